@@ -1,0 +1,74 @@
+"""The exceptions of vsearch, one tree.
+
+::
+
+    VsearchError
+    ├── InputError (ValueError)              what the caller gave is not usable
+    │   └── PredicateError                   a ``where`` that is no predicate on this index
+    ├── IndexNotFoundError (FileNotFoundError)
+    ├── IndexExistsError (FileExistsError)   refused: the target already holds an index
+    ├── CorruptIndexError                    a file is damaged; ``path`` names it
+    ├── FormatVersionError                   the index was written by a newer vsearch
+    ├── ConflictError                        another writer was first
+    ├── StoreError (OSError)                 the object store or file system failed
+    ├── MissingDependencyError (ImportError) an optional package is needed
+    └── SearchTimeoutError (TimeoutError)    the search ran into its ``timeout``
+
+Every message says what is wrong and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class VsearchError(Exception):
+    """Base of all errors that vsearch raises on purpose."""
+
+
+class InputError(VsearchError, ValueError):
+    """What the caller gave cannot be used as it is."""
+
+
+class PredicateError(InputError):
+    """A ``where`` that is no predicate, or not one on this index."""
+
+
+class IndexNotFoundError(VsearchError, FileNotFoundError):
+    """No index, or no such snapshot, is at the given place."""
+
+
+class IndexExistsError(VsearchError, FileExistsError):
+    """The target already holds an index and ``overwrite`` was not asked for."""
+
+
+class CorruptIndexError(VsearchError):
+    """A file of the index is damaged.
+
+    Attributes
+    ----------
+    path : str
+        The damaged file, relative to the index.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+
+
+class FormatVersionError(VsearchError):
+    """The index was written in a format newer than this version reads."""
+
+
+class ConflictError(VsearchError):
+    """Another writer committed first; open the index again and retry."""
+
+
+class StoreError(VsearchError, OSError):
+    """The object store or the file system refused or failed."""
+
+
+class MissingDependencyError(VsearchError, ImportError):
+    """An optional package is needed for what was asked."""
+
+
+class SearchTimeoutError(VsearchError, TimeoutError):
+    """The search was stopped at its ``timeout``; no partial answer is given."""
