@@ -1,0 +1,31 @@
+"""What an import costs: heavy libraries are loaded by the path that needs them, never before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("pyarrow", "faiss", "sklearn", "numba", "sqlglot", "boto3", "pandas", "polars", "h5py", "scipy")
+WORKER_MODULES = ("vsearch.errors", "vsearch.storage", "vsearch.predicates", "vsearch.search", "vsearch.quantizers")
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("statement", ["import vsearch", "from vsearch import InputError", "import vsearch.datasets"])
+def test_client_import_is_light(statement: str) -> None:
+    assert loaded_by(statement) == set()
+
+
+@pytest.mark.parametrize("module", WORKER_MODULES)
+def test_worker_modules_load_nothing_that_only_a_build_needs(module: str) -> None:
+    assert loaded_by(f"import {module}") <= {"numba", "scipy"}
+
+
+def test_command_line_help_is_light() -> None:
+    assert loaded_by("import vsearch.cli") == set()

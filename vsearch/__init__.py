@@ -1,0 +1,76 @@
+"""A compressed vector search engine.
+
+>>> import vsearch
+>>> sample = vsearch.datasets.load("wordnet-10k")
+>>> index = vsearch.build(sample.vectors, "my-index", attributes=sample.attributes)  # doctest: +SKIP
+>>> hits = index.search(sample.queries[0], k=3, where="pos = 'noun' AND gloss_len < 80")  # doctest: +SKIP
+
+A public name is imported when it is first used, so that ``import vsearch`` costs nothing by itself.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vsearch import datasets
+    from vsearch.errors import (
+        ConflictError,
+        CorruptIndexError,
+        FormatVersionError,
+        IndexExistsError,
+        IndexNotFoundError,
+        InputError,
+        MissingDependencyError,
+        PredicateError,
+        SearchTimeoutError,
+        StoreError,
+        VsearchError,
+    )
+    from vsearch.index import Hits, Index, build, open, plan, prune, verify
+    from vsearch.predicates import col
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConflictError",
+    "CorruptIndexError",
+    "FormatVersionError",
+    "Hits",
+    "Index",
+    "IndexExistsError",
+    "IndexNotFoundError",
+    "InputError",
+    "MissingDependencyError",
+    "PredicateError",
+    "SearchTimeoutError",
+    "StoreError",
+    "VsearchError",
+    "build",
+    "col",
+    "datasets",
+    "open",
+    "plan",
+    "prune",
+    "verify",
+]
+
+_HOMES = {
+    **dict.fromkeys(("Hits", "Index", "build", "open", "plan", "prune", "verify"), "vsearch.index"),
+    "col": "vsearch.predicates",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'vsearch' has no attribute {name!r}")
+    if name == "datasets":
+        return import_module("vsearch.datasets")
+    value = getattr(import_module(_HOMES.get(name, "vsearch.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
