@@ -1,0 +1,175 @@
+"""The multi-level search of one shard for one query, in one native call.
+
+Partitions are visited in the order given; in each one the codes are scanned block by block, rows whose upper bound
+cannot reach the k-th best score so far are dropped, survivors are refined and reranked at once. A partition whose own
+bound cannot reach it ends the search, since bounds descend.
+
+A row's score is ``base + gain * <query, residual> - offset``: base is the partition's share, gain is 1 for inner
+product and cosine and 2 for (negated) squared distance, and offset is 0 except for squared distance.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from vsearch.kernels.rerank import dot_float, dot_half, dot_int8, half_to_float
+from vsearch.kernels.scan import scan_nibble_block, sum_nibbles
+from vsearch.kernels.topk import push
+
+# Places of the counters that a search adds to.
+VISITED, SCANNED, REFINED, RERANKED, COUNTERS = 0, 1, 2, 3, 4
+
+# Kinds of rerank codes.
+RERANK_NONE, RERANK_INT8, RERANK_HALF, RERANK_FLOAT = 0, 1, 2, 3
+
+
+@nb.njit(cache=True, nogil=True)
+def mask_bits(mask, first, count):
+    """Bits `first` to ``first + count`` (at most 32) of a bitmap of uint64 words, lowest bit first."""
+    word, shift = first >> 6, first & 63
+    bits = mask[word] >> np.uint64(shift)
+    if shift + count > 64:
+        bits |= mask[word + 1] << np.uint64(64 - shift)
+    return bits & ((np.uint64(1) << np.uint64(count)) - np.uint64(1))
+
+
+@nb.njit(cache=True, nogil=True)
+def search_partitions(
+    query,
+    rerank_query,
+    order,
+    bases,
+    bounds,
+    minimum_visits,
+    exhaustive,
+    gain,
+    row_starts,
+    row_counts,
+    block_starts,
+    first_codes,
+    later_codes,
+    tables,
+    rounded,
+    steps,
+    biases,
+    factors,
+    factor_scales,
+    first_factors,
+    first_factor_scales,
+    stage_scales,
+    stage_margins,
+    offsets,
+    rerank_kind,
+    rerank_bytes,
+    rerank_halves,
+    rerank_floats,
+    rerank_scales,
+    rerank_partition_scales,
+    mask,
+    heap_scores,
+    heap_rows,
+    size,
+    lowest,
+    counters,
+):
+    """Search the partitions `order` of a shard; returns the new heap size.
+
+    Parameters
+    ----------
+    query : float32 (d,)
+        Rotated query. `rerank_query` is the same times the weights of the rerank codes.
+    order : int32 (v,)
+        Partitions to visit; `bases` and `bounds` float32 (v,) are each one's base score and upper bound of its rows' scores.
+    minimum_visits : int
+        So many partitions are visited whatever the bounds say.
+    exhaustive : bool
+        Rerank every row that the mask lets pass, without a scan.
+    row_starts, row_counts, block_starts : int64 (partitions,)
+        First row, number of rows and first block of each partition in the shard.
+    first_codes, later_codes : uint8 (blocks, bytes * 32)
+        Codes of the first stage and of the rest; the rest has zero width where there is one stage.
+    tables : float32 (nibbles, 16)
+        Tables of the whole code; `rounded` uint8 (nibbles, 16) are the same rounded, `steps` and `biases` float32 (stages,)
+        map a sum of rounded entries of a stage back.
+    factors, first_factors : uint16 (rows,)
+        Float16 factors relative to `factor_scales`, `first_factor_scales` float32 (partitions,).
+    stage_scales, stage_margins : float32 (stages,)
+        Calibration of a stage's estimate and the allowed error of the table sum.
+    offsets : float32 (rows,) or (0,)
+        Offsets of squared distances.
+    rerank_kind : int
+        Which of `rerank_bytes` int8, `rerank_halves` uint16, `rerank_floats` float32 (rows, d) holds rerank codes.
+    mask : uint64 (words,) or (0,)
+        Rows that may be returned; empty for all.
+    heap_scores, heap_rows : float32 (k,), int64 (k,)
+        The heap, holding `size` entries.
+    lowest : float32
+        Rows below this score are not wanted.
+    counters : int64 (COUNTERS,)
+        Added to: partitions visited, rows scanned, refined and reranked.
+    """
+    stages = steps.shape[0]
+    first_pairs = first_codes.shape[1] // 32
+    masked = mask.shape[0] > 0
+    k = heap_scores.shape[0]
+    sums = np.empty(32, np.uint32)
+    threshold = max(heap_scores[0], lowest) if size == k else lowest
+    for visit in range(order.shape[0]):
+        if visit >= minimum_visits and bounds[visit] < threshold:
+            break
+        partition = order[visit]
+        counters[VISITED] += 1
+        base = bases[visit]
+        row_start = row_starts[partition]
+        rows = row_counts[partition]
+        factor_scale = factor_scales[partition]
+        for block in range((rows + 31) // 32):
+            first_row = row_start + block * 32
+            count = min(rows - block * 32, 32)
+            present = mask_bits(mask, first_row, count) if masked else (np.uint64(1) << np.uint64(count)) - np.uint64(1)
+            if present == np.uint64(0):
+                continue
+            codes = first_codes[block_starts[partition] + block]
+            if not exhaustive:
+                counters[SCANNED] += count
+                scan_nibble_block(codes, rounded, sums)
+            for lane in range(count):
+                if (present >> np.uint64(lane)) & np.uint64(1) == np.uint64(0):
+                    continue
+                row = first_row + lane
+                offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
+                factor = half_to_float(factors[row]) * factor_scale
+                if not exhaustive:
+                    near = factor
+                    if stages == 2:
+                        near = half_to_float(first_factors[row]) * first_factor_scales[partition]
+                    estimate = stage_scales[0] * (np.float32(sums[lane]) * steps[0] + biases[0])
+                    if base + gain * near * (estimate + stage_margins[0]) - offset < threshold:
+                        continue
+                if rerank_kind == RERANK_NONE or (stages == 2 and not exhaustive):
+                    counters[REFINED] += 1
+                    total = sum_nibbles(codes, lane, tables)
+                    if stages == 2:
+                        later = later_codes[block_starts[partition] + block]
+                        total += sum_nibbles(later, lane, tables[2 * first_pairs :])
+                    total *= stage_scales[stages - 1]
+                    if rerank_kind == RERANK_NONE:
+                        score = base + gain * factor * total - offset
+                    elif base + gain * factor * (total + stage_margins[stages - 1]) - offset < threshold:
+                        continue
+                if rerank_kind != RERANK_NONE:
+                    counters[RERANKED] += 1
+                    scale = half_to_float(rerank_scales[row]) * rerank_partition_scales[partition]
+                    if rerank_kind == RERANK_INT8:
+                        dot = dot_int8(rerank_query, rerank_bytes[row])
+                    elif rerank_kind == RERANK_HALF:
+                        dot = dot_half(rerank_query, rerank_halves[row])
+                    else:
+                        dot = dot_float(rerank_query, rerank_floats[row])
+                    score = base + gain * scale * dot - offset
+                if score >= threshold and score >= lowest:
+                    size = push(heap_scores, heap_rows, size, score, row)
+                    if size == k:
+                        threshold = max(heap_scores[0], lowest)
+    return size

@@ -1,0 +1,85 @@
+"""Lookup tables of a query: float for the final estimate, 7-bit for the scan.
+
+A nibble of an OSQ plane is one bit of four consecutive dimensions; its table holds the 16 signed sums of the four
+scaled query values. A nibble of PQ with 16 centroids has the 16 inner products. Both are summed by the same scan.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+ENTRIES = 16
+LARGEST = 127  # two 7-bit entries add in a byte without carry
+
+
+@nb.njit(cache=True, nogil=True)
+def sign_tables(scaled_query, plane_dimensions, plane_offsets, tables):
+    """Fill `tables` (nibbles, 16) with the signed sums of every plane.
+
+    Parameters
+    ----------
+    scaled_query : float32 (D,)
+        Rotated query times the block's delta * 2^(bits - 2), in code order; D >= plane_dimensions[0].
+    plane_dimensions : int32 (planes,)
+        How many leading dimensions each plane holds, descending.
+    plane_offsets : int32 (planes,)
+        First nibble of each plane.
+    tables : float32 (nibbles, 16)
+        Output; nibbles that belong to no plane get zeros.
+    """
+    tables[:] = np.float32(0.0)
+    weight = np.float32(1.0)
+    for plane in range(plane_dimensions.shape[0]):
+        count = plane_dimensions[plane]
+        nibble = plane_offsets[plane]
+        for first in range(0, count, 4):
+            for entry in range(16):
+                total = np.float32(0.0)
+                for i in range(4):
+                    if first + i < count:
+                        if (entry >> i) & 1:
+                            total += scaled_query[first + i]
+                        else:
+                            total -= scaled_query[first + i]
+                tables[nibble, entry] = total * weight
+            nibble += 1
+        weight *= np.float32(0.5)
+
+
+@nb.njit(cache=True, nogil=True)
+def round_tables(tables, rounded):
+    """Round float tables to 7 bits with one step for all of them.
+
+    Parameters
+    ----------
+    tables : float32 (nibbles, 16)
+    rounded : uint8 (nibbles', 16), nibbles' >= nibbles
+        Output; tables beyond `nibbles` are set to 0.
+
+    Returns
+    -------
+    step, bias : float32
+        A sum of entries is about ``step * (sum of rounded entries) + bias``.
+    """
+    widest = np.float32(0.0)
+    bias = np.float32(0.0)
+    for n in range(tables.shape[0]):
+        low = high = tables[n, 0]
+        for e in range(1, 16):
+            low = min(low, tables[n, e])
+            high = max(high, tables[n, e])
+        widest = max(widest, high - low)
+        bias += low
+    step = widest / np.float32(127.0)
+    inverse = np.float32(0.0) if step == np.float32(0.0) else np.float32(1.0) / step
+    for n in range(tables.shape[0]):
+        low = tables[n, 0]
+        for e in range(1, 16):
+            low = min(low, tables[n, e])
+        for e in range(16):
+            rounded[n, e] = np.uint8(min(np.float32(127.0), (tables[n, e] - low) * inverse + np.float32(0.5)))
+    for n in range(tables.shape[0], rounded.shape[0]):
+        for e in range(16):
+            rounded[n, e] = 0
+    return step, bias

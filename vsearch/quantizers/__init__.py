@@ -1,0 +1,1 @@
+"""Quantizers: frozen, named, serialisable codecs behind one protocol."""

@@ -1,0 +1,202 @@
+"""OSQ: optimised scalar quantization of rotated residuals in bit planes.
+
+The idea is SQUASH's (variance-driven bits after a KLT, stored without waste); the form is ours: blocks of dimensions
+share a grid, a random rotation inside a block makes its dimensions alike, and one factor per vector corrects the length
+of the whole code as RaBitQ does. See DESIGN.md, "The codes".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InputError
+from vsearch.quantizers.allocation import allocate_bits
+from vsearch.quantizers.gaussian import STEP
+from vsearch.quantizers.klt import block_bounds, fit_klt, rotate_blocks
+from vsearch.quantizers.protocol import Calibration, Encoded
+
+MIN_BITS, MAX_BITS = 0.25, 8.0
+STAGED_FROM = 2.0  # from this budget on, plane 0 is scanned alone and the other planes only for survivors
+CALIBRATION_PAIRS = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class OSQ:
+    """A trained OSQ codec.
+
+    Attributes
+    ----------
+    bits : float
+        Average bits per dimension that were asked for.
+    rotation : float32 (d, d)
+        KLT followed by the rotations inside blocks.
+    deltas : float32 (D,)
+        Grid step of each coded dimension for a residual of norm 1; the other d - D dimensions have no bits.
+    dimension_bits : int32 (D,)
+        Bits of each coded dimension, descending.
+    calibration : Calibration
+    """
+
+    bits: float
+    rotation: NDArray[np.float32]
+    deltas: NDArray[np.float32]
+    dimension_bits: NDArray[np.int32]
+    calibration: Calibration
+
+    name = "osq"
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.rotation)
+
+    @cached_property
+    def plane_dimensions(self) -> NDArray[np.int32]:
+        """How many leading dimensions each plane holds, int32 (planes,), descending."""
+        planes = int(self.dimension_bits.max(initial=0))
+        return np.array([np.count_nonzero(self.dimension_bits > p) for p in range(planes)], np.int32)
+
+    @cached_property
+    def plane_bytes(self) -> NDArray[np.int32]:
+        """Bytes of each plane in one vector's code: a plane starts on a byte."""
+        return ((self.plane_dimensions + 7) // 8).astype(np.int32)
+
+    @cached_property
+    def plane_offsets(self) -> NDArray[np.int32]:
+        """First nibble of each plane."""
+        return (2 * (np.cumsum(self.plane_bytes) - self.plane_bytes)).astype(np.int32)
+
+    @cached_property
+    def stage_bytes(self) -> tuple[int, ...]:
+        whole = int(self.plane_bytes.sum())
+        if self.bits < STAGED_FROM or len(self.plane_bytes) < 2:
+            return (whole,)
+        first = int(self.plane_bytes[0])
+        return (first, whole - first)
+
+    @cached_property
+    def _table_scale(self) -> NDArray[np.float32]:
+        return (self.deltas * np.exp2(self.dimension_bits - 2.0)).astype(np.float32)
+
+    def encode(self, residuals: NDArray[np.float32]) -> Encoded:
+        from vsearch.kernels.encode import encode_planes
+
+        residuals = np.ascontiguousarray(residuals, np.float32)
+        n = len(residuals)
+        codes = np.zeros((n, int(self.plane_bytes.sum())), np.uint8)
+        factors, first_factors = np.empty(n, np.float32), np.empty(n, np.float32)
+        encode_planes(residuals, self.deltas, self.dimension_bits, self.plane_offsets, codes, factors, first_factors)
+        return Encoded(codes, factors, first_factors if len(self.stage_bytes) == 2 else None)
+
+    def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        from vsearch.kernels.encode import decode_planes
+
+        values = np.empty((len(codes), self.dimensions), np.float32)
+        decode_planes(codes, self.deltas, self.dimension_bits, self.plane_offsets, values)
+        return values
+
+    def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        from vsearch.kernels.tables import sign_tables
+
+        tables = np.empty((2 * int(self.plane_bytes.sum()), 16), np.float32)
+        scaled = query[: len(self.deltas)] * self._table_scale
+        sign_tables(scaled, self.plane_dimensions, self.plane_offsets, tables)
+        return tables
+
+    def configuration(self) -> dict[str, Any]:
+        return {"bits": self.bits}
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        return {
+            "rotation": self.rotation,
+            "deltas": self.deltas,
+            "dimension_bits": self.dimension_bits,
+            "calibration_scale": self.calibration.scale,
+            "calibration_deviation": self.calibration.deviation,
+        }
+
+
+def train_osq(residuals: NDArray[np.float32], bits: float, seed: int = 0) -> OSQ:
+    """Train on residuals to the partition centroids.
+
+    Parameters
+    ----------
+    residuals : float32 (n, d)
+        A sample, n >= 1.
+    bits : float
+        Average bits per dimension, 0.25 to 8; what does not fill a block's share is left unspent.
+    seed : int
+        Seed of the rotations and of the calibration sample.
+
+    Raises
+    ------
+    InputError
+        If `bits` is out of range.
+    """
+    if not MIN_BITS <= bits <= MAX_BITS:
+        msg = f"bits={bits} is out of range: give an average of {MIN_BITS} to {MAX_BITS:g} bits per dimension"
+        raise InputError(msg)
+    rng = np.random.default_rng(seed)
+    dimensions = residuals.shape[1]
+    bounds = block_bounds(dimensions)
+    rotation = rotate_blocks(fit_klt(residuals).matrix, rng)
+    rotated = residuals @ rotation.T
+    norms = np.linalg.norm(rotated, axis=1)
+    unit = rotated[norms > 0] / norms[norms > 0, None]
+    squares = np.mean(unit**2, axis=0, dtype=np.float64) if len(unit) else np.full(dimensions, 1.0 / dimensions)
+    variances = np.array([squares[a:b].mean() for a, b in bounds])
+    widths = [b - a for a, b in bounds]
+    floor = variances.max() * 1e-9  # blocks of dead dimensions only hold rounding noise
+    allocated = allocate_bits(np.where(variances > floor, variances, 0.0), widths, int(bits * dimensions))
+    dimension_bits = np.repeat(allocated, widths)
+    deviations = np.repeat(np.sqrt(variances), widths)
+    coded = dimension_bits > 0
+    deltas = (STEP[dimension_bits[coded]] * deviations[coded]).astype(np.float32)
+    unscaled = Calibration(np.ones(2, np.float32), np.zeros(2, np.float32))
+    codec = OSQ(bits, rotation, deltas, dimension_bits[coded].astype(np.int32), unscaled)
+    return replace(codec, calibration=calibrate(codec, rotated, rng))
+
+
+def calibrate(codec: OSQ, rotated: NDArray[np.float32], rng: np.random.Generator) -> Calibration:
+    """Scale and error deviation of each stage, from estimates between rows of the sample."""
+    stages = len(codec.stage_bytes)
+    queries = rotated[rng.choice(len(rotated), min(64, len(rotated)), replace=False)]
+    rows = rotated[rng.choice(len(rotated), min(CALIBRATION_PAIRS // 64, len(rotated)), replace=False)]
+    encoded = codec.encode(rows)
+    true = queries @ rows.T
+    norms = np.linalg.norm(queries, axis=1)[:, None]
+    scale, deviation = np.ones(stages, np.float32), np.zeros(stages, np.float32)
+    values = codec.decode(encoded.codes)
+    for stage in range(stages):
+        last = stage == stages - 1
+        factors = encoded.factors if last or encoded.first_factors is None else encoded.first_factors
+        grid = values if last else np.sign(values) * np.pad(codec._table_scale, (0, codec.dimensions - len(codec.deltas)))
+        estimate = (queries @ grid.T) * factors
+        aligned = float(np.sum(true * true))
+        if aligned > 0:
+            slope = float(np.sum(estimate * true)) / aligned
+            scale[stage] = 1.0 / slope if slope > 0.1 else 1.0
+        usable = (factors[None, :] > 0) & (norms > 0)
+        if usable.any():
+            error = (true - scale[stage] * estimate)[usable] / (factors[None, :] * norms)[usable]
+            deviation[stage] = np.sqrt(np.mean(error**2, dtype=np.float64))
+    return Calibration(scale, deviation)
+
+
+def load_osq(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> OSQ:
+    """Make a trained OSQ again from what `configuration` and `arrays` gave."""
+    return OSQ(
+        float(configuration["bits"]),
+        np.asarray(arrays["rotation"], np.float32),
+        np.asarray(arrays["deltas"], np.float32),
+        np.asarray(arrays["dimension_bits"], np.int32),
+        Calibration(
+            np.asarray(arrays["calibration_scale"], np.float32),
+            np.asarray(arrays["calibration_deviation"], np.float32),
+        ),
+    )

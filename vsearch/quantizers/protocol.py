@@ -1,0 +1,85 @@
+"""What every quantizer offers: building encodes with it, search asks it for lookup tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Codes of n residuals.
+
+    Attributes
+    ----------
+    codes : uint8 (n, code_bytes)
+        Packed codes, row by row; the layout in blocks is made by building.
+    factors : float32 (n,)
+        ``<query, residual>`` is about ``factor * (table sum)``.
+    first_factors : float32 (n,) or None
+        The same for the first stage alone; None where there is one stage.
+    """
+
+    codes: NDArray[np.uint8]
+    factors: NDArray[np.float32]
+    first_factors: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """How good the estimate of a stage is, measured on a sample.
+
+    Attributes
+    ----------
+    scale : float32 (stages,)
+        What a stage's estimate is multiplied with to be right on average.
+    deviation : float32 (stages,)
+        Standard deviation of the estimate's error, in units of ``factor * |query|``.
+    """
+
+    scale: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+
+
+class Quantizer(Protocol):
+    """A trained codec: frozen, named, made of a small configuration and some arrays."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def rotation(self) -> NDArray[np.float32]:
+        """Orthogonal float32 (d, d): codes are of ``rotation @ (vector - mean - centroid)``."""
+        ...
+
+    @property
+    def stage_bytes(self) -> tuple[int, ...]:
+        """Bytes of a vector's code that each stage of the scan reads; one or two stages."""
+        ...
+
+    @property
+    def calibration(self) -> Calibration: ...
+
+    def encode(self, residuals: NDArray[np.float32]) -> Encoded:
+        """Encode rotated residuals (n, d)."""
+        ...
+
+    def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Rotated reconstruction (n, d) of codes, up to each vector's factor."""
+        ...
+
+    def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Lookup tables float32 (2 * code_bytes, 16) of one rotated query (d,)."""
+        ...
+
+    def configuration(self) -> dict[str, Any]:
+        """What the manifest keeps; with `arrays` it makes the quantizer again."""
+        ...
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """What the model file keeps."""
+        ...

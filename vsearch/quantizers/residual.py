@@ -1,0 +1,93 @@
+"""Rerank codes: the rotated residual of a vector to its partition centroid, independent of the scan's codes.
+
+``int8`` keeps one byte per dimension on a grid that is shared up to one scale per vector; ``float16`` and ``float32``
+keep the residual itself. The inner product with a query is ``sum_j query_j * weight_j * code_j * scale``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.quantizers.klt import block_bounds
+
+Rerank = Literal["int8", "float16", "float32"]
+KINDS: tuple[Rerank, ...] = ("int8", "float16", "float32")
+FLOAT16_LARGEST = 65504.0
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualCodes:
+    """Rerank codes of n residuals: codes (n, d) int8, float16 or float32, and scales float32 (n,)."""
+
+    codes: NDArray[np.int8] | NDArray[np.float16] | NDArray[np.float32]
+    scales: NDArray[np.float32]
+
+
+def dimension_weights(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Deviation of each block's dimensions, float32 (d,): what makes one grid fit all of them.
+
+    A block of dead dimensions gets a small positive weight, so that nothing is divided by zero.
+    """
+    dimensions = rotated.shape[1]
+    squares = np.mean(rotated**2, axis=0, dtype=np.float64)
+    weights = np.ones(dimensions)
+    for start, stop in block_bounds(dimensions):
+        weights[start:stop] = np.sqrt(squares[start:stop].mean())
+    largest = weights.max()
+    if not largest > 0:
+        return np.ones(dimensions, np.float32)
+    return np.maximum(weights, largest * 1e-3).astype(np.float32)
+
+
+def relative_half(values: NDArray[np.float32]) -> tuple[NDArray[np.float16], np.float32]:
+    """Non-negative values as float16 relative to their largest; (halves, largest)."""
+    largest = np.float32(values.max(initial=0.0))
+    if largest == 0:
+        return np.zeros(len(values), np.float16), np.float32(1.0)
+    return (values / largest).astype(np.float16), largest
+
+
+def encode_residuals(
+    residuals: NDArray[np.float32], weights: NDArray[np.float32], kind: Rerank
+) -> tuple[ResidualCodes, NDArray[np.float16], np.float32]:
+    """Encode the rotated residuals (n, d) of one partition.
+
+    Returns
+    -------
+    codes : ResidualCodes
+        Made with the scales as they are stored, so that rounding them costs nothing.
+    halves : float16 (n,)
+        Scales relative to `largest`.
+    largest : float32
+        The partition's scale.
+    """
+    from vsearch.kernels.encode import encode_int8, largest_ratio
+
+    n = len(residuals)
+    if kind != "int8":
+        halves, largest = np.ones(n, np.float16), np.float32(1.0)
+        if kind == "float16":
+            peak = float(np.abs(residuals).max(initial=0.0))
+            if peak > FLOAT16_LARGEST:
+                largest = np.float32(peak / FLOAT16_LARGEST)
+            codes: NDArray[np.float16] | NDArray[np.float32] = (residuals / largest).astype(np.float16)
+        else:
+            codes = residuals.astype(np.float32)
+        return ResidualCodes(codes, np.full(n, largest, np.float32)), halves, largest
+    ratios = np.empty(n, np.float32)
+    largest_ratio(residuals, weights, ratios)
+    halves, largest = relative_half(np.nextafter(ratios / np.float32(127), np.float32(np.inf), dtype=np.float32))
+    scales = halves.astype(np.float32) * largest
+    bytes_ = np.empty(residuals.shape, np.int8)
+    encode_int8(residuals, weights, scales, bytes_)
+    return ResidualCodes(bytes_, scales), halves, largest
+
+
+def decode_residuals(codes: ResidualCodes, weights: NDArray[np.float32], kind: Rerank) -> NDArray[np.float32]:
+    """Rotated residuals float32 (n, d) of rerank codes."""
+    values = codes.codes.astype(np.float32) * codes.scales[:, None]
+    return values * weights if kind == "int8" else values
