@@ -1,0 +1,1 @@
+"""Building an index: sources, partitioning and the streaming pipeline, in bounded memory."""

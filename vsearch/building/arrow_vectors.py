@@ -1,0 +1,193 @@
+"""Vectors in Arrow columns: Parquet files, Arrow IPC files and tables in memory.
+
+A vector column is a fixed-size or variable list of float32, float16, float64 or uint8; all lists of a column
+have the same length and nothing in it is NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PARQUET_ROWS = 4096
+"""Rows decoded from Parquet at a time: 6 MB at 384 dimensions of float32."""
+
+
+def parquet_batches(path: Path, column: str | None) -> Iterator[np.ndarray]:
+    """Decode the vector column of a Parquet file batch by batch, each of shape (n, d)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # buffer_size and no pre_buffer: a row group is read in pieces, not whole
+        with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+            name = vector_column(file.schema_arrow, column, str(path))
+            first = 0
+            for batch in file.iter_batches(PARQUET_ROWS, columns=[name]):
+                yield matrix(batch.column(name), f"{path}: column {name!r}", first)
+                first += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, "Parquet", error) from error
+
+
+def arrow_chunks(path: Path, column: str | None) -> tuple[Iterator[np.ndarray], bool]:
+    """Open the vector column of an Arrow IPC file (or stream) through a memory map.
+
+    Returns
+    -------
+    chunks : iterator of ndarray, shape (n, d)
+        One for each record batch.
+    mapped : bool
+        True when the chunks are views of the file and may all be held at once; False when the file is
+        compressed, so that every chunk is memory.
+    """
+    import pyarrow as pa
+
+    try:
+        whole = pa.memory_map(str(path)).read_buffer()
+        schema, batches = open_ipc(whole)
+        name = vector_column(schema, column, str(path))
+        label = f"{path}: column {name!r}"
+        mapped = all(_inside(batch.column(name), whole) for batch in batches)
+        batches = open_ipc(whole)[1]
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, "Arrow IPC", error) from error
+    return _matrices(batches, name, label, path), mapped
+
+
+def table_chunks(table: Any, column: str | None, label: str) -> Iterator[np.ndarray]:
+    """Give the vector column of a table (or record batch reader) as arrays of shape (n, d)."""
+    name = vector_column(table.schema, column, label)
+    first = 0
+    for batch in table.to_batches() if hasattr(table, "to_batches") else table:
+        yield matrix(batch.column(name), f"{label}: column {name!r}", first)
+        first += batch.num_rows
+
+
+def vector_column(schema: pa.Schema, column: str | None, label: str) -> str:
+    """Return the name of the vector column: `column`, or the only list of floats or uint8.
+
+    Raises
+    ------
+    InputError
+        None or several to choose from, or `column` is absent or no such list.
+    """
+    names = list(schema.names)
+    if column is not None:
+        if names.count(column) != 1:
+            msg = f"{label}: no column {column!r} (or more than one); there are: {', '.join(names)}"
+            raise InputError(msg)
+        kind = schema.field(column).type
+        if _element_type(kind) is None:
+            msg = f"{label}: column {column!r} is {kind}, not a list of float32, float16 or uint8"
+            raise InputError(msg)
+        return column
+    found = [field.name for field in schema if _element_type(field.type) is not None]
+    if len(found) == 1:
+        return str(found[0])
+    if found:
+        msg = f"{label}: several vector columns ({', '.join(found)}); name one as path::column"
+        raise InputError(msg)
+    columns = ", ".join(f"{field.name} {field.type}" for field in schema)
+    msg = f"{label}: no column is a list of float32, float16 or uint8; the columns are: {columns}"
+    raise InputError(msg)
+
+
+def matrix(array: Any, label: str, first: int) -> np.ndarray:
+    """Return a list array as a view of shape (n, d), after checking that it is one.
+
+    Parameters
+    ----------
+    array : pyarrow.Array
+        Fixed-size, large or plain list, or an extension (tensor) over one.
+    label : str
+        Names the column in messages.
+    first : int
+        Row number of the first list, for messages.
+    """
+    import pyarrow as pa
+
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    array.validate()
+    rows = len(array)
+    if array.null_count:
+        row = first + int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
+        msg = f"{label}: row {row} is NULL; remove that row or give it a vector"
+        raise InputError(msg)
+    if pa.types.is_fixed_size_list(array.type):
+        width = array.type.list_size
+        values = array.values.slice(array.offset * width, rows * width)
+    elif rows == 0:
+        return np.empty((0, 1), np.float32)
+    else:
+        offsets = array.offsets.to_numpy()
+        lengths = np.diff(offsets)
+        width = int(lengths[0])
+        if (lengths != width).any():
+            row = int(np.argmax(lengths != width))
+            msg = f"{label}: row {first + row} has {lengths[row]} dimensions, the rows before it {width}"
+            raise InputError(msg)
+        values = array.values.slice(int(offsets[0]), rows * width)
+    if values.null_count:
+        place = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
+        msg = f"{label}: row {first + place // width} has a NULL in dimension {place % width}; repair that row"
+        raise InputError(msg)
+    if width == 0:
+        msg = f"{label}: row {first} has no dimensions; give vectors of at least one"
+        raise InputError(msg)
+    return np.asarray(values.to_numpy(zero_copy_only=True).reshape(rows, width))
+
+
+def _element_type(kind: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    types = pa.types
+    if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
+        return None
+    element = kind.value_type
+    return element if types.is_floating(element) or types.is_uint8(element) else None
+
+
+def open_ipc(whole: Any) -> tuple[Any, Iterator[Any]]:
+    """Return the schema and the record batches of an IPC file or stream held in one Arrow buffer."""
+    import pyarrow as pa
+
+    if whole.size >= 8 and whole[:6].to_pybytes() == b"ARROW1":
+        file = pa.ipc.open_file(pa.BufferReader(whole))
+        return file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
+    stream = pa.ipc.open_stream(pa.BufferReader(whole))
+    return stream.schema, iter(stream)
+
+
+def _matrices(batches: Iterator[Any], name: str, label: str, path: Path) -> Iterator[np.ndarray]:
+    import pyarrow as pa
+
+    first = 0
+    try:
+        for batch in batches:
+            yield matrix(batch.column(name), label, first)
+            first += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, "Arrow IPC", error) from error
+
+
+def _inside(array: Any, whole: Any) -> bool:
+    buffers = [buffer for buffer in array.buffers() if buffer is not None and buffer.size]
+    return all(whole.address <= b.address and b.address + b.size <= whole.address + whole.size for b in buffers)
+
+
+def unreadable(path: Path, kind: str, error: BaseException) -> InputError:
+    """Return the error for a file that Arrow cannot read."""
+    line = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return InputError(f"{path}: not a readable {kind} file ({line}); it may be truncated: write it again")

@@ -1,0 +1,139 @@
+"""The types an attribute may have, and how what people bring becomes one of them.
+
+====================================================  =================================
+given                                                 kept
+====================================================  =================================
+bool                                                  bool
+int8 to int64, uint8 to uint32                        int64
+uint64                                                uint64
+float16, float32, float64, decimal                    float64 (NaN stays NaN, no NULL)
+string, large_string, string_view, all NULL           string
+dictionary (category)                                 as its values
+date32, date64                                        date32
+timestamp in any unit                                 timestamp in us, UTC
+list, large or fixed-size list of any string          list<string>
+====================================================  =================================
+
+A timestamp without a zone is taken as UTC; what is finer than a microsecond is cut off.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ACCEPTED = "bool, integers, floats, decimals, strings, categories, timestamps, dates and lists of strings"
+
+
+def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
+    """Return the schema in which columns of the given schema are kept.
+
+    Raises
+    ------
+    InputError
+        A column without a name, two of one name, or of a type that no predicate can use.
+    """
+    import pyarrow as pa
+
+    names = list(schema.names)
+    for name in names:
+        if not name:
+            msg = f"{label}: column {names.index(name)} has no name; give every attribute a name"
+            raise InputError(msg)
+        if names.count(name) > 1:
+            msg = f"{label}: {names.count(name)} columns are named {name!r}; rename or drop all but one"
+            raise InputError(msg)
+    return pa.schema([pa.field(field.name, attribute_type(field.name, field.type, label)) for field in schema])
+
+
+def attribute_type(name: str, given: Any, label: str) -> Any:
+    """Return the Arrow type in which a column of type `given` is kept.
+
+    Raises
+    ------
+    InputError
+        No predicate can use it; names the column.
+    """
+    found = _kept(given)
+    if found is None:
+        msg = f"{label}: column {name!r} is {given}; attributes may be {ACCEPTED}: drop or convert it"
+        raise InputError(msg)
+    return found
+
+
+def normalise(array: Any, target: Any, name: str, label: str) -> Any:
+    """Return an array in its kept type.
+
+    Parameters
+    ----------
+    array : pyarrow.Array
+        Values of a type that :func:`attribute_type` accepts.
+    target : pyarrow.DataType
+        What :func:`attribute_type` said for that type.
+    name, label : str
+        Name the column and the input in messages.
+
+    Raises
+    ------
+    InputError
+        A value does not fit, or a string is not UTF-8; names the column.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        if isinstance(array, pa.ExtensionArray):
+            array = array.storage
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if pa.types.is_timestamp(target) and pa.types.is_timestamp(array.type):
+            micros = pa.timestamp("us", array.type.tz)
+            array = pc.cast(array, options=pc.CastOptions(target_type=micros, allow_time_truncate=True))
+        if pa.types.is_date(target):
+            array = pc.cast(array, options=pc.CastOptions(target_type=target, allow_time_truncate=True))
+        if array.type != target:
+            array = array.cast(target)
+        array.validate(full=pa.types.is_string(target) or pa.types.is_list(target))
+    except (pa.ArrowException, OverflowError) as error:
+        line = str(error).splitlines()[0][:200]
+        msg = f"{label}: column {name!r} cannot be read as {target} ({line}); repair or drop it"
+        raise InputError(msg) from error
+    return array
+
+
+def _kept(given: Any) -> Any:
+    import pyarrow as pa
+
+    types = pa.types
+    if isinstance(given, pa.BaseExtensionType):
+        # such as arrow.json; others (uuid, tensors, periods) mean more than their storage
+        return pa.string() if _is_text(given.storage_type) else None
+    if types.is_dictionary(given):
+        return _kept(given.value_type)
+    if types.is_boolean(given):
+        return pa.bool_()
+    if types.is_uint64(given):
+        return pa.uint64()
+    if types.is_integer(given):
+        return pa.int64()
+    if types.is_floating(given) or types.is_decimal(given):
+        return pa.float64()
+    if _is_text(given) or types.is_null(given):
+        return pa.string()
+    if types.is_date(given):
+        return pa.date32()
+    if types.is_timestamp(given):
+        return pa.timestamp("us", "UTC")
+    if types.is_list(given) or types.is_large_list(given) or types.is_fixed_size_list(given):
+        return pa.list_(pa.string()) if _kept(given.value_type) == pa.string() else None
+    return None
+
+
+def _is_text(given: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(given) or pa.types.is_large_string(given) or pa.types.is_string_view(given))

@@ -1,0 +1,297 @@
+"""Where attributes come from: tables, files and frames behind one source, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsearch.building.arrow_vectors import open_ipc, unreadable
+from vsearch.building.attribute_types import attribute_schema, normalise
+from vsearch.building.csv_columns import csv_batches
+from vsearch.building.sources import require_file
+from vsearch.building.spool import scratch_file
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS = 16_384
+"""Rows normalised at a time."""
+
+WRITE_BYTES = 32 << 20
+"""Batches are joined to about this size in the scratch file, so that taking rows meets few of them."""
+
+TAKE_ROWS = 131_072
+"""Rows gathered at a time; keeps the text of one step below the 2 GB that an Arrow string array holds."""
+
+
+@dataclass(frozen=True)
+class AttributeSource:
+    """Attributes in row order, in memory or memory-mapped, in the types that predicates know.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        All columns, possibly in many chunks; without columns when there are no attributes.
+    rows : int
+        Number of rows, that of the embeddings.
+    """
+
+    table: pa.Table
+    rows: int
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and kept types, see :mod:`vsearch.building.attribute_types`."""
+        return self.table.schema
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one whole column, zero-copy."""
+        return self.table.column(name)
+
+    def read(self, start: int, stop: int) -> pa.Table:
+        """Return rows ``start:stop``, zero-copy."""
+        return self.table.slice(start, stop - start)
+
+    def take(self, rows: np.ndarray) -> pa.Table:
+        """Return the given rows in the given order, reading in ascending order."""
+        return take_rows(self.table, rows)
+
+
+def open_attributes(attributes: object | None, rows: int, scratch: str | Path) -> AttributeSource:
+    """Open the attributes of `rows` vectors.
+
+    Parameters
+    ----------
+    attributes : object or None
+        A pyarrow Table, RecordBatch or RecordBatchReader; a path to ``.parquet``, ``.csv``, ``.tsv`` (also
+        ``.gz``), ``.arrow`` or ``.feather``; a pandas or polars frame or anything else with an Arrow stream; a
+        mapping of columns; None for no attributes.
+    rows : int
+        Number of vectors.
+    scratch : path
+        Folder for what must be spooled; made when needed, owned and removed by the caller.
+
+    Returns
+    -------
+    AttributeSource
+        Row `i` belongs to vector `i`.
+
+    Raises
+    ------
+    InputError
+        Not a table, another number of rows, or a column of a type that no predicate can use.
+    StoreError
+        The scratch folder cannot be written.
+    """
+    import pyarrow as pa
+
+    if attributes is None:
+        return AttributeSource(pa.table({}), rows)
+    label = str(attributes) if isinstance(attributes, (str, Path)) else "attributes"
+    if isinstance(attributes, pa.Table):
+        kept = attribute_schema(attributes.schema, label)
+        _require_rows(attributes.num_rows, rows, label)
+        if all(field.type == own.type for field, own in zip(kept, attributes.schema, strict=True)):
+            return AttributeSource(_validated(attributes.cast(kept), label), rows)
+    schema, batches = _open(attributes, label)
+    kept = attribute_schema(schema, label)
+    table = _spool(batches, kept, Path(scratch), label)
+    _require_rows(table.num_rows, rows, label)
+    return AttributeSource(table, rows)
+
+
+def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Gather rows of a table of many chunks without joining the chunks first.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    rows : ndarray of int64, shape (n,)
+        In any order; repeats are allowed.
+
+    Returns
+    -------
+    pyarrow.Table
+        n rows, one chunk per column as far as its type can hold them.
+    """
+    import pyarrow as pa
+
+    rows = np.asarray(rows, dtype=np.int64)
+    if rows.size and not (rows.min() >= 0 and rows.max() < table.num_rows) and table.num_columns:
+        msg = f"rows {rows.min()} to {rows.max()} are not all within 0:{table.num_rows}"
+        raise IndexError(msg)
+    if not rows.size or not table.num_columns:
+        return table.slice(0, 0)
+    batches = table.to_batches()
+    starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+    parts = [_gather(batches, starts, rows[low : low + TAKE_ROWS]) for low in range(0, len(rows), TAKE_ROWS)]
+    return parts[0] if len(parts) == 1 else pa.concat_tables(parts).combine_chunks()
+
+
+def _gather(batches: list[Any], starts: np.ndarray, rows: np.ndarray) -> pa.Table:
+    import pyarrow as pa
+
+    order = np.argsort(rows, kind="stable")
+    ascending = rows[order]
+    bounds = np.searchsorted(ascending, starts)
+    taken = [
+        batches[i].take(pa.array(ascending[bounds[i] : bounds[i + 1]] - starts[i]))
+        for i in np.flatnonzero(np.diff(bounds))
+    ]
+    place = np.empty(len(rows), np.int64)
+    place[order] = np.arange(len(rows))
+    return pa.Table.from_batches(taken).combine_chunks().take(pa.array(place))
+
+
+def _open(attributes: object, label: str) -> tuple[Any, Iterator[Any]]:
+    import pyarrow as pa
+
+    if isinstance(attributes, (str, Path)):
+        return _open_path(Path(attributes).expanduser())
+    module = type(attributes).__module__.partition(".")[0]
+    if module == "pandas" and hasattr(attributes, "columns"):
+        return _open_pandas(attributes, label)
+    if isinstance(attributes, Mapping):
+        try:
+            attributes = pa.table(dict(attributes))
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            msg = f"{label}: the mapping is no table of columns of equal length ({_first_line(error)})"
+            raise InputError(msg) from error
+    if isinstance(attributes, (pa.Table, pa.RecordBatch)) or hasattr(attributes, "__arrow_c_stream__"):
+        try:
+            reader: Any = pa.RecordBatchReader.from_stream(attributes)
+        except pa.ArrowException as error:
+            msg = f"{label}: no table ({_first_line(error)}); give a pyarrow Table, a path or a frame"
+            raise InputError(msg) from error
+        return reader.schema, iter(reader)
+    hint = "; collect() it first" if hasattr(attributes, "collect") else ""
+    msg = (
+        f"{label} of type {type(attributes).__name__} are not supported; give a pyarrow Table, a Parquet or CSV "
+        f"path, or a pandas or polars frame{hint}"
+    )
+    raise InputError(msg)
+
+
+def _open_path(path: Path) -> tuple[Any, Iterator[Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
+    if kind not in (".parquet", ".csv", ".tsv", ".arrow", ".feather"):
+        msg = f"{path}: unknown kind of table {kind!r}; supported are .parquet .csv .tsv .arrow .feather"
+        raise InputError(msg)
+    require_file(path)
+    if kind in (".csv", ".tsv"):
+        return csv_batches(path)
+    name = "Parquet" if kind == ".parquet" else "Arrow IPC"
+    try:
+        if kind == ".parquet":
+            file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+            schema, batches = file.schema_arrow, file.iter_batches(BATCH_ROWS)
+        else:
+            schema, batches = open_ipc(pa.memory_map(str(path)).read_buffer())
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, name, error) from error
+    return schema, _guarded(batches, path, name)
+
+
+def _guarded(batches: Iterator[Any], path: Path, kind: str) -> Iterator[Any]:
+    import pyarrow as pa
+
+    try:
+        yield from batches
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, kind, error) from error
+
+
+def _open_pandas(frame: Any, label: str) -> tuple[Any, Iterator[Any]]:
+    """Convert a pandas frame slice by slice; its own export would turn NaN into NULL."""
+    import pyarrow as pa
+
+    names = [str(name) for name in frame.columns]
+    kinds = []
+    for number, name in enumerate(names):
+        series = frame.iloc[:, number]
+        try:
+            sample = series if series.dtype == object else series.iloc[:0]
+            kinds.append(_pandas_column(sample, None).type)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            msg = f"{label}: column {name!r} mixes types or holds what no attribute can ({_first_line(error)})"
+            raise InputError(msg) from error
+    schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)])
+
+    def batches() -> Iterator[Any]:
+        for start in range(0, len(frame), BATCH_ROWS):
+            part = frame.iloc[start : start + BATCH_ROWS]
+            columns = [_pandas_column(part.iloc[:, number], kind) for number, kind in enumerate(kinds)]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    return schema, batches()
+
+
+def _pandas_column(series: Any, kind: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind == "f":
+        return pa.array(series.to_numpy(), type=kind, from_pandas=False)
+    array = pa.Array.from_pandas(series, type=kind)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _spool(batches: Iterator[Any], schema: pa.Schema, scratch: Path, label: str) -> pa.Table:
+    """Write normalised batches to a scratch Arrow file and return it as a memory-mapped table."""
+    import pyarrow as pa
+
+    with scratch_file(scratch, ".attributes") as path:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            held: list[Any] = []
+            held_bytes = 0
+            for batch in _normalised(batches, schema, label):
+                held.append(batch)
+                held_bytes += batch.nbytes
+                if held_bytes >= WRITE_BYTES:
+                    writer.write_table(pa.Table.from_batches(held, schema).combine_chunks())
+                    held, held_bytes = [], 0
+            if held:
+                writer.write_table(pa.Table.from_batches(held, schema).combine_chunks())
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _normalised(batches: Iterator[Any], schema: pa.Schema, label: str) -> Iterator[Any]:
+    import pyarrow as pa
+
+    for whole in batches:
+        for start in range(0, whole.num_rows, BATCH_ROWS):
+            batch = whole.slice(start, BATCH_ROWS)
+            columns = [
+                normalise(column, field.type, field.name, label)
+                for column, field in zip(batch.columns, schema, strict=True)
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _validated(table: pa.Table, label: str) -> pa.Table:
+    import pyarrow as pa
+
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        msg = f"{label}: damaged table ({_first_line(error)})"
+        raise InputError(msg) from error
+    return table
+
+
+def _require_rows(found: int, rows: int, label: str) -> None:
+    if found != rows:
+        msg = f"{label}: {found} rows of attributes for {rows} embeddings; give one row for each vector, in the same order"
+        raise InputError(msg)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

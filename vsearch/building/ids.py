@@ -1,0 +1,240 @@
+"""The ids of vectors: row numbers, int64 or strings; unique and never NULL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from vsearch.building.attributes import AttributeSource, take_rows
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PASS_ROWS = 1 << 24
+"""Ids compared at a time when looking for duplicates: 128 MB of keys."""
+
+HASH_ROWS = 16_384
+"""Strings hashed at a time."""
+
+NAMED = 5
+"""How many duplicates a message names."""
+
+_SUSPECTS = 1000
+_WEIGHTS = 8192
+
+
+@dataclass(frozen=True)
+class IdSource:
+    """Ids in row order.
+
+    Attributes
+    ----------
+    kind : {"row", "int64", "string"}
+        ``"row"``: none were given, a vector's id is its row number.
+    rows : int
+        Number of ids.
+    values : ndarray of int64 or pyarrow.Table or None
+        The ids given; strings as the one column ``id``.
+    """
+
+    kind: Literal["row", "int64", "string"]
+    rows: int
+    values: Any
+
+    def take(self, rows: np.ndarray) -> np.ndarray | pa.Array:
+        """Return the ids of the given rows: an int64 array, or a pyarrow string array."""
+        import pyarrow as pa
+
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and not (rows.min() >= 0 and rows.max() < self.rows):
+            msg = f"rows {rows.min()} to {rows.max()} are not all within 0:{self.rows}"
+            raise IndexError(msg)
+        if self.kind == "row":
+            return rows.copy()
+        if self.kind == "int64":
+            return np.asarray(self.values[rows], dtype=np.int64)
+        column = take_rows(self.values, rows).column("id").combine_chunks()
+        return pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+
+
+def open_ids(ids: object | None, rows: int, attributes: AttributeSource | None = None) -> IdSource:
+    """Open the ids of `rows` vectors.
+
+    Parameters
+    ----------
+    ids : object or None
+        None for row numbers; integers or strings as an array, a sequence, a pyarrow array or a pandas or
+        polars series; or the name of a column of `attributes`.
+    rows : int
+        Number of vectors.
+    attributes : AttributeSource, optional
+        Where a column named by `ids` is looked up.
+
+    Raises
+    ------
+    InputError
+        Another number of ids, a NULL, duplicates (the first are named), integers beyond int64, or values
+        that are neither integers nor strings.
+    """
+    import pyarrow as pa
+
+    if ids is None:
+        return IdSource("row", rows, None)
+    label = "ids"
+    if isinstance(ids, str):
+        label = f"ids (column {ids!r})"
+        ids = _attribute_column(ids, attributes)
+    values = _values(ids, label)
+    if len(values) != rows:
+        msg = f"{label}: {len(values)} ids for {rows} embeddings; give one id for each vector, in the same order"
+        raise InputError(msg)
+    if isinstance(values, np.ndarray):
+        _require_distinct(repeated(values).tolist(), label)
+        return IdSource("int64", rows, values)
+    table = pa.table({"id": values})
+    _require_distinct(_repeated_strings(table), label)
+    return IdSource("string", rows, table)
+
+
+def repeated(keys: np.ndarray, pass_rows: int = PASS_ROWS) -> np.ndarray:
+    """Return the values that occur more than once, looking at about `pass_rows` keys at a time.
+
+    Parameters
+    ----------
+    keys : ndarray of int64, shape (n,)
+    pass_rows : int
+        Every pass over the keys sorts those of one residue, so that a sorted copy of all is never made.
+    """
+    passes = -(-len(keys) // pass_rows)
+    found = [np.empty(0, np.int64)]
+    for number in range(passes):
+        blocks = (keys[low : low + pass_rows] for low in range(0, len(keys), pass_rows))
+        chosen = np.concatenate([block[_residue(block, passes) == number] for block in blocks])
+        chosen.sort()
+        found.append(np.unique(chosen[1:][chosen[1:] == chosen[:-1]]))
+    return np.sort(np.concatenate(found))
+
+
+def _residue(keys: np.ndarray, passes: int) -> np.ndarray:
+    # a multiplicative hash first: ids in steps of `passes` would all fall into one pass
+    mixed = (keys.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+    return np.asarray(mixed % np.uint64(passes))
+
+
+def _values(ids: Any, label: str) -> np.ndarray | pa.ChunkedArray:
+    """Return ids as int64 array or as chunked array of strings."""
+    import pyarrow as pa
+
+    if isinstance(ids, range):
+        return np.arange(ids.start, ids.stop, ids.step, dtype=np.int64)
+    if isinstance(ids, np.ndarray) and ids.ndim != 1:
+        msg = f"{label} has shape {ids.shape}, expected (rows,)"
+        raise InputError(msg)
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
+        return _int64(ids, label)
+    array = _arrow(ids, label)
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    if array.null_count:
+        row = int(np.argmax(array.is_null().to_numpy()))
+        msg = f"{label}: row {row} is NULL ({array.null_count} in all); every vector needs an id"
+        raise InputError(msg)
+    if pa.types.is_integer(array.type):
+        return _int64(array.to_numpy(), label)
+    if pa.types.is_null(array.type):
+        return np.empty(0, np.int64)
+    if pa.types.is_string_view(array.type):
+        array = array.cast(pa.large_string())
+    if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        msg = f"{label} are {array.type}; give integers or strings"
+        raise InputError(msg)
+    return array
+
+
+def _arrow(ids: Any, label: str) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    if isinstance(ids, (bytes, bytearray, Mapping)) or not hasattr(ids, "__iter__"):
+        msg = f"{label} of type {type(ids).__name__} are not supported; give integers or strings, one for each vector"
+        raise InputError(msg)
+    try:
+        if not isinstance(ids, (pa.Array, pa.ChunkedArray)):
+            if hasattr(ids, "__arrow_c_stream__"):
+                ids = pa.chunked_array(ids)
+            else:
+                ids = pa.array(ids, from_pandas=type(ids).__module__.startswith("pandas"))
+        ids.validate(full=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        msg = f"{label}: neither all integers nor all strings ({(str(error).splitlines() or [''])[0][:200]})"
+        raise InputError(msg) from error
+    return pa.chunked_array([ids]) if isinstance(ids, pa.Array) else ids
+
+
+def _int64(array: np.ndarray, label: str) -> np.ndarray:
+    top = np.iinfo(np.int64).max
+    if array.dtype.kind == "u" and array.size and int(array.max()) > top:
+        row = int(np.argmax(array > top))
+        msg = f"{label}: row {row} is {int(array[row])}, beyond int64; use smaller ids, or strings"
+        raise InputError(msg)
+    return np.asarray(array.astype(np.int64, copy=False))
+
+
+def _attribute_column(name: str, attributes: AttributeSource | None) -> pa.ChunkedArray:
+    names = list(attributes.schema.names) if attributes is not None else []
+    if attributes is None or name not in names:
+        found = f"there are: {', '.join(names)}" if names else "there are no attributes"
+        msg = f"ids: no attribute column {name!r} ({found}); give a column's name or the ids themselves"
+        raise InputError(msg)
+    return attributes.column(name)
+
+
+def _repeated_strings(table: pa.Table) -> list[str]:
+    """Return some of the strings that occur more than once: equal hashes first, then the strings themselves."""
+    import pyarrow.compute as pc
+
+    hashes = np.empty(table.num_rows, np.int64)
+    first = 0
+    for chunk in table.column("id").chunks:
+        for low in range(0, len(chunk), HASH_ROWS):
+            part = _hashed(chunk.slice(low, HASH_ROWS))
+            hashes[first : first + len(part)] = part
+            first += len(part)
+    suspects = repeated(hashes)
+    for low in range(0, len(suspects), _SUSPECTS):
+        rows = np.flatnonzero(np.isin(hashes, suspects[low : low + _SUSPECTS]))
+        counts = pc.value_counts(take_rows(table, rows).column("id"))
+        twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
+        if twice:
+            return [str(value) for value in twice]
+    return []
+
+
+def _hashed(strings: Any) -> np.ndarray:
+    """Return a 64-bit multilinear hash of every string of an array without NULLs."""
+    import pyarrow as pa
+
+    strings = strings.cast(pa.large_string())
+    _, offsets_buffer, data_buffer = strings.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int64)[strings.offset : strings.offset + len(strings) + 1]
+    low, high = int(offsets[0]), int(offsets[-1])
+    if low == high:
+        return np.zeros(len(strings), np.int64)
+    data = np.frombuffer(data_buffer, np.uint8)[low:high]
+    lengths = np.diff(offsets)
+    position = np.arange(high - low) - np.repeat(offsets[:-1] - low, lengths)
+    weights = np.random.default_rng(0).integers(0, 2**64, _WEIGHTS, np.uint64)
+    sums = np.zeros(high - low + 1, np.uint64)
+    np.cumsum((data + np.uint64(1)) * weights[position % _WEIGHTS], out=sums[1:])
+    return (sums[offsets[1:] - low] - sums[offsets[:-1] - low]).view(np.int64)
+
+
+def _require_distinct(duplicates: list[Any], label: str) -> None:
+    if duplicates:
+        named = ", ".join(repr(value) for value in duplicates[:NAMED])
+        more = " and others" if len(duplicates) > NAMED else ""
+        msg = f"{label}: {named}{more} occur more than once; ids must be unique"
+        raise InputError(msg)

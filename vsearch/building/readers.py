@@ -1,0 +1,164 @@
+"""Vector files: ``.npy``, ``.fvecs``, ``.bvecs``, ``.fbin``, ``.u8bin`` mapped, ``.hdf5`` batch by batch.
+
+Nothing a header says is believed before it is compared with the size of the file.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from vsearch.building.elements import block_rows
+from vsearch.errors import InputError, MissingDependencyError
+
+_BIN_TYPES = {".fbin": "<f4", ".u8bin": "u1"}
+_VECS_TYPES = {".fvecs": "<f4", ".bvecs": "u1"}
+_MAX_NPY_HEADER = 10_000
+
+
+def map_npy(path: Path) -> np.ndarray:
+    """Memory-map an ``.npy`` file. Object arrays and pickles are refused.
+
+    Returns
+    -------
+    ndarray
+        Read-only, in the shape, order and element type of the file.
+    """
+    lib = np.lib.format
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            # version 3 exists for field names beyond Latin-1, which vectors do not have
+            read = lib.read_array_header_1_0 if lib.read_magic(file) == (1, 0) else lib.read_array_header_2_0
+            shape, fortran, dtype = read(file, max_header_size=_MAX_NPY_HEADER)
+            offset = file.tell()
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, EOFError) as error:
+        msg = f"{path}: not a readable .npy file ({_first_line(error)}); save it again with numpy.save"
+        raise InputError(msg) from error
+    if dtype.hasobject:
+        msg = f"{path}: holds Python objects (dtype {dtype}), which are never loaded; save a plain float32 array"
+        raise InputError(msg)
+    if any(length < 0 for length in shape):
+        msg = f"{path}: the header gives shape {shape}; save the file again"
+        raise InputError(msg)
+    _require_size(path, offset + math.prod(shape) * dtype.itemsize, f"shape {shape} of {dtype}")
+    if math.prod(shape) == 0:
+        return np.empty(shape, dtype)
+    order: Literal["C", "F"] = "F" if fortran else "C"
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order=order))
+
+
+def map_bin(path: Path) -> np.ndarray:
+    """Memory-map ``.fbin`` or ``.u8bin``: uint32 rows, uint32 dimensions, then the elements.
+
+    Returns
+    -------
+    ndarray, shape (rows, dimensions)
+        Read-only float32 or uint8.
+    """
+    dtype = np.dtype(_BIN_TYPES[path.suffix.lower()])
+    with path.open("rb") as file:
+        header = file.read(8)
+    if len(header) < 8:
+        msg = f"{path}: {len(header)} bytes are too few for the header of 8; the file is truncated"
+        raise InputError(msg)
+    rows, dimensions = (int(x) for x in np.frombuffer(header, "<u4"))
+    _require_size(path, 8 + rows * dimensions * dtype.itemsize, f"{rows} rows of {dimensions} x {dtype}")
+    if rows * dimensions == 0:
+        return np.empty((rows, dimensions), dtype)
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=8, shape=(rows, dimensions)))
+
+
+def map_vecs(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Memory-map ``.fvecs`` or ``.bvecs``: every row is its int32 dimension and its elements.
+
+    Returns
+    -------
+    vectors : ndarray, shape (rows, dimensions)
+        Read-only strided view, float32 or uint8.
+    declared : ndarray of int32, shape (rows,)
+        The dimension each row states. The reader of a row compares it, so that opening the
+        file does not touch every page.
+    """
+    dtype = np.dtype(_VECS_TYPES[path.suffix.lower()])
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(4)
+    if size == 0:
+        msg = f"{path}: the file is empty; give at least one vector"
+        raise InputError(msg)
+    dimensions = int(np.frombuffer(header, "<i4")[0]) if len(header) == 4 else 0
+    row_bytes = 4 + dimensions * dtype.itemsize
+    if dimensions <= 0 or size < row_bytes:
+        msg = (
+            f"{path}: the first row claims {dimensions} dimensions in a file of {size} bytes; not a {path.suffix} file"
+        )
+        raise InputError(msg)
+    if size % row_bytes:
+        msg = (
+            f"{path}: {size} bytes are no whole number of rows of {dimensions} dimensions ({row_bytes} bytes each); "
+            f"the file is truncated or its rows differ in dimension"
+        )
+        raise InputError(msg)
+    records = np.memmap(path, dtype=np.dtype([("declared", "<i4"), ("vector", dtype, (dimensions,))]), mode="r")
+    return np.asarray(records["vector"]), np.asarray(records["declared"])
+
+
+def hdf5_batches(path: Path, name: str | None) -> Iterator[np.ndarray]:
+    """Read a data set of an HDF5 file batch by batch.
+
+    Parameters
+    ----------
+    path : Path
+        For instance a file of ann-benchmarks.
+    name : str or None
+        The data set; ``train`` when None.
+
+    Raises
+    ------
+    MissingDependencyError
+        h5py is not installed.
+    InputError
+        No such data set, or a damaged file.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        msg = f"reading {path.name} needs h5py; install it with: pip install 'vsearch[hdf5]'"
+        raise MissingDependencyError(msg) from error
+    wanted = name or "train"
+    try:
+        with h5py.File(path, "r") as file:
+            dataset = file.get(wanted)
+            if not isinstance(dataset, h5py.Dataset):
+                found = ", ".join(sorted(file)) or "nothing"
+                msg = f"{path}: no data set {wanted!r} (it holds: {found}); name one as {path.name}::data_set"
+                raise InputError(msg)
+            if len(dataset.shape) != 2:
+                msg = f"{path}: data set {wanted!r} has shape {dataset.shape}, expected (rows, dimensions)"
+                raise InputError(msg)
+            step = block_rows(dataset.shape[1], dataset.dtype.itemsize)
+            for start in range(0, dataset.shape[0], step):
+                yield dataset[start : start + step]
+    except (OSError, RuntimeError, KeyError) as error:
+        msg = f"{path}: not a readable HDF5 file ({_first_line(error)})"
+        raise InputError(msg) from error
+
+
+def _require_size(path: Path, expected: int, claim: str) -> None:
+    actual = path.stat().st_size
+    if actual != expected:
+        state = "truncated" if actual < expected else "longer than that"
+        msg = (
+            f"{path}: the header says {claim} ({expected} bytes), the file has {actual}: it is {state}; write it again"
+        )
+        raise InputError(msg)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
