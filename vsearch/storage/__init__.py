@@ -1,0 +1,81 @@
+"""Object stores, Arrow files, snapshots.
+
+An index is a prefix in a store: ``manifest/`` with one small file per snapshot, ``model/`` and ``segments/`` with immutable
+Arrow files. ``index/FORMAT.md`` has them byte by byte. Importing this loads neither Arrow nor a client of any store.
+"""
+
+from __future__ import annotations
+
+from vsearch.storage.commits import (
+    CHECKSUMS,
+    GRACE,
+    Problem,
+    PruneReport,
+    SnapshotInfo,
+    VerifyReport,
+    commit,
+    join_checksums,
+    list_snapshots,
+    open_files,
+    prune,
+    read_manifest,
+    snapshot_numbers,
+    verify,
+)
+from vsearch.storage.entries import (
+    ALIGNMENT,
+    CHUNK,
+    ArrayEntry,
+    ColumnEntry,
+    FileEntry,
+    check_entry,
+)
+from vsearch.storage.files import SegmentFile, ensure_together
+from vsearch.storage.manifest import (
+    FORMAT,
+    AttributeEntry,
+    Manifest,
+    ShardEntry,
+    decode_manifest,
+    encode_manifest,
+    manifest_files,
+)
+from vsearch.storage.stores import ObjectInfo, Store, open_store
+from vsearch.storage.writing import write_arrays, write_table
+
+__all__ = [
+    "ALIGNMENT",
+    "CHECKSUMS",
+    "CHUNK",
+    "FORMAT",
+    "GRACE",
+    "ArrayEntry",
+    "AttributeEntry",
+    "ColumnEntry",
+    "FileEntry",
+    "Manifest",
+    "ObjectInfo",
+    "Problem",
+    "PruneReport",
+    "SegmentFile",
+    "ShardEntry",
+    "SnapshotInfo",
+    "Store",
+    "VerifyReport",
+    "check_entry",
+    "commit",
+    "decode_manifest",
+    "encode_manifest",
+    "ensure_together",
+    "join_checksums",
+    "list_snapshots",
+    "manifest_files",
+    "open_files",
+    "open_store",
+    "prune",
+    "read_manifest",
+    "snapshot_numbers",
+    "verify",
+    "write_arrays",
+    "write_table",
+]

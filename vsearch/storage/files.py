@@ -1,0 +1,316 @@
+"""Reading immutable files: arrays as views, their bytes fetched and verified at first touch."""
+
+from __future__ import annotations
+
+import mmap
+from concurrent.futures import ThreadPoolExecutor
+from threading import Condition
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsearch.errors import CorruptIndexError
+from vsearch.storage.checksums import crc32c
+from vsearch.storage.entries import CHUNK, check_entry
+from vsearch.storage.ranges import bridge, covering_chunks, mark, runs, split
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+    from numpy.typing import ArrayLike, NDArray
+
+    from vsearch.storage.entries import ArrayEntry, FileEntry
+    from vsearch.storage.stores import Store
+
+    Part = tuple[str, ArrayLike | None, ArrayLike | None]
+
+GAP = 4
+"""Chunks between two wanted ones that are fetched along, for one request less."""
+
+REQUEST = 8 << 20
+"""Most bytes of one request; longer ranges travel as several side by side."""
+
+_ABSENT, _CLAIMED, _PRESENT = 0, 1, 2
+
+
+class SegmentFile:
+    """One immutable file of a snapshot, opened at first use.
+
+    In a folder it is a memory map; elsewhere an anonymous map of the file's size that fills up with what is asked for.
+    Either way a chunk is used only after its CRC32C was found right. All methods may be called from many threads.
+
+    Parameters
+    ----------
+    store
+    entry
+        From the manifest or a message; validated here.
+    checksums : uint32 (chunks,) or None
+        CRC32C of every ``CHUNK`` bytes. With None the file is read and checked whole at first use.
+
+    Attributes
+    ----------
+    bytes_read, requests : int
+        Bytes fetched (or, mapped, verified) so far, and requests for them (mapped: 0).
+
+    Raises
+    ------
+    CorruptIndexError
+        The entry does not fit itself, or there are not as many checksums as chunks.
+    """
+
+    def __init__(
+        self, store: Store, entry: FileEntry, checksums: NDArray[np.uint32] | None = None
+    ) -> None:
+        check_entry(entry)
+        self.entry = entry
+        self.path = entry.path
+        self.arrays: Mapping[str, ArrayEntry] = {array.name: array for array in entry.arrays}
+        self.bytes_read = 0
+        self.requests = 0
+        self._store = store
+        if checksums is None:
+            self._chunk = entry.bytes
+            self._checksums = np.array([entry.crc32c], np.uint32)
+        else:
+            self._chunk = CHUNK
+            self._checksums = checksums
+        count = -(-entry.bytes // self._chunk)
+        if self._checksums.shape != (count,):
+            raise CorruptIndexError(
+                entry.path, f"has {count} chunks but {len(self._checksums)} checksums; restore the manifest"
+            )
+        self._state = np.zeros(count, np.uint8)
+        self._pending = count
+        self._unverified = np.arange(count + 1)
+        self._complete: set[str] = set()
+        self._changed = Condition()
+        self._data: NDArray[np.uint8] | None = None
+        self._mapped = False
+        self._views: dict[str, NDArray[Any]] = {}
+
+    def __repr__(self) -> str:
+        return f"SegmentFile({self.path!r}, {self.entry.bytes} bytes)"
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Read-only view of an array, with its declared type and shape. Its bytes count only after :meth:`ensure`.
+
+        Raises
+        ------
+        CorruptIndexError
+            There is no such array, or the file is missing or of another length.
+        """
+        view = self._views.get(name)
+        if view is None:
+            entry = self._array(name)
+            dtype = np.dtype(entry.dtype).newbyteorder("<")
+            flat = self._open()[entry.offset : entry.offset + entry.bytes].view(dtype)
+            view = flat.reshape(entry.shape)
+            view.flags.writeable = False
+            self._views[name] = view
+        return view
+
+    def ensure(
+        self, name: str, starts: ArrayLike | None = None, stops: ArrayLike | None = None
+    ) -> None:
+        """Make rows ``[starts[i], stops[i])`` of an array present and verified; all of it without ranges.
+
+        Costs next to nothing where they already are. Is no check of the ranges: these must lie inside the array.
+
+        Raises
+        ------
+        CorruptIndexError
+            The file is missing, too short, or its bytes are not those that were written.
+        """
+        if self._pending and name not in self._complete:
+            self.ensure_arrays([(name, starts, stops)])
+
+    def ensure_arrays(self, parts: Sequence[Part]) -> None:
+        """:meth:`ensure` for several arrays of this file in one round of requests.
+
+        Parameters
+        ----------
+        parts
+            ``(name, starts, stops)`` each.
+        """
+        if not self._pending:
+            return
+        ranges = [self._bytes_of(*part) for part in parts if part[0] not in self._complete]
+        if not ranges:
+            return
+        first, stop = covering_chunks(
+            np.concatenate([begin for begin, _ in ranges]),
+            np.concatenate([end for _, end in ranges]),
+            chunk=self._chunk,
+        )
+        unverified = self._unverified
+        if (unverified[stop] != unverified[first]).any():
+            self._fill(mark(first, stop, count=len(self._state)))
+        self._complete.update(name for name, starts, _ in parts if starts is None)
+
+    def ensure_all(self) -> None:
+        """Make the whole file present and verified."""
+        if self._pending:
+            self._fill(np.ones(len(self._state), np.bool_))
+
+    def take(self, columns: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:
+        """Exact columns by row, in the order of ``rows``, which may repeat.
+
+        Reads only what these rows need.
+
+        Parameters
+        ----------
+        columns : sequence of str
+        rows : int64 (n,)
+
+        Returns
+        -------
+        pyarrow.Table
+            ``n`` rows.
+
+        Raises
+        ------
+        InputError
+            There is no such column or row.
+        CorruptIndexError
+            The file is damaged.
+        """
+        from vsearch.storage.columns import take
+
+        return take(self, columns, rows)
+
+    def _array(self, name: str) -> ArrayEntry:
+        try:
+            return self.arrays[name]
+        except KeyError:
+            raise CorruptIndexError(
+                self.path, f"has no array {name!r}, only {', '.join(self.arrays)}; restore the manifest"
+            ) from None
+
+    def _bytes_of(
+        self, name: str, starts: ArrayLike | None, stops: ArrayLike | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        entry = self._array(name)
+        rows = entry.shape[0]
+        if starts is None or stops is None:
+            begin, end = np.array([0], np.int64), np.array([rows], np.int64)
+        else:
+            begin = np.atleast_1d(np.asarray(starts, np.int64))
+            end = np.atleast_1d(np.asarray(stops, np.int64))
+            if len(begin) and not (begin.min() >= 0 and end.max() <= rows):
+                raise CorruptIndexError(
+                    self.path,
+                    f"rows {begin.min()}..{end.max()} of {name!r} were asked for, which has {rows}; "
+                    "build the index again",
+                )
+        return entry.offset + begin * entry.row_bytes, entry.offset + end * entry.row_bytes
+
+    def _open(self) -> NDArray[np.uint8]:
+        with self._changed:
+            if self._data is None:
+                mapped = self._map()
+                self._mapped = mapped is not None
+                size = self.entry.bytes
+                self._data = np.frombuffer(mmap.mmap(-1, size), np.uint8) if mapped is None else mapped
+            return self._data
+
+    def _map(self) -> NDArray[np.uint8] | None:
+        try:
+            mapped = self._store.memory_map(self.path)
+        except FileNotFoundError:
+            raise self._missing() from None
+        if mapped is not None and len(mapped) != self.entry.bytes:
+            raise self._damaged(f"has {len(mapped)} bytes instead of {self.entry.bytes}")
+        return mapped
+
+    def _fill(self, wanted: NDArray[np.bool_]) -> None:
+        """Make chunks present. Each is claimed by one thread; the others wait for it, or take over if it fails."""
+        data = self._open()
+        while True:
+            with self._changed:
+                absent = self._state == _ABSENT
+                mine = wanted & absent
+                if not mine.any():
+                    if (self._state[wanted] == _PRESENT).all():
+                        return
+                    self._changed.wait()
+                    continue
+                if not self._mapped:
+                    mine = bridge(mine, absent, gap=GAP)
+                self._state[mine] = _CLAIMED
+            try:
+                self._load(data, mine)
+            except BaseException:
+                self._settle(mine, _ABSENT)
+                raise
+            self._settle(mine, _PRESENT)
+
+    def _settle(self, chunks: NDArray[np.bool_], state: int) -> None:
+        with self._changed:
+            self._state[chunks] = state
+            unverified = self._state != _PRESENT
+            self._unverified = np.concatenate(([0], np.cumsum(unverified)))
+            self._pending = int(self._unverified[-1])
+            self._changed.notify_all()
+
+    def _load(self, data: NDArray[np.uint8], chunks: NDArray[np.bool_]) -> None:
+        first, stop = runs(chunks)
+        begin, end = first * self._chunk, np.minimum(stop * self._chunk, self.entry.bytes)
+        requests = 0
+        if not self._mapped:
+            starts, stops = split(begin, end, limit=REQUEST)
+            requests = len(starts)
+            try:
+                self._store.read_into(self.path, starts.tolist(), stops.tolist(), data)
+            except FileNotFoundError:
+                raise self._missing() from None
+            except EOFError:
+                raise self._damaged(f"is shorter than its {self.entry.bytes} bytes") from None
+        for i in np.flatnonzero(chunks).tolist():
+            at = i * self._chunk
+            if crc32c(data[at : at + self._chunk]) != self._checksums[i]:
+                last = min(at + self._chunk, self.entry.bytes)
+                raise self._damaged(f"bytes {at}..{last} are not those that were written")
+        with self._changed:
+            self.bytes_read += int((end - begin).sum())
+            self.requests += requests
+
+    def _damaged(self, reason: str) -> CorruptIndexError:
+        return CorruptIndexError(
+            self.path, f"{reason}; restore the file from a copy, open an older snapshot or build the index again"
+        )
+
+    def _missing(self) -> CorruptIndexError:
+        return CorruptIndexError(
+            self.path,
+            f"is missing in {self._store.url}; if this snapshot was pruned, open the index again, else restore the file",
+        )
+
+
+def ensure_together(
+    parts: Sequence[tuple[SegmentFile, str, ArrayLike | None, ArrayLike | None]],
+) -> None:
+    """:meth:`SegmentFile.ensure` for arrays of several files in one round of requests.
+
+    Parameters
+    ----------
+    parts
+        ``(file, name, starts, stops)`` each.
+
+    Raises
+    ------
+    CorruptIndexError
+        Of the first file found damaged.
+    """
+    by_file: dict[int, tuple[SegmentFile, list[Part]]] = {}
+    for file, *part in parts:
+        if file._pending:
+            by_file.setdefault(id(file), (file, []))[1].append((part[0], part[1], part[2]))
+    groups = list(by_file.values())
+    if len(groups) < 2:
+        for file, of_file in groups:
+            file.ensure_arrays(of_file)
+        return
+    with ThreadPoolExecutor(len(groups)) as pool:
+        for done in [pool.submit(file.ensure_arrays, of_file) for file, of_file in groups]:
+            done.result()

@@ -1,0 +1,355 @@
+"""An index in an object store: S3, or memory for tests. obstore does the work."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from vsearch.errors import ConflictError, InputError, MissingDependencyError, StoreError, VsearchError
+from vsearch.storage.stores import ObjectInfo, check_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from obstore.store import MemoryStore, S3Store
+
+PARALLEL = 32
+"""Requests in flight per store: first bytes take 10 to 50 ms, so waiting dominates, not work."""
+
+PART = 8 << 20
+"""Bytes of one part of an upload; more where a file would need over 10,000 parts."""
+
+
+class ObjectStore:
+    """Objects below one prefix of a bucket.
+
+    Parameters
+    ----------
+    url : str
+        Shown in messages; holds no secret.
+    backend : obstore store
+    prefix : str
+        Without slashes at its ends; may be empty.
+    """
+
+    def __init__(self, url: str, backend: S3Store | MemoryStore, prefix: str) -> None:
+        self._url = url
+        self._backend = backend
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self._url!r})"
+
+    @property
+    def url(self) -> str:
+        """Where this is."""
+        return self._url
+
+    def get(self, path: str, *, start: int | None = None, stop: int | None = None) -> memoryview:
+        """Bytes ``[start, stop)`` of an object; all of it without limits."""
+        import obstore
+
+        key = self._key(path)
+        with self._clear(path):
+            if start is None and stop is None:
+                return memoryview(obstore.get(self._backend, key).bytes())
+            if stop is None:
+                options: Any = {"range": {"offset": start or 0}}
+                return memoryview(obstore.get(self._backend, key, options=options).bytes())
+            return self._range(key, start or 0, stop)
+
+    def get_ranges(
+        self, path: str, starts: Sequence[int], stops: Sequence[int]
+    ) -> list[memoryview]:
+        """Several ranges, side by side."""
+        key = self._key(path)
+
+        def one(start: int, stop: int) -> memoryview:
+            with self._clear(path):
+                return self._range(key, start, stop)
+
+        return self._side_by_side(one, starts, stops)
+
+    def read_into(
+        self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]
+    ) -> None:
+        """Ranges, side by side, each to its own place in ``out``."""
+        key = self._key(path)
+
+        def one(start: int, stop: int) -> None:
+            with self._clear(path):
+                part = self._range(key, start, stop)
+            if len(part) != stop - start:
+                raise EOFError(path)
+            out[start:stop] = part
+
+        self._side_by_side(one, starts, stops)
+
+    def head(self, path: str) -> ObjectInfo:
+        """Length and time of one object."""
+        import obstore
+
+        with self._clear(path):
+            found = obstore.head(self._backend, self._key(path))
+            return ObjectInfo(path, found["size"], found["last_modified"])
+
+    def put(self, path: str, data: bytes, *, create: bool = True) -> None:
+        """Write an object; with ``create`` only if there is none, which the store decides."""
+        import obstore
+
+        with self._clear(path):
+            obstore.put(
+                self._backend,
+                self._key(path),
+                data,
+                mode="create" if create else "overwrite",
+                use_multipart=False,
+            )
+
+    def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
+        """Upload a local file in parts, then remove it."""
+        import obstore
+
+        part = max(PART, -(-os.path.getsize(local_path) // 9000))
+        with self._clear(path):
+            obstore.put(
+                self._backend, self._key(path), Path(local_path), chunk_size=part, max_concurrency=8
+            )
+        os.unlink(local_path)
+
+    def scratch(self) -> str | None:
+        """Any folder will do."""
+        return None
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        """All objects below ``prefix``, over all pages of the listing, sorted by path."""
+        import obstore
+
+        below = self._prefix + prefix.strip("/")
+        with self._clear(prefix):
+            found = [
+                ObjectInfo(
+                    meta["path"][len(self._prefix) :], meta["size"], meta["last_modified"]
+                )
+                for page in obstore.list(self._backend, below or None, chunk_size=1000)
+                for meta in page
+            ]
+        return sorted(found, key=lambda info: info.path)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Remove objects; a missing one is no error."""
+        import obstore
+
+        keys = [self._key(path) for path in paths]
+        with self._clear(self._prefix):
+            for i in range(0, len(keys), 1000):
+                obstore.delete(self._backend, keys[i : i + 1000])
+
+    def memory_map(self, path: str) -> NDArray[np.uint8] | None:
+        """None: an object store has no files to map."""
+        del path
+        return None
+
+    def _key(self, path: str) -> str:
+        return self._prefix + check_path(path)
+
+    def _range(self, key: str, start: int, stop: int) -> memoryview:
+        import obstore
+
+        if stop <= start:
+            return memoryview(b"")
+        return memoryview(obstore.get_range(self._backend, key, start=start, end=stop))
+
+    def _side_by_side(self, one: Any, starts: Sequence[int], stops: Sequence[int]) -> list[Any]:
+        # obstore.get_ranges would do for small reads, but it keeps ten requests in flight, joins neighbours into one, and
+        # panics where the object is shorter than asked.
+        if len(starts) == 1:
+            return [one(int(starts[0]), int(stops[0]))]
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="vsearch-read")
+        return list(self._pool.map(one, map(int, starts), map(int, stops)))
+
+    @contextmanager
+    def _clear(self, path: str) -> Iterator[None]:
+        """Turn obstore's errors into ours; a missing object stays FileNotFoundError."""
+        from obstore import exceptions
+
+        try:
+            yield
+        except exceptions.AlreadyExistsError:
+            raise ConflictError(f"{path}: is already there; another writer was first") from None
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error):
+                raise StoreError(
+                    f"{self._url}: there is no such bucket; create it or correct the URL"
+                ) from None
+            raise FileNotFoundError(f"{path}: is not in {self._url}") from None
+        except (VsearchError, EOFError):
+            raise
+        except Exception as error:
+            raise StoreError(f"{self._url}: {_explain(error)}") from error
+
+
+def _explain(error: Exception) -> str:
+    """Say in one line what went wrong and what to do about it."""
+    from obstore import exceptions
+
+    text = str(error).split("\n\nDebug source:")[0]
+    name = type(error).__name__
+    if "NoSuchBucket" in text:
+        return "there is no such bucket; create it or correct the URL"
+    if isinstance(error, PermissionError | exceptions.PermissionDeniedError | exceptions.UnauthenticatedError) or any(
+        word in text for word in ("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "Forbidden")
+    ):
+        return (
+            "access was denied; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, profile=, or for a public bucket "
+            f"anonymous=True ({_short(text)})"
+        )
+    if "redirect" in text.lower() or "301" in text:
+        return f"the bucket is in another region; give region= or AWS_REGION ({_short(text)})"
+    if "nvalid range" in text or "416" in text:
+        raise EOFError(text) from error
+    if "error sending request" in text or "onnect" in text:
+        return f"the store cannot be reached; check the endpoint and the network ({_short(text)})"
+    return f"{name}: {_short(text)}"
+
+
+def _short(text: str, limit: int = 300) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+_memories: dict[str, MemoryStore] = {}
+_memories_lock = Lock()
+
+
+def open_memory(url: str) -> ObjectStore:
+    """``memory://name/prefix``: lives as long as the process; every opening of a name sees the same objects."""
+    from obstore.store import MemoryStore
+
+    parts = urlsplit(url)
+    with _memories_lock:
+        backend = _memories.setdefault(parts.netloc, MemoryStore())
+    prefix = parts.path.strip("/")
+    return ObjectStore(url.rstrip("/"), backend, check_path(prefix) if prefix else "")
+
+
+def open_s3(
+    url: str,
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+    anonymous: bool = False,
+    allow_http: bool = False,
+    access_key_id: str | None = None,
+    secret_access_key: str | None = None,
+    session_token: str | None = None,
+    **unknown: Any,
+) -> ObjectStore:
+    """Open ``s3://bucket/prefix``; see :func:`vsearch.storage.open_store` for the options."""
+    from obstore.store import S3Store
+
+    if unknown:
+        raise InputError(f"{', '.join(sorted(unknown))}: no such option of an s3:// URL")
+    bucket, prefix = _bucket_and_prefix(url)
+    environment = os.environ.get
+    endpoint = endpoint or environment("AWS_ENDPOINT_URL_S3") or environment("AWS_ENDPOINT_URL") or None
+    config: dict[str, Any] = {}
+    if access_key_id and secret_access_key:
+        config |= {"access_key_id": access_key_id, "secret_access_key": secret_access_key}
+        if session_token:
+            config["session_token"] = session_token
+    elif access_key_id or secret_access_key:
+        raise InputError("give access_key_id and secret_access_key together, or neither")
+    elif anonymous:
+        config["skip_signature"] = True
+    elif profile or _wants_shared_files():
+        provider, of_profile = _from_profile(profile)
+        config |= {"credential_provider": provider} if provider else {}
+        region = region or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION") or of_profile
+    region = region or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION") or "us-east-1"
+    if endpoint:
+        config["endpoint"] = endpoint
+    backend = S3Store(
+        bucket,
+        region=region,
+        client_options={"allow_http": _http_is_fine(endpoint, allow_http), "timeout": "60s"},
+        retry_config={
+            "max_retries": 6,
+            "retry_timeout": timedelta(seconds=60),
+            "backoff": {"max_backoff": timedelta(seconds=5)},
+        },
+        **config,
+    )
+    return ObjectStore(f"s3://{bucket}/{prefix}".rstrip("/"), backend, prefix)
+
+
+def _bucket_and_prefix(url: str) -> tuple[str, str]:
+    bucket, _, prefix = url.split("://", 1)[1].partition("/")
+    prefix = prefix.strip("/")
+    if not bucket or any(c in bucket for c in "@:?#") or any(c in prefix for c in "?#"):
+        raise InputError(f"{url!r} names no bucket; write s3://bucket/prefix")
+    return bucket, check_path(prefix) if prefix else ""
+
+
+def _http_is_fine(endpoint: str | None, allowed: bool) -> bool:
+    if endpoint is None or not endpoint.lower().startswith("http://"):
+        return False
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not (loopback or allowed):
+        raise InputError(
+            f"the endpoint {endpoint} is not encrypted; use https://, or allow_http=True if the network is trusted"
+        )
+    return True
+
+
+def _wants_shared_files() -> bool:
+    """Whether credentials are to come from the AWS configuration files, which obstore does not read."""
+    environment = os.environ.get
+    if environment("AWS_PROFILE"):
+        return True
+    if environment("AWS_ACCESS_KEY_ID") or environment("AWS_SKIP_SIGNATURE"):
+        return False
+    files = (
+        environment("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        environment("AWS_CONFIG_FILE", "~/.aws/config"),
+    )
+    return any(os.path.exists(os.path.expanduser(file)) for file in files)
+
+
+def _from_profile(profile: str | None) -> tuple[Any, str | None]:
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as error:
+        raise MissingDependencyError(
+            "AWS profiles need boto3: pip install boto3, or give the keys by AWS_ACCESS_KEY_ID"
+        ) from error
+    try:
+        session = boto3.Session(profile_name=profile)
+        if session.get_credentials() is None:
+            if profile is None:
+                return None, session.region_name
+            raise InputError(f"the AWS profile {profile!r} holds no credentials; log in or name another")
+        return Boto3CredentialProvider(session), session.region_name
+    except BotoCoreError as error:
+        raise InputError(f"AWS profile: {error}") from error
