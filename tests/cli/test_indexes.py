@@ -1,0 +1,118 @@
+"""build, info and datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vsearch
+
+
+def test_info_in_json_and_in_words(run, files) -> None:
+    info = run("info", files.index, "--json").json
+    assert info["rows"] == 500
+    assert info["dimensions"] == 24
+    assert info["bytes_per_vector"] > 0
+    shown = run("info", files.index)
+    assert shown.status == 0
+    assert "bytes per vector" in shown.text
+
+
+def test_build_prints_what_it_built(run, files, tmp_path: Path) -> None:
+    done = run("build", files.vectors, tmp_path / "index", "--bits", "2", "--rerank", "none", "--json")
+    assert done.status == 0, done.errors
+    assert done.json == run("info", tmp_path / "index", "--json").json
+
+
+def test_build_refuses_a_target_that_holds_an_index(run, files) -> None:
+    done = run("build", files.vectors, files.index)
+    assert done.status == 2
+    assert done.errors.startswith("error: ")
+    assert done.errors.count("\n") == 1
+
+
+def test_build_overwrites_when_asked(run, files, tmp_path: Path) -> None:
+    first = run("build", files.vectors, tmp_path, "--json")
+    second = run("build", files.vectors, tmp_path, "--overwrite", "--json")
+    assert (first.status, second.status) == (0, 0)
+    assert second.json["snapshot"] > first.json["snapshot"]
+
+
+def test_dry_run_writes_nothing(run, files, tmp_path: Path) -> None:
+    target = tmp_path / "index"
+    done = run("build", files.vectors, target, "--attributes", files.attributes, "--dry-run", "--json")
+    assert done.status == 0, done.errors
+    assert done.json["rows"] == 500
+    assert done.json["bytes_total"] > 0
+    assert done.json["peak_memory_bytes"] > 0
+    assert not target.exists()
+    assert "peak memory" in run("build", files.vectors, target, "--dry-run").text
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "small", "balanced", "exact"])
+def test_every_recipe_builds(run, files, tmp_path: Path, recipe: str) -> None:
+    done = run("build", files.vectors, tmp_path / recipe, "--recipe", recipe, "--json")
+    assert done.status == 0, done.errors
+
+
+def test_options_win_over_the_recipe(run, files, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("[build]\nmetric = 'l2'\nseed = 7\n", encoding="utf-8")
+    done = run("build", files.vectors, tmp_path / "index", "--recipe", recipe, "--metric", "ip", "--json")
+    assert done.json["metric"] == "ip"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("[build]\nbitz = 1\n", "bitz"), ("[bild]\n", "[build]"), ("= 3", "TOML")],
+)
+def test_bad_recipes_are_refused(run, files, tmp_path: Path, content: str, complaint: str) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(content, encoding="utf-8")
+    done = run("build", files.vectors, tmp_path / "index", "--recipe", recipe)
+    assert done.status == 2
+    assert complaint in done.errors
+
+
+def test_unknown_recipe_lists_those_there_are(run, files, tmp_path: Path) -> None:
+    done = run("build", files.vectors, tmp_path / "index", "--recipe", "huge")
+    assert done.status == 2
+    assert "balanced" in done.errors
+
+
+def test_ids_from_a_column_a_text_file_and_an_array(run, files, tmp_path: Path) -> None:
+    arguments = ("build", files.vectors, tmp_path / "a", "--attributes", files.attributes, "--ids", "sku")
+    assert run(*arguments).status == 0
+    found = run("get", tmp_path / "a", "sku-0007", "--columns", "price", "--json").json
+    assert found == [{"id": "sku-0007", "price": 7}]
+
+    (tmp_path / "ids.txt").write_text("\n".join(f"name {row}" for row in range(500)), encoding="utf-8")
+    assert run("build", files.vectors, tmp_path / "b", "--ids", tmp_path / "ids.txt").status == 0
+
+    np.save(tmp_path / "ids.npy", np.arange(500) + 1_000)
+    assert run("build", files.vectors, tmp_path / "c", "--ids", tmp_path / "ids.npy").status == 0
+    assert run("search", tmp_path / "c", files.queries, "--k", 1, "--json").json["queries"][0]["hits"][0]["id"] >= 1_000
+
+
+def test_unknown_id_column(run, files, tmp_path: Path) -> None:
+    done = run("build", files.vectors, tmp_path / "a", "--attributes", files.attributes, "--ids", "isbn")
+    assert done.status == 2
+    assert "isbn" in done.errors
+
+
+def test_datasets(run, tmp_path: Path) -> None:
+    assert run("datasets", "--json").json == [{"name": "wordnet-10k"}]
+    assert "wordnet-10k" in run("datasets").text
+    assert run("datasets", "wordnet-10k", "--json").json["rows"] == 10_000
+    saved = run("datasets", "wordnet-10k", "--save", tmp_path, "--json").json
+    assert all(Path(path).is_file() for path in saved["files"])
+    assert np.load(tmp_path / "base.npy").shape == (10_000, 384)
+    assert "Princeton" in (tmp_path / "LICENSE").read_text(encoding="utf-8")
+    assert run("datasets", "glove").status == 2
+    assert run("datasets", "--save", tmp_path).status == 2
+
+
+def test_same_index_as_the_library(files) -> None:
+    assert vsearch.open(files.index).info()["rows"] == 500

@@ -1,0 +1,58 @@
+"""verify, snapshots and prune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def index(run, files, tmp_path: Path) -> Path:
+    """An index with three snapshots."""
+    target = tmp_path / "index"
+    for _ in range(3):
+        done = run("build", files.vectors, target, "--overwrite")
+        assert done.status == 0, done.errors
+    return target
+
+
+def test_verify(run, index: Path) -> None:
+    report = run("verify", index, "--json")
+    assert report.status == 0
+    assert report.json["damaged"] == []
+    assert report.json["files"] > 0
+    assert "all sound" in run("verify", index).text
+
+
+def test_verify_names_the_damaged_file(run, index: Path) -> None:
+    newest = max((index / "segments").iterdir(), key=lambda path: (path.stat().st_mtime_ns, path.stat().st_size))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    newest.chmod(0o644)
+    newest.write_bytes(content)
+    report = run("verify", index, "--json")
+    assert report.status == 1
+    assert [Path(path).name for path, _ in report.json["damaged"]] == [newest.name]
+    assert newest.name in run("verify", index).text
+
+
+def test_snapshots_and_prune(run, index: Path) -> None:
+    listed = run("snapshots", index, "--json").json
+    assert len(listed) == 3
+    assert run("snapshots", index).status == 0
+    first = min(one["snapshot"] for one in listed)
+    assert run("info", index, "--snapshot", first, "--json").json["snapshot"] == first
+
+    assert run("prune", index, "--keep", 1, "--json").status == 0
+    left = run("snapshots", index, "--json").json
+    assert [one["snapshot"] for one in left] == [max(one["snapshot"] for one in listed)]
+    assert run("info", index, "--snapshot", first).status == 2
+    assert run("verify", index).status == 0
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "snapshots", "prune"])
+def test_no_index_there(run, tmp_path: Path, command: str) -> None:
+    done = run(command, tmp_path / "nothing")
+    assert done.status == 2
+    assert "nothing" in done.errors

@@ -1,0 +1,120 @@
+"""search, explain, recall, tune and get."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vsearch
+
+
+def test_search_says_what_the_library_says(run, files) -> None:
+    printed = run(
+        "search", files.index, files.queries, "--k", 3, "--where", "price < 100", "--columns", "price,colour", "--json"
+    ).json
+    hits = vsearch.open(files.index).search(np.load(files.queries), k=3, where="price < 100")
+    assert [[hit["id"] for hit in one["hits"]] for one in printed["queries"]] == hits.ids.tolist()
+    assert all(hit["price"] < 100 for one in printed["queries"] for hit in one["hits"])
+    assert set(printed["queries"][0]["hits"][0]) == {"rank", "id", "score", "price", "colour"}
+    assert printed["stats"]["rows_scanned"] > 0
+
+
+def test_search_prints_a_table(run, files) -> None:
+    shown = run("search", files.index, files.queries, "--row", 1, "-k", 2, "--columns", "sku")
+    assert shown.status == 0
+    assert shown.text.count("sku-") == 2
+    assert "rows scanned" in shown.text
+
+
+def test_query_in_json(run, files) -> None:
+    vector = np.load(files.queries)[2]
+    inline = run("search", files.index, json.dumps(vector.tolist()), "--exact", "--json").json["queries"]
+    by_row = run("search", files.index, files.queries, "--row", 2, "--exact", "--json").json["queries"]
+    assert inline == by_row
+
+
+def test_condition_as_json_object(run, files) -> None:
+    found = run("search", files.index, files.queries, "--where", '{"price": {"$lt": 5}}', "--json").json
+    assert {hit["id"] for hit in found["queries"][0]["hits"]} == set(range(5))
+
+
+def test_fewer_matches_than_k(run, files) -> None:
+    nothing = run("search", files.index, files.queries, "--row", 0, "--where", "price < 0", "--json").json
+    assert nothing["queries"][0]["hits"] == []
+    assert "no row matches" in run("search", files.index, files.queries, "--where", "price < 0").text
+
+
+def test_explain(run, files) -> None:
+    arguments = ("explain", files.index, files.queries, "--row", 0, "--where", "colour = 'red'")
+    assert "colour" in run(*arguments).text
+    assert isinstance(run(*arguments, "--json").json, dict)
+
+
+def test_recall(run, files) -> None:
+    report = run("recall", files.index, "--k", 5, "--sample", 20, "--json").json
+    assert 0.5 < report["recall"] <= 1
+    assert report["queries"] == 20
+    assert "recall" in run("recall", files.index, "--queries", files.queries, "--where", "price < 50").text
+
+
+def test_recall_against_given_truth(run, files, tmp_path: Path) -> None:
+    base, queries = np.load(files.vectors), np.load(files.queries)
+    base = base / np.linalg.norm(base, axis=1, keepdims=True)
+    truth = np.argsort(-(queries @ base.T), axis=1)[:, :10]
+    np.save(tmp_path / "truth.npy", truth)
+    from_npy = run("recall", files.index, "--queries", files.queries, "--truth", tmp_path / "truth.npy", "--json")
+    assert from_npy.json["recall"] > 0.5
+    np.hstack([np.full((4, 1), 10), truth]).astype("<i4").tofile(tmp_path / "truth.ivecs")
+    from_ivecs = run("recall", files.index, "--queries", files.queries, "--truth", tmp_path / "truth.ivecs", "--json")
+    assert from_ivecs.json["recall"] == from_npy.json["recall"]
+
+
+def test_tune(run, files, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    run("build", files.vectors, index)
+    report = run("tune", index, "--recall", 0.9, "--k", 5, "--json")
+    assert report.status == 0, report.errors
+    assert run("recall", index, "--k", 5, "--json").json["recall"] > 0.8
+
+
+def test_get(run, files) -> None:
+    assert run("get", files.index, 3, 1, "--columns", "price,sku", "--json").json == [
+        {"id": 3, "price": 3, "sku": "sku-0003"},
+        {"id": 1, "price": 1, "sku": "sku-0001"},
+    ]
+    assert "sku-0003" in run("get", files.index, 3).text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("search", "{index}", "{queries}", "--where", "price <"), ""),
+        (("search", "{index}", "{queries}", "--where", "weight < 3"), "weight"),
+        (("search", "{index}", "{queries}", "--where", "price = 'cheap'"), "price"),
+        (("search", "{index}", "{queries}", "--where", "{broken"), "JSON"),
+        (("search", "{index}", "{queries}", "--columns", "weight"), "weight"),
+        (("search", "{index}", "{queries}", "--row", "9"), "--row 9"),
+        (("search", "{index}", "missing.npy"), "missing.npy"),
+        (("search", "{index}", "[1, 2"), "JSON"),
+        (("search", "{index}", "[1, 2]"), "24"),
+        (("search", "{index}", "{queries}", "--k", "0"), "--k"),
+        (("search", "{index}", "{queries}", "--snapshot", "999"), "999"),
+        (("search", "{index}/nowhere", "{queries}"), "nowhere"),
+        (("search", "{index}", "{queries}", "--limit", "3"), "--limit"),
+        (("get", "{index}", "seven"), "seven"),
+        (("find",), "find"),
+    ],
+    ids=lambda value: " ".join(value[3:]) or value[0] if isinstance(value, tuple) else "",
+)
+def test_mistakes_take_one_line_and_status_2(run, files, arguments: tuple[str, ...], complaint: str) -> None:
+    filled = [one.replace("{index}", files.index).replace("{queries}", str(files.queries)) for one in arguments]
+    done = run(*filled)
+    assert done.status == 2
+    assert done.text == ""
+    assert done.errors.startswith("error: ")
+    assert done.errors.count("\n") == 1
+    assert complaint in done.errors
+    assert "Traceback" not in done.errors

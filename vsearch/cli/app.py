@@ -1,0 +1,79 @@
+"""The typer application: every command under one name, every mistake in one line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vsearch import __version__
+from vsearch.cli import demo, indexes, maintenance, searches
+from vsearch.errors import VsearchError
+
+MISTAKE = 2
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """The group of commands, which turns what a user can cause into one line on stderr and a status."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command; exit with 2 on a mistake of the user."""
+        if not options.pop("standalone_mode", True):
+            return super().main(*args, standalone_mode=False, **options)
+        try:
+            status = super().main(*args, standalone_mode=False, **options)
+        except typer.TyperException as mistake:
+            _fail(mistake.format_message())
+        except VsearchError as mistake:
+            _fail(str(mistake))
+        except typer.Abort:
+            sys.exit(INTERRUPTED)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str) -> None:
+    line = " ".join(message.split()) or "the command was not understood; see --help"
+    typer.echo(f"error: {line}", err=True)
+    sys.exit(MISTAKE)
+
+
+app = typer.Typer(
+    name="vsearch",
+    cls=Commands,
+    help="A compressed vector search engine with exact SQL filters.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # its callback acts
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(indexes.build)
+app.command()(searches.search)
+app.command()(indexes.info)
+app.command()(maintenance.verify)
+app.command()(searches.recall)
+app.command()(searches.tune)
+app.command()(searches.explain)
+app.command()(searches.get)
+app.command()(maintenance.snapshots)
+app.command()(maintenance.prune)
+app.command()(indexes.datasets)
+app.command()(demo.demo)

@@ -1,0 +1,112 @@
+"""The command ``vsearch demo``: the whole path on the sample that ships, from vectors to filtered answers."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import vsearch
+from vsearch.cli import options, output
+
+if TYPE_CHECKING:
+    from vsearch.datasets import Dataset
+
+SAMPLE = "wordnet-10k"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One search of the demo: a held-out query of the sample, by its text, and a condition."""
+
+    text: str
+    where: str | None
+
+
+QUESTIONS = (
+    Question("a transportation system for moving passengers or goods by air", None),
+    Question(
+        "a transportation system for moving passengers or goods by air", "lexname = 'noun.artifact' AND depth >= 7"
+    ),
+    Question("get or try to get into communication (with someone) by telephone", "pos = 'verb' AND has_example"),
+    Question("English poet (1880-1958)", "is_instance AND lexname = 'noun.person'"),
+    Question("molten rock in the earth's crust", "gloss_len BETWEEN 20 AND 60 AND lemma NOT LIKE 'm%'"),
+    Question("a deep red garnet consisting of iron aluminum silicate", "tagcount > 50 OR polysemy IN (7, 9)"),
+)
+
+
+def demo(
+    k: options.K = 5,
+    folder: Annotated[Path | None, typer.Option(help="Keep the index in this folder.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Build an index of the sample that ships and run a few filtered searches on it."""
+    sample = vsearch.datasets.load(SAMPLE)
+    with tempfile.TemporaryDirectory(prefix="vsearch-demo-") as scratch:
+        url = str(folder or Path(scratch) / SAMPLE)
+        started = time.perf_counter()
+        with output.progress() as report:
+            index = vsearch.build(sample.vectors, url, attributes=sample.attributes, overwrite=True, progress=report)
+        seconds = time.perf_counter() - started
+        for question in QUESTIONS:  # the first call of a kernel compiles it, which is not what a search costs
+            index.search(sample.queries[:2], k=k, where=question.where, columns=("text",))
+        answers = [_answer(index, sample, question, k) for question in QUESTIONS]
+        if as_json:
+            output.print_json({"index": index.info(), "build_seconds": seconds, "searches": answers})
+            return
+        _print_index(index.info(), seconds)
+        for answer in answers:
+            _print_answer(answer)
+    if folder is not None:
+        typer.echo(f"The index is in {folder}; try: vsearch info {folder}")
+
+
+def _answer(index: vsearch.Index, sample: Dataset, question: Question, k: int) -> dict[str, Any]:
+    """One search with its hits and cost, and the recall of all queries of the sample under the same condition."""
+    query = sample.queries[sample.query_texts.index(question.text)]
+    hits = index.search(query, k=k, where=question.where, columns=("text",))
+    report = index.recall(sample.queries, k=k, where=question.where)
+    return {
+        "query": question.text,
+        "where": question.where,
+        "hits": hits.to_arrow().select(["rank", "id", "score", "text"]).to_pylist(),
+        "rows_matching": hits.stats.rows_masked,
+        "rows_scanned": hits.stats.rows_scanned,
+        "bytes_read": hits.stats.bytes_read,
+        "milliseconds": hits.stats.total_milliseconds,
+        "recall": report.recall,
+        "recall_queries": report.queries,
+    }
+
+
+def _print_index(info: dict[str, Any], seconds: float) -> None:
+    output.console().print(
+        f"Built an index of {info['rows']:,} glosses of WordNet, {info['dimensions']} dimensions each, "
+        f"in {seconds:.1f} s:\n{info['bytes_per_vector']:.0f} bytes per vector, "
+        f"{info['partitions']} partitions, {len(info['attributes'])} attributes.\n"
+    )
+
+
+def _print_answer(answer: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("score", justify="right")
+    table.add_column("text", overflow="fold")
+    for hit in answer["hits"]:
+        table.add_row(f"{hit['score']:.3f}", Text(hit["text"]))
+    console = output.console()
+    console.print(Text.assemble(("query  ", "bold"), answer["query"]))
+    console.print(Text.assemble(("where  ", "bold"), answer["where"] or "(no condition)"))
+    console.print(table)
+    console.print(
+        f"{answer['milliseconds']:.2f} ms, {output.in_bytes(answer['bytes_read'])} read, "
+        f"{answer['rows_scanned']:,} of {answer['rows_matching']:,} matching rows scanned; "
+        f"recall against exact search {answer['recall']:.3f} ({answer['recall_queries']} queries)\n"
+    )

@@ -1,0 +1,136 @@
+"""Commands that make or describe an index: build, info, datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import vsearch
+from vsearch.cli import inputs, options, output
+from vsearch.cli.recipes import read_recipe
+from vsearch.errors import InputError
+
+
+def build(
+    embeddings: Annotated[
+        str, typer.Argument(help="Vectors: .npy, .fvecs, .bvecs, .fbin, .u8bin, .parquet, .arrow or .hdf5.")
+    ],
+    url: Annotated[str, typer.Argument(metavar="INDEX", help="Folder or URL to write the index to.")],
+    attributes: Annotated[str | None, typer.Option(help="Parquet or CSV file, one row per vector.")] = None,
+    ids: Annotated[
+        str | None, typer.Option(help="A .npy file, a text file with one id per line, or a column of the attributes.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Options by name (tiny, small, balanced, exact) or .toml file.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="cosine, ip or l2.")] = None,
+    quantizer: Annotated[str | None, typer.Option(help="osq or osq-lloyd.")] = None,
+    bits: Annotated[float | None, typer.Option(help="Bits per dimension, on average.")] = None,
+    rerank: Annotated[str | None, typer.Option(help="int8, float16, float32 or none.")] = None,
+    partitions: Annotated[int | None, typer.Option(min=1, help="Coarse partitions.")] = None,
+    shards: Annotated[int | None, typer.Option(min=1, help="Shards.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all that is random.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Predict size, memory and time; write nothing.")] = False,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Build an index from vectors and a table of attributes."""
+    chosen: dict[str, Any] = read_recipe(recipe) if recipe else {}
+    chosen |= options.given(
+        metric=metric, quantizer=quantizer, bits=bits, rerank=rerank, partitions=partitions, shards=shards, seed=seed
+    )
+    if chosen.get("rerank") == "none":
+        chosen["rerank"] = None
+    if attributes is not None:
+        chosen["attributes"] = str(options.existing(attributes))
+    if ids is not None:
+        chosen["ids"] = inputs.read_ids(ids, attributes)
+    if dry_run:
+        plan = vsearch.plan(embeddings, **chosen)
+        if as_json:
+            output.print_json(plan)
+        else:
+            output.print_facts(plan, "predicted")
+        return
+    with output.progress() as report:
+        index = vsearch.build(
+            embeddings,
+            url,
+            overwrite=overwrite,
+            progress=report,
+            **chosen,
+            **options.storage(endpoint, anonymous),
+        )
+    _describe(index, url, as_json=as_json)
+
+
+def info(
+    url: options.Url,
+    snapshot: options.Snapshot = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Say what an index holds and how many bytes a vector takes."""
+    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
+    _describe(index, url, as_json=as_json)
+
+
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="One of the data sets listed without an argument.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write it to this folder as files that a build reads.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the data sets that ship, describe one, or write one out as files."""
+    if name is None:
+        if save is not None:
+            raise InputError("--save needs the name of a data set")
+        listed = [{"name": one} for one in vsearch.datasets.names()]
+        if as_json:
+            output.print_json(listed)
+        else:
+            output.print_rows(listed)
+        return
+    sample = vsearch.datasets.load(name)
+    facts: dict[str, Any] = {
+        "name": sample.name,
+        "rows": len(sample.vectors),
+        "dimensions": sample.vectors.shape[1],
+        "queries": len(sample.queries),
+        "attributes": {field.name: str(field.type) for field in sample.attributes.schema},
+    }
+    if save is not None:
+        facts["files"] = [str(path) for path in _save(sample, save)]
+    if as_json:
+        output.print_json(facts)
+    else:
+        output.print_facts(facts)
+
+
+def _describe(index: vsearch.Index, url: str, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(index.info())
+    else:
+        output.print_facts(index.info(), url)
+
+
+def _save(sample: vsearch.datasets.Dataset, folder: Path) -> list[Path]:
+    """Write a data set as files; they and their licence, in the order written."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, np.ndarray] = {"base": sample.vectors, "queries": sample.queries, "neighbours": sample.neighbours}
+    for stem, array in arrays.items():
+        np.save(folder / f"{stem}.npy", array)
+    pq.write_table(sample.attributes, folder / "attributes.parquet")
+    (folder / "queries.txt").write_text("\n".join(sample.query_texts) + "\n", encoding="utf-8")
+    (folder / "LICENSE").write_text(sample.licence, encoding="utf-8")
+    return [
+        *(folder / f"{stem}.npy" for stem in arrays),
+        *(folder / n for n in ("attributes.parquet", "queries.txt", "LICENSE")),
+    ]

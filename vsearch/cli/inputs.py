@@ -1,0 +1,110 @@
+"""What a command reads besides its options: query vectors, ids, expected neighbours."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vsearch.cli.options import existing
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+def read_queries(text: str, row: int | None = None) -> npt.NDArray[Any]:
+    """Query vectors out of a file, or one or several written as JSON.
+
+    Parameters
+    ----------
+    text : str
+        A path that a build would read too, or a JSON list of numbers, or of such lists.
+    row : int, optional
+        Keep only this row.
+
+    Returns
+    -------
+    (queries, dimensions) ndarray
+
+    Raises
+    ------
+    InputError
+        It is neither, or there is no such row.
+    """
+    import numpy as np
+
+    vectors = _parse_vectors(text) if text.lstrip().startswith("[") else _load_vectors(existing(text))
+    if row is None:
+        return vectors
+    if row >= len(vectors):
+        raise InputError(f"--row {row}: there are {len(vectors)} query vectors, counted from 0")
+    return np.ascontiguousarray(vectors[row : row + 1])
+
+
+def read_ids(text: str, attributes: str | None) -> Any:
+    """Ids out of a ``.npy`` file, a text file with one id per line, or a column of the attribute table."""
+    import numpy as np
+
+    path = Path(text)
+    if path.suffix == ".npy" and path.exists():
+        return _load_npy(path)
+    if path.is_file():
+        return path.read_text(encoding="utf-8").splitlines()
+    if attributes is None:
+        raise InputError(f"--ids {text}: there is no such file, and no --attributes that could have such a column")
+    column = _read_column(existing(attributes), text)
+    return np.asarray(column, dtype=np.int64) if column and isinstance(column[0], int) else column
+
+
+def read_truth(text: str) -> npt.NDArray[np.int64]:
+    """Expected ids, (queries, k), out of a ``.npy`` or ``.ivecs`` file."""
+    import numpy as np
+
+    path = existing(text)
+    if path.suffix == ".ivecs":
+        flat = np.fromfile(path, dtype="<i4")
+        if flat.size == 0 or flat[0] <= 0 or flat.size % (flat[0] + 1):
+            raise InputError(f"{text}: this is no .ivecs file, or it is cut short")
+        return flat.reshape(-1, flat[0] + 1)[:, 1:].astype(np.int64)
+    return _load_npy(path)
+
+
+def _parse_vectors(text: str) -> npt.NDArray[np.float32]:
+    import numpy as np
+
+    try:
+        vectors = np.atleast_2d(np.asarray(json.loads(text), dtype=np.float32))
+    except (json.JSONDecodeError, ValueError, TypeError) as error:
+        raise InputError(f"the query is no JSON list of numbers, nor of lists of one length: {error}") from error
+    return vectors
+
+
+def _load_vectors(path: Path) -> npt.NDArray[Any]:
+    from vsearch.building.sources import open_vectors
+
+    with tempfile.TemporaryDirectory(prefix="vsearch-") as scratch:
+        source = open_vectors(path, Path(scratch))
+        return source.read(0, source.rows).copy()
+
+
+def _load_npy(path: Path) -> npt.NDArray[Any]:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path}: not a .npy file that can be read ({error})") from error
+
+
+def _read_column(path: Path, name: str) -> list[Any]:
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    table = pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pyarrow.parquet.read_table(path)
+    if name not in table.column_names:
+        raise InputError(f"--ids {name}: neither a file nor a column of {path}")
+    values: list[Any] = table[name].to_pylist()
+    return values

@@ -1,0 +1,61 @@
+"""Commands that look after what is stored: verify, snapshots, prune."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import vsearch
+from vsearch.cli import options, output
+
+DAMAGED = 1
+
+
+def verify(
+    url: options.Url,
+    snapshot: options.Snapshot = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Read every file and compare its checksums; the status is 1 when something is damaged."""
+    with output.progress() as report:
+        result = vsearch.verify(url, snapshot, progress=report, **options.storage(endpoint, anonymous))
+    if as_json:
+        output.print_json(result)
+    elif result.damaged:
+        output.print_rows([{"damaged file": path, "reason": reason} for path, reason in result.damaged])
+    else:
+        typer.echo(f"{result.files:,} files, {output.in_bytes(result.bytes)}: all sound")
+    if result.damaged:
+        raise typer.Exit(DAMAGED)
+
+
+def snapshots(
+    url: options.Url,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """List the snapshots that exist."""
+    found = [output.plain(one) for one in vsearch.open(url, **options.storage(endpoint, anonymous)).snapshots()]
+    if as_json:
+        output.print_json(found)
+    else:
+        output.print_rows(found)
+
+
+def prune(
+    url: options.Url,
+    keep: Annotated[int, typer.Option(min=1, help="Snapshots to keep, the latest first.")] = 2,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Remove old snapshots and files that no snapshot names."""
+    report = vsearch.prune(url, keep=keep, **options.storage(endpoint, anonymous))
+    if as_json:
+        output.print_json(report)
+    else:
+        output.print_facts(report)

@@ -1,0 +1,74 @@
+"""Arguments and options that several commands share, so that each is called the same everywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vsearch.errors import InputError, PredicateError
+
+Url = Annotated[str, typer.Argument(metavar="INDEX", help="Folder or URL (s3://bucket/prefix) of the index.")]
+Queries = Annotated[
+    str,
+    typer.Argument(
+        metavar="QUERIES", help="A file of vectors (.npy, .fvecs, .parquet ...) or a vector in JSON: '[0.1, 0.2]'."
+    ),
+]
+QueryFile = Annotated[
+    str | None, typer.Option("--queries", help="File of query vectors; without one, stored rows are sampled.")
+]
+Row = Annotated[int | None, typer.Option("--row", min=0, help="Only this row of the file of queries.")]
+Where = Annotated[
+    str | None,
+    typer.Option("--where", help="Condition on attributes, in SQL (\"price < 10 AND tag = 'a'\") or as a JSON object."),
+]
+K = Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="Rows per query.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Search all that is stored.")]
+Nprobe = Annotated[int | None, typer.Option("--nprobe", min=1, help="Partitions to visit; a minimum under --where.")]
+Columns = Annotated[str | None, typer.Option("--columns", help="Attribute columns to print, separated by commas.")]
+Snapshot = Annotated[int | None, typer.Option("--snapshot", min=0, help="Read this snapshot instead of the latest.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Endpoint = Annotated[str | None, typer.Option("--endpoint", help="URL of an S3 service other than AWS.")]
+Anonymous = Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests (public buckets).")]
+
+
+def storage(endpoint: str | None, anonymous: bool) -> dict[str, Any]:
+    """Keyword arguments of the library for the store options that were given."""
+    given: dict[str, Any] = {}
+    if endpoint is not None:
+        given["endpoint"] = endpoint
+    if anonymous:
+        given["anonymous"] = True
+    return given
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that are not None; the library knows the defaults of the others."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def condition(where: str | None) -> str | dict[str, Any] | None:
+    """A condition as the library takes it: JSON objects are decoded, SQL stays text."""
+    if where is None or not where.lstrip().startswith("{"):
+        return where
+    try:
+        decoded: dict[str, Any] = json.loads(where)
+    except json.JSONDecodeError as error:
+        raise PredicateError(f"--where starts with a brace but is no JSON object: {error}") from error
+    return decoded
+
+
+def names(columns: str | None) -> tuple[str, ...]:
+    """Column names out of a list with commas."""
+    return tuple(name.strip() for name in (columns or "").split(",") if name.strip())
+
+
+def existing(path: str) -> Path:
+    """The path, which must be there."""
+    found = Path(path)
+    if not found.exists():
+        raise InputError(f"{path}: there is no such file")
+    return found

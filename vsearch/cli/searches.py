@@ -1,0 +1,143 @@
+"""Commands that read an index: search, explain, recall, tune, get."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import vsearch
+from vsearch.cli import inputs, options, output
+from vsearch.errors import InputError
+
+
+def search(
+    url: options.Url,
+    queries: options.Queries,
+    k: options.K = 10,
+    where: options.Where = None,
+    row: options.Row = None,
+    nprobe: options.Nprobe = None,
+    columns: options.Columns = None,
+    exact: options.Exact = False,
+    min_score: Annotated[float | None, typer.Option(help="Leave out what is less similar (l2: farther).")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which the search gives up.")] = None,
+    snapshot: options.Snapshot = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Find the rows nearest to each query among those that satisfy a condition."""
+    vectors = inputs.read_queries(queries, row)
+    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
+    hits = index.search(
+        vectors,
+        k=k,
+        where=options.condition(where),
+        nprobe=nprobe,
+        columns=options.names(columns),
+        exact=exact,
+        min_score=min_score,
+        timeout=timeout,
+    )
+    output.print_hits(hits, as_json=as_json)
+
+
+def explain(
+    url: options.Url,
+    queries: options.Queries,
+    k: options.K = 10,
+    where: options.Where = None,
+    row: options.Row = None,
+    nprobe: options.Nprobe = None,
+    exact: options.Exact = False,
+    snapshot: options.Snapshot = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Show the plan of a search and, run, its counts per level."""
+    vectors = inputs.read_queries(queries, row)
+    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
+    explained = index.explain(vectors, k=k, where=options.condition(where), nprobe=nprobe, exact=exact)
+    if as_json:
+        output.print_json(explained)
+    else:
+        typer.echo(str(explained))
+
+
+def recall(
+    url: options.Url,
+    queries: options.QueryFile = None,
+    k: options.K = 10,
+    where: options.Where = None,
+    sample: Annotated[int, typer.Option(min=1, help="Stored rows to ask for when no queries are given.")] = 100,
+    truth: Annotated[
+        str | None, typer.Option(help=".npy or .ivecs file of the expected ids, one row per query.")
+    ] = None,
+    nprobe: options.Nprobe = None,
+    snapshot: options.Snapshot = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Measure recall against exhaustive search of what is stored, or against a given truth."""
+    vectors = None if queries is None else inputs.read_queries(queries)
+    expected = None if truth is None else inputs.read_truth(truth)
+    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
+    report = index.recall(
+        vectors,
+        k=k,
+        where=options.condition(where),
+        sample=sample,
+        truth=expected,
+        **options.given(nprobe=nprobe),
+    )
+    if as_json:
+        output.print_json(report)
+    else:
+        output.print_facts(report)
+
+
+def tune(
+    url: options.Url,
+    recall: Annotated[float, typer.Option(min=0.0, max=1.0, help="Recall to reach.")] = 0.95,
+    k: options.K = 10,
+    queries: options.QueryFile = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Find and store the cheapest settings that reach a recall; searches then use them."""
+    vectors = None if queries is None else inputs.read_queries(queries)
+    index = vsearch.open(url, **options.storage(endpoint, anonymous))
+    report = index.tune(recall=recall, k=k, queries=vectors)
+    if as_json:
+        output.print_json(report)
+    else:
+        output.print_facts(report)
+
+
+def get(
+    url: options.Url,
+    ids: Annotated[list[str], typer.Argument(help="Ids of the rows.")],
+    columns: options.Columns = None,
+    snapshot: options.Snapshot = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Print rows by id."""
+    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
+    wanted: list[str] | list[int] = ids
+    if index.info()["id_type"] != "string":
+        try:
+            wanted = [int(one) for one in ids]
+        except ValueError as error:
+            raise InputError(f"the ids of this index are whole numbers: {error}") from error
+    rows = index.get(wanted, columns=options.names(columns) or None).to_pylist()
+    if as_json:
+        output.print_json(rows)
+        return
+    for one in rows:
+        output.print_facts(one)
