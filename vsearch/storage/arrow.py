@@ -89,7 +89,7 @@ def _stream(file: BinaryIO, buffer: NDArray[np.generic]) -> int:
     rows = max(1, _BLOCK // max(1, buffer.nbytes // max(1, len(buffer))))
     for start in range(0, len(buffer), rows):
         piece = np.ascontiguousarray(buffer[start : start + rows], little)
-        file.write(memoryview(piece.reshape(-1).view(np.uint8)))
+        file.write(piece.reshape(-1).view(np.uint8).data)
     padding = -buffer.nbytes % ALIGNMENT
     file.write(bytes(padding))
     return int(buffer.nbytes + padding)
@@ -131,7 +131,7 @@ class _Template:
         offsets = [offset - self.body for offset in placed.offsets]
         self._fill(_field(message, batch, 2), list(zip(offsets, placed.lengths, strict=True)))
         size = self.body - len(self._prefix) - 8
-        return self._prefix + struct.pack("<Ii", 0xFFFFFFFF, size) + message.ljust(size, b"\0")
+        return b"".join((self._prefix, struct.pack("<Ii", 0xFFFFFFFF, size), message.ljust(size, b"\0")))
 
     def _fill(self, vector: int, pairs: list[Node] | list[tuple[int, int]]) -> None:
         (count,) = struct.unpack_from("<I", self._message, vector)

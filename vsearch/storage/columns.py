@@ -13,6 +13,7 @@ import numpy as np
 
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.storage.arrow import Node
+from vsearch.storage.entries import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from vsearch.storage.entries import ColumnEntry
     from vsearch.storage.files import SegmentFile
 
-_FIXED = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
-_TEXT = {"string": np.dtype("<i4"), "large_string": np.dtype("<i8")}
+_FIXED = DTYPES
+_TEXT = {"string": "int32", "large_string": "int64"}
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, tz=([A-Za-z0-9_+:/-]{1,64}))?\]")
 _LIST = re.compile(r"(large_list|list)<(.+)>")
 _LARGEST_SMALL = 2**31 - 1
@@ -119,9 +120,7 @@ def column_buffers(
     return nodes, named
 
 
-def _parts(
-    array: Any, prefix: str
-) -> tuple[list[Node], list[tuple[str, NDArray[np.generic] | None]]]:
+def _parts(array: Any, prefix: str) -> tuple[list[Node], list[tuple[str, NDArray[np.generic] | None]]]:
     import pyarrow as pa
 
     rows = len(array)
@@ -136,7 +135,7 @@ def _parts(
         return nodes + more, named + inner
     text = _TEXT.get(str(array.type))
     if text is not None:
-        offsets = _slice(buffers[1], text, rows + 1 if rows else 0)
+        offsets = _slice(buffers[1], np.dtype(text), rows + 1 if rows else 0)
         data = _slice(buffers[2], "|u1", int(offsets[-1]) if rows else 0)
         return nodes, [*named, (f"{prefix}offsets", offsets), (f"{prefix}data", data)]
     if pa.types.is_boolean(array.type):
@@ -253,16 +252,12 @@ class _Reader:
             item = self._type.value_type
             has_nulls = self._has("item_validity")
             children = [
-                pa.Array.from_buffers(
-                    item, self._items, self._buffers(item, "item_"), null_count=1 if has_nulls else 0
-                )
+                pa.Array.from_buffers(item, self._items, self._buffers(item, "item_"), null_count=1 if has_nulls else 0)
             ]
             buffers = [self._buffer("validity"), self._buffer("offsets")]
         else:
             buffers = self._buffers(self._type, "")
-        return pa.Array.from_buffers(
-            self._type, self._rows, buffers, null_count=self._column.nulls, children=children
-        )
+        return pa.Array.from_buffers(self._type, self._rows, buffers, null_count=self._column.nulls, children=children)
 
     def _buffers(self, arrow: Any, prefix: str) -> list[Any]:
         parts = ("offsets", "data") if self._is_text(arrow) else ("values",)
@@ -276,9 +271,7 @@ class _Reader:
     def _bits(self, part: str, rows: NDArray[np.int64]) -> Parts:
         return [(self._name(part), rows // 8, rows // 8 + 1)]
 
-    def _pointed(
-        self, part: str, rows: NDArray[np.int64], limit: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _pointed(self, part: str, rows: NDArray[np.int64], limit: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         offsets = self._file.array(self._name(part))
         starts, stops = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
         if len(rows) and not (starts.min() >= 0 and (stops >= starts).all() and stops.max() <= limit):
@@ -312,7 +305,7 @@ class _Reader:
     def _expect_values(self, arrow: Any, prefix: str, rows: int) -> None:
         text = _TEXT.get(str(arrow))
         if text is not None:
-            self._expect(f"{prefix}offsets", text.name, rows + 1 if rows else 0)
+            self._expect(f"{prefix}offsets", text, rows + 1 if rows else 0)
             self._expect(f"{prefix}data", "uint8", 0)
         elif arrow.bit_width == 1:
             self._expect(f"{prefix}values", "uint8", -(-rows // 8))

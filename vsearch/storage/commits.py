@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -105,7 +106,8 @@ def commit(store: Store, manifest: Manifest, *, base: int | None = None) -> Mani
     manifest
         ``writer`` must be unique to this commit; ``snapshot`` is replaced by the new number.
     base
-        The snapshot that this one goes on from; refused if there is a newer one by now. None: the newest, whichever.
+        The snapshot that this one goes on from, 0 for a place without an index; refused if there is a newer one by now.
+        None: the newest, whichever.
 
     Returns
     -------
@@ -117,12 +119,12 @@ def commit(store: Store, manifest: Manifest, *, base: int | None = None) -> Mani
     ConflictError
         Another writer was first. Nothing was changed.
     """
-    latest = _latest(store)
+    latest = _latest(store) or 0
     if base is not None and latest != base:
         raise ConflictError(
             f"{store.url}: snapshot {latest} was committed since snapshot {base} was opened; open the index again and retry"
         )
-    manifest = msgspec.structs.replace(manifest, snapshot=(latest or 0) + 1)
+    manifest = msgspec.structs.replace(manifest, snapshot=latest + 1)
     path = manifest_path(manifest.snapshot)
     data = encode_manifest(manifest)
     try:
@@ -155,9 +157,7 @@ def read_manifest(store: Store, snapshot: int | None = None) -> Manifest:
         data = bytes(store.get(path))
     except FileNotFoundError:
         there = ", ".join(map(str, snapshot_numbers(store))) or "none"
-        raise IndexNotFoundError(
-            f"{store.url}: there is no snapshot {number}; there are: {there}"
-        ) from None
+        raise IndexNotFoundError(f"{store.url}: there is no snapshot {number}; there are: {there}") from None
     return decode_manifest(path, data)
 
 
@@ -195,9 +195,7 @@ def _latest(store: Store) -> int | None:
     return numbers[-1] if numbers else None
 
 
-def prune(
-    store: Store, keep: int = 2, *, grace: timedelta | float = GRACE, dry_run: bool = False
-) -> PruneReport:
+def prune(store: Store, keep: int = 2, *, grace: timedelta | float = GRACE, dry_run: bool = False) -> PruneReport:
     """Remove all but the newest snapshots, and the files that no kept one names.
 
     A file that no manifest names may belong to a commit under way; it is removed only when it is older than ``grace``.
@@ -322,15 +320,18 @@ def verify(
     problems: list[Problem] = []
     sums: dict[str, NDArray[np.uint32]] = {}
     for entry in entries.values():
-        reason, sums[entry.path] = _check_file(
-            store, entry, lambda read, done=done: progress(done + read, total) if progress else None
-        )
+        reason, sums[entry.path] = _check_file(store, entry, partial(_report, progress, done, total))
         done += entry.bytes
         if reason is not None:
             problems.append(Problem(entry.path, reason))
     bad = {problem.path for problem in problems}
     problems += [p for shard in manifest.shards for p in _check_sums(store, shard, sums, bad)]
     return VerifyReport(manifest.snapshot, len(entries), done, tuple(problems))
+
+
+def _report(progress: Callable[[int, int], None] | None, before: int, total: int, read: int) -> None:
+    if progress is not None:
+        progress(before + read, total)
 
 
 def _check_file(
@@ -360,9 +361,7 @@ def _check_file(
     return None, np.concatenate(parts)
 
 
-def _check_sums(
-    store: Store, shard: ShardEntry, sums: dict[str, NDArray[np.uint32]], bad: set[str]
-) -> list[Problem]:
+def _check_sums(store: Store, shard: ShardEntry, sums: dict[str, NDArray[np.uint32]], bad: set[str]) -> list[Problem]:
     """Whether the stored chunk checksums are those of the files, which ``verify`` just computed."""
     if CHECKSUMS not in shard.files or any(entry.path in bad for entry in shard.files.values()):
         return []

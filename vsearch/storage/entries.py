@@ -21,9 +21,7 @@ CHUNK = 65536
 ALIGNMENT = 64
 """Every buffer starts at a multiple of this many bytes."""
 
-DTYPES = frozenset(
-    "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
-)
+DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 """The element types an array may have; little-endian in the file."""
 
 LARGEST = 2**62
@@ -95,9 +93,7 @@ def check_entry(entry: FileEntry) -> None:
     """
     problem = path_problem(entry.path) or _file_problem(entry)
     if problem is not None:
-        raise CorruptIndexError(
-            entry.path, f"its entry in the manifest is not valid: {problem}; restore the manifest"
-        )
+        raise CorruptIndexError(entry.path, f"its entry in the manifest is not valid: {problem}; restore the manifest")
 
 
 def _file_problem(entry: FileEntry) -> str | None:
@@ -121,7 +117,7 @@ def _file_problem(entry: FileEntry) -> str | None:
 
 def _array_problem(array: ArrayEntry, entry: FileEntry) -> str | None:
     if array.dtype not in DTYPES:
-        return f"dtype {array.dtype!r} is none of {', '.join(sorted(DTYPES))}"
+        return f"dtype {array.dtype!r} is none of {', '.join(DTYPES)}"
     if not 1 <= len(array.shape) <= 3 or not all(0 <= n <= LARGEST for n in array.shape):
         return f"shape {array.shape} is not of one to three axes"
     if array.row_bytes == 0:

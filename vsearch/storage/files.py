@@ -59,9 +59,7 @@ class SegmentFile:
         The entry does not fit itself, or there are not as many checksums as chunks.
     """
 
-    def __init__(
-        self, store: Store, entry: FileEntry, checksums: NDArray[np.uint32] | None = None
-    ) -> None:
+    def __init__(self, store: Store, entry: FileEntry, checksums: NDArray[np.uint32] | None = None) -> None:
         check_entry(entry)
         self.entry = entry
         self.path = entry.path
@@ -92,6 +90,17 @@ class SegmentFile:
     def __repr__(self) -> str:
         return f"SegmentFile({self.path!r}, {self.entry.bytes} bytes)"
 
+    @property
+    def whole(self) -> bool:
+        """Whether every byte is present and verified."""
+        return not self._pending
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the file is mapped from a folder, rather than fetched."""
+        self._open()
+        return self._mapped
+
     def array(self, name: str) -> NDArray[Any]:
         """Read-only view of an array, with its declared type and shape. Its bytes count only after :meth:`ensure`.
 
@@ -110,9 +119,7 @@ class SegmentFile:
             self._views[name] = view
         return view
 
-    def ensure(
-        self, name: str, starts: ArrayLike | None = None, stops: ArrayLike | None = None
-    ) -> None:
+    def ensure(self, name: str, starts: ArrayLike | None = None, stops: ArrayLike | None = None) -> None:
         """Make rows ``[starts[i], stops[i])`` of an array present and verified; all of it without ranges.
 
         Costs next to nothing where they already are. Is no check of the ranges: these must lie inside the array.
@@ -302,15 +309,14 @@ def ensure_together(
     CorruptIndexError
         Of the first file found damaged.
     """
-    by_file: dict[int, tuple[SegmentFile, list[Part]]] = {}
-    for file, *part in parts:
-        if file._pending:
-            by_file.setdefault(id(file), (file, []))[1].append((part[0], part[1], part[2]))
-    groups = list(by_file.values())
-    if len(groups) < 2:
-        for file, of_file in groups:
+    by_file: dict[SegmentFile, list[Part]] = {}
+    for file, name, starts, stops in parts:
+        if not file.whole:
+            by_file.setdefault(file, []).append((name, starts, stops))
+    if len(by_file) < 2 or all(file.mapped for file in by_file):
+        for file, of_file in by_file.items():
             file.ensure_arrays(of_file)
         return
-    with ThreadPoolExecutor(len(groups)) as pool:
-        for done in [pool.submit(file.ensure_arrays, of_file) for file, of_file in groups]:
+    with ThreadPoolExecutor(len(by_file)) as pool:
+        for done in [pool.submit(file.ensure_arrays, of_file) for file, of_file in by_file.items()]:
             done.result()

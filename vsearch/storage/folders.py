@@ -8,6 +8,7 @@ import os
 import shutil
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -18,11 +19,18 @@ from vsearch.storage.stores import ObjectInfo, check_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from typing import Any
 
     from numpy.typing import NDArray
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+_HINTS = {
+    errno.ENOSPC: "free some space and run it again",
+    errno.EDQUOT: "free some space and run it again",
+    errno.EROFS: "give a folder that can be written",
+    errno.ENOTDIR: "a part of the path is a file; give the folder of the index",
+    errno.EISDIR: "a folder is where a file should be",
+}
 
 
 class FolderStore:
@@ -35,160 +43,135 @@ class FolderStore:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._root = os.path.abspath(os.path.expanduser(folder))
+        self._root = Path(folder).expanduser().absolute()
 
     def __repr__(self) -> str:
-        return f"FolderStore({self._root!r})"
+        return f"FolderStore({str(self._root)!r})"
 
     @property
     def url(self) -> str:
         """The folder, as an absolute path."""
-        return self._root
+        return str(self._root)
 
     def get(self, path: str, *, start: int | None = None, stop: int | None = None) -> memoryview:
         """Bytes ``[start, stop)`` of a file."""
-        with _clear(path), open(self._local(path), "rb") as file:
-            begin = start or 0
+        begin = start or 0
+        with _clear(path), self._local(path).open("rb") as file:
             file.seek(begin)
             return memoryview(file.read() if stop is None else file.read(max(stop - begin, 0)))
 
-    def get_ranges(
-        self, path: str, starts: Sequence[int], stops: Sequence[int]
-    ) -> list[memoryview]:
+    def get_ranges(self, path: str, starts: Sequence[int], stops: Sequence[int]) -> list[memoryview]:
         """Several ranges of one file."""
-        with _clear(path), open(self._local(path), "rb") as file:
-            number = file.fileno()
-            return [
-                memoryview(os.pread(number, max(stop - start, 0), start))
-                for start, stop in zip(starts, stops, strict=True)
-            ]
+        return [self.get(path, start=start, stop=stop) for start, stop in zip(starts, stops, strict=True)]
 
-    def read_into(
-        self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]
-    ) -> None:
+    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
         """Ranges of one file, each to its own place in ``out``."""
-        for start, part in zip(starts, self.get_ranges(path, starts, stops), strict=True):
-            out[start : start + len(part)] = part
-        if self.head(path).bytes < max(stops, default=0):
-            raise EOFError(path)
+        for start, stop in zip(starts, stops, strict=True):
+            part = self.get(path, start=start, stop=stop)
+            if len(part) != stop - start:
+                raise EOFError(path)
+            out[start:stop] = part
 
     def head(self, path: str) -> ObjectInfo:
         """Length and time of one file."""
         with _clear(path):
-            return _info(path, os.stat(self._local(path)))
+            return _info(path, self._local(path).stat())
 
     def put(self, path: str, data: bytes, *, create: bool = True) -> None:
         """Write a file at once: a temporary one, synced, then linked or renamed into place."""
         target = self._local(path)
+        temporary = _beside(target)
         with _clear(path):
-            self._make_folder(os.path.dirname(target))
-            temporary = _temporary(target)
+            _make_folder(target.parent)
             try:
                 _write(temporary, data)
                 if create:
                     _create(temporary, target, data)
                 else:
-                    os.replace(temporary, target)
+                    temporary.replace(target)
             except FileExistsError:
-                raise ConflictError(
-                    f"{path}: is already there; another writer was first"
-                ) from None
+                raise ConflictError(f"{path}: is already there; another writer was first") from None
             finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary)
-            _sync_folder(os.path.dirname(target))
+                temporary.unlink(missing_ok=True)
+            _sync(target.parent)
 
     def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
         """Move a local file into place; copied first where it lies on another file system."""
-        target = self._local(path)
+        target, source = self._local(path), Path(local_path)
         with _clear(path):
-            self._make_folder(os.path.dirname(target))
-            source = os.fspath(local_path)
+            _make_folder(target.parent)
+            _sync(source)
             try:
-                _sync(source)
-                os.replace(source, target)
+                source.replace(target)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                temporary = _temporary(target)
-                try:
-                    shutil.copyfile(source, temporary)
-                    _sync(temporary)
-                    os.replace(temporary, target)
-                finally:
-                    with suppress(FileNotFoundError):
-                        os.unlink(temporary)
-                os.unlink(source)
-            _sync_folder(os.path.dirname(target))
+                _copy(source, target)
+                source.unlink()
+            _sync(target.parent)
 
     def scratch(self) -> str | None:
         """The folder of the segments, so that a finished file is only renamed."""
-        folder = os.path.join(self._root, "segments")
         with _clear("segments"):
-            self._make_folder(folder)
-        return folder
+            _make_folder(self._root / "segments")
+        return str(self._root / "segments")
 
     def list(self, prefix: str) -> list[ObjectInfo]:
         """All files below ``prefix``, sorted by path."""
-        folder = self._local(prefix.rstrip("/")) if prefix.strip("/") else self._root
+        folder = self._local(prefix.strip("/")) if prefix.strip("/") else self._root
         found: list[ObjectInfo] = []
         with _clear(prefix):
-            if os.path.exists(folder) and not os.path.isdir(folder):
-                raise StoreError(f"{folder}: is a file, not a folder; give the folder of the index")
             for parent, _, names in os.walk(folder, onerror=_unreadable):
                 for name in names:
-                    whole = os.path.join(parent, name)
+                    whole = Path(parent, name)
                     with suppress(FileNotFoundError):
-                        relative = os.path.relpath(whole, self._root).replace(os.sep, "/")
-                        found.append(_info(relative, os.stat(whole)))
+                        found.append(_info(whole.relative_to(self._root).as_posix(), whole.stat()))
         return sorted(found, key=lambda info: info.path)
 
     def delete(self, paths: Iterable[str]) -> None:
         """Remove files; a missing one is no error."""
         for path in paths:
-            with _clear(path), suppress(FileNotFoundError):
-                os.unlink(self._local(path))
+            with _clear(path):
+                self._local(path).unlink(missing_ok=True)
 
     def memory_map(self, path: str) -> NDArray[np.uint8] | None:
         """The file as read-only mapped memory."""
-        with _clear(path), open(self._local(path), "rb") as file:
+        with _clear(path), self._local(path).open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 return np.empty(0, np.uint8)
             return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
-    def _local(self, path: str) -> str:
-        return os.path.join(self._root, *check_path(path).split("/"))
-
-    def _make_folder(self, folder: str) -> None:
-        if os.path.isdir(folder):
-            return
-        parent = os.path.dirname(folder)
-        if parent != folder:
-            self._make_folder(parent)
-        with suppress(FileExistsError):
-            os.mkdir(folder)
-        _sync_folder(parent)
+    def _local(self, path: str) -> Path:
+        return self._root.joinpath(*check_path(path).split("/"))
 
 
 def _info(path: str, status: os.stat_result) -> ObjectInfo:
     return ObjectInfo(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
-def _temporary(target: str) -> str:
-    folder, name = os.path.split(target)
-    return os.path.join(folder, f".{name}.{uuid4().hex}.tmp")
+def _beside(target: Path) -> Path:
+    return target.with_name(f".vsearch-{uuid4().hex}.tmp")
 
 
-def _write(path: str, data: bytes) -> None:
-    with open(path, "xb") as file:
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _create(temporary: str, target: str, data: bytes) -> None:
+def _create(temporary: Path, target: Path, data: bytes) -> None:
     try:
-        os.link(temporary, target)
+        target.hardlink_to(temporary)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
@@ -197,15 +180,21 @@ def _create(temporary: str, target: str, data: bytes) -> None:
         _write(target, data)
 
 
-def _sync(path: str) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
+def _copy(source: Path, target: Path) -> None:
+    temporary = _beside(target)
+    try:
+        shutil.copyfile(source, temporary)
+        _sync(temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: str) -> None:
-    if os.name == "nt":
+def _sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's names, survive a power cut."""
+    if os.name == "nt":  # a folder cannot be opened there, and a file not for reading
         return
-    number = os.open(folder, os.O_RDONLY)
+    number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
     finally:
@@ -218,21 +207,14 @@ def _unreadable(error: OSError) -> None:
 
 
 @contextmanager
-def _clear(path: str) -> Iterator[Any]:
+def _clear(path: str) -> Iterator[None]:
     """Turn the system's errors into ones that say what to do; a missing file stays FileNotFoundError."""
     try:
         yield
     except (FileNotFoundError, StoreError):
         raise
     except PermissionError as error:
-        raise StoreError(
-            f"{path}: permission denied ({error.filename or 'folder'}); check who owns the folder of the index"
-        ) from error
+        raise StoreError(f"{path}: permission denied ({error.filename}); check who owns the index's folder") from error
     except OSError as error:
-        hint = {
-            errno.ENOSPC: "; free some space and run it again",
-            errno.EROFS: "; give a folder that can be written",
-            errno.ENOTDIR: "; a part of the path is a file",
-            errno.EISDIR: "; it should be a file",
-        }.get(error.errno or 0, "")
-        raise StoreError(f"{path}: {error.strerror or error}{hint}") from error
+        hint = _HINTS.get(error.errno or 0, "check the disk")
+        raise StoreError(f"{path}: {error.strerror or error}; {hint}") from error

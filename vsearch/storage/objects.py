@@ -9,7 +9,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -18,10 +18,12 @@ from vsearch.errors import ConflictError, InputError, MissingDependencyError, St
 from vsearch.storage.stores import ObjectInfo, check_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from obstore.store import MemoryStore, S3Store
+
+T = TypeVar("T")
 
 PARALLEL = 32
 """Requests in flight per store: first bytes take 10 to 50 ms, so waiting dominates, not work."""
@@ -70,9 +72,7 @@ class ObjectStore:
                 return memoryview(obstore.get(self._backend, key, options=options).bytes())
             return self._range(key, start or 0, stop)
 
-    def get_ranges(
-        self, path: str, starts: Sequence[int], stops: Sequence[int]
-    ) -> list[memoryview]:
+    def get_ranges(self, path: str, starts: Sequence[int], stops: Sequence[int]) -> list[memoryview]:
         """Several ranges, side by side."""
         key = self._key(path)
 
@@ -82,9 +82,7 @@ class ObjectStore:
 
         return self._side_by_side(one, starts, stops)
 
-    def read_into(
-        self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]
-    ) -> None:
+    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
         """Ranges, side by side, each to its own place in ``out``."""
         key = self._key(path)
 
@@ -96,6 +94,16 @@ class ObjectStore:
             out[start:stop] = part
 
         self._side_by_side(one, starts, stops)
+
+    def _side_by_side(self, one: Callable[[int, int], T], starts: Sequence[int], stops: Sequence[int]) -> list[T]:
+        # obstore.get_ranges would do for small reads, but it keeps ten requests in flight, joins neighbours into one, and
+        # panics where the object is shorter than asked.
+        if len(starts) == 1:
+            return [one(int(starts[0]), int(stops[0]))]
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="vsearch-read")
+        return list(self._pool.map(one, map(int, starts), map(int, stops)))
 
     def head(self, path: str) -> ObjectInfo:
         """Length and time of one object."""
@@ -122,12 +130,10 @@ class ObjectStore:
         """Upload a local file in parts, then remove it."""
         import obstore
 
-        part = max(PART, -(-os.path.getsize(local_path) // 9000))
+        part = max(PART, -(-Path(local_path).stat().st_size // 9000))
         with self._clear(path):
-            obstore.put(
-                self._backend, self._key(path), Path(local_path), chunk_size=part, max_concurrency=8
-            )
-        os.unlink(local_path)
+            obstore.put(self._backend, self._key(path), Path(local_path), chunk_size=part, max_concurrency=8)
+        Path(local_path).unlink()
 
     def scratch(self) -> str | None:
         """Any folder will do."""
@@ -140,9 +146,7 @@ class ObjectStore:
         below = self._prefix + prefix.strip("/")
         with self._clear(prefix):
             found = [
-                ObjectInfo(
-                    meta["path"][len(self._prefix) :], meta["size"], meta["last_modified"]
-                )
+                ObjectInfo(meta["path"][len(self._prefix) :], meta["size"], meta["last_modified"])
                 for page in obstore.list(self._backend, below or None, chunk_size=1000)
                 for meta in page
             ]
@@ -172,16 +176,6 @@ class ObjectStore:
             return memoryview(b"")
         return memoryview(obstore.get_range(self._backend, key, start=start, end=stop))
 
-    def _side_by_side(self, one: Any, starts: Sequence[int], stops: Sequence[int]) -> list[Any]:
-        # obstore.get_ranges would do for small reads, but it keeps ten requests in flight, joins neighbours into one, and
-        # panics where the object is shorter than asked.
-        if len(starts) == 1:
-            return [one(int(starts[0]), int(stops[0]))]
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="vsearch-read")
-        return list(self._pool.map(one, map(int, starts), map(int, stops)))
-
     @contextmanager
     def _clear(self, path: str) -> Iterator[None]:
         """Turn obstore's errors into ours; a missing object stays FileNotFoundError."""
@@ -193,9 +187,7 @@ class ObjectStore:
             raise ConflictError(f"{path}: is already there; another writer was first") from None
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
-                raise StoreError(
-                    f"{self._url}: there is no such bucket; create it or correct the URL"
-                ) from None
+                raise StoreError(f"{self._url}: there is no such bucket; create it or correct the URL") from None
             raise FileNotFoundError(f"{path}: is not in {self._url}") from None
         except (VsearchError, EOFError):
             raise
@@ -332,7 +324,7 @@ def _wants_shared_files() -> bool:
         environment("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
         environment("AWS_CONFIG_FILE", "~/.aws/config"),
     )
-    return any(os.path.exists(os.path.expanduser(file)) for file in files)
+    return any(Path(file).expanduser().exists() for file in files)
 
 
 def _from_profile(profile: str | None) -> tuple[Any, str | None]:

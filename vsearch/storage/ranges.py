@@ -39,9 +39,7 @@ def runs(flags: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]
     return edges[0::2], edges[1::2]
 
 
-def bridge(
-    wanted: NDArray[np.bool_], absent: NDArray[np.bool_], *, gap: int
-) -> NDArray[np.bool_]:
+def bridge(wanted: NDArray[np.bool_], absent: NDArray[np.bool_], *, gap: int) -> NDArray[np.bool_]:
     """Also want the chunks between two runs that lie at most ``gap`` chunks apart, where all between are absent.
 
     One longer request is cheaper than two; what is already present is never read again.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
     from datetime import datetime
+    from typing import Any
 
     import numpy as np
     from numpy.typing import NDArray
@@ -43,14 +44,10 @@ class Store(Protocol):
     def get(self, path: str, *, start: int | None = None, stop: int | None = None) -> memoryview:
         """Bytes ``[start, stop)`` of an object, fewer where it ends before ``stop``."""
 
-    def get_ranges(
-        self, path: str, starts: Sequence[int], stops: Sequence[int]
-    ) -> list[memoryview]:
+    def get_ranges(self, path: str, starts: Sequence[int], stops: Sequence[int]) -> list[memoryview]:
         """Several ranges at once, each as :meth:`get` gives it."""
 
-    def read_into(
-        self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]
-    ) -> None:
+    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
         """Read ranges side by side, each to its own place in ``out`` (the whole object's length).
 
         Raises
@@ -90,7 +87,7 @@ class Store(Protocol):
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
 
 
-def open_store(url: str | os.PathLike[str], **options: object) -> Store:
+def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
     """Open the place where an index is, or shall be, kept. Nothing is read or made yet.
 
     Parameters

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import mmap
-import os
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 
-from vsearch.errors import InputError, StoreError
+from vsearch.errors import InputError, StoreError, VsearchError
 from vsearch.storage.arrow import Node, Placed, write_batch
 from vsearch.storage.checksums import file_checksums
 from vsearch.storage.columns import column_buffers, storable, type_name
@@ -19,6 +20,7 @@ from vsearch.storage.stores import check_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Self
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -97,9 +99,7 @@ def _arrow_type(array: NDArray[np.generic]) -> pa.DataType:
     return pa.list_(pa.field("item", element, nullable=False), width)
 
 
-def write_table(
-    store: Store, path: str, table: pa.Table
-) -> tuple[FileEntry, NDArray[np.uint32]]:
+def write_table(store: Store, path: str, table: pa.Table) -> tuple[FileEntry, NDArray[np.uint32]]:
     """Write a table as an Arrow file whose columns :meth:`SegmentFile.take` reads by row.
 
     One column at a time is copied while it is written.
@@ -161,46 +161,42 @@ class _LocalFile:
     def __init__(self, store: Store, path: str) -> None:
         self._store = store
         self._path = check_path(path)
-        try:
-            number, self._name = tempfile.mkstemp(".tmp", ".vsearch-", store.scratch())
-        except OSError as error:
-            raise StoreError(f"{path}: no temporary file could be made: {error}") from error
-        self._file = os.fdopen(number, "wb")
+        folder = Path(store.scratch() or tempfile.gettempdir())
+        self._name = folder / f".vsearch-{uuid4().hex}.tmp"
+        with self._clear():
+            self._file = self._name.open("xb")
 
-    def __enter__(self) -> _LocalFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
-        with suppress(FileNotFoundError):
-            os.unlink(self._name)
+        self._name.unlink(missing_ok=True)
 
     def write(self, schema: pa.Schema, rows: int, columns: Columns) -> Placed:
-        try:
+        with self._clear():
             placed = write_batch(self._file, schema, rows, columns)
             self._file.close()
-        except OSError as error:
-            raise StoreError(
-                f"{self._path}: {error.strerror or error}; free space in {os.path.dirname(self._name)}"
-            ) from error
         return placed
 
     def finish(
         self, rows: int, arrays: tuple[ArrayEntry, ...], columns: tuple[ColumnEntry, ...]
     ) -> tuple[FileEntry, NDArray[np.uint32]]:
-        with open(self._name, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            data = np.frombuffer(mapped, np.uint8)
+        with self._clear(), self._name.open("rb") as file:
+            data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
             whole, chunks = file_checksums(data)
-            size = len(data)
-            del data
-        os.chmod(self._name, 0o666 & ~_umask())
-        entry = FileEntry(self._path, size, whole, rows, arrays, columns)
+        entry = FileEntry(self._path, len(data), whole, rows, arrays, columns)
         check_entry(entry)
         self._store.put_file(self._path, self._name)
         return entry, chunks
 
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    @contextmanager
+    def _clear(self) -> Iterator[None]:
+        try:
+            yield
+        except VsearchError:
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"{self._path}: {error.strerror or error}; free or allow space for it in {self._name.parent}"
+            ) from error
