@@ -61,7 +61,9 @@ def test_imports_point_downward(path: Path) -> None:
         other = part(name)
         if other is None or other == own:
             continue
-        assert other in FLOORS, f"{name}: import from the module that defines it, not from the root package"
+        if other == "vsearch" or other not in FLOORS:  # the root package, or a public name out of it
+            assert own == "cli", f"{name}: import from the module that defines it, not from the root package"
+            continue
         assert FLOORS[other] < floor, f"{own} (floor {floor}) imports {name} (floor {FLOORS[other]})"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -19,12 +21,21 @@ INTERRUPTED = 130
 class Commands(TyperGroup):
     """The group of commands, which turns what a user can cause into one line on stderr and a status."""
 
-    def main(self, *args: Any, **options: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run a command; exit with 2 on a mistake of the user."""
-        if not options.pop("standalone_mode", True):
-            return super().main(*args, standalone_mode=False, **options)
+        run = partial(super().main, args, prog_name, complete_var, False, windows_expand_args, **extra)
+        if not standalone_mode:
+            return run()
         try:
-            status = super().main(*args, standalone_mode=False, **options)
+            status = run()
         except typer.TyperException as mistake:
             _fail(mistake.format_message())
         except VsearchError as mistake:
