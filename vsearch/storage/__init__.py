@@ -6,22 +6,7 @@ Arrow files. ``index/FORMAT.md`` has them byte by byte. Importing this loads nei
 
 from __future__ import annotations
 
-from vsearch.storage.commits import (
-    CHECKSUMS,
-    GRACE,
-    Problem,
-    PruneReport,
-    SnapshotInfo,
-    VerifyReport,
-    commit,
-    join_checksums,
-    list_snapshots,
-    open_files,
-    prune,
-    read_manifest,
-    snapshot_numbers,
-    verify,
-)
+from vsearch.storage.commits import SnapshotInfo, commit, list_snapshots, read_manifest, snapshot_numbers
 from vsearch.storage.entries import (
     ALIGNMENT,
     CHUNK,
@@ -40,7 +25,10 @@ from vsearch.storage.manifest import (
     encode_manifest,
     manifest_files,
 )
+from vsearch.storage.pruning import GRACE, PruneReport, prune
+from vsearch.storage.shards import CHECKSUMS, join_checksums, open_files
 from vsearch.storage.stores import ObjectInfo, Store, open_store
+from vsearch.storage.verifying import Problem, VerifyReport, verify
 from vsearch.storage.writing import write_arrays, write_table
 
 __all__ = [
