@@ -1,0 +1,107 @@
+"""The sorted, distinct strings of one column of one segment; a string's key is its position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vsearch.predicates.binding import ByteIntervals
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """Strings in ascending byte order of their UTF-8.
+
+    Attributes
+    ----------
+    offsets : int64 (strings + 1,)
+        String i is ``data[offsets[i]:offsets[i + 1]]``.
+    data : uint8 (bytes,)
+    """
+
+    offsets: npt.NDArray[np.int64]
+    data: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, position: int) -> bytes:
+        return self.data[self.offsets[position] : self.offsets[position + 1]].tobytes()
+
+    def search(self, texts: Sequence[bytes]) -> npt.NDArray[np.int64]:
+        """The first position whose string is not less than each text; the number of strings where there is none."""
+        from vsearch.kernels.like import search
+
+        positions = np.empty(len(texts), np.int64)
+        offsets, data = join(texts)
+        search(self.offsets, self.data, offsets, data, positions)
+        return positions
+
+    def find(self, texts: Sequence[bytes]) -> npt.NDArray[np.int64]:
+        """The position of each text; -1 where it is not among the strings."""
+        positions = self.search(texts)
+        return np.array(
+            [
+                at if at < len(self) and self[at] == text else -1
+                for at, text in zip(positions.tolist(), texts, strict=True)
+            ],
+            np.int64,
+        )
+
+    def ranges(self, intervals: ByteIntervals) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Positions of the strings inside intervals.
+
+        Returns
+        -------
+        starts, stops : int64 (ranges,)
+            Ascending, none of them empty.
+        """
+        starts = self.search([low for low, _ in intervals])
+        stops = self.search([b"" if high is None else high for _, high in intervals])
+        if intervals and intervals[-1][1] is None:
+            stops[-1] = len(self)
+        filled = starts < stops
+        return starts[filled], stops[filled]
+
+    def like(self, tokens: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        """Which strings are like a compiled pattern, bool (strings,)."""
+        from vsearch.kernels.like import like
+
+        matches = np.empty(len(self), np.bool_)
+        like(self.offsets, self.data, _frozen(np.array(tokens, np.int16)), matches)
+        return matches
+
+    def check(self) -> None:
+        """Refuse offsets that leave the data or run backwards.
+
+        Raises
+        ------
+        ValueError
+            What is wrong, in a few words.
+        """
+        if self.offsets.ndim != 1 or len(self.offsets) < 1 or self.offsets[0] != 0:
+            raise ValueError("the offsets of the dictionary do not start at 0")
+        if self.offsets[-1] > len(self.data) or bool(np.any(self.offsets[1:] < self.offsets[:-1])):
+            raise ValueError("the offsets of the dictionary leave its data")
+
+
+def join(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Lay texts end to end; returns their offsets and bytes."""
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(text) for text in texts], out=offsets[1:])
+    return _frozen(offsets), np.frombuffer(b"".join(texts), np.uint8)
+
+
+def runs(flags: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Starts and stops of the runs of True, int64 (runs,)."""
+    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False)).astype(np.int64)
+    return edges[0::2], edges[1::2]
+
+
+def _frozen(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Kernels are compiled once for read-only arrays, which is what segments give; so everything is read-only."""
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,178 @@
+"""An Arrow column -> an encoded column, at build."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vsearch.errors import InputError
+from vsearch.predicates.columns import MAXIMUM_CELLS, CellColumn, EncodedColumn, PostingColumn, frozen, word_count
+from vsearch.predicates.dictionary import Dictionary
+from vsearch.predicates.keys import keys_from_arrow
+from vsearch.predicates.schema import AttributeType
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# So many cells at most go to single heavy values; each of them may cut a run of light values in two, which needs a cell more.
+_HEAVY_CELLS = 100
+
+
+def encode_column(name: str, type: AttributeType | str, array: pa.Array | pa.ChunkedArray) -> EncodedColumn:
+    """Encode one attribute column of one segment.
+
+    Parameters
+    ----------
+    name : str
+    type : AttributeType
+        As `vsearch.predicates.schema.attribute_type` gives it for the array's type.
+    array : Arrow array (rows,)
+
+    Returns
+    -------
+    CellColumn or PostingColumn
+        Postings for lists and for strings of more than 255 distinct values, otherwise cells.
+
+    Raises
+    ------
+    InputError
+        2**32 rows or more.
+    """
+    import pyarrow as pa
+
+    kind = AttributeType(type)
+    if len(array) >= 2**32:
+        raise InputError(f"the attribute column {name!r} has {len(array)} rows; a shard holds fewer than 2**32")
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
+    if kind is AttributeType.STRING:
+        return _encode_strings(name, array)
+    if kind is AttributeType.STRINGS:
+        return _encode_lists(name, array)
+    keys, valid = keys_from_arrow(kind, array)
+    low, high = _boundaries(keys[valid])
+    cells = (np.searchsorted(high, keys) + 1).astype(np.uint8)
+    cells[~valid] = 0
+    return _cell_column(name, kind, cells, low, high, None)
+
+
+def _boundaries(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First and last key of each cell, at most 255: one for each value if there are no more; otherwise the heaviest values
+    get cells of their own and the rest are shared out evenly."""
+    ordered = np.sort(keys)
+    first = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1) != 0) if len(ordered) else np.empty(0, np.int64)
+    values = ordered[first]
+    if len(values) <= MAXIMUM_CELLS:
+        return values, values
+    counts = np.diff(first, append=len(ordered))
+    heaviest = np.argpartition(counts, -_HEAVY_CELLS)[-_HEAVY_CELLS:]
+    heavy = np.zeros(len(values), np.bool_)
+    heavy[heaviest] = counts[heaviest] * MAXIMUM_CELLS > len(ordered)
+    gap = np.cumsum(heavy)
+    light = np.where(heavy, 0, counts)
+    # A cell may straddle a heavy value, then it splits; the shares leave room for one split at each.
+    shares = MAXIMUM_CELLS - 2 * int(gap[-1]) - 1
+    share = (np.cumsum(light) - light) * shares // max(int(light.sum()), 1)
+    starts = np.ones(len(values), np.bool_)
+    starts[1:] = heavy[1:] | heavy[:-1] | (gap[1:] != gap[:-1]) | (share[1:] != share[:-1])
+    begin = np.flatnonzero(starts)
+    return values[begin], values[np.append(begin[1:], len(values)) - 1]
+
+
+def _cell_column(
+    name: str,
+    kind: AttributeType,
+    cells: npt.NDArray[np.uint8],
+    low: npt.NDArray[np.int64],
+    high: npt.NDArray[np.int64],
+    dictionary: Dictionary | None,
+) -> CellColumn:
+    counts = np.bincount(cells, minlength=len(low) + 1).astype(np.int64)
+    return CellColumn(name, kind, frozen(cells), frozen(low), frozen(high), frozen(counts), dictionary)
+
+
+def _encode_strings(name: str, array: Any) -> EncodedColumn:
+    dictionary, positions, valid = _dictionary_encode(array)
+    if len(dictionary) > MAXIMUM_CELLS:
+        rows = np.flatnonzero(valid).astype(np.uint32)
+        return _postings(name, AttributeType.STRING, valid, dictionary, positions[valid], rows, np.empty(0, np.uint32))
+    cells = (positions + 1).astype(np.uint8)
+    cells[~valid] = 0
+    own = np.arange(len(dictionary), dtype=np.int64)
+    return _cell_column(name, AttributeType.STRING, cells, own, own, dictionary)
+
+
+def _encode_lists(name: str, array: Any) -> PostingColumn:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    rows = np.repeat(np.arange(len(array), dtype=np.uint32), lengths)
+    elements = pc.list_flatten(array)
+    if isinstance(elements, pa.ChunkedArray):
+        elements = elements.combine_chunks()
+    dictionary, positions, present = _dictionary_encode(elements)
+    null_elements = np.unique(rows[~present])
+    return _postings(name, AttributeType.STRINGS, valid, dictionary, positions[present], rows[present], null_elements)
+
+
+def _postings(
+    name: str,
+    kind: AttributeType,
+    valid: npt.NDArray[np.bool_],
+    dictionary: Dictionary,
+    positions: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.uint32],
+    null_elements: npt.NDArray[np.uint32],
+) -> PostingColumn:
+    """Group rows, which ascend, by the position of their string; a string that a list repeats counts once."""
+    order = np.argsort(positions, kind="stable")
+    positions, rows = positions[order], rows[order]
+    fresh = np.ones(len(rows), np.bool_)
+    fresh[1:] = (rows[1:] != rows[:-1]) | (positions[1:] != positions[:-1])
+    offsets = np.zeros(len(dictionary) + 1, np.int64)
+    np.cumsum(np.bincount(positions[fresh], minlength=len(dictionary)), out=offsets[1:])
+    words = np.zeros(word_count(len(valid)) * 8, np.uint8)
+    words[: (len(valid) + 7) // 8] = np.packbits(valid, bitorder="little")
+    return PostingColumn(
+        name,
+        kind,
+        len(valid),
+        dictionary,
+        frozen(offsets),
+        frozen(rows[fresh]),
+        frozen(words.view("<u8")),
+        frozen(null_elements),
+    )
+
+
+def _dictionary_encode(array: Any) -> tuple[Dictionary, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Distinct strings in byte order, each row's position among them (0 where NULL), and which rows are not NULL."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(array.type):
+        # Values may repeat, or be NULL, inside of a foreign dictionary.
+        array = array.dictionary_decode()
+    encoded = array.cast(pa.large_binary()).dictionary_encode()
+    valid = encoded.indices.is_valid().to_numpy(zero_copy_only=False)
+    order = pc.sort_indices(encoded.dictionary)
+    texts = encoded.dictionary.take(order)
+    rank = np.empty(len(texts), np.int64)
+    rank[order.to_numpy(zero_copy_only=False)] = np.arange(len(texts), dtype=np.int64)
+    indices = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
+    positions = rank[indices] if len(texts) else np.zeros(len(valid), np.int64)
+    return _to_dictionary(texts), positions, valid
+
+
+def _to_dictionary(texts: Any) -> Dictionary:
+    """Copy the buffers of a large_binary array."""
+    if len(texts) == 0:
+        return Dictionary(frozen(np.zeros(1, np.int64)), frozen(np.empty(0, np.uint8)))
+    _, offsets_buffer, data_buffer = texts.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else np.empty(0, np.uint8)
+    return Dictionary(frozen(offsets - offsets[0]), frozen(data[offsets[0] : offsets[-1]].copy()))

@@ -1,0 +1,266 @@
+"""Bound predicate + encoded columns -> a mask of rows; and the recheck of those rows that the columns leave open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vsearch.errors import CorruptIndexError
+from vsearch.kernels.bitmaps import count_ranges, mark_rows, pack_cells
+from vsearch.predicates.binding import (
+    AllOf,
+    AnyOf,
+    Bound,
+    Everything,
+    KeyRange,
+    Membership,
+    NullTest,
+    Pattern,
+    StringRange,
+)
+from vsearch.predicates.columns import CellColumn, EncodedColumn, PostingColumn, frozen, word_count
+from vsearch.predicates.dictionary import runs
+from vsearch.predicates.tables import cell_table, is_exact
+
+Words = npt.NDArray[np.uint64]
+ReadKeys = Callable[[str, npt.NDArray[np.int64]], tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]
+
+
+@dataclass(frozen=True)
+class RowMask:
+    """The rows that match a predicate and those that may.
+
+    Attributes
+    ----------
+    rows : int
+        The number of rows of the segment.
+    yes : uint64 (ceil(rows / 64),)
+        Bit ``i % 64`` of word ``i // 64``: row i matches. Read-only, bits beyond the last row are 0.
+    maybe : uint64 (ceil(rows / 64),) or None
+        Rows that only `recheck` can decide; none of them is in ``yes``. None where there is no such row.
+    open_parts : object
+        What `recheck` has left to do.
+    """
+
+    rows: int
+    yes: Words
+    maybe: Words | None
+    open_parts: Any = None
+
+    def count(self) -> tuple[int, int]:
+        """How many rows match, and how many may match besides."""
+        return count_bits(self.yes), 0 if self.maybe is None else count_bits(self.maybe)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Two masks, ``yes`` within ``possible``; the same array where nothing is open. ``parts`` says what is open."""
+
+    yes: Words
+    possible: Words
+    parts: Any = None
+
+
+@dataclass(frozen=True)
+class _OpenLeaf:
+    """A range of which some cells are cut by a bound."""
+
+    leaf: KeyRange
+    yes: Words
+    possible: Words
+
+
+@dataclass(frozen=True)
+class _OpenJoin:
+    """Terms under AND or OR; the exact ones are one mask already."""
+
+    every: bool
+    exact: Words | None
+    parts: tuple[Any, ...]
+
+
+def evaluate(bound: Bound, columns: Mapping[str, EncodedColumn], rows: int) -> RowMask:
+    """Evaluate a predicate on all rows of a segment.
+
+    Parameters
+    ----------
+    bound : Bound
+        What `bind` returned.
+    columns : mapping of str to CellColumn or PostingColumn
+        At least those that `columns_of` names.
+    rows : int
+        The number of rows of the segment.
+
+    Raises
+    ------
+    CorruptIndexError
+        A column has another number of rows, or lists rows that do not exist.
+    """
+    answer = _evaluate(bound, columns, rows)
+    yes = frozen(answer.yes)
+    if answer.parts is None:
+        return RowMask(rows, yes, None)
+    maybe = answer.possible & ~answer.yes
+    return RowMask(rows, yes, frozen(maybe), answer.parts) if maybe.any() else RowMask(rows, yes, None)
+
+
+def recheck(mask: RowMask, read_keys: ReadKeys, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Decide single rows of a mask exactly.
+
+    Parameters
+    ----------
+    mask : RowMask
+        What `evaluate` returned.
+    read_keys : callable
+        ``read_keys(column, rows)`` -> keys int64 and valid bool of these rows, from the exact column: see
+        `vsearch.predicates.keys.keys_from_values`. Asked only about rows on which the answer depends.
+    rows : int64 (asked,)
+        Any rows of the segment; those in ``mask.maybe`` are the ones worth asking about.
+
+    Returns
+    -------
+    bool (asked,)
+        Whether each row matches.
+    """
+    rows = np.asarray(rows, np.int64)
+    if mask.open_parts is None:
+        return _bits(mask.yes, rows)
+    return _decide(mask.open_parts, read_keys, rows)
+
+
+def count_bits(words: Words) -> int:
+    """The number of set bits of a mask."""
+    ends = np.array([0, len(words) * 64], np.int64)
+    return int(count_ranges(frozen(words), frozen(ends[:1]), frozen(ends[1:]))[0])
+
+
+def full_words(rows: int) -> Words:
+    """A mask with a bit for every row."""
+    words = np.full(word_count(rows), ~np.uint64(0), np.uint64)
+    if rows & 63:
+        words[-1] = (1 << (rows & 63)) - 1
+    return words
+
+
+def _evaluate(bound: Bound, columns: Mapping[str, EncodedColumn], rows: int) -> _Answer:
+    if isinstance(bound, Everything):
+        words = full_words(rows) if bound.value else np.zeros(word_count(rows), np.uint64)
+        return _Answer(words, words)
+    if isinstance(bound, AllOf | AnyOf):
+        return _join([_evaluate(term, columns, rows) for term in bound.terms], isinstance(bound, AllOf))
+    column = columns[bound.column]
+    if (len(column.cells) if isinstance(column, CellColumn) else column.rows_total) != rows:
+        raise CorruptIndexError(f"attribute {column.name}", f"it does not have the {rows} rows of its shard")
+    if isinstance(column, CellColumn):
+        return _from_cells(bound, column)
+    words = _from_postings(bound, column)
+    return _Answer(words, words)
+
+
+def _join(answers: list[_Answer], every: bool) -> _Answer:
+    """AND or OR of answers. The arrays belong to this evaluation, so they are joined in place."""
+    combine: Any = np.bitwise_and if every else np.bitwise_or
+    exact = [answer.yes for answer in answers if answer.parts is None]
+    unclear = [answer for answer in answers if answer.parts is not None]
+    joined = reduce(lambda left, right: combine(left, right, out=left), exact) if exact else None
+    if not unclear:
+        assert joined is not None
+        return _Answer(joined, joined)
+    first = [] if joined is None else [joined]
+    yes = reduce(combine, [*first, *(answer.yes for answer in unclear)])
+    possible = reduce(combine, [*first, *(answer.possible for answer in unclear)])
+    return _Answer(yes, possible, _OpenJoin(every, joined, tuple(answer.parts for answer in unclear)))
+
+
+def _from_cells(leaf: Any, column: CellColumn) -> _Answer:
+    table = cell_table(leaf, column)
+    yes = np.empty(word_count(len(column.cells)), np.uint64)
+    possible = np.empty_like(yes)
+    lanes = (table >> 1).astype(np.uint64) << np.uint64(32) | (table & 1)
+    pack_cells(column.cells, frozen(lanes), yes, possible)
+    if is_exact(table):
+        return _Answer(yes, yes)
+    return _Answer(yes, possible, _OpenLeaf(leaf, yes, possible))
+
+
+def _from_postings(leaf: Any, column: PostingColumn) -> Words:
+    if isinstance(leaf, NullTest):
+        return full_words(column.rows_total) & ~column.valid if leaf.null else column.valid.copy()
+    if isinstance(leaf, Membership):
+        return _from_lists(leaf, column)
+    if isinstance(leaf, StringRange):
+        starts, stops = column.dictionary.ranges(leaf.intervals)
+    else:
+        assert isinstance(leaf, Pattern)
+        starts, stops = runs(column.dictionary.like(leaf.tokens) == leaf.matching)
+    selected = column.offsets[stops] - column.offsets[starts]
+    if 2 * int(selected.sum()) <= len(column.rows):
+        return _mark(column, starts, stops)
+    # Fewer rows have the other strings, and a row has only one string.
+    ends = np.array([0, len(column.dictionary)], np.int64)
+    rest_starts, rest_stops = np.append(ends[:1], stops), np.append(starts, ends[1:])
+    filled = rest_starts < rest_stops
+    return column.valid & ~_mark(column, rest_starts[filled], rest_stops[filled])
+
+
+def _from_lists(leaf: Membership, column: PostingColumn) -> Words:
+    positions = column.dictionary.find(leaf.values)
+    if leaf.mode == "all":
+        words = column.valid.copy()
+        for position in np.unique(positions):
+            found = positions[positions == position][:1]
+            words &= _mark(column, found[found >= 0], found[found >= 0] + 1)
+    else:
+        found = np.unique(positions[positions >= 0])
+        words = _mark(column, found, found + 1)
+    if leaf.matching:
+        return words
+    if leaf.mode != "element":
+        return column.valid & ~words
+    if leaf.null_value:
+        words = _mark(column, np.zeros(1, np.int64), np.array([len(column.dictionary)], np.int64))
+    _mark_into(words, column, "null_elements", np.zeros(1, np.int64), np.array([len(column.null_elements)], np.int64))
+    return full_words(column.rows_total) & ~words
+
+
+def _mark(column: PostingColumn, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> Words:
+    """The rows of the strings at positions [starts[i], stops[i])."""
+    words = np.zeros(word_count(column.rows_total), np.uint64)
+    _mark_into(words, column, "rows", column.offsets[starts], column.offsets[stops])
+    return words
+
+
+def _mark_into(
+    words: Words, column: PostingColumn, name: str, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
+) -> None:
+    if column.ensure is not None:
+        column.ensure(name, starts, stops)
+    listed = column.rows if name == "rows" else column.null_elements
+    if not mark_rows(words, listed, column.rows_total, frozen(starts), frozen(stops)):
+        raise CorruptIndexError(
+            f"attribute {column.name}", f"its postings list rows beyond the {column.rows_total} there are"
+        )
+
+
+def _decide(part: Any, read_keys: ReadKeys, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    if isinstance(part, _OpenLeaf):
+        matches = _bits(part.yes, rows)
+        unclear = _bits(part.possible, rows) & ~matches
+        if unclear.any():
+            keys, valid = read_keys(part.leaf.column, rows[unclear])
+            matches[unclear] = valid & part.leaf.matches(keys)
+        return matches
+    matches = np.full(len(rows), part.every) if part.exact is None else _bits(part.exact, rows)
+    for inner in part.parts:
+        still = np.flatnonzero(matches == part.every)
+        matches[still] = _decide(inner, read_keys, rows[still])
+    return matches
+
+
+def _bits(words: Words, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    return (words[rows >> 6] >> (rows & 63).astype(np.uint64) & np.uint64(1)).astype(np.bool_)

@@ -1,0 +1,116 @@
+"""Expressions as text: normalised SQL that `parse` and DuckDB read."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from vsearch.predicates.expressions import And, Comparison, Constant, Contains, Expression, In, IsNull, Like, Not, Or
+from vsearch.predicates.literals import Date, Literal, Number, Timestamp, date_text, timestamp_text
+
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_LEAF, _NOT, _AND, _OR = 4, 3, 2, 1
+_QUOTED_NAMES = frozenset(
+    """all analyse analyze and any array as asc at between both by case cast check collate column constraint create cross
+    current_catalog current_date current_role current_time current_timestamp current_user date default deferrable desc
+    describe distinct do else end except exists extract false fetch filter for foreign from full glob grant group having
+    ilike in initially inner intersect interval into is isnull join lambda lateral leading left like limit localtime
+    localtimestamp map natural not notnull null offset on only or order outer over pivot placing primary qualify references
+    returning right row select session_user show similar some struct summarize symmetric table then time timestamp to
+    trailing true try_cast union unique unnest unpivot user using values variadic when where window with""".split()
+)
+
+
+def to_sql(expression: Expression | None, longest: int | None = None) -> str:
+    """Write an expression as a SQL condition.
+
+    Parameters
+    ----------
+    expression : Expression or None
+        None, which restricts nothing, is ``TRUE``.
+    longest : int, optional
+        Shorten lists of more than so many values by ``...``; the text is then for reading only.
+    """
+    return "TRUE" if expression is None else _render(expression, _OR, longest)
+
+
+def sql_name(name: str) -> str:
+    """A column name, in double quotes where it needs them."""
+    if _PLAIN_NAME.fullmatch(name) and name.lower() not in _QUOTED_NAMES:
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def sql_literal(value: Literal) -> str:
+    """A literal in SQL."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, Timestamp):
+        return f"TIMESTAMP '{timestamp_text(value)}'"
+    if isinstance(value, Date):
+        return f"DATE '{date_text(value)}'"
+    if isinstance(value, Number):
+        return value.text
+    if isinstance(value, float):
+        if math.isfinite(value):
+            # With an exponent it is a double to SQL, without one a decimal, which compares differently beyond 15 digits.
+            text = repr(value)
+            return text if "e" in text or (len(text) <= 16 and not value.is_integer()) else f"{text}e0"
+        return f"'{value}'::DOUBLE"
+    return str(value)
+
+
+def _render(node: Expression, above: int, longest: int | None) -> str:
+    binding, text = _text(node, longest)
+    return text if binding >= above else f"({text})"
+
+
+def _text(node: Expression, longest: int | None) -> tuple[int, str]:
+    """How tightly the text binds, and the text."""
+    if isinstance(node, And | Or):
+        if not node.terms:
+            return _LEAF, "TRUE" if isinstance(node, And) else "FALSE"
+        binding, word = (_AND, " AND ") if isinstance(node, And) else (_OR, " OR ")
+        if len(node.terms) == 1:
+            return _text(node.terms[0], longest)
+        return binding, word.join(_render(term, binding + 1, longest) for term in node.terms)
+    if isinstance(node, Not):
+        return _negated(node.term, longest)
+    return _LEAF, _leaf(node, "", longest)
+
+
+def _negated(term: Expression, longest: int | None) -> tuple[int, str]:
+    if isinstance(term, IsNull | Like) or (isinstance(term, In) and term.values):
+        return _LEAF, _leaf(term, "NOT ", longest)
+    return _NOT, f"NOT {_render(term, _LEAF, longest)}"
+
+
+def _leaf(node: Expression, negation: str, longest: int | None) -> str:
+    if isinstance(node, Constant):
+        return sql_literal(node.value)
+    assert isinstance(node, Comparison | In | Like | IsNull | Contains)
+    column = sql_name(node.column)
+    if isinstance(node, Comparison):
+        return f"{column} {node.operator.upper()} {sql_literal(node.value)}"
+    if isinstance(node, In):
+        return f"{column} {negation}IN ({_list(node.values, longest)})" if node.values else "FALSE"
+    if isinstance(node, IsNull):
+        return f"{column} IS {negation}NULL"
+    if isinstance(node, Like):
+        escape = f" ESCAPE {sql_literal(node.escape)}" if node.escape else ""
+        return f"{column} {negation}LIKE {sql_literal(node.pattern)}{escape}"
+    if node.mode == "element":
+        return "(" + " OR ".join(f"{sql_literal(value)} = ANY({column})" for value in node.values) + ")"
+    if len(node.values) == 1 and node.values[0] is not None:
+        return f"list_contains({column}, {sql_literal(node.values[0])})"
+    return f"list_has_{node.mode}({column}, [{_list(node.values, longest)}])"
+
+
+def _list(values: tuple[Literal, ...], longest: int | None) -> str:
+    if longest is not None and len(values) > longest:
+        return ", ".join(sql_literal(value) for value in values[:longest]) + f", ... {len(values) - longest} more"
+    return ", ".join(sql_literal(value) for value in values)

@@ -1,0 +1,228 @@
+"""The constants of a predicate: what Python, SQL and msgpack call by different names, in one form.
+
+A literal is ``None``, ``bool``, ``int`` (64 bits, signed or unsigned), ``float``, ``str`` or one of three tagged structs,
+so that every literal survives msgpack with its type.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import math
+import re
+from typing import Annotated
+
+import msgspec
+
+from vsearch.errors import PredicateError
+
+MICROSECONDS_PER_DAY = 86_400_000_000
+MAXIMUM_TEXT = 1 << 20
+_EPOCH = dt.datetime(1970, 1, 1)
+_EPOCH_ORDINAL = dt.date(1970, 1, 1).toordinal()
+_LARGEST_EXPONENT = 308
+_MOMENT = re.compile(
+    r"(\d{4})-(\d{1,2})-(\d{1,2})"
+    r"(?:[ Tt](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,18}))?)?\s?([Zz]|UTC|[+-]\d{2}(?::?\d{2})?)?)?",
+    re.ASCII,
+)
+
+Text = Annotated[str, msgspec.Meta(max_length=MAXIMUM_TEXT)]
+
+
+class Timestamp(msgspec.Struct, frozen=True, tag="timestamp", tag_field="kind"):
+    """A point in time, in microseconds since 1970-01-01 UTC."""
+
+    microseconds: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Date(msgspec.Struct, frozen=True, tag="date", tag_field="kind"):
+    """A day, in days since 1970-01-01."""
+
+    days: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+
+
+class Number(msgspec.Struct, frozen=True, tag="number", tag_field="kind"):
+    """A decimal number that neither 64-bit integers nor floats can hold without moving it past an integer."""
+
+    text: Annotated[str, msgspec.Meta(max_length=1000, pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
+
+
+Literal = None | bool | int | float | Text | Timestamp | Date | Number
+
+
+def to_literal(value: object) -> Literal:
+    """Bring a Python value into the form that expressions hold.
+
+    Parameters
+    ----------
+    value : object
+        None, bool, int, float, str, Decimal, date, datetime (naive ones count as UTC), the NumPy scalars of those kinds.
+
+    Raises
+    ------
+    PredicateError
+        The value is of another type, or out of the range that SQL types have.
+    """
+    if (
+        value is None
+        or isinstance(value, bool | float | Timestamp | Date | Number)
+        and type(value).__module__ != "numpy"
+    ):
+        return value
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int):
+        return _integer(value)
+    if isinstance(value, dt.datetime | dt.date):
+        return _moment(value)
+    if isinstance(value, decimal.Decimal):
+        return _decimal(value)
+    if type(value).__module__ == "numpy":
+        return _numpy_scalar(value)
+    raise PredicateError(
+        f"{value!r} of type {type(value).__name__} cannot stand in a predicate; "
+        "use None, bool, int, float, str, Decimal, date or datetime"
+    )
+
+
+def parse_number(text: str) -> Literal:
+    """Read a numeric literal of SQL: with an exponent it is a double, otherwise an exact decimal, as in DuckDB."""
+    if "e" in text.lower():
+        return float(text)
+    if text.isdigit() and len(text) < _LARGEST_EXPONENT:
+        return _integer(int(text))
+    try:
+        return _decimal(decimal.Decimal(text))
+    except decimal.InvalidOperation:
+        raise PredicateError(f"{text!r} is no number") from None
+
+
+def parse_timestamp(text: str) -> Timestamp:
+    """Read ``YYYY-MM-DD[ HH:MM[:SS[.ffffff]]][offset]``; without an offset it is UTC, digits below a microsecond are dropped."""
+    match = _MOMENT.fullmatch(text.strip())
+    if match is None:
+        raise PredicateError(f"{text!r} is no timestamp; write YYYY-MM-DD or YYYY-MM-DD HH:MM[:SS[.ffffff]][+HH:MM]")
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+    fraction = int((match[7] or "0")[:6].ljust(6, "0"))
+    try:
+        moment = dt.datetime(year, month, day, hour, minute, second, fraction)
+    except ValueError as error:
+        raise PredicateError(f"{text!r} is no timestamp: {error}") from None
+    return Timestamp((moment - _EPOCH) // dt.timedelta(microseconds=1) - _offset(match[8]))
+
+
+def parse_date(text: str) -> Date:
+    """Read ``YYYY-MM-DD``; a time of day other than midnight is refused rather than dropped."""
+    days, rest = divmod(parse_timestamp(text).microseconds, MICROSECONDS_PER_DAY)
+    if rest:
+        raise PredicateError(f"{text!r} is no date; write TIMESTAMP '{text}' to compare with a time of day")
+    return Date(days)
+
+
+def to_python(value: Literal) -> object:
+    """Give a literal back as the Python object that users know."""
+    if isinstance(value, Timestamp):
+        return _EPOCH + dt.timedelta(microseconds=value.microseconds)
+    if isinstance(value, Date):
+        return (_EPOCH + dt.timedelta(days=value.days)).date()
+    if isinstance(value, Number):
+        return decimal.Decimal(value.text)
+    return value
+
+
+def describe(value: Literal) -> str:
+    """Name a literal and its type in a message: ``the string 'abc'``."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return f"the bool {value}"
+    if isinstance(value, str):
+        return f"the string {value if len(value) <= 60 else value[:57] + '...'!r}"
+    if isinstance(value, Timestamp):
+        return f"the timestamp {timestamp_text(value)}"
+    if isinstance(value, Date):
+        return f"the date {date_text(value)}"
+    return f"the number {value.text if isinstance(value, Number) else value!r}"
+
+
+def timestamp_text(value: Timestamp) -> str:
+    """Write a timestamp so that `parse_timestamp` reads it."""
+    try:
+        return (_EPOCH + dt.timedelta(microseconds=value.microseconds)).isoformat(" ")
+    except OverflowError:
+        raise PredicateError(
+            f"a timestamp of {value.microseconds} microseconds is outside the years 1 to 9999"
+        ) from None
+
+
+def date_text(value: Date) -> str:
+    """Write a date so that `parse_date` reads it."""
+    try:
+        return dt.date.fromordinal(value.days + _EPOCH_ORDINAL).isoformat()
+    except (OverflowError, ValueError):
+        raise PredicateError(f"a date of {value.days} days since 1970 is outside the years 1 to 9999") from None
+
+
+def _text(value: str) -> str:
+    value = str(value)
+    if len(value) > MAXIMUM_TEXT:
+        raise PredicateError(
+            f"a string of {len(value)} characters is too long for a predicate; {MAXIMUM_TEXT} are allowed"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise PredicateError(f"{value!r} is no valid Unicode text") from None
+    return value
+
+
+def _integer(value: int) -> int | Number:
+    if -(2**63) <= value < 2**64:
+        return int(value)
+    if value.bit_length() > 1000:
+        raise PredicateError("a whole number of more than 1000 bits cannot stand in a predicate")
+    return Number(str(int(value)))
+
+
+def _decimal(value: decimal.Decimal) -> Literal:
+    if value.is_nan() or value.is_infinite():
+        return float(value)
+    if abs(value.adjusted()) > _LARGEST_EXPONENT or len(value.as_tuple().digits) > 2 * _LARGEST_EXPONENT:
+        raise PredicateError(f"the number {str(value)[:40]}... has too many digits for a predicate")
+    if value == value.to_integral_value():
+        return _integer(int(value))
+    number = float(value)
+    return Number(format(value, "f")) if number.is_integer() else number
+
+
+def _moment(value: dt.date) -> Timestamp | Date:
+    if value != value:  # noqa: PLR0124  pandas' NaT calls itself a datetime and equals nothing
+        raise PredicateError("NaT cannot stand in a predicate; ask for NULL with is_null()")
+    if not isinstance(value, dt.datetime):
+        return Date(value.toordinal() - _EPOCH_ORDINAL)
+    offset = value.utcoffset() or dt.timedelta(0)
+    return Timestamp((value.replace(tzinfo=None) - offset - _EPOCH) // dt.timedelta(microseconds=1))
+
+
+def _numpy_scalar(value: object) -> Literal:
+    import numpy as np
+
+    if isinstance(value, np.datetime64):
+        if np.isnat(value):
+            raise PredicateError("NaT cannot stand in a predicate; ask for NULL with is_null()")
+        if np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "D"):
+            return Date(int(value.astype("datetime64[D]").astype(np.int64)))
+        return Timestamp(int(value.astype("datetime64[us]").astype(np.int64)))
+    if isinstance(value, np.bool_ | np.integer | np.floating | np.str_):
+        item = value.item()
+        return to_literal(float(item) if isinstance(value, np.floating) else item)
+    raise PredicateError(f"{value!r} cannot stand in a predicate; give one value, not an array")
+
+
+def _offset(text: str | None) -> int:
+    """Microseconds east of UTC of ``Z``, ``+02``, ``+0200`` or ``+02:00``."""
+    if not text or text.upper() in ("Z", "UTC"):
+        return 0
+    digits = text[1:].replace(":", "").ljust(4, "0")
+    return int(math.copysign(1, int(text[0] + "1"))) * (int(digits[:2]) * 60 + int(digits[2:])) * 60_000_000

@@ -1,0 +1,138 @@
+"""A Mongo-style filter dict -> an expression.
+
+The spelling is Mongo's, the meaning is SQL's: ``$ne``, ``$nin`` and ``$not`` do not find rows where the column is NULL.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vsearch.errors import PredicateError
+from vsearch.predicates.expressions import (
+    MAXIMUM_DEPTH,
+    And,
+    Comparison,
+    Expression,
+    In,
+    IsNull,
+    Not,
+    Operator,
+    Or,
+    contains,
+    to_like,
+    to_values,
+)
+from vsearch.predicates.literals import to_literal
+
+
+def parse_mongo(where: Mapping[str, Any]) -> Expression:
+    """Translate a filter dict.
+
+    Parameters
+    ----------
+    where : mapping
+        ``{"price": {"$lt": 10}, "tags": "new"}``; several keys are joined by AND. Operators: ``$eq $ne $gt $gte $lt $lte
+        $in $nin $exists $like $any $all $not`` on a column, ``$and $or $nor $not`` above columns. ``$eq``, and a plain
+        value, on a list column ask for membership.
+
+    Raises
+    ------
+    PredicateError
+        An operator is unknown or its operand of the wrong kind.
+    """
+    return _filter(where, 0)
+
+
+def _filter(where: object, depth: int) -> Expression:
+    if not isinstance(where, Mapping):
+        raise PredicateError(f"a filter is a dict of columns and conditions, not {where!r}")
+    if depth > MAXIMUM_DEPTH:
+        raise PredicateError(f"the filter is nested more than {MAXIMUM_DEPTH} deep")
+    return _all([_entry(key, value, depth) for key, value in where.items()])
+
+
+def _entry(key: object, value: object, depth: int) -> Expression:
+    if not isinstance(key, str) or not key:
+        raise PredicateError(f"the keys of a filter are column names or operators, not {key!r}")
+    if key in ("$and", "$or", "$nor"):
+        if not isinstance(value, list | tuple) or not value:
+            raise PredicateError(f"{key} needs a list of filters, not {value!r}")
+        terms: tuple[Any, ...] = tuple(_filter(term, depth + 1) for term in value)
+        if key == "$and":
+            return _all(list(terms))
+        return ~Or(terms) if key == "$nor" else Or(terms)
+    if key == "$not":
+        return ~_filter(value, depth + 1)
+    if key.startswith("$"):
+        raise _unknown(key, ("$and", "$or", "$nor", "$not"), "above columns")
+    return _conditions(key, value, depth)
+
+
+def _conditions(column: str, value: object, depth: int) -> Expression:
+    if depth > MAXIMUM_DEPTH:
+        raise PredicateError(f"the filter is nested more than {MAXIMUM_DEPTH} deep")
+    if not isinstance(value, Mapping):
+        return _compare(column, "=", value)
+    if not value:
+        raise PredicateError(f"the condition on {column!r} is empty; write {{{column!r}: {{'$eq': value}}}}")
+    terms = []
+    for operator, operand in value.items():
+        if operator == "$not":
+            terms.append(~_conditions(column, operand, depth + 1))
+        elif operator in _OPERATORS:
+            terms.append(_OPERATORS[operator](column, operand))
+        else:
+            raise _unknown(operator, (*_OPERATORS, "$not"), f"on the column {column!r}")
+    return _all(terms)
+
+
+def _compare(column: str, operator: Operator, value: object) -> Expression:
+    if value is None:
+        raise PredicateError(
+            f"{column!r} {operator} None is never true in SQL; write {{{column!r}: {{'$exists': False}}}} to find NULL"
+        )
+    if isinstance(value, list | tuple | set):
+        raise PredicateError(
+            f"{column!r} is compared with one value, not with the list {value!r}; use $in, $any or $all"
+        )
+    return Comparison(column, operator, to_literal(value))
+
+
+def _comparison(operator: Operator) -> Callable[[str, Any], Expression]:
+    return lambda column, value: _compare(column, operator, value)
+
+
+def _exists(column: str, value: object) -> Expression:
+    if not isinstance(value, bool):
+        raise PredicateError(f"$exists on {column!r} needs True or False, not {value!r}")
+    return ~IsNull(column) if value else IsNull(column)
+
+
+_OPERATORS: dict[str, Callable[[str, Any], Expression]] = {
+    "$eq": _comparison("="),
+    "$ne": _comparison("!="),
+    "$gt": _comparison(">"),
+    "$gte": _comparison(">="),
+    "$lt": _comparison("<"),
+    "$lte": _comparison("<="),
+    "$in": lambda column, values: In(column, to_values(values)),
+    "$nin": lambda column, values: Not(In(column, to_values(values))),
+    "$exists": _exists,
+    "$like": lambda column, pattern: to_like(column, pattern),
+    "$any": lambda column, values: contains(column, values),
+    "$all": lambda column, values: contains(column, values, "all"),
+}
+
+
+def _all(terms: list[Any]) -> Expression:
+    if len(terms) == 1:
+        return terms[0]  # type: ignore[no-any-return]
+    return And(tuple(part for term in terms for part in (term.terms if isinstance(term, And) else (term,))))
+
+
+def _unknown(operator: object, known: tuple[str, ...], place: str) -> PredicateError:
+    near = difflib.get_close_matches(str(operator), known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {' '.join(known)}"
+    return PredicateError(f"{operator!r} is no operator {place}; {hint}")

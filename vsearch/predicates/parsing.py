@@ -1,0 +1,46 @@
+"""One door for the three spellings of a predicate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vsearch.errors import PredicateError
+from vsearch.predicates.expressions import Column, Comparison, Expression, check_size, validate
+
+Where = str | Mapping[str, Any] | Expression | Column | None
+
+
+def parse(where: Where) -> Expression | None:
+    """Read a ``where`` argument.
+
+    Parameters
+    ----------
+    where : str, mapping, Expression, Column or None
+        A SQL condition, a Mongo-style dict, an expression made with `col`, a bool column, or None for all rows.
+
+    Returns
+    -------
+    Expression or None
+        None where nothing restricts the rows: None itself or an empty dict.
+
+    Raises
+    ------
+    PredicateError
+        It is no predicate, or too large a one.
+    """
+    if where is None:
+        return None
+    if isinstance(where, Expression):
+        return validate(check_size(where))
+    if isinstance(where, Column):
+        return Comparison(where.name, "=", True)
+    if isinstance(where, str):
+        from vsearch.predicates.sql import parse_sql
+
+        return check_size(parse_sql(where))
+    if isinstance(where, Mapping):
+        from vsearch.predicates.mongo import parse_mongo
+
+        return check_size(parse_mongo(where)) if where else None
+    raise PredicateError(f"`where` is a SQL string, a dict or an expression of vsearch.col, not {type(where).__name__}")

@@ -1,0 +1,131 @@
+"""The attribute columns of an index: their names and types."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from vsearch.errors import InputError, PredicateError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class AttributeType(StrEnum):
+    """The types an attribute column can have."""
+
+    INT64 = "int64"
+    UINT64 = "uint64"
+    FLOAT64 = "float64"
+    BOOL = "bool"
+    STRING = "string"
+    TIMESTAMP = "timestamp"
+    DATE = "date"
+    STRINGS = "list<string>"
+
+
+class Attribute(msgspec.Struct, frozen=True):
+    """One attribute column."""
+
+    name: str
+    type: AttributeType
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """The attribute columns, in order. Names differ from each other."""
+
+    attributes: tuple[Attribute, ...]
+
+    def __iter__(self) -> Iterator[Attribute]:  # type: ignore[override]
+        return iter(self.attributes)
+
+    def __len__(self) -> int:
+        return len(self.attributes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(attribute.name for attribute in self.attributes)
+
+    def find(self, name: str) -> Attribute:
+        """Look a column up by name; as in SQL, letter case counts only where two columns differ by nothing else.
+
+        Raises
+        ------
+        PredicateError
+            No column has this name.
+        """
+        for attribute in self.attributes:
+            if attribute.name == name:
+                return attribute
+        alike = [attribute for attribute in self.attributes if attribute.name.lower() == name.lower()]
+        if len(alike) == 1:
+            return alike[0]
+        raise PredicateError(f"no attribute column is named {name!r}; {self._hint(name)}")
+
+    def _hint(self, name: str) -> str:
+        if not self.attributes:
+            return "this index was built without attributes"
+        folded = {known.lower(): known for known in self.names}
+        near = difflib.get_close_matches(name.lower(), folded, 1) or difflib.get_close_matches(
+            name.lower().rpartition(".")[2], folded, 1
+        )
+        if near:
+            return f"did you mean {folded[near[0]]!r}?"
+        shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+        return f"there are {shown}"
+
+
+def schema_from_arrow(schema: pa.Schema) -> Schema:
+    """The attribute types of an Arrow schema.
+
+    Raises
+    ------
+    InputError
+        A column has a type that cannot be filtered on, or two columns share a name.
+    """
+    names = schema.names
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"the attribute column {twice[0]!r} appears more than once; names must differ")
+    return Schema(tuple(Attribute(field.name, attribute_type(field.name, field.type)) for field in schema))
+
+
+def attribute_type(name: str, arrow: pa.DataType) -> AttributeType:
+    """The attribute type that holds an Arrow type; see `schema_from_arrow`."""
+    from pyarrow import types
+
+    if types.is_dictionary(arrow):
+        arrow = arrow.value_type
+    if types.is_list(arrow) or types.is_large_list(arrow) or types.is_fixed_size_list(arrow):
+        element = arrow.value_type.value_type if types.is_dictionary(arrow.value_type) else arrow.value_type
+        if _is_text(element):
+            return AttributeType.STRINGS
+    elif types.is_uint64(arrow):
+        return AttributeType.UINT64
+    elif types.is_integer(arrow):
+        return AttributeType.INT64
+    elif types.is_floating(arrow) or types.is_decimal(arrow):
+        return AttributeType.FLOAT64
+    elif types.is_boolean(arrow):
+        return AttributeType.BOOL
+    elif _is_text(arrow):
+        return AttributeType.STRING
+    elif types.is_timestamp(arrow):
+        return AttributeType.TIMESTAMP
+    elif types.is_date(arrow):
+        return AttributeType.DATE
+    raise InputError(
+        f"the attribute column {name!r} has the type {arrow}, which cannot be filtered on; use integers, floats, bools, "
+        "strings, timestamps, dates or lists of strings"
+    )
+
+
+def _is_text(arrow: pa.DataType) -> bool:
+    from pyarrow import types
+
+    return types.is_string(arrow) or types.is_large_string(arrow) or types.is_string_view(arrow)

@@ -1,0 +1,43 @@
+"""A leaf and the cells of a column -> a table of 256 answers: no, maybe, yes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vsearch.predicates.binding import KeyRange, NullTest, Pattern, StringRange
+from vsearch.predicates.columns import CellColumn
+
+NO, MAYBE, YES = 0, 1, 3
+"""Bit 0: rows of the cell may match. Bit 1: all of them do."""
+
+
+def cell_table(leaf: Any, column: CellColumn) -> npt.NDArray[np.uint8]:
+    """What a leaf says about every cell, uint8 (256,): `NO`, `MAYBE` or `YES`. Cells that do not exist say no."""
+    table = np.zeros(256, np.uint8)
+    values = len(column.low)
+    if isinstance(leaf, NullTest):
+        table[0 if leaf.null else slice(1, values + 1)] = YES
+    elif isinstance(leaf, KeyRange):
+        at = np.searchsorted(leaf.highs, column.low)
+        reachable = at < len(leaf.lows)
+        near = np.minimum(at, len(leaf.lows) - 1)
+        overlap = reachable & (leaf.lows[near] <= column.high)
+        inside = overlap & (leaf.lows[near] <= column.low) & (leaf.highs[near] >= column.high)
+        table[1 : values + 1] = np.where(inside, YES, np.where(overlap, MAYBE, NO))
+    else:
+        assert column.dictionary is not None
+        if isinstance(leaf, Pattern):
+            table[1 : values + 1] = np.where(column.dictionary.like(leaf.tokens) == leaf.matching, YES, NO)
+        else:
+            assert isinstance(leaf, StringRange)
+            for start, stop in zip(*column.dictionary.ranges(leaf.intervals), strict=True):
+                table[1 + start : 1 + stop] = YES
+    return table
+
+
+def is_exact(table: npt.NDArray[np.uint8]) -> bool:
+    """Whether a table never says maybe."""
+    return not np.any(table == MAYBE)
