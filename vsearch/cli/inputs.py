@@ -66,9 +66,10 @@ def read_truth(text: str) -> npt.NDArray[np.int64]:
     path = existing(text)
     if path.suffix == ".ivecs":
         flat = np.fromfile(path, dtype="<i4")
-        if flat.size == 0 or flat[0] <= 0 or flat.size % (flat[0] + 1):
+        width = int(flat[0]) if flat.size else 0
+        if width <= 0 or flat.size % (width + 1):
             raise InputError(f"{text}: this is no .ivecs file, or it is cut short")
-        return flat.reshape(-1, flat[0] + 1)[:, 1:].astype(np.int64)
+        return flat.reshape(-1, width + 1)[:, 1:].astype(np.int64)
     return _load_npy(path)
 
 
