@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vsearch.building.files import first_line, reading
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,22 +21,20 @@ if TYPE_CHECKING:
 PARQUET_ROWS = 4096
 """Rows decoded from Parquet at a time: 6 MB at 384 dimensions of float32."""
 
+_NAMED = 12
+
 
 def parquet_batches(path: Path, column: str | None) -> Iterator[np.ndarray]:
     """Decode the vector column of a Parquet file batch by batch, each of shape (n, d)."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        # buffer_size and no pre_buffer: a row group is read in pieces, not whole
-        with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-            name = vector_column(file.schema_arrow, column, str(path))
-            first = 0
-            for batch in file.iter_batches(PARQUET_ROWS, columns=[name]):
-                yield matrix(batch.column(name), f"{path}: column {name!r}", first)
-                first += batch.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, "Parquet", error) from error
+    # buffer_size and no pre_buffer: a row group is read in pieces, not whole
+    with reading(path, "Parquet"), pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+        name = vector_column(file.schema_arrow, column, str(path))
+        first = 0
+        for batch in file.iter_batches(PARQUET_ROWS, columns=[name]):
+            yield matrix(batch.column(name), f"{path}: column {name!r}", first)
+            first += batch.num_rows
 
 
 def arrow_chunks(path: Path, column: str | None) -> tuple[Iterator[np.ndarray], bool]:
@@ -51,15 +50,13 @@ def arrow_chunks(path: Path, column: str | None) -> tuple[Iterator[np.ndarray], 
     """
     import pyarrow as pa
 
-    try:
+    with reading(path, "Arrow IPC"):
         whole = pa.memory_map(str(path)).read_buffer()
         schema, batches = open_ipc(whole)
         name = vector_column(schema, column, str(path))
         label = f"{path}: column {name!r}"
         mapped = all(_inside(batch.column(name), whole) for batch in batches)
         batches = open_ipc(whole)[1]
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, "Arrow IPC", error) from error
     return _matrices(batches, name, label, path), mapped
 
 
@@ -96,8 +93,9 @@ def vector_column(schema: pa.Schema, column: str | None, label: str) -> str:
     if found:
         msg = f"{label}: several vector columns ({', '.join(found)}); name one as path::column"
         raise InputError(msg)
-    columns = ", ".join(f"{field.name} {field.type}" for field in schema)
-    msg = f"{label}: no column is a list of float32, float16 or uint8; the columns are: {columns}"
+    columns = ", ".join(f"{field.name} {field.type}" for field in list(schema)[:_NAMED]) or "none"
+    more = " and others; one number per column is no vector column: give an array" if len(names) > _NAMED else ""
+    msg = f"{label}: no column is a list of float32, float16 or uint8; the columns are: {columns}{more}"
     raise InputError(msg)
 
 
@@ -170,24 +168,25 @@ def open_ipc(whole: Any) -> tuple[Any, Iterator[Any]]:
     return stream.schema, iter(stream)
 
 
-def _matrices(batches: Iterator[Any], name: str, label: str, path: Path) -> Iterator[np.ndarray]:
+def open_stream(stream: object, label: str) -> Any:
+    """Open anything with an Arrow stream (a polars or pandas frame, a DuckDB relation) as record batches."""
     import pyarrow as pa
 
-    first = 0
     try:
+        return pa.RecordBatchReader.from_stream(stream)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        msg = f"{label} of type {type(stream).__name__} cannot be read as a table ({first_line(error)})"
+        raise InputError(msg) from error
+
+
+def _matrices(batches: Iterator[Any], name: str, label: str, path: Path) -> Iterator[np.ndarray]:
+    first = 0
+    with reading(path, "Arrow IPC"):
         for batch in batches:
             yield matrix(batch.column(name), label, first)
             first += batch.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, "Arrow IPC", error) from error
 
 
 def _inside(array: Any, whole: Any) -> bool:
     buffers = [buffer for buffer in array.buffers() if buffer is not None and buffer.size]
     return all(whole.address <= b.address and b.address + b.size <= whole.address + whole.size for b in buffers)
-
-
-def unreadable(path: Path, kind: str, error: BaseException) -> InputError:
-    """Return the error for a file that Arrow cannot read."""
-    line = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return InputError(f"{path}: not a readable {kind} file ({line}); it may be truncated: write it again")

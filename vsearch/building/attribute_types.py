@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vsearch.building.files import first_line
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def normalise(array: Any, target: Any, name: str, label: str) -> Any:
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
         if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
+            array = decoded(array)
         if pa.types.is_timestamp(target) and pa.types.is_timestamp(array.type):
             micros = pa.timestamp("us", array.type.tz)
             array = pc.cast(array, options=pc.CastOptions(target_type=micros, allow_time_truncate=True))
@@ -99,10 +100,19 @@ def normalise(array: Any, target: Any, name: str, label: str) -> Any:
             array = array.cast(target)
         array.validate(full=pa.types.is_string(target) or pa.types.is_list(target))
     except (pa.ArrowException, OverflowError) as error:
-        line = str(error).splitlines()[0][:200]
-        msg = f"{label}: column {name!r} cannot be read as {target} ({line}); repair or drop it"
+        msg = f"{label}: column {name!r} cannot be read as {target} ({first_line(error)}); repair or drop it"
         raise InputError(msg) from error
     return array
+
+
+def decoded(array: Any) -> Any:
+    """Return the values of a dictionary array, also where Arrow knows no take: of string views."""
+    import pyarrow as pa
+
+    values = array.dictionary
+    if pa.types.is_string_view(values.type):
+        values = values.cast(pa.large_string())
+    return values.take(array.indices)
 
 
 def _kept(given: Any) -> Any:

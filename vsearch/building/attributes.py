@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.building.arrow_vectors import open_ipc, unreadable
+from vsearch.building.arrow_vectors import open_ipc, open_stream
 from vsearch.building.attribute_types import attribute_schema, normalise
 from vsearch.building.csv_columns import csv_batches
-from vsearch.building.sources import require_file
+from vsearch.building.files import first_line, reading, require_file
 from vsearch.building.spool import scratch_file
 from vsearch.errors import InputError
 
@@ -92,7 +93,7 @@ def open_attributes(attributes: object | None, rows: int, scratch: str | Path) -
 
     if attributes is None:
         return AttributeSource(pa.table({}), rows)
-    label = str(attributes) if isinstance(attributes, (str, Path)) else "attributes"
+    label = str(attributes) if isinstance(attributes, (str, os.PathLike)) else "attributes"
     if isinstance(attributes, pa.Table):
         kept = attribute_schema(attributes.schema, label)
         _require_rows(attributes.num_rows, rows, label)
@@ -151,7 +152,7 @@ def _gather(batches: list[Any], starts: np.ndarray, rows: np.ndarray) -> pa.Tabl
 def _open(attributes: object, label: str) -> tuple[Any, Iterator[Any]]:
     import pyarrow as pa
 
-    if isinstance(attributes, (str, Path)):
+    if isinstance(attributes, (str, os.PathLike)):
         return _open_path(Path(attributes).expanduser())
     module = type(attributes).__module__.partition(".")[0]
     if module == "pandas" and hasattr(attributes, "columns"):
@@ -160,14 +161,10 @@ def _open(attributes: object, label: str) -> tuple[Any, Iterator[Any]]:
         try:
             attributes = pa.table(dict(attributes))
         except (pa.ArrowException, TypeError, ValueError) as error:
-            msg = f"{label}: the mapping is no table of columns of equal length ({_first_line(error)})"
+            msg = f"{label}: the mapping is no table of columns of equal length ({first_line(error)})"
             raise InputError(msg) from error
     if isinstance(attributes, (pa.Table, pa.RecordBatch)) or hasattr(attributes, "__arrow_c_stream__"):
-        try:
-            reader: Any = pa.RecordBatchReader.from_stream(attributes)
-        except pa.ArrowException as error:
-            msg = f"{label}: no table ({_first_line(error)}); give a pyarrow Table, a path or a frame"
-            raise InputError(msg) from error
+        reader = open_stream(attributes, label)
         return reader.schema, iter(reader)
     hint = "; collect() it first" if hasattr(attributes, "collect") else ""
     msg = (
@@ -190,24 +187,18 @@ def _open_path(path: Path) -> tuple[Any, Iterator[Any]]:
     if kind in (".csv", ".tsv"):
         return csv_batches(path)
     name = "Parquet" if kind == ".parquet" else "Arrow IPC"
-    try:
+    with reading(path, name):
         if kind == ".parquet":
             file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
             schema, batches = file.schema_arrow, file.iter_batches(BATCH_ROWS)
         else:
             schema, batches = open_ipc(pa.memory_map(str(path)).read_buffer())
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, name, error) from error
     return schema, _guarded(batches, path, name)
 
 
 def _guarded(batches: Iterator[Any], path: Path, kind: str) -> Iterator[Any]:
-    import pyarrow as pa
-
-    try:
+    with reading(path, kind):
         yield from batches
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, kind, error) from error
 
 
 def _open_pandas(frame: Any, label: str) -> tuple[Any, Iterator[Any]]:
@@ -222,7 +213,7 @@ def _open_pandas(frame: Any, label: str) -> tuple[Any, Iterator[Any]]:
             sample = series if series.dtype == object else series.iloc[:0]
             kinds.append(_pandas_column(sample, None).type)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            msg = f"{label}: column {name!r} mixes types or holds what no attribute can ({_first_line(error)})"
+            msg = f"{label}: column {name!r} mixes types or holds what no attribute can ({first_line(error)})"
             raise InputError(msg) from error
     schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)])
 
@@ -282,7 +273,7 @@ def _validated(table: pa.Table, label: str) -> pa.Table:
     try:
         table.validate(full=True)
     except pa.ArrowInvalid as error:
-        msg = f"{label}: damaged table ({_first_line(error)})"
+        msg = f"{label}: damaged table ({first_line(error)})"
         raise InputError(msg) from error
     return table
 
@@ -291,7 +282,3 @@ def _require_rows(found: int, rows: int, label: str) -> None:
     if found != rows:
         msg = f"{label}: {found} rows of attributes for {rows} embeddings; give one row for each vector, in the same order"
         raise InputError(msg)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vsearch.building.arrow_vectors import unreadable
+from vsearch.building.files import reading
 from vsearch.errors import InputError
 
 NULL_WORDS = ("NULL", "null", "NA", "N/A", "None")
@@ -88,13 +88,8 @@ def _typed(batch: Any, schema: Any) -> Any:
 
 
 def _names(path: Path) -> list[str]:
-    import pyarrow as pa
-
-    try:
-        with _open(path, None) as reader:
-            names = [str(name) for name in reader.schema.names]
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise unreadable(path, "CSV", error) from error
+    with reading(path, "CSV"), _open(path, None) as reader:
+        names = [str(name) for name in reader.schema.names]
     if len(set(names)) != len(names) or not all(names):
         msg = f"{path}: the first line must hold distinct column names; it holds: {', '.join(names)}"
         raise InputError(msg)
@@ -102,13 +97,8 @@ def _names(path: Path) -> list[str]:
 
 
 def _text_batches(path: Path, names: list[str]) -> Iterator[Any]:
-    import pyarrow as pa
-
-    try:
-        with _open(path, names) as reader:
-            yield from reader
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise unreadable(path, "CSV", error) from error
+    with reading(path, "CSV"), _open(path, names) as reader:
+        yield from reader
 
 
 def _open(path: Path, text: list[str] | None) -> Any:

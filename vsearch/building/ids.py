@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from vsearch.building.attribute_types import decoded
 from vsearch.building.attributes import AttributeSource, take_rows
+from vsearch.building.files import first_line
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,8 +59,7 @@ class IdSource:
             return rows.copy()
         if self.kind == "int64":
             return np.asarray(self.values[rows], dtype=np.int64)
-        column = take_rows(self.values, rows).column("id").combine_chunks()
-        return pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+        return take_rows(self.values, rows).column("id").cast(pa.string()).combine_chunks()
 
 
 def open_ids(ids: object | None, rows: int, attributes: AttributeSource | None = None) -> IdSource:
@@ -134,19 +135,19 @@ def _values(ids: Any, label: str) -> np.ndarray | pa.ChunkedArray:
     if isinstance(ids, np.ndarray) and ids.ndim != 1:
         msg = f"{label} has shape {ids.shape}, expected (rows,)"
         raise InputError(msg)
-    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and not isinstance(ids, np.ma.MaskedArray):
         return _int64(ids, label)
     array = _arrow(ids, label)
+    if len(array) == 0:
+        return np.empty(0, np.int64)
     if pa.types.is_dictionary(array.type):
-        array = array.cast(array.type.value_type)
+        array = pa.chunked_array([decoded(chunk) for chunk in array.chunks])
     if array.null_count:
         row = int(np.argmax(array.is_null().to_numpy()))
         msg = f"{label}: row {row} is NULL ({array.null_count} in all); every vector needs an id"
         raise InputError(msg)
     if pa.types.is_integer(array.type):
         return _int64(array.to_numpy(), label)
-    if pa.types.is_null(array.type):
-        return np.empty(0, np.int64)
     if pa.types.is_string_view(array.type):
         array = array.cast(pa.large_string())
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
@@ -169,7 +170,7 @@ def _arrow(ids: Any, label: str) -> pa.ChunkedArray:
                 ids = pa.array(ids, from_pandas=type(ids).__module__.startswith("pandas"))
         ids.validate(full=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        msg = f"{label}: neither all integers nor all strings ({(str(error).splitlines() or [''])[0][:200]})"
+        msg = f"{label}: neither all integers nor all strings ({first_line(error)})"
         raise InputError(msg) from error
     return pa.chunked_array([ids]) if isinstance(ids, pa.Array) else ids
 

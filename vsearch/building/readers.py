@@ -9,11 +9,12 @@ import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 
-from vsearch.building.elements import block_rows
+from vsearch.building.elements import block_rows, stored_dtype
+from vsearch.building.files import reading
 from vsearch.errors import InputError, MissingDependencyError
 
 _BIN_TYPES = {".fbin": "<f4", ".u8bin": "u1"}
@@ -26,29 +27,18 @@ def map_npy(path: Path) -> np.ndarray:
 
     Returns
     -------
-    ndarray
-        Read-only, in the shape, order and element type of the file.
+    ndarray, shape (rows, dimensions)
+        Read-only, in the order, byte order and element type of the file.
     """
-    lib = np.lib.format
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            # version 3 exists for field names beyond Latin-1, which vectors do not have
-            read = lib.read_array_header_1_0 if lib.read_magic(file) == (1, 0) else lib.read_array_header_2_0
-            shape, fortran, dtype = read(file, max_header_size=_MAX_NPY_HEADER)
-            offset = file.tell()
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, EOFError) as error:
-        msg = f"{path}: not a readable .npy file ({_first_line(error)}); save it again with numpy.save"
-        raise InputError(msg) from error
-    if dtype.hasobject:
-        msg = f"{path}: holds Python objects (dtype {dtype}), which are never loaded; save a plain float32 array"
-        raise InputError(msg)
-    if any(length < 0 for length in shape):
-        msg = f"{path}: the header gives shape {shape}; save the file again"
+    with reading(path, ".npy"), path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        shape, fortran, dtype = _npy_header(file)
+        offset = file.tell()
+    stored_dtype(dtype, str(path))
+    if len(shape) != 2 or min(shape) < 1:
+        msg = f"{path}: the array has shape {shape}, expected (rows, dimensions), both at least 1"
         raise InputError(msg)
     _require_size(path, offset + math.prod(shape) * dtype.itemsize, f"shape {shape} of {dtype}")
-    if math.prod(shape) == 0:
-        return np.empty(shape, dtype)
     order: Literal["C", "F"] = "F" if fortran else "C"
     return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order=order))
 
@@ -70,7 +60,8 @@ def map_bin(path: Path) -> np.ndarray:
     rows, dimensions = (int(x) for x in np.frombuffer(header, "<u4"))
     _require_size(path, 8 + rows * dimensions * dtype.itemsize, f"{rows} rows of {dimensions} x {dtype}")
     if rows * dimensions == 0:
-        return np.empty((rows, dimensions), dtype)
+        msg = f"{path}: the header says {rows} rows of {dimensions} dimensions; both must be at least 1"
+        raise InputError(msg)
     return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=8, shape=(rows, dimensions)))
 
 
@@ -105,8 +96,11 @@ def map_vecs(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"the file is truncated or its rows differ in dimension"
         )
         raise InputError(msg)
-    records = np.memmap(path, dtype=np.dtype([("declared", "<i4"), ("vector", dtype, (dimensions,))]), mode="r")
-    return np.asarray(records["vector"]), np.asarray(records["declared"])
+    raw = np.memmap(path, dtype=np.uint8, mode="r")
+    rows = size // row_bytes
+    vectors: np.ndarray = np.ndarray((rows, dimensions), dtype, raw, 4, (row_bytes, dtype.itemsize))
+    declared: np.ndarray = np.ndarray((rows,), "<i4", raw, 0, (row_bytes,))
+    return vectors, declared
 
 
 def hdf5_batches(path: Path, name: str | None) -> Iterator[np.ndarray]:
@@ -132,22 +126,30 @@ def hdf5_batches(path: Path, name: str | None) -> Iterator[np.ndarray]:
         msg = f"reading {path.name} needs h5py; install it with: pip install 'vsearch[hdf5]'"
         raise MissingDependencyError(msg) from error
     wanted = name or "train"
-    try:
-        with h5py.File(path, "r") as file:
-            dataset = file.get(wanted)
-            if not isinstance(dataset, h5py.Dataset):
-                found = ", ".join(sorted(file)) or "nothing"
-                msg = f"{path}: no data set {wanted!r} (it holds: {found}); name one as {path.name}::data_set"
-                raise InputError(msg)
-            if len(dataset.shape) != 2:
-                msg = f"{path}: data set {wanted!r} has shape {dataset.shape}, expected (rows, dimensions)"
-                raise InputError(msg)
-            step = block_rows(dataset.shape[1], dataset.dtype.itemsize)
-            for start in range(0, dataset.shape[0], step):
-                yield dataset[start : start + step]
-    except (OSError, RuntimeError, KeyError) as error:
-        msg = f"{path}: not a readable HDF5 file ({_first_line(error)})"
-        raise InputError(msg) from error
+    with reading(path, "HDF5"), h5py.File(path, "r") as file:
+        dataset = file.get(wanted)
+        if not isinstance(dataset, h5py.Dataset):
+            found = ", ".join(sorted(file)) or "nothing"
+            msg = f"{path}: no data set {wanted!r} (it holds: {found}); name one as {path.name}::data_set"
+            raise InputError(msg)
+        if dataset.shape is None or len(dataset.shape) != 2:
+            msg = f"{path}: data set {wanted!r} has shape {dataset.shape}, expected (rows, dimensions)"
+            raise InputError(msg)
+        step = block_rows(dataset.shape[1], dataset.dtype.itemsize)
+        for start in range(0, dataset.shape[0], step):
+            yield dataset[start : start + step]
+
+
+def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    lib = np.lib.format
+    version = lib.read_magic(file)
+    if version == (1, 0):
+        return lib.read_array_header_1_0(file, max_header_size=_MAX_NPY_HEADER)
+    if version == (2, 0):
+        return lib.read_array_header_2_0(file, max_header_size=_MAX_NPY_HEADER)
+    # 3.0 exists for field names beyond Latin-1, which vectors do not have
+    msg = f"format version {version[0]}.{version[1]}"
+    raise ValueError(msg)
 
 
 def _require_size(path: Path, expected: int, claim: str) -> None:
@@ -158,7 +160,3 @@ def _require_size(path: Path, expected: int, claim: str) -> None:
             f"{path}: the header says {claim} ({expected} bytes), the file has {actual}: it is {state}; write it again"
         )
         raise InputError(msg)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -6,14 +6,16 @@ Arrow files and iterables of batches are spooled once to a scratch file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from vsearch.building.arrow_vectors import arrow_chunks, parquet_batches, table_chunks
+from vsearch.building.arrow_vectors import arrow_chunks, open_stream, parquet_batches, table_chunks
 from vsearch.building.elements import block_rows, converted, stored_dtype
+from vsearch.building.files import require_file, split_path
 from vsearch.building.readers import hdf5_batches, map_bin, map_npy, map_vecs
 from vsearch.building.spool import as_batch, spool_vectors
 from vsearch.errors import InputError
@@ -176,18 +178,15 @@ def open_vectors(embeddings: object, scratch: str | Path) -> VectorSource:
         The scratch folder cannot be written.
     """
     scratch = Path(scratch)
-    if isinstance(embeddings, (str, Path)):
-        return _open_path(embeddings, scratch)
+    if isinstance(embeddings, (str, os.PathLike)):
+        return _open_path(str(embeddings), scratch)
     if isinstance(embeddings, np.ndarray) or hasattr(embeddings, "__array_interface__"):
         return ArrayVectors([as_batch(embeddings, "embeddings")], "embeddings")
     module = type(embeddings).__module__
     if module.startswith("pyarrow"):
         return _open_arrow(embeddings, scratch)
     if hasattr(embeddings, "__arrow_c_stream__"):
-        import pyarrow as pa
-
-        reader: Any = pa.RecordBatchReader.from_stream(embeddings)
-        return _spooled(table_chunks(reader, None, "embeddings"), scratch, "embeddings")
+        return _spooled(table_chunks(open_stream(embeddings, "embeddings"), None, "embeddings"), scratch, "embeddings")
     if hasattr(embeddings, "shape") and hasattr(embeddings, "__getitem__"):
         return _spooled(_slices(embeddings), scratch, "embeddings")
     if isinstance(embeddings, (bytes, bytearray, dict, set)) or not isinstance(embeddings, Iterable):
@@ -205,7 +204,7 @@ def _spooled(batches: Iterable[object], scratch: Path, label: str) -> ArrayVecto
     return ArrayVectors([spool_vectors(batches, scratch, label)], label, finite=True)
 
 
-def _open_path(given: str | Path, scratch: Path) -> ArrayVectors:
+def _open_path(given: str, scratch: Path) -> ArrayVectors:
     path, name = split_path(given)
     label = str(path)
     suffix = path.suffix.lower()
@@ -261,30 +260,6 @@ def _slices(sliceable: Any) -> Iterator[Any]:
     step = block_rows(shape[1], 4)
     for start in range(0, shape[0], step):
         yield sliceable[start : min(start + step, shape[0])]
-
-
-def split_path(given: str | Path) -> tuple[Path, str | None]:
-    """Split ``path::column`` into its parts; the column is None when none is named."""
-    text = str(given)
-    if "::" in text and not Path(text).exists():
-        base, _, name = text.rpartition("::")
-        return Path(base).expanduser(), name or None
-    return Path(text).expanduser(), None
-
-
-def require_file(path: Path) -> None:
-    """Raise InputError unless `path` is a file that can be read."""
-    if path.is_dir():
-        msg = f"{path}: is a folder; give one file, or an iterable of batches"
-        raise InputError(msg)
-    if not path.exists():
-        msg = f"{path}: no such file"
-        raise InputError(msg)
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror})"
-        raise InputError(msg) from error
 
 
 def _readonly(array: np.ndarray) -> np.ndarray:

@@ -108,6 +108,9 @@ def as_batch(item: object, label: str) -> np.ndarray:
     except (ValueError, TypeError) as error:
         msg = f"{label} is no array of shape (rows, dimensions): {error}"
         raise InputError(msg) from error
+    if array.dtype == object:
+        msg = f"{label} is a {type(item).__name__} that is no array of numbers; give shape (rows, dimensions)"
+        raise InputError(msg)
     if array.ndim != 2 or array.shape[1] == 0:
         hint = "; a single vector is written vector[None, :]" if array.ndim == 1 else ""
         msg = f"{label} has shape {array.shape}, expected (rows, dimensions){hint}"
