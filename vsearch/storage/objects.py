@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,6 +28,9 @@ T = TypeVar("T")
 
 PARALLEL = 32
 """Requests in flight per store: first bytes take 10 to 50 ms, so waiting dominates, not work."""
+
+RETRIES = 6
+"""How often a request is repeated, waiting 0.1 s and twice as long each time, up to 5 s."""
 
 PART = 8 << 20
 """Bytes of one part of an upload; more where a file would need over 10,000 parts."""
@@ -192,7 +196,12 @@ class ObjectStore:
         except (VsearchError, EOFError):
             raise
         except Exception as error:
+            if "Invalid range" in str(error) or "416 Range" in str(error):
+                raise EOFError(path) from None
             raise StoreError(f"{self._url}: {_explain(error)}") from error
+
+
+_DENIED = ("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken", "403 Forbidden", "401 Unauth")
 
 
 def _explain(error: Exception) -> str:
@@ -200,28 +209,30 @@ def _explain(error: Exception) -> str:
     from obstore import exceptions
 
     text = str(error).split("\n\nDebug source:")[0]
-    name = type(error).__name__
+    detail = _detail(text)
     if "NoSuchBucket" in text:
         return "there is no such bucket; create it or correct the URL"
-    if isinstance(error, PermissionError | exceptions.PermissionDeniedError | exceptions.UnauthenticatedError) or any(
-        word in text for word in ("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "Forbidden")
+    if "169.254.1" in text:  # where a machine inside AWS would be given keys, the last place that is asked
+        return "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or anonymous"
+    if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | PermissionError) or any(
+        word in text for word in _DENIED
     ):
-        return (
-            "access was denied; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, profile=, or for a public bucket "
-            f"anonymous=True ({_short(text)})"
-        )
-    if "redirect" in text.lower() or "301" in text:
-        return f"the bucket is in another region; give region= or AWS_REGION ({_short(text)})"
-    if "nvalid range" in text or "416" in text:
-        raise EOFError(text) from error
-    if "error sending request" in text or "onnect" in text:
-        return f"the store cannot be reached; check the endpoint and the network ({_short(text)})"
-    return f"{name}: {_short(text)}"
+        return f"access was denied ({detail}); check the keys (AWS_ACCESS_KEY_ID or profile) and what they may do"
+    if "PermanentRedirect" in text or "redirect" in text.lower():
+        return f"the bucket is in another region ({detail}); give region= or set AWS_REGION"
+    if "error sending request" in text:
+        return f"the store cannot be reached ({detail}); check the endpoint and the network"
+    return f"the store failed ({detail}); try again"
 
 
-def _short(text: str, limit: int = 300) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+def _detail(text: str, limit: int = 200) -> str:
+    """The store's own error code and message where it gave them, else what obstore said, shortened."""
+    code = re.search("<Code>([^<]+)</Code>", text)
+    message = re.search("<Message>([^<]+)</Message>", text)
+    if code:
+        text = f"{code[1]}: {message[1]}" if message else code[1]
+    line = " ".join(text.rsplit(" - ", 1)[-1].split()).rstrip(":.")
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
 _memories: dict[str, MemoryStore] = {}
@@ -281,7 +292,7 @@ def open_s3(
         region=region,
         client_options={"allow_http": _http_is_fine(endpoint, allow_http), "timeout": "60s"},
         retry_config={
-            "max_retries": 6,
+            "max_retries": RETRIES,
             "retry_timeout": timedelta(seconds=60),
             "backoff": {"max_backoff": timedelta(seconds=5)},
         },
@@ -299,9 +310,13 @@ def _bucket_and_prefix(url: str) -> tuple[str, str]:
 
 
 def _http_is_fine(endpoint: str | None, allowed: bool) -> bool:
-    if endpoint is None or not endpoint.lower().startswith("http://"):
+    if endpoint is None:
         return False
-    host = urlsplit(endpoint).hostname or ""
+    scheme, host = urlsplit(endpoint).scheme.lower(), urlsplit(endpoint).hostname or ""
+    if scheme not in ("http", "https") or not host:
+        raise InputError(f"the endpoint {endpoint!r} is no URL; write https://host or http://127.0.0.1:port")
+    if scheme == "https":
+        return False
     try:
         loopback = host == "localhost" or ip_address(host).is_loopback
     except ValueError:
