@@ -34,6 +34,13 @@ def mask_bits(mask, first, count):
     return bits & ((np.uint64(1) << np.uint64(count)) - np.uint64(1))
 
 
+@nb.njit(cache=True, nogil=True, inline="always")
+def few(present):
+    """Whether a block holds so few wanted rows (one or two) that reranking them costs less than scanning it."""
+    rest = present & (present - np.uint64(1))
+    return rest & (rest - np.uint64(1)) == np.uint64(0)
+
+
 @nb.njit(cache=True, nogil=True)
 def search_partitions(
     query,
@@ -130,8 +137,9 @@ def search_partitions(
             present = mask_bits(mask, first_row, count) if masked else (np.uint64(1) << np.uint64(count)) - np.uint64(1)
             if present == np.uint64(0):
                 continue
+            direct = exhaustive or (rerank_kind != RERANK_NONE and masked and few(present))
             codes = first_codes[block_starts[partition] + block]
-            if not exhaustive:
+            if not direct:
                 counters[SCANNED] += count
                 scan_nibble_block(codes, rounded, sums)
             for lane in range(count):
@@ -140,14 +148,14 @@ def search_partitions(
                 row = first_row + lane
                 offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
                 factor = half_to_float(factors[row]) * factor_scale
-                if not exhaustive:
+                if not direct:
                     near = factor
                     if stages == 2:
                         near = half_to_float(first_factors[row]) * first_factor_scales[partition]
                     estimate = stage_scales[0] * (np.float32(sums[lane]) * steps[0] + biases[0])
                     if base + gain * near * (estimate + stage_margins[0]) - offset < threshold:
                         continue
-                if rerank_kind == RERANK_NONE or (stages == 2 and not exhaustive):
+                if rerank_kind == RERANK_NONE or (stages == 2 and not direct):
                     counters[REFINED] += 1
                     total = sum_nibbles(codes, lane, tables)
                     if stages == 2:

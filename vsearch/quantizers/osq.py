@@ -72,8 +72,13 @@ class OSQ:
         return (2 * (np.cumsum(self.plane_bytes) - self.plane_bytes)).astype(np.int32)
 
     @cached_property
+    def code_bytes(self) -> int:
+        """Bytes of one vector's code; one (of zeros) where no dimension has bits."""
+        return max(1, int(self.plane_bytes.sum()))
+
+    @cached_property
     def stage_bytes(self) -> tuple[int, ...]:
-        whole = int(self.plane_bytes.sum())
+        whole = self.code_bytes
         if self.bits < STAGED_FROM or len(self.plane_bytes) < 2:
             return (whole,)
         first = int(self.plane_bytes[0])
@@ -88,7 +93,7 @@ class OSQ:
 
         residuals = np.ascontiguousarray(residuals, np.float32)
         n = len(residuals)
-        codes = np.zeros((n, int(self.plane_bytes.sum())), np.uint8)
+        codes = np.zeros((n, self.code_bytes), np.uint8)
         factors, first_factors = np.empty(n, np.float32), np.empty(n, np.float32)
         encode_planes(residuals, self.deltas, self.dimension_bits, self.plane_offsets, codes, factors, first_factors)
         return Encoded(codes, factors, first_factors if len(self.stage_bytes) == 2 else None)
@@ -103,7 +108,7 @@ class OSQ:
     def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
         from vsearch.kernels.tables import sign_tables
 
-        tables = np.empty((2 * int(self.plane_bytes.sum()), 16), np.float32)
+        tables = np.empty((2 * self.code_bytes, 16), np.float32)
         scaled = query[: len(self.deltas)] * self._table_scale
         sign_tables(scaled, self.plane_dimensions, self.plane_offsets, tables)
         return tables

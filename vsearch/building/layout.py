@@ -1,0 +1,130 @@
+"""Layout: the arrays of one shard from its vectors, partition by partition."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.building.training import Trained
+from vsearch.kernels.blocks import BLOCK, transpose
+from vsearch.quantizers.residual import encode_residuals, relative_half
+from vsearch.search.model import Metric
+
+CHUNK_ROWS = 16384  # rows encoded at a time by one thread
+RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}
+
+Take = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class ShardRows:
+    """Which rows of the input a shard holds, in which order.
+
+    Attributes
+    ----------
+    rows : int64 (n,)
+        Input rows; by partition, ascending inside each.
+    counts : int64 (partitions,)
+    partitions : int64 (partitions,)
+        Which centroid each of the shard's partitions has.
+    """
+
+    rows: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    partitions: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class ShardLayout:
+    """Arrays of one shard by file kind; see index/FORMAT.md."""
+
+    partitions: dict[str, NDArray[np.generic]]
+    codes: dict[str, NDArray[np.generic]]
+    rows: dict[str, NDArray[np.generic]]
+    rerank: dict[str, NDArray[np.generic]]
+
+
+def lay_out(
+    shard: ShardRows,
+    take: Take,
+    trained: Trained,
+    metric: Metric,
+    rerank: str | None,
+    progress: Callable[[int], None],
+) -> ShardLayout:
+    """Encode a shard; memory is that of its arrays plus some chunks of vectors.
+
+    Parameters
+    ----------
+    take : callable
+        Prepared vectors float32 (n, d) of input rows.
+    progress : callable
+        Told how many rows were just done.
+    """
+    n, d = len(shard.rows), len(trained.mean)
+    stages = trained.quantizer.stage_bytes
+    blocks = (shard.counts + BLOCK - 1) // BLOCK
+    row_starts, block_starts = np.cumsum(shard.counts) - shard.counts, np.cumsum(blocks) - blocks
+    many = len(shard.counts)
+    first = np.zeros((int(blocks.sum()), stages[0] * BLOCK), np.uint8)
+    later = np.zeros((int(blocks.sum()), stages[1] * BLOCK), np.uint8) if len(stages) == 2 else None
+    factor = np.empty(n, np.float16)
+    first_factor = np.empty(n, np.float16) if later is not None else None
+    offset = np.empty(n, np.float32) if metric == "l2" else None
+    rerank_scale = np.empty(n, np.float16) if rerank else None
+    codes = np.empty((n, d), RERANK_DTYPES[rerank]) if rerank else None
+    table = {name: np.ones(many, np.float32) for name in ("radius", "factor_scale", "first_factor_scale", "rerank_scale")}
+    rotated_mean = trained.quantizer.rotation @ trained.mean
+
+    def encode(low: int, high: int) -> int:
+        """Encode partitions low..high of the shard."""
+        start, stop = int(row_starts[low]), int(row_starts[high - 1] + shard.counts[high - 1])
+        of_row = np.repeat(np.arange(low, high), shard.counts[low:high])
+        centroids = trained.centroids[shard.partitions[of_row]]
+        residuals = (take(shard.rows[start:stop]) - centroids) @ trained.quantizer.rotation.T
+        encoded = trained.quantizer.encode(residuals)
+        squares = np.einsum("ij,ij->i", residuals, residuals)
+        if offset is not None:
+            rotated = centroids @ trained.quantizer.rotation.T - rotated_mean
+            offset[start:stop] = squares + 2 * np.einsum("ij,ij->i", rotated, residuals)
+        for partition in range(low, high):
+            a, b = int(row_starts[partition]), int(row_starts[partition] + shard.counts[partition])
+            inside = slice(a - start, b - start)
+            at = slice(int(block_starts[partition]), int(block_starts[partition] + blocks[partition]))
+            transpose(np.ascontiguousarray(encoded.codes[inside, : stages[0]]), first[at])
+            factor[a:b], table["factor_scale"][partition] = relative_half(encoded.factors[inside])
+            if later is not None and first_factor is not None and encoded.first_factors is not None:
+                transpose(np.ascontiguousarray(encoded.codes[inside, stages[0] :]), later[at])
+                halves, scale = relative_half(encoded.first_factors[inside])
+                first_factor[a:b], table["first_factor_scale"][partition] = halves, scale
+            if codes is not None and rerank_scale is not None:
+                made, halves, scale = encode_residuals(residuals[inside], trained.rerank_weights, rerank)
+                codes[a:b], rerank_scale[a:b], table["rerank_scale"][partition] = made.codes, halves, scale
+            table["radius"][partition] = np.sqrt(squares[inside].mean(dtype=np.float64))
+        return stop - start
+
+    edges = _chunk_edges(shard.counts)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in pool.map(encode, edges[:-1], edges[1:]):
+            progress(done)
+    partitions: dict[str, NDArray[np.generic]] = {"rows": shard.counts.astype(np.int64), **table}
+    all_codes = {"first": first} | ({"later": later} if later is not None else {})
+    columns = {"factor": factor, "first_factor": first_factor, "offset": offset, "rerank_scale": rerank_scale}
+    kept = {name: array for name, array in columns.items() if array is not None}
+    return ShardLayout(partitions, dict(all_codes), dict(kept), {} if codes is None else {"rerank": codes})
+
+
+def _chunk_edges(counts: NDArray[np.int64]) -> list[int]:
+    """Edges between runs of partitions of about `CHUNK_ROWS` rows."""
+    edges, filled = [0], 0
+    for partition, count in enumerate(counts.tolist()):
+        if filled and filled + count > CHUNK_ROWS:
+            edges.append(partition)
+            filled = 0
+        filled += count
+    return [*edges, len(counts)]

@@ -1,0 +1,264 @@
+"""The build: sample, train, assign, then shard by shard encode and write, and at last commit.
+
+Memory is bounded by the sample, four bytes per row, and one shard, whatever the input's size; nothing is visible before
+the manifest is committed, and a build that is killed leaves only files that no manifest names.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.building.attributes import AttributeSource, open_attributes
+from vsearch.building.ids import IdSource, open_ids
+from vsearch.building.layout import ShardRows, lay_out
+from vsearch.building.partitioning import (
+    Partitioning,
+    assign,
+    check_counts,
+    deal_to_shards,
+    sample_rows,
+    split_oversize,
+)
+from vsearch.building.sources import VectorSource, open_vectors
+from vsearch.building.training import BuildOptions, Trained, prepare_vectors, train, train_quantizer
+from vsearch.errors import IndexExistsError
+from vsearch.storage import (
+    CHECKSUMS,
+    FORMAT,
+    AttributeEntry,
+    FileEntry,
+    Manifest,
+    ShardEntry,
+    Store,
+    commit,
+    join_checksums,
+    snapshot_numbers,
+    write_arrays,
+    write_table,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS = 16384
+
+Progress = Callable[[str, int, int], None]
+"""Told the stage, how much of it is done and how much there is."""
+
+
+def build_index(
+    store: Store,
+    embeddings: object,
+    *,
+    attributes: object | None,
+    ids: object | None,
+    options: BuildOptions,
+    overwrite: bool,
+    settle: Callable[[Manifest], Manifest],
+    progress: Progress,
+) -> Manifest:
+    """Build an index and commit it; see `vsearch.build` for most parameters.
+
+    Parameters
+    ----------
+    settle : callable
+        Given the manifest before it is committed, returns it with the search settings that the index shall have.
+
+    Raises
+    ------
+    IndexExistsError
+        If the store already holds an index and `overwrite` is false.
+    InputError
+        If the input cannot be used; nothing is left visible.
+    """
+    if not overwrite and snapshot_numbers(store):
+        msg = f"{store.url} already holds an index; give overwrite=True to replace it, or choose another place"
+        raise IndexExistsError(msg)
+    with tempfile.TemporaryDirectory(prefix="vsearch-build-") as scratch:
+        vectors = open_vectors(embeddings, scratch)
+        columns = None if attributes is None else open_attributes(attributes, vectors.rows, scratch)
+        names = open_ids(ids, vectors.rows, columns)
+        job = _Build(store, vectors, columns, names, options, progress)
+        return commit(store, settle(job.run()))
+
+
+@dataclass(eq=False)
+class _Build:
+    store: Store
+    vectors: VectorSource
+    columns: AttributeSource | None
+    ids: IdSource
+    options: BuildOptions
+    progress: Progress
+
+    def run(self) -> Manifest:
+        rows, options = self.vectors.rows, self.options
+        partitions, shards = check_counts(rows, options.partitions, options.shards)
+        rng = np.random.default_rng(options.seed)
+        self.progress("train", 0, 1)
+        sample = self.take(sample_rows(rows, partitions, self.vectors.dimensions, rng))
+        centroids = train(sample, partitions, options)
+        trained = train_quantizer(sample, centroids, options)
+        del sample
+        self.progress("train", 1, 1)
+        split = split_oversize(Partitioning(centroids, self._assign(centroids)), self.take, options.seed)
+        counts = np.bincount(split.members, minlength=len(split.centroids)).astype(np.int64)
+        dealt = deal_to_shards(split.centroids, counts, min(shards, len(counts)))
+        trained = Trained(
+            split.centroids[np.concatenate(dealt)], trained.quantizer, trained.mean, trained.rerank_weights
+        )
+        by_partition = np.argsort(split.members, kind="stable")
+        starts = np.cumsum(counts) - counts
+        entries, first, done = [], 0, 0
+        for number, members in enumerate(dealt):
+            inside = np.concatenate([by_partition[starts[p] : starts[p] + counts[p]] for p in members])
+            numbered = np.arange(first, first + len(members))
+            entries.append(self._write_shard(number, ShardRows(inside, counts[members], numbered), trained, done))
+            first, done = first + len(members), done + len(inside)
+        return self._manifest(trained, self._write_model(trained), entries)
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return prepare_vectors(self.vectors.take(rows), self.options.metric)
+
+    def _assign(self, centroids: NDArray[np.float32]) -> NDArray[np.int32]:
+        rows = self.vectors.rows
+        members = np.empty(rows, np.int32)
+        for start in range(0, rows, BATCH_ROWS):
+            stop = min(start + BATCH_ROWS, rows)
+            batch = prepare_vectors(self.vectors.read(start, stop), self.options.metric)
+            members[start:stop] = assign(batch, centroids)
+            self.progress("assign", stop, rows)
+        return members
+
+    def _write_shard(self, number: int, shard: ShardRows, trained: Trained, done: int) -> ShardEntry:
+        name = uuid.uuid4().hex
+        files: dict[str, FileEntry] = {}
+        sums: dict[str, NDArray[np.uint32]] = {}
+        headers: dict[str, Any] = {}
+        total = done
+
+        def report(rows: int) -> None:
+            nonlocal total
+            total += rows
+            self.progress("encode", total, self.vectors.rows)
+
+        def arrays(kind: str, of_kind: dict[str, NDArray[Any]]) -> None:
+            if of_kind:
+                path = f"segments/{name}-{number:05d}-{kind}.arrow"
+                files[kind], sums[kind] = write_arrays(self.store, path, of_kind)
+
+        def table(kind: str, of_kind: pa.Table) -> None:
+            path = f"segments/{name}-{number:05d}-{kind}.arrow"
+            files[kind], sums[kind] = write_table(self.store, path, of_kind)
+
+        layout = lay_out(shard, self.take, trained, self.options.metric, self.options.rerank, report)
+        partitions = dict(layout.partitions)
+        arrays("codes", layout.codes)
+        arrays("rows", layout.rows)
+        arrays("rerank", layout.rerank)
+        del layout
+        self._write_ids(shard, arrays, table)
+        if self.columns is not None:
+            exact = self.columns.take(shard.rows)
+            table("attributes", exact)
+            self._write_columns(exact, shard, arrays, headers, partitions)
+        arrays("partitions", partitions)
+        path = f"segments/{name}-{number:05d}-checksums.arrow"
+        files[CHECKSUMS], _ = write_arrays(self.store, path, {"crc32c": join_checksums(sums)})
+        return ShardEntry(number, len(shard.rows), len(shard.counts), files, headers)
+
+    def _write_ids(self, shard: ShardRows, arrays: Callable[..., None], table: Callable[..., None]) -> None:
+        values = self.ids.take(shard.rows)
+        if self.ids.kind == "string":
+            import pyarrow as pa
+
+            table("ids", pa.table({"id": values}))
+            return
+        numbers = np.asarray(values, np.int64)
+        small = self.ids.kind == "row" and self.vectors.rows <= 2**32
+        arrays("ids", {"id": numbers.astype(np.uint32) if small else numbers})
+
+    def _write_columns(
+        self,
+        exact: pa.Table,
+        shard: ShardRows,
+        arrays: Callable[..., None],
+        headers: dict[str, Any],
+        partitions: dict[str, NDArray[Any]],
+    ) -> None:
+        """Write cells and postings of every attribute; arrays of one length share a file."""
+        from vsearch.predicates import CellColumn, encode_column, partition_presence, schema_from_arrow
+
+        schema = schema_from_arrow(exact.schema)
+        row_starts = np.cumsum(shard.counts) - shard.counts
+        cells: dict[str, NDArray[Any]] = {}
+        for position, attribute in enumerate(schema):
+            encoded = encode_column(attribute.name, attribute.type, exact.column(attribute.name))
+            headers[attribute.name] = {"position": position, "header": msgspec.to_builtins(encoded.header())}
+            by_length: dict[int, dict[str, NDArray[Any]]] = {}
+            for key, array in encoded.arrays().items():
+                if key == "cells":
+                    cells[str(position)] = array
+                else:
+                    by_length.setdefault(len(array), {})[key] = array
+            for length, together in by_length.items():
+                arrays(f"column-{position}-{length}", together)
+            if isinstance(encoded, CellColumn):
+                partitions[f"presence-{position}"] = partition_presence(encoded, row_starts, shard.counts)
+        arrays("cells", cells)
+
+    def _write_model(self, trained: Trained) -> dict[str, FileEntry]:
+        arrays = {f"quantizer.{key}": np.asarray(value) for key, value in trained.quantizer.arrays().items()}
+        rotation = trained.quantizer.rotation
+        arrays |= {
+            "mean": trained.mean,
+            "rerank_weights": trained.rerank_weights,
+            "centroids": (trained.centroids - trained.mean) @ rotation.T,
+        }
+        by_length: dict[int, dict[str, NDArray[Any]]] = {}
+        for key, array in arrays.items():
+            by_length.setdefault(len(array), {})[key] = array
+        name = uuid.uuid4().hex
+        return {
+            f"rows-{length}": write_arrays(self.store, f"model/{name}-{length}.arrow", together)[0]
+            for length, together in by_length.items()
+        }
+
+    def _manifest(self, trained: Trained, model: dict[str, FileEntry], shards: list[ShardEntry]) -> Manifest:
+        from vsearch import __version__
+
+        attributes: tuple[AttributeEntry, ...] = ()
+        if self.columns is not None:
+            from vsearch.predicates import schema_from_arrow
+
+            schema = schema_from_arrow(self.columns.schema)
+            attributes = tuple(AttributeEntry(attribute.name, str(attribute.type)) for attribute in schema)
+        quantizer = {"name": trained.quantizer.name, "configuration": trained.quantizer.configuration()}
+        return Manifest(
+            format=FORMAT,
+            snapshot=0,
+            writer=uuid.uuid4().hex,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            rows=self.vectors.rows,
+            dimensions=self.vectors.dimensions,
+            metric=self.options.metric,
+            id_type=self.ids.kind,
+            quantizer=quantizer,
+            rerank=self.options.rerank,
+            partitions=len(trained.centroids),
+            seed=self.options.seed,
+            model=model,
+            shards=tuple(shards),
+            attributes=attributes,
+            settings={},
+            provenance={"vsearch": __version__},
+        )

@@ -1,0 +1,95 @@
+"""Training: everything of an index that is learnt from a sample of its vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.building.partitioning import assign, train_centroids
+from vsearch.errors import InputError
+from vsearch.quantizers.osq import train_osq
+from vsearch.quantizers.protocol import Quantizer
+from vsearch.quantizers.residual import KINDS, dimension_weights
+from vsearch.search.model import METRICS, Metric, normalise
+
+QUANTIZERS = ("osq",)
+TRAINING_ROWS = 1 << 16  # a covariance of 1,536 dimensions is steady well before
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What `vsearch.build` was asked for, checked.
+
+    Attributes
+    ----------
+    metric : {"cosine", "ip", "l2"}
+    quantizer : str
+    bits : float
+        Average bits per dimension of the code that is scanned.
+    rerank : {"int8", "float16", "float32"} or None
+    partitions, shards : int or None
+        None for the defaults.
+    seed : int
+    """
+
+    metric: Metric = "cosine"
+    quantizer: str = "osq"
+    bits: float = 1.0
+    rerank: str | None = "int8"
+    partitions: int | None = None
+    shards: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("metric", self.metric, METRICS),
+            ("quantizer", self.quantizer, QUANTIZERS),
+            ("rerank", self.rerank, (*KINDS, None)),
+        ):
+            if value not in allowed:
+                listed = ", ".join(str(a) for a in allowed)
+                msg = f"{name}={value!r} is not known: give one of {listed}"
+                raise InputError(msg)
+        if isinstance(self.bits, bool) or not isinstance(self.bits, (int, float)) or not 0.25 <= self.bits <= 8:
+            msg = f"bits={self.bits!r} is not usable: give an average of 0.25 to 8 bits per dimension"
+            raise InputError(msg)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**31 - 1:
+            msg = f"seed={self.seed!r} is not usable: give a whole number from 0 to {2**31 - 2}"
+            raise InputError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What was learnt: centroids float32 (partitions, d) not rotated, codec, mean and rerank weights (d,)."""
+
+    centroids: NDArray[np.float32]
+    quantizer: Quantizer
+    mean: NDArray[np.float32]
+    rerank_weights: NDArray[np.float32]
+
+
+def prepare_vectors(vectors: NDArray[np.generic], metric: Metric) -> NDArray[np.float32]:
+    """Vectors of any stored dtype as float32, normalised for cosine."""
+    floats = np.ascontiguousarray(vectors, np.float32)
+    return normalise(floats) if metric == "cosine" else floats
+
+
+def train_quantizer(
+    sample: NDArray[np.float32], centroids: NDArray[np.float32], options: BuildOptions
+) -> Trained:
+    """Train the codec on the residuals of prepared vectors (n, d) to their centroids."""
+    step = max(1, len(sample) // TRAINING_ROWS)
+    sample = sample[::step]
+    residuals = sample - centroids[assign(sample, centroids)]
+    quantizer = train_osq(residuals, options.bits, options.seed)
+    mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+    if options.metric != "l2":
+        mean = np.zeros_like(mean)
+    return Trained(centroids, quantizer, mean, dimension_weights(residuals @ quantizer.rotation.T))
+
+
+def train(sample: NDArray[np.float32], partitions: int, options: BuildOptions) -> NDArray[np.float32]:
+    """Centroids of prepared vectors: float32 (partitions', d)."""
+    return train_centroids(sample, partitions, options.seed)

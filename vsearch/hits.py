@@ -1,0 +1,62 @@
+"""What a search returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.search.stats import SearchStats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """The best rows of each query, best first.
+
+    Attributes
+    ----------
+    ids : (queries, k)
+        int64, -1 where fewer than k rows match; or object (str), None there.
+    scores : float32 (queries, k)
+        Similarity under cosine and ip, squared distance under l2; NaN where there is no row.
+    stats : SearchStats
+        What the search did, level by level.
+    columns : pyarrow.Table or None
+        The requested attribute columns, one row per (query, rank), NULL where there is no row.
+    """
+
+    ids: NDArray[Any]
+    scores: NDArray[np.float32]
+    stats: SearchStats
+    columns: pa.Table | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to_arrow(self) -> pa.Table:
+        """Rows as a table: query, rank (from 1), id, score and the requested columns; only rows that were found."""
+        import pyarrow as pa
+
+        queries, k = self.scores.shape
+        found = ~np.isnan(self.scores.reshape(-1))
+        ids = self.ids.reshape(-1)
+        table = pa.table(
+            {
+                "query": pa.array(np.repeat(np.arange(queries), k)[found]),
+                "rank": pa.array(np.tile(np.arange(1, k + 1), queries)[found]),
+                "id": pa.array(ids[found].tolist(), pa.string()) if ids.dtype == object else pa.array(ids[found]),
+                "score": pa.array(self.scores.reshape(-1)[found]),
+            }
+        )
+        if self.columns is not None:
+            kept = self.columns.filter(pa.array(found))
+            for name in kept.column_names:
+                # an attribute may bear one of our own names; it keeps its own, ours came first
+                label = name if name not in ("query", "rank", "id", "score") else f"attribute.{name}"
+                table = table.append_column(label, kept.column(name))
+        return table

@@ -1,0 +1,71 @@
+"""Mask: the rows of a shard that satisfy a predicate, exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.kernels.bitmaps import count_ranges, list_rows
+from vsearch.predicates import evaluate, recheck
+from vsearch.predicates.binding import columns_of
+from vsearch.predicates.keys import keys_from_values
+from vsearch.search.shard import Shard
+from vsearch.search.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from vsearch.predicates import Bound
+
+
+@dataclass(frozen=True, eq=False)
+class ShardMask:
+    """What a predicate lets pass in one shard.
+
+    Attributes
+    ----------
+    words : uint64 (ceil(rows / 64),)
+        Bit i of word i // 64 is row i.
+    matches : int64 (partitions,)
+        Rows of each partition that pass.
+    rechecked : int
+        Rows that only the exact column could decide.
+    """
+
+    words: NDArray[np.uint64]
+    matches: NDArray[np.int64]
+    rechecked: int
+
+
+def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
+    """Evaluate a bound predicate on a shard's attribute cells, and undecided rows on the exact columns. O(rows)."""
+    columns = {name: snapshot.column(shard, name) for name in columns_of(bound)}
+    mask = evaluate(bound, columns, shard.rows)
+    words, rechecked = mask.yes, 0
+    if mask.maybe is not None:
+        undecided = list_rows(mask.maybe, 0, shard.rows)
+        rechecked = len(undecided)
+        if rechecked:
+            holds = recheck(mask, lambda name, asked: _read_keys(snapshot, shard, name, asked), undecided)
+            found = undecided[holds]
+            words = words.copy()
+            np.bitwise_or.at(words, found >> 6, np.uint64(1) << (found & 63).astype(np.uint64))
+    table = shard.table
+    return ShardMask(words, count_ranges(words, table.row_starts, table.row_starts + table.rows), rechecked)
+
+
+def _read_keys(
+    snapshot: Snapshot, shard: Shard, name: str, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Keys of an exact numeric column at some rows, straight from the Arrow buffers."""
+    file = shard.files["attributes"]
+    values = f"{name}.values"
+    file.ensure(values, rows, rows + 1)
+    keys = keys_from_values(snapshot.schema.find(name).type, file.array(values)[rows])
+    validity = f"{name}.validity"
+    if validity not in file.arrays or file.arrays[validity].shape[0] == 0:
+        return keys, np.ones(len(rows), np.bool_)
+    file.ensure(validity, rows >> 3, (rows >> 3) + 1)
+    bits = file.array(validity)[rows >> 3]
+    return keys, ((bits >> (rows & 7).astype(np.uint8)) & 1).astype(np.bool_)

@@ -1,0 +1,32 @@
+"""Merge: the best rows of all shards from the best of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def merge(
+    scores: Sequence[NDArray[np.float32]], rows: Sequence[NDArray[np.int64]], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Merge ranked lists of one query: higher score first, ties to the lower row.
+
+    Parameters
+    ----------
+    scores, rows : sequences of float32 (n,), int64 (n,)
+        Per shard, rows numbered through all shards; row -1 (score NaN) where a list has ended.
+
+    Returns
+    -------
+    scores, rows : float32 (k,), int64 (k,)
+        Padded with NaN and -1. The same for any order of the lists.
+    """
+    all_scores, all_rows = np.concatenate(scores), np.concatenate(rows)
+    found = all_rows >= 0
+    all_scores, all_rows = all_scores[found], all_rows[found]
+    best = np.lexsort((all_rows, -all_scores))[:k]
+    merged_scores, merged_rows = np.full(k, np.nan, np.float32), np.full(k, -1, np.int64)
+    merged_scores[: len(best)], merged_rows[: len(best)] = all_scores[best], all_rows[best]
+    return merged_scores, merged_rows

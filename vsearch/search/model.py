@@ -1,0 +1,117 @@
+"""What a search has to know of an index besides its shards: transform, centroids, codec and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import CorruptIndexError, InputError
+from vsearch.quantizers.protocol import Quantizer
+
+Metric = Literal["cosine", "ip", "l2"]
+METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How hard a search tries; `tune` finds and stores them.
+
+    Attributes
+    ----------
+    reach : float
+        A partition is skipped when a row that lies `reach` radii from its centroid towards the query would still score
+        below the k-th best found. Larger visits more partitions.
+    margin : float
+        Error allowed to an estimate, in standard deviations. Larger reranks more rows.
+    recall : float or None
+        What a `tune` measured with them, None where nobody has.
+    """
+
+    reach: float = 0.6
+    margin: float = 2.5
+    recall: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> SearchSettings:
+        try:
+            settings = cls(**stored)
+            usable = 0 <= float(settings.reach) < 1e6 and 0 <= float(settings.margin) < 1e6
+        except (TypeError, ValueError):
+            usable = False
+        if not usable:
+            raise CorruptIndexError("manifest", f"search settings {dict(stored)!r} are not understood")
+        return settings
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """The part of an index that all shards share.
+
+    Attributes
+    ----------
+    metric : {"cosine", "ip", "l2"}
+    mean : float32 (d,)
+        Subtracted from vectors and queries under l2; zero otherwise.
+    quantizer : Quantizer
+        Its rotation applies to vectors, centroids and queries alike.
+    centroids : float32 (partitions, d)
+        Rotated.
+    centroid_squares : float32 (partitions,)
+    rerank : {"int8", "float16", "float32"} or None
+    rerank_weights : float32 (d,)
+        Weights of the int8 codes' dimensions.
+    """
+
+    metric: Metric
+    mean: NDArray[np.float32]
+    quantizer: Quantizer
+    centroids: NDArray[np.float32]
+    centroid_squares: NDArray[np.float32]
+    rerank: str | None
+    rerank_weights: NDArray[np.float32]
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.mean)
+
+
+def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows scaled to norm 1; zero rows stay zero."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+
+
+def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
+    """Queries as float32 (m, d), or an error that says what is wrong with them."""
+    array = np.asarray(queries)
+    if array.dtype.kind not in "fiu":
+        msg = f"queries must be numbers, got {array.dtype}"
+        raise InputError(msg)
+    if array.ndim == 1:
+        array = array[None, :]
+    if array.ndim != 2 or array.shape[1] != dimensions:
+        msg = f"queries must have the shape (queries, {dimensions}) or ({dimensions},), got {np.shape(queries)}"
+        raise InputError(msg)
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(array).all():
+        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        msg = f"query {bad} holds NaN or infinity; remove it or mend the encoder"
+        raise InputError(msg)
+    return array
+
+
+def prepare_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Normalise, centre and rotate checked queries: float32 (m, d). O(m d^2)."""
+    if model.metric == "cosine":
+        queries = normalise(queries)
+    elif model.metric == "l2":
+        queries = queries - model.mean
+    return np.ascontiguousarray(queries @ model.quantizer.rotation.T)

@@ -1,0 +1,122 @@
+"""Route: which partitions a query visits, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.search.model import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Routes:
+    """Base scores and bounds of all partitions for m queries; both float32 (m, partitions).
+
+    A row of a partition scores ``base + gain * <query, residual> - offset`` (see `kernels.search`); hardly any scores
+    above the bound.
+    """
+
+    bases: NDArray[np.float32]
+    bounds: NDArray[np.float32]
+
+
+def gain_of(metric: str) -> float:
+    """How much of ``<query, residual>`` goes into the score: scores of l2 are negated squared distances."""
+    return 2.0 if metric == "l2" else 1.0
+
+
+def route(
+    model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32], reach: float
+) -> Routes:
+    """Score the partitions for prepared queries (m, d). O(m * partitions * d).
+
+    Parameters
+    ----------
+    radii : float32 (partitions,)
+        Root mean square distance of a partition's rows to its centroid.
+    reach : float
+        See `SearchSettings`.
+    """
+    inner = queries @ model.centroids.T
+    if model.metric == "l2":
+        bases = 2 * inner - model.centroid_squares - np.sum(queries**2, axis=1, keepdims=True)
+        distances = np.sqrt(np.maximum(-bases, 0))
+        bounds = bases + 2 * reach * distances * radii - radii**2
+    else:
+        bases = inner
+        bounds = inner + np.float32(reach) * np.linalg.norm(queries, axis=1, keepdims=True) * radii
+    return Routes(bases.astype(np.float32, copy=False), bounds.astype(np.float32, copy=False))
+
+
+@dataclass(frozen=True, eq=False)
+class Visits:
+    """The partitions that one query visits in one shard, in order.
+
+    Attributes
+    ----------
+    order : int32 (v,)
+        Partitions, numbered inside the shard.
+    bases, bounds : float32 (v,)
+        The bounds descend.
+    minimum : int
+        The first so many are visited whatever their bounds.
+    """
+
+    order: NDArray[np.int32]
+    bases: NDArray[np.float32]
+    bounds: NDArray[np.float32]
+    minimum: int
+
+
+def plan_visits(
+    bases: NDArray[np.float32],
+    bounds: NDArray[np.float32],
+    edges: Sequence[int],
+    *,
+    k: int,
+    nprobe: int | None,
+    rows: NDArray[np.int64],
+    filtered: bool,
+    exact: bool,
+) -> list[Visits]:
+    """Choose and order the partitions that one query visits in every shard. O(partitions log partitions).
+
+    Parameters
+    ----------
+    bases, bounds : float32 (partitions,)
+        One query's row of `Routes`.
+    edges : sequence of int
+        First partition of each shard, and the number of partitions.
+    k : int
+        Rows wanted: partitions with at least so many (or all there are) are visited whatever `nprobe`.
+    nprobe : int or None
+        Visit so many; under a predicate at least so many, and whatever the bounds ask for beyond. None leaves it to
+        the bounds.
+    rows : int64 (partitions,)
+        Rows of each partition that may be returned; partitions without any are left out.
+    filtered : bool
+        Whether a predicate chose these rows.
+    exact : bool
+        Visit all.
+    """
+    order = np.argsort(-bounds, kind="stable")
+    order = order[rows[order] > 0]
+    minimum = 0
+    if exact:
+        minimum = len(order)
+    elif nprobe is not None:
+        covered = int(np.searchsorted(np.cumsum(rows[order]), k)) + 1
+        minimum = min(max(nprobe, covered), len(order))
+        if not filtered:
+            order = order[:minimum]
+    forced = order[:minimum]
+    visits = []
+    for low, high in pairwise(edges):
+        own = order[(order >= low) & (order < high)]
+        count = int(np.count_nonzero((forced >= low) & (forced < high)))
+        visits.append(Visits((own - low).astype(np.int32), bases[own], bounds[own], count))
+    return visits

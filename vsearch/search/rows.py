@@ -1,0 +1,109 @@
+"""Rows as they are stored: reconstructed vectors, ids and attribute columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.kernels.blocks import BLOCK
+from vsearch.quantizers.residual import ResidualCodes, decode_residuals
+from vsearch.search.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def reconstruct(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rotated vectors float32 (n, d) of some rows, from rerank codes or, where there are none, from the codes."""
+    model = snapshot.model
+    vectors = np.empty((len(rows), model.dimensions), np.float32)
+    for shard, places, inside in snapshot.locate(rows):
+        table, arrays = shard.table, shard.arrays
+        partitions = np.searchsorted(table.row_starts + table.rows, inside, side="right").astype(np.int32)
+        shard.ensure(np.unique(partitions))
+        centroids = model.centroids[shard.first_partition + partitions]
+        if model.rerank is not None:
+            stored = {"int8": arrays.rerank_bytes, "float16": arrays.rerank_halves, "float32": arrays.rerank_floats}
+            codes = stored[model.rerank][inside]
+            scales = arrays.rerank_scales[inside].view(np.float16).astype(np.float32) * table.rerank_scales[partitions]
+            if model.rerank == "float16":
+                codes = codes.view(np.float16)
+            residuals = decode_residuals(ResidualCodes(codes, scales), model.rerank_weights, model.rerank)
+        else:
+            packed = _unpacked(shard, partitions, inside)
+            factors = arrays.factors[inside].view(np.float16).astype(np.float32) * table.factor_scales[partitions]
+            residuals = model.quantizer.decode(packed) * (factors * model.quantizer.calibration.scale[-1])[:, None]
+        vectors[places] = centroids + residuals
+    return vectors
+
+
+def _unpacked(shard: Any, partitions: NDArray[np.int32], inside: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Row-major codes of some rows, out of their blocks."""
+    table, arrays = shard.table, shard.arrays
+    within = inside - table.row_starts[partitions]
+    blocks, lanes = table.block_starts[partitions] + within // BLOCK, within % BLOCK
+    parts = [
+        codes[blocks].reshape(len(inside), -1, BLOCK)[np.arange(len(inside)), :, lanes]
+        for codes in (arrays.first_codes, arrays.later_codes)
+        if codes.shape[1]
+    ]
+    return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+
+def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Ids of rows: int64, or object (str and None); -1 or None where a row is -1."""
+    text = snapshot.manifest.id_type == "string"
+    ids: NDArray[Any] = np.full(len(rows), None if text else -1, object if text else np.int64)
+    for shard, places, inside in snapshot.locate(rows):
+        file = shard.files["ids"]
+        if text:
+            ids[places] = file.take(["id"], inside).column("id").to_numpy()
+        else:
+            file.ensure("id", inside, inside + 1)
+            ids[places] = file.array("id")[inside]
+    return ids
+
+
+def find_ids(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Rows of ids, -1 for an id that is not there. O(rows + ids log ids)."""
+    rows = np.full(len(ids), -1, np.int64)
+    if len(ids) == 0:
+        return rows
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    for shard in snapshot.shards:
+        file = shard.files["ids"]
+        if snapshot.manifest.id_type == "string":
+            stored = file.take(["id"], np.arange(shard.rows)).column("id").to_numpy()
+        else:
+            file.ensure("id")
+            stored = file.array("id")
+        inside = np.flatnonzero(np.isin(stored, ordered))
+        values = stored[inside]
+        by_value = np.argsort(values, kind="stable")
+        values, inside = values[by_value], inside[by_value]
+        if len(values):
+            at = np.minimum(np.searchsorted(values, ordered), len(values) - 1)
+            hit = values[at] == ordered
+            rows[order[hit]] = shard.first_row + inside[at[hit]]
+    return rows
+
+
+def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:
+    """Exact attribute columns of rows, in their order; NULL where a row is -1."""
+    import pyarrow as pa
+
+    pieces, places = [], []
+    for shard, at, inside in snapshot.locate(rows):
+        pieces.append(shard.files["attributes"].take(list(columns), inside))
+        places.append(at)
+    if not pieces:
+        fields = snapshot.shards[0].files["attributes"].take(list(columns), np.empty(0, np.int64)).schema
+        return pa.table([pa.nulls(len(rows), field.type) for field in fields], schema=fields)
+    whole = pa.concat_tables(pieces)
+    position = np.full(len(rows), -1, np.int64)
+    position[np.concatenate(places)] = np.arange(whole.num_rows)
+    return whole.take(pa.array(position, mask=position < 0))

@@ -1,0 +1,173 @@
+"""An open snapshot: model, shards and attribute columns, read from the store when they are first needed."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import CorruptIndexError
+from vsearch.predicates import ColumnHeader, Schema, decode_column
+from vsearch.predicates.schema import Attribute, AttributeType
+from vsearch.quantizers.registry import load_quantizer
+from vsearch.search.model import METRICS, Model, SearchSettings
+from vsearch.search.shard import RERANK_DTYPES, PartitionTable, Shard, view_arrays
+from vsearch.storage import Manifest, SegmentFile, ShardEntry, Store, ensure_together, open_files
+
+if TYPE_CHECKING:
+    from vsearch.predicates import EncodedColumn
+
+
+@dataclass(eq=False)
+class Snapshot:
+    """One committed state of an index, open for reading.
+
+    Attributes
+    ----------
+    radii, partition_rows : float32 (partitions,), int64 (partitions,)
+        Of all partitions, in the order of the centroids.
+    """
+
+    store: Store
+    manifest: Manifest
+    model: Model
+    shards: tuple[Shard, ...]
+    schema: Schema
+    settings: SearchSettings
+    radii: NDArray[np.float32]
+    partition_rows: NDArray[np.int64]
+    _columns: dict[tuple[int, str], EncodedColumn] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def column(self, shard: Shard, name: str) -> EncodedColumn:
+        """The cells or postings of an attribute in a shard; kept once read."""
+        key = (shard.number, name)
+        found = self._columns.get(key)
+        if found is None:
+            found = _read_column(self.manifest.shards[shard.number], shard, name)
+            with self._lock:
+                found = self._columns.setdefault(key, found)
+        return found
+
+    def bytes_fetched(self) -> int:
+        """Bytes read from the store by all shards so far."""
+        return sum(shard.bytes_fetched() for shard in self.shards)
+
+    def locate(self, rows: NDArray[np.int64]) -> list[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
+        """Split rows by shard: (shard, places in `rows`, rows inside the shard)."""
+        found = []
+        for shard in self.shards:
+            places = np.flatnonzero((rows >= shard.first_row) & (rows < shard.first_row + shard.rows))
+            if len(places):
+                found.append((shard, places, rows[places] - shard.first_row))
+        return found
+
+
+def open_snapshot(store: Store, manifest: Manifest) -> Snapshot:
+    """Open what a manifest describes. Reads the model and each shard's partition table and checksums, nothing else."""
+    schema = Schema(tuple(Attribute(a.name, _attribute_type(a.name, a.type)) for a in manifest.attributes))
+    model = _read_model(store, manifest)
+    shards: list[Shard] = []
+    first_partition = first_row = 0
+    for entry in manifest.shards:
+        shard = _open_shard(store, model, entry, first_partition, first_row)
+        shards.append(shard)
+        first_partition += entry.partitions
+        first_row += entry.rows
+    if first_partition != manifest.partitions or first_row != manifest.rows:
+        raise CorruptIndexError("manifest", "the shards do not add up to the index; restore the manifest")
+    return Snapshot(
+        store=store,
+        manifest=manifest,
+        model=model,
+        shards=tuple(shards),
+        schema=schema,
+        settings=SearchSettings.from_dict(manifest.settings),
+        radii=np.concatenate([shard.table.radii for shard in shards]),
+        partition_rows=np.concatenate([shard.table.rows for shard in shards]),
+    )
+
+
+def _attribute_type(name: str, kind: str) -> AttributeType:
+    try:
+        return AttributeType(kind)
+    except ValueError:
+        reason = f"the attribute {name!r} has the type {kind!r}, which this version does not know; upgrade vsearch"
+        raise CorruptIndexError("manifest", reason) from None
+
+
+def _read_model(store: Store, manifest: Manifest) -> Model:
+    if manifest.metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
+        reason = f"metric {manifest.metric!r} with rerank {manifest.rerank!r} is not known; upgrade vsearch"
+        raise CorruptIndexError("manifest", reason)
+    files = [SegmentFile(store, entry) for entry in manifest.model.values()]
+    ensure_together([(file, name, None, None) for file in files for name in file.arrays])
+    arrays = {name: file.array(name) for file in files for name in file.arrays}
+    d, partitions = manifest.dimensions, manifest.partitions
+    shapes = {
+        "quantizer.rotation": (d, d),
+        "mean": (d,),
+        "rerank_weights": (d,),
+        "centroids": (partitions, d),
+    }
+    for name, shape in shapes.items():
+        array = arrays.get(name)
+        if array is None or array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
+            raise CorruptIndexError("model", f"{name} is not a finite float32 array of the shape {shape}")
+    prefix = "quantizer."
+    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    try:
+        name, configuration = str(manifest.quantizer["name"]), dict(manifest.quantizer["configuration"])
+    except (KeyError, TypeError, ValueError):
+        raise CorruptIndexError("manifest", "it does not name a quantizer") from None
+    quantizer = load_quantizer(name, configuration, own)
+    centroids = arrays["centroids"]
+    return Model(
+        metric=manifest.metric,
+        mean=arrays["mean"],
+        quantizer=quantizer,
+        centroids=centroids,
+        centroid_squares=np.einsum("ij,ij->i", centroids, centroids),
+        rerank=manifest.rerank,
+        rerank_weights=arrays["rerank_weights"],
+    )
+
+
+def _open_shard(store: Store, model: Model, entry: ShardEntry, first_partition: int, first_row: int) -> Shard:
+    files = open_files(store, entry)
+    if "partitions" not in files:
+        raise CorruptIndexError("manifest", f"shard {entry.number} has no partition table; restore the manifest")
+    file = files["partitions"]
+    file.ensure_all()
+    arrays = {name: file.array(name) for name in file.arrays}
+    table = PartitionTable.from_arrays(file.path, arrays, entry.rows)
+    if len(table.rows) != entry.partitions:
+        raise CorruptIndexError(file.path, f"holds {len(table.rows)} partitions, the manifest says {entry.partitions}")
+    views = view_arrays(model, entry.rows, table.blocks, files)
+    return Shard(entry.number, first_partition, first_row, entry.rows, table, files, views)
+
+
+def _read_column(entry: ShardEntry, shard: Shard, name: str) -> EncodedColumn:
+    try:
+        position, header = int(entry.columns[name]["position"]), entry.columns[name]["header"]
+    except (KeyError, TypeError, ValueError):
+        raise CorruptIndexError("manifest", f"shard {entry.number} does not describe the attribute {name!r}") from None
+    prefix = f"column-{position}-"
+    arrays: dict[str, NDArray[Any]] = {}
+    parts = [(file, key, None, None) for kind, file in shard.files.items() if kind.startswith(prefix) for key in file.arrays]
+    cells = shard.files.get("cells")
+    if cells is not None and str(position) in cells.arrays:
+        ensure_together([*parts, (cells, str(position), None, None)])
+        arrays["cells"] = cells.array(str(position))
+    else:
+        ensure_together(parts)
+    arrays |= {key: file.array(key) for file, key, _, _ in parts}
+    try:
+        described = msgspec.convert(header, ColumnHeader)
+    except msgspec.ValidationError as error:
+        raise CorruptIndexError("manifest", f"the attribute {name!r} of shard {entry.number}: {error}") from None
+    return decode_column(described, arrays)

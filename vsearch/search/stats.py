@@ -1,0 +1,66 @@
+"""What a search did, level by level."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+LEVELS = ("prepare", "route", "mask", "scan", "merge", "fetch")
+
+
+@dataclass
+class SearchStats:
+    """Counts and times of one `search` call, all its queries together.
+
+    Attributes
+    ----------
+    queries : int
+    partitions, partitions_visited : int
+        Partitions of the index, and visits summed over the queries.
+    rows_masked : int
+        Rows of the index that the predicate lets pass; all rows where there is none.
+    rows_rechecked : int
+        Rows that the attribute cells could not decide and the exact column did.
+    rows_scanned, rows_refined, rows_reranked : int
+        Rows that each level looked at, summed over the queries.
+    bytes_read : int
+        Bytes of codes, factors, rerank codes and attribute cells that the search went through.
+    bytes_fetched : int
+        Bytes read from the store (or verified on first touch) because they were not there yet.
+    milliseconds : dict
+        Per level; ``scan`` holds scan, refine and rerank, which are one pass.
+    estimated : bool
+        Whether the scores are estimates, because the index holds no rerank codes.
+    """
+
+    queries: int = 0
+    partitions: int = 0
+    partitions_visited: int = 0
+    rows_masked: int = 0
+    rows_rechecked: int = 0
+    rows_scanned: int = 0
+    rows_refined: int = 0
+    rows_reranked: int = 0
+    bytes_read: int = 0
+    bytes_fetched: int = 0
+    milliseconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(LEVELS, 0.0))
+    estimated: bool = False
+
+    @contextmanager
+    def level(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to a level."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.milliseconds[name] += (time.perf_counter() - start) * 1e3
+
+    @property
+    def total_milliseconds(self) -> float:
+        return sum(self.milliseconds.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"total_milliseconds": self.total_milliseconds}

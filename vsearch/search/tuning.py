@@ -1,0 +1,227 @@
+"""Tuning and measuring: exact answers of sample queries tell which settings reach a recall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.search.mask import ShardMask
+from vsearch.search.model import SearchSettings
+from vsearch.search.query import Answer, SearchRequest, search_rotated
+from vsearch.search.route import gain_of
+from vsearch.search.rows import reconstruct
+from vsearch.search.snapshot import Snapshot
+from vsearch.search.stats import SearchStats
+
+SCORE_TOLERANCE = 1e-5  # relative: exact duplicates, and sums in another order, count as the same score
+MARGIN_SHARE = 0.2  # of the neighbours that may be missed, so many may be lost to the estimates
+STEPS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Queries to measure with.
+
+    Attributes
+    ----------
+    queries : float32 (m, d)
+        Prepared (rotated).
+    own_rows : int64 (m,) or None
+        The row that each query is, where rows of the index were drawn: it does not count as a hit.
+    """
+
+    queries: NDArray[np.float32]
+    own_rows: NDArray[np.int64] | None
+
+
+def draw_rows(snapshot: Snapshot, count: int, seed: int) -> Sample:
+    """Rows of the index as queries; all of them where there are not more."""
+    rows = snapshot.manifest.rows
+    rng = np.random.default_rng(seed)
+    drawn = np.sort(rng.choice(rows, min(count, rows), replace=False))
+    return Sample(np.ascontiguousarray(reconstruct(snapshot, drawn)), drawn)
+
+
+def run_sample(
+    snapshot: Snapshot, sample: Sample, request: SearchRequest, masks: Sequence[ShardMask] | None
+) -> Answer:
+    """Search for a sample; drawn rows are taken out of their own answers."""
+    if sample.own_rows is None:
+        return search_rotated(snapshot, sample.queries, request, masks, SearchStats())
+    answer = search_rotated(snapshot, sample.queries, replace(request, k=request.k + 1), masks, SearchStats())
+    own = answer.rows == sample.own_rows[:, None]
+    own[~own.any(axis=1), -1] = True  # the row itself is not among them: the last one goes
+    keep = ~own
+    shape = (len(own), request.k)
+    return Answer(answer.scores[keep].reshape(shape), answer.rows[keep].reshape(shape), answer.stats)
+
+
+def recall_by_score(found: NDArray[np.float32], truth: NDArray[np.float32], *, smaller_is_better: bool) -> float:
+    """Share of the true hits whose score the found ones reach; 1.0 where there is nothing to find."""
+    wanted = ~np.isnan(truth)
+    total = int(wanted.sum())
+    if total == 0:
+        return 1.0
+    sign = -1.0 if smaller_is_better else 1.0
+    scores, true = sign * found.astype(np.float64), sign * truth.astype(np.float64)
+    worst = np.nanmin(np.where(wanted, true, np.nan), axis=1, initial=np.inf, keepdims=True)
+    slack = SCORE_TOLERANCE * np.maximum(1.0, np.abs(worst))
+    hits = np.sum((scores >= worst - slack) & ~np.isnan(scores), axis=1)
+    return float(np.minimum(hits, wanted.sum(axis=1)).sum() / total)
+
+
+@dataclass(frozen=True)
+class RecallReport:
+    """What `Index.recall` measured.
+
+    Attributes
+    ----------
+    recall : float
+        Share of the true k best that the search returned.
+    queries, k : int
+    milliseconds_per_query : float
+        Of the search, in one batch.
+    rows_scanned_per_query : float
+    """
+
+    recall: float
+    queries: int
+    k: int
+    milliseconds_per_query: float
+    rows_scanned_per_query: float
+
+    def __float__(self) -> float:
+        return self.recall
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TuneReport:
+    """What `Index.tune` found and stored.
+
+    Attributes
+    ----------
+    target, recall : float
+        Asked for, and measured with the settings found.
+    reached : bool
+        Whether the target was reached. If not, the codes bound it: use more bits or rerank codes.
+    k, queries : int
+    settings : dict
+        What search now uses.
+    milliseconds_per_query : float
+    """
+
+    target: float
+    recall: float
+    reached: bool
+    k: int
+    queries: int
+    settings: dict[str, Any]
+    milliseconds_per_query: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def tune(snapshot: Snapshot, sample: Sample, target: float, k: int) -> tuple[SearchSettings, TuneReport]:
+    """Find the least reach and margin that reach a recall against exhaustive search of what is stored.
+
+    The exact answers say how far every true neighbour's partition had to be reached and how wrong its estimate is;
+    quantiles of both are the settings. They are then measured, and widened until the measurement agrees.
+    """
+    smaller = snapshot.model.metric == "l2"
+    exact = run_sample(snapshot, sample, SearchRequest(k, snapshot.settings, exact=True), None)
+    reaches, margins = _needs(snapshot, sample, exact)
+    missed = 1.0 - target
+    settings, measured, answer = snapshot.settings, 0.0, exact
+    for step in range(STEPS):
+        reach = float(np.quantile(reaches, 1 - (1 - MARGIN_SHARE) * missed)) if len(reaches) else 0.0
+        margin = float(np.quantile(margins, 1 - MARGIN_SHARE * missed)) if len(margins) else 0.0
+        slack = 1e-4 + 0.02 * max(0, step - STEPS // 2)
+        settings = SearchSettings(max(0.0, reach) + slack, max(0.5, margin) + slack)
+        answer = run_sample(snapshot, sample, SearchRequest(k, settings), None)
+        measured = recall_by_score(answer.scores, exact.scores, smaller_is_better=smaller)
+        if measured >= target:
+            break
+        missed *= 0.6
+    settings = replace(settings, recall=round(measured, 4))
+    queries = len(sample.queries)
+    report = TuneReport(
+        target=target,
+        recall=measured,
+        reached=measured >= target,
+        k=k,
+        queries=queries,
+        settings=settings.to_dict(),
+        milliseconds_per_query=answer.stats.total_milliseconds / max(1, queries),
+    )
+    return settings, report
+
+
+def _needs(
+    snapshot: Snapshot, sample: Sample, exact: Answer
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Reach and margin that each true neighbour needs; see `SearchSettings`."""
+    model = snapshot.model
+    scores = -exact.scores if model.metric == "l2" else exact.scores
+    worst = np.nanmin(scores, axis=1, initial=np.inf)
+    position, place = np.nonzero(exact.rows >= 0)
+    rows = exact.rows[position, place]
+    if len(rows) == 0:
+        return np.empty(0), np.empty(0)
+    reaches, margins = np.zeros(len(rows)), np.zeros(len(rows))
+    norms = np.linalg.norm(sample.queries, axis=1)
+    deviation = float(model.quantizer.calibration.deviation[0])
+    gain = gain_of(model.metric)
+    for shard, at, inside in snapshot.locate(rows):
+        table = shard.table
+        local = np.searchsorted(table.row_starts + table.rows, inside, side="right")
+        centroids = model.centroids[shard.first_partition + local]
+        queries = sample.queries[position[at]]
+        true = scores[position[at], place[at]].astype(np.float64)
+        inner = np.einsum("ij,ij->i", queries, centroids).astype(np.float64)
+        radii = table.radii[local].astype(np.float64)
+        offsets = 0.0
+        if model.metric == "l2":
+            base = 2 * inner - np.einsum("ij,ij->i", centroids, centroids) - norms[position[at]] ** 2
+            spread, floor = 2 * np.sqrt(np.maximum(-base, 0)) * radii, base - radii**2
+            offsets = shard.arrays.offsets[inside]
+        else:
+            base, spread, floor = inner, norms[position[at]] * radii, inner
+        reaches[at] = np.where(spread > 0, (worst[position[at]] - floor) / np.maximum(spread, 1e-30), 0)
+        estimates, factors = _first_estimates(snapshot, shard, queries, local, inside)
+        estimate = base + gain * estimates - offsets
+        error = gain * factors * deviation * norms[position[at]]
+        margins[at] = np.where(error > 0, (np.minimum(true, worst[position[at]]) - estimate) / np.maximum(error, 1e-30), 0)
+    return reaches, margins
+
+
+def _first_estimates(
+    snapshot: Snapshot, shard: Any, queries: NDArray[np.float32], partitions: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """First-stage estimates of ``<query, residual>`` and factors of some (query, row) pairs."""
+    from vsearch.kernels.blocks import BLOCK
+
+    quantizer, table, arrays = snapshot.model.quantizer, shard.table, shard.arrays
+    staged = len(arrays.first_factors) > 0
+    halves = arrays.first_factors if staged else arrays.factors
+    scales = table.first_factor_scales if staged else table.factor_scales
+    factors = halves[rows].view(np.float16).astype(np.float64) * scales[partitions]
+    within = rows - table.row_starts[partitions]
+    blocks, lanes = table.block_starts[partitions] + within // BLOCK, within % BLOCK
+    codes = arrays.first_codes[blocks].reshape(len(rows), -1, BLOCK)[np.arange(len(rows)), :, lanes]
+    width = codes.shape[1]
+    sums = np.empty(len(rows))
+    for i in range(len(rows)):
+        tables = quantizer.tables(np.ascontiguousarray(queries[i]))
+        pairs = np.arange(width)
+        sums[i] = tables[2 * pairs, codes[i] & 15].sum() + tables[2 * pairs + 1, codes[i] >> 4].sum()
+    return sums * factors * float(quantizer.calibration.scale[0]), factors
+
+
