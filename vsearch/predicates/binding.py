@@ -298,7 +298,7 @@ def _any_of(terms: Iterable[Bound]) -> Bound:
     return _combine(terms, AnyOf, neutral=False)
 
 
-def _combine(terms: Iterable[Bound], kind: type[AllOf] | type[AnyOf], neutral: bool) -> Bound:
+def _combine(terms: Iterable[Bound], kind: type[AllOf | AnyOf], neutral: bool) -> Bound:
     """Join terms: constants vanish, nested joins of the same kind open up, ranges of one column become one."""
     ranges: dict[tuple[type, str], Bound] = {}
     others: dict[Bound, None] = {}
@@ -322,7 +322,7 @@ def _combine(terms: Iterable[Bound], kind: type[AllOf] | type[AnyOf], neutral: b
     return parts[0] if len(parts) == 1 else kind(tuple(dict.fromkeys(parts)))
 
 
-def _flatten(terms: Iterable[Bound], kind: type[AllOf] | type[AnyOf]) -> Iterable[Bound]:
+def _flatten(terms: Iterable[Bound], kind: type[AllOf | AnyOf]) -> Iterable[Bound]:
     for term in terms:
         if isinstance(term, kind):
             yield from term.terms
@@ -330,7 +330,7 @@ def _flatten(terms: Iterable[Bound], kind: type[AllOf] | type[AnyOf]) -> Iterabl
             yield term
 
 
-def _merge(left: Any, right: Any, kind: type[AllOf] | type[AnyOf]) -> Bound:
+def _merge(left: Any, right: Any, kind: type[AllOf | AnyOf]) -> Bound:
     if not isinstance(left, KeyRange | StringRange):
         return left  # already no row at all, or every row that is not NULL
     merged: Any = (

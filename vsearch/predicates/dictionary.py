@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from vsearch.predicates.binding import ByteIntervals
+
+Element = TypeVar("Element", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def runs(flags: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArr
     return edges[0::2], edges[1::2]
 
 
-def _frozen(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _frozen(array: npt.NDArray[Element]) -> npt.NDArray[Element]:
     """Kernels are compiled once for read-only arrays, which is what segments give; so everything is read-only."""
     array.setflags(write=False)
     return array

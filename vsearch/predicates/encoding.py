@@ -60,7 +60,8 @@ def encode_column(name: str, type: AttributeType | str, array: pa.Array | pa.Chu
 
 def _boundaries(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """First and last key of each cell, at most 255: one for each value if there are no more; otherwise the heaviest values
-    get cells of their own and the rest are shared out evenly."""
+    get cells of their own and the rest are shared out evenly.
+    """
     ordered = np.sort(keys)
     first = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1) != 0) if len(ordered) else np.empty(0, np.int64)
     values = ordered[first]

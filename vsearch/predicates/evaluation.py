@@ -20,7 +20,6 @@ from vsearch.predicates.binding import (
     KeyRange,
     Membership,
     NullTest,
-    Pattern,
     StringRange,
 )
 from vsearch.predicates.columns import CellColumn, EncodedColumn, PostingColumn, frozen, word_count
@@ -168,8 +167,7 @@ def _join(answers: list[_Answer], every: bool) -> _Answer:
     exact = [answer.yes for answer in answers if answer.parts is None]
     unclear = [answer for answer in answers if answer.parts is not None]
     joined = reduce(lambda left, right: combine(left, right, out=left), exact) if exact else None
-    if not unclear:
-        assert joined is not None
+    if not unclear and joined is not None:
         return _Answer(joined, joined)
     first = [] if joined is None else [joined]
     yes = reduce(combine, [*first, *(answer.yes for answer in unclear)])
@@ -196,7 +194,6 @@ def _from_postings(leaf: Any, column: PostingColumn) -> Words:
     if isinstance(leaf, StringRange):
         starts, stops = column.dictionary.ranges(leaf.intervals)
     else:
-        assert isinstance(leaf, Pattern)
         starts, stops = runs(column.dictionary.like(leaf.tokens) == leaf.matching)
     selected = column.offsets[stops] - column.offsets[starts]
     if 2 * int(selected.sum()) <= len(column.rows):

@@ -10,15 +10,16 @@ from vsearch.predicates.literals import Date, Literal, Number, Timestamp, date_t
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _LEAF, _NOT, _AND, _OR = 4, 3, 2, 1
-_QUOTED_NAMES = frozenset(
-    """all analyse analyze and any array as asc at between both by case cast check collate column constraint create cross
-    current_catalog current_date current_role current_time current_timestamp current_user date default deferrable desc
-    describe distinct do else end except exists extract false fetch filter for foreign from full glob grant group having
-    ilike in initially inner intersect interval into is isnull join lambda lateral leading left like limit localtime
-    localtimestamp map natural not notnull null offset on only or order outer over pivot placing primary qualify references
-    returning right row select session_user show similar some struct summarize symmetric table then time timestamp to
-    trailing true try_cast union unique unnest unpivot user using values variadic when where window with""".split()
-)
+_RESERVED = """
+all analyse analyze and any array as asc asof at between both by case cast check collate column constraint create cross
+current_catalog current_date current_role current_time current_timestamp current_user date default deferrable desc
+describe distinct do else end except exists extract false fetch filter for foreign from full glob grant group having
+ilike in initially inner intersect interval into is isnull join lambda lateral leading left like limit localtime
+localtimestamp map natural not notnull null offset on only or order outer over pivot placing positional primary qualify
+references returning right row select semi anti session_user show similar some struct summarize symmetric table then
+time timestamp to trailing true try_cast union unique unnest unpivot user using values variadic when where window with
+"""
+_QUOTED_NAMES = frozenset(_RESERVED.split())
 
 
 def to_sql(expression: Expression | None, longest: int | None = None) -> str:
@@ -92,7 +93,8 @@ def _negated(term: Expression, longest: int | None) -> tuple[int, str]:
 def _leaf(node: Expression, negation: str, longest: int | None) -> str:
     if isinstance(node, Constant):
         return sql_literal(node.value)
-    assert isinstance(node, Comparison | In | Like | IsNull | Contains)
+    if not isinstance(node, Comparison | In | Like | IsNull | Contains):
+        raise TypeError(f"{node!r} is no part of a predicate")
     column = sql_name(node.column)
     if isinstance(node, Comparison):
         return f"{column} {node.operator.upper()} {sql_literal(node.value)}"

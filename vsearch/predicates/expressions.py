@@ -37,7 +37,7 @@ class Expression(msgspec.Struct, frozen=True, tag_field="kind"):
     def __invert__(self) -> Not:
         return Not(self)  # type: ignore[arg-type]
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> NoReturn:  # noqa: PLE0304
         refuse_bool()
 
 
@@ -119,14 +119,14 @@ class Column:
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
+        if not name or not isinstance(name, str):
             raise PredicateError(f"a column is named by a string, not by {name!r}")
         self.name = name
 
     def __repr__(self) -> str:
         return f"col({self.name!r})"
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> NoReturn:  # noqa: PLE0304
         refuse_bool()
 
     def __eq__(self, value: object) -> Comparison:  # type: ignore[override]
@@ -335,5 +335,5 @@ def _operand(value: object) -> Expression:
     )
 
 
-def _terms(expression: Expression, kind: type[And] | type[Or]) -> tuple[Any, ...]:
+def _terms(expression: Expression, kind: type[And | Or]) -> tuple[Any, ...]:
     return expression.terms if isinstance(expression, kind) else (expression,)

@@ -21,7 +21,8 @@ def complement(intervals: tuple[tuple[Key, Key | None], ...], bottom: Key) -> tu
         if high is None:
             return tuple(gaps)
         cursor = high
-    return (*gaps, (cursor, None))
+    gaps.append((cursor, None))
+    return tuple(gaps)
 
 
 def union(intervals: Iterable[tuple[Key, Key | None]]) -> tuple[tuple[Key, Key | None], ...]:

@@ -152,7 +152,7 @@ def mismatch(attribute: Attribute, value: Literal) -> PredicateError:
     )
 
 
-def _integer_cuts(value: int | float | Number, lowest: int, top: int) -> tuple[int, int]:
+def _integer_cuts(value: float | Number, lowest: int, top: int) -> tuple[int, int]:
     """Least whole numbers >= and > the value, in [lowest, top]."""
     if isinstance(value, int):
         return value, value + 1

@@ -18,7 +18,7 @@ from vsearch.errors import PredicateError
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 MAXIMUM_TEXT = 1 << 20
-_EPOCH = dt.datetime(1970, 1, 1)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EPOCH_ORDINAL = dt.date(1970, 1, 1).toordinal()
 _LARGEST_EXPONENT = 308
 _MOMENT = re.compile(
@@ -64,11 +64,7 @@ def to_literal(value: object) -> Literal:
     PredicateError
         The value is of another type, or out of the range that SQL types have.
     """
-    if (
-        value is None
-        or isinstance(value, bool | float | Timestamp | Date | Number)
-        and type(value).__module__ != "numpy"
-    ):
+    if value is None or isinstance(value, bool | Timestamp | Date | Number) or type(value) is float:
         return value
     if isinstance(value, str):
         return _text(value)
@@ -78,6 +74,8 @@ def to_literal(value: object) -> Literal:
         return _moment(value)
     if isinstance(value, decimal.Decimal):
         return _decimal(value)
+    if isinstance(value, float):
+        return float(value)
     if type(value).__module__ == "numpy":
         return _numpy_scalar(value)
     raise PredicateError(
@@ -106,7 +104,7 @@ def parse_timestamp(text: str) -> Timestamp:
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
     fraction = int((match[7] or "0")[:6].ljust(6, "0"))
     try:
-        moment = dt.datetime(year, month, day, hour, minute, second, fraction)
+        moment = dt.datetime(year, month, day, hour, minute, second, fraction, dt.UTC)
     except ValueError as error:
         raise PredicateError(f"{text!r} is no timestamp: {error}") from None
     return Timestamp((moment - _EPOCH) // dt.timedelta(microseconds=1) - _offset(match[8]))
@@ -118,17 +116,6 @@ def parse_date(text: str) -> Date:
     if rest:
         raise PredicateError(f"{text!r} is no date; write TIMESTAMP '{text}' to compare with a time of day")
     return Date(days)
-
-
-def to_python(value: Literal) -> object:
-    """Give a literal back as the Python object that users know."""
-    if isinstance(value, Timestamp):
-        return _EPOCH + dt.timedelta(microseconds=value.microseconds)
-    if isinstance(value, Date):
-        return (_EPOCH + dt.timedelta(days=value.days)).date()
-    if isinstance(value, Number):
-        return decimal.Decimal(value.text)
-    return value
 
 
 def describe(value: Literal) -> str:
@@ -149,7 +136,7 @@ def describe(value: Literal) -> str:
 def timestamp_text(value: Timestamp) -> str:
     """Write a timestamp so that `parse_timestamp` reads it."""
     try:
-        return (_EPOCH + dt.timedelta(microseconds=value.microseconds)).isoformat(" ")
+        return (_EPOCH + dt.timedelta(microseconds=value.microseconds)).replace(tzinfo=None).isoformat(" ")
     except OverflowError:
         raise PredicateError(
             f"a timestamp of {value.microseconds} microseconds is outside the years 1 to 9999"
@@ -201,8 +188,8 @@ def _moment(value: dt.date) -> Timestamp | Date:
         raise PredicateError("NaT cannot stand in a predicate; ask for NULL with is_null()")
     if not isinstance(value, dt.datetime):
         return Date(value.toordinal() - _EPOCH_ORDINAL)
-    offset = value.utcoffset() or dt.timedelta(0)
-    return Timestamp((value.replace(tzinfo=None) - offset - _EPOCH) // dt.timedelta(microseconds=1))
+    moment = value.replace(tzinfo=dt.UTC) if value.utcoffset() is None else value
+    return Timestamp((moment - _EPOCH) // dt.timedelta(microseconds=1))
 
 
 def _numpy_scalar(value: object) -> Literal:

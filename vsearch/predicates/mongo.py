@@ -77,7 +77,7 @@ def _conditions(column: str, value: object, depth: int) -> Expression:
         return _compare(column, "=", value)
     if not value:
         raise PredicateError(f"the condition on {column!r} is empty; write {{{column!r}: {{'$eq': value}}}}")
-    terms = []
+    terms: list[Expression] = []
     for operator, operand in value.items():
         if operator == "$not":
             terms.append(~_conditions(column, operand, depth + 1))
@@ -120,16 +120,19 @@ _OPERATORS: dict[str, Callable[[str, Any], Expression]] = {
     "$in": lambda column, values: In(column, to_values(values)),
     "$nin": lambda column, values: Not(In(column, to_values(values))),
     "$exists": _exists,
-    "$like": lambda column, pattern: to_like(column, pattern),
-    "$any": lambda column, values: contains(column, values),
+    "$like": to_like,
+    "$any": contains,
     "$all": lambda column, values: contains(column, values, "all"),
 }
 
 
-def _all(terms: list[Any]) -> Expression:
+def _all(terms: list[Expression]) -> Expression:
     if len(terms) == 1:
-        return terms[0]  # type: ignore[no-any-return]
-    return And(tuple(part for term in terms for part in (term.terms if isinstance(term, And) else (term,))))
+        return terms[0]
+    parts: list[Any] = []
+    for term in terms:
+        parts.extend(term.terms if isinstance(term, And) else (term,))
+    return And(tuple(parts))
 
 
 def _unknown(operator: object, known: tuple[str, ...], place: str) -> PredicateError:

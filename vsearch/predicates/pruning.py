@@ -71,9 +71,9 @@ def prune(
     if isinstance(bound, AllOf | AnyOf):
         combine = np.logical_and if isinstance(bound, AllOf) else np.logical_or
         terms = [prune(term, columns, presence, partitions) for term in bound.terms]
-        return combine.reduce(terms)  # type: ignore[no-any-return]
+        return combine.reduce(terms)
     column = columns[bound.column]
     if not isinstance(column, CellColumn) or bound.column not in presence:
         return np.full(partitions, True)
     bits = np.packbits(cell_table(bound, column) & 1, bitorder="little")
-    return np.any(presence[bound.column] & bits, axis=1)  # type: ignore[no-any-return]
+    return np.any(presence[bound.column] & bits, axis=1)

@@ -40,7 +40,7 @@ class Schema(msgspec.Struct, frozen=True):
 
     attributes: tuple[Attribute, ...]
 
-    def __iter__(self) -> Iterator[Attribute]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Attribute]:
         return iter(self.attributes)
 
     def __len__(self) -> int:

@@ -96,14 +96,12 @@ def _read(where: str) -> exp.Expr:
         raise PredicateError(f"{_short(where)} is no SQL: a quotation mark or a comment is not closed") from None
     except RecursionError:
         raise PredicateError("the predicate is nested too deep") from None
-    trees = [tree for tree in trees if tree is not None]
-    if not trees:
+    statements = [tree for tree in trees if tree is not None]
+    if not statements:
         raise PredicateError("the WHERE string is empty; leave `where` out to search all rows")
-    if len(trees) > 1:
+    if len(statements) > 1:
         raise PredicateError("the WHERE string holds several statements; give one condition, without ';'")
-    tree = trees[0]
-    assert tree is not None
-    return tree
+    return statements[0]
 
 
 def _check_nesting(where: str) -> None:
@@ -320,7 +318,7 @@ def _is_column(node: exp.Expr) -> bool:
 
 def _name(node: exp.Expr) -> str:
     """The name of a column; ``a.b`` names the column "a.b"."""
-    parts = _bare(node).parts
+    parts: list[Any] = getattr(_bare(node), "parts", [])
     if not all(type(part).__name__ == "Identifier" and part.this for part in parts):
         raise _refusal(node)
     return ".".join(part.name for part in parts)

@@ -27,14 +27,13 @@ def cell_table(leaf: Any, column: CellColumn) -> npt.NDArray[np.uint8]:
         overlap = reachable & (leaf.lows[near] <= column.high)
         inside = overlap & (leaf.lows[near] <= column.low) & (leaf.highs[near] >= column.high)
         table[1 : values + 1] = np.where(inside, YES, np.where(overlap, MAYBE, NO))
+    elif column.dictionary is not None and isinstance(leaf, Pattern):
+        table[1 : values + 1] = np.where(column.dictionary.like(leaf.tokens) == leaf.matching, YES, NO)
+    elif column.dictionary is not None and isinstance(leaf, StringRange):
+        for start, stop in zip(*column.dictionary.ranges(leaf.intervals), strict=True):
+            table[1 + start : 1 + stop] = YES
     else:
-        assert column.dictionary is not None
-        if isinstance(leaf, Pattern):
-            table[1 : values + 1] = np.where(column.dictionary.like(leaf.tokens) == leaf.matching, YES, NO)
-        else:
-            assert isinstance(leaf, StringRange)
-            for start, stop in zip(*column.dictionary.ranges(leaf.intervals), strict=True):
-                table[1 + start : 1 + stop] = YES
+        raise TypeError(f"{type(leaf).__name__} cannot be asked of the {column.type} column {column.name!r}")
     return table
 
 
