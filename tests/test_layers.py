@@ -19,6 +19,7 @@ FLOORS = {
     "search": 3,
     "building": 3,
     "fanout": 4,
+    "hits": 4,
     "jpq": 4,
     "index": 5,
     "deploy": 5,

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
         StoreError,
         VsearchError,
     )
-    from vsearch.index import Hits, Index, build, open, plan, prune, verify
+    from vsearch.hits import Hits
+    from vsearch.index import Index, build, open, plan, prune, verify
     from vsearch.predicates import col
 
 __version__ = "0.1.0"
@@ -57,7 +58,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("Hits", "Index", "build", "open", "plan", "prune", "verify"), "vsearch.index"),
+    **dict.fromkeys(("Index", "build", "open", "plan", "prune", "verify"), "vsearch.index"),
+    "Hits": "vsearch.hits",
     "col": "vsearch.predicates",
 }
 

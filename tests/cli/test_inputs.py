@@ -29,13 +29,12 @@ def test_bad_json_queries(text: str) -> None:
         inputs.read_queries(text)
 
 
-def test_ids_from_a_csv_column(tmp_path: Path) -> None:
-    (tmp_path / "table.csv").write_text("sku,n\na,1\nb,2\n", encoding="utf-8")
-    assert inputs.read_ids("sku", str(tmp_path / "table.csv")) == ["a", "b"]
-    numbers = inputs.read_ids("n", str(tmp_path / "table.csv"))
-    assert numbers.dtype == np.int64
-    with pytest.raises(InputError, match="no --attributes"):
-        inputs.read_ids("sku", None)
+def test_ids_from_a_file_or_by_the_name_of_an_attribute(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("a\nb\n", encoding="utf-8")
+    np.save(tmp_path / "ids.npy", np.arange(3))
+    assert inputs.read_ids(str(tmp_path / "ids.txt")) == ["a", "b"]
+    assert inputs.read_ids(str(tmp_path / "ids.npy")).tolist() == [0, 1, 2]
+    assert inputs.read_ids("sku") == "sku"
 
 
 def test_truth(tmp_path: Path) -> None:

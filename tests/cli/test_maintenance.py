@@ -20,7 +20,7 @@ def index(run, files, tmp_path: Path) -> Path:
 def test_verify(run, index: Path) -> None:
     report = run("verify", index, "--json")
     assert report.status == 0
-    assert report.json["damaged"] == []
+    assert report.json["problems"] == []
     assert report.json["files"] > 0
     assert "all sound" in run("verify", index).text
 
@@ -33,7 +33,7 @@ def test_verify_names_the_damaged_file(run, index: Path) -> None:
     newest.write_bytes(content)
     report = run("verify", index, "--json")
     assert report.status == 1
-    assert [Path(path).name for path, _ in report.json["damaged"]] == [newest.name]
+    assert [Path(one["path"]).name for one in report.json["problems"]] == [newest.name]
     assert newest.name in run("verify", index).text
 
 

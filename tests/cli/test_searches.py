@@ -107,7 +107,7 @@ def test_get(run, files) -> None:
         (("get", "{index}", "seven"), "seven"),
         (("find",), "find"),
     ],
-    ids=lambda value: " ".join(value[3:]) or value[0] if isinstance(value, tuple) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_mistakes_take_one_line_and_status_2(run, files, arguments: tuple[str, ...], complaint: str) -> None:
     filled = [one.replace("{index}", files.index).replace("{queries}", str(files.queries)) for one in arguments]

@@ -48,7 +48,7 @@ def build(
     if attributes is not None:
         chosen["attributes"] = str(options.existing(attributes))
     if ids is not None:
-        chosen["ids"] = inputs.read_ids(ids, attributes)
+        chosen["ids"] = inputs.read_ids(ids)
     if dry_run:
         plan = vsearch.plan(embeddings, **chosen)
         if as_json:

@@ -44,19 +44,12 @@ def read_queries(text: str, row: int | None = None) -> npt.NDArray[Any]:
     return np.ascontiguousarray(vectors[row : row + 1])
 
 
-def read_ids(text: str, attributes: str | None) -> Any:
-    """Ids out of a ``.npy`` file, a text file with one id per line, or a column of the attribute table."""
-    import numpy as np
-
+def read_ids(text: str) -> Any:
+    """Ids out of a ``.npy`` file or a text file with one id per line; else the text itself, the name of an attribute."""
     path = Path(text)
-    if path.suffix == ".npy" and path.exists():
-        return _load_npy(path)
-    if path.is_file():
-        return path.read_text(encoding="utf-8").splitlines()
-    if attributes is None:
-        raise InputError(f"--ids {text}: there is no such file, and no --attributes that could have such a column")
-    column = _read_column(existing(attributes), text)
-    return np.asarray(column, dtype=np.int64) if column and isinstance(column[0], int) else column
+    if not path.is_file():
+        return text
+    return _load_npy(path) if path.suffix == ".npy" else path.read_text(encoding="utf-8").splitlines()
 
 
 def read_truth(text: str) -> npt.NDArray[np.int64]:
@@ -98,14 +91,3 @@ def _load_npy(path: Path) -> npt.NDArray[Any]:
         return np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{path}: not a .npy file that can be read ({error})") from error
-
-
-def _read_column(path: Path, name: str) -> list[Any]:
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    table = pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pyarrow.parquet.read_table(path)
-    if name not in table.column_names:
-        raise InputError(f"--ids {name}: neither a file nor a column of {path}")
-    values: list[Any] = table[name].to_pylist()
-    return values

@@ -24,11 +24,11 @@ def verify(
         result = vsearch.verify(url, snapshot, progress=report, **options.storage(endpoint, anonymous))
     if as_json:
         output.print_json(result)
-    elif result.damaged:
-        output.print_rows([{"damaged file": path, "reason": reason} for path, reason in result.damaged])
+    elif not result.ok:
+        output.print_rows([{"damaged file": one.path, "reason": one.reason} for one in result.problems])
     else:
         typer.echo(f"{result.files:,} files, {output.in_bytes(result.bytes)}: all sound")
-    if result.damaged:
+    if not result.ok:
         raise typer.Exit(DAMAGED)
 
 
