@@ -87,6 +87,8 @@ def normalise(array: Any, target: Any, name: str, label: str) -> Any:
     import pyarrow.compute as pc
 
     try:
+        # whole, and before anything else: Arrow's kernels follow offsets and indices without looking
+        array.validate(full=True)
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
         if pa.types.is_dictionary(array.type):
@@ -98,7 +100,6 @@ def normalise(array: Any, target: Any, name: str, label: str) -> Any:
             array = pc.cast(array, options=pc.CastOptions(target_type=target, allow_time_truncate=True))
         if array.type != target:
             array = array.cast(target)
-        array.validate(full=pa.types.is_string(target) or pa.types.is_list(target))
     except (pa.ArrowException, OverflowError) as error:
         msg = f"{label}: column {name!r} cannot be read as {target} ({first_line(error)}); repair or drop it"
         raise InputError(msg) from error

@@ -193,6 +193,7 @@ def _open_path(path: Path) -> tuple[Any, Iterator[Any]]:
             schema, batches = file.schema_arrow, file.iter_batches(BATCH_ROWS)
         else:
             schema, batches = open_ipc(pa.memory_map(str(path)).read_buffer())
+        list(schema.names)  # a name that is no UTF-8 shall fail here
     return schema, _guarded(batches, path, name)
 
 

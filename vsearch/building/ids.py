@@ -169,7 +169,10 @@ def _arrow(ids: Any, label: str) -> pa.ChunkedArray:
             else:
                 ids = pa.array(ids, from_pandas=type(ids).__module__.startswith("pandas"))
         ids.validate(full=True)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+    except OverflowError as error:
+        msg = f"{label}: an integer is beyond int64; use smaller ids, or strings"
+        raise InputError(msg) from error
+    except (pa.ArrowException, TypeError, ValueError) as error:
         msg = f"{label}: neither all integers nor all strings ({first_line(error)})"
         raise InputError(msg) from error
     return pa.chunked_array([ids]) if isinstance(ids, pa.Array) else ids

@@ -1,0 +1,366 @@
+"""Attributes of every kind become the types that predicates know, row by row the same; nothing is lost on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import decimal
+import math
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vsearch.building import attributes as attributes_module
+from vsearch.building.attributes import open_attributes, take_rows
+from vsearch.errors import InputError, StoreError
+
+UTC = dt.UTC
+STAMP = dt.datetime(2024, 5, 17, 12, 30, 0, 250, tzinfo=UTC)
+TIMESTAMP, LISTS = pa.timestamp("us", "UTC"), pa.list_(pa.string())
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    return tmp_path / "scratch"
+
+
+def example(rows: int = 1000) -> pa.Table:
+    rng = np.random.default_rng(5)
+    return pa.table(
+        {
+            "price": pa.array(rng.normal(size=rows), mask=rng.random(rows) < 0.1),
+            "year": pa.array(rng.integers(1900, 2030, rows), mask=rng.random(rows) < 0.1),
+            "new": pa.array(rng.random(rows) < 0.5, mask=rng.random(rows) < 0.1),
+            "title": pa.array([None if row % 11 == 0 else f"title {row} é" for row in range(rows)]),
+            "tags": pa.array([None if row % 7 == 0 else ["a", str(row)][: row % 3] for row in range(rows)], LISTS),
+            "seen": pa.array(rng.integers(0, 2**50, rows), TIMESTAMP),
+            "day": pa.array(rng.integers(0, 20_000, rows).astype(np.int32), pa.date32()),
+            "hash": pa.array(rng.integers(0, 2**64, rows, np.uint64)),
+        }
+    )
+
+
+def wide(data: pa.Table) -> pa.Table:
+    """The same values in other types."""
+    kinds = {"title": pa.large_string(), "tags": pa.large_list(pa.large_string()), "seen": pa.timestamp("ns")}
+    columns = [data[name].cast(kinds.get(name, data[name].type)) for name in data.column_names]
+    return pa.table(columns, names=data.column_names)
+
+
+def write_ipc(path: Path, data: pa.Table) -> Path:
+    with pa.ipc.new_file(path, data.schema) as writer:
+        writer.write_table(data, max_chunksize=170)
+    return path
+
+
+def write_parquet(path: Path, data: pa.Table) -> Path:
+    pq.write_table(data, path, row_group_size=300)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind", ["table", "wide", "chunked", "batch", "reader", "parquet", "arrow", "polars", "mapping"]
+)
+def test_every_kind_of_table(kind: str, tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attributes_module, "BATCH_ROWS", 128)
+    monkeypatch.setattr(attributes_module, "WRITE_BYTES", 20_000)
+    monkeypatch.setattr(attributes_module, "TAKE_ROWS", 64)
+    expected = example()
+    given = {
+        "table": lambda: expected,
+        "wide": lambda: wide(expected),
+        "chunked": lambda: pa.concat_tables([expected.slice(low, 90) for low in range(0, 1000, 90)]),
+        "batch": lambda: expected.to_batches()[0],
+        "reader": lambda: wide(expected).to_reader(100),
+        "parquet": lambda: write_parquet(tmp_path / "a.parquet", wide(expected)),
+        "arrow": lambda: str(write_ipc(tmp_path / "a.arrow", wide(expected))),
+        "polars": lambda: pl.from_arrow(expected),
+        "mapping": lambda: {name: expected[name] for name in expected.column_names},
+    }[kind]()
+    source = open_attributes(given, 1000, scratch)
+    assert source.rows == 1000
+    assert source.schema.equals(expected.schema)
+    assert source.table.equals(expected)
+    assert source.read(300, 500).equals(expected.slice(300, 200))
+    assert source.column("title").equals(expected["title"])
+    rows = np.random.default_rng(0).integers(0, 1000, 700)
+    taken = source.take(rows)
+    assert taken.equals(expected.take(pa.array(rows)))
+    assert all(column.num_chunks == 1 for column in taken.columns)
+    assert source.take(np.array([], np.int64)).num_rows == 0
+
+
+def test_none_is_a_source_without_columns(scratch: Path) -> None:
+    source = open_attributes(None, 5, scratch)
+    assert source.rows == 5
+    assert source.schema.names == []
+    assert source.take(np.array([1, 4])).num_columns == 0
+
+
+def test_a_table_in_kept_types_is_not_copied(scratch: Path) -> None:
+    before = pa.total_allocated_bytes()
+    data = example()
+    used = pa.total_allocated_bytes() - before
+    open_attributes(data, 1000, scratch)
+    assert pa.total_allocated_bytes() - before == used
+    assert not scratch.exists()
+
+
+def test_files_are_spooled_in_bounded_memory(tmp_path: Path, scratch: Path) -> None:
+    rows = 400_000
+    data = pa.table({"n": pa.array(range(rows)), "text": pa.array([f"{row:060d}" for row in range(rows)])})
+    pq.write_table(data, tmp_path / "x.parquet", use_dictionary=False)
+    size = data.nbytes
+    del data
+    pool = pa.default_memory_pool()
+    before, peak = pool.bytes_allocated(), 0
+    normalise = attributes_module.normalise
+
+    def watched(*arguments: object) -> object:
+        nonlocal peak
+        peak = max(peak, pool.bytes_allocated() - before)
+        return normalise(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attributes_module, "normalise", watched)
+        patch.setattr(attributes_module, "WRITE_BYTES", 1 << 20)
+        source = open_attributes(tmp_path / "x.parquet", rows, scratch)
+    assert size > 25e6
+    assert peak < size / 2
+    assert pool.bytes_allocated() - before < 1 << 20  # what remains is mapped
+    assert source.table.column("text").num_chunks > 10
+    assert source.take(np.array([399_999, 0]))["n"].to_pylist() == [399_999, 0]
+
+
+def test_take_refuses_rows_outside() -> None:
+    for row in (-1, 1000):
+        with pytest.raises(IndexError):
+            take_rows(example(), np.array([0, row]))
+
+
+D = decimal.Decimal
+KEPT = {
+    "int8": (pa.array([1, None], pa.int8()), pa.int64(), [1, None]),
+    "uint32": (pa.array([2**32 - 1], pa.uint32()), pa.int64(), [2**32 - 1]),
+    "uint64": (pa.array([2**64 - 1], pa.uint64()), pa.uint64(), [2**64 - 1]),
+    "float16": (pa.array(np.array([0.5], np.float16)), pa.float64(), [0.5]),
+    "float32": (pa.array([0.5, None], pa.float32()), pa.float64(), [0.5, None]),
+    "infinite": (pa.array([math.inf, -math.inf]), pa.float64(), [math.inf, -math.inf]),
+    "decimal128": (pa.array([D("1.25"), None], pa.decimal128(9, 2)), pa.float64(), [1.25, None]),
+    "decimal256": (pa.array([D("1.25")], pa.decimal256(50, 2)), pa.float64(), [1.25]),
+    "large_string": (pa.array(["a", None, ""], pa.large_string()), pa.string(), ["a", None, ""]),
+    "string_view": (pa.array(["a", None], pa.string_view()), pa.string(), ["a", None]),
+    "json": (pa.array(['{"a": 1}'], pa.json_()), pa.string(), ['{"a": 1}']),
+    "null": (pa.nulls(2), pa.string(), [None, None]),
+    "category": (pa.array(["b", None, "a", "b"]).dictionary_encode(), pa.string(), ["b", None, "a", "b"]),
+    "category of int": (pa.array([3, None]).dictionary_encode(), pa.int64(), [3, None]),
+    "large lists": (
+        pa.array([["a", None], None, []], pa.large_list(pa.large_string())),
+        LISTS,
+        [["a", None], None, []],
+    ),
+    "fixed lists": (pa.array([["a", "b"], None], pa.list_(pa.string(), 2)), LISTS, [["a", "b"], None]),
+    "lists of categories": (pa.array([["a"]], pa.list_(pa.dictionary(pa.int8(), pa.string()))), LISTS, [["a"]]),
+    "empty lists": (pa.array([[], None, []]), LISTS, [[], None, []]),
+    "naive timestamp": (pa.array([STAMP.replace(tzinfo=None)], pa.timestamp("us")), TIMESTAMP, [STAMP]),
+    "zoned timestamp": (pa.array([STAMP], pa.timestamp("us", "Asia/Tokyo")), TIMESTAMP, [STAMP]),
+    "seconds": (pa.array([60, None], pa.timestamp("s")), TIMESTAMP, [dt.datetime(1970, 1, 1, 0, 1, tzinfo=UTC), None]),
+    "nanoseconds": (pa.array([1999], pa.timestamp("ns")), TIMESTAMP, [dt.datetime(1970, 1, 1, 0, 0, 0, 1, UTC)]),
+    "date64": (pa.array([dt.date(2020, 2, 29), None], pa.date64()), pa.date32(), [dt.date(2020, 2, 29), None]),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_types_that_are_kept(name: str, scratch: Path) -> None:
+    given, kind, values = KEPT[name]
+    source = open_attributes(pa.table({"c": given}), len(given), scratch)
+    assert source.schema.field("c").type == kind
+    assert source.column("c").to_pylist() == values
+
+
+REFUSED = {
+    "struct": pa.array([{"a": 1}]),
+    "binary": pa.array([b"a"]),
+    "fixed binary": pa.array([b"abcd"], pa.binary(4)),
+    "time": pa.array([dt.time(1)]),
+    "duration": pa.array([dt.timedelta(1)]),
+    "list of int": pa.array([[1]]),
+    "list of lists": pa.array([[["a"]]]),
+    "map": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int32())),
+    "uuid": pa.array([uuid.UUID(int=1).bytes], pa.uuid()),
+    "category of binary": pa.array([b"a"]).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_types_that_are_refused_name_the_column(name: str, scratch: Path) -> None:
+    data = pa.table({"good": pa.array([1]), "bad one": REFUSED[name]})
+    with pytest.raises(InputError, match=r"column 'bad one' is .*attributes may be bool.*drop or convert it"):
+        open_attributes(data, 1, scratch)
+
+
+def damaged_text(kind: pa.DataType, width: str) -> pa.Array:
+    offsets = pa.py_buffer(np.array([0, 2], width).tobytes())
+    return pa.Array.from_buffers(kind, 1, [None, offsets, pa.py_buffer(b"\xff\xfe")])
+
+
+BAD_VALUES = {
+    "text in kept type": damaged_text(pa.string(), "i4"),
+    "text to convert": damaged_text(pa.large_string(), "i8"),
+    "timestamp": pa.array([2**60], pa.timestamp("s")),
+    "category": pa.DictionaryArray.from_arrays(pa.array([7]), pa.array(["a"]), safe=False),
+}
+
+
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_values_that_do_not_fit(name: str, scratch: Path) -> None:
+    with pytest.raises(InputError, match=r"column 'c' cannot be read|damaged table"):
+        open_attributes(pa.table({"c": BAD_VALUES[name]}), 1, scratch)
+    assert not scratch.exists() or not list(scratch.iterdir())
+
+
+def test_nan_stays_nan(tmp_path: Path, scratch: Path) -> None:
+    values = [1.0, math.nan, None]
+    exact = pa.table({"x": pa.array(values), "y": pa.array(values, pa.float32())})
+    (tmp_path / "x.csv").write_text("x,y\n1,1\nNaN,nan\n,\n")
+    for given in (
+        exact,
+        write_parquet(tmp_path / "x.parquet", exact),
+        pl.DataFrame({"x": values, "y": pl.Series(values, dtype=pl.Float32)}),
+        tmp_path / "x.csv",
+    ):
+        for column in open_attributes(given, 3, scratch).table.columns:
+            first, second, third = column.to_pylist()
+            assert first == 1
+            assert math.isnan(second)
+            assert third is None
+
+
+def test_pandas(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attributes_module, "BATCH_ROWS", 1)
+    frame = pd.DataFrame(
+        {
+            "f": np.array([1, np.nan], np.float32),
+            "nullable float": pd.array([1.0, None], dtype="Float64"),
+            "nullable int": pd.array([1, None], dtype="Int32"),
+            "object": pd.Series(["a", np.nan], dtype=object, index=[7, 9]),
+            "string": pd.Series(["a", None], dtype="string", index=[7, 9]),
+            "category": pd.Categorical(["x", None]),
+            "when": pd.to_datetime(["2020-01-01", None]),
+            "tokyo": pd.to_datetime(["2020-01-01", None]).tz_localize("Asia/Tokyo"),
+            "flag": [True, False],
+            "flags": pd.Series([True, None], dtype=object, index=[7, 9]),
+            "lists": pd.Series([["a"], None], index=[7, 9]),
+            "days": pd.Series([dt.date(2020, 1, 1), None], dtype=object, index=[7, 9]),
+            "nothing": pd.Series([None, None], dtype=object, index=[7, 9]),
+            7: np.array([1, 2], np.uint64),
+        },
+        index=[7, 9],
+    )
+    source = open_attributes(frame, 2, scratch)
+    assert math.isnan(source.column("f")[1].as_py())
+    first, second = source.table.drop_columns(["f"]).to_pylist()
+    midnight = dt.datetime(2020, 1, 1, tzinfo=UTC)
+    assert first == {
+        "nullable float": 1.0, "nullable int": 1, "object": "a", "string": "a", "category": "x", "when": midnight,
+        "tokyo": midnight - dt.timedelta(hours=9), "flag": True, "flags": True, "lists": ["a"],
+        "days": dt.date(2020, 1, 1), "nothing": None, "7": 1,
+    }  # fmt: skip
+    assert {name: value for name, value in second.items() if value is not None} == {"flag": False, "7": 2}
+    assert source.schema.field("7").type == pa.uint64()
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({"o": pd.Series([1.5, "a"], dtype=object)}), "column 'o' mixes types"),
+        (pd.DataFrame({"o": [1j, 2]}), "column 'o' mixes types"),
+        (pd.DataFrame({"o": pd.Series([2**64, 2], dtype=object)}), "column 'o' mixes types"),
+        (pd.DataFrame({"o": pd.period_range("2020-01", "2020-02", freq="M")}), "column 'o' is extension<pandas.period"),
+        (pd.DataFrame({"o": [b"a", b"b"]}), "column 'o' is binary"),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), "2 columns are named 'a'"),
+        (pl.DataFrame({"o": [{"a": 1}, {"a": 2}]}), "column 'o' is struct"),
+        (pl.DataFrame({"o": [1, 2]}).lazy(), "LazyFrame are not supported.*collect.. it first"),
+    ],
+)
+def test_frames_that_are_refused(frame: object, message: str, scratch: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        open_attributes(frame, 2, scratch)
+
+
+def test_polars_categories(scratch: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "c": pl.Series(["x", None, "y"], dtype=pl.Categorical),
+            "e": pl.Series(["x", None, "y"], dtype=pl.Enum(["x", "y"])),
+        }
+    )
+    table = open_attributes(frame, 3, scratch).table
+    assert table.to_pydict() == {"c": ["x", None, "y"], "e": ["x", None, "y"]}
+    assert set(table.schema.types) == {pa.string()}
+
+
+@pytest.mark.parametrize("kind", ["table", "wide", "parquet", "csv", "pandas", "polars"])
+def test_another_number_of_rows(kind: str, tmp_path: Path, scratch: Path) -> None:
+    data = example(10).select(["price", "title"])
+    (tmp_path / "a.csv").write_text("x\n" + "1\n" * 10)
+    given = {
+        "table": data,
+        "wide": wide(data),
+        "parquet": write_parquet(tmp_path / "a.parquet", data),
+        "csv": tmp_path / "a.csv",
+        "pandas": data.to_pandas(),
+        "polars": pl.from_arrow(data),
+    }[kind]
+    with pytest.raises(InputError, match="10 rows of attributes for 11 embeddings"):
+        open_attributes(given, 11, scratch)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([1, 2], "attributes of type list are not supported"),
+        (3, "attributes of type int"),
+        ({"a": [1, 2], "b": [1]}, "no table of columns of equal length"),
+        ({"a": [1, "x"]}, "no table of columns"),
+        (pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), "2 columns are named 'a'"),
+        (pa.table([pa.array([1])], names=[""]), "column 0 has no name"),
+        (pa.array([1]), "attributes of type Int64Array"),
+        (pa.chunked_array([[1]]), "attributes of type ChunkedArray"),
+        ("absent.parquet", "absent.parquet: no such file"),
+        ("a.xlsx", "unknown kind of table '.xlsx'"),
+        ("plain", "unknown kind of table ''"),
+    ],
+)
+def test_what_is_no_table(given: object, message: str, scratch: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        open_attributes(given, 1, scratch)
+
+
+def test_altered_files_are_refused_or_read_but_never_crash(tmp_path: Path, scratch: Path) -> None:
+    rng = np.random.default_rng(1)
+    data = example(60).append_column("c", example(60)["title"].dictionary_encode())
+    for path in (write_parquet(tmp_path / "a.parquet", data), write_ipc(tmp_path / "a.arrow", data)):
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for part in (0.3, 0.9):
+            path.write_bytes(whole[: int(part * len(whole))].tobytes())
+            with pytest.raises(InputError, match="not a readable"):
+                open_attributes(path, 60, scratch)
+        for _ in range(100):
+            altered = whole.copy()
+            altered[rng.integers(0, len(whole), 3)] = rng.integers(0, 256, 3)
+            path.write_bytes(altered.tobytes())
+            with contextlib.suppress(InputError):
+                open_attributes(path, 60, scratch).take(np.arange(60))
+
+
+def test_a_scratch_folder_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match="scratch folder"):
+        open_attributes(pa.table({"a": pa.array([1], pa.int8())}), 1, tmp_path / "file")

@@ -1,0 +1,105 @@
+"""CSV: types over the whole file, NULL by the rules, never the file in memory."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from vsearch.building import csv_columns
+from vsearch.building.attributes import open_attributes
+from vsearch.errors import InputError
+
+
+def read(path: Path, text: str, rows: int) -> pa.Table:
+    path.write_text(text, encoding="utf-8")
+    return open_attributes(path, rows, path.parent / "scratch").table
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "values"),
+    [
+        (["1", "-2", ""], pa.int64(), [1, -2, None]),
+        (["1", "18446744073709551615", "NA"], pa.uint64(), [1, 2**64 - 1, None]),
+        (["1", "2.5", "null"], pa.float64(), [1.0, 2.5, None]),
+        (["0", "1", "1"], pa.int64(), [0, 1, 1]),
+        (["true", "False", "N/A"], pa.bool_(), [True, False, None]),
+        (["2020-02-29", "", "None"], pa.date32(), [dt.date(2020, 2, 29), None, None]),
+        (
+            ["2020-02-29", "2020-03-01 12:30:00", "2020-03-01T00:00:00.123456789"],
+            pa.timestamp("us", "UTC"),
+            [
+                dt.datetime(2020, 2, 29, tzinfo=dt.UTC),
+                dt.datetime(2020, 3, 1, 12, 30, tzinfo=dt.UTC),
+                dt.datetime(2020, 3, 1, 0, 0, 0, 123456, dt.UTC),
+            ],
+        ),
+        (
+            ["2020-02-29T10:00:00Z", "2020-02-29T10:00:00+02:00", ""],
+            pa.timestamp("us", "UTC"),
+            [
+                dt.datetime(2020, 2, 29, 10, tzinfo=dt.UTC),
+                dt.datetime(2020, 2, 29, 8, tzinfo=dt.UTC),
+                None,
+            ],
+        ),
+        (["x", "", '""'], pa.string(), ["x", None, ""]),
+        (["NA", "null", "1"], pa.int64(), [None, None, 1]),
+        (["NA", "null", "x"], pa.string(), ["NA", "null", "x"]),
+        (["NA", "", ""], pa.string(), ["NA", None, None]),
+        (["", "", ""], pa.string(), [None, None, None]),
+        (["1", "x", ""], pa.string(), ["1", "x", None]),
+        (["1", "2020-01-01", ""], pa.string(), ["1", "2020-01-01", None]),
+        (['"a,b"', '"two\nlines"', '"quote "" inside"'], pa.string(), ["a,b", "two\nlines", 'quote " inside']),
+    ],
+)
+def test_types_and_nulls(fields: list[str], kind: pa.DataType, values: list[object], tmp_path: Path) -> None:
+    table = read(tmp_path / "x.csv", "row,c\n" + "".join(f"{n},{field}\n" for n, field in enumerate(fields)), 3)
+    assert table.schema.field("c").type == kind
+    assert table["c"].to_pylist() == values
+
+
+def test_a_type_is_the_one_of_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_columns, "_BLOCK_BYTES", 1000)
+    lines = [f"{row},{row},," for row in range(2000)] + ["1,1.5,late,2020-01-01"]
+    table = read(tmp_path / "x.csv", "a,b,c,d\n" + "\n".join(lines) + "\n", 2001)
+    assert table.schema.types == [pa.int64(), pa.float64(), pa.string(), pa.date32()]
+    assert table.slice(1999).to_pylist() == [
+        {"a": 1999, "b": 1999.0, "c": None, "d": None},
+        {"a": 1, "b": 1.5, "c": "late", "d": dt.date(2020, 1, 1)},
+    ]
+
+
+def test_tabs_gzip_and_byte_order_mark(tmp_path: Path) -> None:
+    assert read(tmp_path / "x.tsv", "a\tb\n1\tx,y\n", 1).to_pylist() == [{"a": 1, "b": "x,y"}]
+    assert read(tmp_path / "x.csv", "\ufeffa,b\n1,x\n", 1).to_pylist() == [{"a": 1, "b": "x"}]
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"a,b\n1,x\n"))
+    assert open_attributes(tmp_path / "x.csv.gz", 1, tmp_path).table.to_pylist() == [{"a": 1, "b": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a readable CSV file"),
+        (b"a,b\n1,2\n1,2,3\n", "not a readable CSV file.*Expected 2 columns, got 3"),
+        (b"a,a\n1,2\n", "distinct column names; it holds: a, a"),
+        (b"a,\n1,2\n", "distinct column names"),
+        (b"a,b\n1,\xff\xfe\n", "not a readable CSV file|cannot be read"),
+        (b"\xff\xfe,b\n1,2\n", "not a readable CSV file|column names"),
+        (b"a,b\n", "0 rows of attributes for 1 embeddings"),
+        (b"a,b\n1,2\n3,4\n", "2 rows of attributes for 1 embeddings"),
+    ],
+)
+def test_bad_files(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        open_attributes(tmp_path / "x.csv", 1, tmp_path / "scratch")
+
+
+def test_a_damaged_gzip(tmp_path: Path) -> None:
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"a,b\n" + b"1,x\n" * 1000)[:-20])
+    with pytest.raises(InputError, match=r"not a readable CSV file|rows of attributes"):
+        open_attributes(tmp_path / "x.csv.gz", 1000, tmp_path / "scratch")
