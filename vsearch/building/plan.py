@@ -1,0 +1,116 @@
+"""What a build would come to: sizes, memory and time, predicted from the input's shape and a short probe of the machine."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from vsearch.building.attributes import open_attributes
+from vsearch.building.layout import CHUNK_ROWS, RERANK_DTYPES
+from vsearch.building.partitioning import ITERATIONS, check_counts, sample_rows
+from vsearch.building.sources import open_vectors
+from vsearch.building.training import BuildOptions
+from vsearch.errors import InputError
+from vsearch.kernels.blocks import BLOCK
+
+INTERPRETER_BYTES = 350 << 20  # Python with NumPy, Arrow, faiss and the compiled kernels
+ENCODE_SECONDS = 6e-9  # per dimension of a row, one thread; measured, 2026
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What a build would come to.
+
+    Attributes
+    ----------
+    rows, dimensions, partitions, shards : int
+    bytes_per_vector : dict
+        By part, in bytes; attributes are known only once they are encoded, so their in-memory size stands in.
+    bytes_total : int
+    peak_memory_bytes : int
+    seconds : float
+        From a probe of this machine; expect a factor of two.
+    """
+
+    rows: int
+    dimensions: int
+    partitions: int
+    shards: int
+    bytes_per_vector: dict[str, float]
+    bytes_total: int
+    peak_memory_bytes: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan_build(embeddings: object, attributes: object | None = None, **given: Any) -> BuildPlan:
+    """Predict a build; takes the arguments of `vsearch.build`, of which only those of the codec matter.
+
+    Raises
+    ------
+    InputError
+        The input or an option is not usable.
+    """
+    known = {field.name for field in fields(BuildOptions)}
+    for name in given:
+        if name not in known | {"ids", "overwrite", "progress"}:
+            near = ", ".join(sorted(inspect.signature(BuildOptions).parameters))
+            msg = f"plan does not take {name!r}; it takes {near}"
+            raise InputError(msg)
+    options = BuildOptions(**{name: value for name, value in given.items() if name in known})
+    with tempfile.TemporaryDirectory(prefix="vsearch-plan-") as scratch:
+        vectors = open_vectors(embeddings, scratch)
+        n, d = vectors.rows, vectors.dimensions
+        attribute_bytes = 0
+        if attributes is not None:
+            attribute_bytes = sum(
+                column.nbytes for column in open_attributes(attributes, n, scratch).read(0, min(n, 4096)).columns
+            ) * (n / min(n, 4096))
+    partitions, shards = check_counts(n, options.partitions, options.shards)
+    code = max(1, int(options.bits * d + 7) // 8)
+    staged = options.bits >= 2
+    parts = {
+        "codes": code * (1 + partitions * BLOCK / (2 * n)),
+        "rows": 2.0 + 2 * staged + 2 * (options.rerank is not None) + 4 * (options.metric == "l2"),
+        "rerank": float(d * np.dtype(RERANK_DTYPES[options.rerank]).itemsize) if options.rerank else 0.0,
+        "ids": 4.0 if given.get("ids") is None else 8.0,
+        "partitions": 28 * partitions / n,
+        "model": 4 * (partitions * d + d * d) / n,
+        "attributes": 2 * attribute_bytes / n,
+    }
+    per_vector = sum(parts.values())
+    sample = len(sample_rows(n, partitions, d, np.random.default_rng(0)))
+    threads = os.cpu_count() or 1
+    peak = INTERPRETER_BYTES + 2 * sample * 4 * d + 16 * n + per_vector * n / shards + 3 * threads * CHUNK_ROWS * 4 * d
+    multiply_adds = d * (partitions * (sample * ITERATIONS + n) + d * (n + sample))
+    seconds = multiply_adds / _multiply_adds_per_second() + n * d * ENCODE_SECONDS / threads
+    return BuildPlan(
+        rows=n,
+        dimensions=d,
+        partitions=partitions,
+        shards=shards,
+        bytes_per_vector={name: round(size, 2) for name, size in parts.items() if size},
+        bytes_total=round(per_vector * n),
+        peak_memory_bytes=round(peak),
+        seconds=round(seconds, 1),
+    )
+
+
+def _multiply_adds_per_second() -> float:
+    """How fast this machine multiplies matrices, from a product of some milliseconds."""
+    a = np.ones((1024, 384), np.float32)
+    b = np.ones((384, 1024), np.float32)
+    best = np.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        np.matmul(a, b)
+        best = min(best, time.perf_counter() - start)
+    return 1024 * 1024 * 384 / best
