@@ -68,7 +68,7 @@ def test_facts_show_nested_values(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines == [
         ["an", "index"],
         ["rows", "5"],
-        ["bytes", "per", "vector"],
+        ["bytes_per_vector"],
         ["codes", "48"],
         ["ids", "8"],
         ["files"],

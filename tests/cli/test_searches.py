@@ -26,7 +26,7 @@ def test_search_prints_a_table(run, files) -> None:
     shown = run("search", files.index, files.queries, "--row", 1, "-k", 2, "--columns", "sku")
     assert shown.status == 0
     assert shown.text.count("sku-") == 2
-    assert "rows scanned" in shown.text
+    assert "rows_scanned" in shown.text
 
 
 def test_query_in_json(run, files) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from vsearch.index import Hits
+    from vsearch.hits import Hits
 
     Report: TypeAlias = Callable[[str, int, int], None]
 
@@ -82,7 +82,7 @@ def print_rows(rows: list[dict[str, Any]], title: str | None = None) -> None:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in rows[0] if rows else ():
         numeric = all(isinstance(row[name], (int, float)) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(readable(name, item)) for name, item in plain(row).items()))
     console().print(table)
@@ -155,7 +155,7 @@ def progress() -> Iterator[Report | None]:
 def _flat(value: Any, indent: str = "") -> Iterator[tuple[str, Any]]:
     """Names and leaves of nested objects, depth first, names indented by depth."""
     for name, item in value.items():
-        shown = indent + name.replace("_", " ")
+        shown = indent + name
         if isinstance(item, dict):
             yield shown, ""
             yield from _flat(item, indent + "  ")
