@@ -26,10 +26,10 @@ def arrays(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def write_shard(store, number: int, rows: int = 100) -> ShardEntry:
+def write_shard(store, number: int, rows: int = 100, seed: int = 0) -> ShardEntry:
     files, sums = {}, {}
     name = uuid4().hex
-    for kind, of_kind in {"codes": arrays(rows), "ids": {"ids": np.arange(rows)}}.items():
+    for kind, of_kind in {"codes": arrays(rows, seed), "ids": {"ids": np.arange(rows)}}.items():
         files[kind], sums[kind] = write_arrays(store, f"segments/{name}-{number}-{kind}.arrow", of_kind)
     path = f"segments/{name}-{number}-{CHECKSUMS}.arrow"
     files[CHECKSUMS], _ = write_arrays(store, path, {"crc32c": join_checksums(sums)})

@@ -204,7 +204,7 @@ class SegmentFile:
         else:
             begin = np.atleast_1d(np.asarray(starts, np.int64))
             end = np.atleast_1d(np.asarray(stops, np.int64))
-            if len(begin) and not (begin.min() >= 0 and end.max() <= rows):
+            if len(begin) and not (begin.min() >= 0 and end.max() <= rows and (begin <= end).all()):
                 raise CorruptIndexError(
                     self.path,
                     f"rows {begin.min()}..{end.max()} of {name!r} were asked for, which has {rows}; "
@@ -217,8 +217,7 @@ class SegmentFile:
             if self._data is None:
                 mapped = self._map()
                 self._mapped = mapped is not None
-                size = self.entry.bytes
-                self._data = np.frombuffer(mmap.mmap(-1, size), np.uint8) if mapped is None else mapped
+                self._data = self._reserve() if mapped is None else mapped
             return self._data
 
     def _map(self) -> NDArray[np.uint8] | None:
@@ -229,6 +228,13 @@ class SegmentFile:
         if mapped is not None and len(mapped) != self.entry.bytes:
             raise self._damaged(f"has {len(mapped)} bytes instead of {self.entry.bytes}")
         return mapped
+
+    def _reserve(self) -> NDArray[np.uint8]:
+        # An anonymous map takes memory only for the pages that are written, and starts on a page.
+        try:
+            return np.frombuffer(mmap.mmap(-1, self.entry.bytes), np.uint8)
+        except (OSError, OverflowError, ValueError, MemoryError):
+            raise self._damaged(f"its entry claims {self.entry.bytes} bytes, more than this machine can hold") from None
 
     def _fill(self, wanted: NDArray[np.bool_]) -> None:
         """Make chunks present. Each is claimed by one thread; the others wait for it, or take over if it fails."""

@@ -6,10 +6,11 @@ import errno
 import mmap
 import os
 import shutil
+import sys
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
@@ -24,11 +25,16 @@ if TYPE_CHECKING:
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
+# From Python 3.13 on a map can do without a file descriptor of its own, of which there may be only 1024.
+_UNTRACKED: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+
 _HINTS = {
     errno.ENOSPC: "free some space and run it again",
     errno.EDQUOT: "free some space and run it again",
     errno.EROFS: "give a folder that can be written",
+    errno.EEXIST: "a part of the path is a file; give the folder of the index",
     errno.ENOTDIR: "a part of the path is a file; give the folder of the index",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.EISDIR: "a folder is where a file should be",
 }
 
@@ -139,7 +145,7 @@ class FolderStore:
         with _clear(path), self._local(path).open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 return np.empty(0, np.uint8)
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **_UNTRACKED), np.uint8)
 
     def _local(self, path: str) -> Path:
         return self._root.joinpath(*check_path(path).split("/"))

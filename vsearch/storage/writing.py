@@ -127,7 +127,7 @@ def write_table(store: Store, path: str, table: pa.Table) -> tuple[FileEntry, ND
     import pyarrow as pa
 
     names = list(table.column_names)
-    if len(set(names)) != len(names) or "" in names:
+    if not names or len(set(names)) != len(names) or "" in names:
         raise InputError(f"{path}: columns need names, each its own; these are {names}")
     fields = [pa.field(name, storable(name, table.column(name))) for name in names]
     types = [type_name(field.type) for field in fields]

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+
+import google_crc32c
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tests.storage.samples import manifest, write_shard
+from vsearch.errors import CorruptIndexError, FormatVersionError
+from vsearch.storage import (
+    AttributeEntry,
+    check_entry,
+    decode_manifest,
+    encode_manifest,
+    open_store,
+    write_arrays,
+)
+from vsearch.storage.manifest import manifest_path, snapshot_number
+
+store_of_all = open_store("memory://manifests")
+model_entry, _ = write_arrays(store_of_all, "model/m.arrow", {"mean": np.zeros(8, np.float32)})
+GOOD = manifest(
+    shards=(write_shard(store_of_all, 0), write_shard(store_of_all, 1)),
+    snapshot=7,
+    model={"klt": model_entry},
+    attributes=(AttributeEntry("price", "float64"), AttributeEntry("tags", "list<string>")),
+    settings={"nprobe": 8},
+)
+PATH = manifest_path(7)
+
+
+def sealed(body: object) -> bytes:
+    """A manifest file with a right checksum, as a hostile writer makes it."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return b'{"crc32c":"%08x","manifest":%b}\n' % (google_crc32c.value(data), data)
+
+
+def plain(value=GOOD) -> dict:
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def test_round_trip_and_any_json_reader():
+    data = encode_manifest(GOOD)
+    assert decode_manifest(PATH, data) == GOOD
+    assert json.loads(data)["manifest"]["rows"] == GOOD.rows
+    assert decode_manifest(PATH, sealed(plain())) == GOOD
+
+
+def test_paths():
+    assert PATH == "manifest/00000000000000000007.json"
+    assert snapshot_number(PATH) == 7
+    for other in ("manifest/7.json", "manifest/.vsearch-x.tmp", PATH + "x", "x" + PATH):
+        assert snapshot_number(other) is None
+
+
+@given(st.data())
+def test_any_flipped_bit_or_cut_is_found(data):
+    good = encode_manifest(GOOD)
+    at = data.draw(st.integers(0, len(good) - 2))
+    flipped = good[:at] + bytes([good[at] ^ (1 << data.draw(st.integers(0, 7)))]) + good[at + 1 :]
+    with pytest.raises(CorruptIndexError, match=PATH):
+        decode_manifest(PATH, flipped)
+    with pytest.raises(CorruptIndexError, match=PATH):
+        decode_manifest(PATH, good[:at])
+
+
+def test_a_newer_format_asks_for_an_upgrade():
+    with pytest.raises(FormatVersionError, match="format 2, this vsearch reads up to 1; upgrade"):
+        decode_manifest(PATH, sealed({"format": 2, "all": "else is different"}))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"null", b"[]", b"{}", b'{"format":"1"}', b'{"format":1}', b"\xff", b'{"format":1,' * 3, b"[" * 100_000],
+)
+def test_bodies_that_are_none(body):
+    with pytest.raises(CorruptIndexError, match=PATH):
+        decode_manifest(PATH, sealed(body))
+
+
+def deep(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 0},
+        {"snapshot": 8},
+        {"snapshot": -7},
+        {"rows": -1},
+        {"rows": 10**6},
+        {"rows": 2**63},
+        {"rows": 1.5},
+        {"dimensions": 0},
+        {"dimensions": 2**40},
+        {"writer": ""},
+        {"quantizer": None},
+        {"shards": {}},
+        {"shards": [plain()["shards"][1]]},
+        {"shards": [*plain()["shards"], plain()["shards"][1]]},
+        {"attributes": [{"name": "a", "type": "int64"}] * 2},
+        {"model": {"m": plain()["shards"][0]["files"]["codes"]}},
+    ],
+)
+def test_fields_that_cannot_be(change):
+    with pytest.raises(CorruptIndexError, match=PATH):
+        decode_manifest(PATH, sealed(plain() | change))
+
+
+def test_deep_nesting_is_refused():
+    body = json.dumps(plain()).replace('"nprobe": 8', '"nprobe": ' + "[" * 100_000 + "]" * 100_000)
+    with pytest.raises(CorruptIndexError, match=PATH):
+        decode_manifest(PATH, sealed(body.encode()))
+
+
+def test_unknown_fields_are_ignored():
+    assert decode_manifest(PATH, sealed(plain() | {"later": 1})) == GOOD
+
+
+ENTRY = GOOD.shards[0].files["codes"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd.arrow",
+        "../segments/x.arrow",
+        "segments/../../x.arrow",
+        "segments/./x.arrow",
+        "segments//x.arrow",
+        "segments/x.arrow/",
+        "segments\\x.arrow",
+        "segments/x\0.arrow",
+        "segments/c:x.arrow",
+        "C:/x.arrow",
+        "segments/x.pkl",
+        "manifest/x.arrow",
+        "segments/" + "x" * 2000 + ".arrow",
+        "",
+    ],
+)
+def test_paths_that_lead_elsewhere(path):
+    body = plain()
+    body["shards"][0]["files"]["codes"]["path"] = path
+    with pytest.raises(CorruptIndexError):
+        decode_manifest(PATH, sealed(body))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bytes": 0},
+        {"bytes": -1},
+        {"bytes": 100},
+        {"bytes": 2**70},
+        {"rows": 99},
+        {"arrays": ENTRY.arrays * 2},
+    ],
+)
+def test_file_entries_that_do_not_fit(change):
+    with pytest.raises(CorruptIndexError, match=ENTRY.path):
+        check_entry(replace(ENTRY, **change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": "object"},
+        {"dtype": "float128"},
+        {"dtype": "O"},
+        {"dtype": ">f4"},
+        {"dtype": "bool"},
+        {"shape": ()},
+        {"shape": (100, 48, 1, 1)},
+        {"shape": (-100, -48)},
+        {"shape": (100, 0)},
+        {"shape": (100, 2**62, 2**62)},
+        {"shape": (101, 48)},
+        {"shape": (99, 48)},
+        {"offset": -64},
+        {"offset": 65},
+        {"offset": 2**62},
+        {"offset": ENTRY.bytes // 64 * 64},
+    ],
+)
+def test_array_entries_that_do_not_fit(change):
+    codes = replace(ENTRY.arrays[0], **change)
+    entry = replace(ENTRY, arrays=(codes, *ENTRY.arrays[1:]))
+    with pytest.raises(CorruptIndexError, match=ENTRY.path):
+        check_entry(entry)
+    body = plain()
+    body["shards"][0]["files"]["codes"] = plain(entry)
+    with pytest.raises(CorruptIndexError):
+        decode_manifest(PATH, sealed(body))

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vsearch.errors import ConflictError, InputError, StoreError
+from vsearch.storage import Store, open_store
+
+
+def test_verbs(store):
+    assert isinstance(store, Store)
+    assert store.list("") == []
+    store.put("segments/a.arrow", bytes(range(100)))
+    store.put("segments/deep/b.arrow", b"b")
+    store.put("segmentsx/c.arrow", b"c")
+    assert bytes(store.get("segments/a.arrow")) == bytes(range(100))
+    assert bytes(store.get("segments/a.arrow", start=98)) == b"bc"
+    assert bytes(store.get("segments/a.arrow", stop=2)) == b"\0\1"
+    assert bytes(store.get("segments/a.arrow", start=98, stop=200)) == b"bc"
+    assert [bytes(part) for part in store.get_ranges("segments/a.arrow", [1, 5, 7], [3, 5, 8])] == [b"\1\2", b"", b"\7"]
+    assert [(info.path, info.bytes) for info in store.list("segments")] == [
+        ("segments/a.arrow", 100),
+        ("segments/deep/b.arrow", 1),
+    ]
+    assert store.list("segments/") == store.list("segments")
+    assert store.head("segments/a.arrow") == store.list("segments")[0]
+    assert store.head("segments/a.arrow").modified.tzinfo is not None
+    assert len(store.list("")) == 3
+    store.delete(["segments/a.arrow", "segments/never.arrow"])
+    assert len(store.list("segments")) == 1
+
+
+def test_read_into_its_own_place(store):
+    store.put("a", bytes(range(100)))
+    out = np.zeros(120, np.uint8)
+    store.read_into("a", [10, 90], [12, 100], out)
+    assert np.flatnonzero(out).tolist() == [10, 11, *range(90, 100)]
+    for start, stop in ((99, 101), (110, 120)):
+        with pytest.raises(EOFError):
+            store.read_into("a", [0, start], [1, stop], out)
+
+
+def test_missing_objects(store):
+    for ask in (
+        store.get,
+        store.head,
+        lambda path: store.get_ranges(path, [0], [1]),
+        lambda path: store.read_into(path, [0, 5], [1, 6], np.zeros(9, np.uint8)),
+    ):
+        with pytest.raises(FileNotFoundError):
+            ask("manifest/none")
+
+
+def test_create_or_overwrite(store):
+    store.put("manifest/a", b"1")
+    with pytest.raises(ConflictError, match="manifest/a: is already there"):
+        store.put("manifest/a", b"2")
+    assert bytes(store.get("manifest/a")) == b"1"
+    store.put("manifest/a", b"3", create=False)
+    assert bytes(store.get("manifest/a")) == b"3"
+    assert [info.path for info in store.list("")] == ["manifest/a"]
+
+
+def test_put_file_uses_the_file_up(store, tmp_path):
+    local = tmp_path / "local"
+    local.write_bytes(b"data")
+    store.put_file("segments/a", local)
+    assert not local.exists()
+    assert bytes(store.get("segments/a")) == b"data"
+
+
+def test_paths_outside_are_refused(store):
+    for path in ("../x", "/etc/passwd", "a/../../x", "a/./b", "a\\..\\b", "", "a\nb"):
+        for ask in (store.get, store.head, lambda p: store.put(p, b""), lambda p: store.delete([p]), store.memory_map):
+            if ask == store.memory_map and store.url.startswith("memory"):
+                continue
+            with pytest.raises(InputError, match="path"):
+                ask(path)
+
+
+def test_put_file_from_another_file_system(tmp_path, monkeypatch):
+    store = open_store(tmp_path / "index")
+    local = tmp_path / "local"
+    local.write_bytes(b"data")
+    replace = Path.replace
+
+    def across(self, target):
+        if self == local:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", across)
+    store.put_file("segments/a", local)
+    assert bytes(store.get("segments/a")) == b"data"
+    assert not local.exists()
+    assert [info.path for info in store.list("")] == ["segments/a"]
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    store = open_store(tmp_path)
+
+    def full(number):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left on device; free some space"):
+        store.put("manifest/a", b"1")
+    monkeypatch.undo()
+    assert store.list("") == []
+
+
+def test_new_files_have_the_usual_permissions(tmp_path):
+    store = open_store(tmp_path)
+    store.put("a", b"")
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_file_where_the_folder_should_be(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    store = open_store(tmp_path / "file")
+    for ask in (lambda: store.list("manifest"), lambda: store.put("manifest/a", b""), lambda: store.get("manifest/a")):
+        with pytest.raises(StoreError, match="a part of the path is a file"):
+            ask()
+
+
+def test_memory_maps_are_read_only(tmp_path):
+    store = open_store(tmp_path)
+    store.put("a", b"abc")
+    mapped = store.memory_map("a")
+    assert bytes(mapped) == b"abc"
+    assert not mapped.flags.writeable
+    store.put("empty", b"")
+    assert len(store.memory_map("empty")) == 0
+
+
+def test_memory_stores_are_shared_by_name():
+    open_store("memory://shared/x").put("a", b"1")
+    assert bytes(open_store("memory://shared").get("x/a")) == b"1"
+    assert open_store("memory://other").list("") == []
+    assert open_store("memory://shared").memory_map("x/a") is None
+
+
+def test_spellings_of_a_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "my index"
+    monkeypatch.chdir(tmp_path)
+    for url in (folder, str(folder), f"file://{tmp_path}/my%20index", "my index", "./my index"):
+        assert open_store(url).url == str(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_store("~/my index").url == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "message"),
+    [
+        ("", {}, "it is empty"),
+        ("gs://b/x", {}, "gs:// is not supported"),
+        ("https://host/x", {}, "https:// is not supported"),
+        ("file://host/x", {}, "names no folder"),
+        ("s3://", {}, "names no bucket"),
+        ("s3:///x", {}, "names no bucket"),
+        ("s3://user:secret@b/x", {}, "names no bucket"),
+        ("s3://b/../x", {}, "not a plain relative path"),
+        ("s3://b/x", {"nope": 1}, "nope: no such option"),
+        ("s3://b/x", {"access_key_id": "a"}, "together"),
+        ("s3://b/x", {"endpoint": "http://10.0.0.1:9000"}, "not encrypted"),
+        ("s3://b/x", {"endpoint": "127.0.0.1:9000"}, "is no URL"),
+        ("/tmp/x", {"region": "eu-west-1"}, "for s3:// URLs only"),
+        ("memory://x", {"anonymous": True}, "for s3:// URLs only"),
+    ],
+)
+def test_what_cannot_be_opened(url, options, message):
+    with pytest.raises(InputError, match=message):
+        open_store(url, **options)
+
+
+def test_options_left_empty_are_no_options(tmp_path):
+    open_store(tmp_path, endpoint=None, anonymous=False)
+    open_store("s3://b/x", endpoint="http://10.0.0.1:9000", allow_http=True, anonymous=True, profile=None)
+
+
+def test_secrets_stay_out_of_reprs(s3_server):
+    store = open_store("s3://b/x", **s3_server.options(secret="hush"))
+    assert "hush" not in repr(store)
+    assert repr(store) == "ObjectStore('s3://b/x')"
+
+
+def test_reading_arrays_needs_neither_arrow_nor_a_client(tmp_path):
+    code = """
+import sys
+import numpy as np
+import vsearch.storage as s
+heavy = {"pyarrow", "obstore", "boto3"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+sys.modules["pyarrow"] = None
+manifest = s.read_manifest(s.open_store(sys.argv[1]))
+files = s.open_files(s.open_store(sys.argv[1]), manifest.shards[0])
+files["ids"].ensure("ids", 3, 5)
+assert files["ids"].array("ids")[3:5].tolist() == [3, 4]
+assert s.verify(s.open_store(sys.argv[1])).ok
+assert not {"obstore", "boto3"} & set(sys.modules)
+"""
+    from tests.storage.samples import manifest, write_shard
+    from vsearch.storage import commit
+
+    store = open_store(tmp_path)
+    commit(store, manifest(shards=(write_shard(store, 0),)))
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
