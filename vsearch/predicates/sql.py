@@ -57,6 +57,8 @@ _FUNCTIONS = {
     "ARRAY_HAS": "one",
     "ARRAY_CONTAINS": "one",
 }
+_STATEMENTS = {"SELECT", "INSERT", "UPDATE", "DELETE", "DROP", "CREATE", "ALTER", "WITH", "FROM", "ATTACH", "COPY"}
+_SEVERAL = "the WHERE string holds several statements; give one condition, without ';'"
 _CASTS = {"DATE", "TIMESTAMP", "TIMESTAMPNTZ", "TIMESTAMPTZ", "TIMESTAMPLTZ", "DATETIME", "DOUBLE", "TEXT", "VARCHAR"}
 
 
@@ -85,23 +87,24 @@ def _read(where: str) -> exp.Expr:
     if len(where) > MAXIMUM_LENGTH:
         raise PredicateError(f"a WHERE string of {len(where)} characters is too long; {MAXIMUM_LENGTH} are allowed")
     _check_nesting(where)
-    import sqlglot
+    from sqlglot import exp
+    from sqlglot.dialects.dialect import Dialect
     from sqlglot.errors import ParseError, SqlglotError
 
     try:
-        trees = sqlglot.parse(where, dialect="duckdb")
+        conditions = Dialect.get_or_raise("duckdb").parse_into(exp.Condition, where)
     except ParseError as error:
         raise PredicateError(_explain_parse_error(where, error.errors)) from None
     except SqlglotError:
         raise PredicateError(f"{_short(where)} is no SQL: a quotation mark or a comment is not closed") from None
     except RecursionError:
         raise PredicateError("the predicate is nested too deep") from None
-    statements = [tree for tree in trees if tree is not None]
-    if not statements:
+    found = [condition for condition in conditions if condition is not None]
+    if not found:
         raise PredicateError("the WHERE string is empty; leave `where` out to search all rows")
-    if len(statements) > 1:
-        raise PredicateError("the WHERE string holds several statements; give one condition, without ';'")
-    return statements[0]
+    if len(found) > 1:
+        raise PredicateError(_SEVERAL)
+    return found[0]
 
 
 def _check_nesting(where: str) -> None:
@@ -118,9 +121,14 @@ def _check_nesting(where: str) -> None:
 
 
 def _explain_parse_error(where: str, errors: list[dict[str, Any]]) -> str:
-    if where.split(None, 1)[:1] and where.split(None, 1)[0].upper() == "WHERE":
+    word = where.split(None, 1)[0].upper() if where.split() else ""
+    if word == "WHERE":
         return "give the condition alone, without the word WHERE"
+    if word in _STATEMENTS:
+        return f"{_short(where)}: this is a statement, not a condition; give the condition alone"
     first = errors[0] if errors else {}
+    if str(first.get("start_context", "")).rstrip().endswith(";"):
+        return _SEVERAL
     place = (
         f" near {first['highlight']!r} (line {first['line']}, column {first['col']})" if first.get("highlight") else ""
     )
@@ -394,7 +402,6 @@ _REFUSED = {
     "RegexpLike": "regular expressions are not supported; use LIKE",
     "Placeholder": "parameters are not filled in here; write the value, or use vsearch.col",
     "Parameter": "parameters are not filled in here; write the value, or use vsearch.col",
-    "Alias": "a condition takes no alias; is an operator or a quotation mark missing?",
     "Any": "ANY is supported as value = ANY(list_column)",
     "Bracket": "elements of a list cannot be picked; use list_contains(column, value)",
     "Interval": "intervals are not supported; compute the moment and write TIMESTAMP '...'",
@@ -402,7 +409,6 @@ _REFUSED = {
     "Literal": "a value alone is no predicate; compare a column with it",
     "ByteString": "E'...' strings are not supported; write a plain '...' string",
     "National": "N'...' strings are not supported; write a plain '...' string",
-    "Command": "this is a statement, not a condition",
 }
 _ARITHMETIC = {
     "Add",
@@ -429,8 +435,6 @@ def _refusal(node: exp.Expr) -> PredicateError:
         reason = _REFUSED[kind]
     elif kind in _ARITHMETIC:
         reason = "arithmetic is not supported; compare the column itself with a value"
-    elif isinstance(node, exp.DDL | exp.DML | exp.Drop | exp.Query):
-        reason = "this is a statement, not a condition"
     elif isinstance(node, exp.Func):
         reason = "functions are not supported, except list_contains, list_has_any and list_has_all on a list column"
     else:
