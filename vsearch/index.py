@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.hits import Hits
@@ -143,7 +142,7 @@ def plan(embeddings: object, attributes: object | None = None, **options: Any) -
     return plan_build(embeddings, attributes, **options)
 
 
-def open(url: str | os.PathLike[str], snapshot: int | None = None, **storage: object) -> Index:  # noqa: A001
+def open(url: str | os.PathLike[str], snapshot: int | None = None, **storage: object) -> Index:
     """Open an index for searching; reads the manifest and headers only.
 
     Parameters

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from vsearch.building.training import Trained
 from vsearch.kernels.blocks import BLOCK, transpose
+from vsearch.quantizers.metrics import Metric
 from vsearch.quantizers.residual import encode_residuals, relative_half
-from vsearch.search.model import Metric
 
 CHUNK_ROWS = 16384  # rows encoded at a time by one thread
 RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}

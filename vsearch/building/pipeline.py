@@ -10,7 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -247,7 +247,7 @@ class _Build:
             format=FORMAT,
             snapshot=0,
             writer=uuid.uuid4().hex,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
             rows=self.vectors.rows,
             dimensions=self.vectors.dimensions,
             metric=self.options.metric,

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from vsearch.building.partitioning import assign, train_centroids
 from vsearch.errors import InputError
+from vsearch.quantizers.metrics import METRICS, Metric, normalise
 from vsearch.quantizers.osq import train_osq
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.residual import KINDS, dimension_weights
-from vsearch.search.model import METRICS, Metric, normalise
 
 QUANTIZERS = ("osq",)
 TRAINING_ROWS = 1 << 16  # a covariance of 1,536 dimensions is steady well before

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import numba as nb
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from vsearch.kernels.rerank import dot_float, dot_half, dot_int8, half_to_float
-from vsearch.kernels.scan import scan_nibble_block, sum_nibbles
+from vsearch.kernels.scan import good_lanes, sum_nibbles
 from vsearch.kernels.topk import push
 
 # Places of the counters that a search adds to.
@@ -32,6 +35,16 @@ def mask_bits(mask, first, count):
     if shift + count > 64:
         bits |= mask[word + 1] << np.uint64(64 - shift)
     return bits & ((np.uint64(1) << np.uint64(count)) - np.uint64(1))
+
+
+@intrinsic
+def trailing_zeros(typingctx, value):  # type: ignore[no-untyped-def]
+    """Number of the lowest bit that is set in a uint64 (not 0), as int64."""
+
+    def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
+        return b.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
 
 
 @nb.njit(cache=True, nogil=True, inline="always")
@@ -58,6 +71,7 @@ def search_partitions(
     later_codes,
     tables,
     rounded,
+    expanded,
     steps,
     biases,
     factors,
@@ -97,8 +111,8 @@ def search_partitions(
     first_codes, later_codes : uint8 (blocks, bytes * 32)
         Codes of the first stage and of the rest; the rest has zero width where there is one stage.
     tables : float32 (nibbles, 16)
-        Tables of the whole code; `rounded` uint8 (nibbles, 16) are the same rounded, `steps` and `biases` float32 (stages,)
-        map a sum of rounded entries of a stage back.
+        Tables of the whole code; `rounded` uint8 (nibbles, 16) are those of the first stage rounded, `expanded` the same
+        as registers take them, `steps` and `biases` float32 (stages,) map a sum of rounded entries back.
     factors, first_factors : uint16 (rows,)
         Float16 factors relative to `factor_scales`, `first_factor_scales` float32 (partitions,).
     stage_scales, stage_margins : float32 (stages,)
@@ -119,8 +133,8 @@ def search_partitions(
     stages = steps.shape[0]
     first_pairs = first_codes.shape[1] // 32
     masked = mask.shape[0] > 0
+    near = first_factors if stages == 2 else factors
     k = heap_scores.shape[0]
-    sums = np.empty(32, np.uint32)
     threshold = max(heap_scores[0], lowest) if size == k else lowest
     for visit in range(order.shape[0]):
         if visit >= minimum_visits and bounds[visit] < threshold:
@@ -131,6 +145,9 @@ def search_partitions(
         row_start = row_starts[partition]
         rows = row_counts[partition]
         factor_scale = factor_scales[partition]
+        near_scale = gain * (first_factor_scales[partition] if stages == 2 else factor_scale)
+        slope = near_scale * stage_scales[0] * steps[0]
+        intercept = near_scale * (stage_scales[0] * biases[0] + stage_margins[0])
         for block in range((rows + 31) // 32):
             first_row = row_start + block * 32
             count = min(rows - block * 32, 32)
@@ -138,29 +155,23 @@ def search_partitions(
             if present == np.uint64(0):
                 continue
             direct = exhaustive or (rerank_kind != RERANK_NONE and masked and few(present))
-            codes = first_codes[block_starts[partition] + block]
+            at = block_starts[partition] + block
             if not direct:
                 counters[SCANNED] += count
-                scan_nibble_block(codes, rounded, sums)
-            for lane in range(count):
-                if (present >> np.uint64(lane)) & np.uint64(1) == np.uint64(0):
-                    continue
+                present &= good_lanes(
+                    first_codes, at, rounded, expanded, near, offsets, first_row, count, slope, intercept, threshold - base
+                )
+            while present != np.uint64(0):
+                lane = trailing_zeros(present)
+                present &= present - np.uint64(1)
                 row = first_row + lane
                 offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
                 factor = half_to_float(factors[row]) * factor_scale
-                if not direct:
-                    near = factor
-                    if stages == 2:
-                        near = half_to_float(first_factors[row]) * first_factor_scales[partition]
-                    estimate = stage_scales[0] * (np.float32(sums[lane]) * steps[0] + biases[0])
-                    if base + gain * near * (estimate + stage_margins[0]) - offset < threshold:
-                        continue
                 if rerank_kind == RERANK_NONE or (stages == 2 and not direct):
                     counters[REFINED] += 1
-                    total = sum_nibbles(codes, lane, tables)
+                    total = sum_nibbles(first_codes[at], lane, tables)
                     if stages == 2:
-                        later = later_codes[block_starts[partition] + block]
-                        total += sum_nibbles(later, lane, tables[2 * first_pairs :])
+                        total += sum_nibbles(later_codes[at], lane, tables[2 * first_pairs :])
                     total *= stage_scales[stages - 1]
                     if rerank_kind == RERANK_NONE:
                         score = base + gain * factor * total - offset

@@ -63,8 +63,8 @@ class OSQ:
 
     @cached_property
     def plane_bytes(self) -> NDArray[np.int32]:
-        """Bytes of each plane in one vector's code: a plane starts on a byte."""
-        return ((self.plane_dimensions + 7) // 8).astype(np.int32)
+        """Bytes of each plane in one vector's code: even, so that the widest register holds whole rows of a block."""
+        return (2 * ((self.plane_dimensions + 15) // 16)).astype(np.int32)
 
     @cached_property
     def plane_offsets(self) -> NDArray[np.int32]:
@@ -73,8 +73,8 @@ class OSQ:
 
     @cached_property
     def code_bytes(self) -> int:
-        """Bytes of one vector's code; one (of zeros) where no dimension has bits."""
-        return max(1, int(self.plane_bytes.sum()))
+        """Bytes of one vector's code; two (of zeros) where no dimension has bits."""
+        return max(2, int(self.plane_bytes.sum()))
 
     @cached_property
     def stage_bytes(self) -> tuple[int, ...]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, InputError
+from vsearch.quantizers.metrics import Metric, normalise
 from vsearch.quantizers.protocol import Quantizer
-
-Metric = Literal["cosine", "ip", "l2"]
-METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 
 
 @dataclass(frozen=True)
@@ -80,12 +78,6 @@ class Model:
     @property
     def dimensions(self) -> int:
         return len(self.mean)
-
-
-def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows scaled to norm 1; zero rows stay zero."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
 
 
 def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.kernels.scan import expand_tables, expanded_bytes
 from vsearch.kernels.search import COUNTERS, RERANK_FLOAT, RERANK_HALF, RERANK_INT8, RERANK_NONE, search_partitions
 from vsearch.kernels.tables import round_tables
 from vsearch.kernels.topk import sort_best_first
@@ -28,7 +29,8 @@ class QueryTables:
     ----------
     query, rerank_query : float32 (d,)
     tables : float32 (nibbles, 16)
-    rounded : uint8 (first-stage nibbles, 16)
+    rounded, expanded : uint8 (first-stage nibbles, 16), uint8
+        Rounded tables of the first stage, row by row and as registers take them.
     steps, biases, scales, margins : float32 (stages,)
     """
 
@@ -36,6 +38,7 @@ class QueryTables:
     rerank_query: NDArray[np.float32]
     tables: NDArray[np.float32]
     rounded: NDArray[np.uint8]
+    expanded: NDArray[np.uint8]
     steps: NDArray[np.float32]
     biases: NDArray[np.float32]
     scales: NDArray[np.float32]
@@ -50,6 +53,8 @@ def build_tables(model: Model, query: NDArray[np.float32], margin: float) -> Que
     first = 2 * quantizer.stage_bytes[0]
     rounded = np.empty((first, 16), np.uint8)
     step, bias = round_tables(tables[:first], rounded)
+    expanded = np.empty(expanded_bytes(first // 2), np.uint8)
+    expand_tables(rounded, expanded)
     stages = len(quantizer.stage_bytes)
     # the estimate that a margin is about is compared with a rerank score, or (last stage, no rerank) with itself
     errors = calibration.deviation * float(np.linalg.norm(query))
@@ -63,6 +68,7 @@ def build_tables(model: Model, query: NDArray[np.float32], margin: float) -> Que
         rerank_query=query * model.rerank_weights if model.rerank == "int8" else query,
         tables=tables,
         rounded=rounded,
+        expanded=expanded,
         steps=np.full(stages, step, np.float32),
         biases=np.full(stages, bias, np.float32),
         scales=calibration.scale,
@@ -140,6 +146,7 @@ def search_shard(
             arrays.later_codes,
             tables.tables,
             tables.rounded,
+            tables.expanded,
             tables.steps,
             tables.biases,
             arrays.factors,

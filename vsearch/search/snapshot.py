@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError
 from vsearch.predicates import ColumnHeader, Schema, decode_column
 from vsearch.predicates.schema import Attribute, AttributeType
+from vsearch.quantizers.metrics import METRICS
 from vsearch.quantizers.registry import load_quantizer
-from vsearch.search.model import METRICS, Model, SearchSettings
+from vsearch.search.model import Model, SearchSettings
 from vsearch.search.shard import RERANK_DTYPES, PartitionTable, Shard, view_arrays
 from vsearch.storage import Manifest, SegmentFile, ShardEntry, Store, ensure_together, open_files
 

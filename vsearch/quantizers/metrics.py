@@ -1,0 +1,17 @@
+"""The metrics, and the normalisation that cosine asks of vectors and queries."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Metric = Literal["cosine", "ip", "l2"]
+METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
+
+
+def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows scaled to norm 1; zero rows stay zero."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
