@@ -78,7 +78,9 @@ class SegmentFile:
             raise CorruptIndexError(
                 entry.path, f"has {count} chunks but {len(self._checksums)} checksums; restore the manifest"
             )
-        self._state = np.zeros(count, np.uint8)
+        self._layout = {array.name: (array.offset, array.row_bytes) for array in entry.arrays}
+        self._flags = bytearray(count)
+        self._state = np.frombuffer(self._flags, np.uint8)
         self._pending = count
         self._unverified = np.arange(count + 1)
         self._complete: set[str] = set()
@@ -129,7 +131,7 @@ class SegmentFile:
         CorruptIndexError
             The file is missing, too short, or its bytes are not those that were written.
         """
-        if self._pending and name not in self._complete:
+        if self._pending and name not in self._complete and not self._has(name, starts, stops):
             self.ensure_arrays([(name, starts, stops)])
 
     def ensure_arrays(self, parts: Sequence[Part]) -> None:
@@ -185,6 +187,28 @@ class SegmentFile:
         from vsearch.storage.columns import take
 
         return take(self, columns, rows)
+
+    def _has(self, name: str, starts: ArrayLike | None, stops: ArrayLike | None) -> bool:
+        """Whether the ranges are quickly seen to be present; False where it takes a closer look."""
+        if name not in self._layout:
+            return False
+        offset, row_bytes = self._layout[name]
+        chunk = self._chunk
+        if isinstance(starts, int | np.integer) and isinstance(stops, int | np.integer):
+            first, stop = (offset + int(starts) * row_bytes) // chunk, -(-(offset + int(stops) * row_bytes) // chunk)
+            return self._flags.count(_PRESENT, first, stop) == stop - first
+        if (
+            not (isinstance(starts, np.ndarray) and isinstance(stops, np.ndarray))
+            or starts.itemsize + stops.itemsize < 16
+        ):
+            return False
+        unverified = self._unverified
+        try:
+            before = unverified[(starts * row_bytes + offset) // chunk]
+            after = unverified[(stops * row_bytes + (offset + chunk - 1)) // chunk]
+        except IndexError:
+            return False
+        return bool(before.tobytes() == after.tobytes())
 
     def _array(self, name: str) -> ArrayEntry:
         try:
