@@ -25,7 +25,12 @@ FLOORS = {
     "deploy": 5,
     "cli": 6,
 }
-KERNEL_LIBRARIES = {"__future__", "collections", "ctypes", "llvmlite", "math", "numba", "numpy", "typing"}
+# The environment (os) may name the instruction set; nothing else of the machine is a kernel's business.
+KERNEL_LIBRARIES = {"__future__", "collections", "ctypes", "dataclasses", "functools", "math", "os", "typing"} | {
+    "llvmlite",
+    "numba",
+    "numpy",
+}
 
 MODULES = sorted((ROOT / "vsearch").rglob("*.py"))
 

@@ -25,16 +25,17 @@ def test_verify(run, index: Path) -> None:
     assert "all sound" in run("verify", index).text
 
 
-def test_verify_names_the_damaged_file(run, index: Path) -> None:
-    newest = max((index / "segments").iterdir(), key=lambda path: (path.stat().st_mtime_ns, path.stat().st_size))
-    content = bytearray(newest.read_bytes())
+def test_verify_names_the_damaged_file(run, files, tmp_path: Path) -> None:
+    run("build", files.vectors, tmp_path)
+    damaged = max((tmp_path / "segments").iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 0xFF
-    newest.chmod(0o644)
-    newest.write_bytes(content)
-    report = run("verify", index, "--json")
+    damaged.chmod(0o644)
+    damaged.write_bytes(content)
+    report = run("verify", tmp_path, "--json")
     assert report.status == 1
-    assert [Path(one["path"]).name for one in report.json["problems"]] == [newest.name]
-    assert newest.name in run("verify", index).text
+    assert [Path(one["path"]).name for one in report.json["problems"]] == [damaged.name]
+    assert damaged.name in run("verify", tmp_path).text
 
 
 def test_snapshots_and_prune(run, index: Path) -> None:
