@@ -184,3 +184,25 @@ def test_tables_that_cannot_be_stored_are_refused(store, table):
     with pytest.raises(InputError, match=r"bad|names"):
         write_table(store, PATH, table)
     assert store.list("segments") == []
+
+
+def test_the_file_is_laid_out_as_the_format_says(store):
+    entry, _ = write_arrays(store, PATH, arrays(100))
+    data = bytes(store.get(PATH))
+
+    def word(at: int) -> int:
+        return int.from_bytes(data[at : at + 4], "little")
+
+    assert data[:8] == b"ARROW1\0\0"
+    assert data[-6:] == b"ARROW1"
+    batch = 8 + 8 + word(12)
+    body = batch + 8 + word(batch + 4)
+    assert word(8) == word(batch) == 2**32 - 1
+    assert body % 64 == 0
+    assert body == entry.arrays[0].offset
+    footer = len(data) - 10 - word(len(data) - 10)
+    assert data[footer - 8 : footer] == b"\xff\xff\xff\xff\0\0\0\0"
+    ends = [array.offset + array.bytes for array in entry.arrays]
+    for end, start in zip(ends, [array.offset for array in entry.arrays[1:]] + [footer - 8], strict=True):
+        assert 0 <= start - end < 64
+        assert not any(data[end:start])
