@@ -104,8 +104,8 @@ def _print_answer(answer: dict[str, Any]) -> None:
     for hit in answer["hits"]:
         table.add_row(f"{hit['score']:.3f}", Text(hit["text"]))
     console = output.console()
-    console.print(Text.assemble(("query  ", "bold"), answer["query"]))
-    console.print(Text.assemble(("where  ", "bold"), answer["where"] or "(no condition)"))
+    console.print(Text.assemble(("query  ", "bold"), answer["query"]), soft_wrap=True)
+    console.print(Text.assemble(("where  ", "bold"), answer["where"] or "(no condition)"), soft_wrap=True)
     console.print(table)
     console.print(
         f"{answer['milliseconds']:.2f} ms, {output.in_bytes(answer['bytes_read'])} read, "

@@ -25,7 +25,7 @@ def verify(
     if as_json:
         output.print_json(result)
     elif not result.ok:
-        output.print_rows([{"damaged file": one.path, "reason": one.reason} for one in result.problems])
+        typer.echo("\n".join(f"damaged: {one.path}: {one.reason}" for one in result.problems))
     else:
         typer.echo(f"{result.files:,} files, {output.in_bytes(result.bytes)}: all sound")
     if not result.ok:
