@@ -28,8 +28,41 @@ INTEGERS = [-(2**63), -(2**63) + 1, 2**63 - 1, 2**63 - 2, 0, 1, -1, 2**53, 2**53
 UNSIGNED = [0, 1, 2, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1, 2**64 - 2, 2**53 + 1, 10]
 FLOATS = [0.0, -0.0, 1.0, -1.0, 0.1, 10.25, 5e-324, -5e-324, 1.7976931348623157e308, float("inf"), float("-inf")]
 FLOATS += [float("nan"), 2.0**53, 2.0**53 + 2, 9.223372036854775807e18, 1e300]
-STRINGS = ["", " ", "a", "A", "b", "ab", "abc", "aab", "abab", "%", "_", "a%b", "a_b", "a\\b", "é", "e\u0301", "ß", "日本語"]
-STRINGS += ["日本", "\U0001f600", "a\U0001f600b", "'", '"', "it's", "\ud7ff", "\uffff", "\U0010ffff", "zz", "naïve", "\n", "\t"]
+STRINGS = [
+    "",
+    " ",
+    "a",
+    "A",
+    "b",
+    "ab",
+    "abc",
+    "aab",
+    "abab",
+    "%",
+    "_",
+    "a%b",
+    "a_b",
+    "a\\b",
+    "é",
+    "e\u0301",
+    "ß",
+    "日本語",
+]
+STRINGS += [
+    "日本",
+    "\U0001f600",
+    "a\U0001f600b",
+    "'",
+    '"',
+    "it's",
+    "\ud7ff",
+    "\uffff",
+    "\U0010ffff",
+    "zz",
+    "naïve",
+    "\n",
+    "\t",
+]
 MOMENTS = [dt.datetime(1970, 1, 1), dt.datetime(1969, 12, 31, 23, 59, 59, 999999), dt.datetime(2020, 2, 29, 12, 30)]
 MOMENTS += [dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59, 999999), dt.datetime(2020, 2, 29)]
 DAYS = [moment.date() for moment in MOMENTS] + [dt.date(2020, 3, 1), dt.date(1969, 12, 31)]
@@ -85,11 +118,7 @@ def make_table(rows: int, seed: int, null_share: float) -> Table:
 
     def column(pool, fresh, fresh_share=0.7):
         return [
-            None
-            if rng.random() < null_share
-            else fresh()
-            if rng.random() < fresh_share
-            else rng.choice(pool)
+            None if rng.random() < null_share else fresh() if rng.random() < fresh_share else rng.choice(pool)
             for _ in range(rows)
         ]
 
@@ -100,7 +129,10 @@ def make_table(rows: int, seed: int, null_share: float) -> Table:
         return dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=rng.randrange(-(2**50), 2**52))
 
     def strings():
-        return [None if rng.random() < 0.15 else rng.choice(["a", "b", "ab", "", "é", text()]) for _ in range(rng.randrange(4))]
+        return [
+            None if rng.random() < 0.15 else rng.choice(["a", "b", "ab", "", "é", text()])
+            for _ in range(rng.randrange(4))
+        ]
 
     arrow = pa.table(
         {

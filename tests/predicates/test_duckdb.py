@@ -25,7 +25,9 @@ DOUBLES = st.one_of(
     st.floats(),
     st.sampled_from([0.0, -0.0, 2.0**53, 2.0**63, -(2.0**63), 2.0**64, 1e300, 10.25, float("nan"), float("inf")]),
 )
-DECIMALS = st.sampled_from(["0.5", "-0.5", "10.25", "9007199254740992.5", "9007199254740993.0", "-1.0", "0.1", "0.99999999999999999"])
+DECIMALS = st.sampled_from(
+    ["0.5", "-0.5", "10.25", "9007199254740992.5", "9007199254740993.0", "-1.0", "0.1", "0.99999999999999999"]
+)
 TEXTS = st.one_of(
     st.sampled_from(["", "a", "b", "ab", "abc", "A", "é", "日本語", "%", "a%b", "it's", "\U0001f600", "zz", "\uffff"]),
     st.text(st.sampled_from("ab%_é\\日'\""), max_size=5),
@@ -131,7 +133,9 @@ def distinctions(draw):
     from vsearch.predicates.literals import to_literal
 
     operator = "is not distinct from" if negated else "is distinct from"
-    return Spelled(f"{column} {operator.upper()} {value.sql}", Comparison(column, operator, to_literal(value.python)), None)
+    return Spelled(
+        f"{column} {operator.upper()} {value.sql}", Comparison(column, operator, to_literal(value.python)), None
+    )
 
 
 @st.composite
@@ -164,7 +168,9 @@ def likes(draw):
     escape = draw(st.sampled_from(["", "", "!", "\\", "a", "%"]))
     if escape and trailing(pattern, escape):
         pattern += "b"
-    sql = f"{column} {'NOT ' if negated else ''}LIKE {quoted(pattern)}" + (f" ESCAPE {quoted(escape)}" if escape else "")
+    sql = f"{column} {'NOT ' if negated else ''}LIKE {quoted(pattern)}" + (
+        f" ESCAPE {quoted(escape)}" if escape else ""
+    )
     expression = col(column).like(pattern, escape)
     mongo: dict | None = {column: {"$like": pattern}} if not escape else None
     if negated:
@@ -197,7 +203,11 @@ def list_tests(draw):
     if draw(st.integers(0, 4)) == 0:
         values.append(NULL)
     listed = [value.python for value in values]
-    array = f"[{', '.join(value.sql for value in values)}]::VARCHAR[]" if not values else f"[{', '.join(v.sql for v in values)}]"
+    array = (
+        f"[{', '.join(value.sql for value in values)}]::VARCHAR[]"
+        if not values
+        else f"[{', '.join(v.sql for v in values)}]"
+    )
     kind = draw(st.sampled_from(["any", "all", "one", "element"]))
     one = draw(TEXT_VALUES)
     if kind == "one":
@@ -293,7 +303,10 @@ def test_rendered_sql_means_the_same_to_duckdb_and_to_us(tables, predicate):
 
 
 @settings(MANY, max_examples=500)
-@given(terms=st.lists(LEAVES, min_size=3, max_size=6), words=st.lists(st.sampled_from(["AND", "OR", "AND NOT", "OR NOT"]), min_size=5))
+@given(
+    terms=st.lists(LEAVES, min_size=3, max_size=6),
+    words=st.lists(st.sampled_from(["AND", "OR", "AND NOT", "OR NOT"]), min_size=5),
+)
 def test_precedence_without_parentheses(tables, terms, words):
     table = tables[1]
     sql = terms[0].sql + "".join(f" {word} {term.sql}" for word, term in zip(words, terms[1:], strict=False))

@@ -219,6 +219,8 @@ def _in(node: exp.Expr) -> Expression:
         if not _is_column(target):
             raise _refusal(target)
         return contains_one(_name(target), _literal(node.this))
+    if not node.expressions:
+        raise PredicateError(f"{_sql(node)}: IN needs a list of values in parentheses")
     return In(_column(node.this, node), to_values(_literals(node.expressions)))
 
 
