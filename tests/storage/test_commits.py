@@ -141,3 +141,43 @@ def test_a_damaged_newest_manifest_does_not_hide_the_others(store):
     assert first.bytes > 0
     assert "manifest" in second.error
     assert read_manifest(store, 1).rows == 100
+
+
+def test_a_snapshot_that_is_pruned_while_it_is_read(store):
+    commit(store, manifest())
+
+    class Pruned:
+        done = False
+
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def get(self, path, **limits):
+            if not self.done:
+                self.done = True
+                commit(store, manifest(writer="newer"))
+                store.delete([path])
+            return store.get(path, **limits)
+
+    assert read_manifest(Pruned()).writer == "newer"
+
+
+def test_a_manifest_of_endless_bytes(store, monkeypatch):
+    monkeypatch.setattr("vsearch.storage.commits.LARGEST_MANIFEST", 100)
+    commit(store, manifest())
+    with pytest.raises(CorruptIndexError, match="is larger than 100 bytes"):
+        read_manifest(store)
+
+
+def test_a_refused_put_that_nobody_won(store):
+    """S3 may refuse both of two puts at the same moment."""
+
+    class Refusing:
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def put(self, path, data, *, create=True):
+            raise ConflictError(path)
+
+    with pytest.raises(ConflictError, match="another writer committed"):
+        commit(Refusing(), manifest())

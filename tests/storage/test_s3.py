@@ -199,7 +199,51 @@ def test_keys_from_a_profile(s3_server, s3_url, store, monkeypatch, tmp_path):
 
 
 def test_nobody_at_the_endpoint(monkeypatch):
-    monkeypatch.setattr("vsearch.storage.objects.RETRIES", 1)
+    monkeypatch.setattr("vsearch.storage.s3.RETRIES", 1)
     store = open_store("s3://b/x", endpoint="http://127.0.0.1:9", access_key_id="a", secret_access_key="b")
     with pytest.raises(StoreError, match=r"cannot be reached .*; check the endpoint"):
         store.get("x")
+
+
+def test_keys_given_are_not_mixed_with_the_environment(s3_server, s3_url, store, monkeypatch):
+    store.put("x", b"1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "other")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "other")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-other-keys")
+    assert bytes(open_store(s3_url, **s3_server.options()).get("x")) == b"1"
+    anyone = open_store("s3://public", endpoint=s3_server.endpoint, anonymous=True)
+    assert bytes(anyone.get("ready")) == b"1"
+
+
+def test_no_keys_at_all(monkeypatch, tmp_path):
+    from vsearch.storage import s3
+
+    for name in (*s3._KEY_SOURCES, "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setattr(s3, "_on_an_instance", lambda: False)
+    with pytest.raises(StoreError, match="no AWS credentials were found; set AWS_ACCESS_KEY_ID"):
+        open_store("s3://bucket/x")
+
+
+def test_an_empty_manifest(store):
+    store.put("manifest/00000000000000000001.json", b"")
+    with pytest.raises(CorruptIndexError, match="is not a whole manifest"):
+        read_manifest(store)
+
+
+def test_a_profile_without_keys_leaves_its_region(monkeypatch, tmp_path):
+    from vsearch.storage import s3
+
+    for name in (*s3._KEY_SOURCES, "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "config").write_text("[default]\nregion = eu-west-3\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(s3, "_on_an_instance", lambda: True)
+    assert s3._keys("s3://bucket", None) == {"region": "eu-west-3"}
+    monkeypatch.setattr(s3, "_on_an_instance", lambda: False)
+    with pytest.raises(StoreError, match="no AWS credentials were found"):
+        open_store("s3://bucket/x")

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from vsearch.storage.manifest import Manifest
     from vsearch.storage.stores import Store
 
+LARGEST_MANIFEST = 1 << 28
+"""Bytes beyond which a manifest is not read; there is room for tens of thousands of shards."""
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotInfo:
@@ -76,7 +79,7 @@ def commit(store: Store, manifest: Manifest, *, base: int | None = None) -> Mani
         store.put(path, data, create=True)
     except ConflictError:
         # A put that was sent twice, because its first answer was lost, meets its own success.
-        if bytes(store.get(path)) != data:
+        if _stored(store, path) != data:
             raise ConflictError(
                 f"{store.url}: another writer committed snapshot {manifest.snapshot} first; open the index again and retry"
             ) from None
@@ -98,12 +101,26 @@ def read_manifest(store: Store, snapshot: int | None = None) -> Manifest:
     if not 0 <= number < 10**20:
         raise IndexNotFoundError(f"{store.url}: there is no snapshot {number}")
     path = manifest_path(number)
-    try:
-        data = bytes(store.get(path))
-    except FileNotFoundError:
+    data = _stored(store, path)
+    if data is None:
+        if snapshot is None and _latest(store) != number:  # a newer one came, and this was pruned, since the listing
+            return read_manifest(store)
         there = ", ".join(map(str, snapshot_numbers(store))) or "none"
-        raise IndexNotFoundError(f"{store.url}: there is no snapshot {number}; there are: {there}") from None
+        raise IndexNotFoundError(f"{store.url}: there is no snapshot {number}; there are: {there}")
     return decode_manifest(path, data)
+
+
+def _stored(store: Store, path: str) -> bytes | None:
+    """The bytes of a manifest file; None where there is none."""
+    try:
+        data = store.get(path, start=0, stop=LARGEST_MANIFEST + 1)
+    except FileNotFoundError:
+        return None
+    except EOFError:
+        return b""
+    if len(data) > LARGEST_MANIFEST:
+        raise CorruptIndexError(path, f"is larger than {LARGEST_MANIFEST} bytes; restore it from a copy")
+    return bytes(data)
 
 
 def snapshot_numbers(store: Store) -> list[int]:

@@ -6,8 +6,6 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from vsearch.errors import ConflictError, InputError, MissingDependencyError, StoreError, VsearchError
+from vsearch.errors import ConflictError, StoreError, VsearchError
 from vsearch.storage.stores import ObjectInfo, check_path
 
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ T = TypeVar("T")
 
 PARALLEL = 32
 """Requests in flight per store: first bytes take 10 to 50 ms, so waiting dominates, not work."""
-
-RETRIES = 6
-"""How often a request is repeated, waiting 0.1 s and twice as long each time, up to 5 s."""
 
 PART = 8 << 20
 """Bytes of one part of an upload; more where a file would need over 10,000 parts."""
@@ -187,7 +182,7 @@ class ObjectStore:
 
         try:
             yield
-        except exceptions.AlreadyExistsError:
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
             raise ConflictError(f"{path}: is already there; another writer was first") from None
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
@@ -201,6 +196,8 @@ class ObjectStore:
             raise StoreError(f"{self._url}: {_explain(error)}") from error
 
 
+NO_KEYS = "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or anonymous"
+
 _DENIED = ("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken", "403 Forbidden", "401 Unauth")
 
 
@@ -213,7 +210,7 @@ def _explain(error: Exception) -> str:
     if "NoSuchBucket" in text:
         return "there is no such bucket; create it or correct the URL"
     if "169.254.1" in text:  # where a machine inside AWS would be given keys, the last place that is asked
-        return "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or anonymous"
+        return NO_KEYS
     if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | PermissionError) or any(
         word in text for word in _DENIED
     ):
@@ -248,115 +245,3 @@ def open_memory(url: str) -> ObjectStore:
         backend = _memories.setdefault(parts.netloc, MemoryStore())
     prefix = parts.path.strip("/")
     return ObjectStore(url.rstrip("/"), backend, check_path(prefix) if prefix else "")
-
-
-def open_s3(
-    url: str,
-    *,
-    endpoint: str | None = None,
-    region: str | None = None,
-    profile: str | None = None,
-    anonymous: bool = False,
-    allow_http: bool = False,
-    access_key_id: str | None = None,
-    secret_access_key: str | None = None,
-    session_token: str | None = None,
-    **unknown: Any,
-) -> ObjectStore:
-    """Open ``s3://bucket/prefix``; see :func:`vsearch.storage.open_store` for the options."""
-    from obstore.store import S3Store
-
-    if unknown:
-        raise InputError(f"{', '.join(sorted(unknown))}: no such option of an s3:// URL")
-    bucket, prefix = _bucket_and_prefix(url)
-    environment = os.environ.get
-    endpoint = endpoint or environment("AWS_ENDPOINT_URL_S3") or environment("AWS_ENDPOINT_URL") or None
-    config: dict[str, Any] = {}
-    if access_key_id and secret_access_key:
-        config |= {"access_key_id": access_key_id, "secret_access_key": secret_access_key}
-        if session_token:
-            config["session_token"] = session_token
-    elif access_key_id or secret_access_key:
-        raise InputError("give access_key_id and secret_access_key together, or neither")
-    elif anonymous:
-        config["skip_signature"] = True
-    elif profile or _wants_shared_files():
-        provider, of_profile = _from_profile(profile)
-        config |= {"credential_provider": provider} if provider else {}
-        region = region or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION") or of_profile
-    region = region or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION") or "us-east-1"
-    if endpoint:
-        config["endpoint"] = endpoint
-    backend = S3Store(
-        bucket,
-        region=region,
-        client_options={"allow_http": _http_is_fine(endpoint, allow_http), "timeout": "60s"},
-        retry_config={
-            "max_retries": RETRIES,
-            "retry_timeout": timedelta(seconds=60),
-            "backoff": {"max_backoff": timedelta(seconds=5)},
-        },
-        **config,
-    )
-    return ObjectStore(f"s3://{bucket}/{prefix}".rstrip("/"), backend, prefix)
-
-
-def _bucket_and_prefix(url: str) -> tuple[str, str]:
-    bucket, _, prefix = url.split("://", 1)[1].partition("/")
-    prefix = prefix.strip("/")
-    if not bucket or any(c in bucket for c in "@:?#") or any(c in prefix for c in "?#"):
-        raise InputError(f"{url!r} names no bucket; write s3://bucket/prefix")
-    return bucket, check_path(prefix) if prefix else ""
-
-
-def _http_is_fine(endpoint: str | None, allowed: bool) -> bool:
-    if endpoint is None:
-        return False
-    scheme, host = urlsplit(endpoint).scheme.lower(), urlsplit(endpoint).hostname or ""
-    if scheme not in ("http", "https") or not host:
-        raise InputError(f"the endpoint {endpoint!r} is no URL; write https://host or http://127.0.0.1:port")
-    if scheme == "https":
-        return False
-    try:
-        loopback = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not (loopback or allowed):
-        raise InputError(
-            f"the endpoint {endpoint} is not encrypted; use https://, or allow_http=True if the network is trusted"
-        )
-    return True
-
-
-def _wants_shared_files() -> bool:
-    """Whether credentials are to come from the AWS configuration files, which obstore does not read."""
-    environment = os.environ.get
-    if environment("AWS_PROFILE"):
-        return True
-    if environment("AWS_ACCESS_KEY_ID") or environment("AWS_SKIP_SIGNATURE"):
-        return False
-    files = (
-        environment("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
-        environment("AWS_CONFIG_FILE", "~/.aws/config"),
-    )
-    return any(Path(file).expanduser().exists() for file in files)
-
-
-def _from_profile(profile: str | None) -> tuple[Any, str | None]:
-    try:
-        import boto3
-        from botocore.exceptions import BotoCoreError
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError as error:
-        raise MissingDependencyError(
-            "AWS profiles need boto3: pip install boto3, or give the keys by AWS_ACCESS_KEY_ID"
-        ) from error
-    try:
-        session = boto3.Session(profile_name=profile)
-        if session.get_credentials() is None:
-            if profile is None:
-                return None, session.region_name
-            raise InputError(f"the AWS profile {profile!r} holds no credentials; log in or name another")
-        return Boto3CredentialProvider(session), session.region_name
-    except BotoCoreError as error:
-        raise InputError(f"AWS profile: {error}") from error

@@ -105,7 +105,8 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
         The URL or an option is not usable.
     """
     from vsearch.storage.folders import FolderStore
-    from vsearch.storage.objects import open_memory, open_s3
+    from vsearch.storage.objects import open_memory
+    from vsearch.storage.s3 import open_s3
 
     text = str(url)
     match = _SCHEME.match(text)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vsearch.storage.stores import Store
 
 _PIECE = 128 * CHUNK
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +108,14 @@ def _check_file(
         if size != entry.bytes:
             return f"has {size} bytes instead of {entry.bytes}", none
         whole, parts = 0, []
-        for start in range(0, size, _PIECE):
-            stop = min(start + _PIECE, size)
-            data = np.frombuffer(store.get(entry.path, start=start, stop=stop), np.uint8)
-            if len(data) != stop - start:
-                return f"has {start + len(data)} bytes instead of {size}", none
-            whole = crc32c(data, whole)
-            parts.append(chunk_checksums(data))
-            progress(stop)
+        for first in range(0, size, _AT_ONCE * _PIECE):
+            starts = list(range(first, min(first + _AT_ONCE * _PIECE, size), _PIECE))
+            stops = [min(start + _PIECE, size) for start in starts]
+            for stop, piece in zip(stops, store.get_ranges(entry.path, starts, stops), strict=True):
+                data = np.frombuffer(piece, np.uint8)
+                whole = crc32c(data, whole)
+                parts.append(chunk_checksums(data))
+                progress(stop)
     except FileNotFoundError:
         return "is missing", none
     except EOFError:

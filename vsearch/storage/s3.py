@@ -1,0 +1,155 @@
+"""Opening ``s3://`` URLs: endpoint, region, and where the keys come from."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from vsearch.errors import InputError, MissingDependencyError, StoreError
+from vsearch.storage.objects import NO_KEYS, ObjectStore
+from vsearch.storage.stores import check_path
+
+RETRIES = 6
+"""How often a request is repeated, waiting 0.1 s and twice as long each time, up to 5 s."""
+
+_KEY_SOURCES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SKIP_SIGNATURE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_METADATA_ENDPOINT",
+)
+
+
+def open_s3(
+    url: str,
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+    anonymous: bool = False,
+    allow_http: bool = False,
+    access_key_id: str | None = None,
+    secret_access_key: str | None = None,
+    session_token: str | None = None,
+    **unknown: Any,
+) -> ObjectStore:
+    """Open ``s3://bucket/prefix``; see :func:`vsearch.storage.open_store` for the options."""
+    from obstore.store import S3Store
+
+    if unknown:
+        raise InputError(f"{', '.join(sorted(unknown))}: no such option of an s3:// URL")
+    bucket, prefix = _bucket_and_prefix(url)
+    environment = os.environ.get
+    endpoint = endpoint or environment("AWS_ENDPOINT_URL_S3") or environment("AWS_ENDPOINT_URL") or None
+    client: Any = {"allow_http": _http_is_fine(endpoint, allow_http), "timeout": "60s"}
+    config: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
+    if access_key_id and secret_access_key:
+        keys = {"access_key_id": access_key_id, "secret_access_key": secret_access_key, "token": session_token}
+        # Not as options: these would be mixed with a session token of other keys in the environment.
+        config["credential_provider"] = lambda: {**keys, "expires_at": None}
+    elif access_key_id or secret_access_key:
+        raise InputError("give access_key_id and secret_access_key together, or neither")
+    elif anonymous:
+        config["skip_signature"] = True
+    else:
+        config |= _keys(url, profile)
+    of_profile = config.pop("region", None)
+    region = region or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION") or of_profile or "us-east-1"
+    backend = S3Store(
+        bucket,
+        region=region,
+        client_options=client,
+        retry_config={
+            "max_retries": RETRIES,
+            "retry_timeout": timedelta(seconds=60),
+            "backoff": {"max_backoff": timedelta(seconds=5)},
+        },
+        **config,
+    )
+    return ObjectStore(f"s3://{bucket}/{prefix}".rstrip("/"), backend, prefix)
+
+
+def _bucket_and_prefix(url: str) -> tuple[str, str]:
+    bucket, _, prefix = url.split("://", 1)[1].partition("/")
+    prefix = prefix.strip("/")
+    if not bucket or any(c in bucket for c in "@:?#") or any(c in prefix for c in "?#"):
+        raise InputError(f"{url!r} names no bucket; write s3://bucket/prefix")
+    return bucket, check_path(prefix) if prefix else ""
+
+
+def _http_is_fine(endpoint: str | None, allowed: bool) -> bool:
+    if endpoint is None:
+        return False
+    allowed = allowed or os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
+    scheme, host = urlsplit(endpoint).scheme.lower(), urlsplit(endpoint).hostname or ""
+    if scheme not in ("http", "https") or not host:
+        raise InputError(f"the endpoint {endpoint!r} is no URL; write https://host or http://127.0.0.1:port")
+    if scheme == "https":
+        return False
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not (loopback or allowed):
+        raise InputError(
+            f"the endpoint {endpoint} is not encrypted; use https://, or allow_http=True if the network is trusted"
+        )
+    return True
+
+
+def _keys(url: str, profile: str | None) -> dict[str, Any]:
+    """Where the keys come from, as options of the store: nothing where obstore finds them by itself."""
+    environment = os.environ.get
+    of_itself = any(environment(name) for name in _KEY_SOURCES)
+    files = (
+        environment("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        environment("AWS_CONFIG_FILE", "~/.aws/config"),
+    )
+    found: dict[str, Any] = {}
+    if (
+        profile
+        or environment("AWS_PROFILE")
+        or (not of_itself and any(Path(file).expanduser().exists() for file in files))
+    ):
+        found = _from_files(profile)
+    if not (of_itself or "credential_provider" in found or _on_an_instance()):
+        raise StoreError(f"{url}: {NO_KEYS}")
+    return found
+
+
+def _from_files(profile: str | None) -> dict[str, Any]:
+    """Keys and region of a profile in the AWS configuration files, which obstore does not read."""
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as error:
+        raise MissingDependencyError(
+            "AWS profiles need boto3: pip install boto3, or give the keys by AWS_ACCESS_KEY_ID"
+        ) from error
+    try:
+        session = boto3.Session(profile_name=profile)
+        found = {"region": session.region_name}
+        if session.get_credentials() is not None:
+            return {**found, "credential_provider": Boto3CredentialProvider(session)}
+    except BotoCoreError as error:
+        raise InputError(f"AWS profile: {error}") from error
+    if profile:
+        raise InputError(f"the AWS profile {profile!r} holds no credentials; log in or name another")
+    return found
+
+
+def _on_an_instance() -> bool:
+    """Whether the place answers where a machine inside AWS is given its keys; obstore would go on asking it for long."""
+    try:
+        socket.create_connection(("169.254.169.254", 80), timeout=1).close()
+    except OSError:
+        return False
+    return True
