@@ -6,13 +6,14 @@ low half and nibble 2j + 1 in its high half.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+
+from vsearch.kernels.compiling import kernel
 
 BLOCK = 32
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def transpose(codes, blocks):
     """Write row-major codes (n, bytes) into blocks (ceil(n / 32), bytes * 32); missing rows of the last are 0."""
     rows, width = codes.shape
@@ -23,7 +24,7 @@ def transpose(codes, blocks):
                 blocks[b, j * 32 + v] = codes[row, j] if row < rows else np.uint8(0)
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def untranspose(blocks, codes):
     """The reverse of `transpose`, for the first ``len(codes)`` rows."""
     rows, width = codes.shape

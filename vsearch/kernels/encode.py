@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from vsearch.kernels.compiling import kernel
 
-@nb.njit(cache=True, nogil=True)
+
+@kernel
 def encode_planes(residuals, deltas, bits, plane_offsets, codes, factors, first_factors):
     """Encode rotated residuals as bit planes with one factor per vector.
 
@@ -57,7 +58,7 @@ def encode_planes(residuals, deltas, bits, plane_offsets, codes, factors, first_
             first_factors[row] = norm / first
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def decode_planes(codes, deltas, bits, plane_offsets, values):
     """Values of codes (unit-norm grid): the reverse of `encode_planes` up to the factor; values is float32 (n, d)."""
     for row in range(codes.shape[0]):
@@ -71,7 +72,7 @@ def decode_planes(codes, deltas, bits, plane_offsets, values):
             values[row, j] = deltas[j] * (np.float32(level - (1 << (bits[j] - 1))) + np.float32(0.5))
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def largest_ratio(residuals, weights, out):
     """``max_j |residual_j| / weight_j`` of every row: what the 8-bit grid must span."""
     n, d = residuals.shape
@@ -82,7 +83,7 @@ def largest_ratio(residuals, weights, out):
         out[row] = largest
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def encode_int8(residuals, weights, scales, codes):
     """8-bit codes of residuals: ``round(residual / (weight * scale))``, clipped to [-127, 127]; scale 0 gives 0."""
     n, d = residuals.shape

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from vsearch.kernels.compiling import inlined, inlined_summing
 
-@nb.njit(cache=True, nogil=True, inline="always")
+
+@inlined
 def half_to_float(half):
     """A float16, given as its 16 bits, as float32 (finite values only: shift the bits, then mend the exponent)."""
     magnitude = np.uint32(half & np.uint16(0x7FFF)) << np.uint32(13)
@@ -16,7 +17,7 @@ def half_to_float(half):
     return value
 
 
-@nb.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+@inlined_summing
 def dot_int8(query, codes):
     """``sum query_j * codes_j``; query is float32 (d,), codes int8 (d,)."""
     total = np.float32(0.0)
@@ -25,7 +26,7 @@ def dot_int8(query, codes):
     return total
 
 
-@nb.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+@inlined_summing
 def dot_half(query, halves):
     """``sum query_j * halves_j``; halves is float16 given as uint16 (d,)."""
     total = np.float32(0.0)
@@ -34,7 +35,7 @@ def dot_half(query, halves):
     return total
 
 
-@nb.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+@inlined_summing
 def dot_float(query, values):
     """``sum query_j * values_j``, both float32 (d,)."""
     total = np.float32(0.0)

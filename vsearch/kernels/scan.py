@@ -4,23 +4,24 @@ A lane's upper bound is ``factor * (slope * sum + intercept) - offset``; what is
 The SIMD body never leaves the registers; the portable body and the last, short block of a shard use plain loops.
 """
 
+# ruff: noqa: ARG001  the arguments of an intrinsic are only its type
 from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from vsearch.kernels.compiling import inlined, kernel
 from vsearch.kernels.rerank import half_to_float
 from vsearch.kernels.simd import DIALECT, F16, F32, I8, I16, I32, I64, Dialect, broadcast, lanes, load, splat
 
 FLUSH = 256  # pairs summed in 16 bits: 256 * 2 * 127 < 65,536
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def scan_nibble_block(block, tables, sums):
     """Add up the table entries of one block's nibble codes.
 
@@ -42,7 +43,7 @@ def scan_nibble_block(block, tables, sums):
             sums[v] += np.uint32(low[code & np.uint8(15)]) + np.uint32(high[code >> np.uint8(4)])
 
 
-@nb.njit(cache=True, nogil=True)
+@inlined
 def sum_nibbles(block, lane, tables):
     """The float table sum of one lane of a block; `tables` is float32 (2 * pairs, 16)."""
     total = np.float32(0.0)
@@ -52,13 +53,15 @@ def sum_nibbles(block, lane, tables):
     return total
 
 
-@nb.njit(cache=True, nogil=True)
-def good_lanes_plain(block, tables, factors, offsets, row, count, slope, intercept, least):
+@inlined
+def good_lanes_plain(codes, block, tables, factors, offsets, row, count, slope, intercept, least):
     """Lanes of a block whose upper bound is at least `least`: the portable body of `good_lanes`.
 
     Parameters
     ----------
-    block, tables
+    codes : uint8 (blocks, pairs * 32)
+    block : int
+    tables
         As in `scan_nibble_block`.
     factors, offsets : uint16 (rows,), float32 (rows,) or (0,)
         Of the shard; the block's first lane is row `row`.
@@ -74,8 +77,8 @@ def good_lanes_plain(block, tables, factors, offsets, row, count, slope, interce
     found = np.uint64(0)
     for v in range(count):
         total = np.uint32(0)
-        for j in range(block.shape[0] // 32):
-            code = block[j * 32 + v]
+        for j in range(codes.shape[1] // 32):
+            code = codes[block, j * 32 + v]
             total += np.uint32(tables[2 * j, code & np.uint8(15)]) + np.uint32(tables[2 * j + 1, code >> np.uint8(4)])
         bound = half_to_float(factors[row + v]) * (np.float32(total) * slope + intercept)
         if offsets.shape[0] > 0:
@@ -193,7 +196,7 @@ def _emit_sums(b: ir.IRBuilder, dialect: Dialect, codes: ir.Value, tables: ir.Va
 WIDTH = 32 if DIALECT is None else DIALECT.width
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def expand_tables(rounded, expanded):
     """Lay rounded tables out as the registers take them.
 
@@ -226,15 +229,15 @@ def expanded_bytes(pairs: int) -> int:
 
 if DIALECT is None:
 
-    @nb.njit(cache=True, nogil=True)
+    @inlined
     def good_lanes(codes, block, tables, expanded, factors, offsets, row, count, slope, intercept, least):
         """Lanes of a block whose upper bound is at least `least`; see `good_lanes_plain`."""
-        return good_lanes_plain(codes[block], tables, factors, offsets, row, count, slope, intercept, least)
+        return good_lanes_plain(codes, block, tables, factors, offsets, row, count, slope, intercept, least)
 
 else:
     _good_lanes = _make_good_lanes(DIALECT)
 
-    @nb.njit(cache=True, nogil=True)
+    @inlined
     def good_lanes(codes, block, tables, expanded, factors, offsets, row, count, slope, intercept, least):
         """Lanes of a block whose upper bound is at least `least`; see `good_lanes_plain`.
 
@@ -246,7 +249,7 @@ else:
             From `expand_tables`.
         """
         if row + 32 > factors.shape[0]:  # the last block of a shard: its lanes end with the arrays
-            return good_lanes_plain(codes[block], tables, factors, offsets, row, count, slope, intercept, least)
+            return good_lanes_plain(codes, block, tables, factors, offsets, row, count, slope, intercept, least)
         width = codes.shape[1]
         found = _good_lanes(
             codes, block * width, width // 32, expanded, factors, offsets, row, slope, intercept, least

@@ -8,14 +8,15 @@ A row's score is ``base + gain * <query, residual> - offset``: base is the parti
 product and cosine and 2 for (negated) squared distance, and offset is 0 except for squared distance.
 """
 
+# ruff: noqa: ARG001  the arguments of an intrinsic are only its type
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from vsearch.kernels.compiling import inlined, kernel
 from vsearch.kernels.rerank import dot_float, dot_half, dot_int8, half_to_float
 from vsearch.kernels.scan import good_lanes, sum_nibbles
 from vsearch.kernels.topk import push
@@ -27,7 +28,7 @@ VISITED, SCANNED, REFINED, RERANKED, COUNTERS = 0, 1, 2, 3, 4
 RERANK_NONE, RERANK_INT8, RERANK_HALF, RERANK_FLOAT = 0, 1, 2, 3
 
 
-@nb.njit(cache=True, nogil=True)
+@inlined
 def mask_bits(mask, first, count):
     """Bits `first` to ``first + count`` (at most 32) of a bitmap of uint64 words, lowest bit first."""
     word, shift = first >> 6, first & 63
@@ -47,14 +48,14 @@ def trailing_zeros(typingctx, value):  # type: ignore[no-untyped-def]
     return types.int64(types.uint64), codegen
 
 
-@nb.njit(cache=True, nogil=True, inline="always")
+@inlined
 def few(present):
     """Whether a block holds so few wanted rows (one or two) that reranking them costs less than scanning it."""
     rest = present & (present - np.uint64(1))
     return rest & (rest - np.uint64(1)) == np.uint64(0)
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def search_partitions(
     query,
     rerank_query,

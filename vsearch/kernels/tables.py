@@ -6,14 +6,15 @@ scaled query values. A nibble of PQ with 16 centroids has the 16 inner products.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+
+from vsearch.kernels.compiling import summing
 
 ENTRIES = 16
 LARGEST = 127  # two 7-bit entries add in a byte without carry
 
 
-@nb.njit(cache=True, nogil=True)
+@summing
 def sign_tables(scaled_query, plane_dimensions, plane_offsets, tables):
     """Fill `tables` (nibbles, 16) with the signed sums of every plane.
 
@@ -34,20 +35,23 @@ def sign_tables(scaled_query, plane_dimensions, plane_offsets, tables):
         count = plane_dimensions[plane]
         nibble = plane_offsets[plane]
         for first in range(0, count, 4):
-            for entry in range(16):
-                total = np.float32(0.0)
-                for i in range(4):
-                    if first + i < count:
-                        if (entry >> i) & 1:
-                            total += scaled_query[first + i]
-                        else:
-                            total -= scaled_query[first + i]
-                tables[nibble, entry] = total * weight
+            a = scaled_query[first] * weight
+            b = scaled_query[first + 1] * weight if first + 1 < count else np.float32(0.0)
+            c = scaled_query[first + 2] * weight if first + 2 < count else np.float32(0.0)
+            d = scaled_query[first + 3] * weight if first + 3 < count else np.float32(0.0)
+            # by halves: the sums of (a, b) under the sums of (c, d)
+            for upper in range(4):
+                rest = (c if upper & 1 else -c) + (d if upper & 2 else -d)
+                at = upper * 4
+                tables[nibble, at] = rest - a - b
+                tables[nibble, at + 1] = rest + a - b
+                tables[nibble, at + 2] = rest - a + b
+                tables[nibble, at + 3] = rest + a + b
             nibble += 1
         weight *= np.float32(0.5)
 
 
-@nb.njit(cache=True, nogil=True)
+@summing
 def round_tables(tables, rounded):
     """Round float tables to 7 bits with one step for all of them.
 
@@ -78,7 +82,7 @@ def round_tables(tables, rounded):
         for e in range(1, 16):
             low = min(low, tables[n, e])
         for e in range(16):
-            rounded[n, e] = np.uint8(min(np.float32(127.0), (tables[n, e] - low) * inverse + np.float32(0.5)))
+            rounded[n, e] = np.uint8(np.int32(min(np.float32(127.0), (tables[n, e] - low) * inverse + np.float32(0.5))))
     for n in range(tables.shape[0], rounded.shape[0]):
         for e in range(16):
             rounded[n, e] = 0

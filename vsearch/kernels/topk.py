@@ -6,17 +6,18 @@ answer does not depend on the order in which rows were met.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from vsearch.kernels.compiling import inlined, kernel
 
-@nb.njit(cache=True, nogil=True, inline="always")
+
+@inlined
 def worse(score_a, row_a, score_b, row_b):
     """Whether entry a ranks behind entry b."""
     return score_a < score_b or (score_a == score_b and row_a > row_b)
 
 
-@nb.njit(cache=True, nogil=True)
+@inlined
 def _sift_down(scores, rows, start, size):
     score, row = scores[start], rows[start]
     node = start
@@ -33,7 +34,7 @@ def _sift_down(scores, rows, start, size):
     scores[node], rows[node] = score, row
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def push(scores, rows, size, score, row):
     """Offer one entry to a heap that holds `size` of `len(scores)` entries; return the new size."""
     if size < scores.shape[0]:
@@ -52,7 +53,7 @@ def push(scores, rows, size, score, row):
     return size
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def sort_best_first(scores, rows, size):
     """Order the first `size` entries of a heap in place, best first (heap sort: the worst goes to the end)."""
     for last in range(size - 1, 0, -1):
