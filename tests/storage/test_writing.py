@@ -206,3 +206,17 @@ def test_the_file_is_laid_out_as_the_format_says(store):
     for end, start in zip(ends, [array.offset for array in entry.arrays[1:]] + [footer - 8], strict=True):
         assert 0 <= start - end < 64
         assert not any(data[end:start])
+
+
+def test_much_text_gets_large_offsets(store, monkeypatch):
+    monkeypatch.setattr("vsearch.storage.columns._LARGEST_SMALL", 1000)
+    table = sample_table().select(["text", "tags", "numbers"])
+    entry, checksums = write_table(store, PATH, table)
+    assert [column.type for column in entry.columns] == [
+        "large_string",
+        "large_list<large_string>",
+        "large_list<int64>",
+    ]
+    rows = np.array([399, 3, 3])
+    taken = SegmentFile(store, entry, checksums).take(table.column_names, rows)
+    assert taken.to_pylist() == table.take(rows).to_pylist()

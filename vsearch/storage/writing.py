@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -159,6 +158,8 @@ class _LocalFile:
     """A temporary file that becomes an object of the store, or vanishes."""
 
     def __init__(self, store: Store, path: str) -> None:
+        import tempfile
+
         self._store = store
         self._path = check_path(path)
         folder = Path(store.scratch() or tempfile.gettempdir())
