@@ -11,14 +11,15 @@ from vsearch.quantizers.gaussian import ERROR, MAX_BITS
 
 
 def allocate_bits(variances: NDArray[np.float64], widths: Sequence[int], budget: int) -> NDArray[np.int32]:
-    """Bits per dimension of each block that minimise the total squared error.
+    """Bits per dimension of each block that minimise the total squared error, descending from block to block.
 
-    Exact dynamic programming over blocks and spent bits: O(blocks * budget * 9).
+    Exact dynamic programming over blocks, bits of the block and spent bits: O(blocks * budget * 9).
 
     Parameters
     ----------
     variances : float64 (blocks,)
-        Mean variance of a block's dimensions, descending.
+        Mean variance of a block's dimensions, descending (where they are not, a block gets no fewer bits than those
+        behind it all the same).
     widths : (blocks,)
         Dimensions of each block.
     budget : int
@@ -27,28 +28,28 @@ def allocate_bits(variances: NDArray[np.float64], widths: Sequence[int], budget:
     Returns
     -------
     bits : int32 (blocks,)
-        0 to 8, descending. Blocks without variance get 0.
+        0 to 8, descending; ``sum(bits * widths) <= budget``. Blocks without variance at the end get 0.
     """
     blocks = len(widths)
-    best = np.zeros(budget + 1)
-    choice = np.zeros((blocks, budget + 1), np.int8)
+    # best[b]: least error of the blocks so far, by bits spent, when the last of them has at least b bits
+    best = np.zeros((MAX_BITS + 1, budget + 1))
+    choice = np.zeros((blocks, MAX_BITS + 1, budget + 1), np.int8)
     for block in range(blocks):
-        weight = variances[block] * widths[block]
-        cost = best + weight
-        choose = np.zeros(budget + 1, np.int8)
-        for bits in range(1, MAX_BITS + 1 if weight > 0 else 1):
+        found = np.full((MAX_BITS + 1, budget + 1), np.inf)
+        for bits in range(MAX_BITS, -1, -1):
             spent = bits * widths[block]
-            if spent > budget:
-                break
-            candidate = np.full(budget + 1, np.inf)
-            candidate[spent:] = best[: budget + 1 - spent] + weight * ERROR[bits]
-            better = candidate < cost
-            cost[better] = candidate[better]
-            choose[better] = bits
-        best, choice[block] = cost, choose
+            if spent <= budget:
+                found[bits, spent:] = best[bits, : budget + 1 - spent] + variances[block] * widths[block] * ERROR[bits]
+            choice[block, bits] = bits
+            if bits < MAX_BITS:
+                more = found[bits + 1] < found[bits]
+                found[bits, more] = found[bits + 1, more]
+                choice[block, bits, more] = choice[block, bits + 1, more]
+        best = found
     allocated = np.zeros(blocks, np.int32)
-    left = int(np.argmin(best))
+    at_least, left = 0, int(np.argmin(best[0]))
     for block in range(blocks - 1, -1, -1):
-        allocated[block] = choice[block, left]
-        left -= int(allocated[block]) * widths[block]
-    return np.sort(allocated)[::-1].astype(np.int32)
+        at_least = int(choice[block, at_least, left])
+        allocated[block] = at_least
+        left -= at_least * widths[block]
+    return allocated
