@@ -14,7 +14,7 @@ import numpy as np
 from vsearch.errors import InputError
 from vsearch.hits import Hits
 from vsearch.search.model import check_queries, prepare_queries
-from vsearch.search.query import Answer, SearchRequest, mask_all, search_rotated
+from vsearch.search.query import Answer, SearchRequest, mask_all, search_vectors
 from vsearch.search.rows import find_ids, take_columns, take_ids
 from vsearch.search.snapshot import Snapshot, open_snapshot
 from vsearch.search.stats import SearchStats
@@ -211,11 +211,11 @@ class Explanation:
         lines = [
             f"search of {stats.queries} queries, {stats.total_milliseconds:.2f} ms",
             f"  plan    {', '.join(f'{key}={value}' for key, value in self.plan.items())}",
-            f"  route   {stats.partitions} partitions  ({ms['route']:.2f} ms)",
+            f"  route   {stats.partitions} partitions",
             f"  mask    {self.predicate or 'no predicate'}: {stats.rows_masked} rows pass, "
             f"{stats.rows_rechecked} rechecked  ({ms['mask']:.2f} ms)",
             f"  scan    {stats.partitions_visited / each:.1f} partitions, {stats.rows_scanned / each:.1f} rows a query"
-            f"  ({ms['scan']:.2f} ms with refine and rerank)",
+            f"  ({ms['scan']:.2f} ms with route, refine and rerank)",
             f"  refine  {stats.rows_refined / each:.1f} rows a query",
             f"  rerank  {stats.rows_reranked / each:.1f} rows a query",
             f"  merge   ({ms['merge']:.2f} ms)",
@@ -285,7 +285,6 @@ class Index:
         stats = SearchStats()
         with stats.level("prepare"):
             vectors = check_queries(queries, snapshot.manifest.dimensions)
-            rotated = prepare_queries(snapshot.model, vectors)
         request = SearchRequest(
             k=int(k),
             settings=snapshot.settings,
@@ -295,7 +294,7 @@ class Index:
             deadline=None if timeout is None else start + timeout,
         )
         masks = mask_all(snapshot, self._bind(where), stats)
-        answer = search_rotated(snapshot, rotated, request, masks, stats)
+        answer = search_vectors(snapshot, vectors, request, masks, stats)
         with stats.level("fetch"):
             rows = answer.rows.reshape(-1)
             ids = take_ids(snapshot, rows).reshape(answer.rows.shape)

@@ -67,15 +67,15 @@ def lay_out(
         Told how many rows were just done.
     """
     n, d = len(shard.rows), len(trained.mean)
-    stages = trained.quantizer.stage_bytes
+    stages, cells = trained.quantizer.stage_bytes, trained.quantizer.scan == "cells"
     blocks = (shard.counts + BLOCK - 1) // BLOCK
     row_starts, block_starts = np.cumsum(shard.counts) - shard.counts, np.cumsum(blocks) - blocks
     many = len(shard.counts)
     first = np.zeros((int(blocks.sum()), stages[0] * BLOCK), np.uint8)
     later = np.zeros((int(blocks.sum()), stages[1] * BLOCK), np.uint8) if len(stages) == 2 else None
-    factor = np.empty(n, np.float16)
-    first_factor = np.empty(n, np.float16) if later is not None else None
-    offset = np.empty(n, np.float32) if metric == "l2" else None
+    factor = np.empty(n, np.float16) if not cells else None
+    first_factor = np.empty(n, np.float16) if later is not None and not cells else None
+    offset = np.empty(n, np.float32) if metric == "l2" and (rerank or not cells) else None
     rerank_scale = np.empty(n, np.float16) if rerank else None
     codes = np.empty((n, d), RERANK_DTYPES[rerank]) if rerank else None
     table = {name: np.ones(many, np.float32) for name in ("radius", "factor_scale", "first_factor_scale", "rerank_scale")}
@@ -86,8 +86,10 @@ def lay_out(
         start, stop = int(row_starts[low]), int(row_starts[high - 1] + shard.counts[high - 1])
         of_row = np.repeat(np.arange(low, high), shard.counts[low:high])
         centroids = trained.centroids[shard.partitions[of_row]]
-        residuals = (take(shard.rows[start:stop]) - centroids) @ trained.quantizer.rotation.T
-        encoded = trained.quantizer.encode(residuals)
+        vectors = take(shard.rows[start:stop])
+        residuals = (vectors - centroids) @ trained.quantizer.rotation.T
+        coded = (vectors - trained.mean) @ trained.quantizer.rotation.T if cells else residuals
+        encoded = trained.quantizer.encode(coded)
         squares = np.einsum("ij,ij->i", residuals, residuals)
         if offset is not None:
             rotated = centroids @ trained.quantizer.rotation.T - rotated_mean
@@ -97,9 +99,11 @@ def lay_out(
             inside = slice(a - start, b - start)
             at = slice(int(block_starts[partition]), int(block_starts[partition] + blocks[partition]))
             transpose(np.ascontiguousarray(encoded.codes[inside, : stages[0]]), first[at])
-            factor[a:b], table["factor_scale"][partition] = relative_half(encoded.factors[inside])
-            if later is not None and first_factor is not None and encoded.first_factors is not None:
+            if later is not None:
                 transpose(np.ascontiguousarray(encoded.codes[inside, stages[0] :]), later[at])
+            if factor is not None:
+                factor[a:b], table["factor_scale"][partition] = relative_half(encoded.factors[inside])
+            if first_factor is not None and encoded.first_factors is not None:
                 halves, scale = relative_half(encoded.first_factors[inside])
                 first_factor[a:b], table["first_factor_scale"][partition] = halves, scale
             if codes is not None and rerank_scale is not None:

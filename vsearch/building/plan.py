@@ -76,10 +76,13 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
             ) * (n / min(n, 4096))
     partitions, shards = check_counts(n, options.partitions, options.shards)
     code = max(1, int(options.bits * d + 7) // 8)
-    staged = options.bits >= 2
+    cells = options.quantizer == "osq-lloyd"
+    code += cells * (d // 8 + 1)  # sign bits
+    factors = 0 if cells else 4 if options.bits >= 2 else 2
+    offsets = 4 * (options.metric == "l2" and (options.rerank is not None or not cells))
     parts = {
         "codes": code * (1 + partitions * BLOCK / (2 * n)),
-        "rows": 2.0 + 2 * staged + 2 * (options.rerank is not None) + 4 * (options.metric == "l2"),
+        "rows": float(factors + 2 * (options.rerank is not None) + offsets),
         "rerank": float(d * np.dtype(RERANK_DTYPES[options.rerank]).itemsize) if options.rerank else 0.0,
         "ids": 4.0 if given.get("ids") is None else 8.0,
         "partitions": 28 * partitions / n,

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from vsearch.building.partitioning import assign, train_centroids
 from vsearch.errors import InputError
+from vsearch.quantizers.lloyd import train_lloyd
 from vsearch.quantizers.metrics import METRICS, Metric, normalise
 from vsearch.quantizers.osq import train_osq
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.residual import KINDS, dimension_weights
 
-QUANTIZERS = ("osq",)
+QUANTIZERS = ("osq", "osq-lloyd")
 TRAINING_ROWS = 1 << 16  # a covariance of 1,536 dimensions is steady well before
 
 
@@ -52,6 +53,9 @@ class BuildOptions:
                 listed = ", ".join(str(a) for a in allowed)
                 msg = f"{name}={value!r} is not known: give one of {listed}"
                 raise InputError(msg)
+        if self.quantizer == "osq-lloyd" and self.metric == "ip":
+            msg = "quantizer='osq-lloyd' bounds distances, so it takes metric='cosine' or 'l2'; use quantizer='osq' for ip"
+            raise InputError(msg)
         if isinstance(self.bits, bool) or not isinstance(self.bits, (int, float)) or not 0.25 <= self.bits <= 8:
             msg = f"bits={self.bits!r} is not usable: give an average of 0.25 to 8 bits per dimension"
             raise InputError(msg)
@@ -83,10 +87,14 @@ def train_quantizer(
     step = max(1, len(sample) // TRAINING_ROWS)
     sample = sample[::step]
     residuals = sample - centroids[assign(sample, centroids)]
-    quantizer = train_osq(residuals, options.bits, options.seed)
     mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
     if options.metric != "l2":
         mean = np.zeros_like(mean)
+    quantizer: Quantizer
+    if options.quantizer == "osq":
+        quantizer = train_osq(residuals, options.bits, options.seed)
+    else:
+        quantizer = train_lloyd(sample - mean, options.bits)
     return Trained(centroids, quantizer, mean, dimension_weights(residuals @ quantizer.rotation.T))
 
 

@@ -1,8 +1,8 @@
-"""The multi-level search of one shard for one query, in one native call.
+"""The multi-level search of one shard for one query.
 
 Partitions are visited in the order given; in each one the codes are scanned block by block, rows whose upper bound
-cannot reach the k-th best score so far are dropped, survivors are refined and reranked at once. A partition whose own
-bound cannot reach it ends the search, since bounds descend.
+cannot reach the k-th best score so far are dropped, survivors are refined and reranked. A partition whose own bound
+cannot reach it ends the search, since bounds descend.
 
 A row's score is ``base + gain * <query, residual> - offset``: base is the partition's share, gain is 1 for inner
 product and cosine and 2 for (negated) squared distance, and offset is 0 except for squared distance.
@@ -17,6 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from vsearch.kernels.compiling import inlined, kernel
+from vsearch.kernels.memory import prefetch
 from vsearch.kernels.rerank import dot_float, dot_half, dot_int8, half_to_float
 from vsearch.kernels.scan import good_lanes, sum_nibbles
 from vsearch.kernels.topk import push
@@ -26,6 +27,9 @@ VISITED, SCANNED, REFINED, RERANKED, COUNTERS = 0, 1, 2, 3, 4
 
 # Kinds of rerank codes.
 RERANK_NONE, RERANK_INT8, RERANK_HALF, RERANK_FLOAT = 0, 1, 2, 3
+
+PENDING = 64  # candidates whose rerank codes are on their way while the scan goes on
+LINE = 64
 
 
 @inlined
@@ -55,14 +59,39 @@ def few(present):
     return rest & (rest - np.uint64(1)) == np.uint64(0)
 
 
+@inlined
+def fetch_rerank(kind, rerank_bytes, rerank_halves, rerank_floats, row):
+    """Ask for a row's rerank codes before they are needed."""
+    d = rerank_bytes.shape[1]
+    for at in range(0, d if kind == RERANK_INT8 else 2 * d if kind == RERANK_HALF else 4 * d, LINE):
+        if kind == RERANK_INT8:
+            prefetch(rerank_bytes, row * d + at)
+        elif kind == RERANK_HALF:
+            prefetch(rerank_halves, 2 * row * d + at)
+        else:
+            prefetch(rerank_floats, 4 * row * d + at)
+
+
+@inlined
+def rerank_dot(kind, query, rerank_bytes, rerank_halves, rerank_floats, row):
+    """Inner product of the rerank query with a row's codes."""
+    if kind == RERANK_INT8:
+        return dot_int8(query, rerank_bytes[row])
+    if kind == RERANK_HALF:
+        return dot_half(query, rerank_halves[row])
+    return dot_float(query, rerank_floats[row])
+
+
 @kernel
 def search_partitions(
-    query,
     rerank_query,
     order,
+    first_visit,
+    last_visit,
     bases,
     bounds,
-    minimum_visits,
+    forced,
+    first_partition,
     exhaustive,
     gain,
     row_starts,
@@ -73,14 +102,15 @@ def search_partitions(
     tables,
     rounded,
     expanded,
-    steps,
-    biases,
+    step,
+    bias,
     factors,
     factor_scales,
     first_factors,
     first_factor_scales,
     stage_scales,
-    stage_margins,
+    first_margin,
+    last_margin,
     offsets,
     rerank_kind,
     rerank_bytes,
@@ -93,31 +123,36 @@ def search_partitions(
     heap_rows,
     size,
     lowest,
+    pending,
     counters,
 ):
-    """Search the partitions `order` of a shard; returns the new heap size.
+    """Search those of the visited partitions that a shard holds; returns the new heap size.
 
     Parameters
     ----------
-    query : float32 (d,)
-        Rotated query. `rerank_query` is the same times the weights of the rerank codes.
-    order : int32 (v,)
-        Partitions to visit; `bases` and `bounds` float32 (v,) are each one's base score and upper bound of its rows' scores.
-    minimum_visits : int
-        So many partitions are visited whatever the bounds say.
+    rerank_query : float32 (d,)
+        Rotated query, times the weights of int8 rerank codes.
+    order : int32 (partitions,)
+        Partitions in visiting order; entries `first_visit` to `last_visit` are visited now.
+    bases, bounds : float32 (partitions,)
+        By partition: base score, and upper bound of the rows' scores.
+    forced : int
+        The first so many of `order` are visited whatever the bounds say.
+    first_partition : int
+        The shard's first partition; it holds ``len(row_starts)`` of them, others are passed over.
     exhaustive : bool
         Rerank every row that the mask lets pass, without a scan.
-    row_starts, row_counts, block_starts : int64 (partitions,)
+    row_starts, row_counts, block_starts : int64 (shard partitions,)
         First row, number of rows and first block of each partition in the shard.
     first_codes, later_codes : uint8 (blocks, bytes * 32)
         Codes of the first stage and of the rest; the rest has zero width where there is one stage.
     tables : float32 (nibbles, 16)
         Tables of the whole code; `rounded` uint8 (nibbles, 16) are those of the first stage rounded, `expanded` the same
-        as registers take them, `steps` and `biases` float32 (stages,) map a sum of rounded entries back.
+        as registers take them, `step` and `bias` map a sum of rounded entries back.
     factors, first_factors : uint16 (rows,)
-        Float16 factors relative to `factor_scales`, `first_factor_scales` float32 (partitions,).
-    stage_scales, stage_margins : float32 (stages,)
-        Calibration of a stage's estimate and the allowed error of the table sum.
+        Float16 factors relative to `factor_scales`, `first_factor_scales` float32 (shard partitions,).
+    stage_scales : float32 (stages,)
+        Calibration of a stage's estimate; `first_margin`, `last_margin` are the allowed errors of the table sums.
     offsets : float32 (rows,) or (0,)
         Offsets of squared distances.
     rerank_kind : int
@@ -128,68 +163,82 @@ def search_partitions(
         The heap, holding `size` entries.
     lowest : float32
         Rows below this score are not wanted.
+    pending : int64 (PENDING,)
+        Scratch.
     counters : int64 (COUNTERS,)
         Added to: partitions visited, rows scanned, refined and reranked.
     """
-    stages = steps.shape[0]
+    stages = stage_scales.shape[0]
     first_pairs = first_codes.shape[1] // 32
     masked = mask.shape[0] > 0
     near = first_factors if stages == 2 else factors
     k = heap_scores.shape[0]
     threshold = max(heap_scores[0], lowest) if size == k else lowest
-    for visit in range(order.shape[0]):
-        if visit >= minimum_visits and bounds[visit] < threshold:
+    for visit in range(first_visit, last_visit):
+        partition = np.int64(order[visit])
+        if visit >= forced and bounds[partition] < threshold:
             break
-        partition = order[visit]
+        base = bases[partition]
+        local = partition - first_partition
+        if local < 0 or local >= row_starts.shape[0]:
+            continue
         counters[VISITED] += 1
-        base = bases[visit]
-        row_start = row_starts[partition]
-        rows = row_counts[partition]
-        factor_scale = factor_scales[partition]
-        near_scale = gain * (first_factor_scales[partition] if stages == 2 else factor_scale)
-        slope = near_scale * stage_scales[0] * steps[0]
-        intercept = near_scale * (stage_scales[0] * biases[0] + stage_margins[0])
-        for block in range((rows + 31) // 32):
+        row_start = row_starts[local]
+        rows = row_counts[local]
+        factor_scale = factor_scales[local]
+        near_scale = gain * (first_factor_scales[local] if stages == 2 else factor_scale)
+        slope = near_scale * stage_scales[0] * step
+        intercept = near_scale * (stage_scales[0] * bias + first_margin)
+        waiting = 0
+        blocks = (rows + 31) // 32
+        for block in range(blocks):
             first_row = row_start + block * 32
             count = min(rows - block * 32, 32)
             present = mask_bits(mask, first_row, count) if masked else (np.uint64(1) << np.uint64(count)) - np.uint64(1)
-            if present == np.uint64(0):
-                continue
-            direct = exhaustive or (rerank_kind != RERANK_NONE and masked and few(present))
-            at = block_starts[partition] + block
-            if not direct:
-                counters[SCANNED] += count
-                present &= good_lanes(
-                    first_codes, at, rounded, expanded, near, offsets, first_row, count, slope, intercept, threshold - base
-                )
-            while present != np.uint64(0):
-                lane = trailing_zeros(present)
-                present &= present - np.uint64(1)
-                row = first_row + lane
-                offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
-                factor = half_to_float(factors[row]) * factor_scale
-                if rerank_kind == RERANK_NONE or (stages == 2 and not direct):
-                    counters[REFINED] += 1
-                    total = sum_nibbles(first_codes[at], lane, tables)
-                    if stages == 2:
-                        total += sum_nibbles(later_codes[at], lane, tables[2 * first_pairs :])
-                    total *= stage_scales[stages - 1]
-                    if rerank_kind == RERANK_NONE:
-                        score = base + gain * factor * total - offset
-                    elif base + gain * factor * (total + stage_margins[stages - 1]) - offset < threshold:
-                        continue
-                if rerank_kind != RERANK_NONE:
+            at = block_starts[local] + block
+            if present != np.uint64(0):
+                direct = exhaustive or (rerank_kind != RERANK_NONE and masked and few(present))
+                if not direct:
+                    counters[SCANNED] += count
+                    present &= good_lanes(
+                        first_codes, at, rounded, expanded, near, offsets, first_row, count, slope, intercept, threshold - base
+                    )
+                while present != np.uint64(0):
+                    lane = trailing_zeros(present)
+                    present &= present - np.uint64(1)
+                    row = first_row + lane
+                    if rerank_kind == RERANK_NONE or (stages == 2 and not direct):
+                        counters[REFINED] += 1
+                        offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
+                        factor = half_to_float(factors[row]) * factor_scale
+                        total = sum_nibbles(first_codes[at], lane, tables)
+                        if stages == 2:
+                            total += sum_nibbles(later_codes[at], lane, tables[2 * first_pairs :])
+                        total *= stage_scales[stages - 1]
+                        if rerank_kind == RERANK_NONE:
+                            score = base + gain * factor * total - offset
+                            if score >= threshold:
+                                size = push(heap_scores, heap_rows, size, score, row)
+                                if size == k:
+                                    threshold = max(heap_scores[0], lowest)
+                            continue
+                        if base + gain * factor * (total + last_margin) - offset < threshold:
+                            continue
+                    fetch_rerank(rerank_kind, rerank_bytes, rerank_halves, rerank_floats, row)
+                    pending[waiting] = row
+                    waiting += 1
+            # a block adds at most 32: rerank while the next one still fits, and at the partition's end
+            if waiting > PENDING - 32 or block == blocks - 1:
+                for i in range(waiting):
+                    row = pending[i]
                     counters[RERANKED] += 1
-                    scale = half_to_float(rerank_scales[row]) * rerank_partition_scales[partition]
-                    if rerank_kind == RERANK_INT8:
-                        dot = dot_int8(rerank_query, rerank_bytes[row])
-                    elif rerank_kind == RERANK_HALF:
-                        dot = dot_half(rerank_query, rerank_halves[row])
-                    else:
-                        dot = dot_float(rerank_query, rerank_floats[row])
+                    scale = half_to_float(rerank_scales[row]) * rerank_partition_scales[local]
+                    dot = rerank_dot(rerank_kind, rerank_query, rerank_bytes, rerank_halves, rerank_floats, row)
+                    offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
                     score = base + gain * scale * dot - offset
-                if score >= threshold and score >= lowest:
-                    size = push(heap_scores, heap_rows, size, score, row)
-                    if size == k:
-                        threshold = max(heap_scores[0], lowest)
+                    if score >= threshold:
+                        size = push(heap_scores, heap_rows, size, score, row)
+                        if size == k:
+                            threshold = max(heap_scores[0], lowest)
+                waiting = 0
     return size

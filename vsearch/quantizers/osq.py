@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from vsearch.errors import InputError
 from vsearch.quantizers.allocation import allocate_bits
 from vsearch.quantizers.gaussian import STEP
 from vsearch.quantizers.klt import block_bounds, fit_klt, rotate_blocks
-from vsearch.quantizers.protocol import Calibration, Encoded
+from vsearch.quantizers.protocol import Calibration, Encoded, Scan
 
 MIN_BITS, MAX_BITS = 0.25, 8.0
 STAGED_FROM = 2.0  # from this budget on, plane 0 is scanned alone and the other planes only for survivors
@@ -50,6 +50,7 @@ class OSQ:
     calibration: Calibration
 
     name = "osq"
+    scan: ClassVar[Scan] = "tables"
 
     @property
     def dimensions(self) -> int:
@@ -85,7 +86,8 @@ class OSQ:
         return (first, whole - first)
 
     @cached_property
-    def _table_scale(self) -> NDArray[np.float32]:
+    def table_scale(self) -> NDArray[np.float32]:
+        """What a rotated query's coded dimensions are multiplied with before the signed sums: delta * 2^(bits - 2)."""
         return (self.deltas * np.exp2(self.dimension_bits - 2.0)).astype(np.float32)
 
     def encode(self, residuals: NDArray[np.float32]) -> Encoded:
@@ -109,7 +111,7 @@ class OSQ:
         from vsearch.kernels.tables import sign_tables
 
         tables = np.empty((2 * self.code_bytes, 16), np.float32)
-        scaled = query[: len(self.deltas)] * self._table_scale
+        scaled = query[: len(self.deltas)] * self.table_scale
         sign_tables(scaled, self.plane_dimensions, self.plane_offsets, tables)
         return tables
 
@@ -180,7 +182,7 @@ def calibrate(codec: OSQ, rotated: NDArray[np.float32], rng: np.random.Generator
     for stage in range(stages):
         last = stage == stages - 1
         factors = encoded.factors if last or encoded.first_factors is None else encoded.first_factors
-        grid = values if last else np.sign(values) * np.pad(codec._table_scale, (0, codec.dimensions - len(codec.deltas)))
+        grid = values if last else np.sign(values) * np.pad(codec.table_scale, (0, codec.dimensions - len(codec.deltas)))
         estimate = (queries @ grid.T) * factors
         aligned = float(np.sum(true * true))
         if aligned > 0:

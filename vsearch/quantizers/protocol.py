@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+Scan = Literal["tables", "cells"]
+"""How codes are searched: sums of nibble tables that estimate scores (`search.run`), or cells of every dimension that
+bound distances from below (`search.lloyd`)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Codes of n residuals.
+    """Codes of n residuals, or of n vectors.
 
     Attributes
     ----------
     codes : uint8 (n, code_bytes)
         Packed codes, row by row; the layout in blocks is made by building.
-    factors : float32 (n,)
-        ``<query, residual>`` is about ``factor * (table sum)``.
+    factors : float32 (n,) or (0,)
+        ``<query, residual>`` is about ``factor * (table sum)``; cells need none.
     first_factors : float32 (n,) or None
         The same for the first stage alone; None where there is one stage.
     """
@@ -52,8 +56,11 @@ class Quantizer(Protocol):
     def name(self) -> str: ...
 
     @property
+    def scan(self) -> Scan: ...
+
+    @property
     def rotation(self) -> NDArray[np.float32]:
-        """Orthogonal float32 (d, d): codes are of ``rotation @ (vector - mean - centroid)``."""
+        """Orthogonal float32 (d, d): codes are of ``rotation @ (vector - mean - centroid)``, without the centroid for cells."""
         ...
 
     @property
@@ -64,16 +71,16 @@ class Quantizer(Protocol):
     @property
     def calibration(self) -> Calibration: ...
 
-    def encode(self, residuals: NDArray[np.float32]) -> Encoded:
-        """Encode rotated residuals (n, d)."""
+    def encode(self, vectors: NDArray[np.float32], /) -> Encoded:
+        """Encode rotated residuals (n, d), for cells rotated vectors."""
         ...
 
     def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Rotated reconstruction (n, d) of codes, up to each vector's factor."""
+        """Rotated reconstruction (n, d) of what was encoded, up to each vector's factor."""
         ...
 
     def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Lookup tables float32 (2 * code_bytes, 16) of one rotated query (d,)."""
+        """Lookup tables float32 of one rotated query (d,): (2 * code_bytes, 16), for cells (cells,)."""
         ...
 
     def configuration(self) -> dict[str, Any]:

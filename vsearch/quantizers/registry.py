@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, FormatVersionError
+from vsearch.quantizers.lloyd import load_lloyd
 from vsearch.quantizers.osq import load_osq
 from vsearch.quantizers.protocol import Quantizer
 
 Loader = Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Quantizer]
 
-LOADERS: dict[str, Loader] = {"osq": load_osq}
+LOADERS: dict[str, Loader] = {"osq": load_osq, "osq-lloyd": load_lloyd}
 
 
 def load_quantizer(name: str, configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Quantizer:

@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class ShardHits:
+    """The best rows of one shard for one query, best first; rows are numbered inside the shard.
+
+    Attributes
+    ----------
+    scores : float32 (k,)
+        NaN after the last hit. Negated squared distances under l2.
+    rows : int64 (k,)
+        -1 after the last hit.
+    counters : int64 (COUNTERS,)
+        Partitions visited, rows scanned, refined, reranked.
+    """
+
+    scores: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    counters: NDArray[np.int64]
 
 
 def merge(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,16 +14,20 @@ from numpy.typing import NDArray
 
 from vsearch.errors import SearchTimeoutError
 from vsearch.kernels.search import REFINED, RERANKED, SCANNED, VISITED
+from vsearch.search.lloyd import build_cell_tables, search_cells
 from vsearch.search.mask import ShardMask, mask_shard
-from vsearch.search.merge import merge
-from vsearch.search.model import Model, SearchSettings
+from vsearch.search.merge import ShardHits, merge
+from vsearch.search.model import Model, SearchSettings, prepare_queries
 from vsearch.search.route import plan_visits, route
-from vsearch.search.run import ShardHits, build_tables, search_shard
+from vsearch.search.run import run_query
 from vsearch.search.snapshot import Snapshot
 from vsearch.search.stats import SearchStats
 
 if TYPE_CHECKING:
     from vsearch.predicates import Bound
+
+
+QUERIES_PER_TASK = 16  # a thread's share at a time
 
 
 @dataclass(frozen=True)
@@ -73,65 +77,53 @@ def mask_all(snapshot: Snapshot, bound: Bound | None, stats: SearchStats) -> lis
     return masks
 
 
-def search_rotated(
+def search_vectors(
     snapshot: Snapshot,
     queries: NDArray[np.float32],
     request: SearchRequest,
     masks: Sequence[ShardMask] | None,
     stats: SearchStats,
+    *,
+    prepared: bool = False,
 ) -> Answer:
-    """Search for prepared queries float32 (m, d); see `model.prepare_queries`."""
-    model = snapshot.model
-    many, k = len(queries), request.k
+    """Search for checked queries float32 (m, d); `prepared` ones are normalised, centred and rotated already."""
+    model, many, k = snapshot.model, len(queries), request.k
     stats.queries += many
     stats.partitions = snapshot.manifest.partitions
     stats.estimated = model.rerank is None
-    with stats.level("route"):
-        routes = route(model, queries, snapshot.radii, request.settings.reach)
-    lowest = _lowest(model, request.min_score)
-
-    edges = [shard.first_partition for shard in snapshot.shards] + [snapshot.manifest.partitions]
-    eligible = snapshot.partition_rows if masks is None else np.concatenate([mask.matches for mask in masks])
-
-    def one(position: int) -> list[ShardHits]:
-        if request.deadline is not None and time.monotonic() > request.deadline:
-            msg = f"the search ran into its timeout at query {position} of {many}; give it longer or a smaller nprobe"
-            raise SearchTimeoutError(msg)
-        tables = build_tables(model, queries[position], request.settings.margin)
-        visits = plan_visits(
-            routes.bases[position],
-            routes.bounds[position],
-            edges,
-            k=k,
-            nprobe=request.nprobe,
-            rows=eligible,
-            filtered=masks is not None,
-            exact=request.exact,
-        )
-        return [
-            search_shard(
-                model,
-                shard,
-                tables,
-                visits[number],
-                k,
-                mask=None if masks is None else masks[number].words,
-                exact=request.exact,
-                lowest=lowest,
-            )
-            for number, shard in enumerate(snapshot.shards)
-        ]
-
-    scores, rows = np.empty((many, k), np.float32), np.empty((many, k), np.int64)
+    eligible = None if masks is None else np.concatenate([mask.matches for mask in masks])
+    search = _cells(snapshot, request, masks, eligible) if model.quantizer.scan == "cells" else None
     fetched = snapshot.bytes_fetched()
+
+    def some(positions: range) -> list[list[ShardHits]]:
+        workspace = None if search else snapshot.workspace()
+        if workspace is not None:
+            workspace.begin(
+                k=k,
+                nprobe=request.nprobe,
+                exact=request.exact,
+                reach=request.settings.reach,
+                margin=request.settings.margin,
+                lowest=_lowest(model, request.min_score),
+                eligible=eligible,
+            )
+        found = []
+        for position in positions:
+            if request.deadline is not None and time.monotonic() > request.deadline:
+                msg = f"the search ran into its timeout at query {position} of {many}; give it longer or a smaller nprobe"
+                raise SearchTimeoutError(msg)
+            query = queries[position]
+            if workspace is not None:
+                found.append(run_query(snapshot, workspace, query, masks, prepared=prepared))
+            elif search is not None:
+                found.append(search(query if prepared else prepare_queries(model, query[None, :])[0]))
+        return found
+
     with stats.level("scan"):
-        if many == 1:
-            found = [one(0)]
-        else:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                found = list(pool.map(one, range(many)))
+        found = some(range(many)) if many == 1 else _in_threads(some, many)
     stats.bytes_fetched += snapshot.bytes_fetched() - fetched
     with stats.level("merge"):
+        scores, rows = np.empty((many, k), np.float32), np.empty((many, k), np.int64)
         for position, per_shard in enumerate(found):
             _count(stats, model, per_shard)
             if len(per_shard) == 1:
@@ -143,6 +135,48 @@ def search_rotated(
             ]
             scores[position], rows[position] = merge([hits.scores for hits in per_shard], shifted, k)
     return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
+
+
+def _in_threads(some: Callable[[range], list[list[ShardHits]]], many: int) -> list[list[ShardHits]]:
+    """Run queries on all cores, in runs that do not depend on how many there are."""
+    runs = [range(start, min(start + QUERIES_PER_TASK, many)) for start in range(0, many, QUERIES_PER_TASK)]
+    if len(runs) == 1:
+        return some(runs[0])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [hits for part in pool.map(some, runs) for hits in part]
+
+
+def _cells(
+    snapshot: Snapshot, request: SearchRequest, masks: Sequence[ShardMask] | None, eligible: NDArray[np.int64] | None
+) -> Callable[[NDArray[np.float32]], list[ShardHits]]:
+    """The search of cells, for one prepared query."""
+    model = snapshot.model
+    edges = [shard.first_partition for shard in snapshot.shards] + [snapshot.manifest.partitions]
+    lowest = _lowest(model, request.min_score)
+
+    def search(query: NDArray[np.float32]) -> list[ShardHits]:
+        routes = route(model, query[None, :], snapshot.radii, request.settings.reach)
+        visits = plan_visits(
+            routes.bases[0],
+            routes.bounds[0],
+            edges,
+            k=request.k,
+            nprobe=request.nprobe,
+            rows=snapshot.partition_rows if eligible is None else eligible,
+            filtered=masks is not None,
+            exact=request.exact,
+        )
+        tables = build_cell_tables(model, query)
+        found = []
+        for number, shard in enumerate(snapshot.shards):
+            mask = None if masks is None else masks[number].words
+            hits = search_cells(
+                model, shard, tables, visits[number], request.k, mask=mask, exact=request.exact, lowest=lowest
+            )
+            found.append(hits)
+        return found
+
+    return search
 
 
 def _lowest(model: Model, min_score: float | None) -> float:

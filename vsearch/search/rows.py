@@ -33,9 +33,12 @@ def reconstruct(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float
                 codes = codes.view(np.float16)
             residuals = decode_residuals(ResidualCodes(codes, scales), model.rerank_weights, model.rerank)
         else:
-            packed = _unpacked(shard, partitions, inside)
+            residuals = model.quantizer.decode(_unpacked(shard, partitions, inside))
+            if model.quantizer.scan == "cells":
+                vectors[places] = residuals  # codes of whole vectors
+                continue
             factors = arrays.factors[inside].view(np.float16).astype(np.float32) * table.factor_scales[partitions]
-            residuals = model.quantizer.decode(packed) * (factors * model.quantizer.calibration.scale[-1])[:, None]
+            residuals *= (factors * model.quantizer.calibration.scale[-1])[:, None]
         vectors[places] = centroids + residuals
     return vectors
 

@@ -14,6 +14,7 @@ from vsearch.kernels.blocks import BLOCK
 from vsearch.search.model import Model
 
 if TYPE_CHECKING:
+    from vsearch.search.native import Fields
     from vsearch.storage.files import SegmentFile
 
 RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}
@@ -74,6 +75,8 @@ class Shard:
     table : PartitionTable
     files : dict
         Its segment files by kind.
+    native : Fields
+        The same for the fused kernels.
     """
 
     number: int
@@ -83,6 +86,7 @@ class Shard:
     table: PartitionTable
     files: dict[str, SegmentFile]
     arrays: ShardArrays
+    native: Fields
     _ready: NDArray[np.bool_] = field(init=False)
     _all_ready: bool = field(init=False, default=False)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
@@ -141,7 +145,7 @@ class ShardArrays:
     ) -> list[tuple[str, list[str], NDArray[np.int64], NDArray[np.int64]]]:
         """What to ensure for some blocks and rows: (file kind, arrays, starts, stops)."""
         codes = ["first"] + (["later"] if self.later_codes.shape[1] else [])
-        rows = ["factor"]
+        rows = ["factor"] if len(self.factors) else []
         rows += ["first_factor"] if len(self.first_factors) else []
         rows += ["offset"] if len(self.offsets) else []
         rows += ["rerank_scale"] if len(self.rerank_scales) else []
@@ -166,7 +170,8 @@ def view_arrays(model: Model, rows: int, blocks: int, files: dict[str, SegmentFi
 
     stages = model.quantizer.stage_bytes
     d = model.dimensions
-    staged = len(stages) == 2
+    staged, cells = len(stages) == 2, model.quantizer.scan == "cells"
+    offset = model.metric == "l2" and (model.rerank is not None or not cells)
     bytes_ = halves = floats = None
     if model.rerank is not None:
         codes = take("rerank", "rerank", RERANK_DTYPES[model.rerank], (rows, d))
@@ -184,9 +189,9 @@ def view_arrays(model: Model, rows: int, blocks: int, files: dict[str, SegmentFi
         later_codes=take("codes", "later", np.uint8, (blocks, stages[1] * BLOCK))
         if staged
         else np.empty((blocks, 0), np.uint8),
-        factors=half("factor", True),
-        first_factors=half("first_factor", staged),
-        offsets=take("rows", "offset", np.float32, (rows,)) if model.metric == "l2" else np.empty(0, np.float32),
+        factors=half("factor", not cells),
+        first_factors=half("first_factor", staged and not cells),
+        offsets=take("rows", "offset", np.float32, (rows,)) if offset else np.empty(0, np.float32),
         rerank_scales=half("rerank_scale", model.rerank is not None),
         rerank_bytes=np.empty((0, d), np.int8) if bytes_ is None else bytes_,
         rerank_halves=np.empty((0, d), np.uint16) if halves is None else halves,

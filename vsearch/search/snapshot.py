@@ -16,6 +16,7 @@ from vsearch.predicates.schema import Attribute, AttributeType
 from vsearch.quantizers.metrics import METRICS
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.model import Model, SearchSettings
+from vsearch.search.native import Fields, Workspace, pack_model, pack_shard
 from vsearch.search.shard import RERANK_DTYPES, PartitionTable, Shard, view_arrays
 from vsearch.storage import Manifest, SegmentFile, ShardEntry, Store, ensure_together, open_files
 
@@ -41,6 +42,8 @@ class Snapshot:
     settings: SearchSettings
     radii: NDArray[np.float32]
     partition_rows: NDArray[np.int64]
+    native: Fields
+    _threads: threading.local = field(default_factory=threading.local)
     _columns: dict[tuple[int, str], EncodedColumn] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -52,6 +55,13 @@ class Snapshot:
             found = _read_column(self.manifest.shards[shard.number], shard, name)
             with self._lock:
                 found = self._columns.setdefault(key, found)
+        return found
+
+    def workspace(self) -> Workspace:
+        """This thread's workspace for queries."""
+        found: Workspace | None = getattr(self._threads, "workspace", None)
+        if found is None:
+            found = self._threads.workspace = Workspace(self.model, self.partition_rows)
         return found
 
     def bytes_fetched(self) -> int:
@@ -81,6 +91,7 @@ def open_snapshot(store: Store, manifest: Manifest) -> Snapshot:
         first_row += entry.rows
     if first_partition != manifest.partitions or first_row != manifest.rows:
         raise CorruptIndexError("manifest", "the shards do not add up to the index; restore the manifest")
+    radii = np.concatenate([shard.table.radii for shard in shards])
     return Snapshot(
         store=store,
         manifest=manifest,
@@ -88,7 +99,8 @@ def open_snapshot(store: Store, manifest: Manifest) -> Snapshot:
         shards=tuple(shards),
         schema=schema,
         settings=SearchSettings.from_dict(manifest.settings),
-        radii=np.concatenate([shard.table.radii for shard in shards]),
+        radii=radii,
+        native=pack_model(model, radii),
         partition_rows=np.concatenate([shard.table.rows for shard in shards]),
     )
 
@@ -149,7 +161,8 @@ def _open_shard(store: Store, model: Model, entry: ShardEntry, first_partition: 
     if len(table.rows) != entry.partitions:
         raise CorruptIndexError(file.path, f"holds {len(table.rows)} partitions, the manifest says {entry.partitions}")
     views = view_arrays(model, entry.rows, table.blocks, files)
-    return Shard(entry.number, first_partition, first_row, entry.rows, table, files, views)
+    native = pack_shard(first_partition, entry.rows, table, views)
+    return Shard(entry.number, first_partition, first_row, entry.rows, table, files, views, native)
 
 
 def _read_column(entry: ShardEntry, shard: Shard, name: str) -> EncodedColumn:

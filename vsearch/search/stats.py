@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-LEVELS = ("prepare", "route", "mask", "scan", "merge", "fetch")
+LEVELS = ("prepare", "mask", "scan", "merge", "fetch")
 
 
 @dataclass
@@ -31,7 +31,7 @@ class SearchStats:
     bytes_fetched : int
         Bytes read from the store (or verified on first touch) because they were not there yet.
     milliseconds : dict
-        Per level; ``scan`` holds scan, refine and rerank, which are one pass.
+        Per level; ``scan`` holds route, scan, refine and rerank, which are one native call.
     estimated : bool
         Whether the scores are estimates, because the index holds no rerank codes.
     """

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vsearch.search.mask import ShardMask
 from vsearch.search.model import SearchSettings
-from vsearch.search.query import Answer, SearchRequest, search_rotated
-from vsearch.search.route import gain_of
+from vsearch.search.query import Answer, SearchRequest, search_vectors
+from vsearch.search.route import gain_of, route
 from vsearch.search.rows import reconstruct
 from vsearch.search.snapshot import Snapshot
 from vsearch.search.stats import SearchStats
@@ -51,8 +51,8 @@ def run_sample(
 ) -> Answer:
     """Search for a sample; drawn rows are taken out of their own answers."""
     if sample.own_rows is None:
-        return search_rotated(snapshot, sample.queries, request, masks, SearchStats())
-    answer = search_rotated(snapshot, sample.queries, replace(request, k=request.k + 1), masks, SearchStats())
+        return search_vectors(snapshot, sample.queries, request, masks, SearchStats(), prepared=True)
+    answer = search_vectors(snapshot, sample.queries, replace(request, k=request.k + 1), masks, SearchStats(), prepared=True)
     own = answer.rows == sample.own_rows[:, None]
     own[~own.any(axis=1), -1] = True  # the row itself is not among them: the last one goes
     keep = ~own
@@ -167,8 +167,9 @@ def tune(snapshot: Snapshot, sample: Sample, target: float, k: int) -> tuple[Sea
 def _needs(
     snapshot: Snapshot, sample: Sample, exact: Answer
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Reach and margin that each true neighbour needs; see `SearchSettings`."""
+    """Reach and margin that each true neighbour needs; see `SearchSettings`. Cells have no use for a margin."""
     model = snapshot.model
+    cells = model.quantizer.scan == "cells"
     scores = -exact.scores if model.metric == "l2" else exact.scores
     worst = np.nanmin(scores, axis=1, initial=np.inf)
     position, place = np.nonzero(exact.rows >= 0)
@@ -176,6 +177,8 @@ def _needs(
     if len(rows) == 0:
         return np.empty(0), np.empty(0)
     reaches, margins = np.zeros(len(rows)), np.zeros(len(rows))
+    # what the bound of a visited partition has to reach: a search of cells only knows its best centroid
+    goal = route(model, sample.queries, snapshot.radii, 0.0).bases.max(axis=1) if cells else worst
     norms = np.linalg.norm(sample.queries, axis=1)
     deviation = float(model.quantizer.calibration.deviation[0])
     gain = gain_of(model.metric)
@@ -187,14 +190,15 @@ def _needs(
         true = scores[position[at], place[at]].astype(np.float64)
         inner = np.einsum("ij,ij->i", queries, centroids).astype(np.float64)
         radii = table.radii[local].astype(np.float64)
-        offsets = 0.0
         if model.metric == "l2":
             base = 2 * inner - np.einsum("ij,ij->i", centroids, centroids) - norms[position[at]] ** 2
             spread, floor = 2 * np.sqrt(np.maximum(-base, 0)) * radii, base - radii**2
-            offsets = shard.arrays.offsets[inside]
         else:
             base, spread, floor = inner, norms[position[at]] * radii, inner
-        reaches[at] = np.where(spread > 0, (worst[position[at]] - floor) / np.maximum(spread, 1e-30), 0)
+        reaches[at] = np.where(spread > 0, (goal[position[at]] - floor) / np.maximum(spread, 1e-30), 0)
+        if cells:
+            continue
+        offsets = shard.arrays.offsets[inside] if model.metric == "l2" else 0.0
         estimates, factors = _first_estimates(snapshot, shard, queries, local, inside)
         estimate = base + gain * estimates - offsets
         error = gain * factors * deviation * norms[position[at]]

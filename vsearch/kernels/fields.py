@@ -1,0 +1,108 @@
+"""The fields of the fused kernels: which int64 of a list is which number or address.
+
+Three lists: one for an index (`ModelField`), one for each shard (`ShardField`), both made once, and one for each call
+(`CallField`). Addresses are of C-contiguous arrays; `vsearch.search.native` checks every shape before it packs one.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ModelField(IntEnum):
+    """What all shards share. d: dimensions, p: partitions of the index, D: coded dimensions."""
+
+    DIMENSIONS = 0
+    PARTITIONS = 1
+    NORMALISE = 2  # 1: the metric is cosine
+    SQUARED = 3  # 1: the metric is l2
+    MEAN = 4  # float32 (d,)
+    ROTATION = 5  # float32 (d, d)
+    CENTROIDS = 6  # float32 (p, d), rotated
+    CENTROID_SQUARES = 7  # float32 (p,)
+    RADII = 8  # float32 (p,)
+    RERANK_WEIGHTS = 9  # float32 (d,)
+    RERANK_KIND = 10
+    STAGES = 11
+    FIRST_BYTES = 12
+    LATER_BYTES = 13
+    PLANES = 14
+    CODED = 15  # D
+    TABLE_SCALE = 16  # float32 (D,)
+    PLANE_DIMENSIONS = 17  # int32 (planes,)
+    PLANE_OFFSETS = 18  # int32 (planes,)
+    STAGE_SCALES = 19  # float32 (stages,)
+    STAGE_DEVIATIONS = 20  # float32 (stages,)
+    TABLES_GIVEN = 21  # 1: the caller fills the tables
+
+
+class ShardField(IntEnum):
+    """One shard. n: rows, b: blocks, p: its partitions."""
+
+    FIRST_PARTITION = 0
+    PARTITIONS = 1
+    ROWS = 2
+    BLOCKS = 3
+    ROW_STARTS = 4  # int64 (p,)
+    ROW_COUNTS = 5  # int64 (p,)
+    BLOCK_STARTS = 6  # int64 (p,)
+    FACTOR_SCALES = 7  # float32 (p,)
+    FIRST_FACTOR_SCALES = 8  # float32 (p,)
+    RERANK_PARTITION_SCALES = 9  # float32 (p,)
+    FIRST_CODES = 10  # uint8 (b, first bytes * 32)
+    LATER_CODES = 11  # uint8 (b, later bytes * 32)
+    FACTORS = 12  # float16 (n,)
+    FIRST_FACTORS = 13  # float16 (n,) with two stages
+    OFFSETS = 14  # float32 (n,) under l2
+    RERANK_SCALES = 15  # float16 (n,)
+    RERANK_CODES = 16  # (n, d) of the rerank kind
+    RERANK_ROWS = 17  # n, or 0 without rerank codes
+
+
+class CallField(IntEnum):
+    """One query on one workspace."""
+
+    QUERY = 0  # float32 (d,), as given
+    ROTATED = 1  # float32 (d,), out of `plan_query`
+    RERANK_QUERY = 2  # float32 (d,), out of `plan_query`
+    TABLES = 3  # float32 (nibbles, 16)
+    ROUNDED = 4  # uint8 (first-stage nibbles, 16)
+    EXPANDED = 5  # uint8
+    EXPANDED_BYTES = 6
+    ORDER = 7  # int32 (p,)
+    BASES = 8  # float32 (p,), by partition
+    BOUNDS = 9  # float32 (p,), by partition
+    KEYS = 10  # uint32 (p,)
+    SPARE_ORDER = 11  # int32 (p,)
+    SPARE_KEYS = 12  # uint32 (p,)
+    HISTOGRAM = 13  # int32 (RADIX,)
+    ELIGIBLE = 14  # int64 (p,)
+    VISITS = 15  # out of `plan_query`: entries of ORDER
+    FORCED = 16  # out of `plan_query`
+    FIRST_VISIT = 17
+    LAST_VISIT = 18
+    K = 19
+    NPROBE = 20  # 0: leave it to the bounds
+    EXACT = 21
+    FILTERED = 22
+    MASK = 23  # uint64 (words,)
+    MASK_WORDS = 24  # 0: no mask
+    SCORES = 25  # float32 (k,)
+    ROWS = 26  # int64 (k,)
+    SIZE = 27  # entries of the heap
+    COUNTERS = 28  # int64 (COUNTERS,)
+    FLOATS = 29  # float32 (FloatField,)
+    PENDING = 30  # int64 (PENDING,)
+    SCALED = 31  # float32 (d,), scratch
+
+
+class FloatField(IntEnum):
+    """The numbers of a call that are no integers."""
+
+    REACH = 0
+    MARGIN = 1
+    LOWEST = 2
+    STEP = 3  # out of `plan_query`
+    BIAS = 4  # out of `plan_query`
+    FIRST_MARGIN = 5  # out of `plan_query`
+    LAST_MARGIN = 6  # out of `plan_query`

@@ -1,0 +1,199 @@
+"""Field lists for the fused kernels: a model's and a shard's, packed once, and a workspace for each thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.kernels.fields import CallField, FloatField, ModelField, ShardField
+from vsearch.kernels.route import RADIX
+from vsearch.kernels.scan import expanded_bytes
+from vsearch.kernels.search import COUNTERS, PENDING, RERANK_FLOAT, RERANK_HALF, RERANK_INT8, RERANK_NONE
+from vsearch.quantizers.osq import OSQ
+from vsearch.search.model import Model
+from vsearch.search.shard import PartitionTable, ShardArrays
+
+RERANK_KINDS = {None: RERANK_NONE, "int8": RERANK_INT8, "float16": RERANK_HALF, "float32": RERANK_FLOAT}
+
+
+def address(array: NDArray[Any]) -> int:
+    """Where an array's first element lies in memory."""
+    return int(array.__array_interface__["data"][0])
+
+
+class Fields:
+    """A list of int64 fields, and the arrays whose addresses it holds.
+
+    Attributes
+    ----------
+    address : int
+        What a kernel is given.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.values = np.zeros(count, np.int64)
+        self.address = address(self.values)
+        self._kept: dict[int, NDArray[Any]] = {}
+
+    def point(self, field: int, array: NDArray[Any], dtype: Any) -> None:
+        """Let a field be the address of an array, which is kept alive and must be C-contiguous."""
+        if array.dtype != np.dtype(dtype) or not array.flags.c_contiguous:
+            msg = f"field {field} needs a C-contiguous {np.dtype(dtype)} array, got {array.dtype} {array.shape}"
+            raise ValueError(msg)
+        self._kept[field] = array
+        self.values[field] = address(array)
+
+
+def pack_model(model: Model, radii: NDArray[np.float32]) -> Fields:
+    """The fields of a model; `radii` float32 (partitions,) are of all its partitions."""
+    fields = Fields(len(ModelField))
+    values, quantizer = fields.values, model.quantizer
+    d, partitions = model.dimensions, len(model.centroids)
+    if radii.shape != (partitions,):
+        msg = f"{len(radii)} radii for {partitions} partitions"
+        raise ValueError(msg)
+    stages = quantizer.stage_bytes
+    values[ModelField.DIMENSIONS], values[ModelField.PARTITIONS] = d, partitions
+    values[ModelField.NORMALISE] = model.metric == "cosine"
+    values[ModelField.SQUARED] = model.metric == "l2"
+    values[ModelField.RERANK_KIND] = RERANK_KINDS[model.rerank]
+    values[ModelField.STAGES] = len(stages)
+    values[ModelField.FIRST_BYTES], values[ModelField.LATER_BYTES] = stages[0], sum(stages[1:])
+    weights = model.rerank_weights if model.rerank == "int8" else np.ones(d, np.float32)
+    for field, array in (
+        (ModelField.MEAN, model.mean),
+        (ModelField.ROTATION, quantizer.rotation),
+        (ModelField.CENTROIDS, model.centroids),
+        (ModelField.CENTROID_SQUARES, model.centroid_squares),
+        (ModelField.RADII, radii),
+        (ModelField.RERANK_WEIGHTS, weights),
+        (ModelField.STAGE_SCALES, quantizer.calibration.scale),
+        (ModelField.STAGE_DEVIATIONS, quantizer.calibration.deviation),
+    ):
+        fields.point(field, np.ascontiguousarray(array), np.float32)
+    if not isinstance(quantizer, OSQ):
+        values[ModelField.TABLES_GIVEN] = 1
+        return fields
+    values[ModelField.PLANES], values[ModelField.CODED] = len(quantizer.plane_dimensions), len(quantizer.deltas)
+    fields.point(ModelField.TABLE_SCALE, quantizer.table_scale, np.float32)
+    fields.point(ModelField.PLANE_DIMENSIONS, quantizer.plane_dimensions, np.int32)
+    fields.point(ModelField.PLANE_OFFSETS, quantizer.plane_offsets, np.int32)
+    return fields
+
+
+def pack_shard(first_partition: int, rows: int, table: PartitionTable, arrays: ShardArrays) -> Fields:
+    """The fields of a shard, whose arrays were checked by `shard.view_arrays`."""
+    fields = Fields(len(ShardField))
+    values = fields.values
+    values[ShardField.FIRST_PARTITION], values[ShardField.PARTITIONS] = first_partition, len(table.rows)
+    values[ShardField.ROWS], values[ShardField.BLOCKS] = rows, len(arrays.first_codes)
+    codes: NDArray[Any] = arrays.rerank_bytes
+    for other in (arrays.rerank_halves, arrays.rerank_floats):
+        codes = other if len(other) else codes
+    values[ShardField.RERANK_ROWS] = len(codes)
+    for field, array, dtype in (
+        (ShardField.ROW_STARTS, table.row_starts, np.int64),
+        (ShardField.ROW_COUNTS, table.rows, np.int64),
+        (ShardField.BLOCK_STARTS, table.block_starts, np.int64),
+        (ShardField.FACTOR_SCALES, table.factor_scales, np.float32),
+        (ShardField.FIRST_FACTOR_SCALES, table.first_factor_scales, np.float32),
+        (ShardField.RERANK_PARTITION_SCALES, table.rerank_scales, np.float32),
+        (ShardField.FIRST_CODES, arrays.first_codes, np.uint8),
+        (ShardField.LATER_CODES, arrays.later_codes, np.uint8),
+        (ShardField.FACTORS, arrays.factors, np.uint16),
+        (ShardField.FIRST_FACTORS, arrays.first_factors, np.uint16),
+        (ShardField.OFFSETS, arrays.offsets, np.float32),
+        (ShardField.RERANK_SCALES, arrays.rerank_scales, np.uint16),
+        (ShardField.RERANK_CODES, codes, codes.dtype),
+    ):
+        fields.point(field, array, dtype)
+    return fields
+
+
+class Workspace:
+    """What one thread needs to run queries on a model: scratch, outputs, and the list of a call's fields."""
+
+    def __init__(self, model: Model, partition_rows: NDArray[np.int64]) -> None:
+        d, partitions = model.dimensions, len(model.centroids)
+        first, whole = model.quantizer.stage_bytes[0], sum(model.quantizer.stage_bytes)
+        self.fields = Fields(len(CallField))
+        self.values = self.fields.values
+        self.query = np.empty(d, np.float32)
+        self.rotated = np.empty(d, np.float32)
+        self.tables = np.zeros((2 * whole, 16), np.float32)
+        self.order = np.empty(partitions, np.int32)
+        self.bases, self.bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
+        self.counters = np.zeros(COUNTERS, np.int64)
+        self.numbers = np.zeros(len(FloatField), np.float32)
+        self._partition_rows = partition_rows
+        expanded = np.zeros(expanded_bytes(first), np.uint8)
+        self._k = 0
+        self.scores, self.rows = np.empty(0, np.float32), np.empty(0, np.int64)
+        for field, array in (
+            (CallField.QUERY, self.query),
+            (CallField.ROTATED, self.rotated),
+            (CallField.RERANK_QUERY, np.empty(d, np.float32)),
+            (CallField.SCALED, np.empty(d, np.float32)),
+            (CallField.TABLES, self.tables),
+            (CallField.ROUNDED, np.zeros((2 * first, 16), np.uint8)),
+            (CallField.EXPANDED, expanded),
+            (CallField.ORDER, self.order),
+            (CallField.BASES, self.bases),
+            (CallField.BOUNDS, self.bounds),
+            (CallField.KEYS, np.empty(partitions, np.uint32)),
+            (CallField.SPARE_ORDER, np.empty(partitions, np.int32)),
+            (CallField.SPARE_KEYS, np.empty(partitions, np.uint32)),
+            (CallField.HISTOGRAM, np.empty(RADIX, np.int32)),
+            (CallField.ELIGIBLE, partition_rows),
+            (CallField.PENDING, np.empty(PENDING, np.int64)),
+            (CallField.COUNTERS, self.counters),
+            (CallField.FLOATS, self.numbers),
+        ):
+            self.fields.point(field, array, array.dtype)
+        self.values[CallField.EXPANDED_BYTES] = len(expanded)
+
+    def begin(
+        self,
+        *,
+        k: int,
+        nprobe: int | None,
+        exact: bool,
+        reach: float,
+        margin: float,
+        lowest: float,
+        eligible: NDArray[np.int64] | None,
+    ) -> None:
+        """Set what is the same for all shards; `eligible` int64 (partitions,) under a predicate, else None."""
+        if k != self._k:
+            self._k = k
+            self.scores, self.rows = np.empty(k, np.float32), np.empty(k, np.int64)
+            self.fields.point(CallField.SCORES, self.scores, np.float32)
+            self.fields.point(CallField.ROWS, self.rows, np.int64)
+            self.values[CallField.K] = k
+        values = self.values
+        values[CallField.NPROBE] = nprobe or 0
+        values[CallField.EXACT] = exact
+        values[CallField.FILTERED] = eligible is not None
+        self.fields.point(CallField.ELIGIBLE, self._partition_rows if eligible is None else eligible, np.int64)
+        self.numbers[FloatField.REACH], self.numbers[FloatField.MARGIN] = reach, margin
+        self.numbers[FloatField.LOWEST] = lowest
+
+    def use_query(self, query: NDArray[np.float32], *, prepared: bool) -> None:
+        """Take a query as given, or one that is normalised, centred and rotated already."""
+        if prepared:
+            self.rotated[:] = query
+            self.values[CallField.QUERY] = 0
+        else:
+            self.query[:] = query
+            self.values[CallField.QUERY] = address(self.query)
+
+    def use_mask(self, mask: NDArray[np.uint64] | None) -> None:
+        """Take a shard's mask, uint64 (words,), or none, and empty the heap."""
+        self.values[CallField.SIZE] = 0
+        if mask is None:
+            self.values[CallField.MASK_WORDS] = 0
+        else:
+            self.fields.point(CallField.MASK, mask, np.uint64)
+            self.values[CallField.MASK_WORDS] = len(mask)
