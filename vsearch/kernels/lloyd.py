@@ -160,10 +160,10 @@ def scan_signs(
             block = block_starts[partition] + inside
             first = row_starts[partition] + inside * 32
             last = min(first + 32, row_starts[partition] + row_counts[partition])
-            row = first
-            while row < last and not wanted(mask, row):
-                row += 1
-            if row == last:
+            next_row = first
+            while next_row < last and not wanted(mask, next_row):
+                next_row += 1
+            if next_row == last:
                 continue
             for lane in range(32):
                 sums[lane] = 0
@@ -180,7 +180,7 @@ def scan_signs(
                     sums[lane + 8] += np.int32((b >> shift) & np.uint64(255))
                     sums[lane + 16] += np.int32((c >> shift) & np.uint64(255))
                     sums[lane + 24] += np.int32((d >> shift) & np.uint64(255))
-            for row in range(row, last):
+            for row in range(next_row, last):
                 if wanted(mask, row):
                     rows[count] = row
                     places[count] = block * 32 + row - first

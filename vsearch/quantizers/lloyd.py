@@ -191,7 +191,7 @@ def lloyd_centres(values: NDArray[np.floating[Any]], cells: int) -> NDArray[np.f
     shifted = values.astype(np.float64) - origin
     sums = np.concatenate([[0.0], np.cumsum(shifted)])
     total = float(shifted @ shifted)
-    edges = shifted[-(-np.arange(1, cells) * n // cells)]
+    edges = shifted[np.arange(1, cells) * n // cells]
     before = np.inf
     for _ in range(ROUNDS):
         splits = np.concatenate([[0], np.searchsorted(shifted, edges), [n]])

@@ -8,7 +8,7 @@ scored. Each cut keeps at least k rows, and only rows that the mask lets pass ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,7 +163,7 @@ def _rerank(
     """Scores of rows by their rerank codes, float32 (n,)."""
     arrays, scores = shard.arrays, np.empty(len(rows), np.float32)
     stored = {"int8": arrays.rerank_bytes, "float16": arrays.rerank_halves, "float32": arrays.rerank_floats}
-    codes = stored[str(model.rerank)]
+    codes: NDArray[Any] = stored[str(model.rerank)]
     for start in range(0, len(rows), CHUNK_ROWS):
         part = slice(start, start + CHUNK_ROWS)
         chunk = codes[rows[part]]
