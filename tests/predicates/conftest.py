@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import struct
 
 import duckdb
 import numpy as np
@@ -27,7 +28,14 @@ from vsearch.predicates import (
 INTEGERS = [-(2**63), -(2**63) + 1, 2**63 - 1, 2**63 - 2, 0, 1, -1, 2**53, 2**53 + 1, 2**53 - 1, -(2**53) - 1, 10]
 UNSIGNED = [0, 1, 2, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1, 2**64 - 2, 2**53 + 1, 10]
 FLOATS = [0.0, -0.0, 1.0, -1.0, 0.1, 10.25, 5e-324, -5e-324, 1.7976931348623157e308, float("inf"), float("-inf")]
-FLOATS += [float("nan"), 2.0**53, 2.0**53 + 2, 9.223372036854775807e18, 1e300]
+FLOATS += [
+    float("nan"),
+    struct.unpack("<d", b"\1\0\0\0\0\0\xf8\xff")[0],
+    2.0**53,
+    2.0**53 + 2,
+    9.223372036854775807e18,
+    1e300,
+]
 STRINGS = [
     "",
     " ",

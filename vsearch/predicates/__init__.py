@@ -1,6 +1,31 @@
 """Filter predicates: three spellings, one tree of data, exact answers from one byte per row.
 
-::
+========================== ========================================= ===================================
+SQL string                 Mongo-style dict                          `col` expression
+========================== ========================================= ===================================
+``x = 1``, ``x <> 1``      ``{"x": 1}``, ``{"x": {"$ne": 1}}``       ``col("x") == 1``, ``col("x") != 1``
+``x < 1``, ``x >= 1``      ``{"x": {"$lt": 1}}``, ``$lte $gt $gte``  ``col("x") < 1``
+``x BETWEEN 1 AND 5``      ``{"x": {"$gte": 1, "$lte": 5}}``         ``col("x").between(1, 5)``
+``x IN (1, 2)``            ``{"x": {"$in": [1, 2]}}``, ``$nin``      ``col("x").is_in([1, 2])``, ``not_in``
+``x LIKE 'a%'``            ``{"x": {"$like": "a%"}}``                ``col("x").like("a%")``
+``x IS NULL``              ``{"x": {"$exists": False}}``             ``col("x").is_null()``, ``is_not_null``
+``active``                 ``{"active": True}``                      ``col("active")``
+``list_contains(t, 'a')``  ``{"t": "a"}``                            ``col("t").contains("a")``
+``list_has_any(t, [...])`` ``{"t": {"$any": [...]}}``                ``col("t").contains_any([...])``
+``list_has_all(t, [...])`` ``{"t": {"$all": [...]}}``                ``col("t").contains_all([...])``
+``AND``, ``OR``, ``NOT``   ``$and``, ``$or``, ``$nor``, ``$not``     ``&``, ``|``, ``~``
+========================== ========================================= ===================================
+
+SQL also knows ``NOT BETWEEN``, ``NOT IN``, ``NOT LIKE``, ``ESCAPE``, ``IS [NOT] DISTINCT FROM``, ``IS [NOT] TRUE``,
+``'a' = ANY(t)``, ``t && [...]``, ``t @> [...]``, ``DATE '...'`` and ``TIMESTAMP '...'``.
+
+**The meaning is SQL's, as DuckDB has it, in every spelling.** A comparison with NULL is neither true nor false, and only
+rows where the whole predicate is true are found: so ``x <> 1``, ``$ne``, ``$nin`` and ``~`` do not find rows where x is
+NULL, and ``x NOT IN (1, NULL)`` finds nothing. NaN equals itself and is greater than every number. Strings compare by
+their UTF-8 bytes. Nothing escapes ``%`` and ``_`` in LIKE unless ESCAPE names it. Times without an offset are UTC.
+Where DuckDB would cast one type to another (a string to a number, a bool to an integer), a type mismatch is an error here.
+
+From a ``where`` to rows::
 
     parse(where)                 SQL string, dict or col() -> Expression
     bind(expression, schema)     -> typed leaves under AND and OR

@@ -21,13 +21,16 @@ from vsearch.predicates.expressions import (
     to_like,
     to_values,
 )
-from vsearch.predicates.literals import (
-    Literal,
-    Number,
-    parse_date,
-    parse_number,
-    parse_timestamp,
-    to_literal,
+from vsearch.predicates.sql_values import (
+    bare,
+    column_name,
+    column_of,
+    is_column,
+    literal,
+    literals,
+    refusal,
+    short,
+    sql_text,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +62,6 @@ _FUNCTIONS = {
 }
 _STATEMENTS = {"SELECT", "INSERT", "UPDATE", "DELETE", "DROP", "CREATE", "ALTER", "WITH", "FROM", "ATTACH", "COPY"}
 _SEVERAL = "the WHERE string holds several statements; give one condition, without ';'"
-_CASTS = {"DATE", "TIMESTAMP", "TIMESTAMPNTZ", "TIMESTAMPTZ", "TIMESTAMPLTZ", "DATETIME", "DOUBLE", "TEXT", "VARCHAR"}
 
 
 def parse_sql(where: str) -> Expression:
@@ -96,7 +98,7 @@ def _read(where: str) -> exp.Expr:
     except ParseError as error:
         raise PredicateError(_explain_parse_error(where, error.errors)) from None
     except SqlglotError:
-        raise PredicateError(f"{_short(where)} is no SQL: a quotation mark or a comment is not closed") from None
+        raise PredicateError(f"{short(where)} is no SQL: a quotation mark or a comment is not closed") from None
     except RecursionError:
         raise PredicateError("the predicate is nested too deep") from None
     found = [condition for condition in conditions if condition is not None]
@@ -125,14 +127,14 @@ def _explain_parse_error(where: str, errors: list[dict[str, Any]]) -> str:
     if word == "WHERE":
         return "give the condition alone, without the word WHERE"
     if word in _STATEMENTS:
-        return f"{_short(where)}: this is a statement, not a condition; give the condition alone"
+        return f"{short(where)}: this is a statement, not a condition; give the condition alone"
     first = errors[0] if errors else {}
     if str(first.get("start_context", "")).rstrip().endswith(";"):
         return _SEVERAL
     place = (
         f" near {first['highlight']!r} (line {first['line']}, column {first['col']})" if first.get("highlight") else ""
     )
-    return f"{_short(where)} is no SQL condition{place}"
+    return f"{short(where)} is no SQL condition{place}"
 
 
 def _predicate(node: exp.Expr) -> Expression:
@@ -141,7 +143,7 @@ def _predicate(node: exp.Expr) -> Expression:
         return _comparison(node, _COMPARISONS[kind])
     handler = _PREDICATES.get(kind)
     if handler is None:
-        raise _refusal(node)
+        raise refusal(node)
     return handler(node)
 
 
@@ -166,18 +168,20 @@ def _negation(node: exp.Expr) -> Expression:
 
 
 def _comparison(node: exp.Expr, operator: Operator) -> Expression:
-    left, right = _bare(node.this), _bare(node.expression)
+    left, right = bare(node.this), bare(node.expression)
     for side, other, swap in ((right, left, False), (left, right, True)):
         quantifier = _quantifier(side)
         if quantifier is not None:
             return _quantified(quantifier, side, other, operator)
-        if _is_column(other) and not _is_column(side):
-            return Comparison(_name(other), _MIRRORED.get(operator, operator) if swap else operator, _literal(side))
-    if _is_column(left):
-        raise PredicateError(f"{_sql(node)}: a column is compared with a value, not with another column")
-    _literal(left)
-    _literal(right)
-    raise PredicateError(f"{_sql(node)}: no column is named; a column is compared with a value")
+        if is_column(other) and not is_column(side):
+            return Comparison(
+                column_name(other), _MIRRORED.get(operator, operator) if swap else operator, literal(side)
+            )
+    if is_column(left):
+        raise PredicateError(f"{sql_text(node)}: a column is compared with a value, not with another column")
+    literal(left)
+    literal(right)
+    raise PredicateError(f"{sql_text(node)}: no column is named; a column is compared with a value")
 
 
 def _quantifier(node: exp.Expr) -> str | None:
@@ -190,24 +194,24 @@ def _quantifier(node: exp.Expr) -> str | None:
 
 def _quantified(quantifier: str, side: exp.Expr, other: exp.Expr, operator: Operator) -> Expression:
     """``value = ANY(column)`` and its negation ``value <> ALL(column)``."""
-    column = _bare(side.expressions[0] if type(side).__name__ == "Anonymous" else side.this)
-    if not _is_column(column):
+    column = bare(side.expressions[0] if type(side).__name__ == "Anonymous" else side.this)
+    if not is_column(column):
         raise PredicateError(
-            f"{_sql(side)}: {quantifier} needs a list column in its parentheses; write x IN (...) for values"
+            f"{sql_text(side)}: {quantifier} needs a list column in its parentheses; write x IN (...) for values"
         )
     if (quantifier, operator) not in (("ANY", "="), ("ALL", "!=")):
         raise PredicateError(
             f"{operator} {quantifier}(...) is not supported; use value = ANY(column) or value <> ALL(column)"
         )
-    member = contains(_name(column), [_literal(other)], "element")
+    member = contains(column_name(column), [literal(other)], "element")
     return member if quantifier == "ANY" else ~member
 
 
 def _between(node: exp.Expr) -> Expression:
     if node.args.get("symmetric"):
         raise PredicateError("BETWEEN SYMMETRIC is not supported; write BETWEEN with the smaller value first")
-    column = _column(node.this, node)
-    low, high = _literal(node.args["low"]), _literal(node.args["high"])
+    column = column_of(node.this, node)
+    low, high = literal(node.args["low"]), literal(node.args["high"])
     return And((Comparison(column, ">=", low), Comparison(column, "<=", high)))
 
 
@@ -216,17 +220,17 @@ def _in(node: exp.Expr) -> Expression:
         raise PredicateError("IN (SELECT ...) is not supported: a predicate cannot hold a subquery")
     target = node.args.get("field")
     if target is not None:
-        if not _is_column(target):
-            raise _refusal(target)
-        return contains_one(_name(target), _literal(node.this))
+        if not is_column(target):
+            raise refusal(target)
+        return contains_one(column_name(target), literal(node.this))
     if not node.expressions:
-        raise PredicateError(f"{_sql(node)}: IN needs a list of values in parentheses")
-    return In(_column(node.this, node), to_values(_literals(node.expressions)))
+        raise PredicateError(f"{sql_text(node)}: IN needs a list of values in parentheses")
+    return In(column_of(node.this, node), to_values(literals(node.expressions)))
 
 
 def _like(node: exp.Expr, escape: str = "") -> Expression:
-    pattern = _literal(node.expression)
-    column = _column(node.this, node)
+    pattern = literal(node.expression)
+    column = column_of(node.this, node)
     if pattern is None:
         return Comparison(column, "=", None)
     like = to_like(column, pattern, escape)
@@ -236,29 +240,31 @@ def _like(node: exp.Expr, escape: str = "") -> Expression:
 def _escape(node: exp.Expr) -> Expression:
     inner = node.this
     if type(inner).__name__ != "Like":
-        raise _refusal(inner)
-    escape = _literal(node.expression)
+        raise refusal(inner)
+    escape = literal(node.expression)
     return _like(inner, escape if isinstance(escape, str) else str(escape))
 
 
 def _is(node: exp.Expr) -> Expression:
-    value = _literal(node.expression)
-    column = _column(node.this, node)
+    value = literal(node.expression)
+    column = column_of(node.this, node)
     if value is None:
         return IsNull(column)
     if isinstance(value, bool):
         return Comparison(column, "is not distinct from", value)
-    raise PredicateError(f"{_sql(node)}: IS is followed by NULL, TRUE, FALSE or DISTINCT FROM; use = for other values")
+    raise PredicateError(
+        f"{sql_text(node)}: IS is followed by NULL, TRUE, FALSE or DISTINCT FROM; use = for other values"
+    )
 
 
 def _contains_one(node: exp.Expr) -> Expression:
-    return contains_one(_column(node.this, node), _literal(node.expression))
+    return contains_one(column_of(node.this, node), literal(node.expression))
 
 
 def _contains_list(mode: str) -> Callable[[exp.Expr], Expression]:
     def handle(node: exp.Expr) -> Expression:
-        left, right = _bare(node.this), _bare(node.expression)
-        if mode == "any" and not _is_column(left):
+        left, right = bare(node.this), bare(node.expression)
+        if mode == "any" and not is_column(left):
             left, right = right, left
         return _list_test(left, right, mode, node)
 
@@ -266,24 +272,24 @@ def _contains_list(mode: str) -> Callable[[exp.Expr], Expression]:
 
 
 def _contained(node: exp.Expr) -> Expression:
-    return _list_test(_bare(node.expression), _bare(node.this), "all", node)
+    return _list_test(bare(node.expression), bare(node.this), "all", node)
 
 
 def _list_test(column: exp.Expr, values: exp.Expr, mode: str, node: exp.Expr) -> Expression:
-    if type(_bare(values)).__name__ == "Null":
-        return Comparison(_column(column, node), "=", None)
+    if type(bare(values)).__name__ == "Null":
+        return Comparison(column_of(column, node), "=", None)
     if type(values).__name__ != "Array":
-        raise PredicateError(f"{_sql(node)}: a list column is compared with a list of values, such as ['a', 'b']")
-    return Contains(_column(column, node), to_values(_literals(values.expressions)), "all" if mode == "all" else "any")
+        raise PredicateError(f"{sql_text(node)}: a list column is compared with a list of values, such as ['a', 'b']")
+    return Contains(column_of(column, node), to_values(literals(values.expressions)), "all" if mode == "all" else "any")
 
 
 def _function(node: exp.Expr) -> Expression:
     mode = _FUNCTIONS.get(str(node.this).upper())
     if mode is None or len(node.expressions) != 2:
-        raise _refusal(node)
-    column, value = (_bare(argument) for argument in node.expressions)
+        raise refusal(node)
+    column, value = (bare(argument) for argument in node.expressions)
     if mode == "one":
-        return contains_one(_column(column, node), _literal(value))
+        return contains_one(column_of(column, node), literal(value))
     return _list_test(column, value, mode, node)
 
 
@@ -292,7 +298,7 @@ def _constant(node: exp.Expr) -> Expression:
 
 
 def _bare_column(node: exp.Expr) -> Expression:
-    return Comparison(_name(node), "=", True)
+    return Comparison(column_name(node), "=", True)
 
 
 _PREDICATES: dict[str, Callable[[Any], Expression]] = {
@@ -314,139 +320,3 @@ _PREDICATES: dict[str, Callable[[Any], Expression]] = {
     "Null": _constant,
     "Column": _bare_column,
 }
-
-
-def _bare(node: exp.Expr) -> exp.Expr:
-    while type(node).__name__ == "Paren":
-        node = node.this
-    return node
-
-
-def _is_column(node: exp.Expr) -> bool:
-    return type(_bare(node)).__name__ == "Column"
-
-
-def _name(node: exp.Expr) -> str:
-    """The name of a column; ``a.b`` names the column "a.b"."""
-    parts: list[Any] = getattr(_bare(node), "parts", [])
-    if not all(type(part).__name__ == "Identifier" and part.this for part in parts):
-        raise _refusal(node)
-    return ".".join(part.name for part in parts)
-
-
-def _column(node: exp.Expr, whole: exp.Expr) -> str:
-    node = _bare(node)
-    if _is_column(node):
-        return _name(node)
-    if type(node).__name__ in ("Literal", "Boolean", "Null", "Neg"):
-        raise PredicateError(f"{_sql(whole)}: a column belongs on the left side")
-    raise _refusal(node)
-
-
-def _literals(nodes: list[exp.Expr]) -> list[Literal]:
-    return [_literal(node) for node in nodes]
-
-
-def _literal(node: exp.Expr) -> Literal:
-    node = _bare(node)
-    kind = type(node).__name__
-    if kind == "Literal":
-        return to_literal(node.this) if node.is_string else parse_number(node.this)
-    if kind == "Null":
-        return None
-    if kind == "Boolean":
-        return bool(node.this)
-    if kind == "Neg":
-        return _negated(_literal(node.this), node)
-    if kind == "Cast":
-        return _cast(node)
-    if kind == "Column":
-        raise PredicateError(
-            f"{_sql(node)} stands where a value is expected: a column is compared with a value, not with another column; "
-            "strings take single quotes"
-        )
-    raise _refusal(node)
-
-
-def _negated(value: Literal, node: exp.Expr) -> Literal:
-    if isinstance(value, bool) or not isinstance(value, int | float | Number):
-        raise PredicateError(f"{_sql(node)}: only numbers take a minus sign")
-    if isinstance(value, Number):
-        return Number(value.text[1:] if value.text.startswith("-") else "-" + value.text)
-    return to_literal(-value)
-
-
-def _cast(node: exp.Expr) -> Literal:
-    """``DATE '...'``, ``TIMESTAMP '...'``, and the spellings of special floats: ``'NaN'::DOUBLE``."""
-    target = node.args["to"].this
-    name = getattr(target, "name", str(target)).upper()
-    value = _literal(node.this)
-    if name not in _CASTS or not isinstance(value, str):
-        raise PredicateError(f"{_sql(node)}: only DATE '...' and TIMESTAMP '...' of a string are supported as casts")
-    if name == "DATE":
-        return parse_date(value)
-    if name in ("TEXT", "VARCHAR"):
-        return value
-    if name != "DOUBLE":
-        return parse_timestamp(value)
-    try:
-        return float(value)
-    except ValueError:
-        raise PredicateError(f"{_sql(node)}: {value!r} is no number") from None
-
-
-_REFUSED = {
-    "Select": "a subquery or a whole SELECT is no predicate; give the condition alone",
-    "Subquery": "a predicate cannot hold a subquery",
-    "Exists": "a predicate cannot hold a subquery",
-    "ILike": "ILIKE is not supported; store the text in lower case and use LIKE",
-    "SimilarTo": "SIMILAR TO is not supported; use LIKE",
-    "RegexpLike": "regular expressions are not supported; use LIKE",
-    "Placeholder": "parameters are not filled in here; write the value, or use vsearch.col",
-    "Parameter": "parameters are not filled in here; write the value, or use vsearch.col",
-    "Any": "ANY is supported as value = ANY(list_column)",
-    "Bracket": "elements of a list cannot be picked; use list_contains(column, value)",
-    "Interval": "intervals are not supported; compute the moment and write TIMESTAMP '...'",
-    "Case": "CASE is not supported",
-    "Literal": "a value alone is no predicate; compare a column with it",
-    "ByteString": "E'...' strings are not supported; write a plain '...' string",
-    "National": "N'...' strings are not supported; write a plain '...' string",
-}
-_ARITHMETIC = {
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "IntDiv",
-    "Mod",
-    "Neg",
-    "Pow",
-    "DPipe",
-    "BitwiseAnd",
-    "BitwiseOr",
-    "BitwiseXor",
-}
-
-
-def _refusal(node: exp.Expr) -> PredicateError:
-    """Say in one line why this SQL is no predicate."""
-    from sqlglot import exp
-
-    kind = type(node).__name__
-    if kind in _REFUSED:
-        reason = _REFUSED[kind]
-    elif kind in _ARITHMETIC:
-        reason = "arithmetic is not supported; compare the column itself with a value"
-    elif isinstance(node, exp.Func):
-        reason = "functions are not supported, except list_contains, list_has_any and list_has_all on a list column"
-    else:
-        reason = "this is not supported in a predicate"
-    return PredicateError(f"{_sql(node)}: {reason}")
-
-
-def _sql(node: exp.Expr) -> str:
-    return _short(node.sql(dialect="duckdb"))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,145 @@
+"""The smallest parts of a SQL condition: columns, literals, and the refusal of everything else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vsearch.errors import PredicateError
+from vsearch.predicates.literals import Literal, Number, parse_date, parse_number, parse_timestamp, to_literal
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+_CASTS = {"DATE", "TIMESTAMP", "TIMESTAMPNTZ", "TIMESTAMPTZ", "TIMESTAMPLTZ", "DATETIME", "DOUBLE", "TEXT", "VARCHAR"}
+
+
+def bare(node: exp.Expr) -> exp.Expr:
+    """Take the parentheses off."""
+    while type(node).__name__ == "Paren":
+        node = node.this
+    return node
+
+
+def is_column(node: exp.Expr) -> bool:
+    """Whether a node is a column, in parentheses or not."""
+    return type(bare(node)).__name__ == "Column"
+
+
+def column_name(node: exp.Expr) -> str:
+    """The name of a column; ``a.b`` names the column "a.b"."""
+    parts: list[Any] = getattr(bare(node), "parts", [])
+    if not all(type(part).__name__ == "Identifier" and part.this for part in parts):
+        raise refusal(node)
+    return ".".join(part.name for part in parts)
+
+
+def column_of(node: exp.Expr, whole: exp.Expr) -> str:
+    """The name of the column that a node must be; ``whole`` is what to show when it is something else."""
+    node = bare(node)
+    if is_column(node):
+        return column_name(node)
+    if type(node).__name__ in ("Literal", "Boolean", "Null", "Neg"):
+        raise PredicateError(f"{sql_text(whole)}: a column belongs on the left side")
+    raise refusal(node)
+
+
+def literals(nodes: list[exp.Expr]) -> list[Literal]:
+    """The literals that nodes must be."""
+    return [literal(node) for node in nodes]
+
+
+def literal(node: exp.Expr) -> Literal:
+    """The literal that a node must be."""
+    node = bare(node)
+    kind = type(node).__name__
+    if kind == "Literal":
+        return to_literal(node.this) if node.is_string else parse_number(node.this)
+    if kind == "Null":
+        return None
+    if kind == "Boolean":
+        return bool(node.this)
+    if kind == "Neg":
+        return _negated(literal(node.this), node)
+    if kind == "Cast":
+        return _cast(node)
+    if kind == "Column":
+        raise PredicateError(
+            f"{sql_text(node)} stands where a value is expected: a column is compared with a value, not with another column; "
+            "strings take single quotes"
+        )
+    raise refusal(node)
+
+
+def _negated(value: Literal, node: exp.Expr) -> Literal:
+    if isinstance(value, bool) or not isinstance(value, int | float | Number):
+        raise PredicateError(f"{sql_text(node)}: only numbers take a minus sign")
+    if isinstance(value, Number):
+        return Number(value.text[1:] if value.text.startswith("-") else "-" + value.text)
+    return to_literal(-value)
+
+
+def _cast(node: exp.Expr) -> Literal:
+    """``DATE '...'``, ``TIMESTAMP '...'``, and the spellings of special floats: ``'NaN'::DOUBLE``."""
+    target = node.args["to"].this
+    name = getattr(target, "name", str(target)).upper()
+    value = literal(node.this)
+    if name not in _CASTS or not isinstance(value, str):
+        raise PredicateError(
+            f"{sql_text(node)}: only DATE '...' and TIMESTAMP '...' of a string are supported as casts"
+        )
+    if name == "DATE":
+        return parse_date(value)
+    if name in ("TEXT", "VARCHAR"):
+        return value
+    if name != "DOUBLE":
+        return parse_timestamp(value)
+    try:
+        return float(value)
+    except ValueError:
+        raise PredicateError(f"{sql_text(node)}: {value!r} is no number") from None
+
+
+_REFUSED = {
+    "Select": "a subquery or a whole SELECT is no predicate; give the condition alone",
+    "Subquery": "a predicate cannot hold a subquery",
+    "Exists": "a predicate cannot hold a subquery",
+    "ILike": "ILIKE is not supported; store the text in lower case and use LIKE",
+    "SimilarTo": "SIMILAR TO is not supported; use LIKE",
+    "RegexpLike": "regular expressions are not supported; use LIKE",
+    "Placeholder": "parameters are not filled in here; write the value, or use vsearch.col",
+    "Parameter": "parameters are not filled in here; write the value, or use vsearch.col",
+    "Any": "ANY is supported as value = ANY(list_column)",
+    "Bracket": "elements of a list cannot be picked; use list_contains(column, value)",
+    "Interval": "intervals are not supported; compute the moment and write TIMESTAMP '...'",
+    "Case": "CASE is not supported",
+    "Literal": "a value alone is no predicate; compare a column with it",
+    "ByteString": "E'...' strings are not supported; write a plain '...' string",
+    "National": "N'...' strings are not supported; write a plain '...' string",
+}
+_ARITHMETIC = {"Add", "Sub", "Mul", "Div", "IntDiv", "Mod", "Neg", "Pow", "DPipe", "BitwiseAnd", "BitwiseOr"}
+
+
+def refusal(node: exp.Expr) -> PredicateError:
+    """Say in one line why this SQL is no predicate."""
+    from sqlglot import exp
+
+    kind = type(node).__name__
+    if kind in _REFUSED:
+        reason = _REFUSED[kind]
+    elif kind in _ARITHMETIC:
+        reason = "arithmetic is not supported; compare the column itself with a value"
+    elif isinstance(node, exp.Func):
+        reason = "functions are not supported, except list_contains, list_has_any and list_has_all on a list column"
+    else:
+        reason = "this is not supported in a predicate"
+    return PredicateError(f"{sql_text(node)}: {reason}")
+
+
+def sql_text(node: exp.Expr) -> str:
+    """A node as SQL, shortened for a message."""
+    return short(node.sql(dialect="duckdb"))
+
+
+def short(text: str) -> str:
+    """A text, shortened for a message."""
+    return text if len(text) <= 80 else text[:77] + "..."
