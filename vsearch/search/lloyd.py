@@ -71,10 +71,21 @@ def search_cells(
     exact: bool = False,
     lowest: float = -np.inf,
 ) -> ShardHits:
-    """Search the planned partitions of a shard for one query; see `run.search_shard`.
+    """Search the planned partitions of a shard for one query.
 
     Scores without rerank codes are made from lower bounds L of squared distances: -L under l2; under cosine the largest
     similarity that L allows, for unit vectors 1 - L / 2, for zero vectors 0.
+
+    Parameters
+    ----------
+    visits : Visits
+        From `route.plan_visits`: what this shard has of them.
+    mask : uint64 (words,) or None
+        Rows of the shard that may be returned.
+    exact : bool
+        Score every one of them by its rerank code (its lower bound where there is none), without cuts.
+    lowest : float
+        Rows below this score are not returned.
     """
     codec, bits = cast("LloydOSQ", model.quantizer), NO_MASK if mask is None else mask
     chosen = choose_visits(shard, visits, k, mask)

@@ -91,8 +91,10 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
     if array.ndim != 2 or array.shape[1] != dimensions:
         msg = f"queries must have the shape (queries, {dimensions}) or ({dimensions},), got {np.shape(queries)}"
         raise InputError(msg)
-    with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, np.float32)
+    if array.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+    array = np.ascontiguousarray(array)
     if not np.isfinite(array).all():
         bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
         msg = f"query {bad} holds NaN or infinity; remove it or mend the encoder"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vsearch.predicates import Bound
 
 
+RERANK_BYTES = {None: 0, "int8": 1, "float16": 2, "float32": 4}  # of one dimension
 QUERIES_PER_TASK = 16  # a thread's share at a time
 
 
@@ -93,7 +94,8 @@ def search_vectors(
     stats.estimated = model.rerank is None
     eligible = None if masks is None else np.concatenate([mask.matches for mask in masks])
     search = _cells(snapshot, request, masks, eligible) if model.quantizer.scan == "cells" else None
-    fetched = snapshot.bytes_fetched()
+    ready = snapshot.ready  # nothing is left to fetch
+    fetched = 0 if ready else snapshot.bytes_fetched()
 
     def some(positions: range) -> list[list[ShardHits]]:
         workspace = None if search else snapshot.workspace()
@@ -121,11 +123,12 @@ def search_vectors(
 
     with stats.level("scan"):
         found = some(range(many)) if many == 1 else _in_threads(some, many)
-    stats.bytes_fetched += snapshot.bytes_fetched() - fetched
+    if not ready:
+        stats.bytes_fetched += snapshot.bytes_fetched() - fetched
     with stats.level("merge"):
         scores, rows = np.empty((many, k), np.float32), np.empty((many, k), np.int64)
+        _count(stats, model, found)
         for position, per_shard in enumerate(found):
-            _count(stats, model, per_shard)
             if len(per_shard) == 1:
                 scores[position], rows[position] = per_shard[0].scores, per_shard[0].rows
                 continue
@@ -185,16 +188,20 @@ def _lowest(model: Model, min_score: float | None) -> float:
     return -min_score if model.metric == "l2" else min_score
 
 
-def _count(stats: SearchStats, model: Model, per_shard: Sequence[ShardHits]) -> None:
-    row_bytes = sum(model.quantizer.stage_bytes[:1]) + 2
-    later_bytes = sum(model.quantizer.stage_bytes[1:])
-    rerank_bytes = {None: 0, "int8": 1, "float16": 2, "float32": 4}[model.rerank] * model.dimensions + 2
-    for hits in per_shard:
-        counted = hits.counters
-        stats.partitions_visited += int(counted[VISITED])
-        stats.rows_scanned += int(counted[SCANNED])
-        stats.rows_refined += int(counted[REFINED])
-        stats.rows_reranked += int(counted[RERANKED])
-        stats.bytes_read += int(
-            counted[SCANNED] * row_bytes + counted[REFINED] * later_bytes + counted[RERANKED] * rerank_bytes
-        )
+def _count(stats: SearchStats, model: Model, found: Sequence[Sequence[ShardHits]]) -> None:
+    """Add up what the kernels counted."""
+    stages = model.quantizer.stage_bytes
+    visited = scanned = refined = reranked = 0
+    for per_shard in found:
+        for hits in per_shard:
+            counted = hits.counters.tolist()
+            visited += counted[VISITED]
+            scanned += counted[SCANNED]
+            refined += counted[REFINED]
+            reranked += counted[RERANKED]
+    rerank_bytes = RERANK_BYTES[model.rerank] * model.dimensions + 2
+    stats.partitions_visited += visited
+    stats.rows_scanned += scanned
+    stats.rows_refined += refined
+    stats.rows_reranked += reranked
+    stats.bytes_read += scanned * (stages[0] + 2) + refined * sum(stages[1:]) + reranked * rerank_bytes

@@ -58,11 +58,16 @@ class Snapshot:
         return found
 
     def workspace(self) -> Workspace:
-        """This thread's workspace for queries."""
+        """The calling thread's workspace for queries."""
         found: Workspace | None = getattr(self._threads, "workspace", None)
         if found is None:
             found = self._threads.workspace = Workspace(self.model, self.partition_rows)
         return found
+
+    @property
+    def ready(self) -> bool:
+        """Whether every partition of every shard is present and verified."""
+        return all(shard.ready for shard in self.shards)
 
     def bytes_fetched(self) -> int:
         """Bytes read from the store by all shards so far."""

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 LEVELS = ("prepare", "mask", "scan", "merge", "fetch")
+
+
+class _Level:
+    """Adds the time between entering and leaving to one entry of a dict."""
+
+    __slots__ = ("_name", "_start", "_times")
+
+    def __init__(self, times: dict[str, float], name: str) -> None:
+        self._times, self._name = times, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._times[self._name] += (time.perf_counter() - self._start) * 1e3
 
 
 @dataclass
@@ -49,14 +62,9 @@ class SearchStats:
     milliseconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(LEVELS, 0.0))
     estimated: bool = False
 
-    @contextmanager
-    def level(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to a level."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.milliseconds[name] += (time.perf_counter() - start) * 1e3
+    def level(self, name: str) -> _Level:
+        """A context whose time is added to a level."""
+        return _Level(self.milliseconds, name)
 
     @property
     def total_milliseconds(self) -> float:
