@@ -39,7 +39,7 @@ def test_equals_brute_force(variances, width, last, share):
     assert bits.dtype == np.int32
     assert np.dot(bits, widths) <= budget
     assert (np.diff(bits) <= 0).all()
-    assert 0 <= bits.min()
+    assert bits.min() >= 0
     assert bits.max() <= MAX_BITS
     assert cost(variances, widths, bits) == pytest.approx(least_cost(variances, widths, budget), rel=1e-9, abs=1e-15)
 

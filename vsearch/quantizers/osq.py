@@ -98,6 +98,8 @@ class OSQ:
         codes = np.zeros((n, self.code_bytes), np.uint8)
         factors, first_factors = np.empty(n, np.float32), np.empty(n, np.float32)
         encode_planes(residuals, self.deltas, self.dimension_bits, self.plane_offsets, codes, factors, first_factors)
+        if len(self.deltas) == 0:  # nothing is estimated, but the bound on the error goes by the length
+            factors = np.linalg.norm(residuals, axis=1)
         return Encoded(codes, factors, first_factors if len(self.stage_bytes) == 2 else None)
 
     def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -161,7 +163,7 @@ def train_osq(residuals: NDArray[np.float32], bits: float, seed: int = 0) -> OSQ
     floor = variances.max() * 1e-9  # blocks of dead dimensions only hold rounding noise
     allocated = allocate_bits(np.where(variances > floor, variances, 0.0), widths, int(bits * dimensions))
     dimension_bits = np.repeat(allocated, widths)
-    deviations = np.repeat(np.sqrt(variances), widths)
+    deviations = np.repeat(np.sqrt(np.maximum(variances, floor)), widths)
     coded = dimension_bits > 0
     deltas = (STEP[dimension_bits[coded]] * deviations[coded]).astype(np.float32)
     unscaled = Calibration(np.ones(2, np.float32), np.zeros(2, np.float32))
@@ -174,6 +176,8 @@ def calibrate(codec: OSQ, rotated: NDArray[np.float32], rng: np.random.Generator
     stages = len(codec.stage_bytes)
     queries = rotated[rng.choice(len(rotated), min(64, len(rotated)), replace=False)]
     rows = rotated[rng.choice(len(rotated), min(CALIBRATION_PAIRS // 64, len(rotated)), replace=False)]
+    peak = np.float32(max(np.abs(rows).max(), np.abs(queries).max(), 1e-30))
+    queries, rows = queries / peak, rows / peak  # estimates scale with their vectors, and squares stay in range
     encoded = codec.encode(rows)
     true = queries @ rows.T
     norms = np.linalg.norm(queries, axis=1)[:, None]
@@ -196,14 +200,41 @@ def calibrate(codec: OSQ, rotated: NDArray[np.float32], rng: np.random.Generator
 
 
 def load_osq(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> OSQ:
-    """Make a trained OSQ again from what `configuration` and `arrays` gave."""
-    return OSQ(
+    """Make a trained OSQ again from what `configuration` and `arrays` gave.
+
+    Raises
+    ------
+    ValueError
+        They do not fit together: a kernel would read or write outside its arrays.
+    """
+    codec = OSQ(
         float(configuration["bits"]),
         np.asarray(arrays["rotation"], np.float32),
         np.asarray(arrays["deltas"], np.float32),
-        np.asarray(arrays["dimension_bits"], np.int32),
+        np.asarray(arrays["dimension_bits"]),
         Calibration(
             np.asarray(arrays["calibration_scale"], np.float32),
             np.asarray(arrays["calibration_deviation"], np.float32),
         ),
     )
+    bits, shape = codec.dimension_bits, codec.rotation.shape
+    if not MIN_BITS <= codec.bits <= MAX_BITS:
+        msg = f"bits={codec.bits} is out of range"
+        raise ValueError(msg)
+    if len(shape) != 2 or shape[0] != shape[1]:
+        msg = f"a rotation of the shape {shape} is not square"
+        raise ValueError(msg)
+    if codec.deltas.ndim != 1 or len(codec.deltas) > shape[0] or not (codec.deltas > 0).all():
+        msg = "deltas are not positive, at most one per dimension"
+        raise ValueError(msg)
+    wrong = bits.shape != codec.deltas.shape or bits.dtype.kind not in "iu"
+    if wrong or bits.min(initial=1) < 1 or bits.max(initial=1) > MAX_BITS or (np.diff(bits.astype(np.int64)) > 0).any():
+        msg = "dimension_bits are not whole numbers from 8 down to 1, one per delta"
+        raise ValueError(msg)
+    codec = replace(codec, dimension_bits=bits.astype(np.int32))
+    scale, deviation = codec.calibration.scale, codec.calibration.deviation
+    stages = (len(codec.stage_bytes),)
+    if scale.shape != stages or deviation.shape != stages or not (scale > 0).all() or not (deviation >= 0).all():
+        msg = f"the calibration is not one positive scale and one deviation for each of {stages[0]} stages"
+        raise ValueError(msg)
+    return codec
