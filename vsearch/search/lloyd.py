@@ -173,8 +173,9 @@ def _rerank(
 ) -> NDArray[np.float32]:
     """Scores of rows by their rerank codes, float32 (n,)."""
     arrays, scores = shard.arrays, np.empty(len(rows), np.float32)
+    stored: dict[str | None, NDArray[Any]]
     stored = {"int8": arrays.rerank_bytes, "float16": arrays.rerank_halves, "float32": arrays.rerank_floats}
-    codes: NDArray[Any] = stored[str(model.rerank)]
+    codes = stored[model.rerank]
     for start in range(0, len(rows), CHUNK_ROWS):
         part = slice(start, start + CHUNK_ROWS)
         chunk = codes[rows[part]]
