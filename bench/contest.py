@@ -1,0 +1,133 @@
+"""Who takes part: contestants are tried, built and measured while they build."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import os
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+from rich.console import Console
+
+from bench.data import METRICS, Data
+from bench.measure import PeakMemory
+from bench.peers import SETS
+from bench.peers.probe import absent
+from bench.peers.protocol import Absent, Contestant, Index, Task
+
+console = Console(stderr=True)
+TRUSTED = ("vsearch", "faiss-cpu", "numpy")  # our own dependencies need no trial
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contestant that has built its index; ``peak_bytes`` is anonymous memory above its start."""
+
+    contestant: Contestant
+    index: Index
+    build_seconds: float
+    peak_bytes: int
+
+    @property
+    def name(self) -> str:
+        return self.contestant.name
+
+
+@dataclass(frozen=True)
+class Field:
+    """All that take part, and for the others the reason why not."""
+
+    entries: list[Entry] = field(default_factory=list)
+    absences: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def packages(self) -> list[str]:
+        return sorted({entry.contestant.package for entry in self.entries})
+
+
+def assemble(
+    contestant_set: str,
+    data: Data,
+    scratch: Path,
+    *,
+    build_threads: int,
+    only: Iterable[str] = (),
+    attributes: pa.Table | None = None,
+) -> Field:
+    """Try every foreign contestant in a child process, then build those that work.
+
+    Raises
+    ------
+    SystemExit
+        ``only`` names somebody who is not in the set.
+    """
+    field = Field()
+    contestants = chosen(contestant_set, only)
+    for contestant in contestants:
+        name = contestant.name
+        foreign = contestant.package not in TRUSTED
+        reason = absent(contestant_set, name, data.dimensions, data.metric) if foreign else None
+        if reason is None:
+            own = scratch / name
+            own.mkdir()
+            task = Task(data.base, data.metric, build_threads, own, attributes)
+            try:
+                field.entries.append(build(contestant, task))
+                continue
+            except Absent as error:
+                reason = str(error)
+            except Exception as error:  # a peer that fails is a result to report, not the end of the bench
+                console.print(traceback.format_exc())
+                reason = f"failed to build: {type(error).__name__}: {error}"
+        field.absences[name] = reason
+        console.print(f"[yellow]absent[/] {name}: {reason}")
+    return field
+
+
+def chosen(contestant_set: str, only: Iterable[str]) -> list[Contestant]:
+    """The set, or those members whose name starts with one of ``only``."""
+    everyone = SETS[contestant_set]()
+    wanted = tuple(only)
+    found = [c for c in everyone if not wanted or c.name.startswith(wanted)]
+    if not found:
+        raise SystemExit(f"nobody is called {', '.join(wanted)}; there are {', '.join(c.name for c in everyone)}")
+    return found
+
+
+def build(contestant: Contestant, task: Task) -> Entry:
+    """Build one index under the clock and the memory sampler."""
+    release_memory()
+    with PeakMemory() as memory:
+        start = time.perf_counter()
+        index = contestant.build(task)
+        seconds = time.perf_counter() - start
+    console.print(f"[green]built[/] {contestant.name}: {index.description} in {seconds:.1f} s")
+    return Entry(contestant, index, seconds, memory.rise)
+
+
+def release_memory() -> None:
+    """Give freed memory back, so that it does not hide what the next one allocates."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):
+        return
+
+
+def parser(module: str, summary: str, *, queries: int | None = None) -> argparse.ArgumentParser:
+    """Options that every bench on a folder shares."""
+    made = argparse.ArgumentParser(prog=f"python -m bench.{module}", description=summary)
+    made.add_argument("folder", type=Path, nargs="?", help="holds base.npy and queries.npy; without: the sample")
+    made.add_argument("--rows", type=int, help="only ROWS rows, at equal distances (the truth is recomputed)")
+    made.add_argument("--queries", type=int, default=queries, help="only the first QUERIES")
+    made.add_argument("--metric", choices=METRICS, default="cosine")
+    made.add_argument("--only", nargs="+", default=(), metavar="NAME", help="contestants by prefix of their name")
+    made.add_argument("--build-threads", type=int, default=os.cpu_count() or 1)
+    made.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
+    return made

@@ -1,0 +1,222 @@
+"""The data of a bench: vectors, held-out queries, the truth, and recall by score.
+
+A data set is a folder with ``base.npy`` and ``queries.npy``, and optionally
+``neighbours.npy`` (exact nearest rows of every query) and ``attributes.parquet``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyarrow import parquet
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+CACHE = Path(tempfile.gettempdir()) / "vsearch-bench"
+SAMPLE = "wordnet-10k"
+METRICS = ("cosine", "ip", "l2")
+TOLERANCE = 1e-6  # of the score's scale: what float32 arithmetic of a peer cannot tell apart
+BLOCK = 16_384  # rows of one matrix product
+MARGIN = 32  # candidates beyond k that float32 products keep for the exact scores
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The exact k best rows of every query.
+
+    Attributes
+    ----------
+    ids : (queries, k) int64
+        Rows, best first; -1 where fewer than k rows exist.
+    scores : (queries, k) float64
+        Their exact scores, greater is better; -inf beside a -1.
+    """
+
+    ids: Rows
+    scores: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Data:
+    """One data set in memory; unit vectors where the metric is cosine."""
+
+    name: str
+    metric: str
+    base: Floats
+    queries: Floats
+    truth: Truth
+
+    @property
+    def rows(self) -> int:
+        return int(self.base.shape[0])
+
+    @property
+    def dimensions(self) -> int:
+        return int(self.base.shape[1])
+
+
+def sample() -> Path:
+    """The sample that ships with vsearch, laid out as a folder of this form."""
+    from vsearch import datasets
+
+    folder = CACHE / SAMPLE
+    if not (folder / "attributes.parquet").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shipped: Any = datasets.load(SAMPLE)
+        np.save(folder / "base.npy", shipped.vectors)
+        np.save(folder / "queries.npy", shipped.queries)
+        parquet.write_table(shipped.attributes, folder / "attributes.parquet")
+    return folder
+
+
+def load(
+    folder: Path,
+    *,
+    rows: int | None = None,
+    queries: int | None = None,
+    metric: str = "cosine",
+    k: int = 10,
+) -> Data:
+    """Read a data set, or ``rows`` rows at equal distances and the first ``queries``, with its truth.
+
+    ``neighbours.npy`` is used where it fits (all rows, at least k columns); otherwise
+    the truth is computed, and kept in a temporary folder for the next run.
+
+    Raises
+    ------
+    FileNotFoundError
+        ``base.npy`` or ``queries.npy`` is missing.
+    ValueError
+        An unknown metric, or shapes that do not fit together.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {METRICS}, got {metric!r}")
+    stored = np.load(folder / "base.npy", mmap_mode="r")
+    asked = np.load(folder / "queries.npy", mmap_mode="r")
+    if stored.ndim != 2 or asked.ndim != 2 or stored.shape[1] != asked.shape[1]:
+        raise ValueError(f"base {stored.shape} and queries {asked.shape} do not fit together")
+    whole = rows is None or rows >= len(stored)
+    base = prepare(stored if whole else stored[spaced(len(stored), rows or 1)], metric)
+    held_out = prepare(asked[:queries], metric)
+    given = folder / "neighbours.npy"
+    if whole and given.exists():
+        ids = np.load(given, mmap_mode="r")[: len(held_out), :k].astype(np.int64)
+        if ids.shape == (len(held_out), k):
+            return Data(folder.name, metric, base, held_out, _scored(base, held_out, ids, metric))
+    truth = _cached_truth(folder, base, held_out, k, metric)
+    return Data(folder.name, metric, base, held_out, truth)
+
+
+def spaced(total: int, rows: int) -> Rows:
+    """``rows`` row numbers at equal distances: files are often sorted, so their first rows stand for nothing."""
+    return np.arange(rows, dtype=np.int64) * total // rows
+
+
+def prepare(vectors: npt.NDArray[np.generic], metric: str) -> Floats:
+    """Contiguous float32 rows, of unit length for cosine (zero vectors stay zero)."""
+    floats = np.ascontiguousarray(vectors, dtype=np.float32)
+    if metric != "cosine":
+        return floats
+    lengths = np.linalg.norm(floats, axis=1, keepdims=True)
+    return np.asarray(floats / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+
+
+def scores_of(base: Floats, queries: Floats, ids: Rows, metric: str) -> npt.NDArray[np.float64]:
+    """Exact scores of given rows, in float64, -inf for an id below 0.
+
+    Equal vectors get equal scores, bit for bit, whichever row they come from.
+    """
+    scores = np.empty(ids.shape, dtype=np.float64)
+    for i, query in enumerate(queries.astype(np.float64)):
+        found = base[ids[i]].astype(np.float64)
+        scores[i] = -((found - query) ** 2).sum(axis=1) if metric == "l2" else (found * query).sum(axis=1)
+    return np.where(ids < 0, -np.inf, scores)
+
+
+def exact(base: Floats, queries: Floats, k: int, metric: str) -> Truth:
+    """The k best rows by exhaustive search: blocked float32 products, float64 at the end."""
+    keep = min(k + MARGIN, len(base))
+    best = np.full((len(queries), keep), -np.inf, dtype=np.float32)
+    ids = np.full((len(queries), keep), -1, dtype=np.int64)
+    for start in range(0, len(base), BLOCK):
+        block = base[start : start + BLOCK]
+        scores = queries @ block.T
+        if metric == "l2":
+            scores = 2 * scores - np.einsum("ij,ij->i", block, block)
+        scores = np.concatenate([best, scores], axis=1)
+        numbers = np.broadcast_to(np.arange(start, start + len(block)), (len(queries), len(block)))
+        numbers = np.concatenate([ids, numbers], axis=1)
+        chosen = np.argpartition(-scores, keep - 1, axis=1)[:, :keep]
+        best = np.take_along_axis(scores, chosen, axis=1)
+        ids = np.take_along_axis(numbers, chosen, axis=1)
+    return _scored(base, queries, ids, metric, k)
+
+
+def _scored(base: Floats, queries: Floats, ids: Rows, metric: str, k: int | None = None) -> Truth:
+    scores = scores_of(base, queries, ids, metric)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    truth = Truth(np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1))
+    missing = 0 if k is None else k - order.shape[1]
+    if missing <= 0:
+        return truth
+    pad = ((0, 0), (0, missing))
+    return Truth(
+        np.pad(truth.ids, pad, constant_values=-1),
+        np.pad(truth.scores, pad, constant_values=-np.inf),
+    )
+
+
+def _cached_truth(folder: Path, base: Floats, queries: Floats, k: int, metric: str) -> Truth:
+    digest = hashlib.blake2b(digest_size=12)
+    for name in ("base.npy", "queries.npy"):
+        facts = (folder / name).stat()
+        digest.update(f"{folder.resolve()}/{name} {facts.st_size} {facts.st_mtime_ns}".encode())
+    digest.update(f"{base.shape} {queries.shape} {k} {metric}".encode())
+    CACHE.mkdir(exist_ok=True)
+    path = CACHE / f"truth-{digest.hexdigest()}.npy"
+    if path.exists():
+        return _scored(base, queries, np.load(path), metric)
+    truth = exact(base, queries, k, metric)
+    np.save(path, truth.ids)
+    return truth
+
+
+def hits_by_score(data: Data, ids: Rows, truth: Truth | None = None) -> npt.NDArray[np.bool_]:
+    """Which answers belong to the true k best, judged by score and not by row number.
+
+    An answer counts where its exact score reaches that of the k-th true neighbour, so a
+    duplicate of a true neighbour is as good as the neighbour; the same row twice counts once.
+
+    Returns
+    -------
+    (queries, answers) bool
+    """
+    truth = data.truth if truth is None else truth
+    scores = scores_of(data.base, data.queries, ids, data.metric)
+    worst = np.where(np.isfinite(truth.scores), truth.scores, np.inf).min(axis=1, keepdims=True)
+    scale = np.maximum(1.0, np.abs(worst))
+    hits = (scores >= worst - TOLERANCE * scale) & (ids >= 0)
+    order = np.argsort(ids, axis=1, kind="stable")
+    ordered = np.take_along_axis(ids, order, axis=1)
+    repeated = np.zeros_like(hits)
+    np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
+    return np.asarray(hits & ~repeated)
+
+
+def recall(data: Data, ids: Rows, truth: Truth | None = None) -> float:
+    """Share of the true k best that was found; ids may hold more than k columns.
+
+    With n > k columns this is the share of the true top k inside the best n.
+    """
+    truth = data.truth if truth is None else truth
+    wanted = (truth.ids >= 0).sum(axis=1)
+    found = np.minimum(hits_by_score(data, ids, truth).sum(axis=1), wanted)
+    total = int(wanted.sum())
+    return float(found.sum() / total) if total else 1.0

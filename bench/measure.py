@@ -1,0 +1,157 @@
+"""How things are timed: thread counts, peak memory, interleaved repetitions."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Self, TypeVar
+
+from bench.data import Floats, Rows
+
+Search = Callable[[Floats, int], Rows]
+"""``search(queries, k)``: (n, d) float32 to (n, k) int64 row numbers, -1 where there is none."""
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let FAISS, OpenMP, BLAS and Numba use ``count`` threads inside the block."""
+    import faiss
+    import numba
+
+    threadpool_limits = importlib.import_module("threadpoolctl").threadpool_limits  # ships no types
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(count, os.cpu_count() or 1))
+    faiss.omp_set_num_threads(count)
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        faiss.omp_set_num_threads(1)
+        numba.set_num_threads(before)
+
+
+def anonymous_bytes(process: str = "self") -> int:
+    """Resident anonymous memory of a process in bytes; 0 where ``/proc`` does not say."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+@dataclass
+class PeakMemory:
+    """Context manager: how far anonymous memory rose above its start, in bytes.
+
+    ``process`` may name another process by its number: a sampler of its own process
+    waits whenever native code holds the interpreter lock.
+    """
+
+    process: str = "self"
+    interval: float = 0.005
+    start: int = 0
+    peak: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        gc.collect()
+        self.start = self.peak = anonymous_bytes(self.process)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def _sample(self) -> None:
+        while not self._stop.wait(self.interval):
+            self.peak = max(self.peak, anonymous_bytes(self.process))
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.peak = max(self.peak, anonymous_bytes(self.process))
+
+    @property
+    def rise(self) -> int:
+        return self.peak - self.start
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One timed run: queries per second, and processor seconds per second of the clock.
+
+    ``cores`` far above 1 means that a search on "one thread" was none.
+    """
+
+    qps: float
+    cores: float
+
+
+def time_singles(search: Search, queries: Floats, k: int) -> Timing:
+    """Queries one after the other, each a call of its own."""
+    singles = [queries[i : i + 1] for i in range(len(queries))]
+    search(singles[0], k)
+    cpu, clock = time.process_time(), time.perf_counter()
+    for query in singles:
+        search(query, k)
+    wall = time.perf_counter() - clock
+    return Timing(len(queries) / wall, (time.process_time() - cpu) / wall)
+
+
+def time_batch(search: Search, queries: Floats, k: int) -> Timing:
+    """All queries in one call."""
+    cpu, clock = time.process_time(), time.perf_counter()
+    search(queries, k)
+    wall = time.perf_counter() - clock
+    return Timing(len(queries) / wall, (time.process_time() - cpu) / wall)
+
+
+def interleave(
+    tasks: Sequence[Callable[[], T]],
+    repetitions: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[list[T]]:
+    """Run every task once per repetition, in a new order each time.
+
+    A shared machine drifts; like this its drift hits all tasks alike.
+
+    Returns
+    -------
+    list of list
+        For every task its results, one per repetition.
+    """
+    results: list[list[T]] = [[] for _ in tasks]
+    shuffle = random.Random(0)
+    for repetition in range(repetitions):
+        order = list(range(len(tasks)))
+        shuffle.shuffle(order)
+        for i in order:
+            results[i].append(tasks[i]())
+        if progress is not None:
+            progress(repetition)
+    return results
+
+
+def median_timing(timings: Sequence[Timing]) -> Timing:
+    return Timing(median(t.qps for t in timings), median(t.cores for t in timings))
+
+
+def fastest_reaching(
+    recalls: Sequence[float], speeds: Sequence[float], levels: Sequence[float], keep: int = 2
+) -> list[int]:
+    """Positions of the ``keep`` fastest points at or above each level; of the best recall if none is."""
+    points = sorted(range(len(speeds)), key=lambda i: -speeds[i])
+    kept = {i for level in levels for i in [j for j in points if recalls[j] >= level][:keep]}
+    return sorted(kept or {max(points, key=lambda i: recalls[i])})

@@ -1,0 +1,96 @@
+"""LanceDB: IVF_PQ with a prefilter, scalar indexes and refinement by raw vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bench.data import Floats, Rows
+from bench.measure import Search
+from bench.peers.protocol import Predicate, Setting, Task, folder_bytes, lists, load, sweep
+
+ROW = "row"
+
+
+@dataclass
+class LanceIndex:
+    """A table with a vector index; scalar indexes are made when a column is first filtered."""
+
+    table: Any
+    description: str
+    bytes_per_vector: float
+    raw_bytes_per_vector: float
+    partitions: int
+    _indexed: set[str] = field(default_factory=set)
+
+    def settings(self) -> Sequence[Setting]:
+        probes = [n for n in sweep(self.partitions, first=8) if n in (8, 32, 128) or n == self.partitions]
+        return [Setting({"nprobes": n, "refine": r}) for n in probes for r in (5, 20)]
+
+    def configure(self, setting: Setting, where: Predicate | None = None) -> Search:
+        sql = None if where is None else where.sql
+        for column in () if where is None else where.columns:
+            self._index_column(column)
+        table, probes, refine = self.table, setting["nprobes"], setting["refine"]
+
+        def search(queries: Floats, k: int) -> Rows:
+            ids = np.full((len(queries), k), -1, dtype=np.int64)
+            for i, query in enumerate(queries):
+                asked = table.search(query).limit(k).nprobes(probes).refine_factor(refine).select([ROW, "_distance"])
+                if sql is not None:
+                    asked = asked.where(sql, prefilter=True)
+                found = asked.to_arrow()[ROW].to_numpy()
+                ids[i, : len(found)] = found
+            return ids
+
+        return search
+
+    def _index_column(self, column: str) -> None:
+        if column in self._indexed:
+            return
+        kind = self.table.schema.field(column).type
+        few = pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        self.table.create_scalar_index(column, index_type="BITMAP" if few else "BTREE")
+        self._indexed.add(column)
+
+
+@dataclass(frozen=True)
+class Lance:
+    """One sub-quantizer of 8 bits for every 4 dimensions."""
+
+    name: str = "lancedb"
+    package: str = "lancedb"
+
+    def build(self, task: Task) -> LanceIndex:
+        lancedb = load("lancedb")
+        flat = pa.array(task.base.ravel(), type=pa.float32())
+        columns = {
+            "vector": pa.FixedSizeListArray.from_arrays(flat, task.dimensions),
+            ROW: pa.array(np.arange(task.rows)),
+        }
+        table = pa.table(columns)
+        if task.attributes is not None:
+            for name in task.attributes.column_names:
+                table = table.append_column(name, task.attributes[name])
+        database = lancedb.connect(str(task.scratch))
+        stored = database.create_table("bench", table)
+        partitions = lists(task.rows)
+        stored.create_index(
+            metric={"cosine": "cosine", "ip": "dot", "l2": "l2"}[task.metric],
+            index_type="IVF_PQ",
+            num_partitions=partitions,
+            num_sub_vectors=task.dimensions // 4,
+        )
+        raw = 4.0 * task.dimensions
+        index = folder_bytes(task.scratch / "bench.lance" / "_indices")
+        return LanceIndex(
+            table=stored,
+            description=f"LanceDB IVF{partitions}_PQ{task.dimensions // 4}, prefilter, scalar indexes",
+            bytes_per_vector=index / task.rows,
+            raw_bytes_per_vector=raw,
+            partitions=partitions,
+        )

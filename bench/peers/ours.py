@@ -1,0 +1,112 @@
+"""vsearch itself, through its public interface only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.data import Floats, Rows
+from bench.measure import Search
+from bench.peers.protocol import Absent, Predicate, Setting, Task, load, sweep
+
+TUNED = (0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
+
+
+def facade() -> Any:
+    """The package ``vsearch``, or :class:`Absent` while it has no ``build``."""
+    package = load("vsearch")
+    try:
+        package.build  # noqa: B018 - public names are imported at first use
+    except (AttributeError, ImportError) as error:
+        raise Absent(f"this vsearch has no build(): {error}") from error
+    return package
+
+
+@dataclass
+class OursIndex:
+    """An index on disk; every tuned recall is a reader of its own, over the same files."""
+
+    url: Path
+    index: Any
+    tuned: dict[float, Any]
+    description: str
+    bytes_per_vector: float
+    code_bytes: float
+    raw_bytes_per_vector: float
+    exhaustive: bool = False
+
+    def settings(self) -> Sequence[Setting]:
+        if self.exhaustive:
+            return [Setting({"exact": 1}, name="all rows")]
+        probes = [Setting({"nprobe": n}) for n in sweep(int(self.index.info()["partitions"]))]
+        return probes + [Setting({"recall": r}, name=f"tune({r:g})") for r in self.tuned]
+
+    def configure(self, setting: Setting, where: Predicate | None = None) -> Search:
+        index, arguments = self.index, dict[str, Any]()
+        if "recall" in setting.values:
+            index = self.tuned[setting.values["recall"]]
+        elif "nprobe" in setting.values:
+            arguments["nprobe"] = setting["nprobe"]
+        if "exact" in setting.values:
+            arguments["exact"] = True
+        if where is not None and where.sql is not None:
+            arguments["where"] = where.sql
+
+        def search(queries: Floats, k: int) -> Rows:
+            ids: Rows = index.search(queries, k=k, **arguments).ids
+            return ids
+
+        return search
+
+
+@dataclass(frozen=True)
+class Ours:
+    """``exhaustive`` scans all rows with ``exact=True``: the estimator alone where rerank is None."""
+
+    bits: float = 1.0
+    rerank: str | None = "int8"
+    quantizer: str = "osq"
+    tuned: tuple[float, ...] = TUNED
+    exhaustive: bool = False
+    package: str = "vsearch"
+
+    @property
+    def name(self) -> str:
+        return f"vsearch-{self.quantizer}-{self.bits:g}" + (f"-{self.rerank}" if self.rerank else "")
+
+    def build(self, task: Task) -> OursIndex:
+        vsearch = facade()
+        url = task.scratch / "index"
+        index = vsearch.build(
+            task.base,
+            str(url),
+            attributes=task.attributes,
+            metric=task.metric,
+            quantizer=self.quantizer,
+            bits=self.bits,
+            rerank=self.rerank,
+        )
+        info = index.info()
+        parts = info["bytes_per_vector_by_part"]
+        # Centroids, rotation and grids too: FAISS's figure holds its own.
+        size = float(info["bytes_per_vector"]) + float(parts["model"])
+        raw = {"float32": 4.0, "float16": 2.0}.get(self.rerank or "", 0.0) * task.dimensions
+        return OursIndex(
+            url=url,
+            index=index,
+            tuned={recall: self._tuned(str(url), recall) for recall in self.tuned},
+            description=f"vsearch {self.quantizer} {self.bits:g} bit, rerank {self.rerank or 'none'}",
+            bytes_per_vector=size - raw,
+            code_bytes=float(parts["codes"] + parts["rows"]),
+            raw_bytes_per_vector=raw,
+            exhaustive=self.exhaustive,
+        )
+
+    @staticmethod
+    def _tuned(url: str, recall: float) -> Any:
+        # A reader of its own: tune() stores what it finds, and the last one would win.
+        index = facade().open(url)
+        index.tune(recall=recall, k=10)
+        return index

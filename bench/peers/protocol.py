@@ -1,0 +1,144 @@
+"""What a contestant is: it builds an index of a task, and the index searches."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import log2
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+import pyarrow as pa
+
+from bench.data import Floats, Rows
+from bench.measure import Search
+
+
+class Absent(Exception):  # noqa: N818 - it is an answer, not an error
+    """A contestant cannot take part; the message says why."""
+
+
+def load(module: str, package: str | None = None) -> ModuleType:
+    """Import a peer, or raise :class:`Absent` with the reason."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise Absent(f"{package or module} is not installed or does not load: {error}") from error
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every contestant gets to build from.
+
+    Attributes
+    ----------
+    base : (rows, d) float32
+        Of unit length where the metric is cosine.
+    metric : "cosine", "ip" or "l2"
+    threads : int
+        How many a build may use.
+    scratch : Path
+        An empty folder of the contestant's own.
+    attributes : pyarrow.Table or None
+        Row-aligned with ``base``; only in the bench of filters.
+    """
+
+    base: Floats
+    metric: str
+    threads: int
+    scratch: Path
+    attributes: pa.Table | None = None
+
+    @property
+    def rows(self) -> int:
+        return int(self.base.shape[0])
+
+    @property
+    def dimensions(self) -> int:
+        return int(self.base.shape[1])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of a contestant's sweep; ``values`` are its own parameters."""
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.name or " ".join(f"{name}={value:g}" for name, value in self.values.items())
+
+    def __getitem__(self, name: str) -> int:
+        return int(self.values[name])
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """A filter: the SQL text and, as the exact truth, the rows that satisfy it.
+
+    ``sql`` is None for "no filter".
+    """
+
+    name: str
+    sql: str | None
+    rows: Rows
+    columns: tuple[str, ...] = ()
+
+
+class Index(Protocol):
+    """A built index.
+
+    ``bytes_per_vector`` counts everything held but the raw vectors (codes, factors, ids,
+    graph, centroids), ``raw_bytes_per_vector`` the vectors kept beside it for reranking.
+    """
+
+    description: str
+    bytes_per_vector: float
+    raw_bytes_per_vector: float
+
+    def settings(self) -> Sequence[Setting]:
+        """The sweep, from fast to thorough."""
+        ...
+
+    def configure(self, setting: Setting, where: Predicate | None = None, /) -> Search:
+        """A search on one thread with this setting; valid until the next call of configure.
+
+        Only the contestants of ``bench.filters`` heed ``where``.
+        """
+        ...
+
+
+class Contestant(Protocol):
+    """Builds an index; ``name`` is short and stable, ``package`` what to install.
+
+    ``build`` raises :class:`Absent` where the contestant cannot take part.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def package(self) -> str: ...
+
+    def build(self, task: Task) -> Index: ...
+
+
+def lists(rows: int) -> int:
+    """Number of inverted lists for IVF indexes: the power of two nearest 4 sqrt(rows), at most rows / 39."""
+    wanted = round(log2(4 * rows**0.5))
+    most = int(log2(max(1, rows // 39)))
+    return 1 << min(wanted, most)
+
+
+def sweep(most: int, first: int = 1) -> list[int]:
+    """1, 2, 3, 4, 6, 8, 12, ... up to ``most``."""
+    values = sorted({round(first * 2**i * f) for i in range(24) for f in (1, 1.5)})
+    return [v for v in values if v < most] + [most]
+
+
+def folder_bytes(folder: Path, without: str = "") -> int:
+    """Bytes of the files under a folder, except those of one name."""
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and f.name != without)

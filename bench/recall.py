@@ -1,0 +1,93 @@
+"""Quality of the estimators alone: all codes scanned, nothing reranked.
+
+``python -m bench.recall FOLDER`` gives, by bytes per vector, recall@10 and the share of
+the true top 10 inside the best 50 and the best 100.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import report
+from bench.contest import Entry, Field, assemble, console, parser
+from bench.data import Data, load, recall, sample
+from bench.measure import threads
+
+K = 10
+DEPTHS = (10, 50, 100)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One code: the share of the true top 10 inside its best 10, 50, 100."""
+
+    entry: Entry
+    shares: tuple[float, ...]
+
+    @property
+    def code_bytes(self) -> float:
+        return float(getattr(self.entry.index, "code_bytes", self.entry.index.bytes_per_vector))
+
+
+def measure(field: Field, data: Data, search_threads: int) -> list[Quality]:
+    """Scan everything once with every code."""
+    found = []
+    for entry in field.entries:
+        with threads(search_threads):
+            search = entry.index.configure(entry.index.settings()[0])
+            ids = search(data.queries, DEPTHS[-1])
+        shares = tuple(recall(data, ids[:, :depth]) for depth in DEPTHS)
+        console.print(f"{entry.name}: " + " ".join(map(report.share, shares)))
+        found.append(Quality(entry, shares))
+    return sorted(found, key=lambda q: (q.code_bytes, -q.shares[0]))
+
+
+def family(entry: Entry) -> str:
+    """Contestants of one family share a curve: the name without its size."""
+    stem, _, _ = entry.name.partition("-osq-lloyd")
+    if stem != entry.name:
+        return "vsearch-osq-lloyd"
+    stem = entry.name.rstrip("0123456789.x").rstrip("-")
+    return stem + entry.name[-2:] if entry.name[-2:] in ("x4", "x8") else stem
+
+
+def draw(path: Path, qualities: Sequence[Quality], data: Data) -> None:
+    curves = []
+    for name in sorted({family(q.entry) for q in qualities}):
+        own = [q for q in qualities if family(q.entry) == name]
+        x, y = [q.code_bytes for q in own], [q.shares[0] for q in own]
+        curves.append(report.Curve(name, x, y, ours=name == "vsearch-osq"))
+    title = f"{data.name}, {data.rows:,} x {data.dimensions}: estimators alone"
+    report.plot(path, curves, title=title, x="bytes per vector (code and factors)", y="recall@10", log="x")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser("recall", "Recall of the codes alone, at equal bytes.", queries=1000)
+    given = options.parse_args(arguments)
+    data = load(given.folder or sample(), rows=given.rows, queries=given.queries, metric=given.metric, k=K)
+    with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
+        field = assemble("recall", data, Path(scratch), build_threads=given.build_threads, only=given.only)
+        qualities = measure(field, data, given.build_threads)
+    rows = [
+        [q.entry.name, q.entry.index.description, q.code_bytes, q.entry.index.bytes_per_vector]
+        + [report.share(s) for s in q.shares]
+        for q in qualities
+    ]
+    header = ["contestant", "what", "code bytes", "bytes in all", "recall@10"]
+    header += [f"top 10 in best {depth}" for depth in DEPTHS[1:]]
+    plot = f"plots/recall-{data.name}.png"
+    text = [report.table(header, rows), report.absences(field.absences), f"![recall by bytes]({plot})"]
+    parameters = {
+        "threads": given.build_threads,
+        "versions": report.versions(field.packages),
+    }
+    report.replace(given.results, f"recall {data.name}", report.section("Codes alone", data, text, parameters))
+    draw(given.results.parent / plot, qualities, data)
+    print("\n".join(text[:2]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""What is written: Markdown sections that replace their predecessor, and PNG plots."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import os
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from bench.data import Data
+
+HEAD = "# Results\n\nWritten by `python -m bench.*`; see README.md for what the columns mean.\n"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; the first column is left-aligned, the others right-aligned."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(cell(value) for value in line) + " |" for line in lines) + "\n"
+
+
+def cell(value: object) -> str:
+    """Numbers to three or four significant digits, None as a dash."""
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value).replace("|", "\\|")
+    if math.isnan(value):
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+def share(value: float) -> str:
+    """A recall with its four decimals."""
+    return f"{value:.4f}"
+
+
+def section(bench: str, data: Data, text: Iterable[str], parameters: Mapping[str, object]) -> str:
+    """Title, circumstances, parameters, then the text."""
+    facts = [
+        f"- data: {data.name}, {data.rows:,} x {data.dimensions}, {data.metric}, {len(data.queries):,} queries",
+        f"- machine: {machine()}",
+        *(f"- {name}: {value}" for name, value in parameters.items()),
+        f"- date: {dt.datetime.now(dt.UTC):%Y-%m-%d}",
+    ]
+    return "\n\n".join([f"## {bench}: {data.name}", "\n".join(facts), *text])
+
+
+def machine() -> str:
+    """Processor, cores, memory, system."""
+    model = platform.processor() or platform.machine()
+    flags = ""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        text = info.read_text()
+        if found := re.search(r"model name\s*: (.*)", text):
+            model = found[1]
+        if found := re.search(r"^flags\s*: (.*)", text, re.MULTILINE):
+            present = set(found[1].split())
+            flags = " ".join(f for f in ("avx2", "avx512bw", "avx512_vnni", "avx512vbmi") if f in present)
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{model}, {os.cpu_count()} cores, {gigabytes:.0f} GiB, {flags}, Python {platform.python_version()}"
+
+
+def versions(packages: Iterable[str]) -> str:
+    """Names and installed versions of distributions."""
+    known = []
+    for package in packages:
+        try:
+            known.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            known.append(f"{package} (not installed)")
+    return ", ".join(known)
+
+
+def absences(reasons: Mapping[str, str]) -> str:
+    """Who could not take part, and why."""
+    if not reasons:
+        return "Nobody was absent."
+    return "Absent:\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in reasons.items())
+
+
+def replace(path: Path, key: str, text: str) -> None:
+    """Put a section into a file, in the place of the one with the same key, else at its end."""
+    opening, closing = f"<!-- {key} -->", f"<!-- end of {key} -->"
+    block = f"{opening}\n{text.strip()}\n{closing}\n"
+    old = path.read_text() if path.exists() else HEAD
+    pattern = re.compile(re.escape(opening) + r".*?" + re.escape(closing) + r"\n", re.DOTALL)
+    new, found = pattern.subn(lambda _: block, old, count=1)
+    if not found:
+        new = old.rstrip() + "\n\n" + block
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(new)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of one contestant; ``ours`` are drawn bold."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    ours: bool = False
+
+
+def plot(
+    path: Path,
+    curves: Iterable[Curve],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    log: str = "",
+    x_limits: tuple[float, float] | None = None,
+) -> None:
+    """Draw curves into a PNG file; ``log`` names the logarithmic axes, as "y" or "xy"."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(10, 6.5), constrained_layout=True)
+    styles = [f"C{i}" for i in range(10)]
+    for i, curve in enumerate(curves):
+        axes.plot(
+            curve.x,
+            curve.y,
+            marker="os^vD"[i // 10 % 5],
+            markersize=4,
+            linestyle="-" if curve.ours else "--",
+            linewidth=2.4 if curve.ours else 1.1,
+            color="black" if curve.ours else styles[i % 10],
+            label=curve.name,
+            zorder=3 if curve.ours else 2,
+        )
+    axes.set(title=title, xlabel=x, ylabel=y)
+    if "x" in log:
+        axes.set_xscale("log")
+    if "y" in log:
+        axes.set_yscale("log")
+    if x_limits is not None:
+        axes.set_xlim(*x_limits)
+    axes.grid(visible=True, which="both", alpha=0.25)
+    axes.legend(fontsize=7, loc="best")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

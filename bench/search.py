@@ -1,0 +1,164 @@
+"""Recall against speed: vsearch and its peers in one process, on one thread.
+
+``python -m bench.search FOLDER`` sweeps every contestant over its settings, keeps the
+fastest that reach each of several recalls, and times these in interleaved repetitions.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bench import report
+from bench.contest import Entry, Field, assemble, console, parser
+from bench.data import Data, load, recall, sample
+from bench.measure import Timing, fastest_reaching, interleave, median_timing, threads, time_batch, time_singles
+from bench.peers.protocol import Setting
+
+K = 10
+LEVELS = (0.90, 0.95, 0.98, 0.99)
+SCREENED = (0.7, 0.8, 0.85, *LEVELS, 0.995, 0.999)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One contestant at one setting; timings are medians over the repetitions."""
+
+    entry: Entry
+    setting: Setting
+    recall: float
+    single: Timing
+    batch: Timing
+
+
+def screen(entry: Entry, data: Data, timed: int) -> list[tuple[Setting, float]]:
+    """Settings worth timing well, with their recall, after one quick pass over all of them."""
+    settings = list(entry.index.settings())
+    recalls, speeds = [], []
+    for setting in settings:
+        search = entry.index.configure(setting)
+        recalls.append(recall(data, search(data.queries, K)))
+        speeds.append(time_singles(search, data.queries[:timed], K).qps)
+    kept = fastest_reaching(recalls, speeds, SCREENED)
+    console.print(f"[cyan]swept[/] {entry.name}: {len(kept)} of {len(settings)} settings are worth timing")
+    return [(settings[i], recalls[i]) for i in kept]
+
+
+def measure(field: Field, data: Data, *, timed: int, repetitions: int) -> list[Point]:
+    """Sweep and time everybody on one thread."""
+    with threads(1):
+        pairs = [(entry, *kept) for entry in field.entries for kept in screen(entry, data, timed // 5)]
+        singles = data.queries[:timed]
+
+        def timings_of(entry: Entry, setting: Setting) -> tuple[Timing, Timing]:
+            search = entry.index.configure(setting)
+            return time_singles(search, singles, K), time_batch(search, data.queries, K)
+
+        timings = interleave(
+            [partial(timings_of, entry, setting) for entry, setting, _ in pairs],
+            repetitions,
+            lambda done: console.print(f"repetition {done + 1} of {repetitions}"),
+        )
+    return [
+        Point(
+            entry,
+            setting,
+            found,
+            median_timing([t[0] for t in timing]),
+            median_timing([t[1] for t in timing]),
+        )
+        for (entry, setting, found), timing in zip(pairs, timings, strict=True)
+    ]
+
+
+def best(points: Sequence[Point], entry: Entry, level: float) -> Point | None:
+    """The fastest setting of a contestant that reaches a recall."""
+    reaching = [p for p in points if p.entry is entry and p.recall >= level]
+    return max(reaching, key=lambda p: p.single.qps, default=None)
+
+
+def summary(field: Field, points: Sequence[Point]) -> str:
+    header = ["contestant", "bytes/vector", "+ raw", "build s", "build peak MB"]
+    header += [f"QPS at {level:.2f}" for level in LEVELS] + [f"batch at {LEVELS[1]:.2f}", "best recall"]
+    rows = []
+    for entry in field.entries:
+        fastest = [best(points, entry, level) for level in LEVELS]
+        middle = fastest[1]
+        rows.append(
+            [
+                entry.index.description,
+                entry.index.bytes_per_vector,
+                entry.index.raw_bytes_per_vector,
+                entry.build_seconds,
+                entry.peak_bytes / 1e6,
+                *(None if p is None else p.single.qps for p in fastest),
+                None if middle is None else middle.batch.qps,
+                report.share(max(p.recall for p in points if p.entry is entry)),
+            ]
+        )
+    return report.table(header, rows)
+
+
+def details(points: Sequence[Point]) -> str:
+    header = ["contestant", "setting", "recall@10", "QPS", "cores", "batch QPS", "cores"]
+    rows = [
+        [
+            p.entry.name,
+            p.setting.label,
+            report.share(p.recall),
+            *(p.single.qps, p.single.cores, p.batch.qps, p.batch.cores),
+        ]
+        for p in sorted(points, key=lambda p: (p.entry.name, p.recall))
+    ]
+    body = report.table(header, rows)
+    return f"<details><summary>All settings that were timed</summary>\n\n{body}\n</details>"
+
+
+def draw(path: Path, field: Field, points: Sequence[Point], data: Data) -> None:
+    curves = []
+    for entry in field.entries:
+        own = sorted((p for p in points if p.entry is entry), key=lambda p: p.recall)
+        size = entry.index.bytes_per_vector + entry.index.raw_bytes_per_vector
+        curves.append(
+            report.Curve(
+                f"{entry.index.description} ({size:,.0f} B)",
+                [p.recall for p in own],
+                [p.single.qps for p in own],
+                ours=entry.contestant.package == "vsearch",
+            )
+        )
+    title = f"{data.name}, {data.rows:,} x {data.dimensions}: single queries, one thread"
+    report.plot(path, curves, title=title, x="recall@10", y="queries per second", log="y", x_limits=(0.8, 1.0))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser("search", "Recall against speed on one thread.")
+    options.add_argument("--timed", type=int, default=500, help="queries of a single-query timing")
+    options.add_argument("--repetitions", type=int, default=5)
+    given = options.parse_args(arguments)
+    data = load(given.folder or sample(), rows=given.rows, queries=given.queries, metric=given.metric, k=K)
+    with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
+        field = assemble("search", data, Path(scratch), build_threads=given.build_threads, only=given.only)
+        points = measure(field, data, timed=given.timed, repetitions=given.repetitions)
+    plot = f"plots/search-{data.name}.png"
+    text = [
+        summary(field, points),
+        report.absences(field.absences),
+        f"![recall against speed]({plot})",
+        details(points),
+    ]
+    parameters = {
+        "threads": f"searches 1, builds {given.build_threads} (turbovec 1)",
+        "repetitions": f"{given.repetitions}, interleaved; medians; {given.timed} single queries each",
+        "versions": report.versions(field.packages),
+    }
+    report.replace(given.results, f"search {data.name}", report.section("Search", data, text, parameters))
+    draw(given.results.parent / plot, field, points, data)
+    print("\n".join(text[:2]))
+
+
+if __name__ == "__main__":
+    main()
