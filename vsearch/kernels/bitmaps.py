@@ -6,13 +6,15 @@ Kernels take C-contiguous arrays, read-only ones too, and trust their caller for
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numpy.typing import NDArray
+
+from vsearch.kernels.compiling import inlined, kernel
 
 LOW = np.uint64(0xFFFFFFFF)
 
 
-@njit(cache=True, nogil=True)
-def pack_cells(cells, lanes, yes, possible):  # type: ignore[no-untyped-def]
+@kernel
+def pack_cells(cells, lanes, yes, possible):
     """Look every cell up in a table and pack the answers into two masks.
 
     Parameters
@@ -48,8 +50,8 @@ def pack_cells(cells, lanes, yes, possible):  # type: ignore[no-untyped-def]
             possible[word] |= (lane & np.uint64(1)) << bit
 
 
-@njit(cache=True, nogil=True)
-def mark_rows(words, rows, total, starts, stops):  # type: ignore[no-untyped-def]
+@kernel
+def mark_rows(words, rows, total, starts, stops):
     """Set the bits of the rows listed in ``rows[starts[i]:stops[i]]``.
 
     Parameters
@@ -78,8 +80,9 @@ def mark_rows(words, rows, total, starts, stops):  # type: ignore[no-untyped-def
     return sound
 
 
-@njit(cache=True, nogil=True)
-def count_ranges(words, starts, stops):  # type: ignore[no-untyped-def]
+def count_ranges(
+    words: NDArray[np.uint64], starts: NDArray[np.int64], stops: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Count the set bits of each row range.
 
     Parameters
@@ -92,7 +95,14 @@ def count_ranges(words, starts, stops):  # type: ignore[no-untyped-def]
     -------
     int64 (ranges,)
     """
-    counts = np.zeros(starts.shape[0], np.int64)
+    counts = np.zeros(len(starts), np.int64)
+    fill_counts(words, starts, stops, counts)
+    return counts
+
+
+@kernel
+def fill_counts(words, starts, stops, counts):
+    """Add to `counts` what `count_ranges` returns."""
     for i in range(starts.shape[0]):
         start, stop = starts[i], stops[i]
         if start >= stop:
@@ -105,11 +115,9 @@ def count_ranges(words, starts, stops):  # type: ignore[no-untyped-def]
             if word == last:
                 bits &= ~np.uint64(0) >> np.uint64(63 - ((stop - 1) & 63))
             counts[i] += _count(bits)
-    return counts
 
 
-@njit(cache=True, nogil=True)
-def list_rows(words, start, stop):  # type: ignore[no-untyped-def]
+def list_rows(words: NDArray[np.uint64], start: int, stop: int) -> NDArray[np.int64]:
     """List the rows of [start, stop) whose bit is set, ascending.
 
     Parameters
@@ -122,13 +130,18 @@ def list_rows(words, start, stop):  # type: ignore[no-untyped-def]
     -------
     int64 (set bits,)
     """
+    range_ = np.array([start, stop], np.int64)
+    rows = np.empty(int(count_ranges(words, range_[:1], range_[1:])[0]), np.int64)
+    fill_rows(words, start, stop, rows)
+    return rows
+
+
+@kernel
+def fill_rows(words, start, stop, rows):
+    """Write what `list_rows` returns; `rows` has the room for it."""
     if start >= stop:
-        return np.empty(0, np.int64)
+        return
     first, last = start >> 6, (stop - 1) >> 6
-    total = 0
-    for word in range(first, last + 1):
-        total += _count(words[word])
-    rows = np.empty(total, np.int64)
     found = 0
     for word in range(first, last + 1):
         bits = words[word]
@@ -141,11 +154,11 @@ def list_rows(words, start, stop):  # type: ignore[no-untyped-def]
             rows[found] = (word << 6) + _count(lowest - np.uint64(1))
             found += 1
             bits ^= lowest
-    return rows[:found]
 
 
-@njit(cache=True, nogil=True)
-def mark_presence(cells, starts, stops, presence):  # type: ignore[no-untyped-def]
+def mark_presence(
+    cells: NDArray[np.uint8], starts: NDArray[np.int64], stops: NDArray[np.int64], presence: NDArray[np.uint8]
+) -> None:
     """Note which cells occur in each row range.
 
     Parameters
@@ -156,7 +169,12 @@ def mark_presence(cells, starts, stops, presence):  # type: ignore[no-untyped-de
     presence : uint8 (ranges, 32)
         Written: bit ``c % 8`` of byte ``c // 8`` is set where cell c occurs.
     """
-    seen = np.empty(256, np.uint8)
+    fill_presence(cells, starts, stops, np.empty(256, np.uint8), presence)
+
+
+@kernel
+def fill_presence(cells, starts, stops, seen, presence):
+    """Do the work of `mark_presence`; `seen` is scratch, uint8 (256,)."""
     for i in range(starts.shape[0]):
         seen[:] = 0
         for row in range(starts[i], stops[i]):
@@ -168,8 +186,8 @@ def mark_presence(cells, starts, stops, presence):  # type: ignore[no-untyped-de
             presence[i, byte] = bits
 
 
-@njit(cache=True, nogil=True)
-def _count(bits):  # type: ignore[no-untyped-def]
+@inlined
+def _count(bits):
     """The number of set bits of a uint64; LLVM knows this idiom and emits one instruction."""
     bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
     bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))

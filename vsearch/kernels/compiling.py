@@ -1,23 +1,74 @@
-"""How kernels are compiled.
+"""How kernels are compiled: just in time by Numba, or long before, into a library that needs no Numba.
 
-Kernels only read and write the arrays they are given: nothing is allocated, so no reference is counted (``_nrt``), and
-division follows IEEE instead of raising. That also lets them be linked without Numba's runtime.
+A kernel only reads and writes the arrays it is given: nothing is allocated, so no reference is counted (``_nrt``), and
+division follows IEEE instead of raising. That lets the same function be linked without Numba's runtime.
+
+Where the package carries a library for this processor that was built from these very sources, the decorators return
+its functions and neither Numba nor LLVM is imported. Otherwise they compile. ``VSEARCH_JIT=1`` asks for that.
 """
 
 from __future__ import annotations
 
-import numba as nb
+import os
+from collections.abc import Callable
+from typing import Any
+
+from vsearch.kernels.library import Library, find_library, sources_digest
+
+Decorator = Callable[[Any], Any]
+
+#: The library in use, None where kernels are compiled just in time.
+LIBRARY: Library | None = None
+if not os.environ.get("VSEARCH_JIT") and not os.environ.get("VSEARCH_DIALECT"):
+    LIBRARY = find_library()
+
+_SUMMING = {"reassoc", "contract", "nsz"}
+
+
+def _compiled(**options: Any) -> Decorator:
+    """A decorator for one way of compiling."""
+
+    def decorate(function: Any) -> Any:
+        if LIBRARY is not None:
+            return LIBRARY.function(f"{function.__module__.rpartition('.')[2]}.{function.__name__}")
+        import numba
+
+        dispatcher = numba.njit(nogil=True, error_model="numpy", _nrt=False, cache=True, **options)(function)
+        dispatcher._cache = _cache_of(function)
+        return dispatcher
+
+    return decorate
+
+
+def _cache_of(function: Any) -> Any:
+    """Numba's file cache, keyed by the sources of all kernels: by itself it would miss a change in what is merged in."""
+    from numba.core.caching import FunctionCache
+
+    digest = sources_digest() + os.environ.get("VSEARCH_DIALECT", "")
+
+    class KernelCache(FunctionCache):  # type: ignore[misc]
+        def _index_key(self, sig: Any, codegen: Any) -> Any:
+            return (*super()._index_key(sig, codegen), digest)
+
+    return KernelCache(function)
+
 
 #: A kernel that is called from Python.
-kernel = nb.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+kernel = _compiled()
+
+#: A kernel whose float sums may be taken in any order.
+summing = _compiled(fastmath=_SUMMING)
+
+
+def _merged(**options: Any) -> Decorator:
+    """A decorator for pieces of kernels; in a library they are in their callers already."""
+    if LIBRARY is not None:
+        return lambda function: function
+    return _compiled(forceinline=True, **options)
+
 
 #: A piece of a kernel, always merged into its caller: a call would push every array's seven fields.
-inlined = nb.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+inlined = _merged()
 
-#: A kernel, or a piece, whose float sums may be taken in any order.
-summing = nb.njit(
-    cache=True, nogil=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "contract", "nsz"}
-)
-inlined_summing = nb.njit(
-    cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True, fastmath={"reassoc", "contract", "nsz"}
-)
+#: The same, where float sums may be taken in any order.
+inlined_summing = _merged(fastmath=_SUMMING)

@@ -8,6 +8,20 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+# Places of the counters that a search adds to.
+VISITED, SCANNED, REFINED, RERANKED, COUNTERS = 0, 1, 2, 3, 4
+
+# Kinds of rerank codes.
+RERANK_NONE, RERANK_INT8, RERANK_HALF, RERANK_FLOAT = 0, 1, 2, 3
+
+PENDING = 64  # candidates whose rerank codes are on their way while the scan goes on
+RADIX = 2048  # partitions are ordered by 11 bits a pass, three passes
+
+
+def expanded_bytes(pairs: int) -> int:
+    """Bytes of the rounded tables of an even number of pairs of nibbles, laid out for any register (`scan.expand_tables`)."""
+    return 64 * pairs
+
 
 class ModelField(IntEnum):
     """What all shards share. d: dimensions, p: partitions of the index, D: coded dimensions."""
@@ -34,6 +48,7 @@ class ModelField(IntEnum):
     STAGE_SCALES = 19  # float32 (stages,)
     STAGE_DEVIATIONS = 20  # float32 (stages,)
     TABLES_GIVEN = 21  # 1: the caller fills the tables
+    BYTE_TABLES = 22  # 1: they are tables of bytes, which are not rounded
 
 
 class ShardField(IntEnum):
@@ -65,7 +80,7 @@ class CallField(IntEnum):
     QUERY = 0  # float32 (d,), as given
     ROTATED = 1  # float32 (d,), out of `plan_query`
     RERANK_QUERY = 2  # float32 (d,), out of `plan_query`
-    TABLES = 3  # float32 (nibbles, 16)
+    TABLES = 3  # float32 (nibbles, 16), or (bytes, 256)
     ROUNDED = 4  # uint8 (first-stage nibbles, 16)
     EXPANDED = 5  # uint8
     EXPANDED_BYTES = 6
@@ -94,6 +109,7 @@ class CallField(IntEnum):
     FLOATS = 29  # float32 (FloatField,)
     PENDING = 30  # int64 (PENDING,)
     SCALED = 31  # float32 (d,), scratch
+    SUMS = 32  # float32 (32,), scratch
 
 
 class FloatField(IntEnum):

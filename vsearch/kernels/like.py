@@ -7,14 +7,15 @@ A dictionary is ``data`` (uint8) and ``offsets`` (int64, one more than there are
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from vsearch.kernels.compiling import inlined, kernel
 
 ANY_CHARACTER = 256
 ANY_TEXT = 257
 
 
-@njit(cache=True, nogil=True)
-def like(offsets, data, pattern, matches):  # type: ignore[no-untyped-def]
+@kernel
+def like(offsets, data, pattern, matches):
     """Match every string of a dictionary against a LIKE pattern.
 
     Parameters
@@ -36,8 +37,8 @@ def like(offsets, data, pattern, matches):  # type: ignore[no-untyped-def]
         matches[i] = _like_one(data, offsets[i], offsets[i + 1], pattern)
 
 
-@njit(cache=True, nogil=True)
-def search(offsets, data, needle_offsets, needles, positions):  # type: ignore[no-untyped-def]
+@kernel
+def search(offsets, data, needle_offsets, needles, positions):
     """Find, for every needle, the first string that is not less than it, in byte order.
 
     Parameters
@@ -60,8 +61,8 @@ def search(offsets, data, needle_offsets, needles, positions):  # type: ignore[n
         positions[i] = low
 
 
-@njit(cache=True, nogil=True)
-def _like_one(data, start, stop, pattern):  # type: ignore[no-untyped-def]
+@inlined
+def _like_one(data, start, stop, pattern):
     tokens = pattern.shape[0]
     at, token = start, 0
     retry_at, retry_token = np.int64(-1), 0
@@ -88,16 +89,16 @@ def _like_one(data, start, stop, pattern):  # type: ignore[no-untyped-def]
             return False
 
 
-@njit(cache=True, nogil=True)
-def _next_character(data, at, stop):  # type: ignore[no-untyped-def]
+@inlined
+def _next_character(data, at, stop):
     at += 1
     while at < stop and (data[at] & 0xC0) == 0x80:
         at += 1
     return at
 
 
-@njit(cache=True, nogil=True)
-def _less(left, left_start, left_stop, right, right_start, right_stop):  # type: ignore[no-untyped-def]
+@inlined
+def _less(left, left_start, left_stop, right, right_start, right_stop):
     length = min(left_stop - left_start, right_stop - right_start)
     for i in range(length):
         a, b = left[left_start + i], right[right_start + i]

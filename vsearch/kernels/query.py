@@ -8,8 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from vsearch.kernels.bytes import sum_slack
 from vsearch.kernels.compiling import inlined, kernel
-from vsearch.kernels.fields import CallField, FloatField, ModelField, ShardField
+from vsearch.kernels.fields import (
+    COUNTERS,
+    PENDING,
+    RADIX,
+    RERANK_FLOAT,
+    RERANK_HALF,
+    RERANK_INT8,
+    CallField,
+    FloatField,
+    ModelField,
+    ShardField,
+)
 from vsearch.kernels.memory import (
     byte_rows,
     bytes_,
@@ -24,9 +36,9 @@ from vsearch.kernels.memory import (
     uint64s,
 )
 from vsearch.kernels.rerank import dot_float
-from vsearch.kernels.route import RADIX, forced_visits, order_partitions, score_partitions
+from vsearch.kernels.route import forced_visits, order_partitions, score_partitions
 from vsearch.kernels.scan import expand_tables
-from vsearch.kernels.search import COUNTERS, PENDING, RERANK_FLOAT, RERANK_HALF, RERANK_INT8, search_partitions
+from vsearch.kernels.search import search_partitions
 from vsearch.kernels.tables import round_tables, sign_tables
 from vsearch.kernels.topk import sort_best_first
 
@@ -117,14 +129,19 @@ def plan_query(model_address, call_address):
             int32s(model[ModelField.PLANE_OFFSETS], planes),
             tables,
         )
-    rounded = byte_rows(call[CallField.ROUNDED], 2 * first_bytes, 16)
-    step, bias = round_tables(tables[: 2 * first_bytes], rounded)
-    expand_tables(rounded, bytes_(call[CallField.EXPANDED], call[CallField.EXPANDED_BYTES]))
-    _margins(model, numbers, np.sqrt(dot_float(rotated, rotated)), step, bias)
+    if model[ModelField.BYTE_TABLES] != 0:
+        step, bias = np.float32(1.0), np.float32(0.0)
+        rounding = sum_slack(float_rows(call[CallField.TABLES], first_bytes, 256))
+    else:
+        rounded = byte_rows(call[CallField.ROUNDED], 2 * first_bytes, 16)
+        step, bias = round_tables(tables[: 2 * first_bytes], rounded)
+        expand_tables(rounded, bytes_(call[CallField.EXPANDED], call[CallField.EXPANDED_BYTES]))
+        rounding = ROUNDING * step * np.sqrt(np.float32(2 * first_bytes))
+    _margins(model, numbers, np.sqrt(dot_float(rotated, rotated)), step, bias, rounding)
 
 
 @inlined
-def _margins(model, numbers, norm, step, bias):
+def _margins(model, numbers, norm, step, bias, rounding):
     """How wrong the table sums of the stages may be."""
     stages = model[ModelField.STAGES]
     scales = floats(model[ModelField.STAGE_SCALES], stages)
@@ -133,9 +150,8 @@ def _margins(model, numbers, norm, step, bias):
     first = margin * deviations[0] * norm
     if model[ModelField.RERANK_KIND] == 0 and stages == 1:
         first = np.float32(0.0)  # the estimate is the score itself: only the rounding is in doubt
-    rounding = ROUNDING * step * np.sqrt(np.float32(2 * model[ModelField.FIRST_BYTES])) * scales[0]
     numbers[FloatField.STEP], numbers[FloatField.BIAS] = step, bias
-    numbers[FloatField.FIRST_MARGIN] = first + max(margin, LEAST_ROUNDING_MARGIN) * rounding
+    numbers[FloatField.FIRST_MARGIN] = first + max(margin, LEAST_ROUNDING_MARGIN) * rounding * scales[0]
     numbers[FloatField.LAST_MARGIN] = margin * deviations[stages - 1] * norm
 
 
@@ -156,6 +172,7 @@ def scan_shard(model_address, shard_address, call_address):
     gain = np.float32(2.0) if squared else np.float32(1.0)
     staged_rows = rows if stages == 2 else 0
     offset_rows = rows if squared else 0
+    byte_tables = first_bytes if model[ModelField.BYTE_TABLES] != 0 else 0
     int8_stored = stored if kind == RERANK_INT8 else 0
     half_stored = stored if kind == RERANK_HALF else 0
     float_stored = stored if kind == RERANK_FLOAT else 0
@@ -176,6 +193,8 @@ def scan_shard(model_address, shard_address, call_address):
         byte_rows(shard[ShardField.FIRST_CODES], blocks, first_bytes * 32),
         byte_rows(shard[ShardField.LATER_CODES], blocks, later_bytes * 32),
         float_rows(call[CallField.TABLES], 2 * (first_bytes + later_bytes), 16),
+        float_rows(call[CallField.TABLES], byte_tables, 256),
+        floats(call[CallField.SUMS], 32),
         byte_rows(call[CallField.ROUNDED], 2 * first_bytes, 16),
         bytes_(call[CallField.EXPANDED], call[CallField.EXPANDED_BYTES]),
         numbers[FloatField.STEP],

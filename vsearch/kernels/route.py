@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels.compiling import inlined, kernel
+from vsearch.kernels.fields import RADIX
 from vsearch.kernels.rerank import dot_float
-
-RADIX = 2048  # 11 bits a pass, three passes
 
 
 @inlined

@@ -221,12 +221,6 @@ def expand_tables(rounded, expanded):
                     expanded[at + 16 + e] = entry
 
 
-def expanded_bytes(pairs: int) -> int:
-    """Bytes that `expand_tables` writes."""
-    rows = WIDTH // 32
-    return (pairs + rows - 1) // rows * 2 * WIDTH
-
-
 if DIALECT is None:
 
     @inlined

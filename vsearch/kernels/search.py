@@ -16,20 +16,15 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from vsearch.kernels.bytes import good_bytes, sum_bytes
 from vsearch.kernels.compiling import inlined, kernel
+from vsearch.kernels.fields import PENDING, REFINED, RERANK_HALF, RERANK_INT8, RERANK_NONE, RERANKED, SCANNED, VISITED
 from vsearch.kernels.memory import prefetch
 from vsearch.kernels.rerank import dot_float, dot_half, dot_int8, half_to_float
 from vsearch.kernels.scan import good_lanes, sum_nibbles
 from vsearch.kernels.topk import push
 
-# Places of the counters that a search adds to.
-VISITED, SCANNED, REFINED, RERANKED, COUNTERS = 0, 1, 2, 3, 4
-
-# Kinds of rerank codes.
-RERANK_NONE, RERANK_INT8, RERANK_HALF, RERANK_FLOAT = 0, 1, 2, 3
-
-PENDING = 64  # candidates whose rerank codes are on their way while the scan goes on
-LINE = 64
+LINE = 64  # bytes that come from memory together
 
 
 @inlined
@@ -100,6 +95,8 @@ def search_partitions(
     first_codes,
     later_codes,
     tables,
+    byte_tables,
+    sums,
     rounded,
     expanded,
     step,
@@ -149,6 +146,8 @@ def search_partitions(
     tables : float32 (nibbles, 16)
         Tables of the whole code; `rounded` uint8 (nibbles, 16) are those of the first stage rounded, `expanded` the same
         as registers take them, `step` and `bias` map a sum of rounded entries back.
+    byte_tables : float32 (bytes, 256) or (0, 256)
+        Tables of byte codes, which then stand in for `tables` and are not rounded; `sums` float32 (32,) is scratch for them.
     factors, first_factors : uint16 (rows,)
         Float16 factors relative to `factor_scales`, `first_factor_scales` float32 (shard partitions,).
     stage_scales : float32 (stages,)
@@ -171,6 +170,7 @@ def search_partitions(
     stages = stage_scales.shape[0]
     first_pairs = first_codes.shape[1] // 32
     masked = mask.shape[0] > 0
+    by_bytes = byte_tables.shape[0] > 0
     near = first_factors if stages == 2 else factors
     k = heap_scores.shape[0]
     threshold = max(heap_scores[0], lowest) if size == k else lowest
@@ -200,9 +200,15 @@ def search_partitions(
                 direct = exhaustive or (rerank_kind != RERANK_NONE and masked and few(present))
                 if not direct:
                     counters[SCANNED] += count
-                    present &= good_lanes(
-                        first_codes, at, rounded, expanded, near, offsets, first_row, count, slope, intercept, threshold - base
-                    )
+                    least = threshold - base
+                    if by_bytes:
+                        present &= good_bytes(
+                            first_codes[at], byte_tables, sums, near, offsets, first_row, count, slope, intercept, least
+                        )
+                    else:
+                        present &= good_lanes(
+                            first_codes, at, rounded, expanded, near, offsets, first_row, count, slope, intercept, least
+                        )
                 while present != np.uint64(0):
                     lane = trailing_zeros(present)
                     present &= present - np.uint64(1)
@@ -211,7 +217,10 @@ def search_partitions(
                         counters[REFINED] += 1
                         offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
                         factor = half_to_float(factors[row]) * factor_scale
-                        total = sum_nibbles(first_codes[at], lane, tables)
+                        if by_bytes:
+                            total = sum_bytes(first_codes[at], lane, byte_tables)
+                        else:
+                            total = sum_nibbles(first_codes[at], lane, tables)
                         if stages == 2:
                             total += sum_nibbles(later_codes[at], lane, tables[2 * first_pairs :])
                         total *= stage_scales[stages - 1]

@@ -11,6 +11,7 @@ The dialect is chosen once per process from the processor's features, or by the 
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
@@ -25,6 +26,10 @@ NEEDS = {
     "avx2": ("avx2", "fma", "f16c"),
     "neon": ("neon",),
 }
+
+
+#: Name under which a processor that is no AArch64 compiles NEON's lookup.
+NEON_STAND_IN = "vsearch_neon_tbl1"
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,12 @@ class Dialect:
     def lookup(self, b: ir.IRBuilder, table: ir.Value, codes: ir.Value) -> ir.Value:
         """Look up every byte of `codes` (values below 16) in the 16-byte table of its group of lanes."""
         kind = ir.VectorType(I8, self.native)
-        function = b.module.declare_intrinsic(self.lookup_name, [], ir.FunctionType(kind, [kind, kind]))
+        signature = ir.FunctionType(kind, [kind, kind])
+        if self.name == "neon" and platform.machine() not in ("aarch64", "arm64"):
+            # another processor's instruction: a stand-in that the ahead-of-time build puts right
+            function = b.module.globals.get(NEON_STAND_IN) or ir.Function(b.module, signature, NEON_STAND_IN)
+        else:
+            function = b.module.declare_intrinsic(self.lookup_name, [], signature)
         if self.native == self.width:
             return b.call(function, [table, codes])
         parts = []

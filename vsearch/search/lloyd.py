@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.kernels.bitmaps import count_ranges
+from vsearch.kernels.fields import COUNTERS, REFINED, RERANKED, SCANNED, VISITED
 from vsearch.kernels.lloyd import lower_bounds, scan_signs
-from vsearch.kernels.search import COUNTERS, REFINED, RERANKED, SCANNED, VISITED
 from vsearch.quantizers.lloyd import LloydOSQ
 from vsearch.search.merge import ShardHits
 from vsearch.search.model import Model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,8 @@ class Model:
     rerank : {"int8", "float16", "float32"} or None
     rerank_weights : float32 (d,)
         Weights of the int8 codes' dimensions.
+    adapter : float32 (d, d) or None
+        Learnt transform of normalised or centred queries (`vsearch.jpq`): ``adapter @ query``, before the rotation.
     """
 
     metric: Metric
@@ -74,10 +77,17 @@ class Model:
     centroid_squares: NDArray[np.float32]
     rerank: str | None
     rerank_weights: NDArray[np.float32]
+    adapter: NDArray[np.float32] | None = None
 
     @property
     def dimensions(self) -> int:
         return len(self.mean)
+
+    @cached_property
+    def query_transform(self) -> NDArray[np.float32]:
+        """Rotation of the queries, float32 (d, d), the adapter folded in: it costs a query nothing."""
+        rotation = self.quantizer.rotation
+        return rotation if self.adapter is None else np.ascontiguousarray(rotation @ self.adapter)
 
 
 def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
@@ -103,9 +113,9 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
 
 
 def prepare_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Normalise, centre and rotate checked queries: float32 (m, d). O(m d^2)."""
+    """Normalise, centre, adapt and rotate checked queries: float32 (m, d). O(m d^2)."""
     if model.metric == "cosine":
         queries = normalise(queries)
     elif model.metric == "l2":
         queries = queries - model.mean
-    return np.ascontiguousarray(queries @ model.quantizer.rotation.T)
+    return np.ascontiguousarray(queries @ model.query_transform.T)

@@ -7,10 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.kernels.fields import CallField, FloatField, ModelField, ShardField
-from vsearch.kernels.route import RADIX
-from vsearch.kernels.scan import expanded_bytes
-from vsearch.kernels.search import COUNTERS, PENDING, RERANK_FLOAT, RERANK_HALF, RERANK_INT8, RERANK_NONE
+from vsearch.kernels.fields import (
+    COUNTERS,
+    PENDING,
+    RADIX,
+    RERANK_FLOAT,
+    RERANK_HALF,
+    RERANK_INT8,
+    RERANK_NONE,
+    CallField,
+    FloatField,
+    ModelField,
+    ShardField,
+    expanded_bytes,
+)
 from vsearch.quantizers.osq import OSQ
 from vsearch.search.model import Model
 from vsearch.search.shard import PartitionTable, ShardArrays
@@ -64,7 +74,7 @@ def pack_model(model: Model, radii: NDArray[np.float32]) -> Fields:
     weights = model.rerank_weights if model.rerank == "int8" else np.ones(d, np.float32)
     for field, array in (
         (ModelField.MEAN, model.mean),
-        (ModelField.ROTATION, quantizer.rotation),
+        (ModelField.ROTATION, model.query_transform),
         (ModelField.CENTROIDS, model.centroids),
         (ModelField.CENTROID_SQUARES, model.centroid_squares),
         (ModelField.RADII, radii),
@@ -74,7 +84,7 @@ def pack_model(model: Model, radii: NDArray[np.float32]) -> Fields:
     ):
         fields.point(field, np.ascontiguousarray(array), np.float32)
     if not isinstance(quantizer, OSQ):
-        values[ModelField.TABLES_GIVEN] = 1
+        values[ModelField.TABLES_GIVEN], values[ModelField.BYTE_TABLES] = 1, quantizer.scan == "bytes"
         return fields
     values[ModelField.PLANES], values[ModelField.CODED] = len(quantizer.plane_dimensions), len(quantizer.deltas)
     fields.point(ModelField.TABLE_SCALE, quantizer.table_scale, np.float32)
@@ -122,7 +132,8 @@ class Workspace:
         self.values = self.fields.values
         self.query = np.empty(d, np.float32)
         self.rotated = np.empty(d, np.float32)
-        self.tables = np.zeros((2 * whole, 16), np.float32)
+        by_bytes = model.quantizer.scan == "bytes"
+        self.tables = np.zeros((whole, 256) if by_bytes else (2 * whole, 16), np.float32)
         self.order = np.empty(partitions, np.int32)
         self.bases, self.bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
         self.counters = np.zeros(COUNTERS, np.int64)
@@ -136,6 +147,7 @@ class Workspace:
             (CallField.ROTATED, self.rotated),
             (CallField.RERANK_QUERY, np.empty(d, np.float32)),
             (CallField.SCALED, np.empty(d, np.float32)),
+            (CallField.SUMS, np.empty(32, np.float32)),
             (CallField.TABLES, self.tables),
             (CallField.ROUNDED, np.zeros((2 * first, 16), np.uint8)),
             (CallField.EXPANDED, expanded),

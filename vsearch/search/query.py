@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import SearchTimeoutError
-from vsearch.kernels.search import REFINED, RERANKED, SCANNED, VISITED
+from vsearch.kernels.fields import REFINED, RERANKED, SCANNED, VISITED
 from vsearch.search.lloyd import build_cell_tables, search_cells
 from vsearch.search.mask import ShardMask, mask_shard
 from vsearch.search.merge import ShardHits, merge

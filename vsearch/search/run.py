@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.kernels.entry import finish, plan_query, scan_shard, search_shard
 from vsearch.kernels.fields import CallField, ModelField
-from vsearch.kernels.query import finish, plan_query, scan_shard, search_shard
 from vsearch.search.merge import ShardHits
 from vsearch.search.model import prepare_queries
 from vsearch.search.native import Workspace

@@ -222,9 +222,12 @@ def _first_estimates(
     codes = arrays.first_codes[blocks].reshape(len(rows), -1, BLOCK)[np.arange(len(rows)), :, lanes]
     width = codes.shape[1]
     sums = np.empty(len(rows))
+    pairs = np.arange(width)
     for i in range(len(rows)):
         tables = quantizer.tables(np.ascontiguousarray(queries[i]))
-        pairs = np.arange(width)
+        if quantizer.scan == "bytes":
+            sums[i] = tables[pairs, codes[i]].sum()
+            continue
         sums[i] = tables[2 * pairs, codes[i] & 15].sum() + tables[2 * pairs + 1, codes[i] >> 4].sum()
     return sums * factors * float(quantizer.calibration.scale[0]), factors
 

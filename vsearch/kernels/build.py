@@ -1,0 +1,195 @@
+"""``python -m vsearch.kernels.build``: compile the kernels ahead of time, one shared library for each kind of processor.
+
+Numba compiles every exported kernel to LLVM IR in a process of its own per target (the SIMD dialect is chosen at import),
+LLVM turns the IR into a position-independent object for that processor, and ziglang's linker makes a shared library of
+it. No second machine and no system compiler is needed. What is written: ``<target>.so`` and ``index.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vsearch.kernels.library import FOLDER, INDEX, sources_digest
+
+
+class Target(NamedTuple):
+    """What a library is compiled for."""
+
+    triple: str
+    zig: str
+    processor: str
+    features: str
+    dialect: str
+
+
+TARGETS = {
+    "x86-64-avx512": Target(
+        "x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", "x86-64-v4", "+avx512vnni,+prefer-256-bit", "avx512"
+    ),
+    "x86-64-v3": Target("x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", "x86-64-v3", "", "avx2"),
+    "aarch64-dotprod": Target(
+        "aarch64-unknown-linux-gnu", "aarch64-linux-gnu.2.17", "neoverse-n1", "+dotprod,+fullfp16", "neon"
+    ),
+}
+
+#: Every kernel that Python calls, with its arguments: a scalar, or dtype/axes for an array.
+EXPORTS = {
+    "query.plan_query": ("int64 int64", "none"),
+    "query.scan_shard": ("int64 int64 int64", "none"),
+    "query.search_shard": ("int64 int64 int64", "none"),
+    "query.finish": ("int64", "none"),
+    "bitmaps.pack_cells": ("uint8/1 uint64/1 uint64/1 uint64/1", "none"),
+    "bitmaps.mark_rows": ("uint64/1 uint32/1 int64 int64/1 int64/1", "boolean"),
+    "bitmaps.fill_counts": ("uint64/1 int64/1 int64/1 int64/1", "none"),
+    "bitmaps.fill_rows": ("uint64/1 int64 int64 int64/1", "none"),
+    "bitmaps.fill_presence": ("uint8/1 int64/1 int64/1 uint8/1 uint8/2", "none"),
+    "like.like": ("int64/1 uint8/1 int16/1 bool/1", "none"),
+    "like.search": ("int64/1 uint8/1 int64/1 uint8/1 int64/1", "none"),
+    "blocks.transpose": ("uint8/2 uint8/2", "none"),
+    "encode.encode_planes": ("float32/2 float32/1 int32/1 int32/1 uint8/2 float32/1 float32/1", "none"),
+    "encode.decode_planes": ("uint8/2 float32/1 int32/1 int32/1 float32/2", "none"),
+    "encode.largest_ratio": ("float32/2 float32/1 float32/1", "none"),
+    "encode.encode_int8": ("float32/2 float32/1 float32/1 int8/2", "none"),
+    "tables.sign_tables": ("float32/1 int32/1 int32/1 float32/2", "none"),
+    "lloyd.encode_cells": ("float32/2 float32/1 int32/1 int64/1 float32/1 int64 uint8/2", "none"),
+    "lloyd.unpack_cells": ("uint8/2 int32/1 uint8/2", "none"),
+    "lloyd.gap_tables": ("float32/1 int32/1 int64/1 float32/1 float32/1", "none"),
+    "lloyd.scan_signs": (
+        "uint64/2 uint64/1 int32/1 int64/1 int64/1 int64/1 uint64/1 int32/1 int64/1 int64/1 int32/1 int32/1",
+        "int64",
+    ),
+    "lloyd.lower_bounds": ("uint8/2 int64/1 int32/1 int64/1 float32/1 float32/1", "none"),
+}
+
+
+def symbol_of(name: str) -> str:
+    """The C name of an exported kernel."""
+    return "vsearch_" + name.replace(".", "_")
+
+
+def build(folder: Path, targets: list[str], report: Any = print) -> None:
+    """Write the libraries of some targets and their index into a folder.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        A compiler or the linker failed; its output says why.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in targets:
+        with tempfile.TemporaryDirectory() as scratch:
+            compiled = Path(scratch) / "kernels.o"
+            target = TARGETS[name]
+            environment = {**os.environ, "VSEARCH_DIALECT": target.dialect, "VSEARCH_JIT": "1"}
+            if target.triple.startswith("aarch64"):
+                # plain IR: what the host's vectoriser would make of it does not fit another processor
+                environment |= {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "", "NUMBA_LOOP_VECTORIZE": "0"}
+            else:
+                environment |= {"NUMBA_CPU_NAME": target.processor, "NUMBA_CPU_FEATURES": target.features}
+            command = [sys.executable, "-m", "vsearch.kernels.build", "--object", str(compiled), "--target", name]
+            subprocess.run(command, check=True, env=environment)
+            library = folder / f"{name}.so"
+            linker = [sys.executable, "-m", "ziglang", "cc", "-target", target.zig, "-shared", "-s", "-nostdlib"]
+            subprocess.run([*linker, "-o", str(library), str(compiled), "-lc", "-lm"], check=True)
+            report(f"{name}: {library.stat().st_size} bytes")
+    functions = {
+        name: {"symbol": symbol_of(name), "arguments": arguments.split(), "result": result}
+        for name, (arguments, result) in EXPORTS.items()
+    }
+    index = {"sources": sources_digest(), "functions": functions}
+    (folder / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_object(path: Path, name: str) -> None:
+    """Compile every exported kernel for a target into one object file; the process's dialect is the target's."""
+    import llvmlite.binding as llvm
+
+    from vsearch.kernels.simd import DIALECTS, NEON_STAND_IN
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    # Numba also loads what it compiles, so the stand-in has to be some address; it is never called
+    llvm.add_symbol(NEON_STAND_IN, llvm.address_of_symbol("memset") or 1)
+    target = TARGETS[name]
+    whole = None
+    for export in EXPORTS:
+        module = llvm.parse_assembly(_intermediate(export))
+        if whole is None:
+            whole = module
+        else:
+            whole.link_in(module)
+    assert whole is not None
+    for function in whole.functions:
+        if not function.is_declaration and not function.name.startswith("vsearch_"):
+            function.linkage = "internal"
+    for variable in whole.global_variables:
+        if not variable.is_declaration:
+            variable.linkage = "internal"
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.processor, features=target.features, opt=3, reloc="pic", codemodel="default"
+    )
+    whole.triple, whole.data_layout = target.triple, str(machine.target_data)
+    whole = llvm.parse_assembly(str(whole).replace(NEON_STAND_IN, DIALECTS["neon"].lookup_name))
+    speed = 3 if target.triple.startswith("aarch64") else 0
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=speed))
+    passes = builder.getModulePassManager() if speed else llvm.create_new_module_pass_manager()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.run(whole, builder)
+    path.write_bytes(machine.emit_object(whole))
+
+
+def _intermediate(export: str) -> str:
+    """LLVM IR of one kernel under its C name, with no trace of Python in it."""
+    import llvmlite.binding as llvm
+    import numba
+    from numba import types
+
+    module_name, _, name = export.partition(".")
+    dispatcher = getattr(import_module(f"vsearch.kernels.{module_name}"), name)
+    kept = {k: v for k, v in dispatcher.targetoptions.items() if k in ("nogil", "error_model", "_nrt", "fastmath")}
+    plain = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **kept)(dispatcher.py_func)
+    signature = []
+    for argument in EXPORTS[export][0].split():
+        kind, _, axes = argument.partition("/")
+        element = types.boolean if kind == "bool" else getattr(types, kind)
+        signature.append(types.Array(element, int(axes), "C") if axes else element)
+    plain.compile(tuple(signature))
+    compiled = plain.overloads[tuple(signature)]
+    module = llvm.parse_assembly(compiled.library.get_llvm_str())
+    for function in module.functions:
+        if function.is_declaration:
+            continue
+        if function.name == compiled.fndesc.llvm_func_name:
+            function.name = symbol_of(export)
+            function.linkage = "external"
+        else:
+            function.linkage = "internal"
+    for variable in module.global_variables:
+        if not variable.is_declaration:
+            variable.linkage = "internal"
+    return str(module)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m vsearch.kernels.build", description=__doc__)
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (the package's own by default)")
+    parser.add_argument("--target", choices=sorted(TARGETS), action="append", help="only this one (may be repeated)")
+    parser.add_argument("--object", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.object is not None:
+        write_object(chosen.object, chosen.target[0])
+    else:
+        build(chosen.out, chosen.target or sorted(TARGETS))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Kernels that were compiled ahead of time, called through ctypes.
+
+A library is a shared object for one kind of processor beside an ``index.json`` that names its functions and their
+arguments. Its functions follow Numba's calling convention: a place for the result, a place for an error, then the
+arguments, an array as its seven or nine fields.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FOLDER = Path(__file__).parent / "compiled"
+INDEX = "index.json"
+
+#: What a processor must have for a target, as Linux names it in /proc/cpuinfo; the best target first.
+TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
+    "x86_64": {
+        "x86-64-avx512": ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd", "avx512_vnni", "f16c", "fma", "bmi2"),
+        "x86-64-v3": ("avx2", "f16c", "fma", "bmi1", "bmi2", "movbe"),
+    },
+    "aarch64": {"aarch64-dotprod": ("asimd", "asimddp", "asimdhp")},
+}
+
+_SCALARS = {
+    "int64": ctypes.c_int64,
+    "float32": ctypes.c_float,
+    "boolean": ctypes.c_uint8,
+    "none": ctypes.c_void_p,
+}
+
+
+@cache
+def sources_digest() -> str:
+    """A digest of the sources of all kernels: a library serves only the sources it was built from."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def processor_features() -> frozenset[str]:
+    """Features of this processor as Linux tells them; empty elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def find_library(folder: Path = FOLDER) -> Library | None:
+    """The best library in a folder for this processor; None without one, or if the sources have changed since."""
+    try:
+        index = json.loads((folder / INDEX).read_bytes())
+    except (OSError, ValueError):
+        return None
+    if index.get("sources") != sources_digest() or platform.system() != "Linux":
+        return None
+    features = processor_features()
+    for target, needed in TARGETS.get(platform.machine(), {}).items():
+        path = folder / f"{target}.so"
+        if features.issuperset(needed) and path.exists():
+            return Library(target, path, index["functions"])
+    return None
+
+
+class Library:
+    """One loaded library.
+
+    Attributes
+    ----------
+    target : str
+    """
+
+    def __init__(self, target: str, path: Path, functions: dict[str, dict[str, Any]]) -> None:
+        self.target = target
+        self._library = ctypes.CDLL(str(path))
+        self._functions = functions
+
+    def function(self, name: str) -> Function:
+        """A function by ``module.name``; one that the library lacks says so when it is called."""
+        described = self._functions.get(name)
+        if described is None:
+            return Function(name, None, [], "none")
+        found = getattr(self._library, described["symbol"])
+        return Function(name, found, described["arguments"], described["result"])
+
+
+class Function:
+    """A kernel of a library; takes the same arguments as the compiled one."""
+
+    def __init__(self, name: str, found: Any, arguments: list[str], result: str) -> None:
+        self.__name__ = name
+        self._found = found
+        self._takes: list[tuple[np.dtype[Any], int] | None] = []
+        types: list[Any] = [ctypes.c_void_p, ctypes.c_void_p]
+        for argument in arguments:
+            kind, _, axes = argument.partition("/")
+            if axes:
+                dimensions = int(axes)
+                self._takes.append((np.dtype(kind), dimensions))
+                types += [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+                types += [ctypes.c_int64] * (2 * dimensions)
+            else:
+                self._takes.append(None)
+                types.append(_SCALARS[kind])
+        self._result = _SCALARS[result]
+        self._nothing = result == "none"
+        if found is not None:
+            found.argtypes, found.restype = types, ctypes.c_int32
+
+    def __call__(self, *given: Any) -> Any:
+        if self._found is None:
+            msg = f"the kernel {self.__name__} is not in the compiled library; set VSEARCH_JIT=1 to compile it"
+            raise NotImplementedError(msg)
+        if len(given) != len(self._takes):
+            msg = f"{self.__name__} takes {len(self._takes)} arguments, got {len(given)}"
+            raise TypeError(msg)
+        flat: list[Any] = []
+        for position, (value, expected) in enumerate(zip(given, self._takes, strict=True)):
+            if expected is None:
+                flat.append(value)
+                continue
+            dtype, dimensions = expected
+            if value.dtype != dtype or value.ndim != dimensions or not value.flags.c_contiguous:
+                msg = f"{self.__name__}: argument {position} must be C-contiguous {dtype} of {dimensions} axes"
+                raise TypeError(msg)
+            flat += [None, None, value.size, value.itemsize, value.__array_interface__["data"][0]]
+            flat += [*value.shape, *value.strides]
+        result, error = self._result(), ctypes.c_void_p()
+        status = self._found(ctypes.byref(result), ctypes.byref(error), *flat)
+        if status != 0:
+            msg = f"the kernel {self.__name__} failed with status {status}"
+            raise RuntimeError(msg)
+        return None if self._nothing else result.value
