@@ -73,14 +73,12 @@ def test_exact_search_is_brute_force(case, k):
     assert hits.stats.estimated == (index.info()["rerank"] is None)
 
 
-def test_float32_is_exact_to_rounding(build_once):
+@pytest.mark.parametrize("metric", METRICS)
+def test_float32_is_exact_to_rounding(tmp_path, metric):
     vectors, queries = clustered(ROWS), clustered(6, seed=1)
-    for metric in METRICS:
-        (shards,) = (s for m, r, _, s in CASES if (m, r) == (metric, "float32"))
-        (bits,) = (b for m, r, b, _ in CASES if (m, r) == (metric, "float32"))
-        index = build_once(("exact", metric, "float32", bits, shards), vectors)
-        true = brute_force(metric, queries, vectors)
-        check_exact(index.search(queries, exact=True), metric, true, 3e-6 * unit(metric, queries, vectors), 10)
+    index = vsearch.build(vectors, tmp_path / "index", metric=metric, rerank="float32")
+    true = brute_force(metric, queries, vectors)
+    check_exact(index.search(queries, exact=True), metric, true, 3e-6 * unit(metric, queries, vectors), 10)
 
 
 @pytest.mark.parametrize("rerank", ["int8", None])
