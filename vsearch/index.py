@@ -180,6 +180,10 @@ def verify(
     return verify_store(open_store(url, **storage), snapshot, lambda done, total: report("verify", done, total))
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 def _silent(stage: str, done: int, total: int) -> None:
     """Report no progress."""
 
@@ -474,10 +478,10 @@ class Index:
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= largest:
                 msg = f"{name}={value!r} is not usable: give a whole number from 1 to {largest}"
                 raise InputError(msg)
-        if min_score is not None and not np.isfinite(min_score):
+        if min_score is not None and not (_is_number(min_score) and np.isfinite(min_score)):
             msg = f"min_score={min_score!r} is not usable: give a finite number"
             raise InputError(msg)
-        if timeout is not None and not timeout > 0:
+        if timeout is not None and not (_is_number(timeout) and timeout > 0):
             msg = f"timeout={timeout!r} is not usable: give seconds above 0"
             raise InputError(msg)
         self._check_columns(columns)

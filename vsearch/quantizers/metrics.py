@@ -11,6 +11,9 @@ Metric = Literal["cosine", "ip", "l2"]
 METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 
 
+LARGEST_ELEMENT = 1e15  # of a vector: sums of its squares, and of many of them, fit float32
+
+
 def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows scaled to norm 1; zero rows stay zero."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)

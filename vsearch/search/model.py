@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, InputError
-from vsearch.quantizers.metrics import Metric, normalise
+from vsearch.quantizers.metrics import LARGEST_ELEMENT, Metric, normalise
 from vsearch.quantizers.protocol import Quantizer
 
 
@@ -92,7 +92,11 @@ class Model:
 
 def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
     """Queries as float32 (m, d), or an error that says what is wrong with them."""
-    array = np.asarray(queries)
+    try:
+        array = np.asarray(queries)
+    except ValueError:
+        msg = f"queries of unlike lengths: give an array of the shape (queries, {dimensions})"
+        raise InputError(msg) from None
     if array.dtype.kind not in "fiu":
         msg = f"queries must be numbers, got {array.dtype}"
         raise InputError(msg)
@@ -105,9 +109,9 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
     array = np.ascontiguousarray(array)
-    if not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        msg = f"query {bad} holds NaN or infinity; remove it or mend the encoder"
+    if not np.abs(array).max(initial=0) <= LARGEST_ELEMENT:
+        bad = int(np.flatnonzero(~(np.abs(array) <= LARGEST_ELEMENT).all(axis=1))[0])
+        msg = f"query {bad} holds NaN or infinity, or a number beyond {LARGEST_ELEMENT:g}; remove it or mend the encoder"
         raise InputError(msg)
     return array
 
