@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vsearch.hits import Hits
     from vsearch.index import Index, build, open, plan, prune, verify
     from vsearch.predicates import col
+    from vsearch.quantizers.pq import PQ
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ __all__ = [
     "IndexNotFoundError",
     "InputError",
     "MissingDependencyError",
+    "PQ",
     "PredicateError",
     "SearchTimeoutError",
     "StoreError",
@@ -60,6 +62,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("Index", "build", "open", "plan", "prune", "verify"), "vsearch.index"),
     "Hits": "vsearch.hits",
+    "PQ": "vsearch.quantizers.pq",
     "col": "vsearch.predicates",
 }
 

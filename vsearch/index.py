@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from vsearch.building.plan import BuildPlan
     from vsearch.predicates import Bound, Where
+    from vsearch.quantizers.pq import PQ
 
 LARGEST_K = 10_000
 DEFAULT_RECALL = 0.97  # what a new index is tuned to, on rows of its own
@@ -53,9 +54,9 @@ def build(
     ids: object | None = None,
     *,
     metric: str = "cosine",
-    quantizer: str = "osq",
+    quantizer: str | PQ = "osq",
     bits: float = 1.0,
-    rerank: str | None = "int8",
+    rerank: str | None = "auto",
     partitions: int | None = None,
     shards: int | None = None,
     seed: int = 0,
@@ -77,11 +78,13 @@ def build(
     ids : array or list of int64 or str, or the name of an attribute, optional
         Unique; row numbers where none are given.
     metric : {"cosine", "ip", "l2"}
-    quantizer : {"osq", "osq-lloyd"}
+    quantizer : {"osq", "osq-lloyd", "pq"} or PQ
+        "pq" takes 256 centroids, OPQ rotation and as many sub-quantizers as `bits` allows; `vsearch.PQ` says more.
     bits : float
         Average bits per dimension of the codes that are scanned, 0.25 to 8.
-    rerank : {"int8", "float16", "float32"} or None
-        What the best candidates are scored with; with None scores are estimates.
+    rerank : {"auto", "int8", "float16", "float32"} or None
+        What the best candidates are scored with; with None scores are estimates. "auto" is "int8", but None for PQ,
+        whose training (`vsearch.jpq`) exact scores would undo.
     partitions, shards : int, optional
         Defaults follow from the number of rows.
     seed : int

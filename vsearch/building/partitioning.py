@@ -13,6 +13,7 @@ from vsearch.errors import InputError
 LARGEST_OVER_MEAN = 4.0  # no partition holds more than so many times the mean
 ROWS_PER_PARTITION = 64  # on average at least: below it, routing costs more than it saves
 SAMPLE_PER_PARTITION = 48
+LEAST_SAMPLE = 4096
 SAMPLE_BYTES = 512 << 20
 SHARD_ROWS = 1_000_000
 ITERATIONS = 10
@@ -49,10 +50,12 @@ def check_counts(rows: int, partitions: int | None, shards: int | None) -> tuple
     return int(parts), int(split)
 
 
-def sample_rows(rows: int, partitions: int, dimensions: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Rows to train on, ascending: some per partition, at most 512 MB of vectors, at least 4,096 where there are."""
-    wanted = max(4096, SAMPLE_PER_PARTITION * partitions)
-    wanted = min(rows, wanted, max(4096, SAMPLE_BYTES // (4 * dimensions)))
+def sample_rows(
+    rows: int, partitions: int, dimensions: int, rng: np.random.Generator, least: int = LEAST_SAMPLE
+) -> NDArray[np.int64]:
+    """Rows to train on, ascending: some per partition, at most 512 MB of vectors, at least `least` where there are."""
+    wanted = max(least, SAMPLE_PER_PARTITION * partitions)
+    wanted = min(rows, wanted, max(LEAST_SAMPLE, SAMPLE_BYTES // (4 * dimensions)))
     if wanted == rows:
         return np.arange(rows)
     return np.sort(rng.choice(rows, wanted, replace=False))

@@ -21,6 +21,7 @@ from vsearch.building.attributes import AttributeSource, open_attributes
 from vsearch.building.ids import IdSource, open_ids
 from vsearch.building.layout import ShardRows, lay_out
 from vsearch.building.partitioning import (
+    LEAST_SAMPLE,
     Partitioning,
     assign,
     check_counts,
@@ -29,7 +30,7 @@ from vsearch.building.partitioning import (
     split_oversize,
 )
 from vsearch.building.sources import VectorSource, open_vectors
-from vsearch.building.training import BuildOptions, Trained, prepare_vectors, train, train_quantizer
+from vsearch.building.training import TRAINING_ROWS, BuildOptions, Trained, prepare_vectors, train, train_quantizer
 from vsearch.errors import IndexExistsError
 from vsearch.storage import (
     CHECKSUMS,
@@ -105,7 +106,9 @@ class _Build:
         partitions, shards = check_counts(rows, options.partitions, options.shards)
         rng = np.random.default_rng(options.seed)
         self.progress("train", 0, 1)
-        sample = self.take(sample_rows(rows, partitions, self.vectors.dimensions, rng))
+        product = options.product_quantizer(self.vectors.dimensions)
+        least = LEAST_SAMPLE if product is None else TRAINING_ROWS  # k-means of many centroids wants more rows
+        sample = self.take(sample_rows(rows, partitions, self.vectors.dimensions, rng, least))
         centroids = train(sample, partitions, options)
         trained = train_quantizer(sample, centroids, options)
         del sample

@@ -75,10 +75,11 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
                 column.nbytes for column in open_attributes(attributes, n, scratch).read(0, min(n, 4096)).columns
             ) * (n / min(n, 4096))
     partitions, shards = check_counts(n, options.partitions, options.shards)
-    code = max(1, int(options.bits * d + 7) // 8)
+    product = options.product_quantizer(d)
+    code = max(1, int(options.bits * d + 7) // 8) if product is None else product.code_bytes
     cells = options.quantizer == "osq-lloyd"
     code += cells * (d // 8 + 1)  # sign bits
-    factors = 0 if cells else 4 if options.bits >= 2 else 2
+    factors = 0 if cells else 4 if options.bits >= 2 and product is None else 2
     offsets = 4 * (options.metric == "l2" and (options.rerank is not None or not cells))
     parts = {
         "codes": code * (1 + partitions * BLOCK / (2 * n)),
@@ -86,7 +87,7 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
         "rerank": float(d * np.dtype(RERANK_DTYPES[options.rerank]).itemsize) if options.rerank else 0.0,
         "ids": 4.0 if given.get("ids") is None else 8.0,
         "partitions": 28 * partitions / n,
-        "model": 4 * (partitions * d + d * d) / n,
+        "model": 4 * (partitions * d + d * d + (0 if product is None else product.centroids * d)) / n,
         "attributes": 2 * attribute_bytes / n,
     }
     per_vector = sum(parts.values())

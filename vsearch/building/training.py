@@ -12,10 +12,11 @@ from vsearch.errors import InputError
 from vsearch.quantizers.lloyd import train_lloyd
 from vsearch.quantizers.metrics import METRICS, Metric, normalise
 from vsearch.quantizers.osq import train_osq
+from vsearch.quantizers.pq import PQ, spec_from_bits, train_pq
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.residual import KINDS, dimension_weights
 
-QUANTIZERS = ("osq", "osq-lloyd")
+QUANTIZERS = ("osq", "osq-lloyd", "pq")
 TRAINING_ROWS = 1 << 16  # a covariance of 1,536 dimensions is steady well before
 
 
@@ -26,27 +27,31 @@ class BuildOptions:
     Attributes
     ----------
     metric : {"cosine", "ip", "l2"}
-    quantizer : str
+    quantizer : str or PQ
     bits : float
-        Average bits per dimension of the code that is scanned.
+        Average bits per dimension of the code that is scanned; a `PQ` says it itself.
     rerank : {"int8", "float16", "float32"} or None
+        What "auto" stands for is settled here: "int8", but None for PQ, since exact scores would undo what training learns.
     partitions, shards : int or None
         None for the defaults.
     seed : int
     """
 
     metric: Metric = "cosine"
-    quantizer: str = "osq"
+    quantizer: str | PQ = "osq"
     bits: float = 1.0
-    rerank: str | None = "int8"
+    rerank: str | None = "auto"
     partitions: int | None = None
     shards: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
+        name = "pq" if isinstance(self.quantizer, PQ) else self.quantizer
+        if self.rerank == "auto":
+            object.__setattr__(self, "rerank", None if name == "pq" else "int8")
         for name, value, allowed in (
             ("metric", self.metric, METRICS),
-            ("quantizer", self.quantizer, QUANTIZERS),
+            ("quantizer", name, QUANTIZERS),
             ("rerank", self.rerank, (*KINDS, None)),
         ):
             if value not in allowed:
@@ -62,6 +67,20 @@ class BuildOptions:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**31 - 1:
             msg = f"seed={self.seed!r} is not usable: give a whole number from 0 to {2**31 - 2}"
             raise InputError(msg)
+
+
+    def product_quantizer(self, dimensions: int) -> PQ | None:
+        """What product quantizer to train for vectors of so many dimensions; None for other quantizers.
+
+        Raises
+        ------
+        InputError
+            The vectors cannot be cut so.
+        """
+        if isinstance(self.quantizer, PQ):
+            self.quantizer.check(dimensions)
+            return self.quantizer
+        return spec_from_bits(self.bits, dimensions) if self.quantizer == "pq" else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +110,10 @@ def train_quantizer(
     if options.metric != "l2":
         mean = np.zeros_like(mean)
     quantizer: Quantizer
-    if options.quantizer == "osq":
+    spec = options.product_quantizer(sample.shape[1])
+    if spec is not None:
+        quantizer = train_pq(residuals, spec, options.seed)
+    elif options.quantizer == "osq":
         quantizer = train_osq(residuals, options.bits, options.seed)
     else:
         quantizer = train_lloyd(sample - mean, options.bits)

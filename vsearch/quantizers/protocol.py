@@ -9,9 +9,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Scan = Literal["tables", "cells"]
-"""How codes are searched: sums of nibble tables that estimate scores (`search.run`), or cells of every dimension that
-bound distances from below (`search.lloyd`)."""
+Scan = Literal["tables", "bytes", "cells"]
+"""How codes are searched: sums of tables that estimate scores (`search.run`), 16 entries for each nibble or 256 for each
+byte, or cells of every dimension that bound distances from below (`search.lloyd`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class Quantizer(Protocol):
         ...
 
     def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Lookup tables float32 of one rotated query (d,): (2 * code_bytes, 16), for cells (cells,)."""
+        """Lookup tables float32 of a rotated query (d,): (2 * code_bytes, 16); (code_bytes, 256) of bytes; (cells,)."""
         ...
 
     def configuration(self) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError, FormatVersionError
 from vsearch.quantizers.lloyd import load_lloyd
 from vsearch.quantizers.osq import load_osq
+from vsearch.quantizers.pq import load_pq
 from vsearch.quantizers.protocol import Quantizer
 
 Loader = Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Quantizer]
 
-LOADERS: dict[str, Loader] = {"osq": load_osq, "osq-lloyd": load_lloyd}
+LOADERS: dict[str, Loader] = {"osq": load_osq, "osq-lloyd": load_lloyd, "pq": load_pq}
 
 
 def load_quantizer(name: str, configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Quantizer:

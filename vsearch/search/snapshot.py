@@ -132,6 +132,8 @@ def _read_model(store: Store, manifest: Manifest) -> Model:
         "rerank_weights": (d,),
         "centroids": (partitions, d),
     }
+    if "adapter" in arrays:
+        shapes["adapter"] = (d, d)
     for name, shape in shapes.items():
         array = arrays.get(name)
         if array is None or array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
@@ -152,6 +154,7 @@ def _read_model(store: Store, manifest: Manifest) -> Model:
         centroid_squares=np.einsum("ij,ij->i", centroids, centroids),
         rerank=manifest.rerank,
         rerank_weights=arrays["rerank_weights"],
+        adapter=arrays.get("adapter"),
     )
 
 

@@ -1,0 +1,264 @@
+"""PQ: product quantization, with or without the rotation that OPQ learns.
+
+A residual is cut into equal parts and each part is replaced by the nearest of 16 or 256 centroids. Two things are added
+to the textbook form: one factor per vector corrects the length of the whole code, as OSQ's does, and codes of 16 centroids
+are padded to what the nibble scan reads. Centroids may be trained further for ranking (`vsearch.jpq`); codes stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InputError
+from vsearch.quantizers.protocol import Calibration, Encoded, Scan
+
+NIBBLE, BYTE = 16, 256  # centroids of a sub-quantizer whose codes have 4 and 8 bits
+LARGEST_FACTOR = 4.0  # a code that hardly points along its vector says little; stretching it further adds only noise
+OPQ_ROWS = 1 << 14
+OPQ_ITERATIONS = 6
+CALIBRATION_QUERIES, CALIBRATION_ROWS = 64, 1024
+
+
+@dataclass(frozen=True)
+class PQ:
+    """What product quantizer to train; give it as `quantizer` to `vsearch.build`.
+
+    Attributes
+    ----------
+    subquantizers : int
+        Parts of a vector; divides its dimensions.
+    centroids : {256, 16}
+        Of each part: its code takes a byte or half of one.
+    rotation : bool
+        Whether the vectors are rotated first so that the parts lose least (OPQ).
+    """
+
+    subquantizers: int = 48
+    centroids: int = BYTE
+    rotation: bool = True
+
+    def __post_init__(self) -> None:
+        many = self.subquantizers
+        if isinstance(many, bool) or not isinstance(many, (int, np.integer)) or not 1 <= many <= 65536:
+            raise InputError(f"subquantizers={many!r} is not usable: give a whole number from 1 on")
+        if self.centroids not in (NIBBLE, BYTE) or isinstance(self.centroids, bool):
+            raise InputError(
+                f"centroids={self.centroids!r} is not usable: give 256 (a byte per part) or 16 (half a byte)"
+            )
+        if not isinstance(self.rotation, (bool, np.bool_)):
+            raise InputError(f"rotation={self.rotation!r} is not usable: give True (OPQ) or False")
+
+    def check(self, dimensions: int) -> None:
+        """Refuse vectors that cannot be cut so.
+
+        Raises
+        ------
+        InputError
+        """
+        if dimensions % self.subquantizers:
+            near = ", ".join(str(m) for m in _divisors(dimensions))
+            raise InputError(
+                f"subquantizers={self.subquantizers} do not divide the {dimensions} dimensions evenly; give one of {near}"
+            )
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of one vector's code as it is stored."""
+        return self.subquantizers if self.centroids == BYTE else 2 * (-(-self.subquantizers // 4))
+
+
+def spec_from_bits(bits: float, dimensions: int) -> PQ:
+    """A quantizer of 256 centroids with at most so many bits per dimension: as many parts as divide the dimensions."""
+    return PQ(max(m for m in _divisors(dimensions) if m <= max(1.0, bits * dimensions / 8)))
+
+
+def _divisors(number: int) -> list[int]:
+    return [m for m in range(1, number + 1) if number % m == 0]
+
+
+@dataclass(frozen=True, eq=False)
+class ProductQuantizer:
+    """A trained PQ codec.
+
+    Attributes
+    ----------
+    rotation : float32 (d, d)
+        Orthogonal; the identity without OPQ.
+    centroids : float32 (subquantizers, 16 or 256, d / subquantizers)
+    calibration : Calibration
+        Of one stage, scale 1.
+    """
+
+    rotation: NDArray[np.float32]
+    centroids: NDArray[np.float32]
+    calibration: Calibration
+
+    name = "pq"
+
+    @property
+    def scan(self) -> Scan:
+        return "bytes" if self.centroids.shape[1] == BYTE else "tables"
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.rotation)
+
+    @property
+    def spec(self) -> PQ:
+        """What it was trained as; `rotation` says whether there is one."""
+        rotated = not np.array_equal(self.rotation, np.eye(self.dimensions, dtype=np.float32))
+        return PQ(self.centroids.shape[0], self.centroids.shape[1], rotated)
+
+    @cached_property
+    def stage_bytes(self) -> tuple[int, ...]:
+        return (PQ(*self.centroids.shape[:2]).code_bytes,)
+
+    def encode(self, residuals: NDArray[np.float32], /) -> Encoded:
+        residuals = np.ascontiguousarray(residuals, np.float32)
+        numbers = self.nearest(residuals)
+        values = self.look_up(numbers)
+        squares = np.einsum("ij,ij->i", residuals, residuals)
+        along = np.einsum("ij,ij->i", residuals, values)
+        usable = along > 0
+        factors = np.divide(squares, along, out=np.zeros_like(squares), where=usable)
+        return Encoded(self.pack(numbers), np.minimum(factors, np.float32(LARGEST_FACTOR)), None)
+
+    def nearest(self, residuals: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Number of the nearest centroid of every part: uint8 (n, subquantizers). O(n * centroids * d)."""
+        many, _, width = self.centroids.shape
+        halves = np.einsum("mcj,mcj->mc", self.centroids, self.centroids) / 2
+        numbers = np.empty((len(residuals), many), np.uint8)
+        for part in range(many):
+            inner = residuals[:, part * width : (part + 1) * width] @ self.centroids[part].T
+            numbers[:, part] = np.argmax(inner - halves[part], axis=1)
+        return numbers
+
+    def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self.look_up(self.unpack(codes))
+
+    def look_up(self, numbers: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Concatenated centroids float32 (n, d) of centroid numbers uint8 (n, subquantizers)."""
+        many = len(self.centroids)
+        return self.centroids[np.arange(many), numbers].reshape(len(numbers), self.dimensions)
+
+    def pack(self, numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Codes uint8 (n, code_bytes) of centroid numbers uint8 (n, subquantizers)."""
+        if self.scan == "bytes":
+            return numbers
+        padded = np.zeros((len(numbers), 2 * self.stage_bytes[0]), np.uint8)
+        padded[:, : numbers.shape[1]] = numbers
+        return np.bitwise_or(padded[:, ::2], padded[:, 1::2] << np.uint8(4), dtype=np.uint8)
+
+    def unpack(self, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Centroid numbers uint8 (n, subquantizers) of codes."""
+        if self.scan == "bytes":
+            return codes
+        nibbles = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)
+        return np.ascontiguousarray(nibbles[:, : len(self.centroids)])
+
+    def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inner products of a rotated query's parts with the centroids: (code_bytes, 256) or (2 * code_bytes, 16)."""
+        many, count, width = self.centroids.shape
+        inner = np.matmul(self.centroids, query.reshape(many, width, 1))[:, :, 0]
+        if self.scan == "bytes":
+            return inner
+        tables = np.zeros((2 * self.stage_bytes[0], count), np.float32)
+        tables[:many] = inner
+        return tables
+
+    def configuration(self) -> dict[str, Any]:
+        spec = self.spec
+        bits = spec.subquantizers * (8 if spec.centroids == BYTE else 4) / self.dimensions
+        return {
+            "subquantizers": spec.subquantizers,
+            "centroids": spec.centroids,
+            "rotation": spec.rotation,
+            "bits": round(bits, 4),
+        }
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        return {
+            "rotation": self.rotation,
+            "centroids": self.centroids,
+            "calibration_scale": self.calibration.scale,
+            "calibration_deviation": self.calibration.deviation,
+        }
+
+
+def train_pq(residuals: NDArray[np.float32], spec: PQ, seed: int = 0) -> ProductQuantizer:
+    """Train on residuals to the partition centroids, by faiss.
+
+    Parameters
+    ----------
+    residuals : float32 (n, d)
+        A sample, n >= 1.
+    spec : PQ
+    seed : int
+
+    Raises
+    ------
+    InputError
+        If the sub-quantizers do not divide the dimensions.
+    """
+    import faiss
+
+    dimensions, many = residuals.shape[1], spec.subquantizers
+    spec.check(dimensions)
+    if len(residuals) < spec.centroids:  # faiss wants a row for every centroid
+        residuals = np.resize(residuals, (spec.centroids, dimensions))
+    residuals = np.ascontiguousarray(residuals, np.float32)
+
+    def quantizer() -> Any:
+        made = faiss.ProductQuantizer(dimensions, many, 8 if spec.centroids == BYTE else 4)
+        made.cp.seed, made.cp.min_points_per_centroid = seed + 1, 1
+        return made
+
+    rotation = np.eye(dimensions, dtype=np.float32)
+    if spec.rotation and many < dimensions:
+        step = -(-len(residuals) // OPQ_ROWS)
+        transform = faiss.OPQMatrix(dimensions, many)
+        transform.niter, transform.pq = OPQ_ITERATIONS, (inner := quantizer())
+        transform.train(np.ascontiguousarray(residuals[::step]))
+        rotation = faiss.vector_to_array(transform.A).reshape(dimensions, dimensions).astype(np.float32)
+        transform.pq = None
+        del inner
+    rotated = np.ascontiguousarray(residuals @ rotation.T)
+    trained = quantizer()
+    trained.train(rotated)
+    centroids = faiss.vector_to_array(trained.centroids).reshape(many, spec.centroids, dimensions // many)
+    blank = Calibration(np.ones(1, np.float32), np.zeros(1, np.float32))
+    codec = ProductQuantizer(rotation, np.ascontiguousarray(centroids, np.float32), blank)
+    return ProductQuantizer(rotation, codec.centroids, calibrate(codec, rotated, np.random.default_rng(seed)))
+
+
+def calibrate(codec: ProductQuantizer, rotated: NDArray[np.float32], rng: np.random.Generator) -> Calibration:
+    """Error deviation of the estimate, between rows of the sample. Its scale stays 1: training may change the centroids."""
+    queries = rotated[rng.choice(len(rotated), min(CALIBRATION_QUERIES, len(rotated)), replace=False)]
+    rows = rotated[rng.choice(len(rotated), min(CALIBRATION_ROWS, len(rotated)), replace=False)]
+    encoded = codec.encode(rows)
+    error = queries @ (rows - encoded.factors[:, None] * codec.decode(encoded.codes)).T
+    unit = np.linalg.norm(queries, axis=1)[:, None] * encoded.factors[None, :]
+    usable = unit > 0
+    deviation = np.sqrt(np.mean((error[usable] / unit[usable]) ** 2, dtype=np.float64)) if usable.any() else 0.0
+    return Calibration(np.ones(1, np.float32), np.array([deviation], np.float32))
+
+
+def load_pq(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> ProductQuantizer:
+    """Make a trained codec again from what `configuration` and `arrays` gave; ValueError if it does not fit."""
+    rotation = np.asarray(arrays["rotation"], np.float32)
+    centroids = np.ascontiguousarray(arrays["centroids"], np.float32)
+    scale, deviation = (np.asarray(arrays[f"calibration_{k}"], np.float32) for k in ("scale", "deviation"))
+    shape = (int(configuration["subquantizers"]), int(configuration["centroids"]))
+    if centroids.ndim != 3 or centroids.shape[:2] != shape or shape[1] not in (NIBBLE, BYTE):
+        raise ValueError(f"its centroids have the shape {centroids.shape}")
+    if rotation.shape != (centroids.shape[0] * centroids.shape[2],) * 2:
+        raise ValueError("its centroids do not fit its rotation")
+    if scale.shape != (1,) or deviation.shape != (1,):
+        raise ValueError("its calibration is not of one stage")
+    return ProductQuantizer(rotation, centroids, Calibration(scale, deviation))
