@@ -58,6 +58,11 @@ EXPORTS = {
     "encode.decode_planes": ("uint8/2 float32/1 int32/1 int32/1 float32/2", "none"),
     "encode.largest_ratio": ("float32/2 float32/1 float32/1", "none"),
     "encode.encode_int8": ("float32/2 float32/1 float32/1 int8/2", "none"),
+    "scan.expand_tables": ("uint8/2 uint8/1", "none"),
+    "scan.lanes_of_block": (
+        "uint8/2 int64 uint8/2 uint8/1 uint16/1 float32/1 int64 int64 float32 float32 float32",
+        "int64",
+    ),
     "tables.sign_tables": ("float32/1 int32/1 int32/1 float32/2", "none"),
     "lloyd.encode_cells": ("float32/2 float32/1 int32/1 int64/1 float32/1 int64 uint8/2", "none"),
     "lloyd.unpack_cells": ("uint8/2 int32/1 uint8/2", "none"),
@@ -88,14 +93,7 @@ def build(folder: Path, targets: list[str], report: Any = print) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             compiled = Path(scratch) / "kernels.o"
             target = TARGETS[name]
-            environment = {**os.environ, "VSEARCH_DIALECT": target.dialect, "VSEARCH_JIT": "1"}
-            if target.triple.startswith("aarch64"):
-                # plain IR: what the host's vectoriser would make of it does not fit another processor
-                environment |= {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "", "NUMBA_LOOP_VECTORIZE": "0"}
-            else:
-                environment |= {"NUMBA_CPU_NAME": target.processor, "NUMBA_CPU_FEATURES": target.features}
-            command = [sys.executable, "-m", "vsearch.kernels.build", "--object", str(compiled), "--target", name]
-            subprocess.run(command, check=True, env=environment)
+            compile_object(compiled, name)
             library = folder / f"{name}.so"
             linker = [sys.executable, "-m", "ziglang", "cc", "-target", target.zig, "-shared", "-s", "-nostdlib"]
             subprocess.run([*linker, "-o", str(library), str(compiled), "-lc", "-lm"], check=True)
@@ -106,6 +104,19 @@ def build(folder: Path, targets: list[str], report: Any = print) -> None:
     }
     index = {"sources": sources_digest(), "functions": functions}
     (folder / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def compile_object(path: Path, name: str) -> None:
+    """Compile the kernels for a target into an object file, in a process of its own."""
+    target = TARGETS[name]
+    environment = {**os.environ, "VSEARCH_DIALECT": target.dialect, "VSEARCH_JIT": "1"}
+    if target.triple.startswith("aarch64"):
+        # plain IR: what the host's vectoriser would make of it does not fit another processor
+        environment |= {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "", "NUMBA_LOOP_VECTORIZE": "0"}
+    else:
+        environment |= {"NUMBA_CPU_NAME": target.processor, "NUMBA_CPU_FEATURES": target.features}
+    command = [sys.executable, "-m", "vsearch.kernels.build", "--object", str(path), "--target", name]
+    subprocess.run(command, check=True, env=environment)
 
 
 def write_object(path: Path, name: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import os
 import platform
 from functools import cache
 from pathlib import Path
@@ -41,7 +42,8 @@ _SCALARS = {
 def sources_digest() -> str:
     """A digest of the sources of all kernels: a library serves only the sources it was built from."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    tools = ("library.py", "packaging.py")  # they read and ship what the others make
+    for path in sorted(path for path in Path(__file__).parent.glob("*.py") if path.name not in tools):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -59,8 +61,12 @@ def processor_features() -> frozenset[str]:
     return frozenset()
 
 
-def find_library(folder: Path = FOLDER) -> Library | None:
-    """The best library in a folder for this processor; None without one, or if the sources have changed since."""
+def find_library(folder: Path | None = None) -> Library | None:
+    """The best library for this processor in a folder; None without one, or if the sources have changed since.
+
+    The folder is that of the environment variable ``VSEARCH_KERNELS``, or the package's own.
+    """
+    folder = folder or Path(os.environ.get("VSEARCH_KERNELS") or FOLDER)
     try:
         index = json.loads((folder / INDEX).read_bytes())
     except (OSError, ValueError):

@@ -249,3 +249,9 @@ else:
             codes, block * width, width // 32, expanded, factors, offsets, row, slope, intercept, least
         )
         return found & ((np.uint64(1) << np.uint64(count)) - np.uint64(1))
+
+
+@kernel
+def lanes_of_block(codes, block, tables, expanded, factors, offsets, row, count, slope, intercept, least):
+    """`good_lanes` as a function of its own, int64: what a library is checked with."""
+    return np.int64(good_lanes(codes, block, tables, expanded, factors, offsets, row, count, slope, intercept, least))
