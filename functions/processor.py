@@ -1,0 +1,16 @@
+"""The processor's handler on AWS Lambda."""
+
+from __future__ import annotations
+
+import time
+
+STARTED = time.perf_counter()
+
+from vsearch.fanout.hosting import Host  # noqa: E402 (its import is part of a cold start, which is billed)
+
+host = Host("processor", STARTED)
+
+
+def handler(event: object, context: object) -> dict[str, str]:
+    """Answer an event that holds a message."""
+    return host.answer_event(event, context)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import vsearch
+from vsearch.fanout import messages
+from vsearch.fanout.invokers import LocalInvoker, Names
+from vsearch.fanout.mail import Mail
+from vsearch.fanout.messages import Answer, Options, SearchRequest
+from vsearch.fanout.outcomes import RetryPolicy
+from vsearch.fanout.web import encode_where
+from vsearch.fanout.worker import Worker, open_reply
+from vsearch.storage import open_store
+
+QUICK = RetryPolicy(first_wait=0.001, longest_wait=0.002)
+
+
+def make_sample(rows, dimensions, seed):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(12, dimensions))
+    vectors = (centres[rng.integers(0, 12, rows)] + rng.normal(size=(rows, dimensions)) * 0.6).astype(np.float32)
+    words = [f"w{i % 7}" if i % 11 else None for i in range(rows)]
+    attributes = pa.table(
+        {
+            "price": pa.array(rng.normal(50, 20, rows)),
+            "year": pa.array(rng.integers(1990, 2025, rows)),
+            "word": pa.array(words),
+            "tags": pa.array([[f"t{i % 3}", None] if i % 5 else [] for i in range(rows)], pa.list_(pa.string())),
+            "day": pa.array(rng.integers(0, 9000, rows), pa.int32()).cast(pa.date32()),
+            "ok": pa.array([bool(i % 2) if i % 9 else None for i in range(rows)]),
+        }
+    )
+    return (
+        vectors,
+        attributes,
+        (centres[rng.integers(0, 12, 24)] + rng.normal(size=(24, dimensions))).astype(np.float32),
+    )
+
+
+@dataclass
+class Stack:
+    """An index in a store that counts requests, its functions in this process, and the same opened directly."""
+
+    url: str
+    index: vsearch.Index
+    queries: np.ndarray
+    names: Names = field(default_factory=lambda: Names("t"))
+
+    def __post_init__(self):
+        self.reset()
+
+    def reset(self):
+        """All functions cold again, no faults."""
+        self.local = LocalInvoker(self.make)
+        self.invoker = self.local
+
+    def make(self, function):
+        store = open_store(self.url)
+        stack = self
+
+        class Through:
+            def invoke(self, function, payload, timeout):
+                return stack.invoker.invoke(function, payload, timeout)
+
+        return Worker.open(
+            self.names.role(function), store, function, invoker=Through(), names=self.names, policy=QUICK
+        )
+
+    def request(self, queries=None, where=None, allow_partial=False, snapshot=None, remaining=None, **options):
+        chosen = {name: options.pop(name) for name in ("mode", "allocators", "branching") if name in options}
+        vectors = np.ascontiguousarray(self.queries if queries is None else queries, "<f4")
+        return SearchRequest(
+            count=len(vectors),
+            dimensions=vectors.shape[1],
+            queries=vectors.tobytes(),
+            options=Options(**{"k": 10, **options}, where=encode_where(where)),
+            snapshot=snapshot,
+            remaining=remaining,
+            allow_partial=allow_partial,
+            **chosen,
+        )
+
+    def search(self, **asked) -> Answer:
+        payload = messages.encode(self.request(**asked))
+        return open_reply(Mail(), self.local.invoke(self.names.coordinator, payload, 60), "coordinator")
+
+
+KINDS = {
+    "cosine": {"metric": "cosine", "bits": 1.0},
+    "l2": {"metric": "l2", "bits": 2.0},
+    "cells": {"metric": "l2", "quantizer": "osq-lloyd", "bits": 4.0},
+}
+
+
+@pytest.fixture(scope="session")
+def stacks(tmp_path_factory):
+    made = {}
+
+    def get(kind):
+        if kind not in made:
+            vectors, attributes, queries = make_sample(1500, 32, 5)
+            ids = [f"row-{i}" for i in range(len(vectors))] if kind == "l2" else None
+            url = f"memory://fanout-{kind}/index"
+            index = vsearch.build(vectors, url, attributes, ids, shards=3, partitions=30, **KINDS[kind])
+            made[kind] = Stack(url, index, queries)
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture(params=sorted(KINDS))
+def any_stack(request, stacks):
+    stack = stacks(request.param)
+    stack.reset()
+    return stack
+
+
+@pytest.fixture
+def stack(stacks):
+    found = stacks("cosine")
+    found.reset()
+    return found

@@ -1,0 +1,97 @@
+"""Answers through coordinator, allocators and processors are those of the index opened directly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vsearch.fanout.columns import to_arrow
+from vsearch.fanout.messages import floats, int32s, int64s
+from vsearch.fanout.values import to_values
+
+PLANS = [{"mode": "alone"}, {"mode": "flat"}, {"allocators": 20, "branching": 4}, {"allocators": 3, "branching": 1}]
+PREDICATES = [
+    None,
+    "price < 43.21 AND year >= 2001",
+    "word = 'w3' OR word IS NULL",
+    "tags @> ARRAY['t1'] AND ok",
+    "price BETWEEN 1e6 AND 2e6",
+    "year = 1995 AND price > 60",
+]
+
+
+def assert_same(answer, hits):
+    found = int32s(answer.found)
+    there = ~np.isnan(hits.scores)
+    assert found.tolist() == there.sum(axis=1).tolist()
+    assert floats(answer.scores).tobytes() == hits.scores[there].tobytes()
+    ids = to_values(answer.ids) if answer.ids is not None else []
+    assert ids == hits.ids[there].tolist()
+    assert not answer.outcomes
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=["alone", "flat", "tree", "chain"])
+@pytest.mark.parametrize("where", PREDICATES)
+def test_identical_to_the_index(any_stack, plan, where):
+    for options in ({}, {"nprobe": 2}, {"exact": True, "k": 37}):
+        hits = any_stack.index.search(any_stack.queries, where=where, **options)
+        assert_same(any_stack.search(where=where, **plan, **options), hits)
+
+
+def test_min_score_is_applied_by_processors(any_stack):
+    middle = float(np.median(any_stack.index.search(any_stack.queries).scores))
+    hits = any_stack.index.search(any_stack.queries, min_score=middle)
+    assert_same(any_stack.search(min_score=middle, mode="flat"), hits)
+
+
+def test_columns_come_along(any_stack):
+    names = ("price", "year", "word", "tags", "day", "ok")
+    where = "price < 43.21"
+    hits = any_stack.index.search(any_stack.queries, columns=names, where=where)
+    answer = any_stack.search(columns=names, where=where, allocators=5)
+    there = ~np.isnan(hits.scores.reshape(-1))
+    for name, column in zip(names, answer.columns, strict=True):
+        expected = hits.columns.column(name).filter(there)
+        assert to_arrow(column).to_pylist() == expected.to_pylist()
+        assert to_arrow(column).type == expected.type
+
+
+def test_rows_are_numbered_through_all_shards(stack):
+    rows = int64s(stack.search(mode="flat").rows)
+    assert rows.min() >= 0
+    assert rows.max() < len(stack.index)
+
+
+def test_few_partitions_wake_few_shards(stack):
+    answer = stack.search(queries=stack.queries[:1], nprobe=1, mode="flat")
+    assert answer.usages.processor.invocations == 1
+
+
+def test_a_predicate_that_matches_nothing_wakes_nobody(stack):
+    answer = stack.search(where="price > 1e9", mode="flat")
+    assert answer.usages.processor.invocations == 0
+    assert int32s(answer.found).sum() == 0
+
+
+def test_cold_loads_take_two_rounds_and_warm_ones_none(stack):
+    cold = stack.search(mode="flat", where="year > 2000")
+    warm = stack.search(mode="flat", where="year > 2000")
+    assert cold.usages.total.cold_starts == 4
+    assert cold.usages.processor.requests > 0
+    assert warm.usages.total.cold_starts == 0
+    assert warm.usages.processor.requests == 0
+    assert warm.usages.allocator.requests == 0
+    assert warm.rows == cold.rows
+
+
+def test_the_plan_says_why(stack):
+    assert stack.search().plan.startswith("alone: 24 queries on ")
+    assert "asked for" in stack.search(mode="flat").plan
+
+
+def test_pipelined_batches(stack, monkeypatch):
+    monkeypatch.setattr("vsearch.fanout.allocator.LARGEST_BATCH", 5)
+    hits = stack.index.search(stack.queries, where="year > 2000")
+    answer = stack.search(mode="flat", where="year > 2000")
+    assert_same(answer, hits)
+    assert answer.usages.processor.invocations == 5 * 3

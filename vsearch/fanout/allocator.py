@@ -1,0 +1,301 @@
+"""The allocator: it masks, plans and fans out its share of the queries, and starts its children before that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InputError
+from vsearch.fanout.bill import Usages
+from vsearch.fanout.levels import plan_query
+from vsearch.fanout.merging import append, merge_shards, nothing_found
+from vsearch.fanout.messages import AllocateRequest, Answer, Options, Outcome, ProcessRequest, floats, int32s, int64s
+from vsearch.fanout.outcomes import CallError, Deadline
+from vsearch.fanout.processor import MaskMemory, bind_where
+from vsearch.fanout.tree import Subtree, children, split
+from vsearch.kernels.bitmaps import count_ranges
+from vsearch.predicates import evaluate
+from vsearch.predicates.binding import Bound, columns_of
+from vsearch.search.route import Visits
+from vsearch.search.snapshot import Snapshot
+from vsearch.storage import Manifest
+
+LARGEST_BATCH = 256
+"""Most queries of one call of a processor."""
+
+CALLS = 64
+"""Most calls that an allocator waits for at once."""
+
+CallProcessor = Callable[[int, ProcessRequest], Answer]
+CallAllocator = Callable[[AllocateRequest], Answer]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """How an allocator reaches the others. Each raises `CallError` for good, after its retries.
+
+    Attributes
+    ----------
+    processor : callable
+        Given the shard and the request.
+    allocator : callable
+    message_bytes : int or None
+        What a message may hold.
+    """
+
+    processor: CallProcessor
+    allocator: CallAllocator
+    message_bytes: int | None = None
+
+
+def allocate(
+    snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadline: Deadline, masks: MaskMemory | None = None
+) -> Answer:
+    """Answer the queries of a subtree: hand most of them to the children, then answer the own share.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        With the tables of all shards.
+    masks : MaskMemory, optional
+        For predicates whose matches must be counted exactly.
+
+    Returns
+    -------
+    Answer
+        Scores as users see them. Shards and subtrees that failed are among its outcomes.
+
+    Raises
+    ------
+    InputError
+        The request does not fit the index.
+    CallError
+        The deadline passed.
+    """
+    options, dimensions = request.options, snapshot.manifest.dimensions
+    if request.dimensions != dimensions:
+        raise InputError(f"the queries have {request.dimensions} dimensions, the index has {dimensions}")
+    _check_columns(snapshot, options)
+    bound = bind_where(snapshot.manifest, options)
+    queries = floats(request.queries, request.count, dimensions)
+    with ThreadPoolExecutor(CALLS) as pool:
+        shares = _shares(request)
+        started = [
+            (child, pool.submit(calls.allocator, child)) for child in _children(request, queries, shares, deadline)
+        ]
+        deadline.check("starting")
+        eligible = None if bound is None else _count_eligible(snapshot, bound, options, masks)
+        own = _answer_own(snapshot, queries[: shares[0]], request, eligible, calls, deadline, pool)
+        below = [_settle(child, future) for child, future in started]
+    return append([*own, *below])
+
+
+def plan_batch(
+    snapshot: Snapshot,
+    queries: NDArray[np.float32],
+    options: Options,
+    eligible: NDArray[np.int64] | None,
+    *,
+    remaining: float | None,
+) -> list[ProcessRequest]:
+    """What each shard is asked for some queries; shards in which none of them visits anything are not among them."""
+    planned = [
+        plan_query(snapshot, query, k=options.k, nprobe=options.nprobe, exact=options.exact, eligible=eligible)
+        for query in queries
+    ]
+    prepared = np.stack([query for query, _ in planned]).astype("<f4")
+    requests = []
+    for number in range(len(snapshot.shards)):
+        visits = [of_shards[number] for _, of_shards in planned]
+        if any(len(each.order) for each in visits):
+            requests.append(_request(snapshot, number, prepared, visits, options, remaining))
+    return requests
+
+
+def _request(
+    snapshot: Snapshot,
+    shard: int,
+    prepared: NDArray[np.float32],
+    visits: Sequence[Visits],
+    options: Options,
+    remaining: float | None,
+) -> ProcessRequest:
+    return ProcessRequest(
+        snapshot=snapshot.manifest.snapshot,
+        shard=shard,
+        count=len(prepared),
+        dimensions=prepared.shape[1],
+        queries=prepared.tobytes(),
+        options=options,
+        visits=np.array([len(each.order) for each in visits], "<i4").tobytes(),
+        minimums=np.array([each.minimum for each in visits], "<i4").tobytes(),
+        partitions=np.concatenate([each.order for each in visits]).astype("<i4").tobytes(),
+        bases=np.concatenate([each.bases for each in visits]).astype("<f4").tobytes(),
+        bounds=np.concatenate([each.bounds for each in visits]).astype("<f4").tobytes(),
+        remaining=remaining,
+    )
+
+
+def _shares(request: AllocateRequest) -> list[int]:
+    return split(request.count, request.allocators)
+
+
+def _children(
+    request: AllocateRequest, queries: NDArray[np.float32], shares: list[int], deadline: Deadline
+) -> list[AllocateRequest]:
+    edges = np.concatenate(([0], np.cumsum(shares)))
+    requests = []
+    for child in children(Subtree(0, request.allocators), request.branching):
+        own = queries[edges[child.first] : edges[child.first + child.count]]
+        if len(own):
+            requests.append(
+                msgspec.structs.replace(
+                    request,
+                    count=len(own),
+                    queries=own.tobytes(),
+                    allocators=min(child.count, len(own)),
+                    level=request.level + 1,
+                    remaining=deadline.remaining(),
+                )
+            )
+    return requests
+
+
+def _settle(request: AllocateRequest, future: Future[Answer]) -> Answer:
+    """A child's answer, or the outcome of its failure."""
+    try:
+        answer = future.result()
+    except CallError as error:
+        lost = Outcome(None, 0, request.count, str(error.kind), str(error)[:2000], error.attempts)
+        return msgspec.structs.replace(nothing_found(request.count, request.options.k), outcomes=(lost,))
+    return answer
+
+
+def _count_eligible(snapshot: Snapshot, bound: Bound, options: Options, masks: MaskMemory | None) -> NDArray[np.int64]:
+    """Rows of each partition that may match: int64 (partitions,).
+
+    The cells leave some rows open. Where only the order of partitions matters, these count as possible and the processor
+    decides them. Where `nprobe` counts partitions and rows, the exact column decides them here already.
+    """
+    counts = []
+    for shard in snapshot.shards:
+        table = shard.table
+        ends = table.row_starts + table.rows
+        mask = evaluate(bound, {name: snapshot.column(shard, name) for name in columns_of(bound)}, shard.rows)
+        if mask.maybe is not None and options.nprobe is not None:
+            counts.append((masks or MaskMemory())(snapshot, shard, bound).matches)
+            continue
+        counted = count_ranges(mask.yes, table.row_starts, ends)
+        if mask.maybe is not None:
+            counted = counted + count_ranges(mask.maybe, table.row_starts, ends)
+        counts.append(counted)
+    return np.concatenate(counts)
+
+
+def _answer_own(
+    snapshot: Snapshot,
+    queries: NDArray[np.float32],
+    request: AllocateRequest,
+    eligible: NDArray[np.int64] | None,
+    calls: Calls,
+    deadline: Deadline,
+    pool: ThreadPoolExecutor,
+) -> list[Answer]:
+    """Answer queries batch by batch: the next batch is planned while the processors work on the one before."""
+    options = request.options
+    size = _batch_size(snapshot, options, calls.message_bytes)
+    edges = [*range(0, len(queries), size), len(queries)]
+    answers: list[Answer] = []
+    waiting: tuple[int, list[tuple[ProcessRequest, Future[Answer]]]] | None = None
+    for start, stop in pairwise(edges):
+        deadline.check("planning")
+        planned = plan_batch(snapshot, queries[start:stop], options, eligible, remaining=deadline.remaining())
+        if waiting is not None:
+            answers.append(_gather(snapshot, *waiting, options))
+        sent = [(each, pool.submit(calls.processor, each.shard, each)) for each in planned]
+        waiting = (stop - start, sent)
+    if waiting is not None:
+        answers.append(_gather(snapshot, *waiting, options))
+    return answers
+
+
+def _gather(
+    snapshot: Snapshot, count: int, sent: list[tuple[ProcessRequest, Future[Answer]]], options: Options
+) -> Answer:
+    """Wait for the processors and merge what they found."""
+    answers, outcomes = [], []
+    for request, future in sent:
+        try:
+            answer = future.result()
+        except CallError as error:
+            outcomes.append(Outcome(request.shard, 0, count, str(error.kind), str(error)[:2000], error.attempts))
+        else:
+            answers.append(answer)
+    merged = merge_shards(answers, count, options.k) if answers else nothing_found(count, options.k)
+    if snapshot.model.metric == "l2":
+        merged = msgspec.structs.replace(merged, scores=np.maximum(-floats(merged.scores), 0).tobytes())
+    return msgspec.structs.replace(
+        merged,
+        outcomes=tuple(outcomes),
+        snapshot=snapshot.manifest.snapshot,
+        estimated=snapshot.model.rerank is None,
+        usages=Usages.sum(answer.usages for answer in answers),
+    )
+
+
+def check_answer(answer: Answer, request: ProcessRequest, snapshot: Snapshot) -> None:
+    """Hold a processor's answer against what it was asked.
+
+    Raises
+    ------
+    InputError
+        It answers something else.
+    """
+    shard = snapshot.shards[request.shard]
+    rows = int64s(answer.rows)
+    same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
+    inside = len(rows) == 0 or (rows.min() >= shard.first_row and rows.max() < shard.first_row + shard.rows)
+    if not (same and inside and answer.ids is not None and len(answer.columns) == len(request.options.columns)):
+        raise InputError(f"the answer of shard {request.shard} is not to what was asked")
+    visited = int32s(request.visits) == 0
+    if (int32s(answer.found)[visited] > 0).any():
+        raise InputError(f"shard {request.shard} found rows for queries that visit nothing in it")
+
+
+def check_subtree(answer: Answer, request: AllocateRequest, manifest: Manifest) -> None:
+    """Hold an allocator's answer against what it was asked.
+
+    Raises
+    ------
+    InputError
+        It answers something else.
+    """
+    rows = int64s(answer.rows)
+    same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
+    columns = len(request.options.columns) if len(rows) else len(answer.columns)
+    if not (same and (len(rows) == 0 or rows.max() < manifest.rows) and len(answer.columns) == columns):
+        raise InputError("the answer is not to what was asked")
+
+
+def _batch_size(snapshot: Snapshot, options: Options, limit: int | None) -> int:
+    """Queries of one call, so that neither the request nor, mostly, the reply is too large."""
+    if limit is None:
+        return LARGEST_BATCH
+    most = max(shard.partitions for shard in snapshot.shards)
+    asked = 4 * snapshot.manifest.dimensions + 12 * most + 8
+    answered = 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
+    room = int(0.9 * limit) - 4096
+    return max(1, min(LARGEST_BATCH, (room - len(options.where or b"")) // asked, room // answered))
+
+
+def _check_columns(snapshot: Snapshot, options: Options) -> None:
+    for name in options.columns:
+        if name not in snapshot.schema.names:
+            known = ", ".join(snapshot.schema.names) or "none"
+            raise InputError(f"no attribute column is called {name!r}; the index has {known}")

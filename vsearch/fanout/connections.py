@@ -1,0 +1,106 @@
+"""HTTP connections that stay open, for calls whose own work is a few milliseconds."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from vsearch.errors import InputError
+from vsearch.fanout.outcomes import CallError, Kind
+
+LONGEST = 910.0
+"""Seconds that are waited for a reply where the caller names no time: a function runs 900 s at most."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a server replied; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connections:
+    """Connections to one server, opened as they are needed and kept for the next call.
+
+    Parameters
+    ----------
+    url : str
+        ``http://host:port`` or ``https://host``.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"the endpoint {url!r} is no URL; write https://host or http://127.0.0.1:port")
+        self.host = parts.netloc
+        self._secure, self._name, self._port = parts.scheme == "https", parts.hostname, parts.port
+        self._idle: list[http.client.HTTPConnection] = []
+        self._lock = threading.Lock()
+        self._context = ssl.create_default_context() if self._secure else None
+
+    def post(self, path: str, headers: Mapping[str, str], body: bytes, timeout: float | None) -> Response:
+        """Send a POST and read the whole reply.
+
+        Raises
+        ------
+        CallError
+            TIMEOUT where nothing came in time, UNREACHABLE where the server cannot be talked to.
+        """
+        wait = LONGEST if timeout is None else max(0.001, min(timeout, LONGEST))
+        connection, fresh = self._take(wait)
+        while True:
+            try:
+                response = _exchange(connection, path, headers, body, wait)
+            except TimeoutError:
+                connection.close()
+                raise CallError(Kind.TIMEOUT, f"{self.host} did not reply within {wait:.3f} s") from None
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                if fresh:
+                    raise CallError(Kind.UNREACHABLE, f"{self.host} cannot be reached: {error!r}") from None
+                connection, fresh = self._open(wait), True  # the server had closed the kept one
+            else:
+                if not connection.sock:
+                    return response
+                with self._lock:
+                    self._idle.append(connection)
+                return response
+
+    def close(self) -> None:
+        """Close what is kept open."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self, wait: float) -> tuple[http.client.HTTPConnection, bool]:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop(), False
+        return self._open(wait), True
+
+    def _open(self, wait: float) -> http.client.HTTPConnection:
+        if self._context is not None:
+            return http.client.HTTPSConnection(self._name, self._port, timeout=wait, context=self._context)
+        return http.client.HTTPConnection(self._name, self._port, timeout=wait)
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str], body: bytes, wait: float
+) -> Response:
+    if connection.sock is None:
+        connection.connect()
+    if isinstance(connection.sock, socket.socket):
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sock.settimeout(wait)
+    connection.request("POST", path, body, dict(headers))
+    reply = connection.getresponse()
+    data = reply.read()
+    return Response(reply.status, {name.lower(): value for name, value in reply.getheaders()}, data)

@@ -1,0 +1,145 @@
+"""The coordinator: it validates a request, chooses a plan, starts the tree and hands back one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from vsearch.errors import InputError
+from vsearch.fanout.allocator import Calls, allocate
+from vsearch.fanout.loading import Loader
+from vsearch.fanout.merging import append, nothing_found
+from vsearch.fanout.messages import AllocateRequest, Answer, Outcome, ProcessRequest, SearchRequest, floats
+from vsearch.fanout.outcomes import CallError, Deadline, Kind
+from vsearch.fanout.planning import Plan, PlanSettings, choose_plan
+from vsearch.fanout.processor import MaskMemory, bind_where, process
+from vsearch.fanout.tree import children_of_root, split
+from vsearch.predicates.binding import columns_of
+from vsearch.search.snapshot import Snapshot
+from vsearch.storage import Manifest
+
+CallsFor = Callable[[Manifest, Snapshot | None], Calls]
+
+
+def coordinate(
+    request: SearchRequest,
+    loader: Loader,
+    settings: PlanSettings,
+    masks: MaskMemory,
+    deadline: Deadline,
+    calls_for: CallsFor,
+) -> Answer:
+    """Answer a request.
+
+    Parameters
+    ----------
+    calls_for : callable
+        Gives the ways to reach the others, which check answers against the manifest and, if given, a snapshot's tables.
+
+    Raises
+    ------
+    InputError
+        The request is not usable, or does not fit the index.
+    CallError
+        A shard failed for good and the caller takes no partial answer; its kind is the shard's.
+    """
+    manifest = loader.manifest(request.snapshot)
+    columns = _check(request, manifest)
+    plan = choose_plan(
+        manifest,
+        request.count,
+        settings,
+        mode=request.mode,
+        allocators=request.allocators,
+        branching=request.branching,
+    )
+    whole = AllocateRequest(
+        snapshot=manifest.snapshot,
+        count=request.count,
+        dimensions=request.dimensions,
+        queries=request.queries,
+        options=request.options,
+        allocators=1,
+        branching=plan.branching,
+        level=1,
+        remaining=deadline.remaining(),
+    )
+    if plan.mode == "alone":
+        part = loader.whole(manifest.snapshot)
+        answer = allocate(part.snapshot, whole, _own_calls(part.snapshot, deadline, masks), deadline, masks)
+    elif plan.mode == "flat":
+        part = loader.tables(manifest.snapshot, columns)
+        answer = allocate(part.snapshot, whole, calls_for(manifest, part.snapshot), deadline, masks)
+    else:
+        answer = _start_tree(whole, plan, calls_for(manifest, None), deadline)
+    lost = answer.outcomes
+    if lost and not request.allow_partial:
+        raise CallError(Kind(lost[0].error), _describe(lost))
+    return msgspec.structs.replace(answer, plan=str(plan), snapshot=manifest.snapshot)
+
+
+def require(reply: Any, kind: type) -> None:
+    """Raise InputError unless a reply is of a kind."""
+    if not isinstance(reply, kind):
+        raise InputError(f"the reply is a {type(reply).__name__}, not a {kind.__name__}")
+
+
+def _check(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
+    """Hold a request against the index; returns the attributes that its predicate reads."""
+    if request.dimensions != manifest.dimensions:
+        raise InputError(f"queries must have {manifest.dimensions} dimensions, got {request.dimensions}")
+    known = [attribute.name for attribute in manifest.attributes]
+    for name in request.options.columns:
+        if name not in known:
+            raise InputError(f"no attribute column is called {name!r}; the index has {', '.join(known) or 'none'}")
+    bound = bind_where(manifest, request.options)
+    return () if bound is None else columns_of(bound)
+
+
+def _own_calls(snapshot: Snapshot, deadline: Deadline, masks: MaskMemory) -> Calls:
+    """Processors that run right here."""
+
+    def processor(shard: int, request: ProcessRequest) -> Answer:
+        return process(snapshot, snapshot.shards[shard], request, deadline, masks)
+
+    def allocator(request: AllocateRequest) -> Answer:
+        raise CallError(Kind.INTERNAL, f"a coordinator alone has no allocators for {request.count} queries")
+
+    return Calls(processor, allocator)
+
+
+def _start_tree(whole: AllocateRequest, plan: Plan, calls: Calls, deadline: Deadline) -> Answer:
+    """Give every subtree below the root its run of the queries, and join their answers in order."""
+    queries = floats(whole.queries, whole.count, whole.dimensions)
+    edges = np.concatenate(([0], np.cumsum(split(whole.count, plan.allocators))))
+    requests = []
+    for child in children_of_root(plan.allocators, plan.branching):
+        own = queries[edges[child.first] : edges[child.first + child.count]]
+        requests.append(
+            msgspec.structs.replace(
+                whole, count=len(own), queries=own.tobytes(), allocators=child.count, remaining=deadline.remaining()
+            )
+        )
+    with ThreadPoolExecutor(len(requests)) as pool:
+        futures = [pool.submit(calls.allocator, request) for request in requests]
+        answers = []
+        for request, future in zip(requests, futures, strict=True):
+            try:
+                answers.append(future.result())
+            except CallError as error:
+                lost = Outcome(None, 0, request.count, str(error.kind), str(error)[:2000], error.attempts)
+                answers.append(msgspec.structs.replace(nothing_found(request.count, whole.options.k), outcomes=(lost,)))
+    return append(answers)
+
+
+def _describe(lost: Sequence[Outcome]) -> str:
+    shards = sorted({outcome.shard for outcome in lost if outcome.shard is not None})
+    where = f"shards {', '.join(map(str, shards))}" if shards else "an allocator"
+    return (
+        f"no complete answer: {where} failed ({lost[0].error} after {lost[0].attempts} attempts: {lost[0].message}); "
+        "allow_partial=True takes what the others found"
+    )

@@ -1,0 +1,127 @@
+"""A worker on a platform: made from the environment, called with the platform's events.
+
+Environment: ``VSEARCH_INDEX`` (URL of the index), ``VSEARCH_STACK`` (what its functions are named after),
+``VSEARCH_OVERFLOW`` (URL of the overflow store, may be missing), ``VSEARCH_INVOKER`` (``lambda``, the default, or the URL
+template of an HTTP platform), ``VSEARCH_API_KEY_SHA256`` (of the key that the web handler asks for). Credentials, region
+and endpoints are AWS's usual ones.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from vsearch.errors import InputError, VsearchError
+from vsearch.fanout import messages
+from vsearch.fanout.invokers import Invoker, Names
+from vsearch.fanout.mail import LAMBDA_LIMIT, Mail, binary_limit, from_event, to_event
+from vsearch.fanout.messages import failure
+from vsearch.fanout.outcomes import Deadline, Kind
+from vsearch.fanout.remote_invokers import HttpInvoker, LambdaInvoker
+from vsearch.fanout.worker import Worker, serve
+from vsearch.storage import open_store
+
+LAST = 0.2
+"""Seconds before the platform's time limit at which a function answers that it ran out of time."""
+
+
+class Host:
+    """The worker of this process, made at the first call.
+
+    Parameters
+    ----------
+    role : {"coordinator", "allocator", "processor"}
+    started : float
+        `time.perf_counter` at the process's start, or of the first import.
+    """
+
+    def __init__(self, role: str, started: float) -> None:
+        self.role = role
+        self._started = started
+        self._worker: Worker | None = None
+        self._lock = threading.Lock()
+
+    def worker(self) -> Worker:
+        """The worker.
+
+        Raises
+        ------
+        VsearchError
+            The environment does not describe one.
+        """
+        with self._lock:
+            if self._worker is None:
+                self._worker = open_worker(self.role, os.environ)
+                self._worker.init_seconds = time.perf_counter() - self._started
+            return self._worker
+
+    def answer_event(self, event: object, context: Any = None) -> dict[str, str]:
+        """Answer a JSON event that holds a message, as AWS Lambda hands it over."""
+        try:
+            payload = from_event(event)
+        except InputError as error:
+            return to_event(messages.encode(failure(Kind.REFUSED, str(error))))
+        return to_event(self.answer_bytes(payload, _time_left(context)))
+
+    def answer_bytes(self, payload: bytes, seconds: float | None = None) -> bytes:
+        """Answer a message within `seconds`."""
+        try:
+            worker = self.worker()
+        except VsearchError as error:
+            return messages.encode(failure(Kind.INIT, str(error)))
+        return serve(worker, payload, Deadline.after(seconds))
+
+    def answer_http(self, request: Any) -> tuple[bytes, int, dict[str, str]]:
+        """Answer a POST of a message (a Flask request, as functions-framework hands it over)."""
+        reply = self.answer_bytes(request.get_data())
+        return reply, 200, {"content-type": "application/msgpack"}
+
+
+def open_worker(role: str, environment: Mapping[str, str]) -> Worker:
+    """Make a worker from environment variables.
+
+    Raises
+    ------
+    InputError
+        A variable is missing or wrong.
+    """
+    url, stack = environment.get("VSEARCH_INDEX"), environment.get("VSEARCH_STACK")
+    if not url or not stack:
+        raise InputError("VSEARCH_INDEX and VSEARCH_STACK must name the index and the stack")
+    overflow = environment.get("VSEARCH_OVERFLOW")
+    platform = environment.get("VSEARCH_INVOKER", "lambda")
+    limit = binary_limit(LAMBDA_LIMIT) if platform == "lambda" else None
+    return Worker.open(
+        role,
+        open_store(url),
+        environment.get("AWS_LAMBDA_FUNCTION_NAME", f"{stack}-{role}"),
+        memory=int(environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769")),
+        invoker=None if role == "processor" else _open_invoker(platform),
+        names=Names(stack),
+        mail=Mail(limit, open_store(overflow) if overflow else None),
+    )
+
+
+def _open_invoker(platform: str) -> Invoker:
+    if platform == "lambda":
+        return LambdaInvoker()
+    return HttpInvoker(platform, os.environ.get("VSEARCH_HTTP_TOKEN"))
+
+
+def _time_left(context: Any) -> float | None:
+    left = getattr(context, "get_remaining_time_in_millis", None)
+    return None if left is None else max(0.0, left() / 1000 - LAST)
+
+
+def web_event(host: Host, event: object, context: Any, key_hash: str) -> dict[str, Any]:
+    """Answer an event of a function URL; see `vsearch.fanout.web`."""
+    from vsearch.fanout import web
+
+    try:
+        worker = host.worker()
+    except VsearchError:
+        return {"statusCode": 500, "headers": {"content-type": "application/json"}, "body": '{"error": "init"}'}
+    return web.answer_event(worker, event, key_hash, Deadline.after(_time_left(context)))

@@ -1,0 +1,150 @@
+"""The two steps of a query that the roles are made of: plan it on the model, scan what it visits of one shard.
+
+Both work on one query at a time, so that an answer does not depend on which queries travel together.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.kernels.fields import CallField, ModelField
+from vsearch.kernels.query import finish
+from vsearch.kernels.query import plan_query as plan_natively
+from vsearch.search.lloyd import build_cell_tables, search_cells
+from vsearch.search.merge import ShardHits
+from vsearch.search.model import prepare_queries
+from vsearch.search.native import Workspace
+from vsearch.search.route import Visits, plan_visits, route
+from vsearch.search.run import fill_tables, scan_in_waves
+from vsearch.search.shard import Shard
+from vsearch.search.snapshot import Snapshot
+
+
+def plan_query(
+    snapshot: Snapshot,
+    query: NDArray[np.float32],
+    *,
+    k: int,
+    nprobe: int | None,
+    exact: bool,
+    eligible: NDArray[np.int64] | None,
+) -> tuple[NDArray[np.float32], list[Visits]]:
+    """Rotate a query and choose the partitions that it visits in every shard.
+
+    Parameters
+    ----------
+    query : float32 (d,)
+        As the user gave it.
+    eligible : int64 (partitions,) or None
+        Rows of each partition that a predicate may let pass; None without a predicate.
+
+    Returns
+    -------
+    query : float32 (d,)
+        Prepared.
+    visits : list of Visits
+        One for each shard, empty where nothing is to be visited.
+    """
+    if snapshot.model.quantizer.scan == "cells":
+        return _plan_cells(snapshot, query, k=k, nprobe=nprobe, exact=exact, eligible=eligible)
+    workspace = _begin(snapshot, k=k, nprobe=nprobe, exact=exact, lowest=-np.inf, eligible=eligible)
+    _plan(snapshot, workspace, query, prepared=False)
+    many, forced = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.FORCED])
+    order = workspace.order[:many]
+    bases, bounds = workspace.bases[order], workspace.bounds[order]
+    edges = [shard.first_partition for shard in snapshot.shards]
+    owner = np.searchsorted(edges, order, side="right") - 1
+    visits = []
+    for number, shard in enumerate(snapshot.shards):
+        own = np.flatnonzero(owner == number)
+        first = int(np.searchsorted(own, forced))
+        visits.append(Visits(order[own] - np.int32(shard.first_partition), bases[own], bounds[own], first))
+    return workspace.rotated.copy(), visits
+
+
+def scan_shard(
+    snapshot: Snapshot,
+    shard: Shard,
+    query: NDArray[np.float32],
+    visits: Visits,
+    *,
+    k: int,
+    exact: bool,
+    lowest: float,
+    mask: NDArray[np.uint64] | None,
+) -> ShardHits:
+    """Search the planned partitions of a shard for a prepared query; see `plan_query`.
+
+    Parameters
+    ----------
+    lowest : float
+        Rows below this score (negated squared distance under l2) are left out.
+    mask : uint64 (words,) or None
+        Rows of the shard that may be returned.
+    """
+    if snapshot.model.quantizer.scan == "cells":
+        tables = build_cell_tables(snapshot.model, query)
+        return search_cells(snapshot.model, shard, tables, visits, k, mask=mask, exact=exact, lowest=lowest)
+    nothing = np.zeros(snapshot.manifest.partitions, np.int64)  # the visits are planned already
+    workspace = _begin(snapshot, k=k, nprobe=None, exact=exact, lowest=lowest, eligible=nothing)
+    _plan(snapshot, workspace, query, prepared=True)
+    order = visits.order + np.int32(shard.first_partition)
+    workspace.order[: len(order)] = order
+    workspace.bases[order], workspace.bounds[order] = visits.bases, visits.bounds
+    workspace.values[CallField.VISITS], workspace.values[CallField.FORCED] = len(order), visits.minimum
+    workspace.counters[:] = 0
+    workspace.use_mask(mask)
+    scan_in_waves(snapshot, shard, workspace)
+    finish(workspace.fields.address)
+    return ShardHits(workspace.scores.copy(), workspace.rows.copy(), workspace.counters.copy())
+
+
+def _begin(
+    snapshot: Snapshot, *, k: int, nprobe: int | None, exact: bool, lowest: float, eligible: NDArray[np.int64] | None
+) -> Workspace:
+    workspace = snapshot.workspace()
+    settings = snapshot.settings
+    workspace.begin(
+        k=k,
+        nprobe=nprobe,
+        exact=exact,
+        reach=settings.reach,
+        margin=settings.margin,
+        lowest=lowest,
+        eligible=eligible,
+    )
+    return workspace
+
+
+def _plan(snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], *, prepared: bool) -> None:
+    workspace.use_query(query, prepared=prepared)
+    if snapshot.native.values[ModelField.TABLES_GIVEN]:
+        fill_tables(snapshot, workspace, query, prepared=prepared)
+    plan_natively(snapshot.native.address, workspace.fields.address)
+
+
+def _plan_cells(
+    snapshot: Snapshot,
+    query: NDArray[np.float32],
+    *,
+    k: int,
+    nprobe: int | None,
+    exact: bool,
+    eligible: NDArray[np.int64] | None,
+) -> tuple[NDArray[np.float32], list[Visits]]:
+    prepared = prepare_queries(snapshot.model, query[None, :])
+    routes = route(snapshot.model, prepared, snapshot.radii, snapshot.settings.reach)
+    edges = [shard.first_partition for shard in snapshot.shards] + [snapshot.manifest.partitions]
+    rows = snapshot.partition_rows if eligible is None else eligible
+    visits = plan_visits(
+        routes.bases[0],
+        routes.bounds[0],
+        edges,
+        k=k,
+        nprobe=nprobe,
+        rows=rows,
+        filtered=eligible is not None,
+        exact=exact,
+    )
+    return prepared[0], visits

@@ -1,0 +1,207 @@
+"""What workers load of a snapshot, in two rounds of requests: the manifest, then every file they need side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from vsearch.errors import InputError
+from vsearch.fanout.metering import HeldStore, fetch_files
+from vsearch.fanout.retention import Retention
+from vsearch.predicates.schema import Attribute, AttributeType, Schema
+from vsearch.search import snapshot as opening
+from vsearch.search.model import SearchSettings
+from vsearch.search.native import pack_model
+from vsearch.search.snapshot import Snapshot
+from vsearch.storage import FileEntry, Manifest, ShardEntry, Store, ensure_together, read_manifest
+
+ATTRIBUTES = "attributes"
+"""The kind of file that is read by row, and only where a query asks for columns or cells leave a row open."""
+
+FRESH = 1.0
+"""Seconds for which the number of the newest snapshot is believed."""
+
+
+@dataclass(eq=False)
+class Part:
+    """Something of a snapshot that is open: the tables of all shards, or one whole shard.
+
+    Attributes
+    ----------
+    snapshot : Snapshot
+        With the shards that are open; `model` and `settings` are the index's.
+    held : HeldStore
+    bytes : int
+        Memory that the files in it take.
+    """
+
+    snapshot: Snapshot
+    held: HeldStore
+    bytes: int
+
+
+class Loader:
+    """Opens parts of an index and keeps them.
+
+    Parameters
+    ----------
+    store : Store
+        Of the index.
+    retention : Retention
+    """
+
+    def __init__(self, store: Store, retention: Retention) -> None:
+        self.store = store
+        self.retention = retention
+        self._newest = (-1, -np.inf)
+
+    def manifest(self, snapshot: int | None) -> Manifest:
+        """The manifest of a snapshot, of the newest for None.
+
+        Raises
+        ------
+        IndexNotFoundError, CorruptIndexError, FormatVersionError, StoreError
+        """
+        if snapshot is None:
+            number, until = self._newest
+            if time.monotonic() < until:
+                snapshot = number
+            else:
+                found = read_manifest(self.store, None)
+                self._newest = (found.snapshot, time.monotonic() + FRESH)
+                return self.retention.get(("manifest", found.snapshot), lambda: found, _manifest_bytes)
+        return self.retention.get(("manifest", snapshot), lambda: read_manifest(self.store, snapshot), _manifest_bytes)
+
+    def tables(self, snapshot: int, columns: Sequence[str] = ()) -> Part:
+        """The model, and the partition tables of all shards: what a coordinator or allocator plans with.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Attributes whose cells are wanted at once; others are read when they are first asked for.
+        """
+        manifest = self.manifest(snapshot)
+        part = self.retention.get(
+            ("tables", snapshot), lambda: self._open_tables(manifest, columns), lambda part: part.bytes
+        )
+        load_columns(part.snapshot, columns)
+        return part
+
+    def shard(self, snapshot: int, number: int, columns: Sequence[str] = ()) -> Part:
+        """One shard, whole, as the only one of its snapshot, and the model.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            As for `tables`.
+
+        Raises
+        ------
+        InputError
+            There is no such shard.
+        """
+        manifest = self.manifest(snapshot)
+        if not 0 <= number < len(manifest.shards):
+            raise InputError(f"there is no shard {number}; snapshot {snapshot} has {len(manifest.shards)}")
+        key = ("shard", snapshot, number)
+        part = self.retention.get(key, lambda: self._open_shard(manifest, number, columns), lambda part: part.bytes)
+        load_columns(part.snapshot, columns)
+        return part
+
+    def whole(self, snapshot: int) -> Part:
+        """All shards, for a worker that answers alone; their files are read as they are needed."""
+        manifest = self.manifest(snapshot)
+        return self.retention.get(("whole", snapshot), lambda: self._open_whole(manifest), lambda part: part.bytes)
+
+    def _open_tables(self, manifest: Manifest, columns: Sequence[str]) -> Part:
+        entries = list(manifest.model.values())
+        for shard in manifest.shards:
+            entries += [shard.files[kind] for kind in ("partitions", "checksums") if kind in shard.files]
+            entries += _column_files(shard, columns)
+        held = self._hold(entries)
+        return Part(opening.open_snapshot(held, manifest), held, _size(held))
+
+    def _open_whole(self, manifest: Manifest) -> Part:
+        entries = list(manifest.model.values())
+        for shard in manifest.shards:
+            entries += _scanned(shard)
+        held = self._hold(entries)
+        return Part(opening.open_snapshot(held, manifest), held, _size(held))
+
+    def _open_shard(self, manifest: Manifest, number: int, columns: Sequence[str]) -> Part:
+        entry = manifest.shards[number]
+        held = self._hold([*manifest.model.values(), *_scanned(entry), *_column_files(entry, columns)])
+        before = manifest.shards[:number]
+        # Only this shard, as number 0 of its snapshot; its partitions and rows keep the numbers they have in the index.
+        alone = msgspec.structs.replace(entry, number=0)
+        model = opening._read_model(held, manifest)  # noqa: SLF001 (until a part of a snapshot can be opened)
+        first_partition, first_row = sum(s.partitions for s in before), sum(s.rows for s in before)
+        shard = opening._open_shard(held, model, alone, first_partition, first_row)  # noqa: SLF001
+        own = slice(first_partition, first_partition + entry.partitions)
+        radii, rows = np.zeros(manifest.partitions, np.float32), np.zeros(manifest.partitions, np.int64)
+        radii[own], rows[own] = shard.table.radii, shard.table.rows
+        snapshot = Snapshot(
+            store=held,
+            manifest=msgspec.structs.replace(manifest, shards=(alone,)),
+            model=model,
+            shards=(shard,),
+            schema=Schema(tuple(Attribute(a.name, AttributeType(a.type)) for a in manifest.attributes)),
+            settings=SearchSettings.from_dict(manifest.settings),
+            radii=radii,
+            partition_rows=rows,
+            native=pack_model(model, radii),
+        )
+        return Part(snapshot, held, _size(held))
+
+    def _hold(self, entries: Iterable[FileEntry]) -> HeldStore:
+        # Files are immutable, so what another snapshot has loaded of them serves this one too.
+        kept = {path: data for part in self.retention.values(Part) for path, data in part.held.files.items()}
+        return HeldStore(self.store, fetch_files(self.store, entries, kept))
+
+
+def load_columns(snapshot: Snapshot, names: Sequence[str]) -> None:
+    """Read the encoded columns of all open shards in one round of requests. Near free once they are there."""
+    parts = []
+    for shard in snapshot.shards:
+        for kind, array in _column_arrays(snapshot.manifest.shards[shard.number], names):
+            file = shard.files.get(kind)
+            if file is not None and not file.whole and (array is None or array in file.arrays):
+                parts += [(file, name, None, None) for name in ([array] if array else file.arrays)]
+    if parts:
+        ensure_together(parts)
+
+
+def _column_arrays(shard: ShardEntry, names: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Kinds of files that hold some attributes, each with the one array that matters, or None for all."""
+    found: list[tuple[str, str | None]] = []
+    for name in names:
+        described = shard.columns.get(name)
+        position = described.get("position") if isinstance(described, dict) else None
+        found += [(kind, None) for kind in shard.files if kind.startswith(f"column-{position}-")]
+        found.append(("cells", str(position)))
+    return found
+
+
+def _column_files(shard: ShardEntry, names: Sequence[str]) -> list[FileEntry]:
+    return [shard.files[kind] for kind, _ in _column_arrays(shard, names) if kind in shard.files]
+
+
+def _scanned(shard: ShardEntry) -> list[FileEntry]:
+    """The files of a shard that every search of it reads."""
+    return [
+        entry
+        for kind, entry in shard.files.items()
+        if kind not in (ATTRIBUTES, "cells") and not kind.startswith("column-")
+    ]
+
+
+def _size(held: HeldStore) -> int:
+    return sum(len(data) for data in held.files.values())
+
+
+def _manifest_bytes(manifest: Manifest) -> int:
+    return 4096 + sum(1024 * len(shard.files) for shard in manifest.shards)

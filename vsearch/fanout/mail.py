@@ -1,0 +1,117 @@
+"""Messages as a platform carries them: within its size limit, or by way of the overflow store."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from vsearch.errors import InputError, StoreError
+from vsearch.fanout import messages
+from vsearch.fanout.messages import Message, Overflow
+from vsearch.fanout.outcomes import CallError, Kind
+from vsearch.storage.checksums import crc32c
+
+if TYPE_CHECKING:
+    from vsearch.storage import Store
+
+LAMBDA_LIMIT = 6 * 1024 * 1024
+"""Bytes of a synchronous request or response of AWS Lambda."""
+
+FOLDER = "messages"
+
+
+def binary_limit(limit: int) -> int:
+    """Bytes of a message that fit a JSON event of `limit` bytes as base64."""
+    return (limit - 64) // 4 * 3
+
+
+@dataclass(frozen=True)
+class Mail:
+    """How messages travel.
+
+    Attributes
+    ----------
+    limit : int or None
+        Bytes of a message that the platform carries.
+    overflow : Store or None
+        Where larger ones are put; they are refused without it. Its objects should expire after a day.
+    """
+
+    limit: int | None = None
+    overflow: Store | None = None
+
+    def pack(self, message: Message) -> bytes:
+        """The bytes to send.
+
+        Raises
+        ------
+        CallError
+            The message is too large, or the overflow store failed.
+        """
+        data = messages.encode(message)
+        if self.limit is None or len(data) <= self.limit:
+            return data
+        if self.overflow is None:
+            raise CallError(
+                Kind.TOO_LARGE,
+                f"a message of {len(data)} bytes is over the platform's limit of {self.limit}; send fewer queries, ask for "
+                "a smaller k or fewer columns, or deploy with an overflow store",
+            )
+        path = f"{FOLDER}/{uuid4().hex}"
+        try:
+            self.overflow.put(path, data)
+        except StoreError as error:
+            raise CallError(Kind.STORE, f"the overflow store failed: {error}") from None
+        return messages.encode(Overflow(path=path, bytes=len(data), crc32c=crc32c(data)))
+
+    def unpack(self, data: bytes) -> Any:
+        """The message that was sent.
+
+        Raises
+        ------
+        InputError
+            These bytes are none.
+        CallError
+            It lies in the overflow store, which failed.
+        """
+        message = messages.decode(data)
+        if not isinstance(message, Overflow):
+            return message
+        if self.overflow is None or not message.path.startswith(f"{FOLDER}/"):
+            raise InputError("the message lies in an overflow store that this worker does not have")
+        try:
+            whole = self.overflow.get(message.path)
+        except FileNotFoundError:
+            raise CallError(Kind.MISSING, f"{message.path}: the message is no longer in the overflow store") from None
+        except StoreError as error:
+            raise CallError(Kind.STORE, f"the overflow store failed: {error}") from None
+        if len(whole) != message.bytes or crc32c(bytes(whole)) != message.crc32c:
+            raise CallError(Kind.MALFORMED, f"{message.path}: the message is not the one that was sent")
+        inner = messages.decode(whole)
+        if isinstance(inner, Overflow):
+            raise InputError("the message in the overflow store only points to another")
+        return inner
+
+
+def to_event(data: bytes) -> dict[str, str]:
+    """A message as the JSON event of a platform that takes nothing else."""
+    return {"vsearch": base64.b64encode(data).decode("ascii")}
+
+
+def from_event(event: object) -> bytes:
+    """The bytes of a message out of a JSON event.
+
+    Raises
+    ------
+    InputError
+    """
+    body = event.get("vsearch") if isinstance(event, dict) else None
+    if not isinstance(body, str):
+        raise InputError('the event is no vsearch message; it is {"vsearch": "<base64>"}')
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise InputError("the event's message is not valid base64") from None

@@ -1,0 +1,358 @@
+r"""The messages between client, coordinator, allocators and processors: msgpack structs, versioned and validated.
+
+A message is ``vsm\0``, the CRC32C of the rest (4 bytes, little-endian), and the struct as msgpack.
+
+Vectors, scores and rows travel as little-endian bytes whose lengths follow from the counts beside them. `decode` accepts
+bytes from anywhere: what it returns is consistent in itself. What depends on the index (dimensions, shards, partitions,
+columns) is checked by the role that gets it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InputError
+from vsearch.fanout.bill import Usages
+from vsearch.fanout.columns import Column, check_column
+from vsearch.fanout.outcomes import Kind
+from vsearch.fanout.tree import DEEPEST, LARGEST
+from vsearch.storage.checksums import crc32c
+
+VERSION = 1
+MARK = b"vsm\0"
+LARGEST_MESSAGE = 256 << 20
+LARGEST_K = 10_000
+LARGEST_BATCH = 100_000
+LARGEST_WHERE = 4 << 20
+
+Version = Annotated[int, msgspec.Meta(ge=1)]
+Snapshot = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_BATCH)]
+Dimensions = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+Position = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_BATCH)]
+Tally = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Mode = Literal["auto", "alone", "flat", "tree"]
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is asked of every query of a message; see `vsearch.Index.search`.
+
+    Attributes
+    ----------
+    where : bytes or None
+        An encoded expression.
+    """
+
+    k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)]
+    where: Annotated[bytes, msgspec.Meta(max_length=LARGEST_WHERE)] | None = None
+    nprobe: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
+    exact: bool = False
+    min_score: float | None = None
+    columns: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=1024)], ...], msgspec.Meta(max_length=1000)] = ()
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", kw_only=True):
+    """Any message. `version` comes first, so that a newer one can be told."""
+
+    version: Version = VERSION
+
+
+class SearchRequest(Message, frozen=True, tag="search"):
+    """To the coordinator: queries float32 (count, dimensions) as the user gave them.
+
+    Attributes
+    ----------
+    snapshot : int or None
+        None: the newest.
+    remaining : float or None
+        Seconds until nobody waits for the answer any more.
+    mode, allocators, branching
+        What the caller wants of the plan; "auto" and None leave it to the coordinator.
+    allow_partial : bool
+        Whether an answer without some shards is of use.
+    """
+
+    count: Count
+    dimensions: Dimensions
+    queries: bytes
+    options: Options
+    snapshot: Snapshot | None = None
+    remaining: Seconds | None = None
+    mode: Mode = "auto"
+    allocators: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)] | None = None
+    branching: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
+    allow_partial: bool = False
+
+
+class AllocateRequest(Message, frozen=True, tag="allocate"):
+    """To an allocator: the queries of its subtree, and how many allocators that has."""
+
+    snapshot: Snapshot
+    count: Count
+    dimensions: Dimensions
+    queries: bytes
+    options: Options
+    allocators: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
+    branching: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+    level: Annotated[int, msgspec.Meta(ge=1, le=DEEPEST)]
+    remaining: Seconds | None = None
+
+
+class ProcessRequest(Message, frozen=True, tag="process"):
+    """To a processor: prepared queries float32 (count, dimensions) and the partitions that each visits in its shard.
+
+    Attributes
+    ----------
+    visits, minimums : bytes
+        int32 (count,): how many partitions each query visits, and how many of them whatever their bounds.
+    partitions, bases, bounds : bytes
+        int32, float32, float32, one for each visit of all queries; numbered inside the shard.
+    """
+
+    snapshot: Snapshot
+    shard: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+    count: Count
+    dimensions: Dimensions
+    queries: bytes
+    options: Options
+    visits: bytes
+    minimums: bytes
+    partitions: bytes
+    bases: bytes
+    bounds: bytes
+    remaining: Seconds | None = None
+
+
+class WarmRequest(Message, frozen=True, tag="warm"):
+    """To any role: load what a search would need, and answer."""
+
+    snapshot: Snapshot | None = None
+    shard: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That one shard (or a subtree of allocators) gave no answer to a run of queries.
+
+    Attributes
+    ----------
+    shard : int or None
+        None: an allocator failed, so no shard answered these queries.
+    first, count : int
+        The queries it is about.
+    error : str
+        An error kind.
+    """
+
+    shard: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None
+    first: Position
+    count: Count
+    error: Annotated[str, msgspec.Meta(max_length=100)]
+    message: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+    attempts: Tally = 1
+
+
+class Counters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What searches looked at, summed over queries; see `vsearch.search.stats.SearchStats`."""
+
+    partitions_visited: Tally = 0
+    rows_scanned: Tally = 0
+    rows_refined: Tally = 0
+    rows_reranked: Tally = 0
+    rows_masked: Tally = 0
+    rows_rechecked: Tally = 0
+
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+
+
+class Answer(Message, frozen=True, tag="answer"):
+    """From any role: the best rows of each query, only those that were found, best first.
+
+    Attributes
+    ----------
+    found : bytes
+        int32 (count,): rows found for each query, at most k.
+    scores, rows : bytes
+        float32, int64, one for each row found, of all queries one after another. Rows are numbered through all shards.
+    ids : Column or None
+        Ids of these rows; None where there is no row.
+    columns : tuple of Column
+    outcomes : tuple of Outcome
+        Of what failed for good; empty where the answer is complete.
+    plan : str
+        How it was answered, and why so.
+    """
+
+    count: Count
+    k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)]
+    found: bytes
+    scores: bytes
+    rows: bytes
+    ids: Column | None = None
+    columns: Annotated[tuple[Column, ...], msgspec.Meta(max_length=1000)] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    usages: Usages = Usages()
+    counters: Counters = Counters()
+    snapshot: Snapshot = 0
+    plan: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+    estimated: bool = False
+
+
+class Warmed(Message, frozen=True, tag="warmed"):
+    """From any role: it is ready."""
+
+    snapshot: Snapshot
+    bytes: Tally
+    usages: Usages = Usages()
+
+
+class Failure(Message, frozen=True, tag="failure"):
+    """From any role: no answer, and why."""
+
+    error: Annotated[str, msgspec.Meta(max_length=100)]
+    message: Annotated[str, msgspec.Meta(max_length=10_000)]
+    usages: Usages = Usages()
+
+
+class Overflow(Message, frozen=True, tag="overflow"):
+    """In place of a message that is too large for the platform: where it is in the overflow store."""
+
+    path: Annotated[str, msgspec.Meta(max_length=200)]
+    bytes: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_MESSAGE)]
+    crc32c: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+
+
+AnyMessage = SearchRequest | AllocateRequest | ProcessRequest | WarmRequest | Answer | Warmed | Failure | Overflow
+
+_decoder = msgspec.msgpack.Decoder(AnyMessage)
+M = TypeVar("M", bound=Message)
+
+
+class _Version(msgspec.Struct):
+    version: int
+
+
+def encode(message: Message) -> bytes:
+    """The bytes of a message."""
+    return seal(msgspec.msgpack.encode(message))
+
+
+def seal(body: bytes) -> bytes:
+    """Put the checksum before a body: a reply that was damaged on its way must not pass for another answer."""
+    return MARK + crc32c(body).to_bytes(4, "little") + body
+
+
+def decode(data: bytes | memoryview) -> Any:
+    """Read a message that may come from anywhere.
+
+    Raises
+    ------
+    InputError
+        It is no message, one of a newer version, or does not fit together.
+    """
+    if len(data) > LARGEST_MESSAGE:
+        raise InputError(f"a message of {len(data)} bytes is larger than {LARGEST_MESSAGE}; send fewer queries")
+    if bytes(data[: len(MARK)]) != MARK:
+        raise InputError("these bytes are no message of vsearch")
+    start = len(MARK) + 4
+    data, checksum = memoryview(data)[start:], int.from_bytes(data[len(MARK) : start], "little")
+    if crc32c(bytes(data)) != checksum:
+        raise InputError("the message is damaged: its checksum does not match")
+    try:
+        message = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(_explain(data, error)) from None
+    if message.version != VERSION:
+        raise InputError(
+            f"the message has version {message.version}, this vsearch speaks {VERSION}; upgrade the older side"
+        )
+    try:
+        _check(message)
+    except ValueError as error:
+        raise InputError(f"the message does not fit together: {error}") from None
+    return message
+
+
+def floats(data: bytes, *shape: int) -> NDArray[np.float32]:
+    """Read-only float32 array over the bytes of a message."""
+    return np.frombuffer(data, "<f4").reshape(shape or (-1,))
+
+
+def int32s(data: bytes) -> NDArray[np.int32]:
+    """Read-only int32 array over the bytes of a message."""
+    return np.frombuffer(data, "<i4")
+
+
+def int64s(data: bytes) -> NDArray[np.int64]:
+    """Read-only int64 array over the bytes of a message."""
+    return np.frombuffer(data, "<i8")
+
+
+def failure(kind: Kind, message: str, usages: Usages = Usages()) -> Failure:  # noqa: B008 (immutable)
+    """A failure to send, its text cut to what a message may hold."""
+    return Failure(error=str(kind), message=" ".join(message.split())[:2000], usages=usages)
+
+
+def _explain(data: bytes | memoryview, error: Exception) -> str:
+    try:
+        version = msgspec.msgpack.decode(data, type=_Version).version
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        version = VERSION
+    if version > VERSION:
+        return f"the message has version {version}, this vsearch speaks {VERSION}; upgrade the older side"
+    return f"these bytes are no message: {str(error)[:300]}"
+
+
+def _check(message: Any) -> None:
+    if isinstance(message, SearchRequest | AllocateRequest | ProcessRequest):
+        _check_vectors(message.queries, message.count, message.dimensions)
+        minimum = message.options.min_score
+        if minimum is not None and not np.isfinite(minimum):
+            raise ValueError("min_score is not finite")
+        if isinstance(message, ProcessRequest):
+            _check_visits(message)
+    elif isinstance(message, Answer):
+        _check_answer(message)
+
+
+def _check_vectors(data: bytes, count: int, dimensions: int) -> None:
+    if len(data) != 4 * count * dimensions:
+        raise ValueError(f"{len(data)} bytes are not {count} queries of {dimensions} dimensions")
+    if not np.isfinite(np.frombuffer(data, "<f4")).all():
+        raise ValueError("a query holds NaN or infinity")
+
+
+def _check_visits(message: ProcessRequest) -> None:
+    if not len(message.visits) == len(message.minimums) == 4 * message.count:
+        raise ValueError("there is not one number of visits for each query")
+    visits, minimums = int32s(message.visits), int32s(message.minimums)
+    if (visits < 0).any() or (minimums < 0).any() or (minimums > visits).any():
+        raise ValueError("numbers of visits must not be negative, nor the least number above all")
+    total = 4 * int(visits.sum(dtype=np.int64))
+    if not len(message.partitions) == len(message.bases) == len(message.bounds) == total:
+        raise ValueError(f"partitions, bases and bounds are not of {total // 4} visits")
+    if not (np.isfinite(floats(message.bases)).all() and np.isfinite(floats(message.bounds)).all()):
+        raise ValueError("a base or bound is not finite")
+
+
+def _check_answer(message: Answer) -> None:
+    if len(message.found) != 4 * message.count:
+        raise ValueError("there is not one number of rows for each query")
+    found = int32s(message.found)
+    if (found < 0).any() or (found > message.k).any():
+        raise ValueError(f"a query has fewer than 0 or more than {message.k} rows")
+    total = int(found.sum(dtype=np.int64))
+    if len(message.scores) != 4 * total or len(message.rows) != 8 * total:
+        raise ValueError(f"scores and rows are not of {total} rows")
+    if not np.isfinite(floats(message.scores)).all() or (int64s(message.rows) < 0).any():
+        raise ValueError("a score is not finite, or a row is negative")
+    for column in (*message.columns, *([] if message.ids is None else [message.ids])):
+        check_column(column, total)
+    for outcome in message.outcomes:
+        if outcome.first + outcome.count > message.count:
+            raise ValueError("an outcome is about queries that there are not")

@@ -1,0 +1,182 @@
+"""Stores for workers: one that counts what is read, and one that serves whole files out of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import CorruptIndexError
+from vsearch.storage import check_entry
+
+if TYPE_CHECKING:
+    import os
+
+    from vsearch.storage import FileEntry, ObjectInfo, Store
+
+PART = 8 << 20
+"""Most bytes of one request: larger files travel as several, side by side."""
+
+PARALLEL = 32
+
+
+class MeteredStore:
+    """A store that counts the requests it makes and the bytes it reads.
+
+    Attributes
+    ----------
+    requests, bytes : int
+        So far. Mapped files count neither.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = Lock()
+        self.requests = 0
+        self.bytes = 0
+
+    @property
+    def url(self) -> str:
+        """Where the store is."""
+        return self._store.url
+
+    def get(self, path: str, *, start: int | None = None, stop: int | None = None) -> memoryview:
+        """See `Store.get`."""
+        data = self._store.get(path, start=start, stop=stop)
+        self._count(1, len(data))
+        return data
+
+    def get_ranges(self, path: str, starts: Sequence[int], stops: Sequence[int]) -> list[memoryview]:
+        """See `Store.get_ranges`."""
+        parts = self._store.get_ranges(path, starts, stops)
+        self._count(len(parts), sum(map(len, parts)))
+        return parts
+
+    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
+        """See `Store.read_into`."""
+        self._store.read_into(path, starts, stops, out)
+        self._count(len(starts), int(np.sum(stops) - np.sum(starts)))
+
+    def head(self, path: str) -> ObjectInfo:
+        """See `Store.head`."""
+        self._count(1, 0)
+        return self._store.head(path)
+
+    def put(self, path: str, data: bytes, *, create: bool = True) -> None:
+        """See `Store.put`."""
+        self._count(1, 0)
+        self._store.put(path, data, create=create)
+
+    def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
+        """See `Store.put_file`."""
+        self._count(1, 0)
+        self._store.put_file(path, local_path)
+
+    def scratch(self) -> str | None:
+        """See `Store.scratch`."""
+        return self._store.scratch()
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        """See `Store.list`."""
+        found = self._store.list(prefix)
+        self._count(1 + len(found) // 1000, 0)
+        return found
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """See `Store.delete`."""
+        self._store.delete(paths)
+
+    def memory_map(self, path: str) -> NDArray[np.uint8] | None:
+        """See `Store.memory_map`."""
+        return self._store.memory_map(path)
+
+    def _count(self, requests: int, read: int) -> None:
+        with self._lock:
+            self.requests += requests
+            self.bytes += read
+
+
+class HeldStore(MeteredStore):
+    """A store some of whose files are in memory as a whole; they are served as if mapped, so nothing is copied.
+
+    Parameters
+    ----------
+    store
+    files : mapping of str to uint8 (bytes,)
+        By path. Unverified: whoever reads them checks their checksums, as for any file.
+    """
+
+    def __init__(self, store: Store, files: Mapping[str, NDArray[np.uint8]]) -> None:
+        super().__init__(store)
+        self.files = files
+
+    def memory_map(self, path: str) -> NDArray[np.uint8] | None:
+        """The file in memory, if it is held."""
+        held = self.files.get(path)
+        return self._store.memory_map(path) if held is None else held
+
+    def _count(self, requests: int, read: int) -> None:
+        """The store below counts."""
+
+
+def fetch_files(
+    store: Store, entries: Iterable[FileEntry], held: Mapping[str, NDArray[np.uint8]]
+) -> dict[str, NDArray[np.uint8]]:
+    """Read whole files in one round of requests, all side by side.
+
+    Files that the store maps are left out, those in `held` are taken from there.
+
+    Raises
+    ------
+    CorruptIndexError
+        A file is missing or too short.
+    """
+    files: dict[str, NDArray[np.uint8]] = {}
+    parts: list[tuple[FileEntry, int]] = []
+    wanted = list({entry.path: entry for entry in entries}.values())
+    if wanted and _maps(store, wanted[0]):
+        return {}
+    for entry in wanted:
+        check_entry(entry)
+        if entry.path in held and len(held[entry.path]) == entry.bytes:
+            files[entry.path] = held[entry.path]
+        else:
+            files[entry.path] = np.empty(entry.bytes, np.uint8)
+            parts += [(entry, start) for start in range(0, entry.bytes, PART)]
+
+    def read(part: tuple[FileEntry, int]) -> None:
+        entry, start = part
+        try:
+            store.read_into(entry.path, [start], [min(start + PART, entry.bytes)], files[entry.path])
+        except FileNotFoundError:
+            raise MissingObjectError(
+                entry.path, f"is missing in {store.url}; if it was pruned, open the index again"
+            ) from None
+        except EOFError:
+            raise CorruptIndexError(entry.path, f"is shorter than its {entry.bytes} bytes; restore it") from None
+
+    if len(parts) == 1:
+        read(parts[0])
+    elif parts:
+        with ThreadPoolExecutor(min(PARALLEL, len(parts))) as pool:
+            list(pool.map(read, parts))
+    for array in files.values():
+        array.flags.writeable = False
+    return files
+
+
+def _maps(store: Store, entry: FileEntry) -> bool:
+    try:
+        return store.memory_map(entry.path) is not None
+    except FileNotFoundError:
+        raise MissingObjectError(
+            entry.path, f"is missing in {store.url}; restore it or open another snapshot"
+        ) from None
+
+
+class MissingObjectError(CorruptIndexError):
+    """An object that the snapshot names is not there."""

@@ -1,0 +1,181 @@
+"""The processor: it owns one shard, masks it exactly and searches the partitions that an allocator planned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InputError
+from vsearch.fanout.columns import read_column
+from vsearch.fanout.levels import scan_shard
+from vsearch.fanout.messages import Answer, Counters, Options, ProcessRequest, floats, int32s
+from vsearch.fanout.outcomes import Deadline
+from vsearch.kernels.search import REFINED, RERANKED, SCANNED, VISITED
+from vsearch.predicates import bind
+from vsearch.predicates.binding import Bound
+from vsearch.predicates.expressions import decode as decode_expression
+from vsearch.predicates.schema import Attribute, AttributeType, Schema
+from vsearch.search.mask import ShardMask, mask_shard
+from vsearch.search.merge import ShardHits
+from vsearch.search.route import Visits
+from vsearch.search.shard import Shard
+from vsearch.search.snapshot import Snapshot
+from vsearch.storage import Manifest
+
+MaskOf = Callable[[Snapshot, Shard, Bound], ShardMask]
+
+
+def bind_where(manifest: Manifest, options: Options) -> Bound | None:
+    """The predicate of a message, bound to the attributes of the index.
+
+    Raises
+    ------
+    PredicateError
+    """
+    if options.where is None:
+        return None
+    return bind(decode_expression(options.where), _schema(manifest))
+
+
+def lowest_score(metric: str, min_score: float | None) -> float:
+    """`min_score` as scans compare it: under l2 scores are negated squared distances."""
+    if min_score is None:
+        return -np.inf
+    return -min_score if metric == "l2" else min_score
+
+
+def process(
+    snapshot: Snapshot,
+    shard: Shard,
+    request: ProcessRequest,
+    deadline: Deadline,
+    mask_of: MaskOf = mask_shard,
+) -> Answer:
+    """Search one shard for all queries of a request.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        In which the shard is open.
+    mask_of : callable
+        Makes, or remembers, the mask of a predicate.
+
+    Returns
+    -------
+    Answer
+        Scores as scans have them (negated squared distances under l2), rows numbered through all shards.
+
+    Raises
+    ------
+    InputError
+        The request does not fit the shard.
+    CallError
+        The deadline passed.
+    """
+    dimensions, options = snapshot.manifest.dimensions, request.options
+    if request.dimensions != dimensions:
+        raise InputError(f"the queries have {request.dimensions} dimensions, the index has {dimensions}")
+    plans = _read_visits(request, shard.partitions)
+    queries = floats(request.queries, request.count, dimensions)
+    bound = bind_where(snapshot.manifest, options)
+    mask = None if bound is None else mask_of(snapshot, shard, bound)
+    lowest = lowest_score(snapshot.model.metric, options.min_score)
+
+    def one(position: int) -> ShardHits:
+        deadline.check(f"searching shard {request.shard}")
+        visits = plans[position] if mask is None else _keep_matching(plans[position], mask)
+        return scan_shard(
+            snapshot,
+            shard,
+            queries[position],
+            visits,
+            k=options.k,
+            exact=options.exact,
+            lowest=lowest,
+            mask=None if mask is None else mask.words,
+        )
+
+    if request.count == 1:
+        hits = [one(0)]
+    else:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            hits = list(pool.map(one, range(request.count)))
+    found = [int(np.count_nonzero(each.rows >= 0)) for each in hits]
+    inside = np.concatenate([each.rows[:many] for each, many in zip(hits, found, strict=True)])
+    scores = np.concatenate([each.scores[:many] for each, many in zip(hits, found, strict=True)])
+    counted = np.sum([each.counters for each in hits], axis=0)
+    return Answer(
+        count=request.count,
+        k=options.k,
+        found=np.array(found, "<i4").tobytes(),
+        scores=scores.astype("<f4").tobytes(),
+        rows=(inside + shard.first_row).astype("<i8").tobytes(),
+        ids=read_column(shard.files["ids"], "id", inside),
+        columns=tuple(read_column(shard.files["attributes"], name, inside) for name in options.columns),
+        counters=Counters(
+            partitions_visited=int(counted[VISITED]),
+            rows_scanned=int(counted[SCANNED]),
+            rows_refined=int(counted[REFINED]),
+            rows_reranked=int(counted[RERANKED]),
+            rows_masked=shard.rows if mask is None else int(mask.matches.sum()),
+            rows_rechecked=0 if mask is None else mask.rechecked,
+        ),
+        snapshot=snapshot.manifest.snapshot,
+        estimated=snapshot.model.rerank is None,
+    )
+
+
+@dataclass
+class MaskMemory:
+    """Masks of the last predicates, by predicate and shard."""
+
+    most: int = 16
+
+    def __post_init__(self) -> None:
+        self._kept: dict[tuple[int, int, Bound], ShardMask] = {}
+
+    def __call__(self, snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
+        """The mask, made if it is not remembered."""
+        key = (snapshot.manifest.snapshot, shard.first_row, bound)
+        found = self._kept.get(key)
+        if found is None:
+            found = mask_shard(snapshot, shard, bound)
+            while len(self._kept) >= self.most:
+                self._kept.pop(next(iter(self._kept)), None)
+            self._kept[key] = found
+        return found
+
+
+def _schema(manifest: Manifest) -> Schema:
+    return Schema(tuple(Attribute(a.name, AttributeType(a.type)) for a in manifest.attributes))
+
+
+def _read_visits(request: ProcessRequest, partitions: int) -> list[Visits]:
+    counts, minimums = int32s(request.visits), int32s(request.minimums)
+    order, bases, bounds = int32s(request.partitions), floats(request.bases), floats(request.bounds)
+    if len(order) and not (order.min() >= 0 and order.max() < partitions):
+        raise InputError(f"a partition to visit is not one of the shard's {partitions}")
+    if (counts > partitions).any():
+        raise InputError(f"a query visits more partitions than the shard's {partitions}")
+    edges = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+    plans = []
+    for i in range(request.count):
+        own = slice(int(edges[i]), int(edges[i + 1]))
+        if len(np.unique(order[own])) != counts[i]:
+            raise InputError("a query visits a partition twice")
+        plans.append(Visits(order[own], bases[own], bounds[own], int(minimums[i])))
+    return plans
+
+
+def _keep_matching(visits: Visits, mask: ShardMask) -> Visits:
+    """The visits to partitions in which a row passes: an allocator counts also rows that only the exact column decides."""
+    keep: NDArray[np.bool_] = mask.matches[visits.order] > 0
+    if keep.all():
+        return visits
+    minimum = int(np.count_nonzero(keep[: visits.minimum]))
+    return Visits(visits.order[keep], visits.bases[keep], visits.bounds[keep], minimum)

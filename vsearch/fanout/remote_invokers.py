@@ -1,0 +1,143 @@
+"""Invokers of platforms: AWS Lambda (and whatever speaks its Invoke API), and functions behind plain HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from vsearch.errors import InputError
+from vsearch.fanout.connections import Connections, Response
+from vsearch.fanout.mail import from_event, to_event
+from vsearch.fanout.outcomes import CallError, Kind
+from vsearch.fanout.signing import Signer, find_keys
+
+ERROR_KINDS = {
+    "Sandbox.Timedout": Kind.TIMEOUT,
+    "Runtime.OutOfMemory": Kind.MEMORY,
+    "Runtime.ExitError": Kind.CRASH,
+    "Runtime.ImportModuleError": Kind.INIT,
+    "Runtime.HandlerNotFound": Kind.INIT,
+    "Runtime.UserCodeSyntaxError": Kind.INIT,
+    "Runtime.MalformedHandlerName": Kind.INIT,
+    "Runtime.InvalidEntrypoint": Kind.INIT,
+    "Extension.Crash": Kind.CRASH,
+    "Function.ResponseSizeTooLarge": Kind.TOO_LARGE,
+    "MemoryError": Kind.MEMORY,
+}
+"""What the error types of function errors mean; others are crashes."""
+
+STATUS_KINDS = {
+    400: Kind.REFUSED,
+    401: Kind.DENIED,
+    403: Kind.DENIED,
+    404: Kind.ABSENT,
+    408: Kind.TIMEOUT,
+    410: Kind.ABSENT,
+    413: Kind.TOO_LARGE,
+    429: Kind.THROTTLED,
+    502: Kind.CRASH,
+    503: Kind.THROTTLED,
+    504: Kind.TIMEOUT,
+}
+
+
+class LambdaInvoker:
+    """Calls functions through the Invoke API of AWS Lambda, or of a local FaaS.
+
+    Parameters
+    ----------
+    region : str, optional
+        From the environment by default.
+    endpoint : str, optional
+        ``AWS_ENDPOINT_URL_LAMBDA`` by default, else AWS itself.
+    profile : str, optional
+    """
+
+    def __init__(self, region: str | None = None, endpoint: str | None = None, profile: str | None = None) -> None:
+        environment = os.environ.get
+        region = region or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION") or "us-east-1"
+        url = endpoint or environment("AWS_ENDPOINT_URL_LAMBDA") or f"https://lambda.{region}.amazonaws.com"
+        self._connections = Connections(url)
+        self._signer = Signer(find_keys(profile), region, "lambda")
+
+    def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
+        """See `Invoker.invoke`."""
+        body = json.dumps(to_event(payload)).encode("ascii")
+        path = f"/2015-03-31/functions/{quote(function, safe='')}/invocations"
+        headers = {"content-type": "application/json", "x-amz-invocation-type": "RequestResponse"}
+        signed = self._signer.sign(self._connections.host, path, headers, body)
+        reply = self._connections.post(path, signed, body, timeout)
+        if reply.status != 200:
+            raise _refusal(reply, function)
+        try:
+            event = json.loads(reply.body)
+        except ValueError:
+            raise CallError(Kind.MALFORMED, f"{function} gave a reply that is no JSON") from None
+        if "x-amz-function-error" in reply.headers:
+            raise function_error(event, function)
+        try:
+            return from_event(event)
+        except InputError as error:
+            raise CallError(Kind.MALFORMED, f"{function} gave a malformed reply: {error}") from None
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self._connections.close()
+
+
+class HttpInvoker:
+    """Calls functions that answer a POST of a message with a message: Cloud Run functions, Knative, functions-framework.
+
+    Parameters
+    ----------
+    template : str
+        URL of a function, with ``{function}`` where its name goes.
+    token : str, optional
+        Sent as a bearer token.
+    """
+
+    def __init__(self, template: str, token: str | None = None) -> None:
+        if "{function}" not in template:
+            raise InputError(f"{template!r} does not say where the function's name goes: write {{function}}")
+        self._template = template
+        self._headers = {
+            "content-type": "application/msgpack",
+            **({"authorization": f"Bearer {token}"} if token else {}),
+        }
+        self._servers: dict[str, Connections] = {}
+
+    def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
+        """See `Invoker.invoke`."""
+        parts = urlsplit(self._template.format(function=quote(function, safe="")))
+        server = self._servers.setdefault(parts.netloc, Connections(f"{parts.scheme}://{parts.netloc}"))
+        reply = server.post(parts.path or "/", self._headers, payload, timeout)
+        if reply.status != 200:
+            raise _refusal(reply, function)
+        return reply.body
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        for server in self._servers.values():
+            server.close()
+
+
+def function_error(event: Any, function: str) -> CallError:
+    """What a function error, as Lambda words it, means."""
+    facts: Mapping[str, Any] = event if isinstance(event, dict) else {}
+    name, message = str(facts.get("errorType", "")), str(facts.get("errorMessage", ""))
+    kind = ERROR_KINDS.get(name, Kind.CRASH)
+    if "Task timed out" in message:
+        kind = Kind.TIMEOUT
+    elif kind is Kind.CRASH and "signal: killed" in message:
+        kind = Kind.MEMORY
+    return CallError(kind, f"{function} failed: {name or 'no type'}: {message[:500]}")
+
+
+def _refusal(reply: Response, function: str) -> CallError:
+    kind = STATUS_KINDS.get(reply.status, Kind.CRASH if reply.status >= 500 else Kind.REFUSED)
+    return CallError(
+        kind, f"{function} was not called: status {reply.status}: {reply.body[:300].decode('utf-8', 'replace')}"
+    )

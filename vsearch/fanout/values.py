@@ -1,0 +1,36 @@
+"""Columns of an answer as plain Python values, for JSON."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from vsearch.fanout.columns import Column
+
+
+def to_values(column: Column) -> list[Any]:
+    """The values of a column, None for NULL; timestamps and dates in ISO 8601."""
+    if column.offsets is not None:
+        edges = np.frombuffer(column.offsets, np.int64).tolist()
+        runs = pairwise(edges)
+        if column.items is None:
+            values: list[Any] = [column.values[start:stop].decode("utf-8", "replace") for start, stop in runs]
+        else:
+            items = to_values(column.items)
+            values = [items[start:stop] for start, stop in runs]
+    elif column.type == "bool":
+        values = np.frombuffer(column.values, np.uint8).astype(bool).tolist()
+    elif column.type == "date32":
+        values = np.datetime_as_string(np.frombuffer(column.values, np.int32).astype("datetime64[D]")).tolist()
+    elif column.type.startswith("timestamp["):
+        unit = column.type[len("timestamp[") :].split(",")[0].rstrip("]")
+        times = np.frombuffer(column.values, np.int64).view(f"datetime64[{unit}]")
+        zone = "Z" if "tz=" in column.type else ""
+        values = [f"{text}{zone}" for text in np.datetime_as_string(times).tolist()]
+    else:
+        values = np.frombuffer(column.values, column.type).tolist()
+    if column.valid is not None:
+        values = [value if valid else None for value, valid in zip(values, column.valid, strict=True)]
+    return values

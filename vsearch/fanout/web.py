@@ -1,0 +1,247 @@
+"""Search over HTTP with JSON: ``POST /search``, and a description of it under ``GET /openapi.json``."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+
+from vsearch.errors import InputError, MissingDependencyError
+from vsearch.fanout import messages
+from vsearch.fanout.bill import make_bill
+from vsearch.fanout.messages import LARGEST_K, Answer, Failure, Options, SearchRequest, floats, int32s
+from vsearch.fanout.outcomes import Deadline, Kind
+from vsearch.fanout.values import to_values
+from vsearch.fanout.worker import Worker, serve
+from vsearch.search.model import check_queries
+
+STATUS = {
+    Kind.REFUSED: 400,
+    Kind.TOO_LARGE: 413,
+    Kind.DEADLINE: 504,
+    Kind.TIMEOUT: 504,
+    Kind.THROTTLED: 503,
+    Kind.MISSING: 502,
+    Kind.CORRUPT: 502,
+    Kind.STORE: 502,
+}
+
+LARGEST_BODY = 6 * 1024 * 1024
+
+
+class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The JSON body of a search; either `vector` or `vectors`."""
+
+    vector: list[float] | None = None
+    vectors: list[list[float]] | None = None
+    k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)] = 10
+    where: str | dict[str, Any] | None = None
+    columns: tuple[str, ...] = ()
+    nprobe: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    exact: bool = False
+    min_score: float | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=900)] | None = None
+    allow_partial: bool = False
+    snapshot: int | None = None
+
+
+def answer(
+    worker: Worker, method: str, path: str, headers: Mapping[str, str], body: bytes, key_hash: str, deadline: Deadline
+) -> tuple[int, dict[str, Any]]:
+    """Answer a request with a status and a JSON document.
+
+    Parameters
+    ----------
+    worker : Worker
+        A coordinator.
+    headers : mapping
+        Names in lower case.
+    key_hash : str
+        SHA-256 of the API key in hex; where it is empty nobody is let in.
+    """
+    if method == "GET" and path == "/openapi.json":
+        return 200, describe()
+    if not _knows_key(headers, key_hash):
+        return 401, {"error": "denied", "message": "send the API key in the header x-api-key"}
+    if path != "/search":
+        return 404, {"error": "absent", "message": f"there is no {path[:100]!r}; POST to /search"}
+    if method != "POST":
+        return 405, {"error": "refused", "message": "POST to /search"}
+    try:
+        request = _request(body)
+    except (InputError, MissingDependencyError) as error:
+        return 400, {"error": "refused", "message": str(error)}
+    reply = messages.decode(serve(worker, messages.encode(request), deadline.sooner(request.remaining)))
+    if isinstance(reply, Failure):
+        kind = Kind(reply.error)
+        return STATUS.get(kind, 500), {"error": reply.error, "message": reply.message}
+    if not isinstance(reply, Answer):
+        return 413, {"error": "too large", "message": "the answer is too large; ask for fewer queries or a smaller k"}
+    return 200, _document(reply, request.options.columns)
+
+
+def answer_event(worker: Worker, event: Any, key_hash: str, deadline: Deadline) -> dict[str, Any]:
+    """Answer an event of a Lambda function URL or an HTTP API (payload format 2.0)."""
+    status, document = 400, {"error": "refused", "message": "this is no HTTP event"}
+    if isinstance(event, dict):
+        try:
+            method = str(event["requestContext"]["http"]["method"]).upper()
+            path = str(event.get("rawPath") or "/")
+            headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
+            body = _body(event)
+        except (KeyError, TypeError, AttributeError, binascii.Error, ValueError):
+            pass
+        else:
+            status, document = answer(worker, method, path, headers, body, key_hash, deadline)
+    return {
+        "statusCode": status,
+        "headers": {"content-type": "application/json"},
+        "body": json.dumps(document, allow_nan=False),
+        "isBase64Encoded": False,
+    }
+
+
+def describe() -> dict[str, Any]:
+    """The OpenAPI description."""
+    schemas, components = msgspec.json.schema_components([SearchBody], ref_template="#/components/schemas/{name}")
+    failed = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    hit = {
+        "type": "object",
+        "required": ["id", "score", "columns"],
+        "properties": {
+            "id": {"type": ["integer", "string"]},
+            "score": {"type": "number"},
+            "columns": {"type": "object", "description": "The attributes that were asked for."},
+        },
+    }
+    reply = {
+        "type": "object",
+        "required": ["hits", "complete", "snapshot"],
+        "properties": {
+            "hits": {"type": "array", "items": {"type": "array", "items": hit}, "description": "One list a vector."},
+            "complete": {"type": "boolean"},
+            "snapshot": {"type": "integer"},
+            "plan": {"type": "string"},
+            "bill": {"type": "object"},
+            "failed": {"type": "array", "items": {"type": "object"}},
+        },
+    }
+    error = {
+        "type": "object",
+        "required": ["error", "message"],
+        "properties": {"error": {"type": "string"}, "message": {"type": "string"}},
+    }
+    statuses = {"400": "Not usable", "401": "No or a wrong API key", "413": "Too large", "504": "Out of time"}
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "vsearch", "version": "1", "description": "Nearest rows that satisfy a predicate."},
+        "paths": {
+            "/search": {
+                "post": {
+                    "operationId": "search",
+                    "security": [{"key": []}],
+                    "requestBody": {"required": True, "content": {"application/json": {"schema": schemas[0]}}},
+                    "responses": {
+                        "200": {
+                            "description": "The nearest rows, best first",
+                            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
+                        },
+                        **{status: {"description": text, **failed} for status, text in statuses.items()},
+                    },
+                }
+            }
+        },
+        "components": {
+            "schemas": {**components, "Answer": reply, "Error": error},
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
+        },
+    }
+    described: dict[str, Any] = json.loads(json.dumps(document))  # defaults may be tuples
+    return described
+
+
+def _knows_key(headers: Mapping[str, str], key_hash: str) -> bool:
+    given = hashlib.sha256(headers.get("x-api-key", "").encode()).hexdigest()
+    return bool(key_hash) and hmac.compare_digest(given, key_hash.lower())
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    text = event.get("body") or ""
+    if event.get("isBase64Encoded"):
+        return base64.b64decode(text, validate=True)
+    return str(text).encode()
+
+
+def _request(body: bytes) -> SearchRequest:
+    if len(body) > LARGEST_BODY:
+        raise InputError(f"a body of {len(body)} bytes is too large; send fewer vectors")
+    try:
+        asked = msgspec.json.decode(body, type=SearchBody)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"the body is no search: {str(error)[:300]}") from None
+    if (asked.vector is None) == (asked.vectors is None):
+        raise InputError("give either vector or vectors")
+    given = [asked.vector] if asked.vectors is None else asked.vectors
+    if not given or not given[0] or any(len(one or ()) != len(given[0] or ()) for one in given):
+        raise InputError("vectors must be one or more lists of the same length, which is not 0")
+    queries = check_queries(np.array(given, np.float64), len(given[0]))
+    return SearchRequest(
+        count=len(queries),
+        dimensions=queries.shape[1],
+        queries=queries.astype("<f4").tobytes(),
+        options=Options(
+            k=asked.k,
+            where=encode_where(asked.where),
+            nprobe=asked.nprobe,
+            exact=asked.exact,
+            min_score=asked.min_score,
+            columns=asked.columns,
+        ),
+        snapshot=asked.snapshot,
+        remaining=asked.timeout,
+        allow_partial=asked.allow_partial,
+    )
+
+
+def encode_where(where: Any) -> bytes | None:
+    """A predicate in any of its spellings, as it travels.
+
+    Raises
+    ------
+    PredicateError
+    """
+    if where is None:
+        return None
+    from vsearch.predicates import encode, parse
+
+    expression = parse(where)
+    return None if expression is None else encode(expression)
+
+
+def _document(reply: Answer, columns: tuple[str, ...]) -> dict[str, Any]:
+    scores = floats(reply.scores).tolist()
+    ids = to_values(reply.ids) if reply.ids is not None else []
+    attributes = zip(*(to_values(column) for column in reply.columns), strict=True) if columns else ((),) * len(ids)
+    rows = [
+        {"id": id_, "score": score, "columns": dict(zip(columns, values, strict=True))}
+        for id_, score, values in zip(ids, scores, attributes, strict=True)
+    ]
+    hits, first = [], 0
+    for found in int32s(reply.found).tolist():
+        hits.append(rows[first : first + found])
+        first += found
+    return {
+        "hits": hits,
+        "complete": not reply.outcomes,
+        "snapshot": reply.snapshot,
+        "plan": reply.plan,
+        "bill": make_bill(reply.usages).to_dict(),
+        "failed": [msgspec.to_builtins(outcome) for outcome in reply.outcomes],
+    }

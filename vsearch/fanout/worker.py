@@ -1,0 +1,313 @@
+"""A worker: what one function of a stack is made of, and how it answers a message, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from vsearch.errors import (
+    CorruptIndexError,
+    FormatVersionError,
+    IndexNotFoundError,
+    InputError,
+    SearchTimeoutError,
+    StoreError,
+)
+from vsearch.fanout.allocator import Calls, allocate, check_answer, check_subtree
+from vsearch.fanout.bill import Usage, Usages
+from vsearch.fanout.coordinator import coordinate, require
+from vsearch.fanout.invokers import Invoker, Names
+from vsearch.fanout.loading import Loader
+from vsearch.fanout.mail import Mail
+from vsearch.fanout.messages import (
+    AllocateRequest,
+    Answer,
+    Failure,
+    Message,
+    ProcessRequest,
+    SearchRequest,
+    Warmed,
+    WarmRequest,
+    failure,
+)
+from vsearch.fanout.metering import MeteredStore, MissingObjectError
+from vsearch.fanout.outcomes import CallError, Deadline, Kind, RetryPolicy, call_with_retries
+from vsearch.fanout.planning import PlanSettings
+from vsearch.fanout.processor import MaskMemory, bind_where, process
+from vsearch.fanout.retention import Retention
+from vsearch.predicates.binding import columns_of
+from vsearch.search.snapshot import Snapshot
+from vsearch.storage import Manifest, Store
+
+TAKES: dict[str, Any] = {"coordinator": SearchRequest, "allocator": AllocateRequest, "processor": ProcessRequest}
+
+RESERVE = 0.05
+"""Seconds that a caller keeps of its deadline for merging what it is sent."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """One function's state, which lives as long as its process.
+
+    Attributes
+    ----------
+    role : {"coordinator", "allocator", "processor"}
+    meter : MeteredStore
+        The index's store.
+    loader : Loader
+    function : str
+        Its own name, for messages.
+    memory : int
+        MB of the function; what time is billed by, and half of it is the budget of what is kept.
+    invoker : Invoker or None
+        Processors need none.
+    names : Names or None
+    init_seconds : float
+        Of the start of the process, billed with the first answer.
+    """
+
+    role: str
+    meter: MeteredStore
+    loader: Loader
+    function: str
+    memory: int = 1769
+    invoker: Invoker | None = None
+    names: Names | None = None
+    mail: Mail = field(default_factory=Mail)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    plans: PlanSettings = field(default_factory=PlanSettings)
+    masks: MaskMemory = field(default_factory=MaskMemory)
+    init_seconds: float = 0.0
+    served: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def open(cls, role: str, store: Store, function: str, *, memory: int = 1769, **more: Any) -> Worker:
+        """A worker over a store; `more` are its other attributes."""
+        meter = MeteredStore(store)
+        return cls(role, meter, Loader(meter, Retention(memory * 1_000_000 // 2)), function, memory, **more)
+
+
+def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
+    """Answer a message: always with another message, never with an exception.
+
+    What nobody foresaw is logged with its trace, and the caller is told no more than that it happened.
+    """
+    start, before = time.perf_counter(), (worker.meter.requests, worker.meter.bytes)
+    with worker.lock:
+        cold = worker.served == 0
+        worker.served += 1
+    reply = _reply(worker, payload, deadline)
+    seconds = time.perf_counter() - start + (worker.init_seconds if cold else 0.0)
+    usage = Usage(
+        invocations=1,
+        cold_starts=int(cold),
+        failures=int(isinstance(reply, Failure)),
+        seconds=seconds,
+        gigabyte_seconds=seconds * worker.memory / 1024,
+        requests=worker.meter.requests - before[0],
+        bytes=worker.meter.bytes - before[1],
+    )
+    reply = msgspec.structs.replace(reply, usages=reply.usages + Usages.of(worker.role, usage))
+    try:
+        return worker.mail.pack(reply)
+    except CallError as error:
+        return worker.mail.pack(failure(error.kind, str(error), reply.usages))
+
+
+def call(
+    worker: Worker, function: str, message: Message, deadline: Deadline, role: str, check: Any = None
+) -> tuple[Any, Usages]:
+    """Call a function of the stack, again where it fails in a way that may pass.
+
+    Returns
+    -------
+    reply : Answer or Warmed
+    usages : Usages
+        Of the attempts that failed.
+
+    Raises
+    ------
+    CallError
+        For good.
+    """
+    invoker = worker.invoker
+    if invoker is None:
+        raise CallError(Kind.INTERNAL, f"{worker.function} cannot call functions")
+    wasted: list[Usages] = []
+
+    def attempt() -> Any:
+        begun = time.perf_counter()
+        left = deadline.remaining()
+        limit = None if left is None else max(0.0, left - RESERVE)
+        payload = worker.mail.pack(_with_remaining(message, limit))
+        try:
+            reply = _open_reply(worker.mail, invoker.invoke(function, payload, left), function)
+            if check is not None:
+                _check_reply(check, reply, function)
+        except CallError as error:
+            if not isinstance(error, _ReportedError):
+                seconds = time.perf_counter() - begun
+                wasted.append(Usages.of(role, Usage(1, 0, 1, seconds, seconds * worker.memory / 1024)))
+            else:
+                wasted.append(error.usages)
+            raise
+        return reply
+
+    return call_with_retries(attempt, worker.policy, deadline), Usages.sum(wasted)
+
+
+class _ReportedError(CallError):
+    """A failure that the function reported itself, with what it used."""
+
+    def __init__(self, kind: Kind, message: str, usages: Usages) -> None:
+        super().__init__(kind, message)
+        self.usages = usages
+
+
+def open_reply(mail: Mail, data: bytes, function: str) -> Any:
+    """The reply of a function.
+
+    Raises
+    ------
+    CallError
+        It failed, or this is no reply.
+    """
+    try:
+        return _open_reply(mail, data, function)
+    except _ReportedError as error:
+        raise CallError(error.kind, str(error)) from None
+
+
+def _open_reply(mail: Mail, data: bytes, function: str) -> Any:
+    try:
+        reply = mail.unpack(data)
+    except InputError as error:
+        raise CallError(Kind.MALFORMED, f"{function} gave a malformed reply: {error}") from None
+    if isinstance(reply, Failure):
+        kind = Kind(reply.error) if reply.error in set(Kind) else Kind.INTERNAL
+        raise _ReportedError(kind, f"{function}: {reply.message}", reply.usages)
+    if not isinstance(reply, Answer | Warmed):
+        raise CallError(Kind.MALFORMED, f"{function} replied with a {type(reply).__name__}")
+    return reply
+
+
+def _check_reply(check: Any, reply: Any, function: str) -> None:
+    try:
+        check(reply)
+    except InputError as error:
+        raise CallError(Kind.MALFORMED, f"{function}: {error}") from None
+
+
+def _with_remaining(message: Message, remaining: float | None) -> Message:
+    if remaining is None or not hasattr(message, "remaining"):
+        return message
+    return msgspec.structs.replace(message, remaining=min(remaining, 86_400.0))
+
+
+def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> Answer | Warmed | Failure:
+    try:
+        message = worker.mail.unpack(payload)
+        deadline = deadline.sooner(getattr(message, "remaining", None))
+        return _run(worker, message, deadline)
+    except CallError as error:
+        return failure(error.kind, str(error))
+    except SearchTimeoutError as error:
+        return failure(Kind.DEADLINE, str(error))
+    except InputError as error:
+        return failure(Kind.REFUSED, str(error))
+    except (MissingObjectError, IndexNotFoundError, FormatVersionError) as error:
+        return failure(Kind.MISSING, str(error))
+    except CorruptIndexError as error:
+        return failure(Kind.MISSING if " is missing in " in str(error) else Kind.CORRUPT, str(error))
+    except (StoreError, FileNotFoundError, EOFError) as error:
+        return failure(Kind.STORE, str(error))
+    except MemoryError:
+        return failure(Kind.MEMORY, f"{worker.function} ran out of memory; give it more")
+    except Exception:
+        log(worker, "failed", trace=traceback.format_exc())
+        return failure(Kind.INTERNAL, f"{worker.function} failed in a way that was not foreseen; its log says more")
+
+
+def _run(worker: Worker, message: Any, deadline: Deadline) -> Answer | Warmed | Failure:
+    if isinstance(message, WarmRequest):
+        return _warm(worker, message)
+    if type(message) is not TAKES[worker.role]:
+        raise InputError(f"a {worker.role} takes no {type(message).__name__}")
+    if isinstance(message, ProcessRequest):
+        columns = _columns(worker, message)
+        part = worker.loader.shard(message.snapshot, message.shard, columns)
+        return process(part.snapshot, part.snapshot.shards[0], message, deadline, worker.masks)
+    if isinstance(message, AllocateRequest):
+        part = worker.loader.tables(message.snapshot, _columns(worker, message))
+        calls = remote_calls(worker, part.snapshot.manifest, part.snapshot, deadline)
+        return allocate(part.snapshot, message, calls, deadline, worker.masks)
+    request: SearchRequest = message
+    return coordinate(
+        request,
+        worker.loader,
+        worker.plans,
+        worker.masks,
+        deadline,
+        lambda manifest, snapshot: remote_calls(worker, manifest, snapshot, deadline),
+    )
+
+
+def _columns(worker: Worker, message: ProcessRequest | AllocateRequest) -> tuple[str, ...]:
+    """Attributes that the predicate of a message reads."""
+    if message.options.where is None:
+        return ()
+    bound = bind_where(worker.loader.manifest(message.snapshot), message.options)
+    return () if bound is None else columns_of(bound)
+
+
+def remote_calls(worker: Worker, manifest: Manifest, snapshot: Snapshot | None, deadline: Deadline) -> Calls:
+    """How a worker reaches processors and allocators through its invoker."""
+    names = worker.names or Names("vsearch")
+
+    def processor(shard: int, request: ProcessRequest) -> Answer:
+        def check(reply: Any) -> None:
+            require(reply, Answer)
+            if snapshot is not None:
+                check_answer(reply, request, snapshot)
+
+        reply, wasted = call(worker, names.processor(shard), request, deadline, "processor", check)
+        answer: Answer = reply
+        return msgspec.structs.replace(answer, usages=answer.usages + wasted)
+
+    def allocator(request: AllocateRequest) -> Answer:
+        def check(reply: Any) -> None:
+            require(reply, Answer)
+            check_subtree(reply, request, manifest)
+
+        reply, wasted = call(worker, names.allocator, request, deadline, "allocator", check)
+        answer: Answer = reply
+        return msgspec.structs.replace(answer, usages=answer.usages + wasted)
+
+    return Calls(processor, allocator, worker.mail.limit)
+
+
+def _warm(worker: Worker, message: WarmRequest) -> Warmed:
+    number = worker.loader.manifest(message.snapshot).snapshot
+    if worker.role == "processor":
+        if message.shard is None:
+            raise InputError("a processor is warmed for a shard; name it")
+        worker.loader.shard(number, message.shard)
+    else:
+        worker.loader.tables(number)
+    return Warmed(snapshot=number, bytes=worker.loader.retention.stats().bytes)
+
+
+def log(worker: Worker, event: str, **facts: Any) -> None:
+    """Write one line of JSON to the function's log."""
+    line = {"event": event, "function": worker.function, "role": worker.role, **facts}
+    if os.environ.get("VSEARCH_LOG", "1") != "0":
+        print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201 (stderr is a function's log)
