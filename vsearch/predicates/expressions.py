@@ -300,7 +300,7 @@ def decode(data: bytes) -> Expression:
     """
     try:
         expression: Any = msgspec.msgpack.decode(data, type=Node)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PredicateError(f"these bytes are no predicate: {error}") from None
     check_size(expression)
     return validate(expression)
