@@ -313,7 +313,7 @@ class Index:
         hits = self.search(queries, k, where, **options)
         settings = self._snapshot.settings
         chosen: dict[str, Any] = {"k": k, "reach": round(settings.reach, 4), "margin": round(settings.margin, 4)}
-        chosen |= {name: value for name, value in options.items() if value not in (None, False, ())}
+        chosen |= {name: value for name, value in options.items() if not (value is None or value is False or value == ())}
         chosen["code_bytes"] = list(self._snapshot.model.quantizer.stage_bytes)
         chosen["rerank"] = self._snapshot.model.rerank
         return Explanation(self._sql(where), chosen, hits.stats)
@@ -342,9 +342,6 @@ class Index:
         """
         snapshot = self._snapshot
         self._check(k, nprobe, (), None, None)
-        if isinstance(sample, bool) or not isinstance(sample, (int, np.integer)) or sample < 1:
-            msg = f"sample={sample!r} is not usable: give a whole number from 1 on"
-            raise InputError(msg)
         if queries is None and truth is not None:
             msg = "truth needs the queries that it is about; give both"
             raise InputError(msg)
@@ -378,7 +375,7 @@ class Index:
         ConflictError
             Another snapshot was committed meanwhile.
         """
-        if not 0 < recall <= 1:
+        if not (_is_number(recall) and 0 < recall <= 1):
             msg = f"recall={recall!r} is not usable: give a share above 0 and at most 1"
             raise InputError(msg)
         self._check(k, None, (), None, None)
@@ -452,6 +449,9 @@ class Index:
         return None if expression is None else to_sql(expression)
 
     def _sample(self, queries: Any, sample: int) -> Sample:
+        if isinstance(sample, bool) or not isinstance(sample, (int, np.integer)) or sample < 1:
+            msg = f"sample={sample!r} is not usable: give a whole number from 1 on"
+            raise InputError(msg)
         snapshot = self._snapshot
         if queries is None:
             return draw_rows(snapshot, sample, snapshot.manifest.seed + 1)
@@ -464,8 +464,10 @@ class Index:
             msg = f"truth must have the shape ({len(answer.rows)}, at least {k}), got {true.shape}"
             raise InputError(msg)
         found = take_ids(self._snapshot, answer.rows.reshape(-1)).reshape(answer.rows.shape)
-        hits = sum(len(set(a) & set(b)) for a, b in zip(found.tolist(), true[:, :k].tolist(), strict=True))
-        return hits / max(1, true[:, :k].size)
+        wanted = [set(ids) - {None, -1} for ids in true[:, :k].tolist()]  # padding is nothing to find
+        hits = sum(len(ids.intersection(other)) for ids, other in zip(wanted, found.tolist(), strict=True))
+        total = sum(map(len, wanted))
+        return hits / total if total else 1.0
 
     def _check(
         self,

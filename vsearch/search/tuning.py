@@ -63,15 +63,18 @@ def run_sample(
 def recall_by_score(found: NDArray[np.float32], truth: NDArray[np.float32], *, smaller_is_better: bool) -> float:
     """Share of the true hits whose score the found ones reach; 1.0 where there is nothing to find."""
     wanted = ~np.isnan(truth)
-    total = int(wanted.sum())
-    if total == 0:
+    some = wanted.any(axis=1)
+    if not some.any():
         return 1.0
+    found, truth, wanted = found[some], truth[some], wanted[some]
     sign = -1.0 if smaller_is_better else 1.0
     scores, true = sign * found.astype(np.float64), sign * truth.astype(np.float64)
-    worst = np.nanmin(np.where(wanted, true, np.nan), axis=1, initial=np.inf, keepdims=True)
-    slack = SCORE_TOLERANCE * np.maximum(1.0, np.abs(worst))
+    worst = np.nanmin(true, axis=1, keepdims=True)
+    # relative to the largest score, the one unit at hand: vectors may be of any length
+    largest = np.nanmax(np.abs(np.concatenate([true, scores], axis=1)), axis=1, keepdims=True)
+    slack = SCORE_TOLERANCE * largest
     hits = np.sum((scores >= worst - slack) & ~np.isnan(scores), axis=1)
-    return float(np.minimum(hits, wanted.sum(axis=1)).sum() / total)
+    return float(np.minimum(hits, wanted.sum(axis=1)).sum() / wanted.sum())
 
 
 @dataclass(frozen=True)
