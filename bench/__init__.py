@@ -1,14 +1,15 @@
 """Measures vsearch beside its peers; imported by nothing else.
 
-Importing this package sets the thread counts of the native libraries to one,
-where the caller has not set them: OpenMP, OpenBLAS and Rayon read them once,
-when they are loaded, and every ``python -m bench.x`` passes through here first.
-:func:`bench.measure.threads` raises those that can be raised while a build runs.
+``python -m bench.x`` imports this package first, and then it sets the thread counts of the
+native libraries to one, where the caller has not set them: OpenMP, OpenBLAS and Rayon read
+them once, when they are loaded. :func:`bench.measure.threads` raises those that can be
+raised while a build runs.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
 NATIVE_THREADS = (
     "OMP_NUM_THREADS",
@@ -19,5 +20,6 @@ NATIVE_THREADS = (
     "TOKIO_WORKER_THREADS",
 )
 
-for _name in NATIVE_THREADS:
-    os.environ.setdefault(_name, "1")
+if sys.argv[:1] == ["-m"]:  # what Python puts there while it locates the module to run
+    for _name in NATIVE_THREADS:
+        os.environ.setdefault(_name, "1")

@@ -20,6 +20,9 @@ from bench.data import Floats, Rows
 Search = Callable[[Floats, int], Rows]
 """``search(queries, k)``: (n, d) float32 to (n, k) int64 row numbers, -1 where there is none."""
 
+CLOCKS = ("wall", "processor")
+"""By what speeds are taken: the processor time of all threads is the steadier on a shared machine."""
+
 T = TypeVar("T")
 
 
@@ -90,32 +93,38 @@ class PeakMemory:
 
 @dataclass(frozen=True)
 class Timing:
-    """One timed run: queries per second, and processor seconds per second of the clock.
+    """One timed run: queries per second, and processor seconds per second of the wall clock.
 
-    ``cores`` far above 1 means that a search on "one thread" was none.
+    ``cores`` far above 1 means that a search on "one thread" was none; far below, that
+    somebody else had the processor.
     """
 
     qps: float
     cores: float
 
 
-def time_singles(search: Search, queries: Floats, k: int) -> Timing:
+def time_singles(search: Search, queries: Floats, k: int, clock: str = "wall") -> Timing:
     """Queries one after the other, each a call of its own."""
     singles = [queries[i : i + 1] for i in range(len(queries))]
     search(singles[0], k)
-    cpu, clock = time.process_time(), time.perf_counter()
-    for query in singles:
-        search(query, k)
-    wall = time.perf_counter() - clock
-    return Timing(len(queries) / wall, (time.process_time() - cpu) / wall)
+
+    def run() -> None:
+        for query in singles:
+            search(query, k)
+
+    return _timed(run, len(queries), clock)
 
 
-def time_batch(search: Search, queries: Floats, k: int) -> Timing:
+def time_batch(search: Search, queries: Floats, k: int, clock: str = "wall") -> Timing:
     """All queries in one call."""
-    cpu, clock = time.process_time(), time.perf_counter()
-    search(queries, k)
-    wall = time.perf_counter() - clock
-    return Timing(len(queries) / wall, (time.process_time() - cpu) / wall)
+    return _timed(lambda: search(queries, k), len(queries), clock)
+
+
+def _timed(run: Callable[[], object], count: int, clock: str) -> Timing:
+    processor, wall = time.process_time(), time.perf_counter()
+    run()
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    return Timing(count / (processor if clock == "processor" else wall), processor / wall)
 
 
 def interleave(
@@ -155,3 +164,12 @@ def fastest_reaching(
     points = sorted(range(len(speeds)), key=lambda i: -speeds[i])
     kept = {i for level in levels for i in [j for j in points if recalls[j] >= level][:keep]}
     return sorted(kept or {max(points, key=lambda i: recalls[i])})
+
+
+def front(recalls: Sequence[float], speeds: Sequence[float]) -> list[int]:
+    """Positions of the points that no other point reaches in both, by rising recall."""
+    kept: list[int] = []
+    for i in sorted(range(len(recalls)), key=lambda i: (-recalls[i], -speeds[i])):
+        if not kept or speeds[i] > speeds[kept[-1]]:
+            kept.append(i)
+    return kept[::-1]

@@ -140,8 +140,11 @@ def plot(
     axes.set(title=title, xlabel=x, ylabel=y)
     if "x" in log:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
     if "y" in log:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:,g}")
     if x_limits is not None:
         axes.set_xlim(*x_limits)
     axes.grid(visible=True, which="both", alpha=0.25)

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench import report
 from bench.contest import Entry, Field, assemble, console, parser
 from bench.data import Data, load, recall, sample
-from bench.measure import Timing, fastest_reaching, interleave, median_timing, threads, time_batch, time_singles
+from bench.measure import Timing, fastest_reaching, front, interleave, median_timing, threads, time_batch, time_singles
 from bench.peers.protocol import Setting
 
 K = 10
@@ -34,28 +34,28 @@ class Point:
     batch: Timing
 
 
-def screen(entry: Entry, data: Data, timed: int) -> list[tuple[Setting, float]]:
+def screen(entry: Entry, data: Data, timed: int, clock: str) -> list[tuple[Setting, float]]:
     """Settings worth timing well, with their recall, after one quick pass over all of them."""
     settings = list(entry.index.settings())
     recalls, speeds = [], []
     for setting in settings:
         search = entry.index.configure(setting)
         recalls.append(recall(data, search(data.queries, K)))
-        speeds.append(time_singles(search, data.queries[:timed], K).qps)
+        speeds.append(time_singles(search, data.queries[:timed], K, clock).qps)
     kept = fastest_reaching(recalls, speeds, SCREENED)
     console.print(f"[cyan]swept[/] {entry.name}: {len(kept)} of {len(settings)} settings are worth timing")
     return [(settings[i], recalls[i]) for i in kept]
 
 
-def measure(field: Field, data: Data, *, timed: int, repetitions: int) -> list[Point]:
+def measure(field: Field, data: Data, *, timed: int, repetitions: int, clock: str) -> list[Point]:
     """Sweep and time everybody on one thread."""
     with threads(1):
-        pairs = [(entry, *kept) for entry in field.entries for kept in screen(entry, data, timed // 5)]
+        pairs = [(entry, *kept) for entry in field.entries for kept in screen(entry, data, max(1, timed // 5), clock)]
         singles = data.queries[:timed]
 
         def timings_of(entry: Entry, setting: Setting) -> tuple[Timing, Timing]:
             search = entry.index.configure(setting)
-            return time_singles(search, singles, K), time_batch(search, data.queries, K)
+            return time_singles(search, singles, K, clock), time_batch(search, data.queries, K, clock)
 
         timings = interleave(
             [partial(timings_of, entry, setting) for entry, setting, _ in pairs],
@@ -120,7 +120,8 @@ def details(points: Sequence[Point]) -> str:
 def draw(path: Path, field: Field, points: Sequence[Point], data: Data) -> None:
     curves = []
     for entry in field.entries:
-        own = sorted((p for p in points if p.entry is entry), key=lambda p: p.recall)
+        own = [p for p in points if p.entry is entry]
+        own = [own[i] for i in front([p.recall for p in own], [p.single.qps for p in own])]
         size = entry.index.bytes_per_vector + entry.index.raw_bytes_per_vector
         curves.append(
             report.Curve(
@@ -142,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = load(given.folder or sample(), rows=given.rows, queries=given.queries, metric=given.metric, k=K)
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
         field = assemble("search", data, Path(scratch), build_threads=given.build_threads, only=given.only)
-        points = measure(field, data, timed=given.timed, repetitions=given.repetitions)
+        points = measure(field, data, timed=given.timed, repetitions=given.repetitions, clock=given.clock)
     plot = f"plots/search-{data.name}.png"
     text = [
         summary(field, points),
@@ -152,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     parameters = {
         "threads": f"searches 1, builds {given.build_threads} (turbovec 1)",
+        "clock": given.clock,
         "repetitions": f"{given.repetitions}, interleaved; medians; {given.timed} single queries each",
         "versions": report.versions(field.packages),
     }

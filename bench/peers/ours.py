@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +30,27 @@ class OursIndex:
 
     url: Path
     index: Any
-    tuned: dict[float, Any]
+    recalls: tuple[float, ...]
     description: str
     bytes_per_vector: float
     code_bytes: float
     raw_bytes_per_vector: float
     exhaustive: bool = False
+    _tuned: dict[float, Any] = field(default_factory=dict)
 
     def settings(self) -> Sequence[Setting]:
         if self.exhaustive:
             return [Setting({"exact": 1}, name="all rows")]
         probes = [Setting({"nprobe": n}) for n in sweep(int(self.index.info()["partitions"]))]
-        return probes + [Setting({"recall": r}, name=f"tune({r:g})") for r in self.tuned]
+        for recall in self.recalls:
+            if recall not in self._tuned:
+                self._tuned[recall] = tuned(self.url, recall)
+        return probes + [Setting({"recall": r}, name=f"tune({r:g})") for r in self.recalls]
 
     def configure(self, setting: Setting, where: Predicate | None = None) -> Search:
         index, arguments = self.index, dict[str, Any]()
         if "recall" in setting.values:
-            index = self.tuned[setting.values["recall"]]
+            index = self._tuned[setting.values["recall"]]
         elif "nprobe" in setting.values:
             arguments["nprobe"] = setting["nprobe"]
         if "exact" in setting.values:
@@ -96,17 +100,17 @@ class Ours:
         return OursIndex(
             url=url,
             index=index,
-            tuned={recall: self._tuned(str(url), recall) for recall in self.tuned},
+            recalls=self.tuned,
             description=f"vsearch {self.quantizer} {self.bits:g} bit, rerank {self.rerank or 'none'}",
             bytes_per_vector=size - raw,
-            code_bytes=float(parts["codes"] + parts["rows"]),
+            code_bytes=float(parts["codes"] + parts.get("rows", 0)),
             raw_bytes_per_vector=raw,
             exhaustive=self.exhaustive,
         )
 
-    @staticmethod
-    def _tuned(url: str, recall: float) -> Any:
-        # A reader of its own: tune() stores what it finds, and the last one would win.
-        index = facade().open(url)
-        index.tune(recall=recall, k=10)
-        return index
+
+def tuned(url: Path, recall: float) -> Any:
+    """A reader of its own with its own settings: tune() stores what it finds, and the last one would win."""
+    index = facade().open(str(url))
+    index.tune(recall=recall, k=10)
+    return index

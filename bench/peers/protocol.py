@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from bench.data import Floats, Rows
@@ -142,3 +143,9 @@ def sweep(most: int, first: int = 1) -> list[int]:
 def folder_bytes(folder: Path, without: str = "") -> int:
     """Bytes of the files under a folder, except those of one name."""
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and f.name != without)
+
+
+def padded(ids: Rows, k: int) -> Rows:
+    """Bring ids to k columns with -1."""
+    short = k - ids.shape[1]
+    return ids if short <= 0 else np.pad(ids, ((0, 0), (0, short)), constant_values=-1)

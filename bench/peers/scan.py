@@ -9,8 +9,7 @@ import numpy as np
 
 from bench.data import Floats, Rows
 from bench.measure import Search
-from bench.peers.protocol import Predicate, Setting, Task
-from bench.peers.turbovec import padded
+from bench.peers.protocol import Predicate, Setting, Task, padded
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.data import Floats, Rows
 from bench.measure import Search
-from bench.peers.protocol import Absent, Predicate, Setting, Task, load
+from bench.peers.protocol import Absent, Predicate, Setting, Task, load, padded
 
 CALIBRATION_ROWS = 4096
 
@@ -49,12 +49,6 @@ class TurbovecIndex:
             return padded(ids, k)
 
         return search
-
-
-def padded(ids: Rows, k: int) -> Rows:
-    """Bring ids to k columns with -1."""
-    short = k - ids.shape[1]
-    return ids if short <= 0 else np.pad(ids, ((0, 0), (0, short)), constant_values=-1)
 
 
 @dataclass(frozen=True)
