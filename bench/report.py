@@ -145,6 +145,7 @@ def plot(
     if "y" in log:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:,g}")
+        axes.yaxis.set_minor_formatter("{x:,g}")
     if x_limits is not None:
         axes.set_xlim(*x_limits)
     axes.grid(visible=True, which="both", alpha=0.25)
