@@ -389,6 +389,8 @@ class Index:
     def get(self, ids: Any, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows by id: a table with ``id`` and the attribute columns (all by default), in the order asked for.
 
+        An attribute that is called ``id`` itself is ``attribute.id`` there.
+
         Raises
         ------
         InputError
@@ -397,14 +399,19 @@ class Index:
         import pyarrow as pa
 
         snapshot = self._snapshot
+        chosen = [a.name for a in snapshot.manifest.attributes] if columns is None else columns
+        self._check_columns(chosen)
         wanted = np.atleast_1d(np.asarray(ids))
         if snapshot.manifest.id_type == "string":
-            if wanted.size and wanted.dtype.kind not in "UO":
+            if any(not isinstance(one, str) for one in wanted.reshape(-1).tolist()):
                 msg = "this index has string ids; give strings"
                 raise InputError(msg)
             wanted = wanted.astype(object)
         elif wanted.size and wanted.dtype.kind not in "iu":
             msg = "this index has integer ids; give integers"
+            raise InputError(msg)
+        elif wanted.size and wanted.max() > np.iinfo(np.int64).max:
+            msg = f"no row has the id {wanted.max()}"
             raise InputError(msg)
         else:
             wanted = wanted.astype(np.int64)
@@ -413,13 +420,11 @@ class Index:
             missing = ", ".join(str(wanted.reshape(-1)[i]) for i in np.flatnonzero(rows < 0)[:5])
             msg = f"no row has the id {missing}"
             raise InputError(msg)
-        chosen = [a.name for a in snapshot.manifest.attributes] if columns is None else list(columns)
-        self._check_columns(chosen)
         listed = pa.array(wanted.tolist(), pa.string() if wanted.dtype == object else pa.int64())
         table = pa.table({"id": listed})
-        if chosen:
+        if len(chosen):
             for name, column in zip(chosen, take_columns(snapshot, chosen, rows).columns, strict=True):
-                table = table.append_column(name, column)
+                table = table.append_column("attribute.id" if name == "id" else name, column)
         return table
 
     def info(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from vsearch.quantizers.klt import block_bounds
 
 Rerank = Literal["int8", "float16", "float32"]
 KINDS: tuple[Rerank, ...] = ("int8", "float16", "float32")
-FLOAT16_LARGEST = 65504.0
+FLOAT16_EXPONENT = 15  # a peak is scaled to at least 2^14 and below 2^15
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +71,9 @@ def encode_residuals(
     if kind != "int8":
         halves, largest = np.ones(n, np.float16), np.float32(1.0)
         if kind == "float16":
-            peak = float(np.abs(residuals).max(initial=0.0))
-            if peak > FLOAT16_LARGEST:
-                largest = np.float32(peak / FLOAT16_LARGEST)
+            # the partition's peak comes to the top of the range, so that no unit of the vectors is too small for halves
+            exponent = int(np.frexp(np.abs(residuals).max(initial=0.0))[1])
+            largest = np.float32(2.0 ** max(exponent - FLOAT16_EXPONENT, -126))
             codes: NDArray[np.float16] | NDArray[np.float32] = (residuals / largest).astype(np.float16)
         else:
             codes = residuals.astype(np.float32)

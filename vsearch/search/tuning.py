@@ -20,6 +20,8 @@ from vsearch.search.stats import SearchStats
 SCORE_TOLERANCE = 1e-5  # relative: exact duplicates, and sums in another order, count as the same score
 MARGIN_SHARE = 0.2  # of the neighbours that may be missed, so many may be lost to the estimates
 STEPS = 12
+ROUNDING = 1e-6  # of a score, relative to the terms that it is the sum of
+LARGEST_SETTING = 1e4  # what is beyond it is rounding over rounding, not a need
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +149,9 @@ def tune(snapshot: Snapshot, sample: Sample, target: float, k: int) -> tuple[Sea
         reach = float(np.quantile(reaches, 1 - (1 - MARGIN_SHARE) * missed)) if len(reaches) else 0.0
         margin = float(np.quantile(margins, 1 - MARGIN_SHARE * missed)) if len(margins) else 0.0
         slack = 1e-4 + 0.02 * max(0, step - STEPS // 2)
-        settings = SearchSettings(max(0.0, reach) + slack, max(0.5, margin) + slack)
+        settings = SearchSettings(
+            min(max(0.0, reach), LARGEST_SETTING) + slack, min(max(0.5, margin), LARGEST_SETTING) + slack
+        )
         answer = run_sample(snapshot, sample, SearchRequest(k, settings), None)
         measured = recall_by_score(answer.scores, exact.scores, smaller_is_better=smaller)
         if measured >= target:
@@ -198,14 +202,17 @@ def _needs(
             spread, floor = 2 * np.sqrt(np.maximum(-base, 0)) * radii, base - radii**2
         else:
             base, spread, floor = inner, norms[position[at]] * radii, inner
-        reaches[at] = np.where(spread > 0, (goal[position[at]] - floor) / np.maximum(spread, 1e-30), 0)
+        squares = np.einsum("ij,ij->i", centroids, centroids).astype(np.float64)
+        rounding = ROUNDING * (norms[position[at]] ** 2 + squares if model.metric == "l2" else norms[position[at]] * np.sqrt(squares))
+        reaches[at] = np.where(spread > 0, (goal[position[at]] - floor - rounding) / np.maximum(spread, 1e-30), 0)
         if cells:
             continue
         offsets = shard.arrays.offsets[inside] if model.metric == "l2" else 0.0
         estimates, factors = _first_estimates(snapshot, shard, queries, local, inside)
         estimate = base + gain * estimates - offsets
         error = gain * factors * deviation * norms[position[at]]
-        margins[at] = np.where(error > 0, (np.minimum(true, worst[position[at]]) - estimate) / np.maximum(error, 1e-30), 0)
+        short = np.minimum(true, worst[position[at]]) - estimate - rounding
+        margins[at] = np.where(error > 0, short / np.maximum(error, 1e-30), 0)
     return reaches, margins
 
 
