@@ -13,8 +13,9 @@ import numpy as np
 
 from vsearch.errors import InputError
 from vsearch.hits import Hits
+from vsearch.search.masks import IndexMask, MaskCache
 from vsearch.search.model import check_queries, prepare_queries
-from vsearch.search.query import Answer, SearchRequest, mask_all, search_vectors
+from vsearch.search.query import Answer, SearchRequest, count_mask, evaluate_mask, mask_all, search_vectors
 from vsearch.search.rows import find_ids, take_columns, take_ids
 from vsearch.search.snapshot import Snapshot, open_snapshot
 from vsearch.search.stats import SearchStats
@@ -236,7 +237,7 @@ class Index:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._masks: dict[bytes, Any] = {}
+        self._masks = MaskCache()
 
     def __repr__(self) -> str:
         manifest = self._snapshot.manifest
@@ -300,8 +301,8 @@ class Index:
             min_score=min_score,
             deadline=None if timeout is None else start + timeout,
         )
-        masks = mask_all(snapshot, self._bind(where), stats)
-        answer = search_vectors(snapshot, vectors, request, masks, stats)
+        mask = self._mask(where, stats)
+        answer = search_vectors(snapshot, vectors, request, mask, stats)
         with stats.level("fetch"):
             rows = answer.rows.reshape(-1)
             ids = take_ids(snapshot, rows).reshape(answer.rows.shape)
@@ -342,15 +343,18 @@ class Index:
         """
         snapshot = self._snapshot
         self._check(k, nprobe, (), None, None)
+        if isinstance(sample, bool) or not isinstance(sample, (int, np.integer)) or sample < 1:
+            msg = f"sample={sample!r} is not usable: give a whole number from 1 on"
+            raise InputError(msg)
         if queries is None and truth is not None:
             msg = "truth needs the queries that it is about; give both"
             raise InputError(msg)
-        masks = mask_all(snapshot, self._bind(where), SearchStats())
+        mask = self._mask(where, SearchStats())
         drawn = self._sample(queries, sample)
         request = SearchRequest(k=k, settings=snapshot.settings, nprobe=nprobe)
-        answer = run_sample(snapshot, drawn, request, masks)
+        answer = run_sample(snapshot, drawn, request, mask)
         if truth is None:
-            exact = run_sample(snapshot, drawn, replace(request, exact=True), masks)
+            exact = run_sample(snapshot, drawn, replace(request, exact=True), mask)
             smaller = snapshot.model.metric == "l2"
             recall = recall_by_score(answer.scores, exact.scores, smaller_is_better=smaller)
         else:
@@ -420,6 +424,8 @@ class Index:
             missing = ", ".join(str(wanted.reshape(-1)[i]) for i in np.flatnonzero(rows < 0)[:5])
             msg = f"no row has the id {missing}"
             raise InputError(msg)
+        chosen = [a.name for a in snapshot.manifest.attributes] if columns is None else list(columns)
+        self._check_columns(chosen)
         listed = pa.array(wanted.tolist(), pa.string() if wanted.dtype == object else pa.int64())
         table = pa.table({"id": listed})
         if len(chosen):
@@ -436,6 +442,23 @@ class Index:
     def snapshots(self) -> list[SnapshotInfo]:
         """All snapshots that can be opened, oldest first."""
         return list_snapshots(self._snapshot.store)
+
+    def _mask(self, where: Where, stats: SearchStats) -> IndexMask | None:
+        """The mask of a predicate, out of the cache where it was asked for before in the same words."""
+        snapshot = self._snapshot
+        if not isinstance(where, str):
+            return mask_all(snapshot, self._bind(where), stats)
+        with stats.level("mask"):
+            mask, known = self._masks.get(where, lambda: self._evaluate(where))
+        count_mask(mask, stats)
+        if not known:
+            stats.bytes_read += snapshot.manifest.rows
+        return mask
+
+    def _evaluate(self, where: str) -> IndexMask:
+        snapshot, bound = self._snapshot, self._bind(where)
+        assert bound is not None  # a string always is a predicate, or an error
+        return evaluate_mask(snapshot, bound)
 
     def _bind(self, where: Where) -> Bound | None:
         if where is None:

@@ -32,7 +32,7 @@ class Target(NamedTuple):
 
 TARGETS = {
     "x86-64-avx512": Target(
-        "x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", "x86-64-v4", "+avx512vnni,+prefer-256-bit", "avx512"
+        "x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", "x86-64-v4", "+avx512vnni", "avx512"
     ),
     "x86-64-v3": Target("x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", "x86-64-v3", "", "avx2"),
     "aarch64-dotprod": Target(

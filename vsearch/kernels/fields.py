@@ -109,6 +109,7 @@ class CallField(IntEnum):
     FLOATS = 29  # float32 (FloatField,)
     PENDING = 30  # int64 (PENDING,)
     SCALED = 31  # float32 (d,), scratch
+    SPREADS = 32  # float32 (p,)
     SUMS = 32  # float32 (32,), scratch
 
 

@@ -91,6 +91,7 @@ def plan_query(model_address, call_address):
         float_rows(model[ModelField.CENTROIDS], partitions, d),
         floats(model[ModelField.CENTROID_SQUARES], partitions),
         floats(model[ModelField.RADII], partitions),
+        floats(call[CallField.SPREADS], partitions),
         numbers[FloatField.REACH],
         model[ModelField.SQUARED] != 0,
         bases,

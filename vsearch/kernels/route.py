@@ -19,7 +19,7 @@ def sortable(value):
 
 
 @kernel
-def score_partitions(query, centroids, centroid_squares, radii, reach, squared, bases, bounds):
+def score_partitions(query, centroids, centroid_squares, radii, spreads, reach, squared, bases, bounds):
     """Score all partitions for a rotated query. O(partitions * d).
 
     Parameters
@@ -27,8 +27,11 @@ def score_partitions(query, centroids, centroid_squares, radii, reach, squared, 
     query : float32 (d,)
     centroids : float32 (partitions, d)
     centroid_squares, radii : float32 (partitions,)
+        Radii are root mean squares of the rows' distances to the centroid.
+    spreads : float32 (partitions,)
+        The radii, smaller where few rows are eligible.
     reach : float32
-        A row is taken to lie at most so many radii from its centroid towards the query.
+        A row is taken to lie at most so many spreads from its centroid towards the query.
     squared : bool
         Scores are negated squared distances; inner products otherwise.
     bases, bounds : float32 (partitions,)
@@ -41,10 +44,10 @@ def score_partitions(query, centroids, centroid_squares, radii, reach, squared, 
         if squared:
             base = np.float32(2.0) * inner - centroid_squares[p] - square
             distance = np.sqrt(max(-base, np.float32(0.0)))
-            bound = base + np.float32(2.0) * reach * distance * radii[p] - radii[p] * radii[p]
+            bound = base + np.float32(2.0) * reach * distance * spreads[p] - radii[p] * radii[p]
         else:
             base = inner
-            bound = inner + reach * norm * radii[p]
+            bound = inner + reach * norm * spreads[p]
         bases[p] = base
         bounds[p] = bound
 

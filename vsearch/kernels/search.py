@@ -48,13 +48,6 @@ def trailing_zeros(typingctx, value):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def few(present):
-    """Whether a block holds so few wanted rows (one or two) that reranking them costs less than scanning it."""
-    rest = present & (present - np.uint64(1))
-    return rest & (rest - np.uint64(1)) == np.uint64(0)
-
-
-@inlined
 def fetch_rerank(kind, rerank_bytes, rerank_halves, rerank_floats, row):
     """Ask for a row's rerank codes before they are needed."""
     d = rerank_bytes.shape[1]
@@ -197,8 +190,7 @@ def search_partitions(
             present = mask_bits(mask, first_row, count) if masked else (np.uint64(1) << np.uint64(count)) - np.uint64(1)
             at = block_starts[local] + block
             if present != np.uint64(0):
-                direct = exhaustive or (rerank_kind != RERANK_NONE and masked and few(present))
-                if not direct:
+                if not exhaustive:
                     counters[SCANNED] += count
                     least = threshold - base
                     if by_bytes:
@@ -213,7 +205,7 @@ def search_partitions(
                     lane = trailing_zeros(present)
                     present &= present - np.uint64(1)
                     row = first_row + lane
-                    if rerank_kind == RERANK_NONE or (stages == 2 and not direct):
+                    if rerank_kind == RERANK_NONE or (stages == 2 and not exhaustive):
                         counters[REFINED] += 1
                         offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
                         factor = half_to_float(factors[row]) * factor_scale

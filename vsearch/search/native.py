@@ -125,12 +125,13 @@ def pack_shard(first_partition: int, rows: int, table: PartitionTable, arrays: S
 class Workspace:
     """What one thread needs to run queries on a model: scratch, outputs, and the list of a call's fields."""
 
-    def __init__(self, model: Model, partition_rows: NDArray[np.int64]) -> None:
+    def __init__(self, model: Model, partition_rows: NDArray[np.int64], radii: NDArray[np.float32]) -> None:
         d, partitions = model.dimensions, len(model.centroids)
         first, whole = model.quantizer.stage_bytes[0], sum(model.quantizer.stage_bytes)
         self.fields = Fields(len(CallField))
         self.values = self.fields.values
         self.query = np.empty(d, np.float32)
+        self._query_address = address(self.query)
         self.rotated = np.empty(d, np.float32)
         by_bytes = model.quantizer.scan == "bytes"
         self.tables = np.zeros((whole, 256) if by_bytes else (2 * whole, 16), np.float32)
@@ -138,9 +139,11 @@ class Workspace:
         self.bases, self.bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
         self.counters = np.zeros(COUNTERS, np.int64)
         self.numbers = np.zeros(len(FloatField), np.float32)
-        self._partition_rows = partition_rows
+        self._partition_rows, self._radii = partition_rows, radii
         expanded = np.zeros(expanded_bytes(first), np.uint8)
         self._k = 0
+        self._asked: tuple[object, ...] | None = None
+        self._eligible: NDArray[np.int64] | None = None
         self.scores, self.rows = np.empty(0, np.float32), np.empty(0, np.int64)
         for field, array in (
             (CallField.QUERY, self.query),
@@ -176,8 +179,16 @@ class Workspace:
         margin: float,
         lowest: float,
         eligible: NDArray[np.int64] | None,
+        spreads: NDArray[np.float32] | None,
     ) -> None:
-        """Set what is the same for all shards; `eligible` int64 (partitions,) under a predicate, else None."""
+        """Set what is the same for all shards.
+
+        `eligible` int64 and `spreads` float32 (partitions,) are a predicate's (`masks.IndexMask`); None without one.
+        """
+        asked = (k, nprobe, exact, reach, margin, lowest)
+        if asked == self._asked and eligible is self._eligible:
+            return
+        self._asked, self._eligible = asked, eligible
         if k != self._k:
             self._k = k
             self.scores, self.rows = np.empty(k, np.float32), np.empty(k, np.int64)
@@ -189,6 +200,7 @@ class Workspace:
         values[CallField.EXACT] = exact
         values[CallField.FILTERED] = eligible is not None
         self.fields.point(CallField.ELIGIBLE, self._partition_rows if eligible is None else eligible, np.int64)
+        self.fields.point(CallField.SPREADS, self._radii if spreads is None else spreads, np.float32)
         self.numbers[FloatField.REACH], self.numbers[FloatField.MARGIN] = reach, margin
         self.numbers[FloatField.LOWEST] = lowest
 
@@ -199,7 +211,7 @@ class Workspace:
             self.values[CallField.QUERY] = 0
         else:
             self.query[:] = query
-            self.values[CallField.QUERY] = address(self.query)
+            self.values[CallField.QUERY] = self._query_address
 
     def use_mask(self, mask: NDArray[np.uint64] | None) -> None:
         """Take a shard's mask, uint64 (words,), or none, and empty the heap."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from vsearch.errors import SearchTimeoutError
 from vsearch.kernels.fields import REFINED, RERANKED, SCANNED, VISITED
 from vsearch.search.lloyd import build_cell_tables, search_cells
-from vsearch.search.mask import ShardMask, mask_shard
+from vsearch.search.mask import mask_shard
+from vsearch.search.masks import IndexMask
 from vsearch.search.merge import ShardHits, merge
 from vsearch.search.model import Model, SearchSettings, prepare_queries
 from vsearch.search.route import plan_visits, route
@@ -65,24 +66,35 @@ class Answer:
     stats: SearchStats
 
 
-def mask_all(snapshot: Snapshot, bound: Bound | None, stats: SearchStats) -> list[ShardMask] | None:
-    """Masks of all shards, None without a predicate."""
+def evaluate_mask(snapshot: Snapshot, bound: Bound) -> IndexMask:
+    """Evaluate a predicate on all shards."""
+    shards = [mask_shard(snapshot, shard, bound) for shard in snapshot.shards]
+    return IndexMask.of(shards, snapshot.partition_rows, snapshot.radii)
+
+
+def mask_all(snapshot: Snapshot, bound: Bound | None, stats: SearchStats) -> IndexMask | None:
+    """The mask of a predicate over all shards, None without one."""
     if bound is None:
         stats.rows_masked = snapshot.manifest.rows
         return None
     with stats.level("mask"):
-        masks = [mask_shard(snapshot, shard, bound) for shard in snapshot.shards]
-    stats.rows_masked = int(sum(mask.matches.sum() for mask in masks))
-    stats.rows_rechecked = sum(mask.rechecked for mask in masks)
+        mask = evaluate_mask(snapshot, bound)
+    count_mask(mask, stats)
     stats.bytes_read += snapshot.manifest.rows
-    return masks
+    return mask
+
+
+def count_mask(mask: IndexMask, stats: SearchStats) -> None:
+    """Note what a mask lets pass."""
+    stats.rows_masked = mask.rows
+    stats.rows_rechecked = mask.rechecked
 
 
 def search_vectors(
     snapshot: Snapshot,
     queries: NDArray[np.float32],
     request: SearchRequest,
-    masks: Sequence[ShardMask] | None,
+    mask: IndexMask | None,
     stats: SearchStats,
     *,
     prepared: bool = False,
@@ -92,8 +104,7 @@ def search_vectors(
     stats.queries += many
     stats.partitions = snapshot.manifest.partitions
     stats.estimated = model.rerank is None
-    eligible = None if masks is None else np.concatenate([mask.matches for mask in masks])
-    search = _cells(snapshot, request, masks, eligible) if model.quantizer.scan == "cells" else None
+    search = _cells(snapshot, request, mask) if model.quantizer.scan == "cells" else None
     ready = snapshot.ready  # nothing is left to fetch
     fetched = 0 if ready else snapshot.bytes_fetched()
 
@@ -107,7 +118,8 @@ def search_vectors(
                 reach=request.settings.reach,
                 margin=request.settings.margin,
                 lowest=_lowest(model, request.min_score),
-                eligible=eligible,
+                eligible=None if mask is None else mask.matches,
+                spreads=None if mask is None else mask.spreads,
             )
         found = []
         for position in positions:
@@ -116,7 +128,7 @@ def search_vectors(
                 raise SearchTimeoutError(msg)
             query = queries[position]
             if workspace is not None:
-                found.append(run_query(snapshot, workspace, query, masks, prepared=prepared))
+                found.append(run_query(snapshot, workspace, query, mask, prepared=prepared))
             elif search is not None:
                 found.append(search(query if prepared else prepare_queries(model, query[None, :])[0]))
         return found
@@ -126,12 +138,13 @@ def search_vectors(
     if not ready:
         stats.bytes_fetched += snapshot.bytes_fetched() - fetched
     with stats.level("merge"):
-        scores, rows = np.empty((many, k), np.float32), np.empty((many, k), np.int64)
         _count(stats, model, found)
+        if len(snapshot.shards) == 1:
+            scores = np.stack([hits.scores for (hits,) in found]) if many != 1 else found[0][0].scores[None, :]
+            rows = np.stack([hits.rows for (hits,) in found]) if many != 1 else found[0][0].rows[None, :]
+            return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
+        scores, rows = np.empty((many, k), np.float32), np.empty((many, k), np.int64)
         for position, per_shard in enumerate(found):
-            if len(per_shard) == 1:
-                scores[position], rows[position] = per_shard[0].scores, per_shard[0].rows
-                continue
             shifted = [
                 np.where(hits.rows >= 0, hits.rows + shard.first_row, -1)
                 for hits, shard in zip(per_shard, snapshot.shards, strict=True)
@@ -150,7 +163,7 @@ def _in_threads(some: Callable[[range], list[list[ShardHits]]], many: int) -> li
 
 
 def _cells(
-    snapshot: Snapshot, request: SearchRequest, masks: Sequence[ShardMask] | None, eligible: NDArray[np.int64] | None
+    snapshot: Snapshot, request: SearchRequest, mask: IndexMask | None
 ) -> Callable[[NDArray[np.float32]], list[ShardHits]]:
     """The search of cells, for one prepared query."""
     model = snapshot.model
@@ -165,16 +178,16 @@ def _cells(
             edges,
             k=request.k,
             nprobe=request.nprobe,
-            rows=snapshot.partition_rows if eligible is None else eligible,
-            filtered=masks is not None,
+            rows=snapshot.partition_rows if mask is None else mask.matches,
+            filtered=mask is not None,
             exact=request.exact,
         )
         tables = build_cell_tables(model, query)
         found = []
         for number, shard in enumerate(snapshot.shards):
-            mask = None if masks is None else masks[number].words
+            words = None if mask is None else mask.shards[number].words
             hits = search_cells(
-                model, shard, tables, visits[number], request.k, mask=mask, exact=request.exact, lowest=lowest
+                model, shard, tables, visits[number], request.k, mask=words, exact=request.exact, lowest=lowest
             )
             found.append(hits)
         return found

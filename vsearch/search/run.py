@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,7 @@ from vsearch.search.model import prepare_queries
 from vsearch.search.native import Workspace
 
 if TYPE_CHECKING:
-    from vsearch.search.mask import ShardMask
+    from vsearch.search.masks import IndexMask
     from vsearch.search.shard import Shard
     from vsearch.search.snapshot import Snapshot
 
@@ -26,7 +25,7 @@ def run_query(
     snapshot: Snapshot,
     workspace: Workspace,
     query: NDArray[np.float32],
-    masks: Sequence[ShardMask] | None,
+    mask: IndexMask | None,
     *,
     prepared: bool,
 ) -> list[ShardHits]:
@@ -35,7 +34,7 @@ def run_query(
     Parameters
     ----------
     query : float32 (d,)
-    masks : one for each shard, or None
+    mask : IndexMask or None
     prepared : bool
         Whether the query is normalised, centred and rotated already.
     """
@@ -46,14 +45,14 @@ def run_query(
     if model.values[ModelField.TABLES_GIVEN]:
         fill_tables(snapshot, workspace, query, prepared=prepared)
     if len(shards) == 1 and shards[0].ready:
-        workspace.use_mask(None if masks is None else masks[0].words)
+        workspace.use_mask(None if mask is None else mask.shards[0].words)
         search_shard(model.address, shards[0].native.address, call)
         return [_copy(workspace)]
     plan_query(model.address, call)
     hits = []
     for number, shard in enumerate(shards):
         workspace.counters[:] = 0
-        workspace.use_mask(None if masks is None else masks[number].words)
+        workspace.use_mask(None if mask is None else mask.shards[number].words)
         scan_in_waves(snapshot, shard, workspace)
         finish(call)
         hits.append(_copy(workspace))

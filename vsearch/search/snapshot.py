@@ -61,7 +61,7 @@ class Snapshot:
         """The calling thread's workspace for queries."""
         found: Workspace | None = getattr(self._threads, "workspace", None)
         if found is None:
-            found = self._threads.workspace = Workspace(self.model, self.partition_rows)
+            found = self._threads.workspace = Workspace(self.model, self.partition_rows, self.radii)
         return found
 
     @property

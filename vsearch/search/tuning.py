@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.search.mask import ShardMask
+from vsearch.search.masks import IndexMask
 from vsearch.search.model import SearchSettings
 from vsearch.search.query import Answer, SearchRequest, search_vectors
 from vsearch.search.route import gain_of, route
@@ -49,12 +48,12 @@ def draw_rows(snapshot: Snapshot, count: int, seed: int) -> Sample:
 
 
 def run_sample(
-    snapshot: Snapshot, sample: Sample, request: SearchRequest, masks: Sequence[ShardMask] | None
+    snapshot: Snapshot, sample: Sample, request: SearchRequest, mask: IndexMask | None
 ) -> Answer:
     """Search for a sample; drawn rows are taken out of their own answers."""
     if sample.own_rows is None:
-        return search_vectors(snapshot, sample.queries, request, masks, SearchStats(), prepared=True)
-    answer = search_vectors(snapshot, sample.queries, replace(request, k=request.k + 1), masks, SearchStats(), prepared=True)
+        return search_vectors(snapshot, sample.queries, request, mask, SearchStats(), prepared=True)
+    answer = search_vectors(snapshot, sample.queries, replace(request, k=request.k + 1), mask, SearchStats(), prepared=True)
     own = answer.rows == sample.own_rows[:, None]
     own[~own.any(axis=1), -1] = True  # the row itself is not among them: the last one goes
     keep = ~own

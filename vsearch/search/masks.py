@@ -1,0 +1,80 @@
+"""Masks that were asked for lately: a predicate that comes again is neither parsed nor evaluated again."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.search.mask import ShardMask
+
+BUDGET_BYTES = 64 << 20
+TAIL = 4.0  # ln of how seldom a row reaches beyond the bound; measured: filtered recall stays above the unfiltered
+
+
+@dataclass(frozen=True, eq=False)
+class IndexMask:
+    """What a predicate lets pass in a whole snapshot.
+
+    Attributes
+    ----------
+    shards : tuple of ShardMask
+    matches : int64 (partitions,)
+        Of all shards.
+    spreads : float32 (partitions,)
+        How far the matching rows of a partition spread: its radius, less where few match. The best of m Gaussian values
+        lies about sqrt(2 ln m) deviations out, so the m best of n reach sqrt((ln m + TAIL) / (ln n + TAIL)) as far.
+    rows, rechecked : int
+        Rows that pass, and rows that only an exact column could decide.
+    """
+
+    shards: tuple[ShardMask, ...]
+    matches: NDArray[np.int64]
+    spreads: NDArray[np.float32]
+    rows: int
+    rechecked: int
+
+    @classmethod
+    def of(
+        cls, shards: list[ShardMask], partition_rows: NDArray[np.int64], radii: NDArray[np.float32]
+    ) -> IndexMask:
+        """Put the masks of all shards together; `partition_rows` and `radii` are of all partitions."""
+        matches = np.ascontiguousarray(np.concatenate([mask.matches for mask in shards]))
+        share = (np.log(np.maximum(matches, 1)) + TAIL) / (np.log(np.maximum(partition_rows, 1)) + TAIL)
+        spreads = (radii * np.sqrt(share)).astype(np.float32)
+        return cls(tuple(shards), matches, spreads, int(matches.sum()), sum(mask.rechecked for mask in shards))
+
+    @property
+    def bytes(self) -> int:
+        return self.matches.nbytes + sum(mask.words.nbytes for mask in self.shards)
+
+
+class MaskCache:
+    """The masks of one snapshot that were used last, up to a number of bytes. For many threads."""
+
+    def __init__(self, budget: int = BUDGET_BYTES) -> None:
+        self._budget = budget
+        self._kept: OrderedDict[Hashable, IndexMask] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], IndexMask]) -> tuple[IndexMask, bool]:
+        """The mask of a key, made if it is not there, and whether it was."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+                return found, True
+        made = make()
+        with self._lock:
+            if key not in self._kept and made.bytes <= self._budget:
+                self._kept[key] = made
+                self._bytes += made.bytes
+                while self._bytes > self._budget:
+                    _, dropped = self._kept.popitem(last=False)
+                    self._bytes -= dropped.bytes
+        return made, False
