@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from vsearch import __version__
-from vsearch.cli import demo, indexes, maintenance, searches
+from vsearch.cli import demo, faas, indexes, maintenance, searches
 from vsearch.errors import VsearchError
 
 MISTAKE = 2
@@ -88,3 +88,4 @@ app.command()(maintenance.snapshots)
 app.command()(maintenance.prune)
 app.command()(indexes.datasets)
 app.command()(demo.demo)
+app.add_typer(faas.app, name="faas")

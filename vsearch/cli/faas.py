@@ -1,0 +1,43 @@
+"""Commands that run the local FaaS: up, status, down."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vsearch.cli import options, output
+
+app = typer.Typer(help="Run functions on this machine as AWS Lambda would.", no_args_is_help=True)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Loopback port of the Invoke API; 0 for any.")] = 0,
+    environments: Annotated[int, typer.Option(min=1, help="Execution environments at most.")] = 40,
+    idle: Annotated[float, typer.Option(min=0.1, help="Seconds after which an unused environment ends.")] = 600.0,
+) -> None:
+    """Start the local FaaS in the background; prints its endpoint."""
+    from vsearch.faas import daemon
+
+    typer.echo(daemon.up(port, environments, idle))
+
+
+@app.command()
+def status(as_json: options.AsJson = False) -> None:
+    """List the functions and their environments."""
+    from vsearch.faas import daemon
+
+    found = daemon.status()
+    if as_json:
+        output.print_json(found)
+    else:
+        output.print_rows(found)
+
+
+@app.command()
+def down() -> None:
+    """End the local FaaS and all its functions."""
+    from vsearch.faas import daemon
+
+    typer.echo("ended" if daemon.down() else "none was running")

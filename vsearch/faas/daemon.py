@@ -1,0 +1,165 @@
+"""The local FaaS as a process of its own: started, asked and ended from the command line.
+
+Its address is kept in a small file, so that ``vsearch faas status`` and ``local-faas://`` find it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import msgspec
+
+from vsearch.errors import VsearchError
+from vsearch.faas.functions import FunctionSpec
+
+START_SECONDS = 20.0
+
+_started: list[subprocess.Popen[bytes]] = []  # by this process; waited for when they are ended
+
+
+class FaasError(VsearchError):
+    """The local FaaS is not there, or refused."""
+
+
+def state_file() -> Path:
+    """Where the address is kept: ``VSEARCH_FAAS_STATE``, or one place for each user."""
+    named = os.environ.get("VSEARCH_FAAS_STATE")
+    return Path(named) if named else Path(gettempdir()) / f"vsearch-faas-{os.getuid()}" / "state.json"
+
+
+def find() -> str:
+    """The address of the running FaaS.
+
+    Raises
+    ------
+    FaasError
+        None is running.
+    """
+    try:
+        url = str(json.loads(state_file().read_text(encoding="utf-8"))["url"])
+        _ask(f"{url}/vsearch/functions")
+    except (OSError, ValueError, KeyError, FaasError):
+        raise FaasError("no local FaaS is running; start one with: vsearch faas up") from None
+    return url
+
+
+def up(port: int = 0, environments: int = 40, idle: float = 600.0, variables: dict[str, str] | None = None) -> str:
+    """Start the FaaS in the background, unless it runs; returns its address.
+
+    Raises
+    ------
+    FaasError
+        It does not start.
+    """
+    try:
+        return find()
+    except FaasError:
+        pass
+    file = state_file()
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file.unlink(missing_ok=True)
+    options = {"port": port, "environments": environments, "idle": idle, "variables": variables or {}}
+    with file.with_suffix(".log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vsearch.faas", str(file), json.dumps(options)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _started.append(process)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            return find()
+        except FaasError:
+            time.sleep(0.05)
+    tail = file.with_suffix(".log").read_text(encoding="utf-8", errors="replace")[-500:]
+    raise FaasError(f"the local FaaS did not start: {tail.strip() or 'it said nothing'}")
+
+
+def status() -> list[dict[str, Any]]:
+    """Functions with their environments.
+
+    Raises
+    ------
+    FaasError
+    """
+    found: list[dict[str, Any]] = json.loads(_ask(f"{find()}/vsearch/functions"))
+    return found
+
+
+def put(spec: FunctionSpec, url: str | None = None) -> None:
+    """Create or replace a function.
+
+    Raises
+    ------
+    FaasError
+    """
+    _ask(f"{url or find()}/vsearch/functions", msgspec.json.encode(spec))
+
+
+def remove(name: str, url: str | None = None) -> None:
+    """Remove a function.
+
+    Raises
+    ------
+    FaasError
+        There is none of that name.
+    """
+    _ask(f"{url or find()}/vsearch/functions/{name}", method="DELETE")
+
+
+def down() -> bool:
+    """End the FaaS and all its functions; False where none runs."""
+    try:
+        url = find()
+    except FaasError:
+        return False
+    _ask(f"{url}/vsearch/down", b"{}")
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and state_file().exists():
+        time.sleep(0.05)
+    while _started:
+        _started.pop().wait(START_SECONDS)
+    return True
+
+
+def serve(file: Path, options: dict[str, Any]) -> None:
+    """Run the FaaS in this process until it is told to end."""
+    from vsearch.faas.platform import Limits, Platform
+    from vsearch.faas.server import Server
+
+    limits = Limits(int(options["environments"]), float(options["idle"]))
+    server = Server(Platform(file.parent / "run", limits, dict(options["variables"])), int(options["port"]))
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps({"url": server.url, "pid": os.getpid()}), encoding="utf-8")
+    partial.replace(file)
+    try:
+        server.serve_forever(0.1)
+    finally:
+        file.unlink(missing_ok=True)
+        server.platform.close()
+
+
+def _ask(url: str, body: bytes | None = None, method: str | None = None) -> bytes:
+    request = urllib.request.Request(url, body, method=method)  # noqa: S310 (a loopback address of our own)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
+            data: bytes = reply.read()
+            return data
+    except urllib.error.HTTPError as error:
+        with error:
+            text = error.read()[:500].decode("utf-8", "replace")
+        raise FaasError(f"the local FaaS refused: {text}") from None
+    except OSError as error:
+        raise FaasError(f"the local FaaS at {url} cannot be reached: {error}") from None

@@ -1,0 +1,204 @@
+"""The platform: functions, their environments cold and warm, and the limits on how many there are."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from vsearch.faas.environments import Environment
+from vsearch.faas.functions import LARGEST_REQUEST, FunctionSpec, Reply, not_found, throttled, too_large
+from vsearch.faas.packages import runtime_folder, unpack
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the platform allows.
+
+    Attributes
+    ----------
+    environments : int
+        Of all functions; more concurrent invocations are throttled.
+    idle : float
+        Seconds after which an unused environment ends.
+    """
+
+    environments: int = 40
+    idle: float = 600.0
+
+
+@dataclass
+class _Function:
+    spec: FunctionSpec
+    code: Path
+    idle: list[Environment] = field(default_factory=list)  # the last one used is used next
+    busy: int = 0
+    cold: int = 0
+    invocations: int = 0
+
+
+class Platform:
+    """Runs functions.
+
+    Parameters
+    ----------
+    folder : Path
+        Where packages are unpacked.
+    limits : Limits
+    variables : dict
+        Environment variables of every function: credentials and endpoints.
+    """
+
+    def __init__(self, folder: Path, limits: Limits | None = None, variables: dict[str, str] | None = None) -> None:
+        self.limits = limits or Limits()
+        self.variables = variables or {}
+        self._folder = folder
+        self._runtime = runtime_folder(folder / "runtime")
+        self._functions: dict[str, _Function] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        threading.Thread(target=self._reap, daemon=True).start()
+
+    def put(self, spec: FunctionSpec) -> None:
+        """Create or replace a function; environments of the old one end.
+
+        Raises
+        ------
+        InputError
+            The package is not usable.
+        """
+        code = unpack(spec.package, self._folder / "packages")
+        with self._lock:
+            old = self._functions.get(spec.name)
+            self._functions[spec.name] = _Function(spec, code)
+        for environment in old.idle if old else ():
+            environment.stop()
+
+    def remove(self, name: str) -> bool:
+        """Remove a function; False where there is none."""
+        with self._lock:
+            old = self._functions.pop(name, None)
+        for environment in old.idle if old else ():
+            environment.stop()
+        return old is not None
+
+    def invoke(self, name: str, event: bytes) -> Reply:
+        """Invoke a function and wait for its reply."""
+        if len(event) > LARGEST_REQUEST:
+            return too_large()
+        with self._lock:
+            function = self._functions.get(name)
+        if function is None:
+            return not_found(name)
+        taken = self._take(function)
+        if isinstance(taken, Reply):
+            return taken
+        environment: Environment | None = taken
+        try:
+            if environment is None:
+                environment = Environment(function.spec, function.code, self._runtime, self.variables)
+            return environment.invoke(event, str(uuid4()))
+        finally:
+            self._give_back(function, environment)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Functions with their environments."""
+        with self._lock:
+            return [
+                {
+                    "name": name,
+                    "handler": function.spec.handler,
+                    "memory": function.spec.memory,
+                    "idle": len(function.idle),
+                    "busy": function.busy,
+                    "invocations": function.invocations,
+                    "cold_starts": function.cold,
+                }
+                for name, function in sorted(self._functions.items())
+            ]
+
+    def spec(self, name: str) -> FunctionSpec | None:
+        """A function as it was deployed."""
+        with self._lock:
+            found = self._functions.get(name)
+        return None if found is None else found.spec
+
+    def log(self, name: str) -> bytes:
+        """The end of the log of the function's last used environment."""
+        with self._lock:
+            found = self._functions.get(name)
+            idle = list(found.idle) if found else []
+        return idle[-1].tail() if idle else b""
+
+    def chill(self, name: str | None = None) -> int:
+        """End idle environments, so that the next invocation is a cold start; returns how many."""
+        with self._lock:
+            chosen = [f for f in self._functions.values() if name in (None, f.spec.name)]
+            ended = [environment for function in chosen for environment in function.idle]
+            for function in chosen:
+                function.idle = []
+        for environment in ended:
+            environment.stop()
+        return len(ended)
+
+    def close(self) -> None:
+        """End all environments."""
+        self._closing.set()
+        self.chill()
+
+    def _take(self, function: _Function) -> Environment | Reply | None:
+        """A warm environment, None for a new one, or a refusal."""
+        evicted = None
+        with self._lock:
+            limit = function.spec.concurrency
+            if limit is not None and function.busy >= limit:
+                return throttled("ReservedFunctionConcurrentInvocationLimitExceeded")
+            found = None
+            while function.idle and found is None:
+                candidate = function.idle.pop()
+                found = candidate if candidate.alive else None
+            if found is None:
+                total = sum(f.busy + len(f.idle) for f in self._functions.values())
+                if total >= self.limits.environments:
+                    evicted = self._oldest_idle()
+                    if evicted is None:
+                        return throttled("ConcurrentInvocationLimitExceeded")
+                function.cold += 1
+            function.busy += 1
+            function.invocations += 1
+        if evicted is not None:
+            evicted.stop()
+        return found
+
+    def _oldest_idle(self) -> Environment | None:
+        every = [
+            (environment.used, function) for function in self._functions.values() for environment in function.idle[:1]
+        ]
+        if not every:
+            return None
+        _, function = min(every, key=lambda pair: pair[0])
+        return function.idle.pop(0)
+
+    def _give_back(self, function: _Function, environment: Environment | None) -> None:
+        keep = environment is not None and environment.alive and not self._closing.is_set()
+        with self._lock:
+            function.busy -= 1
+            keep = keep and self._functions.get(function.spec.name) is function
+            if keep and environment is not None:
+                function.idle.append(environment)
+        if environment is not None and not keep:
+            environment.stop()
+
+    def _reap(self) -> None:
+        while not self._closing.wait(min(1.0, self.limits.idle / 4)):
+            oldest = time.monotonic() - self.limits.idle
+            with self._lock:
+                ended = []
+                for function in self._functions.values():
+                    ended += [environment for environment in function.idle if environment.used < oldest]
+                    function.idle = [environment for environment in function.idle if environment.used >= oldest]
+            for environment in ended:
+                environment.stop()

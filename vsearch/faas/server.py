@@ -1,0 +1,165 @@
+"""The Invoke API over HTTP, and a few paths of our own to put functions there and to look at them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+import msgspec
+
+from vsearch.errors import VsearchError
+from vsearch.faas.functions import LARGEST_REQUEST, FunctionSpec, Reply, not_found, not_json, refuse, too_large
+from vsearch.faas.platform import Platform
+
+_INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
+_URL = re.compile(r"/url/([^/]+)(/.*)?")
+_ARN = re.compile(r"arn:aws:lambda:[^:]+:[^:]+:function:([A-Za-z0-9_-]+)(?::[^:]+)?")
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a platform on a loopback port.
+
+    Parameters
+    ----------
+    platform : Platform
+    port : int
+        0 for any free one.
+    """
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, platform: Platform, port: int = 0) -> None:
+        self.platform = platform
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """What boto3 takes as the endpoint of Lambda."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def start(self) -> None:
+        """Serve in a thread."""
+        threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop serving and end all functions."""
+        self.shutdown()
+        self.server_close()
+        self.platform.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: Server
+
+    def do_POST(self) -> None:
+        """Invoke a function; or one of our own paths."""
+        path = urlsplit(self.path).path
+        length = int(self.headers.get("content-length") or 0)
+        if length > LARGEST_REQUEST + 65536:
+            self.close_connection = True
+            self._reply(too_large())
+            return
+        body = self.rfile.read(length)
+        matched = _INVOKE.fullmatch(path)
+        if matched:
+            self._reply(self._invoke(unquote(matched[1]), body))
+        elif path == "/vsearch/functions":
+            self._reply(self._put(body))
+        elif path == "/vsearch/chill":
+            self._reply(Reply(200, json.dumps({"ended": self.server.platform.chill()}).encode()))
+        elif path == "/vsearch/down":
+            self._reply(Reply(200, b"{}"))
+            threading.Thread(target=self.server.stop).start()
+        elif not self._by_url("POST", body):
+            self._reply(refuse(404, "ResourceNotFoundException", f"there is no {path}"))
+
+    def do_GET(self) -> None:
+        """Look at functions."""
+        path = urlsplit(self.path).path
+        if path == "/vsearch/functions":
+            self._reply(Reply(200, json.dumps(self.server.platform.status()).encode()))
+        elif not self._by_url("GET", b""):
+            self._reply(refuse(404, "ResourceNotFoundException", f"there is no {path}"))
+
+    def do_DELETE(self) -> None:
+        """Remove a function."""
+        name = unquote(urlsplit(self.path).path.removeprefix("/vsearch/functions/"))
+        self._reply(Reply(204, b"") if self.server.platform.remove(name) else not_found(name))
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+    def _invoke(self, target: str, body: bytes) -> Reply:
+        arn = _ARN.fullmatch(target)
+        name = arn[1] if arn else target.split(":", maxsplit=1)[0]
+        kind = self.headers.get("x-amz-invocation-type") or "RequestResponse"
+        if self.server.platform.spec(name) is None:
+            return not_found(name)
+        if kind == "DryRun":
+            return Reply(204, b"")
+        try:
+            json.loads(body or b"{}")
+        except ValueError as error:
+            return not_json(str(error))
+        if kind == "Event":
+            threading.Thread(target=self.server.platform.invoke, args=(name, body), daemon=True).start()
+            return Reply(202, b"")
+        return self.server.platform.invoke(name, body or b"{}")
+
+    def _put(self, body: bytes) -> Reply:
+        try:
+            spec = msgspec.json.decode(body, type=FunctionSpec)
+            self.server.platform.put(spec)
+        except (msgspec.DecodeError, VsearchError) as error:
+            return refuse(400, "InvalidParameterValueException", str(error))
+        return Reply(201, json.dumps({"FunctionName": spec.name, "FunctionArn": spec.arn}).encode())
+
+    def _by_url(self, method: str, body: bytes) -> bool:
+        """Serve /url/<function>/... as the function's own URL would be; False where the path is none."""
+        parts = urlsplit(self.path)
+        matched = _URL.fullmatch(parts.path)
+        if not matched:
+            return False
+        event = {
+            "version": "2.0",
+            "rawPath": matched[2] or "/",
+            "rawQueryString": parts.query,
+            "headers": {name.lower(): value for name, value in self.headers.items()},
+            "requestContext": {"http": {"method": method, "path": matched[2] or "/"}, "requestId": str(uuid4())},
+            "body": base64.b64encode(body).decode(),
+            "isBase64Encoded": True,
+        }
+        reply = self.server.platform.invoke(unquote(matched[1]), json.dumps(event).encode())
+        try:
+            answer = json.loads(reply.body)
+            status, text = int(answer["statusCode"]), str(answer.get("body", ""))
+        except (ValueError, KeyError, TypeError):
+            status, text = 502, '{"message":"Internal Server Error"}'
+        self._reply(Reply(status, text.encode()))
+        return True
+
+    def _reply(self, reply: Reply) -> None:
+        self.send_response(reply.status)
+        self.send_header("x-amzn-RequestId", str(uuid4()))
+        if reply.status == 200:
+            self.send_header("X-Amz-Executed-Version", "$LATEST")
+        if reply.error is not None:
+            self.send_header("X-Amz-Function-Error", reply.error)
+        if reply.kind is not None:
+            self.send_header("x-amzn-ErrorType", reply.kind)
+        if self.headers.get("x-amz-log-type") == "Tail":
+            self.send_header("X-Amz-Log-Result", base64.b64encode(reply.log).decode())
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        self.wfile.write(reply.body)
+        self.wfile.flush()
