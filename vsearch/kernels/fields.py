@@ -6,7 +6,7 @@ Three lists: one for an index (`ModelField`), one for each shard (`ShardField`),
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, unique
 
 # Places of the counters that a search adds to.
 VISITED, SCANNED, REFINED, RERANKED, COUNTERS = 0, 1, 2, 3, 4
@@ -23,6 +23,7 @@ def expanded_bytes(pairs: int) -> int:
     return 64 * pairs
 
 
+@unique
 class ModelField(IntEnum):
     """What all shards share. d: dimensions, p: partitions of the index, D: coded dimensions."""
 
@@ -51,6 +52,7 @@ class ModelField(IntEnum):
     BYTE_TABLES = 22  # 1: they are tables of bytes, which are not rounded
 
 
+@unique
 class ShardField(IntEnum):
     """One shard. n: rows, b: blocks, p: its partitions."""
 
@@ -74,6 +76,7 @@ class ShardField(IntEnum):
     RERANK_ROWS = 17  # n, or 0 without rerank codes
 
 
+@unique
 class CallField(IntEnum):
     """One query on one workspace."""
 
@@ -110,9 +113,10 @@ class CallField(IntEnum):
     PENDING = 30  # int64 (PENDING,)
     SCALED = 31  # float32 (d,), scratch
     SPREADS = 32  # float32 (p,)
-    SUMS = 32  # float32 (32,), scratch
+    SUMS = 33  # float32 (32,), scratch
 
 
+@unique
 class FloatField(IntEnum):
     """The numbers of a call that are no integers."""
 
