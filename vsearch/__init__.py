@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vsearch import datasets
+    from vsearch import datasets, jpq
     from vsearch.errors import (
         ConflictError,
         CorruptIndexError,
@@ -54,6 +54,7 @@ __all__ = [
     "col",
     "datasets",
     "open",
+    "jpq",
     "plan",
     "prune",
     "verify",
@@ -70,8 +71,8 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'vsearch' has no attribute {name!r}")
-    if name == "datasets":
-        return import_module("vsearch.datasets")
+    if name in ("datasets", "jpq"):
+        return import_module(f"vsearch.{name}")
     value = getattr(import_module(_HOMES.get(name, "vsearch.errors")), name)
     globals()[name] = value
     return value

@@ -338,6 +338,12 @@ class Index:
             The true neighbours of each query, best first.
 
         Raises
+        self._documents: tuple[Snapshot, DocumentIndex] | None = None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What this index reads: the model, shards and manifest of one committed state."""
+        return self._snapshot
         ------
         InputError
         """

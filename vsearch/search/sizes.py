@@ -39,6 +39,7 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
         "seed": manifest.seed,
         "attributes": {a.name: a.type for a in manifest.attributes},
         "settings": snapshot.settings.to_dict(),
+        "training": manifest.provenance.get("jpq"),
         "bytes": sum(by_kind.values()),
         "bytes_per_vector": vector / rows,
         "bytes_per_vector_by_part": {part: size / rows for part, size in sorted(by_kind.items())},

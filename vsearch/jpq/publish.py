@@ -1,0 +1,78 @@
+"""The result of a training as a new snapshot of the index."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.building.pipeline import write_model
+from vsearch.search.model import Model
+from vsearch.search.snapshot import Snapshot, open_snapshot
+from vsearch.search.tuning import Sample, tune
+from vsearch.storage import FileEntry, Manifest, Store, commit
+
+RECALL, TUNING_QUERIES, TUNING_K = 0.99, 256, 10
+
+
+def model_arrays(model: Model) -> dict[str, NDArray[Any]]:
+    """All arrays of a model by the names that its files give them."""
+    arrays = {f"quantizer.{key}": np.asarray(value) for key, value in model.quantizer.arrays().items()}
+    arrays |= {"mean": model.mean, "rerank_weights": model.rerank_weights, "centroids": model.centroids}
+    return arrays if model.adapter is None else arrays | {"adapter": model.adapter}
+
+
+def write_trained(store: Store, manifest: Manifest, model: Model) -> Manifest:
+    """The manifest with a model that is written anew; an encoder that it has stays."""
+    kept = {kind: entry for kind, entry in manifest.model.items() if kind.startswith("encoder:")}
+    return msgspec.structs.replace(manifest, model=kept | write_model(store, model_arrays(model)))
+
+
+def publish(
+    trained: Snapshot,
+    base: Snapshot,
+    facts: dict[str, Any],
+    queries: NDArray[np.float32],
+    encoder: Mapping[str, FileEntry] | None = None,
+) -> Snapshot:
+    """Write, tune and commit what was trained.
+
+    Parameters
+    ----------
+    trained : Snapshot
+        With the trained model; its manifest names the shards' files.
+    base : Snapshot
+        What it was trained from: the commit is refused if there is a newer one by now.
+    facts : dict
+        What the manifest keeps of the training.
+    queries : float32 (m, d)
+        Normalised or centred queries; some of them tune the settings.
+    encoder : dict, optional
+        Files of a query encoder that stand in for those of the base.
+
+    Raises
+    ------
+    ConflictError
+    """
+    manifest = write_trained(base.store, trained.manifest, trained.model)
+    if encoder is not None:
+        model = {kind: entry for kind, entry in manifest.model.items() if not kind.startswith("encoder:")}
+        manifest = msgspec.structs.replace(manifest, model=model | dict(encoder))
+    manifest = msgspec.structs.replace(
+        manifest,
+        writer=os.urandom(16).hex(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        provenance=manifest.provenance | {"jpq": facts},
+    )
+    written = open_snapshot(base.store, manifest)
+    step = max(1, len(queries) // TUNING_QUERIES)
+    some = np.ascontiguousarray(queries[::step][:TUNING_QUERIES] @ written.model.query_transform.T)
+    sample = Sample(some, None)
+    settings, _ = tune(written, sample, RECALL, min(TUNING_K, manifest.rows))
+    manifest = msgspec.structs.replace(manifest, settings=settings.to_dict())
+    return open_snapshot(base.store, commit(base.store, manifest, base=base.manifest.snapshot))

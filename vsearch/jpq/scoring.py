@@ -1,0 +1,204 @@
+"""The frozen document side of an index in memory, and scores and gradients against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InputError
+from vsearch.jpq.loss import LOSSES, Lists
+from vsearch.kernels.blocks import untranspose
+from vsearch.kernels.ranking import rank_gradients, score_rows
+from vsearch.quantizers.pq import ProductQuantizer
+from vsearch.search.model import Model
+from vsearch.search.native import pack_model
+from vsearch.search.route import gain_of
+from vsearch.search.snapshot import Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """What is trained.
+
+    Attributes
+    ----------
+    centroids : float32 (subquantizers, c, d / subquantizers)
+    adapter : float32 (d, d)
+        Applied to queries before the rotation.
+    """
+
+    centroids: NDArray[np.float32]
+    adapter: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Derivatives of a batch's loss: by the centroids, and by the m queries as they were before the adapter, (m, d)."""
+
+    centroids: NDArray[np.float32]
+    adapter: NDArray[np.float32]
+    queries: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Documents:
+    """All rows of an index of PQ codes.
+
+    Attributes
+    ----------
+    snapshot : Snapshot
+    codec : ProductQuantizer
+    codes : uint8 (rows, subquantizers)
+    factors, offsets : float32 (rows,)
+    partitions : int32 (rows,)
+    """
+
+    snapshot: Snapshot
+    codec: ProductQuantizer
+    codes: NDArray[np.uint8]
+    factors: NDArray[np.float32]
+    offsets: NDArray[np.float32]
+    partitions: NDArray[np.int32]
+
+    def start(self) -> Parameters:
+        """The parameters that the index has now."""
+        adapter = self.snapshot.model.adapter
+        identity = np.eye(self.snapshot.model.dimensions, dtype=np.float32)
+        return Parameters(self.codec.centroids, identity if adapter is None else adapter)
+
+    def live(self, parameters: Parameters) -> Snapshot:
+        """The index as it would be with these parameters: searched like any other."""
+        model = model_with(self.snapshot.model, self.codec, parameters)
+        return replace(self.snapshot, model=model, native=pack_model(model, self.snapshot.radii))
+
+    def scores(self, parameters: Parameters, rotated: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores float32 (m, w) of rows (m, w) for adapted and rotated queries (m, d), up to a constant for each query."""
+        model, gain = self.snapshot.model, np.float32(gain_of(self.snapshot.model.metric))
+        inner = gain * (rotated @ model.centroids.T)
+        if model.metric == "l2":
+            inner -= model.centroid_squares
+        many, _, width = parameters.centroids.shape
+        parts = (gain * rotated).reshape(len(rotated), many, width)
+        tables = np.matmul(parts.transpose(1, 0, 2), parameters.centroids.transpose(0, 2, 1)).transpose(1, 0, 2)
+        scores = np.empty(rows.size, np.float32)
+        score_rows(
+            rows.reshape(-1),
+            _starts(rows),
+            self.codes,
+            self.factors,
+            self.partitions,
+            inner,
+            np.ascontiguousarray(tables),
+            scores,
+        )
+        return scores.reshape(rows.shape) - self.offsets[rows]
+
+    def gradients(
+        self,
+        parameters: Parameters,
+        queries: NDArray[np.float32],
+        rotated: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        slopes: NDArray[np.float32],
+    ) -> Gradients:
+        """Derivatives of ``sum slopes * scores`` by the parameters and the queries (m, d) before the adapter."""
+        model, gain = self.snapshot.model, np.float32(gain_of(self.snapshot.model.metric))
+        by_partition = np.zeros((len(queries), len(model.centroids)), np.float32)
+        by_query = np.zeros_like(rotated)
+        by_centroid = np.zeros_like(parameters.centroids)
+        rank_gradients(
+            rows.reshape(-1),
+            _starts(rows),
+            np.ascontiguousarray(gain * slopes).reshape(-1),
+            self.codes,
+            self.factors,
+            self.partitions,
+            rotated,
+            parameters.centroids,
+            by_partition,
+            by_query,
+            by_centroid,
+        )
+        adapted = (by_query + by_partition @ model.centroids) @ self.codec.rotation
+        return Gradients(by_centroid, adapted.T @ queries, adapted @ parameters.adapter)
+
+
+def batch_loss(
+    documents: Documents,
+    parameters: Parameters,
+    queries: NDArray[np.float32],
+    lists: Lists,
+    *,
+    loss: str,
+    sharpness: float,
+) -> tuple[float, Gradients]:
+    """A loss of m prepared queries (m, d) over their lists, and its gradients.
+
+    Parameters
+    ----------
+    loss : {"lambda", "pairwise", "softmax"}
+    sharpness : float
+        Scores are multiplied with it before the loss.
+    """
+    rotated = rotate(documents, parameters, queries)
+    rows = np.maximum(lists.rows, 0)
+    scores = documents.scores(parameters, rotated, rows) * np.float32(sharpness)
+    value, slopes = LOSSES[loss](scores, lists)
+    slopes = np.where(lists.valid, slopes, 0).astype(np.float32) * np.float32(sharpness)
+    return value, documents.gradients(parameters, queries, rotated, rows, slopes)
+
+
+def rotate(documents: Documents, parameters: Parameters, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Prepared queries (m, d) adapted and rotated, as a search of the live index takes them."""
+    return np.ascontiguousarray((queries @ parameters.adapter.T) @ documents.codec.rotation.T)
+
+
+def model_with(model: Model, codec: ProductQuantizer, parameters: Parameters) -> Model:
+    """The model with these parameters in it; the identity is no adapter."""
+    trained = replace(codec, centroids=np.ascontiguousarray(parameters.centroids))
+    identity = np.array_equal(parameters.adapter, np.eye(len(parameters.adapter), dtype=np.float32))
+    return replace(model, quantizer=trained, adapter=None if identity else np.ascontiguousarray(parameters.adapter))
+
+
+def load_documents(snapshot: Snapshot) -> Documents:
+    """Read all codes of an index.
+
+    Raises
+    ------
+    InputError
+        Its codes are not PQ's, or exact scores would undo what training learns.
+    """
+    codec, manifest = snapshot.model.quantizer, snapshot.manifest
+    if not isinstance(codec, ProductQuantizer):
+        raise InputError(
+            f"the index has {manifest.quantizer['name']!r} codes; training needs an index built with quantizer='pq'"
+        )
+    if manifest.rerank is not None:
+        raise InputError(
+            f"the index reranks with {manifest.rerank} codes, which undoes what training learns; build it with rerank=None"
+        )
+    codes = np.empty((manifest.rows, len(codec.centroids)), np.uint8)
+    factors, offsets = np.empty(manifest.rows, np.float32), np.zeros(manifest.rows, np.float32)
+    partitions = np.empty(manifest.rows, np.int32)
+    for shard in snapshot.shards:
+        table, arrays = shard.table, shard.arrays
+        shard.ensure(np.arange(shard.partitions, dtype=np.int32))
+        inside = slice(shard.first_row, shard.first_row + shard.rows)
+        local = np.repeat(np.arange(shard.partitions), table.rows)
+        partitions[inside] = shard.first_partition + local
+        factors[inside] = arrays.factors.view(np.float16).astype(np.float32) * table.factor_scales[local]
+        if len(arrays.offsets):
+            offsets[inside] = arrays.offsets
+        packed = np.empty((shard.rows, codec.stage_bytes[0]), np.uint8)
+        for partition in range(shard.partitions):
+            first, count = int(table.row_starts[partition]), int(table.rows[partition])
+            block = int(table.block_starts[partition])
+            untranspose(arrays.first_codes[block : block + -(-count // 32)], packed[first : first + count])
+        codes[inside] = codec.unpack(packed)
+    return Documents(snapshot, codec, codes, factors, offsets, partitions)
+
+
+def _starts(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]

@@ -1,0 +1,386 @@
+"""Training without torch: the centroids behind the codes, and a linear adapter of the queries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InputError
+from vsearch.jpq.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from vsearch.jpq.loss import LOSSES, Lists
+from vsearch.jpq.mining import list_batch, list_candidates, search_live
+from vsearch.jpq.optimizer import AdamW, schedule
+from vsearch.jpq.pairs import Pairs, read_pairs
+from vsearch.jpq.publish import publish
+from vsearch.jpq.quality import Quality, measure
+from vsearch.jpq.reassign import open_documents, reassign_codes
+from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_documents, rotate
+from vsearch.search.snapshot import Snapshot
+
+NEGATIVES = ("live", "static", "batch")
+CENTROID_RATE, ADAPTER_RATE = 2e-3, 6e-3  # learning rates relative to the typical size of an entry
+SPREAD = 1.5  # standard deviation that the scores of a list are brought to before the loss
+HELD_OUT, MOST_HELD_OUT = 0.1, 1000  # share and number of the queries that are kept for validation where none are given
+MEASURED = 100  # rows of a ranking that validation looks at
+
+Progress = Callable[[str, int, int], None]
+
+
+class Searchable(Protocol):
+    """What is trained: a `vsearch.Index`."""
+
+    def __init__(self, snapshot: Snapshot) -> None: ...
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+
+
+IndexT = TypeVar("IndexT", bound=Searchable)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train, checked; see `train`."""
+
+    loss: str = "lambda"
+    negatives: str = "live"
+    epochs: int = 6
+    adapter: str = "linear"
+    centroids: bool = True
+    batch: int = 256
+    depth: int = 100
+    learning_rate: float = 1.0
+    patience: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("loss", self.loss, tuple(LOSSES)),
+            ("negatives", self.negatives, NEGATIVES),
+            ("adapter", self.adapter, ("linear", "none")),
+            ("centroids", self.centroids, (True, False)),
+        ):
+            if value not in allowed:
+                raise InputError(f"{name}={value!r} is not known: give one of {', '.join(map(str, allowed))}")
+        for name, count, least in (
+            ("epochs", self.epochs, 1),
+            ("batch", self.batch, 2),
+            ("depth", self.depth, 2),
+            ("patience", self.patience, 1),
+            ("seed", self.seed, 0),
+        ):
+            if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
+                raise InputError(f"{name}={count!r} is not usable: give a whole number from {least} on")
+        rate = self.learning_rate
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1e3:
+            raise InputError(f"learning_rate={rate!r} is not usable: give a positive multiple of the default, which is 1")
+        if self.adapter == "none" and not self.centroids:
+            raise InputError("adapter='none' with centroids=False leaves nothing to train")
+
+
+@dataclass(eq=False)
+class State:
+    """Where a training stands at the end of an epoch.
+
+    Attributes
+    ----------
+    epoch, step : int
+        Done so far.
+    now, best : Parameters
+    best_epoch : int
+    sharpness : float
+        Scores are multiplied with it before the loss.
+    optimizers : AdamW of the centroids and of the adapter
+    history : list of dict
+        Validation measures after each epoch, the first before any training.
+    """
+
+    epoch: int
+    step: int
+    now: Parameters
+    best: Parameters
+    best_epoch: int
+    sharpness: float
+    optimizers: tuple[AdamW, AdamW]
+    history: list[dict[str, float]]
+
+
+def train(
+    index: IndexT,
+    queries: Any,
+    positives: Any,
+    *,
+    validation: tuple[Any, Any] | None = None,
+    loss: Literal["lambda", "pairwise", "softmax"] = "lambda",
+    negatives: Literal["live", "static", "batch"] = "live",
+    epochs: int = 6,
+    adapter: Literal["linear", "none"] = "linear",
+    centroids: bool = True,
+    reassign: bool = True,
+    documents: Any = None,
+    document_ids: Any = None,
+    batch: int = 256,
+    depth: int = 100,
+    learning_rate: float = 1.0,
+    patience: int = 2,
+    checkpoint: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> IndexT:
+    """Train an index of PQ codes so that relevant rows rank first; the result is a new snapshot of it.
+
+    The codes stay; the centroids behind them and a linear adapter of the queries are trained. Nothing that a search does
+    per row or per query changes, so it costs what it did.
+
+    Parameters
+    ----------
+    index : Index
+        Built with ``quantizer="pq"`` and no rerank codes.
+    queries : array (m, d)
+        Training queries.
+    positives : array (m,) of ids, m sequences of ids, or a table (also a Parquet path) with columns query and id
+        The relevant rows of each query.
+    validation : (queries, positives), optional
+        What the best epoch is chosen by, and training stopped early; a tenth of the queries, at most 1,000, by default.
+    loss : {"lambda", "pairwise", "softmax"}
+        Pairs weighted by what swapping them does to the reciprocal rank; all pairs alike; cross-entropy.
+    negatives : {"live", "static", "batch"}
+        What a search of the index as it changes brings up; as it was at the start; the other positives of the batch.
+    epochs : int
+        At most.
+    adapter : {"linear", "none"}
+    centroids : bool
+        Whether the centroids are trained.
+    reassign : bool
+        Whether the codes are made anew with the trained centroids, where that ranks better. Takes `documents`.
+    documents : array or path, optional
+        The vectors that the index was built from, as `vsearch.build` takes them.
+    document_ids : array, optional
+        Their ids, where the index has ids of its own.
+    batch, depth : int
+        Queries of one step; rows that are mined for each.
+    learning_rate : float
+        Multiple of the default.
+    patience : int
+        Epochs without improvement after which training stops.
+    checkpoint : path, optional
+        File that is written after each epoch; where it exists, training goes on from it.
+    seed : int
+        The same input, options and seed give the same result on the same machine.
+    progress : callable, optional
+        Told ``(stage, done, total)``; the stage names the epoch and the current nDCG@10.
+
+    Returns
+    -------
+    Index
+        Open at the new snapshot. `info()["training"]` says how it came about.
+
+    Raises
+    ------
+    InputError
+        Pairs, options or the index are not usable; nothing was changed.
+    ConflictError
+        Another snapshot was committed meanwhile; nothing was changed.
+    """
+    options = TrainOptions(
+        loss, negatives, epochs, adapter, centroids, batch, depth, learning_rate, patience, seed
+    )
+    if not isinstance(reassign, (bool, np.bool_)):
+        raise InputError(f"reassign={reassign!r} is not usable: give True or False")
+    session = Session.open(index.snapshot, queries, positives, validation, options, progress)
+    source = open_documents(session.documents, documents, document_ids) if documents is not None else None
+    state = session.run(checkpoint)
+    facts = session.facts(state)
+    trained = session.documents.live(state.best)
+    if reassign and source is not None:
+        trained, kept = reassign_codes(session.documents, state.best, source, session.validation)
+        facts["reassigned"] = kept
+    return type(index)(publish(trained, session.documents.snapshot, facts, session.training.queries))
+
+
+def export_adapter(index: Searchable) -> NDArray[np.float32]:
+    """The linear adapter of an index's queries: float32 (d, d), the identity where none was trained.
+
+    A query encoder may apply it itself (``adapter @ query``, after normalisation for cosine); the index does so anyway.
+    """
+    return start_parameters(index.snapshot).adapter.copy()
+
+
+def start_parameters(snapshot: Snapshot) -> Parameters:
+    """Centroids (empty where the codes are not PQ's) and adapter that an index has now."""
+    model = snapshot.model
+    identity = np.eye(model.dimensions, dtype=np.float32)
+    centroids = getattr(model.quantizer, "centroids", np.empty((0, 0, 0), np.float32))
+    return Parameters(centroids, identity if model.adapter is None else model.adapter)
+
+
+def split_validation(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+    """Training and validation queries, drawn once for a seed."""
+    order = np.random.default_rng([seed, 1]).permutation(len(pairs))
+    held = max(1, min(round(HELD_OUT * len(pairs)), MOST_HELD_OUT))
+    return pairs.take(np.sort(order[held:])), pairs.take(np.sort(order[:held]))
+
+
+@dataclass(eq=False)
+class Session:
+    """One training: what it learns from, how, and whom it tells."""
+
+    documents: Documents
+    training: Pairs
+    validation: Pairs
+    options: TrainOptions
+    report: Progress
+
+    @classmethod
+    def open(
+        cls,
+        snapshot: Snapshot,
+        queries: Any,
+        positives: Any,
+        validation: tuple[Any, Any] | None,
+        options: TrainOptions,
+        progress: Progress | None,
+    ) -> Self:
+        """Check everything that was given; raises InputError before anything is read in full."""
+        documents = load_documents(snapshot)
+        training = read_pairs(snapshot, queries, positives)
+        if validation is None:
+            training, held = split_validation(training, options.seed)
+        else:
+            try:
+                held_queries, held_positives = validation
+            except (TypeError, ValueError):
+                raise InputError("validation is a pair: queries and their positives") from None
+            held = read_pairs(snapshot, held_queries, held_positives, "validation")
+        return cls(documents, training, held, options, progress or (lambda *_: None))
+
+    def run(self, checkpoint: str | os.PathLike[str] | None) -> State:
+        """Train until the epochs are done or validation no longer improves."""
+        mark = fingerprint(self.documents, self.training, self.validation, asdict(self.options))
+        saved = None if checkpoint is None else load_checkpoint(checkpoint, mark)
+        state = self.begin() if saved is None else self.restore(saved)
+        static = self.mine_all() if self.options.negatives == "static" and not self.stops(state) else None
+        while not self.stops(state):
+            self.epoch(state, static)
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, mark, state_to_plain(state))
+        return state
+
+    def begin(self) -> State:
+        start = self.documents.start()
+        quality = self.measure(start).means()
+        return State(0, 0, start, start, 0, self.sharpness(start), self.optimizers(start), [quality])
+
+    def optimizers(self, start: Parameters) -> tuple[AdamW, AdamW]:
+        rate = self.options.learning_rate
+        size = float(np.sqrt(np.mean(start.centroids.astype(np.float64) ** 2)))
+        return (
+            AdamW.of(start.centroids, rate * CENTROID_RATE * size),
+            AdamW.of(start.adapter, rate * ADAPTER_RATE / len(start.adapter) ** 0.5),
+        )
+
+    def restore(self, plain: dict[str, Any]) -> State:
+        start = self.documents.start()
+        moments = []
+        for optimizer, name in zip(self.optimizers(start), ("centroids", "adapter"), strict=True):
+            optimizer.first, optimizer.second = plain[f"first.{name}"], plain[f"second.{name}"]
+            moments.append(optimizer)
+        return State(
+            int(plain["epoch"]),
+            int(plain["step"]),
+            Parameters(plain["now.centroids"], plain["now.adapter"]),
+            Parameters(plain["best.centroids"], plain["best.adapter"]),
+            int(plain["best_epoch"]),
+            float(plain["sharpness"]),
+            (moments[0], moments[1]),
+            list(plain["history"]),
+        )
+
+    def stops(self, state: State) -> bool:
+        return state.epoch >= self.options.epochs or state.epoch - state.best_epoch >= self.options.patience
+
+    def sharpness(self, start: Parameters) -> float:
+        """What brings the spread of the scores inside lists to `SPREAD`."""
+        some = self.training.take(np.arange(min(512, len(self.training))))
+        lists = list_candidates(search_live(self.documents, start, some.queries, self.options.depth), some)
+        rotated = rotate(self.documents, start, some.queries)
+        scores = self.documents.scores(start, rotated, np.maximum(lists.rows, 0))
+        spread = float(np.nanmean(np.nanstd(np.where(lists.valid, scores, np.nan), axis=1)))
+        return SPREAD / spread if spread > 0 else 1.0
+
+    def mine_all(self) -> NDArray[np.int64]:
+        """What the index as it is brings up for every training query, int64 (m, depth)."""
+        return search_live(self.documents, self.documents.start(), self.training.queries, self.options.depth)
+
+    def lists(self, parameters: Parameters, pairs: Pairs, chosen: NDArray[np.int64], static: NDArray[np.int64] | None) -> Lists:
+        """Candidates of a batch."""
+        if self.options.negatives == "batch":
+            return list_batch(self.documents, parameters, pairs)
+        if static is not None:
+            return list_candidates(static[chosen], pairs)
+        return list_candidates(search_live(self.documents, parameters, pairs.queries, self.options.depth), pairs)
+
+    def epoch(self, state: State, static: NDArray[np.int64] | None) -> None:
+        """One pass over the training queries, then a measurement."""
+        options, many = self.options, len(self.training)
+        order = np.random.default_rng([options.seed, 2, state.epoch]).permutation(many)
+        batches = max(1, many // options.batch)
+        stage = f"epoch {state.epoch + 1} of {options.epochs}, nDCG@10 {state.history[-1]['ndcg@10']:.4f}"
+        for number, chosen in enumerate(np.array_split(order, batches)):
+            pairs = self.training.take(chosen)
+            lists = self.lists(state.now, pairs, chosen, static)
+            _, gradients = batch_loss(
+                self.documents, state.now, pairs.queries, lists, loss=options.loss, sharpness=state.sharpness
+            )
+            state.step += 1
+            share = schedule(state.step, options.epochs * batches)
+            moved = state.now
+            of_centroids, of_adapter = state.optimizers
+            if options.centroids:
+                moved = replace(moved, centroids=of_centroids.update(moved.centroids, gradients.centroids, state.step, share))
+            if options.adapter == "linear":
+                moved = replace(moved, adapter=of_adapter.update(moved.adapter, gradients.adapter, state.step, share))
+            state.now = moved
+            self.report(stage, number + 1, batches)
+        state.epoch += 1
+        state.history.append(self.measure(state.now).means())
+        best = max(range(len(state.history)), key=lambda e: state.history[e]["ndcg@10"])
+        if best == state.epoch:
+            state.best, state.best_epoch = state.now, state.epoch
+
+    def measure(self, parameters: Parameters) -> Quality:
+        """Quality of the live index on the validation queries."""
+        found = search_live(self.documents, parameters, self.validation.queries, MEASURED)
+        return measure(found, self.validation.padded())
+
+    def facts(self, state: State) -> dict[str, Any]:
+        """What the manifest keeps of a training."""
+        return {
+            "from_snapshot": self.documents.snapshot.manifest.snapshot,
+            "queries": len(self.training),
+            "pairs": len(self.training.rows),
+            "validation_queries": len(self.validation),
+            "options": asdict(self.options),
+            "best_epoch": state.best_epoch,
+            "history": [{name: round(value, 6) for name, value in one.items()} for one in state.history],
+        }
+
+
+def state_to_plain(state: State) -> dict[str, Any]:
+    """A state as arrays, numbers and lists."""
+    plain: dict[str, Any] = {
+        "epoch": state.epoch,
+        "step": state.step,
+        "best_epoch": state.best_epoch,
+        "sharpness": state.sharpness,
+        "history": state.history,
+    }
+    for name, optimizer in zip(("centroids", "adapter"), state.optimizers, strict=True):
+        plain[f"now.{name}"], plain[f"best.{name}"] = getattr(state.now, name), getattr(state.best, name)
+        plain[f"first.{name}"], plain[f"second.{name}"] = optimizer.first, optimizer.second
+    return plain
