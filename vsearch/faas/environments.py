@@ -298,6 +298,9 @@ class _RuntimeApi(ThreadingHTTPServer):
         self.environment = environment
         super().__init__(("127.0.0.1", 0), _RuntimeHandler)
 
+    def handle_error(self, *_: object) -> None:
+        """A client that goes away is no event."""
+
     def server_bind(self) -> None:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)

@@ -38,6 +38,9 @@ class Server(ThreadingHTTPServer):
         self.platform = platform
         super().__init__(("127.0.0.1", port), _Handler)
 
+    def handle_error(self, *_: object) -> None:
+        """A client that goes away is no event."""
+
     @property
     def url(self) -> str:
         """What boto3 takes as the endpoint of Lambda."""

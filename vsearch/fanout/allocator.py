@@ -22,6 +22,8 @@ from vsearch.fanout.tree import Subtree, children, split
 from vsearch.kernels.bitmaps import count_ranges
 from vsearch.predicates import evaluate
 from vsearch.predicates.binding import Bound, columns_of
+from vsearch.search.mask import ShardMask
+from vsearch.search.masks import IndexMask
 from vsearch.search.route import Visits
 from vsearch.search.snapshot import Snapshot
 from vsearch.storage import Manifest
@@ -90,8 +92,8 @@ def allocate(
             (child, pool.submit(calls.allocator, child)) for child in _children(request, queries, shares, deadline)
         ]
         deadline.check("starting")
-        eligible = None if bound is None else _count_eligible(snapshot, bound, options, masks)
-        own = _answer_own(snapshot, queries[: shares[0]], request, eligible, calls, deadline, pool)
+        mask = None if bound is None else _count_matches(snapshot, bound, options, masks)
+        own = _answer_own(snapshot, queries[: shares[0]], request, mask, calls, deadline, pool)
         below = [_settle(child, future) for child, future in started]
     return append([*own, *below])
 
@@ -100,13 +102,13 @@ def plan_batch(
     snapshot: Snapshot,
     queries: NDArray[np.float32],
     options: Options,
-    eligible: NDArray[np.int64] | None,
+    mask: IndexMask | None,
     *,
     remaining: float | None,
 ) -> list[ProcessRequest]:
     """What each shard is asked for some queries; shards in which none of them visits anything are not among them."""
     planned = [
-        plan_query(snapshot, query, k=options.k, nprobe=options.nprobe, exact=options.exact, eligible=eligible)
+        plan_query(snapshot, query, k=options.k, nprobe=options.nprobe, exact=options.exact, mask=mask)
         for query in queries
     ]
     prepared = np.stack([query for query, _ in planned]).astype("<f4")
@@ -177,32 +179,32 @@ def _settle(request: AllocateRequest, future: Future[Answer]) -> Answer:
     return answer
 
 
-def _count_eligible(snapshot: Snapshot, bound: Bound, options: Options, masks: MaskMemory | None) -> NDArray[np.int64]:
-    """Rows of each partition that may match: int64 (partitions,).
+def _count_matches(snapshot: Snapshot, bound: Bound, options: Options, masks: MaskMemory | None) -> IndexMask:
+    """How many rows of each partition may match.
 
     The cells leave some rows open. Where only the order of partitions matters, these count as possible and the processor
     decides them. Where `nprobe` counts partitions and rows, the exact column decides them here already.
     """
-    counts = []
+    counted: list[ShardMask] = []
     for shard in snapshot.shards:
         table = shard.table
         ends = table.row_starts + table.rows
         mask = evaluate(bound, {name: snapshot.column(shard, name) for name in columns_of(bound)}, shard.rows)
         if mask.maybe is not None and options.nprobe is not None:
-            counts.append((masks or MaskMemory())(snapshot, shard, bound).matches)
+            counted.append((masks or MaskMemory())(snapshot, shard, bound))
             continue
-        counted = count_ranges(mask.yes, table.row_starts, ends)
+        matches = count_ranges(mask.yes, table.row_starts, ends)
         if mask.maybe is not None:
-            counted = counted + count_ranges(mask.maybe, table.row_starts, ends)
-        counts.append(counted)
-    return np.concatenate(counts)
+            matches = matches + count_ranges(mask.maybe, table.row_starts, ends)
+        counted.append(ShardMask(mask.yes, matches, 0))
+    return IndexMask.of(counted, snapshot.partition_rows, snapshot.radii)
 
 
 def _answer_own(
     snapshot: Snapshot,
     queries: NDArray[np.float32],
     request: AllocateRequest,
-    eligible: NDArray[np.int64] | None,
+    mask: IndexMask | None,
     calls: Calls,
     deadline: Deadline,
     pool: ThreadPoolExecutor,
@@ -215,7 +217,7 @@ def _answer_own(
     waiting: tuple[int, list[tuple[ProcessRequest, Future[Answer]]]] | None = None
     for start, stop in pairwise(edges):
         deadline.check("planning")
-        planned = plan_batch(snapshot, queries[start:stop], options, eligible, remaining=deadline.remaining())
+        planned = plan_batch(snapshot, queries[start:stop], options, mask, remaining=deadline.remaining())
         if waiting is not None:
             answers.append(_gather(snapshot, *waiting, options))
         sent = [(each, pool.submit(calls.processor, each.shard, each)) for each in planned]

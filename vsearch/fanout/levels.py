@@ -5,6 +5,8 @@ Both work on one query at a time, so that an answer does not depend on which que
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,8 @@ from vsearch.kernels.fields import CallField, ModelField
 from vsearch.kernels.query import finish
 from vsearch.kernels.query import plan_query as plan_natively
 from vsearch.search.lloyd import build_cell_tables, search_cells
+from vsearch.search.mask import ShardMask
+from vsearch.search.masks import IndexMask
 from vsearch.search.merge import ShardHits
 from vsearch.search.model import prepare_queries
 from vsearch.search.native import Workspace
@@ -28,7 +32,7 @@ def plan_query(
     k: int,
     nprobe: int | None,
     exact: bool,
-    eligible: NDArray[np.int64] | None,
+    mask: IndexMask | None,
 ) -> tuple[NDArray[np.float32], list[Visits]]:
     """Rotate a query and choose the partitions that it visits in every shard.
 
@@ -36,8 +40,8 @@ def plan_query(
     ----------
     query : float32 (d,)
         As the user gave it.
-    eligible : int64 (partitions,) or None
-        Rows of each partition that a predicate may let pass; None without a predicate.
+    mask : IndexMask or None
+        How many rows of each partition a predicate may let pass; None without a predicate.
 
     Returns
     -------
@@ -47,8 +51,8 @@ def plan_query(
         One for each shard, empty where nothing is to be visited.
     """
     if snapshot.model.quantizer.scan == "cells":
-        return _plan_cells(snapshot, query, k=k, nprobe=nprobe, exact=exact, eligible=eligible)
-    workspace = _begin(snapshot, k=k, nprobe=nprobe, exact=exact, lowest=-np.inf, eligible=eligible)
+        return _plan_cells(snapshot, query, k=k, nprobe=nprobe, exact=exact, mask=mask)
+    workspace = _begin(snapshot, k=k, nprobe=nprobe, exact=exact, lowest=-np.inf, mask=mask)
     _plan(snapshot, workspace, query, prepared=False)
     many, forced = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.FORCED])
     order = workspace.order[:many]
@@ -72,7 +76,8 @@ def scan_shard(
     k: int,
     exact: bool,
     lowest: float,
-    mask: NDArray[np.uint64] | None,
+    mask: IndexMask | None,
+    settled: bool,
 ) -> ShardHits:
     """Search the planned partitions of a shard for a prepared query; see `plan_query`.
 
@@ -80,28 +85,42 @@ def scan_shard(
     ----------
     lowest : float
         Rows below this score (negated squared distance under l2) are left out.
-    mask : uint64 (words,) or None
-        Rows of the shard that may be returned.
+    mask : IndexMask or None
+        From `own_mask`: rows of the shard that may be returned, exactly.
+    settled : bool
+        Whether the visits were planned with the exact number of matches. If not, which rows match was partly open, and
+        the order and the bounds of the shard's partitions are worked out anew.
     """
+    words = None if mask is None else mask.shards[0].words
     if snapshot.model.quantizer.scan == "cells":
         tables = build_cell_tables(snapshot.model, query)
-        return search_cells(snapshot.model, shard, tables, visits, k, mask=mask, exact=exact, lowest=lowest)
-    nothing = np.zeros(snapshot.manifest.partitions, np.int64)  # the visits are planned already
-    workspace = _begin(snapshot, k=k, nprobe=None, exact=exact, lowest=lowest, eligible=nothing)
+        return search_cells(snapshot.model, shard, tables, visits, k, mask=words, exact=exact, lowest=lowest)
+    workspace = _begin(snapshot, k=k, nprobe=None, exact=exact, lowest=lowest, mask=None if settled else mask)
     _plan(snapshot, workspace, query, prepared=True)
-    order = visits.order + np.int32(shard.first_partition)
-    workspace.order[: len(order)] = order
-    workspace.bases[order], workspace.bounds[order] = visits.bases, visits.bounds
-    workspace.values[CallField.VISITS], workspace.values[CallField.FORCED] = len(order), visits.minimum
+    if settled:
+        order = visits.order + np.int32(shard.first_partition)
+        workspace.order[: len(order)] = order
+        workspace.bases[order], workspace.bounds[order] = visits.bases, visits.bounds
+        workspace.values[CallField.VISITS], workspace.values[CallField.FORCED] = len(order), visits.minimum
     workspace.counters[:] = 0
-    workspace.use_mask(mask)
+    workspace.use_mask(words)
     scan_in_waves(snapshot, shard, workspace)
     finish(workspace.fields.address)
     return ShardHits(workspace.scores.copy(), workspace.rows.copy(), workspace.counters.copy())
 
 
+def own_mask(snapshot: Snapshot, shard: Shard, mask: ShardMask) -> IndexMask:
+    """The mask of one shard as one of the index, in whose other shards nothing matches."""
+    own = slice(shard.first_partition, shard.first_partition + shard.partitions)
+    found = IndexMask.of([mask], shard.table.rows, shard.table.radii)
+    matches = np.zeros(snapshot.manifest.partitions, np.int64)
+    spreads = np.zeros(snapshot.manifest.partitions, np.float32)
+    matches[own], spreads[own] = found.matches, found.spreads
+    return replace(found, matches=matches, spreads=spreads)
+
+
 def _begin(
-    snapshot: Snapshot, *, k: int, nprobe: int | None, exact: bool, lowest: float, eligible: NDArray[np.int64] | None
+    snapshot: Snapshot, *, k: int, nprobe: int | None, exact: bool, lowest: float, mask: IndexMask | None
 ) -> Workspace:
     workspace = snapshot.workspace()
     settings = snapshot.settings
@@ -112,7 +131,8 @@ def _begin(
         reach=settings.reach,
         margin=settings.margin,
         lowest=lowest,
-        eligible=eligible,
+        eligible=None if mask is None else mask.matches,
+        spreads=None if mask is None else mask.spreads,
     )
     return workspace
 
@@ -131,12 +151,12 @@ def _plan_cells(
     k: int,
     nprobe: int | None,
     exact: bool,
-    eligible: NDArray[np.int64] | None,
+    mask: IndexMask | None,
 ) -> tuple[NDArray[np.float32], list[Visits]]:
     prepared = prepare_queries(snapshot.model, query[None, :])
     routes = route(snapshot.model, prepared, snapshot.radii, snapshot.settings.reach)
     edges = [shard.first_partition for shard in snapshot.shards] + [snapshot.manifest.partitions]
-    rows = snapshot.partition_rows if eligible is None else eligible
+    rows = snapshot.partition_rows if mask is None else mask.matches
     visits = plan_visits(
         routes.bases[0],
         routes.bounds[0],
@@ -144,7 +164,7 @@ def _plan_cells(
         k=k,
         nprobe=nprobe,
         rows=rows,
-        filtered=eligible is not None,
+        filtered=mask is not None,
         exact=exact,
     )
     return prepared[0], visits

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.fanout.columns import read_column
-from vsearch.fanout.levels import scan_shard
+from vsearch.fanout.levels import own_mask, scan_shard
 from vsearch.fanout.messages import Answer, Counters, Options, ProcessRequest, floats, int32s
 from vsearch.fanout.outcomes import Deadline
-from vsearch.kernels.search import REFINED, RERANKED, SCANNED, VISITED
+from vsearch.kernels.fields import REFINED, RERANKED, SCANNED, VISITED
 from vsearch.predicates import bind
 from vsearch.predicates.binding import Bound
 from vsearch.predicates.expressions import decode as decode_expression
@@ -84,6 +84,8 @@ def process(
     queries = floats(request.queries, request.count, dimensions)
     bound = bind_where(snapshot.manifest, options)
     mask = None if bound is None else mask_of(snapshot, shard, bound)
+    own = None if mask is None else own_mask(snapshot, shard, mask)
+    settled = mask is None or options.nprobe is not None
     lowest = lowest_score(snapshot.model.metric, options.min_score)
 
     def one(position: int) -> ShardHits:
@@ -97,7 +99,8 @@ def process(
             k=options.k,
             exact=options.exact,
             lowest=lowest,
-            mask=None if mask is None else mask.words,
+            mask=own,
+            settled=settled,
         )
 
     if request.count == 1:
