@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.quantizers.metrics import LARGEST_ELEMENT, Metric, normalise
 from vsearch.quantizers.protocol import Quantizer
+from vsearch.quantizers.residual import Rerank
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Model:
     quantizer: Quantizer
     centroids: NDArray[np.float32]
     centroid_squares: NDArray[np.float32]
-    rerank: str | None
+    rerank: Rerank | None
     rerank_weights: NDArray[np.float32]
     adapter: NDArray[np.float32] | None = None
 
@@ -111,15 +112,20 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
     array = np.ascontiguousarray(array)
     if not np.abs(array).max(initial=0) <= LARGEST_ELEMENT:
         bad = int(np.flatnonzero(~(np.abs(array) <= LARGEST_ELEMENT).all(axis=1))[0])
-        msg = f"query {bad} holds NaN or infinity, or a number beyond {LARGEST_ELEMENT:g}; remove it or mend the encoder"
+        msg = (
+            f"query {bad} holds NaN or infinity, or a number beyond {LARGEST_ELEMENT:g}; remove it or mend the encoder"
+        )
         raise InputError(msg)
     return array
 
 
+def plain_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Normalise or centre checked queries float32 (m, d), as the metric asks."""
+    if model.metric == "cosine":
+        return normalise(queries)
+    return queries - model.mean if model.metric == "l2" else queries
+
+
 def prepare_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.float32]:
     """Normalise, centre, adapt and rotate checked queries: float32 (m, d). O(m d^2)."""
-    if model.metric == "cosine":
-        queries = normalise(queries)
-    elif model.metric == "l2":
-        queries = queries - model.mean
-    return np.ascontiguousarray(queries @ model.query_transform.T)
+    return np.ascontiguousarray(plain_queries(model, queries) @ model.query_transform.T)

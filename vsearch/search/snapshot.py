@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from vsearch.storage import Manifest, SegmentFile, ShardEntry, Store, ensure_tog
 
 if TYPE_CHECKING:
     from vsearch.predicates import EncodedColumn
+    from vsearch.quantizers.residual import Rerank
 
 
 @dataclass(eq=False)
@@ -122,7 +123,9 @@ def _read_model(store: Store, manifest: Manifest) -> Model:
     if manifest.metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
         reason = f"metric {manifest.metric!r} with rerank {manifest.rerank!r} is not known; upgrade vsearch"
         raise CorruptIndexError("manifest", reason)
-    files = [SegmentFile(store, entry) for entry in manifest.model.values()]
+    # what is kept of a query encoder (`vsearch.jpq`) or for documents of many vectors is no part of a search of rows
+    kinds = [kind for kind in manifest.model if not kind.startswith(("encoder:", "documents:"))]
+    files = [SegmentFile(store, manifest.model[kind]) for kind in kinds]
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
     arrays = {name: file.array(name) for file in files for name in file.arrays}
     d, partitions = manifest.dimensions, manifest.partitions
@@ -152,7 +155,7 @@ def _read_model(store: Store, manifest: Manifest) -> Model:
         quantizer=quantizer,
         centroids=centroids,
         centroid_squares=np.einsum("ij,ij->i", centroids, centroids),
-        rerank=manifest.rerank,
+        rerank=cast("Rerank | None", manifest.rerank),  # one of them: checked above
         rerank_weights=arrays["rerank_weights"],
         adapter=arrays.get("adapter"),
     )
@@ -180,7 +183,9 @@ def _read_column(entry: ShardEntry, shard: Shard, name: str) -> EncodedColumn:
         raise CorruptIndexError("manifest", f"shard {entry.number} does not describe the attribute {name!r}") from None
     prefix = f"column-{position}-"
     arrays: dict[str, NDArray[Any]] = {}
-    parts = [(file, key, None, None) for kind, file in shard.files.items() if kind.startswith(prefix) for key in file.arrays]
+    parts = [
+        (file, key, None, None) for kind, file in shard.files.items() if kind.startswith(prefix) for key in file.arrays
+    ]
     cells = shard.files.get("cells")
     if cells is not None and str(position) in cells.arrays:
         ensure_together([*parts, (cells, str(position), None, None)])
