@@ -208,7 +208,9 @@ def test_aarch64_kernels_run_under_qemu(tmp_path: Path) -> None:
     (tmp_path / "call.c").write_text(QEMU_PROGRAM)
     program = tmp_path / "call"
     linker = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-static", "-O1"]
-    subprocess.run([*linker, str(tmp_path / "call.c"), str(tmp_path / "kernels.o"), "-lm", "-o", str(program)], check=True)
+    subprocess.run(
+        [*linker, str(tmp_path / "call.c"), str(tmp_path / "kernels.o"), "-lm", "-o", str(program)], check=True
+    )
     done = subprocess.run(["qemu-aarch64", "-cpu", "max", str(program)], capture_output=True, text=True, check=False)
     assert done.stdout == "ok\n", (done.returncode, done.stdout, done.stderr)
 

@@ -60,3 +60,36 @@ class Hits:
                 label = name if name not in ("query", "rank", "id", "score") else f"attribute.{name}"
                 table = table.append_column(label, kept.column(name))
         return table
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentMatches:
+    """Which vectors of the hits one query's vectors met: what a page viewer highlights.
+
+    Attributes
+    ----------
+    positions : int64 (k, n)
+        For each hit and query vector the place of the document's best vector, in the document as it was given; -1 where
+        there is no hit. Of merged vectors the one that is most like them all.
+    scores : float32 (k, n)
+        Their inner products as far as what is stored tells; NaN where there is no hit.
+    places : int64 (n,)
+        Places of the query vectors in the query as it was given; not all of them under `query_keep`.
+    """
+
+    positions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    places: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentHits(Hits):
+    """The best documents of each query, best first: `Hits` whose scores are MaxSim.
+
+    Attributes
+    ----------
+    matches : tuple of DocumentMatches or None
+        Of each query, where they were asked for.
+    """
+
+    matches: tuple[DocumentMatches, ...] | None = None

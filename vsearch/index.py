@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from vsearch.errors import InputError
-from vsearch.hits import Hits
+from vsearch.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.search.masks import IndexMask, MaskCache
 from vsearch.search.model import check_queries, prepare_queries
 from vsearch.search.query import Answer, SearchRequest, count_mask, evaluate_mask, mask_all, search_vectors
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
 
     from vsearch.building.plan import BuildPlan
     from vsearch.predicates import Bound, Where
+    from vsearch.search.document_part import DocumentIndex
     from vsearch.quantizers.pq import PQ
 
 LARGEST_K = 10_000
+CANDIDATE_RECALL, CANDIDATES = 0.98, 256  # what the candidates of a new document index are tuned to
 DEFAULT_RECALL = 0.97  # what a new index is tuned to, on rows of its own
 TUNING_QUERIES = 128
 TUNING_ROWS = 1 << 28  # rows scored exactly by the tuning of a new index, all queries together
@@ -133,6 +135,100 @@ def _settle(store: Store, manifest: Any, report: Progress) -> Any:
     return msgspec.structs.replace(manifest, settings=settings.to_dict())
 
 
+def build_documents(
+    vectors: object,
+    offsets: object | None,
+    out: str | os.PathLike[str],
+    *,
+    saliency: object | None = None,
+    keep: float = 1.0,
+    pool: float | None = None,
+    codebook: int = 256,
+    residual_bits: int = 2,
+    binary: bool = False,
+    candidates: str = "fde",
+    dimensions: int = 1024,
+    bits: float = 1.0,
+    store: str | None = None,
+    attributes: object | None = None,
+    ids: object | None = None,
+    shards: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **storage: object,
+) -> Index:
+    """Build an index of documents of many vectors each, for late interaction (MaxSim), and open it.
+
+    Parameters
+    ----------
+    vectors
+        With `offsets`: all vectors end to end, as `build` takes them. With None: a list or iterable of one matrix per
+        document, a padded block (documents, vectors, dimensions), a table or file with a list of vectors in each row, or
+        what a multi-vector encoder returns. Inner products are taken of them as they are.
+    offsets : int array (documents + 1,) or path to ``.npy``, or None
+    out : str or path
+        A folder or ``s3://bucket/prefix``.
+    saliency : array (vectors,), one array per document, or path, optional
+        How much each vector matters, such as the attention it received. It is not stored.
+    keep : float
+        Share of each document's vectors that stay, the most salient ones.
+    pool : float, optional
+        Merge near vectors of a document, so many to one on average.
+    codebook : int
+        Centroids: up to 256 take one byte per vector, up to 65,536 two.
+    residual_bits : {0, 1, 2, 4}
+        Average bits per dimension of what the centroid leaves over.
+    binary : bool
+        Compare the numbers of centroids by Hamming distance, without residual bits.
+    candidates : {"fde", "lists"}
+        How candidates are found: by fixed-dimensional encodings, or by inverted lists over centroids.
+    dimensions, bits
+        Of the encodings that stand for documents in the ordinary part of the index.
+    store : {"float16", "float32"} or None
+        Keep the vectors too, for `search_documents(exact=True)`.
+    attributes, ids, shards, seed, overwrite, progress, **storage
+        As `build` takes them, with one row per document.
+
+    Raises
+    ------
+    InputError
+        Offsets that do not ascend, an empty document, widths that differ, NaN, a saliency of the wrong length, or an option
+        that is not usable; nothing was written that a reader sees.
+    IndexExistsError
+        There is an index and `overwrite` is false.
+    """
+    from vsearch.building.documents import DocumentOptions, build_document_index
+
+    options = DocumentOptions(
+        keep, pool, codebook, residual_bits, binary, candidates, dimensions, bits, store, shards, seed
+    )
+    where, report = open_store(out, **storage), progress or _silent
+    manifest = build_document_index(
+        where,
+        vectors,
+        offsets,
+        saliency=saliency,
+        attributes=attributes,
+        ids=ids,
+        options=options,
+        overwrite=overwrite,
+        settle=lambda made, queries: _settle_documents(where, made, queries, report),
+        progress=report,
+    )
+    return Index(open_snapshot(where, manifest))
+
+
+def _settle_documents(store: Store, manifest: Any, queries: Any, report: Progress) -> Any:
+    """Default settings of a document index that is written but not committed."""
+    report("tune", 0, 1)
+    snapshot = open_snapshot(store, manifest)
+    sample = Sample(prepare_queries(snapshot.model, queries), None)
+    settings, _ = tune(snapshot, sample, CANDIDATE_RECALL, min(CANDIDATES, manifest.rows))
+    report("tune", 1, 1)
+    return msgspec.structs.replace(manifest, settings=settings.to_dict())
+
+
 def plan(embeddings: object, attributes: object | None = None, **options: Any) -> BuildPlan:
     """Predict size, memory and time of a build without doing it; takes what `build` takes.
 
@@ -220,10 +316,14 @@ class Explanation:
             f"search of {stats.queries} queries, {stats.total_milliseconds:.2f} ms",
             f"  plan    {', '.join(f'{key}={value}' for key, value in self.plan.items())}",
             f"  route   {stats.partitions} partitions",
-            f"  mask    {self.predicate or 'no predicate'}: {stats.rows_masked} rows pass, "
-            f"{stats.rows_rechecked} rechecked  ({ms['mask']:.2f} ms)",
-            f"  scan    {stats.partitions_visited / each:.1f} partitions, {stats.rows_scanned / each:.1f} rows a query"
-            f"  ({ms['scan']:.2f} ms with route, refine and rerank)",
+            (
+                f"  mask    {self.predicate or 'no predicate'}: {stats.rows_masked} rows pass, "
+                f"{stats.rows_rechecked} rechecked  ({ms['mask']:.2f} ms)"
+            ),
+            (
+                f"  scan    {stats.partitions_visited / each:.1f} partitions, {stats.rows_scanned / each:.1f} rows a query"
+                f"  ({ms['scan']:.2f} ms with route, refine and rerank)"
+            ),
             f"  refine  {stats.rows_refined / each:.1f} rows a query",
             f"  rerank  {stats.rows_reranked / each:.1f} rows a query",
             f"  merge   ({ms['merge']:.2f} ms)",
@@ -238,6 +338,7 @@ class Index:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._masks = MaskCache()
+        self._documents: tuple[Snapshot, DocumentIndex] | None = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -314,12 +415,94 @@ class Index:
             found = take_columns(snapshot, columns, rows) if len(columns) else None
         return Hits(ids, answer.scores, stats, found)
 
+    def search_documents(
+        self,
+        query_vectors: Any,
+        k: int = 10,
+        where: Where = None,
+        query_keep: float = 1.0,
+        candidates: int | str | None = None,
+        *,
+        query_saliency: Any = None,
+        matches: bool = False,
+        exact: bool = False,
+        columns: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> DocumentHits:
+        """Find the documents whose vectors answer a query's vectors best: for each of these the best one, added up.
+
+        Parameters
+        ----------
+        query_vectors : array (n, d), or a list of such
+            One query, or several; a padded block or what an encoder returns will do.
+        k : int
+            1 to 10,000. min(k, documents that match) come back.
+        where : str, dict or expression, optional
+            On the attributes of the documents; exact, as for `search`.
+        query_keep : float
+            Use only this share of each query's vectors, the most salient ones.
+        candidates : int or "all", optional
+            Documents that are reranked (128 by default); "all" scores every one that matches.
+        query_saliency : array (n,), or a list of such
+            What `query_keep` goes by.
+        matches : bool
+            Tell which vector of each hit each query vector met.
+        exact : bool
+            Order the candidates by the stored vectors; the index must have been built with `store`.
+        columns : sequence of str
+            Attribute columns to return with the hits.
+        timeout : float, optional
+            Seconds.
+
+        Raises
+        ------
+        InputError
+            The index has no documents, or the query or an option is not usable; PredicateError for `where`.
+        SearchTimeoutError
+            The timeout ran out; no partial answer is given.
+        """
+        from vsearch.search.document_queries import check_request, prepare_queries
+        from vsearch.search.documents import match_rows, search_documents
+
+        start = time.monotonic()
+        snapshot, stats = self._snapshot, SearchStats()
+        index = self._document_part()
+        self._check(k, None, columns, None, timeout)
+        deadline = None if timeout is None else start + timeout
+        request = check_request(index, int(k), candidates, exact=exact, deadline=deadline)
+        with stats.level("prepare"):
+            queries, places = prepare_queries(query_vectors, query_saliency, query_keep, index.dimensions)
+        answer = search_documents(snapshot, index, queries, request, self._mask(where, stats), stats)
+        with stats.level("fetch"):
+            rows = answer.rows.reshape(-1)
+            ids = take_ids(snapshot, rows).reshape(answer.rows.shape)
+            found = take_columns(snapshot, columns, rows) if len(columns) else None
+            met: tuple[DocumentMatches, ...] | None = None
+            if matches:
+                each = [
+                    match_rows(snapshot, index, query, best, exact=exact)
+                    for query, best in zip(queries, answer.rows, strict=True)
+                ]
+                met = tuple(DocumentMatches(m.positions, m.scores, at) for m, at in zip(each, places, strict=True))
+        return DocumentHits(ids, answer.scores, stats, found, met)
+
+    def _document_part(self) -> DocumentIndex:
+        """The document part of the snapshot, opened when it is first needed."""
+        part = self._documents
+        if part is None or part[0] is not self._snapshot:
+            from vsearch.search.document_part import open_documents
+
+            part = self._documents = (self._snapshot, open_documents(self._snapshot))
+        return part[1]
+
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and tell its plan and its counts per level; takes what `search` takes."""
         hits = self.search(queries, k, where, **options)
         settings = self._snapshot.settings
         chosen: dict[str, Any] = {"k": k, "reach": round(settings.reach, 4), "margin": round(settings.margin, 4)}
-        chosen |= {name: value for name, value in options.items() if not (value is None or value is False or value == ())}
+        chosen |= {
+            name: value for name, value in options.items() if not (value is None or value is False or value == ())
+        }
         chosen["code_bytes"] = list(self._snapshot.model.quantizer.stage_bytes)
         chosen["rerank"] = self._snapshot.model.rerank
         return Explanation(self._sql(where), chosen, hits.stats)
@@ -461,9 +644,9 @@ class Index:
         return mask
 
     def _evaluate(self, where: str) -> IndexMask:
-        snapshot, bound = self._snapshot, self._bind(where)
-        assert bound is not None  # a string always is a predicate, or an error
-        return evaluate_mask(snapshot, bound)
+        from vsearch.predicates import bind, parse
+
+        return evaluate_mask(self._snapshot, bind(parse(where), self._snapshot.schema))
 
     def _bind(self, where: Where) -> Bound | None:
         if where is None:

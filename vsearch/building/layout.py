@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vsearch.building.training import Trained
 from vsearch.kernels.blocks import BLOCK, transpose
 from vsearch.quantizers.metrics import Metric
-from vsearch.quantizers.residual import encode_residuals, relative_half
+from vsearch.quantizers.residual import Rerank, encode_residuals, relative_half
 
 CHUNK_ROWS = 16384  # rows encoded at a time by one thread
 RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}
@@ -54,7 +54,7 @@ def lay_out(
     take: Take,
     trained: Trained,
     metric: Metric,
-    rerank: str | None,
+    rerank: Rerank | None,
     progress: Callable[[int], None],
 ) -> ShardLayout:
     """Encode a shard; memory is that of its arrays plus some chunks of vectors.
@@ -78,7 +78,9 @@ def lay_out(
     offset = np.empty(n, np.float32) if metric == "l2" and (rerank or not cells) else None
     rerank_scale = np.empty(n, np.float16) if rerank else None
     codes = np.empty((n, d), RERANK_DTYPES[rerank]) if rerank else None
-    table = {name: np.ones(many, np.float32) for name in ("radius", "factor_scale", "first_factor_scale", "rerank_scale")}
+    table = {
+        name: np.ones(many, np.float32) for name in ("radius", "factor_scale", "first_factor_scale", "rerank_scale")
+    }
     rotated_mean = trained.quantizer.rotation @ trained.mean
 
     def encode(low: int, high: int) -> int:
@@ -87,8 +89,8 @@ def lay_out(
         of_row = np.repeat(np.arange(low, high), shard.counts[low:high])
         centroids = trained.centroids[shard.partitions[of_row]]
         vectors = take(shard.rows[start:stop])
-        residuals = (vectors - centroids) @ trained.quantizer.rotation.T
-        coded = (vectors - trained.mean) @ trained.quantizer.rotation.T if cells else residuals
+        residuals = np.asarray((vectors - centroids) @ trained.quantizer.rotation.T, np.float32)
+        coded = np.asarray((vectors - trained.mean) @ trained.quantizer.rotation.T if cells else residuals, np.float32)
         encoded = trained.quantizer.encode(coded)
         squares = np.einsum("ij,ij->i", residuals, residuals)
         if offset is not None:
@@ -106,7 +108,7 @@ def lay_out(
             if first_factor is not None and encoded.first_factors is not None:
                 halves, scale = relative_half(encoded.first_factors[inside])
                 first_factor[a:b], table["first_factor_scale"][partition] = halves, scale
-            if codes is not None and rerank_scale is not None:
+            if codes is not None and rerank_scale is not None and rerank is not None:
                 made, halves, scale = encode_residuals(residuals[inside], trained.rerank_weights, rerank)
                 codes[a:b], rerank_scale[a:b], table["rerank_scale"][partition] = made.codes, halves, scale
             table["radius"][partition] = np.sqrt(squares[inside].mean(dtype=np.float64))

@@ -115,7 +115,7 @@ def split_oversize(partitioning: Partitioning, take: Vectors, seed: int) -> Part
     rows = len(members)
     while True:
         counts = np.bincount(members, minlength=len(centroids))
-        limit = max(LARGEST_OVER_MEAN * rows / max(1, np.count_nonzero(counts)), 8)
+        limit = max(LARGEST_OVER_MEAN * rows / max(1, int(np.count_nonzero(counts))), 8.0)
         oversize = np.flatnonzero(counts > limit)
         if len(oversize) == 0:
             break

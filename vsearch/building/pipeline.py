@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 import numpy as np
@@ -50,10 +50,25 @@ from vsearch.storage import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from vsearch.quantizers.residual import Rerank
+
 BATCH_ROWS = 16384
 
 Progress = Callable[[str, int, int], None]
 """Told the stage, how much of it is done and how much there is."""
+
+
+class ExtraPart(Protocol):
+    """What an index holds beside its ordinary files, as a document index does: written with them, seen with them."""
+
+    def model(self) -> dict[str, NDArray[Any]]:
+        """Arrays that all shards share."""
+
+    def configuration(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+
+    def write_shard(self, rows: NDArray[np.int64], arrays: Callable[[str, dict[str, NDArray[Any]]], None]) -> None:
+        """Write the files of a shard that holds these rows of the input, in this order: ``arrays(kind, arrays)`` each."""
 
 
 def build_index(
@@ -66,6 +81,7 @@ def build_index(
     overwrite: bool,
     settle: Callable[[Manifest], Manifest],
     progress: Progress,
+    part: ExtraPart | None = None,
 ) -> Manifest:
     """Build an index and commit it; see `vsearch.build` for most parameters.
 
@@ -73,6 +89,8 @@ def build_index(
     ----------
     settle : callable
         Given the manifest before it is committed, returns it with the search settings that the index shall have.
+    part : ExtraPart, optional
+        Written beside the ordinary files.
 
     Raises
     ------
@@ -88,8 +106,20 @@ def build_index(
         vectors = open_vectors(embeddings, scratch)
         columns = None if attributes is None else open_attributes(attributes, vectors.rows, scratch)
         names = open_ids(ids, vectors.rows, columns)
-        job = _Build(store, vectors, columns, names, options, progress)
+        job = _Build(store, vectors, columns, names, options, progress, part)
         return commit(store, settle(job.run()))
+
+
+def write_model(store: Store, arrays: dict[str, NDArray[Any]]) -> dict[str, FileEntry]:
+    """Write the arrays that all shards share; those of one length share a file."""
+    by_length: dict[int, dict[str, NDArray[Any]]] = {}
+    for key, array in arrays.items():
+        by_length.setdefault(len(array), {})[key] = array
+    name = uuid.uuid4().hex
+    return {
+        f"rows-{length}": write_arrays(store, f"model/{name}-{length}.arrow", together)[0]
+        for length, together in by_length.items()
+    }
 
 
 @dataclass(eq=False)
@@ -100,6 +130,7 @@ class _Build:
     ids: IdSource
     options: BuildOptions
     progress: Progress
+    part: ExtraPart | None = None
 
     def run(self) -> Manifest:
         rows, options = self.vectors.rows, self.options
@@ -163,7 +194,9 @@ class _Build:
             path = f"segments/{name}-{number:05d}-{kind}.arrow"
             files[kind], sums[kind] = write_table(self.store, path, of_kind)
 
-        layout = lay_out(shard, self.take, trained, self.options.metric, self.options.rerank, report)
+        layout = lay_out(
+            shard, self.take, trained, self.options.metric, cast("Rerank | None", self.options.rerank), report
+        )
         partitions = dict(layout.partitions)
         arrays("codes", layout.codes)
         arrays("rows", layout.rows)
@@ -175,6 +208,8 @@ class _Build:
             table("attributes", exact)
             self._write_columns(exact, shard, arrays, headers, partitions)
         arrays("partitions", partitions)
+        if self.part is not None:
+            self.part.write_shard(shard.rows, arrays)
         path = f"segments/{name}-{number:05d}-checksums.arrow"
         files[CHECKSUMS], _ = write_arrays(self.store, path, {"crc32c": join_checksums(sums)})
         return ShardEntry(number, len(shard.rows), len(shard.counts), files, headers)
@@ -227,14 +262,11 @@ class _Build:
             "rerank_weights": trained.rerank_weights,
             "centroids": (trained.centroids - trained.mean) @ rotation.T,
         }
-        by_length: dict[int, dict[str, NDArray[Any]]] = {}
-        for key, array in arrays.items():
-            by_length.setdefault(len(array), {})[key] = array
-        name = uuid.uuid4().hex
-        return {
-            f"rows-{length}": write_arrays(self.store, f"model/{name}-{length}.arrow", together)[0]
-            for length, together in by_length.items()
-        }
+        model = write_model(self.store, arrays)
+        if self.part is not None:
+            own = write_model(self.store, self.part.model())
+            model |= {f"documents:{kind}": entry for kind, entry in own.items()}
+        return model
 
     def _manifest(self, trained: Trained, model: dict[str, FileEntry], shards: list[ShardEntry]) -> Manifest:
         from vsearch import __version__
@@ -264,4 +296,5 @@ class _Build:
             attributes=attributes,
             settings={},
             provenance={"vsearch": __version__},
+            documents=None if self.part is None else self.part.configuration(),
         )

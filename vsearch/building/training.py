@@ -49,14 +49,14 @@ class BuildOptions:
         name = "pq" if isinstance(self.quantizer, PQ) else self.quantizer
         if self.rerank == "auto":
             object.__setattr__(self, "rerank", None if name == "pq" else "int8")
-        for name, value, allowed in (
+        for option, value, allowed in (
             ("metric", self.metric, METRICS),
             ("quantizer", name, QUANTIZERS),
             ("rerank", self.rerank, (*KINDS, None)),
         ):
             if value not in allowed:
                 listed = ", ".join(str(a) for a in allowed)
-                msg = f"{name}={value!r} is not known: give one of {listed}"
+                msg = f"{option}={value!r} is not known: give one of {listed}"
                 raise InputError(msg)
         if self.quantizer == "osq-lloyd" and self.metric == "ip":
             msg = "quantizer='osq-lloyd' bounds distances, so it takes metric='cosine' or 'l2'; use quantizer='osq' for ip"
@@ -67,7 +67,6 @@ class BuildOptions:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**31 - 1:
             msg = f"seed={self.seed!r} is not usable: give a whole number from 0 to {2**31 - 2}"
             raise InputError(msg)
-
 
     def product_quantizer(self, dimensions: int) -> PQ | None:
         """What product quantizer to train for vectors of so many dimensions; None for other quantizers.
@@ -99,9 +98,7 @@ def prepare_vectors(vectors: NDArray[np.generic], metric: Metric) -> NDArray[np.
     return normalise(floats) if metric == "cosine" else floats
 
 
-def train_quantizer(
-    sample: NDArray[np.float32], centroids: NDArray[np.float32], options: BuildOptions
-) -> Trained:
+def train_quantizer(sample: NDArray[np.float32], centroids: NDArray[np.float32], options: BuildOptions) -> Trained:
     """Train the codec on the residuals of prepared vectors (n, d) to their centroids."""
     step = max(1, len(sample) // TRAINING_ROWS)
     sample = sample[::step]
@@ -117,7 +114,8 @@ def train_quantizer(
         quantizer = train_osq(residuals, options.bits, options.seed)
     else:
         quantizer = train_lloyd(sample - mean, options.bits)
-    return Trained(centroids, quantizer, mean, dimension_weights(residuals @ quantizer.rotation.T))
+    rotated = np.asarray(residuals @ quantizer.rotation.T, np.float32)
+    return Trained(centroids, quantizer, mean, dimension_weights(rotated))
 
 
 def train(sample: NDArray[np.float32], partitions: int, options: BuildOptions) -> NDArray[np.float32]:

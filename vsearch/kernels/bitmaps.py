@@ -80,9 +80,7 @@ def mark_rows(words, rows, total, starts, stops):
     return sound
 
 
-def count_ranges(
-    words: NDArray[np.uint64], starts: NDArray[np.int64], stops: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def count_ranges(words: NDArray[np.uint64], starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.int64]:
     """Count the set bits of each row range.
 
     Parameters

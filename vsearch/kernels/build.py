@@ -31,9 +31,7 @@ class Target(NamedTuple):
 
 
 TARGETS = {
-    "x86-64-avx512": Target(
-        "x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", "x86-64-v4", "+avx512vnni", "avx512"
-    ),
+    "x86-64-avx512": Target("x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", "x86-64-v4", "+avx512vnni", "avx512"),
     "x86-64-v3": Target("x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", "x86-64-v3", "", "avx2"),
     "aarch64-dotprod": Target(
         "aarch64-unknown-linux-gnu", "aarch64-linux-gnu.2.17", "neoverse-n1", "+dotprod,+fullfp16", "neon"
@@ -130,14 +128,10 @@ def write_object(path: Path, name: str) -> None:
     # Numba also loads what it compiles, so the stand-in has to be some address; it is never called
     llvm.add_symbol(NEON_STAND_IN, llvm.address_of_symbol("memset") or 1)
     target = TARGETS[name]
-    whole = None
-    for export in EXPORTS:
-        module = llvm.parse_assembly(_intermediate(export))
-        if whole is None:
-            whole = module
-        else:
-            whole.link_in(module)
-    assert whole is not None
+    first, *others = EXPORTS
+    whole = llvm.parse_assembly(_intermediate(first))
+    for export in others:
+        whole.link_in(llvm.parse_assembly(_intermediate(export)))
     for function in whole.functions:
         if not function.is_declaration and not function.name.startswith("vsearch_"):
             function.linkage = "internal"
@@ -166,7 +160,8 @@ def _intermediate(export: str) -> str:
     module_name, _, name = export.partition(".")
     dispatcher = getattr(import_module(f"vsearch.kernels.{module_name}"), name)
     kept = {k: v for k, v in dispatcher.targetoptions.items() if k in ("nogil", "error_model", "_nrt", "fastmath")}
-    plain = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **kept)(dispatcher.py_func)
+    njit: Any = numba.njit
+    plain = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **kept)(dispatcher.py_func)
     signature = []
     for argument in EXPORTS[export][0].split():
         kind, _, axes = argument.partition("/")

@@ -33,8 +33,9 @@ def _compiled(**options: Any) -> Decorator:
             return LIBRARY.function(f"{function.__module__.rpartition('.')[2]}.{function.__name__}")
         import numba
 
-        dispatcher = numba.njit(nogil=True, error_model="numpy", _nrt=False, cache=True, **options)(function)
-        dispatcher._cache = _cache_of(function)
+        njit: Any = numba.njit
+        dispatcher = njit(nogil=True, error_model="numpy", _nrt=False, cache=True, **options)(function)
+        dispatcher._cache = _cache_of(function)  # noqa: SLF001  Numba has no public way to key its cache
         return dispatcher
 
     return decorate
@@ -46,7 +47,7 @@ def _cache_of(function: Any) -> Any:
 
     digest = sources_digest() + os.environ.get("VSEARCH_DIALECT", "")
 
-    class KernelCache(FunctionCache):  # type: ignore[misc]
+    class KernelCache(FunctionCache):
         def _index_key(self, sig: Any, codegen: Any) -> Any:
             return (*super()._index_key(sig, codegen), digest)
 

@@ -24,13 +24,23 @@ INDEX = "index.json"
 #: What a processor must have for a target, as Linux names it in /proc/cpuinfo; the best target first.
 TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {
-        "x86-64-avx512": ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd", "avx512_vnni", "f16c", "fma", "bmi2"),
+        "x86-64-avx512": (
+            "avx512f",
+            "avx512bw",
+            "avx512vl",
+            "avx512dq",
+            "avx512cd",
+            "avx512_vnni",
+            "f16c",
+            "fma",
+            "bmi2",
+        ),
         "x86-64-v3": ("avx2", "f16c", "fma", "bmi1", "bmi2", "movbe"),
     },
     "aarch64": {"aarch64-dotprod": ("asimd", "asimddp", "asimdhp")},
 }
 
-_SCALARS = {
+_SCALARS: dict[str, Any] = {
     "int64": ctypes.c_int64,
     "float32": ctypes.c_float,
     "boolean": ctypes.c_uint8,
@@ -121,7 +131,7 @@ class Function:
             else:
                 self._takes.append(None)
                 types.append(_SCALARS[kind])
-        self._result = _SCALARS[result]
+        self._result: Any = _SCALARS[result]
         self._nothing = result == "none"
         # kernels write nothing but zeros to these, so all threads may share them
         self._spare = (ctypes.byref(ctypes.c_void_p()), ctypes.byref(ctypes.c_void_p()))

@@ -23,7 +23,7 @@ def _array_at(element: Any, dimensions: int) -> Any:
     kind = types.Array(element, dimensions, "C")
     size = np.dtype(str(element)).itemsize
 
-    def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, b, signature, args):
         word = context.get_value_type(types.intp)
         array = context.make_array(kind)(context, b)
         shape = list(args[1:])
@@ -31,21 +31,19 @@ def _array_at(element: Any, dimensions: int) -> Any:
         for extent in reversed(shape[1:]):
             strides.insert(0, b.mul(strides[0], extent))
         data = b.inttoptr(args[0], context.get_data_type(element).as_pointer())
-        populate_array(
-            array, data=data, shape=shape, strides=strides, itemsize=ir.Constant(word, size), meminfo=None
-        )
-        return array._getvalue()
+        populate_array(array, data=data, shape=shape, strides=strides, itemsize=ir.Constant(word, size), meminfo=None)
+        return array._getvalue()  # noqa: SLF001  how Numba's own intrinsics return an array
 
     if dimensions == 1:
 
         @intrinsic
-        def vector(typingctx, address, count):  # type: ignore[no-untyped-def]
+        def vector(typingctx, address, count):
             return kind(types.int64, types.int64), codegen
 
         return vector
 
     @intrinsic
-    def matrix(typingctx, address, rows, columns):  # type: ignore[no-untyped-def]
+    def matrix(typingctx, address, rows, columns):
         return kind(types.int64, types.int64, types.int64), codegen
 
     return matrix
@@ -68,10 +66,10 @@ int8_rows = _array_at(types.int8, 2)
 
 
 @intrinsic
-def prefetch(typingctx, array, offset):  # type: ignore[no-untyped-def]
+def prefetch(typingctx, array, offset):
     """Ask for the cache line at a byte offset of an array; reading beyond it does no harm."""
 
-    def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, b, signature, args):
         i32 = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [_POINTER, i32, i32, i32])
         function = b.module.declare_intrinsic("llvm.prefetch", [_POINTER], kind)

@@ -12,7 +12,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class KernelsHook(BuildHookInterface):
+class KernelsHook(BuildHookInterface[Any]):
     """Puts ``vsearch/kernels/compiled`` into the wheel; ``VSEARCH_NO_KERNELS=1`` leaves it out."""
 
     PLUGIN_NAME = "custom"

@@ -97,10 +97,12 @@ def _make_good_lanes(dialect: Dialect) -> Any:
     """Build the SIMD body of `good_lanes`: one block of 32 lanes, all of them rows."""
 
     @intrinsic
-    def body(typingctx, codes, first, pairs, tables, factors, offsets, row, slope, intercept, least):  # type: ignore[no-untyped-def]
-        signature = types.uint64(codes, types.int64, types.int64, tables, factors, offsets, types.int64, *[types.float32] * 3)
+    def body(typingctx, codes, first, pairs, tables, factors, offsets, row, slope, intercept, least):
+        signature = types.uint64(
+            codes, types.int64, types.int64, tables, factors, offsets, types.int64, *[types.float32] * 3
+        )
 
-        def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
+        def codegen(context, b, signature, args):
             kinds = signature.args
             codes, tables = _data(context, b, kinds[0], args[0]), _data(context, b, kinds[3], args[3])
             factors, offsets = _data(context, b, kinds[4], args[4]), _data(context, b, kinds[5], args[5])
@@ -179,7 +181,8 @@ def _emit_sums(b: ir.IRBuilder, dialect: Dialect, codes: ir.Value, tables: ir.Va
     if rows == 2:  # a register holds two rows of lanes: add them
         pick = [lanes(range(16)), lanes(range(16, 32))]
         low_words, high_words = (
-            b.add(*(b.shuffle_vector(w, ir.Constant(words, ir.Undefined), p) for p in pick)) for w in (low_words, high_words)
+            b.add(*(b.shuffle_vector(w, ir.Constant(words, ir.Undefined), p) for p in pick))
+            for w in (low_words, high_words)
         )
     order = [i // 2 + (16 if i % 2 else 0) for i in range(32)]
     summed = b.shuffle_vector(low_words, high_words, lanes(order))
@@ -245,9 +248,7 @@ else:
         if row + 32 > factors.shape[0]:  # the last block of a shard: its lanes end with the arrays
             return good_lanes_plain(codes, block, tables, factors, offsets, row, count, slope, intercept, least)
         width = codes.shape[1]
-        found = _good_lanes(
-            codes, block * width, width // 32, expanded, factors, offsets, row, slope, intercept, least
-        )
+        found = _good_lanes(codes, block * width, width // 32, expanded, factors, offsets, row, slope, intercept, least)
         return found & ((np.uint64(1) << np.uint64(count)) - np.uint64(1))
 
 

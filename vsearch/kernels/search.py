@@ -38,10 +38,10 @@ def mask_bits(mask, first, count):
 
 
 @intrinsic
-def trailing_zeros(typingctx, value):  # type: ignore[no-untyped-def]
+def trailing_zeros(typingctx, value):
     """Number of the lowest bit that is set in a uint64 (not 0), as int64."""
 
-    def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, b, signature, args):
         return b.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.uint64), codegen

@@ -157,7 +157,9 @@ def train_osq(residuals: NDArray[np.float32], bits: float, seed: int = 0) -> OSQ
     rotated = residuals @ rotation.T
     norms = np.linalg.norm(rotated, axis=1)
     unit = rotated[norms > 0] / norms[norms > 0, None]
-    squares = np.mean(unit**2, axis=0, dtype=np.float64) if len(unit) else np.full(dimensions, 1.0 / dimensions)
+    squares: NDArray[np.float64] = np.full(dimensions, 1.0 / dimensions)
+    if len(unit):
+        squares = np.einsum("ij,ij->j", unit, unit, dtype=np.float64) / len(unit)
     variances = np.array([squares[a:b].mean() for a, b in bounds])
     widths = [b - a for a, b in bounds]
     floor = variances.max() * 1e-9  # blocks of dead dimensions only hold rounding noise
@@ -186,7 +188,9 @@ def calibrate(codec: OSQ, rotated: NDArray[np.float32], rng: np.random.Generator
     for stage in range(stages):
         last = stage == stages - 1
         factors = encoded.factors if last or encoded.first_factors is None else encoded.first_factors
-        grid = values if last else np.sign(values) * np.pad(codec.table_scale, (0, codec.dimensions - len(codec.deltas)))
+        grid = (
+            values if last else np.sign(values) * np.pad(codec.table_scale, (0, codec.dimensions - len(codec.deltas)))
+        )
         estimate = (queries @ grid.T) * factors
         aligned = float(np.sum(true * true))
         if aligned > 0:

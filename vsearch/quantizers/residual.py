@@ -33,7 +33,7 @@ def dimension_weights(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
     A block of dead dimensions gets a small positive weight, so that nothing is divided by zero.
     """
     dimensions = rotated.shape[1]
-    squares = np.mean(rotated**2, axis=0, dtype=np.float64)
+    squares: NDArray[np.float64] = np.einsum("ij,ij->j", rotated, rotated, dtype=np.float64) / len(rotated)
     weights = np.ones(dimensions)
     for start, stop in block_bounds(dimensions):
         weights[start:stop] = np.sqrt(squares[start:stop].mean())

@@ -39,9 +39,7 @@ class IndexMask:
     rechecked: int
 
     @classmethod
-    def of(
-        cls, shards: list[ShardMask], partition_rows: NDArray[np.int64], radii: NDArray[np.float32]
-    ) -> IndexMask:
+    def of(cls, shards: list[ShardMask], partition_rows: NDArray[np.int64], radii: NDArray[np.float32]) -> IndexMask:
         """Put the masks of all shards together; `partition_rows` and `radii` are of all partitions."""
         matches = np.ascontiguousarray(np.concatenate([mask.matches for mask in shards]))
         share = (np.log(np.maximum(matches, 1)) + TAIL) / (np.log(np.maximum(partition_rows, 1)) + TAIL)

@@ -124,7 +124,9 @@ def search_vectors(
         found = []
         for position in positions:
             if request.deadline is not None and time.monotonic() > request.deadline:
-                msg = f"the search ran into its timeout at query {position} of {many}; give it longer or a smaller nprobe"
+                msg = (
+                    f"the search ran into its timeout at query {position} of {many}; give it longer or a smaller nprobe"
+                )
                 raise SearchTimeoutError(msg)
             query = queries[position]
             if workspace is not None:

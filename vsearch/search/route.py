@@ -29,9 +29,7 @@ def gain_of(metric: str) -> float:
     return 2.0 if metric == "l2" else 1.0
 
 
-def route(
-    model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32], reach: float
-) -> Routes:
+def route(model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32], reach: float) -> Routes:
     """Score the partitions for prepared queries (m, d). O(m * partitions * d).
 
     Parameters

@@ -26,11 +26,13 @@ def reconstruct(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float
         shard.ensure(np.unique(partitions))
         centroids = model.centroids[shard.first_partition + partitions]
         if model.rerank is not None:
-            stored = {"int8": arrays.rerank_bytes, "float16": arrays.rerank_halves, "float32": arrays.rerank_floats}
+            stored: dict[str, NDArray[Any]] = {
+                "int8": arrays.rerank_bytes,
+                "float16": arrays.rerank_halves.view(np.float16),
+                "float32": arrays.rerank_floats,
+            }
             codes = stored[model.rerank][inside]
             scales = arrays.rerank_scales[inside].view(np.float16).astype(np.float32) * table.rerank_scales[partitions]
-            if model.rerank == "float16":
-                codes = codes.view(np.float16)
             residuals = decode_residuals(ResidualCodes(codes, scales), model.rerank_weights, model.rerank)
         else:
             residuals = model.quantizer.decode(_unpacked(shard, partitions, inside))

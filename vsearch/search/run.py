@@ -76,9 +76,7 @@ def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> Non
         start, wave = stop, 2 * wave
 
 
-def fill_tables(
-    snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], *, prepared: bool
-) -> None:
+def fill_tables(snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], *, prepared: bool) -> None:
     """Tables of a quantizer that the kernels do not make by themselves."""
     rotated = query if prepared else prepare_queries(snapshot.model, query[None, :])[0]
     workspace.use_query(rotated, prepared=True)

@@ -47,13 +47,13 @@ def draw_rows(snapshot: Snapshot, count: int, seed: int) -> Sample:
     return Sample(np.ascontiguousarray(reconstruct(snapshot, drawn)), drawn)
 
 
-def run_sample(
-    snapshot: Snapshot, sample: Sample, request: SearchRequest, mask: IndexMask | None
-) -> Answer:
+def run_sample(snapshot: Snapshot, sample: Sample, request: SearchRequest, mask: IndexMask | None) -> Answer:
     """Search for a sample; drawn rows are taken out of their own answers."""
     if sample.own_rows is None:
         return search_vectors(snapshot, sample.queries, request, mask, SearchStats(), prepared=True)
-    answer = search_vectors(snapshot, sample.queries, replace(request, k=request.k + 1), mask, SearchStats(), prepared=True)
+    answer = search_vectors(
+        snapshot, sample.queries, replace(request, k=request.k + 1), mask, SearchStats(), prepared=True
+    )
     own = answer.rows == sample.own_rows[:, None]
     own[~own.any(axis=1), -1] = True  # the row itself is not among them: the last one goes
     keep = ~own
@@ -170,9 +170,7 @@ def tune(snapshot: Snapshot, sample: Sample, target: float, k: int) -> tuple[Sea
     return settings, report
 
 
-def _needs(
-    snapshot: Snapshot, sample: Sample, exact: Answer
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _needs(snapshot: Snapshot, sample: Sample, exact: Answer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Reach and margin that each true neighbour needs; see `SearchSettings`. Cells have no use for a margin."""
     model = snapshot.model
     cells = model.quantizer.scan == "cells"
@@ -202,7 +200,9 @@ def _needs(
         else:
             base, spread, floor = inner, norms[position[at]] * radii, inner
         squares = np.einsum("ij,ij->i", centroids, centroids).astype(np.float64)
-        rounding = ROUNDING * (norms[position[at]] ** 2 + squares if model.metric == "l2" else norms[position[at]] * np.sqrt(squares))
+        rounding = ROUNDING * (
+            norms[position[at]] ** 2 + squares if model.metric == "l2" else norms[position[at]] * np.sqrt(squares)
+        )
         reaches[at] = np.where(spread > 0, (goal[position[at]] - floor - rounding) / np.maximum(spread, 1e-30), 0)
         if cells:
             continue
@@ -239,5 +239,3 @@ def _first_estimates(
             continue
         sums[i] = tables[2 * pairs, codes[i] & 15].sum() + tables[2 * pairs + 1, codes[i] >> 4].sum()
     return sums * factors * float(quantizer.calibration.scale[0]), factors
-
-
