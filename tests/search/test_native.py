@@ -1,0 +1,73 @@
+"""The fused kernels against the multi-level search written out in NumPy, for every stage and rerank kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vsearch
+from vsearch.kernels.entry import plan_query
+from vsearch.kernels.fields import CallField, FloatField
+from vsearch.search.model import prepare_queries
+from vsearch.search.native import Fields
+from vsearch.search.rows import reconstruct, take_ids
+
+
+def search_twin(index: Any, query: np.ndarray, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All rows scored by what is stored, best first: what a search with wide settings must find."""
+    snapshot = index._snapshot
+    rotated = prepare_queries(snapshot.model, query[None, :])[0]
+    stored = reconstruct(snapshot, np.arange(snapshot.manifest.rows))
+    if snapshot.model.metric == "l2":
+        scores = -np.sum((stored - rotated) ** 2, axis=1)
+    else:
+        scores = stored @ rotated
+    rows = np.flatnonzero(allowed)
+    order = rows[np.lexsort((rows, -scores[rows]))][:k]
+    return take_ids(snapshot, order), scores[order]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+@pytest.mark.parametrize("rerank", ["int8", "float16", "float32"])
+@pytest.mark.parametrize("bits", [1.0, 3.0])
+def test_wide_settings_find_what_exhaustive_search_finds(tmp_path: Path, metric: str, rerank: str, bits: float) -> None:
+    rng = np.random.default_rng(3)
+    vectors = (rng.standard_normal((700, 37)) * np.linspace(2, 0.1, 37) + 0.3).astype(np.float32)
+    index = vsearch.build(vectors, tmp_path / "index", metric=metric, rerank=rerank, bits=bits, partitions=9)
+    index._snapshot.settings = type(index._snapshot.settings)(reach=100.0, margin=50.0)
+    for query in rng.standard_normal((5, 37)).astype(np.float32):
+        hits = index.search(query, k=12)
+        rows, scores = search_twin(index, query, 12, np.ones(700, bool))
+        found = -hits.scores[0] if metric == "l2" else hits.scores[0]
+        np.testing.assert_allclose(found, scores, rtol=2e-4, atol=2e-4)
+        assert len(set(hits.ids[0].tolist()) & set(rows.tolist())) >= 11
+
+
+def test_plan_prepares_as_numpy_does(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    vectors = rng.standard_normal((500, 24)).astype(np.float32)
+    for metric in ("cosine", "ip", "l2"):
+        index = vsearch.build(vectors, tmp_path / metric, metric=metric, partitions=7)
+        snapshot = index._snapshot
+        workspace = snapshot.workspace()
+        workspace.begin(k=5, nprobe=3, exact=False, reach=0.5, margin=2.0, lowest=-np.inf, eligible=None, spreads=None)
+        query = rng.standard_normal(24).astype(np.float32)
+        workspace.use_query(query, prepared=False)
+        plan_query(snapshot.native.address, workspace.fields.address)
+        rotated = prepare_queries(snapshot.model, query[None, :])[0]
+        np.testing.assert_allclose(workspace.rotated, rotated, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(workspace.tables, snapshot.model.quantizer.tables(rotated), rtol=1e-4, atol=1e-5)
+        assert workspace.values[CallField.FORCED] >= 3
+        assert workspace.values[CallField.VISITS] == workspace.values[CallField.FORCED]
+        assert workspace.numbers[FloatField.FIRST_MARGIN] > 0
+
+
+def test_fields_refuse_arrays_that_a_kernel_would_misread() -> None:
+    fields = Fields(3)
+    with pytest.raises(ValueError, match="C-contiguous"):
+        fields.point(1, np.zeros((4, 4), np.float32)[:, 1], np.float32)
+    with pytest.raises(ValueError, match="float32"):
+        fields.point(1, np.zeros(4), np.float32)
