@@ -21,10 +21,8 @@ def search_twin(index: Any, query: np.ndarray, k: int, allowed: np.ndarray) -> t
     snapshot = index._snapshot
     rotated = prepare_queries(snapshot.model, query[None, :])[0]
     stored = reconstruct(snapshot, np.arange(snapshot.manifest.rows))
-    if snapshot.model.metric == "l2":
-        scores = -np.sum((stored - rotated) ** 2, axis=1)
-    else:
-        scores = stored @ rotated
+    squared = snapshot.model.metric == "l2"
+    scores = -np.sum((stored - rotated) ** 2, axis=1) if squared else stored @ rotated
     rows = np.flatnonzero(allowed)
     order = rows[np.lexsort((rows, -scores[rows]))][:k]
     return take_ids(snapshot, order), scores[order]
@@ -42,7 +40,9 @@ def test_wide_settings_find_what_exhaustive_search_finds(tmp_path: Path, metric:
         hits = index.search(query, k=12)
         rows, scores = search_twin(index, query, 12, np.ones(700, bool))
         found = -hits.scores[0] if metric == "l2" else hits.scores[0]
-        np.testing.assert_allclose(found, scores, rtol=2e-4, atol=2e-4)
+        # under l2 norms are stored exactly, while the twin takes those of the reconstructed vectors
+        slack = {"int8": 0.05, "float16": 5e-3, "float32": 2e-4}[rerank] if metric == "l2" else 2e-4
+        np.testing.assert_allclose(found, scores, rtol=2e-4, atol=slack)
         assert len(set(hits.ids[0].tolist()) & set(rows.tolist())) >= 11
 
 
