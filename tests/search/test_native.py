@@ -41,7 +41,7 @@ def test_wide_settings_find_what_exhaustive_search_finds(tmp_path: Path, metric:
         rows, scores = search_twin(index, query, 12, np.ones(700, bool))
         found = -hits.scores[0] if metric == "l2" else hits.scores[0]
         # under l2 norms are stored exactly, while the twin takes those of the reconstructed vectors
-        slack = {"int8": 0.05, "float16": 5e-3, "float32": 2e-4}[rerank] if metric == "l2" else 2e-4
+        slack = {"int8": 0.3, "float16": 0.02, "float32": 2e-4}[rerank] if metric == "l2" else 2e-4
         np.testing.assert_allclose(found, scores, rtol=2e-4, atol=slack)
         assert len(set(hits.ids[0].tolist()) & set(rows.tolist())) >= 11
 
