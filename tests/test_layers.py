@@ -24,6 +24,7 @@ FLOORS = {
     "worker": 4,
     "jpq": 4,
     "index": 5,
+    "evaluation": 5,
     "faas": 5,
     "deploy": 5,
     "cli": 6,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         StoreError,
         VsearchError,
     )
+    from vsearch.evaluation import Evaluation, evaluate
     from vsearch.hits import Hits
     from vsearch.index import Index, build, open, plan, prune, verify
     from vsearch.predicates import col
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConflictError",
     "CorruptIndexError",
+    "Evaluation",
     "FormatVersionError",
     "Hits",
     "Index",
@@ -53,6 +55,7 @@ __all__ = [
     "build",
     "col",
     "datasets",
+    "evaluate",
     "jpq",
     "open",
     "plan",
@@ -63,6 +66,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("Index", "build", "open", "plan", "prune", "verify"), "vsearch.index"),
     "Hits": "vsearch.hits",
+    **dict.fromkeys(("Evaluation", "evaluate"), "vsearch.evaluation"),
     "PQ": "vsearch.quantizers.pq",
     "col": "vsearch.predicates",
 }

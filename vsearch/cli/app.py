@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from vsearch import __version__
-from vsearch.cli import demo, faas, indexes, maintenance, searches
+from vsearch.cli import demo, faas, indexes, maintenance, searches, training
 from vsearch.errors import VsearchError
 
 MISTAKE = 2
@@ -82,6 +82,8 @@ app.command()(indexes.info)
 app.command()(maintenance.verify)
 app.command()(searches.recall)
 app.command()(searches.tune)
+app.command()(training.evaluate)
+app.command()(training.train)
 app.command()(searches.explain)
 app.command()(searches.get)
 app.command()(maintenance.snapshots)

@@ -195,7 +195,7 @@ def train(
     session = Session.open(index.snapshot, queries, positives, validation, options, progress)
     source = open_documents(session.documents, documents, document_ids) if documents is not None else None
     state = session.run(checkpoint)
-    facts = session.facts(state)
+    facts = session.facts_of(state.best_epoch, state.history)
     trained = session.documents.live(state.best)
     if reassign and source is not None:
         trained, kept = reassign_codes(session.documents, state.best, source, session.validation)
@@ -358,7 +358,7 @@ class Session:
         found = search_live(self.documents, parameters, self.validation.queries, MEASURED)
         return measure(found, self.validation.padded())
 
-    def facts(self, state: State) -> dict[str, Any]:
+    def facts_of(self, best_epoch: int, history: list[dict[str, float]]) -> dict[str, Any]:
         """What the manifest keeps of a training."""
         return {
             "from_snapshot": self.documents.snapshot.manifest.snapshot,
@@ -366,8 +366,8 @@ class Session:
             "pairs": len(self.training.rows),
             "validation_queries": len(self.validation),
             "options": asdict(self.options),
-            "best_epoch": state.best_epoch,
-            "history": [{name: round(value, 6) for name, value in one.items()} for one in state.history],
+            "best_epoch": best_epoch,
+            "history": [{name: round(value, 6) for name, value in one.items()} for one in history],
         }
 
 

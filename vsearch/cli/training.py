@@ -1,0 +1,102 @@
+"""Commands about relevance: evaluate an index by judgements, train one of PQ codes by pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import vsearch
+from vsearch.cli import inputs, options, output
+from vsearch.errors import InputError
+
+
+def evaluate(
+    url: options.Url,
+    queries: options.Queries,
+    qrels: Annotated[str, typer.Option(help="Judgements: a TREC or BEIR file.")],
+    query_ids: Annotated[
+        str | None, typer.Option(help="A .npy file or a text file with the id of each query; row numbers without one.")
+    ] = None,
+    metrics: Annotated[str, typer.Option(help="Names separated by commas.")] = "ndcg@10,mrr@10,recall@100",
+    where: options.Where = None,
+    exact: options.Exact = False,
+    snapshot: options.Snapshot = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Measure how well an index ranks what is relevant."""
+    vectors = inputs.read_queries(queries)
+    names = None if query_ids is None else inputs.read_ids(str(options.existing(query_ids)))
+    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
+    report = vsearch.evaluate(
+        index,
+        vectors,
+        qrels,
+        options.names(metrics),
+        query_ids=names,
+        where=options.condition(where),
+        exact=exact,
+    )
+    if as_json:
+        output.print_json(report)
+    else:
+        output.print_facts(report)
+
+
+def train(
+    url: options.Url,
+    queries: Annotated[str, typer.Option(help="Training queries: a file of vectors.")],
+    positives: Annotated[
+        str, typer.Option(help="What is relevant: Parquet with columns query and id, or .npy with the id for each query.")
+    ],
+    validation_queries: Annotated[str | None, typer.Option(help="Queries to choose by; else some are held out.")] = None,
+    validation_positives: Annotated[str | None, typer.Option(help="What is relevant to them.")] = None,
+    loss: Annotated[str | None, typer.Option(help="lambda, pairwise or softmax.")] = None,
+    negatives: Annotated[str | None, typer.Option(help="live, static or batch.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the queries, at most.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="linear or none.")] = None,
+    centroids: Annotated[bool, typer.Option("--centroids/--no-centroids", help="Train the centroids.")] = True,
+    reassign: Annotated[bool, typer.Option("--reassign/--no-reassign", help="Make the codes anew if it helps.")] = True,
+    documents: Annotated[str | None, typer.Option(help="The vectors that the index was built from, for --reassign.")] = None,
+    document_ids: Annotated[str | None, typer.Option(help="Their ids, if the index has ids of its own.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="File to write after each epoch and to go on from.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all that is random.")] = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Train an index of PQ codes so that relevant rows rank first; the result is a new snapshot."""
+    if (validation_queries is None) != (validation_positives is None):
+        raise InputError("--validation-queries and --validation-positives go together; give both")
+    chosen: dict[str, Any] = options.given(
+        loss=loss, negatives=negatives, epochs=epochs, adapter=adapter, checkpoint=checkpoint, seed=seed
+    )
+    if validation_queries is not None and validation_positives is not None:
+        chosen["validation"] = (inputs.read_queries(validation_queries), _positives(validation_positives))
+    if documents is not None:
+        chosen["documents"] = str(options.existing(documents))
+        chosen["document_ids"] = None if document_ids is None else inputs.read_ids(document_ids)
+    index = vsearch.open(url, **options.storage(endpoint, anonymous))
+    with output.progress() as report:
+        trained = vsearch.jpq.train(
+            index,
+            inputs.read_queries(queries),
+            _positives(positives),
+            centroids=centroids,
+            reassign=reassign,
+            progress=report,
+            **chosen,
+        )
+    facts = {"snapshot": trained.snapshot.manifest.snapshot, **trained.info()["training"]}
+    if as_json:
+        output.print_json(facts)
+    else:
+        output.print_facts(facts, url)
+
+
+def _positives(text: str) -> Any:
+    path = Path(text)
+    return inputs.read_ids(text) if path.suffix == ".npy" and path.is_file() else options.existing(text)
