@@ -1,0 +1,103 @@
+"""Search with every array that native code is given against a page that may not be touched; prints "same" at the end.
+
+Run by test_guard_pages.py in a process of its own, since a stray read ends it. The forbidden page lies behind each array
+first, then before it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+
+import numpy as np
+import pyarrow as pa
+
+import vsearch
+from tests.indexes import clustered
+from vsearch.search import native
+
+PAGE = mmap.PAGESIZE
+LIBC = ctypes.CDLL(None, use_errno=True)
+guarded = set()
+
+
+def guard(array, side):
+    """A copy of an array, flush with a page that may not be read or written."""
+    pages = max(1, -(-array.nbytes // PAGE))
+    memory = mmap.mmap(-1, (pages + 1) * PAGE)
+    whole = np.frombuffer(memory, np.uint8)
+    base = whole.__array_interface__["data"][0]
+    forbidden = base + (pages * PAGE if side == "end" else 0)
+    start = pages * PAGE - array.nbytes if side == "end" else PAGE
+    copy = whole[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    if LIBC.mprotect(ctypes.c_void_p(forbidden), ctypes.c_size_t(PAGE), 0) != 0:
+        raise OSError(ctypes.get_errno(), "mprotect")
+    guarded.add(native_address(copy))
+    KEPT.append((memory, whole))
+    return copy
+
+
+KEPT = []  # a page that is given back may be touched again
+native_address = native.address
+point = native.Fields.point
+
+
+class GuardedNumpy:
+    """NumPy whose fresh arrays are guarded: what native code writes, Python reads in place."""
+
+    def __init__(self, side):
+        self._side = side
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def zeros(self, shape, dtype=float):
+        return guard(np.zeros(shape, dtype), self._side)
+
+    def empty(self, shape, dtype=float):
+        return guard(np.full(shape, 7, dtype), self._side)
+
+    def point(self, fields, field, array, dtype):
+        point(fields, field, array if native_address(array) in guarded else guard(array, self._side), dtype)
+
+
+def ask(folder, queries):
+    index = vsearch.open(folder)
+    answers = []
+    wheres = ({"where": "number < 40"}, {"where": "number > 3 OR number = 1"}, {"where": "number = 11"})
+    for options in ({}, {"exact": True}, {"k": 61}, {"nprobe": 2}, *wheres):
+        hits = index.search(queries, **options)
+        answers += [hits.ids, hits.scores]
+    return answers
+
+
+def main():
+    folder = sys.argv[1]
+    for number, (metric, rerank, bits, d, n) in enumerate(
+        [
+            ("cosine", "int8", 1.0, 37, 333),
+            ("ip", "float16", 3.0, 21, 320),
+            ("l2", "float32", 2.0, 5, 257),
+            ("l2", None, 0.5, 70, 64),
+            ("cosine", None, 8.0, 3, 33),
+            ("ip", "int8", 0.25, 1, 40),
+            ("l2", "int8", 4.0, 64, 1),
+        ]
+    ):
+        url, queries = f"{folder}/{number}", clustered(4, d, seed=1)
+        options = {"metric": metric, "rerank": rerank, "bits": bits, "shards": 2 if n > 100 else 1, "partitions": min(5, n)}
+        vsearch.build(clustered(n, d), url, attributes=pa.table({"number": np.arange(n)}), **options)
+        wanted = ask(url, queries)
+        for side in ("end", "start"):
+            native.np = numpy = GuardedNumpy(side)
+            native.Fields.point = lambda *arguments, numpy=numpy: numpy.point(*arguments)
+            found = ask(url, queries)
+            native.Fields.point, native.np = point, np
+            for one, two in zip(wanted, found, strict=True):
+                np.testing.assert_array_equal(one, two)
+    print("same", len(KEPT) > 100)
+
+
+main()
