@@ -19,16 +19,19 @@ if TYPE_CHECKING:
         ConflictError,
         CorruptIndexError,
         FormatVersionError,
+        IncompleteAnswerError,
         IndexExistsError,
         IndexNotFoundError,
         InputError,
         MissingDependencyError,
         PredicateError,
+        RemoteError,
         SearchTimeoutError,
         StoreError,
         VsearchError,
     )
     from vsearch.evaluation import Evaluation, evaluate
+    from vsearch.fanout.remote import RemoteHits, RemoteIndex
     from vsearch.hits import Hits
     from vsearch.index import Index, build, open, plan, prune, verify
     from vsearch.predicates import col
@@ -42,6 +45,7 @@ __all__ = [
     "Evaluation",
     "FormatVersionError",
     "Hits",
+    "IncompleteAnswerError",
     "Index",
     "IndexExistsError",
     "IndexNotFoundError",
@@ -49,6 +53,9 @@ __all__ = [
     "MissingDependencyError",
     "PQ",
     "PredicateError",
+    "RemoteError",
+    "RemoteHits",
+    "RemoteIndex",
     "SearchTimeoutError",
     "StoreError",
     "VsearchError",
@@ -66,6 +73,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("Index", "build", "open", "plan", "prune", "verify"), "vsearch.index"),
     "Hits": "vsearch.hits",
+    **dict.fromkeys(("RemoteHits", "RemoteIndex"), "vsearch.fanout.remote"),
     **dict.fromkeys(("Evaluation", "evaluate"), "vsearch.evaluation"),
     "PQ": "vsearch.quantizers.pq",
     "col": "vsearch.predicates",

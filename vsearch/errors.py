@@ -12,6 +12,8 @@
     ├── ConflictError                        another writer was first
     ├── StoreError (OSError)                 the object store or file system failed
     ├── MissingDependencyError (ImportError) an optional package is needed
+    ├── RemoteError                          functions could not be called, or failed
+    │   └── IncompleteAnswerError            some shards gave no answer
     └── SearchTimeoutError (TimeoutError)    the search ran into its ``timeout``
 
 Every message says what is wrong and what to do about it.
@@ -72,3 +74,11 @@ class MissingDependencyError(VsearchError, ImportError):
 
 class SearchTimeoutError(VsearchError, TimeoutError):
     """The search was stopped at its ``timeout``; no partial answer is given."""
+
+
+class RemoteError(VsearchError):
+    """The functions of a stack could not be called, or failed."""
+
+
+class IncompleteAnswerError(RemoteError):
+    """Some shards gave no answer, and no partial answer was asked for."""

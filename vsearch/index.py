@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -248,7 +248,8 @@ def open(url: str | os.PathLike[str], snapshot: int | None = None, **storage: ob
     Parameters
     ----------
     url : str or path
-        A folder or ``s3://bucket/prefix``.
+        A folder or ``s3://bucket/prefix``; or ``lambda://stack`` or ``local-faas://stack``, which gives a
+        `vsearch.RemoteIndex`, searched by the functions of a stack.
     snapshot : int, optional
         Which one; the newest by default.
     **storage
@@ -259,6 +260,10 @@ def open(url: str | os.PathLike[str], snapshot: int | None = None, **storage: ob
     ------
     IndexNotFoundError, CorruptIndexError, FormatVersionError, StoreError
     """
+    if isinstance(url, str) and url.startswith(("lambda://", "local-faas://")):
+        from vsearch.fanout.remote import open_remote
+
+        return cast("Index", open_remote(url, snapshot, **storage))  # has the same search; building and tuning stay here
     store = open_store(url, **storage)
     return Index(open_snapshot(store, read_manifest(store, snapshot)))
 

@@ -13,13 +13,13 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 import msgspec
 
 from vsearch.errors import VsearchError
 from vsearch.faas.functions import FunctionSpec
+from vsearch.fanout.local import local_endpoint, state_file
 
 START_SECONDS = 20.0
 
@@ -30,12 +30,6 @@ class FaasError(VsearchError):
     """The local FaaS is not there, or refused."""
 
 
-def state_file() -> Path:
-    """Where the address is kept: ``VSEARCH_FAAS_STATE``, or one place for each user."""
-    named = os.environ.get("VSEARCH_FAAS_STATE")
-    return Path(named) if named else Path(gettempdir()) / f"vsearch-faas-{os.getuid()}" / "state.json"
-
-
 def find() -> str:
     """The address of the running FaaS.
 
@@ -44,11 +38,13 @@ def find() -> str:
     FaasError
         None is running.
     """
+    url = local_endpoint()
+    if url is None:
+        raise FaasError("no local FaaS is running; start one with: vsearch faas up")
     try:
-        url = str(json.loads(state_file().read_text(encoding="utf-8"))["url"])
         _ask(f"{url}/vsearch/functions")
-    except (OSError, ValueError, KeyError, FaasError):
-        raise FaasError("no local FaaS is running; start one with: vsearch faas up") from None
+    except FaasError:
+        raise FaasError("the local FaaS does not answer; start another with: vsearch faas up") from None
     return url
 
 

@@ -344,7 +344,9 @@ class _RuntimeHandler(BaseHTTPRequestHandler):
             environment.finish(parts[-2], response_too_large())
             text = f"Exceeded maximum allowed payload size ({LARGEST_RESPONSE} bytes)."
             self._send(413, json.dumps({"errorMessage": text, "errorType": "RequestEntityTooLarge"}).encode())
-        elif (parts[-1] == "response" and environment.finish(parts[-2], Reply(200, body))) or (parts[-1] == "error" and environment.finish(parts[-2], Reply(200, body, error="Unhandled"))):
+        elif (parts[-1] == "response" and environment.finish(parts[-2], Reply(200, body))) or (
+            parts[-1] == "error" and environment.finish(parts[-2], Reply(200, body, error="Unhandled"))
+        ):
             self._send(202, b'{"status":"OK"}')
         else:
             self._send(400, b'{"errorType":"InvalidRequestID"}')

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.kernels.entry import finish
+from vsearch.kernels.entry import plan_query as plan_natively
 from vsearch.kernels.fields import CallField, ModelField
-from vsearch.kernels.query import finish
-from vsearch.kernels.query import plan_query as plan_natively
 from vsearch.search.lloyd import build_cell_tables, search_cells
 from vsearch.search.mask import ShardMask
 from vsearch.search.masks import IndexMask

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from vsearch.errors import InputError
+from vsearch.errors import IndexNotFoundError, InputError
 from vsearch.fanout.metering import HeldStore, fetch_files
 from vsearch.fanout.retention import Retention
 from vsearch.predicates.schema import Attribute, AttributeType, Schema
@@ -17,7 +17,7 @@ from vsearch.search import snapshot as opening
 from vsearch.search.model import SearchSettings
 from vsearch.search.native import pack_model
 from vsearch.search.snapshot import Snapshot
-from vsearch.storage import FileEntry, Manifest, ShardEntry, Store, ensure_together, read_manifest
+from vsearch.storage import FileEntry, Manifest, ShardEntry, Store, ensure_together, read_manifest, snapshot_numbers
 
 ATTRIBUTES = "attributes"
 """The kind of file that is read by row, and only where a query asks for columns or cells leave a row open."""
@@ -71,9 +71,11 @@ class Loader:
             if time.monotonic() < until:
                 snapshot = number
             else:
-                found = read_manifest(self.store, None)
-                self._newest = (found.snapshot, time.monotonic() + FRESH)
-                return self.retention.get(("manifest", found.snapshot), lambda: found, _manifest_bytes)
+                numbers = snapshot_numbers(self.store)
+                if not numbers:
+                    raise IndexNotFoundError(f"{self.store.url} holds no index")
+                snapshot = max(numbers)
+                self._newest = (snapshot, time.monotonic() + FRESH)
         return self.retention.get(("manifest", snapshot), lambda: read_manifest(self.store, snapshot), _manifest_bytes)
 
     def tables(self, snapshot: int, columns: Sequence[str] = ()) -> Part:

@@ -1,0 +1,124 @@
+"""A remote index answers as the one that is opened here, and fails as it does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import vsearch
+from tests.fanout.test_faults import Faulty
+from vsearch.fanout.mail import Mail
+from vsearch.fanout.outcomes import CallError, Kind
+from vsearch.fanout.remote import RemoteIndex, open_remote
+
+
+@pytest.fixture
+def remote(stack):
+    return RemoteIndex("test://t", stack.names, stack.local, Mail())
+
+
+@pytest.mark.parametrize("kind", ["cosine", "l2"])
+def test_the_same_hits(stacks, kind):
+    stack = stacks(kind)
+    stack.reset()
+    remote = RemoteIndex("test://t", stack.names, stack.local, Mail())
+    for asked in ({}, {"where": "price < 40", "columns": ["word", "day"], "k": 200}, {"nprobe": 1, "mode": "flat"}):
+        local = {name: value for name, value in asked.items() if name != "mode"}
+        expected, hits = stack.index.search(stack.queries, **local), remote.search(stack.queries, **asked)
+        assert hits.ids.dtype == expected.ids.dtype
+        assert hits.ids.tolist() == expected.ids.tolist()
+        assert hits.scores.tobytes() == expected.scores.tobytes()
+        if "columns" in asked:
+            assert hits.columns.to_pylist() == expected.columns.to_pylist()
+        assert hits.to_arrow().equals(expected.to_arrow())
+        assert hits.stats.rows_masked == expected.stats.rows_masked or "mode" in asked
+        assert hits.complete
+        assert hits.bill.total > 0
+        assert hits.plan
+
+
+def test_one_vector_and_where_in_every_spelling(stack, remote):
+    expected = stack.index.search(stack.queries[0], where="year > 2000").ids.tolist()
+    for where in ("year > 2000", {"year": {"$gt": 2000}}, vsearch.col("year") > 2000):
+        assert remote.search(stack.queries[0].tolist(), where=where).ids.tolist() == expected
+
+
+def test_large_batches_are_sent_as_several(stack):
+    small = RemoteIndex("test://t", stack.names, stack.local, Mail(10_000))
+    hits = small.search(stack.queries)
+    assert hits.bill.usages.coordinator.invocations > 1
+    assert hits.ids.tolist() == stack.index.search(stack.queries).ids.tolist()
+
+
+def test_nothing_found(stack, remote):
+    hits = remote.search(stack.queries, where="price > 1e9", columns=["word"])
+    assert np.isnan(hits.scores).all()
+    assert (hits.ids == -1).all()
+    assert len(hits.columns) == hits.scores.size
+
+
+MISTAKES = {
+    "dimensions": {"queries": [[1.0, 2.0]]},
+    "nan": {"queries": [[np.nan] * 32]},
+    "k": {"k": 0},
+    "nprobe": {"nprobe": True},
+    "columns": {"columns": "word"},
+    "no such column": {"columns": ["none"]},
+    "min_score": {"min_score": np.inf},
+    "timeout": {"timeout": 0},
+    "mode": {"mode": "any"},
+    "no queries": {"queries": np.zeros((0, 32), np.float32)},
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
+def test_mistakes(stack, remote, mistake):
+    with pytest.raises(vsearch.InputError):
+        remote.search(**{"queries": stack.queries, **mistake})
+
+
+@pytest.mark.parametrize("where", ["year >", "none = 1", "tags > 3"])
+def test_predicates_that_are_none(stack, remote, where):
+    with pytest.raises(vsearch.InputError):
+        remote.search(stack.queries, where=where)
+
+
+def test_failures(stack, remote):
+    stack.invoker = Faulty(stack.local, "t-processor-1", Kind.CRASH, 10**6)
+    with pytest.raises(vsearch.IncompleteAnswerError, match="shards 1 failed"):
+        remote.search(stack.queries, mode="flat")
+    hits = remote.search(stack.queries, mode="flat", allow_partial=True)
+    assert not hits.complete
+    assert {outcome.shard for outcome in hits.failed} == {1}
+    with pytest.raises(vsearch.SearchTimeoutError):
+        remote.search(stack.queries, mode="flat", timeout=1e-9)
+
+    class Away:
+        def invoke(self, function, payload, timeout):
+            raise CallError(Kind.DENIED, "not for you")
+
+    with pytest.raises(vsearch.RemoteError, match="not for you"):
+        RemoteIndex("test://t", stack.names, Away(), Mail()).search(stack.queries)
+
+
+def test_warming(stack, remote):
+    assert remote.warm(3) > 0
+    assert remote.search(stack.queries, mode="flat").bill.usages.processor.requests == 0
+
+
+@pytest.mark.parametrize("url", ["lambda://", "lambda://a/b", "s3://a"])
+def test_urls_that_name_no_stack(url):
+    with pytest.raises(vsearch.InputError):
+        open_remote(url)
+
+
+def test_open_takes_stacks(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("VSEARCH_FAAS_STATE", "/nowhere/state.json")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_LAMBDA", raising=False)
+    assert repr(vsearch.open("lambda://stack", region="eu-west-1")) == "<vsearch.RemoteIndex lambda://stack>"
+    with pytest.raises(vsearch.InputError, match="vsearch faas up"):
+        vsearch.open("local-faas://stack")
+    with pytest.raises(vsearch.InputError, match="no such option"):
+        vsearch.open("lambda://stack", anonymous=True)

@@ -1,0 +1,1 @@
+"""Deploying an index to AWS Lambda: packages, a template, functions with least privilege, and what they will cost."""
