@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vsearch.jpq.encoder import load_encoder, train_encoder
-    from vsearch.jpq.train import export_adapter, train
+    from vsearch.jpq.trainer import export_adapter, train
 
 __all__ = ["export_adapter", "load_encoder", "train", "train_encoder"]
 
 _HOMES = {
-    "export_adapter": "vsearch.jpq.train",
+    "export_adapter": "vsearch.jpq.trainer",
     "load_encoder": "vsearch.jpq.encoder",
-    "train": "vsearch.jpq.train",
+    "train": "vsearch.jpq.trainer",
     "train_encoder": "vsearch.jpq.encoder",
 }
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,9 @@ from vsearch.jpq.pairs import read_pairs
 from vsearch.jpq.publish import publish
 from vsearch.jpq.quality import measure
 from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_documents
-from vsearch.jpq.train import MEASURED, IndexT, Searchable, Session, TrainOptions, split_validation
+from vsearch.jpq.trainer import MEASURED, IndexT, Searchable, Session, TrainOptions, split_validation
 from vsearch.search.model import plain_queries
 from vsearch.storage import FileEntry, SegmentFile, Store, write_arrays
-
-if TYPE_CHECKING:
-    import torch
 
 ENCODER_RATE, ENCODER_DECAY, CLIP = 2e-5, 0.01, 1.0
 STATE = "state.safetensors"  # the file of a module that is no sentence-transformers model
@@ -149,9 +146,9 @@ def train_encoder(
             break
     encoder.load_state_dict(best_state)
     facts = session.facts_of(best_epoch, history) | {"encoder": type(encoder).__name__, "encoder_rate": encoder_rate}
-    vectors = plain_queries(index.snapshot.model, encode_all(encoder, [queries[i] for i in training.numbers[:1024]]))
+    tuning = plain_queries(index.snapshot.model, encode_all(encoder, [queries[i] for i in training.numbers[:1024]]))
     files = write_encoder(index.snapshot.store, encoder)
-    return type(index)(publish(documents.live(best), index.snapshot, facts, vectors, files))
+    return type(index)(publish(documents.live(best), index.snapshot, facts, tuning, files))
 
 
 def load_encoder(index: Searchable, module: Any = None) -> Encode:
@@ -257,7 +254,7 @@ def _read_encoder(index: Searchable) -> dict[str, bytes]:
     return files
 
 
-def _forward(encoder: Any, texts: list[str]) -> torch.Tensor:
+def _forward(encoder: Any, texts: list[str]) -> Any:
     """Vectors (m, d) of texts, with their gradients."""
     if not hasattr(encoder, "tokenize"):
         return encoder(texts)
@@ -266,7 +263,7 @@ def _forward(encoder: Any, texts: list[str]) -> torch.Tensor:
     return encoder(features)["sentence_embedding"]
 
 
-def _as_the_metric_asks(documents: Documents, vectors: torch.Tensor) -> torch.Tensor:
+def _as_the_metric_asks(documents: Documents, vectors: Any) -> Any:
     """What `plain_queries` does, with gradients."""
     torch = _torch()
     model = documents.snapshot.model
