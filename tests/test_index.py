@@ -453,8 +453,9 @@ def test_a_build_that_is_killed(tmp_path):
         "die = lambda stage, *_: os._exit(7) if stage == 'encode' else None\n"
         "vsearch.build(sys.argv[1], sys.argv[2], partitions=1, progress=die)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, tmp_path / "rows.npy", url], check=False, cwd=Path(__file__).parents[1])
-    assert done.returncode == 7
+    command = [sys.executable, "-c", script, tmp_path / "rows.npy", url]
+    done = subprocess.run(command, check=False, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 7, done.stderr
     with pytest.raises(vsearch.IndexNotFoundError):
         vsearch.open(url)
     assert len(vsearch.build(rows(), url)) == 300
