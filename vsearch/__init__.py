@@ -32,16 +32,18 @@ if TYPE_CHECKING:
     )
     from vsearch.evaluation import Evaluation, evaluate
     from vsearch.fanout.remote import RemoteHits, RemoteIndex
-    from vsearch.hits import Hits
-    from vsearch.index import Index, build, open, plan, prune, verify
+    from vsearch.hits import DocumentHits, Hits
+    from vsearch.index import Index, build, build_documents, open, plan, prune, verify
     from vsearch.predicates import col
     from vsearch.quantizers.pq import PQ
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "PQ",
     "ConflictError",
     "CorruptIndexError",
+    "DocumentHits",
     "Evaluation",
     "FormatVersionError",
     "Hits",
@@ -51,7 +53,6 @@ __all__ = [
     "IndexNotFoundError",
     "InputError",
     "MissingDependencyError",
-    "PQ",
     "PredicateError",
     "RemoteError",
     "RemoteHits",
@@ -60,6 +61,7 @@ __all__ = [
     "StoreError",
     "VsearchError",
     "build",
+    "build_documents",
     "col",
     "datasets",
     "evaluate",
@@ -71,8 +73,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("Index", "build", "open", "plan", "prune", "verify"), "vsearch.index"),
-    "Hits": "vsearch.hits",
+    **dict.fromkeys(("Index", "build", "build_documents", "open", "plan", "prune", "verify"), "vsearch.index"),
+    **dict.fromkeys(("DocumentHits", "Hits"), "vsearch.hits"),
     **dict.fromkeys(("RemoteHits", "RemoteIndex"), "vsearch.fanout.remote"),
     **dict.fromkeys(("Evaluation", "evaluate"), "vsearch.evaluation"),
     "PQ": "vsearch.quantizers.pq",

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from vsearch.building.plan import BuildPlan
     from vsearch.predicates import Bound, Where
-    from vsearch.search.document_part import DocumentIndex
     from vsearch.quantizers.pq import PQ
+    from vsearch.search.document_part import DocumentIndex
 
 LARGEST_K = 10_000
 CANDIDATE_RECALL, CANDIDATES = 0.98, 256  # what the candidates of a new document index are tuned to
@@ -485,7 +485,7 @@ class Index:
             met: tuple[DocumentMatches, ...] | None = None
             if matches:
                 each = [
-                    match_rows(snapshot, index, query, best, exact=exact)
+                    match_rows(index, query, best, exact=exact)
                     for query, best in zip(queries, answer.rows, strict=True)
                 ]
                 met = tuple(DocumentMatches(m.positions, m.scores, at) for m, at in zip(each, places, strict=True))

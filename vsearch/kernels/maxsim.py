@@ -308,7 +308,7 @@ def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, steps,
             weight *= np.float32(0.5)
         step = np.float32(2.0) * widest / np.float32(127.0)
         inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
-        total = 0
+        total = np.int64(0)
         weight = np.float32(1.0)
         for plane in range(plane_dimensions.shape[0]):
             count, nibble = plane_dimensions[plane], plane_offsets[plane]
@@ -329,7 +329,7 @@ def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, steps,
                         + (d if e & 8 else -d)
                     )
                     entry = np.uint8(min(np.float32(127.0), value * inverse + np.float32(0.5)))
-                    total += entry
+                    total += np.int64(entry)
                     expanded[at + e] = entry
                     expanded[at + 16 + e] = entry
                 nibble += 1

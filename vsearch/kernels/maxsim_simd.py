@@ -25,11 +25,11 @@ def make_sum_block(dialect: Dialect) -> Any:
     """Build ``sum_block(codes, base, stride, pairs, expanded, table, table_bytes, sums)``; see `maxsim.sum_block_plain`."""
 
     @intrinsic
-    def body(typingctx, codes, base, stride, pairs, expanded, table, table_bytes, sums):  # type: ignore[no-untyped-def]
+    def body(typingctx, codes, base, stride, pairs, expanded, table, table_bytes, sums):
         integers = [types.int64] * 3
         signature = types.void(codes, *integers, expanded, types.int64, types.int64, sums)
 
-        def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
+        def codegen(context, b, signature, args):
             kinds = signature.args
             pointers = {i: _data(context, b, kinds[i], args[i]) for i in (0, 4, 7)}
             codes = b.gep(pointers[0], [args[1]])
@@ -133,11 +133,11 @@ def _emit_sums(
 
 
 @intrinsic
-def strip_maxima(typingctx, codes, start, stop, table, width, strip, best):  # type: ignore[no-untyped-def]
+def strip_maxima(typingctx, codes, start, stop, table, width, strip, best):
     """``best[i] = max over document vectors of table[code, strip + i]``; see `maxsim.strip_maxima_plain`."""
     signature = types.void(codes, types.int64, types.int64, table, types.int64, types.int64, best)
 
-    def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, b, signature, args):
         kinds = signature.args
         bytes_of_code = context.get_abi_sizeof(context.get_data_type(kinds[0].dtype))
         codes = b.bitcast(_data(context, b, kinds[0], args[0]), ir.IntType(8 * bytes_of_code).as_pointer())

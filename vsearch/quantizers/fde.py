@@ -157,4 +157,4 @@ def load_fde(arrays: Mapping[str, NDArray[Any]]) -> FixedEncoding:
     if not fits or not all(np.isfinite(array).all() for array in (centroids, bases, means)):
         msg = "the arrays of the fixed-dimensional encoding do not fit together"
         raise ValueError(msg)
-    return FixedEncoding(*(np.ascontiguousarray(array) for array in (centroids, bases)), counts, means)
+    return FixedEncoding(np.ascontiguousarray(centroids), np.ascontiguousarray(bases), counts, means)

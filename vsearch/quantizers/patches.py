@@ -88,9 +88,10 @@ class Patches:
         return index
 
     @cached_property
-    def rotated_query_scale(self) -> NDArray[np.float32]:
-        """``query @ this`` are the scaled coded dimensions that lookup tables are made of: float32 (d, D)."""
-        assert self.residual is not None
+    def table_scale(self) -> NDArray[np.float32]:
+        """``query @ this`` are the scaled coded dimensions that lookup tables are made of: float32 (d, D), D 0 without."""
+        if self.residual is None:
+            return np.empty((self.dimensions, 0), np.float32)
         coded = len(self.residual.deltas)
         return np.ascontiguousarray((self.residual.rotation[:coded] * self.residual.table_scale[:, None]).T)
 
@@ -104,8 +105,10 @@ class Patches:
         centroids = self.nearest(vectors)
         if self.residual is None:
             return PatchCodes(centroids, None, None)
-        encoded = self.residual.encode((vectors - self.codebook[centroids]) @ self.residual.rotation.T)
-        return PatchCodes(centroids, encoded.codes, encoded.factors * self.residual.calibration.scale[-1])
+        residuals = np.asarray((vectors - self.codebook[centroids]) @ self.residual.rotation.T, np.float32)
+        encoded = self.residual.encode(residuals)
+        factors = np.asarray(encoded.factors * self.residual.calibration.scale[-1], np.float32)
+        return PatchCodes(centroids, encoded.codes, factors)
 
     def decode(self, codes: PatchCodes) -> NDArray[np.float32]:
         """Vectors float32 (n, d) of codes."""
@@ -113,7 +116,7 @@ class Patches:
         if self.residual is None or codes.residuals is None or codes.factors is None:
             return vectors
         rotated = self.residual.decode(np.ascontiguousarray(codes.residuals)) * codes.factors[:, None]
-        return vectors + rotated @ self.residual.rotation
+        return np.asarray(vectors + rotated @ self.residual.rotation, np.float32)
 
     def configuration(self) -> dict[str, Any]:
         """What the manifest keeps; with `arrays` it makes the codec again."""

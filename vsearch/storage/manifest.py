@@ -42,7 +42,7 @@ class AttributeEntry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """One snapshot. What ``quantizer``, ``settings`` and ``provenance`` hold is for the layers above to check."""
+    """One snapshot. What ``quantizer``, ``settings``, ``provenance`` and ``documents`` hold is for the layers above to check."""
 
     format: int
     snapshot: Count
@@ -61,6 +61,7 @@ class Manifest(msgspec.Struct, frozen=True):
     attributes: tuple[AttributeEntry, ...]
     settings: dict[str, Any]
     provenance: dict[str, Any]
+    documents: dict[str, Any] | None = None
 
 
 class _Format(msgspec.Struct):
