@@ -72,4 +72,6 @@ def check_exact(hits, metric, true, allowed_error, k, allowed=None):
         if expected and len(left):
             # a row that was left out is not clearly better than the worst that was taken
             worst = sign * scores[query, -1]
-            assert (sign * true[query, left] - error[left] <= worst + 1e-6 * abs(worst)).all(), "a better row was left out"
+            assert (sign * true[query, left] - error[left] <= worst + 1e-6 * abs(worst)).all(), (
+                "a better row was left out"
+            )

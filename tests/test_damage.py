@@ -247,7 +247,9 @@ def test_hostile_manifest(pristine, tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "change", [set_in("attributes", 1, "type", "string"), set_in("attributes", 0, "name", "colour")], ids=["type", "name"]
+    "change",
+    [set_in("attributes", 1, "type", "string"), set_in("attributes", 0, "name", "colour")],
+    ids=["type", "name"],
 )
 def test_attributes_that_are_not_those_asked_for(pristine, tmp_path, change):
     with pytest.raises(vsearch.PredicateError):
@@ -260,7 +262,9 @@ def test_without_chunk_checksums_files_are_checked_whole(pristine, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [set_in("format", 2), set_in("format", 10**9), set_in("quantizer", "name", "osq-3")], ids=["2", "9", "osq-3"]
+    "change",
+    [set_in("format", 2), set_in("format", 10**9), set_in("quantizer", "name", "osq-3")],
+    ids=["2", "9", "osq-3"],
 )
 def test_an_index_of_a_newer_version(pristine, tmp_path, change):
     folder = rewritten(pristine, tmp_path, change)

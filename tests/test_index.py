@@ -303,7 +303,8 @@ def test_a_column_twice(numbered):
 
 
 @pytest.mark.parametrize(
-    ("metric", "rerank", "bits", "ids"), [("cosine", "int8", 1.0, None), ("l2", None, 4.0, "name"), ("ip", "float32", 8.0, None)]
+    ("metric", "rerank", "bits", "ids"),
+    [("cosine", "int8", 1.0, None), ("l2", None, 4.0, "name"), ("ip", "float32", 8.0, None)],
 )
 def test_bytes_add_up_to_the_files(tmp_path, metric, rerank, bits, ids):
     url = tmp_path / "index"
@@ -472,7 +473,11 @@ UNUSABLE = {
     "complex": (np.zeros((5, 3), complex), {}, "real numbers"),
     "unlike batches": ([np.zeros((5, 3), np.float32), np.zeros((5, 4), np.float32)], {}, "width"),
     "NaN": (np.where(np.arange(30) == 17, np.nan, 1).reshape(10, 3).astype(np.float32), {}, "row 5 holds NaN"),
-    "infinity": (np.where(np.arange(30) == 29, np.inf, 1).reshape(10, 3).astype(np.float32), {}, "row 9 holds infinity"),
+    "infinity": (
+        np.where(np.arange(30) == 29, np.inf, 1).reshape(10, 3).astype(np.float32),
+        {},
+        "row 9 holds infinity",
+    ),
     "too large": (np.where(np.arange(30) == 4, 1e20, 1).reshape(10, 3).astype(np.float32), {}, "row 1 holds 1e\\+20"),
     "no file": ("nowhere.npy", {}, "nowhere.npy"),
     "unknown kind of file": ("README.md", {}, "README.md"),

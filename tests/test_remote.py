@@ -35,7 +35,9 @@ def local(tmp_path_factory):
 
 def build(url, **options):
     ids = [f"id {i}" for i in range(ROWS)]
-    return vsearch.build(clustered(ROWS), url, attributes=table(), ids=ids, shards=2, bits=2.0, partitions=24, **options)
+    return vsearch.build(
+        clustered(ROWS), url, attributes=table(), ids=ids, shards=2, bits=2.0, partitions=24, **options
+    )
 
 
 @pytest.fixture(params=["s3", "memory"])

@@ -29,9 +29,11 @@ def sample(pairs, seed, largest=127):
 def sums_twin(block, tables):
     codes = block.reshape(-1, BLOCK)
     places = np.arange(len(codes))[:, None]
-    return (tables[2 * places, codes & 15] + tables[2 * places + 1, codes >> 4].astype(tables.dtype)).astype(
-        np.float64
-    ).sum(axis=0)
+    return (
+        (tables[2 * places, codes & 15] + tables[2 * places + 1, codes >> 4].astype(tables.dtype))
+        .astype(np.float64)
+        .sum(axis=0)
+    )
 
 
 @given(pairs=PAIRS, seed=st.integers(0, 1000))

@@ -39,7 +39,9 @@ def test_sign_tables(counts, extra, seed):
     np.testing.assert_allclose(tables, twin, atol=1e-5)
 
 
-@given(n=st.integers(0, 40), extra=st.integers(0, 3), seed=st.integers(0, 1000), scale=st.sampled_from([1e-30, 1.0, 1e20]))
+@given(
+    n=st.integers(0, 40), extra=st.integers(0, 3), seed=st.integers(0, 1000), scale=st.sampled_from([1e-30, 1.0, 1e20])
+)
 def test_rounding_error_is_at_most_half_a_step_each(n, extra, seed, scale):
     rng = np.random.default_rng(seed)
     tables = (rng.standard_normal((n, 16)) * scale * rng.choice([0.001, 1.0, 30.0], (n, 1))).astype(np.float32)

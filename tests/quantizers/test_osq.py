@@ -24,7 +24,9 @@ def trained(bits, d=64, n=4000, seed=0):
 def coarser(codec, planes):
     """The codec of the first planes alone, around the same grid: cells twice as wide for every plane less."""
     kept = np.minimum(codec.dimension_bits, planes).astype(np.int32)
-    return replace(codec, deltas=codec.deltas * np.exp2(codec.dimension_bits - kept).astype(np.float32), dimension_bits=kept)
+    return replace(
+        codec, deltas=codec.deltas * np.exp2(codec.dimension_bits - kept).astype(np.float32), dimension_bits=kept
+    )
 
 
 def table_sums(tables, codes):

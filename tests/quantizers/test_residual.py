@@ -37,7 +37,9 @@ def test_error_bounds(kind, data):
         codes, halves, largest = encode_residuals(rows, weights, kind)
         rebuilt = decode_residuals(codes, weights, kind)
         assert np.isfinite(rebuilt).all()
-        assert (np.abs(rebuilt.astype(np.float64) - rows) <= allowed_error(rows, weights, codes, largest, kind) + 1e-37).all()
+        assert (
+            np.abs(rebuilt.astype(np.float64) - rows) <= allowed_error(rows, weights, codes, largest, kind) + 1e-37
+        ).all()
         # what is stored makes the same again
         stored = ResidualCodes(codes.codes, halves.astype(np.float32) * largest)
         np.testing.assert_array_equal(decode_residuals(stored, weights, kind), rebuilt)
@@ -68,7 +70,10 @@ def test_float16_beyond_its_range():
     codes, halves, largest = encode_residuals(rows, np.ones(6, np.float32), "float16")
     assert np.isfinite(codes.codes).all()
     np.testing.assert_allclose(
-        decode_residuals(codes, np.ones(6, np.float32), "float16"), rows, rtol=1e-3, atol=float(np.abs(rows).max()) * 1e-6
+        decode_residuals(codes, np.ones(6, np.float32), "float16"),
+        rows,
+        rtol=1e-3,
+        atol=float(np.abs(rows).max()) * 1e-6,
     )
     assert (halves == 1).all()
     assert largest > 1

@@ -87,7 +87,13 @@ def main():
         ]
     ):
         url, queries = f"{folder}/{number}", clustered(4, d, seed=1)
-        options = {"metric": metric, "rerank": rerank, "bits": bits, "shards": 2 if n > 100 else 1, "partitions": min(5, n)}
+        options = {
+            "metric": metric,
+            "rerank": rerank,
+            "bits": bits,
+            "shards": 2 if n > 100 else 1,
+            "partitions": min(5, n),
+        }
         vsearch.build(clustered(n, d), url, attributes=pa.table({"number": np.arange(n)}), **options)
         wanted = ask(url, queries)
         for side in ("end", "start"):

@@ -23,7 +23,9 @@ STORED = {"int8": 0.02, "float16": 1e-3, "float32": 1e-6}  # relative to the res
 def case(request, build_once):
     metric, rerank, bits, shards = request.param
     vectors = clustered(ROWS)
-    index = build_once(("exact", *request.param), vectors, metric=metric, rerank=rerank, bits=bits, shards=shards, partitions=12)
+    index = build_once(
+        ("exact", *request.param), vectors, metric=metric, rerank=rerank, bits=bits, shards=shards, partitions=12
+    )
     return metric, rerank, vectors, index
 
 

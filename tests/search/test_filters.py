@@ -25,7 +25,9 @@ LEAVES = [
     lambda r: f"sku {r.choice(['', 'NOT '])}LIKE 'item-{r.choice(['1%', '_5%', '%7', '%99%', '12__'])}'",
     lambda r: f"sku = 'item-{r.randint(990, 2600)}'",
     lambda r: f"seen {r.choice(['<', '>=', '>'])} TIMESTAMP '20{r.randint(19, 25)}-0{r.randint(1, 9)}-11 08:30:00'",
-    lambda r: f"{r.choice(['price', 'rating', 'stock', 'colour', 'sku', 'seen', 'day'])} IS {r.choice(['', 'NOT '])}NULL",
+    lambda r: (
+        f"{r.choice(['price', 'rating', 'stock', 'colour', 'sku', 'seen', 'day'])} IS {r.choice(['', 'NOT '])}NULL"
+    ),
     lambda r: f"day {r.choice(['<', '=', '>='])} DATE '2024-0{r.randint(1, 9)}-15'",
     lambda r: f"list_contains(tags, '{r.choice(['new', 'sale', 'old', 'never'])}')",
 ]
@@ -57,7 +59,9 @@ def attributes(rows, seed=0):
             "colour": column(rng.choice(["red", "green", "blue"], rows, p=[0.9, 0.09, 0.01]), pa.string()),
             "sku": column([f"item-{1000 + i}" for i in rng.permutation(rows)], pa.string()),
             "seen": column(moments, pa.timestamp("us")),
-            "day": column([dt.date(2024, 1, 1) + dt.timedelta(days=int(d)) for d in rng.integers(0, 366, rows)], pa.date32()),
+            "day": column(
+                [dt.date(2024, 1, 1) + dt.timedelta(days=int(d)) for d in rng.integers(0, 366, rows)], pa.date32()
+            ),
             "tags": column(tags, pa.list_(pa.string())),
         }
     )

@@ -232,7 +232,9 @@ def test_unusable_timeout(index, timeout):
 @pytest.mark.parametrize("options", [{}, {"exact": True}, {"where": "number > 100 OR half"}, {"nprobe": 3}])
 def test_any_number_of_threads_gives_one_answer(index, monkeypatch, options):
     queries = clustered(70, seed=8)
-    index.search(queries, exact=True, **{"where": options["where"]} if "where" in options else {})  # nothing is left to fetch
+    index.search(
+        queries, exact=True, **{"where": options["where"]} if "where" in options else {}
+    )  # nothing is left to fetch
     answers = []
     for cores in (1, 2, 8):
         monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
