@@ -41,7 +41,10 @@ TARGETS = {
 #: Every kernel that Python calls, with its arguments: a scalar, or dtype/axes for an array.
 EXPORTS = {
     "query.plan_query": ("int64 int64", "none"),
-    "query.scan_shard": ("int64 int64 int64", "none"),
+    "query.scan_nearest": ("int64 int64 int64", "none"),
+    "query.list_rest": ("int64 int64 int64", "none"),
+    "query.scan_rest": ("int64 int64 int64", "none"),
+    "query.search_batch": ("int64 int64 int64 int64", "none"),
     "query.search_shard": ("int64 int64 int64", "none"),
     "query.finish": ("int64", "none"),
     "bitmaps.pack_cells": ("uint8/1 uint64/1 uint64/1 uint64/1", "none"),

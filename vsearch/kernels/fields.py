@@ -14,6 +14,7 @@ VISITED, SCANNED, REFINED, RERANKED, COUNTERS = 0, 1, 2, 3, 4
 # Kinds of rerank codes.
 RERANK_NONE, RERANK_INT8, RERANK_HALF, RERANK_FLOAT = 0, 1, 2, 3
 
+NEAREST = 24  # partitions visited best first; those that are left then share a pass with other queries of a batch
 PENDING = 64  # candidates whose rerank codes are on their way while the scan goes on
 RADIX = 2048  # partitions are ordered by 11 bits a pass, three passes
 
@@ -114,6 +115,10 @@ class CallField(IntEnum):
     SCALED = 31  # float32 (d,), scratch
     SPREADS = 32  # float32 (p,)
     SUMS = 33  # float32 (32,), scratch
+    SETTLED = 34  # 1: the nearest partitions are done, and k rows are found or nothing is left
+    NEAR = 35  # partitions of the shard visited so far in descending order of their bounds
+    REST = 36  # int32 (p,): partitions left after the nearest, ascending
+    REST_COUNT = 37
 
 
 @unique

@@ -1,7 +1,8 @@
 """One crossing: a query from its vector to its best rows, with nothing of Python in between.
 
-`plan_query` rotates, routes and builds tables; `scan_shard` visits partitions of one shard; `search_shard` does both and
-sorts. Each takes addresses of field lists (see `fields`), so that the same code serves Numba and plain C callers.
+`plan_query` rotates, routes and builds tables. Then the nearest partitions of a shard are visited best first, until k rows
+are found and some partitions seen; those whose bounds can still reach the k-th best follow in the order in which they
+are stored. `search_shard` does it all, `search_batch` for several queries at once. Each takes addresses of field lists (see `fields`), so that the same code serves Numba and plain C callers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from vsearch.kernels.bytes import sum_slack
 from vsearch.kernels.compiling import inlined, kernel
 from vsearch.kernels.fields import (
     COUNTERS,
+    NEAREST,
     PENDING,
     RADIX,
     RERANK_FLOAT,
@@ -157,8 +159,8 @@ def _margins(model, numbers, norm, step, bias, rounding):
 
 
 @kernel
-def scan_shard(model_address, shard_address, call_address):
-    """Search the planned visits `CallField.FIRST_VISIT` to `LAST_VISIT` in one shard; the heap is the caller's."""
+def scan_visits(model_address, shard_address, call_address, order_address, first, last, forced, descending):
+    """Search the partitions `first` to `last` of a list in one shard; the heap is the call's."""
     model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
     shard = int64s(shard_address, SHARD_FIELDS)
     d, partitions = model[ModelField.DIMENSIONS], model[ModelField.PARTITIONS]
@@ -179,12 +181,13 @@ def scan_shard(model_address, shard_address, call_address):
     float_stored = stored if kind == RERANK_FLOAT else 0
     call[CallField.SIZE] = search_partitions(
         floats(call[CallField.RERANK_QUERY], d),
-        int32s(call[CallField.ORDER], partitions),
-        call[CallField.FIRST_VISIT],
-        call[CallField.LAST_VISIT],
+        int32s(order_address, last),
+        first,
+        last,
         floats(call[CallField.BASES], partitions),
         floats(call[CallField.BOUNDS], partitions),
-        call[CallField.FORCED],
+        forced,
+        descending != 0,
         shard[ShardField.FIRST_PARTITION],
         call[CallField.EXACT] != 0,
         gain,
@@ -225,6 +228,82 @@ def scan_shard(model_address, shard_address, call_address):
 
 
 @kernel
+def scan_nearest(model_address, shard_address, call_address):
+    """Visit planned partitions best first, from `CallField.FIRST_VISIT` on and before `LAST_VISIT`.
+
+    Stops, and says so in `SETTLED`, once NEAREST of the shard's partitions are visited and k rows are found, or the bounds
+    of all others are too low; `FIRST_VISIT` is where to go on.
+    """
+    call, shard = int64s(call_address, CALL_FIELDS), int64s(shard_address, SHARD_FIELDS)
+    model = int64s(model_address, MODEL_FIELDS)
+    partitions, k = model[ModelField.PARTITIONS], call[CallField.K]
+    order = int32s(call[CallField.ORDER], partitions)
+    bounds = floats(call[CallField.BOUNDS], partitions)
+    scores = floats(call[CallField.SCORES], k)
+    lowest = floats(call[CallField.FLOATS], FLOAT_FIELDS)[FloatField.LOWEST]
+    low, own = shard[ShardField.FIRST_PARTITION], shard[ShardField.PARTITIONS]
+    forced = call[CallField.FORCED]
+    visit = call[CallField.FIRST_VISIT]
+    while visit < call[CallField.LAST_VISIT]:
+        partition = np.int64(order[visit])
+        full = call[CallField.SIZE] == k
+        threshold = max(scores[0], lowest) if full else lowest
+        if visit >= forced and bounds[partition] < threshold:
+            call[CallField.SETTLED] = 1
+            break
+        if low <= partition < low + own:
+            if full and call[CallField.NEAR] >= NEAREST:
+                call[CallField.SETTLED] = 1
+                break
+            scan_visits(model_address, shard_address, call_address, call[CallField.ORDER], visit, visit + 1, forced, 1)
+            call[CallField.NEAR] += 1
+        visit += 1
+    call[CallField.FIRST_VISIT] = visit
+
+
+@kernel
+def list_rest(model_address, shard_address, call_address):
+    """List the shard's partitions that are left to visit, ascending: forced ones, and those whose bounds may still do."""
+    call, shard = int64s(call_address, CALL_FIELDS), int64s(shard_address, SHARD_FIELDS)
+    partitions, k = int64s(model_address, MODEL_FIELDS)[ModelField.PARTITIONS], call[CallField.K]
+    order = int32s(call[CallField.ORDER], partitions)
+    bounds = floats(call[CallField.BOUNDS], partitions)
+    marks = uint32s(call[CallField.SPARE_KEYS], partitions)
+    rest = int32s(call[CallField.REST], partitions)
+    low, own = shard[ShardField.FIRST_PARTITION], shard[ShardField.PARTITIONS]
+    lowest = floats(call[CallField.FLOATS], FLOAT_FIELDS)[FloatField.LOWEST]
+    threshold = lowest
+    if call[CallField.SIZE] == k:
+        threshold = max(floats(call[CallField.SCORES], k)[0], lowest)
+    for partition in range(low, low + own):
+        marks[partition] = 0
+    found = 0
+    for visit in range(call[CallField.FIRST_VISIT], call[CallField.VISITS]):
+        partition = np.int64(order[visit])
+        if visit < call[CallField.FORCED]:
+            bounds[partition] = np.float32(np.inf)
+        elif bounds[partition] < threshold:
+            break
+        if low <= partition < low + own:
+            marks[partition] = 1
+            found += 1
+    count = 0
+    if found > 0:
+        for partition in range(low, low + own):
+            if marks[partition] != 0:
+                rest[count] = partition
+                count += 1
+    call[CallField.REST_COUNT] = count
+
+
+@kernel
+def scan_rest(model_address, shard_address, call_address):
+    """Visit what `list_rest` found."""
+    call = int64s(call_address, CALL_FIELDS)
+    scan_visits(model_address, shard_address, call_address, call[CallField.REST], 0, call[CallField.REST_COUNT], 0, 0)
+
+
+@kernel
 def finish(call_address):
     """Sort the heap, best first, and pad it with NaN and -1."""
     call = int64s(call_address, CALL_FIELDS)
@@ -232,11 +311,47 @@ def finish(call_address):
     sort_best_first(floats(call[CallField.SCORES], k), int64s(call[CallField.ROWS], k), call[CallField.SIZE])
 
 
+@inlined
+def _begin(call):
+    call[CallField.FIRST_VISIT], call[CallField.LAST_VISIT] = 0, call[CallField.VISITS]
+    call[CallField.SETTLED], call[CallField.NEAR] = 0, 0
+
+
 @kernel
 def search_shard(model_address, shard_address, call_address):
     """Plan a query, search all its visits in the only shard of an index, and sort."""
     plan_query(model_address, call_address)
-    call = int64s(call_address, CALL_FIELDS)
-    call[CallField.FIRST_VISIT], call[CallField.LAST_VISIT] = 0, call[CallField.VISITS]
-    scan_shard(model_address, shard_address, call_address)
+    _begin(int64s(call_address, CALL_FIELDS))
+    scan_nearest(model_address, shard_address, call_address)
+    list_rest(model_address, shard_address, call_address)
+    scan_rest(model_address, shard_address, call_address)
     finish(call_address)
+
+
+@kernel
+def search_batch(model_address, shard_address, calls_address, count):
+    """`search_shard` for several queries, which share one pass over the codes of what is left after the nearest.
+
+    Answers are those of `search_shard`: each query visits the same partitions in the same order. A partition's codes stay
+    in the nearest cache while all queries that want it scan them.
+    """
+    calls, shard = int64s(calls_address, count), int64s(shard_address, SHARD_FIELDS)
+    low, own = shard[ShardField.FIRST_PARTITION], shard[ShardField.PARTITIONS]
+    for i in range(count):
+        plan_query(model_address, calls[i])
+        call = int64s(calls[i], CALL_FIELDS)
+        _begin(call)
+        scan_nearest(model_address, shard_address, calls[i])
+        list_rest(model_address, shard_address, calls[i])
+        call[CallField.FIRST_VISIT] = 0  # from here on: the place in the rest
+    for partition in range(low, low + own):
+        for i in range(count):
+            call = int64s(calls[i], CALL_FIELDS)
+            place = call[CallField.FIRST_VISIT]
+            if place < call[CallField.REST_COUNT]:
+                rest = int32s(call[CallField.REST], call[CallField.REST_COUNT])
+                if rest[place] == partition:
+                    scan_visits(model_address, shard_address, calls[i], call[CallField.REST], place, place + 1, 0, 0)
+                    call[CallField.FIRST_VISIT] = place + 1
+    for i in range(count):
+        finish(calls[i])

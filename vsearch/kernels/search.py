@@ -1,8 +1,8 @@
 """The multi-level search of one shard for one query.
 
 Partitions are visited in the order given; in each one the codes are scanned block by block, rows whose upper bound
-cannot reach the k-th best score so far are dropped, survivors are refined and reranked. A partition whose own bound
-cannot reach it ends the search, since bounds descend.
+cannot reach the k-th best score so far are dropped, survivors are refined and reranked. So are whole partitions whose own
+bound cannot reach it.
 
 A row's score is ``base + gain * <query, residual> - offset``: base is the partition's share, gain is 1 for inner
 product and cosine and 2 for (negated) squared distance, and offset is 0 except for squared distance.
@@ -79,6 +79,7 @@ def search_partitions(
     bases,
     bounds,
     forced,
+    descending,
     first_partition,
     exhaustive,
     gain,
@@ -128,6 +129,9 @@ def search_partitions(
         By partition: base score, and upper bound of the rows' scores.
     forced : int
         The first so many of `order` are visited whatever the bounds say.
+    descending : bool
+        Whether the bounds descend in `order`: then the first that cannot reach the k-th best score ends the search,
+        otherwise it is passed over.
     first_partition : int
         The shard's first partition; it holds ``len(row_starts)`` of them, others are passed over.
     exhaustive : bool
@@ -170,7 +174,9 @@ def search_partitions(
     for visit in range(first_visit, last_visit):
         partition = np.int64(order[visit])
         if visit >= forced and bounds[partition] < threshold:
-            break
+            if descending:
+                break
+            continue
         base = bases[partition]
         local = partition - first_partition
         if local < 0 or local >= row_starts.shape[0]:

@@ -135,7 +135,7 @@ class Workspace:
         self.rotated = np.empty(d, np.float32)
         by_bytes = model.quantizer.scan == "bytes"
         self.tables = np.zeros((whole, 256) if by_bytes else (2 * whole, 16), np.float32)
-        self.order = np.empty(partitions, np.int32)
+        self.order, self.rest = np.empty(partitions, np.int32), np.empty(partitions, np.int32)
         self.bases, self.bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
         self.counters = np.zeros(COUNTERS, np.int64)
         self.numbers = np.zeros(len(FloatField), np.float32)
@@ -163,6 +163,7 @@ class Workspace:
             (CallField.HISTOGRAM, np.empty(RADIX, np.int32)),
             (CallField.ELIGIBLE, partition_rows),
             (CallField.PENDING, np.empty(PENDING, np.int64)),
+            (CallField.REST, self.rest),
             (CallField.COUNTERS, self.counters),
             (CallField.FLOATS, self.numbers),
         ):

@@ -20,7 +20,7 @@ from vsearch.search.masks import IndexMask
 from vsearch.search.merge import ShardHits, merge
 from vsearch.search.model import Model, SearchSettings, prepare_queries
 from vsearch.search.route import plan_visits, route
-from vsearch.search.run import run_query
+from vsearch.search.run import run_batch
 from vsearch.search.snapshot import Snapshot
 from vsearch.search.stats import SearchStats
 
@@ -108,9 +108,23 @@ def search_vectors(
     ready = snapshot.ready  # nothing is left to fetch
     fetched = 0 if ready else snapshot.bytes_fetched()
 
+    def check_time(position: int) -> None:
+        if request.deadline is not None and time.monotonic() > request.deadline:
+            msg = f"the search ran into its timeout at query {position} of {many}; give it longer or a smaller nprobe"
+            raise SearchTimeoutError(msg)
+
     def some(positions: range) -> list[list[ShardHits]]:
-        workspace = None if search else snapshot.workspace()
-        if workspace is not None:
+        if search is not None:
+            answers = []
+            for position in positions:
+                check_time(position)
+                query = queries[position]
+                answers.append(search(query if prepared else prepare_queries(model, query[None, :])[0]))
+            return answers
+        # a timeout is looked at between calls, so with one every query has a call of its own
+        together = 1 if request.deadline is not None else len(positions)
+        workspaces = snapshot.workspaces(together)
+        for workspace in workspaces:
             workspace.begin(
                 k=k,
                 nprobe=request.nprobe,
@@ -121,18 +135,10 @@ def search_vectors(
                 eligible=None if mask is None else mask.matches,
                 spreads=None if mask is None else mask.spreads,
             )
-        found = []
-        for position in positions:
-            if request.deadline is not None and time.monotonic() > request.deadline:
-                msg = (
-                    f"the search ran into its timeout at query {position} of {many}; give it longer or a smaller nprobe"
-                )
-                raise SearchTimeoutError(msg)
-            query = queries[position]
-            if workspace is not None:
-                found.append(run_query(snapshot, workspace, query, mask, prepared=prepared))
-            elif search is not None:
-                found.append(search(query if prepared else prepare_queries(model, query[None, :])[0]))
+        found: list[list[ShardHits]] = []
+        for start in range(positions.start, positions.stop, together):
+            check_time(start)
+            found += run_batch(snapshot, workspaces, queries[start : start + together], mask, prepared=prepared)
         return found
 
     with stats.level("scan"):

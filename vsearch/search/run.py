@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.kernels.entry import finish, plan_query, scan_shard, search_shard
+from vsearch.kernels.entry import finish, list_rest, plan_query, scan_nearest, scan_rest, search_batch, search_shard
 from vsearch.kernels.fields import CallField, ModelField
 from vsearch.search.merge import ShardHits
 from vsearch.search.model import prepare_queries
-from vsearch.search.native import Workspace
+from vsearch.search.native import Workspace, address
 
 if TYPE_CHECKING:
     from vsearch.search.masks import IndexMask
     from vsearch.search.shard import Shard
     from vsearch.search.snapshot import Snapshot
 
-FIRST_WAVE = 64  # visits whose partitions are made ready before the first kernel call; doubles from wave to wave
+FIRST_WAVE = 64  # visits whose partitions are made ready together at first; doubles from wave to wave
 
 
 def run_query(
@@ -60,20 +60,25 @@ def run_query(
 
 
 def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> None:
-    """Scan a shard's part of the planned visits, making partitions ready some at a time."""
+    """Scan a shard's part of the planned visits, making partitions ready before they are scanned.
+
+    The nearest come first, `FIRST_WAVE` visits at a time, mostly once; then, at once, all that are left. So a shard that was
+    never touched needs two rounds of requests.
+    """
     values, order = workspace.values, workspace.order
-    visits, forced = int(values[CallField.VISITS]), int(values[CallField.FORCED])
-    start, wave = 0, visits if shard.ready else FIRST_WAVE
-    while start < visits:
-        full = values[CallField.SIZE] == values[CallField.K]
-        if full and start >= forced and workspace.bounds[order[start]] < workspace.scores[0]:
-            break
-        stop = min(start + wave, visits)
-        own = order[start:stop] - shard.first_partition
-        shard.ensure(own[(own >= 0) & (own < shard.partitions)])
-        values[CallField.FIRST_VISIT], values[CallField.LAST_VISIT] = start, stop
-        scan_shard(snapshot.native.address, shard.native.address, workspace.fields.address)
-        start, wave = stop, 2 * wave
+    addresses = (snapshot.native.address, shard.native.address, workspace.fields.address)
+    visits = int(values[CallField.VISITS])
+    values[CallField.FIRST_VISIT] = values[CallField.SETTLED] = values[CallField.NEAR] = 0
+    wave = visits if shard.ready else FIRST_WAVE
+    while values[CallField.FIRST_VISIT] < visits and not values[CallField.SETTLED]:
+        start = int(values[CallField.FIRST_VISIT])
+        values[CallField.LAST_VISIT] = stop = min(start + wave, visits)
+        shard.ensure_own(order[start:stop])
+        scan_nearest(*addresses)
+        wave *= 2
+    list_rest(*addresses)
+    shard.ensure_own(workspace.rest[: values[CallField.REST_COUNT]])
+    scan_rest(*addresses)
 
 
 def fill_tables(snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], *, prepared: bool) -> None:
@@ -81,6 +86,31 @@ def fill_tables(snapshot: Snapshot, workspace: Workspace, query: NDArray[np.floa
     rotated = query if prepared else prepare_queries(snapshot.model, query[None, :])[0]
     workspace.use_query(rotated, prepared=True)
     workspace.tables[:] = snapshot.model.quantizer.tables(rotated)
+
+
+def run_batch(
+    snapshot: Snapshot,
+    workspaces: list[Workspace],
+    queries: NDArray[np.float32],
+    mask: IndexMask | None,
+    *,
+    prepared: bool,
+) -> list[list[ShardHits]]:
+    """`run_query` for as many queries as there are workspaces, which share one pass over the codes where they can."""
+    shards = snapshot.shards
+    if len(queries) == 1 or len(shards) > 1 or not shards[0].ready:
+        pairs = zip(workspaces, queries, strict=True)
+        return [run_query(snapshot, workspace, query, mask, prepared=prepared) for workspace, query in pairs]
+    model = snapshot.native
+    for workspace, query in zip(workspaces, queries, strict=True):
+        workspace.use_query(query, prepared=prepared)
+        workspace.counters[:] = 0
+        workspace.use_mask(None if mask is None else mask.shards[0].words)
+        if model.values[ModelField.TABLES_GIVEN]:
+            fill_tables(snapshot, workspace, query, prepared=prepared)
+    calls = np.array([workspace.fields.address for workspace in workspaces], np.int64)
+    search_batch(model.address, shards[0].native.address, address(calls), len(calls))
+    return [[_copy(workspace)] for workspace in workspaces]
 
 
 def _copy(workspace: Workspace) -> ShardHits:

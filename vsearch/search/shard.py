@@ -121,6 +121,12 @@ class Shard:
             self._ready[missing] = True
             self._all_ready = bool(self._ready.all())
 
+    def ensure_own(self, partitions: NDArray[np.int32]) -> None:
+        """`ensure` for those of some partitions of the index that this shard holds."""
+        if not self._all_ready:
+            own = partitions - self.first_partition
+            self.ensure(own[(own >= 0) & (own < self.partitions)])
+
     def bytes_fetched(self) -> int:
         """Bytes read from the store so far, all files together."""
         return sum(file.bytes_read for file in self.files.values())

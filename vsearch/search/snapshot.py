@@ -58,12 +58,17 @@ class Snapshot:
                 found = self._columns.setdefault(key, found)
         return found
 
+    def workspaces(self, count: int) -> list[Workspace]:
+        """The calling thread's workspaces, each for one query."""
+        kept: list[Workspace] = getattr(self._threads, "workspaces", [])
+        while len(kept) < count:
+            kept.append(Workspace(self.model, self.partition_rows, self.radii))
+        self._threads.workspaces = kept
+        return kept[:count]
+
     def workspace(self) -> Workspace:
-        """The calling thread's workspace for queries."""
-        found: Workspace | None = getattr(self._threads, "workspace", None)
-        if found is None:
-            found = self._threads.workspace = Workspace(self.model, self.partition_rows, self.radii)
-        return found
+        """The calling thread's first workspace."""
+        return self.workspaces(1)[0]
 
     @property
     def ready(self) -> bool:
