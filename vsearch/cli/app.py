@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from vsearch import __version__
-from vsearch.cli import demo, faas, indexes, maintenance, searches, training
+from vsearch.cli import demo, faas, indexes, maintenance, searches, stacks, training
 from vsearch.errors import VsearchError
 
 MISTAKE = 2
@@ -90,4 +90,8 @@ app.command()(maintenance.snapshots)
 app.command()(maintenance.prune)
 app.command()(indexes.datasets)
 app.command()(demo.demo)
+app.command()(stacks.deploy)
+app.command()(stacks.undeploy)
+app.command()(stacks.warm)
+app.command()(stacks.cost)
 app.add_typer(faas.app, name="faas")
