@@ -8,7 +8,14 @@ import sys
 import pytest
 
 HEAVY = ("pyarrow", "faiss", "sklearn", "numba", "sqlglot", "boto3", "pandas", "polars", "h5py", "scipy")
-WORKER_MODULES = ("vsearch.errors", "vsearch.storage", "vsearch.predicates", "vsearch.search", "vsearch.quantizers")
+WORKER_MODULES = (
+    "vsearch.errors",
+    "vsearch.storage",
+    "vsearch.predicates",
+    "vsearch.search",
+    "vsearch.quantizers",
+    "vsearch.fanout.hosting",
+)
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -29,9 +29,6 @@ from vsearch.fanout.remote_invokers import HttpInvoker, LambdaInvoker
 from vsearch.fanout.values import to_values
 from vsearch.fanout.web import encode_where
 from vsearch.fanout.worker import open_reply
-from vsearch.kernels.build import TARGETS, build
-from vsearch.kernels.library import TARGETS as PROCESSORS
-from vsearch.kernels.library import processor_features
 
 SHARDS = 4
 KEY = "an api key"
@@ -47,22 +44,6 @@ for where in json.loads(sys.argv[4]):
 print(json.dumps(out))
 """
 PREDICATES = [None, "price < 43.21 AND year >= 2001", "word = 'w3' OR tags @> ARRAY['t1']"]
-
-
-@pytest.fixture(scope="session")
-def kernels(tmp_path_factory):
-    features = processor_features()
-    target = next((name for name, needed in PROCESSORS["x86_64"].items() if features.issuperset(needed)), None)
-    if target is None or target not in TARGETS:
-        pytest.skip("no compiled kernels for this processor")
-    folder = tmp_path_factory.mktemp("compiled")
-    build(folder, [target], lambda _: None)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def package(tmp_path_factory, kernels):
-    return build_package(tmp_path_factory.mktemp("package") / "vsearch.zip", kernels=kernels)
 
 
 @pytest.fixture(scope="session")
