@@ -35,8 +35,10 @@ def encode_twin(residuals, deltas, bits, offsets, code_bytes):
     values = deltas * (levels - half + 0.5)
     whole = np.sum(unit * values, axis=1)
     first = np.sum(np.abs(unit) * deltas * half * 0.5, axis=1)
-    factors = np.where(whole > 0, norms / np.where(whole > 0, whole, 1), 0)
-    return codes, np.where(norms > 0, factors, 0), np.where(first > 0, norms / np.where(first > 0, first, 1), 0), values
+    whole = np.maximum(whole, 0.1 * np.sqrt(np.sum(values**2, axis=1)))
+    first = np.maximum(first, 0.1 * np.sqrt(np.sum((deltas * half * 0.5) ** 2)))
+    factors, first_factors = (np.where((norms > 0) & (x > 0), norms / np.where(x > 0, x, 1), 0) for x in (whole, first))
+    return codes, factors, first_factors, values
 
 
 def sample(bits, dead, n, seed):

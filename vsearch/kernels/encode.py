@@ -7,6 +7,9 @@ import numpy as np
 from vsearch.kernels.compiling import kernel
 
 
+LEAST_COSINE = np.float32(0.1)
+
+
 @kernel
 def encode_planes(residuals, deltas, bits, plane_offsets, codes, factors, first_factors):
     """Encode rotated residuals as bit planes with one factor per vector.
@@ -24,7 +27,8 @@ def encode_planes(residuals, deltas, bits, plane_offsets, codes, factors, first_
     codes : uint8 (n, bytes)
         Output, must be zero: nibble 2j in the low half of byte j, nibble 2j + 1 in its high half.
     factors, first_factors : float32 (n,)
-        Outputs: norm / <code, o> for the whole code and for plane 0 alone; 0 for a zero residual.
+        Outputs: norm / <code, o> for the whole code and for plane 0 alone; 0 for a zero residual. A code that is nearly
+        orthogonal to its residual says nothing of it, so the cosine of the two is taken to be at least LEAST_COSINE.
     """
     n, d = residuals.shape
     coded = deltas.shape[0]
@@ -40,22 +44,27 @@ def encode_planes(residuals, deltas, bits, plane_offsets, codes, factors, first_
         inverse = np.float32(1.0) / norm
         whole = np.float32(0.0)
         first = np.float32(0.0)
+        whole_square = np.float32(0.0)
+        first_square = np.float32(0.0)
         for j in range(coded):
             o = residuals[row, j] * inverse
             b = bits[j]
             half = np.int32(1 << (b - 1))
             level = np.int32(np.floor(o / deltas[j])) + half
             level = min(max(level, np.int32(0)), np.int32(2) * half - np.int32(1))
-            whole += o * deltas[j] * (np.float32(level - half) + np.float32(0.5))
-            first += np.abs(o) * deltas[j] * np.float32(half) * np.float32(0.5)
+            value = deltas[j] * (np.float32(level - half) + np.float32(0.5))
+            sign = deltas[j] * np.float32(half) * np.float32(0.5)
+            whole += o * value
+            first += np.abs(o) * sign
+            whole_square += value * value
+            first_square += sign * sign
             for p in range(b):
                 if (level >> (b - 1 - p)) & 1:
                     nibble = plane_offsets[p] + j // 4
                     codes[row, nibble // 2] |= np.uint8(1 << (j % 4 + 4 * (nibble % 2)))
-        if whole > np.float32(0.0):
-            factors[row] = norm / whole
-        if first > np.float32(0.0):
-            first_factors[row] = norm / first
+        if whole_square > np.float32(0.0):
+            factors[row] = norm / max(whole, LEAST_COSINE * np.sqrt(whole_square))
+            first_factors[row] = norm / max(first, LEAST_COSINE * np.sqrt(first_square))
 
 
 @kernel
