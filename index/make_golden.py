@@ -1,0 +1,94 @@
+"""Write the golden indexes of the current format: small ones that every later version must still read.
+
+``python index/make_golden.py index/golden`` writes ``format-<n>/<name>/`` and, beside each index, ``expected.json`` with
+queries and the answers that were given when it was made. A golden index is written once and never again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+import vsearch
+from vsearch.storage import FORMAT
+
+ROWS, DIMENSIONS, QUERIES, K = 240, 20, 6, 5
+FILTERS = [
+    None,
+    "number < 40 AND kind IN ('a', 'c')",
+    "list_contains(tags, 'red') OR price IS NULL",
+    "NOT flag AND day >= DATE '2024-03-01'",
+    "name LIKE 'n_1%' AND moment < TIMESTAMP '2024-06-01 00:00:00'",
+]
+INDEXES: dict[str, dict[str, Any]] = {
+    "cosine-osq-int8": {"metric": "cosine", "bits": 1.0, "rerank": "int8", "shards": 2, "partitions": 6},
+    "l2-osq-staged-float16": {"metric": "l2", "bits": 3.0, "rerank": "float16", "partitions": 4},
+    "ip-osq-estimates": {"metric": "ip", "bits": 4.0, "rerank": None, "partitions": 3},
+    "l2-osq-lloyd-float32": {
+        "metric": "l2",
+        "quantizer": "osq-lloyd",
+        "bits": 2.0,
+        "rerank": "float32",
+        "partitions": 3,
+    },
+}
+
+
+def attributes(rng: np.random.Generator) -> pa.Table:
+    """A column of every type, most with NULLs."""
+    numbers = rng.integers(0, 100, ROWS)
+
+    def some(values: list[Any]) -> list[Any]:
+        return [None if i % 11 == 3 else value for i, value in enumerate(values)]
+
+    return pa.table(
+        {
+            "number": pa.array(some(numbers.tolist()), pa.int64()),
+            "price": pa.array(some((rng.standard_normal(ROWS) * 10).tolist()), pa.float64()),
+            "flag": pa.array(some((numbers % 2 == 0).tolist()), pa.bool_()),
+            "kind": pa.array(some([str("abcd"[n % 4]) for n in numbers]), pa.string()),
+            "name": pa.array([f"n{n % 10}{i}" for i, n in enumerate(numbers)], pa.string()),
+            "day": pa.array(some([date(2024, 1 + n % 12, 1 + n % 28) for n in numbers]), pa.date32()),
+            "moment": pa.array(
+                some([datetime(2024, 1 + int(n) % 12, 2, 3, 4, 5, tzinfo=UTC) for n in numbers]),
+                pa.timestamp("us", "UTC"),
+            ),
+            "tags": pa.array(some([["red", "blue"][: int(n) % 3] for n in numbers]), pa.list_(pa.string())),
+        }
+    )
+
+
+def main(folder: Path) -> None:
+    """Write all golden indexes below a folder."""
+    for name, options in INDEXES.items():
+        rng = np.random.default_rng(20)
+        vectors = (rng.standard_normal((ROWS, DIMENSIONS)) * np.linspace(2, 0.2, DIMENSIONS) + 0.5).astype(np.float32)
+        queries = rng.standard_normal((QUERIES, DIMENSIONS)).astype(np.float32)
+        target = folder / f"format-{FORMAT}" / name
+        ids = [f"id-{i}" for i in range(ROWS)] if options["metric"] == "ip" else None
+        index = vsearch.build(vectors, target, attributes(rng), ids, seed=7, **options)
+        answers = []
+        for where in FILTERS:
+            hits = index.search(queries, K, where, exact=True)
+            answers.append(
+                {
+                    "where": where,
+                    "matching": hits.stats.rows_masked,
+                    "ids": hits.ids.tolist(),
+                    "scores": hits.scores.tolist(),
+                }
+            )
+        rows = index.get(index.search(queries[0], 3).ids[0]).to_pylist()
+        expected = {"options": options, "k": K, "queries": queries.tolist(), "answers": answers, "rows": rows}
+        text = json.dumps(expected, indent=None, default=str).replace("NaN", "null")
+        (target / "expected.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
