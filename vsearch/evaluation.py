@@ -82,14 +82,20 @@ def evaluate(
         ir_measures is not installed.
     """
     measures = _parse(metrics)
-    names = [str(number) for number in range(len(np.atleast_2d(queries)))] if query_ids is None else [*map(str, query_ids)]
+    names = (
+        [str(number) for number in range(len(np.atleast_2d(queries)))] if query_ids is None else [*map(str, query_ids)]
+    )
     if len(names) != len(np.atleast_2d(queries)) or len(set(names)) != len(names):
-        raise InputError(f"query_ids must name each of the {len(np.atleast_2d(queries))} queries once; got {len(names)}")
+        raise InputError(
+            f"query_ids must name each of the {len(np.atleast_2d(queries))} queries once; got {len(names)}"
+        )
     judged = qrels if isinstance(qrels, Mapping) else read_qrels(qrels)
     known = {str(query): {str(row): int(grade) for row, grade in of.items()} for query, of in judged.items()}
     chosen = [position for position, name in enumerate(names) if name in known]
     if not chosen:
-        raise InputError(f"none of the queries is judged: they are called {names[0]!r}..., the judged ones {_some(known)}")
+        raise InputError(
+            f"none of the queries is judged: they are called {names[0]!r}..., the judged ones {_some(known)}"
+        )
     depth = min(max((m.params.get("cutoff") or DEPTH for m in measures.values()), default=DEPTH), 10_000)
     hits = index.search(np.atleast_2d(queries)[chosen], k=int(depth), where=where, exact=exact)
     run = {
@@ -150,7 +156,9 @@ def _parse(metrics: Sequence[str]) -> dict[str, Any]:
         try:
             parsed[str(name)] = ir_measures.parse_measure(f"{NAMES.get(stem.lower(), stem)}{at}{cut}")
         except (NameError, ValueError, SyntaxError) as error:
-            raise InputError(f"the metric {name!r} is not known: give ndcg@10, mrr@10, recall@100 or the like") from error
+            raise InputError(
+                f"the metric {name!r} is not known: give ndcg@10, mrr@10, recall@100 or the like"
+            ) from error
     return parsed
 
 

@@ -50,9 +50,12 @@ def train(
     url: options.Url,
     queries: Annotated[str, typer.Option(help="Training queries: a file of vectors.")],
     positives: Annotated[
-        str, typer.Option(help="What is relevant: Parquet with columns query and id, or .npy with the id for each query.")
+        str,
+        typer.Option(help="What is relevant: Parquet with columns query and id, or .npy with the id for each query."),
     ],
-    validation_queries: Annotated[str | None, typer.Option(help="Queries to choose by; else some are held out.")] = None,
+    validation_queries: Annotated[
+        str | None, typer.Option(help="Queries to choose by; else some are held out.")
+    ] = None,
     validation_positives: Annotated[str | None, typer.Option(help="What is relevant to them.")] = None,
     loss: Annotated[str | None, typer.Option(help="lambda, pairwise or softmax.")] = None,
     negatives: Annotated[str | None, typer.Option(help="live, static or batch.")] = None,
@@ -60,7 +63,9 @@ def train(
     adapter: Annotated[str | None, typer.Option(help="linear or none.")] = None,
     centroids: Annotated[bool, typer.Option("--centroids/--no-centroids", help="Train the centroids.")] = True,
     reassign: Annotated[bool, typer.Option("--reassign/--no-reassign", help="Make the codes anew if it helps.")] = True,
-    documents: Annotated[str | None, typer.Option(help="The vectors that the index was built from, for --reassign.")] = None,
+    documents: Annotated[
+        str | None, typer.Option(help="The vectors that the index was built from, for --reassign.")
+    ] = None,
     document_ids: Annotated[str | None, typer.Option(help="Their ids, if the index has ids of its own.")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="File to write after each epoch and to go on from.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all that is random.")] = None,

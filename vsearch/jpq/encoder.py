@@ -188,7 +188,9 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
-            raise MissingDependencyError("this encoder needs sentence-transformers: pip install 'vsearch[torch]'") from error
+            raise MissingDependencyError(
+                "this encoder needs sentence-transformers: pip install 'vsearch[torch]'"
+            ) from error
         with tempfile.TemporaryDirectory(prefix="vsearch-encoder-") as folder:
             for name, data in files.items():
                 target = Path(folder, name)
@@ -240,14 +242,18 @@ def write_encoder(store: Store, encoder: Any) -> dict[str, FileEntry]:
 
 def _read_encoder(index: Searchable) -> dict[str, bytes]:
     snapshot = index.snapshot
-    entries = {kind.removeprefix("encoder:"): e for kind, e in snapshot.manifest.model.items() if kind.startswith("encoder:")}
+    entries = {
+        kind.removeprefix("encoder:"): e for kind, e in snapshot.manifest.model.items() if kind.startswith("encoder:")
+    }
     if not entries:
         raise InputError("the index holds no query encoder; train one with vsearch.jpq.train_encoder")
     files = {}
     for name, entry in entries.items():
         parts = Path(name).parts
         if Path(name).is_absolute() or ".." in parts or not parts:
-            raise CorruptIndexError("manifest", f"names an encoder file {name!r}, which lies nowhere; restore the manifest")
+            raise CorruptIndexError(
+                "manifest", f"names an encoder file {name!r}, which lies nowhere; restore the manifest"
+            )
         file = SegmentFile(snapshot.store, entry)
         file.ensure_all()
         files[name] = file.array("bytes").tobytes()
@@ -259,7 +265,9 @@ def _forward(encoder: Any, texts: list[str]) -> Any:
     if not hasattr(encoder, "tokenize"):
         return encoder(texts)
     prepare = getattr(encoder, "preprocess", encoder.tokenize)  # its name from sentence-transformers 5.4 on
-    features = {name: value.to(encoder.device) if hasattr(value, "to") else value for name, value in prepare(texts).items()}
+    features = {
+        name: value.to(encoder.device) if hasattr(value, "to") else value for name, value in prepare(texts).items()
+    }
     return encoder(features)["sentence_embedding"]
 
 

@@ -40,9 +40,7 @@ def gains(positions: NDArray[np.int64], cut: int) -> NDArray[np.float32]:
     return np.where(positions <= cut, 1.0 / np.maximum(positions, 1), 0.0).astype(np.float32)
 
 
-def lambda_loss(
-    scores: NDArray[np.float32], lists: Lists, cut: int = 200
-) -> tuple[float, NDArray[np.float32]]:
+def lambda_loss(scores: NDArray[np.float32], lists: Lists, cut: int = 200) -> tuple[float, NDArray[np.float32]]:
     """Logistic loss of each pair of a relevant and another candidate, weighted by what swapping them does to the MRR.
 
     Parameters

@@ -76,11 +76,15 @@ def read_pairs(snapshot: Snapshot, queries: Any, positives: Any, what: str = "tr
     numbers, ids = _flatten(positives, len(vectors), what)
     if len(numbers) and (numbers.min() < 0 or numbers.max() >= len(vectors)):
         worst = int(numbers.min() if numbers.min() < 0 else numbers.max())
-        raise InputError(f"the {what} positives name query {worst}, but there are {len(vectors)} queries, counted from 0")
+        raise InputError(
+            f"the {what} positives name query {worst}, but there are {len(vectors)} queries, counted from 0"
+        )
     rows = _rows_of(snapshot, ids, what)
     both = np.unique(np.stack([numbers, rows], axis=1), axis=0)
     if len(both) < LEAST_PAIRS:
-        raise InputError(f"{len(both)} {what} pairs are too few to learn from or to choose by; give at least {LEAST_PAIRS}")
+        raise InputError(
+            f"{len(both)} {what} pairs are too few to learn from or to choose by; give at least {LEAST_PAIRS}"
+        )
     used, counts = np.unique(both[:, 0], return_counts=True)
     starts = np.concatenate([[0], np.cumsum(counts)])
     return Pairs(plain_queries(snapshot.model, vectors[used]), starts, np.ascontiguousarray(both[:, 1]), used)
@@ -113,13 +117,17 @@ def _flatten(positives: Any, many: int, what: str) -> tuple[NDArray[np.int64], N
     if nested:
         lists = [np.atleast_1d(np.asarray(one)) for one in positives]
         _same_length(len(lists), many, what)
-        return np.repeat(np.arange(many), [len(one) for one in lists]), np.concatenate([one for one in lists if len(one)])
+        return np.repeat(np.arange(many), [len(one) for one in lists]), np.concatenate(
+            [one for one in lists if len(one)]
+        )
     array = np.asarray(positives)
     if array.ndim == 2 and array.dtype.kind in "iuUO":
         _same_length(len(array), many, what)
         return np.repeat(np.arange(many), array.shape[1]), array.reshape(-1)
     if array.ndim != 1 or array.dtype.kind not in "iuUO":
-        raise InputError(f"{what} positives must be ids, one or several for each query; got {array.dtype} {array.shape}")
+        raise InputError(
+            f"{what} positives must be ids, one or several for each query; got {array.dtype} {array.shape}"
+        )
     _same_length(len(array), many, what)
     return np.arange(many), array
 

@@ -6,7 +6,6 @@ vectors that the index was built from, since an index of codes does not hold the
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,17 +41,14 @@ class Source:
         Prepared vectors float32 (n, d) of input rows.
     order : int64 (rows,)
         Input row of each row of the index.
-    scratch : TemporaryDirectory
-        Holds what the vectors were spooled to.
     """
 
     take: Callable[[NDArray[np.int64]], NDArray[np.float32]]
     order: NDArray[np.int64]
-    scratch: tempfile.TemporaryDirectory[str]
 
 
-def open_documents(documents: Documents, vectors: Any, ids: Any) -> Source:
-    """Open the vectors that an index was built from.
+def open_documents(documents: Documents, vectors: Any, ids: Any, scratch: str) -> Source:
+    """Open the vectors that an index was built from; `scratch` is a folder for what has to be spooled.
 
     Raises
     ------
@@ -61,8 +57,7 @@ def open_documents(documents: Documents, vectors: Any, ids: Any) -> Source:
     """
     snapshot = documents.snapshot
     manifest = snapshot.manifest
-    scratch = tempfile.TemporaryDirectory(prefix="vsearch-train-")
-    source = open_vectors(vectors, scratch.name)
+    source = open_vectors(vectors, scratch)
     if (source.rows, source.dimensions) != (manifest.rows, manifest.dimensions):
         raise InputError(
             f"documents are {source.rows} x {source.dimensions}, the index holds {manifest.rows} x {manifest.dimensions}; "
@@ -82,7 +77,7 @@ def open_documents(documents: Documents, vectors: Any, ids: Any) -> Source:
         if (given[order] != stored).any():
             raise InputError("document_ids are not the ids of the index; give those that it was built with")
     metric = snapshot.model.metric
-    return Source(lambda rows: prepare_vectors(source.take(rows), metric), order, scratch)
+    return Source(lambda rows: prepare_vectors(source.take(rows), metric), order)
 
 
 def reassign_codes(

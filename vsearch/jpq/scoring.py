@@ -73,7 +73,9 @@ class Documents:
         model = model_with(self.snapshot.model, self.codec, parameters)
         return replace(self.snapshot, model=model, native=pack_model(model, self.snapshot.radii))
 
-    def scores(self, parameters: Parameters, rotated: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def scores(
+        self, parameters: Parameters, rotated: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         """Scores float32 (m, w) of rows (m, w) for adapted and rotated queries (m, d), up to a constant for each query."""
         model, gain = self.snapshot.model, np.float32(gain_of(self.snapshot.model.metric))
         inner = gain * (rotated @ model.centroids.T)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol, Self, TypeVar
@@ -78,7 +79,9 @@ class TrainOptions:
                 raise InputError(f"{name}={count!r} is not usable: give a whole number from {least} on")
         rate = self.learning_rate
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1e3:
-            raise InputError(f"learning_rate={rate!r} is not usable: give a positive multiple of the default, which is 1")
+            raise InputError(
+                f"learning_rate={rate!r} is not usable: give a positive multiple of the default, which is 1"
+            )
         if self.adapter == "none" and not self.centroids:
             raise InputError("adapter='none' with centroids=False leaves nothing to train")
 
@@ -187,19 +190,19 @@ def train(
     ConflictError
         Another snapshot was committed meanwhile; nothing was changed.
     """
-    options = TrainOptions(
-        loss, negatives, epochs, adapter, centroids, batch, depth, learning_rate, patience, seed
-    )
+    options = TrainOptions(loss, negatives, epochs, adapter, centroids, batch, depth, learning_rate, patience, seed)
     if not isinstance(reassign, (bool, np.bool_)):
         raise InputError(f"reassign={reassign!r} is not usable: give True or False")
     session = Session.open(index.snapshot, queries, positives, validation, options, progress)
-    source = open_documents(session.documents, documents, document_ids) if documents is not None else None
-    state = session.run(checkpoint)
-    facts = session.facts_of(state.best_epoch, state.history)
-    trained = session.documents.live(state.best)
-    if reassign and source is not None:
-        trained, kept = reassign_codes(session.documents, state.best, source, session.validation)
-        facts["reassigned"] = kept
+    with tempfile.TemporaryDirectory(prefix="vsearch-train-") as scratch:
+        source = None
+        if reassign and documents is not None:
+            source = open_documents(session.documents, documents, document_ids, scratch)
+        state = session.run(checkpoint)
+        facts = session.facts_of(state.best_epoch, state.history)
+        trained = session.documents.live(state.best)
+        if source is not None:
+            trained, facts["reassigned"] = reassign_codes(session.documents, state.best, source, session.validation)
     return type(index)(publish(trained, session.documents.snapshot, facts, session.training.queries))
 
 
@@ -317,7 +320,9 @@ class Session:
         """What the index as it is brings up for every training query, int64 (m, depth)."""
         return search_live(self.documents, self.documents.start(), self.training.queries, self.options.depth)
 
-    def lists(self, parameters: Parameters, pairs: Pairs, chosen: NDArray[np.int64], static: NDArray[np.int64] | None) -> Lists:
+    def lists(
+        self, parameters: Parameters, pairs: Pairs, chosen: NDArray[np.int64], static: NDArray[np.int64] | None
+    ) -> Lists:
         """Candidates of a batch."""
         if self.options.negatives == "batch":
             return list_batch(self.documents, parameters, pairs)
@@ -342,7 +347,9 @@ class Session:
             moved = state.now
             of_centroids, of_adapter = state.optimizers
             if options.centroids:
-                moved = replace(moved, centroids=of_centroids.update(moved.centroids, gradients.centroids, state.step, share))
+                moved = replace(
+                    moved, centroids=of_centroids.update(moved.centroids, gradients.centroids, state.step, share)
+                )
             if options.adapter == "linear":
                 moved = replace(moved, adapter=of_adapter.update(moved.adapter, gradients.adapter, state.step, share))
             state.now = moved

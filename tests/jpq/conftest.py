@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vsearch
+
+ROWS, DIMENSIONS, QUERIES = 1200, 32, 900
+
+
+@dataclass(frozen=True)
+class Task:
+    """Documents, and queries that are a fixed linear map of their document with noise: something to learn."""
+
+    documents: np.ndarray
+    queries: np.ndarray
+    positives: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def task() -> Task:
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((40, DIMENSIONS))
+    documents = centres[rng.integers(0, 40, ROWS)] + 0.6 * rng.standard_normal((ROWS, DIMENSIONS))
+    positives = rng.permutation(ROWS)[:QUERIES]
+    scale = np.exp(0.8 * rng.standard_normal(DIMENSIONS))
+    queries = documents[positives] * scale + 0.4 * rng.standard_normal((QUERIES, DIMENSIONS))
+    return Task(documents.astype(np.float32), queries.astype(np.float32), positives)
+
+
+@pytest.fixture
+def index(task: Task, tmp_path: Path) -> vsearch.Index:
+    return vsearch.build(task.documents, tmp_path / "index", quantizer=vsearch.PQ(8, 16), partitions=3, shards=2)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import vsearch
+from tests.jpq.conftest import Task
+from vsearch.jpq.pairs import read_pairs
+
+
+def test_every_spelling_means_the_same(index: vsearch.Index, task: Task, tmp_path: Path) -> None:
+    queries, positives = task.queries[:60], task.positives[:60]
+    table = pa.table({"query": np.arange(60), "id": positives})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    spellings: list[Any] = [
+        positives,
+        positives[:, None],
+        positives.tolist(),
+        [[p] for p in positives.tolist()],
+        table,
+        pd.DataFrame({"query_id": np.arange(60), "doc_id": positives}),
+        tmp_path / "pairs.parquet",
+        str(tmp_path / "pairs.parquet"),
+    ]
+    expected = read_pairs(index.snapshot, queries, spellings[0])
+    for spelling in spellings[1:]:
+        found = read_pairs(index.snapshot, queries, spelling)
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_array_equal(found.starts, expected.starts)
+
+
+def test_queries_without_positives_are_left_out(index: vsearch.Index, task: Task) -> None:
+    nested = [[p] if i % 2 else [] for i, p in enumerate(task.positives[:80].tolist())]
+    pairs = read_pairs(index.snapshot, task.queries[:80], nested)
+    assert pairs.numbers.tolist() == list(range(1, 80, 2))
+    part = pairs.take(np.array([3, 0]))
+    assert part.numbers.tolist() == [7, 1]
+    assert part.rows.tolist() == [int(pairs.rows[3]), int(pairs.rows[0])]
+
+
+def test_string_ids(task: Task, tmp_path: Path) -> None:
+    names = [f"doc-{i}" for i in range(len(task.documents))]
+    index = vsearch.build(task.documents, tmp_path / "i", ids=names, quantizer=vsearch.PQ(4, 16))
+    pairs = read_pairs(index.snapshot, task.queries[:50], [names[p] for p in task.positives[:50]])
+    assert len(pairs) == 50
+    with pytest.raises(vsearch.InputError, match="strings"):
+        read_pairs(index.snapshot, task.queries[:50], task.positives[:50])
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda q, p: (q, np.where(np.arange(len(p)) == 3, 99_999, p)), "99999"),
+        (lambda q, p: (q[:, :5], p), r"\(queries, 32\)"),
+        (lambda q, p: (q[:10], p[:10]), "too few"),
+        (lambda q, p: (q, p[:-1]), "one entry for each query"),
+        (lambda q, p: (q, p.astype(float)), "must be ids"),
+        (lambda q, p: (q, p.astype(str)), "whole numbers"),
+        (lambda q, p: (q, pa.table({"a": p, "b": p})), "column query"),
+        (lambda q, p: (q, pa.table({"query": p + 5000, "id": p})), "there are 200 queries"),
+        (lambda q, p: (q, "nowhere.parquet"), "nowhere.parquet"),
+        (lambda q, p: (np.where(np.arange(len(q))[:, None] == 7, np.nan, q), p), "query 7"),
+    ],
+)
+def test_bad_pairs_are_refused_and_the_index_is_untouched(
+    index: vsearch.Index, task: Task, change: Any, match: str
+) -> None:
+    queries, positives = change(task.queries[:200], task.positives[:200])
+    with pytest.raises(vsearch.InputError, match=match):
+        vsearch.jpq.train(index, queries, positives)
+    assert [one.snapshot for one in index.snapshots()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"loss": "hinge"}, "loss="),
+        ({"negatives": "none"}, "negatives="),
+        ({"adapter": "mlp"}, "adapter="),
+        ({"adapter": "none", "centroids": False}, "nothing to train"),
+        ({"epochs": 0}, "epochs="),
+        ({"batch": True}, "batch="),
+        ({"learning_rate": 0}, "learning_rate="),
+        ({"learning_rate": float("nan")}, "learning_rate="),
+        ({"seed": -1}, "seed="),
+        ({"reassign": "yes"}, "reassign="),
+        ({"validation": 3}, "validation"),
+        ({"documents": np.zeros((5, 32), np.float32)}, "documents are 5 x 32"),
+    ],
+)
+def test_bad_options_are_refused(index: vsearch.Index, task: Task, options: dict[str, Any], match: str) -> None:
+    with pytest.raises(vsearch.InputError, match=match):
+        vsearch.jpq.train(index, task.queries, task.positives, **options)
+    assert [one.snapshot for one in index.snapshots()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("build", "match"),
+    [({"quantizer": "osq"}, "quantizer='pq'"), ({"quantizer": "pq", "rerank": "int8"}, "rerank=None")],
+)
+def test_an_index_that_cannot_be_trained_is_refused(
+    task: Task, tmp_path: Path, build: dict[str, Any], match: str
+) -> None:
+    index = vsearch.build(task.documents, tmp_path / "i", **build)
+    with pytest.raises(vsearch.InputError, match=match):
+        vsearch.jpq.train(index, task.queries, task.positives)
