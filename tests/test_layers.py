@@ -23,8 +23,11 @@ FLOORS = {
     "hits": 3.5,  # what fanout hands back, too
     "worker": 4,
     "jpq": 4,
+    "arguments": 1,
+    "explanation": 4,
     "index": 5,
-    "evaluation": 5,
+    "evaluation": 5.5,
+    "facade": 5.5,
     "faas": 5,
     "deploy": 5,
     "cli": 6,

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
         VsearchError,
     )
     from vsearch.evaluation import Evaluation, evaluate
+    from vsearch.facade import build, build_documents, open, plan, prune, verify
     from vsearch.fanout.remote import RemoteHits, RemoteIndex
     from vsearch.hits import DocumentHits, Hits
-    from vsearch.index import Index, build, build_documents, open, plan, prune, verify
+    from vsearch.index import Index
     from vsearch.predicates import col
     from vsearch.quantizers.pq import PQ
 
@@ -73,7 +74,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("Index", "build", "build_documents", "open", "plan", "prune", "verify"), "vsearch.index"),
+    **dict.fromkeys(("build", "build_documents", "open", "plan", "prune", "verify"), "vsearch.facade"),
+    "Index": "vsearch.index",
     **dict.fromkeys(("DocumentHits", "Hits"), "vsearch.hits"),
     **dict.fromkeys(("RemoteHits", "RemoteIndex"), "vsearch.fanout.remote"),
     **dict.fromkeys(("Evaluation", "evaluate"), "vsearch.evaluation"),

@@ -6,7 +6,6 @@ import numpy as np
 
 from vsearch.kernels.compiling import kernel
 
-
 LEAST_COSINE = np.float32(0.1)
 
 

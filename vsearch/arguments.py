@@ -1,0 +1,63 @@
+"""What a caller may ask of a search: checked before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vsearch.errors import InputError
+
+LARGEST_K = 10_000
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is one real number; booleans are none."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def check_whole(name: str, value: object, largest: int) -> None:
+    """Refuse what is no whole number from 1 to `largest`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= largest:
+        msg = f"{name}={value!r} is not usable: give a whole number from 1 to {largest}"
+        raise InputError(msg)
+
+
+def check_columns(columns: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse names that are none of the `known` attribute columns."""
+    if isinstance(columns, str):
+        msg = f"columns must be a sequence of names: give [{columns!r}]"
+        raise InputError(msg)
+    for name in columns:
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            msg = f"no attribute column is called {name!r}; the index has {listed}"
+            raise InputError(msg)
+
+
+def check_search(
+    *,
+    k: int,
+    nprobe: int | None = None,
+    min_score: float | None = None,
+    timeout: float | None = None,
+    columns: Sequence[str] = (),
+    known: Sequence[str] = (),
+) -> None:
+    """Check the options of a search; `known` are the index's attribute columns.
+
+    Raises
+    ------
+    InputError
+        Says which option is not usable, and what to give instead.
+    """
+    check_whole("k", k, LARGEST_K)
+    if nprobe is not None:
+        check_whole("nprobe", nprobe, 2**31)
+    if min_score is not None and not (is_number(min_score) and np.isfinite(min_score)):
+        msg = f"min_score={min_score!r} is not usable: give a finite number"
+        raise InputError(msg)
+    if timeout is not None and not (is_number(timeout) and timeout > 0):
+        msg = f"timeout={timeout!r} is not usable: give seconds above 0"
+        raise InputError(msg)
+    check_columns(columns, known)

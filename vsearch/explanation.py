@@ -1,0 +1,52 @@
+"""How a search was answered, for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vsearch.search.stats import SearchStats
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a query is answered: the plan, and what it came to when run.
+
+    Attributes
+    ----------
+    predicate : str or None
+        The predicate as it was understood, as SQL.
+    plan : dict
+        Settings and sizes that the search goes by.
+    stats : SearchStats
+        Counts and times per level.
+    """
+
+    predicate: str | None
+    plan: dict[str, Any]
+    stats: SearchStats
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"predicate": self.predicate, "plan": self.plan, "stats": self.stats.to_dict()}
+
+    def __str__(self) -> str:
+        stats, ms = self.stats, self.stats.milliseconds
+        each = max(1, stats.queries)
+        lines = [
+            f"search of {stats.queries} queries, {stats.total_milliseconds:.2f} ms",
+            f"  plan    {', '.join(f'{key}={value}' for key, value in self.plan.items())}",
+            f"  route   {stats.partitions} partitions",
+            (
+                f"  mask    {self.predicate or 'no predicate'}: {stats.rows_masked} rows pass, "
+                f"{stats.rows_rechecked} rechecked  ({ms['mask']:.2f} ms)"
+            ),
+            (
+                f"  scan    {stats.partitions_visited / each:.1f} partitions, {stats.rows_scanned / each:.1f} rows a query"
+                f"  ({ms['scan']:.2f} ms with route, refine and rerank)"
+            ),
+            f"  refine  {stats.rows_refined / each:.1f} rows a query",
+            f"  rerank  {stats.rows_reranked / each:.1f} rows a query",
+            f"  merge   ({ms['merge']:.2f} ms)",
+            f"  read    {stats.bytes_read / each:.0f} bytes a query, {stats.bytes_fetched} fetched from the store",
+        ]
+        return "\n".join(lines)
