@@ -14,7 +14,7 @@ from vsearch.storage import read_manifest
 QUICK: dict[str, Any] = {"epochs": 3, "batch": 64, "depth": 40, "seed": 5}
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """A training that was interrupted."""
 
 
@@ -119,9 +119,9 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(task: Task, tmp_path:
 
     def stop(stage: str, done: int, total: int) -> None:
         if stage.startswith("epoch 3") and done == 2:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         learn(parted, task, checkpoint=checkpoint, progress=stop)
     assert checkpoint.exists()
     assert [one.snapshot for one in parted.snapshots()] == [1]
@@ -206,8 +206,8 @@ def test_codes_are_made_anew_where_that_ranks_better(task: Task, tmp_path: Path,
     if named:
         with pytest.raises(vsearch.InputError, match="document_ids"):
             vsearch.jpq.train(index, task.queries[:700], positives, documents=task.documents, **QUICK)
+        wrong = [f"x{i}" for i in range(len(names or []))]
         with pytest.raises(vsearch.InputError, match="not the ids"):
-            wrong = [f"x{i}" for i in range(len(names or []))]
             vsearch.jpq.train(
                 index, task.queries[:700], positives, documents=task.documents, document_ids=wrong, **QUICK
             )
