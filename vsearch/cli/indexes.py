@@ -32,6 +32,20 @@ def build(
     partitions: Annotated[int | None, typer.Option(min=1, help="Coarse partitions.")] = None,
     shards: Annotated[int | None, typer.Option(min=1, help="Shards.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all that is random.")] = None,
+    documents: Annotated[
+        bool, typer.Option("--documents", help="Documents of many vectors each; see the options that say so.")
+    ] = False,
+    offsets: Annotated[
+        str | None, typer.Option(help="Documents: .npy of where each begins; without it, a table of lists of vectors.")
+    ] = None,
+    saliency: Annotated[str | None, typer.Option(help="Documents: .npy with a number per vector.")] = None,
+    keep: Annotated[float | None, typer.Option(help="Documents: share of the vectors, by saliency.")] = None,
+    pool: Annotated[float | None, typer.Option(help="Documents: merge so many near vectors into one.")] = None,
+    codebook: Annotated[int | None, typer.Option(help="Documents: centroids, 256 take a byte.")] = None,
+    residual_bits: Annotated[int | None, typer.Option(help="Documents: 0, 1, 2 or 4 per dimension.")] = None,
+    binary: Annotated[bool, typer.Option("--binary", help="Documents: compare numbers of centroids only.")] = False,
+    candidates: Annotated[str | None, typer.Option(help="Documents: fde or lists.")] = None,
+    store: Annotated[str | None, typer.Option(help="Documents: keep the vectors, float16 or float32.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Predict size, memory and time; write nothing.")] = False,
     as_json: options.AsJson = False,
@@ -49,6 +63,35 @@ def build(
         chosen["attributes"] = str(options.existing(attributes))
     if ids is not None:
         chosen["ids"] = inputs.read_ids(ids)
+    of_documents = options.given(
+        offsets=offsets,
+        saliency=saliency,
+        keep=keep,
+        pool=pool,
+        codebook=codebook,
+        residual_bits=residual_bits,
+        candidates=candidates,
+        store=store,
+        binary=True if binary else None,
+    )
+    if documents:
+        chosen |= of_documents
+        with output.progress() as report:
+            index = vsearch.build_documents(
+                embeddings,
+                chosen.pop("offsets", None),
+                url,
+                overwrite=overwrite,
+                progress=report,
+                **_for_documents(chosen, dry_run=dry_run),
+                **options.storage(endpoint, anonymous),
+            )
+        _describe(index, url, as_json=as_json)
+        return
+    if of_documents:
+        raise InputError(
+            f"--{next(iter(of_documents)).replace('_', '-')} is for --documents; add it, or leave this out"
+        )
     if dry_run:
         plan = vsearch.plan(embeddings, **chosen)
         if as_json:
@@ -109,6 +152,14 @@ def datasets(
         output.print_json(facts)
     else:
         output.print_facts(facts)
+
+
+def _for_documents(chosen: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
+    """The options of a build, all of which an index of documents must know."""
+    unknown = [name for name in ("metric", "quantizer", "rerank", "partitions") if name in chosen]
+    if dry_run or unknown:
+        raise InputError(f"--{'dry-run' if dry_run else unknown[0]} does not go with --documents; leave it out")
+    return chosen
 
 
 def _describe(index: vsearch.Index, url: str, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -42,6 +43,23 @@ def read_queries(text: str, row: int | None = None) -> npt.NDArray[Any]:
     if row >= len(vectors):
         raise InputError(f"--row {row}: there are {len(vectors)} query vectors, counted from 0")
     return np.ascontiguousarray(vectors[row : row + 1])
+
+
+def read_document_queries(text: str, offsets: str | None, row: int | None = None) -> list[npt.NDArray[Any]]:
+    """Queries of several vectors each, cut by the offsets of a ``.npy`` file; without one, all vectors are one query."""
+    vectors = read_queries(text)
+    if offsets is None:
+        queries = [vectors]
+    else:
+        from vsearch.building.document_sources import check_offsets
+
+        edges = check_offsets(str(existing(offsets)), len(vectors)).tolist()
+        queries = [vectors[start:stop] for start, stop in itertools.pairwise(edges)]
+    if row is None:
+        return queries
+    if row >= len(queries):
+        raise InputError(f"--row {row}: there are {len(queries)} queries, counted from 0")
+    return [queries[row]]
 
 
 def read_ids(text: str) -> Any:

@@ -22,14 +22,32 @@ def search(
     exact: options.Exact = False,
     min_score: Annotated[float | None, typer.Option(help="Leave out what is less similar (l2: farther).")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which the search gives up.")] = None,
+    offsets: Annotated[
+        str | None, typer.Option(help="Documents: .npy of where each query begins; else the file is one query.")
+    ] = None,
+    candidates: Annotated[str | None, typer.Option(help="Documents: how many are reranked, or all.")] = None,
     snapshot: options.Snapshot = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
     """Find the rows nearest to each query among those that satisfy a condition."""
-    vectors = inputs.read_queries(queries, row)
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
+    if index.has_documents:
+        found = index.search_documents(
+            inputs.read_document_queries(queries, offsets, row),
+            k=k,
+            where=options.condition(where),
+            candidates=int(candidates) if candidates and candidates.isdigit() else candidates,
+            exact=exact,
+            columns=options.names(columns),
+            timeout=timeout,
+        )
+        output.print_hits(found, as_json=as_json)
+        return
+    if offsets is not None or candidates is not None:
+        raise InputError("--offsets and --candidates are for an index of documents; this one holds single vectors")
+    vectors = inputs.read_queries(queries, row)
     hits = index.search(
         vectors,
         k=k,

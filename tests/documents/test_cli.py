@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from vsearch.cli.app import app
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, [str(one) for one in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(collection, tmp_path_factory):
+    made = tmp_path_factory.mktemp("documents-cli")
+    np.save(made / "vectors.npy", collection.vectors)
+    np.save(made / "offsets.npy", collection.offsets)
+    np.save(made / "saliency.npy", collection.saliency)
+    np.save(made / "queries.npy", np.concatenate(collection.queries))
+    np.save(made / "query_offsets.npy", np.concatenate([[0], np.cumsum([len(q) for q in collection.queries])]))
+    pq.write_table(collection.attributes, made / "attributes.parquet")
+    done = invoke(
+        "build", made / "vectors.npy", made / "index", "--documents", "--offsets", made / "offsets.npy",
+        "--saliency", made / "saliency.npy", "--keep", 0.8, "--codebook", 64, "--residual-bits", 1,
+        "--attributes", made / "attributes.parquet", "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["documents"]["keep"] == 0.8
+    return made
+
+
+def test_search_of_documents(folder, collection) -> None:
+    queries = [folder / "index", folder / "queries.npy", "--offsets", folder / "query_offsets.npy", "--k", 3]
+    done = invoke("search", *queries, "--where", "year < 2005", "--columns", "year", "--json")
+    assert done.exit_code == 0, done.stderr
+    answers = json.loads(done.stdout)["queries"]
+    assert len(answers) == len(collection.queries)
+    assert all(len(answer["hits"]) == 3 and max(hit["year"] for hit in answer["hits"]) < 2005 for answer in answers)
+    one = invoke("search", *queries, "--row", 2, "--candidates", "all")
+    assert one.exit_code == 0, one.stderr
+
+
+def test_info_tells_bytes_by_part(folder) -> None:
+    done = invoke("info", folder / "index", "--json")
+    parts = json.loads(done.stdout)["documents"]["bytes_per_document_by_part"]
+    assert {"patch_codes", "patch_residuals", "patch_factors", "patch_positions", "candidates"} <= set(parts)
+    assert invoke("info", folder / "index").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--offsets", "offsets.npy"], "--documents"),
+        (["--documents", "--offsets", "offsets.npy", "--metric", "l2"], "--metric does not go with --documents"),
+        (["--documents", "--offsets", "offsets.npy", "--dry-run"], "--dry-run does not go"),
+        (["--documents"], "offsets"),
+        (["--documents", "--offsets", "saliency.npy"], "offsets are"),
+    ],
+)
+def test_mistakes_are_one_line(folder, arguments, message, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    done = invoke("build", "vectors.npy", "other", *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
