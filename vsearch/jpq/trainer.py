@@ -24,7 +24,7 @@ from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_document
 from vsearch.search.snapshot import Snapshot
 
 NEGATIVES = ("live", "static", "batch")
-CENTROID_RATE, ADAPTER_RATE = 2e-3, 6e-3  # learning rates relative to the typical size of an entry
+CENTROID_RATE, ADAPTER_RATE = 4e-3, 1.2e-2  # learning rates relative to the typical size of an entry
 SPREAD = 1.5  # standard deviation that the scores of a list are brought to before the loss
 HELD_OUT, MOST_HELD_OUT = 0.1, 1000  # share and number of the queries that are kept for validation where none are given
 MEASURED = 100  # rows of a ranking that validation looks at
@@ -50,7 +50,7 @@ class TrainOptions:
 
     loss: str = "lambda"
     negatives: str = "live"
-    epochs: int = 6
+    epochs: int = 4
     adapter: str = "linear"
     centroids: bool = True
     batch: int = 256
@@ -121,7 +121,7 @@ def train(
     validation: tuple[Any, Any] | None = None,
     loss: Literal["lambda", "pairwise", "softmax"] = "lambda",
     negatives: Literal["live", "static", "batch"] = "live",
-    epochs: int = 6,
+    epochs: int = 4,
     adapter: Literal["linear", "none"] = "linear",
     centroids: bool = True,
     reassign: bool = True,
