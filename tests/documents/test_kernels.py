@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vsearch.kernels import maxsim
 from vsearch.kernels.hamming import PADDING, pack_numbers, score_hamming, unpack_numbers
 from vsearch.kernels.lists import collect_lists
-from vsearch.kernels.maxsim_simd import STRIP, TOGETHER
+from vsearch.kernels.strips import STRIP, TOGETHER
 from vsearch.quantizers.patches import train_patches
 
 

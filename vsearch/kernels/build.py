@@ -73,6 +73,32 @@ EXPORTS = {
         "int64",
     ),
     "lloyd.lower_bounds": ("uint8/2 int64/1 int32/1 int64/1 float32/1 float32/1", "none"),
+    "maxsim.fill_tables": ("float32/2 int32/1 int32/1 int64 uint8/1 float32/1 float32/1", "none"),
+    "maxsim.table_bytes": ("int64", "int64"),
+    "maxsim.score_codes": ("uint8/1 int64/1 int64/1 float32/2 int64 float32/1 float32/1", "none"),
+    "maxsim.score_wide_codes": ("uint16/1 int64/1 int64/1 float32/2 int64 float32/1 float32/1", "none"),
+    "maxsim.score_residuals": (
+        ("uint8/1 uint16/1 uint8/1 int64 int64/1 int64/1 float32/1 float32/2 int64 uint8/1 float32/1 float32/1 "
+        "uint8/1 float32/2 float32/1 float32/1"),
+        "none",
+    ),
+    "maxsim.score_wide_residuals": (
+        ("uint16/1 uint16/1 uint8/1 int64 int64/1 int64/1 float32/1 float32/2 int64 uint8/1 float32/1 float32/1 "
+        "uint8/1 float32/2 float32/1 float32/1"),
+        "none",
+    ),
+    "hamming.pack_numbers": ("uint16/1 int64 uint8/1", "none"),
+    "hamming.unpack_numbers": ("uint8/1 int64 uint16/1", "none"),
+    "hamming.score_hamming": ("uint8/1 int64 int64/1 int64/1 uint16/1 uint16/1 float32/1", "none"),
+    "lists.collect_lists": ("int64/1 uint32/1 int64/2 float32/2 float32/1 int64/1 float32/1", "none"),
+    "buckets.fill_buckets": ("float32/2 int64/1 float32/2 int64/1 int64/1 float32/3", "none"),
+    "buckets.encode_query": ("float32/2 float32/2 float32/1 float32/2 int64/1 float32/2 float32/1", "none"),
+    "pooling.merge_chain": ("float32/2 int64/1 int64/1 int64/2 float32/1", "none"),
+    "pooling.cut_merges": ("int64/2 int64/1 int64 int64/1", "none"),
+    "numbering.swap_numbers": (
+        "float32/2 float32/2 uint8/1 int64/1 int64/1 int64 float32",
+        "none",
+    ),
 }
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels.compiling import inlined, kernel
-from vsearch.kernels.maxsim_simd import STRIP, TOGETHER, make_sum_block
+from vsearch.kernels.maxsim_simd import make_sum_block
 from vsearch.kernels.maxsim_simd import strip_maxima as strip_maxima_simd
 from vsearch.kernels.rerank import half_to_float
 from vsearch.kernels.simd import DIALECT
+from vsearch.kernels.strips import LANES, STRIP, TOGETHER
 
-LANES = 32
 WIDTH = 32 if DIALECT is None else DIALECT.width
 LOWEST = np.float32(-3.0e38)
 
@@ -84,6 +84,12 @@ else:
 
 
 @inlined
+def bytes_of_tables(pairs):
+    """See `table_bytes`."""
+    return (pairs * LANES * 2 + WIDTH * 2 - 1) // (WIDTH * 2) * (WIDTH * 2)
+
+
+@inlined
 def _code_scores(codes, starts, stops, table, queries, best, scores):
     width = table.shape[1]
     for document in range(starts.shape[0]):
@@ -140,7 +146,7 @@ def _residual_scores(
     best,
     scores,
 ):
-    per_query = (pairs * LANES * 2 + WIDTH * 2 - 1) // (WIDTH * 2) * (WIDTH * 2)
+    per_query = bytes_of_tables(pairs)
     for document in range(starts.shape[0]):
         start = starts[document]
         many = stops[document] - start
@@ -296,7 +302,7 @@ def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, steps,
         Outputs: a sum of entries is about ``step * (sum of rounded entries) + bias``.
     """
     rows = WIDTH // LANES
-    per_query = (pairs * LANES * 2 + WIDTH * 2 - 1) // (WIDTH * 2) * (WIDTH * 2)
+    per_query = bytes_of_tables(pairs)
     for query in range(scaled.shape[0]):
         widest, weight = np.float32(0.0), np.float32(1.0)
         for plane in range(plane_dimensions.shape[0]):
@@ -338,6 +344,7 @@ def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, steps,
         steps[query], biases[query] = step, -step * np.float32(total) / np.float32(16.0)
 
 
-def table_bytes(pairs: int) -> int:
+@kernel
+def table_bytes(pairs):
     """Bytes of one query vector's tables, as `fill_tables` writes them."""
-    return -(-pairs * LANES * 2 // (WIDTH * 2)) * WIDTH * 2
+    return bytes_of_tables(pairs)

@@ -10,10 +10,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from vsearch.kernels.simd import F32, I8, I16, I32, I64, Dialect, lanes, load, splat
+from vsearch.kernels.strips import STRIP, TOGETHER
 
 FLUSH = 256  # pairs summed in 16 bits: 256 * 2 * 127 < 65,536
-TOGETHER = 2  # queries that share the loading and splitting of codes
-STRIP = 16  # queries whose maxima are held in registers
 
 
 def _data(context: Any, b: ir.IRBuilder, kind: Any, value: ir.Value) -> ir.Value:

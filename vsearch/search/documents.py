@@ -19,8 +19,7 @@ from vsearch.errors import InputError, SearchTimeoutError
 from vsearch.kernels.bitmaps import list_rows
 from vsearch.kernels.hamming import score_hamming
 from vsearch.kernels.lists import collect_lists
-from vsearch.kernels.maxsim import (
-    LANES,
+from vsearch.kernels.maxsim_entry import (
     fill_tables,
     score_codes,
     score_residuals,
@@ -28,7 +27,7 @@ from vsearch.kernels.maxsim import (
     score_wide_residuals,
     table_bytes,
 )
-from vsearch.kernels.maxsim_simd import STRIP, TOGETHER
+from vsearch.kernels.strips import LANES, STRIP, TOGETHER
 from vsearch.search.document_part import DocumentIndex, DocumentShard, check_codes, decode_documents
 from vsearch.search.masks import IndexMask
 from vsearch.search.query import SearchRequest, search_vectors
@@ -134,10 +133,11 @@ def prepare_query(index: DocumentIndex, query: NDArray[np.float32]) -> QueryPatc
     many = len(query)
     none: NDArray[np.float32] = np.empty(0, np.float32)
     numbers, expanded, steps, biases = np.empty(0, np.uint16), np.empty(0, np.uint8), none, none
-    if patches.numbers is not None:
-        numbers = patches.numbers[patches.nearest(query)]
     table = np.zeros((len(patches.codebook), -(-many // STRIP) * STRIP), np.float32)
     np.matmul(patches.codebook, query.T, out=table[:, :many])
+    if patches.numbers is not None:
+        half_squares = np.einsum("ij,ij->i", patches.codebook, patches.codebook) / 2
+        numbers = patches.numbers[np.argmax(table[:, :many] - half_squares[:, None], axis=0)]
     if patches.residual is not None:
         even = -(-many // TOGETHER) * TOGETHER
         scaled = np.zeros((even, len(patches.residual.deltas)), np.float32)
