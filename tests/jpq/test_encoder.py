@@ -53,7 +53,9 @@ def bags(tmp_path: Path) -> tuple[vsearch.Index, list[str], np.ndarray]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_module_of_ones_own_learns_and_comes_back(bags: tuple[vsearch.Index, list[str], np.ndarray]) -> None:
     index, texts, positives = bags
-    module = Bag(seed=2)
+    module = Bag(seed=1)  # what made the documents, spoilt
+    with torch.no_grad():
+        module.words.weight += 1.2 * Bag(seed=2).words.weight
     trained = vsearch.jpq.train_encoder(index, module, texts, positives, epochs=3, batch=32, depth=30, encoder_rate=0.05)
     history = trained.info()["training"]["history"]
     assert max(one["ndcg@10"] for one in history) > history[0]["ndcg@10"] + 0.05

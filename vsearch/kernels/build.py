@@ -55,6 +55,15 @@ EXPORTS = {
     "like.like": ("int64/1 uint8/1 int16/1 bool/1", "none"),
     "like.search": ("int64/1 uint8/1 int64/1 uint8/1 int64/1", "none"),
     "blocks.transpose": ("uint8/2 uint8/2", "none"),
+    "blocks.untranspose": ("uint8/2 uint8/2", "none"),
+    "ranking.score_rows": (
+        "int64/1 int64/1 uint8/2 float32/1 int32/1 float32/2 float32/3 float32/1",
+        "none",
+    ),
+    "ranking.rank_gradients": (
+        "int64/1 int64/1 float32/1 uint8/2 float32/1 int32/1 float32/2 float32/3 float32/2 float32/2 float32/3",
+        "none",
+    ),
     "encode.encode_planes": ("float32/2 float32/1 int32/1 int32/1 uint8/2 float32/1 float32/1", "none"),
     "encode.decode_planes": ("uint8/2 float32/1 int32/1 int32/1 float32/2", "none"),
     "encode.largest_ratio": ("float32/2 float32/1 float32/1", "none"),
