@@ -120,7 +120,7 @@ class Loader:
         return self.retention.get(("whole", snapshot), lambda: self._open_whole(manifest), lambda part: part.bytes)
 
     def _open_tables(self, manifest: Manifest, columns: Sequence[str]) -> Part:
-        entries = list(manifest.model.values())
+        entries = opening.model_files(manifest)
         for shard in manifest.shards:
             entries += [shard.files[kind] for kind in ("partitions", "checksums") if kind in shard.files]
             entries += _column_files(shard, columns)
@@ -128,7 +128,7 @@ class Loader:
         return Part(opening.open_snapshot(held, manifest), held, _size(held))
 
     def _open_whole(self, manifest: Manifest) -> Part:
-        entries = list(manifest.model.values())
+        entries = opening.model_files(manifest)
         for shard in manifest.shards:
             entries += _scanned(shard)
         held = self._hold(entries)
@@ -136,7 +136,7 @@ class Loader:
 
     def _open_shard(self, manifest: Manifest, number: int, columns: Sequence[str]) -> Part:
         entry = manifest.shards[number]
-        held = self._hold([*manifest.model.values(), *_scanned(entry), *_column_files(entry, columns)])
+        held = self._hold([*opening.model_files(manifest), *_scanned(entry), *_column_files(entry, columns)])
         before = manifest.shards[:number]
         # Only this shard, as number 0 of its snapshot; its partitions and rows keep the numbers they have in the index.
         alone = msgspec.structs.replace(entry, number=0)

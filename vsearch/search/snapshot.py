@@ -18,7 +18,7 @@ from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.model import Model, SearchSettings
 from vsearch.search.native import Fields, Workspace, pack_model, pack_shard
 from vsearch.search.shard import RERANK_DTYPES, PartitionTable, Shard, view_arrays
-from vsearch.storage import Manifest, SegmentFile, ShardEntry, Store, ensure_together, open_files
+from vsearch.storage import FileEntry, Manifest, SegmentFile, ShardEntry, Store, ensure_together, open_files
 
 if TYPE_CHECKING:
     from vsearch.predicates import EncodedColumn
@@ -124,13 +124,16 @@ def _attribute_type(name: str, kind: str) -> AttributeType:
         raise CorruptIndexError("manifest", reason) from None
 
 
+def model_files(manifest: Manifest) -> list[FileEntry]:
+    """Files of the model that a search of rows reads: not those of a query encoder, nor of documents of many vectors."""
+    return [entry for kind, entry in manifest.model.items() if not kind.startswith(("encoder:", "documents:"))]
+
+
 def _read_model(store: Store, manifest: Manifest) -> Model:
     if manifest.metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
         reason = f"metric {manifest.metric!r} with rerank {manifest.rerank!r} is not known; upgrade vsearch"
         raise CorruptIndexError("manifest", reason)
-    # what is kept of a query encoder (`vsearch.jpq`) or for documents of many vectors is no part of a search of rows
-    kinds = [kind for kind in manifest.model if not kind.startswith(("encoder:", "documents:"))]
-    files = [SegmentFile(store, manifest.model[kind]) for kind in kinds]
+    files = [SegmentFile(store, entry) for entry in model_files(manifest)]
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
     arrays = {name: file.array(name) for file in files for name in file.arrays}
     d, partitions = manifest.dimensions, manifest.partitions
