@@ -93,6 +93,7 @@ KINDS = {
     "cosine": {"metric": "cosine", "bits": 1.0},
     "l2": {"metric": "l2", "bits": 2.0},
     "cells": {"metric": "l2", "quantizer": "osq-lloyd", "bits": 4.0},
+    "trained": {"metric": "cosine", "quantizer": vsearch.PQ(16)},
 }
 
 
@@ -106,6 +107,8 @@ def stacks(tmp_path_factory):
             ids = [f"row-{i}" for i in range(len(vectors))] if kind == "l2" else None
             url = f"memory://fanout-{kind}/index"
             index = vsearch.build(vectors, url, attributes, ids, shards=3, partitions=30, **KINDS[kind])
+            if kind == "trained":  # other centroids, and queries that are adapted
+                index = vsearch.jpq.train(index, vectors[:300] ** 3, np.arange(300), epochs=1, batch=64, depth=20)
             made[kind] = Stack(url, index, queries)
         return made[kind]
 
