@@ -54,7 +54,10 @@ def test_metrics_are_those_worked_out_by_hand(index: vsearch.Index, queries: np.
 def test_files_of_judgements(index: vsearch.Index, queries: np.ndarray, tmp_path: Path, layout: str) -> None:
     lines = ["query-id\tcorpus-id\tscore"] if layout == "beir" else []
     for query, of in QRELS.items():
-        lines += [f"q{query} 0 {row} {grade}" if layout == "trec" else f"q{query}\t{row}\t{grade}" for row, grade in of.items()]
+        lines += [
+            f"q{query} 0 {row} {grade}" if layout == "trec" else f"q{query}\t{row}\t{grade}"
+            for row, grade in of.items()
+        ]
     file = tmp_path / "qrels"
     file.write_text("\n".join(lines) + "\n")
     names = [f"q{number}" for number in range(QUERIES)]

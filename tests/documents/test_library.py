@@ -42,9 +42,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import platform
 
     fitting = [
-        name
-        for name, needed in TARGETS.get(platform.machine(), {}).items()
-        if processor_features().issuperset(needed)
+        name for name, needed in TARGETS.get(platform.machine(), {}).items() if processor_features().issuperset(needed)
     ]
     if not fitting:
         pytest.skip("no target for this processor")

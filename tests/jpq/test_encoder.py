@@ -56,7 +56,9 @@ def test_a_module_of_ones_own_learns_and_comes_back(bags: tuple[vsearch.Index, l
     module = Bag(seed=1)  # what made the documents, spoilt
     with torch.no_grad():
         module.words.weight += 1.2 * Bag(seed=2).words.weight
-    trained = vsearch.jpq.train_encoder(index, module, texts, positives, epochs=3, batch=32, depth=30, encoder_rate=0.05)
+    trained = vsearch.jpq.train_encoder(
+        index, module, texts, positives, epochs=3, batch=32, depth=30, encoder_rate=0.05
+    )
     history = trained.info()["training"]["history"]
     assert max(one["ndcg@10"] for one in history) > history[0]["ndcg@10"] + 0.05
     again = vsearch.jpq.load_encoder(vsearch.open(index.snapshot.store.url.removeprefix("file://")), Bag(seed=3))
@@ -71,7 +73,9 @@ def test_a_module_of_ones_own_learns_and_comes_back(bags: tuple[vsearch.Index, l
         vsearch.jpq.load_encoder(index)
 
 
-def test_the_encoder_stays_when_centroids_are_trained_further(bags: tuple[vsearch.Index, list[str], np.ndarray]) -> None:
+def test_the_encoder_stays_when_centroids_are_trained_further(
+    bags: tuple[vsearch.Index, list[str], np.ndarray],
+) -> None:
     index, texts, positives = bags
     once = vsearch.jpq.train_encoder(index, Bag(seed=1), texts, positives, epochs=1, batch=64, depth=20)
     encode = vsearch.jpq.load_encoder(once, Bag(seed=5))

@@ -87,13 +87,17 @@ EXPORTS = {
     "maxsim.score_codes": ("uint8/1 int64/1 int64/1 float32/2 int64 float32/1 float32/1", "none"),
     "maxsim.score_wide_codes": ("uint16/1 int64/1 int64/1 float32/2 int64 float32/1 float32/1", "none"),
     "maxsim.score_residuals": (
-        ("uint8/1 uint16/1 uint8/1 int64 int64/1 int64/1 float32/1 float32/2 int64 uint8/1 float32/1 float32/1 "
-        "uint8/1 float32/2 float32/1 float32/1"),
+        (
+            "uint8/1 uint16/1 uint8/1 int64 int64/1 int64/1 float32/1 float32/2 int64 uint8/1 float32/1 float32/1 "
+            "uint8/1 float32/2 float32/1 float32/1"
+        ),
         "none",
     ),
     "maxsim.score_wide_residuals": (
-        ("uint16/1 uint16/1 uint8/1 int64 int64/1 int64/1 float32/1 float32/2 int64 uint8/1 float32/1 float32/1 "
-        "uint8/1 float32/2 float32/1 float32/1"),
+        (
+            "uint16/1 uint16/1 uint8/1 int64 int64/1 int64/1 float32/1 float32/2 int64 uint8/1 float32/1 float32/1 "
+            "uint8/1 float32/2 float32/1 float32/1"
+        ),
         "none",
     ),
     "hamming.pack_numbers": ("uint16/1 int64 uint8/1", "none"),
