@@ -37,6 +37,8 @@ INDEXES: dict[str, dict[str, Any]] = {
         "rerank": "float32",
         "partitions": 3,
     },
+    "cosine-pq-trained": {"metric": "cosine", "quantizer": vsearch.PQ(5, 16), "shards": 2, "partitions": 4},
+    "l2-pq-bytes": {"metric": "l2", "quantizer": vsearch.PQ(4, 256), "partitions": 2},
 }
 
 
@@ -65,14 +67,18 @@ def attributes(rng: np.random.Generator) -> pa.Table:
 
 
 def main(folder: Path) -> None:
-    """Write all golden indexes below a folder."""
+    """Write those golden indexes below a folder that are not there."""
     for name, options in INDEXES.items():
+        if (folder / f"format-{FORMAT}" / name).exists():
+            continue
         rng = np.random.default_rng(20)
         vectors = (rng.standard_normal((ROWS, DIMENSIONS)) * np.linspace(2, 0.2, DIMENSIONS) + 0.5).astype(np.float32)
         queries = rng.standard_normal((QUERIES, DIMENSIONS)).astype(np.float32)
         target = folder / f"format-{FORMAT}" / name
         ids = [f"id-{i}" for i in range(ROWS)] if options["metric"] == "ip" else None
         index = vsearch.build(vectors, target, attributes(rng), ids, seed=7, **options)
+        if name.endswith("trained"):
+            index = vsearch.jpq.train(index, vectors[:160] ** 3, np.arange(160), epochs=2, batch=32, depth=20, seed=7)
         answers = []
         for where in FILTERS:
             hits = index.search(queries, K, where, exact=True)
