@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -290,3 +292,28 @@ def test_damage_is_named(collection, tmp_path, kind) -> None:
     with pytest.raises(CorruptIndexError, match=kind):
         vsearch.open(tmp_path).search_documents(collection.queries[0], candidates="all")
     assert [problem.path for problem in vsearch.verify(tmp_path).problems] == [f"segments/{path.name}"]
+
+
+def test_codes_that_are_no_centroids_are_refused(collection, tmp_path) -> None:
+    index = vsearch.build_documents(collection.vectors, collection.offsets, tmp_path, codebook=64, dimensions=64)
+    part = index._document_part()
+    (documents,) = part.shards
+    wrong = documents.codes.copy()
+    wrong[5] = 200
+    index._documents = (index.snapshot, replace(part, shards=(replace(documents, codes=wrong),)))
+    for _ in range(2):
+        with pytest.raises(CorruptIndexError, match="no centroid"):
+            index.search_documents(collection.queries[0], candidates="all")
+
+
+def test_documents_are_fetched_by_ranges(collection, tmp_path, monkeypatch) -> None:
+    from vsearch.storage import folders
+
+    options = {"attributes": collection.attributes, "codebook": 64, "dimensions": 64, "shards": 2}
+    local = vsearch.build_documents(collection.vectors, collection.offsets, tmp_path, **options)
+    monkeypatch.setattr(folders.FolderStore, "memory_map", lambda *_: None)
+    remote = vsearch.open(tmp_path)
+    for query in collection.queries[:3]:
+        near, far = (one.search_documents(query, k=5, candidates=10, where="year < 2010") for one in (local, remote))
+        np.testing.assert_array_equal(near.ids, far.ids)
+        np.testing.assert_array_equal(near.scores, far.scores)

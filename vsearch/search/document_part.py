@@ -40,6 +40,8 @@ class DocumentShard:
     positions : uint8, uint16 or uint32 (vectors,), or None
         Where each vector was in the document that was given.
     list_offsets, list_documents : int64 (centroids + 1,), uint32 (entries,), or None
+    checked : bool (rows,)
+        Documents whose codes were found to be centroids' numbers.
     """
 
     shard: Shard
@@ -53,6 +55,7 @@ class DocumentShard:
     positions: NDArray[Any] | None
     list_offsets: NDArray[np.int64] | None
     list_documents: NDArray[np.uint32] | None
+    checked: NDArray[np.bool_]
 
     def ensure(self, kind: str, name: str, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
         """Make rows of an array present and verified. Near free once the file is."""
@@ -107,6 +110,7 @@ def open_documents(snapshot: Snapshot) -> DocumentIndex:
         patches, fde = load_patches(configuration["patches"], arrays), load_fde(arrays)
         fits = patches.dimensions == configuration["dimensions"] == fde.bases.shape[1]
         fits = fits and fde.dimensions == snapshot.manifest.dimensions
+        fits = fits and configuration.get("store") in (None, "float16", "float32")
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptIndexError("model", f"the codec of the documents cannot be read: {error!r}") from error
     if not fits:
@@ -160,16 +164,33 @@ def _open_shard(shard: Shard, patches: Patches, configuration: Mapping[str, Any]
         if list_documents.max(initial=0) >= shard.rows:
             raise CorruptIndexError(shard.files["lists"].path, "a list names a document that is not there")
     return DocumentShard(
-        shard, offsets, scales, codes, packed, residuals, factors, exact, positions, list_offsets, list_documents
+        shard,
+        offsets,
+        scales,
+        codes,
+        packed,
+        residuals,
+        factors,
+        exact,
+        positions,
+        list_offsets,
+        list_documents,
+        checked=np.full(shard.rows, len(patches.codebook) == 1 << (8 * codes.itemsize)),
     )
 
 
-def check_codes(index: DocumentIndex, documents: DocumentShard, low: int, high: int) -> None:
-    """Refuse codes that are no centroid's: kernels look them up unchecked. All 256 values of a byte may be valid."""
+def ensure_codes(index: DocumentIndex, documents: DocumentShard, rows: NDArray[np.int64]) -> None:
+    """Make the codes of some documents present, verified, and known to be centroids' numbers: kernels do not look."""
+    starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
+    documents.ensure("patch-codes", "code", starts, stops)
+    fresh = ~documents.checked[rows]
+    if not fresh.any():
+        return
     limit = len(index.patches.codebook)
-    codes = documents.codes[low:high]
-    if limit < (1 << (8 * codes.itemsize)) and codes.max(initial=0) >= limit:
-        raise CorruptIndexError(documents.shard.files["patch-codes"].path, "a code is no centroid's number")
+    for start, stop in zip(starts[fresh].tolist(), stops[fresh].tolist(), strict=True):
+        if documents.codes[start:stop].max() >= limit:
+            raise CorruptIndexError(documents.shard.files["patch-codes"].path, "a code is no centroid's number")
+    documents.checked[rows] = True
 
 
 def decode_documents(
@@ -193,10 +214,8 @@ def decode_documents(
         inverse = np.zeros(1 << patches.number_bits, np.int64)
         inverse[patches.numbers] = np.arange(len(patches.numbers))
         return patches.decode(PatchCodes(inverse[numbers[places]], None, None)), offsets
-    documents.ensure("patch-codes", "code", starts, stops)
+    ensure_codes(index, documents, rows)
     centroids = documents.codes[places].astype(np.int64)
-    if centroids.max(initial=0) >= len(patches.codebook):
-        raise CorruptIndexError(documents.shard.files["patch-codes"].path, "a code is no centroid's number")
     if patches.residual is None:
         return patches.decode(PatchCodes(centroids, None, None)), offsets
     documents.ensure("patch-residuals", "residual", starts, stops)

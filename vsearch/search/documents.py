@@ -28,7 +28,7 @@ from vsearch.kernels.maxsim_entry import (
     table_bytes,
 )
 from vsearch.kernels.strips import LANES, STRIP, TOGETHER
-from vsearch.search.document_part import DocumentIndex, DocumentShard, check_codes, decode_documents
+from vsearch.search.document_part import DocumentIndex, DocumentShard, decode_documents, ensure_codes
 from vsearch.search.masks import IndexMask
 from vsearch.search.query import SearchRequest, search_vectors
 from vsearch.search.snapshot import Snapshot
@@ -160,8 +160,7 @@ def score_by_codes(
         documents.ensure("patch-numbers", "packed", starts * bits // 8, -(-stops * bits // 8) + 2)
         score_hamming(documents.packed, bits, starts, stops, query.numbers, np.empty(many, np.uint16), scores)
         return scores
-    documents.ensure("patch-codes", "code", starts, stops)
-    _check_codes(index, documents, starts, stops)
+    ensure_codes(index, documents, rows)
     kernel = score_codes if documents.codes.itemsize == 1 else score_wide_codes
     kernel(documents.codes, starts, stops, query.table, many, np.empty(STRIP, np.float32), scores)
     return scores
@@ -172,9 +171,9 @@ def score_by_residuals(
 ) -> NDArray[np.float32]:
     """MaxSim of some documents of a shard from all their codes: float32 (rows,)."""
     starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
-    for kind, name in (("patch-codes", "code"), ("patch-factors", "factor"), ("patch-residuals", "residual")):
-        documents.ensure(kind, name, starts, stops)
-    _check_codes(index, documents, starts, stops)
+    ensure_codes(index, documents, rows)
+    documents.ensure("patch-factors", "factor", starts, stops)
+    documents.ensure("patch-residuals", "residual", starts, stops)
     width, many, scores = index.patches.residual_bytes, len(query.vectors), np.empty(len(rows), np.float32)
     kernel = score_residuals if documents.codes.itemsize == 1 else score_wide_residuals
     kernel(
@@ -196,16 +195,6 @@ def score_by_residuals(
         scores,
     )
     return scores
-
-
-def _check_codes(
-    index: DocumentIndex, documents: DocumentShard, starts: NDArray[np.int64], stops: NDArray[np.int64]
-) -> None:
-    """Codes of documents are centroids' numbers; nothing to check where every value of a byte is one."""
-    if len(index.patches.codebook) == 1 << (8 * documents.codes.itemsize):
-        return
-    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        check_codes(index, documents, start, stop)
 
 
 def score_exactly(
