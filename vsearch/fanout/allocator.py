@@ -17,7 +17,7 @@ from vsearch.fanout.levels import plan_query
 from vsearch.fanout.merging import append, merge_shards, nothing_found
 from vsearch.fanout.messages import AllocateRequest, Answer, Options, Outcome, ProcessRequest, floats, int32s, int64s
 from vsearch.fanout.outcomes import CallError, Deadline
-from vsearch.fanout.processor import MaskMemory, bind_where
+from vsearch.fanout.processor import MaskMemory, bind_where, lowest_score
 from vsearch.fanout.tree import Subtree, children, split
 from vsearch.kernels.bitmaps import count_ranges
 from vsearch.predicates import evaluate
@@ -54,6 +54,14 @@ class Calls:
     processor: CallProcessor
     allocator: CallAllocator
     message_bytes: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Errand:
+    """What a shard is asked, and which queries of the batch it is for: int64 (count,)."""
+
+    request: ProcessRequest
+    positions: NDArray[np.int64]
 
 
 def allocate(
@@ -105,25 +113,31 @@ def plan_batch(
     mask: IndexMask | None,
     *,
     remaining: float | None,
-) -> list[ProcessRequest]:
-    """What each shard is asked for some queries; shards in which none of them visits anything are not among them."""
+) -> list[Errand]:
+    """What each shard is asked: only the queries that visit something in it, and nothing where there is none."""
+    lowest = lowest_score(snapshot.model.metric, options.min_score)
     planned = [
-        plan_query(snapshot, query, k=options.k, nprobe=options.nprobe, exact=options.exact, mask=mask)
+        plan_query(snapshot, query, k=options.k, nprobe=options.nprobe, exact=options.exact, lowest=lowest, mask=mask)
         for query in queries
     ]
-    prepared = np.stack([query for query, _ in planned]).astype("<f4")
-    requests = []
+    prepared = np.stack([query for query, _, _ in planned]).astype("<f4")
+    floors = np.array([floor for _, _, floor in planned], "<f4")
+    errands = []
     for number in range(len(snapshot.shards)):
-        visits = [of_shards[number] for _, of_shards in planned]
-        if any(len(each.order) for each in visits):
-            requests.append(_request(snapshot, number, prepared, visits, options, remaining))
-    return requests
+        visits = [of_shards[number] for _, of_shards, _ in planned]
+        asking = np.flatnonzero([len(each.order) > 0 for each in visits])
+        if len(asking):
+            own = [visits[position] for position in asking]
+            request = _request(snapshot, number, prepared[asking], floors[asking], own, options, remaining)
+            errands.append(Errand(request, asking))
+    return errands
 
 
 def _request(
     snapshot: Snapshot,
     shard: int,
     prepared: NDArray[np.float32],
+    floors: NDArray[np.float32],
     visits: Sequence[Visits],
     options: Options,
     remaining: float | None,
@@ -140,6 +154,7 @@ def _request(
         partitions=np.concatenate([each.order for each in visits]).astype("<i4").tobytes(),
         bases=np.concatenate([each.bases for each in visits]).astype("<f4").tobytes(),
         bounds=np.concatenate([each.bounds for each in visits]).astype("<f4").tobytes(),
+        floors=floors.tobytes(),
         remaining=remaining,
     )
 
@@ -193,10 +208,10 @@ def _count_matches(snapshot: Snapshot, bound: Bound, options: Options, masks: Ma
         if mask.maybe is not None and options.nprobe is not None:
             counted.append((masks or MaskMemory())(snapshot, shard, bound))
             continue
-        matches = count_ranges(mask.yes, table.row_starts, ends)
+        matches = certain = count_ranges(mask.yes, table.row_starts, ends)
         if mask.maybe is not None:
-            matches = matches + count_ranges(mask.maybe, table.row_starts, ends)
-        counted.append(ShardMask(mask.yes, matches, 0))
+            matches = certain + count_ranges(mask.maybe, table.row_starts, ends)
+        counted.append(ShardMask(mask.yes, matches, certain, 0))
     return IndexMask.of(counted, snapshot.partition_rows, snapshot.radii)
 
 
@@ -214,32 +229,32 @@ def _answer_own(
     size = _batch_size(snapshot, options, calls.message_bytes)
     edges = [*range(0, len(queries), size), len(queries)]
     answers: list[Answer] = []
-    waiting: tuple[int, list[tuple[ProcessRequest, Future[Answer]]]] | None = None
+    waiting: tuple[int, list[tuple[Errand, Future[Answer]]]] | None = None
     for start, stop in pairwise(edges):
         deadline.check("planning")
         planned = plan_batch(snapshot, queries[start:stop], options, mask, remaining=deadline.remaining())
         if waiting is not None:
             answers.append(_gather(snapshot, *waiting, options))
-        sent = [(each, pool.submit(calls.processor, each.shard, each)) for each in planned]
+        sent = [(each, pool.submit(calls.processor, each.request.shard, each.request)) for each in planned]
         waiting = (stop - start, sent)
     if waiting is not None:
         answers.append(_gather(snapshot, *waiting, options))
     return answers
 
 
-def _gather(
-    snapshot: Snapshot, count: int, sent: list[tuple[ProcessRequest, Future[Answer]]], options: Options
-) -> Answer:
+def _gather(snapshot: Snapshot, count: int, sent: list[tuple[Errand, Future[Answer]]], options: Options) -> Answer:
     """Wait for the processors and merge what they found."""
-    answers, outcomes = [], []
-    for request, future in sent:
+    answers, positions, outcomes = [], [], []
+    for errand, future in sent:
         try:
             answer = future.result()
         except CallError as error:
-            outcomes.append(Outcome(request.shard, 0, count, str(error.kind), str(error)[:2000], error.attempts))
+            shard = errand.request.shard
+            outcomes.append(Outcome(shard, 0, count, str(error.kind), str(error)[:2000], error.attempts))
         else:
             answers.append(answer)
-    merged = merge_shards(answers, count, options.k) if answers else nothing_found(count, options.k)
+            positions.append(errand.positions)
+    merged = merge_shards(answers, positions, count, options.k) if answers else nothing_found(count, options.k)
     if snapshot.model.metric == "l2":
         merged = msgspec.structs.replace(merged, scores=np.maximum(-floats(merged.scores), 0).tobytes())
     return msgspec.structs.replace(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vsearch.kernels.entry import finish
 from vsearch.kernels.entry import plan_query as plan_natively
 from vsearch.kernels.fields import CallField, ModelField
+from vsearch.search.floor import NOTHING, find_floor, raise_floor
 from vsearch.search.lloyd import build_cell_tables, search_cells
 from vsearch.search.mask import ShardMask
 from vsearch.search.masks import IndexMask
@@ -32,14 +33,17 @@ def plan_query(
     k: int,
     nprobe: int | None,
     exact: bool,
+    lowest: float,
     mask: IndexMask | None,
-) -> tuple[NDArray[np.float32], list[Visits]]:
+) -> tuple[NDArray[np.float32], list[Visits], float]:
     """Rotate a query and choose the partitions that it visits in every shard.
 
     Parameters
     ----------
     query : float32 (d,)
         As the user gave it.
+    lowest : float
+        Rows below this score (negated squared distance under l2) are not wanted.
     mask : IndexMask or None
         How many rows of each partition a predicate may let pass; None without a predicate.
 
@@ -49,11 +53,16 @@ def plan_query(
         Prepared.
     visits : list of Visits
         One for each shard, empty where nothing is to be visited.
+    floor : float
+        Partitions below it are not among them; see `vsearch.search.floor`.
     """
     if snapshot.model.quantizer.scan == "cells":
-        return _plan_cells(snapshot, query, k=k, nprobe=nprobe, exact=exact, mask=mask)
-    workspace = _begin(snapshot, k=k, nprobe=nprobe, exact=exact, lowest=-np.inf, mask=mask)
+        rotated, planned = _plan_cells(snapshot, query, k=k, nprobe=nprobe, exact=exact, mask=mask)
+        return rotated, planned, NOTHING
+    workspace = _begin(snapshot, k=k, nprobe=nprobe, exact=exact, lowest=lowest, mask=mask)
     _plan(snapshot, workspace, query, prepared=False)
+    floor = find_floor(snapshot, workspace, mask)
+    raise_floor(workspace, max(floor, lowest))
     many, forced = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.FORCED])
     order = workspace.order[:many]
     bases, bounds = workspace.bases[order], workspace.bounds[order]
@@ -64,7 +73,7 @@ def plan_query(
         own = np.flatnonzero(owner == number)
         first = int(np.searchsorted(own, forced))
         visits.append(Visits(order[own] - np.int32(shard.first_partition), bases[own], bounds[own], first))
-    return workspace.rotated.copy(), visits
+    return workspace.rotated.copy(), visits, floor
 
 
 def scan_shard(
@@ -76,6 +85,7 @@ def scan_shard(
     k: int,
     exact: bool,
     lowest: float,
+    floor: float,
     mask: IndexMask | None,
     settled: bool,
 ) -> ShardHits:
@@ -85,6 +95,8 @@ def scan_shard(
     ----------
     lowest : float
         Rows below this score (negated squared distance under l2) are left out.
+    floor : float
+        From the plan.
     mask : IndexMask or None
         From `own_mask`: rows of the shard that may be returned, exactly.
     settled : bool
@@ -102,6 +114,8 @@ def scan_shard(
         workspace.order[: len(order)] = order
         workspace.bases[order], workspace.bounds[order] = visits.bases, visits.bounds
         workspace.values[CallField.VISITS], workspace.values[CallField.FORCED] = len(order), visits.minimum
+    else:
+        raise_floor(workspace, floor)
     workspace.counters[:] = 0
     workspace.use_mask(words)
     scan_in_waves(snapshot, shard, workspace)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.fanout.bill import Usages
@@ -13,12 +14,19 @@ from vsearch.fanout.columns import Column, concatenate, gather
 from vsearch.fanout.messages import Answer, Counters, Outcome, floats, int32s, int64s
 
 
-def merge_shards(answers: Sequence[Answer], count: int, k: int) -> Answer:
+def merge_shards(answers: Sequence[Answer], positions: Sequence[NDArray[np.int64]], count: int, k: int) -> Answer:
     """The k best rows of each query out of what several shards found: higher score first, ties to the lower row.
 
     The same for any order of the answers.
+
+    Parameters
+    ----------
+    positions : sequence of int64 (n,)
+        Which of the `count` queries each answer is about.
     """
-    query = np.concatenate([np.repeat(np.arange(count), int32s(answer.found)) for answer in answers])
+    query = np.concatenate(
+        [np.repeat(own, int32s(answer.found)) for answer, own in zip(answers, positions, strict=True)]
+    )
     scores = np.concatenate([floats(answer.scores) for answer in answers])
     rows = np.concatenate([int64s(answer.rows) for answer in answers])
     order = np.lexsort((rows, -scores, query))

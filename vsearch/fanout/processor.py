@@ -87,6 +87,7 @@ def process(
     own = None if mask is None else own_mask(snapshot, shard, mask)
     settled = mask is None or options.nprobe is not None
     lowest = lowest_score(snapshot.model.metric, options.min_score)
+    floors = floats(request.floors)
 
     def one(position: int) -> ShardHits:
         deadline.check(f"searching shard {request.shard}")
@@ -99,6 +100,7 @@ def process(
             k=options.k,
             exact=options.exact,
             lowest=lowest,
+            floor=float(floors[position]),
             mask=own,
             settled=settled,
         )

@@ -9,9 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.kernels.bitmaps import count_ranges, list_rows
-from vsearch.predicates import evaluate, recheck
-from vsearch.predicates.binding import columns_of
-from vsearch.predicates.keys import keys_from_values
 from vsearch.search.shard import Shard
 from vsearch.search.snapshot import Snapshot
 
@@ -29,19 +26,26 @@ class ShardMask:
         Bit i of word i // 64 is row i.
     matches : int64 (partitions,)
         Rows of each partition that pass.
+    certain : int64 (partitions,)
+        Those among them that pass by their cells alone.
     rechecked : int
         Rows that only the exact column could decide.
     """
 
     words: NDArray[np.uint64]
     matches: NDArray[np.int64]
+    certain: NDArray[np.int64]
     rechecked: int
 
 
 def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
     """Evaluate a bound predicate on a shard's attribute cells, and undecided rows on the exact columns. O(rows)."""
+    from vsearch.predicates import columns_of, evaluate, recheck  # a search without a predicate does without
+
     columns = {name: snapshot.column(shard, name) for name in columns_of(bound)}
     mask = evaluate(bound, columns, shard.rows)
+    starts, ends = shard.table.row_starts, shard.table.row_starts + shard.table.rows
+    certain = count_ranges(mask.yes, starts, ends)
     words, rechecked = mask.yes, 0
     if mask.maybe is not None:
         undecided = list_rows(mask.maybe, 0, shard.rows)
@@ -51,14 +55,16 @@ def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
             found = undecided[holds]
             words = words.copy()
             np.bitwise_or.at(words, found >> 6, np.uint64(1) << (found & 63).astype(np.uint64))
-    table = shard.table
-    return ShardMask(words, count_ranges(words, table.row_starts, table.row_starts + table.rows), rechecked)
+    matches = count_ranges(words, starts, ends) if rechecked else certain
+    return ShardMask(words, matches, certain, rechecked)
 
 
 def _read_keys(
     snapshot: Snapshot, shard: Shard, name: str, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Keys of an exact numeric column at some rows, straight from the Arrow buffers."""
+    from vsearch.predicates import keys_from_values
+
     file = shard.files["attributes"]
     values = f"{name}.values"
     file.ensure(values, rows, rows + 1)

@@ -28,6 +28,8 @@ class IndexMask:
     spreads : float32 (partitions,)
         How far the matching rows of a partition spread: its radius, less where few match. The best of m Gaussian values
         lies about sqrt(2 ln m) deviations out, so the m best of n reach sqrt((ln m + TAIL) / (ln n + TAIL)) as far.
+    certain, certain_spreads : int64 (partitions,), float32 (partitions,)
+        The same of the rows that pass by their cells alone.
     rows, rechecked : int
         Rows that pass, and rows that only an exact column could decide.
     """
@@ -35,6 +37,8 @@ class IndexMask:
     shards: tuple[ShardMask, ...]
     matches: NDArray[np.int64]
     spreads: NDArray[np.float32]
+    certain: NDArray[np.int64]
+    certain_spreads: NDArray[np.float32]
     rows: int
     rechecked: int
 
@@ -42,13 +46,25 @@ class IndexMask:
     def of(cls, shards: list[ShardMask], partition_rows: NDArray[np.int64], radii: NDArray[np.float32]) -> IndexMask:
         """Put the masks of all shards together; `partition_rows` and `radii` are of all partitions."""
         matches = np.ascontiguousarray(np.concatenate([mask.matches for mask in shards]))
-        share = (np.log(np.maximum(matches, 1)) + TAIL) / (np.log(np.maximum(partition_rows, 1)) + TAIL)
-        spreads = (radii * np.sqrt(share)).astype(np.float32)
-        return cls(tuple(shards), matches, spreads, int(matches.sum()), sum(mask.rechecked for mask in shards))
+        certain = np.ascontiguousarray(np.concatenate([mask.certain for mask in shards]))
+        return cls(
+            tuple(shards),
+            matches,
+            _spread(matches, partition_rows, radii),
+            certain,
+            _spread(certain, partition_rows, radii),
+            int(matches.sum()),
+            sum(mask.rechecked for mask in shards),
+        )
 
     @property
     def bytes(self) -> int:
         return self.matches.nbytes + sum(mask.words.nbytes for mask in self.shards)
+
+
+def _spread(matches: NDArray[np.int64], rows: NDArray[np.int64], radii: NDArray[np.float32]) -> NDArray[np.float32]:
+    share = (np.log(np.maximum(matches, 1)) + TAIL) / (np.log(np.maximum(rows, 1)) + TAIL)
+    return (radii * np.sqrt(share)).astype(np.float32)
 
 
 class MaskCache:

@@ -1,0 +1,94 @@
+"""The floor of a plan: what is above it holds enough rows, and little is lost by it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import vsearch
+from vsearch.search.floor import COVER, NOTHING, find_floor
+from vsearch.search.query import evaluate_mask
+from vsearch.search.run import run_query
+
+PREDICATES = [None, "a < 0.3", "a < 0.31 AND b = 2", "a < 1e-3"]
+
+
+@pytest.fixture(scope="module", params=["cosine", "ip", "l2"])
+def index(request, tmp_path_factory):
+    rng = np.random.default_rng(7)
+    centres = rng.normal(size=(40, 24)) * 2
+    vectors = (centres[rng.integers(0, 40, 6000)] + rng.normal(size=(6000, 24))).astype(np.float32)
+    attributes = pa.table({"a": rng.uniform(size=6000), "b": rng.integers(0, 4, 6000)})
+    url = str(tmp_path_factory.mktemp("floor") / request.param)
+    queries = (centres[rng.integers(0, 40, 30)] + rng.normal(size=(30, 24))).astype(np.float32)
+    return vsearch.build(vectors, url, attributes, metric=request.param, shards=4, partitions=90), queries
+
+
+def plan(snapshot, query, k, mask):
+    workspace = snapshot.workspace()
+    settings = snapshot.settings
+    workspace.begin(
+        k=k,
+        nprobe=None,
+        exact=False,
+        reach=settings.reach,
+        margin=settings.margin,
+        lowest=-np.inf,
+        eligible=None if mask is None else mask.matches,
+        spreads=None if mask is None else mask.spreads,
+    )
+    run_query(snapshot, workspace, query, mask, prepared=False)
+    return workspace, find_floor(snapshot, workspace, mask)
+
+
+@pytest.mark.parametrize("where", PREDICATES)
+@pytest.mark.parametrize("k", [1, 10, 300])
+def test_enough_rows_are_above_the_floor(index, where, k):
+    opened, queries = index
+    snapshot = opened._snapshot
+    mask = None if where is None else evaluate_mask(snapshot, opened._bind(where))
+    rows = snapshot.partition_rows if mask is None else mask.certain
+    floors = []
+    for query in queries:
+        workspace, floor = plan(snapshot, query, k, mask)
+        floors.append(floor)
+        if floor == NOTHING:
+            assert rows.sum() < COVER * k
+        else:
+            assert rows[workspace.bounds >= np.float32(floor)].sum() >= COVER * k
+    assert (min(floors) > NOTHING) == (rows.sum() >= COVER * k)
+
+
+def test_certain_rows_are_among_the_matches(index):
+    opened, _ = index
+    mask = evaluate_mask(opened._snapshot, opened._bind("a < 0.31"))
+    assert mask.rechecked > 0
+    assert (mask.certain <= mask.matches).all()
+    assert mask.certain.sum() < mask.matches.sum()
+
+
+@pytest.mark.parametrize("where", PREDICATES)
+def test_min_k_matches_rows_come_back(index, where):
+    opened, queries = index
+    matches = 6000 if where is None else evaluate_mask(opened._snapshot, opened._bind(where)).rows
+    for k in (10, 700):
+        assert (~np.isnan(opened.search(queries, k, where).scores)).sum(axis=1).tolist() == [min(k, matches)] * 30
+
+
+def test_little_is_lost_and_much_is_saved(index):
+    opened, queries = index
+    exact = opened.search(queries, 10, exact=True)
+    found = opened.search(queries, 10)
+    hits = [len(set(a) & set(b)) for a, b in zip(found.ids.tolist(), exact.ids.tolist(), strict=True)]
+    assert np.mean(hits) >= 9.5
+    assert found.stats.partitions_visited < 0.7 * len(queries) * 90
+
+
+def test_one_shard_has_no_floor(index):
+    opened, queries = index
+    snapshot = opened._snapshot
+    workspace, _ = plan(snapshot, queries[0], 10, None)
+    assert find_floor(replace(snapshot, shards=snapshot.shards[:1]), workspace, None) == NOTHING

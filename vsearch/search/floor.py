@@ -1,0 +1,79 @@
+"""The floor of a plan: a score that k rows are taken to reach, so that partitions below it, and whole shards, are left out.
+
+A shard is searched without knowing what the others find, and alone would search far. Centroids, radii and counts of rows
+tell every shard the same thing beforehand, so answers do not depend on who searches what.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.kernels.fields import CallField, FloatField
+from vsearch.search.masks import IndexMask
+from vsearch.search.native import Workspace
+from vsearch.search.snapshot import Snapshot
+
+SHARE = 0.4
+"""Of the reach, from a partition's mean score upwards: so far up some of its rows are taken to score.
+
+Measured on 115,659 glosses in 8 shards: recall@10 falls from 0.998 to 0.993, rows scanned from 94,390 to 19,706 a query, and a
+single query wakes 5.7 shards instead of 8.
+"""
+
+COVER = 5
+"""Times k rows must lie in the partitions that set the floor."""
+
+NOTHING = float(np.finfo(np.float32).min)
+"""The floor where there is none."""
+
+
+def find_floor(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> float:
+    """The floor of the query that was planned last in a workspace. O(partitions log partitions).
+
+    The partitions that set it are above it themselves, so those above it hold at least `COVER` times k rows that the
+    predicate lets pass for certain.
+
+    Parameters
+    ----------
+    mask : IndexMask or None
+        Only its rows that pass whatever the exact column says count.
+    """
+    if len(snapshot.shards) == 1 or workspace.values[CallField.FORCED] == workspace.values[CallField.VISITS]:
+        return NOTHING
+    radii = snapshot.radii
+    rows = snapshot.partition_rows if mask is None else mask.certain
+    heights = np.float32(SHARE) * radii
+    if mask is not None:
+        heights = np.minimum(heights, mask.certain_spreads)
+    bases = workspace.bases
+    reach = workspace.numbers[FloatField.REACH]
+    if snapshot.model.metric == "l2":
+        scores = bases + 2 * reach * np.sqrt(np.maximum(-bases, 0)) * heights - radii * radii
+    else:
+        scores = bases + reach * np.linalg.norm(workspace.rotated) * heights
+    return _cover(scores, rows, COVER * int(workspace.values[CallField.K]))
+
+
+def raise_floor(workspace: Workspace, floor: float) -> None:
+    """Leave out the planned visits below a floor; forced ones stay."""
+    values = workspace.values
+    visits = int(values[CallField.VISITS])
+    bounds = workspace.bounds[workspace.order[:visits]]
+    values[CallField.VISITS] = max(int(values[CallField.FORCED]), int(np.count_nonzero(bounds >= np.float32(floor))))
+
+
+def _cover(scores: NDArray[np.float32], rows: NDArray[np.int64], wanted: int) -> float:
+    """The largest score such that the partitions from it on hold the wanted rows."""
+    holding = np.flatnonzero(rows)
+    best = min(len(holding), 64)
+    while best:
+        top = holding[np.argpartition(-scores[holding], best - 1)[:best]]
+        top = top[np.argsort(-scores[top], kind="stable")]
+        covered = np.cumsum(rows[top])
+        if covered[-1] >= wanted:
+            return float(scores[top[int(np.searchsorted(covered, wanted))]])
+        if best == len(holding):
+            break
+        best = min(8 * best, len(holding))
+    return NOTHING
