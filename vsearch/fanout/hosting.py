@@ -2,7 +2,7 @@
 
 Environment: ``VSEARCH_INDEX`` (URL of the index), ``VSEARCH_STACK`` (what its functions are named after),
 ``VSEARCH_OVERFLOW`` (URL of the overflow store, may be missing), ``VSEARCH_INVOKER`` (``lambda``, the default, or the URL
-template of an HTTP platform), ``VSEARCH_API_KEY_SHA256`` (of the key that the web handler asks for). Credentials, region
+template of an HTTP platform), ``VSEARCH_ALIAS`` (by which a Lambda function calls others, may be missing), ``VSEARCH_API_KEY_SHA256`` (of the key that the web handler asks for). Credentials, region
 and endpoints are AWS's usual ones.
 """
 
@@ -40,7 +40,8 @@ class Host:
 
     def __init__(self, role: str, started: float) -> None:
         self.role = role
-        self._started = started
+        # what follows until the first call may last long where a platform starts functions ahead of calls
+        self._imported = time.perf_counter() - started
         self._worker: Worker | None = None
         self._lock = threading.Lock()
 
@@ -54,8 +55,9 @@ class Host:
         """
         with self._lock:
             if self._worker is None:
+                begun = time.perf_counter()
                 self._worker = open_worker(self.role, os.environ)
-                self._worker.init_seconds = time.perf_counter() - self._started
+                self._worker.init_seconds = self._imported + time.perf_counter() - begun
             return self._worker
 
     def answer_event(self, event: object, context: Any = None) -> dict[str, str]:
@@ -107,7 +109,7 @@ def open_worker(role: str, environment: Mapping[str, str]) -> Worker:
 
 def _open_invoker(platform: str) -> Invoker:
     if platform == "lambda":
-        return LambdaInvoker()
+        return LambdaInvoker(alias=os.environ.get("VSEARCH_ALIAS"))
     return HttpInvoker(platform, os.environ.get("VSEARCH_HTTP_TOKEN"))
 
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from vsearch.fanout.worker import Worker
 
 
+LIVE = "live"
+"""Alias by which deployed functions are called: it names the version that answers."""
+
+
 class Invoker(Protocol):
     """Calls a function by name and waits for its reply."""
 

@@ -14,11 +14,21 @@ from vsearch.errors import IncompleteAnswerError, InputError, PredicateError, Re
 from vsearch.fanout import messages
 from vsearch.fanout.bill import PRICES, Bill, Prices, make_bill
 from vsearch.fanout.columns import Column, to_arrow
-from vsearch.fanout.invokers import Invoker, Names
+from vsearch.fanout.invokers import LIVE, Invoker, Names
 from vsearch.fanout.local import local_endpoint
 from vsearch.fanout.mail import LAMBDA_LIMIT, Mail, binary_limit
 from vsearch.fanout.merging import append
-from vsearch.fanout.messages import LARGEST_K, Answer, Options, Outcome, SearchRequest, WarmRequest, floats, int32s
+from vsearch.fanout.messages import (
+    LARGEST_K,
+    Answer,
+    Options,
+    Outcome,
+    SearchRequest,
+    Warmed,
+    WarmRequest,
+    floats,
+    int32s,
+)
 from vsearch.fanout.outcomes import CallError, Deadline, Kind, RetryPolicy, call_with_retries
 from vsearch.fanout.web import encode_where
 from vsearch.fanout.worker import open_reply
@@ -69,7 +79,8 @@ def open_remote(url: str, snapshot: int | None = None, **options: Any) -> Remote
     Parameters
     ----------
     **options
-        ``region``, ``endpoint``, ``profile``.
+        ``region``, ``endpoint``, ``profile``, and ``alias`` where functions are called by another than the one that
+        `vsearch deploy` moves (None: by what was last put there).
 
     Raises
     ------
@@ -81,9 +92,10 @@ def open_remote(url: str, snapshot: int | None = None, **options: Any) -> Remote
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES or not parts.netloc or parts.path.strip("/"):
         raise InputError(f"{url!r} names no stack; write lambda://stack or local-faas://stack")
-    unknown = sorted(set(options) - {"region", "endpoint", "profile"})
+    unknown = sorted(set(options) - {"region", "endpoint", "profile", "alias"})
     if unknown:
         raise InputError(f"{', '.join(unknown)}: no such option of {parts.scheme}://")
+    options.setdefault("alias", LIVE)
     if parts.scheme == "local-faas":
         options.setdefault("endpoint", os.environ.get("AWS_ENDPOINT_URL_LAMBDA") or local_endpoint())
         if not options["endpoint"]:
@@ -201,16 +213,21 @@ class RemoteIndex:
         shards : int
             Processors of the stack.
         """
-        total = self._warm(self._names.coordinator, None) + self._warm(self._names.allocator, None)
-        return total + sum(self._warm(self._names.processor(shard), shard) for shard in range(shards))
+        first = self._warm(self._names.coordinator, self._snapshot, None)
+        # only a coordinator may look for the newest snapshot; the others are told
+        warmed = [first, self._warm(self._names.allocator, first.snapshot, None)]
+        warmed += [self._warm(self._names.processor(shard), first.snapshot, shard) for shard in range(shards)]
+        return sum(each.bytes for each in warmed)
 
-    def _warm(self, function: str, shard: int | None) -> int:
-        request = messages.encode(WarmRequest(snapshot=self._snapshot, shard=shard))
+    def _warm(self, function: str, snapshot: int | None, shard: int | None) -> Warmed:
+        request = messages.encode(WarmRequest(snapshot=snapshot, shard=shard))
         try:
             reply = open_reply(self._mail, self._invoker.invoke(function, request, None), function)
         except CallError as error:
             raise _translate(error) from None
-        return int(reply.bytes)
+        if not isinstance(reply, Warmed):
+            raise RemoteError(f"{function} answered something else")
+        return reply
 
     def _options(
         self, k: int, where: Where, nprobe: int | None, columns: tuple[str, ...], exact: bool, min_score: float | None

@@ -54,19 +54,28 @@ class LambdaInvoker:
     endpoint : str, optional
         ``AWS_ENDPOINT_URL_LAMBDA`` by default, else AWS itself.
     profile : str, optional
+    alias : str, optional
+        Which version of functions to call; without one, what was last put there.
     """
 
-    def __init__(self, region: str | None = None, endpoint: str | None = None, profile: str | None = None) -> None:
+    def __init__(
+        self,
+        region: str | None = None,
+        endpoint: str | None = None,
+        profile: str | None = None,
+        alias: str | None = None,
+    ) -> None:
         environment = os.environ.get
         region = region or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION") or "us-east-1"
         url = endpoint or environment("AWS_ENDPOINT_URL_LAMBDA") or f"https://lambda.{region}.amazonaws.com"
+        self._qualifier = f":{alias}" if alias else ""
         self._connections = Connections(url)
         self._signer = Signer(find_keys(profile), region, "lambda")
 
     def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
         """See `Invoker.invoke`."""
         body = json.dumps(to_event(payload)).encode("ascii")
-        path = f"/2015-03-31/functions/{quote(function, safe='')}/invocations"
+        path = f"/2015-03-31/functions/{quote(function + self._qualifier, safe='')}/invocations"
         headers = {"content-type": "application/json", "x-amz-invocation-type": "RequestResponse"}
         signed = self._signer.sign(self._connections.host, path, headers, body)
         reply = self._connections.post(path, signed, body, timeout)
