@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -70,6 +69,8 @@ class Schema(msgspec.Struct, frozen=True):
     def _hint(self, name: str) -> str:
         if not self.attributes:
             return "this index was built without attributes"
+        import difflib
+
         folded = {known.lower(): known for known in self.names}
         near = difflib.get_close_matches(name.lower(), folded, 1) or difflib.get_close_matches(
             name.lower().rpartition(".")[2], folded, 1

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, FormatVersionError
-from vsearch.quantizers.lloyd import load_lloyd
-from vsearch.quantizers.osq import load_osq
-from vsearch.quantizers.pq import load_pq
 from vsearch.quantizers.protocol import Quantizer
 
-Loader = Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Quantizer]
-
-LOADERS: dict[str, Loader] = {"osq": load_osq, "osq-lloyd": load_lloyd, "pq": load_pq}
+#: Module and function that makes each kind again; a reader loads only what its index uses.
+LOADERS = {"osq": ("osq", "load_osq"), "osq-lloyd": ("lloyd", "load_lloyd"), "pq": ("pq", "load_pq")}
 
 
 def load_quantizer(name: str, configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Quantizer:
@@ -35,7 +32,9 @@ def load_quantizer(name: str, configuration: Mapping[str, Any], arrays: Mapping[
     for key, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise CorruptIndexError("model", f"{key} holds numbers that are not finite")
+    module, loader = LOADERS[name]
+    load = getattr(import_module(f"vsearch.quantizers.{module}"), loader)
     try:
-        return LOADERS[name](configuration, arrays)
+        return load(configuration, arrays)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptIndexError("model", f"the quantizer {name!r} cannot be read: {error!r}") from error

@@ -8,19 +8,20 @@ scored. Each cut keeps at least k rows, and only rows that the mask lets pass ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.kernels.bitmaps import count_ranges
 from vsearch.kernels.fields import COUNTERS, REFINED, RERANKED, SCANNED, VISITED
-from vsearch.kernels.lloyd import lower_bounds, scan_signs
-from vsearch.quantizers.lloyd import LloydOSQ
 from vsearch.search.merge import ShardHits
 from vsearch.search.model import Model
 from vsearch.search.route import Visits, gain_of
 from vsearch.search.shard import Shard
+
+if TYPE_CHECKING:
+    from vsearch.quantizers.lloyd import LloydOSQ
 
 SHARE = 10  # H: percent of the rows whose lower bounds are computed, and the factor of the least number of them
 RERANK = 2  # R: so many times k rows are reranked
@@ -87,6 +88,8 @@ def search_cells(
     lowest : float
         Rows below this score are not returned.
     """
+    from vsearch.kernels.lloyd import lower_bounds  # hardly any index has cells: others do without
+
     codec, bits = cast("LloydOSQ", model.quantizer), NO_MASK if mask is None else mask
     chosen = choose_visits(shard, visits, k, mask)
     order = np.argsort(visits.order[chosen])  # ascending rows: equal keys then go to the lower row
@@ -146,6 +149,8 @@ def _scan(
     shard: Shard, tables: CellTables, partitions: NDArray[np.int32], mask: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
     """Wanted rows, their places in the blocks, their visits and their Hamming distances."""
+    from vsearch.kernels.lloyd import scan_signs
+
     table, blocks = shard.table, shard.arrays.first_codes.view(np.uint64)
     most = int(table.rows[partitions].sum())
     rows, places = np.empty(most, np.int64), np.empty(most, np.int64)

@@ -107,7 +107,9 @@ class Shard:
         """Make what a scan reads of these partitions present and verified. Near free once it is."""
         if self._all_ready:
             return
-        missing = np.unique(partitions[~self._ready[partitions]])
+        wanted = np.zeros(len(self._ready), np.bool_)
+        wanted[partitions] = True
+        missing = np.flatnonzero(wanted & ~self._ready)
         if len(missing) == 0:
             return
         table = self.table

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
-from vsearch.predicates import ColumnHeader, Schema, decode_column
-from vsearch.predicates.schema import Attribute, AttributeType
+from vsearch.predicates.schema import Attribute, AttributeType, Schema
 from vsearch.quantizers.metrics import METRICS
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.model import Model, SearchSettings
@@ -91,7 +90,6 @@ class Snapshot:
 
 def open_snapshot(store: Store, manifest: Manifest) -> Snapshot:
     """Open what a manifest describes. Reads the model and each shard's partition table and checksums, nothing else."""
-    schema = Schema(tuple(Attribute(a.name, _attribute_type(a.name, a.type)) for a in manifest.attributes))
     model = _read_model(store, manifest)
     shards: list[Shard] = []
     first_partition = first_row = 0
@@ -103,16 +101,44 @@ def open_snapshot(store: Store, manifest: Manifest) -> Snapshot:
     if first_partition != manifest.partitions or first_row != manifest.rows:
         raise CorruptIndexError("manifest", "the shards do not add up to the index; restore the manifest")
     radii = np.concatenate([shard.table.radii for shard in shards])
+    rows = np.concatenate([shard.table.rows for shard in shards])
+    return _make_snapshot(store, manifest, model, shards, radii, rows)
+
+
+def open_shard(store: Store, manifest: Manifest, number: int) -> Snapshot:
+    """Open one shard of what a manifest describes, as the only shard of a snapshot.
+
+    In that snapshot it has the number 0, while its partitions and rows keep the numbers that they have in the index. All
+    other partitions are empty.
+    """
+    entry, before = manifest.shards[number], manifest.shards[:number]
+    alone = msgspec.structs.replace(entry, number=0)
+    model = _read_model(store, manifest)
+    shard = _open_shard(store, model, alone, sum(s.partitions for s in before), sum(s.rows for s in before))
+    own = slice(shard.first_partition, shard.first_partition + shard.partitions)
+    radii, rows = np.zeros(manifest.partitions, np.float32), np.zeros(manifest.partitions, np.int64)
+    radii[own], rows[own] = shard.table.radii, shard.table.rows
+    return _make_snapshot(store, msgspec.structs.replace(manifest, shards=(alone,)), model, [shard], radii, rows)
+
+
+def _make_snapshot(
+    store: Store,
+    manifest: Manifest,
+    model: Model,
+    shards: list[Shard],
+    radii: NDArray[np.float32],
+    rows: NDArray[np.int64],
+) -> Snapshot:
     return Snapshot(
         store=store,
         manifest=manifest,
         model=model,
         shards=tuple(shards),
-        schema=schema,
+        schema=Schema(tuple(Attribute(a.name, _attribute_type(a.name, a.type)) for a in manifest.attributes)),
         settings=SearchSettings.from_dict(manifest.settings),
         radii=radii,
         native=pack_model(model, radii),
-        partition_rows=np.concatenate([shard.table.rows for shard in shards]),
+        partition_rows=rows,
     )
 
 
@@ -185,6 +211,8 @@ def _open_shard(store: Store, model: Model, entry: ShardEntry, first_partition: 
 
 
 def _read_column(entry: ShardEntry, shard: Shard, name: str) -> EncodedColumn:
+    from vsearch.predicates import ColumnHeader, decode_column  # a search without a predicate does without
+
     try:
         position, header = int(entry.columns[name]["position"]), entry.columns[name]["header"]
     except (KeyError, TypeError, ValueError):

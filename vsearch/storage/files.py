@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-from concurrent.futures import ThreadPoolExecutor
 from threading import Condition
 from typing import TYPE_CHECKING, Any
 
@@ -347,6 +346,8 @@ def ensure_together(
         for file, of_file in by_file.items():
             file.ensure_arrays(of_file)
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(len(by_file)) as pool:
         for done in [pool.submit(file.ensure_arrays, of_file) for file, of_file in by_file.items()]:
             done.result()

@@ -5,13 +5,10 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import shutil
 import sys
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 
@@ -152,10 +149,14 @@ class FolderStore:
 
 
 def _info(path: str, status: os.stat_result) -> ObjectInfo:
+    from datetime import UTC, datetime
+
     return ObjectInfo(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
 def _beside(target: Path) -> Path:
+    from uuid import uuid4
+
     return target.with_name(f".vsearch-{uuid4().hex}.tmp")
 
 
@@ -187,6 +188,8 @@ def _create(temporary: Path, target: Path, data: bytes) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
+    import shutil
+
     temporary = _beside(target)
     try:
         shutil.copyfile(source, temporary)

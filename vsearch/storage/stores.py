@@ -104,20 +104,22 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
     InputError
         The URL or an option is not usable.
     """
-    from vsearch.storage.folders import FolderStore
-    from vsearch.storage.objects import open_memory
-    from vsearch.storage.s3 import open_s3
-
     text = str(url)
     match = _SCHEME.match(text)
     scheme = match.group(1).lower() if match else ""
     if scheme == "s3":
+        from vsearch.storage.s3 import open_s3
+
         return open_s3(text, **options)
     given = sorted(name for name, value in options.items() if value not in (None, False))
     if given:
         raise InputError(f"{', '.join(given)}: these options are for s3:// URLs only, not for {text!r}")
     if scheme == "memory":
+        from vsearch.storage.objects import open_memory
+
         return open_memory(text)
+    from vsearch.storage.folders import FolderStore
+
     if scheme == "file":
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost") or not parts.path:
