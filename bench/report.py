@@ -45,9 +45,13 @@ def section(bench: str, data: Data, text: Iterable[str], parameters: Mapping[str
         f"- data: {data.name}, {data.rows:,} x {data.dimensions}, {data.metric}, {len(data.queries):,} queries",
         f"- machine: {machine()}",
         *(f"- {name}: {value}" for name, value in parameters.items()),
-        f"- date: {dt.datetime.now(dt.UTC):%Y-%m-%d}",
+        f"- date: {today()}",
     ]
     return "\n\n".join([f"## {bench}: {data.name}", "\n".join(facts), *text])
+
+
+def today() -> str:
+    return f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"
 
 
 def machine() -> str:
