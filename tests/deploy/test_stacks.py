@@ -1,213 +1,276 @@
-"""The template says what it should, AWS's own tools accept it, and moto creates, updates and deletes it."""
+"""Stacks are created, updated, rolled back and deleted on moto; nothing of them stays, and nothing of others goes."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import subprocess
-import sys
-from pathlib import Path
+import zipfile
+from ast import literal_eval
+from dataclasses import replace
+from types import SimpleNamespace
 
 import boto3
 import pytest
-from moto import mock_aws
+import yaml
+from botocore.stub import Stubber
 
 import vsearch
-import vsearch.storage
-from vsearch.deploy.cost import estimate_cost
+from tests.deploy.aws import account
+from vsearch.deploy import stacks, versions
+from vsearch.deploy.keys import encryption_key
 from vsearch.deploy.packages import Package
-from vsearch.deploy.stacks import deploy, find, undeploy, upload
-from vsearch.deploy.template import StackSpec, make_template, render, transform
-from vsearch.fanout.bill import Usage, Usages, make_bill
+from vsearch.deploy.rendering import render, transform
+from vsearch.deploy.template import StackSpec
+from vsearch.storage import open_store
 
-SPEC = StackSpec("words", "s3://data/indexes/words", 3, "s3://code/vsearch/packages/abc.zip")
-FULL = StackSpec(
-    "words",
-    "s3://data/indexes/words",
-    3,
-    "s3://code/vsearch/packages/abc.zip",
-    arch="arm64",
-    kms_key="arn:aws:kms:us-east-1:123456789012:key/1",
-    overflow="s3://spill/words",
-    api_key_sha256="0" * 64,
-    snap_start=True,
-)
-LOGS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
-PARTITION, HERE = "arn:${AWS::Partition}", "${AWS::Region}:${AWS::AccountId}"
+NAMES = ["words-processor-0", "words-processor-1", "words-processor-2", "words-allocator", "words-coordinator"]
 
 
-@pytest.fixture(autouse=True)
-def _region(monkeypatch):
-    for name, value in (
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "a"),
-        ("AWS_SECRET_ACCESS_KEY", "b"),
-    ):
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_LAMBDA", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture
+def session():
+    with account():
+        made = boto3.Session(region_name="us-east-1")
+        made.client("s3").create_bucket(Bucket="code")
+        yield made
 
 
-def allowed(template, role):
-    """Every (action, resource) that a role may, logs left out."""
-    pairs = set()
-    for policy in template["Resources"][role]["Properties"]["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            assert statement["Effect"] == "Allow"
-            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-            for resource in statement["Resource"]:
-                text = resource["Fn::Sub"] if isinstance(resource, dict) else resource
-                pairs |= {(action, text) for action in actions if action not in LOGS}
-                assert not any(a in LOGS for a in actions) or f"{HERE}:log-group:/aws/lambda/words-" in text
-    return pairs
+@pytest.fixture
+def package(tmp_path):
+    def make(content="", name="abc"):
+        path = tmp_path / f"{name}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("functions/processor.py", content)
+        return Package(path, "x86_64", "3.13", 1, 1, name)
+
+    return make
 
 
-def function(name):
-    return ("lambda:InvokeFunction", f"{PARTITION}:lambda:{HERE}:function:{name}")
+@pytest.fixture
+def spec(session, package):
+    built = package()
+    url = stacks.package_url(built, "code", "words")
+    assert stacks.upload(built, url, session)
+    assert not stacks.upload(built, url, session)
+    return StackSpec("words", "s3://data/indexes/words", 3, url)
 
 
-READ = ("s3:GetObject", f"{PARTITION}:s3:::data/indexes/words/*")
-CALLS = {function("words-allocator"), *(function(f"words-processor-{shard}") for shard in range(3))}
+def deploy(spec, session, **more):
+    return stacks.deploy(spec, session, transform=transform, **more)
 
 
-@pytest.mark.parametrize(
-    "made", [make_template, lambda spec: transform(make_template(spec))], ids=["SAM", "transformed"]
-)
-def test_roles_may_exactly_what_they_must(made):
-    template = made(SPEC)
-    assert allowed(template, "ProcessorRole") == {READ}
-    assert allowed(template, "AllocatorRole") == {READ, *CALLS}
-    listing = ("s3:ListBucket", f"{PARTITION}:s3:::data")
-    assert allowed(template, "CoordinatorRole") == {READ, listing, *CALLS}
-    roles = {n for n, r in template["Resources"].items() if r["Type"] == "AWS::IAM::Role"}
-    assert roles == {"ProcessorRole", "AllocatorRole", "CoordinatorRole"}
+def functions(session):
+    pages = session.client("lambda").get_paginator("list_functions").paginate()
+    return {each["FunctionName"]: each for page in pages for each in page["Functions"]}
 
 
-def test_every_function_has_the_role_of_its_own():
-    resources = transform(make_template(FULL))["Resources"]
-    functions = {
-        r["Properties"]["FunctionName"]: r["Properties"]
-        for r in resources.values()
-        if r["Type"] == "AWS::Lambda::Function"
-    }
-    assert set(functions) == {
-        "words-coordinator",
-        "words-allocator",
-        "words-http",
-        *(f"words-processor-{i}" for i in range(3)),
-    }
-    for name, properties in functions.items():
-        role = {"coordinator": "CoordinatorRole", "http": "CoordinatorRole", "allocator": "AllocatorRole"}
-        expected = role.get(name.split("-")[1], "ProcessorRole")
-        assert properties["Role"] == {"Fn::GetAtt": [expected, "Arn"]}
-        assert properties["Architectures"] == ["arm64"]
-
-
-def test_keys_and_overflow_are_granted_only_where_asked_for():
-    pairs = allowed(make_template(FULL), "ProcessorRole")
-    assert pairs == {
-        READ,
-        ("s3:GetObject", f"{PARTITION}:s3:::spill/words/messages/*"),
-        ("s3:PutObject", f"{PARTITION}:s3:::spill/words/messages/*"),
-        ("kms:Decrypt", FULL.kms_key),
-        ("kms:GenerateDataKey", FULL.kms_key),
-    }
-
-
-@pytest.mark.parametrize("spec", [SPEC, FULL], ids=["plain", "full"])
-def test_cfn_lint_is_content(tmp_path, spec):
-    path = tmp_path / "template.json"
-    path.write_text(render(make_template(spec)))
-    command = [str(Path(sys.executable).with_name("cfn-lint")), str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"stack": "a b"},
-        {"index": "/folder"},
-        {"arch": "mips"},
-        {"memory": 1},
-        {"shards": 0},
-        {"shards": 600},
-        {"timeout": 901},
-    ],
-)
-def test_what_cannot_be_deployed(change):
-    with pytest.raises(vsearch.InputError):
-        make_template(StackSpec(**{**vars(SPEC), **change}))
-
-
-@mock_aws
-def test_create_update_delete(tmp_path):
-    session = boto3.Session(region_name="us-east-1")
-    session.client("s3").create_bucket(Bucket="code")
-    package = tmp_path / "package.zip"
-    import zipfile
-
-    with zipfile.ZipFile(package, "w") as archive:
-        archive.writestr("functions/processor.py", "")
-    code = upload(Package(package, "x86_64", 1, 1, "abc"), "code", session)
-    assert code == SPEC.code
-    assert upload(Package(package, "x86_64", 1, 1, "abc"), "code", session) == code
-
-    first = deploy(SPEC, session, transform=transform)
-    assert (first.status, first.changed) == ("CREATE_COMPLETE", True)
+def live(session, names=NAMES):
     client = session.client("lambda")
-    functions = {each["FunctionName"]: each for each in client.list_functions()["Functions"]}
-    assert set(functions) == {"words-coordinator", "words-allocator", *(f"words-processor-{i}" for i in range(3))}
-    assert functions["words-processor-1"]["Environment"]["Variables"]["VSEARCH_INDEX"] == SPEC.index
-    assert functions["words-processor-1"]["Handler"] == "functions.processor.handler"
-
-    more = StackSpec(**{**vars(SPEC), "memory": 3008})
-    assert deploy(more, session, transform=transform).status == "UPDATE_COMPLETE"
-    assert {each["MemorySize"] for each in client.list_functions()["Functions"]} == {3008}
-
-    assert undeploy("words", session)
-    assert client.list_functions()["Functions"] == []
-    assert find("words", session) is None
-    assert not undeploy("words", session)
+    return [int(client.get_alias(FunctionName=name, Name="live")["FunctionVersion"]) for name in names]
 
 
-@mock_aws
-def test_stacks_of_others_stay():
-    session = boto3.Session(region_name="us-east-1")
+def files(session):
+    found = session.client("s3").list_objects_v2(Bucket="code").get("Contents", [])
+    return {each["Key"] for each in found}
+
+
+def test_create_update_and_delete(session, spec):
+    session.client("s3").put_object(Bucket="code", Key="vsearch/stacks/words-2/other.zip", Body=b"")
+    first = deploy(spec, session)
+    assert (first.status, first.changed, first.functions) == ("CREATE_COMPLETE", True, tuple(NAMES))
+    found = functions(session)
+    assert set(found) == set(NAMES)
+    assert found["words-processor-1"]["Environment"]["Variables"]["VSEARCH_INDEX"] == spec.index
+    assert found["words-processor-1"]["Handler"] == "functions.processor.handler"
+    assert live(session) == [1] * 5
+    assert [g["logGroupName"] for g in session.client("logs").describe_log_groups()["logGroups"]] == ["/vsearch/words"]
+
+    second = deploy(replace(spec, memory=3008), session)
+    assert (second.status, second.changed) == ("UPDATE_COMPLETE", True)
+    assert {each["MemorySize"] for each in functions(session).values()} == {3008}
+
+    assert stacks.undeploy("words", session)
+    assert functions(session) == {}
+    assert stacks.find("words", session) is None
+    assert files(session) == {"vsearch/stacks/words-2/other.zip"}
+    assert session.client("logs").describe_log_groups()["logGroups"] == []
+    assert session.client("iam").list_roles()["Roles"] == []
+    assert not stacks.undeploy("words", session)
+
+
+def test_the_same_again_changes_nothing(session, spec, monkeypatch):
+    first = deploy(spec, session)
+    monkeypatch.setattr(stacks, "_send", None)
+    again = deploy(spec, session)
+    assert (again.changed, again.release, again.status) == (False, first.release, "CREATE_COMPLETE")
+    assert live(session) == [1] * 5
+
+
+def test_another_package_is_another_version_and_the_former_can_answer_again(session, spec, package):
+    first = deploy(spec, session)
+    built = package("other", "def")
+    other = replace(spec, code=stacks.package_url(built, "code", "words"))
+    stacks.upload(built, other.code, session)
+    second = deploy(other, session)
+    assert second.release != first.release
+    newer = live(session)
+    assert all(version > 1 for version in newer)
+    there = versions.releases("words", session)
+    assert [(each.release, each.live, each.shards) for each in there] == [
+        (second.release, True, 3),
+        (first.release, False, 3),
+    ]
+
+    assert versions.roll_back("words", session, web=False).release == first.release
+    assert live(session) == [1] * 5
+    with pytest.raises(vsearch.InputError, match="no release to go back to"):
+        versions.roll_back("words", session, web=False)
+    assert versions.roll_back("words", session, web=False, release=second.release[:5]).live is False
+    assert live(session) == newer
+
+    versions.roll_back("words", session, web=False)
+    again = deploy(other, session)  # the stack has it, but another release answers
+    assert (again.changed, live(session)) == (True, newer)
+
+
+def test_old_versions_go_but_never_the_one_that_answers(session, spec):
+    made = [deploy(replace(spec, memory=memory), session, keep=2).release for memory in (512, 1024, 2048)]
+    assert [each.release for each in versions.releases("words", session)] == [made[2], made[1]]
+    versions.roll_back("words", session, web=False)
+    assert versions.prune(NAMES, 1, session) == 0
+    assert [each.live for each in versions.releases("words", session)] == [False, True]
+
+
+def test_a_release_of_functions_that_are_gone_cannot_answer(session, spec):
+    deploy(spec, session)
+    deploy(replace(spec, shards=2), session)
+    assert set(functions(session)) == set(NAMES) - {"words-processor-2"}
+    with pytest.raises(vsearch.InputError, match="words-processor-2 has no version"):
+        versions.roll_back("words", session, web=False)
+    assert len(set(live(session, ["words-processor-0", "words-coordinator"]))) == 1
+
+
+def test_nested_stacks(session, spec):
+    large = replace(spec, shards=161, api_key_sha256="0" * 64)
+    done = deploy(large, session)
+    assert (done.status, len(done.functions)) == ("CREATE_COMPLETE", 164)
+    assert set(functions(session)) == set(done.functions)
+    assert sum("processors-" in name for name in files(session)) == 2
+    role = functions(session)["words-processor-160"]["Role"]
+    assert role == functions(session)["words-processor-0"]["Role"]
+    assert role.startswith("arn:aws:iam::")
+    assert not deploy(large, session).changed
+    changed = deploy(replace(large, memory=512), session)
+    assert changed.changed
+    assert {each["MemorySize"] for each in functions(session).values()} == {512}
+    assert stacks.undeploy("words", session)
+    assert functions(session) == {}
+    assert files(session) == set()
+
+
+def test_a_stack_whose_creation_failed_is_made_anew(session, spec, monkeypatch):
+    deploy(spec, session)
+    real, asked = stacks.find, []
+
+    def find(stack, session):
+        found = real(stack, session)
+        asked.append(found)
+        return {**found, "StackStatus": "ROLLBACK_COMPLETE"} if len(asked) == 1 else found
+
+    monkeypatch.setattr(stacks, "find", find)
+    assert deploy(spec, session).status == "CREATE_COMPLETE"
+    assert len(asked) == 2
+
+
+def test_a_stack_that_is_being_changed_is_left_alone(session, spec, monkeypatch):
+    found = {"StackName": "words", "StackStatus": "UPDATE_IN_PROGRESS", "Description": "vsearch: "}
+    monkeypatch.setattr(stacks, "find", lambda *_: found)
+    with pytest.raises(vsearch.StoreError, match="UPDATE_IN_PROGRESS; wait"):
+        deploy(spec, session)
+
+
+def test_what_cannot_be_invoked_is_named():
+    client = boto3.client("lambda")
+    asked = {"InvocationType": "DryRun", "Qualifier": "live"}
+    with Stubber(client) as stub:
+        stub.add_response("invoke", {"StatusCode": 204}, {"FunctionName": "words-allocator", **asked})
+        stub.add_client_error(
+            "invoke", "AccessDeniedException", expected_params={"FunctionName": "words-coordinator", **asked}
+        )
+        with pytest.raises(vsearch.StoreError, match=r"words-coordinator cannot be invoked.*AccessDenied"):
+            stacks.check_invocable(["words-allocator", "words-coordinator"], SimpleNamespace(client=lambda _: client))
+
+
+def test_stacks_of_others_stay(session, spec):
     body = json.dumps({"Resources": {"B": {"Type": "AWS::S3::Bucket"}}})
-    session.client("cloudformation").create_stack(StackName="other", TemplateBody=body)
-    with pytest.raises(vsearch.InputError, match="not deployed by vsearch"):
-        undeploy("other", session)
+    session.client("cloudformation").create_stack(StackName="words", TemplateBody=body)
+    for change in (lambda: stacks.undeploy("words", session), lambda: deploy(spec, session)):
+        with pytest.raises(vsearch.InputError, match="not deployed by vsearch"):
+            change()
+    assert stacks.find("words", session)["StackStatus"] == "CREATE_COMPLETE"
 
 
-def test_costs_scale():
-    bill = make_bill(Usages.of("processor", Usage(invocations=10, seconds=2.0, gigabyte_seconds=4.0, requests=5)))
-    found = estimate_cost(bill, queries=100, queries_per_second=10)
-    assert found.per_million == pytest.approx(1e4 * bill.total)
-    assert found.per_month == pytest.approx(bill.total / 100 * 10 * 2_592_000)
-    assert found.concurrency == pytest.approx(0.2)
-    assert found.per_million == pytest.approx(sum(found.items.values()))
-    with pytest.raises(vsearch.InputError):
-        estimate_cost(bill, queries=0, queries_per_second=1)
+def encrypted(session, **default):
+    session.client("s3").create_bucket(Bucket="data")
+    rules = [{"ApplyServerSideEncryptionByDefault": default}]
+    session.client("s3").put_bucket_encryption(Bucket="data", ServerSideEncryptionConfiguration={"Rules": rules})
 
 
-def test_the_command_line_shows_what_it_would_do(tmp_path, monkeypatch):
+def test_the_key_of_an_encrypted_bucket_is_found_and_granted(session, spec):
+    key = session.client("kms").create_key()["KeyMetadata"]
+    encrypted(session, SSEAlgorithm="aws:kms", KMSMasterKeyID=key["KeyId"])
+    found = encryption_key("data", session)
+    assert found == key["Arn"]
+    deploy(replace(spec, kms_key=found), session)
+    client, granted = session.client("iam"), {}
+    for role in client.list_roles()["Roles"]:
+        document = client.get_role_policy(RoleName=role["RoleName"], PolicyName="vsearch")["PolicyDocument"]
+        for statement in literal_eval(document)["Statement"]:  # moto keeps the text of what it was given
+            if "kms:Decrypt" in statement["Action"]:
+                granted[role["RoleName"].split("-")[1]] = statement["Resource"]
+    assert granted == {name: [key["Arn"]] for name in ("CoordinatorRole", "AllocatorRole", "ProcessorRole")}
+
+
+def test_keys_of_s3_itself_need_no_right(session):
+    session.client("s3").create_bucket(Bucket="plain")
+    assert encryption_key("plain", session) is None
+    encrypted(session, SSEAlgorithm="AES256")
+    assert encryption_key("data", session) is None
+    with pytest.raises(vsearch.StoreError, match="give --kms-key"):
+        encryption_key("absent", session)
+
+
+def test_the_command_line(session, spec, package, monkeypatch, tmp_path):
     from typer.testing import CliRunner
 
     from tests.fanout.conftest import make_sample
     from vsearch.cli.app import app
 
     vectors, attributes, _ = make_sample(300, 16, 2)
-    url = str(tmp_path / "index")
-    vsearch.build(vectors, url, attributes, shards=2, partitions=6)
-    found = CliRunner().invoke(app, ["cost", url, "--qps", "5", "--batch", "50", "--where", "year > 2000", "--json"])
-    assert found.exit_code == 0, found.output
-    estimate = json.loads(found.output)
-    assert estimate["per_month"] == pytest.approx(estimate["per_million"] * 5 * 2.592)
-    built = Package(tmp_path / "p.zip", "x86_64", 1000, 2000, "abc")
-    monkeypatch.setattr("vsearch.deploy.packages.build_package", lambda *_: built)
-    refused = CliRunner().invoke(app, ["deploy", url, "--stack", "words", "--dry-run"])
-    assert refused.exit_code != 0  # functions cannot read a folder
-    monkeypatch.setattr("vsearch.storage.open_store", lambda *_, real=vsearch.storage.open_store, **__: real(url))
-    shown = CliRunner().invoke(app, ["deploy", "s3://data/index", "--stack", "words", "--dry-run"])
-    assert shown.exit_code == 0, shown.output
-    assert "Processor1" in json.loads(shown.stdout)["Resources"]
+    vsearch.build(vectors, str(tmp_path / "index"), attributes, shards=2, partitions=6)
+    opened = open_store(str(tmp_path / "index"))
+    monkeypatch.setattr("vsearch.storage.open_store", lambda *_, **__: opened)
+    monkeypatch.setattr("vsearch.deploy.packages.build_package", lambda *_: package())
+    monkeypatch.setattr(stacks, "render", lambda template: render(transform(template)))
+    encrypted(session, SSEAlgorithm="AES256")
+
+    def run(*words):
+        done = CliRunner().invoke(app, list(words))
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    asked = ["deploy", "s3://data/indexes/words", "--stack", "words", "--api-key", "secret"]
+    shown = CliRunner().invoke(app, [*asked, "--dry-run"])
+    assert "Processor1" in yaml.safe_load(shown.stdout)["Resources"]
+    assert functions(session) == {}
+    assert "CREATE_COMPLETE; release" in run(*asked)
+    assert "unchanged" in run(*asked)
+    variables = functions(session)["words-http"]["Environment"]["Variables"]
+    assert variables["VSEARCH_API_KEY_SHA256"] == hashlib.sha256(b"secret").hexdigest()
+    assert "UPDATE_COMPLETE; release" in run(*asked, "--memory", "512")
+    assert [each["live"] for each in json.loads(run("rollback", "words", "--list", "--json"))] == [True, False]
+    assert "yes" in run("rollback", "words", "--list")
+    assert "answers, of 2 shards" in run("rollback", "words")
+    assert live(session, ["words-http"]) == [1]
+    assert "deleted" in run("undeploy", "words")
+    assert "no such stack" in run("undeploy", "words")
+    assert functions(session) == {}

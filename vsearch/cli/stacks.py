@@ -1,8 +1,9 @@
-"""Commands about stacks of functions: deploy, undeploy, warm, cost."""
+"""Commands about stacks of functions: deploy, rollback, undeploy, warm, cost."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -21,66 +22,124 @@ def deploy(
     stack: Stack,
     memory: Memory = 1769,
     arch: Annotated[str, typer.Option(help="x86_64 or arm64.")] = "x86_64",
+    python: Annotated[
+        str | None, typer.Option(help="Python of the functions; this one by default, if AWS has it.")
+    ] = None,
     timeout: Annotated[int, typer.Option(min=1, max=900, help="Seconds of each function.")] = 60,
     bucket: Annotated[str | None, typer.Option(help="Bucket of the package; the index's by default.")] = None,
-    kms_key: Annotated[str | None, typer.Option(help="ARN of the key that encrypts the bucket.")] = None,
+    kms_key: Annotated[
+        str | None, typer.Option(help="ARN of the key that encrypts the index's bucket; looked up by default.")
+    ] = None,
     overflow: Annotated[str | None, typer.Option(help="s3:// place for messages over 6 MB.")] = None,
-    api_key: Annotated[str | None, typer.Option(help="Add a URL that answers JSON to who knows this key.")] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="VSEARCH_API_KEY", help="Add a URL that answers JSON to who knows this key."),
+    ] = None,
     snap_start: Annotated[bool, typer.Option("--snap-start", help="Start functions from a memory snapshot.")] = False,
+    keep: Annotated[int, typer.Option(min=1, help="Releases that stay for a rollback, this one among them.")] = 3,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Build the package, print the template, change nothing.")
+        bool, typer.Option("--dry-run", help="Build the package, print the templates, ask AWS nothing.")
     ] = False,
     region: Region = None,
+    as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
 ) -> None:
     """Deploy an index: package, functions, roles; then ask whether each function can be invoked."""
     import boto3
 
-    from vsearch.deploy import packages, stacks, template
+    from vsearch.deploy import keys, packages, stacks, template
+    from vsearch.deploy.rendering import render
+    from vsearch.deploy.roles import Place
     from vsearch.storage import open_store, read_manifest
 
+    home = bucket or Place.of(url).bucket
     shards = len(read_manifest(open_store(url, **options.storage(endpoint, False)), None).shards)
+    session = boto3.Session(region_name=region)
     with TemporaryDirectory(prefix="vsearch-deploy-") as folder:
-        package = packages.build_package(Path(folder) / "vsearch.zip", arch)
-        typer.echo(
-            f"package {package.sha256[:12]}: {output.in_bytes(package.zipped)}, {output.in_bytes(package.unzipped)} unzipped",
-            err=True,
+        package = packages.build_package(Path(folder) / "vsearch.zip", arch, python or _python())
+        zipped, unzipped = output.in_bytes(package.zipped), output.in_bytes(package.unzipped)
+        typer.echo(f"package {package.sha256[:12]}: {zipped}, {unzipped} unzipped, Python {package.python}", err=True)
+        spec = template.StackSpec(
+            stack,
+            url,
+            shards,
+            stacks.package_url(package, home, stack),
+            runtime=f"python{package.python}",
+            memory=memory,
+            timeout=timeout,
+            arch=arch,
+            kms_key=kms_key,
+            overflow=overflow,
+            api_key_sha256=hashlib.sha256(api_key.encode()).hexdigest() if api_key else None,
+            snap_start=snap_start,
         )
-        home = bucket or stacks.bucket_of(url)
-        session = boto3.Session(region_name=region)
-        code = (
-            f"s3://{home}/vsearch/packages/{package.sha256}.zip" if dry_run else stacks.upload(package, home, session)
+        made = template.make_templates(spec)
+        if dry_run:
+            typer.echo(render(made.root), nl=False)
+            for place, nested in made.nested.items():
+                typer.echo(f"---\n# {place}\n{render(nested)}", nl=False)
+            return
+        spec = replace(
+            spec,
+            kms_key=kms_key or keys.encryption_key(Place.of(url).bucket, session),
+            overflow_kms_key=keys.encryption_key(Place.of(overflow).bucket, session) if overflow else None,
         )
-    spec = template.StackSpec(
-        stack,
-        url,
-        shards,
-        code,
-        memory=memory,
-        timeout=timeout,
-        arch=arch,
-        kms_key=kms_key,
-        overflow=overflow,
-        api_key_sha256=hashlib.sha256(api_key.encode()).hexdigest() if api_key else None,
-        snap_start=snap_start,
-    )
-    if dry_run:
-        typer.echo(template.render(template.make_template(spec)), nl=False)
+        stacks.upload(package, spec.code, session)
+        done = stacks.deploy(spec, session, keep=keep)
+    if as_json:
+        output.print_json(vars(done))
         return
-    done = stacks.deploy(spec, session)
-    functions = stacks.check_invocable(spec, session)
     state = done.status if done.changed else f"{done.status}, unchanged"
-    typer.echo(f"{stack}: {state}; {len(functions)} functions; open it as lambda://{stack}")
+    typer.echo(
+        f"{stack}: {state}; release {done.release}, {len(done.functions)} functions; open it as lambda://{stack}"
+    )
+    if done.url:
+        typer.echo(f"POST {done.url}search")
+
+
+def _python() -> str:
+    from vsearch.deploy import packages, template
+
+    known = [name.removeprefix("python") for name in template.RUNTIMES]
+    return packages.HERE if packages.HERE in known else "3.13"
 
 
 def undeploy(stack: Annotated[str, typer.Argument(help="Name of the stack.")], region: Region = None) -> None:
-    """Delete a stack that vsearch deployed; the index stays."""
+    """Delete a stack that vsearch deployed, with its package and its logs; the index stays."""
     import boto3
 
     from vsearch.deploy import stacks
 
     removed = stacks.undeploy(stack, boto3.Session(region_name=region))
     typer.echo(f"{stack}: deleted" if removed else f"{stack}: there is no such stack")
+
+
+def rollback(
+    stack: Annotated[str, typer.Argument(help="Name of the stack.")],
+    to: Annotated[str | None, typer.Option(help="Release, or how its name begins; the one before by default.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="Only list the releases that are there.")] = False,
+    region: Region = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Let a former release of a stack answer again."""
+    import boto3
+
+    from vsearch.deploy import stacks, versions
+    from vsearch.errors import InputError
+
+    session = boto3.Session(region_name=region)
+    found = stacks.find(stack, session)
+    if found is None:
+        raise InputError(f"there is no stack {stack!r}")
+    if show:
+        rows = [vars(each) for each in versions.releases(stack, session)]
+        (output.print_json if as_json else output.print_rows)(rows)
+        return
+    done = versions.roll_back(stack, session, web="Url" in stacks.outputs_of(found), release=to)
+    if as_json:
+        output.print_json(vars(done) | {"live": True})
+    else:
+        typer.echo(f"{stack}: release {done.release} answers, of {done.shards} shards")
 
 
 def warm(

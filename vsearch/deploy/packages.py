@@ -1,10 +1,15 @@
-"""Deployment packages: one zip for all handlers, the same bytes for the same content."""
+"""Deployment packages: one zip for all handlers, the same bytes for the same content.
+
+A package is for one kind of processor and one version of Python: it holds extension modules and byte code. Libraries are
+copied from where they are installed if those would load there, else fetched as wheels.
+"""
 
 from __future__ import annotations
 
 import compileall
 import hashlib
-import platform
+import importlib.util
+import json
 import py_compile
 import re
 import shutil
@@ -12,13 +17,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from vsearch.errors import InputError, MissingDependencyError
-from vsearch.kernels.library import INDEX, TARGETS
+from vsearch.kernels.library import INDEX, TARGETS, sources_digest
 
 LARGEST_UNZIPPED = 120 * 1024 * 1024
 """Bytes; AWS takes 262,144,000, but what is small starts fast."""
@@ -29,8 +33,13 @@ LIBRARIES = ("numpy", "obstore", "msgspec", "google-crc32c")
 PARTS = ("kernels", "storage", "predicates", "quantizers", "search", "fanout")
 MODULES = ("__init__.py", "errors.py")
 
-WHEELS = {"x86_64": "manylinux2014_x86_64", "arm64": "manylinux2014_aarch64"}
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
+
+NEWEST_GLIBC = 34
+"""2.34, of Amazon Linux 2023: wheels that need a newer one do not load there."""
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""This interpreter's version."""
 
 _UNUSED = re.compile(
     r"(^|/)(tests?|testing/tests|__pycache__|f2py|distutils|_pyinstaller|doc|include)/|\.(pyi|pxd|h|a|c|nbi|nbc|md|rst)$"
@@ -48,6 +57,8 @@ class Package:
     ----------
     path : Path
     arch : {"x86_64", "arm64"}
+    python : str
+        Version of the interpreter that it is for.
     zipped, unzipped : int
         Bytes.
     sha256 : str
@@ -56,12 +67,13 @@ class Package:
 
     path: Path
     arch: str
+    python: str
     zipped: int
     unzipped: int
     sha256: str
 
 
-def build_package(out: Path, arch: str = "x86_64", *, kernels: Path | None = None) -> Package:
+def build_package(out: Path, arch: str = "x86_64", python: str = HERE, *, kernels: Path | None = None) -> Package:
     """Build the package of all handlers.
 
     Parameters
@@ -69,6 +81,9 @@ def build_package(out: Path, arch: str = "x86_64", *, kernels: Path | None = Non
     out : Path
         The zip to write.
     arch : {"x86_64", "arm64"}
+    python : str
+        Version of the interpreter that will run it, such as 3.13; one of another version than this must be installed,
+        to compile byte code.
     kernels : Path, optional
         Folder of kernels compiled ahead of time; those that came with vsearch by default.
 
@@ -77,26 +92,25 @@ def build_package(out: Path, arch: str = "x86_64", *, kernels: Path | None = Non
     InputError
         The architecture is not known, or the package is over the limit.
     MissingDependencyError
-        There are no compiled kernels for the architecture, or a library cannot be had.
+        There are no compiled kernels for the architecture, or a library or an interpreter cannot be had.
     """
-    if arch not in WHEELS:
-        raise InputError(f"arch={arch!r} is not usable: give {' or '.join(WHEELS)}")
+    if arch not in MACHINES:
+        raise InputError(f"arch={arch!r} is not usable: give {' or '.join(MACHINES)}")
+    if not re.fullmatch(r"3\.[0-9]{2}", python):
+        raise InputError(f"python={python!r} is not usable: give a version such as 3.13")
     with tempfile.TemporaryDirectory(prefix="vsearch-package-") as name:
         folder = Path(name)
+        _add_libraries(folder, arch, python)
         _copy_own(folder)
         _copy_kernels(folder / "vsearch" / "kernels" / "compiled", arch, kernels)
-        if MACHINES[arch] == platform.machine():
-            _copy_installed(folder, LIBRARIES)
-        else:
-            _download(folder, arch)
-        _compile(folder)
+        _compile(folder, python)
         unzipped = _zip(folder, out)
     if unzipped > LARGEST_UNZIPPED:
         raise InputError(
             f"the package has {unzipped} bytes unzipped, more than the {LARGEST_UNZIPPED} that are allowed"
         )
     data = out.read_bytes()
-    return Package(out, arch, len(data), unzipped, hashlib.sha256(data).hexdigest())
+    return Package(out, arch, python, len(data), unzipped, hashlib.sha256(data).hexdigest())
 
 
 def _copy_own(folder: Path) -> None:
@@ -119,49 +133,64 @@ def _copy_kernels(to: Path, arch: str, kernels: Path | None) -> None:
         raise MissingDependencyError(
             f"{source} holds no kernels compiled for {arch}; make them with: python -m vsearch.kernels.build"
         )
+    if json.loads((source / INDEX).read_bytes()).get("sources") != sources_digest():
+        raise MissingDependencyError(
+            f"the kernels in {source} were compiled from other sources; make them again with: python -m vsearch.kernels.build"
+        )
     for path in (*there, source / INDEX):
         _copy(path, to / path.name)
 
 
-def _copy_installed(folder: Path, names: Iterable[str]) -> None:
-    for name in names:
+def _add_libraries(folder: Path, arch: str, python: str) -> None:
+    found = []
+    for name in LIBRARIES:
         try:
-            files = metadata.files(name) or []
+            found.append(metadata.distribution(name))
         except metadata.PackageNotFoundError:
             raise MissingDependencyError(f"a package needs {name}: pip install {name}") from None
-        for file in files:
-            inside = file.as_posix()
-            if inside.startswith("..") or not _is_used(inside):
-                continue
-            source = Path(str(file.locate()))
-            if source.is_file():
-                _copy(source, folder / inside)
+    if python == HERE and all(loads_on(each.read_text("WHEEL") or "", arch) for each in found):
+        for each in found:
+            _copy_installed(folder, each)
+    else:
+        _download(folder, arch, python, [f"{each.name}=={each.version}" for each in found])
 
 
-def _download(folder: Path, arch: str) -> None:
-    """Wheels for another processor, from the package index that pip is set to."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--target", str(folder)]
-    command += [
-        "--platform",
-        WHEELS[arch],
-        "--platform",
-        WHEELS[arch].replace("2014", "_2_28"),
-        "--only-binary",
-        ":all:",
-    ]
-    wanted = [f"{name}=={metadata.version(name)}" for name in LIBRARIES]
-    done = subprocess.run(
-        [*command, "--python-version", version, "--implementation", "cp", *wanted],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def loads_on(wheel: str, arch: str) -> bool:
+    """Whether what a WHEEL file describes loads on AWS's machines; the versions of Python are not looked at.
+
+    What was compiled where it is installed, or for another system, does not.
+    """
+    tags = re.findall(r"^Tag: [^-\s]+-[^-\s]+-(\S+)$", wheel, re.MULTILINE)
+    return bool(tags) and any(tag == "any" or tag in _platforms(arch) for tag in tags)
+
+
+def _platforms(arch: str) -> list[str]:
+    machine = MACHINES[arch]
+    return [*(f"manylinux_2_{minor}_{machine}" for minor in range(NEWEST_GLIBC, 16, -1)), f"manylinux2014_{machine}"]
+
+
+def _copy_installed(folder: Path, found: metadata.Distribution) -> None:
+    for file in found.files or []:
+        inside = file.as_posix()
+        source = Path(str(file.locate()))
+        if not inside.startswith("..") and _is_used(inside) and source.is_file():
+            _copy(source, folder / inside)
+
+
+def _download(folder: Path, arch: str, python: str, wanted: list[str]) -> None:
+    """Wheels for another machine or interpreter, from the package index that pip is set to."""
+    if importlib.util.find_spec("pip") is None:
+        raise MissingDependencyError(f"the libraries for {arch} and Python {python} are fetched by pip: install pip")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--no-compile", "--only-binary", ":all:", "--implementation", "cp", "--python-version", python]
+    for platform in _platforms(arch):
+        command += ["--platform", platform]
+    done = subprocess.run([*command, "--target", str(folder), *wanted], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise MissingDependencyError(f"the libraries for {arch} cannot be had: {done.stderr.strip()[-300:]}")
+        reason = done.stderr.strip()[-300:]
+        raise MissingDependencyError(f"the libraries for {arch} and Python {python} cannot be had: {reason}")
     for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder).as_posix()
-        if path.is_file() and not inside.startswith(("vsearch/", "functions/")) and not _is_used(inside):
+        if path.is_file() and not _is_used(path.relative_to(folder).as_posix()):
             path.unlink()
 
 
@@ -171,10 +200,27 @@ def _is_used(inside: str) -> bool:
     return _UNUSED.search(inside) is None
 
 
-def _compile(folder: Path) -> None:
+def _compile(folder: Path, python: str) -> None:
     """Byte code that holds whatever the times of files: a function's folder is read-only and its times are not ours."""
-    compileall.compile_dir(
-        folder, quiet=2, stripdir=str(folder), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+    if python == HERE:
+        compileall.compile_dir(
+            folder, quiet=2, stripdir=str(folder), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
+        return
+    command = [_interpreter(python), "-m", "compileall", "-qq", "-s", str(folder)]
+    subprocess.run([*command, "--invalidation-mode", "unchecked-hash", str(folder)], check=False)
+
+
+def _interpreter(python: str) -> str:
+    for name in (f"python{python}", "python3", "python"):
+        found = shutil.which(name)
+        if found is not None:
+            asked = [found, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+            done = subprocess.run(asked, capture_output=True, text=True, check=False)
+            if done.stdout.strip() == python:
+                return found
+    raise MissingDependencyError(
+        f"byte code for Python {python} takes that version: install python{python}, or run vsearch in it"
     )
 
 

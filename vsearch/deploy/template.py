@@ -1,21 +1,39 @@
-"""The SAM template of a stack: one function per shard, three roles that may do what they must and nothing else."""
+"""The SAM template of a stack: one function per shard, in stacks of their own where one would not hold them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
+from vsearch.deploy.roles import Place, make_roles
+from vsearch.deploy.versions import describe_version
 from vsearch.errors import InputError
-from vsearch.fanout.invokers import Names
+from vsearch.fanout.invokers import LIVE, Names
 
-RUNTIME = "python3.13"
+RUNTIMES = ("python3.12", "python3.13", "python3.14")
+"""What AWS offers on Amazon Linux 2023; NumPy's wheels do not load on the system of those before."""
+
 LARGEST_RESOURCES = 500
 """Of one CloudFormation stack."""
 
+PER_FUNCTION = 3
+"""Resources that a function becomes: itself, its version and its alias."""
+
+BESIDE = 20
+"""Resources of a stack that are not processors, at most: roles, logs, coordinator, allocator, web function and its URL."""
+
+MOST_PROCESSORS = (LARGEST_RESOURCES - BESIDE) // PER_FUNCTION
+
+LOG_DAYS = 30
+
+DESCRIPTION = "vsearch: "
+"""What the description of every stack of ours begins with."""
+
 _STACK = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{0,39}")
+_KEY = "arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]{12}:key/.+"
 
 
 @dataclass(frozen=True)
@@ -31,15 +49,20 @@ class StackSpec:
     shards : int
     code : str
         ``s3://bucket/key`` of the package; the key holds the package's digest, so that other code is another version.
+        What else the stack needs lies beside it.
+    runtime : str
+        ``python3.13``; what the package was built for.
     memory : int
         MB of each function.
     timeout : int
         Seconds of each function.
     arch : {"x86_64", "arm64"}
     kms_key : str, optional
-        Key of the index's bucket.
+        ARN of the key that encrypts the index's bucket.
     overflow : str, optional
         ``s3://bucket/prefix`` for messages over the platform's limit; give the bucket a rule that expires them.
+    overflow_kms_key : str, optional
+        ARN of the key that encrypts the bucket of the overflow.
     api_key_sha256 : str, optional
         With it the stack has a function URL that answers JSON.
     snap_start : bool
@@ -50,18 +73,38 @@ class StackSpec:
     index: str
     shards: int
     code: str
+    runtime: str = "python3.13"
     memory: int = 1769
     timeout: int = 60
     arch: str = "x86_64"
     kms_key: str | None = None
     overflow: str | None = None
+    overflow_kms_key: str | None = None
     api_key_sha256: str | None = None
     snap_start: bool = False
     tags: dict[str, str] = field(default_factory=dict)
 
 
-def make_template(spec: StackSpec) -> dict[str, Any]:
-    """The template, as plain data.
+@dataclass(frozen=True)
+class StackTemplates:
+    """The templates of a stack.
+
+    Attributes
+    ----------
+    release : str
+        Digest of all that they say. Versions of functions are published under it.
+    root : dict
+    nested : dict
+        Further templates by the URL (``s3://``) where the root expects them.
+    """
+
+    release: str
+    root: dict[str, Any]
+    nested: dict[str, dict[str, Any]]
+
+
+def make_templates(spec: StackSpec) -> StackTemplates:
+    """The templates, as plain data.
 
     Raises
     ------
@@ -69,155 +112,154 @@ def make_template(spec: StackSpec) -> dict[str, Any]:
         The stack's name, an URL or a size is not usable.
     """
     _check(spec)
-    names = Names(spec.stack)
-    processors = [names.processor(shard) for shard in range(spec.shards)]
-    variables = {"VSEARCH_INDEX": spec.index, "VSEARCH_STACK": spec.stack}
-    if spec.overflow:
-        variables["VSEARCH_OVERFLOW"] = spec.overflow
-    called = [_function_arn(names.allocator), *map(_function_arn, processors)]
-    reads, lists = _reads(spec), _lists(spec.index)
+    blank = _make(spec, "")
+    release = _digest([blank.root, *blank.nested.values()])
+    return _make(spec, release)
+
+
+def _make(spec: StackSpec, release: str) -> StackTemplates:
+    names, index = Names(spec.stack), Place.of(spec.index)
+    overflow = Place.of(spec.overflow) if spec.overflow else None
+    log_group, version = f"/vsearch/{spec.stack}", describe_version(release, spec.shards)
+    variables = {"VSEARCH_INDEX": index.url, "VSEARCH_STACK": spec.stack, "VSEARCH_ALIAS": LIVE}
+    variables |= {"VSEARCH_RELEASE": release} | ({"VSEARCH_OVERFLOW": overflow.url} if overflow else {})
+    shared = _shared(spec, log_group, variables)
+    logs = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": log_group, "RetentionInDays": LOG_DAYS}}
     resources: dict[str, Any] = {
-        "CoordinatorRole": _role([*reads, lists, _invokes(called), _logs(f"{spec.stack}-*")]),
-        "AllocatorRole": _role([*reads, _invokes(called), _logs(names.allocator)]),
-        "ProcessorRole": _role([*reads, _logs(f"{spec.stack}-processor-*")]),
-        "Coordinator": _function(names.coordinator, "coordinator", "CoordinatorRole", variables),
-        "Allocator": _function(names.allocator, "allocator", "AllocatorRole", variables),
+        **make_roles(names, spec.shards, index, overflow, log_group),
+        "Logs": logs | {"DeletionPolicy": "Delete", "UpdateReplacePolicy": "Delete"},
+        "Coordinator": _function(names.coordinator, "coordinator", _arn_of("CoordinatorRole"), version),
+        "Allocator": _function(names.allocator, "allocator", _arn_of("AllocatorRole"), version),
     }
-    for shard, name in enumerate(processors):
-        resources[f"Processor{shard}"] = _function(name, "processor", "ProcessorRole", variables)
-    outputs: dict[str, Any] = {"Coordinator": {"Value": {"Ref": "Coordinator"}}}
+    outputs: dict[str, Any] = {
+        "Release": {"Value": release},
+        "Shards": {"Value": str(spec.shards)},
+        "Files": {"Value": _files(spec)},
+    }
     if spec.api_key_sha256:
-        keyed = {**variables, "VSEARCH_API_KEY_SHA256": spec.api_key_sha256}
-        resources["Http"] = _function(f"{spec.stack}-http", "http", "CoordinatorRole", keyed)
-        resources["Http"]["Properties"]["FunctionUrlConfig"] = {"AuthType": "NONE"}
+        resources["Http"] = _function(f"{spec.stack}-http", "http", _arn_of("CoordinatorRole"), version)
+        resources["Http"]["Properties"] |= {
+            "Environment": {"Variables": {"VSEARCH_API_KEY_SHA256": spec.api_key_sha256}},
+            "FunctionUrlConfig": {"AuthType": "NONE"},
+        }
         outputs["Url"] = {"Value": {"Fn::GetAtt": ["HttpUrl", "FunctionUrl"]}}
-    if len(resources) > LARGEST_RESOURCES - 20:
-        raise InputError(
-            f"{spec.shards} shards do not fit one stack of {LARGEST_RESOURCES} resources; build fewer shards"
-        )
-    shared: dict[str, Any] = {
-        "Runtime": RUNTIME,
-        "Architectures": [spec.arch],
-        "CodeUri": spec.code,
-        "MemorySize": spec.memory,
-        "Timeout": spec.timeout,
-        "Tags": {"vsearch": spec.stack, **spec.tags},
-    }
-    if spec.snap_start:
-        shared |= {"SnapStart": {"ApplyOn": "PublishedVersions"}, "AutoPublishAlias": "live"}
+    nested = {}
+    if spec.shards <= MOST_PROCESSORS:
+        resources |= _processors(names, range(spec.shards), _arn_of("ProcessorRole"), version)
+    else:
+        for number, first in enumerate(range(0, spec.shards, MOST_PROCESSORS)):
+            some = range(first, min(first + MOST_PROCESSORS, spec.shards))
+            made = _nested_template(spec, names, some, shared, version)
+            url = f"{_files(spec)}processors-{number}-{_digest(made)}.json"
+            nested[url] = made
+            resources[f"Processors{number}"] = _nested_stack(url)
+    return StackTemplates(release, _root_template(spec, shared, resources, outputs), nested)
+
+
+def _root_template(
+    spec: StackSpec, shared: dict[str, Any], resources: dict[str, Any], outputs: dict[str, Any]
+) -> dict[str, Any]:
+    keys = {"KmsKey": spec.kms_key} | ({"OverflowKmsKey": spec.overflow_kms_key} if spec.overflow else {})
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Transform": "AWS::Serverless-2016-10-31",
-        "Description": f"vsearch: {spec.shards} shards of {spec.index}",
+        "Description": f"{DESCRIPTION}{spec.shards} shards of {spec.index}",
+        "Parameters": {
+            name: {
+                "Type": "String",
+                "Default": key or "",
+                "AllowedPattern": f"^({_KEY})?$",
+                "Description": "ARN of the key that encrypts the bucket; empty where S3 does it by itself.",
+            }
+            for name, key in keys.items()
+        },
+        "Conditions": {f"Has{name}": {"Fn::Not": [{"Fn::Equals": [{"Ref": name}, ""]}]} for name in keys},
         "Globals": {"Function": shared},
         "Resources": resources,
         "Outputs": outputs,
     }
 
 
-def render(template: dict[str, Any]) -> str:
-    """The template as text; JSON, which is YAML too."""
-    return json.dumps(template, indent=2) + "\n"
+def _nested_template(
+    spec: StackSpec, names: Names, shards: range, shared: dict[str, Any], version: str
+) -> dict[str, Any]:
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Transform": "AWS::Serverless-2016-10-31",
+        "Description": f"{DESCRIPTION}shards {shards[0]} to {shards[-1]} of {spec.index}",
+        "Parameters": {"Role": {"Type": "String", "Description": "ARN of the role of processors."}},
+        "Globals": {"Function": shared},
+        "Resources": _processors(names, shards, {"Ref": "Role"}, version),
+    }
 
 
-def transform(template: dict[str, Any], region: str = "us-east-1") -> dict[str, Any]:
-    """What AWS makes of the template: plain CloudFormation, by AWS's own translator run here.
+def _nested_stack(url: str) -> dict[str, Any]:
+    place = url.removeprefix("s3://")
+    return {
+        "Type": "AWS::CloudFormation::Stack",
+        "Properties": {
+            "TemplateURL": {"Fn::Sub": f"https://s3.${{AWS::Region}}.${{AWS::URLSuffix}}/{place}"},
+            "Parameters": {"Role": _arn_of("ProcessorRole")},
+        },
+        "DeletionPolicy": "Delete",
+        "UpdateReplacePolicy": "Delete",
+    }
 
-    Raises
-    ------
-    MissingDependencyError
-        aws-sam-translator is not installed.
-    """
-    from vsearch.errors import MissingDependencyError
 
-    try:
-        import boto3
-        from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
-        from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingDependencyError("this needs aws-sam-translator: pip install aws-sam-translator") from error
-    session = boto3.Session(region_name=region)
-    copied = json.loads(json.dumps(template))
-    translated: dict[str, Any] = Translator({}, Parser(), None, session).translate(copied, {})
-    return translated
+def _shared(spec: StackSpec, log_group: str, variables: dict[str, str]) -> dict[str, Any]:
+    shared: dict[str, Any] = {
+        "Runtime": spec.runtime,
+        "Architectures": [spec.arch],
+        "CodeUri": spec.code,
+        "MemorySize": spec.memory,
+        "Timeout": spec.timeout,
+        "Environment": {"Variables": variables},
+        "LoggingConfig": {"LogGroup": log_group},
+        "AutoPublishAlias": LIVE,
+        "Tags": {"vsearch": spec.stack, **spec.tags},
+    }
+    if spec.snap_start:
+        shared["SnapStart"] = {"ApplyOn": "PublishedVersions"}
+    return shared
+
+
+def _processors(names: Names, shards: range, role: Any, version: str) -> dict[str, Any]:
+    return {f"Processor{shard}": _function(names.processor(shard), "processor", role, version) for shard in shards}
+
+
+def _function(name: str, handler: str, role: Any, version: str) -> dict[str, Any]:
+    properties: dict[str, Any] = {"FunctionName": name, "Handler": f"functions.{handler}.handler", "Role": role}
+    # whatever changes is published as a version; cfn-lint does not take this among what functions share
+    properties |= {"AutoPublishAliasAllProperties": True, "VersionDescription": version}
+    return {"Type": "AWS::Serverless::Function", "Properties": properties}
+
+
+def _arn_of(role: str) -> dict[str, list[str]]:
+    return {"Fn::GetAtt": [role, "Arn"]}
+
+
+def _files(spec: StackSpec) -> str:
+    """The folder of the package, with a slash at its end."""
+    return spec.code.rpartition("/")[0] + "/"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _check(spec: StackSpec) -> None:
     if not _STACK.fullmatch(spec.stack):
         raise InputError(f"stack={spec.stack!r} is not usable: letters, digits and -, at most 40, a letter first")
+    if spec.stack.endswith("-processor"):
+        raise InputError(f"stack={spec.stack!r} is not usable: its functions would look like processors of another")
     if spec.arch not in ("x86_64", "arm64"):
         raise InputError(f"arch={spec.arch!r} is not usable: give x86_64 or arm64")
+    if spec.runtime not in RUNTIMES:
+        raise InputError(f"runtime={spec.runtime!r} is not usable: give one of {', '.join(RUNTIMES)}")
     if not 128 <= spec.memory <= 10_240 or not 1 <= spec.timeout <= 900 or spec.shards < 1:
         raise InputError("give a memory of 128 to 10240 MB, a timeout of 1 to 900 s and at least one shard")
-    for url in (spec.index, spec.code, *([spec.overflow] if spec.overflow else [])):
-        _bucket_of(url)
-
-
-def _bucket_of(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    if parts.scheme != "s3" or not parts.netloc:
-        raise InputError(f"{url!r} is no s3:// URL; functions can read nothing else")
-    return parts.netloc, parts.path.strip("/")
-
-
-def _function(name: str, handler: str, role: str, variables: dict[str, str]) -> dict[str, Any]:
-    return {
-        "Type": "AWS::Serverless::Function",
-        "Properties": {
-            "FunctionName": name,
-            "Handler": f"functions.{handler}.handler",
-            "Role": {"Fn::GetAtt": [role, "Arn"]},
-            "Environment": {"Variables": variables},
-        },
-    }
-
-
-def _role(statements: list[dict[str, Any]]) -> dict[str, Any]:
-    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    document = {"Version": "2012-10-17", "Statement": statements}
-    return {
-        "Type": "AWS::IAM::Role",
-        "Properties": {
-            "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trust]},
-            "Policies": [{"PolicyName": "vsearch", "PolicyDocument": document}],
-        },
-    }
-
-
-def _reads(spec: StackSpec) -> list[dict[str, Any]]:
-    bucket, prefix = _bucket_of(spec.index)
-    below = f"{bucket}/{prefix}/*" if prefix else f"{bucket}/*"
-    statements = [_allow("s3:GetObject", [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{below}"}])]
-    if spec.overflow:
-        bucket, prefix = _bucket_of(spec.overflow)
-        messages = f"{bucket}/{prefix}/messages/*" if prefix else f"{bucket}/messages/*"
-        resource = [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{messages}"}]
-        statements.append(_allow(["s3:GetObject", "s3:PutObject"], resource))
-    if spec.kms_key:
-        actions: str | list[str] = ["kms:Decrypt", "kms:GenerateDataKey"] if spec.overflow else "kms:Decrypt"
-        statements.append(_allow(actions, [spec.kms_key]))
-    return statements
-
-
-def _lists(index: str) -> dict[str, Any]:
-    """Finding the newest snapshot."""
-    bucket, prefix = _bucket_of(index)
-    statement = _allow("s3:ListBucket", [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket}"}])
-    return {**statement, "Condition": {"StringLike": {"s3:prefix": f"{prefix}/manifest/*" if prefix else "manifest/*"}}}
-
-
-def _invokes(functions: list[dict[str, str]]) -> dict[str, Any]:
-    return _allow("lambda:InvokeFunction", functions)
-
-
-def _logs(name: str) -> dict[str, Any]:
-    group = f"arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:/aws/lambda/{name}:*"
-    return _allow(["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"], [{"Fn::Sub": group}])
-
-
-def _function_arn(name: str) -> dict[str, str]:
-    return {"Fn::Sub": f"arn:${{AWS::Partition}}:lambda:${{AWS::Region}}:${{AWS::AccountId}}:function:{name}"}
-
-
-def _allow(actions: str | list[str], resources: list[Any]) -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": actions, "Resource": resources}
+    for key in (spec.kms_key, spec.overflow_kms_key):
+        if key is not None and not re.fullmatch(_KEY, key):
+            raise InputError(f"{key!r} is no ARN of a key: give arn:aws:kms:region:account:key/name")
+    for url in filter(None, (spec.index, spec.code, spec.overflow)):
+        Place.of(url)
