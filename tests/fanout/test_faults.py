@@ -244,7 +244,6 @@ def test_a_processor_checks_its_visits(stack):
         partitions=np.array([0, 0], "<i4").tobytes(),
         bases=bytes(8),
         bounds=bytes(8),
-        floors=bytes(4),
     )
     for partitions, reason in (([0, 0], "twice"), ([0, 10_000], "not one of"), ([-1, 0], "not one of")):
         bad = msgspec.structs.replace(request, partitions=np.array(partitions, "<i4").tobytes())

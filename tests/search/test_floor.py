@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 
 import vsearch
-from vsearch.search.floor import COVER, NOTHING, find_floor
+from vsearch.kernels.entry import plan_query
+from vsearch.kernels.fields import CallField
+from vsearch.search.floor import COVER, NOTHING, find_floor, leave_out
 from vsearch.search.query import evaluate_mask
-from vsearch.search.run import run_query
 
 PREDICATES = [None, "a < 0.3", "a < 0.31 AND b = 2", "a < 1e-3"]
 
@@ -40,7 +41,9 @@ def plan(snapshot, query, k, mask):
         eligible=None if mask is None else mask.matches,
         spreads=None if mask is None else mask.spreads,
     )
-    run_query(snapshot, workspace, query, mask, prepared=False)
+    workspace.use_query(query, prepared=False)
+    plan_query(snapshot.native.address, workspace.fields.address)
+    leave_out(snapshot, workspace, mask)
     return workspace, find_floor(snapshot, workspace, mask)
 
 
@@ -59,6 +62,8 @@ def test_enough_rows_are_above_the_floor(index, where, k):
             assert rows.sum() < COVER * k
         else:
             assert rows[workspace.bounds >= np.float32(floor)].sum() >= COVER * k
+        visited = workspace.order[: workspace.values[CallField.VISITS]]
+        assert rows[visited].sum() >= min(k, rows.sum())
     assert (min(floors) > NOTHING) == (rows.sum() >= COVER * k)
 
 
@@ -89,6 +94,5 @@ def test_little_is_lost_and_much_is_saved(index):
 
 def test_one_shard_has_no_floor(index):
     opened, queries = index
-    snapshot = opened._snapshot
-    workspace, _ = plan(snapshot, queries[0], 10, None)
-    assert find_floor(replace(snapshot, shards=snapshot.shards[:1]), workspace, None) == NOTHING
+    workspace, _ = plan(replace(opened._snapshot, shards=opened._snapshot.shards[:1]), queries[0], 10, None)
+    assert workspace.values[CallField.VISITS] == opened._snapshot.manifest.partitions

@@ -17,12 +17,11 @@ from vsearch.fanout.levels import plan_query
 from vsearch.fanout.merging import append, merge_shards, nothing_found
 from vsearch.fanout.messages import AllocateRequest, Answer, Options, Outcome, ProcessRequest, floats, int32s, int64s
 from vsearch.fanout.outcomes import CallError, Deadline
-from vsearch.fanout.processor import MaskMemory, bind_where, lowest_score
+from vsearch.fanout.processor import bind_where, lowest_score
 from vsearch.fanout.tree import Subtree, children, split
-from vsearch.kernels.bitmaps import count_ranges
 from vsearch.predicates import evaluate
 from vsearch.predicates.binding import Bound, columns_of
-from vsearch.search.mask import ShardMask
+from vsearch.search.mask import ShardMask, count_matches
 from vsearch.search.masks import IndexMask
 from vsearch.search.route import Visits
 from vsearch.search.snapshot import Snapshot
@@ -64,17 +63,13 @@ class Errand:
     positions: NDArray[np.int64]
 
 
-def allocate(
-    snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadline: Deadline, masks: MaskMemory | None = None
-) -> Answer:
+def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadline: Deadline) -> Answer:
     """Answer the queries of a subtree: hand most of them to the children, then answer the own share.
 
     Parameters
     ----------
     snapshot : Snapshot
         With the tables of all shards.
-    masks : MaskMemory, optional
-        For predicates whose matches must be counted exactly.
 
     Returns
     -------
@@ -100,7 +95,7 @@ def allocate(
             (child, pool.submit(calls.allocator, child)) for child in _children(request, queries, shares, deadline)
         ]
         deadline.check("starting")
-        mask = None if bound is None else _count_matches(snapshot, bound, options, masks)
+        mask = None if bound is None else _mask_cells(snapshot, bound)
         own = _answer_own(snapshot, queries[: shares[0]], request, mask, calls, deadline, pool)
         below = [_settle(child, future) for child, future in started]
     return append([*own, *below])
@@ -120,15 +115,14 @@ def plan_batch(
         plan_query(snapshot, query, k=options.k, nprobe=options.nprobe, exact=options.exact, lowest=lowest, mask=mask)
         for query in queries
     ]
-    prepared = np.stack([query for query, _, _ in planned]).astype("<f4")
-    floors = np.array([floor for _, _, floor in planned], "<f4")
+    prepared = np.stack([query for query, _ in planned]).astype("<f4")
     errands = []
     for number in range(len(snapshot.shards)):
-        visits = [of_shards[number] for _, of_shards, _ in planned]
+        visits = [of_shards[number] for _, of_shards in planned]
         asking = np.flatnonzero([len(each.order) > 0 for each in visits])
         if len(asking):
             own = [visits[position] for position in asking]
-            request = _request(snapshot, number, prepared[asking], floors[asking], own, options, remaining)
+            request = _request(snapshot, number, prepared[asking], own, options, remaining)
             errands.append(Errand(request, asking))
     return errands
 
@@ -137,7 +131,6 @@ def _request(
     snapshot: Snapshot,
     shard: int,
     prepared: NDArray[np.float32],
-    floors: NDArray[np.float32],
     visits: Sequence[Visits],
     options: Options,
     remaining: float | None,
@@ -154,7 +147,6 @@ def _request(
         partitions=np.concatenate([each.order for each in visits]).astype("<i4").tobytes(),
         bases=np.concatenate([each.bases for each in visits]).astype("<f4").tobytes(),
         bounds=np.concatenate([each.bounds for each in visits]).astype("<f4").tobytes(),
-        floors=floors.tobytes(),
         remaining=remaining,
     )
 
@@ -194,24 +186,13 @@ def _settle(request: AllocateRequest, future: Future[Answer]) -> Answer:
     return answer
 
 
-def _count_matches(snapshot: Snapshot, bound: Bound, options: Options, masks: MaskMemory | None) -> IndexMask:
-    """How many rows of each partition may match.
-
-    The cells leave some rows open. Where only the order of partitions matters, these count as possible and the processor
-    decides them. Where `nprobe` counts partitions and rows, the exact column decides them here already.
-    """
+def _mask_cells(snapshot: Snapshot, bound: Bound) -> IndexMask:
+    """What cells say about the rows of all shards. Which of the open ones pass is decided by the processors."""
     counted: list[ShardMask] = []
     for shard in snapshot.shards:
-        table = shard.table
-        ends = table.row_starts + table.rows
         mask = evaluate(bound, {name: snapshot.column(shard, name) for name in columns_of(bound)}, shard.rows)
-        if mask.maybe is not None and options.nprobe is not None:
-            counted.append((masks or MaskMemory())(snapshot, shard, bound))
-            continue
-        matches = certain = count_ranges(mask.yes, table.row_starts, ends)
-        if mask.maybe is not None:
-            matches = certain + count_ranges(mask.maybe, table.row_starts, ends)
-        counted.append(ShardMask(mask.yes, matches, certain, 0))
+        matches, certain = count_matches(shard, mask)
+        counted.append(ShardMask(mask.yes, matches, certain, int(certain.sum()), 0))
     return IndexMask.of(counted, snapshot.partition_rows, snapshot.radii)
 
 

@@ -69,11 +69,11 @@ def coordinate(
         remaining=deadline.remaining(),
     )
     if plan.mode == "alone":
-        part = loader.whole(manifest.snapshot)
-        answer = allocate(part.snapshot, whole, _own_calls(part.snapshot, deadline, masks), deadline, masks)
+        part = loader.whole(manifest.snapshot, columns)
+        answer = allocate(part.snapshot, whole, _own_calls(part.snapshot, deadline, masks), deadline)
     elif plan.mode == "flat":
         part = loader.tables(manifest.snapshot, columns)
-        answer = allocate(part.snapshot, whole, calls_for(manifest, part.snapshot), deadline, masks)
+        answer = allocate(part.snapshot, whole, calls_for(manifest, part.snapshot), deadline)
     else:
         answer = _start_tree(whole, plan, calls_for(manifest, None), deadline)
     lost = answer.outcomes

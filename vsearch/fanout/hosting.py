@@ -20,7 +20,6 @@ from vsearch.fanout.invokers import Invoker, Names
 from vsearch.fanout.mail import LAMBDA_LIMIT, Mail, binary_limit, from_event, to_event
 from vsearch.fanout.messages import failure
 from vsearch.fanout.outcomes import Deadline, Kind
-from vsearch.fanout.remote_invokers import HttpInvoker, LambdaInvoker
 from vsearch.fanout.worker import Worker, serve
 from vsearch.storage import open_store
 
@@ -108,6 +107,8 @@ def open_worker(role: str, environment: Mapping[str, str]) -> Worker:
 
 
 def _open_invoker(platform: str) -> Invoker:
+    from vsearch.fanout.remote_invokers import HttpInvoker, LambdaInvoker  # a processor starts without HTTP and TLS
+
     if platform == "lambda":
         return LambdaInvoker(alias=os.environ.get("VSEARCH_ALIAS"))
     return HttpInvoker(platform, os.environ.get("VSEARCH_HTTP_TOKEN"))

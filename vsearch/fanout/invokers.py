@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from concurrent.futures import TimeoutError as PoolTimeoutError
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Protocol
 
 from vsearch.fanout.outcomes import CallError, Deadline, Kind
 
 if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
     from vsearch.fanout.worker import Worker
 
 
@@ -127,6 +126,9 @@ class PoolInvoker:
         """See `Invoker.invoke`."""
         if self._names.role(function) != "processor":
             return self._local.invoke(function, payload, timeout)
+        from concurrent.futures import BrokenExecutor
+        from concurrent.futures import TimeoutError as PoolTimeoutError
+
         try:
             return self._pool(function).submit(_run, self._url, self._options, function, payload).result(timeout)
         except PoolTimeoutError:
@@ -144,6 +146,9 @@ class PoolInvoker:
             pool.shutdown(cancel_futures=True)
 
     def _pool(self, function: str) -> ProcessPoolExecutor:
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
         with self._lock:
             found = self._pools.get(function)
             if found is None:

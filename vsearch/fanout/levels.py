@@ -5,17 +5,14 @@ Both work on one query at a time, so that an answer does not depend on which que
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.kernels.entry import finish
 from vsearch.kernels.entry import plan_query as plan_natively
 from vsearch.kernels.fields import CallField, ModelField
-from vsearch.search.floor import NOTHING, find_floor, raise_floor
+from vsearch.search.floor import leave_out
 from vsearch.search.lloyd import build_cell_tables, search_cells
-from vsearch.search.mask import ShardMask
 from vsearch.search.masks import IndexMask
 from vsearch.search.merge import ShardHits
 from vsearch.search.model import prepare_queries
@@ -35,7 +32,7 @@ def plan_query(
     exact: bool,
     lowest: float,
     mask: IndexMask | None,
-) -> tuple[NDArray[np.float32], list[Visits], float]:
+) -> tuple[NDArray[np.float32], list[Visits]]:
     """Rotate a query and choose the partitions that it visits in every shard.
 
     Parameters
@@ -53,16 +50,12 @@ def plan_query(
         Prepared.
     visits : list of Visits
         One for each shard, empty where nothing is to be visited.
-    floor : float
-        Partitions below it are not among them; see `vsearch.search.floor`.
     """
     if snapshot.model.quantizer.scan == "cells":
-        rotated, planned = _plan_cells(snapshot, query, k=k, nprobe=nprobe, exact=exact, mask=mask)
-        return rotated, planned, NOTHING
+        return _plan_cells(snapshot, query, k=k, nprobe=nprobe, exact=exact, mask=mask)
     workspace = _begin(snapshot, k=k, nprobe=nprobe, exact=exact, lowest=lowest, mask=mask)
     _plan(snapshot, workspace, query, prepared=False)
-    floor = find_floor(snapshot, workspace, mask)
-    raise_floor(workspace, max(floor, lowest))
+    leave_out(snapshot, workspace, mask)
     many, forced = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.FORCED])
     order = workspace.order[:many]
     bases, bounds = workspace.bases[order], workspace.bounds[order]
@@ -73,7 +66,7 @@ def plan_query(
         own = np.flatnonzero(owner == number)
         first = int(np.searchsorted(own, forced))
         visits.append(Visits(order[own] - np.int32(shard.first_partition), bases[own], bounds[own], first))
-    return workspace.rotated.copy(), visits, floor
+    return workspace.rotated.copy(), visits
 
 
 def scan_shard(
@@ -85,9 +78,7 @@ def scan_shard(
     k: int,
     exact: bool,
     lowest: float,
-    floor: float,
-    mask: IndexMask | None,
-    settled: bool,
+    mask: NDArray[np.uint64] | None,
 ) -> ShardHits:
     """Search the planned partitions of a shard for a prepared query; see `plan_query`.
 
@@ -95,55 +86,35 @@ def scan_shard(
     ----------
     lowest : float
         Rows below this score (negated squared distance under l2) are left out.
-    floor : float
-        From the plan.
-    mask : IndexMask or None
-        From `own_mask`: rows of the shard that may be returned, exactly.
-    settled : bool
-        Whether the visits were planned with the exact number of matches. If not, which rows match was partly open, and
-        the order and the bounds of the shard's partitions are worked out anew.
+    mask : uint64 (words,) or None
+        Rows of the shard that pass.
     """
-    words = None if mask is None else mask.shards[0].words
     if snapshot.model.quantizer.scan == "cells":
         tables = build_cell_tables(snapshot.model, query)
-        return search_cells(snapshot.model, shard, tables, visits, k, mask=words, exact=exact, lowest=lowest)
-    workspace = _begin(snapshot, k=k, nprobe=None, exact=exact, lowest=lowest, mask=None if settled else mask)
+        return search_cells(snapshot.model, shard, tables, visits, k, mask=mask, exact=exact, lowest=lowest)
+    workspace = _begin(snapshot, k=k, nprobe=None, exact=exact, lowest=lowest, mask=None)
     _plan(snapshot, workspace, query, prepared=True)
-    if settled:
-        order = visits.order + np.int32(shard.first_partition)
-        workspace.order[: len(order)] = order
-        workspace.bases[order], workspace.bounds[order] = visits.bases, visits.bounds
-        workspace.values[CallField.VISITS], workspace.values[CallField.FORCED] = len(order), visits.minimum
-    else:
-        raise_floor(workspace, floor)
+    order = visits.order + np.int32(shard.first_partition)
+    workspace.order[: len(order)] = order
+    workspace.bases[order], workspace.bounds[order] = visits.bases, visits.bounds
+    workspace.values[CallField.VISITS], workspace.values[CallField.FORCED] = len(order), visits.minimum
     workspace.counters[:] = 0
-    workspace.use_mask(words)
+    workspace.use_mask(mask)
     scan_in_waves(snapshot, shard, workspace)
     finish(workspace.fields.address)
     return ShardHits(workspace.scores.copy(), workspace.rows.copy(), workspace.counters.copy())
-
-
-def own_mask(snapshot: Snapshot, shard: Shard, mask: ShardMask) -> IndexMask:
-    """The mask of one shard as one of the index, in whose other shards nothing matches."""
-    own = slice(shard.first_partition, shard.first_partition + shard.partitions)
-    found = IndexMask.of([mask], shard.table.rows, shard.table.radii)
-    matches = np.zeros(snapshot.manifest.partitions, np.int64)
-    spreads = np.zeros(snapshot.manifest.partitions, np.float32)
-    matches[own], spreads[own] = found.matches, found.spreads
-    return replace(found, matches=matches, spreads=spreads)
 
 
 def _begin(
     snapshot: Snapshot, *, k: int, nprobe: int | None, exact: bool, lowest: float, mask: IndexMask | None
 ) -> Workspace:
     workspace = snapshot.workspace()
-    settings = snapshot.settings
     workspace.begin(
         k=k,
         nprobe=nprobe,
         exact=exact,
-        reach=settings.reach,
-        margin=settings.margin,
+        reach=snapshot.settings.reach,
+        margin=snapshot.settings.margin,
         lowest=lowest,
         eligible=None if mask is None else mask.matches,
         spreads=None if mask is None else mask.spreads,

@@ -6,21 +6,28 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 
 from vsearch.errors import IndexNotFoundError, InputError
 from vsearch.fanout.metering import HeldStore, fetch_files
 from vsearch.fanout.retention import Retention
-from vsearch.predicates.schema import Attribute, AttributeType, Schema
-from vsearch.search import snapshot as opening
-from vsearch.search.model import SearchSettings
-from vsearch.search.native import pack_model
-from vsearch.search.snapshot import Snapshot
-from vsearch.storage import FileEntry, Manifest, ShardEntry, Store, ensure_together, read_manifest, snapshot_numbers
+from vsearch.search.snapshot import Snapshot, model_files, open_shard, open_snapshot
+from vsearch.storage import (
+    CHUNK,
+    FileEntry,
+    Manifest,
+    ShardEntry,
+    Store,
+    ensure_together,
+    read_manifest,
+    snapshot_numbers,
+)
 
 ATTRIBUTES = "attributes"
 """The kind of file that is read by row, and only where a query asks for columns or cells leave a row open."""
+
+ALL_CELLS = 254
+"""Columns of fewer values have a cell for each of them, which leaves no row open."""
 
 FRESH = 1.0
 """Seconds for which the number of the newest snapshot is believed."""
@@ -114,55 +121,42 @@ class Loader:
         load_columns(part.snapshot, columns)
         return part
 
-    def whole(self, snapshot: int) -> Part:
-        """All shards, for a worker that answers alone; their files are read as they are needed."""
+    def whole(self, snapshot: int, columns: Sequence[str] = ()) -> Part:
+        """All shards, for a worker that answers alone; `columns` as for `tables`."""
         manifest = self.manifest(snapshot)
-        return self.retention.get(("whole", snapshot), lambda: self._open_whole(manifest), lambda part: part.bytes)
+        part = self.retention.get(
+            ("whole", snapshot), lambda: self._open_whole(manifest, columns), lambda part: part.bytes
+        )
+        load_columns(part.snapshot, columns)
+        return part
 
     def _open_tables(self, manifest: Manifest, columns: Sequence[str]) -> Part:
-        entries = opening.model_files(manifest)
+        entries = model_files(manifest)
         for shard in manifest.shards:
             entries += [shard.files[kind] for kind in ("partitions", "checksums") if kind in shard.files]
             entries += _column_files(shard, columns)
         held = self._hold(entries)
-        return Part(opening.open_snapshot(held, manifest), held, _size(held))
+        return Part(open_snapshot(held, manifest), held, held.size)
 
-    def _open_whole(self, manifest: Manifest) -> Part:
-        entries = opening.model_files(manifest)
+    def _open_whole(self, manifest: Manifest, columns: Sequence[str]) -> Part:
+        entries, parts = model_files(manifest), []
         for shard in manifest.shards:
-            entries += _scanned(shard)
-        held = self._hold(entries)
-        return Part(opening.open_snapshot(held, manifest), held, _size(held))
+            entries += [*_scanned(shard), *_column_files(shard, columns)]
+            parts += _exact_columns(shard, columns)
+        held = self._hold(entries, parts)
+        return Part(open_snapshot(held, manifest), held, held.size)
 
     def _open_shard(self, manifest: Manifest, number: int, columns: Sequence[str]) -> Part:
         entry = manifest.shards[number]
-        held = self._hold([*opening.model_files(manifest), *_scanned(entry), *_column_files(entry, columns)])
-        before = manifest.shards[:number]
-        # Only this shard, as number 0 of its snapshot; its partitions and rows keep the numbers they have in the index.
-        alone = msgspec.structs.replace(entry, number=0)
-        model = opening._read_model(held, manifest)  # noqa: SLF001 (until a part of a snapshot can be opened)
-        first_partition, first_row = sum(s.partitions for s in before), sum(s.rows for s in before)
-        shard = opening._open_shard(held, model, alone, first_partition, first_row)  # noqa: SLF001
-        own = slice(first_partition, first_partition + entry.partitions)
-        radii, rows = np.zeros(manifest.partitions, np.float32), np.zeros(manifest.partitions, np.int64)
-        radii[own], rows[own] = shard.table.radii, shard.table.rows
-        snapshot = Snapshot(
-            store=held,
-            manifest=msgspec.structs.replace(manifest, shards=(alone,)),
-            model=model,
-            shards=(shard,),
-            schema=Schema(tuple(Attribute(a.name, AttributeType(a.type)) for a in manifest.attributes)),
-            settings=SearchSettings.from_dict(manifest.settings),
-            radii=radii,
-            partition_rows=rows,
-            native=pack_model(model, radii),
+        held = self._hold(
+            [*model_files(manifest), *_scanned(entry), *_column_files(entry, columns)], _exact_columns(entry, columns)
         )
-        return Part(snapshot, held, _size(held))
+        return Part(open_shard(held, manifest, number), held, held.size)
 
-    def _hold(self, entries: Iterable[FileEntry]) -> HeldStore:
+    def _hold(self, entries: Iterable[FileEntry], parts: Sequence[tuple[FileEntry, int, int]] = ()) -> HeldStore:
         # Files are immutable, so what another snapshot has loaded of them serves this one too.
         kept = {path: data for part in self.retention.values(Part) for path, data in part.held.files.items()}
-        return HeldStore(self.store, fetch_files(self.store, entries, kept))
+        return fetch_files(self.store, entries, kept, parts)
 
 
 def load_columns(snapshot: Snapshot, names: Sequence[str]) -> None:
@@ -192,6 +186,23 @@ def _column_files(shard: ShardEntry, names: Sequence[str]) -> list[FileEntry]:
     return [shard.files[kind] for kind, _ in _column_arrays(shard, names) if kind in shard.files]
 
 
+def _exact_columns(shard: ShardEntry, names: Sequence[str]) -> list[tuple[FileEntry, int, int]]:
+    """Where the exact values of some attributes lie, whose cells may leave rows open: (file, first byte, last)."""
+    file = shard.files.get(ATTRIBUTES)
+    arrays = {} if file is None else {array.name: array for array in file.arrays}
+    parts = []
+    for name in names:
+        described = shard.columns.get(name)
+        header = described.get("header") if isinstance(described, dict) else None
+        if not isinstance(header, dict) or header.get("type") == "string" or header.get("values", 0) < ALL_CELLS:
+            continue
+        for array in (arrays.get(f"{name}.values"), arrays.get(f"{name}.validity")):
+            if file is not None and array is not None and array.bytes:
+                stop = -(-(array.offset + array.bytes) // CHUNK) * CHUNK
+                parts.append((file, array.offset // CHUNK * CHUNK, min(stop, file.bytes)))
+    return parts
+
+
 def _scanned(shard: ShardEntry) -> list[FileEntry]:
     """The files of a shard that every search of it reads."""
     return [
@@ -199,10 +210,6 @@ def _scanned(shard: ShardEntry) -> list[FileEntry]:
         for kind, entry in shard.files.items()
         if kind not in (ATTRIBUTES, "cells") and not kind.startswith("column-")
     ]
-
-
-def _size(held: HeldStore) -> int:
-    return sum(len(data) for data in held.files.values())
 
 
 def _manifest_bytes(manifest: Manifest) -> int:

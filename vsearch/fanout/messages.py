@@ -112,8 +112,6 @@ class ProcessRequest(Message, frozen=True, tag="process"):
         int32 (count,): how many partitions each query visits, and how many of them whatever their bounds.
     partitions, bases, bounds : bytes
         int32, float32, float32, one for each visit of all queries; numbered inside the shard.
-    floors : bytes
-        float32 (count,): the floor of each query's plan; see `vsearch.search.floor`.
     """
 
     snapshot: Snapshot
@@ -127,7 +125,6 @@ class ProcessRequest(Message, frozen=True, tag="process"):
     partitions: bytes
     bases: bytes
     bounds: bytes
-    floors: bytes
     remaining: Seconds | None = None
 
 
@@ -331,16 +328,16 @@ def _check_vectors(data: bytes, count: int, dimensions: int) -> None:
 
 
 def _check_visits(message: ProcessRequest) -> None:
-    if not len(message.visits) == len(message.minimums) == len(message.floors) == 4 * message.count:
-        raise ValueError("there is not one number of visits and one floor for each query")
+    if not len(message.visits) == len(message.minimums) == 4 * message.count:
+        raise ValueError("there is not one number of visits for each query")
     visits, minimums = int32s(message.visits), int32s(message.minimums)
     if (visits < 0).any() or (minimums < 0).any() or (minimums > visits).any():
         raise ValueError("numbers of visits must not be negative, nor the least number above all")
     total = 4 * int(visits.sum(dtype=np.int64))
     if not len(message.partitions) == len(message.bases) == len(message.bounds) == total:
         raise ValueError(f"partitions, bases and bounds are not of {total // 4} visits")
-    if not all(np.isfinite(floats(each)).all() for each in (message.bases, message.bounds, message.floors)):
-        raise ValueError("a base, bound or floor is not finite")
+    if not (np.isfinite(floats(message.bases)).all() and np.isfinite(floats(message.bounds)).all()):
+        raise ValueError("a base or bound is not finite")
 
 
 def _check_answer(message: Answer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 PART = 8 << 20
 """Most bytes of one request: larger files travel as several, side by side."""
 
-PARALLEL = 32
+PARALLEL = 64
 
 
 class MeteredStore:
@@ -108,11 +109,37 @@ class HeldStore(MeteredStore):
     store
     files : mapping of str to uint8 (bytes,)
         By path. Unverified: whoever reads them checks their checksums, as for any file.
+    parts : sequence of (path, first byte, uint8 (bytes,))
+        Parts of other files that were read ahead.
     """
 
-    def __init__(self, store: Store, files: Mapping[str, NDArray[np.uint8]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        files: Mapping[str, NDArray[np.uint8]],
+        parts: Sequence[tuple[str, int, NDArray[np.uint8]]] = (),
+    ) -> None:
         super().__init__(store)
         self.files = files
+        self.parts = parts
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return sum(map(len, self.files.values())) + sum(len(data) for _, _, data in self.parts)
+
+    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
+        """See `Store.read_into`; ranges that were read ahead cost no request."""
+        left = []
+        for start, stop in zip(starts, stops, strict=True):
+            for held, first, data in self.parts:
+                if held == path and first <= start and stop <= first + len(data):
+                    out[start:stop] = data[start - first : stop - first]
+                    break
+            else:
+                left.append((start, stop))
+        if left:
+            self._store.read_into(path, [start for start, _ in left], [stop for _, stop in left], out)
 
     def memory_map(self, path: str) -> NDArray[np.uint8] | None:
         """The file in memory, if it is held."""
@@ -124,9 +151,12 @@ class HeldStore(MeteredStore):
 
 
 def fetch_files(
-    store: Store, entries: Iterable[FileEntry], held: Mapping[str, NDArray[np.uint8]]
-) -> dict[str, NDArray[np.uint8]]:
-    """Read whole files in one round of requests, all side by side.
+    store: Store,
+    entries: Iterable[FileEntry],
+    held: Mapping[str, NDArray[np.uint8]],
+    parts: Sequence[tuple[FileEntry, int, int]] = (),
+) -> HeldStore:
+    """Read whole files, and `parts` of others from byte to byte, in one round of requests, all side by side.
 
     Files that the store maps are left out, those in `held` are taken from there.
 
@@ -136,22 +166,31 @@ def fetch_files(
         A file is missing or too short.
     """
     files: dict[str, NDArray[np.uint8]] = {}
-    parts: list[tuple[FileEntry, int]] = []
     wanted = list({entry.path: entry for entry in entries}.values())
     if wanted and _maps(store, wanted[0]):
-        return {}
+        return HeldStore(store, {})
+    reads: list[tuple[FileEntry, int, int, NDArray[np.uint8]]] = []
+    ahead: list[tuple[str, int, NDArray[np.uint8]]] = []
+    for entry, first, last in parts:
+        check_entry(entry)
+        sparse = np.frombuffer(mmap.mmap(-1, entry.bytes), np.uint8)  # takes memory only where it is written
+        ahead.append((entry.path, first, sparse[first:last]))
+        reads += [(entry, start, min(start + PART, last), sparse) for start in range(first, last, PART)]
     for entry in wanted:
         check_entry(entry)
         if entry.path in held and len(held[entry.path]) == entry.bytes:
             files[entry.path] = held[entry.path]
         else:
             files[entry.path] = np.empty(entry.bytes, np.uint8)
-            parts += [(entry, start) for start in range(0, entry.bytes, PART)]
+            reads += [
+                (entry, start, min(start + PART, entry.bytes), files[entry.path])
+                for start in range(0, entry.bytes, PART)
+            ]
 
-    def read(part: tuple[FileEntry, int]) -> None:
-        entry, start = part
+    def read(part: tuple[FileEntry, int, int, NDArray[np.uint8]]) -> None:
+        entry, start, stop, data = part
         try:
-            store.read_into(entry.path, [start], [min(start + PART, entry.bytes)], files[entry.path])
+            store.read_into(entry.path, [start], [stop], data)
         except FileNotFoundError:
             raise MissingObjectError(
                 entry.path, f"is missing in {store.url}; if it was pruned, open the index again"
@@ -159,14 +198,14 @@ def fetch_files(
         except EOFError:
             raise CorruptIndexError(entry.path, f"is shorter than its {entry.bytes} bytes; restore it") from None
 
-    if len(parts) == 1:
-        read(parts[0])
-    elif parts:
-        with ThreadPoolExecutor(min(PARALLEL, len(parts))) as pool:
-            list(pool.map(read, parts))
+    if len(reads) == 1:
+        read(reads[0])
+    elif reads:
+        with ThreadPoolExecutor(min(PARALLEL, len(reads))) as pool:
+            list(pool.map(read, reads))
     for array in files.values():
         array.flags.writeable = False
-    return files
+    return HeldStore(store, files, ahead)
 
 
 def _maps(store: Store, entry: FileEntry) -> bool:

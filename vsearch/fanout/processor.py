@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.fanout.columns import read_column
-from vsearch.fanout.levels import own_mask, scan_shard
+from vsearch.fanout.levels import scan_shard
 from vsearch.fanout.messages import Answer, Counters, Options, ProcessRequest, floats, int32s
 from vsearch.fanout.outcomes import Deadline
 from vsearch.kernels.fields import REFINED, RERANKED, SCANNED, VISITED
@@ -84,25 +83,19 @@ def process(
     queries = floats(request.queries, request.count, dimensions)
     bound = bind_where(snapshot.manifest, options)
     mask = None if bound is None else mask_of(snapshot, shard, bound)
-    own = None if mask is None else own_mask(snapshot, shard, mask)
-    settled = mask is None or options.nprobe is not None
     lowest = lowest_score(snapshot.model.metric, options.min_score)
-    floors = floats(request.floors)
 
     def one(position: int) -> ShardHits:
         deadline.check(f"searching shard {request.shard}")
-        visits = plans[position] if mask is None else _keep_matching(plans[position], mask)
         return scan_shard(
             snapshot,
             shard,
             queries[position],
-            visits,
+            plans[position],
             k=options.k,
             exact=options.exact,
             lowest=lowest,
-            floor=float(floors[position]),
-            mask=own,
-            settled=settled,
+            mask=None if mask is None else mask.words,
         )
 
     if request.count == 1:
@@ -127,7 +120,7 @@ def process(
             rows_scanned=int(counted[SCANNED]),
             rows_refined=int(counted[REFINED]),
             rows_reranked=int(counted[RERANKED]),
-            rows_masked=shard.rows if mask is None else int(mask.matches.sum()),
+            rows_masked=shard.rows if mask is None else mask.rows,
             rows_rechecked=0 if mask is None else mask.rechecked,
         ),
         snapshot=snapshot.manifest.snapshot,
@@ -175,12 +168,3 @@ def _read_visits(request: ProcessRequest, partitions: int) -> list[Visits]:
             raise InputError("a query visits a partition twice")
         plans.append(Visits(order[own], bases[own], bounds[own], int(minimums[i])))
     return plans
-
-
-def _keep_matching(visits: Visits, mask: ShardMask) -> Visits:
-    """The visits to partitions in which a row passes: an allocator counts also rows that only the exact column decides."""
-    keep: NDArray[np.bool_] = mask.matches[visits.order] > 0
-    if keep.all():
-        return visits
-    minimum = int(np.count_nonzero(keep[: visits.minimum]))
-    return Visits(visits.order[keep], visits.bases[keep], visits.bounds[keep], minimum)

@@ -249,7 +249,7 @@ def _run(worker: Worker, message: Any, deadline: Deadline) -> Answer | Warmed | 
     if isinstance(message, AllocateRequest):
         part = worker.loader.tables(message.snapshot, _columns(worker, message))
         calls = remote_calls(worker, part.snapshot.manifest, part.snapshot, deadline)
-        return allocate(part.snapshot, message, calls, deadline, worker.masks)
+        return allocate(part.snapshot, message, calls, deadline)
     request: SearchRequest = message
     return coordinate(
         request,

@@ -28,39 +28,43 @@ NOTHING = float(np.finfo(np.float32).min)
 """The floor where there is none."""
 
 
-def find_floor(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> float:
-    """The floor of the query that was planned last in a workspace. O(partitions log partitions).
+def leave_out(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
+    """Leave out the planned visits to partitions that are not worth it, where an index has several shards.
 
-    The partitions that set it are above it themselves, so those above it hold at least `COVER` times k rows that the
-    predicate lets pass for certain.
+    These are those below the floor or the least score that is wanted. Forced visits stay, and so do the first that hold
+    k rows which pass for certain. O(partitions log partitions).
 
     Parameters
     ----------
-    mask : IndexMask or None
-        Only its rows that pass whatever the exact column says count.
+    workspace : Workspace
+        In which a query was planned.
     """
-    if len(snapshot.shards) == 1 or workspace.values[CallField.FORCED] == workspace.values[CallField.VISITS]:
-        return NOTHING
-    radii = snapshot.radii
+    values = workspace.values
+    visits, forced = int(values[CallField.VISITS]), int(values[CallField.FORCED])
+    if len(snapshot.shards) == 1 or forced == visits:
+        return
+    order = workspace.order[:visits]
+    bounds = workspace.bounds[order]
     rows = snapshot.partition_rows if mask is None else mask.certain
-    heights = np.float32(SHARE) * radii
+    covered = int(np.searchsorted(np.cumsum(rows[order]), int(values[CallField.K]))) + 1
+    kept = max(covered, int(np.count_nonzero(bounds >= np.float32(find_floor(snapshot, workspace, mask)))))
+    wanted = int(np.count_nonzero(bounds >= workspace.numbers[FloatField.LOWEST]))
+    values[CallField.VISITS] = max(forced, min(kept, wanted, visits))
+
+
+def find_floor(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> float:
+    """The floor of the query that was planned last in a workspace; `NOTHING` where too few rows pass for certain."""
+    rows = snapshot.partition_rows if mask is None else mask.certain
+    heights = np.float32(SHARE) * snapshot.radii
     if mask is not None:
         heights = np.minimum(heights, mask.certain_spreads)
-    bases = workspace.bases
-    reach = workspace.numbers[FloatField.REACH]
+    bases, reach = workspace.bases, workspace.numbers[FloatField.REACH]
     if snapshot.model.metric == "l2":
-        scores = bases + 2 * reach * np.sqrt(np.maximum(-bases, 0)) * heights - radii * radii
+        distances = np.sqrt(np.maximum(-bases, 0))
+        scores = bases + 2 * reach * distances * heights - snapshot.radii * snapshot.radii
     else:
         scores = bases + reach * np.linalg.norm(workspace.rotated) * heights
     return _cover(scores, rows, COVER * int(workspace.values[CallField.K]))
-
-
-def raise_floor(workspace: Workspace, floor: float) -> None:
-    """Leave out the planned visits below a floor; forced ones stay."""
-    values = workspace.values
-    visits = int(values[CallField.VISITS])
-    bounds = workspace.bounds[workspace.order[:visits]]
-    values[CallField.VISITS] = max(int(values[CallField.FORCED]), int(np.count_nonzero(bounds >= np.float32(floor))))
 
 
 def _cover(scores: NDArray[np.float32], rows: NDArray[np.int64], wanted: int) -> float:

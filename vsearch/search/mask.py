@@ -13,7 +13,7 @@ from vsearch.search.shard import Shard
 from vsearch.search.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from vsearch.predicates import Bound
+    from vsearch.predicates import Bound, RowMask
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +24,11 @@ class ShardMask:
     ----------
     words : uint64 (ceil(rows / 64),)
         Bit i of word i // 64 is row i.
-    matches : int64 (partitions,)
-        Rows of each partition that pass.
-    certain : int64 (partitions,)
-        Those among them that pass by their cells alone.
+    matches, certain : int64 (partitions,)
+        Rows of each partition that may pass, and those that do for certain, by their cells alone. Searches are planned
+        with these, so that a planner need not read exact columns.
+    rows : int
+        Rows that pass.
     rechecked : int
         Rows that only the exact column could decide.
     """
@@ -35,6 +36,7 @@ class ShardMask:
     words: NDArray[np.uint64]
     matches: NDArray[np.int64]
     certain: NDArray[np.int64]
+    rows: int
     rechecked: int
 
 
@@ -44,8 +46,7 @@ def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
 
     columns = {name: snapshot.column(shard, name) for name in columns_of(bound)}
     mask = evaluate(bound, columns, shard.rows)
-    starts, ends = shard.table.row_starts, shard.table.row_starts + shard.table.rows
-    certain = count_ranges(mask.yes, starts, ends)
+    matches, certain = count_matches(shard, mask)
     words, rechecked = mask.yes, 0
     if mask.maybe is not None:
         undecided = list_rows(mask.maybe, 0, shard.rows)
@@ -55,8 +56,15 @@ def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
             found = undecided[holds]
             words = words.copy()
             np.bitwise_or.at(words, found >> 6, np.uint64(1) << (found & 63).astype(np.uint64))
-    matches = count_ranges(words, starts, ends) if rechecked else certain
-    return ShardMask(words, matches, certain, rechecked)
+    rows = int(certain.sum()) + (int(np.count_nonzero(holds)) if rechecked else 0)
+    return ShardMask(words, matches, certain, rows, rechecked)
+
+
+def count_matches(shard: Shard, mask: RowMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of each partition that may pass, and those that do for certain: two int64 (partitions,)."""
+    starts, ends = shard.table.row_starts, shard.table.row_starts + shard.table.rows
+    certain = count_ranges(mask.yes, starts, ends)
+    return (certain if mask.maybe is None else certain + count_ranges(mask.maybe, starts, ends)), certain
 
 
 def _read_keys(

@@ -24,12 +24,12 @@ class IndexMask:
     ----------
     shards : tuple of ShardMask
     matches : int64 (partitions,)
-        Of all shards.
+        Rows of all shards that may pass by their cells.
     spreads : float32 (partitions,)
         How far the matching rows of a partition spread: its radius, less where few match. The best of m Gaussian values
         lies about sqrt(2 ln m) deviations out, so the m best of n reach sqrt((ln m + TAIL) / (ln n + TAIL)) as far.
     certain, certain_spreads : int64 (partitions,), float32 (partitions,)
-        The same of the rows that pass by their cells alone.
+        The same of the rows that pass for certain by their cells.
     rows, rechecked : int
         Rows that pass, and rows that only an exact column could decide.
     """
@@ -53,7 +53,7 @@ class IndexMask:
             _spread(matches, partition_rows, radii),
             certain,
             _spread(certain, partition_rows, radii),
-            int(matches.sum()),
+            sum(mask.rows for mask in shards),
             sum(mask.rechecked for mask in shards),
         )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vsearch.kernels.entry import finish, list_rest, plan_query, scan_nearest, scan_rest, search_batch, search_shard
 from vsearch.kernels.fields import CallField, ModelField
-from vsearch.search.floor import find_floor, raise_floor
+from vsearch.search.floor import leave_out
 from vsearch.search.merge import ShardHits
 from vsearch.search.model import prepare_queries
 from vsearch.search.native import Workspace, address
@@ -50,8 +50,7 @@ def run_query(
         search_shard(model.address, shards[0].native.address, call)
         return [_copy(workspace)]
     plan_query(model.address, call)
-    if len(shards) > 1:
-        raise_floor(workspace, find_floor(snapshot, workspace, mask))
+    leave_out(snapshot, workspace, mask)
     hits = []
     for number, shard in enumerate(shards):
         workspace.counters[:] = 0
