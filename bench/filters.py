@@ -119,11 +119,12 @@ def correlated(attributes: pa.Table, data: Data) -> list[str]:
     return [f"{name} = '{value}'" for value in quoted]
 
 
-def cases(attributes: pa.Table, data: Data, extra: Sequence[str]) -> list[Case]:
-    """No filter, the uniform ones, the correlated ones and the caller's, widest first."""
-    predicates = [predicate(attributes, f"{UNIFORM} < {s:g}") for s in SELECTIVITIES]
-    predicates += [predicate(attributes, sql, " (correlated)") for sql in correlated(attributes, data)]
-    predicates += [predicate(attributes, sql) for sql in extra]
+def cases(attributes: pa.Table, data: Data, extra: Sequence[str], *, alone: bool = False) -> list[Case]:
+    """No filter, the uniform ones, the correlated ones and the caller's, widest first; ``alone``: only the caller's."""
+    predicates = [predicate(attributes, sql) for sql in extra]
+    if not alone:
+        predicates += [predicate(attributes, f"{UNIFORM} < {s:g}") for s in SELECTIVITIES]
+        predicates += [predicate(attributes, sql, " (correlated)") for sql in correlated(attributes, data)]
     found = [Case(Predicate("no filter", None, np.arange(data.rows)), data.truth)]
     for one in sorted(predicates, key=lambda p: -len(p.rows)):
         inside = exact(data.base[one.rows], data.queries, K, data.metric)
@@ -217,13 +218,16 @@ def draw(path: Path, field: Field, answers: Sequence[Answer], data: Data) -> Non
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("filters", "Filtered search by selectivity.", queries=200)
     options.add_argument("--where", nargs="+", default=(), metavar="SQL", help="further predicates")
+    options.add_argument("--alone", action="store_true", help="only the predicates of --where")
+    options.add_argument("--name", default="", help="of a section and plot beside the usual ones")
     options.add_argument("--recall", type=float, default=TARGET, help="what every contestant is to reach")
     options.add_argument("--repetitions", type=int, default=3)
     given = options.parse_args(arguments)
     folder = given.folder or sample()
     data = load(folder, rows=given.rows, queries=given.queries, metric=given.metric, k=K)
     attributes = attributes_of(folder, data.rows)
-    found = cases(attributes, data, given.where)
+    found = cases(attributes, data, given.where, alone=given.alone)
+    named = " ".join(filter(None, (data.name, given.name)))
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
         field = assemble(
             "filters",
@@ -234,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             attributes=attributes,
         )
         answers = measure(field, found, data, target=given.recall, repetitions=given.repetitions, clock=given.clock)
-    plot = f"plots/filters-{data.name}.png"
+    plot = f"plots/filters-{named.replace(' ', '-')}.png"
     text = [
         *tables(field, found, answers, data.rows),
         report.absences(field.absences),
@@ -248,7 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "repetitions": f"{given.repetitions}, interleaved; medians",
         "versions": report.versions(field.packages),
     }
-    report.replace(given.results, f"filters {data.name}", report.section("Filters", data, text, parameters))
+    title = f"Filters, {given.name}" if given.name else "Filters"
+    report.replace(given.results, f"filters {named}", report.section(title, data, text, parameters))
     draw(given.results.parent / plot, field, answers, data)
     print("\n".join(text[:3]))
 

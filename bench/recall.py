@@ -18,6 +18,7 @@ from bench.measure import threads
 
 K = 10
 DEPTHS = (10, 50, 100)
+BYTES, RECALL = 2, 4  # columns of the table
 
 
 @dataclass(frozen=True)
@@ -45,47 +46,63 @@ def measure(field: Field, data: Data, search_threads: int) -> list[Quality]:
     return sorted(found, key=lambda q: (q.code_bytes, -q.shares[0]))
 
 
-def family(entry: Entry) -> str:
+def family(name: str) -> str:
     """Contestants of one family share a curve: the name without its size."""
-    stem, _, _ = entry.name.partition("-osq-lloyd")
-    if stem != entry.name:
+    stem, _, _ = name.partition("-osq-lloyd")
+    if stem != name:
         return "vsearch-osq-lloyd"
-    stem = entry.name.rstrip("0123456789.x").rstrip("-")
-    return stem + entry.name[-2:] if entry.name[-2:] in ("x4", "x8") else stem
+    stem = name.rstrip("0123456789.x").rstrip("-")
+    return stem + name[-2:] if name[-2:] in ("x4", "x8") else stem
 
 
-def draw(path: Path, qualities: Sequence[Quality], data: Data) -> None:
+def draw(path: Path, rows: Sequence[Sequence[str]], data: Data) -> None:
+    """One curve per family, from the cells of the table."""
     curves = []
-    for name in sorted({family(q.entry) for q in qualities}):
-        own = [q for q in qualities if family(q.entry) == name]
-        x, y = [q.code_bytes for q in own], [q.shares[0] for q in own]
+    for name in sorted({family(row[0]) for row in rows}):
+        own = [row for row in rows if family(row[0]) == name]
+        x, y = [_number(row[BYTES]) for row in own], [_number(row[RECALL]) for row in own]
         curves.append(report.Curve(name, x, y, ours=name == "vsearch-osq"))
     title = f"{data.name}, {data.rows:,} x {data.dimensions}: estimators alone"
     report.plot(path, curves, title=title, x="bytes per vector (code and factors)", y="recall@10", log="x")
 
 
+def _number(cell: str) -> float:
+    return float(cell.replace(",", ""))
+
+
+def cells(qualities: Sequence[Quality]) -> list[list[str]]:
+    """Rows of the table."""
+    rows: list[list[object]] = [
+        [q.entry.name, q.entry.index.description, q.code_bytes, q.entry.index.bytes_per_vector]
+        + [report.share(s) for s in q.shares]
+        for q in qualities
+    ]
+    return [[report.cell(value) for value in row] for row in rows]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("recall", "Recall of the codes alone, at equal bytes.", queries=1000)
+    options.add_argument("--add", action="store_true", help="keep the rows of those who are not measured now")
     given = options.parse_args(arguments)
     data = load(given.folder or sample(), rows=given.rows, queries=given.queries, metric=given.metric, k=K)
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
         field = assemble("recall", data, Path(scratch), build_threads=given.build_threads, only=given.only)
         qualities = measure(field, data, given.build_threads)
-    rows = [
-        [q.entry.name, q.entry.index.description, q.code_bytes, q.entry.index.bytes_per_vector]
-        + [report.share(s) for s in q.shares]
-        for q in qualities
-    ]
+    key, rows = f"recall {data.name}", cells(qualities)
+    if given.add:
+        measured = {row[0] for row in rows}
+        rows += [row for row in report.rows(given.results, key) if row[0] not in measured]
+        rows.sort(key=lambda row: (_number(row[BYTES]), -_number(row[RECALL])))
     header = ["contestant", "what", "code bytes", "bytes in all", "recall@10"]
     header += [f"top 10 in best {depth}" for depth in DEPTHS[1:]]
     plot = f"plots/recall-{data.name}.png"
     text = [report.table(header, rows), report.absences(field.absences), f"![recall by bytes]({plot})"]
     parameters = {
         "threads": given.build_threads,
-        "versions": report.versions(field.packages),
+        "versions": report.versions(["faiss-cpu", "turbovec", "vsearch"]),
     }
-    report.replace(given.results, f"recall {data.name}", report.section("Codes alone", data, text, parameters))
-    draw(given.results.parent / plot, qualities, data)
+    report.replace(given.results, key, report.section("Codes alone", data, text, parameters))
+    draw(given.results.parent / plot, rows, data)
     print("\n".join(text[:2]))
 
 

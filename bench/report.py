@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 import os
 import platform
@@ -99,6 +100,16 @@ def replace(path: Path, key: str, text: str) -> None:
         new = old.rstrip() + "\n\n" + block
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(new)
+
+
+def rows(path: Path, key: str) -> list[list[str]]:
+    """Cells of the first table of a section, without its header; none where there is no such section."""
+    text = path.read_text() if path.exists() else ""
+    _, _, section = text.partition(f"<!-- {key} -->")
+    lines = section.partition(f"<!-- end of {key} -->")[0].splitlines()
+    first = next((i for i, line in enumerate(lines) if line.startswith("| ---")), len(lines))
+    kept = itertools.takewhile(lambda line: line.startswith("| "), lines[first + 1 :])
+    return [[one.strip().replace("\\|", "|") for one in re.split(r"(?<!\\)\|", line)[1:-1]] for line in kept]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from bench.measure import Search, threads
 from bench.peers.protocol import Absent, Predicate, Setting, Task, lists, load, sweep
 
 REFINE = (2, 4, 8, 16, 32, 64)
+LARGEST_TABLES = 2**31 - 1  # bytes; FAISS counts them in 32 bits and crashes beyond
 
 
 def metric_of(task: Task) -> int:
@@ -35,6 +36,7 @@ class FaissIvfIndex:
     bytes_per_vector: float
     raw_bytes_per_vector: float
     refined: bool
+    table_bytes: int = 0  # of the lookup tables of one query and one list, where every list has its own
 
     def settings(self) -> Sequence[Setting]:
         probes = sweep(int(self.ivf.nlist))
@@ -51,8 +53,12 @@ class FaissIvfIndex:
         return self._filtered(setting, where)
 
     def _search(self, queries: Floats, k: int) -> Rows:
-        ids: Rows = self.index.search(queries, k)[1]
-        return ids
+        many = together(self.table_bytes, int(self.ivf.nprobe))
+        if len(queries) <= many:
+            ids: Rows = self.index.search(queries, k)[1]
+            return ids
+        parts = [self.index.search(queries[i : i + many], k)[1] for i in range(0, len(queries), many)]
+        return np.concatenate(parts)
 
     def _filtered(self, setting: Setting, where: Predicate) -> Search:
         faiss = load("faiss", "faiss-cpu")
@@ -69,6 +75,11 @@ class FaissIvfIndex:
             return ids
 
         return search
+
+
+def together(table_bytes: int, nprobe: int) -> int:
+    """How many queries FAISS can be given at once: all of their lookup tables are made before the scan."""
+    return max(1, LARGEST_TABLES // (table_bytes * nprobe)) if table_bytes else LARGEST_TABLES
 
 
 @dataclass(frozen=True)
@@ -108,4 +119,5 @@ class FaissIvf:
             bytes_per_vector=counted,
             raw_bytes_per_vector=raw,
             refined=refined,
+            table_bytes=4 * d if self.codes.startswith("RaBitQ") else 0,
         )

@@ -39,10 +39,11 @@ class SvsIndex:
 
 @dataclass(frozen=True)
 class Svs:
-    """``storage`` is lvq4x8, leanvec or float16; ``degree`` the most links per node."""
+    """``storage`` is lvq4x8, leanvec or float16; ``degree`` the most links per node, ``window`` the candidates of a build."""
 
     storage: str
     degree: int = 32
+    window: int = 200
     package: str = "scalable-vs"
 
     @property
@@ -53,7 +54,7 @@ class Svs:
         svs = load("svs", self.package)
         far = task.metric == "l2"
         parameters = svs.VamanaBuildParameters(
-            alpha=1.2 if far else 0.95, graph_max_degree=self.degree, window_size=200
+            alpha=1.2 if far else 0.95, graph_max_degree=self.degree, window_size=self.window
         )
         distance = svs.DistanceType.L2 if far else svs.DistanceType.MIP
         graph = svs.Vamana.build(parameters, self._source(svs, task), distance, num_threads=task.threads)

@@ -1,0 +1,207 @@
+"""How long a build takes, beside training and filling FAISS's inverted lists of PQ codes.
+
+``python -m bench.building FOLDER`` builds with 1 bit and 8-bit rerank codes, and trains and adds to
+``IVF1024,PQ96x4fs`` (for 384 dimensions), each in a process of its own that has imported its libraries and read the
+vectors before its clock starts. They take turns. Our figure holds all that ``vsearch.build`` does: it also tunes the
+search and writes and checksums the files. One more build tells where our time goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import NATIVE_THREADS, report
+from bench.contest import console
+from bench.data import Floats, load, sample
+from bench.measure import interleave
+from bench.peers.protocol import lists
+
+FUNCTIONS = (
+    ("building/partitioning.py", "train_centroids", "k-means of the partitions"),
+    ("building/training.py", "train_quantizer", "KLT, allocation, grids, calibration"),
+    ("building/pipeline.py", "_assign", "every row to its partition"),
+    ("building/layout.py", "lay_out", "rotate, encode, transpose"),
+    ("storage/writing.py", "write_arrays", "files and checksums"),
+    ("search/tuning.py", "tune", "tuning"),
+)
+
+
+@dataclass(frozen=True)
+class Build:
+    """What one build took: processor time of all threads, wall time, and processor and wall time of its stages."""
+
+    processor: float
+    wall: float
+    stages: dict[str, tuple[float, float]]
+    functions: dict[str, float]
+
+
+class Stages:
+    """A progress callback that adds up processor and wall time between the stages it is told of."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, tuple[float, float]] = {}
+        self._stage, self._at = "open", (time.process_time(), time.perf_counter())
+
+    def __call__(self, stage: str, _done: int, _total: int) -> None:
+        if stage != self._stage:
+            self.close()
+            self._stage = stage
+
+    def close(self) -> None:
+        """End the stage that is under way."""
+        now = (time.process_time(), time.perf_counter())
+        before = self.spent.get(self._stage, (0.0, 0.0))
+        self.spent[self._stage] = (before[0] + now[0] - self._at[0], before[1] + now[1] - self._at[1])
+        self._at = now
+
+
+def build_ours(base: Floats, metric: str, url: str, stages: Stages) -> None:
+    import vsearch
+
+    vsearch.build(base, url, metric=metric, bits=1.0, rerank="int8", progress=stages)
+
+
+def build_faiss(base: Floats, metric: str, _url: str, stages: Stages) -> None:
+    import faiss
+
+    d = base.shape[1]
+    kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    index = faiss.index_factory(d, f"IVF{lists(len(base))},PQ{d // 4}x4fs", kind)
+    stages("train", 0, 1)
+    index.train(base)
+    stages("add", 0, 1)
+    index.add(base)
+
+
+BUILDERS: dict[str, Callable[[Floats, str, str, Stages], None]] = {"vsearch": build_ours, "faiss": build_faiss}
+
+
+def child(name: str, folder: Path | None, rows: int | None, metric: str, threads: int, *, profiled: bool) -> None:
+    """Build once and print what it took as one line of JSON."""
+    import faiss
+
+    import vsearch
+
+    faiss.omp_set_num_threads(threads)
+    build = BUILDERS[name]
+    base = load(folder or sample(), rows=rows, queries=1, metric=metric).base
+    with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
+        if name == "vsearch":  # what is compiled at first use is compiled now
+            vsearch.build(base[:2048], f"{scratch}/warm", metric=metric, bits=1.0, rerank="int8")
+        profile = _profile() if profiled else None
+        stages, start = Stages(), (time.process_time(), time.perf_counter())
+        build(base, metric, f"{scratch}/index", stages)
+        stages.close()
+        end = (time.process_time(), time.perf_counter())
+        functions = {} if profile is None else _cumulative(profile)
+    print(json.dumps([end[0] - start[0], end[1] - start[1], stages.spent, functions]))
+
+
+def _profile() -> Any:
+    import cProfile
+
+    profile = cProfile.Profile()
+    profile.enable()
+    return profile
+
+
+def _cumulative(profile: Any) -> dict[str, float]:
+    """Wall seconds inside each of `FUNCTIONS`."""
+    import pstats
+
+    profile.disable()
+    stats: Any = pstats.Stats(profile)
+    found = {(where, name): cumulative for (where, _, name), (_, _, _, cumulative, _) in stats.stats.items()}
+    return {
+        said: sum(seconds for (where, named), seconds in found.items() if where.endswith(file) and named == name)
+        for file, name, said in FUNCTIONS
+    }
+
+
+def run(name: str, given: argparse.Namespace, *, profiled: bool = False) -> Build:
+    """Build in a process of its own.
+
+    Raises
+    ------
+    SystemExit
+        It failed; its messages are on standard error.
+    """
+    command = [sys.executable, "-m", "bench.building", "--child", name, "--metric", given.metric]
+    command += ["--build-threads", str(given.build_threads), *([str(given.folder)] if given.folder else [])]
+    command += [*(["--rows", str(given.rows)] if given.rows else []), *(["--profiled"] if profiled else [])]
+    environment = {**os.environ, **dict.fromkeys(NATIVE_THREADS, str(given.build_threads))}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the build of {name} ended with status {done.returncode}")
+    processor, wall, stages, functions = json.loads(done.stdout.strip().splitlines()[-1])
+    return Build(processor, wall, {stage: tuple(spent) for stage, spent in stages.items()}, functions)
+
+
+def table(builds: dict[str, list[Build]]) -> str:
+    """Medians of whole builds and of their stages."""
+    lines = []
+    for name, own in builds.items():
+        wall, processor = median(b.wall for b in own), median(b.processor for b in own)
+        lines.append([f"{name}, all", processor, wall, processor / wall])
+        for stage in own[0].stages:
+            spent = [b.stages[stage] for b in own if stage in b.stages]
+            lines.append([f"{name}: {stage}", median(s[0] for s in spent), median(s[1] for s in spent), None])
+    return report.table(["build", "processor s", "wall s", "cores"], lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = argparse.ArgumentParser(prog="python -m bench.building", description="Time of a build.")
+    options.add_argument("folder", type=Path, nargs="?", help="holds base.npy and queries.npy; without: the sample")
+    options.add_argument("--rows", type=int, help="only ROWS rows, at equal distances")
+    options.add_argument("--metric", default="cosine")
+    options.add_argument("--build-threads", type=int, default=2)
+    options.add_argument("--repetitions", type=int, default=3)
+    options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
+    options.add_argument("--child", choices=list(BUILDERS), help=argparse.SUPPRESS)
+    options.add_argument("--profiled", action="store_true", help=argparse.SUPPRESS)
+    given = options.parse_args(arguments)
+    if given.child:
+        child(given.child, given.folder, given.rows, given.metric, given.build_threads, profiled=given.profiled)
+        return
+    data = load(given.folder or sample(), rows=given.rows, queries=1, metric=given.metric)
+    tasks = [partial(run, name, given) for name in BUILDERS]
+    runs = interleave(
+        tasks, given.repetitions, lambda done: console.print(f"repetition {done + 1} of {given.repetitions}")
+    )
+    builds = dict(zip(BUILDERS, runs, strict=True))
+    pairs = list(zip(builds["vsearch"], builds["faiss"], strict=True))
+    processor = median(ours.processor / theirs.processor for ours, theirs in pairs)
+    wall = median(ours.wall / theirs.wall for ours, theirs in pairs)
+    profile = run("vsearch", given, profiled=True)
+    text = [
+        table(builds),
+        f"vsearch takes {processor:.2f} of FAISS's processor time and {wall:.2f} of its wall time.",
+        "Where one build of ours spends its time (wall seconds of the first thread, inside the function):",
+        report.table(["function", "wall s"], [[said, seconds] for said, seconds in profile.functions.items()]),
+    ]
+    parameters = {
+        "threads": given.build_threads,
+        "FAISS": f"IVF{lists(data.rows)},PQ{data.dimensions // 4}x4fs, train and add",
+        "vsearch": "bits 1, rerank int8; trains, encodes, writes files with checksums, tunes",
+        "repetitions": f"{given.repetitions}, in turns; medians; ratios are medians of those of a turn",
+        "versions": report.versions(["vsearch", "faiss-cpu"]),
+    }
+    report.replace(given.results, f"building {data.name}", report.section("Build time", data, text, parameters))
+    print("\n".join(text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Recall against speed on a million rows, where graphs gain: at which recall do the curves cross?
+
+``python -m bench.million`` makes a million clustered vectors with a decaying spectrum (synthetic: no real set of that
+size is at hand), and sweeps vsearch, FAISS, ScaNN and graphs as ``bench.search`` does. With ``--work KEPT`` what was
+measured stays in that folder, and ``--only NAME`` measures the named ones again and takes the others from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench import report
+from bench.contest import Entry, assemble, console
+from bench.data import CACHE, Data, load
+from bench.measure import CLOCKS, front
+from bench.search import LEVELS, K, Point, measure
+from bench.synthetic import clustered
+
+CENTRES = 4096
+GRID = tuple(round(0.80 + 0.005 * i, 3) for i in range(40))
+MEASURED = "million.json"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is kept of one contestant: sizes, seconds of its build, and for every setting recall, QPS and batch QPS."""
+
+    name: str
+    description: str
+    ours: bool
+    bytes_per_vector: float
+    raw_bytes_per_vector: float
+    build_seconds: float
+    labels: list[str]
+    recalls: list[float]
+    speeds: list[float]
+    batch_speeds: list[float]
+    date: str
+
+    @classmethod
+    def of(cls, entry: Entry, points: Sequence[Point]) -> Curve:
+        own = sorted((p for p in points if p.entry is entry), key=lambda p: p.recall)
+        return cls(
+            entry.name,
+            entry.index.description,
+            entry.contestant.package == "vsearch",
+            entry.index.bytes_per_vector,
+            entry.index.raw_bytes_per_vector,
+            entry.build_seconds,
+            [p.setting.label for p in own],
+            [p.recall for p in own],
+            [p.single.qps for p in own],
+            [p.batch.qps for p in own],
+            report.today(),
+        )
+
+    def speed_at(self, recall: float) -> float | None:
+        """The most queries per second among the settings that reach a recall."""
+        return max((s for r, s in zip(self.recalls, self.speeds, strict=True) if r >= recall), default=None)
+
+
+def make_data(rows: int, queries: int, dimensions: int) -> Path:
+    """A folder with the synthetic vectors, kept in the temporary folder for the next run."""
+    folder = CACHE / f"clustered-{rows}x{dimensions}"
+    if not (folder / "queries.npy").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        base, asked = clustered(rows, queries, dimensions, centres=CENTRES)
+        np.save(folder / "base.npy", base)
+        np.save(folder / "queries.npy", asked)
+    return folder
+
+
+def faster_from(ours: Curve, theirs: Curve) -> list[float]:
+    """Recalls of `GRID` at which we are at least as fast, out of those that both reach."""
+    found = []
+    for recall in GRID:
+        mine, other = ours.speed_at(recall), theirs.speed_at(recall)
+        if mine is not None and other is not None and mine >= other:
+            found.append(recall)
+    return found
+
+
+def crossing(ours: Curve, theirs: Curve) -> str:
+    """Where our curve crosses theirs, in words."""
+    common = [r for r in GRID if ours.speed_at(r) is not None and theirs.speed_at(r) is not None]
+    won = faster_from(ours, theirs)
+    if not common:
+        return "no recall is reached by both"
+    if not won:
+        return f"slower at every recall from {common[0]:g} to {common[-1]:g}"
+    if len(won) == len(common):
+        return f"faster at every recall from {common[0]:g} to {common[-1]:g}"
+    edges = [r for r, after in itertools.pairwise(common) if (r in won) != (after in won)]
+    first = "faster" if common[0] in won else "slower"
+    return f"{first} at {common[0]:g}; the curves cross after {', '.join(f'{r:g}' for r in edges)}"
+
+
+def summary(curves: Sequence[Curve]) -> str:
+    header = ["contestant", "bytes/vector", "+ raw", "build s", *(f"QPS at {level:.2f}" for level in LEVELS)]
+    rows = [
+        [c.description, c.bytes_per_vector, c.raw_bytes_per_vector, c.build_seconds]
+        + [c.speed_at(level) for level in LEVELS]
+        + [report.share(max(c.recalls)), c.date]
+        for c in curves
+    ]
+    return report.table([*header, "best recall", "measured"], rows)
+
+
+def crossings(curves: Sequence[Curve]) -> str:
+    lines = []
+    for ours in (c for c in curves if c.ours):
+        lines += [f"- {c.description}: vsearch is {crossing(ours, c)}" for c in curves if not c.ours]
+    return "Where the curves cross, single queries:\n\n" + "\n".join(lines) if lines else ""
+
+
+def details(curves: Sequence[Curve]) -> str:
+    rows = [
+        [c.name, label, report.share(recall), speed, batch]
+        for c in curves
+        for label, recall, speed, batch in zip(c.labels, c.recalls, c.speeds, c.batch_speeds, strict=True)
+    ]
+    body = report.table(["contestant", "setting", "recall@10", "QPS", "batch QPS"], rows)
+    return f"<details><summary>All settings that were timed</summary>\n\n{body}\n</details>"
+
+
+def draw(path: Path, curves: Sequence[Curve], data: Data) -> None:
+    drawn = []
+    for c in curves:
+        kept = front(c.recalls, c.speeds)
+        size = c.bytes_per_vector + c.raw_bytes_per_vector
+        drawn.append(
+            report.Curve(
+                f"{c.description} ({size:,.0f} B)",
+                [c.recalls[i] for i in kept],
+                [c.speeds[i] for i in kept],
+                ours=c.ours,
+            )
+        )
+    title = f"{data.rows:,} x {data.dimensions}, clustered (synthetic): single queries, one thread"
+    report.plot(path, drawn, title=title, x="recall@10", y="queries per second", log="y", x_limits=(0.8, 1.0))
+
+
+def kept_curves(work: Path | None) -> dict[str, Curve]:
+    """What earlier runs measured, by name."""
+    path = None if work is None else work / MEASURED
+    if path is None or not path.exists():
+        return {}
+    return {one["name"]: Curve(**one) for one in json.loads(path.read_text())}
+
+
+def run(given: argparse.Namespace, data: Data) -> None:
+    """Build and measure those that were asked for, keep what comes out and write it with what was kept before."""
+    curves = kept_curves(given.work)
+    with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
+        field = assemble("million", data, Path(scratch), build_threads=given.build_threads, only=given.only)
+        points = measure(field, data, timed=given.timed, repetitions=given.repetitions, clock=given.clock)
+    curves |= {entry.name: Curve.of(entry, points) for entry in field.entries}
+    if given.work is not None:
+        (given.work / MEASURED).write_text(json.dumps([asdict(curve) for curve in curves.values()], indent=1))
+    write(given, data, list(curves.values()), field.absences)
+
+
+def write(given: argparse.Namespace, data: Data, curves: Sequence[Curve], absences: dict[str, str]) -> None:
+    curves = sorted(curves, key=lambda c: (not c.ours, c.name))
+    plot = "plots/million.png"
+    text = [
+        summary(curves),
+        crossings(curves),
+        report.absences(absences),
+        f"![recall against speed]({plot})",
+        details(curves),
+    ]
+    parameters = {
+        "vectors": f"synthetic: {CENTRES} centres around coarser ones, deviations of the dimensions fall as 1 / sqrt(i + 1)",
+        "threads": f"searches 1, builds {given.build_threads}",
+        "clock": given.clock,
+        "repetitions": f"{given.repetitions}, interleaved; medians; {given.timed} single queries each",
+        "versions": report.versions(["vsearch", "faiss-cpu", "scann", "scalable-vs", "hnswlib"]),
+    }
+    if len({c.date for c in curves}) > 1 or given.only:
+        parameters["runs"] = "not all contestants were measured in one run; the last column says when"
+    report.replace(given.results, "million", report.section("A million rows", data, text, parameters))
+    draw(given.results.parent / plot, curves, data)
+    print("\n".join(text[:3]))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = argparse.ArgumentParser(
+        prog="python -m bench.million", description="Recall against speed, a million rows."
+    )
+    options.add_argument("--rows", type=int, default=1_000_000)
+    options.add_argument("--dimensions", type=int, default=96)
+    options.add_argument("--queries", type=int, default=1000)
+    options.add_argument("--timed", type=int, default=200, help="queries of a single-query timing")
+    options.add_argument("--repetitions", type=int, default=3)
+    options.add_argument("--clock", choices=CLOCKS, default="wall", help="by which speeds are taken")
+    options.add_argument("--only", nargs="+", default=(), metavar="NAME", help="contestants by prefix of their name")
+    options.add_argument("--build-threads", type=int, default=os.cpu_count() or 1)
+    options.add_argument("--work", type=Path, help="keeps what was measured, for runs with --only")
+    options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
+    given = options.parse_args(arguments)
+    if given.work is not None:
+        given.work.mkdir(parents=True, exist_ok=True)
+    data = load(make_data(given.rows, given.queries, given.dimensions), queries=given.queries, k=K)
+    console.print(f"{data.rows:,} x {data.dimensions} vectors are ready")
+    run(given, data)
+
+
+if __name__ == "__main__":
+    main()
