@@ -126,5 +126,6 @@ def web_event(host: Host, event: object, context: Any, key_hash: str) -> dict[st
     try:
         worker = host.worker()
     except VsearchError:
-        return {"statusCode": 500, "headers": {"content-type": "application/json"}, "body": '{"error": "init"}'}
+        text = '{"error": "init", "message": "the function cannot start; its environment does not describe an index"}'
+        return {"statusCode": 500, "headers": {"content-type": "application/json"}, "body": text}
     return web.answer_event(worker, event, key_hash, Deadline.after(_time_left(context)))

@@ -35,6 +35,11 @@ STATUS = {
 
 LARGEST_BODY = 6 * 1024 * 1024
 
+LARGEST_ANSWER = 6_000_000
+"""Bytes of a JSON document as a string in the platform's reply, which takes 6 MB with all that is around it."""
+
+TOO_LARGE = {"error": "too large", "message": "the answer is too large; ask for fewer queries or a smaller k"}
+
 
 class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The JSON body of a search; either `vector` or `vectors`."""
@@ -83,7 +88,7 @@ def answer(
         kind = Kind(reply.error)
         return STATUS.get(kind, 500), {"error": reply.error, "message": reply.message}
     if not isinstance(reply, Answer):
-        return 413, {"error": "too large", "message": "the answer is too large; ask for fewer queries or a smaller k"}
+        return 413, TOO_LARGE
     return 200, _document(reply, request.options.columns)
 
 
@@ -100,10 +105,13 @@ def answer_event(worker: Worker, event: Any, key_hash: str, deadline: Deadline) 
             pass
         else:
             status, document = answer(worker, method, path, headers, body, key_hash, deadline)
+    text = json.dumps(document, allow_nan=False)
+    if len(text) + text.count('"') + text.count("\\") > LARGEST_ANSWER:  # the platform's JSON escapes these
+        status, text = 413, json.dumps(TOO_LARGE)
     return {
         "statusCode": status,
         "headers": {"content-type": "application/json"},
-        "body": json.dumps(document, allow_nan=False),
+        "body": text,
         "isBase64Encoded": False,
     }
 
@@ -138,7 +146,8 @@ def describe() -> dict[str, Any]:
         "required": ["error", "message"],
         "properties": {"error": {"type": "string"}, "message": {"type": "string"}},
     }
-    statuses = {"400": "Not usable", "401": "No or a wrong API key", "413": "Too large", "504": "Out of time"}
+    statuses = {"400": "Not usable", "401": "No or a wrong API key", "413": "Too large", "500": "A mistake of ours"}
+    statuses |= {"502": "The index cannot be read", "503": "Too many requests at once", "504": "Out of time"}
     document = {
         "openapi": "3.1.0",
         "info": {"title": "vsearch", "version": "1", "description": "Nearest rows that satisfy a predicate."},
