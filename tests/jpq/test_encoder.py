@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import vsearch
+from vsearch.storage import write_arrays
 
 torch = pytest.importorskip("torch")
 WORDS = 300
@@ -89,7 +92,38 @@ def test_bad_input_leaves_the_index_untouched(bags: tuple[vsearch.Index, list[st
         vsearch.jpq.train_encoder(index, Bag(), texts, positives + 9999)
     with pytest.raises(vsearch.InputError, match="shape"):
         vsearch.jpq.train_encoder(index, Bag(dimensions=8), texts, positives)
+    for change, match in (
+        ({"texts": texts[0]}, "sequence of strings"),
+        ({"texts": [1, 2]}, "sequence of strings"),
+        ({"encoder": 3}, "torch module of texts"),
+        ({"encoder_rate": 0}, "encoder_rate=0"),
+        ({"validation": ([None], [1])}, "sequence of strings"),
+        ({"loss": "hinge"}, "loss="),
+    ):
+        given: dict[str, Any] = {"encoder": Bag(), "texts": texts, "positives": positives, **change}
+        with pytest.raises(vsearch.InputError, match=match):
+            vsearch.jpq.train_encoder(index, **given)
     assert len(index.snapshots()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "match"),
+    [
+        ("../modules.json", b"[]", "lies nowhere"),
+        ("pytorch_model.bin", b"pickled", "could run code"),
+        ("modules.json", b"{", "no list of"),
+        ("modules.json", b'[{"type": "os.path"}]', "not sentence-transformers' own"),
+    ],
+)
+def test_a_hostile_encoder_is_refused(
+    bags: tuple[vsearch.Index, list[str], np.ndarray], name: str, data: bytes, match: str
+) -> None:
+    snapshot = bags[0].snapshot
+    entry, _ = write_arrays(snapshot.store, "model/hostile.arrow", {"bytes": np.frombuffer(data, np.uint8)})
+    model = {**snapshot.manifest.model, f"encoder:{name}": entry}
+    hostile = replace(snapshot, manifest=msgspec.structs.replace(snapshot.manifest, model=model))
+    with pytest.raises(vsearch.CorruptIndexError, match=match):
+        vsearch.jpq.load_encoder(vsearch.Index(hostile))
 
 
 @pytest.mark.filterwarnings("ignore")  # what other people's packages warn of is theirs

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def test_string_ids(task: Task, tmp_path: Path) -> None:
     assert len(pairs) == 50
     with pytest.raises(vsearch.InputError, match="strings"):
         read_pairs(index.snapshot, task.queries[:50], task.positives[:50])
+    with pytest.raises(vsearch.InputError, match="strings"):
+        read_pairs(index.snapshot, task.queries[:2], pa.table({"query": [0, 1], "id": [None, "doc-1"]}))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,12 @@ def test_string_ids(task: Task, tmp_path: Path) -> None:
         (lambda q, p: (q, pa.table({"query": p + 5000, "id": p})), "there are 200 queries"),
         (lambda q, p: (q, "nowhere.parquet"), "nowhere.parquet"),
         (lambda q, p: (np.where(np.arange(len(q))[:, None] == 7, np.nan, q), p), "query 7"),
+        (lambda q, p: (q, pa.table({"query": np.arange(200), "id": p + 0.5})), "whole numbers"),
+        (lambda q, p: (q, pa.table({"query": range(200), "id": [None, *p[1:].tolist()]})), "whole numbers"),
+        (lambda q, p: (q, [[one + 0.5] for one in p.tolist()]), "whole numbers"),
+        (lambda q, p: (q, [[] for _ in p]), "too few"),
     ],
+    ids=count(),
 )
 def test_bad_pairs_are_refused_and_the_index_is_untouched(
     index: vsearch.Index, task: Task, change: Any, match: str

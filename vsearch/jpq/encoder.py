@@ -7,6 +7,7 @@ An encoder is a sentence-transformers model, or any torch module that takes a li
 from __future__ import annotations
 
 import copy
+import json
 import tempfile
 import uuid
 from collections.abc import Callable, Sequence
@@ -30,6 +31,11 @@ from vsearch.storage import FileEntry, SegmentFile, Store, write_arrays
 
 ENCODER_RATE, ENCODER_DECAY, CLIP = 2e-5, 0.01, 1.0
 STATE = "state.safetensors"  # the file of a module that is no sentence-transformers model
+MODULES, LIBRARY = (
+    "modules.json",
+    "sentence_transformers.",
+)  # what a model consists of, and whose code alone may make it
+FILE_KINDS = {".json", ".jinja", ".model", ".safetensors", ".txt"}  # nothing that is unpickled or run when it is read
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
@@ -67,7 +73,7 @@ def train_encoder(
     validation : (texts, positives), optional
         A tenth of the training queries by default.
     loss, epochs, batch, depth, learning_rate, patience, seed, progress
-        As in `train`; `learning_rate` is that of the centroids.
+        As in `train`; `learning_rate` is a multiple of the default rate of the centroids.
     centroids : bool
         Whether the centroids are trained too.
     encoder_rate : float
@@ -76,7 +82,7 @@ def train_encoder(
     Returns
     -------
     Index
-        `load_encoder` gives the encoder back.
+        Its `search` takes texts, and `load_encoder` gives the encoder back.
 
     Raises
     ------
@@ -97,16 +103,20 @@ def train_encoder(
         patience=patience,
         seed=seed,
     )
+    if isinstance(encoder_rate, bool) or not isinstance(encoder_rate, (int, float)) or not 0 < encoder_rate <= 1:
+        raise InputError(
+            f"encoder_rate={encoder_rate!r} is not usable: give a number above 0, such as {ENCODER_RATE:g}"
+        )
     documents = load_documents(index.snapshot)
+    queries = _check(encoder, texts)
     torch.manual_seed(seed)
-    queries = list(texts)
     # the vectors are made again in every step; here they only tell that the encoder fits the index
     pairs = read_pairs(index.snapshot, encode_all(encoder, queries), positives)
     if validation is None:
         training, held = split_validation(pairs, seed)
         held_texts = [queries[i] for i in held.numbers]
     else:
-        training, held_texts = pairs, list(validation[0])
+        training, held_texts = pairs, _check(encoder, validation[0])
         held = read_pairs(index.snapshot, encode_all(encoder, held_texts), validation[1], "validation")
         held_texts = [held_texts[i] for i in held.numbers]
     report = progress or (lambda *_: None)
@@ -222,6 +232,25 @@ def encode_all(encoder: Any, texts: Sequence[str], batch: int = 64) -> NDArray[n
     return back
 
 
+def _check(encoder: Any, texts: Sequence[str]) -> list[str]:
+    """The texts as a list; raises InputError where they or the encoder cannot be used."""
+    if not (hasattr(encoder, "state_dict") and callable(encoder)):
+        raise InputError(
+            f"the encoder is a {type(encoder).__name__}; give a sentence-transformers model or a torch module of texts"
+        )
+    if hasattr(encoder, "tokenize"):
+        foreign = [type(part).__name__ for part in encoder.children() if not type(part).__module__.startswith(LIBRARY)]
+        if foreign:
+            raise InputError(
+                f"the parts {', '.join(foreign)} are not sentence-transformers' own and could not be loaded again; "
+                "wrap the model into a torch module that takes a list of texts"
+            )
+    queries = [] if isinstance(texts, str) else list(texts)
+    if not queries or not all(isinstance(text, str) for text in queries):
+        raise InputError("texts must be a sequence of strings, one for each query")
+    return queries
+
+
 def write_encoder(store: Store, encoder: Any) -> dict[str, FileEntry]:
     """Write an encoder beside the model of an index; by the kinds that the manifest names them with."""
     if hasattr(encoder, "tokenize") and hasattr(encoder, "save"):
@@ -254,10 +283,29 @@ def _read_encoder(index: Searchable) -> dict[str, bytes]:
             raise CorruptIndexError(
                 "manifest", f"names an encoder file {name!r}, which lies nowhere; restore the manifest"
             )
+        if Path(name).suffix not in FILE_KINDS:
+            raise CorruptIndexError(
+                "manifest", f"names an encoder file {name!r}, of a kind that could run code; train the encoder again"
+            )
         file = SegmentFile(snapshot.store, entry)
         file.ensure_all()
         files[name] = file.array("bytes").tobytes()
+    if MODULES in files:
+        _check_modules(entries[MODULES].path, files[MODULES])
     return files
+
+
+def _check_modules(path: str, data: bytes) -> None:
+    """Refuse a model that is made of anything but sentence-transformers' own parts: their classes would be imported."""
+    try:
+        kinds = [str(one["type"]) for one in json.loads(data)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptIndexError(path, f"is no list of an encoder's parts ({error}); restore it from a copy") from error
+    foreign = [kind for kind in kinds if not kind.startswith(LIBRARY)]
+    if foreign:
+        raise CorruptIndexError(
+            path, f"names parts that are not sentence-transformers' own: {', '.join(foreign)}; train the encoder again"
+        )
 
 
 def _forward(encoder: Any, texts: list[str]) -> Any:

@@ -92,9 +92,10 @@ def read_pairs(snapshot: Snapshot, queries: Any, positives: Any, what: str = "tr
 
 def _rows_of(snapshot: Snapshot, ids: NDArray[Any], what: str) -> NDArray[np.int64]:
     text = snapshot.manifest.id_type == "string"
-    if len(ids) and text != (ids.dtype.kind in "UO"):
+    fits = ids.dtype.kind == "U" or all(isinstance(one, str) for one in ids) if text else ids.dtype.kind in "iu"
+    if len(ids) and not fits:
         kind = "strings" if text else "whole numbers"
-        raise InputError(f"the ids of this index are {kind}; the {what} positives are {ids.dtype}")
+        raise InputError(f"the ids of this index are {kind}; the {what} positives are {ids.dtype}, or some are missing")
     wanted, back = np.unique(ids.astype(object if text else np.int64), return_inverse=True)
     rows = find_ids(snapshot, wanted)
     if (rows < 0).any():
@@ -117,9 +118,8 @@ def _flatten(positives: Any, many: int, what: str) -> tuple[NDArray[np.int64], N
     if nested:
         lists = [np.atleast_1d(np.asarray(one)) for one in positives]
         _same_length(len(lists), many, what)
-        return np.repeat(np.arange(many), [len(one) for one in lists]), np.concatenate(
-            [one for one in lists if len(one)]
-        )
+        filled = [one for one in lists if len(one)] or [np.empty(0, np.int64)]
+        return np.repeat(np.arange(many), [len(one) for one in lists]), np.concatenate(filled)
     array = np.asarray(positives)
     if array.ndim == 2 and array.dtype.kind in "iuUO":
         _same_length(len(array), many, what)

@@ -199,7 +199,7 @@ def train(
         if reassign and documents is not None:
             source = open_documents(session.documents, documents, document_ids, scratch)
         state = session.run(checkpoint)
-        facts = session.facts_of(state.best_epoch, state.history)
+        facts = session.facts_of(state.best_epoch, state.history) | {"reassigned": False}
         trained = session.documents.live(state.best)
         if source is not None:
             trained, facts["reassigned"] = reassign_codes(session.documents, state.best, source, session.validation)
