@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -195,15 +195,18 @@ class Process:
 
     def seconds(self, count: int) -> tuple[float, float]:
         """Processor time and wall time of one pass for so many queries."""
-        if self.running.stdin is not None and self.running.poll() is None:
-            self.running.stdin.write(f"{count}\n")
-            self.running.stdin.flush()
+        if self.running.stdin is not None:
+            with suppress(BrokenPipeError):  # what is read next says how it ended
+                self.running.stdin.write(f"{count}\n")
+                self.running.stdin.flush()
         processor, wall = self.answer()
         return processor, wall
 
     def stop(self) -> None:
-        if self.running.stdin is not None:
-            self.running.stdin.close()
+        for pipe in (self.running.stdin, self.running.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
         self.running.wait()
 
 
