@@ -1,0 +1,298 @@
+"""``python -m bench.serverless FOLDER``: a stack of functions on this machine, its times and what its answers cost."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from pyarrow import parquet
+
+from bench import report
+from bench.data import Floats
+from bench.serverless_cost import Cost, Measured, Prediction, measure, predict, price
+from bench.serverless_data import STAND_INS, StandIn, make
+from bench.serverless_latency import (
+    FanOut,
+    Overhead,
+    Times,
+    choose_queries,
+    cold_processors,
+    open_here,
+    singles,
+    warm_fan_out,
+    warm_overhead,
+)
+from bench.serverless_stack import deployed, object_store, package
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+PLOTS = Path(__file__).with_name("plots")
+MEMORY = 1769
+LARGE = STAND_INS[-1]
+RECALL = 0.97
+
+
+def main() -> None:
+    """Run what is asked for; each part replaces its own section of the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="base.npy, queries.npy and attributes.parquet")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vsearch-bench" / "serverless")
+    parser.add_argument("--parts", nargs="+", default=["times", "cost"], choices=["times", "cost"])
+    parser.add_argument("--repetitions", type=int, default=12)
+    asked = parser.parse_args()
+    asked.work.mkdir(parents=True, exist_ok=True)
+    zipped = package(asked.work)
+    with object_store(asked.work / "s3") as endpoint:
+        if "times" in asked.parts:
+            write_times(asked.folder, asked.work, zipped, endpoint, asked.repetitions)
+        if "cost" in asked.parts:
+            write_costs(asked.work, zipped, endpoint)
+
+
+def build(folder: Path, work: Path, shards: int, metric: str) -> Path:
+    """The index of a data set, built once and tuned."""
+    import vsearch
+
+    index = work / "index"
+    if not index.exists():
+        table = parquet.read_table(folder / "attributes.parquet")
+        kept = [name for name in table.column_names if name != "id"]
+        base = np.load(folder / "base.npy", mmap_mode="r")
+        vsearch.build(base, str(index), table.select(kept), metric=metric, bits=1.0, rerank="int8", shards=shards)
+    opened = vsearch.open(str(index))
+    if metric == "l2" and opened.info()["snapshot"] == 1:
+        opened.tune(recall=RECALL, k=10)
+    return index
+
+
+def stand_in_index(stand_in: StandIn, work: Path) -> tuple[Path, Path]:
+    """Folder and index of a stand-in, made once."""
+    folder = work / stand_in.folder
+    make(folder, stand_in.measured, stand_in.dimensions)
+    return folder, build(folder, folder, stand_in.shards, "l2")
+
+
+def write_times(folder: Path, work: Path, zipped: Path, endpoint: str, repetitions: int) -> None:
+    """Cold and warm times on the data set in 8 shards, and the fan-out on the large stand-in in 16."""
+    queries: Floats = np.load(folder / "queries.npy").astype(np.float32)
+    index = build(folder, work / folder.name, 8, "cosine")
+    with deployed(work, index, zipped, endpoint, MEMORY) as stack:
+        snapshot = open_here(stack)
+        cold, cold_cpu = cold_processors(stack, snapshot, queries[0], repetitions)
+        overhead = warm_overhead(stack, snapshot, queries[:40], 200)
+        cold_one, warm_one = singles(stack, queries[:300], cold=repetitions, mode="flat")
+        alone_cold, alone_warm = singles(stack, queries[:300], cold=repetitions, mode="alone")
+        predictions = [predict(stack, index, queries, batch) for batch in (1, 256)]
+    large_folder, large_index = stand_in_index(LARGE, work)
+    large_queries: Floats = np.load(large_folder / "queries.npy")
+    with deployed(work, large_index, zipped, endpoint, MEMORY) as stack:
+        snapshot = open_here(stack)
+        chosen = choose_queries(snapshot, large_queries[:200], 16)
+        fan = warm_fan_out(stack, chosen, 60, allocators=4, branching=4)
+        large_cold, large_warm = singles(stack, large_queries[:300], cold=max(3, repetitions // 4), mode="flat")
+    latencies = {
+        f"{folder.name}, 8 shards, flat": (cold_one, warm_one),
+        f"{folder.name}, coordinator alone": (alone_cold, alone_warm),
+        f"{LARGE.measured:,} x {LARGE.dimensions} synthetic, 16 shards, flat": (large_cold, large_warm),
+    }
+    text = times_text(cold, cold_cpu, overhead, fan, latencies, predictions)
+    report.replace(RESULTS, "serverless times", text)
+
+
+def times_text(
+    cold: Times,
+    cold_cpu: Times,
+    overhead: Overhead,
+    fan: FanOut,
+    latencies: dict[str, tuple[Times, Times]],
+    predictions: list[Prediction],
+) -> str:
+    """The section on times."""
+    hop = overhead.over_http.best
+    path = fan.spent["coordinator"] + fan.spent["allocator"] / 4 + fan.spent["processor"] / max(1.0, fan.processors)
+    paper = 1e3 * path + 3 * hop
+    rows = [
+        ["cold processor, process start to answer", "600", cold.best, cold.at(50), cold_cpu.at(50)],
+        ["warm processor: answer less kernel", "4", overhead.over_http.best, overhead.over_http.at(50), None],
+        ["the same, inside the function only", "-", overhead.over_inside.best, overhead.over_inside.at(50), None],
+        ["kernel, of one query in one shard", "-", overhead.kernel.best, overhead.kernel.at(50), None],
+        [
+            f"warm fan-out, {fan.allocators:.0f} allocators, {fan.processors:.1f} processors",
+            "100",
+            fan.times.best,
+            fan.times.at(50),
+            1e3 * sum(fan.spent.values()),
+        ],
+        ["the same on paper, unlimited cores", "-", paper, None, None],
+    ]
+    table = report.table(["ms", "target", "best", "median", "processor time"], rows)
+    single = report.table(
+        ["single queries, ms", "best", "p50", "p95", "p99"],
+        [
+            [f"{name}, {kind}", times.best, times.at(50), times.at(95), times.at(99)]
+            for name, both in latencies.items()
+            for kind, times in zip(("cold", "warm"), both, strict=True)
+        ],
+    )
+    predicted = report.table(
+        ["dollars per million queries, flat", "predicted by `vsearch cost`", "median of the answers' bills"],
+        [[each.what, each.predicted, each.measured] for each in predictions],
+    )
+    facts = [
+        (
+            f"- machine: {report.machine()}; {len(os.sched_getaffinity(0))} cores for the S3 server, the FaaS, all functions and "
+            f"the client together; load average of the last 15 minutes at the end: {os.getloadavg()[2]:.1f}, so the best of the "
+            "repetitions and the processor time say more than the medians"
+        ),
+        f"- local FaaS: one process of awslambdaric per environment, {MEMORY} MB each; SeaweedFS for S3; no latency added",
+        (
+            "- on paper: the coordinator's, one allocator's and one processor's share of the processor time, one after the other, "
+            f"and three invocations of {hop:.1f} ms (the best time of a warm processor less its kernel)"
+        ),
+        f"- date: {report.today()}",
+    ]
+    return "\n\n".join(["## Serverless: times", "\n".join(facts), table, single, predicted])
+
+
+def write_costs(work: Path, zipped: Path, endpoint: str) -> None:
+    """Dollars per million queries of every stand-in."""
+    found: list[tuple[StandIn, Measured, Cost, Cost]] = []
+    measured: dict[str, Measured] = {}
+    for stand_in in STAND_INS:
+        if stand_in.folder not in measured:
+            folder, index = stand_in_index(stand_in, work)
+            queries: Floats = np.load(folder / "queries.npy")
+            with deployed(work, index, zipped, endpoint, MEMORY) as stack:
+                measured[stand_in.folder] = measure(stack, folder, queries, (1, 2, 3), 120)
+        values = measured[stand_in.folder]
+        found.append((stand_in, values, price(stand_in, values, MEMORY), price(stand_in, values, MEMORY, "arm64")))
+        report.replace(RESULTS, "serverless cost", costs_text(found))
+    plot(found)
+
+
+def costs_text(found: list[tuple[StandIn, Measured, Cost, Cost]]) -> str:
+    """The section on costs."""
+    costs = report.table(
+        [
+            "synthetic stand-in of",
+            "rows",
+            "shards",
+            "recall@10",
+            "SQUASH, published",
+            "target",
+            "batches of 1,000",
+            "singly",
+            "batches, arm64 price",
+        ],
+        [
+            [
+                f"{s.name}, {s.dimensions}-d",
+                f"{s.rows:,}",
+                cost.shards,
+                report.share(m.recall),
+                f"${s.published:.0f}",
+                f"${s.published / 2:g}",
+                f"${cost.batches:.3f}",
+                f"${cost.singly:.2f}",
+                f"${arm.batches:.3f}",
+            ]
+            for s, m, cost, arm in found
+        ],
+    )
+    parts = report.table(
+        [
+            "measured",
+            "rows",
+            "shards",
+            "matching rows",
+            "batch: processor ms/query",
+            "coordinator",
+            "single: processors ms",
+            "coordinator",
+            "woken",
+            "billed here, batches",
+            "singly",
+        ],
+        [
+            [
+                f"{s.measured:,} x {s.dimensions}",
+                f"{s.measured:,}",
+                s.shards,
+                f"{m.selectivity / s.measured:.1%}",
+                1e3 * m.batch["processor"],
+                1e3 * m.batch["coordinator"],
+                1e3 * m.single["processor"],
+                1e3 * m.single["coordinator"],
+                m.woken,
+                f"${m.batch_bill:.2f}",
+                f"${m.single_bill:.2f}",
+            ]
+            for s, m, _, _ in {s.folder: (s, m, a, b) for s, m, a, b in found}.values()
+        ],
+    )
+    facts = [
+        f"- machine: {report.machine()}",
+        (
+            "- data: made up, in the shapes of the public sets and not the sets themselves: clustered Gaussians whose variances fall "
+            "as 1 / j; four uniform attributes, a range on each, 8 % of the rows pass them all. Every batch of 1,000 and "
+            "every single query has ranges of its own, so no mask is remembered"
+        ),
+        "- recall: filtered answers against exact neighbours among the matching raw vectors, 200 queries for each of 3 predicates",
+        (
+            f"- time: processor time of the functions' processes on the local FaaS, warm, 1 bit codes with int8 rerank. {MEMORY} MB "
+            "are one virtual processor on AWS, which is taken to be as fast as one of this machine's"
+        ),
+        (
+            "- priced: what is measured, scaled linearly from the measured rows to the published ones (a search's work grows more "
+            "slowly than that), one shard per million rows, every query waking every shard; the coordinator also pays for waiting for "
+            "the processors and 5 ms for each round of invocations; durations rounded up to the millisecond; us-east-1, 2026-09, no free "
+            "tier, no cold starts, storage not counted"
+        ),
+        "- a cold processor costs about 0.3 s of processor time once, some $0.00001",
+        "- billed here: dollars per million at the measured size by the clock of this machine, which others were using",
+        f"- SQUASH: its cheapest published points, each batch of queries over 10 to 20 allocators; date: {report.today()}",
+    ]
+    return "\n\n".join(
+        [
+            "## Serverless: cost of a million filtered queries",
+            "\n".join(facts),
+            costs,
+            parts,
+            "![cost](plots/serverless-cost.png)",
+        ]
+    )
+
+
+def plot(found: list[tuple[StandIn, Measured, Cost, Cost]]) -> None:
+    """Bars of dollars, beside the published ones."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 5), constrained_layout=True)
+    places = np.arange(len(found))
+    bars = {
+        "SQUASH, published": [s.published for s, _, _, _ in found],
+        "vsearch, singly": [cost.singly for _, _, cost, _ in found],
+        "vsearch, batches of 1,000": [cost.batches for _, _, cost, _ in found],
+    }
+    for i, ((name, values), color) in enumerate(zip(bars.items(), ("0.65", "C0", "black"), strict=True)):
+        drawn = axes.bar(places + 0.27 * (i - 1), values, 0.25, label=name, color=color)
+        axes.bar_label(drawn, [f"${value:.2g}" for value in values], fontsize=8, padding=2)
+    axes.set(
+        yscale="log",
+        ylabel="dollars per million queries",
+        title="Filtered queries, 8 % of the rows match, k = 10, recall at least 0.95 (synthetic stand-ins)",
+    )
+    axes.set_xticks(places, [f"{s.name}\n{s.rows:,} x {s.dimensions}" for s, _, _, _ in found])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.legend()
+    PLOTS.mkdir(exist_ok=True)
+    figure.savefig(PLOTS / "serverless-cost.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()

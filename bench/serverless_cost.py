@@ -1,0 +1,153 @@
+"""What a million filtered queries cost: processor time measured on stand-ins, priced and scaled to the published sizes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data import Floats
+from bench.serverless_data import StandIn, true_neighbours, where
+from bench.serverless_stack import Stack
+from vsearch.fanout.bill import PRICES
+
+K = 10
+BATCH = 1000
+ROWS_PER_SHARD = 1_000_000
+HOP = 0.005
+"""Seconds that a caller waits for an invocation besides what the function takes: an assumption about the platform."""
+
+LONGEST_CALL = 256
+"""Queries of one call of a processor."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one query took, in batches of 1,000 and singly, in seconds of processor time; and the bills by the clock.
+
+    Attributes
+    ----------
+    recall : float
+        Of the filtered answers, against exact neighbours of the raw vectors.
+    batch, single : dict of str to float
+        Seconds of a query by role.
+    batch_bill, single_bill : float
+        Dollars per million queries as the answers carry them: by the clock of this machine.
+    """
+
+    recall: float
+    selectivity: float
+    batch: dict[str, float]
+    single: dict[str, float]
+    batch_bill: float
+    single_bill: float
+    woken: float
+
+
+def measure(stack: Stack, folder: Path, queries: Floats, seeds: tuple[int, ...], singles: int) -> Measured:
+    """Run batches and single queries, every batch and every single query with a predicate of its own."""
+    index = stack.index
+    asked: dict[str, Any] = {"mode": "flat"}
+    some = min(200, len(queries))
+    for seed in (99, 98):  # the environments come up, and load
+        index.search(queries[:BATCH], K, where(seed), **asked)
+    recalls, passing = [], []
+    before = stack.processor_seconds()
+    dollars = 0.0
+    found = []
+    for seed in seeds:
+        hits = index.search(queries[:BATCH], K, where(seed), **asked)
+        assert hits.bill is not None
+        dollars += hits.bill.total
+        passing.append(hits.stats.rows_masked)
+        found.append(hits.ids)
+    after = stack.processor_seconds()
+    total = len(seeds) * len(queries[:BATCH])
+    batch = {role: (after[role] - before[role]) / total for role in after}
+    batch_bill = 1e6 * dollars / total
+    for seed, ids in zip(seeds, found, strict=True):
+        truth = true_neighbours(folder, seed, queries[:some], K)
+        recalls += [len(set(a) & set(b)) / K for a, b in zip(ids[:some].tolist(), truth.tolist(), strict=True)]
+    index.search(queries[0], K, where(7), **asked)
+    before, dollars, woken = stack.processor_seconds(), 0.0, 0
+    for i in range(singles):
+        hits = index.search(queries[i], K, where(1000 + i), **asked)
+        assert hits.bill is not None
+        dollars += hits.bill.total
+        woken += hits.bill.usages.processor.invocations
+    after = stack.processor_seconds()
+    single = {role: (after[role] - before[role]) / singles for role in after}
+    return Measured(
+        float(np.mean(recalls)),
+        float(np.mean(passing)),
+        batch,
+        single,
+        batch_bill,
+        1e6 * dollars / singles,
+        woken / singles,
+    )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Dollars per million queries, in batches of 1,000 and singly, at the published size."""
+
+    batches: float
+    singly: float
+    shards: int
+
+
+def price(stand_in: StandIn, measured: Measured, memory: int, arch: str = "x86_64") -> Cost:
+    """Scale the processor time to the published size, linearly in the rows, and price it.
+
+    Every query is taken to wake every shard. A coordinator is billed while it waits for the processors, which are taken to
+    share the work evenly; a duration is rounded up to the next millisecond.
+    """
+    prices, gigabytes = PRICES[arch], memory / 1024
+    factor = stand_in.rows / stand_in.measured
+    shards = max(stand_in.shards, math.ceil(stand_in.rows / ROWS_PER_SHARD))
+    work, plan = measured.batch["processor"] * factor, measured.batch["coordinator"] * factor
+    calls = math.ceil(BATCH / LONGEST_CALL)
+    processors = shards * calls * _billed(BATCH / calls * work / shards)
+    coordinator = _billed(BATCH * (plan + work / shards) + calls * HOP)
+    batch = (processors + coordinator) * gigabytes * prices.gigabyte_second + (1 + shards * calls) * prices.invocation
+    work, plan = measured.single["processor"] * factor, measured.single["coordinator"] * factor
+    seconds = shards * _billed(work / shards) + _billed(plan + work / shards + HOP)
+    single = seconds * gigabytes * prices.gigabyte_second + (1 + shards) * prices.invocation
+    return Cost(1e6 / BATCH * batch, 1e6 * single, shards)
+
+
+def _billed(seconds: float) -> float:
+    return math.ceil(seconds * 1e3) / 1e3
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """`vsearch cost` beside a measured bill: dollars per million queries."""
+
+    what: str
+    predicted: float
+    measured: float
+
+
+def predict(stack: Stack, index: Path, queries: Floats, batch: int) -> Prediction:
+    """Predict a warm answer's bill from roles that run in this process, and measure one of the stack."""
+    from vsearch.deploy.cost import measure_bill
+    from vsearch.storage import open_store
+
+    bills = []
+    for _ in range(5):
+        bill, many = measure_bill(open_store(str(index)), memory=stack.memory, queries=batch, k=K, mode="flat")
+        bills.append(1e6 * bill.total / many)
+    real = []
+    for i in range(2 + (20 if batch == 1 else 5)):
+        start = i * batch % (len(queries) - batch + 1)
+        hits = stack.index.search(queries[start : start + batch], K, mode="flat")
+        assert hits.bill is not None
+        real.append(1e6 * hits.bill.total / batch)
+    return Prediction(
+        "single queries" if batch == 1 else f"batches of {batch}", float(np.median(bills)), float(np.median(real[2:]))
+    )

