@@ -115,6 +115,40 @@ def test_worker_import_time_shows_nothing_heavy(libraries: Path) -> None:
     assert not names & set(HEAVY)
 
 
+#: What a search without a predicate in a folder never needs; each costs a start milliseconds.
+SPARED = (
+    "numpy.ma",
+    "obstore",
+    "shutil",
+    "vsearch.kernels.lloyd",
+    "vsearch.predicates.binding",
+    "vsearch.predicates.columns",
+    "vsearch.quantizers.lloyd",
+    "vsearch.quantizers.pq",
+    "vsearch.storage.objects",
+    "vsearch.storage.s3",
+    "vsearch.storage.verifying",
+    "vsearch.storage.writing",
+)
+FIRST = """
+import sys
+import numpy as np
+from vsearch import worker
+hits = worker.search(worker.load(sys.argv[1]), np.load(sys.argv[2])[:1], 10)
+assert (hits.ids >= 0).all()
+print(*sys.modules)
+"""
+
+
+def test_a_first_search_loads_nothing_that_it_does_not_use(libraries: Path, index_folder: Path, queries: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("VSEARCH", "COV_"))}
+    environment["VSEARCH_KERNELS"] = str(libraries)
+    command = [sys.executable, "-W", "error", "-c", FIRST, str(index_folder), str(queries)]
+    loaded = set(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split())
+    assert "vsearch.search.run" in loaded
+    assert not loaded & {*HEAVY, *SPARED}
+
+
 def test_libraries_stand_alone(libraries: Path) -> None:
     for target in TARGETS:
         path = libraries / f"{target}.so"
