@@ -24,7 +24,7 @@ FLOORS = {
     "worker": 4,
     "jpq": 4,
     "arguments": 1,
-    "explanation": 4,
+    "explanation": 3.5,
     "index": 5,
     "evaluation": 5.5,
     "facade": 5.5,

@@ -101,8 +101,36 @@ def test_failures(stack, remote):
         RemoteIndex("test://t", stack.names, Away(), Mail()).search(stack.queries)
 
 
+def test_explain_tells_who_answered_and_why(stack, remote):
+    told = remote.explain(stack.queries[:1], where="year > 2000", nprobe=1, mode="flat")
+    assert told.predicate == "year > 2000"
+    assert told.plan["how"].startswith("flat: asked for; ")
+    assert told.plan["how"].endswith(f"{len(told.plan['shards'])} of 3 shards searched")
+    assert told.plan["nprobe"] == 1
+    assert told.stats.partitions == 30
+    assert "invocations" in str(told)
+    small = remote.explain(stack.queries)
+    assert "the coordinator holds the whole index" in small.plan["how"]
+    tree = remote.explain(stack.queries, allocators=20, branching=4)
+    assert tree.plan["how"].startswith("tree of 20 allocators, branching 4, 2 levels: asked for; ")
+
+
+def test_few_partitions_are_explained_by_few_shards(stack, remote):
+    assert len(remote.explain(stack.queries[:1], nprobe=1, mode="flat").plan["shards"]) == 1
+
+
+def test_info_is_that_of_the_index(stack, remote):
+    assert remote.info() == stack.index.info()
+
+
+def test_info_of_an_index_that_is_not_there(stack):
+    missing = RemoteIndex("test://t", stack.names, stack.local, Mail(), 99)
+    with pytest.raises(vsearch.RemoteError, match="missing"):
+        missing.info()
+
+
 def test_warming(stack, remote):
-    assert remote.warm(3) > 0
+    assert remote.warm() > 0
     assert remote.search(stack.queries, mode="flat").bill.usages.processor.requests == 0
 
 

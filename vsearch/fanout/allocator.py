@@ -18,6 +18,7 @@ from vsearch.fanout.merging import append, merge_shards, nothing_found
 from vsearch.fanout.messages import AllocateRequest, Answer, Options, Outcome, ProcessRequest, floats, int32s, int64s
 from vsearch.fanout.outcomes import CallError, Deadline
 from vsearch.fanout.processor import bind_where, lowest_score
+from vsearch.fanout.telemetry import span
 from vsearch.fanout.tree import Subtree, children, split
 from vsearch.predicates import evaluate
 from vsearch.predicates.binding import Bound, columns_of
@@ -95,7 +96,8 @@ def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadlin
             (child, pool.submit(calls.allocator, child)) for child in _children(request, queries, shares, deadline)
         ]
         deadline.check("starting")
-        mask = None if bound is None else _mask_cells(snapshot, bound)
+        with span("mask", predicate=bound is not None):
+            mask = None if bound is None else _mask_cells(snapshot, bound)
         own = _answer_own(snapshot, queries[: shares[0]], request, mask, calls, deadline, pool)
         below = [_settle(child, future) for child, future in started]
     return append([*own, *below])
@@ -213,7 +215,8 @@ def _answer_own(
     waiting: tuple[int, list[tuple[Errand, Future[Answer]]]] | None = None
     for start, stop in pairwise(edges):
         deadline.check("planning")
-        planned = plan_batch(snapshot, queries[start:stop], options, mask, remaining=deadline.remaining())
+        with span("plan", queries=stop - start):
+            planned = plan_batch(snapshot, queries[start:stop], options, mask, remaining=deadline.remaining())
         if waiting is not None:
             answers.append(_gather(snapshot, *waiting, options))
         sent = [(each, pool.submit(calls.processor, each.request.shard, each.request)) for each in planned]
@@ -241,6 +244,7 @@ def _gather(snapshot: Snapshot, count: int, sent: list[tuple[Errand, Future[Answ
     return msgspec.structs.replace(
         merged,
         outcomes=tuple(outcomes),
+        shards=tuple(errand.request.shard for errand, _ in sent),
         snapshot=snapshot.manifest.snapshot,
         estimated=snapshot.model.rerank is None,
         usages=Usages.sum(answer.usages for answer in answers),

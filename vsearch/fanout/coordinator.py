@@ -79,7 +79,7 @@ def coordinate(
     lost = answer.outcomes
     if lost and not request.allow_partial:
         raise CallError(Kind(lost[0].error), _describe(lost))
-    return msgspec.structs.replace(answer, plan=str(plan), snapshot=manifest.snapshot)
+    return msgspec.structs.replace(answer, plan=_explain(plan, answer, manifest), snapshot=manifest.snapshot)
 
 
 def require(reply: Any, kind: type) -> None:
@@ -134,6 +134,10 @@ def _start_tree(whole: AllocateRequest, plan: Plan, calls: Calls, deadline: Dead
                 lost = Outcome(None, 0, request.count, str(error.kind), str(error)[:2000], error.attempts)
                 answers.append(msgspec.structs.replace(nothing_found(request.count, whole.options.k), outcomes=(lost,)))
     return append(answers)
+
+
+def _explain(plan: Plan, answer: Answer, manifest: Manifest) -> str:
+    return f"{plan}; {len(answer.shards)} of {len(manifest.shards)} shards searched"
 
 
 def _describe(lost: Sequence[Outcome]) -> str:

@@ -67,6 +67,7 @@ def append(answers: Sequence[Answer]) -> Answer:
         ids=_join(ids) if ids else None,
         columns=tuple(_join(same) for same in zip(*(answer.columns for answer in whole), strict=True)),
         outcomes=tuple(outcomes),
+        shards=tuple(sorted({shard for answer in answers for shard in answer.shards})),
         usages=Usages.sum(answer.usages for answer in answers),
         counters=_add_batches([answer.counters for answer in answers]),
         snapshot=max(answer.snapshot for answer in answers),

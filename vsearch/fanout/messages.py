@@ -36,6 +36,8 @@ Dimensions = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Position = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_BATCH)]
 Tally = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Trace = Annotated[str, msgspec.Meta(max_length=100)]
+ShardNumber = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Mode = Literal["auto", "alone", "flat", "tree"]
 
 
@@ -75,6 +77,8 @@ class SearchRequest(Message, frozen=True, tag="search"):
         What the caller wants of the plan; "auto" and None leave it to the coordinator.
     allow_partial : bool
         Whether an answer without some shards is of use.
+    trace : str
+        The span that it belongs to, as a W3C ``traceparent``; empty where none is recorded.
     """
 
     count: Count
@@ -87,6 +91,7 @@ class SearchRequest(Message, frozen=True, tag="search"):
     allocators: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)] | None = None
     branching: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
     allow_partial: bool = False
+    trace: Trace = ""
 
 
 class AllocateRequest(Message, frozen=True, tag="allocate"):
@@ -101,6 +106,7 @@ class AllocateRequest(Message, frozen=True, tag="allocate"):
     branching: Annotated[int, msgspec.Meta(ge=1, le=1000)]
     level: Annotated[int, msgspec.Meta(ge=1, le=DEEPEST)]
     remaining: Seconds | None = None
+    trace: Trace = ""
 
 
 class ProcessRequest(Message, frozen=True, tag="process"):
@@ -126,6 +132,7 @@ class ProcessRequest(Message, frozen=True, tag="process"):
     bases: bytes
     bounds: bytes
     remaining: Seconds | None = None
+    trace: Trace = ""
 
 
 class WarmRequest(Message, frozen=True, tag="warm"):
@@ -133,6 +140,12 @@ class WarmRequest(Message, frozen=True, tag="warm"):
 
     snapshot: Snapshot | None = None
     shard: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+
+
+class InfoRequest(Message, frozen=True, tag="info"):
+    """To the coordinator: describe the index."""
+
+    snapshot: Snapshot | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,6 +197,8 @@ class Answer(Message, frozen=True, tag="answer"):
     columns : tuple of Column
     outcomes : tuple of Outcome
         Of what failed for good; empty where the answer is complete.
+    shards : tuple of int
+        Which were searched, ascending.
     plan : str
         How it was answered, and why so.
     """
@@ -196,6 +211,7 @@ class Answer(Message, frozen=True, tag="answer"):
     ids: Column | None = None
     columns: Annotated[tuple[Column, ...], msgspec.Meta(max_length=1000)] = ()
     outcomes: tuple[Outcome, ...] = ()
+    shards: tuple[ShardNumber, ...] = ()
     usages: Usages = Usages()
     counters: Counters = Counters()
     snapshot: Snapshot = 0
@@ -208,6 +224,13 @@ class Warmed(Message, frozen=True, tag="warmed"):
 
     snapshot: Snapshot
     bytes: Tally
+    usages: Usages = Usages()
+
+
+class Described(Message, frozen=True, tag="described"):
+    """From the coordinator: what `vsearch.Index.info` gives, as JSON."""
+
+    document: Annotated[bytes, msgspec.Meta(max_length=4 << 20)]
     usages: Usages = Usages()
 
 
@@ -227,7 +250,18 @@ class Overflow(Message, frozen=True, tag="overflow"):
     crc32c: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 
 
-AnyMessage = SearchRequest | AllocateRequest | ProcessRequest | WarmRequest | Answer | Warmed | Failure | Overflow
+AnyMessage = (
+    SearchRequest
+    | AllocateRequest
+    | ProcessRequest
+    | WarmRequest
+    | InfoRequest
+    | Answer
+    | Warmed
+    | Described
+    | Failure
+    | Overflow
+)
 
 _decoder = msgspec.msgpack.Decoder(AnyMessage)
 M = TypeVar("M", bound=Message)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import msgspec
 import numpy as np
 
 from vsearch.errors import IncompleteAnswerError, InputError, PredicateError, RemoteError, SearchTimeoutError
+from vsearch.explanation import Explanation
 from vsearch.fanout import messages
 from vsearch.fanout.bill import PRICES, Bill, Prices, make_bill
 from vsearch.fanout.columns import Column, to_arrow
@@ -21,6 +23,9 @@ from vsearch.fanout.merging import append
 from vsearch.fanout.messages import (
     LARGEST_K,
     Answer,
+    Described,
+    InfoRequest,
+    Message,
     Options,
     Outcome,
     SearchRequest,
@@ -30,6 +35,7 @@ from vsearch.fanout.messages import (
     int32s,
 )
 from vsearch.fanout.outcomes import CallError, Deadline, Kind, RetryPolicy, call_with_retries
+from vsearch.fanout.telemetry import span, traceparent
 from vsearch.fanout.web import encode_where
 from vsearch.fanout.worker import open_reply
 from vsearch.hits import Hits
@@ -60,12 +66,15 @@ class RemoteHits(Hits):
     failed : tuple of Outcome
         Shards that gave no answer; empty unless ``allow_partial``.
     snapshot : int
+    shards : tuple of int
+        Which were searched.
     """
 
     bill: Bill | None = None
     plan: str = ""
     failed: tuple[Outcome, ...] = ()
     snapshot: int = 0
+    shards: tuple[int, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -200,19 +209,40 @@ class RemoteIndex:
                 branching=branching,
                 allow_partial=allow_partial,
             )
-            answers.append(self._ask(request, deadline))
+            with span("search", queries=len(some)):
+                answers.append(self._ask(msgspec.structs.replace(request, trace=traceparent()), deadline))
         if not answers:
             raise InputError("there is no query; give at least one")
         return self._hits(answers, options)
 
-    def warm(self, shards: int) -> int:
+    def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
+        """Run a search and tell who answered it and why so, and its counts; takes what `search` takes."""
+        hits = self.search(queries, k, where, **options)
+        hits.stats.partitions = self.info()["partitions"]
+        plan = {"k": k, "how": hits.plan, "shards": list(hits.shards), "snapshot": hits.snapshot}
+        plan |= {name: value for name, value in options.items() if not (value is None or value is False or value == ())}
+        return Explanation(_to_sql(where), plan | {"bill": str(hits.bill)}, hits.stats)
+
+    def info(self) -> dict[str, Any]:
+        """What the index is; see `vsearch.Index.info`.
+
+        Raises
+        ------
+        RemoteError
+        """
+        asked = InfoRequest(snapshot=self._snapshot)
+        found: dict[str, Any] = msgspec.json.decode(self._call(self._names.coordinator, asked, Described).document)
+        return found
+
+    def warm(self, shards: int | None = None) -> int:
         """Load what searches need into every function; returns the bytes that they hold.
 
         Parameters
         ----------
-        shards : int
-            Processors of the stack.
+        shards : int, optional
+            Processors of the stack; as many as the index has shards by default.
         """
+        shards = self.info()["shards"] if shards is None else shards
         first = self._warm(self._names.coordinator, self._snapshot, None)
         # only a coordinator may look for the newest snapshot; the others are told
         warmed = [first, self._warm(self._names.allocator, first.snapshot, None)]
@@ -220,14 +250,20 @@ class RemoteIndex:
         return sum(each.bytes for each in warmed)
 
     def _warm(self, function: str, snapshot: int | None, shard: int | None) -> Warmed:
-        request = messages.encode(WarmRequest(snapshot=snapshot, shard=shard))
+        warmed: Warmed = self._call(function, WarmRequest(snapshot=snapshot, shard=shard), Warmed)
+        return warmed
+
+    def _call(self, function: str, request: Message, kind: type) -> Any:
+        def once() -> Any:
+            reply = open_reply(self._mail, self._invoker.invoke(function, messages.encode(request), None), function)
+            if not isinstance(reply, kind):
+                raise CallError(Kind.MALFORMED, f"{function} answered something else")
+            return reply
+
         try:
-            reply = open_reply(self._mail, self._invoker.invoke(function, request, None), function)
+            return call_with_retries(once, self._policy, Deadline())
         except CallError as error:
             raise _translate(error) from None
-        if not isinstance(reply, Warmed):
-            raise RemoteError(f"{function} answered something else")
-        return reply
 
     def _options(
         self, k: int, where: Where, nprobe: int | None, columns: tuple[str, ...], exact: bool, min_score: float | None
@@ -296,7 +332,17 @@ class RemoteIndex:
             plan=answers[0].plan,
             failed=answer.outcomes,
             snapshot=answer.snapshot,
+            shards=answer.shards,
         )
+
+
+def _to_sql(where: Where) -> str | None:
+    if where is None:
+        return None
+    from vsearch.predicates import parse, to_sql
+
+    expression = parse(where)
+    return None if expression is None else to_sql(expression)
 
 
 def _ids(column: Column | None, there: Any) -> Any:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import threading
 import time
 import traceback
@@ -30,7 +27,9 @@ from vsearch.fanout.mail import Mail
 from vsearch.fanout.messages import (
     AllocateRequest,
     Answer,
+    Described,
     Failure,
+    InfoRequest,
     Message,
     ProcessRequest,
     SearchRequest,
@@ -43,10 +42,12 @@ from vsearch.fanout.outcomes import CallError, Deadline, Kind, RetryPolicy, call
 from vsearch.fanout.planning import PlanSettings
 from vsearch.fanout.processor import MaskMemory, bind_where, process
 from vsearch.fanout.retention import Retention
+from vsearch.fanout.telemetry import log, measure, span, traceparent
 from vsearch.predicates.binding import columns_of
 from vsearch.search.snapshot import Snapshot
 from vsearch.storage import Manifest, Store
 
+Reply = Answer | Warmed | Described
 TAKES: dict[str, Any] = {"coordinator": SearchRequest, "allocator": AllocateRequest, "processor": ProcessRequest}
 
 RESERVE = 0.05
@@ -105,7 +106,7 @@ def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
     with worker.lock:
         cold = worker.served == 0
         worker.served += 1
-    reply = _reply(worker, payload, deadline)
+    reply, kind = _reply(worker, payload, deadline)
     seconds = time.perf_counter() - start + (worker.init_seconds if cold else 0.0)
     usage = Usage(
         invocations=1,
@@ -116,6 +117,7 @@ def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
         requests=worker.meter.requests - before[0],
         bytes=worker.meter.bytes - before[1],
     )
+    measure(worker.function, worker.role, kind, usage, reply.error if isinstance(reply, Failure) else "")
     reply = msgspec.structs.replace(reply, usages=reply.usages + Usages.of(worker.role, usage))
     try:
         return worker.mail.pack(reply)
@@ -124,9 +126,20 @@ def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
 
 
 def call(
-    worker: Worker, function: str, message: Message, deadline: Deadline, role: str, check: Any = None
+    worker: Worker,
+    function: str,
+    message: Message,
+    deadline: Deadline,
+    role: str,
+    check: Any = None,
+    parent: str = "",
 ) -> tuple[Any, Usages]:
     """Call a function of the stack, again where it fails in a way that may pass.
+
+    Parameters
+    ----------
+    parent : str
+        The span that the call belongs to: calls run in threads of their own.
 
     Returns
     -------
@@ -148,7 +161,7 @@ def call(
         begun = time.perf_counter()
         left = deadline.remaining()
         limit = None if left is None else max(0.0, left - RESERVE)
-        payload = worker.mail.pack(_with_remaining(message, limit))
+        payload = worker.mail.pack(_fill_in(message, limit, traceparent()))
         try:
             reply = _open_reply(worker.mail, invoker.invoke(function, payload, left), function)
             if check is not None:
@@ -162,7 +175,8 @@ def call(
             raise
         return reply
 
-    return call_with_retries(attempt, worker.policy, deadline), Usages.sum(wasted)
+    with span("call", parent, function=function):
+        return call_with_retries(attempt, worker.policy, deadline), Usages.sum(wasted)
 
 
 class _ReportedError(CallError):
@@ -195,7 +209,7 @@ def _open_reply(mail: Mail, data: bytes, function: str) -> Any:
     if isinstance(reply, Failure):
         kind = Kind(reply.error) if reply.error in set(Kind) else Kind.INTERNAL
         raise _ReportedError(kind, f"{function}: {reply.message}", reply.usages)
-    if not isinstance(reply, Answer | Warmed):
+    if not isinstance(reply, Reply):
         raise CallError(Kind.MALFORMED, f"{function} replied with a {type(reply).__name__}")
     return reply
 
@@ -207,16 +221,33 @@ def _check_reply(check: Any, reply: Any, function: str) -> None:
         raise CallError(Kind.MALFORMED, f"{function}: {error}") from None
 
 
-def _with_remaining(message: Message, remaining: float | None) -> Message:
-    if remaining is None or not hasattr(message, "remaining"):
+def _fill_in(message: Message, remaining: float | None, trace: str) -> Message:
+    """The message with what is known only when it is sent."""
+    if not hasattr(message, "remaining"):
         return message
-    return msgspec.structs.replace(message, remaining=min(remaining, 86_400.0))
+    if remaining is not None:
+        message = msgspec.structs.replace(message, remaining=min(remaining, 86_400.0))
+    return msgspec.structs.replace(message, trace=trace) if trace else message
 
 
-def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> Answer | Warmed | Failure:
+def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> tuple[Reply | Failure, str]:
+    """The reply, and the kind of message that it is to."""
     try:
         message = worker.mail.unpack(payload)
-        deadline = deadline.sooner(getattr(message, "remaining", None))
+    except CallError as error:
+        return failure(error.kind, str(error)), "none"
+    except InputError as error:
+        return failure(Kind.REFUSED, str(error)), "none"
+    kind = type(message).__name__
+    with span(worker.role, getattr(message, "trace", ""), function=worker.function, kind=kind) as recorded:
+        reply = _try(worker, message, deadline.sooner(getattr(message, "remaining", None)))
+        if recorded is not None and isinstance(reply, Failure):
+            recorded.set_attribute("error.type", reply.error)
+    return reply, kind
+
+
+def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
+    try:
         return _run(worker, message, deadline)
     except CallError as error:
         return failure(error.kind, str(error))
@@ -233,21 +264,25 @@ def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> Answer | Warme
     except MemoryError:
         return failure(Kind.MEMORY, f"{worker.function} ran out of memory; give it more")
     except Exception:
-        log(worker, "failed", trace=traceback.format_exc())
+        log(worker.function, worker.role, "failed", trace=traceback.format_exc())
         return failure(Kind.INTERNAL, f"{worker.function} failed in a way that was not foreseen; its log says more")
 
 
-def _run(worker: Worker, message: Any, deadline: Deadline) -> Answer | Warmed | Failure:
+def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
     if isinstance(message, WarmRequest):
         return _warm(worker, message)
+    if isinstance(message, InfoRequest) and worker.role == "coordinator":
+        return _info(worker, message)
     if type(message) is not TAKES[worker.role]:
         raise InputError(f"a {worker.role} takes no {type(message).__name__}")
     if isinstance(message, ProcessRequest):
         columns = _columns(worker, message)
-        part = worker.loader.shard(message.snapshot, message.shard, columns)
+        with span("load", shard=message.shard):
+            part = worker.loader.shard(message.snapshot, message.shard, columns)
         return process(part.snapshot, part.snapshot.shards[0], message, deadline, worker.masks)
     if isinstance(message, AllocateRequest):
-        part = worker.loader.tables(message.snapshot, _columns(worker, message))
+        with span("load"):
+            part = worker.loader.tables(message.snapshot, _columns(worker, message))
         calls = remote_calls(worker, part.snapshot.manifest, part.snapshot, deadline)
         return allocate(part.snapshot, message, calls, deadline)
     request: SearchRequest = message
@@ -271,7 +306,7 @@ def _columns(worker: Worker, message: ProcessRequest | AllocateRequest) -> tuple
 
 def remote_calls(worker: Worker, manifest: Manifest, snapshot: Snapshot | None, deadline: Deadline) -> Calls:
     """How a worker reaches processors and allocators through its invoker."""
-    names = worker.names or Names("vsearch")
+    names, parent = worker.names or Names("vsearch"), traceparent()
 
     def processor(shard: int, request: ProcessRequest) -> Answer:
         def check(reply: Any) -> None:
@@ -279,7 +314,7 @@ def remote_calls(worker: Worker, manifest: Manifest, snapshot: Snapshot | None, 
             if snapshot is not None:
                 check_answer(reply, request, snapshot)
 
-        reply, wasted = call(worker, names.processor(shard), request, deadline, "processor", check)
+        reply, wasted = call(worker, names.processor(shard), request, deadline, "processor", check, parent)
         answer: Answer = reply
         return msgspec.structs.replace(answer, usages=answer.usages + wasted)
 
@@ -288,7 +323,7 @@ def remote_calls(worker: Worker, manifest: Manifest, snapshot: Snapshot | None, 
             require(reply, Answer)
             check_subtree(reply, request, manifest)
 
-        reply, wasted = call(worker, names.allocator, request, deadline, "allocator", check)
+        reply, wasted = call(worker, names.allocator, request, deadline, "allocator", check, parent)
         answer: Answer = reply
         return msgspec.structs.replace(answer, usages=answer.usages + wasted)
 
@@ -306,8 +341,8 @@ def _warm(worker: Worker, message: WarmRequest) -> Warmed:
     return Warmed(snapshot=number, bytes=worker.loader.retention.stats().bytes)
 
 
-def log(worker: Worker, event: str, **facts: Any) -> None:
-    """Write one line of JSON to the function's log."""
-    line = {"event": event, "function": worker.function, "role": worker.role, **facts}
-    if os.environ.get("VSEARCH_LOG", "1") != "0":
-        print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201 (stderr is a function's log)
+def _info(worker: Worker, message: InfoRequest) -> Described:
+    from vsearch.search.sizes import describe
+
+    number = worker.loader.manifest(message.snapshot).snapshot
+    return Described(document=msgspec.json.encode(describe(worker.loader.tables(number).snapshot)))
