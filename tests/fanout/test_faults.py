@@ -15,6 +15,7 @@ from vsearch.fanout.messages import floats, int32s, int64s
 from vsearch.fanout.metering import MeteredStore
 from vsearch.fanout.outcomes import CallError, Deadline, Kind, RetryPolicy, call_with_retries
 from vsearch.fanout.processor import process
+from vsearch.fanout.remote import RemoteIndex
 from vsearch.fanout.worker import open_reply
 
 
@@ -151,6 +152,28 @@ def test_damaged_object_reads(stack, monkeypatch, how):
         answer = stack.search(mode="flat")
     assert left == [0]
     assert (answer.rows, answer.scores) == (expected.rows, expected.scores)
+
+
+@pytest.mark.parametrize("kind", ["codes", "rerank", "rows", "ids", "partitions", "cells", "column", "attributes"])
+def test_damage_on_the_way_does_not_stay(stack, monkeypatch, kind):
+    asked = {"mode": "flat", "where": "price < 43.21 AND word = 'w3'", "columns": ("day",), "k": 10}
+    remote = RemoteIndex("test://t", stack.names, stack.local, Mail())
+    expected = remote.search(stack.queries, **asked)
+    stack.reset()
+    remote = RemoteIndex("test://t", stack.names, stack.local, Mail())
+    real, left, lock = MeteredStore.read_into, [2], threading.Lock()
+
+    def read_into(self, path, starts, stops, out):
+        real(self, path, starts, stops, out)
+        with lock:
+            if left[0] > 0 and kind in path.rpartition("/")[2]:
+                left[0] -= 1
+                out[starts[0]] ^= 1
+
+    monkeypatch.setattr(MeteredStore, "read_into", read_into)
+    hits = remote.search(stack.queries, **asked)
+    assert left == [0]
+    assert hits.to_arrow().equals(expected.to_arrow())
 
 
 def test_deadlines_travel_down(stack):

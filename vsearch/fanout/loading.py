@@ -130,6 +130,10 @@ class Loader:
         load_columns(part.snapshot, columns)
         return part
 
+    def forget(self, path: str) -> None:
+        """Drop whatever holds a file, so that it is read again."""
+        self.retention.drop(lambda value: isinstance(value, Part) and value.held.holds(path))
+
     def _open_tables(self, manifest: Manifest, columns: Sequence[str]) -> Part:
         entries = model_files(manifest)
         for shard in manifest.shards:

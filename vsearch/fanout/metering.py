@@ -123,6 +123,10 @@ class HeldStore(MeteredStore):
         self.files = files
         self.parts = parts
 
+    def holds(self, path: str) -> bool:
+        """Whether a file, or a part of it, is in memory."""
+        return path in self.files or any(held == path for held, _, _ in self.parts)
+
     @property
     def size(self) -> int:
         """Bytes in memory."""

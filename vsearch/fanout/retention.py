@@ -63,11 +63,12 @@ class Retention:
                     self._loading.pop(key, None)
         return value
 
-    def drop(self, key: Hashable) -> None:
-        """Forget a key, if it is there."""
+    def drop(self, unwanted: Callable[[Any], bool]) -> None:
+        """Forget the values of which `unwanted` is true."""
         with self._lock:
-            _, size = self._kept.pop(key, (None, 0))
-            self._bytes -= size
+            for key in [key for key, (value, _) in self._kept.items() if unwanted(value)]:
+                _, size = self._kept.pop(key)
+                self._bytes -= size
 
     def values(self, kind: type[T]) -> list[T]:
         """All values of a type that are kept now."""

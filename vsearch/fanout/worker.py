@@ -258,6 +258,7 @@ def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
     except (MissingObjectError, IndexNotFoundError, FormatVersionError) as error:
         return failure(Kind.MISSING, str(error))
     except CorruptIndexError as error:
+        worker.loader.forget(error.path)  # it may have been damaged on its way here
         return failure(Kind.MISSING if " is missing in " in str(error) else Kind.CORRUPT, str(error))
     except (StoreError, FileNotFoundError, EOFError) as error:
         return failure(Kind.STORE, str(error))
