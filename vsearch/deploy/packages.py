@@ -42,7 +42,7 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 """This interpreter's version."""
 
 _UNUSED = re.compile(
-    r"(^|/)(tests?|testing/tests|__pycache__|f2py|distutils|_pyinstaller|doc|include)/|\.(pyi|pxd|h|a|c|nbi|nbc|md|rst)$"
+    r"^bin/|(^|/)(tests?|testing/tests|__pycache__|f2py|distutils|_pyinstaller|doc|include)/|\.(pyi|pxd|h|a|c|nbi|nbc|md|rst)$"
 )
 _ALWAYS = re.compile(r"\.dist-info/(METADATA|licenses?/.*|LICENSE.*)$", re.IGNORECASE)
 
@@ -122,7 +122,8 @@ def _copy_own(folder: Path) -> None:
             _copy(source, folder / "vsearch" / source.relative_to(root))
     handlers = root.parent / "functions"
     for source in sorted(handlers.glob("*.py")):
-        _copy(source, folder / "functions" / source.name)
+        if source.name != "build.py":
+            _copy(source, folder / "functions" / source.name)
 
 
 def _copy_kernels(to: Path, arch: str, kernels: Path | None) -> None:
@@ -231,7 +232,7 @@ def _zip(folder: Path, out: Path) -> int:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             info = zipfile.ZipInfo(path.relative_to(folder).as_posix(), MOMENT)
             info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = (0o755 if path.suffix == ".so" else 0o644) << 16
+            info.external_attr = (0o755 if ".so" in path.suffixes else 0o644) << 16
             data = path.read_bytes()
             total += len(data)
             archive.writestr(info, data)

@@ -1,0 +1,31 @@
+"""``python -m functions.build PATH``: build the deployment package of all handlers; prints its sizes and its digest."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from vsearch.deploy.packages import HERE, MACHINES, build_package
+from vsearch.errors import VsearchError
+
+
+def main() -> int:
+    """Build a package; 2 where that is not possible."""
+    parser = argparse.ArgumentParser(prog="python -m functions.build", description=__doc__)
+    parser.add_argument("path", type=Path, help="the zip to write")
+    parser.add_argument("--arch", choices=sorted(MACHINES), default="x86_64")
+    parser.add_argument("--python", default=HERE, help="version of the interpreter that will run it")
+    parser.add_argument("--kernels", type=Path, help="folder of compiled kernels; those of vsearch by default")
+    given = parser.parse_args()
+    try:
+        built = build_package(given.path, given.arch, given.python, kernels=given.kernels)
+    except VsearchError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 (a command)
+        return 2
+    print(f"{built.path}: {built.zipped:,} bytes, {built.unzipped:,} unzipped, sha256 {built.sha256}")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Packages hold what a worker needs for its machine and its Python, and nothing else; that for arm64 answers, too.
+
+To run the latter's test, qemu-user must be there and ``VSEARCH_ARM64_ROOT`` must name a folder with an aarch64 system that
+has this version of Python, such as Debian's arm64 packages of libc6, libstdc++6, libgcc-s1, zlib1g, libexpat1, libssl3,
+libffi8, libpython3.11-stdlib, libpython3.11-minimal and python3.11-minimal unpacked into it by ``dpkg-deb -x``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vsearch
+from tests.fanout.conftest import make_sample
+from vsearch.deploy import packages
+from vsearch.deploy.packages import HERE, LARGEST_UNZIPPED, build_package, loads_on
+from vsearch.fanout import messages
+from vsearch.fanout.mail import Mail, from_event, to_event
+from vsearch.fanout.messages import Options, SearchRequest, floats
+from vsearch.fanout.values import to_values
+from vsearch.fanout.web import encode_where
+from vsearch.fanout.worker import open_reply
+from vsearch.kernels.build import build
+from vsearch.kernels.library import FOLDER, INDEX, sources_digest
+
+AARCH64, X86_64 = 183, 62
+ROOT = os.environ.get("VSEARCH_ARM64_ROOT")
+
+
+@pytest.fixture(scope="session")
+def arm_kernels(tmp_path_factory):
+    described = FOLDER / INDEX
+    if described.is_file() and json.loads(described.read_bytes())["sources"] == sources_digest():
+        return FOLDER
+    folder = tmp_path_factory.mktemp("compiled-arm64")
+    build(folder, ["aarch64-dotprod"], lambda _: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def arm_package(tmp_path_factory, arm_kernels):
+    return fetched(tmp_path_factory.mktemp("package-arm64") / "vsearch.zip", "arm64", HERE, arm_kernels)
+
+
+def fetched(path, arch, python, kernels):
+    """A package whose libraries are fetched; without a package index that cannot be tested."""
+    try:
+        return build_package(path, arch, python, kernels=kernels)
+    except vsearch.MissingDependencyError as error:
+        if re.search(r"NewConnectionError|Max retries|ConnectionError|resolve host", str(error)):
+            pytest.skip("no package index can be reached")
+        raise
+
+
+def assert_fit(package, machine, python):
+    assert package.unzipped <= LARGEST_UNZIPPED
+    assert package.zipped < 50 * 1024 * 1024
+    tag = f"cpython-{python.replace('.', '')}"
+    with zipfile.ZipFile(package.path) as archive:
+        names = set(archive.namelist())
+        assert sum(info.file_size for info in archive.infolist()) == package.unzipped
+        for name in names:
+            if re.search(r"\.so(\.[0-9.]+)?$", name):
+                start = archive.read(name)[:20]
+                assert start[:4] == b"\x7fELF"
+                assert struct.unpack("<H", start[18:20])[0] == machine, name
+                assert archive.getinfo(name).external_attr >> 16 & 0o555 == 0o555
+    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name and ".libs/" not in name}
+    assert tops == {"functions", "vsearch", "numpy", "obstore", "msgspec", "google_crc32c"}
+    sources = {name for name in names if name.endswith(".py")}
+    assert f"functions/__pycache__/processor.{tag}.pyc" in names
+    compiled = {re.sub(r"__pycache__/([^/]+)\.cpython-\d+\.pyc$", r"\1.py", name) for name in names if ".pyc" in name}
+    assert compiled == sources
+    assert not any("/tests/" in name for name in names)
+    return names
+
+
+def test_the_package_of_this_machine(package):
+    names = assert_fit(package, {"x86_64": X86_64, "aarch64": AARCH64}[platform.machine()], HERE)
+    assert package.python == HERE
+    assert {"vsearch/fanout/hosting.py", "functions/http.py"} <= names
+    assert not any(
+        name.startswith(("vsearch/deploy", "vsearch/cli", "vsearch/building", "vsearch/jpq")) for name in names
+    )
+
+
+def test_the_package_for_arm64(arm_package):
+    names = assert_fit(arm_package, AARCH64, HERE)
+    assert "vsearch/kernels/compiled/aarch64-dotprod.so" in names
+    assert not any("x86" in name and name.endswith(".so") for name in names)
+
+
+@pytest.mark.skipif(shutil.which("python3.13") is None or HERE == "3.13", reason="no other Python is installed")
+def test_the_package_for_another_python(tmp_path, kernels):
+    asked = [shutil.which("python3.13"), "-c", "import sys; print(sys.version)"]
+    if not subprocess.run(asked, capture_output=True, check=False).stdout.startswith(b"3.13"):
+        pytest.skip("python3.13 does not start")
+    package = fetched(tmp_path / "vsearch.zip", "x86_64", "3.13", kernels)
+    assert_fit(package, X86_64, "3.13")
+    with zipfile.ZipFile(package.path) as archive:
+        archive.extractall(tmp_path / "code")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'code')!r}); import functions.processor; print('numba' in sys.modules)"
+    done = subprocess.run([asked[0], "-S", "-I", "-c", code], env={}, capture_output=True, text=True, check=False)
+    assert done.stdout == "False\n", done.stderr
+
+
+ARM_SCRIPT = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import vsearch.kernels.library as library
+library.processor_features = lambda: frozenset(("asimd", "asimddp", "asimdhp"))  # qemu shows the host's
+from functions.coordinator import handler
+print(json.dumps(handler(json.load(sys.stdin), None)))
+"""
+
+
+@pytest.mark.skipif(
+    not ROOT or shutil.which("qemu-aarch64") is None, reason="VSEARCH_ARM64_ROOT names no aarch64 system"
+)
+@pytest.mark.parametrize("where", [None, "price < 43.21 AND year >= 2001"])
+def test_the_package_for_arm64_answers(tmp_path, arm_package, where):
+    with zipfile.ZipFile(arm_package.path) as archive:
+        archive.extractall(tmp_path / "code")
+    vectors, attributes, queries = make_sample(500, 16, 4)
+    index = vsearch.build(vectors, str(tmp_path / "index"), attributes, shards=2, partitions=8)
+    request = SearchRequest(
+        count=24,
+        dimensions=16,
+        queries=queries.tobytes(),
+        options=Options(k=5, where=encode_where(where), columns=("word",)),
+        mode="alone",
+    )
+    command = ["qemu-aarch64", "-cpu", "max", "-L", ROOT, "-E", f"VSEARCH_INDEX={tmp_path / 'index'}"]
+    command += ["-E", "VSEARCH_STACK=a", "-E", "AWS_ACCESS_KEY_ID=a", "-E", "AWS_SECRET_ACCESS_KEY=b"]
+    command += [f"{ROOT}/usr/bin/python{HERE}", "-S", "-I", "-c", ARM_SCRIPT, str(tmp_path / "code")]
+    event = json.dumps(to_event(messages.encode(request)))
+    command[0] = shutil.which(command[0])
+    done = subprocess.run(command, input=event, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = open_reply(Mail(), from_event(json.loads(done.stdout)), "arm64")
+    expected = index.search(queries, k=5, where=where)
+    assert to_values(answer.ids) == expected.ids[expected.ids != -1].tolist()
+    np.testing.assert_allclose(floats(answer.scores), expected.scores[expected.ids != -1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("tags", "arch", "expected"),
+    [
+        (["cp313-cp313-manylinux_2_27_x86_64", "cp313-cp313-manylinux_2_28_x86_64"], "x86_64", True),
+        (["cp313-cp313-manylinux2014_aarch64"], "arm64", True),
+        (["cp313-cp313-manylinux2014_aarch64"], "x86_64", False),
+        (["cp313-cp313-manylinux_2_39_x86_64"], "x86_64", False),
+        (["cp313-cp313-linux_x86_64"], "x86_64", False),
+        (["cp313-cp313-musllinux_1_2_x86_64"], "x86_64", False),
+        (["cp313-cp313-macosx_11_0_arm64"], "arm64", False),
+        (["py3-none-any"], "arm64", True),
+        ([], "x86_64", False),
+    ],
+)
+def test_what_loads_on_the_platform(tags, arch, expected):
+    assert loads_on("Wheel-Version: 1.0\n" + "".join(f"Tag: {tag}\n" for tag in tags), arch) is expected
+
+
+@pytest.mark.parametrize(("arch", "python"), [("mips", HERE), ("arm64", "3"), ("x86_64", "3.13; rm")])
+def test_what_cannot_be_built(tmp_path, arch, python):
+    with pytest.raises(vsearch.InputError, match="not usable"):
+        build_package(tmp_path / "p.zip", arch, python)
+
+
+def test_an_interpreter_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(vsearch.MissingDependencyError, match=r"install python3\.19"):
+        packages._interpreter("3.19")
+
+
+def test_kernels_of_other_sources_are_not_shipped(tmp_path, kernels):
+    for path in Path(kernels).iterdir():
+        shutil.copy(path, tmp_path)
+    described = json.loads((tmp_path / INDEX).read_bytes())
+    (tmp_path / INDEX).write_text(json.dumps({**described, "sources": "0"}))
+    with pytest.raises(vsearch.MissingDependencyError, match="compiled from other sources"):
+        build_package(tmp_path / "p.zip", kernels=tmp_path)
+    with pytest.raises(vsearch.MissingDependencyError, match="no kernels compiled"):
+        build_package(tmp_path / "p.zip", kernels=tmp_path / "empty")
+
+
+def test_a_package_over_the_limit_is_refused(tmp_path, monkeypatch, kernels):
+    monkeypatch.setattr(packages, "LARGEST_UNZIPPED", 1000)
+    with pytest.raises(vsearch.InputError, match="unzipped"):
+        build_package(tmp_path / "p.zip", kernels=kernels)
+
+
+def test_the_build_script(tmp_path, kernels, package):
+    path = tmp_path / "made.zip"
+    command = [sys.executable, "-m", "functions.build", str(path), "--kernels", str(kernels)]
+    command += ["--arch", {"aarch64": "arm64"}.get(platform.machine(), "x86_64"), "--python", HERE]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert package.sha256 in done.stdout
+    assert path.stat().st_size == package.zipped
