@@ -41,7 +41,6 @@ class Index:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._masks = MaskCache()
-        self._documents: tuple[Snapshot, DocumentIndex] | None = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -167,14 +166,15 @@ class Index:
             The timeout ran out; no partial answer is given.
         """
         from vsearch.search.document_queries import check_request, prepare_queries
-        from vsearch.search.documents import match_rows, search_documents
+        from vsearch.search.documents import search_documents
+        from vsearch.search.maxsim import match_rows
 
         start = time.monotonic()
         snapshot, stats = self._snapshot, SearchStats()
         index = self._document_part()
         check_search(k=k, timeout=timeout, columns=columns, known=self._snapshot.schema.names)
         deadline = None if timeout is None else start + timeout
-        request = check_request(index, int(k), candidates, exact=exact, deadline=deadline)
+        request = check_request(index.configuration, int(k), candidates, exact=exact, deadline=deadline)
         with stats.level("prepare"):
             queries, places = prepare_queries(query_vectors, query_saliency, query_keep, index.dimensions)
         answer = search_documents(snapshot, index, queries, request, self._mask(where, stats), stats)
@@ -197,13 +197,10 @@ class Index:
         return self._snapshot.manifest.documents is not None
 
     def _document_part(self) -> DocumentIndex:
-        """The document part of the snapshot, opened when it is first needed."""
-        part = self._documents
-        if part is None or part[0] is not self._snapshot:
-            from vsearch.search.document_part import open_documents
+        """The document part of the snapshot."""
+        from vsearch.search.document_part import open_documents
 
-            part = self._documents = (self._snapshot, open_documents(self._snapshot))
-        return part[1]
+        return open_documents(self._snapshot)
 
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and tell its plan and its counts per level; takes what `search` takes."""

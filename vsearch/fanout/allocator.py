@@ -85,33 +85,46 @@ def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadlin
         The deadline passed.
     """
     options, dimensions = request.options, snapshot.manifest.dimensions
-    if request.dimensions != dimensions:
+    if request.documents is None and request.dimensions != dimensions:
         raise InputError(f"the queries have {request.dimensions} dimensions, the index has {dimensions}")
     _check_columns(snapshot, options)
     bound = bind_where(snapshot.manifest, options)
-    queries = floats(request.queries, request.count, dimensions)
     with ThreadPoolExecutor(CALLS) as pool:
         shares = _shares(request)
-        started = [
-            (child, pool.submit(calls.allocator, child)) for child in _children(request, queries, shares, deadline)
-        ]
+        started = [(child, pool.submit(calls.allocator, child)) for child in _children(request, shares, deadline)]
         deadline.check("starting")
         with span("mask", predicate=bound is not None):
             mask = None if bound is None else _mask_cells(snapshot, bound)
-        own = _answer_own(snapshot, queries[: shares[0]], request, mask, calls, deadline, pool)
+        own = _answer_own(snapshot, part_of(request, slice(0, shares[0])), mask, calls, deadline, pool)
         below = [_settle(child, future) for child, future in started]
     return append([*own, *below])
+
+
+def part_of(request: AllocateRequest, positions: slice) -> AllocateRequest:
+    """The same, asked for a run of its queries."""
+    count = len(range(request.count)[positions])
+    if request.documents is None:
+        queries = floats(request.queries, request.count, request.dimensions)[positions].tobytes()
+        return msgspec.structs.replace(request, count=count, queries=queries)
+    from vsearch.fanout.documents import take_documents
+
+    return msgspec.structs.replace(request, count=count, documents=take_documents(request.documents, positions))
 
 
 def plan_batch(
     snapshot: Snapshot,
     queries: NDArray[np.float32],
-    options: Options,
+    request: AllocateRequest,
     mask: IndexMask | None,
     *,
     remaining: float | None,
 ) -> list[Errand]:
     """What each shard is asked: only the queries that visit something in it, and nothing where there is none."""
+    options, documents = request.options, request.documents
+    if documents is not None:
+        from vsearch.fanout.documents import planned_options, take_documents
+
+        options = planned_options(snapshot.manifest, request)
     lowest = lowest_score(snapshot.model.metric, options.min_score)
     planned = [
         plan_query(snapshot, query, k=options.k, nprobe=options.nprobe, exact=options.exact, lowest=lowest, mask=mask)
@@ -124,8 +137,10 @@ def plan_batch(
         asking = np.flatnonzero([len(each.order) > 0 for each in visits])
         if len(asking):
             own = [visits[position] for position in asking]
-            request = _request(snapshot, number, prepared[asking], own, options, remaining)
-            errands.append(Errand(request, asking))
+            asked = _request(snapshot, number, prepared[asking], own, request.options, remaining)
+            if documents is not None:
+                asked = msgspec.structs.replace(asked, documents=take_documents(documents, asking))
+            errands.append(Errand(asked, asking))
     return errands
 
 
@@ -157,20 +172,16 @@ def _shares(request: AllocateRequest) -> list[int]:
     return split(request.count, request.allocators)
 
 
-def _children(
-    request: AllocateRequest, queries: NDArray[np.float32], shares: list[int], deadline: Deadline
-) -> list[AllocateRequest]:
+def _children(request: AllocateRequest, shares: list[int], deadline: Deadline) -> list[AllocateRequest]:
     edges = np.concatenate(([0], np.cumsum(shares)))
     requests = []
     for child in children(Subtree(0, request.allocators), request.branching):
-        own = queries[edges[child.first] : edges[child.first + child.count]]
-        if len(own):
+        first, last = int(edges[child.first]), int(edges[child.first + child.count])
+        if last > first:
             requests.append(
                 msgspec.structs.replace(
-                    request,
-                    count=len(own),
-                    queries=own.tobytes(),
-                    allocators=min(child.count, len(own)),
+                    part_of(request, slice(first, last)),
+                    allocators=min(child.count, last - first),
                     level=request.level + 1,
                     remaining=deadline.remaining(),
                 )
@@ -200,7 +211,6 @@ def _mask_cells(snapshot: Snapshot, bound: Bound) -> IndexMask:
 
 def _answer_own(
     snapshot: Snapshot,
-    queries: NDArray[np.float32],
     request: AllocateRequest,
     mask: IndexMask | None,
     calls: Calls,
@@ -208,26 +218,38 @@ def _answer_own(
     pool: ThreadPoolExecutor,
 ) -> list[Answer]:
     """Answer queries batch by batch: the next batch is planned while the processors work on the one before."""
-    options = request.options
-    size = _batch_size(snapshot, options, calls.message_bytes)
-    edges = [*range(0, len(queries), size), len(queries)]
+    size = _batch_size(snapshot, request, calls.message_bytes)
+    edges = [*range(0, request.count, size), request.count]
     answers: list[Answer] = []
     waiting: tuple[int, list[tuple[Errand, Future[Answer]]]] | None = None
     for start, stop in pairwise(edges):
         deadline.check("planning")
+        batch = part_of(request, slice(start, stop))
         with span("plan", queries=stop - start):
-            planned = plan_batch(snapshot, queries[start:stop], options, mask, remaining=deadline.remaining())
+            planned = plan_batch(snapshot, _vectors(snapshot, batch), batch, mask, remaining=deadline.remaining())
         if waiting is not None:
-            answers.append(_gather(snapshot, *waiting, options))
+            answers.append(_gather(snapshot, *waiting, request))
         sent = [(each, pool.submit(calls.processor, each.request.shard, each.request)) for each in planned]
         waiting = (stop - start, sent)
     if waiting is not None:
-        answers.append(_gather(snapshot, *waiting, options))
+        answers.append(_gather(snapshot, *waiting, request))
     return answers
 
 
-def _gather(snapshot: Snapshot, count: int, sent: list[tuple[Errand, Future[Answer]]], options: Options) -> Answer:
+def _vectors(snapshot: Snapshot, request: AllocateRequest) -> NDArray[np.float32]:
+    """What partitions are planned by: float32 (count, dimensions of the index)."""
+    if request.documents is None:
+        return floats(request.queries, request.count, request.dimensions)
+    from vsearch.fanout.documents import encode_queries
+
+    return encode_queries(snapshot, request.documents)
+
+
+def _gather(
+    snapshot: Snapshot, count: int, sent: list[tuple[Errand, Future[Answer]]], request: AllocateRequest
+) -> Answer:
     """Wait for the processors and merge what they found."""
+    options, documents = request.options, request.documents
     answers, positions, outcomes = [], [], []
     for errand, future in sent:
         try:
@@ -246,7 +268,7 @@ def _gather(snapshot: Snapshot, count: int, sent: list[tuple[Errand, Future[Answ
         outcomes=tuple(outcomes),
         shards=tuple(errand.request.shard for errand, _ in sent),
         snapshot=snapshot.manifest.snapshot,
-        estimated=snapshot.model.rerank is None,
+        estimated=snapshot.model.rerank is None if documents is None else not documents.exact,
         usages=Usages.sum(answer.usages for answer in answers),
     )
 
@@ -263,7 +285,7 @@ def check_answer(answer: Answer, request: ProcessRequest, snapshot: Snapshot) ->
     rows = int64s(answer.rows)
     same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
     inside = len(rows) == 0 or (rows.min() >= shard.first_row and rows.max() < shard.first_row + shard.rows)
-    if not (same and inside and answer.ids is not None and len(answer.columns) == len(request.options.columns)):
+    if not (same and inside and answer.ids is not None and len(answer.columns) == _columns(request)):
         raise InputError(f"the answer of shard {request.shard} is not to what was asked")
     visited = int32s(request.visits) == 0
     if (int32s(answer.found)[visited] > 0).any():
@@ -280,18 +302,29 @@ def check_subtree(answer: Answer, request: AllocateRequest, manifest: Manifest) 
     """
     rows = int64s(answer.rows)
     same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
-    columns = len(request.options.columns) if len(rows) else len(answer.columns)
+    columns = _columns(request) if len(rows) else len(answer.columns)
     if not (same and (len(rows) == 0 or rows.max() < manifest.rows) and len(answer.columns) == columns):
         raise InputError("the answer is not to what was asked")
 
 
-def _batch_size(snapshot: Snapshot, options: Options, limit: int | None) -> int:
+def _columns(request: AllocateRequest | ProcessRequest) -> int:
+    """Columns of an answer: those that were asked for, and two of matches."""
+    matches = request.documents is not None and request.documents.matches
+    return len(request.options.columns) + (2 if matches else 0)
+
+
+def _batch_size(snapshot: Snapshot, request: AllocateRequest, limit: int | None) -> int:
     """Queries of one call, so that neither the request nor, mostly, the reply is too large."""
     if limit is None:
         return LARGEST_BATCH
+    options, documents = request.options, request.documents
     most = max(shard.partitions for shard in snapshot.shards)
     asked = 4 * snapshot.manifest.dimensions + 12 * most + 8
     answered = 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
+    if documents is not None:  # as large as the largest query
+        longest = int(int32s(documents.lengths).max())
+        asked += 4 + 4 * documents.dimensions * longest
+        answered += 8 * options.k * (1 + longest) if documents.matches else 0
     room = int(0.9 * limit) - 4096
     return max(1, min(LARGEST_BATCH, (room - len(options.where or b"")) // asked, room // answered))
 

@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 
 from vsearch.errors import InputError
-from vsearch.fanout.allocator import Calls, allocate
+from vsearch.fanout.allocator import Calls, allocate, part_of
 from vsearch.fanout.loading import Loader
 from vsearch.fanout.merging import append, nothing_found
-from vsearch.fanout.messages import AllocateRequest, Answer, Outcome, ProcessRequest, SearchRequest, floats
+from vsearch.fanout.messages import AllocateRequest, Answer, Outcome, ProcessRequest, SearchRequest
 from vsearch.fanout.outcomes import CallError, Deadline, Kind
 from vsearch.fanout.planning import Plan, PlanSettings, choose_plan
 from vsearch.fanout.processor import MaskMemory, bind_where, process
@@ -67,6 +67,7 @@ def coordinate(
         branching=plan.branching,
         level=1,
         remaining=deadline.remaining(),
+        documents=request.documents,
     )
     if plan.mode == "alone":
         part = loader.whole(manifest.snapshot, columns)
@@ -90,7 +91,11 @@ def require(reply: Any, kind: type) -> None:
 
 def _check(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
     """Hold a request against the index; returns the attributes that its predicate reads."""
-    if request.dimensions != manifest.dimensions:
+    if request.documents is not None:
+        from vsearch.fanout.documents import check_documents  # MaxSim is loaded where it is asked for
+
+        check_documents(manifest, request.documents)
+    elif request.dimensions != manifest.dimensions:
         raise InputError(f"queries must have {manifest.dimensions} dimensions, got {request.dimensions}")
     known = [attribute.name for attribute in manifest.attributes]
     for name in request.options.columns:
@@ -114,16 +119,11 @@ def _own_calls(snapshot: Snapshot, deadline: Deadline, masks: MaskMemory) -> Cal
 
 def _start_tree(whole: AllocateRequest, plan: Plan, calls: Calls, deadline: Deadline) -> Answer:
     """Give every subtree below the root its run of the queries, and join their answers in order."""
-    queries = floats(whole.queries, whole.count, whole.dimensions)
     edges = np.concatenate(([0], np.cumsum(split(whole.count, plan.allocators))))
     requests = []
     for child in children_of_root(plan.allocators, plan.branching):
-        own = queries[edges[child.first] : edges[child.first + child.count]]
-        requests.append(
-            msgspec.structs.replace(
-                whole, count=len(own), queries=own.tobytes(), allocators=child.count, remaining=deadline.remaining()
-            )
-        )
+        own = part_of(whole, slice(edges[child.first], edges[child.first + child.count]))
+        requests.append(msgspec.structs.replace(own, allocators=child.count, remaining=deadline.remaining()))
     with ThreadPoolExecutor(len(requests)) as pool:
         futures = [pool.submit(calls.allocator, request) for request in requests]
         answers = []

@@ -29,6 +29,9 @@ ATTRIBUTES = "attributes"
 ALL_CELLS = 254
 """Columns of fewer values have a cell for each of them, which leaves no row open."""
 
+BY_ROW = ("patch-exact", "patch-positions")
+"""Kinds of files of documents that are read of the best of them only."""
+
 FRESH = 1.0
 """Seconds for which the number of the newest snapshot is believed."""
 
@@ -212,7 +215,7 @@ def _scanned(shard: ShardEntry) -> list[FileEntry]:
     return [
         entry
         for kind, entry in shard.files.items()
-        if kind not in (ATTRIBUTES, "cells") and not kind.startswith("column-")
+        if kind not in (ATTRIBUTES, "cells", *BY_ROW) and not kind.startswith("column-")
     ]
 
 

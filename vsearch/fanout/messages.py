@@ -58,6 +58,29 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=1024)], ...], msgspec.Meta(max_length=1000)] = ()
 
 
+class Documents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Queries of many vectors, and how documents are ranked for them; see `vsearch.Index.search_documents`.
+
+    Attributes
+    ----------
+    vectors : bytes
+        float32 (sum of lengths, dimensions), of all queries one after another.
+    lengths : bytes
+        int32 (count,): vectors of each query.
+    candidates : int or None
+        Documents that each shard reranks; None for all.
+    matches : bool
+        Whether the answer tells which vectors met, in two columns after those that were asked for.
+    """
+
+    dimensions: Dimensions
+    vectors: bytes
+    lengths: bytes
+    candidates: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    exact: bool = False
+    matches: bool = False
+
+
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", kw_only=True):
     """Any message. `version` comes first, so that a newer one can be told."""
 
@@ -65,7 +88,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class SearchRequest(Message, frozen=True, tag="search"):
-    """To the coordinator: queries float32 (count, dimensions) as the user gave them.
+    """To the coordinator: queries float32 (count, dimensions) as the user gave them; none where `documents` has them.
 
     Attributes
     ----------
@@ -92,6 +115,7 @@ class SearchRequest(Message, frozen=True, tag="search"):
     branching: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
     allow_partial: bool = False
     trace: Trace = ""
+    documents: Documents | None = None
 
 
 class AllocateRequest(Message, frozen=True, tag="allocate"):
@@ -107,6 +131,7 @@ class AllocateRequest(Message, frozen=True, tag="allocate"):
     level: Annotated[int, msgspec.Meta(ge=1, le=DEEPEST)]
     remaining: Seconds | None = None
     trace: Trace = ""
+    documents: Documents | None = None
 
 
 class ProcessRequest(Message, frozen=True, tag="process"):
@@ -133,6 +158,7 @@ class ProcessRequest(Message, frozen=True, tag="process"):
     bounds: bytes
     remaining: Seconds | None = None
     trace: Trace = ""
+    documents: Documents | None = None
 
 
 class WarmRequest(Message, frozen=True, tag="warm"):
@@ -344,7 +370,7 @@ def _explain(data: bytes | memoryview, error: Exception) -> str:
 
 def _check(message: Any) -> None:
     if isinstance(message, SearchRequest | AllocateRequest | ProcessRequest):
-        _check_vectors(message.queries, message.count, message.dimensions)
+        _check_queries(message)
         minimum = message.options.min_score
         if minimum is not None and not np.isfinite(minimum):
             raise ValueError("min_score is not finite")
@@ -352,6 +378,20 @@ def _check(message: Any) -> None:
             _check_visits(message)
     elif isinstance(message, Answer):
         _check_answer(message)
+
+
+def _check_queries(message: SearchRequest | AllocateRequest | ProcessRequest) -> None:
+    documents = message.documents
+    if documents is None or isinstance(message, ProcessRequest):
+        _check_vectors(message.queries, message.count, message.dimensions)
+    elif message.queries or message.dimensions != documents.dimensions:
+        raise ValueError("queries of many vectors come with single vectors, or with other dimensions")
+    if documents is None:
+        return
+    lengths = int32s(documents.lengths) if len(documents.lengths) == 4 * message.count else np.zeros(1, np.int32)
+    if (lengths < 1).any():
+        raise ValueError("there is not one number of vectors, above 0, for each query")
+    _check_vectors(documents.vectors, int(lengths.sum(dtype=np.int64)), documents.dimensions)
 
 
 def _check_vectors(data: bytes, count: int, dimensions: int) -> None:

@@ -8,7 +8,7 @@ from vsearch.errors import InputError
 from vsearch.fanout.tree import LARGEST, depth
 from vsearch.storage import Manifest
 
-SCANNED_KINDS = ("codes", "rows", "rerank")
+SCANNED_KINDS = ("codes", "rows", "rerank", "patch-codes", "patch-numbers", "patch-residuals", "patch-factors", "lists")
 
 
 @dataclass(frozen=True)

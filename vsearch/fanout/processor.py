@@ -84,15 +84,26 @@ def process(
     bound = bind_where(snapshot.manifest, options)
     mask = None if bound is None else mask_of(snapshot, shard, bound)
     lowest = lowest_score(snapshot.model.metric, options.min_score)
+    ranking = None
+    if request.documents is not None:
+        from vsearch.fanout.documents import ShardRanking  # MaxSim is loaded where it is asked for
+
+        ranking = ShardRanking.of(snapshot, request)
 
     def one(position: int) -> ShardHits:
         deadline.check(f"searching shard {request.shard}")
+        if ranking is None:
+            return scan(position, options.k)
+        hits = scan(position, ranking.first or options.k) if ranking.encoded else None
+        return ranking.rank(snapshot.shards.index(shard), position, hits, mask)
+
+    def scan(position: int, k: int) -> ShardHits:
         return scan_shard(
             snapshot,
             shard,
             queries[position],
             plans[position],
-            k=options.k,
+            k=k,
             exact=options.exact,
             lowest=lowest,
             mask=None if mask is None else mask.words,
@@ -107,6 +118,9 @@ def process(
     inside = np.concatenate([each.rows[:many] for each, many in zip(hits, found, strict=True)])
     scores = np.concatenate([each.scores[:many] for each, many in zip(hits, found, strict=True)])
     counted = np.sum([each.counters for each in hits], axis=0)
+    columns = [read_column(shard.files["attributes"], name, inside) for name in options.columns]
+    if ranking is not None and request.documents is not None and request.documents.matches:
+        columns += ranking.matches([each.rows + shard.first_row for each in hits])
     return Answer(
         count=request.count,
         k=options.k,
@@ -114,7 +128,7 @@ def process(
         scores=scores.astype("<f4").tobytes(),
         rows=(inside + shard.first_row).astype("<i8").tobytes(),
         ids=read_column(shard.files["ids"], "id", inside),
-        columns=tuple(read_column(shard.files["attributes"], name, inside) for name in options.columns),
+        columns=tuple(columns),
         counters=Counters(
             partitions_visited=int(counted[VISITED]),
             rows_scanned=int(counted[SCANNED]),
@@ -124,7 +138,7 @@ def process(
             rows_rechecked=0 if mask is None else mask.rechecked,
         ),
         snapshot=snapshot.manifest.snapshot,
-        estimated=snapshot.model.rerank is None,
+        estimated=snapshot.model.rerank is None if ranking is None else not ranking.wanted.exact,
     )
 
 

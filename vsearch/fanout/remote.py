@@ -45,6 +45,7 @@ from vsearch.search.stats import SearchStats
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from vsearch.fanout.remote_documents import RemoteDocumentHits
     from vsearch.predicates import Where
 
 SCHEMES = ("lambda", "local-faas")
@@ -187,11 +188,7 @@ class RemoteIndex:
         if isinstance(columns, str):
             raise InputError(f"columns must be a sequence of names: give [{columns!r}]")
         options = self._options(k, where, nprobe, tuple(columns), exact, min_score)
-        if timeout is not None and not timeout > 0:
-            raise InputError(f"timeout={timeout!r} is not usable: give seconds above 0")
-        if mode not in ("auto", "alone", "flat", "tree"):
-            raise InputError(f"mode={mode!r} is not usable: give auto, alone, flat or tree")
-        deadline = Deadline.after(timeout)
+        deadline = _check_call(timeout, mode)
         answers = []
         for start in range(0, max(1, len(checked)), self._batch(checked.shape[1], options)):
             some = checked[start : start + self._batch(checked.shape[1], options)]
@@ -233,6 +230,64 @@ class RemoteIndex:
         asked = InfoRequest(snapshot=self._snapshot)
         found: dict[str, Any] = msgspec.json.decode(self._call(self._names.coordinator, asked, Described).document)
         return found
+
+    def search_documents(
+        self,
+        query_vectors: Any,
+        k: int = 10,
+        where: Where = None,
+        query_keep: float = 1.0,
+        candidates: int | str | None = None,
+        *,
+        query_saliency: Any = None,
+        matches: bool = False,
+        exact: bool = False,
+        columns: Sequence[str] = (),
+        timeout: float | None = None,
+        allow_partial: bool = False,
+        mode: str = "auto",
+        allocators: int | None = None,
+        branching: int | None = None,
+    ) -> RemoteDocumentHits:
+        """Find the documents whose vectors answer a query's vectors best; see `vsearch.Index.search_documents`.
+
+        Parameters
+        ----------
+        allow_partial, mode, allocators, branching
+            As for `search`.
+
+        Raises
+        ------
+        InputError, IncompleteAnswerError, SearchTimeoutError, RemoteError
+            As for `search`.
+        """
+        from vsearch.fanout.remote_documents import Asked, RemoteDocumentHits, read_hits
+
+        if isinstance(columns, str):
+            raise InputError(f"columns must be a sequence of names: give [{columns!r}]")
+        options = self._options(k, where, None, tuple(columns), exact=False, min_score=None)
+        asked = Asked.of(query_vectors, query_saliency, query_keep, options.k, candidates, exact=exact, matches=matches)
+        deadline = _check_call(timeout, mode)
+        answers = []
+        for documents in asked.batches(self._room(options), _answered(options), options.k):
+            request = SearchRequest(
+                count=len(documents.lengths) // 4,
+                dimensions=documents.dimensions,
+                queries=b"",
+                options=options,
+                snapshot=self._snapshot,
+                remaining=deadline.remaining(),
+                mode=mode,  # type: ignore[arg-type]
+                allocators=allocators,
+                branching=branching,
+                allow_partial=allow_partial,
+                documents=documents,
+            )
+            answers.append(self._ask(request, deadline))
+        whole = append(answers)
+        hits = self._hits(answers, options)
+        met = read_hits(asked, whole.found, options.k, whole.columns)
+        return RemoteDocumentHits(**{name: getattr(hits, name) for name in hits.__dataclass_fields__}, matches=met)
 
     def warm(self, shards: int | None = None) -> int:
         """Load what searches need into every function; returns the bytes that they hold.
@@ -287,9 +342,14 @@ class RemoteIndex:
     def _batch(self, dimensions: int, options: Options) -> int:
         if self._mail.limit is None or self._mail.overflow is not None:
             return MOST_QUERIES
-        room = int(0.9 * self._mail.limit) - 4096 - len(options.where or b"")
-        answered = 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
-        return max(1, min(MOST_QUERIES, room // (4 * dimensions), room // answered))
+        room = self._room(options) or 0
+        return max(1, min(MOST_QUERIES, room // (4 * dimensions), room // _answered(options)))
+
+    def _room(self, options: Options) -> int | None:
+        """Bytes that queries, or their answers, may take in one message; None where there is no limit."""
+        if self._mail.limit is None or self._mail.overflow is not None:
+            return None
+        return int(0.9 * self._mail.limit) - 4096 - len(options.where or b"")
 
     def _ask(self, request: SearchRequest, deadline: Deadline) -> Answer:
         function = self._names.coordinator
@@ -327,7 +387,7 @@ class RemoteIndex:
             ids,
             scores,
             stats,
-            _table(options.columns, answer.columns, there),
+            _table(options.columns, answer.columns[: len(options.columns)], there),
             bill=make_bill(answer.usages, self._prices),
             plan=answers[0].plan,
             failed=answer.outcomes,
@@ -343,6 +403,19 @@ def _to_sql(where: Where) -> str | None:
 
     expression = parse(where)
     return None if expression is None else to_sql(expression)
+
+
+def _answered(options: Options) -> int:
+    """About as many bytes does the answer to one query take."""
+    return 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
+
+
+def _check_call(timeout: float | None, mode: str) -> Deadline:
+    if timeout is not None and not timeout > 0:
+        raise InputError(f"timeout={timeout!r} is not usable: give seconds above 0")
+    if mode not in ("auto", "alone", "flat", "tree"):
+        raise InputError(f"mode={mode!r} is not usable: give auto, alone, flat or tree")
+    return Deadline.after(timeout)
 
 
 def _ids(column: Column | None, there: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,8 +90,12 @@ class DocumentIndex:
         return self.shards[0].list_offsets is not None
 
 
+_opened: WeakKeyDictionary[Snapshot, DocumentIndex] = WeakKeyDictionary()
+_codecs: WeakKeyDictionary[Snapshot, tuple[Patches, FixedEncoding]] = WeakKeyDictionary()
+
+
 def open_documents(snapshot: Snapshot) -> DocumentIndex:
-    """Open the document part of a snapshot. Reads the codec and how many vectors each document has.
+    """The document part of a snapshot, opened once. Reads the codec and how many vectors each document has.
 
     Raises
     ------
@@ -98,10 +103,34 @@ def open_documents(snapshot: Snapshot) -> DocumentIndex:
         It is an index of single vectors.
     CorruptIndexError
     """
-    configuration = snapshot.manifest.documents
-    if configuration is None:
+    found = _opened.get(snapshot)
+    if found is None:
+        configuration = _configuration(snapshot)
+        patches, fde = _codec(snapshot)
+        shards = tuple(_open_shard(shard, patches, configuration) for shard in snapshot.shards)
+        found = _opened.setdefault(snapshot, DocumentIndex(patches, fde, configuration, shards))
+    return found
+
+
+def encoding_of(snapshot: Snapshot) -> FixedEncoding:
+    """What turns a document or a query into one vector; needs no shard. Raises as `open_documents` does."""
+    return _codec(snapshot)[1]
+
+
+def _configuration(snapshot: Snapshot) -> Mapping[str, Any]:
+    if snapshot.manifest.documents is None:
         msg = "this is an index of single vectors: use search, or build one of documents with build_documents"
         raise InputError(msg)
+    return snapshot.manifest.documents
+
+
+def _codec(snapshot: Snapshot) -> tuple[Patches, FixedEncoding]:
+    found = _codecs.get(snapshot)
+    return _codecs.setdefault(snapshot, _read_codec(snapshot)) if found is None else found
+
+
+def _read_codec(snapshot: Snapshot) -> tuple[Patches, FixedEncoding]:
+    configuration = _configuration(snapshot)
     entries = [entry for kind, entry in snapshot.manifest.model.items() if kind.startswith("documents:")]
     files = [SegmentFile(snapshot.store, entry) for entry in entries]
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
@@ -115,8 +144,7 @@ def open_documents(snapshot: Snapshot) -> DocumentIndex:
         raise CorruptIndexError("model", f"the codec of the documents cannot be read: {error!r}") from error
     if not fits:
         raise CorruptIndexError("model", "the codec of the documents does not fit the manifest; restore the manifest")
-    shards = tuple(_open_shard(shard, patches, configuration) for shard in snapshot.shards)
-    return DocumentIndex(patches, fde, configuration, shards)
+    return patches, fde
 
 
 def _open_shard(shard: Shard, patches: Patches, configuration: Mapping[str, Any]) -> DocumentShard:

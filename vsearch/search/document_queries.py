@@ -9,17 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
-from vsearch.search.document_part import DocumentIndex
 from vsearch.search.documents import CANDIDATES, DocumentRequest, check_query, prune_query
 
 LARGEST_CANDIDATES = 1_000_000
 
 
 def check_request(
-    index: DocumentIndex, k: int, candidates: int | str | None, *, exact: bool, deadline: float | None
+    configuration: Mapping[str, Any] | None,
+    k: int,
+    candidates: int | str | None,
+    *,
+    exact: bool,
+    deadline: float | None,
 ) -> DocumentRequest:
-    """Make a request of options, or say which is not usable."""
-    if exact and index.configuration.get("store") is None:
+    """Make a request of options, or say which is not usable.
+
+    Parameters
+    ----------
+    configuration : mapping or None
+        What the manifest says of the documents, where it is known.
+    """
+    if exact and configuration is not None and configuration.get("store") is None:
         msg = "this index stores no vectors to be exact with; build it with store='float16'"
         raise InputError(msg)
     if candidates is None:
@@ -34,9 +44,14 @@ def check_request(
 
 
 def prepare_queries(
-    vectors: Any, saliency: Any, keep: float, dimensions: int
+    vectors: Any, saliency: Any, keep: float, dimensions: int | None
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.int64]]]:
     """Queries as checked matrices float32 (n, d), pruned to their most salient share, and which vectors stayed.
+
+    Parameters
+    ----------
+    dimensions : int or None
+        None: as many as the first query has.
 
     Raises
     ------
@@ -49,10 +64,13 @@ def prepare_queries(
     if keep < 1 and saliency is None:
         msg = f"query_keep={keep} needs a saliency of each query vector to go by; give query_saliency="
         raise InputError(msg)
-    queries = [check_query(query, dimensions, number) for number, query in enumerate(split_queries(vectors))]
-    if not queries:
+    given = split_queries(vectors)
+    if not given:
         msg = "no query was given"
         raise InputError(msg)
+    if dimensions is None:
+        dimensions = given[0].shape[-1] if given[0].ndim else 0
+    queries = [check_query(query, dimensions, number) for number, query in enumerate(given)]
     if saliency is None:
         return queries, [np.arange(len(query)) for query in queries]
     weights = _saliencies(saliency, queries)

@@ -101,6 +101,33 @@ def search_vectors(
 ) -> Answer:
     """Search for checked queries float32 (m, d); `prepared` ones are normalised, centred and rotated already."""
     model, many, k = snapshot.model, len(queries), request.k
+    found = search_shards(snapshot, queries, request, mask, stats, prepared=prepared)
+    with stats.level("merge"):
+        if len(snapshot.shards) == 1:
+            scores = np.stack([hits.scores for (hits,) in found]) if many != 1 else found[0][0].scores[None, :]
+            rows = np.stack([hits.rows for (hits,) in found]) if many != 1 else found[0][0].rows[None, :]
+            return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
+        scores, rows = np.empty((many, k), np.float32), np.empty((many, k), np.int64)
+        for position, per_shard in enumerate(found):
+            shifted = [
+                np.where(hits.rows >= 0, hits.rows + shard.first_row, -1)
+                for hits, shard in zip(per_shard, snapshot.shards, strict=True)
+            ]
+            scores[position], rows[position] = merge([hits.scores for hits in per_shard], shifted, k)
+    return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
+
+
+def search_shards(
+    snapshot: Snapshot,
+    queries: NDArray[np.float32],
+    request: SearchRequest,
+    mask: IndexMask | None,
+    stats: SearchStats,
+    *,
+    prepared: bool = False,
+) -> list[list[ShardHits]]:
+    """What each query, as `search_vectors` takes them, finds in every shard."""
+    model, many, k = snapshot.model, len(queries), request.k
     stats.queries += many
     stats.partitions = snapshot.manifest.partitions
     stats.estimated = model.rerank is None
@@ -145,20 +172,8 @@ def search_vectors(
         found = some(range(many)) if many == 1 else _in_threads(some, many)
     if not ready:
         stats.bytes_fetched += snapshot.bytes_fetched() - fetched
-    with stats.level("merge"):
-        _count(stats, model, found)
-        if len(snapshot.shards) == 1:
-            scores = np.stack([hits.scores for (hits,) in found]) if many != 1 else found[0][0].scores[None, :]
-            rows = np.stack([hits.rows for (hits,) in found]) if many != 1 else found[0][0].rows[None, :]
-            return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
-        scores, rows = np.empty((many, k), np.float32), np.empty((many, k), np.int64)
-        for position, per_shard in enumerate(found):
-            shifted = [
-                np.where(hits.rows >= 0, hits.rows + shard.first_row, -1)
-                for hits, shard in zip(per_shard, snapshot.shards, strict=True)
-            ]
-            scores[position], rows[position] = merge([hits.scores for hits in per_shard], shifted, k)
-    return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
+    _count(stats, model, found)
+    return found
 
 
 def _in_threads(some: Callable[[range], list[list[ShardHits]]], many: int) -> list[list[ShardHits]]:

@@ -151,15 +151,16 @@ def _attribute_type(name: str, kind: str) -> AttributeType:
 
 
 def model_files(manifest: Manifest) -> list[FileEntry]:
-    """Files of the model that a search of rows reads: not those of a query encoder, nor of documents of many vectors."""
-    return [entry for kind, entry in manifest.model.items() if not kind.startswith(("encoder:", "documents:"))]
+    """Files of the model that searches read: not those of a query encoder."""
+    return [entry for kind, entry in manifest.model.items() if not kind.startswith("encoder:")]
 
 
 def _read_model(store: Store, manifest: Manifest) -> Model:
     if manifest.metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
         reason = f"metric {manifest.metric!r} with rerank {manifest.rerank!r} is not known; upgrade vsearch"
         raise CorruptIndexError("manifest", reason)
-    files = [SegmentFile(store, entry) for entry in model_files(manifest)]
+    entries = [entry for kind, entry in manifest.model.items() if not kind.startswith(("encoder:", "documents:"))]
+    files = [SegmentFile(store, entry) for entry in entries]
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
     arrays = {name: file.array(name) for file in files for name in file.arrays}
     d, partitions = manifest.dimensions, manifest.partitions

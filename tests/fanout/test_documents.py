@@ -1,0 +1,172 @@
+"""Documents of many vectors through the functions: the answers are those of the index opened directly."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import vsearch
+from tests.fanout.conftest import Stack
+from vsearch.errors import InputError
+from vsearch.fanout.mail import Mail
+from vsearch.fanout.messages import Answer, Documents, Options, ProcessRequest, decode, encode
+from vsearch.fanout.remote import RemoteIndex
+
+PLANS = [{"mode": "alone"}, {"mode": "flat"}, {"allocators": 6, "branching": 2}]
+KINDS = {
+    "encodings": {"store": "float16", "keep": 0.8, "saliency": True},
+    "no residuals": {"residual_bits": 0},
+    "lists": {"candidates": "lists", "residual_bits": 1},
+    "binary": {"binary": True, "residual_bits": 0, "codebook": 32},
+}
+PREDICATES = [None, "year < 2005", "price < 0.31 AND kind = 'report'", "kind IS NULL", "year > 3000"]
+
+
+@pytest.fixture(scope="session")
+def stacks():
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(1, 40, 500)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    topics = rng.standard_normal((30, 24))
+    vectors = (topics[rng.integers(0, 30, offsets[-1])] + 0.8 * rng.standard_normal((offsets[-1], 24))).astype("f4")
+    queries = [
+        vectors[at : at + many] for at, many in zip(range(0, 900, 100), (1, 3, 7, 16, 17, 2, 5, 9, 33), strict=True)
+    ]
+    attributes = pa.table(
+        {
+            "year": rng.integers(1990, 2030, 500),
+            "price": rng.random(500),  # more values than cells, so that some rows are open
+            "kind": [("report", "letter", None)[i % 3] for i in range(500)],
+        }
+    )
+    made = {}
+
+    def get(kind):
+        if kind not in made:
+            options = {"codebook": 64, "dimensions": 96, "shards": 3} | KINDS[kind]
+            if options.pop("saliency", False):
+                options["saliency"] = rng.random(len(vectors))
+            url = f"memory://fanout-documents-{kind.replace(' ', '-')}/index"
+            made[kind] = Stack(
+                url, vsearch.build_documents(vectors, offsets, url, attributes=attributes, **options), queries
+            )
+        made[kind].reset()
+        return made[kind]
+
+    return get
+
+
+def remote(stack, limit=None):
+    class Invoker:
+        called: ClassVar[list[str]] = []
+
+        def invoke(self, function, payload, timeout):
+            self.called.append(function)
+            return stack.local.invoke(function, payload, timeout or 60)
+
+    return RemoteIndex("local-faas://t", stack.names, Invoker(), Mail(limit))
+
+
+def assert_same(found, hits):
+    np.testing.assert_array_equal(found.ids, hits.ids)
+    np.testing.assert_array_equal(found.scores, hits.scores)
+    assert (found.matches is None) == (hits.matches is None)
+    for one, other in zip(found.matches or (), hits.matches or (), strict=True):
+        np.testing.assert_array_equal(one.positions, other.positions)
+        np.testing.assert_array_equal(one.scores, other.scores)
+        np.testing.assert_array_equal(one.places, other.places)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("plan", PLANS, ids=["alone", "flat", "tree"])
+def test_identical_to_the_index(stacks, kind, plan):
+    stack = stacks(kind)
+    for where in PREDICATES:
+        for options in ({}, {"candidates": 12, "k": 4, "matches": True}, {"candidates": "all", "k": 600}):
+            hits = stack.index.search_documents(stack.queries, where=where, **options)
+            assert_same(remote(stack).search_documents(stack.queries, where=where, **plan, **options), hits)
+
+
+def test_exact_on_stored_vectors(stacks):
+    stack = stacks("encodings")
+    options = {"exact": True, "k": 7, "candidates": 30, "columns": ["year", "kind"], "where": "year > 2000"}
+    hits = stack.index.search_documents(stack.queries, **options)
+    found = remote(stack).search_documents(stack.queries, mode="flat", **options)
+    assert_same(found, hits)
+    assert found.columns.to_pylist() == hits.columns.to_pylist()
+    assert not found.stats.estimated
+    assert not hits.stats.estimated
+
+
+def test_pruned_queries_and_small_messages(stacks):
+    stack = stacks("no residuals")
+    weights = [np.arange(len(query), dtype=float) for query in stack.queries]
+    options = {"query_keep": 0.5, "query_saliency": weights, "matches": True, "k": 3}
+    hits = stack.index.search_documents(stack.queries, **options)
+    small = remote(stack, 8000)
+    assert_same(small.search_documents(stack.queries, mode="flat", **options), hits)
+    assert len(small._invoker.called) > 1
+
+
+def test_one_query_is_one_matrix(stacks):
+    stack = stacks("encodings")
+    hits = stack.index.search_documents(stack.queries[3])
+    assert_same(remote(stack).search_documents(stack.queries[3]), hits)
+
+
+def test_warm_workers_read_nothing(stacks):
+    stack = stacks("encodings")
+    index = remote(stack)
+    cold, warm = (index.search_documents(stack.queries, mode="flat") for _ in range(2))
+    assert cold.stats.bytes_fetched > 0
+    assert warm.stats.bytes_fetched == 0
+
+
+def test_mistakes_are_named(stacks):
+    plain, stack = stacks("no residuals"), stacks("encodings")
+    with pytest.raises(InputError, match="stores no vectors"):
+        remote(plain).search_documents(plain.queries, exact=True)
+    with pytest.raises(InputError, match="must have 24 dimensions, got 5"):
+        remote(stack).search_documents(np.ones((2, 5)))
+    with pytest.raises(InputError, match="candidates=0"):
+        remote(stack).search_documents(stack.queries, candidates=0)
+    with pytest.raises(InputError, match="NaN"):
+        remote(stack).search_documents(np.full((2, 24), np.nan))
+    single = vsearch.build(np.eye(24, dtype="f4"), "memory://fanout-documents-single/index")
+    with pytest.raises(InputError, match="single vectors"):
+        remote(Stack("memory://fanout-documents-single/index", single, [])).search_documents(stack.queries)
+
+
+def test_messages_that_do_not_fit_are_refused():
+    def asked(**changed):
+        kept = {"dimensions": 2, "vectors": bytes(24), "lengths": np.array([1, 2], "<i4").tobytes()} | changed
+        return ProcessRequest(
+            snapshot=1, shard=0, count=2, dimensions=1, queries=bytes(8), options=Options(k=1), visits=bytes(8),
+            minimums=bytes(8), partitions=b"", bases=b"", bounds=b"", documents=Documents(**kept),
+        )  # fmt: skip
+
+    assert decode(encode(asked())).documents.dimensions == 2
+    for changed in (
+        {"lengths": b""},
+        {"lengths": np.array([0, 3], "<i4").tobytes()},
+        {"lengths": np.array([2, 2], "<i4").tobytes()},
+        {"lengths": np.array([-1, 4], "<i4").tobytes()},
+        {"vectors": np.full(6, np.nan, "<f4").tobytes()},
+        {"dimensions": 3},
+        {"candidates": 0},
+    ):
+        with pytest.raises(InputError):
+            decode(encode(asked(**changed)))
+
+
+def test_an_answer_without_matches_is_refused():
+    from vsearch.fanout.columns import Column
+    from vsearch.fanout.documents import read_matches
+
+    numbers = Column("int64", 1, None, bytes(8))
+    with pytest.raises(InputError, match="no matches"):
+        read_matches((numbers, numbers))
+    assert Answer(count=1, k=1, found=bytes(4), scores=b"", rows=b"").columns == ()
