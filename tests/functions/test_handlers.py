@@ -209,6 +209,12 @@ def test_an_answer_over_the_limit_is_said_to_be(handlers, index, monkeypatch):
     assert (status, answer["error"]) == (413, "too large")
 
 
+def test_what_nobody_foresaw_is_an_answer_without_a_trace(handlers, monkeypatch, capsys):
+    monkeypatch.setattr(web, "answer", None)
+    assert post(handlers, "{}")[0] == 500
+    assert "Traceback" in capsys.readouterr().err
+
+
 def test_a_handler_that_is_not_set_up_says_so(handlers, monkeypatch):
     for role in [*ROLES, "http"]:
         monkeypatch.delenv("VSEARCH_INDEX", raising=False)

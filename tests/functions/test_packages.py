@@ -7,6 +7,7 @@ libffi8, libpython3.11-stdlib, libpython3.11-minimal and python3.11-minimal unpa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -77,7 +78,7 @@ def assert_fit(package, machine, python):
                 assert struct.unpack("<H", start[18:20])[0] == machine, name
                 assert archive.getinfo(name).external_attr >> 16 & 0o555 == 0o555
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name and ".libs/" not in name}
-    assert tops == {"functions", "vsearch", "numpy", "obstore", "msgspec", "google_crc32c"}
+    assert tops == {"functions", "vsearch", "numpy", "obstore", "msgspec", "google_crc32c", "sqlglot"}
     sources = {name for name in names if name.endswith(".py")}
     assert f"functions/__pycache__/processor.{tag}.pyc" in names
     compiled = {re.sub(r"__pycache__/([^/]+)\.cpython-\d+\.pyc$", r"\1.py", name) for name in names if ".pyc" in name}
@@ -152,6 +153,34 @@ def test_the_package_for_arm64_answers(tmp_path, arm_package, where):
     expected = index.search(queries, k=5, where=where)
     assert to_values(answer.ids) == expected.ids[expected.ids != -1].tolist()
     np.testing.assert_allclose(floats(answer.scores), expected.scores[expected.ids != -1], rtol=1e-5)
+
+
+def test_the_package_answers_json_with_sql(tmp_path, package):
+    with zipfile.ZipFile(package.path) as archive:
+        archive.extractall(tmp_path / "code")
+    vectors, attributes, queries = make_sample(300, 16, 4)
+    index = vsearch.build(vectors, str(tmp_path / "index"), attributes, shards=2, partitions=6)
+    where = "word LIKE 'w%' AND (year BETWEEN 1990 AND 2010 OR price < 10)"
+    body = json.dumps({"vector": queries[0].tolist(), "k": 5, "where": where})
+    event = {
+        "requestContext": {"http": {"method": "POST"}},
+        "rawPath": "/search",
+        "headers": {"x-api-key": "k"},
+        "body": body,
+    }
+    script = "import json, sys; sys.path.insert(0, sys.argv[1]); from functions.http import handler; "
+    script += "print(json.dumps([handler(json.load(sys.stdin), None), sorted(sys.modules)]))"
+    variables = {"VSEARCH_INDEX": str(tmp_path / "index"), "VSEARCH_STACK": "a", "AWS_ACCESS_KEY_ID": "a"}
+    variables |= {"AWS_SECRET_ACCESS_KEY": "b", "VSEARCH_API_KEY_SHA256": hashlib.sha256(b"k").hexdigest()}
+    command = [sys.executable, "-S", "-I", "-c", script, str(tmp_path / "code")]
+    done = subprocess.run(command, input=json.dumps(event), env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer, modules = json.loads(done.stdout)
+    assert answer["statusCode"] == 200, answer["body"]
+    hits = json.loads(answer["body"])["hits"][0]
+    expected = index.search(queries[0], k=5, where=where)
+    assert [hit["id"] for hit in hits] == expected.ids[0][expected.ids[0] != -1].tolist()
+    assert {"numba", "pyarrow", "boto3"}.isdisjoint(modules)
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ from vsearch.kernels.library import INDEX, TARGETS, sources_digest
 LARGEST_UNZIPPED = 120 * 1024 * 1024
 """Bytes; AWS takes 262,144,000, but what is small starts fast."""
 
-LIBRARIES = ("numpy", "obstore", "msgspec", "google-crc32c")
-"""What a worker imports besides vsearch; boto3 comes from the runtime."""
+LIBRARIES = ("numpy", "obstore", "msgspec", "google-crc32c", "sqlglot")
+"""What handlers import besides vsearch, the last where JSON brings a condition in SQL; boto3 comes from the runtime."""
 
 PARTS = ("kernels", "storage", "predicates", "quantizers", "search", "fanout")
 MODULES = ("__init__.py", "errors.py")

@@ -9,8 +9,10 @@ and endpoints are AWS's usual ones.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -128,4 +130,9 @@ def web_event(host: Host, event: object, context: Any, key_hash: str) -> dict[st
     except VsearchError:
         text = '{"error": "init", "message": "the function cannot start; its environment does not describe an index"}'
         return {"statusCode": 500, "headers": {"content-type": "application/json"}, "body": text}
-    return web.answer_event(worker, event, key_hash, Deadline.after(_time_left(context)))
+    try:
+        return web.answer_event(worker, event, key_hash, Deadline.after(_time_left(context)))
+    except Exception:
+        traceback.print_exc(file=sys.stderr)  # a function's log
+        text = '{"error": "internal", "message": "the request could not be answered; the function\'s log says why"}'
+        return {"statusCode": 500, "headers": {"content-type": "application/json"}, "body": text}
