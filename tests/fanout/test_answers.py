@@ -118,6 +118,12 @@ def test_cold_loads_take_two_rounds_and_warm_ones_none(stack):
     assert warm.rows == cold.rows
 
 
+def test_time_is_billed_by_the_millisecond(stack):
+    usage = stack.search(queries=stack.queries[:1], mode="alone").usages.coordinator
+    milliseconds = usage.gigabyte_seconds * 1024 / 1769 * 1e3
+    assert milliseconds == pytest.approx(np.ceil(1e3 * usage.seconds))
+
+
 def test_the_plan_says_why(stack):
     assert stack.search().plan.startswith("alone: 24 queries on ")
     assert "asked for" in stack.search(mode="flat").plan

@@ -2,138 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-import vsearch
-from tests.fanout.conftest import make_sample
+from tests.functions.deployment import KEY, PREDICATES, SHARDS, assert_same
 from vsearch.deploy.packages import LARGEST_UNZIPPED, build_package
-from vsearch.faas.functions import FunctionSpec
-from vsearch.faas.platform import Limits, Platform
-from vsearch.faas.server import Server
 from vsearch.fanout import messages
 from vsearch.fanout.mail import Mail, from_event, to_event
-from vsearch.fanout.messages import Options, SearchRequest, floats, int32s
 from vsearch.fanout.outcomes import CallError, Kind
-from vsearch.fanout.remote_invokers import HttpInvoker, LambdaInvoker
+from vsearch.fanout.remote_invokers import HttpInvoker
 from vsearch.fanout.values import to_values
-from vsearch.fanout.web import encode_where
 from vsearch.fanout.worker import open_reply
-
-SHARDS = 4
-KEY = "an api key"
-
-REFERENCE = """
-import sys, json, numpy as np, vsearch
-index = vsearch.open(sys.argv[1], endpoint=sys.argv[2])
-queries = np.load(sys.argv[3])
-out = []
-for where in json.loads(sys.argv[4]):
-    hits = index.search(queries, k=8, where=where)
-    out.append([hits.ids.tolist(), hits.scores.view("i4").tolist()])
-print(json.dumps(out))
-"""
-PREDICATES = [None, "price < 43.21 AND year >= 2001", "word = 'w3' OR tags @> ARRAY['t1']"]
-
-
-@pytest.fixture(scope="session")
-def deployed(tmp_path_factory, s3_server, package, kernels):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "any")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-        yield from deploy(tmp_path_factory, s3_server, package, kernels)
-
-
-def deploy(tmp_path_factory, s3_server, package, kernels):
-    vectors, attributes, queries = make_sample(1200, 24, 3)
-    url = "s3://vsearch/end-to-end/index"
-    vsearch.build(vectors, url, attributes, shards=SHARDS, partitions=24, **s3_server.options())
-    folder = tmp_path_factory.mktemp("faas")
-    platform = Platform(folder, Limits(environments=34))
-    server = Server(platform)
-    server.start()
-    platform.variables |= {
-        "AWS_ENDPOINT_URL_LAMBDA": server.url,
-        "AWS_ENDPOINT_URL_S3": s3_server.endpoint,
-        "AWS_ACCESS_KEY_ID": "reader",
-        "AWS_SECRET_ACCESS_KEY": "reader-secret",
-    }
-    variables = {
-        "VSEARCH_INDEX": url,
-        "VSEARCH_STACK": "e",
-        "VSEARCH_API_KEY_SHA256": hashlib.sha256(KEY.encode()).hexdigest(),
-    }
-    handlers = {"e-coordinator": "coordinator", "e-allocator": "allocator", "e-http": "http"}
-    handlers |= {f"e-processor-{shard}": "processor" for shard in range(SHARDS)}
-    for name, handler in handlers.items():
-        platform.put(
-            FunctionSpec(
-                name=name,
-                handler=f"functions.{handler}.handler",
-                package=str(package.path),
-                memory=1769,
-                timeout=60,
-                environment=variables,
-            )
-        )
-    np.save(folder / "queries.npy", queries)
-    environment = {name: value for name, value in os.environ.items() if name not in ("VSEARCH_JIT", "VSEARCH_DIALECT")}
-    environment |= {
-        "VSEARCH_KERNELS": str(kernels),
-        "AWS_ACCESS_KEY_ID": "reader",
-        "AWS_SECRET_ACCESS_KEY": "reader-secret",
-    }
-    command = [
-        sys.executable,
-        "-c",
-        REFERENCE,
-        url,
-        s3_server.endpoint,
-        str(folder / "queries.npy"),
-        json.dumps(PREDICATES),
-    ]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    found = Deployed(server, queries, json.loads(done.stdout), url)
-    yield found
-    found.invoker.close()
-    server.stop()
-
-
-class Deployed:
-    def __init__(self, server, queries, reference, url):
-        self.server, self.queries, self.reference, self.url = server, queries, reference, url
-        self.invoker = LambdaInvoker(endpoint=server.url)
-
-    def search(self, where=None, invoker=None, **more):
-        request = SearchRequest(
-            count=len(self.queries),
-            dimensions=24,
-            queries=self.queries.tobytes(),
-            options=Options(k=8, where=encode_where(where)),
-            **more,
-        )
-        reply = (invoker or self.invoker).invoke("e-coordinator", messages.encode(request), 120)
-        return open_reply(Mail(), reply, "e-coordinator")
-
-
-def assert_same(answer, reference):
-    ids, scores = reference
-    found = [sum(one != -1 for one in row) for row in ids]
-    assert int32s(answer.found).tolist() == found
-    assert to_values(answer.ids) == [one for row in ids for one in row if one != -1]
-    expected = [s for row, kept in zip(scores, found, strict=True) for s in row[:kept]]
-    assert floats(answer.scores).view("<i4").tolist() == expected
-    assert not answer.outcomes
 
 
 def test_the_package_is_small(package):
@@ -162,6 +52,19 @@ def test_warm_functions_read_nothing(deployed):
     assert warm.rows == cold.rows
 
 
+def test_warm_functions_of_a_tree_read_nothing(deployed):
+    warm = 0
+    for _ in range(5):
+        answer = deployed.search(PREDICATES[1], allocators=20, branching=4, snapshot=1)
+        assert_same(answer, deployed.reference[1])
+        assert answer.usages.allocator.invocations == 20
+        for usage in (answer.usages.coordinator, answer.usages.allocator, answer.usages.processor):
+            if usage.cold_starts == 0:  # as many are warm as ran side by side
+                assert usage.requests == 0
+        warm += answer.usages.processor.cold_starts == 0
+    assert warm > 0
+
+
 def test_a_killed_processor_is_called_again(deployed):
     answer = deployed.search(mode="flat")
     function = deployed.server.platform._functions["e-processor-1"]
@@ -188,8 +91,6 @@ def test_a_function_that_is_gone_is_an_error_that_names_the_shard(deployed):
 def test_throttled_processors_are_waited_for(deployed):
     spec = deployed.server.platform.spec("e-processor-3")
     try:
-        import msgspec
-
         deployed.server.platform.put(msgspec.structs.replace(spec, concurrency=1))
         with ThreadPoolExecutor(3) as pool:
             for answer in pool.map(lambda _: deployed.search(mode="flat"), range(3)):
@@ -283,8 +184,6 @@ def test_functions_framework_serves_the_same(deployed, tmp_path, s3_server):
             [*command, "--port", str(port)], env=environment, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        import time
-
         invoker = HttpInvoker(f"http://127.0.0.1:{port}/{{function}}")
         for _ in range(300):
             try:

@@ -144,7 +144,7 @@ def rollback(
 
 def warm(
     url: Annotated[str, typer.Argument(metavar="STACK", help="lambda://stack or local-faas://stack.")],
-    shards: Annotated[int, typer.Option(min=1, help="Processors of the stack.")],
+    shards: Annotated[int | None, typer.Option(min=1, help="Processors of the stack; all by default.")] = None,
 ) -> None:
     """Load what searches need into every function of a stack."""
     from vsearch.fanout.remote import open_remote

@@ -101,6 +101,11 @@ class LocalInvoker:
 
         return serve(self.worker(function), payload, Deadline.after(timeout))
 
+    def close(self) -> None:
+        """Forget all workers."""
+        with self._lock:
+            self._workers.clear()
+
 
 class PoolInvoker:
     """Runs processors in processes of this machine, one for each shard, and the other roles in this process.

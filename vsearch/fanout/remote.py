@@ -144,6 +144,12 @@ class RemoteIndex:
     def __repr__(self) -> str:
         return f"<vsearch.RemoteIndex {self._url}>"
 
+    def close(self) -> None:
+        """Close the connections that are kept open; a search opens them again."""
+        close = getattr(self._invoker, "close", None)  # some have nothing to close
+        if close is not None:
+            close()
+
     def search(
         self,
         queries: Any,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import traceback
@@ -113,7 +114,7 @@ def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
         cold_starts=int(cold),
         failures=int(isinstance(reply, Failure)),
         seconds=seconds,
-        gigabyte_seconds=seconds * worker.memory / 1024,
+        gigabyte_seconds=math.ceil(1e3 * seconds) / 1e3 * worker.memory / 1024,  # time is billed by the millisecond
         requests=worker.meter.requests - before[0],
         bytes=worker.meter.bytes - before[1],
     )
