@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from vsearch.storage import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from vsearch.predicates import Bound, Where
     from vsearch.search.document_part import DocumentIndex
@@ -41,6 +42,7 @@ class Index:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._masks = MaskCache()
+        self._encoder: tuple[Snapshot, Callable[[Sequence[str]], NDArray[np.float32]]] | None = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -72,7 +74,7 @@ class Index:
 
         Parameters
         ----------
-        queries : array (m, d) or (d,)
+        queries : array (m, d) or (d,); a text or a list of texts where the index holds a query encoder
         k : int
             1 to 10,000. min(k, rows that match) rows come back.
         where : str, dict or expression, optional
@@ -102,7 +104,7 @@ class Index:
         )
         stats = SearchStats()
         with stats.level("prepare"):
-            vectors = check_queries(queries, snapshot.manifest.dimensions)
+            vectors = check_queries(self._encode(queries), snapshot.manifest.dimensions)
         request = SearchRequest(
             k=int(k),
             settings=snapshot.settings,
@@ -337,6 +339,17 @@ class Index:
     def snapshots(self) -> list[SnapshotInfo]:
         """All snapshots that can be opened, oldest first."""
         return list_snapshots(self._snapshot.store)
+
+    def _encode(self, queries: Any) -> Any:
+        """Texts as vectors of the encoder that training put into the index; what is no text as it is."""
+        texts = [queries] if isinstance(queries, str) else queries
+        if not (isinstance(texts, (list, tuple)) and texts and all(isinstance(text, str) for text in texts)):
+            return queries
+        if self._encoder is None or self._encoder[0] is not self._snapshot:
+            from vsearch.jpq import load_encoder
+
+            self._encoder = self._snapshot, load_encoder(self)
+        return self._encoder[1](texts)
 
     def _mask(self, where: Where, stats: SearchStats) -> IndexMask | None:
         """The mask of a predicate, out of the cache where it was asked for before in the same words."""

@@ -70,6 +70,10 @@ def test_a_module_of_ones_own_learns_and_comes_back(bags: tuple[vsearch.Index, l
     assert vsearch.verify(index.snapshot.store.url.removeprefix("file://")).ok
     with pytest.raises(vsearch.InputError, match="give `module`"):
         vsearch.jpq.load_encoder(trained)
+    with pytest.raises(vsearch.InputError, match="give `module`"):
+        trained.search("w1 w2")
+    with pytest.raises(vsearch.InputError, match="no query encoder"):
+        index.search(["w1", "w2"])
     with pytest.raises(vsearch.InputError, match="does not fit"):
         vsearch.jpq.load_encoder(trained, Bag(dimensions=4))
     with pytest.raises(vsearch.InputError, match="no query encoder"):
@@ -160,5 +164,7 @@ def test_a_real_sentence_transformer(tmp_path: Path) -> None:
     encode = vsearch.jpq.load_encoder(opened)
     np.testing.assert_allclose(encode(lemmas[:4]), encoder.encode(lemmas[:4]), atol=1e-4)
     found = opened.search(encode(lemmas[320:640]), 10, exact=True).ids
+    np.testing.assert_array_equal(opened.search(lemmas[320:640], 10, exact=True).ids, found)
+    assert opened.search(lemmas[320], 10).ids.shape == (1, 10)
     hit = np.mean([row in ids for row, ids in zip(range(320, 640), found.tolist(), strict=True)])
     assert hit > 0.3

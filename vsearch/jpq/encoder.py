@@ -188,7 +188,9 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
         from safetensors.torch import load
 
         if module is None:
-            raise InputError("the encoder of this index is a module of your own: give `module`, one of the same make")
+            raise InputError(
+                "the encoder of this index is a module of your own: give `module`, one of the same make, to load_encoder"
+            )
         try:
             module.load_state_dict(load(files[STATE]))
         except RuntimeError as error:
