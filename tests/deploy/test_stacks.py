@@ -266,7 +266,8 @@ def test_the_command_line(session, spec, package, monkeypatch, tmp_path):
     assert "unchanged" in run(*asked)
     variables = functions(session)["words-http"]["Environment"]["Variables"]
     assert variables["VSEARCH_API_KEY_SHA256"] == hashlib.sha256(b"secret").hexdigest()
-    assert "UPDATE_COMPLETE; release" in run(*asked, "--memory", "512")
+    assert "UPDATE_COMPLETE; release" in run(*asked, "--memory", "512", "--env", "VSEARCH_METRICS=1")
+    assert functions(session)["words-processor-1"]["Environment"]["Variables"]["VSEARCH_METRICS"] == "1"
     assert [each["live"] for each in json.loads(run("rollback", "words", "--list", "--json"))] == [True, False]
     assert "yes" in run("rollback", "words", "--list")
     assert "answers, of 2 shards" in run("rollback", "words")

@@ -30,6 +30,7 @@ FULL = replace(
     overflow_kms_key=SPILL_KEY,
     api_key_sha256="0" * 64,
     snap_start=True,
+    variables={"VSEARCH_METRICS": "1"},
 )
 LARGE = replace(FULL, shards=700)
 SPECS = pytest.mark.parametrize("spec", [SPEC, FULL, LARGE], ids=["plain", "full", "nested"])
@@ -142,6 +143,7 @@ def test_every_function_is_there_with_the_role_of_its_own(spec):
         assert ("SnapStart" in properties) == spec.snap_start
         variables = properties["Environment"]["Variables"]
         assert (variables["VSEARCH_INDEX"], variables["VSEARCH_ALIAS"]) == (spec.index, "live")
+        assert spec.variables.items() <= variables.items()
 
 
 def test_many_shards_become_nested_stacks():
@@ -251,6 +253,8 @@ def test_sam_validates(written):
         {"shards": 0},
         {"timeout": 901},
         {"kms_key": "alias/mine"},
+        {"variables": {"VSEARCH_INDEX": "s3://other"}},
+        {"variables": {"A-B": "1"}},
     ],
 )
 def test_what_cannot_be_deployed(change):

@@ -36,6 +36,9 @@ def deploy(
         typer.Option(envvar="VSEARCH_API_KEY", help="Add a URL that answers JSON to who knows this key."),
     ] = None,
     snap_start: Annotated[bool, typer.Option("--snap-start", help="Start functions from a memory snapshot.")] = False,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", help="NAME=VALUE for every function; may be repeated.")
+    ] = None,
     keep: Annotated[int, typer.Option(min=1, help="Releases that stay for a rollback, this one among them.")] = 3,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build the package, print the templates, ask AWS nothing.")
@@ -72,6 +75,7 @@ def deploy(
             overflow=overflow,
             api_key_sha256=hashlib.sha256(api_key.encode()).hexdigest() if api_key else None,
             snap_start=snap_start,
+            variables=dict(map(_variable, env or ())),
         )
         made = template.make_templates(spec)
         if dry_run:
@@ -95,6 +99,15 @@ def deploy(
     )
     if done.url:
         typer.echo(f"POST {done.url}search")
+
+
+def _variable(text: str) -> tuple[str, str]:
+    from vsearch.errors import InputError
+
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise InputError(f"--env {text!r} is not usable: give NAME=VALUE")
+    return name, value
 
 
 def _python() -> str:

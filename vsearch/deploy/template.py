@@ -29,6 +29,11 @@ MOST_PROCESSORS = (LARGEST_RESOURCES - BESIDE) // PER_FUNCTION
 
 LOG_DAYS = 30
 
+OWN_VARIABLES = {
+    f"VSEARCH_{name}" for name in ("INDEX", "STACK", "ALIAS", "RELEASE", "OVERFLOW", "INVOKER", "API_KEY_SHA256")
+}
+"""What templates set by themselves."""
+
 DESCRIPTION = "vsearch: "
 """What the description of every stack of ours begins with."""
 
@@ -67,6 +72,8 @@ class StackSpec:
         With it the stack has a function URL that answers JSON.
     snap_start : bool
         Start functions from a snapshot of their memory.
+    variables : dict
+        Further environment variables of every function.
     """
 
     stack: str
@@ -82,6 +89,7 @@ class StackSpec:
     overflow_kms_key: str | None = None
     api_key_sha256: str | None = None
     snap_start: bool = False
+    variables: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -121,7 +129,7 @@ def _make(spec: StackSpec, release: str) -> StackTemplates:
     names, index = Names(spec.stack), Place.of(spec.index)
     overflow = Place.of(spec.overflow) if spec.overflow else None
     log_group, version = f"/vsearch/{spec.stack}", describe_version(release, spec.shards)
-    variables = {"VSEARCH_INDEX": index.url, "VSEARCH_STACK": spec.stack, "VSEARCH_ALIAS": LIVE}
+    variables = {**spec.variables, "VSEARCH_INDEX": index.url, "VSEARCH_STACK": spec.stack, "VSEARCH_ALIAS": LIVE}
     variables |= {"VSEARCH_RELEASE": release} | ({"VSEARCH_OVERFLOW": overflow.url} if overflow else {})
     shared = _shared(spec, log_group, variables)
     logs = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": log_group, "RetentionInDays": LOG_DAYS}}
@@ -258,6 +266,11 @@ def _check(spec: StackSpec) -> None:
         raise InputError(f"runtime={spec.runtime!r} is not usable: give one of {', '.join(RUNTIMES)}")
     if not 128 <= spec.memory <= 10_240 or not 1 <= spec.timeout <= 900 or spec.shards < 1:
         raise InputError("give a memory of 128 to 10240 MB, a timeout of 1 to 900 s and at least one shard")
+    wrong = [
+        name for name in spec.variables if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]+", name) or name in OWN_VARIABLES
+    ]
+    if wrong:
+        raise InputError(f"the variable {wrong[0]!r} is not usable: it is no name, or one that the stack itself sets")
     for key in (spec.kms_key, spec.overflow_kms_key):
         if key is not None and not re.fullmatch(_KEY, key):
             raise InputError(f"{key!r} is no ARN of a key: give arn:aws:kms:region:account:key/name")
