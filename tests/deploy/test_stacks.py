@@ -274,4 +274,5 @@ def test_the_command_line(session, spec, package, monkeypatch, tmp_path):
     assert live(session, ["words-http"]) == [1]
     assert "deleted" in run("undeploy", "words")
     assert "no such stack" in run("undeploy", "words")
+    assert json.loads(run("undeploy", "words", "--json")) == {"stack": "words", "deleted": False}
     assert functions(session) == {}

@@ -125,6 +125,11 @@ def post(handlers, body, key=KEY, path="/search", method="POST", **more):
     return answer["statusCode"], json.loads(answer["body"])
 
 
+def api(stage):
+    """The context of a request through an HTTP API."""
+    return {"http": {"method": "POST"}, "stage": stage}
+
+
 @OFTEN
 @given(body=st.text(max_size=100) | json_values.map(json.dumps))
 def test_any_body(handlers, body):
@@ -196,6 +201,9 @@ def test_paths_methods_and_encodings(handlers, index):
     body = json.dumps({"vectors": index[2][:2].tolist(), "k": 3, "columns": ["word"]})
     assert post(handlers, body, path="/")[0] == 404
     assert post(handlers, body, method="PUT")[0] == 405
+    for stage, path, status in (("prod", "/prod/search", 200), ("$default", "/search", 200), ("prod", "/search", 200)):
+        assert post(handlers, body, path=path, requestContext=api(stage))[0] == status
+    assert post(handlers, body, path="/prod/search", requestContext=api("test"))[0] == 404
     encoded = base64.b64encode(body.encode()).decode()
     assert post(handlers, encoded, isBase64Encoded=True)[1]["hits"] == post(handlers, body)[1]["hits"]
     assert post(handlers, "%%%", isBase64Encoded=True)[0] == 400

@@ -117,13 +117,20 @@ def _python() -> str:
     return packages.HERE if packages.HERE in known else "3.13"
 
 
-def undeploy(stack: Annotated[str, typer.Argument(help="Name of the stack.")], region: Region = None) -> None:
+def undeploy(
+    stack: Annotated[str, typer.Argument(help="Name of the stack.")],
+    region: Region = None,
+    as_json: options.AsJson = False,
+) -> None:
     """Delete a stack that vsearch deployed, with its package and its logs; the index stays."""
     import boto3
 
     from vsearch.deploy import stacks
 
     removed = stacks.undeploy(stack, boto3.Session(region_name=region))
+    if as_json:
+        output.print_json({"stack": stack, "deleted": removed})
+        return
     typer.echo(f"{stack}: deleted" if removed else f"{stack}: there is no such stack")
 
 
@@ -158,11 +165,16 @@ def rollback(
 def warm(
     url: Annotated[str, typer.Argument(metavar="STACK", help="lambda://stack or local-faas://stack.")],
     shards: Annotated[int | None, typer.Option(min=1, help="Processors of the stack; all by default.")] = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Load what searches need into every function of a stack."""
     from vsearch.fanout.remote import open_remote
 
-    typer.echo(f"{output.in_bytes(open_remote(url).warm(shards))} in memory")
+    held = open_remote(url).warm(shards)
+    if as_json:
+        output.print_json({"bytes": held})
+    else:
+        typer.echo(f"{output.in_bytes(held)} in memory")
 
 
 def cost(

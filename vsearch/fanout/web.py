@@ -98,7 +98,7 @@ def answer_event(worker: Worker, event: Any, key_hash: str, deadline: Deadline) 
     if isinstance(event, dict):
         try:
             method = str(event["requestContext"]["http"]["method"]).upper()
-            path = str(event.get("rawPath") or "/")
+            path = _path(event)
             headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
             body = _body(event)
         except (KeyError, TypeError, AttributeError, binascii.Error, ValueError):
@@ -179,6 +179,12 @@ def describe() -> dict[str, Any]:
 def _knows_key(headers: Mapping[str, str], key_hash: str) -> bool:
     given = hashlib.sha256(headers.get("x-api-key", "").encode()).hexdigest()
     return bool(key_hash) and hmac.compare_digest(given, key_hash.lower())
+
+
+def _path(event: Mapping[str, Any]) -> str:
+    """The path without the name of an HTTP API's stage, which a function URL does not have."""
+    path, stage = str(event.get("rawPath") or "/"), str(event["requestContext"].get("stage") or "$default")
+    return path.removeprefix(f"/{stage}") if path.startswith(f"/{stage}/") else path
 
 
 def _body(event: Mapping[str, Any]) -> bytes:
