@@ -22,6 +22,7 @@ from bench import report
 from bench.contest import Entry, assemble, console
 from bench.data import CACHE, Data, load
 from bench.measure import CLOCKS, front
+from bench.peers import SETS
 from bench.search import LEVELS, K, Point, measure
 from bench.synthetic import clustered
 
@@ -118,7 +119,7 @@ def summary(curves: Sequence[Curve]) -> str:
 def crossings(curves: Sequence[Curve]) -> str:
     lines = []
     for ours in (c for c in curves if c.ours):
-        lines += [f"- {c.description}: vsearch is {crossing(ours, c)}" for c in curves if not c.ours]
+        lines += [f"- {ours.description} against {c.description}: {crossing(ours, c)}" for c in curves if not c.ours]
     return "Where the curves cross, single queries:\n\n" + "\n".join(lines) if lines else ""
 
 
@@ -150,11 +151,12 @@ def draw(path: Path, curves: Sequence[Curve], data: Data) -> None:
 
 
 def kept_curves(work: Path | None) -> dict[str, Curve]:
-    """What earlier runs measured, by name."""
+    """What earlier runs measured, by name, of those who take part still."""
     path = None if work is None else work / MEASURED
     if path is None or not path.exists():
         return {}
-    return {one["name"]: Curve(**one) for one in json.loads(path.read_text())}
+    taking_part = {contestant.name for contestant in SETS["million"]()}
+    return {one["name"]: Curve(**one) for one in json.loads(path.read_text()) if one["name"] in taking_part}
 
 
 def run(given: argparse.Namespace, data: Data) -> None:

@@ -86,7 +86,8 @@ def millions() -> list[Contestant]:
     """Contestants of ``bench.million``: graphs are built with fewer candidates, to end in ten minutes of one core."""
     return [
         Ours(),
-        FaissIvf("faiss-ivfpq-4d", "PQ{q}x4fs"),
+        Ours(rerank="float16"),
+        FaissIvf("faiss-ivfpq-2d", "PQ{t}x4fs"),
         Scann(),
         Svs("float16", window=80),
         Hnsw(16, ef_construction=80),

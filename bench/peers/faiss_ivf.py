@@ -84,7 +84,7 @@ def together(table_bytes: int, nprobe: int) -> int:
 
 @dataclass(frozen=True)
 class FaissIvf:
-    """``codes`` is the middle of a FAISS factory string; {q} and {h} are d / 4 and d / 8."""
+    """``codes`` is the middle of a FAISS factory string; {t}, {q} and {h} are d / 2, d / 4 and d / 8."""
 
     name: str
     codes: str
@@ -97,7 +97,7 @@ class FaissIvf:
         d = task.dimensions
         if "{" in self.codes and d % 8:
             raise Absent(f"{d} dimensions are not divisible by 8")
-        parts = [f"IVF{lists(task.rows)}", self.codes.format(q=d // 4, h=d // 8)]
+        parts = [f"IVF{lists(task.rows)}", self.codes.format(t=d // 2, q=d // 4, h=d // 8)]
         if self.rotation:
             parts.insert(0, self.rotation.format(d=d))
         if self.refine:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 
 from bench.million import MEASURED, Curve, crossing, kept_curves
@@ -27,11 +30,9 @@ def test_where_two_curves_cross():
 
 def test_what_was_measured_is_kept(tmp_path):
     assert kept_curves(None) == kept_curves(tmp_path) == {}
-    (tmp_path / MEASURED).write_text(
-        '[{"name": "a", "description": "A", "ours": true, "bytes_per_vector": 1, "raw_bytes_per_vector": 0,'
-        ' "build_seconds": 2, "labels": ["x"], "recalls": [0.9], "speeds": [7], "batch_speeds": [9], "date": "d"}]'
-    )
-    assert kept_curves(tmp_path)["a"].speed_at(0.9) == 7
+    kept = [curve("scann", [0.9], [7]), curve("one who takes part no more", [0.9], [8])]
+    (tmp_path / MEASURED).write_text(json.dumps([asdict(one) for one in kept]))
+    assert kept_curves(tmp_path) == {"scann": kept[0]}
 
 
 def test_clustered_vectors_are_unit_vectors_with_a_falling_spectrum():
