@@ -125,7 +125,7 @@ def test_residuals_score_as_their_twin(bits, centroids) -> None:
         steps,
         biases,
         np.empty(width * 32, np.uint8),
-        np.empty((TOGETHER, 32), np.float32),
+        np.empty((2 * TOGETHER + 1, 32), np.float32),
         np.empty(queries, np.float32),
         scores,
     )

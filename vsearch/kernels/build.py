@@ -83,6 +83,7 @@ EXPORTS = {
     ),
     "lloyd.lower_bounds": ("uint8/2 int64/1 int32/1 int64/1 float32/1 float32/1", "none"),
     "maxsim.fill_tables": ("float32/2 int32/1 int32/1 int64 uint8/1 float32/1 float32/1", "none"),
+    "maxsim.multiply": ("float32/2 float32/2 float32/2", "none"),
     "maxsim.table_bytes": ("int64", "int64"),
     "maxsim.score_codes": ("uint8/1 int64/1 int64/1 float32/2 int64 float32/1 float32/1", "none"),
     "maxsim.score_wide_codes": ("uint16/1 int64/1 int64/1 float32/2 int64 float32/1 float32/1", "none"),

@@ -156,26 +156,34 @@ def _residual_scores(
             for j in range(pairs):
                 for v in range(LANES):
                     block[j * LANES + v] = residuals[start * pairs + j * many + v] if v < many else np.uint8(0)
-        for query in range(queries):
-            best[query] = LOWEST
         count = min(many, LANES)
-        for first in range(0, many, LANES):
-            at = start if short else start + min(first, many - LANES)  # the last block overlaps the one before
-            for query in range(0, queries, TOGETHER):
+        for query in range(
+            0, queries, TOGETHER
+        ):  # their tables stay in the nearest cache for all blocks of the document
+            together = min(TOGETHER, queries - query)
+            for q in range(together):
+                for v in range(LANES):
+                    sums[TOGETHER + q, v] = LOWEST
+            for first in range(0, many, LANES):
+                at = start if short else start + min(first, many - LANES)  # the last block overlaps the one before
                 if short:
                     sum_block(block, 0, LANES, pairs, expanded, query * per_query, per_query, sums)
                 else:
                     sum_block(
                         residuals, start * pairs + at - start, many, pairs, expanded, query * per_query, per_query, sums
                     )
-                for q in range(min(TOGETHER, queries - query)):
-                    step, bias, highest = steps[query + q] * scale, biases[query + q] * scale, best[query + q]
-                    for v in range(count):
-                        value = table[codes[at + v], query + q] + half_to_float(factors[at + v]) * (
-                            sums[q, v] * step + bias
-                        )
-                        highest = max(highest, value)
-                    best[query + q] = highest
+                for v in range(count):
+                    sums[2 * TOGETHER, v] = half_to_float(factors[at + v]) * scale
+                for q in range(together):
+                    step, bias = steps[query + q], biases[query + q]
+                    for v in range(count):  # a maximum for each lane: one for all would hold up the next lane
+                        value = table[codes[at + v], query + q] + sums[2 * TOGETHER, v] * (sums[q, v] * step + bias)
+                        sums[TOGETHER + q, v] = max(sums[TOGETHER + q, v], value)
+            for q in range(together):
+                highest = LOWEST
+                for v in range(count):
+                    highest = max(highest, sums[TOGETHER + q, v])
+                best[query + q] = highest
         total = np.float32(0.0)
         for query in range(queries):
             total += best[query]
@@ -218,7 +226,7 @@ def score_residuals(
     queries : int
     expanded, steps, biases
         From `fill_tables`, for `queries` rounded up to an even number.
-    block, sums, best : uint8 (pairs * 32,), float32 (2, 32), float32 (queries,)
+    block, sums, best : uint8 (pairs * 32,), float32 (5, 32), float32 (queries,)
         Scratch.
     scores : float32 (documents,)
         Output.
@@ -284,6 +292,26 @@ def score_wide_residuals(
 
 
 @kernel
+def multiply(rows, columns, products):
+    """Matrix product, always added up in the same order. O(n * d * width).
+
+    So few rows are not worth the threads that a linear algebra library starts for them: where others use the cores too,
+    waiting for these took a hundred times as long as the product.
+
+    Parameters
+    ----------
+    rows, columns : float32 (n, d), (d, width)
+    products : float32 (m, width), m >= n, zero
+        Output; rows from n on are left alone.
+    """
+    for row in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            factor = rows[row, j]
+            for column in range(columns.shape[1]):
+                products[row, column] += factor * columns[j, column]
+
+
+@kernel
 def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, steps, biases):
     """Lookup tables of query vectors for the nibbles of residual codes, rounded to 7 bits.
 
@@ -329,10 +357,10 @@ def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, steps,
                 for e in range(16):
                     value = (
                         reach
-                        + (a if e & 1 else -a)
-                        + (b if e & 2 else -b)
-                        + (c if e & 4 else -c)
-                        + (d if e & 8 else -d)
+                        + a * np.float32(2 * (e & 1) - 1)
+                        + b * np.float32((e & 2) - 1)
+                        + c * np.float32((e >> 1 & 2) - 1)
+                        + d * np.float32((e >> 2 & 2) - 1)
                     )
                     entry = np.uint8(min(np.float32(127.0), value * inverse + np.float32(0.5)))
                     total += np.int64(entry)

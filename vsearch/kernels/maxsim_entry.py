@@ -7,6 +7,7 @@ from vsearch.kernels.compiling import LIBRARY
 if LIBRARY is None:
     from vsearch.kernels.maxsim import (
         fill_tables,
+        multiply,
         score_codes,
         score_residuals,
         score_wide_codes,
@@ -15,6 +16,7 @@ if LIBRARY is None:
     )
 else:
     fill_tables = LIBRARY.function("maxsim.fill_tables")
+    multiply = LIBRARY.function("maxsim.multiply")
     score_codes = LIBRARY.function("maxsim.score_codes")
     score_residuals = LIBRARY.function("maxsim.score_residuals")
     score_wide_codes = LIBRARY.function("maxsim.score_wide_codes")
@@ -23,6 +25,7 @@ else:
 
 __all__ = [
     "fill_tables",
+    "multiply",
     "score_codes",
     "score_residuals",
     "score_wide_codes",

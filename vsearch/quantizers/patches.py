@@ -95,6 +95,11 @@ class Patches:
         coded = len(self.residual.deltas)
         return np.ascontiguousarray((self.residual.rotation[:coded] * self.residual.table_scale[:, None]).T)
 
+    @cached_property
+    def codebook_columns(self) -> NDArray[np.float32]:
+        """The codebook transposed: float32 (d, centroids)."""
+        return np.ascontiguousarray(self.codebook.T)
+
     def nearest(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """The nearest centroid of each vector (n, d): int64 (n,)."""
         _, found = self._search.search(np.ascontiguousarray(vectors, np.float32), 1)

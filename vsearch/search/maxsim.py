@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vsearch.kernels.hamming import score_hamming
 from vsearch.kernels.maxsim_entry import (
     fill_tables,
+    multiply,
     score_codes,
     score_residuals,
     score_wide_codes,
@@ -19,6 +20,7 @@ from vsearch.kernels.maxsim_entry import (
 from vsearch.kernels.strips import LANES, STRIP, TOGETHER
 from vsearch.search.document_part import DocumentIndex, DocumentShard, decode_documents, ensure_codes
 
+FEW_CENTROIDS = 1024  # more are left to linear algebra
 BATCH_VECTORS = 65536  # stored vectors that are compared at a time
 
 
@@ -52,14 +54,19 @@ def prepare_query(index: DocumentIndex, query: NDArray[np.float32]) -> QueryPatc
     none: NDArray[np.float32] = np.empty(0, np.float32)
     numbers, expanded, steps, biases = np.empty(0, np.uint16), np.empty(0, np.uint8), none, none
     table = np.zeros((len(patches.codebook), -(-many // STRIP) * STRIP), np.float32)
-    np.matmul(patches.codebook, query.T, out=table[:, :many])
+    if len(patches.codebook) <= FEW_CENTROIDS:
+        similar = np.zeros((many, len(patches.codebook)), np.float32)
+        multiply(query, patches.codebook_columns, similar)
+        table[:, :many] = similar.T
+    else:
+        np.matmul(patches.codebook, query.T, out=table[:, :many])
     if patches.numbers is not None:
         half_squares = np.einsum("ij,ij->i", patches.codebook, patches.codebook) / 2
         numbers = patches.numbers[np.argmax(table[:, :many] - half_squares[:, None], axis=0)]
     if patches.residual is not None:
         even = -(-many // TOGETHER) * TOGETHER
         scaled = np.zeros((even, len(patches.residual.deltas)), np.float32)
-        np.matmul(query, patches.table_scale, out=scaled[:many])
+        multiply(query, patches.table_scale, scaled)
         expanded = np.zeros(even * table_bytes(patches.residual_bytes), np.uint8)
         steps, biases = np.empty(even, np.float32), np.empty(even, np.float32)
         planes, offsets = patches.residual.plane_dimensions, patches.residual.plane_offsets
@@ -108,7 +115,7 @@ def score_by_residuals(
         query.steps,
         query.biases,
         np.empty(width * LANES, np.uint8),
-        np.empty((TOGETHER, LANES), np.float32),
+        np.empty((2 * TOGETHER + 1, LANES), np.float32),
         np.empty(many, np.float32),
         scores,
     )
