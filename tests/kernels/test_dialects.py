@@ -1,4 +1,4 @@
-"""The scan's twins hold for every instruction set that this machine has, and for the portable body."""
+"""The twins of what is written for registers hold for every instruction set that this machine has, and for the portable body."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def test_the_best_one_is_chosen():
 @pytest.mark.parametrize("dialect", [*THERE[1:], "portable"])
 def test_twins_hold(dialect):
     """In a process of its own, since the dialect is chosen once; this one runs the best."""
-    command = [sys.executable, "-m", "pytest", Path(__file__).with_name("test_scan.py"), "-q", "-p", "no:cacheprovider"]
+    files = [Path(__file__).with_name(f"test_{name}.py") for name in ("scan", "centroids", "rerank")]
+    command = [sys.executable, "-m", "pytest", *files, "-q", "-p", "no:cacheprovider"]
     environment = {**os.environ, "VSEARCH_DIALECT": dialect}
     root = Path(__file__).parents[2]
     done = subprocess.run(command, check=False, cwd=root, env=environment, capture_output=True, text=True)

@@ -7,35 +7,52 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsearch.kernels.fields import RADIX
-from vsearch.kernels.route import forced_visits, order_partitions, score_partitions
+from vsearch.kernels.fields import HEAD, RADIX
+from vsearch.kernels.route import bound_partitions, fade_bounds, forced_visits, order_head, order_tail
 
 
-def ordered(bounds: np.ndarray, eligible: np.ndarray) -> np.ndarray:
+def ordered(bounds: np.ndarray, eligible: np.ndarray) -> tuple[np.ndarray, int]:
+    """The order of all partitions, and how many of them were ordered at first."""
     n = len(bounds)
     order = np.full(n + 8, -7, np.int32)  # what lies behind must stay as it is
-    scratch = [np.empty(n, np.uint32), np.empty(n, np.int32), np.empty(n, np.uint32), np.empty(RADIX, np.int32)]
-    count = order_partitions(bounds, eligible, order[:n], *scratch)
+    keys, histogram = np.empty(n, np.uint32), np.empty(RADIX, np.int32)
+    head = order_head(bounds, eligible, order[:n], keys, histogram)
+    before = order[:head].copy()
+    count = order_tail(bounds, order[:n], head, keys, np.empty(n, np.int32), np.empty(n, np.uint32), histogram)
     assert (order[n:] == -7).all()
-    return order[:count]
+    np.testing.assert_array_equal(order[:head], before)
+    return order[:count], head
 
 
 @given(
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=300),
+    st.integers(1, 8),
     st.integers(0, 2**32 - 1),
 )
-def test_order_is_a_stable_descending_sort_of_the_eligible(values: list[float], seed: int) -> None:
-    bounds = np.array(values, np.float32) + np.float32(0)  # -0 and 0 are one value
-    bounds[bounds == 0] = 0.0
+def test_order_is_a_stable_descending_sort_of_the_eligible(values: list[float], times: int, seed: int) -> None:
+    bounds = np.tile(np.array(values, np.float32), times)
+    bounds[bounds == 0] = 0.0  # -0 and 0 are one value
     eligible = np.random.default_rng(seed).integers(0, 3, len(bounds)).astype(np.int64)
     twin = np.argsort(-bounds, kind="stable")
-    np.testing.assert_array_equal(ordered(bounds, eligible), twin[eligible[twin] > 0])
+    found, _ = ordered(bounds, eligible)
+    np.testing.assert_array_equal(found, twin[eligible[twin] > 0])
 
 
-def test_order_of_many_equal_bounds() -> None:
+@pytest.mark.parametrize("count", [1, HEAD - 1, HEAD, HEAD + 1, 5000])
+def test_a_head_of_many_is_ordered_first(count: int) -> None:
+    bounds = np.random.default_rng(count).standard_normal(count).astype(np.float32)
+    found, head = ordered(bounds, np.ones(count, np.int64))
+    np.testing.assert_array_equal(found, np.argsort(-bounds, kind="stable"))
+    assert min(count, HEAD) <= head <= 2 * HEAD
+
+
+@pytest.mark.parametrize("outlier", [None, 1e30, -1e30])
+def test_order_of_many_equal_bounds(outlier: float | None) -> None:
     bounds = np.repeat(np.array([1.5, -2.0, 1.5], np.float32), 1000)
+    if outlier is not None:
+        bounds[77] = outlier
     twin = np.argsort(-bounds, kind="stable")
-    np.testing.assert_array_equal(ordered(bounds, np.ones(3000, np.int64)), twin)
+    np.testing.assert_array_equal(ordered(bounds, np.ones(3000, np.int64))[0], twin)
 
 
 @pytest.mark.parametrize("squared", [False, True])
@@ -48,8 +65,8 @@ def test_scores_and_bounds(squared: bool, partitions: int, dimensions: int) -> N
     radii = rng.uniform(0, 2, partitions).astype(np.float32)
     spreads = (radii * rng.uniform(0.5, 1, partitions)).astype(np.float32)
     bases, bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
-    reach = np.float32(0.6)
-    score_partitions(query, centroids, squares, radii, spreads, reach, squared, bases, bounds)
+    reach, square = np.float32(0.6), np.float32(query @ query)
+    bound_partitions(centroids @ query, square, squares, radii, spreads, reach, squared, bases, bounds)
     if squared:
         expected = -np.sum((query - centroids) ** 2, axis=1)
         limits = expected + 2 * reach * np.sqrt(np.maximum(-expected, 0)) * spreads - radii**2
@@ -58,6 +75,25 @@ def test_scores_and_bounds(squared: bool, partitions: int, dimensions: int) -> N
         limits = expected + reach * np.linalg.norm(query) * spreads
     np.testing.assert_allclose(bases, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(bounds, limits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("split", [0, 1, 20, 60])
+def test_bounds_fade_with_the_rows_before_them(squared: bool, split: int) -> None:
+    rng = np.random.default_rng(split)
+    bases = -rng.uniform(0, 4, 60).astype(np.float32)
+    bounds, radii = bases + np.float32(0.5), rng.uniform(0.5, 1, 60).astype(np.float32)
+    eligible = rng.integers(1, 40, 60).astype(np.int64)
+    fades = np.log1p(np.arange(31)).astype(np.float32)
+    order = np.argsort(-bounds, kind="stable").astype(np.int32)
+    before = np.cumsum(eligible[order]) - eligible[order]
+    unit = 2 * np.sqrt(-bases) if squared else np.float32(1.7)
+    fade = 0.1 * fades[np.minimum(before // 20, 30)] * (radii * unit)[order]
+    wanted = np.minimum.accumulate(bounds[order] - fade)
+    rest = np.float32(1 / 20), np.float32(0.1), np.float32(1.7), radii, squared, bases, bounds
+    fade_bounds(order, 0, split, eligible, fades, *rest)
+    fade_bounds(order, split, 60, eligible, fades, *rest)
+    np.testing.assert_allclose(bounds[order], wanted, rtol=1e-5)
 
 
 @given(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.guards import Guarded
-from vsearch.kernels.tables import LARGEST, round_tables, sign_tables
+from vsearch.kernels.tables import LARGEST, round_sign_tables, round_tables, sign_tables
 
 PLANES = st.lists(st.integers(1, 45), min_size=0, max_size=8).map(lambda counts: sorted(counts, reverse=True))
 
@@ -37,6 +37,26 @@ def test_sign_tables(counts, extra, seed):
         sign_tables(guarded.copy(scaled), guarded.copy(np.array(counts, np.int32)), guarded.copy(offsets), tables)
     twin = sign_tables_twin(scaled.astype(np.float64), counts, offsets, nibbles + extra)
     np.testing.assert_allclose(tables, twin, atol=1e-5)
+
+
+@given(
+    counts=PLANES, extra=st.integers(0, 3), seed=st.integers(0, 1000), scale=st.sampled_from([0.0, 1e-30, 1.0, 1e20])
+)
+def test_signs_are_rounded_without_float_tables(counts, extra, seed, scale):
+    offsets, nibbles = offsets_of(counts)
+    scaled = np.random.default_rng(seed).standard_normal((counts[0] if counts else 0) + extra) * scale
+    scaled = scaled.astype(np.float32)
+    tables, wanted = np.empty((nibbles, 16), np.float32), np.empty((nibbles + extra, 16), np.uint8)
+    sign_tables(scaled, np.array(counts, np.int32), offsets, tables)
+    step, bias = round_tables(tables, wanted)
+    with Guarded() as guarded:
+        rounded = guarded.empty((nibbles + extra, 16), np.uint8)
+        found = round_sign_tables(
+            guarded.copy(scaled), guarded.copy(np.array(counts, np.int32)), guarded.copy(offsets), rounded
+        )
+    np.testing.assert_allclose(found, (step, bias), rtol=1e-4)
+    assert np.abs(rounded.astype(int) - wanted).max(initial=0) <= 1  # a sum that lies between two may round either way
+    assert (rounded != wanted).sum() <= 0.02 * rounded.size
 
 
 @given(

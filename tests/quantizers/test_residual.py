@@ -9,6 +9,7 @@ from tests.quantizers.samples import ODD, residuals
 from vsearch.quantizers.klt import block_bounds
 from vsearch.quantizers.residual import (
     KINDS,
+    LARGEST_CORRECTION,
     ResidualCodes,
     decode_residuals,
     dimension_weights,
@@ -24,8 +25,9 @@ def allowed_error(rows, weights, codes, largest, kind):
     if kind == "float16":
         return np.maximum(np.abs(rows) * 2.0**-11, 2.0**-25 * float(largest)) * 1.001
     scales = codes.scales.astype(np.float64)[:, None]
-    # half a level; and what rounding the scale to a half takes off the end of the grid
-    return weights * (0.5 * scales + 127 * (scales * 2.0**-11 + float(largest) * 2.0**-25)) * 1.001
+    # half a level, of a step that may have been corrected; and what that and rounding to a half take off the end of the grid
+    corrected = scales * (2.0**-11 + LARGEST_CORRECTION * 1.03) + float(largest) * 2.0**-25
+    return weights * (0.5 * (scales + corrected) + 127 * corrected) * 1.001
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -34,7 +36,7 @@ def test_error_bounds(kind, data):
     for n, d in ((200, 50), (7, 3), (1, 1), (40, 2)):
         rows = residuals(n, d) if data == "usual" else ODD[data](n, d, 0)
         weights = dimension_weights(rows)
-        codes, halves, largest = encode_residuals(rows, weights, kind)
+        codes, halves, largest = encode_residuals(rows, weights, kind, np.zeros(rows.shape[1], np.float32))
         rebuilt = decode_residuals(codes, weights, kind)
         assert np.isfinite(rebuilt).all()
         assert (
@@ -50,16 +52,30 @@ def test_int8_error_bound(n, d, seed, spread):
     rng = np.random.default_rng(seed)
     rows = residuals(n, d, seed) * (10.0 ** rng.uniform(-spread, spread, (n, 1))).astype(np.float32)
     weights = dimension_weights(rows)
-    codes, _, largest = encode_residuals(rows, weights, "int8")
+    codes, _, largest = encode_residuals(rows, weights, "int8", np.zeros(d, np.float32))
     error = np.abs(decode_residuals(codes, weights, "int8").astype(np.float64) - rows)
     assert (error <= allowed_error(rows, weights, codes, largest, "int8")).all()
     assert np.abs(codes.codes.astype(int)).max() <= 127
 
 
+def test_int8_errors_are_at_a_right_angle_to_the_vectors():
+    """So that the scores of queries near a vector are better than the codes are."""
+    centroid = residuals(1, 64, 5)[0] * np.float32(0.7)
+    rows = residuals(300, 64)
+    weights = dimension_weights(rows)
+    codes, _, _ = encode_residuals(rows, weights, "int8", centroid)
+    vectors = (rows + centroid).astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    errors = decode_residuals(codes, weights, "int8").astype(np.float64) - rows
+    along = np.abs(np.einsum("ij,ij->i", errors, vectors))
+    plain = np.linalg.norm(errors, axis=1) / np.sqrt(64)  # what a random direction would have of it
+    assert np.median(along / plain) < 0.25
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_rows(kind):
     weights = np.ones(5, np.float32)
-    codes, halves, largest = encode_residuals(np.empty((0, 5), np.float32), weights, kind)
+    codes, halves, largest = encode_residuals(np.empty((0, 5), np.float32), weights, kind, np.zeros(5, np.float32))
     assert codes.codes.shape == (0, 5)
     assert halves.shape == (0,)
     assert np.isfinite(largest)
@@ -67,7 +83,7 @@ def test_no_rows(kind):
 
 def test_float16_beyond_its_range():
     rows = residuals(20, 6) * np.float32(1e7)
-    codes, halves, largest = encode_residuals(rows, np.ones(6, np.float32), "float16")
+    codes, halves, largest = encode_residuals(rows, np.ones(6, np.float32), "float16", np.zeros(6, np.float32))
     assert np.isfinite(codes.codes).all()
     np.testing.assert_allclose(
         decode_residuals(codes, np.ones(6, np.float32), "float16"),
@@ -80,12 +96,12 @@ def test_float16_beyond_its_range():
 
 
 @pytest.mark.parametrize("d", [1, 16, 50])
-def test_weights_are_deviations_of_blocks(d):
+def test_weights_are_roots_of_the_deviations_of_blocks(d):
     rows = residuals(2000, d, decay=0.95)
     weights = dimension_weights(rows)
     for start, stop in block_bounds(d):
         assert (weights[start:stop] == weights[start]).all()
-        assert weights[start] == pytest.approx(np.sqrt(np.mean(rows[:, start:stop].astype(np.float64) ** 2)), rel=1e-4)
+        assert weights[start] == pytest.approx(np.mean(rows[:, start:stop].astype(np.float64) ** 2) ** 0.25, rel=1e-4)
 
 
 def test_weights_are_never_zero():

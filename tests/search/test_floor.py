@@ -30,13 +30,11 @@ def index(request, tmp_path_factory):
 
 def plan(snapshot, query, k, mask):
     workspace = snapshot.workspace()
-    settings = snapshot.settings
     workspace.begin(
         k=k,
         nprobe=None,
         exact=False,
-        reach=settings.reach,
-        margin=settings.margin,
+        settings=snapshot.settings,
         lowest=-np.inf,
         eligible=None if mask is None else mask.matches,
         spreads=None if mask is None else mask.spreads,

@@ -109,7 +109,9 @@ def lay_out(
                 halves, scale = relative_half(encoded.first_factors[inside])
                 first_factor[a:b], table["first_factor_scale"][partition] = halves, scale
             if codes is not None and rerank_scale is not None and rerank is not None:
-                made, halves, scale = encode_residuals(residuals[inside], trained.rerank_weights, rerank)
+                centre = trained.centroids[shard.partitions[partition]] - trained.mean
+                centroid = np.asarray(trained.quantizer.rotation @ centre, np.float32)
+                made, halves, scale = encode_residuals(residuals[inside], trained.rerank_weights, rerank, centroid)
                 codes[a:b], rerank_scale[a:b], table["rerank_scale"][partition] = made.codes, halves, scale
             table["radius"][partition] = np.sqrt(squares[inside].mean(dtype=np.float64))
         return stop - start

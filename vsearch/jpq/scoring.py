@@ -71,7 +71,9 @@ class Documents:
     def live(self, parameters: Parameters) -> Snapshot:
         """The index as it would be with these parameters: searched like any other."""
         model = model_with(self.snapshot.model, self.codec, parameters)
-        return replace(self.snapshot, model=model, native=pack_model(model, self.snapshot.radii))
+        return replace(
+            self.snapshot, model=model, native=pack_model(model, self.snapshot.radii, self.snapshot.manifest.rows)
+        )
 
     def scores(
         self, parameters: Parameters, rotated: NDArray[np.float32], rows: NDArray[np.int64]

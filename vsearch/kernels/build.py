@@ -164,12 +164,13 @@ def write_object(path: Path, name: str) -> None:
     """Compile every exported kernel for a target into one object file; the process's dialect is the target's."""
     import llvmlite.binding as llvm
 
-    from vsearch.kernels.simd import DIALECTS, NEON_STAND_IN
+    from vsearch.kernels.simd import NEON_STAND_INS
 
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    # Numba also loads what it compiles, so the stand-in has to be some address; it is never called
-    llvm.add_symbol(NEON_STAND_IN, llvm.address_of_symbol("memset") or 1)
+    # Numba also loads what it compiles, so a stand-in has to be some address; it is never called
+    for stand_in in NEON_STAND_INS:
+        llvm.add_symbol(stand_in, llvm.address_of_symbol("memset") or 1)
     target = TARGETS[name]
     first, *others = EXPORTS
     whole = llvm.parse_assembly(_intermediate(first))
@@ -185,7 +186,10 @@ def write_object(path: Path, name: str) -> None:
         cpu=target.processor, features=target.features, opt=3, reloc="pic", codemodel="default"
     )
     whole.triple, whole.data_layout = target.triple, str(machine.target_data)
-    whole = llvm.parse_assembly(str(whole).replace(NEON_STAND_IN, DIALECTS["neon"].lookup_name))
+    text = str(whole)
+    for stand_in, instruction in NEON_STAND_INS.items():
+        text = text.replace(stand_in, instruction)
+    whole = llvm.parse_assembly(text)
     speed = 3 if target.triple.startswith("aarch64") else 0
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=speed))
     passes = builder.getModulePassManager() if speed else llvm.create_new_module_pass_manager()

@@ -17,6 +17,7 @@ RERANK_NONE, RERANK_INT8, RERANK_HALF, RERANK_FLOAT = 0, 1, 2, 3
 NEAREST = 24  # partitions visited best first; those that are left then share a pass with other queries of a batch
 PENDING = 64  # candidates whose rerank codes are on their way while the scan goes on
 RADIX = 2048  # partitions are ordered by 11 bits a pass, three passes
+HEAD = 256  # partitions that are ordered before any is visited; the others only if these do not do
 
 
 def expanded_bytes(pairs: int) -> int:
@@ -33,7 +34,7 @@ class ModelField(IntEnum):
     NORMALISE = 2  # 1: the metric is cosine
     SQUARED = 3  # 1: the metric is l2
     MEAN = 4  # float32 (d,)
-    ROTATION = 5  # float32 (d, d)
+    ROTATION = 5  # float32 (d, d), or 0
     CENTROIDS = 6  # float32 (p, d), rotated
     CENTROID_SQUARES = 7  # float32 (p,)
     RADII = 8  # float32 (p,)
@@ -51,6 +52,14 @@ class ModelField(IntEnum):
     STAGE_DEVIATIONS = 20  # float32 (stages,)
     TABLES_GIVEN = 21  # 1: the caller fills the tables
     BYTE_TABLES = 22  # 1: they are tables of bytes, which are not rounded
+    CENTROID_GROUPS = 23  # uint8 (g, 64 * D)
+    CENTROID_STEPS = 24  # float32 (p,)
+    CENTROID_LOWS = 25  # float32 (p,)
+    GROUPS = 26  # g
+    QUANTISED_DIMENSIONS = 27  # D, of the groups' bytes; leading ones
+    FADES = 28  # float32 (p + 1,)
+    ROWS = 29  # of the index
+    HALF_ROTATION = 30  # float16 (d, d) where ROTATION is 0
 
 
 @unique
@@ -111,7 +120,7 @@ class CallField(IntEnum):
     SIZE = 27  # entries of the heap
     COUNTERS = 28  # int64 (COUNTERS,)
     FLOATS = 29  # float32 (FloatField,)
-    PENDING = 30  # int64 (PENDING,)
+    PENDING = 30  # int64 (2, PENDING)
     SCALED = 31  # float32 (d,), scratch
     SPREADS = 32  # float32 (p,)
     SUMS = 33  # float32 (32,), scratch
@@ -119,6 +128,12 @@ class CallField(IntEnum):
     NEAR = 35  # partitions of the shard visited so far in descending order of their bounds
     REST = 36  # int32 (p,): partitions left after the nearest, ascending
     REST_COUNT = 37
+    QUERY_CODES = 38  # int8 (>= D,), scratch
+    GROUP_SUMS = 39  # int32 (64,), scratch
+    ORDERED = 40  # out of `plan_query`: entries of ORDER that are in place
+    COMPLETE = 41  # out of `plan_query`: 1 if these are all
+    WAITING = 42  # rows in PENDING
+    PENDING_SCALES = 43  # float32 (PENDING,)
 
 
 @unique
@@ -132,3 +147,5 @@ class FloatField(IntEnum):
     BIAS = 4  # out of `plan_query`
     FIRST_MARGIN = 5  # out of `plan_query`
     LAST_MARGIN = 6  # out of `plan_query`
+    DECAY = 7
+    SQUARE = 8  # out of `plan_query`: of the rotated query's norm

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels.bytes import sum_slack
+from vsearch.kernels.centroids import TOGETHER, score_centroids
 from vsearch.kernels.compiling import inlined, kernel
 from vsearch.kernels.fields import (
     COUNTERS,
@@ -32,16 +33,18 @@ from vsearch.kernels.memory import (
     half_rows,
     halves,
     int8_rows,
+    int8s,
     int32s,
+    int64_rows,
     int64s,
     uint32s,
     uint64s,
 )
-from vsearch.kernels.rerank import dot_float
-from vsearch.kernels.route import forced_visits, order_partitions, score_partitions
+from vsearch.kernels.rerank import dot_float, dot_half
+from vsearch.kernels.route import bound_partitions, fade_bounds, forced_visits, order_head, order_tail
 from vsearch.kernels.scan import expand_tables
-from vsearch.kernels.search import search_partitions
-from vsearch.kernels.tables import round_tables, sign_tables
+from vsearch.kernels.search import rerank_waiting, search_partitions
+from vsearch.kernels.tables import round_sign_tables, round_tables, sign_tables
 from vsearch.kernels.topk import sort_best_first
 
 MODEL_FIELDS, SHARD_FIELDS, CALL_FIELDS = len(ModelField), len(ShardField), len(CallField)
@@ -51,8 +54,8 @@ LEAST_ROUNDING_MARGIN = np.float32(3.0)
 
 
 @inlined
-def _prepare(query, normalise, mean, rotation, rotated):
-    """Normalise or centre, and rotate. The unrotated query is overwritten: it is the caller's scratch."""
+def _prepare(query, normalise, mean, rotation, half_rotation, rotated):
+    """Normalise or centre, and rotate by whichever matrix has rows. The query as given is overwritten: it is scratch."""
     d = query.shape[0]
     if normalise:
         norm = np.sqrt(dot_float(query, query))
@@ -62,8 +65,10 @@ def _prepare(query, normalise, mean, rotation, rotated):
     else:
         for j in range(d):
             query[j] -= mean[j]
-    for i in range(d):
+    for i in range(rotation.shape[0]):
         rotated[i] = dot_float(rotation[i], query)
+    for i in range(half_rotation.shape[0]):
+        rotated[i] = dot_half(query, half_rotation[i])
 
 
 @kernel
@@ -72,25 +77,43 @@ def plan_query(model_address, call_address):
 
     With `ModelField.TABLES_GIVEN` the rotated query and the tables are the caller's, and only rounded here.
     """
+    _plan(model_address, call_address)
+    complete_order(model_address, call_address)
+
+
+@kernel
+def _plan(model_address, call_address):
+    """`plan_query`, but partitions that are hardly visited may have no order yet: see `complete_order`."""
     model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
     d, partitions = model[ModelField.DIMENSIONS], model[ModelField.PARTITIONS]
     numbers = floats(call[CallField.FLOATS], FLOAT_FIELDS)
     rotated = floats(call[CallField.ROTATED], d)
-    first_bytes = model[ModelField.FIRST_BYTES]
-    nibbles = 2 * (first_bytes + model[ModelField.LATER_BYTES])
-    tables = float_rows(call[CallField.TABLES], nibbles, 16)
     if call[CallField.QUERY] != 0:
+        halved = d if model[ModelField.ROTATION] == 0 else 0
         _prepare(
             floats(call[CallField.QUERY], d),
             model[ModelField.NORMALISE] != 0,
             floats(model[ModelField.MEAN], d),
-            float_rows(model[ModelField.ROTATION], d, d),
+            float_rows(model[ModelField.ROTATION], d - halved, d),
+            half_rows(model[ModelField.HALF_ROTATION], halved, d),
             rotated,
         )
+    square = dot_float(rotated, rotated)
+    numbers[FloatField.SQUARE] = square
     bases, bounds = floats(call[CallField.BASES], partitions), floats(call[CallField.BOUNDS], partitions)
-    score_partitions(
-        rotated,
-        float_rows(model[ModelField.CENTROIDS], partitions, d),
+    groups, quantised = model[ModelField.GROUPS], model[ModelField.QUANTISED_DIMENSIONS]
+    score_centroids(
+        byte_rows(model[ModelField.CENTROID_GROUPS], groups, TOGETHER * quantised),
+        floats(model[ModelField.CENTROID_STEPS], partitions),
+        floats(model[ModelField.CENTROID_LOWS], partitions),
+        rotated[: min(d, quantised)],
+        int8s(call[CallField.QUERY_CODES], quantised),
+        int32s(call[CallField.GROUP_SUMS], TOGETHER),
+        bases,
+    )
+    bound_partitions(
+        bases,
+        square,
         floats(model[ModelField.CENTROID_SQUARES], partitions),
         floats(model[ModelField.RADII], partitions),
         floats(call[CallField.SPREADS], partitions),
@@ -99,48 +122,103 @@ def plan_query(model_address, call_address):
         bases,
         bounds,
     )
-    order = int32s(call[CallField.ORDER], partitions)
-    eligible = int64s(call[CallField.ELIGIBLE], partitions)
-    visits = order_partitions(
+    ordered = order_head(
         bounds,
-        eligible,
+        int64s(call[CallField.ELIGIBLE], partitions),
+        int32s(call[CallField.ORDER], partitions),
+        uint32s(call[CallField.KEYS], partitions),
+        int32s(call[CallField.HISTOGRAM], RADIX),
+    )
+    _fade(model, call, 0, ordered)
+    call[CallField.ORDERED] = call[CallField.VISITS] = ordered
+    call[CallField.FORCED], call[CallField.COMPLETE] = 0, 0
+    if ordered == 0 or call[CallField.EXACT] != 0 or call[CallField.NPROBE] > 0:
+        complete_order(model_address, call_address)
+    weights = floats(model[ModelField.RERANK_WEIGHTS], d)
+    rerank_query = floats(call[CallField.RERANK_QUERY], d)
+    for j in range(d):
+        rerank_query[j] = rotated[j] * weights[j]
+    _make_tables(model, call, numbers, rotated, np.sqrt(square))
+
+
+@inlined
+def _fade(model, call, start, stop):
+    """Fade the bounds of some of the ordered partitions."""
+    partitions = model[ModelField.PARTITIONS]
+    numbers = floats(call[CallField.FLOATS], FLOAT_FIELDS)
+    if numbers[FloatField.DECAY] > np.float32(0.0):
+        fade_bounds(
+            int32s(call[CallField.ORDER], partitions),
+            start,
+            stop,
+            int64s(call[CallField.ELIGIBLE], partitions),
+            floats(model[ModelField.FADES], partitions + 1),
+            np.float32(partitions) / np.float32(model[ModelField.ROWS]),
+            numbers[FloatField.DECAY],
+            np.sqrt(numbers[FloatField.SQUARE]),
+            floats(model[ModelField.RADII], partitions),
+            model[ModelField.SQUARED] != 0,
+            floats(call[CallField.BASES], partitions),
+            floats(call[CallField.BOUNDS], partitions),
+        )
+
+
+@kernel
+def complete_order(model_address, call_address):
+    """Order all partitions, and settle which are visited whatever their bounds."""
+    model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
+    if call[CallField.COMPLETE] != 0:
+        return
+    partitions, ordered = model[ModelField.PARTITIONS], call[CallField.ORDERED]
+    order, eligible = int32s(call[CallField.ORDER], partitions), int64s(call[CallField.ELIGIBLE], partitions)
+    visits = order_tail(
+        floats(call[CallField.BOUNDS], partitions),
         order,
+        ordered,
         uint32s(call[CallField.KEYS], partitions),
         int32s(call[CallField.SPARE_ORDER], partitions),
         uint32s(call[CallField.SPARE_KEYS], partitions),
         int32s(call[CallField.HISTOGRAM], RADIX),
     )
+    _fade(model, call, ordered, visits)
+    call[CallField.ORDERED], call[CallField.COMPLETE] = visits, 1
     forced = forced_visits(order, visits, eligible, call[CallField.K], call[CallField.NPROBE])
     if call[CallField.EXACT] != 0:
         forced = visits
     elif call[CallField.NPROBE] > 0 and call[CallField.FILTERED] == 0:
         visits = forced
     call[CallField.VISITS], call[CallField.FORCED] = visits, forced
-    weights = floats(model[ModelField.RERANK_WEIGHTS], d)
-    rerank_query = floats(call[CallField.RERANK_QUERY], d)
-    for j in range(d):
-        rerank_query[j] = rotated[j] * weights[j]
+
+
+@inlined
+def _make_tables(model, call, numbers, rotated, norm):
+    """Tables of the first stage, rounded; float tables too where more than the first look at a code needs them."""
+    d, first_bytes = model[ModelField.DIMENSIONS], model[ModelField.FIRST_BYTES]
+    nibbles = 2 * (first_bytes + model[ModelField.LATER_BYTES])
+    tables = float_rows(call[CallField.TABLES], nibbles, 16)
+    rounded = byte_rows(call[CallField.ROUNDED], 2 * first_bytes, 16)
+    whole = model[ModelField.STAGES] > 1 or model[ModelField.RERANK_KIND] == 0
+    step, bias = np.float32(1.0), np.float32(0.0)
     if model[ModelField.TABLES_GIVEN] == 0:
         coded, planes = model[ModelField.CODED], model[ModelField.PLANES]
         scale = floats(model[ModelField.TABLE_SCALE], coded)
         scaled = floats(call[CallField.SCALED], d)
         for j in range(coded):
             scaled[j] = rotated[j] * scale[j]
-        sign_tables(
-            scaled,
-            int32s(model[ModelField.PLANE_DIMENSIONS], planes),
-            int32s(model[ModelField.PLANE_OFFSETS], planes),
-            tables,
-        )
+        dimensions = int32s(model[ModelField.PLANE_DIMENSIONS], planes)
+        offsets = int32s(model[ModelField.PLANE_OFFSETS], planes)
+        if whole:
+            sign_tables(scaled, dimensions, offsets, tables)
+        else:
+            step, bias = round_sign_tables(scaled, dimensions, offsets, rounded)
     if model[ModelField.BYTE_TABLES] != 0:
-        step, bias = np.float32(1.0), np.float32(0.0)
         rounding = sum_slack(float_rows(call[CallField.TABLES], first_bytes, 256))
     else:
-        rounded = byte_rows(call[CallField.ROUNDED], 2 * first_bytes, 16)
-        step, bias = round_tables(tables[: 2 * first_bytes], rounded)
+        if whole or model[ModelField.TABLES_GIVEN] != 0:
+            step, bias = round_tables(tables[: 2 * first_bytes], rounded)
         expand_tables(rounded, bytes_(call[CallField.EXPANDED], call[CallField.EXPANDED_BYTES]))
         rounding = ROUNDING * step * np.sqrt(np.float32(2 * first_bytes))
-    _margins(model, numbers, np.sqrt(dot_float(rotated, rotated)), step, bias, rounding)
+    _margins(model, numbers, norm, step, bias, rounding)
 
 
 @inlined
@@ -159,8 +237,8 @@ def _margins(model, numbers, norm, step, bias, rounding):
 
 
 @kernel
-def scan_visits(model_address, shard_address, call_address, order_address, first, last, forced, descending):
-    """Search the partitions `first` to `last` of a list in one shard; the heap is the call's."""
+def scan_visits(model_address, shard_address, call_address, order_address, listed, first, last, forced, descending):
+    """Search the partitions `first` to `last` of a list of so many in one shard; the heap is the call's."""
     model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
     shard = int64s(shard_address, SHARD_FIELDS)
     d, partitions = model[ModelField.DIMENSIONS], model[ModelField.PARTITIONS]
@@ -172,16 +250,20 @@ def scan_visits(model_address, shard_address, call_address, order_address, first
     codes, k = shard[ShardField.RERANK_CODES], call[CallField.K]
     stored = shard[ShardField.RERANK_ROWS]
     # arguments with a condition in them are worked out first: Numba does not take them in a call this long
-    gain = np.float32(2.0) if squared else np.float32(1.0)
     staged_rows = rows if stages == 2 else 0
     offset_rows = rows if squared else 0
     byte_tables = first_bytes if model[ModelField.BYTE_TABLES] != 0 else 0
     int8_stored = stored if kind == RERANK_INT8 else 0
     half_stored = stored if kind == RERANK_HALF else 0
     float_stored = stored if kind == RERANK_FLOAT else 0
-    call[CallField.SIZE] = search_partitions(
+    call[CallField.SIZE], call[CallField.WAITING] = search_partitions(
+        floats(call[CallField.ROTATED], d),
+        numbers[FloatField.SQUARE],
+        float_rows(model[ModelField.CENTROIDS], partitions, d),
+        floats(model[ModelField.CENTROID_SQUARES], partitions),
+        squared,
         floats(call[CallField.RERANK_QUERY], d),
-        int32s(order_address, last),
+        int32s(order_address, listed),
         first,
         last,
         floats(call[CallField.BASES], partitions),
@@ -190,7 +272,6 @@ def scan_visits(model_address, shard_address, call_address, order_address, first
         descending != 0,
         shard[ShardField.FIRST_PARTITION],
         call[CallField.EXACT] != 0,
-        gain,
         int64s(shard[ShardField.ROW_STARTS], own),
         int64s(shard[ShardField.ROW_COUNTS], own),
         int64s(shard[ShardField.BLOCK_STARTS], own),
@@ -222,9 +303,47 @@ def scan_visits(model_address, shard_address, call_address, order_address, first
         int64s(call[CallField.ROWS], k),
         call[CallField.SIZE],
         numbers[FloatField.LOWEST],
-        int64s(call[CallField.PENDING], PENDING),
+        call[CallField.WAITING],
+        int64_rows(call[CallField.PENDING], 2, PENDING),
+        floats(call[CallField.PENDING_SCALES], PENDING),
         int64s(call[CallField.COUNTERS], COUNTERS),
     )
+
+
+@kernel
+def rerank_rest(model_address, shard_address, call_address):
+    """Rerank the rows that still wait."""
+    model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
+    shard = int64s(shard_address, SHARD_FIELDS)
+    d, kind, stored = model[ModelField.DIMENSIONS], model[ModelField.RERANK_KIND], shard[ShardField.RERANK_ROWS]
+    codes, k, partitions = shard[ShardField.RERANK_CODES], call[CallField.K], model[ModelField.PARTITIONS]
+    offset_rows = shard[ShardField.ROWS] if model[ModelField.SQUARED] != 0 else 0
+    int8_stored = stored if kind == RERANK_INT8 else 0
+    half_stored = stored if kind == RERANK_HALF else 0
+    float_stored = stored if kind == RERANK_FLOAT else 0
+    call[CallField.SIZE] = rerank_waiting(
+        call[CallField.WAITING],
+        int64_rows(call[CallField.PENDING], 2, PENDING),
+        floats(call[CallField.PENDING_SCALES], PENDING),
+        floats(call[CallField.ROTATED], d),
+        floats(call[CallField.FLOATS], FLOAT_FIELDS)[FloatField.SQUARE],
+        float_rows(model[ModelField.CENTROIDS], partitions, d),
+        floats(model[ModelField.CENTROID_SQUARES], partitions),
+        model[ModelField.SQUARED] != 0,
+        floats(call[CallField.RERANK_QUERY], d),
+        floats(shard[ShardField.OFFSETS], offset_rows),
+        kind,
+        int8_rows(codes, int8_stored, d),
+        half_rows(codes, half_stored, d),
+        float_rows(codes, float_stored, d),
+        halves(shard[ShardField.RERANK_SCALES], stored),
+        floats(call[CallField.SCORES], k),
+        int64s(call[CallField.ROWS], k),
+        call[CallField.SIZE],
+        floats(call[CallField.FLOATS], FLOAT_FIELDS)[FloatField.LOWEST],
+        int64s(call[CallField.COUNTERS], COUNTERS),
+    )
+    call[CallField.WAITING] = 0
 
 
 @kernel
@@ -244,7 +363,12 @@ def scan_nearest(model_address, shard_address, call_address):
     low, own = shard[ShardField.FIRST_PARTITION], shard[ShardField.PARTITIONS]
     forced = call[CallField.FORCED]
     visit = call[CallField.FIRST_VISIT]
-    while visit < call[CallField.LAST_VISIT]:
+    while True:
+        if visit == call[CallField.LAST_VISIT] and call[CallField.COMPLETE] == 0:
+            complete_order(model_address, call_address)
+            call[CallField.LAST_VISIT] = call[CallField.VISITS]
+        if visit == call[CallField.LAST_VISIT]:
+            break
         partition = np.int64(order[visit])
         full = call[CallField.SIZE] == k
         threshold = max(scores[0], lowest) if full else lowest
@@ -255,7 +379,10 @@ def scan_nearest(model_address, shard_address, call_address):
             if full and call[CallField.NEAR] >= NEAREST:
                 call[CallField.SETTLED] = 1
                 break
-            scan_visits(model_address, shard_address, call_address, call[CallField.ORDER], visit, visit + 1, forced, 1)
+            listed = call[CallField.ORDERED]
+            scan_visits(
+                model_address, shard_address, call_address, call[CallField.ORDER], listed, visit, visit + 1, forced, 1
+            )
             call[CallField.NEAR] += 1
         visit += 1
     call[CallField.FIRST_VISIT] = visit
@@ -266,6 +393,7 @@ def list_rest(model_address, shard_address, call_address):
     """List the shard's partitions that are left to visit, ascending: forced ones, and those whose bounds may still do."""
     call, shard = int64s(call_address, CALL_FIELDS), int64s(shard_address, SHARD_FIELDS)
     partitions, k = int64s(model_address, MODEL_FIELDS)[ModelField.PARTITIONS], call[CallField.K]
+    rerank_rest(model_address, shard_address, call_address)
     order = int32s(call[CallField.ORDER], partitions)
     bounds = floats(call[CallField.BOUNDS], partitions)
     marks = uint32s(call[CallField.SPARE_KEYS], partitions)
@@ -275,15 +403,23 @@ def list_rest(model_address, shard_address, call_address):
     threshold = lowest
     if call[CallField.SIZE] == k:
         threshold = max(floats(call[CallField.SCORES], k)[0], lowest)
-    for partition in range(low, low + own):
-        marks[partition] = 0
+    first = last = call[CallField.FIRST_VISIT]
+    while True:
+        if last == call[CallField.VISITS]:
+            if call[CallField.COMPLETE] != 0:
+                break
+            complete_order(model_address, call_address)
+        elif last < call[CallField.FORCED] or bounds[order[last]] >= threshold:
+            last += 1
+        else:
+            break
     found = 0
-    for visit in range(call[CallField.FIRST_VISIT], call[CallField.VISITS]):
+    if last > first:
+        marks[low : low + own] = 0
+    for visit in range(first, last):
         partition = np.int64(order[visit])
         if visit < call[CallField.FORCED]:
             bounds[partition] = np.float32(np.inf)
-        elif bounds[partition] < threshold:
-            break
         if low <= partition < low + own:
             marks[partition] = 1
             found += 1
@@ -300,7 +436,9 @@ def list_rest(model_address, shard_address, call_address):
 def scan_rest(model_address, shard_address, call_address):
     """Visit what `list_rest` found."""
     call = int64s(call_address, CALL_FIELDS)
-    scan_visits(model_address, shard_address, call_address, call[CallField.REST], 0, call[CallField.REST_COUNT], 0, 0)
+    count = call[CallField.REST_COUNT]
+    scan_visits(model_address, shard_address, call_address, call[CallField.REST], count, 0, count, 0, 0)
+    rerank_rest(model_address, shard_address, call_address)
 
 
 @kernel
@@ -320,7 +458,7 @@ def _begin(call):
 @kernel
 def search_shard(model_address, shard_address, call_address):
     """Plan a query, search all its visits in the only shard of an index, and sort."""
-    plan_query(model_address, call_address)
+    _plan(model_address, call_address)
     _begin(int64s(call_address, CALL_FIELDS))
     scan_nearest(model_address, shard_address, call_address)
     list_rest(model_address, shard_address, call_address)
@@ -338,7 +476,7 @@ def search_batch(model_address, shard_address, calls_address, count):
     calls, shard = int64s(calls_address, count), int64s(shard_address, SHARD_FIELDS)
     low, own = shard[ShardField.FIRST_PARTITION], shard[ShardField.PARTITIONS]
     for i in range(count):
-        plan_query(model_address, calls[i])
+        _plan(model_address, calls[i])
         call = int64s(calls[i], CALL_FIELDS)
         _begin(call)
         scan_nearest(model_address, shard_address, calls[i])
@@ -349,9 +487,13 @@ def search_batch(model_address, shard_address, calls_address, count):
             call = int64s(calls[i], CALL_FIELDS)
             place = call[CallField.FIRST_VISIT]
             if place < call[CallField.REST_COUNT]:
-                rest = int32s(call[CallField.REST], call[CallField.REST_COUNT])
+                listed = call[CallField.REST_COUNT]
+                rest = int32s(call[CallField.REST], listed)
                 if rest[place] == partition:
-                    scan_visits(model_address, shard_address, calls[i], call[CallField.REST], place, place + 1, 0, 0)
+                    scan_visits(
+                        model_address, shard_address, calls[i], call[CallField.REST], listed, place, place + 1, 0, 0
+                    )
                     call[CallField.FIRST_VISIT] = place + 1
     for i in range(count):
+        rerank_rest(model_address, shard_address, calls[i])
         finish(calls[i])

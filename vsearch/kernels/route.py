@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.compiling import inlined, kernel
-from vsearch.kernels.fields import RADIX
+from vsearch.kernels.compiling import inlined, kernel, summing
+from vsearch.kernels.fields import HEAD, RADIX
 from vsearch.kernels.rerank import dot_float
+
+COARSE, FINE = 64, 256  # buckets of bounds: to find the head, and to order it
 
 
 @inlined
@@ -18,14 +20,16 @@ def sortable(value):
     return np.uint32(0x7FFFFFFF) - bits
 
 
-@kernel
-def score_partitions(query, centroids, centroid_squares, radii, spreads, reach, squared, bases, bounds):
-    """Score all partitions for a rotated query. O(partitions * d).
+@summing
+def bound_partitions(inner, square, centroid_squares, radii, spreads, reach, squared, bases, bounds):
+    """Turn inner products of a query with all centroids into base scores and bounds. O(partitions).
 
     Parameters
     ----------
-    query : float32 (d,)
-    centroids : float32 (partitions, d)
+    inner : float32 (partitions,)
+        May be `bases` itself.
+    square : float32
+        Of the query's norm.
     centroid_squares, radii : float32 (partitions,)
         Radii are root mean squares of the rows' distances to the centroid.
     spreads : float32 (partitions,)
@@ -37,42 +41,141 @@ def score_partitions(query, centroids, centroid_squares, radii, spreads, reach, 
     bases, bounds : float32 (partitions,)
         Outputs: see `search`; bounds of the rows' scores.
     """
-    square = dot_float(query, query)
-    norm = np.sqrt(square)
-    for p in range(centroids.shape[0]):
-        inner = dot_float(query, centroids[p])
-        if squared:
-            base = np.float32(2.0) * inner - centroid_squares[p] - square
+    if squared:
+        for p in range(inner.shape[0]):
+            base = np.float32(2.0) * inner[p] - centroid_squares[p] - square
             distance = np.sqrt(max(-base, np.float32(0.0)))
-            bound = base + np.float32(2.0) * reach * distance * spreads[p] - radii[p] * radii[p]
-        else:
-            base = inner
-            bound = inner + reach * norm * spreads[p]
-        bases[p] = base
-        bounds[p] = bound
+            bases[p] = base
+            bounds[p] = base + np.float32(2.0) * reach * distance * spreads[p] - radii[p] * radii[p]
+    else:
+        scale = reach * np.sqrt(square)
+        for p in range(inner.shape[0]):
+            bases[p] = inner[p]
+            bounds[p] = inner[p] + scale * spreads[p]
+
+
+@inlined
+def exact_base(query, square, centroid, centroid_square, squared):
+    """Base score of one partition, from its centroid in full."""
+    inner = dot_float(query, centroid)
+    if squared:
+        return np.float32(2.0) * inner - centroid_square - square
+    return inner
 
 
 @kernel
-def order_partitions(bounds, eligible, order, keys, spare_order, spare_keys, histogram):
-    """Order the partitions that hold eligible rows by descending bound, ties to the lower; returns how many.
+def order_head(bounds, eligible, order, keys, histogram):
+    """Order the partitions of the highest bounds, descending, ties to the lower; at least HEAD of them, or all.
 
-    Three stable counting passes over 11 bits each: O(partitions).
+    Few partitions are visited, so the others need no order. Bounds fall into buckets of equal width, and so again within
+    the head: O(partitions), unless nearly all bounds are the same; then no head is made.
 
     Parameters
     ----------
     bounds : float32 (partitions,)
     eligible : int64 (partitions,)
-        Rows of each partition that may be returned.
+        Rows of each partition that may be returned; partitions without are left out.
     order : int32 (partitions,)
         Output.
-    keys, spare_order, spare_keys : uint32, int32, uint32 (partitions,)
+    keys : uint32 (partitions,)
+        Output: RADIX for those in the head or left out, less for the tail (`order_tail`).
     histogram : int32 (RADIX,)
         Scratch.
+
+    Returns
+    -------
+    int
+        How many of `order` are in place.
     """
+    highest, lowest = np.float32(-np.inf), np.float32(np.inf)
+    for p in range(bounds.shape[0]):
+        highest, lowest = max(highest, bounds[p]), min(lowest, bounds[p])
+    width = highest - lowest
+    per_bucket = np.float32(COARSE - 1) / width if width > np.float32(0.0) else np.float32(0.0)
+    if not np.isfinite(per_bucket):
+        per_bucket = np.float32(0.0)
+    histogram[:COARSE] = 0
+    for p in range(bounds.shape[0]):
+        bucket = np.uint32(np.int32((highest - bounds[p]) * per_bucket))
+        if eligible[p] <= 0:
+            bucket = np.uint32(RADIX)
+        else:
+            histogram[bucket] += 1
+        keys[p] = bucket
+    total, last = 0, COARSE - 1
+    for bucket in range(COARSE):
+        total += histogram[bucket]
+        if total >= HEAD:
+            last = bucket
+            break
+    if total > 2 * HEAD:
+        return 0
     count = 0
     for p in range(bounds.shape[0]):
-        if eligible[p] > 0:
-            order[count] = p
+        order[count] = p
+        if keys[p] <= np.uint32(last):
+            keys[p] = np.uint32(RADIX)
+            count += 1
+        if count == total:
+            break
+    _sort_head(bounds, order, count, highest, histogram)
+    return count
+
+
+@inlined
+def _sort_head(bounds, order, count, highest, histogram):
+    """Order `count` partitions, which ascend, by descending bound: buckets first, then insertion.
+
+    `order` holds the outcome; what lies beyond ``2 * HEAD`` of `histogram` is where they wait.
+    """
+    lowest = highest
+    for i in range(count):
+        lowest = min(lowest, bounds[order[i]])
+    width = highest - lowest
+    per_bucket = np.float32(FINE - 1) / width if width > np.float32(0.0) else np.float32(0.0)
+    if not np.isfinite(per_bucket):
+        per_bucket = np.float32(0.0)
+    waiting = histogram[RADIX - 2 * HEAD :]
+    histogram[:FINE] = 0
+    for i in range(count):
+        waiting[i] = order[i]
+        histogram[np.int32((highest - bounds[order[i]]) * per_bucket)] += 1
+    place = np.int32(0)
+    for bucket in range(FINE):
+        here = histogram[bucket]
+        histogram[bucket] = place
+        place += here
+    for i in range(count):
+        bucket = np.int32((highest - bounds[waiting[i]]) * per_bucket)
+        order[histogram[bucket]] = waiting[i]
+        histogram[bucket] += 1
+    for i in range(1, count):
+        partition = order[i]
+        bound = bounds[partition]
+        j = i
+        while j > 0 and bounds[order[j - 1]] < bound:
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = partition
+
+
+@kernel
+def order_tail(bounds, order, first, keys, spare_order, spare_keys, histogram):
+    """Order the partitions that `order_head` left, by descending bound, ties to the lower, behind the `first` of `order`.
+
+    Three stable counting passes over 11 bits each: O(partitions). `spare_order` int32 and `spare_keys` uint32
+    (partitions,) are scratch.
+
+    Returns
+    -------
+    int
+        How many of `order` are in place now.
+    """
+    count = 0
+    rest = order[first:]
+    for p in range(bounds.shape[0]):
+        if keys[p] < np.uint32(RADIX):
+            rest[count] = p
             keys[count] = sortable(bounds[p])
             count += 1
     for step in range(3):
@@ -89,12 +192,47 @@ def order_partitions(bounds, eligible, order, keys, spare_order, spare_keys, his
             slot = (keys[i] >> shift) & np.uint32(RADIX - 1)
             at = histogram[slot]
             histogram[slot] = at + 1
-            spare_order[at] = order[i]
+            spare_order[at] = rest[i]
             spare_keys[at] = keys[i]
         for i in range(count):
-            order[i] = spare_order[i]
+            rest[i] = spare_order[i]
             keys[i] = spare_keys[i]
-    return count
+    return first + count
+
+
+@kernel
+def fade_bounds(order, start, stop, eligible, fades, per_rank, decay, norm, radii, squared, bases, bounds):
+    """Lower the bounds of visits `start` to `stop` by how many eligible rows come before them; they descend as before.
+
+    A neighbour is the less likely to lie in a partition the more partitions are nearer, whatever its radius says.
+
+    Parameters
+    ----------
+    order : int32 (partitions,)
+        Those before `start` are faded already.
+    eligible : int64 (partitions,)
+    fades : float32 (partitions + 1,)
+        Times `decay`, how much the reach falls, by rows that come before in units of `1 / per_rank`.
+    per_rank, decay : float32
+    norm : float32
+        Of the query.
+    radii, bases, bounds : float32 (partitions,)
+    """
+    before = np.int64(0)
+    for i in range(start):
+        before += eligible[order[i]]
+    last = bounds[order[start - 1]] if start > 0 else np.float32(np.inf)
+    most = np.int64(fades.shape[0] - 1)
+    for i in range(start, stop):
+        partition = order[i]
+        fade = decay * fades[min(np.int64(np.float32(before) * per_rank), most)] * radii[partition]
+        if squared:
+            fade *= np.float32(2.0) * np.sqrt(max(-bases[partition], np.float32(0.0)))
+        else:
+            fade *= norm
+        last = min(last, bounds[partition] - fade)
+        bounds[partition] = last
+        before += eligible[partition]
 
 
 @kernel

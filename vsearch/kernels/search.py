@@ -21,10 +21,13 @@ from vsearch.kernels.compiling import inlined, kernel
 from vsearch.kernels.fields import PENDING, REFINED, RERANK_HALF, RERANK_INT8, RERANK_NONE, RERANKED, SCANNED, VISITED
 from vsearch.kernels.memory import prefetch
 from vsearch.kernels.rerank import dot_float, dot_half, dot_int8, half_to_float
+from vsearch.kernels.route import exact_base
 from vsearch.kernels.scan import good_lanes, sum_nibbles
 from vsearch.kernels.topk import push
 
 LINE = 64  # bytes that come from memory together
+AHEAD = 8192  # bytes of the next partition's codes that are asked for while one is scanned
+ENOUGH = 8  # rows that wait at the end of a partition are reranked if they are so many
 
 
 @inlined
@@ -61,6 +64,20 @@ def fetch_rerank(kind, rerank_bytes, rerank_halves, rerank_floats, row):
 
 
 @inlined
+def fetch_partition(local, row_starts, row_counts, block_starts, first_codes, near, offsets):
+    """Ask for what a visit begins with: factors and the first codes; the rest follows by itself."""
+    width, row = first_codes.shape[1], row_starts[local]
+    rows = min(row_counts[local], 32 * AHEAD // width + 32)
+    for at in range(0, 2 * rows + LINE, LINE):
+        prefetch(near, 2 * row + at)
+    if offsets.shape[0] > 0:
+        for at in range(0, 4 * rows + LINE, LINE):
+            prefetch(offsets, 4 * row + at)
+    for at in range(0, min((rows + 31) // 32 * width, AHEAD), LINE):
+        prefetch(first_codes, block_starts[local] * width + at)
+
+
+@inlined
 def rerank_dot(kind, query, rerank_bytes, rerank_halves, rerank_floats, row):
     """Inner product of the rerank query with a row's codes."""
     if kind == RERANK_INT8:
@@ -70,8 +87,57 @@ def rerank_dot(kind, query, rerank_bytes, rerank_halves, rerank_floats, row):
     return dot_float(query, rerank_floats[row])
 
 
+@inlined
+def rerank_waiting(
+    waiting,
+    pending,
+    pending_scales,
+    query,
+    query_square,
+    centroids,
+    centroid_squares,
+    squared,
+    rerank_query,
+    offsets,
+    rerank_kind,
+    rerank_bytes,
+    rerank_halves,
+    rerank_floats,
+    rerank_scales,
+    heap_scores,
+    heap_rows,
+    size,
+    lowest,
+    counters,
+):
+    """Rerank the first `waiting` rows of `pending`; returns the new heap size. See `search_partitions`."""
+    k = heap_scores.shape[0]
+    threshold = max(heap_scores[0], lowest) if size == k else lowest
+    counters[RERANKED] += waiting
+    base, last = np.float32(0.0), np.int64(-1)
+    for i in range(waiting):
+        row, partition = pending[0, i], pending[1, i]
+        if partition != last:
+            base = exact_base(query, query_square, centroids[partition], centroid_squares[partition], squared)
+            last = partition
+        scale = half_to_float(rerank_scales[row]) * pending_scales[i]
+        dot = rerank_dot(rerank_kind, rerank_query, rerank_bytes, rerank_halves, rerank_floats, row)
+        offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
+        score = base + scale * dot - offset
+        if score >= threshold:
+            size = push(heap_scores, heap_rows, size, score, row)
+            if size == k:
+                threshold = max(heap_scores[0], lowest)
+    return size
+
+
 @kernel
 def search_partitions(
+    query,
+    query_square,
+    centroids,
+    centroid_squares,
+    squared,
     rerank_query,
     order,
     first_visit,
@@ -82,7 +148,6 @@ def search_partitions(
     descending,
     first_partition,
     exhaustive,
-    gain,
     row_starts,
     row_counts,
     block_starts,
@@ -114,19 +179,29 @@ def search_partitions(
     heap_rows,
     size,
     lowest,
+    waiting,
     pending,
+    pending_scales,
     counters,
 ):
-    """Search those of the visited partitions that a shard holds; returns the new heap size.
+    """Search those of the visited partitions that a shard holds; returns the new heap size and how many rows wait.
+
+    Candidates wait for their rerank codes to come from memory, some of them until after the call: see `rerank_waiting`.
 
     Parameters
     ----------
+    query : float32 (d,)
+        Rotated; `query_square` is the square of its norm.
+    centroids, centroid_squares : float32 (partitions, d), float32 (partitions,)
+        Rotated; a base score is worked out in full where rows are scored, else `bases` are near enough.
+    squared : bool
+        Whether scores are negated squared distances.
     rerank_query : float32 (d,)
-        Rotated query, times the weights of int8 rerank codes.
+        The query, times the weights of int8 rerank codes.
     order : int32 (partitions,)
-        Partitions in visiting order; entries `first_visit` to `last_visit` are visited now.
+        Partitions in visiting order; entries `first_visit` to `last_visit` are visited now, the others perhaps later.
     bases, bounds : float32 (partitions,)
-        By partition: base score, and upper bound of the rows' scores.
+        By partition: about the base score, and an upper bound of the rows' scores.
     forced : int
         The first so many of `order` are visited whatever the bounds say.
     descending : bool
@@ -159,8 +234,10 @@ def search_partitions(
         The heap, holding `size` entries.
     lowest : float32
         Rows below this score are not wanted.
-    pending : int64 (PENDING,)
-        Scratch.
+    waiting : int
+        Rows that wait from before.
+    pending, pending_scales : int64 (2, PENDING), float32 (PENDING,)
+        Rows that wait and their partitions, and what their scales are relative to.
     counters : int64 (COUNTERS,)
         Added to: partitions visited, rows scanned, refined and reranked.
     """
@@ -170,6 +247,9 @@ def search_partitions(
     by_bytes = byte_tables.shape[0] > 0
     near = first_factors if stages == 2 else factors
     k = heap_scores.shape[0]
+    gain = np.float32(2.0) if squared else np.float32(1.0)
+    refined = rerank_kind == RERANK_NONE or (stages == 2 and not exhaustive)
+    fetched = np.int64(-1)
     threshold = max(heap_scores[0], lowest) if size == k else lowest
     for visit in range(first_visit, last_visit):
         partition = np.int64(order[visit])
@@ -177,10 +257,16 @@ def search_partitions(
             if descending:
                 break
             continue
-        base = bases[partition]
         local = partition - first_partition
         if local < 0 or local >= row_starts.shape[0]:
             continue
+        if visit + 1 < order.shape[0] and not exhaustive:
+            following = np.int64(order[visit + 1]) - first_partition
+            if 0 <= following < row_starts.shape[0]:
+                fetch_partition(following, row_starts, row_counts, block_starts, first_codes, near, offsets)
+        base = bases[partition]
+        if refined:
+            base = exact_base(query, query_square, centroids[partition], centroid_squares[partition], squared)
         counters[VISITED] += 1
         row_start = row_starts[local]
         rows = row_counts[local]
@@ -188,7 +274,7 @@ def search_partitions(
         near_scale = gain * (first_factor_scales[local] if stages == 2 else factor_scale)
         slope = near_scale * stage_scales[0] * step
         intercept = near_scale * (stage_scales[0] * bias + first_margin)
-        waiting = 0
+        rerank_scale = gain * rerank_partition_scales[local]
         blocks = (rows + 31) // 32
         for block in range(blocks):
             first_row = row_start + block * 32
@@ -211,7 +297,7 @@ def search_partitions(
                     lane = trailing_zeros(present)
                     present &= present - np.uint64(1)
                     row = first_row + lane
-                    if rerank_kind == RERANK_NONE or (stages == 2 and not exhaustive):
+                    if refined:
                         counters[REFINED] += 1
                         offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
                         factor = half_to_float(factors[row]) * factor_scale
@@ -232,20 +318,63 @@ def search_partitions(
                         if base + gain * factor * (total + last_margin) - offset < threshold:
                             continue
                     fetch_rerank(rerank_kind, rerank_bytes, rerank_halves, rerank_floats, row)
-                    pending[waiting] = row
+                    prefetch(rerank_scales, 2 * row)
+                    if fetched != partition:
+                        fetched = partition
+                        for byte in range(0, 4 * centroids.shape[1], LINE):
+                            prefetch(centroids, 4 * partition * centroids.shape[1] + byte)
+                    pending[0, waiting], pending[1, waiting] = row, partition
+                    pending_scales[waiting] = rerank_scale
                     waiting += 1
-            # a block adds at most 32: rerank while the next one still fits, and at the partition's end
-            if waiting > PENDING - 32 or block == blocks - 1:
-                for i in range(waiting):
-                    row = pending[i]
-                    counters[RERANKED] += 1
-                    scale = half_to_float(rerank_scales[row]) * rerank_partition_scales[local]
-                    dot = rerank_dot(rerank_kind, rerank_query, rerank_bytes, rerank_halves, rerank_floats, row)
-                    offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
-                    score = base + gain * scale * dot - offset
-                    if score >= threshold:
-                        size = push(heap_scores, heap_rows, size, score, row)
-                        if size == k:
-                            threshold = max(heap_scores[0], lowest)
+            # a block adds at most 32; without k rows there is no threshold yet, and every candidate less is worth the wait
+            if waiting > PENDING - 32 or size < k:
+                size = rerank_waiting(
+                    waiting,
+                    pending,
+                    pending_scales,
+                    query,
+                    query_square,
+                    centroids,
+                    centroid_squares,
+                    squared,
+                    rerank_query,
+                    offsets,
+                    rerank_kind,
+                    rerank_bytes,
+                    rerank_halves,
+                    rerank_floats,
+                    rerank_scales,
+                    heap_scores,
+                    heap_rows,
+                    size,
+                    lowest,
+                    counters,
+                )
                 waiting = 0
-    return size
+                threshold = max(heap_scores[0], lowest) if size == k else lowest
+        if waiting >= ENOUGH:
+            size = rerank_waiting(
+                waiting,
+                pending,
+                pending_scales,
+                query,
+                query_square,
+                centroids,
+                centroid_squares,
+                squared,
+                rerank_query,
+                offsets,
+                rerank_kind,
+                rerank_bytes,
+                rerank_halves,
+                rerank_floats,
+                rerank_scales,
+                heap_scores,
+                heap_rows,
+                size,
+                lowest,
+                counters,
+            )
+            waiting = 0
+            threshold = max(heap_scores[0], lowest) if size == k else lowest
+    return size, waiting

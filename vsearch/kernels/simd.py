@@ -22,14 +22,16 @@ F16, F32 = ir.HalfType(), ir.FloatType()
 
 #: Features a processor needs for a dialect, in the order in which they are preferred.
 NEEDS = {
-    "avx512": ("avx512bw", "avx512vl", "f16c"),
+    "avx512": ("avx512bw", "avx512vl", "avx512vnni", "f16c"),
     "avx2": ("avx2", "fma", "f16c"),
-    "neon": ("neon",),
+    "neon": ("neon", "dotprod"),
 }
 
-
-#: Name under which a processor that is no AArch64 compiles NEON's lookup.
-NEON_STAND_IN = "vsearch_neon_tbl1"
+#: Names under which a processor that is no AArch64 compiles NEON's instructions, and what they stand for.
+NEON_STAND_INS = {
+    "vsearch_neon_tbl1": "llvm.aarch64.neon.tbl1.v16i8",
+    "vsearch_neon_sdot": "llvm.aarch64.neon.sdot.v4i32.v16i8",
+}
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,13 @@ class Dialect:
         return {
             "avx512": "llvm.x86.avx512.pshuf.b.512",
             "avx2": "llvm.x86.avx2.pshuf.b",
-            "neon": "llvm.aarch64.neon.tbl1.v16i8",
+            "neon": "vsearch_neon_tbl1",
         }[self.name]
 
     def lookup(self, b: ir.IRBuilder, table: ir.Value, codes: ir.Value) -> ir.Value:
         """Look up every byte of `codes` (values below 16) in the 16-byte table of its group of lanes."""
         kind = ir.VectorType(I8, self.native)
-        signature = ir.FunctionType(kind, [kind, kind])
-        if self.name == "neon" and platform.machine() not in ("aarch64", "arm64"):
-            # another processor's instruction: a stand-in that the ahead-of-time build puts right
-            function = b.module.globals.get(NEON_STAND_IN) or ir.Function(b.module, signature, NEON_STAND_IN)
-        else:
-            function = b.module.declare_intrinsic(self.lookup_name, [], signature)
+        function = _instruction(b, self.lookup_name, ir.FunctionType(kind, [kind, kind]))
         if self.native == self.width:
             return b.call(function, [table, codes])
         parts = []
@@ -77,6 +74,35 @@ class Dialect:
                 b.call(function, [b.shuffle_vector(table, undefined, pick), b.shuffle_vector(codes, undefined, pick)])
             )
         return b.shuffle_vector(parts[0], parts[1], lanes(range(self.width)))
+
+    def add_products(self, b: ir.IRBuilder, sums: ir.Value, low: ir.Value, signed: ir.Value) -> ir.Value:
+        """Add the products of four neighbouring bytes to each 32-bit sum: those of `low` are below 128, of `signed` -127 up.
+
+        The sums fill a register of `native` bytes; the bytes come as its 32-bit words.
+        """
+        words = ir.VectorType(I32, self.native // 4)
+        bytes_ = ir.VectorType(I8, self.native)
+        if self.name == "avx512":
+            product = _instruction(b, "llvm.x86.avx512.vpdpbusd.512", ir.FunctionType(words, [words] * 3))
+            return b.call(product, [sums, low, signed])
+        low, signed = b.bitcast(low, bytes_), b.bitcast(signed, bytes_)
+        if self.name == "neon":
+            product = _instruction(b, "vsearch_neon_sdot", ir.FunctionType(words, [words, bytes_, bytes_]))
+            return b.call(product, [sums, low, signed])
+        halves = ir.VectorType(I16, self.native // 2)
+        pairs = _instruction(b, "llvm.x86.avx2.pmadd.ub.sw", ir.FunctionType(halves, [bytes_, bytes_]))
+        fours = _instruction(b, "llvm.x86.avx2.pmadd.wd", ir.FunctionType(words, [halves, halves]))
+        # two products of 7 and 8 bits fit in 16: nothing saturates
+        return b.add(sums, b.call(fours, [b.call(pairs, [low, signed]), splat(I16, self.native // 2, 1)]))
+
+
+def _instruction(b: ir.IRBuilder, name: str, signature: ir.FunctionType) -> ir.Function:
+    """One processor instruction; where this is another processor, a stand-in that the ahead-of-time build puts right."""
+    if name not in NEON_STAND_INS:
+        return b.module.declare_intrinsic(name, [], signature)
+    if platform.machine() in ("aarch64", "arm64"):
+        return b.module.declare_intrinsic(NEON_STAND_INS[name], [], signature)
+    return b.module.globals.get(name) or ir.Function(b.module, signature, name)
 
 
 DIALECTS = {

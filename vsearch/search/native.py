@@ -21,8 +21,9 @@ from vsearch.kernels.fields import (
     ShardField,
     expanded_bytes,
 )
+from vsearch.quantizers.centroids import TOGETHER, encode_centroids
 from vsearch.quantizers.osq import OSQ
-from vsearch.search.model import Model
+from vsearch.search.model import Model, SearchSettings
 from vsearch.search.shard import PartitionTable, ShardArrays
 
 RERANK_KINDS = {None: RERANK_NONE, "int8": RERANK_INT8, "float16": RERANK_HALF, "float32": RERANK_FLOAT}
@@ -56,8 +57,8 @@ class Fields:
         self.values[field] = address(array)
 
 
-def pack_model(model: Model, radii: NDArray[np.float32]) -> Fields:
-    """The fields of a model; `radii` float32 (partitions,) are of all its partitions."""
+def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
+    """The fields of a model of so many rows; `radii` float32 (partitions,) are of all its partitions."""
     fields = Fields(len(ModelField))
     values, quantizer = fields.values, model.quantizer
     d, partitions = model.dimensions, len(model.centroids)
@@ -65,7 +66,10 @@ def pack_model(model: Model, radii: NDArray[np.float32]) -> Fields:
         msg = f"{len(radii)} radii for {partitions} partitions"
         raise ValueError(msg)
     stages = quantizer.stage_bytes
-    values[ModelField.DIMENSIONS], values[ModelField.PARTITIONS] = d, partitions
+    coarse = encode_centroids(model.centroids)
+    values[ModelField.DIMENSIONS], values[ModelField.PARTITIONS], values[ModelField.ROWS] = d, partitions, rows
+    values[ModelField.GROUPS], values[ModelField.QUANTISED_DIMENSIONS] = len(coarse.groups), coarse.dimensions
+    fields.point(ModelField.CENTROID_GROUPS, coarse.groups, np.uint8)
     values[ModelField.NORMALISE] = model.metric == "cosine"
     values[ModelField.SQUARED] = model.metric == "l2"
     values[ModelField.RERANK_KIND] = RERANK_KINDS[model.rerank]
@@ -74,15 +78,22 @@ def pack_model(model: Model, radii: NDArray[np.float32]) -> Fields:
     weights = model.rerank_weights if model.rerank == "int8" else np.ones(d, np.float32)
     for field, array in (
         (ModelField.MEAN, model.mean),
-        (ModelField.ROTATION, model.query_transform),
         (ModelField.CENTROIDS, model.centroids),
         (ModelField.CENTROID_SQUARES, model.centroid_squares),
+        (ModelField.CENTROID_STEPS, coarse.steps),
+        (ModelField.CENTROID_LOWS, coarse.lows),
         (ModelField.RADII, radii),
+        (ModelField.FADES, np.log1p(np.arange(partitions + 1)).astype(np.float32)),
         (ModelField.RERANK_WEIGHTS, weights),
         (ModelField.STAGE_SCALES, quantizer.calibration.scale),
         (ModelField.STAGE_DEVIATIONS, quantizer.calibration.deviation),
     ):
         fields.point(field, np.ascontiguousarray(array), np.float32)
+    if model.rerank != "int8":
+        fields.point(ModelField.ROTATION, model.query_transform, np.float32)
+    else:
+        # half the bytes, and off by much less than the rerank codes are
+        fields.point(ModelField.HALF_ROTATION, model.query_transform.astype(np.float16).view(np.uint16), np.uint16)
     if not isinstance(quantizer, OSQ):
         values[ModelField.TABLES_GIVEN], values[ModelField.BYTE_TABLES] = 1, quantizer.scan == "bytes"
         return fields
@@ -143,6 +154,7 @@ class Workspace:
         expanded = np.zeros(expanded_bytes(first), np.uint8)
         self._k = 0
         self._asked: tuple[object, ...] | None = None
+        self._settings: SearchSettings | None = None
         self._eligible: NDArray[np.int64] | None = None
         self.scores, self.rows = np.empty(0, np.float32), np.empty(0, np.int64)
         for field, array in (
@@ -162,8 +174,11 @@ class Workspace:
             (CallField.SPARE_KEYS, np.empty(partitions, np.uint32)),
             (CallField.HISTOGRAM, np.empty(RADIX, np.int32)),
             (CallField.ELIGIBLE, partition_rows),
-            (CallField.PENDING, np.empty(PENDING, np.int64)),
+            (CallField.PENDING, np.empty((2, PENDING), np.int64)),
+            (CallField.PENDING_SCALES, np.empty(PENDING, np.float32)),
             (CallField.REST, self.rest),
+            (CallField.QUERY_CODES, np.zeros(d + 4, np.int8)),
+            (CallField.GROUP_SUMS, np.empty(TOGETHER, np.int32)),
             (CallField.COUNTERS, self.counters),
             (CallField.FLOATS, self.numbers),
         ):
@@ -176,8 +191,7 @@ class Workspace:
         k: int,
         nprobe: int | None,
         exact: bool,
-        reach: float,
-        margin: float,
+        settings: SearchSettings,
         lowest: float,
         eligible: NDArray[np.int64] | None,
         spreads: NDArray[np.float32] | None,
@@ -186,10 +200,10 @@ class Workspace:
 
         `eligible` int64 and `spreads` float32 (partitions,) are a predicate's (`masks.IndexMask`); None without one.
         """
-        asked = (k, nprobe, exact, reach, margin, lowest)
-        if asked == self._asked and eligible is self._eligible:
+        asked = (k, nprobe, exact, lowest)
+        if asked == self._asked and settings is self._settings and eligible is self._eligible:
             return
-        self._asked, self._eligible = asked, eligible
+        self._asked, self._settings, self._eligible = asked, settings, eligible
         if k != self._k:
             self._k = k
             self.scores, self.rows = np.empty(k, np.float32), np.empty(k, np.int64)
@@ -202,7 +216,8 @@ class Workspace:
         values[CallField.FILTERED] = eligible is not None
         self.fields.point(CallField.ELIGIBLE, self._partition_rows if eligible is None else eligible, np.int64)
         self.fields.point(CallField.SPREADS, self._radii if spreads is None else spreads, np.float32)
-        self.numbers[FloatField.REACH], self.numbers[FloatField.MARGIN] = reach, margin
+        self.numbers[FloatField.REACH], self.numbers[FloatField.DECAY] = settings.reach, settings.decay
+        self.numbers[FloatField.MARGIN] = settings.margin
         self.numbers[FloatField.LOWEST] = lowest
 
     def use_query(self, query: NDArray[np.float32], *, prepared: bool) -> None:
@@ -216,7 +231,7 @@ class Workspace:
 
     def use_mask(self, mask: NDArray[np.uint64] | None) -> None:
         """Take a shard's mask, uint64 (words,), or none, and empty the heap."""
-        self.values[CallField.SIZE] = 0
+        self.values[CallField.SIZE] = self.values[CallField.WAITING] = 0
         if mask is None:
             self.values[CallField.MASK_WORDS] = 0
         else:

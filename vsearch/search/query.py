@@ -20,7 +20,8 @@ from vsearch.search.masks import IndexMask
 from vsearch.search.merge import ShardHits, merge
 from vsearch.search.model import Model, SearchSettings, prepare_queries
 from vsearch.search.route import plan_visits, route
-from vsearch.search.run import run_batch
+from vsearch.search.native import Workspace
+from vsearch.search.run import run_batch, run_one
 from vsearch.search.snapshot import Snapshot
 from vsearch.search.stats import SearchStats
 
@@ -101,6 +102,8 @@ def search_vectors(
 ) -> Answer:
     """Search for checked queries float32 (m, d); `prepared` ones are normalised, centred and rotated already."""
     model, many, k = snapshot.model, len(queries), request.k
+    if many == 1 and request.deadline is None and not prepared and snapshot.fused:
+        return _search_one(snapshot, queries[0], request, mask, stats)
     found = search_shards(snapshot, queries, request, mask, stats, prepared=prepared)
     with stats.level("merge"):
         if len(snapshot.shards) == 1:
@@ -117,6 +120,28 @@ def search_vectors(
     return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
 
 
+def _search_one(
+    snapshot: Snapshot,
+    query: NDArray[np.float32],
+    request: SearchRequest,
+    mask: IndexMask | None,
+    stats: SearchStats,
+) -> Answer:
+    """`search_vectors` for one query where a single native call does it all: nothing but that call takes time."""
+    model = snapshot.model
+    begun = time.perf_counter()
+    workspace = snapshot.workspace()
+    _begin(workspace, model, request, mask)
+    hits = run_one(snapshot, workspace, query, mask)
+    scores, rows = hits.scores[None, :], hits.rows[None, :]
+    stats.milliseconds["scan"] += (time.perf_counter() - begun) * 1e3
+    stats.queries += 1
+    stats.partitions = snapshot.manifest.partitions
+    stats.estimated = model.rerank is None
+    _count(stats, model, ((hits,),))
+    return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
+
+
 def search_shards(
     snapshot: Snapshot,
     queries: NDArray[np.float32],
@@ -127,7 +152,7 @@ def search_shards(
     prepared: bool = False,
 ) -> list[list[ShardHits]]:
     """What each query, as `search_vectors` takes them, finds in every shard."""
-    model, many, k = snapshot.model, len(queries), request.k
+    model, many = snapshot.model, len(queries)
     stats.queries += many
     stats.partitions = snapshot.manifest.partitions
     stats.estimated = model.rerank is None
@@ -152,16 +177,7 @@ def search_shards(
         together = 1 if request.deadline is not None else len(positions)
         workspaces = snapshot.workspaces(together)
         for workspace in workspaces:
-            workspace.begin(
-                k=k,
-                nprobe=request.nprobe,
-                exact=request.exact,
-                reach=request.settings.reach,
-                margin=request.settings.margin,
-                lowest=_lowest(model, request.min_score),
-                eligible=None if mask is None else mask.matches,
-                spreads=None if mask is None else mask.spreads,
-            )
+            _begin(workspace, model, request, mask)
         found: list[list[ShardHits]] = []
         for start in range(positions.start, positions.stop, together):
             check_time(start)
@@ -174,6 +190,18 @@ def search_shards(
         stats.bytes_fetched += snapshot.bytes_fetched() - fetched
     _count(stats, model, found)
     return found
+
+
+def _begin(workspace: Workspace, model: Model, request: SearchRequest, mask: IndexMask | None) -> None:
+    workspace.begin(
+        k=request.k,
+        nprobe=request.nprobe,
+        exact=request.exact,
+        settings=request.settings,
+        lowest=_lowest(model, request.min_score),
+        eligible=None if mask is None else mask.matches,
+        spreads=None if mask is None else mask.spreads,
+    )
 
 
 def _in_threads(some: Callable[[range], list[list[ShardHits]]], many: int) -> list[list[ShardHits]]:

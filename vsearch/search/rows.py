@@ -62,11 +62,11 @@ def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Ids of rows: int64, or object (str and None); -1 or None where a row is -1."""
     text = snapshot.manifest.id_type == "string"
     if not text and len(snapshot.shards) == 1 and rows.size and rows.min() >= 0:
+        plain = snapshot.plain_ids()
+        if plain is not None:
+            return plain[rows].astype(np.int64)
         file = snapshot.shards[0].files["ids"]
-        if file.mapped:
-            file.ensure("id")  # some bytes a row: checked once, then free
-        else:
-            file.ensure("id", rows, rows + 1)
+        file.ensure("id", rows, rows + 1)
         return file.array("id")[rows].astype(np.int64)
     ids: NDArray[Any] = np.full(len(rows), None if text else -1, object if text else np.int64)
     for shard, places, inside in snapshot.locate(rows):

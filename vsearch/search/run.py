@@ -46,9 +46,7 @@ def run_query(
     if model.values[ModelField.TABLES_GIVEN]:
         fill_tables(snapshot, workspace, query, prepared=prepared)
     if len(shards) == 1 and shards[0].ready:
-        workspace.use_mask(None if mask is None else mask.shards[0].words)
-        search_shard(model.address, shards[0].native.address, call)
-        return [_copy(workspace)]
+        return [_run_shard(snapshot, workspace, mask)]
     plan_query(model.address, call)
     leave_out(snapshot, workspace, mask)
     hits = []
@@ -59,6 +57,20 @@ def run_query(
         finish(call)
         hits.append(_copy(workspace))
     return hits
+
+
+def run_one(snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None) -> ShardHits:
+    """`run_query` for a query as given on a snapshot that is `fused`."""
+    workspace.use_query(query, prepared=False)
+    workspace.counters[:] = 0
+    return _run_shard(snapshot, workspace, mask)
+
+
+def _run_shard(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> ShardHits:
+    shard = snapshot.shards[0]
+    workspace.use_mask(None if mask is None else mask.shards[0].words)
+    search_shard(snapshot.native.address, shard.native.address, workspace.fields.address)
+    return _copy(workspace)
 
 
 def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> None:

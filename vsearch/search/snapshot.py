@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
+from vsearch.kernels.fields import ModelField
 from vsearch.predicates.schema import Attribute, AttributeType, Schema
 from vsearch.quantizers.metrics import METRICS
 from vsearch.quantizers.registry import load_quantizer
@@ -46,6 +47,8 @@ class Snapshot:
     _threads: threading.local = field(default_factory=threading.local)
     _columns: dict[tuple[int, str], EncodedColumn] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _fused: bool = field(init=False, default=False)
+    _ids: NDArray[np.integer[Any]] | None = field(init=False, default=None)
 
     def column(self, shard: Shard, name: str) -> EncodedColumn:
         """The cells or postings of an attribute in a shard; kept once read."""
@@ -73,6 +76,23 @@ class Snapshot:
     def ready(self) -> bool:
         """Whether every partition of every shard is present and verified."""
         return all(shard.ready for shard in self.shards)
+
+    @property
+    def fused(self) -> bool:
+        """Whether one native call does a whole query: one shard, all of it there, and tables that kernels make."""
+        if not self._fused and len(self.shards) == 1 and self.shards[0].ready:
+            given = self.native.values[ModelField.TABLES_GIVEN] != 0
+            self._fused = not given and self.model.quantizer.scan != "cells"
+        return self._fused
+
+    def plain_ids(self) -> NDArray[np.integer[Any]] | None:
+        """Ids of all rows where these are numbers in one mapped file: checked once, then free. None elsewhere."""
+        if self._ids is None and len(self.shards) == 1 and self.manifest.id_type != "string":
+            file = self.shards[0].files["ids"]
+            if file.mapped:
+                file.ensure("id")
+                self._ids = file.array("id")
+        return self._ids
 
     def bytes_fetched(self) -> int:
         """Bytes read from the store by all shards so far."""
@@ -137,7 +157,7 @@ def _make_snapshot(
         schema=Schema(tuple(Attribute(a.name, _attribute_type(a.name, a.type)) for a in manifest.attributes)),
         settings=SearchSettings.from_dict(manifest.settings),
         radii=radii,
-        native=pack_model(model, radii),
+        native=pack_model(model, radii, manifest.rows),
         partition_rows=rows,
     )
 
