@@ -157,6 +157,7 @@ def plot(
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="x", which="minor", labelsize=6, labelrotation=60)
     if "y" in log:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:,g}")

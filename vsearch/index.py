@@ -148,7 +148,7 @@ class Index:
         query_keep : float
             Use only this share of each query's vectors, the most salient ones.
         candidates : int or "all", optional
-            Documents that are reranked (128 by default); "all" scores every one that matches.
+            Documents that each shard reranks (128 by default); "all" scores every one that matches.
         query_saliency : array (n,), or a list of such
             What `query_keep` goes by.
         matches : bool
