@@ -19,8 +19,8 @@ from vsearch.search.mask import mask_shard
 from vsearch.search.masks import IndexMask
 from vsearch.search.merge import ShardHits, merge
 from vsearch.search.model import Model, SearchSettings, prepare_queries
-from vsearch.search.route import plan_visits, route
 from vsearch.search.native import Workspace
+from vsearch.search.route import plan_visits, route
 from vsearch.search.run import run_batch, run_one
 from vsearch.search.snapshot import Snapshot
 from vsearch.search.stats import SearchStats
