@@ -78,7 +78,8 @@ def test_imports_point_downward(path: Path) -> None:
 
 
 def test_handlers_stand_on_the_facade_floor() -> None:
-    for path in (ROOT / "functions").rglob("*.py"):
+    handlers = {path for path in (ROOT / "functions").rglob("*.py") if path.name != "build.py"}  # which runs at home
+    for path in handlers:
         parts = {part(name) for name in imports(path)} - {None}
         assert all(FLOORS[name] < FLOORS["deploy"] for name in parts), (path, parts)
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from vsearch.errors import InputError
+from vsearch.storage.container import find_container_keys
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,14 @@ def find_keys(profile: str | None = None) -> Callable[[], Keys]:
     if access and secret and profile is None:
         keys = Keys(access, secret, os.environ.get("AWS_SESSION_TOKEN"))
         return lambda: keys
+    container = find_container_keys() if profile is None else None
+    if container is not None:
+
+        def asked() -> Keys:
+            given = container()
+            return Keys(given["access_key_id"], given["secret_access_key"], given["token"])
+
+        return asked
     import boto3
 
     found = boto3.Session(profile_name=profile).get_credentials()

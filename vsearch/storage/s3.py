@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vsearch.errors import InputError, MissingDependencyError, StoreError
+from vsearch.storage.container import find_container_keys
 from vsearch.storage.objects import NO_KEYS, ObjectStore
 from vsearch.storage.stores import check_path
 
@@ -107,6 +108,9 @@ def _http_is_fine(endpoint: str | None, allowed: bool) -> bool:
 def _keys(url: str, profile: str | None) -> dict[str, Any]:
     """Where the keys come from, as options of the store: nothing where obstore finds them by itself."""
     environment = os.environ.get
+    container = None if profile or environment("AWS_PROFILE") else find_container_keys()
+    if container is not None:
+        return {"credential_provider": container}
     of_itself = any(environment(name) for name in _KEY_SOURCES)
     files = (
         environment("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
