@@ -23,14 +23,17 @@ from vsearch.fanout.retention import Retention
 from vsearch.fanout.worker import Worker, open_reply
 from vsearch.storage import open_store
 
+QUIET = 0.15
+
 
 class Watched:
-    """A store that notes when each request begins and ends; each takes a while, as over a network."""
+    """A store that notes when each request begins and ends. None ends before all that can begin have begun."""
 
     def __init__(self, store):
         self._store = store
         self.requests = []
         self._ticks = 0
+        self._began = 0.0
         self._lock = threading.Lock()
 
     def __getattr__(self, name):
@@ -39,8 +42,9 @@ class Watched:
             return found
 
         def request(*given, **named):
-            begun = self._tick()
-            time.sleep(0.05)
+            begun = self._begin()
+            while time.monotonic() < self._began + QUIET:
+                time.sleep(QUIET / 5)
             try:
                 return found(*given, **named)
             finally:
@@ -50,9 +54,10 @@ class Watched:
 
         return request
 
-    def _tick(self):
+    def _begin(self):
         with self._lock:
             self._ticks += 1
+            self._began = time.monotonic()
             return self._ticks - 1
 
     def rounds(self):

@@ -17,8 +17,8 @@ from vsearch.search.snapshot import Snapshot
 SHARE = 0.4
 """Of the reach, from a partition's mean score upwards: so far up some of its rows are taken to score.
 
-Measured on 115,659 glosses in 8 shards: recall@10 falls from 0.998 to 0.993, rows scanned from 94,390 to 19,706 a query, and a
-single query wakes 5.7 shards instead of 8.
+Measured on 115,659 glosses in 8 shards, tuned as built: recall@10 0.980 with 9,712 rows scanned a query, 0.992 with 38,836
+without a floor; 0.976 with 7,781 in one shard. A single query wakes 6 of the 8.
 """
 
 HIGHEST = 0.25
