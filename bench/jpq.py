@@ -29,7 +29,6 @@ from vsearch.jpq.quality import Quality, measure
 
 SIZES = (48, 24, 16, 8, 96)
 ABLATED = (48, 24)  # sizes at which the other losses and negatives are tried too
-ONE_PARTITION = (48, 24)  # sizes that are repeated with one partition: the codes alone, as published
 FINEST_OSQ = 0.25  # least bits per dimension of OSQ
 VARIANTS: dict[str, dict[str, Any]] = {
     "centroids only": {"adapter": "none"},
@@ -260,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="bytes per vector")
     parser.add_argument(
-        "--one-partition", type=int, nargs="*", default=ONE_PARTITION, help="sizes to repeat with one partition"
+        "--one-partition", type=int, nargs="*", default=(), help="sizes to repeat with one partition: the codes alone"
     )
     parser.add_argument("--work", type=Path, required=True, help="keeps indexes and measurements; a later run goes on")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
