@@ -26,7 +26,7 @@ from vsearch.kernels.scan import good_lanes, sum_nibbles
 from vsearch.kernels.topk import push
 
 LINE = 64  # bytes that come from memory together
-AHEAD = 8192  # bytes of the next partition's codes that are asked for while one is scanned
+AHEAD = 8192  # bytes of codes, of this partition and the next, that are asked for before they are scanned
 ENOUGH = 8  # rows that wait at the end of a partition are reranked if they are so many
 
 
@@ -250,6 +250,7 @@ def search_partitions(
     gain = np.float32(2.0) if squared else np.float32(1.0)
     refined = rerank_kind == RERANK_NONE or (stages == 2 and not exhaustive)
     fetched = np.int64(-1)
+    ahead = max(AHEAD // first_codes.shape[1], 1)
     threshold = max(heap_scores[0], lowest) if size == k else lowest
     for visit in range(first_visit, last_visit):
         partition = np.int64(order[visit])
@@ -281,6 +282,9 @@ def search_partitions(
             count = min(rows - block * 32, 32)
             present = mask_bits(mask, first_row, count) if masked else (np.uint64(1) << np.uint64(count)) - np.uint64(1)
             at = block_starts[local] + block
+            if block + ahead < blocks and not exhaustive:
+                for byte in range(0, first_codes.shape[1], LINE):
+                    prefetch(first_codes, (at + ahead) * first_codes.shape[1] + byte)
             if present != np.uint64(0):
                 if not exhaustive:
                     counters[SCANNED] += count
