@@ -192,6 +192,9 @@ def _read_model(store: Store, manifest: Manifest) -> Model:
     }
     if "adapter" in arrays:
         shapes["adapter"] = (d, d)
+    centroids = arrays.get("centroids")
+    if centroids is not None and centroids.dtype == np.float16:
+        arrays["centroids"] = centroids.astype(np.float32)
     for name, shape in shapes.items():
         array = arrays.get(name)
         if array is None or array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
