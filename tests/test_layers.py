@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     "errors": 0,
+    "cores": 0,
     "kernels": 1,
     "storage": 1,
     "datasets": 1,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.building.training import Trained
+from vsearch.cores import available_cores
 from vsearch.kernels.blocks import BLOCK, transpose
 from vsearch.quantizers.metrics import Metric
 from vsearch.quantizers.residual import Rerank, encode_residuals, relative_half
@@ -117,7 +117,7 @@ def lay_out(
         return stop - start
 
     edges = _chunk_edges(shard.counts)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         for done in pool.map(encode, edges[:-1], edges[1:]):
             progress(done)
     partitions: dict[str, NDArray[np.generic]] = {"rows": shard.counts.astype(np.int64), **table}

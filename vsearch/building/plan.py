@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import tempfile
 import time
 from dataclasses import asdict, dataclass, fields
@@ -16,6 +15,7 @@ from vsearch.building.layout import CHUNK_ROWS, RERANK_DTYPES
 from vsearch.building.partitioning import ITERATIONS, check_counts, sample_rows
 from vsearch.building.sources import open_vectors
 from vsearch.building.training import BuildOptions
+from vsearch.cores import available_cores
 from vsearch.errors import InputError
 from vsearch.kernels.blocks import BLOCK
 
@@ -92,7 +92,7 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
     }
     per_vector = sum(parts.values())
     sample = len(sample_rows(n, partitions, d, np.random.default_rng(0)))
-    threads = os.cpu_count() or 1
+    threads = available_cores()
     peak = INTERPRETER_BYTES + 2 * sample * 4 * d + 16 * n + per_vector * n / shards + 3 * threads * CHUNK_ROWS * 4 * d
     multiply_adds = d * (partitions * (sample * ITERATIONS + n) + d * (n + sample))
     seconds = multiply_adds / _multiply_adds_per_second() + n * d * ENCODE_SECONDS / threads

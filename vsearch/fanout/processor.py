@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from vsearch.cores import available_cores
 from vsearch.errors import InputError
 from vsearch.fanout.columns import read_column
 from vsearch.fanout.levels import scan_shard
@@ -112,7 +112,7 @@ def process(
     if request.count == 1:
         hits = [one(0)]
     else:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(available_cores()) as pool:
             hits = list(pool.map(one, range(request.count)))
     found = [int(np.count_nonzero(each.rows >= 0)) for each in hits]
     inside = np.concatenate([each.rows[:many] for each, many in zip(hits, found, strict=True)])

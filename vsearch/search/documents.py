@@ -7,7 +7,6 @@ one process or many functions search them.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.cores import available_cores
 from vsearch.errors import InputError, SearchTimeoutError
 from vsearch.kernels.bitmaps import list_rows
 from vsearch.kernels.lists import collect_lists
@@ -245,7 +245,7 @@ def search_documents(
         if len(queries) == 1:
             all_ = [one(0)]
         else:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
+            with ThreadPoolExecutor(available_cores()) as pool:
                 all_ = list(pool.map(one, range(len(queries))))
     answer = DocumentAnswer(
         np.full((len(queries), request.k), np.nan, np.float32), np.full((len(queries), request.k), -1, np.int64)

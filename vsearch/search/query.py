@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.cores import available_cores
 from vsearch.errors import SearchTimeoutError
 from vsearch.kernels.fields import REFINED, RERANKED, SCANNED, VISITED
 from vsearch.search.lloyd import build_cell_tables, search_cells
@@ -209,7 +208,9 @@ def _in_threads(some: Callable[[range], list[list[ShardHits]]], many: int) -> li
     runs = [range(start, min(start + QUERIES_PER_TASK, many)) for start in range(0, many, QUERIES_PER_TASK)]
     if len(runs) == 1:
         return some(runs[0])
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    from concurrent.futures import ThreadPoolExecutor  # a single query does without
+
+    with ThreadPoolExecutor(available_cores()) as pool:
         return [hits for part in pool.map(some, runs) for hits in part]
 
 
