@@ -104,7 +104,7 @@ class Index:
         )
         stats = SearchStats()
         with stats.level("prepare"):
-            vectors = check_queries(self._encode(queries), snapshot.manifest.dimensions)
+            vectors = self._check_queries(queries)
         request = SearchRequest(
             k=int(k),
             settings=snapshot.settings,
@@ -339,6 +339,15 @@ class Index:
     def snapshots(self) -> list[SnapshotInfo]:
         """All snapshots that can be opened, oldest first."""
         return list_snapshots(self._snapshot.store)
+
+    def _check_queries(self, queries: Any) -> NDArray[np.float32]:
+        try:
+            return check_queries(self._encode(queries), self._snapshot.manifest.dimensions)
+        except InputError as error:
+            if not self.has_documents:
+                raise
+            msg = f"this index holds documents of many vectors: use search_documents ({error})"
+            raise InputError(msg) from None
 
     def _encode(self, queries: Any) -> Any:
         """Texts as vectors of the encoder that training put into the index; what is no text as it is."""

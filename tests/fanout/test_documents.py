@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import ClassVar
 
 import numpy as np
@@ -11,8 +13,10 @@ import pytest
 import vsearch
 from tests.fanout.conftest import Stack
 from vsearch.errors import InputError
+from vsearch.fanout import web
 from vsearch.fanout.mail import Mail
 from vsearch.fanout.messages import Answer, Documents, Options, ProcessRequest, decode, encode
+from vsearch.fanout.outcomes import Deadline
 from vsearch.fanout.remote import RemoteIndex
 
 PLANS = [{"mode": "alone"}, {"mode": "flat"}, {"allocators": 6, "branching": 2}]
@@ -170,3 +174,74 @@ def test_an_answer_without_matches_is_refused():
     with pytest.raises(InputError, match="no matches"):
         read_matches((numbers, numbers))
     assert Answer(count=1, k=1, found=bytes(4), scores=b"", rows=b"").columns == ()
+
+
+def post(stack, **body):
+    """What the web handler answers to a body."""
+    worker, key = stack.local.worker("t-coordinator"), hashlib.sha256(b"key").hexdigest()
+    data = json.dumps(body).encode()
+    return web.answer(worker, "POST", "/search", {"x-api-key": "key"}, data, key, Deadline())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_json_gives_what_the_index_gives(stacks, kind):
+    from openapi_schema_validator import OAS31Validator
+
+    stack = stacks(kind)
+    query = stack.queries[4]
+    for where in PREDICATES:
+        options = {"k": 5, "candidates": 40, "where": where, "columns": ["kind"]}
+        hits = stack.index.search_documents(query, matches=True, **options)
+        status, reply = post(stack, query_vectors=query.tolist(), matches=True, **options)
+        assert status == 200
+        assert reply["complete"]
+        (rows,) = reply["hits"]
+        assert [row["id"] for row in rows] == hits.ids[0][hits.ids[0] >= 0].tolist()
+        for rank, row in enumerate(rows):
+            assert row["score"] == hits.scores[0, rank]
+            assert row["columns"]["kind"] == hits.columns.column("kind")[rank].as_py()
+            assert [match["position"] for match in row["matches"]] == hits.matches[0].positions[rank].tolist()
+            assert [match["score"] for match in row["matches"]] == hits.matches[0].scores[rank].tolist()
+        json.dumps(reply, allow_nan=False)
+        described = web.describe()
+        answer = {**described["components"]["schemas"]["Answer"], "components": described["components"]}
+        assert list(OAS31Validator(answer).iter_errors(reply)) == []
+    plain = post(stack, query_vectors=query.tolist(), candidates="all", k=2)[1]["hits"][0]
+    assert [row["id"] for row in plain] == stack.index.search_documents(query, 2, candidates="all").ids[0].tolist()
+    assert all("matches" not in row for row in plain)
+
+
+def test_json_exact_on_stored_vectors(stacks):
+    stack = stacks("encodings")
+    hits = stack.index.search_documents(stack.queries[2], 3, exact=True)
+    rows = post(stack, query_vectors=stack.queries[2].tolist(), k=3, exact=True)[1]["hits"][0]
+    assert [row["score"] for row in rows] == hits.scores[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"query_vectors": [[1.0] * 24], "vector": [1.0]}, "one of vector"),
+        ({"query_vectors": []}, "one or more lists"),
+        ({"query_vectors": [[1.0] * 24, [1.0]]}, "same length"),
+        ({"query_vectors": [[1.0] * 23]}, "must have 24 dimensions"),
+        ({"query_vectors": [[1e300] * 24]}, "NaN or infinity"),
+        ({"query_vectors": [[1.0] * 24], "nprobe": 3}, "nprobe"),
+        ({"query_vectors": [[1.0] * 24], "candidates": 0}, "candidates"),
+        ({"query_vectors": [[1.0] * 24], "candidates": "some"}, "candidates"),
+        ({"query_vectors": [[1.0] * 24], "exact": True}, "stores no vectors"),
+        ({"vectors": [[1.0] * 24]}, "documents of many vectors"),
+        ({"vectors": [[1.0] * 24], "matches": True}, "go with query_vectors"),
+    ],
+)
+def test_json_mistakes_are_named(stacks, body, message):
+    status, reply = post(stacks("no residuals"), **body)
+    assert status == 400
+    assert message in reply["message"]
+
+
+def test_single_vectors_on_an_index_of_documents_are_refused(stacks):
+    with pytest.raises(InputError, match="use search_documents"):
+        remote(stacks("encodings")).search(np.ones(24))
+    with pytest.raises(InputError, match="use search_documents"):
+        stacks("encodings").index.search(np.ones(24))

@@ -150,6 +150,9 @@ NEARLY = {
     "min_score": st.floats(allow_nan=False) | json_values,
     "timeout": st.floats(allow_nan=False) | json_values,
     "snapshot": st.integers() | json_values,
+    "query_vectors": st.none() | st.lists(st.lists(st.floats(allow_nan=False), max_size=3), max_size=3) | json_values,
+    "candidates": st.just("all") | st.integers() | json_values,
+    "matches": json_values,
     "more": json_values,
 }
 
@@ -265,6 +268,7 @@ def test_requests_and_answers_are_as_described(handlers, index):
         {"vector": queries[0]},
         {"vectors": queries[:2], "k": 3, "where": {"year": {"$gt": 2000}}, "columns": ["word", "year"]},
         {"vector": queries[0], "where": "year > 2000 AND price < 50", "nprobe": 2, "exact": True, "timeout": 5},
+        {"query_vectors": queries[:2], "matches": True, "candidates": "all"},
         {"vector": queries[0], "k": 0},
         {"vector": "x"},
         {"vector": queries[0], "where": "year >"},

@@ -95,6 +95,8 @@ def _check(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
         from vsearch.fanout.documents import check_documents  # MaxSim is loaded where it is asked for
 
         check_documents(manifest, request.documents)
+    elif request.dimensions != manifest.dimensions and manifest.documents is not None:
+        raise InputError("this index holds documents of many vectors: use search_documents, or query_vectors over HTTP")
     elif request.dimensions != manifest.dimensions:
         raise InputError(f"queries must have {manifest.dimensions} dimensions, got {request.dimensions}")
     known = [attribute.name for attribute in manifest.attributes]

@@ -8,15 +8,16 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from vsearch.errors import InputError, MissingDependencyError
 from vsearch.fanout import messages
 from vsearch.fanout.bill import make_bill
-from vsearch.fanout.messages import LARGEST_K, Answer, Failure, Options, SearchRequest, floats, int32s
+from vsearch.fanout.messages import LARGEST_K, Answer, Documents, Failure, Options, SearchRequest, floats, int32s
 from vsearch.fanout.outcomes import Deadline, Kind
 from vsearch.fanout.values import to_values
 from vsearch.fanout.worker import Worker, serve
@@ -42,10 +43,11 @@ TOO_LARGE = {"error": "too large", "message": "the answer is too large; ask for 
 
 
 class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The JSON body of a search; either `vector` or `vectors`."""
+    """The JSON body of a search: `vector`, or `vectors`, or, of documents of many vectors, the `query_vectors` of one query."""
 
     vector: list[float] | None = None
     vectors: list[list[float]] | None = None
+    query_vectors: list[list[float]] | None = None
     k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)] = 10
     where: str | dict[str, Any] | None = None
     columns: tuple[str, ...] = ()
@@ -55,6 +57,8 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Annotated[float, msgspec.Meta(gt=0, le=900)] | None = None
     allow_partial: bool = False
     snapshot: int | None = None
+    candidates: Annotated[int, msgspec.Meta(ge=1)] | Literal["all"] | None = None
+    matches: bool = False
 
 
 def answer(
@@ -89,7 +93,7 @@ def answer(
         return STATUS.get(kind, 500), {"error": reply.error, "message": reply.message}
     if not isinstance(reply, Answer):
         return 413, TOO_LARGE
-    return 200, _document(reply, request.options.columns)
+    return 200, _document(reply, request)
 
 
 def answer_event(worker: Worker, event: Any, key_hash: str, deadline: Deadline) -> dict[str, Any]:
@@ -120,6 +124,14 @@ def describe() -> dict[str, Any]:
     """The OpenAPI description."""
     schemas, components = msgspec.json.schema_components([SearchBody], ref_template="#/components/schemas/{name}")
     failed = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    match = {
+        "type": "object",
+        "required": ["position", "score"],
+        "properties": {
+            "position": {"type": "integer", "description": "Place in the document as it was given."},
+            "score": {"type": "number"},
+        },
+    }
     hit = {
         "type": "object",
         "required": ["id", "score", "columns"],
@@ -127,13 +139,18 @@ def describe() -> dict[str, Any]:
             "id": {"type": ["integer", "string"]},
             "score": {"type": "number"},
             "columns": {"type": "object", "description": "The attributes that were asked for."},
+            "matches": {
+                "type": "array",
+                "items": match,
+                "description": "Where asked for: for each query vector the document's vector that it met.",
+            },
         },
     }
     reply = {
         "type": "object",
         "required": ["hits", "complete", "snapshot"],
         "properties": {
-            "hits": {"type": "array", "items": {"type": "array", "items": hit}, "description": "One list a vector."},
+            "hits": {"type": "array", "items": {"type": "array", "items": hit}, "description": "One list a query."},
             "complete": {"type": "boolean"},
             "snapshot": {"type": "integer"},
             "plan": {"type": "string"},
@@ -201,28 +218,45 @@ def _request(body: bytes) -> SearchRequest:
         asked = msgspec.json.decode(body, type=SearchBody)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"the body is no search: {str(error)[:300]}") from None
-    if (asked.vector is None) == (asked.vectors is None):
-        raise InputError("give either vector or vectors")
-    given = [asked.vector] if asked.vectors is None else asked.vectors
-    if not given or not given[0] or any(len(one or ()) != len(given[0] or ()) for one in given):
+    if [asked.vector, asked.vectors, asked.query_vectors].count(None) != 2:
+        raise InputError("give one of vector, vectors and query_vectors")
+    given = asked.vectors or asked.query_vectors or ([asked.vector] if asked.vector else [])
+    if not given or not given[0] or any(len(one) != len(given[0]) for one in given):
         raise InputError("vectors must be one or more lists of the same length, which is not 0")
     queries = check_queries(np.array(given, np.float64), len(given[0]))
+    documents = _documents(asked, queries)
     return SearchRequest(
-        count=len(queries),
+        count=len(queries) if documents is None else 1,
         dimensions=queries.shape[1],
-        queries=queries.astype("<f4").tobytes(),
+        queries=queries.astype("<f4").tobytes() if documents is None else b"",
         options=Options(
             k=asked.k,
             where=encode_where(asked.where),
             nprobe=asked.nprobe,
-            exact=asked.exact,
+            exact=asked.exact and documents is None,
             min_score=asked.min_score,
             columns=asked.columns,
         ),
         snapshot=asked.snapshot,
         remaining=asked.timeout,
         allow_partial=asked.allow_partial,
+        documents=documents,
     )
+
+
+def _documents(asked: SearchBody, query: NDArray[np.float32]) -> Documents | None:
+    """The one query of many vectors that was asked, None where it was single vectors."""
+    if asked.query_vectors is None:
+        if asked.matches or asked.candidates is not None:
+            raise InputError("candidates and matches go with query_vectors, on an index of documents of many vectors")
+        return None
+    if asked.nprobe is not None or asked.min_score is not None:
+        raise InputError("nprobe and min_score do not go with query_vectors; leave them out")
+    from vsearch.fanout.documents import pack_documents  # MaxSim is loaded where it is asked for
+    from vsearch.search.document_queries import check_request
+
+    request = check_request(None, asked.k, asked.candidates, exact=asked.exact, deadline=None)
+    return pack_documents([query], request, matches=asked.matches)
 
 
 def encode_where(where: Any) -> bytes | None:
@@ -240,14 +274,22 @@ def encode_where(where: Any) -> bytes | None:
     return None if expression is None else encode(expression)
 
 
-def _document(reply: Answer, columns: tuple[str, ...]) -> dict[str, Any]:
+def _document(reply: Answer, request: SearchRequest) -> dict[str, Any]:
+    columns = request.options.columns
     scores = floats(reply.scores).tolist()
     ids = to_values(reply.ids) if reply.ids is not None else []
-    attributes = zip(*(to_values(column) for column in reply.columns), strict=True) if columns else ((),) * len(ids)
+    asked = reply.columns[: len(columns)]
+    attributes = zip(*(to_values(column) for column in asked), strict=True) if columns else ((),) * len(ids)
     rows = [
         {"id": id_, "score": score, "columns": dict(zip(columns, values, strict=True))}
         for id_, score, values in zip(ids, scores, attributes, strict=True)
     ]
+    if request.documents is not None and request.documents.matches and rows:
+        from vsearch.fanout.documents import read_matches
+
+        for row, positions, values in zip(rows, *read_matches(reply.columns), strict=True):
+            pairs = zip(positions.tolist(), values.tolist(), strict=True)
+            row["matches"] = [{"position": position, "score": score} for position, score in pairs]
     hits, first = [], 0
     for found in int32s(reply.found).tolist():
         hits.append(rows[first : first + found])
