@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+import vsearch
 from vsearch.cli.app import app
 
 
@@ -21,6 +22,8 @@ def folder(collection, tmp_path_factory):
     np.save(made / "offsets.npy", collection.offsets)
     np.save(made / "saliency.npy", collection.saliency)
     np.save(made / "queries.npy", np.concatenate(collection.queries))
+    np.save(made / "query_saliency.npy", np.concatenate([np.arange(len(q)) for q in collection.queries]))
+    np.save(made / "single.npy", collection.vectors[:50])
     np.save(made / "query_offsets.npy", np.concatenate([[0], np.cumsum([len(q) for q in collection.queries])]))
     pq.write_table(collection.attributes, made / "attributes.parquet")
     done = invoke(
@@ -42,6 +45,46 @@ def test_search_of_documents(folder, collection) -> None:
     assert all(len(answer["hits"]) == 3 and max(hit["year"] for hit in answer["hits"]) < 2005 for answer in answers)
     one = invoke("search", *queries, "--row", 2, "--candidates", "all")
     assert one.exit_code == 0, one.stderr
+
+
+def test_matches_of_pruned_queries(folder, collection) -> None:
+    index, number = vsearch.open(folder / "index"), 2
+    query = collection.queries[number]
+    asked = ["search", folder / "index", folder / "queries.npy", "--offsets", folder / "query_offsets.npy", "--k", 2]
+    pruned = ["--query-keep", 0.5, "--query-saliency", folder / "query_saliency.npy", "--matches"]
+    done = invoke(*asked, "--row", number, *pruned, "--json")
+    assert done.exit_code == 0, done.stderr
+    hits = index.search_documents(query, 2, query_keep=0.5, query_saliency=np.arange(len(query)), matches=True)
+    (answer,) = json.loads(done.stdout)["queries"]
+    assert [hit["id"] for hit in answer["hits"]] == hits.ids[0].tolist()
+    for rank, hit in enumerate(answer["hits"]):
+        assert [match["vector"] for match in hit["matches"]] == hits.matches[0].places.tolist()
+        assert [match["position"] for match in hit["matches"]] == hits.matches[0].positions[rank].tolist()
+        np.testing.assert_allclose([match["score"] for match in hit["matches"]], hits.matches[0].scores[rank])
+    assert len(hits.matches[0].places) == -(-len(query) // 2)
+    assert invoke(*asked, *pruned).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("index", "arguments", "message"),
+    [
+        ("index", ["--nprobe", 3], "--nprobe is not for an index of documents"),
+        ("index", ["--query-keep", 0.5], "query_saliency"),
+        ("index", ["--query-keep", 2], "query_keep=2.0"),
+        ("index", ["--query-saliency", "vectors.npy"], "one for each of"),
+        ("index", ["--candidates", "some"], "candidates='some'"),
+        ("single", ["--matches"], "--matches is for an index of documents"),
+        ("single", ["--query-keep", 0.5], "--query-keep is for an index of documents"),
+    ],
+)
+def test_mistakes_of_a_search_are_one_line(folder, index, arguments, message, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    if index == "single":
+        vsearch.build("single.npy", "single", overwrite=True)
+    done = invoke("search", index, "queries.npy", *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_info_tells_bytes_by_part(folder) -> None:

@@ -121,6 +121,12 @@ def test_one_query_is_one_matrix(stacks):
     assert_same(remote(stack).search_documents(stack.queries[3]), hits)
 
 
+def test_functions_tell_what_their_index_holds(stacks):
+    assert remote(stacks("encodings")).has_documents
+    single = vsearch.build(np.eye(24, dtype="f4"), "memory://fanout-documents-none/index")
+    assert not remote(Stack("memory://fanout-documents-none/index", single, [])).has_documents
+
+
 def test_warm_workers_read_nothing(stacks):
     stack = stacks("encodings")
     index = remote(stack)

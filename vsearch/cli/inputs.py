@@ -45,21 +45,34 @@ def read_queries(text: str, row: int | None = None) -> npt.NDArray[Any]:
     return np.ascontiguousarray(vectors[row : row + 1])
 
 
-def read_document_queries(text: str, offsets: str | None, row: int | None = None) -> list[npt.NDArray[Any]]:
-    """Queries of several vectors each, cut by the offsets of a ``.npy`` file; without one, all vectors are one query."""
+def read_document_queries(
+    text: str, offsets: str | None, row: int | None = None, saliency: str | None = None
+) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]] | None]:
+    """Queries of several vectors each, cut by the offsets of a ``.npy`` file; without one, all vectors are one query.
+
+    Returns
+    -------
+    queries : list of (vectors, dimensions) arrays
+    saliency : list of (vectors,) arrays, or None
+        Of another ``.npy`` file, which holds a number for each vector of all queries.
+    """
     vectors = read_queries(text)
+    weights = None if saliency is None else _load_npy(existing(saliency))
+    if weights is not None and weights.shape != (len(vectors),):
+        raise InputError(f"{saliency}: it holds {weights.shape} numbers; give one for each of {len(vectors)} vectors")
     if offsets is None:
-        queries = [vectors]
+        edges = [0, len(vectors)]
     else:
         from vsearch.building.document_sources import check_offsets
 
         edges = check_offsets(str(existing(offsets)), len(vectors)).tolist()
-        queries = [vectors[start:stop] for start, stop in itertools.pairwise(edges)]
-    if row is None:
-        return queries
-    if row >= len(queries):
-        raise InputError(f"--row {row}: there are {len(queries)} queries, counted from 0")
-    return [queries[row]]
+    if row is not None:
+        if row >= len(edges) - 1:
+            raise InputError(f"--row {row}: there are {len(edges) - 1} queries, counted from 0")
+        edges = edges[row : row + 2]
+    cuts = list(itertools.pairwise(edges))
+    queries = [vectors[start:stop] for start, stop in cuts]
+    return queries, None if weights is None else [weights[start:stop] for start, stop in cuts]
 
 
 def read_ids(text: str) -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from vsearch.hits import Hits
+    from vsearch.hits import DocumentMatches, Hits
 
     Report: TypeAlias = Callable[[str, int, int], None]
 
@@ -91,8 +91,12 @@ def print_rows(rows: list[dict[str, Any]], title: str | None = None) -> None:
 def print_hits(hits: Hits, *, as_json: bool) -> None:
     """The rows found, query by query, and what the search cost."""
     answers: list[list[dict[str, Any]]] = [[] for _ in hits.ids]
+    matches = getattr(hits, "matches", None)
     for row in hits.to_arrow().to_pylist():
-        answers[row.pop("query")].append(row)
+        query = row.pop("query")
+        if matches is not None:
+            row["matches"] = _matches(matches[query], row["rank"] - 1, as_json=as_json)
+        answers[query].append(row)
     if as_json:
         print_json({"queries": [{"query": n, "hits": rows} for n, rows in enumerate(answers)], "stats": hits.stats})
         return
@@ -103,6 +107,14 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
         else:
             console().print(f"{heading or 'query'}: no row matches")
     print_facts(hits.stats)
+
+
+def _matches(found: DocumentMatches, rank: int, *, as_json: bool) -> Any:
+    """Which vector of a hit each query vector met: objects, or for people ``query vector: vector (score)``."""
+    met = zip(found.places.tolist(), found.positions[rank].tolist(), found.scores[rank].tolist(), strict=True)
+    if as_json:
+        return [{"vector": place, "position": position, "score": score} for place, position, score in met]
+    return ", ".join(f"{place}: {position} ({score:.3f})" for place, position, score in met)
 
 
 def readable(name: str, value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,6 +26,13 @@ def search(
         str | None, typer.Option(help="Documents: .npy of where each query begins; else the file is one query.")
     ] = None,
     candidates: Annotated[str | None, typer.Option(help="Documents: how many are reranked, or all.")] = None,
+    matches: Annotated[
+        bool, typer.Option("--matches", help="Documents: tell which of its vectors each query vector met.")
+    ] = False,
+    query_keep: Annotated[
+        float | None, typer.Option(help="Documents: share of a query's vectors, by saliency.")
+    ] = None,
+    query_saliency: Annotated[str | None, typer.Option(help="Documents: .npy with a number per query vector.")] = None,
     snapshot: options.Snapshot = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
@@ -33,20 +40,34 @@ def search(
 ) -> None:
     """Find the rows nearest to each query among those that satisfy a condition."""
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
+    of_documents = options.given(
+        offsets=offsets,
+        candidates=candidates,
+        matches=True if matches else None,
+        query_keep=query_keep,
+        query_saliency=query_saliency,
+    )
     if index.has_documents:
+        unfit = options.given(nprobe=nprobe, min_score=min_score)
+        if unfit:
+            raise InputError(f"{_flag(unfit)} is not for an index of documents; leave it out")
+        asked, saliency = inputs.read_document_queries(queries, offsets, row, query_saliency)
         found = index.search_documents(
-            inputs.read_document_queries(queries, offsets, row),
+            asked,
             k=k,
             where=options.condition(where),
             candidates=int(candidates) if candidates and candidates.isdigit() else candidates,
+            query_saliency=saliency,
+            matches=matches,
             exact=exact,
             columns=options.names(columns),
             timeout=timeout,
+            **options.given(query_keep=query_keep),
         )
         output.print_hits(found, as_json=as_json)
         return
-    if offsets is not None or candidates is not None:
-        raise InputError("--offsets and --candidates are for an index of documents; this one holds single vectors")
+    if of_documents:
+        raise InputError(f"{_flag(of_documents)} is for an index of documents; this one holds single vectors")
     vectors = inputs.read_queries(queries, row)
     hits = index.search(
         vectors,
@@ -159,3 +180,8 @@ def get(
         return
     for one in rows:
         output.print_facts(one)
+
+
+def _flag(given: dict[str, Any]) -> str:
+    """The first of some options, as it is written."""
+    return f"--{next(iter(given)).replace('_', '-')}"

@@ -295,6 +295,11 @@ class RemoteIndex:
         met = read_hits(asked, whole.found, options.k, whole.columns)
         return RemoteDocumentHits(**{name: getattr(hits, name) for name in hits.__dataclass_fields__}, matches=met)
 
+    @property
+    def has_documents(self) -> bool:
+        """Whether it holds documents of many vectors, for `search_documents`; the functions are asked."""
+        return self.info().get("documents") is not None
+
     def warm(self, shards: int | None = None) -> int:
         """Load what searches need into every function; returns the bytes that they hold.
 
