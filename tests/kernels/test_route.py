@@ -55,6 +55,17 @@ def test_order_of_many_equal_bounds(outlier: float | None) -> None:
     np.testing.assert_array_equal(ordered(bounds, np.ones(3000, np.int64))[0], twin)
 
 
+@pytest.mark.parametrize("odd", [[3e38, -3e38], [np.inf], [-np.inf], [np.inf, -np.inf], [np.nan]])
+@pytest.mark.parametrize("count", [3, 300, 3000])
+def test_bounds_of_any_size_are_ordered(odd: list[float], count: int) -> None:
+    bounds = np.random.default_rng(count).standard_normal(count).astype(np.float32)
+    bounds[1 : 1 + len(odd)] = odd
+    found, _ = ordered(bounds, np.ones(count, np.int64))
+    np.testing.assert_array_equal(np.sort(found), np.arange(count))
+    if not np.isnan(odd).any():
+        np.testing.assert_array_equal(found, np.argsort(-bounds, kind="stable"))
+
+
 @pytest.mark.parametrize("squared", [False, True])
 @pytest.mark.parametrize(("partitions", "dimensions"), [(1, 1), (3, 17), (40, 384)])
 def test_scores_and_bounds(squared: bool, partitions: int, dimensions: int) -> None:

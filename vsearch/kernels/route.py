@@ -20,6 +20,23 @@ def sortable(value):
     return np.uint32(0x7FFFFFFF) - bits
 
 
+@inlined
+def _buckets_per_unit(highest, lowest, last):
+    """Buckets of equal width per unit of the bound; 0 where all bounds are the same or too far apart."""
+    width = highest - lowest
+    per_unit = np.float32(last) / width if width > np.float32(0.0) else np.float32(0.0)
+    return per_unit if np.isfinite(per_unit) else np.float32(0.0)
+
+
+@inlined
+def _bucket(bound, highest, per_unit, last):
+    """Which of the buckets 0 to `last` a bound falls in; 0 where bounds lie too far apart for a number."""
+    place = (highest - bound) * per_unit
+    if place >= np.float32(last):
+        return np.int32(last)
+    return np.int32(place) if place > np.float32(0.0) else np.int32(0)
+
+
 @summing
 def bound_partitions(inner, square, centroid_squares, radii, spreads, reach, squared, bases, bounds):
     """Turn inner products of a query with all centroids into base scores and bounds. O(partitions).
@@ -90,13 +107,10 @@ def order_head(bounds, eligible, order, keys, histogram):
     highest, lowest = np.float32(-np.inf), np.float32(np.inf)
     for p in range(bounds.shape[0]):
         highest, lowest = max(highest, bounds[p]), min(lowest, bounds[p])
-    width = highest - lowest
-    per_bucket = np.float32(COARSE - 1) / width if width > np.float32(0.0) else np.float32(0.0)
-    if not np.isfinite(per_bucket):
-        per_bucket = np.float32(0.0)
+    per_unit = _buckets_per_unit(highest, lowest, COARSE - 1)
     histogram[:COARSE] = 0
     for p in range(bounds.shape[0]):
-        bucket = np.uint32(np.int32((highest - bounds[p]) * per_bucket))
+        bucket = np.uint32(_bucket(bounds[p], highest, per_unit, COARSE - 1))
         if eligible[p] <= 0:
             bucket = np.uint32(RADIX)
         else:
@@ -131,22 +145,19 @@ def _sort_head(bounds, order, count, highest, histogram):
     lowest = highest
     for i in range(count):
         lowest = min(lowest, bounds[order[i]])
-    width = highest - lowest
-    per_bucket = np.float32(FINE - 1) / width if width > np.float32(0.0) else np.float32(0.0)
-    if not np.isfinite(per_bucket):
-        per_bucket = np.float32(0.0)
+    per_unit = _buckets_per_unit(highest, lowest, FINE - 1)
     waiting = histogram[RADIX - 2 * HEAD :]
     histogram[:FINE] = 0
     for i in range(count):
         waiting[i] = order[i]
-        histogram[np.int32((highest - bounds[order[i]]) * per_bucket)] += 1
+        histogram[_bucket(bounds[order[i]], highest, per_unit, FINE - 1)] += 1
     place = np.int32(0)
     for bucket in range(FINE):
         here = histogram[bucket]
         histogram[bucket] = place
         place += here
     for i in range(count):
-        bucket = np.int32((highest - bounds[waiting[i]]) * per_bucket)
+        bucket = _bucket(bounds[waiting[i]], highest, per_unit, FINE - 1)
         order[histogram[bucket]] = waiting[i]
         histogram[bucket] += 1
     for i in range(1, count):
