@@ -168,6 +168,16 @@ def test_encodings_tell_what_maxsim_would(collection) -> None:
         assert spearmanr(encoded @ fde.encode_query(query), collection.exact(query)).statistic > 0.5
 
 
+@pytest.mark.parametrize("dimensions", [1, 7, 64, 1000])
+@pytest.mark.parametrize("buckets", [0, 1, 4])
+def test_encodings_of_any_size_encode_queries(dimensions, buckets) -> None:
+    rng = np.random.default_rng(0)
+    vectors, offsets = unit(rng, 400, 16), np.arange(0, 401, 8)
+    fde = train_fde(vectors, offsets, dimensions, buckets)
+    assert fde.bases.flags.c_contiguous  # kernels compiled ahead of time take nothing else
+    assert fde.encode_query(vectors[:3]).shape == (fde.dimensions,)
+
+
 def test_one_document_encodes() -> None:
     fde = train_fde(np.ones((3, 4), np.float32), np.array([0, 3]), 16, 4)
     assert fde.encode_documents(np.ones((3, 4), np.float32), np.array([0, 3])).shape == (1, fde.dimensions)

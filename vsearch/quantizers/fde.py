@@ -137,7 +137,7 @@ def train_fde(
     counts = np.bincount(order // d, minlength=len(bases)).astype(np.int32)
     chosen = np.concatenate([basis[:count] for basis, count in zip(bases, counts, strict=True)]).astype(np.float32)
     taken = [basis[:count] @ mean for basis, mean, count in zip(bases, means, counts, strict=True)]
-    return FixedEncoding(centroids, chosen, counts, np.concatenate(taken).astype(np.float32))
+    return FixedEncoding(centroids, np.ascontiguousarray(chosen), counts, np.concatenate(taken).astype(np.float32))
 
 
 def load_fde(arrays: Mapping[str, NDArray[Any]]) -> FixedEncoding:
