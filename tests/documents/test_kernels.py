@@ -12,6 +12,7 @@ from vsearch.kernels.hamming import PADDING, pack_numbers, score_hamming, unpack
 from vsearch.kernels.lists import collect_lists
 from vsearch.kernels.strips import STRIP, TOGETHER
 from vsearch.quantizers.patches import train_patches
+from vsearch.search.document_part import take_numbers
 
 
 def spans(rng: np.random.Generator, total: int) -> tuple[np.ndarray, np.ndarray]:
@@ -179,6 +180,8 @@ def test_hamming_scores_as_its_twin(seed, bits, total, queries) -> None:
     back = np.empty(total, np.uint16)
     unpack_numbers(packed, bits, back)
     np.testing.assert_array_equal(back, numbers)
+    places = rng.integers(0, total, 20)
+    np.testing.assert_array_equal(take_numbers(packed, bits, places), numbers[places])
     starts, stops = spans(rng, total)
     asked = rng.integers(0, 1 << bits, queries).astype(np.uint16)
     scores = np.empty(len(starts), np.float32)

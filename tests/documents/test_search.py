@@ -8,6 +8,7 @@ import pytest
 
 import vsearch
 from vsearch.errors import CorruptIndexError, IndexExistsError, InputError, PredicateError
+from vsearch.search import document_part
 
 WHERE = ("year < 2005", "kind = 'report' AND price > 0.4", "kind IS NULL", "year = 1993 OR price < 0.05", "year > 3000")
 
@@ -294,13 +295,14 @@ def test_damage_is_named(collection, tmp_path, kind) -> None:
     assert [problem.path for problem in vsearch.verify(tmp_path).problems] == [f"segments/{path.name}"]
 
 
-def test_codes_that_are_no_centroids_are_refused(collection, tmp_path) -> None:
+def test_codes_that_are_no_centroids_are_refused(collection, tmp_path, monkeypatch) -> None:
     index = vsearch.build_documents(collection.vectors, collection.offsets, tmp_path, codebook=64, dimensions=64)
     part = index._document_part()
     (documents,) = part.shards
     wrong = documents.codes.copy()
     wrong[5] = 200
-    index._documents = (index.snapshot, replace(part, shards=(replace(documents, codes=wrong),)))
+    damaged = replace(part, shards=(replace(documents, codes=wrong),))
+    monkeypatch.setitem(document_part._opened, index.snapshot, damaged)
     for _ in range(2):
         with pytest.raises(CorruptIndexError, match="no centroid"):
             index.search_documents(collection.queries[0], candidates="all")

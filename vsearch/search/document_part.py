@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, InputError
-from vsearch.kernels.hamming import PADDING, unpack_numbers
+from vsearch.kernels.hamming import PADDING
 from vsearch.quantizers.fde import FixedEncoding, load_fde
 from vsearch.quantizers.patches import PatchCodes, Patches, load_patches
 from vsearch.search.shard import Shard
@@ -63,6 +63,10 @@ class DocumentShard:
         file = self.shard.files[kind]
         if not file.whole:
             file.ensure(name, starts, stops)
+
+    def ensure_numbers(self, starts: NDArray[np.int64], stops: NDArray[np.int64], bits: int) -> None:
+        """The same for packed numbers of vectors ``starts:stops``, with what reading the last one asks for."""
+        self.ensure("patch-numbers", "packed", starts * bits // 8, -(-stops * bits // 8) + PADDING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,12 +240,11 @@ def decode_documents(
         return documents.exact[places].astype(np.float32), offsets
     patches = index.patches
     if patches.numbers is not None:
-        documents.shard.files["patch-numbers"].ensure_all()
-        numbers = np.empty(int(documents.offsets[-1]), np.uint16)
-        unpack_numbers(documents.packed, patches.number_bits, numbers)
+        documents.ensure_numbers(starts, stops, patches.number_bits)
         inverse = np.zeros(1 << patches.number_bits, np.int64)
         inverse[patches.numbers] = np.arange(len(patches.numbers))
-        return patches.decode(PatchCodes(inverse[numbers[places]], None, None)), offsets
+        numbers = take_numbers(documents.packed, patches.number_bits, places)
+        return patches.decode(PatchCodes(inverse[numbers], None, None)), offsets
     ensure_codes(index, documents, rows)
     centroids = documents.codes[places].astype(np.int64)
     if patches.residual is None:
@@ -257,3 +260,11 @@ def decode_documents(
     return patches.decode(
         PatchCodes(centroids, residuals, factors * np.repeat(documents.scales[rows], stops - starts))
     ), offsets
+
+
+def take_numbers(packed: NDArray[np.uint8], bits: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers of `bits` bits (1 to 16) at some places of a packed stream: int64 (places,)."""
+    at = places * bits
+    first = at >> 3
+    word = packed[first] | packed[first + 1].astype(np.int64) << 8 | packed[first + 2].astype(np.int64) << 16
+    return (word >> (at & 7)) & ((1 << bits) - 1)

@@ -82,7 +82,7 @@ def score_by_codes(
     scores, many = np.empty(len(rows), np.float32), len(query.vectors)
     if index.patches.numbers is not None:
         bits = index.patches.number_bits
-        documents.ensure("patch-numbers", "packed", starts * bits // 8, -(-stops * bits // 8) + 2)
+        documents.ensure_numbers(starts, stops, bits)
         score_hamming(documents.packed, bits, starts, stops, query.numbers, np.empty(many, np.uint16), scores)
         return scores
     ensure_codes(index, documents, rows)
