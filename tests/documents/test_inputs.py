@@ -197,6 +197,8 @@ def test_bad_queries_are_named() -> None:
         (np.ones((3, 5)), "6 dimensions"),
         (np.ones((0, 6)), "at least one vector"),
         ([query, np.full((1, 6), np.nan)], "query 1: vector 0 holds NaN"),
+        (query * 1e15, "query 0 is too large"),
+        ([query, query * 1e38], "query 1 is too large"),
         ([], "query"),
         (["text"], "query"),
     ):

@@ -15,7 +15,7 @@ from tests.fanout.conftest import Stack
 from vsearch.errors import InputError
 from vsearch.fanout import web
 from vsearch.fanout.mail import Mail
-from vsearch.fanout.messages import Answer, Documents, Options, ProcessRequest, decode, encode
+from vsearch.fanout.messages import Answer, Documents, Options, ProcessRequest, SearchRequest, decode, encode
 from vsearch.fanout.outcomes import Deadline
 from vsearch.fanout.remote import RemoteIndex
 
@@ -170,6 +170,19 @@ def test_messages_that_do_not_fit_are_refused():
     ):
         with pytest.raises(InputError):
             decode(encode(asked(**changed)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1e15, 1e17])
+def test_numbers_that_would_overflow_are_refused(stacks, kind, size):
+    stack = stacks(kind)
+    request = SearchRequest(
+        count=1, dimensions=24, queries=b"", options=Options(k=3),
+        documents=Documents(24, np.full((99, 24), size, "<f4").tobytes(), np.array([99], "<i4").tobytes()),
+    )  # fmt: skip
+    reply = decode(stack.local.invoke(stack.names.coordinator, encode(request), 60))
+    assert reply.error == "refused"
+    assert "too large" in reply.message
 
 
 def test_an_answer_without_matches_is_refused():

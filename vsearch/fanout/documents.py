@@ -18,7 +18,7 @@ from vsearch.fanout.messages import AllocateRequest, Documents, Options, Process
 from vsearch.kernels.bitmaps import list_rows
 from vsearch.kernels.fields import COUNTERS, RERANKED
 from vsearch.search.document_part import DocumentIndex, encoding_of, open_documents
-from vsearch.search.documents import DocumentRequest, by_encodings, first_candidates, rank_shard
+from vsearch.search.documents import DocumentRequest, by_encodings, first_candidates, is_bounded, rank_shard
 from vsearch.search.mask import ShardMask
 from vsearch.search.maxsim import match_rows, prepare_query
 from vsearch.search.merge import ShardHits
@@ -72,6 +72,8 @@ def check_documents(manifest: Manifest, documents: Documents) -> None:
         raise InputError(
             f"query vectors must have {configuration['dimensions']} dimensions, got {documents.dimensions}"
         )
+    if not is_bounded(floats(documents.vectors)):
+        raise InputError("the queries' vectors hold numbers that are too large; mend the encoder")
     if documents.exact and configuration.get("store") is None:
         raise InputError("this index stores no vectors to be exact with; build it with store='float16'")
 

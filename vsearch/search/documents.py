@@ -20,6 +20,7 @@ from vsearch.cores import available_cores
 from vsearch.errors import InputError, SearchTimeoutError
 from vsearch.kernels.bitmaps import list_rows
 from vsearch.kernels.lists import collect_lists
+from vsearch.quantizers.metrics import LARGEST_ELEMENT
 from vsearch.search.document_part import DocumentIndex, DocumentShard
 from vsearch.search.masks import IndexMask
 from vsearch.search.maxsim import QueryPatches, prepare_query, score_by_codes, score_by_residuals, score_exactly
@@ -90,7 +91,15 @@ def check_query(query: NDArray[np.generic], dimensions: int, number: int) -> NDA
         bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
         msg = f"query {number}: vector {bad} holds NaN or infinity; remove it or mend the encoder"
         raise InputError(msg)
+    if not is_bounded(array):
+        msg = f"query {number} is too large: its numbers add up to more than {LARGEST_ELEMENT:g}; mend the encoder"
+        raise InputError(msg)
     return array
+
+
+def is_bounded(vectors: NDArray[np.float32]) -> bool:
+    """Whether a query of these vectors has an encoding, a sum of them, that searches without overflow."""
+    return bool(np.abs(vectors).sum(dtype=np.float64) <= LARGEST_ELEMENT)
 
 
 def prune_query(
