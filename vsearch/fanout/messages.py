@@ -20,6 +20,7 @@ from vsearch.fanout.bill import Usages
 from vsearch.fanout.columns import Column, check_column
 from vsearch.fanout.outcomes import Kind
 from vsearch.fanout.tree import DEEPEST, LARGEST
+from vsearch.quantizers.metrics import LARGEST_NORM
 from vsearch.storage.checksums import crc32c
 
 VERSION = 1
@@ -397,8 +398,9 @@ def _check_queries(message: SearchRequest | AllocateRequest | ProcessRequest) ->
 def _check_vectors(data: bytes, count: int, dimensions: int) -> None:
     if len(data) != 4 * count * dimensions:
         raise ValueError(f"{len(data)} bytes are not {count} queries of {dimensions} dimensions")
-    if not np.isfinite(np.frombuffer(data, "<f4")).all():
-        raise ValueError("a query holds NaN or infinity")
+    values = floats(data, count, dimensions).astype(np.float64)
+    if not (np.einsum("ij,ij->i", values, values) <= LARGEST_NORM**2).all():
+        raise ValueError(f"a query holds NaN or infinity, or is longer than {LARGEST_NORM:g}")
 
 
 def _check_visits(message: ProcessRequest) -> None:

@@ -12,6 +12,7 @@ METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 
 
 LARGEST_ELEMENT = 1e15  # of a vector: sums of its squares, and of many of them, fit float32
+LARGEST_NORM = 1e18  # of a rotated query: of elements that are allowed, in 65,536 dimensions and less a mean, with room
 
 
 def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
