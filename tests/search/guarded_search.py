@@ -70,20 +70,22 @@ def ask(folder, queries):
     for options in ({}, {"exact": True}, {"k": 61}, {"nprobe": 2}, *wheres):
         hits = index.search(queries, **options)
         answers += [hits.ids, hits.scores]
-    return answers
+    alone = index.search(queries[0])
+    return [*answers, alone.ids, alone.scores]
 
 
 def main():
     folder = sys.argv[1]
-    for number, (metric, rerank, bits, d, n) in enumerate(
+    for number, (metric, rerank, bits, d, n, partitions) in enumerate(
         [
-            ("cosine", "int8", 1.0, 37, 333),
-            ("ip", "float16", 3.0, 21, 320),
-            ("l2", "float32", 2.0, 5, 257),
-            ("l2", None, 0.5, 70, 64),
-            ("cosine", None, 8.0, 3, 33),
-            ("ip", "int8", 0.25, 1, 40),
-            ("l2", "int8", 4.0, 64, 1),
+            ("cosine", "int8", 1.0, 37, 333, 5),
+            ("ip", "float16", 3.0, 21, 320, 5),
+            ("l2", "float32", 2.0, 5, 257, 5),
+            ("l2", None, 0.5, 70, 64, 5),
+            ("cosine", None, 8.0, 3, 33, 5),
+            ("ip", "int8", 0.25, 1, 40, 5),
+            ("l2", "int8", 4.0, 64, 1, 1),
+            ("l2", "int8", 1.0, 18, 100, 70),  # two groups of centroids, and more than the nearest
         ]
     ):
         url, queries = f"{folder}/{number}", clustered(4, d, seed=1)
@@ -92,7 +94,7 @@ def main():
             "rerank": rerank,
             "bits": bits,
             "shards": 2 if n > 100 else 1,
-            "partitions": min(5, n),
+            "partitions": partitions,
         }
         vsearch.build(clustered(n, d), url, attributes=pa.table({"number": np.arange(n)}), **options)
         wanted = ask(url, queries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import pytest
 
 import vsearch
 from vsearch.kernels.entry import plan_query
-from vsearch.kernels.fields import CallField, FloatField
+from vsearch.kernels.fields import CallField, FloatField, ModelField
 from vsearch.search.model import SearchSettings, prepare_queries
-from vsearch.search.native import Fields
+from vsearch.search.native import Fields, pack_model
 from vsearch.search.rows import reconstruct, take_ids
 
 
@@ -46,6 +47,15 @@ def test_wide_settings_find_what_exhaustive_search_finds(tmp_path: Path, metric:
         slack = {"int8": 0.3, "float16": 0.02, "float32": 2e-4}[rerank] if metric == "l2" else 2e-4
         np.testing.assert_allclose(found, scores, rtol=relative, atol=slack)
         assert len(set(hits.ids[0].tolist()) & set(rows.tolist())) >= 11
+
+
+@pytest.mark.parametrize(("size", "halved"), [(1e-6, False), (0.0, False), (0.5, True), (1e5, False)])
+def test_queries_are_rotated_in_halves_where_these_hold_the_matrix(tmp_path: Path, size: float, halved: bool) -> None:
+    vectors = np.random.default_rng(5).standard_normal((100, 8)).astype(np.float32)
+    snapshot = vsearch.build(vectors, tmp_path / "index", rerank="int8", partitions=3)._snapshot
+    model = replace(snapshot.model, adapter=np.eye(8, dtype=np.float32) * np.float32(size))
+    values = pack_model(model, snapshot.radii, 100).values
+    assert (values[ModelField.ROTATION] == 0) == (values[ModelField.HALF_ROTATION] != 0) == halved
 
 
 def test_plan_prepares_as_numpy_does(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from vsearch.search.model import Model, SearchSettings
 from vsearch.search.shard import PartitionTable, ShardArrays
 
 RERANK_KINDS = {None: RERANK_NONE, "int8": RERANK_INT8, "float16": RERANK_HALF, "float32": RERANK_FLOAT}
+LEAST_PEAK, LARGEST_PEAK = 2.0**-10, 2.0**15  # of a matrix in halves: rotations are, adapters may be of any size
 
 
 def address(array: NDArray[Any]) -> int:
@@ -89,11 +90,12 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
         (ModelField.STAGE_DEVIATIONS, quantizer.calibration.deviation),
     ):
         fields.point(field, np.ascontiguousarray(array), np.float32)
-    if model.rerank != "int8":
-        fields.point(ModelField.ROTATION, model.query_transform, np.float32)
-    else:
+    transform = model.query_transform
+    if model.rerank == "int8" and LEAST_PEAK <= np.abs(transform).max() <= LARGEST_PEAK:
         # half the bytes, and off by much less than the rerank codes are
-        fields.point(ModelField.HALF_ROTATION, model.query_transform.astype(np.float16).view(np.uint16), np.uint16)
+        fields.point(ModelField.HALF_ROTATION, transform.astype(np.float16).view(np.uint16), np.uint16)
+    else:
+        fields.point(ModelField.ROTATION, transform, np.float32)
     if not isinstance(quantizer, OSQ):
         values[ModelField.TABLES_GIVEN], values[ModelField.BYTE_TABLES] = 1, quantizer.scan == "bytes"
         return fields
@@ -177,7 +179,7 @@ class Workspace:
             (CallField.PENDING, np.empty((2, PENDING), np.int64)),
             (CallField.PENDING_SCALES, np.empty(PENDING, np.float32)),
             (CallField.REST, self.rest),
-            (CallField.QUERY_CODES, np.zeros(d + 4, np.int8)),
+            (CallField.QUERY_CODES, np.zeros(-(-d // 4) * 4, np.int8)),
             (CallField.GROUP_SUMS, np.empty(TOGETHER, np.int32)),
             (CallField.COUNTERS, self.counters),
             (CallField.FLOATS, self.numbers),
