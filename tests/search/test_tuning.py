@@ -6,7 +6,7 @@ import pytest
 
 import vsearch
 from tests.indexes import METRICS, best, brute_force, clustered
-from vsearch.search.tuning import recall_by_score
+from vsearch.search.tuning import draw_rows, recall_by_score, tune
 
 ROWS = 1200
 
@@ -265,3 +265,12 @@ def test_stats_count_each_level(index):
     assert exact.rows_scanned == 0
     assert exact.rows_reranked == 5 * ROWS
     assert exact.partitions_visited == 5 * exact.partitions
+
+
+def test_partitions_without_extent_need_no_reach(build_once, metric):
+    index = build_once(("points", metric), clustered(40), metric=metric, partitions=40)
+    snapshot = index._snapshot
+    if (snapshot.radii > 1e-6).any():
+        pytest.skip("rows share partitions")
+    settings, _ = tune(snapshot, draw_rows(snapshot, 40, 0), 0.5, 5)
+    assert settings.reach < 0.01

@@ -216,7 +216,7 @@ def _needs(
         reaches[at] = np.where(spread > 0, (goal[position[at]] - floor - rounding) / np.maximum(spread, 1e-30), 0)
         if fades is None:
             continue
-        reaches[at] += DECAY * fades[position[at], shard.first_partition + local]
+        reaches[at] += np.where(spread > 0, DECAY * fades[position[at], shard.first_partition + local], 0)
         offsets = shard.arrays.offsets[inside] if model.metric == "l2" else 0.0
         estimates, factors = _first_estimates(snapshot, shard, queries, local, inside)
         estimate = base + gain * estimates - offsets
