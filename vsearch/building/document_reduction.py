@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def reduce_documents(
 ) -> Reduced:
     """Keep the most salient share of each document's vectors, then merge near ones by a factor.
 
-    Streams: one document at a time, the result spooled to `scratch`.
+    Streams: one document at a time, the vectors and their places spooled to `scratch`.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ def reduce_documents(
     if keep >= 1 and (pool is None or pool <= 1):
         return documents, None
     lengths: list[int] = []
-    positions: list[NDArray[np.int32]] = []
+    path = scratch / "positions"
 
-    def reduced() -> Iterator[NDArray[np.float32]]:
+    def reduced(file: BinaryIO) -> Iterator[NDArray[np.float32]]:
         for number in range(len(documents)):
             vectors, _ = documents.read(number, number + 1)
             places = np.arange(len(vectors), dtype=np.int32)
@@ -70,13 +70,14 @@ def reduce_documents(
                 vectors, central = merge_vectors(vectors, int(np.ceil(len(vectors) / pool)))
                 places = places[central]
             lengths.append(len(vectors))
-            positions.append(places)
+            file.write(places.tobytes())
             progress(number + 1, len(documents))
             yield vectors
 
-    source = open_vectors(reduced(), scratch)
+    with path.open("wb") as file:
+        source = open_vectors(reduced(file), scratch)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    return Documents(source, offsets), np.concatenate(positions)
+    return Documents(source, offsets), np.memmap(path, np.int32, "r")
 
 
 def keep_salient(saliency: NDArray[np.floating[Any]], keep: float) -> NDArray[np.int32]:
