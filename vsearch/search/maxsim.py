@@ -164,6 +164,11 @@ def match_rows(
     """Matches of a query's vectors (n, d) in some documents, -1 and NaN where a row is -1."""
     positions = np.full((len(rows), len(query)), -1, np.int64)
     scores = np.full((len(rows), len(query)), np.nan, np.float32)
+    for documents in index.shards:
+        own = rows - documents.shard.first_row
+        own = own[(rows >= 0) & (own >= 0) & (own < documents.shard.rows)]
+        if documents.positions is not None and len(own):
+            documents.ensure("patch-positions", "position", documents.offsets[own], documents.offsets[own + 1])
     for number, row in enumerate(rows.tolist()):
         if row < 0:
             continue
@@ -174,8 +179,6 @@ def match_rows(
         best = np.argmax(similar, axis=1)
         scores[number] = similar[np.arange(len(query)), best]
         if documents.positions is not None:
-            start, stop = documents.offsets[inside], documents.offsets[inside + 1]
-            documents.ensure("patch-positions", "position", start, stop)
-            best = documents.positions[int(start[0]) : int(stop[0])][best].astype(np.int64)
+            best = documents.positions[documents.offsets[inside[0]] + best].astype(np.int64)
         positions[number] = best
     return RowMatches(positions, scores)
