@@ -28,11 +28,12 @@ def folder(collection, tmp_path_factory):
     pq.write_table(collection.attributes, made / "attributes.parquet")
     done = invoke(
         "build", made / "vectors.npy", made / "index", "--documents", "--offsets", made / "offsets.npy",
-        "--saliency", made / "saliency.npy", "--keep", 0.8, "--codebook", 64, "--residual-bits", 1,
+        "--saliency", made / "saliency.npy", "--keep", 0.8, "--codebook", 64, "--residual-bits", 1, "--dimensions", 96,
         "--attributes", made / "attributes.parquet", "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["documents"]["keep"] == 0.8
+    assert json.loads(done.stdout)["dimensions"] == 96
     return made
 
 

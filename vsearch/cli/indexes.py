@@ -45,6 +45,9 @@ def build(
     residual_bits: Annotated[int | None, typer.Option(help="Documents: 0, 1, 2 or 4 per dimension.")] = None,
     binary: Annotated[bool, typer.Option("--binary", help="Documents: compare numbers of centroids only.")] = False,
     candidates: Annotated[str | None, typer.Option(help="Documents: fde or lists.")] = None,
+    dimensions: Annotated[
+        int | None, typer.Option(help="Documents: at most so many in the encodings that candidates are found by.")
+    ] = None,
     store: Annotated[str | None, typer.Option(help="Documents: keep the vectors, float16 or float32.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Predict size, memory and time; write nothing.")] = False,
@@ -71,6 +74,7 @@ def build(
         codebook=codebook,
         residual_bits=residual_bits,
         candidates=candidates,
+        dimensions=dimensions,
         store=store,
         binary=True if binary else None,
     )
