@@ -68,7 +68,7 @@ def kind_of(handlers, role, event):
         kind, text = error.kind, str(error)
     else:
         return None
-    assert not any(sign in text for sign in ("Traceback", ".py", "line "))
+    assert not any(sign in text for sign in ("Traceback", ".py", ", line "))
     return kind
 
 
