@@ -77,15 +77,26 @@ def test_scores_and_bounds(squared: bool, partitions: int, dimensions: int) -> N
     spreads = (radii * rng.uniform(0.5, 1, partitions)).astype(np.float32)
     bases, bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
     reach, square = np.float32(0.6), np.float32(query @ query)
-    bound_partitions(centroids @ query, square, squares, radii, spreads, reach, squared, bases, bounds)
+    slacks = rng.uniform(0, 0.1, partitions).astype(np.float32)
+    bound_partitions(centroids @ query, square, squares, slacks, radii, spreads, reach, squared, bases, bounds)
     if squared:
         expected = -np.sum((query - centroids) ** 2, axis=1)
-        limits = expected + 2 * reach * np.sqrt(np.maximum(-expected, 0)) * spreads - radii**2
+        distances = np.sqrt(-expected)
+        inside = np.maximum(reach * spreads - distances, 0)
+        limits = expected + 2 * (reach * distances * spreads + inside**2 + slacks * np.sqrt(square)) - radii**2
     else:
         expected = centroids @ query
-        limits = expected + reach * np.linalg.norm(query) * spreads
+        limits = expected + np.sqrt(square) * (reach * spreads + slacks)
     np.testing.assert_allclose(bases, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(bounds, limits, rtol=1e-4, atol=1e-4)
+
+
+def test_of_equal_partitions_the_nearer_has_the_higher_bound() -> None:
+    distances = np.linspace(0, 4, 50).astype(np.float32)
+    bases, bounds = np.empty(50, np.float32), np.empty(50, np.float32)
+    ones, zeros = np.ones(50, np.float32), np.zeros(50, np.float32)
+    bound_partitions(zeros, np.float32(0), distances**2, zeros, ones, ones, np.float32(1.5), True, bases, bounds)
+    assert (np.diff(bounds) < 0).all()
 
 
 @pytest.mark.parametrize("squared", [False, True])

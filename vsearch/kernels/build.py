@@ -40,7 +40,7 @@ TARGETS = {
 
 #: Every kernel that Python calls, with its arguments: a scalar, or dtype/axes for an array.
 EXPORTS = {
-    "query.plan_query": ("int64 int64", "none"),
+    "plan.plan_query": ("int64 int64", "none"),
     "query.scan_nearest": ("int64 int64 int64", "none"),
     "query.list_rest": ("int64 int64 int64", "none"),
     "query.scan_rest": ("int64 int64 int64", "none"),

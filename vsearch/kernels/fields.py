@@ -59,6 +59,8 @@ class ModelField(IntEnum):
     QUANTISED_DIMENSIONS = 27  # D, of the groups' bytes; leading ones
     FADES = 28  # float32 (p + 1,)
     ROWS = 29  # of the index
+    CENTROID_SLACKS = 31  # float32 (p,)
+    EXACT_BASES = 32  # 1: partitions are so tight that a rounded base would lose their rows
     HALF_ROTATION = 30  # float16 (d, d) where ROTATION is 0
 
 

@@ -1,22 +1,20 @@
 """One crossing: a query from its vector to its best rows, with nothing of Python in between.
 
-`plan_query` rotates, routes and builds tables. Then the nearest partitions of a shard are visited best first, until k rows
-are found and some partitions seen; those whose bounds can still reach the k-th best follow in the order in which they
-are stored. `search_shard` does it all, `search_batch` for several queries at once. Each takes addresses of field lists (see `fields`), so that the same code serves Numba and plain C callers.
+A query is planned (see `plan`). Then the nearest partitions of a shard are visited best first, until k rows are found and
+some partitions seen; those whose bounds can still reach the k-th best follow in the order in which they are stored.
+`search_shard` does it all, `search_batch` for several queries at once. Each takes addresses of field lists (see
+`fields`), so that the same code serves Numba and plain C callers.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.bytes import sum_slack
-from vsearch.kernels.centroids import TOGETHER, score_centroids
 from vsearch.kernels.compiling import inlined, kernel
 from vsearch.kernels.fields import (
     COUNTERS,
     NEAREST,
     PENDING,
-    RADIX,
     RERANK_FLOAT,
     RERANK_HALF,
     RERANK_INT8,
@@ -33,207 +31,18 @@ from vsearch.kernels.memory import (
     half_rows,
     halves,
     int8_rows,
-    int8s,
     int32s,
     int64_rows,
     int64s,
     uint32s,
     uint64s,
 )
-from vsearch.kernels.rerank import dot_float, dot_half
-from vsearch.kernels.route import bound_partitions, fade_bounds, forced_visits, order_head, order_tail
-from vsearch.kernels.scan import expand_tables
+from vsearch.kernels.plan import complete_order, plan_nearest
 from vsearch.kernels.search import rerank_waiting, search_partitions
-from vsearch.kernels.tables import round_sign_tables, round_tables, sign_tables
 from vsearch.kernels.topk import sort_best_first
 
 MODEL_FIELDS, SHARD_FIELDS, CALL_FIELDS = len(ModelField), len(ShardField), len(CallField)
 FLOAT_FIELDS = len(FloatField)
-ROUNDING = np.float32(0.2887)  # deviation of one rounding to the nearest, in steps: 1 / sqrt(12)
-LEAST_ROUNDING_MARGIN = np.float32(3.0)
-
-
-@inlined
-def _prepare(query, normalise, mean, rotation, half_rotation, rotated):
-    """Normalise or centre, and rotate by whichever matrix has rows. The query as given is overwritten: it is scratch."""
-    d = query.shape[0]
-    if normalise:
-        norm = np.sqrt(dot_float(query, query))
-        scale = np.float32(1.0) / norm if norm > np.float32(0.0) else np.float32(0.0)
-        for j in range(d):
-            query[j] *= scale
-    else:
-        for j in range(d):
-            query[j] -= mean[j]
-    for i in range(rotation.shape[0]):
-        rotated[i] = dot_float(rotation[i], query)
-    for i in range(half_rotation.shape[0]):
-        rotated[i] = dot_half(query, half_rotation[i])
-
-
-@kernel
-def plan_query(model_address, call_address):
-    """Rotate the query, score and order the partitions, build and round the tables.
-
-    With `ModelField.TABLES_GIVEN` the rotated query and the tables are the caller's, and only rounded here.
-    """
-    _plan(model_address, call_address)
-    complete_order(model_address, call_address)
-
-
-@kernel
-def _plan(model_address, call_address):
-    """`plan_query`, but partitions that are hardly visited may have no order yet: see `complete_order`."""
-    model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
-    d, partitions = model[ModelField.DIMENSIONS], model[ModelField.PARTITIONS]
-    numbers = floats(call[CallField.FLOATS], FLOAT_FIELDS)
-    rotated = floats(call[CallField.ROTATED], d)
-    if call[CallField.QUERY] != 0:
-        halved = d if model[ModelField.ROTATION] == 0 else 0
-        _prepare(
-            floats(call[CallField.QUERY], d),
-            model[ModelField.NORMALISE] != 0,
-            floats(model[ModelField.MEAN], d),
-            float_rows(model[ModelField.ROTATION], d - halved, d),
-            half_rows(model[ModelField.HALF_ROTATION], halved, d),
-            rotated,
-        )
-    square = dot_float(rotated, rotated)
-    numbers[FloatField.SQUARE] = square
-    bases, bounds = floats(call[CallField.BASES], partitions), floats(call[CallField.BOUNDS], partitions)
-    groups, quantised = model[ModelField.GROUPS], model[ModelField.QUANTISED_DIMENSIONS]
-    score_centroids(
-        byte_rows(model[ModelField.CENTROID_GROUPS], groups, TOGETHER * quantised),
-        floats(model[ModelField.CENTROID_STEPS], partitions),
-        floats(model[ModelField.CENTROID_LOWS], partitions),
-        rotated[: min(d, quantised)],
-        int8s(call[CallField.QUERY_CODES], quantised),
-        int32s(call[CallField.GROUP_SUMS], TOGETHER),
-        bases,
-    )
-    bound_partitions(
-        bases,
-        square,
-        floats(model[ModelField.CENTROID_SQUARES], partitions),
-        floats(model[ModelField.RADII], partitions),
-        floats(call[CallField.SPREADS], partitions),
-        numbers[FloatField.REACH],
-        model[ModelField.SQUARED] != 0,
-        bases,
-        bounds,
-    )
-    ordered = order_head(
-        bounds,
-        int64s(call[CallField.ELIGIBLE], partitions),
-        int32s(call[CallField.ORDER], partitions),
-        uint32s(call[CallField.KEYS], partitions),
-        int32s(call[CallField.HISTOGRAM], RADIX),
-    )
-    _fade(model, call, 0, ordered)
-    call[CallField.ORDERED] = call[CallField.VISITS] = ordered
-    call[CallField.FORCED], call[CallField.COMPLETE] = 0, 0
-    if ordered == 0 or call[CallField.EXACT] != 0 or call[CallField.NPROBE] > 0:
-        complete_order(model_address, call_address)
-    weights = floats(model[ModelField.RERANK_WEIGHTS], d)
-    rerank_query = floats(call[CallField.RERANK_QUERY], d)
-    for j in range(d):
-        rerank_query[j] = rotated[j] * weights[j]
-    _make_tables(model, call, numbers, rotated, np.sqrt(square))
-
-
-@inlined
-def _fade(model, call, start, stop):
-    """Fade the bounds of some of the ordered partitions."""
-    partitions = model[ModelField.PARTITIONS]
-    numbers = floats(call[CallField.FLOATS], FLOAT_FIELDS)
-    if numbers[FloatField.DECAY] > np.float32(0.0):
-        fade_bounds(
-            int32s(call[CallField.ORDER], partitions),
-            start,
-            stop,
-            int64s(call[CallField.ELIGIBLE], partitions),
-            floats(model[ModelField.FADES], partitions + 1),
-            np.float32(partitions) / np.float32(model[ModelField.ROWS]),
-            numbers[FloatField.DECAY],
-            np.sqrt(numbers[FloatField.SQUARE]),
-            floats(model[ModelField.RADII], partitions),
-            model[ModelField.SQUARED] != 0,
-            floats(call[CallField.BASES], partitions),
-            floats(call[CallField.BOUNDS], partitions),
-        )
-
-
-@kernel
-def complete_order(model_address, call_address):
-    """Order all partitions, and settle which are visited whatever their bounds."""
-    model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
-    if call[CallField.COMPLETE] != 0:
-        return
-    partitions, ordered = model[ModelField.PARTITIONS], call[CallField.ORDERED]
-    order, eligible = int32s(call[CallField.ORDER], partitions), int64s(call[CallField.ELIGIBLE], partitions)
-    visits = order_tail(
-        floats(call[CallField.BOUNDS], partitions),
-        order,
-        ordered,
-        uint32s(call[CallField.KEYS], partitions),
-        int32s(call[CallField.SPARE_ORDER], partitions),
-        uint32s(call[CallField.SPARE_KEYS], partitions),
-        int32s(call[CallField.HISTOGRAM], RADIX),
-    )
-    _fade(model, call, ordered, visits)
-    call[CallField.ORDERED], call[CallField.COMPLETE] = visits, 1
-    forced = forced_visits(order, visits, eligible, call[CallField.K], call[CallField.NPROBE])
-    if call[CallField.EXACT] != 0:
-        forced = visits
-    elif call[CallField.NPROBE] > 0 and call[CallField.FILTERED] == 0:
-        visits = forced
-    call[CallField.VISITS], call[CallField.FORCED] = visits, forced
-
-
-@inlined
-def _make_tables(model, call, numbers, rotated, norm):
-    """Tables of the first stage, rounded; float tables too where more than the first look at a code needs them."""
-    d, first_bytes = model[ModelField.DIMENSIONS], model[ModelField.FIRST_BYTES]
-    nibbles = 2 * (first_bytes + model[ModelField.LATER_BYTES])
-    tables = float_rows(call[CallField.TABLES], nibbles, 16)
-    rounded = byte_rows(call[CallField.ROUNDED], 2 * first_bytes, 16)
-    whole = model[ModelField.STAGES] > 1 or model[ModelField.RERANK_KIND] == 0
-    step, bias = np.float32(1.0), np.float32(0.0)
-    if model[ModelField.TABLES_GIVEN] == 0:
-        coded, planes = model[ModelField.CODED], model[ModelField.PLANES]
-        scale = floats(model[ModelField.TABLE_SCALE], coded)
-        scaled = floats(call[CallField.SCALED], d)
-        for j in range(coded):
-            scaled[j] = rotated[j] * scale[j]
-        dimensions = int32s(model[ModelField.PLANE_DIMENSIONS], planes)
-        offsets = int32s(model[ModelField.PLANE_OFFSETS], planes)
-        if whole:
-            sign_tables(scaled, dimensions, offsets, tables)
-        else:
-            step, bias = round_sign_tables(scaled, dimensions, offsets, rounded)
-    if model[ModelField.BYTE_TABLES] != 0:
-        rounding = sum_slack(float_rows(call[CallField.TABLES], first_bytes, 256))
-    else:
-        if whole or model[ModelField.TABLES_GIVEN] != 0:
-            step, bias = round_tables(tables[: 2 * first_bytes], rounded)
-        expand_tables(rounded, bytes_(call[CallField.EXPANDED], call[CallField.EXPANDED_BYTES]))
-        rounding = ROUNDING * step * np.sqrt(np.float32(2 * first_bytes))
-    _margins(model, numbers, norm, step, bias, rounding)
-
-
-@inlined
-def _margins(model, numbers, norm, step, bias, rounding):
-    """How wrong the table sums of the stages may be."""
-    stages = model[ModelField.STAGES]
-    scales = floats(model[ModelField.STAGE_SCALES], stages)
-    deviations = floats(model[ModelField.STAGE_DEVIATIONS], stages)
-    margin = numbers[FloatField.MARGIN]
-    first = margin * deviations[0] * norm
-    if model[ModelField.RERANK_KIND] == 0 and stages == 1:
-        first = np.float32(0.0)  # the estimate is the score itself: only the rounding is in doubt
-    numbers[FloatField.STEP], numbers[FloatField.BIAS] = step, bias
-    numbers[FloatField.FIRST_MARGIN] = first + max(margin, LEAST_ROUNDING_MARGIN) * rounding * scales[0]
-    numbers[FloatField.LAST_MARGIN] = margin * deviations[stages - 1] * norm
 
 
 @kernel
@@ -272,6 +81,7 @@ def scan_visits(model_address, shard_address, call_address, order_address, liste
         descending != 0,
         shard[ShardField.FIRST_PARTITION],
         call[CallField.EXACT] != 0,
+        model[ModelField.EXACT_BASES] != 0,
         int64s(shard[ShardField.ROW_STARTS], own),
         int64s(shard[ShardField.ROW_COUNTS], own),
         int64s(shard[ShardField.BLOCK_STARTS], own),
@@ -458,7 +268,7 @@ def _begin(call):
 @kernel
 def search_shard(model_address, shard_address, call_address):
     """Plan a query, search all its visits in the only shard of an index, and sort."""
-    _plan(model_address, call_address)
+    plan_nearest(model_address, call_address)
     _begin(int64s(call_address, CALL_FIELDS))
     scan_nearest(model_address, shard_address, call_address)
     list_rest(model_address, shard_address, call_address)
@@ -476,7 +286,7 @@ def search_batch(model_address, shard_address, calls_address, count):
     calls, shard = int64s(calls_address, count), int64s(shard_address, SHARD_FIELDS)
     low, own = shard[ShardField.FIRST_PARTITION], shard[ShardField.PARTITIONS]
     for i in range(count):
-        _plan(model_address, calls[i])
+        plan_nearest(model_address, calls[i])
         call = int64s(calls[i], CALL_FIELDS)
         _begin(call)
         scan_nearest(model_address, shard_address, calls[i])

@@ -38,7 +38,7 @@ def _bucket(bound, highest, per_unit, last):
 
 
 @summing
-def bound_partitions(inner, square, centroid_squares, radii, spreads, reach, squared, bases, bounds):
+def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, reach, squared, bases, bounds):
     """Turn inner products of a query with all centroids into base scores and bounds. O(partitions).
 
     Parameters
@@ -47,8 +47,8 @@ def bound_partitions(inner, square, centroid_squares, radii, spreads, reach, squ
         May be `bases` itself.
     square : float32
         Of the query's norm.
-    centroid_squares, radii : float32 (partitions,)
-        Radii are root mean squares of the rows' distances to the centroid.
+    centroid_squares, slacks, radii : float32 (partitions,)
+        Slacks are what the inner products may be off by, for a query of norm 1. Radii are root mean squares of the rows' distances to the centroid.
     spreads : float32 (partitions,)
         The radii, smaller where few rows are eligible.
     reach : float32
@@ -58,17 +58,19 @@ def bound_partitions(inner, square, centroid_squares, radii, spreads, reach, squ
     bases, bounds : float32 (partitions,)
         Outputs: see `search`; bounds of the rows' scores.
     """
+    norm = np.sqrt(square)
     if squared:
         for p in range(inner.shape[0]):
             base = np.float32(2.0) * inner[p] - centroid_squares[p] - square
             distance = np.sqrt(max(-base, np.float32(0.0)))
+            inside = max(reach * spreads[p] - distance, np.float32(0.0))  # nearer than it reaches: the best there is
+            above = reach * distance * spreads[p] + inside * inside + norm * slacks[p]
             bases[p] = base
-            bounds[p] = base + np.float32(2.0) * reach * distance * spreads[p] - radii[p] * radii[p]
+            bounds[p] = base + np.float32(2.0) * above - radii[p] * radii[p]
     else:
-        scale = reach * np.sqrt(square)
         for p in range(inner.shape[0]):
             bases[p] = inner[p]
-            bounds[p] = inner[p] + scale * spreads[p]
+            bounds[p] = inner[p] + norm * (reach * spreads[p] + slacks[p])
 
 
 @inlined

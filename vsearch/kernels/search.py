@@ -148,6 +148,7 @@ def search_partitions(
     descending,
     first_partition,
     exhaustive,
+    exact_bases,
     row_starts,
     row_counts,
     block_starts,
@@ -211,6 +212,8 @@ def search_partitions(
         The shard's first partition; it holds ``len(row_starts)`` of them, others are passed over.
     exhaustive : bool
         Rerank every row that the mask lets pass, without a scan.
+    exact_bases : bool
+        Scan by base scores in full too.
     row_starts, row_counts, block_starts : int64 (shard partitions,)
         First row, number of rows and first block of each partition in the shard.
     first_codes, later_codes : uint8 (blocks, bytes * 32)
@@ -266,7 +269,7 @@ def search_partitions(
             if 0 <= following < row_starts.shape[0]:
                 fetch_partition(following, row_starts, row_counts, block_starts, first_codes, near, offsets)
         base = bases[partition]
-        if refined:
+        if refined or (exact_bases and not exhaustive):
             base = exact_base(query, query_square, centroids[partition], centroid_squares[partition], squared)
         counters[VISITED] += 1
         row_start = row_starts[local]
@@ -331,7 +334,8 @@ def search_partitions(
                     pending_scales[waiting] = rerank_scale
                     waiting += 1
             # a block adds at most 32; without k rows there is no threshold yet, and every candidate less is worth the wait
-            if waiting > PENDING - 32 or size < k:
+            enough = ENOUGH if block + 1 == blocks else PENDING - 31
+            if waiting >= enough or size < k:
                 size = rerank_waiting(
                     waiting,
                     pending,
@@ -356,29 +360,4 @@ def search_partitions(
                 )
                 waiting = 0
                 threshold = max(heap_scores[0], lowest) if size == k else lowest
-        if waiting >= ENOUGH:
-            size = rerank_waiting(
-                waiting,
-                pending,
-                pending_scales,
-                query,
-                query_square,
-                centroids,
-                centroid_squares,
-                squared,
-                rerank_query,
-                offsets,
-                rerank_kind,
-                rerank_bytes,
-                rerank_halves,
-                rerank_floats,
-                rerank_scales,
-                heap_scores,
-                heap_rows,
-                size,
-                lowest,
-                counters,
-            )
-            waiting = 0
-            threshold = max(heap_scores[0], lowest) if size == k else lowest
     return size, waiting

@@ -76,14 +76,16 @@ def round_tables(tables, rounded):
             high = max(high, tables[n, e])
         widest = max(widest, high - low)
         bias += low
-    step = widest / np.float32(127.0)
+    step = widest / np.float32(LARGEST)
     inverse = np.float32(0.0) if step == np.float32(0.0) else np.float32(1.0) / step
     for n in range(tables.shape[0]):
         low = tables[n, 0]
         for e in range(1, 16):
             low = min(low, tables[n, e])
         for e in range(16):
-            rounded[n, e] = np.uint8(np.int32(min(np.float32(127.0), (tables[n, e] - low) * inverse + np.float32(0.5))))
+            rounded[n, e] = np.uint8(
+                np.int32(min(np.float32(LARGEST), (tables[n, e] - low) * inverse + np.float32(0.5)))
+            )
     for n in range(tables.shape[0], rounded.shape[0]):
         for e in range(16):
             rounded[n, e] = 0

@@ -26,6 +26,7 @@ from vsearch.quantizers.osq import OSQ
 from vsearch.search.model import Model, SearchSettings
 from vsearch.search.shard import PartitionTable, ShardArrays
 
+TIGHT = 0.02  # of a partition's radius: centroids that may be off by more are not near enough to scan by
 RERANK_KINDS = {None: RERANK_NONE, "int8": RERANK_INT8, "float16": RERANK_HALF, "float32": RERANK_FLOAT}
 LEAST_PEAK, LARGEST_PEAK = 2.0**-10, 2.0**15  # of a matrix in halves: rotations are, adapters may be of any size
 
@@ -70,6 +71,7 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
     coarse = encode_centroids(model.centroids)
     values[ModelField.DIMENSIONS], values[ModelField.PARTITIONS], values[ModelField.ROWS] = d, partitions, rows
     values[ModelField.GROUPS], values[ModelField.QUANTISED_DIMENSIONS] = len(coarse.groups), coarse.dimensions
+    values[ModelField.EXACT_BASES] = np.median(coarse.slacks) > TIGHT * np.median(radii)
     fields.point(ModelField.CENTROID_GROUPS, coarse.groups, np.uint8)
     values[ModelField.NORMALISE] = model.metric == "cosine"
     values[ModelField.SQUARED] = model.metric == "l2"
@@ -83,6 +85,7 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
         (ModelField.CENTROID_SQUARES, model.centroid_squares),
         (ModelField.CENTROID_STEPS, coarse.steps),
         (ModelField.CENTROID_LOWS, coarse.lows),
+        (ModelField.CENTROID_SLACKS, coarse.slacks),
         (ModelField.RADII, radii),
         (ModelField.FADES, np.log1p(np.arange(partitions + 1)).astype(np.float32)),
         (ModelField.RERANK_WEIGHTS, weights),

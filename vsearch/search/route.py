@@ -43,7 +43,8 @@ def route(model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32]
     if model.metric == "l2":
         bases = 2 * inner - model.centroid_squares - np.sum(queries**2, axis=1, keepdims=True)
         distances = np.sqrt(np.maximum(-bases, 0))
-        bounds = bases + 2 * reach * distances * radii - radii**2
+        inside = np.maximum(reach * radii - distances, 0)  # nearer than it reaches: the best there is
+        bounds = bases + 2 * (reach * distances * radii + inside**2) - radii**2
     else:
         bases = inner
         bounds = inner + np.float32(reach) * np.linalg.norm(queries, axis=1, keepdims=True) * radii
