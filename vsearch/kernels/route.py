@@ -191,6 +191,8 @@ def order_tail(bounds, order, first, keys, spare_order, spare_keys, histogram):
             rest[count] = p
             keys[count] = sortable(bounds[p])
             count += 1
+    if count == 0:
+        return first
     for step in range(3):
         shift = np.uint32(11 * step)
         histogram[:] = 0
