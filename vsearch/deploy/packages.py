@@ -6,11 +6,9 @@ copied from where they are installed if those would load there, else fetched as 
 
 from __future__ import annotations
 
-import compileall
 import hashlib
 import importlib.util
 import json
-import py_compile
 import re
 import shutil
 import subprocess
@@ -31,7 +29,7 @@ LIBRARIES = ("numpy", "obstore", "msgspec", "google-crc32c", "sqlglot")
 """What handlers import besides vsearch, the last where JSON brings a condition in SQL; boto3 comes from the runtime."""
 
 PARTS = ("kernels", "storage", "predicates", "quantizers", "search", "fanout")
-MODULES = ("__init__.py", "errors.py")
+MODULES = ("__init__.py", "cores.py", "errors.py")
 
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
@@ -202,13 +200,12 @@ def _is_used(inside: str) -> bool:
 
 
 def _compile(folder: Path, python: str) -> None:
-    """Byte code that holds whatever the times of files: a function's folder is read-only and its times are not ours."""
-    if python == HERE:
-        compileall.compile_dir(
-            folder, quiet=2, stripdir=str(folder), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
-        )
-        return
-    command = [_interpreter(python), "-m", "compileall", "-qq", "-s", str(folder)]
+    """Byte code that holds whatever the times of files: a function's folder is read-only and its times are not ours.
+
+    In a process of its own, since what else a process has loaded changes the bytes.
+    """
+    interpreter = sys.executable if python == HERE else _interpreter(python)
+    command = [interpreter, "-I", "-m", "compileall", "-qq", "-s", str(folder)]
     subprocess.run([*command, "--invalidation-mode", "unchecked-hash", str(folder)], check=False)
 
 

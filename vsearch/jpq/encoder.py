@@ -182,8 +182,8 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
     MissingDependencyError
         torch or sentence-transformers is not installed.
     """
-    _torch()
     files = _read_encoder(index)
+    _torch()
     if STATE in files:
         from safetensors.torch import load
 

@@ -71,7 +71,8 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
     coarse = encode_centroids(model.centroids)
     values[ModelField.DIMENSIONS], values[ModelField.PARTITIONS], values[ModelField.ROWS] = d, partitions, rows
     values[ModelField.GROUPS], values[ModelField.QUANTISED_DIMENSIONS] = len(coarse.groups), coarse.dimensions
-    values[ModelField.EXACT_BASES] = np.median(coarse.slacks) > TIGHT * np.median(radii)
+    middle = partitions // 2  # `np.median` would load masked arrays
+    values[ModelField.EXACT_BASES] = np.sort(coarse.slacks)[middle] > TIGHT * np.sort(radii)[middle]
     fields.point(ModelField.CENTROID_GROUPS, coarse.groups, np.uint8)
     values[ModelField.NORMALISE] = model.metric == "cosine"
     values[ModelField.SQUARED] = model.metric == "l2"
