@@ -14,7 +14,7 @@ from vsearch.fanout import messages
 from vsearch.fanout.allocator import plan_batch
 from vsearch.fanout.levels import scan_shard
 from vsearch.fanout.mail import Mail
-from vsearch.fanout.messages import Options, ProcessRequest, int32s
+from vsearch.fanout.messages import AllocateRequest, Options, ProcessRequest, int32s
 from vsearch.fanout.outcomes import Deadline
 from vsearch.fanout.processor import process
 from vsearch.fanout.worker import open_reply
@@ -50,7 +50,17 @@ def open_here(stack: Stack) -> Snapshot:
 
 def requests_of(snapshot: Snapshot, query: Floats) -> list[ProcessRequest]:
     """What the processors are asked for one query."""
-    return [errand.request for errand in plan_batch(snapshot, query[None, :], Options(k=K), None, remaining=None)]
+    asked = AllocateRequest(
+        snapshot=snapshot.manifest.snapshot,
+        count=1,
+        dimensions=query.shape[-1],
+        queries=query.astype("<f4").tobytes(),
+        options=Options(k=K),
+        allocators=1,
+        branching=1,
+        level=1,
+    )
+    return [errand.request for errand in plan_batch(snapshot, query[None, :], asked, None, remaining=None)]
 
 
 def cold_processors(stack: Stack, snapshot: Snapshot, query: Floats, repetitions: int) -> tuple[Times, Times]:

@@ -54,7 +54,7 @@ def test_warm_functions_read_nothing(deployed):
 
 def test_warm_functions_of_a_tree_read_nothing(deployed):
     warm = 0
-    for _ in range(5):
+    for _ in range(30):
         answer = deployed.search(PREDICATES[1], allocators=20, branching=4, snapshot=1)
         assert_same(answer, deployed.reference[1])
         assert answer.usages.allocator.invocations == 20
@@ -62,7 +62,9 @@ def test_warm_functions_of_a_tree_read_nothing(deployed):
             if usage.cold_starts == 0:  # as many are warm as ran side by side
                 assert usage.requests == 0
         warm += answer.usages.processor.cold_starts == 0
-    assert warm > 0
+        if warm:
+            break
+    assert warm
 
 
 def test_a_killed_processor_is_called_again(deployed):

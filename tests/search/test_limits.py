@@ -269,3 +269,8 @@ def test_searches_from_many_threads(index, metric):
         found = list(pool.map(ask, range(len(queries))))
     np.testing.assert_array_equal([ids for ids, _ in found], wanted.ids)
     np.testing.assert_allclose([scores for _, scores in found], wanted.scores, rtol=1e-5, atol=1e-6)
+
+
+def test_scores_beyond_float32_may_be_asked_for(index):
+    assert (index.search(np.ones(24), min_score=1e308).ids == -1).all() or index.info()["metric"] == "l2"
+    assert (index.search(np.ones(24), min_score=-1e308).ids >= 0).any() or index.info()["metric"] == "l2"

@@ -427,6 +427,8 @@ def _check_answer(message: Answer) -> None:
         raise ValueError(f"scores and rows are not of {total} rows")
     if not np.isfinite(floats(message.scores)).all() or (int64s(message.rows) < 0).any():
         raise ValueError("a score is not finite, or a row is negative")
+    if message.ids is None and total:
+        raise ValueError("rows come without ids")
     for column in (*message.columns, *([] if message.ids is None else [message.ids])):
         check_column(column, total)
     for outcome in message.outcomes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vsearch.errors import InputError
-from vsearch.fanout.tree import LARGEST, depth
+from vsearch.fanout.tree import DEEPEST, LARGEST, depth
 from vsearch.storage import Manifest
 
 SCANNED_KINDS = ("codes", "rows", "rerank", "patch-codes", "patch-numbers", "patch-residuals", "patch-factors", "lists")
@@ -79,6 +79,10 @@ def choose_plan(
     if mode == "tree" or allocators is not None:
         wanted = allocators or -(-queries // settings.allocator_queries)
         count = max(1, min(wanted, queries, LARGEST))
+        if depth(count, factor) > DEEPEST:
+            raise InputError(
+                f"{count} allocators with branching {factor} are more than {DEEPEST} levels; give a larger branching"
+            )
         less = f" ({wanted} were asked for, but there are {queries} queries)" if count < wanted else ""
         return Plan("tree", count, factor, f"asked for{less}")
     if mode in ("alone", "flat"):

@@ -35,6 +35,7 @@ STATUS_KINDS = {
     403: Kind.DENIED,
     404: Kind.ABSENT,
     408: Kind.TIMEOUT,
+    409: Kind.THROTTLED,
     410: Kind.ABSENT,
     413: Kind.TOO_LARGE,
     429: Kind.THROTTLED,

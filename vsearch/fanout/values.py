@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -31,6 +32,8 @@ def to_values(column: Column) -> list[Any]:
         values = [f"{text}{zone}" for text in np.datetime_as_string(times).tolist()]
     else:
         values = np.frombuffer(column.values, column.type).tolist()
+        if column.type.startswith("float"):  # JSON has no NaN and no infinity
+            values = [value if math.isfinite(value) else None for value in values]
     if column.valid is not None:
         values = [value if valid else None for value, valid in zip(values, column.valid, strict=True)]
     return values

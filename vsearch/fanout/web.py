@@ -51,12 +51,12 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)] = 10
     where: str | dict[str, Any] | None = None
     columns: tuple[str, ...] = ()
-    nprobe: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    nprobe: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
     exact: bool = False
     min_score: float | None = None
     timeout: Annotated[float, msgspec.Meta(gt=0, le=900)] | None = None
     allow_partial: bool = False
-    snapshot: int | None = None
+    snapshot: Annotated[int, msgspec.Meta(ge=0, le=2**62)] | None = None
     candidates: Annotated[int, msgspec.Meta(ge=1)] | Literal["all"] | None = None
     matches: bool = False
 
@@ -194,7 +194,7 @@ def describe() -> dict[str, Any]:
 
 
 def _knows_key(headers: Mapping[str, str], key_hash: str) -> bool:
-    given = hashlib.sha256(headers.get("x-api-key", "").encode()).hexdigest()
+    given = hashlib.sha256(headers.get("x-api-key", "").encode("utf-8", "surrogatepass")).hexdigest()
     return bool(key_hash) and hmac.compare_digest(given, key_hash.lower())
 
 

@@ -26,6 +26,7 @@ from vsearch.quantizers.osq import OSQ
 from vsearch.search.model import Model, SearchSettings
 from vsearch.search.shard import PartitionTable, ShardArrays
 
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
 TIGHT = 0.02  # of a partition's radius: centroids that may be off by more are not near enough to scan by
 RERANK_KINDS = {None: RERANK_NONE, "int8": RERANK_INT8, "float16": RERANK_HALF, "float32": RERANK_FLOAT}
 LEAST_PEAK, LARGEST_PEAK = 2.0**-10, 2.0**15  # of a matrix in halves: rotations are, adapters may be of any size
@@ -224,7 +225,7 @@ class Workspace:
         self.fields.point(CallField.SPREADS, self._radii if spreads is None else spreads, np.float32)
         self.numbers[FloatField.REACH], self.numbers[FloatField.DECAY] = settings.reach, settings.decay
         self.numbers[FloatField.MARGIN] = settings.margin
-        self.numbers[FloatField.LOWEST] = lowest
+        self.numbers[FloatField.LOWEST] = min(max(lowest, -LARGEST_FLOAT), LARGEST_FLOAT)
 
     def use_query(self, query: NDArray[np.float32], *, prepared: bool) -> None:
         """Take a query as given, or one that is normalised, centred and rotated already."""
