@@ -53,17 +53,17 @@ def test_warm_functions_read_nothing(deployed):
 
 
 def test_warm_functions_of_a_tree_read_nothing(deployed):
-    warm = 0
-    for _ in range(30):
+    warm = set()
+    for _ in range(5):
         answer = deployed.search(PREDICATES[1], allocators=20, branching=4, snapshot=1)
         assert_same(answer, deployed.reference[1])
-        assert answer.usages.allocator.invocations == 20
-        for usage in (answer.usages.coordinator, answer.usages.allocator, answer.usages.processor):
-            if usage.cold_starts == 0:  # as many are warm as ran side by side
+        usage = answer.usages.allocator
+        assert usage.invocations - usage.failures == 20  # those that were throttled are called again
+        for role in ("coordinator", "allocator", "processor"):
+            usage = getattr(answer.usages, role)
+            if usage.cold_starts == 0:  # how many environments are warm depends on how many ran side by side before
                 assert usage.requests == 0
-        warm += answer.usages.processor.cold_starts == 0
-        if warm:
-            break
+                warm.add(role)
     assert warm
 
 
