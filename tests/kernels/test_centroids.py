@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.guards import Guarded
-from vsearch.kernels.centroids import TOGETHER, dot_groups, score_centroids
+from vsearch.kernels.centroids import dot_groups, score_centroids
+from vsearch.kernels.fields import TOGETHER
 from vsearch.quantizers.centroids import encode_centroids
 
 

@@ -15,9 +15,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from vsearch.kernels.compiling import inlined, kernel, summing
+from vsearch.kernels.fields import TOGETHER
 from vsearch.kernels.simd import DIALECT, I8, I32, I64, Dialect, broadcast, load
 
-TOGETHER = 64  # centroids of a group
 LARGEST_CODE = 127
 
 

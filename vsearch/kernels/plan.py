@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels.bytes import sum_slack
-from vsearch.kernels.centroids import TOGETHER, score_centroids
+from vsearch.kernels.centroids import score_centroids
 from vsearch.kernels.compiling import inlined, kernel
-from vsearch.kernels.fields import RADIX, CallField, FloatField, ModelField
+from vsearch.kernels.fields import RADIX, TOGETHER, CallField, FloatField, ModelField
 from vsearch.kernels.memory import (
     byte_rows,
     bytes_,

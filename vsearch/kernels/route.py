@@ -48,7 +48,8 @@ def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, re
     square : float32
         Of the query's norm.
     centroid_squares, slacks, radii : float32 (partitions,)
-        Slacks are what the inner products may be off by, for a query of norm 1. Radii are root mean squares of the rows' distances to the centroid.
+        Slacks are what the inner products may be off by, for a query of norm 1. Radii are root mean squares of the
+        rows' distances to the centroid.
     spreads : float32 (partitions,)
         The radii, smaller where few rows are eligible.
     reach : float32
@@ -142,7 +143,7 @@ def order_head(bounds, eligible, order, keys, histogram):
 def _sort_head(bounds, order, count, highest, histogram):
     """Order `count` partitions, which ascend, by descending bound: buckets first, then insertion.
 
-    `order` holds the outcome; what lies beyond ``2 * HEAD`` of `histogram` is where they wait.
+    `order` holds the outcome; the last ``2 * HEAD`` places of `histogram` are where they wait.
     """
     lowest = highest
     for i in range(count):

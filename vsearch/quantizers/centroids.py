@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-TOGETHER = 64  # centroids of a group
+from vsearch.kernels.fields import TOGETHER
+
 LEVELS = 127
 ROUNDING = 1.2  # steps: three deviations of the two roundings, the centroid's and the query's
 ENERGY = 0.95  # share of the centroids' squares in the leading dimensions that are kept: the rest hardly moves an order

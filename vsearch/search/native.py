@@ -15,13 +15,14 @@ from vsearch.kernels.fields import (
     RERANK_HALF,
     RERANK_INT8,
     RERANK_NONE,
+    TOGETHER,
     CallField,
     FloatField,
     ModelField,
     ShardField,
     expanded_bytes,
 )
-from vsearch.quantizers.centroids import TOGETHER, encode_centroids
+from vsearch.quantizers.centroids import encode_centroids
 from vsearch.quantizers.osq import OSQ
 from vsearch.search.model import Model, SearchSettings
 from vsearch.search.shard import PartitionTable, ShardArrays
