@@ -8,6 +8,7 @@ import pytest
 import vsearch
 from tests.fanout.test_faults import Faulty
 from vsearch.fanout.mail import Mail
+from vsearch.fanout.messages import decode
 from vsearch.fanout.outcomes import CallError, Kind
 from vsearch.fanout.remote import RemoteIndex, open_remote
 
@@ -99,6 +100,36 @@ def test_failures(stack, remote):
 
     with pytest.raises(vsearch.RemoteError, match="not for you"):
         RemoteIndex("test://t", stack.names, Away(), Mail()).search(stack.queries)
+
+
+@pytest.mark.parametrize("kind", [Kind.CRASH, Kind.TIMEOUT, Kind.THROTTLED])
+def test_a_shard_that_failed_for_good_is_not_asked_again_by_the_client(stack, kind):
+    stack.invoker = Faulty(stack.local, "t-processor-1", kind, 10**6)
+    asked = []
+
+    class Counting:
+        def invoke(self, function, payload, timeout):
+            asked.append(function)
+            return stack.local.invoke(function, payload, timeout)
+
+    counted = RemoteIndex("test://t", stack.names, Counting(), Mail())
+    with pytest.raises(vsearch.IncompleteAnswerError, match="shards 1 failed"):
+        counted.search(stack.queries, mode="flat")
+    assert asked == ["t-coordinator"]
+
+
+def test_one_search_sees_one_snapshot(stack):
+    """Also where it takes several requests, and another snapshot is committed between them."""
+    snapshots = []
+
+    class Noting:
+        def invoke(self, function, payload, timeout):
+            snapshots.append(decode(payload).snapshot)
+            return stack.local.invoke(function, payload, timeout)
+
+    hits = RemoteIndex("test://t", stack.names, Noting(), Mail(10_000)).search(stack.queries)
+    assert snapshots == [None] + [hits.snapshot] * (len(snapshots) - 1)
+    assert len(snapshots) > 1
 
 
 def test_explain_tells_who_answered_and_why(stack, remote):

@@ -79,7 +79,7 @@ def coordinate(
         answer = _start_tree(whole, plan, calls_for(manifest, None), deadline)
     lost = answer.outcomes
     if lost and not request.allow_partial:
-        raise CallError(Kind(lost[0].error), _describe(lost))
+        raise CallError(Kind(lost[0].error), _describe(lost), final=True)
     return msgspec.structs.replace(answer, plan=_explain(plan, answer, manifest), snapshot=manifest.snapshot)
 
 

@@ -267,6 +267,7 @@ class Failure(Message, frozen=True, tag="failure"):
     error: Annotated[str, msgspec.Meta(max_length=100)]
     message: Annotated[str, msgspec.Meta(max_length=10_000)]
     usages: Usages = Usages()
+    final: bool = False
 
 
 class Overflow(Message, frozen=True, tag="overflow"):
@@ -354,9 +355,15 @@ def int64s(data: bytes) -> NDArray[np.int64]:
     return np.frombuffer(data, "<i8")
 
 
-def failure(kind: Kind, message: str, usages: Usages = Usages()) -> Failure:  # noqa: B008 (immutable)
+def failure(
+    kind: Kind,
+    message: str,
+    usages: Usages = Usages(),  # noqa: B008 (immutable)
+    *,
+    final: bool = False,
+) -> Failure:
     """A failure to send, its text cut to what a message may hold."""
-    return Failure(error=str(kind), message=" ".join(message.split())[:2000], usages=usages)
+    return Failure(error=str(kind), message=" ".join(message.split())[:2000], usages=usages, final=final)
 
 
 def _explain(data: bytes | memoryview, error: Exception) -> str:

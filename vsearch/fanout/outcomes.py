@@ -45,13 +45,18 @@ class CallError(VsearchError):
         Calls made until it was given up.
     seconds : float
         How long they took, all together.
+    final : bool
+        Whether what failed was called again already, further down: to repeat the whole would repeat what did not fail.
     """
 
-    def __init__(self, kind: Kind, message: str, *, attempts: int = 1, seconds: float = 0.0) -> None:
+    def __init__(
+        self, kind: Kind, message: str, *, attempts: int = 1, seconds: float = 0.0, final: bool = False
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.attempts = attempts
         self.seconds = seconds
+        self.final = final
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ def call_with_retries(
             return call()
         except CallError as error:
             error.attempts, error.seconds = attempt, time.monotonic() - start
-            budget = left.get(error.kind, 0)
+            budget = 0 if error.final else left.get(error.kind, 0)
             wait = policy.wait(attempt)
             remaining = deadline.remaining()
             if budget < 1 or attempt >= policy.attempts or (remaining is not None and wait >= remaining):

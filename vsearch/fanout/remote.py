@@ -195,7 +195,7 @@ class RemoteIndex:
             raise InputError(f"columns must be a sequence of names: give [{columns!r}]")
         options = self._options(k, where, nprobe, tuple(columns), exact, min_score)
         deadline = _check_call(timeout, mode)
-        answers = []
+        answers: list[Answer] = []
         for start in range(0, max(1, len(checked)), self._batch(checked.shape[1], options)):
             some = checked[start : start + self._batch(checked.shape[1], options)]
             if len(some) == 0:
@@ -205,7 +205,7 @@ class RemoteIndex:
                 dimensions=some.shape[1],
                 queries=some.astype("<f4").tobytes(),
                 options=options,
-                snapshot=self._snapshot,
+                snapshot=answers[0].snapshot if answers else self._snapshot,
                 remaining=deadline.remaining(),
                 mode=mode,  # type: ignore[arg-type]
                 allocators=allocators,
@@ -274,14 +274,14 @@ class RemoteIndex:
         options = self._options(k, where, None, tuple(columns), exact=False, min_score=None)
         asked = Asked.of(query_vectors, query_saliency, query_keep, options.k, candidates, exact=exact, matches=matches)
         deadline = _check_call(timeout, mode)
-        answers = []
+        answers: list[Answer] = []
         for documents in asked.batches(self._room(options), _answered(options), options.k):
             request = SearchRequest(
                 count=len(documents.lengths) // 4,
                 dimensions=documents.dimensions,
                 queries=b"",
                 options=options,
-                snapshot=self._snapshot,
+                snapshot=answers[0].snapshot if answers else self._snapshot,
                 remaining=deadline.remaining(),
                 mode=mode,  # type: ignore[arg-type]
                 allocators=allocators,
@@ -458,8 +458,8 @@ def _translate(error: CallError) -> Exception:
     text = str(error)
     if error.kind is Kind.REFUSED:
         return PredicateError(text) if "predicate" in text else InputError(text)
+    if error.final and error.kind is not Kind.DEADLINE:
+        return IncompleteAnswerError(text)
     if error.kind in (Kind.DEADLINE, Kind.TIMEOUT):
         return SearchTimeoutError(text)
-    if "no complete answer" in text:
-        return IncompleteAnswerError(text)
     return RemoteError(f"{text} ({error.kind}, {error.attempts} attempts)")

@@ -183,8 +183,8 @@ def call(
 class _ReportedError(CallError):
     """A failure that the function reported itself, with what it used."""
 
-    def __init__(self, kind: Kind, message: str, usages: Usages) -> None:
-        super().__init__(kind, message)
+    def __init__(self, kind: Kind, message: str, usages: Usages, *, final: bool) -> None:
+        super().__init__(kind, message, final=final)
         self.usages = usages
 
 
@@ -199,7 +199,7 @@ def open_reply(mail: Mail, data: bytes, function: str) -> Any:
     try:
         return _open_reply(mail, data, function)
     except _ReportedError as error:
-        raise CallError(error.kind, str(error)) from None
+        raise CallError(error.kind, str(error), final=error.final) from None
 
 
 def _open_reply(mail: Mail, data: bytes, function: str) -> Any:
@@ -209,7 +209,7 @@ def _open_reply(mail: Mail, data: bytes, function: str) -> Any:
         raise CallError(Kind.MALFORMED, f"{function} gave a malformed reply: {error}") from None
     if isinstance(reply, Failure):
         kind = Kind(reply.error) if reply.error in set(Kind) else Kind.INTERNAL
-        raise _ReportedError(kind, f"{function}: {reply.message}", reply.usages)
+        raise _ReportedError(kind, f"{function}: {reply.message}", reply.usages, final=reply.final)
     if not isinstance(reply, Reply):
         raise CallError(Kind.MALFORMED, f"{function} replied with a {type(reply).__name__}")
     return reply
@@ -251,7 +251,7 @@ def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
     try:
         return _run(worker, message, deadline)
     except CallError as error:
-        return failure(error.kind, str(error))
+        return failure(error.kind, str(error), final=error.final)
     except SearchTimeoutError as error:
         return failure(Kind.DEADLINE, str(error))
     except InputError as error:
