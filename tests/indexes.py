@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 
 METRICS = ("cosine", "ip", "l2")
 RERANKS = ("int8", "float16", "float32", None)
@@ -15,6 +18,25 @@ def clustered(n, d=24, seed=0, clusters=12):
     spread = 0.9 ** np.arange(d)
     made = centres[rng.integers(0, clusters, n)] + 0.7 * rng.standard_normal((n, d)) * spread + 0.5
     return (made * rng.uniform(0.5, 1.5, (n, 1))).astype(np.float32)
+
+
+def rows(n=300, d=8):
+    return clustered(n, d)
+
+
+def table(n=300):
+    """Attributes of as many rows."""
+    return pa.table({"number": np.arange(n), "name": [f"row {i}" for i in range(n)]})
+
+
+def files_of(folder):
+    return sorted(path for path in Path(folder).rglob("*") if path.is_file())
+
+
+def same(one, two):
+    """Two answers are equal to the bit."""
+    np.testing.assert_array_equal(one.ids, two.ids)
+    np.testing.assert_array_equal(one.scores, two.scores)
 
 
 def brute_force(metric, queries, vectors):
