@@ -40,6 +40,12 @@ INDEXES: dict[str, dict[str, Any]] = {
     "cosine-pq-trained": {"metric": "cosine", "quantizer": vsearch.PQ(5, 16), "shards": 2, "partitions": 4},
     "l2-pq-bytes": {"metric": "l2", "quantizer": vsearch.PQ(4, 256), "partitions": 2},
 }
+DOCUMENTS, PATCH_DIMENSIONS = 48, 8
+DOCUMENT_FILTERS = [None, "number < 20 AND kind = 'a'"]
+DOCUMENT_INDEXES: dict[str, dict[str, Any]] = {
+    "documents-fde-residuals": {"codebook": 24, "residual_bits": 2, "dimensions": 32, "store": "float16"},
+    "documents-lists-binary": {"codebook": 16, "residual_bits": 0, "binary": True, "candidates": "lists"},
+}
 
 
 def attributes(rng: np.random.Generator) -> pa.Table:
@@ -66,35 +72,61 @@ def attributes(rng: np.random.Generator) -> pa.Table:
     )
 
 
-def main(folder: Path) -> None:
-    """Write those golden indexes below a folder that are not there."""
+def write_vectors(folder: Path) -> None:
+    """Write those golden indexes of vectors below a folder that are not there."""
     for name, options in INDEXES.items():
-        if (folder / f"format-{FORMAT}" / name).exists():
+        target = folder / name
+        if target.exists():
             continue
         rng = np.random.default_rng(20)
         vectors = (rng.standard_normal((ROWS, DIMENSIONS)) * np.linspace(2, 0.2, DIMENSIONS) + 0.5).astype(np.float32)
         queries = rng.standard_normal((QUERIES, DIMENSIONS)).astype(np.float32)
-        target = folder / f"format-{FORMAT}" / name
         ids = [f"id-{i}" for i in range(ROWS)] if options["metric"] == "ip" else None
         index = vsearch.build(vectors, target, attributes(rng), ids, seed=7, **options)
         if name.endswith("trained"):
             index = vsearch.jpq.train(index, vectors[:160] ** 3, np.arange(160), epochs=2, batch=32, depth=20, seed=7)
-        answers = []
-        for where in FILTERS:
-            hits = index.search(queries, K, where, exact=True)
-            answers.append(
-                {
-                    "where": where,
-                    "matching": hits.stats.rows_masked,
-                    "ids": hits.ids.tolist(),
-                    "scores": hits.scores.tolist(),
-                }
-            )
+        answers = [answer(index.search(queries, K, where, exact=True), where=where) for where in FILTERS]
         rows = index.get(index.search(queries[0], 3).ids[0]).to_pylist()
-        expected = {"options": options, "k": K, "queries": queries.tolist(), "answers": answers, "rows": rows}
-        text = json.dumps(expected, indent=None, default=str).replace("NaN", "null")
-        (target / "expected.json").write_text(text + "\n", encoding="utf-8")
+        write_expected(
+            target, {"options": options, "k": K, "queries": queries.tolist(), "answers": answers, "rows": rows}
+        )
+
+
+def write_documents(folder: Path) -> None:
+    """Write those golden indexes of documents of many vectors below a folder that are not there."""
+    for name, options in DOCUMENT_INDEXES.items():
+        target = folder / name
+        if target.exists():
+            continue
+        rng = np.random.default_rng(21)
+        offsets = np.concatenate([[0], np.cumsum(rng.integers(1, 9, DOCUMENTS))])
+        vectors = rng.standard_normal((offsets[-1], PATCH_DIMENSIONS)).astype(np.float32)
+        numbers = [None if i % 11 == 3 else i for i in range(DOCUMENTS)]
+        table = pa.table({"number": pa.array(numbers, pa.int64()), "kind": ["ab"[i % 2] for i in range(DOCUMENTS)]})
+        index = vsearch.build_documents(vectors, offsets, target, attributes=table, seed=7, **options)
+        queries = [rng.standard_normal((n, PATCH_DIMENSIONS)).round(3) for n in (1, 3, 6)]
+        answers = []
+        for where in DOCUMENT_FILTERS:
+            for exact in (False, True)[: 1 + ("store" in options)]:
+                hits = index.search_documents(queries, K, where, candidates="all", exact=exact)
+                answers.append(answer(hits, where=where, exact=exact))
+        rows = index.get(index.search_documents(queries[0], 3).ids[0]).to_pylist()
+        expected = {"options": options, "k": K, "queries": [query.tolist() for query in queries]}
+        write_expected(target, {**expected, "answers": answers, "rows": rows})
+
+
+def answer(hits: vsearch.Hits, **asked: Any) -> dict[str, Any]:
+    """What was asked, how many rows matched, and the hits."""
+    return {**asked, "matching": hits.stats.rows_masked, "ids": hits.ids.tolist(), "scores": hits.scores.tolist()}
+
+
+def write_expected(target: Path, expected: dict[str, Any]) -> None:
+    """Write what an index answered beside it."""
+    text = json.dumps(expected, indent=None, default=str).replace("NaN", "null")
+    (target / "expected.json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    format_folder = Path(sys.argv[1]) / f"format-{FORMAT}"
+    write_vectors(format_folder)
+    write_documents(format_folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +12,25 @@ import pytest
 import vsearch
 
 GOLDEN = Path(__file__).parents[1] / "index" / "golden"
-INDEXES = sorted(path.parent for path in GOLDEN.glob("format-*/*/expected.json"))
+EVERY = sorted(path.parent for path in GOLDEN.glob("format-*/*/expected.json"))
+DOCUMENTS = [path for path in EVERY if path.name.startswith("documents-")]
+INDEXES = [path for path in EVERY if path not in DOCUMENTS]
+
+
+def name_of(folder: Path) -> str:
+    return f"{folder.parent.name}-{folder.name}"
+
+
+def scores_of(answer: dict[str, Any]) -> np.ndarray:
+    return np.array([[np.nan if s is None else s for s in row] for row in answer["scores"]], np.float32)
 
 
 def test_there_are_some() -> None:
-    assert len(INDEXES) >= 4
+    assert len(INDEXES) >= 6
+    assert len(DOCUMENTS) >= 2
 
 
-@pytest.mark.parametrize("folder", INDEXES, ids=lambda path: f"{path.parent.name}-{path.name}")
+@pytest.mark.parametrize("folder", INDEXES, ids=name_of)
 def test_a_golden_index_answers_as_when_it_was_written(folder: Path) -> None:
     expected = json.loads((folder / "expected.json").read_text())
     assert vsearch.verify(folder).ok
@@ -28,9 +40,27 @@ def test_a_golden_index_answers_as_when_it_was_written(folder: Path) -> None:
         hits = index.search(queries, expected["k"], answer["where"], exact=True)
         assert hits.stats.rows_masked == answer["matching"]
         np.testing.assert_array_equal(hits.ids, np.array(answer["ids"], hits.ids.dtype))
-        scores = np.array([[np.nan if s is None else s for s in row] for row in answer["scores"]], np.float32)
-        np.testing.assert_allclose(hits.scores, scores, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(hits.scores, scores_of(answer), rtol=1e-4, atol=1e-4)
         narrow = index.search(queries, expected["k"], answer["where"])
+        found = min(expected["k"], answer["matching"])
+        assert (~np.isnan(narrow.scores)).sum(axis=1).tolist() == [found] * len(queries)
+    rows = index.get([row["id"] for row in expected["rows"]]).to_pylist()
+    assert json.loads(json.dumps(rows, default=str)) == expected["rows"]
+
+
+@pytest.mark.parametrize("folder", DOCUMENTS, ids=name_of)
+def test_a_golden_index_of_documents_answers_as_when_it_was_written(folder: Path) -> None:
+    expected = json.loads((folder / "expected.json").read_text())
+    assert vsearch.verify(folder).ok
+    index = vsearch.open(folder)
+    queries = [np.array(query, np.float32) for query in expected["queries"]]
+    for answer in expected["answers"]:
+        where, exact = answer["where"], answer["exact"]
+        hits = index.search_documents(queries, expected["k"], where, candidates="all", exact=exact)
+        assert hits.stats.rows_masked == answer["matching"]
+        np.testing.assert_array_equal(hits.ids, np.array(answer["ids"], hits.ids.dtype))
+        np.testing.assert_allclose(hits.scores, scores_of(answer), rtol=1e-4, atol=1e-4)
+        narrow = index.search_documents(queries, expected["k"], where, candidates=8)
         found = min(expected["k"], answer["matching"])
         assert (~np.isnan(narrow.scores)).sum(axis=1).tolist() == [found] * len(queries)
     rows = index.get([row["id"] for row in expected["rows"]]).to_pylist()
