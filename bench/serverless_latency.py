@@ -135,11 +135,20 @@ def _scan(snapshot: Snapshot, request: ProcessRequest) -> float:
 
 @dataclass(frozen=True)
 class FanOut:
-    """A warm tree: times, how many processors each request woke, and what every role spent of processor time."""
+    """A warm tree: times, what each request called, and what every role spent of processor time.
+
+    Attributes
+    ----------
+    calls : float
+        Of processors, by all allocators together.
+    woken : int
+        Different processors among them.
+    """
 
     times: Times
     allocators: float
-    processors: float
+    calls: float
+    woken: int
     spent: dict[str, float]
 
 
@@ -148,25 +157,33 @@ def warm_fan_out(stack: Stack, queries: Floats, repetitions: int, **asked: Any) 
     for _ in range(4):
         stack.index.search(queries, K, **asked)
     before = stack.processor_seconds()
-    seconds, allocators, processors = [], 0, 0
+    seconds, allocators, calls = [], 0, 0
+    woken: set[int] = set()
     for _ in range(repetitions):
         start = time.perf_counter()
         hits = stack.index.search(queries, K, **asked)
         seconds.append(time.perf_counter() - start)
         assert hits.bill is not None
         allocators += hits.bill.usages.allocator.invocations
-        processors += hits.bill.usages.processor.invocations
+        calls += hits.bill.usages.processor.invocations
+        woken.update(hits.shards)
     after = stack.processor_seconds()
     spent = {role: (after[role] - before[role]) / repetitions for role in after}
-    return FanOut(Times("fan-out", tuple(seconds)), allocators / repetitions, processors / repetitions, spent)
+    times = Times("fan-out", tuple(seconds))
+    return FanOut(times, allocators / repetitions, calls / repetitions, len(woken), spent)
 
 
 def choose_queries(snapshot: Snapshot, queries: Floats, processors: int, together: int = 4) -> Floats:
-    """`together` queries that wake `processors` processors between them."""
-    woken = np.array([len(requests_of(snapshot, query)) for query in queries])
-    each = processors // together
-    order = np.argsort(np.abs(woken - each), kind="stable")
-    return queries[order[:together]]
+    """`together` queries that wake `processors` different processors between them, if they can, by few calls."""
+    woken = [{request.shard for request in requests_of(snapshot, query)} for query in queries]
+    chosen: list[int] = []
+    asleep = set(range(processors))
+    for left in range(together, 0, -1):
+        share = -(-len(asleep) // left)
+        rest = [i for i in range(len(queries)) if i not in chosen]
+        chosen.append(min(rest, key=lambda i: (-min(len(woken[i] & asleep), share), len(woken[i]), i)))
+        asleep -= woken[chosen[-1]]
+    return queries[chosen]
 
 
 def singles(stack: Stack, queries: Floats, *, cold: int, **asked: Any) -> tuple[Times, Times]:
