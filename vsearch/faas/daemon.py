@@ -1,6 +1,7 @@
 """The local FaaS as a process of its own: started, asked and ended from the command line.
 
-Its address is kept in a small file, so that ``vsearch faas status`` and ``local-faas://`` find it.
+Its address and the token that control asks for are kept in a small file, so that ``vsearch faas status`` and
+``local-faas://`` find it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import msgspec
 
 from vsearch.errors import VsearchError
 from vsearch.faas.functions import FunctionSpec
-from vsearch.fanout.local import local_endpoint, state_file
+from vsearch.faas.server import CONTROL_HEADER
+from vsearch.fanout.local import local_state, own_folder, state_file
 
 START_SECONDS = 20.0
 
@@ -37,15 +39,17 @@ def find() -> str:
     ------
     FaasError
         None is running.
+    InputError
+        The folder of its state may be another's.
     """
-    url = local_endpoint()
-    if url is None:
+    found = local_state()
+    if found is None:
         raise FaasError("no local FaaS is running; start one with: vsearch faas up")
     try:
-        _ask(f"{url}/vsearch/functions")
+        _ask("/vsearch/functions")
     except FaasError:
         raise FaasError("the local FaaS does not answer; start another with: vsearch faas up") from None
-    return url
+    return found[0]
 
 
 def up(port: int = 0, environments: int = 40, idle: float = 600.0, variables: dict[str, str] | None = None) -> str:
@@ -55,13 +59,15 @@ def up(port: int = 0, environments: int = 40, idle: float = 600.0, variables: di
     ------
     FaasError
         It does not start.
+    InputError
+        The folder of its state may be another's.
     """
+    own_folder(make=True)
     try:
         return find()
     except FaasError:
         pass
     file = state_file()
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     file.unlink(missing_ok=True)
     options = {"port": port, "environments": environments, "idle": idle, "variables": variables or {}}
     with file.with_suffix(".log").open("wb") as log:
@@ -90,21 +96,22 @@ def status() -> list[dict[str, Any]]:
     ------
     FaasError
     """
-    found: list[dict[str, Any]] = json.loads(_ask(f"{find()}/vsearch/functions"))
+    find()
+    found: list[dict[str, Any]] = json.loads(_ask("/vsearch/functions"))
     return found
 
 
-def put(spec: FunctionSpec, url: str | None = None) -> None:
+def put(spec: FunctionSpec) -> None:
     """Create or replace a function.
 
     Raises
     ------
     FaasError
     """
-    _ask(f"{url or find()}/vsearch/functions", msgspec.json.encode(spec))
+    _ask("/vsearch/functions", msgspec.json.encode(spec))
 
 
-def remove(name: str, url: str | None = None) -> None:
+def remove(name: str) -> None:
     """Remove a function.
 
     Raises
@@ -112,16 +119,16 @@ def remove(name: str, url: str | None = None) -> None:
     FaasError
         There is none of that name.
     """
-    _ask(f"{url or find()}/vsearch/functions/{name}", method="DELETE")
+    _ask(f"/vsearch/functions/{name}", method="DELETE")
 
 
 def down() -> bool:
     """End the FaaS and all its functions; False where none runs."""
     try:
-        url = find()
+        find()
     except FaasError:
         return False
-    _ask(f"{url}/vsearch/down", b"{}")
+    _ask("/vsearch/down", b"{}")
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and state_file().exists():
         time.sleep(0.05)
@@ -138,7 +145,9 @@ def serve(file: Path, options: dict[str, Any]) -> None:
     limits = Limits(int(options["environments"]), float(options["idle"]))
     server = Server(Platform(file.parent / "run", limits, dict(options["variables"])), int(options["port"]))
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps({"url": server.url, "pid": os.getpid()}), encoding="utf-8")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)
+    partial.write_text(json.dumps({"url": server.url, "token": server.token, "pid": os.getpid()}), encoding="utf-8")
     partial.replace(file)
     try:
         server.serve_forever(0.1)
@@ -147,8 +156,12 @@ def serve(file: Path, options: dict[str, Any]) -> None:
         server.platform.close()
 
 
-def _ask(url: str, body: bytes | None = None, method: str | None = None) -> bytes:
-    request = urllib.request.Request(url, body, method=method)  # noqa: S310 (a loopback address of our own)
+def _ask(path: str, body: bytes | None = None, method: str | None = None) -> bytes:
+    found = local_state()
+    if found is None:
+        raise FaasError("no local FaaS is running; start one with: vsearch faas up")
+    url, token = found
+    request = urllib.request.Request(url + path, body, {CONTROL_HEADER: token}, method=method)  # noqa: S310 (our own address)
     try:
         with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
             data: bytes = reply.read()

@@ -1,10 +1,16 @@
-"""The Invoke API over HTTP, and a few paths of our own to put functions there and to look at them."""
+"""The Invoke API over HTTP, and a few paths of our own to put functions there and to look at them.
+
+Who may control it may run any code as this user: that takes a token. A page in a browser can send requests to this machine
+too, under a name of its own: what does not come by a name of the loopback, or comes from a page of elsewhere, is refused.
+"""
 
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import re
+import secrets
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -15,6 +21,9 @@ import msgspec
 from vsearch.errors import VsearchError
 from vsearch.faas.functions import LARGEST_REQUEST, FunctionSpec, Reply, not_found, not_json, refuse, too_large
 from vsearch.faas.platform import Platform
+
+CONTROL_HEADER = "X-Vsearch-Token"
+"""Holds the token of whoever controls it."""
 
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 _URL = re.compile(r"/url/([^/]+)(/.*)?")
@@ -29,13 +38,18 @@ class Server(ThreadingHTTPServer):
     platform : Platform
     port : int
         0 for any free one.
+
+    Attributes
+    ----------
+    token : str
+        What control asks for.
     """
 
     daemon_threads = True
     request_queue_size = 256
 
     def __init__(self, platform: Platform, port: int = 0) -> None:
-        self.platform = platform
+        self.platform, self.token = platform, secrets.token_urlsafe(24)
         super().__init__(("127.0.0.1", port), _Handler)
 
     def handle_error(self, *_: object) -> None:
@@ -66,6 +80,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Invoke a function; or one of our own paths."""
         path = urlsplit(self.path).path
+        if self._refuses(path):
+            return
         length = int(self.headers.get("content-length") or 0)
         if length > LARGEST_REQUEST + 65536:
             self.close_connection = True
@@ -88,6 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Look at functions."""
         path = urlsplit(self.path).path
+        if self._refuses(path):
+            return
         if path == "/vsearch/functions":
             self._reply(Reply(200, json.dumps(self.server.platform.status()).encode()))
         elif not self._by_url("GET", b""):
@@ -95,11 +113,33 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         """Remove a function."""
-        name = unquote(urlsplit(self.path).path.removeprefix("/vsearch/functions/"))
+        path = urlsplit(self.path).path
+        if self._refuses("/vsearch/"):
+            return
+        name = unquote(path.removeprefix("/vsearch/functions/"))
         self._reply(Reply(204, b"") if self.server.platform.remove(name) else not_found(name))
 
     def log_message(self, *_: object) -> None:
         """Stay silent."""
+
+    def _refuses(self, path: str) -> bool:
+        """Refuse what comes from elsewhere, and control without the token."""
+        names = [f"{name}:{self.server.server_address[1]}" for name in ("127.0.0.1", "localhost")]
+        origin = self.headers.get("origin")
+        if self.headers.get("host") not in names or origin not in (None, *(f"http://{name}" for name in names)):
+            text = f"call it as {self.server.url}"
+        elif path.startswith("/vsearch/") and not self._knows_token():
+            text = "control needs the token that is kept beside the address"
+        else:
+            return False
+        self.close_connection = True  # the body is not read
+        self._reply(refuse(403, "AccessDeniedException", text))
+        return True
+
+    def _knows_token(self) -> bool:
+        return hmac.compare_digest(
+            (self.headers.get(CONTROL_HEADER) or "").encode("utf-8", "replace"), self.server.token.encode()
+        )
 
     def _invoke(self, target: str, body: bytes) -> Reply:
         arn = _ARN.fullmatch(target)
