@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.data import Floats
 from bench.serverless_stack import NAMES, Stack, process_seconds
-from vsearch.fanout import messages
+from vsearch.fanout import messages, wire
 from vsearch.fanout.allocator import plan_batch
 from vsearch.fanout.levels import scan_shard
 from vsearch.fanout.mail import Mail
@@ -66,7 +66,7 @@ def requests_of(snapshot: Snapshot, query: Floats) -> list[ProcessRequest]:
 def cold_processors(stack: Stack, snapshot: Snapshot, query: Floats, repetitions: int) -> tuple[Times, Times]:
     """Process start to answer of one processor, object store included; and its processor time."""
     request = requests_of(snapshot, query)[0]
-    function, payload = NAMES.processor(request.shard), messages.encode(request)
+    function, payload = NAMES.processor(request.shard), wire.encode(request)
     invoker = stack.index._invoker  # noqa: SLF001
     walls, spent = [], []
     for _ in range(repetitions):
@@ -96,12 +96,12 @@ def warm_overhead(stack: Stack, snapshot: Snapshot, queries: Floats, repetitions
     invoker = stack.index._invoker  # noqa: SLF001
     for request in asked:
         function = NAMES.processor(request.shard)
-        open_reply(Mail(), invoker.invoke(function, messages.encode(request), 120), function)
+        open_reply(Mail(), invoker.invoke(function, wire.encode(request), 120), function)
         _scan(snapshot, request)
     answers, insides, kernels = [], [], []
     for i in range(repetitions):
         request = asked[i % len(asked)]
-        function, payload = NAMES.processor(request.shard), messages.encode(request)
+        function, payload = NAMES.processor(request.shard), wire.encode(request)
         start = time.perf_counter()
         reply = invoker.invoke(function, payload, 120)
         answers.append(time.perf_counter() - start)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 import vsearch
-from vsearch.fanout import messages
+from vsearch.fanout import wire
 from vsearch.fanout.invokers import LocalInvoker, Names
 from vsearch.fanout.mail import Mail
 from vsearch.fanout.messages import Answer, Options, SearchRequest
@@ -85,7 +85,7 @@ class Stack:
         )
 
     def search(self, **asked) -> Answer:
-        payload = messages.encode(self.request(**asked))
+        payload = wire.encode(self.request(**asked))
         return open_reply(Mail(), self.local.invoke(self.names.coordinator, payload, 60), "coordinator")
 
 

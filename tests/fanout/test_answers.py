@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vsearch.fanout import messages
+from vsearch.fanout import messages, wire
 from vsearch.fanout.columns import to_arrow
 from vsearch.fanout.messages import floats, int32s, int64s
 from vsearch.fanout.values import to_values
@@ -89,7 +89,7 @@ def test_a_shard_gets_only_the_queries_that_visit_it(stack):
 
     class Noting:
         def invoke(self, function, payload, timeout):
-            message = messages.decode(payload)
+            message = wire.decode(payload)
             if isinstance(message, messages.ProcessRequest):
                 asked[function] = message.count
                 assert (int32s(message.visits) > 0).all()

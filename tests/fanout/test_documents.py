@@ -15,9 +15,10 @@ from tests.fanout.conftest import Stack
 from vsearch.errors import InputError
 from vsearch.fanout import web
 from vsearch.fanout.mail import Mail
-from vsearch.fanout.messages import Answer, Documents, Options, ProcessRequest, SearchRequest, decode, encode
+from vsearch.fanout.messages import Answer, Documents, Options, ProcessRequest, SearchRequest
 from vsearch.fanout.outcomes import Deadline
 from vsearch.fanout.remote import RemoteIndex
+from vsearch.fanout.wire import decode, encode
 
 PLANS = [{"mode": "alone"}, {"mode": "flat"}, {"allocators": 6, "branching": 2}]
 KINDS = {

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from vsearch.fanout import messages
+from vsearch.fanout import messages, wire
 from vsearch.fanout.mail import Mail
 from vsearch.fanout.messages import floats, int32s, int64s
 from vsearch.fanout.metering import MeteredStore
@@ -38,8 +38,8 @@ class Faulty:
 
 
 def other_rows(reply):
-    answer = messages.decode(reply)
-    return messages.encode(msgspec.structs.replace(answer, rows=(int64s(answer.rows) + 10**6).tobytes()))
+    answer = wire.decode(reply)
+    return wire.encode(msgspec.structs.replace(answer, rows=(int64s(answer.rows) + 10**6).tobytes()))
 
 
 def flip(reply):
@@ -52,7 +52,7 @@ DAMAGE = {
     "text": lambda _: b"<html>502</html>",
     "flipped": flip,
     "rows of another shard": other_rows,
-    "another message": lambda _: messages.encode(messages.WarmRequest()),
+    "another message": lambda _: wire.encode(messages.WarmRequest()),
 }
 PASSING = [
     Kind.THROTTLED,
@@ -184,7 +184,7 @@ def test_deadlines_travel_down(stack):
             self.inner = inner
 
         def invoke(self, function, payload, timeout):
-            seen.append((function, messages.decode(payload).remaining))
+            seen.append((function, wire.decode(payload).remaining))
             time.sleep(0.05)
             return self.inner.invoke(function, payload, timeout)
 
@@ -231,7 +231,7 @@ def test_unusable_requests_are_refused(stack, asked):
 
 
 def test_every_role_refuses_the_messages_of_others(stack):
-    payload = messages.encode(stack.request())
+    payload = wire.encode(stack.request())
     for function in ("t-allocator", "t-processor-0"):
         with pytest.raises(CallError, match="takes no SearchRequest"):
             open_reply(Mail(), stack.local.invoke(function, payload, None), function)
@@ -240,13 +240,13 @@ def test_every_role_refuses_the_messages_of_others(stack):
 @pytest.mark.parametrize("seed", range(40))
 def test_any_bytes_get_a_reply(stack, seed):
     rng = np.random.default_rng(seed)
-    payload = bytearray(messages.encode(stack.request(where="year > 2000", columns=("year",))))
+    payload = bytearray(wire.encode(stack.request(where="year > 2000", columns=("year",))))
     for _ in range(rng.integers(1, 6)):
         payload[rng.integers(0, min(len(payload), 300) if seed % 2 else len(payload))] = rng.integers(0, 256)
     if seed > 3:
-        payload = messages.seal(bytes(payload[8:]))  # else the checksum would refuse it at once
+        payload = wire.seal(bytes(payload[8:]))  # else the checksum would refuse it at once
     for function in ("t-coordinator", "t-allocator", "t-processor-0"):
-        reply = messages.decode(stack.local.invoke(function, bytes(payload), 30))
+        reply = wire.decode(stack.local.invoke(function, bytes(payload), 30))
         assert isinstance(reply, messages.Answer | messages.Failure)
         if isinstance(reply, messages.Failure):
             assert reply.error != "internal", reply.message
@@ -338,7 +338,7 @@ def test_processes_of_a_pool(tmp_path):
         request = messages.SearchRequest(
             count=24, dimensions=16, queries=queries.tobytes(), options=messages.Options(k=5), mode="flat"
         )
-        answer = open_reply(Mail(), pool.invoke("p-coordinator", messages.encode(request), 60), "p")
+        answer = open_reply(Mail(), pool.invoke("p-coordinator", wire.encode(request), 60), "p")
         assert floats(answer.scores).tobytes() == index.search(queries, k=5).scores.tobytes()
     finally:
         pool.close()

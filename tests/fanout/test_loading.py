@@ -11,7 +11,7 @@ import pytest
 import vsearch
 from tests.fanout.conftest import QUICK, make_sample
 from tests.fanout.test_answers import assert_same
-from vsearch.fanout import messages
+from vsearch.fanout import messages, wire
 from vsearch.fanout.allocator import allocate, plan_batch
 from vsearch.fanout.invokers import LocalInvoker, Names
 from vsearch.fanout.loading import Loader
@@ -76,7 +76,7 @@ PREDICATES = [None, "price < 43.21", "price < 43.21 AND year > 1999 AND word = '
 def ask(worker, request):
     from vsearch.fanout.worker import serve
 
-    return open_reply(Mail(), serve(worker, messages.encode(request), Deadline()), worker.function)
+    return open_reply(Mail(), serve(worker, wire.encode(request), Deadline()), worker.function)
 
 
 @pytest.mark.parametrize("where", PREDICATES)
@@ -87,7 +87,7 @@ def test_a_cold_processor_takes_two_rounds(any_stack, where):
     class Noting:
         def invoke(self, function, payload, timeout):
             if function == "t-processor-1":
-                sent.append(messages.decode(payload))
+                sent.append(wire.decode(payload))
             return any_stack.local.invoke(function, payload, timeout)
 
     any_stack.invoker = Noting()
@@ -180,7 +180,7 @@ def test_a_newer_snapshot_is_taken_up_without_a_cold_start(monkeypatch):
             mode="flat",
             snapshot=snapshot,
         )
-        return open_reply(Mail(), local.invoke("n-coordinator", messages.encode(request), 60), "n-coordinator")
+        return open_reply(Mail(), local.invoke("n-coordinator", wire.encode(request), 60), "n-coordinator")
 
     first = search()
     assert_same(first, index.search(queries))

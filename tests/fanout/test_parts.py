@@ -12,7 +12,7 @@ import pytest
 
 import vsearch
 from vsearch.errors import InputError
-from vsearch.fanout import messages, web
+from vsearch.fanout import messages, web, wire
 from vsearch.fanout.bill import PRICES, Prices, Usage, Usages, make_bill
 from vsearch.fanout.mail import LAMBDA_LIMIT, Mail, binary_limit, from_event, to_event
 from vsearch.fanout.outcomes import CallError, Deadline, Kind
@@ -106,18 +106,18 @@ class TestMail:
     def test_tampered_or_lost_ones_are_noticed(self):
         store = open_store("memory://overflow/y")
         mail = Mail(10_000, store)
-        pointer = messages.decode(mail.pack(self.message(100)))
+        pointer = wire.decode(mail.pack(self.message(100)))
         data = bytearray(store.get(pointer.path))
         data[-1] ^= 1
         store.put(pointer.path, bytes(data), create=False)
         with pytest.raises(CallError, match="not the one that was sent"):
-            mail.unpack(messages.encode(pointer))
+            mail.unpack(wire.encode(pointer))
         store.delete([pointer.path])
         with pytest.raises(CallError, match="no longer"):
-            mail.unpack(messages.encode(pointer))
+            mail.unpack(wire.encode(pointer))
         outside = msgspec.structs.replace(pointer, path="manifest/00000000000000000001.json")
         with pytest.raises(InputError, match="overflow store"):
-            mail.unpack(messages.encode(outside))
+            mail.unpack(wire.encode(outside))
 
     def test_events(self):
         assert from_event(to_event(b"\0\xff")) == b"\0\xff"
@@ -129,20 +129,20 @@ class TestMail:
 
 class TestMessages:
     def sealed(self, body):
-        return messages.seal(msgspec.msgpack.encode(body))
+        return wire.seal(msgspec.msgpack.encode(body))
 
     def test_every_flipped_bit_is_noticed(self):
-        data = messages.encode(messages.WarmRequest(snapshot=3))
+        data = wire.encode(messages.WarmRequest(snapshot=3))
         for i in range(8 * len(data)):
             bad = bytearray(data)
             bad[i // 8] ^= 1 << i % 8
             with pytest.raises(InputError):
-                messages.decode(bytes(bad))
+                wire.decode(bytes(bad))
 
     def test_a_newer_version_is_told(self):
         newer = self.sealed({"kind": "search", "version": 2, "something": "new"})
         with pytest.raises(InputError, match="version 2"):
-            messages.decode(newer)
+            wire.decode(newer)
 
     @pytest.mark.parametrize(
         "change",
@@ -163,9 +163,9 @@ class TestMessages:
     )
     def test_what_does_not_fit_is_refused(self, change):
         good = {"kind": "search", "version": 1, "count": 2, "dimensions": 2, "queries": bytes(16), "options": {"k": 1}}
-        messages.decode(self.sealed(good))
+        wire.decode(self.sealed(good))
         with pytest.raises(InputError):
-            messages.decode(self.sealed({**good, **change}))
+            wire.decode(self.sealed({**good, **change}))
 
 
 class TestPlanning:

@@ -8,9 +8,9 @@ import pytest
 import vsearch
 from tests.fanout.test_faults import Faulty
 from vsearch.fanout.mail import Mail
-from vsearch.fanout.messages import decode
 from vsearch.fanout.outcomes import CallError, Kind
 from vsearch.fanout.remote import RemoteIndex, open_remote
+from vsearch.fanout.wire import decode
 
 
 @pytest.fixture

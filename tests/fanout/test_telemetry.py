@@ -9,7 +9,7 @@ import sys
 import msgspec
 import pytest
 
-from vsearch.fanout import messages, telemetry
+from vsearch.fanout import telemetry, wire
 from vsearch.fanout.bill import Usage
 from vsearch.fanout.mail import Mail
 from vsearch.fanout.outcomes import CallError
@@ -86,7 +86,7 @@ def test_spans_form_one_trace_down_the_tree(stack, spans):
         parent = telemetry.traceparent()
     spans.clear()
     request = stack.request(allocators=5, branching=2)
-    payload = messages.encode(msgspec.structs.replace(request, trace=parent))
+    payload = wire.encode(msgspec.structs.replace(request, trace=parent))
     answer = open_reply(Mail(), stack.local.invoke("t-coordinator", payload, 60), "t-coordinator")
     found = spans.get_finished_spans()
     names = [span.name for span in found]

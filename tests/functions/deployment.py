@@ -16,7 +16,7 @@ from tests.fanout.conftest import make_sample
 from vsearch.faas.functions import FunctionSpec
 from vsearch.faas.platform import Limits, Platform
 from vsearch.faas.server import Server
-from vsearch.fanout import messages
+from vsearch.fanout import wire
 from vsearch.fanout.mail import Mail
 from vsearch.fanout.messages import Options, SearchRequest, floats, int32s
 from vsearch.fanout.remote import open_remote
@@ -60,7 +60,7 @@ class Deployed:
             **more,
         )
         function = f"{self.stack}-coordinator"
-        reply = (invoker or self.invoker).invoke(function, messages.encode(request), 120)
+        reply = (invoker or self.invoker).invoke(function, wire.encode(request), 120)
         return open_reply(Mail(), reply, function)
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.functions.deployment import KEY, PREDICATES, SHARDS, assert_same
 from vsearch.deploy.packages import LARGEST_UNZIPPED, build_package
-from vsearch.fanout import messages
+from vsearch.fanout import wire
 from vsearch.fanout.mail import Mail, from_event, to_event
 from vsearch.fanout.outcomes import CallError, Kind
 from vsearch.fanout.remote_invokers import HttpInvoker
@@ -135,9 +135,7 @@ def test_any_event_gets_an_answer_without_a_trace(deployed, handler):
         to_event(b"vsm\0123"),
         {"requestContext": {}},
     ]
-    events += [
-        to_event(messages.seal(bytes(np.random.default_rng(i).integers(0, 256, 60, np.uint8)))) for i in range(6)
-    ]
+    events += [to_event(wire.seal(bytes(np.random.default_rng(i).integers(0, 256, 60, np.uint8)))) for i in range(6)]
     for event in events:
         reply = invoke(handler, json.dumps(event).encode())
         assert (reply.status, reply.error) == (200, None)

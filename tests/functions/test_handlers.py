@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import functions
 import vsearch
 from tests.fanout.conftest import make_sample
-from vsearch.fanout import messages, web
+from vsearch.fanout import web, wire
 from vsearch.fanout.mail import Mail, from_event, to_event
 from vsearch.fanout.messages import Options, SearchRequest
 from vsearch.fanout.outcomes import CallError, Kind
@@ -83,13 +83,13 @@ def test_any_json(handlers, role, event):
 @OFTEN
 @given(body=st.binary(max_size=200), sealed=st.booleans())
 def test_any_bytes(handlers, role, body, sealed):
-    assert kind_of(handlers, role, to_event(messages.seal(body) if sealed else body)) is Kind.REFUSED
+    assert kind_of(handlers, role, to_event(wire.seal(body) if sealed else body)) is Kind.REFUSED
 
 
 def valid(queries):
     options = Options(k=3, where=web.encode_where("year > 2000 AND word = 'w3'"))
     request = SearchRequest(count=24, dimensions=16, queries=queries.astype("<f4").tobytes(), options=options)
-    return messages.encode(request)
+    return wire.encode(request)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -107,7 +107,7 @@ def test_a_search_with_damaged_parts(index, handlers, role, seed):
             del place[name]
         else:
             place[name] = chance.choice(values)
-    kind = kind_of(handlers, role, to_event(messages.seal(msgspec.msgpack.encode(fields))))
+    kind = kind_of(handlers, role, to_event(wire.seal(msgspec.msgpack.encode(fields))))
     # what was dropped may have had a default, and then the others are called, who are not there
     assert kind in (None, Kind.REFUSED, Kind.UNREACHABLE, Kind.DEADLINE, Kind.TIMEOUT)
 

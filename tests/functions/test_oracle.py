@@ -27,7 +27,7 @@ from tests.seaweed import _free_ports
 from vsearch.faas.functions import FunctionSpec
 from vsearch.faas.packages import runtime_folder, unpack
 from vsearch.faas.platform import Platform
-from vsearch.fanout import messages
+from vsearch.fanout import wire
 from vsearch.fanout.mail import Mail, from_event, to_event
 from vsearch.fanout.messages import Options, SearchRequest
 from vsearch.fanout.web import encode_where
@@ -65,7 +65,7 @@ def index(tmp_path_factory):
 def message_event(queries):
     options = Options(k=5, where=encode_where("year > 2000"), columns=("word",))
     request = SearchRequest(count=24, dimensions=16, queries=queries.tobytes(), options=options, mode="alone")
-    return to_event(messages.encode(request))
+    return to_event(wire.encode(request))
 
 
 def message_facts(reply):

@@ -26,7 +26,7 @@ import vsearch
 from tests.fanout.conftest import make_sample
 from vsearch.deploy import packages
 from vsearch.deploy.packages import HERE, LARGEST_UNZIPPED, build_package, loads_on
-from vsearch.fanout import messages
+from vsearch.fanout import wire
 from vsearch.fanout.mail import Mail, from_event, to_event
 from vsearch.fanout.messages import Options, SearchRequest, floats
 from vsearch.fanout.values import to_values
@@ -145,7 +145,7 @@ def test_the_package_for_arm64_answers(tmp_path, arm_package, where):
     command = ["qemu-aarch64", "-cpu", "max", "-L", ROOT, "-E", f"VSEARCH_INDEX={tmp_path / 'index'}"]
     command += ["-E", "VSEARCH_STACK=a", "-E", "AWS_ACCESS_KEY_ID=a", "-E", "AWS_SECRET_ACCESS_KEY=b"]
     command += [f"{ROOT}/usr/bin/python{HERE}", "-S", "-I", "-c", ARM_SCRIPT, str(tmp_path / "code")]
-    event = json.dumps(to_event(messages.encode(request)))
+    event = json.dumps(to_event(wire.encode(request)))
     command[0] = shutil.which(command[0])
     done = subprocess.run(command, input=event, env={}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vsearch.errors import InputError, VsearchError
-from vsearch.fanout import messages
+from vsearch.fanout import wire
 from vsearch.fanout.invokers import Invoker, Names
 from vsearch.fanout.mail import LAMBDA_LIMIT, Mail, binary_limit, from_event, to_event
 from vsearch.fanout.messages import failure
@@ -66,7 +66,7 @@ class Host:
         try:
             payload = from_event(event)
         except InputError as error:
-            return to_event(messages.encode(failure(Kind.REFUSED, str(error))))
+            return to_event(wire.encode(failure(Kind.REFUSED, str(error))))
         return to_event(self.answer_bytes(payload, _time_left(context)))
 
     def answer_bytes(self, payload: bytes, seconds: float | None = None) -> bytes:
@@ -74,7 +74,7 @@ class Host:
         try:
             worker = self.worker()
         except VsearchError as error:
-            return messages.encode(failure(Kind.INIT, str(error)))
+            return wire.encode(failure(Kind.INIT, str(error)))
         return serve(worker, payload, Deadline.after(seconds))
 
     def answer_http(self, request: Any) -> tuple[bytes, int, dict[str, str]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from vsearch.errors import InputError, StoreError
-from vsearch.fanout import messages
+from vsearch.fanout import wire
 from vsearch.fanout.messages import Message, Overflow
 from vsearch.fanout.outcomes import CallError, Kind
 from vsearch.storage.checksums import crc32c
@@ -51,7 +51,7 @@ class Mail:
         CallError
             The message is too large, or the overflow store failed.
         """
-        data = messages.encode(message)
+        data = wire.encode(message)
         if self.limit is None or len(data) <= self.limit:
             return data
         if self.overflow is None:
@@ -65,7 +65,7 @@ class Mail:
             self.overflow.put(path, data)
         except StoreError as error:
             raise CallError(Kind.STORE, f"the overflow store failed: {error}") from None
-        return messages.encode(Overflow(path=path, bytes=len(data), crc32c=crc32c(data)))
+        return wire.encode(Overflow(path=path, bytes=len(data), crc32c=crc32c(data)))
 
     def unpack(self, data: bytes) -> Any:
         """The message that was sent.
@@ -77,7 +77,7 @@ class Mail:
         CallError
             It lies in the overflow store, which failed.
         """
-        message = messages.decode(data)
+        message = wire.decode(data)
         if not isinstance(message, Overflow):
             return message
         if self.overflow is None or not message.path.startswith(f"{FOLDER}/"):
@@ -90,7 +90,7 @@ class Mail:
             raise CallError(Kind.STORE, f"the overflow store failed: {error}") from None
         if len(whole) != message.bytes or crc32c(bytes(whole)) != message.crc32c:
             raise CallError(Kind.MALFORMED, f"{message.path}: the message is not the one that was sent")
-        inner = messages.decode(whole)
+        inner = wire.decode(whole)
         if isinstance(inner, Overflow):
             raise InputError("the message in the overflow store only points to another")
         return inner

@@ -13,7 +13,7 @@ import numpy as np
 
 from vsearch.errors import IncompleteAnswerError, InputError, PredicateError, RemoteError, SearchTimeoutError
 from vsearch.explanation import Explanation
-from vsearch.fanout import messages
+from vsearch.fanout import wire
 from vsearch.fanout.bill import PRICES, Bill, Prices, make_bill
 from vsearch.fanout.columns import Column, to_arrow
 from vsearch.fanout.invokers import LIVE, Invoker, Names
@@ -321,7 +321,7 @@ class RemoteIndex:
 
     def _call(self, function: str, request: Message, kind: type) -> Any:
         def once() -> Any:
-            reply = open_reply(self._mail, self._invoker.invoke(function, messages.encode(request), None), function)
+            reply = open_reply(self._mail, self._invoker.invoke(function, wire.encode(request), None), function)
             if not isinstance(reply, kind):
                 raise CallError(Kind.MALFORMED, f"{function} answered something else")
             return reply

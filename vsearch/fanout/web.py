@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError, MissingDependencyError
-from vsearch.fanout import messages
+from vsearch.fanout import wire
 from vsearch.fanout.bill import make_bill
 from vsearch.fanout.messages import LARGEST_K, Answer, Documents, Failure, Options, SearchRequest, floats, int32s
 from vsearch.fanout.outcomes import Deadline, Kind
@@ -87,7 +87,7 @@ def answer(
         request = _request(body)
     except (InputError, MissingDependencyError) as error:
         return 400, {"error": "refused", "message": str(error)}
-    reply = messages.decode(serve(worker, messages.encode(request), deadline.sooner(request.remaining)))
+    reply = wire.decode(serve(worker, wire.encode(request), deadline.sooner(request.remaining)))
     if isinstance(reply, Failure):
         kind = Kind(reply.error)
         return STATUS.get(kind, 500), {"error": reply.error, "message": reply.message}
