@@ -67,7 +67,7 @@ def cold_processors(stack: Stack, snapshot: Snapshot, query: Floats, repetitions
     """Process start to answer of one processor, object store included; and its processor time."""
     request = requests_of(snapshot, query)[0]
     function, payload = NAMES.processor(request.shard), wire.encode(request)
-    invoker = stack.index._invoker  # noqa: SLF001
+    invoker = stack.index._client.invoker  # noqa: SLF001
     walls, spent = [], []
     for _ in range(repetitions):
         stack.chill()
@@ -93,7 +93,7 @@ class Overhead:
 def warm_overhead(stack: Stack, snapshot: Snapshot, queries: Floats, repetitions: int) -> Overhead:
     """Answer time of one warm processor less the kernels' time for the same request in this process."""
     asked = [requests_of(snapshot, query)[0] for query in queries]
-    invoker = stack.index._invoker  # noqa: SLF001
+    invoker = stack.index._client.invoker  # noqa: SLF001
     for request in asked:
         function = NAMES.processor(request.shard)
         open_reply(Mail(), invoker.invoke(function, wire.encode(request), 120), function)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     )
     from vsearch.evaluation import Evaluation, evaluate
     from vsearch.facade import build, build_documents, open, plan, prune, verify
-    from vsearch.fanout.remote import RemoteHits, RemoteIndex
+    from vsearch.fanout.remote import RemoteIndex
+    from vsearch.fanout.remote_hits import RemoteHits
     from vsearch.hits import DocumentHits, Hits
     from vsearch.index import Index
     from vsearch.predicates import col
@@ -77,7 +78,8 @@ _HOMES = {
     **dict.fromkeys(("build", "build_documents", "open", "plan", "prune", "verify"), "vsearch.facade"),
     "Index": "vsearch.index",
     **dict.fromkeys(("DocumentHits", "Hits"), "vsearch.hits"),
-    **dict.fromkeys(("RemoteHits", "RemoteIndex"), "vsearch.fanout.remote"),
+    "RemoteHits": "vsearch.fanout.remote_hits",
+    "RemoteIndex": "vsearch.fanout.remote",
     **dict.fromkeys(("Evaluation", "evaluate"), "vsearch.evaluation"),
     "PQ": "vsearch.quantizers.pq",
     "col": "vsearch.predicates",

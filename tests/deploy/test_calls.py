@@ -62,7 +62,7 @@ def test_a_stack_is_opened_by_the_alias_that_deployment_moves(server):
         index = open_remote("lambda://words", endpoint=server.url, **options)
         with pytest.raises(vsearch.RemoteError):  # what is echoed is no answer
             index.search([1.0, 2.0], timeout=1)
-        index._invoker.close()
+        index.close()
         assert server.paths[-1] == f"/2015-03-31/functions/words-coordinator{target}/invocations"
 
 

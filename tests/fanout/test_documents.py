@@ -113,7 +113,7 @@ def test_pruned_queries_and_small_messages(stacks):
     hits = stack.index.search_documents(stack.queries, **options)
     small = remote(stack, 8000)
     assert_same(small.search_documents(stack.queries, mode="flat", **options), hits)
-    assert len(small._invoker.called) > 1
+    assert len(small._client.invoker.called) > 1
 
 
 def test_one_query_is_one_matrix(stacks):

@@ -14,12 +14,15 @@ import vsearch
 from vsearch.errors import InputError
 from vsearch.fanout import messages, web, wire
 from vsearch.fanout.bill import PRICES, Prices, Usage, Usages, make_bill
+from vsearch.fanout.invokers import LocalInvoker
 from vsearch.fanout.mail import LAMBDA_LIMIT, Mail, binary_limit, from_event, to_event
+from vsearch.fanout.metering import MeteredStore
 from vsearch.fanout.outcomes import CallError, Deadline, Kind
 from vsearch.fanout.planning import PlanSettings, choose_plan
 from vsearch.fanout.remote_invokers import function_error
 from vsearch.fanout.retention import Retention
 from vsearch.fanout.signing import Keys, Signer
+from vsearch.fanout.worker import Worker, open_reply
 from vsearch.storage import open_store, read_manifest
 
 
@@ -62,8 +65,6 @@ class TestRetention:
         vectors = rng.normal(size=(300, 16)).astype(np.float32)
         url = "memory://fanout-retention/index"
         index = vsearch.build(vectors, url, shards=2, partitions=6)
-        from vsearch.fanout.worker import Worker
-
         worker = Worker.open("processor", open_store(url), "f")
         worker.loader.shard(1, 0)
         before = worker.meter.requests
@@ -73,13 +74,44 @@ class TestRetention:
 
 
 def test_a_bill_adds_up():
-    usages = Usages.of("processor", Usage(3, 1, 0, 2.0, 4.0, 5, 100)) + Usages.of("allocator", Usage(1, 0, 0, 1.0, 1.0))
-    bill = make_bill(usages, Prices("here", "2026", 1.0, 10.0, 0.5))
-    assert bill.dollars == {"invocations": 4.0, "compute": 50.0, "storage": 2.5}
-    assert bill.total == 56.5
-    assert usages.total == Usage(4, 1, 0, 3.0, 5.0, 5, 100)
+    usages = Usages.of("processor", Usage(3, 1, 0, 2.0, 4.0, 5, 100, 3)) + Usages.of(
+        "allocator", Usage(1, 0, 0, 1.0, 1.0)
+    )
+    bill = make_bill(usages, Prices("here", "2026", 1.0, 10.0, 0.5, 4.0))
+    assert bill.dollars == {"invocations": 4.0, "compute": 50.0, "storage": 2 * 0.5 + 3 * 4.0}
+    assert bill.total == 67.0
+    assert usages.total == Usage(4, 1, 0, 3.0, 5.0, 5, 100, 3)
     assert "4 invocations (1 cold)" in str(bill)
     assert PRICES["arm64"].gigabyte_second < PRICES["x86_64"].gigabyte_second
+
+
+def test_what_passes_through_the_overflow_store_is_billed(stack):
+    """The reply's PUT by who sends it, its GET by who reads it."""
+    spill = open_store("memory://overflow/billed")
+
+    def make(function):
+        worker = stack.make(function)
+        return Worker.open(
+            worker.role, open_store(stack.url), function, invoker=local, names=worker.names, mail=Mail(4096, spill)
+        )
+
+    local = LocalInvoker(make)
+    request = wire.encode(stack.request(stack.queries[:1], k=200, mode="flat"))
+    local.invoke(stack.names.coordinator, request, 60)  # now all is warm
+    answer = open_reply(Mail(4096, spill), local.invoke(stack.names.coordinator, request, 60), "coordinator")
+    processor, coordinator = answer.usages.processor, answer.usages.coordinator
+    spilled = processor.writes
+    assert 1 <= spilled == processor.requests <= processor.invocations
+    assert (coordinator.requests, coordinator.writes) == (spilled + 1, 1)
+    assert coordinator.bytes > spilled * 4096
+
+
+def test_lists_cost_what_writes_do():
+    store = MeteredStore(open_store("memory://metered/lists"))
+    store.put("a/b", b"c")
+    assert [info.path for info in store.list("a")] == ["a/b"]
+    store.get("a/b")
+    assert (store.requests, store.writes, store.bytes) == (3, 2, 1)
 
 
 class TestMail:
@@ -115,9 +147,35 @@ class TestMail:
         store.delete([pointer.path])
         with pytest.raises(CallError, match="no longer"):
             mail.unpack(wire.encode(pointer))
-        outside = msgspec.structs.replace(pointer, path="manifest/00000000000000000001.json")
-        with pytest.raises(InputError, match="overflow store"):
-            mail.unpack(wire.encode(outside))
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "manifest/00000000000000000001.json",
+            "messages/../manifest/00000000000000000001.json",
+            f"messages/{'0' * 31}",
+            f"messages/{'0' * 33}",
+            f"messages/{'0' * 32}\n",
+            f"messages/{'G' * 32}",
+            f"x/messages/{'0' * 32}",
+        ],
+    )
+    def test_no_other_object_is_read(self, path):
+        store = MeteredStore(open_store("memory://overflow/z"))
+        sent = wire.encode(messages.Overflow(path=path, bytes=10, crc32c=0))
+        with pytest.raises(InputError, match="path"):
+            Mail(10_000, store).unpack(sent)
+        assert store.requests == 0
+
+    def test_no_more_is_read_than_was_sent(self):
+        store = MeteredStore(open_store("memory://overflow/large"))
+        mail = Mail(10_000, store)
+        pointer = wire.decode(mail.pack(self.message(100)))
+        store.put(pointer.path, bytes(store.get(pointer.path)) + bytes(1 << 20), create=False)
+        before = store.bytes
+        with pytest.raises(CallError, match="not the one that was sent"):
+            mail.unpack(wire.encode(pointer))
+        assert store.bytes - before <= pointer.bytes + 1
 
     def test_events(self):
         assert from_event(to_event(b"\0\xff")) == b"\0\xff"

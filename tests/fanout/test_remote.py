@@ -7,6 +7,7 @@ import pytest
 
 import vsearch
 from tests.fanout.test_faults import Faulty
+from vsearch.fanout.bill import PRICES, Prices
 from vsearch.fanout.mail import Mail
 from vsearch.fanout.outcomes import CallError, Kind
 from vsearch.fanout.remote import RemoteIndex, open_remote
@@ -49,6 +50,24 @@ def test_large_batches_are_sent_as_several(stack):
     hits = small.search(stack.queries)
     assert hits.bill.usages.coordinator.invocations > 1
     assert hits.ids.tolist() == stack.index.search(stack.queries).ids.tolist()
+
+
+@pytest.mark.parametrize(("machine", "arch"), [("aarch64", "arm64"), ("x86_64", "x86_64"), ("riscv64", "x86_64")])
+def test_the_bill_has_the_prices_of_where_the_functions_ran(stack, remote, monkeypatch, machine, arch):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert remote.search(stack.queries).bill.prices == PRICES[arch]
+
+
+def test_prices_can_be_given(stack, monkeypatch):
+    mine = Prices("home", "today", 1.0, 0.0, 0.0, 0.0)
+    billed = RemoteIndex("test://t", stack.names, stack.local, Mail(), prices=mine)
+    hits = billed.search(stack.queries[:1], mode="alone")
+    assert (hits.bill.total, hits.bill.prices) == (1.0, mine)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    assert vsearch.open("lambda://stack", prices=mine)._prices == mine
+    with pytest.raises(vsearch.InputError, match="Prices"):
+        vsearch.open("lambda://stack", prices={"get": 1})
 
 
 def test_nothing_found(stack, remote):

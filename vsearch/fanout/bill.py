@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -24,7 +25,9 @@ class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gigabyte_seconds : float
         Run time times the memory of the function.
     requests, bytes : int
-        Requests to the object store and bytes read from it.
+        Requests to object stores, of the index and of large messages, and bytes read from them.
+    writes : int
+        Those among the requests that list or write, which cost more.
     """
 
     invocations: Tally = 0
@@ -34,6 +37,7 @@ class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gigabyte_seconds: Amount = 0.0
     requests: Tally = 0
     bytes: Tally = 0
+    writes: Tally = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
@@ -80,8 +84,8 @@ class Prices:
         Of one request to a function.
     gigabyte_second : float
         Of one GB of memory for one second.
-    get : float
-        Of one GET of an object.
+    get, write : float
+        Of one GET or HEAD of an object, and of one PUT or LIST.
     """
 
     region: str
@@ -89,13 +93,25 @@ class Prices:
     invocation: float
     gigabyte_second: float
     get: float
+    write: float
 
 
 PRICES = {
-    "x86_64": Prices("us-east-1", "2026-09", 0.20e-6, 0.0000166667, 0.0004e-3),
-    "arm64": Prices("us-east-1", "2026-09", 0.20e-6, 0.0000133334, 0.0004e-3),
+    "x86_64": Prices("us-east-1", "2026-09", 0.20e-6, 0.0000166667, 0.0004e-3, 0.005e-3),
+    "arm64": Prices("us-east-1", "2026-09", 0.20e-6, 0.0000133334, 0.0004e-3, 0.005e-3),
 }
-"""AWS Lambda and S3 Standard, without the free tier; reading within the region is free of charge."""
+"""AWS Lambda and S3 Standard by architecture, without the free tier; reading within the region is free of charge."""
+
+
+def architecture() -> str:
+    """What this process runs on, as AWS calls it."""
+    machine = platform.machine()
+    return "arm64" if machine == "aarch64" else machine
+
+
+def prices_of(arch: str) -> Prices:
+    """List prices of an architecture; those of x86_64 where AWS does not have it."""
+    return PRICES.get(arch, PRICES["x86_64"])
 
 
 @dataclass(frozen=True)
@@ -146,6 +162,6 @@ def make_bill(usages: Usages, prices: Prices = PRICES["x86_64"]) -> Bill:
         {
             "invocations": total.invocations * prices.invocation,
             "compute": total.gigabyte_seconds * prices.gigabyte_second,
-            "storage": total.requests * prices.get,
+            "storage": (total.requests - total.writes) * prices.get + total.writes * prices.write,
         },
     )

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from vsearch.errors import InputError, StoreError
 from vsearch.fanout import wire
-from vsearch.fanout.messages import Message, Overflow
+from vsearch.fanout.messages import OVERFLOW, Message, Overflow
 from vsearch.fanout.outcomes import CallError, Kind
 from vsearch.storage.checksums import crc32c
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 LAMBDA_LIMIT = 6 * 1024 * 1024
 """Bytes of a synchronous request or response of AWS Lambda."""
-
-FOLDER = "messages"
 
 
 def binary_limit(limit: int) -> int:
@@ -60,12 +58,16 @@ class Mail:
                 f"a message of {len(data)} bytes is over the platform's limit of {self.limit}; send fewer queries, ask for "
                 "a smaller k or fewer columns, or deploy with an overflow store",
             )
-        path = f"{FOLDER}/{uuid4().hex}"
+        path = f"{OVERFLOW}/{uuid4().hex}"
         try:
             self.overflow.put(path, data)
         except StoreError as error:
             raise CallError(Kind.STORE, f"the overflow store failed: {error}") from None
         return wire.encode(Overflow(path=path, bytes=len(data), crc32c=crc32c(data)))
+
+    def spills(self, message: Message) -> bool:
+        """Whether a message will go by the overflow store."""
+        return self.limit is not None and self.overflow is not None and len(wire.encode(message)) > self.limit
 
     def unpack(self, data: bytes) -> Any:
         """The message that was sent.
@@ -80,10 +82,10 @@ class Mail:
         message = wire.decode(data)
         if not isinstance(message, Overflow):
             return message
-        if self.overflow is None or not message.path.startswith(f"{FOLDER}/"):
+        if self.overflow is None:
             raise InputError("the message lies in an overflow store that this worker does not have")
         try:
-            whole = self.overflow.get(message.path)
+            whole = self.overflow.get(message.path, start=0, stop=message.bytes + 1)
         except FileNotFoundError:
             raise CallError(Kind.MISSING, f"{message.path}: the message is no longer in the overflow store") from None
         except StoreError as error:

@@ -21,6 +21,8 @@ LARGEST_MESSAGE = 256 << 20
 LARGEST_K = 10_000
 LARGEST_BATCH = 100_000
 LARGEST_WHERE = 4 << 20
+OVERFLOW = "messages"
+"""The folder of messages in the overflow store: nothing else in it is ever read as one."""
 
 Version = Annotated[int, msgspec.Meta(ge=1)]
 Snapshot = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
@@ -218,6 +220,8 @@ class Answer(Message, frozen=True, tag="answer"):
         Of what failed for good; empty where the answer is complete.
     shards : tuple of int
         Which were searched, ascending.
+    arch : str
+        What the function runs on, which its price depends on.
     plan : str
         How it was answered, and why so.
     """
@@ -234,6 +238,7 @@ class Answer(Message, frozen=True, tag="answer"):
     usages: Usages = Usages()
     counters: Counters = Counters()
     snapshot: Snapshot = 0
+    arch: Annotated[str, msgspec.Meta(max_length=100)] = ""
     plan: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
     estimated: bool = False
 
@@ -265,7 +270,7 @@ class Failure(Message, frozen=True, tag="failure"):
 class Overflow(Message, frozen=True, tag="overflow"):
     """In place of a message that is too large for the platform: where it is in the overflow store."""
 
-    path: Annotated[str, msgspec.Meta(max_length=200)]
+    path: Annotated[str, msgspec.Meta(pattern=rf"^{OVERFLOW}/[0-9a-f]{{32}}\Z")]
     bytes: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_MESSAGE)]
     crc32c: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 

@@ -28,16 +28,24 @@ PARALLEL = 64
 class MeteredStore:
     """A store that counts the requests it makes and the bytes it reads.
 
+    Parameters
+    ----------
+    store
+    within : MeteredStore, optional
+        Counts instead, besides what it counts of its own.
+
     Attributes
     ----------
-    requests, bytes : int
-        So far. Mapped files count neither.
+    requests, writes, bytes : int
+        So far; writes are those among the requests that list or write. Mapped files count nothing.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, within: MeteredStore | None = None) -> None:
         self._store = store
+        self._within = within
         self._lock = Lock()
         self.requests = 0
+        self.writes = 0
         self.bytes = 0
 
     @property
@@ -48,33 +56,33 @@ class MeteredStore:
     def get(self, path: str, *, start: int | None = None, stop: int | None = None) -> memoryview:
         """See `Store.get`."""
         data = self._store.get(path, start=start, stop=stop)
-        self._count(1, len(data))
+        self.count(1, len(data))
         return data
 
     def get_ranges(self, path: str, starts: Sequence[int], stops: Sequence[int]) -> list[memoryview]:
         """See `Store.get_ranges`."""
         parts = self._store.get_ranges(path, starts, stops)
-        self._count(len(parts), sum(map(len, parts)))
+        self.count(len(parts), sum(map(len, parts)))
         return parts
 
     def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
         """See `Store.read_into`."""
         self._store.read_into(path, starts, stops, out)
-        self._count(len(starts), int(np.sum(stops) - np.sum(starts)))
+        self.count(len(starts), int(np.sum(stops) - np.sum(starts)))
 
     def head(self, path: str) -> ObjectInfo:
         """See `Store.head`."""
-        self._count(1, 0)
+        self.count(1, 0)
         return self._store.head(path)
 
     def put(self, path: str, data: bytes, *, create: bool = True) -> None:
         """See `Store.put`."""
-        self._count(1, 0)
+        self.count(1, 0, writes=1)
         self._store.put(path, data, create=create)
 
     def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
         """See `Store.put_file`."""
-        self._count(1, 0)
+        self.count(1, 0, writes=1)
         self._store.put_file(path, local_path)
 
     def scratch(self) -> str | None:
@@ -84,7 +92,8 @@ class MeteredStore:
     def list(self, prefix: str) -> list[ObjectInfo]:
         """See `Store.list`."""
         found = self._store.list(prefix)
-        self._count(1 + len(found) // 1000, 0)
+        pages = 1 + len(found) // 1000
+        self.count(pages, 0, writes=pages)
         return found
 
     def delete(self, paths: Iterable[str]) -> None:
@@ -95,9 +104,14 @@ class MeteredStore:
         """See `Store.memory_map`."""
         return self._store.memory_map(path)
 
-    def _count(self, requests: int, read: int) -> None:
+    def count(self, requests: int, read: int, *, writes: int = 0) -> None:
+        """Add to what was counted."""
+        if self._within is not None:
+            self._within.count(requests, read, writes=writes)
+            return
         with self._lock:
             self.requests += requests
+            self.writes += writes
             self.bytes += read
 
 
@@ -150,7 +164,7 @@ class HeldStore(MeteredStore):
         held = self.files.get(path)
         return self._store.memory_map(path) if held is None else held
 
-    def _count(self, requests: int, read: int) -> None:
+    def count(self, requests: int, read: int, *, writes: int = 0) -> None:
         """The store below counts."""
 
 

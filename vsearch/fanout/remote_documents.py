@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.fanout.client import MOST_QUERIES
 from vsearch.fanout.documents import MATCHES, pack_documents, read_matches
 from vsearch.fanout.messages import Documents, int32s
-from vsearch.fanout.remote import MOST_QUERIES, RemoteHits
+from vsearch.fanout.remote_hits import RemoteHits
 from vsearch.hits import DocumentMatches
 from vsearch.search.document_queries import check_request, prepare_queries
 

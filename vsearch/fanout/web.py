@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError, MissingDependencyError
 from vsearch.fanout import wire
-from vsearch.fanout.bill import make_bill
+from vsearch.fanout.bill import make_bill, prices_of
 from vsearch.fanout.messages import LARGEST_K, Answer, Documents, Failure, Options, SearchRequest, floats, int32s
 from vsearch.fanout.outcomes import Deadline, Kind
 from vsearch.fanout.values import to_values
@@ -299,6 +299,6 @@ def _document(reply: Answer, request: SearchRequest) -> dict[str, Any]:
         "complete": not reply.outcomes,
         "snapshot": reply.snapshot,
         "plan": reply.plan,
-        "bill": make_bill(reply.usages).to_dict(),
+        "bill": make_bill(reply.usages, prices_of(reply.arch)).to_dict(),
         "failed": [msgspec.to_builtins(outcome) for outcome in reply.outcomes],
     }

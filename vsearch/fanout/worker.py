@@ -20,7 +20,7 @@ from vsearch.errors import (
     StoreError,
 )
 from vsearch.fanout.allocator import Calls, allocate, check_answer, check_subtree
-from vsearch.fanout.bill import Usage, Usages
+from vsearch.fanout.bill import Usage, Usages, architecture
 from vsearch.fanout.coordinator import coordinate, require
 from vsearch.fanout.invokers import Invoker, Names
 from vsearch.fanout.loading import Loader
@@ -63,7 +63,7 @@ class Worker:
     ----------
     role : {"coordinator", "allocator", "processor"}
     meter : MeteredStore
-        The index's store.
+        The index's store; it counts what goes by the overflow store, too.
     loader : Loader
     function : str
         Its own name, for messages.
@@ -92,10 +92,15 @@ class Worker:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def open(cls, role: str, store: Store, function: str, *, memory: int = 1769, **more: Any) -> Worker:
+    def open(
+        cls, role: str, store: Store, function: str, *, memory: int = 1769, mail: Mail | None = None, **more: Any
+    ) -> Worker:
         """A worker over a store; `more` are its other attributes."""
         meter = MeteredStore(store)
-        return cls(role, meter, Loader(meter, Retention(memory * 1_000_000 // 2)), function, memory, **more)
+        if mail is not None and mail.overflow is not None:
+            mail = Mail(mail.limit, MeteredStore(mail.overflow, meter))
+        loader = Loader(meter, Retention(memory * 1_000_000 // 2))
+        return cls(role, meter, loader, function, memory, mail=mail or Mail(), **more)
 
 
 def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
@@ -103,7 +108,8 @@ def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
 
     What nobody foresaw is logged with its trace, and the caller is told no more than that it happened.
     """
-    start, before = time.perf_counter(), (worker.meter.requests, worker.meter.bytes)
+    start, meter = time.perf_counter(), worker.meter
+    before = meter.requests, meter.bytes, meter.writes
     with worker.lock:
         cold = worker.served == 0
         worker.served += 1
@@ -115,9 +121,14 @@ def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
         failures=int(isinstance(reply, Failure)),
         seconds=seconds,
         gigabyte_seconds=math.ceil(1e3 * seconds) / 1e3 * worker.memory / 1024,  # time is billed by the millisecond
-        requests=worker.meter.requests - before[0],
-        bytes=worker.meter.bytes - before[1],
+        requests=meter.requests - before[0],
+        bytes=meter.bytes - before[1],
+        writes=meter.writes - before[2],
     )
+    if isinstance(reply, Answer):
+        reply = msgspec.structs.replace(reply, arch=architecture())
+    if worker.mail.spills(reply):
+        usage += Usage(requests=1, writes=1)
     measure(worker.function, worker.role, kind, usage, reply.error if isinstance(reply, Failure) else "")
     reply = msgspec.structs.replace(reply, usages=reply.usages + Usages.of(worker.role, usage))
     try:
