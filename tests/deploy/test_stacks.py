@@ -167,6 +167,18 @@ def test_nested_stacks(session, spec):
     assert files(session) == set()
 
 
+def test_a_url_goes_only_where_that_is_asked_for(session, spec):
+    keyed = replace(spec, api_key_sha256="0" * 64, http_concurrency=5)
+    assert deploy(keyed, session).url
+    with pytest.raises(vsearch.InputError, match="the key again"):
+        deploy(spec, session)
+    assert "words-http" in functions(session)
+    done = deploy(spec, session, drop_url=True)
+    assert done.url is None
+    assert "words-http" not in functions(session)
+    assert deploy(spec, session).url is None
+
+
 def test_a_stack_whose_creation_failed_is_made_anew(session, spec, monkeypatch):
     deploy(spec, session)
     real, asked = stacks.find, []
@@ -272,6 +284,15 @@ def test_the_command_line(session, spec, package, monkeypatch, tmp_path):
     assert "yes" in run("rollback", "words", "--list")
     assert "answers, of 2 shards" in run("rollback", "words")
     assert live(session, ["words-http"]) == [1]
+    monkeypatch.delenv("VSEARCH_API_KEY", raising=False)
+    refused = CliRunner().invoke(app, asked[:-2])
+    assert refused.exit_code == 2
+    assert "the key again" in refused.output
+    assert "words-http" in functions(session)
+    run(*asked[:-2], "--no-url")
+    assert "words-http" not in functions(session)
+    refused = CliRunner().invoke(app, [*asked, "--no-url"])
+    assert refused.exit_code == 2
     assert "deleted" in run("undeploy", "words")
     assert "no such stack" in run("undeploy", "words")
     assert json.loads(run("undeploy", "words", "--json")) == {"stack": "words", "deleted": False}

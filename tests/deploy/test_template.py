@@ -29,6 +29,7 @@ FULL = replace(
     overflow="s3://spill/words",
     overflow_kms_key=SPILL_KEY,
     api_key_sha256="0" * 64,
+    http_concurrency=20,
     snap_start=True,
     variables={"VSEARCH_METRICS": "1"},
 )
@@ -146,6 +147,16 @@ def test_every_function_is_there_with_the_role_of_its_own(spec):
         assert spec.variables.items() <= variables.items()
 
 
+def test_how_many_may_use_the_url_at_once_can_be_limited():
+    limited = {name: p.get("ReservedConcurrentExecutions") for name, p in functions_of(FULL).items()}
+    assert limited.pop("words-http") == 20
+    assert set(limited.values()) == {None}
+    assert "ReservedConcurrentExecutions" not in functions_of(replace(FULL, http_concurrency=None))["words-http"]
+    for wrong in ({"http_concurrency": 0}, {"http_concurrency": 5, "api_key_sha256": None}):
+        with pytest.raises(vsearch.InputError, match="http_concurrency"):
+            make_templates(replace(FULL, **wrong))
+
+
 def test_many_shards_become_nested_stacks():
     for shards, stacks in ((MOST_PROCESSORS, 0), (MOST_PROCESSORS + 1, 2), (700, 5)):
         templates = make_templates(replace(FULL, shards=shards))
@@ -188,6 +199,7 @@ def test_every_function_publishes_a_version_under_the_release(spec):
         {"shards": 4},
         {"memory": 3008},
         {"api_key_sha256": "1" * 64},
+        {"http_concurrency": 21},
         {"kms_key": SPILL_KEY},
     ],
 )

@@ -35,13 +35,21 @@ def deploy(
         str | None,
         typer.Option(envvar="VSEARCH_API_KEY", help="Add a URL that answers JSON to who knows this key."),
     ] = None,
+    http_concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Requests that the URL answers at once, at most.")
+    ] = None,
+    no_url: Annotated[bool, typer.Option("--no-url", help="Take the URL away that the stack has.")] = False,
     snap_start: Annotated[bool, typer.Option("--snap-start", help="Start functions from a memory snapshot.")] = False,
     env: Annotated[
         list[str] | None, typer.Option("--env", help="NAME=VALUE for every function; may be repeated.")
     ] = None,
     keep: Annotated[int, typer.Option(min=1, help="Releases that stay for a rollback, this one among them.")] = 3,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Build the package, print the templates, ask AWS nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Build the package and print the templates. Only the manifest is read; buckets' keys are not looked up.",
+        ),
     ] = False,
     region: Region = None,
     as_json: options.AsJson = False,
@@ -53,8 +61,11 @@ def deploy(
     from vsearch.deploy import keys, packages, stacks, template
     from vsearch.deploy.rendering import render
     from vsearch.deploy.roles import Place
+    from vsearch.errors import InputError
     from vsearch.storage import open_store, read_manifest
 
+    if no_url and api_key:
+        raise InputError("--no-url does not go with an API key: leave one out, or unset VSEARCH_API_KEY")
     home = bucket or Place.of(url).bucket
     shards = len(read_manifest(open_store(url, **options.storage(endpoint, False)), None).shards)
     session = boto3.Session(region_name=region)
@@ -74,6 +85,7 @@ def deploy(
             kms_key=kms_key,
             overflow=overflow,
             api_key_sha256=hashlib.sha256(api_key.encode()).hexdigest() if api_key else None,
+            http_concurrency=http_concurrency,
             snap_start=snap_start,
             variables=dict(map(_variable, env or ())),
         )
@@ -89,7 +101,7 @@ def deploy(
             overflow_kms_key=keys.encryption_key(Place.of(overflow).bucket, session) if overflow else None,
         )
         stacks.upload(package, spec.code, session)
-        done = stacks.deploy(spec, session, keep=keep)
+        done = stacks.deploy(spec, session, keep=keep, drop_url=no_url)
     if as_json:
         output.print_json(vars(done))
         return
@@ -167,7 +179,10 @@ def warm(
     shards: Annotated[int | None, typer.Option(min=1, help="Processors of the stack; all by default.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Load what searches need into every function of a stack."""
+    """Load what searches need into every function of a stack.
+
+    One environment of each function is warmed: searches side by side start others cold. AWS ends idle ones after minutes.
+    """
     from vsearch.fanout.remote import open_remote
 
     held = open_remote(url).warm(shards)
@@ -188,7 +203,10 @@ def cost(
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
 ) -> None:
-    """Predict what a stack will cost, from its roles run warm on this machine."""
+    """Predict what a stack will cost, from its roles run warm on this machine.
+
+    With less memory than 1,769 MB functions have a share of a processor and take longer, so they cost about the same.
+    """
     from vsearch.deploy.cost import estimate_cost, measure_bill
     from vsearch.errors import InputError
     from vsearch.fanout.bill import PRICES

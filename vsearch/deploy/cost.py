@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from vsearch.errors import InputError
-from vsearch.fanout.bill import PRICES, Bill, Prices, make_bill
+from vsearch.fanout.bill import PRICES, Bill, Prices, Usage, Usages, make_bill
 from vsearch.fanout.invokers import Invoker, LocalInvoker, Names
 from vsearch.fanout.mail import Mail
 from vsearch.fanout.remote import RemoteIndex
@@ -18,6 +19,9 @@ from vsearch.search.snapshot import open_snapshot
 from vsearch.storage import Store, read_manifest
 
 SECONDS_A_MONTH = 30 * 24 * 3600
+
+WHOLE_PROCESSOR = 1769
+"""MB for which AWS Lambda gives one virtual processor; less memory has a share of one."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,21 @@ def estimate_cost(
     )
 
 
+def on_a_share(usages: Usages, memory: int) -> Usages:
+    """What was used here, on a whole processor, by functions of `memory` MB: with a share of one they take longer.
+
+    All of it is taken to be the processor's work, which is so where everything is warm.
+    """
+    longer = max(1.0, WHOLE_PROCESSOR / memory)
+
+    def stretch(usage: Usage) -> Usage:
+        return msgspec.structs.replace(
+            usage, seconds=longer * usage.seconds, gigabyte_seconds=longer * usage.gigabyte_seconds
+        )
+
+    return Usages(stretch(usages.coordinator), stretch(usages.allocator), stretch(usages.processor))
+
+
 def measure_bill(
     store: Store,
     *,
@@ -90,7 +109,8 @@ def measure_bill(
 ) -> tuple[Bill, int]:
     """Run a stack's roles in this process, warm, and take their bill.
 
-    The time is this machine's, so the estimate is as good as this machine resembles the platform's.
+    The time is this machine's, so the estimate is as good as this machine resembles the platform's; with less memory than
+    a whole processor comes with, it is longer in proportion.
 
     Parameters
     ----------
@@ -123,4 +143,4 @@ def measure_bill(
     hits = index.search(vectors, k, where, mode=mode)
     if hits.bill is None:
         raise InputError("the answer carries no bill")
-    return hits.bill, many
+    return make_bill(on_a_share(hits.bill.usages, memory), hits.bill.prices), many

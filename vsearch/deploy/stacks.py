@@ -58,7 +58,9 @@ def upload(package: Package, url: str, session: Any) -> bool:
     return _put(place, package.path.read_bytes(), session)
 
 
-def deploy(spec: StackSpec, session: Any, *, transform: Transform | None = None, keep: int = 3) -> Deployment:
+def deploy(
+    spec: StackSpec, session: Any, *, transform: Transform | None = None, keep: int = 3, drop_url: bool = False
+) -> Deployment:
     """Create or update the stack, wait for it, and ask of every function whether it can be invoked.
 
     Where the stack has the same release already, CloudFormation is not called; a release that was rolled back from
@@ -71,11 +73,13 @@ def deploy(spec: StackSpec, session: Any, *, transform: Transform | None = None,
         Run on the templates before they are sent; AWS needs none, it runs the SAM transform itself.
     keep : int
         Releases that stay for a rollback, this one among them; older versions of functions are deleted.
+    drop_url : bool
+        Whether a URL that the stack has goes where `spec` has no key for it.
 
     Raises
     ------
     InputError
-        There is a stack of that name that is not ours.
+        There is a stack of that name that is not ours, or it has a URL, and neither its key nor `drop_url` was given.
     StoreError
         CloudFormation refused or failed, or a function cannot be invoked; the message has the reason.
     """
@@ -88,6 +92,10 @@ def deploy(spec: StackSpec, session: Any, *, transform: Transform | None = None,
             found = None
         elif found["StackStatus"].endswith("IN_PROGRESS"):
             raise StoreError(f"the stack {spec.stack} is in state {found['StackStatus']}; wait, then deploy again")
+        elif "Url" in outputs_of(found) and spec.api_key_sha256 is None and not drop_url:
+            raise InputError(
+                f"the stack {spec.stack} has a URL, which would go; give the key again (VSEARCH_API_KEY), or --no-url"
+            )
     changed = found is None or outputs_of(found).get("Release") != templates.release
     if changed:
         changed = _send(spec, templates, session, transform, exists=found is not None)

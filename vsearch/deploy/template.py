@@ -70,6 +70,8 @@ class StackSpec:
         ARN of the key that encrypts the bucket of the overflow.
     api_key_sha256 : str, optional
         With it the stack has a function URL that answers JSON.
+    http_concurrency : int, optional
+        Requests that the URL answers at once, at most; AWS keeps so many of the account's for it.
     snap_start : bool
         Start functions from a snapshot of their memory.
     variables : dict
@@ -88,6 +90,7 @@ class StackSpec:
     overflow: str | None = None
     overflow_kms_key: str | None = None
     api_key_sha256: str | None = None
+    http_concurrency: int | None = None
     snap_start: bool = False
     variables: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -150,6 +153,8 @@ def _make(spec: StackSpec, release: str) -> StackTemplates:
             "Environment": {"Variables": {"VSEARCH_API_KEY_SHA256": spec.api_key_sha256}},
             "FunctionUrlConfig": {"AuthType": "NONE"},
         }
+        if spec.http_concurrency is not None:
+            resources["Http"]["Properties"]["ReservedConcurrentExecutions"] = spec.http_concurrency
         outputs["Url"] = {"Value": {"Fn::GetAtt": ["HttpUrl", "FunctionUrl"]}}
     nested = {}
     if spec.shards <= MOST_PROCESSORS:
@@ -266,6 +271,8 @@ def _check(spec: StackSpec) -> None:
         raise InputError(f"runtime={spec.runtime!r} is not usable: give one of {', '.join(RUNTIMES)}")
     if not 128 <= spec.memory <= 10_240 or not 1 <= spec.timeout <= 900 or spec.shards < 1:
         raise InputError("give a memory of 128 to 10240 MB, a timeout of 1 to 900 s and at least one shard")
+    if spec.http_concurrency is not None and (spec.http_concurrency < 1 or not spec.api_key_sha256):
+        raise InputError(f"http_concurrency={spec.http_concurrency} is not usable: at least 1, and with an API key")
     wrong = [
         name for name in spec.variables if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]+", name) or name in OWN_VARIABLES
     ]

@@ -2,8 +2,9 @@
 
 Environment: ``VSEARCH_INDEX`` (URL of the index), ``VSEARCH_STACK`` (what its functions are named after),
 ``VSEARCH_OVERFLOW`` (URL of the overflow store, may be missing), ``VSEARCH_INVOKER`` (``lambda``, the default, or the URL
-template of an HTTP platform), ``VSEARCH_ALIAS`` (by which a Lambda function calls others, may be missing), ``VSEARCH_API_KEY_SHA256`` (of the key that the web handler asks for). Credentials, region
-and endpoints are AWS's usual ones.
+template of an HTTP platform), ``VSEARCH_HTTP_TOKEN`` (bearer token for that platform, may be missing), ``VSEARCH_ALIAS``
+(by which a Lambda function calls others, may be missing), ``VSEARCH_API_KEY_SHA256`` (of the key that the web handler
+asks for). Credentials, region and endpoints are AWS's usual ones.
 """
 
 from __future__ import annotations
