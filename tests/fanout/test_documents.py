@@ -231,6 +231,16 @@ def test_json_gives_what_the_index_gives(stacks, kind):
     assert all("matches" not in row for row in plain)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_json_of_several_queries_is_that_of_each(stacks, kind):
+    stack = stacks(kind)
+    asked = [query.tolist() for query in stack.queries[:4]]
+    options = {"k": 3, "where": PREDICATES[-1], "columns": ["kind"], "matches": True}
+    status, reply = post(stack, queries=asked, **options)
+    assert status == 200
+    assert reply["hits"] == [post(stack, query_vectors=query, **options)[1]["hits"][0] for query in asked]
+
+
 def test_json_exact_on_stored_vectors(stacks):
     stack = stacks("encodings")
     hits = stack.index.search_documents(stack.queries[2], 3, exact=True)
@@ -250,6 +260,12 @@ def test_json_exact_on_stored_vectors(stacks):
         ({"query_vectors": [[1.0] * 24], "candidates": 0}, "candidates"),
         ({"query_vectors": [[1.0] * 24], "candidates": "some"}, "candidates"),
         ({"query_vectors": [[1.0] * 24], "exact": True}, "stores no vectors"),
+        ({"queries": []}, "one or more lists"),
+        ({"queries": [[]]}, "one or more lists"),
+        ({"queries": [[[1.0] * 24], []]}, "one or more lists"),
+        ({"queries": [[[1.0] * 24], [[1.0]]]}, "same length"),
+        ({"queries": [[[1.0] * 24]], "query_vectors": [[1.0] * 24]}, "one of vector"),
+        ({"queries": [[[1.0] * 24]], "min_score": 0.5}, "min_score"),
         ({"vectors": [[1.0] * 24]}, "documents of many vectors"),
         ({"vectors": [[1.0] * 24], "matches": True}, "go with query_vectors"),
     ],

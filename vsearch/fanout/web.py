@@ -43,11 +43,12 @@ TOO_LARGE = {"error": "too large", "message": "the answer is too large; ask for 
 
 
 class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The JSON body of a search: `vector`, or `vectors`, or, of documents of many vectors, the `query_vectors` of one query."""
+    """The JSON body of a search: `vector` or `vectors`; on documents of many vectors `query_vectors`, or `queries` of them."""
 
     vector: list[float] | None = None
     vectors: list[list[float]] | None = None
     query_vectors: list[list[float]] | None = None
+    queries: list[list[list[float]]] | None = None
     k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)] = 10
     where: str | dict[str, Any] | None = None
     columns: tuple[str, ...] = ()
@@ -218,17 +219,20 @@ def _request(body: bytes) -> SearchRequest:
         asked = msgspec.json.decode(body, type=SearchBody)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"the body is no search: {str(error)[:300]}") from None
-    if [asked.vector, asked.vectors, asked.query_vectors].count(None) != 2:
-        raise InputError("give one of vector, vectors and query_vectors")
-    given = asked.vectors or asked.query_vectors or ([asked.vector] if asked.vector else [])
-    if not given or not given[0] or any(len(one) != len(given[0]) for one in given):
+    if [asked.vector, asked.vectors, asked.query_vectors, asked.queries].count(None) != 3:
+        raise InputError("give one of vector, vectors, query_vectors and queries")
+    several = asked.queries or ([asked.query_vectors] if asked.query_vectors else [])
+    given = (
+        asked.vectors or ([asked.vector] if asked.vector else []) or [vector for query in several for vector in query]
+    )
+    if not given or not given[0] or any(len(one) != len(given[0]) for one in given) or not all(several):
         raise InputError("vectors must be one or more lists of the same length, which is not 0")
-    queries = check_queries(np.array(given, np.float64), len(given[0]))
-    documents = _documents(asked, queries)
+    vectors = check_queries(np.array(given, np.float64), len(given[0]))
+    documents = _documents(asked, vectors, [len(query) for query in several])
     return SearchRequest(
-        count=len(queries) if documents is None else 1,
-        dimensions=queries.shape[1],
-        queries=queries.astype("<f4").tobytes() if documents is None else b"",
+        count=len(vectors) if documents is None else len(several),
+        dimensions=vectors.shape[1],
+        queries=vectors.astype("<f4").tobytes() if documents is None else b"",
         options=Options(
             k=asked.k,
             where=encode_where(asked.where),
@@ -244,19 +248,21 @@ def _request(body: bytes) -> SearchRequest:
     )
 
 
-def _documents(asked: SearchBody, query: NDArray[np.float32]) -> Documents | None:
-    """The one query of many vectors that was asked, None where it was single vectors."""
-    if asked.query_vectors is None:
+def _documents(asked: SearchBody, vectors: NDArray[np.float32], lengths: list[int]) -> Documents | None:
+    """The queries of many vectors that were asked, of so many each; None where it was single vectors."""
+    if not lengths:
         if asked.matches or asked.candidates is not None:
-            raise InputError("candidates and matches go with query_vectors, on an index of documents of many vectors")
+            raise InputError(
+                "candidates and matches go with query_vectors or queries, on an index of documents of many vectors"
+            )
         return None
     if asked.nprobe is not None or asked.min_score is not None:
-        raise InputError("nprobe and min_score do not go with query_vectors; leave them out")
+        raise InputError("nprobe and min_score do not go with queries of many vectors; leave them out")
     from vsearch.fanout.documents import pack_documents  # MaxSim is loaded where it is asked for
     from vsearch.search.document_queries import check_request
 
     request = check_request(None, asked.k, asked.candidates, exact=asked.exact, deadline=None)
-    return pack_documents([query], request, matches=asked.matches)
+    return pack_documents(np.split(vectors, np.cumsum(lengths)[:-1]), request, matches=asked.matches)
 
 
 def encode_where(where: Any) -> bytes | None:
