@@ -108,8 +108,8 @@ def test_a_search_with_damaged_parts(index, handlers, role, seed):
         else:
             place[name] = chance.choice(values)
     kind = kind_of(handlers, role, to_event(wire.seal(msgspec.msgpack.encode(fields))))
-    # what was dropped may have had a default, and then the others are called, who are not there
-    assert kind in (None, Kind.REFUSED, Kind.UNREACHABLE, Kind.DEADLINE, Kind.TIMEOUT)
+    # what was dropped may have had a default, and then the others are called, who are not there; nor is every snapshot
+    assert kind in (None, Kind.REFUSED, Kind.UNREACHABLE, Kind.DEADLINE, Kind.TIMEOUT, Kind.MISSING)
 
 
 def post(handlers, body, key=KEY, path="/search", method="POST", **more):
@@ -184,6 +184,11 @@ def test_any_web_event(handlers, event):
     answer = handlers["http"](event, None)
     assert 400 <= answer["statusCode"] < 500
     assert set(json.loads(answer["body"])) == {"error", "message"}
+
+
+def test_a_snapshot_that_is_not_there_is_the_callers_mistake(handlers, index):
+    status, answer = post(handlers, json.dumps({"vector": index[2][0].tolist(), "snapshot": 99}))
+    assert (status, answer["error"]) == (404, "missing")
 
 
 def test_the_api_key(handlers, index):

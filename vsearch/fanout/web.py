@@ -91,7 +91,8 @@ def answer(
     reply = wire.decode(serve(worker, wire.encode(request), deadline.sooner(request.remaining)))
     if isinstance(reply, Failure):
         kind = Kind(reply.error)
-        return STATUS.get(kind, 500), {"error": reply.error, "message": reply.message}
+        named = kind is Kind.MISSING and request.snapshot is not None
+        return 404 if named else STATUS.get(kind, 500), {"error": reply.error, "message": reply.message}
     if not isinstance(reply, Answer):
         return 413, TOO_LARGE
     return 200, _document(reply, request)
@@ -164,7 +165,13 @@ def describe() -> dict[str, Any]:
         "required": ["error", "message"],
         "properties": {"error": {"type": "string"}, "message": {"type": "string"}},
     }
-    statuses = {"400": "Not usable", "401": "No or a wrong API key", "413": "Too large", "500": "A mistake of ours"}
+    statuses = {
+        "400": "Not usable",
+        "401": "No or a wrong API key",
+        "404": "No such snapshot",
+        "413": "Too large",
+        "500": "A mistake of ours",
+    }
     statuses |= {"502": "The index cannot be read", "503": "Too many requests at once", "504": "Out of time"}
     document = {
         "openapi": "3.1.0",
