@@ -70,6 +70,16 @@ class Stack:
             self.names.role(function), store, function, invoker=Through(), names=self.names, policy=QUICK
         )
 
+    def with_overflow(self, spill):
+        """The functions of a platform that carries 4 kB, with a store for what is larger."""
+
+        def make(function):
+            role, store = self.names.role(function), open_store(self.url)
+            return Worker.open(role, store, function, invoker=local, names=self.names, mail=Mail(4096, spill))
+
+        local = LocalInvoker(make)
+        return local
+
     def request(self, queries=None, where=None, allow_partial=False, snapshot=None, remaining=None, **options):
         chosen = {name: options.pop(name) for name in ("mode", "allocators", "branching") if name in options}
         vectors = np.ascontiguousarray(self.queries if queries is None else queries, "<f4")

@@ -14,7 +14,6 @@ import vsearch
 from vsearch.errors import InputError
 from vsearch.fanout import messages, web, wire
 from vsearch.fanout.bill import PRICES, Prices, Usage, Usages, make_bill
-from vsearch.fanout.invokers import LocalInvoker
 from vsearch.fanout.mail import LAMBDA_LIMIT, Mail, binary_limit, from_event, to_event
 from vsearch.fanout.metering import MeteredStore
 from vsearch.fanout.outcomes import CallError, Deadline, Kind
@@ -88,14 +87,7 @@ def test_a_bill_adds_up():
 def test_what_passes_through_the_overflow_store_is_billed(stack):
     """The reply's PUT by who sends it, its GET by who reads it."""
     spill = open_store("memory://overflow/billed")
-
-    def make(function):
-        worker = stack.make(function)
-        return Worker.open(
-            worker.role, open_store(stack.url), function, invoker=local, names=worker.names, mail=Mail(4096, spill)
-        )
-
-    local = LocalInvoker(make)
+    local = stack.with_overflow(spill)
     request = wire.encode(stack.request(stack.queries[:1], k=200, mode="flat"))
     local.invoke(stack.names.coordinator, request, 60)  # now all is warm
     answer = open_reply(Mail(4096, spill), local.invoke(stack.names.coordinator, request, 60), "coordinator")

@@ -12,6 +12,7 @@ from vsearch.fanout.mail import Mail
 from vsearch.fanout.outcomes import CallError, Kind
 from vsearch.fanout.remote import RemoteIndex, open_remote
 from vsearch.fanout.wire import decode
+from vsearch.storage import open_store
 
 
 @pytest.fixture
@@ -66,8 +67,19 @@ def test_prices_can_be_given(stack, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     assert vsearch.open("lambda://stack", prices=mine)._prices == mine
+    assert vsearch.open("lambda://stack", overflow="memory://overflow/open")._client.mail.overflow is not None
     with pytest.raises(vsearch.InputError, match="Prices"):
         vsearch.open("lambda://stack", prices={"get": 1})
+
+
+def test_answers_in_the_overflow_store_need_it_here_too(stack):
+    spill = open_store("memory://overflow/remote")
+    local = stack.with_overflow(spill)
+    with pytest.raises(vsearch.RemoteError, match="overflow="):
+        RemoteIndex("test://t", stack.names, local, Mail(4096)).search(stack.queries[:1], k=400)
+    hits = RemoteIndex("test://t", stack.names, local, Mail(4096, spill)).search(stack.queries, k=400)
+    assert hits.ids.tolist() == stack.index.search(stack.queries, k=400).ids.tolist()
+    assert hits.bill.usages.coordinator.invocations == 1
 
 
 def test_nothing_found(stack, remote):

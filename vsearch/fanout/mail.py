@@ -83,7 +83,10 @@ class Mail:
         if not isinstance(message, Overflow):
             return message
         if self.overflow is None:
-            raise InputError("the message lies in an overflow store that this worker does not have")
+            raise InputError(
+                "the message lies in the stack's overflow store, which is not known here: name it, as VSEARCH_OVERFLOW of "
+                "a function or overflow='s3://...' of vsearch.open"
+            )
         try:
             whole = self.overflow.get(message.path, start=0, stop=message.bytes + 1)
         except FileNotFoundError:

@@ -33,6 +33,7 @@ from vsearch.fanout.outcomes import Deadline
 from vsearch.fanout.remote_hits import RemoteHits, make_hits
 from vsearch.fanout.web import encode_where
 from vsearch.search.model import check_queries
+from vsearch.storage import open_store
 
 if TYPE_CHECKING:
     from vsearch.fanout.remote_documents import RemoteDocumentHits
@@ -50,7 +51,8 @@ def open_remote(url: str, snapshot: int | None = None, **options: Any) -> Remote
     **options
         ``region``, ``endpoint``, ``profile``; ``alias`` where functions are called by another than the one that `vsearch
         deploy` moves (None: by what was last put there); ``prices``, of the bill: a `vsearch.fanout.bill.Prices`, by
-        default AWS's list prices where the functions run.
+        default AWS's list prices where the functions run; ``overflow``, the ``s3://`` place for large messages that the
+        stack was deployed with.
 
     Raises
     ------
@@ -62,10 +64,10 @@ def open_remote(url: str, snapshot: int | None = None, **options: Any) -> Remote
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES or not parts.netloc or parts.path.strip("/"):
         raise InputError(f"{url!r} names no stack; write lambda://stack or local-faas://stack")
-    unknown = sorted(set(options) - {"region", "endpoint", "profile", "alias", "prices"})
+    unknown = sorted(set(options) - {"region", "endpoint", "profile", "alias", "prices", "overflow"})
     if unknown:
         raise InputError(f"{', '.join(unknown)}: no such option of {parts.scheme}://")
-    prices = options.pop("prices", None)
+    prices, overflow = options.pop("prices", None), options.pop("overflow", None)
     if not isinstance(prices, Prices | None):
         raise InputError("prices must be a vsearch.fanout.bill.Prices, or None for list prices")
     options.setdefault("alias", LIVE)
@@ -73,7 +75,7 @@ def open_remote(url: str, snapshot: int | None = None, **options: Any) -> Remote
         options.setdefault("endpoint", os.environ.get("AWS_ENDPOINT_URL_LAMBDA") or local_endpoint())
         if not options["endpoint"]:
             raise InputError("no local FaaS is running; start one with: vsearch faas up")
-    mail = Mail(binary_limit(LAMBDA_LIMIT))
+    mail = Mail(binary_limit(LAMBDA_LIMIT), open_store(overflow) if overflow else None)
     return RemoteIndex(url, Names(parts.netloc), LambdaInvoker(**options), mail, snapshot, prices)
 
 
