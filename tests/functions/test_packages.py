@@ -32,26 +32,16 @@ from vsearch.fanout.messages import Options, SearchRequest, floats
 from vsearch.fanout.values import to_values
 from vsearch.fanout.web import encode_where
 from vsearch.fanout.worker import open_reply
-from vsearch.kernels.build import build
-from vsearch.kernels.library import FOLDER, INDEX, sources_digest
+from vsearch.kernels.library import INDEX
 
 AARCH64, X86_64 = 183, 62
 ROOT = os.environ.get("VSEARCH_ARM64_ROOT")
 
 
 @pytest.fixture(scope="session")
-def arm_kernels(tmp_path_factory):
-    described = FOLDER / INDEX
-    if described.is_file() and json.loads(described.read_bytes())["sources"] == sources_digest():
-        return FOLDER
-    folder = tmp_path_factory.mktemp("compiled-arm64")
-    build(folder, ["aarch64-dotprod"], lambda _: None)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def arm_package(tmp_path_factory, arm_kernels):
-    return fetched(tmp_path_factory.mktemp("package-arm64") / "vsearch.zip", "arm64", HERE, arm_kernels)
+def arm_package(tmp_path_factory, compiled):
+    folder = tmp_path_factory.mktemp("package-arm64")
+    return fetched(folder / "vsearch.zip", "arm64", HERE, compiled("aarch64-dotprod"))
 
 
 def fetched(path, arch, python, kernels):

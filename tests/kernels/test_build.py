@@ -1,0 +1,27 @@
+"""The command that compiles kernels: what it is asked for is what is built, all targets into the package by default."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from vsearch.kernels import build
+from vsearch.kernels.library import FOLDER
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder", "targets"),
+    [
+        ([], FOLDER, sorted(build.TARGETS)),
+        (["--out", "there"], Path("there"), sorted(build.TARGETS)),
+        (["--target", "x86-64-v3", "--target", "aarch64-dotprod"], FOLDER, ["x86-64-v3", "aarch64-dotprod"]),
+    ],
+)
+def test_command_line(monkeypatch, arguments, folder, targets):
+    asked = []
+    monkeypatch.setattr(build, "build", lambda *given: asked.append(given))
+    monkeypatch.setattr(sys, "argv", ["build", *arguments])
+    build.main()
+    assert asked == [(folder, targets)]

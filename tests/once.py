@@ -1,0 +1,82 @@
+"""What is dear to make is made once for all processes of a run: who comes first makes it, the others wait for it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vsearch.kernels.build import TARGETS, build, compile_object
+from vsearch.kernels.library import INDEX, processor_features
+from vsearch.kernels.library import TARGETS as PROCESSORS
+
+OBJECT = "kernels.o"
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """A function that gives the folder of a name, filled by the first process of this run that asks for it."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def get(name: str, make: Callable[[Path], None]) -> Path:
+        folder = shared / f"once-{name}"
+        with (shared / f"once-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                unfinished = shared / f"unfinished-{name}"
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
+                make(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def compiled(once) -> Callable[[str], Path]:
+    """A function that gives the folder of a target's kernels: the library, its index, and the object it is linked from."""
+
+    def make(folder: Path, target: str) -> None:
+        def compile_and_keep(path: Path, name: str) -> None:
+            compile_object(path, name)
+            shutil.copy(path, folder / OBJECT)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("vsearch.kernels.build.compile_object", compile_and_keep)
+            build(folder, [target], lambda _: None)
+
+    return lambda target: once(f"kernels-{target}", lambda folder: make(folder, target))
+
+
+@pytest.fixture(scope="session")
+def kernels(compiled) -> Path:
+    """Kernels compiled ahead of time for this processor."""
+    fitting = targets_here()
+    if not fitting:
+        pytest.skip("no compiled kernels for this processor")
+    return compiled(fitting[0])
+
+
+@pytest.fixture(scope="session")
+def libraries(compiled, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kernels compiled ahead of time for every kind of processor, in one folder."""
+    folder = tmp_path_factory.mktemp("libraries")
+    for target in sorted(TARGETS):
+        for name in (f"{target}.so", INDEX):
+            shutil.copy(compiled(target) / name, folder)
+    return folder
+
+
+def targets_here() -> list[str]:
+    """Targets that this processor runs, the best first."""
+    import platform
+
+    features = processor_features()
+    listed = PROCESSORS.get(platform.machine(), {})
+    return [target for target, needed in listed.items() if features.issuperset(needed)]
