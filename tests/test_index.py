@@ -40,6 +40,7 @@ def test_places(tmp_path, place):
     assert (folder / "manifest").is_dir()
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("metric", METRICS)
 def test_same_seed_same_answers(tmp_path, metric):
     queries, found = clustered(20, seed=1), []

@@ -113,6 +113,7 @@ def test_rows_go_to_their_nearest_centroid():
     assert (assign(rows, centroids[:1]) == 0).all()
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_same_seed_same_centroids():
     rows = vectors(500)
     np.testing.assert_array_equal(train_centroids(rows, 9, 4), train_centroids(rows, 9, 4))

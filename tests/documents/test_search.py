@@ -173,6 +173,7 @@ def test_part_of_a_query_is_used(index, collection) -> None:
     np.testing.assert_array_equal(hits.matches[0].places, np.arange(half))
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_the_same_seed_builds_the_same_index(collection, tmp_path) -> None:
     made = [
         vsearch.build_documents(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def task() -> Task:
     return Task(documents.astype(np.float32), queries.astype(np.float32), positives)
 
 
+@pytest.fixture(scope="session")
+def built(task: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("jpq") / "index"
+    vsearch.build(task.documents, folder, quantizer=vsearch.PQ(8, 16), partitions=3, shards=2)
+    return folder
+
+
 @pytest.fixture
-def index(task: Task, tmp_path: Path) -> vsearch.Index:
-    return vsearch.build(task.documents, tmp_path / "index", quantizer=vsearch.PQ(8, 16), partitions=3, shards=2)
+def index(built: Path, tmp_path: Path) -> vsearch.Index:
+    """An index of one's own, which may be trained."""
+    shutil.copytree(built, tmp_path / "index")
+    return vsearch.open(tmp_path / "index")

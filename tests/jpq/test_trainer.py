@@ -102,6 +102,7 @@ def test_the_adapter_is_applied_inside_search(index: vsearch.Index, task: Task) 
     np.testing.assert_allclose(by_hand.scores * norms, found.scores, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_the_same_seed_gives_the_same_bytes(task: Task, tmp_path: Path) -> None:
     found = []
     for name in ("a", "b"):

@@ -195,6 +195,7 @@ def test_dead_dimensions_get_no_bits():
     assert codec.dimension_bits.sum() == 4 * 64
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_same_seed_same_codec():
     rows = residuals(500, 20)
     one, two, other = (train_osq(rows, 2.0, seed) for seed in (3, 3, 4))

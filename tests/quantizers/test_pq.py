@@ -83,6 +83,7 @@ def test_rotation_is_orthogonal_and_helps() -> None:
     assert errors[1] < 0.9 * errors[0]
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_the_same_seed_trains_the_same() -> None:
     first, second = (train_pq(residuals_of(), PQ(6, 256), seed=3) for _ in range(2))
     for name, array in first.arrays().items():
