@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -16,6 +17,23 @@ settings.register_profile("vsearch", deadline=None)
 settings.load_profile("vsearch")
 
 pytest_plugins = ["tests.once", "tests.seaweed"]
+
+# Files that take seconds, the longest first: begun last, one of them would keep a single core busy at the end.
+LONG = [
+    "test_worker", "functions/test_faults", "functions/test_end_to_end", "predicates/test_duckdb",
+    "jpq/test_encoder", "search/test_limits", "fanout/test_answers", "documents/test_search", "jpq/test_trainer",
+    "deploy/test_stacks", "documents/test_memory", "kernels/test_dialects", "test_remote", "test_odd_data",
+    "search/test_lloyd", "functions/test_packages", "fanout/test_documents", "fanout/test_loading",
+    "deploy/test_template", "search/test_tuning", "test_damage", "fanout/test_faults", "quantizers/test_pq",
+    "faas/test_platform", "storage/test_stores", "documents/test_codecs", "documents/test_kernels", "cli/test_app",
+]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, the others after them in the order in which they were found."""
+    tests = Path(__file__).parent
+    ranks = {tests / f"{name}.py": rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def make_table(rows: int, seed: int, null_share: float) -> Table:
             "l": pa.array(column([[], [None], ["a"], ["a", "a"], ["a", None]], strings), pa.list_(pa.string())),
         }
     )
-    connection = duckdb.connect()
+    connection = duckdb.connect(config={"threads": 1})
     source = arrow.append_column("row", pa.array(range(rows), pa.int64()))
     connection.register("source", source)
     connection.execute("CREATE TABLE t AS SELECT * FROM source")
