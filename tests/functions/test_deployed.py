@@ -99,7 +99,7 @@ def test_what_was_deployed_answers(tmp_path, s3_server, package, session):
         with urllib.request.urlopen(request) as reply:
             hits = json.loads(reply.read())["hits"][0]
         assert [hit["id"] for hit in hits] == index.search(queries[0], k=5, where="year >= 2001").ids[0].tolist()
-        remote._invoker.close()
+        remote.close()
     finally:
         server.stop()
     assert stacks.undeploy("words", session)

@@ -151,7 +151,9 @@ NEARLY = {
     "timeout": st.floats(allow_nan=False) | json_values,
     "snapshot": st.integers() | json_values,
     "query_vectors": st.none() | st.lists(st.lists(st.floats(allow_nan=False), max_size=3), max_size=3) | json_values,
-    "queries": st.none() | st.lists(st.lists(st.lists(st.floats(allow_nan=False), max_size=2), max_size=2)) | json_values,
+    "queries": st.none()
+    | st.lists(st.lists(st.lists(st.floats(allow_nan=False), max_size=2), max_size=2))
+    | json_values,
     "candidates": st.just("all") | st.integers() | json_values,
     "matches": json_values,
     "more": json_values,
