@@ -80,19 +80,8 @@ def build(
     )
     if documents:
         chosen |= of_documents
-        with output.progress() as report:
-            index = vsearch.build_documents(
-                embeddings,
-                chosen.pop("offsets", None),
-                url,
-                overwrite=overwrite,
-                progress=report,
-                **_for_documents(chosen, dry_run=dry_run),
-                **options.storage(endpoint, anonymous),
-            )
-        _describe(index, url, as_json=as_json)
-        return
-    if of_documents:
+        _check_documents(chosen, dry_run=dry_run)
+    elif of_documents:
         raise InputError(
             f"--{next(iter(of_documents)).replace('_', '-')} is for --documents; add it, or leave this out"
         )
@@ -104,14 +93,11 @@ def build(
             output.print_facts(plan, "predicted")
         return
     with output.progress() as report:
-        index = vsearch.build(
-            embeddings,
-            url,
-            overwrite=overwrite,
-            progress=report,
-            **chosen,
-            **options.storage(endpoint, anonymous),
-        )
+        chosen |= {"overwrite": overwrite, "progress": report, **options.storage(endpoint, anonymous)}
+        if documents:
+            index = vsearch.build_documents(embeddings, chosen.pop("offsets", None), url, **chosen)
+        else:
+            index = vsearch.build(embeddings, url, **chosen)
     _describe(index, url, as_json=as_json)
 
 
@@ -158,12 +144,11 @@ def datasets(
         output.print_facts(facts)
 
 
-def _for_documents(chosen: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
-    """The options of a build, all of which an index of documents must know."""
+def _check_documents(chosen: dict[str, Any], *, dry_run: bool) -> None:
+    """Refuse the options of a build that an index of documents does not know."""
     unknown = [name for name in ("metric", "quantizer", "rerank", "partitions") if name in chosen]
     if dry_run or unknown:
         raise InputError(f"--{'dry-run' if dry_run else unknown[0]} does not go with --documents; leave it out")
-    return chosen
 
 
 def _describe(index: vsearch.Index, url: str, *, as_json: bool) -> None:
