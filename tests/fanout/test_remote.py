@@ -9,7 +9,7 @@ import vsearch
 from tests.fanout.test_faults import Faulty
 from vsearch.fanout.bill import PRICES, Prices
 from vsearch.fanout.mail import Mail
-from vsearch.fanout.outcomes import CallError, Kind
+from vsearch.fanout.outcomes import CallError, Kind, RetryPolicy
 from vsearch.fanout.remote import RemoteIndex, open_remote
 from vsearch.fanout.wire import decode
 from vsearch.storage import open_store
@@ -147,6 +147,19 @@ def test_a_shard_that_failed_for_good_is_not_asked_again_by_the_client(stack, ki
     with pytest.raises(vsearch.IncompleteAnswerError, match="shards 1 failed"):
         counted.search(stack.queries, mode="flat")
     assert asked == ["t-coordinator"]
+
+
+@pytest.mark.parametrize("function", ["t-processor-1", "t-allocator"])
+def test_what_there_was_no_time_to_ask_again_is_asked_again_by_the_client(stack, remote, monkeypatch, function):
+    """A function that hangs takes all the time that its caller has."""
+    monkeypatch.setattr("tests.fanout.conftest.QUICK", RetryPolicy(attempts=1))
+    stack.reset()
+    stack.invoker = Faulty(stack.local, function, Kind.TIMEOUT, 1)
+    hits = remote.search(stack.queries, allocators=3, branching=2)
+    assert hits.ids.tolist() == stack.index.search(stack.queries).ids.tolist()
+    stack.invoker = Faulty(stack.local, function, Kind.TIMEOUT, 10**6)
+    with pytest.raises(vsearch.VsearchError, match="failed"):
+        remote.search(stack.queries, allocators=3, branching=2)
 
 
 def test_one_search_sees_one_snapshot(stack):

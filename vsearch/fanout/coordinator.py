@@ -14,7 +14,7 @@ from vsearch.fanout.allocator import Calls, allocate, part_of
 from vsearch.fanout.loading import Loader
 from vsearch.fanout.merging import append, nothing_found
 from vsearch.fanout.messages import AllocateRequest, Answer, Outcome, ProcessRequest, SearchRequest
-from vsearch.fanout.outcomes import CallError, Deadline, Kind
+from vsearch.fanout.outcomes import RETRIES, CallError, Deadline, Kind
 from vsearch.fanout.planning import Plan, PlanSettings, choose_plan
 from vsearch.fanout.processor import MaskMemory, bind_where, process
 from vsearch.fanout.tree import children_of_root, split
@@ -79,7 +79,7 @@ def coordinate(
         answer = _start_tree(whole, plan, calls_for(manifest, None), deadline)
     lost = answer.outcomes
     if lost and not request.allow_partial:
-        raise CallError(Kind(lost[0].error), _describe(lost), final=True)
+        raise CallError(Kind(lost[0].error), _describe(lost), final=not _out_of_time(lost))
     return msgspec.structs.replace(answer, plan=_explain(plan, answer, manifest), snapshot=manifest.snapshot)
 
 
@@ -140,6 +140,11 @@ def _start_tree(whole: AllocateRequest, plan: Plan, calls: Calls, deadline: Dead
 
 def _explain(plan: Plan, answer: Answer, manifest: Manifest) -> str:
     return f"{plan}; {len(answer.shards)} of {len(manifest.shards)} shards searched"
+
+
+def _out_of_time(lost: Sequence[Outcome]) -> bool:
+    """Whether nothing was asked a second time that could have been: what hangs takes all the time that its caller has."""
+    return all(outcome.attempts == 1 and outcome.error in RETRIES for outcome in lost)
 
 
 def _describe(lost: Sequence[Outcome]) -> str:
