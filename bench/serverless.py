@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def build(folder: Path, work: Path, shards: int, metric: str) -> Path:
-    """The index of a data set, built once and tuned."""
+    """The index of a data set, built once and tuned until it has the recall."""
     import vsearch
 
     index = work / "index"
@@ -64,8 +64,10 @@ def build(folder: Path, work: Path, shards: int, metric: str) -> Path:
         base = np.load(folder / "base.npy", mmap_mode="r")
         vsearch.build(base, str(index), table.select(kept), metric=metric, bits=1.0, rerank="int8", shards=shards)
     opened = vsearch.open(str(index))
-    if metric == "l2" and opened.info()["snapshot"] == 1:
-        opened.tune(recall=RECALL, k=10)
+    if metric == "l2" and (opened.info()["settings"]["recall"] or 0) < RECALL:
+        found = opened.tune(recall=RECALL, k=10)
+        if not found.reached:  # what it costs and takes would be that of other searches
+            raise RuntimeError(f"{index}: tuned for recall {RECALL}, which gave {found.recall:.4f}")
     return index
 
 
