@@ -16,7 +16,7 @@ def ordered(bounds: np.ndarray, eligible: np.ndarray) -> tuple[np.ndarray, int]:
     n = len(bounds)
     order = np.full(n + 8, -7, np.int32)  # what lies behind must stay as it is
     keys, histogram = np.empty(n, np.uint32), np.empty(RADIX, np.int32)
-    head = order_head(bounds, eligible, order[:n], keys, histogram)
+    head = order_head(bounds, eligible, order[:n], keys, histogram, np.empty(2 * HEAD, np.int64))
     before = order[:head].copy()
     count = order_tail(bounds, order[:n], head, keys, np.empty(n, np.int32), np.empty(n, np.uint32), histogram)
     assert (order[n:] == -7).all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -43,19 +42,27 @@ def test_wide_settings_find_what_exhaustive_search_finds(tmp_path: Path, metric:
         rows, scores = search_twin(index, query, 12, np.ones(700, bool))
         found = -hits.scores[0] if metric == "l2" else hits.scores[0]
         # under l2 norms are stored exactly, while the twin takes those of the reconstructed vectors
-        relative = 1e-3 if rerank == "int8" else 2e-4  # a query is rotated in halves there
+        relative = 1e-3 if rerank == "int8" else 2e-4  # a query is rotated in words there
         slack = {"int8": 0.3, "float16": 0.02, "float32": 2e-4}[rerank] if metric == "l2" else 2e-4
         np.testing.assert_allclose(found, scores, rtol=relative, atol=slack)
         assert len(set(hits.ids[0].tolist()) & set(rows.tolist())) >= 11
 
 
-@pytest.mark.parametrize(("size", "halved"), [(1e-6, False), (0.0, False), (0.5, True), (1e5, False)])
-def test_queries_are_rotated_in_halves_where_these_hold_the_matrix(tmp_path: Path, size: float, halved: bool) -> None:
+@pytest.mark.parametrize("rerank", ["int8", "float32"])
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_rotation_and_centroids_are_as_small_as_the_answers_allow(tmp_path: Path, rerank: str, metric: str) -> None:
     vectors = np.random.default_rng(5).standard_normal((100, 8)).astype(np.float32)
-    snapshot = vsearch.build(vectors, tmp_path / "index", rerank="int8", partitions=3)._snapshot
-    model = replace(snapshot.model, adapter=np.eye(8, dtype=np.float32) * np.float32(size))
-    values = pack_model(model, snapshot.radii, 100).values
-    assert (values[ModelField.ROTATION] == 0) == (values[ModelField.HALF_ROTATION] != 0) == halved
+    snapshot = vsearch.build(vectors, tmp_path / "index", metric=metric, rerank=rerank, partitions=3)._snapshot
+    values = pack_model(snapshot.model, snapshot.radii, 100).values
+    assert (values[ModelField.ROTATION] == 0) == (values[ModelField.ROTATION_GROUPS] != 0) == (rerank == "int8")
+    halved = rerank == "int8" and metric == "cosine"  # then centroids are stored so
+    assert (values[ModelField.CENTROIDS] == 0) == (values[ModelField.HALF_CENTROIDS] != 0) == halved
+
+
+def test_centroids_beyond_float16_stay_floats(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(5).standard_normal((100, 8)).astype(np.float32) * np.float32(1e9)
+    snapshot = vsearch.build(vectors, tmp_path / "index", metric="l2", rerank="int8", partitions=3)._snapshot
+    assert snapshot.native.values[ModelField.HALF_CENTROIDS] == 0
 
 
 def test_plan_prepares_as_numpy_does(tmp_path: Path) -> None:
@@ -72,7 +79,7 @@ def test_plan_prepares_as_numpy_does(tmp_path: Path) -> None:
         workspace.use_query(query, prepared=False)
         plan_query(snapshot.native.address, workspace.fields.address)
         rotated = prepare_queries(snapshot.model, query[None, :])[0]
-        slack = 1e-4 * float(np.linalg.norm(rotated)) if rerank == "int8" else 1e-5  # of a rotation in halves
+        slack = 1e-4 * float(np.linalg.norm(rotated)) if rerank == "int8" else 1e-5  # of a rotation in words
         np.testing.assert_allclose(workspace.rotated, rotated, rtol=1e-5, atol=slack)
         if rerank is None:  # float tables are only made where they are needed
             np.testing.assert_allclose(

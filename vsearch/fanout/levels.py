@@ -98,7 +98,7 @@ def scan_shard(
     workspace.order[: len(order)] = order
     workspace.bases[order], workspace.bounds[order] = visits.bases, visits.bounds
     workspace.values[CallField.VISITS], workspace.values[CallField.FORCED] = len(order), visits.minimum
-    workspace.counters[:] = 0
+    workspace.empty()
     workspace.use_mask(mask)
     scan_in_waves(snapshot, shard, workspace)
     finish(workspace.fields.address)

@@ -36,7 +36,7 @@ class ModelField(IntEnum):
     SQUARED = 3  # 1: the metric is l2
     MEAN = 4  # float32 (d,)
     ROTATION = 5  # float32 (d, d), or 0
-    CENTROIDS = 6  # float32 (p, d), rotated
+    CENTROIDS = 6  # float32 (p, d), rotated, or 0
     CENTROID_SQUARES = 7  # float32 (p,)
     RADII = 8  # float32 (p,)
     RERANK_WEIGHTS = 9  # float32 (d,)
@@ -60,9 +60,11 @@ class ModelField(IntEnum):
     QUANTISED_DIMENSIONS = 27  # D, of the groups' bytes; leading ones
     FADES = 28  # float32 (p + 1,)
     ROWS = 29  # of the index
+    ROTATION_GROUPS = 30  # int16 (ceil(d / 64), 64 * D') where ROTATION is 0; D' is d or one more
     CENTROID_SLACKS = 31  # float32 (p,)
     EXACT_BASES = 32  # 1: partitions are so tight that a rounded base would lose their rows
-    HALF_ROTATION = 30  # float16 (d, d) where ROTATION is 0
+    ROTATION_STEPS = 33  # float32 (d,) of the groups
+    HALF_CENTROIDS = 34  # float16 (p, d) where CENTROIDS is 0
 
 
 @unique
@@ -137,6 +139,8 @@ class CallField(IntEnum):
     COMPLETE = 41  # out of `plan_query`: 1 if these are all
     WAITING = 42  # rows in PENDING
     PENDING_SCALES = 43  # float32 (PENDING,)
+    SLOTS = 44  # int64 (2 * HEAD,), scratch
+    QUERY_WORDS = 45  # int16 (D',), scratch
 
 
 @unique

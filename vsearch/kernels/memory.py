@@ -57,6 +57,7 @@ uint32s = _array_at(types.uint32, 1)
 halves = _array_at(types.uint16, 1)
 bytes_ = _array_at(types.uint8, 1)
 int8s = _array_at(types.int8, 1)
+int16s = _array_at(types.int16, 1)
 floats = _array_at(types.float32, 1)
 
 #: ``name(address, rows, columns)``: the matrix there.
@@ -64,6 +65,7 @@ float_rows = _array_at(types.float32, 2)
 half_rows = _array_at(types.uint16, 2)
 byte_rows = _array_at(types.uint8, 2)
 int8_rows = _array_at(types.int8, 2)
+int16_rows = _array_at(types.int16, 2)
 int64_rows = _array_at(types.int64, 2)
 
 

@@ -10,19 +10,21 @@ import numpy as np
 from vsearch.kernels.bytes import sum_slack
 from vsearch.kernels.centroids import score_centroids
 from vsearch.kernels.compiling import inlined, kernel
-from vsearch.kernels.fields import RADIX, TOGETHER, CallField, FloatField, ModelField
+from vsearch.kernels.fields import HEAD, RADIX, TOGETHER, CallField, FloatField, ModelField
 from vsearch.kernels.memory import (
     byte_rows,
     bytes_,
     float_rows,
     floats,
-    half_rows,
     int8s,
+    int16_rows,
+    int16s,
     int32s,
     int64s,
     uint32s,
 )
-from vsearch.kernels.rerank import dot_float, dot_half
+from vsearch.kernels.rerank import dot_float
+from vsearch.kernels.rotation import rotate_in_words
 from vsearch.kernels.route import bound_partitions, fade_bounds, forced_visits, order_head, order_tail
 from vsearch.kernels.scan import expand_tables
 from vsearch.kernels.tables import round_sign_tables, round_tables, sign_tables
@@ -33,21 +35,32 @@ LEAST_ROUNDING_MARGIN = np.float32(3.0)
 
 
 @inlined
-def _prepare(query, normalise, mean, rotation, half_rotation, rotated):
-    """Normalise or centre, and rotate by whichever matrix has rows. The query as given is overwritten: it is scratch."""
+def _prepare(model, call, query, rotated):
+    """Normalise or centre, and rotate. The query as given is overwritten: it is scratch."""
     d = query.shape[0]
-    if normalise:
+    if model[ModelField.NORMALISE] != 0:
         norm = np.sqrt(dot_float(query, query))
         scale = np.float32(1.0) / norm if norm > np.float32(0.0) else np.float32(0.0)
         for j in range(d):
             query[j] *= scale
     else:
+        mean = floats(model[ModelField.MEAN], d)
         for j in range(d):
             query[j] -= mean[j]
-    for i in range(rotation.shape[0]):
-        rotated[i] = dot_float(rotation[i], query)
-    for i in range(half_rotation.shape[0]):
-        rotated[i] = dot_half(query, half_rotation[i])
+    if model[ModelField.ROTATION] != 0:
+        rotation = float_rows(model[ModelField.ROTATION], d, d)
+        for i in range(d):
+            rotated[i] = dot_float(rotation[i], query)
+    else:
+        even = d + d % 2
+        rotate_in_words(
+            query,
+            int16_rows(model[ModelField.ROTATION_GROUPS], (d + TOGETHER - 1) // TOGETHER, TOGETHER * even),
+            floats(model[ModelField.ROTATION_STEPS], d),
+            int16s(call[CallField.QUERY_WORDS], even),
+            int32s(call[CallField.GROUP_SUMS], TOGETHER),
+            rotated,
+        )
 
 
 @kernel
@@ -63,20 +76,19 @@ def plan_query(model_address, call_address):
 @kernel
 def plan_nearest(model_address, call_address):
     """`plan_query`, but partitions that are hardly visited may have no order yet: see `complete_order`."""
+    plan_visits(model_address, call_address)
+    plan_tables(model_address, call_address)
+
+
+@kernel
+def plan_visits(model_address, call_address):
+    """The first half of `plan_nearest`: rotate the query, score the partitions and order the nearest."""
     model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
     d, partitions = model[ModelField.DIMENSIONS], model[ModelField.PARTITIONS]
     numbers = floats(call[CallField.FLOATS], FLOAT_FIELDS)
     rotated = floats(call[CallField.ROTATED], d)
     if call[CallField.QUERY] != 0:
-        halved = d if model[ModelField.ROTATION] == 0 else 0
-        _prepare(
-            floats(call[CallField.QUERY], d),
-            model[ModelField.NORMALISE] != 0,
-            floats(model[ModelField.MEAN], d),
-            float_rows(model[ModelField.ROTATION], d - halved, d),
-            half_rows(model[ModelField.HALF_ROTATION], halved, d),
-            rotated,
-        )
+        _prepare(model, call, floats(call[CallField.QUERY], d), rotated)
     square = dot_float(rotated, rotated)
     numbers[FloatField.SQUARE] = square
     bases, bounds = floats(call[CallField.BASES], partitions), floats(call[CallField.BOUNDS], partitions)
@@ -108,17 +120,26 @@ def plan_nearest(model_address, call_address):
         int32s(call[CallField.ORDER], partitions),
         uint32s(call[CallField.KEYS], partitions),
         int32s(call[CallField.HISTOGRAM], RADIX),
+        int64s(call[CallField.SLOTS], 2 * HEAD),
     )
     _fade(model, call, 0, ordered)
     call[CallField.ORDERED] = call[CallField.VISITS] = ordered
     call[CallField.FORCED], call[CallField.COMPLETE] = 0, 0
     if ordered == 0 or call[CallField.EXACT] != 0 or call[CallField.NPROBE] > 0:
         complete_order(model_address, call_address)
+
+
+@kernel
+def plan_tables(model_address, call_address):
+    """The second half of `plan_nearest`: what rows are scored with."""
+    model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
+    d, numbers = model[ModelField.DIMENSIONS], floats(call[CallField.FLOATS], FLOAT_FIELDS)
+    rotated = floats(call[CallField.ROTATED], d)
     weights = floats(model[ModelField.RERANK_WEIGHTS], d)
     rerank_query = floats(call[CallField.RERANK_QUERY], d)
     for j in range(d):
         rerank_query[j] = rotated[j] * weights[j]
-    _make_tables(model, call, numbers, rotated, np.sqrt(square))
+    _make_tables(model, call, numbers, rotated, np.sqrt(numbers[FloatField.SQUARE]))
 
 
 @inlined

@@ -18,6 +18,7 @@ from vsearch.kernels.fields import (
     RERANK_FLOAT,
     RERANK_HALF,
     RERANK_INT8,
+    VISITED,
     CallField,
     FloatField,
     ModelField,
@@ -37,8 +38,8 @@ from vsearch.kernels.memory import (
     uint32s,
     uint64s,
 )
-from vsearch.kernels.plan import complete_order, plan_nearest
-from vsearch.kernels.search import rerank_waiting, search_partitions
+from vsearch.kernels.plan import complete_order, plan_nearest, plan_tables, plan_visits
+from vsearch.kernels.search import AHEAD, fetch_blocks, rerank_waiting, search_partitions
 from vsearch.kernels.topk import sort_best_first
 
 MODEL_FIELDS, SHARD_FIELDS, CALL_FIELDS = len(ModelField), len(ShardField), len(CallField)
@@ -47,7 +48,10 @@ FLOAT_FIELDS = len(FloatField)
 
 @kernel
 def scan_visits(model_address, shard_address, call_address, order_address, listed, first, last, forced, descending):
-    """Search the partitions `first` to `last` of a list of so many in one shard; the heap is the call's."""
+    """Search the partitions `first` to `last` of a list of so many in one shard; the heap is the call's.
+
+    Returns the visit that it ended before.
+    """
     model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
     shard = int64s(shard_address, SHARD_FIELDS)
     d, partitions = model[ModelField.DIMENSIONS], model[ModelField.PARTITIONS]
@@ -62,13 +66,15 @@ def scan_visits(model_address, shard_address, call_address, order_address, liste
     staged_rows = rows if stages == 2 else 0
     offset_rows = rows if squared else 0
     byte_tables = first_bytes if model[ModelField.BYTE_TABLES] != 0 else 0
+    halved = partitions if model[ModelField.HALF_CENTROIDS] != 0 else 0
     int8_stored = stored if kind == RERANK_INT8 else 0
     half_stored = stored if kind == RERANK_HALF else 0
     float_stored = stored if kind == RERANK_FLOAT else 0
-    call[CallField.SIZE], call[CallField.WAITING] = search_partitions(
+    call[CallField.SIZE], call[CallField.WAITING], reached = search_partitions(
         floats(call[CallField.ROTATED], d),
         numbers[FloatField.SQUARE],
-        float_rows(model[ModelField.CENTROIDS], partitions, d),
+        float_rows(model[ModelField.CENTROIDS], partitions - halved, d),
+        half_rows(model[ModelField.HALF_CENTROIDS], halved, d),
         floats(model[ModelField.CENTROID_SQUARES], partitions),
         squared,
         floats(call[CallField.RERANK_QUERY], d),
@@ -118,6 +124,7 @@ def scan_visits(model_address, shard_address, call_address, order_address, liste
         floats(call[CallField.PENDING_SCALES], PENDING),
         int64s(call[CallField.COUNTERS], COUNTERS),
     )
+    return reached
 
 
 @kernel
@@ -128,6 +135,7 @@ def rerank_rest(model_address, shard_address, call_address):
     d, kind, stored = model[ModelField.DIMENSIONS], model[ModelField.RERANK_KIND], shard[ShardField.RERANK_ROWS]
     codes, k, partitions = shard[ShardField.RERANK_CODES], call[CallField.K], model[ModelField.PARTITIONS]
     offset_rows = shard[ShardField.ROWS] if model[ModelField.SQUARED] != 0 else 0
+    halved = partitions if model[ModelField.HALF_CENTROIDS] != 0 else 0
     int8_stored = stored if kind == RERANK_INT8 else 0
     half_stored = stored if kind == RERANK_HALF else 0
     float_stored = stored if kind == RERANK_FLOAT else 0
@@ -137,7 +145,8 @@ def rerank_rest(model_address, shard_address, call_address):
         floats(call[CallField.PENDING_SCALES], PENDING),
         floats(call[CallField.ROTATED], d),
         floats(call[CallField.FLOATS], FLOAT_FIELDS)[FloatField.SQUARE],
-        float_rows(model[ModelField.CENTROIDS], partitions, d),
+        float_rows(model[ModelField.CENTROIDS], partitions - halved, d),
+        half_rows(model[ModelField.HALF_CENTROIDS], halved, d),
         floats(model[ModelField.CENTROID_SQUARES], partitions),
         model[ModelField.SQUARED] != 0,
         floats(call[CallField.RERANK_QUERY], d),
@@ -163,38 +172,27 @@ def scan_nearest(model_address, shard_address, call_address):
     Stops, and says so in `SETTLED`, once NEAREST of the shard's partitions are visited and k rows are found, or the bounds
     of all others are too low; `FIRST_VISIT` is where to go on.
     """
-    call, shard = int64s(call_address, CALL_FIELDS), int64s(shard_address, SHARD_FIELDS)
-    model = int64s(model_address, MODEL_FIELDS)
-    partitions, k = model[ModelField.PARTITIONS], call[CallField.K]
-    order = int32s(call[CallField.ORDER], partitions)
-    bounds = floats(call[CallField.BOUNDS], partitions)
-    scores = floats(call[CallField.SCORES], k)
-    lowest = floats(call[CallField.FLOATS], FLOAT_FIELDS)[FloatField.LOWEST]
-    low, own = shard[ShardField.FIRST_PARTITION], shard[ShardField.PARTITIONS]
-    forced = call[CallField.FORCED]
+    call = int64s(call_address, CALL_FIELDS)
+    counters = int64s(call[CallField.COUNTERS], COUNTERS)
     visit = call[CallField.FIRST_VISIT]
     while True:
+        if call[CallField.SIZE] == call[CallField.K] and call[CallField.NEAR] >= NEAREST:
+            call[CallField.SETTLED] = 1
+            break
         if visit == call[CallField.LAST_VISIT] and call[CallField.COMPLETE] == 0:
             complete_order(model_address, call_address)
             call[CallField.LAST_VISIT] = call[CallField.VISITS]
         if visit == call[CallField.LAST_VISIT]:
             break
-        partition = np.int64(order[visit])
-        full = call[CallField.SIZE] == k
-        threshold = max(scores[0], lowest) if full else lowest
-        if visit >= forced and bounds[partition] < threshold:
+        stop = min(visit + max(NEAREST - call[CallField.NEAR], 1), call[CallField.LAST_VISIT])
+        listed, forced, before = call[CallField.ORDERED], call[CallField.FORCED], counters[VISITED]
+        visit = scan_visits(
+            model_address, shard_address, call_address, call[CallField.ORDER], listed, visit, stop, forced, 1
+        )
+        call[CallField.NEAR] += counters[VISITED] - before
+        if visit < stop:
             call[CallField.SETTLED] = 1
             break
-        if low <= partition < low + own:
-            if full and call[CallField.NEAR] >= NEAREST:
-                call[CallField.SETTLED] = 1
-                break
-            listed = call[CallField.ORDERED]
-            scan_visits(
-                model_address, shard_address, call_address, call[CallField.ORDER], listed, visit, visit + 1, forced, 1
-            )
-            call[CallField.NEAR] += 1
-        visit += 1
     call[CallField.FIRST_VISIT] = visit
 
 
@@ -235,10 +233,9 @@ def list_rest(model_address, shard_address, call_address):
             found += 1
     count = 0
     if found > 0:
-        for partition in range(low, low + own):
-            if marks[partition] != 0:
-                rest[count] = partition
-                count += 1
+        for partition in range(low, low + own):  # without branches: hardly any of them would be foretold
+            rest[count] = partition
+            count += np.int64(marks[partition])
     call[CallField.REST_COUNT] = count
 
 
@@ -261,14 +258,34 @@ def finish(call_address):
 
 @inlined
 def _begin(call):
+    int64s(call[CallField.COUNTERS], COUNTERS)[:] = 0
+    call[CallField.SIZE] = call[CallField.WAITING] = 0
     call[CallField.FIRST_VISIT], call[CallField.LAST_VISIT] = 0, call[CallField.VISITS]
     call[CallField.SETTLED], call[CallField.NEAR] = 0, 0
 
 
 @kernel
+def fetch_nearest(model_address, shard_address, call_address):
+    """Ask for the codes of the partition that is visited first."""
+    model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
+    shard = int64s(shard_address, SHARD_FIELDS)
+    own, width = shard[ShardField.PARTITIONS], model[ModelField.FIRST_BYTES] * 32
+    if call[CallField.ORDERED] == 0:
+        return
+    local = int32s(call[CallField.ORDER], model[ModelField.PARTITIONS])[0] - shard[ShardField.FIRST_PARTITION]
+    if 0 <= local < own:
+        start = int64s(shard[ShardField.BLOCK_STARTS], own)[local]
+        blocks = (int64s(shard[ShardField.ROW_COUNTS], own)[local] + 31) // 32
+        codes = byte_rows(shard[ShardField.FIRST_CODES], shard[ShardField.BLOCKS], width)
+        fetch_blocks(codes, start, start + min(blocks, AHEAD // width + 1))
+
+
+@kernel
 def search_shard(model_address, shard_address, call_address):
     """Plan a query, search all its visits in the only shard of an index, and sort."""
-    plan_nearest(model_address, call_address)
+    plan_visits(model_address, call_address)
+    fetch_nearest(model_address, shard_address, call_address)
+    plan_tables(model_address, call_address)
     _begin(int64s(call_address, CALL_FIELDS))
     scan_nearest(model_address, shard_address, call_address)
     list_rest(model_address, shard_address, call_address)

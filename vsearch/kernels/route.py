@@ -6,9 +6,9 @@ import numpy as np
 
 from vsearch.kernels.compiling import inlined, kernel, summing
 from vsearch.kernels.fields import HEAD, RADIX
-from vsearch.kernels.rerank import dot_float
+from vsearch.kernels.rerank import dot_float, dot_half
 
-COARSE, FINE = 64, 256  # buckets of bounds: to find the head, and to order it
+COARSE, FINE = 64, 1024  # buckets of bounds: to find the head, and to order it
 
 
 @inlined
@@ -21,6 +21,14 @@ def sortable(value):
 
 
 @inlined
+def _unsortable(key):
+    """The float32 whose `sortable` this is."""
+    if key & np.uint32(0x80000000):
+        return np.uint32(key).view(np.float32)
+    return np.uint32(np.uint32(0x7FFFFFFF) - key).view(np.float32)
+
+
+@inlined
 def _buckets_per_unit(highest, lowest, last):
     """Buckets of equal width per unit of the bound; 0 where all bounds are the same or too far apart."""
     width = highest - lowest
@@ -30,11 +38,10 @@ def _buckets_per_unit(highest, lowest, last):
 
 @inlined
 def _bucket(bound, highest, per_unit, last):
-    """Which of the buckets 0 to `last` a bound falls in; 0 where bounds lie too far apart for a number."""
+    """Which of the buckets 0 to `last` a bound falls in: `last` too where bounds lie too far apart for a number."""
     place = (highest - bound) * per_unit
-    if place >= np.float32(last):
-        return np.int32(last)
-    return np.int32(place) if place > np.float32(0.0) else np.int32(0)
+    place = place if place < np.float32(last) else np.float32(last)  # noqa: FURB136  no NaN may get through
+    return np.int32(place if place > np.float32(0.0) else np.float32(0.0))  # noqa: FURB136
 
 
 @summing
@@ -75,16 +82,19 @@ def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, re
 
 
 @inlined
-def exact_base(query, square, centroid, centroid_square, squared):
-    """Base score of one partition, from its centroid in full."""
-    inner = dot_float(query, centroid)
+def exact_base(query, square, centroids, half_centroids, centroid_squares, squared, partition):
+    """Base score of one partition, from its centroid in full: float16 where `half_centroids` has rows."""
+    if half_centroids.shape[0] > 0:
+        inner = dot_half(query, half_centroids[partition])
+    else:
+        inner = dot_float(query, centroids[partition])
     if squared:
-        return np.float32(2.0) * inner - centroid_square - square
+        return np.float32(2.0) * inner - centroid_squares[partition] - square
     return inner
 
 
 @kernel
-def order_head(bounds, eligible, order, keys, histogram):
+def order_head(bounds, eligible, order, keys, histogram, slots):
     """Order the partitions of the highest bounds, descending, ties to the lower; at least HEAD of them, or all.
 
     Few partitions are visited, so the others need no order. Bounds fall into buckets of equal width, and so again within
@@ -99,7 +109,7 @@ def order_head(bounds, eligible, order, keys, histogram):
         Output.
     keys : uint32 (partitions,)
         Output: RADIX for those in the head or left out, less for the tail (`order_tail`).
-    histogram : int32 (RADIX,)
+    histogram, slots : int32 (RADIX,), int64 (2 * HEAD,)
         Scratch.
 
     Returns
@@ -107,18 +117,20 @@ def order_head(bounds, eligible, order, keys, histogram):
     int
         How many of `order` are in place.
     """
-    highest, lowest = np.float32(-np.inf), np.float32(np.inf)
+    # nothing here branches on a bound: a processor foretells such branches wrongly half of the time, which costs more
+    # than the work
+    nearest, farthest = np.uint32(0xFFFFFFFF), np.uint32(0)
     for p in range(bounds.shape[0]):
-        highest, lowest = max(highest, bounds[p]), min(lowest, bounds[p])
-    per_unit = _buckets_per_unit(highest, lowest, COARSE - 1)
-    histogram[:COARSE] = 0
+        key = sortable(bounds[p])
+        nearest, farthest = min(nearest, key), max(farthest, key)
+    highest = _unsortable(nearest)
+    per_unit = _buckets_per_unit(highest, _unsortable(farthest), COARSE - 1)
     for p in range(bounds.shape[0]):
         bucket = np.uint32(_bucket(bounds[p], highest, per_unit, COARSE - 1))
-        if eligible[p] <= 0:
-            bucket = np.uint32(RADIX)
-        else:
-            histogram[bucket] += 1
-        keys[p] = bucket
+        keys[p] = bucket if eligible[p] > 0 else np.uint32(RADIX)
+    histogram[: COARSE + 1] = 0
+    for p in range(bounds.shape[0]):
+        histogram[min(keys[p], np.uint32(COARSE))] += 1
     total, last = 0, COARSE - 1
     for bucket in range(COARSE):
         total += histogram[bucket]
@@ -130,47 +142,55 @@ def order_head(bounds, eligible, order, keys, histogram):
     count = 0
     for p in range(bounds.shape[0]):
         order[count] = p
-        if keys[p] <= np.uint32(last):
-            keys[p] = np.uint32(RADIX)
-            count += 1
-        if count == total:
-            break
-    _sort_head(bounds, order, count, highest, histogram)
+        count += np.int64(keys[p] <= np.uint32(last))
+    for p in range(bounds.shape[0]):
+        keys[p] = np.uint32(RADIX) if keys[p] <= np.uint32(last) else keys[p]
+    _sort_head(bounds, order, count, highest, histogram, slots)
     return count
 
 
 @inlined
-def _sort_head(bounds, order, count, highest, histogram):
-    """Order `count` partitions, which ascend, by descending bound: buckets first, then insertion.
+def _sort_head(bounds, order, count, highest, histogram, slots):
+    """Order `count` partitions, which ascend, by descending bound: buckets first, then neighbours change places.
 
-    `order` holds the outcome; the last ``2 * HEAD`` places of `histogram` are where they wait.
+    `order` holds the outcome; the last ``2 * HEAD`` places of `histogram` are where partitions wait.
     """
-    lowest = highest
-    for i in range(count):
-        lowest = min(lowest, bounds[order[i]])
-    per_unit = _buckets_per_unit(highest, lowest, FINE - 1)
     waiting = histogram[RADIX - 2 * HEAD :]
-    histogram[:FINE] = 0
+    farthest = np.uint32(0)
     for i in range(count):
         waiting[i] = order[i]
-        histogram[_bucket(bounds[order[i]], highest, per_unit, FINE - 1)] += 1
+        farthest = max(farthest, sortable(bounds[order[i]]))
+    per_unit = _buckets_per_unit(highest, _unsortable(farthest), FINE - 1)
+    histogram[:FINE] = 0
+    for i in range(count):
+        histogram[_bucket(bounds[waiting[i]], highest, per_unit, FINE - 1)] += 1
     place = np.int32(0)
     for bucket in range(FINE):
         here = histogram[bucket]
         histogram[bucket] = place
         place += here
     for i in range(count):
-        bucket = _bucket(bounds[waiting[i]], highest, per_unit, FINE - 1)
-        order[histogram[bucket]] = waiting[i]
-        histogram[bucket] += 1
-    for i in range(1, count):
-        partition = order[i]
-        bound = bounds[partition]
-        j = i
-        while j > 0 and bounds[order[j - 1]] < bound:
-            order[j] = order[j - 1]
-            j -= 1
-        order[j] = partition
+        partition = waiting[i]
+        bucket = _bucket(bounds[partition], highest, per_unit, FINE - 1)
+        at = histogram[bucket]
+        histogram[bucket] = at + 1
+        slots[at] = np.int64(sortable(bounds[partition])) << 31 | np.int64(partition)
+    moved = True
+    while moved:
+        moved = _exchange(slots[:count]) | _exchange(slots[1:count])
+    for i in range(count):
+        order[i] = np.int32(slots[i] & np.int64(0x7FFFFFFF))
+
+
+@inlined
+def _exchange(slots):
+    """Put neighbours in order, pair by pair; returns whether any were not."""
+    moved = np.int64(0)
+    for i in range(slots.shape[0] // 2):
+        left, right = slots[2 * i], slots[2 * i + 1]
+        slots[2 * i], slots[2 * i + 1] = min(left, right), max(left, right)
+        moved |= right - left
+    return moved < 0
 
 
 @kernel

@@ -64,17 +64,36 @@ def fetch_rerank(kind, rerank_bytes, rerank_halves, rerank_floats, row):
 
 
 @inlined
-def fetch_partition(local, row_starts, row_counts, block_starts, first_codes, near, offsets):
-    """Ask for what a visit begins with: factors and the first codes; the rest follows by itself."""
-    width, row = first_codes.shape[1], row_starts[local]
-    rows = min(row_counts[local], 32 * AHEAD // width + 32)
+def fetch_factors(local, row_starts, row_counts, first_codes, near, offsets):
+    """Ask for the factors that a visit begins with; the rest follows by itself."""
+    row = row_starts[local]
+    rows = min(row_counts[local], 32 * AHEAD // first_codes.shape[1] + 32)
     for at in range(0, 2 * rows + LINE, LINE):
         prefetch(near, 2 * row + at)
     if offsets.shape[0] > 0:
         for at in range(0, 4 * rows + LINE, LINE):
             prefetch(offsets, 4 * row + at)
-    for at in range(0, min((rows + 31) // 32 * width, AHEAD), LINE):
-        prefetch(first_codes, block_starts[local] * width + at)
+
+
+@inlined
+def fetch_blocks(first_codes, start, stop):
+    """Ask for the first codes of some blocks."""
+    width = first_codes.shape[1]
+    for at in range(start * width, stop * width, LINE):
+        prefetch(first_codes, at)
+
+
+@inlined
+def fetch_centroid(centroids, half_centroids, partition):
+    """Ask for a centroid."""
+    if half_centroids.shape[0] > 0:
+        width = 2 * half_centroids.shape[1]
+        for at in range(0, width, LINE):
+            prefetch(half_centroids, partition * width + at)
+    else:
+        width = 4 * centroids.shape[1]
+        for at in range(0, width, LINE):
+            prefetch(centroids, partition * width + at)
 
 
 @inlined
@@ -95,6 +114,7 @@ def rerank_waiting(
     query,
     query_square,
     centroids,
+    half_centroids,
     centroid_squares,
     squared,
     rerank_query,
@@ -118,7 +138,7 @@ def rerank_waiting(
     for i in range(waiting):
         row, partition = pending[0, i], pending[1, i]
         if partition != last:
-            base = exact_base(query, query_square, centroids[partition], centroid_squares[partition], squared)
+            base = exact_base(query, query_square, centroids, half_centroids, centroid_squares, squared, partition)
             last = partition
         scale = half_to_float(rerank_scales[row]) * pending_scales[i]
         dot = rerank_dot(rerank_kind, rerank_query, rerank_bytes, rerank_halves, rerank_floats, row)
@@ -136,6 +156,7 @@ def search_partitions(
     query,
     query_square,
     centroids,
+    half_centroids,
     centroid_squares,
     squared,
     rerank_query,
@@ -185,7 +206,9 @@ def search_partitions(
     pending_scales,
     counters,
 ):
-    """Search those of the visited partitions that a shard holds; returns the new heap size and how many rows wait.
+    """Search those of the visited partitions that a shard holds.
+
+    Returns the new heap size, how many rows wait, and the visit that it ended before.
 
     Candidates wait for their rerank codes to come from memory, some of them until after the call: see `rerank_waiting`.
 
@@ -193,8 +216,9 @@ def search_partitions(
     ----------
     query : float32 (d,)
         Rotated; `query_square` is the square of its norm.
-    centroids, centroid_squares : float32 (partitions, d), float32 (partitions,)
+    centroids, half_centroids : float32 (partitions, d), or (0, d) where uint16 (partitions, d) has them in float16
         Rotated; a base score is worked out in full where rows are scored, else `bases` are near enough.
+    centroid_squares : float32 (partitions,)
     squared : bool
         Whether scores are negated squared distances.
     rerank_query : float32 (d,)
@@ -259,18 +283,21 @@ def search_partitions(
         partition = np.int64(order[visit])
         if visit >= forced and bounds[partition] < threshold:
             if descending:
-                break
+                return size, waiting, visit
             continue
         local = partition - first_partition
         if local < 0 or local >= row_starts.shape[0]:
             continue
+        following = following_blocks = np.int64(0)
         if visit + 1 < order.shape[0] and not exhaustive:
-            following = np.int64(order[visit + 1]) - first_partition
-            if 0 <= following < row_starts.shape[0]:
-                fetch_partition(following, row_starts, row_counts, block_starts, first_codes, near, offsets)
+            next_local = np.int64(order[visit + 1]) - first_partition
+            if 0 <= next_local < row_starts.shape[0]:
+                fetch_factors(next_local, row_starts, row_counts, first_codes, near, offsets)
+                following = block_starts[next_local]
+                following_blocks = np.int64(min((row_counts[next_local] + 31) // 32, ahead))
         base = bases[partition]
         if refined or (exact_bases and not exhaustive):
-            base = exact_base(query, query_square, centroids[partition], centroid_squares[partition], squared)
+            base = exact_base(query, query_square, centroids, half_centroids, centroid_squares, squared, partition)
         counters[VISITED] += 1
         row_start = row_starts[local]
         rows = row_counts[local]
@@ -285,9 +312,12 @@ def search_partitions(
             count = min(rows - block * 32, 32)
             present = mask_bits(mask, first_row, count) if masked else (np.uint64(1) << np.uint64(count)) - np.uint64(1)
             at = block_starts[local] + block
-            if block + ahead < blocks and not exhaustive:
-                for byte in range(0, first_codes.shape[1], LINE):
-                    prefetch(first_codes, (at + ahead) * first_codes.shape[1] + byte)
+            if not exhaustive:  # a little at a time: more would fill the queue and hold the scan up
+                if block + ahead < blocks:
+                    fetch_blocks(first_codes, at + ahead, at + ahead + 1)
+                rest = block + 1 == blocks or following_blocks <= block
+                until = following_blocks if rest else np.int64(block + 1)
+                fetch_blocks(first_codes, following + block, following + until)
             if present != np.uint64(0):
                 if not exhaustive:
                     counters[SCANNED] += count
@@ -328,8 +358,7 @@ def search_partitions(
                     prefetch(rerank_scales, 2 * row)
                     if fetched != partition:
                         fetched = partition
-                        for byte in range(0, 4 * centroids.shape[1], LINE):
-                            prefetch(centroids, 4 * partition * centroids.shape[1] + byte)
+                        fetch_centroid(centroids, half_centroids, partition)
                     pending[0, waiting], pending[1, waiting] = row, partition
                     pending_scales[waiting] = rerank_scale
                     waiting += 1
@@ -343,6 +372,7 @@ def search_partitions(
                     query,
                     query_square,
                     centroids,
+                    half_centroids,
                     centroid_squares,
                     squared,
                     rerank_query,
@@ -360,4 +390,4 @@ def search_partitions(
                 )
                 waiting = 0
                 threshold = max(heap_scores[0], lowest) if size == k else lowest
-    return size, waiting
+    return size, waiting, last_visit

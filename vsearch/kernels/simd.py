@@ -95,6 +95,21 @@ class Dialect:
         # two products of 7 and 8 bits fit in 16: nothing saturates
         return b.add(sums, b.call(fours, [b.call(pairs, [low, signed]), splat(I16, self.native // 2, 1)]))
 
+    def add_word_products(self, b: ir.IRBuilder, sums: ir.Value, left: ir.Value, right: ir.Value) -> ir.Value:
+        """Add the products of two neighbouring 16-bit words to each 32-bit sum; words come as for `add_products`."""
+        count = self.native // 4
+        words, halves = ir.VectorType(I32, count), ir.VectorType(I16, 2 * count)
+        left, right = b.bitcast(left, halves), b.bitcast(right, halves)
+        if self.name != "neon":
+            name = "llvm.x86.avx512.pmaddw.d.512" if self.name == "avx512" else "llvm.x86.avx2.pmadd.wd"
+            pairs = _instruction(b, name, ir.FunctionType(words, [halves, halves]))
+            return b.add(sums, b.call(pairs, [left, right]))
+        wide = ir.VectorType(I32, 2 * count)
+        product = b.mul(b.sext(left, wide), b.sext(right, wide))
+        undefined = ir.Constant(wide, ir.Undefined)
+        even, odd = (b.shuffle_vector(product, undefined, lanes(range(i, 2 * count, 2))) for i in range(2))
+        return b.add(sums, b.add(even, odd))
+
 
 def _instruction(b: ir.IRBuilder, name: str, signature: ir.FunctionType) -> ir.Function:
     """One processor instruction; where this is another processor, a stand-in that the ahead-of-time build puts right."""

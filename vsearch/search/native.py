@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vsearch.kernels.fields import (
     COUNTERS,
+    HEAD,
     PENDING,
     RADIX,
     RERANK_FLOAT,
@@ -24,13 +25,13 @@ from vsearch.kernels.fields import (
 )
 from vsearch.quantizers.centroids import encode_centroids
 from vsearch.quantizers.osq import OSQ
+from vsearch.quantizers.rotation import encode_rotation
 from vsearch.search.model import Model, SearchSettings
 from vsearch.search.shard import PartitionTable, ShardArrays
 
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
 TIGHT = 0.02  # of a partition's radius: centroids that may be off by more are not near enough to scan by
 RERANK_KINDS = {None: RERANK_NONE, "int8": RERANK_INT8, "float16": RERANK_HALF, "float32": RERANK_FLOAT}
-LEAST_PEAK, LARGEST_PEAK = 2.0**-10, 2.0**15  # of a matrix in halves: rotations are, adapters may be of any size
 
 
 def address(array: NDArray[Any]) -> int:
@@ -84,7 +85,6 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
     weights = model.rerank_weights if model.rerank == "int8" else np.ones(d, np.float32)
     for field, array in (
         (ModelField.MEAN, model.mean),
-        (ModelField.CENTROIDS, model.centroids),
         (ModelField.CENTROID_SQUARES, model.centroid_squares),
         (ModelField.CENTROID_STEPS, coarse.steps),
         (ModelField.CENTROID_LOWS, coarse.lows),
@@ -96,10 +96,17 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
         (ModelField.STAGE_DEVIATIONS, quantizer.calibration.deviation),
     ):
         fields.point(field, np.ascontiguousarray(array), np.float32)
+    with np.errstate(over="ignore"):
+        halves = model.centroids.astype(np.float16)
+    if (halves == model.centroids).all():  # as they are stored beside int8 codes: the same numbers in half the bytes
+        fields.point(ModelField.HALF_CENTROIDS, halves.view(np.uint16), np.uint16)
+    else:
+        fields.point(ModelField.CENTROIDS, np.ascontiguousarray(model.centroids), np.float32)
     transform = model.query_transform
-    if model.rerank == "int8" and LEAST_PEAK <= np.abs(transform).max() <= LARGEST_PEAK:
-        # half the bytes, and off by much less than the rerank codes are
-        fields.point(ModelField.HALF_ROTATION, transform.astype(np.float16).view(np.uint16), np.uint16)
+    if model.rerank == "int8":  # words are half the bytes, and off by much less than the rerank codes are
+        rotation = encode_rotation(transform)
+        fields.point(ModelField.ROTATION_GROUPS, rotation.groups, np.int16)
+        fields.point(ModelField.ROTATION_STEPS, rotation.steps, np.float32)
     else:
         fields.point(ModelField.ROTATION, transform, np.float32)
     if not isinstance(quantizer, OSQ):
@@ -181,11 +188,13 @@ class Workspace:
             (CallField.SPARE_ORDER, np.empty(partitions, np.int32)),
             (CallField.SPARE_KEYS, np.empty(partitions, np.uint32)),
             (CallField.HISTOGRAM, np.empty(RADIX, np.int32)),
+            (CallField.SLOTS, np.empty(2 * HEAD, np.int64)),
             (CallField.ELIGIBLE, partition_rows),
             (CallField.PENDING, np.empty((2, PENDING), np.int64)),
             (CallField.PENDING_SCALES, np.empty(PENDING, np.float32)),
             (CallField.REST, self.rest),
             (CallField.QUERY_CODES, np.zeros(-(-d // 4) * 4, np.int8)),
+            (CallField.QUERY_WORDS, np.zeros(d + d % 2, np.int16)),
             (CallField.GROUP_SUMS, np.empty(TOGETHER, np.int32)),
             (CallField.COUNTERS, self.counters),
             (CallField.FLOATS, self.numbers),
@@ -237,9 +246,13 @@ class Workspace:
             self.query[:] = query
             self.values[CallField.QUERY] = self._query_address
 
-    def use_mask(self, mask: NDArray[np.uint64] | None) -> None:
-        """Take a shard's mask, uint64 (words,), or none, and empty the heap."""
+    def empty(self) -> None:
+        """Empty the heap and the counters for another shard: kernels that do a whole query begin so."""
         self.values[CallField.SIZE] = self.values[CallField.WAITING] = 0
+        self.counters[:] = 0
+
+    def use_mask(self, mask: NDArray[np.uint64] | None) -> None:
+        """Take a shard's mask, uint64 (words,), or none."""
         if mask is None:
             self.values[CallField.MASK_WORDS] = 0
         else:

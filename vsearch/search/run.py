@@ -41,17 +41,17 @@ def run_query(
     """
     model, shards = snapshot.native, snapshot.shards
     workspace.use_query(query, prepared=prepared)
-    workspace.counters[:] = 0
     call = workspace.fields.address
     if model.values[ModelField.TABLES_GIVEN]:
         fill_tables(snapshot, workspace, query, prepared=prepared)
     if len(shards) == 1 and shards[0].ready:
-        return [_run_shard(snapshot, workspace, mask)]
+        _search_shard(snapshot, workspace, mask)
+        return [_copy(workspace)]
     plan_query(model.address, call)
     leave_out(snapshot, workspace, mask)
     hits = []
     for number, shard in enumerate(shards):
-        workspace.counters[:] = 0
+        workspace.empty()
         workspace.use_mask(None if mask is None else mask.shards[number].words)
         scan_in_waves(snapshot, shard, workspace)
         finish(call)
@@ -59,18 +59,18 @@ def run_query(
     return hits
 
 
-def run_one(snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None) -> ShardHits:
-    """`run_query` for a query as given on a snapshot that is `fused`."""
+def run_one(
+    snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """`run_query` for a query as given on a snapshot that is `fused`: scores and rows (1, k)."""
     workspace.use_query(query, prepared=False)
-    workspace.counters[:] = 0
-    return _run_shard(snapshot, workspace, mask)
+    _search_shard(snapshot, workspace, mask)
+    return workspace.scores[None].copy(), workspace.rows[None].copy()
 
 
-def _run_shard(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> ShardHits:
-    shard = snapshot.shards[0]
+def _search_shard(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
     workspace.use_mask(None if mask is None else mask.shards[0].words)
-    search_shard(snapshot.native.address, shard.native.address, workspace.fields.address)
-    return _copy(workspace)
+    search_shard(snapshot.native.address, snapshot.shards[0].native.address, workspace.fields.address)
 
 
 def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> None:
@@ -118,7 +118,6 @@ def run_batch(
     model = snapshot.native
     for workspace, query in zip(workspaces, queries, strict=True):
         workspace.use_query(query, prepared=prepared)
-        workspace.counters[:] = 0
         workspace.use_mask(None if mask is None else mask.shards[0].words)
         if model.values[ModelField.TABLES_GIVEN]:
             fill_tables(snapshot, workspace, query, prepared=prepared)
