@@ -18,6 +18,8 @@ def is_number(value: object) -> bool:
 
 def check_whole(name: str, value: object, largest: int) -> None:
     """Refuse what is no whole number from 1 to `largest`."""
+    if type(value) is int and 1 <= value <= largest:
+        return
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= largest:
         msg = f"{name}={value!r} is not usable: give a whole number from 1 to {largest}"
         raise InputError(msg)
@@ -60,4 +62,5 @@ def check_search(
     if timeout is not None and not (is_number(timeout) and timeout > 0):
         msg = f"timeout={timeout!r} is not usable: give seconds above 0"
         raise InputError(msg)
-    check_columns(columns, known)
+    if len(columns):
+        check_columns(columns, known)

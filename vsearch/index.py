@@ -97,28 +97,27 @@ class Index:
         SearchTimeoutError
             The timeout ran out; no partial answer is given.
         """
-        start = time.monotonic()
+        begun = time.perf_counter()
         snapshot = self._snapshot
-        check_search(
-            k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, columns=columns, known=snapshot.schema.names
-        )
+        check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout)
+        if len(columns):
+            check_columns(columns, snapshot.schema.names)
         stats = SearchStats()
-        with stats.level("prepare"):
-            vectors = self._check_queries(queries)
+        vectors = self._check_queries(queries)
+        stats.add("prepare", begun)
         request = SearchRequest(
             k=int(k),
             settings=snapshot.settings,
             nprobe=nprobe,
             exact=exact,
             min_score=min_score,
-            deadline=None if timeout is None else start + timeout,
+            deadline=None if timeout is None else time.monotonic() + timeout,
         )
-        mask = self._mask(where, stats)
-        answer = search_vectors(snapshot, vectors, request, mask, stats)
-        with stats.level("fetch"):
-            rows = answer.rows.reshape(-1)
-            ids = take_ids(snapshot, rows).reshape(answer.rows.shape)
-            found = take_columns(snapshot, columns, rows) if len(columns) else None
+        answer = search_vectors(snapshot, vectors, request, self._mask(where, stats), stats)
+        begun = time.perf_counter()
+        ids = take_ids(snapshot, answer.rows)
+        found = take_columns(snapshot, columns, answer.rows.reshape(-1)) if len(columns) else None
+        stats.add("fetch", begun)
         return Hits(ids, answer.scores, stats, found)
 
     def search_documents(
@@ -182,7 +181,7 @@ class Index:
         answer = search_documents(snapshot, index, queries, request, self._mask(where, stats), stats)
         with stats.level("fetch"):
             rows = answer.rows.reshape(-1)
-            ids = take_ids(snapshot, rows).reshape(answer.rows.shape)
+            ids = take_ids(snapshot, answer.rows)
             found = take_columns(snapshot, columns, rows) if len(columns) else None
             met: tuple[DocumentMatches, ...] | None = None
             if matches:
@@ -251,7 +250,7 @@ class Index:
         request = SearchRequest(k=k, settings=snapshot.settings, nprobe=nprobe)
         answer = run_sample(snapshot, drawn, request, mask)
         if truth is None:
-            exact = run_sample(snapshot, drawn, replace(request, exact=True), mask)
+            exact = run_sample(snapshot, drawn, msgspec.structs.replace(request, exact=True), mask)
             smaller = snapshot.model.metric == "l2"
             recall = recall_by_score(answer.scores, exact.scores, smaller_is_better=smaller)
         else:
@@ -342,7 +341,8 @@ class Index:
 
     def _check_queries(self, queries: Any) -> NDArray[np.float32]:
         try:
-            return check_queries(self._encode(queries), self._snapshot.manifest.dimensions)
+            encoded = queries if isinstance(queries, np.ndarray) else self._encode(queries)
+            return check_queries(encoded, self._snapshot.model.dimensions)
         except InputError as error:
             if not self.has_documents:
                 raise
@@ -363,6 +363,9 @@ class Index:
     def _mask(self, where: Where, stats: SearchStats) -> IndexMask | None:
         """The mask of a predicate, out of the cache where it was asked for before in the same words."""
         snapshot = self._snapshot
+        if where is None:
+            stats.rows_masked = snapshot.manifest.rows
+            return None
         if not isinstance(where, str):
             return mask_all(snapshot, self._bind(where), stats)
         with stats.level("mask"):
@@ -408,7 +411,7 @@ class Index:
         if true.ndim != 2 or len(true) != len(answer.rows) or true.shape[1] < k:
             msg = f"truth must have the shape ({len(answer.rows)}, at least {k}), got {true.shape}"
             raise InputError(msg)
-        found = take_ids(self._snapshot, answer.rows.reshape(-1)).reshape(answer.rows.shape)
+        found = take_ids(self._snapshot, answer.rows)
         wanted = [set(ids) - {None, -1} for ids in true[:, :k].tolist()]  # padding is nothing to find
         hits = sum(len(ids.intersection(other)) for ids, other in zip(wanted, found.tolist(), strict=True))
         total = sum(map(len, wanted))

@@ -72,5 +72,4 @@ def search(
     vectors = check_queries(queries, snapshot.manifest.dimensions)
     request = SearchRequest(k, snapshot.settings, nprobe, exact, None, deadline)
     answer = search_vectors(snapshot, vectors, request, mask_all(snapshot, bound, stats), stats)
-    ids = take_ids(snapshot, answer.rows.reshape(-1)).reshape(answer.rows.shape)
-    return WorkerHits(ids, answer.scores, stats)
+    return WorkerHits(take_ids(snapshot, answer.rows), answer.scores, stats)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, eq=False)
-class ShardHits:
+class ShardHits(msgspec.Struct, frozen=True, eq=False):
     """The best rows of one shard for one query, best first; rows are numbered inside the shard.
 
     Attributes

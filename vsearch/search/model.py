@@ -98,6 +98,10 @@ class Model:
 
 def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
     """Queries as float32 (m, d), or an error that says what is wrong with them."""
+    if type(queries) is np.ndarray and queries.shape == (dimensions,) and queries.dtype == np.float32:
+        plain = queries.flags.c_contiguous and queries.dot(queries) <= LARGEST_ELEMENT**2  # so no element is beyond it
+        if plain:
+            return queries[None, :]
     try:
         array = np.asarray(queries)
     except ValueError:
@@ -115,9 +119,7 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
     array = np.ascontiguousarray(array)
-    one = array[0].astype(np.float64) if len(array) == 1 else None  # whose square cannot overflow, and is soon made
-    small = one is not None and one.dot(one) <= LARGEST_ELEMENT**2
-    if not small and not np.abs(array).max(initial=0) <= LARGEST_ELEMENT:
+    if not np.abs(array).max(initial=0) <= LARGEST_ELEMENT:
         bad = int(np.flatnonzero(~(np.abs(array) <= LARGEST_ELEMENT).all(axis=1))[0])
         msg = (
             f"query {bad} holds NaN or infinity, or a number beyond {LARGEST_ELEMENT:g}; remove it or mend the encoder"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.cores import available_cores
 from vsearch.errors import SearchTimeoutError
-from vsearch.kernels.fields import REFINED, RERANKED, SCANNED, VISITED
+from vsearch.kernels.fields import COUNTERS, REFINED, RERANKED, SCANNED, VISITED
 from vsearch.search.lloyd import build_cell_tables, search_cells
 from vsearch.search.mask import mask_shard
 from vsearch.search.masks import IndexMask
@@ -32,8 +32,7 @@ RERANK_BYTES = {None: 0, "int8": 1, "float16": 2, "float32": 4}  # of one dimens
 QUERIES_PER_TASK = 16  # a thread's share at a time
 
 
-@dataclass(frozen=True)
-class SearchRequest:
+class SearchRequest(msgspec.Struct, frozen=True):
     """What to search for besides the vectors.
 
     Attributes
@@ -57,8 +56,7 @@ class SearchRequest:
     deadline: float | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, eq=False):
     """Best rows of m queries: scores float32 (m, k) as users see them, rows int64 (m, k); NaN and -1 where none."""
 
     scores: NDArray[np.float32]
@@ -127,17 +125,15 @@ def _search_one(
     stats: SearchStats,
 ) -> Answer:
     """`search_vectors` for one query where a single native call does it all: nothing but that call takes time."""
-    model = snapshot.model
     begun = time.perf_counter()
-    workspace = snapshot.workspace()
+    model, workspace = snapshot.model, snapshot.workspace()
     _begin(workspace, model, request, mask)
-    hits = run_one(snapshot, workspace, query, mask)
-    scores, rows = hits.scores[None, :], hits.rows[None, :]
-    stats.milliseconds["scan"] += (time.perf_counter() - begun) * 1e3
+    scores, rows = run_one(snapshot, workspace, query, mask)
+    stats.add("scan", begun)
     stats.queries += 1
     stats.partitions = snapshot.manifest.partitions
     stats.estimated = model.rerank is None
-    _count(stats, model, ((hits,),))
+    _count(stats, model, workspace.counters.tolist())
     return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
 
 
@@ -187,7 +183,8 @@ def search_shards(
         found = some(range(many)) if many == 1 else _in_threads(some, many)
     if not ready:
         stats.bytes_fetched += snapshot.bytes_fetched() - fetched
-    _count(stats, model, found)
+    counters = [np.zeros(COUNTERS, np.int64), *(hits.counters for per_shard in found for hits in per_shard)]
+    _count(stats, model, np.sum(counters, axis=0).tolist())
     return found
 
 
@@ -253,20 +250,14 @@ def _lowest(model: Model, min_score: float | None) -> float:
     return -min_score if model.metric == "l2" else min_score
 
 
-def _count(stats: SearchStats, model: Model, found: Sequence[Sequence[ShardHits]]) -> None:
-    """Add up what the kernels counted."""
+def _count(stats: SearchStats, model: Model, counters: Sequence[int]) -> None:
+    """Add what the kernels counted."""
     stages = model.quantizer.stage_bytes
-    visited = scanned = refined = reranked = 0
-    for per_shard in found:
-        for hits in per_shard:
-            counted = hits.counters.tolist()
-            visited += counted[VISITED]
-            scanned += counted[SCANNED]
-            refined += counted[REFINED]
-            reranked += counted[RERANKED]
-    rerank_bytes = RERANK_BYTES[model.rerank] * model.dimensions + 2
-    stats.partitions_visited += visited
+    scanned, refined, reranked = counters[SCANNED], counters[REFINED], counters[RERANKED]
+    stats.partitions_visited += counters[VISITED]
     stats.rows_scanned += scanned
     stats.rows_refined += refined
     stats.rows_reranked += reranked
-    stats.bytes_read += scanned * (stages[0] + 2) + refined * sum(stages[1:]) + reranked * rerank_bytes
+    later = sum(stages) - stages[0]
+    rerank_bytes = RERANK_BYTES[model.rerank] * model.dimensions + 2
+    stats.bytes_read += scanned * (stages[0] + 2) + refined * later + reranked * rerank_bytes

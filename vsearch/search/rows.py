@@ -15,6 +15,8 @@ from vsearch.search.snapshot import Snapshot
 if TYPE_CHECKING:
     import pyarrow as pa
 
+FEW = 100  # rows that are sooner looked at as a list
+
 
 def reconstruct(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Rotated vectors float32 (n, d) of some rows, from rerank codes or, where there are none, from the codes."""
@@ -59,15 +61,12 @@ def _unpacked(shard: Any, partitions: NDArray[np.int32], inside: NDArray[np.int6
 
 
 def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Ids of rows: int64, or object (str and None); -1 or None where a row is -1."""
+    """Ids of an array of rows, in its shape: int64, or object (str and None); -1 or None where a row is -1."""
+    plain = snapshot.plain_ids()
+    if plain is not None and -1 not in (rows.ravel().tolist() if rows.size <= FEW else rows):
+        return plain.take(rows).astype(np.int64, copy=False)
+    shape, rows = rows.shape, rows.reshape(-1)
     text = snapshot.manifest.id_type == "string"
-    if not text and len(snapshot.shards) == 1 and rows.size and rows.min() >= 0:
-        plain = snapshot.plain_ids()
-        if plain is not None:
-            return plain[rows].astype(np.int64)
-        file = snapshot.shards[0].files["ids"]
-        file.ensure("id", rows, rows + 1)
-        return file.array("id")[rows].astype(np.int64)
     ids: NDArray[Any] = np.full(len(rows), None if text else -1, object if text else np.int64)
     for shard, places, inside in snapshot.locate(rows):
         file = shard.files["ids"]
@@ -76,7 +75,7 @@ def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
         else:
             file.ensure("id", inside, inside + 1)
             ids[places] = file.array("id")[inside]
-    return ids
+    return ids.reshape(shape)
 
 
 def find_ids(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:

@@ -70,7 +70,10 @@ class Snapshot:
 
     def workspace(self) -> Workspace:
         """The calling thread's first workspace."""
-        return self.workspaces(1)[0]
+        try:
+            return cast("Workspace", self._threads.workspaces[0])
+        except AttributeError:
+            return self.workspaces(1)[0]
 
     @property
     def ready(self) -> bool:

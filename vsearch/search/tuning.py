@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,7 +55,7 @@ def run_sample(snapshot: Snapshot, sample: Sample, request: SearchRequest, mask:
     if sample.own_rows is None:
         return search_vectors(snapshot, sample.queries, request, mask, SearchStats(), prepared=True)
     answer = search_vectors(
-        snapshot, sample.queries, replace(request, k=request.k + 1), mask, SearchStats(), prepared=True
+        snapshot, sample.queries, msgspec.structs.replace(request, k=request.k + 1), mask, SearchStats(), prepared=True
     )
     own = answer.rows == sample.own_rows[:, None]
     own[~own.any(axis=1), -1] = True  # the row itself is not among them: the last one goes
