@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 import vsearch
+import vsearch.search.tuning
 from tests.indexes import METRICS, best, brute_force, clustered
 from vsearch.search.model import SearchSettings
 from vsearch.search.tuning import draw_rows, recall_by_score, tune
@@ -297,3 +298,37 @@ def test_recall_grows_with_the_reach(tmp_path):
         recalls.append(index.recall(rows[4000:]).recall)
     assert recalls == sorted(recalls)
     assert recalls[-1] > 0.98
+
+
+def test_bounds_fade_less_where_the_recall_is_not_reached(tmp_path, monkeypatch):
+    """With far too much of it no reach that is allowed makes up for it."""
+    index = build(tmp_path, partitions=40, shards=1)
+    sample = draw_rows(index._snapshot, 100, 0)
+    monkeypatch.setattr("vsearch.search.tuning.DECAYS", (1e5, 0.0))
+    settings, report = tune(index._snapshot, sample, 0.9, 10)
+    assert report.reached
+    assert settings.decay == 0.0
+    monkeypatch.setattr("vsearch.search.tuning.DECAYS", (1e5,))
+    settings, report = tune(index._snapshot, sample, 0.9, 10)
+    assert not report.reached
+    assert report.recall < 0.9
+    assert settings.recall == pytest.approx(report.recall, abs=1e-4)
+
+
+def test_the_best_that_was_measured_is_kept(tmp_path, monkeypatch):
+    index = build(tmp_path, shards=1)
+    sample = draw_rows(index._snapshot, 50, 0)
+    recalls = iter([0.5, 0.8, 0.7, *[0.1] * 100])
+    monkeypatch.setattr("vsearch.search.tuning.recall_by_score", lambda *_, **__: next(recalls))
+    tried = []
+    whole = vsearch.search.tuning._widen
+
+    def noted(*given):
+        for settings in whole(*given):
+            tried.append(settings)
+            yield settings
+
+    monkeypatch.setattr("vsearch.search.tuning._widen", noted)
+    settings, report = tune(index._snapshot, sample, 0.95, 10)
+    assert (report.recall, report.reached) == (0.8, False)
+    assert (settings.reach, settings.margin, settings.decay) == (tried[1].reach, tried[1].margin, tried[1].decay)
