@@ -11,7 +11,7 @@ from bench.data import Floats, Rows
 from bench.measure import Search
 from bench.peers.protocol import Absent, Predicate, Setting, Task, load, sweep
 
-TUNED = (0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.998)
+TUNED = (0.8, 0.9, 0.93, 0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.9875, 0.99, 0.9925, 0.995, 0.998)
 
 
 def facade() -> Any:
