@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import vsearch
@@ -28,3 +29,23 @@ def test_searches_use_the_cores_they_are_given_and_answer_alike(tmp_path):
     one_by_one = [index.search(query, k=7) for query in queries]
     np.testing.assert_array_equal(several.ids, np.concatenate([hits.ids for hits in one_by_one]))
     np.testing.assert_array_equal(several.scores, np.concatenate([hits.scores for hits in one_by_one]))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity masks on this system")
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+@pytest.mark.parametrize("options", [{}, {"shards": 3}, {"rerank": None}, {"quantizer": "pq", "bits": 2.0}])
+def test_an_exhaustive_query_uses_all_cores_and_answers_alike(tmp_path, monkeypatch, metric, options):
+    rows = pa.table({"number": np.arange(1500)})
+    index = vsearch.build(clustered(1500), tmp_path / "index", rows, metric=metric, partitions=40, **options)
+    asked = {"exact": True, "k": 30}
+    queries = clustered(3, seed=5)
+    for where in (None, "number < 700", "number = 3", "number < 0"):
+        alone = [index.search(query, where=where, **asked) for query in queries]
+        with monkeypatch.context() as patched:
+            patched.setattr("vsearch.search.exhaustive.WORTH", 1)
+            patched.setattr("vsearch.search.exhaustive.available_cores", lambda: 3)
+            several = [index.search(query, where=where, **asked) for query in queries]
+        for one, other in zip(alone, several, strict=True):
+            np.testing.assert_array_equal(one.ids, other.ids)
+            np.testing.assert_array_equal(one.scores, other.scores)
+            assert one.stats.rows_reranked == other.stats.rows_reranked

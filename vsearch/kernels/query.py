@@ -48,7 +48,9 @@ FLOAT_FIELDS = len(FloatField)
 
 
 @kernel
-def scan_visits(model_address, shard_address, call_address, order_address, listed, first, last, forced, descending):
+def scan_visits(
+    model_address, shard_address, call_address, order_address, listed, first, last, forced, descending, fetch
+):
     """Search the partitions `first` to `last` of a list of so many in one shard; the heap is the call's.
 
     Returns the visit that it ended before.
@@ -88,6 +90,7 @@ def scan_visits(model_address, shard_address, call_address, order_address, liste
         floats(call[CallField.BOUNDS], partitions),
         forced,
         descending != 0,
+        fetch != 0,
         shard[ShardField.FIRST_PARTITION],
         call[CallField.EXACT] != 0,
         model[ModelField.EXACT_BASES] != 0,
@@ -192,7 +195,7 @@ def scan_nearest(model_address, shard_address, call_address):
         stop = min(visit + max(NEAREST - call[CallField.NEAR], 1), call[CallField.LAST_VISIT])
         listed, forced, before = call[CallField.ORDERED], call[CallField.FORCED], counters[VISITED]
         visit = scan_visits(
-            model_address, shard_address, call_address, call[CallField.ORDER], listed, visit, stop, forced, 1
+            model_address, shard_address, call_address, call[CallField.ORDER], listed, visit, stop, forced, 1, 1
         )
         call[CallField.NEAR] += counters[VISITED] - before
         if visit < stop:
@@ -249,7 +252,7 @@ def scan_rest(model_address, shard_address, call_address):
     """Visit what `list_rest` found."""
     call = int64s(call_address, CALL_FIELDS)
     count = call[CallField.REST_COUNT]
-    scan_visits(model_address, shard_address, call_address, call[CallField.REST], count, 0, count, 0, 0)
+    scan_visits(model_address, shard_address, call_address, call[CallField.REST], count, 0, count, 0, 0, 1)
     rerank_rest(model_address, shard_address, call_address)
 
 
@@ -315,6 +318,7 @@ def search_batch(model_address, shard_address, calls_address, count):
         list_rest(model_address, shard_address, calls[i])
         call[CallField.FIRST_VISIT] = 0  # from here on: the place in the rest
     for partition in range(low, low + own):
+        fetch = 1  # the codes are near when the second query comes
         for i in range(count):
             call = int64s(calls[i], CALL_FIELDS)
             place = call[CallField.FIRST_VISIT]
@@ -323,8 +327,9 @@ def search_batch(model_address, shard_address, calls_address, count):
                 rest = int32s(call[CallField.REST], listed)
                 if rest[place] == partition:
                     scan_visits(
-                        model_address, shard_address, calls[i], call[CallField.REST], listed, place, place + 1, 0, 0
+                        model_address, shard_address, calls[i], call[CallField.REST], listed, place, place + 1, 0, 0, fetch
                     )
+                    fetch = 0
                     call[CallField.FIRST_VISIT] = place + 1
     for i in range(count):
         rerank_rest(model_address, shard_address, calls[i])

@@ -173,6 +173,7 @@ def search_partitions(
     bounds,
     forced,
     descending,
+    fetch,
     first_partition,
     exhaustive,
     exact_bases,
@@ -239,6 +240,8 @@ def search_partitions(
     descending : bool
         Whether the bounds descend in `order`: then the first that cannot reach the k-th best score ends the search,
         otherwise it is passed over.
+    fetch : bool
+        Whether to ask for codes ahead: where they are near already that only costs time.
     first_partition : int
         The shard's first partition; it holds ``len(row_starts)`` of them, others are passed over.
     exhaustive : bool
@@ -296,7 +299,7 @@ def search_partitions(
         if local < 0 or local >= row_starts.shape[0]:
             continue
         following = following_blocks = np.int64(0)
-        if visit + 1 < order.shape[0] and not exhaustive:
+        if fetch and visit + 1 < order.shape[0] and not exhaustive:
             next_local = np.int64(order[visit + 1]) - first_partition
             if 0 <= next_local < row_starts.shape[0]:
                 fetch_factors(next_local, row_starts, row_counts, first_codes, near, offsets)
@@ -319,7 +322,7 @@ def search_partitions(
             count = min(rows - block * 32, 32)
             present = mask_bits(mask, first_row, count) if masked else (np.uint64(1) << np.uint64(count)) - np.uint64(1)
             at = block_starts[local] + block
-            if not exhaustive:  # a little at a time: more would fill the queue and hold the scan up
+            if fetch and not exhaustive:  # a little at a time: more would fill the queue and hold the scan up
                 if block + ahead < blocks:
                     fetch_blocks(first_codes, at + ahead, at + ahead + 1)
                 rest = block + 1 == blocks or following_blocks <= block

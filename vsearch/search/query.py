@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vsearch.cores import available_cores
 from vsearch.errors import SearchTimeoutError
 from vsearch.kernels.fields import COUNTERS, REFINED, RERANKED, SCANNED, VISITED
+from vsearch.search.exhaustive import search_exhaustively, worth_threads
 from vsearch.search.lloyd import build_cell_tables, search_cells
 from vsearch.search.mask import mask_shard
 from vsearch.search.masks import IndexMask
@@ -99,9 +100,10 @@ def search_vectors(
 ) -> Answer:
     """Search for checked queries float32 (m, d); `prepared` ones are normalised, centred and rotated already."""
     model, many, k = snapshot.model, len(queries), request.k
-    if many == 1 and request.deadline is None and not prepared and snapshot.fused:
+    wide = many == 1 and request.exact and worth_threads(snapshot, snapshot.manifest.rows if mask is None else mask.rows)
+    if many == 1 and request.deadline is None and not prepared and snapshot.fused and not wide:
         return _search_one(snapshot, queries[0], request, mask, stats)
-    found = search_shards(snapshot, queries, request, mask, stats, prepared=prepared)
+    found = search_shards(snapshot, queries, request, mask, stats, prepared=prepared, wide=wide)
     with stats.level("merge"):
         if len(snapshot.shards) == 1:
             scores = np.stack([hits.scores for (hits,) in found]) if many != 1 else found[0][0].scores[None, :]
@@ -145,8 +147,9 @@ def search_shards(
     stats: SearchStats,
     *,
     prepared: bool = False,
+    wide: bool = False,
 ) -> list[list[ShardHits]]:
-    """What each query, as `search_vectors` takes them, finds in every shard."""
+    """What each query, as `search_vectors` takes them, finds in every shard; the only one on all cores if `wide`."""
     model, many = snapshot.model, len(queries)
     stats.queries += many
     stats.partitions = snapshot.manifest.partitions
@@ -160,7 +163,13 @@ def search_shards(
             msg = f"the search ran into its timeout at query {position} of {many}; give it longer or a smaller nprobe"
             raise SearchTimeoutError(msg)
 
+    def begin(workspace: Workspace) -> None:
+        _begin(workspace, model, request, mask)
+
     def some(positions: range) -> list[list[ShardHits]]:
+        if wide:
+            check_time(0)
+            return [search_exhaustively(snapshot, begin, queries[0], request.k, mask, prepared=prepared)]
         if search is not None:
             answers = []
             for position in positions:
@@ -172,7 +181,7 @@ def search_shards(
         together = 1 if request.deadline is not None else len(positions)
         workspaces = snapshot.workspaces(together)
         for workspace in workspaces:
-            _begin(workspace, model, request, mask)
+            begin(workspace)
         found: list[list[ShardHits]] = []
         for start in range(positions.start, positions.stop, together):
             check_time(start)

@@ -46,7 +46,7 @@ def run_query(
         fill_tables(snapshot, workspace, query, prepared=prepared)
     if len(shards) == 1 and shards[0].ready:
         _search_shard(snapshot, workspace, mask)
-        return [_copy(workspace)]
+        return [copy_hits(workspace)]
     plan_query(model.address, call)
     leave_out(snapshot, workspace, mask)
     hits = []
@@ -55,7 +55,7 @@ def run_query(
         workspace.use_mask(None if mask is None else mask.shards[number].words)
         scan_in_waves(snapshot, shard, workspace)
         finish(call)
-        hits.append(_copy(workspace))
+        hits.append(copy_hits(workspace))
     return hits
 
 
@@ -123,8 +123,9 @@ def run_batch(
             fill_tables(snapshot, workspace, query, prepared=prepared)
     calls = np.array([workspace.fields.address for workspace in workspaces], np.int64)
     search_batch(model.address, shards[0].native.address, address(calls), len(calls))
-    return [[_copy(workspace)] for workspace in workspaces]
+    return [[copy_hits(workspace)] for workspace in workspaces]
 
 
-def _copy(workspace: Workspace) -> ShardHits:
+def copy_hits(workspace: Workspace) -> ShardHits:
+    """What a workspace holds after a search of one shard."""
     return ShardHits(workspace.scores.copy(), workspace.rows.copy(), workspace.counters.copy())
