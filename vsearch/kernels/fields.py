@@ -141,7 +141,6 @@ class CallField(IntEnum):
     PENDING_SCALES = 43  # float32 (PENDING,)
     SLOTS = 44  # int64 (2 * HEAD,), scratch
     QUERY_WORDS = 45  # int16 (D',), scratch
-    RERANK_WORDS = 46  # int16 (d,), out of `plan_query`: RERANK_QUERY in steps of RERANK_STEP, for int8 codes
 
 
 @unique
@@ -157,4 +156,3 @@ class FloatField(IntEnum):
     LAST_MARGIN = 6  # out of `plan_query`
     DECAY = 7
     SQUARE = 8  # out of `plan_query`: of the rotated query's norm
-    RERANK_STEP = 9  # out of `plan_query`

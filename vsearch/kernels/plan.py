@@ -10,7 +10,7 @@ import numpy as np
 from vsearch.kernels.bytes import sum_slack
 from vsearch.kernels.centroids import score_centroids
 from vsearch.kernels.compiling import inlined, kernel
-from vsearch.kernels.fields import HEAD, RADIX, RERANK_INT8, TOGETHER, CallField, FloatField, ModelField
+from vsearch.kernels.fields import HEAD, RADIX, TOGETHER, CallField, FloatField, ModelField
 from vsearch.kernels.memory import (
     byte_rows,
     bytes_,
@@ -24,7 +24,7 @@ from vsearch.kernels.memory import (
     uint32s,
 )
 from vsearch.kernels.rerank import dot_float
-from vsearch.kernels.rotation import quantise_words, rotate_in_words
+from vsearch.kernels.rotation import rotate_in_words
 from vsearch.kernels.route import bound_partitions, fade_bounds, forced_visits, order_head, order_tail
 from vsearch.kernels.scan import expand_tables
 from vsearch.kernels.tables import round_sign_tables, round_tables, sign_tables
@@ -139,8 +139,6 @@ def plan_tables(model_address, call_address):
     rerank_query = floats(call[CallField.RERANK_QUERY], d)
     for j in range(d):
         rerank_query[j] = rotated[j] * weights[j]
-    if model[ModelField.RERANK_KIND] == RERANK_INT8:
-        numbers[FloatField.RERANK_STEP] = quantise_words(rerank_query, int16s(call[CallField.RERANK_WORDS], d))
     _make_tables(model, call, numbers, rotated, np.sqrt(numbers[FloatField.SQUARE]))
 
 

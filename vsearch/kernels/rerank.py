@@ -3,15 +3,13 @@
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from vsearch.kernels.compiling import inlined, inlined_summing
-from vsearch.kernels.simd import DIALECT, F16, F32, I8, I16, I32, I64, Dialect, lanes, load
+from vsearch.kernels.simd import DIALECT, F16, F32, I8, I32, I64, lanes, load
 
 
 @inlined
@@ -24,12 +22,12 @@ def half_to_float(half):
     return value
 
 
-@inlined
-def dot_int8_plain(query, codes):
-    """The portable body of `dot_int8`."""
-    total = np.int32(0)
+@inlined_summing
+def dot_int8(query, codes):
+    """``sum query_j * codes_j``; query is float32 (d,), codes int8 (d,)."""
+    total = np.float32(0.0)
     for j in range(query.shape[0]):
-        total += np.int32(query[j]) * np.int32(codes[j])
+        total += query[j] * np.float32(codes[j])
     return total
 
 
@@ -90,48 +88,7 @@ def _dot_half(typingctx, query, halves, count):
     return signature, codegen
 
 
-def _make_dot_int8(dialect: Dialect) -> Any:
-    """Build the SIMD body of `dot_int8`, for a number of elements that fills registers of words, and not 0."""
-    count = dialect.native // 2
-    words = ir.VectorType(I32, dialect.native // 4)
-
-    @intrinsic
-    def body(typingctx, query, codes, elements):
-        signature = types.int32(query, codes, types.int64)
-
-        def codegen(context, b, signature, args):
-            query, codes = (
-                b.bitcast(context.make_array(kind)(context, b, value).data, I8.as_pointer())
-                for kind, value in zip(signature.args[:2], args[:2], strict=True)
-            )
-            entry, loop, done = b.block, b.append_basic_block("words"), b.append_basic_block("dotted")
-            b.branch(loop)
-            b.position_at_end(loop)
-            j, total = b.phi(I64), b.phi(words)
-            j.add_incoming(ir.Constant(I64, 0), entry)
-            total.add_incoming(ir.Constant(words, None), entry)
-            wide = b.sext(load(b, codes, j, ir.VectorType(I8, count), 1), ir.VectorType(I16, count))
-            factors = load(b, query, b.mul(j, ir.Constant(I64, 2)), words, 2)
-            added = dialect.add_word_products(b, total, b.bitcast(wide, words), factors)
-            following = b.add(j, ir.Constant(I64, count))
-            j.add_incoming(following, loop)
-            total.add_incoming(added, loop)
-            b.cbranch(b.icmp_signed("<", following, args[2]), loop, done)
-            b.position_at_end(done)
-            name = f"llvm.vector.reduce.add.v{words.count}i32"
-            return b.call(b.module.declare_intrinsic(name, [], ir.FunctionType(I32, [words])), [added])
-
-        return signature, codegen
-
-    return body
-
-
 if DIALECT is None:
-
-    @inlined
-    def dot_int8(query, codes):
-        """``sum query_j * codes_j``; query is int16 (d,) of a norm of at most 32,767, codes int8 (d,), the sum int32."""
-        return dot_int8_plain(query, codes)
 
     @inlined
     def dot_half(query, halves):
@@ -139,17 +96,6 @@ if DIALECT is None:
         return dot_half_plain(query, halves)
 
 else:
-    _dot_int8 = _make_dot_int8(DIALECT)
-    _WORDS = DIALECT.native // 2
-
-    @inlined
-    def dot_int8(query, codes):
-        """``sum query_j * codes_j``; query is int16 (d,) of a norm of at most 32,767, codes int8 (d,), the sum int32."""
-        whole = query.shape[0] // _WORDS * _WORDS
-        total = np.int32(0)
-        if whole > 0:
-            total = _dot_int8(query, codes, whole)
-        return total + dot_int8_plain(query[whole:], codes[whole:])
 
     @inlined
     def dot_half(query, halves):

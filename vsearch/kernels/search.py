@@ -97,10 +97,10 @@ def fetch_centroid(centroids, half_centroids, partition):
 
 
 @inlined
-def rerank_dot(kind, query, words, step, rerank_bytes, rerank_halves, rerank_floats, row):
+def rerank_dot(kind, query, rerank_bytes, rerank_halves, rerank_floats, row):
     """Inner product of the rerank query with a row's codes."""
     if kind == RERANK_INT8:
-        return step * np.float32(dot_int8(words, rerank_bytes[row]))
+        return dot_int8(query, rerank_bytes[row])
     if kind == RERANK_HALF:
         return dot_half(query, rerank_halves[row])
     return dot_float(query, rerank_floats[row])
@@ -118,8 +118,6 @@ def rerank_waiting(
     centroid_squares,
     squared,
     rerank_query,
-    rerank_words,
-    rerank_step,
     offsets,
     rerank_kind,
     rerank_bytes,
@@ -143,9 +141,7 @@ def rerank_waiting(
             base = exact_base(query, query_square, centroids, half_centroids, centroid_squares, squared, partition)
             last = partition
         scale = half_to_float(rerank_scales[row]) * pending_scales[i]
-        dot = rerank_dot(
-            rerank_kind, rerank_query, rerank_words, rerank_step, rerank_bytes, rerank_halves, rerank_floats, row
-        )
+        dot = rerank_dot(rerank_kind, rerank_query, rerank_bytes, rerank_halves, rerank_floats, row)
         offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
         score = base + scale * dot - offset
         if score >= threshold:
@@ -164,8 +160,6 @@ def search_partitions(
     centroid_squares,
     squared,
     rerank_query,
-    rerank_words,
-    rerank_step,
     order,
     first_visit,
     last_visit,
@@ -229,8 +223,7 @@ def search_partitions(
     squared : bool
         Whether scores are negated squared distances.
     rerank_query : float32 (d,)
-        The query, times the weights of int8 rerank codes; `rerank_words` int16 (d,) are the same for int8 codes, in steps
-        of `rerank_step`.
+        The query, times the weights of int8 rerank codes.
     order : int32 (partitions,)
         Partitions in visiting order; entries `first_visit` to `last_visit` are visited now, the others perhaps later.
     bases, bounds : float32 (partitions,)
@@ -386,8 +379,6 @@ def search_partitions(
                     centroid_squares,
                     squared,
                     rerank_query,
-                    rerank_words,
-                    rerank_step,
                     offsets,
                     rerank_kind,
                     rerank_bytes,

@@ -176,7 +176,6 @@ class Workspace:
             (CallField.QUERY, self.query),
             (CallField.ROTATED, self.rotated),
             (CallField.RERANK_QUERY, np.empty(d, np.float32)),
-            (CallField.RERANK_WORDS, np.empty(d, np.int16)),
             (CallField.SCALED, np.empty(d, np.float32)),
             (CallField.SUMS, np.empty(32, np.float32)),
             (CallField.TABLES, self.tables),
