@@ -315,20 +315,41 @@ def test_bounds_fade_less_where_the_recall_is_not_reached(tmp_path, monkeypatch)
     assert settings.recall == pytest.approx(report.recall, abs=1e-4)
 
 
+def noting(monkeypatch, recalls):
+    """Let tuning measure these recalls; returns the settings it measured."""
+    measured, given = [], iter(recalls)
+    run = vsearch.search.tuning.run_sample
+
+    def noted(snapshot, sample, asked, mask):
+        if not asked.exact:
+            measured.append(asked.settings)
+        return run(snapshot, sample, asked, mask)
+
+    monkeypatch.setattr("vsearch.search.tuning.run_sample", noted)
+    monkeypatch.setattr("vsearch.search.tuning.recall_by_score", lambda *_, **__: next(given))
+    return measured
+
+
 def test_the_best_that_was_measured_is_kept(tmp_path, monkeypatch):
     index = build(tmp_path, shards=1)
     sample = draw_rows(index._snapshot, 50, 0)
-    recalls = iter([0.5, 0.8, 0.7, *[0.1] * 100])
-    monkeypatch.setattr("vsearch.search.tuning.recall_by_score", lambda *_, **__: next(recalls))
-    tried = []
-    whole = vsearch.search.tuning._widen
-
-    def noted(*given):
-        for settings in whole(*given):
-            tried.append(settings)
-            yield settings
-
-    monkeypatch.setattr("vsearch.search.tuning._widen", noted)
+    measured = noting(monkeypatch, [0.5, 0.8, 0.7, *[0.1] * 100])
     settings, report = tune(index._snapshot, sample, 0.95, 10)
     assert (report.recall, report.reached) == (0.8, False)
-    assert (settings.reach, settings.margin, settings.decay) == (tried[1].reach, tried[1].margin, tried[1].decay)
+    assert (settings.reach, settings.margin, settings.decay) == (
+        measured[1].reach,
+        measured[1].margin,
+        measured[1].decay,
+    )
+
+
+def test_settings_are_narrowed_to_the_least_that_reach_the_recall(tmp_path, monkeypatch):
+    index = build(tmp_path, shards=1)
+    sample = draw_rows(index._snapshot, 50, 0)
+    measured = noting(monkeypatch, [0.90, 0.99, 0.94, 0.97, 0.96, 0.95])
+    settings, report = tune(index._snapshot, sample, 0.95, 10)
+    assert (report.recall, report.reached) == (0.95, True)
+    reaches = [tried.reach for tried in measured]
+    assert len(reaches) == 6
+    assert reaches[0] <= reaches[2] <= reaches[5] <= reaches[4] <= reaches[3] <= reaches[1]
+    assert settings.reach == reaches[5]

@@ -322,7 +322,16 @@ def search_batch(model_address, shard_address, calls_address, count):
                 rest = int32s(call[CallField.REST], listed)
                 if rest[place] == partition:
                     scan_visits(
-                        model_address, shard_address, calls[i], call[CallField.REST], listed, place, place + 1, 0, 0, fetch
+                        model_address,
+                        shard_address,
+                        calls[i],
+                        call[CallField.REST],
+                        listed,
+                        place,
+                        place + 1,
+                        0,
+                        0,
+                        fetch,
                     )
                     fetch = 0
                     call[CallField.FIRST_VISIT] = place + 1

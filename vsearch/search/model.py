@@ -98,7 +98,11 @@ class Model:
 
 def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
     """Queries as float32 (m, d), or an error that says what is wrong with them."""
-    if type(queries) is np.ndarray and queries.dtype == np.float32 and queries.shape in ((dimensions,), (1, dimensions)):
+    if (
+        type(queries) is np.ndarray
+        and queries.dtype == np.float32
+        and queries.shape in ((dimensions,), (1, dimensions))
+    ):
         one = queries.ravel()
         if one.dot(one) <= LARGEST_ELEMENT**2:  # so no element is beyond it
             return one[None, :]

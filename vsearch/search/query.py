@@ -100,7 +100,9 @@ def search_vectors(
 ) -> Answer:
     """Search for checked queries float32 (m, d); `prepared` ones are normalised, centred and rotated already."""
     model, many, k = snapshot.model, len(queries), request.k
-    wide = many == 1 and request.exact and worth_threads(snapshot, snapshot.manifest.rows if mask is None else mask.rows)
+    wide = (
+        many == 1 and request.exact and worth_threads(snapshot, snapshot.manifest.rows if mask is None else mask.rows)
+    )
     if many == 1 and request.deadline is None and not prepared and snapshot.fused and not wide:
         return _search_one(snapshot, queries[0], request, mask, stats)
     found = search_shards(snapshot, queries, request, mask, stats, prepared=prepared, wide=wide)
