@@ -11,12 +11,9 @@ from bench.data import Floats, Rows
 from bench.measure import Search
 from bench.peers.protocol import Absent, Predicate, Setting, Task, load, sweep
 
-TUNED = tuple(
-    float(recall)
-    for recall in (
-        "0.8 0.9 0.93 0.94 0.9425 0.945 0.9475 0.95 0.96 0.97 0.9725 0.975 0.9775 0.98 0.985 0.9875 0.989 0.99 0.991 0.9925 0.995 0.998"
-    ).split()
-)
+LOW = (0.8, 0.9, 0.93, 0.94, 0.9425, 0.945, 0.9475, 0.95, 0.96, 0.97)
+HIGH = (0.9725, 0.975, 0.9775, 0.98, 0.985, 0.9875, 0.989, 0.99, 0.991, 0.9925, 0.995, 0.998)
+TUNED = (*LOW, *HIGH)
 
 
 def facade() -> Any:
