@@ -18,7 +18,7 @@ from vsearch.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.search.masks import IndexMask, MaskCache
 from vsearch.search.model import check_queries, prepare_queries
 from vsearch.search.query import Answer, SearchRequest, count_mask, evaluate_mask, mask_all, search_vectors
-from vsearch.search.rows import find_ids, take_columns, take_ids
+from vsearch.search.rows import get_rows, take_columns, take_ids
 from vsearch.search.snapshot import Snapshot
 from vsearch.search.stats import SearchStats
 from vsearch.search.tuning import RecallReport, Sample, TuneReport, draw_rows, recall_by_score, run_sample, tune
@@ -296,38 +296,7 @@ class Index:
         InputError
             An id is not in the index, or has the wrong type.
         """
-        import pyarrow as pa
-
-        snapshot = self._snapshot
-        chosen = [a.name for a in snapshot.manifest.attributes] if columns is None else columns
-        check_columns(chosen, self._snapshot.schema.names)
-        wanted = np.atleast_1d(np.asarray(ids))
-        if snapshot.manifest.id_type == "string":
-            if any(not isinstance(one, str) for one in wanted.reshape(-1).tolist()):
-                msg = "this index has string ids; give strings"
-                raise InputError(msg)
-            wanted = wanted.astype(object)
-        elif wanted.size and wanted.dtype.kind not in "iu":
-            msg = "this index has integer ids; give integers"
-            raise InputError(msg)
-        elif wanted.size and wanted.max() > np.iinfo(np.int64).max:
-            msg = f"no row has the id {wanted.max()}"
-            raise InputError(msg)
-        else:
-            wanted = wanted.astype(np.int64)
-        rows = find_ids(snapshot, wanted.reshape(-1))
-        if (rows < 0).any():
-            missing = ", ".join(str(wanted.reshape(-1)[i]) for i in np.flatnonzero(rows < 0)[:5])
-            msg = f"no row has the id {missing}"
-            raise InputError(msg)
-        chosen = [a.name for a in snapshot.manifest.attributes] if columns is None else list(columns)
-        check_columns(chosen, self._snapshot.schema.names)
-        listed = pa.array(wanted.tolist(), pa.string() if wanted.dtype == object else pa.int64())
-        table = pa.table({"id": listed})
-        if len(chosen):
-            for name, column in zip(chosen, take_columns(snapshot, chosen, rows).columns, strict=True):
-                table = table.append_column("attribute.id" if name == "id" else name, column)
-        return table
+        return get_rows(self._snapshot, ids, columns)
 
     def info(self) -> dict[str, Any]:
         """What the index is: rows, dimensions, codes, bytes per vector by part, attributes, settings, snapshot."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.arguments import check_columns
+from vsearch.errors import InputError
 from vsearch.kernels.blocks import BLOCK
 from vsearch.quantizers.residual import ResidualCodes, decode_residuals
 from vsearch.search.snapshot import Snapshot
@@ -118,3 +120,45 @@ def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.in
     position = np.full(len(rows), -1, np.int64)
     position[np.concatenate(places)] = np.arange(whole.num_rows)
     return whole.take(pa.array(position, mask=position < 0))
+
+
+def get_rows(snapshot: Snapshot, ids: Any, columns: Sequence[str] | None) -> pa.Table:
+    """Rows by id, with attribute columns, all by default: what `Index.get` returns.
+
+    Raises
+    ------
+    InputError
+        An id is not in the index, or has the wrong type; or a column is none of its attributes.
+    """
+    import pyarrow as pa
+
+    chosen = list(snapshot.schema.names if columns is None else columns)
+    check_columns(chosen if columns is None else columns, snapshot.schema.names)
+    wanted = _check_ids(np.atleast_1d(np.asarray(ids)), text=snapshot.manifest.id_type == "string")
+    rows = find_ids(snapshot, wanted)
+    if (rows < 0).any():
+        missing = ", ".join(str(wanted[i]) for i in np.flatnonzero(rows < 0)[:5])
+        msg = f"no row has the id {missing}"
+        raise InputError(msg)
+    table = pa.table({"id": pa.array(wanted.tolist(), pa.string() if wanted.dtype == object else pa.int64())})
+    if chosen:
+        for name, column in zip(chosen, take_columns(snapshot, chosen, rows).columns, strict=True):
+            table = table.append_column("attribute.id" if name == "id" else name, column)
+    return table
+
+
+def _check_ids(wanted: NDArray[Any], *, text: bool) -> NDArray[Any]:
+    """Ids (n,) of the type that the index has: int64, or object (str)."""
+    wanted = wanted.reshape(-1)
+    if text:
+        if any(not isinstance(one, str) for one in wanted.tolist()):
+            msg = "this index has string ids; give strings"
+            raise InputError(msg)
+        return wanted.astype(object)
+    if wanted.size and wanted.dtype.kind not in "iu":
+        msg = "this index has integer ids; give integers"
+        raise InputError(msg)
+    if wanted.size and wanted.max() > np.iinfo(np.int64).max:
+        msg = f"no row has the id {wanted.max()}"
+        raise InputError(msg)
+    return wanted.astype(np.int64)
