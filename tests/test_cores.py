@@ -9,6 +9,7 @@ import pytest
 import vsearch
 from tests.indexes import clustered
 from vsearch.cores import available_cores
+from vsearch.search.exhaustive import search_exhaustively
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity masks on this system")
@@ -31,21 +32,32 @@ def test_searches_use_the_cores_they_are_given_and_answer_alike(tmp_path):
     np.testing.assert_array_equal(several.scores, np.concatenate([hits.scores for hits in one_by_one]))
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity masks on this system")
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
 @pytest.mark.parametrize("options", [{}, {"shards": 3}, {"rerank": None}, {"quantizer": "pq", "bits": 2.0}])
 def test_an_exhaustive_query_uses_all_cores_and_answers_alike(tmp_path, monkeypatch, metric, options):
     rows = pa.table({"number": np.arange(1500)})
     index = vsearch.build(clustered(1500), tmp_path / "index", rows, metric=metric, partitions=40, **options)
     asked = {"exact": True, "k": 30}
-    queries = clustered(3, seed=5)
+    queries, spied = clustered(3, seed=5), []
+
+    def noted(*given, **named):
+        spied.append(given[3])
+        return search_exhaustively(*given, **named)
+
     for where in (None, "number < 700", "number = 3", "number < 0"):
         alone = [index.search(query, where=where, **asked) for query in queries]
         with monkeypatch.context() as patched:
             patched.setattr("vsearch.search.exhaustive.WORTH", 1)
             patched.setattr("vsearch.search.exhaustive.available_cores", lambda: 3)
+            patched.setattr("vsearch.search.query.search_exhaustively", noted)
+            spied.clear()
             several = [index.search(query, where=where, **asked) for query in queries]
+        assert spied == ([30] * 3 if where != "number < 0" else [])
         for one, other in zip(alone, several, strict=True):
             np.testing.assert_array_equal(one.ids, other.ids)
             np.testing.assert_array_equal(one.scores, other.scores)
-            assert one.stats.rows_reranked == other.stats.rows_reranked
+            counts = [
+                (s.partitions_visited, s.rows_scanned, s.rows_refined, s.rows_reranked)
+                for s in (one.stats, other.stats)
+            ]
+            assert counts[0] == counts[1]

@@ -62,5 +62,4 @@ def check_search(
     if timeout is not None and not (is_number(timeout) and timeout > 0):
         msg = f"timeout={timeout!r} is not usable: give seconds above 0"
         raise InputError(msg)
-    if len(columns):
-        check_columns(columns, known)
+    check_columns(columns, known)

@@ -100,7 +100,8 @@ class Index:
         begun = time.perf_counter()
         snapshot = self._snapshot
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout)
-        if len(columns):
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if columns != ():
             check_columns(columns, snapshot.schema.names)
         stats = SearchStats()
         vectors = self._check_queries(queries)
@@ -111,7 +112,7 @@ class Index:
             nprobe=nprobe,
             exact=exact,
             min_score=min_score,
-            deadline=None if timeout is None else time.monotonic() + timeout,
+            deadline=deadline,
         )
         answer = search_vectors(snapshot, vectors, request, self._mask(where, stats), stats)
         begun = time.perf_counter()
@@ -267,7 +268,8 @@ class Index:
     def tune(self, recall: float = 0.95, k: int = 10, queries: Any = None, sample: int = 200) -> TuneReport:
         """Find and store the cheapest settings that reach a recall; `search` then uses them.
 
-        The settings become a new snapshot. Without `queries`, `sample` rows of the index stand in for them.
+        The settings become a new snapshot. Without `queries`, `sample` rows of the index stand in for them. The recall is
+        that of these queries: others find a little more or less.
 
         Raises
         ------

@@ -63,3 +63,9 @@ def test_a_query_and_a_row_of_one_dimension_take_the_largest_words() -> None:
     for sign in (-1, 1):
         query = np.array([0, sign * 3, 0, 0], np.float32)
         np.testing.assert_allclose(rotated(np.eye(4, dtype=np.float32), query), query, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1e-20, 3e-22, 1e-22, 4e-23, 1e-30])
+def test_squares_of_short_queries_may_be_nothing(size: float) -> None:
+    query = np.array([0, size, 0, 0], np.float32)
+    np.testing.assert_allclose(rotated(np.eye(4, dtype=np.float32), query), query, rtol=1e-3, atol=1e-4 * size)

@@ -16,7 +16,9 @@ def ordered(bounds: np.ndarray, eligible: np.ndarray) -> tuple[np.ndarray, int]:
     n = len(bounds)
     order = np.full(n + 8, -7, np.int32)  # what lies behind must stay as it is
     keys, histogram = np.empty(n, np.uint32), np.empty(RADIX, np.int32)
-    head = order_head(bounds, eligible, order[:n], keys, histogram, np.empty(2 * HEAD, np.int64))
+    slots = np.full(2 * HEAD + 8, -7, np.int64)
+    head = order_head(bounds, eligible, order[:n], keys, histogram, slots[: 2 * HEAD])
+    assert (slots[2 * HEAD :] == -7).all()
     before = order[:head].copy()
     count = order_tail(bounds, order[:n], head, keys, np.empty(n, np.int32), np.empty(n, np.uint32), histogram)
     assert (order[n:] == -7).all()

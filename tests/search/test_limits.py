@@ -93,6 +93,8 @@ def test_queries_of_other_types(index):
         (np.concatenate([np.zeros((1, 24)), np.full((1, 24), np.inf)]), "query 1 holds NaN or infinity"),
         (np.full((1, 24), 1e300), "infinity"),
         (np.full((1, 24), -1e16), "query 0 holds .* beyond 1e"),
+        (np.full(24, 1e20, np.float32), "query 0 holds .* beyond 1e"),
+        (np.full((1, 24), 3e38, np.float32), "query 0 holds .* beyond 1e"),
         (["a"] * 24, "holds no query encoder"),
         ([[1.0, 2.0], [3.0]], "unlike lengths"),
         (None, "queries"),

@@ -349,7 +349,7 @@ def test_settings_are_narrowed_to_the_least_that_reach_the_recall(tmp_path, monk
     measured = noting(monkeypatch, [0.90, 0.99, 0.94, 0.97, 0.96, 0.95])
     settings, report = tune(index._snapshot, sample, 0.95, 10)
     assert (report.recall, report.reached) == (0.95, True)
-    reaches = [tried.reach for tried in measured]
-    assert len(reaches) == 6
-    assert reaches[0] <= reaches[2] <= reaches[5] <= reaches[4] <= reaches[3] <= reaches[1]
-    assert settings.reach == reaches[5]
+    margins = [tried.margin for tried in measured]
+    assert len(margins) == 6
+    assert margins[0] < margins[2] < margins[5] < margins[4] < margins[3] < margins[1]
+    assert settings.margin == margins[5]

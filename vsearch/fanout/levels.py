@@ -18,7 +18,7 @@ from vsearch.search.merge import ShardHits
 from vsearch.search.model import prepare_queries
 from vsearch.search.native import Workspace
 from vsearch.search.route import Visits, plan_visits, route
-from vsearch.search.run import fill_tables, scan_in_waves
+from vsearch.search.run import copy_hits, fill_tables, scan_in_waves
 from vsearch.search.shard import Shard
 from vsearch.search.snapshot import Snapshot
 
@@ -102,7 +102,7 @@ def scan_shard(
     workspace.use_mask(mask)
     scan_in_waves(snapshot, shard, workspace)
     finish(workspace.fields.address)
-    return ShardHits(workspace.scores.copy(), workspace.rows.copy(), workspace.counters.copy())
+    return copy_hits(workspace)
 
 
 def _begin(

@@ -17,7 +17,8 @@ RERANK_NONE, RERANK_INT8, RERANK_HALF, RERANK_FLOAT = 0, 1, 2, 3
 NEAREST = 24  # partitions visited best first; those that are left then share a pass with other queries of a batch
 PENDING = 64  # candidates whose rerank codes are on their way while the scan goes on
 RADIX = 2048  # partitions are ordered by 11 bits a pass, three passes
-TOGETHER = 64  # centroids of a group, whose 7-bit codes are read together
+TOGETHER = 64  # rows of a group, whose small integers are read together: centroids, rows of a rotation
+LARGEST_WORD = 32767  # norm of what is kept in 16-bit words: a product of two fits in 32 bits
 HEAD = 256  # partitions that are ordered before any is visited; the others only if these do not do
 
 

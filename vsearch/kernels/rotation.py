@@ -1,22 +1,27 @@
-"""Rotate a query: by a matrix of floats, or of 16-bit words where what follows is coarser than these."""
+"""Rotate a query by a matrix of 16-bit words: for where what follows is coarser than these."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.compiling import inlined
-from vsearch.kernels.fields import TOGETHER
+from vsearch.kernels.compiling import inlined, inlined_summing
+from vsearch.kernels.fields import LARGEST_WORD, TOGETHER
 from vsearch.kernels.products import dot_words
-from vsearch.kernels.rerank import dot_float
 
-LARGEST_NORM = 32767  # of a row or a query in words: a product of two fits in 32 bits
+
+@inlined_summing
+def _square(query):
+    """Of a query's norm, in float64: in float32 squares of a short query are rounded, and its codes would leave 16 bits."""
+    total = 0.0
+    for j in range(query.shape[0]):
+        total += np.float64(query[j]) * np.float64(query[j])
+    return total
 
 
 @inlined
 def quantise_words(query, codes):
     """Round a query float32 (d,) to int16 codes (>= d,) of a norm of 32,767, padded with zeros; returns the step."""
-    norm = np.sqrt(dot_float(query, query))
-    step = norm / np.float32(LARGEST_NORM)
+    step = np.float32(np.sqrt(_square(query)) / LARGEST_WORD)
     inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
     if not np.isfinite(inverse):  # a query of hardly any length
         inverse = np.float32(0.0)

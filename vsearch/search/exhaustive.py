@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vsearch.cores import available_cores
 from vsearch.kernels.entry import finish, plan_query, scan_rest
-from vsearch.kernels.fields import CallField, ModelField
+from vsearch.kernels.fields import COUNTERS, CallField, ModelField
 from vsearch.search.merge import ShardHits, merge
 from vsearch.search.native import Workspace
 from vsearch.search.run import copy_hits, fill_tables
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from vsearch.search.masks import IndexMask
     from vsearch.search.snapshot import Snapshot
 
-RUNS = 16  # of each shard: tasks whose number of rows differs little, on more cores than most machines have
-WORTH = 1 << 23  # elements of vectors: some milliseconds on one core, far more than threads cost
+RUNS = 32  # of the index: tasks of about as many rows each
+WORTH = 1 << 27  # elements of vectors: some ten milliseconds on one core, far more than threads and their plans cost
 
 
 def worth_threads(snapshot: Snapshot, rows: int) -> bool:
@@ -38,7 +38,7 @@ def search_exhaustively(
     *,
     prepared: bool,
 ) -> list[ShardHits]:
-    """Score every row that the mask lets pass, with a task for each run of partitions; the hits of every shard.
+    """Score every row that the mask lets pass, with a task for each run of partitions: the hits of every shard.
 
     A row's score does not depend on the others, so neither do the answers on how many threads there are.
 
@@ -51,22 +51,29 @@ def search_exhaustively(
     """
     from concurrent.futures import ThreadPoolExecutor
 
+    eligible = snapshot.partition_rows if mask is None else mask.matches
+    a_run = max(1, -(-int(eligible.sum()) // RUNS))
     tasks = []
     for number, shard in enumerate(snapshot.shards):
-        partitions = np.arange(shard.first_partition, shard.first_partition + shard.partitions, dtype=np.int32)
-        shard.ensure_own(partitions)
-        ends = np.searchsorted(np.cumsum(shard.table.rows), np.linspace(0, shard.rows, RUNS + 1)[1:-1])
-        tasks += [(number, run) for run in np.split(partitions, ends) if len(run)]
+        low = shard.first_partition
+        own = low + np.flatnonzero(eligible[low : low + shard.partitions]).astype(np.int32)
+        shard.ensure_own(own)
+        runs = np.cumsum(eligible[own]) // a_run
+        tasks += [(number, run) for run in np.split(own, np.flatnonzero(np.diff(runs)) + 1) if len(run)]
+
+    def plan() -> None:
+        """Plan the query, once on each thread."""
+        workspace = snapshot.workspace()
+        begin(workspace)
+        workspace.use_query(query, prepared=prepared)
+        if snapshot.native.values[ModelField.TABLES_GIVEN]:
+            fill_tables(snapshot, workspace, query, prepared=prepared)
+        plan_query(snapshot.native.address, workspace.fields.address)
 
     def score(task: tuple[int, NDArray[np.int32]]) -> ShardHits:
         number, run = task
         workspace = snapshot.workspace()
-        begin(workspace)
         call = workspace.fields.address
-        workspace.use_query(query, prepared=prepared)
-        if snapshot.native.values[ModelField.TABLES_GIVEN]:
-            fill_tables(snapshot, workspace, query, prepared=prepared)
-        plan_query(snapshot.native.address, call)
         workspace.empty()
         workspace.use_mask(None if mask is None else mask.shards[number].words)
         workspace.bounds[run] = np.inf
@@ -76,11 +83,12 @@ def search_exhaustively(
         finish(call)
         return copy_hits(workspace)
 
-    with ThreadPoolExecutor(available_cores()) as pool:
+    with ThreadPoolExecutor(available_cores(), initializer=plan) as pool:
         found = list(pool.map(score, tasks))
     hits = []
     for number in range(len(snapshot.shards)):
-        own = [each for (shard_number, _), each in zip(tasks, found, strict=True) if shard_number == number]
-        scores, rows = merge([each.scores for each in own], [each.rows for each in own], k)
-        hits.append(ShardHits(scores, rows, np.sum([each.counters for each in own], axis=0)))
+        nothing = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
+        own_hits = [nothing, *(each for (task, _), each in zip(tasks, found, strict=True) if task == number)]
+        scores, rows = merge([each.scores for each in own_hits], [each.rows for each in own_hits], k)
+        hits.append(ShardHits(scores, rows, np.sum([each.counters for each in own_hits], axis=0)))
     return hits

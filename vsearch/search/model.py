@@ -104,7 +104,9 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
         and queries.shape in ((dimensions,), (1, dimensions))
     ):
         one = queries.ravel()
-        if one.dot(one) <= LARGEST_ELEMENT**2:  # so no element is beyond it
+        with np.errstate(over="ignore"):
+            square = one.dot(one)
+        if square <= LARGEST_ELEMENT**2:  # so no element is beyond it
             return one[None, :]
     try:
         array = np.asarray(queries)

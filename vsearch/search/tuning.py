@@ -21,10 +21,11 @@ from vsearch.search.stats import SearchStats
 SCORE_TOLERANCE = 1e-5  # relative: exact duplicates, and sums in another order, count as the same score
 MARGIN_SHARE = 0.2  # of the neighbours that may be missed, so many may be lost to the estimates
 STEPS = 12
-NARROWING = 4  # halvings between settings that reach the recall and the widest that did not
+NARROWING = 4  # halvings between the settings that reach the recall and the step before them
 DECAYS = (0.07, 0.035, 0.0)
 # The first was measured on 115,659 glosses: a third fewer rows scanned at the same recall than without. At a recall of
-# 0.95 0.07 to 0.14 are alike, at 0.99 0.07 is an eighth faster than 0.1. Where radii differ much (under l2) wide partitions far away rank before near ones, and less decay is right.
+# 0.95 0.07 to 0.14 are alike, at 0.99 0.07 is an eighth faster than 0.1. Where radii differ much (under l2) wide
+# partitions far away rank before near ones, and less decay is right.
 FIRST_REACH = 0.8  # partitions are ranked by it before the reach is known
 ROUNDING = 1e-6  # of a score, relative to the terms that it is the sum of
 LARGEST_SETTING = 1e4  # what is beyond it is rounding over rounding, not a need
@@ -141,26 +142,31 @@ class TuneReport:
 
 
 def tune(snapshot: Snapshot, sample: Sample, target: float, k: int) -> tuple[SearchSettings, TuneReport]:
-    """Find the least reach and margin that reach a recall against exhaustive search of what is stored.
+    """Find about the least reach and margin that reach a recall against exhaustive search of what is stored.
 
     The exact answers say how far every true neighbour's partition had to be reached and how wrong its estimate is;
-    quantiles of both are the settings. They are then measured, and widened until the measurement agrees. Where none agrees
-    the bounds fade less; where even that does not help the best that was measured is kept.
+    quantiles of both are the settings. They are then measured, widened until the measurement agrees, and narrowed again as
+    far as it still does. Where none agrees the bounds fade less; where even that does not help the best that was measured is
+    kept.
     """
+    cells = snapshot.model.quantizer.scan == "cells"  # their bounds do not fade
     exact = run_sample(snapshot, sample, SearchRequest(k, snapshot.settings, exact=True), None)
-    settings, milliseconds = snapshot.settings, 0.0
-    measured = -1.0
+    settings, milliseconds, measured = snapshot.settings, 0.0, -1.0
+    last: SearchSettings | None = None
 
     def measure(tried: SearchSettings) -> bool:
         """Whether settings reach the recall; they are kept if they do, or if nothing has come as near."""
-        nonlocal settings, measured, milliseconds
+        nonlocal settings, measured, milliseconds, last
+        if tried == last:
+            return False
+        last = tried
         answer = run_sample(snapshot, sample, SearchRequest(k, tried), None)
         recall = recall_by_score(answer.scores, exact.scores, smaller_is_better=snapshot.model.metric == "l2")
         if recall >= target or recall > measured:
             settings, measured, milliseconds = tried, recall, answer.stats.total_milliseconds
         return recall >= target
 
-    for decay in DECAYS:
+    for decay in (0.0,) if cells else DECAYS:
         widths = _widths(snapshot, sample, exact, target, decay)
         reaching = next((step for step in range(STEPS) if measure(widths(step))), None)
         if reaching is not None:
