@@ -32,8 +32,8 @@ def encode_rotation(matrix: NDArray[np.float32]) -> WordRotation:
     """
     d = len(matrix)
     padded = d + d % 2
-    steps = np.linalg.norm(matrix.astype(np.float64), axis=1) / LARGEST_WORD
-    inverse = np.divide(1.0, steps, out=np.zeros(d), where=steps > np.finfo(np.float32).tiny)
+    steps = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)) / LARGEST_WORD
+    inverse = np.divide(1.0, steps, out=np.zeros(d), where=steps > np.finfo(np.float32).tiny).astype(np.float32)
     words = np.zeros((-(-d // TOGETHER) * TOGETHER, padded), np.int16)
     words[:d, :d] = np.rint(matrix * inverse[:, None])
     groups = words.reshape(-1, TOGETHER, padded // 2, 2).transpose(0, 2, 1, 3)

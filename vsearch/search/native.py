@@ -97,8 +97,9 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
     ):
         fields.point(field, np.ascontiguousarray(array), np.float32)
     with np.errstate(over="ignore"):
-        halves = model.centroids.astype(np.float16)
-    if (halves == model.centroids).all():  # as they are stored beside int8 codes: the same numbers in half the bytes
+        halves = model.centroids.astype(np.float16) if model.rerank == "int8" else np.empty((0, d), np.float16)
+    if len(halves) and np.array_equal(halves.astype(np.float32), model.centroids):
+        # as they are stored beside int8 codes: the same numbers in half the bytes
         fields.point(ModelField.HALF_CENTROIDS, halves.view(np.uint16), np.uint16)
     else:
         fields.point(ModelField.CENTROIDS, np.ascontiguousarray(model.centroids), np.float32)
