@@ -72,6 +72,8 @@ class Model:
     rerank : {"int8", "float16", "float32"} or None
     rerank_weights : float32 (d,)
         Weights of the int8 codes' dimensions.
+    half_centroids : float16 (partitions, d) or None
+        The centroids where they are stored so: the same numbers in half the bytes.
     adapter : float32 (d, d) or None
         Learnt transform of normalised or centred queries (`vsearch.jpq`): ``adapter @ query``, before the rotation.
     """
@@ -84,6 +86,7 @@ class Model:
     rerank: Rerank | None
     rerank_weights: NDArray[np.float32]
     adapter: NDArray[np.float32] | None = None
+    half_centroids: NDArray[np.float16] | None = None
 
     @property
     def dimensions(self) -> int:

@@ -96,11 +96,8 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
         (ModelField.STAGE_DEVIATIONS, quantizer.calibration.deviation),
     ):
         fields.point(field, np.ascontiguousarray(array), np.float32)
-    with np.errstate(over="ignore"):
-        halves = model.centroids.astype(np.float16) if model.rerank == "int8" else np.empty((0, d), np.float16)
-    if len(halves) and np.array_equal(halves.astype(np.float32), model.centroids):
-        # as they are stored beside int8 codes: the same numbers in half the bytes
-        fields.point(ModelField.HALF_CENTROIDS, halves.view(np.uint16), np.uint16)
+    if model.half_centroids is not None:
+        fields.point(ModelField.HALF_CENTROIDS, np.ascontiguousarray(model.half_centroids).view(np.uint16), np.uint16)
     else:
         fields.point(ModelField.CENTROIDS, np.ascontiguousarray(model.centroids), np.float32)
     transform = model.query_transform

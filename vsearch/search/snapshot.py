@@ -195,9 +195,9 @@ def _read_model(store: Store, manifest: Manifest) -> Model:
     }
     if "adapter" in arrays:
         shapes["adapter"] = (d, d)
-    centroids = arrays.get("centroids")
+    centroids, halves = arrays.get("centroids"), None
     if centroids is not None and centroids.dtype == np.float16:
-        arrays["centroids"] = centroids.astype(np.float32)
+        arrays["centroids"], halves = centroids.astype(np.float32), centroids
     for name, shape in shapes.items():
         array = arrays.get(name)
         if array is None or array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
@@ -219,6 +219,7 @@ def _read_model(store: Store, manifest: Manifest) -> Model:
         rerank=cast("Rerank | None", manifest.rerank),  # one of them: checked above
         rerank_weights=arrays["rerank_weights"],
         adapter=arrays.get("adapter"),
+        half_centroids=halves,
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
-from urllib.parse import unquote, urlsplit
 
 from vsearch.errors import InputError
 from vsearch.storage.entries import path_problem
@@ -121,6 +120,8 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
     from vsearch.storage.folders import FolderStore
 
     if scheme == "file":
+        from urllib.parse import unquote, urlsplit  # plain folders do without
+
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost") or not parts.path:
             raise InputError(f"{text!r} names no folder; write file:///path/to/folder")
