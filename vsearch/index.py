@@ -101,7 +101,7 @@ class Index:
         snapshot = self._snapshot
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        if columns != ():
+        if not isinstance(columns, tuple) or columns:  # names are not even listed for a search that wants none
             check_columns(columns, snapshot.schema.names)
         stats = SearchStats()
         vectors = self._check_queries(queries)
