@@ -89,7 +89,7 @@ def test_recall_against_truth(index, metric):
     report = index.recall(queries, truth=truth)
     hits = index.search(queries)
     shared = [len(set(a) & set(b)) for a, b in zip(hits.ids.tolist(), truth[:, :10].tolist(), strict=True)]
-    assert report.recall == pytest.approx(sum(shared) / 400, abs=0.01)  # rotated in NumPy, or in halves
+    assert report.recall == pytest.approx(sum(shared) / 400, abs=0.01)  # rotated in NumPy, or in words
     assert report.recall > 0.85
     assert index.recall(queries, truth=truth[::-1]).recall < 0.5
 

@@ -72,10 +72,10 @@ class Model:
     rerank : {"int8", "float16", "float32"} or None
     rerank_weights : float32 (d,)
         Weights of the int8 codes' dimensions.
-    half_centroids : float16 (partitions, d) or None
-        The centroids where they are stored so: the same numbers in half the bytes.
     adapter : float32 (d, d) or None
         Learnt transform of normalised or centred queries (`vsearch.jpq`): ``adapter @ query``, before the rotation.
+    half_centroids : float16 (partitions, d) or None
+        The centroids where they are stored so: the same numbers in half the bytes.
     """
 
     metric: Metric
