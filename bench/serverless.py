@@ -262,7 +262,7 @@ def costs_text(found: list[tuple[StandIn, Measured, Cost, Cost]]) -> str:
             "the processors and 5 ms for each round of invocations; durations rounded up to the millisecond; us-east-1, 2026-09, no free "
             "tier, no cold starts, storage not counted"
         ),
-        "- a cold processor costs about 0.3 s of processor time once, some $0.00001",
+        "- a cold processor costs its processor time once (about 0.2 s, see the times): less than $0.00001",
         "- billed here: dollars per million at the measured size by the clock of this machine, which others were using",
         f"- SQUASH: its cheapest published points, each batch of queries over 10 to 20 allocators; date: {report.today()}",
     ]
