@@ -129,7 +129,7 @@ def _scan(snapshot: Snapshot, request: ProcessRequest) -> float:
     )
     query = messages.floats(request.queries)
     start = time.perf_counter()
-    scan_shard(snapshot, shard, query, visits, k=K, exact=False, lowest=-np.inf, mask=None)
+    scan_shard(snapshot, shard, query, visits, k=K, exact=False, mask=None)
     return time.perf_counter() - start
 
 

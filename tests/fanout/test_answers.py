@@ -39,10 +39,18 @@ def test_identical_to_the_index(any_stack, plan, where):
         assert_same(any_stack.search(where=where, **plan, **options), hits)
 
 
-def test_min_score_is_applied_by_processors(any_stack):
-    middle = float(np.median(any_stack.index.search(any_stack.queries).scores))
-    hits = any_stack.index.search(any_stack.queries, min_score=middle)
-    assert_same(any_stack.search(min_score=middle, mode="flat"), hits)
+@pytest.mark.parametrize("plan", PLANS, ids=["alone", "flat", "tree", "chain"])
+@pytest.mark.parametrize("k", [1, 10, 200])
+def test_min_score_only_leaves_hits_out(any_stack, plan, k):
+    for where in (None, "year > 2010"):
+        free = any_stack.index.search(any_stack.queries, k=k, where=where)
+        for share in (0.1, 0.5, 0.99):
+            bar = float(np.quantile(free.scores, share))
+            hits = any_stack.index.search(any_stack.queries, k=k, where=where, min_score=bar)
+            good = free.scores <= bar if any_stack.index.info()["metric"] == "l2" else free.scores >= bar
+            assert (hits.ids[good] == free.ids[good]).all()
+            assert np.isnan(hits.scores[~good]).all()
+            assert_same(any_stack.search(min_score=bar, k=k, where=where, **plan), hits)
 
 
 def test_columns_come_along(any_stack):
@@ -77,11 +85,6 @@ def test_shards_below_the_floor_sleep(any_stack, where):
         woken.append(answer.usages.processor.invocations)
     if any_stack.index.info()["quantizer"] != "osq-lloyd":
         assert min(woken) < 3
-
-
-def test_a_least_score_that_nothing_reaches_wakes_nobody(stack):
-    answer = stack.search(min_score=5.0, mode="flat")
-    assert answer.usages.processor.invocations == 0
 
 
 def test_a_shard_gets_only_the_queries_that_visit_it(stack):

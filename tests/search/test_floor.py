@@ -35,7 +35,6 @@ def plan(snapshot, query, k, mask):
         nprobe=None,
         exact=False,
         settings=snapshot.settings,
-        lowest=-np.inf,
         eligible=None if mask is None else mask.matches,
         spreads=None if mask is None else mask.spreads,
     )

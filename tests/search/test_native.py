@@ -72,9 +72,7 @@ def test_plan_prepares_as_numpy_does(tmp_path: Path) -> None:
         index = vsearch.build(vectors, tmp_path / f"{metric}-{rerank}", metric=metric, rerank=rerank, partitions=7)
         snapshot = index._snapshot
         workspace = snapshot.workspace()
-        workspace.begin(
-            k=5, nprobe=3, exact=False, settings=SearchSettings(0.5, 2.0), lowest=-np.inf, eligible=None, spreads=None
-        )
+        workspace.begin(k=5, nprobe=3, exact=False, settings=SearchSettings(0.5, 2.0), eligible=None, spreads=None)
         query = rng.standard_normal(24).astype(np.float32)
         workspace.use_query(query, prepared=False)
         plan_query(snapshot.native.address, workspace.fields.address)

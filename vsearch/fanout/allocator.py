@@ -17,7 +17,7 @@ from vsearch.fanout.levels import plan_query
 from vsearch.fanout.merging import append, merge_shards, nothing_found
 from vsearch.fanout.messages import AllocateRequest, Answer, Options, Outcome, ProcessRequest, floats, int32s, int64s
 from vsearch.fanout.outcomes import CallError, Deadline
-from vsearch.fanout.processor import bind_where, lowest_score
+from vsearch.fanout.processor import bind_where
 from vsearch.fanout.telemetry import span
 from vsearch.fanout.tree import Subtree, children, split
 from vsearch.predicates import evaluate
@@ -125,9 +125,8 @@ def plan_batch(
         from vsearch.fanout.documents import planned_options, take_documents
 
         options = planned_options(snapshot.manifest, request)
-    lowest = lowest_score(snapshot.model.metric, options.min_score)
     planned = [
-        plan_query(snapshot, query, k=options.k, nprobe=options.nprobe, exact=options.exact, lowest=lowest, mask=mask)
+        plan_query(snapshot, query, k=options.k, nprobe=options.nprobe, exact=options.exact, mask=mask)
         for query in queries
     ]
     prepared = np.stack([query for query, _ in planned]).astype("<f4")

@@ -30,7 +30,6 @@ def plan_query(
     k: int,
     nprobe: int | None,
     exact: bool,
-    lowest: float,
     mask: IndexMask | None,
 ) -> tuple[NDArray[np.float32], list[Visits]]:
     """Rotate a query and choose the partitions that it visits in every shard.
@@ -39,8 +38,6 @@ def plan_query(
     ----------
     query : float32 (d,)
         As the user gave it.
-    lowest : float
-        Rows below this score (negated squared distance under l2) are not wanted.
     mask : IndexMask or None
         How many rows of each partition a predicate may let pass; None without a predicate.
 
@@ -53,7 +50,7 @@ def plan_query(
     """
     if snapshot.model.quantizer.scan == "cells":
         return _plan_cells(snapshot, query, k=k, nprobe=nprobe, exact=exact, mask=mask)
-    workspace = _begin(snapshot, k=k, nprobe=nprobe, exact=exact, lowest=lowest, mask=mask)
+    workspace = _begin(snapshot, k=k, nprobe=nprobe, exact=exact, mask=mask)
     _plan(snapshot, workspace, query, prepared=False)
     leave_out(snapshot, workspace, mask)
     many, forced = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.FORCED])
@@ -77,22 +74,19 @@ def scan_shard(
     *,
     k: int,
     exact: bool,
-    lowest: float,
     mask: NDArray[np.uint64] | None,
 ) -> ShardHits:
     """Search the planned partitions of a shard for a prepared query; see `plan_query`.
 
     Parameters
     ----------
-    lowest : float
-        Rows below this score (negated squared distance under l2) are left out.
     mask : uint64 (words,) or None
         Rows of the shard that pass.
     """
     if snapshot.model.quantizer.scan == "cells":
         tables = build_cell_tables(snapshot.model, query)
-        return search_cells(snapshot.model, shard, tables, visits, k, mask=mask, exact=exact, lowest=lowest)
-    workspace = _begin(snapshot, k=k, nprobe=None, exact=exact, lowest=lowest, mask=None)
+        return search_cells(snapshot.model, shard, tables, visits, k, mask=mask, exact=exact)
+    workspace = _begin(snapshot, k=k, nprobe=None, exact=exact, mask=None)
     _plan(snapshot, workspace, query, prepared=True)
     order = visits.order + np.int32(shard.first_partition)
     workspace.order[: len(order)] = order
@@ -105,16 +99,13 @@ def scan_shard(
     return copy_hits(workspace)
 
 
-def _begin(
-    snapshot: Snapshot, *, k: int, nprobe: int | None, exact: bool, lowest: float, mask: IndexMask | None
-) -> Workspace:
+def _begin(snapshot: Snapshot, *, k: int, nprobe: int | None, exact: bool, mask: IndexMask | None) -> Workspace:
     workspace = snapshot.workspace()
     workspace.begin(
         k=k,
         nprobe=nprobe,
         exact=exact,
         settings=snapshot.settings,
-        lowest=lowest,
         eligible=None if mask is None else mask.matches,
         spreads=None if mask is None else mask.spreads,
     )

@@ -20,7 +20,7 @@ from vsearch.predicates.binding import Bound
 from vsearch.predicates.expressions import decode as decode_expression
 from vsearch.predicates.schema import Attribute, AttributeType, Schema
 from vsearch.search.mask import ShardMask, mask_shard
-from vsearch.search.merge import ShardHits
+from vsearch.search.merge import ShardHits, leave_out
 from vsearch.search.route import Visits
 from vsearch.search.shard import Shard
 from vsearch.search.snapshot import Snapshot
@@ -39,13 +39,6 @@ def bind_where(manifest: Manifest, options: Options) -> Bound | None:
     if options.where is None:
         return None
     return bind(decode_expression(options.where), _schema(manifest))
-
-
-def lowest_score(metric: str, min_score: float | None) -> float:
-    """`min_score` as scans compare it: under l2 scores are negated squared distances."""
-    if min_score is None:
-        return -np.inf
-    return -min_score if metric == "l2" else min_score
 
 
 def process(
@@ -83,7 +76,6 @@ def process(
     queries = floats(request.queries, request.count, dimensions)
     bound = bind_where(snapshot.manifest, options)
     mask = None if bound is None else mask_of(snapshot, shard, bound)
-    lowest = lowest_score(snapshot.model.metric, options.min_score)
     ranking = None
     if request.documents is not None:
         from vsearch.fanout.documents import ShardRanking  # MaxSim is loaded where it is asked for
@@ -98,16 +90,9 @@ def process(
         return ranking.rank(snapshot.shards.index(shard), position, hits, mask)
 
     def scan(position: int, k: int) -> ShardHits:
-        return scan_shard(
-            snapshot,
-            shard,
-            queries[position],
-            plans[position],
-            k=k,
-            exact=options.exact,
-            lowest=lowest,
-            mask=None if mask is None else mask.words,
-        )
+        words = None if mask is None else mask.words
+        hits = scan_shard(snapshot, shard, queries[position], plans[position], k=k, exact=options.exact, mask=words)
+        return ShardHits(*leave_out(hits.scores, hits.rows, snapshot.model.metric, options.min_score), hits.counters)
 
     if request.count == 1:
         hits = [one(0)]

@@ -150,10 +150,9 @@ class FloatField(IntEnum):
 
     REACH = 0
     MARGIN = 1
-    LOWEST = 2
-    STEP = 3  # out of `plan_query`
-    BIAS = 4  # out of `plan_query`
-    FIRST_MARGIN = 5  # out of `plan_query`
-    LAST_MARGIN = 6  # out of `plan_query`
-    DECAY = 7
-    SQUARE = 8  # out of `plan_query`: of the rotated query's norm
+    STEP = 2  # out of `plan_query`
+    BIAS = 3  # out of `plan_query`
+    FIRST_MARGIN = 4  # out of `plan_query`
+    LAST_MARGIN = 5  # out of `plan_query`
+    DECAY = 6
+    SQUARE = 7  # out of `plan_query`: of the rotated query's norm

@@ -39,7 +39,7 @@ from vsearch.kernels.memory import (
     uint64s,
 )
 from vsearch.kernels.plan import complete_order, plan_nearest, plan_tables, plan_visits
-from vsearch.kernels.search import AHEAD, fetch_blocks, rerank_waiting, search_partitions
+from vsearch.kernels.search import AHEAD, LEAST, fetch_blocks, rerank_waiting, search_partitions
 from vsearch.kernels.topk import sort_best_first
 
 MODEL_FIELDS, SHARD_FIELDS, CALL_FIELDS = len(ModelField), len(ShardField), len(CallField)
@@ -121,7 +121,6 @@ def scan_visits(
         floats(call[CallField.SCORES], k),
         int64s(call[CallField.ROWS], k),
         call[CallField.SIZE],
-        numbers[FloatField.LOWEST],
         call[CallField.WAITING],
         int64_rows(call[CallField.PENDING], 2, PENDING),
         floats(call[CallField.PENDING_SCALES], PENDING),
@@ -162,7 +161,6 @@ def rerank_rest(model_address, shard_address, call_address):
         floats(call[CallField.SCORES], k),
         int64s(call[CallField.ROWS], k),
         call[CallField.SIZE],
-        floats(call[CallField.FLOATS], FLOAT_FIELDS)[FloatField.LOWEST],
         int64s(call[CallField.COUNTERS], COUNTERS),
     )
     call[CallField.WAITING] = 0
@@ -210,10 +208,9 @@ def list_rest(model_address, shard_address, call_address):
     marks = uint32s(call[CallField.SPARE_KEYS], partitions)
     rest = int32s(call[CallField.REST], partitions)
     low, own = shard[ShardField.FIRST_PARTITION], shard[ShardField.PARTITIONS]
-    lowest = floats(call[CallField.FLOATS], FLOAT_FIELDS)[FloatField.LOWEST]
-    threshold = lowest
+    threshold = LEAST
     if call[CallField.SIZE] == k:
-        threshold = max(floats(call[CallField.SCORES], k)[0], lowest)
+        threshold = floats(call[CallField.SCORES], k)[0]
     first = last = call[CallField.FIRST_VISIT]
     while True:
         if last == call[CallField.VISITS]:

@@ -27,6 +27,7 @@ from vsearch.kernels.topk import push
 
 LINE = 64  # bytes that come from memory together
 AHEAD = 8192  # bytes of codes, of this partition and the next, that are asked for before they are scanned
+LEAST = np.float32(np.finfo(np.float32).min)  # what rows are compared with until there are k
 ENOUGH = 8  # rows that wait at the end of a partition are reranked if they are so many
 
 
@@ -127,12 +128,11 @@ def rerank_waiting(
     heap_scores,
     heap_rows,
     size,
-    lowest,
     counters,
 ):
     """Rerank the first `waiting` rows of `pending`; returns the new heap size. See `search_partitions`."""
     k = heap_scores.shape[0]
-    threshold = max(heap_scores[0], lowest) if size == k else lowest
+    threshold = heap_scores[0] if size == k else LEAST
     counters[RERANKED] += waiting
     base, last = np.float32(0.0), np.int64(-1)
     for i in range(waiting):
@@ -147,7 +147,7 @@ def rerank_waiting(
         if score >= threshold:
             size = push(heap_scores, heap_rows, size, score, row)
             if size == k:
-                threshold = max(heap_scores[0], lowest)
+                threshold = heap_scores[0]
     return size
 
 
@@ -201,7 +201,6 @@ def search_partitions(
     heap_scores,
     heap_rows,
     size,
-    lowest,
     waiting,
     pending,
     pending_scales,
@@ -262,8 +261,6 @@ def search_partitions(
         Rows that may be returned; empty for all.
     heap_scores, heap_rows : float32 (k,), int64 (k,)
         The heap, holding `size` entries.
-    lowest : float32
-        Rows below this score are not wanted.
     waiting : int
         Rows that wait from before.
     pending, pending_scales : int64 (2, PENDING), float32 (PENDING,)
@@ -281,7 +278,7 @@ def search_partitions(
     refined = rerank_kind == RERANK_NONE or (stages == 2 and not exhaustive)
     fetched = np.int64(-1)
     ahead = max(AHEAD // first_codes.shape[1], 1)
-    threshold = max(heap_scores[0], lowest) if size == k else lowest
+    threshold = heap_scores[0] if size == k else LEAST
     for visit in range(first_visit, last_visit):
         partition = np.int64(order[visit])
         if visit >= forced and bounds[partition] < threshold:
@@ -353,7 +350,7 @@ def search_partitions(
                             if score >= threshold:
                                 size = push(heap_scores, heap_rows, size, score, row)
                                 if size == k:
-                                    threshold = max(heap_scores[0], lowest)
+                                    threshold = heap_scores[0]
                             continue
                         if base + gain * factor * (total + last_margin) - offset < threshold:
                             continue
@@ -388,9 +385,8 @@ def search_partitions(
                     heap_scores,
                     heap_rows,
                     size,
-                    lowest,
                     counters,
                 )
                 waiting = 0
-                threshold = max(heap_scores[0], lowest) if size == k else lowest
+                threshold = heap_scores[0] if size == k else LEAST
     return size, waiting, last_visit

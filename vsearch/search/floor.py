@@ -34,7 +34,7 @@ NOTHING = float(np.finfo(np.float32).min)
 def leave_out(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
     """Leave out the planned visits to partitions that are not worth it, where an index has several shards.
 
-    These are those below the floor or the least score that is wanted. Forced visits stay, and so do the first that hold
+    These are those below the floor. Forced visits stay, and so do the first that hold
     k rows which pass for certain. O(partitions log partitions).
 
     Parameters
@@ -51,8 +51,7 @@ def leave_out(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) 
     rows = snapshot.partition_rows if mask is None else mask.certain
     covered = int(np.searchsorted(np.cumsum(rows[order]), int(values[CallField.K]))) + 1
     kept = max(covered, int(np.count_nonzero(bounds >= np.float32(find_floor(snapshot, workspace, mask)))))
-    wanted = int(np.count_nonzero(bounds >= workspace.numbers[FloatField.LOWEST]))
-    values[CallField.VISITS] = max(forced, min(kept, wanted, visits))
+    values[CallField.VISITS] = max(forced, min(kept, visits))
 
 
 def find_floor(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> float:

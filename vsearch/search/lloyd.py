@@ -70,7 +70,6 @@ def search_cells(
     *,
     mask: NDArray[np.uint64] | None = None,
     exact: bool = False,
-    lowest: float = -np.inf,
 ) -> ShardHits:
     """Search the planned partitions of a shard for one query.
 
@@ -85,8 +84,6 @@ def search_cells(
         Rows of the shard that may be returned.
     exact : bool
         Score every one of them by its rerank code (its lower bound where there is none), without cuts.
-    lowest : float
-        Rows below this score are not returned.
     """
     from vsearch.kernels.lloyd import lower_bounds  # hardly any index has cells: others do without
 
@@ -117,7 +114,6 @@ def search_cells(
         counters[RERANKED] = len(kept)
         scores = _rerank(model, shard, tables, rows[kept], partitions[visit[kept]], bases[visit[kept]])
     first = np.argsort(-scores, kind="stable")[:k]
-    first = first[scores[first] >= lowest]
     hits = ShardHits(np.full(k, np.nan, np.float32), np.full(k, -1, np.int64), counters)
     hits.scores[: len(first)], hits.rows[: len(first)] = scores[first], rows[kept[first]]
     return hits

@@ -27,6 +27,28 @@ class ShardHits(msgspec.Struct, frozen=True, eq=False):
     counters: NDArray[np.int64]
 
 
+def leave_out(
+    scores: NDArray[np.float32], rows: NDArray[np.int64], metric: str, min_score: float | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Replace hits that are less similar than `min_score` by NaN and -1.
+
+    Only what a search has found is compared: a threshold that scans knew of would leave rows out by their estimates.
+
+    Parameters
+    ----------
+    scores, rows : float32 (..., k), int64 (..., k)
+        Best first; under l2 negated squared distances.
+    min_score : float or None
+        As users give it: the least similarity, under l2 the largest squared distance. None leaves nothing out.
+    """
+    if min_score is None:
+        return scores, rows
+    with np.errstate(over="ignore"):  # beyond the largest float32 it is infinite
+        bar = np.float32(min_score)
+    similar = np.maximum(-scores, 0) <= bar if metric == "l2" else scores >= bar
+    return np.where(similar, scores, np.float32(np.nan)), np.where(similar, rows, -1)
+
+
 def merge(
     scores: Sequence[NDArray[np.float32]], rows: Sequence[NDArray[np.int64]], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -29,7 +29,6 @@ from vsearch.quantizers.rotation import encode_rotation
 from vsearch.search.model import Model, SearchSettings
 from vsearch.search.shard import PartitionTable, ShardArrays
 
-LARGEST_FLOAT = float(np.finfo(np.float32).max)
 TIGHT = 0.02  # of a partition's radius: centroids that may be off by more are not near enough to scan by
 RERANK_KINDS = {None: RERANK_NONE, "int8": RERANK_INT8, "float16": RERANK_HALF, "float32": RERANK_FLOAT}
 
@@ -207,7 +206,6 @@ class Workspace:
         nprobe: int | None,
         exact: bool,
         settings: SearchSettings,
-        lowest: float,
         eligible: NDArray[np.int64] | None,
         spreads: NDArray[np.float32] | None,
     ) -> None:
@@ -215,7 +213,7 @@ class Workspace:
 
         `eligible` int64 and `spreads` float32 (partitions,) are a predicate's (`masks.IndexMask`); None without one.
         """
-        asked = (k, nprobe, exact, lowest)
+        asked = (k, nprobe, exact)
         if asked == self._asked and settings is self._settings and eligible is self._eligible:
             return
         self._asked, self._settings, self._eligible = asked, settings, eligible
@@ -233,7 +231,6 @@ class Workspace:
         self.fields.point(CallField.SPREADS, self._radii if spreads is None else spreads, np.float32)
         self.numbers[FloatField.REACH], self.numbers[FloatField.DECAY] = settings.reach, settings.decay
         self.numbers[FloatField.MARGIN] = settings.margin
-        self.numbers[FloatField.LOWEST] = min(max(lowest, -LARGEST_FLOAT), LARGEST_FLOAT)
 
     def use_query(self, query: NDArray[np.float32], *, prepared: bool) -> None:
         """Take a query as given, or one that is normalised, centred and rotated already."""

@@ -17,7 +17,7 @@ from vsearch.search.exhaustive import search_exhaustively, worth_threads
 from vsearch.search.lloyd import build_cell_tables, search_cells
 from vsearch.search.mask import mask_shard
 from vsearch.search.masks import IndexMask
-from vsearch.search.merge import ShardHits, merge
+from vsearch.search.merge import ShardHits, leave_out, merge
 from vsearch.search.model import Model, SearchSettings, prepare_queries
 from vsearch.search.native import Workspace
 from vsearch.search.route import plan_visits, route
@@ -43,7 +43,7 @@ class SearchRequest(msgspec.Struct, frozen=True):
         See `route.plan_visits`.
     exact : bool
     min_score : float or None
-        Rows less similar are left out; under l2 the largest squared distance.
+        See `merge.leave_out`.
     deadline : float or None
         `time.monotonic` value after which the search gives up.
     settings : SearchSettings
@@ -110,7 +110,7 @@ def search_vectors(
         if len(snapshot.shards) == 1:
             scores = np.stack([hits.scores for (hits,) in found]) if many != 1 else found[0][0].scores[None, :]
             rows = np.stack([hits.rows for (hits,) in found]) if many != 1 else found[0][0].rows[None, :]
-            return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
+            return _answer(model, request, scores, rows, stats)
         scores, rows = np.empty((many, k), np.float32), np.empty((many, k), np.int64)
         for position, per_shard in enumerate(found):
             shifted = [
@@ -118,7 +118,7 @@ def search_vectors(
                 for hits, shard in zip(per_shard, snapshot.shards, strict=True)
             ]
             scores[position], rows[position] = merge([hits.scores for hits in per_shard], shifted, k)
-    return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
+        return _answer(model, request, scores, rows, stats)
 
 
 def _search_one(
@@ -138,6 +138,13 @@ def _search_one(
     stats.partitions = snapshot.manifest.partitions
     stats.estimated = model.rerank is None
     _count(stats, model, workspace.counters.tolist())
+    return _answer(model, request, scores, rows, stats)
+
+
+def _answer(
+    model: Model, request: SearchRequest, scores: NDArray[np.float32], rows: NDArray[np.int64], stats: SearchStats
+) -> Answer:
+    scores, rows = leave_out(scores, rows, model.metric, request.min_score)
     return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
 
 
@@ -205,7 +212,6 @@ def _begin(workspace: Workspace, model: Model, request: SearchRequest, mask: Ind
         nprobe=request.nprobe,
         exact=request.exact,
         settings=request.settings,
-        lowest=_lowest(model, request.min_score),
         eligible=None if mask is None else mask.matches,
         spreads=None if mask is None else mask.spreads,
     )
@@ -228,7 +234,6 @@ def _cells(
     """The search of cells, for one prepared query."""
     model = snapshot.model
     edges = [shard.first_partition for shard in snapshot.shards] + [snapshot.manifest.partitions]
-    lowest = _lowest(model, request.min_score)
 
     def search(query: NDArray[np.float32]) -> list[ShardHits]:
         routes = route(model, query[None, :], snapshot.radii, request.settings.reach)
@@ -246,19 +251,11 @@ def _cells(
         found = []
         for number, shard in enumerate(snapshot.shards):
             words = None if mask is None else mask.shards[number].words
-            hits = search_cells(
-                model, shard, tables, visits[number], request.k, mask=words, exact=request.exact, lowest=lowest
-            )
+            hits = search_cells(model, shard, tables, visits[number], request.k, mask=words, exact=request.exact)
             found.append(hits)
         return found
 
     return search
-
-
-def _lowest(model: Model, min_score: float | None) -> float:
-    if min_score is None:
-        return -np.inf
-    return -min_score if model.metric == "l2" else min_score
 
 
 def _count(stats: SearchStats, model: Model, counters: Sequence[int]) -> None:
