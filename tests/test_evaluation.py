@@ -98,3 +98,14 @@ def test_files_that_are_no_judgements(
     file.write_text(text)
     with pytest.raises(vsearch.InputError, match=match):
         vsearch.evaluate(index, queries, file)
+
+
+def test_ids_that_c_would_cut_or_lines_would_break(tmp_path: Path) -> None:
+    names = ["a\0", "a", "b c", "d\u2028e", "f\u00a0g"]
+    index = vsearch.build(np.eye(5), tmp_path / "index", ids=names, rerank="float32")
+    qrels = {str(number): {name: 1} for number, name in enumerate(names)}
+    found = vsearch.evaluate(index, np.eye(5), qrels, ["mrr@10"])
+    assert found.metrics == {"mrr@10": 1.0}
+    lines = "\ufeffquery-id\tcorpus-id\tscore\n" + "".join(f"{n}\t{name}\t1\r\n" for n, name in enumerate(names))
+    (tmp_path / "qrels.tsv").write_text(lines, encoding="utf-8", newline="")
+    assert vsearch.evaluate(index, np.eye(5), tmp_path / "qrels.tsv", ["mrr@10"]).metrics == {"mrr@10": 1.0}

@@ -98,17 +98,27 @@ def evaluate(
         )
     depth = min(max((m.params.get("cutoff") or DEPTH for m in measures.values()), default=DEPTH), 10_000)
     hits = index.search(np.atleast_2d(queries)[chosen], k=int(depth), where=where, exact=exact)
-    run = {
-        names[position]: {str(row): float(-rank) for rank, row in enumerate(ids) if row is not None and row != -1}
-        for position, ids in zip(chosen, hits.ids.tolist(), strict=True)
-    }
     import ir_measures
 
-    asked = {names[position]: known[names[position]] for position in chosen}
-    per_query: dict[str, dict[str, float]] = {name: dict.fromkeys(asked, 0.0) for name in measures}
+    # its measures are written in C, where a string ends at a NUL: numbers stand for ids
+    numbers: dict[str, str] = {}
+
+    def number(name: str) -> str:
+        return numbers.setdefault(name, str(len(numbers)))
+
+    run = {
+        str(position): {number(str(row)): float(-rank) for rank, row in enumerate(ids) if row is not None and row != -1}
+        for position, ids in zip(chosen, hits.ids.tolist(), strict=True)
+    }
+    asked = {
+        str(position): {number(row): grade for row, grade in known[names[position]].items()} for position in chosen
+    }
+    per_query: dict[str, dict[str, float]] = {
+        name: dict.fromkeys((names[position] for position in chosen), 0.0) for name in measures
+    }
     labels = {measure: name for name, measure in measures.items()}
     for found in ir_measures.iter_calc(list(labels), asked, run):
-        per_query[labels[found.measure]][found.query_id] = float(found.value)
+        per_query[labels[found.measure]][names[int(found.query_id)]] = float(found.value)
     means = {name: float(np.mean([*values.values()])) for name, values in per_query.items()}
     return Evaluation(means, len(asked), per_query)
 
@@ -122,12 +132,12 @@ def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
         There is none, or a line is neither; names the line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: no file of judgements that can be read ({error})") from error
     judged: dict[str, dict[str, int]] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        fields = line.split()
+    for number, line in enumerate(text.split("\n"), 1):
+        fields = _fields(line)
         if not fields or (number == 1 and len(fields) == 3 and not re.fullmatch(r"-?\d+", fields[2])):
             continue  # BEIR's line of names
         try:
@@ -140,6 +150,14 @@ def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
     if not judged:
         raise InputError(f"{path}: there are no judgements in it")
     return judged
+
+
+def _fields(line: str) -> list[str]:
+    """Fields between tabs, which may hold spaces as BEIR's ids do, or else between spaces and tabs alone."""
+    between_tabs = line.strip("\r\n").split("\t")
+    if len(between_tabs) in (3, 4):
+        return [field.strip(" ") for field in between_tabs]
+    return [field for field in re.split(r"[ \t\r]+", line) if field]
 
 
 def _parse(metrics: Sequence[str]) -> dict[str, Any]:

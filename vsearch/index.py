@@ -15,6 +15,7 @@ from vsearch.arguments import check_columns, check_search, is_number
 from vsearch.errors import InputError
 from vsearch.explanation import Explanation
 from vsearch.hits import DocumentHits, DocumentMatches, Hits
+from vsearch.search.given_ids import id_array
 from vsearch.search.masks import IndexMask, MaskCache
 from vsearch.search.model import check_queries, prepare_queries
 from vsearch.search.query import Answer, SearchRequest, count_mask, evaluate_mask, mask_all, search_vectors
@@ -378,7 +379,7 @@ class Index:
         return Sample(prepare_queries(snapshot.model, vectors), None)
 
     def _recall_of_ids(self, answer: Answer, truth: Any, k: int) -> float:
-        true = np.asarray(truth)
+        true = id_array(truth)
         if true.ndim != 2 or len(true) != len(answer.rows) or true.shape[1] < k:
             msg = f"truth must have the shape ({len(answer.rows)}, at least {k}), got {true.shape}"
             raise InputError(msg)

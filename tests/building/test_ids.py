@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import decimal
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from vsearch.building.attributes import open_attributes
 from vsearch.building.ids import open_ids, repeated
 from vsearch.errors import InputError
 
+D = decimal.Decimal
 ROWS = np.array([3, 0, 3, 2])
 
 
@@ -55,6 +58,46 @@ def test_integers(number: int) -> None:
     assert taken.dtype == np.int64
     wanted = ids.to_pylist() if hasattr(ids, "to_pylist") else list(ids)
     assert taken.tolist() == [wanted[row] for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [3.0, -1.0, 2.0**53, 0.0],
+        np.array([3, -1, 2**53, 0], np.float64),
+        pd.Series([3, -1, 2**53, 0], dtype="float64"),
+        pl.Series([3.0, -1.0, 2.0**53, 0.0]),
+        pa.array([D(3), D(-1), D(2**53), D(0)], pa.decimal128(38, 0)),
+        pd.Series([3, -1, 2**53, 0], dtype="Int64"),
+    ],
+)
+def test_whole_numbers_of_other_types_are_integers(ids: object) -> None:
+    source = open_ids(ids, 4)
+    assert source.kind == "int64"
+    assert source.take(np.arange(4)).tolist() == [3, -1, 2**53, 0]
+
+
+UUIDS = [uuid.UUID(int=number) for number in (2**128 - 1, 0, 2**120 + 12345, 0x0123456789ABCDEF << 60)]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        UUIDS,
+        np.array(UUIDS, object),
+        pd.Series(UUIDS),
+        pa.array([key.bytes for key in UUIDS], pa.uuid()),
+        pa.array([b"0" * 16, *(key.bytes for key in UUIDS)], pa.binary(16)).slice(1),
+        pa.array([b"0" * 16, *(key.bytes for key in UUIDS)]).slice(1),
+        pa.chunked_array([[key.bytes] for key in UUIDS], pa.large_binary()),
+        [key.bytes for key in UUIDS],
+        pl.Series([key.bytes for key in UUIDS]),
+    ],
+)
+def test_uuids_are_their_canonical_strings(ids: object) -> None:
+    source = open_ids(ids, 4)
+    assert source.kind == "string"
+    assert source.take(ROWS).to_pylist() == [str(UUIDS[row]) for row in ROWS]
 
 
 STRINGS = ["b", "", "é", "a longer one"]
@@ -129,7 +172,13 @@ def test_a_column_of_the_attributes(tmp_path: Path) -> None:
         (pa.chunked_array([["a"], ["b", None]]), "row 2 is NULL"),
         (np.ma.masked_array([1, 2, 3], [False, True, False]), "row 1 is NULL"),
         ([1, "a", 2], "neither all integers nor all strings"),
-        ([1.0, 2.0, 3.0], "are double; give integers or strings"),
+        ([1.0, 2.5, 3.0], "are double; give integers or strings: row 1 is 2.5"),
+        ([1.0, np.inf, 3.0], "are double; give integers or strings: row 1 is inf"),
+        ([1.0, 2.0**53 + 2, 3.0], "are double and some beyond 2..53"),
+        (pa.array([D("1"), D("1.5"), D("2")]), "are decimal128.*: row 1 is 1.5"),
+        (pa.array([D(2**70), D(1), D(2)], pa.decimal128(38, 0)), "are decimal128"),
+        ([1.0, None, 3.0], r"row 1 is NULL"),
+        ([b"0" * 16, b"1" * 16, b"2" * 15], r"are binary; .*only values of 16 bytes"),
         (np.array([1.0, np.nan, 3.0]), "are double"),
         ([True, False, True], "are bool"),
         ([b"a", b"b", b"c"], "are binary"),

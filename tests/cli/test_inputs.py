@@ -65,3 +65,9 @@ def test_condition() -> None:
 def test_names() -> None:
     assert options.names(None) == ()
     assert options.names(" a, b ,") == ("a", "b")
+
+
+def test_only_line_feeds_end_ids(tmp_path: Path) -> None:
+    names = ["a\u2028b", "c\x85", "d\x1ce", "", "f g"]
+    (tmp_path / "ids.txt").write_text("\ufeff" + "\n".join(names) + "\n", encoding="utf-8")
+    assert inputs.read_ids(str(tmp_path / "ids.txt")) == names

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import vsearch
 from tests.jpq.conftest import Task
 from vsearch.jpq.pairs import read_pairs
+from vsearch.search.rows import take_ids
 
 
 def test_every_spelling_means_the_same(index: vsearch.Index, task: Task, tmp_path: Path) -> None:
@@ -118,3 +120,13 @@ def test_an_index_that_cannot_be_trained_is_refused(
     index = vsearch.build(task.documents, tmp_path / "i", **build)
     with pytest.raises(vsearch.InputError, match=match):
         vsearch.jpq.train(index, task.queries, task.positives)
+
+
+def test_strings_that_end_in_nuls_are_told_apart(tmp_path: Path) -> None:
+    names = ["a", "a\0", *(f"k{number}" for number in range(48))]
+    vectors = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
+    snapshot = vsearch.build(vectors, tmp_path / "index", ids=names).snapshot
+    table = {"query": list(range(50)), "id": names}
+    for positives in (names, [[name] for name in names], pa.table(table), pd.DataFrame(table), pl.DataFrame(table)):
+        pairs = read_pairs(snapshot, vectors, positives)
+        assert take_ids(snapshot, pairs.rows).tolist() == names

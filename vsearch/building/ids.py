@@ -1,4 +1,7 @@
-"""The ids of vectors: row numbers, int64 or strings; unique and never NULL."""
+"""The ids of vectors: row numbers, int64 or strings; unique and never NULL.
+
+UUIDs (objects, Arrow's type, 16 bytes) become their canonical strings; floats and decimals that are whole, integers.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 from vsearch.building.attribute_types import decoded
 from vsearch.building.attributes import AttributeSource, take_rows
 from vsearch.building.files import first_line
+from vsearch.building.uuids import UUID_BYTES, is_uuid, uuid_strings
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +28,9 @@ HASH_ROWS = 16_384
 
 NAMED = 5
 """How many duplicates a message names."""
+
+LARGEST_FLOAT = 2**53
+"""Up to here every whole number is a float64."""
 
 _SUSPECTS = 1000
 _WEIGHTS = 8192
@@ -68,8 +75,8 @@ def open_ids(ids: object | None, rows: int, attributes: AttributeSource | None =
     Parameters
     ----------
     ids : object or None
-        None for row numbers; integers or strings as an array, a sequence, a pyarrow array or a pandas or
-        polars series; or the name of a column of `attributes`.
+        None for row numbers; integers, whole floats, strings or UUIDs as an array, a sequence, a pyarrow array or a
+        pandas or polars series; or the name of a column of `attributes`.
     rows : int
         Number of vectors.
     attributes : AttributeSource, optional
@@ -79,7 +86,7 @@ def open_ids(ids: object | None, rows: int, attributes: AttributeSource | None =
     ------
     InputError
         Another number of ids, a NULL, duplicates (the first are named), integers beyond int64, or values
-        that are neither integers nor strings.
+        of other types.
     """
     import pyarrow as pa
 
@@ -148,12 +155,51 @@ def _values(ids: Any, label: str) -> np.ndarray | pa.ChunkedArray:
         raise InputError(msg)
     if pa.types.is_integer(array.type):
         return _int64(array.to_numpy(), label)
+    if pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
+        return _whole(array, label)
     if pa.types.is_string_view(array.type):
         array = array.cast(pa.large_string())
+    if pa.types.is_binary_view(array.type):
+        array = array.cast(pa.large_binary())
+    if is_uuid(array.type) or _is_binary_uuid(array):
+        return pa.chunked_array([uuid_strings(chunk) for chunk in array.chunks], pa.string())
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
-        msg = f"{label} are {array.type}; give integers or strings"
+        binary = "binary" in str(array.type)
+        hint = " (only values of 16 bytes, which are taken for UUIDs; others as text, such as value.hex())"
+        msg = f"{label} are {array.type}; give integers or strings{hint if binary else ''}"
         raise InputError(msg)
     return array
+
+
+def _whole(array: pa.ChunkedArray, label: str) -> np.ndarray:
+    """Numbers that are whole as int64: what pandas makes of integers where a value is missing, or a decimal of databases."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_decimal(array.type):
+        whole = np.asarray(pc.equal(pc.floor(array), array).to_numpy())
+        largest = pc.max(pc.abs(array)).as_py() >= np.iinfo(np.int64).max
+    else:
+        values = array.to_numpy().astype(np.float64)
+        whole = np.isfinite(values) & (np.floor(values) == values)
+        largest = bool(np.abs(values).max(initial=0) > LARGEST_FLOAT)
+    if not whole.all():
+        row = int(np.argmin(whole))
+        msg = f"{label} are {array.type}; give integers or strings: row {row} is {array[row].as_py()}"
+        raise InputError(msg)
+    if largest:
+        msg = f"{label} are {array.type} and some beyond 2**53, where floats skip integers; give integers or strings"
+        raise InputError(msg)
+    return np.asarray(array.cast(pa.int64()).to_numpy())
+
+
+def _is_binary_uuid(array: pa.ChunkedArray) -> bool:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+        return False
+    return bool(pc.all(pc.equal(pc.binary_length(array), UUID_BYTES)).as_py())
 
 
 def _arrow(ids: Any, label: str) -> pa.ChunkedArray:
@@ -170,7 +216,7 @@ def _arrow(ids: Any, label: str) -> pa.ChunkedArray:
                 ids = pa.array(ids, from_pandas=type(ids).__module__.startswith("pandas"))
         ids.validate(full=True)
     except OverflowError as error:
-        msg = f"{label}: an integer is beyond int64; use smaller ids, or strings"
+        msg = f"{label}: an integer is beyond int64; use smaller ids, or strings, such as ids.astype(str)"
         raise InputError(msg) from error
     except (pa.ArrowException, TypeError, ValueError) as error:
         msg = f"{label}: neither all integers nor all strings ({first_line(error)})"
@@ -182,7 +228,7 @@ def _int64(array: np.ndarray, label: str) -> np.ndarray:
     top = np.iinfo(np.int64).max
     if array.dtype.kind == "u" and array.size and int(array.max()) > top:
         row = int(np.argmax(array > top))
-        msg = f"{label}: row {row} is {int(array[row])}, beyond int64; use smaller ids, or strings"
+        msg = f"{label}: row {row} is {int(array[row])}, beyond int64; use smaller ids, or strings, such as ids.astype(str)"
         raise InputError(msg)
     return np.asarray(array.astype(np.int64, copy=False))
 

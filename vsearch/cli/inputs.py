@@ -80,7 +80,16 @@ def read_ids(text: str) -> Any:
     path = Path(text)
     if not path.is_file():
         return text
-    return _load_npy(path) if path.suffix == ".npy" else path.read_text(encoding="utf-8").splitlines()
+    return _load_npy(path) if path.suffix == ".npy" else _lines(path)
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a text file; only line feeds end one, since ids may hold what `str.splitlines` takes for an end too."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: no text file that can be read ({error})") from error
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def read_truth(text: str) -> npt.NDArray[np.int64]:

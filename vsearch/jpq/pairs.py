@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
+from vsearch.search.given_ids import id_array, shown
 from vsearch.search.model import check_queries, plain_queries
 from vsearch.search.rows import find_ids
 from vsearch.search.snapshot import Snapshot
@@ -92,14 +93,14 @@ def read_pairs(snapshot: Snapshot, queries: Any, positives: Any, what: str = "tr
 
 def _rows_of(snapshot: Snapshot, ids: NDArray[Any], what: str) -> NDArray[np.int64]:
     text = snapshot.manifest.id_type == "string"
-    fits = ids.dtype.kind == "U" or all(isinstance(one, str) for one in ids) if text else ids.dtype.kind in "iu"
+    fits = all(isinstance(one, str) for one in ids.tolist()) if text else ids.dtype.kind in "iu"
     if len(ids) and not fits:
         kind = "strings" if text else "whole numbers"
         raise InputError(f"the ids of this index are {kind}; the {what} positives are {ids.dtype}, or some are missing")
     wanted, back = np.unique(ids.astype(object if text else np.int64), return_inverse=True)
     rows = find_ids(snapshot, wanted)
     if (rows < 0).any():
-        missing = [str(one) for one in wanted[rows < 0][:5]]
+        missing = [shown(one) for one in wanted[rows < 0][:5]]
         raise InputError(
             f"{int((rows < 0).sum())} ids of the {what} positives are not in the index, such as {', '.join(missing)}"
         )
@@ -111,16 +112,16 @@ def _flatten(positives: Any, many: int, what: str) -> tuple[NDArray[np.int64], N
     if isinstance(positives, (str, bytes)) or hasattr(positives, "__fspath__"):
         positives = _read_table(positives)
     if hasattr(positives, "column_names"):  # a pyarrow.Table
-        return _from_columns({name: positives.column(name).to_numpy() for name in positives.column_names}, what)
+        return _from_columns({name: id_array(positives.column(name)) for name in positives.column_names}, what)
     if hasattr(positives, "columns"):  # a frame of pandas or polars
-        return _from_columns({str(name): np.asarray(positives[name]) for name in positives.columns}, what)
+        return _from_columns({str(name): id_array(positives[name]) for name in positives.columns}, what)
     nested = isinstance(positives, Sequence) and len(positives) > 0 and not np.isscalar(positives[0])
     if nested:
-        lists = [np.atleast_1d(np.asarray(one)) for one in positives]
+        lists = [np.atleast_1d(id_array(one)) for one in positives]
         _same_length(len(lists), many, what)
         filled = [one for one in lists if len(one)] or [np.empty(0, np.int64)]
         return np.repeat(np.arange(many), [len(one) for one in lists]), np.concatenate(filled)
-    array = np.asarray(positives)
+    array = id_array(positives)
     if array.ndim == 2 and array.dtype.kind in "iuUO":
         _same_length(len(array), many, what)
         return np.repeat(np.arange(many), array.shape[1]), array.reshape(-1)

@@ -12,6 +12,7 @@ from vsearch.arguments import check_columns
 from vsearch.errors import InputError
 from vsearch.kernels.blocks import BLOCK
 from vsearch.quantizers.residual import ResidualCodes, decode_residuals
+from vsearch.search.given_ids import as_ids, is_unicode, shown
 from vsearch.search.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -81,19 +82,24 @@ def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
 
 
 def find_ids(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
-    """Rows of ids, -1 for an id that is not there. O(rows + ids log ids)."""
+    """Rows of ids, -1 for an id that is not there. O(rows + ids log ids).
+
+    Parameters
+    ----------
+    ids : (n,) int64, or object (str)
+        As `as_ids` gives them.
+    """
     rows = np.full(len(ids), -1, np.int64)
     if len(ids) == 0:
         return rows
+    if snapshot.manifest.id_type == "string":
+        return _find_texts(snapshot, ids.tolist())
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
     for shard in snapshot.shards:
         file = shard.files["ids"]
-        if snapshot.manifest.id_type == "string":
-            stored = file.take(["id"], np.arange(shard.rows)).column("id").to_numpy()
-        else:
-            file.ensure("id")
-            stored = file.array("id")
+        file.ensure("id")
+        stored = file.array("id")
         inside = np.flatnonzero(np.isin(stored, ordered))
         values = stored[inside]
         by_value = np.argsort(values, kind="stable")
@@ -103,6 +109,22 @@ def find_ids(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
             hit = values[at] == ordered
             rows[order[hit]] = shard.first_row + inside[at[hit]]
     return rows
+
+
+def _find_texts(snapshot: Snapshot, ids: list[str]) -> NDArray[np.int64]:
+    """The same for strings, by Arrow: NumPy takes strings that end in NUL characters for shorter ones."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = dict.fromkeys(ids, -1)
+    wanted = [one for one in found if is_unicode(one)]  # no other can be stored
+    for shard in snapshot.shards if wanted else ():
+        stored = shard.files["ids"].take(["id"], np.arange(shard.rows)).column("id").combine_chunks()
+        places = pc.index_in(stored, value_set=pa.array(wanted, stored.type))
+        inside = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
+        for row, place in zip(inside.tolist(), places.drop_null().to_pylist(), strict=True):
+            found[wanted[place]] = shard.first_row + row
+    return np.array([found[one] for one in ids], np.int64)
 
 
 def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:
@@ -134,31 +156,15 @@ def get_rows(snapshot: Snapshot, ids: Any, columns: Sequence[str] | None) -> pa.
 
     chosen = list(snapshot.schema.names if columns is None else columns)
     check_columns(chosen if columns is None else columns, snapshot.schema.names)
-    wanted = _check_ids(np.atleast_1d(np.asarray(ids)), text=snapshot.manifest.id_type == "string")
+    text = snapshot.manifest.id_type == "string"
+    wanted = as_ids(ids, text=text)
     rows = find_ids(snapshot, wanted)
     if (rows < 0).any():
-        missing = ", ".join(str(wanted[i]) for i in np.flatnonzero(rows < 0)[:5])
+        missing = ", ".join(shown(wanted[i]) for i in np.flatnonzero(rows < 0)[:5])
         msg = f"no row has the id {missing}"
         raise InputError(msg)
-    table = pa.table({"id": pa.array(wanted.tolist(), pa.string() if wanted.dtype == object else pa.int64())})
+    table = pa.table({"id": pa.array(wanted.tolist(), pa.string() if text else pa.int64())})
     if chosen:
         for name, column in zip(chosen, take_columns(snapshot, chosen, rows).columns, strict=True):
             table = table.append_column("attribute.id" if name == "id" else name, column)
     return table
-
-
-def _check_ids(wanted: NDArray[Any], *, text: bool) -> NDArray[Any]:
-    """Ids (n,) of the type that the index has: int64, or object (str)."""
-    wanted = wanted.reshape(-1)
-    if text:
-        if any(not isinstance(one, str) for one in wanted.tolist()):
-            msg = "this index has string ids; give strings"
-            raise InputError(msg)
-        return wanted.astype(object)
-    if wanted.size and wanted.dtype.kind not in "iu":
-        msg = "this index has integer ids; give integers"
-        raise InputError(msg)
-    if wanted.size and wanted.max() > np.iinfo(np.int64).max:
-        msg = f"no row has the id {wanted.max()}"
-        raise InputError(msg)
-    return wanted.astype(np.int64)
