@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.quantizers.samples import ODD, residuals
-from vsearch.quantizers.klt import BLOCK, block_bounds, fit_klt, rotate_blocks
+from vsearch.quantizers.klt import BLOCK, block_bounds, complete_basis, fit_klt, rotate_blocks
 
 
 def covariance(rows):
@@ -28,6 +28,34 @@ def test_orthogonal_and_descending_whatever_the_data(kind, n, d):
     np.testing.assert_allclose(klt.matrix @ klt.matrix.T, np.eye(d), atol=1e-5)
     assert (np.diff(klt.eigenvalues) <= 0).all()
     assert (klt.eigenvalues >= 0).all()
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1.0, 1e14])
+@pytest.mark.parametrize(("n", "rank", "d"), [(1, 1, 2), (7, 7, 40), (30, 4, 50), (79, 79, 80)])
+def test_fewer_rows_than_dimensions_are_diagonalised_in_their_span(n, rank, d, scale, monkeypatch):
+    rng = np.random.default_rng(n)
+    rows = (rng.normal(size=(n, rank)) @ (rng.normal(size=(rank, d)) * 0.7 ** np.arange(rank)[:, None])).astype("f4")
+    rows *= np.float32(scale)
+    solve, sizes = np.linalg.eigh, []
+    monkeypatch.setattr(np.linalg, "eigh", lambda matrix: sizes.append(len(matrix)) or solve(matrix))
+    klt = fit_klt(rows)
+    assert sizes == [n]  # that of the covariance would be the cube of the dimensions
+    np.testing.assert_allclose(klt.matrix.astype(np.float64) @ klt.matrix.T.astype(np.float64), np.eye(d), atol=1e-6)
+    found, total = covariance(rows @ klt.matrix.T), float(np.sum(covariance(rows).diagonal()))
+    assert np.abs(found - np.diag(klt.eigenvalues)).max() <= 2e-6 * total
+    assert np.diagonal(found)[rank:].sum() <= 1e-8 * total
+    assert (np.diff(klt.eigenvalues) <= 0).all()
+
+
+@pytest.mark.parametrize("r", [0, 1, 3, 6])
+@pytest.mark.parametrize("turn", [1.0, -1.0])
+def test_a_basis_is_completed_from_any_rows(r, turn):
+    unit = np.eye(6, dtype=np.float32)
+    drawn = np.linalg.qr(np.random.default_rng(r).standard_normal((6, 6)))[0].astype(np.float32)
+    for rows in (turn * unit[:r], turn * unit[6 - r :], turn * drawn[:r]):
+        matrix = complete_basis(rows)
+        np.testing.assert_array_equal(matrix[:r], rows)
+        np.testing.assert_allclose(matrix @ matrix.T, unit, atol=1e-6)
 
 
 def test_leading_dimensions_hold_the_variance():

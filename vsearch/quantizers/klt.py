@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 16  # dimensions that share a grid: fine enough for low dimensions, wide enough that a rotation evens them out
+SPANNED = 1e-9  # of the largest square of residuals along a direction: below it is only what their rounding makes
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +28,48 @@ class KLT:
 
 
 def fit_klt(residuals: NDArray[np.float32]) -> KLT:
-    """Fit the transform to residuals (n, d); O(n d^2 + d^3). Rank-deficient input is fine (n < d, constant data)."""
+    """Fit the transform to residuals (n, d). Rank-deficient input is fine (constant data, n < d).
+
+    O(n d^2 + d^3); with fewer residuals than dimensions O(n d^2).
+    """
+    if len(residuals) < residuals.shape[1]:
+        return _fit_span(residuals)
     covariance = np.asarray(residuals.T @ residuals, np.float64) / max(1, len(residuals))
     eigenvalues, vectors = np.linalg.eigh(covariance)
     order = np.argsort(-eigenvalues, kind="stable")
     matrix = np.ascontiguousarray(vectors[:, order].T, np.float32)
     return KLT(matrix, np.maximum(eigenvalues[order], 0.0))
+
+
+def _fit_span(residuals: NDArray[np.float32]) -> KLT:
+    """`fit_klt` of fewer residuals than dimensions: their inner products tell all directions that have variance."""
+    n, d = residuals.shape
+    rows = residuals.astype(np.float64)
+    squares, combinations = np.linalg.eigh(rows @ rows.T)
+    kept = np.flatnonzero(squares > SPANNED * squares.max(initial=0.0))[::-1]
+    basis, triangle = np.linalg.qr(rows.T @ (combinations[:, kept] / np.sqrt(squares[kept])))
+    basis *= np.sign(np.diagonal(triangle))
+    eigenvalues: NDArray[np.float64] = np.zeros(d)
+    eigenvalues[: len(kept)] = squares[kept] / max(1, n)
+    return KLT(complete_basis(np.asarray(basis.T, np.float32)), eigenvalues)
+
+
+def complete_basis(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An orthogonal matrix float32 (d, d) that begins with orthonormal rows (r, d). O(r d^2).
+
+    The other rows are those of the block reflector that takes the first r unit vectors into the span of the rows.
+    """
+    r, d = rows.shape
+    left, _, right = np.linalg.svd(rows[:, :r].astype(np.float64))
+    turned = rows.copy()
+    turned[:, :r] += np.asarray(left @ right, np.float32)  # away from the rows: the sum is well conditioned
+    wide = turned.astype(np.float64)
+    scaled = np.asarray(2 * np.linalg.solve(wide @ wide.T, wide[:, r:]).T, np.float32)
+    matrix = np.empty((d, d), np.float32)
+    matrix[:r] = rows
+    np.matmul(scaled, -turned, out=matrix[r:])
+    matrix[np.arange(r, d), np.arange(r, d)] += 1
+    return matrix
 
 
 def block_bounds(dimensions: int, block: int = BLOCK) -> list[tuple[int, int]]:

@@ -34,7 +34,11 @@ def encode_rotation(matrix: NDArray[np.float32]) -> WordRotation:
     padded = d + d % 2
     steps = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)) / LARGEST_WORD
     inverse = np.divide(1.0, steps, out=np.zeros(d), where=steps > np.finfo(np.float32).tiny).astype(np.float32)
-    words = np.zeros((-(-d // TOGETHER) * TOGETHER, padded), np.int16)
-    words[:d, :d] = np.rint(matrix * inverse[:, None])
-    groups = words.reshape(-1, TOGETHER, padded // 2, 2).transpose(0, 2, 1, 3)
-    return WordRotation(np.ascontiguousarray(groups).reshape(-1, TOGETHER * padded), steps.astype(np.float32))
+    pairs = np.zeros((-(-d // TOGETHER), padded // 2, TOGETHER), np.int32)
+    scaled = np.zeros((TOGETHER, padded), np.float32)
+    for group, start in enumerate(range(0, d, TOGETHER)):  # a group at a time stays in cache
+        many = min(TOGETHER, d - start)
+        np.multiply(matrix[start : start + many], inverse[start : start + many, None], out=scaled[:many, :d])
+        words = np.rint(scaled[:many], out=scaled[:many]).astype(np.int16)
+        pairs[group, :, :many] = words.view(np.int32).T
+    return WordRotation(pairs.view(np.int16).reshape(-1, TOGETHER * padded), steps.astype(np.float32))
