@@ -25,6 +25,19 @@ def check_whole(name: str, value: object, largest: int) -> None:
         raise InputError(msg)
 
 
+def check_offset(offset: object, k: int) -> None:
+    """Refuse what cannot be the number of rows before a page of k, which ends by row 10,000."""
+    largest = LARGEST_K - k
+    if type(offset) is int and 0 <= offset <= largest:
+        return
+    if isinstance(offset, bool) or not isinstance(offset, (int, np.integer)) or not 0 <= offset <= largest:
+        msg = (
+            f"offset={offset!r} is not usable: give a whole number from 0 to {largest} "
+            f"(offset + k at most {LARGEST_K}, k is {k})"
+        )
+        raise InputError(msg)
+
+
 def check_columns(columns: Sequence[str], known: Sequence[str]) -> None:
     """Refuse names that are none of the `known` attribute columns."""
     if isinstance(columns, str):
@@ -43,6 +56,7 @@ def check_search(
     nprobe: int | None = None,
     min_score: float | None = None,
     timeout: float | None = None,
+    offset: int = 0,
     columns: Sequence[str] = (),
     known: Sequence[str] = (),
 ) -> None:
@@ -54,6 +68,7 @@ def check_search(
         Says which option is not usable, and what to give instead.
     """
     check_whole("k", k, LARGEST_K)
+    check_offset(offset, k)
     if nprobe is not None:
         check_whole("nprobe", nprobe, 2**31)
     if min_score is not None and not (is_number(min_score) and np.isfinite(min_score)):

@@ -28,18 +28,21 @@ class Hits:
         What the search did, level by level.
     columns : pyarrow.Table or None
         The requested attribute columns, one row per (query, rank), NULL where there is no row.
+    offset : int
+        Rows of each query before these, which were left to earlier pages.
     """
 
     ids: NDArray[Any]
     scores: NDArray[np.float32]
     stats: SearchStats
     columns: pa.Table | None = None
+    offset: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def to_arrow(self) -> pa.Table:
-        """Rows as a table: query, rank (from 1), id, score and the requested columns; only rows that were found."""
+        """Rows as a table: query, rank (from 1, through all pages), id, score and the requested columns; only rows that were found."""
         import pyarrow as pa
 
         queries, k = self.scores.shape
@@ -48,7 +51,7 @@ class Hits:
         table = pa.table(
             {
                 "query": pa.array(np.repeat(np.arange(queries), k)[found]),
-                "rank": pa.array(np.tile(np.arange(1, k + 1), queries)[found]),
+                "rank": pa.array(np.tile(np.arange(1, k + 1) + self.offset, queries)[found]),
                 "id": pa.array(ids[found].tolist(), pa.string()) if ids.dtype == object else pa.array(ids[found]),
                 "score": pa.array(self.scores.reshape(-1)[found]),
             }

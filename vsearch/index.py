@@ -18,7 +18,7 @@ from vsearch.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.search.given_ids import id_array
 from vsearch.search.masks import IndexMask, MaskCache
 from vsearch.search.model import check_queries, prepare_queries
-from vsearch.search.query import Answer, SearchRequest, count_mask, evaluate_mask, mask_all, search_vectors
+from vsearch.search.query import Answer, SearchRequest, count_mask, evaluate_mask, mask_all, search_page, search_vectors
 from vsearch.search.rows import get_rows, take_columns, take_ids
 from vsearch.search.snapshot import Snapshot
 from vsearch.search.stats import SearchStats
@@ -70,6 +70,7 @@ class Index:
         exact: bool = False,
         min_score: float | None = None,
         timeout: float | None = None,
+        offset: int = 0,
     ) -> Hits:
         """Find the nearest rows that satisfy a predicate.
 
@@ -90,6 +91,10 @@ class Index:
             Leave out rows that are less similar; under l2 the largest squared distance.
         timeout : float, optional
             Seconds.
+        offset : int
+            Rows before those that come back, for the next page: offset + k is at most 10,000. Pages of the same snapshot,
+            queries, k and other options never share a row, and together hold all of them. A page costs about twice a
+            search for offset + k, the first one nothing more; with `exact` one such search.
 
         Raises
         ------
@@ -100,7 +105,7 @@ class Index:
         """
         begun = time.perf_counter()
         snapshot = self._snapshot
-        check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout)
+        check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, offset=offset)
         deadline = None if timeout is None else time.monotonic() + timeout
         if not isinstance(columns, tuple) or columns:  # names are not even listed for a search that wants none
             check_columns(columns, snapshot.schema.names)
@@ -114,13 +119,15 @@ class Index:
             exact=exact,
             min_score=min_score,
             deadline=deadline,
+            offset=int(offset),
         )
-        answer = search_vectors(snapshot, vectors, request, self._mask(where, stats), stats)
+        find = search_page if offset else search_vectors
+        answer = find(snapshot, vectors, request, self._mask(where, stats), stats)
         begun = time.perf_counter()
         ids = take_ids(snapshot, answer.rows)
         found = take_columns(snapshot, columns, answer.rows.reshape(-1)) if len(columns) else None
         stats.add("fetch", begun)
-        return Hits(ids, answer.scores, stats, found)
+        return Hits(ids, answer.scores, stats, found, request.offset)
 
     def search_documents(
         self,
@@ -135,6 +142,7 @@ class Index:
         exact: bool = False,
         columns: Sequence[str] = (),
         timeout: float | None = None,
+        offset: int = 0,
     ) -> DocumentHits:
         """Find the documents whose vectors answer a query's vectors best: for each of these the best one, added up.
 
@@ -160,6 +168,8 @@ class Index:
             Attribute columns to return with the hits.
         timeout : float, optional
             Seconds.
+        offset : int
+            Documents before those that come back; see `search`.
 
         Raises
         ------
@@ -169,18 +179,20 @@ class Index:
             The timeout ran out; no partial answer is given.
         """
         from vsearch.search.document_queries import check_request, prepare_queries
-        from vsearch.search.documents import search_documents
+        from vsearch.search.documents import search_document_page, search_documents
         from vsearch.search.maxsim import match_rows
 
         start = time.monotonic()
         snapshot, stats = self._snapshot, SearchStats()
         index = self._document_part()
-        check_search(k=k, timeout=timeout, columns=columns, known=self._snapshot.schema.names)
+        check_search(k=k, timeout=timeout, offset=offset, columns=columns, known=self._snapshot.schema.names)
         deadline = None if timeout is None else start + timeout
         request = check_request(index.configuration, int(k), candidates, exact=exact, deadline=deadline)
+        request = replace(request, offset=int(offset))
         with stats.level("prepare"):
             queries, places = prepare_queries(query_vectors, query_saliency, query_keep, index.dimensions)
-        answer = search_documents(snapshot, index, queries, request, self._mask(where, stats), stats)
+        find = search_document_page if offset else search_documents
+        answer = find(snapshot, index, queries, request, self._mask(where, stats), stats)
         with stats.level("fetch"):
             rows = answer.rows.reshape(-1)
             ids = take_ids(snapshot, answer.rows)
@@ -192,7 +204,7 @@ class Index:
                     for query, best in zip(queries, answer.rows, strict=True)
                 ]
                 met = tuple(DocumentMatches(m.positions, m.scores, at) for m, at in zip(each, places, strict=True))
-        return DocumentHits(ids, answer.scores, stats, found, met)
+        return DocumentHits(ids, answer.scores, stats, found, request.offset, met)
 
     @property
     def has_documents(self) -> bool:

@@ -47,6 +47,16 @@ def test_fewer_matches_than_k(run, files) -> None:
     assert "no row matches" in run("search", files.index, files.queries, "--where", "price < 0").text
 
 
+def test_pages(run, files) -> None:
+    asked = ("search", files.index, files.queries, "--row", 0, "--k", 2)
+    found = [run(*asked, "--offset", offset, "--json").json["queries"][0]["hits"] for offset in (0, 2, 4)]
+    assert len({hit["id"] for page in found for hit in page}) == 6
+    assert [[hit["rank"] for hit in page] for page in found] == [[1, 2], [3, 4], [5, 6]]
+    refused = run(*asked, "--offset", 9_999)
+    assert refused.status == 2
+    assert "offset + k at most 10000" in refused.errors
+
+
 def test_explain(run, files) -> None:
     arguments = ("explain", files.index, files.queries, "--row", 0, "--where", "colour = 'red'")
     assert "colour" in run(*arguments).text

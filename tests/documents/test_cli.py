@@ -46,6 +46,11 @@ def test_search_of_documents(folder, collection) -> None:
     assert all(len(answer["hits"]) == 3 and max(hit["year"] for hit in answer["hits"]) < 2005 for answer in answers)
     one = invoke("search", *queries, "--row", 2, "--candidates", "all")
     assert one.exit_code == 0, one.stderr
+    page = json.loads(invoke("search", *queries, "--offset", 3, "--matches", "--json").stdout)["queries"]
+    for first, next_ in zip(json.loads(invoke("search", *queries, "--json").stdout)["queries"], page, strict=True):
+        assert not {hit["id"] for hit in first["hits"]} & {hit["id"] for hit in next_["hits"]}
+        assert [hit["rank"] for hit in next_["hits"]] == [4, 5, 6]
+        assert all(hit["matches"] for hit in next_["hits"])
 
 
 def test_matches_of_pruned_queries(folder, collection) -> None:

@@ -26,6 +26,9 @@ Where = Annotated[
     typer.Option("--where", help="Condition on attributes, in SQL (\"price < 10 AND tag = 'a'\") or as a JSON object."),
 ]
 K = Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="Rows per query.")]
+Offset = Annotated[
+    int, typer.Option("--offset", min=0, help="Rows before those to print: the next page of the same k.")
+]
 Exact = Annotated[bool, typer.Option("--exact", help="Search all that is stored.")]
 Nprobe = Annotated[int | None, typer.Option("--nprobe", min=1, help="Partitions to visit; a minimum under --where.")]
 Columns = Annotated[str | None, typer.Option("--columns", help="Attribute columns to print, separated by commas.")]

@@ -95,7 +95,7 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
     for row in hits.to_arrow().to_pylist():
         query = row.pop("query")
         if matches is not None:
-            row["matches"] = _matches(matches[query], row["rank"] - 1, as_json=as_json)
+            row["matches"] = _matches(matches[query], row["rank"] - hits.offset - 1, as_json=as_json)
         answers[query].append(row)
     if as_json:
         print_json({"queries": [{"query": n, "hits": rows} for n, rows in enumerate(answers)], "stats": hits.stats})

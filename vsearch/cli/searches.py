@@ -20,6 +20,7 @@ def search(
     nprobe: options.Nprobe = None,
     columns: options.Columns = None,
     exact: options.Exact = False,
+    offset: options.Offset = 0,
     min_score: Annotated[float | None, typer.Option(help="Leave out what is less similar (l2: farther).")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which the search gives up.")] = None,
     offsets: Annotated[
@@ -62,6 +63,7 @@ def search(
             exact=exact,
             columns=options.names(columns),
             timeout=timeout,
+            offset=offset,
             **options.given(query_keep=query_keep),
         )
         output.print_hits(found, as_json=as_json)
@@ -78,6 +80,7 @@ def search(
         exact=exact,
         min_score=min_score,
         timeout=timeout,
+        offset=offset,
     )
     output.print_hits(hits, as_json=as_json)
 

@@ -17,6 +17,7 @@ from vsearch.fanout.levels import plan_query
 from vsearch.fanout.merging import append, merge_shards, nothing_found
 from vsearch.fanout.messages import AllocateRequest, Answer, Options, Outcome, ProcessRequest, floats, int32s, int64s
 from vsearch.fanout.outcomes import CallError, Deadline
+from vsearch.fanout.pages import answer_page
 from vsearch.fanout.processor import bind_where
 from vsearch.fanout.telemetry import span
 from vsearch.fanout.tree import Subtree, children, split
@@ -24,6 +25,7 @@ from vsearch.predicates import evaluate
 from vsearch.predicates.binding import Bound, columns_of
 from vsearch.search.mask import ShardMask, count_matches
 from vsearch.search.masks import IndexMask
+from vsearch.search.pages import page_runs
 from vsearch.search.route import Visits
 from vsearch.search.snapshot import Snapshot
 from vsearch.storage import Manifest
@@ -95,7 +97,16 @@ def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadlin
         deadline.check("starting")
         with span("mask", predicate=bound is not None):
             mask = None if bound is None else _mask_cells(snapshot, bound)
-        own = _answer_own(snapshot, part_of(request, slice(0, shares[0])), mask, calls, deadline, pool)
+
+        def answer_own(asked: AllocateRequest) -> list[Answer]:
+            return _answer_own(snapshot, asked, mask, calls, deadline, pool)
+
+        share = part_of(request, slice(0, shares[0]))
+        if options.offset:
+            runs = page_runs(share.count, options.k, options.offset)
+            own = [answer_page(part_of(share, run), answer_own) for run in runs]
+        else:
+            own = answer_own(share)
         below = [_settle(child, future) for child, future in started]
     return append([*own, *below])
 

@@ -99,6 +99,16 @@ def read_column(file: SegmentFile, name: str, rows: Rows) -> Column:
     return _read(file, f"{name}.", kind.replace("large_", ""), rows)  # offsets travel as int64 anyway
 
 
+def empty_column(kind: str) -> Column:
+    """A column of a type, as manifests name it, without rows."""
+    kind = kind.replace("large_", "")
+    base = _base(kind)
+    if base is None:
+        return Column(kind, 0, None, b"")
+    items = empty_column(kind[kind.index("<") + 1 : -1]) if base == "list" else None
+    return Column(kind, 0, None, b"", _offsets(np.empty(0, np.int64)), items)
+
+
 def gather(column: Column, at: Rows) -> Column:
     """Rows of a column by position."""
     valid = None if column.valid is None else np.frombuffer(column.valid, np.uint8)[at].tobytes()

@@ -11,6 +11,7 @@ import numpy as np
 
 from vsearch.errors import InputError
 from vsearch.fanout.allocator import Calls, allocate, part_of
+from vsearch.fanout.columns import empty_column
 from vsearch.fanout.loading import Loader
 from vsearch.fanout.merging import append, nothing_found
 from vsearch.fanout.messages import AllocateRequest, Answer, Outcome, ProcessRequest, SearchRequest
@@ -80,6 +81,8 @@ def coordinate(
     lost = answer.outcomes
     if lost and not request.allow_partial:
         raise CallError(Kind(lost[0].error), _describe(lost), final=not _out_of_time(lost))
+    if not answer.rows:
+        answer = _with_types(answer, request, manifest)
     return msgspec.structs.replace(answer, plan=_explain(plan, answer, manifest), snapshot=manifest.snapshot)
 
 
@@ -140,6 +143,20 @@ def _start_tree(whole: AllocateRequest, plan: Plan, calls: Calls, deadline: Dead
 
 def _explain(plan: Plan, answer: Answer, manifest: Manifest) -> str:
     return f"{plan}; {len(answer.shards)} of {len(manifest.shards)} shards searched"
+
+
+def _with_types(answer: Answer, request: SearchRequest, manifest: Manifest) -> Answer:
+    """An answer without rows whose ids and columns have the types that they have where there are rows."""
+    entry = manifest.shards[0].files.get("attributes")
+    types = {} if entry is None else {column.name: column.type for column in entry.columns}
+    columns = [types[name] for name in request.options.columns]
+    if request.documents is not None and request.documents.matches:
+        columns += ["list<int32>", "list<float32>"]
+    return msgspec.structs.replace(
+        answer,
+        ids=empty_column("string" if manifest.id_type == "string" else "int64"),
+        columns=tuple(empty_column(kind) for kind in columns),
+    )
 
 
 def _out_of_time(lost: Sequence[Outcome]) -> bool:

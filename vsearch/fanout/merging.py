@@ -69,7 +69,7 @@ def append(answers: Sequence[Answer]) -> Answer:
         outcomes=tuple(outcomes),
         shards=tuple(sorted({shard for answer in answers for shard in answer.shards})),
         usages=Usages.sum(answer.usages for answer in answers),
-        counters=_add_batches([answer.counters for answer in answers]),
+        counters=add_batches([answer.counters for answer in answers]),
         snapshot=max(answer.snapshot for answer in answers),
         estimated=any(answer.estimated for answer in answers),
     )
@@ -80,7 +80,7 @@ def nothing_found(count: int, k: int) -> Answer:
     return Answer(count=count, k=k, found=bytes(4 * count), scores=b"", rows=b"")
 
 
-def _add_batches(counters: Sequence[Counters]) -> Counters:
+def add_batches(counters: Sequence[Counters]) -> Counters:
     """Counters of other queries: what their scans looked at adds up, the mask that they share does not."""
     return msgspec.structs.replace(
         sum(counters, Counters()),

@@ -36,13 +36,15 @@ ShardNumber = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Mode = Literal["auto", "alone", "flat", "tree"]
 
 
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is asked of every query of a message; see `vsearch.Index.search`.
 
     Attributes
     ----------
     where : bytes or None
         An encoded expression.
+    offset : int
+        Rows before those wanted; never sent to a processor.
     """
 
     k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)]
@@ -51,6 +53,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exact: bool = False
     min_score: float | None = None
     columns: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=1024)], ...], msgspec.Meta(max_length=1000)] = ()
+    offset: Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_K)] = 0
 
 
 class Documents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

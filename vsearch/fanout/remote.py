@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 
+from vsearch.arguments import check_offset
 from vsearch.errors import InputError
 from vsearch.explanation import Explanation
 from vsearch.fanout.bill import Prices
@@ -149,6 +150,7 @@ class RemoteIndex:
         mode: str = "auto",
         allocators: int | None = None,
         branching: int | None = None,
+        offset: int = 0,
     ) -> RemoteHits:
         """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`.
 
@@ -160,6 +162,9 @@ class RemoteIndex:
             How to answer: the coordinator alone, with the processors, or with a tree of allocators. It chooses by itself.
         allocators, branching : int, optional
             Shape of the tree.
+        offset : int
+            As there. Pages are of one snapshot where the index is opened with one: ``vsearch.open(url,
+            snapshot=hits.snapshot)`` gives the next pages of `hits` whatever is committed in between.
 
         Raises
         ------
@@ -176,7 +181,7 @@ class RemoteIndex:
         if vectors.ndim == 1:
             vectors = vectors[None, :]
         checked = check_queries(vectors, vectors.shape[-1] if vectors.ndim else 0)
-        options = _options(k, where, nprobe, columns, exact=exact, min_score=min_score)
+        options = _options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
         wishes = _Wishes.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
         if len(checked) == 0:
             raise InputError("there is no query; give at least one")
@@ -228,12 +233,13 @@ class RemoteIndex:
         mode: str = "auto",
         allocators: int | None = None,
         branching: int | None = None,
+        offset: int = 0,
     ) -> RemoteDocumentHits:
         """Find the documents whose vectors answer a query's vectors best; see `vsearch.Index.search_documents`.
 
         Parameters
         ----------
-        allow_partial, mode, allocators, branching
+        allow_partial, mode, allocators, branching, offset
             As for `search`.
 
         Raises
@@ -243,7 +249,7 @@ class RemoteIndex:
         """
         from vsearch.fanout.remote_documents import Asked, RemoteDocumentHits, read_hits
 
-        options = _options(k, where, None, columns, exact=False, min_score=None)
+        options = _options(k, where, None, columns, exact=False, min_score=None, offset=offset)
         asked = Asked.of(query_vectors, query_saliency, query_keep, options.k, candidates, exact=exact, matches=matches)
         wishes = _Wishes.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
         requests = (
@@ -304,7 +310,14 @@ class RemoteIndex:
 
 
 def _options(
-    k: int, where: Where, nprobe: int | None, columns: Sequence[str], *, exact: bool, min_score: float | None
+    k: int,
+    where: Where,
+    nprobe: int | None,
+    columns: Sequence[str],
+    *,
+    exact: bool,
+    min_score: float | None,
+    offset: int,
 ) -> Options:
     if isinstance(columns, str):
         raise InputError(f"columns must be a sequence of names: give [{columns!r}]")
@@ -313,6 +326,7 @@ def _options(
             continue
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= largest:
             raise InputError(f"{name}={value!r} is not usable: give a whole number from 1 to {largest}")
+    check_offset(offset, int(k))
     if min_score is not None and not np.isfinite(min_score):
         raise InputError(f"min_score={min_score!r} is not usable: give a finite number")
     return Options(
@@ -322,6 +336,7 @@ def _options(
         exact=bool(exact),
         min_score=None if min_score is None else float(min_score),
         columns=tuple(columns),
+        offset=int(offset),
     )
 
 

@@ -69,6 +69,7 @@ def make_hits(kind: type[H], answers: Sequence[Answer], options: Options, prices
         scores,
         _stats(answer),
         _table(options.columns, answer.columns[: len(options.columns)], there),
+        offset=options.offset,
         bill=make_bill(answer.usages, prices or prices_of(answers[0].arch)),
         plan=answers[0].plan,
         failed=answer.outcomes,

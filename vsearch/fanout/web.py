@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.arguments import check_offset
 from vsearch.errors import InputError, MissingDependencyError
 from vsearch.fanout import wire
 from vsearch.fanout.bill import make_bill, prices_of
@@ -50,6 +51,7 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_vectors: list[list[float]] | None = None
     queries: list[list[list[float]]] | None = None
     k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)] = 10
+    offset: Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_K)] = 0
     where: str | dict[str, Any] | None = None
     columns: tuple[str, ...] = ()
     nprobe: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
@@ -228,6 +230,7 @@ def _request(body: bytes) -> SearchRequest:
         raise InputError(f"the body is no search: {str(error)[:300]}") from None
     if [asked.vector, asked.vectors, asked.query_vectors, asked.queries].count(None) != 3:
         raise InputError("give one of vector, vectors, query_vectors and queries")
+    check_offset(asked.offset, asked.k)
     several = asked.queries or ([asked.query_vectors] if asked.query_vectors else [])
     given = (
         asked.vectors or ([asked.vector] if asked.vector else []) or [vector for query in several for vector in query]
@@ -247,6 +250,7 @@ def _request(body: bytes) -> SearchRequest:
             exact=asked.exact and documents is None,
             min_score=asked.min_score,
             columns=asked.columns,
+            offset=asked.offset,
         ),
         snapshot=asked.snapshot,
         remaining=asked.timeout,

@@ -15,6 +15,7 @@ import numpy as np
 from vsearch.errors import InputError
 from vsearch.fanout.columns import check_column
 from vsearch.fanout.messages import (
+    LARGEST_K,
     LARGEST_MESSAGE,
     VERSION,
     AllocateRequest,
@@ -114,7 +115,11 @@ def _check(message: Any) -> None:
         minimum = message.options.min_score
         if minimum is not None and not np.isfinite(minimum):
             raise ValueError("min_score is not finite")
+        if message.options.offset + message.options.k > LARGEST_K:
+            raise ValueError(f"offset + k is above {LARGEST_K}")
         if isinstance(message, ProcessRequest):
+            if message.options.offset:
+                raise ValueError("a processor takes no offset")
             _check_visits(message)
     elif isinstance(message, Answer):
         _check_answer(message)

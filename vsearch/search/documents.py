@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from vsearch.search.document_part import DocumentIndex, DocumentShard
 from vsearch.search.masks import IndexMask
 from vsearch.search.maxsim import QueryPatches, prepare_query, score_by_codes, score_by_residuals, score_exactly
 from vsearch.search.merge import ShardHits
+from vsearch.search.pages import collect_page
 from vsearch.search.query import SearchRequest, search_shards
 from vsearch.search.snapshot import Snapshot
 from vsearch.search.stats import SearchStats
@@ -47,12 +48,15 @@ class DocumentRequest:
         Order them by the stored vectors at last.
     deadline : float or None
         `time.monotonic` value after which the search gives up.
+    offset : int
+        Documents before those wanted; for `search_document_page`.
     """
 
     k: int
     candidates: int | None = CANDIDATES
     exact: bool = False
     deadline: float | None = None
+    offset: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,6 +273,26 @@ def search_documents(
         answer.candidates.append(considered)
         stats.rows_reranked += len(considered)
     return answer
+
+
+def search_document_page(
+    snapshot: Snapshot,
+    index: DocumentIndex,
+    queries: Sequence[NDArray[np.float32]],
+    request: DocumentRequest,
+    mask: IndexMask | None,
+    stats: SearchStats,
+) -> DocumentAnswer:
+    """`search_documents` for the k documents after the first `request.offset`; see `pages`."""
+
+    def search(run: slice, depth: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        found = search_documents(snapshot, index, queries[run], replace(request, k=depth), mask, stats)
+        return found.scores, found.rows
+
+    ordered = request.candidates is None  # every document is scored
+    scores, rows = collect_page(search, len(queries), request.k, request.offset, ordered=ordered)
+    stats.queries = len(queries)
+    return DocumentAnswer(scores, rows)
 
 
 def _eligible(snapshot: Snapshot, mask: IndexMask | None) -> list[NDArray[np.int64]]:

@@ -20,6 +20,7 @@ from vsearch.search.masks import IndexMask
 from vsearch.search.merge import ShardHits, leave_out, merge
 from vsearch.search.model import Model, SearchSettings, prepare_queries
 from vsearch.search.native import Workspace
+from vsearch.search.pages import collect_page
 from vsearch.search.route import plan_visits, route
 from vsearch.search.run import run_batch, run_one
 from vsearch.search.snapshot import Snapshot
@@ -46,6 +47,8 @@ class SearchRequest(msgspec.Struct, frozen=True):
         See `merge.leave_out`.
     deadline : float or None
         `time.monotonic` value after which the search gives up.
+    offset : int
+        Rows before those wanted; for `search_page`.
     settings : SearchSettings
     """
 
@@ -55,6 +58,7 @@ class SearchRequest(msgspec.Struct, frozen=True):
     exact: bool = False
     min_score: float | None = None
     deadline: float | None = None
+    offset: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True, eq=False):
@@ -119,6 +123,24 @@ def search_vectors(
             ]
             scores[position], rows[position] = merge([hits.scores for hits in per_shard], shifted, k)
         return _answer(model, request, scores, rows, stats)
+
+
+def search_page(
+    snapshot: Snapshot,
+    queries: NDArray[np.float32],
+    request: SearchRequest,
+    mask: IndexMask | None,
+    stats: SearchStats,
+) -> Answer:
+    """`search_vectors` for the k rows after the first `request.offset`; see `pages`."""
+
+    def search(run: slice, depth: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        found = search_vectors(snapshot, queries[run], msgspec.structs.replace(request, k=depth), mask, stats)
+        return found.scores, found.rows
+
+    scores, rows = collect_page(search, len(queries), request.k, request.offset, ordered=request.exact)
+    stats.queries = len(queries)
+    return Answer(scores, rows, stats)
 
 
 def _search_one(
