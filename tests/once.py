@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from vsearch.kernels.build import TARGETS, build, compile_object
-from vsearch.kernels.library import INDEX, processor_features
-from vsearch.kernels.library import TARGETS as PROCESSORS
+from vsearch.kernels.library import INDEX, targets_here
 
-OBJECT = "kernels.o"
+OBJECTS = "*.o"
 
 
 @pytest.fixture(scope="session")
@@ -40,12 +39,12 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 @pytest.fixture(scope="session")
 def compiled(once) -> Callable[[str], Path]:
-    """A function that gives the folder of a target's kernels: the library, its index, and the object it is linked from."""
+    """A function that gives the folder of a target's kernels: the library, its index, and the objects it is linked from."""
 
     def make(folder: Path, target: str) -> None:
-        def compile_and_keep(path: Path, name: str) -> None:
-            compile_object(path, name)
-            shutil.copy(path, folder / OBJECT)
+        def compile_and_keep(path: Path, *given) -> None:
+            compile_object(path, *given)
+            shutil.copy(path, folder)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("vsearch.kernels.build.compile_object", compile_and_keep)
@@ -71,12 +70,3 @@ def libraries(compiled, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in (f"{target}.so", INDEX):
             shutil.copy(compiled(target) / name, folder)
     return folder
-
-
-def targets_here() -> list[str]:
-    """Targets that this processor runs, the best first."""
-    import platform
-
-    features = processor_features()
-    listed = PROCESSORS.get(platform.machine(), {})
-    return [target for target, needed in listed.items() if features.issuperset(needed)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from vsearch.kernels.library import targets_here
 
 ROOT = Path(__file__).parents[1]
 MEGABYTE = 1 << 20
@@ -25,9 +28,15 @@ def copy_sources(folder: Path) -> Path:
     return folder
 
 
-def build_wheel(sources: Path) -> zipfile.ZipFile:
+def run_build(sources: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(sources / "dist")]
-    done = subprocess.run(command, cwd=sources, check=False, capture_output=True, text=True)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("VSEARCH")}
+    everything = inherited | environment
+    return subprocess.run(command, cwd=sources, env=everything, check=False, capture_output=True, text=True)
+
+
+def build_wheel(sources: Path, **environment: str) -> zipfile.ZipFile:
+    done = run_build(sources, **environment)
     assert done.returncode == 0, done.stderr
     (path,) = (sources / "dist").glob("*.whl")
     return zipfile.ZipFile(path)
@@ -81,19 +90,65 @@ def test_kernels_that_are_there_are_shipped_as_they_are(wheel: zipfile.ZipFile, 
 COMPILER = """
 import sys
 from pathlib import Path
+import handed_over
 folder = Path(sys.argv[sys.argv.index("--out") + 1])
 folder.mkdir(exist_ok=True)
-(folder / "asked.so").write_text(repr(sys.argv[1:]))
+(folder / "asked.so").write_text(" ".join(sys.argv[3:]))
 """
 
+FAILING = "import sys; sys.exit('no compiler here')"
 
-@pytest.mark.parametrize("there", [None, '{"sources": "others"}'])
-def test_kernels_are_compiled_where_those_of_these_sources_are_missing(tmp_path: Path, there: str | None) -> None:
-    sources = copy_sources(tmp_path / "sources")
-    (sources / "vsearch" / "kernels" / "build.py").write_text(COMPILER)
-    compiled = sources / "vsearch" / "kernels" / "compiled"
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """Sources whose compiler is a stand-in that needs a module on PYTHONPATH, as pip hands its packages over."""
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "handed_over.py").touch()
+    folder = copy_sources(tmp_path / "sources")
+    (folder / "vsearch" / "kernels" / "build.py").write_text(COMPILER)
+    return folder
+
+
+def asked_of_compiler(sources: Path, **environment: str) -> str | None:
+    path = str(sources.parent / "packages")
+    with build_wheel(sources, PYTHONPATH=path, **environment) as found:
+        name = "vsearch/kernels/compiled/asked.so"
+        return found.read(name).decode() if name in found.namelist() else None
+
+
+@pytest.mark.parametrize("there", [None, '{"sources": "others"}', "damaged", "[]"])
+def test_kernels_are_compiled_where_those_of_these_sources_are_missing(sources: Path, there: str | None) -> None:
     if there is not None:
-        compiled.mkdir()
-        (compiled / "index.json").write_text(there)
-    with build_wheel(sources) as found:
-        assert found.read("vsearch/kernels/compiled/asked.so").decode() == repr(["--out", str(compiled)])
+        (sources / "vsearch" / "kernels" / "compiled").mkdir()
+        (sources / "vsearch" / "kernels" / "compiled" / "index.json").write_text(there)
+    here = targets_here()[:1]
+    assert asked_of_compiler(sources) == (f"--target {here[0]}" if here else None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "targets"),
+    [
+        ("all", ["x86-64-avx512", "x86-64-v3", "aarch64-dotprod"]),
+        ("x86-64-v3", ["x86-64-v3"]),
+        ("aarch64-dotprod, x86-64-v3", ["aarch64-dotprod", "x86-64-v3"]),
+    ],
+)
+def test_a_release_names_the_targets(sources: Path, asked: str, targets: list[str]) -> None:
+    wanted = " ".join(f"--target {target}" for target in targets)
+    assert asked_of_compiler(sources, VSEARCH_BUILD_TARGETS=asked) == wanted
+
+
+def test_kernels_can_be_left_out(sources: Path) -> None:
+    assert asked_of_compiler(sources, VSEARCH_NO_KERNELS="1") is None
+
+
+def test_an_install_succeeds_where_kernels_do_not_compile_and_a_release_does_not(sources: Path) -> None:
+    (sources / "vsearch" / "kernels" / "build.py").write_text(FAILING)
+    done = run_build(sources)
+    assert done.returncode == 0
+    if targets_here():
+        assert "will be when they are first used" in done.stderr + done.stdout
+    (path,) = (sources / "dist").glob("*.whl")
+    with zipfile.ZipFile(path) as found:
+        assert not [name for name in found.namelist() if "compiled" in name]
+    assert run_build(sources, VSEARCH_BUILD_TARGETS="all").returncode != 0

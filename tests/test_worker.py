@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import vsearch
-from tests.once import OBJECT, targets_here
+from tests.once import OBJECTS
 from vsearch.kernels.build import EXPORTS, TARGETS
-from vsearch.kernels.library import find_library
+from vsearch.kernels.library import find_library, targets_here
 
 HEAVY = ("numba", "llvmlite", "pyarrow", "faiss", "sklearn", "scipy", "sqlglot", "boto3", "pandas")
 
@@ -224,12 +224,12 @@ def test_every_dialect_here_agrees_with_its_twin(libraries: Path, pairs: int, sq
 
 @pytest.mark.skipif(shutil.which("qemu-aarch64") is None, reason="qemu-user is not installed")
 def test_aarch64_kernels_run_under_qemu(tmp_path: Path, compiled: Callable[[str], Path]) -> None:
-    kernels = compiled("aarch64-dotprod") / OBJECT
+    kernels = sorted(compiled("aarch64-dotprod").glob(OBJECTS))
     (tmp_path / "call.c").write_text(QEMU_PROGRAM)
     program = tmp_path / "call"
     # without a C library: zig would first have to compile one, which takes longer than all else here
     linker = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-none", "-static", "-nostdlib", "-O1"]
-    subprocess.run([*linker, "-ffreestanding", str(tmp_path / "call.c"), str(kernels), "-o", str(program)], check=True)
+    subprocess.run([*linker, "-ffreestanding", str(tmp_path / "call.c"), *kernels, "-o", str(program)], check=True)
     done = subprocess.run(["qemu-aarch64", "-cpu", "max", str(program)], check=False)
     assert done.returncode == 0, "2: a kernel failed, 3: it found other lanes than its twin"
 

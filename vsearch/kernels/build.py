@@ -1,8 +1,8 @@
 """``python -m vsearch.kernels.build``: compile the kernels ahead of time, one shared library for each kind of processor.
 
-Numba compiles every exported kernel to LLVM IR in a process of its own per target (the SIMD dialect is chosen at import),
-LLVM turns the IR into a position-independent object for that processor, and ziglang's linker makes a shared library of
-it. No second machine and no system compiler is needed. What is written: ``<target>.so`` and ``index.json``.
+Numba compiles every exported kernel to LLVM IR, in several processes per target where there are cores for them (the SIMD
+dialect is chosen at import), LLVM turns the IR into a position-independent object for that processor, and ziglang's linker
+makes a shared library of the objects. No second machine and no system compiler is needed. What is written: ``<target>.so`` and ``index.json``.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vsearch.cores import available_cores
 from vsearch.kernels.library import FOLDER, INDEX, sources_digest
 
 
@@ -38,14 +41,18 @@ TARGETS = {
     ),
 }
 
-#: Every kernel that Python calls, with its arguments: a scalar, or dtype/axes for an array.
+MOST_PARTS = 4
+"""Processes for one target at most: one kernel takes a fifth of the time of all."""
+
+#: Every kernel that Python calls, with its arguments: a scalar, or dtype/axes for an array. Those that take longest to
+#: compile come first, since they are dealt out in this order.
 EXPORTS = {
     "plan.plan_query": ("int64 int64", "none"),
-    "query.scan_nearest": ("int64 int64 int64", "none"),
-    "query.list_rest": ("int64 int64 int64", "none"),
-    "query.scan_rest": ("int64 int64 int64", "none"),
     "query.search_batch": ("int64 int64 int64 int64", "none"),
+    "query.scan_nearest": ("int64 int64 int64", "none"),
+    "query.scan_rest": ("int64 int64 int64", "none"),
     "query.search_shard": ("int64 int64 int64", "none"),
+    "query.list_rest": ("int64 int64 int64", "none"),
     "query.finish": ("int64", "none"),
     "bitmaps.pack_cells": ("uint8/1 uint64/1 uint64/1 uint64/1", "none"),
     "bitmaps.mark_rows": ("uint64/1 uint32/1 int64 int64/1 int64/1", "boolean"),
@@ -122,7 +129,7 @@ def symbol_of(name: str) -> str:
 
 
 def build(folder: Path, targets: list[str], report: Any = print) -> None:
-    """Write the libraries of some targets and their index into a folder.
+    """Write the libraries of some targets and their index into a folder; libraries of other sources are removed from it.
 
     Raises
     ------
@@ -130,38 +137,63 @@ def build(folder: Path, targets: list[str], report: Any = print) -> None:
         A compiler or the linker failed; its output says why.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in targets:
-        with tempfile.TemporaryDirectory() as scratch:
-            compiled = Path(scratch) / "kernels.o"
-            target = TARGETS[name]
-            compile_object(compiled, name)
-            library = folder / f"{name}.so"
-            linker = [sys.executable, "-m", "ziglang", "cc", "-target", target.zig, "-shared", "-s", "-nostdlib"]
-            subprocess.run([*linker, "-o", str(library), str(compiled), "-lc", "-lm"], check=True)
-            report(f"{name}: {library.stat().st_size} bytes")
+    if _sources_of(folder) != sources_digest():
+        for stale in folder.glob("*.so"):
+            stale.unlink()
+    cores = available_cores()
+    parts = min(MOST_PARTS, max(1, cores // len(targets)))
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(cores) as pool:
+        objects = {name: [Path(scratch) / f"{name}-{part}.o" for part in range(parts)] for name in targets}
+        jobs = {
+            name: [pool.submit(compile_object, path, name, part, parts) for part, path in enumerate(paths)]
+            for name, paths in objects.items()
+        }
+        for name, paths in objects.items():
+            for job in jobs[name]:
+                job.result()
+            linked = Path(scratch) / f"{name}.so"
+            linker = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[name].zig, "-shared", "-s", "-nostdlib"]
+            subprocess.run([*linker, "-o", str(linked), *map(str, paths), "-lc", "-lm"], check=True)
+            _replace(folder / f"{name}.so", linked.read_bytes())
+            report(f"{name}: {linked.stat().st_size} bytes")
     functions = {
         name: {"symbol": symbol_of(name), "arguments": arguments.split(), "result": result}
         for name, (arguments, result) in EXPORTS.items()
     }
     index = {"sources": sources_digest(), "functions": functions}
-    (folder / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    _replace(folder / INDEX, (json.dumps(index, indent=1, sort_keys=True) + "\n").encode())
 
 
-def compile_object(path: Path, name: str) -> None:
-    """Compile the kernels for a target into an object file, in a process of its own."""
+def _sources_of(folder: Path) -> object:
+    try:
+        return json.loads((folder / INDEX).read_bytes())["sources"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file beside its place first: a process may have the old one mapped."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(data)
+    unfinished.replace(path)
+
+
+def compile_object(path: Path, name: str, part: int = 0, parts: int = 1) -> None:
+    """Compile the kernels for a target, or every so-many-th of them, into an object file, in a process of its own."""
     target = TARGETS[name]
     environment = {**os.environ, "VSEARCH_DIALECT": target.dialect, "VSEARCH_JIT": "1"}
     if target.triple.startswith("aarch64"):
         # plain IR: what the host's vectoriser would make of it does not fit another processor
-        environment |= {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "", "NUMBA_LOOP_VECTORIZE": "0"}
+        host = "generic" if platform.machine() == "aarch64" else "x86-64-v3"
+        environment |= {"NUMBA_CPU_NAME": host, "NUMBA_CPU_FEATURES": "", "NUMBA_LOOP_VECTORIZE": "0"}
     else:
         environment |= {"NUMBA_CPU_NAME": target.processor, "NUMBA_CPU_FEATURES": target.features}
     command = [sys.executable, "-m", "vsearch.kernels.build", "--object", str(path), "--target", name]
-    subprocess.run(command, check=True, env=environment)
+    subprocess.run([*command, "--part", str(part), "--parts", str(parts)], check=True, env=environment)
 
 
-def write_object(path: Path, name: str) -> None:
-    """Compile every exported kernel for a target into one object file; the process's dialect is the target's."""
+def write_object(path: Path, name: str, exports: list[str]) -> None:
+    """Compile exported kernels for a target into one object file; the process's dialect is the target's."""
     import llvmlite.binding as llvm
 
     from vsearch.kernels.simd import NEON_STAND_INS
@@ -172,7 +204,7 @@ def write_object(path: Path, name: str) -> None:
     for stand_in in NEON_STAND_INS:
         llvm.add_symbol(stand_in, llvm.address_of_symbol("memset") or 1)
     target = TARGETS[name]
-    first, *others = EXPORTS
+    first, *others = exports
     whole = llvm.parse_assembly(_intermediate(first))
     for export in others:
         whole.link_in(llvm.parse_assembly(_intermediate(export)))
@@ -237,9 +269,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (the package's own by default)")
     parser.add_argument("--target", choices=sorted(TARGETS), action="append", help="only this one (may be repeated)")
     parser.add_argument("--object", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--part", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--parts", type=int, default=1, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.object is not None:
-        write_object(chosen.object, chosen.target[0])
+        write_object(chosen.object, chosen.target[0], list(EXPORTS)[chosen.part :: chosen.parts])
     else:
         build(chosen.out, chosen.target or sorted(TARGETS))
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
-from vsearch.kernels.library import Library, find_library, sources_digest
+from vsearch.errors import MissingDependencyError
+from vsearch.kernels.library import Library, find_library, why_compiled
 
 Decorator = Callable[[Any], Any]
 
@@ -21,6 +23,10 @@ Decorator = Callable[[Any], Any]
 LIBRARY: Library | None = None
 if not os.environ.get("VSEARCH_JIT") and not os.environ.get("VSEARCH_DIALECT"):
     LIBRARY = find_library()
+if LIBRARY is None and find_spec("numba") is None:
+    raise MissingDependencyError(
+        f"no kernels can run here: {why_compiled()}, and numba, which would compile them, is not installed"
+    )
 
 _SUMMING = {"reassoc", "contract", "nsz"}
 
@@ -33,25 +39,14 @@ def _compiled(**options: Any) -> Decorator:
             return LIBRARY.function(f"{function.__module__.rpartition('.')[2]}.{function.__name__}")
         import numba
 
+        from vsearch.kernels.caching import make_cache
+
         njit: Any = numba.njit
-        dispatcher = njit(nogil=True, error_model="numpy", _nrt=False, cache=True, **options)(function)
-        dispatcher._cache = _cache_of(function)  # noqa: SLF001  Numba has no public way to key its cache
+        dispatcher = njit(nogil=True, error_model="numpy", _nrt=False, **options)(function)
+        dispatcher._cache = make_cache(function)  # noqa: SLF001  Numba has no public way to key its cache
         return dispatcher
 
     return decorate
-
-
-def _cache_of(function: Any) -> Any:
-    """Numba's file cache, keyed by the sources of all kernels: by itself it would miss a change in what is merged in."""
-    from numba.core.caching import FunctionCache
-
-    digest = sources_digest() + os.environ.get("VSEARCH_DIALECT", "")
-
-    class KernelCache(FunctionCache):
-        def _index_key(self, sig: Any, codegen: Any) -> Any:
-            return (*super()._index_key(sig, codegen), digest)
-
-    return KernelCache(function)
 
 
 #: A kernel that is called from Python.

@@ -55,17 +55,17 @@ def sources_digest() -> str:
     Two checksums and a length tell versions apart; hashlib would take three milliseconds of every start.
     """
     crc, adler, length = 0, 1, 0
-    tools = ("library.py", "packaging.py")  # they read and ship what the others make
+    tools = ("caching.py", "library.py", "packaging.py")  # they keep, read and ship what the others make
     for path in sorted(path for path in Path(__file__).parent.glob("*.py") if path.name not in tools):
         piece = path.name.encode() + b"\0" + path.read_bytes() + b"\0"
         crc, adler, length = zlib.crc32(piece, crc), zlib.adler32(piece, adler), length + len(piece)
     return f"{crc:08x}{adler:08x}{length:08x}"
 
 
-def processor_features() -> frozenset[str]:
+def processor_features(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """Features of this processor as Linux tells them; empty elsewhere."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return frozenset()
     for line in text.splitlines():
@@ -75,24 +75,72 @@ def processor_features() -> frozenset[str]:
     return frozenset()
 
 
+def targets_here(features: frozenset[str] | None = None) -> list[str]:
+    """Targets that this processor runs, or one with some other features, the best first; none where this is not Linux."""
+    if platform.system() != "Linux":
+        return []
+    features = processor_features() if features is None else features
+    listed = TARGETS.get(platform.machine(), {})
+    return [target for target, needed in listed.items() if features.issuperset(needed)]
+
+
 def find_library(folder: Path | None = None) -> Library | None:
     """The best library for this processor in a folder; None without one, or if the sources have changed since.
 
     The folder is that of the environment variable ``VSEARCH_KERNELS``, or the package's own.
     """
-    folder = folder or Path(os.environ.get("VSEARCH_KERNELS") or FOLDER)
+    folder = folder or _folder()
+    functions = functions_in(folder)
+    for target in targets_here() if functions else ():
+        path = folder / f"{target}.so"
+        if path.exists():
+            try:
+                return Library(target, path, functions)
+            except OSError:  # a system with another C library, or that loads nothing from this place
+                continue
+    return None
+
+
+def why_compiled(folder: Path | None = None, features: frozenset[str] | None = None) -> str:
+    """Why `find_library` finds none, in a few words."""
+    folder = folder or _folder()
+    for name in ("VSEARCH_JIT", "VSEARCH_DIALECT"):
+        if os.environ.get(name):
+            return f"{name} is set"
+    if platform.system() != "Linux" or platform.machine() not in TARGETS:
+        return f"there are no compiled kernels for {platform.system()} on {platform.machine()}"
+    there = {
+        target: needed for target, needed in TARGETS[platform.machine()].items() if (folder / f"{target}.so").exists()
+    }
+    if not there or not (folder / INDEX).exists():
+        missing = _missing(list(TARGETS[platform.machine()].values())[-1], features)
+        return (
+            f"this processor lacks {missing}" if missing else f"{folder} holds no compiled kernels for this processor"
+        )
+    if not functions_in(folder):
+        return f"the compiled kernels in {folder} are of another version"
+    missing = _missing(list(there.values())[-1], features)  # the least demanding
+    if missing:
+        return f"this processor lacks {missing}, which the compiled kernels need"
+    return f"the compiled kernels in {folder} cannot be loaded"
+
+
+def _missing(needed: tuple[str, ...], features: frozenset[str] | None) -> str:
+    had = processor_features() if features is None else features
+    return ", ".join(feature for feature in needed if feature not in had)
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("VSEARCH_KERNELS") or FOLDER)
+
+
+def functions_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the libraries of a folder hold; nothing where they are of other sources."""
     try:
         index = json.loads((folder / INDEX).read_bytes())
-    except (OSError, ValueError):
-        return None
-    if index.get("sources") != sources_digest() or platform.system() != "Linux":
-        return None
-    features = processor_features()
-    for target, needed in TARGETS.get(platform.machine(), {}).items():
-        path = folder / f"{target}.so"
-        if features.issuperset(needed) and path.exists():
-            return Library(target, path, index["functions"])
-    return None
+        return index["functions"] if index["sources"] == sources_digest() else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 class Library:
