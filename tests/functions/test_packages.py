@@ -77,6 +77,35 @@ def assert_fit(package, machine, python):
     return names
 
 
+CLIENTS = {"vsearch.fanout.remote", "vsearch.fanout.remote_hits", "vsearch.fanout.remote_documents"}
+
+IMPORT_ALL = """
+import importlib, json, sys
+from pathlib import Path
+root = Path(sys.argv[1])
+sys.path.insert(0, str(root))
+import vsearch
+assert vsearch.__file__.startswith(str(root)), vsearch.__file__
+missing = {}
+for path in sorted(root.rglob("*.py")):
+    name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "vsearch":
+            missing[name] = error.name
+print(json.dumps(missing))
+"""
+
+
+def test_what_handlers_import_of_vsearch_is_in_the_package(tmp_path):
+    packages._copy_own(tmp_path)
+    command = [sys.executable, "-I", "-c", IMPORT_ALL, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    missing = json.loads(done.stdout)
+    assert set(missing) <= CLIENTS, missing
+
+
 def test_the_package_of_this_machine(package):
     names = assert_fit(package, {"x86_64": X86_64, "aarch64": AARCH64}[platform.machine()], HERE)
     assert package.python == HERE
