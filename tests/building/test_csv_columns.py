@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import gzip
 from pathlib import Path
 
+import duckdb
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -51,6 +54,12 @@ def read(path: Path, text: str, rows: int) -> pa.Table:
         (["NA", "null", "x"], pa.string(), ["NA", "null", "x"]),
         (["NA", "", ""], pa.string(), ["NA", None, None]),
         (["", "", ""], pa.string(), [None, None, None]),
+        (['""', "", '""'], pa.string(), [None, None, None]),
+        (["1", '""', '"3"'], pa.int64(), [1, None, 3]),
+        (['"1.5"', '""', ""], pa.float64(), [1.5, None, None]),
+        (['""', '"true"', ""], pa.bool_(), [None, True, None]),
+        (['""', "2020-02-29", ""], pa.date32(), [None, dt.date(2020, 2, 29), None]),
+        (['"x"', '""', '"1"'], pa.string(), ["x", "", "1"]),
         (["1", "x", ""], pa.string(), ["1", "x", None]),
         (["1", "2020-01-01", ""], pa.string(), ["1", "2020-01-01", None]),
         (['"a,b"', '"two\nlines"', '"quote "" inside"'], pa.string(), ["a,b", "two\nlines", 'quote " inside']),
@@ -103,3 +112,64 @@ def test_a_damaged_gzip(tmp_path: Path) -> None:
     (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"a,b\n" + b"1,x\n" * 1000)[:-20])
     with pytest.raises(InputError, match=r"not a readable CSV file|rows of attributes"):
         open_attributes(tmp_path / "x.csv.gz", 1000, tmp_path / "scratch")
+
+
+FRAME = pd.DataFrame(
+    {
+        "price": [10.5, None, 30.0],
+        "n": pd.array([1, None, 3], "Int64"),
+        "on": pd.to_datetime(["2020-01-01", None, "2021-01-01"]),
+        "name": ['a;b, "c"', None, "two\nlines"],
+    }
+)
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+@pytest.mark.parametrize("columns", [["price", "n", "on", "name"], ["price"], ["n"], ["on"]])
+@pytest.mark.parametrize("index", [False, True, "named", "levels"])
+def test_what_pandas_writes(quoting: int, columns: list[str], index: object, tmp_path: Path) -> None:
+    frame = FRAME[columns]
+    if index == "named":
+        frame = frame.rename_axis("sku")
+    if index == "levels":
+        frame = frame.set_index(pd.MultiIndex.from_tuples([("x", 1), ("y", 2), ("z", 3)]))
+    frame.to_csv(tmp_path / "x.csv", index=bool(index), quoting=quoting)
+    table = open_attributes(tmp_path / "x.csv", 3, tmp_path / "scratch").table
+    own = {False: [], True: ["index"], "named": ["sku"], "levels": ["level_0", "level_1"]}[index]
+    assert table.column_names == own + columns
+    second = table.to_pylist()[1]
+    for name in columns:
+        assert second[name] is None or (name == "name" and second[name] == "")
+    relation = duckdb.read_csv(str(tmp_path / "x.csv"), header=True)
+    if "price" in columns:
+        assert str(relation.types[len(own) + columns.index("price")]) == "DOUBLE"
+        assert table["price"].to_pylist() == [10.5, None, 30.0] == [row[len(own)] for row in relation.fetchall()]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["x", "1", "", "3"], {"x": [1, None, 3]}),
+        (["x", "1", '""', "3"], {"x": [1, None, 3]}),
+        (['"x"', '"1"', '""', '"3"'], {"x": [1, None, 3]}),
+        (["a;b", "1;x,y", ";", "3;z"], {"a": [1, None, 3], "b": ["x,y", None, "z"]}),
+        (['"a;b";c', "1;2"], {"a;b": [1], "c": [2]}),
+        (['"a,b";c', "1;2"], {"a,b": [1], "c": [2]}),
+        (['"a;b",c', "1,2"], {"a;b": [1], "c": [2]}),
+        (['"two', 'lines",b', "1,2"], {"two\nlines": [1], "b": [2]}),
+        (["", "a,b", "1,2"], {"a": [1], "b": [2]}),
+        ([",index", "1,2"], {"level_0": [1], "index": [2]}),
+    ],
+)
+def test_ways_to_write_a_file(
+    lines: list[str], expected: dict[str, list[object]], end: str, mark: str, tmp_path: Path
+) -> None:
+    if mark and not lines[0]:
+        pytest.skip("a mark stands before a first line")
+    text = mark + "\n".join(lines).replace("\n", end) + end
+    (tmp_path / "x.csv").write_text(text, encoding="utf-8", newline="")
+    rows = len(next(iter(expected.values())))
+    found = open_attributes(tmp_path / "x.csv", rows, tmp_path / "scratch").table.to_pydict()
+    assert {name.replace("\r", ""): values for name, values in found.items()} == expected

@@ -1,22 +1,27 @@
 """CSV files: types found over the whole file, then typed record batches, never the file in memory.
 
-An empty field is NULL; a quoted empty one is an empty string. In columns that are not text the words of
-`NULL_WORDS` are NULL too.
+An empty field is NULL. A quoted empty one is an empty string in columns of text, and NULL in others, as the words of
+`NULL_WORDS` are. An empty line is NULL in a file of one column, elsewhere it is nothing. Columns at the front without a
+name, where pandas writes an index, are called as `DataFrame.reset_index` calls them: ``index``, or ``level_0`` and so on.
+Fields are separated by commas; by tabs in a ``.tsv`` file; by semicolons where the first line has these and no commas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from vsearch.building.files import reading
 from vsearch.errors import InputError
 
-NULL_WORDS = ("NULL", "null", "NA", "N/A", "None")
+NULL_WORDS = ("", "NULL", "null", "NA", "N/A", "None")
 """Read as NULL in columns of numbers, bools, dates and timestamps."""
 
 _BLOCK_BYTES = 8 << 20
+_HEADER_BYTES = 1 << 16
+_QUOTED = re.compile(rb'"[^"]*"')
 
 
 def csv_batches(path: Path) -> tuple[Any, Iterator[Any]]:
@@ -47,7 +52,8 @@ def csv_batches(path: Path) -> tuple[Any, Iterator[Any]]:
             candidates[name] = [kind for kind in candidates[name] if _can_cast(words, kind)]
     kinds = [candidates[name][0] if seen[name] and candidates[name] else pa.string() for name in names]
     schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)])
-    return schema, (_typed(batch, schema) for batch in _text_batches(path, names))
+    blank = {name for name in names if not seen[name]}
+    return schema, (_typed(batch, schema, blank) for batch in _text_batches(path, names))
 
 
 def _ladder() -> list[Any]:
@@ -67,49 +73,67 @@ def _can_cast(column: Any, kind: Any) -> bool:
     return True
 
 
-def _without_null_words(column: Any) -> Any:
+def _without_null_words(column: Any, words: Sequence[str] = NULL_WORDS) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    is_null = pc.is_in(column, value_set=pa.array(NULL_WORDS))
+    is_null = pc.is_in(column, value_set=pa.array(words))
     return pc.if_else(is_null, pa.scalar(None, pa.string()), column)
 
 
-def _typed(batch: Any, schema: Any) -> Any:
+def _typed(batch: Any, schema: Any, blank: set[str]) -> Any:
+    """A batch in the types of a schema; in `blank` columns, of which nothing is known, quoted empty fields are NULL too."""
     import pyarrow as pa
 
-    columns = [
-        batch.column(field.name)
-        if pa.types.is_string(field.type)
-        else _without_null_words(batch.column(field.name)).cast(field.type)
-        for field in schema
-    ]
+    columns = []
+    for field in schema:
+        column = batch.column(field.name)
+        if field.name in blank:
+            column = _without_null_words(column, ("",))
+        elif not pa.types.is_string(field.type):
+            column = _without_null_words(column).cast(field.type)
+        columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _names(path: Path) -> list[str]:
-    with reading(path, "CSV"), _open(path, None) as reader:
-        names = [str(name) for name in reader.schema.names]
+    names = _named(_first_line(path))
     if len(set(names)) != len(names) or not all(names):
         msg = f"{path}: the first line must hold distinct column names; it holds: {', '.join(names)}"
         raise InputError(msg)
     return names
 
 
+def _first_line(path: Path) -> list[str]:
+    with reading(path, "CSV"), _open(path, None) as reader:
+        return [str(name) for name in reader.schema.names]
+
+
+def _named(names: list[str]) -> list[str]:
+    """Names for the nameless columns at the front, which are the index of a frame."""
+    nameless = next((number for number, name in enumerate(names) if name), 0)
+    single = nameless == 1 and "index" not in names
+    own = ["index"] if single else [f"level_{number}" for number in range(nameless)]
+    return own + names[nameless:]
+
+
 def _text_batches(path: Path, names: list[str]) -> Iterator[Any]:
-    with reading(path, "CSV"), _open(path, names) as reader:
+    with reading(path, "CSV"), _open(path, names, renamed=names != _first_line(path)) as reader:
         yield from reader
 
 
-def _open(path: Path, text: list[str] | None) -> Any:
+def _open(path: Path, text: list[str] | None, *, renamed: bool = False) -> Any:
+    """Open a file whose columns are all text; without their names, to read these."""
     import pyarrow as pa
     from pyarrow import csv
 
-    tabs = ".tsv" in path.suffixes[-2:]
+    own = {"column_names": text, "skip_rows_after_names": 1} if renamed else {}
     return csv.open_csv(
         path,
-        read_options=csv.ReadOptions(block_size=_BLOCK_BYTES),
-        parse_options=csv.ParseOptions(delimiter="\t" if tabs else ",", newlines_in_values=True),
+        read_options=csv.ReadOptions(block_size=_BLOCK_BYTES, **own),
+        parse_options=csv.ParseOptions(
+            delimiter=_delimiter(path), newlines_in_values=True, ignore_empty_lines=text is None or len(text) > 1
+        ),
         convert_options=csv.ConvertOptions(
             column_types=dict.fromkeys(text or [], pa.string()),
             null_values=[""],
@@ -117,3 +141,13 @@ def _open(path: Path, text: list[str] | None) -> Any:
             quoted_strings_can_be_null=False,
         ),
     )
+
+
+def _delimiter(path: Path) -> str:
+    import pyarrow as pa
+
+    if ".tsv" in path.suffixes[-2:]:
+        return "\t"
+    with pa.input_stream(str(path)) as stream:
+        first = _QUOTED.sub(b"", stream.read(_HEADER_BYTES)).partition(b"\n")[0]
+    return ";" if b";" in first and b"," not in first else ","
