@@ -14,6 +14,7 @@ from vsearch.building.arrow_vectors import open_ipc, open_stream
 from vsearch.building.attribute_types import attribute_schema, normalise
 from vsearch.building.csv_columns import csv_batches
 from vsearch.building.files import first_line, reading, require_file
+from vsearch.building.pandas_frames import frame_batches, frame_columns, is_frame, mapping_table, series_type
 from vsearch.building.spool import scratch_file
 from vsearch.errors import InputError
 
@@ -154,12 +155,11 @@ def _open(attributes: object, label: str) -> tuple[Any, Iterator[Any]]:
 
     if isinstance(attributes, (str, os.PathLike)):
         return _open_path(Path(attributes).expanduser())
-    module = type(attributes).__module__.partition(".")[0]
-    if module == "pandas" and hasattr(attributes, "columns"):
+    if is_frame(attributes):
         return _open_pandas(attributes, label)
     if isinstance(attributes, Mapping):
         try:
-            attributes = pa.table(dict(attributes))
+            attributes = mapping_table(attributes)
         except (pa.ArrowException, TypeError, ValueError) as error:
             msg = f"{label}: the mapping is no table of columns of equal length ({first_line(error)})"
             raise InputError(msg) from error
@@ -203,37 +203,12 @@ def _guarded(batches: Iterator[Any], path: Path, kind: str) -> Iterator[Any]:
 
 
 def _open_pandas(frame: Any, label: str) -> tuple[Any, Iterator[Any]]:
-    """Convert a pandas frame slice by slice; its own export would turn NaN into NULL."""
+    """Convert a pandas frame slice by slice."""
     import pyarrow as pa
 
-    names = [str(name) for name in frame.columns]
-    kinds = []
-    for number, name in enumerate(names):
-        series = frame.iloc[:, number]
-        try:
-            sample = series if series.dtype == object else series.iloc[:0]
-            kinds.append(_pandas_column(sample, None).type)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            msg = f"{label}: column {name!r} mixes types or holds what no attribute can ({first_line(error)})"
-            raise InputError(msg) from error
-    schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)])
-
-    def batches() -> Iterator[Any]:
-        for start in range(0, len(frame), BATCH_ROWS):
-            part = frame.iloc[start : start + BATCH_ROWS]
-            columns = [_pandas_column(part.iloc[:, number], kind) for number, kind in enumerate(kinds)]
-            yield pa.RecordBatch.from_arrays(columns, schema=schema)
-
-    return schema, batches()
-
-
-def _pandas_column(series: Any, kind: Any) -> Any:
-    import pyarrow as pa
-
-    if isinstance(series.dtype, np.dtype) and series.dtype.kind == "f":
-        return pa.array(series.to_numpy(), type=kind, from_pandas=False)
-    array = pa.Array.from_pandas(series, type=kind)
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    columns = frame_columns(frame, label)
+    schema = pa.schema([pa.field(name, series_type(series, name, label)) for name, series in columns.items()])
+    return schema, frame_batches(columns, schema, BATCH_ROWS)
 
 
 def _spool(batches: Iterator[Any], schema: pa.Schema, scratch: Path, label: str) -> pa.Table:
