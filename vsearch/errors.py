@@ -16,14 +16,43 @@
     │   └── IncompleteAnswerError            some shards gave no answer
     └── SearchTimeoutError (TimeoutError)    the search ran into its ``timeout``
 
-Every message says what is wrong and what to do about it.
+Every message says what is wrong and what to do about it. Errors travel between processes (pickle) with all their attributes
+and with the text of their cause.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class VsearchError(Exception):
     """Base of all errors that vsearch raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By itself Python would call the class with `args` alone, which fails where __init__ takes something else.
+        _, arguments, *state = super().__reduce__()  # type: ignore[misc]
+        attributes = dict(state[0]) if state and state[0] else {}
+        if self.__cause__ is not None:
+            attributes["__cause__"] = Cause.of(self.__cause__)
+        return _restore, (type(self), arguments), attributes or None
+
+
+class Cause(Exception):  # noqa: N818 (it is raised nowhere)
+    """What an error from another process was raised from, as text: that exception itself need not travel."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Cause:
+        """The type and message of an exception."""
+        if isinstance(error, Cause):
+            return error
+        return cls(f"{type(error).__module__}.{type(error).__qualname__}: {error}")
+
+
+def _restore(kind: type[VsearchError], arguments: tuple[Any, ...]) -> VsearchError:
+    """An error as it was before its attributes are set, without calling its own __init__."""
+    error = kind.__new__(kind, *arguments)
+    super(VsearchError, error).__init__(*arguments)  # OSError takes its number and file name from these
+    return error
 
 
 class InputError(VsearchError, ValueError):
