@@ -95,10 +95,7 @@ def fail(number: int) -> None:
         raise CorruptIndexError("segments/a", "is damaged")
     if number == 1:
         raise CallError(Kind.MEMORY, "it was killed", attempts=2)
-    try:
-        raise ValueError("the reason")
-    except ValueError as error:
-        raise StoreError("the store failed") from error
+    raise StoreError("the store failed") from ValueError("the reason")
 
 
 def test_a_pool_hands_errors_on():

@@ -30,8 +30,8 @@ class VsearchError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By itself Python would call the class with `args` alone, which fails where __init__ takes something else.
-        _, arguments, *state = super().__reduce__()  # type: ignore[misc]
-        attributes = dict(state[0]) if state and state[0] else {}
+        _, arguments, *state = tuple(super().__reduce__())
+        attributes: dict[str, Any] = dict(state[0] or {}) if state else {}
         if self.__cause__ is not None:
             attributes["__cause__"] = Cause.of(self.__cause__)
         return _restore, (type(self), arguments), attributes or None

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -20,14 +20,10 @@ from vsearch.search.masks import IndexMask, MaskCache
 from vsearch.search.model import check_queries, prepare_queries
 from vsearch.search.query import Answer, SearchRequest, count_mask, evaluate_mask, mask_all, search_page, search_vectors
 from vsearch.search.rows import get_rows, take_columns, take_ids
-from vsearch.search.snapshot import Snapshot
+from vsearch.search.snapshot import Snapshot, open_snapshot
 from vsearch.search.stats import SearchStats
 from vsearch.search.tuning import RecallReport, Sample, TuneReport, draw_rows, recall_by_score, run_sample, tune
-from vsearch.storage import (
-    SnapshotInfo,
-    commit,
-    list_snapshots,
-)
+from vsearch.storage import SnapshotInfo, Store, commit, list_snapshots, read_manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,12 +34,41 @@ if TYPE_CHECKING:
 
 
 class Index:
-    """An open snapshot of an index. Safe to use from several threads."""
+    """An open snapshot of an index. Safe to use from several threads.
+
+    It pickles as its URL, the number of its snapshot and the options of its store, without keys: another process opens it
+    at its first use, with keys from its own environment. A copy shares what is open.
+    """
+
+    _snapshot: Snapshot
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._masks = MaskCache()
         self._encoder: tuple[Snapshot, Callable[[Sequence[str]], NDArray[np.float32]]] | None = None
+
+    def __getstate__(self) -> tuple[Store, int]:
+        snapshot = self._snapshot
+        return snapshot.store, snapshot.manifest.snapshot
+
+    def __setstate__(self, state: tuple[Store, int]) -> None:
+        Index.__init__(self, cast("Snapshot", None))
+        del self._snapshot  # opened when it is first needed: an error while unpickling would end the worker of a pool
+        self._place = state
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "_snapshot" or "_place" not in vars(self):
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(msg)
+        store, number = self._place
+        self._snapshot = open_snapshot(store, read_manifest(store, number))
+        return self._snapshot
+
+    def __copy__(self) -> Index:
+        return Index(self._snapshot)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Index:
+        return Index(self._snapshot)  # a snapshot does not change
 
     @property
     def snapshot(self) -> Snapshot:

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -22,6 +23,7 @@ from vsearch.errors import VsearchError
 from vsearch.faas.functions import FunctionSpec
 from vsearch.faas.server import CONTROL_HEADER
 from vsearch.fanout.local import local_state, own_folder, state_file
+from vsearch.storage.loopback import is_loopback
 
 START_SECONDS = 20.0
 
@@ -161,6 +163,8 @@ def _ask(path: str, body: bytes | None = None, method: str | None = None) -> byt
     if found is None:
         raise FaasError("no local FaaS is running; start one with: vsearch faas up")
     url, token = found
+    if not is_loopback(urlsplit(url).hostname or ""):
+        raise FaasError(f"the local FaaS is on this machine only, not at {url}; start it again with: vsearch faas up")
     request = urllib.request.Request(url + path, body, {CONTROL_HEADER: token}, method=method)  # noqa: S310 (our own address)
     try:
         with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310

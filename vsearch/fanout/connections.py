@@ -37,13 +37,21 @@ class Connections:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
+        if "@" in parts.netloc:
+            raise InputError("the endpoint holds a name or password; give it without: https://host")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"the endpoint {url!r} is no URL; write https://host or http://127.0.0.1:port")
-        self.host = parts.netloc
+        self._url, self.host = url, parts.netloc
         self._secure, self._name, self._port = parts.scheme == "https", parts.hostname, parts.port
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
         self._context = ssl.create_default_context() if self._secure else None
+
+    def __getstate__(self) -> str:
+        return self._url
+
+    def __setstate__(self, url: str) -> None:
+        Connections.__init__(self, url)
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes, timeout: float | None) -> Response:
         """Send a POST and read the whole reply.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
-from urllib.parse import quote, urlsplit
+from typing import Any, Self
+from urllib.parse import SplitResult, quote, urlsplit
 
 from vsearch.errors import InputError
 from vsearch.fanout.connections import Connections, Response
 from vsearch.fanout.mail import from_event, to_event
 from vsearch.fanout.outcomes import CallError, Kind
 from vsearch.fanout.signing import Signer, find_keys
+from vsearch.storage.loopback import is_loopback
 
 ERROR_KINDS = {
     "Sandbox.Timedout": Kind.TIMEOUT,
@@ -57,6 +58,10 @@ class LambdaInvoker:
     profile : str, optional
     alias : str, optional
         Which version of functions to call; without one, what was last put there.
+
+    Notes
+    -----
+    It pickles without keys: another process takes them from its own environment.
     """
 
     def __init__(
@@ -70,14 +75,29 @@ class LambdaInvoker:
         region = region or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION") or "us-east-1"
         url = endpoint or environment("AWS_ENDPOINT_URL_LAMBDA") or f"https://lambda.{region}.amazonaws.com"
         self._qualifier = f":{alias}" if alias else ""
+        self._region, self._profile = region, profile
         self._connections = Connections(url)
-        self._signer = Signer(find_keys(profile), region, "lambda")
+        self._signer: Signer | None = self._find_signer()
+
+    def _find_signer(self) -> Signer:
+        return Signer(find_keys(self._profile), self._region, "lambda")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_signer": None}  # which holds the keys
+
+    def __copy__(self) -> Self:
+        return self  # threads share it, so copies may
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
         """See `Invoker.invoke`."""
         body = json.dumps(to_event(payload)).encode("ascii")
         path = f"/2015-03-31/functions/{quote(function + self._qualifier, safe='')}/invocations"
         headers = {"content-type": "application/json", "x-amz-invocation-type": "RequestResponse"}
+        if self._signer is None:  # it came from another process
+            self._signer = self._find_signer()
         signed = self._signer.sign(self._connections.host, path, headers, body)
         reply = self._connections.post(path, signed, body, timeout)
         if reply.status != 200:
@@ -106,24 +126,58 @@ class HttpInvoker:
     template : str
         URL of a function, with ``{function}`` where its name goes.
     token : str, optional
-        Sent as a bearer token.
+        Sent as a bearer token, by https:// or to this machine only. It does not pickle: another process takes
+        ``VSEARCH_HTTP_TOKEN`` from its own environment.
+
+    Raises
+    ------
+    InputError
+        The template names no function, or a token would travel without encryption.
     """
 
     def __init__(self, template: str, token: str | None = None) -> None:
         if "{function}" not in template:
             raise InputError(f"{template!r} does not say where the function's name goes: write {{function}}")
-        self._template = template
-        self._headers = {
-            "content-type": "application/msgpack",
-            **({"authorization": f"Bearer {token}"} if token else {}),
-        }
+        self._template, self._token = template, token
         self._servers: dict[str, Connections] = {}
+        if token:
+            self._check_token(self._place("f"))
+
+    def __getstate__(self) -> str:
+        return self._template
+
+    def __setstate__(self, template: str) -> None:
+        HttpInvoker.__init__(self, template)
+        self._token = os.environ.get("VSEARCH_HTTP_TOKEN") or None
+
+    def __copy__(self) -> Self:
+        return self  # threads share it, so copies may
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def _place(self, function: str) -> SplitResult:
+        try:
+            return urlsplit(self._template.replace("{function}", quote(function, safe="")))
+        except ValueError:
+            raise InputError(f"{self._template!r} is no URL; write https://host/{{function}}") from None
+
+    def _check_token(self, parts: SplitResult) -> None:
+        """Refuse to send the token where others on the way could read it."""
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            raise InputError(
+                f"a bearer token would travel unencrypted to {parts.hostname!r}: use https://, or http:// on this machine"
+            )
 
     def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
         """See `Invoker.invoke`."""
-        parts = urlsplit(self._template.format(function=quote(function, safe="")))
+        parts = self._place(function)
+        headers = {"content-type": "application/msgpack"}
+        if self._token:
+            self._check_token(parts)  # again: a name in the host's place may lead elsewhere
+            headers["authorization"] = f"Bearer {self._token}"
         server = self._servers.setdefault(parts.netloc, Connections(f"{parts.scheme}://{parts.netloc}"))
-        reply = server.post(parts.path or "/", self._headers, payload, timeout)
+        reply = server.post(parts.path or "/", headers, payload, timeout)
         if reply.status != 200:
             raise _refusal(reply, function)
         return reply.body

@@ -12,13 +12,19 @@ import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
-from vsearch.errors import StoreError
+from vsearch.errors import InputError, StoreError
+from vsearch.storage.loopback import is_loopback
 
 ADDRESS, TOKEN = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 
 EARLY = timedelta(minutes=5)
 """Before keys end, others are asked for."""
+
+
+METADATA = ("169.254.170.2", "169.254.170.23", "fd00:ec2::23")
+"""Addresses of AWS itself that answer inside of a machine only, and without encryption."""
 
 
 class ContainerKeys:
@@ -61,9 +67,18 @@ class ContainerKeys:
 
 
 def find_container_keys() -> ContainerKeys | None:
-    """The provider that the environment describes, if it holds no keys itself."""
+    """The provider that the environment describes, if it holds no keys itself.
+
+    Raises
+    ------
+    InputError
+        The token would travel unencrypted to another machine.
+    """
     environment = os.environ.get
     address, token = environment(ADDRESS), environment(TOKEN)
     if environment("AWS_ACCESS_KEY_ID") or not address or not token or not address.startswith(("http://", "https://")):
         return None
+    host = urlsplit(address).hostname or ""
+    if not (address.startswith("https://") or is_loopback(host) or host in METADATA):
+        raise InputError(f"{ADDRESS}: the token would travel unencrypted to {host!r}; use https:// or this machine")
     return ContainerKeys(address, token)

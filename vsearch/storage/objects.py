@@ -8,16 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from vsearch.errors import ConflictError, StoreError, VsearchError
-from vsearch.storage.stores import ObjectInfo, check_path
+from vsearch.storage.stores import ObjectInfo, check_path, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from obstore.store import MemoryStore, S3Store
@@ -41,17 +41,45 @@ class ObjectStore:
     backend : obstore store
     prefix : str
         Without slashes at its ends; may be empty.
+    options : mapping
+        What `open_store` needs besides the URL to open this place again. Holds no secret: it travels to other processes,
+        which take their keys from their own environment.
     """
 
-    def __init__(self, url: str, backend: S3Store | MemoryStore, prefix: str) -> None:
+    _backend: S3Store | MemoryStore
+
+    def __init__(
+        self, url: str, backend: S3Store | MemoryStore, prefix: str, options: Mapping[str, Any] | None = None
+    ) -> None:
         self._url = url
         self._backend = backend
+        self._options = dict(options or {})
         self._prefix = f"{prefix}/" if prefix else ""
         self._pool: ThreadPoolExecutor | None = None
         self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"ObjectStore({self._url!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"url": self._url, "prefix": self._prefix.rstrip("/"), "options": self._options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        ObjectStore.__init__(self, state["url"], cast("S3Store", None), state["prefix"], state["options"])
+        del self._backend  # opened when it is first needed: an error while unpickling would end the worker of a pool
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "_backend" or "_url" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        opened = cast("ObjectStore", open_store(self._url, **self._options))
+        self._backend = opened._backend  # noqa: SLF001 (of the same class)
+        return self._backend
+
+    def __copy__(self) -> Self:
+        return self  # nothing in it changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     @property
     def url(self) -> str:

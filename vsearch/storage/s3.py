@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from datetime import timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from vsearch.errors import InputError, MissingDependencyError, StoreError
 from vsearch.storage.container import find_container_keys
+from vsearch.storage.loopback import is_loopback
 from vsearch.storage.objects import NO_KEYS, ObjectStore
 from vsearch.storage.stores import check_path
 
@@ -74,7 +75,15 @@ def open_s3(
         },
         **config,
     )
-    return ObjectStore(f"s3://{bucket}/{prefix}".rstrip("/"), backend, prefix)
+    place = {"endpoint": _without_user(endpoint), "region": region, "profile": profile}
+    place |= {"anonymous": anonymous, "allow_http": allow_http}
+    again = {name: value for name, value in place.items() if value}  # keys that were given stay here
+    return ObjectStore(f"s3://{bucket}/{prefix}".rstrip("/"), backend, prefix, again)
+
+
+def _without_user(endpoint: str | None) -> str | None:
+    """An endpoint without a name and password in it."""
+    return endpoint and re.sub(r"//[^/]*@", "//", endpoint, count=1)
 
 
 def _bucket_and_prefix(url: str) -> tuple[str, str]:
@@ -94,11 +103,7 @@ def _http_is_fine(endpoint: str | None, allowed: bool) -> bool:
         raise InputError(f"the endpoint {endpoint!r} is no URL; write https://host or http://127.0.0.1:port")
     if scheme == "https":
         return False
-    try:
-        loopback = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not (loopback or allowed):
+    if not (is_loopback(host) or allowed):
         raise InputError(
             f"the endpoint {endpoint} is not encrypted; use https://, or allow_http=True if the network is trusted"
         )

@@ -1,0 +1,18 @@
+"""Which hosts are this machine: only there may secrets travel without encryption."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as it stands in a URL, is ``localhost``, in 127.0.0.0/8 or ``::1``.
+
+    Other names are not, whatever they resolve to now.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
