@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from bench import report
 from bench.data import Floats
-from bench.serverless_cost import Cost, Measured, Prediction, measure, predict, price
+from bench.serverless_cost import Cost, Measured, measure, price
 from bench.serverless_data import STAND_INS, StandIn, make
 from bench.serverless_latency import (
     FanOut,
@@ -88,7 +88,6 @@ def write_times(folder: Path, work: Path, zipped: Path, endpoint: str, repetitio
         overhead = warm_overhead(stack, snapshot, queries[:40], 200)
         cold_one, warm_one = singles(stack, queries[:300], cold=repetitions, mode="flat")
         alone_cold, alone_warm = singles(stack, queries[:300], cold=repetitions, mode="alone")
-        predictions = [predict(stack, index, queries, batch) for batch in (1, 256)]
     large_folder, large_index = stand_in_index(LARGE, work)
     large_queries: Floats = np.load(large_folder / "queries.npy")
     with deployed(work, large_index, zipped, endpoint, MEMORY) as stack:
@@ -102,7 +101,7 @@ def write_times(folder: Path, work: Path, zipped: Path, endpoint: str, repetitio
         f"{LARGE.measured:,} x {LARGE.dimensions} synthetic, 16 shards, flat": (large_cold, large_warm),
     }
     recall = float(snapshot.settings.recall or 0.0)
-    text = times_text(cold, cold_cpu, overhead, fan, latencies, predictions, recall)
+    text = times_text(cold, cold_cpu, overhead, fan, latencies, recall)
     report.replace(RESULTS, "serverless times", text)
 
 
@@ -112,7 +111,6 @@ def times_text(
     overhead: Overhead,
     fan: FanOut,
     latencies: dict[str, tuple[Times, Times]],
-    predictions: list[Prediction],
     recall: float,
 ) -> str:
     """The section on times; `recall` is that of the large stand-in's index."""
@@ -142,10 +140,6 @@ def times_text(
             for kind, times in zip(("cold", "warm"), both, strict=True)
         ],
     )
-    predicted = report.table(
-        ["dollars per million queries, flat", "predicted by `vsearch cost`", "median of the answers' bills"],
-        [[each.what, each.predicted, each.measured] for each in predictions],
-    )
     facts = [
         (
             f"- machine: {report.machine()}; {len(os.sched_getaffinity(0))} cores for the S3 server, the FaaS, all functions and "
@@ -160,7 +154,7 @@ def times_text(
         f"- recall@10 of the {LARGE.measured:,} x {LARGE.dimensions} index as tuned, against exhaustive search: {recall:.4f}",
         f"- date: {report.today()}",
     ]
-    return "\n\n".join(["## Serverless: times", "\n".join(facts), table, single, predicted])
+    return "\n\n".join(["## Serverless: times", "\n".join(facts), table, single])
 
 
 def _timed(times: Times) -> list[Any]:

@@ -122,32 +122,3 @@ def price(stand_in: StandIn, measured: Measured, memory: int, arch: str = "x86_6
 
 def _billed(seconds: float) -> float:
     return math.ceil(seconds * 1e3) / 1e3
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """`vsearch cost` beside a measured bill: dollars per million queries."""
-
-    what: str
-    predicted: float
-    measured: float
-
-
-def predict(stack: Stack, index: Path, queries: Floats, batch: int) -> Prediction:
-    """Predict a warm answer's bill from roles that run in this process, and measure one of the stack."""
-    from vsearch.deploy.cost import measure_bill
-    from vsearch.storage import open_store
-
-    bills = []
-    for _ in range(5):
-        bill, many = measure_bill(open_store(str(index)), memory=stack.memory, queries=batch, k=K, mode="flat")
-        bills.append(1e6 * bill.total / many)
-    real = []
-    for i in range(2 + (20 if batch == 1 else 5)):
-        start = i * batch % (len(queries) - batch + 1)
-        hits = stack.index.search(queries[start : start + batch], K, mode="flat")
-        assert hits.bill is not None
-        real.append(1e6 * hits.bill.total / batch)
-    return Prediction(
-        "single queries" if batch == 1 else f"batches of {batch}", float(np.median(bills)), float(np.median(real[2:]))
-    )

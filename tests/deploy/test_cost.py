@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 import vsearch
 from tests.fanout.conftest import make_sample
-from vsearch.deploy.cost import estimate_cost, measure_bill, on_a_share
+from vsearch.deploy.cost import estimate_cost, measure_bill
+from vsearch.deploy.rehearsal import RUNS, Conditions, Rehearsal, platform_seconds
+from vsearch.fanout import wire
 from vsearch.fanout.bill import Usage, Usages, make_bill
+from vsearch.fanout.invokers import LocalInvoker, Names
+from vsearch.fanout.mail import Mail
+from vsearch.fanout.messages import Warmed
+from vsearch.fanout.remote import RemoteIndex
+from vsearch.fanout.worker import Worker
 from vsearch.storage import open_store
 
 
@@ -25,29 +35,78 @@ def test_costs_scale():
 
 
 def test_less_memory_than_a_processor_takes_longer_for_the_same_work():
-    """Below 1,769 MB a function has a share of a processor: it pays less a second, for more seconds."""
-
-    def measured(memory):
-        return Usages.of(
-            "processor", Usage(invocations=1, seconds=0.5, gigabyte_seconds=0.5 * memory / 1024, requests=3)
-        )
-
-    whole = measured(1769)
-    for memory in (128, 512, 1024):
-        found = on_a_share(measured(memory), memory)
-        assert found.processor.gigabyte_seconds == pytest.approx(whole.processor.gigabyte_seconds)
-        assert found.processor.seconds == pytest.approx(0.5 * 1769 / memory)
-        assert (found.processor.invocations, found.processor.requests) == (1, 3)
-    for memory in (1769, 3008):
-        assert on_a_share(measured(memory), memory) == measured(memory)
+    """Below 1,769 MB a function has a share of a processor: it pays less a second, for more seconds; waiting stays as it is."""
+    assert platform_seconds(0.5, 0.5, 0.25) == pytest.approx(2.0)
+    assert platform_seconds(0.5, 0.1, 0.25) == pytest.approx(0.8)
+    assert platform_seconds(0.5, 0.5, 1.0) == platform_seconds(0.5, 0.5, 3.0) == 0.5
+    assert platform_seconds(0.5, 1.5, 1.0) == pytest.approx(1.5)  # threads on three cores here, on one there
+    assert platform_seconds(0.5, 1.5, 2.0) == pytest.approx(0.75)
 
 
-def test_a_measured_bill_never_has_less_than_a_processor_takes(tmp_path):
-    vectors, attributes, _ = make_sample(300, 16, 2)
+class Echo:
+    """A worker's replies without an index: the coordinator calls two processors at once, each of which works."""
+
+    def __init__(self, role, caller):
+        self.role, self.caller, self.calls = role, caller, 0
+
+    def __call__(self, payload):
+        self.calls += 1
+        begun = time.perf_counter()
+        usages = Usages()
+        if self.role == "coordinator":
+            with ThreadPoolExecutor(2) as pool:
+                replies = list(pool.map(lambda n: self.caller.invoke(f"t-processor-{n}", payload, None), range(2)))
+            usages = Usages.sum(wire.decode(reply).usages for reply in replies)
+        else:
+            while time.perf_counter() - begun < 0.02:
+                pass
+        usage = Usage(invocations=1, seconds=time.perf_counter() - begun)
+        return wire.encode(Warmed(snapshot=1, bytes=0, usages=usages + Usages.of(self.role, usage)))
+
+
+def test_functions_are_measured_apart_and_callers_wait_for_callees(monkeypatch):
+    names, made = Names("t"), {}
+    monkeypatch.setattr("vsearch.fanout.worker.serve", lambda worker, payload, _: worker(payload))
+
+    def open_worker(function, caller):
+        return made.setdefault(function, Echo(names.role(function), caller))
+
+    rehearsal = Rehearsal(open_worker, names, Conditions(1769, 0.05, 0.0, 1.0))
+    usages = wire.decode(rehearsal.invoke("t-coordinator", b"any", None)).usages
+    assert usages.processor.invocations == 2
+    assert usages.coordinator.seconds >= 0.07  # the processors side by side, and one hop
+    assert usages.coordinator.seconds >= usages.processor.seconds / 2 + 0.05
+    assert made["t-processor-0"].calls == made["t-coordinator"].calls == 1 + RUNS  # not again under the coordinator
+
+
+@pytest.mark.parametrize("mode", ["alone", "flat", "tree"])
+def test_a_forecast_has_the_invocations_of_the_answers(tmp_path, monkeypatch, mode):
+    monkeypatch.setattr("vsearch.deploy.cost.REQUESTS", 2)
+    vectors, attributes, queries = make_sample(300, 16, 2)
     url = str(tmp_path / "index")
     vsearch.build(vectors, url, attributes, shards=2, partitions=6)
-    total = measure_bill(open_store(url), memory=128, queries=1, mode="flat")[0].usages.total
-    assert total.gigabyte_seconds >= total.invocations * 0.001 * 1769 / 1024
+    names = Names("t")
+    asked = {"k": 10, "where": "year > 2000", "mode": mode}
+    bill, many = measure_bill(open_store(url), queries=70, vectors=queries, hop=0.001, **asked)
+    assert many == 2 * 70
+    local = LocalInvoker(
+        lambda function: Worker.open(names.role(function), open_store(url), function, invoker=local, names=names)
+    )
+    index = RemoteIndex(url, names, local, Mail())
+    answers = [index.search(queries[(n * 70 + np.arange(70)) % 24], **asked) for n in (1, 2)]
+    expected = Usages.sum(hits.bill.usages for hits in answers)
+    for role in ("coordinator", "allocator", "processor"):
+        assert getattr(bill.usages, role).invocations == getattr(expected, role).invocations
+    assert bill.usages.total.requests == 0
+    assert bill.usages.total.gigabyte_seconds >= bill.usages.total.invocations * 0.001 * 1769 / 1024 * 0.999
+
+
+def test_queries_that_do_not_fit(tmp_path):
+    vectors, attributes, _ = make_sample(300, 16, 2)
+    vsearch.build(vectors, tmp_path / "index", attributes, partitions=6)
+    for wrong in (np.zeros((3, 5)), np.zeros((0, 16)), np.zeros(16), np.full((2, 16), np.nan)):
+        with pytest.raises(vsearch.InputError):
+            measure_bill(open_store(str(tmp_path / "index")), vectors=wrong)
 
 
 def test_the_command_line_predicts(tmp_path):
@@ -63,7 +122,10 @@ def test_the_command_line_predicts(tmp_path):
     assert found.exit_code == 0, found.output
     estimate = json.loads(found.output)
     assert estimate["per_month"] == pytest.approx(estimate["per_million"] * 5 * 2.592)
-    shown = CliRunner().invoke(app, [*asked, "--arch", "arm64"])
+    np.save(tmp_path / "queries.npy", vectors[:30])
+    shown = CliRunner().invoke(
+        app, [*asked, "--arch", "arm64", "--queries", str(tmp_path / "queries.npy"), "--hop", "2"]
+    )
     assert "per_million" in shown.output or "per million" in shown.output
     refused = CliRunner().invoke(app, [*asked, "--arch", "mips"])
     assert refused.exit_code != 0

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from vsearch.cli import options, output
+from vsearch.cli import inputs, options, output
 
 Stack = Annotated[str, typer.Option("--stack", help="What the functions are named after.")]
 Region = Annotated[str | None, typer.Option(help="AWS region; the usual one by default.")]
@@ -198,14 +198,16 @@ def cost(
     memory: Memory = 1769,
     arch: Annotated[str, typer.Option(help="x86_64 or arm64.")] = "x86_64",
     batch: Annotated[int, typer.Option(min=1, help="Queries of one request.")] = 1,
+    queries: options.QueryFile = None,
+    hop: Annotated[float, typer.Option(min=0, help="Milliseconds of an invocation besides the function.")] = 5.0,
     k: options.K = 10,
     where: options.Where = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
 ) -> None:
-    """Predict what a stack will cost, from its roles run warm on this machine.
+    """Predict what a stack will cost, from its roles run warm on this machine, one after the other.
 
-    With less memory than 1,769 MB functions have a share of a processor and take longer, so they cost about the same.
+    The forecast is for functions that have a processor each, asked with the same condition again and again. With less memory than 1,769 MB functions have a share of a processor and take longer, so they cost about the same.
     """
     from vsearch.deploy.cost import estimate_cost, measure_bill
     from vsearch.errors import InputError
@@ -215,8 +217,11 @@ def cost(
     if arch not in PRICES:
         raise InputError(f"arch={arch!r} is not usable: give {' or '.join(PRICES)}")
     store = open_store(url, **options.storage(endpoint, False))
-    bill, queries = measure_bill(store, memory=memory, queries=batch, k=k, where=options.condition(where))
-    found = estimate_cost(bill, queries, qps, PRICES[arch])
+    vectors = None if queries is None else inputs.read_queries(queries)
+    bill, many = measure_bill(
+        store, memory=memory, queries=batch, k=k, where=options.condition(where), vectors=vectors, hop=hop / 1e3
+    )
+    found = estimate_cost(bill, many, qps, PRICES[arch])
     if as_json:
         output.print_json(found.to_dict())
     else:

@@ -5,23 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
+from vsearch.deploy.rehearsal import Conditions, Rehearsal
 from vsearch.errors import InputError
-from vsearch.fanout.bill import PRICES, Bill, Prices, Usage, Usages, make_bill
-from vsearch.fanout.invokers import Invoker, LocalInvoker, Names
+from vsearch.fanout.bill import PRICES, Bill, Prices, Usages, make_bill
+from vsearch.fanout.invokers import Invoker, Names
 from vsearch.fanout.mail import Mail
 from vsearch.fanout.remote import RemoteIndex
 from vsearch.fanout.worker import Worker
 from vsearch.search.rows import reconstruct
 from vsearch.search.snapshot import open_snapshot
-from vsearch.storage import Store, read_manifest
+from vsearch.storage import Manifest, Store, read_manifest
 
 SECONDS_A_MONTH = 30 * 24 * 3600
 
 WHOLE_PROCESSOR = 1769
 """MB for which AWS Lambda gives one virtual processor; less memory has a share of one."""
+
+HOP = 0.005
+"""Seconds that a caller waits for an invocation besides what the function takes: an assumption about AWS."""
+
+BYTE = 1 / 50e6
+"""The same for each byte of a message or reply: it travels as JSON. An assumption, too."""
+
+REQUESTS, SPREAD = 16, 768
+"""Requests to measure, as single ones differ in how many shards they wake; fewer where they have more queries together."""
 
 
 @dataclass(frozen=True)
@@ -82,21 +92,6 @@ def estimate_cost(
     )
 
 
-def on_a_share(usages: Usages, memory: int) -> Usages:
-    """What was used here, on a whole processor, by functions of `memory` MB: with a share of one they take longer.
-
-    All of it is taken to be the processor's work, which is so where everything is warm.
-    """
-    longer = max(1.0, WHOLE_PROCESSOR / memory)
-
-    def stretch(usage: Usage) -> Usage:
-        return msgspec.structs.replace(
-            usage, seconds=longer * usage.seconds, gigabyte_seconds=longer * usage.gigabyte_seconds
-        )
-
-    return Usages(stretch(usages.coordinator), stretch(usages.allocator), stretch(usages.processor))
-
-
 def measure_bill(
     store: Store,
     *,
@@ -106,41 +101,65 @@ def measure_bill(
     where: Any = None,
     mode: str = "auto",
     seed: int = 0,
+    vectors: Any = None,
+    hop: float = HOP,
+    byte: float = BYTE,
+    processors: float | None = None,
 ) -> tuple[Bill, int]:
-    """Run a stack's roles in this process, warm, and take their bill.
+    """Run a stack's roles in this process, warm and one at a time, and take their bill; see `rehearsal`.
 
-    The time is this machine's, so the estimate is as good as this machine resembles the platform's; with less memory than
-    a whole processor comes with, it is longer in proportion.
+    The time is this machine's, so the estimate is as good as this machine resembles the platform's.
 
     Parameters
     ----------
     queries : int
-        Rows of the index that stand in for queries, asked in one batch.
+        Queries of one request. Several requests are measured, more of them where each has few queries.
+    vectors : array (m, d), optional
+        Queries to ask; by default rows of the index stand in for them, which are easier to answer than most queries.
+    hop : float
+        Seconds that a caller waits for an invocation besides what the function takes, and is billed for.
+    byte : float
+        The same for each byte of a message or reply.
+    processors : float, optional
+        Of each function; by default as many as AWS gives for its memory.
 
     Returns
     -------
     bill : Bill
     queries : int
         For which it is.
+
+    Raises
+    ------
+    InputError
+        The queries or an option are not usable.
     """
     manifest = read_manifest(store, None)
-    snapshot = open_snapshot(store, manifest)
-    many = min(queries, manifest.rows)
-    rows = np.sort(np.random.default_rng(seed).choice(manifest.rows, many, replace=False))
-    vectors = reconstruct(snapshot, rows) @ snapshot.model.quantizer.rotation + snapshot.model.mean
+    requests = max(1, min(REQUESTS, SPREAD // queries))
+    asked = _stand_ins(store, manifest, requests * queries, seed) if vectors is None else np.asarray(vectors)
+    if asked.ndim != 2 or not len(asked):
+        raise InputError(f"queries must have the shape (m, {manifest.dimensions}), got {asked.shape}")
     names = Names("cost")
 
-    class Same:
-        def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
-            return local.invoke(function, payload, timeout)
+    def open_worker(function: str, caller: Invoker) -> Worker:
+        return Worker.open(names.role(function), store, function, memory=memory, invoker=caller, names=names)
 
-    caller: Invoker = Same()
-    local = LocalInvoker(
-        lambda function: Worker.open(names.role(function), store, function, memory=memory, invoker=caller, names=names)
-    )
-    index = RemoteIndex(store.url, names, local, Mail(), manifest.snapshot)
-    index.search(vectors, k, where, mode=mode)
-    hits = index.search(vectors, k, where, mode=mode)
-    if hits.bill is None:
-        raise InputError("the answer carries no bill")
-    return make_bill(on_a_share(hits.bill.usages, memory), hits.bill.prices), many
+    given = memory / WHOLE_PROCESSOR if processors is None else processors
+    rehearsal = Rehearsal(open_worker, names, Conditions(memory, hop, byte, given))
+    index = RemoteIndex(store.url, names, rehearsal, Mail(), manifest.snapshot)
+    bills: list[Bill] = []
+    for number in range(requests + 1):  # the first loads what is kept
+        batch = asked[(number * queries + np.arange(queries)) % len(asked)]  # starts again where it ends
+        hits = index.search(batch, k, where, mode=mode)
+        if hits.bill is None:
+            raise InputError("the answer carries no bill")
+        bills.append(hits.bill)
+    return make_bill(Usages.sum(bill.usages for bill in bills[1:]), bills[0].prices), requests * queries
+
+
+def _stand_ins(store: Store, manifest: Manifest, many: int, seed: int) -> NDArray[np.float32]:
+    """Rows of the index as queries."""
+    snapshot = open_snapshot(store, manifest)
+    some = np.random.default_rng(seed).choice(manifest.rows, min(many, manifest.rows), replace=False)
+    vectors: NDArray[np.float32] = reconstruct(snapshot, np.sort(some)) @ snapshot.model.quantizer.rotation
+    return np.random.default_rng(seed).permutation(vectors + snapshot.model.mean)
