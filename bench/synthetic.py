@@ -82,6 +82,7 @@ def write_random_codes(url: str, partition_rows: int, partitions: int, dimension
     files[CHECKSUMS], _ = write_arrays(store, "segments/random-checksums.arrow", {"crc32c": join_checksums(sums)})
     model = write_model(
         store,
+        uuid.uuid4().hex,
         {f"quantizer.{name}": np.asarray(array) for name, array in quantizer.arrays().items()}
         | {
             "mean": np.zeros(dimensions, np.float32),

@@ -138,3 +138,96 @@ def test_a_build_that_is_killed(tmp_path):
     with pytest.raises(vsearch.IndexNotFoundError):
         vsearch.open(url)
     assert len(vsearch.build(rows(), url)) == 300
+
+
+def test_of_two_first_builds_one_succeeds(tmp_path):
+    url, once = tmp_path / "index", []
+
+    def meanwhile(stage, done, total):
+        if stage == "encode" and not once:
+            once.append(vsearch.build(rows(120), url))
+
+    with pytest.raises(vsearch.ConflictError, match="snapshot 1 was committed since"):
+        vsearch.build(rows(), url, progress=meanwhile)
+    assert len(vsearch.open(url)) == 120
+    assert [one.snapshot for one in once[0].snapshots()] == [1]
+    on_disk = sum(path.stat().st_size for path in files_of(url) if path.parent.name != "manifest")
+    assert on_disk == once[0].info()["bytes"]  # the other's files are gone
+
+
+def test_an_overwriting_build_is_not_lost_to_a_tune(tmp_path, monkeypatch):
+    from vsearch.storage import committing
+
+    url = tmp_path / "index"
+    vsearch.build(rows(), url)
+    put, once = committing._put, []
+
+    def late(store, manifest):
+        if not once:
+            once.append(1)
+            vsearch.open(url).tune(0.8, sample=20)
+        return put(store, manifest)
+
+    monkeypatch.setattr(committing, "_put", late)
+    vsearch.build(rows(120), url, overwrite=True)
+    assert [one.rows for one in vsearch.open(url).snapshots()] == [300, 300, 120]
+    assert vsearch.verify(url).ok
+
+
+@pytest.mark.parametrize("stage", ["assign", "encode", "tune"])
+@pytest.mark.parametrize("documents", [False, True])
+def test_a_build_that_fails_leaves_no_files(tmp_path, monkeypatch, stage, documents):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    url = tmp_path / "index"
+    vsearch.build(rows(), url)
+    before = files_of(url)
+
+    def die(reached, done, total):
+        if reached == stage:
+            raise KeyboardInterrupt
+
+    matrices = [rows(4, 8) for _ in range(20)]
+    given = (vsearch.build_documents, matrices, None, url) if documents else (vsearch.build, rows(), url, table())
+    with pytest.raises(KeyboardInterrupt):
+        given[0](*given[1:], shards=2, overwrite=True, progress=die)
+    assert files_of(url) == before
+    assert files_of(scratch) == []
+
+
+def test_a_full_disk_leaves_no_files(tmp_path, monkeypatch):
+    from vsearch.storage import writing
+
+    url, calls = tmp_path / "index", []
+    write = writing.write_batch
+
+    def full(file, *args):
+        calls.append(1)
+        if len(calls) == 6:
+            file.write(bytes(1000))
+            raise OSError(28, "No space left on device")
+        return write(file, *args)
+
+    monkeypatch.setattr(writing, "write_batch", full)
+    with pytest.raises(vsearch.StoreError, match="No space left on device; free or allow space"):
+        vsearch.build(rows(), url, attributes=table(), shards=2)
+    assert files_of(url) == []
+
+
+def test_readers_of_a_pruned_snapshot(tmp_path):
+    """What is mapped stays readable; what is first needed after the prune is said to be pruned, not damaged."""
+    url = tmp_path / "index"
+    vsearch.build(rows(), url, attributes=table())
+    old, unread = vsearch.open(url), vsearch.open(url)
+    before = old.search(rows()[:3], where="number < 90", columns=["name"])
+    vsearch.build(rows(120), url, overwrite=True)
+    vsearch.prune(url, keep=1)
+    same(old.search(rows()[:3], where="number < 90", columns=["name"]), before)
+    with pytest.raises(
+        vsearch.SnapshotNotFoundError, match=r"snapshot 1 was pruned since it was opened .*; open the index"
+    ):
+        unread.search(rows()[:3], where="number < 90", columns=["name"])
+    files_of(url / "model")[0].unlink()
+    with pytest.raises(vsearch.CorruptIndexError, match="is missing in"):
+        vsearch.open(url)

@@ -6,6 +6,8 @@
     ├── InputError (ValueError)              what the caller gave is not usable
     │   └── PredicateError                   a ``where`` that is no predicate on this index
     ├── IndexNotFoundError (FileNotFoundError)
+    │   └── SnapshotNotFoundError            no such snapshot: it never was, or was pruned, perhaps while it was open
+    │       └── RemoteSnapshotNotFoundError (RemoteError)  functions say so
     ├── IndexExistsError (FileExistsError)   refused: the target already holds an index
     ├── CorruptIndexError                    a file is damaged; ``path`` names it
     ├── FormatVersionError                   the index was written by a newer vsearch
@@ -64,7 +66,11 @@ class PredicateError(InputError):
 
 
 class IndexNotFoundError(VsearchError, FileNotFoundError):
-    """No index, or no such snapshot, is at the given place."""
+    """No index is at the given place."""
+
+
+class SnapshotNotFoundError(IndexNotFoundError):
+    """There is no such snapshot: it never was, or it was pruned, perhaps since it was opened."""
 
 
 class IndexExistsError(VsearchError, FileExistsError):
@@ -107,6 +113,10 @@ class SearchTimeoutError(VsearchError, TimeoutError):
 
 class RemoteError(VsearchError):
     """The functions of a stack could not be called, or failed."""
+
+
+class RemoteSnapshotNotFoundError(SnapshotNotFoundError, RemoteError):
+    """The functions of a stack do not find the snapshot that was asked for: it never was, or was pruned."""
 
 
 class IncompleteAnswerError(RemoteError):

@@ -165,8 +165,11 @@ def test_another_commit_in_between_is_a_conflict(index: vsearch.Index, task: Tas
         if stage.startswith("epoch 1") and done == 1:
             other.tune(0.9)
 
+    before = {info.path for info in index.snapshot.store.list("")}
     with pytest.raises(vsearch.ConflictError):
         learn(index, task, epochs=1, progress=interfere)
+    left = {info.path for info in index.snapshot.store.list("")} - before
+    assert [path.split("/")[0] for path in left] == ["manifest"]  # of the tuning; nothing of the training
     assert [one.snapshot for one in index.snapshots()] == [1, 2]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -41,7 +41,9 @@ from vsearch.storage import (
     ShardEntry,
     Store,
     commit,
+    discarded_on_failure,
     join_checksums,
+    probe,
     snapshot_numbers,
     write_arrays,
     write_table,
@@ -96,26 +98,31 @@ def build_index(
     ------
     IndexExistsError
         If the store already holds an index and `overwrite` is false.
+    ConflictError
+        If another build was first and `overwrite` is false, or a prune removed what was written.
     InputError
-        If the input cannot be used; nothing is left visible.
+        If the input cannot be used; nothing is left.
     """
     if not overwrite and snapshot_numbers(store):
         msg = f"{store.url} already holds an index; give overwrite=True to replace it, or choose another place"
         raise IndexExistsError(msg)
+    probe(store)
     with tempfile.TemporaryDirectory(prefix="vsearch-build-") as scratch:
         vectors = open_vectors(embeddings, scratch)
         columns = None if attributes is None else open_attributes(attributes, vectors.rows, scratch)
         names = open_ids(ids, vectors.rows, columns)
         job = _Build(store, vectors, columns, names, options, progress, part)
-        return commit(store, settle(job.run()))
+        with discarded_on_failure(store, job.writer):
+            manifest = settle(job.run())
+        return commit(store, manifest, insist=True) if overwrite else commit(store, manifest, base=0)
 
 
-def write_model(store: Store, arrays: dict[str, NDArray[Any]]) -> dict[str, FileEntry]:
+def write_model(store: Store, writer: str, arrays: dict[str, NDArray[Any]], kind: str = "") -> dict[str, FileEntry]:
     """Write the arrays that all shards share; those of one length share a file."""
     by_length: dict[int, dict[str, NDArray[Any]]] = {}
     for key, array in arrays.items():
         by_length.setdefault(len(array), {})[key] = array
-    name = uuid.uuid4().hex
+    name = f"{writer}-{kind}" if kind else writer
     return {
         f"rows-{length}": write_arrays(store, f"model/{name}-{length}.arrow", together)[0]
         for length, together in by_length.items()
@@ -131,6 +138,7 @@ class _Build:
     options: BuildOptions
     progress: Progress
     part: ExtraPart | None = None
+    writer: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def run(self) -> Manifest:
         rows, options = self.vectors.rows, self.options
@@ -174,7 +182,7 @@ class _Build:
         return members
 
     def _write_shard(self, number: int, shard: ShardRows, trained: Trained, done: int) -> ShardEntry:
-        name = uuid.uuid4().hex
+        name = self.writer
         files: dict[str, FileEntry] = {}
         sums: dict[str, NDArray[np.uint32]] = {}
         headers: dict[str, Any] = {}
@@ -265,9 +273,9 @@ class _Build:
             "rerank_weights": trained.rerank_weights,
             "centroids": centroids.astype(np.float16) if small else centroids,
         }
-        model = write_model(self.store, arrays)
+        model = write_model(self.store, self.writer, arrays)
         if self.part is not None:
-            own = write_model(self.store, self.part.model())
+            own = write_model(self.store, self.writer, self.part.model(), "documents")
             model |= {f"documents:{kind}": entry for kind, entry in own.items()}
         return model
 
@@ -284,7 +292,7 @@ class _Build:
         return Manifest(
             format=FORMAT,
             snapshot=0,
-            writer=uuid.uuid4().hex,
+            writer=self.writer,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             rows=self.vectors.rows,
             dimensions=self.vectors.dimensions,

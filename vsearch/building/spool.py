@@ -13,8 +13,7 @@ import numpy as np
 
 from vsearch.building.elements import converted, stored_dtype
 from vsearch.errors import InputError, StoreError
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+from vsearch.storage.advice import ROOM, explain_system
 
 
 @contextmanager
@@ -36,8 +35,8 @@ def scratch_file(scratch: Path, suffix: str) -> Iterator[Path]:
     except BaseException as error:
         if path is not None:
             path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and (path is None or error.errno in _NO_ROOM):
-            msg = f"cannot write to the scratch folder {scratch}: {error}; choose one with more room"
+        if isinstance(error, OSError) and (path is None or error.errno in (*ROOM, errno.EROFS)):
+            msg = f"cannot write to the scratch folder {scratch}: {explain_system(error)}; TMPDIR names another"
             raise StoreError(msg) from error
         raise
 

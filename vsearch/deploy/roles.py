@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from vsearch.errors import InputError
 from vsearch.fanout.invokers import LIVE, Names
+from vsearch.storage.urls import redacted, split_url
 
 MOST_NAMED = 64
 """Processors that a policy names one by one; a role's policies hold 10,240 characters at most."""
@@ -31,11 +31,13 @@ class Place:
         InputError
             It is no s3:// URL, or has characters that mean something else in a policy.
         """
-        parts = urlsplit(url)
+        parts = split_url(url)
         if parts.scheme != "s3" or not parts.netloc:
-            raise InputError(f"{url!r} is no s3:// URL; functions can read nothing else")
+            raise InputError(f"{redacted(url)!r} is no s3:// URL; functions can read nothing else")
         if set("*?${}#").intersection(url):
-            raise InputError(f"{url!r} has one of * ? $ {{ }} #, which a policy cannot name; use another prefix")
+            raise InputError(
+                f"{redacted(url)!r} has one of * ? $ {{ }} #, which a policy cannot name; use another prefix"
+            )
         path = parts.path.strip("/")
         return cls(parts.netloc, f"{path}/" if path else "")
 

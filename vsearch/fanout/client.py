@@ -8,7 +8,14 @@ from typing import Any
 
 import msgspec
 
-from vsearch.errors import IncompleteAnswerError, InputError, PredicateError, RemoteError, SearchTimeoutError
+from vsearch.errors import (
+    IncompleteAnswerError,
+    InputError,
+    PredicateError,
+    RemoteError,
+    RemoteSnapshotNotFoundError,
+    SearchTimeoutError,
+)
 from vsearch.fanout.invokers import Invoker, Names
 from vsearch.fanout.mail import Mail
 from vsearch.fanout.messages import Answer, Message, Options, SearchRequest
@@ -109,6 +116,8 @@ def _translate(error: CallError) -> Exception:
     text = str(error)
     if error.kind is Kind.REFUSED:
         return PredicateError(text) if "predicate" in text else InputError(text)
+    if error.kind is Kind.MISSING and ("there is no snapshot" in text or "was pruned" in text):
+        return RemoteSnapshotNotFoundError(f"{text} ({error.kind}, {error.attempts} attempts)")
     if error.final and error.kind is not Kind.DEADLINE:
         return IncompleteAnswerError(text)
     if error.kind in (Kind.DEADLINE, Kind.TIMEOUT):

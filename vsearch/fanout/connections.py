@@ -8,10 +8,10 @@ import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from vsearch.errors import InputError
 from vsearch.fanout.outcomes import CallError, Kind
+from vsearch.storage.urls import redacted, split_url
 
 LONGEST = 910.0
 """Seconds that are waited for a reply where the caller names no time: a function runs 900 s at most."""
@@ -36,11 +36,11 @@ class Connections:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+        parts = split_url(url)
         if "@" in parts.netloc:
             raise InputError("the endpoint holds a name or password; give it without: https://host")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"the endpoint {url!r} is no URL; write https://host or http://127.0.0.1:port")
+            raise InputError(f"the endpoint {redacted(url)!r} is no URL; write https://host or http://127.0.0.1:port")
         self._url, self.host = url, parts.netloc
         self._secure, self._name, self._port = parts.scheme == "https", parts.hostname, parts.port
         self._idle: list[http.client.HTTPConnection] = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vsearch.errors import IndexNotFoundError, InputError
-from vsearch.fanout.metering import HeldStore, fetch_files
+from vsearch.fanout.metering import HeldStore, MissingObjectError, fetch_files
 from vsearch.fanout.retention import Retention
 from vsearch.search.snapshot import Snapshot, model_files, open_shard, open_snapshot
 from vsearch.storage import (
@@ -18,6 +18,7 @@ from vsearch.storage import (
     Manifest,
     ShardEntry,
     Store,
+    check_not_pruned,
     ensure_together,
     read_manifest,
     snapshot_numbers,
@@ -142,7 +143,7 @@ class Loader:
         for shard in manifest.shards:
             entries += [shard.files[kind] for kind in ("partitions", "checksums") if kind in shard.files]
             entries += _column_files(shard, columns)
-        held = self._hold(entries)
+        held = self._hold(manifest, entries)
         return Part(open_snapshot(held, manifest), held, held.size)
 
     def _open_whole(self, manifest: Manifest, columns: Sequence[str]) -> Part:
@@ -150,20 +151,28 @@ class Loader:
         for shard in manifest.shards:
             entries += [*_scanned(shard), *_column_files(shard, columns)]
             parts += _exact_columns(shard, columns)
-        held = self._hold(entries, parts)
+        held = self._hold(manifest, entries, parts)
         return Part(open_snapshot(held, manifest), held, held.size)
 
     def _open_shard(self, manifest: Manifest, number: int, columns: Sequence[str]) -> Part:
         entry = manifest.shards[number]
         held = self._hold(
-            [*model_files(manifest), *_scanned(entry), *_column_files(entry, columns)], _exact_columns(entry, columns)
+            manifest,
+            [*model_files(manifest), *_scanned(entry), *_column_files(entry, columns)],
+            _exact_columns(entry, columns),
         )
         return Part(open_shard(held, manifest, number), held, held.size)
 
-    def _hold(self, entries: Iterable[FileEntry], parts: Sequence[tuple[FileEntry, int, int]] = ()) -> HeldStore:
+    def _hold(
+        self, manifest: Manifest, entries: Iterable[FileEntry], parts: Sequence[tuple[FileEntry, int, int]] = ()
+    ) -> HeldStore:
         # Files are immutable, so what another snapshot has loaded of them serves this one too.
         kept = {path: data for part in self.retention.values(Part) for path, data in part.held.files.items()}
-        return fetch_files(self.store, entries, kept, parts)
+        try:
+            return fetch_files(self.store, entries, kept, parts)
+        except MissingObjectError as error:
+            check_not_pruned(self.store, manifest.snapshot, error.path)
+            raise
 
 
 def load_columns(snapshot: Snapshot, names: Sequence[str]) -> None:

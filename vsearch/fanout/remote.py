@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -35,6 +34,7 @@ from vsearch.fanout.remote_hits import RemoteHits, make_hits
 from vsearch.fanout.web import encode_where
 from vsearch.search.model import check_queries
 from vsearch.storage import open_store
+from vsearch.storage.urls import redacted, split_url
 
 if TYPE_CHECKING:
     from vsearch.fanout.remote_documents import RemoteDocumentHits
@@ -62,9 +62,9 @@ def open_remote(url: str, snapshot: int | None = None, **options: Any) -> Remote
     """
     from vsearch.fanout.remote_invokers import LambdaInvoker
 
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme not in SCHEMES or not parts.netloc or parts.path.strip("/"):
-        raise InputError(f"{url!r} names no stack; write lambda://stack or local-faas://stack")
+        raise InputError(f"{redacted(url)!r} names no stack; write lambda://stack or local-faas://stack")
     unknown = sorted(set(options) - {"region", "endpoint", "profile", "alias", "prices", "overflow"})
     if unknown:
         raise InputError(f"{', '.join(unknown)}: no such option of {parts.scheme}://")

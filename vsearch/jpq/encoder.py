@@ -27,7 +27,7 @@ from vsearch.jpq.quality import measure
 from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_documents
 from vsearch.jpq.trainer import MEASURED, IndexT, Searchable, Session, TrainOptions, split_validation
 from vsearch.search.model import plain_queries
-from vsearch.storage import FileEntry, SegmentFile, Store, write_arrays
+from vsearch.storage import FileEntry, SegmentFile, Store, discarded_on_failure, probe, write_arrays
 
 ENCODER_RATE, ENCODER_DECAY, CLIP = 2e-5, 0.01, 1.0
 STATE = "state.safetensors"  # the file of a module that is no sentence-transformers model
@@ -120,6 +120,7 @@ def train_encoder(
         held = read_pairs(index.snapshot, encode_all(encoder, held_texts), validation[1], "validation")
         held_texts = [held_texts[i] for i in held.numbers]
     report = progress or (lambda *_: None)
+    probe(index.snapshot.store)
     session = Session(documents, training, held, options, report)
     now = documents.start()
     sharpness, (optimizer, _) = session.sharpness(now), session.optimizers(now)
@@ -157,8 +158,10 @@ def train_encoder(
     encoder.load_state_dict(best_state)
     facts = session.facts_of(best_epoch, history) | {"encoder": type(encoder).__name__, "encoder_rate": encoder_rate}
     tuning = plain_queries(index.snapshot.model, encode_all(encoder, [queries[i] for i in training.numbers[:1024]]))
-    files = write_encoder(index.snapshot.store, encoder)
-    return type(index)(publish(documents.live(best), index.snapshot, facts, tuning, files))
+    store, writer = index.snapshot.store, uuid.uuid4().hex
+    with discarded_on_failure(store, writer):
+        files = write_encoder(store, encoder, writer)
+    return type(index)(publish(documents.live(best), index.snapshot, facts, tuning, writer, files))
 
 
 def load_encoder(index: Searchable, module: Any = None) -> Encode:
@@ -253,7 +256,7 @@ def _check(encoder: Any, texts: Sequence[str]) -> list[str]:
     return queries
 
 
-def write_encoder(store: Store, encoder: Any) -> dict[str, FileEntry]:
+def write_encoder(store: Store, encoder: Any, writer: str) -> dict[str, FileEntry]:
     """Write an encoder beside the model of an index; by the kinds that the manifest names them with."""
     if hasattr(encoder, "tokenize") and hasattr(encoder, "save"):
         with tempfile.TemporaryDirectory(prefix="vsearch-encoder-") as folder:
@@ -263,11 +266,10 @@ def write_encoder(store: Store, encoder: Any) -> dict[str, FileEntry]:
         from safetensors.torch import save
 
         files = {STATE: save({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()})}
-    name = uuid.uuid4().hex
     entries = {}
     for number, (path, data) in enumerate(files.items()):
         array = np.frombuffer(data or b"\n", np.uint8)
-        entries[f"encoder:{path}"], _ = write_arrays(store, f"model/{name}-encoder-{number}.arrow", {"bytes": array})
+        entries[f"encoder:{path}"], _ = write_arrays(store, f"model/{writer}-encoder-{number}.arrow", {"bytes": array})
     return entries
 
 
@@ -289,7 +291,7 @@ def _read_encoder(index: Searchable) -> dict[str, bytes]:
             raise CorruptIndexError(
                 "manifest", f"names an encoder file {name!r}, of a kind that could run code; train the encoder again"
             )
-        file = SegmentFile(snapshot.store, entry)
+        file = SegmentFile(snapshot.store, entry, None, snapshot.manifest.snapshot)
         file.ensure_all()
         files[name] = file.array("bytes").tobytes()
     if MODULES in files:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +14,7 @@ from vsearch.building.pipeline import write_model
 from vsearch.search.model import Model
 from vsearch.search.snapshot import Snapshot, open_snapshot
 from vsearch.search.tuning import Sample, tune
-from vsearch.storage import FileEntry, Manifest, Store, commit
+from vsearch.storage import FileEntry, Manifest, Store, commit, discarded_on_failure
 
 RECALL, TUNING_QUERIES, TUNING_K = 0.99, 256, 10
 
@@ -28,9 +27,9 @@ def model_arrays(model: Model) -> dict[str, NDArray[Any]]:
 
 
 def write_trained(store: Store, manifest: Manifest, model: Model) -> Manifest:
-    """The manifest with a model that is written anew; an encoder that it has stays."""
+    """The manifest with a model that is written anew, under the manifest's writer; an encoder that it has stays."""
     kept = {kind: entry for kind, entry in manifest.model.items() if kind.startswith("encoder:")}
-    return msgspec.structs.replace(manifest, model=kept | write_model(store, model_arrays(model)))
+    return msgspec.structs.replace(manifest, model=kept | write_model(store, manifest.writer, model_arrays(model)))
 
 
 def publish(
@@ -38,6 +37,7 @@ def publish(
     base: Snapshot,
     facts: dict[str, Any],
     queries: NDArray[np.float32],
+    writer: str,
     encoder: Mapping[str, FileEntry] | None = None,
 ) -> Snapshot:
     """Write, tune and commit what was trained.
@@ -52,6 +52,8 @@ def publish(
         What the manifest keeps of the training.
     queries : float32 (m, d)
         Normalised or centred queries; some of them tune the settings.
+    writer : str
+        What the names of the files begin with that this training wrote.
     encoder : dict, optional
         Files of a query encoder that stand in for those of the base.
 
@@ -59,13 +61,25 @@ def publish(
     ------
     ConflictError
     """
-    manifest = write_trained(base.store, trained.manifest, trained.model)
+    manifest = msgspec.structs.replace(trained.manifest, writer=writer)
+    with discarded_on_failure(base.store, writer):
+        manifest = _settled(write_trained(base.store, manifest, trained.model), base, facts, queries, encoder)
+    return open_snapshot(base.store, commit(base.store, manifest, base=base.manifest.snapshot))
+
+
+def _settled(
+    manifest: Manifest,
+    base: Snapshot,
+    facts: dict[str, Any],
+    queries: NDArray[np.float32],
+    encoder: Mapping[str, FileEntry] | None,
+) -> Manifest:
+    """The manifest as it is committed: with its encoder, its facts and settings tuned to it."""
     if encoder is not None:
         model = {kind: entry for kind, entry in manifest.model.items() if not kind.startswith("encoder:")}
         manifest = msgspec.structs.replace(manifest, model=model | dict(encoder))
     manifest = msgspec.structs.replace(
         manifest,
-        writer=os.urandom(16).hex(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         provenance=manifest.provenance | {"jpq": facts},
     )
@@ -74,5 +88,4 @@ def publish(
     some = np.ascontiguousarray(queries[::step][:TUNING_QUERIES] @ written.model.query_transform.T)
     sample = Sample(some, None)
     settings, _ = tune(written, sample, RECALL, min(TUNING_K, manifest.rows))
-    manifest = msgspec.structs.replace(manifest, settings=settings.to_dict())
-    return open_snapshot(base.store, commit(base.store, manifest, base=base.manifest.snapshot))
+    return msgspec.structs.replace(manifest, settings=settings.to_dict())

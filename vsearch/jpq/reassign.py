@@ -6,7 +6,6 @@ vectors that the index was built from, since an index of codes does not hold the
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -81,9 +80,14 @@ def open_documents(documents: Documents, vectors: Any, ids: Any, scratch: str) -
 
 
 def reassign_codes(
-    documents: Documents, parameters: Parameters, source: Source, validation: Pairs
+    documents: Documents, parameters: Parameters, source: Source, validation: Pairs, writer: str
 ) -> tuple[Snapshot, bool]:
     """The trained index with its codes made anew, or as it was where validation ranks no better.
+
+    Parameters
+    ----------
+    writer : str
+        What the names of new files begin with.
 
     Returns
     -------
@@ -93,7 +97,7 @@ def reassign_codes(
         Whether the new codes are in it.
     """
     live, store = documents.live(parameters), documents.snapshot.store
-    manifest = encode_again(live, source)
+    manifest = encode_again(live, source, writer)
     # the committed model stands in while the new codes are read; the trained one follows at once
     written = load_documents(open_snapshot(store, manifest))
     pairs = validation.padded()
@@ -107,7 +111,7 @@ def reassign_codes(
     return live, False
 
 
-def encode_again(live: Snapshot, source: Source) -> Manifest:
+def encode_again(live: Snapshot, source: Source, writer: str) -> Manifest:
     """Write codes, factors and partition tables of all shards anew with the model of `live`; nothing is committed."""
     model = live.model
     rotation = model.quantizer.rotation
@@ -125,21 +129,23 @@ def encode_again(live: Snapshot, source: Source) -> Manifest:
         file.ensure_all()
         partitions |= {name: file.array(name) for name in file.arrays if name not in partitions}
         fresh = {"codes": layout.codes, "rows": layout.rows, "partitions": partitions}
-        entries.append(_replace_files(live.store, entry, fresh))
+        entries.append(_replace_files(live.store, entry, fresh, writer))
     return msgspec.structs.replace(live.manifest, shards=tuple(entries))
 
 
-def _replace_files(store: Store, entry: ShardEntry, fresh: dict[str, dict[str, NDArray[Any]]]) -> ShardEntry:
+def _replace_files(
+    store: Store, entry: ShardEntry, fresh: dict[str, dict[str, NDArray[Any]]], writer: str
+) -> ShardEntry:
     """A shard with some of its files written anew."""
     holder = SegmentFile(store, entry.files[CHECKSUMS])
     holder.ensure_all()
     kinds = sorted(kind for kind in entry.files if kind != CHECKSUMS)
     counts = [-(-entry.files[kind].bytes // CHUNK) for kind in kinds]
     parts = np.split(holder.array("crc32c"), np.cumsum(counts)[:-1])
-    sums, files, name = dict(zip(kinds, parts, strict=True)), dict(entry.files), uuid.uuid4().hex
+    sums, files = dict(zip(kinds, parts, strict=True)), dict(entry.files)
     for kind, arrays in fresh.items():
-        path = f"segments/{name}-{entry.number:05d}-{kind}.arrow"
+        path = f"segments/{writer}-{entry.number:05d}-{kind}.arrow"
         files[kind], sums[kind] = write_arrays(store, path, arrays)
-    path = f"segments/{name}-{entry.number:05d}-{CHECKSUMS}.arrow"
+    path = f"segments/{writer}-{entry.number:05d}-{CHECKSUMS}.arrow"
     files[CHECKSUMS], _ = write_arrays(store, path, {"crc32c": join_checksums(sums)})
     return msgspec.structs.replace(entry, files=files)

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol, Self, TypeVar
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from vsearch.jpq.quality import Quality, measure
 from vsearch.jpq.reassign import open_documents, reassign_codes
 from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_documents, rotate
 from vsearch.search.snapshot import Snapshot
+from vsearch.storage import discarded_on_failure, probe
 
 NEGATIVES = ("live", "static", "batch")
 CENTROID_RATE, ADAPTER_RATE = 4e-3, 1.2e-2  # learning rates relative to the typical size of an entry
@@ -194,6 +196,8 @@ def train(
     if not isinstance(reassign, (bool, np.bool_)):
         raise InputError(f"reassign={reassign!r} is not usable: give True or False")
     session = Session.open(index.snapshot, queries, positives, validation, options, progress)
+    store, writer = index.snapshot.store, uuid4().hex
+    probe(store)
     with tempfile.TemporaryDirectory(prefix="vsearch-train-") as scratch:
         source = None
         if reassign and documents is not None:
@@ -202,8 +206,11 @@ def train(
         facts = session.facts_of(state.best_epoch, state.history) | {"reassigned": False}
         trained = session.documents.live(state.best)
         if source is not None:
-            trained, facts["reassigned"] = reassign_codes(session.documents, state.best, source, session.validation)
-    return type(index)(publish(trained, session.documents.snapshot, facts, session.training.queries))
+            with discarded_on_failure(store, writer):
+                trained, facts["reassigned"] = reassign_codes(
+                    session.documents, state.best, source, session.validation, writer
+                )
+    return type(index)(publish(trained, session.documents.snapshot, facts, session.training.queries, writer))
 
 
 def export_adapter(index: Searchable) -> NDArray[np.float32]:

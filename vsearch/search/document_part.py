@@ -136,7 +136,7 @@ def _codec(snapshot: Snapshot) -> tuple[Patches, FixedEncoding]:
 def _read_codec(snapshot: Snapshot) -> tuple[Patches, FixedEncoding]:
     configuration = _configuration(snapshot)
     entries = [entry for kind, entry in snapshot.manifest.model.items() if kind.startswith("documents:")]
-    files = [SegmentFile(snapshot.store, entry) for entry in entries]
+    files = [SegmentFile(snapshot.store, entry, None, snapshot.manifest.snapshot) for entry in entries]
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
     arrays = {name: file.array(name) for file in files for name in file.arrays}
     try:

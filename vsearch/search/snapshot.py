@@ -117,7 +117,7 @@ def open_snapshot(store: Store, manifest: Manifest) -> Snapshot:
     shards: list[Shard] = []
     first_partition = first_row = 0
     for entry in manifest.shards:
-        shard = _open_shard(store, model, entry, first_partition, first_row)
+        shard = _open_shard(store, model, entry, first_partition, first_row, manifest.snapshot)
         shards.append(shard)
         first_partition += entry.partitions
         first_row += entry.rows
@@ -137,7 +137,8 @@ def open_shard(store: Store, manifest: Manifest, number: int) -> Snapshot:
     entry, before = manifest.shards[number], manifest.shards[:number]
     alone = msgspec.structs.replace(entry, number=0)
     model = _read_model(store, manifest)
-    shard = _open_shard(store, model, alone, sum(s.partitions for s in before), sum(s.rows for s in before))
+    first = sum(s.partitions for s in before), sum(s.rows for s in before)
+    shard = _open_shard(store, model, alone, *first, manifest.snapshot)
     own = slice(shard.first_partition, shard.first_partition + shard.partitions)
     radii, rows = np.zeros(manifest.partitions, np.float32), np.zeros(manifest.partitions, np.int64)
     radii[own], rows[own] = shard.table.radii, shard.table.rows
@@ -183,7 +184,7 @@ def _read_model(store: Store, manifest: Manifest) -> Model:
         reason = f"metric {manifest.metric!r} with rerank {manifest.rerank!r} is not known; upgrade vsearch"
         raise CorruptIndexError("manifest", reason)
     entries = [entry for kind, entry in manifest.model.items() if not kind.startswith(("encoder:", "documents:"))]
-    files = [SegmentFile(store, entry) for entry in entries]
+    files = [SegmentFile(store, entry, None, manifest.snapshot) for entry in entries]
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
     arrays = {name: file.array(name) for file in files for name in file.arrays}
     d, partitions = manifest.dimensions, manifest.partitions
@@ -223,8 +224,10 @@ def _read_model(store: Store, manifest: Manifest) -> Model:
     )
 
 
-def _open_shard(store: Store, model: Model, entry: ShardEntry, first_partition: int, first_row: int) -> Shard:
-    files = open_files(store, entry)
+def _open_shard(
+    store: Store, model: Model, entry: ShardEntry, first_partition: int, first_row: int, snapshot: int
+) -> Shard:
+    files = open_files(store, entry, snapshot)
     if "partitions" not in files:
         raise CorruptIndexError("manifest", f"shard {entry.number} has no partition table; restore the manifest")
     file = files["partitions"]

@@ -11,7 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vsearch.storage.commits import SnapshotInfo, commit, list_snapshots, read_manifest, snapshot_numbers
+    from vsearch.storage.commits import SnapshotInfo, check_not_pruned, list_snapshots, read_manifest, snapshot_numbers
+    from vsearch.storage.committing import commit
+    from vsearch.storage.condemned import discarded_on_failure
     from vsearch.storage.entries import (
         ALIGNMENT,
         CHUNK,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         encode_manifest,
         manifest_files,
     )
+    from vsearch.storage.probing import probe
     from vsearch.storage.pruning import GRACE, PruneReport, prune
     from vsearch.storage.shards import CHECKSUMS, join_checksums, open_files
     from vsearch.storage.stores import ObjectInfo, Store, open_store
@@ -37,7 +40,9 @@ if TYPE_CHECKING:
     from vsearch.storage.writing import write_arrays, write_table
 
 _HOMES = {
-    "commits": ("SnapshotInfo", "commit", "list_snapshots", "read_manifest", "snapshot_numbers"),
+    "commits": ("SnapshotInfo", "check_not_pruned", "list_snapshots", "read_manifest", "snapshot_numbers"),
+    "committing": ("commit",),
+    "condemned": ("discarded_on_failure",),
     "entries": ("ALIGNMENT", "ArrayEntry", "CHUNK", "ColumnEntry", "FileEntry", "check_entry"),
     "files": ("SegmentFile", "ensure_together"),
     "manifest": (
@@ -49,6 +54,7 @@ _HOMES = {
         "encode_manifest",
         "manifest_files",
     ),
+    "probing": ("probe",),
     "pruning": ("GRACE", "PruneReport", "prune"),
     "shards": ("CHECKSUMS", "join_checksums", "open_files"),
     "stores": ("ObjectInfo", "Store", "open_store"),
@@ -77,8 +83,10 @@ __all__ = [
     "Store",
     "VerifyReport",
     "check_entry",
+    "check_not_pruned",
     "commit",
     "decode_manifest",
+    "discarded_on_failure",
     "encode_manifest",
     "ensure_together",
     "join_checksums",
@@ -86,6 +94,7 @@ __all__ = [
     "manifest_files",
     "open_files",
     "open_store",
+    "probe",
     "prune",
     "read_manifest",
     "snapshot_numbers",

@@ -1,29 +1,17 @@
-"""Snapshots: committing one, reading one, listing them, pruning old ones, verifying what one names.
-
-A commit is one manifest, put where none was. So there is nothing to lock and nothing to repair: either the new snapshot
-is there whole, or readers never saw it.
-"""
+"""Snapshots: reading one, listing them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from vsearch.errors import (
-    ConflictError,
     CorruptIndexError,
     FormatVersionError,
     IndexNotFoundError,
+    SnapshotNotFoundError,
 )
-from vsearch.storage.manifest import (
-    decode_manifest,
-    encode_manifest,
-    manifest_files,
-    manifest_path,
-    snapshot_number,
-)
+from vsearch.storage.manifest import decode_manifest, manifest_files, manifest_path, snapshot_number
 
 if TYPE_CHECKING:
     from vsearch.storage.manifest import Manifest
@@ -45,72 +33,58 @@ class SnapshotInfo:
     error: str | None = None
 
 
-def commit(store: Store, manifest: Manifest, *, base: int | None = None) -> Manifest:
-    """Make a snapshot of files that are all written: put its manifest where none was.
-
-    Parameters
-    ----------
-    store
-    manifest
-        ``writer`` must be unique to this commit; ``snapshot`` is replaced by the new number.
-    base
-        The snapshot that this one goes on from, 0 for a place without an index; refused if there is a newer one by now.
-        None: the newest, whichever.
-
-    Returns
-    -------
-    Manifest
-        With the number it was committed under.
-
-    Raises
-    ------
-    ConflictError
-        Another writer was first. Nothing was changed.
-    """
-    latest = _latest(store) or 0
-    if base is not None and latest != base:
-        raise ConflictError(
-            f"{store.url}: snapshot {latest} was committed since snapshot {base} was opened; open the index again and retry"
-        )
-    manifest = msgspec.structs.replace(manifest, snapshot=latest + 1)
-    path = manifest_path(manifest.snapshot)
-    data = encode_manifest(manifest)
-    try:
-        store.put(path, data, create=True)
-    except ConflictError:
-        # A put that was sent twice, because its first answer was lost, meets its own success.
-        if _stored(store, path) != data:
-            raise ConflictError(
-                f"{store.url}: another writer committed snapshot {manifest.snapshot} first; open the index again and retry"
-            ) from None
-    return manifest
-
-
 def read_manifest(store: Store, snapshot: int | None = None) -> Manifest:
     """Read the manifest of a snapshot, or of the newest.
 
     Raises
     ------
     IndexNotFoundError
-        There is no index, or no such snapshot.
+        There is no index.
+    SnapshotNotFoundError
+        There is no such snapshot, or no longer.
     CorruptIndexError, FormatVersionError
     """
     number = _latest(store) if snapshot is None else snapshot
     if number is None:
         raise IndexNotFoundError(f"{store.url}: there is no index here; build one or correct the path")
     if not 0 <= number < 10**20:
-        raise IndexNotFoundError(f"{store.url}: there is no snapshot {number}")
+        raise SnapshotNotFoundError(f"{store.url}: there is no snapshot {number}")
     path = manifest_path(number)
-    data = _stored(store, path)
+    data = stored_manifest(store, path)
     if data is None:
         if snapshot is None and _latest(store) != number:  # a newer one came, and this was pruned, since the listing
             return read_manifest(store)
         there = ", ".join(map(str, snapshot_numbers(store))) or "none"
-        raise IndexNotFoundError(f"{store.url}: there is no snapshot {number}; there are: {there}")
+        raise SnapshotNotFoundError(f"{store.url}: there is no snapshot {number}; there are: {there}")
     return decode_manifest(path, data)
 
 
-def _stored(store: Store, path: str) -> bytes | None:
+def check_not_pruned(store: Store, snapshot: int, path: str) -> None:
+    """Tell a snapshot that was pruned from one that is damaged, when a file of it is not there.
+
+    Parameters
+    ----------
+    store
+    snapshot
+        0 for one that is not committed, of which nothing can be said.
+    path
+        The file.
+
+    Raises
+    ------
+    SnapshotNotFoundError
+        Its manifest is not there either.
+    """
+    if snapshot:
+        try:
+            store.head(manifest_path(snapshot))
+        except FileNotFoundError:
+            raise SnapshotNotFoundError(
+                f"{store.url}: snapshot {snapshot} was pruned since it was opened ({path} is gone); open the index again"
+            ) from None
+
+
+def stored_manifest(store: Store, path: str) -> bytes | None:
     """The bytes of a manifest file; None where there is none."""
     try:
         data = store.get(path, start=0, stop=LARGEST_MANIFEST + 1)

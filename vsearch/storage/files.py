@@ -10,6 +10,7 @@ import numpy as np
 
 from vsearch.errors import CorruptIndexError
 from vsearch.storage.checksums import crc32c
+from vsearch.storage.commits import check_not_pruned
 from vsearch.storage.entries import CHUNK, check_entry
 from vsearch.storage.ranges import bridge, covering_chunks, mark, runs, split
 
@@ -46,6 +47,8 @@ class SegmentFile:
         From the manifest or a message; validated here.
     checksums : uint32 (chunks,) or None
         CRC32C of every ``CHUNK`` bytes. With None the file is read and checked whole at first use.
+    snapshot
+        The one that names the file, 0 where it is not committed.
 
     Attributes
     ----------
@@ -58,8 +61,11 @@ class SegmentFile:
         The entry does not fit itself, or there are not as many checksums as chunks.
     """
 
-    def __init__(self, store: Store, entry: FileEntry, checksums: NDArray[np.uint32] | None = None) -> None:
+    def __init__(
+        self, store: Store, entry: FileEntry, checksums: NDArray[np.uint32] | None = None, snapshot: int = 0
+    ) -> None:
         check_entry(entry)
+        self._snapshot = snapshot
         self.entry = entry
         self.path = entry.path
         self.arrays: Mapping[str, ArrayEntry] = {array.name: array for array in entry.arrays}
@@ -129,6 +135,8 @@ class SegmentFile:
         ------
         CorruptIndexError
             The file is missing, too short, or its bytes are not those that were written.
+        SnapshotNotFoundError
+            It is missing because the snapshot was pruned.
         """
         if self._pending and name not in self._complete and not self._has(name, starts, stops):
             self.ensure_arrays([(name, starts, stops)])
@@ -317,9 +325,11 @@ class SegmentFile:
         )
 
     def _missing(self) -> CorruptIndexError:
+        """What to raise of a file that is not there; raises SnapshotNotFoundError itself where that was pruned."""
+        check_not_pruned(self._store, self._snapshot, self.path)
         return CorruptIndexError(
             self.path,
-            f"is missing in {self._store.url}; if this snapshot was pruned, open the index again, else restore the file",
+            f"is missing in {self._store.url}; restore the file from a copy, or open another snapshot",
         )
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
-import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vsearch.errors import ConflictError, StoreError
+from vsearch.storage.advice import OF_SYSTEM, explain_system
+from vsearch.storage.maps import map_file
 from vsearch.storage.stores import ObjectInfo, check_path
 
 if TYPE_CHECKING:
@@ -21,19 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-
-# From Python 3.13 on a map can do without a file descriptor of its own, of which there may be only 1024.
-_UNTRACKED: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
-
-_HINTS = {
-    errno.ENOSPC: "free some space and run it again",
-    errno.EDQUOT: "free some space and run it again",
-    errno.EROFS: "give a folder that can be written",
-    errno.EEXIST: "a part of the path is a file; give the folder of the index",
-    errno.ENOTDIR: "a part of the path is a file; give the folder of the index",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.EISDIR: "a folder is where a file should be",
-}
 
 
 class FolderStore:
@@ -142,7 +129,18 @@ class FolderStore:
         with _clear(path), self._local(path).open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 return np.empty(0, np.uint8)
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **_UNTRACKED), np.uint8)
+            return map_file(file.fileno())
+
+    def check_writable(self) -> None:
+        """Raise StoreError where files cannot be written. Makes nothing: the folder need not be there yet."""
+        folder = self._root
+        while not folder.exists() and folder.parent != folder:
+            folder = folder.parent
+        if not folder.is_dir():
+            raise StoreError(f"{folder}: is no folder; {OF_SYSTEM[errno.ENOTDIR]}")
+        for place in (folder, *(self._root / name for name in ("manifest", "model", "segments"))):
+            if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+                raise StoreError(f"{place}: cannot be written; {OF_SYSTEM[errno.EACCES]}")
 
     def _local(self, path: str) -> Path:
         return self._root.joinpath(*check_path(path).split("/"))
@@ -222,8 +220,6 @@ def _clear(path: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, StoreError):
         raise
-    except PermissionError as error:
-        raise StoreError(f"{path}: permission denied ({error.filename}); check who owns the index's folder") from error
     except OSError as error:
-        hint = _HINTS.get(error.errno or 0, "check the disk")
-        raise StoreError(f"{path}: {error.strerror or error}; {hint}") from error
+        where = f" ({error.filename})" if error.filename else ""
+        raise StoreError(f"{path}{where}: {explain_system(error)}") from error

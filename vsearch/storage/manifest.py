@@ -42,7 +42,7 @@ class AttributeEntry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """One snapshot. What ``quantizer``, ``settings``, ``provenance`` and ``documents`` hold is for the layers above to check."""
+    """One snapshot. What ``quantizer``, ``settings``, ``provenance`` and ``documents`` hold is for the layers above."""
 
     format: int
     snapshot: Count
@@ -62,6 +62,7 @@ class Manifest(msgspec.Struct, frozen=True):
     settings: dict[str, Any]
     provenance: dict[str, Any]
     documents: dict[str, Any] | None = None
+    lineage: tuple[Text, ...] = ()  # writers of the snapshots before, the latest first
 
 
 class _Format(msgspec.Struct):

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from vsearch.errors import ConflictError, StoreError, VsearchError
+from vsearch.storage.advice import explain_store, passes, unreachable
+from vsearch.storage.retrying import PATIENCE, carried, persist
 from vsearch.storage.stores import ObjectInfo, check_path, open_store
+from vsearch.storage.urls import split_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from obstore.store import MemoryStore, S3Store
@@ -39,22 +40,37 @@ class ObjectStore:
     url : str
         Shown in messages; holds no secret.
     backend : obstore store
+        Need not repeat what fails.
     prefix : str
         Without slashes at its ends; may be empty.
     options : mapping
         What `open_store` needs besides the URL to open this place again. Holds no secret: it travels to other processes,
         which take their keys from their own environment.
+    uploads : obstore store, optional
+        For files that travel in parts: repeats a part that fails, so that not all of them start again.
+    first_patience : float
+        Seconds for which a place is tried that never answered; it may be the wrong one.
     """
 
     _backend: S3Store | MemoryStore
+    _uploads: S3Store | MemoryStore
 
     def __init__(
-        self, url: str, backend: S3Store | MemoryStore, prefix: str, options: Mapping[str, Any] | None = None
+        self,
+        url: str,
+        backend: S3Store | MemoryStore,
+        prefix: str,
+        options: Mapping[str, Any] | None = None,
+        uploads: S3Store | None = None,
+        first_patience: float = 0.0,
     ) -> None:
         self._url = url
         self._backend = backend
+        self._uploads = uploads or backend
         self._options = dict(options or {})
         self._prefix = f"{prefix}/" if prefix else ""
+        self._first_patience = first_patience
+        self._answered = False
         self._pool: ThreadPoolExecutor | None = None
         self._lock = Lock()
 
@@ -62,18 +78,22 @@ class ObjectStore:
         return f"ObjectStore({self._url!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"url": self._url, "prefix": self._prefix.rstrip("/"), "options": self._options}
+        place = {"url": self._url, "prefix": self._prefix.rstrip("/"), "options": self._options}
+        return place | {"first_patience": self._first_patience}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        ObjectStore.__init__(self, state["url"], cast("S3Store", None), state["prefix"], state["options"])
-        del self._backend  # opened when it is first needed: an error while unpickling would end the worker of a pool
+        ObjectStore.__init__(self, **state, backend=cast("S3Store", None))
+        del (
+            self._backend,
+            self._uploads,
+        )  # opened when first needed: an error while unpickling would end a pool's worker
 
     def __getattr__(self, name: str) -> Any:
-        if name != "_backend" or "_url" not in vars(self):
+        if name not in ("_backend", "_uploads") or "_url" not in vars(self):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         opened = cast("ObjectStore", open_store(self._url, **self._options))
-        self._backend = opened._backend  # noqa: SLF001 (of the same class)
-        return self._backend
+        self._backend, self._uploads = opened._backend, opened._uploads  # noqa: SLF001 (of the same class)
+        return vars(self)[name]
 
     def __copy__(self) -> Self:
         return self  # nothing in it changes
@@ -91,31 +111,20 @@ class ObjectStore:
         import obstore
 
         key = self._key(path)
-        with self._clear(path):
-            if start is None and stop is None:
-                return memoryview(obstore.get(self._backend, key).bytes())
-            if stop is None:
-                options: Any = {"range": {"offset": start or 0}}
-                return memoryview(obstore.get(self._backend, key, options=options).bytes())
-            return self._range(key, start or 0, stop)
+        if stop is not None:
+            return self._range(path, start or 0, stop)
+        options: Any = None if start is None else {"range": {"offset": start}}
+        return self._ask(path, "read", lambda: memoryview(obstore.get(self._backend, key, options=options).bytes()))
 
     def get_ranges(self, path: str, starts: Sequence[int], stops: Sequence[int]) -> list[memoryview]:
         """Several ranges, side by side."""
-        key = self._key(path)
-
-        def one(start: int, stop: int) -> memoryview:
-            with self._clear(path):
-                return self._range(key, start, stop)
-
-        return self._side_by_side(one, starts, stops)
+        return self._side_by_side(lambda start, stop: self._range(path, start, stop), starts, stops)
 
     def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
         """Ranges, side by side, each to its own place in ``out``."""
-        key = self._key(path)
 
         def one(start: int, stop: int) -> None:
-            with self._clear(path):
-                part = self._range(key, start, stop)
+            part = self._range(path, start, stop)
             if len(part) != stop - start:
                 raise EOFError(path)
             out[start:stop] = part
@@ -130,37 +139,47 @@ class ObjectStore:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="vsearch-read")
-        return list(self._pool.map(one, map(int, starts), map(int, stops)))
+        return list(self._pool.map(carried(one), map(int, starts), map(int, stops)))
 
     def head(self, path: str) -> ObjectInfo:
         """Length and time of one object."""
         import obstore
 
-        with self._clear(path):
-            found = obstore.head(self._backend, self._key(path))
-            return ObjectInfo(path, found["size"], found["last_modified"])
+        found = self._ask(path, "read", lambda: obstore.head(self._backend, self._key(path)))
+        return ObjectInfo(path, found["size"], found["last_modified"])
 
     def put(self, path: str, data: bytes, *, create: bool = True) -> None:
         """Write an object; with ``create`` only if there is none, which the store decides."""
         import obstore
 
-        with self._clear(path):
-            obstore.put(
-                self._backend,
-                self._key(path),
-                data,
-                mode="create" if create else "overwrite",
-                use_multipart=False,
-            )
+        key, tries = self._key(path), 0
+
+        def once() -> None:
+            nonlocal tries
+            tries += 1
+            obstore.put(self._backend, key, data, mode="create" if create else "overwrite", use_multipart=False)
+
+        try:
+            self._ask(path, "write", once)
+        except ConflictError:
+            # An answer that was lost may have been to a put that had succeeded.
+            if tries == 1 or not self._holds(path, data):
+                raise
+
+    def _holds(self, path: str, data: bytes) -> bool:
+        try:
+            return bytes(self.get(path, start=0, stop=len(data) + 1)) == data
+        except (FileNotFoundError, EOFError):
+            return False
 
     def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
         """Upload a local file in parts, then remove it."""
         import obstore
 
-        part = max(PART, -(-Path(local_path).stat().st_size // 9000))
-        with self._clear(path):
-            obstore.put(self._backend, self._key(path), Path(local_path), chunk_size=part, max_concurrency=8)
-        Path(local_path).unlink()
+        local, key = Path(local_path), self._key(path)
+        part = max(PART, -(-local.stat().st_size // 9000))
+        self._ask(path, "write", lambda: obstore.put(self._uploads, key, local, chunk_size=part, max_concurrency=8))
+        local.unlink()
 
     def scratch(self) -> str | None:
         """Any folder will do."""
@@ -171,22 +190,24 @@ class ObjectStore:
         import obstore
 
         below = self._prefix + prefix.strip("/")
-        with self._clear(prefix):
-            found = [
+
+        def pages() -> list[ObjectInfo]:
+            return [
                 ObjectInfo(meta["path"][len(self._prefix) :], meta["size"], meta["last_modified"])
                 for page in obstore.list(self._backend, below or None, chunk_size=1000)
                 for meta in page
             ]
-        return sorted(found, key=lambda info: info.path)
+
+        return sorted(self._ask(prefix, "list", pages), key=lambda info: info.path)
 
     def delete(self, paths: Iterable[str]) -> None:
         """Remove objects; a missing one is no error."""
         import obstore
 
         keys = [self._key(path) for path in paths]
-        with self._clear(self._prefix):
-            for i in range(0, len(keys), 1000):
-                obstore.delete(self._backend, keys[i : i + 1000])
+        for i in range(0, len(keys), 1000):
+            some = keys[i : i + 1000]
+            self._ask(self._prefix, "delete", partial(obstore.delete, self._backend, some))
 
     def memory_map(self, path: str) -> NDArray[np.uint8] | None:
         """None: an object store has no files to map."""
@@ -196,68 +217,46 @@ class ObjectStore:
     def _key(self, path: str) -> str:
         return self._prefix + check_path(path)
 
-    def _range(self, key: str, start: int, stop: int) -> memoryview:
+    def _range(self, path: str, start: int, stop: int) -> memoryview:
         import obstore
 
+        key = self._key(path)
         if stop <= start:
             return memoryview(b"")
-        return memoryview(obstore.get_range(self._backend, key, start=start, end=stop))
+        return self._ask(path, "read", lambda: memoryview(obstore.get_range(self._backend, key, start=start, end=stop)))
 
-    @contextmanager
-    def _clear(self, path: str) -> Iterator[None]:
-        """Turn obstore's errors into ours; a missing object stays FileNotFoundError."""
+    def _ask(self, path: str, action: str, call: Callable[[], T]) -> T:
+        """Ask the store, and again while it puts off; a missing object stays FileNotFoundError, other errors become ours."""
         from obstore import exceptions
 
         try:
-            yield
+            answer = persist(call, self._patience, self._url)
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
             raise ConflictError(f"{path}: is already there; another writer was first") from None
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
-                raise StoreError(f"{self._url}: there is no such bucket; create it or correct the URL") from None
+                raise StoreError(f"{self._url}: {explain_store(str(error), action)}") from None
             raise FileNotFoundError(f"{path}: is not in {self._url}") from None
         except (VsearchError, EOFError):
             raise
         except Exception as error:
-            if "Invalid range" in str(error) or "416 Range" in str(error):
+            text = str(error).split("\n\nDebug source:")[0]
+            if "Invalid range" in text or "416 Range" in text:
                 raise EOFError(path) from None
-            raise StoreError(f"{self._url}: {_explain(error)}") from error
+            refused = isinstance(
+                error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | PermissionError
+            )
+            raise StoreError(f"{self._url}: {explain_store(text, action, refused=refused)}") from error
+        self._answered = True
+        return answer
 
-
-NO_KEYS = "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or anonymous"
-
-_DENIED = ("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken", "403 Forbidden", "401 Unauth")
-
-
-def _explain(error: Exception) -> str:
-    """Say in one line what went wrong and what to do about it."""
-    from obstore import exceptions
-
-    text = str(error).split("\n\nDebug source:")[0]
-    detail = _detail(text)
-    if "NoSuchBucket" in text:
-        return "there is no such bucket; create it or correct the URL"
-    if "169.254.1" in text:  # where a machine inside AWS would be given keys, the last place that is asked
-        return NO_KEYS
-    if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | PermissionError) or any(
-        word in text for word in _DENIED
-    ):
-        return f"access was denied ({detail}); check the keys (AWS_ACCESS_KEY_ID or profile) and what they may do"
-    if "PermanentRedirect" in text or "redirect" in text.lower():
-        return f"the bucket is in another region ({detail}); give region= or set AWS_REGION"
-    if "error sending request" in text:
-        return f"the store cannot be reached ({detail}); check the endpoint and the network"
-    return f"the store failed ({detail}); try again"
-
-
-def _detail(text: str, limit: int = 200) -> str:
-    """The store's own error code and message where it gave them, else what obstore said, shortened."""
-    code = re.search("<Code>([^<]+)</Code>", text)
-    message = re.search("<Message>([^<]+)</Message>", text)
-    if code:
-        text = f"{code[1]}: {message[1]}" if message else code[1]
-    line = " ".join(text.rsplit(" - ", 1)[-1].split()).rstrip(":.")
-    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+    def _patience(self, error: Exception) -> float:
+        text = str(error).split("\n\nDebug source:")[0]
+        if not passes(text):
+            return 0.0
+        nobody = unreachable(text)
+        self._answered = self._answered or not nobody
+        return PATIENCE if self._answered else self._first_patience
 
 
 _memories: dict[str, MemoryStore] = {}
@@ -268,7 +267,7 @@ def open_memory(url: str) -> ObjectStore:
     """``memory://name/prefix``: lives as long as the process; every opening of a name sees the same objects."""
     from obstore.store import MemoryStore
 
-    parts = urlsplit(url)
+    parts = split_url(url)
     with _memories_lock:
         backend = _memories.setdefault(parts.netloc, MemoryStore())
     prefix = parts.path.strip("/")

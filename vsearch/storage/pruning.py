@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
-from vsearch.errors import CorruptIndexError, FormatVersionError, IndexNotFoundError, InputError
-from vsearch.storage.commits import read_manifest, snapshot_numbers
+import numpy as np
+
+from vsearch.errors import (
+    ConflictError,
+    CorruptIndexError,
+    FormatVersionError,
+    IndexNotFoundError,
+    InputError,
+    StoreError,
+)
+from vsearch.storage.commits import read_manifest
+from vsearch.storage.condemned import DATA_FOLDERS, LIFETIME, condemned_paths, file_group, is_marker, put_marker
 from vsearch.storage.manifest import manifest_files, manifest_path, snapshot_number
 
 if TYPE_CHECKING:
-    from vsearch.storage.stores import Store
+    from collections.abc import Sequence
+
+    from vsearch.storage.stores import ObjectInfo, Store
 
 GRACE = timedelta(days=1)
 """How long a file that no manifest names is taken for part of a commit under way."""
+
+
+LONGEST = 300.0
+"""Seconds after which a prune stops removing, long before its marker ends."""
+
+ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +52,11 @@ class PruneReport:
 def prune(store: Store, keep: int = 2, *, grace: timedelta | float = GRACE, dry_run: bool = False) -> PruneReport:
     """Remove all but the newest snapshots, and the files that no kept one names.
 
-    A file that no manifest names may belong to a commit under way; it is removed only when it is older than ``grace``.
+    A snapshot that lacks files does not count as kept, so that one that is whole always stays.
+
+    A file that no manifest names may belong to a commit under way. What one writer wrote is as old as its youngest file, by
+    the store's own clock, and is removed only when it is older than ``grace``. A writer whose files are removed all the
+    same finds that out when it commits, and commits nothing.
 
     Parameters
     ----------
@@ -46,44 +70,148 @@ def prune(store: Store, keep: int = 2, *, grace: timedelta | float = GRACE, dry_
 
     Raises
     ------
+    InputError
     CorruptIndexError
         A snapshot that is to be kept cannot be read, so what it needs is not known. Nothing was removed.
+    ConflictError
+        Others build and prune there at this moment. Nothing was removed.
     """
-    if keep < 1:
-        raise InputError(f"keep={keep}: at least one snapshot must be kept")
-    margin = grace if isinstance(grace, timedelta) else timedelta(seconds=grace)
-    # Files first, manifests after: whatever is committed in between names its files in time.
-    files = [info for folder in ("model", "segments") for info in store.list(folder)]
-    numbers = snapshot_numbers(store)
+    if isinstance(keep, bool) or not isinstance(keep, (int, np.integer)) or keep < 1:
+        raise InputError(f"keep={keep!r}: give how many snapshots stay, at least one")
+    margin = _margin(grace)
+    for _ in range(ATTEMPTS):
+        plan = _plan(store, keep, margin, clock=not dry_run)
+        if dry_run or _carry_out(store, plan):
+            return plan.report()
+    raise ConflictError(f"{store.url}: builds or prunes go on there at this moment; nothing was removed: try again")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a prune is to do."""
+
+    numbers: tuple[int, ...]
+    """All snapshots that were there."""
+    old: tuple[int, ...]
+    sound: frozenset[int]
+    """Those to keep whose files are all there, and condemned by nobody."""
+    free: tuple[ObjectInfo, ...]
+    """Files that none of those to keep names."""
+    gone: tuple[ObjectInfo, ...]
+    """Files to remove."""
+
+    def report(self) -> PruneReport:
+        left = {info.path for info in self.gone}
+        return PruneReport(
+            snapshots=self.old,
+            files=tuple(info.path for info in self.gone),
+            bytes=sum(info.bytes for info in self.gone),
+            kept=tuple(number for number in self.numbers if number not in self.old),
+            young=sum(info.path not in left for info in self.free),
+        )
+
+
+def _plan(store: Store, keep: int, margin: timedelta, *, clock: bool) -> _Plan:
+    now = _store_time(store) if clock and margin else datetime.now(UTC)
+    beside = store.list("manifest")
+    numbers = sorted(number for info in beside if (number := snapshot_number(info.path)) is not None)
     if not numbers:
         raise IndexNotFoundError(f"{store.url}: there is no index here; nothing was removed")
-    old, kept = numbers[:-keep], numbers[-keep:]
-    needed = {e.path for number in kept for e in manifest_files(read_manifest(store, number))}
-    retired = {path for number in old for path in _named(store, number)}
-    horizon = datetime.now(UTC) - margin
+    condemned = condemned_paths(store, beside, now)
+    files = [info for folder in DATA_FOLDERS for info in store.list(folder)]
+    whole = {info.path: info.bytes for info in files if info.path not in condemned}
+    named: dict[int, set[str]] = {}
+    sound: set[int] = set()
+    for number in reversed(numbers):  # the newest, until enough of them are whole
+        if len(sound) == keep:
+            break
+        try:
+            entries = manifest_files(read_manifest(store, number))
+        except IndexNotFoundError:  # its writer took it back, or another prune was here
+            continue
+        named[number] = {entry.path for entry in entries}
+        if all(whole.get(entry.path) == entry.bytes for entry in entries):
+            sound.add(number)
+    old = [number for number in numbers if number < min(named, default=0)]
+    needed = {path for paths in named.values() for path in paths}
+    retired = {path for number in old for path in _named_if_sound(store, number)}
     free = [info for info in files if info.path not in needed]
-    gone = [info for info in free if info.path in retired or info.modified <= horizon or not margin]
-    leftovers = [
-        info
-        for info in store.list("manifest")
-        if snapshot_number(info.path) is None and (info.modified <= horizon or not margin)
-    ]
-    gone += leftovers
-    if not dry_run:
+    others = [info for info in beside if snapshot_number(info.path) is None]
+    ages = _group_ages(files, now)
+    gone = [info for info in free if info.path in retired or not margin or ages[file_group(info.path)] >= margin]
+    gone += [info for info in others if not margin or now - info.modified >= _patience(info, margin)]
+    return _Plan(tuple(numbers), tuple(old), frozenset(sound), tuple(free), tuple(gone))
+
+
+def _carry_out(store: Store, plan: _Plan) -> bool:
+    """Condemn files, look again who names them, and remove them; False where others changed too much meanwhile."""
+    if not plan.gone and not plan.old:
+        return True
+    end = time.monotonic() + LONGEST
+    marker = put_marker(store, [info.path for info in plan.gone])
+    try:
+        infos = store.list("manifest")
+        there = {number for info in infos if (number := snapshot_number(info.path)) is not None}
+        late = there - set(plan.numbers)
+        condemned = condemned_paths(store, [info for info in infos if info.path != marker], None)
+        named = {path for number in late | plan.sound for path in _named_if_there(store, number)}
+        if not plan.sound <= there or named & (condemned | {info.path for info in plan.gone}):
+            return False
         # Manifests first: a prune that stops half-way leaves orphans, never a snapshot without its files.
-        store.delete([manifest_path(number) for number in old])
-        store.delete([info.path for info in gone])
-    return PruneReport(
-        snapshots=tuple(old),
-        files=tuple(info.path for info in gone),
-        bytes=sum(info.bytes for info in gone),
-        kept=tuple(kept),
-        young=len(free) - (len(gone) - len(leftovers)),
-    )
+        store.delete([manifest_path(number) for number in plan.old])
+        paths = [info.path for info in plan.gone]
+        for start in range(0, len(paths), 1000):
+            if time.monotonic() > end:
+                raise StoreError(f"{store.url}: the prune took more than {LONGEST:.0f} s and stopped; run it again")
+            store.delete(paths[start : start + 1000])
+    finally:
+        store.delete([marker])
+    return True
 
 
-def _named(store: Store, number: int) -> set[str]:
+def _margin(grace: timedelta | float) -> timedelta:
+    try:
+        margin = grace if isinstance(grace, timedelta) else timedelta(seconds=grace)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"grace={grace!r} is not usable: give seconds from 0 on") from None
+    if margin < timedelta(0):
+        raise InputError(f"grace={grace!r} is not usable: give seconds from 0 on")
+    return margin
+
+
+def _store_time(store: Store) -> datetime:
+    """What the store's clock says; this machine's may be off by more than the grace."""
+    path = f"manifest/.vsearch-clock-{uuid4().hex}.tmp"
+    store.put(path, b"")
+    try:
+        return store.head(path).modified
+    finally:
+        store.delete([path])
+
+
+def _group_ages(files: Sequence[ObjectInfo], now: datetime) -> dict[str, timedelta]:
+    """How old what each writer wrote is: as old as its youngest file."""
+    ages: dict[str, timedelta] = {}
+    for info in files:
+        group, age = file_group(info.path), now - info.modified
+        ages[group] = min(age, ages.get(group, age))
+    return ages
+
+
+def _patience(info: ObjectInfo, margin: timedelta) -> timedelta:
+    """How old a file beside the manifests must be to be left over; the marker of another prune holds for a while."""
+    return LIFETIME if is_marker(info.path) else margin
+
+
+def _named_if_there(store: Store, number: int) -> set[str]:
     try:
         return {entry.path for entry in manifest_files(read_manifest(store, number))}
-    except (CorruptIndexError, FormatVersionError, IndexNotFoundError):
+    except IndexNotFoundError:  # its writer took it back
+        return set()
+
+
+def _named_if_sound(store: Store, number: int) -> set[str]:
+    try:
+        return _named_if_there(store, number)
+    except (CorruptIndexError, FormatVersionError):
         return set()

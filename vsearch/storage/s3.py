@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from vsearch.errors import InputError, MissingDependencyError, StoreError
+from vsearch.storage.advice import NO_KEYS
 from vsearch.storage.container import find_container_keys
 from vsearch.storage.loopback import is_loopback
-from vsearch.storage.objects import NO_KEYS, ObjectStore
+from vsearch.storage.objects import ObjectStore
+from vsearch.storage.retrying import FIRST_WAIT, LONGEST_WAIT, PATIENCE
 from vsearch.storage.stores import check_path
+from vsearch.storage.urls import redacted, split_url
 
 RETRIES = 6
-"""How often a request is repeated, waiting 0.1 s and twice as long each time, up to 5 s."""
+"""How often a place is asked that never answered, waiting 0.1 s and twice as long each time, up to 5 s: 6 s in all. One that
+has answered before is given minutes (`vsearch.storage.retrying`)."""
+
+PART_RETRIES = 10
+"""How often a part of an upload is repeated before the whole upload is."""
 
 _KEY_SOURCES = (
     "AWS_ACCESS_KEY_ID",
@@ -64,33 +69,35 @@ def open_s3(
         config |= _keys(url, profile)
     of_profile = config.pop("region", None)
     region = region or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION") or of_profile or "us-east-1"
-    backend = S3Store(
-        bucket,
-        region=region,
-        client_options=client,
-        retry_config={
-            "max_retries": RETRIES,
-            "retry_timeout": timedelta(seconds=60),
-            "backoff": {"max_backoff": timedelta(seconds=5)},
-        },
-        **config,
+
+    def connect(retries: int) -> S3Store:
+        backoff: Any = {"max_backoff": timedelta(seconds=LONGEST_WAIT)}
+        retry: Any = {"max_retries": retries, "retry_timeout": timedelta(seconds=PATIENCE), "backoff": backoff}
+        return S3Store(bucket, region=region, client_options=client, retry_config=retry, **config)
+
+    place = {
+        "endpoint": endpoint,
+        "region": region,
+        "profile": profile,
+        "anonymous": anonymous,
+        "allow_http": allow_http,
+    }
+    return ObjectStore(
+        f"s3://{bucket}/{prefix}".rstrip("/"),
+        connect(0),
+        prefix,
+        {name: value for name, value in place.items() if value},  # keys that were given stay here
+        uploads=connect(PART_RETRIES),
+        first_patience=sum(min(FIRST_WAIT * 2**i, LONGEST_WAIT) for i in range(RETRIES)),
     )
-    place = {"endpoint": _without_user(endpoint), "region": region, "profile": profile}
-    place |= {"anonymous": anonymous, "allow_http": allow_http}
-    again = {name: value for name, value in place.items() if value}  # keys that were given stay here
-    return ObjectStore(f"s3://{bucket}/{prefix}".rstrip("/"), backend, prefix, again)
-
-
-def _without_user(endpoint: str | None) -> str | None:
-    """An endpoint without a name and password in it."""
-    return endpoint and re.sub(r"//[^/]*@", "//", endpoint, count=1)
 
 
 def _bucket_and_prefix(url: str) -> tuple[str, str]:
     bucket, _, prefix = url.split("://", 1)[1].partition("/")
     prefix = prefix.strip("/")
     if not bucket or any(c in bucket for c in "@:?#") or any(c in prefix for c in "?#"):
-        raise InputError(f"{url!r} names no bucket; write s3://bucket/prefix")
+        hint = "; keys are given by access_key_id=, the environment or a profile" if "@" in url else ""
+        raise InputError(f"{redacted(url)!r} names no bucket; write s3://bucket/prefix{hint}")
     return bucket, check_path(prefix) if prefix else ""
 
 
@@ -98,9 +105,15 @@ def _http_is_fine(endpoint: str | None, allowed: bool) -> bool:
     if endpoint is None:
         return False
     allowed = allowed or os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
-    scheme, host = urlsplit(endpoint).scheme.lower(), urlsplit(endpoint).hostname or ""
+    parts = split_url(endpoint)
+    scheme, host = parts.scheme.lower(), parts.hostname or ""
     if scheme not in ("http", "https") or not host:
-        raise InputError(f"the endpoint {endpoint!r} is no URL; write https://host or http://127.0.0.1:port")
+        raise InputError(f"the endpoint {redacted(endpoint)!r} is no URL; write https://host or http://127.0.0.1:port")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise InputError(
+            f"the endpoint {redacted(endpoint)!r} holds more than a host and a path; give keys by access_key_id= and "
+            "secret_access_key=, the environment or a profile"
+        )
     if scheme == "https":
         return False
     if not (is_loopback(host) or allowed):

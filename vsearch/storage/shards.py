@@ -22,8 +22,10 @@ CHECKSUMS = "checksums"
 """The kind of file that holds the chunk checksums of all other files of its shard."""
 
 
-def open_files(store: Store, shard: ShardEntry) -> dict[str, SegmentFile]:
+def open_files(store: Store, shard: ShardEntry, snapshot: int = 0) -> dict[str, SegmentFile]:
     """The files of a shard by kind, each with its chunk checksums. Reads the file of the checksums, if there is one.
+
+    ``snapshot`` is the one that names them.
 
     Raises
     ------
@@ -32,8 +34,8 @@ def open_files(store: Store, shard: ShardEntry) -> dict[str, SegmentFile]:
     """
     kinds = sorted(kind for kind in shard.files if kind != CHECKSUMS)
     if CHECKSUMS not in shard.files:
-        return {kind: SegmentFile(store, shard.files[kind]) for kind in kinds}
-    holder = SegmentFile(store, shard.files[CHECKSUMS])
+        return {kind: SegmentFile(store, shard.files[kind], None, snapshot) for kind in kinds}
+    holder = SegmentFile(store, shard.files[CHECKSUMS], None, snapshot)
     holder.ensure_all()
     sums = holder.array("crc32c")
     counts = [-(-shard.files[kind].bytes // CHUNK) for kind in kinds]
@@ -44,7 +46,7 @@ def open_files(store: Store, shard: ShardEntry) -> dict[str, SegmentFile]:
         )
     ends = np.cumsum(counts, dtype=np.int64).tolist()
     return {
-        kind: SegmentFile(store, shard.files[kind], sums[end - count : end])
+        kind: SegmentFile(store, shard.files[kind], sums[end - count : end], snapshot)
         for kind, count, end in zip(kinds, counts, ends, strict=True)
     }
 

@@ -6,15 +6,16 @@ builtin ``FileNotFoundError``; whatever else goes wrong is a ``StoreError`` that
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from vsearch.errors import InputError
 from vsearch.storage.entries import path_problem
+from vsearch.storage.urls import redacted, split_url
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Sequence
     from datetime import datetime
     from typing import Any
@@ -83,6 +84,7 @@ class Store(Protocol):
         """The object as read-only mapped memory; None where the store is remote."""
 
 
+_ONE_SLASH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/(?!/)")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
 
 
@@ -112,7 +114,7 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
         return open_s3(text, **options)
     given = sorted(name for name, value in options.items() if value not in (None, False))
     if given:
-        raise InputError(f"{', '.join(given)}: these options are for s3:// URLs only, not for {text!r}")
+        raise InputError(f"{', '.join(given)}: these options are for s3:// URLs only, not for {redacted(text)!r}")
     if scheme == "memory":
         from vsearch.storage.objects import open_memory
 
@@ -120,14 +122,20 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
     from vsearch.storage.folders import FolderStore
 
     if scheme == "file":
-        from urllib.parse import unquote, urlsplit  # plain folders do without
+        from urllib.parse import unquote
 
-        parts = urlsplit(text)
+        parts = split_url(text)
         if parts.netloc not in ("", "localhost") or not parts.path:
-            raise InputError(f"{text!r} names no folder; write file:///path/to/folder")
+            raise InputError(f"{redacted(text)!r} names no folder; write file:///path/to/folder")
         return FolderStore(unquote(parts.path))
     if scheme:
-        raise InputError(f"{text!r}: {scheme}:// is not supported; give a folder, file://, s3:// or memory://")
+        raise InputError(
+            f"{redacted(text)!r}: {scheme}:// is not supported; give a folder, file://, s3:// or memory://"
+        )
+    if _ONE_SLASH.match(text) and not os.path.lexists(text):
+        raise InputError(
+            f"{redacted(text)!r} is no URL: two slashes follow the colon; a folder of such a name is ./name"
+        )
     if not text or "\0" in text:
         raise InputError("give the folder or s3:// URL of the index; it is empty")
     return FolderStore(text)

@@ -11,6 +11,7 @@ from uuid import uuid4
 import numpy as np
 
 from vsearch.errors import InputError, StoreError, VsearchError
+from vsearch.storage.advice import ROOM, explain_system
 from vsearch.storage.arrow import Node, Placed, write_batch
 from vsearch.storage.checksums import file_checksums
 from vsearch.storage.columns import column_buffers, storable, type_name
@@ -198,6 +199,6 @@ class _LocalFile:
         except VsearchError:
             raise
         except OSError as error:
-            raise StoreError(
-                f"{self._path}: {error.strerror or error}; free or allow space for it in {self._name.parent}"
-            ) from error
+            folder = self._name.parent
+            said = explain_system(error) if error.errno not in ROOM else f"{error.strerror}; free or allow space for it"
+            raise StoreError(f"{self._path}: {said} ({folder})") from error
