@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import uuid4
 
+from vsearch.faas.bodies import BodyError, has_body, own_names, read_body
 from vsearch.faas.functions import (
     LARGEST_RESPONSE,
     REGION,
@@ -35,6 +36,9 @@ POLL = 0.05
 """Seconds between looks at the memory of a running function."""
 
 LOG_TAIL = 4096
+
+LONGEST_BODY = 64 << 20
+"""Bytes of what a function posts: a response over the platform's limit is read, and answered with the error that AWS gives."""
 
 
 @dataclass
@@ -316,6 +320,9 @@ class _RuntimeHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Long poll for the next invocation."""
+        if self._refuses():
+            return
+        self.close_connection |= has_body(self.headers)  # nobody reads it
         call = self.server.environment.next() if self.path.endswith("/runtime/invocation/next") else None
         if call is None:
             self._send(404 if not self.path.endswith("/next") else 410, b"{}")
@@ -331,11 +338,14 @@ class _RuntimeHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Take a response, an error, or the report that the function does not start."""
-        body = (
-            self.rfile.read(int(self.headers.get("content-length") or 0))
-            if not self._chunked()
-            else self._read_chunks()
-        )
+        if self._refuses():
+            return
+        try:
+            body = read_body(self.rfile, self.headers, LONGEST_BODY, chunks=True)
+        except BodyError as error:
+            self.close_connection = True
+            self._send(error.status, json.dumps({"errorMessage": str(error), "errorType": "InvalidRequest"}).encode())
+            return
         environment, parts = self.server.environment, self.path.split("/")
         if self.path.endswith("/runtime/init/error"):
             environment.fail_init(body)
@@ -354,17 +364,14 @@ class _RuntimeHandler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Stay silent."""
 
-    def _chunked(self) -> bool:
-        return "chunked" in (self.headers.get("transfer-encoding") or "").lower()
-
-    def _read_chunks(self) -> bytes:
-        parts = []
-        while True:
-            size = int(self.rfile.readline().split(b";")[0], 16)
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-            if size == 0:
-                return b"".join(parts)
+    def _refuses(self) -> bool:
+        """Refuse what comes by another name than the runtime client calls, or from a page in a browser."""
+        known = self.headers.get_all("host", []) in [[name] for name in own_names(self.server.server_port)]
+        if known and self.headers.get("origin") is None:
+            return False
+        self.close_connection = True  # the body is not read
+        self._send(403, b'{"errorType":"AccessDenied"}')
+        return True
 
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

@@ -19,6 +19,7 @@ from uuid import uuid4
 import msgspec
 
 from vsearch.errors import VsearchError
+from vsearch.faas.bodies import BodyError, has_body, own_names, read_body
 from vsearch.faas.functions import LARGEST_REQUEST, FunctionSpec, Reply, not_found, not_json, refuse, too_large
 from vsearch.faas.platform import Platform
 
@@ -82,12 +83,13 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if self._refuses(path):
             return
-        length = int(self.headers.get("content-length") or 0)
-        if length > LARGEST_REQUEST + 65536:
+        try:
+            body = read_body(self.rfile, self.headers, LARGEST_REQUEST + 65536)
+        except BodyError as error:
             self.close_connection = True
-            self._reply(too_large())
+            wrong = refuse(error.status, "InvalidRequestContentException", str(error))
+            self._reply(too_large() if error.status == 413 else wrong)
             return
-        body = self.rfile.read(length)
         matched = _INVOKE.fullmatch(path)
         if matched:
             self._reply(self._invoke(unquote(matched[1]), body))
@@ -106,6 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if self._refuses(path):
             return
+        self.close_connection |= has_body(self.headers)  # nobody reads it
         if path == "/vsearch/functions":
             self._reply(Reply(200, json.dumps(self.server.platform.status()).encode()))
         elif not self._by_url("GET", b""):
@@ -116,6 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if self._refuses("/vsearch/"):
             return
+        self.close_connection |= has_body(self.headers)
         name = unquote(path.removeprefix("/vsearch/functions/"))
         self._reply(Reply(204, b"") if self.server.platform.remove(name) else not_found(name))
 
@@ -124,9 +128,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuses(self, path: str) -> bool:
         """Refuse what comes from elsewhere, and control without the token."""
-        names = [f"{name}:{self.server.server_address[1]}" for name in ("127.0.0.1", "localhost")]
+        names = own_names(self.server.server_address[1])
         origin = self.headers.get("origin")
-        if self.headers.get("host") not in names or origin not in (None, *(f"http://{name}" for name in names)):
+        if self.headers.get_all("host", []) not in [[name] for name in names] or origin not in (
+            None,
+            *(f"http://{name}" for name in names),
+        ):
             text = f"call it as {self.server.url}"
         elif path.startswith("/vsearch/") and not self._knows_token():
             text = "control needs the token that is kept beside the address"

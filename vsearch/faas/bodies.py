@@ -1,0 +1,84 @@
+"""What the servers of this folder take of an HTTP request: by a name of this machine, with a body whose length is told once.
+
+A body that is read by another length than its sender meant leaves bytes behind that pass for the next request, or waits for
+bytes that never come.
+"""
+
+from __future__ import annotations
+
+import re
+from email.message import Message
+from typing import IO
+
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
+
+
+class BodyError(Exception):
+    """A body that cannot be read; `status` is HTTP's. The connection is of no use any more."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def own_names(port: int) -> list[str]:
+    """What a server of the loopback is called by."""
+    return [f"{name}:{port}" for name in ("127.0.0.1", "localhost")]
+
+
+def has_body(headers: Message) -> bool:
+    """Whether bytes follow the headers, as far as these tell."""
+    return headers.get("transfer-encoding") is not None or headers.get("content-length", "0") != "0"
+
+
+def read_body(stream: IO[bytes], headers: Message, largest: int, *, chunks: bool = False) -> bytes:
+    """The body of a POST.
+
+    Parameters
+    ----------
+    largest : int
+        Bytes; what is longer is not read.
+    chunks : bool
+        Whether it may come in chunks.
+
+    Raises
+    ------
+    BodyError
+        There is no length, or more than one, or it is not a number; the body is too long or ends early.
+    """
+    lengths, encodings = headers.get_all("content-length", []), headers.get_all("transfer-encoding", [])
+    if chunks and not lengths and [each.strip().lower() for each in encodings] == ["chunked"]:
+        return _read_chunks(stream, largest)
+    if encodings or not lengths:
+        raise BodyError(411, "send the body with a Content-Length")
+    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0].strip()):
+        raise BodyError(400, f"Content-Length must be one whole number from 0, got {', '.join(lengths)[:100]!r}")
+    length = int(lengths[0])
+    if length > largest:
+        raise BodyError(413, f"a body of {length} bytes is longer than {largest}")
+    return _read(stream, length)
+
+
+def _read(stream: IO[bytes], length: int) -> bytes:
+    body = stream.read(length)
+    if len(body) < length:
+        raise BodyError(400, f"the body ends after {len(body)} of {length} bytes")
+    return body
+
+
+def _read_chunks(stream: IO[bytes], largest: int) -> bytes:
+    parts, left = [], largest
+    while True:
+        line = stream.readline(1024).split(b";")[0].strip()
+        if not _SIZE.fullmatch(line):
+            raise BodyError(400, "a chunk begins without its length")
+        size = int(line, 16)
+        left -= size
+        if left < 0:
+            raise BodyError(413, f"a body is longer than {largest} bytes")
+        parts.append(_read(stream, size))
+        if stream.readline(8).strip():
+            raise BodyError(400, "a chunk is longer than its length")
+        if size == 0:
+            return b"".join(parts)
