@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from email.message import Message
-from typing import IO
+from io import BufferedIOBase
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
@@ -32,7 +32,7 @@ def has_body(headers: Message) -> bool:
     return headers.get("transfer-encoding") is not None or headers.get("content-length", "0") != "0"
 
 
-def read_body(stream: IO[bytes], headers: Message, largest: int, *, chunks: bool = False) -> bytes:
+def read_body(stream: BufferedIOBase, headers: Message, largest: int, *, chunks: bool = False) -> bytes:
     """The body of a POST.
 
     Parameters
@@ -60,14 +60,14 @@ def read_body(stream: IO[bytes], headers: Message, largest: int, *, chunks: bool
     return _read(stream, length)
 
 
-def _read(stream: IO[bytes], length: int) -> bytes:
+def _read(stream: BufferedIOBase, length: int) -> bytes:
     body = stream.read(length)
     if len(body) < length:
         raise BodyError(400, f"the body ends after {len(body)} of {length} bytes")
     return body
 
 
-def _read_chunks(stream: IO[bytes], largest: int) -> bytes:
+def _read_chunks(stream: BufferedIOBase, largest: int) -> bytes:
     parts, left = [], largest
     while True:
         line = stream.readline(1024).split(b";")[0].strip()
