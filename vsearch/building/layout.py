@@ -62,7 +62,7 @@ def lay_out(
     Parameters
     ----------
     take : callable
-        Prepared vectors float32 (n, d) of input rows.
+        Prepared vectors float32 (n, d) of input rows, less the mean as the centroids are.
     progress : callable
         Told how many rows were just done.
     """
@@ -81,7 +81,6 @@ def lay_out(
     table = {
         name: np.ones(many, np.float32) for name in ("radius", "factor_scale", "first_factor_scale", "rerank_scale")
     }
-    rotated_mean = trained.quantizer.rotation @ trained.mean
 
     def encode(low: int, high: int) -> int:
         """Encode partitions low..high of the shard."""
@@ -90,11 +89,11 @@ def lay_out(
         centroids = trained.centroids[shard.partitions[of_row]]
         vectors = take(shard.rows[start:stop])
         residuals = np.asarray((vectors - centroids) @ trained.quantizer.rotation.T, np.float32)
-        coded = np.asarray((vectors - trained.mean) @ trained.quantizer.rotation.T if cells else residuals, np.float32)
+        coded = np.asarray(vectors @ trained.quantizer.rotation.T if cells else residuals, np.float32)
         encoded = trained.quantizer.encode(coded)
         squares = np.einsum("ij,ij->i", residuals, residuals)
         if offset is not None:
-            rotated = centroids @ trained.quantizer.rotation.T - rotated_mean
+            rotated = centroids @ trained.quantizer.rotation.T
             offset[start:stop] = squares + 2 * np.einsum("ij,ij->i", rotated, residuals)
         for partition in range(low, high):
             a, b = int(row_starts[partition]), int(row_starts[partition] + shard.counts[partition])
@@ -109,7 +108,7 @@ def lay_out(
                 halves, scale = relative_half(encoded.first_factors[inside])
                 first_factor[a:b], table["first_factor_scale"][partition] = halves, scale
             if codes is not None and rerank_scale is not None and rerank is not None:
-                centre = trained.centroids[shard.partitions[partition]] - trained.mean
+                centre = trained.centroids[shard.partitions[partition]]
                 centroid = np.asarray(trained.quantizer.rotation @ centre, np.float32)
                 made, halves, scale = encode_residuals(residuals[inside], trained.rerank_weights, rerank, centroid)
                 codes[a:b], rerank_scale[a:b], table["rerank_scale"][partition] = made.codes, halves, scale

@@ -30,7 +30,15 @@ from vsearch.building.partitioning import (
     split_oversize,
 )
 from vsearch.building.sources import VectorSource, open_vectors
-from vsearch.building.training import TRAINING_ROWS, BuildOptions, Trained, prepare_vectors, train, train_quantizer
+from vsearch.building.training import (
+    TRAINING_ROWS,
+    BuildOptions,
+    Trained,
+    choose_mean,
+    prepare_vectors,
+    train,
+    train_quantizer,
+)
 from vsearch.errors import IndexExistsError
 from vsearch.storage import (
     CHECKSUMS,
@@ -139,6 +147,7 @@ class _Build:
     progress: Progress
     part: ExtraPart | None = None
     writer: str = field(default_factory=lambda: uuid.uuid4().hex)
+    mean: NDArray[np.float32] = field(init=False)
 
     def run(self) -> Manifest:
         rows, options = self.vectors.rows, self.options
@@ -147,9 +156,12 @@ class _Build:
         self.progress("train", 0, 1)
         product = options.product_quantizer(self.vectors.dimensions)
         least = LEAST_SAMPLE if product is None else TRAINING_ROWS  # k-means of many centroids wants more rows
-        sample = self.take(sample_rows(rows, partitions, self.vectors.dimensions, rng, least))
+        drawn = self.vectors.take(sample_rows(rows, partitions, self.vectors.dimensions, rng, least))
+        self.mean = choose_mean(drawn, options.metric)
+        sample = self.prepare(drawn)
+        del drawn
         centroids = train(sample, partitions, options)
-        trained = train_quantizer(sample, centroids, options)
+        trained = train_quantizer(sample, centroids, self.mean, options)
         del sample
         self.progress("train", 1, 1)
         split = split_oversize(Partitioning(centroids, self._assign(centroids)), self.take, options.seed)
@@ -169,14 +181,17 @@ class _Build:
         return self._manifest(trained, self._write_model(trained), entries)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return prepare_vectors(self.vectors.take(rows), self.options.metric)
+        return self.prepare(self.vectors.take(rows))
+
+    def prepare(self, vectors: NDArray[np.generic]) -> NDArray[np.float32]:
+        return prepare_vectors(vectors, self.options.metric, self.mean)
 
     def _assign(self, centroids: NDArray[np.float32]) -> NDArray[np.int32]:
         rows = self.vectors.rows
         members = np.empty(rows, np.int32)
         for start in range(0, rows, BATCH_ROWS):
             stop = min(start + BATCH_ROWS, rows)
-            batch = prepare_vectors(self.vectors.read(start, stop), self.options.metric)
+            batch = self.prepare(self.vectors.read(start, stop))
             members[start:stop] = assign(batch, centroids)
             self.progress("assign", stop, rows)
         return members
@@ -265,7 +280,7 @@ class _Build:
     def _write_model(self, trained: Trained) -> dict[str, FileEntry]:
         arrays = {f"quantizer.{key}": np.asarray(value) for key, value in trained.quantizer.arrays().items()}
         rotation = trained.quantizer.rotation
-        centroids = (trained.centroids - trained.mean) @ rotation.T
+        centroids = trained.centroids @ rotation.T
         # of unit vectors, halves are off by less than a tenth of what int8 codes are
         small = self.options.metric == "cosine" and self.options.rerank == "int8"
         arrays |= {

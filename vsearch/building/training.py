@@ -17,6 +17,10 @@ from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.residual import KINDS, dimension_weights
 
 QUANTIZERS = ("osq", "osq-lloyd", "pq")
+OUTLYING = (
+    100.0  # mean over median of the squared distances to the mean, above which few rows pull it away from the others
+)
+MEDIAN_ROWS = 4096
 TRAINING_ROWS = 1 << 16  # a covariance of 1,536 dimensions is steady well before
 
 
@@ -84,7 +88,7 @@ class BuildOptions:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What was learnt: centroids float32 (partitions, d) not rotated, codec, mean and rerank weights (d,)."""
+    """What was learnt: centroids float32 (partitions, d), less the mean and not rotated, codec, mean and rerank weights (d,)."""
 
     centroids: NDArray[np.float32]
     quantizer: Quantizer
@@ -92,20 +96,42 @@ class Trained:
     rerank_weights: NDArray[np.float32]
 
 
-def prepare_vectors(vectors: NDArray[np.generic], metric: Metric) -> NDArray[np.float32]:
-    """Vectors of any stored dtype as float32, normalised for cosine."""
+def prepare_vectors(vectors: NDArray[np.generic], metric: Metric, mean: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors of any stored dtype as float32: normalised for cosine, less the mean for l2.
+
+    Distances are differences of squares in places: with the mean taken off first, these are small wherever the data lie.
+    """
     floats = np.ascontiguousarray(vectors, np.float32)
-    return normalise(floats) if metric == "cosine" else floats
+    if metric == "cosine":
+        return normalise(floats)
+    return floats - mean if metric == "l2" else floats
 
 
-def train_quantizer(sample: NDArray[np.float32], centroids: NDArray[np.float32], options: BuildOptions) -> Trained:
+def choose_mean(sample: NDArray[np.generic], metric: Metric) -> NDArray[np.float32]:
+    """What is taken off all vectors, float32 (d,): about the mean of a sample (n, d) under l2, 0 otherwise.
+
+    Where few rows lie so far out that they pull the mean away from the others, the median stands in. It is a multiple of the
+    steps that the largest numbers have, so that vectors lose nothing when it is subtracted.
+    """
+    if metric != "l2":
+        return np.zeros(sample.shape[1], np.float32)
+    floats = np.ascontiguousarray(sample, np.float32)
+    mean = floats.mean(axis=0, dtype=np.float64)
+    some = floats[:: max(1, -(-len(floats) // MEDIAN_ROWS))]
+    squares = np.square(some - mean).sum(axis=1)
+    if squares.mean() > OUTLYING * np.sort(squares)[len(squares) // 2]:
+        mean = np.sort(some, axis=0)[len(some) // 2].astype(np.float64)
+    steps = np.spacing(np.abs(floats).max(axis=0)).astype(np.float64)
+    return np.asarray(np.rint(mean / steps) * steps, np.float32)
+
+
+def train_quantizer(
+    sample: NDArray[np.float32], centroids: NDArray[np.float32], mean: NDArray[np.float32], options: BuildOptions
+) -> Trained:
     """Train the codec on the residuals of prepared vectors (n, d) to their centroids."""
     step = max(1, len(sample) // TRAINING_ROWS)
     sample = sample[::step]
     residuals = sample - centroids[assign(sample, centroids)]
-    mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-    if options.metric != "l2":
-        mean = np.zeros_like(mean)
     quantizer: Quantizer
     spec = options.product_quantizer(sample.shape[1])
     if spec is not None:
@@ -113,7 +139,7 @@ def train_quantizer(sample: NDArray[np.float32], centroids: NDArray[np.float32],
     elif options.quantizer == "osq":
         quantizer = train_osq(residuals, options.bits, options.seed)
     else:
-        quantizer = train_lloyd(sample - mean, options.bits)
+        quantizer = train_lloyd(sample, options.bits)
     rotated = np.asarray(residuals @ quantizer.rotation.T, np.float32)
     return Trained(centroids, quantizer, mean, dimension_weights(rotated))
 

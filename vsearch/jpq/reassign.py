@@ -75,8 +75,8 @@ def open_documents(documents: Documents, vectors: Any, ids: Any, scratch: str) -
         order = by_id[at]
         if (given[order] != stored).any():
             raise InputError("document_ids are not the ids of the index; give those that it was built with")
-    metric = snapshot.model.metric
-    return Source(lambda rows: prepare_vectors(source.take(rows), metric), order)
+    model = snapshot.model
+    return Source(lambda rows: prepare_vectors(source.take(rows), model.metric, model.mean), order)
 
 
 def reassign_codes(
@@ -115,7 +115,7 @@ def encode_again(live: Snapshot, source: Source, writer: str) -> Manifest:
     """Write codes, factors and partition tables of all shards anew with the model of `live`; nothing is committed."""
     model = live.model
     rotation = model.quantizer.rotation
-    trained = Trained(model.centroids @ rotation + model.mean, model.quantizer, model.mean, model.rerank_weights)
+    trained = Trained(model.centroids @ rotation, model.quantizer, model.mean, model.rerank_weights)
     entries = []
     for shard, entry in zip(live.shards, live.manifest.shards, strict=True):
         rows = ShardRows(

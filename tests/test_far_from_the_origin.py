@@ -1,0 +1,73 @@
+"""Vectors that share a large offset: distances between them are small differences of large numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import vsearch
+
+ROWS, DIMENSIONS, K = 1500, 16, 10
+
+
+def distances(queries, vectors):
+    return np.square(queries[:, None].astype(np.float64) - vectors[None].astype(np.float64)).sum(axis=2)
+
+
+def shifted(offset):
+    vectors = np.random.default_rng(3).normal(size=(ROWS, DIMENSIONS)) * np.linspace(2, 0.5, DIMENSIONS)
+    return (vectors + offset).astype(np.float32)
+
+
+SHIFTS = {
+    "everywhere": np.full(DIMENSIONS, 1e6),
+    "one dimension": np.eye(DIMENSIONS)[3] * 4e6,
+    "to both sides": np.where(np.arange(DIMENSIONS) % 2, 1e5, -1e6),
+}
+QUANTIZERS = [("osq", "float32", 1e-3), ("osq", "float16", 0.05), ("osq", "int8", 0.3), ("osq-lloyd", "float32", 1e-3)]
+
+
+@pytest.mark.parametrize(("quantizer", "rerank", "allowed"), QUANTIZERS)
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_distances_are_those_of_the_vectors(tmp_path, shift, quantizer, rerank, allowed):
+    vectors = shifted(SHIFTS[shift])
+    index = vsearch.build(vectors, tmp_path / "index", metric="l2", quantizer=quantizer, rerank=rerank, bits=4)
+    queries = vectors[::30]
+    true = distances(queries, vectors)
+    hits = index.search(queries, k=K, exact=True)
+    own = np.take_along_axis(true, hits.ids, axis=1)
+    assert np.abs(hits.scores - own).max() <= allowed
+    worst = np.sort(true, axis=1)[:, K - 1 : K]
+    assert (own <= worst + allowed).all()
+    least = 0.7 if quantizer == "osq-lloyd" else 0.9  # cells cut by fixed shares, wherever the data lie
+    assert np.mean(np.take_along_axis(true, index.search(queries, k=K).ids, axis=1) <= worst + allowed) >= least
+
+
+def test_estimates_of_product_codes_are_as_good_as_near_the_origin(tmp_path):
+    found = []
+    for name, offset in (("near", 0), ("far", 1e6)):
+        vectors = shifted(np.full(DIMENSIONS, offset, np.float64))
+        index = vsearch.build(vectors, tmp_path / name, metric="l2", quantizer=vsearch.PQ(DIMENSIONS))
+        true = distances(vectors[::30], vectors)
+        hits = index.search(vectors[::30], k=K, exact=True)
+        found.append(np.mean(np.take_along_axis(true, hits.ids, axis=1) <= np.sort(true, axis=1)[:, K - 1 : K]))
+    assert found[1] >= found[0] - 0.02
+
+
+def test_a_few_rows_far_out_do_not_blur_the_others(tmp_path):
+    vectors = shifted(np.full(DIMENSIONS, 1e3))
+    vectors[:5] = 3e7
+    index = vsearch.build(vectors, tmp_path / "index", metric="l2", rerank="float32")
+    hits = index.search(vectors[5::30], k=K, exact=True)
+    own = np.take_along_axis(distances(vectors[5::30], vectors), hits.ids, axis=1)
+    assert np.abs(hits.scores - own).max() <= 1e-3
+
+
+def test_positions_in_metres_from_the_centre_of_the_earth(tmp_path):
+    rng = np.random.default_rng(1)
+    metres = (np.array([4208848.0, 2334863.5, 4171170.2]) + rng.uniform(-2000, 2000, (ROWS, 3))).astype(np.float32)
+    index = vsearch.build(metres, tmp_path / "index", metric="l2", rerank="float32")
+    hits = index.search(metres[::30], k=K)
+    own = np.take_along_axis(distances(metres[::30], metres), hits.ids, axis=1)
+    np.testing.assert_allclose(hits.scores, own, rtol=1e-4, atol=5)
+    np.testing.assert_allclose(own[:, 0], 0, atol=5)
