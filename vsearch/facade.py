@@ -13,6 +13,7 @@ from vsearch.search.model import prepare_queries
 from vsearch.search.snapshot import open_snapshot
 from vsearch.search.tuning import Sample, draw_rows, tune
 from vsearch.storage import (
+    GRACE,
     PruneReport,
     Store,
     VerifyReport,
@@ -254,13 +255,16 @@ def open(url: str | os.PathLike[str], snapshot: int | None = None, **storage: ob
     return Index(open_snapshot(store, read_manifest(store, snapshot)))
 
 
-def prune(url: str | os.PathLike[str], keep: int = 2, *, grace: float | None = None, **storage: object) -> PruneReport:
+def prune(
+    url: str | os.PathLike[str], keep: int = 2, *, grace: float | None = None, dry_run: bool = False, **storage: object
+) -> PruneReport:
     """Remove all but the newest `keep` snapshots, and files that no snapshot names.
 
-    Files younger than `grace` seconds (a day by default) stay, since a build may be under way.
+    Files of a writer that wrote within the last `grace` seconds (a day by default) stay, since a build may be under way.
+    With `dry_run` nothing is removed, only reported.
     """
     store = open_store(url, **storage)
-    return prune_store(store, keep) if grace is None else prune_store(store, keep, grace=grace)
+    return prune_store(store, keep, grace=GRACE if grace is None else grace, dry_run=dry_run)
 
 
 def verify(

@@ -57,3 +57,19 @@ def test_no_index_there(run, tmp_path: Path, command: str) -> None:
     done = run(command, tmp_path / "nothing")
     assert done.status == 2
     assert "nothing" in done.errors
+
+
+def test_prune_with_a_grace(run, index: Path) -> None:
+    orphan = index / "segments" / "left-00000-codes.arrow"
+    orphan.write_bytes(b"1")
+    planned = run("prune", index, "--keep", 1, "--grace", "0", "--dry-run", "--json").json
+    assert len(planned["snapshots"]) == 2
+    assert len(run("snapshots", index, "--json").json) == 3
+    assert run("prune", index, "--keep", 3, "--grace", "2h", "--json").json["young"] == 1
+    assert orphan.exists()
+    assert run("prune", index, "--keep", 3, "--grace", "0s").status == 0
+    assert not orphan.exists()
+    for wrong in ("-1", "soon", "1w", ""):
+        done = run("prune", index, "--grace", wrong)
+        assert done.status == 2
+        assert "grace" in done.errors

@@ -24,6 +24,7 @@ from vsearch.errors import IndexExistsError, InputError
 from vsearch.quantizers.fde import FixedEncoding, train_fde
 from vsearch.quantizers.patches import Patches, check_patches, train_patches
 from vsearch.storage import Manifest, Store, snapshot_numbers
+from vsearch.storage.scratch import scratch_folder
 
 BATCH_VECTORS = 16384
 SAMPLE_DOCUMENTS = 4096
@@ -211,7 +212,7 @@ def build_document_index(
         msg = f"{store.url} already holds an index; give overwrite=True to replace it, or choose another place"
         raise IndexExistsError(msg)
     check_reduction(options.keep, options.pool, saliency=saliency is not None)
-    with tempfile.TemporaryDirectory(prefix="vsearch-documents-") as folder:
+    with scratch_folder() as folder:
         scratch = Path(folder)
         given = open_documents(vectors, offsets, scratch)
         weights = open_saliency(saliency, given.offsets)

@@ -6,7 +6,6 @@ the manifest is committed, and a build that is killed leaves only files that no 
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -56,6 +55,7 @@ from vsearch.storage import (
     write_arrays,
     write_table,
 )
+from vsearch.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,7 +115,7 @@ def build_index(
         msg = f"{store.url} already holds an index; give overwrite=True to replace it, or choose another place"
         raise IndexExistsError(msg)
     probe(store)
-    with tempfile.TemporaryDirectory(prefix="vsearch-build-") as scratch:
+    with scratch_folder() as scratch:
         vectors = open_vectors(embeddings, scratch)
         columns = None if attributes is None else open_attributes(attributes, vectors.rows, scratch)
         names = open_ids(ids, vectors.rows, columns)

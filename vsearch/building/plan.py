@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import tempfile
 import time
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -18,6 +17,7 @@ from vsearch.building.training import BuildOptions
 from vsearch.cores import available_cores
 from vsearch.errors import InputError
 from vsearch.kernels.blocks import BLOCK
+from vsearch.storage.scratch import scratch_folder
 
 INTERPRETER_BYTES = 350 << 20  # Python with NumPy, Arrow, faiss and the compiled kernels
 ENCODE_SECONDS = 6e-9  # per dimension of a row, one thread; measured, 2026
@@ -66,7 +66,7 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
             msg = f"plan does not take {name!r}; it takes {near}"
             raise InputError(msg)
     options = BuildOptions(**{name: value for name, value in given.items() if name in known})
-    with tempfile.TemporaryDirectory(prefix="vsearch-plan-") as scratch:
+    with scratch_folder() as scratch:
         vectors = open_vectors(embeddings, scratch)
         n, d = vectors.rows, vectors.dimensions
         attribute_bytes = 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsearch.cli.options import existing
 from vsearch.errors import InputError
+from vsearch.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +119,7 @@ def _parse_vectors(text: str) -> npt.NDArray[np.float32]:
 def _load_vectors(path: Path) -> npt.NDArray[Any]:
     from vsearch.building.sources import open_vectors
 
-    with tempfile.TemporaryDirectory(prefix="vsearch-") as scratch:
+    with scratch_folder() as scratch:
         source = open_vectors(path, Path(scratch))
         return source.read(0, source.rows).copy()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -10,6 +11,15 @@ import vsearch
 from vsearch.cli import options, output
 
 DAMAGED = 1
+
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
+    if match is None:
+        raise vsearch.InputError(f"--grace {text!r} is not usable: give seconds, or 90s, 30m, 12h, 2d")
+    return float(match[1]) * UNITS[match[2]]
 
 
 def verify(
@@ -49,12 +59,21 @@ def snapshots(
 def prune(
     url: options.Url,
     keep: Annotated[int, typer.Option(min=1, help="Snapshots to keep, the latest first.")] = 2,
+    grace: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="How old files that no snapshot names must be, as 90s, 30m, 12h or 2d; 0 only if nothing else writes.",
+        ),
+    ] = "1d",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
     """Remove old snapshots and files that no snapshot names."""
-    report = vsearch.prune(url, keep=keep, **options.storage(endpoint, anonymous))
+    storage = options.storage(endpoint, anonymous)
+    report = vsearch.prune(url, keep=keep, grace=_seconds(grace), dry_run=dry_run, **storage)
     if as_json:
         output.print_json(report)
     else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import tempfile
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_document
 from vsearch.jpq.trainer import MEASURED, IndexT, Searchable, Session, TrainOptions, split_validation
 from vsearch.search.model import plain_queries
 from vsearch.storage import FileEntry, SegmentFile, Store, discarded_on_failure, probe, write_arrays
+from vsearch.storage.scratch import scratch_folder
 
 ENCODER_RATE, ENCODER_DECAY, CLIP = 2e-5, 0.01, 1.0
 STATE = "state.safetensors"  # the file of a module that is no sentence-transformers model
@@ -206,7 +206,7 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
             raise MissingDependencyError(
                 "this encoder needs sentence-transformers: pip install 'vsearch[torch]'"
             ) from error
-        with tempfile.TemporaryDirectory(prefix="vsearch-encoder-") as folder:
+        with scratch_folder() as folder:
             for name, data in files.items():
                 target = Path(folder, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -259,7 +259,7 @@ def _check(encoder: Any, texts: Sequence[str]) -> list[str]:
 def write_encoder(store: Store, encoder: Any, writer: str) -> dict[str, FileEntry]:
     """Write an encoder beside the model of an index; by the kinds that the manifest names them with."""
     if hasattr(encoder, "tokenize") and hasattr(encoder, "save"):
-        with tempfile.TemporaryDirectory(prefix="vsearch-encoder-") as folder:
+        with scratch_folder() as folder:
             encoder.save(folder, create_model_card=False)
             files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
     else:

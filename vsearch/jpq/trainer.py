@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol, Self, TypeVar
@@ -24,6 +23,7 @@ from vsearch.jpq.reassign import open_documents, reassign_codes
 from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_documents, rotate
 from vsearch.search.snapshot import Snapshot
 from vsearch.storage import discarded_on_failure, probe
+from vsearch.storage.scratch import scratch_folder
 
 NEGATIVES = ("live", "static", "batch")
 CENTROID_RATE, ADAPTER_RATE = 4e-3, 1.2e-2  # learning rates relative to the typical size of an entry
@@ -198,7 +198,7 @@ def train(
     session = Session.open(index.snapshot, queries, positives, validation, options, progress)
     store, writer = index.snapshot.store, uuid4().hex
     probe(store)
-    with tempfile.TemporaryDirectory(prefix="vsearch-train-") as scratch:
+    with scratch_folder() as scratch:
         source = None
         if reassign and documents is not None:
             source = open_documents(session.documents, documents, document_ids, scratch)

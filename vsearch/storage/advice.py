@@ -147,7 +147,10 @@ def explain_store(text: str, action: str, *, refused: bool = False) -> str:
     nobody = unreachable(text)
     code = re.search("<Code>([^<]+)</Code>", text)
     # The code says it best; the words around it may speak of anything.
-    for said in [text] if code is None else [code[1], text]:
+    told = [text] if code is None else [code[1], text]
+    if re.search(r"\bkms:", text, re.IGNORECASE):
+        told.reverse()  # a plain AccessDenied whose words name the right
+    for said in told:
         for pattern, what, advice in () if nobody and "ertificate" not in said else OF_STORE:
             if re.search(pattern, said, re.IGNORECASE):
                 return f"{what} ({detail}); {advice}"

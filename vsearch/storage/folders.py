@@ -34,6 +34,7 @@ class FolderStore:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._root = Path(folder).expanduser().absolute()
+        self._swept = False
 
     def __repr__(self) -> str:
         return f"FolderStore({str(self._root)!r})"
@@ -104,6 +105,12 @@ class FolderStore:
         """The folder of the segments, so that a finished file is only renamed."""
         with _clear("segments"):
             _make_folder(self._root / "segments")
+        if not self._swept:
+            from vsearch.storage.scratch import remove_abandoned  # who only reads does without
+
+            self._swept = True
+            for folder in ("segments", "model", "manifest"):
+                remove_abandoned(self._root / folder)
         return str(self._root / "segments")
 
     def list(self, prefix: str) -> list[ObjectInfo]:
@@ -153,9 +160,9 @@ def _info(path: str, status: os.stat_result) -> ObjectInfo:
 
 
 def _beside(target: Path) -> Path:
-    from uuid import uuid4
+    from vsearch.storage.scratch import temporary_name
 
-    return target.with_name(f".vsearch-{uuid4().hex}.tmp")
+    return temporary_name(target.parent)
 
 
 def _make_folder(folder: Path) -> None:

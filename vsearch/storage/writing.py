@@ -6,7 +6,6 @@ import mmap
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from vsearch.storage.arrow import Node, Placed, write_batch
 from vsearch.storage.checksums import file_checksums
 from vsearch.storage.columns import column_buffers, storable, type_name
 from vsearch.storage.entries import DTYPES, ArrayEntry, ColumnEntry, FileEntry, check_entry
+from vsearch.storage.scratch import hold, release, temporary_name
 from vsearch.storage.stores import check_path
 
 if TYPE_CHECKING:
@@ -164,9 +164,10 @@ class _LocalFile:
         self._store = store
         self._path = check_path(path)
         folder = Path(store.scratch() or tempfile.gettempdir())
-        self._name = folder / f".vsearch-{uuid4().hex}.tmp"
+        self._name = temporary_name(folder)
         with self._clear():
             self._file = self._name.open("xb")
+            self._lock = hold(self._name)
 
     def __enter__(self) -> Self:
         return self
@@ -174,6 +175,7 @@ class _LocalFile:
     def __exit__(self, *error: object) -> None:
         self._file.close()
         self._name.unlink(missing_ok=True)
+        release(self._lock)
 
     def write(self, schema: pa.Schema, rows: int, columns: Columns) -> Placed:
         with self._clear():
