@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         SnapshotNotFoundError,
         StoreError,
         VsearchError,
+        VsearchWarning,
     )
     from vsearch.evaluation import Evaluation, evaluate
     from vsearch.facade import build, build_documents, open, plan, prune, verify
@@ -66,6 +67,7 @@ __all__ = [
     "SnapshotNotFoundError",
     "StoreError",
     "VsearchError",
+    "VsearchWarning",
     "build",
     "build_documents",
     "col",

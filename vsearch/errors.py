@@ -19,7 +19,7 @@
     └── SearchTimeoutError (TimeoutError)    the search ran into its ``timeout``
 
 Every message says what is wrong and what to do about it. Errors travel between processes (pickle) with all their attributes
-and with the text of their cause.
+and with the text of their cause. What is worth knowing but no error is a ``VsearchWarning``.
 """
 
 from __future__ import annotations
@@ -55,6 +55,10 @@ def _restore(kind: type[VsearchError], arguments: tuple[Any, ...]) -> VsearchErr
     error = kind.__new__(kind, *arguments)
     super(VsearchError, error).__init__(*arguments)  # OSError takes its number and file name from these
     return error
+
+
+class VsearchWarning(UserWarning):
+    """Something was left out or done otherwise than one might expect; the message names it."""
 
 
 class InputError(VsearchError, ValueError):

@@ -8,6 +8,7 @@ int8 to int64, uint8 to uint32                        int64
 uint64                                                uint64
 float16, float32, float64, decimal                    float64 (NaN stays NaN, no NULL)
 string, large_string, string_view, all NULL           string
+UUID, binary of a fixed size of 16 bytes              string: the UUID's canonical form
 dictionary (category)                                 as its values
 date32, date64                                        date32
 timestamp in any unit                                 timestamp in us, UTC
@@ -19,24 +20,26 @@ A timestamp without a zone is taken as UTC; what is finer than a microsecond is 
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from vsearch.building.files import first_line
-from vsearch.errors import InputError
+from vsearch.building.uuids import is_uuid, uuid_strings
+from vsearch.errors import InputError, VsearchWarning
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ACCEPTED = "bool, integers, floats, decimals, strings, categories, timestamps, dates and lists of strings"
+ACCEPTED = "bool, integers, floats, decimals, strings, UUIDs, categories, timestamps, dates and lists of strings"
 
 
 def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
-    """Return the schema in which columns of the given schema are kept.
+    """Return the schema in which columns of the given schema are kept; others are left out with a warning that names them.
 
     Raises
     ------
     InputError
-        A column without a name, two of one name, or of a type that no predicate can use.
+        A column without a name, or two of one name.
     """
     import pyarrow as pa
 
@@ -48,22 +51,12 @@ def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
         if names.count(name) > 1:
             msg = f"{label}: {names.count(name)} columns are named {name!r}; rename or drop all but one"
             raise InputError(msg)
-    return pa.schema([pa.field(field.name, attribute_type(field.name, field.type, label)) for field in schema])
-
-
-def attribute_type(name: str, given: Any, label: str) -> Any:
-    """Return the Arrow type in which a column of type `given` is kept.
-
-    Raises
-    ------
-    InputError
-        No predicate can use it; names the column.
-    """
-    found = _kept(given)
-    if found is None:
-        msg = f"{label}: column {name!r} is {given}; attributes may be {ACCEPTED}: drop or convert it"
-        raise InputError(msg)
-    return found
+    kept = [(field.name, _kept(field.type)) for field in schema]
+    left_out = [f"{field.name} ({field.type})" for field in schema if _kept(field.type) is None]
+    if left_out:
+        msg = f"{label}: left out of the attributes: {', '.join(left_out)}; attributes may be {ACCEPTED}"
+        warnings.warn(msg, VsearchWarning, stacklevel=2)
+    return pa.schema([pa.field(name, kind) for name, kind in kept if kind is not None])
 
 
 def normalise(array: Any, target: Any, name: str, label: str) -> Any:
@@ -72,9 +65,9 @@ def normalise(array: Any, target: Any, name: str, label: str) -> Any:
     Parameters
     ----------
     array : pyarrow.Array
-        Values of a type that :func:`attribute_type` accepts.
+        Values of a type that :func:`attribute_schema` keeps.
     target : pyarrow.DataType
-        What :func:`attribute_type` said for that type.
+        What :func:`attribute_schema` said for that type.
     name, label : str
         Name the column and the input in messages.
 
@@ -89,6 +82,8 @@ def normalise(array: Any, target: Any, name: str, label: str) -> Any:
     try:
         # whole, and before anything else: Arrow's kernels follow offsets and indices without looking
         array.validate(full=True)
+        if is_uuid(array.type):
+            array = uuid_strings(array)
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
         if pa.types.is_dictionary(array.type):
@@ -120,8 +115,10 @@ def _kept(given: Any) -> Any:
     import pyarrow as pa
 
     types = pa.types
+    if is_uuid(given):
+        return pa.string()
     if isinstance(given, pa.BaseExtensionType):
-        # such as arrow.json; others (uuid, tensors, periods) mean more than their storage
+        # such as arrow.json; others (tensors, periods) mean more than their storage
         return pa.string() if _is_text(given.storage_type) else None
     if types.is_dictionary(given):
         return _kept(given.value_type)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.building.arrow_vectors import open_ipc, open_stream
 from vsearch.building.attribute_types import attribute_schema, normalise
-from vsearch.building.csv_columns import csv_batches
-from vsearch.building.files import first_line, reading, require_file
-from vsearch.building.pandas_frames import frame_batches, frame_columns, is_frame, mapping_table, series_type
+from vsearch.building.files import first_line
 from vsearch.building.spool import scratch_file
+from vsearch.building.tables import open_table
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,9 +68,7 @@ def open_attributes(attributes: object | None, rows: int, scratch: str | Path) -
     Parameters
     ----------
     attributes : object or None
-        A pyarrow Table, RecordBatch or RecordBatchReader; a path to ``.parquet``, ``.csv``, ``.tsv`` (also
-        ``.gz``), ``.arrow`` or ``.feather``; a pandas or polars frame or anything else with an Arrow stream; a
-        mapping of columns; None for no attributes.
+        A table of any kind that :func:`vsearch.building.tables.open_table` opens; None for no attributes.
     rows : int
         Number of vectors.
     scratch : path
@@ -86,7 +82,7 @@ def open_attributes(attributes: object | None, rows: int, scratch: str | Path) -
     Raises
     ------
     InputError
-        Not a table, another number of rows, or a column of a type that no predicate can use.
+        Not a table, or another number of rows. Columns of types that cannot be kept are left out with a warning.
     StoreError
         The scratch folder cannot be written.
     """
@@ -98,13 +94,15 @@ def open_attributes(attributes: object | None, rows: int, scratch: str | Path) -
     if isinstance(attributes, pa.Table):
         kept = attribute_schema(attributes.schema, label)
         _require_rows(attributes.num_rows, rows, label)
-        if all(field.type == own.type for field, own in zip(kept, attributes.schema, strict=True)):
-            return AttributeSource(_validated(attributes.cast(kept), label), rows)
-    schema, batches = _open(attributes, label)
-    kept = attribute_schema(schema, label)
-    table = _spool(batches, kept, Path(scratch), label)
-    _require_rows(table.num_rows, rows, label)
-    return AttributeSource(table, rows)
+        chosen = attributes.select(list(kept.names))
+        if all(field.type == own.type for field, own in zip(kept, chosen.schema, strict=True)):
+            return AttributeSource(_validated(chosen.cast(kept), label), rows)
+    table = open_table(attributes, label)
+    label = table.label
+    kept = attribute_schema(table.schema, label)
+    spooled = _spool(table.read(list(kept.names)), kept, Path(scratch), label)
+    _require_rows(spooled.num_rows if kept.names else rows, rows, label)
+    return AttributeSource(spooled, rows)
 
 
 def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
@@ -148,67 +146,6 @@ def _gather(batches: list[Any], starts: np.ndarray, rows: np.ndarray) -> pa.Tabl
     place = np.empty(len(rows), np.int64)
     place[order] = np.arange(len(rows))
     return pa.Table.from_batches(taken).combine_chunks().take(pa.array(place))
-
-
-def _open(attributes: object, label: str) -> tuple[Any, Iterator[Any]]:
-    import pyarrow as pa
-
-    if isinstance(attributes, (str, os.PathLike)):
-        return _open_path(Path(attributes).expanduser())
-    if is_frame(attributes):
-        return _open_pandas(attributes, label)
-    if isinstance(attributes, Mapping):
-        try:
-            attributes = mapping_table(attributes)
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            msg = f"{label}: the mapping is no table of columns of equal length ({first_line(error)})"
-            raise InputError(msg) from error
-    if isinstance(attributes, (pa.Table, pa.RecordBatch)) or hasattr(attributes, "__arrow_c_stream__"):
-        reader = open_stream(attributes, label)
-        return reader.schema, iter(reader)
-    hint = "; collect() it first" if hasattr(attributes, "collect") else ""
-    msg = (
-        f"{label} of type {type(attributes).__name__} are not supported; give a pyarrow Table, a Parquet or CSV "
-        f"path, or a pandas or polars frame{hint}"
-    )
-    raise InputError(msg)
-
-
-def _open_path(path: Path) -> tuple[Any, Iterator[Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
-    if kind not in (".parquet", ".csv", ".tsv", ".arrow", ".feather"):
-        msg = f"{path}: unknown kind of table {kind!r}; supported are .parquet .csv .tsv .arrow .feather"
-        raise InputError(msg)
-    require_file(path)
-    if kind in (".csv", ".tsv"):
-        return csv_batches(path)
-    name = "Parquet" if kind == ".parquet" else "Arrow IPC"
-    with reading(path, name):
-        if kind == ".parquet":
-            file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
-            schema, batches = file.schema_arrow, file.iter_batches(BATCH_ROWS)
-        else:
-            schema, batches = open_ipc(pa.memory_map(str(path)).read_buffer())
-        list(schema.names)  # a name that is no UTF-8 shall fail here
-    return schema, _guarded(batches, path, name)
-
-
-def _guarded(batches: Iterator[Any], path: Path, kind: str) -> Iterator[Any]:
-    with reading(path, kind):
-        yield from batches
-
-
-def _open_pandas(frame: Any, label: str) -> tuple[Any, Iterator[Any]]:
-    """Convert a pandas frame slice by slice."""
-    import pyarrow as pa
-
-    columns = frame_columns(frame, label)
-    schema = pa.schema([pa.field(name, series_type(series, name, label)) for name, series in columns.items()])
-    return schema, frame_batches(columns, schema, BATCH_ROWS)
 
 
 def _spool(batches: Iterator[Any], schema: pa.Schema, scratch: Path, label: str) -> pa.Table:
