@@ -1,0 +1,203 @@
+"""``python -m bench.soak``: fuzzers that run as long as they are let. 0 wrong answers, 0 hangs, 0 raw errors, or status 1.
+
+Each fuzzer runs in a process of its own, which is ended and started anew where a try crashes it or hangs. A try depends on
+the seed, the fuzzer and its number alone, so that a finding can be run again: ``--only file --seed 7 --first 123 --tries 1``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from random import Random
+from select import select
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench.soak_findings import Finding
+
+#: Modules with a class `Fuzzer`: made from a folder of its own, its `attempt(Random)` says how one try ended, right or
+#: refused, or raises a `Finding`; `tried` says what it was.
+FUZZERS = {
+    "file": "bench.soak_files",
+    "payload": "bench.soak_payloads",
+    "predicate": "bench.soak_predicates",
+    "kill": "bench.soak_kills",
+}
+
+START = 600.0
+"""Seconds until the first try begins: an index is built, and kernels are compiled where that was not done yet."""
+
+HANG = 60.0
+"""Seconds that a try may take. All deadlines in the fuzzers are far shorter."""
+
+MEMORY = 16 << 30
+"""Bytes of address space of a fuzzer's process: a length that is believed must not be the machine's end."""
+
+OUTCOMES = ("right", "refused")
+FINDINGS = ("wrong", "raw", "hang", "crash")
+
+
+@dataclass
+class Report:
+    """What became of one fuzzer's tries."""
+
+    name: str
+    tries: int = 0
+    seconds: float = 0.0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    findings: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fuzz(name: str, seed: int, first: int, tries: int, until: float, folder: Path, hang: float = HANG) -> Report:
+    """Run one fuzzer's tries, in as many processes as it takes."""
+    report, begun = Report(name), time.monotonic()
+    while report.tries < tries and time.monotonic() < until:
+        left = tries - report.tries
+        command = [
+            sys.executable,
+            "-m",
+            "bench.soak",
+            "--child",
+            f"{name}={FUZZERS[name]}",
+            "--seed",
+            str(seed),
+            "--folder",
+            str(folder),
+        ]
+        with (folder / "stderr").open("w+b") as errors:
+            child = subprocess.Popen(
+                [*command, "--first", str(first + report.tries), "--tries", str(left)],
+                bufsize=0,  # what waits in a buffer would not wake `select`
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
+            try:
+                ready, ended = _listen(child, report, first, until, hang)
+            finally:
+                child.kill()
+                child.communicate()
+            errors.seek(0)
+            said = errors.read()[-1500:].decode(errors="replace")
+        if ended is not None:
+            _note(report, first, ended, f"status {child.returncode}: {said}", "")
+            if not ready:
+                break
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+def _listen(
+    child: subprocess.Popen[bytes], report: Report, first: int, until: float, hang: float
+) -> tuple[bool, str | None]:
+    """Take a child's lines until it ends: whether it began, and how it ended where it was not done: a hang or a crash."""
+    assert child.stdout is not None
+    ready = False
+    while time.monotonic() < until or not ready:
+        if not select([child.stdout], [], [], hang if ready else START)[0]:
+            return ready, "hang"
+        line = child.stdout.readline()
+        if not line:
+            return ready, (None if child.wait() == 0 else "crash")
+        said = json.loads(line)
+        if said["outcome"] in OUTCOMES:
+            report.tries += 1
+            report.outcomes[said["outcome"]] += 1
+        elif said["outcome"] != "ready":
+            _note(report, first, said["outcome"], said["text"], said["tried"])
+        ready = True
+    return True, None
+
+
+def _note(report: Report, first: int, outcome: str, text: str, tried: str) -> None:
+    report.findings.append({"try": first + report.tries, "outcome": outcome, "tried": tried, "text": text})
+    report.outcomes[outcome] += 1
+    report.tries += 1
+
+
+def run_child(name: str, module: str, seed: int, first: int, tries: int, folder: Path) -> None:
+    """Make tries, and print a line of JSON about each."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    fuzzer = import_module(module).Fuzzer(folder)
+    _say("ready")
+    for number in range(first, first + tries):
+        fuzzer.tried = ""
+        try:
+            outcome, text = fuzzer.attempt(Random(f"{seed} {name} {number}")), ""
+        except Finding as finding:
+            outcome, text = finding.kind, str(finding)
+        _say(outcome, text=text, tried=fuzzer.tried)
+
+
+def _say(outcome: str, **more: str) -> None:
+    print(json.dumps({"outcome": outcome, **more}), flush=True)
+
+
+def available() -> list[str]:
+    """Fuzzers whose modules are there."""
+    return [name for name, module in FUZZERS.items() if find_spec(module) is not None]
+
+
+def table(reports: list[Report]) -> str:
+    """Counts of each fuzzer."""
+    heads = ["fuzzer", "tries", *OUTCOMES, *FINDINGS, "seconds"]
+    rows = [heads]
+    for each in reports:
+        counts = [str(each.outcomes[name]) for name in (*OUTCOMES, *FINDINGS)]
+        rows.append([each.name, str(each.tries), *counts, f"{each.seconds:.0f}"])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    return "\n".join("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def main() -> int:
+    """The command line; 1 where anything was found."""
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser.add_argument("--tries", type=int, help="of each fuzzer (200, or as many as --minutes allow)")
+    parser.add_argument("--minutes", type=float, help="all fuzzers together")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first try")
+    parser.add_argument("--only", default=",".join(available()), help="names with commas between them")
+    parser.add_argument("--json", action="store_true", help="print all that was found as one JSON document")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        run_child(*given.child.split("="), given.seed, given.first, given.tries, given.folder)
+        return 0
+    names = [name for name in given.only.split(",") if name]
+    for name in names:
+        if name not in available():
+            parser.error(f"--only takes {', '.join(available())}, got {name!r}")
+    tries = given.tries or (200 if given.minutes is None else sys.maxsize)
+    reports = []
+    with TemporaryDirectory(prefix="vsearch-soak-") as scratch:
+        for name in names:
+            folder = Path(scratch) / name
+            folder.mkdir()
+            until = time.monotonic() + (given.minutes * 60 / len(names) if given.minutes else float("inf"))
+            reports.append(fuzz(name, given.seed, given.first, tries, until, folder))
+    _print(reports, given.seed, as_json=given.json)
+    return int(any(report.findings for report in reports))
+
+
+def _print(reports: list[Report], seed: int, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"seed": seed, "fuzzers": [vars(report) for report in reports]}, indent=2))
+        return
+    for report in reports:
+        for found in report.findings:
+            print(f"{report.name}, try {found['try']}: {found['outcome']}: {found['tried']}\n{found['text']}\n")
+            print(f"again: python -m bench.soak --only {report.name} --seed {seed} --first {found['try']} --tries 1\n")
+    print(table(reports))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,261 @@
+"""Damaged and hostile messages: to every role, over HTTP, and replies on their way back. Right, or a refusal with its reason.
+
+The functions of a stack run in this process. What is answered to a message that was changed into another valid one is
+compared with what the index itself answers to that.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+import vsearch
+from bench.soak_changes import VALUES, change_bytes, change_tree
+from bench.soak_findings import Finding, raw_error
+from vsearch.fanout import wire
+from vsearch.fanout.invokers import LocalInvoker, Names
+from vsearch.fanout.mail import Mail, from_event, to_event
+from vsearch.fanout.messages import Answer, Failure, InfoRequest, Options, SearchRequest, WarmRequest, floats, int32s
+from vsearch.fanout.outcomes import Deadline, Kind, RetryPolicy
+from vsearch.fanout.remote import RemoteIndex
+from vsearch.fanout.values import to_values
+from vsearch.fanout.web import answer_event
+from vsearch.fanout.worker import Worker
+from vsearch.predicates import decode
+from vsearch.storage import open_store
+
+ROWS, DIMENSIONS, KEY = 400, 16, "key"
+SECONDS = 5.0
+WHERES = (None, "number < 20", "price > 0.25 AND price < 0.5", "name LIKE 'row 1%'", {"number": {"$in": [1, 2, 3]}})
+SHAPES: tuple[dict[str, Any], ...] = ({"mode": "flat"}, {"mode": "tree", "allocators": 2})
+NOT_OURS = {str(Kind.INTERNAL), str(Kind.MEMORY), str(Kind.CORRUPT), str(Kind.STORE)}
+
+
+class Fuzzer:
+    """Changes one message of a search in each try, and sends it.
+
+    Parameters
+    ----------
+    folder : Path
+        Its own; the index in it is built once.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.tried = ""
+        self._url, self._names = str(folder / "index"), Names("soak")
+        self._rng = np.random.default_rng(1)
+        self._queries = self._rng.standard_normal((5, DIMENSIONS)).astype(np.float32)
+        if not (folder / "index").exists():
+            numbers = np.arange(ROWS)
+            columns = {"number": numbers % 50, "price": self._rng.random(ROWS), "name": [f"row {i}" for i in numbers]}
+            vectors = self._rng.standard_normal((ROWS, DIMENSIONS)).astype(np.float32)
+            vsearch.build(vectors, self._url, attributes=pa.table(columns), shards=2, partitions=8)
+        self._index = vsearch.open(self._url)
+        self._sent: dict[str, list[bytes]] = {}
+        self._damage: Random | None = None
+        self._local = LocalInvoker(self._make)
+        self._remote = RemoteIndex("soak", self._names, self, Mail())
+        for shape in SHAPES:  # what the roles send each other is what is changed
+            for where in WHERES:
+                self._remote.search(self._queries, k=5, where=where, columns=["name"], **shape)
+        self._key = hashlib.sha256(KEY.encode()).hexdigest()
+
+    def _make(self, function: str) -> Worker:
+        role, policy = self._names.role(function), RetryPolicy(first_wait=0.001, longest_wait=0.002)
+        return Worker.open(role, open_store(self._url), function, invoker=self, names=self._names, policy=policy)
+
+    def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
+        """Run a function, as `vsearch.fanout.invokers.Invoker` does; replies are damaged where a try asks for it."""
+        self._sent.setdefault(self._names.role(function), []).append(payload)
+        reply = self._local.invoke(function, payload, timeout)
+        if self._damage is not None and self._damage.random() < 0.5:
+            what, reply = change_bytes(self._damage, reply, payload)
+            self.tried += f"; reply of {function}: {what}"
+        return reply
+
+    def close(self) -> None:
+        """There are no connections."""
+
+    def attempt(self, rng: Random) -> str:
+        """One try; how it ended: right or refused.
+
+        Raises
+        ------
+        Finding
+        """
+        kind = rng.choice(("message", "message", "http", "event", "reply"))
+        for sent in self._sent.values():
+            del sent[100:]
+        try:
+            return str(getattr(self, f"_{kind}")(rng))
+        except BaseException as error:
+            raise raw_error(error) from error
+
+    def _message(self, rng: Random) -> str:
+        """A message to some role: other bytes, or another tree with a checksum that is right."""
+        role = rng.choice(sorted(self._sent))
+        own = rng.choice(self._sent[rng.choice((role, role, rng.choice(sorted(self._sent))))])
+        if rng.random() < 0.1:
+            own = wire.encode(rng.choice((InfoRequest(), WarmRequest(shard=0), WarmRequest())))
+        what, payload = self._changed(rng, own)
+        self.tried = f"to the {role}: {what}"
+        function = self._names.processor(rng.randrange(2)) if role == "processor" else f"soak-{role}"
+        reply = wire.decode(self._local.invoke(function, payload, SECONDS))
+        if isinstance(reply, Failure):
+            return _refusal(reply.error, reply.message)
+        if role == "coordinator":
+            self._compare(wire.decode(payload), reply)
+        return "right"
+
+    def _changed(self, rng: Random, message: bytes) -> tuple[str, bytes]:
+        other = rng.choice(rng.choice(list(self._sent.values())))
+        way = rng.random()
+        if way < 0.2:
+            return change_bytes(rng, message, other)
+        if way < 0.4:
+            what, body = change_bytes(rng, message[8:], other[8:])
+            return f"sealed, {what}", wire.seal(body)
+        tree, done = msgspec.msgpack.decode(message[8:]), []
+        for _ in range(rng.choice((1, 1, 2))):
+            what, tree = change_tree(rng, tree)
+            done.append(what)
+        return f"sealed, {', '.join(done)}", wire.seal(_packed(tree))
+
+    def _event(self, rng: Random) -> str:
+        """A JSON event of the platform."""
+        event: Any = to_event(rng.choice(self._sent["coordinator"]))
+        what, event = change_tree(rng, event)
+        self.tried = f"event, {what}"
+        try:
+            payload = from_event(event)
+        except vsearch.InputError:
+            return "refused"
+        reply = wire.decode(self._local.invoke("soak-coordinator", payload, SECONDS))
+        return _refusal(reply.error, reply.message) if isinstance(reply, Failure) else "right"
+
+    def _http(self, rng: Random) -> str:
+        """A request to the web handler, its event or its body changed."""
+        vectors = self._queries[: rng.randrange(1, 4)].tolist()
+        asked: Any = {
+            "k": rng.randrange(1, 9),
+            "where": rng.choice(WHERES),
+            "columns": ["name"],
+            "exact": rng.random() < 0.3,
+        }
+        asked |= {"vectors": vectors} if rng.random() < 0.5 else {"vector": vectors[0]}
+        way, what = rng.random(), "nothing"
+        for _ in range(rng.choice((0, 1, 1, 2)) if way < 0.7 else 0):
+            what, asked = change_tree(rng, asked)
+        body = json.dumps(asked, default=repr)
+        if 0.7 <= way < 0.9:
+            what, data = change_bytes(rng, body.encode(), b'{"vector": [1, 2], "k": 3}')
+            body = data.decode(errors="surrogateescape") if rng.random() < 0.2 else data.decode(errors="replace")
+        event: Any = {
+            "requestContext": {"http": {"method": "POST"}},
+            "rawPath": "/search",
+            "headers": {"x-api-key": KEY},
+            "body": body,
+            "isBase64Encoded": False,
+        }
+        if rng.random() < 0.1:
+            event |= {"body": base64.b64encode(body.encode(errors="replace")).decode(), "isBase64Encoded": True}
+        if way >= 0.9:
+            what, event = change_tree(rng, event)
+        self.tried = f"over HTTP: {what}"
+        worker = self._local.worker("soak-coordinator")
+        answered = answer_event(worker, event, self._key, Deadline.after(SECONDS))
+        document = json.loads(answered["body"])
+        if answered["statusCode"] != 200:
+            if answered["statusCode"] == 500:
+                raise Finding("raw", str(document)[:500])
+            return "refused"
+        if way < 0.7 and isinstance(asked, dict) and "hits" in document:
+            self._compare_http(asked, document)
+        return "right"
+
+    def _reply(self, rng: Random) -> str:
+        """Replies are damaged on their way, at any level."""
+        self._damage, self.tried = rng, "a search"
+        where, k = rng.choice(WHERES), rng.randrange(1, 12)
+        shape = rng.choice(({"mode": "alone"}, *SHAPES))
+        try:
+            hits = self._remote.search(self._queries, k=k, where=where, timeout=SECONDS, **shape)
+        except vsearch.VsearchError:
+            return "refused"
+        finally:
+            self._damage = None
+        wanted = self._index.search(self._queries, k=k, where=where)
+        _same(hits.scores, wanted.scores, hits.ids, wanted.ids)
+        return "right"
+
+    def _compare(self, message: Any, reply: Any) -> None:
+        """An answer to a search against the index's own."""
+        if not (isinstance(message, SearchRequest) and isinstance(reply, Answer)) or reply.outcomes:
+            return
+        asked: Options = message.options
+        wanted = self._index.search(
+            floats(message.queries, message.count, message.dimensions),
+            k=asked.k,
+            where=None if asked.where is None else decode(asked.where),
+            nprobe=asked.nprobe,
+            exact=asked.exact,
+            min_score=asked.min_score,
+            offset=asked.offset,
+        )
+        ids, scores, first = to_values(reply.ids) if reply.ids is not None else [], floats(reply.scores), 0
+        for query, found in enumerate(int32s(reply.found).tolist()):
+            stop = int((wanted.ids[query] >= 0).sum())
+            if found != stop:
+                raise Finding("wrong", f"query {query} has {found} rows, the index answers {stop}")
+            own = np.array(ids[first : first + found])
+            _same(scores[first : first + found], wanted.scores[query, :stop], own, wanted.ids[query, :stop])
+            first += found
+
+    def _compare_http(self, asked: dict[str, Any], document: dict[str, Any]) -> None:
+        vectors = asked.get("vectors") or [asked["vector"]]
+        options = {
+            name: asked[name] for name in ("k", "where", "exact", "min_score", "offset", "nprobe") if name in asked
+        }
+        wanted = self._index.search(np.array(vectors, np.float64), **options)
+        for query, hits in enumerate(document["hits"]):
+            stop = int((wanted.ids[query] >= 0).sum())
+            if len(hits) != stop:
+                raise Finding("wrong", f"query {query} has {len(hits)} rows, the index answers {stop}")
+            ids, scores = (np.array([hit[name] for hit in hits]) for name in ("id", "score"))
+            _same(scores, wanted.scores[query, :stop], ids, wanted.ids[query, :stop])
+
+
+def _packed(tree: Any) -> bytes:
+    try:
+        return msgspec.msgpack.encode(tree)
+    except (msgspec.MsgspecError, OverflowError, TypeError):  # an integer of more than 64 bits
+        return msgspec.msgpack.encode(VALUES.index(""))
+
+
+def _refusal(kind: str, text: str) -> str:
+    """A refusal; what is said to be a defect of vsearch is one."""
+    if kind in NOT_OURS or "Traceback" in text:
+        raise Finding("raw", f"{kind}: {text[:500]}")
+    return "refused"
+
+
+def _same(scores: Any, wanted: Any, ids: Any, wanted_ids: Any) -> None:
+    """Scores are alike, and the rows too but for those of equal scores."""
+    with suppress(ValueError):  # other shapes
+        if np.allclose(scores, wanted, rtol=1e-5, atol=1e-6, equal_nan=True):
+            different = np.asarray(ids) != np.asarray(wanted_ids)
+            ties = np.isclose(np.asarray(wanted)[..., 1:], np.asarray(wanted)[..., :-1], rtol=1e-5).any()
+            if not different.any() or ties:
+                return
+    raise Finding(
+        "wrong", f"other rows than the index answers: {np.asarray(ids)!r}, not {np.asarray(wanted_ids)!r}"[:900]
+    )
