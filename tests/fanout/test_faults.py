@@ -253,7 +253,7 @@ def test_any_bytes_get_a_reply(stack, seed):
             assert "Traceback" not in reply.message
 
 
-def test_a_processor_checks_its_visits(stack):
+def test_a_processor_checks_its_visits_and_columns(stack):
     part = stack.local.worker("t-processor-0").loader.shard(stack.index.info()["snapshot"], 0)
     request = messages.ProcessRequest(
         snapshot=1,
@@ -273,6 +273,10 @@ def test_a_processor_checks_its_visits(stack):
         with pytest.raises(ValueError, match=reason):
             process(part.snapshot, part.snapshot.shards[0], bad, Deadline())
     good = msgspec.structs.replace(request, partitions=np.array([0, 1], "<i4").tobytes())
+    for name in ("pric", "", "price.values", "id"):  # what is no attribute is not looked for in the file
+        bad = msgspec.structs.replace(good, options=messages.Options(k=3, columns=(name,)))
+        with pytest.raises(ValueError, match="no attribute column is called"):
+            process(part.snapshot, part.snapshot.shards[0], bad, Deadline())
     answer = process(part.snapshot, part.snapshot.shards[0], good, Deadline())
     assert len(floats(answer.scores)) == 3
 

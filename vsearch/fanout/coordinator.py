@@ -17,7 +17,7 @@ from vsearch.fanout.merging import append, nothing_found
 from vsearch.fanout.messages import AllocateRequest, Answer, Outcome, ProcessRequest, SearchRequest
 from vsearch.fanout.outcomes import RETRIES, CallError, Deadline, Kind
 from vsearch.fanout.planning import Plan, PlanSettings, choose_plan
-from vsearch.fanout.processor import MaskMemory, bind_where, process
+from vsearch.fanout.processor import MaskMemory, bind_where, check_columns, process
 from vsearch.fanout.tree import children_of_root, split
 from vsearch.predicates.binding import columns_of
 from vsearch.search.snapshot import Snapshot
@@ -102,10 +102,7 @@ def _check(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
         raise InputError("this index holds documents of many vectors: use search_documents, or query_vectors over HTTP")
     elif request.dimensions != manifest.dimensions:
         raise InputError(f"queries must have {manifest.dimensions} dimensions, got {request.dimensions}")
-    known = [attribute.name for attribute in manifest.attributes]
-    for name in request.options.columns:
-        if name not in known:
-            raise InputError(f"no attribute column is called {name!r}; the index has {', '.join(known) or 'none'}")
+    check_columns(manifest, request.options)
     bound = bind_where(manifest, request.options)
     return () if bound is None else columns_of(bound)
 

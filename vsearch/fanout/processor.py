@@ -41,6 +41,19 @@ def bind_where(manifest: Manifest, options: Options) -> Bound | None:
     return bind(decode_expression(options.where), _schema(manifest))
 
 
+def check_columns(manifest: Manifest, options: Options) -> None:
+    """Refuse columns that are no attributes of the index.
+
+    Raises
+    ------
+    InputError
+    """
+    known = [attribute.name for attribute in manifest.attributes]
+    for name in options.columns:
+        if name not in known:
+            raise InputError(f"no attribute column is called {name!r}; the index has {', '.join(known) or 'none'}")
+
+
 def process(
     snapshot: Snapshot,
     shard: Shard,
@@ -72,6 +85,7 @@ def process(
     dimensions, options = snapshot.manifest.dimensions, request.options
     if request.dimensions != dimensions:
         raise InputError(f"the queries have {request.dimensions} dimensions, the index has {dimensions}")
+    check_columns(snapshot.manifest, options)
     plans = _read_visits(request, shard.partitions)
     queries = floats(request.queries, request.count, dimensions)
     bound = bind_where(snapshot.manifest, options)
