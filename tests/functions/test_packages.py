@@ -8,6 +8,7 @@ libffi8, libpython3.11-stdlib, libpython3.11-minimal and python3.11-minimal unpa
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -26,13 +27,14 @@ import vsearch
 from tests.fanout.conftest import make_sample
 from vsearch.deploy import packages
 from vsearch.deploy.packages import HERE, LARGEST_UNZIPPED, build_package, loads_on
+from vsearch.faas.packages import runtime_folder
 from vsearch.fanout import wire
 from vsearch.fanout.mail import Mail, from_event, to_event
 from vsearch.fanout.messages import Options, SearchRequest, floats
 from vsearch.fanout.values import to_values
 from vsearch.fanout.web import encode_where
 from vsearch.fanout.worker import open_reply
-from vsearch.kernels.library import INDEX
+from vsearch.kernels.library import INDEX, TARGETS, sources_digest
 
 AARCH64, X86_64 = 183, 62
 ROOT = os.environ.get("VSEARCH_ARM64_ROOT")
@@ -241,6 +243,55 @@ def test_kernels_of_other_sources_are_not_shipped(tmp_path, kernels):
         build_package(tmp_path / "p.zip", kernels=tmp_path)
     with pytest.raises(vsearch.MissingDependencyError, match="no kernels compiled"):
         build_package(tmp_path / "p.zip", kernels=tmp_path / "empty")
+
+
+def compiled_here(folder, targets):
+    """What a build leaves, with stand-ins for libraries."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for target in targets:
+        (folder / f"{target}.so").write_text(target)
+    (folder / INDEX).write_text(json.dumps({"sources": sources_digest(), "functions": {"a.b": {}}}))
+
+
+@pytest.mark.parametrize(
+    ("there", "arch", "made"),
+    [
+        (["x86-64-avx512"], "x86_64", ["x86-64-v3"]),
+        (["x86-64-avx512"], "arm64", ["aarch64-dotprod"]),
+        ([], "x86_64", ["x86-64-avx512", "x86-64-v3"]),
+        (["x86-64-avx512", "x86-64-v3"], "x86_64", []),
+    ],
+)
+def test_kernels_for_every_processor_of_the_architecture_are_in(tmp_path, monkeypatch, there, arch, made):
+    """An install compiles for its own processor, and functions may run on any."""
+    asked = []
+    monkeypatch.setattr(packages, "FOLDER", tmp_path / "own")
+    if there:
+        compiled_here(tmp_path / "own", there)
+    monkeypatch.setattr(
+        "vsearch.kernels.build.build", lambda to, targets, _: (asked.extend(targets), compiled_here(to, targets))
+    )
+    packages._copy_kernels(tmp_path / "to", arch, None)
+    assert asked == made
+    names = {path.name for path in (tmp_path / "to").iterdir()}
+    assert names == {f"{target}.so" for target in TARGETS[packages.MACHINES[arch]]} | {INDEX}
+    for path in (tmp_path / "to").glob("*.so"):
+        assert path.read_text() == path.stem
+
+
+def test_the_extra_that_compiles_them_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(packages, "FOLDER", tmp_path / "own")
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        vsearch.MissingDependencyError, match=r"aarch64-dotprod, and .*ziglang.*pip install 'vsearch\[deploy\]'"
+    ):
+        packages._copy_kernels(tmp_path / "to", "arm64", None)
+
+
+def test_the_extra_of_the_local_faas_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(vsearch.MissingDependencyError, match=r"pip install 'vsearch\[faas\]'"):
+        runtime_folder(tmp_path / "runtime")
 
 
 def test_a_package_over_the_limit_is_refused(tmp_path, monkeypatch, kernels):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
+import logging
 import re
 import shutil
 import subprocess
@@ -20,7 +20,9 @@ from importlib import metadata
 from pathlib import Path
 
 from vsearch.errors import InputError, MissingDependencyError
-from vsearch.kernels.library import INDEX, TARGETS, sources_digest
+from vsearch.kernels.library import FOLDER, INDEX, TARGETS, functions_in
+
+logger = logging.getLogger("vsearch")
 
 LARGEST_UNZIPPED = 120 * 1024 * 1024
 """Bytes; AWS takes 262,144,000, but what is small starts fast."""
@@ -125,19 +127,48 @@ def _copy_own(folder: Path) -> None:
 
 
 def _copy_kernels(to: Path, arch: str, kernels: Path | None) -> None:
-    source = kernels or Path(__file__).parents[1] / "kernels" / "compiled"
-    libraries = [source / f"{target}.so" for target in TARGETS[MACHINES[arch]]]
-    there = [path for path in libraries if path.is_file()]
-    if not there or not (source / INDEX).is_file():
+    """Kernels for every processor of the architecture; those that did not come with vsearch are compiled now."""
+    targets = list(TARGETS[MACHINES[arch]])
+    source = kernels or FOLDER
+    there = [target for target in targets if (source / f"{target}.so").is_file()]
+    current = bool(functions_in(source))
+    if kernels is not None:
+        if not there or not (source / INDEX).is_file():
+            raise MissingDependencyError(
+                f"{source} holds no kernels compiled for {arch}; make them with: python -m vsearch.kernels.build"
+            )
+        if not current:
+            raise MissingDependencyError(
+                f"the kernels in {source} were compiled from other sources; make them again with: "
+                "python -m vsearch.kernels.build"
+            )
+        targets = there
+    elif not current or there != targets:
+        _compile_kernels(to, [target for target in targets if not current or target not in there])
+        targets = there if current else []
+    for name in (*(f"{target}.so" for target in targets), *([INDEX] if targets else [])):
+        _copy(source / name, to / name)
+
+
+def _compile_kernels(folder: Path, targets: list[str]) -> None:
+    """Compile kernels for processors that no install compiles them for: minutes, and said so."""
+    from vsearch.kernels.build import build
+
+    missing = [name for name in ("numba", "ziglang") if importlib.util.find_spec(name) is None]
+    if missing:
         raise MissingDependencyError(
-            f"{source} holds no kernels compiled for {arch}; make them with: python -m vsearch.kernels.build"
+            f"there are no compiled kernels for {', '.join(targets)}, and {' and '.join(missing)}, which would compile "
+            "them, cannot be imported: pip install 'vsearch[deploy]'"
         )
-    if json.loads((source / INDEX).read_bytes()).get("sources") != sources_digest():
-        raise MissingDependencyError(
-            f"the kernels in {source} were compiled from other sources; make them again with: python -m vsearch.kernels.build"
-        )
-    for path in (*there, source / INDEX):
-        _copy(path, to / path.name)
+    logger.warning(
+        "vsearch compiles kernels for %s, which takes minutes; to compile them once for all packages: "
+        "python -m vsearch.kernels.build",
+        ", ".join(targets),
+    )
+    try:
+        build(folder, targets, logger.info)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise MissingDependencyError(f"the kernels for {', '.join(targets)} do not compile here: {error}") from error
 
 
 def _add_libraries(folder: Path, arch: str, python: str) -> None:

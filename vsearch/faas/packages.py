@@ -75,7 +75,7 @@ def runtime_folder(at: Path) -> Path:
     for name in RUNTIME:
         found = importlib.util.find_spec(name)
         if found is None or found.origin is None:
-            raise MissingDependencyError(f"the local FaaS needs {name}: pip install awslambdaric boto3")
+            raise MissingDependencyError(f"the local FaaS needs {name}: pip install 'vsearch[faas]'")
         origin = Path(found.origin)
         target = origin.parent if origin.name == "__init__.py" else origin
         link = at / target.name
