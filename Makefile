@@ -1,10 +1,10 @@
-# make demo | test | lint | bench: each makes .venv first, on a machine that has only git, make and python3.
+# make demo | test | quick | lint | bench: each makes .venv first, on a machine that has only git, make and python3.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test quick lint format bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -12,6 +12,10 @@ demo: $(VENV)/.installed
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+# Without what takes seconds: a minute on two idle cores.
+quick: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -29,9 +29,17 @@ LONG = [
 ]  # fmt: skip
 
 
+#: Fixtures that compile kernels ahead of time, or start what needs them.
+SLOW_FIXTURES = {"compiled", "kernels", "libraries"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
-    """Long files first, the others after them in the order in which they were found."""
+    """Tests that compile ahead of time are slow; long files first, the others after them in the order they were found."""
     tests = Path(__file__).parent
+    for item in items:
+        if SLOW_FIXTURES & set(item.fixturenames):
+            item.add_marker("slow")
     ranks = {tests / f"{name}.py": rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 

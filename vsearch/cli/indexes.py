@@ -164,13 +164,17 @@ def _save(sample: vsearch.datasets.Dataset, folder: Path) -> list[Path]:
     import pyarrow.parquet as pq
 
     folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, np.ndarray] = {"base": sample.vectors, "queries": sample.queries, "neighbours": sample.neighbours}
+    near = sample.neighbours
+    arrays: dict[str, np.ndarray] = {"base": sample.vectors, "queries": sample.queries, "neighbours": near}
+    arrays["positives"] = near[:, 0]  # something to train and to judge by: the nearest is relevant
+    judgements = [f"{query}\t{row}\t1\n" for query, rows in enumerate(near[:, :10].tolist()) for row in rows]
     for stem, array in arrays.items():
         np.save(folder / f"{stem}.npy", array)
     pq.write_table(sample.attributes, folder / "attributes.parquet")
+    (folder / "qrels.tsv").write_text("query\tdocument\tgrade\n" + "".join(judgements), encoding="utf-8")
     (folder / "queries.txt").write_text("\n".join(sample.query_texts) + "\n", encoding="utf-8")
     (folder / "LICENSE").write_text(sample.licence, encoding="utf-8")
     return [
         *(folder / f"{stem}.npy" for stem in arrays),
-        *(folder / n for n in ("attributes.parquet", "queries.txt", "LICENSE")),
+        *(folder / n for n in ("attributes.parquet", "qrels.tsv", "queries.txt", "LICENSE")),
     ]
