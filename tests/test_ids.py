@@ -16,6 +16,17 @@ def numbered(tmp_path_factory):
     return vsearch.build(rows(), folder, attributes=table(), ids=np.arange(300) * 10, shards=3, partitions=9)
 
 
+def test_strings_of_numpy_with_nuls_inside(tmp_path):
+    """NumPy ends its strings where NULs end them, and keeps those inside; Arrow reads them to the first."""
+    names = np.array(["a\0b", "a\0c", "a", "\0d"])
+    index = vsearch.build(rows()[:4], tmp_path / "index", {"name": names, "masked": np.ma.array(names)}, ids=names)
+    assert index.search(rows()[:4], k=1, exact=True).ids[:, 0].tolist() == names.tolist()
+    kept = index.get(names)
+    for column in ("id", "name", "masked"):
+        assert kept[column].to_pylist() == names.tolist()
+    assert (index.search(rows()[0], k=4, where="name = 'a\0c'").ids[0, :2] == ["a\0c", None]).all()
+
+
 def test_row_numbers(tmp_path):
     index = vsearch.build(rows(), tmp_path / "index")
     assert index.info()["id_type"] == "row"

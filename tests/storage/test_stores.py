@@ -160,6 +160,17 @@ def test_spellings_of_a_folder(tmp_path, monkeypatch):
     ("url", "options", "message"),
     [
         ("", {}, "it is empty"),
+        (" \t", {}, "it is empty"),
+        (None, {}, "got NoneType"),
+        (b"folder", {}, "got bytes"),
+        (3, {}, "got int"),
+        (" s3://b/x", {}, "white space"),
+        ("s3://b/x\n", {}, "white space"),
+        (" file:///x", {}, "white space"),
+        ("s3:b/x", {}, "two slashes follow the colon"),
+        ("S3:/b/x", {}, "two slashes follow the colon"),
+        ("memory:x", {}, "two slashes follow the colon"),
+        ("lambda:stack", {}, "two slashes follow the colon"),
         ("gs://b/x", {}, "gs:// is not supported"),
         ("https://host/x", {}, "https:// is not supported"),
         ("file://host/x", {}, "names no folder"),
@@ -178,6 +189,14 @@ def test_spellings_of_a_folder(tmp_path, monkeypatch):
 def test_what_cannot_be_opened(url, options, message):
     with pytest.raises(InputError, match=message):
         open_store(url, **options)
+
+
+def test_folders_that_look_like_little_else(tmp_path, monkeypatch):
+    """What is there is opened, and names with white space or a colon are names."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:b").mkdir()
+    for name in ("s3:b", " padded ", "a:b", "./s3:c"):
+        assert open_store(name).url == str(tmp_path / name)
 
 
 def test_options_left_empty_are_no_options(tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 from vsearch.building.attribute_types import decoded
 from vsearch.building.attributes import AttributeSource, take_rows
 from vsearch.building.files import first_line
+from vsearch.building.pandas_frames import whole_strings
 from vsearch.building.uuids import UUID_BYTES, is_uuid, uuid_strings
 from vsearch.errors import InputError
 
@@ -213,6 +214,7 @@ def _arrow(ids: Any, label: str) -> pa.ChunkedArray:
             if hasattr(ids, "__arrow_c_stream__"):
                 ids = pa.chunked_array(ids)
             else:
+                ids = whole_strings(ids)
                 ids = pa.array(ids, from_pandas=type(ids).__module__.startswith("pandas"))
         ids.validate(full=True)
     except OverflowError as error:

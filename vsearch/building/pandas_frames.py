@@ -95,6 +95,11 @@ def frame_batches(columns: dict[str, Any], schema: pa.Schema, rows: int) -> Iter
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
+def whole_strings(values: Any) -> Any:
+    """NumPy's strings as objects, others as they are: Arrow reads strings of fixed width to their first NUL only."""
+    return values.astype(object) if isinstance(values, np.ndarray) and values.dtype.kind in "US" else values
+
+
 def mapping_table(columns: Mapping[str, Any]) -> pa.Table:
     """A mapping of columns as a table; in NumPy arrays of floats and objects NaN is NULL, since they have no other NULL.
 
@@ -115,6 +120,7 @@ def _mapped(values: Any) -> Any:
         import pandas as pd  # type: ignore[import-untyped]  # who gives its arrays has it
 
         return series_array(values if isinstance(values, pd.Series) else pd.Series(values), None)
+    values = whole_strings(values)
     if isinstance(values, np.ndarray) and not isinstance(values, np.ma.MaskedArray):
         if values.ndim == 2 and values.dtype.kind in "fiu":  # an embedding in each row
             return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])

@@ -84,7 +84,7 @@ class Store(Protocol):
         """The object as read-only mapped memory; None where the store is remote."""
 
 
-_ONE_SLASH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/(?!/)")
+_ONE_SLASH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/(?!/)|(s3|file|memory|lambda|local-faas):(?!//)", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
 
 
@@ -105,7 +105,13 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
     InputError
         The URL or an option is not usable.
     """
-    text = str(url)
+    text: Any = os.fspath(url) if isinstance(url, os.PathLike) else url
+    if not isinstance(text, str):
+        raise InputError(f"give the folder or s3:// URL of the index as text or a path, got {type(url).__name__}")
+    if not text.strip() or "\0" in text:
+        raise InputError("give the folder or s3:// URL of the index; it is empty")
+    if text != text.strip() and _SCHEME.match(text.strip()):
+        raise InputError(f"{redacted(text)!r} begins or ends with white space, which no URL does; leave it out")
     match = _SCHEME.match(text)
     scheme = match.group(1).lower() if match else ""
     if scheme == "s3":
@@ -136,8 +142,6 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
         raise InputError(
             f"{redacted(text)!r} is no URL: two slashes follow the colon; a folder of such a name is ./name"
         )
-    if not text or "\0" in text:
-        raise InputError("give the folder or s3:// URL of the index; it is empty")
     return FolderStore(text)
 
 
