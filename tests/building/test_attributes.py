@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import vsearch
 from vsearch.building import attributes as attributes_module
 from vsearch.building import pandas_frames
 from vsearch.building.attributes import open_attributes, take_rows
@@ -441,3 +442,11 @@ def test_a_scratch_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="scratch folder"):
         open_attributes(pa.table({"a": pa.array([1], pa.int8())}), 1, tmp_path / "file")
+
+
+@pytest.mark.parametrize("given", [pa.table({"c": [[1.0, 2.0]] * 30}), {"c": [{"a": 1}] * 30}])
+@pytest.mark.filterwarnings("ignore:.*left out")
+def test_a_table_of_which_no_column_is_left_is_none(tmp_path, given):
+    index = vsearch.build(np.eye(30, 8, dtype=np.float32) + 1, tmp_path / "index", given)
+    assert len(index.get([3])) == 1
+    assert index.search(np.ones(8), k=30).ids.shape == (1, 30)

@@ -119,6 +119,8 @@ def build_index(
         vectors = open_vectors(embeddings, scratch)
         columns = None if attributes is None else open_attributes(attributes, vectors.rows, scratch)
         names = open_ids(ids, vectors.rows, columns)
+        if columns is not None and not columns.schema.names:
+            columns = None
         job = _Build(store, vectors, columns, names, options, progress, part)
         with discarded_on_failure(store, job.writer):
             manifest = settle(job.run())
