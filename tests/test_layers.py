@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "errors": 0,
     "cores": 0,
+    "forking": 0,
     "kernels": 1,
     "storage": 1,
     "datasets": 1,

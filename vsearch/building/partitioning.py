@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
+from vsearch.forking import with_threads_of_its_own
 
 LARGEST_OVER_MEAN = 4.0  # no partition holds more than so many times the mean
 ROWS_PER_PARTITION = 64  # on average at least: below it, routing costs more than it saves
@@ -61,6 +62,7 @@ def sample_rows(
     return np.sort(rng.choice(rows, wanted, replace=False))
 
 
+@with_threads_of_its_own
 def train_centroids(sample: NDArray[np.float32], partitions: int, seed: int) -> NDArray[np.float32]:
     """Centroids float32 (partitions', d) by k-means (faiss); fewer where the sample has fewer distinct vectors."""
     if partitions == 1:
@@ -79,6 +81,7 @@ def train_centroids(sample: NDArray[np.float32], partitions: int, seed: int) -> 
     return np.unique(np.asarray(kmeans.centroids, np.float32), axis=0)
 
 
+@with_threads_of_its_own
 def assign(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int32]:
     """The nearest centroid of each vector: int32 (n,). O(n * partitions * d), as one matrix product."""
     if len(centroids) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,8 +95,14 @@ class Client:
 
     def _call(self, function: str, request: Message, check: Callable[[Any], bool], deadline: Deadline) -> Any:
         def once() -> Any:
-            sent = self.invoker.invoke(function, self.mail.pack(request), deadline.remaining())
-            reply = open_reply(self.mail, sent, function)
+            asked = msgspec.structs.replace(request, id=os.urandom(16).hex())
+            sent = self.invoker.invoke(function, self.mail.pack(asked), deadline.remaining())
+            try:
+                reply = open_reply(self.mail, sent, function, asked.id)
+            except CallError as error:
+                if error.kind is Kind.MALFORMED:
+                    self.close()  # a connection may have fallen out of step
+                raise
             if not check(reply):
                 raise CallError(Kind.MALFORMED, f"{function} answered something else")
             return reply

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import ssl
 import threading
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from vsearch.errors import InputError
 from vsearch.fanout.outcomes import CallError, Kind
+from vsearch.forking import renew_in_children
 from vsearch.storage.urls import redacted, split_url
 
 LONGEST = 910.0
@@ -44,8 +46,15 @@ class Connections:
         self._url, self.host = url, parts.netloc
         self._secure, self._name, self._port = parts.scheme == "https", parts.hostname, parts.port
         self._idle: list[http.client.HTTPConnection] = []
+        self._process = os.getpid()
         self._lock = threading.Lock()
+        renew_in_children(self)
         self._context = ssl.create_default_context() if self._secure else None
+
+    def renew_after_fork(self) -> None:
+        """Connections belong to the process that opened them: two that read from one get each other's replies."""
+        self._lock, self._process = threading.Lock(), os.getpid()
+        self.close()  # closes the child's descriptors; the parent's stay open
 
     def __getstate__(self) -> str:
         return self._url
@@ -89,6 +98,8 @@ class Connections:
             connection.close()
 
     def _take(self, wait: float) -> tuple[http.client.HTTPConnection, bool]:
+        if self._process != os.getpid():
+            self.renew_after_fork()  # of a fork that Python was not told of
         with self._lock:
             if self._idle:
                 return self._idle.pop(), False

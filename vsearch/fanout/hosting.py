@@ -24,6 +24,7 @@ from vsearch.fanout.mail import LAMBDA_LIMIT, Mail, binary_limit, from_event, to
 from vsearch.fanout.messages import failure
 from vsearch.fanout.outcomes import Deadline, Kind
 from vsearch.fanout.worker import Worker, serve
+from vsearch.forking import renew_in_children
 from vsearch.storage import open_store
 
 LAST = 0.2
@@ -45,6 +46,11 @@ class Host:
         # what follows until the first call may last long where a platform starts functions ahead of calls
         self._imported = time.perf_counter() - started
         self._worker: Worker | None = None
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
         self._lock = threading.Lock()
 
     def worker(self) -> Worker:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from vsearch.fanout.outcomes import CallError, Deadline, Kind
+from vsearch.forking import renew_in_children
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -85,6 +86,11 @@ class LocalInvoker:
     def __init__(self, make: Callable[[str], Worker]) -> None:
         self._make = make
         self._workers: dict[str, Worker] = {}
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
         self._lock = threading.Lock()
 
     def worker(self, function: str) -> Worker:
@@ -124,6 +130,11 @@ class PoolInvoker:
     def __init__(self, url: str, options: dict[str, str], local: Invoker, names: Names) -> None:
         self._url, self._options = url, options
         self._local, self._names = local, names
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds, and processes of its own when they are needed."""
         self._pools: dict[str, ProcessPoolExecutor] = {}
         self._lock = threading.Lock()
 

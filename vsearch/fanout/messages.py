@@ -16,7 +16,8 @@ from vsearch.fanout.columns import Column
 from vsearch.fanout.outcomes import Kind
 from vsearch.fanout.tree import DEEPEST, LARGEST
 
-VERSION = 1
+VERSION = 2
+"""1 had no `id`."""
 LARGEST_MESSAGE = 256 << 20
 LARGEST_K = 10_000
 LARGEST_BATCH = 100_000
@@ -80,9 +81,16 @@ class Documents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", kw_only=True):
-    """Any message. `version` comes first, so that a newer one can be told."""
+    """Any message. `version` comes first, so that a newer one can be told.
+
+    Attributes
+    ----------
+    id : str
+        Of a request; its reply has the same, so that nobody takes the reply to another.
+    """
 
     version: Version = VERSION
+    id: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class SearchRequest(Message, frozen=True, tag="search"):

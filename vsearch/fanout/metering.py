@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
+from vsearch.forking import renew_in_children
 from vsearch.storage import check_entry
 
 if TYPE_CHECKING:
@@ -43,10 +44,15 @@ class MeteredStore:
     def __init__(self, store: Store, within: MeteredStore | None = None) -> None:
         self._store = store
         self._within = within
-        self._lock = Lock()
+        self.renew_after_fork()
+        renew_in_children(self)
         self.requests = 0
         self.writes = 0
         self.bytes = 0
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self._lock = Lock()
 
     @property
     def url(self) -> str:

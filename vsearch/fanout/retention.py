@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from vsearch.forking import renew_in_children
+
 T = TypeVar("T")
 
 
@@ -34,9 +36,14 @@ class Retention:
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self.renew_after_fork()
+        renew_in_children(self)
+        self._bytes = self._hits = self._loads = self._evictions = 0
+
+    def renew_after_fork(self) -> None:
+        """Locks that nobody holds."""
         self._lock = threading.Lock()
         self._loading: dict[Hashable, threading.Lock] = {}
-        self._bytes = self._hits = self._loads = self._evictions = 0
 
     def get(self, key: Hashable, load: Callable[[], T], size: Callable[[T], int]) -> T:
         """The value of a key, loaded if it is not there. What `load` raises is raised, and nothing is kept.

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from vsearch.errors import InputError
+from vsearch.forking import renew_in_children
 from vsearch.storage.container import find_container_keys
 
 
@@ -69,6 +70,11 @@ class Signer:
     def __init__(self, keys: Callable[[], Keys], region: str, service: str) -> None:
         self._keys, self._region, self._service = keys, region, service
         self._derived: tuple[tuple[str, str], bytes] = (("", ""), b"")
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
         self._lock = threading.Lock()
 
     def sign(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 import traceback
@@ -44,6 +45,7 @@ from vsearch.fanout.planning import PlanSettings
 from vsearch.fanout.processor import MaskMemory, bind_where, process
 from vsearch.fanout.retention import Retention
 from vsearch.fanout.telemetry import log, measure, span, traceparent
+from vsearch.forking import renew_in_children
 from vsearch.predicates.binding import columns_of
 from vsearch.search.snapshot import Snapshot
 from vsearch.storage import Manifest, Store
@@ -91,6 +93,13 @@ class Worker:
     served: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def __post_init__(self) -> None:
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self.lock = threading.Lock()
+
     @classmethod
     def open(
         cls, role: str, store: Store, function: str, *, memory: int = 1769, mail: Mail | None = None, **more: Any
@@ -113,7 +122,7 @@ def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
     with worker.lock:
         cold = worker.served == 0
         worker.served += 1
-    reply, kind = _reply(worker, payload, deadline)
+    reply, kind, id = _reply(worker, payload, deadline)
     seconds = time.perf_counter() - start + (worker.init_seconds if cold else 0.0)
     usage = Usage(
         invocations=1,
@@ -130,11 +139,12 @@ def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
     if worker.mail.spills(reply):
         usage += Usage(requests=1, writes=1)
     measure(worker.function, worker.role, kind, usage, reply.error if isinstance(reply, Failure) else "")
-    reply = msgspec.structs.replace(reply, usages=reply.usages + Usages.of(worker.role, usage))
+    reply = msgspec.structs.replace(reply, id=id, usages=reply.usages + Usages.of(worker.role, usage))
     try:
         return worker.mail.pack(reply)
     except CallError as error:
-        return worker.mail.pack(failure(error.kind, str(error), reply.usages))
+        failed = failure(error.kind, str(error), reply.usages)
+        return worker.mail.pack(msgspec.structs.replace(failed, id=id))
 
 
 def call(
@@ -173,9 +183,10 @@ def call(
         begun = time.perf_counter()
         left = deadline.remaining()
         limit = None if left is None else max(0.0, left - RESERVE)
-        payload = worker.mail.pack(_fill_in(message, limit, traceparent()))
+        sent = _fill_in(message, limit, traceparent())
+        payload = worker.mail.pack(sent)
         try:
-            reply = _open_reply(worker.mail, invoker.invoke(function, payload, left), function)
+            reply = _open_reply(worker.mail, invoker.invoke(function, payload, left), function, sent.id)
             if check is not None:
                 _check_reply(check, reply, function)
         except CallError as error:
@@ -199,8 +210,8 @@ class _ReportedError(CallError):
         self.usages = usages
 
 
-def open_reply(mail: Mail, data: bytes, function: str) -> Any:
-    """The reply of a function.
+def open_reply(mail: Mail, data: bytes, function: str, id: str = "") -> Any:
+    """The reply of a function to the request with this id.
 
     Raises
     ------
@@ -208,16 +219,19 @@ def open_reply(mail: Mail, data: bytes, function: str) -> Any:
         It failed, or this is no reply.
     """
     try:
-        return _open_reply(mail, data, function)
+        return _open_reply(mail, data, function, id)
     except _ReportedError as error:
         raise CallError(error.kind, str(error), final=error.final) from None
 
 
-def _open_reply(mail: Mail, data: bytes, function: str) -> Any:
+def _open_reply(mail: Mail, data: bytes, function: str, id: str) -> Any:
     try:
         reply = mail.unpack(data)
     except InputError as error:
         raise CallError(Kind.MALFORMED, f"{function} gave a malformed reply: {error}") from None
+    unread = isinstance(reply, Failure) and not reply.id  # of what it could not read it knows no id
+    if reply.id != id and not unread:
+        raise CallError(Kind.MALFORMED, f"{function} replied to another request")
     if isinstance(reply, Failure):
         kind = Kind(reply.error) if reply.error in set(Kind) else Kind.INTERNAL
         raise _ReportedError(kind, f"{function}: {reply.message}", reply.usages, final=reply.final)
@@ -234,7 +248,8 @@ def _check_reply(check: Any, reply: Any, function: str) -> None:
 
 
 def _fill_in(message: Message, remaining: float | None, trace: str) -> Message:
-    """The message with what is known only when it is sent."""
+    """The message with what is known only when it is sent, and an id of its own."""
+    message = msgspec.structs.replace(message, id=os.urandom(16).hex())
     if not hasattr(message, "remaining"):
         return message
     if remaining is not None:
@@ -242,20 +257,20 @@ def _fill_in(message: Message, remaining: float | None, trace: str) -> Message:
     return msgspec.structs.replace(message, trace=trace) if trace else message
 
 
-def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> tuple[Reply | Failure, str]:
-    """The reply, and the kind of message that it is to."""
+def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> tuple[Reply | Failure, str, str]:
+    """The reply, and the kind and id of the message that it is to."""
     try:
         message = worker.mail.unpack(payload)
     except CallError as error:
-        return failure(error.kind, str(error)), "none"
+        return failure(error.kind, str(error)), "none", ""
     except InputError as error:
-        return failure(Kind.REFUSED, str(error)), "none"
+        return failure(Kind.REFUSED, str(error)), "none", ""
     kind = type(message).__name__
     with span(worker.role, getattr(message, "trace", ""), function=worker.function, kind=kind) as recorded:
         reply = _try(worker, message, deadline.sooner(getattr(message, "remaining", None)))
         if recorded is not None and isinstance(reply, Failure):
             recorded.set_attribute("error.type", reply.error)
-    return reply, kind
+    return reply, kind, message.id
 
 
 def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:

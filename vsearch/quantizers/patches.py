@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
+from vsearch.forking import with_threads_of_its_own
 from vsearch.quantizers.osq import OSQ, load_osq, train_osq
 
 LARGEST_CODEBOOK = 65536
@@ -100,6 +101,7 @@ class Patches:
         """The codebook transposed: float32 (d, centroids)."""
         return np.ascontiguousarray(self.codebook.T)
 
+    @with_threads_of_its_own
     def nearest(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """The nearest centroid of each vector (n, d): int64 (n,)."""
         _, found = self._search.search(np.ascontiguousarray(vectors, np.float32), 1)
@@ -181,6 +183,7 @@ def train_patches(
     return Patches(centroids, train_osq(residuals, float(residual_bits), seed))
 
 
+@with_threads_of_its_own
 def train_codebook(sample: NDArray[np.float32], centroids: int, seed: int) -> NDArray[np.float32]:
     """K-means centroids float32 (centroids', d); fewer where the sample has fewer distinct vectors."""
     if centroids == 1 or len(sample) == 1:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
+from vsearch.forking import with_threads_of_its_own
 from vsearch.quantizers.protocol import Calibration, Encoded, Scan
 
 NIBBLE, BYTE = 16, 256  # centroids of a sub-quantizer whose codes have 4 and 8 bits
@@ -191,6 +192,7 @@ class ProductQuantizer:
         }
 
 
+@with_threads_of_its_own
 def train_pq(residuals: NDArray[np.float32], spec: PQ, seed: int = 0) -> ProductQuantizer:
     """Train on residuals to the partition centroids, by faiss.
 

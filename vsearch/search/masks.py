@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.forking import renew_in_children
 from vsearch.search.mask import ShardMask
 
 BUDGET_BYTES = 64 << 20
@@ -74,6 +75,11 @@ class MaskCache:
         self._budget = budget
         self._kept: OrderedDict[Hashable, IndexMask] = OrderedDict()
         self._bytes = 0
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], IndexMask]) -> tuple[IndexMask, bool]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
+from vsearch.forking import renew_in_children
 from vsearch.kernels.blocks import BLOCK
 from vsearch.search.model import Model
 
@@ -93,6 +94,11 @@ class Shard:
 
     def __post_init__(self) -> None:
         self._ready = np.zeros(len(self.table.rows), np.bool_)
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self._lock = threading.Lock()
 
     @property
     def partitions(self) -> int:

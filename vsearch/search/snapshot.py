@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
+from vsearch.forking import renew_in_children
 from vsearch.kernels.fields import ModelField
 from vsearch.predicates.schema import Attribute, AttributeType, Schema
 from vsearch.quantizers.metrics import METRICS
@@ -49,6 +50,13 @@ class Snapshot:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _fused: bool = field(init=False, default=False)
     _ids: NDArray[np.integer[Any]] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self._lock = threading.Lock()
 
     def column(self, shard: Shard, name: str) -> EncodedColumn:
         """The cells or postings of an attribute in a shard; kept once read."""

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vsearch.errors import InputError, StoreError
+from vsearch.forking import renew_in_children
 from vsearch.storage.loopback import is_loopback
 
 ADDRESS, TOKEN = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
@@ -36,6 +37,11 @@ class ContainerKeys:
     def __init__(self, address: str, token: str) -> None:
         self._address, self._token = address, token
         self._found: dict[str, Any] | None = None
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
         self._lock = threading.Lock()
 
     def __call__(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vsearch.errors import CorruptIndexError
+from vsearch.forking import renew_in_children
 from vsearch.storage.checksums import crc32c
 from vsearch.storage.commits import check_not_pruned
 from vsearch.storage.entries import CHUNK, check_entry
@@ -93,6 +94,12 @@ class SegmentFile:
         self._data: NDArray[np.uint8] | None = None
         self._mapped = False
         self._views: dict[str, NDArray[Any]] = {}
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """Nobody holds the lock any more, and nobody fetches what was claimed."""
+        self._changed = Condition()
+        self._state[self._state == _CLAIMED] = _ABSENT
 
     def __repr__(self) -> str:
         return f"SegmentFile({self.path!r}, {self.entry.bytes} bytes)"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 import numpy as np
 
 from vsearch.errors import ConflictError, StoreError, VsearchError
+from vsearch.forking import renew_in_children
 from vsearch.storage.advice import explain_store, passes, unreachable
 from vsearch.storage.retrying import PATIENCE, carried, persist
 from vsearch.storage.stores import ObjectInfo, check_path, open_store
@@ -71,6 +72,11 @@ class ObjectStore:
         self._prefix = f"{prefix}/" if prefix else ""
         self._first_patience = first_patience
         self._answered = False
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds, and no threads."""
         self._pool: ThreadPoolExecutor | None = None
         self._lock = Lock()
 
@@ -229,6 +235,7 @@ class ObjectStore:
         """Ask the store, and again while it puts off; a missing object stays FileNotFoundError, other errors become ours."""
         from obstore import exceptions
 
+        _claim_threads(self._url)
         try:
             answer = persist(call, self._patience, self._url)
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
@@ -257,6 +264,28 @@ class ObjectStore:
         nobody = unreachable(text)
         self._answered = self._answered or not nobody
         return PATIENCE if self._answered else self._first_patience
+
+
+_process: int | None = None  # in which obstore has its threads
+
+
+def _claim_threads(url: str) -> None:
+    """Note in which process obstore works; in one that is forked from it, every call would wait for ever.
+
+    Raises
+    ------
+    StoreError
+        It worked in the parent process.
+    """
+    global _process  # noqa: PLW0603 (obstore has threads once for all stores)
+    if _process is None:
+        _process = os.getpid()
+    elif _process != os.getpid():
+        raise StoreError(
+            f"{url}: this process was forked from one that had used an object store, which works by threads that a fork "
+            "does not copy; start processes by 'spawn' or 'forkserver' (multiprocessing.get_context('spawn')), or use object "
+            "stores only after the fork (gunicorn: without --preload)"
+        )
 
 
 _memories: dict[str, MemoryStore] = {}
