@@ -210,8 +210,8 @@ class _ReportedError(CallError):
         self.usages = usages
 
 
-def open_reply(mail: Mail, data: bytes, function: str, id: str = "") -> Any:
-    """The reply of a function to the request with this id.
+def open_reply(mail: Mail, data: bytes, function: str, id: str | None = None) -> Any:
+    """The reply of a function to the request with this id, to any for None.
 
     Raises
     ------
@@ -224,13 +224,13 @@ def open_reply(mail: Mail, data: bytes, function: str, id: str = "") -> Any:
         raise CallError(error.kind, str(error), final=error.final) from None
 
 
-def _open_reply(mail: Mail, data: bytes, function: str, id: str) -> Any:
+def _open_reply(mail: Mail, data: bytes, function: str, id: str | None) -> Any:
     try:
         reply = mail.unpack(data)
     except InputError as error:
         raise CallError(Kind.MALFORMED, f"{function} gave a malformed reply: {error}") from None
     unread = isinstance(reply, Failure) and not reply.id  # of what it could not read it knows no id
-    if reply.id != id and not unread:
+    if id is not None and reply.id != id and not unread:
         raise CallError(Kind.MALFORMED, f"{function} replied to another request")
     if isinstance(reply, Failure):
         kind = Kind(reply.error) if reply.error in set(Kind) else Kind.INTERNAL
