@@ -23,7 +23,11 @@ UNUSABLE = {
         {},
         "row 9 holds infinity",
     ),
-    "too large": (np.where(np.arange(30) == 4, 1e20, 1).reshape(10, 3).astype(np.float32), {}, "row 1 holds 1e\\+20"),
+    "too large": (
+        np.where(np.arange(30) == 4, 1e20, 1).reshape(10, 3).astype(np.float32),
+        {"metric": "l2"},
+        "row 1 holds 1e\\+20",
+    ),
     "no file": ("nowhere.npy", {}, "nowhere.npy"),
     "unknown kind of file": ("README.md", {}, "README.md"),
     "a number": (7, {}, ""),

@@ -351,7 +351,7 @@ class Index:
     def _check_queries(self, queries: Any) -> NDArray[np.float32]:
         try:
             encoded = queries if isinstance(queries, np.ndarray) else self._encode(queries)
-            return check_queries(encoded, self._snapshot.model.dimensions)
+            return check_queries(encoded, self._snapshot.model.dimensions, self._snapshot.model.metric)
         except InputError as error:
             if not self.has_documents:
                 raise
@@ -412,7 +412,7 @@ class Index:
         snapshot = self._snapshot
         if queries is None:
             return draw_rows(snapshot, sample, snapshot.manifest.seed + 1)
-        vectors = check_queries(queries, snapshot.manifest.dimensions)
+        vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.model.metric)
         return Sample(prepare_queries(snapshot.model, vectors), None)
 
     def _recall_of_ids(self, answer: Answer, truth: Any, k: int) -> float:

@@ -69,7 +69,7 @@ def search(
         from vsearch.predicates import bind
 
         bound = bind(where, snapshot.schema)
-    vectors = check_queries(queries, snapshot.manifest.dimensions)
+    vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.model.metric)
     request = SearchRequest(k, snapshot.settings, nprobe, exact, None, deadline)
     answer = search_vectors(snapshot, vectors, request, mask_all(snapshot, bound, stats), stats)
     return WorkerHits(take_ids(snapshot, answer.rows), answer.scores, stats)

@@ -201,7 +201,7 @@ class TestMessages:
             {"count": 0},
             {"dimensions": 5},
             {"queries": np.full(4, np.nan, "<f4").tobytes()},
-            {"queries": np.array([0, 0, 1e20, 1], "<f4").tobytes()},
+            {"queries": np.array([0, 0, np.inf, 1], "<f4").tobytes()},
             {"options": {"k": 0}},
             {"options": {"k": 10_001}},
             {"options": {"k": 1, "min_score": float("inf")}},

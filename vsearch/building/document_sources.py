@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.building.arrow_vectors import matrix, open_ipc, open_stream
-from vsearch.building.elements import stored_dtype
+from vsearch.building.elements import check_bounded, stored_dtype
 from vsearch.building.files import reading, require_file, split_path
 from vsearch.building.sources import VectorSource, open_vectors
 from vsearch.errors import InputError
@@ -47,6 +47,7 @@ class Documents:
         """Vectors float32 of documents ``start:stop``, and their offsets from 0 on."""
         low, high = int(self.offsets[start]), int(self.offsets[stop])
         vectors = np.ascontiguousarray(self.vectors.read(low, high), np.float32)
+        check_bounded(vectors, "ip", low)
         return vectors, self.offsets[start : stop + 1] - low
 
     def take(self, documents: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -54,7 +55,9 @@ class Documents:
         lengths = self.offsets[documents + 1] - self.offsets[documents]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         rows = np.repeat(self.offsets[documents] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return np.ascontiguousarray(self.vectors.take(rows), np.float32), offsets
+        vectors = np.ascontiguousarray(self.vectors.take(rows), np.float32)
+        check_bounded(vectors, "ip", rows)
+        return vectors, offsets
 
 
 def open_documents(vectors: object, offsets: object | None, scratch: str | Path) -> Documents:

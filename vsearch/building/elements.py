@@ -1,15 +1,16 @@
-"""The element types of vectors, and the one check every vector passes: its elements are finite and their squares too."""
+"""The element types of vectors, and the checks that they pass: finite elements, and squares that fit where a metric takes them."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from vsearch.errors import InputError
-from vsearch.quantizers.metrics import LARGEST_ELEMENT
+from vsearch.quantizers.metrics import Metric, unbounded
 
 BLOCK_BYTES = 4 << 20
 """Work on vectors goes in blocks of about this size, so that temporaries stay in cache."""
 
+LARGEST_FLOAT = np.finfo(np.float32).max
 _HALF_EXPONENT = np.uint16(0x7C00)
 
 
@@ -47,7 +48,7 @@ def stored_dtype(given: np.dtype, label: str) -> np.dtype:
 def converted(
     batch: np.ndarray, dtype: np.dtype, label: str, rows: int | np.ndarray, *, check: bool = True
 ) -> np.ndarray:
-    """Return `batch` as a C-contiguous array of `dtype`, every element finite and not huge.
+    """Return `batch` as a C-contiguous array of `dtype`, every element finite.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def converted(
     Raises
     ------
     InputError
-        NaN, infinity, or a number beyond 1e15; names the first bad row.
+        NaN, infinity, or a number beyond float32; names the first bad row.
     """
     if dtype.kind == "u":
         return np.ascontiguousarray(batch, dtype=dtype)
@@ -77,10 +78,34 @@ def converted(
     for start in range(0, len(result), step):
         block = result[start : start + step]
         if not _all_finite(block):
-            row, column = (int(x) for x in np.argwhere(~(np.abs(block.astype(np.float32)) <= LARGEST_ELEMENT))[0])
+            row, column = (int(x) for x in np.argwhere(~np.isfinite(block))[0])
             number = rows + start + row if isinstance(rows, int) else int(rows[start + row])
             raise InputError(_fault(label, number, column, float(batch[start + row, column])))
     return result
+
+
+def check_bounded(batch: np.ndarray, metric: Metric, rows: int | np.ndarray) -> None:
+    """Refuse numbers whose squares a metric would have to add up in float32, and could not.
+
+    Parameters
+    ----------
+    rows : int or ndarray of int, shape (n,)
+        Row number of the first vector, or of each, for the message.
+
+    Raises
+    ------
+    InputError
+        Under l2 and ip, a number beyond 1e15.
+    """
+    bad = unbounded(batch, metric)
+    if bad is not None:
+        row, column = bad
+        number = rows + row if isinstance(rows, int) else int(rows[row])
+        msg = (
+            f"row {number} holds {float(batch[row, column]):g} (dimension {column}): {metric} takes numbers up to 1e15, "
+            "since sums of their squares must fit float32; scale the vectors, or use metric='cosine'"
+        )
+        raise InputError(msg)
 
 
 def block_rows(dimensions: int, itemsize: int) -> int:
@@ -94,11 +119,11 @@ def _all_finite(block: np.ndarray) -> bool:
         bits = block.view(np.uint16)
         return not bool(((bits & _HALF_EXPONENT) == _HALF_EXPONENT).any())
     # without a temporary; NaN fails both comparisons
-    return bool(block.max(initial=0) <= LARGEST_ELEMENT and block.min(initial=0) >= -LARGEST_ELEMENT)
+    return bool(block.max(initial=0) <= LARGEST_FLOAT and block.min(initial=0) >= -LARGEST_FLOAT)
 
 
 def _fault(label: str, row: int, column: int, value: float) -> str:
     if np.isfinite(value):
-        return f"{label}: row {row} holds {value:g} (dimension {column}), whose square does not fit float32; scale the vectors"
+        return f"{label}: row {row} holds {value:g} (dimension {column}), which does not fit float32; scale the vectors"
     name = "NaN" if np.isnan(value) else "infinity"
     return f"{label}: row {row} holds {name} (dimension {column}); repair or remove that row"

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.building.attributes import AttributeSource, open_attributes
+from vsearch.building.elements import check_bounded
 from vsearch.building.ids import IdSource, open_ids
 from vsearch.building.layout import ShardRows, lay_out
 from vsearch.building.partitioning import (
@@ -158,7 +159,9 @@ class _Build:
         self.progress("train", 0, 1)
         product = options.product_quantizer(self.vectors.dimensions)
         least = LEAST_SAMPLE if product is None else TRAINING_ROWS  # k-means of many centroids wants more rows
-        drawn = self.vectors.take(sample_rows(rows, partitions, self.vectors.dimensions, rng, least))
+        chosen = sample_rows(rows, partitions, self.vectors.dimensions, rng, least)
+        drawn = self.vectors.take(chosen)
+        check_bounded(drawn, options.metric, chosen)
         self.mean = choose_mean(drawn, options.metric)
         sample = self.prepare(drawn)
         del drawn
@@ -193,7 +196,9 @@ class _Build:
         members = np.empty(rows, np.int32)
         for start in range(0, rows, BATCH_ROWS):
             stop = min(start + BATCH_ROWS, rows)
-            batch = self.prepare(self.vectors.read(start, stop))
+            given = self.vectors.read(start, stop)
+            check_bounded(given, self.options.metric, start)
+            batch = self.prepare(given)
             members[start:stop] = assign(batch, centroids)
             self.progress("assign", stop, rows)
         return members

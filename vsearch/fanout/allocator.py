@@ -25,6 +25,8 @@ from vsearch.predicates import evaluate
 from vsearch.predicates.binding import Bound, columns_of
 from vsearch.search.mask import ShardMask, count_matches
 from vsearch.search.masks import IndexMask
+from vsearch.search.merge import as_seen
+from vsearch.search.model import check_magnitudes
 from vsearch.search.pages import page_runs
 from vsearch.search.route import Visits
 from vsearch.search.snapshot import Snapshot
@@ -89,6 +91,8 @@ def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadlin
     options, dimensions = request.options, snapshot.manifest.dimensions
     if request.documents is None and request.dimensions != dimensions:
         raise InputError(f"the queries have {request.dimensions} dimensions, the index has {dimensions}")
+    if request.documents is None:
+        check_magnitudes(floats(request.queries, request.count, dimensions), snapshot.model.metric)
     _check_columns(snapshot, options)
     bound = bind_where(snapshot.manifest, options)
     with ThreadPoolExecutor(CALLS) as pool:
@@ -271,8 +275,7 @@ def _gather(
             answers.append(answer)
             positions.append(errand.positions)
     merged = merge_shards(answers, positions, count, options.k) if answers else nothing_found(count, options.k)
-    if snapshot.model.metric == "l2":
-        merged = msgspec.structs.replace(merged, scores=np.maximum(-floats(merged.scores), 0).tobytes())
+    merged = msgspec.structs.replace(merged, scores=as_seen(floats(merged.scores), snapshot.model.metric).tobytes())
     return msgspec.structs.replace(
         merged,
         outcomes=tuple(outcomes),

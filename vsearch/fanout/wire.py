@@ -128,7 +128,8 @@ def _check(message: Any) -> None:
 def _check_queries(message: SearchRequest | AllocateRequest | ProcessRequest) -> None:
     documents = message.documents
     if documents is None or isinstance(message, ProcessRequest):
-        _check_vectors(message.queries, message.count, message.dimensions)
+        prepared = isinstance(message, ProcessRequest)
+        _check_vectors(message.queries, message.count, message.dimensions, LARGEST_NORM if prepared else np.inf)
     elif message.queries or message.dimensions != documents.dimensions:
         raise ValueError("queries of many vectors come with single vectors, or with other dimensions")
     if documents is None:
@@ -139,12 +140,13 @@ def _check_queries(message: SearchRequest | AllocateRequest | ProcessRequest) ->
     _check_vectors(documents.vectors, int(lengths.sum(dtype=np.int64)), documents.dimensions)
 
 
-def _check_vectors(data: bytes, count: int, dimensions: int) -> None:
+def _check_vectors(data: bytes, count: int, dimensions: int, largest: float = LARGEST_NORM) -> None:
     if len(data) != 4 * count * dimensions:
         raise ValueError(f"{len(data)} bytes are not {count} queries of {dimensions} dimensions")
     values = floats(data, count, dimensions).astype(np.float64)
-    if not (np.einsum("ij,ij->i", values, values) <= LARGEST_NORM**2).all():
-        raise ValueError(f"a query holds NaN or infinity, or is longer than {LARGEST_NORM:g}")
+    squares = np.einsum("ij,ij->i", values, values)
+    if not (np.isfinite(squares) & (squares <= largest**2)).all():
+        raise ValueError(f"a query holds NaN or infinity, or is longer than {largest:g}")
 
 
 def _check_visits(message: ProcessRequest) -> None:

@@ -73,7 +73,7 @@ def read_pairs(snapshot: Snapshot, queries: Any, positives: Any, what: str = "tr
     InputError
         Ids that the index does not have, rows of queries that are not there, widths that do not fit, too few pairs.
     """
-    vectors = check_queries(queries, snapshot.manifest.dimensions)
+    vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.model.metric)
     numbers, ids = _flatten(positives, len(vectors), what)
     if len(numbers) and (numbers.min() < 0 or numbers.max() >= len(vectors)):
         worst = int(numbers.min() if numbers.min() < 0 else numbers.max())

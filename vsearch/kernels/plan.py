@@ -31,7 +31,19 @@ from vsearch.kernels.tables import round_sign_tables, round_tables, sign_tables
 
 MODEL_FIELDS, CALL_FIELDS, FLOAT_FIELDS = len(ModelField), len(CallField), len(FloatField)
 ROUNDING = np.float32(0.2887)  # deviation of one rounding to the nearest, in steps: 1 / sqrt(12)
+LEAST_SQUARE, LARGEST_SQUARE = np.float32(1e-30), np.float32(1e36)  # of a norm, between which float32 holds the squares
 LEAST_ROUNDING_MARGIN = np.float32(3.0)
+
+
+@inlined
+def _normalise_widely(query):
+    """Scale a query whose squares leave float32 to norm 1; zeros stay zeros."""
+    total = 0.0
+    for j in range(query.shape[0]):
+        total += np.float64(query[j]) * np.float64(query[j])
+    scale = 1.0 / np.sqrt(total) if total > 0.0 else 0.0
+    for j in range(query.shape[0]):
+        query[j] = np.float32(np.float64(query[j]) * scale)
 
 
 @inlined
@@ -39,10 +51,13 @@ def _prepare(model, call, query, rotated):
     """Normalise or centre, and rotate. The query as given is overwritten: it is scratch."""
     d = query.shape[0]
     if model[ModelField.NORMALISE] != 0:
-        norm = np.sqrt(dot_float(query, query))
-        scale = np.float32(1.0) / norm if norm > np.float32(0.0) else np.float32(0.0)
-        for j in range(d):
-            query[j] *= scale
+        square = dot_float(query, query)
+        if LEAST_SQUARE < square < LARGEST_SQUARE:
+            scale = np.float32(1.0) / np.sqrt(square)
+            for j in range(d):
+                query[j] *= scale
+        else:
+            _normalise_widely(query)
     else:
         mean = floats(model[ModelField.MEAN], d)
         for j in range(d):

@@ -11,11 +11,29 @@ Metric = Literal["cosine", "ip", "l2"]
 METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 
 
-LARGEST_ELEMENT = 1e15  # of a vector: sums of its squares, and of many of them, fit float32
+LARGEST_ELEMENT = 1e15  # of a vector under l2 and ip: sums of its squares, and of many of them, fit float32
+LEAST_NORM = 1e-15  # of a vector whose squares float32 holds to all digits that matter
 LARGEST_NORM = 1e18  # of a rotated query: of elements that are allowed, in 65,536 dimensions and less a mean, with room
 
 
 def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows scaled to norm 1; zero rows stay zero."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    """Rows of finite numbers of any size scaled to norm 1; zero rows stay zero."""
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    odd = np.flatnonzero((norms < LEAST_NORM) | (norms > LARGEST_NORM))
+    if len(odd):  # their squares leave float32
+        wide = vectors[odd].astype(np.float64)
+        norms = np.linalg.norm(wide, axis=1, keepdims=True)
+        scaled[odd] = np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 0)
+    return scaled
+
+
+def unbounded(vectors: NDArray[np.generic], metric: Metric) -> tuple[int, int] | None:
+    """Row and dimension of the first number that is too large for a metric, None without one. Cosine takes any that is finite."""
+    if metric == "cosine" or vectors.dtype.kind != "f" or vectors.size == 0:
+        return None
+    if vectors.max() <= LARGEST_ELEMENT and vectors.min() >= -LARGEST_ELEMENT:
+        return None
+    row, column = np.argwhere(~(np.abs(vectors.astype(np.float32)) <= LARGEST_ELEMENT))[0]
+    return int(row), int(column)

@@ -49,6 +49,13 @@ def leave_out(
     return np.where(similar, scores, np.float32(np.nan)), np.where(similar, rows, -1)
 
 
+def as_seen(scores: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
+    """Scores as users see them: squared distances under l2; cosines that rounding put outside [-1, 1] at its edge."""
+    if metric == "l2":
+        return np.maximum(-scores, 0)
+    return np.minimum(np.maximum(scores, -1), 1) if metric == "cosine" else scores
+
+
 def merge(
     scores: Sequence[NDArray[np.float32]], rows: Sequence[NDArray[np.int64]], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

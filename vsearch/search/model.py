@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, InputError
-from vsearch.quantizers.metrics import LARGEST_ELEMENT, Metric, normalise
+from vsearch.quantizers.metrics import LARGEST_ELEMENT, Metric, normalise, unbounded
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.residual import Rerank
 
@@ -99,8 +99,11 @@ class Model:
         return rotation if self.adapter is None else np.ascontiguousarray(rotation @ self.adapter)
 
 
-def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
-    """Queries as float32 (m, d), or an error that says what is wrong with them."""
+def check_queries(queries: Any, dimensions: int, metric: Metric = "cosine") -> NDArray[np.float32]:
+    """Queries as float32 (m, d), or an error that says what is wrong with them.
+
+    Cosine takes all finite numbers, so it is also what a caller says who does not know the metric: see `check_magnitudes`.
+    """
     if (
         type(queries) is np.ndarray
         and queries.dtype == np.float32
@@ -128,13 +131,23 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
     array = np.ascontiguousarray(array)
-    if not np.abs(array).max(initial=0) <= LARGEST_ELEMENT:
-        bad = int(np.flatnonzero(~(np.abs(array) <= LARGEST_ELEMENT).all(axis=1))[0])
+    if not np.isfinite(array).all():
+        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        msg = f"query {bad} holds NaN or infinity, or a number beyond float32; remove it or mend the encoder"
+        raise InputError(msg)
+    check_magnitudes(array, metric)
+    return array
+
+
+def check_magnitudes(queries: NDArray[np.float32], metric: Metric) -> None:
+    """Refuse queries (m, d) with numbers whose squares a metric would have to add up in float32, and could not."""
+    bad = unbounded(queries, metric)
+    if bad is not None:
         msg = (
-            f"query {bad} holds NaN or infinity, or a number beyond {LARGEST_ELEMENT:g}; remove it or mend the encoder"
+            f"query {bad[0]} holds {float(queries[bad]):g}, a number beyond {LARGEST_ELEMENT:g}: "
+            f"{metric} adds up squares, which must fit float32; scale vectors and queries"
         )
         raise InputError(msg)
-    return array
 
 
 def plain_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from vsearch.search.exhaustive import search_exhaustively, worth_threads
 from vsearch.search.lloyd import build_cell_tables, search_cells
 from vsearch.search.mask import mask_shard
 from vsearch.search.masks import IndexMask
-from vsearch.search.merge import ShardHits, leave_out, merge
+from vsearch.search.merge import ShardHits, as_seen, leave_out, merge
 from vsearch.search.model import Model, SearchSettings, prepare_queries
 from vsearch.search.native import Workspace
 from vsearch.search.pages import collect_page
@@ -167,7 +167,7 @@ def _answer(
     model: Model, request: SearchRequest, scores: NDArray[np.float32], rows: NDArray[np.int64], stats: SearchStats
 ) -> Answer:
     scores, rows = leave_out(scores, rows, model.metric, request.min_score)
-    return Answer(np.maximum(-scores, 0) if model.metric == "l2" else scores, rows, stats)
+    return Answer(as_seen(scores, model.metric), rows, stats)
 
 
 def search_shards(
