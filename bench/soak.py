@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,15 +23,15 @@ from select import select
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.soak_findings import Finding
+from bench.soak_findings import Finding, raw_error
 
 #: Modules with a class `Fuzzer`: made from a folder of its own, its `attempt(Random)` says how one try ended, right or
-#: refused, or raises a `Finding`; `tried` says what it was.
+#: refused, or raises a `Finding`; `tried` says what it was. Or functions of a seed and a number of tries, which raise.
 FUZZERS = {
     "file": "bench.soak_files",
     "payload": "bench.soak_payloads",
-    "predicate": "bench.soak_predicates",
-    "kill": "bench.soak_kills",
+    "predicate": "bench.fuzzers.predicates:fuzz_predicates",
+    "kill": "bench.fuzzers.commits:fuzz_commits",
 }
 
 START = 600.0
@@ -126,7 +127,7 @@ def _note(report: Report, first: int, outcome: str, text: str, tried: str) -> No
 def run_child(name: str, module: str, seed: int, first: int, tries: int, folder: Path) -> None:
     """Make tries, and print a line of JSON about each."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    fuzzer = import_module(module).Fuzzer(folder)
+    fuzzer = _load(module, folder)
     _say("ready")
     for number in range(first, first + tries):
         fuzzer.tried = ""
@@ -137,13 +138,44 @@ def run_child(name: str, module: str, seed: int, first: int, tries: int, folder:
         _say(outcome, text=text, tried=fuzzer.tried)
 
 
+def _load(module: str, folder: Path) -> Any:
+    name, _, function = module.partition(":")
+    found = import_module(name)
+    return Seeded(getattr(found, function)) if function else found.Fuzzer(folder)
+
+
+class Seeded:
+    """A fuzzer that is a function of a seed and a number of tries, and asserts what must hold."""
+
+    def __init__(self, function: Callable[[int, int], object]) -> None:
+        self.tried = ""
+        self._function = function
+
+    def attempt(self, rng: Random) -> str:
+        """One try; how it ended: right.
+
+        Raises
+        ------
+        Finding
+        """
+        seed = rng.randrange(2**31)
+        self.tried = f"{self._function.__name__}({seed}, 1)"
+        try:
+            self._function(seed, 1)
+        except AssertionError as error:
+            raise Finding("wrong", str(error)[:1500]) from error
+        except BaseException as error:
+            raise raw_error(error) from error
+        return "right"
+
+
 def _say(outcome: str, **more: str) -> None:
     print(json.dumps({"outcome": outcome, **more}), flush=True)
 
 
 def available() -> list[str]:
     """Fuzzers whose modules are there."""
-    return [name for name, module in FUZZERS.items() if find_spec(module) is not None]
+    return [name for name, module in FUZZERS.items() if find_spec(module.partition(":")[0]) is not None]
 
 
 def table(reports: list[Report]) -> str:

@@ -35,12 +35,12 @@ SLOW_FIXTURES = {"compiled", "kernels", "libraries"}
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
-    """Tests that compile ahead of time are slow; long files first, the others after them in the order they were found."""
+    """Long files first, the others after them in the order they were found; they, and what compiles, are slow."""
     tests = Path(__file__).parent
-    for item in items:
-        if SLOW_FIXTURES & set(item.fixturenames):
-            item.add_marker("slow")
     ranks = {tests / f"{name}.py": rank for rank, name in enumerate(LONG)}
+    for item in items:
+        if item.path in ranks or SLOW_FIXTURES & set(item.fixturenames):
+            item.add_marker("slow")
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 

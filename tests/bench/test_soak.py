@@ -20,8 +20,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("name", "tries"),
     [
-        ("file", 30),
-        ("payload", 150),
+        ("file", 15),
+        ("payload", 80),
+        ("kill", 10),
         pytest.param("file", 300, marks=pytest.mark.slow),
         pytest.param("payload", 2000, marks=pytest.mark.slow),
     ],
@@ -31,7 +32,7 @@ def test_nothing_is_found(tmp_path, name, tries):
     assert not report.findings
     assert report.tries == tries
     assert report.outcomes["right"] > tries / 50
-    assert report.outcomes["refused"] > tries / 10
+    assert report.outcomes["refused"] > tries / 10 or name not in ("file", "payload")
 
 
 STAND_IN = """
