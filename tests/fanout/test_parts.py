@@ -212,7 +212,14 @@ class TestMessages:
         ],
     )
     def test_what_does_not_fit_is_refused(self, change):
-        good = {"kind": "search", "version": 1, "count": 2, "dimensions": 2, "queries": bytes(16), "options": {"k": 1}}
+        good = {
+            "kind": "search",
+            "version": messages.VERSION,
+            "count": 2,
+            "dimensions": 2,
+            "queries": bytes(16),
+            "options": {"k": 1},
+        }
         wire.decode(self.sealed(good))
         with pytest.raises(InputError):
             wire.decode(self.sealed({**good, **change}))

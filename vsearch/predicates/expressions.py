@@ -6,7 +6,8 @@ neither, and a row is found only where the whole predicate is true. So ``col("x"
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
+from itertools import islice
 from typing import Annotated, Any, NoReturn
 from typing import Literal as OneOf
 
@@ -225,11 +226,13 @@ def to_values(values: Iterable[object]) -> tuple[Literal, ...]:
     """
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise PredicateError(f"a list of values is expected, not {values!r}")
-    literals = tuple(to_literal(value) for value in values)
-    if len(literals) > MAXIMUM_VALUES:
+    if isinstance(values, Sized) and len(values) > MAXIMUM_VALUES:
         raise PredicateError(
-            f"a list of {len(literals)} values is too long for a predicate; {MAXIMUM_VALUES} are allowed"
+            f"a list of {len(values)} values is too long for a predicate; {MAXIMUM_VALUES} are allowed"
         )
+    literals = tuple(to_literal(value) for value in islice(values, MAXIMUM_VALUES + 1))
+    if len(literals) > MAXIMUM_VALUES:
+        raise PredicateError(f"a list of more than {MAXIMUM_VALUES} values is too long for a predicate")
     return literals
 
 

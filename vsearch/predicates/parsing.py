@@ -40,7 +40,9 @@ def parse(where: Where) -> Expression | None:
 
         return check_size(parse_sql(where))
     if isinstance(where, Mapping):
+        from vsearch.predicates.limits import check_filter
         from vsearch.predicates.mongo import parse_mongo
 
+        check_filter(where)
         return check_size(parse_mongo(where)) if where else None
     raise PredicateError(f"`where` is a SQL string, a dict or an expression of vsearch.col, not {type(where).__name__}")

@@ -21,6 +21,7 @@ from vsearch.predicates.expressions import (
     to_like,
     to_values,
 )
+from vsearch.predicates.limits import LongLists
 from vsearch.predicates.sql_values import (
     bare,
     column_name,
@@ -35,9 +36,6 @@ from vsearch.predicates.sql_values import (
 
 if TYPE_CHECKING:
     from sqlglot import exp
-
-MAXIMUM_LENGTH = 8 << 20
-MAXIMUM_NESTING = 200
 
 _COMPARISONS: dict[str, Operator] = {
     "EQ": "=",
@@ -78,17 +76,16 @@ def parse_sql(where: str) -> Expression:
         The SQL is malformed, or says more than a predicate on the columns of one row: a subquery, a function, arithmetic,
         a comparison of two columns, more than one statement.
     """
-    tree = _read(where)
+    lists = LongLists(where)
     try:
-        return _predicate(tree)
+        return lists.put_back(_predicate(_read(lists.text)))
     except RecursionError:
         raise PredicateError("the predicate is nested too deep") from None
+    except PredicateError as error:
+        raise lists.explained(error) from None
 
 
 def _read(where: str) -> exp.Expr:
-    if len(where) > MAXIMUM_LENGTH:
-        raise PredicateError(f"a WHERE string of {len(where)} characters is too long; {MAXIMUM_LENGTH} are allowed")
-    _check_nesting(where)
     from sqlglot import exp
     from sqlglot.dialects.dialect import Dialect
     from sqlglot.errors import ParseError, SqlglotError
@@ -107,19 +104,6 @@ def _read(where: str) -> exp.Expr:
     if len(found) > 1:
         raise PredicateError(_SEVERAL)
     return found[0]
-
-
-def _check_nesting(where: str) -> None:
-    """Refuse deep parentheses before a recursive parser meets them; those inside of strings count too, which does no harm."""
-    depth = deepest = 0
-    for character in where:
-        if character in "([":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in ")]":
-            depth -= 1
-    if deepest > MAXIMUM_NESTING:
-        raise PredicateError(f"the WHERE string has parentheses nested more than {MAXIMUM_NESTING} deep")
 
 
 def _explain_parse_error(where: str, errors: list[dict[str, Any]]) -> str:
