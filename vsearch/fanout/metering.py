@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError
 from vsearch.forking import renew_in_children
 from vsearch.storage import check_entry
+from vsearch.storage.retrying import carried
 
 if TYPE_CHECKING:
     import os
@@ -226,7 +227,7 @@ def fetch_files(
         read(reads[0])
     elif reads:
         with ThreadPoolExecutor(min(PARALLEL, len(reads))) as pool:
-            list(pool.map(read, reads))
+            list(pool.map(carried(read), reads))
     for array in files.values():
         array.flags.writeable = False
     return HeldStore(store, files, ahead)

@@ -49,6 +49,7 @@ from vsearch.forking import renew_in_children
 from vsearch.predicates.binding import columns_of
 from vsearch.search.snapshot import Snapshot
 from vsearch.storage import Manifest, Store
+from vsearch.storage.retrying import no_later_than
 
 Reply = Answer | Warmed | Described
 TAKES: dict[str, Any] = {"coordinator": SearchRequest, "allocator": AllocateRequest, "processor": ProcessRequest}
@@ -275,7 +276,8 @@ def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> tuple[Reply | 
 
 def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
     try:
-        return _run(worker, message, deadline)
+        with no_later_than(deadline.at):  # what a busy store puts off
+            return _run(worker, message, deadline)
     except CallError as error:
         return failure(error.kind, str(error), final=error.final)
     except SearchTimeoutError as error:

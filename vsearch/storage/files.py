@@ -14,6 +14,7 @@ from vsearch.storage.checksums import crc32c
 from vsearch.storage.commits import check_not_pruned
 from vsearch.storage.entries import CHUNK, check_entry
 from vsearch.storage.ranges import bridge, covering_chunks, mark, runs, split
+from vsearch.storage.retrying import carried
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -366,5 +367,5 @@ def ensure_together(
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(len(by_file)) as pool:
-        for done in [pool.submit(file.ensure_arrays, of_file) for file, of_file in by_file.items()]:
+        for done in [pool.submit(carried(file.ensure_arrays), of_file) for file, of_file in by_file.items()]:
             done.result()
