@@ -47,8 +47,9 @@ def found(column, where, rows=None):
     [
         (pa.array([1, None, 3], pa.int8()), "int64", "x >= 1", [0, 2]),
         (pa.array([1, None, 3], pa.uint32()), "int64", "x = 3", [2]),
-        (pa.array([1.5, None], pa.float16()), "float64", "x = 1.5", [0]),
-        (pa.array([1, None, 3], pa.decimal128(10, 2)), "float64", "x = 3", [2]),
+        (pa.array([1.5, None], pa.float16()), "float16", "x = 1.5", [0]),
+        (pa.array([0.1, None], pa.float32()), "float32", "x = 0.1", [0]),
+        (pa.array([1, None, 3], pa.decimal128(10, 0)), "decimal", "x = 3", [2]),
         (pa.array(["a", None, "b"], pa.large_string()), "string", "x = 'b'", [2]),
         (pa.array(["a", None, "b"], pa.string_view()), "string", "x = 'b'", [2]),
         (pa.array(["a", None, "b"]).dictionary_encode(), "string", "x = 'b'", [2]),
@@ -58,7 +59,7 @@ def found(column, where, rows=None):
         (pa.chunked_array([], pa.string()), "string", "x IS NULL", []),
         (pa.chunked_array([], pa.int64()), "int64", "x IS NULL", []),
         (pa.chunked_array([], pa.list_(pa.string())), "list<string>", "x IS NULL", []),
-        (pa.array([0, 1_000_000_000], pa.timestamp("ns", "UTC")), "timestamp", "x = '1970-01-01 00:00:01'", [1]),
+        (pa.array([0, 1_000_000_000], pa.timestamp("ns", "UTC")), "timestamp[ns]", "x = '1970-01-01 00:00:01'", [1]),
         (pa.array([0, 1], pa.timestamp("s")), "timestamp", "x = '1970-01-01 00:00:01'", [1]),
         (pa.array([dt.date(1970, 1, 1), None], pa.date64()), "date", "x = '1970-01-01'", [0]),
         (pa.array([True, None, False]), "bool", "NOT x", [2]),
@@ -71,6 +72,8 @@ def found(column, where, rows=None):
             "list_contains(x, 'b')",
             [1],
         ),
+        (pa.array([[1, 2], None, [3]], pa.list_(pa.int8())), "list<int64>", "list_contains(x, 3)", [2]),
+        (pa.array([[0.1, None], None, [3]], pa.list_(pa.float32())), "list<float32>", "list_contains(x, 0.1)", [0]),
         (pa.array([None, None], pa.int64()), "int64", "x IS NULL", [0, 1]),
         (pa.array([None, None], pa.string()), "string", "x < 'a'", []),
         (pa.array([None, [None]], pa.list_(pa.string())), "list<string>", "x IS NOT NULL", [1]),
@@ -85,7 +88,8 @@ def test_arrow_types(array, kind, where, rows):
 
 
 @pytest.mark.parametrize(
-    "arrow", [pa.list_(pa.int64()), pa.struct({"a": pa.int64()}), pa.binary(), pa.time32("s"), pa.null()]
+    "arrow",
+    [pa.list_(pa.uint64()), pa.decimal256(50, 2), pa.struct({"a": pa.int64()}), pa.binary(), pa.time32("s"), pa.null()],
 )
 def test_types_that_cannot_be_filtered_on(arrow):
     with pytest.raises(InputError, match="'odd' has the type"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vsearch.errors import PredicateError
 from vsearch.predicates import col, parse, to_sql
 from vsearch.predicates.expressions import Comparison, Contains
-from vsearch.predicates.literals import Date, Number, Timestamp
+from vsearch.predicates.literals import Date, Double, Number, Timestamp
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from vsearch.predicates.literals import Date, Number, Timestamp
         ("a < 1_000", col("a") < 1000),
         ("a < .5", col("a") < 0.5),
         ("a < 5.", col("a") < 5),
-        ("a < 1e3", col("a") < 1000.0),
+        ("a < 1e3", col("a") < Double(1000.0)),
         ("a = 'it''s'", col("a") == "it's"),
         ("a = '\\'", col("a") == "\\"),
         ('"Odd name" = 1', col("Odd name") == 1),

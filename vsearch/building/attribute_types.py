@@ -6,16 +6,20 @@ given                                                 kept
 bool                                                  bool
 int8 to int64, uint8 to uint32                        int64
 uint64                                                uint64
-float16, float32, float64, decimal                    float64 (NaN stays NaN, no NULL)
+float16, float32, float64                             itself (NaN stays NaN, no NULL)
+decimal of up to 38 digits                            decimal128, exact
 string, large_string, string_view, all NULL           string
 UUID, binary of a fixed size of 16 bytes              string: the UUID's canonical form
 dictionary (category)                                 as its values
 date32, date64                                        date32
-timestamp in any unit                                 timestamp in us, UTC
+timestamp in ns                                       timestamp in ns, UTC
+timestamp in s, ms or us                              timestamp in us, UTC
 list, large or fixed-size list of any string          list<string>
+list of integers, except uint64                       list<int64>
+list of floats                                        list of these floats
 ====================================================  =================================
 
-A timestamp without a zone is taken as UTC; what is finer than a microsecond is cut off.
+A timestamp without a zone is taken as UTC.
 """
 
 from __future__ import annotations
@@ -30,7 +34,12 @@ from vsearch.errors import InputError, VsearchWarning
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ACCEPTED = "bool, integers, floats, decimals, strings, UUIDs, categories, timestamps, dates and lists of strings"
+LARGEST_PRECISION = 38
+
+ACCEPTED = (
+    "bool, integers, floats, decimals of up to 38 digits, strings, UUIDs, categories, timestamps, dates, and lists of strings "
+    "or numbers (but not uint64)"
+)
 
 
 def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
@@ -89,7 +98,7 @@ def normalise(array: Any, target: Any, name: str, label: str) -> Any:
         if pa.types.is_dictionary(array.type):
             array = decoded(array)
         if pa.types.is_timestamp(target) and pa.types.is_timestamp(array.type):
-            micros = pa.timestamp("us", array.type.tz)
+            micros = pa.timestamp(target.unit, array.type.tz)
             array = pc.cast(array, options=pc.CastOptions(target_type=micros, allow_time_truncate=True))
         if pa.types.is_date(target):
             array = pc.cast(array, options=pc.CastOptions(target_type=target, allow_time_truncate=True))
@@ -128,16 +137,21 @@ def _kept(given: Any) -> Any:
         return pa.uint64()
     if types.is_integer(given):
         return pa.int64()
-    if types.is_floating(given) or types.is_decimal(given):
-        return pa.float64()
+    if types.is_floating(given):
+        return given
+    if types.is_decimal(given):
+        return pa.decimal128(given.precision, given.scale) if given.precision <= LARGEST_PRECISION else None
     if _is_text(given) or types.is_null(given):
         return pa.string()
     if types.is_date(given):
         return pa.date32()
     if types.is_timestamp(given):
-        return pa.timestamp("us", "UTC")
+        return pa.timestamp("ns" if given.unit == "ns" else "us", "UTC")
     if types.is_list(given) or types.is_large_list(given) or types.is_fixed_size_list(given):
-        return pa.list_(pa.string()) if _kept(given.value_type) == pa.string() else None
+        item = _kept(given.value_type)
+        if item is None or not (pa.types.is_string(item) or pa.types.is_floating(item) or item == pa.int64()):
+            return None
+        return pa.list_(item)
     return None
 
 

@@ -309,7 +309,7 @@ class _Build:
             from vsearch.predicates import schema_from_arrow
 
             schema = schema_from_arrow(self.columns.schema)
-            attributes = tuple(AttributeEntry(attribute.name, str(attribute.type)) for attribute in schema)
+            attributes = tuple(AttributeEntry(attribute.name, attribute.kind) for attribute in schema)
         quantizer = {"name": trained.quantizer.name, "configuration": trained.quantizer.configuration()}
         return Manifest(
             format=FORMAT,

@@ -187,6 +187,9 @@ def _read(file: SegmentFile, prefix: str, kind: str, rows: Rows) -> Column:
         values = f"{prefix}values"
         if kind == "bool":
             return Column(kind, len(rows), present, _read_bits(file, values, rows).tobytes())
+        if kind.startswith("decimal128("):  # pairs of int64
+            file.ensure(values, 2 * rows, 2 * rows + 2)
+            return Column(kind, len(rows), present, file.array(values).reshape(-1, 2)[rows].tobytes())
         file.ensure(values, rows, rows + 1)
         taken = file.array(values)[rows]
         if taken.dtype.itemsize != _width(kind):
@@ -249,6 +252,8 @@ def _width(kind: str) -> int:
         return 4
     if kind.startswith("timestamp["):
         return 8
+    if kind.startswith("decimal128("):
+        return 16
     widths = {"8": 1, "16": 2, "32": 4, "64": 8}
     digits = kind.lstrip("uintfloa")
     if digits in widths and kind[: -len(digits)] in ("int", "uint", "float"):

@@ -210,7 +210,7 @@ def _exact_columns(shard: ShardEntry, names: Sequence[str]) -> list[tuple[FileEn
     for name in names:
         described = shard.columns.get(name)
         header = described.get("header") if isinstance(described, dict) else None
-        if not isinstance(header, dict) or header.get("type") == "string" or header.get("values", 0) < ALL_CELLS:
+        if not isinstance(header, dict) or header.get("form") != "cells" or header.get("values", 0) < ALL_CELLS:
             continue
         for array in (arrays.get(f"{name}.values"), arrays.get(f"{name}.validity")):
             if file is not None and array is not None and array.bytes:

@@ -18,7 +18,7 @@ from vsearch.kernels.fields import REFINED, RERANKED, SCANNED, VISITED
 from vsearch.predicates import bind
 from vsearch.predicates.binding import Bound
 from vsearch.predicates.expressions import decode as decode_expression
-from vsearch.predicates.schema import Attribute, AttributeType, Schema
+from vsearch.predicates.schema import Attribute, Schema
 from vsearch.search.mask import ShardMask, mask_shard
 from vsearch.search.merge import ShardHits, leave_out
 from vsearch.search.route import Visits
@@ -163,7 +163,7 @@ class MaskMemory:
 
 
 def _schema(manifest: Manifest) -> Schema:
-    return Schema(tuple(Attribute(a.name, AttributeType(a.type)) for a in manifest.attributes))
+    return Schema(tuple(Attribute.of_kind(a.name, a.type) for a in manifest.attributes))
 
 
 def _read_visits(request: ProcessRequest, partitions: int) -> list[Visits]:

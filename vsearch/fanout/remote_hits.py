@@ -14,6 +14,7 @@ from vsearch.fanout.merging import append
 from vsearch.fanout.messages import Answer, Options, Outcome, floats, int32s
 from vsearch.hits import Hits
 from vsearch.search.stats import SearchStats
+from vsearch.storage.columns import as_written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,4 +111,6 @@ def _table(names: tuple[str, ...], columns: Sequence[Column], there: Any) -> pa.
         return pa.table({name: pa.nulls(there.size) for name in names})
     position = np.cumsum(there.reshape(-1)) - 1
     rows = pa.array(position, mask=~there.reshape(-1))
-    return pa.table({name: to_arrow(column).take(rows) for name, column in zip(names, columns, strict=True)})
+    return pa.table(
+        {name: as_written(to_arrow(column).take(rows)) for name, column in zip(names, columns, strict=True)}
+    )

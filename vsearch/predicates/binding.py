@@ -32,10 +32,10 @@ from vsearch.predicates.expressions import (
     Or,
     check_size,
 )
-from vsearch.predicates.keys import LOWEST, TOP, cuts, mismatch
-from vsearch.predicates.literals import Literal, describe
+from vsearch.predicates.keys import LOWEST, TOP, byte_cuts, cuts, element_key
+from vsearch.predicates.literals import Literal
 from vsearch.predicates.pattern import compile_pattern, literal_prefix
-from vsearch.predicates.schema import Attribute, AttributeType, Schema
+from vsearch.predicates.schema import BYTE_KEYED, ITEM_TYPES, Attribute, AttributeType, Schema
 
 IntIntervals = tuple[tuple[int, int | None], ...]
 ByteIntervals = tuple[tuple[bytes, bytes | None], ...]
@@ -83,7 +83,7 @@ class KeyRange:
 
 @dataclass(frozen=True)
 class StringRange:
-    """Rows whose string is in one of the intervals, in byte order of UTF-8."""
+    """Rows whose string or decimal is in one of the intervals, in byte order of its key."""
 
     column: str
     intervals: ByteIntervals
@@ -196,15 +196,14 @@ _OPPOSITE: dict[Operator, Operator] = {"=": "!=", "!=": "=", "<": ">=", ">=": "<
 
 
 def _compare(attribute: Attribute, operator: Operator, value: Literal) -> Bound:
-    if attribute.type is AttributeType.STRINGS:
+    if attribute.type in ITEM_TYPES:
         if operator not in ("=", "!="):
             raise PredicateError(
                 f"the column {attribute.name!r} is a list; {operator} does not apply, ask for its elements"
             )
         return _membership(attribute, (value,), "any", operator == "=")
-    if attribute.type is AttributeType.STRING:
-        text = _text(attribute, value)
-        return _strings(attribute.name, _select(operator, text, text + b"\0", b""))
+    if attribute.type in BYTE_KEYED:
+        return _strings(attribute.name, _select(operator, *byte_cuts(attribute, value), b""))
     return _keys(attribute.name, _select(operator, *cuts(attribute, value), LOWEST))
 
 
@@ -224,24 +223,23 @@ def _in(node: In, attribute: Attribute, wanted: bool) -> Bound:
     values = [value for value in node.values if value is not None]
     if not node.values:
         return Everything(not wanted)
-    if attribute.type is AttributeType.STRINGS:
+    if attribute.type in ITEM_TYPES:
         if len(values) < len(node.values) and not wanted:
             return Everything(False)
         return _membership(attribute, tuple(values), "any", wanted)
-    if attribute.type is AttributeType.STRING:
-        texts = intervals.union((text, text + b"\0") for text in {_text(attribute, value) for value in values})
-        chosen: Any = texts if wanted else intervals.complement(texts, b"")
-    else:
-        points = intervals.union({cuts(attribute, value) for value in values})
-        chosen = points if wanted else intervals.complement(points, LOWEST)
+    by_bytes = attribute.type in BYTE_KEYED
+    find: Any = byte_cuts if by_bytes else cuts
+    chosen: Any = intervals.union({find(attribute, value) for value in values})
+    if not wanted:
+        chosen = intervals.complement(chosen, b"" if by_bytes else LOWEST)
     if len(values) < len(node.values) and not wanted:
         return Everything(False)
-    return _strings(attribute.name, chosen) if attribute.type is AttributeType.STRING else _keys(attribute.name, chosen)
+    return _strings(attribute.name, chosen) if by_bytes else _keys(attribute.name, chosen)
 
 
 def _like(node: Like, attribute: Attribute, wanted: bool) -> Bound:
     if attribute.type is not AttributeType.STRING:
-        raise PredicateError(f"the column {attribute.name!r} is {attribute.type}; LIKE applies to strings")
+        raise PredicateError(f"the column {attribute.name!r} is {attribute.kind}; LIKE applies to strings")
     if node.pattern is None:
         return Everything(False)
     tokens = compile_pattern(node.pattern, node.escape)
@@ -257,24 +255,16 @@ def _like(node: Like, attribute: Attribute, wanted: bool) -> Bound:
 
 
 def _contains(node: Contains, attribute: Attribute, wanted: bool) -> Bound:
-    if attribute.type is not AttributeType.STRINGS:
-        raise PredicateError(f"the column {attribute.name!r} is {attribute.type}, not a list; use = or IN")
+    if attribute.type not in ITEM_TYPES:
+        raise PredicateError(f"the column {attribute.name!r} is {attribute.kind}, not a list; use = or IN")
     return _membership(attribute, node.values, node.mode, wanted)
 
 
 def _membership(
     attribute: Attribute, values: tuple[Literal, ...], mode: OneOf["any", "all", "element"], wanted: bool
 ) -> Bound:
-    texts = tuple(sorted({_text(attribute, value) for value in values if value is not None}))
-    return Membership(attribute.name, texts, mode, wanted, mode == "element" and None in values)
-
-
-def _text(attribute: Attribute, value: Literal) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    if attribute.type is AttributeType.STRINGS:
-        raise PredicateError(f"the column {attribute.name!r} is a list of strings and cannot hold {describe(value)}")
-    raise mismatch(attribute, value)
+    keys = tuple(sorted({element_key(attribute, value) for value in values if value is not None}))
+    return Membership(attribute.name, keys, mode, wanted, mode == "element" and None in values)
 
 
 def _keys(column: str, chosen: IntIntervals) -> Bound:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from vsearch.errors import CorruptIndexError
 from vsearch.predicates.dictionary import Dictionary
-from vsearch.predicates.schema import AttributeType
+from vsearch.predicates.schema import BYTE_KEYED, ITEM_TYPES, AttributeType
 
 MAXIMUM_CELLS = 255
 Array = npt.NDArray[Any]
@@ -55,11 +55,11 @@ class CellColumn:
     cells : uint8 (rows,)
         0 where NULL, otherwise 1 + the position of the row's cell in ``low``.
     low, high : int64 (values,)
-        The least and greatest key that occurs in each cell; ascending and disjoint. For strings, positions.
+        The least and greatest key that occurs in each cell; ascending and disjoint. For strings and decimals, positions.
     counts : int64 (values + 1,)
         Rows in each cell, the NULL cell first.
     dictionary : Dictionary or None
-        The strings; None for other types.
+        The strings, or the keys of decimals; None for other types.
     """
 
     name: str
@@ -87,11 +87,11 @@ class PostingColumn:
     Attributes
     ----------
     name, type
-        The attribute; strings or lists of strings.
+        The attribute; strings, decimals or lists.
     rows_total : int
         The number of rows of the segment.
     dictionary : Dictionary
-        The distinct strings.
+        The distinct strings, or keys of numbers; all said of strings here goes for these, too.
     offsets : int64 (strings + 1,)
         The rows of string i are ``rows[offsets[i]:offsets[i + 1]]``, ascending.
     rows : uint32 (listed,)
@@ -171,8 +171,8 @@ class _Reader:
 
     def cells(self) -> CellColumn:
         rows, values = self.header.rows, self.header.values
-        text = self.header.type is AttributeType.STRING
-        self.require(self.header.type is not AttributeType.STRINGS, "lists cannot be cells")
+        text = self.header.type in BYTE_KEYED
+        self.require(self.header.type not in ITEM_TYPES, "lists cannot be cells")
         self.require(0 <= values <= MAXIMUM_CELLS, f"{values} cells")
         cells = self.array("cells", np.uint8, rows) if "cells" in self.arrays else np.empty(0, np.uint8)
         low, high = self.array("low", np.int64, values), self.array("high", np.int64, values)
@@ -188,7 +188,7 @@ class _Reader:
 
     def postings(self, ensure: Ensure | None) -> PostingColumn:
         header = self.header
-        self.require(header.type in (AttributeType.STRING, AttributeType.STRINGS), "only strings have postings")
+        self.require(header.type in (*BYTE_KEYED, *ITEM_TYPES), f"{header.type} has no postings")
         self.require(0 <= header.rows < 2**32 and header.values >= 0, f"{header.rows} rows")
         dictionary = self.dictionary(header.values)
         offsets = self.array("offsets", np.int64, header.values + 1)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from vsearch.errors import InputError
 from vsearch.predicates.columns import MAXIMUM_CELLS, CellColumn, EncodedColumn, PostingColumn, frozen, word_count
 from vsearch.predicates.dictionary import Dictionary
-from vsearch.predicates.keys import keys_from_arrow
-from vsearch.predicates.schema import AttributeType
+from vsearch.predicates.keys import decimal_keys, keys_from_arrow, number_keys
+from vsearch.predicates.schema import BYTE_KEYED, ITEM_TYPES, AttributeType
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +33,7 @@ def encode_column(name: str, type: AttributeType | str, array: pa.Array | pa.Chu
     Returns
     -------
     CellColumn or PostingColumn
-        Postings for lists and for strings of more than 255 distinct values, otherwise cells.
+        Postings for lists and for strings and decimals of more than 255 distinct values, otherwise cells.
 
     Raises
     ------
@@ -47,10 +47,10 @@ def encode_column(name: str, type: AttributeType | str, array: pa.Array | pa.Chu
         raise InputError(f"the attribute column {name!r} has {len(array)} rows; a shard holds fewer than 2**32")
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
-    if kind is AttributeType.STRING:
-        return _encode_strings(name, array)
-    if kind is AttributeType.STRINGS:
-        return _encode_lists(name, array)
+    if kind in BYTE_KEYED:
+        return _encode_strings(name, kind, array if kind is AttributeType.STRING else decimal_keys(array))
+    if kind in ITEM_TYPES:
+        return _encode_lists(name, kind, array)
     keys, valid = keys_from_arrow(kind, array)
     low, high = _boundaries(keys[valid])
     cells = (np.searchsorted(high, keys) + 1).astype(np.uint8)
@@ -94,18 +94,18 @@ def _cell_column(
     return CellColumn(name, kind, frozen(cells), frozen(low), frozen(high), frozen(counts), dictionary)
 
 
-def _encode_strings(name: str, array: Any) -> EncodedColumn:
+def _encode_strings(name: str, kind: AttributeType, array: Any) -> EncodedColumn:
     dictionary, positions, valid = _dictionary_encode(array)
     if len(dictionary) > MAXIMUM_CELLS:
         rows = np.flatnonzero(valid).astype(np.uint32)
-        return _postings(name, AttributeType.STRING, valid, dictionary, positions[valid], rows, np.empty(0, np.uint32))
+        return _postings(name, kind, valid, dictionary, positions[valid], rows, np.empty(0, np.uint32))
     cells = (positions + 1).astype(np.uint8)
     cells[~valid] = 0
     own = np.arange(len(dictionary), dtype=np.int64)
-    return _cell_column(name, AttributeType.STRING, cells, own, own, dictionary)
+    return _cell_column(name, kind, cells, own, own, dictionary)
 
 
-def _encode_lists(name: str, array: Any) -> PostingColumn:
+def _encode_lists(name: str, kind: AttributeType, array: Any) -> PostingColumn:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -115,9 +115,11 @@ def _encode_lists(name: str, array: Any) -> PostingColumn:
     elements = pc.list_flatten(array)
     if isinstance(elements, pa.ChunkedArray):
         elements = elements.combine_chunks()
+    if kind is not AttributeType.STRINGS:
+        elements = number_keys(ITEM_TYPES[kind], elements)
     dictionary, positions, present = _dictionary_encode(elements)
     null_elements = np.unique(rows[~present])
-    return _postings(name, AttributeType.STRINGS, valid, dictionary, positions[present], rows[present], null_elements)
+    return _postings(name, kind, valid, dictionary, positions[present], rows[present], null_elements)
 
 
 def _postings(

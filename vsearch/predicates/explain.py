@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 from vsearch.predicates.expressions import And, Comparison, Constant, Contains, Expression, In, IsNull, Like, Not, Or
-from vsearch.predicates.literals import Date, Literal, Number, Timestamp, date_text, timestamp_text
+from vsearch.predicates.literals import Date, Double, Literal, Number, Timestamp, date_text, timestamp_text
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _LEAF, _NOT, _AND, _OR = 4, 3, 2, 1
@@ -51,16 +52,21 @@ def sql_literal(value: Literal) -> str:
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     if isinstance(value, Timestamp):
-        return f"TIMESTAMP '{timestamp_text(value)}'"
+        return f"TIMESTAMP{'_NS' if value.nanoseconds else ''} '{timestamp_text(value)}'"
     if isinstance(value, Date):
         return f"DATE '{date_text(value)}'"
     if isinstance(value, Number):
         return value.text
+    if isinstance(value, Double):
+        text = repr(value.value)
+        return (text if "e" in text else f"{text}e0") if math.isfinite(value.value) else f"'{text}'::DOUBLE"
     if isinstance(value, float):
         if math.isfinite(value):
-            # With an exponent it is a double to SQL, without one a decimal, which compares differently beyond 15 digits.
+            # With an exponent it is a double to SQL, without one a decimal, which integers compare with differently.
             text = repr(value)
-            return text if "e" in text or (len(text) <= 16 and not value.is_integer()) else f"{text}e0"
+            if value.is_integer():
+                return text if "e" in text else f"{text}e0"
+            return format(Decimal(text), "f")
         return f"'{value}'::DOUBLE"
     return str(value)
 

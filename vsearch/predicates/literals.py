@@ -1,7 +1,8 @@
 """The constants of a predicate: what Python, SQL and msgpack call by different names, in one form.
 
-A literal is ``None``, ``bool``, ``int`` (64 bits, signed or unsigned), ``float``, ``str`` or one of three tagged structs,
-so that every literal survives msgpack with its type.
+A literal is ``None``, ``bool``, ``int`` (64 bits, signed or unsigned), ``float``, ``str`` or one of four tagged structs,
+so that every literal survives msgpack with its type. A ``float`` is a number as it is written, ``0.1``, which a float32
+column compares as a float32; `Double` is what SQL calls a double, ``1e-1``, to which a float32 column is widened.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ _MOMENT = re.compile(
     re.ASCII,
 )
 
+_PERIOD = re.compile(r"(\d{4})(?:-(\d{1,2}))?", re.ASCII)
+
 Text = Annotated[str, msgspec.Meta(max_length=MAXIMUM_TEXT)]
 
 
 class Timestamp(msgspec.Struct, frozen=True, tag="timestamp", tag_field="kind"):
-    """A point in time, in microseconds since 1970-01-01 UTC."""
+    """A point in time, in microseconds since 1970-01-01 UTC, and nanoseconds beyond these."""
 
     microseconds: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+    nanoseconds: Annotated[int, msgspec.Meta(ge=0, le=999)] = 0
 
 
 class Date(msgspec.Struct, frozen=True, tag="date", tag_field="kind"):
@@ -43,12 +47,18 @@ class Date(msgspec.Struct, frozen=True, tag="date", tag_field="kind"):
 
 
 class Number(msgspec.Struct, frozen=True, tag="number", tag_field="kind"):
-    """A decimal number that neither 64-bit integers nor floats can hold without moving it past an integer."""
+    """A decimal number that neither a 64-bit integer nor the shortest text of a float is."""
 
     text: Annotated[str, msgspec.Meta(max_length=1000, pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
 
 
-Literal = None | bool | int | float | Text | Timestamp | Date | Number
+class Double(msgspec.Struct, frozen=True, tag="double", tag_field="kind"):
+    """A number that SQL reads as a double: with an exponent, or cast to DOUBLE."""
+
+    value: float
+
+
+Literal = None | bool | int | float | Text | Timestamp | Date | Number | Double
 
 
 def to_literal(value: object) -> Literal:
@@ -64,7 +74,7 @@ def to_literal(value: object) -> Literal:
     PredicateError
         The value is of another type, or out of the range that SQL types have.
     """
-    if value is None or isinstance(value, bool | Timestamp | Date | Number) or type(value) is float:
+    if value is None or isinstance(value, bool | Timestamp | Date | Number | Double) or type(value) is float:
         return value
     if isinstance(value, str):
         return _text(value)
@@ -87,7 +97,7 @@ def to_literal(value: object) -> Literal:
 def parse_number(text: str) -> Literal:
     """Read a numeric literal of SQL: with an exponent it is a double, otherwise an exact decimal, as in DuckDB."""
     if "e" in text.lower():
-        return float(text)
+        return Double(float(text))
     if text.isdigit() and len(text) < _LARGEST_EXPONENT:
         return _integer(int(text))
     try:
@@ -97,23 +107,44 @@ def parse_number(text: str) -> Literal:
 
 
 def parse_timestamp(text: str) -> Timestamp:
-    """Read ``YYYY-MM-DD[ HH:MM[:SS[.ffffff]]][offset]``; without an offset it is UTC, digits below a microsecond are dropped."""
+    """Read ``YYYY-MM-DD[ HH:MM[:SS[.fffffffff]]][offset]``; without an offset it is UTC, digits below a nanosecond are dropped."""
     match = _MOMENT.fullmatch(text.strip())
     if match is None:
         raise PredicateError(f"{text!r} is no timestamp; write YYYY-MM-DD or YYYY-MM-DD HH:MM[:SS[.ffffff]][+HH:MM]")
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
-    fraction = int((match[7] or "0")[:6].ljust(6, "0"))
+    fraction, nanoseconds = divmod(int((match[7] or "0")[:9].ljust(9, "0")), 1000)
     try:
         moment = dt.datetime(year, month, day, hour, minute, second, fraction, dt.UTC)
     except ValueError as error:
         raise PredicateError(f"{text!r} is no timestamp: {error}") from None
-    return Timestamp((moment - _EPOCH) // dt.timedelta(microseconds=1) - _offset(match[8]))
+    return Timestamp((moment - _EPOCH) // dt.timedelta(microseconds=1) - _offset(match[8]), nanoseconds)
+
+
+def parse_period(text: str) -> tuple[Date, Date] | None:
+    """Read ``YYYY`` or ``YYYY-MM``: its first day, and the first day after it. None where the text is neither."""
+    match = _PERIOD.fullmatch(text.strip())
+    if match is None:
+        return None
+    year, month = int(match[1]), int(match[2] or 1)
+    try:
+        first = dt.date(year, month, 1).toordinal()
+    except ValueError as error:
+        raise PredicateError(f"{text!r} is neither a year nor a month: {error}") from None
+    # the year 10000 has no ordinal; 31 December is a day before it
+    months = year * 12 + month - 1 + (1 if match[2] else 12)
+    last = (
+        dt.date(9999, 12, 31).toordinal() + 1
+        if months >= 120_000
+        else dt.date(months // 12, months % 12 + 1, 1).toordinal()
+    )
+    return Date(first - _EPOCH_ORDINAL), Date(last - _EPOCH_ORDINAL)
 
 
 def parse_date(text: str) -> Date:
     """Read ``YYYY-MM-DD``; a time of day other than midnight is refused rather than dropped."""
-    days, rest = divmod(parse_timestamp(text).microseconds, MICROSECONDS_PER_DAY)
-    if rest:
+    moment = parse_timestamp(text)
+    days, rest = divmod(moment.microseconds, MICROSECONDS_PER_DAY)
+    if rest or moment.nanoseconds:
         raise PredicateError(f"{text!r} is no date; write TIMESTAMP '{text}' to compare with a time of day")
     return Date(days)
 
@@ -130,13 +161,18 @@ def describe(value: Literal) -> str:
         return f"the timestamp {timestamp_text(value)}"
     if isinstance(value, Date):
         return f"the date {date_text(value)}"
+    if isinstance(value, Double):
+        return f"the number {value.value!r}"
     return f"the number {value.text if isinstance(value, Number) else value!r}"
 
 
 def timestamp_text(value: Timestamp) -> str:
     """Write a timestamp so that `parse_timestamp` reads it."""
     try:
-        return (_EPOCH + dt.timedelta(microseconds=value.microseconds)).replace(tzinfo=None).isoformat(" ")
+        moment = (_EPOCH + dt.timedelta(microseconds=value.microseconds)).replace(tzinfo=None)
+        if value.nanoseconds:
+            return f"{moment.isoformat(' ', 'microseconds')}{value.nanoseconds:03}"
+        return moment.isoformat(" ")
     except OverflowError:
         raise PredicateError(
             f"a timestamp of {value.microseconds} microseconds is outside the years 1 to 9999"
@@ -180,7 +216,7 @@ def _decimal(value: decimal.Decimal) -> Literal:
     if value == value.to_integral_value():
         return _integer(int(value))
     number = float(value)
-    return Number(format(value, "f")) if number.is_integer() else number
+    return number if decimal.Decimal(repr(number)) == value else Number(format(value, "f"))
 
 
 def _moment(value: dt.date) -> Timestamp | Date:
@@ -189,7 +225,8 @@ def _moment(value: dt.date) -> Timestamp | Date:
     if not isinstance(value, dt.datetime):
         return Date(value.toordinal() - _EPOCH_ORDINAL)
     moment = value.replace(tzinfo=dt.UTC) if value.utcoffset() is None else value
-    return Timestamp((moment - _EPOCH) // dt.timedelta(microseconds=1))
+    # pandas' own datetimes go further than Python's
+    return Timestamp((moment - _EPOCH) // dt.timedelta(microseconds=1), getattr(value, "nanosecond", 0))
 
 
 def _numpy_scalar(value: object) -> Literal:
@@ -200,7 +237,11 @@ def _numpy_scalar(value: object) -> Literal:
             raise PredicateError("NaT cannot stand in a predicate; ask for NULL with is_null()")
         if np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "D"):
             return Date(int(value.astype("datetime64[D]").astype(np.int64)))
-        return Timestamp(int(value.astype("datetime64[us]").astype(np.int64)))
+        moment = value.astype("datetime64[us]")
+        beyond = 0
+        if np.datetime_data(value.dtype)[0] in ("ns", "ps", "fs", "as"):
+            beyond = int(value.astype("datetime64[ns]").astype(np.int64)) % 1000
+        return Timestamp(int(moment.astype(np.int64)), beyond)
     if isinstance(value, np.bool_ | np.integer | np.floating | np.str_):
         item = value.item()
         return to_literal(float(item) if isinstance(value, np.floating) else item)

@@ -5,12 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vsearch.errors import PredicateError
-from vsearch.predicates.literals import Literal, Number, parse_date, parse_number, parse_timestamp, to_literal
+from vsearch.predicates.literals import (
+    Double,
+    Literal,
+    Number,
+    parse_date,
+    parse_number,
+    parse_timestamp,
+    to_literal,
+)
 
 if TYPE_CHECKING:
     from sqlglot import exp
 
-_CASTS = {"DATE", "TIMESTAMP", "TIMESTAMPNTZ", "TIMESTAMPTZ", "TIMESTAMPLTZ", "DATETIME", "DOUBLE", "TEXT", "VARCHAR"}
+_CASTS = {
+    "DATE",
+    "TIMESTAMP",
+    "TIMESTAMP_NS",
+    "TIMESTAMPNTZ",
+    "TIMESTAMPTZ",
+    "TIMESTAMPLTZ",
+    "DATETIME",
+    "DOUBLE",
+    "TEXT",
+    "VARCHAR",
+}
 
 
 def bare(node: exp.Expr) -> exp.Expr:
@@ -71,8 +90,10 @@ def literal(node: exp.Expr) -> Literal:
 
 
 def _negated(value: Literal, node: exp.Expr) -> Literal:
-    if isinstance(value, bool) or not isinstance(value, int | float | Number):
+    if isinstance(value, bool) or not isinstance(value, int | float | Number | Double):
         raise PredicateError(f"{sql_text(node)}: only numbers take a minus sign")
+    if isinstance(value, Double):
+        return Double(-value.value)
     if isinstance(value, Number):
         return Number(value.text[1:] if value.text.startswith("-") else "-" + value.text)
     return to_literal(-value)
@@ -94,7 +115,7 @@ def _cast(node: exp.Expr) -> Literal:
     if name != "DOUBLE":
         return parse_timestamp(value)
     try:
-        return float(value)
+        return Double(float(value))
     except ValueError:
         raise PredicateError(f"{sql_text(node)}: {value!r} is no number") from None
 

@@ -14,6 +14,7 @@ from vsearch.kernels.blocks import BLOCK
 from vsearch.quantizers.residual import ResidualCodes, decode_residuals
 from vsearch.search.given_ids import as_ids, is_unicode, shown
 from vsearch.search.snapshot import Snapshot
+from vsearch.storage.columns import as_written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -137,11 +138,12 @@ def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.in
         places.append(at)
     if not pieces:
         fields = snapshot.shards[0].files["attributes"].take(list(columns), np.empty(0, np.int64)).schema
-        return pa.table([pa.nulls(len(rows), field.type) for field in fields], schema=fields)
+        return pa.table({field.name: as_written(pa.nulls(len(rows), field.type)) for field in fields})
     whole = pa.concat_tables(pieces)
     position = np.full(len(rows), -1, np.int64)
     position[np.concatenate(places)] = np.arange(whole.num_rows)
-    return whole.take(pa.array(position, mask=position < 0))
+    taken = whole.take(pa.array(position, mask=position < 0))
+    return pa.table([as_written(column) for column in taken.columns], taken.column_names)
 
 
 def get_rows(snapshot: Snapshot, ids: Any, columns: Sequence[str] | None) -> pa.Table:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError
 from vsearch.forking import renew_in_children
 from vsearch.kernels.fields import ModelField
-from vsearch.predicates.schema import Attribute, AttributeType, Schema
+from vsearch.predicates.schema import Attribute, Schema
 from vsearch.quantizers.metrics import METRICS
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.model import Model, SearchSettings
@@ -166,7 +166,7 @@ def _make_snapshot(
         manifest=manifest,
         model=model,
         shards=tuple(shards),
-        schema=Schema(tuple(Attribute(a.name, _attribute_type(a.name, a.type)) for a in manifest.attributes)),
+        schema=Schema(tuple(_attribute(a.name, a.type) for a in manifest.attributes)),
         settings=SearchSettings.from_dict(manifest.settings),
         radii=radii,
         native=pack_model(model, radii, manifest.rows),
@@ -174,9 +174,9 @@ def _make_snapshot(
     )
 
 
-def _attribute_type(name: str, kind: str) -> AttributeType:
+def _attribute(name: str, kind: str) -> Attribute:
     try:
-        return AttributeType(kind)
+        return Attribute.of_kind(name, kind)
     except ValueError:
         reason = f"the attribute {name!r} has the type {kind!r}, which this version does not know; upgrade vsearch"
         raise CorruptIndexError("manifest", reason) from None

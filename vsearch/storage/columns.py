@@ -1,7 +1,7 @@
 """Exact columns of a table file: their types, their buffers, and reading some of their rows.
 
 A column of ``n`` rows is stored as Arrow stores it: a validity bitmap where it has nulls, then values; bool as bits;
-strings as offsets and data; lists as offsets and the items' own buffers.
+decimals as pairs of int64; strings as offsets and data; lists as offsets and the items' own buffers.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _FIXED = DTYPES
 _TEXT = {"string": "int32", "large_string": "int64"}
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, tz=([A-Za-z0-9_+:/-]{1,64}))?\]")
+_DECIMAL = re.compile(r"decimal128\(([0-9]{1,2}), (-?[0-9]{1,3})\)", re.ASCII)
 _LIST = re.compile(r"(large_list|list)<(.+)>")
 _LARGEST_SMALL = 2**31 - 1
 
@@ -49,6 +50,8 @@ def type_name(arrow: pa.DataType) -> str:
         name = f"timestamp[{arrow.unit}, tz={arrow.tz}]" if arrow.tz else f"timestamp[{arrow.unit}]"
         if _TIMESTAMP.fullmatch(name):
             return name
+    elif pa.types.is_decimal128(arrow):
+        return f"decimal128({arrow.precision}, {arrow.scale})"
     else:
         for name in (*_FIXED, "bool", "date32", *_TEXT):
             if arrow.equals(_plain(name)):
@@ -72,6 +75,9 @@ def arrow_type(name: str) -> pa.DataType | None:
     timestamp = _TIMESTAMP.fullmatch(name)
     if timestamp:
         return pa.timestamp(*timestamp.groups())
+    decimal = _DECIMAL.fullmatch(name)
+    if decimal:
+        return pa.decimal128(int(decimal[1]), int(decimal[2])) if 1 <= int(decimal[1]) <= 38 else None
     of_list = _LIST.fullmatch(name)
     if of_list and not _LIST.fullmatch(of_list[2]):
         inner = arrow_type(of_list[2])
@@ -140,6 +146,8 @@ def _parts(array: Any, prefix: str) -> tuple[list[Node], list[tuple[str, NDArray
         return nodes, [*named, (f"{prefix}offsets", offsets), (f"{prefix}data", data)]
     if pa.types.is_boolean(array.type):
         return nodes, [*named, (f"{prefix}values", _slice(buffers[1], "|u1", -(-rows // 8)))]
+    if pa.types.is_decimal128(array.type):
+        return nodes, [*named, (f"{prefix}values", _slice(buffers[1], "<i8", 2 * rows))]
     dtype = np.dtype(f"<i{array.type.bit_width // 8}")
     if type_name(array.type) in _FIXED:
         dtype = np.dtype(type_name(array.type)).newbyteorder("<")
@@ -148,6 +156,34 @@ def _parts(array: Any, prefix: str) -> tuple[list[Node], list[tuple[str, NDArray
 
 def _slice(buffer: Any, dtype: Any, count: int) -> NDArray[Any]:
     return np.frombuffer(buffer, dtype, count) if count else np.empty(0, dtype)
+
+
+def as_written(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    """A column for its reader: float16 and float32 as float64, each the shortest decimal that names the stored value.
+
+    So 0.1 comes back as 0.1; rounding to the column's own type gives what is stored, bit by bit.
+    """
+    import pyarrow as pa
+
+    large = pa.types.is_large_list(column.type)
+    if (large or pa.types.is_list(column.type)) and pa.types.is_floating(column.type.value_type):
+        whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        if pa.types.is_float64(whole.type.value_type):
+            return column
+        kind = pa.LargeListArray if large else pa.ListArray
+        return kind.from_arrays(whole.offsets, as_written(whole.values), mask=whole.is_null())
+    if pa.types.is_float32(column.type):
+        return column.cast(pa.string()).cast(pa.float64())
+    if pa.types.is_float16(column.type):
+        valid = column.is_valid().to_numpy(zero_copy_only=False)
+        halves = column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float16)
+        return pa.array(shortest(halves), pa.float64(), mask=~valid, from_pandas=False)
+    return column
+
+
+def shortest(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """The shortest decimals that name the values of a float array."""
+    return values.astype("U32").astype(np.float64)
 
 
 def take(file: SegmentFile, columns: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:
@@ -202,6 +238,8 @@ class _Reader:
             return [*parts, (self._name("offsets"), rows, rows + 2)]
         if self._type.bit_width == 1:
             return [*parts, *self._bits("values", rows)]
+        if self._type.bit_width == 128:
+            return [*parts, (self._name("values"), 2 * rows, 2 * rows + 2)]
         return [*parts, (self._name("values"), rows, rows + 1)]
 
     def second(self, rows: NDArray[np.int64]) -> Parts:
@@ -309,6 +347,8 @@ class _Reader:
             self._expect(f"{prefix}data", "uint8", 0)
         elif arrow.bit_width == 1:
             self._expect(f"{prefix}values", "uint8", -(-rows // 8))
+        elif arrow.bit_width == 128:
+            self._expect(f"{prefix}values", "int64", 2 * rows)
         else:
             name = type_name(arrow)
             dtype = name if name in _FIXED else f"int{arrow.bit_width}"
