@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from vsearch.arguments import check_search
 from vsearch.index import Index
 from vsearch.search.model import prepare_queries
 from vsearch.search.snapshot import open_snapshot
@@ -22,6 +24,7 @@ from vsearch.storage import (
 )
 from vsearch.storage import prune as prune_store
 from vsearch.storage import verify as verify_store
+from vsearch.storage.waiting import within
 
 if TYPE_CHECKING:
     from vsearch.building.plan import BuildPlan
@@ -227,7 +230,9 @@ def plan(embeddings: object, attributes: object | None = None, **options: Any) -
     return plan_build(embeddings, attributes, **options)
 
 
-def open(url: str | os.PathLike[str], snapshot: int | None = None, **storage: object) -> Index:
+def open(
+    url: str | os.PathLike[str], snapshot: int | None = None, *, timeout: float | None = None, **storage: object
+) -> Index:
     """Open an index for searching; reads the manifest and headers only.
 
     Parameters
@@ -237,6 +242,8 @@ def open(url: str | os.PathLike[str], snapshot: int | None = None, **storage: ob
         `vsearch.RemoteIndex`, searched by the functions of a stack.
     snapshot : int, optional
         Which one; the newest by default.
+    timeout : float, optional
+        Seconds that opening may take; each search has one of its own.
     **storage
         For S3: ``endpoint``, ``region``, ``profile``, ``anonymous``, ``allow_http``, ``access_key_id``,
         ``secret_access_key``, ``session_token``; what is not given comes from the usual AWS environment.
@@ -244,15 +251,19 @@ def open(url: str | os.PathLike[str], snapshot: int | None = None, **storage: ob
     Raises
     ------
     IndexNotFoundError, CorruptIndexError, FormatVersionError, StoreError
+    SearchTimeoutError
+        The timeout ran out.
     """
+    check_search(k=1, timeout=timeout)
     if isinstance(url, str) and url.startswith(("lambda://", "local-faas://")):
         from vsearch.fanout.remote import open_remote
 
         return cast(
             "Index", open_remote(url, snapshot, **storage)
         )  # has the same search; building and tuning stay here
-    store = open_store(url, **storage)
-    return Index(open_snapshot(store, read_manifest(store, snapshot)))
+    with within(None if timeout is None else time.monotonic() + timeout):
+        store = open_store(url, **storage)
+        return Index(open_snapshot(store, read_manifest(store, snapshot)))
 
 
 def prune(

@@ -24,6 +24,7 @@ from vsearch.search.snapshot import Snapshot, open_snapshot
 from vsearch.search.stats import SearchStats
 from vsearch.search.tuning import RecallReport, Sample, TuneReport, draw_rows, recall_by_score, run_sample, tune
 from vsearch.storage import SnapshotInfo, Store, commit, list_snapshots, read_manifest
+from vsearch.storage.waiting import within
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -129,30 +130,31 @@ class Index:
             The timeout ran out; no partial answer is given.
         """
         begun = time.perf_counter()
-        snapshot = self._snapshot
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, offset=offset)
         deadline = None if timeout is None else time.monotonic() + timeout
-        if not isinstance(columns, tuple) or columns:  # names are not even listed for a search that wants none
-            check_columns(columns, snapshot.schema.names)
-        stats = SearchStats()
-        vectors = self._check_queries(queries)
-        stats.add("prepare", begun)
-        request = SearchRequest(
-            k=int(k),
-            settings=snapshot.settings,
-            nprobe=nprobe,
-            exact=exact,
-            min_score=min_score,
-            deadline=deadline,
-            offset=int(offset),
-        )
-        find = search_page if offset else search_vectors
-        answer = find(snapshot, vectors, request, self._mask(where, stats), stats)
-        begun = time.perf_counter()
-        ids = take_ids(snapshot, answer.rows)
-        found = take_columns(snapshot, columns, answer.rows.reshape(-1)) if len(columns) else None
-        stats.add("fetch", begun)
-        return Hits(ids, answer.scores, stats, found, request.offset)
+        with within(deadline):
+            snapshot = self._snapshot
+            if not isinstance(columns, tuple) or columns:  # names are not even listed for a search that wants none
+                check_columns(columns, snapshot.schema.names)
+            stats = SearchStats()
+            vectors = self._check_queries(queries)
+            stats.add("prepare", begun)
+            request = SearchRequest(
+                k=int(k),
+                settings=snapshot.settings,
+                nprobe=nprobe,
+                exact=exact,
+                min_score=min_score,
+                deadline=deadline,
+                offset=int(offset),
+            )
+            find = search_page if offset else search_vectors
+            answer = find(snapshot, vectors, request, self._mask(where, stats), stats)
+            begun = time.perf_counter()
+            ids = take_ids(snapshot, answer.rows)
+            found = take_columns(snapshot, columns, answer.rows.reshape(-1)) if len(columns) else None
+            stats.add("fetch", begun)
+            return Hits(ids, answer.scores, stats, found, request.offset)
 
     def search_documents(
         self,
@@ -207,29 +209,30 @@ class Index:
         from vsearch.search.documents import search_document_page, search_documents
         from vsearch.search.maxsim import match_rows
 
-        start = time.monotonic()
-        snapshot, stats = self._snapshot, SearchStats()
-        index = self._document_part()
-        check_search(k=k, timeout=timeout, offset=offset, columns=columns, known=self._snapshot.schema.names)
-        deadline = None if timeout is None else start + timeout
-        request = check_request(index.configuration, int(k), candidates, exact=exact, deadline=deadline)
-        request = replace(request, offset=int(offset))
-        with stats.level("prepare"):
-            queries, places = prepare_queries(query_vectors, query_saliency, query_keep, index.dimensions)
-        find = search_document_page if offset else search_documents
-        answer = find(snapshot, index, queries, request, self._mask(where, stats), stats)
-        with stats.level("fetch"):
-            rows = answer.rows.reshape(-1)
-            ids = take_ids(snapshot, answer.rows)
-            found = take_columns(snapshot, columns, rows) if len(columns) else None
-            met: tuple[DocumentMatches, ...] | None = None
-            if matches:
-                each = [
-                    match_rows(index, query, best, exact=exact)
-                    for query, best in zip(queries, answer.rows, strict=True)
-                ]
-                met = tuple(DocumentMatches(m.positions, m.scores, at) for m, at in zip(each, places, strict=True))
-        return DocumentHits(ids, answer.scores, stats, found, request.offset, met)
+        check_search(k=k, timeout=timeout, offset=offset)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with within(deadline):
+            snapshot, stats = self._snapshot, SearchStats()
+            check_columns(columns, snapshot.schema.names)
+            index = self._document_part()
+            request = check_request(index.configuration, int(k), candidates, exact=exact, deadline=deadline)
+            request = replace(request, offset=int(offset))
+            with stats.level("prepare"):
+                queries, places = prepare_queries(query_vectors, query_saliency, query_keep, index.dimensions)
+            find = search_document_page if offset else search_documents
+            answer = find(snapshot, index, queries, request, self._mask(where, stats), stats)
+            with stats.level("fetch"):
+                rows = answer.rows.reshape(-1)
+                ids = take_ids(snapshot, answer.rows)
+                found = take_columns(snapshot, columns, rows) if len(columns) else None
+                met: tuple[DocumentMatches, ...] | None = None
+                if matches:
+                    each = [
+                        match_rows(index, query, best, exact=exact)
+                        for query, best in zip(queries, answer.rows, strict=True)
+                    ]
+                    met = tuple(DocumentMatches(m.positions, m.scores, at) for m, at in zip(each, places, strict=True))
+            return DocumentHits(ids, answer.scores, stats, found, request.offset, met)
 
     @property
     def has_documents(self) -> bool:
@@ -262,6 +265,7 @@ class Index:
         sample: int = 100,
         truth: Any = None,
         nprobe: int | None = None,
+        timeout: float | None = None,
     ) -> RecallReport:
         """Measure recall@k against exhaustive search of what is stored, or against given truth.
 
@@ -271,29 +275,35 @@ class Index:
             `sample` rows of the index by default, which do not count themselves.
         truth : array (m, >= k) of ids, optional
             The true neighbours of each query, best first.
+        timeout : float, optional
+            Seconds.
 
         Raises
         ------
         InputError
+        SearchTimeoutError
+            The timeout ran out.
         """
-        snapshot = self._snapshot
-        check_search(k=k, nprobe=nprobe)
+        check_search(k=k, nprobe=nprobe, timeout=timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
         if isinstance(sample, bool) or not isinstance(sample, (int, np.integer)) or sample < 1:
             msg = f"sample={sample!r} is not usable: give a whole number from 1 on"
             raise InputError(msg)
         if queries is None and truth is not None:
             msg = "truth needs the queries that it is about; give both"
             raise InputError(msg)
-        mask = self._mask(where, SearchStats())
-        drawn = self._sample(queries, sample)
-        request = SearchRequest(k=k, settings=snapshot.settings, nprobe=nprobe)
-        answer = run_sample(snapshot, drawn, request, mask)
-        if truth is None:
-            exact = run_sample(snapshot, drawn, msgspec.structs.replace(request, exact=True), mask)
-            smaller = snapshot.model.metric == "l2"
-            recall = recall_by_score(answer.scores, exact.scores, smaller_is_better=smaller)
-        else:
-            recall = self._recall_of_ids(answer, truth, k)
+        with within(deadline):
+            snapshot = self._snapshot
+            mask = self._mask(where, SearchStats())
+            drawn = self._sample(queries, sample)
+            request = SearchRequest(k=k, settings=snapshot.settings, nprobe=nprobe, deadline=deadline)
+            answer = run_sample(snapshot, drawn, request, mask)
+            if truth is None:
+                exact = run_sample(snapshot, drawn, msgspec.structs.replace(request, exact=True), mask)
+                smaller = snapshot.model.metric == "l2"
+                recall = recall_by_score(answer.scores, exact.scores, smaller_is_better=smaller)
+            else:
+                recall = self._recall_of_ids(answer, truth, k)
         many = max(1, len(drawn.queries))
         return RecallReport(
             recall=recall,

@@ -31,6 +31,7 @@ from vsearch.search.pages import page_runs
 from vsearch.search.route import Visits
 from vsearch.search.snapshot import Snapshot
 from vsearch.storage import Manifest
+from vsearch.storage.retrying import carried
 
 LARGEST_BATCH = 256
 """Most queries of one call of a processor."""
@@ -243,7 +244,7 @@ def _answer_own(
             planned = plan_batch(snapshot, _vectors(snapshot, batch), batch, mask, remaining=deadline.remaining())
         if waiting is not None:
             answers.append(_gather(snapshot, *waiting, request))
-        sent = [(each, pool.submit(calls.processor, each.request.shard, each.request)) for each in planned]
+        sent = [(each, pool.submit(carried(calls.processor), each.request.shard, each.request)) for each in planned]
         waiting = (stop - start, sent)
     if waiting is not None:
         answers.append(_gather(snapshot, *waiting, request))

@@ -23,6 +23,7 @@ from vsearch.fanout.messages import Answer, Message, Options, SearchRequest
 from vsearch.fanout.outcomes import CallError, Deadline, Kind, RetryPolicy, call_with_retries
 from vsearch.fanout.telemetry import span, traceparent
 from vsearch.fanout.worker import open_reply
+from vsearch.storage.waiting import within
 
 MOST_QUERIES = 2048
 """Queries of one request; larger batches are sent as several."""
@@ -96,9 +97,11 @@ class Client:
     def _call(self, function: str, request: Message, check: Callable[[Any], bool], deadline: Deadline) -> Any:
         def once() -> Any:
             asked = msgspec.structs.replace(request, id=os.urandom(16).hex())
-            sent = self.invoker.invoke(function, self.mail.pack(asked), deadline.remaining())
+            with within(deadline.at):
+                sent = self.invoker.invoke(function, self.mail.pack(asked), deadline.remaining())
             try:
-                reply = open_reply(self.mail, sent, function, asked.id)
+                with within(deadline.at):
+                    reply = open_reply(self.mail, sent, function, asked.id)
             except CallError as error:
                 if error.kind is Kind.MALFORMED:
                     self.close()  # a connection may have fallen out of step

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import io
 import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from vsearch.errors import InputError
 from vsearch.fanout.outcomes import CallError, Kind
@@ -71,10 +75,11 @@ class Connections:
             TIMEOUT where nothing came in time, UNREACHABLE where the server cannot be talked to.
         """
         wait = LONGEST if timeout is None else max(0.001, min(timeout, LONGEST))
+        until = time.monotonic() + wait
         connection, fresh = self._take(wait)
         while True:
             try:
-                response = _exchange(connection, path, headers, body, wait)
+                response = _exchange(connection, path, headers, body, until)
             except TimeoutError:
                 connection.close()
                 raise CallError(Kind.TIMEOUT, f"{self.host} did not reply within {wait:.3f} s") from None
@@ -82,7 +87,10 @@ class Connections:
                 connection.close()
                 if fresh:
                     raise CallError(Kind.UNREACHABLE, f"{self.host} cannot be reached: {error!r}") from None
-                connection, fresh = self._open(wait), True  # the server had closed the kept one
+                connection, fresh = (
+                    self._open(max(0.001, until - time.monotonic())),
+                    True,
+                )  # the server had closed the kept one
             else:
                 if not connection.sock:
                     return response
@@ -111,15 +119,45 @@ class Connections:
         return http.client.HTTPConnection(self._name, self._port, timeout=wait)
 
 
+class _Reply(http.client.HTTPResponse):
+    """A reply that must be there as a whole by a moment: a socket's own timeout begins anew with every byte."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, until: float, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp = io.BufferedReader(_Source(sock, self.fp, until))
+
+
+class _Source(io.RawIOBase):
+    """The bytes of a socket until a moment; `file` is what keeps the socket open."""
+
+    def __init__(self, sock: socket.socket, file: Any, until: float) -> None:
+        self._sock, self._file, self._until = sock, file, until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        return self._sock.recv_into(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def _exchange(
-    connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str], body: bytes, wait: float
+    connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str], body: bytes, until: float
 ) -> Response:
     if connection.sock is None:
         connection.connect()
     if isinstance(connection.sock, socket.socket):
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sock.settimeout(wait)
+        connection.sock.settimeout(max(0.001, until - time.monotonic()))
     connection.request("POST", path, body, dict(headers))
+    connection.response_class = partial(_Reply, until=until)  # type: ignore[assignment]
     reply = connection.getresponse()
     data = reply.read()
     return Response(reply.status, {name.lower(): value for name, value in reply.getheaders()}, data)

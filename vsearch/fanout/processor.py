@@ -25,6 +25,7 @@ from vsearch.search.route import Visits
 from vsearch.search.shard import Shard
 from vsearch.search.snapshot import Snapshot
 from vsearch.storage import Manifest
+from vsearch.storage.retrying import carried
 
 MaskOf = Callable[[Snapshot, Shard, Bound], ShardMask]
 
@@ -112,7 +113,7 @@ def process(
         hits = [one(0)]
     else:
         with ThreadPoolExecutor(available_cores()) as pool:
-            hits = list(pool.map(one, range(request.count)))
+            hits = list(pool.map(carried(one), range(request.count)))
     found = [int(np.count_nonzero(each.rows >= 0)) for each in hits]
     inside = np.concatenate([each.rows[:many] for each, many in zip(hits, found, strict=True)])
     scores = np.concatenate([each.scores[:many] for each, many in zip(hits, found, strict=True)])

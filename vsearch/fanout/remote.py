@@ -177,12 +177,12 @@ class RemoteIndex:
         RemoteError
             The functions could not be called, or failed.
         """
+        wishes = _Wishes.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
         vectors = np.asarray(queries)
         if vectors.ndim == 1:
             vectors = vectors[None, :]
         checked = check_queries(vectors, vectors.shape[-1] if vectors.ndim else 0)
         options = _options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
-        wishes = _Wishes.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
         if len(checked) == 0:
             raise InputError("there is no query; give at least one")
         size = self._client.batch(checked.shape[1], options)
@@ -249,9 +249,9 @@ class RemoteIndex:
         """
         from vsearch.fanout.remote_documents import Asked, RemoteDocumentHits, read_hits
 
+        wishes = _Wishes.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
         options = _options(k, where, None, columns, exact=False, min_score=None, offset=offset)
         asked = Asked.of(query_vectors, query_saliency, query_keep, options.k, candidates, exact=exact, matches=matches)
-        wishes = _Wishes.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
         requests = (
             SearchRequest(
                 count=len(documents.lengths) // 4,

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -86,10 +87,16 @@ def answer(
         return 404, {"error": "absent", "message": f"there is no {path[:100]!r}; POST to /search"}
     if method != "POST":
         return 405, {"error": "refused", "message": "POST to /search"}
+    arrived = time.monotonic()
     try:
         request = _request(body)
     except (InputError, MissingDependencyError) as error:
         return 400, {"error": "refused", "message": str(error)}
+    if request.remaining is not None:  # counted from when the request came, not from when it was read
+        left = arrived + request.remaining - time.monotonic()
+        if left <= 0:
+            return 504, {"error": str(Kind.DEADLINE), "message": "the time ran out while the request was read"}
+        request = msgspec.structs.replace(request, remaining=left)
     reply = wire.decode(serve(worker, wire.encode(request), deadline.sooner(request.remaining)))
     if isinstance(reply, Failure):
         kind = Kind(reply.error)

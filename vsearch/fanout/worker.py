@@ -261,7 +261,10 @@ def _fill_in(message: Message, remaining: float | None, trace: str) -> Message:
 def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> tuple[Reply | Failure, str, str]:
     """The reply, and the kind and id of the message that it is to."""
     try:
-        message = worker.mail.unpack(payload)
+        with no_later_than(deadline.at):
+            message = worker.mail.unpack(payload)
+    except SearchTimeoutError as error:
+        return failure(Kind.DEADLINE, str(error)), "none", ""
     except CallError as error:
         return failure(error.kind, str(error)), "none", ""
     except InputError as error:

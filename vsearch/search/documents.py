@@ -29,6 +29,7 @@ from vsearch.search.pages import collect_page
 from vsearch.search.query import SearchRequest, search_shards
 from vsearch.search.snapshot import Snapshot
 from vsearch.search.stats import SearchStats
+from vsearch.storage.retrying import carried
 
 CANDIDATES = 128  # documents that a shard reranks with all their codes
 OVERSAMPLING = 2  # documents that the centroid codes choose them from, for each
@@ -259,7 +260,7 @@ def search_documents(
             all_ = [one(0)]
         else:
             with ThreadPoolExecutor(available_cores()) as pool:
-                all_ = list(pool.map(one, range(len(queries))))
+                all_ = list(pool.map(carried(one), range(len(queries))))
     answer = DocumentAnswer(
         np.full((len(queries), request.k), np.nan, np.float32), np.full((len(queries), request.k), -1, np.int64)
     )

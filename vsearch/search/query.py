@@ -25,6 +25,7 @@ from vsearch.search.route import plan_visits, route
 from vsearch.search.run import run_batch, run_one
 from vsearch.search.snapshot import Snapshot
 from vsearch.search.stats import SearchStats
+from vsearch.storage.retrying import carried
 
 if TYPE_CHECKING:
     from vsearch.predicates import Bound
@@ -247,7 +248,7 @@ def _in_threads(some: Callable[[range], list[list[ShardHits]]], many: int) -> li
     from concurrent.futures import ThreadPoolExecutor  # a single query does without
 
     with ThreadPoolExecutor(available_cores()) as pool:
-        return [hits for part in pool.map(some, runs) for hits in part]
+        return [hits for part in pool.map(carried(some), runs) for hits in part]
 
 
 def _cells(

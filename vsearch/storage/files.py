@@ -15,6 +15,7 @@ from vsearch.storage.commits import check_not_pruned
 from vsearch.storage.entries import CHUNK, check_entry
 from vsearch.storage.ranges import bridge, covering_chunks, mark, runs, split
 from vsearch.storage.retrying import carried
+from vsearch.storage.waiting import time_left
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -285,7 +286,7 @@ class SegmentFile:
                 if not mine.any():
                     if (self._state[wanted] == _PRESENT).all():
                         return
-                    self._changed.wait()
+                    self._changed.wait(time_left())
                     continue
                 if not self._mapped:
                     mine = bridge(mine, absent, gap=GAP)

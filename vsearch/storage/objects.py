@@ -17,6 +17,7 @@ from vsearch.storage.advice import explain_store, passes, unreachable
 from vsearch.storage.retrying import PATIENCE, carried, persist
 from vsearch.storage.stores import ObjectInfo, check_path, open_store
 from vsearch.storage.urls import split_url
+from vsearch.storage.waiting import in_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -237,7 +238,7 @@ class ObjectStore:
 
         _claim_threads(self._url)
         try:
-            answer = persist(call, self._patience, self._url)
+            answer = persist(lambda: in_time(call, self._url), self._patience, self._url)
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
             raise ConflictError(f"{path}: is already there; another writer was first") from None
         except FileNotFoundError as error:

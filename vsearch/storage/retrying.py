@@ -38,12 +38,17 @@ def no_later_than(moment: float | None) -> Iterator[None]:
         _until.reset(token)
 
 
+def until() -> float | None:
+    """The moment of the monotonic clock that bounds this thread, if any."""
+    return _until.get()
+
+
 def carried(call: Callable[P, T]) -> Callable[P, T]:
     """A function that other threads run under the bound of the calling one."""
-    until = _until.get()
+    moment = _until.get()
 
     def bounded(*args: P.args, **named: P.kwargs) -> T:
-        with no_later_than(until):
+        with no_later_than(moment):
             return call(*args, **named)
 
     return bounded
@@ -69,9 +74,9 @@ def persist(call: Callable[[], T], patience: Callable[[Exception], float], where
             import random  # brings hashlib, which a process that only reads does without
 
             wait = random.uniform(bound / 2, bound)  # noqa: S311 (no secret)
-            now, until = time.monotonic(), _until.get()
+            now, moment = time.monotonic(), _until.get()
             end = begun + patience(error)
-            if now + wait > (end if until is None else min(end, until)):
+            if now + wait > (end if moment is None else min(end, moment)):
                 raise
             said = _log(where, error, now - begun, said)
         time.sleep(wait)
