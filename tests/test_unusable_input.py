@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 import vsearch
@@ -35,7 +34,6 @@ UNUSABLE = {
     "fewer attributes": (rows(), {"attributes": table(299)}, "299"),
     "more attributes": (rows(), {"attributes": table(301)}, "301"),
     "attributes of no table": (rows(), {"attributes": 5}, ""),
-    "attributes of a strange type": (rows(), {"attributes": pa.table({"b": [b"x"] * 300})}, "b"),
     "fewer ids": (rows(), {"ids": range(299)}, "299 ids for 300"),
     "ids twice": (rows(), {"ids": [*range(299), 5]}, "5"),
     "string ids twice": (rows(), {"ids": [*map(str, range(299)), "5"]}, "5"),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vsearch import datasets, jpq
+    from vsearch.building.packing import unpack_bits
     from vsearch.errors import (
         ConflictError,
         CorruptIndexError,
@@ -77,6 +78,7 @@ __all__ = [
     "open",
     "plan",
     "prune",
+    "unpack_bits",
     "verify",
 ]
 
@@ -88,6 +90,7 @@ _HOMES = {
     "RemoteIndex": "vsearch.fanout.remote",
     **dict.fromkeys(("Evaluation", "evaluate"), "vsearch.evaluation"),
     "PQ": "vsearch.quantizers.pq",
+    "unpack_bits": "vsearch.building.packing",
     "col": "vsearch.predicates",
 }
 

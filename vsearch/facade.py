@@ -44,6 +44,10 @@ def build(
     attributes: object | None = None,
     ids: object | None = None,
     *,
+    vectors: str | None = None,
+    id: str | None = None,
+    missing: str = "error",
+    packed: bool = False,
     metric: str = "cosine",
     quantizer: str | PQ = "osq",
     bits: float = 1.0,
@@ -59,15 +63,27 @@ def build(
 
     Parameters
     ----------
-    embeddings : array, path or iterable of batches
-        Vectors (n, d): float32, float16 or uint8. A path may be ``.npy .fvecs .bvecs .fbin .u8bin .parquet .arrow
-        .hdf5``; what is larger than memory is streamed.
+    embeddings : array, table, path, or iterable of batches
+        Vectors (n, d) of floats or integers. A path may be ``.npy .fvecs .bvecs .fbin .u8bin .parquet .arrow .hdf5``, or a
+        folder, a glob or a list of Parquet files; what is larger than memory is streamed. A table (such a file, a pandas or
+        polars frame, a pyarrow table or reader) has the vectors as lists in one column; its others become the attributes.
     url : str or path
         A folder or ``s3://bucket/prefix``.
-    attributes : pyarrow.Table, pandas or polars frame, or path to Parquet or CSV, optional
-        One row per vector; what predicates filter on.
-    ids : array or list of int64 or str, or the name of an attribute, optional
+    attributes : pyarrow.Table, pandas or polars frame, path to Parquet or CSV, or list of names, optional
+        One row per vector; what predicates filter on. Names choose columns of the embeddings' own table. Columns of types
+        that no predicate can use are left out with a `VsearchWarning`.
+    ids : array or list of int64, str or UUID, or the name of an attribute, optional
         Unique; row numbers where none are given.
+    vectors : str, optional
+        The column of vectors in a table; needed where several could be it.
+    id : str, optional
+        The column of ids in a table.
+    missing : {"error", "skip"}
+        What to do about rows whose vector is NULL, of another length, or holds NaN or infinity. "skip" leaves them out, their
+        attributes and ids too, and under cosine also vectors of zeros; `Index.info` says how many were skipped.
+    packed : bool
+        Vectors hold bits, eight to a byte of uint8 or int8, as embedding services give binary embeddings. Each bit counts as
+        +1 or -1; queries go through `vsearch.unpack_bits`.
     metric : {"cosine", "ip", "l2"}
     quantizer : {"osq", "osq-lloyd", "pq"} or PQ
         "pq" takes 256 centroids, OPQ rotation and as many sub-quantizers as `bits` allows; `vsearch.PQ` says more.
@@ -94,17 +110,18 @@ def build(
     IndexExistsError
         There is an index and `overwrite` is false.
     """
+    from vsearch.building.inputs import Given
     from vsearch.building.pipeline import build_index
     from vsearch.building.training import BuildOptions
 
+    given = Given(attributes, ids, vectors, id, missing, packed)
     options = BuildOptions(metric, quantizer, bits, rerank, partitions, shards, seed)  # type: ignore[arg-type]
     store = open_store(url, **storage)
     report = progress or _silent
     manifest = build_index(
         store,
         embeddings,
-        attributes=attributes,
-        ids=ids,
+        given=given,
         options=options,
         overwrite=overwrite,
         settle=lambda made: _settle(store, made, report),
@@ -128,6 +145,8 @@ def build_documents(
     offsets: object | None,
     out: str | os.PathLike[str],
     *,
+    column: str | None = None,
+    id: str | None = None,
     saliency: object | None = None,
     keep: float = 1.0,
     pool: float | None = None,
@@ -157,6 +176,9 @@ def build_documents(
     offsets : int array (documents + 1,) or path to ``.npy``, or None
     out : str or path
         A folder or ``s3://bucket/prefix``.
+    column, id : str, optional
+        Columns of a table: that of the documents' vectors, needed where several could be it, and that of their ids. The
+        others become the attributes.
     saliency : array (vectors,), one array per document, or path, optional
         How much each vector matters, such as the attention it received. It is not stored.
     keep : float
@@ -187,6 +209,7 @@ def build_documents(
         There is an index and `overwrite` is false.
     """
     from vsearch.building.documents import DocumentOptions, build_document_index
+    from vsearch.building.inputs import Given
 
     options = DocumentOptions(
         keep, pool, codebook, residual_bits, binary, candidates, dimensions, bits, store, shards, seed
@@ -197,8 +220,7 @@ def build_documents(
         vectors,
         offsets,
         saliency=saliency,
-        attributes=attributes,
-        ids=ids,
+        given=Given(attributes, ids, column, id),
         options=options,
         overwrite=overwrite,
         settle=lambda made, queries: _settle_documents(where, made, queries, report),

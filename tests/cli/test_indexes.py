@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import vsearch
@@ -116,3 +118,33 @@ def test_datasets(run, tmp_path: Path) -> None:
 
 def test_same_index_as_the_library(files) -> None:
     assert vsearch.open(files.index).info()["rows"] == 500
+
+
+def test_one_file_is_enough(run, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(40, 6))
+    lists: list[list[float] | None] = vectors.tolist()
+    lists[7] = None
+    table = pa.table({"sku": [f"s{k}" for k in range(40)], "v": lists, "price": range(40), "odd": [{"a": 1}] * 40})
+    pq.write_table(table, tmp_path / "p.parquet")
+    options = ("--vectors", "v", "--id", "sku", "--missing", "skip")
+    plan = run("build", tmp_path / "p.parquet", tmp_path / "index", *options, "--dry-run", "--json")
+    assert (plan.status, plan.json["rows"]) == (0, 39)
+    done = run("build", tmp_path / "p.parquet", tmp_path / "index", *options, "--json")
+    assert done.status == 0, done.errors
+    assert done.json["attributes"] == {"sku": "string", "price": "int64"}
+    assert done.json["skipped"] == {"NULL": 1}
+    lines = done.errors.splitlines()
+    assert [line[:9] for line in lines] == ["warning: ", "warning: "]
+    assert "left out of the attributes: odd" in done.errors
+    assert "1 row has no usable vector (1 NULL): 's7'; skipped" in done.errors
+    refused = run("build", tmp_path / "p.parquet", tmp_path / "other", "--id", "sku", "--columns", "price")
+    assert refused.status == 2
+    assert "1 row has no usable vector (1 NULL): 's7'; repair" in refused.errors
+    chosen = run("build", tmp_path / "p.parquet", tmp_path / "other", *options, "--columns", "price", "--json")
+    assert chosen.json["attributes"] == {"price": "int64"}
+
+
+def test_packed_vectors(run, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (40, 4)).astype(np.uint8))
+    done = run("build", tmp_path / "x.npy", tmp_path / "index", "--packed", "--json")
+    assert done.json["dimensions"] == 32

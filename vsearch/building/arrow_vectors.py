@@ -1,7 +1,7 @@
 """Vectors in Arrow columns: Parquet files, Arrow IPC files and tables in memory.
 
-A vector column is a fixed-size or variable list of float32, float16, float64 or uint8; all lists of a column
-have the same length and nothing in it is NULL.
+A vector column is a fixed-size or variable list of floats, int8 or uint8, or one that is named of any integers; all its
+lists have the same length and nothing in it is NULL, but where rows without a usable vector are noted instead of refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vsearch.building.files import first_line, reading
+from vsearch.building.unusable import Unusable
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ PARQUET_ROWS = 4096
 _NAMED = 12
 
 
-def parquet_batches(path: Path, column: str | None) -> Iterator[np.ndarray]:
+def parquet_batches(path: Path, column: str | None, unusable: Unusable | None = None) -> Iterator[np.ndarray]:
     """Decode the vector column of a Parquet file batch by batch, each of shape (n, d)."""
     import pyarrow.parquet as pq
 
@@ -33,11 +34,11 @@ def parquet_batches(path: Path, column: str | None) -> Iterator[np.ndarray]:
         name = vector_column(file.schema_arrow, column, str(path))
         first = 0
         for batch in file.iter_batches(PARQUET_ROWS, columns=[name]):
-            yield matrix(batch.column(name), f"{path}: column {name!r}", first)
+            yield matrix(batch.column(name), f"{path}: column {name!r}", first, unusable)
             first += batch.num_rows
 
 
-def arrow_chunks(path: Path, column: str | None) -> tuple[Iterator[np.ndarray], bool]:
+def arrow_chunks(path: Path, column: str | None, unusable: Unusable | None = None) -> tuple[Iterator[np.ndarray], bool]:
     """Open the vector column of an Arrow IPC file (or stream) through a memory map.
 
     Returns
@@ -57,25 +58,25 @@ def arrow_chunks(path: Path, column: str | None) -> tuple[Iterator[np.ndarray], 
         label = f"{path}: column {name!r}"
         mapped = all(_inside(batch.column(name), whole) for batch in batches)
         batches = open_ipc(whole)[1]
-    return _matrices(batches, name, label, path), mapped
+    return _matrices(batches, name, label, path, unusable), mapped
 
 
-def table_chunks(table: Any, column: str | None, label: str) -> Iterator[np.ndarray]:
+def table_chunks(table: Any, column: str | None, label: str, unusable: Unusable | None = None) -> Iterator[np.ndarray]:
     """Give the vector column of a table (or record batch reader) as arrays of shape (n, d)."""
     name = vector_column(table.schema, column, label)
     first = 0
     for batch in table.to_batches() if hasattr(table, "to_batches") else table:
-        yield matrix(batch.column(name), f"{label}: column {name!r}", first)
+        yield matrix(batch.column(name), f"{label}: column {name!r}", first, unusable)
         first += batch.num_rows
 
 
 def vector_column(schema: pa.Schema, column: str | None, label: str) -> str:
-    """Return the name of the vector column: `column`, or the only list of floats or uint8.
+    """Return the name of the vector column: `column`, or the only list of floats, int8 or uint8.
 
     Raises
     ------
     InputError
-        None or several to choose from, or `column` is absent or no such list.
+        None or several to choose from, or `column` is absent or no list of numbers.
     """
     names = list(schema.names)
     if column is not None:
@@ -83,23 +84,25 @@ def vector_column(schema: pa.Schema, column: str | None, label: str) -> str:
             msg = f"{label}: no column {column!r} (or more than one); there are: {', '.join(names)}"
             raise InputError(msg)
         kind = schema.field(column).type
-        if _element_type(kind) is None:
-            msg = f"{label}: column {column!r} is {kind}, not a list of float32, float16 or uint8"
+        if _element_type(kind, named=True) is None:
+            msg = f"{label}: column {column!r} is {kind}, not a list of float32, float16, uint8 or other numbers"
             raise InputError(msg)
         return column
     found = [field.name for field in schema if _element_type(field.type) is not None]
     if len(found) == 1:
         return str(found[0])
     if found:
-        msg = f"{label}: several vector columns ({', '.join(found)}); name one as path::column"
+        msg = f"{label}: several vector columns ({', '.join(found)}); name one as path::column, or with vectors="
         raise InputError(msg)
     columns = ", ".join(f"{field.name} {field.type}" for field in list(schema)[:_NAMED]) or "none"
     more = " and others; one number per column is no vector column: give an array" if len(names) > _NAMED else ""
-    msg = f"{label}: no column is a list of float32, float16 or uint8; the columns are: {columns}{more}"
+    integers = [field.name for field in schema if _element_type(field.type, named=True) is not None]
+    hint = f"; {', '.join(integers)} would do if named with vectors=" if integers else ""
+    msg = f"{label}: no column is a list of float32, float16 or uint8{hint}; the columns are: {columns}{more}"
     raise InputError(msg)
 
 
-def matrix(array: Any, label: str, first: int) -> np.ndarray:
+def matrix(array: Any, label: str, first: int, unusable: Unusable | None = None) -> np.ndarray:
     """Return a list array as a view of shape (n, d), after checking that it is one.
 
     Parameters
@@ -110,12 +113,16 @@ def matrix(array: Any, label: str, first: int) -> np.ndarray:
         Names the column in messages.
     first : int
         Row number of the first list, for messages.
+    unusable : Unusable, optional
+        Where lists that are NULL, hold a NULL or have another length are noted, and left out; without it they are errors.
     """
     import pyarrow as pa
 
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     array.validate()
+    if unusable is not None:
+        array = _usable(array, first, unusable)
     rows = len(array)
     if array.null_count:
         row = first + int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
@@ -145,7 +152,31 @@ def matrix(array: Any, label: str, first: int) -> np.ndarray:
     return np.asarray(values.to_numpy(zero_copy_only=True).reshape(rows, width))
 
 
-def _element_type(kind: Any) -> Any:
+def _usable(array: Any, first: int, unusable: Unusable) -> Any:
+    """The lists of an array that are vectors of one width; the others are noted."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_null(array.type):
+        unusable.add(first + np.arange(len(array)), "NULL")
+        return pa.array([], pa.list_(pa.float32()))
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(array), -1).to_numpy(zero_copy_only=False), np.int64)
+    if not unusable.width and (lengths > 0).any():
+        unusable.width = int(np.bincount(lengths[lengths > 0]).argmax())
+    null, other = lengths < 0, (lengths >= 0) & (lengths != unusable.width)
+    holes = np.zeros(len(array), np.bool_)
+    if pc.list_flatten(array).null_count:
+        parents = pc.list_parent_indices(array).to_numpy(zero_copy_only=False)
+        holes[parents[pc.list_flatten(array).is_null().to_numpy(zero_copy_only=False)]] = True
+        holes &= ~other
+    for reason, fault in (("NULL", null), (f"not of {unusable.width} dimensions", other), ("with NULL or NaN", holes)):
+        unusable.add(first + np.flatnonzero(fault), reason)
+    good = ~(null | other | holes)
+    return array if good.all() else array.filter(pa.array(good))
+
+
+def _element_type(kind: Any, *, named: bool = False) -> Any:
+    """The type of a vector's elements; None for what is none, as lists of other integers are unless they are named."""
     import pyarrow as pa
 
     if isinstance(kind, pa.BaseExtensionType):
@@ -154,7 +185,8 @@ def _element_type(kind: Any) -> Any:
     if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
         return None
     element = kind.value_type
-    return element if types.is_floating(element) or types.is_uint8(element) else None
+    plain = types.is_floating(element) or types.is_uint8(element) or types.is_int8(element)
+    return element if plain or (named and types.is_integer(element)) else None
 
 
 def open_ipc(whole: Any) -> tuple[Any, Iterator[Any]]:
@@ -179,11 +211,13 @@ def open_stream(stream: object, label: str) -> Any:
         raise InputError(msg) from error
 
 
-def _matrices(batches: Iterator[Any], name: str, label: str, path: Path) -> Iterator[np.ndarray]:
+def _matrices(
+    batches: Iterator[Any], name: str, label: str, path: Path, unusable: Unusable | None
+) -> Iterator[np.ndarray]:
     first = 0
     with reading(path, "Arrow IPC"):
         for batch in batches:
-            yield matrix(batch.column(name), label, first)
+            yield matrix(batch.column(name), label, first, unusable)
             first += batch.num_rows
 
 

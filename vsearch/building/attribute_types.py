@@ -52,6 +52,17 @@ def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
     """
     import pyarrow as pa
 
+    check_names(schema, label)
+    kept = [(field.name, _kept(field.type)) for field in schema]
+    left_out = [f"{field.name} ({field.type})" for field in schema if _kept(field.type) is None]
+    if left_out:
+        msg = f"{label}: left out of the attributes: {', '.join(left_out)}; attributes may be {ACCEPTED}"
+        warnings.warn(msg, VsearchWarning, stacklevel=2)
+    return pa.schema([pa.field(name, kind) for name, kind in kept if kind is not None])
+
+
+def check_names(schema: pa.Schema, label: str) -> None:
+    """Raise InputError for a column without a name, or two of one name."""
     names = list(schema.names)
     for name in names:
         if not name:
@@ -60,12 +71,6 @@ def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
         if names.count(name) > 1:
             msg = f"{label}: {names.count(name)} columns are named {name!r}; rename or drop all but one"
             raise InputError(msg)
-    kept = [(field.name, _kept(field.type)) for field in schema]
-    left_out = [f"{field.name} ({field.type})" for field in schema if _kept(field.type) is None]
-    if left_out:
-        msg = f"{label}: left out of the attributes: {', '.join(left_out)}; attributes may be {ACCEPTED}"
-        warnings.warn(msg, VsearchWarning, stacklevel=2)
-    return pa.schema([pa.field(name, kind) for name, kind in kept if kind is not None])
 
 
 def normalise(array: Any, target: Any, name: str, label: str) -> Any:

@@ -39,10 +39,13 @@ class AttributeSource:
         All columns, possibly in many chunks; without columns when there are no attributes.
     rows : int
         Number of rows, that of the embeddings.
+    kept : ndarray of int64 (rows,) or None
+        Which rows of the table these are; None for all.
     """
 
     table: pa.Table
     rows: int
+    kept: np.ndarray | None = None
 
     @property
     def schema(self) -> pa.Schema:
@@ -51,15 +54,19 @@ class AttributeSource:
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one whole column, zero-copy."""
+        if self.kept is not None:
+            return take_rows(self.table.select([name]), self.kept).column(name)
         return self.table.column(name)
 
     def read(self, start: int, stop: int) -> pa.Table:
         """Return rows ``start:stop``, zero-copy."""
+        if self.kept is not None:
+            return take_rows(self.table, self.kept[start:stop])
         return self.table.slice(start, stop - start)
 
     def take(self, rows: np.ndarray) -> pa.Table:
         """Return the given rows in the given order, reading in ascending order."""
-        return take_rows(self.table, rows)
+        return take_rows(self.table, rows if self.kept is None else self.kept[rows])
 
 
 def open_attributes(attributes: object | None, rows: int, scratch: str | Path) -> AttributeSource:

@@ -20,6 +20,7 @@ from vsearch.building.arrow_vectors import matrix, open_ipc, open_stream
 from vsearch.building.elements import check_bounded, stored_dtype
 from vsearch.building.files import reading, require_file, split_path
 from vsearch.building.sources import VectorSource, open_vectors
+from vsearch.building.tables import Table
 from vsearch.errors import InputError
 
 TABLES = (".parquet", ".arrow", ".feather")
@@ -193,6 +194,9 @@ def _matrices(vectors: Any) -> Iterator[NDArray[Any]]:
     if isinstance(vectors, (str, os.PathLike)):
         yield from _of_file(str(vectors))
         return
+    if isinstance(vectors, Table):
+        yield from _of_batches(vectors.schema, vectors.batches(), None, vectors.label)
+        return
     if isinstance(vectors, Mapping):
         yield from _of_mapping(vectors)
         return
@@ -264,7 +268,7 @@ def _of_file(given: str) -> Iterator[NDArray[Any]]:
         import pyarrow.parquet as pq
 
         with reading(path, "Parquet"), pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-            name = _documents_column(file.schema_arrow, column, str(path))
+            name = documents_column(file.schema_arrow, column, str(path))
             first = 0
             for batch in file.iter_batches(BATCH, columns=[name]):
                 yield from _of_lists(batch.column(name), f"{path}: column {name!r}", first)
@@ -292,13 +296,13 @@ def _of_arrow(table: Any) -> Iterator[NDArray[Any]]:
 
 
 def _of_batches(schema: Any, batches: Iterable[Any], column: str | None, label: str) -> Iterator[NDArray[Any]]:
-    name, first = _documents_column(schema, column, label), 0
+    name, first = documents_column(schema, column, label), 0
     for batch in batches:
         yield from _of_lists(batch.column(name), f"{label}: column {name!r}", first)
         first += batch.num_rows
 
 
-def _documents_column(schema: Any, column: str | None, label: str) -> str:
+def documents_column(schema: Any, column: str | None, label: str) -> str:
     """The named column, or the only one with lists of lists."""
     import pyarrow as pa
 

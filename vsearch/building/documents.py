@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.building.document_reduction import check_reduction, reduce_documents
-from vsearch.building.document_sources import Documents, open_documents, open_saliency
+from vsearch.building.document_sources import Documents, documents_column, open_documents, open_saliency
+from vsearch.building.inputs import Given, id_values, split_table
 from vsearch.building.pipeline import Progress, build_index
 from vsearch.building.training import BuildOptions
 from vsearch.errors import IndexExistsError, InputError
@@ -190,8 +191,7 @@ def build_document_index(
     offsets: object | None,
     *,
     saliency: object | None,
-    attributes: object | None,
-    ids: object | None,
+    given: Given,
     options: DocumentOptions,
     overwrite: bool,
     settle: Callable[[Manifest, NDArray[np.float32]], Manifest],
@@ -214,10 +214,12 @@ def build_document_index(
     check_reduction(options.keep, options.pool, saliency=saliency is not None)
     with scratch_folder() as folder:
         scratch = Path(folder)
-        given = open_documents(vectors, offsets, scratch)
-        weights = open_saliency(saliency, given.offsets)
+        if offsets is None:
+            vectors, given = _split(vectors, given, scratch)
+        opened = open_documents(vectors, offsets, scratch)
+        weights = open_saliency(saliency, opened.offsets)
         documents, positions = reduce_documents(
-            given, weights, options.keep, options.pool, scratch, lambda done, all_: progress("reduce", done, all_)
+            opened, weights, options.keep, options.pool, scratch, lambda done, all_: progress("reduce", done, all_)
         )
         progress("train patches", 0, 1)
         rng = np.random.default_rng(options.seed)
@@ -241,18 +243,28 @@ def build_document_index(
                 yield fde.encode_documents(*documents.read(start, stop))
                 progress("encode documents", stop, len(documents))
 
-        part = DocumentPart(documents, positions, int(given.offsets[-1]), patches, fde, options, scratch)
+        part = DocumentPart(documents, positions, int(opened.offsets[-1]), patches, fde, options, scratch)
         return build_index(
             store,
             encoded(),
-            attributes=attributes,
-            ids=ids,
+            given=given,
             options=BuildOptions("ip", "osq", options.bits, None, None, _shards(part), options.seed),
             overwrite=overwrite,
             settle=lambda made: settle(made, queries),
             progress=progress,
             part=part,
         )
+
+
+def _split(vectors: object, given: Given, scratch: Path) -> tuple[object, Given]:
+    """Part a table into its documents and the rest, as attributes and ids."""
+    table, column, attributes = split_table(vectors, given.vectors, given.attributes, documents_column, scratch)
+    if table is None or column is None:
+        return vectors, given
+    ids = given.id if given.id is not None else given.ids
+    if isinstance(ids, str) and ids in table.schema.names:
+        ids = id_values(ids, None, table)
+    return table.select([column]), replace(given, attributes=attributes, ids=ids, id=None, vectors=None)
 
 
 def batches(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

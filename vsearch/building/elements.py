@@ -14,13 +14,18 @@ LARGEST_FLOAT = np.finfo(np.float32).max
 _HALF_EXPONENT = np.uint16(0x7C00)
 
 
+class NotFiniteError(InputError):
+    """A vector holds what is no finite number, or one too large."""
+
+
 def stored_dtype(given: np.dtype, label: str) -> np.dtype:
     """Return the element type in which vectors of type `given` are kept.
 
     Parameters
     ----------
     given : numpy.dtype
-        float32, float16 and uint8 stay (in native byte order); float64 becomes float32.
+        float32, float16 and uint8 stay (in native byte order); int8 becomes float16, which holds it exactly; float64 and
+        other integers become float32.
     label : str
         Names the input in the message.
 
@@ -35,13 +40,15 @@ def stored_dtype(given: np.dtype, label: str) -> np.dtype:
         return np.dtype(np.float16)
     if given == np.uint8:
         return np.dtype(np.uint8)
-    if given.kind in "iub":
+    if given.kind in "iu":
+        return np.dtype(np.float16 if given == np.int8 else np.float32)
+    if given.kind == "b":
         advice = "convert them with .astype('float32') first"
     elif given.kind == "O":
         advice = "objects are never loaded; save the vectors as a plain float32 array"
     else:
         advice = "vectors must be real numbers; convert them to float32"
-    msg = f"{label}: elements of type {given} are not supported (float32, float16, uint8 are); {advice}"
+    msg = f"{label}: elements of type {given} are not supported (floats and integers are); {advice}"
     raise InputError(msg)
 
 
@@ -80,7 +87,7 @@ def converted(
         if not _all_finite(block):
             row, column = (int(x) for x in np.argwhere(~np.isfinite(block))[0])
             number = rows + start + row if isinstance(rows, int) else int(rows[start + row])
-            raise InputError(_fault(label, number, column, float(batch[start + row, column])))
+            raise NotFiniteError(_fault(label, number, column, float(batch[start + row, column])))
     return result
 
 
@@ -105,7 +112,7 @@ def check_bounded(batch: np.ndarray, metric: Metric, rows: int | np.ndarray) -> 
             f"row {number} holds {float(batch[row, column]):g} (dimension {column}): {metric} takes numbers up to 1e15, "
             "since sums of their squares must fit float32; scale the vectors, or use metric='cosine'"
         )
-        raise InputError(msg)
+        raise NotFiniteError(msg)
 
 
 def block_rows(dimensions: int, itemsize: int) -> int:

@@ -70,7 +70,9 @@ class IdSource:
         return take_rows(self.values, rows).column("id").cast(pa.string()).combine_chunks()
 
 
-def open_ids(ids: object | None, rows: int, attributes: AttributeSource | None = None) -> IdSource:
+def open_ids(
+    ids: object | None, rows: int, attributes: AttributeSource | None = None, kept: np.ndarray | None = None
+) -> IdSource:
     """Open the ids of `rows` vectors.
 
     Parameters
@@ -81,7 +83,9 @@ def open_ids(ids: object | None, rows: int, attributes: AttributeSource | None =
     rows : int
         Number of vectors.
     attributes : AttributeSource, optional
-        Where a column named by `ids` is looked up.
+        Where a column named by `ids` is looked up; it has these rows.
+    kept : ndarray of int64 (rows,), optional
+        Which of the ids given are those of the vectors, where rows were skipped.
 
     Raises
     ------
@@ -97,6 +101,8 @@ def open_ids(ids: object | None, rows: int, attributes: AttributeSource | None =
     if isinstance(ids, str):
         label = f"ids (column {ids!r})"
         ids = _attribute_column(ids, attributes)
+    elif kept is not None:
+        ids = _taken(ids, kept, label)
     values = _values(ids, label)
     if len(values) != rows:
         msg = f"{label}: {len(values)} ids for {rows} embeddings; give one id for each vector, in the same order"
@@ -107,6 +113,27 @@ def open_ids(ids: object | None, rows: int, attributes: AttributeSource | None =
     table = pa.table({"id": values})
     _require_distinct(_repeated_strings(table), label)
     return IdSource("string", rows, table)
+
+
+def some_ids(ids: object | None, attributes: AttributeSource | None, rows: np.ndarray) -> list[Any]:
+    """Ids of a few rows for a message, as they were given; row numbers where there are none."""
+    if ids is None:
+        return rows.tolist()
+    if isinstance(ids, str):
+        ids = _attribute_column(ids, attributes)
+    taken = _taken(ids, rows, "ids")
+    return taken.tolist() if isinstance(taken, np.ndarray) else taken.to_pylist()
+
+
+def _taken(ids: Any, rows: np.ndarray, label: str) -> np.ndarray | pa.ChunkedArray:
+    """Some of the ids given, nothing about them checked but that they are there."""
+    import pyarrow as pa
+
+    whole = ids if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and ids.ndim == 1 else _arrow(ids, label)
+    if len(rows) and len(whole) <= rows.max():
+        msg = f"{label}: {len(whole)} ids for {int(rows.max()) + 1} or more embeddings; give one id for each vector"
+        raise InputError(msg)
+    return whole[rows] if isinstance(whole, np.ndarray) else whole.take(pa.array(rows))
 
 
 def repeated(keys: np.ndarray, pass_rows: int = PASS_ROWS) -> np.ndarray:

@@ -16,9 +16,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.building.attributes import AttributeSource, open_attributes
-from vsearch.building.elements import check_bounded
-from vsearch.building.ids import IdSource, open_ids
+from vsearch.building.attributes import AttributeSource
+from vsearch.building.elements import NotFiniteError, check_bounded
+from vsearch.building.ids import IdSource
+from vsearch.building.inputs import Given, explained, open_inputs
 from vsearch.building.layout import ShardRows, lay_out
 from vsearch.building.partitioning import (
     LEAST_SAMPLE,
@@ -29,7 +30,7 @@ from vsearch.building.partitioning import (
     sample_rows,
     split_oversize,
 )
-from vsearch.building.sources import VectorSource, open_vectors
+from vsearch.building.sources import VectorSource
 from vsearch.building.training import (
     TRAINING_ROWS,
     BuildOptions,
@@ -86,8 +87,7 @@ def build_index(
     store: Store,
     embeddings: object,
     *,
-    attributes: object | None,
-    ids: object | None,
+    given: Given,
     options: BuildOptions,
     overwrite: bool,
     settle: Callable[[Manifest], Manifest],
@@ -117,14 +117,13 @@ def build_index(
         raise IndexExistsError(msg)
     probe(store)
     with scratch_folder() as scratch:
-        vectors = open_vectors(embeddings, scratch)
-        columns = None if attributes is None else open_attributes(attributes, vectors.rows, scratch)
-        names = open_ids(ids, vectors.rows, columns)
-        if columns is not None and not columns.schema.names:
-            columns = None
-        job = _Build(store, vectors, columns, names, options, progress, part)
-        with discarded_on_failure(store, job.writer):
-            manifest = settle(job.run())
+        inputs = open_inputs(embeddings, given, options.metric, scratch)
+        job = _Build(store, inputs.vectors, inputs.columns, inputs.ids, options, progress, part, skipped=inputs.skipped)
+        try:
+            with discarded_on_failure(store, job.writer):
+                manifest = settle(job.run())
+        except NotFiniteError as error:
+            raise explained(error, inputs, options.metric) from error
         return commit(store, manifest, insist=True) if overwrite else commit(store, manifest, base=0)
 
 
@@ -149,6 +148,7 @@ class _Build:
     options: BuildOptions
     progress: Progress
     part: ExtraPart | None = None
+    skipped: dict[str, int] = field(default_factory=dict)
     writer: str = field(default_factory=lambda: uuid.uuid4().hex)
     mean: NDArray[np.float32] = field(init=False)
 
@@ -328,6 +328,6 @@ class _Build:
             shards=tuple(shards),
             attributes=attributes,
             settings={},
-            provenance={"vsearch": __version__},
+            provenance={"vsearch": __version__} | ({"skipped": self.skipped} if self.skipped else {}),
             documents=None if self.part is None else self.part.configuration(),
         )

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from vsearch.building.attributes import open_attributes
+from vsearch.building.inputs import Given, open_inputs
 from vsearch.building.layout import CHUNK_ROWS, RERANK_DTYPES
 from vsearch.building.partitioning import ITERATIONS, check_counts, sample_rows
-from vsearch.building.sources import open_vectors
 from vsearch.building.training import BuildOptions
 from vsearch.cores import available_cores
 from vsearch.errors import InputError
@@ -61,19 +60,20 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
     """
     known = {field.name for field in fields(BuildOptions)}
     for name in given:
-        if name not in known | {"ids", "overwrite", "progress"}:
+        if name not in known | {"ids", "vectors", "id", "missing", "packed", "overwrite", "progress"}:
             near = ", ".join(sorted(inspect.signature(BuildOptions).parameters))
             msg = f"plan does not take {name!r}; it takes {near}"
             raise InputError(msg)
     options = BuildOptions(**{name: value for name, value in given.items() if name in known})
     with scratch_folder() as scratch:
-        vectors = open_vectors(embeddings, scratch)
-        n, d = vectors.rows, vectors.dimensions
-        attribute_bytes = 0
-        if attributes is not None:
-            attribute_bytes = sum(
-                column.nbytes for column in open_attributes(attributes, n, scratch).read(0, min(n, 4096)).columns
-            ) * (n / min(n, 4096))
+        names = {name: given[name] for name in ("ids", "vectors", "id", "missing", "packed") if name in given}
+        inputs = open_inputs(embeddings, Given(attributes, **names), options.metric, scratch)
+        n, d = inputs.vectors.rows, inputs.vectors.dimensions
+        attribute_bytes = 0.0
+        if inputs.columns is not None:
+            some = min(n, 4096)
+            attribute_bytes = sum(column.nbytes for column in inputs.columns.read(0, some).columns) * (n / some)
+        own_ids = inputs.ids.kind != "row"
     partitions, shards = check_counts(n, options.partitions, options.shards)
     product = options.product_quantizer(d)
     code = max(1, int(options.bits * d + 7) // 8) if product is None else product.code_bytes
@@ -85,7 +85,7 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
         "codes": code * (1 + partitions * BLOCK / (2 * n)),
         "rows": float(factors + 2 * (options.rerank is not None) + offsets),
         "rerank": float(d * np.dtype(RERANK_DTYPES[options.rerank]).itemsize) if options.rerank else 0.0,
-        "ids": 4.0 if given.get("ids") is None else 8.0,
+        "ids": 8.0 if own_ids else 4.0,
         "partitions": 28 * partitions / n,
         "model": 4 * (partitions * d + d * d + (0 if product is None else product.centroids * d)) / n,
         "attributes": 2 * attribute_bytes / n,

@@ -13,15 +13,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vsearch.building.arrow_vectors import arrow_chunks, open_stream, parquet_batches, table_chunks
+from vsearch.building.arrow_vectors import arrow_chunks, matrix, parquet_batches, table_chunks, vector_column
 from vsearch.building.elements import block_rows, converted, stored_dtype
-from vsearch.building.files import require_file, split_path
+from vsearch.building.files import first_line, require_file, split_path
+from vsearch.building.pandas_frames import is_series
 from vsearch.building.readers import hdf5_batches, map_bin, map_npy, map_vecs
 from vsearch.building.spool import as_batch, spool_vectors
+from vsearch.building.tables import Table, is_table, named_column, open_table
+from vsearch.building.unusable import Unusable
 from vsearch.errors import InputError
 
 SUFFIXES = (".npy", ".fvecs", ".bvecs", ".fbin", ".u8bin", ".parquet", ".arrow", ".feather", ".hdf5", ".h5")
 """The vector files that :func:`open_vectors` reads."""
+
+OBJECT_ROWS = 4096
+"""Vectors that are objects, converted together."""
 
 
 class VectorSource(Protocol):
@@ -130,6 +136,14 @@ class ArrayVectors:
                 result[order[low:high]] = self._piece(int(number), wanted - self._starts[number], wanted)
         return result
 
+    def read_unchecked(self, start: int, stop: int) -> np.ndarray:
+        """Return rows ``start:stop`` as `read` does, whatever numbers they hold."""
+        known, self._checked = self._checked, self.rows
+        try:
+            return self.read(start, stop)
+        finally:
+            self._checked = known
+
     def _piece(self, number: int, part: slice | np.ndarray, rows: int | np.ndarray) -> np.ndarray:
         batch = self._chunks[number][part]
         end = rows + len(batch) if isinstance(rows, int) else int(rows[-1]) + 1
@@ -150,22 +164,27 @@ class ArrayVectors:
             raise InputError(msg)
 
 
-def open_vectors(embeddings: object, scratch: str | Path) -> VectorSource:
+def open_vectors(
+    embeddings: object, scratch: str | Path, column: str | None = None, unusable: Unusable | None = None
+) -> ArrayVectors:
     """Open embeddings of any supported kind.
 
     Parameters
     ----------
-    embeddings : ndarray, memmap, path, pyarrow table or array, or iterable of batches
-        Shape (rows, dimensions); float32, float16, uint8, or float64, which becomes float32. A path is
-        ``.npy``, ``.fvecs``, ``.bvecs``, ``.fbin``, ``.u8bin``, ``.parquet``, ``.arrow`` or ``.feather`` (the vector
-        column is found by its type, or named as ``path::column``), or ``.hdf5`` (data set ``train``, or
-        ``path::data_set``).
+    embeddings : ndarray, memmap, path, table, series, list of vectors or iterable of batches
+        Shape (rows, dimensions), of floats or integers. A path is ``.npy``, ``.fvecs``, ``.bvecs``, ``.fbin``, ``.u8bin``, or
+        ``.hdf5`` (data set ``train``, or ``path::data_set``). Tables, also files and folders of them, are what
+        `tables.open_table` opens, but CSV; of these a column is read.
     scratch : path
         Folder for what must be spooled; made when needed, owned and removed by the caller.
+    column : str, optional
+        The vector column of a table; it is found by its type, or named as ``path::column``.
+    unusable : Unusable, optional
+        Where rows without a vector (NULL, of another length) are noted, and left out; without it they are errors.
 
     Returns
     -------
-    VectorSource
+    ArrayVectors
         Elements are checked to be finite when they are first read.
 
     Raises
@@ -178,15 +197,24 @@ def open_vectors(embeddings: object, scratch: str | Path) -> VectorSource:
         The scratch folder cannot be written.
     """
     scratch = Path(scratch)
+    if is_table(embeddings):
+        given, named = named_column(embeddings)
+        table = open_table(given, "embeddings")
+        return _open_table(table, named if column is None else column, scratch, unusable)
+    if column is not None:
+        msg = f"vectors={column!r} names a column, but embeddings of type {type(embeddings).__name__} have none"
+        raise InputError(msg)
     if isinstance(embeddings, (str, os.PathLike)):
         return _open_path(str(embeddings), scratch)
+    if is_series(embeddings):
+        return _open_objects(embeddings, scratch, unusable)
     if isinstance(embeddings, np.ndarray) or hasattr(embeddings, "__array_interface__"):
+        if isinstance(embeddings, np.ndarray) and embeddings.dtype == object and embeddings.ndim == 1:
+            return _open_objects(embeddings, scratch, unusable)
         return ArrayVectors([as_batch(embeddings, "embeddings")], "embeddings")
     module = type(embeddings).__module__
-    if module.startswith("pyarrow"):
-        return _open_arrow(embeddings, scratch)
-    if hasattr(embeddings, "__arrow_c_stream__"):
-        return _spooled(table_chunks(open_stream(embeddings, "embeddings"), None, "embeddings"), scratch, "embeddings")
+    if module.startswith("pyarrow") or hasattr(embeddings, "__arrow_c_stream__"):
+        return _open_arrow(embeddings, scratch, unusable)
     if hasattr(embeddings, "shape") and hasattr(embeddings, "__getitem__"):
         return _spooled(_slices(embeddings), scratch, "embeddings")
     if isinstance(embeddings, (bytes, bytearray, dict, set)) or not isinstance(embeddings, Iterable):
@@ -195,13 +223,78 @@ def open_vectors(embeddings: object, scratch: str | Path) -> VectorSource:
             f"(rows, dimensions), a path, or an iterable of such arrays"
         )
         raise InputError(msg)
-    if isinstance(embeddings, (list, tuple)) and embeddings and _is_vector(embeddings[0]):
-        return ArrayVectors([as_batch(embeddings, "embeddings")], "embeddings")
-    return _spooled(embeddings, scratch, "embeddings")
+    if isinstance(embeddings, (list, tuple)) and embeddings:
+        present = next((one for one in embeddings if one is not None), None)
+        if _is_vector(present):
+            if unusable is not None and not _is_even(embeddings):
+                return _open_objects(embeddings, scratch, unusable)
+            return ArrayVectors([as_batch(embeddings, "embeddings")], "embeddings")
+    if unusable is None:
+        return _spooled(embeddings, scratch, "embeddings")
+    return _unchecked(embeddings, scratch, "embeddings")
 
 
 def _spooled(batches: Iterable[object], scratch: Path, label: str) -> ArrayVectors:
     return ArrayVectors([spool_vectors(batches, scratch, label)], label, finite=True)
+
+
+def _unchecked(batches: Iterable[object], scratch: Path, label: str) -> ArrayVectors:
+    """Spool batches whose numbers are looked at later, where rows are counted."""
+    return ArrayVectors([spool_vectors(batches, scratch, label, check=False)], label)
+
+
+def _open_table(table: Table, column: str | None, scratch: Path, unusable: Unusable | None) -> ArrayVectors:
+    label = table.label
+    spooled = _spooled if unusable is None else _unchecked
+    if table.path is not None and table.path.suffix.lower() == ".parquet":
+        return spooled(parquet_batches(table.path, column, unusable), scratch, label)
+    if table.path is not None and table.path.suffix.lower() in (".arrow", ".feather"):
+        chunks, mapped = arrow_chunks(table.path, column, unusable)
+        return _noted([*chunks], label, unusable) if mapped else spooled(chunks, scratch, label)
+    name = vector_column(table.schema, column, label)
+    batches = table.read([name])
+    chunks = table_chunks(_Batches(table.schema, batches), name, label, unusable)
+    return _noted([*chunks], label, unusable) if table.mapped else spooled(chunks, scratch, label)
+
+
+def _noted(chunks: list[np.ndarray], label: str, unusable: Unusable | None) -> ArrayVectors:
+    if unusable is not None and unusable.rows and not any(len(chunk) for chunk in chunks):
+        msg = f"{label}: no row has a vector"
+        raise InputError(msg)
+    return ArrayVectors(chunks, label)
+
+
+def _open_objects(values: Any, scratch: Path, unusable: Unusable | None) -> ArrayVectors:
+    """Vectors as objects in a series, an object array or a list, slice by slice."""
+
+    def chunks() -> Iterator[np.ndarray]:
+        import pyarrow as pa
+
+        for start in range(0, len(values), OBJECT_ROWS):
+            part = (
+                values.iloc[start : start + OBJECT_ROWS]
+                if hasattr(values, "iloc")
+                else values[start : start + OBJECT_ROWS]
+            )
+            try:
+                array = pa.array(list(part), from_pandas=True)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                msg = f"embeddings: rows {start} and on are no array of numbers each ({first_line(error)})"
+                raise InputError(msg) from error
+            empty = pa.types.is_list(array.type) and pa.types.is_null(array.type.value_type)  # of NULL and NaN alone
+            if empty or (pa.types.is_null(array.type) and unusable is None):
+                array = array.cast(pa.list_(pa.float32()))
+            if not pa.types.is_null(array.type):
+                vector_column(pa.schema([pa.field("embeddings", array.type)]), "embeddings", "embeddings")
+            yield matrix(array, "embeddings", start, unusable)
+
+    return (_spooled if unusable is None else _unchecked)(chunks(), scratch, "embeddings")
+
+
+def _is_even(vectors: Sequence[Any]) -> bool:
+    """Whether all are vectors of the first's length."""
+    lengths = {-1 if one is None else len(one) for one in vectors}
+    return len(lengths) == 1 and -1 not in lengths
 
 
 def _open_path(given: str, scratch: Path) -> ArrayVectors:
@@ -214,11 +307,6 @@ def _open_path(given: str, scratch: Path) -> ArrayVectors:
     require_file(path)
     if suffix in (".hdf5", ".h5"):
         return _spooled(hdf5_batches(path, name), scratch, label)
-    if suffix == ".parquet":
-        return _spooled(parquet_batches(path, name), scratch, label)
-    if suffix in (".arrow", ".feather"):
-        chunks, mapped = arrow_chunks(path, name)
-        return ArrayVectors(list(chunks), label) if mapped else _spooled(chunks, scratch, label)
     if name is not None:
         msg = f"{given}: a {suffix} file has no columns; leave out ::{name}"
         raise InputError(msg)
@@ -229,20 +317,41 @@ def _open_path(given: str, scratch: Path) -> ArrayVectors:
     return ArrayVectors([as_batch(reader(path), label)], label)
 
 
-def _open_arrow(embeddings: Any, scratch: Path) -> ArrayVectors:
+def _open_arrow(embeddings: Any, scratch: Path, unusable: Unusable | None) -> ArrayVectors:
+    """Open a column by itself: an Arrow array, or a series of polars."""
     import pyarrow as pa
 
-    if isinstance(embeddings, (pa.Array, pa.ChunkedArray)):
-        embeddings = pa.table({"embeddings": embeddings})
-    if not hasattr(embeddings, "schema"):
-        msg = f"embeddings of type {type(embeddings).__name__} are not supported; give a pyarrow table or list array"
-        raise InputError(msg)
-    if isinstance(embeddings, pa.RecordBatch):
-        embeddings = pa.Table.from_batches([embeddings])
-    chunks = table_chunks(embeddings, None, "embeddings")
-    if isinstance(embeddings, pa.RecordBatchReader):
-        return _spooled(chunks, scratch, "embeddings")
-    return ArrayVectors(list(chunks), "embeddings")
+    if not isinstance(embeddings, (pa.Array, pa.ChunkedArray)):
+        if not hasattr(embeddings, "__arrow_c_stream__"):
+            msg = (
+                f"embeddings of type {type(embeddings).__name__} are not supported; give a pyarrow table or list array"
+            )
+            raise InputError(msg)
+        try:
+            embeddings = pa.chunked_array(embeddings)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            msg = f"embeddings of type {type(embeddings).__name__} cannot be read as a column ({first_line(error)})"
+            raise InputError(msg) from error
+    table = pa.table({"embeddings": embeddings})
+    column = "embeddings" if _is_list(embeddings.type) else None
+    return _open_table(open_table(table, "embeddings"), column, scratch, unusable)
+
+
+def _is_list(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+class _Batches:
+    """What `table_chunks` asks of a table."""
+
+    def __init__(self, schema: Any, batches: Iterator[Any]) -> None:
+        self.schema = schema
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._batches
 
 
 def _is_vector(item: Any) -> bool:

@@ -41,7 +41,7 @@ def scratch_file(scratch: Path, suffix: str) -> Iterator[Path]:
         raise
 
 
-def spool_vectors(batches: Iterable[object], scratch: Path, label: str) -> np.ndarray:
+def spool_vectors(batches: Iterable[object], scratch: Path, label: str, *, check: bool = True) -> np.ndarray:
     """Write batches of vectors to a scratch file and return them as one memory map.
 
     At most one batch is held at a time. The first batch that has rows sets the width and the
@@ -55,6 +55,8 @@ def spool_vectors(batches: Iterable[object], scratch: Path, label: str) -> np.nd
         Folder for the file; the caller owns and removes it.
     label : str
         Names the input in messages.
+    check : bool
+        False when whoever reads the vectors looks whether they are finite.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def spool_vectors(batches: Iterable[object], scratch: Path, label: str) -> np.nd
                 if dtype is None:
                     dtype, width = found, batch.shape[1]
                 _require_same(found, batch.shape[1], dtype, width, f"{label}: batch {number}")
-                file.write(converted(batch, dtype, label, rows).data)
+                file.write(converted(batch, dtype, label, rows, check=check).data)
                 rows += len(batch)
         if dtype is None:
             msg = f"{label}: no rows; give at least one vector"

@@ -70,7 +70,7 @@ class Table:
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self.schema) as writer:
                 for batch in self.batches():
                     writer.write_batch(batch)
-            return replace(_open_file(path, self.label), path=None)
+            return replace(_open_file(path, self.label), path=None, mapped=True)
 
 
 def is_table(given: object) -> bool:

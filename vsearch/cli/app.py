@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from typer.core import TyperGroup
 
 from vsearch import __version__
 from vsearch.cli import demo, faas, indexes, maintenance, searches, stacks, training
-from vsearch.errors import VsearchError
+from vsearch.errors import VsearchError, VsearchWarning
 
 MISTAKE = 2
 INTERRUPTED = 130
@@ -35,7 +36,10 @@ class Commands(TyperGroup):
         if not standalone_mode:
             return run()
         try:
-            status = run()
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", VsearchWarning)
+                warnings.showwarning = _warn
+                status = run()
         except typer.TyperException as mistake:
             _fail(mistake.format_message())
         except VsearchError as mistake:
@@ -43,6 +47,10 @@ class Commands(TyperGroup):
         except typer.Abort:
             sys.exit(INTERRUPTED)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 def _fail(message: str) -> None:

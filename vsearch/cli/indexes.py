@@ -15,13 +15,24 @@ from vsearch.errors import InputError
 
 def build(
     embeddings: Annotated[
-        str, typer.Argument(help="Vectors: .npy, .fvecs, .bvecs, .fbin, .u8bin, .parquet, .arrow or .hdf5.")
+        str,
+        typer.Argument(
+            help="Vectors: .npy, .fvecs, .bvecs, .fbin, .u8bin or .hdf5; or a table with a column of them, .parquet or "
+            ".arrow, a folder or a glob of such, whose other columns become the attributes."
+        ),
     ],
     url: Annotated[str, typer.Argument(metavar="INDEX", help="Folder or URL to write the index to.")],
     attributes: Annotated[str | None, typer.Option(help="Parquet or CSV file, one row per vector.")] = None,
     ids: Annotated[
         str | None, typer.Option(help="A .npy file, a text file with one id per line, or a column of the attributes.")
     ] = None,
+    vectors: Annotated[str | None, typer.Option(help="Column of the vectors, where several could be it.")] = None,
+    id: Annotated[str | None, typer.Option("--id", help="Column of the ids.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns that become attributes, separated by commas; all others by default.")
+    ] = None,
+    missing: Annotated[str | None, typer.Option(help="Rows without a usable vector: error or skip.")] = None,
+    packed: Annotated[bool, typer.Option("--packed", help="Vectors of bits, eight to a byte.")] = False,
     recipe: Annotated[
         str | None, typer.Option(help="Options by name (tiny, small, balanced, exact) or .toml file.")
     ] = None,
@@ -62,6 +73,11 @@ def build(
     )
     if chosen.get("rerank") == "none":
         chosen["rerank"] = None
+    chosen |= options.given(vectors=vectors, id=id, missing=missing, packed=True if packed else None)
+    if columns is not None:
+        if attributes is not None:
+            raise InputError("--columns chooses from the table of the vectors and --attributes names another; give one")
+        chosen["attributes"] = list(options.names(columns))
     if attributes is not None:
         chosen["attributes"] = str(options.existing(attributes))
     if ids is not None:
@@ -80,6 +96,8 @@ def build(
     )
     if documents:
         chosen |= of_documents
+        if "vectors" in chosen:
+            chosen["column"] = chosen.pop("vectors")
         _check_documents(chosen, dry_run=dry_run)
     elif of_documents:
         raise InputError(
@@ -146,7 +164,7 @@ def datasets(
 
 def _check_documents(chosen: dict[str, Any], *, dry_run: bool) -> None:
     """Refuse the options of a build that an index of documents does not know."""
-    unknown = [name for name in ("metric", "quantizer", "rerank", "partitions") if name in chosen]
+    unknown = [name for name in ("metric", "quantizer", "rerank", "partitions", "missing", "packed") if name in chosen]
     if dry_run or unknown:
         raise InputError(f"--{'dry-run' if dry_run else unknown[0]} does not go with --documents; leave it out")
 

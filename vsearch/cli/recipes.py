@@ -9,7 +9,9 @@ from typing import Any
 import vsearch
 from vsearch.errors import InputError
 
-OPTIONS = frozenset({"metric", "quantizer", "bits", "rerank", "partitions", "shards", "seed"})
+OPTIONS = frozenset(
+    {"metric", "quantizer", "bits", "rerank", "partitions", "shards", "seed", "vectors", "id", "missing", "packed"}
+)
 
 
 def folder() -> Path:

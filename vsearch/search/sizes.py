@@ -39,6 +39,7 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
         "created": manifest.created,
         "format": manifest.format,
         "rows": rows,
+        "skipped": manifest.provenance.get("skipped", {}),
         "dimensions": manifest.dimensions,
         "metric": manifest.metric,
         "id_type": manifest.id_type,
