@@ -33,11 +33,11 @@ def read(path: Path, text: str, rows: int) -> pa.Table:
         (["2020-02-29", "", "None"], pa.date32(), [dt.date(2020, 2, 29), None, None]),
         (
             ["2020-02-29", "2020-03-01 12:30:00", "2020-03-01T00:00:00.123456789"],
-            pa.timestamp("us", "UTC"),
+            pa.timestamp("ns", "UTC"),
             [
                 dt.datetime(2020, 2, 29, tzinfo=dt.UTC),
                 dt.datetime(2020, 3, 1, 12, 30, tzinfo=dt.UTC),
-                dt.datetime(2020, 3, 1, 0, 0, 0, 123456, dt.UTC),
+                pd.Timestamp("2020-03-01T00:00:00.123456789Z"),
             ],
         ),
         (

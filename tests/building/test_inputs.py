@@ -21,7 +21,7 @@ from vsearch.errors import InputError, VsearchWarning
 ROWS = 50
 X = np.random.default_rng(0).normal(size=(ROWS, 8)).astype(np.float32)
 FRAME = pd.DataFrame({"sku": [f"s{k}" for k in range(ROWS)], "embedding": list(X), "price": range(ROWS)})
-TABLE = pa.Table.from_pandas(FRAME)
+TABLE = pa.Table.from_pandas(FRAME).replace_schema_metadata()
 
 
 def opened(embeddings: object, scratch: Path, metric: Any = "cosine", **given: Any) -> Inputs:
@@ -336,3 +336,28 @@ def test_plans_take_the_same(tmp_path: Path) -> None:
     assert plan.bytes_per_vector["attributes"] > 0
     assert plan.bytes_per_vector["ids"] == 8
     assert vsearch.plan(np.zeros((ROWS, 8), np.uint8), packed=True).dimensions == 64
+
+
+@pytest.mark.parametrize("kind", ["frame", "table", "reader", "parquet", "polars", "mapping"])
+def test_other_vectors_are_no_attributes(kind: str, tmp_path: Path, scratch: Path) -> None:
+    rng = np.random.default_rng(3)
+    table = (
+        TABLE.append_column("image", pa.array(rng.normal(size=(ROWS, 40)).tolist()))
+        .append_column("place", pa.array(rng.normal(size=(ROWS, 2)).tolist()))
+        .append_column("sizes", pa.array([[number] * (number % 4) for number in range(ROWS)]))
+    )
+    given: object = {
+        "frame": table.to_pandas,
+        "table": lambda: table,
+        "reader": lambda: table.to_reader(7),
+        "parquet": lambda: parquet(tmp_path, table),
+        "polars": lambda: pl.from_arrow(table),
+        "mapping": lambda: {name: table[name] for name in table.column_names},
+    }[kind]()
+    message = r"left out of the attributes as vectors: embedding \(lists of 8 numbers\), image \(lists of 40 numbers\)"
+    with pytest.warns(VsearchWarning, match=message):
+        found = opened(X, scratch, attributes=given)
+    assert found.columns is not None
+    assert found.columns.schema.names == ["sku", "price", "place", "sizes"]
+    assert found.columns.read(9, 10)["price"].to_pylist() == [9]
+    assert found.columns.read(0, ROWS).num_rows == ROWS

@@ -84,11 +84,11 @@ def vector_column(schema: pa.Schema, column: str | None, label: str) -> str:
             msg = f"{label}: no column {column!r} (or more than one); there are: {', '.join(names)}"
             raise InputError(msg)
         kind = schema.field(column).type
-        if _element_type(kind, named=True) is None:
+        if element_type(kind, named=True) is None:
             msg = f"{label}: column {column!r} is {kind}, not a list of float32, float16, uint8 or other numbers"
             raise InputError(msg)
         return column
-    found = [field.name for field in schema if _element_type(field.type) is not None]
+    found = [field.name for field in schema if element_type(field.type) is not None]
     if len(found) == 1:
         return str(found[0])
     if found:
@@ -96,7 +96,7 @@ def vector_column(schema: pa.Schema, column: str | None, label: str) -> str:
         raise InputError(msg)
     columns = ", ".join(f"{field.name} {field.type}" for field in list(schema)[:_NAMED]) or "none"
     more = " and others; one number per column is no vector column: give an array" if len(names) > _NAMED else ""
-    integers = [field.name for field in schema if _element_type(field.type, named=True) is not None]
+    integers = [field.name for field in schema if element_type(field.type, named=True) is not None]
     hint = f"; {', '.join(integers)} would do if named with vectors=" if integers else ""
     msg = f"{label}: no column is a list of float32, float16 or uint8{hint}; the columns are: {columns}{more}"
     raise InputError(msg)
@@ -175,7 +175,7 @@ def _usable(array: Any, first: int, unusable: Unusable) -> Any:
     return array if good.all() else array.filter(pa.array(good))
 
 
-def _element_type(kind: Any, *, named: bool = False) -> Any:
+def element_type(kind: Any, *, named: bool = False) -> Any:
     """The type of a vector's elements; None for what is none, as lists of other integers are unless they are named."""
     import pyarrow as pa
 

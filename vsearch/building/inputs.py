@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.building.arrow_vectors import vector_column
+from vsearch.building.arrow_vectors import element_type, vector_column
 from vsearch.building.attribute_types import check_names
 from vsearch.building.attributes import AttributeSource, open_attributes
 from vsearch.building.ids import IdSource, open_ids, some_ids
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vsearch.quantizers.metrics import Metric
+
+LONG_LIST = 32
+"""Lists of numbers that are all so long, and of one length, are vectors; so are those of the vectors' own length if it is ..."""
+
+SHORT_VECTOR = 8
+"""... at least this."""
 
 SKIP = "repair them, or leave them out with missing='skip'"
 
@@ -151,6 +157,8 @@ def open_inputs(embeddings: object, given: Given, metric: Metric, scratch: str |
         good = note_numbers(source, kept, metric, unusable)
         if len(good) < source.rows:
             vectors, kept = KeptVectors(source, good), kept[good]
+    if attributes is not None:
+        attributes = _without_vectors(attributes, source.dimensions)
     columns = None if attributes is None else open_attributes(attributes, rows, scratch)
     ids = id_values(given.id if given.id is not None else given.ids, columns, table)
     dropped = unusable.sorted()
@@ -230,6 +238,33 @@ def split_table(
         others = list(wanted)
     check_names(table.schema, table.label)
     return table, name, table.select(others) if others else None
+
+
+def _without_vectors(attributes: object, dimensions: int) -> object:
+    """Leave out columns of vectors, which are no attributes: lists of numbers, all of one length that lists rarely have."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = open_table(attributes, "attributes")
+    lists = [field.name for field in table.schema if element_type(field.type, named=True) is not None]
+    if not lists:
+        return attributes if not table.once else table
+    first, table = table.peek()
+    long: list[str] = []
+    columns = {} if first is None else {name: first.column(name) for name in lists}
+    for name, column in columns.items():
+        storage = column.storage if isinstance(column, pa.ExtensionArray) else column
+        lengths = pc.unique(pc.list_value_length(storage).drop_null()).to_pylist()
+        if len(lengths) == 1 and (lengths[0] >= LONG_LIST or lengths[0] == dimensions >= SHORT_VECTOR):
+            long.append(f"{name} (lists of {lengths[0]} numbers)")
+            table = table.select([other for other in table.schema.names if other != name])
+    if not long:
+        return table if table.once else attributes
+    msg = f"{table.label}: left out of the attributes as vectors: {', '.join(long)}"
+    warnings.warn(msg, VsearchWarning, stacklevel=3)
+    if isinstance(attributes, pa.Table):
+        return attributes.select(list(table.schema.names))
+    return table
 
 
 def id_values(ids: object | None, columns: AttributeSource | None, table: Table | None) -> object | None:

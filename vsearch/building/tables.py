@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -59,6 +60,15 @@ class Table:
         import pyarrow as pa
 
         return replace(self, schema=pa.schema([self.schema.field(name) for name in names]))
+
+    def peek(self) -> tuple[pa.RecordBatch | None, Table]:
+        """Look at the first batch; the table that comes with it can still be read from its beginning."""
+        batches = self.batches()
+        first = next(batches, None)
+        if not self.once:
+            return first, self
+        whole = batches if first is None else itertools.chain([first], batches)
+        return first, replace(self, read=lambda names: _picked(whole, names))
 
     def reread(self, scratch: Path) -> Table:
         """Make a table that can be read again: itself, or for a stream what was spooled of it."""
