@@ -138,3 +138,14 @@ def test_pipelined_batches(stack, monkeypatch):
     answer = stack.search(mode="flat", where="year > 2000", exact=True)
     assert_same(answer, hits)
     assert answer.usages.processor.invocations == 5 * 3
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=["alone", "flat", "tree", "chain"])
+def test_ids_of_rows_in_predicates(any_stack, plan):
+    seen = any_stack.index.search(any_stack.queries, k=20).ids[0].tolist()
+    for where in ({"id": {"$nin": seen}}, {"id": {"$in": seen}}, {"id": {"$gt": seen[0]}}):
+        hits = any_stack.index.search(any_stack.queries, where=where)
+        assert_same(any_stack.search(where=where, **plan), hits)
+    assert not set(seen) & set(
+        any_stack.index.search(any_stack.queries, where={"id": {"$nin": seen}}).ids.ravel().tolist()
+    )

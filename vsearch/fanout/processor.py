@@ -18,12 +18,11 @@ from vsearch.kernels.fields import REFINED, RERANKED, SCANNED, VISITED
 from vsearch.predicates import bind
 from vsearch.predicates.binding import Bound
 from vsearch.predicates.expressions import decode as decode_expression
-from vsearch.predicates.schema import Attribute, Schema
 from vsearch.search.mask import ShardMask, mask_shard
 from vsearch.search.merge import ShardHits, leave_out
 from vsearch.search.route import Visits
 from vsearch.search.shard import Shard
-from vsearch.search.snapshot import Snapshot
+from vsearch.search.snapshot import Snapshot, schema_of
 from vsearch.storage import Manifest
 from vsearch.storage.retrying import carried
 
@@ -39,7 +38,7 @@ def bind_where(manifest: Manifest, options: Options) -> Bound | None:
     """
     if options.where is None:
         return None
-    return bind(decode_expression(options.where), _schema(manifest))
+    return bind(decode_expression(options.where), schema_of(manifest))
 
 
 def check_columns(manifest: Manifest, options: Options) -> None:
@@ -161,10 +160,6 @@ class MaskMemory:
                 self._kept.pop(next(iter(self._kept)), None)
             self._kept[key] = found
         return found
-
-
-def _schema(manifest: Manifest) -> Schema:
-    return Schema(tuple(Attribute.of_kind(a.name, a.type) for a in manifest.attributes))
 
 
 def _read_visits(request: ProcessRequest, partitions: int) -> list[Visits]:

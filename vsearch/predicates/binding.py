@@ -199,7 +199,7 @@ def _compare(attribute: Attribute, operator: Operator, value: Literal) -> Bound:
     if attribute.type in ITEM_TYPES:
         if operator not in ("=", "!="):
             raise PredicateError(
-                f"the column {attribute.name!r} is a list; {operator} does not apply, ask for its elements"
+                f"the column {attribute.label!r} is a list; {operator} does not apply, ask for its elements"
             )
         return _membership(attribute, (value,), "any", operator == "=")
     if attribute.type in BYTE_KEYED:
@@ -239,7 +239,7 @@ def _in(node: In, attribute: Attribute, wanted: bool) -> Bound:
 
 def _like(node: Like, attribute: Attribute, wanted: bool) -> Bound:
     if attribute.type is not AttributeType.STRING:
-        raise PredicateError(f"the column {attribute.name!r} is {attribute.kind}; LIKE applies to strings")
+        raise PredicateError(f"the column {attribute.label!r} is {attribute.kind}; LIKE applies to strings")
     if node.pattern is None:
         return Everything(False)
     tokens = compile_pattern(node.pattern, node.escape)
@@ -256,7 +256,7 @@ def _like(node: Like, attribute: Attribute, wanted: bool) -> Bound:
 
 def _contains(node: Contains, attribute: Attribute, wanted: bool) -> Bound:
     if attribute.type not in ITEM_TYPES:
-        raise PredicateError(f"the column {attribute.name!r} is {attribute.kind}, not a list; use = or IN")
+        raise PredicateError(f"the column {attribute.label!r} is {attribute.kind}, not a list; use = or IN")
     return _membership(attribute, node.values, node.mode, wanted)
 
 

@@ -129,12 +129,37 @@ class PostingColumn:
         return arrays | _dictionary_arrays(self.dictionary)
 
 
-EncodedColumn = CellColumn | PostingColumn
+@dataclass(frozen=True)
+class SortedColumn:
+    """Whole numbers in ascending order and the rows that have them, made when it is first asked for: ids of rows.
+
+    Attributes
+    ----------
+    name, type
+        The column.
+    keys : int64 (rows,)
+        Ascending.
+    rows : uint32 (rows,)
+        The row that has each.
+    """
+
+    name: str
+    type: AttributeType
+    keys: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.uint32]
+
+    @property
+    def rows_total(self) -> int:
+        """The number of rows of the segment."""
+        return len(self.rows)
+
+
+EncodedColumn = CellColumn | PostingColumn | SortedColumn
 
 
 def decode_column(
     header: ColumnHeader, arrays: Mapping[str, Array], path: str = "", ensure: Ensure | None = None
-) -> EncodedColumn:
+) -> CellColumn | PostingColumn:
     """Put a column together again from what was stored.
 
     Parameters

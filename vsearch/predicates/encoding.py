@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch.errors import InputError
-from vsearch.predicates.columns import MAXIMUM_CELLS, CellColumn, EncodedColumn, PostingColumn, frozen, word_count
+from vsearch.predicates.columns import MAXIMUM_CELLS, CellColumn, PostingColumn, frozen, word_count
 from vsearch.predicates.dictionary import Dictionary
 from vsearch.predicates.keys import decimal_keys, keys_from_arrow, number_keys
 from vsearch.predicates.schema import BYTE_KEYED, ITEM_TYPES, AttributeType
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _HEAVY_CELLS = 100
 
 
-def encode_column(name: str, type: AttributeType | str, array: pa.Array | pa.ChunkedArray) -> EncodedColumn:
+def encode_column(
+    name: str, type: AttributeType | str, array: pa.Array | pa.ChunkedArray
+) -> CellColumn | PostingColumn:
     """Encode one attribute column of one segment.
 
     Parameters
@@ -94,7 +96,7 @@ def _cell_column(
     return CellColumn(name, kind, frozen(cells), frozen(low), frozen(high), frozen(counts), dictionary)
 
 
-def _encode_strings(name: str, kind: AttributeType, array: Any) -> EncodedColumn:
+def _encode_strings(name: str, kind: AttributeType, array: Any) -> CellColumn | PostingColumn:
     dictionary, positions, valid = _dictionary_encode(array)
     if len(dictionary) > MAXIMUM_CELLS:
         rows = np.flatnonzero(valid).astype(np.uint32)

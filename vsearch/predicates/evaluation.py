@@ -22,7 +22,14 @@ from vsearch.predicates.binding import (
     NullTest,
     StringRange,
 )
-from vsearch.predicates.columns import CellColumn, EncodedColumn, PostingColumn, frozen, word_count
+from vsearch.predicates.columns import (
+    CellColumn,
+    EncodedColumn,
+    PostingColumn,
+    SortedColumn,
+    frozen,
+    word_count,
+)
 from vsearch.predicates.dictionary import runs
 from vsearch.predicates.tables import cell_table, is_exact
 
@@ -157,7 +164,7 @@ def _evaluate(bound: Bound, columns: Mapping[str, EncodedColumn], rows: int) -> 
         raise CorruptIndexError(f"attribute {column.name}", f"it does not have the {rows} rows of its shard")
     if isinstance(column, CellColumn):
         return _from_cells(bound, column)
-    words = _from_postings(bound, column)
+    words = _from_sorted(bound, column) if isinstance(column, SortedColumn) else _from_postings(bound, column)
     return _Answer(words, words)
 
 
@@ -184,6 +191,17 @@ def _from_cells(leaf: Any, column: CellColumn) -> _Answer:
     if is_exact(table):
         return _Answer(yes, yes)
     return _Answer(yes, possible, _OpenLeaf(leaf, yes, possible))
+
+
+def _from_sorted(leaf: Any, column: SortedColumn) -> Words:
+    if isinstance(leaf, NullTest):
+        return np.zeros(word_count(len(column.rows)), np.uint64) if leaf.null else full_words(len(column.rows))
+    words = np.zeros(word_count(len(column.rows)), np.uint64)
+    starts = np.searchsorted(column.keys, leaf.lows)
+    stops = np.searchsorted(column.keys, leaf.highs, side="right")
+    filled = starts < stops
+    mark_rows(words, column.rows, len(column.rows), frozen(starts[filled]), frozen(stops[filled]))
+    return words
 
 
 def _from_postings(leaf: Any, column: PostingColumn) -> Words:

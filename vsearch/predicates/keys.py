@@ -79,7 +79,7 @@ def element_key(attribute: Attribute, value: Literal) -> bytes:
         return value.encode()
     if item is AttributeType.STRING or isinstance(value, bool | str | Timestamp | Date):
         what = "strings" if item is AttributeType.STRING else f"numbers ({attribute.kind})"
-        raise PredicateError(f"the column {attribute.name!r} is a list of {what} and cannot hold {describe(value)}")
+        raise PredicateError(f"the column {attribute.label!r} is a list of {what} and cannot hold {describe(value)}")
     number = value.value if isinstance(value, Double) else value
     if item is AttributeType.INT64 and isinstance(number, float) and number.is_integer():
         value = Number(str(int(number)))  # one element, also where several would be the same double
@@ -224,7 +224,7 @@ def mismatch(attribute: Attribute, value: Literal) -> PredicateError:
     elif value is True:
         hint = "; a column alone is a predicate only where it is bool"
     return PredicateError(
-        f"the column {attribute.name!r} is {attribute.kind} and does not compare with {describe(value)}{hint}"
+        f"the column {attribute.label!r} is {attribute.kind} and does not compare with {describe(value)}{hint}"
     )
 
 
@@ -334,7 +334,7 @@ def _reading(attribute: Attribute, parser: Any, text: str) -> Any:
     try:
         return parser(text)
     except PredicateError as error:
-        raise PredicateError(f"the column {attribute.name!r} is {attribute.type}: {error}") from None
+        raise PredicateError(f"the column {attribute.label!r} is {attribute.type}: {error}") from None
 
 
 def _storage_type(kind: AttributeType, given: pa.DataType) -> pa.DataType:

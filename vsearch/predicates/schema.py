@@ -48,6 +48,11 @@ ITEM_TYPES = {
 BYTE_KEYED = (AttributeType.STRING, AttributeType.DECIMAL)
 """Types whose keys are bytes in a dictionary; see `vsearch.predicates.keys`."""
 
+ROW_ID = "id\0"
+"""What a bound predicate calls the ids of the rows: no attribute can be meant by it."""
+
+_ROW_ID_NAMES = ("id", "_id")
+
 _DECIMAL = re.compile(r"decimal\(([0-9]{1,2}), (-?[0-9]{1,3})\)", re.ASCII)
 _LARGEST_PRECISION = 38
 
@@ -81,6 +86,11 @@ class Attribute(msgspec.Struct, frozen=True):
         return cls(name, AttributeType.DECIMAL, precision, scale)
 
     @property
+    def label(self) -> str:
+        """The name as users know it."""
+        return "id" if self.name == ROW_ID else self.name
+
+    @property
     def kind(self) -> str:
         """The type as text, with what decimals have besides: ``decimal(10, 2)``."""
         if self.type is AttributeType.DECIMAL:
@@ -89,9 +99,14 @@ class Attribute(msgspec.Struct, frozen=True):
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """The attribute columns, in order. Names differ from each other."""
+    """The attribute columns, in order. Names differ from each other.
+
+    `row_id` is the type of the rows' ids, which predicates call ``id`` unless an attribute has that name, and ``_id`` likewise;
+    None where there are none to ask for.
+    """
 
     attributes: tuple[Attribute, ...]
+    row_id: AttributeType | None = None
 
     def __iter__(self) -> Iterator[Attribute]:
         return iter(self.attributes)
@@ -118,11 +133,15 @@ class Schema(msgspec.Struct, frozen=True):
         alike = [attribute for attribute in self.attributes if attribute.name.lower() == name.lower()]
         if len(alike) == 1:
             return alike[0]
+        if self.row_id is not None and name.lower() in _ROW_ID_NAMES:
+            return Attribute(ROW_ID, self.row_id)
         raise PredicateError(f"no attribute column is named {name!r}; {self._hint(name)}")
 
     def _hint(self, name: str) -> str:
         if not self.attributes:
-            return "this index was built without attributes"
+            return "this index was built without attributes" + (
+                ", only `id` can be asked for" if self.row_id is not None else ""
+            )
         import difflib
 
         folded = {known.lower(): known for known in self.names}

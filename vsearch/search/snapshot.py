@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError
 from vsearch.forking import renew_in_children
 from vsearch.kernels.fields import ModelField
-from vsearch.predicates.schema import Attribute, Schema
+from vsearch.predicates.schema import ROW_ID, Attribute, AttributeType, Schema
 from vsearch.quantizers.metrics import METRICS
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.model import Model, SearchSettings
@@ -63,7 +63,12 @@ class Snapshot:
         key = (shard.number, name)
         found = self._columns.get(key)
         if found is None:
-            found = _read_column(self.manifest.shards[shard.number], shard, name)
+            if name == ROW_ID:
+                from vsearch.search.row_ids import read_row_ids  # few predicates ask for ids
+
+                found = read_row_ids(shard, self.schema)
+            else:
+                found = _read_column(self.manifest.shards[shard.number], shard, name)
             with self._lock:
                 found = self._columns.setdefault(key, found)
         return found
@@ -166,12 +171,24 @@ def _make_snapshot(
         manifest=manifest,
         model=model,
         shards=tuple(shards),
-        schema=Schema(tuple(_attribute(a.name, a.type) for a in manifest.attributes)),
+        schema=schema_of(manifest),
         settings=SearchSettings.from_dict(manifest.settings),
         radii=radii,
         native=pack_model(model, radii, manifest.rows),
         partition_rows=rows,
     )
+
+
+def schema_of(manifest: Manifest) -> Schema:
+    """What predicates may ask for: the attributes of an index, and the ids of its rows.
+
+    Raises
+    ------
+    CorruptIndexError
+        The manifest names a type that is none.
+    """
+    row_id = AttributeType.STRING if manifest.id_type == "string" else AttributeType.INT64
+    return Schema(tuple(_attribute(a.name, a.type) for a in manifest.attributes), row_id)
 
 
 def _attribute(name: str, kind: str) -> Attribute:
