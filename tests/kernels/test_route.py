@@ -107,14 +107,16 @@ def test_bounds_fade_with_the_rows_before_them(squared: bool, split: int) -> Non
     rng = np.random.default_rng(split)
     bases = -rng.uniform(0, 4, 60).astype(np.float32)
     bounds, radii = bases + np.float32(0.5), rng.uniform(0.5, 1, 60).astype(np.float32)
+    spreads = (radii * rng.uniform(0.5, 1, 60)).astype(np.float32)
     eligible = rng.integers(1, 40, 60).astype(np.int64)
     fades = np.log1p(np.arange(31)).astype(np.float32)
     order = np.argsort(-bounds, kind="stable").astype(np.int32)
     before = np.cumsum(eligible[order]) - eligible[order]
     unit = 2 * np.sqrt(-bases) if squared else np.float32(1.7)
-    fade = 0.1 * fades[np.minimum(before // 20, 30)] * (radii * unit)[order]
-    wanted = np.minimum.accumulate(bounds[order] - fade)
-    rest = np.float32(1 / 20), np.float32(0.1), np.float32(1.7), radii, squared, bases, bounds
+    fade = np.minimum(0.1 * fades[np.minimum(before // 20, 30)] * radii[order], 0.3 * spreads[order])
+    fade *= np.broadcast_to(unit, 60)[order]
+    wanted = bounds[order] - fade
+    rest = np.float32(1 / 20), np.float32(0.1), np.float32(0.3), np.float32(1.7), radii, spreads, squared, bases, bounds
     fade_bounds(order, 0, split, eligible, fades, *rest)
     fade_bounds(order, split, 60, eligible, fades, *rest)
     np.testing.assert_allclose(bounds[order], wanted, rtol=1e-5)

@@ -129,7 +129,7 @@ def _plan_cells(
     mask: IndexMask | None,
 ) -> tuple[NDArray[np.float32], list[Visits]]:
     prepared = prepare_queries(snapshot.model, query[None, :])
-    routes = route(snapshot.model, prepared, snapshot.radii, snapshot.settings.reach)
+    routes = route(snapshot.model, prepared, snapshot.radii, snapshot.settings)
     edges = [shard.first_partition for shard in snapshot.shards] + [snapshot.manifest.partitions]
     rows = snapshot.partition_rows if mask is None else mask.matches
     visits = plan_visits(

@@ -66,6 +66,8 @@ class ModelField(IntEnum):
     EXACT_BASES = 32  # 1: partitions are so tight that a rounded base would lose their rows
     ROTATION_STEPS = 33  # float32 (d,) of the groups
     HALF_CENTROIDS = 34  # float16 (p, d) where CENTROIDS is 0
+    VARIANCES = 35  # float32 (d,): each dimension's share of the residuals' variance
+    LEAST_DEVIATION = 36  # float32 (1,): of a query, see `route.relative_deviation`
 
 
 @unique
@@ -156,3 +158,5 @@ class FloatField(IntEnum):
     LAST_MARGIN = 5  # out of `plan_query`
     DECAY = 6
     SQUARE = 7  # out of `plan_query`: of the rotated query's norm
+    TAIL = 8
+    TAIL_REACH = 9  # out of `plan_query`: TAIL in radii, as REACH is

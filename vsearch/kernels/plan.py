@@ -25,7 +25,15 @@ from vsearch.kernels.memory import (
 )
 from vsearch.kernels.rerank import dot_float
 from vsearch.kernels.rotation import rotate_in_words
-from vsearch.kernels.route import bound_partitions, fade_bounds, forced_visits, order_head, order_tail
+from vsearch.kernels.route import (
+    bound_partitions,
+    fade_bounds,
+    forced_visits,
+    order_head,
+    order_tail,
+    relative_deviation,
+    tail_reaches,
+)
 from vsearch.kernels.scan import expand_tables
 from vsearch.kernels.tables import round_sign_tables, round_tables, sign_tables
 
@@ -106,6 +114,10 @@ def plan_visits(model_address, call_address):
         _prepare(model, call, floats(call[CallField.QUERY], d), rotated)
     square = dot_float(rotated, rotated)
     numbers[FloatField.SQUARE] = square
+    deviation = relative_deviation(
+        rotated, square, floats(model[ModelField.VARIANCES], d), floats(model[ModelField.LEAST_DEVIATION], 1)[0]
+    )
+    numbers[FloatField.TAIL_REACH] = numbers[FloatField.TAIL] * deviation
     bases, bounds = floats(call[CallField.BASES], partitions), floats(call[CallField.BOUNDS], partitions)
     groups, quantised = model[ModelField.GROUPS], model[ModelField.QUANTISED_DIMENSIONS]
     score_centroids(
@@ -124,7 +136,7 @@ def plan_visits(model_address, call_address):
         floats(model[ModelField.CENTROID_SLACKS], partitions),
         floats(model[ModelField.RADII], partitions),
         floats(call[CallField.SPREADS], partitions),
-        numbers[FloatField.REACH],
+        max(numbers[FloatField.REACH], numbers[FloatField.TAIL_REACH]),
         model[ModelField.SQUARED] != 0,
         bases,
         bounds,
@@ -171,12 +183,40 @@ def _fade(model, call, start, stop):
             floats(model[ModelField.FADES], partitions + 1),
             np.float32(partitions) / np.float32(model[ModelField.ROWS]),
             numbers[FloatField.DECAY],
+            max(numbers[FloatField.REACH] - numbers[FloatField.TAIL_REACH], np.float32(0.0)),
             np.sqrt(numbers[FloatField.SQUARE]),
             floats(model[ModelField.RADII], partitions),
+            floats(call[CallField.SPREADS], partitions),
             model[ModelField.SQUARED] != 0,
             floats(call[CallField.BASES], partitions),
             floats(call[CallField.BOUNDS], partitions),
         )
+
+
+@kernel
+def rest_reaches(model_address, call_address, threshold):
+    """Whether a partition that has no order yet may hold a row that scores `threshold`."""
+    model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
+    partitions, numbers = model[ModelField.PARTITIONS], floats(call[CallField.FLOATS], FLOAT_FIELDS)
+    order, eligible = int32s(call[CallField.ORDER], partitions), int64s(call[CallField.ELIGIBLE], partitions)
+    before = np.int64(0)
+    for visit in range(call[CallField.ORDERED]):
+        before += eligible[order[visit]]
+    return tail_reaches(
+        threshold,
+        uint32s(call[CallField.KEYS], partitions),
+        before,
+        floats(model[ModelField.FADES], partitions + 1),
+        np.float32(partitions) / np.float32(model[ModelField.ROWS]),
+        numbers[FloatField.DECAY],
+        max(numbers[FloatField.REACH] - numbers[FloatField.TAIL_REACH], np.float32(0.0)),
+        np.sqrt(numbers[FloatField.SQUARE]),
+        floats(model[ModelField.RADII], partitions),
+        floats(call[CallField.SPREADS], partitions),
+        model[ModelField.SQUARED] != 0,
+        floats(call[CallField.BASES], partitions),
+        floats(call[CallField.BOUNDS], partitions),
+    )
 
 
 @kernel

@@ -38,7 +38,7 @@ from vsearch.kernels.memory import (
     uint32s,
     uint64s,
 )
-from vsearch.kernels.plan import complete_order, plan_nearest, plan_tables, plan_visits
+from vsearch.kernels.plan import complete_order, plan_nearest, plan_tables, plan_visits, rest_reaches
 from vsearch.kernels.search import AHEAD, LEAST, fetch_blocks, rerank_waiting, search_partitions
 from vsearch.kernels.topk import sort_best_first
 
@@ -211,24 +211,15 @@ def list_rest(model_address, shard_address, call_address):
     threshold = LEAST
     if call[CallField.SIZE] == k:
         threshold = floats(call[CallField.SCORES], k)[0]
-    first = last = call[CallField.FIRST_VISIT]
-    while True:
-        if last == call[CallField.VISITS]:
-            if call[CallField.COMPLETE] != 0:
-                break
-            complete_order(model_address, call_address)
-        elif last < call[CallField.FORCED] or bounds[order[last]] >= threshold:
-            last += 1
-        else:
-            break
+    if call[CallField.COMPLETE] == 0 and rest_reaches(model_address, call_address, threshold):
+        complete_order(model_address, call_address)
     found = 0
-    if last > first:
-        marks[low : low + own] = 0
-    for visit in range(first, last):
+    marks[low : low + own] = 0
+    for visit in range(call[CallField.FIRST_VISIT], call[CallField.VISITS]):
         partition = np.int64(order[visit])
         if visit < call[CallField.FORCED]:
             bounds[partition] = np.float32(np.inf)
-        if low <= partition < low + own:
+        if bounds[partition] >= threshold and low <= partition < low + own:
             marks[partition] = 1
             found += 1
     count = 0

@@ -45,6 +45,29 @@ def _bucket(bound, highest, per_unit, last):
 
 
 @summing
+def relative_deviation(query, square, variances, least):
+    """Standard deviation of ``<query, residual>``, relative to the query's norm and the residuals' root mean square.
+
+    Rows that have nothing to do with the query scatter so around their partition's base score. O(d).
+
+    Parameters
+    ----------
+    query : float32 (d,)
+        Rotated; `square` is that of its norm.
+    variances : float32 (d,)
+        Shares of the residuals' variance, which add up to 1.
+    least : float32
+        Not less than this: under l2 not the query but its offset from a centroid counts, which may point anywhere.
+    """
+    total = np.float32(0.0)
+    for j in range(query.shape[0]):
+        total += variances[j] * query[j] * query[j]
+    if not square > np.float32(0.0):
+        return least
+    return max(np.sqrt(total / square), least)
+
+
+@summing
 def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, reach, squared, bases, bounds):
     """Turn inner products of a query with all centroids into base scores and bounds. O(partitions).
 
@@ -60,7 +83,8 @@ def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, re
     spreads : float32 (partitions,)
         The radii, smaller where few rows are eligible.
     reach : float32
-        A row is taken to lie at most so many spreads from its centroid towards the query.
+        A row is taken to lie at most so many spreads from its centroid towards the query: the larger of the reach and the
+        tail's.
     squared : bool
         Scores are negated squared distances; inner products otherwise.
     bases, bounds : float32 (partitions,)
@@ -237,10 +261,15 @@ def order_tail(bounds, order, first, keys, spare_order, spare_keys, histogram):
 
 
 @kernel
-def fade_bounds(order, start, stop, eligible, fades, per_rank, decay, norm, radii, squared, bases, bounds):
-    """Lower the bounds of visits `start` to `stop` by how many eligible rows come before them; they descend as before.
+def fade_bounds(
+    order, start, stop, eligible, fades, per_rank, decay, most_decay, norm, radii, spreads, squared, bases, bounds
+):
+    """Lower the bounds of visits `start` to `stop` by how many eligible rows come before them.
 
-    A neighbour is the less likely to lie in a partition the more partitions are nearer, whatever its radius says.
+    A neighbour is the less likely to lie in a partition the more partitions are nearer, whatever its radius says. But rows
+    that have nothing to do with the query scatter as far as ever: no bound falls by more than `most_decay` spreads. What a
+    partition loses does not count for those behind it, so bounds need not descend any more: a wide partition comes before a
+    tight one that is nearer.
 
     Parameters
     ----------
@@ -249,26 +278,47 @@ def fade_bounds(order, start, stop, eligible, fades, per_rank, decay, norm, radi
     eligible : int64 (partitions,)
     fades : float32 (partitions + 1,)
         Times `decay`, how much the reach falls, by rows that come before in units of `1 / per_rank`.
-    per_rank, decay : float32
+    per_rank, decay, most_decay : float32
     norm : float32
         Of the query.
-    radii, bases, bounds : float32 (partitions,)
+    radii, spreads, bases, bounds : float32 (partitions,)
     """
     before = np.int64(0)
     for i in range(start):
         before += eligible[order[i]]
-    last = bounds[order[start - 1]] if start > 0 else np.float32(np.inf)
     most = np.int64(fades.shape[0] - 1)
     for i in range(start, stop):
         partition = order[i]
         fade = decay * fades[min(np.int64(np.float32(before) * per_rank), most)] * radii[partition]
+        fade = min(fade, most_decay * spreads[partition])
         if squared:
             fade *= np.float32(2.0) * np.sqrt(max(-bases[partition], np.float32(0.0)))
         else:
             fade *= norm
-        last = min(last, bounds[partition] - fade)
-        bounds[partition] = last
+        bounds[partition] -= fade
         before += eligible[partition]
+
+
+@kernel
+def tail_reaches(threshold, keys, before, fades, per_rank, decay, most_decay, norm, radii, spreads, squared, bases, bounds):
+    """Whether a partition that `order_head` left may hold a row that scores `threshold`. O(partitions).
+
+    Parameters
+    ----------
+    keys : uint32 (partitions,)
+        Of `order_head`.
+    before : int
+        Eligible rows of the partitions in the head; the others follow `fade_bounds`.
+    """
+    most = np.int64(fades.shape[0] - 1)
+    faded = decay * fades[min(np.int64(np.float32(before) * per_rank), most)]
+    best = np.float32(-np.inf)
+    for p in range(bounds.shape[0]):
+        fade = min(faded * radii[p], most_decay * spreads[p])
+        fade *= (np.float32(2.0) * np.sqrt(max(-bases[p], np.float32(0.0)))) if squared else norm
+        bound = bounds[p] - fade if keys[p] < np.uint32(RADIX) else np.float32(-np.inf)
+        best = max(best, bound)
+    return best >= threshold
 
 
 @kernel

@@ -21,6 +21,9 @@ Measured on 115,659 glosses in 8 shards, tuned as built: recall@10 0.980 with 9,
 without a floor; 0.976 with 7,781 in one shard. A single query wakes 6 of the 8.
 """
 
+CERTAIN = 0.8
+"""Standard deviations above a partition's mean score, which a fifth of its rows are taken to exceed whatever the query is."""
+
 HIGHEST = 0.25
 """Radii above the mean score at most, so that a longer reach (`tune` lengthens it) leaves the floor where it is."""
 
@@ -34,7 +37,7 @@ NOTHING = float(np.finfo(np.float32).min)
 def leave_out(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
     """Leave out the planned visits to partitions that are not worth it, where an index has several shards.
 
-    These are those below the floor. Forced visits stay, and so do the first that hold
+    These are those below the floor, the tail's too. Forced visits stay, and so do the first that hold
     k rows which pass for certain. O(partitions log partitions).
 
     Parameters
@@ -47,27 +50,42 @@ def leave_out(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) 
     if len(snapshot.shards) == 1 or forced == visits:
         return
     order = workspace.order[:visits]
-    bounds = workspace.bounds[order]
     rows = snapshot.partition_rows if mask is None else mask.certain
+    worth = workspace.bounds[order] >= np.float32(find_floor(snapshot, workspace, mask))
+    tail_floor, tail_bounds = _tail(snapshot, workspace, rows)
+    worth |= tail_bounds[order] >= np.float32(tail_floor)
     covered = int(np.searchsorted(np.cumsum(rows[order]), int(values[CallField.K]))) + 1
-    kept = max(covered, int(np.count_nonzero(bounds >= np.float32(find_floor(snapshot, workspace, mask)))))
+    kept = max(covered, visits - int(np.argmax(worth[::-1])) if worth.any() else 0)
     values[CallField.VISITS] = max(forced, min(kept, visits))
 
 
 def find_floor(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> float:
     """The floor of the query that was planned last in a workspace; `NOTHING` where too few rows pass for certain."""
     rows = snapshot.partition_rows if mask is None else mask.certain
-    bases, reach = workspace.bases, workspace.numbers[FloatField.REACH]
+    reach = workspace.numbers[FloatField.REACH]
     heights = np.minimum(np.float32(SHARE) * reach, np.float32(HIGHEST)) * snapshot.radii
     if mask is not None:
         heights = np.minimum(heights, reach * mask.certain_spreads)
-    if snapshot.model.metric == "l2":
-        distances = np.sqrt(np.maximum(-bases, 0))
-        scores = bases + 2 * distances * heights - snapshot.radii * snapshot.radii
-    else:
-        scores = bases + np.linalg.norm(workspace.rotated) * heights
-    scores = np.minimum(scores, workspace.bounds)  # those that set the floor are above it themselves
+    # those that set the floor are above it themselves
+    scores = np.minimum(_scores_at(snapshot, workspace, heights), workspace.bounds)
     return _cover(scores, rows, COVER * int(workspace.values[CallField.K]))
+
+
+def _tail(snapshot: Snapshot, workspace: Workspace, rows: NDArray[np.int64]) -> tuple[float, NDArray[np.float32]]:
+    """A floor that holds for rows that have nothing to do with the query, and bounds of their scores by partition."""
+    reach, tail = workspace.numbers[FloatField.TAIL_REACH], workspace.numbers[FloatField.TAIL]
+    deviation = reach / tail if tail > 0 else np.float32(0.0)
+    likely = _scores_at(snapshot, workspace, np.float32(CERTAIN) * deviation * snapshot.radii)
+    floor = _cover(likely, rows, COVER * int(workspace.values[CallField.K]))
+    return floor, _scores_at(snapshot, workspace, reach * workspace.spreads)
+
+
+def _scores_at(snapshot: Snapshot, workspace: Workspace, heights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores of rows so far from their partitions' centroids towards the query."""
+    bases = workspace.bases
+    if snapshot.model.metric == "l2":
+        return bases + 2 * np.sqrt(np.maximum(-bases, 0)) * heights - snapshot.radii * snapshot.radii
+    return bases + np.linalg.norm(workspace.rotated) * heights
 
 
 def _cover(scores: NDArray[np.float32], rows: NDArray[np.int64], wanted: int) -> float:

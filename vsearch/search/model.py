@@ -16,6 +16,10 @@ from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.residual import Rerank
 
 
+DEFAULT_TAIL = 4.0
+"""Standard deviations; of Gaussian values one of 30,000 lies beyond it. Of indexes that were tuned before there was a tail."""
+
+
 @dataclass(frozen=True)
 class SearchSettings:
     """How hard a search tries; `tune` finds and stores them.
@@ -30,6 +34,10 @@ class SearchSettings:
         less likely a row of the partition is among the best.
     margin : float
         Error allowed to an estimate, in standard deviations. Larger reranks more rows.
+    tail : float
+        How far the scores of rows that have nothing to do with the query scatter above their partition's, in standard
+        deviations: what is left of the reach is no less than that. It counts for queries far from all rows, and where a
+        filter excludes the rows that are near.
     recall : float or None
         What a `tune` measured with them, None where nobody has.
     """
@@ -38,6 +46,7 @@ class SearchSettings:
     margin: float = 2.5
     decay: float = 0.0
     recall: float | None = None
+    tail: float = DEFAULT_TAIL
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,7 +56,7 @@ class SearchSettings:
         try:
             settings = cls(**stored)
             usable = 0 <= float(settings.reach) < 1e6 and 0 <= float(settings.margin) < 1e6
-            usable = usable and 0 <= float(settings.decay) < 1e6
+            usable = usable and 0 <= float(settings.decay) < 1e6 and 0 <= float(settings.tail) < 1e6
         except (TypeError, ValueError):
             usable = False
         if not usable:
@@ -91,6 +100,23 @@ class Model:
     @property
     def dimensions(self) -> int:
         return len(self.mean)
+
+    @cached_property
+    def variances(self) -> NDArray[np.float32]:
+        """Each rotated dimension's share of the residuals' variance, float32 (d,)."""
+        variances = self.rerank_weights.astype(np.float64) ** 4  # see `dimension_weights`
+        return (variances / variances.sum()).astype(np.float32)
+
+    @cached_property
+    def least_deviation(self) -> float:
+        """Under l2 the `deviations` of an offset that is like a residual; 0 otherwise, where the query itself counts."""
+        return float(np.linalg.norm(self.variances)) if self.metric == "l2" else 0.0
+
+    def deviations(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`kernels.route.relative_deviation` of prepared queries (m, d): float32 (m,)."""
+        squares = np.einsum("ij,ij->i", queries, queries)
+        own = np.sqrt((queries * queries) @ self.variances / np.maximum(squares, np.finfo(np.float32).tiny))
+        return np.maximum(own, np.float32(self.least_deviation))
 
     @cached_property
     def query_transform(self) -> NDArray[np.float32]:

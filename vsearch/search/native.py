@@ -91,6 +91,8 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
         (ModelField.RADII, radii),
         (ModelField.FADES, np.log1p(np.arange(partitions + 1)).astype(np.float32)),
         (ModelField.RERANK_WEIGHTS, weights),
+        (ModelField.VARIANCES, model.variances),
+        (ModelField.LEAST_DEVIATION, np.array([model.least_deviation], np.float32)),
         (ModelField.STAGE_SCALES, quantizer.calibration.scale),
         (ModelField.STAGE_DEVIATIONS, quantizer.calibration.deviation),
     ):
@@ -162,7 +164,7 @@ class Workspace:
         self.bases, self.bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
         self.counters = np.zeros(COUNTERS, np.int64)
         self.numbers = np.zeros(len(FloatField), np.float32)
-        self._partition_rows, self._radii = partition_rows, radii
+        self._partition_rows, self._radii, self.spreads = partition_rows, radii, radii
         expanded = np.zeros(expanded_bytes(first), np.uint8)
         self._k = 0
         self._asked: tuple[object, ...] | None = None
@@ -228,9 +230,10 @@ class Workspace:
         values[CallField.EXACT] = exact
         values[CallField.FILTERED] = eligible is not None
         self.fields.point(CallField.ELIGIBLE, self._partition_rows if eligible is None else eligible, np.int64)
-        self.fields.point(CallField.SPREADS, self._radii if spreads is None else spreads, np.float32)
+        self.spreads = self._radii if spreads is None else spreads
+        self.fields.point(CallField.SPREADS, self.spreads, np.float32)
         self.numbers[FloatField.REACH], self.numbers[FloatField.DECAY] = settings.reach, settings.decay
-        self.numbers[FloatField.MARGIN] = settings.margin
+        self.numbers[FloatField.MARGIN], self.numbers[FloatField.TAIL] = settings.margin, settings.tail
 
     def use_query(self, query: NDArray[np.float32], *, prepared: bool) -> None:
         """Take a query as given, or one that is normalised, centred and rotated already."""

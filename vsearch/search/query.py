@@ -154,7 +154,7 @@ def _search_one(
     """`search_vectors` for one query where a single native call does it all: nothing but that call takes time."""
     begun = time.perf_counter()
     model, workspace = snapshot.model, snapshot.workspace()
-    _begin(workspace, model, request, mask)
+    _begin(workspace, request, mask)
     scores, rows = run_one(snapshot, workspace, query, mask)
     stats.add("scan", begun)
     stats.queries += 1
@@ -196,7 +196,7 @@ def search_shards(
             raise SearchTimeoutError(msg)
 
     def begin(workspace: Workspace) -> None:
-        _begin(workspace, model, request, mask)
+        _begin(workspace, request, mask)
 
     def some(positions: range) -> list[list[ShardHits]]:
         if wide:
@@ -229,7 +229,7 @@ def search_shards(
     return found
 
 
-def _begin(workspace: Workspace, model: Model, request: SearchRequest, mask: IndexMask | None) -> None:
+def _begin(workspace: Workspace, request: SearchRequest, mask: IndexMask | None) -> None:
     workspace.begin(
         k=request.k,
         nprobe=request.nprobe,
@@ -259,7 +259,7 @@ def _cells(
     edges = [shard.first_partition for shard in snapshot.shards] + [snapshot.manifest.partitions]
 
     def search(query: NDArray[np.float32]) -> list[ShardHits]:
-        routes = route(model, query[None, :], snapshot.radii, request.settings.reach)
+        routes = route(model, query[None, :], snapshot.radii, request.settings)
         visits = plan_visits(
             routes.bases[0],
             routes.bounds[0],

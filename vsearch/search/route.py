@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.search.model import Model
+from vsearch.search.model import Model, SearchSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,16 +29,16 @@ def gain_of(metric: str) -> float:
     return 2.0 if metric == "l2" else 1.0
 
 
-def route(model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32], reach: float) -> Routes:
-    """Score the partitions for prepared queries (m, d). O(m * partitions * d).
+def route(model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32], settings: SearchSettings) -> Routes:
+    """Score the partitions for prepared queries (m, d); bounds do not fade. O(m * partitions * d).
 
     Parameters
     ----------
     radii : float32 (partitions,)
         Root mean square distance of a partition's rows to its centroid.
-    reach : float
-        See `SearchSettings`.
+    settings : SearchSettings
     """
+    reach = np.maximum(settings.reach, settings.tail * model.deviations(queries)).astype(np.float32)[:, None]
     inner = queries @ model.centroids.T
     if model.metric == "l2":
         bases = 2 * inner - model.centroid_squares - np.sum(queries**2, axis=1, keepdims=True)
@@ -47,7 +47,7 @@ def route(model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32]
         bounds = bases + 2 * (reach * distances * radii + inside**2) - radii**2
     else:
         bases = inner
-        bounds = inner + np.float32(reach) * np.linalg.norm(queries, axis=1, keepdims=True) * radii
+        bounds = inner + reach * np.linalg.norm(queries, axis=1, keepdims=True) * radii
     return Routes(bases.astype(np.float32, copy=False), bounds.astype(np.float32, copy=False))
 
 

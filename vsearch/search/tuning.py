@@ -226,7 +226,7 @@ def _needs(
         return np.empty(0), np.empty(0)
     reaches, margins = np.zeros(len(rows)), np.zeros(len(rows))
     # what the bound of a visited partition has to reach: a search of cells only knows its best centroid
-    goal = route(model, sample.queries, snapshot.radii, 0.0).bases.max(axis=1) if cells else worst
+    goal = route(model, sample.queries, snapshot.radii, SearchSettings(0.0)).bases.max(axis=1) if cells else worst
     fades = None if cells else _fades(snapshot, sample, max(0.0, ranked_by))
     norms = np.linalg.norm(sample.queries, axis=1)
     deviation = float(model.quantizer.calibration.deviation[0])
@@ -263,7 +263,7 @@ def _needs(
 
 def _fades(snapshot: Snapshot, sample: Sample, reach: float) -> NDArray[np.float64]:
     """Logarithms of how many average partitions come before each, float64 (m, partitions)."""
-    bounds = route(snapshot.model, sample.queries, snapshot.radii, reach).bounds
+    bounds = route(snapshot.model, sample.queries, snapshot.radii, SearchSettings(reach, tail=0.0)).bounds
     order = np.argsort(-bounds, axis=1, kind="stable")
     rows = snapshot.partition_rows[order]
     before = np.cumsum(rows, axis=1) - rows
