@@ -20,14 +20,22 @@ class Explanation:
         Settings and sizes that the search goes by.
     stats : SearchStats
         Counts and times per level.
+    notes : tuple of str
+        What of the tuned recall does not hold for this search.
     """
 
     predicate: str | None
     plan: dict[str, Any]
     stats: SearchStats
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return {"predicate": self.predicate, "plan": self.plan, "stats": self.stats.to_dict()}
+        return {
+            "predicate": self.predicate,
+            "plan": self.plan,
+            "stats": self.stats.to_dict(),
+            "notes": list(self.notes),
+        }
 
     def __str__(self) -> str:
         stats, ms = self.stats, self.stats.milliseconds
@@ -49,4 +57,5 @@ class Explanation:
             f"  merge   ({ms['merge']:.2f} ms)",
             f"  read    {stats.bytes_read / each:.0f} bytes a query, {stats.bytes_fetched} fetched from the store",
         ]
+        lines += [f"  note    {note}" for note in self.notes]
         return "\n".join(lines)

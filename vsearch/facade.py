@@ -12,8 +12,9 @@ import msgspec
 from vsearch.arguments import check_search
 from vsearch.index import Index
 from vsearch.search.model import prepare_queries
+from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign, draw_mixture
 from vsearch.search.snapshot import open_snapshot
-from vsearch.search.tuning import Sample, draw_rows, tune
+from vsearch.search.tuning import tune
 from vsearch.storage import (
     GRACE,
     PruneReport,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 CANDIDATE_RECALL, CANDIDATES = 0.98, 256  # what the candidates of a new document index are tuned to
 DEFAULT_RECALL = 0.97  # what a new index is tuned to, on rows of its own
-TUNING_QUERIES = 128
+TUNING_QUERIES = 512
 TUNING_ROWS = 1 << 28  # rows scored exactly by the tuning of a new index, all queries together
 
 Progress = Callable[[str, int, int], None]
@@ -135,7 +136,9 @@ def _settle(store: Store, manifest: Any, report: Progress) -> Any:
     report("tune", 0, 1)
     snapshot = open_snapshot(store, manifest)
     queries = max(16, min(TUNING_QUERIES, TUNING_ROWS // manifest.rows))
-    settings, _ = tune(snapshot, draw_rows(snapshot, queries, manifest.seed), DEFAULT_RECALL, min(10, manifest.rows))
+    sample = draw_mixture(snapshot, queries, manifest.seed)
+    foreign = draw_foreign(snapshot, min(FOREIGN_QUERIES, queries), manifest.seed)
+    settings, _ = tune(snapshot, sample, DEFAULT_RECALL, min(10, manifest.rows), foreign)
     report("tune", 1, 1)
     return msgspec.structs.replace(manifest, settings=settings.to_dict())
 
@@ -234,7 +237,8 @@ def _settle_documents(store: Store, manifest: Any, queries: Any, report: Progres
     report("tune", 0, 1)
     snapshot = open_snapshot(store, manifest)
     sample = Sample(prepare_queries(snapshot.model, queries), None)
-    settings, _ = tune(snapshot, sample, CANDIDATE_RECALL, min(CANDIDATES, manifest.rows))
+    foreign = draw_foreign(snapshot, FOREIGN_QUERIES, manifest.seed)
+    settings, _ = tune(snapshot, sample, CANDIDATE_RECALL, min(CANDIDATES, manifest.rows), foreign)
     report("tune", 1, 1)
     return msgspec.structs.replace(manifest, settings=settings.to_dict())
 

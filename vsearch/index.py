@@ -18,11 +18,13 @@ from vsearch.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.search.given_ids import id_array
 from vsearch.search.masks import IndexMask, MaskCache
 from vsearch.search.model import check_queries, prepare_queries
+from vsearch.search.promise import uncovered
 from vsearch.search.query import Answer, SearchRequest, count_mask, evaluate_mask, mask_all, search_page, search_vectors
 from vsearch.search.rows import get_rows, take_columns, take_ids
+from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign, draw_mixture, draw_rows
 from vsearch.search.snapshot import Snapshot, open_snapshot
 from vsearch.search.stats import SearchStats
-from vsearch.search.tuning import RecallReport, Sample, TuneReport, draw_rows, recall_by_score, run_sample, tune
+from vsearch.search.tuning import RecallReport, TuneReport, recall_by_score, run_sample, tune
 from vsearch.storage import SnapshotInfo, Store, commit, list_snapshots, read_manifest
 from vsearch.storage.waiting import within
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
     from vsearch.predicates import Bound, Where
     from vsearch.search.document_part import DocumentIndex
+
+SHORTFALL = 0.02  # below the tuned recall: more than a sample of a hundred queries misses it by chance
 
 
 class Index:
@@ -250,12 +254,14 @@ class Index:
         hits = self.search(queries, k, where, **options)
         settings = self._snapshot.settings
         chosen: dict[str, Any] = {"k": k, "reach": round(settings.reach, 4), "margin": round(settings.margin, 4)}
+        chosen["tail"] = round(settings.tail, 4)
         chosen |= {
             name: value for name, value in options.items() if not (value is None or value is False or value == ())
         }
         chosen["code_bytes"] = list(self._snapshot.model.quantizer.stage_bytes)
         chosen["rerank"] = self._snapshot.model.rerank
-        return Explanation(self._sql(where), chosen, hits.stats)
+        notes = uncovered(settings, k=k, filtered=where is not None, nprobe=options.get("nprobe"))
+        return Explanation(self._sql(where), chosen, hits.stats, notes)
 
     def recall(
         self,
@@ -266,6 +272,7 @@ class Index:
         truth: Any = None,
         nprobe: int | None = None,
         timeout: float | None = None,
+        min_score: float | None = None,
     ) -> RecallReport:
         """Measure recall@k against exhaustive search of what is stored, or against given truth.
 
@@ -275,6 +282,8 @@ class Index:
             `sample` rows of the index by default, which do not count themselves.
         truth : array (m, >= k) of ids, optional
             The true neighbours of each query, best first.
+        min_score : float, optional
+            Measure the rows that are at least so similar (l2: at most so far), up to k: a range search.
         timeout : float, optional
             Seconds.
 
@@ -284,7 +293,7 @@ class Index:
         SearchTimeoutError
             The timeout ran out.
         """
-        check_search(k=k, nprobe=nprobe, timeout=timeout)
+        check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         if isinstance(sample, bool) or not isinstance(sample, (int, np.integer)) or sample < 1:
             msg = f"sample={sample!r} is not usable: give a whole number from 1 on"
@@ -294,30 +303,47 @@ class Index:
             raise InputError(msg)
         with within(deadline):
             snapshot = self._snapshot
-            mask = self._mask(where, SearchStats())
-            drawn = self._sample(queries, sample)
-            request = SearchRequest(k=k, settings=snapshot.settings, nprobe=nprobe, deadline=deadline)
-            answer = run_sample(snapshot, drawn, request, mask)
+            drawn = replace(self._sample(queries, sample), mask=self._mask(where, SearchStats()))
+            request = SearchRequest(
+                k=k, settings=snapshot.settings, nprobe=nprobe, min_score=min_score, deadline=deadline
+            )
+            answer = run_sample(snapshot, drawn, request)
             if truth is None:
-                exact = run_sample(snapshot, drawn, msgspec.structs.replace(request, exact=True), mask)
+                exact = run_sample(snapshot, drawn, msgspec.structs.replace(request, exact=True))
                 smaller = snapshot.model.metric == "l2"
                 recall = recall_by_score(answer.scores, exact.scores, smaller_is_better=smaller)
             else:
                 recall = self._recall_of_ids(answer, truth, k)
-        many = max(1, len(drawn.queries))
+        many, settings = max(1, len(drawn.queries)), snapshot.settings
+        notes = uncovered(settings, k=k, filtered=where is not None, nprobe=nprobe)
+        if not notes and settings.recall is not None and recall < settings.recall - SHORTFALL:
+            advice = "tune(queries=..., where=...) finds settings for these"
+            notes = (f"the settings were tuned to {settings.recall:.3f} with other queries: {advice}",)
         return RecallReport(
             recall=recall,
             queries=len(drawn.queries),
             k=k,
             milliseconds_per_query=answer.stats.total_milliseconds / many,
             rows_scanned_per_query=answer.stats.rows_scanned / many,
+            tuned=settings.recall,
+            notes=notes,
         )
 
-    def tune(self, recall: float = 0.95, k: int = 10, queries: Any = None, sample: int = 200) -> TuneReport:
+    def tune(
+        self, recall: float = 0.95, k: int = 10, queries: Any = None, sample: int = 512, where: Where = None
+    ) -> TuneReport:
         """Find and store the cheapest settings that reach a recall; `search` then uses them.
 
-        The settings become a new snapshot. Without `queries`, `sample` rows of the index stand in for them. The recall is
-        that of these queries: others find a little more or less.
+        The settings become a new snapshot. They also reach the recall for queries unlike any row and under filters that
+        exclude what is near, as far as the codes allow; the report says what was measured.
+
+        Parameters
+        ----------
+        queries : array (m, d), optional
+            What to tune with; a few hundred like those to come tell most. By default `sample` rows of the index and
+            points near them, which do not count themselves.
+        where : str, dict or expression, optional
+            The filter that they are asked with.
 
         Raises
         ------
@@ -330,7 +356,10 @@ class Index:
             raise InputError(msg)
         check_search(k=k)
         snapshot = self._snapshot
-        settings, report = tune(snapshot, self._sample(queries, sample), recall, k)
+        drawn = self._sample(queries, sample, mixture=True)
+        drawn = replace(drawn, mask=self._mask(where, SearchStats()))
+        foreign = draw_foreign(snapshot, min(FOREIGN_QUERIES, sample), snapshot.manifest.seed + 1)
+        settings, report = tune(snapshot, drawn, recall, k, foreign)
         manifest = msgspec.structs.replace(snapshot.manifest, settings=settings.to_dict(), writer=os.urandom(16).hex())
         manifest = commit(snapshot.store, manifest, base=snapshot.manifest.snapshot)
         self._snapshot = replace(snapshot, manifest=manifest, settings=settings)
@@ -415,13 +444,14 @@ class Index:
         expression = parse(where)
         return None if expression is None else to_sql(expression)
 
-    def _sample(self, queries: Any, sample: int) -> Sample:
+    def _sample(self, queries: Any, sample: int, *, mixture: bool = False) -> Sample:
         if isinstance(sample, bool) or not isinstance(sample, (int, np.integer)) or sample < 1:
             msg = f"sample={sample!r} is not usable: give a whole number from 1 on"
             raise InputError(msg)
         snapshot = self._snapshot
         if queries is None:
-            return draw_rows(snapshot, sample, snapshot.manifest.seed + 1)
+            draw = draw_mixture if mixture else draw_rows
+            return draw(snapshot, sample, snapshot.manifest.seed + 1)
         vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.model.metric)
         return Sample(prepare_queries(snapshot.model, vectors), None)
 

@@ -8,7 +8,7 @@ import vsearch
 import vsearch.search.tuning
 from tests.indexes import METRICS, best, brute_force, clustered
 from vsearch.search.model import SearchSettings
-from vsearch.search.tuning import draw_rows, recall_by_score, tune
+from vsearch.search.tuning import recall_by_score, tune
 
 ROWS = 1200
 
@@ -64,7 +64,7 @@ def test_drawn_rows_do_not_count_themselves(tmp_path):
     from vsearch.search.tuning import draw_rows, run_sample
 
     sample = draw_rows(snapshot, 50, seed=3)
-    answer = run_sample(snapshot, sample, SearchRequest(1, snapshot.settings, exact=True), None)
+    answer = run_sample(snapshot, sample, SearchRequest(1, snapshot.settings, exact=True))
     assert (answer.rows[:, 0] != sample.own_rows).all()
     ids = np.concatenate([shard.files["ids"].array("id") for shard in snapshot.shards])
     np.testing.assert_array_equal(ids[answer.rows[:, 0]], ids[sample.own_rows].astype(np.int64) ^ 1)

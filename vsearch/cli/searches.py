@@ -118,6 +118,9 @@ def recall(
         str | None, typer.Option(help=".npy or .ivecs file of the expected ids, one row per query.")
     ] = None,
     nprobe: options.Nprobe = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Measure the rows that are at least so similar (l2: at most so far), up to k.")
+    ] = None,
     snapshot: options.Snapshot = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
@@ -133,7 +136,7 @@ def recall(
         where=options.condition(where),
         sample=sample,
         truth=expected,
-        **options.given(nprobe=nprobe),
+        **options.given(nprobe=nprobe, min_score=min_score),
     )
     if as_json:
         output.print_json(report)
@@ -146,6 +149,7 @@ def tune(
     recall: Annotated[float, typer.Option(min=0.0, max=1.0, help="Recall to reach.")] = 0.95,
     k: options.K = 10,
     queries: options.QueryFile = None,
+    where: options.Where = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
@@ -153,7 +157,7 @@ def tune(
     """Find and store the cheapest settings that reach a recall; searches then use them."""
     vectors = None if queries is None else inputs.read_queries(queries)
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
-    report = index.tune(recall=recall, k=k, queries=vectors)
+    report = index.tune(recall=recall, k=k, queries=vectors, where=options.condition(where))
     if as_json:
         output.print_json(report)
     else:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from vsearch.building.pipeline import write_model
 from vsearch.search.model import Model
+from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign
 from vsearch.search.snapshot import Snapshot, open_snapshot
-from vsearch.search.tuning import Sample, tune
+from vsearch.search.tuning import tune
 from vsearch.storage import FileEntry, Manifest, Store, commit, discarded_on_failure
 
 RECALL, TUNING_QUERIES, TUNING_K = 0.99, 256, 10
@@ -86,6 +87,6 @@ def _settled(
     written = open_snapshot(base.store, manifest)
     step = max(1, len(queries) // TUNING_QUERIES)
     some = np.ascontiguousarray(queries[::step][:TUNING_QUERIES] @ written.model.query_transform.T)
-    sample = Sample(some, None)
-    settings, _ = tune(written, sample, RECALL, min(TUNING_K, manifest.rows))
+    foreign = draw_foreign(written, FOREIGN_QUERIES, manifest.seed)
+    settings, _ = tune(written, Sample(some, None), RECALL, min(TUNING_K, manifest.rows), foreign)
     return msgspec.structs.replace(manifest, settings=settings.to_dict())

@@ -300,7 +300,9 @@ def fade_bounds(
 
 
 @kernel
-def tail_reaches(threshold, keys, before, fades, per_rank, decay, most_decay, norm, radii, spreads, squared, bases, bounds):
+def tail_reaches(
+    threshold, keys, before, fades, per_rank, decay, most_decay, norm, radii, spreads, squared, bases, bounds
+):
     """Whether a partition that `order_head` left may hold a row that scores `threshold`. O(partitions).
 
     Parameters

@@ -75,7 +75,8 @@ def _tail(snapshot: Snapshot, workspace: Workspace, rows: NDArray[np.int64]) -> 
     """A floor that holds for rows that have nothing to do with the query, and bounds of their scores by partition."""
     reach, tail = workspace.numbers[FloatField.TAIL_REACH], workspace.numbers[FloatField.TAIL]
     deviation = reach / tail if tail > 0 else np.float32(0.0)
-    likely = _scores_at(snapshot, workspace, np.float32(CERTAIN) * deviation * snapshot.radii)
+    heights = (CERTAIN * deviation * snapshot.radii).astype(np.float32)
+    likely = _scores_at(snapshot, workspace, heights)
     floor = _cover(likely, rows, COVER * int(workspace.values[CallField.K]))
     return floor, _scores_at(snapshot, workspace, reach * workspace.spreads)
 

@@ -15,7 +15,6 @@ from vsearch.quantizers.metrics import LARGEST_ELEMENT, Metric, normalise, unbou
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.residual import Rerank
 
-
 DEFAULT_TAIL = 4.0
 """Standard deviations; of Gaussian values one of 30,000 lies beyond it. Of indexes that were tuned before there was a tail."""
 
@@ -40,6 +39,10 @@ class SearchSettings:
         filter excludes the rows that are near.
     recall : float or None
         What a `tune` measured with them, None where nobody has.
+    foreign_recall : float or None
+        The lowest that it measured for queries unlike the rows, and under filters.
+    k : int or None
+        How many neighbours it measured with.
     """
 
     reach: float = 0.6
@@ -47,6 +50,8 @@ class SearchSettings:
     decay: float = 0.0
     recall: float | None = None
     tail: float = DEFAULT_TAIL
+    foreign_recall: float | None = None
+    k: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.search.masks import IndexMask
 from vsearch.search.model import SearchSettings
+from vsearch.search.promise import TOLERANCE
 from vsearch.search.query import Answer, SearchRequest, search_vectors
 from vsearch.search.route import gain_of, route
-from vsearch.search.rows import reconstruct
+from vsearch.search.samples import Sample
 from vsearch.search.snapshot import Snapshot
 from vsearch.search.stats import SearchStats
 
@@ -29,39 +29,21 @@ DECAYS = (0.07, 0.035, 0.0)
 FIRST_REACH = 0.8  # partitions are ranked by it before the reach is known
 ROUNDING = 1e-6  # of a score, relative to the terms that it is the sum of
 LARGEST_SETTING = 1e4  # what is beyond it is rounding over rounding, not a need
+LEAST_TAIL, LARGEST_TAIL = (
+    2.3,
+    12.0,
+)  # standard deviations: what costs next to nothing anywhere, and what is far more than any
+WIDENINGS = 8  # of the tail, or of the margin
+LITTLE_GAIN = 0.002  # in recall, of a longer tail
+TOGETHER = 1.5  # how much larger the standard error is than that of neighbours that are found or missed one by one
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """Queries to measure with.
-
-    Attributes
-    ----------
-    queries : float32 (m, d)
-        Prepared (rotated).
-    own_rows : int64 (m,) or None
-        The row that each query is, where rows of the index were drawn: it does not count as a hit.
-    """
-
-    queries: NDArray[np.float32]
-    own_rows: NDArray[np.int64] | None
-
-
-def draw_rows(snapshot: Snapshot, count: int, seed: int) -> Sample:
-    """Rows of the index as queries; all of them where there are not more."""
-    rows = snapshot.manifest.rows
-    rng = np.random.default_rng(seed)
-    drawn = np.sort(rng.choice(rows, min(count, rows), replace=False))
-    return Sample(np.ascontiguousarray(reconstruct(snapshot, drawn)), drawn)
-
-
-def run_sample(snapshot: Snapshot, sample: Sample, request: SearchRequest, mask: IndexMask | None) -> Answer:
+def run_sample(snapshot: Snapshot, sample: Sample, request: SearchRequest) -> Answer:
     """Search for a sample; drawn rows are taken out of their own answers."""
     if sample.own_rows is None:
-        return search_vectors(snapshot, sample.queries, request, mask, SearchStats(), prepared=True)
-    answer = search_vectors(
-        snapshot, sample.queries, msgspec.structs.replace(request, k=request.k + 1), mask, SearchStats(), prepared=True
-    )
+        return search_vectors(snapshot, sample.queries, request, sample.mask, SearchStats(), prepared=True)
+    more = msgspec.structs.replace(request, k=request.k + 1)
+    answer = search_vectors(snapshot, sample.queries, more, sample.mask, SearchStats(), prepared=True)
     own = answer.rows == sample.own_rows[:, None]
     own[~own.any(axis=1), -1] = True  # the row itself is not among them: the last one goes
     keep = ~own
@@ -98,6 +80,10 @@ class RecallReport:
     milliseconds_per_query : float
         Of the search, in one batch.
     rows_scanned_per_query : float
+    tuned : float or None
+        The recall that the settings were tuned to.
+    notes : tuple of str
+        What of the tuned recall does not hold here.
     """
 
     recall: float
@@ -105,6 +91,8 @@ class RecallReport:
     k: int
     milliseconds_per_query: float
     rows_scanned_per_query: float
+    tuned: float | None = None
+    notes: tuple[str, ...] = ()
 
     def __float__(self) -> float:
         return self.recall
@@ -121,8 +109,11 @@ class TuneReport:
     ----------
     target, recall : float
         Asked for, and measured with the settings found.
+    foreign_recall : float or None
+        The lowest that was measured for queries far from all rows and under filters that exclude what is near; None where
+        there is one partition only.
     reached : bool
-        Whether the target was reached. If not, the codes bound it: use more bits or rerank codes.
+        Whether the target was reached by both. If not, the codes bound it: use more bits or rerank codes.
     k, queries : int
     settings : dict
         What search now uses.
@@ -131,6 +122,7 @@ class TuneReport:
 
     target: float
     recall: float
+    foreign_recall: float | None
     reached: bool
     k: int
     queries: int
@@ -141,17 +133,25 @@ class TuneReport:
         return asdict(self)
 
 
-def tune(snapshot: Snapshot, sample: Sample, target: float, k: int) -> tuple[SearchSettings, TuneReport]:
-    """Find about the least reach and margin that reach a recall against exhaustive search of what is stored.
+def tune(
+    snapshot: Snapshot, sample: Sample, target: float, k: int, foreign: Sequence[Sample] = ()
+) -> tuple[SearchSettings, TuneReport]:
+    """Find about the least reach, margin and tail that reach a recall against exhaustive search of what is stored.
 
     The exact answers say how far every true neighbour's partition had to be reached and how wrong its estimate is;
     quantiles of both are the settings. They are then measured, widened until the measurement agrees, and narrowed again as
     far as it still does. Where none agrees the bounds fade less; where even that does not help the best that was measured is
-    kept.
+    kept. Then the tail is found likewise, with which each of the foreign samples reaches the recall too.
+
+    Parameters
+    ----------
+    foreign : sequence of Sample
+        Queries that have little to do with the rows they may find: see `samples.draw_foreign`.
     """
     cells = snapshot.model.quantizer.scan == "cells"  # their bounds do not fade
-    exact = run_sample(snapshot, sample, SearchRequest(k, snapshot.settings, exact=True), None)
-    settings, milliseconds, measured = snapshot.settings, 0.0, -1.0
+    exact = run_sample(snapshot, sample, SearchRequest(k, snapshot.settings, exact=True))
+    settings, milliseconds, measured = replace(snapshot.settings, tail=0.0), 0.0, -1.0
+    aim = _aim(target, len(sample.queries) * k)
     last: SearchSettings | None = None
 
     def measure(tried: SearchSettings) -> bool:
@@ -160,11 +160,10 @@ def tune(snapshot: Snapshot, sample: Sample, target: float, k: int) -> tuple[Sea
         if tried == last:
             return False
         last = tried
-        answer = run_sample(snapshot, sample, SearchRequest(k, tried), None)
-        recall = recall_by_score(answer.scores, exact.scores, smaller_is_better=snapshot.model.metric == "l2")
-        if recall >= target or recall > measured:
-            settings, measured, milliseconds = tried, recall, answer.stats.total_milliseconds
-        return recall >= target
+        recall, spent = _measure(snapshot, sample, exact, tried)
+        if recall >= aim or recall > measured:
+            settings, measured, milliseconds = tried, recall, spent
+        return recall >= aim
 
     for decay in (0.0,) if cells else DECAYS:
         widths = _widths(snapshot, sample, exact, target, decay)
@@ -175,12 +174,18 @@ def tune(snapshot: Snapshot, sample: Sample, target: float, k: int) -> tuple[Sea
                 middle = (short + enough) / 2
                 short, enough = (short, middle) if measure(widths(middle)) else (middle, enough)
             break
-    settings = replace(settings, recall=round(measured, 4))
+    lowest = None
+    if foreign:
+        settings, lowest = _tune_tail(snapshot, settings, foreign, target, k)
+        measured, milliseconds = _measure(snapshot, sample, exact, settings)
+        lowest = round(lowest, 4)
+    settings = replace(settings, recall=round(measured, 4), foreign_recall=lowest, k=k)
     queries = len(sample.queries)
     report = TuneReport(
         target=target,
         recall=measured,
-        reached=measured >= target,
+        foreign_recall=lowest,
+        reached=measured >= target and (lowest is None or lowest >= target - TOLERANCE),
         k=k,
         queries=queries,
         settings=settings.to_dict(),
@@ -189,30 +194,108 @@ def tune(snapshot: Snapshot, sample: Sample, target: float, k: int) -> tuple[Sea
     return settings, report
 
 
+def _measure(snapshot: Snapshot, sample: Sample, exact: Answer, settings: SearchSettings) -> tuple[float, float]:
+    """Recall of a sample, whose exact answers are given, and milliseconds of all its queries."""
+    answer = run_sample(snapshot, sample, SearchRequest(exact.rows.shape[1], settings))
+    recall = recall_by_score(answer.scores, exact.scores, smaller_is_better=snapshot.model.metric == "l2")
+    return recall, answer.stats.total_milliseconds
+
+
+def _aim(target: float, neighbours: int) -> float:
+    """The recall to reach on a sample with so many neighbours, so that other queries hardly find less than the target.
+
+    Settings are chosen by what the sample finds, so they are as likely too narrow for others as its recall is too high by
+    chance: half a standard error goes on top. Neighbours of one query are found or missed together.
+    """
+    error = TOGETHER * np.sqrt(target * (1 - target) / max(1, neighbours))
+    return min(target + 0.5 * float(error), target + (1 - target) / 4)
+
+
+def _tune_tail(
+    snapshot: Snapshot, settings: SearchSettings, foreign: Sequence[Sample], target: float, k: int
+) -> tuple[SearchSettings, float]:
+    """The settings with about the least tail with which all samples reach a recall, and the lowest that they do reach.
+
+    Where a longer tail does not help any more it is the estimates that lose rows, and the margin is widened.
+    """
+    exacts = [run_sample(snapshot, sample, SearchRequest(k, settings, exact=True)) for sample in foreign]
+
+    def lowest(tried: SearchSettings) -> float:
+        return min(_measure(snapshot, sample, exact, tried)[0] for sample, exact in zip(foreign, exacts, strict=True))
+
+    tail = LEAST_TAIL
+    for sample, exact in zip(foreign, exacts, strict=True):
+        needs = _needs(snapshot, sample, exact, FIRST_REACH, 0.0)
+        if len(needs.reaches):
+            deviations = snapshot.model.deviations(sample.queries)[needs.queries]
+            tails = needs.reaches / np.maximum(deviations, 1e-30)
+            tail = max(tail, float(np.quantile(tails, 1 - (1 - MARGIN_SHARE) * (1 - target))))
+    tried = best = replace(settings, tail=min(tail, LARGEST_TAIL))
+    recall = measured = lowest(tried)
+    for _ in range(WIDENINGS):
+        if recall >= target:
+            break
+        wider = replace(tried, tail=min(1.25 * tried.tail, LARGEST_TAIL))
+        if (recall < measured + LITTLE_GAIN and tried is not best) or wider.tail == tried.tail:
+            wider = replace(tried, margin=1.25 * tried.margin)
+        tried = wider
+        recall = lowest(tried)
+        if recall > measured:
+            best, measured = tried, recall
+    if measured < target:
+        return best, measured
+    short, enough = LEAST_TAIL, best.tail
+    for middle in [short] + [None] * NARROWING:
+        tried = replace(best, tail=(short + enough) / 2 if middle is None else middle)
+        recall = lowest(tried)
+        if recall >= target:
+            best, measured, enough = tried, recall, tried.tail
+            if middle is not None:
+                break
+        else:
+            short = tried.tail
+    return best, measured
+
+
 def _widths(
     snapshot: Snapshot, sample: Sample, exact: Answer, target: float, decay: float
 ) -> Callable[[float], SearchSettings]:
     """Settings to try for a recall, by a number: 0 for those that the needs of the sample ask for, wider above it."""
-    reaches, margins = _needs(snapshot, sample, exact, FIRST_REACH, decay)
-    if len(reaches):
-        reaches, margins = _needs(snapshot, sample, exact, float(np.quantile(reaches, target)), decay)
+    needs = _needs(snapshot, sample, exact, FIRST_REACH, decay)
+    if len(needs.reaches):
+        needs = _needs(snapshot, sample, exact, float(np.quantile(needs.reaches, target)), decay)
+    reaches, margins = needs.reaches, needs.margins
 
     def settings(step: float) -> SearchSettings:
         missed = min((1.0 - target) * 0.6**step, 1.0)
         reach = float(np.quantile(reaches, 1 - (1 - MARGIN_SHARE) * missed)) if len(reaches) else 0.0
         margin = float(np.quantile(margins, 1 - MARGIN_SHARE * missed)) if len(margins) else 0.0
         slack = 1e-4 + 0.02 * max(0.0, step - STEPS // 2)
-        return SearchSettings(
-            min(max(0.0, reach), LARGEST_SETTING) + slack, min(max(0.5, margin), LARGEST_SETTING) + slack, decay
-        )
+        reach = min(max(0.0, reach), LARGEST_SETTING) + slack
+        return SearchSettings(reach, min(max(0.5, margin), LARGEST_SETTING) + slack, decay, tail=0.0)
 
     return settings
 
 
-def _needs(
-    snapshot: Snapshot, sample: Sample, exact: Answer, ranked_by: float, decay: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Reach and margin that each true neighbour needs; see `SearchSettings`. Cells have no use for a margin.
+@dataclass(frozen=True, eq=False)
+class _Needs:
+    """What each true neighbour of a sample needs to be found; cells have no use for a margin.
+
+    Attributes
+    ----------
+    reaches, margins : float64 (n,)
+        See `SearchSettings`.
+    queries : int64 (n,)
+        Of which query it is a neighbour.
+    """
+
+    reaches: NDArray[np.float64]
+    margins: NDArray[np.float64]
+    queries: NDArray[np.int64]
+
+
+def _needs(snapshot: Snapshot, sample: Sample, exact: Answer, ranked_by: float, decay: float) -> _Needs:
+    """Reach and margin that each true neighbour needs.
 
     How much of the reach is lost to nearer partitions is that of partitions ranked by the reach `ranked_by`.
     """
@@ -223,11 +306,12 @@ def _needs(
     position, place = np.nonzero(exact.rows >= 0)
     rows = exact.rows[position, place]
     if len(rows) == 0:
-        return np.empty(0), np.empty(0)
+        return _Needs(np.empty(0), np.empty(0), position)
     reaches, margins = np.zeros(len(rows)), np.zeros(len(rows))
     # what the bound of a visited partition has to reach: a search of cells only knows its best centroid
     goal = route(model, sample.queries, snapshot.radii, SearchSettings(0.0)).bases.max(axis=1) if cells else worst
-    fades = None if cells else _fades(snapshot, sample, max(0.0, ranked_by))
+    fades = None if cells or decay == 0 else _fades(snapshot, sample, max(0.0, ranked_by))
+    spreads = snapshot.radii if sample.mask is None else sample.mask.spreads
     norms = np.linalg.norm(sample.queries, axis=1)
     deviation = float(model.quantizer.calibration.deviation[0])
     gain = gain_of(model.metric)
@@ -239,33 +323,36 @@ def _needs(
         true = scores[position[at], place[at]].astype(np.float64)
         inner = np.einsum("ij,ij->i", queries, centroids).astype(np.float64)
         radii = table.radii[local].astype(np.float64)
+        width = spreads[shard.first_partition + local].astype(np.float64)
         if model.metric == "l2":
             base = 2 * inner - np.einsum("ij,ij->i", centroids, centroids) - norms[position[at]] ** 2
-            spread, floor = 2 * np.sqrt(np.maximum(-base, 0)) * radii, base - radii**2
+            spread, floor = 2 * np.sqrt(np.maximum(-base, 0)) * width, base - radii**2
         else:
-            base, spread, floor = inner, norms[position[at]] * radii, inner
+            base, spread, floor = inner, norms[position[at]] * width, inner
         squares = np.einsum("ij,ij->i", centroids, centroids).astype(np.float64)
         rounding = ROUNDING * (
             norms[position[at]] ** 2 + squares if model.metric == "l2" else norms[position[at]] * np.sqrt(squares)
         )
         reaches[at] = np.where(spread > 0, (goal[position[at]] - floor - rounding) / np.maximum(spread, 1e-30), 0)
-        if fades is None:
+        if cells:
             continue
-        reaches[at] += np.where(spread > 0, decay * fades[position[at], shard.first_partition + local], 0)
+        if fades is not None:
+            lost = decay * fades[position[at], shard.first_partition + local] * radii / np.maximum(width, 1e-30)
+            reaches[at] += np.where(spread > 0, lost, 0)
         offsets = shard.arrays.offsets[inside] if model.metric == "l2" else 0.0
         estimates, factors = _first_estimates(snapshot, shard, queries, local, inside)
         estimate = base + gain * estimates - offsets
         error = gain * factors * deviation * norms[position[at]]
         short = np.minimum(true, worst[position[at]]) - estimate - rounding
         margins[at] = np.where(error > 0, short / np.maximum(error, 1e-30), 0)
-    return reaches, margins
+    return _Needs(reaches, margins, position)
 
 
 def _fades(snapshot: Snapshot, sample: Sample, reach: float) -> NDArray[np.float64]:
     """Logarithms of how many average partitions come before each, float64 (m, partitions)."""
     bounds = route(snapshot.model, sample.queries, snapshot.radii, SearchSettings(reach, tail=0.0)).bounds
     order = np.argsort(-bounds, axis=1, kind="stable")
-    rows = snapshot.partition_rows[order]
+    rows = (snapshot.partition_rows if sample.mask is None else sample.mask.matches)[order]
     before = np.cumsum(rows, axis=1) - rows
     fades = np.empty(bounds.shape)
     average = snapshot.manifest.rows / snapshot.manifest.partitions
