@@ -19,6 +19,7 @@ PENDING = 64  # candidates whose rerank codes are on their way while the scan go
 RADIX = 2048  # partitions are ordered by 11 bits a pass, three passes
 TOGETHER = 64  # rows of a group, whose small integers are read together: centroids, rows of a rotation
 LARGEST_WORD = 32767  # norm of what is kept in 16-bit words: a product of two fits in 32 bits
+FAMILIAR_TAIL = 2.3  # standard deviations, which cost next to nothing anywhere; of queries that lie among the rows
 HEAD = 256  # partitions that are ordered before any is visited; the others only if these do not do
 
 
@@ -159,4 +160,6 @@ class FloatField(IntEnum):
     DECAY = 6
     SQUARE = 7  # out of `plan_query`: of the rotated query's norm
     TAIL = 8
-    TAIL_REACH = 9  # out of `plan_query`: TAIL in radii, as REACH is
+    FAMILIAR = 9
+    DEVIATION = 10  # out of `plan_query`: see `route.relative_deviation`
+    TAIL_REACH = 11  # out of `plan_query`: the tail in radii, as REACH is

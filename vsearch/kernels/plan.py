@@ -10,7 +10,7 @@ import numpy as np
 from vsearch.kernels.bytes import sum_slack
 from vsearch.kernels.centroids import score_centroids
 from vsearch.kernels.compiling import inlined, kernel
-from vsearch.kernels.fields import HEAD, RADIX, TOGETHER, CallField, FloatField, ModelField
+from vsearch.kernels.fields import FAMILIAR_TAIL, HEAD, RADIX, TOGETHER, CallField, FloatField, ModelField
 from vsearch.kernels.memory import (
     byte_rows,
     bytes_,
@@ -29,6 +29,7 @@ from vsearch.kernels.route import (
     bound_partitions,
     fade_bounds,
     forced_visits,
+    nearness,
     order_head,
     order_tail,
     relative_deviation,
@@ -103,6 +104,26 @@ def plan_nearest(model_address, call_address):
     plan_tables(model_address, call_address)
 
 
+@inlined
+def _find_tail(model, call, numbers, rotated, inner):
+    """How far rows that have nothing to do with the query are taken to scatter.
+
+    What is near a query that lies among the rows is found by the reach, so for it a shorter tail will do.
+    """
+    square, tail = numbers[FloatField.SQUARE], numbers[FloatField.TAIL]
+    if call[CallField.FILTERED] == 0 and tail > FAMILIAR_TAIL:
+        squares = floats(model[ModelField.CENTROID_SQUARES], inner.shape[0])
+        if nearness(inner, square, squares, model[ModelField.SQUARED] != 0) >= numbers[FloatField.FAMILIAR]:
+            tail = FAMILIAR_TAIL
+    deviation = relative_deviation(
+        rotated,
+        square,
+        floats(model[ModelField.VARIANCES], rotated.shape[0]),
+        floats(model[ModelField.LEAST_DEVIATION], 1)[0],
+    )
+    numbers[FloatField.DEVIATION], numbers[FloatField.TAIL_REACH] = deviation, tail * deviation
+
+
 @kernel
 def plan_visits(model_address, call_address):
     """The first half of `plan_nearest`: rotate the query, score the partitions and order the nearest."""
@@ -114,10 +135,6 @@ def plan_visits(model_address, call_address):
         _prepare(model, call, floats(call[CallField.QUERY], d), rotated)
     square = dot_float(rotated, rotated)
     numbers[FloatField.SQUARE] = square
-    deviation = relative_deviation(
-        rotated, square, floats(model[ModelField.VARIANCES], d), floats(model[ModelField.LEAST_DEVIATION], 1)[0]
-    )
-    numbers[FloatField.TAIL_REACH] = numbers[FloatField.TAIL] * deviation
     bases, bounds = floats(call[CallField.BASES], partitions), floats(call[CallField.BOUNDS], partitions)
     groups, quantised = model[ModelField.GROUPS], model[ModelField.QUANTISED_DIMENSIONS]
     score_centroids(
@@ -129,6 +146,7 @@ def plan_visits(model_address, call_address):
         int32s(call[CallField.GROUP_SUMS], TOGETHER),
         bases,
     )
+    _find_tail(model, call, numbers, rotated, bases)
     bound_partitions(
         bases,
         square,

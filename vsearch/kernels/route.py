@@ -67,6 +67,25 @@ def relative_deviation(query, square, variances, least):
     return max(np.sqrt(total / square), least)
 
 
+@kernel
+def nearness(inner, square, centroid_squares, squared):
+    """How near the nearest centroid is: the cosine or inner product per norm of the query, or the negated squared distance.
+
+    Parameters
+    ----------
+    inner, centroid_squares : float32 (partitions,)
+        Inner products of a query with all centroids, and the centroids' squares; `square` is the query's.
+    """
+    nearest = np.uint32(0xFFFFFFFF)
+    if squared:
+        for p in range(inner.shape[0]):
+            nearest = min(nearest, sortable(np.float32(2.0) * inner[p] - centroid_squares[p]))
+        return _unsortable(nearest) - square
+    for p in range(inner.shape[0]):
+        nearest = min(nearest, sortable(inner[p]))
+    return _unsortable(nearest) / np.sqrt(square) if square > np.float32(0.0) else np.float32(0.0)
+
+
 @summing
 def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, reach, squared, bases, bounds):
     """Turn inner products of a query with all centroids into base scores and bounds. O(partitions).

@@ -73,8 +73,7 @@ def find_floor(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None)
 
 def _tail(snapshot: Snapshot, workspace: Workspace, rows: NDArray[np.int64]) -> tuple[float, NDArray[np.float32]]:
     """A floor that holds for rows that have nothing to do with the query, and bounds of their scores by partition."""
-    reach, tail = workspace.numbers[FloatField.TAIL_REACH], workspace.numbers[FloatField.TAIL]
-    deviation = reach / tail if tail > 0 else np.float32(0.0)
+    reach, deviation = workspace.numbers[FloatField.TAIL_REACH], workspace.numbers[FloatField.DEVIATION]
     heights = (CERTAIN * deviation * snapshot.radii).astype(np.float32)
     likely = _scores_at(snapshot, workspace, heights)
     floor = _cover(likely, rows, COVER * int(workspace.values[CallField.K]))

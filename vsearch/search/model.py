@@ -15,8 +15,8 @@ from vsearch.quantizers.metrics import LARGEST_ELEMENT, Metric, normalise, unbou
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.residual import Rerank
 
-DEFAULT_TAIL = 4.0
-"""Standard deviations; of Gaussian values one of 30,000 lies beyond it. Of indexes that were tuned before there was a tail."""
+DEFAULT_TAIL = 3.5
+"""Standard deviations; of Gaussian values one of 4,300 lies beyond it. Of indexes that were tuned before there was a tail."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,11 @@ class SearchSettings:
         Error allowed to an estimate, in standard deviations. Larger reranks more rows.
     tail : float
         How far the scores of rows that have nothing to do with the query scatter above their partition's, in standard
-        deviations: what is left of the reach is no less than that. It counts for queries far from all rows, and where a
-        filter excludes the rows that are near.
+        deviations: what is left of the reach is no less than that. It counts under filters, which may exclude all that is
+        near, and for queries far from all rows.
+    familiar : float or None
+        Queries are far from all rows whose nearest centroid is less near than this (`kernels.route.nearness`); all are if
+        it is None.
     recall : float or None
         What a `tune` measured with them, None where nobody has.
     foreign_recall : float or None
@@ -50,6 +53,7 @@ class SearchSettings:
     decay: float = 0.0
     recall: float | None = None
     tail: float = DEFAULT_TAIL
+    familiar: float | None = None
     foreign_recall: float | None = None
     k: int | None = None
 
@@ -62,6 +66,7 @@ class SearchSettings:
             settings = cls(**stored)
             usable = 0 <= float(settings.reach) < 1e6 and 0 <= float(settings.margin) < 1e6
             usable = usable and 0 <= float(settings.decay) < 1e6 and 0 <= float(settings.tail) < 1e6
+            usable = usable and (settings.familiar is None or np.isfinite(float(settings.familiar)))
         except (TypeError, ValueError):
             usable = False
         if not usable:

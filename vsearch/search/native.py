@@ -38,6 +38,9 @@ def address(array: NDArray[Any]) -> int:
     return int(array.__array_interface__["data"][0])
 
 
+LARGEST_FLOAT = np.finfo(np.float32).max
+
+
 class Fields:
     """A list of int64 fields, and the arrays whose addresses it holds.
 
@@ -234,6 +237,7 @@ class Workspace:
         self.fields.point(CallField.SPREADS, self.spreads, np.float32)
         self.numbers[FloatField.REACH], self.numbers[FloatField.DECAY] = settings.reach, settings.decay
         self.numbers[FloatField.MARGIN], self.numbers[FloatField.TAIL] = settings.margin, settings.tail
+        self.numbers[FloatField.FAMILIAR] = LARGEST_FLOAT if settings.familiar is None else settings.familiar
 
     def use_query(self, query: NDArray[np.float32], *, prepared: bool) -> None:
         """Take a query as given, or one that is normalised, centred and rotated already."""

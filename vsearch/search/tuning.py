@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.kernels.fields import FAMILIAR_TAIL
 from vsearch.search.model import SearchSettings
-from vsearch.search.promise import TOLERANCE
 from vsearch.search.query import Answer, SearchRequest, search_vectors
 from vsearch.search.route import gain_of, route
 from vsearch.search.samples import Sample
@@ -29,11 +29,9 @@ DECAYS = (0.07, 0.035, 0.0)
 FIRST_REACH = 0.8  # partitions are ranked by it before the reach is known
 ROUNDING = 1e-6  # of a score, relative to the terms that it is the sum of
 LARGEST_SETTING = 1e4  # what is beyond it is rounding over rounding, not a need
-LEAST_TAIL, LARGEST_TAIL = (
-    2.3,
-    12.0,
-)  # standard deviations: what costs next to nothing anywhere, and what is far more than any
-WIDENINGS = 8  # of the tail, or of the margin
+LEAST_TAIL, LARGEST_TAIL = FAMILIAR_TAIL, 12.0  # standard deviations
+UNFAMILIAR = 0.05  # of the sample's queries count as far from all rows
+ALLOWANCE = 0.02  # in recall, for each of several small samples
 LITTLE_GAIN = 0.002  # in recall, of a longer tail
 TOGETHER = 1.5  # how much larger the standard error is than that of neighbours that are found or missed one by one
 
@@ -176,6 +174,7 @@ def tune(
             break
     lowest = None
     if foreign:
+        settings = replace(settings, familiar=_familiar(snapshot, sample))
         settings, lowest = _tune_tail(snapshot, settings, foreign, target, k)
         measured, milliseconds = _measure(snapshot, sample, exact, settings)
         lowest = round(lowest, 4)
@@ -185,7 +184,7 @@ def tune(
         target=target,
         recall=measured,
         foreign_recall=lowest,
-        reached=measured >= target and (lowest is None or lowest >= target - TOLERANCE),
+        reached=measured >= target and (lowest is None or lowest >= target - ALLOWANCE),
         k=k,
         queries=queries,
         settings=settings.to_dict(),
@@ -214,47 +213,50 @@ def _aim(target: float, neighbours: int) -> float:
 def _tune_tail(
     snapshot: Snapshot, settings: SearchSettings, foreign: Sequence[Sample], target: float, k: int
 ) -> tuple[SearchSettings, float]:
-    """The settings with about the least tail with which all samples reach a recall, and the lowest that they do reach.
+    """The settings with about the least tail with which foreign samples reach a recall, and the recall of the worst of them.
 
-    Where a longer tail does not help any more it is the estimates that lose rows, and the margin is widened.
+    They are to reach it together, and each nearly. Where a longer tail does not help any more it is the estimates that lose
+    rows, and the margin is widened.
     """
     exacts = [run_sample(snapshot, sample, SearchRequest(k, settings, exact=True)) for sample in foreign]
+    aim = target + (1 - target) / 3  # what users ask differs more from these samples than rows do from rows
 
-    def lowest(tried: SearchSettings) -> float:
-        return min(_measure(snapshot, sample, exact, tried)[0] for sample, exact in zip(foreign, exacts, strict=True))
+    def measure(tail: float, margin: float) -> tuple[float, float]:
+        """How much of the recall is missing, less than nothing if none is, and the lowest recall."""
+        tried = replace(settings, tail=tail, margin=margin)
+        pairs = zip(foreign, exacts, strict=True)
+        recalls = [_measure(snapshot, sample, exact, tried)[0] for sample, exact in pairs]
+        return max(aim - sum(recalls) / len(recalls), aim - ALLOWANCE - min(recalls)), min(recalls)
 
-    tail = LEAST_TAIL
-    for sample, exact in zip(foreign, exacts, strict=True):
-        needs = _needs(snapshot, sample, exact, FIRST_REACH, 0.0)
-        if len(needs.reaches):
-            deviations = snapshot.model.deviations(sample.queries)[needs.queries]
-            tails = needs.reaches / np.maximum(deviations, 1e-30)
-            tail = max(tail, float(np.quantile(tails, 1 - (1 - MARGIN_SHARE) * (1 - target))))
-    tried = best = replace(settings, tail=min(tail, LARGEST_TAIL))
-    recall = measured = lowest(tried)
-    for _ in range(WIDENINGS):
-        if recall >= target:
-            break
-        wider = replace(tried, tail=min(1.25 * tried.tail, LARGEST_TAIL))
-        if (recall < measured + LITTLE_GAIN and tried is not best) or wider.tail == tried.tail:
-            wider = replace(tried, margin=1.25 * tried.margin)
-        tried = wider
-        recall = lowest(tried)
-        if recall > measured:
-            best, measured = tried, recall
-    if measured < target:
-        return best, measured
-    short, enough = LEAST_TAIL, best.tail
-    for middle in [short] + [None] * NARROWING:
-        tried = replace(best, tail=(short + enough) / 2 if middle is None else middle)
-        recall = lowest(tried)
-        if recall >= target:
-            best, measured, enough = tried, recall, tried.tail
-            if middle is not None:
-                break
+    short, tail, margin = 0.0, LEAST_TAIL, settings.margin
+    missing, lowest = measure(tail, margin)
+    while missing > 0:
+        for longer, wider in ((1.25, 1.0), (1.6, 1.0), (1.0, 1.25)):
+            if longer * tail <= LARGEST_TAIL:
+                less, reached = measure(longer * tail, wider * margin)
+                if less < missing - LITTLE_GAIN:
+                    break
         else:
-            short = tried.tail
-    return best, measured
+            break  # nothing helps
+        short = tail if longer > 1 else short
+        missing, lowest, tail, margin = less, reached, longer * tail, wider * margin
+    if missing <= 0 and short > 0:
+        for _ in range(NARROWING):
+            middle = (short + tail) / 2
+            missing, reached = measure(middle, margin)
+            if missing <= 0:
+                tail, lowest = middle, reached
+            else:
+                short = middle
+    return replace(settings, tail=tail, margin=margin), lowest
+
+
+def _familiar(snapshot: Snapshot, sample: Sample) -> float:
+    """How near the nearest centroid is to all but a few queries of a sample."""
+    bases = route(snapshot.model, sample.queries, snapshot.radii, SearchSettings(0.0)).bases.max(axis=1)
+    if snapshot.model.metric != "l2":
+        bases = bases / np.maximum(np.linalg.norm(sample.queries, axis=1), np.finfo(np.float32).tiny)
+    return float(np.quantile(bases, UNFAMILIAR))
 
 
 def _widths(
