@@ -8,6 +8,7 @@ import vsearch
 import vsearch.search.tuning
 from tests.indexes import METRICS, best, brute_force, clustered
 from vsearch.search.model import SearchSettings
+from vsearch.search.samples import draw_rows
 from vsearch.search.tuning import recall_by_score, tune
 
 ROWS = 1200
@@ -61,7 +62,7 @@ def test_drawn_rows_do_not_count_themselves(tmp_path):
     index = vsearch.build(pairs, tmp_path / "index", metric="l2", rerank="float32", partitions=4)
     snapshot = index._snapshot
     from vsearch.search.query import SearchRequest
-    from vsearch.search.tuning import draw_rows, run_sample
+    from vsearch.search.tuning import run_sample
 
     sample = draw_rows(snapshot, 50, seed=3)
     answer = run_sample(snapshot, sample, SearchRequest(1, snapshot.settings, exact=True))
@@ -320,10 +321,10 @@ def noting(monkeypatch, recalls):
     measured, given = [], iter(recalls)
     run = vsearch.search.tuning.run_sample
 
-    def noted(snapshot, sample, asked, mask):
+    def noted(snapshot, sample, asked):
         if not asked.exact:
             measured.append(asked.settings)
-        return run(snapshot, sample, asked, mask)
+        return run(snapshot, sample, asked)
 
     monkeypatch.setattr("vsearch.search.tuning.run_sample", noted)
     monkeypatch.setattr("vsearch.search.tuning.recall_by_score", lambda *_, **__: next(given))
@@ -346,9 +347,9 @@ def test_the_best_that_was_measured_is_kept(tmp_path, monkeypatch):
 def test_settings_are_narrowed_to_the_least_that_reach_the_recall(tmp_path, monkeypatch):
     index = build(tmp_path, shards=1)
     sample = draw_rows(index._snapshot, 50, 0)
-    measured = noting(monkeypatch, [0.90, 0.99, 0.94, 0.97, 0.96, 0.95])
+    measured = noting(monkeypatch, [0.90, 0.99, 0.94, 0.97, 0.965, 0.96])
     settings, report = tune(index._snapshot, sample, 0.95, 10)
-    assert (report.recall, report.reached) == (0.95, True)
+    assert (report.recall, report.reached) == (0.96, True)  # a little more than asked for: others find less
     margins = [tried.margin for tried in measured]
     assert len(margins) == 6
     assert margins[0] < margins[2] < margins[5] < margins[4] < margins[3] < margins[1]

@@ -24,6 +24,9 @@ without a floor; 0.976 with 7,781 in one shard. A single query wakes 6 of the 8.
 CERTAIN = 0.8
 """Standard deviations above a partition's mean score, which a fifth of its rows are taken to exceed whatever the query is."""
 
+FILTERED_TAIL = 4.0
+"""Standard deviations above it that hardly any row exceeds. The tail may be shorter where the reach does without."""
+
 HIGHEST = 0.25
 """Radii above the mean score at most, so that a longer reach (`tune` lengthens it) leaves the floor where it is."""
 
@@ -77,6 +80,8 @@ def _tail(snapshot: Snapshot, workspace: Workspace, rows: NDArray[np.int64]) -> 
     heights = (CERTAIN * deviation * snapshot.radii).astype(np.float32)
     likely = _scores_at(snapshot, workspace, heights)
     floor = _cover(likely, rows, COVER * int(workspace.values[CallField.K]))
+    if workspace.values[CallField.FILTERED]:
+        reach = max(reach, np.float32(FILTERED_TAIL) * deviation)
     return floor, _scores_at(snapshot, workspace, reach * workspace.spreads)
 
 

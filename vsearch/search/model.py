@@ -38,8 +38,8 @@ class SearchSettings:
         deviations: what is left of the reach is no less than that. It counts under filters, which may exclude all that is
         near, and for queries far from all rows.
     familiar : float or None
-        Queries are far from all rows whose nearest centroid is less near than this (`kernels.route.nearness`); all are if
-        it is None.
+        Queries are far from all rows whose nearest centroid is less near than this (`kernels.route.nearness`, in units of
+        `route.nearness_unit`); all are if it is None.
     recall : float or None
         What a `tune` measured with them, None where nobody has.
     foreign_recall : float or None

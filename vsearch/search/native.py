@@ -27,6 +27,7 @@ from vsearch.quantizers.centroids import encode_centroids
 from vsearch.quantizers.osq import OSQ
 from vsearch.quantizers.rotation import encode_rotation
 from vsearch.search.model import Model, SearchSettings
+from vsearch.search.route import nearness_unit
 from vsearch.search.shard import PartitionTable, ShardArrays
 
 TIGHT = 0.02  # of a partition's radius: centroids that may be off by more are not near enough to scan by
@@ -168,6 +169,7 @@ class Workspace:
         self.counters = np.zeros(COUNTERS, np.int64)
         self.numbers = np.zeros(len(FloatField), np.float32)
         self._partition_rows, self._radii, self.spreads = partition_rows, radii, radii
+        self._unit = nearness_unit(model, radii)
         expanded = np.zeros(expanded_bytes(first), np.uint8)
         self._k = 0
         self._asked: tuple[object, ...] | None = None
@@ -237,7 +239,8 @@ class Workspace:
         self.fields.point(CallField.SPREADS, self.spreads, np.float32)
         self.numbers[FloatField.REACH], self.numbers[FloatField.DECAY] = settings.reach, settings.decay
         self.numbers[FloatField.MARGIN], self.numbers[FloatField.TAIL] = settings.margin, settings.tail
-        self.numbers[FloatField.FAMILIAR] = LARGEST_FLOAT if settings.familiar is None else settings.familiar
+        familiar = settings.familiar
+        self.numbers[FloatField.FAMILIAR] = LARGEST_FLOAT if familiar is None else familiar * self._unit
 
     def use_query(self, query: NDArray[np.float32], *, prepared: bool) -> None:
         """Take a query as given, or one that is normalised, centred and rotated already."""

@@ -51,6 +51,14 @@ def route(model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32]
     return Routes(bases.astype(np.float32, copy=False), bounds.astype(np.float32, copy=False))
 
 
+def nearness_unit(model: Model, radii: NDArray[np.float32]) -> float:
+    """What `kernels.route.nearness` is measured in, so that settings do not depend on the unit of the vectors."""
+    if model.metric == "cosine":
+        return 1.0
+    square = float(np.mean(np.square(radii, dtype=np.float64)))
+    return (square if model.metric == "l2" else square**0.5) or 1.0
+
+
 @dataclass(frozen=True, eq=False)
 class Visits:
     """The partitions that one query visits in one shard, in order.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vsearch.kernels.fields import FAMILIAR_TAIL
 from vsearch.search.model import SearchSettings
 from vsearch.search.query import Answer, SearchRequest, search_vectors
-from vsearch.search.route import gain_of, route
+from vsearch.search.route import gain_of, nearness_unit, route
 from vsearch.search.samples import Sample
 from vsearch.search.snapshot import Snapshot
 from vsearch.search.stats import SearchStats
@@ -256,7 +256,7 @@ def _familiar(snapshot: Snapshot, sample: Sample) -> float:
     bases = route(snapshot.model, sample.queries, snapshot.radii, SearchSettings(0.0)).bases.max(axis=1)
     if snapshot.model.metric != "l2":
         bases = bases / np.maximum(np.linalg.norm(sample.queries, axis=1), np.finfo(np.float32).tiny)
-    return float(np.quantile(bases, UNFAMILIAR))
+    return float(np.quantile(bases, UNFAMILIAR)) / nearness_unit(snapshot.model, snapshot.radii)
 
 
 def _widths(
