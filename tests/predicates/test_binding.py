@@ -5,7 +5,7 @@ import pytest
 
 from vsearch.errors import PredicateError
 from vsearch.predicates import Attribute, AttributeType, Schema, bind, col, columns_of, parse
-from vsearch.predicates.binding import AllOf, Everything, KeyRange, NullTest, StringRange
+from vsearch.predicates.bound import AllOf, Everything, KeyRange, NullTest, StringRange
 from vsearch.predicates.keys import LOWEST, TOP, cuts, float_key, keys_from_values
 
 SCHEMA = Schema(

@@ -22,7 +22,8 @@ from vsearch.fanout.processor import bind_where
 from vsearch.fanout.telemetry import span
 from vsearch.fanout.tree import Subtree, children, split
 from vsearch.predicates import evaluate
-from vsearch.predicates.binding import Bound, columns_of
+from vsearch.predicates.binding import columns_of
+from vsearch.predicates.bound import Bound
 from vsearch.search.mask import ShardMask, count_matches
 from vsearch.search.masks import IndexMask
 from vsearch.search.merge import as_seen

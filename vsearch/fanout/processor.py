@@ -16,8 +16,8 @@ from vsearch.fanout.messages import Answer, Counters, Options, ProcessRequest, f
 from vsearch.fanout.outcomes import Deadline
 from vsearch.kernels.fields import REFINED, RERANKED, SCANNED, VISITED
 from vsearch.predicates import bind
-from vsearch.predicates.binding import Bound
-from vsearch.predicates.expressions import decode as decode_expression
+from vsearch.predicates.bound import Bound
+from vsearch.predicates.checking import decode as decode_expression
 from vsearch.search.mask import ShardMask, mask_shard
 from vsearch.search.merge import ShardHits, leave_out
 from vsearch.search.route import Visits

@@ -8,15 +8,22 @@ SQL string                 Mongo-style dict                          `col` expre
 ``x BETWEEN 1 AND 5``      ``{"x": {"$gte": 1, "$lte": 5}}``         ``col("x").between(1, 5)``
 ``x IN (1, 2)``            ``{"x": {"$in": [1, 2]}}``, ``$nin``      ``col("x").is_in([1, 2])``, ``not_in``
 ``x LIKE 'a%'``            ``{"x": {"$like": "a%"}}``                ``col("x").like("a%")``
+``x ILIKE 'A%'``           ``{"x": {"$ilike": "A%"}}``               ``col("x").ilike("A%")``
+``lower(x) = 'a'``                                                   ``col("x").lower() == "a"``
+``contains(x, 'a')``       ``{"x": {"$contains": "a"}}``             ``col("x").contains("a")``
+``starts_with(x, 'a')``    ``{"x": {"$startsWith": "a"}}``           ``col("x").starts_with("a")``
+``ends_with(x, 'a')``      ``{"x": {"$endsWith": "a"}}``             ``col("x").ends_with("a")``
 ``x IS NULL``              ``{"x": {"$exists": False}}``             ``col("x").is_null()``, ``is_not_null``
 ``active``                 ``{"active": True}``                      ``col("active")``
 ``list_contains(t, 'a')``  ``{"t": "a"}``                            ``col("t").contains("a")``
 ``list_has_any(t, [...])`` ``{"t": {"$any": [...]}}``                ``col("t").contains_any([...])``
 ``list_has_all(t, [...])`` ``{"t": {"$all": [...]}}``                ``col("t").contains_all([...])``
+``t = []``, ``len(t) = 0`` ``{"t": []}``, ``{"t": {"$size": 0}}``     ``col("t").is_empty()``
 ``AND``, ``OR``, ``NOT``   ``$and``, ``$or``, ``$nor``, ``$not``     ``&``, ``|``, ``~``
 ========================== ========================================= ===================================
 
-SQL also knows ``NOT BETWEEN``, ``NOT IN``, ``NOT LIKE``, ``ESCAPE``, ``IS [NOT] DISTINCT FROM``, ``IS [NOT] TRUE``,
+SQL also knows ``NOT BETWEEN``, ``NOT IN``, ``NOT LIKE``, ``ESCAPE``, ``IS [NOT] DISTINCT FROM``, ``COALESCE(x, 3) > 2``,
+``IS [NOT] TRUE``, ``FALSE`` and ``UNKNOWN`` after any condition, ``upper(x)``, ``prefix``, ``suffix``, ``^@``,
 ``'a' = ANY(t)``, ``t && [...]``, ``t @> [...]``, ``DATE '...'`` and ``TIMESTAMP '...'``.
 
 **The meaning is SQL's, as DuckDB has it, in every spelling.** A comparison with NULL is neither true nor false, and only
@@ -43,24 +50,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vsearch.predicates.binding import Bound, bind, columns_of
+    from vsearch.predicates.binding import bind, columns_of
+    from vsearch.predicates.bound import Bound
+    from vsearch.predicates.checking import decode, encode
     from vsearch.predicates.columns import CellColumn, ColumnHeader, EncodedColumn, PostingColumn, decode_column
     from vsearch.predicates.encoding import encode_column
     from vsearch.predicates.evaluation import RowMask, evaluate, recheck
     from vsearch.predicates.explain import to_sql
-    from vsearch.predicates.expressions import Column, Expression, col, decode, encode
+    from vsearch.predicates.expressions import Column, Expression, col
     from vsearch.predicates.keys import keys_from_arrow, keys_from_values
     from vsearch.predicates.parsing import Where, parse
     from vsearch.predicates.pruning import partition_presence, prune
     from vsearch.predicates.schema import Attribute, AttributeType, Schema, attribute_type, schema_from_arrow
 
 _HOMES = {
-    "binding": ("Bound", "bind", "columns_of"),
+    "binding": ("bind", "columns_of"),
+    "bound": ("Bound",),
     "columns": ("CellColumn", "ColumnHeader", "EncodedColumn", "PostingColumn", "decode_column"),
     "encoding": ("encode_column",),
     "evaluation": ("RowMask", "evaluate", "recheck"),
     "explain": ("to_sql",),
-    "expressions": ("Column", "Expression", "col", "decode", "encode"),
+    "checking": ("decode", "encode"),
+    "expressions": ("Column", "Expression", "col"),
     "keys": ("keys_from_arrow", "keys_from_values"),
     "parsing": ("Where", "parse"),
     "pruning": ("partition_presence", "prune"),

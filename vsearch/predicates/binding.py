@@ -8,123 +8,49 @@ AND and OR alike, once no NOT stands above it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 from typing import Literal as OneOf
 
-import numpy as np
-import numpy.typing as npt
-
 from vsearch.errors import PredicateError
 from vsearch.predicates import intervals
+from vsearch.predicates.bound import (
+    AllOf,
+    AnyOf,
+    Bound,
+    ByteIntervals,
+    EmptyList,
+    Everything,
+    IntIntervals,
+    KeyRange,
+    Membership,
+    NullTest,
+    Pattern,
+    StringRange,
+)
+from vsearch.predicates.checking import check_size
 from vsearch.predicates.expressions import (
     And,
+    Coalesce,
     Comparison,
     Constant,
     Contains,
     Expression,
+    Fold,
     In,
+    Is,
+    IsEmpty,
     IsNull,
     Like,
     Not,
     Operator,
     Or,
-    check_size,
+    Part,
 )
 from vsearch.predicates.keys import LOWEST, TOP, byte_cuts, cuts, element_key
-from vsearch.predicates.literals import Literal
-from vsearch.predicates.pattern import compile_pattern, literal_prefix
+from vsearch.predicates.literals import Literal, describe
+from vsearch.predicates.pattern import ANY_TEXT, compile_pattern, literal_prefix
 from vsearch.predicates.schema import BYTE_KEYED, ITEM_TYPES, Attribute, AttributeType, Schema
-
-IntIntervals = tuple[tuple[int, int | None], ...]
-ByteIntervals = tuple[tuple[bytes, bytes | None], ...]
-
-
-@dataclass(frozen=True)
-class Everything:
-    """Every row, or none."""
-
-    value: bool
-
-
-@dataclass(frozen=True)
-class NullTest:
-    """Rows where the column is NULL, or where it is not."""
-
-    column: str
-    null: bool
-
-
-@dataclass(frozen=True)
-class KeyRange:
-    """Rows whose key is in one of the intervals (numbers, bools, timestamps, dates)."""
-
-    column: str
-    intervals: IntIntervals
-
-    @cached_property
-    def lows(self) -> npt.NDArray[np.int64]:
-        """First key of each interval, int64 (intervals,), ascending."""
-        return np.array([low for low, _ in self.intervals], np.int64)
-
-    @cached_property
-    def highs(self) -> npt.NDArray[np.int64]:
-        """Last key of each interval, int64 (intervals,), ascending."""
-        return np.array([(TOP if high is None else high) - 1 for _, high in self.intervals], np.int64)
-
-    def matches(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which keys are inside, bool (keys,)."""
-        at = np.searchsorted(self.highs, keys)
-        inside = at < len(self.lows)
-        inside[inside] = self.lows[at[inside]] <= keys[inside]
-        return inside
-
-
-@dataclass(frozen=True)
-class StringRange:
-    """Rows whose string or decimal is in one of the intervals, in byte order of its key."""
-
-    column: str
-    intervals: ByteIntervals
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """Rows whose string is like the pattern, or is not."""
-
-    column: str
-    tokens: tuple[int, ...]
-    matching: bool
-
-
-@dataclass(frozen=True)
-class Membership:
-    """Rows whose list holds any or all of the values, or does not; see `vsearch.predicates.expressions.Contains`."""
-
-    column: str
-    values: tuple[bytes, ...]
-    mode: OneOf["any", "all", "element"]
-    matching: bool
-    null_value: bool = False
-
-
-@dataclass(frozen=True)
-class AllOf:
-    """Rows that match all terms."""
-
-    terms: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class AnyOf:
-    """Rows that match at least one term."""
-
-    terms: tuple[Any, ...]
-
-
-Leaf = NullTest | KeyRange | StringRange | Pattern | Membership
-Bound = Everything | Leaf | AllOf | AnyOf
 
 
 def bind(expression: Expression | None, schema: Schema) -> Bound:
@@ -176,7 +102,86 @@ def _bind(node: Expression, schema: Schema, wanted: bool) -> Bound:
         return _like(node, schema.find(node.column), wanted)
     if isinstance(node, Contains):
         return _contains(node, schema.find(node.column), wanted)
+    if isinstance(node, Part):
+        return _part(node, schema.find(node.column), wanted)
+    if isinstance(node, IsEmpty):
+        return _is_empty(schema.find(node.column), wanted)
+    if isinstance(node, Is):
+        return _is(node, schema, wanted)
+    if isinstance(node, Coalesce):
+        return _coalesce(node, schema, wanted)
     raise PredicateError(f"{node!r} is no predicate")
+
+
+def _is(node: Is, schema: Schema, wanted: bool) -> Bound:
+    if node.value is not None:
+        rows = _bind(node.term, schema, node.value)
+        return rows if wanted else complement(rows)
+    true, false = _bind(node.term, schema, True), _bind(node.term, schema, False)
+    if wanted:
+        return _all_of([complement(true), complement(false)])
+    return _any_of([true, false])
+
+
+def complement(bound: Bound) -> Bound:
+    """All other rows, also those where a column is NULL."""
+    if isinstance(bound, Everything):
+        return Everything(not bound.value)
+    if isinstance(bound, AllOf | AnyOf):
+        others = [complement(term) for term in bound.terms]
+        return _any_of(others) if isinstance(bound, AllOf) else _all_of(others)
+    if isinstance(bound, NullTest):
+        return replace(bound, null=not bound.null)
+    if isinstance(bound, Membership):
+        return replace(bound, flipped=not bound.flipped)
+    other: Bound
+    if isinstance(bound, KeyRange):
+        other = _keys(bound.column, intervals.complement(bound.intervals, LOWEST))
+    elif isinstance(bound, StringRange):
+        other = _strings(bound.column, intervals.complement(bound.intervals, b""), bound.fold)
+    elif isinstance(bound, EmptyList):
+        other = replace(bound, empty=not bound.empty)
+    else:
+        other = replace(bound, matching=not bound.matching)
+    return _any_of([other, NullTest(bound.column, True)])
+
+
+def _coalesce(node: Coalesce, schema: Schema, wanted: bool) -> Bound:
+    attribute = schema.find(node.term.column)
+    if attribute.type in ITEM_TYPES:
+        raise PredicateError(f"COALESCE({attribute.label}, ...): the column is a list; ask IS NULL besides")
+    rows = _bind(node.term, schema, wanted)
+    if node.value is None:
+        return rows
+    if not _holds(rows, attribute, node.value):
+        # IS DISTINCT FROM is true of NULL itself
+        return rows if isinstance(rows, KeyRange | StringRange) else _all_of([rows, NullTest(attribute.name, False)])
+    return _any_of([rows, NullTest(attribute.name, True)])
+
+
+def _holds(bound: Bound, attribute: Attribute, value: Literal) -> bool:
+    """Whether a value of a column would be among the rows, which are bound on this column alone."""
+    if isinstance(bound, Everything):
+        return bound.value
+    if isinstance(bound, AllOf | AnyOf):
+        found = [_holds(term, attribute, value) for term in bound.terms]
+        return all(found) if isinstance(bound, AllOf) else any(found)
+    find: Any = byte_cuts if attribute.type in BYTE_KEYED else cuts
+    low, above = find(attribute, value)
+    if low == above:
+        raise PredicateError(
+            f"COALESCE({attribute.label}, ...): the column is {attribute.kind}, which {describe(value)} is not; "
+            "give a value of its own type"
+        )
+    if isinstance(bound, NullTest):
+        return not bound.null
+    if isinstance(bound, KeyRange | StringRange):
+        return any(first <= low and (last is None or low < last) for first, last in bound.intervals)
+    if isinstance(bound, Pattern):
+        from vsearch.predicates.dictionary import Dictionary, join
+
+        return bool(Dictionary(*join([low])).like(bound.tokens)[0]) is bound.matching
+    raise PredicateError("COALESCE stands on the left of a comparison, IN, LIKE, contains, starts_with or ends_with")
 
 
 def _comparison(node: Comparison, attribute: Attribute, wanted: bool) -> Bound:
@@ -184,18 +189,24 @@ def _comparison(node: Comparison, attribute: Attribute, wanted: bool) -> Bound:
         same = (node.operator == "is not distinct from") is wanted
         if node.value is None:
             return NullTest(attribute.name, same)
-        equal = _compare(attribute, "=" if same else "!=", node.value)
+        equal = _compare(attribute, "=" if same else "!=", node.value, node.fold)
         return equal if same else _any_of([equal, NullTest(attribute.name, True)])
     if node.value is None:
         return Everything(False)
     operator = node.operator if wanted else _OPPOSITE[node.operator]
-    return _compare(attribute, operator, node.value)
+    return _compare(attribute, operator, node.value, node.fold)
 
 
 _OPPOSITE: dict[Operator, Operator] = {"=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
-def _compare(attribute: Attribute, operator: Operator, value: Literal) -> Bound:
+def _check_fold(attribute: Attribute, fold: Fold) -> None:
+    if fold and attribute.type is not AttributeType.STRING:
+        raise PredicateError(f"{fold}({attribute.label}): the column is {attribute.kind}; {fold} applies to strings")
+
+
+def _compare(attribute: Attribute, operator: Operator, value: Literal, fold: Fold) -> Bound:
+    _check_fold(attribute, fold)
     if attribute.type in ITEM_TYPES:
         if operator not in ("=", "!="):
             raise PredicateError(
@@ -203,7 +214,7 @@ def _compare(attribute: Attribute, operator: Operator, value: Literal) -> Bound:
             )
         return _membership(attribute, (value,), "any", operator == "=")
     if attribute.type in BYTE_KEYED:
-        return _strings(attribute.name, _select(operator, *byte_cuts(attribute, value), b""))
+        return _strings(attribute.name, _select(operator, *byte_cuts(attribute, value), b""), fold)
     return _keys(attribute.name, _select(operator, *cuts(attribute, value), LOWEST))
 
 
@@ -220,6 +231,7 @@ def _select(operator: Operator, not_below: Any, above: Any, bottom: Any) -> Any:
 
 
 def _in(node: In, attribute: Attribute, wanted: bool) -> Bound:
+    _check_fold(attribute, node.fold)
     values = [value for value in node.values if value is not None]
     if not node.values:
         return Everything(not wanted)
@@ -234,7 +246,7 @@ def _in(node: In, attribute: Attribute, wanted: bool) -> Bound:
         chosen = intervals.complement(chosen, b"" if by_bytes else LOWEST)
     if len(values) < len(node.values) and not wanted:
         return Everything(False)
-    return _strings(attribute.name, chosen) if by_bytes else _keys(attribute.name, chosen)
+    return _strings(attribute.name, chosen, node.fold) if by_bytes else _keys(attribute.name, chosen)
 
 
 def _like(node: Like, attribute: Attribute, wanted: bool) -> Bound:
@@ -242,16 +254,41 @@ def _like(node: Like, attribute: Attribute, wanted: bool) -> Bound:
         raise PredicateError(f"the column {attribute.label!r} is {attribute.kind}; LIKE applies to strings")
     if node.pattern is None:
         return Everything(False)
-    tokens = compile_pattern(node.pattern, node.escape)
+    return _pattern(attribute, compile_pattern(node.pattern, node.escape), node.fold, wanted)
+
+
+def _part(node: Part, attribute: Attribute, wanted: bool) -> Bound:
+    if attribute.type in ITEM_TYPES and node.place == "anywhere" and not node.fold:
+        return _membership(attribute, (node.value,), "any", wanted)
+    name = {"anywhere": "contains", "start": "starts_with", "end": "ends_with"}[node.place]
+    if attribute.type is not AttributeType.STRING:
+        lists = " and lists" if node.place == "anywhere" else ""
+        raise PredicateError(f"the column {attribute.label!r} is {attribute.kind}; {name} applies to strings{lists}")
+    if not isinstance(node.value, str):
+        raise PredicateError(f"{name}({attribute.label}, ...) needs a string, not {describe(node.value)}")
+    open_start = (ANY_TEXT,) if node.place != "start" and node.value else ()
+    open_end = (ANY_TEXT,) if node.place != "end" or not node.value else ()
+    return _pattern(attribute, (*open_start, *node.value.encode(), *open_end), node.fold, wanted)
+
+
+def _is_empty(attribute: Attribute, wanted: bool) -> Bound:
+    if attribute.type not in ITEM_TYPES:
+        raise PredicateError(
+            f"the column {attribute.label!r} is {attribute.kind}; only a list can be empty, or have a length"
+        )
+    return EmptyList(attribute.name, wanted)
+
+
+def _pattern(attribute: Attribute, tokens: tuple[int, ...], fold: Fold, wanted: bool) -> Bound:
     prefix, rest = literal_prefix(tokens)
     if rest == "other":
-        return Pattern(attribute.name, tokens, wanted)
+        return Pattern(attribute.name, tokens, wanted, fold)
     if rest == "nothing":
         chosen: ByteIntervals = ((prefix, prefix + b"\0"),)
     else:
         # No UTF-8 text has a byte 0xFF, so the last byte can always be raised by one.
         chosen = ((prefix, prefix[:-1] + bytes([prefix[-1] + 1]) if prefix else None),)
-    return _strings(attribute.name, chosen if wanted else intervals.complement(chosen, b""))
+    return _strings(attribute.name, chosen if wanted else intervals.complement(chosen, b""), fold)
 
 
 def _contains(node: Contains, attribute: Attribute, wanted: bool) -> Bound:
@@ -274,10 +311,10 @@ def _keys(column: str, chosen: IntIntervals) -> Bound:
     return NullTest(column, False) if chosen == ((LOWEST, None),) else KeyRange(column, chosen)
 
 
-def _strings(column: str, chosen: ByteIntervals) -> Bound:
+def _strings(column: str, chosen: ByteIntervals, fold: Fold = "") -> Bound:
     if not chosen:
         return Everything(False)
-    return NullTest(column, False) if chosen == ((b"", None),) else StringRange(column, chosen)
+    return NullTest(column, False) if chosen == ((b"", None),) else StringRange(column, chosen, fold)
 
 
 def _all_of(terms: Iterable[Bound]) -> Bound:
@@ -290,14 +327,14 @@ def _any_of(terms: Iterable[Bound]) -> Bound:
 
 def _combine(terms: Iterable[Bound], kind: type[AllOf | AnyOf], neutral: bool) -> Bound:
     """Join terms: constants vanish, nested joins of the same kind open up, ranges of one column become one."""
-    ranges: dict[tuple[type, str], Bound] = {}
+    ranges: dict[tuple[type, str, str], Bound] = {}
     others: dict[Bound, None] = {}
     for term in _flatten(terms, kind):
         if isinstance(term, Everything):
             if term.value is not neutral:
                 return term
         elif isinstance(term, KeyRange | StringRange):
-            place = (type(term), term.column)
+            place = (type(term), term.column, term.fold if isinstance(term, StringRange) else "")
             ranges[place] = _merge(ranges[place], term, kind) if place in ranges else term
         else:
             others[term] = None
@@ -328,4 +365,4 @@ def _merge(left: Any, right: Any, kind: type[AllOf | AnyOf]) -> Bound:
         if kind is AllOf
         else intervals.union((*left.intervals, *right.intervals))
     )
-    return _keys(left.column, merged) if isinstance(left, KeyRange) else _strings(left.column, merged)
+    return _keys(left.column, merged) if isinstance(left, KeyRange) else _strings(left.column, merged, left.fold)

@@ -9,7 +9,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from vsearch.predicates.binding import ByteIntervals
+from vsearch.errors import CorruptIndexError
+from vsearch.predicates.bound import ByteIntervals
 
 Element = TypeVar("Element", bound=np.generic)
 
@@ -69,10 +70,41 @@ class Dictionary:
         filled = starts < stops
         return starts[filled], stops[filled]
 
-    def like(self, tokens: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    def selected(self, intervals: ByteIntervals, fold: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """`ranges`, of the strings in upper or lower case where `fold` asks for it."""
+        if not fold:
+            return self.ranges(intervals)
+        strings = self.folded(fold)
+        edges = [low for low, _ in intervals] + [high for _, high in intervals if high is not None]
+        edges.sort()
+        # a string is inside where an odd number of edges is not above it; a zero behind it finds the edge that equals it, too
+        ends = strings.offsets[1:] + np.arange(1, len(strings) + 1)
+        data = np.zeros(int(ends[-1]) if len(ends) else 0, np.uint8)
+        keep = np.ones(len(data), np.bool_)
+        keep[ends - 1] = False
+        data[keep] = strings.data[: strings.offsets[-1]]
+        from vsearch.kernels.like import search
+
+        passed = np.empty(len(strings), np.int64)
+        search(*join(edges), _frozen(np.concatenate(([0], ends)).astype(np.int64)), _frozen(data), passed)
+        return runs(passed % 2 == 1)
+
+    def folded(self, fold: str) -> Dictionary:
+        """The strings in upper or lower case, in the same order, which need not be theirs."""
+        from vsearch.predicates.folding import fold_texts
+
+        try:
+            offsets, data = fold_texts(self.offsets, self.data, fold)
+        except ValueError:
+            raise CorruptIndexError("attribute", "a string of a dictionary is no UTF-8; restore the file") from None
+        return Dictionary(_frozen(offsets), _frozen(data))
+
+    def like(self, tokens: tuple[int, ...], fold: str = "") -> npt.NDArray[np.bool_]:
         """Which strings are like a compiled pattern, bool (strings,)."""
         from vsearch.kernels.like import like
 
+        if fold:
+            return self.folded(fold).like(tokens)
         matches = np.empty(len(self), np.bool_)
         like(self.offsets, self.data, _frozen(np.array(tokens, np.int16)), matches)
         return matches

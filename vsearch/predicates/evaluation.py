@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from vsearch.errors import CorruptIndexError
 from vsearch.kernels.bitmaps import count_ranges, mark_rows, pack_cells
-from vsearch.predicates.binding import (
+from vsearch.predicates.bound import (
     AllOf,
     AnyOf,
     Bound,
+    EmptyList,
     Everything,
     KeyRange,
     Membership,
@@ -208,11 +209,19 @@ def _from_postings(leaf: Any, column: PostingColumn) -> Words:
     if isinstance(leaf, NullTest):
         return full_words(column.rows_total) & ~column.valid if leaf.null else column.valid.copy()
     if isinstance(leaf, Membership):
-        return _from_lists(leaf, column)
+        words = _from_lists(leaf, column)
+        return full_words(column.rows_total) & ~words if leaf.flipped else words
+    if isinstance(leaf, EmptyList):
+        listed: Words = _mark(column, np.zeros(1, np.int64), np.array([len(column.dictionary)], np.int64))
+        _mark_into(
+            listed, column, "null_elements", np.zeros(1, np.int64), np.array([len(column.null_elements)], np.int64)
+        )
+        empty: Words = column.valid & ~listed
+        return empty if leaf.empty else listed
     if isinstance(leaf, StringRange):
-        starts, stops = column.dictionary.ranges(leaf.intervals)
+        starts, stops = column.dictionary.selected(leaf.intervals, leaf.fold)
     else:
-        starts, stops = runs(column.dictionary.like(leaf.tokens) == leaf.matching)
+        starts, stops = runs(column.dictionary.like(leaf.tokens, leaf.fold) == leaf.matching)
     selected = column.offsets[stops] - column.offsets[starts]
     if 2 * int(selected.sum()) <= len(column.rows):
         return _mark(column, starts, stops)

@@ -6,7 +6,22 @@ import math
 import re
 from decimal import Decimal
 
-from vsearch.predicates.expressions import And, Comparison, Constant, Contains, Expression, In, IsNull, Like, Not, Or
+from vsearch.predicates.expressions import (
+    And,
+    Coalesce,
+    Comparison,
+    Constant,
+    Contains,
+    Expression,
+    In,
+    Is,
+    IsEmpty,
+    IsNull,
+    Like,
+    Not,
+    Or,
+    Part,
+)
 from vsearch.predicates.literals import Date, Double, Literal, Number, Timestamp, date_text, timestamp_text
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -87,21 +102,42 @@ def _text(node: Expression, longest: int | None) -> tuple[int, str]:
         return binding, word.join(_render(term, binding + 1, longest) for term in node.terms)
     if isinstance(node, Not):
         return _negated(node.term, longest)
+    if isinstance(node, Is):
+        return _LEAF, _is(node, "", longest)
     return _LEAF, _leaf(node, "", longest)
+
+
+def _is(node: Is, negation: str, longest: int | None) -> str:
+    return f"({_text(node.term, longest)[1]}) IS {negation}{sql_literal(node.value)}"
 
 
 def _negated(term: Expression, longest: int | None) -> tuple[int, str]:
     if isinstance(term, IsNull | Like) or (isinstance(term, In) and term.values):
         return _LEAF, _leaf(term, "NOT ", longest)
+    if isinstance(term, Is):
+        return _LEAF, _is(term, "NOT ", longest)
     return _NOT, f"NOT {_render(term, _LEAF, longest)}"
 
 
 def _leaf(node: Expression, negation: str, longest: int | None) -> str:
     if isinstance(node, Constant):
         return sql_literal(node.value)
-    if not isinstance(node, Comparison | In | Like | IsNull | Contains):
+    default = ""
+    if isinstance(node, Coalesce):
+        default = sql_literal(node.value)
+        node = node.term
+    if not isinstance(node, Comparison | In | Like | Part | IsNull | IsEmpty | Contains):
         raise TypeError(f"{node!r} is no part of a predicate")
     column = sql_name(node.column)
+    if isinstance(node, Comparison | In | Like | Part) and node.fold:
+        column = f"{node.fold}({column})"
+    if default:
+        column = f"COALESCE({column}, {default})"
+    if isinstance(node, Part):
+        name = {"anywhere": "contains", "start": "starts_with", "end": "ends_with"}[node.place]
+        return f"{name}({column}, {sql_literal(node.value)})"
+    if isinstance(node, IsEmpty):
+        return f"{column} = []"
     if isinstance(node, Comparison):
         return f"{column} {node.operator.upper()} {sql_literal(node.value)}"
     if isinstance(node, In):

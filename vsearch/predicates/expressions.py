@@ -16,12 +16,12 @@ import msgspec
 from vsearch.errors import PredicateError
 from vsearch.predicates.literals import Literal, to_literal
 
-MAXIMUM_NODES = 1_000
-MAXIMUM_DEPTH = 100
 MAXIMUM_VALUES = 100_000
 MAXIMUM_PATTERN = 10_000
 
 Operator = OneOf["=", "!=", "<", "<=", ">", ">=", "is distinct from", "is not distinct from"]
+Fold = OneOf["", "lower", "upper"]
+Place = OneOf["anywhere", "start", "end"]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
 Values = Annotated[tuple[Literal, ...], msgspec.Meta(max_length=MAXIMUM_VALUES)]
 
@@ -43,11 +43,12 @@ class Expression(msgspec.Struct, frozen=True, tag_field="kind"):
 
 
 class Comparison(Expression, frozen=True, tag="comparison"):
-    """``column operator value``."""
+    """``column operator value``; `fold` compares ``lower(column)`` or ``upper(column)`` instead."""
 
     column: Name
     operator: Operator
     value: Literal
+    fold: Fold = ""
 
 
 class In(Expression, frozen=True, tag="in"):
@@ -55,6 +56,7 @@ class In(Expression, frozen=True, tag="in"):
 
     column: Name
     values: Values
+    fold: Fold = ""
 
 
 class Like(Expression, frozen=True, tag="like"):
@@ -63,6 +65,22 @@ class Like(Expression, frozen=True, tag="like"):
     column: Name
     pattern: Annotated[str, msgspec.Meta(max_length=MAXIMUM_PATTERN)] | None
     escape: Annotated[str, msgspec.Meta(max_length=1)] = ""
+    fold: Fold = ""
+
+
+class Part(Expression, frozen=True, tag="part"):
+    """The column's text starts or ends with a text, or holds it anywhere; a list holds a value as an element."""
+
+    column: Name
+    value: Literal
+    place: Place
+    fold: Fold = ""
+
+
+class IsEmpty(Expression, frozen=True, tag="empty"):
+    """The list has no element; neither true nor false where it is NULL."""
+
+    column: Name
 
 
 class IsNull(Expression, frozen=True, tag="null"):
@@ -95,6 +113,20 @@ class Not(Expression, frozen=True, tag="not"):
     term: Node
 
 
+class Is(Expression, frozen=True, tag="is"):
+    """``term IS TRUE``, ``IS FALSE``, or for None ``IS UNKNOWN``: always true or false."""
+
+    term: Node
+    value: bool | None
+
+
+class Coalesce(Expression, frozen=True, tag="coalesce"):
+    """A condition on one column in which `value` stands where the column is NULL: ``COALESCE(column, value) = 3``."""
+
+    term: Comparison | In | Like | Part
+    value: Literal
+
+
 class And(Expression, frozen=True, tag="and"):
     """All terms, joined by ``AND``; true where there is none."""
 
@@ -107,7 +139,7 @@ class Or(Expression, frozen=True, tag="or"):
     terms: tuple[Node, ...]
 
 
-Node = Comparison | In | Like | IsNull | Contains | Constant | Not | And | Or
+Node = Comparison | In | Like | Part | IsNull | IsEmpty | Contains | Constant | Is | Coalesce | Not | And | Or
 
 
 class Column:
@@ -116,13 +148,14 @@ class Column:
     A column of bools may itself stand where an expression is expected.
     """
 
-    __slots__ = ("name",)
+    __slots__ = ("_fold", "name")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, fold: Fold = "") -> None:
         if not name or not isinstance(name, str):
             raise PredicateError(f"a column is named by a string, not by {name!r}")
         self.name = name
+        self._fold: Fold = fold
 
     def __repr__(self) -> str:
         return f"col({self.name!r})"
@@ -159,7 +192,7 @@ class Column:
 
     def is_in(self, values: Iterable[object]) -> In:
         """``IN``: equal to one of the values. None among them is SQL's NULL and never matches."""
-        return In(self.name, to_values(values))
+        return In(self.name, to_values(values), self._fold)
 
     def not_in(self, values: Iterable[object]) -> Not:
         """``NOT IN``: never true where None is among the values, as in SQL."""
@@ -167,11 +200,35 @@ class Column:
 
     def between(self, low: object, high: object) -> And:
         """``BETWEEN``: from low to high, both included."""
-        return And((Comparison(self.name, ">=", to_literal(low)), Comparison(self.name, "<=", to_literal(high))))
+        return And((self._compare(">=", low), self._compare("<=", high)))
 
     def like(self, pattern: str, escape: str = "") -> Like:
         """``LIKE``: ``%`` stands for any text, ``_`` for one code point, the character after ``escape`` for itself."""
-        return to_like(self.name, pattern, escape)
+        return to_like(self.name, pattern, escape, self._fold)
+
+    def ilike(self, pattern: str) -> Like:
+        """``ILIKE``: `like` without regard to upper and lower case."""
+        return to_like(self.name, pattern, "", "lower", ilike=True)
+
+    def lower(self) -> Column:
+        """``lower(column)``: the text in lower case, one code point for one, to be compared as the column itself."""
+        return Column(self.name, "lower")
+
+    def upper(self) -> Column:
+        """``upper(column)``, as `lower`."""
+        return Column(self.name, "upper")
+
+    def starts_with(self, text: str) -> Part | Comparison:
+        """The text starts with this one (``starts_with``)."""
+        return to_part(self.name, text, "start", self._fold)
+
+    def ends_with(self, text: str) -> Part | Comparison:
+        """The text ends with this one (``ends_with``)."""
+        return to_part(self.name, text, "end", self._fold)
+
+    def is_empty(self) -> IsEmpty:
+        """The list has no element (``column = []``)."""
+        return IsEmpty(self.name)
 
     def is_null(self) -> IsNull:
         """``IS NULL``."""
@@ -181,9 +238,9 @@ class Column:
         """``IS NOT NULL``."""
         return Not(IsNull(self.name))
 
-    def contains(self, value: object) -> Contains | Comparison:
-        """The list holds this value (``list_contains``)."""
-        return contains_one(self.name, value)
+    def contains(self, value: object) -> Part | Comparison:
+        """The list holds this value, or the text holds this text anywhere (``contains``)."""
+        return to_part(self.name, value, "anywhere", self._fold)
 
     def contains_any(self, values: Iterable[object]) -> Contains:
         """The list holds at least one of the values (``list_has_any``)."""
@@ -202,7 +259,7 @@ class Column:
             raise PredicateError(
                 f"{self!r} {operator} {value!r}: a column is compared with a value, not with another column"
             )
-        return Comparison(self.name, operator, to_literal(value))
+        return Comparison(self.name, operator, to_literal(value), self._fold)
 
 
 def col(name: str) -> Column:
@@ -211,7 +268,7 @@ def col(name: str) -> Column:
     Examples
     --------
     >>> (col("price") < 10) & col("tags").contains("new")
-    And(terms=(Comparison(column='price', operator='<', value=10), Contains(column='tags', values=('new',), mode='any')))
+    And(terms=(Comparison(column='price', operator='<', value=10, fold=''), Part(column='tags', value='new', place='anywhere', fold='')))
     """
     return Column(name)
 
@@ -236,15 +293,28 @@ def to_values(values: Iterable[object]) -> tuple[Literal, ...]:
     return literals
 
 
-def to_like(column: str, pattern: object, escape: object = "") -> Like:
-    """Build a LIKE, its pattern and escape character checked."""
+def to_part(column: str, value: object, place: Place, fold: Fold = "") -> Part | Comparison:
+    """Build the test for a part of a text, or one element of a list; for NULL it is neither true nor false."""
+    literal = to_literal(value)
+    return Comparison(column, "=", None) if literal is None else Part(column, literal, place, fold)
+
+
+def to_like(column: str, pattern: object, escape: object = "", fold: Fold = "", *, ilike: bool = False) -> Like:
+    """Build a LIKE, its pattern and escape character checked; ILIKE is that of both in lower case."""
     if not isinstance(pattern, str):
         raise PredicateError(f"LIKE on {column!r} needs a string as its pattern, not {pattern!r}")
     if not isinstance(escape, str) or len(escape.encode("utf-8", "replace")) > 1:
         raise PredicateError(f"ESCAPE needs one ASCII character, or none, not {escape!r}")
     if len(pattern) > MAXIMUM_PATTERN:
         raise PredicateError(f"a LIKE pattern of {len(pattern)} characters is too long; {MAXIMUM_PATTERN} are allowed")
-    return Like(column, str(to_literal(pattern)), escape)
+    pattern = str(to_literal(pattern))
+    if not ilike:
+        return Like(column, pattern, escape, fold)
+    if escape.isalpha():
+        raise PredicateError(f"ESCAPE of ILIKE must be no letter, got {escape!r}")
+    from vsearch.predicates.folding import folded
+
+    return Like(column, folded(pattern, "lower"), escape, "lower")
 
 
 def contains(column: str, values: Iterable[object], mode: OneOf["any", "all", "element"] = "any") -> Contains:
@@ -255,69 +325,6 @@ def contains(column: str, values: Iterable[object], mode: OneOf["any", "all", "e
 def contains_one(column: str, value: object) -> Contains | Comparison:
     """Build the test for one value; for NULL it is neither true nor false, unlike for a list of NULL."""
     return Comparison(column, "=", None) if value is None else contains(column, [value])
-
-
-def check_size(expression: Expression) -> Expression:
-    """Refuse an expression that is too large or too deep to be handled safely.
-
-    Raises
-    ------
-    PredicateError
-        More than 1,000 nodes, nested deeper than 100, or more than 100,000 values in its lists.
-    """
-    nodes = values = depth = 0
-    level: list[Expression] = [expression]
-    while level:
-        nodes += len(level)
-        depth += 1
-        if nodes > MAXIMUM_NODES:
-            raise PredicateError(f"the predicate has more than {MAXIMUM_NODES} parts; use IN for long lists of values")
-        if depth > MAXIMUM_DEPTH:
-            raise PredicateError(f"the predicate is nested more than {MAXIMUM_DEPTH} deep")
-        values += sum(len(node.values) for node in level if isinstance(node, In | Contains))
-        if values > MAXIMUM_VALUES:
-            raise PredicateError(f"the lists of the predicate hold more than {MAXIMUM_VALUES} values")
-        level = [child for node in level for child in children(node)]
-    return expression
-
-
-def children(expression: Expression) -> tuple[Expression, ...]:
-    """The direct parts of a node; nothing for a leaf."""
-    if isinstance(expression, And | Or):
-        return expression.terms
-    return (expression.term,) if isinstance(expression, Not) else ()
-
-
-def encode(expression: Expression) -> bytes:
-    """Write an expression as msgpack."""
-    return msgspec.msgpack.encode(expression)
-
-
-def decode(data: bytes) -> Expression:
-    """Read an expression from msgpack that may come from anywhere.
-
-    Raises
-    ------
-    PredicateError
-        The bytes are no expression, or one beyond the bounds of `check_size`.
-    """
-    try:
-        expression: Any = msgspec.msgpack.decode(data, type=Node)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PredicateError(f"these bytes are no predicate: {error}") from None
-    check_size(expression)
-    return validate(expression)
-
-
-def validate(expression: Expression) -> Expression:
-    """Check the texts of an expression that was not built by `col` or a parser."""
-    level = [expression]
-    while level:
-        for node in level:
-            if isinstance(node, Like) and node.pattern is not None:
-                to_like(node.column, node.pattern, node.escape)
-        level = [child for node in level for child in children(node)]
-    return expression
 
 
 def refuse_bool() -> NoReturn:

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from vsearch.errors import PredicateError
-from vsearch.predicates.expressions import MAXIMUM_DEPTH, MAXIMUM_VALUES, Contains, Expression, In, Not, children
+from vsearch.predicates.checking import MAXIMUM_DEPTH, children
+from vsearch.predicates.expressions import MAXIMUM_VALUES, Coalesce, Contains, Expression, In, Is, Not
 from vsearch.predicates.literals import Literal
 
 MAXIMUM_LENGTH = 4 << 20
@@ -85,8 +86,8 @@ class LongLists:
             return expression
         if isinstance(expression, In | Contains) and self._named(expression.values) is not None:
             return msgspec.structs.replace(expression, values=self._read(self._named(expression.values) or ""))
-        if isinstance(expression, Not):
-            return Not(self.put_back(expression.term))  # type: ignore[arg-type]
+        if isinstance(expression, Not | Is | Coalesce):
+            return msgspec.structs.replace(expression, term=self.put_back(expression.term))
         if not children(expression):
             return expression
         terms = tuple(self.put_back(term) for term in children(expression))

@@ -10,18 +10,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vsearch.errors import PredicateError
+from vsearch.predicates.checking import MAXIMUM_DEPTH
 from vsearch.predicates.expressions import (
-    MAXIMUM_DEPTH,
     And,
     Comparison,
     Expression,
     In,
+    IsEmpty,
     IsNull,
     Not,
     Operator,
     Or,
     contains,
     to_like,
+    to_part,
     to_values,
 )
 from vsearch.predicates.literals import to_literal
@@ -34,8 +36,9 @@ def parse_mongo(where: Mapping[str, Any]) -> Expression:
     ----------
     where : mapping
         ``{"price": {"$lt": 10}, "tags": "new"}``; several keys are joined by AND. Operators: ``$eq $ne $gt $gte $lt $lte
-        $in $nin $exists $like $any $all $not`` on a column, ``$and $or $nor $not`` above columns. ``$eq``, and a plain
-        value, on a list column ask for membership.
+        $in $nin $exists $like $ilike $contains $startsWith $endsWith $any $all $size $not`` on a column, ``$and $or $nor
+        $not`` above columns. ``$eq``, and a plain value, on a list column ask for membership; of an empty list, and of
+        ``{"$size": 0}``, whether the column is one. ``$contains`` asks for a part of a text, or an element of a list.
 
     Raises
     ------
@@ -93,6 +96,8 @@ def _compare(column: str, operator: Operator, value: object) -> Expression:
         raise PredicateError(
             f"{column!r} {operator} None is never true in SQL; write {{{column!r}: {{'$exists': False}}}} to find NULL"
         )
+    if isinstance(value, list | tuple) and not value and operator in ("=", "!="):
+        return IsEmpty(column) if operator == "=" else ~IsEmpty(column)
     if isinstance(value, list | tuple | set):
         raise PredicateError(
             f"{column!r} is compared with one value, not with the list {value!r}; use $in, $any or $all"
@@ -110,6 +115,12 @@ def _exists(column: str, value: object) -> Expression:
     return ~IsNull(column) if value else IsNull(column)
 
 
+def _size(column: str, value: object) -> Expression:
+    if isinstance(value, bool) or value != 0:
+        raise PredicateError(f"$size on {column!r} can only be 0: whether the list is empty, not {value!r}")
+    return IsEmpty(column)
+
+
 _OPERATORS: dict[str, Callable[[str, Any], Expression]] = {
     "$eq": _comparison("="),
     "$ne": _comparison("!="),
@@ -121,6 +132,11 @@ _OPERATORS: dict[str, Callable[[str, Any], Expression]] = {
     "$nin": lambda column, values: Not(In(column, to_values(values))),
     "$exists": _exists,
     "$like": to_like,
+    "$ilike": lambda column, pattern: to_like(column, pattern, ilike=True),
+    "$contains": lambda column, value: to_part(column, value, "anywhere"),
+    "$startsWith": lambda column, value: to_part(column, value, "start"),
+    "$endsWith": lambda column, value: to_part(column, value, "end"),
+    "$size": _size,
     "$any": contains,
     "$all": lambda column, values: contains(column, values, "all"),
 }
@@ -136,6 +152,10 @@ def _all(terms: list[Expression]) -> Expression:
 
 
 def _unknown(operator: object, known: tuple[str, ...], place: str) -> PredicateError:
+    if operator == "$regex":
+        return PredicateError(
+            f"'$regex' is no operator {place}; use $like, $ilike, $contains, $startsWith or $endsWith"
+        )
     near = difflib.get_close_matches(str(operator), known, 1)
     hint = f"did you mean {near[0]}?" if near else f"known are {' '.join(known)}"
     return PredicateError(f"{operator!r} is no operator {place}; {hint}")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vsearch.errors import PredicateError
-from vsearch.predicates.expressions import Column, Comparison, Expression, check_size, validate
+from vsearch.predicates.checking import check_size, validate
+from vsearch.predicates.expressions import Column, Comparison, Expression
 
 Where = str | Mapping[str, Any] | Expression | Column | None
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from vsearch.predicates.binding import AllOf, AnyOf, Bound, Everything
+from vsearch.predicates.bound import AllOf, AnyOf, Bound, Everything
 from vsearch.predicates.columns import CellColumn, EncodedColumn, frozen
 from vsearch.predicates.tables import cell_table
 

@@ -13,15 +13,21 @@ from vsearch.predicates.expressions import (
     Contains,
     Expression,
     In,
+    Is,
+    IsEmpty,
     IsNull,
     Operator,
     Or,
+    Place,
     contains,
     contains_one,
     to_like,
+    to_part,
     to_values,
 )
+from vsearch.predicates.folding import folded
 from vsearch.predicates.limits import LongLists
+from vsearch.predicates.sql_targets import Target, length_test, list_length, target_of
 from vsearch.predicates.sql_values import (
     bare,
     column_name,
@@ -58,6 +64,7 @@ _FUNCTIONS = {
     "ARRAY_HAS": "one",
     "ARRAY_CONTAINS": "one",
 }
+_PLACES: dict[str, Place] = {"PREFIX": "start", "SUFFIX": "end", "CONTAINS": "anywhere"}
 _STATEMENTS = {"SELECT", "INSERT", "UPDATE", "DELETE", "DROP", "CREATE", "ALTER", "WITH", "FROM", "ATTACH", "COPY"}
 _SEVERAL = "the WHERE string holds several statements; give one condition, without ';'"
 
@@ -157,15 +164,34 @@ def _comparison(node: exp.Expr, operator: Operator) -> Expression:
         quantifier = _quantifier(side)
         if quantifier is not None:
             return _quantified(quantifier, side, other, operator)
-        if is_column(other) and not is_column(side):
-            return Comparison(
-                column_name(other), _MIRRORED.get(operator, operator) if swap else operator, literal(side)
-            )
+        if is_column(side):
+            continue
+        asked = _MIRRORED.get(operator, operator) if swap else operator
+        measured = list_length(other)
+        if measured is not None:
+            return length_test(measured, asked, literal(side), node)
+        target = target_of(other)
+        if target is None:
+            continue
+        if _is_empty_list(side):
+            return _empty_test(target, asked, node)
+        return target.wrap(Comparison(target.column, asked, literal(side), target.fold))
     if is_column(left):
         raise PredicateError(f"{sql_text(node)}: a column is compared with a value, not with another column")
     literal(left)
     literal(right)
     raise PredicateError(f"{sql_text(node)}: no column is named; a column is compared with a value")
+
+
+def _is_empty_list(node: exp.Expr) -> bool:
+    node = bare(node.this) if type(node).__name__ == "Cast" else node
+    return type(node).__name__ == "Array" and not node.expressions
+
+
+def _empty_test(target: Target, operator: Operator, node: exp.Expr) -> Expression:
+    if operator not in ("=", "!=") or not target.plain:
+        raise PredicateError(f"{sql_text(node)}: an empty list is compared with = or <>")
+    return IsEmpty(target.column) if operator == "=" else ~IsEmpty(target.column)
 
 
 def _quantifier(node: exp.Expr) -> str | None:
@@ -194,9 +220,20 @@ def _quantified(quantifier: str, side: exp.Expr, other: exp.Expr, operator: Oper
 def _between(node: exp.Expr) -> Expression:
     if node.args.get("symmetric"):
         raise PredicateError("BETWEEN SYMMETRIC is not supported; write BETWEEN with the smaller value first")
-    column = column_of(node.this, node)
+    measured = list_length(node.this)
     low, high = literal(node.args["low"]), literal(node.args["high"])
-    return And((Comparison(column, ">=", low), Comparison(column, "<=", high)))
+    if measured is not None:
+        return length_test(measured, ">=", low, node) & length_test(measured, "<=", high, node)
+    target = _target(node.this, node)
+    terms: tuple[Any, ...] = (
+        target.wrap(Comparison(target.column, ">=", low, target.fold)),
+        target.wrap(Comparison(target.column, "<=", high, target.fold)),
+    )
+    return And(terms)
+
+
+def _target(node: exp.Expr, whole: exp.Expr) -> Target:
+    return target_of(node) or Target(column_of(node, whole))
 
 
 def _in(node: exp.Expr) -> Expression:
@@ -209,21 +246,27 @@ def _in(node: exp.Expr) -> Expression:
         return contains_one(column_name(target), literal(node.this))
     if not node.expressions:
         raise PredicateError(f"{sql_text(node)}: IN needs a list of values in parentheses")
-    return In(column_of(node.this, node), to_values(literals(node.expressions)))
+    found = _target(node.this, node)
+    return found.wrap(In(found.column, to_values(literals(node.expressions)), found.fold))
 
 
 def _like(node: exp.Expr, escape: str = "") -> Expression:
     pattern = literal(node.expression)
-    column = column_of(node.this, node)
+    target = _target(node.this, node)
     if pattern is None:
-        return Comparison(column, "=", None)
-    like = to_like(column, pattern, escape)
+        return Comparison(target.column, "=", None)
+    ilike = type(node).__name__ == "ILike"
+    if ilike and target.fold == "upper":
+        target = Target(target.column, "", target.default)  # lower(upper(x)) is as good as lower(x) to ILIKE
+    if ilike and target.default is not None and isinstance(target.default[0], str):
+        target = Target(target.column, "", (folded(target.default[0], "lower"),))
+    like = target.wrap(to_like(target.column, pattern, escape, target.fold, ilike=ilike))
     return ~like if node.args.get("negate") else like
 
 
 def _escape(node: exp.Expr) -> Expression:
     inner = node.this
-    if type(inner).__name__ != "Like":
+    if type(inner).__name__ not in ("Like", "ILike"):
         raise refusal(inner)
     escape = literal(node.expression)
     return _like(inner, escape if isinstance(escape, str) else str(escape))
@@ -231,14 +274,16 @@ def _escape(node: exp.Expr) -> Expression:
 
 def _is(node: exp.Expr) -> Expression:
     value = literal(node.expression)
-    column = column_of(node.this, node)
-    if value is None:
-        return IsNull(column)
-    if isinstance(value, bool):
-        return Comparison(column, "is not distinct from", value)
-    raise PredicateError(
-        f"{sql_text(node)}: IS is followed by NULL, TRUE, FALSE or DISTINCT FROM; use = for other values"
-    )
+    if value is not None and not isinstance(value, bool):
+        raise PredicateError(
+            f"{sql_text(node)}: IS is followed by NULL, TRUE, FALSE, UNKNOWN or DISTINCT FROM; use = for other values"
+        )
+    target = target_of(node.this)
+    if target is not None and value is None and target.default is None:
+        return IsNull(target.column)
+    if target is not None and value is not None and target.plain:
+        return Comparison(target.column, "is not distinct from", value)
+    return Is(_predicate(bare(node.this)), value)  # type: ignore[arg-type]
 
 
 def _contains_one(node: exp.Expr) -> Expression:
@@ -267,8 +312,25 @@ def _list_test(column: exp.Expr, values: exp.Expr, mode: str, node: exp.Expr) ->
     return Contains(column_of(column, node), to_values(literals(values.expressions)), "all" if mode == "all" else "any")
 
 
+def _part(place: Place) -> Callable[[exp.Expr], Expression]:
+    return lambda node: _part_of(node.this, node.expression, place, node)
+
+
+def _part_of(column: exp.Expr, value: exp.Expr, place: Place, node: exp.Expr) -> Expression:
+    target = _target(column, node)
+    return target.wrap(to_part(target.column, literal(value), place, target.fold))
+
+
+def _coalesce(node: exp.Expr) -> Expression:
+    target = _target(node, node)
+    return target.wrap(Comparison(target.column, "=", True))
+
+
 def _function(node: exp.Expr) -> Expression:
-    mode = _FUNCTIONS.get(str(node.this).upper())
+    name = str(node.this).upper()
+    if name in _PLACES and len(node.expressions) == 2:
+        return _part_of(node.expressions[0], node.expressions[1], _PLACES[name], node)
+    mode = _FUNCTIONS.get(name)
     if mode is None or len(node.expressions) != 2:
         raise refusal(node)
     column, value = (bare(argument) for argument in node.expressions)
@@ -293,6 +355,11 @@ _PREDICATES: dict[str, Callable[[Any], Expression]] = {
     "Between": _between,
     "In": _in,
     "Like": _like,
+    "ILike": _like,
+    "Contains": _part("anywhere"),
+    "StartsWith": _part("start"),
+    "EndsWith": _part("end"),
+    "Coalesce": _coalesce,
     "Escape": _escape,
     "Is": _is,
     "ArrayContains": _contains_one,

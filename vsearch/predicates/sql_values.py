@@ -124,7 +124,6 @@ _REFUSED = {
     "Select": "a subquery or a whole SELECT is no predicate; give the condition alone",
     "Subquery": "a predicate cannot hold a subquery",
     "Exists": "a predicate cannot hold a subquery",
-    "ILike": "ILIKE is not supported; store the text in lower case and use LIKE",
     "SimilarTo": "SIMILAR TO is not supported; use LIKE",
     "RegexpLike": "regular expressions are not supported; use LIKE",
     "Placeholder": "parameters are not filled in here; write the value, or use vsearch.col",
@@ -150,7 +149,10 @@ def refusal(node: exp.Expr) -> PredicateError:
     elif kind in _ARITHMETIC:
         reason = "arithmetic is not supported; compare the column itself with a value"
     elif isinstance(node, exp.Func):
-        reason = "functions are not supported, except list_contains, list_has_any and list_has_all on a list column"
+        reason = (
+            "functions are not supported, except lower, upper, contains, starts_with, ends_with, coalesce, and list_contains, list_has_any, "
+            "list_has_all and len on a list column"
+        )
     else:
         reason = "this is not supported in a predicate"
     return PredicateError(f"{sql_text(node)}: {reason}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vsearch.predicates.binding import KeyRange, NullTest, Pattern, StringRange
+from vsearch.predicates.bound import KeyRange, NullTest, Pattern, StringRange
 from vsearch.predicates.columns import CellColumn
 
 NO, MAYBE, YES = 0, 1, 3
@@ -28,9 +28,9 @@ def cell_table(leaf: Any, column: CellColumn) -> npt.NDArray[np.uint8]:
         inside = overlap & (leaf.lows[near] <= column.low) & (leaf.highs[near] >= column.high)
         table[1 : values + 1] = np.where(inside, YES, np.where(overlap, MAYBE, NO))
     elif column.dictionary is not None and isinstance(leaf, Pattern):
-        table[1 : values + 1] = np.where(column.dictionary.like(leaf.tokens) == leaf.matching, YES, NO)
+        table[1 : values + 1] = np.where(column.dictionary.like(leaf.tokens, leaf.fold) == leaf.matching, YES, NO)
     elif column.dictionary is not None and isinstance(leaf, StringRange):
-        for start, stop in zip(*column.dictionary.ranges(leaf.intervals), strict=True):
+        for start, stop in zip(*column.dictionary.selected(leaf.intervals, leaf.fold), strict=True):
             table[1 + start : 1 + stop] = YES
     else:
         raise TypeError(f"{type(leaf).__name__} cannot be asked of the {column.type} column {column.name!r}")

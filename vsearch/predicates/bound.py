@@ -1,0 +1,117 @@
+"""What is asked of the columns of an index: typed leaves under AND and OR. A leaf says which values match; NULL is never among
+them, except for `NullTest`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from typing import Literal as OneOf
+
+import numpy as np
+import numpy.typing as npt
+
+from vsearch.predicates.expressions import Fold
+from vsearch.predicates.keys import TOP
+
+IntIntervals = tuple[tuple[int, int | None], ...]
+ByteIntervals = tuple[tuple[bytes, bytes | None], ...]
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Every row, or none."""
+
+    value: bool
+
+
+@dataclass(frozen=True)
+class NullTest:
+    """Rows where the column is NULL, or where it is not."""
+
+    column: str
+    null: bool
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """Rows whose key is in one of the intervals (numbers, bools, timestamps, dates)."""
+
+    column: str
+    intervals: IntIntervals
+
+    @cached_property
+    def lows(self) -> npt.NDArray[np.int64]:
+        """First key of each interval, int64 (intervals,), ascending."""
+        return np.array([low for low, _ in self.intervals], np.int64)
+
+    @cached_property
+    def highs(self) -> npt.NDArray[np.int64]:
+        """Last key of each interval, int64 (intervals,), ascending."""
+        return np.array([(TOP if high is None else high) - 1 for _, high in self.intervals], np.int64)
+
+    def matches(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which keys are inside, bool (keys,)."""
+        at = np.searchsorted(self.highs, keys)
+        inside = at < len(self.lows)
+        inside[inside] = self.lows[at[inside]] <= keys[inside]
+        return inside
+
+
+@dataclass(frozen=True)
+class StringRange:
+    """Rows whose string or decimal is in one of the intervals, in byte order of its key."""
+
+    column: str
+    intervals: ByteIntervals
+    fold: Fold = ""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Rows whose string is like the pattern, or is not; `fold` asks of the string in lower or upper case."""
+
+    column: str
+    tokens: tuple[int, ...]
+    matching: bool
+    fold: Fold = ""
+
+
+@dataclass(frozen=True)
+class EmptyList:
+    """Rows whose list has no element, or has one."""
+
+    column: str
+    empty: bool
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Rows whose list holds any or all of the values, or does not; see `vsearch.predicates.expressions.Contains`."""
+
+    column: str
+    values: tuple[bytes, ...]
+    mode: OneOf["any", "all", "element"]
+    matching: bool
+    null_value: bool = False
+    flipped: bool = False
+    """All other rows instead, those where the list is NULL, too."""
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """Rows that match all terms."""
+
+    terms: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """Rows that match at least one term."""
+
+    terms: tuple[Any, ...]
+
+
+Leaf = NullTest | KeyRange | StringRange | Pattern | EmptyList | Membership
+Bound = Everything | Leaf | AllOf | AnyOf

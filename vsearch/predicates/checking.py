@@ -1,0 +1,94 @@
+"""Expressions from outside: how large they may be, and how they travel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from vsearch.errors import PredicateError
+from vsearch.predicates.expressions import (
+    MAXIMUM_VALUES,
+    And,
+    Coalesce,
+    Contains,
+    Expression,
+    In,
+    Is,
+    Like,
+    Node,
+    Not,
+    Or,
+    to_like,
+)
+
+MAXIMUM_NODES = 1_000
+MAXIMUM_DEPTH = 100
+
+
+def check_size(expression: Expression) -> Expression:
+    """Refuse an expression that is too large or too deep to be handled safely.
+
+    Raises
+    ------
+    PredicateError
+        More than 1,000 nodes, nested deeper than 100, or more than 100,000 values in its lists.
+    """
+    nodes = values = depth = 0
+    level: list[tuple[Expression, int]] = [(expression, 1)]
+    while level:
+        nodes += sum(weight for _, weight in level)
+        depth += 1
+        if nodes > MAXIMUM_NODES:
+            raise PredicateError(f"the predicate has more than {MAXIMUM_NODES} parts; use IN for long lists of values")
+        if depth > MAXIMUM_DEPTH:
+            raise PredicateError(f"the predicate is nested more than {MAXIMUM_DEPTH} deep")
+        values += sum(len(node.values) * weight for node, weight in level if isinstance(node, In | Contains))
+        if values > MAXIMUM_VALUES:
+            raise PredicateError(f"the lists of the predicate hold more than {MAXIMUM_VALUES} values")
+        # IS UNKNOWN is resolved from both what is true and what is false
+        level = [
+            (child, 2 * weight if isinstance(node, Is) and node.value is None else weight)
+            for node, weight in level
+            for child in children(node)
+        ]
+    return expression
+
+
+def children(expression: Expression) -> tuple[Expression, ...]:
+    """The direct parts of a node; nothing for a leaf."""
+    if isinstance(expression, And | Or):
+        return expression.terms
+    return (expression.term,) if isinstance(expression, Not | Is | Coalesce) else ()
+
+
+def encode(expression: Expression) -> bytes:
+    """Write an expression as msgpack."""
+    return msgspec.msgpack.encode(expression)
+
+
+def decode(data: bytes) -> Expression:
+    """Read an expression from msgpack that may come from anywhere.
+
+    Raises
+    ------
+    PredicateError
+        The bytes are no expression, or one beyond the bounds of `check_size`.
+    """
+    try:
+        expression: Any = msgspec.msgpack.decode(data, type=Node)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise PredicateError(f"these bytes are no predicate: {error}") from None
+    check_size(expression)
+    return validate(expression)
+
+
+def validate(expression: Expression) -> Expression:
+    """Check the texts of an expression that was not built by `col` or a parser."""
+    level = [expression]
+    while level:
+        for node in level:
+            if isinstance(node, Like) and node.pattern is not None:
+                to_like(node.column, node.pattern, node.escape, node.fold)
+        level = [child for node in level for child in children(node)]
+    return expression
