@@ -33,7 +33,8 @@ def unbounded(vectors: NDArray[np.generic], metric: Metric) -> tuple[int, int] |
     """Row and dimension of the first number that is too large for a metric, None without one. Cosine takes any that is finite."""
     if metric == "cosine" or vectors.dtype.kind != "f" or vectors.size == 0:
         return None
-    if vectors.max() <= LARGEST_ELEMENT and vectors.min() >= -LARGEST_ELEMENT:
+    least, largest = float(vectors.min()), float(vectors.max())  # float16 has no such limit to compare with
+    if least >= -LARGEST_ELEMENT and largest <= LARGEST_ELEMENT:
         return None
     row, column = np.argwhere(~(np.abs(vectors.astype(np.float32)) <= LARGEST_ELEMENT))[0]
     return int(row), int(column)
