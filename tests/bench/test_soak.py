@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("name", "tries"),
     [
-        ("file", 15),
         ("payload", 80),
         ("kill", 10),
         pytest.param("file", 300, marks=pytest.mark.slow),

@@ -316,6 +316,7 @@ def test_ids_of_skipped_rows_may_be_missing_or_repeat(tmp_path: Path) -> None:
     assert index.get(["a", "b", "c"]).num_rows == 3
 
 
+@pytest.mark.slow
 def test_documents_of_one_table(tmp_path: Path) -> None:
     matrices = [X[low : low + 5] for low in range(0, ROWS, 5)]
     frame = pd.DataFrame(

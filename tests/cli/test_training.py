@@ -26,6 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", ["pairs.parquet", "positives.npy"])
 def test_train_then_evaluate(run: Run, folder: Path, pairs: str) -> None:
     pytest.importorskip("ir_measures")

@@ -109,6 +109,7 @@ def test_queries_that_do_not_fit(tmp_path):
             measure_bill(open_store(str(tmp_path / "index")), vectors=wrong)
 
 
+@pytest.mark.slow
 def test_the_command_line_predicts(tmp_path):
     from typer.testing import CliRunner
 

@@ -46,6 +46,7 @@ def assert_same(found, hits):
         assert found.columns.equals(hits.columns)
 
 
+@pytest.mark.slow
 def test_the_same_pages(any_stack):
     remote = remote_of(any_stack)
     for number, asked in enumerate(ASKED):
@@ -172,6 +173,7 @@ def test_what_is_not_asked_for_is_not_sent():
     assert msgspec.json.decode(msgspec.json.encode(Options(k=3))) == {"k": 3}
 
 
+@pytest.mark.slow
 def test_documents(tmp_path):
     rng = np.random.default_rng(3)
     lengths = rng.integers(1, 20, 300)

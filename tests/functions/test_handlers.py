@@ -72,6 +72,7 @@ def kind_of(handlers, role, event):
     return kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
 @OFTEN
 @given(event=json_values | st.dictionaries(st.just("vsearch"), json_values, min_size=1))

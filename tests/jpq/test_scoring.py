@@ -23,6 +23,7 @@ def changed(start: Parameters, seed: int = 0) -> Parameters:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
 @pytest.mark.parametrize("centroids", [16, 256])
 def test_scores_are_those_of_a_search_of_the_live_index(

@@ -84,6 +84,7 @@ def test_compiling_is_said_once_and_kept(package, tmp_path):
     assert (second.returncode, second.stdout, second.stderr) == (0, ANSWER, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [{}, {"NUMBA_CACHE_DIR": "/proc/none"}])
 def test_a_machine_that_keeps_nothing_compiles_and_warns_once(sealed, named):
     package, home = sealed
@@ -95,6 +96,7 @@ def test_a_machine_that_keeps_nothing_compiles_and_warns_once(sealed, named):
     assert not list(home.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("home", ["unset", "missing"])
 def test_a_machine_without_a_home(sealed, home):
     package, _ = sealed
@@ -104,6 +106,7 @@ def test_a_machine_without_a_home(sealed, home):
     assert (done.returncode, done.stdout) == (0, ANSWER), done.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_named_for_it_is_used(sealed, tmp_path):
     package, home = sealed
     folder = tmp_path / "kept"
@@ -115,6 +118,7 @@ def test_a_folder_named_for_it_is_used(sealed, tmp_path):
     assert list(folder.rglob("*.nbi"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "damage"), [("nbi", "cut"), ("nbi", "other"), ("nbc", "cut"), ("nbc", "empty")])
 def test_what_was_kept_and_is_damaged_is_compiled_again(package, tmp_path, suffix, damage):
     kept = tmp_path / "kept"
@@ -131,6 +135,7 @@ def test_what_was_kept_and_is_damaged_is_compiled_again(package, tmp_path, suffi
     assert (again.stdout, again.stderr) == (ANSWER, "")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_kept_any_more_is_no_error(package, tmp_path):
     """The folder was there when the process began, and is not when the kernel is compiled: a disk that is full, say."""
     kept = tmp_path / "kept"
