@@ -39,15 +39,30 @@ def check_offset(offset: object, k: int) -> None:
 
 
 def check_columns(columns: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse names that are none of the `known` attribute columns."""
+    """Refuse names that are none of the `known` attribute columns; see `stored_names`."""
+    stored_names(columns, known)
+
+
+def stored_names(columns: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The names under which columns are stored; as in predicates, case counts only where two differ by nothing else.
+
+    Raises
+    ------
+    InputError
+        A name is none of the `known` attribute columns.
+    """
     if isinstance(columns, str):
         msg = f"columns must be a sequence of names: give [{columns!r}]"
         raise InputError(msg)
+    found = []
     for name in columns:
-        if name not in known:
+        alike = [name] if name in known else [one for one in known if str(name).lower() == one.lower()]
+        if len(alike) != 1:
             listed = ", ".join(known) or "none"
             msg = f"no attribute column is called {name!r}; the index has {listed}"
             raise InputError(msg)
+        found.append(alike[0])
+    return tuple(found)
 
 
 def check_search(

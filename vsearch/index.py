@@ -19,7 +19,7 @@ from vsearch.search.given_ids import id_array
 from vsearch.search.masks import IndexMask, MaskCache
 from vsearch.search.model import check_queries, prepare_queries
 from vsearch.search.promise import uncovered
-from vsearch.search.query import Answer, SearchRequest, count_mask, evaluate_mask, mask_all, search_page, search_vectors
+from vsearch.search.query import Answer, SearchRequest, count_mask, evaluate_mask, search_page, search_vectors
 from vsearch.search.rows import get_rows, take_columns, take_ids
 from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign, draw_mixture, draw_rows
 from vsearch.search.snapshot import Snapshot, open_snapshot
@@ -409,24 +409,24 @@ class Index:
         return self._encoder[1](texts)
 
     def _mask(self, where: Where, stats: SearchStats) -> IndexMask | None:
-        """The mask of a predicate, out of the cache where it was asked for before in the same words."""
+        """The mask of a predicate, out of the cache where the same was asked for before, in these words or others."""
         snapshot = self._snapshot
-        if where is None:
-            stats.rows_masked = snapshot.manifest.rows
-            return None
-        if not isinstance(where, str):
-            return mask_all(snapshot, self._bind(where), stats)
-        with stats.level("mask"):
-            mask, known = self._masks.get(where, lambda: self._evaluate(where))
+        begun = time.perf_counter()
+        words = _words(where)
+        mask = None if words is None else self._masks.find(words)
+        if mask is None:
+            bound = self._bind(where)
+            if bound is None:
+                stats.rows_masked = snapshot.manifest.rows
+                return None
+            mask, known = self._masks.get(bound, lambda: evaluate_mask(snapshot, bound))
+            if words is not None:
+                self._masks.keep(words, mask)
+            if not known:
+                stats.bytes_read += snapshot.manifest.rows
+        stats.add("mask", begun)
         count_mask(mask, stats)
-        if not known:
-            stats.bytes_read += snapshot.manifest.rows
         return mask
-
-    def _evaluate(self, where: str) -> IndexMask:
-        from vsearch.predicates import bind, parse
-
-        return evaluate_mask(self._snapshot, bind(parse(where), self._snapshot.schema))
 
     def _bind(self, where: Where) -> Bound | None:
         if where is None:
@@ -465,3 +465,15 @@ class Index:
         hits = sum(len(ids.intersection(other)) for ids, other in zip(wanted, found.tolist(), strict=True))
         total = sum(map(len, wanted))
         return hits / total if total else 1.0
+
+
+def _words(where: Where) -> str | bytes | None:
+    """What a predicate is known by before it is read: its text, or an expression as it travels, in which 1, 1.0 and True differ."""
+    if where is None or isinstance(where, str):
+        return where
+    from vsearch.predicates import Expression, encode
+
+    try:
+        return encode(where) if isinstance(where, Expression) else None
+    except (TypeError, ValueError, RecursionError):  # what is wrong with it is said when it is bound
+        return None

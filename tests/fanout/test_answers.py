@@ -149,3 +149,9 @@ def test_ids_of_rows_in_predicates(any_stack, plan):
     assert not set(seen) & set(
         any_stack.index.search(any_stack.queries, where={"id": {"$nin": seen}}).ids.ravel().tolist()
     )
+
+
+def test_columns_fold_case(any_stack):
+    for plan in PLANS:
+        answer, same = (any_stack.search(columns=names, **plan) for names in (("PRICE", "Year"), ("price", "year")))
+        assert [to_values(column) for column in answer.columns] == [to_values(column) for column in same.columns]

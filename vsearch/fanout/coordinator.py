@@ -50,6 +50,7 @@ def coordinate(
     """
     manifest = loader.manifest(request.snapshot)
     columns = _check(request, manifest)
+    request = msgspec.structs.replace(request, options=check_columns(manifest, request.options))
     plan = choose_plan(
         manifest,
         request.count,
@@ -102,7 +103,6 @@ def _check(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
         raise InputError("this index holds documents of many vectors: use search_documents, or query_vectors over HTTP")
     elif request.dimensions != manifest.dimensions:
         raise InputError(f"queries must have {manifest.dimensions} dimensions, got {request.dimensions}")
-    check_columns(manifest, request.options)
     bound = bind_where(manifest, request.options)
     return () if bound is None else columns_of(bound)
 

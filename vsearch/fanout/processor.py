@@ -6,8 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
+from vsearch.arguments import stored_names
 from vsearch.cores import available_cores
 from vsearch.errors import InputError
 from vsearch.fanout.columns import read_column
@@ -41,17 +43,15 @@ def bind_where(manifest: Manifest, options: Options) -> Bound | None:
     return bind(decode_expression(options.where), schema_of(manifest))
 
 
-def check_columns(manifest: Manifest, options: Options) -> None:
-    """Refuse columns that are no attributes of the index.
+def check_columns(manifest: Manifest, options: Options) -> Options:
+    """The options with the columns under their stored names; refuse those that are no attributes of the index.
 
     Raises
     ------
     InputError
     """
-    known = [attribute.name for attribute in manifest.attributes]
-    for name in options.columns:
-        if name not in known:
-            raise InputError(f"no attribute column is called {name!r}; the index has {', '.join(known) or 'none'}")
+    names = stored_names(options.columns, [attribute.name for attribute in manifest.attributes])
+    return options if names == options.columns else msgspec.structs.replace(options, columns=names)
 
 
 def process(
@@ -85,7 +85,7 @@ def process(
     dimensions, options = snapshot.manifest.dimensions, request.options
     if request.dimensions != dimensions:
         raise InputError(f"the queries have {request.dimensions} dimensions, the index has {dimensions}")
-    check_columns(snapshot.manifest, options)
+    options = check_columns(snapshot.manifest, options)
     plans = _read_visits(request, shard.partitions)
     queries = floats(request.queries, request.count, dimensions)
     bound = bind_where(snapshot.manifest, options)

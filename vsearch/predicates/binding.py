@@ -241,7 +241,11 @@ def _in(node: In, attribute: Attribute, wanted: bool) -> Bound:
         return _membership(attribute, tuple(values), "any", wanted)
     by_bytes = attribute.type in BYTE_KEYED
     find: Any = byte_cuts if by_bytes else cuts
-    chosen: Any = intervals.union({find(attribute, value) for value in values})
+    if attribute.type is AttributeType.INT64 and all(type(value) is int and LOWEST <= value < TOP for value in values):
+        whole: set[Any] = set(values)  # long lists of ids
+        chosen: Any = intervals.union((value, value + 1) for value in whole)
+    else:
+        chosen = intervals.union({find(attribute, value) for value in values})
     if not wanted:
         chosen = intervals.complement(chosen, b"" if by_bytes else LOWEST)
     if len(values) < len(node.values) and not wanted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
@@ -74,6 +74,7 @@ class MaskCache:
     def __init__(self, budget: int = BUDGET_BYTES) -> None:
         self._budget = budget
         self._kept: OrderedDict[Hashable, IndexMask] = OrderedDict()
+        self._holders: Counter[int] = Counter()
         self._bytes = 0
         self.renew_after_fork()
         renew_in_children(self)
@@ -84,17 +85,40 @@ class MaskCache:
 
     def get(self, key: Hashable, make: Callable[[], IndexMask]) -> tuple[IndexMask, bool]:
         """The mask of a key, made if it is not there, and whether it was."""
+        found = self.find(key)
+        if found is not None:
+            return found, True
+        made = make()
+        self.keep(key, made)
+        return made, False
+
+    def find(self, key: Hashable) -> IndexMask | None:
+        """The mask that is kept under a key."""
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
                 self._kept.move_to_end(key)
-                return found, True
-        made = make()
+            return found
+
+    def keep(self, key: Hashable, mask: IndexMask) -> None:
+        """Keep a mask under a key, also one that is kept under another: its bytes count once."""
         with self._lock:
-            if key not in self._kept and made.bytes <= self._budget:
-                self._kept[key] = made
-                self._bytes += made.bytes
-                while self._bytes > self._budget:
-                    _, dropped = self._kept.popitem(last=False)
+            if key in self._kept or mask.bytes > self._budget:
+                return
+            self._kept[key] = mask
+            self._bytes += _key_bytes(key)
+            self._holders[id(mask)] += 1
+            if self._holders[id(mask)] == 1:
+                self._bytes += mask.bytes
+            while self._bytes > self._budget and self._kept:
+                oldest, dropped = self._kept.popitem(last=False)
+                self._bytes -= _key_bytes(oldest)
+                self._holders[id(dropped)] -= 1
+                if not self._holders[id(dropped)]:
+                    del self._holders[id(dropped)]
                     self._bytes -= dropped.bytes
-        return made, False
+
+
+def _key_bytes(key: Hashable) -> int:
+    """What a key takes besides its mask: long lists of values are long texts."""
+    return len(key) if isinstance(key, (str, bytes)) else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.arguments import check_columns
+from vsearch.arguments import check_columns, stored_names
 from vsearch.errors import InputError
 from vsearch.kernels.blocks import BLOCK
 from vsearch.quantizers.residual import ResidualCodes, decode_residuals
@@ -129,21 +129,23 @@ def _find_texts(snapshot: Snapshot, ids: list[str]) -> NDArray[np.int64]:
 
 
 def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:
-    """Exact attribute columns of rows, in their order; NULL where a row is -1."""
+    """Exact attribute columns of rows, in their order, called as they were asked for; NULL where a row is -1."""
     import pyarrow as pa
+
+    stored = list(stored_names(columns, snapshot.schema.names))
 
     pieces, places = [], []
     for shard, at, inside in snapshot.locate(rows):
-        pieces.append(shard.files["attributes"].take(list(columns), inside))
+        pieces.append(shard.files["attributes"].take(stored, inside))
         places.append(at)
     if not pieces:
-        fields = snapshot.shards[0].files["attributes"].take(list(columns), np.empty(0, np.int64)).schema
-        return pa.table({field.name: as_written(pa.nulls(len(rows), field.type)) for field in fields})
+        fields = snapshot.shards[0].files["attributes"].take(stored, np.empty(0, np.int64)).schema
+        return pa.table([as_written(pa.nulls(len(rows), field.type)) for field in fields], list(columns))
     whole = pa.concat_tables(pieces)
     position = np.full(len(rows), -1, np.int64)
     position[np.concatenate(places)] = np.arange(whole.num_rows)
     taken = whole.take(pa.array(position, mask=position < 0))
-    return pa.table([as_written(column) for column in taken.columns], taken.column_names)
+    return pa.table([as_written(column) for column in taken.columns], list(columns))
 
 
 def get_rows(snapshot: Snapshot, ids: Any, columns: Sequence[str] | None) -> pa.Table:
