@@ -333,13 +333,13 @@ def tail_reaches(
     """
     most = np.int64(fades.shape[0] - 1)
     faded = decay * fades[min(np.int64(np.float32(before) * per_rank), most)]
-    best = np.float32(-np.inf)
-    for p in range(bounds.shape[0]):
-        fade = min(faded * radii[p], most_decay * spreads[p])
-        fade *= (np.float32(2.0) * np.sqrt(max(-bases[p], np.float32(0.0)))) if squared else norm
-        bound = bounds[p] - fade if keys[p] < np.uint32(RADIX) else np.float32(-np.inf)
-        best = max(best, bound)
-    return best >= threshold
+    reached = np.int64(0)
+    for p in range(bounds.shape[0]):  # without branches, so that it takes a register of partitions at a time
+        by_rank, largest = faded * radii[p], most_decay * spreads[p]
+        fade = by_rank if by_rank < largest else largest  # noqa: FURB136
+        bound = bounds[p] - fade * (np.float32(2.0) * np.sqrt(np.abs(bases[p])) if squared else norm)
+        reached |= np.int64(bound >= threshold) & np.int64(keys[p] < np.uint32(RADIX))
+    return reached != 0
 
 
 @kernel

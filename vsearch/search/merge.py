@@ -53,7 +53,9 @@ def as_seen(scores: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
     """Scores as users see them: squared distances under l2; cosines that rounding put outside [-1, 1] at its edge."""
     if metric == "l2":
         return np.maximum(-scores, 0)
-    return np.minimum(np.maximum(scores, -1), 1) if metric == "cosine" else scores
+    if metric != "cosine" or (len(scores) == 1 and scores.item(0) <= 1 and scores.item(-1) >= -1):
+        return scores  # those of one query descend
+    return np.minimum(np.maximum(scores, -1), 1)
 
 
 def merge(

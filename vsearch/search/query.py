@@ -167,7 +167,8 @@ def _search_one(
 def _answer(
     model: Model, request: SearchRequest, scores: NDArray[np.float32], rows: NDArray[np.int64], stats: SearchStats
 ) -> Answer:
-    scores, rows = leave_out(scores, rows, model.metric, request.min_score)
+    if request.min_score is not None:
+        scores, rows = leave_out(scores, rows, model.metric, request.min_score)
     return Answer(as_seen(scores, model.metric), rows, stats)
 
 
