@@ -24,7 +24,7 @@ from vsearch.search.rows import get_rows, take_columns, take_ids
 from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign, draw_mixture, draw_rows
 from vsearch.search.snapshot import Snapshot, open_snapshot
 from vsearch.search.stats import SearchStats
-from vsearch.search.tuning import RecallReport, TuneReport, recall_by_score, run_sample, tune
+from vsearch.search.tuning import RecallReport, TuneReport, recall_by_score, run_sample, tune, tune_under_filter
 from vsearch.storage import SnapshotInfo, Store, commit, list_snapshots, read_manifest
 from vsearch.storage.waiting import within
 
@@ -316,6 +316,8 @@ class Index:
                 recall = self._recall_of_ids(answer, truth, k)
         many, settings = max(1, len(drawn.queries)), snapshot.settings
         notes = uncovered(settings, k=k, filtered=where is not None, nprobe=nprobe)
+        if truth is None and not (exact.rows >= 0).any():
+            notes = ("no row could have been found, so nothing was measured",)
         if not notes and settings.recall is not None and recall < settings.recall - SHORTFALL:
             advice = "tune(queries=..., where=...) finds settings for these"
             notes = (f"the settings were tuned to {settings.recall:.3f} with other queries: {advice}",)
@@ -343,7 +345,7 @@ class Index:
             What to tune with; a few hundred like those to come tell most. By default `sample` rows of the index and
             points near them, which do not count themselves.
         where : str, dict or expression, optional
-            The filter that they are asked with.
+            The filter that they are asked with. Some rows must pass it. Searches without it keep the recall, too.
 
         Raises
         ------
@@ -357,9 +359,15 @@ class Index:
         check_search(k=k)
         snapshot = self._snapshot
         drawn = self._sample(queries, sample, mixture=True)
-        drawn = replace(drawn, mask=self._mask(where, SearchStats()))
         foreign = draw_foreign(snapshot, min(FOREIGN_QUERIES, sample), snapshot.manifest.seed + 1)
-        settings, report = tune(snapshot, drawn, recall, k, foreign)
+        mask = self._mask(where, SearchStats())
+        if mask is None:
+            settings, report = tune(snapshot, drawn, recall, k, foreign)
+        elif mask.rows == 0:
+            msg = "no row satisfies the filter, so there is nothing to tune with; give a filter that some rows pass"
+            raise InputError(msg)
+        else:
+            settings, report = tune_under_filter(snapshot, drawn, mask, recall, k, foreign)
         manifest = msgspec.structs.replace(snapshot.manifest, settings=settings.to_dict(), writer=os.urandom(16).hex())
         manifest = commit(snapshot.store, manifest, base=snapshot.manifest.snapshot)
         self._snapshot = replace(snapshot, manifest=manifest, settings=settings)
@@ -453,6 +461,9 @@ class Index:
             draw = draw_mixture if mixture else draw_rows
             return draw(snapshot, sample, snapshot.manifest.seed + 1)
         vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.model.metric)
+        if len(vectors) == 0:
+            msg = "there is no query to measure with; give at least one"
+            raise InputError(msg)
         return Sample(prepare_queries(snapshot.model, vectors), None)
 
     def _recall_of_ids(self, answer: Answer, truth: Any, k: int) -> float:

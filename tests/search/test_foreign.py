@@ -9,8 +9,10 @@ import pyarrow as pa
 import pytest
 
 import vsearch
+from vsearch.predicates import bind, parse
 from vsearch.search.model import SearchSettings
 from vsearch.search.promise import uncovered
+from vsearch.search.query import evaluate_mask
 from vsearch.search.samples import draw_foreign, draw_mixture
 from vsearch.search.tuning import recall_by_score, tune
 
@@ -148,6 +150,33 @@ def test_tuning_under_a_filter(tmp_path, data):
     again = vsearch.open(tmp_path / "index")
     assert again.snapshot.settings == index.snapshot.settings
     assert again.snapshot.settings.k == 10
+    assert report.settings == index.snapshot.settings.to_dict()
+
+
+def test_tuning_under_a_filter_leaves_searches_without_it_their_recall(tmp_path):
+    """Few rows need next to no reach, which is not what all others need."""
+    rng = np.random.default_rng(0)
+    made = (rng.normal(size=(4100, 32)) * 0.9 ** np.arange(32)).astype(np.float32)
+    index = vsearch.build(made[:4000], tmp_path / "index", attributes=pa.table({"u": rng.random(4000)}))
+    held_out, where, before = made[4000:], "u < 0.005", index.snapshot
+    assert index.tune(0.98, where=where, sample=200).reached
+    assert index.recall(held_out).recall >= 0.97
+    assert index.recall(held_out, where=where).recall >= 0.97
+    # the data can show the fault
+    sample = replace(draw_mixture(before, 200, 1), mask=evaluate_mask(before, bind(parse(where), before.schema)))
+    settings, _ = tune(before, sample, 0.98, 10, draw_foreign(before, 64, 1))
+    assert vsearch.Index(replace(before, settings=settings)).recall(held_out).recall < 0.95
+
+
+def test_nothing_to_tune_or_to_measure_with(build_once, data):
+    index = build_once(("foreign", "cosine"), data.rows, attributes=data.attributes, metric="cosine")
+    with pytest.raises(vsearch.InputError, match="no row satisfies the filter"):
+        index.tune(0.9, where="u > 2")
+    for measured in (index.tune, index.recall):
+        with pytest.raises(vsearch.InputError, match="at least one"):
+            measured(queries=data.held_out[:0])
+    assert "nothing was measured" in index.recall(data.held_out[:5], where="u > 2").notes[0]
+    assert "nothing was measured" in index.recall(data.held_out[:5], min_score=0.9999).notes[0]
 
 
 def test_tuning_reaches_what_held_out_queries_find(build_once, data):
@@ -157,6 +186,22 @@ def test_tuning_reaches_what_held_out_queries_find(build_once, data):
         assert report.reached
         tuned = vsearch.Index(replace(snapshot, settings=settings))
         assert recall(tuned, data.held_out, None) >= target - 0.005
+
+
+# -- settings of manifests
+
+
+def test_settings_of_later_versions_are_understood():
+    assert SearchSettings.from_dict({"reach": 0.5, "later": {"a": 1}}) == SearchSettings(0.5)
+    tuned = SearchSettings(0.5, 2.0, 0.1, 0.97, 3.0, -0.4, 0.96, 10)
+    assert SearchSettings.from_dict(tuned.to_dict()) == tuned
+
+
+@pytest.mark.parametrize("name", ["reach", "margin", "decay", "tail", "familiar", "recall", "foreign_recall", "k"])
+@pytest.mark.parametrize("value", ["0.5", True, float("nan"), float("inf"), [], {}])
+def test_settings_that_are_no_numbers_are_refused(name, value):
+    with pytest.raises(vsearch.CorruptIndexError, match=name):
+        SearchSettings.from_dict({name: value})
 
 
 # -- what the tuned recall covers

@@ -278,3 +278,11 @@ def test_scores_beyond_float32_may_be_asked_for(index):
     found = [bool((index.search(np.ones(24), min_score=score).ids >= 0).all()) for score in (1e308, -1e308)]
     assert found == [farthest, not farthest]
     assert (index.search(np.ones(24), min_score=-1e308 if farthest else 1e308).ids == -1).all()
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_no_query_has_no_hits(build_once, shards):
+    index = build_once(("limits", "no query", shards), clustered(100), shards=shards)
+    hits = index.search(np.empty((0, index.info()["dimensions"]), np.float32), k=3)
+    assert hits.ids.shape == hits.scores.shape == (0, 3)
+    assert hits.to_arrow().num_rows == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -62,16 +62,24 @@ class SearchSettings:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> SearchSettings:
-        try:
-            settings = cls(**stored)
-            usable = 0 <= float(settings.reach) < 1e6 and 0 <= float(settings.margin) < 1e6
-            usable = usable and 0 <= float(settings.decay) < 1e6 and 0 <= float(settings.tail) < 1e6
-            usable = usable and (settings.familiar is None or np.isfinite(float(settings.familiar)))
-        except (TypeError, ValueError):
-            usable = False
-        if not usable:
-            raise CorruptIndexError("manifest", f"search settings {dict(stored)!r} are not understood")
-        return settings
+        """Settings of a manifest, which may be of a later version: fields that are not known here are passed over.
+
+        Raises
+        ------
+        CorruptIndexError
+            One that is known is no number, or none that it can be.
+        """
+        known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
+        optional = ("recall", "familiar", "foreign_recall", "k")
+        for name, value in known.items():
+            if value is None and name in optional:
+                continue
+            usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
+            if name in ("reach", "margin", "decay", "tail"):
+                usable = usable and 0 <= value < 1e6
+            if not usable:
+                raise CorruptIndexError("manifest", f"search setting {name}={value!r} is not understood")
+        return cls(**known)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,13 +25,7 @@ Measured on 199,000 GloVe vectors and 200,000 synthetic ones at recalls of .90 t
 than held-out queries, rows moved so far find .002 to .005 less.
 """
 
-EXCLUDED = (
-    0.02,
-    0.05,
-    0.2,
-    0.5,
-    0.9,
-)  # of the rows, those nearest to an anchor, by a filter that excludes what is near
+EXCLUDED = (0.02, 0.05, 0.2, 0.5, 0.9)  # of the rows, the nearest to an anchor, which a filter leaves out
 FOREIGN_QUERIES = 64  # of most samples
 AROUND = 32  # queries of an anchor's partition at most
 PASSING = (0.001, 0.02)  # of the rows, at random
@@ -78,8 +72,8 @@ def draw_mixture(snapshot: Snapshot, count: int, seed: int) -> Sample:
 def draw_foreign(snapshot: Snapshot, count: int, seed: int) -> list[Sample]:
     """Samples of the hard cases, about `count` queries each but for those around an anchor; none for a single partition.
 
-    Under cosine and l2 these are directions of no row and rows mirrored at the mean; rows under filters that a few rows pass
-    at random; and, around anchors, rows under filters that exclude the nearest partitions.
+    These are directions of no row and rows mirrored at the mean; rows under filters that a few rows pass at random; and,
+    around anchors, rows under filters that exclude the nearest partitions.
     """
     if snapshot.manifest.partitions == 1:
         return []

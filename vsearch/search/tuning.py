@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.kernels.fields import FAMILIAR_TAIL
+from vsearch.search.masks import IndexMask
 from vsearch.search.model import SearchSettings
 from vsearch.search.query import Answer, SearchRequest, search_vectors
 from vsearch.search.route import gain_of, nearness_unit, route
@@ -111,7 +112,8 @@ class TuneReport:
         The lowest that was measured for queries far from all rows and under filters that exclude what is near; None where
         there is one partition only.
     reached : bool
-        Whether the target was reached by both. If not, the codes bound it: use more bits or rerank codes.
+        Whether the recall reached the target, and `foreign_recall`, of some small samples, came within .02 of it. If not,
+        the codes bound it: use more bits or rerank codes.
     k, queries : int
     settings : dict
         What search now uses.
@@ -193,6 +195,33 @@ def tune(
     return settings, report
 
 
+def tune_under_filter(
+    snapshot: Snapshot, sample: Sample, mask: IndexMask, target: float, k: int, foreign: Sequence[Sample] = ()
+) -> tuple[SearchSettings, TuneReport]:
+    """`tune` for queries under a filter, whose settings reach the recall without it, too: searches of both kinds use them.
+
+    Few rows often need next to nothing, so the wider of both settings count. The report is that of the filter.
+    """
+    plain, _ = tune(snapshot, sample, target, k, foreign)
+    filtered, report = tune(snapshot, replace(sample, mask=mask), target, k, foreign)
+    widest = {name: max(getattr(plain, name), getattr(filtered, name)) for name in ("reach", "margin", "tail")}
+    found = (plain.foreign_recall, filtered.foreign_recall)
+    lowest = max((one for one in found if one is not None), default=None)  # the wider settings find no less
+    settings = replace(plain, **widest, decay=min(plain.decay, filtered.decay), foreign_recall=lowest)
+    sample = replace(sample, mask=mask)
+    exact = run_sample(snapshot, sample, SearchRequest(k, settings, exact=True))
+    recall, milliseconds = _measure(snapshot, sample, exact, settings)
+    report = replace(
+        report,
+        recall=recall,
+        foreign_recall=lowest,
+        reached=recall >= target and (lowest is None or lowest >= target - ALLOWANCE),
+        settings=settings.to_dict(),
+        milliseconds_per_query=milliseconds / max(1, report.queries),
+    )
+    return settings, report
+
+
 def _measure(snapshot: Snapshot, sample: Sample, exact: Answer, settings: SearchSettings) -> tuple[float, float]:
     """Recall of a sample, whose exact answers are given, and milliseconds of all its queries."""
     answer = run_sample(snapshot, sample, SearchRequest(exact.rows.shape[1], settings))
@@ -263,10 +292,9 @@ def _widths(
     snapshot: Snapshot, sample: Sample, exact: Answer, target: float, decay: float
 ) -> Callable[[float], SearchSettings]:
     """Settings to try for a recall, by a number: 0 for those that the needs of the sample ask for, wider above it."""
-    needs = _needs(snapshot, sample, exact, FIRST_REACH, decay)
-    if len(needs.reaches):
-        needs = _needs(snapshot, sample, exact, float(np.quantile(needs.reaches, target)), decay)
-    reaches, margins = needs.reaches, needs.margins
+    reaches, margins = _needs(snapshot, sample, exact, FIRST_REACH, decay)
+    if len(reaches):
+        reaches, margins = _needs(snapshot, sample, exact, float(np.quantile(reaches, target)), decay)
 
     def settings(step: float) -> SearchSettings:
         missed = min((1.0 - target) * 0.6**step, 1.0)
@@ -279,25 +307,10 @@ def _widths(
     return settings
 
 
-@dataclass(frozen=True, eq=False)
-class _Needs:
-    """What each true neighbour of a sample needs to be found; cells have no use for a margin.
-
-    Attributes
-    ----------
-    reaches, margins : float64 (n,)
-        See `SearchSettings`.
-    queries : int64 (n,)
-        Of which query it is a neighbour.
-    """
-
-    reaches: NDArray[np.float64]
-    margins: NDArray[np.float64]
-    queries: NDArray[np.int64]
-
-
-def _needs(snapshot: Snapshot, sample: Sample, exact: Answer, ranked_by: float, decay: float) -> _Needs:
-    """Reach and margin that each true neighbour needs.
+def _needs(
+    snapshot: Snapshot, sample: Sample, exact: Answer, ranked_by: float, decay: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Reach and margin that each true neighbour needs; see `SearchSettings`. Cells have no use for a margin.
 
     How much of the reach is lost to nearer partitions is that of partitions ranked by the reach `ranked_by`.
     """
@@ -308,7 +321,7 @@ def _needs(snapshot: Snapshot, sample: Sample, exact: Answer, ranked_by: float, 
     position, place = np.nonzero(exact.rows >= 0)
     rows = exact.rows[position, place]
     if len(rows) == 0:
-        return _Needs(np.empty(0), np.empty(0), position)
+        return np.empty(0), np.empty(0)
     reaches, margins = np.zeros(len(rows)), np.zeros(len(rows))
     # what the bound of a visited partition has to reach: a search of cells only knows its best centroid
     goal = route(model, sample.queries, snapshot.radii, SearchSettings(0.0)).bases.max(axis=1) if cells else worst
@@ -347,7 +360,7 @@ def _needs(snapshot: Snapshot, sample: Sample, exact: Answer, ranked_by: float, 
         error = gain * factors * deviation * norms[position[at]]
         short = np.minimum(true, worst[position[at]]) - estimate - rounding
         margins[at] = np.where(error > 0, short / np.maximum(error, 1e-30), 0)
-    return _Needs(reaches, margins, position)
+    return reaches, margins
 
 
 def _fades(snapshot: Snapshot, sample: Sample, reach: float) -> NDArray[np.float64]:

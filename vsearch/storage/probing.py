@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from uuid import uuid4
 
-from vsearch.errors import ConflictError, StoreError
+from vsearch.errors import ConflictError, StoreError, VsearchWarning
 from vsearch.storage.folders import FolderStore
 from vsearch.storage.stores import Store
 
@@ -29,7 +29,7 @@ def probe(store: Store) -> None:
         store.check_writable()
         return
     if store.url.startswith("s3://") and "/" not in store.url.removeprefix("s3://"):
-        warnings.warn(AT_THE_ROOT, UserWarning, stacklevel=4)
+        warnings.warn(AT_THE_ROOT, VsearchWarning, stacklevel=4)
     path = f"segments/.vsearch-probe-{uuid4().hex}.tmp"
     store.put(path, b"1")
     try:
