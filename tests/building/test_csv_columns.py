@@ -27,6 +27,12 @@ def read(path: Path, text: str, rows: int) -> pa.Table:
     [
         (["1", "-2", ""], pa.int64(), [1, -2, None]),
         (["1", "18446744073709551615", "NA"], pa.uint64(), [1, 2**64 - 1, None]),
+        (["1", "18446744073709551617", "-5"], pa.decimal128(38, 0), [1, 2**64 + 1, -5]),
+        (["-1", "18446744073709551615", "NA"], pa.decimal128(38, 0), [-1, 2**64 - 1, None]),
+        (["1", "9" * 38, ""], pa.decimal128(38, 0), [1, 10**38 - 1, None]),
+        (["1", "9" * 39, ""], pa.string(), ["1", "9" * 39, None]),
+        (["1.5", "18446744073709551617", ""], pa.float64(), [1.5, 2.0**64, None]),
+        (["1e3", "2", ""], pa.float64(), [1000.0, 2.0, None]),
         (["1", "2.5", "null"], pa.float64(), [1.0, 2.5, None]),
         (["0", "1", "1"], pa.int64(), [0, 1, 1]),
         (["true", "False", "N/A"], pa.bool_(), [True, False, None]),
@@ -87,6 +93,22 @@ def test_tabs_gzip_and_byte_order_mark(tmp_path: Path) -> None:
     assert read(tmp_path / "x.csv", "\ufeffa,b\n1,x\n", 1).to_pylist() == [{"a": 1, "b": "x"}]
     (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"a,b\n1,x\n"))
     assert open_attributes(tmp_path / "x.csv.gz", 1, tmp_path).table.to_pylist() == [{"a": 1, "b": "x"}]
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
+def test_fields_are_separated_by_what_the_first_line_has(sign: str, tmp_path: Path) -> None:
+    table = read(tmp_path / "x.csv", f'a{sign}b{sign}"c, d"\n1{sign}x,y{sign}\n2{sign}z{sign}1\n', 2)
+    assert table.to_pylist() == [{"a": 1, "b": "x,y", "c, d": None}, {"a": 2, "b": "z", "c, d": 1}]
+    assert read(tmp_path / "y.csv", f"a,b\n{sign},1\n", 1)["a"].to_pylist() == [sign]
+
+
+@pytest.mark.parametrize("late", ["18446744073709551617", "1.5", "x"])
+def test_whole_numbers_that_widen_late_in_a_file(late: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_columns, "_BLOCK_BYTES", 1000)
+    table = read(tmp_path / "x.csv", "row,a\n" + "".join(f"{row},{row}\n" for row in range(2000)) + f"9,{late}\n", 2001)
+    kinds = {"18446744073709551617": pa.decimal128(38, 0), "1.5": pa.float64(), "x": pa.string()}
+    assert table.schema.field("a").type == kinds[late]
+    assert table["a"][-1].cast(pa.string()).as_py() == late
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,8 @@ def test_a_column_of_the_attributes(tmp_path: Path) -> None:
         (np.ones((3, 1), int), r"shape \(3, 1\), expected \(rows,\)"),
         (7, "type int are not supported"),
         (b"abc", "type bytes are not supported"),
+        ({1, 2, 3}, "a set has no order"),
+        (frozenset("abc"), "a set has no order"),
         ({"a": 1}, "type dict are not supported"),
     ],
 )

@@ -3,7 +3,8 @@
 An empty field is NULL. A quoted empty one is an empty string in columns of text, and NULL in others, as the words of
 `NULL_WORDS` are. An empty line is NULL in a file of one column, elsewhere it is nothing. Columns at the front without a
 name, where pandas writes an index, are called as `DataFrame.reset_index` calls them: ``index``, or ``level_0`` and so on.
-Fields are separated by commas; by tabs in a ``.tsv`` file; by semicolons where the first line has these and no commas.
+Fields are separated by commas; by tabs in a ``.tsv`` file; by semicolons, tabs or bars where the first line has these and
+no commas. Whole numbers beyond 64 bits are decimals, and text beyond the 38 digits that these hold: float64 would round them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ NULL_WORDS = ("", "NULL", "null", "NA", "N/A", "None")
 _BLOCK_BYTES = 8 << 20
 _HEADER_BYTES = 1 << 16
 _QUOTED = re.compile(rb'"[^"]*"')
+_INTEGER = r"^[+-]?[0-9]+$"
+_LONG_INTEGER = r"^[+-]?[0-9]{39,}$"
 
 
 def csv_batches(path: Path) -> tuple[Any, Iterator[Any]]:
@@ -30,7 +33,7 @@ def csv_batches(path: Path) -> tuple[Any, Iterator[Any]]:
     Returns
     -------
     schema : pyarrow.Schema
-        The narrowest type that every value of a column has: int64, uint64, float64, bool, date32,
+        The narrowest type that every value of a column has: int64, uint64, decimal(38, 0), float64, bool, date32,
         timestamp, else string.
     batches : iterator of pyarrow.RecordBatch
 
@@ -49,7 +52,7 @@ def csv_batches(path: Path) -> tuple[Any, Iterator[Any]]:
             column = batch.column(name)
             words = _without_null_words(column)
             seen[name] = seen[name] or words.null_count < len(words)
-            candidates[name] = [kind for kind in candidates[name] if _can_cast(words, kind)]
+            candidates[name] = _possible(words, candidates[name])
     kinds = [candidates[name][0] if seen[name] and candidates[name] else pa.string() for name in names]
     schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)])
     blank = {name for name in names if not seen[name]}
@@ -60,12 +63,34 @@ def _ladder() -> list[Any]:
     import pyarrow as pa
 
     stamps = [pa.timestamp(unit, zone) for zone in (None, "UTC") for unit in ("us", "ns")]
-    return [pa.int64(), pa.uint64(), pa.float64(), pa.bool_(), pa.date32(), *stamps]
+    whole = [pa.int64(), pa.uint64(), pa.decimal128(38, 0), pa.string()]
+    return [*whole, pa.float64(), pa.bool_(), pa.date32(), *stamps]
+
+
+def _possible(column: Any, kinds: list[Any]) -> list[Any]:
+    """The types among `kinds` that every value has; string only stands for whole numbers that no other type holds."""
+    import pyarrow as pa
+
+    fitting = [kind for kind in kinds if not _is_wide(kind) and _can_cast(column, kind)]
+    if pa.int64() in fitting:  # what fits it fits the wide ones
+        return [kind for kind in kinds if kind in fitting or _is_wide(kind)]
+    return [kind for kind in kinds if kind in fitting or (_is_wide(kind) and _can_cast(column, kind))]
+
+
+def _is_wide(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_decimal(kind) or pa.types.is_string(kind))
 
 
 def _can_cast(column: Any, kind: Any) -> bool:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    if _is_wide(kind):  # a cast would take 1.0 and 1e3, too, and wrap around beyond 38 digits
+        whole = pc.all(pc.match_substring_regex(column, _INTEGER)).as_py() is not False
+        too_long = pa.types.is_decimal(kind) and pc.any(pc.match_substring_regex(column, _LONG_INTEGER)).as_py()
+        return whole and not too_long
     try:
         column.cast(kind)
     except pa.ArrowInvalid:
@@ -150,4 +175,5 @@ def _delimiter(path: Path) -> str:
         return "\t"
     with pa.input_stream(str(path)) as stream:
         first = _QUOTED.sub(b"", stream.read(_HEADER_BYTES)).partition(b"\n")[0]
-    return ";" if b";" in first and b"," not in first else ","
+    others = [] if b"," in first else [sign for sign in (b";", b"\t", b"|") if sign in first]
+    return max(others, key=first.count).decode() if others else ","

@@ -165,6 +165,9 @@ def _values(ids: Any, label: str) -> np.ndarray | pa.ChunkedArray:
     """Return ids as int64 array or as chunked array of strings."""
     import pyarrow as pa
 
+    if isinstance(ids, set | frozenset):
+        msg = f"{label}: a set has no order, so its values belong to no rows; give a list or an array"
+        raise InputError(msg)
     if isinstance(ids, range):
         return np.arange(ids.start, ids.stop, ids.step, dtype=np.int64)
     if isinstance(ids, np.ndarray) and ids.ndim != 1:
