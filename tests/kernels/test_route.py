@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsearch.kernels.fields import HEAD, RADIX
-from vsearch.kernels.route import bound_partitions, fade_bounds, forced_visits, order_head, order_tail
+from vsearch.kernels.route import (
+    bound_partitions,
+    fade_bounds,
+    forced_visits,
+    nearness,
+    order_head,
+    order_tail,
+    relative_deviation,
+    tail_reaches,
+)
 
 
 def ordered(bounds: np.ndarray, eligible: np.ndarray) -> tuple[np.ndarray, int]:
@@ -138,3 +147,56 @@ def test_forced_visits_cover_nprobe_and_k(rows: list[int], k: int, nprobe: int) 
     assert forced == len(rows) or (forced >= nprobe and covered >= k)
     if 0 < forced < len(rows):  # not one more than that
         assert forced == nprobe or eligible[order[: forced - 1]].sum() < k
+
+
+@pytest.mark.parametrize("dimensions", [1, 7, 384])
+def test_the_deviation_of_rows_that_have_nothing_to_do_with_a_query(dimensions: int) -> None:
+    rng = np.random.default_rng(dimensions)
+    query = rng.standard_normal(dimensions).astype(np.float32)
+    variances = rng.uniform(0.1, 1, dimensions)
+    variances /= variances.sum()
+    residuals = rng.standard_normal((20_000, dimensions)) * np.sqrt(variances)  # their root mean square norm is 1
+    found = relative_deviation(query, np.float32(query @ query), variances.astype(np.float32), np.float32(0))
+    assert found == pytest.approx((residuals @ query).std() / np.linalg.norm(query), rel=0.05)
+    assert relative_deviation(query, np.float32(query @ query), variances.astype(np.float32), np.float32(9)) == 9
+    zeros = np.zeros(dimensions, np.float32)
+    assert relative_deviation(zeros, np.float32(0), variances.astype(np.float32), np.float32(0.25)) == 0.25
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("partitions", [1, 3, 70])
+def test_how_near_the_nearest_centroid_is(squared: bool, partitions: int) -> None:
+    rng = np.random.default_rng(partitions)
+    for shift in (-3, 0, 3):  # all inner products below 0, of both signs, above 0
+        query = rng.standard_normal(24).astype(np.float32)
+        centroids = (rng.standard_normal((partitions, 24)) + shift * query).astype(np.float32)
+        inner, squares = centroids @ query, np.einsum("ij,ij->i", centroids, centroids)
+        wanted = -((query - centroids) ** 2).sum(axis=1).min() if squared else inner.max() / np.linalg.norm(query)
+        assert nearness(inner, np.float32(query @ query), squares, squared) == pytest.approx(wanted, rel=1e-4)
+    assert nearness(np.zeros(partitions, np.float32), np.float32(0), np.zeros(partitions, np.float32), False) == 0
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_whether_a_partition_without_an_order_may_hold_a_row(squared: bool, spread: float) -> None:
+    """Bounds that fade need not descend, so the first of the rest is not the highest."""
+    count = 3000
+    rng = np.random.default_rng(int(squared))
+    bases = -rng.uniform(0, 4, count).astype(np.float32)
+    radii = rng.uniform(0.2, 1, count).astype(np.float32)
+    bounds, eligible = (bases + radii).astype(np.float32), rng.integers(0, 3, count).astype(np.int64)
+    spreads, fades = (spread * radii).astype(np.float32), np.log1p(np.arange(count + 1)).astype(np.float32)
+    order, keys = np.full(count, -7, np.int32), np.empty(count, np.uint32)
+    slots = np.empty(2 * HEAD, np.int64)
+    head = order_head(bounds, eligible, order, keys, np.empty(RADIX, np.int32), slots)
+    before = int(eligible[order[:head]].sum())
+    rest = np.setdiff1d(np.flatnonzero(eligible), order[:head])
+    unit = 2 * np.sqrt(-bases[rest]) if squared else np.float32(1.7)
+    fade = np.minimum(0.07 * fades[min(before // 4, count)] * radii[rest], 0.3 * spreads[rest]) * unit
+    highest = float((bounds[rest] - fade).max())
+    settings = np.float32(1 / 4), np.float32(0.07), np.float32(0.3), np.float32(1.7)
+    for threshold, wanted in ((highest - 1e-4, True), (highest + 1e-4, False)):
+        found = tail_reaches(
+            np.float32(threshold), keys, before, fades, *settings, radii, spreads, squared, bases, bounds
+        )
+        assert found == wanted
