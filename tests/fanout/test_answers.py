@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.fanout.test_pages import remote_of
+from vsearch.errors import InputError
 from vsearch.fanout import messages, wire
 from vsearch.fanout.columns import to_arrow
 from vsearch.fanout.messages import floats, int32s, int64s
@@ -155,3 +157,21 @@ def test_columns_fold_case(any_stack):
     for plan in PLANS:
         answer, same = (any_stack.search(columns=names, **plan) for names in (("PRICE", "Year"), ("price", "year")))
         assert [to_values(column) for column in answer.columns] == [to_values(column) for column in same.columns]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"k": 0}, "from 1 to 10000"),
+        ({"k": "3"}, "from 1 to 10000"),
+        ({"nprobe": 1.5}, "nprobe=1.5"),
+        ({"min_score": "0.5"}, "finite number"),
+        ({"min_score": float("nan")}, "finite number"),
+        ({"timeout": "1"}, "seconds above 0"),
+        ({"timeout": 0}, "seconds above 0"),
+        ({"timeout": True}, "seconds above 0"),
+    ],
+)
+def test_options_that_are_refused_before_they_are_sent(stack, option, message):
+    with pytest.raises(InputError, match=message):
+        remote_of(stack).search(stack.queries, **option)

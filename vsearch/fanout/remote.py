@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from vsearch.arguments import check_offset
+from vsearch.arguments import check_search
 from vsearch.errors import InputError
 from vsearch.explanation import Explanation
 from vsearch.fanout.bill import Prices
@@ -20,7 +20,6 @@ from vsearch.fanout.local import local_endpoint
 from vsearch.fanout.mail import LAMBDA_LIMIT, Mail, binary_limit
 from vsearch.fanout.merging import append
 from vsearch.fanout.messages import (
-    LARGEST_K,
     Answer,
     Described,
     InfoRequest,
@@ -94,8 +93,7 @@ class _Wishes:
     def of(
         cls, timeout: float | None, mode: str, allocators: int | None, branching: int | None, *, allow_partial: bool
     ) -> _Wishes:
-        if timeout is not None and not timeout > 0:
-            raise InputError(f"timeout={timeout!r} is not usable: give seconds above 0")
+        check_search(k=1, timeout=timeout)
         if mode not in MODES:
             raise InputError(f"mode={mode!r} is not usable: give auto, alone, flat or tree")
         return cls(Deadline.after(timeout), mode, allocators, branching, allow_partial)
@@ -321,14 +319,7 @@ def _options(
 ) -> Options:
     if isinstance(columns, str):
         raise InputError(f"columns must be a sequence of names: give [{columns!r}]")
-    for name, value, largest in (("k", k, LARGEST_K), ("nprobe", nprobe, 2**31)):
-        if value is None and name == "nprobe":
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= largest:
-            raise InputError(f"{name}={value!r} is not usable: give a whole number from 1 to {largest}")
-    check_offset(offset, int(k))
-    if min_score is not None and not np.isfinite(min_score):
-        raise InputError(f"min_score={min_score!r} is not usable: give a finite number")
+    check_search(k=k, nprobe=nprobe, min_score=min_score, offset=offset)
     return Options(
         k=int(k),
         where=encode_where(where),
