@@ -64,11 +64,10 @@ class ModelField(IntEnum):
     ROWS = 29  # of the index
     ROTATION_GROUPS = 30  # int16 (ceil(d / 64), 64 * D') where ROTATION is 0; D' is d or one more
     CENTROID_SLACKS = 31  # float32 (p,)
-    EXACT_BASES = 32  # 1: partitions are so tight that a rounded base would lose their rows
-    ROTATION_STEPS = 33  # float32 (d,) of the groups
-    HALF_CENTROIDS = 34  # float16 (p, d) where CENTROIDS is 0
-    VARIANCES = 35  # float32 (d,): each dimension's share of the residuals' variance
-    LEAST_DEVIATION = 36  # float32 (1,): of a query, see `route.relative_deviation`
+    ROTATION_STEPS = 32  # float32 (d,) of the groups
+    HALF_CENTROIDS = 33  # float16 (p, d) where CENTROIDS is 0
+    VARIANCES = 34  # float32 (d,): each dimension's share of the residuals' variance
+    LEAST_DEVIATION = 35  # float32 (1,): of a query, see `route.relative_deviation`
 
 
 @unique

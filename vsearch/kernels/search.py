@@ -27,6 +27,7 @@ from vsearch.kernels.topk import push
 
 LINE = 64  # bytes that come from memory together
 AHEAD = 8192  # bytes of codes, of this partition and the next, that are asked for before they are scanned
+TIGHT = np.float32(0.02)  # of a partition's radius: centroids that may be off by more are not near enough to scan by
 LEAST = np.float32(np.finfo(np.float32).min)  # what rows are compared with until there are k
 ENOUGH = 8  # rows that wait at the end of a partition are reranked if they are so many
 
@@ -170,7 +171,8 @@ def search_partitions(
     fetch,
     first_partition,
     exhaustive,
-    exact_bases,
+    centroid_slacks,
+    radii,
     row_starts,
     row_counts,
     block_starts,
@@ -230,16 +232,16 @@ def search_partitions(
     forced : int
         The first so many of `order` are visited whatever the bounds say.
     descending : bool
-        Whether the bounds descend in `order`: then the first that cannot reach the k-th best score ends the search,
-        otherwise it is passed over.
+        Whether the bounds about descend in `order`: then the shard's first that cannot reach the k-th best score ends the
+        search, otherwise it is passed over.
     fetch : bool
         Whether to ask for codes ahead: where they are near already that only costs time.
     first_partition : int
         The shard's first partition; it holds ``len(row_starts)`` of them, others are passed over.
     exhaustive : bool
         Rerank every row that the mask lets pass, without a scan.
-    exact_bases : bool
-        Scan by base scores in full too.
+    centroid_slacks, radii : float32 (partitions,)
+        How far rounding may move a centroid, and how far rows lie from it; only those of the shard's partitions are read.
     row_starts, row_counts, block_starts : int64 (shard partitions,)
         First row, number of rows and first block of each partition in the shard.
     first_codes, later_codes : uint8 (blocks, bytes * 32)
@@ -281,12 +283,12 @@ def search_partitions(
     threshold = heap_scores[0] if size == k else LEAST
     for visit in range(first_visit, last_visit):
         partition = np.int64(order[visit])
+        local = partition - first_partition
+        if local < 0 or local >= row_starts.shape[0]:
+            continue  # before its bound is looked at: bounds descend not quite, and a shard must not heed others'
         if visit >= forced and bounds[partition] < threshold:
             if descending:
                 return size, waiting, visit
-            continue
-        local = partition - first_partition
-        if local < 0 or local >= row_starts.shape[0]:
             continue
         following = following_blocks = np.int64(0)
         if fetch and visit + 1 < order.shape[0] and not exhaustive:
@@ -296,7 +298,7 @@ def search_partitions(
                 following = block_starts[next_local]
                 following_blocks = np.int64(min((row_counts[next_local] + 31) // 32, ahead))
         base = bases[partition]
-        if refined or (exact_bases and not exhaustive):
+        if refined or (not exhaustive and centroid_slacks[partition] > TIGHT * radii[partition]):
             base = exact_base(query, query_square, centroids, half_centroids, centroid_squares, squared, partition)
         counters[VISITED] += 1
         row_start = row_starts[local]

@@ -30,7 +30,6 @@ from vsearch.search.model import Model, SearchSettings
 from vsearch.search.route import nearness_unit
 from vsearch.search.shard import PartitionTable, ShardArrays
 
-TIGHT = 0.02  # of a partition's radius: centroids that may be off by more are not near enough to scan by
 RERANK_KINDS = {None: RERANK_NONE, "int8": RERANK_INT8, "float16": RERANK_HALF, "float32": RERANK_FLOAT}
 
 
@@ -77,8 +76,6 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
     coarse = encode_centroids(model.centroids)
     values[ModelField.DIMENSIONS], values[ModelField.PARTITIONS], values[ModelField.ROWS] = d, partitions, rows
     values[ModelField.GROUPS], values[ModelField.QUANTISED_DIMENSIONS] = len(coarse.groups), coarse.dimensions
-    middle = partitions // 2  # `np.median` would load masked arrays
-    values[ModelField.EXACT_BASES] = np.sort(coarse.slacks)[middle] > TIGHT * np.sort(radii)[middle]
     fields.point(ModelField.CENTROID_GROUPS, coarse.groups, np.uint8)
     values[ModelField.NORMALISE] = model.metric == "cosine"
     values[ModelField.SQUARED] = model.metric == "l2"
