@@ -83,6 +83,7 @@ def test_a_fuzzer_that_does_not_start_is_a_finding(monkeypatch, tmp_path):
     assert "ModuleNotFoundError" in report.findings[0]["text"]
 
 
+@pytest.mark.slow
 def test_the_command_line():
     command = [sys.executable, "-m", "bench.soak", "--only", "payload", "--tries", "3", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -249,6 +249,7 @@ MISSING: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", MISSING)
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_rows_without_a_vector_are_skipped_in_step(way: str, metric: str, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def test_dry_run_writes_nothing(run, files, tmp_path: Path) -> None:
     assert "peak_memory" in run("build", files.vectors, target, "--dry-run").text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["tiny", "small", "balanced", "exact"])
 def test_every_recipe_builds(run, files, tmp_path: Path, recipe: str) -> None:
     done = run("build", files.vectors, tmp_path / recipe, "--recipe", recipe, "--json")
@@ -84,6 +85,7 @@ def test_unknown_recipe_lists_those_there_are(run, files, tmp_path: Path) -> Non
     assert "balanced" in done.errors
 
 
+@pytest.mark.slow
 def test_ids_from_a_column_a_text_file_and_an_array(run, files, tmp_path: Path) -> None:
     arguments = ("build", files.vectors, tmp_path / "a", "--attributes", files.attributes, "--ids", "sku")
     assert run(*arguments).status == 0

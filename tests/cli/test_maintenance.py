@@ -17,6 +17,7 @@ def index(run, files, tmp_path: Path) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_verify(run, index: Path) -> None:
     report = run("verify", index, "--json")
     assert report.status == 0
@@ -38,6 +39,7 @@ def test_verify_names_the_damaged_file(run, files, tmp_path: Path) -> None:
     assert damaged.name in run("verify", tmp_path).text
 
 
+@pytest.mark.slow
 def test_snapshots_and_prune(run, index: Path) -> None:
     listed = run("snapshots", index, "--json").json
     assert len(listed) == 3
@@ -59,6 +61,7 @@ def test_no_index_there(run, tmp_path: Path, command: str) -> None:
     assert "nothing" in done.errors
 
 
+@pytest.mark.slow
 def test_prune_with_a_grace(run, index: Path) -> None:
     orphan = index / "segments" / "left-00000-codes.arrow"
     orphan.write_bytes(b"1")

@@ -17,6 +17,7 @@ def keys(s3_options, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", s3_options["region"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("keys")
 def test_a_bucket_by_endpoint(run, files, s3_server, s3_url: str) -> None:
     there = ("--endpoint", s3_server.endpoint)

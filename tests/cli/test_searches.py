@@ -82,6 +82,7 @@ def test_recall_against_given_truth(run, files, tmp_path: Path) -> None:
     assert from_ivecs.json["recall"] == from_npy.json["recall"]
 
 
+@pytest.mark.slow
 def test_tune(run, files, tmp_path: Path) -> None:
     index = tmp_path / "index"
     run("build", files.vectors, index)

@@ -49,6 +49,7 @@ def test_train_then_evaluate(run: Run, folder: Path, pairs: str) -> None:
     assert "history" in run("info", index).text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -78,6 +78,7 @@ class Unlisted:
         return getattr(self._store, name)
 
 
+@pytest.mark.slow
 def test_only_the_coordinator_lists(tmp_path):
     vectors, attributes, queries = make_sample(400, 16, 3)
     url = str(tmp_path / "index")

@@ -79,6 +79,7 @@ def test_functions_are_measured_apart_and_callers_wait_for_callees(monkeypatch):
     assert made["t-processor-0"].calls == made["t-coordinator"].calls == 1 + RUNS  # not again under the coordinator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["alone", "flat", "tree"])
 def test_a_forecast_has_the_invocations_of_the_answers(tmp_path, monkeypatch, mode):
     monkeypatch.setattr("vsearch.deploy.cost.REQUESTS", 2)

@@ -22,6 +22,7 @@ def endpoint(monkeypatch):
     server.stop()
 
 
+@pytest.mark.slow
 def test_an_index_in_an_encrypted_bucket(endpoint):
     session = boto3.Session()
     client = session.client("s3")

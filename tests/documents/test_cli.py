@@ -37,6 +37,7 @@ def folder(collection, tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_search_of_documents(folder, collection) -> None:
     queries = [folder / "index", folder / "queries.npy", "--offsets", folder / "query_offsets.npy", "--k", 3]
     done = invoke("search", *queries, "--where", "year < 2005", "--columns", "year", "--json")

@@ -24,6 +24,7 @@ def run(*arguments):
     return result.output.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_up_status_down(package):
     assert run("down") == "none was running"

@@ -59,6 +59,7 @@ class TestRetention:
         kept.drop(lambda value: True)
         assert kept.stats().bytes == 0
 
+    @pytest.mark.slow
     def test_a_new_snapshot_takes_over_what_has_not_changed(self):
         rng = np.random.default_rng(0)
         vectors = rng.normal(size=(300, 16)).astype(np.float32)
@@ -84,6 +85,7 @@ def test_a_bill_adds_up():
     assert PRICES["arm64"].gigabyte_second < PRICES["x86_64"].gigabyte_second
 
 
+@pytest.mark.slow
 def test_what_passes_through_the_overflow_store_is_billed(stack):
     """The reply's PUT by who sends it, its GET by who reads it."""
     spill = open_store("memory://overflow/billed")

@@ -20,6 +20,7 @@ def remote(stack):
     return RemoteIndex("test://t", stack.names, stack.local, Mail())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cosine", "l2"])
 def test_the_same_hits(stacks, kind):
     stack = stacks(kind)

@@ -126,6 +126,7 @@ def test_without_the_package_spans_are_nothing(monkeypatch):
     assert telemetry.traceparent() == ""
 
 
+@pytest.mark.slow
 def test_opentelemetry_is_not_loaded_unless_asked_for():
     program = "import sys, vsearch.fanout.worker as w; print('opentelemetry' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

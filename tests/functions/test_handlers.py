@@ -161,6 +161,7 @@ NEARLY = {
 }
 
 
+@pytest.mark.slow
 @OFTEN
 @given(body=st.fixed_dictionaries({}, optional=NEARLY))
 def test_nearly_a_search(handlers, body):

@@ -20,6 +20,7 @@ def lists_of(seed: int, queries: int = 4, width: int = 7) -> tuple[np.ndarray, L
     return rng.standard_normal((queries, width)).astype(np.float32), Lists(rows, relevant & ~missing, positions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LOSSES))
 @given(seed=st.integers(0, 10_000))
 def test_gradients_are_those_of_finite_differences(name: str, seed: int) -> None:

@@ -17,6 +17,7 @@ from vsearch.jpq.pairs import read_pairs
 from vsearch.search.rows import take_ids
 
 
+@pytest.mark.slow
 def test_every_spelling_means_the_same(index: vsearch.Index, task: Task, tmp_path: Path) -> None:
     queries, positives = task.queries[:60], task.positives[:60]
     table = pa.table({"query": np.arange(60), "id": positives})

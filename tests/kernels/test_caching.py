@@ -73,6 +73,7 @@ def sealed(package: Path, tmp_path: Path):
         folder.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_compiling_is_said_once_and_kept(package, tmp_path):
     first = run(COUNT, package, HOME=str(tmp_path))
     assert (first.returncode, first.stdout) == (0, ANSWER), first.stderr
@@ -212,6 +213,7 @@ except ImportError as error:
         assert "lacks avx2, f16c, fma" in done.stdout or "lacks avx512f" in done.stdout
 
 
+@pytest.mark.slow
 def test_compiling_is_also_logged(package, tmp_path):
     code = f"import logging\nlogging.basicConfig(format='%(name)s %(levelname)s %(message)s')\n{COUNT}"
     done = run(code, package, HOME=str(tmp_path), VSEARCH_JIT="1")

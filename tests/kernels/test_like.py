@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def twin(text, pattern):
     return re.fullmatch(expression, text, re.DOTALL) is not None
 
 
+@pytest.mark.slow
 @settings(max_examples=1000)
 @given(
     texts=st.lists(st.text(ALPHABET, max_size=8), min_size=1, max_size=5),

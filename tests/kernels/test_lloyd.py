@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +57,7 @@ def test_a_code_that_straddles_two_bytes():
     assert [f"{byte:08b}" for byte in codes[0]] == ["01000000", "10110011", "01011000"]
 
 
+@pytest.mark.slow
 @given(bits=BITS, extra=st.integers(0, 10), n=st.integers(0, 9), seed=SEEDS)
 def test_encode_cells(bits, extra, n, seed):
     rng = np.random.default_rng(seed)
@@ -75,6 +77,7 @@ def test_encode_cells(bits, extra, n, seed):
     np.testing.assert_array_equal(codes[:, sign_bytes:], packed_twin(cells, bits).reshape(n, packed_bytes))
 
 
+@pytest.mark.slow
 @given(bits=BITS, seed=SEEDS, data=st.data())
 def test_packing_round_trip(bits, seed, data):
     largest = np.array([(1 << b) - 1 for b in bits], np.int64)
@@ -108,6 +111,7 @@ def test_gap_tables(bits, seed):
         np.testing.assert_array_equal(gaps[own], np.maximum(0, np.maximum(below, above)) ** 2)
 
 
+@pytest.mark.slow
 @given(counts=st.lists(st.integers(0, 80), min_size=1, max_size=5), width=st.integers(1, 70), seed=SEEDS)
 def test_scan_signs(counts, width, seed):
     rng = np.random.default_rng(seed)

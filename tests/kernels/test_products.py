@@ -21,6 +21,7 @@ def decode(groups: np.ndarray, dimensions: int) -> np.ndarray:
     return rows.reshape(-1, dimensions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "query"), [(np.uint8, np.int8), (np.int16, np.int16)])
 @given(count=st.integers(1, 3), steps=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
 def test_products_are_exact(rows: Any, query: Any, count: int, steps: int, seed: int) -> None:

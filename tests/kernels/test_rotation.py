@@ -32,6 +32,7 @@ def rotated(matrix: np.ndarray, query: np.ndarray) -> np.ndarray:
         return found.copy()
 
 
+@pytest.mark.slow
 @given(
     d=st.one_of(st.integers(1, 70), st.sampled_from([128, 384])),
     size=st.sampled_from([1e-15, 1.0, 1e12]),

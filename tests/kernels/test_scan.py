@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numba as nb
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +62,7 @@ def plain_lanes(codes, block, tables, factors, offsets, row, count, slope, inter
     return good_lanes_plain(codes, block, tables, factors, offsets, row, count, slope, intercept, least)
 
 
+@pytest.mark.slow
 @given(
     pairs=PAIRS.map(lambda pairs: pairs + pairs % 2),
     seed=st.integers(0, 1000),

@@ -39,6 +39,7 @@ def test_sign_tables(counts, extra, seed):
     np.testing.assert_allclose(tables, twin, atol=1e-5)
 
 
+@pytest.mark.slow
 @given(
     counts=PLANES, extra=st.integers(0, 3), seed=st.integers(0, 1000), scale=st.sampled_from([0.0, 1e-30, 1.0, 1e20])
 )
@@ -59,6 +60,7 @@ def test_signs_are_rounded_without_float_tables(counts, extra, seed, scale):
     assert (rounded != wanted).sum() <= 0.02 * rounded.size
 
 
+@pytest.mark.slow
 @given(
     n=st.integers(0, 40), extra=st.integers(0, 3), seed=st.integers(0, 1000), scale=st.sampled_from([1e-30, 1.0, 1e20])
 )

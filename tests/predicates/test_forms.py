@@ -24,6 +24,7 @@ def table() -> Table:
     return Table(arrow, connection, pa.array([0, 5], pa.int64()).to_numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sql", "other"),
     [

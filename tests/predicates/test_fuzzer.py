@@ -9,6 +9,7 @@ import pytest
 from bench.fuzzers.predicates import fuzz_predicates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_random_predicates(seed: int) -> None:
     fuzz_predicates(seed, int(os.environ.get("VSEARCH_FUZZ_TRIES", "300")))

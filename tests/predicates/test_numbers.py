@@ -42,6 +42,7 @@ def predicates(column: str, literals: list[str], rng: random.Random) -> list[str
     return found
 
 
+@pytest.mark.slow
 def test_float32_compares_with_decimals_in_its_own_type() -> None:
     rng = random.Random(1)
     # literals of seven digits at most, which DuckDB's own cast to FLOAT rounds correctly
@@ -95,6 +96,7 @@ def test_a_number_beyond_all_of_a_type_is_not_its_infinity(literal: str) -> None
     assert table.rows(parse(f"h >= -{literal}")) == [0, 1, 2, 4]
 
 
+@pytest.mark.slow
 def test_decimals_are_exact() -> None:
     rng = random.Random(2)
     whole = [9007199254740992, 9007199254740993, 10**17, 10**17 + 1, -(10**17), 0, 1, -1, 10, 15]
@@ -222,6 +224,7 @@ def test_a_year_or_a_month_is_all_of_its_days(kind) -> None:
             table.rows(parse(f"d = '{wrong}'"))
 
 
+@pytest.mark.slow
 def test_integers_near_the_edges_of_doubles() -> None:
     edges = [0, 1, 2**53, 2**53 + 1, 2**53 - 1, 2**63 - 1, 2**63 - 2]
     signed = edges + [-value for value in edges] + [-(2**63)]

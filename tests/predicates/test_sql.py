@@ -126,6 +126,7 @@ TIMESTAMP '2020-01-01' - + :: DOUBLE CASE WHEN THEN END SELECT FROM ; -- /* */ *
 | & << || => := é \x00 \ud800 {{ {%"""
 
 
+@pytest.mark.slow
 @settings(max_examples=2000)
 @given(st.lists(st.sampled_from(GARBAGE.split()), max_size=9).map(" ".join))
 def test_garbage_is_refused_cleanly(where):

@@ -136,6 +136,7 @@ def test_long_lists_are_not_parsed():
     assert to_sql(found).endswith("'i', 'j')")
 
 
+@pytest.mark.slow
 def test_as_much_as_is_allowed():
     parse(" OR ".join(f"a IN ({', '.join(map(str, range(7)))})" for _ in range(900)))
     parse("a = '" + "x" * 1_000_000 + "'")

@@ -54,6 +54,7 @@ def test_any_order_of_variances_stays_within_the_budget(variances, share):
     assert (np.diff(bits) <= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimensions", [1, 7, 16, 50, 100, 384])
 @pytest.mark.parametrize("budget", np.arange(0.25, 8.01, 0.25))
 def test_every_budget(dimensions, budget):

@@ -91,6 +91,7 @@ def test_the_transform_decorrelates_and_variances_descend():
     assert codec.stage_bytes == (4, 6)
 
 
+@pytest.mark.slow
 @given(d=st.integers(1, 20), n=st.integers(1, 80), bits=st.sampled_from([0.25, 1.0, 2.5, 8.0]), seed=SEEDS)
 def test_a_bound_is_never_above_the_distance(d, n, bits, seed):
     rng = np.random.default_rng(seed)

@@ -49,6 +49,7 @@ def stored_errors(metric, vectors, index):
     return errors, lengths
 
 
+@pytest.mark.slow
 def test_rows_are_stored_as_closely_as_their_codes_allow(case):
     metric, rerank, vectors, index = case
     errors, lengths = stored_errors(metric, vectors, index)
@@ -75,6 +76,7 @@ def test_exact_search_is_brute_force(case, k):
     assert hits.stats.estimated == (index.info()["rerank"] is None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_float32_is_exact_to_rounding(tmp_path, metric):
     vectors, queries = clustered(ROWS), clustered(6, seed=1)
@@ -83,6 +85,7 @@ def test_float32_is_exact_to_rounding(tmp_path, metric):
     check_exact(index.search(queries, exact=True), metric, true, 3e-6 * unit(metric, queries, vectors), 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rerank", ["int8", None])
 def test_shards_do_not_change_exact_answers(build_once, rerank):
     """Partitions are the same, so codes are, so scores are."""
@@ -96,6 +99,7 @@ def test_shards_do_not_change_exact_answers(build_once, rerank):
     np.testing.assert_allclose(hits[0].scores, hits[1].scores, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bits", "rerank", "least"), [(0.25, "int8", 0.9), (1.0, "int8", 0.95), (4.0, None, 0.95)])
 @pytest.mark.parametrize("metric", METRICS)
 def test_search_finds_what_exact_search_finds(build_once, metric, bits, rerank, least):

@@ -105,6 +105,7 @@ def case(request, indexes):
     return *request.param[:2], indexes(request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_random_predicates(case, matching, seed):
     """Never a row that fails the predicate, always min(k, matching) rows, whatever the settings."""

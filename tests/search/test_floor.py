@@ -44,6 +44,7 @@ def plan(snapshot, query, k, mask):
     return workspace, find_floor(snapshot, workspace, mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", PREDICATES)
 @pytest.mark.parametrize("k", [1, 10, 300])
 def test_enough_rows_are_above_the_floor(index, where, k):

@@ -73,6 +73,7 @@ def recall(index, queries, where):
     return recall_by_score(found.scores, exact.scores, smaller_is_better=index.info()["metric"] == "l2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", KINDS, indirect=True)
 def test_a_default_build_finds_what_is_far(index, data):
     found = {name: recall(index, queries, where) for name, queries, where in data.cases()}
@@ -101,6 +102,7 @@ def test_settings_of_before_have_a_tail(build_once, data):
     assert any("tuned without filters" in note for note in old.explain(data.queries, where="u < 0.1").notes)
 
 
+@pytest.mark.slow
 def test_a_wide_partition_does_not_shut_out_a_tight_one_behind_it(tmp_path):
     """Half of the rows are nearly one point: partitions of the others come first, and lose their reach first."""
     rng = np.random.default_rng(3)
@@ -141,6 +143,7 @@ def test_one_partition_has_no_hard_cases(tmp_path):
     assert index.tune(0.9).foreign_recall is None
 
 
+@pytest.mark.slow
 def test_tuning_under_a_filter(tmp_path, data):
     index = vsearch.build(data.rows, tmp_path / "index", attributes=data.attributes)
     where = f"cluster <> {data.own}"
@@ -179,6 +182,7 @@ def test_nothing_to_tune_or_to_measure_with(build_once, data):
     assert "nothing was measured" in index.recall(data.held_out[:5], min_score=0.9999).notes[0]
 
 
+@pytest.mark.slow
 def test_tuning_reaches_what_held_out_queries_find(build_once, data):
     snapshot = build_once(("foreign", "cosine"), data.rows, attributes=data.attributes, metric="cosine").snapshot
     for target in (0.9, 0.97):

@@ -12,6 +12,7 @@ import pytest
 SCRIPT = Path(__file__).with_name("guarded_search.py")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
 def test_nothing_beside_the_arrays_is_touched(tmp_path):
     command = [sys.executable, "-X", "faulthandler", SCRIPT, tmp_path]

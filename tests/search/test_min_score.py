@@ -26,6 +26,7 @@ def tight_clusters(rows, seed, noise=0.1):
     return (centres[cluster] + noise * rng.normal(size=(rows, 24))).astype(np.float32), cluster
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
 @pytest.mark.parametrize("metric", METRICS)

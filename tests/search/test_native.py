@@ -29,6 +29,7 @@ def search_twin(index: Any, query: np.ndarray, k: int, allowed: np.ndarray) -> t
     return take_ids(snapshot, order), scores[order]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
 @pytest.mark.parametrize("rerank", ["int8", "float16", "float32"])
 @pytest.mark.parametrize("bits", [1.0, 3.0])
@@ -65,6 +66,7 @@ def test_centroids_beyond_float16_stay_floats(tmp_path: Path) -> None:
     assert snapshot.native.values[ModelField.HALF_CENTROIDS] == 0
 
 
+@pytest.mark.slow
 def test_plan_prepares_as_numpy_does(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     vectors = rng.standard_normal((500, 24)).astype(np.float32)

@@ -72,6 +72,7 @@ def list_of(search, k, rows):
     return listed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=7)
 @given(
@@ -122,6 +123,7 @@ def test_pages_of_an_exact_search_are_in_order(index_of, data, kind):
     np.testing.assert_array_equal(np.concatenate([part.scores for part in parts], axis=1), whole.scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_does_not_depend_on_who_else_asks(index_of, data, kind, monkeypatch):
     index, queries = index_of(kind), data[0][::20]

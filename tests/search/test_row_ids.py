@@ -46,6 +46,7 @@ def quoted(value) -> str:
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 
+@pytest.mark.slow
 def test_ids_are_found_as_duckdb_finds_them(case) -> None:
     index, connection, ids = case
     some = [quoted(each) for each in ids[:4] + ids[-4:] if "\0" not in str(each)]
