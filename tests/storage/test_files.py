@@ -203,9 +203,7 @@ def test_missing(written):
     store, _, entry, checksums = written
     store.delete([PATH])
     file = SegmentFile(store, entry, checksums)
-    with pytest.raises(
-        CorruptIndexError, match=f"{PATH}: is missing in .*; if this snapshot was pruned, open the index"
-    ):
+    with pytest.raises(CorruptIndexError, match=f"{PATH}: is missing in .*; restore the file from a copy, or open"):
         file.ensure("codes")
 
 
