@@ -12,6 +12,7 @@ from vsearch.cores import available_cores
 from vsearch.search.exhaustive import search_exhaustively
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity masks on this system")
 def test_searches_use_the_cores_they_are_given_and_answer_alike(tmp_path):
     index = vsearch.build(clustered(3000), tmp_path / "index", partitions=40)
@@ -32,6 +33,7 @@ def test_searches_use_the_cores_they_are_given_and_answer_alike(tmp_path):
     np.testing.assert_array_equal(several.scores, np.concatenate([hits.scores for hits in one_by_one]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
 @pytest.mark.parametrize("options", [{}, {"shards": 3}, {"rerank": None}, {"quantizer": "pq", "bits": 2.0}])
 def test_an_exhaustive_query_uses_all_cores_and_answers_alike(tmp_path, monkeypatch, metric, options):

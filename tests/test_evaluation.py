@@ -43,6 +43,7 @@ def by_hand(index: vsearch.Index, queries: np.ndarray) -> dict[str, float]:
     return {"ndcg@10": float(np.mean(ndcg)), "mrr@10": float(np.mean(mrr)), "recall@100": float(np.mean(recall))}
 
 
+@pytest.mark.slow
 def test_metrics_are_those_worked_out_by_hand(index: vsearch.Index, queries: np.ndarray) -> None:
     report = vsearch.evaluate(index, queries, QRELS)
     assert report.metrics == pytest.approx(by_hand(index, queries))

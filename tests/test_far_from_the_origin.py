@@ -27,6 +27,7 @@ SHIFTS = {
 QUANTIZERS = [("osq", "float32", 1e-3), ("osq", "float16", 0.05), ("osq", "int8", 0.3), ("osq-lloyd", "float32", 1e-3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("quantizer", "rerank", "allowed"), QUANTIZERS)
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_distances_are_those_of_the_vectors(tmp_path, shift, quantizer, rerank, allowed):
@@ -43,6 +44,7 @@ def test_distances_are_those_of_the_vectors(tmp_path, shift, quantizer, rerank, 
     assert np.mean(np.take_along_axis(true, index.search(queries, k=K).ids, axis=1) <= worst + allowed) >= least
 
 
+@pytest.mark.slow
 def test_estimates_of_product_codes_are_as_good_as_near_the_origin(tmp_path):
     found = []
     for name, offset in (("near", 0), ("far", 1e6)):

@@ -71,6 +71,7 @@ def index(tmp_path_factory):
     return vsearch.build(rows(), tmp_path_factory.mktemp("fork") / "index", attributes=table())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["quantizer='osq'", "quantizer='pq', bits=1"])
 def test_a_build_after_a_build(options):
     """OpenMP's threads stay in the parent, where the child would wait for them."""
@@ -87,6 +88,7 @@ def test_a_build_after_a_build(options):
     assert printed == "True\n"
 
 
+@pytest.mark.slow
 def test_documents_after_documents():
     printed = on_its_own("""
         import tempfile, numpy as np, vsearch
@@ -149,6 +151,7 @@ def test_what_a_thread_was_fetching_is_fetched_in_the_child(tmp_path):
     assert found.columns["name"].to_pylist() == index.search(rows(1), k=2, columns=["name"]).columns["name"].to_pylist()
 
 
+@pytest.mark.slow
 def test_an_object_store_says_spawn_in_a_child():
     """Its client's threads are not copied; every call would wait for them for ever, of a store opened there too."""
     printed = on_its_own("""
@@ -264,6 +267,7 @@ def test_a_reply_to_another_request_is_refused():
         remote.search(queries[2])
 
 
+@pytest.mark.slow
 def test_a_forked_process_knows_that_it_is_one():
     from vsearch.forking import is_forked
 

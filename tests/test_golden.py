@@ -30,6 +30,7 @@ def test_there_are_some() -> None:
     assert len(DOCUMENTS) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", INDEXES, ids=name_of)
 def test_a_golden_index_answers_as_when_it_was_written(folder: Path) -> None:
     expected = json.loads((folder / "expected.json").read_text())
@@ -48,6 +49,7 @@ def test_a_golden_index_answers_as_when_it_was_written(folder: Path) -> None:
     assert json.loads(json.dumps(rows, default=str)) == expected["rows"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", DOCUMENTS, ids=name_of)
 def test_a_golden_index_of_documents_answers_as_when_it_was_written(folder: Path) -> None:
     expected = json.loads((folder / "expected.json").read_text())

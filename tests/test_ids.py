@@ -42,6 +42,7 @@ def test_integer_ids(tmp_path):
     assert index.search(rows()[0], k=301).ids[0, -1] == -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("give", [list, np.array, pa.array], ids=["list", "array", "arrow"])
 def test_string_ids(tmp_path, give):
     names = [f"n°{i}" for i in range(300)]

@@ -29,6 +29,7 @@ def test_client_import_is_light(statement: str) -> None:
     assert loaded_by(statement) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", WORKER_MODULES)
 def test_worker_modules_load_nothing_that_only_a_build_needs(module: str) -> None:
     assert loaded_by(f"import {module}") <= {"numba", "scipy"}

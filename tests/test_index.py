@@ -40,6 +40,7 @@ def test_places(tmp_path, place):
     assert (folder / "manifest").is_dir()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("metric", METRICS)
 def test_same_seed_same_answers(tmp_path, metric):
@@ -52,6 +53,7 @@ def test_same_seed_same_answers(tmp_path, metric):
     assert found[0][1] != found[2][1]
 
 
+@pytest.mark.slow
 def test_kinds_of_embeddings(tmp_path):
     """Whatever they come as, the answers are those of the same float32 rows."""
     whole = np.round(clustered(400, 12) * 10 + 100).clip(0, 255).astype(np.uint8)
@@ -95,6 +97,7 @@ def test_input_is_left_alone(tmp_path):
     assert attributes.equals(table())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "rerank", "bits", "ids"),
     [("cosine", "int8", 1.0, None), ("l2", None, 4.0, "name"), ("ip", "float32", 8.0, None)],

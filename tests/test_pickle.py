@@ -56,6 +56,7 @@ def test_the_snapshot_is_the_one_that_was_open(tmp_path):
     assert again(index).snapshot.settings == index.snapshot.settings
 
 
+@pytest.mark.slow
 def test_spawned_workers_search(index):
     queries = rows(6)
     with multiprocessing.get_context("spawn").Pool(1) as pool:

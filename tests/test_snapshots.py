@@ -80,6 +80,7 @@ class Stop(Exception):  # noqa: N818
     """Whatever may happen."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["train", "assign", "encode", "tune", "tuned"])
 def test_a_build_that_dies_leaves_nothing_visible(tmp_path, stage):
     url = tmp_path / "index"
@@ -123,6 +124,7 @@ def test_an_overwriting_build_that_dies_leaves_the_old_index(tmp_path):
     assert vsearch.verify(url).ok
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed(tmp_path):
     """The process is gone in the midst of it: no handler runs, nothing is closed."""
     url = tmp_path / "index"
@@ -174,6 +176,7 @@ def test_an_overwriting_build_is_not_lost_to_a_tune(tmp_path, monkeypatch):
     assert vsearch.verify(url).ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["assign", "encode", "tune"])
 @pytest.mark.parametrize("documents", [False, True])
 def test_a_build_that_fails_leaves_no_files(tmp_path, monkeypatch, stage, documents):

@@ -57,6 +57,7 @@ UNUSABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", UNUSABLE)
 def test_unusable_input(tmp_path, kind):
     embeddings, options, message = UNUSABLE[kind]

@@ -281,6 +281,7 @@ def test_a_damaged_newest_manifest_can_be_replaced(store):
     assert read_manifest(store).lineage == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_histories_of_many_writers(seed):
     assert fuzz_commits(seed, 100) > 50

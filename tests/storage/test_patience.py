@@ -102,6 +102,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(retrying, "_QUIET", 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [503, 429, 500, 0])
 def test_a_build_outlives_a_store_that_is_busy(busy, s3_url, s3_options, quick, status, caplog):
     def progress(stage, done, total):
@@ -214,6 +215,7 @@ print(len(os.listdir("/proc/self/fd")))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
 def test_a_hundred_open_indexes_hold_no_descriptors(tmp_path):
     from tests.indexes import rows, table

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ def test_split():
     assert stops.tolist() == [10, 20, 25, 110]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(0, 500), st.integers(0, 60)), max_size=8),
     st.integers(1, 40),
