@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import vsearch
@@ -62,6 +65,35 @@ def test_mistakes_of_the_process_show_no_traceback() -> None:
     assert done.stderr.count("\n") == 1
 
 
+def _mistake(*command: str, **environment: str) -> str:
+    aws = ("AWS_", "VSEARCH_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(aws)} | environment
+    done = subprocess.run(
+        [sys.executable, "-m", "vsearch.cli", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=kept,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_a_mistake(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "file" in _mistake("datasets", "wordnet-10k", "--save", str(tmp_path / "file"))
+    assert "file" in _mistake("datasets", "wordnet-10k", "--save", str(tmp_path / "file" / "below"))
+
+
+@pytest.mark.parametrize("command", [("rollback", "words"), ("undeploy", "words")])
+def test_no_region_is_a_mistake(command: tuple[str, ...], tmp_path) -> None:
+    nothing = str(tmp_path / "none")
+    assert "region" in _mistake(*command, AWS_CONFIG_FILE=nothing, AWS_SHARED_CREDENTIALS_FILE=nothing)
+
+
 def test_demo_asks_queries_of_the_sample() -> None:
     texts = vsearch.datasets.load(SAMPLE).query_texts
     assert all(question.text in texts for question in QUESTIONS)
@@ -77,3 +109,9 @@ def test_demo(run, tmp_path) -> None:
     assert shown.status == 0, shown.errors
     assert QUESTIONS[0].text in shown.text
     assert run("info", tmp_path / "kept").status == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a file system that holds no new folders")
+def test_a_build_where_no_folder_can_be_is_refused() -> None:
+    with pytest.raises(vsearch.StoreError, match="/proc/no-index"):
+        vsearch.build(np.eye(4, 8, dtype=np.float32), "/proc/no-index")

@@ -46,6 +46,16 @@ class Commands(TyperGroup):
             _fail(str(mistake))
         except typer.Abort:
             sys.exit(INTERRUPTED)
+        except BrokenPipeError:
+            raise
+        except OSError as mistake:  # files that a command itself writes
+            from vsearch.storage.advice import explain_system
+
+            _fail(f"{mistake.filename}: {explain_system(mistake)}" if mistake.filename else explain_system(mistake))
+        except Exception as mistake:
+            if not type(mistake).__module__.startswith("botocore."):
+                raise
+            _fail(f"AWS: {mistake}")  # no region, no keys, a refusal
         sys.exit(status if isinstance(status, int) else 0)
 
 

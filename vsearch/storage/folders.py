@@ -170,7 +170,10 @@ def _make_folder(folder: Path) -> None:
         return
     if folder.parent != folder:
         _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileNotFoundError as error:  # the parent is there, but of a kind that holds no new folders, such as /proc
+        raise StoreError(f"{folder}: {explain_system(error)}") from error
     _sync(folder.parent)
 
 
