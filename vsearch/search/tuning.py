@@ -245,39 +245,40 @@ def _tune_tail(
     """The settings with about the least tail with which foreign samples reach a recall, and the recall of the worst of them.
 
     They are to reach it together, and each nearly. Where a longer tail does not help any more it is the estimates that lose
-    rows, and the margin is widened.
+    rows, and the margin is widened; then the reach, on which queries that lie among the rows depend, whatever the tail.
     """
     exacts = [run_sample(snapshot, sample, SearchRequest(k, settings, exact=True)) for sample in foreign]
     aim = target + (1 - target) / 3  # what users ask differs more from these samples than rows do from rows
 
-    def measure(tail: float, margin: float) -> tuple[float, float]:
+    def measure(tail: float, margin: float, reach: float) -> tuple[float, float]:
         """How much of the recall is missing, less than nothing if none is, and the lowest recall."""
-        tried = replace(settings, tail=tail, margin=margin)
+        tried = replace(settings, tail=tail, margin=margin, reach=reach)
         pairs = zip(foreign, exacts, strict=True)
         recalls = [_measure(snapshot, sample, exact, tried)[0] for sample, exact in pairs]
         return max(aim - sum(recalls) / len(recalls), aim - ALLOWANCE - min(recalls)), min(recalls)
 
-    short, tail, margin = 0.0, LEAST_TAIL, settings.margin
-    missing, lowest = measure(tail, margin)
+    short, tail, margin, reach = 0.0, LEAST_TAIL, settings.margin, settings.reach
+    missing, lowest = measure(tail, margin, reach)
     while missing > 0:
-        for longer, wider in ((1.25, 1.0), (1.6, 1.0), (1.0, 1.25)):
+        for longer, wider, farther in ((1.25, 1.0, 1.0), (1.6, 1.0, 1.0), (1.0, 1.25, 1.0), (1.0, 1.0, 1.25)):
             if longer * tail <= LARGEST_TAIL:
-                less, reached = measure(longer * tail, wider * margin)
+                less, reached = measure(longer * tail, wider * margin, farther * reach)
                 if less < missing - LITTLE_GAIN:
                     break
         else:
             break  # nothing helps
         short = tail if longer > 1 else short
-        missing, lowest, tail, margin = less, reached, longer * tail, wider * margin
+        missing, lowest = less, reached
+        tail, margin, reach = longer * tail, wider * margin, farther * reach
     if missing <= 0 and short > 0:
         for _ in range(NARROWING):
             middle = (short + tail) / 2
-            missing, reached = measure(middle, margin)
+            missing, reached = measure(middle, margin, reach)
             if missing <= 0:
                 tail, lowest = middle, reached
             else:
                 short = middle
-    return replace(settings, tail=tail, margin=margin), lowest
+    return replace(settings, tail=tail, margin=margin, reach=reach), lowest
 
 
 def _familiar(snapshot: Snapshot, sample: Sample) -> float:
