@@ -209,7 +209,6 @@ HOSTILE = {
     "configuration of no dict": set_in("quantizer", "configuration", 5),
     "fewer bits": set_in("quantizer", "configuration", "bits", 1.0),
     "bits of text": set_in("quantizer", "configuration", "bits", "many"),
-    "unknown setting": set_in("settings", "speed", 3),
     "negative reach": set_in("settings", "reach", -1.0),
     "reach of text": set_in("settings", "reach", "far"),
     "reach of nothing": set_in("settings", "reach", None),
@@ -254,6 +253,10 @@ def test_hostile_manifest(pristine, tmp_path, kind):
 def test_attributes_that_are_not_those_asked_for(pristine, tmp_path, change):
     with pytest.raises(vsearch.PredicateError):
         use(rewritten(pristine, tmp_path, change))
+
+
+def test_settings_of_later_versions_are_passed_over(pristine, tmp_path):
+    assert use(rewritten(pristine, tmp_path, set_in("settings", "speed", 3))) == use(pristine)
 
 
 def test_without_chunk_checksums_files_are_checked_whole(pristine, tmp_path):
