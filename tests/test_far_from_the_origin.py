@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import vsearch
+from vsearch.building.partitioning import assign, train_centroids
 
 ROWS, DIMENSIONS, K = 1500, 16, 10
 
@@ -73,3 +74,59 @@ def test_positions_in_metres_from_the_centre_of_the_earth(tmp_path):
     own = np.take_along_axis(distances(metres[::30], metres), hits.ids, axis=1)
     np.testing.assert_allclose(hits.scores, own, rtol=1e-4, atol=5)
     np.testing.assert_allclose(own[:, 0], 0, atol=5)
+
+
+def apart(kind):
+    """Clusters of spread 1 (positions: 2 km), far from each other; and the share of neighbours that float32 can tell."""
+    rng = np.random.default_rng(5)
+    if kind == "positions":
+        cities = np.array([[4208848.0, 2334863.5, 4171170.2], [-2694045.0, -4297222.0, 3854100.5]])
+        return cities[rng.integers(0, 2, ROWS)] + rng.uniform(-2000, 2000, (ROWS, 3)), 0.9
+    sides = {
+        "two sides": np.array([[1e6], [-1e6]]) * np.ones(DIMENSIONS),
+        "near": rng.uniform(-30, 30, (15, DIMENSIONS)),
+    }
+    centres = sides.get(kind, rng.uniform(-1e5, 1e5, (15, DIMENSIONS)))
+    return centres[rng.integers(0, len(centres), ROWS)] + rng.normal(
+        size=(ROWS, DIMENSIONS)
+    ), 0.75 if kind == "two sides" else 0.95
+
+
+@pytest.mark.parametrize("rerank", ["int8", "float32"])
+@pytest.mark.parametrize("kind", ["positions", "two sides", "spread", "near"])
+def test_clusters_far_from_each_other(tmp_path, kind, rerank):
+    vectors, told = apart(kind)
+    vectors = vectors.astype(np.float32)
+    index = vsearch.build(vectors, tmp_path / "index", metric="l2", rerank=rerank)
+    queries = vectors[::30]
+    true = distances(queries, vectors)
+    worst = np.sort(true, axis=1)[:, K - 1 : K]
+    for exact in (True, False):
+        hits = index.search(queries, k=K, exact=exact)
+        own = np.take_along_axis(true, hits.ids, axis=1)
+        assert np.mean(own <= worst) >= told - (0 if exact else 0.05)
+        step = 8e4 if kind == "positions" and rerank == "int8" else 3  # of one byte for some kilometres
+        np.testing.assert_allclose(hits.scores, own, rtol=0.03, atol=step)
+
+
+@pytest.mark.parametrize("quantizer", ["osq", vsearch.PQ(8)])
+def test_estimates_of_clusters_are_as_good_as_those_of_one(tmp_path, quantizer):
+    vectors = apart("near")[0].astype(np.float32)
+    index = vsearch.build(vectors, tmp_path / "index", metric="l2", quantizer=quantizer, rerank=None, bits=4)
+    true = distances(vectors[::30], vectors)
+    hits = index.search(vectors[::30], k=K, exact=True)
+    assert np.mean(np.take_along_axis(true, hits.ids, axis=1) <= np.sort(true, axis=1)[:, K - 1 : K]) >= 0.85
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-5])
+def test_partitions_far_from_the_origin_are_as_tight_as_near_it(spread):
+    rng = np.random.default_rng(2)
+    plain = rng.normal(size=(3000, 8)).astype(np.float32)
+    far = (plain * spread + 1e5 * spread).astype(np.float32)
+    loose = []
+    for vectors in (plain, far):
+        centroids = train_centroids(vectors, 40, 0)
+        nearest = distances(vectors, centroids)
+        loose.append(np.take_along_axis(nearest, assign(vectors, centroids)[:, None], axis=1).mean())
+        assert loose[-1] <= 1.01 * nearest.min(axis=1).mean()
+    assert loose[1] <= 1.1 * loose[0] * spread**2

@@ -92,9 +92,6 @@ def lay_out(
         coded = np.asarray(vectors @ trained.quantizer.rotation.T if cells else residuals, np.float32)
         encoded = trained.quantizer.encode(coded)
         squares = np.einsum("ij,ij->i", residuals, residuals)
-        if offset is not None:
-            rotated = centroids @ trained.quantizer.rotation.T
-            offset[start:stop] = squares + 2 * np.einsum("ij,ij->i", rotated, residuals)
         for partition in range(low, high):
             a, b = int(row_starts[partition]), int(row_starts[partition] + shard.counts[partition])
             inside = slice(a - start, b - start)
@@ -107,9 +104,16 @@ def lay_out(
             if first_factor is not None and encoded.first_factors is not None:
                 halves, scale = relative_half(encoded.first_factors[inside])
                 first_factor[a:b], table["first_factor_scale"][partition] = halves, scale
+            centre = trained.centroids[shard.partitions[partition]]
+            centroid = np.asarray(trained.quantizer.rotation @ centre, np.float32)
+            if offset is not None:
+                seen = residuals[inside]
+                if not rerank and factor is not None:  # what the code is off by along the centroid goes, too
+                    scales = factor[a:b].astype(np.float32) * table["factor_scale"][partition]
+                    scales *= trained.quantizer.calibration.scale[-1]
+                    seen = trained.quantizer.decode(encoded.codes[inside]) * scales[:, None]
+                offset[a:b] = squares[inside] + 2 * (seen @ centroid)
             if codes is not None and rerank_scale is not None and rerank is not None:
-                centre = trained.centroids[shard.partitions[partition]]
-                centroid = np.asarray(trained.quantizer.rotation @ centre, np.float32)
                 made, halves, scale = encode_residuals(residuals[inside], trained.rerank_weights, rerank, centroid)
                 codes[a:b], rerank_scale[a:b], table["rerank_scale"][partition] = made.codes, halves, scale
             table["radius"][partition] = np.sqrt(squares[inside].mean(dtype=np.float64))

@@ -18,6 +18,12 @@ LEAST_SAMPLE = 4096
 SAMPLE_BYTES = 512 << 20
 SHARD_ROWS = 1_000_000
 ITERATIONS = 10
+SOME = 256  # rows and centroids whose distances tell what arithmetic the others need
+LOST_IN_FLOAT32 = 1e-5  # of a vector's square: nearer centroids are told apart by few of float32's digits
+LOST_IN_FLOAT64 = 1e-14
+FIRST_ROWS = 8192
+WIDE_ELEMENTS = 1 << 22
+WIDE_COLUMNS = 64
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Prepared vectors float32 (n, d) of some rows, ascending."""
@@ -69,6 +75,8 @@ def train_centroids(sample: NDArray[np.float32], partitions: int, seed: int) -> 
         return sample.mean(axis=0, dtype=np.float64).astype(np.float32)[None, :]
     import faiss
 
+    if lost_in_float32(sample, sample[:: max(1, len(sample) // min(partitions, SOME))]):
+        return _train_widely(sample, min(partitions, len(sample)), seed)
     kmeans = faiss.Kmeans(
         sample.shape[1],
         min(partitions, len(sample)),
@@ -86,12 +94,83 @@ def assign(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDAr
     """The nearest centroid of each vector: int32 (n,). O(n * partitions * d), as one matrix product."""
     if len(centroids) == 1:
         return np.zeros(len(vectors), np.int32)
+    if lost_in_float32(vectors, centroids):
+        return _assign_widely(vectors, centroids)
     import faiss
 
     index = faiss.IndexFlatL2(vectors.shape[1])
     index.add(centroids)
     _, nearest = index.search(vectors, 1)
     return np.asarray(nearest[:, 0], np.int32)
+
+
+def lost_in_float32(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> bool:
+    """Whether differences of float32 squares and products cannot tell which centroid is nearest.
+
+    They are off by the rounding of the squares, which lie far from the origin while distances may be small.
+    """
+    rows = vectors[:: max(1, len(vectors) // SOME)].astype(np.float64)
+    some = centroids[:: max(1, len(centroids) // SOME)].astype(np.float64)
+    squares = np.einsum("ij,ij->i", rows, rows)
+    distances = _distances(rows, some, np.einsum("ij,ij->i", some, some)) + squares[:, None]
+    distances[distances <= LOST_IN_FLOAT64 * squares.max()] = np.inf  # of a row that is the centroid
+    nearest = distances.min(axis=1)
+    return bool(np.mean(nearest < LOST_IN_FLOAT32 * squares) > 0.05)
+
+
+def _distances(
+    vectors: NDArray[np.float64], centroids: NDArray[np.float64], squares: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Squared distances (n, p) of vectors (n, d) to centroids (p, d), less the vectors' squares."""
+    distances: NDArray[np.float64] = vectors @ (-2 * centroids.T)
+    distances += squares
+    return distances
+
+
+def _assign_widely(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int32]:
+    """`assign` in float64."""
+    wide = centroids.astype(np.float64)
+    squares = np.einsum("ij,ij->i", wide, wide)
+    nearest = np.empty(len(vectors), np.int32)
+    step = max(1, WIDE_ELEMENTS // len(centroids))
+    for start in range(0, len(vectors), step):
+        batch = vectors[start : start + step].astype(np.float64)
+        nearest[start : start + step] = _distances(batch, wide, squares).argmin(axis=1)
+    return nearest
+
+
+def _far_rows(sample: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Rows to begin with, each drawn by its squared distance to those before (k-means++): every far cluster has some."""
+    some = sample[rng.choice(len(sample), min(len(sample), max(FIRST_ROWS, 2 * count)), replace=False)]
+    chosen, nearest = [0], np.full(len(some), np.inf)
+    while len(chosen) < count:
+        differences = some - some[chosen[-1]]
+        nearest = np.minimum(nearest, np.einsum("ij,ij->i", differences, differences))
+        if not nearest.any():
+            break
+        summed = np.cumsum(nearest)
+        drawn = int(np.searchsorted(summed, rng.random() * summed[-1], side="right"))
+        chosen.append(min(drawn, len(some) - 1))
+    return some[chosen]
+
+
+def _train_widely(sample: NDArray[np.float32], partitions: int, seed: int) -> NDArray[np.float32]:
+    """`train_centroids` in float64; a centroid without rows starts again at a row."""
+    rng = np.random.default_rng(seed + 1)
+    centroids = _far_rows(sample, partitions, rng)
+    partitions = len(centroids)
+    for _ in range(ITERATIONS):
+        members = _assign_widely(sample, centroids)
+        order = np.argsort(members, kind="stable")
+        counts = np.bincount(members, minlength=partitions)
+        used = np.flatnonzero(counts)
+        starts = (np.cumsum(counts) - counts)[used]
+        centroids = sample[rng.choice(len(sample), partitions)]
+        for first in range(0, sample.shape[1], WIDE_COLUMNS):
+            columns = slice(first, first + WIDE_COLUMNS)
+            sums = np.add.reduceat(sample[order, columns].astype(np.float64), starts, axis=0)
+            centroids[used, columns] = sums / counts[used, None]
+    return np.unique(centroids, axis=0)
 
 
 @dataclass(frozen=True, eq=False)

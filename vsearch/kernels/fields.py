@@ -68,6 +68,7 @@ class ModelField(IntEnum):
     HALF_CENTROIDS = 33  # float16 (p, d) where CENTROIDS is 0
     VARIANCES = 34  # float32 (d,): each dimension's share of the residuals' variance
     LEAST_DEVIATION = 35  # float32 (1,): of a query, see `route.relative_deviation`
+    DIFFERENCES = 36  # 1: reranked squared distances are made of differences
 
 
 @unique

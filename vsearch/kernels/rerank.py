@@ -41,6 +41,67 @@ def dot_float(query, values):
 
 
 @inlined_summing
+def square_distance(query, values):
+    """``sum (query_j - values_j)^2``, both float32 (d,)."""
+    total = np.float32(0.0)
+    for j in range(query.shape[0]):
+        difference = query[j] - values[j]
+        total += difference * difference
+    return total
+
+
+@inlined_summing
+def square_distance_half(query, halves):
+    """The same to a float16 vector, given as uint16 (d,)."""
+    total = np.float32(0.0)
+    for j in range(query.shape[0]):
+        difference = query[j] - half_to_float(halves[j])
+        total += difference * difference
+    return total
+
+
+@inlined_summing
+def distance_to_int8(offset, weights, codes, scale):
+    """``sum (offset_j - scale * weights_j * codes_j)^2``; codes are int8 (d,), the others float32 (d,)."""
+    total = np.float32(0.0)
+    for j in range(offset.shape[0]):
+        difference = offset[j] - scale * (weights[j] * np.float32(codes[j]))
+        total += difference * difference
+    return total
+
+
+@inlined_summing
+def distance_to_half(offset, halves, scale):
+    """``sum (offset_j - scale * halves_j)^2``; halves are float16 given as uint16 (d,)."""
+    total = np.float32(0.0)
+    for j in range(offset.shape[0]):
+        difference = offset[j] - scale * half_to_float(halves[j])
+        total += difference * difference
+    return total
+
+
+@inlined_summing
+def distance_to_float(offset, values, scale):
+    """``sum (offset_j - scale * values_j)^2``, all float32 (d,)."""
+    total = np.float32(0.0)
+    for j in range(offset.shape[0]):
+        difference = offset[j] - scale * values[j]
+        total += difference * difference
+    return total
+
+
+@inlined
+def subtract_centroid(query, centroids, half_centroids, partition, offset):
+    """Write ``query - centroid`` to `offset`, all float32 (d,); the centroids may be float16 given as uint16."""
+    if half_centroids.shape[0] > 0:
+        for j in range(query.shape[0]):
+            offset[j] = query[j] - half_to_float(half_centroids[partition, j])
+    else:
+        for j in range(query.shape[0]):
+            offset[j] = query[j] - centroids[partition, j]
+
+
+@inlined_summing
 def dot_half_plain(query, halves):
     """The portable body of `dot_half`."""
     total = np.float32(0.0)

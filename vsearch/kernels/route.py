@@ -6,7 +6,7 @@ import numpy as np
 
 from vsearch.kernels.compiling import inlined, kernel, summing
 from vsearch.kernels.fields import HEAD, RADIX
-from vsearch.kernels.rerank import dot_float, dot_half
+from vsearch.kernels.rerank import dot_float, dot_half, square_distance, square_distance_half
 
 COARSE, FINE = 64, 1024  # buckets of bounds: to find the head, and to order it
 
@@ -125,15 +125,18 @@ def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, re
 
 
 @inlined
-def exact_base(query, square, centroids, half_centroids, centroid_squares, squared, partition):
-    """Base score of one partition, from its centroid in full: float16 where `half_centroids` has rows."""
+def exact_base(query, centroids, half_centroids, squared, partition):
+    """Base score of one partition, from its centroid in full: float16 where `half_centroids` has rows.
+
+    Squared distances are made of differences: of partitions far from the mean the squares would leave no digits.
+    """
     if half_centroids.shape[0] > 0:
-        inner = dot_half(query, half_centroids[partition])
-    else:
-        inner = dot_float(query, centroids[partition])
+        if squared:
+            return -square_distance_half(query, half_centroids[partition])
+        return dot_half(query, half_centroids[partition])
     if squared:
-        return np.float32(2.0) * inner - centroid_squares[partition] - square
-    return inner
+        return -square_distance(query, centroids[partition])
+    return dot_float(query, centroids[partition])
 
 
 @kernel

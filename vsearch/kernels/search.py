@@ -4,8 +4,9 @@ Partitions are visited in the order given; in each one the codes are scanned blo
 cannot reach the k-th best score so far are dropped, survivors are refined and reranked. So are whole partitions whose own
 bound cannot reach it.
 
-A row's score is ``base + gain * <query, residual> - offset``: base is the partition's share, gain is 1 for inner
-product and cosine and 2 for (negated) squared distance, and offset is 0 except for squared distance.
+A row's estimated score is ``base + gain * <query, residual> - offset``: base is the partition's share, gain is 1 for inner
+product and cosine and 2 for (negated) squared distance, and offset is 0 except for squared distance. Where
+partitions lie far from the mean, rerank scores are ``-|query - centroid - residual|^2`` instead, which loses no digits.
 """
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
@@ -20,7 +21,16 @@ from vsearch.kernels.bytes import good_bytes, sum_bytes
 from vsearch.kernels.compiling import inlined, kernel
 from vsearch.kernels.fields import PENDING, REFINED, RERANK_HALF, RERANK_INT8, RERANK_NONE, RERANKED, SCANNED, VISITED
 from vsearch.kernels.memory import prefetch
-from vsearch.kernels.rerank import dot_float, dot_half, dot_int8, half_to_float
+from vsearch.kernels.rerank import (
+    distance_to_float,
+    distance_to_half,
+    distance_to_int8,
+    dot_float,
+    dot_half,
+    dot_int8,
+    half_to_float,
+    subtract_centroid,
+)
 from vsearch.kernels.route import exact_base
 from vsearch.kernels.scan import good_lanes, sum_nibbles
 from vsearch.kernels.topk import push
@@ -109,17 +119,27 @@ def rerank_dot(kind, query, rerank_bytes, rerank_halves, rerank_floats, row):
 
 
 @inlined
+def rerank_distance(kind, offset, weights, rerank_bytes, rerank_halves, rerank_floats, row, scale):
+    """Squared distance of a row's codes, in units of `scale`, to the query's offset from the centroid."""
+    if kind == RERANK_INT8:
+        return distance_to_int8(offset, weights, rerank_bytes[row], scale)
+    if kind == RERANK_HALF:
+        return distance_to_half(offset, rerank_halves[row], scale)
+    return distance_to_float(offset, rerank_floats[row], scale)
+
+
+@inlined
 def rerank_waiting(
     waiting,
     pending,
     pending_scales,
     query,
-    query_square,
     centroids,
     half_centroids,
-    centroid_squares,
     squared,
+    differences,
     rerank_query,
+    rerank_weights,
     offsets,
     rerank_kind,
     rerank_bytes,
@@ -138,13 +158,21 @@ def rerank_waiting(
     base, last = np.float32(0.0), np.int64(-1)
     for i in range(waiting):
         row, partition = pending[0, i], pending[1, i]
-        if partition != last:
-            base = exact_base(query, query_square, centroids, half_centroids, centroid_squares, squared, partition)
-            last = partition
         scale = half_to_float(rerank_scales[row]) * pending_scales[i]
-        dot = rerank_dot(rerank_kind, rerank_query, rerank_bytes, rerank_halves, rerank_floats, row)
-        offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
-        score = base + scale * dot - offset
+        if differences:
+            if partition != last:
+                subtract_centroid(query, centroids, half_centroids, partition, rerank_query)
+                last = partition
+            score = -rerank_distance(
+                rerank_kind, rerank_query, rerank_weights, rerank_bytes, rerank_halves, rerank_floats, row, scale
+            )
+        else:
+            if partition != last:
+                base = exact_base(query, centroids, half_centroids, squared, partition)
+                last = partition
+            dot = rerank_dot(rerank_kind, rerank_query, rerank_bytes, rerank_halves, rerank_floats, row)
+            offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
+            score = base + scale * dot - offset
         if score >= threshold:
             size = push(heap_scores, heap_rows, size, score, row)
             if size == k:
@@ -155,12 +183,12 @@ def rerank_waiting(
 @kernel
 def search_partitions(
     query,
-    query_square,
     centroids,
     half_centroids,
-    centroid_squares,
     squared,
+    differences,
     rerank_query,
+    rerank_weights,
     order,
     first_visit,
     last_visit,
@@ -217,14 +245,15 @@ def search_partitions(
     Parameters
     ----------
     query : float32 (d,)
-        Rotated; `query_square` is the square of its norm.
+        Rotated.
     centroids, half_centroids : float32 (partitions, d), or (0, d) where uint16 (partitions, d) has them in float16
         Rotated; a base score is worked out in full where rows are scored, else `bases` are near enough.
-    centroid_squares : float32 (partitions,)
     squared : bool
         Whether scores are negated squared distances.
-    rerank_query : float32 (d,)
-        The query, times the weights of int8 rerank codes.
+    differences : bool
+        Whether reranked ones are made of differences.
+    rerank_query, rerank_weights : float32 (d,)
+        The query, times the weights of int8 rerank codes, and these; scratch with `differences`: the query less a centroid.
     order : int32 (partitions,)
         Partitions in visiting order; entries `first_visit` to `last_visit` are visited now, the others perhaps later.
     bases, bounds : float32 (partitions,)
@@ -299,7 +328,7 @@ def search_partitions(
                 following_blocks = np.int64(min((row_counts[next_local] + 31) // 32, ahead))
         base = bases[partition]
         if refined or (not exhaustive and centroid_slacks[partition] > TIGHT * radii[partition]):
-            base = exact_base(query, query_square, centroids, half_centroids, centroid_squares, squared, partition)
+            base = exact_base(query, centroids, half_centroids, squared, partition)
         counters[VISITED] += 1
         row_start = row_starts[local]
         rows = row_counts[local]
@@ -307,7 +336,7 @@ def search_partitions(
         near_scale = gain * (first_factor_scales[local] if stages == 2 else factor_scale)
         slope = near_scale * stage_scales[0] * step
         intercept = near_scale * (stage_scales[0] * bias + first_margin)
-        rerank_scale = gain * rerank_partition_scales[local]
+        rerank_scale = rerank_partition_scales[local] * (np.float32(1.0) if differences else gain)
         blocks = (rows + 31) // 32
         for block in range(blocks):
             first_row = row_start + block * 32
@@ -372,12 +401,12 @@ def search_partitions(
                     pending,
                     pending_scales,
                     query,
-                    query_square,
                     centroids,
                     half_centroids,
-                    centroid_squares,
                     squared,
+                    differences,
                     rerank_query,
+                    rerank_weights,
                     offsets,
                     rerank_kind,
                     rerank_bytes,

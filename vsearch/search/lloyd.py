@@ -17,7 +17,7 @@ from vsearch.kernels.bitmaps import count_ranges
 from vsearch.kernels.fields import COUNTERS, REFINED, RERANKED, SCANNED, VISITED
 from vsearch.search.merge import ShardHits
 from vsearch.search.model import Model
-from vsearch.search.route import Visits, gain_of
+from vsearch.search.route import Visits, negated_squares
 from vsearch.search.shard import Shard
 
 if TYPE_CHECKING:
@@ -177,11 +177,17 @@ def _rerank(
     stored: dict[str | None, NDArray[Any]]
     stored = {"int8": arrays.rerank_bytes, "float16": arrays.rerank_halves, "float32": arrays.rerank_floats}
     codes = stored[model.rerank]
+    scales = arrays.rerank_scales[rows].view(np.float16).astype(np.float32) * shard.table.rerank_scales[partitions]
     for start in range(0, len(rows), CHUNK_ROWS):
         part = slice(start, start + CHUNK_ROWS)
         chunk = codes[rows[part]]
         values = (chunk.view(np.float16) if model.rerank == "float16" else chunk).astype(np.float32)
-        scores[part] = np.einsum("ij,j->i", values, tables.rerank_query)
-    scales = arrays.rerank_scales[rows].view(np.float16).astype(np.float32) * shard.table.rerank_scales[partitions]
-    scores = bases + np.float32(gain_of(model.metric)) * scales * scores
-    return scores - arrays.offsets[rows] if model.metric == "l2" else scores
+        if model.metric != "l2":
+            scores[part] = np.einsum("ij,j->i", values, tables.rerank_query)
+            continue
+        values *= scales[part, None]
+        if model.rerank == "int8":
+            values *= model.rerank_weights
+        values += model.centroids[shard.first_partition + partitions[part]]
+        scores[part] = negated_squares(values, tables.query)
+    return scores if model.metric == "l2" else bases + scales * scores

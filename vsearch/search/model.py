@@ -15,6 +15,7 @@ from vsearch.quantizers.metrics import LARGEST_ELEMENT, Metric, normalise, unbou
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.residual import Rerank
 
+FAR = 10.0  # partitions' radii from the mean
 DEFAULT_TAIL = 3.5
 """Standard deviations; of Gaussian values one of 4,300 lies beyond it. Of indexes that were tuned before there was a tail."""
 
@@ -129,6 +130,17 @@ class Model:
     def least_deviation(self) -> float:
         """Under l2 the `deviations` of an offset that is like a residual; 0 otherwise, where the query itself counts."""
         return float(np.linalg.norm(self.variances)) if self.metric == "l2" else 0.0
+
+    @cached_property
+    def far_apart(self) -> bool:
+        """Whether partitions under l2 lie so far from the mean that their rows' distances are small beside it.
+
+        Then distances are made of differences, of queries that are rotated in full: products with what is far lose digits.
+        """
+        if self.metric != "l2":
+            return False
+        residuals = float(np.sum(self.rerank_weights.astype(np.float64) ** 4))  # mean square: see `dimension_weights`
+        return float(self.centroid_squares.max()) > FAR**2 * residuals
 
     def deviations(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         """`kernels.route.relative_deviation` of prepared queries (m, d): float32 (m,)."""

@@ -79,6 +79,7 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
     fields.point(ModelField.CENTROID_GROUPS, coarse.groups, np.uint8)
     values[ModelField.NORMALISE] = model.metric == "cosine"
     values[ModelField.SQUARED] = model.metric == "l2"
+    values[ModelField.DIFFERENCES] = model.far_apart or (model.metric == "l2" and model.rerank == "float32")
     values[ModelField.RERANK_KIND] = RERANK_KINDS[model.rerank]
     values[ModelField.STAGES] = len(stages)
     values[ModelField.FIRST_BYTES], values[ModelField.LATER_BYTES] = stages[0], sum(stages[1:])
@@ -103,7 +104,9 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> Fields:
     else:
         fields.point(ModelField.CENTROIDS, np.ascontiguousarray(model.centroids), np.float32)
     transform = model.query_transform
-    if model.rerank == "int8":  # words are half the bytes, and off by much less than the rerank codes are
+    if (
+        model.rerank == "int8" and not model.far_apart
+    ):  # words are half the bytes, and off by much less than the rerank codes are
         rotation = encode_rotation(transform)
         fields.point(ModelField.ROTATION_GROUPS, rotation.groups, np.int16)
         fields.point(ModelField.ROTATION_STEPS, rotation.steps, np.float32)

@@ -29,6 +29,12 @@ def gain_of(metric: str) -> float:
     return 2.0 if metric == "l2" else 1.0
 
 
+def negated_squares(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Negated squared distances of vectors (n, d) to a query (d,), of differences: float32 (n,). O(n d)."""
+    differences = vectors - query
+    return -np.einsum("ij,ij->i", differences, differences)
+
+
 def route(model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32], settings: SearchSettings) -> Routes:
     """Score the partitions for prepared queries (m, d); bounds do not fade. O(m * partitions * d).
 
@@ -39,15 +45,14 @@ def route(model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32]
     settings : SearchSettings
     """
     reach = np.maximum(settings.reach, settings.tail * model.deviations(queries)).astype(np.float32)[:, None]
-    inner = queries @ model.centroids.T
     if model.metric == "l2":
-        bases = 2 * inner - model.centroid_squares - np.sum(queries**2, axis=1, keepdims=True)
+        bases = np.stack([negated_squares(model.centroids, query) for query in queries])
         distances = np.sqrt(np.maximum(-bases, 0))
         inside = np.maximum(reach * radii - distances, 0)  # nearer than it reaches: the best there is
         bounds = bases + 2 * (reach * distances * radii + inside**2) - radii**2
     else:
-        bases = inner
-        bounds = inner + reach * np.linalg.norm(queries, axis=1, keepdims=True) * radii
+        bases = queries @ model.centroids.T
+        bounds = bases + reach * np.linalg.norm(queries, axis=1, keepdims=True) * radii
     return Routes(bases.astype(np.float32, copy=False), bounds.astype(np.float32, copy=False))
 
 

@@ -341,7 +341,8 @@ def _needs(
         radii = table.radii[local].astype(np.float64)
         width = spreads[shard.first_partition + local].astype(np.float64)
         if model.metric == "l2":
-            base = 2 * inner - np.einsum("ij,ij->i", centroids, centroids) - norms[position[at]] ** 2
+            differences = queries - centroids  # squares that cancel would leave no digits far from the mean
+            base = -np.einsum("ij,ij->i", differences, differences).astype(np.float64)
             spread, floor = 2 * np.sqrt(np.maximum(-base, 0)) * width, base - radii**2
         else:
             base, spread, floor = inner, norms[position[at]] * width, inner
