@@ -24,6 +24,9 @@ without a floor; 0.976 with 7,781 in one shard. A single query wakes 6 of the 8.
 CERTAIN = 0.8
 """Standard deviations above a partition's mean score, which a fifth of its rows are taken to exceed whatever the query is."""
 
+LOWER = 2.5
+"""Standard deviations that this falls where hardly any of a partition's rows pass: a filter may let the worst of them pass."""
+
 FILTERED_TAIL = 4.0
 """Standard deviations above it that hardly any row exceeds. The tail may be shorter where the reach does without."""
 
@@ -77,7 +80,8 @@ def find_floor(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None)
 def _tail(snapshot: Snapshot, workspace: Workspace, rows: NDArray[np.int64]) -> tuple[float, NDArray[np.float32]]:
     """A floor that holds for rows that have nothing to do with the query, and bounds of their scores by partition."""
     reach, deviation = workspace.numbers[FloatField.TAIL_REACH], workspace.numbers[FloatField.DEVIATION]
-    heights = (CERTAIN * deviation * snapshot.radii).astype(np.float32)
+    share = rows / np.maximum(snapshot.partition_rows, 1)
+    heights = ((CERTAIN - LOWER * (1 - share)) * deviation * snapshot.radii).astype(np.float32)
     likely = _scores_at(snapshot, workspace, heights)
     floor = _cover(likely, rows, COVER * int(workspace.values[CallField.K]))
     if workspace.values[CallField.FILTERED]:

@@ -32,7 +32,7 @@ ROUNDING = 1e-6  # of a score, relative to the terms that it is the sum of
 LARGEST_SETTING = 1e4  # what is beyond it is rounding over rounding, not a need
 LEAST_TAIL, LARGEST_TAIL = FAMILIAR_TAIL, 12.0  # standard deviations
 UNFAMILIAR = 0.05  # of the sample's queries count as far from all rows
-ALLOWANCE = 0.02  # in recall, for each of several small samples
+ALLOWANCE = 0.015  # in recall, for each of several small samples
 LITTLE_GAIN = 0.002  # in recall, of a longer tail
 TOGETHER = 1.5  # how much larger the standard error is than that of neighbours that are found or missed one by one
 
@@ -248,7 +248,7 @@ def _tune_tail(
     rows, and the margin is widened; then the reach, on which queries that lie among the rows depend, whatever the tail.
     """
     exacts = [run_sample(snapshot, sample, SearchRequest(k, settings, exact=True)) for sample in foreign]
-    aim = target + (1 - target) / 3  # what users ask differs more from these samples than rows do from rows
+    aim = target + (1 - target) / 2  # what users ask differs more from these samples than rows do from rows
 
     def measure(tail: float, margin: float, reach: float) -> tuple[float, float]:
         """How much of the recall is missing, less than nothing if none is, and the lowest recall."""
