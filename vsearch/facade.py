@@ -14,7 +14,7 @@ from vsearch.index import Index
 from vsearch.search.model import prepare_queries
 from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign, draw_mixture
 from vsearch.search.snapshot import open_snapshot
-from vsearch.search.tuning import tune
+from vsearch.search.tuning import tune, widened
 from vsearch.storage import (
     GRACE,
     PruneReport,
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 CANDIDATE_RECALL, CANDIDATES = 0.98, 256  # what the candidates of a new document index are tuned to
 DEFAULT_RECALL = 0.97  # what a new index is tuned to, on rows of its own
 TUNING_QUERIES = 512
+SMALL = (
+    500  # rows of which a search looks at nearly all: a sample of them says little, and a scan costs next to nothing
+)
 TUNING_ROWS = 1 << 28  # rows scored exactly by the tuning of a new index, all queries together
 
 Progress = Callable[[str, int, int], None]
@@ -139,6 +142,8 @@ def _settle(store: Store, manifest: Any, report: Progress) -> Any:
     sample = draw_mixture(snapshot, queries, manifest.seed)
     foreign = draw_foreign(snapshot, min(FOREIGN_QUERIES, queries), manifest.seed)
     settings, _ = tune(snapshot, sample, DEFAULT_RECALL, min(10, manifest.rows), foreign)
+    if manifest.rows <= SMALL:
+        settings = widened(settings)
     report("tune", 1, 1)
     return msgspec.structs.replace(manifest, settings=settings.to_dict())
 

@@ -239,3 +239,15 @@ def test_the_recall_of_a_range_search(build_once, data):
     for bar in (float(np.median(near)), float(near.min())):
         report = index.recall(data.held_out[:20], k=10_000, min_score=bar)
         assert report.recall >= 0.97
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
+def test_a_small_index_loses_nothing(tmp_path, metric):
+    """Where a sample of the rows says little about other queries."""
+    rng = np.random.default_rng(5)
+    for rows in (60, 100, 300, 500):
+        centres = rng.normal(size=(5, 16))
+        vectors = (centres[rng.integers(0, 5, rows)] + 0.05 * rng.normal(size=(rows, 16))).astype(np.float32)
+        index = vsearch.build(vectors, tmp_path / f"{metric}-{rows}", metric=metric)
+        queries = np.concatenate([-vectors[:20], 3 * rng.normal(size=(20, 16))]).astype(np.float32)
+        assert recall(index, queries, None) >= 0.98

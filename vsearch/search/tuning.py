@@ -222,6 +222,11 @@ def tune_under_filter(
     return settings, report
 
 
+def widened(settings: SearchSettings) -> SearchSettings:
+    """Settings with which a search leaves out hardly any row."""
+    return replace(settings, reach=max(settings.reach, 4.0), margin=max(settings.margin, 8.0), decay=0.0)
+
+
 def _measure(snapshot: Snapshot, sample: Sample, exact: Answer, settings: SearchSettings) -> tuple[float, float]:
     """Recall of a sample, whose exact answers are given, and milliseconds of all its queries."""
     answer = run_sample(snapshot, sample, SearchRequest(exact.rows.shape[1], settings))
