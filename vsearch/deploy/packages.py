@@ -31,7 +31,7 @@ LIBRARIES = ("numpy", "obstore", "msgspec", "google-crc32c", "sqlglot")
 """What handlers import besides vsearch, the last where JSON brings a condition in SQL; boto3 comes from the runtime."""
 
 PARTS = ("kernels", "storage", "predicates", "quantizers", "search", "fanout")
-MODULES = ("__init__.py", "arguments.py", "cores.py", "errors.py")
+MODULES = ("__init__.py", "arguments.py", "cores.py", "errors.py", "forking.py")
 
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
