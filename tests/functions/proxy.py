@@ -68,6 +68,19 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[: len(body) // 2] + bytes([body[len(body) // 2] ^ 1]) + body[len(body) // 2 + 1 :]
         self._answer(reply.status, headers, body, half=kind == "truncate")
 
+    def do_HEAD(self):
+        behind = http.client.HTTPConnection(self.server.behind, timeout=30)
+        try:
+            behind.request("HEAD", self.path, headers=dict(self.headers))
+            reply = behind.getresponse()
+            self.send_response_only(reply.status)
+            for name, value in reply.getheaders():
+                if name.lower() not in ("connection", "transfer-encoding"):
+                    self.send_header(name, value)
+            self.end_headers()
+        finally:
+            behind.close()
+
     def _answer(self, status, headers, body, half=False):
         self.send_response_only(status)
         for name, value in headers:

@@ -122,11 +122,18 @@ def test_one_spoiled_read_is_made_good(stack, file, kind):
     assert warm.bill.usages.processor.requests == 0
 
 
-@pytest.mark.parametrize(("kind", "named"), [("refuse", "store"), ("gone", "missing"), ("flip", "corrupt")])
-def test_reads_that_stay_spoiled_are_an_error_that_names_the_file(stack, kind, named):
+@pytest.mark.parametrize(
+    ("kind", "named", "error"),
+    [
+        ("refuse", "store", vsearch.IncompleteAnswerError),
+        ("gone", "missing", vsearch.RemoteSnapshotNotFoundError),  # as if the snapshot had been pruned
+        ("flip", "corrupt", vsearch.IncompleteAnswerError),
+    ],
+)
+def test_reads_that_stay_spoiled_are_an_error_that_names_the_file(stack, kind, named, error):
     stack.platform.chill()
     stack.proxy.spoil(kind, "-codes", 10_000)
-    with pytest.raises(vsearch.IncompleteAnswerError, match=named):
+    with pytest.raises(error, match=named):
         stack.remote.search(stack.queries, 8, mode="flat")
     partial = stack.remote.search(stack.queries, 8, mode="flat", allow_partial=True)
     assert {outcome.shard for outcome in partial.failed} == set(range(SHARDS))
