@@ -167,7 +167,7 @@ def test_tuning_under_a_filter_leaves_searches_without_it_their_recall(tmp_path)
     assert index.recall(held_out, where=where).recall >= 0.97
     # the data can show the fault
     sample = replace(draw_mixture(before, 200, 1), mask=evaluate_mask(before, bind(parse(where), before.schema)))
-    settings, _ = tune(before, sample, 0.98, 10, draw_foreign(before, 64, 1))
+    settings, _ = tune(before, sample, 0.98, 10)
     assert vsearch.Index(replace(before, settings=settings)).recall(held_out).recall < 0.95
 
 

@@ -161,7 +161,8 @@ def test_counts_of_every_level(build, data):
 def test_it_can_be_tuned_and_measured(build):
     index = build(bits=4.0, rerank="float16")
     report = index.tune(recall=0.8, sample=40)
-    assert report.reached
+    assert report.recall >= 0.8
+    assert report.reached == (report.foreign_recall >= 0.8 - 0.015)  # cuts of fixed shares lose what is far from all rows
     assert index.recall(sample=40).recall > 0.75
 
 

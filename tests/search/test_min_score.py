@@ -61,3 +61,13 @@ def test_the_score_of_a_hit_is_not_above_itself(build_once):
     for query, scores in zip(vectors, hits.scores, strict=False):
         for bar in (float(scores[3]), float(str(scores[3]))):
             assert (index.search(query, min_score=bar).ids >= 0).sum() >= 4
+
+
+def test_no_threshold_above_one_is_reached_by_a_cosine(build_once):
+    """Rounding puts the cosines of equal rows beside 1: what is compared is the score that is returned."""
+    vectors, _ = tight_clusters(300, 2)
+    index = build_once(("min_score", "copies"), np.repeat(vectors, 3, axis=0))
+    above = float(np.nextafter(np.float32(1), np.float32(2)))
+    for queries in (vectors, vectors[0]):
+        assert (index.search(queries, k=3, min_score=above).ids == -1).all()
+        assert index.search(queries, k=3, min_score=0.99).scores.max() <= 1

@@ -277,7 +277,7 @@ def _gather(
             answers.append(answer)
             positions.append(errand.positions)
     merged = merge_shards(answers, positions, count, options.k) if answers else nothing_found(count, options.k)
-    merged = msgspec.structs.replace(merged, scores=as_seen(floats(merged.scores), snapshot.model.metric).tobytes())
+    merged = msgspec.structs.replace(merged, scores=as_seen(floats(merged.scores), snapshot.model).tobytes())
     return msgspec.structs.replace(
         merged,
         outcomes=tuple(outcomes),

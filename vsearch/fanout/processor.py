@@ -21,7 +21,7 @@ from vsearch.predicates import bind
 from vsearch.predicates.bound import Bound
 from vsearch.predicates.checking import decode as decode_expression
 from vsearch.search.mask import ShardMask, mask_shard
-from vsearch.search.merge import ShardHits, leave_out
+from vsearch.search.merge import ShardHits, drop_dissimilar
 from vsearch.search.route import Visits
 from vsearch.search.shard import Shard
 from vsearch.search.snapshot import Snapshot, schema_of
@@ -106,7 +106,8 @@ def process(
     def scan(position: int, k: int) -> ShardHits:
         words = None if mask is None else mask.words
         hits = scan_shard(snapshot, shard, queries[position], plans[position], k=k, exact=options.exact, mask=words)
-        return ShardHits(*leave_out(hits.scores, hits.rows, snapshot.model.metric, options.min_score), hits.counters)
+        kept = drop_dissimilar(hits.scores, hits.rows, snapshot.model, options.min_score)
+        return ShardHits(*kept, hits.counters)
 
     if request.count == 1:
         hits = [one(0)]

@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.search.model import Model
+
 
 class ShardHits(msgspec.Struct, frozen=True, eq=False):
     """The best rows of one shard for one query, best first; rows are numbered inside the shard.
@@ -27,12 +29,13 @@ class ShardHits(msgspec.Struct, frozen=True, eq=False):
     counters: NDArray[np.int64]
 
 
-def leave_out(
-    scores: NDArray[np.float32], rows: NDArray[np.int64], metric: str, min_score: float | None
+def drop_dissimilar(
+    scores: NDArray[np.float32], rows: NDArray[np.int64], model: Model, min_score: float | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Replace hits that are less similar than `min_score` by NaN and -1.
 
-    Only what a search has found is compared: a threshold that scans knew of would leave rows out by their estimates.
+    Only what a search has found is compared, as users see it: a threshold that scans knew of would leave rows out by their
+    estimates.
 
     Parameters
     ----------
@@ -45,15 +48,21 @@ def leave_out(
         return scores, rows
     with np.errstate(over="ignore"):  # beyond the largest float32 it is infinite
         bar = np.float32(min_score)
-    similar = np.maximum(-scores, 0) <= bar if metric == "l2" else scores >= bar
+    seen = as_seen(scores, model)
+    similar = seen <= bar if model.metric == "l2" else seen >= bar
     return np.where(similar, scores, np.float32(np.nan)), np.where(similar, rows, -1)
 
 
-def as_seen(scores: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
-    """Scores as users see them: squared distances under l2; cosines that rounding put outside [-1, 1] at its edge."""
-    if metric == "l2":
+def as_seen(scores: NDArray[np.float32], model: Model) -> NDArray[np.float32]:
+    """Scores as users see them: squared distances under l2; cosines that rounding put outside [-1, 1] at its edge.
+
+    A learnt adapter changes the lengths of queries, so with one scores are no cosines and stay as they are.
+    """
+    if model.metric == "l2":
         return np.maximum(-scores, 0)
-    if metric != "cosine" or (len(scores) == 1 and scores.item(0) <= 1 and scores.item(-1) >= -1):
+    if model.metric != "cosine" or model.adapter is not None:
+        return scores
+    if len(scores) == 1 and scores.item(0) <= 1 and scores.item(-1) >= -1:
         return scores  # those of one query descend
     return np.minimum(np.maximum(scores, -1), 1)
 

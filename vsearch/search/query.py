@@ -17,7 +17,7 @@ from vsearch.search.exhaustive import search_exhaustively, worth_threads
 from vsearch.search.lloyd import build_cell_tables, search_cells
 from vsearch.search.mask import mask_shard
 from vsearch.search.masks import IndexMask
-from vsearch.search.merge import ShardHits, as_seen, leave_out, merge
+from vsearch.search.merge import ShardHits, as_seen, drop_dissimilar, merge
 from vsearch.search.model import Model, SearchSettings, prepare_queries
 from vsearch.search.native import Workspace
 from vsearch.search.pages import collect_page
@@ -45,7 +45,7 @@ class SearchRequest(msgspec.Struct, frozen=True):
         See `route.plan_visits`.
     exact : bool
     min_score : float or None
-        See `merge.leave_out`.
+        See `merge.drop_dissimilar`.
     deadline : float or None
         `time.monotonic` value after which the search gives up.
     offset : int
@@ -168,8 +168,8 @@ def _answer(
     model: Model, request: SearchRequest, scores: NDArray[np.float32], rows: NDArray[np.int64], stats: SearchStats
 ) -> Answer:
     if request.min_score is not None:
-        scores, rows = leave_out(scores, rows, model.metric, request.min_score)
-    return Answer(as_seen(scores, model.metric), rows, stats)
+        scores, rows = drop_dissimilar(scores, rows, model, request.min_score)
+    return Answer(as_seen(scores, model), rows, stats)
 
 
 def search_shards(
