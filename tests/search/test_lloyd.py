@@ -162,7 +162,9 @@ def test_it_can_be_tuned_and_measured(build):
     index = build(bits=4.0, rerank="float16")
     report = index.tune(recall=0.8, sample=40)
     assert report.recall >= 0.8
-    assert report.reached == (report.foreign_recall >= 0.8 - 0.015)  # cuts of fixed shares lose what is far from all rows
+    assert report.reached == (
+        report.foreign_recall >= 0.8 - 0.015
+    )  # cuts of fixed shares lose what is far from all rows
     assert index.recall(sample=40).recall > 0.75
 
 

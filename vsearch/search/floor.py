@@ -25,10 +25,11 @@ CERTAIN = 0.8
 """Standard deviations above a partition's mean score, which a fifth of its rows are taken to exceed whatever the query is."""
 
 LOWER = 2.5
-"""Standard deviations that this falls where hardly any of a partition's rows pass: a filter may let the worst of them pass."""
+"""Standard deviations that this falls where hardly any of a partition's rows pass a filter that is correlated with the
+vectors: it may let the worst of them pass."""
 
-FILTERED_TAIL = 4.0
-"""Standard deviations above it that hardly any row exceeds. The tail may be shorter where the reach does without."""
+CORRELATED_TAIL = 4.0
+"""Standard deviations that hardly any row exceeds, under such a filter. The tail may be shorter where the reach does without."""
 
 HIGHEST = 0.25
 """Radii above the mean score at most, so that a longer reach (`tune` lengthens it) leaves the floor where it is."""
@@ -58,7 +59,7 @@ def leave_out(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) 
     order = workspace.order[:visits]
     rows = snapshot.partition_rows if mask is None else mask.certain
     worth = workspace.bounds[order] >= np.float32(find_floor(snapshot, workspace, mask))
-    tail_floor, tail_bounds = _tail(snapshot, workspace, rows)
+    tail_floor, tail_bounds = _tail(snapshot, workspace, mask)
     worth |= tail_bounds[order] >= np.float32(tail_floor)
     covered = int(np.searchsorted(np.cumsum(rows[order]), int(values[CallField.K]))) + 1
     kept = max(covered, visits - int(np.argmax(worth[::-1])) if worth.any() else 0)
@@ -77,15 +78,16 @@ def find_floor(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None)
     return _cover(scores, rows, COVER * int(workspace.values[CallField.K]))
 
 
-def _tail(snapshot: Snapshot, workspace: Workspace, rows: NDArray[np.int64]) -> tuple[float, NDArray[np.float32]]:
+def _tail(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> tuple[float, NDArray[np.float32]]:
     """A floor that holds for rows that have nothing to do with the query, and bounds of their scores by partition."""
     reach, deviation = workspace.numbers[FloatField.TAIL_REACH], workspace.numbers[FloatField.DEVIATION]
-    share = rows / np.maximum(snapshot.partition_rows, 1)
-    heights = ((CERTAIN - LOWER * (1 - share)) * deviation * snapshot.radii).astype(np.float32)
-    likely = _scores_at(snapshot, workspace, heights)
+    rows = snapshot.partition_rows if mask is None else mask.certain
+    heights = CERTAIN * deviation * snapshot.radii
+    if mask is not None and mask.correlated:
+        reach = max(reach, np.float32(CORRELATED_TAIL) * deviation)
+        heights *= 1 - LOWER / CERTAIN * (1 - rows / np.maximum(snapshot.partition_rows, 1))
+    likely = _scores_at(snapshot, workspace, heights.astype(np.float32))
     floor = _cover(likely, rows, COVER * int(workspace.values[CallField.K]))
-    if workspace.values[CallField.FILTERED]:
-        reach = max(reach, np.float32(FILTERED_TAIL) * deviation)
     return floor, _scores_at(snapshot, workspace, reach * workspace.spreads)
 
 

@@ -14,6 +14,7 @@ from vsearch.forking import renew_in_children
 from vsearch.search.mask import ShardMask
 
 BUDGET_BYTES = 64 << 20
+BY_CHANCE = 3.0  # times what is expected: of some dozens of partitions hardly ever more
 TAIL = 2.5  # ln of how seldom a row reaches beyond the bound; measured: filtered recall stays above the unfiltered
 
 
@@ -33,6 +34,9 @@ class IndexMask:
         The same of the rows that pass for certain by their cells.
     rows, rechecked : int
         Rows that pass, and rows that only an exact column could decide.
+    correlated : bool
+        Whether the shares that pass differ more between partitions than by chance: then the rows that pass in a partition
+        need not be like the others there.
     """
 
     shards: tuple[ShardMask, ...]
@@ -42,6 +46,7 @@ class IndexMask:
     certain_spreads: NDArray[np.float32]
     rows: int
     rechecked: int
+    correlated: bool
 
     @classmethod
     def of(cls, shards: list[ShardMask], partition_rows: NDArray[np.int64], radii: NDArray[np.float32]) -> IndexMask:
@@ -56,6 +61,7 @@ class IndexMask:
             _spread(certain, partition_rows, radii),
             sum(mask.rows for mask in shards),
             sum(mask.rechecked for mask in shards),
+            _correlated(certain, partition_rows),
         )
 
     @property
@@ -66,6 +72,15 @@ class IndexMask:
 def _spread(matches: NDArray[np.int64], rows: NDArray[np.int64], radii: NDArray[np.float32]) -> NDArray[np.float32]:
     share = (np.log(np.maximum(matches, 1)) + TAIL) / (np.log(np.maximum(rows, 1)) + TAIL)
     return (radii * np.sqrt(share)).astype(np.float32)
+
+
+def _correlated(passing: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:
+    """Whether the squares of deviations from the mean share are more than `BY_CHANCE` times those of a binomial."""
+    total = max(1, int(rows.sum()))
+    share = float(passing.sum()) / total
+    variances = rows * (share * (1 - share))
+    deviations = (passing - share * rows) ** 2
+    return float(deviations.sum()) > BY_CHANCE * float(variances.sum())
 
 
 class MaskCache:
