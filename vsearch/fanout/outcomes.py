@@ -94,7 +94,7 @@ class Deadline:
 
 
 RETRIES: Mapping[Kind, int] = {
-    Kind.THROTTLED: 8,
+    Kind.THROTTLED: 20,  # nothing ran and nothing is billed; the deadline bounds it
     Kind.UNREACHABLE: 4,
     Kind.STORE: 2,
     Kind.CRASH: 2,
@@ -122,7 +122,7 @@ class RetryPolicy:
     """
 
     retries: Mapping[Kind, int] = field(default_factory=lambda: dict(RETRIES))
-    attempts: int = 10
+    attempts: int = 24
     first_wait: float = 0.05
     longest_wait: float = 2.0
 
