@@ -54,7 +54,18 @@ def test_float32_compares_with_decimals_in_its_own_type() -> None:
     )
     around = np.concatenate([around, np.array([np.inf, -np.inf, np.nan, 3.4028235e38, 1e-45], np.float32)])
     table = table_of({"f": pa.array([*around.tolist(), None], pa.float32())})
-    literals = [*written, "0.10000000149011612e0", "1e-1", "'NaN'::DOUBLE", "1e39", "1e400"]
+    literals = [
+        *written,
+        "0.10000000149011612e0",
+        "1e-1",
+        "0.1::DOUBLE",
+        "CAST(0.1 AS FLOAT)",
+        "-(0.1::REAL)",
+        "(1e-1)::FLOAT",
+        "'NaN'::DOUBLE",
+        "1e39",
+        "1e400",
+    ]
     for where in predicates("f", written, rng) + [f"f {op} {literal}" for op in OPERATORS for literal in literals]:
         assert table.rows(parse(where)) == table.duckdb_rows(where), where
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from typing import TYPE_CHECKING, Any
 
 from vsearch.errors import PredicateError
@@ -26,10 +28,11 @@ _CASTS = {
     "TIMESTAMPTZ",
     "TIMESTAMPLTZ",
     "DATETIME",
-    "DOUBLE",
     "TEXT",
     "VARCHAR",
 }
+
+_FLOATS = {"DOUBLE", "FLOAT", "REAL"}
 
 
 def bare(node: exp.Expr) -> exp.Expr:
@@ -100,24 +103,34 @@ def _negated(value: Literal, node: exp.Expr) -> Literal:
 
 
 def _cast(node: exp.Expr) -> Literal:
-    """``DATE '...'``, ``TIMESTAMP '...'``, and the spellings of special floats: ``'NaN'::DOUBLE``."""
+    """``DATE '...'``, ``TIMESTAMP '...'``, and numbers or their text as floats: ``0.1::DOUBLE``, ``'NaN'::DOUBLE``."""
     target = node.args["to"].this
     name = getattr(target, "name", str(target)).upper()
     value = literal(node.this)
+    if name in _FLOATS and not isinstance(value, bool) and isinstance(value, str | int | float | Number | Double):
+        return _float(node, value, single=name != "DOUBLE")
     if name not in _CASTS or not isinstance(value, str):
         raise PredicateError(
-            f"{sql_text(node)}: only DATE '...' and TIMESTAMP '...' of a string are supported as casts"
+            f"{sql_text(node)}: only DATE '...' and TIMESTAMP '...' of a string, and DOUBLE or FLOAT of a number, "
+            "are supported as casts"
         )
     if name == "DATE":
         return parse_date(value)
-    if name in ("TEXT", "VARCHAR"):
-        return value
-    if name != "DOUBLE":
-        return parse_timestamp(value)
+    return value if name in ("TEXT", "VARCHAR") else parse_timestamp(value)
+
+
+def _float(node: exp.Expr, value: str | float | Number | Double, *, single: bool) -> Double:
+    """A number, or the text of one, as a double; rounded to a float32 first if `single`."""
+    text = value.text if isinstance(value, Number) else value.value if isinstance(value, Double) else value
     try:
-        return Double(float(value))
+        number = float(text)
+        if single and math.isfinite(number):
+            number = struct.unpack("<f", struct.pack("<f", number))[0]
     except ValueError:
         raise PredicateError(f"{sql_text(node)}: {value!r} is no number") from None
+    except OverflowError:
+        raise PredicateError(f"{sql_text(node)}: the number is beyond {'FLOAT' if single else 'DOUBLE'}") from None
+    return Double(number)
 
 
 _REFUSED = {

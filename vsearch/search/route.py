@@ -73,7 +73,7 @@ class Visits:
     order : int32 (v,)
         Partitions, numbered inside the shard.
     bases, bounds : float32 (v,)
-        The bounds descend.
+        The bounds about descend: what they lost to nearer partitions is not the same for all.
     minimum : int
         The first so many are visited whatever their bounds.
     """
