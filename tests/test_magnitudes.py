@@ -83,3 +83,21 @@ def test_what_other_metrics_cannot_square_is_refused(tmp_path, plain, metric):
 def test_documents_refuse_them_too(tmp_path, plain, size):
     with pytest.raises(vsearch.InputError, match="takes numbers up to 1e15"):
         vsearch.build_documents([scaled(plain[:4], size)] * 3, None, tmp_path / "index")
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-50, 1e-39, 1e50, 1e300])
+def test_float64_beyond_float32(tmp_path, plain, size):
+    """Directions of queries survive under cosine; rows are refused, since what is stored is float32 whatever the metric."""
+    index = vsearch.build(plain, tmp_path / "index")
+    queries = plain[:5].astype(np.float64)
+    np.testing.assert_array_equal(index.search(queries * size).ids, index.search(queries).ids)
+    rows = plain.astype(np.float64)
+    rows[3] *= size
+    with pytest.raises(vsearch.InputError, match=r"row 3 holds .*float32.* scale the vectors"):
+        vsearch.build(rows, tmp_path / "refused")
+
+
+def test_small_numbers_beside_larger_ones_are_rounded(tmp_path, plain):
+    rows = plain.astype(np.float64)
+    rows[3, 1:], rows[4] = 1e-300, 0
+    assert len(vsearch.build(rows, tmp_path / "index")) == len(rows)

@@ -10,7 +10,7 @@ from vsearch.quantizers.metrics import Metric, unbounded
 BLOCK_BYTES = 4 << 20
 """Work on vectors goes in blocks of about this size, so that temporaries stay in cache."""
 
-LARGEST_FLOAT = np.finfo(np.float32).max
+LARGEST_FLOAT, LEAST_FLOAT = np.finfo(np.float32).max, float(np.finfo(np.float32).tiny)
 _HALF_EXPONENT = np.uint16(0x7C00)
 
 
@@ -73,7 +73,7 @@ def converted(
     Raises
     ------
     InputError
-        NaN, infinity, or a number beyond float32; names the first bad row.
+        NaN, infinity, a number beyond float32, or a row of numbers that are all too small for it; names the first bad row.
     """
     if dtype.kind == "u":
         return np.ascontiguousarray(batch, dtype=dtype)
@@ -88,7 +88,19 @@ def converted(
             row, column = (int(x) for x in np.argwhere(~np.isfinite(block))[0])
             number = rows + start + row if isinstance(rows, int) else int(rows[start + row])
             raise NotFiniteError(_fault(label, number, column, float(batch[start + row, column])))
+        if batch.dtype.kind == "f" and batch.dtype.itemsize > result.dtype.itemsize:
+            lost = _vanished(batch[start : start + step], block)
+            if lost is not None:
+                number = rows + start + lost if isinstance(rows, int) else int(rows[start + lost])
+                raise NotFiniteError(_fault(label, number, 0, float(np.abs(batch[start + lost]).max())))
     return result
+
+
+def _vanished(batch: np.ndarray, block: np.ndarray) -> int | None:
+    """The first row (of n, d) whose numbers are all too small for float32, though not all 0; None where there is none."""
+    small = np.flatnonzero(np.maximum(block.max(axis=1, initial=0), -block.min(axis=1, initial=0)) < LEAST_FLOAT)
+    lost = small[(batch[small] != 0).any(axis=1)]
+    return int(lost[0]) if len(lost) else None
 
 
 def check_bounded(batch: np.ndarray, metric: Metric, rows: int | np.ndarray) -> None:
@@ -130,6 +142,8 @@ def _all_finite(block: np.ndarray) -> bool:
 
 
 def _fault(label: str, row: int, column: int, value: float) -> str:
+    if 0 < value < LEAST_FLOAT:
+        return f"{label}: row {row} holds nothing larger than {value:g}, which float32 does not hold; scale the vectors"
     if np.isfinite(value):
         return f"{label}: row {row} holds {value:g} (dimension {column}), which does not fit float32; scale the vectors"
     name = "NaN" if np.isnan(value) else "infinity"

@@ -155,10 +155,10 @@ class Model:
         return rotation if self.adapter is None else np.ascontiguousarray(rotation @ self.adapter)
 
 
-def check_queries(queries: Any, dimensions: int, metric: Metric = "cosine") -> NDArray[np.float32]:
+def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -> NDArray[np.float32]:
     """Queries as float32 (m, d), or an error that says what is wrong with them.
 
-    Cosine takes all finite numbers, so it is also what a caller says who does not know the metric: see `check_magnitudes`.
+    Callers who do not know the metric give None: then all finite numbers are taken, and `check_magnitudes` is for later.
     """
     if (
         type(queries) is np.ndarray
@@ -184,6 +184,8 @@ def check_queries(queries: Any, dimensions: int, metric: Metric = "cosine") -> N
         msg = f"queries must have the shape (queries, {dimensions}) or ({dimensions},), got {np.shape(queries)}"
         raise InputError(msg)
     if array.dtype != np.float32:
+        if metric == "cosine" and array.dtype == np.float64:
+            array = _within_float32(array)
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
     array = np.ascontiguousarray(array)
@@ -191,8 +193,16 @@ def check_queries(queries: Any, dimensions: int, metric: Metric = "cosine") -> N
         bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
         msg = f"query {bad} holds NaN or infinity, or a number beyond float32; remove it or mend the encoder"
         raise InputError(msg)
-    check_magnitudes(array, metric)
+    if metric is not None:
+        check_magnitudes(array, metric)
     return array
+
+
+def _within_float32(queries: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Queries (m, d) at lengths that float32 holds: only their directions count."""
+    largest = np.abs(queries).max(axis=1, initial=0, keepdims=True)
+    outside = np.isfinite(largest) & (largest > 0) & ((largest < 1e-30) | (largest > 1e30))
+    return queries / np.where(outside, largest, 1) if outside.any() else queries
 
 
 def check_magnitudes(queries: NDArray[np.float32], metric: Metric) -> None:
