@@ -22,6 +22,7 @@ MAXIMUM_TEXT = 1 << 20
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EPOCH_ORDINAL = dt.date(1970, 1, 1).toordinal()
 _LARGEST_EXPONENT = 308
+_LEAST_EXPONENT = -324  # of the smallest double
 _MOMENT = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})"
     r"(?:[ Tt](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,18}))?)?\s?([Zz]|UTC|[+-]\d{2}(?::?\d{2})?)?)?",
@@ -211,7 +212,8 @@ def _integer(value: int) -> int | Number:
 def _decimal(value: decimal.Decimal) -> Literal:
     if value.is_nan() or value.is_infinite():
         return float(value)
-    if abs(value.adjusted()) > _LARGEST_EXPONENT or len(value.as_tuple().digits) > 2 * _LARGEST_EXPONENT:
+    exponent = value.adjusted() if value else 0
+    if not _LEAST_EXPONENT <= exponent <= _LARGEST_EXPONENT or len(value.as_tuple().digits) > 2 * _LARGEST_EXPONENT:
         raise PredicateError(f"the number {str(value)[:40]}... has too many digits for a predicate")
     if value == value.to_integral_value():
         return _integer(int(value))
