@@ -9,7 +9,7 @@ import vsearch.search.tuning
 from tests.indexes import METRICS, best, brute_force, clustered
 from vsearch.search.model import SearchSettings
 from vsearch.search.samples import draw_rows
-from vsearch.search.tuning import recall_by_score, tune
+from vsearch.search.tuning import ALLOWANCE, recall_by_score, tune
 
 ROWS = 1200
 
@@ -203,7 +203,7 @@ def test_what_codes_cannot_reach_is_said(tmp_path):
     truth = best("cosine", brute_force("cosine", clustered(50, seed=5), clustered(ROWS)), 10)
     assert index.recall(clustered(50, seed=5), truth=truth).recall < 0.9
     report = index.tune(recall=1.0, queries=clustered(50, seed=5))
-    assert report.reached == (report.recall >= 1.0)
+    assert report.reached == (report.recall >= 1.0 and report.foreign_recall >= 1.0 - ALLOWANCE)
 
 
 def test_tune_of_an_old_snapshot_is_refused(tmp_path):

@@ -20,6 +20,7 @@ RADIX = 2048  # partitions are ordered by 11 bits a pass, three passes
 TOGETHER = 64  # rows of a group, whose small integers are read together: centroids, rows of a rotation
 LARGEST_WORD = 32767  # norm of what is kept in 16-bit words: a product of two fits in 32 bits
 FAMILIAR_TAIL = 2.3  # standard deviations, which cost next to nothing anywhere; of queries that lie among the rows
+PLAIN_TAIL = 5.0  # most of them without a filter: only one that excludes what is near needs more
 HEAD = 256  # partitions that are ordered before any is visited; the others only if these do not do
 
 

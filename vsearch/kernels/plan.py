@@ -10,7 +10,16 @@ import numpy as np
 from vsearch.kernels.bytes import sum_slack
 from vsearch.kernels.centroids import score_centroids
 from vsearch.kernels.compiling import inlined, kernel
-from vsearch.kernels.fields import FAMILIAR_TAIL, HEAD, RADIX, TOGETHER, CallField, FloatField, ModelField
+from vsearch.kernels.fields import (
+    FAMILIAR_TAIL,
+    HEAD,
+    PLAIN_TAIL,
+    RADIX,
+    TOGETHER,
+    CallField,
+    FloatField,
+    ModelField,
+)
 from vsearch.kernels.memory import (
     byte_rows,
     bytes_,
@@ -113,8 +122,8 @@ def _find_tail(model, call, numbers, rotated, inner):
     square, tail = numbers[FloatField.SQUARE], numbers[FloatField.TAIL]
     if call[CallField.FILTERED] == 0 and tail > FAMILIAR_TAIL:
         squares = floats(model[ModelField.CENTROID_SQUARES], inner.shape[0])
-        if nearness(inner, square, squares, model[ModelField.SQUARED] != 0) >= numbers[FloatField.FAMILIAR]:
-            tail = FAMILIAR_TAIL
+        near = nearness(inner, square, squares, model[ModelField.SQUARED] != 0) >= numbers[FloatField.FAMILIAR]
+        tail = np.float32(FAMILIAR_TAIL) if near else min(tail, np.float32(PLAIN_TAIL))
     deviation = relative_deviation(
         rotated,
         square,

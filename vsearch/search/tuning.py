@@ -31,8 +31,13 @@ FIRST_REACH = 0.8  # partitions are ranked by it before the reach is known
 ROUNDING = 1e-6  # of a score, relative to the terms that it is the sum of
 LARGEST_SETTING = 1e4  # what is beyond it is rounding over rounding, not a need
 LEAST_TAIL, LARGEST_TAIL = FAMILIAR_TAIL, 12.0  # standard deviations
-UNFAMILIAR = 0.05  # of the sample's queries count as far from all rows
+UNFAMILIAR = (
+    0.05,
+    0.2,
+    0.5,
+)  # of the sample's queries count as far from all rows; the larger shares only where it helps
 ALLOWANCE = 0.015  # in recall, for each of several small samples
+SHORTFALL = 0.04  # in recall, of the worst of these samples
 LITTLE_GAIN = 0.002  # in recall, of a longer tail
 TOGETHER = 1.5  # how much larger the standard error is than that of neighbours that are found or missed one by one
 
@@ -176,8 +181,7 @@ def tune(
             break
     lowest = None
     if foreign:
-        settings = replace(settings, familiar=_familiar(snapshot, sample))
-        settings, lowest = _tune_tail(snapshot, settings, foreign, target, k)
+        settings, lowest = _tune_tail(snapshot, replace(settings, k=k), foreign, target, _familiar(snapshot, sample))
         measured, milliseconds = _measure(snapshot, sample, exact, settings)
         lowest = round(lowest, 4)
     settings = replace(settings, recall=round(measured, 4), foreign_recall=lowest, k=k)
@@ -245,53 +249,66 @@ def _aim(target: float, neighbours: int) -> float:
 
 
 def _tune_tail(
-    snapshot: Snapshot, settings: SearchSettings, foreign: Sequence[Sample], target: float, k: int
+    snapshot: Snapshot, settings: SearchSettings, foreign: Sequence[Sample], target: float, familiar: Sequence[float]
 ) -> tuple[SearchSettings, float]:
     """The settings with about the least tail with which foreign samples reach a recall, and the recall of the worst of them.
 
-    They are to reach it together, and each nearly. Where a longer tail does not help any more it is the estimates that lose
-    rows, and the margin is widened; then the reach, on which queries that lie among the rows depend, whatever the tail.
+    They are to reach it together, and each nearly. Where a longer tail does not help it is the estimates that lose rows, and
+    the margin is widened; or queries count as lying among the rows that do not, and fewer do from then on. The reach stays,
+    since searches for what is near pay for it.
+
+    Parameters
+    ----------
+    familiar : sequence of float
+        Values of that setting to go through.
     """
-    exacts = [run_sample(snapshot, sample, SearchRequest(k, settings, exact=True)) for sample in foreign]
+    exacts = [run_sample(snapshot, sample, SearchRequest(settings.k or 1, settings, exact=True)) for sample in foreign]
     aim = target + (1 - target) / 2  # what users ask differs more from these samples than rows do from rows
 
-    def measure(tail: float, margin: float, reach: float) -> tuple[float, float]:
+    def measure(tried: SearchSettings) -> tuple[float, float]:
         """How much of the recall is missing, less than nothing if none is, and the lowest recall."""
-        tried = replace(settings, tail=tail, margin=margin, reach=reach)
         pairs = zip(foreign, exacts, strict=True)
         recalls = [_measure(snapshot, sample, exact, tried)[0] for sample, exact in pairs]
         return max(aim - sum(recalls) / len(recalls), aim - ALLOWANCE - min(recalls)), min(recalls)
 
-    short, tail, margin, reach = 0.0, LEAST_TAIL, settings.margin, settings.reach
-    missing, lowest = measure(tail, margin, reach)
+    found, stricter = replace(settings, tail=LEAST_TAIL, familiar=familiar[0]), list(familiar[1:])
+    missing, lowest = measure(found)
     while missing > 0:
-        for longer, wider, farther in ((1.25, 1.0, 1.0), (1.6, 1.0, 1.0), (1.0, 1.25, 1.0), (1.0, 1.0, 1.25)):
-            if longer * tail <= LARGEST_TAIL:
-                less, reached = measure(longer * tail, wider * margin, farther * reach)
-                if less < missing - LITTLE_GAIN:
-                    break
+        steps = [replace(found, tail=found.tail * longer) for longer in (1.25, 1.6, 2.5)]
+        steps = [tried for tried in steps if tried.tail <= LARGEST_TAIL]
+        steps.append(replace(found, margin=1.25 * found.margin))
+        if lowest < target - SHORTFALL:  # else it is not worth what it costs queries that lie among the rows
+            steps += [replace(found, familiar=bar) for bar in stricter]
+        for tried in steps:
+            less, reached = measure(tried)
+            if less < missing - LITTLE_GAIN:
+                break
         else:
             break  # nothing helps
-        short = tail if longer > 1 else short
-        missing, lowest = less, reached
-        tail, margin, reach = longer * tail, wider * margin, farther * reach
-    if missing <= 0 and short > 0:
-        for _ in range(NARROWING):
-            middle = (short + tail) / 2
-            missing, reached = measure(middle, margin, reach)
-            if missing <= 0:
-                tail, lowest = middle, reached
+        stricter = [bar for bar in familiar if bar > (tried.familiar or 0.0)]
+        missing, lowest, found = less, reached, tried
+    allowed = missing + LITTLE_GAIN if missing > 0 else 0.0
+    for name, least in (("tail", LEAST_TAIL), ("margin", settings.margin)):  # what did not help goes again
+        short, enough = least, getattr(found, name)
+        for middle in (short, *[None] * NARROWING):
+            if short == enough:
+                break
+            tried = replace(found, **{name: (short + enough) / 2 if middle is None else middle})  # type: ignore[arg-type]
+            less, reached = measure(tried)
+            if less <= allowed:
+                found, lowest, enough = tried, reached, getattr(tried, name)
             else:
-                short = middle
-    return replace(settings, tail=tail, margin=margin, reach=reach), lowest
+                short = getattr(tried, name)
+    return found, lowest
 
 
-def _familiar(snapshot: Snapshot, sample: Sample) -> float:
-    """How near the nearest centroid is to all but a few queries of a sample."""
+def _familiar(snapshot: Snapshot, sample: Sample) -> list[float]:
+    """How near the nearest centroid is to all but some queries of a sample, ascending; by shares of `UNFAMILIAR`."""
     bases = route(snapshot.model, sample.queries, snapshot.radii, SearchSettings(0.0)).bases.max(axis=1)
     if snapshot.model.metric != "l2":
         bases = bases / np.maximum(np.linalg.norm(sample.queries, axis=1), np.finfo(np.float32).tiny)
-    return float(np.quantile(bases, UNFAMILIAR)) / nearness_unit(snapshot.model, snapshot.radii)
+    unit = nearness_unit(snapshot.model, snapshot.radii)
+    return [float(np.quantile(bases, share)) / unit for share in UNFAMILIAR]
 
 
 def _widths(
