@@ -12,9 +12,11 @@ os.environ["VSEARCH_JIT"] = "1"
 # Tests run side by side: more threads than cores would only wait for each other, and OpenMP's wait at full speed.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Kernels compile on their first call, so a deadline would measure the compiler.
-settings.register_profile("vsearch", deadline=None)
-settings.load_profile("vsearch")
+# Kernels compile on their first call, so a deadline would measure the compiler. The same examples every time, so that
+# a failure comes from what was changed; HYPOTHESIS_PROFILE=explore looks for others, as `python -m bench.soak` does.
+settings.register_profile("vsearch", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "vsearch"))
 
 pytest_plugins = ["tests.once", "tests.seaweed"]
 
