@@ -37,7 +37,6 @@ UNFAMILIAR = (
     0.5,
 )  # of the sample's queries count as far from all rows; the larger shares only where it helps
 ALLOWANCE = 0.015  # in recall, for each of several small samples
-SHORTFALL = 0.04  # in recall, of the worst of these samples
 LITTLE_GAIN = 0.002  # in recall, of a longer tail
 TOGETHER = 1.5  # how much larger the standard error is than that of neighbours that are found or missed one by one
 
@@ -254,8 +253,8 @@ def _tune_tail(
     """The settings with about the least tail with which foreign samples reach a recall, and the recall of the worst of them.
 
     They are to reach it together, and each nearly. Where a longer tail does not help it is the estimates that lose rows, and
-    the margin is widened; or queries count as lying among the rows that do not, and fewer do from then on. The reach stays,
-    since searches for what is near pay for it.
+    the margin is widened; or queries count as lying among the rows that do not, and fewer do from then on. The reach is
+    lengthened last and only where the worst sample falls short, since searches for what is near pay for it.
 
     Parameters
     ----------
@@ -277,8 +276,9 @@ def _tune_tail(
         steps = [replace(found, tail=found.tail * longer) for longer in (1.25, 1.6, 2.5)]
         steps = [tried for tried in steps if tried.tail <= LARGEST_TAIL]
         steps.append(replace(found, margin=1.25 * found.margin))
-        if lowest < target - SHORTFALL:  # else it is not worth what it costs queries that lie among the rows
+        if lowest < target - ALLOWANCE:  # else it is not worth what it costs queries that lie among the rows
             steps += [replace(found, familiar=bar) for bar in stricter]
+            steps.append(replace(found, reach=1.25 * found.reach))
         for tried in steps:
             less, reached = measure(tried)
             if less < missing - LITTLE_GAIN:
@@ -288,7 +288,8 @@ def _tune_tail(
         stricter = [bar for bar in familiar if bar > (tried.familiar or 0.0)]
         missing, lowest, found = less, reached, tried
     allowed = missing + LITTLE_GAIN if missing > 0 else 0.0
-    for name, least in (("tail", LEAST_TAIL), ("margin", settings.margin)):  # what did not help goes again
+    # what did not help goes again
+    for name, least in (("reach", settings.reach), ("tail", LEAST_TAIL), ("margin", settings.margin)):
         short, enough = least, getattr(found, name)
         for middle in (short, *[None] * NARROWING):
             if short == enough:
