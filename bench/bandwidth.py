@@ -72,7 +72,7 @@ def _xor(words: np.ndarray[Any, np.dtype[np.uint64]]) -> np.uint64:
 
 def open_xor(url: Path) -> Read:
     """The loop over the codes of the index, where they lie."""
-    from vsearch import worker
+    from bench import lean_worker as worker
 
     file = worker.load(str(url)).shards[0].files["codes"]
     file.ensure("first")
@@ -85,7 +85,7 @@ def open_xor(url: Path) -> Read:
 
 
 def open_ours(url: Path) -> Read:
-    from vsearch import worker
+    from bench import lean_worker as worker
 
     snapshot, asked = worker.load(str(url)), queries()
     every = snapshot.manifest.partitions

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 import vsearch
 from bench import documents_report
 from bench.contest import console
-from vsearch.building.document_reduction import reduce_documents
-from vsearch.building.document_sources import open_documents
-from vsearch.search.document_queries import check_request
-from vsearch.search.documents import search_documents
-from vsearch.search.rows import take_ids
-from vsearch.search.stats import SearchStats
+from vsearch.multivector.queries import check_request
+from vsearch.multivector.reduction import reduce_documents
+from vsearch.multivector.search import search_documents
+from vsearch.multivector.sources import open_documents
+from vsearch.search.engine.stats import SearchStats
+from vsearch.search.state.fetching import take_ids
 
 K = 10
 REPETITIONS = 5

@@ -14,7 +14,7 @@ import numpy as np
 from bench import report
 from bench.data import Floats
 from bench.serverless_stack import Stack, deployed, object_store, package
-from vsearch.fanout.bill import Usages, make_bill
+from vsearch.fanout.calls.bill import Usages, make_bill
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 K = 10

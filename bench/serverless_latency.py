@@ -10,16 +10,17 @@ import numpy as np
 
 from bench.data import Floats
 from bench.serverless_stack import NAMES, Stack, process_seconds
-from vsearch.fanout import messages, wire
-from vsearch.fanout.allocator import plan_batch
-from vsearch.fanout.levels import scan_shard
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.messages import AllocateRequest, Options, ProcessRequest, int32s
-from vsearch.fanout.outcomes import Deadline
-from vsearch.fanout.processor import process
-from vsearch.fanout.worker import open_reply
-from vsearch.search.route import Visits
-from vsearch.search.snapshot import Snapshot, open_snapshot
+from vsearch.fanout.calls.retries import Deadline
+from vsearch.fanout.roles.allocator import plan_batch
+from vsearch.fanout.roles.processor import process
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire import messages
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import AllocateRequest, Options, ProcessRequest, int32s
+from vsearch.fanout.wire.replies import open_reply
+from vsearch.search.engine.routing import ProbePlan
+from vsearch.search.engine.steps import scan_shard
+from vsearch.search.state.snapshot import Snapshot, open_snapshot
 from vsearch.storage import open_store, read_manifest
 
 K = 10
@@ -70,9 +71,9 @@ def cold_processors(stack: Stack, snapshot: Snapshot, query: Floats, repetitions
     invoker = stack.index._client.invoker  # noqa: SLF001
     walls, spent = [], []
     for _ in range(repetitions):
-        stack.chill()
+        stack.evict_idle()
         start = time.perf_counter()
-        open_reply(Mail(), invoker.invoke(function, payload, 120), function)
+        open_reply(Envelope(), invoker.invoke(function, payload, 120), function)
         walls.append(time.perf_counter() - start)
         (environment,) = stack.platform._functions[function].idle  # noqa: SLF001
         spent.append(process_seconds(environment.pid))
@@ -96,7 +97,7 @@ def warm_overhead(stack: Stack, snapshot: Snapshot, queries: Floats, repetitions
     invoker = stack.index._client.invoker  # noqa: SLF001
     for request in asked:
         function = NAMES.processor(request.shard)
-        open_reply(Mail(), invoker.invoke(function, wire.encode(request), 120), function)
+        open_reply(Envelope(), invoker.invoke(function, wire.encode(request), 120), function)
         _scan(snapshot, request)
     answers, insides, kernels = [], [], []
     for i in range(repetitions):
@@ -105,7 +106,7 @@ def warm_overhead(stack: Stack, snapshot: Snapshot, queries: Floats, repetitions
         start = time.perf_counter()
         reply = invoker.invoke(function, payload, 120)
         answers.append(time.perf_counter() - start)
-        insides.append(open_reply(Mail(), reply, function).usages.processor.seconds)
+        insides.append(open_reply(Envelope(), reply, function).usages.processor.seconds)
         kernels.append(min(_scan(snapshot, request) for _ in range(3)))
     http = tuple(a - b for a, b in zip(answers, kernels, strict=True))
     inside = tuple(a - b for a, b in zip(insides, kernels, strict=True))
@@ -121,7 +122,7 @@ def warm_overhead(stack: Stack, snapshot: Snapshot, queries: Floats, repetitions
 def _scan(snapshot: Snapshot, request: ProcessRequest) -> float:
     """Seconds of the kernels' part of a request for one query."""
     shard = snapshot.shards[request.shard]
-    visits = Visits(
+    visits = ProbePlan(
         int32s(request.partitions),
         messages.floats(request.bases),
         messages.floats(request.bounds),
@@ -190,7 +191,7 @@ def singles(stack: Stack, queries: Floats, *, cold: int, **asked: Any) -> tuple[
     """Single queries through the whole stack: cold ones after every function was ended, then warm ones."""
     frozen = []
     for i in range(cold):
-        stack.chill()
+        stack.evict_idle()
         start = time.perf_counter()
         stack.index.search(queries[i % len(queries)], K, **asked)
         frozen.append(time.perf_counter() - start)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vsearch.api.remote_index import RemoteIndex
+from vsearch.api.remote_opening import open_remote
 from vsearch.faas.platform import Platform
-from vsearch.fanout.invokers import Names
-from vsearch.fanout.remote import RemoteIndex, open_remote
+from vsearch.fanout.calls.invoker import Names
 from vsearch.storage import open_store, read_manifest
 
 BUCKET = "bench"
@@ -48,9 +49,9 @@ class Stack:
     shards: int
     memory: int
 
-    def chill(self) -> None:
+    def evict_idle(self) -> None:
         """Make every function cold."""
-        self.platform.chill()
+        self.platform.evict_idle()
 
     def processor_seconds(self) -> dict[str, float]:
         """Processor time of the environments that are idle now, by role, from their start on."""
@@ -131,9 +132,9 @@ def _make_bucket(endpoint: str) -> None:
 def package(work: Path) -> Path:
     """The package for this machine's kind of processor, with kernels that are compiled once per version of them."""
     from vsearch.deploy.packages import build_package
-    from vsearch.kernels.build import TARGETS, build
-    from vsearch.kernels.library import TARGETS as PROCESSORS
-    from vsearch.kernels.library import find_library, processor_features
+    from vsearch.kernels.toolchain.ahead_of_time import TARGETS, build
+    from vsearch.kernels.toolchain.library import TARGETS as PROCESSORS
+    from vsearch.kernels.toolchain.library import find_library, processor_features
 
     kernels = work / "kernels"
     if find_library(kernels) is None:

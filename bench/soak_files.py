@@ -15,7 +15,7 @@ import pyarrow as pa
 import vsearch
 from bench.soak_changes import change_bytes, change_tree
 from bench.soak_findings import Finding, raw_error
-from vsearch.storage.checksums import crc32c
+from vsearch.storage.files.checksums import crc32c
 
 ROWS, DIMENSIONS = 240, 16
 KINDS: dict[str, dict[str, Any]] = {

@@ -21,15 +21,25 @@ import pyarrow as pa
 import vsearch
 from bench.soak_changes import VALUES, change_bytes, change_tree
 from bench.soak_findings import Finding, raw_error
-from vsearch.fanout import wire
-from vsearch.fanout.invokers import LocalInvoker, Names
-from vsearch.fanout.mail import Mail, from_event, to_event
-from vsearch.fanout.messages import Answer, Failure, InfoRequest, Options, SearchRequest, WarmRequest, floats, int32s
-from vsearch.fanout.outcomes import Deadline, Kind, RetryPolicy
-from vsearch.fanout.remote import RemoteIndex
-from vsearch.fanout.values import to_values
-from vsearch.fanout.web import answer_event
-from vsearch.fanout.worker import Worker
+from vsearch.api.remote_index import RemoteIndex
+from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.calls.retries import Deadline, ErrorKind, RetryPolicy
+from vsearch.fanout.platforms.http_api import answer_event
+from vsearch.fanout.platforms.in_process import LocalInvoker
+from vsearch.fanout.roles.worker import Worker
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire.envelope import Envelope, from_event, to_event
+from vsearch.fanout.wire.messages import (
+    Answer,
+    Failure,
+    InfoRequest,
+    Options,
+    SearchRequest,
+    WarmRequest,
+    floats,
+    int32s,
+)
+from vsearch.fanout.wire.values import to_values
 from vsearch.predicates import decode
 from vsearch.storage import open_store
 
@@ -38,7 +48,7 @@ SECONDS = 5.0
 WHERES = (None, "number < 20", "price > 0.25 AND price < 0.5", "name LIKE 'row 1%'", {"number": {"$in": [1, 2, 3]}})
 SHAPES: tuple[dict[str, Any], ...] = ({"mode": "flat"}, {"mode": "tree", "allocators": 2})
 LARGEST_ELEMENT = 1e15
-NOT_OURS = {str(Kind.INTERNAL), str(Kind.MEMORY), str(Kind.CORRUPT), str(Kind.STORE)}
+NOT_OURS = {str(ErrorKind.INTERNAL), str(ErrorKind.MEMORY), str(ErrorKind.CORRUPT), str(ErrorKind.STORE)}
 
 
 class Fuzzer:
@@ -64,7 +74,7 @@ class Fuzzer:
         self._sent: dict[str, list[bytes]] = {}
         self._damage: Random | None = None
         self._local = LocalInvoker(self._make)
-        self._remote = RemoteIndex("soak", self._names, self, Mail())
+        self._remote = RemoteIndex("soak", self._names, self, Envelope())
         for shape in SHAPES:  # what the roles send each other is what is changed
             for where in WHERES:
                 self._remote.search(self._queries, k=5, where=where, columns=["name"], **shape)
@@ -75,7 +85,7 @@ class Fuzzer:
         return Worker.open(role, open_store(self._url), function, invoker=self, names=self._names, policy=policy)
 
     def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
-        """Run a function, as `vsearch.fanout.invokers.Invoker` does; replies are damaged where a try asks for it."""
+        """Run a function, as `vsearch.fanout.platforms.in_process.Invoker` does; replies are damaged where a try asks for it."""
         self._sent.setdefault(self._names.role(function), []).append(payload)
         reply = self._local.invoke(function, payload, timeout)
         if self._damage is not None and self._damage.random() < 0.5:

@@ -36,7 +36,7 @@ NUMPY = "import numpy"
 WORKER = """
 import sys
 import numpy as np
-from vsearch import worker
+from bench import lean_worker as worker
 hits = worker.search(worker.load(sys.argv[1]), np.load(sys.argv[2]), 10)
 assert (hits.ids >= 0).all()
 """
@@ -47,7 +47,7 @@ clock = time.perf_counter
 seconds = [clock()]
 import numpy as np
 seconds.append(clock())
-from vsearch import worker
+from bench import lean_worker as worker
 seconds.append(clock())
 snapshot = worker.load(sys.argv[1])
 seconds.append(clock())
@@ -59,7 +59,7 @@ seconds.append(clock())
 loaded = {name.split(".")[0] for name in sys.modules}
 print(json.dumps([seconds, sorted(loaded & {"numba", "llvmlite", "pyarrow"})]))
 """
-STEPS = ("import numpy", "import vsearch.worker", "open the index", "first search", "second search")
+STEPS = ("import numpy", "import bench.lean_worker", "open the index", "first search", "second search")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 STARTED = time.perf_counter()
 
-from vsearch.fanout.hosting import Host  # noqa: E402 (its import is part of a cold start, which is billed)
+from vsearch.fanout.platforms.hosting import Host  # noqa: E402 (its import is part of a cold start, which is billed)
 
 _hosts = {role: Host(role, STARTED) for role in ("coordinator", "allocator", "processor")}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 STARTED = time.perf_counter()
 
-from vsearch.fanout.hosting import Host, web_event  # noqa: E402 (its import is part of a cold start, which is billed)
+from vsearch.fanout.platforms.hosting import Host, web_event  # noqa: E402 (its import is part of a cold start, which is billed)
 
 host = Host("coordinator", STARTED)
 

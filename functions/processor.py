@@ -6,7 +6,7 @@ import time
 
 STARTED = time.perf_counter()
 
-from vsearch.fanout.hosting import Host  # noqa: E402 (its import is part of a cold start, which is billed)
+from vsearch.fanout.platforms.hosting import Host  # noqa: E402 (its import is part of a cold start, which is billed)
 
 host = Host("processor", STARTED)
 

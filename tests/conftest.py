@@ -18,16 +18,19 @@ settings.register_profile("vsearch", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "vsearch"))
 
+pytest.register_assert_rewrite("vsearch.testing")
 pytest_plugins = ["tests.once", "tests.seaweed"]
 
 # Files that take seconds, the longest first: begun last, one of them would keep a single core busy at the end.
 LONG = [
-    "test_worker", "functions/test_faults", "functions/test_end_to_end", "predicates/test_duckdb",
+    "test_docs", "test_worker", "functions/test_faults", "functions/test_end_to_end", "predicates/test_duckdb",
     "jpq/test_encoder", "search/test_limits", "fanout/test_answers", "documents/test_search", "jpq/test_trainer",
     "deploy/test_stacks", "documents/test_memory", "kernels/test_dialects", "test_remote", "test_odd_data",
     "search/test_lloyd", "functions/test_packages", "fanout/test_documents", "fanout/test_loading",
     "deploy/test_template", "search/test_tuning", "test_damage", "fanout/test_faults", "quantizers/test_pq",
     "faas/test_platform", "storage/test_stores", "documents/test_codecs", "documents/test_kernels", "cli/test_app",
+    "test_far_from_the_origin", "search/test_exact", "test_wheel", "search/test_foreign", "search/test_floor",
+    "test_magnitudes", "functions/test_handlers", "jpq/test_pairs",
 ]  # fmt: skip
 
 

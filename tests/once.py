@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vsearch.kernels.build import TARGETS, build, compile_object
-from vsearch.kernels.library import INDEX, targets_here
+from vsearch.kernels.toolchain.ahead_of_time import TARGETS, build, compile_object
+from vsearch.kernels.toolchain.library import INDEX, targets_here
 
 OBJECTS = "*.o"
 
@@ -47,7 +47,9 @@ def compiled(once) -> Callable[[str], Path]:
             shutil.copy(path, folder)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("vsearch.kernels.build.compile_object", compile_and_keep)
+            patch.setattr("vsearch.kernels.toolchain.ahead_of_time.compile_object", compile_and_keep)
+            # one process for each target: several would compile the shared pieces several times, on cores that are in use
+            patch.setattr("vsearch.kernels.toolchain.ahead_of_time.MOST_PARTS", 1)
             build(folder, [target], lambda _: None)
 
     return lambda target: once(f"kernels-{target}", lambda folder: make(folder, target))

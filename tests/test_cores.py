@@ -9,7 +9,7 @@ import pytest
 import vsearch
 from tests.indexes import clustered
 from vsearch.cores import available_cores
-from vsearch.search.exhaustive import search_exhaustively
+from vsearch.search.engine.exhaustive import search_exhaustively
 
 
 @pytest.mark.slow
@@ -49,9 +49,9 @@ def test_an_exhaustive_query_uses_all_cores_and_answers_alike(tmp_path, monkeypa
     for where in (None, "number < 700", "number = 3", "number < 0"):
         alone = [index.search(query, where=where, **asked) for query in queries]
         with monkeypatch.context() as patched:
-            patched.setattr("vsearch.search.exhaustive.WORTH", 1)
-            patched.setattr("vsearch.search.exhaustive.available_cores", lambda: 3)
-            patched.setattr("vsearch.search.query.search_exhaustively", noted)
+            patched.setattr("vsearch.search.engine.exhaustive.WORTH", 1)
+            patched.setattr("vsearch.search.engine.exhaustive.available_cores", lambda: 3)
+            patched.setattr("vsearch.search.vectors.search_exhaustively", noted)
             spied.clear()
             several = [index.search(query, where=where, **asked) for query in queries]
         assert spied == ([30] * 3 if where != "number < 0" else [])

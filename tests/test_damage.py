@@ -11,7 +11,7 @@ import pytest
 
 import vsearch
 from tests.indexes import clustered
-from vsearch.storage.checksums import crc32c
+from vsearch.storage.files.checksums import crc32c
 
 ROWS = 300
 

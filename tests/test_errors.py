@@ -12,8 +12,8 @@ import pytest
 
 import vsearch
 from vsearch.errors import CorruptIndexError, StoreError, VsearchError
-from vsearch.fanout.bill import Usage, Usages
-from vsearch.fanout.outcomes import CallError, Kind
+from vsearch.fanout.calls.bill import Usage, Usages
+from vsearch.fanout.calls.retries import CallError, ErrorKind
 
 
 def error_classes() -> list[type[VsearchError]]:
@@ -34,10 +34,10 @@ def error_classes() -> list[type[VsearchError]]:
 ARGUMENTS = {
     "CorruptIndexError": [("segments/a", "is missing")],
     "MissingObjectError": [("segments/a", "is missing")],
-    "CallError": [(Kind.CRASH, "it ended"), (Kind.DEADLINE, "it was late")],
-    "_ReportedError": [(Kind.STORE, "it failed", Usages.of("processor", Usage(invocations=1, seconds=0.5)))],
+    "CallError": [(ErrorKind.CRASH, "it ended"), (ErrorKind.DEADLINE, "it was late")],
+    "ReportedError": [(ErrorKind.STORE, "it failed", Usages.of("processor", Usage(invocations=1, seconds=0.5)))],
 }
-OPTIONS = {"CallError": {"attempts": 3, "seconds": 1.5, "final": True}, "_ReportedError": {"final": True}}
+OPTIONS = {"CallError": {"attempts": 3, "seconds": 1.5, "final": True}, "ReportedError": {"final": True}}
 
 
 def made() -> list[VsearchError]:
@@ -94,7 +94,7 @@ def fail(number: int) -> None:
     if number == 0:
         raise CorruptIndexError("segments/a", "is damaged")
     if number == 1:
-        raise CallError(Kind.MEMORY, "it was killed", attempts=2)
+        raise CallError(ErrorKind.MEMORY, "it was killed", attempts=2)
     raise StoreError("the store failed") from ValueError("the reason")
 
 
@@ -106,7 +106,7 @@ def test_a_pool_hands_errors_on():
         assert damaged.value.path == "segments/a"
         with pytest.raises(CallError, match="killed") as killed:
             asked[1].get(60)
-        assert (killed.value.kind, killed.value.attempts) == (Kind.MEMORY, 2)
+        assert (killed.value.kind, killed.value.attempts) == (ErrorKind.MEMORY, 2)
         with pytest.raises(StoreError, match="the store failed") as store:
             asked[2].get(60)
         assert "the reason" in str(store.value.__cause__)

@@ -18,11 +18,11 @@ import pytest
 
 import vsearch
 from tests.indexes import rows, same, table
-from vsearch.fanout.connections import Connections
-from vsearch.fanout.invokers import Names
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.outcomes import CallError, Kind
-from vsearch.fanout.remote import RemoteIndex
+from vsearch.api.remote_index import RemoteIndex
+from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.calls.retries import CallError, ErrorKind
+from vsearch.fanout.platforms.connections import Connections
+from vsearch.fanout.wire.envelope import Envelope
 from vsearch.storage import open_store
 
 SECONDS = 60
@@ -234,8 +234,8 @@ def ask_in_child(url, number):
 
 def test_a_reply_to_another_request_is_refused():
     from tests.fanout.conftest import make_sample
-    from vsearch.fanout.invokers import LocalInvoker
-    from vsearch.fanout.worker import Worker
+    from vsearch.fanout.platforms.in_process import LocalInvoker
+    from vsearch.fanout.roles.worker import Worker
 
     vectors, _, queries = make_sample(300, 8, 1)
     vsearch.build(vectors, "memory://fork/late", partitions=4)
@@ -257,7 +257,7 @@ def test_a_reply_to_another_request_is_refused():
             self.always = False
 
     invoker = Late()
-    remote = RemoteIndex("test://t", names, invoker, Mail())
+    remote = RemoteIndex("test://t", names, invoker, Envelope())
     expected = [remote.search(query).ids.tolist() for query in queries[:1]]
     assert remote.search(queries[1]).ids.tolist() != expected[0]
     assert invoker.closed == 1  # out of step once; then connections of its own
@@ -278,5 +278,5 @@ def test_a_forked_process_knows_that_it_is_one():
     assert printed == "False True True\n"
     assert in_child(is_forked)
     with pytest.raises(CallError) as refused:
-        in_child(lambda: (_ for _ in ()).throw(CallError(Kind.STORE, "as asked")))
-    assert refused.value.kind is Kind.STORE
+        in_child(lambda: (_ for _ in ()).throw(CallError(ErrorKind.STORE, "as asked")))
+    assert refused.value.kind is ErrorKind.STORE

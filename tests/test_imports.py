@@ -14,7 +14,7 @@ WORKER_MODULES = (
     "vsearch.predicates",
     "vsearch.search",
     "vsearch.quantizers",
-    "vsearch.fanout.hosting",
+    "vsearch.fanout.platforms.hosting",
 )
 
 

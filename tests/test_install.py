@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from vsearch.kernels.library import targets_here
+from vsearch.kernels.toolchain.library import targets_here
 
 ROOT = Path(__file__).parents[1]
 
 FIRST = """
 import vsearch
-from vsearch.kernels.compiling import LIBRARY
+from vsearch.kernels.toolchain.compiling import LIBRARY
 sample = vsearch.datasets.load("wordnet-10k")
 index = vsearch.build(sample.vectors[:2000], "first-index", attributes=sample.attributes[:2000])
 hits = index.search(sample.queries[:3], k=3, where="gloss_len < 80", columns=["text"])

@@ -7,7 +7,7 @@ import pytest
 
 import vsearch
 from tests.indexes import clustered
-from vsearch.quantizers.metrics import normalise
+from vsearch.metrics import normalise
 
 SIZES = (1e-40, 1e-30, 1e-20, 1e-12, 1.0, 1e15, 1e18, 1e25, 1e37)
 

@@ -12,11 +12,11 @@ import pytest
 
 import vsearch
 from tests.indexes import rows, same, table
-from vsearch.fanout.bill import PRICES
-from vsearch.fanout.invokers import Names
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.remote import RemoteIndex
-from vsearch.fanout.remote_invokers import HttpInvoker
+from vsearch.api.remote_index import RemoteIndex
+from vsearch.fanout.calls.bill import PRICES
+from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.platforms.network import HttpInvoker
+from vsearch.fanout.wire.envelope import Envelope
 from vsearch.storage import open_store
 
 SECRETS = ("writer-secret", "a-session-token", "a-bearer-token", "AKIAWRITER")
@@ -128,7 +128,7 @@ def test_a_remote_index_travels_without_keys(keys, monkeypatch):
     other = again(index)
     assert (other._url, other._snapshot, other._prices) == ("lambda://stack", 4, PRICES["arm64"])
     assert other._client.names == index._client.names
-    assert other._client.mail.overflow.url == "s3://b/spill"
+    assert other._client.envelope.overflow.url == "s3://b/spill"
     invoker = other._client.invoker
     assert (invoker._region, invoker._connections.host, invoker._qualifier) == ("eu-west-3", "127.0.0.1:9", ":live")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
@@ -140,7 +140,7 @@ def test_a_remote_index_travels_without_keys(keys, monkeypatch):
 
 def test_a_bearer_token_does_not_travel(monkeypatch):
     invoker = HttpInvoker("https://host/{function}", "a-bearer-token")
-    index = RemoteIndex("https://host", Names("stack"), invoker, Mail())
+    index = RemoteIndex("https://host", Names("stack"), invoker, Envelope())
     monkeypatch.delenv("VSEARCH_HTTP_TOKEN", raising=False)
     assert again(index)._client.invoker._token is None
     monkeypatch.setenv("VSEARCH_HTTP_TOKEN", "another")

@@ -158,7 +158,7 @@ def test_of_two_first_builds_one_succeeds(tmp_path):
 
 
 def test_an_overwriting_build_is_not_lost_to_a_tune(tmp_path, monkeypatch):
-    from vsearch.storage import committing
+    from vsearch.storage.snapshots import committing
 
     url = tmp_path / "index"
     vsearch.build(rows(), url)
@@ -200,7 +200,7 @@ def test_a_build_that_fails_leaves_no_files(tmp_path, monkeypatch, stage, docume
 
 
 def test_a_full_disk_leaves_no_files(tmp_path, monkeypatch):
-    from vsearch.storage import writing
+    from vsearch.storage.files import writing
 
     url, calls = tmp_path / "index", []
     write = writing.write_batch

@@ -15,13 +15,14 @@ import pytest
 
 import vsearch
 from tests.indexes import rows, same, table
-from vsearch.fanout import web
-from vsearch.fanout.connections import Connections
-from vsearch.fanout.invokers import LocalInvoker, Names
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.outcomes import CallError, Deadline, Kind
-from vsearch.fanout.remote import RemoteIndex
-from vsearch.fanout.worker import Worker
+from vsearch.api.remote_index import RemoteIndex
+from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind
+from vsearch.fanout.platforms import http_api as web
+from vsearch.fanout.platforms.connections import Connections
+from vsearch.fanout.platforms.in_process import LocalInvoker
+from vsearch.fanout.roles.worker import Worker
+from vsearch.fanout.wire.envelope import Envelope
 from vsearch.storage import open_store
 
 SHORT = 0.4  # a timeout; without one a stall ends in another error, and a dribble in none
@@ -168,7 +169,7 @@ def functions(url, options):
 @pytest.mark.parametrize("mode", ["stall", "dribble"])
 def test_functions_over_a_slow_store(stored, proxy, options, mode):
     local, names = functions(stored[0], options)
-    remote = RemoteIndex("test://t", names, local, Mail())
+    remote = RemoteIndex("test://t", names, local, Envelope())
     proxy.mode = mode
     for how in ("auto", "flat"):
         in_time(lambda how=how: remote.search(rows(2), timeout=SHORT, mode=how), vsearch.VsearchError)
@@ -182,7 +183,7 @@ def test_functions_over_a_slow_store(stored, proxy, options, mode):
 
 def test_the_overflow_store_is_bounded_too(stored, proxy, options):
     local, names = functions("memory://timeouts/none", {})
-    remote = RemoteIndex("test://t", names, local, Mail(4096, open_store("s3://vsearch/spill", **options)))
+    remote = RemoteIndex("test://t", names, local, Envelope(4096, open_store("s3://vsearch/spill", **options)))
     proxy.mode = "stall"
     in_time(lambda: remote.search(np.zeros((400, 8), np.float32), timeout=SHORT))
 
@@ -235,7 +236,7 @@ def test_replies_that_dribble(mode):
     threading.Thread(target=serve, daemon=True).start()
     connections = Connections(f"http://127.0.0.1:{listener.getsockname()[1]}")
     refused = in_time(lambda: connections.post("/", {}, b"x", SHORT), CallError)
-    assert refused.kind is Kind.TIMEOUT
+    assert refused.kind is ErrorKind.TIMEOUT
     listener.close()
     for each in held:
         each.close()

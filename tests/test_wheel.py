@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vsearch.kernels.library import targets_here
+from vsearch.kernels.toolchain.library import targets_here
 
 ROOT = Path(__file__).parents[1]
 MEGABYTE = 1 << 20
@@ -105,7 +105,7 @@ def sources(tmp_path: Path) -> Path:
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / "handed_over.py").touch()
     folder = copy_sources(tmp_path / "sources")
-    (folder / "vsearch" / "kernels" / "build.py").write_text(COMPILER)
+    (folder / "vsearch" / "kernels" / "toolchain" / "ahead_of_time.py").write_text(COMPILER)
     return folder
 
 
@@ -143,7 +143,7 @@ def test_kernels_can_be_left_out(sources: Path) -> None:
 
 
 def test_an_install_succeeds_where_kernels_do_not_compile_and_a_release_does_not(sources: Path) -> None:
-    (sources / "vsearch" / "kernels" / "build.py").write_text(FAILING)
+    (sources / "vsearch" / "kernels" / "toolchain" / "ahead_of_time.py").write_text(FAILING)
     done = run_build(sources)
     assert done.returncode == 0
     if targets_here():

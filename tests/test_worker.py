@@ -15,16 +15,16 @@ import pytest
 
 import vsearch
 from tests.once import OBJECTS
-from vsearch.kernels.build import EXPORTS, TARGETS
-from vsearch.kernels.library import find_library, targets_here
+from vsearch.kernels.toolchain.ahead_of_time import EXPORTS, TARGETS
+from vsearch.kernels.toolchain.library import find_library, targets_here
 
 HEAVY = ("numba", "llvmlite", "pyarrow", "faiss", "sklearn", "scipy", "sqlglot", "boto3", "pandas")
 
 ANSWER = """
 import json, sys
 import numpy as np
-from vsearch import worker
-from vsearch.kernels.compiling import LIBRARY
+from bench import lean_worker as worker
+from vsearch.kernels.toolchain.compiling import LIBRARY
 from vsearch.predicates import decode
 snapshot = worker.load(sys.argv[1])
 queries = np.load(sys.argv[2])
@@ -94,7 +94,7 @@ def test_worker_answers_as_the_client_without_compiling(
 def test_worker_import_time_shows_nothing_heavy(libraries: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VSEARCH")}
     environment["VSEARCH_KERNELS"] = str(libraries)
-    command = [sys.executable, "-X", "importtime", "-c", "import vsearch.worker"]
+    command = [sys.executable, "-X", "importtime", "-c", "import bench.lean_worker"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     names = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert "numpy" in names
@@ -106,20 +106,20 @@ SPARED = (
     "numpy.ma",
     "obstore",
     "shutil",
-    "vsearch.kernels.lloyd",
+    "vsearch.kernels.scan.cells",
     "vsearch.predicates.binding",
     "vsearch.predicates.columns",
-    "vsearch.quantizers.lloyd",
+    "vsearch.quantizers.osq_lloyd",
     "vsearch.quantizers.pq",
-    "vsearch.storage.objects",
-    "vsearch.storage.s3",
-    "vsearch.storage.verifying",
-    "vsearch.storage.writing",
+    "vsearch.storage.stores.object_store",
+    "vsearch.storage.stores.s3",
+    "vsearch.storage.snapshots.verifying",
+    "vsearch.storage.files.writing",
 )
 FIRST = """
 import sys
 import numpy as np
-from vsearch import worker
+from bench import lean_worker as worker
 hits = worker.search(worker.load(sys.argv[1]), np.load(sys.argv[2])[:1], 10)
 assert (hits.ids >= 0).all()
 print(*sys.modules)
@@ -131,7 +131,7 @@ def test_a_first_search_loads_nothing_that_it_does_not_use(libraries: Path, inde
     environment["VSEARCH_KERNELS"] = str(libraries)
     command = [sys.executable, "-W", "error", "-c", FIRST, str(index_folder), str(queries)]
     loaded = set(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split())
-    assert "vsearch.search.run" in loaded
+    assert "vsearch.search.engine.scanning" in loaded
     assert not loaded & {*HEAVY, *SPARED}
 
 
@@ -166,7 +166,7 @@ def test_a_library_of_other_sources_is_not_used(libraries: Path, tmp_path: Path)
 def test_library_functions_check_their_arguments(libraries: Path) -> None:
     library = find_library(libraries)
     assert library is not None
-    pack = library.function("bitmaps.pack_cells")
+    pack = library.function("filters.bitmaps.pack_cells")
     cells, lanes = np.zeros(70, np.uint8), np.zeros(256, np.uint64)
     yes, possible = np.ones(2, np.uint64), np.ones(2, np.uint64)
     pack(cells, lanes, yes, possible)
@@ -178,7 +178,7 @@ def test_library_functions_check_their_arguments(libraries: Path) -> None:
     with pytest.raises(TypeError, match="argument 0"):
         pack(np.zeros((70, 2), np.uint8)[:, 0], lanes, yes, possible)
     with pytest.raises(NotImplementedError, match="VSEARCH_JIT"):
-        library.function("topk.push")()
+        library.function("scan.topk.push")()
 
 
 def lanes_twin(
@@ -199,7 +199,7 @@ def lanes_twin(
 @pytest.mark.parametrize("pairs", [2, 6, 48, 254, 260, 1000])
 @pytest.mark.parametrize("squared", [False, True])
 def test_every_dialect_here_agrees_with_its_twin(libraries: Path, pairs: int, squared: bool) -> None:
-    from vsearch.kernels.library import Library
+    from vsearch.kernels.toolchain.library import Library
 
     rng = np.random.default_rng(pairs)
     functions = json.loads((libraries / "index.json").read_text())["functions"]
@@ -208,13 +208,13 @@ def test_every_dialect_here_agrees_with_its_twin(libraries: Path, pairs: int, sq
         blocks = rng.integers(0, 256, (3, pairs * 32), dtype=np.uint8)
         tables = rng.integers(0, 128, (2 * pairs, 16), dtype=np.uint8)
         expanded = np.zeros(64 * pairs + 7, np.uint8)[7:]  # unaligned on purpose
-        library.function("scan.expand_tables")(tables, expanded)
+        library.function("scan.nibbles.expand_tables")(tables, expanded)
         factors = rng.uniform(0.5, 1.0, 96).astype(np.float16).view(np.uint16)
         offsets = rng.uniform(0, 50, 96 if squared else 0).astype(np.float32)
         middle = 0.75 * (2 * pairs * 63.5 * 0.25 - 10) - (25 if squared else 0)
         for block, count in ((0, 32), (1, 32), (2, 32), (2, 5)):
             row = block * 32
-            found = library.function("scan.lanes_of_block")(
+            found = library.function("scan.nibbles.lanes_of_block")(
                 blocks, block, tables, expanded, factors, offsets, row, count, 0.25, -10.0, middle
             )
             part = offsets[row : row + 32]

@@ -10,12 +10,21 @@ A public name is imported when it is first used, so that ``import vsearch`` cost
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from vsearch._lazy import lazy_names
+from vsearch._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from vsearch import datasets, jpq
-    from vsearch.building.packing import unpack_bits
+    from vsearch.api.build_and_open import build, build_documents, open, plan, prune, verify
+    from vsearch.api.evaluation import Evaluation, evaluate
+    from vsearch.api.hits import DocumentHits, Hits
+    from vsearch.api.index import Index
+    from vsearch.api.protocol import SearchableIndex
+    from vsearch.api.remote_hits import RemoteHits
+    from vsearch.api.remote_index import RemoteIndex
+    from vsearch.building.inputs.packed_bits import unpack_bits
     from vsearch.errors import (
         ConflictError,
         CorruptIndexError,
@@ -31,19 +40,13 @@ if TYPE_CHECKING:
         SearchTimeoutError,
         SnapshotNotFoundError,
         StoreError,
+        VsearchDeprecationWarning,
         VsearchError,
         VsearchWarning,
     )
-    from vsearch.evaluation import Evaluation, evaluate
-    from vsearch.facade import build, build_documents, open, plan, prune, verify
-    from vsearch.fanout.remote import RemoteIndex
-    from vsearch.fanout.remote_hits import RemoteHits
-    from vsearch.hits import DocumentHits, Hits
-    from vsearch.index import Index
+    from vsearch.fanout.calls.bill import Prices
     from vsearch.predicates import col
     from vsearch.quantizers.pq import PQ
-
-__version__ = "0.1.0"
 
 __all__ = [
     "PQ",
@@ -60,13 +63,16 @@ __all__ = [
     "InputError",
     "MissingDependencyError",
     "PredicateError",
+    "Prices",
     "RemoteError",
     "RemoteHits",
     "RemoteIndex",
     "RemoteSnapshotNotFoundError",
     "SearchTimeoutError",
+    "SearchableIndex",
     "SnapshotNotFoundError",
     "StoreError",
+    "VsearchDeprecationWarning",
     "VsearchError",
     "VsearchWarning",
     "build",
@@ -82,27 +88,25 @@ __all__ = [
     "verify",
 ]
 
-_HOMES = {
-    **dict.fromkeys(("build", "build_documents", "open", "plan", "prune", "verify"), "vsearch.facade"),
-    "Index": "vsearch.index",
-    **dict.fromkeys(("DocumentHits", "Hits"), "vsearch.hits"),
-    "RemoteHits": "vsearch.fanout.remote_hits",
-    "RemoteIndex": "vsearch.fanout.remote",
-    **dict.fromkeys(("Evaluation", "evaluate"), "vsearch.evaluation"),
-    "PQ": "vsearch.quantizers.pq",
-    "unpack_bits": "vsearch.building.packing",
-    "col": "vsearch.predicates",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'vsearch' has no attribute {name!r}")
-    if name in ("datasets", "jpq"):
-        return import_module(f"vsearch.{name}")
-    value = getattr(import_module(_HOMES.get(name, "vsearch.errors")), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "vsearch.api.build_and_open": ("build", "build_documents", "open", "plan", "prune", "verify"),
+        "vsearch.api.evaluation": ("Evaluation", "evaluate"),
+        "vsearch.api.hits": ("DocumentHits", "Hits"),
+        "vsearch.api.index": ("Index",),
+        "vsearch.api.remote_hits": ("RemoteHits",),
+        "vsearch.api.protocol": ("SearchableIndex",),
+        "vsearch.api.remote_index": ("RemoteIndex",),
+        "vsearch.building.inputs.packed_bits": ("unpack_bits",),
+        "vsearch.datasets": ("datasets",),
+        "vsearch.errors": tuple(name for name in __all__ if name.endswith(("Error", "Warning"))),
+        "vsearch.fanout.calls.bill": ("Prices",),
+        "vsearch.jpq": ("jpq",),
+        "vsearch.predicates": ("col",),
+        "vsearch.quantizers.pq": ("PQ",),
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -19,7 +19,8 @@
     └── SearchTimeoutError (TimeoutError)    the search ran into its ``timeout``
 
 Every message says what is wrong and what to do about it. Errors travel between processes (pickle) with all their attributes
-and with the text of their cause. What is worth knowing but no error is a ``VsearchWarning``.
+and with the text of their cause. What is worth knowing but no error is a ``VsearchWarning``; an old name that still works is a
+``VsearchDeprecationWarning``.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ def _restore(kind: type[VsearchError], arguments: tuple[Any, ...]) -> VsearchErr
 
 class VsearchWarning(UserWarning):
     """Something was left out or done otherwise than one might expect; the message names it."""
+
+
+class VsearchDeprecationWarning(VsearchWarning, DeprecationWarning):
+    """A name, a path or an option that a later version removes; the message says when, and what to use instead."""
 
 
 class InputError(VsearchError, ValueError):

@@ -19,7 +19,6 @@ from vsearch.storage import (
     ShardEntry,
     Store,
     commit,
-    committing,
     discarded_on_failure,
     open_store,
     prune,
@@ -27,6 +26,7 @@ from vsearch.storage import (
     verify,
     write_arrays,
 )
+from vsearch.storage.snapshots import committing
 
 QUIET: Mapping[Fault, float] = {"refused": 0.1, "twice": 0.1}
 UNRELIABLE: Mapping[Fault, float] = {"lost": 0.05, "refused": 0.1, "failed": 0.05, "twice": 0.1}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import vsearch
-from vsearch import facade
+from vsearch.api import build_and_open as facade
 from vsearch.storage import Store, open_store, verify
 
 CALLS = {"build": 45, "tune": 12, "prune": 14}

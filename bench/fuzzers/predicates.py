@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from vsearch.kernels.bitmaps import list_rows
+from vsearch.kernels.filters.bitmaps import list_rows
 from vsearch.predicates import (
     Schema,
     bind,

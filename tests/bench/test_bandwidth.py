@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from bench import bandwidth
+from bench import lean_worker as worker
 from bench.bandwidth import BATCH, Crashed, Process, Speed, ratio, table, verdicts
 from bench.synthetic import random_bytes, write_random_codes
-from vsearch import worker
 
 
 def test_an_index_of_random_codes_is_opened_and_scanned_whole(tmp_path):

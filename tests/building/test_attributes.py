@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import vsearch
-from vsearch.building import attributes as attributes_module
-from vsearch.building import pandas_frames
-from vsearch.building.attributes import open_attributes, take_rows
+from vsearch.building.inputs import attributes as attributes_module
+from vsearch.building.inputs import pandas_frames
+from vsearch.building.inputs.attributes import open_attributes, take_rows
 from vsearch.errors import InputError, StoreError, VsearchWarning
 
 UTC = dt.UTC

@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from vsearch.building import csv_columns
-from vsearch.building.attributes import open_attributes
+from vsearch.building.inputs import csv_columns
+from vsearch.building.inputs.attributes import open_attributes
 from vsearch.errors import InputError
 
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsearch.building import ids as ids_module
-from vsearch.building.attributes import open_attributes
-from vsearch.building.ids import open_ids, repeated
+from vsearch.building.inputs import ids as ids_module
+from vsearch.building.inputs.attributes import open_attributes
+from vsearch.building.inputs.ids import open_ids, repeated
 from vsearch.errors import InputError
 
 D = decimal.Decimal

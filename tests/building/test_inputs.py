@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import vsearch
-from vsearch.building.inputs import Given, Inputs, open_inputs
-from vsearch.building.packing import unpack_bits
+from vsearch.building.inputs.packed_bits import unpack_bits
+from vsearch.building.inputs.rows import Given, Inputs, open_inputs
 from vsearch.errors import InputError, VsearchWarning
 
 ROWS = 50
@@ -115,7 +115,7 @@ def test_ids_may_be_a_column_that_no_attribute_is(tmp_path: Path, scratch: Path)
         (TABLE, {"vectors": "absent"}, "no column 'absent'.*there are: sku, embedding, price"),
         (TABLE, {"id": "absent"}, "no attribute column 'absent'"),
         (TABLE, {"id": "sku", "ids": "sku"}, "give one of the two"),
-        (TABLE, {"missing": "drop"}, "missing='drop' is not known: give 'error' or 'skip'"),
+        (TABLE, {"missing": "drop"}, "missing must be 'error' or 'skip', got 'drop'"),
         (TABLE, {"vectors": 1}, "vectors names a column"),
         (X, {"vectors": "embedding"}, "names a column, but embeddings of type ndarray have none"),
         (TABLE.rename_columns(["a", "embedding", "a"]), {}, "2 columns are named 'a'"),

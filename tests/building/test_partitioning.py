@@ -76,7 +76,7 @@ def test_sample_is_bounded():
 @pytest.mark.parametrize("partitions", [0, -1, 101, 1.5, "3", True])
 def test_unusable_counts(partitions):
     for name in ("partitions", "shards"):
-        with pytest.raises(InputError, match=rf"{name}=.*1 to the number of rows \(100\)"):
+        with pytest.raises(InputError, match=rf"{name} must be .*1 to the number of rows \(100\)"):
             check_counts(100, **{"partitions": 50, "shards": 1, name: partitions})
 
 

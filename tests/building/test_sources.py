@@ -25,7 +25,7 @@ from tests.building.vector_files import (
     write_ipc,
     write_parquet,
 )
-from vsearch.building.sources import VectorSource, open_vectors
+from vsearch.building.inputs.vectors import VectorSource, open_vectors
 from vsearch.errors import InputError, MissingDependencyError
 
 

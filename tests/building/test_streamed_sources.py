@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.building.vector_files import FLOATS, described, fixed, npy, table, write_ipc
-from vsearch.building.arrow_vectors import PARQUET_ROWS, parquet_batches
-from vsearch.building.sources import open_vectors
+from vsearch.building.inputs.arrow_vectors import PARQUET_ROWS, parquet_batches
+from vsearch.building.inputs.vectors import open_vectors
 
 MB = 1 << 20
 

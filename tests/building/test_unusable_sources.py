@@ -23,7 +23,7 @@ from tests.building.vector_files import (
     write_ipc,
     write_parquet,
 )
-from vsearch.building.sources import open_vectors
+from vsearch.building.inputs.vectors import open_vectors
 from vsearch.errors import InputError, StoreError
 
 

@@ -11,13 +11,15 @@ import pytest
 
 import vsearch
 from tests.fanout.conftest import make_sample
+from vsearch.api.remote_index import RemoteIndex
+from vsearch.api.remote_opening import open_remote
 from vsearch.errors import StoreError
-from vsearch.fanout.hosting import Host
-from vsearch.fanout.invokers import LocalInvoker, Names
-from vsearch.fanout.mail import Mail, to_event
-from vsearch.fanout.remote import RemoteIndex, open_remote
-from vsearch.fanout.remote_invokers import LambdaInvoker
-from vsearch.fanout.worker import Worker
+from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.platforms.hosting import Host
+from vsearch.fanout.platforms.in_process import LocalInvoker
+from vsearch.fanout.platforms.network import LambdaInvoker
+from vsearch.fanout.roles.worker import Worker
+from vsearch.fanout.wire.envelope import Envelope, to_event
 from vsearch.storage import open_store
 
 
@@ -91,7 +93,7 @@ def test_only_the_coordinator_lists(tmp_path):
         return Worker.open(role, given, function, invoker=local, names=names)
 
     local = LocalInvoker(make)
-    remote = RemoteIndex("test://narrow", names, local, Mail())
+    remote = RemoteIndex("test://narrow", names, local, Envelope())
     assert remote.warm(2) > 0
     expected = index.search(queries, where="year > 2000").ids.tolist()
     for mode in ("flat", "tree"):

@@ -11,15 +11,16 @@ import pytest
 
 import vsearch
 from tests.fanout.conftest import make_sample
+from vsearch.api.remote_index import RemoteIndex
 from vsearch.deploy.cost import estimate_cost, measure_bill
 from vsearch.deploy.rehearsal import RUNS, Conditions, Rehearsal, platform_seconds
-from vsearch.fanout import wire
-from vsearch.fanout.bill import Usage, Usages, make_bill
-from vsearch.fanout.invokers import LocalInvoker, Names
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.messages import Warmed
-from vsearch.fanout.remote import RemoteIndex
-from vsearch.fanout.worker import Worker
+from vsearch.fanout.calls.bill import Usage, Usages, make_bill
+from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.platforms.in_process import LocalInvoker
+from vsearch.fanout.roles.worker import Worker
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import Warmed
 from vsearch.storage import open_store
 
 
@@ -66,7 +67,7 @@ class Echo:
 
 def test_functions_are_measured_apart_and_callers_wait_for_callees(monkeypatch):
     names, made = Names("t"), {}
-    monkeypatch.setattr("vsearch.fanout.worker.serve", lambda worker, payload, _: worker(payload))
+    monkeypatch.setattr("vsearch.fanout.roles.worker.serve", lambda worker, payload, _: worker(payload))
 
     def open_worker(function, caller):
         return made.setdefault(function, Echo(names.role(function), caller))
@@ -93,7 +94,7 @@ def test_a_forecast_has_the_invocations_of_the_answers(tmp_path, monkeypatch, mo
     local = LocalInvoker(
         lambda function: Worker.open(names.role(function), open_store(url), function, invoker=local, names=names)
     )
-    index = RemoteIndex(url, names, local, Mail())
+    index = RemoteIndex(url, names, local, Envelope())
     answers = [index.search(queries[(n * 70 + np.arange(70)) % 24], **asked) for n in (1, 2)]
     expected = Usages.sum(hits.bill.usages for hits in answers)
     for role in ("coordinator", "allocator", "processor"):

@@ -8,8 +8,8 @@ from moto.server import ThreadedMotoServer
 
 import vsearch
 from tests.fanout.conftest import make_sample
-from vsearch.deploy.keys import encryption_key
-from vsearch.deploy.template import StackSpec, make_templates
+from vsearch.deploy.aws.keys import encryption_key
+from vsearch.deploy.aws.template import StackSpec, make_templates
 
 
 @pytest.fixture

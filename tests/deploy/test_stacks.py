@@ -16,11 +16,11 @@ from botocore.stub import Stubber
 
 import vsearch
 from tests.deploy.aws import account
-from vsearch.deploy import stacks, versions
-from vsearch.deploy.keys import encryption_key
+from vsearch.deploy.aws import stacks, versions
+from vsearch.deploy.aws.keys import encryption_key
+from vsearch.deploy.aws.rendering import render, transform
+from vsearch.deploy.aws.template import StackSpec
 from vsearch.deploy.packages import Package
-from vsearch.deploy.rendering import render, transform
-from vsearch.deploy.template import StackSpec
 from vsearch.storage import open_store
 
 NAMES = ["words-processor-0", "words-processor-1", "words-processor-2", "words-allocator", "words-coordinator"]

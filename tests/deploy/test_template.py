@@ -15,9 +15,9 @@ import yaml
 
 import vsearch
 from tests.deploy.policies import allowed, may, resolve, statements
-from vsearch.deploy.rendering import render, transform
-from vsearch.deploy.roles import MOST_NAMED
-from vsearch.deploy.template import LARGEST_RESOURCES, MOST_PROCESSORS, StackSpec, make_templates
+from vsearch.deploy.aws.rendering import render, transform
+from vsearch.deploy.aws.roles import MOST_NAMED
+from vsearch.deploy.aws.template import LARGEST_RESOURCES, MOST_PROCESSORS, StackSpec, make_templates
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
 SPILL_KEY = "arn:aws:kms:us-east-1:123456789012:key/2"

@@ -77,9 +77,9 @@ def test_matches_of_pruned_queries(folder, collection) -> None:
     [
         ("index", ["--nprobe", 3], "--nprobe is not for an index of documents"),
         ("index", ["--query-keep", 0.5], "query_saliency"),
-        ("index", ["--query-keep", 2], "query_keep=2.0"),
+        ("index", ["--query-keep", 2], "query_keep must be"),
         ("index", ["--query-saliency", "vectors.npy"], "one for each of"),
-        ("index", ["--candidates", "some"], "candidates='some'"),
+        ("index", ["--candidates", "some"], "got 'some'"),
         ("single", ["--matches"], "--matches is for an index of documents"),
         ("single", ["--query-keep", 0.5], "--query-keep is for an index of documents"),
     ],

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.stats import spearmanr
 
-from vsearch.building.document_reduction import cluster, keep_salient, merge_vectors
 from vsearch.errors import InputError
-from vsearch.quantizers.fde import bucket_entries, load_fde, train_fde
-from vsearch.quantizers.numbering import number_centroids, pairwise_distances
-from vsearch.quantizers.patches import load_patches, train_patches
+from vsearch.multivector.codec import load_token_codec, train_token_codec
+from vsearch.multivector.fde import bucket_entries, load_fde, train_fde
+from vsearch.multivector.numbering import number_centroids, pairwise_distances
+from vsearch.multivector.reduction import cluster, keep_salient, merge_vectors
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -22,7 +22,7 @@ def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
 def test_residual_bits_lower_the_error(collection) -> None:
     errors = []
     for bits in (0, 1, 2, 4):
-        patches = train_patches(collection.vectors, 64, bits)
+        patches = train_token_codec(collection.vectors, 64, bits)
         decoded = patches.decode(patches.encode(collection.vectors))
         errors.append(float(((decoded - collection.vectors) ** 2).sum(axis=1).mean()))
     assert errors[0] > errors[1] > errors[2] > errors[3]
@@ -31,15 +31,15 @@ def test_residual_bits_lower_the_error(collection) -> None:
 
 @pytest.mark.parametrize("options", [{"residual_bits": 2}, {"residual_bits": 0}, {"residual_bits": 0, "binary": True}])
 def test_a_codec_is_made_again_from_what_is_stored(collection, options) -> None:
-    patches = train_patches(collection.vectors, 50, **options)
-    again = load_patches(patches.configuration(), patches.arrays())
+    patches = train_token_codec(collection.vectors, 50, **options)
+    again = load_token_codec(patches.configuration(), patches.arrays())
     np.testing.assert_array_equal(
         patches.decode(patches.encode(collection.vectors[:100])), again.decode(again.encode(collection.vectors[:100]))
     )
 
 
 def test_a_codec_that_does_not_fit_is_refused(collection) -> None:
-    patches = train_patches(collection.vectors, 50, 2)
+    patches = train_token_codec(collection.vectors, 50, 2)
     arrays = dict(patches.arrays())
     for name, wrong in (
         ("codebook", arrays["codebook"][:10]),
@@ -48,21 +48,21 @@ def test_a_codec_that_does_not_fit_is_refused(collection) -> None:
         ("residual.rotation", arrays["residual.rotation"][:5]),
     ):
         with pytest.raises(ValueError, match=r"codebook|dimension_bits|rotation"):
-            load_patches(patches.configuration(), arrays | {name: wrong})
+            load_token_codec(patches.configuration(), arrays | {name: wrong})
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 40])
 def test_few_vectors_train(count) -> None:
     vectors = unit(np.random.default_rng(0), count, 8)
     for bits in (0, 1, 4):
-        patches = train_patches(vectors, 256, bits)
+        patches = train_token_codec(vectors, 256, bits)
         assert 1 <= len(patches.codebook) <= max(1, count)
         assert np.isfinite(patches.decode(patches.encode(vectors))).all()
 
 
 def test_equal_vectors_train() -> None:
     vectors = np.ones((100, 8), np.float32)
-    patches = train_patches(vectors, 16, 2)
+    patches = train_token_codec(vectors, 16, 2)
     np.testing.assert_allclose(patches.decode(patches.encode(vectors)), vectors, atol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_equal_vectors_train() -> None:
 )
 def test_options_that_do_not_fit_are_refused(codebook, bits, binary) -> None:
     with pytest.raises(InputError):
-        train_patches(np.ones((4, 4), np.float32), codebook, bits, binary=binary)
+        train_token_codec(np.ones((4, 4), np.float32), codebook, bits, binary=binary)
 
 
 @pytest.mark.parametrize(("centroids", "bits"), [(256, 8), (100, 7), (500, 9)])

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import vsearch
-from vsearch.building.document_sources import open_documents, open_saliency
 from vsearch.errors import InputError
-from vsearch.search.document_queries import prepare_queries, split_queries
+from vsearch.multivector.queries import prepare_queries, split_queries
+from vsearch.multivector.sources import open_documents, open_saliency
 
 
 class Tensor:
@@ -158,12 +158,12 @@ def test_a_build_that_is_refused_leaves_nothing(collection, tmp_path) -> None:
     for options, message in (
         ({"saliency": collection.saliency[:-1], "keep": 0.5}, "each of the"),
         ({"keep": 0.5}, "needs a saliency"),
-        ({"keep": 0}, "keep=0"),
-        ({"pool": 0.5}, "pool=0.5"),
-        ({"residual_bits": 3}, "residual_bits=3"),
-        ({"candidates": "hnsw"}, "candidates="),
-        ({"store": "int8"}, "store="),
-        ({"dimensions": 0}, "dimensions=0"),
+        ({"keep": 0}, "keep must be"),
+        ({"pool": 0.5}, "pool must be"),
+        ({"residual_bits": 3}, "residual_bits must be"),
+        ({"candidates": "hnsw"}, "candidates must be"),
+        ({"store": "int8"}, "store must be"),
+        ({"dimensions": 0}, "dimensions must be"),
         ({"attributes": collection.attributes.slice(1)}, "rows"),
     ):
         with pytest.raises(InputError, match=message):
@@ -206,7 +206,7 @@ def test_bad_queries_are_named() -> None:
             prepare_queries(given, None, 1.0, 6)
     with pytest.raises(InputError, match="needs a saliency"):
         prepare_queries(query, None, 0.5, 6)
-    with pytest.raises(InputError, match="query_keep=2"):
+    with pytest.raises(InputError, match="query_keep must be"):
         prepare_queries(query, None, 2, 6)
     with pytest.raises(InputError, match="3 finite numbers"):
         prepare_queries(query, np.ones(2), 0.5, 6)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsearch.kernels import maxsim
-from vsearch.kernels.hamming import PADDING, pack_numbers, score_hamming, unpack_numbers
-from vsearch.kernels.lists import collect_lists
-from vsearch.kernels.strips import STRIP, TOGETHER
-from vsearch.quantizers.patches import train_patches
-from vsearch.search.document_part import take_numbers
+from vsearch.kernels.multivector import maxsim
+from vsearch.kernels.multivector.hamming import PADDING, pack_numbers, score_hamming, unpack_numbers
+from vsearch.kernels.multivector.inverted_lists import collect_lists
+from vsearch.kernels.multivector.strips import STRIP, TOGETHER
+from vsearch.multivector.codec import train_token_codec
+from vsearch.multivector.opening import take_numbers
 
 
 def spans(rng: np.random.Generator, total: int) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +76,7 @@ def test_residuals_score_as_their_twin(bits, centroids) -> None:
     rng = np.random.default_rng(bits)
     total, d, queries = 700, 48, 5
     vectors = rng.standard_normal((total, d)).astype(np.float32) * np.linspace(2, 0.1, d, dtype=np.float32)
-    patches = train_patches(vectors, centroids, bits)
+    patches = train_token_codec(vectors, centroids, bits)
     encoded = patches.encode(vectors)
     # documents shorter than a register, as long as one, and of several
     edges = np.array([0, 1, 3, 34, 66, 98, 131, 200, 329, 700])

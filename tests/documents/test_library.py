@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 import vsearch
-from vsearch.kernels.build import TARGETS
+from vsearch.kernels.toolchain.ahead_of_time import TARGETS
 
 HEAVY = {"numba", "llvmlite", "pyarrow", "faiss", "sklearn", "scipy", "sqlglot"}
 
 ANSWER = """
 import json, sys
 import numpy as np
-from vsearch.kernels.compiling import LIBRARY
-from vsearch.search.document_part import open_documents
-from vsearch.search.documents import DocumentRequest, search_documents
-from vsearch.search.snapshot import open_snapshot
-from vsearch.search.stats import SearchStats
+from vsearch.kernels.toolchain.compiling import LIBRARY
+from vsearch.multivector.opening import open_documents
+from vsearch.multivector.search import DocumentRequest, search_documents
+from vsearch.search.state.snapshot import open_snapshot
+from vsearch.search.engine.stats import SearchStats
 from vsearch.storage import open_store, read_manifest
 store = open_store(sys.argv[1])
 snapshot = open_snapshot(store, read_manifest(store))

@@ -8,7 +8,7 @@ import pytest
 
 import vsearch
 from vsearch.errors import CorruptIndexError, IndexExistsError, InputError, PredicateError
-from vsearch.search import document_part
+from vsearch.multivector import opening as document_part
 
 WHERE = ("year < 2005", "kind = 'report' AND price > 0.4", "kind IS NULL", "year = 1993 OR price < 0.05", "year > 3000")
 
@@ -24,8 +24,8 @@ def matching(collection, where: str) -> np.ndarray:
 
 def decoded_scores(index: vsearch.Index, collection, query: np.ndarray) -> np.ndarray:
     """MaxSim on what is stored, by decoding every document; by id."""
-    from vsearch.search.document_part import decode_documents
-    from vsearch.search.rows import take_ids
+    from vsearch.multivector.opening import decode_documents
+    from vsearch.search.state.fetching import take_ids
 
     scores = np.empty(len(index))
     part = index._document_part()
@@ -234,11 +234,11 @@ def test_wide_queries_and_long_documents(tmp_path) -> None:
 def test_mistakes_are_named(index, collection, tmp_path) -> None:
     query = collection.queries[0]
     for options, message in (
-        ({"k": 0}, "k=0"),
-        ({"candidates": 0}, "candidates=0"),
-        ({"candidates": "some"}, "candidates='some'"),
+        ({"k": 0}, "k must be"),
+        ({"candidates": 0}, "candidates must be .*0"),
+        ({"candidates": "some"}, "candidates must be .*'some'"),
         ({"columns": ["nothing"]}, "nothing"),
-        ({"timeout": 0}, "timeout=0"),
+        ({"timeout": 0}, "timeout must be"),
     ):
         with pytest.raises(InputError, match=message):
             index.search_documents(query, **options)
@@ -310,7 +310,7 @@ def test_codes_that_are_no_centroids_are_refused(collection, tmp_path, monkeypat
 
 
 def test_documents_are_fetched_by_ranges(collection, tmp_path, monkeypatch) -> None:
-    from vsearch.storage import folders
+    from vsearch.storage.stores import folder as folders
 
     options = {"attributes": collection.attributes, "codebook": 64, "dimensions": 64, "shards": 2}
     local = vsearch.build_documents(collection.vectors, collection.offsets, tmp_path, **options)

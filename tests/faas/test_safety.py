@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from vsearch.api.local_endpoint import local_endpoint, own_folder, state_file
 from vsearch.errors import InputError
 from vsearch.faas import daemon
-from vsearch.fanout.local import local_endpoint, own_folder, state_file
 
 
 def ask(server, method, path, body=b"", **headers):
@@ -28,7 +28,7 @@ def ask(server, method, path, body=b"", **headers):
 CONTROL = [
     ("GET", "/vsearch/functions"),
     ("POST", "/vsearch/functions"),
-    ("POST", "/vsearch/chill"),
+    ("POST", "/vsearch/evict-idle"),
     ("POST", "/vsearch/down"),
     ("DELETE", "/vsearch/functions/echo"),
 ]

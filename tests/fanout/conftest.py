@@ -7,13 +7,15 @@ import pyarrow as pa
 import pytest
 
 import vsearch
-from vsearch.fanout import wire
-from vsearch.fanout.invokers import LocalInvoker, Names
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.messages import Answer, Options, SearchRequest
-from vsearch.fanout.outcomes import RetryPolicy
-from vsearch.fanout.web import encode_where
-from vsearch.fanout.worker import Worker, open_reply
+from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.calls.retries import RetryPolicy
+from vsearch.fanout.platforms.in_process import LocalInvoker
+from vsearch.fanout.roles.worker import Worker
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import Answer, Options, SearchRequest
+from vsearch.fanout.wire.replies import open_reply
+from vsearch.fanout.wire.where import encode_where
 from vsearch.storage import open_store
 
 QUICK = RetryPolicy(first_wait=0.001, longest_wait=0.002)
@@ -75,7 +77,7 @@ class Stack:
 
         def make(function):
             role, store = self.names.role(function), open_store(self.url)
-            return Worker.open(role, store, function, invoker=local, names=self.names, mail=Mail(4096, spill))
+            return Worker.open(role, store, function, invoker=local, names=self.names, envelope=Envelope(4096, spill))
 
         local = LocalInvoker(make)
         return local
@@ -96,7 +98,7 @@ class Stack:
 
     def search(self, **asked) -> Answer:
         payload = wire.encode(self.request(**asked))
-        return open_reply(Mail(), self.local.invoke(self.names.coordinator, payload, 60), "coordinator")
+        return open_reply(Envelope(), self.local.invoke(self.names.coordinator, payload, 60), "coordinator")
 
 
 KINDS = {

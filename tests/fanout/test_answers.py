@@ -7,10 +7,11 @@ import pytest
 
 from tests.fanout.test_pages import remote_of
 from vsearch.errors import InputError
-from vsearch.fanout import messages, wire
-from vsearch.fanout.columns import to_arrow
-from vsearch.fanout.messages import floats, int32s, int64s
-from vsearch.fanout.values import to_values
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire import messages
+from vsearch.fanout.wire.columns import to_arrow
+from vsearch.fanout.wire.messages import floats, int32s, int64s
+from vsearch.fanout.wire.values import to_values
 
 PLANS = [{"mode": "alone"}, {"mode": "flat"}, {"allocators": 20, "branching": 4}, {"allocators": 3, "branching": 1}]
 PREDICATES = [
@@ -135,7 +136,7 @@ def test_the_plan_says_why(stack):
 
 
 def test_pipelined_batches(stack, monkeypatch):
-    monkeypatch.setattr("vsearch.fanout.allocator.LARGEST_BATCH", 5)
+    monkeypatch.setattr("vsearch.fanout.roles.allocator.LARGEST_BATCH", 5)
     hits = stack.index.search(stack.queries, where="year > 2000", exact=True)
     answer = stack.search(mode="flat", where="year > 2000", exact=True)
     assert_same(answer, hits)
@@ -164,7 +165,7 @@ def test_columns_fold_case(any_stack):
     [
         ({"k": 0}, "from 1 to 10000"),
         ({"k": "3"}, "from 1 to 10000"),
-        ({"nprobe": 1.5}, "nprobe=1.5"),
+        ({"nprobe": 1.5}, "nprobe must be"),
         ({"min_score": "0.5"}, "finite number"),
         ({"min_score": float("nan")}, "finite number"),
         ({"timeout": "1"}, "seconds above 0"),

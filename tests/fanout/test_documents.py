@@ -12,13 +12,13 @@ import pytest
 
 import vsearch
 from tests.fanout.conftest import Stack
+from vsearch.api.remote_index import RemoteIndex
 from vsearch.errors import InputError
-from vsearch.fanout import web
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.messages import Answer, Documents, Options, ProcessRequest, SearchRequest
-from vsearch.fanout.outcomes import Deadline
-from vsearch.fanout.remote import RemoteIndex
-from vsearch.fanout.wire import decode, encode
+from vsearch.fanout.calls.retries import Deadline
+from vsearch.fanout.platforms import http_api as web
+from vsearch.fanout.wire.codec import decode, encode
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import Answer, Documents, Options, ProcessRequest, SearchRequest
 
 PLANS = [{"mode": "alone"}, {"mode": "flat"}, {"allocators": 6, "branching": 2}]
 KINDS = {
@@ -72,7 +72,7 @@ def remote(stack, limit=None):
             self.called.append(function)
             return stack.local.invoke(function, payload, timeout or 60)
 
-    return RemoteIndex("local-faas://t", stack.names, Invoker(), Mail(limit))
+    return RemoteIndex("local-faas://t", stack.names, Invoker(), Envelope(limit))
 
 
 def assert_same(found, hits):
@@ -142,7 +142,7 @@ def test_mistakes_are_named(stacks):
         remote(plain).search_documents(plain.queries, exact=True)
     with pytest.raises(InputError, match="must have 24 dimensions, got 5"):
         remote(stack).search_documents(np.ones((2, 5)))
-    with pytest.raises(InputError, match="candidates=0"):
+    with pytest.raises(InputError, match="candidates must be"):
         remote(stack).search_documents(stack.queries, candidates=0)
     with pytest.raises(InputError, match="NaN"):
         remote(stack).search_documents(np.full((2, 24), np.nan))
@@ -187,8 +187,8 @@ def test_numbers_that_would_overflow_are_refused(stacks, kind, size):
 
 
 def test_an_answer_without_matches_is_refused():
-    from vsearch.fanout.columns import Column
-    from vsearch.fanout.documents import read_matches
+    from vsearch.fanout.roles.multivector import read_matches
+    from vsearch.fanout.wire.columns import Column
 
     numbers = Column("int64", 1, None, bytes(8))
     with pytest.raises(InputError, match="no matches"):

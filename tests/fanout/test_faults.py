@@ -9,14 +9,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from vsearch.fanout import messages, wire
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.messages import floats, int32s, int64s
-from vsearch.fanout.metering import MeteredStore
-from vsearch.fanout.outcomes import CallError, Deadline, Kind, RetryPolicy, call_with_retries
-from vsearch.fanout.processor import process
-from vsearch.fanout.remote import RemoteIndex
-from vsearch.fanout.worker import open_reply
+from vsearch.api.remote_index import RemoteIndex
+from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind, RetryPolicy, call_with_retries
+from vsearch.fanout.roles.processor import process
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire import messages
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import floats, int32s, int64s
+from vsearch.fanout.wire.replies import open_reply
+from vsearch.storage.stores.metered import MeteredStore
 
 
 class Faulty:
@@ -32,7 +33,7 @@ class Faulty:
             self.left -= fails
         if not fails:
             return self.inner.invoke(function, payload, timeout)
-        if isinstance(self.fault, Kind):
+        if isinstance(self.fault, ErrorKind):
             raise CallError(self.fault, "injected")
         return self.fault(self.inner.invoke(function, payload, timeout))
 
@@ -55,16 +56,16 @@ DAMAGE = {
     "another message": lambda _: wire.encode(messages.WarmRequest()),
 }
 PASSING = [
-    Kind.THROTTLED,
-    Kind.TIMEOUT,
-    Kind.MEMORY,
-    Kind.CRASH,
-    Kind.UNREACHABLE,
-    Kind.STORE,
-    Kind.CORRUPT,
-    Kind.MISSING,
+    ErrorKind.THROTTLED,
+    ErrorKind.TIMEOUT,
+    ErrorKind.MEMORY,
+    ErrorKind.CRASH,
+    ErrorKind.UNREACHABLE,
+    ErrorKind.STORE,
+    ErrorKind.CORRUPT,
+    ErrorKind.MISSING,
 ]
-FINAL = [Kind.DENIED, Kind.ABSENT, Kind.INIT, Kind.REFUSED, Kind.INTERNAL]
+FINAL = [ErrorKind.DENIED, ErrorKind.ABSENT, ErrorKind.INIT, ErrorKind.REFUSED, ErrorKind.INTERNAL]
 
 
 @pytest.mark.parametrize("function", ["t-processor-1", "t-allocator"])
@@ -86,13 +87,13 @@ def test_a_shard_that_stays_away_is_an_error_that_names_it(stack, fault):
     stack.invoker = Faulty(stack.local, "t-processor-1", fault, 10**6)
     with pytest.raises(CallError, match="no complete answer: shards 1 failed") as caught:
         stack.search(mode="flat")
-    assert caught.value.kind == (fault if isinstance(fault, Kind) else Kind.MALFORMED)
+    assert caught.value.kind == (fault if isinstance(fault, ErrorKind) else ErrorKind.MALFORMED)
 
 
 @pytest.mark.parametrize("plan", [{"mode": "flat"}, {"allocators": 4}])
 def test_a_partial_answer_says_so(stack, plan):
     whole = stack.search(k=1000, exact=True, mode="flat")
-    stack.invoker = Faulty(stack.local, "t-processor-1", Kind.CRASH, 10**6)
+    stack.invoker = Faulty(stack.local, "t-processor-1", ErrorKind.CRASH, 10**6)
     answer = stack.search(allow_partial=True, k=1000, exact=True, **plan)
     assert {outcome.shard for outcome in answer.outcomes} == {1}
     assert {outcome.error for outcome in answer.outcomes} == {"crash"}
@@ -102,7 +103,7 @@ def test_a_partial_answer_says_so(stack, plan):
 
 
 def test_an_allocator_that_stays_away(stack):
-    stack.invoker = Faulty(stack.local, "t-allocator", Kind.CRASH, 10**6)
+    stack.invoker = Faulty(stack.local, "t-allocator", ErrorKind.CRASH, 10**6)
     with pytest.raises(CallError, match="an allocator failed"):
         stack.search(allocators=4)
     answer = stack.search(allocators=4, allow_partial=True)
@@ -119,7 +120,7 @@ def test_only_the_failed_are_repeated(stack):
             calls.append(function)
             return super().invoke(function, payload, timeout)
 
-    stack.invoker = Counting(stack.local, "t-processor-2", Kind.THROTTLED, 3)
+    stack.invoker = Counting(stack.local, "t-processor-2", ErrorKind.THROTTLED, 3)
     stack.search(mode="flat")
     assert sorted(calls) == ["t-processor-0", "t-processor-1", *["t-processor-2"] * 4]
 
@@ -148,7 +149,7 @@ def test_damaged_object_reads(stack, monkeypatch, how):
     try:
         answer = stack.search(mode="flat")
     except CallError as error:
-        assert error.kind in (Kind.CORRUPT, Kind.MISSING, Kind.STORE)  # noqa: PT017 (either is right)
+        assert error.kind in (ErrorKind.CORRUPT, ErrorKind.MISSING, ErrorKind.STORE)  # noqa: PT017 (either is right)
         answer = stack.search(mode="flat")
     assert left == [0]
     assert (answer.rows, answer.scores) == (expected.rows, expected.scores)
@@ -157,10 +158,10 @@ def test_damaged_object_reads(stack, monkeypatch, how):
 @pytest.mark.parametrize("kind", ["codes", "rerank", "rows", "ids", "partitions", "cells", "column", "attributes"])
 def test_damage_on_the_way_does_not_stay(stack, monkeypatch, kind):
     asked = {"mode": "flat", "where": "price < 43.21 AND word = 'w3'", "columns": ("day",), "k": 10}
-    remote = RemoteIndex("test://t", stack.names, stack.local, Mail())
+    remote = RemoteIndex("test://t", stack.names, stack.local, Envelope())
     expected = remote.search(stack.queries, **asked)
     stack.reset()
-    remote = RemoteIndex("test://t", stack.names, stack.local, Mail())
+    remote = RemoteIndex("test://t", stack.names, stack.local, Envelope())
     real, left, lock = MeteredStore.read_into, [2], threading.Lock()
 
     def read_into(self, path, starts, stops, out):
@@ -198,17 +199,17 @@ def test_deadlines_travel_down(stack):
 def test_a_deadline_that_passed_is_an_error(stack):
     with pytest.raises(CallError) as caught:
         stack.search(mode="flat", remaining=0.0)
-    assert caught.value.kind is Kind.DEADLINE
+    assert caught.value.kind is ErrorKind.DEADLINE
 
 
 def test_the_unforeseen_is_logged_and_not_told(stack, monkeypatch, capsys):
     def fail(*_, **__):
         raise ZeroDivisionError("secret/path.py")
 
-    monkeypatch.setattr("vsearch.fanout.worker.process", fail)
+    monkeypatch.setattr("vsearch.fanout.roles.worker.process", fail)
     with pytest.raises(CallError) as caught:
         stack.search(mode="flat")
-    assert caught.value.kind is Kind.INTERNAL
+    assert caught.value.kind is ErrorKind.INTERNAL
     assert "secret" not in str(caught.value)
     assert "secret" in capsys.readouterr().err
 
@@ -227,14 +228,14 @@ REQUESTS = {
 def test_unusable_requests_are_refused(stack, asked):
     with pytest.raises(CallError) as caught:
         stack.search(**asked)
-    assert caught.value.kind in (Kind.REFUSED, Kind.MISSING)
+    assert caught.value.kind in (ErrorKind.REFUSED, ErrorKind.MISSING)
 
 
 def test_every_role_refuses_the_messages_of_others(stack):
     payload = wire.encode(stack.request())
     for function in ("t-allocator", "t-processor-0"):
         with pytest.raises(CallError, match="takes no SearchRequest"):
-            open_reply(Mail(), stack.local.invoke(function, payload, None), function)
+            open_reply(Envelope(), stack.local.invoke(function, payload, None), function)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -293,16 +294,16 @@ class TestRetries:
         return call
 
     def test_each_kind_has_a_budget_of_its_own(self):
-        policy = RetryPolicy({Kind.CRASH: 1, Kind.THROTTLED: 1}, first_wait=0)
-        assert call_with_retries(self.failing(Kind.CRASH, Kind.THROTTLED), policy, Deadline()) == "yes"
+        policy = RetryPolicy({ErrorKind.CRASH: 1, ErrorKind.THROTTLED: 1}, first_wait=0)
+        assert call_with_retries(self.failing(ErrorKind.CRASH, ErrorKind.THROTTLED), policy, Deadline()) == "yes"
         with pytest.raises(CallError) as caught:
-            call_with_retries(self.failing(Kind.CRASH, Kind.CRASH), policy, Deadline())
+            call_with_retries(self.failing(ErrorKind.CRASH, ErrorKind.CRASH), policy, Deadline())
         assert caught.value.attempts == 2
 
     def test_all_attempts_have_a_budget(self):
-        policy = RetryPolicy({Kind.THROTTLED: 100}, attempts=3, first_wait=0)
+        policy = RetryPolicy({ErrorKind.THROTTLED: 100}, attempts=3, first_wait=0)
         with pytest.raises(CallError) as caught:
-            call_with_retries(self.failing(*[Kind.THROTTLED] * 100), policy, Deadline())
+            call_with_retries(self.failing(*[ErrorKind.THROTTLED] * 100), policy, Deadline())
         assert caught.value.attempts == 3
 
     def test_waits_grow_with_jitter(self):
@@ -314,35 +315,9 @@ class TestRetries:
         waits = []
         with pytest.raises(CallError):
             call_with_retries(
-                self.failing(*[Kind.THROTTLED] * 9),
+                self.failing(*[ErrorKind.THROTTLED] * 9),
                 RetryPolicy(first_wait=60, longest_wait=60),
                 Deadline.after(1),
                 sleep=waits.append,
             )
         assert waits == []
-
-
-def test_processes_of_a_pool(tmp_path):
-    import vsearch
-    from tests.fanout.conftest import make_sample
-    from vsearch.fanout.invokers import LocalInvoker, Names, PoolInvoker
-    from vsearch.fanout.worker import Worker
-    from vsearch.storage import open_store
-
-    vectors, attributes, queries = make_sample(400, 16, 1)
-    url = str(tmp_path / "index")
-    index = vsearch.build(vectors, url, attributes, shards=2, partitions=8)
-    names = Names("p")
-    pool: PoolInvoker
-    local = LocalInvoker(
-        lambda function: Worker.open(names.role(function), open_store(url), function, invoker=pool, names=names)
-    )
-    pool = PoolInvoker(url, {}, local, names)
-    try:
-        request = messages.SearchRequest(
-            count=24, dimensions=16, queries=queries.tobytes(), options=messages.Options(k=5), mode="flat"
-        )
-        answer = open_reply(Mail(), pool.invoke("p-coordinator", wire.encode(request), 60), "p")
-        assert floats(answer.scores).tobytes() == index.search(queries, k=5).scores.tobytes()
-    finally:
-        pool.close()

@@ -11,17 +11,20 @@ import pytest
 import vsearch
 from tests.fanout.conftest import QUICK, make_sample
 from tests.fanout.test_answers import assert_same
-from vsearch.fanout import messages, wire
-from vsearch.fanout.allocator import allocate, plan_batch
-from vsearch.fanout.invokers import LocalInvoker, Names
-from vsearch.fanout.loading import Loader
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.messages import Answer, Options, ProcessRequest
-from vsearch.fanout.metering import MeteredStore
-from vsearch.fanout.outcomes import Deadline
-from vsearch.fanout.retention import Retention
-from vsearch.fanout.worker import Worker, open_reply
+from vsearch.cache import LRUCache
+from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.calls.retries import Deadline
+from vsearch.fanout.platforms.in_process import LocalInvoker
+from vsearch.fanout.roles.allocator import allocate, plan_batch
+from vsearch.fanout.roles.loading import Loader
+from vsearch.fanout.roles.worker import Worker
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire import messages
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import Answer, Options, ProcessRequest
+from vsearch.fanout.wire.replies import open_reply
 from vsearch.storage import open_store
+from vsearch.storage.stores.metered import MeteredStore
 
 QUIET = 0.15
 
@@ -74,9 +77,9 @@ PREDICATES = [None, "price < 43.21", "price < 43.21 AND year > 1999 AND word = '
 
 
 def ask(worker, request):
-    from vsearch.fanout.worker import serve
+    from vsearch.fanout.roles.worker import serve
 
-    return open_reply(Mail(), serve(worker, wire.encode(request), Deadline()), worker.function)
+    return open_reply(Envelope(), serve(worker, wire.encode(request), Deadline()), worker.function)
 
 
 @pytest.mark.parametrize("where", PREDICATES)
@@ -127,9 +130,9 @@ def test_finding_the_newest_snapshot_is_a_round_of_its_own(stack):
 def test_a_memory_budget_evicts_what_was_not_used_for_longest(stack):
     store = MeteredStore(open_store(stack.url))
     number = stack.index.info()["snapshot"]
-    sizes = [Loader(store, Retention(1 << 40)).shard(number, shard).bytes for shard in range(3)]
+    sizes = [Loader(store, LRUCache(1 << 40)).shard(number, shard).bytes for shard in range(3)]
     budget = sizes[0] + sizes[1] + sizes[2] - 1
-    retention = Retention(budget)
+    retention = LRUCache(budget)
     loader = Loader(store, retention)
     for shard in (0, 1, 2):
         loader.shard(number, shard)
@@ -148,7 +151,7 @@ def test_answers_do_not_depend_on_the_memory_budget(stack):
 
     def small(function):
         worker = make(function)
-        worker.loader.retention = Retention(1)
+        worker.loader.retention = LRUCache(1)
         return worker
 
     stack.local = LocalInvoker(small)
@@ -158,7 +161,7 @@ def test_answers_do_not_depend_on_the_memory_budget(stack):
 
 
 def test_a_newer_snapshot_is_taken_up_without_a_cold_start(monkeypatch):
-    monkeypatch.setattr("vsearch.fanout.loading.FRESH", 0.0)
+    monkeypatch.setattr("vsearch.fanout.roles.loading.FRESH", 0.0)
     vectors, attributes, queries = make_sample(900, 16, 2)
     url = "memory://fanout-newer/index"
     index = vsearch.build(vectors[:600], url, attributes[:600], shards=2, partitions=12)
@@ -183,7 +186,7 @@ def test_a_newer_snapshot_is_taken_up_without_a_cold_start(monkeypatch):
             mode="flat",
             snapshot=snapshot,
         )
-        return open_reply(Mail(), local.invoke("n-coordinator", wire.encode(request), 60), "n-coordinator")
+        return open_reply(Envelope(), local.invoke("n-coordinator", wire.encode(request), 60), "n-coordinator")
 
     first = search()
     assert_same(first, index.search(queries))
@@ -199,7 +202,7 @@ def test_a_newer_snapshot_is_taken_up_without_a_cold_start(monkeypatch):
 
 
 def test_the_next_batch_is_planned_while_processors_work(stack, monkeypatch):
-    monkeypatch.setattr("vsearch.fanout.allocator.LARGEST_BATCH", 8)
+    monkeypatch.setattr("vsearch.fanout.roles.allocator.LARGEST_BATCH", 8)
     planned = []
     second = threading.Event()
 
@@ -209,7 +212,7 @@ def test_the_next_batch_is_planned_while_processors_work(stack, monkeypatch):
             second.set()
         return plan_batch(*given, **named)
 
-    monkeypatch.setattr("vsearch.fanout.allocator.plan_batch", noting)
+    monkeypatch.setattr("vsearch.fanout.roles.allocator.plan_batch", noting)
     number = stack.index.info()["snapshot"]
     part = stack.local.worker("t-allocator").loader.tables(number)
     worker = stack.local.worker("t-processor-0")
@@ -217,11 +220,11 @@ def test_the_next_batch_is_planned_while_processors_work(stack, monkeypatch):
     def processor(shard: int, request: ProcessRequest) -> Answer:
         assert second.wait(30), "the second batch was not planned while the first was being processed"
         whole = worker.loader.shard(number, shard)
-        from vsearch.fanout.processor import process
+        from vsearch.fanout.roles.processor import process
 
         return process(whole.snapshot, whole.snapshot.shards[0], request, Deadline())
 
-    from vsearch.fanout.allocator import Calls
+    from vsearch.fanout.roles.allocator import Calls
 
     request = messages.AllocateRequest(
         snapshot=number,

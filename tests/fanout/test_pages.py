@@ -13,14 +13,14 @@ import pytest
 import vsearch
 from tests.fanout.conftest import Stack, make_sample
 from tests.fanout.test_faults import Faulty
+from vsearch.api.remote_index import RemoteIndex
 from vsearch.errors import InputError
-from vsearch.fanout import web
-from vsearch.fanout.allocator import Calls, allocate
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.messages import AllocateRequest, Options, ProcessRequest
-from vsearch.fanout.outcomes import Deadline, Kind
-from vsearch.fanout.remote import RemoteIndex
-from vsearch.fanout.wire import decode, encode
+from vsearch.fanout.calls.retries import Deadline, ErrorKind
+from vsearch.fanout.platforms import http_api as web
+from vsearch.fanout.roles.allocator import Calls, allocate
+from vsearch.fanout.wire.codec import decode, encode
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import AllocateRequest, Options, ProcessRequest
 
 MODES = [{"mode": "alone"}, {"mode": "flat"}, {"mode": "tree", "allocators": 4, "branching": 2}]
 ASKED = [
@@ -33,7 +33,7 @@ ASKED = [
 
 
 def remote_of(stack, limit=None):
-    return RemoteIndex("test://t", stack.names, stack.local, Mail(limit))
+    return RemoteIndex("test://t", stack.names, stack.local, Envelope(limit))
 
 
 def assert_same(found, hits):
@@ -96,7 +96,7 @@ def test_only_the_rows_of_the_page_are_read_with_columns(stack):
 
 
 def test_a_shard_that_fails(stack):
-    stack.invoker = Faulty(stack.local, "t-processor-1", Kind.CRASH, 10**6)
+    stack.invoker = Faulty(stack.local, "t-processor-1", ErrorKind.CRASH, 10**6)
     remote = remote_of(stack)
     with pytest.raises(vsearch.IncompleteAnswerError, match="shards 1 failed"):
         remote.search(stack.queries, offset=30, mode="flat")
@@ -114,7 +114,7 @@ def test_pages_of_one_snapshot(tmp_path):
     newest = remote_of(stack)
     first = newest.search(queries, offset=0)
     vsearch.build(vectors[::-1].copy(), url, attributes, partitions=8, overwrite=True)
-    pinned = RemoteIndex("test://t", stack.names, stack.local, Mail(), first.snapshot)
+    pinned = RemoteIndex("test://t", stack.names, stack.local, Envelope(), first.snapshot)
     second = pinned.search(queries, offset=10)
     assert second.snapshot == first.snapshot
     assert_same(second, stack.index.search(queries, offset=10))  # opened before

@@ -1,4 +1,4 @@
-"""Retention, the bill, the mail, planning, signing and the web face."""
+"""The cache, the bill, the envelope, planning, signing and HTTP with JSON."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ import numpy as np
 import pytest
 
 import vsearch
+from vsearch.cache import LRUCache
 from vsearch.errors import InputError
-from vsearch.fanout import messages, web, wire
-from vsearch.fanout.bill import PRICES, Prices, Usage, Usages, make_bill
-from vsearch.fanout.mail import LAMBDA_LIMIT, Mail, binary_limit, from_event, to_event
-from vsearch.fanout.metering import MeteredStore
-from vsearch.fanout.outcomes import CallError, Deadline, Kind
-from vsearch.fanout.planning import PlanSettings, choose_plan
-from vsearch.fanout.remote_invokers import function_error
-from vsearch.fanout.retention import Retention
-from vsearch.fanout.signing import Keys, Signer
-from vsearch.fanout.worker import Worker, open_reply
+from vsearch.fanout.calls.bill import PRICES, Prices, Usage, Usages, make_bill
+from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind
+from vsearch.fanout.platforms import http_api as web
+from vsearch.fanout.platforms.network import function_error
+from vsearch.fanout.platforms.signing import Keys, Signer
+from vsearch.fanout.roles.planning import PlanSettings, choose_plan
+from vsearch.fanout.roles.worker import Worker
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire import messages
+from vsearch.fanout.wire.envelope import LAMBDA_LIMIT, Envelope, binary_limit, from_event, to_event
+from vsearch.fanout.wire.replies import open_reply
 from vsearch.storage import open_store, read_manifest
+from vsearch.storage.stores.metered import MeteredStore
 
 
 class TestRetention:
     def test_a_value_is_loaded_once_by_many_threads(self):
-        kept, loads, gate = Retention(100), [], threading.Barrier(8)
+        kept, loads, gate = LRUCache(100), [], threading.Barrier(8)
 
         def get():
             gate.wait()
@@ -42,7 +45,7 @@ class TestRetention:
         assert kept.stats().hits == 7
 
     def test_the_least_recently_used_goes(self):
-        kept = Retention(25)
+        kept = LRUCache(25)
         for key in "ab":
             kept.get(key, lambda: "x", lambda _: 10)
         kept.get("a", lambda: pytest.fail("kept"), lambda _: 10)
@@ -52,7 +55,7 @@ class TestRetention:
         assert kept.get("b", lambda: "again", lambda _: 10) == "again"
 
     def test_failed_loads_leave_nothing(self):
-        kept = Retention(25)
+        kept = LRUCache(25)
         with pytest.raises(ZeroDivisionError):
             kept.get("a", lambda: 1 / 0, lambda _: 10)
         assert kept.get("a", lambda: "fine", lambda _: 10) == "fine"
@@ -92,7 +95,7 @@ def test_what_passes_through_the_overflow_store_is_billed(stack):
     local = stack.with_overflow(spill)
     request = wire.encode(stack.request(stack.queries[:1], k=200, mode="flat"))
     local.invoke(stack.names.coordinator, request, 60)  # now all is warm
-    answer = open_reply(Mail(4096, spill), local.invoke(stack.names.coordinator, request, 60), "coordinator")
+    answer = open_reply(Envelope(4096, spill), local.invoke(stack.names.coordinator, request, 60), "coordinator")
     processor, coordinator = answer.usages.processor, answer.usages.coordinator
     spilled = processor.writes
     assert 1 <= spilled == processor.requests <= processor.invocations
@@ -115,32 +118,32 @@ class TestMail:
         )
 
     def test_small_ones_travel_as_they_are(self):
-        mail = Mail(10_000)
-        assert mail.unpack(mail.pack(self.message(1))) == self.message(1)
+        envelope = Envelope(10_000)
+        assert envelope.unpack(envelope.pack(self.message(1))) == self.message(1)
 
     def test_large_ones_go_by_the_store(self):
-        mail = Mail(10_000, open_store("memory://overflow/x"))
-        sent = mail.pack(self.message(100))
+        envelope = Envelope(10_000, open_store("memory://overflow/x"))
+        sent = envelope.pack(self.message(100))
         assert len(sent) < 200
-        assert mail.unpack(sent) == self.message(100)
+        assert envelope.unpack(sent) == self.message(100)
 
     def test_without_a_store_they_are_refused(self):
         with pytest.raises(CallError, match="over the platform's limit") as caught:
-            Mail(10_000).pack(self.message(100))
-        assert caught.value.kind is Kind.TOO_LARGE
+            Envelope(10_000).pack(self.message(100))
+        assert caught.value.kind is ErrorKind.TOO_LARGE
 
     def test_tampered_or_lost_ones_are_noticed(self):
         store = open_store("memory://overflow/y")
-        mail = Mail(10_000, store)
-        pointer = wire.decode(mail.pack(self.message(100)))
+        envelope = Envelope(10_000, store)
+        pointer = wire.decode(envelope.pack(self.message(100)))
         data = bytearray(store.get(pointer.path))
         data[-1] ^= 1
         store.put(pointer.path, bytes(data), create=False)
         with pytest.raises(CallError, match="not the one that was sent"):
-            mail.unpack(wire.encode(pointer))
+            envelope.unpack(wire.encode(pointer))
         store.delete([pointer.path])
         with pytest.raises(CallError, match="no longer"):
-            mail.unpack(wire.encode(pointer))
+            envelope.unpack(wire.encode(pointer))
 
     @pytest.mark.parametrize(
         "path",
@@ -158,17 +161,17 @@ class TestMail:
         store = MeteredStore(open_store("memory://overflow/z"))
         sent = wire.encode(messages.Overflow(path=path, bytes=10, crc32c=0))
         with pytest.raises(InputError, match="path"):
-            Mail(10_000, store).unpack(sent)
+            Envelope(10_000, store).unpack(sent)
         assert store.requests == 0
 
     def test_no_more_is_read_than_was_sent(self):
         store = MeteredStore(open_store("memory://overflow/large"))
-        mail = Mail(10_000, store)
-        pointer = wire.decode(mail.pack(self.message(100)))
+        envelope = Envelope(10_000, store)
+        pointer = wire.decode(envelope.pack(self.message(100)))
         store.put(pointer.path, bytes(store.get(pointer.path)) + bytes(1 << 20), create=False)
         before = store.bytes
         with pytest.raises(CallError, match="not the one that was sent"):
-            mail.unpack(wire.encode(pointer))
+            envelope.unpack(wire.encode(pointer))
         assert store.bytes - before <= pointer.bytes + 1
 
     def test_events(self):

@@ -7,17 +7,18 @@ import pytest
 
 import vsearch
 from tests.fanout.test_faults import Faulty
-from vsearch.fanout.bill import PRICES, Prices
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.outcomes import CallError, Kind, RetryPolicy
-from vsearch.fanout.remote import RemoteIndex, open_remote
-from vsearch.fanout.wire import decode
+from vsearch.api.remote_index import RemoteIndex
+from vsearch.api.remote_opening import open_remote
+from vsearch.fanout.calls.bill import PRICES, Prices
+from vsearch.fanout.calls.retries import CallError, ErrorKind, RetryPolicy
+from vsearch.fanout.wire.codec import decode
+from vsearch.fanout.wire.envelope import Envelope
 from vsearch.storage import open_store
 
 
 @pytest.fixture
 def remote(stack):
-    return RemoteIndex("test://t", stack.names, stack.local, Mail())
+    return RemoteIndex("test://t", stack.names, stack.local, Envelope())
 
 
 @pytest.mark.slow
@@ -25,7 +26,7 @@ def remote(stack):
 def test_the_same_hits(stacks, kind):
     stack = stacks(kind)
     stack.reset()
-    remote = RemoteIndex("test://t", stack.names, stack.local, Mail())
+    remote = RemoteIndex("test://t", stack.names, stack.local, Envelope())
     for asked in ({}, {"where": "price < 40", "columns": ["word", "day"], "k": 200}, {"nprobe": 1, "mode": "flat"}):
         local = {name: value for name, value in asked.items() if name != "mode"}
         expected, hits = stack.index.search(stack.queries, **local), remote.search(stack.queries, **asked)
@@ -48,7 +49,7 @@ def test_one_vector_and_where_in_every_spelling(stack, remote):
 
 
 def test_large_batches_are_sent_as_several(stack):
-    small = RemoteIndex("test://t", stack.names, stack.local, Mail(10_000))
+    small = RemoteIndex("test://t", stack.names, stack.local, Envelope(10_000))
     hits = small.search(stack.queries)
     assert hits.bill.usages.coordinator.invocations > 1
     assert hits.ids.tolist() == stack.index.search(stack.queries).ids.tolist()
@@ -62,13 +63,13 @@ def test_the_bill_has_the_prices_of_where_the_functions_ran(stack, remote, monke
 
 def test_prices_can_be_given(stack, monkeypatch):
     mine = Prices("home", "today", 1.0, 0.0, 0.0, 0.0)
-    billed = RemoteIndex("test://t", stack.names, stack.local, Mail(), prices=mine)
+    billed = RemoteIndex("test://t", stack.names, stack.local, Envelope(), prices=mine)
     hits = billed.search(stack.queries[:1], mode="alone")
     assert (hits.bill.total, hits.bill.prices) == (1.0, mine)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     assert vsearch.open("lambda://stack", prices=mine)._prices == mine
-    assert vsearch.open("lambda://stack", overflow="memory://overflow/open")._client.mail.overflow is not None
+    assert vsearch.open("lambda://stack", overflow="memory://overflow/open")._client.envelope.overflow is not None
     with pytest.raises(vsearch.InputError, match="Prices"):
         vsearch.open("lambda://stack", prices={"get": 1})
 
@@ -77,8 +78,8 @@ def test_answers_in_the_overflow_store_need_it_here_too(stack):
     spill = open_store("memory://overflow/remote")
     local = stack.with_overflow(spill)
     with pytest.raises(vsearch.RemoteError, match="overflow="):
-        RemoteIndex("test://t", stack.names, local, Mail(4096)).search(stack.queries[:1], k=400)
-    hits = RemoteIndex("test://t", stack.names, local, Mail(4096, spill)).search(stack.queries, k=400)
+        RemoteIndex("test://t", stack.names, local, Envelope(4096)).search(stack.queries[:1], k=400)
+    hits = RemoteIndex("test://t", stack.names, local, Envelope(4096, spill)).search(stack.queries, k=400)
     assert hits.ids.tolist() == stack.index.search(stack.queries, k=400).ids.tolist()
     assert hits.bill.usages.coordinator.invocations == 1
 
@@ -117,7 +118,7 @@ def test_predicates_that_are_none(stack, remote, where):
 
 
 def test_failures(stack, remote):
-    stack.invoker = Faulty(stack.local, "t-processor-1", Kind.CRASH, 10**6)
+    stack.invoker = Faulty(stack.local, "t-processor-1", ErrorKind.CRASH, 10**6)
     with pytest.raises(vsearch.IncompleteAnswerError, match="shards 1 failed"):
         remote.search(stack.queries, mode="flat")
     hits = remote.search(stack.queries, mode="flat", allow_partial=True)
@@ -128,13 +129,13 @@ def test_failures(stack, remote):
 
     class Away:
         def invoke(self, function, payload, timeout):
-            raise CallError(Kind.DENIED, "not for you")
+            raise CallError(ErrorKind.DENIED, "not for you")
 
     with pytest.raises(vsearch.RemoteError, match="not for you"):
-        RemoteIndex("test://t", stack.names, Away(), Mail()).search(stack.queries)
+        RemoteIndex("test://t", stack.names, Away(), Envelope()).search(stack.queries)
 
 
-@pytest.mark.parametrize("kind", [Kind.CRASH, Kind.TIMEOUT, Kind.THROTTLED])
+@pytest.mark.parametrize("kind", [ErrorKind.CRASH, ErrorKind.TIMEOUT, ErrorKind.THROTTLED])
 def test_a_shard_that_failed_for_good_is_not_asked_again_by_the_client(stack, kind):
     stack.invoker = Faulty(stack.local, "t-processor-1", kind, 10**6)
     asked = []
@@ -144,7 +145,7 @@ def test_a_shard_that_failed_for_good_is_not_asked_again_by_the_client(stack, ki
             asked.append(function)
             return stack.local.invoke(function, payload, timeout)
 
-    counted = RemoteIndex("test://t", stack.names, Counting(), Mail())
+    counted = RemoteIndex("test://t", stack.names, Counting(), Envelope())
     with pytest.raises(vsearch.IncompleteAnswerError, match="shards 1 failed"):
         counted.search(stack.queries, mode="flat")
     assert asked == ["t-coordinator"]
@@ -155,10 +156,10 @@ def test_what_there_was_no_time_to_ask_again_is_asked_again_by_the_client(stack,
     """A function that hangs takes all the time that its caller has."""
     monkeypatch.setattr("tests.fanout.conftest.QUICK", RetryPolicy(attempts=1))
     stack.reset()
-    stack.invoker = Faulty(stack.local, function, Kind.TIMEOUT, 1)
+    stack.invoker = Faulty(stack.local, function, ErrorKind.TIMEOUT, 1)
     hits = remote.search(stack.queries, allocators=3, branching=2)
     assert hits.ids.tolist() == stack.index.search(stack.queries).ids.tolist()
-    stack.invoker = Faulty(stack.local, function, Kind.TIMEOUT, 10**6)
+    stack.invoker = Faulty(stack.local, function, ErrorKind.TIMEOUT, 10**6)
     with pytest.raises(vsearch.VsearchError, match="failed"):
         remote.search(stack.queries, allocators=3, branching=2)
 
@@ -172,7 +173,7 @@ def test_one_search_sees_one_snapshot(stack):
             snapshots.append(decode(payload).snapshot)
             return stack.local.invoke(function, payload, timeout)
 
-    hits = RemoteIndex("test://t", stack.names, Noting(), Mail(10_000)).search(stack.queries)
+    hits = RemoteIndex("test://t", stack.names, Noting(), Envelope(10_000)).search(stack.queries)
     assert snapshots == [None] + [hits.snapshot] * (len(snapshots) - 1)
     assert len(snapshots) > 1
 
@@ -200,7 +201,7 @@ def test_info_is_that_of_the_index(stack, remote):
 
 
 def test_info_of_an_index_that_is_not_there(stack):
-    missing = RemoteIndex("test://t", stack.names, stack.local, Mail(), 99)
+    missing = RemoteIndex("test://t", stack.names, stack.local, Envelope(), 99)
     with pytest.raises(vsearch.RemoteError, match="missing"):
         missing.info()
 

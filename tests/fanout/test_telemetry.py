@@ -9,11 +9,12 @@ import sys
 import msgspec
 import pytest
 
-from vsearch.fanout import telemetry, wire
-from vsearch.fanout.bill import Usage
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.outcomes import CallError
-from vsearch.fanout.worker import open_reply
+from vsearch.fanout.calls import telemetry
+from vsearch.fanout.calls.bill import Usage
+from vsearch.fanout.calls.retries import CallError
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.replies import open_reply
 
 
 def lines(capsys):
@@ -87,7 +88,7 @@ def test_spans_form_one_trace_down_the_tree(stack, spans):
     spans.clear()
     request = stack.request(allocators=5, branching=2)
     payload = wire.encode(msgspec.structs.replace(request, trace=parent))
-    answer = open_reply(Mail(), stack.local.invoke("t-coordinator", payload, 60), "t-coordinator")
+    answer = open_reply(Envelope(), stack.local.invoke("t-coordinator", payload, 60), "t-coordinator")
     found = spans.get_finished_spans()
     names = [span.name for span in found]
     assert names.count("vsearch.coordinator") == 1
@@ -128,7 +129,7 @@ def test_without_the_package_spans_are_nothing(monkeypatch):
 
 @pytest.mark.slow
 def test_opentelemetry_is_not_loaded_unless_asked_for():
-    program = "import sys, vsearch.fanout.worker as w; print('opentelemetry' in sys.modules)"
+    program = "import sys, vsearch.fanout.roles.worker as w; print('opentelemetry' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from vsearch.errors import InputError
-from vsearch.fanout.connections import Connections
-from vsearch.fanout.hosting import open_worker
-from vsearch.fanout.remote_invokers import HttpInvoker
-from vsearch.storage.container import find_container_keys
-from vsearch.storage.loopback import is_loopback
+from vsearch.fanout.platforms.connections import Connections
+from vsearch.fanout.platforms.hosting import open_worker
+from vsearch.fanout.platforms.network import HttpInvoker
+from vsearch.storage.stores.aws_container_keys import find_container_keys
+from vsearch.storage.stores.loopback import is_loopback
 
 HERE = ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1", "[::1]"]
 ELSEWHERE = [

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsearch.fanout.tree import Subtree, children, children_of_root, depth, full_size, split
+from vsearch.fanout.calls.tree import Subtree, children, children_of_root, depth, split
 
 PUBLISHED = {(10, 1): 10, (4, 2): 20, (4, 3): 84, (5, 3): 155, (6, 3): 258, (4, 4): 340}
 
@@ -22,7 +22,6 @@ def walk(count, branching):
 
 @pytest.mark.parametrize(("shape", "size"), PUBLISHED.items())
 def test_published_sizes(shape, size):
-    assert full_size(*shape) == size
     assert depth(size, shape[0]) == shape[1]
 
 
@@ -69,9 +68,3 @@ def test_shares_are_even(count, parts):
 
 def test_deep_trees_stay_shallow_for_their_size():
     assert depth(10_000, 4) == 7
-
-
-@pytest.mark.parametrize("shape", [(0, 1), (1, -1), (100, 3)])
-def test_trees_that_cannot_be(shape):
-    with pytest.raises(ValueError, match="tree"):
-        full_size(*shape)

@@ -13,17 +13,17 @@ import numpy as np
 
 import vsearch
 from tests.fanout.conftest import make_sample
+from vsearch.api.remote_opening import open_remote
 from vsearch.faas.functions import FunctionSpec
 from vsearch.faas.platform import Limits, Platform
 from vsearch.faas.server import Server
-from vsearch.fanout import wire
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.messages import Options, SearchRequest, floats, int32s
-from vsearch.fanout.remote import open_remote
-from vsearch.fanout.remote_invokers import LambdaInvoker
-from vsearch.fanout.values import to_values
-from vsearch.fanout.web import encode_where
-from vsearch.fanout.worker import open_reply
+from vsearch.fanout.platforms.network import LambdaInvoker
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import Options, SearchRequest, floats, int32s
+from vsearch.fanout.wire.replies import open_reply
+from vsearch.fanout.wire.values import to_values
+from vsearch.fanout.wire.where import encode_where
 
 SHARDS = 4
 KEY = "an api key"
@@ -61,7 +61,7 @@ class Deployed:
         )
         function = f"{self.stack}-coordinator"
         reply = (invoker or self.invoker).invoke(function, wire.encode(request), 120)
-        return open_reply(Mail(), reply, function)
+        return open_reply(Envelope(), reply, function)
 
 
 def assert_same(answer, reference):
@@ -114,10 +114,11 @@ def deploy(
         "AWS_ACCESS_KEY_ID": "reader",
         "AWS_SECRET_ACCESS_KEY": "reader-secret",
     }
-    variables |= {
+    variables = {
         "VSEARCH_INDEX": URL,
         "VSEARCH_STACK": stack,
         "VSEARCH_API_KEY_SHA256": hashlib.sha256(KEY.encode()).hexdigest(),
+        **variables,
     }
     handlers = {role: role for role in ("coordinator", "allocator", "http")}
     handlers |= {f"processor-{shard}": "processor" for shard in range(SHARDS)}

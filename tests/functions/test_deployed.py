@@ -13,9 +13,9 @@ import pytest
 import vsearch
 from tests.deploy.aws import account
 from tests.fanout.conftest import make_sample
-from vsearch.deploy import stacks
-from vsearch.deploy.rendering import transform
-from vsearch.deploy.template import StackSpec
+from vsearch.deploy.aws import stacks
+from vsearch.deploy.aws.rendering import transform
+from vsearch.deploy.aws.template import StackSpec
 from vsearch.faas.functions import FunctionSpec
 from vsearch.faas.platform import Limits, Platform
 from vsearch.faas.server import Server

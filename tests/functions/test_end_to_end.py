@@ -18,12 +18,12 @@ import pytest
 
 from tests.functions.deployment import KEY, PREDICATES, SHARDS, assert_same
 from vsearch.deploy.packages import LARGEST_UNZIPPED, build_package
-from vsearch.fanout import wire
-from vsearch.fanout.mail import Mail, from_event, to_event
-from vsearch.fanout.outcomes import CallError, Kind
-from vsearch.fanout.remote_invokers import HttpInvoker
-from vsearch.fanout.values import to_values
-from vsearch.fanout.worker import open_reply
+from vsearch.fanout.calls.retries import CallError, ErrorKind
+from vsearch.fanout.platforms.network import HttpInvoker
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire.envelope import Envelope, from_event, to_event
+from vsearch.fanout.wire.replies import open_reply
+from vsearch.fanout.wire.values import to_values
 
 
 def test_the_package_is_small(package):
@@ -42,7 +42,7 @@ def test_answers_are_those_of_the_index(deployed, plan, number):
 
 
 def test_warm_functions_read_nothing(deployed):
-    deployed.server.platform.chill()
+    deployed.server.platform.evict_idle()
     cold = deployed.search(PREDICATES[1], mode="flat", snapshot=1)
     warm = deployed.search(PREDICATES[1], mode="flat", snapshot=1)
     assert cold.usages.total.cold_starts == 1 + SHARDS
@@ -85,7 +85,7 @@ def test_a_function_that_is_gone_is_an_error_that_names_the_shard(deployed):
     try:
         with pytest.raises(CallError, match="shards 2 failed") as caught:
             deployed.search(mode="flat")
-        assert caught.value.kind is Kind.ABSENT
+        assert caught.value.kind is ErrorKind.ABSENT
         partial = deployed.search(mode="flat", allow_partial=True)
         assert {outcome.shard for outcome in partial.outcomes} == {2}
     finally:
@@ -148,8 +148,8 @@ def test_any_event_gets_an_answer_without_a_trace(deployed, handler):
         else:
             sent = from_event(answer)
             with pytest.raises(CallError) as caught:
-                open_reply(Mail(), sent, handler)
-            assert caught.value.kind is Kind.REFUSED
+                open_reply(Envelope(), sent, handler)
+            assert caught.value.kind is ErrorKind.REFUSED
 
 
 def test_functions_framework_serves_the_same(deployed, tmp_path, s3_server):
@@ -192,7 +192,7 @@ def test_functions_framework_serves_the_same(deployed, tmp_path, s3_server):
                 answer = deployed.search(mode="alone", invoker=invoker)
                 break
             except CallError as error:
-                if error.kind is not Kind.UNREACHABLE:
+                if error.kind is not ErrorKind.UNREACHABLE:
                     raise
                 time.sleep(0.1)
         assert to_values(answer.ids) == [one for row in deployed.reference[0][0] for one in row]

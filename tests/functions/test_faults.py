@@ -112,7 +112,7 @@ def test_an_allocator_or_coordinator_that_stays_away_is_an_error(stack, edge):
 @pytest.mark.parametrize(("file", "kind"), [(file, kind) for file, kinds in SPOILED.items() for kind in kinds])
 def test_one_spoiled_read_is_made_good(stack, file, kind):
     where = PREDICATES[1]
-    stack.platform.chill()
+    stack.platform.evict_idle()
     stack.proxy.spoil(kind, file, 1)
     asked = {"mode": "flat", "where": where}
     assert_right(stack, stack.remote.search(stack.queries, 8, **asked), where)
@@ -131,7 +131,7 @@ def test_one_spoiled_read_is_made_good(stack, file, kind):
     ],
 )
 def test_reads_that_stay_spoiled_are_an_error_that_names_the_file(stack, kind, named, error):
-    stack.platform.chill()
+    stack.platform.evict_idle()
     stack.proxy.spoil(kind, "-codes", 10_000)
     with pytest.raises(error, match=named):
         stack.remote.search(stack.queries, 8, mode="flat")

@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 import functions
 import vsearch
 from tests.fanout.conftest import make_sample
-from vsearch.fanout import web, wire
-from vsearch.fanout.mail import Mail, from_event, to_event
-from vsearch.fanout.messages import Options, SearchRequest
-from vsearch.fanout.outcomes import CallError, Kind
-from vsearch.fanout.worker import open_reply
+from vsearch.fanout.calls.retries import CallError, ErrorKind
+from vsearch.fanout.platforms import http_api as web
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire.envelope import Envelope, from_event, to_event
+from vsearch.fanout.wire.messages import Options, SearchRequest
+from vsearch.fanout.wire.replies import open_reply
+from vsearch.fanout.wire.where import encode_where
 
 KEY = "an api key"
 ROLES = ["coordinator", "allocator", "processor"]
@@ -63,7 +65,7 @@ def kind_of(handlers, role, event):
     answer = handlers[role](event, None)
     json.dumps(answer)
     try:
-        open_reply(Mail(), from_event(answer), role)
+        open_reply(Envelope(), from_event(answer), role)
     except CallError as error:
         kind, text = error.kind, str(error)
     else:
@@ -77,18 +79,18 @@ def kind_of(handlers, role, event):
 @OFTEN
 @given(event=json_values | st.dictionaries(st.just("vsearch"), json_values, min_size=1))
 def test_any_json(handlers, role, event):
-    assert kind_of(handlers, role, event) is Kind.REFUSED
+    assert kind_of(handlers, role, event) is ErrorKind.REFUSED
 
 
 @pytest.mark.parametrize("role", ROLES)
 @OFTEN
 @given(body=st.binary(max_size=200), sealed=st.booleans())
 def test_any_bytes(handlers, role, body, sealed):
-    assert kind_of(handlers, role, to_event(wire.seal(body) if sealed else body)) is Kind.REFUSED
+    assert kind_of(handlers, role, to_event(wire.seal(body) if sealed else body)) is ErrorKind.REFUSED
 
 
 def valid(queries):
-    options = Options(k=3, where=web.encode_where("year > 2000 AND word = 'w3'"))
+    options = Options(k=3, where=encode_where("year > 2000 AND word = 'w3'"))
     request = SearchRequest(count=24, dimensions=16, queries=queries.astype("<f4").tobytes(), options=options)
     return wire.encode(request)
 
@@ -110,7 +112,14 @@ def test_a_search_with_damaged_parts(index, handlers, role, seed):
             place[name] = chance.choice(values)
     kind = kind_of(handlers, role, to_event(wire.seal(msgspec.msgpack.encode(fields))))
     # what was dropped may have had a default, and then the others are called, who are not there; nor is every snapshot
-    assert kind in (None, Kind.REFUSED, Kind.UNREACHABLE, Kind.DEADLINE, Kind.TIMEOUT, Kind.MISSING)
+    assert kind in (
+        None,
+        ErrorKind.REFUSED,
+        ErrorKind.UNREACHABLE,
+        ErrorKind.DEADLINE,
+        ErrorKind.TIMEOUT,
+        ErrorKind.MISSING,
+    )
 
 
 def post(handlers, body, key=KEY, path="/search", method="POST", **more):
@@ -246,8 +255,8 @@ def test_a_handler_that_is_not_set_up_says_so(handlers, monkeypatch):
             assert set(json.loads(answer["body"])) == {"error", "message"}
         else:
             with pytest.raises(CallError, match="VSEARCH_INDEX") as caught:
-                open_reply(Mail(), from_event(module.handler(to_event(b""), None)), role)
-            assert caught.value.kind is Kind.INIT
+                open_reply(Envelope(), from_event(module.handler(to_event(b""), None)), role)
+            assert caught.value.kind is ErrorKind.INIT
 
 
 def described():

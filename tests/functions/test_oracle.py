@@ -27,11 +27,11 @@ from tests.seaweed import _free_ports
 from vsearch.faas.functions import FunctionSpec
 from vsearch.faas.packages import runtime_folder, unpack
 from vsearch.faas.platform import Platform
-from vsearch.fanout import wire
-from vsearch.fanout.mail import Mail, from_event, to_event
-from vsearch.fanout.messages import Options, SearchRequest
-from vsearch.fanout.web import encode_where
-from vsearch.fanout.worker import open_reply
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire.envelope import Envelope, from_event, to_event
+from vsearch.fanout.wire.messages import Options, SearchRequest
+from vsearch.fanout.wire.replies import open_reply
+from vsearch.fanout.wire.where import encode_where
 
 
 def find_emulator():
@@ -69,7 +69,7 @@ def message_event(queries):
 
 
 def message_facts(reply):
-    answer = open_reply(Mail(), from_event(reply), "o")
+    answer = open_reply(Envelope(), from_event(reply), "o")
     return [
         getattr(answer, name) for name in ("found", "rows", "scores", "ids", "columns", "counters", "plan", "snapshot")
     ]

@@ -28,13 +28,13 @@ from tests.fanout.conftest import make_sample
 from vsearch.deploy import packages
 from vsearch.deploy.packages import HERE, LARGEST_UNZIPPED, build_package, loads_on
 from vsearch.faas.packages import runtime_folder
-from vsearch.fanout import wire
-from vsearch.fanout.mail import Mail, from_event, to_event
-from vsearch.fanout.messages import Options, SearchRequest, floats
-from vsearch.fanout.values import to_values
-from vsearch.fanout.web import encode_where
-from vsearch.fanout.worker import open_reply
-from vsearch.kernels.library import INDEX, TARGETS, sources_digest
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire.envelope import Envelope, from_event, to_event
+from vsearch.fanout.wire.messages import Options, SearchRequest, floats
+from vsearch.fanout.wire.replies import open_reply
+from vsearch.fanout.wire.values import to_values
+from vsearch.fanout.wire.where import encode_where
+from vsearch.kernels.toolchain.library import INDEX, TARGETS, sources_digest
 
 AARCH64, X86_64 = 183, 62
 ROOT = os.environ.get("VSEARCH_ARM64_ROOT")
@@ -79,7 +79,7 @@ def assert_fit(package, machine, python):
     return names
 
 
-CLIENTS = {"vsearch.fanout.remote", "vsearch.fanout.remote_hits", "vsearch.fanout.remote_documents"}
+CLIENTS = {"vsearch.api.remote_index", "vsearch.api.remote_hits", "vsearch.api.remote_documents"}
 
 IMPORT_ALL = """
 import importlib, json, sys
@@ -111,7 +111,7 @@ def test_what_handlers_import_of_vsearch_is_in_the_package(tmp_path):
 def test_the_package_of_this_machine(package):
     names = assert_fit(package, {"x86_64": X86_64, "aarch64": AARCH64}[platform.machine()], HERE)
     assert package.python == HERE
-    assert {"vsearch/fanout/hosting.py", "functions/http.py"} <= names
+    assert {"vsearch/fanout/platforms/hosting.py", "functions/http.py"} <= names
     assert not any(
         name.startswith(("vsearch/deploy", "vsearch/cli", "vsearch/building", "vsearch/jpq")) for name in names
     )
@@ -140,7 +140,7 @@ def test_the_package_for_another_python(tmp_path, kernels):
 ARM_SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-import vsearch.kernels.library as library
+import vsearch.kernels.toolchain.library as library
 library.processor_features = lambda: frozenset(("asimd", "asimddp", "asimdhp"))  # qemu shows the host's
 from functions.coordinator import handler
 print(json.dumps(handler(json.load(sys.stdin), None)))
@@ -170,7 +170,7 @@ def test_the_package_for_arm64_answers(tmp_path, arm_package, where):
     command[0] = shutil.which(command[0])
     done = subprocess.run(command, input=event, env={}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    answer = open_reply(Mail(), from_event(json.loads(done.stdout)), "arm64")
+    answer = open_reply(Envelope(), from_event(json.loads(done.stdout)), "arm64")
     expected = index.search(queries, k=5, where=where)
     assert to_values(answer.ids) == expected.ids[expected.ids != -1].tolist()
     np.testing.assert_allclose(floats(answer.scores), expected.scores[expected.ids != -1], rtol=1e-5)
@@ -269,7 +269,8 @@ def test_kernels_for_every_processor_of_the_architecture_are_in(tmp_path, monkey
     if there:
         compiled_here(tmp_path / "own", there)
     monkeypatch.setattr(
-        "vsearch.kernels.build.build", lambda to, targets, _: (asked.extend(targets), compiled_here(to, targets))
+        "vsearch.kernels.toolchain.ahead_of_time.build",
+        lambda to, targets, _: (asked.extend(targets), compiled_here(to, targets)),
     )
     packages._copy_kernels(tmp_path / "to", arch, None)
     assert asked == made

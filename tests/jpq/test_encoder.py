@@ -91,9 +91,9 @@ def test_bad_input_leaves_the_index_untouched(bags: tuple[vsearch.Index, list[st
         ({"texts": texts[0]}, "sequence of strings"),
         ({"texts": [1, 2]}, "sequence of strings"),
         ({"encoder": 3}, "torch module of texts"),
-        ({"encoder_rate": 0}, "encoder_rate=0"),
+        ({"encoder_rate": 0}, "encoder_rate must be"),
         ({"validation": ([None], [1])}, "sequence of strings"),
-        ({"loss": "hinge"}, "loss="),
+        ({"loss": "hinge"}, "loss must be"),
     ):
         given: dict[str, Any] = {"encoder": Bag(), "texts": texts, "positives": positives, **change}
         with pytest.raises(vsearch.InputError, match=match):

@@ -14,7 +14,7 @@ import pytest
 import vsearch
 from tests.jpq.conftest import Task
 from vsearch.jpq.pairs import read_pairs
-from vsearch.search.rows import take_ids
+from vsearch.search.state.fetching import take_ids
 
 
 @pytest.mark.slow
@@ -91,16 +91,16 @@ def test_bad_pairs_are_refused_and_the_index_is_untouched(
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"loss": "hinge"}, "loss="),
-        ({"negatives": "none"}, "negatives="),
-        ({"adapter": "mlp"}, "adapter="),
+        ({"loss": "hinge"}, "loss must be"),
+        ({"negatives": "none"}, "negatives must be"),
+        ({"adapter": "mlp"}, "adapter must be"),
         ({"adapter": "none", "centroids": False}, "nothing to train"),
-        ({"epochs": 0}, "epochs="),
-        ({"batch": True}, "batch="),
-        ({"learning_rate": 0}, "learning_rate="),
-        ({"learning_rate": float("nan")}, "learning_rate="),
-        ({"seed": -1}, "seed="),
-        ({"reassign": "yes"}, "reassign="),
+        ({"epochs": 0}, "epochs must be"),
+        ({"batch": True}, "batch must be"),
+        ({"learning_rate": 0}, "learning_rate must be"),
+        ({"learning_rate": float("nan")}, "learning_rate must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"reassign": "yes"}, "reassign must be"),
         ({"validation": 3}, "validation"),
         ({"documents": np.zeros((5, 32), np.float32)}, "documents are 5 x 32"),
     ],

@@ -12,9 +12,9 @@ from vsearch.jpq.loss import LOSSES
 from vsearch.jpq.mining import list_batch, list_candidates, search_live
 from vsearch.jpq.pairs import read_pairs
 from vsearch.jpq.scoring import Parameters, batch_loss, load_documents, rotate
-from vsearch.search.query import SearchRequest, search_vectors
-from vsearch.search.rows import reconstruct
-from vsearch.search.stats import SearchStats
+from vsearch.search.engine.stats import SearchStats
+from vsearch.search.state.fetching import reconstruct
+from vsearch.search.vectors import SearchRequest, search_vectors
 
 
 def changed(start: Parameters, seed: int = 0) -> Parameters:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsearch.kernels.bitmaps import count_ranges, list_rows, mark_presence, mark_rows, pack_cells
+from vsearch.kernels.filters.bitmaps import count_ranges, list_rows, mark_presence, mark_rows, pack_cells
 
 ROWS = st.one_of(st.integers(0, 300), st.sampled_from([0, 1, 63, 64, 65, 127, 128, 129]))
 

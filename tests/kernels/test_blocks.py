@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.kernels.guards import Guarded
-from vsearch.kernels.blocks import BLOCK, transpose, untranspose
+from vsearch.kernels.scan.blocks import BLOCK, transpose, untranspose
 
 SIZES = {"rows": st.integers(0, 130), "width": st.integers(0, 9), "seed": st.integers(0, 1000)}
 

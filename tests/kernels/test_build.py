@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vsearch.kernels import build
-from vsearch.kernels.library import FOLDER
+from vsearch.kernels.toolchain import ahead_of_time as build
+from vsearch.kernels.toolchain.library import FOLDER
 
 
 @pytest.mark.parametrize(

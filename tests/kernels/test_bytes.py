@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsearch.kernels.blocks import transpose
-from vsearch.kernels.bytes import scan_byte_block
+from vsearch.kernels.scan.blocks import transpose
+from vsearch.kernels.scan.byte_codes import scan_byte_block
 
 
 @given(width=st.integers(1, 60), count=st.integers(1, 32), offsets=st.booleans(), seed=st.integers(0, 999))

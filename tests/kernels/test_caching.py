@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from vsearch.kernels.library import TARGETS, find_library, processor_features, targets_here, why_compiled
+from vsearch.kernels.toolchain.library import TARGETS, find_library, processor_features, targets_here, why_compiled
 
 ROOT = Path(__file__).parents[2]
 
 #: Compiles two kernels and says what they answer.
 COUNT = """
 import numpy as np
-from vsearch.kernels import bitmaps
+from vsearch.kernels.filters import bitmaps
 words = np.array([0b1011, 1], np.uint64)
 print(bitmaps.list_rows(words, 0, 128).tolist())
 """
@@ -50,7 +50,7 @@ def run(code: str, root: Path = ROOT, **environment: str) -> subprocess.Complete
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A copy of the kernels that nobody has compiled yet."""
-    for name in ("__init__.py", "errors.py", "cores.py", "kernels"):
+    for name in ("__init__.py", "_lazy.py", "_version.py", "errors.py", "cores.py", "kernels"):
         source, copy = ROOT / "vsearch" / name, tmp_path / "copy" / "vsearch" / name
         if source.is_dir():
             shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "compiled"))
@@ -143,7 +143,7 @@ def test_what_cannot_be_kept_any_more_is_no_error(package, tmp_path):
     code = f"""
 import numpy as np, shutil
 from pathlib import Path
-from vsearch.kernels import bitmaps
+from vsearch.kernels.filters import bitmaps
 shutil.rmtree({str(kept)!r})
 Path({str(kept)!r}).touch()
 {COUNT}
@@ -180,7 +180,7 @@ def test_an_old_processor_is_told_what_it_lacks(tmp_path, monkeypatch):
 def test_kernels_that_do_not_load_are_passed_over(tmp_path, monkeypatch):
     """Another C library, or a place that no program may be loaded from."""
     monkeypatch.delenv("VSEARCH_JIT")
-    from vsearch.kernels.library import sources_digest
+    from vsearch.kernels.toolchain.library import sources_digest
 
     (tmp_path / "index.json").write_text(f'{{"sources": "{sources_digest()}", "functions": {{"a": 1}}}}')
     for target in targets_here():
@@ -198,7 +198,7 @@ def test_without_numba_what_is_missing_is_said():
     code = """
 import sys
 sys.modules["numba"] = sys.modules["llvmlite"] = None
-from vsearch.kernels import library
+from vsearch.kernels.toolchain import library
 library.processor_features = lambda: frozenset({"sse2", "avx", "asimd"})
 try:
     import functions.processor

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vsearch.kernels.centroids import score_centroids
-from vsearch.kernels.fields import TOGETHER
-from vsearch.quantizers.centroids import encode_centroids
+from vsearch.kernels.query.centroids import score_centroids
+from vsearch.kernels.query.fields import TOGETHER
+from vsearch.search.state.packed_centroids import encode_centroids
 
 
 @pytest.mark.parametrize(("partitions", "dimensions"), [(1, 1), (3, 17), (64, 64), (130, 384)])

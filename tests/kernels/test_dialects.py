@@ -10,7 +10,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import pytest
 
-from vsearch.kernels.simd import NEEDS, choose
+from vsearch.kernels.toolchain.simd import NEEDS, choose
 
 FEATURES = dict(llvm.get_host_cpu_features())
 THERE = [name for name, needed in NEEDS.items() if all(FEATURES.get(feature, False) for feature in needed)]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.guards import Guarded
-from vsearch.kernels.encode import decode_planes, encode_int8, encode_planes, largest_ratio
+from vsearch.kernels.scan.encode import decode_planes, encode_int8, encode_planes, largest_ratio
 
 BITS = st.lists(st.integers(1, 8), max_size=40).map(lambda bits: sorted(bits, reverse=True))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsearch.kernels import like as kernels
+from vsearch.kernels.filters import like as kernels
 from vsearch.predicates import pattern as tokens
 
 ALPHABET = st.sampled_from("abé日\U0001f600")

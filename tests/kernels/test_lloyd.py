@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.guards import Guarded
-from vsearch.kernels.blocks import transpose
-from vsearch.kernels.lloyd import encode_cells, gap_tables, lower_bounds, scan_signs, unpack_cells
+from vsearch.kernels.scan.blocks import transpose
+from vsearch.kernels.scan.cells import encode_cells, gap_tables, lower_bounds, scan_signs, unpack_cells
 
 BITS = st.lists(st.integers(0, 8), max_size=24)
 SEEDS = st.integers(0, 1000)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.guards import Guarded
-from vsearch.kernels.fields import TOGETHER
-from vsearch.kernels.products import dot_groups
+from vsearch.kernels.query.fields import TOGETHER
+from vsearch.kernels.query.products import dot_groups
 
 
 def decode(groups: np.ndarray, dimensions: int) -> np.ndarray:

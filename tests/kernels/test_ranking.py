@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsearch.kernels.ranking import rank_gradients, score_rows
+from vsearch.kernels.scan.ranking import rank_gradients, score_rows
 
 
 @given(many=st.integers(1, 9), width=st.integers(1, 5), queries=st.integers(1, 4), seed=st.integers(0, 999))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.guards import Guarded
-from vsearch.kernels.rerank import dot_float, dot_half, dot_int8, half_to_float
+from vsearch.kernels.scan.dot_products import dot_float, dot_half, dot_int8, half_to_float
 
 SIZES = {"d": st.one_of(st.integers(0, 70), st.sampled_from([127, 128, 384, 1023])), "seed": st.integers(0, 1000)}
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.guards import Guarded
-from vsearch.kernels.fields import TOGETHER
-from vsearch.kernels.rotation import rotate_in_words
-from vsearch.quantizers.rotation import encode_rotation
+from vsearch.kernels.query.fields import TOGETHER
+from vsearch.kernels.query.rotation import rotate_in_words
+from vsearch.search.state.packed_rotation import encode_rotation
 
 
 @nb.njit

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsearch.kernels.fields import HEAD, RADIX
-from vsearch.kernels.route import (
+from vsearch.kernels.query.fields import HEAD, RADIX
+from vsearch.kernels.query.route import (
     bound_partitions,
     fade_bounds,
     forced_visits,

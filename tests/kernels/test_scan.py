@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.guards import Guarded
-from vsearch.kernels.blocks import BLOCK
-from vsearch.kernels.fields import expanded_bytes
-from vsearch.kernels.scan import (
+from vsearch.kernels.query.fields import expanded_bytes
+from vsearch.kernels.scan.blocks import BLOCK
+from vsearch.kernels.scan.nibbles import (
     expand_tables,
     good_lanes_plain,
     lanes_of_block,

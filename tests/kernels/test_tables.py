@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.guards import Guarded
-from vsearch.kernels.tables import LARGEST, round_sign_tables, round_tables, sign_tables
+from vsearch.kernels.scan.tables import LARGEST, round_sign_tables, round_tables, sign_tables
 
 PLANES = st.lists(st.integers(1, 45), min_size=0, max_size=8).map(lambda counts: sorted(counts, reverse=True))
 

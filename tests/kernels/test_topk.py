@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.guards import Guarded
-from vsearch.kernels.topk import push, sort_best_first
+from vsearch.kernels.scan.topk import push, sort_best_first
 
 # Few distinct scores, so that most of them are ties.
 ENTRIES = st.lists(st.tuples(st.integers(-4, 4), st.integers(0, 1000)), max_size=60, unique_by=lambda entry: entry[1])

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from vsearch.kernels.bitmaps import list_rows
+from vsearch.kernels.filters.bitmaps import list_rows
 from vsearch.predicates import (
     bind,
     columns_of,

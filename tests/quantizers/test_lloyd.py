@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsearch.errors import CorruptIndexError
-from vsearch.kernels.blocks import transpose
-from vsearch.kernels.lloyd import lower_bounds
-from vsearch.quantizers.lloyd import MAX_BITS, greedy_bits, lloyd_centres, train_lloyd
+from vsearch.kernels.scan.blocks import transpose
+from vsearch.kernels.scan.cells import lower_bounds
+from vsearch.quantizers.osq_lloyd import MAX_BITS, greedy_bits, lloyd_centres, train_lloyd
 from vsearch.quantizers.registry import load_quantizer
 
 SEEDS = st.integers(0, 1000)

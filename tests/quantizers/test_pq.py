@@ -125,11 +125,11 @@ def test_arrays_that_do_not_fit_are_refused(change: dict[str, Any], configuratio
 @pytest.mark.parametrize(
     ("given", "match"),
     [
-        ({"subquantizers": 0}, "subquantizers="),
-        ({"subquantizers": True}, "subquantizers="),
-        ({"subquantizers": 4.0}, "subquantizers="),
-        ({"centroids": 64}, "centroids="),
-        ({"rotation": "opq"}, "rotation="),
+        ({"subquantizers": 0}, "subquantizers must be"),
+        ({"subquantizers": True}, "subquantizers must be"),
+        ({"subquantizers": 4.0}, "subquantizers must be"),
+        ({"centroids": 64}, "centroids must be"),
+        ({"rotation": "opq"}, "rotation must be"),
     ],
 )
 def test_specifications_are_checked(given: dict[str, Any], match: str) -> None:
@@ -168,5 +168,10 @@ def test_search_finds_what_exhaustive_search_of_the_codes_finds(tmp_path: Path, 
     assert index.recall(queries).recall > 0.9
     filtered = index.search(queries, 10, where="n = 3")
     assert (filtered.ids % 10 == 3).all()
-    reranked = vsearch.build(vectors, tmp_path / "r", metric=metric, quantizer=spec, rerank="float32", shards=2)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+def test_tuning_reaches_what_is_asked_with_exact_rerank(tmp_path: Path, metric: str) -> None:
+    vectors, queries = residuals_of(1500), residuals_of(40, seed=7)
+    reranked = vsearch.build(vectors, tmp_path / "r", metric=metric, quantizer=PQ(6, 16), rerank="float32", shards=2)
     assert reranked.tune(0.95, queries=queries).reached

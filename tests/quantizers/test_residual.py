@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.quantizers.samples import ODD, residuals
 from vsearch.quantizers.klt import block_bounds
-from vsearch.quantizers.residual import (
+from vsearch.quantizers.rerank_codes import (
     KINDS,
     LARGEST_CORRECTION,
     ResidualCodes,

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 import vsearch
 from tests.indexes import clustered
-from vsearch.search import native
+from vsearch.search.state import arguments, workspace
+from vsearch.search.state.arguments import KernelArguments
 
 PAGE = mmap.PAGESIZE
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -40,8 +41,8 @@ def guard(array, side):
 
 
 KEPT = []  # a page that is given back may be touched again
-native_address = native.address
-point = native.Fields.point
+native_address = arguments.address
+point = KernelArguments.point
 
 
 class GuardedNumpy:
@@ -99,10 +100,11 @@ def main():
         vsearch.build(clustered(n, d), url, attributes=pa.table({"number": np.arange(n)}), **options)
         wanted = ask(url, queries)
         for side in ("end", "start"):
-            native.np = numpy = GuardedNumpy(side)
-            native.Fields.point = lambda *arguments, numpy=numpy: numpy.point(*arguments)
+            arguments.np = workspace.np = numpy = GuardedNumpy(side)
+            KernelArguments.point = lambda *arguments, numpy=numpy: numpy.point(*arguments)
             found = ask(url, queries)
-            native.Fields.point, native.np = point, np
+            KernelArguments.point = point
+            arguments.np = workspace.np = np
             for one, two in zip(wanted, found, strict=True):
                 np.testing.assert_array_equal(one, two)
     print("same", len(KEPT) > 100)

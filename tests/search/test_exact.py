@@ -7,7 +7,7 @@ import pytest
 
 import vsearch
 from tests.indexes import METRICS, RERANKS, brute_force, check_exact, clustered, unit
-from vsearch.search.rows import reconstruct
+from vsearch.search.state.fetching import reconstruct
 
 ROWS = 700
 CASES = [

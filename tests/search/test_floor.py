@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 import vsearch
-from vsearch.kernels.entry import plan_query
-from vsearch.kernels.fields import CallField
-from vsearch.search.floor import COVER, NOTHING, find_floor, leave_out
-from vsearch.search.query import evaluate_mask
+from vsearch.kernels.query.api import plan_query
+from vsearch.kernels.query.fields import CallField
+from vsearch.search.engine.score_floor import COVER, NOTHING, find_floor, prune_visits
+from vsearch.search.vectors import evaluate_mask
 
 PREDICATES = [None, "a < 0.3", "a < 0.31 AND b = 2", "a < 1e-3"]
 
@@ -40,7 +40,7 @@ def plan(snapshot, query, k, mask):
     )
     workspace.use_query(query, prepared=False)
     plan_query(snapshot.native.address, workspace.fields.address)
-    leave_out(snapshot, workspace, mask)
+    prune_visits(snapshot, workspace, mask)
     return workspace, find_floor(snapshot, workspace, mask)
 
 

@@ -10,11 +10,12 @@ import pytest
 
 import vsearch
 from vsearch.predicates import bind, parse
-from vsearch.search.model import SearchSettings
-from vsearch.search.promise import uncovered
-from vsearch.search.query import evaluate_mask
+from vsearch.search.engine.promise import uncovered
+from vsearch.search.recall import recall_by_score
 from vsearch.search.samples import draw_foreign, draw_mixture
-from vsearch.search.tuning import recall_by_score, tune
+from vsearch.search.state.model import SearchSettings
+from vsearch.search.tuning import tune
+from vsearch.search.vectors import evaluate_mask
 
 ROWS, DIMENSIONS, CLUSTERS = 12_000, 32, 100
 
@@ -129,7 +130,7 @@ def test_samples_of_the_hard_cases(build_once, data):
 
 def test_half_of_a_mixture_is_moved(build_once, data):
     snapshot = build_once(("foreign", "l2"), data.rows, attributes=data.attributes, **KINDS["l2"]).snapshot
-    from vsearch.search.rows import reconstruct
+    from vsearch.search.state.fetching import reconstruct
 
     sample = draw_mixture(snapshot, 40, 1)
     offsets = np.linalg.norm(sample.queries - reconstruct(snapshot, sample.own_rows), axis=1)

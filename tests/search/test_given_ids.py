@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vsearch
-from vsearch.search.given_ids import as_ids, id_array
+from vsearch.search.state.given_ids import as_ids, id_array
 
 ODD = ["a\0", "a", "a\0b", "\0", "", "a\0\0", "👩‍👧", "x" * 100_000, " a", "a ", "\u2028", "e\u0301", "\u00e9"]
 

@@ -46,7 +46,7 @@ def test_min_of_k_and_rows_come_back(index, k, options):
 
 @pytest.mark.parametrize("k", [0, -1, 10_001, 1.5, "3", None, True])
 def test_unusable_k(index, k):
-    with pytest.raises(vsearch.InputError, match=r"k=.* from 1 to 10000"):
+    with pytest.raises(vsearch.InputError, match="k must be an integer from 1 to 10000, got"):
         index.search(clustered(1), k=k)
 
 
@@ -171,7 +171,7 @@ def test_nprobe_is_a_minimum_under_a_predicate(index):
 
 @pytest.mark.parametrize("nprobe", [0, -3, 2.0, "all", False])
 def test_unusable_nprobe(index, nprobe):
-    with pytest.raises(vsearch.InputError, match="nprobe="):
+    with pytest.raises(vsearch.InputError, match="nprobe must be"):
         index.search(clustered(1), nprobe=nprobe)
 
 
@@ -206,7 +206,7 @@ def test_min_score_that_everything_reaches(index, metric):
 
 @pytest.mark.parametrize("bar", [float("nan"), float("inf"), "high"])
 def test_unusable_min_score(index, bar):
-    with pytest.raises(vsearch.InputError, match="min_score="):
+    with pytest.raises(vsearch.InputError, match="min_score must be"):
         index.search(clustered(1), min_score=bar)
 
 
@@ -224,7 +224,7 @@ def test_a_timeout_gives_no_partial_answer(index):
 
 @pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), "soon"])
 def test_unusable_timeout(index, timeout):
-    with pytest.raises(vsearch.InputError, match="timeout="):
+    with pytest.raises(vsearch.InputError, match="timeout must be"):
         index.search(clustered(1), timeout=timeout)
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import vsearch
 from vsearch.errors import InputError
-from vsearch.search.lloyd import smallest
-from vsearch.search.model import prepare_queries
-from vsearch.search.rows import take_ids
+from vsearch.search.engine.cells import smallest
+from vsearch.search.state.fetching import take_ids
+from vsearch.search.state.model import prepare_queries
 
 ROWS, QUERIES = 2000, 60
 

@@ -7,7 +7,7 @@ import pytest
 
 import vsearch
 from vsearch.errors import InputError
-from vsearch.search.masks import MaskCache
+from vsearch.search.engine.masks import MaskCache
 
 ROWS = 200
 
@@ -21,8 +21,8 @@ def index(tmp_path_factory):
 
 def test_all_spellings_share_a_mask(index, monkeypatch) -> None:
     evaluated = []
-    plain = vsearch.index.evaluate_mask
-    monkeypatch.setattr(vsearch.index, "evaluate_mask", lambda *given: evaluated.append(1) or plain(*given))
+    plain = vsearch.api.index.evaluate_mask
+    monkeypatch.setattr(vsearch.api.index, "evaluate_mask", lambda *given: evaluated.append(1) or plain(*given))
     same = ["price < 50", "PRICE<50 ", {"Price": {"$lt": 50}}, vsearch.col("price") < 50, ~(vsearch.col("Price") >= 50)]
     found = [index.search(np.ones(8, np.float32), k=ROWS, where=where).ids.tolist() for where in same + same]
     assert all(each == found[0] for each in found)

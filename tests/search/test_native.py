@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import vsearch
-from vsearch.kernels.entry import plan_query
-from vsearch.kernels.fields import CallField, FloatField, ModelField
-from vsearch.search.model import SearchSettings, prepare_queries
-from vsearch.search.native import Fields, pack_model
-from vsearch.search.rows import reconstruct, take_ids
+from vsearch.kernels.query.api import plan_query
+from vsearch.kernels.query.fields import CallField, FloatField, ModelField
+from vsearch.search.state.arguments import KernelArguments
+from vsearch.search.state.fetching import reconstruct, take_ids
+from vsearch.search.state.model import SearchSettings, prepare_queries
+from vsearch.search.state.workspace import pack_model
 
 
 def search_twin(index: Any, query: np.ndarray, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +92,7 @@ def test_plan_prepares_as_numpy_does(tmp_path: Path) -> None:
 
 
 def test_fields_refuse_arrays_that_a_kernel_would_misread() -> None:
-    fields = Fields(3)
+    fields = KernelArguments(3)
     with pytest.raises(ValueError, match="C-contiguous"):
         fields.point(1, np.zeros((4, 4), np.float32)[:, 1], np.float32)
     with pytest.raises(ValueError, match="float32"):

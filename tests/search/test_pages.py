@@ -103,6 +103,7 @@ def test_all_pages_together_are_the_rows_that_match(index_of, data, kind, k, whe
         np.testing.assert_array_equal(search(k, offset), part)
 
 
+@pytest.mark.slow
 def test_these_data_show_what_growing_k_does(index_of, data):
     """A search for 20 does not begin with what the search for 10 found: pages made of these would share rows."""
     twice = 0

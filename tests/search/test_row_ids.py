@@ -11,7 +11,7 @@ import pytest
 
 import vsearch
 from vsearch.errors import PredicateError
-from vsearch.search.row_ids import sort_texts
+from vsearch.search.state.row_ids import sort_texts
 
 ROWS = 300
 

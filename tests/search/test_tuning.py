@@ -7,9 +7,10 @@ import pytest
 import vsearch
 import vsearch.search.tuning
 from tests.indexes import METRICS, best, brute_force, clustered
-from vsearch.search.model import SearchSettings
+from vsearch.search.recall import recall_by_score
 from vsearch.search.samples import draw_rows
-from vsearch.search.tuning import ALLOWANCE, recall_by_score, tune
+from vsearch.search.state.model import SearchSettings
+from vsearch.search.tuning import ALLOWANCE, tune
 
 ROWS = 1200
 
@@ -61,8 +62,8 @@ def test_drawn_rows_do_not_count_themselves(tmp_path):
     pairs[1::2] += np.float32(0.01)
     index = vsearch.build(pairs, tmp_path / "index", metric="l2", rerank="float32", partitions=4)
     snapshot = index._snapshot
-    from vsearch.search.query import SearchRequest
-    from vsearch.search.tuning import run_sample
+    from vsearch.search.recall import run_sample
+    from vsearch.search.vectors import SearchRequest
 
     sample = draw_rows(snapshot, 50, seed=3)
     answer = run_sample(snapshot, sample, SearchRequest(1, snapshot.settings, exact=True))
@@ -126,7 +127,7 @@ def test_truth_needs_queries(index):
 
 @pytest.mark.parametrize("sample", [0, -1, 2.5, None, True])
 def test_unusable_sample(index, sample):
-    with pytest.raises(vsearch.InputError, match="sample="):
+    with pytest.raises(vsearch.InputError, match="sample must be"):
         index.recall(sample=sample)
 
 
@@ -217,7 +218,7 @@ def test_tune_of_an_old_snapshot_is_refused(tmp_path):
 
 @pytest.mark.parametrize("recall", [0, -0.1, 1.1, float("nan"), "high", None])
 def test_unusable_target(index, recall):
-    with pytest.raises(vsearch.InputError, match="recall="):
+    with pytest.raises(vsearch.InputError, match="recall must be"):
         index.tune(recall)
 
 

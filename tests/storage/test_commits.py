@@ -8,7 +8,7 @@ import pytest
 from tests.storage.samples import manifest, write_shard
 from vsearch.errors import ConflictError, CorruptIndexError, IndexNotFoundError
 from vsearch.storage import commit, list_snapshots, open_store, read_manifest, snapshot_numbers
-from vsearch.storage.manifest import manifest_path
+from vsearch.storage.files.naming import manifest_path
 
 
 def test_snapshots_count_up_from_one(store):
@@ -163,7 +163,7 @@ def test_a_snapshot_that_is_pruned_while_it_is_read(store):
 
 
 def test_a_manifest_of_endless_bytes(store, monkeypatch):
-    monkeypatch.setattr("vsearch.storage.commits.LARGEST_MANIFEST", 100)
+    monkeypatch.setattr("vsearch.storage.snapshots.commits.LARGEST_MANIFEST", 100)
     commit(store, manifest())
     with pytest.raises(CorruptIndexError, match="is larger than 100 bytes"):
         read_manifest(store)

@@ -25,8 +25,8 @@ from vsearch.storage import (
     snapshot_numbers,
     verify,
 )
-from vsearch.storage.condemned import put_marker
-from vsearch.storage.manifest import manifest_path
+from vsearch.storage.files.naming import manifest_path
+from vsearch.storage.snapshots.condemned import put_marker
 
 
 def paths(store) -> set[str]:
@@ -80,7 +80,7 @@ def test_a_refused_put_with_nothing_written_is_put_again(store):
 
 
 def test_a_store_that_always_refuses_ends(store, monkeypatch):
-    monkeypatch.setattr("vsearch.storage.committing.FIRST_WAIT", 0.001)
+    monkeypatch.setattr("vsearch.storage.snapshots.committing.FIRST_WAIT", 0.001)
     refusing = Interrupted(store, lambda *_: False, None)
     refusing.put = lambda *_, **__: (_ for _ in ()).throw(ConflictError("no"))
     with pytest.raises(ConflictError, match=r"refused 6 times, .* and is not there"):
@@ -159,13 +159,13 @@ def test_a_prune_without_grace_removes_the_files_of_a_commit_under_way(store, mo
 
 def test_a_prune_that_goes_on_while_a_commit_looks_again(store, monkeypatch):
     """Its files are condemned by a prune that does not end: the commit is taken back. A marker that is old counts no more."""
-    monkeypatch.setattr("vsearch.storage.committing.PATIENCE", 0.2)
+    monkeypatch.setattr("vsearch.storage.snapshots.committing.PATIENCE", 0.2)
     shard = write_shard(store, 0)
     put_marker(store, [entry.path for entry in shard.files.values()])
     with pytest.raises(ConflictError, match="a prune removed files"):
         commit(store, manifest(shards=(shard,)), base=0)
     assert snapshot_numbers(store) == []
-    monkeypatch.setattr("vsearch.storage.condemned.LIFETIME", timedelta(0))
+    monkeypatch.setattr("vsearch.storage.snapshots.condemned.LIFETIME", timedelta(0))
     assert commit(store, manifest(shards=(shard,)), base=0).snapshot == 1
 
 
@@ -183,7 +183,7 @@ def test_what_a_writer_wrote_is_as_old_as_its_youngest_file(tmp_path):
 
 
 def test_age_is_told_by_the_clock_of_the_store(store, monkeypatch):
-    from vsearch.storage import pruning
+    from vsearch.storage.snapshots import pruning
 
     class Ahead(pruning.datetime):
         @classmethod
@@ -227,7 +227,7 @@ class Heedless:
 
 
 def test_a_store_that_ignores_conditions_is_refused_before_the_work(remote, monkeypatch):
-    monkeypatch.setattr("vsearch.facade.open_store", lambda *_, **__: Heedless(remote))
+    monkeypatch.setattr("vsearch.api.build_and_open.open_store", lambda *_, **__: Heedless(remote))
     stages = []
     with pytest.raises(StoreError, match=r"ignores conditional writes \(If-None-Match"):
         vsearch.build(np.eye(8, dtype=np.float32), "any", progress=lambda stage, *_: stages.append(stage))

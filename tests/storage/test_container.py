@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 import vsearch
-from vsearch.fanout.signing import Keys, find_keys
+from vsearch.fanout.platforms.signing import Keys, find_keys
 from vsearch.storage import open_store
-from vsearch.storage.container import EARLY, find_container_keys
+from vsearch.storage.stores.aws_container_keys import EARLY, find_container_keys
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from vsearch.storage import (
     open_store,
     write_arrays,
 )
-from vsearch.storage.manifest import manifest_path, snapshot_number
+from vsearch.storage.files.naming import manifest_path, snapshot_number
 
 store_of_all = open_store("memory://manifests")
 model_entry, _ = write_arrays(store_of_all, "model/m.arrow", {"mean": np.zeros(8, np.float32)})

@@ -19,9 +19,10 @@ import vsearch
 from tests.functions.proxy import Proxy
 from tests.storage.samples import manifest, write_shard
 from vsearch.errors import ConflictError, StoreError
-from vsearch.storage import commit, open_store, read_manifest, retrying, verify
-from vsearch.storage.advice import explain_store, explain_system, passes
-from vsearch.storage.retrying import no_later_than
+from vsearch.storage import commit, open_store, read_manifest, verify
+from vsearch.storage.stores import retrying
+from vsearch.storage.stores.advice import explain_store, explain_system, passes
+from vsearch.storage.stores.retrying import no_later_than
 
 SLOW = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
@@ -98,7 +99,7 @@ def quick(monkeypatch):
     """Time scaled down: a minute is a second."""
     monkeypatch.setattr(retrying, "FIRST_WAIT", 0.005)
     monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.1)
-    monkeypatch.setattr("vsearch.storage.s3.LONGEST_WAIT", 0.1)
+    monkeypatch.setattr("vsearch.storage.stores.s3.LONGEST_WAIT", 0.1)
     monkeypatch.setattr(retrying, "_QUIET", 0.1)
 
 
@@ -192,7 +193,7 @@ def test_what_the_system_said_comes_with_advice(tmp_path, monkeypatch, number, w
         raise OSError(number, os.strerror(number))
 
     store = open_store(tmp_path)
-    monkeypatch.setattr("vsearch.storage.writing.write_batch", fail)
+    monkeypatch.setattr("vsearch.storage.files.writing.write_batch", fail)
     with pytest.raises(StoreError) as caught:
         write_shard(store, 0)
     full = ("free" in str(caught.value)) or ("full" in str(caught.value))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsearch.storage.ranges import bridge, covering_chunks, mark, runs, split
+from vsearch.storage.files.ranges import bridge, covering_chunks, mark, runs, split
 
 
 def ints(*values):

@@ -199,7 +199,7 @@ def test_keys_from_a_profile(s3_server, s3_url, store, monkeypatch, tmp_path):
 
 
 def test_nobody_at_the_endpoint(monkeypatch):
-    monkeypatch.setattr("vsearch.storage.s3.RETRIES", 1)
+    monkeypatch.setattr("vsearch.storage.stores.s3.RETRIES", 1)
     store = open_store("s3://b/x", endpoint="http://127.0.0.1:9", access_key_id="a", secret_access_key="b")
     with pytest.raises(StoreError, match=r"cannot be reached .*; check the endpoint"):
         store.get("x")
@@ -216,7 +216,7 @@ def test_keys_given_are_not_mixed_with_the_environment(s3_server, s3_url, store,
 
 
 def test_no_keys_at_all(monkeypatch, tmp_path):
-    from vsearch.storage import s3
+    from vsearch.storage.stores import s3
 
     for name in (*s3._KEY_SOURCES, "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -234,7 +234,7 @@ def test_an_empty_manifest(store):
 
 
 def test_a_profile_without_keys_leaves_its_region(monkeypatch, tmp_path):
-    from vsearch.storage import s3
+    from vsearch.storage.stores import s3
 
     for name in (*s3._KEY_SOURCES, "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)

@@ -11,12 +11,19 @@ from pathlib import Path
 import pytest
 
 from vsearch.storage import open_store
-from vsearch.storage.scratch import hold, machine_start, release, remove_abandoned, scratch_folder, temporary_name
+from vsearch.storage.stores.scratch import (
+    hold,
+    machine_start,
+    release,
+    remove_abandoned,
+    scratch_folder,
+    temporary_name,
+)
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from vsearch.storage.scratch import hold, scratch_folder, temporary_name
+from vsearch.storage.stores.scratch import hold, scratch_folder, temporary_name
 with scratch_folder() as folder:
     Path(folder, "spool").write_bytes(bytes(1000))
     name = temporary_name(Path(sys.argv[1]))

@@ -6,82 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from vsearch.errors import ConflictError, InputError, StoreError
-from vsearch.storage import Store, open_store
+from vsearch.errors import InputError, StoreError
+from vsearch.storage import open_store
+from vsearch.testing.stores import StoreContract
 
 
-def test_verbs(store):
-    assert isinstance(store, Store)
-    assert store.list("") == []
-    store.put("segments/a.arrow", bytes(range(100)))
-    store.put("segments/deep/b.arrow", b"b")
-    store.put("segmentsx/c.arrow", b"c")
-    assert bytes(store.get("segments/a.arrow")) == bytes(range(100))
-    assert bytes(store.get("segments/a.arrow", start=98)) == b"bc"
-    assert bytes(store.get("segments/a.arrow", stop=2)) == b"\0\1"
-    assert bytes(store.get("segments/a.arrow", start=98, stop=200)) == b"bc"
-    assert [bytes(part) for part in store.get_ranges("segments/a.arrow", [1, 5, 7], [3, 5, 8])] == [b"\1\2", b"", b"\7"]
-    assert [(info.path, info.bytes) for info in store.list("segments")] == [
-        ("segments/a.arrow", 100),
-        ("segments/deep/b.arrow", 1),
-    ]
-    assert store.list("segments/") == store.list("segments")
-    assert store.head("segments/a.arrow") == store.list("segments")[0]
-    assert store.head("segments/a.arrow").modified.tzinfo is not None
-    assert len(store.list("")) == 3
-    store.delete(["segments/a.arrow", "segments/never.arrow"])
-    assert len(store.list("segments")) == 1
-
-
-def test_read_into_its_own_place(store):
-    store.put("a", bytes(range(100)))
-    out = np.zeros(120, np.uint8)
-    store.read_into("a", [10, 90], [12, 100], out)
-    assert np.flatnonzero(out).tolist() == [10, 11, *range(90, 100)]
-    for start, stop in ((99, 101), (110, 120)):
-        with pytest.raises(EOFError):
-            store.read_into("a", [0, start], [1, stop], out)
-
-
-def test_missing_objects(store):
-    for ask in (
-        store.get,
-        store.head,
-        lambda path: store.get_ranges(path, [0], [1]),
-        lambda path: store.read_into(path, [0, 5], [1, 6], np.zeros(9, np.uint8)),
-    ):
-        with pytest.raises(FileNotFoundError):
-            ask("manifest/none")
-
-
-def test_create_or_overwrite(store):
-    store.put("manifest/a", b"1")
-    with pytest.raises(ConflictError, match="manifest/a: is already there"):
-        store.put("manifest/a", b"2")
-    assert bytes(store.get("manifest/a")) == b"1"
-    store.put("manifest/a", b"3", create=False)
-    assert bytes(store.get("manifest/a")) == b"3"
-    assert [info.path for info in store.list("")] == ["manifest/a"]
-
-
-def test_put_file_uses_the_file_up(store, tmp_path):
-    local = tmp_path / "local"
-    local.write_bytes(b"data")
-    store.put_file("segments/a", local)
-    assert not local.exists()
-    assert bytes(store.get("segments/a")) == b"data"
-
-
-def test_paths_outside_are_refused(store):
-    for path in ("../x", "/etc/passwd", "a/../../x", "a/./b", "a\\..\\b", "", "a\nb"):
-        for ask in (store.get, store.head, lambda p: store.put(p, b""), lambda p: store.delete([p]), store.memory_map):
-            if ask == store.memory_map and store.url.startswith("memory"):
-                continue
-            with pytest.raises(InputError, match="path"):
-                ask(path)
+class TestStores(StoreContract):
+    """The fixture `store` is a folder, then memory."""
 
 
 def test_put_file_from_another_file_system(tmp_path, monkeypatch):

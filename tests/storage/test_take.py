@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tests.storage.test_writing import PATH, sample_table
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.storage import SegmentFile, open_store, write_table
+from vsearch.storage.files.columns import take
 
 
 @pytest.mark.parametrize("column", sample_table(1).column_names)
@@ -17,7 +18,7 @@ def test_every_type_by_row(store, column):
     table = sample_table()
     entry, checksums = write_table(store, PATH, table)
     rows = np.array([399, 0, 7, 8, 8, 9, 63, 64, 200])
-    taken = SegmentFile(store, entry, checksums).take([column], rows)
+    taken = take(SegmentFile(store, entry, checksums), [column], rows)
     taken.validate(full=True)
     assert taken.equals(table.select([column]).take(rows))
 
@@ -32,7 +33,7 @@ entry_of_all, checksums_of_all = write_table(store_of_all, PATH, table_of_all)
     st.lists(st.integers(0, table_of_all.num_rows - 1), max_size=30),
 )
 def test_any_columns_and_rows(columns, rows):
-    taken = SegmentFile(store_of_all, entry_of_all, checksums_of_all).take(columns, np.array(rows, np.int64))
+    taken = take(SegmentFile(store_of_all, entry_of_all, checksums_of_all), columns, np.array(rows, np.int64))
     assert taken.select(columns).equals(table_of_all.select(columns).take(pa.array(rows, pa.int64())))
 
 
@@ -48,13 +49,13 @@ def test_reads_only_what_the_rows_need(remote):
     entry, checksums = write_table(remote, PATH, table)
     file = SegmentFile(remote, entry, checksums)
     wanted = np.array([5, 100_000, 199_999])
-    assert file.take(["number"], wanted).equals(table.select(["number"]).take(wanted))
+    assert take(file, ["number"], wanted).equals(table.select(["number"]).take(wanted))
     assert file.bytes_read <= 3 * 65536
     assert file.requests == 3
-    assert file.take(["text", "tags"], wanted).equals(table.select(["text", "tags"]).take(wanted))
+    assert take(file, ["text", "tags"], wanted).equals(table.select(["text", "tags"]).take(wanted))
     assert file.bytes_read <= 20 * 65536 < entry.bytes / 10
     before = file.requests
-    file.take(["number", "text", "tags"], wanted)
+    take(file, ["number", "text", "tags"], wanted)
     assert file.requests == before
 
 
@@ -62,10 +63,10 @@ def test_unknown_columns_and_rows(store):
     entry, checksums = write_table(store, PATH, sample_table(10))
     file = SegmentFile(store, entry, checksums)
     with pytest.raises(InputError, match="no column 'nope'; there are: int, unsigned"):
-        file.take(["nope"], np.array([0]))
+        take(file, ["nope"], np.array([0]))
     for rows in ([10], [-1], [[0]]):
         with pytest.raises(InputError, match=r"0\.\.9"):
-            file.take(["int"], np.array(rows))
+            take(file, ["int"], np.array(rows))
 
 
 def altered(entry, column, part, **changes):
@@ -97,14 +98,14 @@ def altered(entry, column, part, **changes):
 def test_entries_that_do_not_fit_their_column(column, part, changes):
     entry = altered(entry_of_all, column, part, **changes)
     with pytest.raises(CorruptIndexError, match=PATH):
-        SegmentFile(store_of_all, entry, checksums_of_all).take([column], np.arange(400))
+        take(SegmentFile(store_of_all, entry, checksums_of_all), [column], np.arange(400))
 
 
 @pytest.mark.parametrize("name", ["", "int", "list<list<int64>>", "timestamp[h]", "struct", "list<>", "view<string>"])
 def test_types_that_are_none(name):
     columns = tuple(replace(c, type=name) if c.name == "int" else c for c in entry_of_all.columns)
     with pytest.raises(CorruptIndexError, match="column 'int'"):
-        SegmentFile(store_of_all, replace(entry_of_all, columns=columns), checksums_of_all).take(["int"], np.arange(3))
+        take(SegmentFile(store_of_all, replace(entry_of_all, columns=columns), checksums_of_all), ["int"], np.arange(3))
 
 
 @pytest.mark.parametrize(("column", "part"), [("text", "offsets"), ("tags", "offsets"), ("tags", "item_offsets")])
@@ -119,8 +120,8 @@ def test_offsets_that_point_elsewhere(tmp_path, column, part, value):
         file.write(int(value).to_bytes(4, "little", signed=True))
         file.seek(0)
         data = np.frombuffer(file.read(), np.uint8)
-    from vsearch.storage.checksums import file_checksums
+    from vsearch.storage.files.checksums import file_checksums
 
     crc, checksums = file_checksums(data)
     with pytest.raises(CorruptIndexError, match=f"column '{column}'.*outside"):
-        SegmentFile(store, replace(entry, crc32c=crc), checksums).take([column], np.arange(400))
+        take(SegmentFile(store, replace(entry, crc32c=crc), checksums), [column], np.arange(400))

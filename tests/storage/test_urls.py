@@ -4,9 +4,9 @@ import pytest
 
 import vsearch
 from vsearch.errors import InputError
-from vsearch.fanout.connections import Connections
+from vsearch.fanout.platforms.connections import Connections
 from vsearch.storage import open_store
-from vsearch.storage.urls import redacted, without_secrets
+from vsearch.storage.stores.urls import redacted, without_secrets
 
 SECRET = "wJalrXUtnFEMI"
 REJECTED = [

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tests.storage.samples import manifest, write_shard
 from vsearch.errors import CorruptIndexError, FormatVersionError, IndexNotFoundError
 from vsearch.storage import CHECKSUMS, commit, open_files, read_manifest, verify, write_arrays
-from vsearch.storage.manifest import manifest_path
+from vsearch.storage.files.naming import manifest_path
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from tests.storage.samples import arrays
 from vsearch.errors import InputError, StoreError
 from vsearch.storage import CHUNK, SegmentFile, open_store, write_arrays, write_table
+from vsearch.storage.files.columns import take
 
 PATH = "segments/a.arrow"
 
@@ -103,7 +104,7 @@ def test_a_path_that_leads_elsewhere_is_refused(store):
 def test_a_full_disk_leaves_nothing(tmp_path):
     store = open_store(tmp_path)
     with (
-        patch("vsearch.storage.writing.write_batch", side_effect=OSError(28, "No space left on device")),
+        patch("vsearch.storage.files.writing.write_batch", side_effect=OSError(28, "No space left on device")),
         pytest.raises(StoreError, match=r"No space left on device; free or allow space"),
     ):
         write_arrays(store, PATH, {"a": np.zeros(1)})
@@ -151,20 +152,20 @@ def test_sliced_and_chunked_tables(store):
     whole = table.combine_chunks()
     assert read_by_arrow(store).equals(whole)
     rows = np.array([82, 0, 5, 5, 50, 49])
-    assert SegmentFile(store, entry, checksums).take(table.column_names, rows).equals(whole.take(rows))
+    assert take(SegmentFile(store, entry, checksums), table.column_names, rows).equals(whole.take(rows))
 
 
 def test_empty_table(store):
     table = sample_table().slice(0, 0)
     entry, checksums = write_table(store, PATH, table)
     assert read_by_arrow(store).num_rows == 0
-    assert SegmentFile(store, entry, checksums).take(table.column_names, np.empty(0, np.int64)).equals(table)
+    assert take(SegmentFile(store, entry, checksums), table.column_names, np.empty(0, np.int64)).equals(table)
 
 
 def test_views_become_plain_text(store):
     table = pa.table({"text": pa.array(["a", None, "much longer than twelve bytes"], pa.string_view())})
     entry, checksums = write_table(store, PATH, table)
-    taken = SegmentFile(store, entry, checksums).take(["text"], np.array([2, 1]))
+    taken = take(SegmentFile(store, entry, checksums), ["text"], np.array([2, 1]))
     assert taken.column("text").to_pylist() == ["much longer than twelve bytes", None]
 
 
@@ -209,7 +210,7 @@ def test_the_file_is_laid_out_as_the_format_says(store):
 
 
 def test_much_text_gets_large_offsets(store, monkeypatch):
-    monkeypatch.setattr("vsearch.storage.columns._LARGEST_SMALL", 1000)
+    monkeypatch.setattr("vsearch.storage.files.columns._LARGEST_SMALL", 1000)
     table = sample_table().select(["text", "tags", "numbers"])
     entry, checksums = write_table(store, PATH, table)
     assert [column.type for column in entry.columns] == [
@@ -218,5 +219,5 @@ def test_much_text_gets_large_offsets(store, monkeypatch):
         "large_list<int64>",
     ]
     rows = np.array([399, 3, 3])
-    taken = SegmentFile(store, entry, checksums).take(table.column_names, rows)
+    taken = take(SegmentFile(store, entry, checksums), table.column_names, rows)
     assert taken.to_pylist() == table.take(rows).to_pylist()

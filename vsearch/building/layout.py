@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from vsearch.building.training import Trained
 from vsearch.cores import available_cores
-from vsearch.kernels.blocks import BLOCK, transpose
-from vsearch.quantizers.metrics import Metric
-from vsearch.quantizers.residual import Rerank, encode_residuals, relative_half
+from vsearch.kernels.scan.blocks import BLOCK, transpose
+from vsearch.metrics import Metric
+from vsearch.quantizers.rerank_codes import Rerank, encode_residuals, relative_half
 
 CHUNK_ROWS = 16384  # rows encoded at a time by one thread
 RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}

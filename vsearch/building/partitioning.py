@@ -47,7 +47,7 @@ def check_counts(rows: int, partitions: int | None, shards: int | None) -> tuple
     split = default_shards(rows) if shards is None else shards
     for name, value in (("partitions", parts), ("shards", split)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= rows:
-            msg = f"{name}={value!r} is not usable: give a whole number from 1 to the number of rows ({rows})"
+            msg = f"{name} must be an integer from 1 to the number of rows ({rows}), got {value!r}"
             raise InputError(msg)
     if partitions is None:
         parts = max(parts, split)

@@ -16,10 +16,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.building.attributes import AttributeSource
-from vsearch.building.elements import NotFiniteError, check_bounded
-from vsearch.building.ids import IdSource
-from vsearch.building.inputs import Given, explained, open_inputs
+from vsearch._version import __version__
+from vsearch.building.inputs.attributes import AttributeSource
+from vsearch.building.inputs.elements import NotFiniteError, check_bounded
+from vsearch.building.inputs.ids import IdSource
+from vsearch.building.inputs.rows import Given, explained, open_inputs
+from vsearch.building.inputs.vectors import VectorSource
 from vsearch.building.layout import ShardRows, lay_out
 from vsearch.building.partitioning import (
     LEAST_SAMPLE,
@@ -30,7 +32,6 @@ from vsearch.building.partitioning import (
     sample_rows,
     split_oversize,
 )
-from vsearch.building.sources import VectorSource
 from vsearch.building.training import (
     TRAINING_ROWS,
     BuildOptions,
@@ -57,12 +58,12 @@ from vsearch.storage import (
     write_arrays,
     write_table,
 )
-from vsearch.storage.scratch import scratch_folder
+from vsearch.storage.stores.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vsearch.quantizers.residual import Rerank
+    from vsearch.quantizers.rerank_codes import Rerank
 
 BATCH_ROWS = 16384
 
@@ -70,7 +71,7 @@ Progress = Callable[[str, int, int], None]
 """Told the stage, how much of it is done and how much there is."""
 
 
-class ExtraPart(Protocol):
+class MultiVectorWriter(Protocol):
     """What an index holds beside its ordinary files, as a document index does: written with them, seen with them."""
 
     def model(self) -> dict[str, NDArray[Any]]:
@@ -92,7 +93,7 @@ def build_index(
     overwrite: bool,
     settle: Callable[[Manifest], Manifest],
     progress: Progress,
-    part: ExtraPart | None = None,
+    part: MultiVectorWriter | None = None,
 ) -> Manifest:
     """Build an index and commit it; see `vsearch.build` for most parameters.
 
@@ -100,7 +101,7 @@ def build_index(
     ----------
     settle : callable
         Given the manifest before it is committed, returns it with the search settings that the index shall have.
-    part : ExtraPart, optional
+    part : MultiVectorWriter, optional
         Written beside the ordinary files.
 
     Raises
@@ -147,7 +148,7 @@ class _Build:
     ids: IdSource
     options: BuildOptions
     progress: Progress
-    part: ExtraPart | None = None
+    part: MultiVectorWriter | None = None
     skipped: dict[str, int] = field(default_factory=dict)
     writer: str = field(default_factory=lambda: uuid.uuid4().hex)
     mean: NDArray[np.float32] = field(init=False)
@@ -302,8 +303,6 @@ class _Build:
         return model
 
     def _manifest(self, trained: Trained, model: dict[str, FileEntry], shards: list[ShardEntry]) -> Manifest:
-        from vsearch import __version__
-
         attributes: tuple[AttributeEntry, ...] = ()
         if self.columns is not None:
             from vsearch.predicates import schema_from_arrow

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from vsearch.building.partitioning import assign, train_centroids
 from vsearch.errors import InputError
-from vsearch.quantizers.lloyd import train_lloyd
-from vsearch.quantizers.metrics import METRICS, Metric, normalise
+from vsearch.metrics import METRICS, Metric, normalise
 from vsearch.quantizers.osq import train_osq
+from vsearch.quantizers.osq_lloyd import train_lloyd
 from vsearch.quantizers.pq import PQ, spec_from_bits, train_pq
 from vsearch.quantizers.protocol import Quantizer
-from vsearch.quantizers.residual import KINDS, dimension_weights
+from vsearch.quantizers.rerank_codes import KINDS, dimension_weights
 
 QUANTIZERS = ("osq", "osq-lloyd", "pq")
 OUTLYING = (
@@ -60,16 +60,16 @@ class BuildOptions:
         ):
             if value not in allowed:
                 listed = ", ".join(str(a) for a in allowed)
-                msg = f"{option}={value!r} is not known: give one of {listed}"
+                msg = f"{option} must be one of {listed}, got {value!r}"
                 raise InputError(msg)
         if self.quantizer == "osq-lloyd" and self.metric == "ip":
             msg = "quantizer='osq-lloyd' bounds distances, so it takes metric='cosine' or 'l2'; use quantizer='osq' for ip"
             raise InputError(msg)
         if isinstance(self.bits, bool) or not isinstance(self.bits, (int, float)) or not 0.25 <= self.bits <= 8:
-            msg = f"bits={self.bits!r} is not usable: give an average of 0.25 to 8 bits per dimension"
+            msg = f"bits must be an average of 0.25 to 8 bits per dimension, got {self.bits!r}"
             raise InputError(msg)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**31 - 1:
-            msg = f"seed={self.seed!r} is not usable: give a whole number from 0 to {2**31 - 2}"
+            msg = f"seed must be an integer from 0 to {2**31 - 2}, got {self.seed!r}"
             raise InputError(msg)
 
     def product_quantizer(self, dimensions: int) -> PQ | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vsearch import __version__
+from vsearch._version import __version__
 from vsearch.cli import demo, faas, indexes, maintenance, searches, stacks, training
 from vsearch.errors import VsearchError, VsearchWarning
 
@@ -49,7 +49,7 @@ class Commands(TyperGroup):
         except BrokenPipeError:
             raise
         except OSError as mistake:  # files that a command itself writes
-            from vsearch.storage.advice import explain_system
+            from vsearch.storage.stores.advice import explain_system
 
             _fail(f"{mistake.filename}: {explain_system(mistake)}" if mistake.filename else explain_system(mistake))
         except Exception as mistake:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsearch.cli.options import existing
 from vsearch.errors import InputError
-from vsearch.storage.scratch import scratch_folder
+from vsearch.storage.stores.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ def read_document_queries(
     if offsets is None:
         edges = [0, len(vectors)]
     else:
-        from vsearch.building.document_sources import check_offsets
+        from vsearch.multivector.sources import check_offsets
 
         edges = check_offsets(str(existing(offsets)), len(vectors)).tolist()
     if row is not None:
@@ -117,7 +117,7 @@ def _parse_vectors(text: str) -> npt.NDArray[np.float32]:
 
 
 def _load_vectors(path: Path) -> npt.NDArray[Any]:
-    from vsearch.building.sources import open_vectors
+    from vsearch.building.inputs.vectors import open_vectors
 
     with scratch_folder() as scratch:
         source = open_vectors(path, Path(scratch))

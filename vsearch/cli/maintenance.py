@@ -18,7 +18,7 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 def _seconds(text: str) -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
     if match is None:
-        raise vsearch.InputError(f"--grace {text!r} is not usable: give seconds, or 90s, 30m, 12h, 2d")
+        raise vsearch.InputError(f"--grace must be seconds, or 90s, 30m, 12h, 2d, got {text!r}")
     return float(match[1]) * UNITS[match[2]]
 
 

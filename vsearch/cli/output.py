@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from vsearch.hits import DocumentMatches, Hits
+    from vsearch.api.hits import DocumentMatches, Hits
 
     Report: TypeAlias = Callable[[str, int, int], None]
 

@@ -58,9 +58,10 @@ def deploy(
     """Deploy an index: package, functions, roles; then ask whether each function can be invoked."""
     import boto3
 
-    from vsearch.deploy import keys, packages, stacks, template
-    from vsearch.deploy.rendering import render
-    from vsearch.deploy.roles import Place
+    from vsearch.deploy import packages
+    from vsearch.deploy.aws import keys, stacks, template
+    from vsearch.deploy.aws.rendering import render
+    from vsearch.deploy.aws.roles import Place
     from vsearch.errors import InputError
     from vsearch.storage import open_store, read_manifest
 
@@ -118,12 +119,13 @@ def _variable(text: str) -> tuple[str, str]:
 
     name, sign, value = text.partition("=")
     if not sign:
-        raise InputError(f"--env {text!r} is not usable: give NAME=VALUE")
+        raise InputError(f"--env must be NAME=VALUE, got {text!r}")
     return name, value
 
 
 def _python() -> str:
-    from vsearch.deploy import packages, template
+    from vsearch.deploy import packages
+    from vsearch.deploy.aws import template
 
     known = [name.removeprefix("python") for name in template.RUNTIMES]
     return packages.HERE if packages.HERE in known else "3.13"
@@ -137,7 +139,7 @@ def undeploy(
     """Delete a stack that vsearch deployed, with its package and its logs; the index stays."""
     import boto3
 
-    from vsearch.deploy import stacks
+    from vsearch.deploy.aws import stacks
 
     removed = stacks.undeploy(stack, boto3.Session(region_name=region))
     if as_json:
@@ -156,7 +158,7 @@ def rollback(
     """Let a former release of a stack answer again."""
     import boto3
 
-    from vsearch.deploy import stacks, versions
+    from vsearch.deploy.aws import stacks, versions
     from vsearch.errors import InputError
 
     session = boto3.Session(region_name=region)
@@ -183,7 +185,7 @@ def warm(
 
     One environment of each function is warmed: searches side by side start others cold. AWS ends idle ones after minutes.
     """
-    from vsearch.fanout.remote import open_remote
+    from vsearch.api.remote_opening import open_remote
 
     held = open_remote(url).warm(shards)
     if as_json:
@@ -211,11 +213,11 @@ def cost(
     """
     from vsearch.deploy.cost import estimate_cost, measure_bill
     from vsearch.errors import InputError
-    from vsearch.fanout.bill import PRICES
+    from vsearch.fanout.calls.bill import PRICES
     from vsearch.storage import open_store
 
     if arch not in PRICES:
-        raise InputError(f"arch={arch!r} is not usable: give {' or '.join(PRICES)}")
+        raise InputError(f"arch must be {' or '.join(PRICES)}, got {arch!r}")
     store = open_store(url, **options.storage(endpoint, False))
     vectors = None if queries is None else inputs.read_queries(queries)
     bill, many = measure_bill(

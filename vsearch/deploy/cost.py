@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.api.remote_index import RemoteIndex
 from vsearch.deploy.rehearsal import Conditions, Rehearsal
 from vsearch.errors import InputError
-from vsearch.fanout.bill import PRICES, Bill, Prices, Usages, make_bill
-from vsearch.fanout.invokers import Invoker, Names
-from vsearch.fanout.mail import Mail
-from vsearch.fanout.remote import RemoteIndex
-from vsearch.fanout.worker import Worker
-from vsearch.search.rows import reconstruct
-from vsearch.search.snapshot import open_snapshot
+from vsearch.fanout.calls.bill import PRICES, Bill, Prices, Usages, make_bill
+from vsearch.fanout.calls.invoker import Invoker, Names
+from vsearch.fanout.roles.worker import Worker
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.search.state.fetching import reconstruct
+from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import Manifest, Store, read_manifest
 
 SECONDS_A_MONTH = 30 * 24 * 3600
@@ -146,7 +146,7 @@ def measure_bill(
 
     given = memory / WHOLE_PROCESSOR if processors is None else processors
     rehearsal = Rehearsal(open_worker, names, Conditions(memory, hop, byte, given))
-    index = RemoteIndex(store.url, names, rehearsal, Mail(), manifest.snapshot)
+    index = RemoteIndex(store.url, names, rehearsal, Envelope(), manifest.snapshot)
     bills: list[Bill] = []
     for number in range(requests + 1):  # the first loads what is kept
         batch = asked[(number * queries + np.arange(queries)) % len(asked)]  # starts again where it ends

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from vsearch.deploy.contents import list_sources
 from vsearch.errors import InputError, MissingDependencyError
-from vsearch.kernels.library import FOLDER, INDEX, TARGETS, functions_in
+from vsearch.kernels.toolchain.library import FOLDER, INDEX, KERNELS, TARGETS, functions_in, kernel_sources
 
 logger = logging.getLogger("vsearch")
 
@@ -29,9 +30,6 @@ LARGEST_UNZIPPED = 120 * 1024 * 1024
 
 LIBRARIES = ("numpy", "obstore", "msgspec", "google-crc32c", "sqlglot")
 """What handlers import besides vsearch, the last where JSON brings a condition in SQL; boto3 comes from the runtime."""
-
-PARTS = ("kernels", "storage", "predicates", "quantizers", "search", "fanout")
-MODULES = ("__init__.py", "arguments.py", "cores.py", "errors.py", "forking.py")
 
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
@@ -95,9 +93,9 @@ def build_package(out: Path, arch: str = "x86_64", python: str = HERE, *, kernel
         There are no compiled kernels for the architecture, or a library or an interpreter cannot be had.
     """
     if arch not in MACHINES:
-        raise InputError(f"arch={arch!r} is not usable: give {' or '.join(MACHINES)}")
+        raise InputError(f"arch must be {' or '.join(MACHINES)}, got {arch!r}")
     if not re.fullmatch(r"3\.[0-9]{2}", python):
-        raise InputError(f"python={python!r} is not usable: give a version such as 3.13")
+        raise InputError(f"python must be a version such as 3.13, got {python!r}")
     with tempfile.TemporaryDirectory(prefix="vsearch-package-") as name:
         folder = Path(name)
         _add_libraries(folder, arch, python)
@@ -114,16 +112,10 @@ def build_package(out: Path, arch: str = "x86_64", python: str = HERE, *, kernel
 
 
 def _copy_own(folder: Path) -> None:
-    root = Path(__file__).parents[1]
-    for name in MODULES:
-        _copy(root / name, folder / "vsearch" / name)
-    for part in PARTS:
-        for source in sorted((root / part).rglob("*.py")):
-            _copy(source, folder / "vsearch" / source.relative_to(root))
-    handlers = root.parent / "functions"
-    for source in sorted(handlers.glob("*.py")):
-        if source.name != "build.py":
-            _copy(source, folder / "functions" / source.name)
+    root = Path(__file__).parents[2]
+    kernels = [KERNELS.relative_to(root) / name for name in kernel_sources()]  # compiled ones are held against them
+    for source in {*list_sources(root), *kernels}:
+        _copy(root / source, folder / source)
 
 
 def _copy_kernels(to: Path, arch: str, kernels: Path | None) -> None:
@@ -135,12 +127,12 @@ def _copy_kernels(to: Path, arch: str, kernels: Path | None) -> None:
     if kernels is not None:
         if not there or not (source / INDEX).is_file():
             raise MissingDependencyError(
-                f"{source} holds no kernels compiled for {arch}; make them with: python -m vsearch.kernels.build"
+                f"{source} holds no kernels compiled for {arch}; make them with: python -m vsearch.kernels.toolchain.ahead_of_time"
             )
         if not current:
             raise MissingDependencyError(
                 f"the kernels in {source} were compiled from other sources; make them again with: "
-                "python -m vsearch.kernels.build"
+                "python -m vsearch.kernels.toolchain.ahead_of_time"
             )
         targets = there
     elif not current or there != targets:
@@ -152,7 +144,7 @@ def _copy_kernels(to: Path, arch: str, kernels: Path | None) -> None:
 
 def _compile_kernels(folder: Path, targets: list[str]) -> None:
     """Compile kernels for processors that no install compiles them for: minutes, and said so."""
-    from vsearch.kernels.build import build
+    from vsearch.kernels.toolchain.ahead_of_time import build
 
     missing = [name for name in ("numba", "ziglang") if importlib.util.find_spec(name) is None]
     if missing:
@@ -162,7 +154,7 @@ def _compile_kernels(folder: Path, targets: list[str]) -> None:
         )
     logger.warning(
         "vsearch compiles kernels for %s, which takes minutes; to compile them once for all packages: "
-        "python -m vsearch.kernels.build",
+        "python -m vsearch.kernels.toolchain.ahead_of_time",
         ", ".join(targets),
     )
     try:

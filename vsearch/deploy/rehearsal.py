@@ -14,10 +14,11 @@ from operator import itemgetter
 
 import msgspec
 
-from vsearch.fanout import wire
-from vsearch.fanout.bill import Usage, Usages
-from vsearch.fanout.invokers import Invoker, LocalInvoker, Names
-from vsearch.fanout.worker import Worker
+from vsearch.fanout.calls.bill import Usage, Usages
+from vsearch.fanout.calls.invoker import Invoker, Names
+from vsearch.fanout.platforms.in_process import LocalInvoker
+from vsearch.fanout.roles.worker import Worker
+from vsearch.fanout.wire import codec as wire
 
 RUNS = 7
 """Runs of each call; the median counts."""

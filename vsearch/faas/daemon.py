@@ -19,11 +19,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from vsearch.api.local_endpoint import local_state, own_folder, state_file
 from vsearch.errors import VsearchError
 from vsearch.faas.functions import FunctionSpec
 from vsearch.faas.server import CONTROL_HEADER
-from vsearch.fanout.local import local_state, own_folder, state_file
-from vsearch.storage.loopback import is_loopback
+from vsearch.storage.stores.loopback import is_loopback
 
 START_SECONDS = 20.0
 

@@ -133,7 +133,7 @@ class Platform:
             idle = list(found.idle) if found else []
         return idle[-1].tail() if idle else b""
 
-    def chill(self, name: str | None = None) -> int:
+    def evict_idle(self, name: str | None = None) -> int:
         """End idle environments, so that the next invocation is a cold start; returns how many."""
         with self._lock:
             chosen = [f for f in self._functions.values() if name in (None, f.spec.name)]
@@ -147,7 +147,7 @@ class Platform:
     def close(self) -> None:
         """End all environments."""
         self._closing.set()
-        self.chill()
+        self.evict_idle()
 
     def _take(self, function: _Function) -> Environment | Reply | None:
         """A warm environment, None for a new one, or a refusal."""

@@ -95,8 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(self._invoke(unquote(matched[1]), body))
         elif path == "/vsearch/functions":
             self._reply(self._put(body))
-        elif path == "/vsearch/chill":
-            self._reply(Reply(200, json.dumps({"ended": self.server.platform.chill()}).encode()))
+        elif path == "/vsearch/evict-idle":
+            self._reply(Reply(200, json.dumps({"ended": self.server.platform.evict_idle()}).encode()))
         elif path == "/vsearch/down":
             self._reply(Reply(200, b"{}"))
             threading.Thread(target=self.server.stop).start()

@@ -7,8 +7,9 @@ rows. With the ``torch`` extra the encoder that makes the queries is trained too
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from vsearch._lazy import lazy_names
 
 if TYPE_CHECKING:
     from vsearch.jpq.encoder import load_encoder, train_encoder
@@ -16,17 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["export_adapter", "load_encoder", "train", "train_encoder"]
 
-_HOMES = {
-    "export_adapter": "vsearch.jpq.trainer",
-    "load_encoder": "vsearch.jpq.encoder",
-    "train": "vsearch.jpq.trainer",
-    "train_encoder": "vsearch.jpq.encoder",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'vsearch.jpq' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "vsearch.jpq.encoder": ("load_encoder", "train_encoder"),
+        "vsearch.jpq.trainer": ("export_adapter", "train"),
+    },
+)

@@ -25,9 +25,9 @@ from vsearch.jpq.publish import publish
 from vsearch.jpq.quality import measure
 from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_documents
 from vsearch.jpq.trainer import MEASURED, IndexT, Searchable, Session, TrainOptions, split_validation
-from vsearch.search.model import plain_queries
+from vsearch.search.state.model import plain_queries
 from vsearch.storage import FileEntry, SegmentFile, Store, discarded_on_failure, probe, write_arrays
-from vsearch.storage.scratch import scratch_folder
+from vsearch.storage.stores.scratch import scratch_folder
 
 ENCODER_RATE, ENCODER_DECAY, CLIP = 2e-5, 0.01, 1.0
 STATE = "state.safetensors"  # the file of a module that is no sentence-transformers model
@@ -104,9 +104,7 @@ def train_encoder(
         seed=seed,
     )
     if isinstance(encoder_rate, bool) or not isinstance(encoder_rate, (int, float)) or not 0 < encoder_rate <= 1:
-        raise InputError(
-            f"encoder_rate={encoder_rate!r} is not usable: give a number above 0, such as {ENCODER_RATE:g}"
-        )
+        raise InputError(f"encoder_rate must be a number above 0, such as {ENCODER_RATE:g}, got {encoder_rate!r}")
     documents = load_documents(index.snapshot)
     queries = _check(encoder, texts)
     torch.manual_seed(seed)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
-from vsearch.search.given_ids import id_array, shown
-from vsearch.search.model import check_queries, plain_queries
-from vsearch.search.rows import find_ids
-from vsearch.search.snapshot import Snapshot
+from vsearch.search.state.fetching import find_ids
+from vsearch.search.state.given_ids import id_array, shown
+from vsearch.search.state.model import check_queries, plain_queries
+from vsearch.search.state.snapshot import Snapshot
 
 LEAST_PAIRS = 32  # below it there is nothing to learn from and nothing to choose by
 QUERY_NAMES, ID_NAMES = ("query", "query_id", "qid"), ("id", "doc_id", "positive", "positive_id")

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.building.pipeline import write_model
-from vsearch.search.model import Model
 from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign
-from vsearch.search.snapshot import Snapshot, open_snapshot
+from vsearch.search.state.model import Model
+from vsearch.search.state.snapshot import Snapshot, open_snapshot
 from vsearch.search.tuning import tune
 from vsearch.storage import FileEntry, Manifest, Store, commit, discarded_on_failure
 

@@ -14,17 +14,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.building.ids import open_ids
+from vsearch.building.inputs.ids import open_ids
+from vsearch.building.inputs.vectors import open_vectors
 from vsearch.building.layout import ShardRows, lay_out
-from vsearch.building.sources import open_vectors
 from vsearch.building.training import Trained, prepare_vectors
 from vsearch.errors import InputError
 from vsearch.jpq.mining import search_live
 from vsearch.jpq.pairs import Pairs
 from vsearch.jpq.quality import measure
 from vsearch.jpq.scoring import Documents, Parameters, load_documents
-from vsearch.search.rows import take_ids
-from vsearch.search.snapshot import Snapshot, open_snapshot
+from vsearch.search.state.fetching import take_ids
+from vsearch.search.state.snapshot import Snapshot, open_snapshot
 from vsearch.storage import CHECKSUMS, CHUNK, Manifest, SegmentFile, ShardEntry, Store, join_checksums, write_arrays
 
 MEASURED = 100

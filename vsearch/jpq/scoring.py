@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.jpq.loss import LOSSES, Lists
-from vsearch.kernels.blocks import untranspose
-from vsearch.kernels.ranking import rank_gradients, score_rows
+from vsearch.kernels.scan.blocks import untranspose
+from vsearch.kernels.scan.ranking import rank_gradients, score_rows
+from vsearch.metrics import gain_of
 from vsearch.quantizers.pq import ProductQuantizer
-from vsearch.search.model import Model
-from vsearch.search.native import pack_model
-from vsearch.search.route import gain_of
-from vsearch.search.snapshot import Snapshot
+from vsearch.search.state.model import Model
+from vsearch.search.state.snapshot import Snapshot
+from vsearch.search.state.workspace import pack_model
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,9 +21,9 @@ from vsearch.jpq.publish import publish
 from vsearch.jpq.quality import Quality, measure
 from vsearch.jpq.reassign import open_documents, reassign_codes
 from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_documents, rotate
-from vsearch.search.snapshot import Snapshot
+from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import discarded_on_failure, probe
-from vsearch.storage.scratch import scratch_folder
+from vsearch.storage.stores.scratch import scratch_folder
 
 NEGATIVES = ("live", "static", "batch")
 CENTROID_RATE, ADAPTER_RATE = 4e-3, 1.2e-2  # learning rates relative to the typical size of an entry
@@ -69,7 +69,7 @@ class TrainOptions:
             ("centroids", self.centroids, (True, False)),
         ):
             if value not in allowed:
-                raise InputError(f"{name}={value!r} is not known: give one of {', '.join(map(str, allowed))}")
+                raise InputError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
         for name, count, least in (
             ("epochs", self.epochs, 1),
             ("batch", self.batch, 2),
@@ -78,12 +78,10 @@ class TrainOptions:
             ("seed", self.seed, 0),
         ):
             if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
-                raise InputError(f"{name}={count!r} is not usable: give a whole number from {least} on")
+                raise InputError(f"{name} must be an integer of at least {least}, got {count!r}")
         rate = self.learning_rate
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1e3:
-            raise InputError(
-                f"learning_rate={rate!r} is not usable: give a positive multiple of the default, which is 1"
-            )
+            raise InputError(f"learning_rate must be a positive multiple of the default, which is 1, got {rate!r}")
         if self.adapter == "none" and not self.centroids:
             raise InputError("adapter='none' with centroids=False leaves nothing to train")
 
@@ -194,7 +192,7 @@ def train(
     """
     options = TrainOptions(loss, negatives, epochs, adapter, centroids, batch, depth, learning_rate, patience, seed)
     if not isinstance(reassign, (bool, np.bool_)):
-        raise InputError(f"reassign={reassign!r} is not usable: give True or False")
+        raise InputError(f"reassign must be True or False, got {reassign!r}")
     session = Session.open(index.snapshot, queries, positives, validation, options, progress)
     store, writer = index.snapshot.store, uuid4().hex
     probe(store)

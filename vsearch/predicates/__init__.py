@@ -46,8 +46,9 @@ Names are loaded when they are first used: a worker that only evaluates never lo
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vsearch._lazy import lazy_names
 
 if TYPE_CHECKING:
     from vsearch.predicates.binding import bind, columns_of
@@ -62,22 +63,6 @@ if TYPE_CHECKING:
     from vsearch.predicates.parsing import Where, parse
     from vsearch.predicates.pruning import partition_presence, prune
     from vsearch.predicates.schema import Attribute, AttributeType, Schema, attribute_type, schema_from_arrow
-
-_HOMES = {
-    "binding": ("bind", "columns_of"),
-    "bound": ("Bound",),
-    "columns": ("CellColumn", "ColumnHeader", "EncodedColumn", "PostingColumn", "decode_column"),
-    "encoding": ("encode_column",),
-    "evaluation": ("RowMask", "evaluate", "recheck"),
-    "explain": ("to_sql",),
-    "checking": ("decode", "encode"),
-    "expressions": ("Column", "Expression", "col"),
-    "keys": ("keys_from_arrow", "keys_from_values"),
-    "parsing": ("Where", "parse"),
-    "pruning": ("partition_presence", "prune"),
-    "schema": ("Attribute", "AttributeType", "Schema", "attribute_type", "schema_from_arrow"),
-}
-_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Attribute",
@@ -112,7 +97,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "vsearch.predicates.binding": ("bind", "columns_of"),
+        "vsearch.predicates.bound": ("Bound",),
+        "vsearch.predicates.checking": ("decode", "encode"),
+        "vsearch.predicates.columns": ("CellColumn", "ColumnHeader", "EncodedColumn", "PostingColumn", "decode_column"),
+        "vsearch.predicates.encoding": ("encode_column",),
+        "vsearch.predicates.evaluation": ("RowMask", "evaluate", "recheck"),
+        "vsearch.predicates.explain": ("to_sql",),
+        "vsearch.predicates.expressions": ("Column", "Expression", "col"),
+        "vsearch.predicates.keys": ("keys_from_arrow", "keys_from_values"),
+        "vsearch.predicates.parsing": ("Where", "parse"),
+        "vsearch.predicates.pruning": ("partition_presence", "prune"),
+        "vsearch.predicates.schema": ("Attribute", "AttributeType", "Schema", "attribute_type", "schema_from_arrow"),
+    },
+)

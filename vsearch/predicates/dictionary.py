@@ -37,7 +37,7 @@ class Dictionary:
 
     def search(self, texts: Sequence[bytes]) -> npt.NDArray[np.int64]:
         """The first position whose string is not less than each text; the number of strings where there is none."""
-        from vsearch.kernels.like import search
+        from vsearch.kernels.filters.like import search
 
         positions = np.empty(len(texts), np.int64)
         offsets, data = join(texts)
@@ -83,7 +83,7 @@ class Dictionary:
         keep = np.ones(len(data), np.bool_)
         keep[ends - 1] = False
         data[keep] = strings.data[: strings.offsets[-1]]
-        from vsearch.kernels.like import search
+        from vsearch.kernels.filters.like import search
 
         passed = np.empty(len(strings), np.int64)
         search(*join(edges), _frozen(np.concatenate(([0], ends)).astype(np.int64)), _frozen(data), passed)
@@ -101,7 +101,7 @@ class Dictionary:
 
     def like(self, tokens: tuple[int, ...], fold: str = "") -> npt.NDArray[np.bool_]:
         """Which strings are like a compiled pattern, bool (strings,)."""
-        from vsearch.kernels.like import like
+        from vsearch.kernels.filters.like import like
 
         if fold:
             return self.folded(fold).like(tokens)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch.errors import CorruptIndexError
-from vsearch.kernels.bitmaps import count_ranges, mark_rows, pack_cells
+from vsearch.kernels.filters.bitmaps import count_ranges, mark_rows, pack_cells
 from vsearch.predicates.bound import (
     AllOf,
     AnyOf,

@@ -6,7 +6,7 @@ from typing import Literal as OneOf
 
 from vsearch.errors import PredicateError
 
-# The values of vsearch.kernels.like, repeated so that binding a predicate does not load the compiler.
+# The values of vsearch.kernels.filters.like, repeated so that binding a predicate does not load the compiler.
 ANY_CHARACTER = 256
 ANY_TEXT = 257
 

@@ -35,7 +35,7 @@ def partition_presence(column: CellColumn, row_starts: npt.NDArray[np.int64], ro
     ValueError
         A partition leaves the column.
     """
-    from vsearch.kernels.bitmaps import mark_presence
+    from vsearch.kernels.filters.bitmaps import mark_presence
 
     starts = np.ascontiguousarray(row_starts, np.int64)
     stops = starts + np.asarray(rows, np.int64)

@@ -2,7 +2,7 @@
 
 The idea is SQUASH's (variance-driven bits after a KLT, stored without waste); the form is ours: blocks of dimensions
 share a grid, a random rotation inside a block makes its dimensions alike, and one factor per vector corrects the length
-of the whole code as RaBitQ does. See DESIGN.md, "The codes".
+of the whole code as RaBitQ does. ``docs/concepts/partitions-and-planes.md`` explains it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class OSQ:
         return (self.deltas * np.exp2(self.dimension_bits - 2.0)).astype(np.float32)
 
     def encode(self, residuals: NDArray[np.float32]) -> Encoded:
-        from vsearch.kernels.encode import encode_planes
+        from vsearch.kernels.scan.encode import encode_planes
 
         residuals = np.ascontiguousarray(residuals, np.float32)
         n = len(residuals)
@@ -103,14 +103,14 @@ class OSQ:
         return Encoded(codes, factors, first_factors if len(self.stage_bytes) == 2 else None)
 
     def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-        from vsearch.kernels.encode import decode_planes
+        from vsearch.kernels.scan.encode import decode_planes
 
         values = np.empty((len(codes), self.dimensions), np.float32)
         decode_planes(codes, self.deltas, self.dimension_bits, self.plane_offsets, values)
         return values
 
     def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        from vsearch.kernels.tables import sign_tables
+        from vsearch.kernels.scan.tables import sign_tables
 
         tables = np.empty((2 * self.code_bytes, 16), np.float32)
         scaled = query[: len(self.deltas)] * self.table_scale
@@ -148,7 +148,7 @@ def train_osq(residuals: NDArray[np.float32], bits: float, seed: int = 0) -> OSQ
         If `bits` is out of range.
     """
     if not MIN_BITS <= bits <= MAX_BITS:
-        msg = f"bits={bits} is out of range: give an average of {MIN_BITS} to {MAX_BITS:g} bits per dimension"
+        msg = f"bits must be an average of {MIN_BITS} to {MAX_BITS:g} bits per dimension, got {bits}"
         raise InputError(msg)
     rng = np.random.default_rng(seed)
     dimensions = residuals.shape[1]

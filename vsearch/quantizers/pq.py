@@ -47,13 +47,11 @@ class PQ:
     def __post_init__(self) -> None:
         many = self.subquantizers
         if isinstance(many, bool) or not isinstance(many, (int, np.integer)) or not 1 <= many <= 65536:
-            raise InputError(f"subquantizers={many!r} is not usable: give a whole number from 1 on")
+            raise InputError(f"subquantizers must be an integer of at least 1, got {many!r}")
         if self.centroids not in (NIBBLE, BYTE) or isinstance(self.centroids, bool):
-            raise InputError(
-                f"centroids={self.centroids!r} is not usable: give 256 (a byte per part) or 16 (half a byte)"
-            )
+            raise InputError(f"centroids must be 256 (a byte per part) or 16 (half a byte), got {self.centroids!r}")
         if not isinstance(self.rotation, (bool, np.bool_)):
-            raise InputError(f"rotation={self.rotation!r} is not usable: give True (OPQ) or False")
+            raise InputError(f"rotation must be True (OPQ) or False, got {self.rotation!r}")
 
     def check(self, dimensions: int) -> None:
         """Refuse vectors that cannot be cut so.

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scan = Literal["tables", "bytes", "cells"]
-"""How codes are searched: sums of tables that estimate scores (`search.run`), 16 entries for each nibble or 256 for each
-byte, or cells of every dimension that bound distances from below (`search.lloyd`)."""
+"""How codes are searched: sums of tables that estimate scores (`search.engine.scanning`), 16 entries for each nibble or 256 for each
+byte, or cells of every dimension that bound distances from below (`search.engine.cells`)."""
 
 
 @dataclass(frozen=True, eq=False)

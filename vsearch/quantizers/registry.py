@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib import import_module
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,29 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError, FormatVersionError
 from vsearch.quantizers.protocol import Quantizer
 
-#: Module and function that makes each kind again; a reader loads only what its index uses.
-LOADERS = {"osq": ("osq", "load_osq"), "osq-lloyd": ("lloyd", "load_lloyd"), "pq": ("pq", "load_pq")}
+Loader = Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Quantizer]
+
+
+def _osq() -> Loader:
+    from vsearch.quantizers.osq import load_osq
+
+    return load_osq
+
+
+def _osq_lloyd() -> Loader:
+    from vsearch.quantizers.osq_lloyd import load_lloyd
+
+    return load_lloyd
+
+
+def _pq() -> Loader:
+    from vsearch.quantizers.pq import load_pq
+
+    return load_pq
+
+
+#: What makes each kind again; a reader imports only what its index uses.
+LOADERS: dict[str, Callable[[], Loader]] = {"osq": _osq, "osq-lloyd": _osq_lloyd, "pq": _pq}
 
 
 def load_quantizer(name: str, configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Quantizer:
@@ -32,8 +52,7 @@ def load_quantizer(name: str, configuration: Mapping[str, Any], arrays: Mapping[
     for key, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise CorruptIndexError("model", f"{key} holds numbers that are not finite")
-    module, loader = LOADERS[name]
-    load = getattr(import_module(f"vsearch.quantizers.{module}"), loader)
+    load = LOADERS[name]()
     try:
         return load(configuration, arrays)
     except (KeyError, TypeError, ValueError) as error:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.arguments import LARGEST_K
+from vsearch.checks import LARGEST_K
 
 COMPARED = 1 << 16  # pairs of rows that are compared one by one: sorting starts slowly
 TOGETHER = 1 << 20  # rows that the searches of a page hold at once, all their queries together

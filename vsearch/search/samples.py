@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.kernels.bitmaps import count_ranges
-from vsearch.search.mask import ShardMask
-from vsearch.search.masks import IndexMask
-from vsearch.search.rows import reconstruct
-from vsearch.search.snapshot import Snapshot
+from vsearch.kernels.filters.bitmaps import count_ranges
+from vsearch.search.engine.masking import ShardMask
+from vsearch.search.engine.masks import IndexMask
+from vsearch.search.state.fetching import reconstruct
+from vsearch.search.state.snapshot import Snapshot
 
 MOVED = 0.3
 """How far queries are moved away from their rows, in distances of other rows to their partitions' centroids.

@@ -1,25 +1,24 @@
-"""Tuning and measuring: exact answers of sample queries tell which settings reach a recall."""
+"""Tuning: exact answers of sample queries tell which settings reach a recall."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.kernels.fields import FAMILIAR_TAIL
-from vsearch.search.masks import IndexMask
-from vsearch.search.model import SearchSettings
-from vsearch.search.query import Answer, SearchRequest, search_vectors
-from vsearch.search.route import gain_of, nearness_unit, route
+from vsearch.kernels.query.fields import FAMILIAR_TAIL
+from vsearch.metrics import gain_of
+from vsearch.search.engine.masks import IndexMask
+from vsearch.search.engine.routing import route
+from vsearch.search.recall import TuneReport, recall_by_score, run_sample
 from vsearch.search.samples import Sample
-from vsearch.search.snapshot import Snapshot
-from vsearch.search.stats import SearchStats
+from vsearch.search.state.model import SearchSettings, nearness_unit
+from vsearch.search.state.snapshot import Snapshot
+from vsearch.search.vectors import Answer, SearchRequest
 
-SCORE_TOLERANCE = 1e-5  # relative: exact duplicates, and sums in another order, count as the same score
 MARGIN_SHARE = 0.2  # of the neighbours that may be missed, so many may be lost to the estimates
 STEPS = 12
 NARROWING = 4  # halvings between the settings that reach the recall and the step before them
@@ -31,110 +30,11 @@ FIRST_REACH = 0.8  # partitions are ranked by it before the reach is known
 ROUNDING = 1e-6  # of a score, relative to the terms that it is the sum of
 LARGEST_SETTING = 1e4  # what is beyond it is rounding over rounding, not a need
 LEAST_TAIL, LARGEST_TAIL = FAMILIAR_TAIL, 12.0  # standard deviations
-UNFAMILIAR = (
-    0.05,
-    0.2,
-    0.5,
-)  # of the sample's queries count as far from all rows; the larger shares only where it helps
+# Shares of the sample's queries that count as far from all rows; the larger ones only where it helps.
+UNFAMILIAR = (0.05, 0.2, 0.5)
 ALLOWANCE = 0.015  # in recall, for each of several small samples
 LITTLE_GAIN = 0.002  # in recall, of a longer tail
 TOGETHER = 1.5  # how much larger the standard error is than that of neighbours that are found or missed one by one
-
-
-def run_sample(snapshot: Snapshot, sample: Sample, request: SearchRequest) -> Answer:
-    """Search for a sample; drawn rows are taken out of their own answers."""
-    if sample.own_rows is None:
-        return search_vectors(snapshot, sample.queries, request, sample.mask, SearchStats(), prepared=True)
-    more = msgspec.structs.replace(request, k=request.k + 1)
-    answer = search_vectors(snapshot, sample.queries, more, sample.mask, SearchStats(), prepared=True)
-    own = answer.rows == sample.own_rows[:, None]
-    own[~own.any(axis=1), -1] = True  # the row itself is not among them: the last one goes
-    keep = ~own
-    shape = (len(own), request.k)
-    return Answer(answer.scores[keep].reshape(shape), answer.rows[keep].reshape(shape), answer.stats)
-
-
-def recall_by_score(found: NDArray[np.float32], truth: NDArray[np.float32], *, smaller_is_better: bool) -> float:
-    """Share of the true hits whose score the found ones reach; 1.0 where there is nothing to find."""
-    wanted = ~np.isnan(truth)
-    some = wanted.any(axis=1)
-    if not some.any():
-        return 1.0
-    found, truth, wanted = found[some], truth[some], wanted[some]
-    sign = -1.0 if smaller_is_better else 1.0
-    scores, true = sign * found.astype(np.float64), sign * truth.astype(np.float64)
-    worst = np.nanmin(true, axis=1, keepdims=True)
-    # relative to the largest score, the one unit at hand: vectors may be of any length
-    largest = np.nanmax(np.abs(np.concatenate([true, scores], axis=1)), axis=1, keepdims=True)
-    slack = SCORE_TOLERANCE * largest
-    hits = np.sum((scores >= worst - slack) & ~np.isnan(scores), axis=1)
-    return float(np.minimum(hits, wanted.sum(axis=1)).sum() / wanted.sum())
-
-
-@dataclass(frozen=True)
-class RecallReport:
-    """What `Index.recall` measured.
-
-    Attributes
-    ----------
-    recall : float
-        Share of the true k best that the search returned.
-    queries, k : int
-    milliseconds_per_query : float
-        Of the search, in one batch.
-    rows_scanned_per_query : float
-    tuned : float or None
-        The recall that the settings were tuned to.
-    notes : tuple of str
-        What of the tuned recall does not hold here.
-    """
-
-    recall: float
-    queries: int
-    k: int
-    milliseconds_per_query: float
-    rows_scanned_per_query: float
-    tuned: float | None = None
-    notes: tuple[str, ...] = ()
-
-    def __float__(self) -> float:
-        return self.recall
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class TuneReport:
-    """What `Index.tune` found and stored.
-
-    Attributes
-    ----------
-    target, recall : float
-        Asked for, and measured with the settings found.
-    foreign_recall : float or None
-        The lowest that was measured for queries far from all rows and under filters that exclude what is near; None where
-        there is one partition only.
-    reached : bool
-        Whether the recall reached the target, and `foreign_recall`, of some small samples, came within .02 of it. If not,
-        the codes bound it: use more bits or rerank codes.
-    k, queries : int
-    settings : dict
-        What search now uses.
-    milliseconds_per_query : float
-    """
-
-    target: float
-    recall: float
-    foreign_recall: float | None
-    reached: bool
-    k: int
-    queries: int
-    settings: dict[str, Any]
-    milliseconds_per_query: float
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def tune(
@@ -404,7 +304,7 @@ def _first_estimates(
     snapshot: Snapshot, shard: Any, queries: NDArray[np.float32], partitions: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """First-stage estimates of ``<query, residual>`` and factors of some (query, row) pairs."""
-    from vsearch.kernels.blocks import BLOCK
+    from vsearch.kernels.scan.blocks import BLOCK
 
     quantizer, table, arrays = snapshot.model.quantizer, shard.table, shard.arrays
     staged = len(arrays.first_factors) > 0

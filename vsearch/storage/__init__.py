@@ -7,23 +7,19 @@ worker never loads what only a build needs.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vsearch._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vsearch.storage.commits import SnapshotInfo, check_not_pruned, list_snapshots, read_manifest, snapshot_numbers
-    from vsearch.storage.committing import commit
-    from vsearch.storage.condemned import discarded_on_failure
-    from vsearch.storage.entries import (
-        ALIGNMENT,
-        CHUNK,
-        ArrayEntry,
-        ColumnEntry,
-        FileEntry,
-        check_entry,
-    )
-    from vsearch.storage.files import SegmentFile, ensure_together
-    from vsearch.storage.manifest import (
+    from vsearch.storage.files.entries import ALIGNMENT, CHUNK, ArrayEntry, ColumnEntry, FileEntry, check_entry
+    from vsearch.storage.files.naming import check_not_pruned
+    from vsearch.storage.files.segment_file import SegmentFile, ensure_together
+    from vsearch.storage.files.writing import write_arrays, write_table
+    from vsearch.storage.snapshots.commits import SnapshotInfo, list_snapshots, read_manifest, snapshot_numbers
+    from vsearch.storage.snapshots.committing import commit
+    from vsearch.storage.snapshots.condemned import discarded_on_failure
+    from vsearch.storage.snapshots.manifest import (
         FORMAT,
         AttributeEntry,
         Manifest,
@@ -32,36 +28,12 @@ if TYPE_CHECKING:
         encode_manifest,
         manifest_files,
     )
-    from vsearch.storage.probing import probe
-    from vsearch.storage.pruning import GRACE, PruneReport, prune
-    from vsearch.storage.shards import CHECKSUMS, join_checksums, open_files
-    from vsearch.storage.stores import ObjectInfo, Store, open_store
-    from vsearch.storage.verifying import Problem, VerifyReport, verify
-    from vsearch.storage.writing import write_arrays, write_table
-
-_HOMES = {
-    "commits": ("SnapshotInfo", "check_not_pruned", "list_snapshots", "read_manifest", "snapshot_numbers"),
-    "committing": ("commit",),
-    "condemned": ("discarded_on_failure",),
-    "entries": ("ALIGNMENT", "ArrayEntry", "CHUNK", "ColumnEntry", "FileEntry", "check_entry"),
-    "files": ("SegmentFile", "ensure_together"),
-    "manifest": (
-        "AttributeEntry",
-        "FORMAT",
-        "Manifest",
-        "ShardEntry",
-        "decode_manifest",
-        "encode_manifest",
-        "manifest_files",
-    ),
-    "probing": ("probe",),
-    "pruning": ("GRACE", "PruneReport", "prune"),
-    "shards": ("CHECKSUMS", "join_checksums", "open_files"),
-    "stores": ("ObjectInfo", "Store", "open_store"),
-    "verifying": ("Problem", "VerifyReport", "verify"),
-    "writing": ("write_arrays", "write_table"),
-}
-_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+    from vsearch.storage.snapshots.pruning import GRACE, PruneReport, prune
+    from vsearch.storage.snapshots.shards import CHECKSUMS, join_checksums, open_files
+    from vsearch.storage.snapshots.verifying import Problem, VerifyReport, verify
+    from vsearch.storage.stores.base import ObjectInfo, Store
+    from vsearch.storage.stores.opening import open_store
+    from vsearch.storage.stores.probing import probe
 
 __all__ = [
     "ALIGNMENT",
@@ -104,7 +76,37 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "vsearch.storage.files.entries": (
+            "ALIGNMENT",
+            "CHUNK",
+            "ArrayEntry",
+            "ColumnEntry",
+            "FileEntry",
+            "check_entry",
+        ),
+        "vsearch.storage.files.naming": ("check_not_pruned",),
+        "vsearch.storage.files.segment_file": ("SegmentFile", "ensure_together"),
+        "vsearch.storage.files.writing": ("write_arrays", "write_table"),
+        "vsearch.storage.snapshots.commits": ("SnapshotInfo", "list_snapshots", "read_manifest", "snapshot_numbers"),
+        "vsearch.storage.snapshots.committing": ("commit",),
+        "vsearch.storage.snapshots.condemned": ("discarded_on_failure",),
+        "vsearch.storage.snapshots.manifest": (
+            "FORMAT",
+            "AttributeEntry",
+            "Manifest",
+            "ShardEntry",
+            "decode_manifest",
+            "encode_manifest",
+            "manifest_files",
+        ),
+        "vsearch.storage.snapshots.pruning": ("GRACE", "PruneReport", "prune"),
+        "vsearch.storage.snapshots.shards": ("CHECKSUMS", "join_checksums", "open_files"),
+        "vsearch.storage.snapshots.verifying": ("Problem", "VerifyReport", "verify"),
+        "vsearch.storage.stores.base": ("ObjectInfo", "Store"),
+        "vsearch.storage.stores.opening": ("open_store",),
+        "vsearch.storage.stores.probing": ("probe",),
+    },
+)

@@ -1,0 +1,321 @@
+"""The facade: build an index, open it, and look after it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from vsearch.api.index import Index
+from vsearch.checks import check_search
+from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign, draw_mixture
+from vsearch.search.state.model import prepare_queries
+from vsearch.search.state.snapshot import open_snapshot
+from vsearch.search.tuning import tune, widened
+from vsearch.storage import (
+    GRACE,
+    PruneReport,
+    Store,
+    VerifyReport,
+    open_store,
+    read_manifest,
+)
+from vsearch.storage import prune as prune_store
+from vsearch.storage import verify as verify_store
+from vsearch.storage.stores.waiting import within
+
+if TYPE_CHECKING:
+    from vsearch.building.plan import BuildPlan
+    from vsearch.quantizers.pq import PQ
+
+CANDIDATE_RECALL, CANDIDATES = 0.98, 256  # what the candidates of a new document index are tuned to
+DEFAULT_RECALL = 0.97  # what a new index is tuned to, on rows of its own
+TUNING_QUERIES = 512
+SMALL = (
+    500  # rows of which a search looks at nearly all: a sample of them says little, and a scan costs next to nothing
+)
+TUNING_ROWS = 1 << 28  # rows scored exactly by the tuning of a new index, all queries together
+
+Progress = Callable[[str, int, int], None]
+
+
+def build(
+    embeddings: object,
+    url: str | os.PathLike[str],
+    attributes: object | None = None,
+    ids: object | None = None,
+    *,
+    vectors: str | None = None,
+    id: str | None = None,
+    missing: str = "error",
+    packed: bool = False,
+    metric: str = "cosine",
+    quantizer: str | PQ = "osq",
+    bits: float = 1.0,
+    rerank: str | None = "auto",
+    partitions: int | None = None,
+    shards: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **storage: object,
+) -> Index:
+    """Build an index and open it.
+
+    Parameters
+    ----------
+    embeddings : array, table, path, or iterable of batches
+        Vectors (n, d) of floats or integers. A path may be ``.npy .fvecs .bvecs .fbin .u8bin .parquet .arrow .hdf5``, or a
+        folder, a glob or a list of Parquet files; what is larger than memory is streamed. A table (such a file, a pandas or
+        polars frame, a pyarrow table or reader) has the vectors as lists in one column; its others become the attributes.
+    url : str or path
+        A folder or ``s3://bucket/prefix``.
+    attributes : pyarrow.Table, pandas or polars frame, path to Parquet or CSV, or list of names, optional
+        One row per vector; what predicates filter on. Names choose columns of the embeddings' own table. Columns of types
+        that no predicate can use are left out with a `VsearchWarning`.
+    ids : array or list of int64, str or UUID, or the name of an attribute, optional
+        Unique; row numbers where none are given.
+    vectors : str, optional
+        The column of vectors in a table; needed where several could be it.
+    id : str, optional
+        The column of ids in a table.
+    missing : {"error", "skip"}
+        What to do about rows whose vector is NULL, of another length, or holds NaN or infinity. "skip" leaves them out, their
+        attributes and ids too, and under cosine also vectors of zeros; `Index.info` says how many were skipped.
+    packed : bool
+        Vectors hold bits, eight to a byte of uint8 or int8, as embedding services give binary embeddings. Each bit counts as
+        +1 or -1; queries go through `vsearch.unpack_bits`.
+    metric : {"cosine", "ip", "l2"}
+    quantizer : {"osq", "osq-lloyd", "pq"} or PQ
+        "pq" takes 256 centroids, OPQ rotation and as many sub-quantizers as `bits` allows; `vsearch.PQ` says more.
+    bits : float
+        Average bits per dimension of the codes that are scanned, 0.25 to 8.
+    rerank : {"auto", "int8", "float16", "float32"} or None
+        What the best candidates are scored with; with None scores are estimates. "auto" is "int8", but None for PQ,
+        whose training (`vsearch.jpq`) exact scores would undo.
+    partitions, shards : int, optional
+        Defaults follow from the number of rows.
+    seed : int
+        The same input, options and seed give the same index.
+    overwrite : bool
+        Replace an index that is there: a new snapshot, the old one stays readable until it is pruned.
+    progress : callable, optional
+        Told ``(stage, done, total)``.
+    **storage
+        ``endpoint``, ``region``, ``profile``, ``anonymous``... for S3; see `vsearch.open`.
+
+    Raises
+    ------
+    InputError
+        The input or an option is not usable; nothing was written that a reader sees.
+    IndexExistsError
+        There is an index and `overwrite` is false.
+    """
+    from vsearch.building.inputs.rows import Given
+    from vsearch.building.pipeline import build_index
+    from vsearch.building.training import BuildOptions
+
+    given = Given(attributes, ids, vectors, id, missing, packed)
+    options = BuildOptions(metric, quantizer, bits, rerank, partitions, shards, seed)  # type: ignore[arg-type]
+    store = open_store(url, **storage)
+    report = progress or _silent
+    manifest = build_index(
+        store,
+        embeddings,
+        given=given,
+        options=options,
+        overwrite=overwrite,
+        settle=lambda made: _tune_defaults(store, made, report),
+        progress=report,
+    )
+    return Index(open_snapshot(store, manifest))
+
+
+def _tune_defaults(store: Store, manifest: Any, report: Progress) -> Any:
+    """Default settings of an index that is written but not committed."""
+    report("tune", 0, 1)
+    snapshot = open_snapshot(store, manifest)
+    queries = max(16, min(TUNING_QUERIES, TUNING_ROWS // manifest.rows))
+    sample = draw_mixture(snapshot, queries, manifest.seed)
+    foreign = draw_foreign(snapshot, min(FOREIGN_QUERIES, queries), manifest.seed)
+    settings, _ = tune(snapshot, sample, DEFAULT_RECALL, min(10, manifest.rows), foreign)
+    if manifest.rows <= SMALL:
+        settings = widened(settings)
+    report("tune", 1, 1)
+    return msgspec.structs.replace(manifest, settings=settings.to_dict())
+
+
+def build_documents(
+    vectors: object,
+    offsets: object | None,
+    out: str | os.PathLike[str],
+    *,
+    column: str | None = None,
+    id: str | None = None,
+    saliency: object | None = None,
+    keep: float = 1.0,
+    pool: float | None = None,
+    codebook: int = 256,
+    residual_bits: int = 2,
+    binary: bool = False,
+    candidates: str = "fde",
+    dimensions: int = 1024,
+    bits: float = 1.0,
+    store: str | None = None,
+    attributes: object | None = None,
+    ids: object | None = None,
+    shards: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **storage: object,
+) -> Index:
+    """Build an index of documents of many vectors each, for late interaction (MaxSim), and open it.
+
+    Parameters
+    ----------
+    vectors
+        With `offsets`: all vectors end to end, as `build` takes them. With None: a list or iterable of one matrix per
+        document, a padded block (documents, vectors, dimensions), a table or file with a list of vectors in each row, or
+        what a multi-vector encoder returns. Inner products are taken of them as they are.
+    offsets : int array (documents + 1,) or path to ``.npy``, or None
+    out : str or path
+        A folder or ``s3://bucket/prefix``.
+    column, id : str, optional
+        Columns of a table: that of the documents' vectors, needed where several could be it, and that of their ids. The
+        others become the attributes.
+    saliency : array (vectors,), one array per document, or path, optional
+        How much each vector matters, such as the attention it received. It is not stored.
+    keep : float
+        Share of each document's vectors that stay, the most salient ones.
+    pool : float, optional
+        Merge near vectors of a document, so many to one on average.
+    codebook : int
+        Centroids: up to 256 take one byte per vector, up to 65,536 two.
+    residual_bits : {0, 1, 2, 4}
+        Average bits per dimension of what the centroid leaves over.
+    binary : bool
+        Compare the numbers of centroids by Hamming distance, without residual bits.
+    candidates : {"fde", "lists"}
+        How candidates are found: by fixed-dimensional encodings, or by inverted lists over centroids.
+    dimensions, bits
+        Of the encodings that stand for documents in the ordinary part of the index.
+    store : {"float16", "float32"} or None
+        Keep the vectors too, for `search_documents(exact=True)`.
+    attributes, ids, shards, seed, overwrite, progress, **storage
+        As `build` takes them, with one row per document.
+
+    Raises
+    ------
+    InputError
+        Offsets that do not ascend, an empty document, widths that differ, NaN, a saliency of the wrong length, or an option
+        that is not usable; nothing was written that a reader sees.
+    IndexExistsError
+        There is an index and `overwrite` is false.
+    """
+    from vsearch.building.inputs.rows import Given
+    from vsearch.multivector.build import DocumentOptions, build_document_index
+
+    options = DocumentOptions(
+        keep, pool, codebook, residual_bits, binary, candidates, dimensions, bits, store, shards, seed
+    )
+    where, report = open_store(out, **storage), progress or _silent
+    manifest = build_document_index(
+        where,
+        vectors,
+        offsets,
+        saliency=saliency,
+        given=Given(attributes, ids, column, id),
+        options=options,
+        overwrite=overwrite,
+        settle=lambda made, queries: _settle_documents(where, made, queries, report),
+        progress=report,
+    )
+    return Index(open_snapshot(where, manifest))
+
+
+def _settle_documents(store: Store, manifest: Any, queries: Any, report: Progress) -> Any:
+    """Default settings of a document index that is written but not committed."""
+    report("tune", 0, 1)
+    snapshot = open_snapshot(store, manifest)
+    sample = Sample(prepare_queries(snapshot.model, queries), None)
+    foreign = draw_foreign(snapshot, FOREIGN_QUERIES, manifest.seed)
+    settings, _ = tune(snapshot, sample, CANDIDATE_RECALL, min(CANDIDATES, manifest.rows), foreign)
+    report("tune", 1, 1)
+    return msgspec.structs.replace(manifest, settings=settings.to_dict())
+
+
+def plan(embeddings: object, attributes: object | None = None, **options: Any) -> BuildPlan:
+    """Predict size, memory and time of a build without doing it; takes what `build` takes.
+
+    Raises
+    ------
+    InputError
+        The input or an option is not usable.
+    """
+    from vsearch.building.plan import plan_build
+
+    return plan_build(embeddings, attributes, **options)
+
+
+def open(
+    url: str | os.PathLike[str], snapshot: int | None = None, *, timeout: float | None = None, **storage: object
+) -> Index:
+    """Open an index for searching; reads the manifest and headers only.
+
+    Parameters
+    ----------
+    url : str or path
+        A folder or ``s3://bucket/prefix``; or ``lambda://stack`` or ``local-faas://stack``, which gives a
+        `vsearch.RemoteIndex`, searched by the functions of a stack.
+    snapshot : int, optional
+        Which one; the newest by default.
+    timeout : float, optional
+        Seconds that opening may take; each search has one of its own.
+    **storage
+        For S3: ``endpoint``, ``region``, ``profile``, ``anonymous``, ``allow_http``, ``access_key_id``,
+        ``secret_access_key``, ``session_token``; what is not given comes from the usual AWS environment.
+
+    Raises
+    ------
+    IndexNotFoundError, CorruptIndexError, FormatVersionError, StoreError
+    SearchTimeoutError
+        The timeout ran out.
+    """
+    check_search(k=1, timeout=timeout)
+    if isinstance(url, str) and url.startswith(("lambda://", "local-faas://")):
+        from vsearch.api.remote_opening import open_remote
+
+        return cast(
+            "Index", open_remote(url, snapshot, **storage)
+        )  # has the same search; building and tuning stay here
+    with within(None if timeout is None else time.monotonic() + timeout):
+        store = open_store(url, **storage)
+        return Index(open_snapshot(store, read_manifest(store, snapshot)))
+
+
+def prune(
+    url: str | os.PathLike[str], keep: int = 2, *, grace: float | None = None, dry_run: bool = False, **storage: object
+) -> PruneReport:
+    """Remove all but the newest `keep` snapshots, and files that no snapshot names.
+
+    Files of a writer that wrote within the last `grace` seconds (a day by default) stay, since a build may be under way.
+    With `dry_run` nothing is removed, only reported.
+    """
+    store = open_store(url, **storage)
+    return prune_store(store, keep, grace=GRACE if grace is None else grace, dry_run=dry_run)
+
+
+def verify(
+    url: str | os.PathLike[str], snapshot: int | None = None, progress: Progress | None = None, **storage: object
+) -> VerifyReport:
+    """Read every file of a snapshot and check it against its checksums; the report names what is damaged."""
+    report = progress or _silent
+    return verify_store(open_store(url, **storage), snapshot, lambda done, total: report("verify", done, total))
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report no progress."""

@@ -1,0 +1,74 @@
+"""How a search was answered, for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vsearch.search.engine.stats import SearchStats
+
+if TYPE_CHECKING:
+    from vsearch.predicates import Where
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a query is answered: the plan, and what it came to when run.
+
+    Attributes
+    ----------
+    predicate : str or None
+        The predicate as it was understood, as SQL.
+    plan : dict
+        Settings and sizes that the search goes by.
+    stats : SearchStats
+        Counts and times per level.
+    notes : tuple of str
+        What of the tuned recall does not hold for this search.
+    """
+
+    predicate: str | None
+    plan: dict[str, Any]
+    stats: SearchStats
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "predicate": self.predicate,
+            "plan": self.plan,
+            "stats": self.stats.to_dict(),
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        stats, ms = self.stats, self.stats.milliseconds
+        each = max(1, stats.queries)
+        lines = [
+            f"search of {stats.queries} queries, {stats.total_milliseconds:.2f} ms",
+            f"  plan    {', '.join(f'{key}={value}' for key, value in self.plan.items())}",
+            f"  route   {stats.partitions} partitions",
+            (
+                f"  mask    {self.predicate or 'no predicate'}: {stats.rows_masked} rows pass, "
+                f"{stats.rows_rechecked} rechecked  ({ms['mask']:.2f} ms)"
+            ),
+            (
+                f"  scan    {stats.partitions_visited / each:.1f} partitions, {stats.rows_scanned / each:.1f} rows a query"
+                f"  ({ms['scan']:.2f} ms with route, refine and rerank)"
+            ),
+            f"  refine  {stats.rows_refined / each:.1f} rows a query",
+            f"  rerank  {stats.rows_reranked / each:.1f} rows a query",
+            f"  merge   ({ms['merge']:.2f} ms)",
+            f"  read    {stats.bytes_read / each:.0f} bytes a query, {stats.bytes_fetched} fetched from the store",
+        ]
+        lines += [f"  note    {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def sql_of(where: Where) -> str | None:
+    """A predicate as it was understood, as SQL; None where it restricts nothing."""
+    if where is None:
+        return None
+    from vsearch.predicates import parse, to_sql
+
+    expression = parse(where)
+    return None if expression is None else to_sql(expression)

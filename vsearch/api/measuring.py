@@ -1,0 +1,155 @@
+"""Recall and tuning of an open snapshot: what `Index.recall` and `Index.tune` do."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from vsearch.checks import is_number
+from vsearch.errors import InputError
+from vsearch.search.engine.promise import uncovered
+from vsearch.search.recall import RecallReport, TuneReport, recall_by_score, run_sample
+from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign, draw_mixture, draw_rows
+from vsearch.search.state.fetching import take_ids
+from vsearch.search.state.given_ids import id_array
+from vsearch.search.state.model import check_queries, prepare_queries
+from vsearch.search.state.snapshot import Snapshot
+from vsearch.search.tuning import tune, tune_under_filter
+from vsearch.storage import commit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vsearch.search.engine.masks import IndexMask
+    from vsearch.search.state.model import SearchSettings
+    from vsearch.search.vectors import SearchRequest
+
+SHORTFALL = 0.02  # below the tuned recall: more than a sample of a hundred queries misses it by chance
+
+
+def draw_sample(snapshot: Snapshot, queries: Any, sample: int, *, mixture: bool = False) -> Sample:
+    """The queries to measure with: those given, or rows of the index (with points near them if `mixture`).
+
+    Raises
+    ------
+    InputError
+        There is no query, one is not usable, or `sample` is no count.
+    """
+    if isinstance(sample, bool) or not isinstance(sample, (int, np.integer)) or sample < 1:
+        msg = f"sample must be an integer of at least 1, got {sample!r}"
+        raise InputError(msg)
+    if queries is None:
+        draw = draw_mixture if mixture else draw_rows
+        return draw(snapshot, sample, snapshot.manifest.seed + 1)
+    vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.model.metric)
+    if len(vectors) == 0:
+        msg = "there is no query to measure with; give at least one"
+        raise InputError(msg)
+    return Sample(prepare_queries(snapshot.model, vectors), None)
+
+
+def measure_recall(snapshot: Snapshot, drawn: Sample, request: SearchRequest, truth: Any) -> RecallReport:
+    """Compare a search of a sample with exhaustive search of what is stored, or with given truth.
+
+    Parameters
+    ----------
+    truth : array (m, >= k) of ids, or None
+    """
+    answer = run_sample(snapshot, drawn, request)
+    measurable = True
+    if truth is None:
+        exact = run_sample(snapshot, drawn, msgspec.structs.replace(request, exact=True))
+        measurable = bool((exact.rows >= 0).any())
+        recall = recall_by_score(answer.scores, exact.scores, smaller_is_better=snapshot.model.metric == "l2")
+    else:
+        recall = recall_of_ids(take_ids(snapshot, answer.rows), truth, request.k)
+    queries = len(drawn.queries)
+    return RecallReport(
+        recall=recall,
+        queries=queries,
+        k=request.k,
+        milliseconds_per_query=answer.stats.total_milliseconds / max(1, queries),
+        rows_scanned_per_query=answer.stats.rows_scanned / max(1, queries),
+        tuned=snapshot.settings.recall,
+        notes=recall_notes(
+            snapshot.settings,
+            recall,
+            k=request.k,
+            filtered=drawn.mask is not None,
+            nprobe=request.nprobe,
+            measurable=measurable,
+        ),
+    )
+
+
+def recall_notes(
+    settings: SearchSettings, recall: float, *, k: int, filtered: bool, nprobe: int | None, measurable: bool
+) -> tuple[str, ...]:
+    """What of the tuned recall does not hold for a measurement, or why it is lower; nothing if it holds."""
+    if not measurable:
+        return ("no row could have been found, so nothing was measured",)
+    notes = uncovered(settings, k=k, filtered=filtered, nprobe=nprobe)
+    if not notes and settings.recall is not None and recall < settings.recall - SHORTFALL:
+        advice = "tune(queries=..., where=...) finds settings for these"
+        return (f"the settings were tuned to {settings.recall:.3f} with other queries: {advice}",)
+    return notes
+
+
+def recall_of_ids(found: NDArray[Any], truth: Any, k: int) -> float:
+    """Share of the true neighbours among the ids found.
+
+    Parameters
+    ----------
+    found : (m, k)
+    truth : array (m, >= k) of ids
+        Best first; NULL and -1 are padding.
+
+    Raises
+    ------
+    InputError
+        `truth` has another shape.
+    """
+    true = id_array(truth)
+    if true.ndim != 2 or len(true) != len(found) or true.shape[1] < k:
+        msg = f"truth must have the shape ({len(found)}, at least {k}), got {true.shape}"
+        raise InputError(msg)
+    wanted = [set(ids) - {None, -1} for ids in true[:, :k].tolist()]  # padding is nothing to find
+    hits = sum(len(ids.intersection(other)) for ids, other in zip(wanted, found.tolist(), strict=True))
+    total = sum(map(len, wanted))
+    return hits / total if total else 1.0
+
+
+def check_target(recall: object) -> None:
+    """Refuse what is no share of the true neighbours."""
+    if not (is_number(recall) and 0 < recall <= 1):  # type: ignore[operator]  # is_number has looked
+        msg = f"recall must be above 0 and at most 1, got {recall!r}"
+        raise InputError(msg)
+
+
+def tune_snapshot(
+    snapshot: Snapshot, recall: float, k: int, drawn: Sample, sample: int, mask: IndexMask | None
+) -> tuple[Snapshot, TuneReport]:
+    """Find the cheapest settings that reach a recall, and commit them as a new snapshot.
+
+    Raises
+    ------
+    InputError
+        No row passes the filter.
+    ConflictError
+        Another snapshot was committed meanwhile.
+    """
+    foreign = draw_foreign(snapshot, min(FOREIGN_QUERIES, sample), snapshot.manifest.seed + 1)
+    if mask is None:
+        settings, report = tune(snapshot, drawn, recall, k, foreign)
+    elif mask.rows == 0:
+        msg = "no row satisfies the filter, so there is nothing to tune with; give a filter that some rows pass"
+        raise InputError(msg)
+    else:
+        settings, report = tune_under_filter(snapshot, drawn, mask, recall, k, foreign)
+    manifest = msgspec.structs.replace(snapshot.manifest, settings=settings.to_dict(), writer=os.urandom(16).hex())
+    manifest = commit(snapshot.store, manifest, base=snapshot.manifest.snapshot)
+    return replace(snapshot, manifest=manifest, settings=settings), report

@@ -1,0 +1,93 @@
+"""What every index offers, wherever it is searched: in this process or by functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.api.explanation import Explanation
+    from vsearch.api.hits import DocumentHits, Hits
+    from vsearch.predicates import Where
+    from vsearch.search.recall import RecallReport, TuneReport
+    from vsearch.storage import SnapshotInfo
+
+
+@runtime_checkable
+class SearchableIndex(Protocol):
+    """An open index. `vsearch.Index` and `vsearch.RemoteIndex` are the two kinds; `vsearch.open` chooses by the URL.
+
+    Each method takes the same arguments and gives the same answer on both, or raises a `VsearchError` that says what to do
+    instead. `tests/api/test_contract.py` holds both to it.
+    """
+
+    def __len__(self) -> int:
+        """Rows of the index."""
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether it holds multi-vector documents, for `search_documents`."""
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        where: Where = None,
+        nprobe: int | None = None,
+        columns: Sequence[str] = (),
+        exact: bool = False,
+        min_score: float | None = None,
+        timeout: float | None = None,
+        *,
+        offset: int = 0,
+    ) -> Hits:
+        """The nearest rows that satisfy a predicate; see `vsearch.Index.search`."""
+
+    def search_documents(
+        self,
+        query_vectors: Any,
+        k: int = 10,
+        where: Where = None,
+        query_keep: float = 1.0,
+        candidates: int | str | None = None,
+        *,
+        query_saliency: Any = None,
+        matches: bool = False,
+        exact: bool = False,
+        columns: Sequence[str] = (),
+        timeout: float | None = None,
+        offset: int = 0,
+    ) -> DocumentHits:
+        """The documents whose vectors answer a query's vectors best; see `vsearch.Index.search_documents`."""
+
+    def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
+        """A search, its plan and its counts; see `vsearch.Index.explain`."""
+
+    def get(self, ids: Any, columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows by id; see `vsearch.Index.get`."""
+
+    def info(self) -> dict[str, Any]:
+        """What the index is; see `vsearch.Index.info`."""
+
+    def recall(
+        self,
+        queries: Any = None,
+        k: int = 10,
+        where: Where = None,
+        sample: int = 100,
+        truth: Any = None,
+        nprobe: int | None = None,
+        timeout: float | None = None,
+        min_score: float | None = None,
+    ) -> RecallReport:
+        """Recall against exhaustive search or given truth; see `vsearch.Index.recall`."""
+
+    def tune(
+        self, recall: float = 0.95, k: int = 10, queries: Any = None, sample: int = 512, where: Where = None
+    ) -> TuneReport:
+        """Settings that reach a recall, found and stored; see `vsearch.Index.tune`."""
+
+    def snapshots(self) -> list[SnapshotInfo]:
+        """All snapshots that can be opened, oldest first."""

@@ -1,0 +1,135 @@
+"""Calling the functions of a stack from outside: again where that may help, and failures as a user knows them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from vsearch.errors import (
+    IncompleteAnswerError,
+    InputError,
+    PredicateError,
+    RemoteError,
+    RemoteSnapshotNotFoundError,
+    SearchTimeoutError,
+)
+from vsearch.fanout.calls.invoker import Invoker, Names
+from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind, RetryPolicy, call_with_retries
+from vsearch.fanout.calls.telemetry import span, traceparent
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import Answer, Message, Options, SearchRequest
+from vsearch.fanout.wire.replies import open_reply
+from vsearch.storage.stores.waiting import within
+
+MOST_QUERIES = 2048
+"""Queries of one request; larger batches are sent as several."""
+
+
+@dataclass(frozen=True, eq=False)
+class Client:
+    """How a stack is called.
+
+    Attributes
+    ----------
+    names : Names
+        Of the functions.
+    invoker : Invoker
+    envelope : Envelope
+    policy : RetryPolicy
+    """
+
+    names: Names
+    invoker: Invoker
+    envelope: Envelope
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def search(self, request: SearchRequest, deadline: Deadline) -> Answer:
+        """The coordinator's answer.
+
+        Raises
+        ------
+        InputError, IncompleteAnswerError, SearchTimeoutError, RemoteError
+        """
+
+        def check(reply: Any) -> bool:
+            asked = request.count, request.options.k
+            return isinstance(reply, Answer) and (reply.count, reply.k) == asked
+
+        with span("search", queries=request.count):
+            traced = msgspec.structs.replace(request, trace=traceparent())
+            answer: Answer = self._call(self.names.coordinator, traced, check, deadline)
+        if answer.outcomes and not request.allow_partial:
+            raise IncompleteAnswerError("the answer lacks a shard, and allow_partial was not asked for")
+        return answer
+
+    def call(self, function: str, request: Message, kind: type) -> Any:
+        """A function's reply, which is of a kind.
+
+        Raises
+        ------
+        InputError, RemoteError
+        """
+        return self._call(function, request, lambda reply: isinstance(reply, kind), Deadline())
+
+    def room(self, options: Options) -> int | None:
+        """Bytes that queries, or their answers, may take in one message; None where there is no limit."""
+        if self.envelope.limit is None or self.envelope.overflow is not None:
+            return None
+        return int(0.9 * self.envelope.limit) - 4096 - len(options.where or b"")
+
+    def batch(self, dimensions: int, options: Options) -> int:
+        """Queries of one vector that fit a request, and mostly their answer a reply."""
+        room = self.room(options)
+        if room is None:
+            return MOST_QUERIES
+        return max(1, min(MOST_QUERIES, room // (4 * dimensions), room // answered(options)))
+
+    def close(self) -> None:
+        """Close the connections that are kept open; a call opens them again."""
+        close = getattr(self.invoker, "close", None)  # some have nothing to close
+        if close is not None:
+            close()
+
+    def _call(self, function: str, request: Message, check: Callable[[Any], bool], deadline: Deadline) -> Any:
+        def once() -> Any:
+            asked = msgspec.structs.replace(request, id=os.urandom(16).hex())
+            with within(deadline.at):
+                sent = self.invoker.invoke(function, self.envelope.pack(asked), deadline.remaining())
+            try:
+                with within(deadline.at):
+                    reply = open_reply(self.envelope, sent, function, asked.id)
+            except CallError as error:
+                if error.kind is ErrorKind.MALFORMED:
+                    self.close()  # a connection may have fallen out of step
+                raise
+            if not check(reply):
+                raise CallError(ErrorKind.MALFORMED, f"{function} answered something else")
+            return reply
+
+        try:
+            return call_with_retries(once, self.policy, deadline)
+        except CallError as error:
+            raise _translate(error) from None
+
+
+def answered(options: Options) -> int:
+    """About as many bytes does the answer to one query take."""
+    return 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
+
+
+def _translate(error: CallError) -> Exception:
+    """A failure as the exception that the same mistake raises on an index that is opened here."""
+    text = str(error)
+    if error.kind is ErrorKind.REFUSED:
+        return PredicateError(text) if "predicate" in text else InputError(text)
+    if error.kind is ErrorKind.MISSING and ("there is no snapshot" in text or "was pruned" in text):
+        return RemoteSnapshotNotFoundError(f"{text} ({error.kind}, {error.attempts} attempts)")
+    if error.final and error.kind is not ErrorKind.DEADLINE:
+        return IncompleteAnswerError(text)
+    if error.kind in (ErrorKind.DEADLINE, ErrorKind.TIMEOUT):
+        return SearchTimeoutError(text)
+    return RemoteError(f"{text} ({error.kind}, {error.attempts} attempts)")

@@ -1,0 +1,368 @@
+"""An index that is searched by the functions of a stack; it looks like one that is opened here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from vsearch.api.explanation import Explanation, sql_of
+from vsearch.api.remote_client import Client, answered
+from vsearch.api.remote_hits import RemoteHits, make_hits
+from vsearch.checks import check_search
+from vsearch.errors import InputError
+from vsearch.fanout.calls.bill import Prices
+from vsearch.fanout.calls.invoker import Invoker, Names
+from vsearch.fanout.calls.retries import Deadline
+from vsearch.fanout.roles.merging import append
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import (
+    Answer,
+    Described,
+    InfoRequest,
+    Options,
+    SearchRequest,
+    Warmed,
+    WarmRequest,
+)
+from vsearch.fanout.wire.where import encode_where
+from vsearch.search.state.model import check_queries
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.api.remote_documents import RemoteDocumentHits
+    from vsearch.predicates import Where
+    from vsearch.search.recall import RecallReport, TuneReport
+    from vsearch.storage import SnapshotInfo
+
+MODES = ("auto", "alone", "flat", "tree")
+
+
+@dataclass(frozen=True)
+class _ExecutionOptions:
+    """What a caller wants of how it is answered."""
+
+    deadline: Deadline
+    mode: str
+    allocators: int | None
+    branching: int | None
+    allow_partial: bool
+
+    @classmethod
+    def of(
+        cls, timeout: float | None, mode: str, allocators: int | None, branching: int | None, *, allow_partial: bool
+    ) -> _ExecutionOptions:
+        check_search(k=1, timeout=timeout)
+        if mode not in MODES:
+            raise InputError(f"mode must be auto, alone, flat or tree, got {mode!r}")
+        return cls(Deadline.after(timeout), mode, allocators, branching, allow_partial)
+
+
+class RemoteIndex:
+    """An index behind functions. Safe to use from several threads.
+
+    Parameters
+    ----------
+    url : str
+    names : Names
+        Of the functions.
+    invoker : Invoker
+    envelope : Envelope
+    snapshot : int or None
+        None: the newest at the time of each search.
+    prices : Prices, optional
+        Of the bill; list prices of the architecture that the functions run on by default.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        names: Names,
+        invoker: Invoker,
+        envelope: Envelope,
+        snapshot: int | None = None,
+        prices: Prices | None = None,
+    ) -> None:
+        self._url, self._client = url, Client(names, invoker, envelope)
+        self._snapshot, self._prices = snapshot, prices
+
+    def __repr__(self) -> str:
+        return f"<vsearch.RemoteIndex {self._url}>"
+
+    def close(self) -> None:
+        """Close the connections that are kept open; a search opens them again."""
+        self._client.close()
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        where: Where = None,
+        nprobe: int | None = None,
+        columns: Sequence[str] = (),
+        exact: bool = False,
+        min_score: float | None = None,
+        timeout: float | None = None,
+        allow_partial: bool = False,
+        mode: str = "auto",
+        allocators: int | None = None,
+        branching: int | None = None,
+        offset: int = 0,
+    ) -> RemoteHits:
+        """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`.
+
+        Parameters
+        ----------
+        allow_partial : bool
+            Take what the others found where a shard gives no answer; `RemoteHits.failed` names it.
+        mode : {"auto", "alone", "flat", "tree"}
+            How to answer: the coordinator alone, with the processors, or with a tree of allocators. It chooses by itself.
+        allocators, branching : int, optional
+            Shape of the tree.
+        offset : int
+            As there. Pages are of one snapshot where the index is opened with one: ``vsearch.open(url,
+            snapshot=hits.snapshot)`` gives the next pages of `hits` whatever is committed in between.
+
+        Raises
+        ------
+        InputError
+            Queries or options are not usable; PredicateError for `where`.
+        IncompleteAnswerError
+            A shard gave no answer, and `allow_partial` was not asked for.
+        SearchTimeoutError
+            The timeout ran out; no partial answer is given.
+        RemoteError
+            The functions could not be called, or failed.
+        """
+        wishes = _ExecutionOptions.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
+        if isinstance(queries, str) or (isinstance(queries, list) and queries and isinstance(queries[0], str)):
+            raise InputError("functions hold no query encoder: give vectors, or open the index by its own URL")
+        vectors = np.asarray(queries)
+        if vectors.ndim == 1:
+            vectors = vectors[None, :]
+        checked = check_queries(vectors, vectors.shape[-1] if vectors.ndim else 0)
+        options = _options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
+        if len(checked) == 0:
+            raise InputError("there is no query; give at least one")
+        size = self._client.batch(checked.shape[1], options)
+        batches = (checked[start : start + size] for start in range(0, len(checked), size))
+        requests = (
+            SearchRequest(
+                count=len(some), dimensions=some.shape[1], queries=some.astype("<f4").tobytes(), options=options
+            )
+            for some in batches
+        )
+        return make_hits(RemoteHits, self._answers(requests, wishes), options, self._prices)
+
+    def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
+        """Run a search and tell who answered it and why so, and its counts; takes what `search` takes."""
+        hits = self.search(queries, k, where, **options)
+        hits.stats.partitions = self.info()["partitions"]
+        plan = {"k": k, "how": hits.plan, "shards": list(hits.shards), "snapshot": hits.snapshot}
+        plan |= {name: value for name, value in options.items() if not (value is None or value is False or value == ())}
+        return Explanation(sql_of(where), plan | {"bill": str(hits.bill)}, hits.stats)
+
+    def info(self) -> dict[str, Any]:
+        """What the index is; see `vsearch.Index.info`.
+
+        Raises
+        ------
+        RemoteError
+        """
+        asked = InfoRequest(snapshot=self._snapshot)
+        found: dict[str, Any] = msgspec.json.decode(
+            self._client.call(self._client.names.coordinator, asked, Described).document
+        )
+        return found
+
+    def __len__(self) -> int:
+        rows: int = self.info()["rows"]
+        return rows
+
+    def get(self, ids: Any, columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows by id; see `vsearch.Index.get`. Each thousand of them is a search.
+
+        Raises
+        ------
+        InputError
+            An id is not in the index, or has the wrong type.
+        RemoteError
+        """
+        from vsearch.api.remote_rows import get_remote_rows
+
+        return get_remote_rows(self, ids, columns)
+
+    def recall(
+        self,
+        queries: Any = None,
+        k: int = 10,
+        where: Where = None,
+        sample: int = 100,  # noqa: ARG002 (of the contract)
+        truth: Any = None,
+        nprobe: int | None = None,
+        timeout: float | None = None,
+        min_score: float | None = None,
+    ) -> RecallReport:
+        """Measure recall@k against exhaustive search of what is stored, or against given truth; see `vsearch.Index.recall`.
+
+        Parameters
+        ----------
+        queries : array (m, d)
+            Needed here: functions draw no rows of their own, so that `sample` has no meaning.
+
+        Raises
+        ------
+        InputError, SearchTimeoutError, RemoteError
+        """
+        from vsearch.api.remote_rows import measure_remote_recall
+
+        check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout)
+        return measure_remote_recall(
+            self, queries, k, where, truth, nprobe=nprobe, min_score=min_score, timeout=timeout
+        )
+
+    def tune(self, *_options: Any, **_more: Any) -> TuneReport:
+        """Not for functions, which only read.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise InputError(
+            "functions only read an index: open it by its own URL to tune it; they use its newest snapshot"
+        )
+
+    def snapshots(self) -> list[SnapshotInfo]:
+        """Not for functions, which may not list the index.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise InputError(
+            "functions do not list snapshots: open the index by its own URL; info() names the one they use"
+        )
+
+    def search_documents(
+        self,
+        query_vectors: Any,
+        k: int = 10,
+        where: Where = None,
+        query_keep: float = 1.0,
+        candidates: int | str | None = None,
+        *,
+        query_saliency: Any = None,
+        matches: bool = False,
+        exact: bool = False,
+        columns: Sequence[str] = (),
+        timeout: float | None = None,
+        allow_partial: bool = False,
+        mode: str = "auto",
+        allocators: int | None = None,
+        branching: int | None = None,
+        offset: int = 0,
+    ) -> RemoteDocumentHits:
+        """Find the documents whose vectors answer a query's vectors best; see `vsearch.Index.search_documents`.
+
+        Parameters
+        ----------
+        allow_partial, mode, allocators, branching, offset
+            As for `search`.
+
+        Raises
+        ------
+        InputError, IncompleteAnswerError, SearchTimeoutError, RemoteError
+            As for `search`.
+        """
+        from vsearch.api.remote_documents import QueryBatch, RemoteDocumentHits, read_hits
+
+        wishes = _ExecutionOptions.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
+        options = _options(k, where, None, columns, exact=False, min_score=None, offset=offset)
+        asked = QueryBatch.of(
+            query_vectors, query_saliency, query_keep, options.k, candidates, exact=exact, matches=matches
+        )
+        requests = (
+            SearchRequest(
+                count=len(documents.lengths) // 4,
+                dimensions=documents.dimensions,
+                queries=b"",
+                options=options,
+                documents=documents,
+            )
+            for documents in asked.batches(self._client.room(options), answered(options), options.k)
+        )
+        answers = self._answers(requests, wishes)
+        whole = append(answers)
+        met = read_hits(asked, whole.found, options.k, whole.columns)
+        return make_hits(RemoteDocumentHits, answers, options, self._prices, matches=met)
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether it holds documents of many vectors, for `search_documents`; the functions are asked."""
+        return self.info().get("documents") is not None
+
+    def warm(self, shards: int | None = None) -> int:
+        """Load what searches need into every function; returns the bytes that they hold.
+
+        Parameters
+        ----------
+        shards : int, optional
+            Processors of the stack; as many as the index has shards by default.
+        """
+        shards = self.info()["shards"] if shards is None else shards
+        names = self._client.names
+        first = self._warm(names.coordinator, self._snapshot, None)
+        # only a coordinator may look for the newest snapshot; the others are told
+        warmed = [first, self._warm(names.allocator, first.snapshot, None)]
+        warmed += [self._warm(names.processor(shard), first.snapshot, shard) for shard in range(shards)]
+        return sum(each.bytes for each in warmed)
+
+    def _warm(self, function: str, snapshot: int | None, shard: int | None) -> Warmed:
+        warmed: Warmed = self._client.call(function, WarmRequest(snapshot=snapshot, shard=shard), Warmed)
+        return warmed
+
+    def _answers(self, requests: Iterable[SearchRequest], wishes: _ExecutionOptions) -> list[Answer]:
+        """The answers to one search that takes some requests; all of the snapshot that the first one saw."""
+        answers: list[Answer] = []
+        for request in requests:
+            asked = msgspec.structs.replace(
+                request,
+                snapshot=answers[0].snapshot if answers else self._snapshot,
+                remaining=wishes.deadline.remaining(),
+                mode=wishes.mode,
+                allocators=wishes.allocators,
+                branching=wishes.branching,
+                allow_partial=wishes.allow_partial,
+            )
+            answers.append(self._client.search(asked, wishes.deadline))
+        return answers
+
+
+def _options(
+    k: int,
+    where: Where,
+    nprobe: int | None,
+    columns: Sequence[str],
+    *,
+    exact: bool,
+    min_score: float | None,
+    offset: int,
+) -> Options:
+    if isinstance(columns, str):
+        raise InputError(f"columns must be a sequence of names: give [{columns!r}]")
+    check_search(k=k, nprobe=nprobe, min_score=min_score, offset=offset)
+    return Options(
+        k=int(k),
+        where=encode_where(where),
+        nprobe=None if nprobe is None else int(nprobe),
+        exact=bool(exact),
+        min_score=None if min_score is None else float(min_score),
+        columns=tuple(columns),
+        offset=int(offset),
+    )

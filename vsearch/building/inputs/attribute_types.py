@@ -1,0 +1,166 @@
+"""The types an attribute may have, and how what people bring becomes one of them.
+
+====================================================  =================================
+given                                                 kept
+====================================================  =================================
+bool                                                  bool
+int8 to int64, uint8 to uint32                        int64
+uint64                                                uint64
+float16, float32, float64                             itself (NaN stays NaN, no NULL)
+decimal of up to 38 digits                            decimal128, exact
+string, large_string, string_view, all NULL           string
+UUID, binary of a fixed size of 16 bytes              string: the UUID's canonical form
+dictionary (category)                                 as its values
+date32, date64                                        date32
+timestamp in ns                                       timestamp in ns, UTC
+timestamp in s, ms or us                              timestamp in us, UTC
+list, large or fixed-size list of any string          list<string>
+list of integers, except uint64                       list<int64>
+list of floats                                        list of these floats
+====================================================  =================================
+
+A timestamp without a zone is taken as UTC.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from vsearch.building.inputs.files import first_line
+from vsearch.building.inputs.uuids import is_uuid, uuid_strings
+from vsearch.errors import InputError, VsearchWarning
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LARGEST_PRECISION = 38
+
+ACCEPTED = (
+    "bool, integers, floats, decimals of up to 38 digits, strings, UUIDs, categories, timestamps, dates, and lists of strings "
+    "or numbers (but not uint64)"
+)
+
+
+def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
+    """Return the schema in which columns of the given schema are kept; others are left out with a warning that names them.
+
+    Raises
+    ------
+    InputError
+        A column without a name, or two of one name.
+    """
+    import pyarrow as pa
+
+    check_names(schema, label)
+    kept = [(field.name, _kept(field.type)) for field in schema]
+    left_out = [f"{field.name} ({field.type})" for field in schema if _kept(field.type) is None]
+    if left_out:
+        msg = f"{label}: left out of the attributes: {', '.join(left_out)}; attributes may be {ACCEPTED}"
+        warnings.warn(msg, VsearchWarning, stacklevel=2)
+    return pa.schema([pa.field(name, kind) for name, kind in kept if kind is not None])
+
+
+def check_names(schema: pa.Schema, label: str) -> None:
+    """Raise InputError for a column without a name, or two of one name."""
+    names = list(schema.names)
+    for name in names:
+        if not name:
+            msg = f"{label}: column {names.index(name)} has no name; give every attribute a name"
+            raise InputError(msg)
+        if names.count(name) > 1:
+            msg = f"{label}: {names.count(name)} columns are named {name!r}; rename or drop all but one"
+            raise InputError(msg)
+
+
+def normalise(array: Any, target: Any, name: str, label: str) -> Any:
+    """Return an array in its kept type.
+
+    Parameters
+    ----------
+    array : pyarrow.Array
+        Values of a type that :func:`attribute_schema` keeps.
+    target : pyarrow.DataType
+        What :func:`attribute_schema` said for that type.
+    name, label : str
+        Name the column and the input in messages.
+
+    Raises
+    ------
+    InputError
+        A value does not fit, or a string is not UTF-8; names the column.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        # whole, and before anything else: Arrow's kernels follow offsets and indices without looking
+        array.validate(full=True)
+        if is_uuid(array.type):
+            array = uuid_strings(array)
+        if isinstance(array, pa.ExtensionArray):
+            array = array.storage
+        if pa.types.is_dictionary(array.type):
+            array = decoded(array)
+        if pa.types.is_timestamp(target) and pa.types.is_timestamp(array.type):
+            micros = pa.timestamp(target.unit, array.type.tz)
+            array = pc.cast(array, options=pc.CastOptions(target_type=micros, allow_time_truncate=True))
+        if pa.types.is_date(target):
+            array = pc.cast(array, options=pc.CastOptions(target_type=target, allow_time_truncate=True))
+        if array.type != target:
+            array = array.cast(target)
+    except (pa.ArrowException, OverflowError) as error:
+        msg = f"{label}: column {name!r} cannot be read as {target} ({first_line(error)}); repair or drop it"
+        raise InputError(msg) from error
+    return array
+
+
+def decoded(array: Any) -> Any:
+    """Return the values of a dictionary array, also where Arrow knows no take: of string views."""
+    import pyarrow as pa
+
+    values = array.dictionary
+    if pa.types.is_string_view(values.type):
+        values = values.cast(pa.large_string())
+    return values.take(array.indices)
+
+
+def _kept(given: Any) -> Any:
+    import pyarrow as pa
+
+    types = pa.types
+    if is_uuid(given):
+        return pa.string()
+    if isinstance(given, pa.BaseExtensionType):
+        # such as arrow.json; others (tensors, periods) mean more than their storage
+        return pa.string() if _is_text(given.storage_type) else None
+    if types.is_dictionary(given):
+        return _kept(given.value_type)
+    if types.is_boolean(given):
+        return pa.bool_()
+    if types.is_uint64(given):
+        return pa.uint64()
+    if types.is_integer(given):
+        return pa.int64()
+    if types.is_floating(given):
+        return given
+    if types.is_decimal(given):
+        return pa.decimal128(given.precision, given.scale) if given.precision <= LARGEST_PRECISION else None
+    if _is_text(given) or types.is_null(given):
+        return pa.string()
+    if types.is_date(given):
+        return pa.date32()
+    if types.is_timestamp(given):
+        return pa.timestamp("ns" if given.unit == "ns" else "us", "UTC")
+    if types.is_list(given) or types.is_large_list(given) or types.is_fixed_size_list(given):
+        item = _kept(given.value_type)
+        if item is None or not (pa.types.is_string(item) or pa.types.is_floating(item) or item == pa.int64()):
+            return None
+        return pa.list_(item)
+    return None
+
+
+def _is_text(given: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(given) or pa.types.is_large_string(given) or pa.types.is_string_view(given))

@@ -1,0 +1,87 @@
+"""Vectors of bits, eight to a byte, as embedding services give them: each bit counts as +1 or -1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vsearch.building.inputs.vectors import VectorSource
+from vsearch.errors import InputError
+
+
+def unpack_bits(packed: Any) -> np.ndarray:
+    """Unpack vectors of bits: 1 becomes +1 and 0 becomes -1, so that inner products rank as Hamming distances do.
+
+    Parameters
+    ----------
+    packed : array (..., bytes) of uint8 ("ubinary"), or int8 ("binary": the byte less 128)
+        The first bit is the highest of the first byte, as `numpy.packbits` writes it.
+
+    Returns
+    -------
+    ndarray of float32, shape (..., 8 * bytes)
+
+    Raises
+    ------
+    InputError
+        The elements are no bytes.
+    """
+    array = np.asarray(packed)
+    if array.dtype == np.int8:
+        array = (array.astype(np.int16) + 128).astype(np.uint8)
+    if array.dtype != np.uint8 or array.ndim < 1:
+        msg = f"packed vectors are uint8 or int8, eight bits to a byte; got {array.dtype} {array.shape}"
+        raise InputError(msg)
+    return np.unpackbits(array, axis=-1).astype(np.float32) * 2 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class PackedVectors:
+    """A source of packed vectors, unpacked as it is read.
+
+    Attributes
+    ----------
+    source : VectorSource
+        Of uint8; or of float16 that holds int8.
+    """
+
+    source: VectorSource
+
+    def __post_init__(self) -> None:
+        if self.source.dtype not in (np.dtype(np.uint8), np.dtype(np.float16)):
+            msg = f"packed=True is for vectors of uint8 or int8, eight bits to a byte; these are {self.source.dtype}"
+            raise InputError(msg)
+
+    @property
+    def rows(self) -> int:
+        """How many vectors."""
+        return self.source.rows
+
+    @property
+    def dimensions(self) -> int:
+        """Eight for each byte."""
+        return 8 * self.source.dimensions
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32."""
+        return np.dtype(np.float32)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return rows ``start:stop`` of +1 and -1."""
+        return self._unpacked(self.source.read(start, stop))
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the given rows of +1 and -1."""
+        return self._unpacked(self.source.take(rows))
+
+    def _unpacked(self, read: np.ndarray) -> np.ndarray:
+        if read.dtype == np.float16:
+            signed = read.astype(np.int8)
+            if (signed != read).any():
+                msg = "packed=True is for vectors of uint8 or int8, eight bits to a byte; these are fractions"
+                raise InputError(msg)
+            read = signed
+        return unpack_bits(read)

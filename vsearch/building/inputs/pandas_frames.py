@@ -1,0 +1,129 @@
+"""pandas frames as record batches, slice by slice, by one rule: what pandas itself calls missing is NULL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsearch.building.inputs.files import first_line
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SLICE_ROWS = 16_384
+"""Values of objects looked at together."""
+
+
+def is_frame(given: object) -> bool:
+    """Whether something is a pandas frame; pandas is not imported for it."""
+    return type(given).__module__.partition(".")[0] == "pandas" and hasattr(given, "columns")
+
+
+def is_series(given: object) -> bool:
+    """Whether something is a pandas series or index."""
+    return type(given).__module__.partition(".")[0] == "pandas" and hasattr(given, "isna") and hasattr(given, "name")
+
+
+def frame_columns(frame: Any, label: str) -> dict[str, Any]:
+    """Columns of a frame by name, with the named levels of its index, as `DataFrame.to_parquet` keeps them.
+
+    Raises
+    ------
+    InputError
+        Two columns of one name.
+    """
+    named: list[tuple[str, Any]] = [
+        (str(name), frame.index.get_level_values(level).to_series())
+        for level, name in enumerate(frame.index.names)
+        if name is not None and name not in frame.columns
+    ]
+    named += [(str(name), frame.iloc[:, number]) for number, name in enumerate(frame.columns)]
+    names = [name for name, _ in named]
+    for name in names:
+        if names.count(name) > 1:
+            msg = f"{label}: {names.count(name)} columns are named {name!r}; rename or drop all but one"
+            raise InputError(msg)
+    return dict(named)
+
+
+def series_type(series: Any, name: str, label: str) -> pa.DataType:
+    """The Arrow type of a series; of one of objects, one that holds all its values, which are looked at in slices.
+
+    Raises
+    ------
+    InputError
+        Values of several types, or of one that Arrow does not have; names the column.
+    """
+    import pyarrow as pa
+
+    if series.dtype != object:
+        series = series.iloc[:0]
+    slices = (series.iloc[start : start + SLICE_ROWS] for start in range(0, max(1, len(series)), SLICE_ROWS))
+    found: pa.DataType = pa.null()
+    try:
+        for part in slices:
+            kind = series_array(part, None).type
+            if kind != found:
+                pair = [pa.schema([pa.field(name, found)]), pa.schema([pa.field(name, kind)])]
+                found = pa.unify_schemas(pair, promote_options="permissive").field(0).type
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        msg = f"{label}: column {name!r} mixes types or holds what no attribute can ({first_line(error)})"
+        raise InputError(msg) from error
+    return found
+
+
+def series_array(series: Any, kind: pa.DataType | None) -> pa.Array:
+    """A series as one Arrow array; NULL is what `Series.isna` says: NaN, None, NaT and NA, each where pandas means it."""
+    import pyarrow as pa
+
+    if hasattr(series.dtype, "subtype") and hasattr(series.dtype, "fill_value"):
+        series = series.sparse.to_dense()
+    array = pa.Array.from_pandas(series, type=kind)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def frame_batches(columns: dict[str, Any], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    """Some columns of a frame in slices of so many rows."""
+    import pyarrow as pa
+
+    total = max((len(series) for series in columns.values()), default=0)
+    for start in range(0, total, rows):
+        arrays = [series_array(columns[field.name].iloc[start : start + rows], field.type) for field in schema]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def whole_strings(values: Any) -> Any:
+    """NumPy's strings as objects, others as they are: Arrow reads strings of fixed width to their first NUL only."""
+    return values.astype(object) if isinstance(values, np.ndarray) and values.dtype.kind in "US" else values
+
+
+def mapping_table(columns: Mapping[str, Any]) -> pa.Table:
+    """A mapping of columns as a table; in NumPy arrays of floats and objects NaN is NULL, since they have no other NULL.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Columns of no type or of different lengths.
+    """
+    import pyarrow as pa
+
+    return pa.table({str(name): _mapped(values) for name, values in columns.items()})
+
+
+def _mapped(values: Any) -> Any:
+    import pyarrow as pa
+
+    if type(values).__module__.partition(".")[0] == "pandas" and hasattr(values, "isna"):
+        import pandas as pd  # type: ignore[import-untyped]  # who gives its arrays has it
+
+        return series_array(values if isinstance(values, pd.Series) else pd.Series(values), None)
+    values = whole_strings(values)
+    if isinstance(values, np.ndarray) and not isinstance(values, np.ma.MaskedArray):
+        if values.ndim == 2 and values.dtype.kind in "fiu":  # an embedding in each row
+            return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+        if values.dtype.kind in "fO":
+            return pa.array(values, from_pandas=True)
+    return values

@@ -1,0 +1,278 @@
+"""All that a build is given, brought together: vectors, attributes and ids of the same rows, without those that are skipped."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsearch.building.inputs.arrow_vectors import element_type, vector_column
+from vsearch.building.inputs.attribute_types import check_names
+from vsearch.building.inputs.attributes import AttributeSource, open_attributes
+from vsearch.building.inputs.ids import IdSource, open_ids, some_ids
+from vsearch.building.inputs.packed_bits import PackedVectors
+from vsearch.building.inputs.tables import Table, is_table, named_column, open_table
+from vsearch.building.inputs.unusable import NAMED, Unusable, check_policy, note_numbers
+from vsearch.building.inputs.vectors import ArrayVectors, VectorSource, open_vectors
+from vsearch.errors import InputError, VsearchWarning
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.metrics import Metric
+
+LONG_LIST = 32
+"""Lists of numbers that are all so long, and of one length, are vectors; so are those of the vectors' own length if it is ..."""
+
+SHORT_VECTOR = 8
+"""... at least this."""
+
+SKIP = "repair them, or leave them out with missing='skip'"
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What a build was given besides embeddings; see `vsearch.build`.
+
+    Attributes
+    ----------
+    attributes : table, names of columns of the embeddings' table, or None for all of these
+    ids : ids, name of a column, or None
+    vectors : str or None
+        The vector column of the embeddings' table.
+    id : str or None
+        Another way to name the column of ids.
+    missing : {"error", "skip"}
+        What to do about rows without a usable vector.
+    packed : bool
+        Whether each byte of a vector holds eight bits of it.
+    """
+
+    attributes: object | None = None
+    ids: object | None = None
+    vectors: str | None = None
+    id: str | None = None
+    missing: str = "error"
+    packed: bool = False
+
+    def __post_init__(self) -> None:
+        check_policy(self.missing)
+        for name in ("vectors", "id"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                msg = f"{name} names a column, as a string; got {type(value).__name__}"
+                raise InputError(msg)
+        if self.id is not None and self.ids is not None:
+            msg = "id names the column of ids, and ids gives them; give one of the two"
+            raise InputError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Vectors with their attributes and ids, row by row.
+
+    Attributes
+    ----------
+    vectors : VectorSource
+    columns : AttributeSource or None
+    ids : IdSource
+    skipped : dict
+        How many rows were skipped for each reason.
+    """
+
+    vectors: VectorSource
+    columns: AttributeSource | None
+    ids: IdSource
+    skipped: dict[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class KeptVectors:
+    """Some rows of a source.
+
+    Attributes
+    ----------
+    source : VectorSource
+    kept : int64 (rows,), ascending
+    """
+
+    source: VectorSource
+    kept: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return len(self.kept)
+
+    @property
+    def dimensions(self) -> int:
+        """Of the source."""
+        return self.source.dimensions
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the source."""
+        return self.source.dtype
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return rows ``start:stop`` of those kept."""
+        return self.source.take(self.kept[start:stop])
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the given rows of those kept."""
+        return self.source.take(self.kept[np.asarray(rows, np.int64)])
+
+
+def open_inputs(embeddings: object, given: Given, metric: Metric, scratch: str | Path) -> Inputs:
+    """Open all that a build was given.
+
+    Parameters
+    ----------
+    embeddings : object
+        See `inputs.vectors.open_vectors`. Where it is a table, and `given` has no attributes of its own, its other columns are the
+        attributes.
+    metric : {"cosine", "ip", "l2"}
+        Under cosine, vectors of zeros are skipped with the others that are not usable; without ``missing="skip"`` they stay.
+    scratch : path
+        Owned and removed by the caller.
+
+    Raises
+    ------
+    InputError
+        Something cannot be read or does not fit, or rows have no usable vector. NaN and infinite numbers are errors only when
+        they are read; see :func:`explained`.
+    """
+    scratch, unusable = Path(scratch), Unusable()
+    table, column, attributes = split_table(embeddings, given.vectors, given.attributes, vector_column, scratch)
+    source: ArrayVectors = open_vectors(embeddings if table is None else table, scratch, column, unusable)
+    noted = unusable.sorted()
+    rows = source.rows + len(noted)
+    kept = np.setdiff1d(np.arange(rows), noted) if len(noted) or given.missing == "skip" else None
+    vectors: VectorSource = source
+    if kept is not None and given.missing == "skip" and not given.packed:
+        good = note_numbers(source, kept, metric, unusable)
+        if len(good) < source.rows:
+            vectors, kept = KeptVectors(source, good), kept[good]
+    if attributes is not None:
+        attributes = _without_vectors(attributes, source.dimensions)
+    columns = None if attributes is None else open_attributes(attributes, rows, scratch)
+    ids = id_values(given.id if given.id is not None else given.ids, columns, table)
+    dropped = unusable.sorted()
+    if len(dropped):
+        label = table.label if table is not None else "embeddings"
+        described = f"{label}: {unusable.describe(some_ids(ids, columns, dropped[: NAMED + 1]))}"
+        if given.missing == "error":
+            msg = f"{described}; {SKIP}"
+            raise InputError(msg)
+        if not vectors.rows:
+            msg = f"{described}; none are left"
+            raise InputError(msg)
+        warnings.warn(f"{described}; skipped", VsearchWarning, stacklevel=2)
+        columns = None if columns is None else replace(columns, rows=vectors.rows, kept=kept)
+    names = open_ids(ids, vectors.rows, columns, kept if len(dropped) else None)
+    if columns is not None and not columns.schema.names:
+        columns = None
+    if given.packed:
+        vectors = PackedVectors(vectors)
+    return Inputs(vectors, columns, names, unusable.reasons)
+
+
+def explained(error: InputError, inputs: Inputs, metric: Metric) -> InputError:
+    """The error for a vector that is not finite, with how many such there are and the ids of some."""
+    source = inputs.vectors
+    if not isinstance(source, ArrayVectors):
+        return error
+    unusable = Unusable()
+    note_numbers(source, np.arange(source.rows), metric, unusable, zeros=False)
+    names = inputs.ids.take(unusable.sorted()[: NAMED + 1])
+    return InputError(f"{error}. In all, {unusable.describe(names.tolist())}; {SKIP}")
+
+
+def split_table(
+    embeddings: object,
+    column: str | None,
+    attributes: object | None,
+    find: Callable[[pa.Schema, str | None, str], str],
+    scratch: Path,
+) -> tuple[Table | None, str | None, object | None]:
+    """Part a table of vectors and attributes.
+
+    Parameters
+    ----------
+    find : callable
+        Given schema, the name asked for and a label, the name of the vector column.
+
+    Returns
+    -------
+    table : Table or None
+        None where the embeddings are no table.
+    column : str or None
+        The vector column.
+    attributes : object or None
+        Those that were given, or the other columns, or those of them that were named.
+    """
+    if not is_table(embeddings):
+        return None, column, attributes
+    given, named = named_column(embeddings)
+    table = open_table(given, "embeddings").reread(scratch)
+    name = find(table.schema, named if column is None else column, table.label)
+    chosen = attributes is None or (
+        isinstance(attributes, (list, tuple))
+        and all(isinstance(one, str) for one in attributes)
+        and not is_table(attributes)
+    )
+    if not chosen:
+        return table, name, attributes
+    others = [one for one in table.schema.names if one != name]
+    if attributes is not None:
+        wanted: Any = attributes
+        if absent := [one for one in wanted if one not in others]:
+            msg = (
+                f"{table.label}: no column {absent[0]!r} besides the vectors; there are: {', '.join(others) or 'none'}"
+            )
+            raise InputError(msg)
+        others = list(wanted)
+    check_names(table.schema, table.label)
+    return table, name, table.select(others) if others else None
+
+
+def _without_vectors(attributes: object, dimensions: int) -> object:
+    """Leave out columns of vectors, which are no attributes: lists of numbers, all of one length that lists rarely have."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = open_table(attributes, "attributes")
+    lists = [field.name for field in table.schema if element_type(field.type, named=True) is not None]
+    if not lists:
+        return attributes if not table.once else table
+    first, table = table.peek()
+    long: list[str] = []
+    columns = {} if first is None else {name: first.column(name) for name in lists}
+    for name, column in columns.items():
+        storage = column.storage if isinstance(column, pa.ExtensionArray) else column
+        lengths = pc.unique(pc.list_value_length(storage).drop_null()).to_pylist()
+        if len(lengths) == 1 and (lengths[0] >= LONG_LIST or lengths[0] == dimensions >= SHORT_VECTOR):
+            long.append(f"{name} (lists of {lengths[0]} numbers)")
+            table = table.select([other for other in table.schema.names if other != name])
+    if not long:
+        return table if table.once else attributes
+    msg = f"{table.label}: left out of the attributes as vectors: {', '.join(long)}"
+    warnings.warn(msg, VsearchWarning, stacklevel=3)
+    if isinstance(attributes, pa.Table):
+        return attributes.select(list(table.schema.names))
+    return table
+
+
+def id_values(ids: object | None, columns: AttributeSource | None, table: Table | None) -> object | None:
+    """Ids as they were given, or the column of the embeddings' table that they name where no attribute is called so."""
+    if not isinstance(ids, str) or (columns is not None and ids in columns.schema.names):
+        return ids
+    if table is None or ids not in table.schema.names:
+        return ids
+    import pyarrow as pa
+
+    return pa.chunked_array([batch.column(0) for batch in table.read([ids])], table.schema.field(ids).type)

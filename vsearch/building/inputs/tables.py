@@ -1,0 +1,268 @@
+"""Tables that people bring: frames, files, folders of files and streams, as record batches of chosen columns."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vsearch.building.inputs.arrow_vectors import open_ipc, open_stream
+from vsearch.building.inputs.csv_columns import csv_batches
+from vsearch.building.inputs.files import first_line, reading, require_file, split_path
+from vsearch.building.inputs.pandas_frames import frame_batches, frame_columns, is_frame, mapping_table, series_type
+from vsearch.building.inputs.spool import scratch_file
+from vsearch.building.inputs.table_files import COLUMNAR, expand
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS = 4096
+"""Rows of a frame or a file decoded at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table that is read batch by batch.
+
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+        Its columns, or those of it that were selected.
+    read : callable
+        Gives record batches with the named columns, in that order.
+    label : str
+        Names the table in messages.
+    once : bool
+        Whether it is a stream, which can be read once.
+    mapped : bool
+        Whether its batches lie in memory, or in a mapped file, and may all be held.
+    path : Path or None
+        The one file that it is.
+    """
+
+    schema: pa.Schema
+    read: Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
+    label: str
+    once: bool = False
+    mapped: bool = False
+    path: Path | None = None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Give all columns of the schema."""
+        return self.read(list(self.schema.names))
+
+    def select(self, names: Sequence[str]) -> Table:
+        """Keep some columns only."""
+        import pyarrow as pa
+
+        return replace(self, schema=pa.schema([self.schema.field(name) for name in names]))
+
+    def peek(self) -> tuple[pa.RecordBatch | None, Table]:
+        """Look at the first batch; the table that comes with it can still be read from its beginning."""
+        batches = self.batches()
+        first = next(batches, None)
+        if not self.once:
+            return first, self
+        whole = batches if first is None else itertools.chain([first], batches)
+        return first, replace(self, read=lambda names: _picked(whole, names))
+
+    def reread(self, scratch: Path) -> Table:
+        """Make a table that can be read again: itself, or for a stream what was spooled of it."""
+        if not self.once:
+            return self
+        import pyarrow as pa
+
+        with scratch_file(scratch, ".arrow") as path:
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self.schema) as writer:
+                for batch in self.batches():
+                    writer.write_batch(batch)
+            return replace(_open_file(path, self.label), path=None, mapped=True)
+
+
+def is_table(given: object) -> bool:
+    """Whether something has named columns: a frame, a table, a stream of batches, or files that hold tables."""
+    if isinstance(given, Table) or is_frame(given):
+        return True
+    if isinstance(given, (str, os.PathLike)) or _is_list_of_paths(given):
+        return expand(given) is not None
+    if isinstance(given, Mapping):
+        return bool(given) and all(
+            hasattr(column, "__len__") and not isinstance(column, (str, bytes)) for column in given.values()
+        )
+    module = type(given).__module__.partition(".")[0]
+    if module == "pyarrow":
+        return hasattr(given, "schema")
+    return hasattr(given, "__arrow_c_stream__") and type(given).__name__ != "Series"
+
+
+def open_table(given: object, label: str) -> Table:
+    """Open a table of any kind.
+
+    Parameters
+    ----------
+    given : object
+        A pyarrow Table, RecordBatch or RecordBatchReader; a pandas or polars frame or anything else with an Arrow stream; a
+        mapping of columns; a file (``.parquet .arrow .feather .csv .tsv``), a folder or a glob of files, or a list of such.
+    label : str
+        Names it in messages; a path names itself.
+
+    Raises
+    ------
+    InputError
+        It is none of these, or cannot be read.
+    """
+    import pyarrow as pa
+
+    if isinstance(given, Table):
+        return given
+    if isinstance(given, (str, os.PathLike)) or _is_list_of_paths(given):
+        return _open_paths(given)
+    if is_frame(given):
+        columns = frame_columns(given, label)
+        schema = pa.schema([pa.field(name, series_type(series, name, label)) for name, series in columns.items()])
+        return Table(schema, lambda names: frame_batches(columns, _chosen(schema, names), BATCH_ROWS), label)
+    if isinstance(given, Mapping):
+        try:
+            given = mapping_table(given)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            msg = f"{label}: the mapping is no table of columns of equal length ({first_line(error)})"
+            raise InputError(msg) from error
+    if isinstance(given, pa.RecordBatch):
+        given = pa.Table.from_batches([given])
+    if isinstance(given, pa.Table):
+        table = given
+        return Table(table.schema, lambda names: iter(_columns(table, names, label).to_batches()), label, mapped=True)
+    if hasattr(given, "__arrow_c_stream__"):
+        reader = open_stream(given, label)
+        if type(given).__module__.startswith("polars"):
+            return Table(reader.schema, lambda names: _picked(open_stream(given, label), names), label)
+        return Table(reader.schema, lambda names: _picked(reader, names), label, once=True)
+    hint = "; collect() it first" if hasattr(given, "collect") else ""
+    msg = (
+        f"{label} of type {type(given).__name__} are not supported; give a pyarrow Table, a Parquet or CSV "
+        f"path, or a pandas or polars frame{hint}"
+    )
+    raise InputError(msg)
+
+
+def _is_list_of_paths(given: object) -> bool:
+    return (
+        isinstance(given, (list, tuple))
+        and bool(given)
+        and all(isinstance(one, (str, os.PathLike)) and Path(one).suffix.lower() in COLUMNAR for one in given)
+    )
+
+
+def _open_paths(given: Any) -> Table:
+    files = expand(given)
+    if files is None:
+        return _open_file(Path(given).expanduser())
+    if len(files) == 1:
+        return _open_file(files[0])
+    import pyarrow as pa
+
+    parts = [_open_file(path) for path in files]
+    label = f"{files[0]} and {len(files) - 1} more"
+    schema = parts[0].schema
+    for part in parts[1:]:
+        try:
+            schema = pa.unify_schemas([schema, part.schema], promote_options="permissive")
+        except pa.ArrowException as error:
+            msg = f"{part.path}: its columns do not fit those of {files[0]} ({first_line(error)})"
+            raise InputError(msg) from error
+
+    def read(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        wanted = _chosen(schema, names)
+        for part in parts:
+            there = [name for name in names if name in part.schema.names]
+            for batch in part.read(there):
+                yield _fitted(batch, wanted, str(part.path))
+
+    return Table(schema.remove_metadata(), read, label)
+
+
+def _fitted(batch: pa.RecordBatch, schema: pa.Schema, label: str) -> pa.RecordBatch:
+    """Cast a batch of one file to the columns of all; those that it lacks are NULL."""
+    import pyarrow as pa
+
+    columns = []
+    for field in schema:
+        if field.name not in batch.schema.names:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+            continue
+        column = batch.column(field.name)
+        try:
+            columns.append(column if column.type == field.type else column.cast(field.type))
+        except pa.ArrowException as error:
+            msg = f"{label}: column {field.name!r} is {column.type}, in other files {field.type} ({first_line(error)})"
+            raise InputError(msg) from error
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _open_file(path: Path, label: str | None = None) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    label = label or str(path)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
+    if kind not in (".csv", ".tsv", *COLUMNAR):
+        msg = f"{path}: unknown kind of table {kind!r}; supported are .parquet .csv .tsv .arrow .feather"
+        raise InputError(msg)
+    require_file(path)
+    if kind in (".csv", ".tsv"):
+        schema, batches = csv_batches(path)
+        return Table(schema, lambda names: _picked(batches, names), label, once=True, path=path)
+    name = "Parquet" if kind == ".parquet" else "Arrow IPC"
+    with reading(path, name):
+        if kind == ".parquet":
+            with pq.ParquetFile(path) as file:
+                schema = file.schema_arrow
+        else:
+            schema = open_ipc(pa.memory_map(str(path)).read_buffer())[0]
+        list(schema.names)  # a name that is no UTF-8 shall fail here
+
+    def read(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        with reading(path, name):
+            if kind == ".parquet":
+                with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+                    yield from _picked(file.iter_batches(BATCH_ROWS, columns=list(names)), names)
+            else:
+                yield from _picked(open_ipc(pa.memory_map(str(path)).read_buffer())[1], names)
+
+    return Table(schema, read, label, path=path)
+
+
+def _picked(batches: Any, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch if list(batch.schema.names) == list(names) else batch.select(list(names))
+
+
+def _columns(table: pa.Table, names: Sequence[str], label: str) -> pa.Table:
+    import pyarrow as pa
+
+    chosen = table if table.column_names == list(names) else table.select(list(names))
+    try:
+        chosen.validate()
+    except pa.ArrowInvalid as error:
+        msg = f"{label}: damaged table ({first_line(error)})"
+        raise InputError(msg) from error
+    return chosen
+
+
+def _chosen(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([schema.field(name) for name in names])
+
+
+def named_column(given: object) -> tuple[object, str | None]:
+    """Split ``path::column`` into what names the table and the column; anything else stays as it is."""
+    if isinstance(given, (str, os.PathLike)):
+        path, column = split_path(str(given))
+        return (str(path) if column is not None else given), column
+    return given, None

@@ -1,0 +1,1 @@
+"""AWS: templates, roles, versions and the stack itself."""

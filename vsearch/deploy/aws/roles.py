@@ -1,0 +1,117 @@
+"""Who may do what: the statements of the three roles of a stack, and nothing beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vsearch.errors import InputError
+from vsearch.fanout.calls.invoker import LIVE, Names
+from vsearch.storage.stores.urls import redacted, split_url
+
+MOST_NAMED = 64
+"""Processors that a policy names one by one; a role's policies hold 10,240 characters at most."""
+
+Statement = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bucket and the prefix in it, of an ``s3://`` URL; the prefix is empty or ends in a slash."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def of(cls, url: str) -> Place:
+        """The place that a URL names.
+
+        Raises
+        ------
+        InputError
+            It is no s3:// URL, or has characters that mean something else in a policy.
+        """
+        parts = split_url(url)
+        if parts.scheme != "s3" or not parts.netloc:
+            raise InputError(f"{redacted(url)!r} is no s3:// URL; functions can read nothing else")
+        if set("*?${}#").intersection(url):
+            raise InputError(
+                f"{redacted(url)!r} has one of * ? $ {{ }} #, which a policy cannot name; use another prefix"
+            )
+        path = parts.path.strip("/")
+        return cls(parts.netloc, f"{path}/" if path else "")
+
+    @property
+    def key(self) -> str:
+        """The prefix as the name of one object."""
+        return self.prefix.rstrip("/")
+
+    @property
+    def url(self) -> str:
+        """As it was given, without a slash at the end."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+def make_roles(names: Names, shards: int, index: Place, overflow: Place | None, log_group: str) -> dict[str, Any]:
+    """The roles as CloudFormation resources, for functions that write to one log group.
+
+    The template has the parameters KmsKey and OverflowKmsKey and the conditions HasKmsKey and HasOverflowKmsKey.
+    """
+    reads = [_allow("s3:GetObject", _objects(index, "*")), _decrypts("KmsKey", "kms:Decrypt")]
+    if overflow:
+        reads.append(_allow(["s3:GetObject", "s3:PutObject"], _objects(overflow, "messages/*")))
+        reads.append(_decrypts("OverflowKmsKey", "kms:Decrypt", "kms:GenerateDataKey"))
+    logs = _allow(["logs:CreateLogStream", "logs:PutLogEvents"], _arn("logs", f"log-group:{log_group}:*"))
+    calls = _allow("lambda:InvokeFunction", *_called(names, shards))
+    return {
+        "CoordinatorRole": _role([*reads, _lists(index), calls, logs]),
+        "AllocatorRole": _role([*reads, calls, logs]),
+        "ProcessorRole": _role([*reads, logs]),
+    }
+
+
+def _called(names: Names, shards: int) -> list[Any]:
+    """Aliases of the allocator and of every processor: by name, or where they are many by the length of their number."""
+    if shards <= MOST_NAMED:
+        processors = [names.processor(shard) for shard in range(shards)]
+    else:
+        first = names.processor(0)
+        processors = [f"{first[:-1]}{'?' * digits}" for digits in range(1, len(str(shards - 1)) + 1)]
+    return [_arn("lambda", f"function:{name}:{LIVE}") for name in (names.allocator, *processors)]
+
+
+def _lists(index: Place) -> Statement:
+    """Finding the newest snapshot."""
+    statement = _allow("s3:ListBucket", {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{index.bucket}"})
+    return {**statement, "Condition": {"StringLike": {"s3:prefix": f"{index.prefix}manifest/*"}}}
+
+
+def _decrypts(parameter: str, *actions: str) -> Statement:
+    """Use of the key that a parameter names, through S3 only; nothing where it names none."""
+    statement = _allow(list(actions), {"Ref": parameter})
+    through = {"StringEquals": {"kms:ViaService": {"Fn::Sub": "s3.${AWS::Region}.amazonaws.com"}}}
+    return {"Fn::If": [f"Has{parameter}", {**statement, "Condition": through}, {"Ref": "AWS::NoValue"}]}
+
+
+def _role(statements: list[Statement]) -> dict[str, Any]:
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = {"Version": "2012-10-17", "Statement": statements}
+    return {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trust]},
+            "Policies": [{"PolicyName": "vsearch", "PolicyDocument": document}],
+        },
+    }
+
+
+def _objects(place: Place, below: str) -> dict[str, str]:
+    return {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{place.bucket}/{place.prefix}{below}"}
+
+
+def _arn(service: str, resource: str) -> dict[str, str]:
+    return {"Fn::Sub": f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}"}
+
+
+def _allow(actions: str | list[str], *resources: Any) -> Statement:
+    return {"Effect": "Allow", "Action": actions, "Resource": list(resources)}

@@ -1,0 +1,74 @@
+"""What a function's package carries of our own code: its handlers, and every module that they import."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+NOT_DEPLOYED = ("build.py",)  # of the handlers' folder: it runs where packages are made
+
+
+def list_sources(root: Path) -> list[Path]:
+    """The handlers and the modules of vsearch that they need, as paths below `root`, sorted.
+
+    Imports inside functions count, those for type checkers alone do not.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that holds the packages ``functions`` and ``vsearch``.
+    """
+    handlers = [path for path in sorted((root / "functions").glob("*.py")) if path.name not in NOT_DEPLOYED]
+    found: set[Path] = set()
+    waiting = list(handlers)
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for module in _imported(path, root):
+            waiting += _files(module, root)
+    return sorted(path.relative_to(root) for path in found)
+
+
+def _imported(path: Path, root: Path) -> Iterator[str]:
+    for node in _running(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                yield from _homes(node.module, alias.name, root)
+
+
+def _homes(module: str, name: str, root: Path) -> list[str]:
+    """The modules that ``from module import name`` loads."""
+    package = root.joinpath(*module.split("."), "__init__.py")
+    if not package.is_file():
+        return [module]
+    if _files(f"{module}.{name}", root)[-1:] != _files(module, root)[-1:]:
+        return [f"{module}.{name}"]
+    # a public name that the package imports when it is first used: it says whence to type checkers
+    declared = [
+        node for node in ast.walk(ast.parse(package.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+    ]
+    return [module, *(node.module for node in declared if node.module and name in {alias.name for alias in node.names})]
+
+
+def _files(module: str, root: Path) -> list[Path]:
+    """The files that importing a module of ours runs, the module's own last; none for a library's."""
+    parts = module.split(".")
+    if parts[0] not in ("vsearch", "functions"):
+        return []
+    files = [root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
+    files.append(root.joinpath(*parts).with_suffix(".py"))
+    return [path for path in files if path.is_file()]
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes that may run."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _running(child)

@@ -1,0 +1,1 @@
+"""Where functions run: in this process, on AWS Lambda, behind plain HTTP."""

@@ -1,0 +1,163 @@
+"""HTTP connections that stay open, for calls whose own work is a few milliseconds."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from vsearch.errors import InputError
+from vsearch.fanout.calls.retries import CallError, ErrorKind
+from vsearch.forking import renew_in_children
+from vsearch.storage.stores.urls import redacted, split_url
+
+LONGEST = 910.0
+"""Seconds that are waited for a reply where the caller names no time: a function runs 900 s at most."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a server replied; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connections:
+    """Connections to one server, opened as they are needed and kept for the next call.
+
+    Parameters
+    ----------
+    url : str
+        ``http://host:port`` or ``https://host``.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = split_url(url)
+        if "@" in parts.netloc:
+            raise InputError("the endpoint holds a name or password; give it without: https://host")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"the endpoint {redacted(url)!r} is no URL; write https://host or http://127.0.0.1:port")
+        self._url, self.host = url, parts.netloc
+        self._secure, self._name, self._port = parts.scheme == "https", parts.hostname, parts.port
+        self._idle: list[http.client.HTTPConnection] = []
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        renew_in_children(self)
+        self._context = ssl.create_default_context() if self._secure else None
+
+    def renew_after_fork(self) -> None:
+        """Connections belong to the process that opened them: two that read from one get each other's replies."""
+        self._lock, self._process = threading.Lock(), os.getpid()
+        self.close()  # closes the child's descriptors; the parent's stay open
+
+    def __getstate__(self) -> str:
+        return self._url
+
+    def __setstate__(self, url: str) -> None:
+        Connections.__init__(self, url)
+
+    def post(self, path: str, headers: Mapping[str, str], body: bytes, timeout: float | None) -> Response:
+        """Send a POST and read the whole reply.
+
+        Raises
+        ------
+        CallError
+            TIMEOUT where nothing came in time, UNREACHABLE where the server cannot be talked to.
+        """
+        wait = LONGEST if timeout is None else max(0.001, min(timeout, LONGEST))
+        until = time.monotonic() + wait
+        connection, fresh = self._take(wait)
+        while True:
+            try:
+                response = _exchange(connection, path, headers, body, until)
+            except TimeoutError:
+                connection.close()
+                raise CallError(ErrorKind.TIMEOUT, f"{self.host} did not reply within {wait:.3f} s") from None
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                if fresh:
+                    raise CallError(ErrorKind.UNREACHABLE, f"{self.host} cannot be reached: {error!r}") from None
+                connection, fresh = (
+                    self._open(max(0.001, until - time.monotonic())),
+                    True,
+                )  # the server had closed the kept one
+            else:
+                if not connection.sock:
+                    return response
+                with self._lock:
+                    self._idle.append(connection)
+                return response
+
+    def close(self) -> None:
+        """Close what is kept open."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self, wait: float) -> tuple[http.client.HTTPConnection, bool]:
+        if self._process != os.getpid():
+            self.renew_after_fork()  # of a fork that Python was not told of
+        with self._lock:
+            if self._idle:
+                return self._idle.pop(), False
+        return self._open(wait), True
+
+    def _open(self, wait: float) -> http.client.HTTPConnection:
+        if self._context is not None:
+            return http.client.HTTPSConnection(self._name, self._port, timeout=wait, context=self._context)
+        return http.client.HTTPConnection(self._name, self._port, timeout=wait)
+
+
+class _Reply(http.client.HTTPResponse):
+    """A reply that must be there as a whole by a moment: a socket's own timeout begins anew with every byte."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, until: float, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp = io.BufferedReader(_Source(sock, self.fp, until))
+
+
+class _Source(io.RawIOBase):
+    """The bytes of a socket until a moment; `file` is what keeps the socket open."""
+
+    def __init__(self, sock: socket.socket, file: Any, until: float) -> None:
+        self._sock, self._file, self._until = sock, file, until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        return self._sock.recv_into(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str], body: bytes, until: float
+) -> Response:
+    if connection.sock is None:
+        connection.connect()
+    if isinstance(connection.sock, socket.socket):
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sock.settimeout(max(0.001, until - time.monotonic()))
+    connection.request("POST", path, body, dict(headers))
+    connection.response_class = partial(_Reply, until=until)  # type: ignore[assignment]
+    reply = connection.getresponse()
+    data = reply.read()
+    return Response(reply.status, {name.lower(): value for name, value in reply.getheaders()}, data)

@@ -1,0 +1,145 @@
+"""A worker on a platform: made from the environment, called with the platform's events.
+
+Environment: ``VSEARCH_INDEX`` (URL of the index), ``VSEARCH_STACK`` (what its functions are named after),
+``VSEARCH_OVERFLOW`` (URL of the overflow store, may be missing), ``VSEARCH_INVOKER`` (``lambda``, the default, or the URL
+template of an HTTP platform), ``VSEARCH_HTTP_TOKEN`` (bearer token for that platform, may be missing), ``VSEARCH_ALIAS``
+(by which a Lambda function calls others, may be missing), ``VSEARCH_API_KEY_SHA256`` (of the key that the web handler
+asks for). Credentials, region and endpoints are AWS's usual ones.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from vsearch.errors import InputError, VsearchError
+from vsearch.fanout.calls.invoker import Invoker, Names
+from vsearch.fanout.calls.retries import Deadline, ErrorKind
+from vsearch.fanout.roles.worker import Worker, serve
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire.envelope import LAMBDA_LIMIT, Envelope, binary_limit, from_event, to_event
+from vsearch.fanout.wire.messages import failure
+from vsearch.forking import renew_in_children
+from vsearch.storage import open_store
+
+LAST = 0.2
+"""Seconds before the platform's time limit at which a function answers that it ran out of time."""
+
+
+class Host:
+    """The worker of this process, made at the first call.
+
+    Parameters
+    ----------
+    role : {"coordinator", "allocator", "processor"}
+    started : float
+        `time.perf_counter` at the process's start, or of the first import.
+    """
+
+    def __init__(self, role: str, started: float) -> None:
+        self.role = role
+        # what follows until the first call may last long where a platform starts functions ahead of calls
+        self._imported = time.perf_counter() - started
+        self._worker: Worker | None = None
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self._lock = threading.Lock()
+
+    def worker(self) -> Worker:
+        """The worker.
+
+        Raises
+        ------
+        VsearchError
+            The environment does not describe one.
+        """
+        with self._lock:
+            if self._worker is None:
+                begun = time.perf_counter()
+                self._worker = open_worker(self.role, os.environ)
+                self._worker.init_seconds = self._imported + time.perf_counter() - begun
+            return self._worker
+
+    def answer_event(self, event: object, context: Any = None) -> dict[str, str]:
+        """Answer a JSON event that holds a message, as AWS Lambda hands it over."""
+        try:
+            payload = from_event(event)
+        except InputError as error:
+            return to_event(wire.encode(failure(ErrorKind.REFUSED, str(error))))
+        return to_event(self.answer_bytes(payload, _time_left(context)))
+
+    def answer_bytes(self, payload: bytes, seconds: float | None = None) -> bytes:
+        """Answer a message within `seconds`."""
+        try:
+            worker = self.worker()
+        except VsearchError as error:
+            return wire.encode(failure(ErrorKind.INIT, str(error)))
+        return serve(worker, payload, Deadline.after(seconds))
+
+    def answer_http(self, request: Any) -> tuple[bytes, int, dict[str, str]]:
+        """Answer a POST of a message (a Flask request, as functions-framework hands it over)."""
+        reply = self.answer_bytes(request.get_data())
+        return reply, 200, {"content-type": "application/msgpack"}
+
+
+def open_worker(role: str, environment: Mapping[str, str]) -> Worker:
+    """Make a worker from environment variables.
+
+    Raises
+    ------
+    InputError
+        A variable is missing or wrong.
+    """
+    url, stack = environment.get("VSEARCH_INDEX"), environment.get("VSEARCH_STACK")
+    if not url or not stack:
+        raise InputError("VSEARCH_INDEX and VSEARCH_STACK must name the index and the stack")
+    overflow = environment.get("VSEARCH_OVERFLOW")
+    platform = environment.get("VSEARCH_INVOKER", "lambda")
+    limit = binary_limit(LAMBDA_LIMIT) if platform == "lambda" else None
+    return Worker.open(
+        role,
+        open_store(url),
+        environment.get("AWS_LAMBDA_FUNCTION_NAME", f"{stack}-{role}"),
+        memory=int(environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769")),
+        invoker=None if role == "processor" else _open_invoker(platform),
+        names=Names(stack),
+        envelope=Envelope(limit, open_store(overflow) if overflow else None),
+    )
+
+
+def _open_invoker(platform: str) -> Invoker:
+    from vsearch.fanout.platforms.network import HttpInvoker, LambdaInvoker  # a processor starts without HTTP and TLS
+
+    if platform == "lambda":
+        return LambdaInvoker(alias=os.environ.get("VSEARCH_ALIAS"))
+    return HttpInvoker(platform, os.environ.get("VSEARCH_HTTP_TOKEN"))
+
+
+def _time_left(context: Any) -> float | None:
+    left = getattr(context, "get_remaining_time_in_millis", None)
+    return None if left is None else max(0.0, left() / 1000 - LAST)
+
+
+def web_event(host: Host, event: object, context: Any, key_hash: str) -> dict[str, Any]:
+    """Answer an event of a function URL; see `vsearch.fanout.platforms.http_api`."""
+    from vsearch.fanout.platforms import http_api as web
+
+    try:
+        worker = host.worker()
+    except VsearchError:
+        text = '{"error": "init", "message": "the function cannot start; its environment does not describe an index"}'
+        return {"statusCode": 500, "headers": {"content-type": "application/json"}, "body": text}
+    try:
+        return web.answer_event(worker, event, key_hash, Deadline.after(_time_left(context)))
+    except Exception:
+        traceback.print_exc(file=sys.stderr)  # a function's log
+        text = '{"error": "internal", "message": "the request could not be answered; the function\'s log says why"}'
+        return {"statusCode": 500, "headers": {"content-type": "application/json"}, "body": text}

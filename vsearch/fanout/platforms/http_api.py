@@ -1,0 +1,314 @@
+"""Search over HTTP with JSON: ``POST /search``, and a description of it under ``GET /openapi.json``."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.checks import check_offset
+from vsearch.errors import InputError, MissingDependencyError
+from vsearch.fanout.calls.bill import make_bill, prices_of
+from vsearch.fanout.calls.retries import Deadline, ErrorKind
+from vsearch.fanout.roles.worker import Worker, serve
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire.messages import LARGEST_K, Answer, Documents, Failure, Options, SearchRequest, floats, int32s
+from vsearch.fanout.wire.values import to_values
+from vsearch.fanout.wire.where import encode_where
+from vsearch.search.state.model import check_queries
+
+STATUS = {
+    ErrorKind.REFUSED: 400,
+    ErrorKind.TOO_LARGE: 413,
+    ErrorKind.DEADLINE: 504,
+    ErrorKind.TIMEOUT: 504,
+    ErrorKind.THROTTLED: 503,
+    ErrorKind.MISSING: 502,
+    ErrorKind.CORRUPT: 502,
+    ErrorKind.STORE: 502,
+}
+
+LARGEST_BODY = 6 * 1024 * 1024
+
+LARGEST_ANSWER = 6_000_000
+"""Bytes of a JSON document as a string in the platform's reply, which takes 6 MB with all that is around it."""
+
+TOO_LARGE = {"error": "too large", "message": "the answer is too large; ask for fewer queries or a smaller k"}
+
+
+class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The JSON body of a search: `vector` or `vectors`; on documents of many vectors `query_vectors`, or `queries` of them."""
+
+    vector: list[float] | None = None
+    vectors: list[list[float]] | None = None
+    query_vectors: list[list[float]] | None = None
+    queries: list[list[list[float]]] | None = None
+    k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)] = 10
+    offset: Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_K)] = 0
+    where: str | dict[str, Any] | None = None
+    columns: tuple[str, ...] = ()
+    nprobe: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
+    exact: bool = False
+    min_score: float | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=900)] | None = None
+    allow_partial: bool = False
+    snapshot: Annotated[int, msgspec.Meta(ge=0, le=2**62)] | None = None
+    candidates: Annotated[int, msgspec.Meta(ge=1)] | Literal["all"] | None = None
+    matches: bool = False
+
+
+def answer(
+    worker: Worker, method: str, path: str, headers: Mapping[str, str], body: bytes, key_hash: str, deadline: Deadline
+) -> tuple[int, dict[str, Any]]:
+    """Answer a request with a status and a JSON document.
+
+    Parameters
+    ----------
+    worker : Worker
+        A coordinator.
+    headers : mapping
+        Names in lower case.
+    key_hash : str
+        SHA-256 of the API key in hex; where it is empty nobody is let in.
+    """
+    if method == "GET" and path == "/openapi.json":
+        return 200, describe()
+    if not _knows_key(headers, key_hash):
+        return 401, {"error": "denied", "message": "send the API key in the header x-api-key"}
+    if path != "/search":
+        return 404, {"error": "absent", "message": f"there is no {path[:100]!r}; POST to /search"}
+    if method != "POST":
+        return 405, {"error": "refused", "message": "POST to /search"}
+    arrived = time.monotonic()
+    try:
+        request = _request(body)
+    except (InputError, MissingDependencyError) as error:
+        return 400, {"error": "refused", "message": str(error)}
+    if request.remaining is not None:  # counted from when the request came, not from when it was read
+        left = arrived + request.remaining - time.monotonic()
+        if left <= 0:
+            return 504, {"error": str(ErrorKind.DEADLINE), "message": "the time ran out while the request was read"}
+        request = msgspec.structs.replace(request, remaining=left)
+    reply = wire.decode(serve(worker, wire.encode(request), deadline.sooner(request.remaining)))
+    if isinstance(reply, Failure):
+        kind = ErrorKind(reply.error)
+        named = kind is ErrorKind.MISSING and request.snapshot is not None
+        return 404 if named else STATUS.get(kind, 500), {"error": reply.error, "message": reply.message}
+    if not isinstance(reply, Answer):
+        return 413, TOO_LARGE
+    return 200, _document(reply, request)
+
+
+def answer_event(worker: Worker, event: Any, key_hash: str, deadline: Deadline) -> dict[str, Any]:
+    """Answer an event of a Lambda function URL or an HTTP API (payload format 2.0)."""
+    status, document = 400, {"error": "refused", "message": "this is no HTTP event"}
+    if isinstance(event, dict):
+        try:
+            method = str(event["requestContext"]["http"]["method"]).upper()
+            path = _path(event)
+            headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
+            body = _body(event)
+        except (KeyError, TypeError, AttributeError, binascii.Error, ValueError):
+            pass
+        else:
+            status, document = answer(worker, method, path, headers, body, key_hash, deadline)
+    text = json.dumps(document, allow_nan=False)
+    if len(text) + text.count('"') + text.count("\\") > LARGEST_ANSWER:  # the platform's JSON escapes these
+        status, text = 413, json.dumps(TOO_LARGE)
+    return {
+        "statusCode": status,
+        "headers": {"content-type": "application/json"},
+        "body": text,
+        "isBase64Encoded": False,
+    }
+
+
+def describe() -> dict[str, Any]:
+    """The OpenAPI description."""
+    schemas, components = msgspec.json.schema_components([SearchBody], ref_template="#/components/schemas/{name}")
+    failed = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    match = {
+        "type": "object",
+        "required": ["position", "score"],
+        "properties": {
+            "position": {"type": "integer", "description": "Place in the document as it was given."},
+            "score": {"type": "number"},
+        },
+    }
+    hit = {
+        "type": "object",
+        "required": ["id", "score", "columns"],
+        "properties": {
+            "id": {"type": ["integer", "string"]},
+            "score": {"type": "number"},
+            "columns": {"type": "object", "description": "The attributes that were asked for."},
+            "matches": {
+                "type": "array",
+                "items": match,
+                "description": "Where asked for: for each query vector the document's vector that it met.",
+            },
+        },
+    }
+    reply = {
+        "type": "object",
+        "required": ["hits", "complete", "snapshot"],
+        "properties": {
+            "hits": {"type": "array", "items": {"type": "array", "items": hit}, "description": "One list a query."},
+            "complete": {"type": "boolean"},
+            "snapshot": {"type": "integer"},
+            "plan": {"type": "string"},
+            "bill": {"type": "object"},
+            "failed": {"type": "array", "items": {"type": "object"}},
+        },
+    }
+    error = {
+        "type": "object",
+        "required": ["error", "message"],
+        "properties": {"error": {"type": "string"}, "message": {"type": "string"}},
+    }
+    statuses = {
+        "400": "Not usable",
+        "401": "No or a wrong API key",
+        "404": "No such snapshot",
+        "413": "Too large",
+        "500": "A mistake of ours",
+    }
+    statuses |= {"502": "The index cannot be read", "503": "Too many requests at once", "504": "Out of time"}
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "vsearch", "version": "1", "description": "Nearest rows that satisfy a predicate."},
+        "paths": {
+            "/search": {
+                "post": {
+                    "operationId": "search",
+                    "security": [{"key": []}],
+                    "requestBody": {"required": True, "content": {"application/json": {"schema": schemas[0]}}},
+                    "responses": {
+                        "200": {
+                            "description": "The nearest rows, best first",
+                            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
+                        },
+                        **{status: {"description": text, **failed} for status, text in statuses.items()},
+                    },
+                }
+            }
+        },
+        "components": {
+            "schemas": {**components, "Answer": reply, "Error": error},
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
+        },
+    }
+    described: dict[str, Any] = json.loads(json.dumps(document))  # defaults may be tuples
+    return described
+
+
+def _knows_key(headers: Mapping[str, str], key_hash: str) -> bool:
+    given = hashlib.sha256(headers.get("x-api-key", "").encode("utf-8", "surrogatepass")).hexdigest()
+    return bool(key_hash) and hmac.compare_digest(given, key_hash.lower())
+
+
+def _path(event: Mapping[str, Any]) -> str:
+    """The path without the name of an HTTP API's stage, which a function URL does not have."""
+    path, stage = str(event.get("rawPath") or "/"), str(event["requestContext"].get("stage") or "$default")
+    return path.removeprefix(f"/{stage}") if path.startswith(f"/{stage}/") else path
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    text = event.get("body") or ""
+    if event.get("isBase64Encoded"):
+        return base64.b64decode(text, validate=True)
+    return str(text).encode()
+
+
+def _request(body: bytes) -> SearchRequest:
+    if len(body) > LARGEST_BODY:
+        raise InputError(f"a body of {len(body)} bytes is too large; send fewer vectors")
+    try:
+        asked = msgspec.json.decode(body, type=SearchBody)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"the body is no search: {str(error)[:300]}") from None
+    if [asked.vector, asked.vectors, asked.query_vectors, asked.queries].count(None) != 3:
+        raise InputError("give one of vector, vectors, query_vectors and queries")
+    check_offset(asked.offset, asked.k)
+    several = asked.queries or ([asked.query_vectors] if asked.query_vectors else [])
+    given = (
+        asked.vectors or ([asked.vector] if asked.vector else []) or [vector for query in several for vector in query]
+    )
+    if not given or not given[0] or any(len(one) != len(given[0]) for one in given) or not all(several):
+        raise InputError("vectors must be one or more lists of the same length, which is not 0")
+    vectors = check_queries(np.array(given, np.float64), len(given[0]))
+    documents = _documents(asked, vectors, [len(query) for query in several])
+    return SearchRequest(
+        count=len(vectors) if documents is None else len(several),
+        dimensions=vectors.shape[1],
+        queries=vectors.astype("<f4").tobytes() if documents is None else b"",
+        options=Options(
+            k=asked.k,
+            where=encode_where(asked.where),
+            nprobe=asked.nprobe,
+            exact=asked.exact and documents is None,
+            min_score=asked.min_score,
+            columns=asked.columns,
+            offset=asked.offset,
+        ),
+        snapshot=asked.snapshot,
+        remaining=asked.timeout,
+        allow_partial=asked.allow_partial,
+        documents=documents,
+    )
+
+
+def _documents(asked: SearchBody, vectors: NDArray[np.float32], lengths: list[int]) -> Documents | None:
+    """The queries of many vectors that were asked, of so many each; None where it was single vectors."""
+    if not lengths:
+        if asked.matches or asked.candidates is not None:
+            raise InputError(
+                "candidates and matches go with query_vectors or queries, on an index of documents of many vectors"
+            )
+        return None
+    if asked.nprobe is not None or asked.min_score is not None:
+        raise InputError("nprobe and min_score do not go with queries of many vectors; leave them out")
+    from vsearch.fanout.roles.multivector import pack_documents  # MaxSim is loaded where it is asked for
+    from vsearch.multivector.queries import check_request
+
+    request = check_request(None, asked.k, asked.candidates, exact=asked.exact, deadline=None)
+    return pack_documents(np.split(vectors, np.cumsum(lengths)[:-1]), request, matches=asked.matches)
+
+
+def _document(reply: Answer, request: SearchRequest) -> dict[str, Any]:
+    columns = request.options.columns
+    scores = floats(reply.scores).tolist()
+    ids = to_values(reply.ids) if reply.ids is not None else []
+    asked = reply.columns[: len(columns)]
+    attributes = zip(*(to_values(column) for column in asked), strict=True) if columns else ((),) * len(ids)
+    rows = [
+        {"id": id_, "score": score, "columns": dict(zip(columns, values, strict=True))}
+        for id_, score, values in zip(ids, scores, attributes, strict=True)
+    ]
+    if request.documents is not None and request.documents.matches and rows:
+        from vsearch.fanout.roles.multivector import read_matches
+
+        for row, positions, values in zip(rows, *read_matches(reply.columns), strict=True):
+            pairs = zip(positions.tolist(), values.tolist(), strict=True)
+            row["matches"] = [{"position": position, "score": score} for position, score in pairs]
+    hits, first = [], 0
+    for found in int32s(reply.found).tolist():
+        hits.append(rows[first : first + found])
+        first += found
+    return {
+        "hits": hits,
+        "complete": not reply.outcomes,
+        "snapshot": reply.snapshot,
+        "plan": reply.plan,
+        "bill": make_bill(reply.usages, prices_of(reply.arch)).to_dict(),
+        "failed": [msgspec.to_builtins(outcome) for outcome in reply.outcomes],
+    }

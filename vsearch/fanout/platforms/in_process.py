@@ -1,0 +1,52 @@
+"""Functions that run in this process, each with a worker of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vsearch.fanout.calls.retries import Deadline
+from vsearch.forking import renew_in_children
+
+if TYPE_CHECKING:
+    from vsearch.fanout.roles.worker import Worker
+
+
+class LocalInvoker:
+    """Runs every function in this process, each with a worker of its own that stays warm.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the worker of a function.
+    """
+
+    def __init__(self, make: Callable[[str], Worker]) -> None:
+        self._make = make
+        self._workers: dict[str, Worker] = {}
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self._lock = threading.Lock()
+
+    def worker(self, function: str) -> Worker:
+        """The worker of a function, made at its first call."""
+        with self._lock:
+            found = self._workers.get(function)
+            if found is None:
+                found = self._workers[function] = self._make(function)
+            return found
+
+    def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
+        """See `Invoker.invoke`."""
+        from vsearch.fanout.roles.worker import serve
+
+        return serve(self.worker(function), payload, Deadline.after(timeout))
+
+    def close(self) -> None:
+        """Forget all workers."""
+        with self._lock:
+            self._workers.clear()

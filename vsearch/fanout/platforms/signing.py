@@ -1,0 +1,124 @@
+"""AWS Signature Version 4 for one POST, so that a worker need not load boto3 to call another."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from vsearch.errors import InputError
+from vsearch.forking import renew_in_children
+from vsearch.storage.stores.aws_container_keys import find_container_keys
+
+
+@dataclass(frozen=True)
+class Keys:
+    """AWS credentials; `token` belongs to temporary ones."""
+
+    access: str
+    secret: str
+    token: str | None = None
+
+
+def find_keys(profile: str | None = None) -> Callable[[], Keys]:
+    """Where keys come from: the environment, which is where a function is given them, else what boto3 finds.
+
+    Returns
+    -------
+    callable
+        Gives the keys of the moment; temporary ones are renewed.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    access, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if access and secret and profile is None:
+        keys = Keys(access, secret, os.environ.get("AWS_SESSION_TOKEN"))
+        return lambda: keys
+    container = find_container_keys() if profile is None else None
+    if container is not None:
+
+        def asked() -> Keys:
+            given = container()
+            return Keys(given["access_key_id"], given["secret_access_key"], given["token"])
+
+        return asked
+    import boto3
+
+    found = boto3.Session(profile_name=profile).get_credentials()
+    if found is None:
+        raise InputError("no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile")
+
+    def current() -> Keys:
+        frozen = found.get_frozen_credentials()
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+    return current
+
+
+class Signer:
+    """Signs POST requests to one service in one region. The day's key is derived once."""
+
+    def __init__(self, keys: Callable[[], Keys], region: str, service: str) -> None:
+        self._keys, self._region, self._service = keys, region, service
+        self._derived: tuple[tuple[str, str], bytes] = (("", ""), b"")
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self._lock = threading.Lock()
+
+    def sign(
+        self, host: str, path: str, headers: Mapping[str, str], body: bytes, now: float | None = None
+    ) -> dict[str, str]:
+        """The headers to send: those given, and host, date, token and signature.
+
+        Parameters
+        ----------
+        path : str
+            As it is sent.
+        now : float, optional
+            Seconds since the epoch.
+        """
+        keys = self._keys()
+        stamp = datetime.fromtimestamp(time.time() if now is None else now, UTC).strftime("%Y%m%dT%H%M%SZ")
+        sent = {name.lower(): value.strip() for name, value in headers.items()} | {"host": host, "x-amz-date": stamp}
+        if keys.token:
+            sent["x-amz-security-token"] = keys.token
+        names = ";".join(sorted(sent))
+        canonical = "\n".join(
+            [
+                "POST",
+                quote(path, safe="/-_.~"),  # a path is encoded once more than it is sent, except for S3
+                "",
+                *(f"{name}:{sent[name]}" for name in sorted(sent)),
+                "",
+                names,
+                hashlib.sha256(body).hexdigest(),
+            ]
+        )
+        scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
+        text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+        signature = hmac.new(self._key(keys.secret, stamp[:8]), text.encode(), hashlib.sha256).hexdigest()
+        sent["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={keys.access}/{scope}, SignedHeaders={names}, Signature={signature}"
+        )
+        return sent
+
+    def _key(self, secret: str, day: str) -> bytes:
+        with self._lock:
+            if self._derived[0] != (secret, day):
+                key = f"AWS4{secret}".encode()
+                for part in (day, self._region, self._service, "aws4_request"):
+                    key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+                self._derived = ((secret, day), key)
+            return self._derived[1]

@@ -1,0 +1,360 @@
+"""The allocator: it masks, plans and fans out its share of the queries, and starts its children before that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InputError
+from vsearch.fanout.calls.bill import Usages
+from vsearch.fanout.calls.retries import CallError, Deadline
+from vsearch.fanout.calls.telemetry import span
+from vsearch.fanout.calls.tree import Subtree, children, split
+from vsearch.fanout.roles.merging import append, merge_shards, nothing_found
+from vsearch.fanout.roles.pages import answer_page
+from vsearch.fanout.wire.messages import (
+    AllocateRequest,
+    Answer,
+    Options,
+    Outcome,
+    ProcessRequest,
+    floats,
+    int32s,
+    int64s,
+)
+from vsearch.fanout.wire.where import bind_where
+from vsearch.predicates import evaluate
+from vsearch.predicates.binding import columns_of
+from vsearch.predicates.bound import Bound
+from vsearch.search.engine.masking import ShardMask, count_matches
+from vsearch.search.engine.masks import IndexMask
+from vsearch.search.engine.merge import as_seen
+from vsearch.search.engine.routing import ProbePlan
+from vsearch.search.engine.steps import plan_query
+from vsearch.search.pages import page_runs
+from vsearch.search.state.model import check_magnitudes
+from vsearch.search.state.snapshot import Snapshot
+from vsearch.storage import Manifest
+from vsearch.storage.stores.retrying import carried
+
+LARGEST_BATCH = 256
+"""Most queries of one call of a processor."""
+
+CALLS = 64
+"""Most calls that an allocator waits for at once."""
+
+CallProcessor = Callable[[int, ProcessRequest], Answer]
+CallAllocator = Callable[[AllocateRequest], Answer]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """How an allocator reaches the others. Each raises `CallError` for good, after its retries.
+
+    Attributes
+    ----------
+    processor : callable
+        Given the shard and the request.
+    allocator : callable
+    message_bytes : int or None
+        What a message may hold.
+    """
+
+    processor: CallProcessor
+    allocator: CallAllocator
+    message_bytes: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ShardTask:
+    """What a shard is asked, and which queries of the batch it is for: int64 (count,)."""
+
+    request: ProcessRequest
+    positions: NDArray[np.int64]
+
+
+def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadline: Deadline) -> Answer:
+    """Answer the queries of a subtree: hand most of them to the children, then answer the own share.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        With the tables of all shards.
+
+    Returns
+    -------
+    Answer
+        Scores as users see them. Shards and subtrees that failed are among its outcomes.
+
+    Raises
+    ------
+    InputError
+        The request does not fit the index.
+    CallError
+        The deadline passed.
+    """
+    options, dimensions = request.options, snapshot.manifest.dimensions
+    if request.documents is None and request.dimensions != dimensions:
+        raise InputError(f"the queries have {request.dimensions} dimensions, the index has {dimensions}")
+    if request.documents is None:
+        check_magnitudes(floats(request.queries, request.count, dimensions), snapshot.model.metric)
+    _check_columns(snapshot, options)
+    bound = bind_where(snapshot.manifest, options)
+    with ThreadPoolExecutor(CALLS) as pool:
+        shares = _shares(request)
+        started = [(child, pool.submit(calls.allocator, child)) for child in _children(request, shares, deadline)]
+        deadline.check("starting")
+        with span("mask", predicate=bound is not None):
+            mask = None if bound is None else _mask_cells(snapshot, bound)
+
+        def answer_own(asked: AllocateRequest) -> list[Answer]:
+            return _answer_own(snapshot, asked, mask, calls, deadline, pool)
+
+        share = part_of(request, slice(0, shares[0]))
+        if options.offset:
+            runs = page_runs(share.count, options.k, options.offset)
+            own = [answer_page(part_of(share, run), answer_own) for run in runs]
+        else:
+            own = answer_own(share)
+        below = [_settle(child, future) for child, future in started]
+    return append([*own, *below])
+
+
+def part_of(request: AllocateRequest, positions: slice) -> AllocateRequest:
+    """The same, asked for a run of its queries."""
+    count = len(range(request.count)[positions])
+    if request.documents is None:
+        queries = floats(request.queries, request.count, request.dimensions)[positions].tobytes()
+        return msgspec.structs.replace(request, count=count, queries=queries)
+    from vsearch.fanout.roles.multivector import take_documents
+
+    return msgspec.structs.replace(request, count=count, documents=take_documents(request.documents, positions))
+
+
+def plan_batch(
+    snapshot: Snapshot,
+    queries: NDArray[np.float32],
+    request: AllocateRequest,
+    mask: IndexMask | None,
+    *,
+    remaining: float | None,
+) -> list[ShardTask]:
+    """What each shard is asked: only the queries that visit something in it, and nothing where there is none."""
+    options, documents = request.options, request.documents
+    if documents is not None:
+        from vsearch.fanout.roles.multivector import planned_options, take_documents
+
+        options = planned_options(snapshot.manifest, request)
+    planned = [
+        plan_query(snapshot, query, k=options.k, nprobe=options.nprobe, exact=options.exact, mask=mask)
+        for query in queries
+    ]
+    prepared = np.stack([query for query, _ in planned]).astype("<f4")
+    errands = []
+    for number in range(len(snapshot.shards)):
+        visits = [of_shards[number] for _, of_shards in planned]
+        asking = np.flatnonzero([len(each.order) > 0 for each in visits])
+        if len(asking):
+            own = [visits[position] for position in asking]
+            asked = _request(snapshot, number, prepared[asking], own, request.options, remaining)
+            if documents is not None:
+                asked = msgspec.structs.replace(asked, documents=take_documents(documents, asking))
+            errands.append(ShardTask(asked, asking))
+    return errands
+
+
+def _request(
+    snapshot: Snapshot,
+    shard: int,
+    prepared: NDArray[np.float32],
+    visits: Sequence[ProbePlan],
+    options: Options,
+    remaining: float | None,
+) -> ProcessRequest:
+    return ProcessRequest(
+        snapshot=snapshot.manifest.snapshot,
+        shard=shard,
+        count=len(prepared),
+        dimensions=prepared.shape[1],
+        queries=prepared.tobytes(),
+        options=options,
+        visits=np.array([len(each.order) for each in visits], "<i4").tobytes(),
+        minimums=np.array([each.minimum for each in visits], "<i4").tobytes(),
+        partitions=np.concatenate([each.order for each in visits]).astype("<i4").tobytes(),
+        bases=np.concatenate([each.bases for each in visits]).astype("<f4").tobytes(),
+        bounds=np.concatenate([each.bounds for each in visits]).astype("<f4").tobytes(),
+        remaining=remaining,
+    )
+
+
+def _shares(request: AllocateRequest) -> list[int]:
+    return split(request.count, request.allocators)
+
+
+def _children(request: AllocateRequest, shares: list[int], deadline: Deadline) -> list[AllocateRequest]:
+    edges = np.concatenate(([0], np.cumsum(shares)))
+    requests = []
+    for child in children(Subtree(0, request.allocators), request.branching):
+        first, last = int(edges[child.first]), int(edges[child.first + child.count])
+        if last > first:
+            requests.append(
+                msgspec.structs.replace(
+                    part_of(request, slice(first, last)),
+                    allocators=min(child.count, last - first),
+                    level=request.level + 1,
+                    remaining=deadline.remaining(),
+                )
+            )
+    return requests
+
+
+def _settle(request: AllocateRequest, future: Future[Answer]) -> Answer:
+    """A child's answer, or the outcome of its failure."""
+    try:
+        answer = future.result()
+    except CallError as error:
+        lost = Outcome(None, 0, request.count, str(error.kind), str(error)[:2000], error.attempts)
+        return msgspec.structs.replace(nothing_found(request.count, request.options.k), outcomes=(lost,))
+    return answer
+
+
+def _mask_cells(snapshot: Snapshot, bound: Bound) -> IndexMask:
+    """What cells say about the rows of all shards. Which of the open ones pass is decided by the processors."""
+    counted: list[ShardMask] = []
+    for shard in snapshot.shards:
+        mask = evaluate(bound, {name: snapshot.column(shard, name) for name in columns_of(bound)}, shard.rows)
+        matches, certain = count_matches(shard, mask)
+        counted.append(ShardMask(mask.yes, matches, certain, int(certain.sum()), 0))
+    return IndexMask.of(counted, snapshot.partition_rows, snapshot.radii)
+
+
+def _answer_own(
+    snapshot: Snapshot,
+    request: AllocateRequest,
+    mask: IndexMask | None,
+    calls: Calls,
+    deadline: Deadline,
+    pool: ThreadPoolExecutor,
+) -> list[Answer]:
+    """Answer queries batch by batch: the next batch is planned while the processors work on the one before."""
+    size = _batch_size(snapshot, request, calls.message_bytes)
+    edges = [*range(0, request.count, size), request.count]
+    answers: list[Answer] = []
+    waiting: tuple[int, list[tuple[ShardTask, Future[Answer]]]] | None = None
+    for start, stop in pairwise(edges):
+        deadline.check("planning")
+        batch = part_of(request, slice(start, stop))
+        with span("plan", queries=stop - start):
+            planned = plan_batch(snapshot, _vectors(snapshot, batch), batch, mask, remaining=deadline.remaining())
+        if waiting is not None:
+            answers.append(_gather(snapshot, *waiting, request))
+        sent = [(each, pool.submit(carried(calls.processor), each.request.shard, each.request)) for each in planned]
+        waiting = (stop - start, sent)
+    if waiting is not None:
+        answers.append(_gather(snapshot, *waiting, request))
+    return answers
+
+
+def _vectors(snapshot: Snapshot, request: AllocateRequest) -> NDArray[np.float32]:
+    """What partitions are planned by: float32 (count, dimensions of the index)."""
+    if request.documents is None:
+        return floats(request.queries, request.count, request.dimensions)
+    from vsearch.fanout.roles.multivector import encode_queries
+
+    return encode_queries(snapshot, request.documents)
+
+
+def _gather(
+    snapshot: Snapshot, count: int, sent: list[tuple[ShardTask, Future[Answer]]], request: AllocateRequest
+) -> Answer:
+    """Wait for the processors and merge what they found."""
+    options, documents = request.options, request.documents
+    answers, positions, outcomes = [], [], []
+    for errand, future in sent:
+        try:
+            answer = future.result()
+        except CallError as error:
+            shard = errand.request.shard
+            outcomes.append(Outcome(shard, 0, count, str(error.kind), str(error)[:2000], error.attempts))
+        else:
+            answers.append(answer)
+            positions.append(errand.positions)
+    merged = merge_shards(answers, positions, count, options.k) if answers else nothing_found(count, options.k)
+    merged = msgspec.structs.replace(merged, scores=as_seen(floats(merged.scores), snapshot.model).tobytes())
+    return msgspec.structs.replace(
+        merged,
+        outcomes=tuple(outcomes),
+        shards=tuple(errand.request.shard for errand, _ in sent),
+        snapshot=snapshot.manifest.snapshot,
+        estimated=snapshot.model.rerank is None if documents is None else not documents.exact,
+        usages=Usages.sum(answer.usages for answer in answers),
+    )
+
+
+def check_answer(answer: Answer, request: ProcessRequest, snapshot: Snapshot) -> None:
+    """Hold a processor's answer against what it was asked.
+
+    Raises
+    ------
+    InputError
+        It answers something else.
+    """
+    shard = snapshot.shards[request.shard]
+    rows = int64s(answer.rows)
+    same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
+    inside = len(rows) == 0 or (rows.min() >= shard.first_row and rows.max() < shard.first_row + shard.rows)
+    if not (same and inside and answer.ids is not None and len(answer.columns) == _columns(request)):
+        raise InputError(f"the answer of shard {request.shard} is not to what was asked")
+    visited = int32s(request.visits) == 0
+    if (int32s(answer.found)[visited] > 0).any():
+        raise InputError(f"shard {request.shard} found rows for queries that visit nothing in it")
+
+
+def check_subtree(answer: Answer, request: AllocateRequest, manifest: Manifest) -> None:
+    """Hold an allocator's answer against what it was asked.
+
+    Raises
+    ------
+    InputError
+        It answers something else.
+    """
+    rows = int64s(answer.rows)
+    same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
+    columns = _columns(request) if len(rows) else len(answer.columns)
+    if not (same and (len(rows) == 0 or rows.max() < manifest.rows) and len(answer.columns) == columns):
+        raise InputError("the answer is not to what was asked")
+
+
+def _columns(request: AllocateRequest | ProcessRequest) -> int:
+    """Columns of an answer: those that were asked for, and two of matches."""
+    matches = request.documents is not None and request.documents.matches
+    return len(request.options.columns) + (2 if matches else 0)
+
+
+def _batch_size(snapshot: Snapshot, request: AllocateRequest, limit: int | None) -> int:
+    """Queries of one call, so that neither the request nor, mostly, the reply is too large."""
+    if limit is None:
+        return LARGEST_BATCH
+    options, documents = request.options, request.documents
+    most = max(shard.partitions for shard in snapshot.shards)
+    asked = 4 * snapshot.manifest.dimensions + 12 * most + 8
+    answered = 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
+    if documents is not None:  # as large as the largest query
+        longest = int(int32s(documents.lengths).max())
+        asked += 4 + 4 * documents.dimensions * longest
+        answered += 8 * options.k * (1 + longest) if documents.matches else 0
+    room = int(0.9 * limit) - 4096
+    return max(1, min(LARGEST_BATCH, (room - len(options.where or b"")) // asked, room // answered))
+
+
+def _check_columns(snapshot: Snapshot, options: Options) -> None:
+    for name in options.columns:
+        if name not in snapshot.schema.names:
+            known = ", ".join(snapshot.schema.names) or "none"
+            raise InputError(f"no attribute column is called {name!r}; the index has {known}")

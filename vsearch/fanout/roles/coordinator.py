@@ -1,0 +1,171 @@
+"""The coordinator: it validates a request, chooses a plan, starts the tree and hands back one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from vsearch.errors import InputError
+from vsearch.fanout.calls.retries import RETRIES, CallError, Deadline, ErrorKind
+from vsearch.fanout.calls.tree import children_of_root, split
+from vsearch.fanout.roles.allocator import Calls, allocate, part_of
+from vsearch.fanout.roles.loading import Loader
+from vsearch.fanout.roles.merging import append, nothing_found
+from vsearch.fanout.roles.planning import Plan, PlanSettings, choose_plan
+from vsearch.fanout.roles.processor import MaskCache, check_columns, process
+from vsearch.fanout.wire.columns import empty_column
+from vsearch.fanout.wire.messages import AllocateRequest, Answer, Outcome, ProcessRequest, SearchRequest
+from vsearch.fanout.wire.where import bind_where
+from vsearch.predicates.binding import columns_of
+from vsearch.search.state.snapshot import Snapshot
+from vsearch.storage import Manifest
+
+CallsFor = Callable[[Manifest, Snapshot | None], Calls]
+
+
+def coordinate(
+    request: SearchRequest,
+    loader: Loader,
+    settings: PlanSettings,
+    masks: MaskCache,
+    deadline: Deadline,
+    calls_for: CallsFor,
+) -> Answer:
+    """Answer a request.
+
+    Parameters
+    ----------
+    calls_for : callable
+        Gives the ways to reach the others, which check answers against the manifest and, if given, a snapshot's tables.
+
+    Raises
+    ------
+    InputError
+        The request is not usable, or does not fit the index.
+    CallError
+        A shard failed for good and the caller takes no partial answer; its kind is the shard's.
+    """
+    manifest = loader.manifest(request.snapshot)
+    columns = _check(request, manifest)
+    request = msgspec.structs.replace(request, options=check_columns(manifest, request.options))
+    plan = choose_plan(
+        manifest,
+        request.count,
+        settings,
+        mode=request.mode,
+        allocators=request.allocators,
+        branching=request.branching,
+    )
+    whole = AllocateRequest(
+        snapshot=manifest.snapshot,
+        count=request.count,
+        dimensions=request.dimensions,
+        queries=request.queries,
+        options=request.options,
+        allocators=1,
+        branching=plan.branching,
+        level=1,
+        remaining=deadline.remaining(),
+        documents=request.documents,
+    )
+    if plan.mode == "alone":
+        part = loader.whole(manifest.snapshot, columns)
+        answer = allocate(part.snapshot, whole, _own_calls(part.snapshot, deadline, masks), deadline)
+    elif plan.mode == "flat":
+        part = loader.tables(manifest.snapshot, columns)
+        answer = allocate(part.snapshot, whole, calls_for(manifest, part.snapshot), deadline)
+    else:
+        answer = _start_tree(whole, plan, calls_for(manifest, None), deadline)
+    lost = answer.outcomes
+    if lost and not request.allow_partial:
+        raise CallError(ErrorKind(lost[0].error), _describe(lost), final=not _out_of_time(lost))
+    if not answer.rows:
+        answer = _with_types(answer, request, manifest)
+    return msgspec.structs.replace(answer, plan=_explain(plan, answer, manifest), snapshot=manifest.snapshot)
+
+
+def require(reply: Any, kind: type) -> None:
+    """Raise InputError unless a reply is of a kind."""
+    if not isinstance(reply, kind):
+        raise InputError(f"the reply is a {type(reply).__name__}, not a {kind.__name__}")
+
+
+def _check(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
+    """Hold a request against the index; returns the attributes that its predicate reads."""
+    if request.documents is not None:
+        from vsearch.fanout.roles.multivector import check_documents  # MaxSim is loaded where it is asked for
+
+        check_documents(manifest, request.documents)
+    elif request.dimensions != manifest.dimensions and manifest.documents is not None:
+        raise InputError("this index holds documents of many vectors: use search_documents, or query_vectors over HTTP")
+    elif request.dimensions != manifest.dimensions:
+        raise InputError(f"queries must have {manifest.dimensions} dimensions, got {request.dimensions}")
+    bound = bind_where(manifest, request.options)
+    return () if bound is None else columns_of(bound)
+
+
+def _own_calls(snapshot: Snapshot, deadline: Deadline, masks: MaskCache) -> Calls:
+    """Processors that run right here."""
+
+    def processor(shard: int, request: ProcessRequest) -> Answer:
+        return process(snapshot, snapshot.shards[shard], request, deadline, masks)
+
+    def allocator(request: AllocateRequest) -> Answer:
+        raise CallError(ErrorKind.INTERNAL, f"a coordinator alone has no allocators for {request.count} queries")
+
+    return Calls(processor, allocator)
+
+
+def _start_tree(whole: AllocateRequest, plan: Plan, calls: Calls, deadline: Deadline) -> Answer:
+    """Give every subtree below the root its run of the queries, and join their answers in order."""
+    edges = np.concatenate(([0], np.cumsum(split(whole.count, plan.allocators))))
+    requests = []
+    for child in children_of_root(plan.allocators, plan.branching):
+        own = part_of(whole, slice(edges[child.first], edges[child.first + child.count]))
+        requests.append(msgspec.structs.replace(own, allocators=child.count, remaining=deadline.remaining()))
+    with ThreadPoolExecutor(len(requests)) as pool:
+        futures = [pool.submit(calls.allocator, request) for request in requests]
+        answers = []
+        for request, future in zip(requests, futures, strict=True):
+            try:
+                answers.append(future.result())
+            except CallError as error:
+                lost = Outcome(None, 0, request.count, str(error.kind), str(error)[:2000], error.attempts)
+                answers.append(msgspec.structs.replace(nothing_found(request.count, whole.options.k), outcomes=(lost,)))
+    return append(answers)
+
+
+def _explain(plan: Plan, answer: Answer, manifest: Manifest) -> str:
+    return f"{plan}; {len(answer.shards)} of {len(manifest.shards)} shards searched"
+
+
+def _with_types(answer: Answer, request: SearchRequest, manifest: Manifest) -> Answer:
+    """An answer without rows whose ids and columns have the types that they have where there are rows."""
+    entry = manifest.shards[0].files.get("attributes")
+    types = {} if entry is None else {column.name: column.type for column in entry.columns}
+    columns = [types[name] for name in request.options.columns]
+    if request.documents is not None and request.documents.matches:
+        columns += ["list<int32>", "list<float32>"]
+    return msgspec.structs.replace(
+        answer,
+        ids=empty_column("string" if manifest.id_type == "string" else "int64"),
+        columns=tuple(empty_column(kind) for kind in columns),
+    )
+
+
+def _out_of_time(lost: Sequence[Outcome]) -> bool:
+    """Whether nothing was asked a second time that could have been: what hangs takes all the time that its caller has."""
+    return all(outcome.attempts == 1 and outcome.error in RETRIES for outcome in lost)
+
+
+def _describe(lost: Sequence[Outcome]) -> str:
+    shards = sorted({outcome.shard for outcome in lost if outcome.shard is not None})
+    where = f"shards {', '.join(map(str, shards))}" if shards else "an allocator"
+    return (
+        f"no complete answer: {where} failed ({lost[0].error} after {lost[0].attempts} attempts: {lost[0].message}); "
+        "allow_partial=True takes what the others found"
+    )

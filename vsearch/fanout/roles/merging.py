@@ -1,0 +1,96 @@
+"""Joining answers: of several shards to the same queries, and of several allocators to different ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InputError
+from vsearch.fanout.calls.bill import Usages
+from vsearch.fanout.wire.columns import Column, concatenate, gather
+from vsearch.fanout.wire.messages import Answer, Counters, Outcome, floats, int32s, int64s
+
+
+def merge_shards(answers: Sequence[Answer], positions: Sequence[NDArray[np.int64]], count: int, k: int) -> Answer:
+    """The k best rows of each query out of what several shards found: higher score first, ties to the lower row.
+
+    The same for any order of the answers.
+
+    Parameters
+    ----------
+    positions : sequence of int64 (n,)
+        Which of the `count` queries each answer is about.
+    """
+    query = np.concatenate(
+        [np.repeat(own, int32s(answer.found)) for answer, own in zip(answers, positions, strict=True)]
+    )
+    scores = np.concatenate([floats(answer.scores) for answer in answers])
+    rows = np.concatenate([int64s(answer.rows) for answer in answers])
+    order = np.lexsort((rows, -scores, query))
+    ordered = query[order]
+    starts = np.searchsorted(ordered, np.arange(count))
+    best = order[np.arange(len(order)) - starts[ordered] < k]
+    ids = [answer.ids for answer in answers if answer.ids is not None]
+    return Answer(
+        count=count,
+        k=k,
+        found=np.bincount(query[best], minlength=count).astype("<i4").tobytes(),
+        scores=scores[best].tobytes(),
+        rows=rows[best].tobytes(),
+        ids=gather(_join(ids), best) if ids else None,
+        columns=tuple(gather(_join(same), best) for same in zip(*(a.columns for a in answers), strict=True)),
+        usages=Usages.sum(answer.usages for answer in answers),
+        counters=sum((answer.counters for answer in answers), Counters()),
+        snapshot=answers[0].snapshot,
+        estimated=answers[0].estimated,
+    )
+
+
+def append(answers: Sequence[Answer]) -> Answer:
+    """One answer to the queries of all, in their order."""
+    outcomes: list[Outcome] = []
+    first = 0
+    for answer in answers:
+        outcomes += [msgspec.structs.replace(each, first=each.first + first) for each in answer.outcomes]
+        first += answer.count
+    whole = [answer for answer in answers if int32s(answer.found).any()] or [answers[0]]
+    ids = [answer.ids for answer in whole if answer.ids is not None]
+    return Answer(
+        count=first,
+        k=answers[0].k,
+        found=b"".join(answer.found for answer in answers),
+        scores=b"".join(answer.scores for answer in answers),
+        rows=b"".join(answer.rows for answer in answers),
+        ids=_join(ids) if ids else None,
+        columns=tuple(_join(same) for same in zip(*(answer.columns for answer in whole), strict=True)),
+        outcomes=tuple(outcomes),
+        shards=tuple(sorted({shard for answer in answers for shard in answer.shards})),
+        usages=Usages.sum(answer.usages for answer in answers),
+        counters=add_batches([answer.counters for answer in answers]),
+        snapshot=max(answer.snapshot for answer in answers),
+        estimated=any(answer.estimated for answer in answers),
+    )
+
+
+def nothing_found(count: int, k: int) -> Answer:
+    """An answer without a row."""
+    return Answer(count=count, k=k, found=bytes(4 * count), scores=b"", rows=b"")
+
+
+def add_batches(counters: Sequence[Counters]) -> Counters:
+    """Counters of other queries: what their scans looked at adds up, the mask that they share does not."""
+    return msgspec.structs.replace(
+        sum(counters, Counters()),
+        rows_masked=max(each.rows_masked for each in counters),
+        rows_rechecked=max(each.rows_rechecked for each in counters),
+    )
+
+
+def _join(columns: Sequence[Column]) -> Column:
+    try:
+        return concatenate(columns)
+    except ValueError as error:
+        raise InputError(f"the answers do not fit together: {error}") from None

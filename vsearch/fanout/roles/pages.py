@@ -1,0 +1,92 @@
+"""A page of a search through processors: the searches that `vsearch.search.pages` asks for, and their parts as one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.fanout.calls.bill import Usages
+from vsearch.fanout.roles.merging import add_batches, append
+from vsearch.fanout.wire.columns import gather
+from vsearch.fanout.wire.messages import AllocateRequest, Answer, floats, int32s, int64s
+from vsearch.search.pages import PageList
+
+
+def answer_page(request: AllocateRequest, search: Callable[[AllocateRequest], list[Answer]]) -> Answer:
+    """Answer a request that has an offset.
+
+    Parameters
+    ----------
+    search : callable
+        Answers one without, batch by batch.
+    """
+    options, documents = request.options, request.documents
+    ordered = options.exact if documents is None else documents.candidates is None
+    listed = PageList(request.count, options.k, options.offset, ordered=ordered)
+    answers, taken, queries, ranks = [], [], [], []
+    for depth, wanted in listed.searches():
+        answer = append(search(_deepen(request, depth, fetch=wanted)))
+        answers.append(answer)
+        part = listed.add(_padded_rows(answer, depth))
+        if wanted and answer.ids is not None:
+            found = int32s(answer.found)
+            taken.append(_take(answer, (np.cumsum(found) - found)[part.queries] + part.places))
+            queries.append(part.queries)
+            ranks.append(part.ranks)
+    page = Answer(
+        count=request.count,
+        k=options.k,
+        found=bytes(4 * request.count),
+        scores=b"",
+        rows=b"",
+        outcomes=tuple(dict.fromkeys(outcome for answer in answers for outcome in answer.outcomes)),
+        shards=tuple(sorted({shard for answer in answers for shard in answer.shards})),
+        usages=Usages.sum(answer.usages for answer in answers),
+        counters=add_batches([answer.counters for answer in answers]),
+        snapshot=request.snapshot,
+        estimated=answers[0].estimated,
+    )
+    if not taken:
+        return page
+    owner = np.concatenate(queries)
+    whole = _take(append(taken), np.lexsort((np.concatenate(ranks), owner)))
+    return msgspec.structs.replace(
+        page,
+        found=np.bincount(owner, minlength=request.count).astype("<i4").tobytes(),
+        scores=whole.scores,
+        rows=whole.rows,
+        ids=whole.ids,
+        columns=whole.columns,
+    )
+
+
+def _deepen(request: AllocateRequest, depth: int, *, fetch: bool) -> AllocateRequest:
+    """The same without an offset, for more rows, whose columns and matches are of use only where the page takes some."""
+    options, documents = request.options, request.documents
+    options = msgspec.structs.replace(options, k=depth, offset=0, columns=options.columns if fetch else ())
+    if documents is not None and not fetch:
+        documents = msgspec.structs.replace(documents, matches=False)
+    return msgspec.structs.replace(request, options=options, documents=documents)
+
+
+def _padded_rows(answer: Answer, depth: int) -> NDArray[np.int64]:
+    """Rows of each query, int64 (count, depth), -1 after the last."""
+    rows = np.full((answer.count, depth), -1, np.int64)
+    rows[np.arange(depth) < int32s(answer.found)[:, None]] = int64s(answer.rows)
+    return rows
+
+
+def _take(answer: Answer, at: NDArray[np.int64]) -> Answer:
+    """An answer's rows by position, as those of a single query."""
+    return Answer(
+        count=1,
+        k=answer.k,
+        found=np.array([len(at)], "<i4").tobytes(),
+        scores=floats(answer.scores)[at].tobytes(),
+        rows=int64s(answer.rows)[at].tobytes(),
+        ids=None if answer.ids is None else gather(answer.ids, at),
+        columns=tuple(gather(column, at) for column in answer.columns),
+    )

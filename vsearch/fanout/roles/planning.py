@@ -1,0 +1,101 @@
+"""How a request is answered: by the coordinator alone, by it and the processors, or by a tree of allocators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vsearch.errors import InputError
+from vsearch.fanout.calls.tree import DEEPEST, LARGEST, depth
+from vsearch.storage import Manifest
+
+SCANNED_KINDS = ("codes", "rows", "rerank", "patch-codes", "patch-numbers", "patch-residuals", "patch-factors", "lists")
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """What the choice goes by.
+
+    Attributes
+    ----------
+    alone_bytes : int
+        The largest index (bytes that a scan may read) that the coordinator searches alone.
+    alone_queries : int
+        The most queries that it answers alone.
+    allocator_queries : int
+        Queries for which an allocator is worth starting.
+    branching : int
+    allocators : int
+        The most allocators.
+    """
+
+    alone_bytes: int = 64 << 20
+    alone_queries: int = 64
+    allocator_queries: int = 64
+    branching: int = 4
+    allocators: int = 340
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The choice. `allocators` is 0 unless the mode is "tree"; `reason` says why."""
+
+    mode: str
+    allocators: int
+    branching: int
+    reason: str
+
+    def __str__(self) -> str:
+        shape = ""
+        if self.mode == "tree":
+            levels = depth(self.allocators, self.branching)
+            shape = f" of {self.allocators} allocators, branching {self.branching}, {levels} levels"
+        return f"{self.mode}{shape}: {self.reason}"
+
+
+def choose_plan(
+    manifest: Manifest,
+    queries: int,
+    settings: PlanSettings,
+    *,
+    mode: str = "auto",
+    allocators: int | None = None,
+    branching: int | None = None,
+) -> Plan:
+    """Choose how to answer `queries` queries.
+
+    Parameters
+    ----------
+    mode, allocators, branching
+        What the caller wants; the rest is chosen.
+
+    Raises
+    ------
+    InputError
+        The wishes do not go together.
+    """
+    factor = branching or settings.branching
+    if allocators is not None and mode not in ("auto", "tree"):
+        raise InputError(f"allocators={allocators} goes with mode 'tree', not with {mode!r}")
+    if mode == "tree" or allocators is not None:
+        wanted = allocators or -(-queries // settings.allocator_queries)
+        count = max(1, min(wanted, queries, LARGEST))
+        if depth(count, factor) > DEEPEST:
+            raise InputError(
+                f"{count} allocators with branching {factor} are more than {DEEPEST} levels; give a larger branching"
+            )
+        less = f" ({wanted} were asked for, but there are {queries} queries)" if count < wanted else ""
+        return Plan("tree", count, factor, f"asked for{less}")
+    if mode in ("alone", "flat"):
+        return Plan(mode, 0, factor, "asked for")
+    size = sum(entry.bytes for shard in manifest.shards for kind, entry in shard.files.items() if kind in SCANNED_KINDS)
+    megabytes = f"{size / 1e6:.1f} MB"
+    if size <= settings.alone_bytes and queries <= settings.alone_queries:
+        return Plan("alone", 0, factor, f"{queries} queries on {megabytes}: the coordinator holds the whole index")
+    count = min(-(-queries // settings.allocator_queries), settings.allocators)
+    if count <= 1:
+        return Plan(
+            "flat", 0, factor, f"{queries} queries on {megabytes}: one planner keeps {len(manifest.shards)} shards busy"
+        )
+    return Plan(
+        "tree", count, factor, f"{queries} queries on {megabytes}: {settings.allocator_queries} for each allocator"
+    )

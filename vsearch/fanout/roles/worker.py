@@ -1,0 +1,347 @@
+"""A worker: what one function of a stack is made of, and how it answers a message, whatever happens."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from vsearch.cache import LRUCache
+from vsearch.errors import (
+    CorruptIndexError,
+    FormatVersionError,
+    IndexNotFoundError,
+    InputError,
+    SearchTimeoutError,
+    StoreError,
+)
+from vsearch.fanout.calls.bill import Usage, Usages, architecture
+from vsearch.fanout.calls.invoker import Invoker, Names
+from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind, RetryPolicy, call_with_retries
+from vsearch.fanout.calls.telemetry import log, measure, span, traceparent
+from vsearch.fanout.roles.allocator import Calls, allocate, check_answer, check_subtree
+from vsearch.fanout.roles.coordinator import coordinate, require
+from vsearch.fanout.roles.loading import Loader
+from vsearch.fanout.roles.planning import PlanSettings
+from vsearch.fanout.roles.processor import MaskCache, process
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import (
+    AllocateRequest,
+    Answer,
+    Described,
+    Failure,
+    InfoRequest,
+    Message,
+    ProcessRequest,
+    SearchRequest,
+    Warmed,
+    WarmRequest,
+    failure,
+)
+from vsearch.fanout.wire.replies import Reply, ReportedError, check_reply, read_reply
+from vsearch.fanout.wire.where import bind_where
+from vsearch.forking import renew_in_children
+from vsearch.predicates.binding import columns_of
+from vsearch.search.state.snapshot import Snapshot
+from vsearch.storage import Manifest, Store
+from vsearch.storage.files.prefetched import MissingObjectError
+from vsearch.storage.stores.metered import MeteredStore
+from vsearch.storage.stores.retrying import no_later_than
+
+TAKES: dict[str, Any] = {"coordinator": SearchRequest, "allocator": AllocateRequest, "processor": ProcessRequest}
+
+RESERVE = 0.05
+"""Seconds that a caller keeps of its deadline for merging what it is sent."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """One function's state, which lives as long as its process.
+
+    Attributes
+    ----------
+    role : {"coordinator", "allocator", "processor"}
+    meter : MeteredStore
+        The index's store; it counts what goes by the overflow store, too.
+    loader : Loader
+    function : str
+        Its own name, for messages.
+    memory : int
+        MB of the function; what time is billed by, and half of it is the budget of what is kept.
+    invoker : Invoker or None
+        Processors need none.
+    names : Names or None
+    init_seconds : float
+        Of the start of the process, billed with the first answer.
+    """
+
+    role: str
+    meter: MeteredStore
+    loader: Loader
+    function: str
+    memory: int = 1769
+    invoker: Invoker | None = None
+    names: Names | None = None
+    envelope: Envelope = field(default_factory=Envelope)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    plans: PlanSettings = field(default_factory=PlanSettings)
+    masks: MaskCache = field(default_factory=MaskCache)
+    init_seconds: float = 0.0
+    served: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self.lock = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        role: str,
+        store: Store,
+        function: str,
+        *,
+        memory: int = 1769,
+        envelope: Envelope | None = None,
+        **more: Any,
+    ) -> Worker:
+        """A worker over a store; `more` are its other attributes."""
+        meter = MeteredStore(store)
+        if envelope is not None and envelope.overflow is not None:
+            envelope = Envelope(envelope.limit, MeteredStore(envelope.overflow, meter))
+        loader = Loader(meter, LRUCache(memory * 1_000_000 // 2))
+        return cls(role, meter, loader, function, memory, envelope=envelope or Envelope(), **more)
+
+
+def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
+    """Answer a message: always with another message, never with an exception.
+
+    What nobody foresaw is logged with its trace, and the caller is told no more than that it happened.
+    """
+    start, meter = time.perf_counter(), worker.meter
+    before = meter.requests, meter.bytes, meter.writes
+    with worker.lock:
+        cold = worker.served == 0
+        worker.served += 1
+    reply, kind, id = _reply(worker, payload, deadline)
+    seconds = time.perf_counter() - start + (worker.init_seconds if cold else 0.0)
+    usage = Usage(
+        invocations=1,
+        cold_starts=int(cold),
+        failures=int(isinstance(reply, Failure)),
+        seconds=seconds,
+        gigabyte_seconds=math.ceil(1e3 * seconds) / 1e3 * worker.memory / 1024,  # time is billed by the millisecond
+        requests=meter.requests - before[0],
+        bytes=meter.bytes - before[1],
+        writes=meter.writes - before[2],
+    )
+    if isinstance(reply, Answer):
+        reply = msgspec.structs.replace(reply, arch=architecture())
+    if worker.envelope.spills(reply):
+        usage += Usage(requests=1, writes=1)
+    measure(worker.function, worker.role, kind, usage, reply.error if isinstance(reply, Failure) else "")
+    reply = msgspec.structs.replace(reply, id=id, usages=reply.usages + Usages.of(worker.role, usage))
+    try:
+        return worker.envelope.pack(reply)
+    except CallError as error:
+        failed = failure(error.kind, str(error), reply.usages)
+        return worker.envelope.pack(msgspec.structs.replace(failed, id=id))
+
+
+def call(
+    worker: Worker,
+    function: str,
+    message: Message,
+    deadline: Deadline,
+    role: str,
+    check: Any = None,
+    parent: str = "",
+) -> tuple[Any, Usages]:
+    """Call a function of the stack, again where it fails in a way that may pass.
+
+    Parameters
+    ----------
+    parent : str
+        The span that the call belongs to: calls run in threads of their own.
+
+    Returns
+    -------
+    reply : Answer or Warmed
+    usages : Usages
+        Of the attempts that failed.
+
+    Raises
+    ------
+    CallError
+        For good.
+    """
+    invoker = worker.invoker
+    if invoker is None:
+        raise CallError(ErrorKind.INTERNAL, f"{worker.function} cannot call functions")
+    wasted: list[Usages] = []
+
+    def attempt() -> Any:
+        begun = time.perf_counter()
+        left = deadline.remaining()
+        limit = None if left is None else max(0.0, left - RESERVE)
+        sent = _fill_in(message, limit, traceparent())
+        payload = worker.envelope.pack(sent)
+        try:
+            reply = read_reply(worker.envelope, invoker.invoke(function, payload, left), function, sent.id)
+            if check is not None:
+                check_reply(check, reply, function)
+        except CallError as error:
+            if not isinstance(error, ReportedError):
+                seconds = time.perf_counter() - begun
+                wasted.append(Usages.of(role, Usage(1, 0, 1, seconds, seconds * worker.memory / 1024)))
+            else:
+                wasted.append(error.usages)
+            raise
+        return reply
+
+    with span("call", parent, function=function):
+        return call_with_retries(attempt, worker.policy, deadline), Usages.sum(wasted)
+
+
+def _fill_in(message: Message, remaining: float | None, trace: str) -> Message:
+    """The message with what is known only when it is sent, and an id of its own."""
+    message = msgspec.structs.replace(message, id=os.urandom(16).hex())
+    if not hasattr(message, "remaining"):
+        return message
+    if remaining is not None:
+        message = msgspec.structs.replace(message, remaining=min(remaining, 86_400.0))
+    return msgspec.structs.replace(message, trace=trace) if trace else message
+
+
+def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> tuple[Reply | Failure, str, str]:
+    """The reply, and the kind and id of the message that it is to."""
+    try:
+        with no_later_than(deadline.at):
+            message = worker.envelope.unpack(payload)
+    except SearchTimeoutError as error:
+        return failure(ErrorKind.DEADLINE, str(error)), "none", ""
+    except CallError as error:
+        return failure(error.kind, str(error)), "none", ""
+    except InputError as error:
+        return failure(ErrorKind.REFUSED, str(error)), "none", ""
+    kind = type(message).__name__
+    with span(worker.role, getattr(message, "trace", ""), function=worker.function, kind=kind) as recorded:
+        reply = _try(worker, message, deadline.sooner(getattr(message, "remaining", None)))
+        if recorded is not None and isinstance(reply, Failure):
+            recorded.set_attribute("error.type", reply.error)
+    return reply, kind, message.id
+
+
+def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
+    try:
+        with no_later_than(deadline.at):  # what a busy store puts off
+            return _run(worker, message, deadline)
+    except CallError as error:
+        return failure(error.kind, str(error), final=error.final)
+    except SearchTimeoutError as error:
+        return failure(ErrorKind.DEADLINE, str(error))
+    except InputError as error:
+        return failure(ErrorKind.REFUSED, str(error))
+    except (MissingObjectError, IndexNotFoundError, FormatVersionError) as error:
+        return failure(ErrorKind.MISSING, str(error))
+    except CorruptIndexError as error:
+        worker.loader.forget(error.path)  # it may have been damaged on its way here
+        return failure(ErrorKind.MISSING if " is missing in " in str(error) else ErrorKind.CORRUPT, str(error))
+    except (StoreError, FileNotFoundError, EOFError) as error:
+        return failure(ErrorKind.STORE, str(error))
+    except MemoryError:
+        return failure(ErrorKind.MEMORY, f"{worker.function} ran out of memory; give it more")
+    except Exception:
+        log(worker.function, worker.role, "failed", trace=traceback.format_exc())
+        return failure(
+            ErrorKind.INTERNAL, f"{worker.function} failed in a way that was not foreseen; its log says more"
+        )
+
+
+def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
+    if isinstance(message, WarmRequest):
+        return _warm(worker, message)
+    if isinstance(message, InfoRequest) and worker.role == "coordinator":
+        return _info(worker, message)
+    if type(message) is not TAKES[worker.role]:
+        raise InputError(f"a {worker.role} takes no {type(message).__name__}")
+    if isinstance(message, ProcessRequest):
+        columns = _columns(worker, message)
+        with span("load", shard=message.shard):
+            part = worker.loader.shard(message.snapshot, message.shard, columns)
+        return process(part.snapshot, part.snapshot.shards[0], message, deadline, worker.masks)
+    if isinstance(message, AllocateRequest):
+        with span("load"):
+            part = worker.loader.tables(message.snapshot, _columns(worker, message))
+        calls = remote_calls(worker, part.snapshot.manifest, part.snapshot, deadline)
+        return allocate(part.snapshot, message, calls, deadline)
+    request: SearchRequest = message
+    return coordinate(
+        request,
+        worker.loader,
+        worker.plans,
+        worker.masks,
+        deadline,
+        lambda manifest, snapshot: remote_calls(worker, manifest, snapshot, deadline),
+    )
+
+
+def _columns(worker: Worker, message: ProcessRequest | AllocateRequest) -> tuple[str, ...]:
+    """Attributes that the predicate of a message reads."""
+    if message.options.where is None:
+        return ()
+    bound = bind_where(worker.loader.manifest(message.snapshot), message.options)
+    return () if bound is None else columns_of(bound)
+
+
+def remote_calls(worker: Worker, manifest: Manifest, snapshot: Snapshot | None, deadline: Deadline) -> Calls:
+    """How a worker reaches processors and allocators through its invoker."""
+    names, parent = worker.names or Names("vsearch"), traceparent()
+
+    def processor(shard: int, request: ProcessRequest) -> Answer:
+        def check(reply: Any) -> None:
+            require(reply, Answer)
+            if snapshot is not None:
+                check_answer(reply, request, snapshot)
+
+        reply, wasted = call(worker, names.processor(shard), request, deadline, "processor", check, parent)
+        answer: Answer = reply
+        return msgspec.structs.replace(answer, usages=answer.usages + wasted)
+
+    def allocator(request: AllocateRequest) -> Answer:
+        def check(reply: Any) -> None:
+            require(reply, Answer)
+            check_subtree(reply, request, manifest)
+
+        reply, wasted = call(worker, names.allocator, request, deadline, "allocator", check, parent)
+        answer: Answer = reply
+        return msgspec.structs.replace(answer, usages=answer.usages + wasted)
+
+    return Calls(processor, allocator, worker.envelope.limit)
+
+
+def _warm(worker: Worker, message: WarmRequest) -> Warmed:
+    number = worker.loader.manifest(message.snapshot).snapshot
+    if worker.role == "processor":
+        if message.shard is None:
+            raise InputError("a processor is warmed for a shard; name it")
+        worker.loader.shard(number, message.shard)
+    else:
+        worker.loader.tables(number)
+    return Warmed(snapshot=number, bytes=worker.loader.retention.stats().bytes)
+
+
+def _info(worker: Worker, message: InfoRequest) -> Described:
+    from vsearch.search.state.info import describe
+
+    number = worker.loader.manifest(message.snapshot).snapshot
+    return Described(document=msgspec.json.encode(describe(worker.loader.tables(number).snapshot)))

@@ -1,0 +1,261 @@
+"""Ids and attribute columns of found rows as they travel: plain buffers, read from segments without an Arrow library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import CorruptIndexError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.storage import SegmentFile
+
+LARGEST_ROWS = 1 << 31
+
+Rows = NDArray[np.int64]
+
+
+class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Values of one column, or the items of its lists.
+
+    Attributes
+    ----------
+    type : str
+        As the manifest names Arrow types.
+    rows : int
+    valid : bytes or None
+        One byte per row, 1 where it is not NULL; None where no row is.
+    values : bytes
+        Fixed-width values, little-endian; bools as one byte; the text of strings. Empty for lists.
+    offsets : bytes or None
+        int64 (rows + 1,): where each string or list begins and ends.
+    items : Column or None
+        The items of lists.
+    """
+
+    type: Annotated[str, msgspec.Meta(max_length=200)]
+    rows: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_ROWS)]
+    valid: bytes | None
+    values: bytes
+    offsets: bytes | None = None
+    items: Column | None = None
+
+
+def check_column(column: Column, rows: int) -> None:
+    """Hold every length and offset of a column from a message against each other.
+
+    Raises
+    ------
+    ValueError
+    """
+    if column.rows != rows:
+        raise ValueError(f"a column has {column.rows} rows instead of {rows}")
+    if column.valid is not None and len(column.valid) != rows:
+        raise ValueError("a column's validity is not one byte per row")
+    base = _base(column.type)
+    if base is None:
+        if column.offsets is not None or column.items is not None or len(column.values) != rows * _width(column.type):
+            raise ValueError(f"a column of type {column.type!r} has values of another length")
+        return
+    if column.offsets is None or len(column.offsets) != 8 * (rows + 1):
+        raise ValueError("a column's offsets are not one more than its rows")
+    offsets = np.frombuffer(column.offsets, np.int64)
+    total = len(column.values) if base == "text" else (0 if column.items is None else column.items.rows)
+    if offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets) < 0).any():
+        raise ValueError("a column's offsets do not ascend to the end of its values")
+    if base == "list":
+        inner = column.type[column.type.index("<") + 1 : -1]
+        if column.items is None or column.values or column.items.type != inner or _base(inner) == "list":
+            raise ValueError("a list column has no items of its type")
+        check_column(column.items, total)
+    elif column.items is not None:
+        raise ValueError("a text column has items")
+
+
+def read_column(file: SegmentFile, name: str, rows: Rows) -> Column:
+    """Read a column of a segment file at some rows, in their order; reads only what these rows need.
+
+    Parameters
+    ----------
+    file : SegmentFile
+        Of attributes or ids.
+    rows : int64 (n,)
+        Inside the file; checked by whoever searched.
+
+    Raises
+    ------
+    CorruptIndexError
+    """
+    kind = next((column.type for column in file.entry.columns if column.name == name), None)
+    if kind is None:  # an array of whole numbers, not a table's column
+        file.ensure(name, rows, rows + 1)
+        return Column("int64", len(rows), None, file.array(name)[rows].astype(np.int64).tobytes())
+    return _read(file, f"{name}.", kind.replace("large_", ""), rows)  # offsets travel as int64 anyway
+
+
+def empty_column(kind: str) -> Column:
+    """A column of a type, as manifests name it, without rows."""
+    kind = kind.replace("large_", "")
+    base = _base(kind)
+    if base is None:
+        return Column(kind, 0, None, b"")
+    items = empty_column(kind[kind.index("<") + 1 : -1]) if base == "list" else None
+    return Column(kind, 0, None, b"", _offsets(np.empty(0, np.int64)), items)
+
+
+def gather(column: Column, at: Rows) -> Column:
+    """Rows of a column by position."""
+    valid = None if column.valid is None else np.frombuffer(column.valid, np.uint8)[at].tobytes()
+    if column.offsets is None:
+        width = _width(column.type)
+        values = np.frombuffer(column.values, f"V{width}")[at].tobytes()
+        return Column(column.type, len(at), valid, values)
+    offsets = np.frombuffer(column.offsets, np.int64)
+    starts, lengths = offsets[at], offsets[at + 1] - offsets[at]
+    inner = _spread(starts, lengths)
+    moved = _offsets(lengths)
+    if column.items is None:
+        return Column(column.type, len(at), valid, np.frombuffer(column.values, np.uint8)[inner].tobytes(), moved)
+    return Column(column.type, len(at), valid, b"", moved, gather(column.items, inner))
+
+
+def concatenate(columns: Sequence[Column]) -> Column:
+    """Columns of one type, one after another.
+
+    Raises
+    ------
+    ValueError
+        Their types differ.
+    """
+    first = columns[0]
+    if any(column.type != first.type for column in columns):
+        raise ValueError(f"columns of types {sorted({column.type for column in columns})} cannot be joined")
+    rows = sum(column.rows for column in columns)
+    valid = None
+    if any(column.valid is not None for column in columns):
+        valid = b"".join(b"\1" * column.rows if column.valid is None else column.valid for column in columns)
+    values = b"".join(column.values for column in columns)
+    if first.offsets is None:
+        return Column(first.type, rows, valid, values)
+    lengths = np.concatenate([np.diff(np.frombuffer(column.offsets or bytes(8), np.int64)) for column in columns])
+    items = None
+    if first.items is not None:
+        items = concatenate([column.items for column in columns if column.items is not None])
+    return Column(first.type, rows, valid, values, _offsets(lengths), items)
+
+
+def to_arrow(column: Column) -> pa.Array:
+    """The same as an Arrow array of the type that the index stores."""
+    import pyarrow as pa
+
+    from vsearch.storage.files.columns import arrow_type
+
+    kind: Any = arrow_type(column.type)
+    if kind is None:
+        raise ValueError(f"no Arrow type is called {column.type!r}")
+    valid = None if column.valid is None else np.frombuffer(column.valid, np.uint8)
+    bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
+    nulls = 0 if valid is None else int(np.count_nonzero(valid == 0))
+    if column.offsets is None:
+        values = column.values
+        if column.type == "bool":
+            values = np.packbits(np.frombuffer(values, np.uint8), bitorder="little").tobytes()
+        return pa.Array.from_buffers(kind, column.rows, [bits, pa.py_buffer(values)], null_count=nulls)
+    offsets = pa.py_buffer(np.frombuffer(column.offsets, np.int64).astype(np.int32).tobytes())
+    if column.items is None:
+        buffers = [bits, offsets, pa.py_buffer(column.values)]
+        return pa.Array.from_buffers(kind, column.rows, buffers, null_count=nulls)
+    children = [to_arrow(column.items)]
+    return pa.Array.from_buffers(kind, column.rows, [bits, offsets], null_count=nulls, children=children)
+
+
+def _read(file: SegmentFile, prefix: str, kind: str, rows: Rows) -> Column:
+    base = _base(kind)
+    validity = f"{prefix}validity"
+    stored = file.arrays.get(validity)
+    valid = None
+    if stored is not None and stored.shape[0]:
+        valid = _read_bits(file, validity, rows)
+    present = None if valid is None else valid.tobytes()
+    if base is None:
+        values = f"{prefix}values"
+        if kind == "bool":
+            return Column(kind, len(rows), present, _read_bits(file, values, rows).tobytes())
+        if kind.startswith("decimal128("):  # pairs of int64
+            file.ensure(values, 2 * rows, 2 * rows + 2)
+            return Column(kind, len(rows), present, file.array(values).reshape(-1, 2)[rows].tobytes())
+        file.ensure(values, rows, rows + 1)
+        taken = file.array(values)[rows]
+        if taken.dtype.itemsize != _width(kind):
+            raise CorruptIndexError(file.path, f"{values} is {taken.dtype}, which is not {kind}")
+        return Column(kind, len(rows), present, taken.tobytes())
+    name, limit = f"{prefix}offsets", _inner_rows(file, prefix, kind)
+    file.ensure(name, rows, rows + 2)
+    offsets = file.array(name)
+    starts, stops = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
+    if len(rows) and not (starts.min() >= 0 and (stops >= starts).all() and stops.max() <= limit):
+        raise CorruptIndexError(file.path, f"{name} point outside their {limit} elements; restore the file")
+    lengths = stops - starts
+    inner = _spread(starts, lengths)
+    if base == "text":
+        file.ensure(f"{prefix}data", starts, stops)
+        text = file.array(f"{prefix}data")[inner].tobytes()
+        return Column(kind, len(rows), present, text, _offsets(lengths))
+    items = _read(file, f"{prefix}item_", kind[kind.index("<") + 1 : -1], inner)
+    return Column(kind, len(rows), present, b"", _offsets(lengths), items)
+
+
+def _inner_rows(file: SegmentFile, prefix: str, kind: str) -> int:
+    """How many elements the offsets of a column may point to."""
+    if _base(kind) == "text":
+        return file.arrays[f"{prefix}data"].shape[0]
+    inner = kind[kind.index("<") + 1 : -1]
+    if _base(inner) == "text":
+        return max(0, file.arrays[f"{prefix}item_offsets"].shape[0] - 1)
+    count = file.arrays[f"{prefix}item_values"].shape[0]
+    return 8 * count if inner == "bool" else count
+
+
+def _read_bits(file: SegmentFile, name: str, rows: Rows) -> NDArray[np.uint8]:
+    file.ensure(name, rows >> 3, (rows >> 3) + 1)
+    bits: NDArray[np.uint8] = (file.array(name)[rows >> 3] >> (rows & 7).astype(np.uint8)) & np.uint8(1)
+    return bits
+
+
+def _spread(starts: Rows, lengths: Rows) -> Rows:
+    """Positions start, start + 1, ... of every run, one run after another."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - ends + lengths, lengths) + np.arange(int(ends[-1]) if len(ends) else 0)
+
+
+def _offsets(lengths: Rows) -> bytes:
+    return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64).tobytes()
+
+
+def _base(kind: str) -> str | None:
+    """Return "text", "list", or None for values of fixed width."""
+    if kind == "string":
+        return "text"
+    return "list" if kind.startswith("list<") and kind.endswith(">") else None
+
+
+def _width(kind: str) -> int:
+    if kind == "bool":
+        return 1
+    if kind == "date32":
+        return 4
+    if kind.startswith("timestamp["):
+        return 8
+    if kind.startswith("decimal128("):
+        return 16
+    widths = {"8": 1, "16": 2, "32": 4, "64": 8}
+    digits = kind.lstrip("uintfloa")
+    if digits in widths and kind[: -len(digits)] in ("int", "uint", "float"):
+        return widths[digits]
+    raise ValueError(f"no column has the type {kind!r}")

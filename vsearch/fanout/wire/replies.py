@@ -1,0 +1,71 @@
+"""What functions reply, and failures that they report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vsearch.errors import InputError
+from vsearch.fanout.calls.bill import Usages
+from vsearch.fanout.calls.retries import CallError, ErrorKind
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import Answer, Described, Failure, Warmed
+
+Reply = Answer | Warmed | Described
+
+
+class ReportedError(CallError):
+    """A failure that the function reported itself, with what it used."""
+
+    def __init__(self, kind: ErrorKind, message: str, usages: Usages, *, final: bool) -> None:
+        super().__init__(kind, message, final=final)
+        self.usages = usages
+
+
+def open_reply(envelope: Envelope, data: bytes, function: str, id: str | None = None) -> Any:
+    """The reply of a function to the request with this id, to any for None.
+
+    Raises
+    ------
+    CallError
+        It failed, or this is no reply.
+    """
+    try:
+        return read_reply(envelope, data, function, id)
+    except ReportedError as error:
+        raise CallError(error.kind, str(error), final=error.final) from None
+
+
+def read_reply(envelope: Envelope, data: bytes, function: str, id: str | None) -> Any:
+    """The same; a failure that the function reported is raised with what it used.
+
+    Raises
+    ------
+    ReportedError, CallError
+    """
+    try:
+        reply = envelope.unpack(data)
+    except InputError as error:
+        raise CallError(ErrorKind.MALFORMED, f"{function} gave a malformed reply: {error}") from None
+    unread = isinstance(reply, Failure) and not reply.id  # of what it could not read it knows no id
+    if id is not None and reply.id != id and not unread:
+        raise CallError(ErrorKind.MALFORMED, f"{function} replied to another request")
+    if isinstance(reply, Failure):
+        kind = ErrorKind(reply.error) if reply.error in set(ErrorKind) else ErrorKind.INTERNAL
+        raise ReportedError(kind, f"{function}: {reply.message}", reply.usages, final=reply.final)
+    if not isinstance(reply, Reply):
+        raise CallError(ErrorKind.MALFORMED, f"{function} replied with a {type(reply).__name__}")
+    return reply
+
+
+def check_reply(check: Any, reply: Any, function: str) -> None:
+    """Hold a reply against the request, by a function that raises InputError.
+
+    Raises
+    ------
+    CallError
+        It does not fit.
+    """
+    try:
+        check(reply)
+    except InputError as error:
+        raise CallError(ErrorKind.MALFORMED, f"{function}: {error}") from None

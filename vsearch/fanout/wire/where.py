@@ -1,0 +1,42 @@
+"""Predicates of messages: as they travel, and bound to the attributes of an index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vsearch.fanout.wire.messages import Options
+
+if TYPE_CHECKING:
+    from vsearch.predicates import Bound
+    from vsearch.storage import Manifest
+
+
+def encode_where(where: Any) -> bytes | None:
+    """A predicate in any of its spellings, as it travels.
+
+    Raises
+    ------
+    PredicateError
+    """
+    if where is None:
+        return None
+    from vsearch.predicates import encode, parse
+
+    expression = parse(where)
+    return None if expression is None else encode(expression)
+
+
+def bind_where(manifest: Manifest, options: Options) -> Bound | None:
+    """The predicate of a message, bound to the attributes of the index.
+
+    Raises
+    ------
+    PredicateError
+    """
+    if options.where is None:
+        return None
+    from vsearch.predicates import bind
+    from vsearch.predicates.checking import decode as decode_expression
+    from vsearch.search.state.snapshot import schema_of
+
+    return bind(decode_expression(options.where), schema_of(manifest))

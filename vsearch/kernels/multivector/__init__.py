@@ -1,0 +1,1 @@
+"""Kernels of multi-vector documents: MaxSim, encodings, inverted lists."""

@@ -1,0 +1,378 @@
+"""MaxSim on compressed document vectors: for every query vector the best document vector, added up.
+
+What a document vector scores is ``table[code, query] + factor * (sum of entries of the residual's nibbles)``; nothing is
+decompressed. Codes of a document lie together, its residual codes transposed: byte j of all its vectors side by side, so
+that one register holds the same byte of 32 vectors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsearch.kernels.multivector.maxsim_simd import make_sum_block
+from vsearch.kernels.multivector.maxsim_simd import strip_maxima as strip_maxima_simd
+from vsearch.kernels.multivector.strips import LANES, STRIP, TOGETHER
+from vsearch.kernels.scan.dot_products import half_to_float
+from vsearch.kernels.toolchain.compiling import inlined, kernel
+from vsearch.kernels.toolchain.simd import DIALECT
+
+WIDTH = 32 if DIALECT is None else DIALECT.width
+LOWEST = np.float32(-3.0e38)
+
+
+@inlined
+def strip_maxima_plain(codes, start, stop, table, width, strip, best):  # noqa: ARG001  the SIMD body needs the width
+    """Best table entry of some document vectors for `STRIP` query vectors: the portable body of `strip_maxima`.
+
+    Parameters
+    ----------
+    codes : uint8 or uint16 (n,)
+    start, stop : int
+        The document's vectors.
+    table : float32 (centroids, width)
+        Query vectors side by side, `width` a multiple of `STRIP`.
+    strip : int
+        First query vector.
+    best : float32 (STRIP,)
+        Output.
+    """
+    for i in range(STRIP):
+        best[i] = LOWEST
+    for token in range(start, stop):
+        for i in range(STRIP):
+            best[i] = max(best[i], table[codes[token], strip + i])
+
+
+@inlined
+def sum_block_plain(codes, base, stride, pairs, expanded, table, table_bytes, sums):
+    """Table sums of 32 document vectors for `TOGETHER` query vectors: the portable body of `sum_block`.
+
+    Parameters
+    ----------
+    codes : uint8 (bytes,)
+    base, stride : int
+        Byte j of lane v is at ``base + j * stride + v``.
+    pairs : int
+        Bytes of a vector's residual code, even.
+    expanded : uint8
+        Tables of all query vectors, from `fill_tables`.
+    table, table_bytes : int
+        Where the first query vector's table begins, and bytes from one to the next.
+    sums : float32 (TOGETHER, 32)
+        Output.
+    """
+    rows = WIDTH // LANES
+    for query in range(TOGETHER):
+        at = table + query * table_bytes
+        for v in range(LANES):
+            sums[query, v] = np.float32(0.0)
+        for j in range(pairs):
+            low = at + (j // rows * 2) * WIDTH + j % rows * LANES
+            high = low + WIDTH
+            for v in range(LANES):
+                code = codes[base + j * stride + v]
+                entry = np.uint32(expanded[low + (code & np.uint8(15))]) + np.uint32(
+                    expanded[high + (code >> np.uint8(4))]
+                )
+                sums[query, v] += np.float32(entry)
+
+
+if DIALECT is None:
+    strip_maxima, sum_block = strip_maxima_plain, sum_block_plain
+else:
+    strip_maxima, sum_block = strip_maxima_simd, make_sum_block(DIALECT)
+
+
+@inlined
+def bytes_of_tables(pairs):
+    """See `table_bytes`."""
+    return (pairs * LANES * 2 + WIDTH * 2 - 1) // (WIDTH * 2) * (WIDTH * 2)
+
+
+@inlined
+def _code_scores(codes, starts, stops, table, queries, best, scores):
+    width = table.shape[1]
+    for document in range(starts.shape[0]):
+        total = np.float32(0.0)
+        for strip in range(0, queries, STRIP):
+            strip_maxima(codes, starts[document], stops[document], table, width, strip, best)
+            for i in range(min(STRIP, queries - strip)):
+                total += best[i]
+        scores[document] = total
+
+
+@kernel
+def score_codes(codes, starts, stops, table, queries, best, scores):
+    """MaxSim of documents from one-byte codes alone. O(vectors * queries).
+
+    Parameters
+    ----------
+    codes : uint8 (n,)
+    starts, stops : int64 (documents,)
+        First and past-the-last vector of each, at least one apart.
+    table : float32 (centroids, width)
+        Inner products with the query vectors; `width` is a multiple of 16, columns from `queries` on are ignored.
+    queries : int
+    best : float32 (16,)
+        Scratch.
+    scores : float32 (documents,)
+        Output.
+    """
+    _code_scores(codes, starts, stops, table, queries, best, scores)
+
+
+@kernel
+def score_wide_codes(codes, starts, stops, table, queries, best, scores):
+    """`score_codes` for codes of two bytes, uint16 (n,)."""
+    _code_scores(codes, starts, stops, table, queries, best, scores)
+
+
+@inlined
+def _residual_scores(
+    codes,
+    factors,
+    residuals,
+    pairs,
+    starts,
+    stops,
+    scales,
+    table,
+    queries,
+    expanded,
+    steps,
+    biases,
+    block,
+    sums,
+    best,
+    scores,
+):
+    per_query = bytes_of_tables(pairs)
+    for document in range(starts.shape[0]):
+        start = starts[document]
+        many = stops[document] - start
+        scale = scales[document]
+        short = many < LANES
+        if short:  # fewer vectors than lanes: into a block of their own, so that nothing beyond them is read
+            for j in range(pairs):
+                for v in range(LANES):
+                    block[j * LANES + v] = residuals[start * pairs + j * many + v] if v < many else np.uint8(0)
+        count = min(many, LANES)
+        for query in range(
+            0, queries, TOGETHER
+        ):  # their tables stay in the nearest cache for all blocks of the document
+            together = min(TOGETHER, queries - query)
+            for q in range(together):
+                for v in range(LANES):
+                    sums[TOGETHER + q, v] = LOWEST
+            for first in range(0, many, LANES):
+                at = start if short else start + min(first, many - LANES)  # the last block overlaps the one before
+                if short:
+                    sum_block(block, 0, LANES, pairs, expanded, query * per_query, per_query, sums)
+                else:
+                    sum_block(
+                        residuals, start * pairs + at - start, many, pairs, expanded, query * per_query, per_query, sums
+                    )
+                for v in range(count):
+                    sums[2 * TOGETHER, v] = half_to_float(factors[at + v]) * scale
+                for q in range(together):
+                    step, bias = steps[query + q], biases[query + q]
+                    for v in range(count):  # a maximum for each lane: one for all would hold up the next lane
+                        value = table[codes[at + v], query + q] + sums[2 * TOGETHER, v] * (sums[q, v] * step + bias)
+                        sums[TOGETHER + q, v] = max(sums[TOGETHER + q, v], value)
+            for q in range(together):
+                highest = LOWEST
+                for v in range(count):
+                    highest = max(highest, sums[TOGETHER + q, v])
+                best[query + q] = highest
+        total = np.float32(0.0)
+        for query in range(queries):
+            total += best[query]
+        scores[document] = total
+
+
+@kernel
+def score_residuals(
+    codes,
+    factors,
+    residuals,
+    pairs,
+    starts,
+    stops,
+    scales,
+    table,
+    queries,
+    expanded,
+    steps,
+    biases,
+    block,
+    sums,
+    best,
+    scores,
+):
+    """MaxSim of documents from one-byte codes and residual codes. O(vectors * queries * bytes).
+
+    Parameters
+    ----------
+    codes : uint8 (n,)
+    factors : uint16 (n,)
+        Float16 as bits, relative to the document's scale.
+    residuals : uint8 (n * pairs,)
+        Byte j of vector v of a document of m vectors from vector s on is at ``s * pairs + j * m + v``.
+    pairs : int
+        Bytes of a vector's residual code, even.
+    starts, stops : int64 (documents,)
+    scales : float32 (documents,)
+    table : float32 (centroids, width)
+    queries : int
+    expanded, steps, biases
+        From `fill_tables`, for `queries` rounded up to an even number.
+    block, sums, best : uint8 (pairs * 32,), float32 (5, 32), float32 (queries,)
+        Scratch.
+    scores : float32 (documents,)
+        Output.
+    """
+    _residual_scores(
+        codes,
+        factors,
+        residuals,
+        pairs,
+        starts,
+        stops,
+        scales,
+        table,
+        queries,
+        expanded,
+        steps,
+        biases,
+        block,
+        sums,
+        best,
+        scores,
+    )
+
+
+@kernel
+def score_wide_residuals(
+    codes,
+    factors,
+    residuals,
+    pairs,
+    starts,
+    stops,
+    scales,
+    table,
+    queries,
+    expanded,
+    steps,
+    biases,
+    block,
+    sums,
+    best,
+    scores,
+):
+    """`score_residuals` for codes of two bytes, uint16 (n,)."""
+    _residual_scores(
+        codes,
+        factors,
+        residuals,
+        pairs,
+        starts,
+        stops,
+        scales,
+        table,
+        queries,
+        expanded,
+        steps,
+        biases,
+        block,
+        sums,
+        best,
+        scores,
+    )
+
+
+@kernel
+def multiply(rows, columns, products):
+    """Matrix product, always added up in the same order. O(n * d * width).
+
+    So few rows are not worth the threads that a linear algebra library starts for them: where others use the cores too,
+    waiting for these took a hundred times as long as the product.
+
+    Parameters
+    ----------
+    rows, columns : float32 (n, d), (d, width)
+    products : float32 (m, width), m >= n, zero
+        Output; rows from n on are left alone.
+    """
+    for row in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            factor = rows[row, j]
+            for column in range(columns.shape[1]):
+                products[row, column] += factor * columns[j, column]
+
+
+@kernel
+def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, steps, biases):
+    """Lookup tables of query vectors for the nibbles of residual codes, rounded to 7 bits.
+
+    Parameters
+    ----------
+    scaled : float32 (queries, D)
+        Rotated query vectors times the dimensions' delta * 2^(bits - 2).
+    plane_dimensions, plane_offsets : int32 (planes,)
+        Dimensions and first nibble of each plane.
+    pairs : int
+        Bytes of a vector's residual code, even.
+    expanded : uint8 (queries * table_bytes,), zero
+        Output. For every register of codes the tables of its low nibbles, then of its high ones, each table repeated for
+        the 32 lanes of its row.
+    steps, biases : float32 (queries,)
+        Outputs: a sum of entries is about ``step * (sum of rounded entries) + bias``.
+    """
+    rows = WIDTH // LANES
+    per_query = bytes_of_tables(pairs)
+    for query in range(scaled.shape[0]):
+        widest, weight = np.float32(0.0), np.float32(1.0)
+        for plane in range(plane_dimensions.shape[0]):
+            for first in range(0, plane_dimensions[plane], 4):
+                reach = np.float32(0.0)
+                for i in range(first, min(first + 4, plane_dimensions[plane])):
+                    reach += abs(scaled[query, i]) * weight
+                widest = max(widest, reach)
+            weight *= np.float32(0.5)
+        step = np.float32(2.0) * widest / np.float32(127.0)
+        inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
+        total = np.int64(0)
+        weight = np.float32(1.0)
+        for plane in range(plane_dimensions.shape[0]):
+            count, nibble = plane_dimensions[plane], plane_offsets[plane]
+            for first in range(0, count, 4):
+                a = scaled[query, first] * weight
+                b = scaled[query, first + 1] * weight if first + 1 < count else np.float32(0.0)
+                c = scaled[query, first + 2] * weight if first + 2 < count else np.float32(0.0)
+                d = scaled[query, first + 3] * weight if first + 3 < count else np.float32(0.0)
+                reach = abs(a) + abs(b) + abs(c) + abs(d)
+                pair = nibble // 2
+                at = query * per_query + (pair // rows * 2 + nibble % 2) * WIDTH + pair % rows * LANES
+                for e in range(16):
+                    value = (
+                        reach
+                        + a * np.float32(2 * (e & 1) - 1)
+                        + b * np.float32((e & 2) - 1)
+                        + c * np.float32((e >> 1 & 2) - 1)
+                        + d * np.float32((e >> 2 & 2) - 1)
+                    )
+                    entry = np.uint8(min(np.float32(127.0), value * inverse + np.float32(0.5)))
+                    total += np.int64(entry)
+                    expanded[at + e] = entry
+                    expanded[at + 16 + e] = entry
+                nibble += 1
+            weight *= np.float32(0.5)
+        # a table's true entries add up to nothing, so this also takes off what rounding adds to small ones
+        steps[query], biases[query] = step, -step * np.float32(total) / np.float32(16.0)
+
+
+@kernel
+def table_bytes(pairs):
+    """Bytes of one query vector's tables, as `fill_tables` writes them."""
+    return bytes_of_tables(pairs)

@@ -1,0 +1,1 @@
+"""The fused query: rotate, route, plan and scan partitions in one native call."""

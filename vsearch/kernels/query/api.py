@@ -1,0 +1,26 @@
+"""The fused kernels as Python calls them: out of the library that was compiled ahead of time, or compiled now."""
+
+from __future__ import annotations
+
+from vsearch.kernels.toolchain.compiling import LIBRARY
+
+if LIBRARY is None:
+    from vsearch.kernels.query.plan import plan_query
+    from vsearch.kernels.query.query import (
+        finish,
+        list_rest,
+        scan_nearest,
+        scan_rest,
+        search_batch,
+        search_shard,
+    )
+else:
+    finish = LIBRARY.function("query.query.finish")
+    list_rest = LIBRARY.function("query.query.list_rest")
+    plan_query = LIBRARY.function("query.plan.plan_query")
+    scan_nearest = LIBRARY.function("query.query.scan_nearest")
+    scan_rest = LIBRARY.function("query.query.scan_rest")
+    search_batch = LIBRARY.function("query.query.search_batch")
+    search_shard = LIBRARY.function("query.query.search_shard")
+
+__all__ = ["finish", "list_rest", "plan_query", "scan_nearest", "scan_rest", "search_batch", "search_shard"]

@@ -1,0 +1,60 @@
+"""Inner products of a query with all centroids, in 8-bit integers: what routing goes by.
+
+Centroids have codes of 7 bits, the query of 8 with a sign, so that the same integers come out on every processor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsearch.kernels.query.fields import TOGETHER
+from vsearch.kernels.query.products import dot_bytes
+from vsearch.kernels.toolchain.compiling import inlined, summing
+
+LARGEST_CODE = 127
+
+
+@inlined
+def quantise_query(query, codes):
+    """Round a query float32 (d,) to int8 codes (>= d,), padded with zeros; returns the step."""
+    largest = np.float32(0.0)
+    for j in range(query.shape[0]):
+        largest = max(largest, abs(query[j]))
+    step = largest / np.float32(LARGEST_CODE)
+    inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
+    if not np.isfinite(inverse):  # a query of hardly any length
+        inverse = np.float32(0.0)
+    for j in range(query.shape[0]):
+        value = query[j] * inverse
+        codes[j] = np.int8(np.int32(value + np.float32(128.5)) - np.int32(128))
+    for j in range(query.shape[0], codes.shape[0]):
+        codes[j] = 0
+    return step
+
+
+@summing
+def score_centroids(groups, steps, lows, query, codes, sums, inner):
+    """Approximate inner products of a query with all centroids. O(partitions * d) bytes read.
+
+    Parameters
+    ----------
+    groups : uint8 (groups, 64 * D)
+    steps, lows : float32 (partitions,)
+        A centroid is about ``low + step * code``.
+    query : float32 (d,)
+    codes : int8 (D,)
+        Scratch.
+    sums : int32 (64,)
+        Scratch.
+    inner : float32 (partitions,)
+        Output.
+    """
+    step = quantise_query(query, codes)
+    total = np.float32(0.0)
+    for j in range(query.shape[0]):
+        total += query[j]
+    for at in range(groups.shape[0]):
+        dot_bytes(groups, at, codes, sums)
+        first = at * TOGETHER
+        for c in range(min(TOGETHER, inner.shape[0] - first)):
+            inner[first + c] = lows[first + c] * total + step * steps[first + c] * np.float32(sums[c])

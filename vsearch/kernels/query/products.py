@@ -1,0 +1,124 @@
+"""Exact inner products of a query in small integers with many rows, 64 of them at a time.
+
+Rows lie as registers take them: as many dimensions of each of 64 rows as fill 32 bits (four bytes, or two words of 16
+bits), then the next. The same integers come out on every processor.
+"""
+
+# ruff: noqa: ARG001  the arguments of an intrinsic are only its type
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from vsearch.kernels.query.fields import TOGETHER
+from vsearch.kernels.toolchain.compiling import inlined, kernel
+from vsearch.kernels.toolchain.simd import DIALECT, I8, I32, I64, broadcast, load
+
+Product = Callable[[ir.IRBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
+
+
+@inlined
+def dot_group_plain(groups, at, query, each, sums):
+    """The portable body of both; `each` dimensions of a row lie together."""
+    for c in range(TOGETHER):
+        sums[c] = 0
+    for j in range(query.shape[0]):
+        for c in range(TOGETHER):
+            place = (j // each) * each * TOGETHER + each * c + j % each
+            sums[c] += np.int32(groups[at, place]) * np.int32(query[j])
+
+
+def _make_dot_group(native: int, product: Product) -> Any:
+    """Build the SIMD body for registers of so many bytes."""
+
+    @intrinsic
+    def body(typingctx, groups, first, query, steps, sums):
+        signature = types.void(groups, types.int64, query, types.int64, sums)
+
+        def codegen(context, b, signature, args):
+            groups, query, sums = (
+                b.bitcast(context.make_array(signature.args[i])(context, b, args[i]).data, I8.as_pointer())
+                for i in (0, 2, 4)
+            )
+            words = ir.VectorType(I32, native // 4)
+            registers = 4 * TOGETHER // native
+            codes, steps = b.gep(groups, [args[1]]), args[3]
+            entry, loop, done = b.block, b.append_basic_block("steps"), b.append_basic_block("dotted")
+            b.branch(loop)
+            b.position_at_end(loop)
+            j = b.phi(I64)
+            j.add_incoming(ir.Constant(I64, 0), entry)
+            totals = [b.phi(words) for _ in range(registers)]
+            at = b.mul(j, ir.Constant(I64, 4 * TOGETHER))
+            values = broadcast(b, load(b, query, b.mul(j, ir.Constant(I64, 4)), I32, 1), native // 4)
+            added = []
+            for i, total in enumerate(totals):
+                total.add_incoming(ir.Constant(words, None), entry)
+                part = load(b, codes, b.add(at, ir.Constant(I64, i * native)), words, 1)
+                added.append(product(b, total, part, values))
+            following = b.add(j, ir.Constant(I64, 1))
+            j.add_incoming(following, loop)
+            for total, value in zip(totals, added, strict=True):
+                total.add_incoming(value, loop)
+            b.cbranch(b.icmp_signed("<", following, steps), loop, done)
+            b.position_at_end(done)
+            for i, value in enumerate(added):
+                place = b.bitcast(b.gep(sums, [ir.Constant(I64, i * native)]), words.as_pointer())
+                b.store(value, place).align = 4
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return body
+
+
+if DIALECT is None:
+
+    @inlined
+    def dot_bytes(groups, at, query, sums):
+        """Inner products of a query with the rows of one group; see `dot_groups`."""
+        dot_group_plain(groups, at, query, 4, sums)
+
+    @inlined
+    def dot_words(groups, at, query, sums):
+        """The same in words of 16 bits."""
+        dot_group_plain(groups, at, query, 2, sums)
+
+else:
+    _dot_bytes = _make_dot_group(DIALECT.native, DIALECT.add_products)
+    _dot_words = _make_dot_group(DIALECT.native, DIALECT.add_word_products)
+
+    @inlined
+    def dot_bytes(groups, at, query, sums):
+        """Inner products of a query with the rows of one group; see `dot_groups`."""
+        _dot_bytes(groups, at * groups.shape[1], query, query.shape[0] // 4, sums)
+
+    @inlined
+    def dot_words(groups, at, query, sums):
+        """The same in words of 16 bits."""
+        _dot_words(groups, 2 * at * groups.shape[1], query, query.shape[0] // 2, sums)
+
+
+@kernel
+def dot_groups(groups, query, sums):
+    """Inner products of a query with all rows: the kernel by itself, for its tests.
+
+    Parameters
+    ----------
+    groups : uint8 (groups, 64 * D) or int16 (groups, 64 * D)
+        Bytes are below 128; D is a multiple of four of them, or of two words, and not 0.
+    query : int8 or int16 (D,)
+        Not the least number of its type. No sum may leave 32 bits.
+    sums : int32 (groups, 64)
+        Output.
+    """
+    for at in range(groups.shape[0]):
+        if groups.itemsize == 1:
+            dot_bytes(groups, at, query, sums[at])
+        else:
+            dot_words(groups, at, query, sums[at])

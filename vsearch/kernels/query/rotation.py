@@ -1,0 +1,56 @@
+"""Rotate a query by a matrix of 16-bit words: for where what follows is coarser than these."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsearch.kernels.query.fields import LARGEST_WORD, TOGETHER
+from vsearch.kernels.query.products import dot_words
+from vsearch.kernels.toolchain.compiling import inlined, inlined_summing
+
+
+@inlined_summing
+def _square(query):
+    """Of a query's norm, in float64: in float32 squares of a short query are rounded, and its codes would leave 16 bits."""
+    total = 0.0
+    for j in range(query.shape[0]):
+        total += np.float64(query[j]) * np.float64(query[j])
+    return total
+
+
+@inlined
+def quantise_words(query, codes):
+    """Round a query float32 (d,) to int16 codes (>= d,) of a norm of 32,767, padded with zeros; returns the step."""
+    step = np.float32(np.sqrt(_square(query)) / LARGEST_WORD)
+    inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
+    if not np.isfinite(inverse):  # a query of hardly any length
+        inverse = np.float32(0.0)
+    for j in range(query.shape[0]):
+        codes[j] = np.int16(np.int32(query[j] * inverse + np.float32(32768.5)) - np.int32(32768))
+    for j in range(query.shape[0], codes.shape[0]):
+        codes[j] = 0
+    return step
+
+
+@inlined
+def rotate_in_words(query, groups, steps, codes, sums, rotated):
+    """Rotate by a matrix in words. O(d^2), half the bytes of floats.
+
+    Parameters
+    ----------
+    query : float32 (d,)
+    groups : int16 (groups, 64 * D)
+        Rows of the matrix, each of a norm of at most 32,767 (`products`); D is even, d or one more.
+    steps : float32 (d,)
+        A row is its words times its step.
+    codes, sums : int16 (D,), int32 (64,)
+        Scratch.
+    rotated : float32 (d,)
+        Output.
+    """
+    step = quantise_words(query, codes)
+    for at in range(groups.shape[0]):
+        dot_words(groups, at, codes, sums)
+        first = at * TOGETHER
+        for c in range(min(TOGETHER, rotated.shape[0] - first)):
+            rotated[first + c] = step * steps[first + c] * np.float32(sums[c])

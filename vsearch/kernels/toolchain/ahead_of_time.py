@@ -1,0 +1,285 @@
+"""``python -m vsearch.kernels.toolchain.ahead_of_time``: compile the kernels ahead of time, one shared library for each kind of processor.
+
+Numba compiles every exported kernel to LLVM IR, in several processes per target where there are cores for them (the SIMD
+dialect is chosen at import), LLVM turns the IR into a position-independent object for that processor, and ziglang's linker
+makes a shared library of the objects. No second machine and no system compiler is needed. What is written: ``<target>.so`` and ``index.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vsearch.cores import available_cores
+from vsearch.kernels.toolchain.library import FOLDER, INDEX, sources_digest
+
+
+class Target(NamedTuple):
+    """What a library is compiled for."""
+
+    triple: str
+    zig: str
+    processor: str
+    features: str
+    dialect: str
+
+
+TARGETS = {
+    "x86-64-avx512": Target("x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", "x86-64-v4", "+avx512vnni", "avx512"),
+    "x86-64-v3": Target("x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", "x86-64-v3", "", "avx2"),
+    "aarch64-dotprod": Target(
+        "aarch64-unknown-linux-gnu", "aarch64-linux-gnu.2.17", "neoverse-n1", "+dotprod,+fullfp16", "neon"
+    ),
+}
+
+MOST_PARTS = 4
+"""Processes for one target at most: one kernel takes a fifth of the time of all."""
+
+#: Every kernel that Python calls, with its arguments: a scalar, or dtype/axes for an array. Those that take longest to
+#: compile come first, since they are dealt out in this order.
+EXPORTS = {
+    "query.plan.plan_query": ("int64 int64", "none"),
+    "query.query.search_batch": ("int64 int64 int64 int64", "none"),
+    "query.query.scan_nearest": ("int64 int64 int64", "none"),
+    "query.query.scan_rest": ("int64 int64 int64", "none"),
+    "query.query.search_shard": ("int64 int64 int64", "none"),
+    "query.query.list_rest": ("int64 int64 int64", "none"),
+    "query.query.finish": ("int64", "none"),
+    "filters.bitmaps.pack_cells": ("uint8/1 uint64/1 uint64/1 uint64/1", "none"),
+    "filters.bitmaps.mark_rows": ("uint64/1 uint32/1 int64 int64/1 int64/1", "boolean"),
+    "filters.bitmaps.fill_counts": ("uint64/1 int64/1 int64/1 int64/1", "none"),
+    "filters.bitmaps.fill_rows": ("uint64/1 int64 int64 int64/1", "none"),
+    "filters.bitmaps.fill_presence": ("uint8/1 int64/1 int64/1 uint8/1 uint8/2", "none"),
+    "filters.like.like": ("int64/1 uint8/1 int16/1 bool/1", "none"),
+    "filters.like.search": ("int64/1 uint8/1 int64/1 uint8/1 int64/1", "none"),
+    "scan.blocks.transpose": ("uint8/2 uint8/2", "none"),
+    "scan.blocks.untranspose": ("uint8/2 uint8/2", "none"),
+    "scan.ranking.score_rows": (
+        "int64/1 int64/1 uint8/2 float32/1 int32/1 float32/2 float32/3 float32/1",
+        "none",
+    ),
+    "scan.ranking.rank_gradients": (
+        "int64/1 int64/1 float32/1 uint8/2 float32/1 int32/1 float32/2 float32/3 float32/2 float32/2 float32/3",
+        "none",
+    ),
+    "scan.encode.encode_planes": ("float32/2 float32/1 int32/1 int32/1 uint8/2 float32/1 float32/1", "none"),
+    "scan.encode.decode_planes": ("uint8/2 float32/1 int32/1 int32/1 float32/2", "none"),
+    "scan.encode.largest_ratio": ("float32/2 float32/1 float32/1", "none"),
+    "scan.encode.encode_int8": ("float32/2 float32/1 float32/1 int8/2", "none"),
+    "scan.nibbles.expand_tables": ("uint8/2 uint8/1", "none"),
+    "scan.nibbles.lanes_of_block": (
+        "uint8/2 int64 uint8/2 uint8/1 uint16/1 float32/1 int64 int64 float32 float32 float32",
+        "int64",
+    ),
+    "scan.tables.sign_tables": ("float32/1 int32/1 int32/1 float32/2", "none"),
+    "scan.cells.encode_cells": ("float32/2 float32/1 int32/1 int64/1 float32/1 int64 uint8/2", "none"),
+    "scan.cells.unpack_cells": ("uint8/2 int32/1 uint8/2", "none"),
+    "scan.cells.gap_tables": ("float32/1 int32/1 int64/1 float32/1 float32/1", "none"),
+    "scan.cells.scan_signs": (
+        "uint64/2 uint64/1 int32/1 int64/1 int64/1 int64/1 uint64/1 int32/1 int64/1 int64/1 int32/1 int32/1",
+        "int64",
+    ),
+    "scan.cells.lower_bounds": ("uint8/2 int64/1 int32/1 int64/1 float32/1 float32/1", "none"),
+    "multivector.maxsim.fill_tables": ("float32/2 int32/1 int32/1 int64 uint8/1 float32/1 float32/1", "none"),
+    "multivector.maxsim.multiply": ("float32/2 float32/2 float32/2", "none"),
+    "multivector.maxsim.table_bytes": ("int64", "int64"),
+    "multivector.maxsim.score_codes": ("uint8/1 int64/1 int64/1 float32/2 int64 float32/1 float32/1", "none"),
+    "multivector.maxsim.score_wide_codes": ("uint16/1 int64/1 int64/1 float32/2 int64 float32/1 float32/1", "none"),
+    "multivector.maxsim.score_residuals": (
+        (
+            "uint8/1 uint16/1 uint8/1 int64 int64/1 int64/1 float32/1 float32/2 int64 uint8/1 float32/1 float32/1 "
+            "uint8/1 float32/2 float32/1 float32/1"
+        ),
+        "none",
+    ),
+    "multivector.maxsim.score_wide_residuals": (
+        (
+            "uint16/1 uint16/1 uint8/1 int64 int64/1 int64/1 float32/1 float32/2 int64 uint8/1 float32/1 float32/1 "
+            "uint8/1 float32/2 float32/1 float32/1"
+        ),
+        "none",
+    ),
+    "multivector.hamming.pack_numbers": ("uint16/1 int64 uint8/1", "none"),
+    "multivector.hamming.unpack_numbers": ("uint8/1 int64 uint16/1", "none"),
+    "multivector.hamming.score_hamming": ("uint8/1 int64 int64/1 int64/1 uint16/1 uint16/1 float32/1", "none"),
+    "multivector.inverted_lists.collect_lists": (
+        "int64/1 uint32/1 int64/2 float32/2 float32/1 int64/1 float32/1",
+        "none",
+    ),
+    "multivector.fde.fill_buckets": ("float32/2 int64/1 float32/2 int64/1 int64/1 float32/3", "none"),
+    "multivector.fde.encode_query": ("float32/2 float32/2 float32/1 float32/2 int64/1 float32/2 float32/1", "none"),
+    "multivector.pooling.merge_chain": ("float32/2 int64/1 int64/1 int64/2 float32/1", "none"),
+    "multivector.pooling.cut_merges": ("int64/2 int64/1 int64 int64/1", "none"),
+    "multivector.numbering.swap_numbers": (
+        "float32/2 float32/2 uint8/1 int64/1 int64/1 int64 float32",
+        "none",
+    ),
+}
+
+
+def symbol_of(name: str) -> str:
+    """The C name of an exported kernel."""
+    return "vsearch_" + name.replace(".", "_")
+
+
+def build(folder: Path, targets: list[str], report: Any = print) -> None:
+    """Write the libraries of some targets and their index into a folder; libraries of other sources are removed from it.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        A compiler or the linker failed; its output says why.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if _sources_of(folder) != sources_digest():
+        for stale in folder.glob("*.so"):
+            stale.unlink()
+    cores = available_cores()
+    parts = min(MOST_PARTS, max(1, cores // len(targets)))
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(cores) as pool:
+        objects = {name: [Path(scratch) / f"{name}-{part}.o" for part in range(parts)] for name in targets}
+        jobs = {
+            name: [pool.submit(compile_object, path, name, part, parts) for part, path in enumerate(paths)]
+            for name, paths in objects.items()
+        }
+        for name, paths in objects.items():
+            for job in jobs[name]:
+                job.result()
+            linked = Path(scratch) / f"{name}.so"
+            linker = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[name].zig, "-shared", "-s", "-nostdlib"]
+            subprocess.run([*linker, "-o", str(linked), *map(str, paths), "-lc", "-lm"], check=True)
+            _replace(folder / f"{name}.so", linked.read_bytes())
+            report(f"{name}: {linked.stat().st_size} bytes")
+    functions = {
+        name: {"symbol": symbol_of(name), "arguments": arguments.split(), "result": result}
+        for name, (arguments, result) in EXPORTS.items()
+    }
+    index = {"sources": sources_digest(), "functions": functions}
+    _replace(folder / INDEX, (json.dumps(index, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _sources_of(folder: Path) -> object:
+    try:
+        return json.loads((folder / INDEX).read_bytes())["sources"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file beside its place first: a process may have the old one mapped."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(data)
+    unfinished.replace(path)
+
+
+def compile_object(path: Path, name: str, part: int = 0, parts: int = 1) -> None:
+    """Compile the kernels for a target, or every so-many-th of them, into an object file, in a process of its own."""
+    target = TARGETS[name]
+    environment = {**os.environ, "VSEARCH_DIALECT": target.dialect, "VSEARCH_JIT": "1"}
+    if target.triple.startswith("aarch64"):
+        # plain IR: what the host's vectoriser would make of it does not fit another processor
+        host = "generic" if platform.machine() == "aarch64" else "x86-64-v3"
+        environment |= {"NUMBA_CPU_NAME": host, "NUMBA_CPU_FEATURES": "", "NUMBA_LOOP_VECTORIZE": "0"}
+    else:
+        environment |= {"NUMBA_CPU_NAME": target.processor, "NUMBA_CPU_FEATURES": target.features}
+    command = [sys.executable, "-m", "vsearch.kernels.toolchain.ahead_of_time", "--object", str(path), "--target", name]
+    subprocess.run([*command, "--part", str(part), "--parts", str(parts)], check=True, env=environment)
+
+
+def write_object(path: Path, name: str, exports: list[str]) -> None:
+    """Compile exported kernels for a target into one object file; the process's dialect is the target's."""
+    import llvmlite.binding as llvm
+
+    from vsearch.kernels.toolchain.simd import NEON_STAND_INS
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    # Numba also loads what it compiles, so a stand-in has to be some address; it is never called
+    for stand_in in NEON_STAND_INS:
+        llvm.add_symbol(stand_in, llvm.address_of_symbol("memset") or 1)
+    target = TARGETS[name]
+    first, *others = exports
+    whole = llvm.parse_assembly(_intermediate(first))
+    for export in others:
+        whole.link_in(llvm.parse_assembly(_intermediate(export)))
+    for function in whole.functions:
+        if not function.is_declaration and not function.name.startswith("vsearch_"):
+            function.linkage = "internal"
+    for variable in whole.global_variables:
+        if not variable.is_declaration:
+            variable.linkage = "internal"
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.processor, features=target.features, opt=3, reloc="pic", codemodel="default"
+    )
+    whole.triple, whole.data_layout = target.triple, str(machine.target_data)
+    text = str(whole)
+    for stand_in, instruction in NEON_STAND_INS.items():
+        text = text.replace(stand_in, instruction)
+    whole = llvm.parse_assembly(text)
+    speed = 3 if target.triple.startswith("aarch64") else 0
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=speed))
+    passes = builder.getModulePassManager() if speed else llvm.create_new_module_pass_manager()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.run(whole, builder)
+    path.write_bytes(machine.emit_object(whole))
+
+
+def _intermediate(export: str) -> str:
+    """LLVM IR of one kernel under its C name, with no trace of Python in it."""
+    import llvmlite.binding as llvm
+    import numba
+    from numba import types
+
+    module_name, _, name = export.rpartition(".")
+    dispatcher = getattr(import_module(f"vsearch.kernels.{module_name}"), name)
+    kept = {k: v for k, v in dispatcher.targetoptions.items() if k in ("nogil", "error_model", "_nrt", "fastmath")}
+    njit: Any = numba.njit
+    plain = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **kept)(dispatcher.py_func)
+    signature = []
+    for argument in EXPORTS[export][0].split():
+        kind, _, axes = argument.partition("/")
+        element = types.boolean if kind == "bool" else getattr(types, kind)
+        signature.append(types.Array(element, int(axes), "C") if axes else element)
+    plain.compile(tuple(signature))
+    compiled = plain.overloads[tuple(signature)]
+    module = llvm.parse_assembly(compiled.library.get_llvm_str())
+    for function in module.functions:
+        if function.is_declaration:
+            continue
+        if function.name == compiled.fndesc.llvm_func_name:
+            function.name = symbol_of(export)
+            function.linkage = "external"
+        else:
+            function.linkage = "internal"
+    for variable in module.global_variables:
+        if not variable.is_declaration:
+            variable.linkage = "internal"
+    return str(module)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m vsearch.kernels.toolchain.ahead_of_time", description=__doc__)
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (the package's own by default)")
+    parser.add_argument("--target", choices=sorted(TARGETS), action="append", help="only this one (may be repeated)")
+    parser.add_argument("--object", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--part", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--parts", type=int, default=1, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.object is not None:
+        write_object(chosen.object, chosen.target[0], list(EXPORTS)[chosen.part :: chosen.parts])
+    else:
+        build(chosen.out, chosen.target or sorted(TARGETS))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The build hook of the wheel: compile the kernels for this machine, or for every kind of processor for a release.
+
+``VSEARCH_BUILD_TARGETS`` names the targets: ``all``, or some of ``vsearch.kernels.toolchain.ahead_of_time.TARGETS`` with commas between
+them. Without it they are compiled for this machine alone, and an install succeeds without them where that fails: they
+compile when they are first used, then. ``VSEARCH_NO_KERNELS=1`` leaves them out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+COMPILERS = ["numba>=0.68", "numpy>=2.0", "ziglang>=0.13"]
+MACHINES = ("x86_64", "aarch64")
+
+#: Prints which targets a folder has of these sources, which one is of this machine, and which there are.
+ASK = """
+import json, sys
+from pathlib import Path
+from vsearch.kernels.toolchain.library import TARGETS, functions_in, targets_here
+folder = Path(sys.argv[1])
+known = [name for group in TARGETS.values() for name in group]
+there = [name for name in known if functions_in(folder) and (folder / f"{name}.so").exists()]
+print(json.dumps([there, targets_here()[:1], known]))
+"""
+
+
+class KernelsHook(BuildHookInterface[Any]):
+    """Puts ``vsearch/kernels/compiled`` into the wheel."""
+
+    PLUGIN_NAME = "custom"
+
+    def dependencies(self) -> list[str]:
+        """What compiles: nothing where nothing can be compiled for this machine, so that an install needs no more."""
+        return COMPILERS if self._wanted() else []
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile what is missing; an editable install compiles as it runs."""
+        if version == "editable" or not self._wanted():
+            return
+        folder = Path(self.root) / "vsearch" / "kernels" / "compiled"
+        try:
+            self._compile(folder)
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            if self._asked():
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+            self.app.display_warning(f"the kernels were not compiled and will be when they are first used: {error}")
+            return
+        build_data["artifacts"] += ["/vsearch/kernels/compiled/*.so", "/vsearch/kernels/compiled/index.json"]
+
+    def _compile(self, folder: Path) -> None:
+        # what the build depends on may be on PYTHONPATH: pip hands it over like that
+        path = os.pathsep.join(filter(None, [str(self.root), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path}
+        answer = subprocess.run(
+            [sys.executable, "-c", ASK, str(folder)],
+            cwd=self.root,
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        there, here, known = json.loads(answer.stdout)
+        asked = self._asked()
+        targets = known if asked == "all" else asked.split(",") if asked else here
+        missing = [target for target in targets if target not in there]
+        if missing:
+            command = [sys.executable, "-m", "vsearch.kernels.toolchain.ahead_of_time", "--out", str(folder)]
+            command += [part for target in missing for part in ("--target", target)]
+            subprocess.run(command, cwd=self.root, env=environment, check=True)
+
+    def _asked(self) -> str:
+        return os.environ.get("VSEARCH_BUILD_TARGETS", "").replace(" ", "")
+
+    def _wanted(self) -> bool:
+        if os.environ.get("VSEARCH_NO_KERNELS"):
+            return False
+        return bool(self._asked()) or (platform.system() == "Linux" and platform.machine() in MACHINES)

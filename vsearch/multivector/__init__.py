@@ -1,0 +1,1 @@
+"""Documents of many vectors: codec, build, opening, MaxSim and search."""

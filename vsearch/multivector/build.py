@@ -1,0 +1,340 @@
+"""The build of a document index: reduce, train, encode each document to one vector, and build an ordinary index of these.
+
+The document part, which MaxSim reads, is written shard by shard beside the ordinary files, in the order of the shard's
+rows, so that one commit makes both visible. Memory is bounded by the samples and a batch of documents: everything larger is
+spooled to scratch files.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.building.inputs.rows import Given, id_values, split_table
+from vsearch.building.pipeline import Progress, build_index
+from vsearch.building.training import BuildOptions
+from vsearch.errors import IndexExistsError, InputError
+from vsearch.multivector.codec import TokenCodec, check_token_codec, train_token_codec
+from vsearch.multivector.fde import FixedEncoding, train_fde
+from vsearch.multivector.reduction import check_reduction, reduce_documents
+from vsearch.multivector.sources import Documents, documents_column, open_documents, open_saliency
+from vsearch.storage import Manifest, Store, snapshot_numbers
+from vsearch.storage.stores.scratch import scratch_folder
+
+BATCH_VECTORS = 16384
+SAMPLE_DOCUMENTS = 4096
+SAMPLE_BYTES = 256 << 20
+SAMPLE_PER_CENTROID = 64
+SHARD_BYTES = 1 << 30
+BUCKETS = 32
+QUERY_VECTORS = 16
+SAMPLE_QUERIES = 64
+KINDS = ("fde", "lists")
+STORED = {None: None, "float16": np.float16, "float32": np.float32}
+
+Arrays = Callable[[str, dict[str, NDArray[Any]]], None]
+
+
+@dataclass(frozen=True)
+class DocumentOptions:
+    """What `vsearch.build_documents` was asked for; see there."""
+
+    keep: float = 1.0
+    pool: float | None = None
+    codebook: int = 256
+    residual_bits: int = 2
+    binary: bool = False
+    candidates: str = "fde"
+    dimensions: int = 1024
+    bits: float = 1.0
+    store: str | None = None
+    shards: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_token_codec(self.codebook, self.residual_bits, binary=self.binary)
+        if self.candidates not in KINDS:
+            msg = f"candidates must be one of {', '.join(KINDS)}, got {self.candidates!r}"
+            raise InputError(msg)
+        if self.store not in STORED:
+            msg = f"store must be 'float16', 'float32' or None, got {self.store!r}"
+            raise InputError(msg)
+        dimensions = self.dimensions
+        if (
+            isinstance(dimensions, bool)
+            or not isinstance(dimensions, (int, np.integer))
+            or not 1 <= dimensions <= 65536
+        ):
+            msg = f"dimensions must be from 1 to 65536 (of the candidates' vectors), got {dimensions!r}"
+            raise InputError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentPart:
+    """What a document index holds beside its ordinary files; `build_index` calls these methods.
+
+    Attributes
+    ----------
+    documents : Documents
+        Reduced.
+    positions : int32 (vectors,) or None
+        Where each vector was in the document that was given.
+    given : int
+        Vectors before the reduction.
+    """
+
+    documents: Documents
+    positions: NDArray[np.int32] | None
+    given: int
+    patches: TokenCodec
+    fde: FixedEncoding
+    options: DocumentOptions
+    scratch: Path
+
+    def model(self) -> dict[str, NDArray[Any]]:
+        """Arrays of the model."""
+        return {**self.patches.arrays(), **self.fde.arrays()}
+
+    def configuration(self) -> dict[str, Any]:
+        """What the manifest says of the document part."""
+        return {
+            "patches": self.patches.configuration(),
+            "dimensions": self.patches.dimensions,
+            "vectors": int(self.documents.offsets[-1]),
+            "vectors_given": self.given,
+            "keep": float(self.options.keep),
+            "pool": None if self.options.pool is None else float(self.options.pool),
+            "candidates": self.options.candidates,
+            "positions": self.positions is not None,
+            "store": self.options.store,
+        }
+
+    def write_shard(self, rows: NDArray[np.int64], arrays: Arrays) -> None:
+        """Encode the documents of a shard, in this order, and hand over its files."""
+        lengths = self.documents.offsets[rows + 1] - self.documents.offsets[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        total, patches, options = int(offsets[-1]), self.patches, self.options
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+
+            def spool(name: str, dtype: Any, *shape: int) -> NDArray[Any]:
+                return np.memmap(Path(folder) / name, dtype, "w+", shape=shape)
+
+            codes = spool("codes", patches.code_dtype, total)
+            residual = patches.residual is not None
+            residuals = spool("residuals", np.uint8, total, patches.residual_bytes) if residual else None
+            factors = spool("factors", np.float16, total if residual else 0)
+            scales = np.ones(len(rows), np.float32)
+            exact = spool("exact", STORED[options.store], total, patches.dimensions) if options.store else None
+            for start, stop in batches(offsets):
+                vectors, inside = self.documents.take(rows[start:stop])
+                encoded = patches.encode(vectors)
+                low, high = int(offsets[start]), int(offsets[stop])
+                codes[low:high] = encoded.centroids if patches.numbers is None else patches.numbers[encoded.centroids]
+                if exact is not None:
+                    exact[low:high] = vectors
+                if residuals is not None and encoded.residuals is not None and encoded.factors is not None:
+                    scales[start:stop] = np.maximum.reduceat(encoded.factors, inside[:-1])
+                    scales[start:stop][scales[start:stop] == 0] = 1.0
+                    factors[low:high] = encoded.factors / np.repeat(scales[start:stop], np.diff(inside))
+                    residuals[low:high] = transpose_documents(encoded.residuals, inside)
+            arrays("documents", {"vectors": lengths.astype(np.uint32), "factor_scale": scales})
+            if patches.numbers is not None:
+                arrays("patch-numbers", {"packed": pack(np.asarray(codes, np.uint16), patches.number_bits)})
+            else:
+                arrays("patch-codes", {"code": codes})
+            if residuals is not None:
+                arrays("patch-residuals", {"residual": residuals})
+                arrays("patch-factors", {"factor": factors})
+            if exact is not None:
+                arrays("patch-exact", {"exact": exact})
+            if self.positions is not None:
+                arrays("patch-positions", {"position": self._take_positions(self.positions, rows, lengths, offsets)})
+            if options.candidates == "lists":
+                self._write_lists(codes, offsets, arrays)
+
+    def _take_positions(
+        self,
+        positions: NDArray[np.int32],
+        rows: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+    ) -> NDArray[Any]:
+        first = self.documents.offsets[rows] - offsets[:-1]
+        places = positions[np.repeat(first, lengths) + np.arange(int(offsets[-1]))]
+        largest = int(positions.max())
+        return places.astype(np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.uint32)
+
+    def _write_lists(self, codes: NDArray[Any], offsets: NDArray[np.int64], arrays: Arrays) -> None:
+        """Inverted lists: the documents of each centroid, ascending."""
+        if self.patches.numbers is not None:
+            inverse = np.zeros(1 << self.patches.number_bits, np.int64)
+            inverse[self.patches.numbers] = np.arange(len(self.patches.numbers))
+            centroids = inverse[codes]
+        else:
+            centroids = codes.astype(np.int64)
+        documents = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        pairs = np.unique(centroids * (len(offsets) - 1) + documents)
+        counts = np.bincount(pairs // (len(offsets) - 1), minlength=len(self.patches.codebook))
+        arrays("list-lengths", {"documents": counts.astype(np.uint32)})
+        arrays("lists", {"document": (pairs % (len(offsets) - 1)).astype(np.uint32)})
+
+
+def build_document_index(
+    store: Store,
+    vectors: object,
+    offsets: object | None,
+    *,
+    saliency: object | None,
+    given: Given,
+    options: DocumentOptions,
+    overwrite: bool,
+    settle: Callable[[Manifest, NDArray[np.float32]], Manifest],
+    progress: Progress,
+) -> Manifest:
+    """Build a document index and commit it; see `vsearch.build_documents`.
+
+    Parameters
+    ----------
+    settle : callable
+        Given the manifest before it is committed and some encoded queries float32 (m, D), returns it with settings.
+
+    Raises
+    ------
+    IndexExistsError, InputError
+    """
+    if not overwrite and snapshot_numbers(store):
+        msg = f"{store.url} already holds an index; give overwrite=True to replace it, or choose another place"
+        raise IndexExistsError(msg)
+    check_reduction(options.keep, options.pool, saliency=saliency is not None)
+    with scratch_folder() as folder:
+        scratch = Path(folder)
+        if offsets is None:
+            vectors, given = _split(vectors, given, scratch)
+        opened = open_documents(vectors, offsets, scratch)
+        weights = open_saliency(saliency, opened.offsets)
+        documents, positions = reduce_documents(
+            opened, weights, options.keep, options.pool, scratch, lambda done, all_: progress("reduce", done, all_)
+        )
+        progress("train patches", 0, 1)
+        rng = np.random.default_rng(options.seed)
+        patches = train_token_codec(
+            _sample_vectors(documents, options.codebook, rng),
+            options.codebook,
+            options.residual_bits,
+            binary=options.binary,
+            seed=options.seed,
+        )
+        progress("train patches", 1, 1)
+        drawn, drawn_offsets = documents.take(_sample_documents(documents, rng))
+        whole = options.candidates == "lists"
+        width = min(options.dimensions, documents.vectors.dimensions) if whole else options.dimensions
+        fde = train_fde(drawn, drawn_offsets, width, 0 if whole else BUCKETS, options.seed)
+        queries = _pseudo_queries(fde, drawn, drawn_offsets, rng)
+        del drawn
+
+        def encoded() -> Iterator[NDArray[np.float32]]:
+            for start, stop in batches(documents.offsets):
+                yield fde.encode_documents(*documents.read(start, stop))
+                progress("encode documents", stop, len(documents))
+
+        part = DocumentPart(documents, positions, int(opened.offsets[-1]), patches, fde, options, scratch)
+        return build_index(
+            store,
+            encoded(),
+            given=given,
+            options=BuildOptions("ip", "osq", options.bits, None, None, _shards(part), options.seed),
+            overwrite=overwrite,
+            settle=lambda made: settle(made, queries),
+            progress=progress,
+            part=part,
+        )
+
+
+def _split(vectors: object, given: Given, scratch: Path) -> tuple[object, Given]:
+    """Part a table into its documents and the rest, as attributes and ids."""
+    table, column, attributes = split_table(vectors, given.vectors, given.attributes, documents_column, scratch)
+    if table is None or column is None:
+        return vectors, given
+    ids = given.id if given.id is not None else given.ids
+    if isinstance(ids, str) and ids in table.schema.names:
+        ids = id_values(ids, None, table)
+    return table.select([column]), replace(given, attributes=attributes, ids=ids, id=None, vectors=None)
+
+
+def batches(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Runs of documents of about `BATCH_VECTORS` vectors together, at least one document each."""
+    start, documents = 0, len(offsets) - 1
+    while start < documents:
+        stop = int(np.searchsorted(offsets, offsets[start] + BATCH_VECTORS, side="right")) - 1
+        stop = min(max(stop, start + 1), documents)
+        yield start, stop
+        start = stop
+
+
+def transpose_documents(codes: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Residual codes (n, bytes) with each document's rectangle transposed: byte j of all its vectors side by side."""
+    out = np.empty(codes.size, np.uint8)
+    width = codes.shape[1]
+    for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        out[start * width : stop * width] = codes[start:stop].T.reshape(-1)
+    return out.reshape(codes.shape)
+
+
+def pack(numbers: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
+    """Numbers of `bits` bits without waste, and the padding that reading them asks for."""
+    from vsearch.kernels.multivector.hamming import PADDING, pack_numbers
+
+    packed = np.zeros(-(-len(numbers) * bits // 8) + PADDING, np.uint8)
+    pack_numbers(numbers, bits, packed)
+    return packed
+
+
+def _sample_vectors(documents: Documents, codebook: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    rows = documents.vectors.rows
+    wanted = max(65536, SAMPLE_PER_CENTROID * codebook)
+    wanted = min(rows, wanted, max(4096, SAMPLE_BYTES // (4 * documents.vectors.dimensions)))
+    chosen = np.arange(rows) if wanted == rows else np.sort(rng.choice(rows, wanted, replace=False))
+    return np.ascontiguousarray(documents.vectors.take(chosen), np.float32)
+
+
+def _sample_documents(documents: Documents, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Documents to fit the encoding to: at most so many, and no more than fit the sample's memory with their buckets."""
+    per_document = max(float(np.diff(documents.offsets).mean()), BUCKETS) * 4 * documents.vectors.dimensions
+    wanted = int(min(len(documents), SAMPLE_DOCUMENTS, max(16, SAMPLE_BYTES // per_document)))
+    if wanted == len(documents):
+        return np.arange(wanted)
+    return np.sort(rng.choice(len(documents), wanted, replace=False))
+
+
+def _pseudo_queries(
+    fde: FixedEncoding, vectors: NDArray[np.float32], offsets: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Encoded queries to tune with: some vectors of one document each."""
+    documents = rng.choice(len(offsets) - 1, min(SAMPLE_QUERIES, len(offsets) - 1), replace=False)
+    encoded = []
+    for document in documents.tolist():
+        inside = np.arange(offsets[document], offsets[document + 1])
+        chosen = rng.choice(inside, min(QUERY_VECTORS, len(inside)), replace=False)
+        encoded.append(fde.encode_query(np.ascontiguousarray(vectors[chosen])))
+    return np.stack(encoded)
+
+
+def _shards(part: DocumentPart) -> int | None:
+    """So many that a shard's document part is about a gigabyte, unless a number was asked for."""
+    if part.options.shards is not None:
+        return part.options.shards
+    stored = {None: 0, "float16": 2, "float32": 4}[part.options.store] * part.patches.dimensions
+    each = (
+        part.patches.code_dtype.itemsize
+        + part.patches.residual_bytes
+        + 2 * (part.patches.residual is not None)
+        + stored
+    )
+    total = int(part.documents.offsets[-1]) * each
+    return min(max(1, -(-total // SHARD_BYTES)), len(part.documents))

@@ -1,0 +1,184 @@
+"""MaxSim of the documents of a shard: from centroid codes, from all codes, from stored vectors; and which vectors met."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.kernels.multivector.api import (
+    fill_tables,
+    multiply,
+    score_codes,
+    score_residuals,
+    score_wide_codes,
+    score_wide_residuals,
+    table_bytes,
+)
+from vsearch.kernels.multivector.hamming import score_hamming
+from vsearch.kernels.multivector.strips import LANES, STRIP, TOGETHER
+from vsearch.multivector.opening import DocumentIndex, DocumentShard, decode_documents, ensure_codes
+
+FEW_CENTROIDS = 1024  # more are left to linear algebra
+BATCH_VECTORS = 65536  # stored vectors that are compared at a time
+
+
+@dataclass(frozen=True, eq=False)
+class QueryTokens:
+    """All that the kernels need of one query's vectors, whatever the shard.
+
+    Attributes
+    ----------
+    vectors : float32 (n, d)
+    table : float32 (centroids, width)
+        Inner products of centroids and query vectors; `width` is n rounded up to a multiple of 16.
+    numbers : uint16 (n,)
+        Of the nearest centroids, in binary mode; empty otherwise.
+    expanded, steps, biases
+        Lookup tables of the residual codes, see `kernels.maxsim.fill_tables`; empty without residual bits.
+    """
+
+    vectors: NDArray[np.float32]
+    table: NDArray[np.float32]
+    numbers: NDArray[np.uint16]
+    expanded: NDArray[np.uint8]
+    steps: NDArray[np.float32]
+    biases: NDArray[np.float32]
+
+
+def prepare_query(index: DocumentIndex, query: NDArray[np.float32]) -> QueryTokens:
+    """Tables of a checked query (n, d). O(n * d * (centroids + d))."""
+    patches = index.patches
+    many = len(query)
+    none: NDArray[np.float32] = np.empty(0, np.float32)
+    numbers, expanded, steps, biases = np.empty(0, np.uint16), np.empty(0, np.uint8), none, none
+    table = np.zeros((len(patches.codebook), -(-many // STRIP) * STRIP), np.float32)
+    if len(patches.codebook) <= FEW_CENTROIDS:
+        similar = np.zeros((many, len(patches.codebook)), np.float32)
+        multiply(query, patches.codebook_columns, similar)
+        table[:, :many] = similar.T
+    else:
+        np.matmul(patches.codebook, query.T, out=table[:, :many])
+    if patches.numbers is not None:
+        half_squares = np.einsum("ij,ij->i", patches.codebook, patches.codebook) / 2
+        numbers = patches.numbers[np.argmax(table[:, :many] - half_squares[:, None], axis=0)]
+    if patches.residual is not None:
+        even = -(-many // TOGETHER) * TOGETHER
+        scaled = np.zeros((even, len(patches.residual.deltas)), np.float32)
+        multiply(query, patches.table_scale, scaled)
+        expanded = np.zeros(even * table_bytes(patches.residual_bytes), np.uint8)
+        steps, biases = np.empty(even, np.float32), np.empty(even, np.float32)
+        planes, offsets = patches.residual.plane_dimensions, patches.residual.plane_offsets
+        fill_tables(scaled, planes, offsets, patches.residual_bytes, expanded, steps, biases)
+    return QueryTokens(query, table, numbers, expanded, steps, biases)
+
+
+def score_by_codes(
+    index: DocumentIndex, documents: DocumentShard, query: QueryTokens, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """MaxSim of some documents of a shard from centroid codes alone; Hamming in binary mode. float32 (rows,)."""
+    starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
+    scores, many = np.empty(len(rows), np.float32), len(query.vectors)
+    if index.patches.numbers is not None:
+        bits = index.patches.number_bits
+        documents.ensure_numbers(starts, stops, bits)
+        score_hamming(documents.packed, bits, starts, stops, query.numbers, np.empty(many, np.uint16), scores)
+        return scores
+    ensure_codes(index, documents, rows)
+    kernel = score_codes if documents.codes.itemsize == 1 else score_wide_codes
+    kernel(documents.codes, starts, stops, query.table, many, np.empty(STRIP, np.float32), scores)
+    return scores
+
+
+def score_by_residuals(
+    index: DocumentIndex, documents: DocumentShard, query: QueryTokens, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """MaxSim of some documents of a shard from all their codes: float32 (rows,)."""
+    starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
+    ensure_codes(index, documents, rows)
+    documents.ensure("patch-factors", "factor", starts, stops)
+    documents.ensure("patch-residuals", "residual", starts, stops)
+    width, many, scores = index.patches.residual_bytes, len(query.vectors), np.empty(len(rows), np.float32)
+    kernel = score_residuals if documents.codes.itemsize == 1 else score_wide_residuals
+    kernel(
+        documents.codes,
+        documents.factors,
+        documents.residuals,
+        width,
+        starts,
+        stops,
+        documents.scales[rows],
+        query.table,
+        many,
+        query.expanded,
+        query.steps,
+        query.biases,
+        np.empty(width * LANES, np.uint8),
+        np.empty((2 * TOGETHER + 1, LANES), np.float32),
+        np.empty(many, np.float32),
+        scores,
+    )
+    return scores
+
+
+def score_exactly(
+    index: DocumentIndex, documents: DocumentShard, query: QueryTokens, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """MaxSim of some documents of a shard from their stored vectors: float32 (rows,)."""
+    scores = np.empty(len(rows), np.float32)
+    ends = np.cumsum(documents.offsets[rows + 1] - documents.offsets[rows])
+    start = 0
+    while start < len(rows):
+        before = 0 if start == 0 else int(ends[start - 1])
+        stop = max(start + 1, int(np.searchsorted(ends, before + BATCH_VECTORS, side="right")))
+        vectors, offsets = decode_documents(index, documents, rows[start:stop], exact=True)
+        best = np.maximum.reduceat(vectors @ query.vectors.T, offsets[:-1], axis=0)
+        scores[start:stop] = best.sum(axis=1)
+        start = stop
+    return scores
+
+
+@dataclass(frozen=True, eq=False)
+class RowMatches:
+    """For the hits of one query: which vector of the document each query vector met, and its score.
+
+    Attributes
+    ----------
+    positions : int64 (hits, n)
+        In the document as it was given; where vectors were merged, the one most like the merged vector.
+    scores : float32 (hits, n)
+    """
+
+    positions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def match_rows(
+    index: DocumentIndex,
+    query: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    *,
+    exact: bool = False,
+) -> RowMatches:
+    """Matches of a query's vectors (n, d) in some documents, -1 and NaN where a row is -1."""
+    positions = np.full((len(rows), len(query)), -1, np.int64)
+    scores = np.full((len(rows), len(query)), np.nan, np.float32)
+    for documents in index.shards:
+        own = rows - documents.shard.first_row
+        own = own[(rows >= 0) & (own >= 0) & (own < documents.shard.rows)]
+        if documents.positions is not None and len(own):
+            documents.ensure("patch-positions", "position", documents.offsets[own], documents.offsets[own + 1])
+    for number, row in enumerate(rows.tolist()):
+        if row < 0:
+            continue
+        documents = next(d for d in index.shards if row < d.shard.first_row + d.shard.rows)
+        inside = np.array([row - documents.shard.first_row])
+        vectors, _ = decode_documents(index, documents, inside, exact=exact)
+        similar = query @ vectors.T
+        best = np.argmax(similar, axis=1)
+        scores[number] = similar[np.arange(len(query)), best]
+        if documents.positions is not None:
+            best = documents.positions[documents.offsets[inside[0]] + best].astype(np.int64)
+        positions[number] = best
+    return RowMatches(positions, scores)

@@ -1,0 +1,266 @@
+"""The document part of an open snapshot: codec, encoding and, per shard, the codes of the documents' vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import CorruptIndexError, InputError
+from vsearch.kernels.multivector.hamming import PADDING
+from vsearch.multivector.codec import TokenCodec, TokenCodes, load_token_codec
+from vsearch.multivector.fde import FixedEncoding, load_fde
+from vsearch.search.state.shard import Shard
+from vsearch.search.state.snapshot import Snapshot
+from vsearch.storage import SegmentFile, ensure_together
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentShard:
+    """Codes of a shard's documents, in the order of its rows. Views: their bytes count only after `ensure`.
+
+    Attributes
+    ----------
+    offsets : int64 (rows + 1,)
+        Document r has the vectors ``offsets[r]:offsets[r + 1]``.
+    scales : float32 (rows,)
+        What the factors are relative to.
+    codes : uint8 or uint16 (vectors,)
+        Centroids; empty in binary mode.
+    packed : uint8 (bytes,)
+        Numbers of centroids, in binary mode.
+    residuals : uint8 (vectors * bytes,)
+        Each document's rectangle transposed; empty without residual bits.
+    factors : uint16 (vectors,)
+        Float16 as bits.
+    exact : float16 or float32 (vectors, d), or None
+    positions : uint8, uint16 or uint32 (vectors,), or None
+        Where each vector was in the document that was given.
+    list_offsets, list_documents : int64 (centroids + 1,), uint32 (entries,), or None
+    checked : bool (rows,)
+        Documents whose codes were found to be centroids' numbers.
+    """
+
+    shard: Shard
+    offsets: NDArray[np.int64]
+    scales: NDArray[np.float32]
+    codes: NDArray[Any]
+    packed: NDArray[np.uint8]
+    residuals: NDArray[np.uint8]
+    factors: NDArray[np.uint16]
+    exact: NDArray[Any] | None
+    positions: NDArray[Any] | None
+    list_offsets: NDArray[np.int64] | None
+    list_documents: NDArray[np.uint32] | None
+    checked: NDArray[np.bool_]
+
+    def ensure(self, kind: str, name: str, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
+        """Make rows of an array present and verified. Near free once the file is."""
+        file = self.shard.files[kind]
+        if not file.whole:
+            file.ensure(name, starts, stops)
+
+    def ensure_numbers(self, starts: NDArray[np.int64], stops: NDArray[np.int64], bits: int) -> None:
+        """The same for packed numbers of vectors ``starts:stops``, with what reading the last one asks for."""
+        self.ensure("patch-numbers", "packed", starts * bits // 8, -(-stops * bits // 8) + PADDING)
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentIndex:
+    """What searching documents needs beside the snapshot.
+
+    Attributes
+    ----------
+    configuration : dict
+        What the manifest says.
+    """
+
+    patches: TokenCodec
+    fde: FixedEncoding
+    configuration: Mapping[str, Any]
+    shards: tuple[DocumentShard, ...]
+
+    @property
+    def dimensions(self) -> int:
+        """Of the documents' vectors."""
+        return self.patches.dimensions
+
+
+_opened: WeakKeyDictionary[Snapshot, DocumentIndex] = WeakKeyDictionary()
+_codecs: WeakKeyDictionary[Snapshot, tuple[TokenCodec, FixedEncoding]] = WeakKeyDictionary()
+
+
+def open_documents(snapshot: Snapshot) -> DocumentIndex:
+    """The document part of a snapshot, opened once. Reads the codec and how many vectors each document has.
+
+    Raises
+    ------
+    InputError
+        It is an index of single vectors.
+    CorruptIndexError
+    """
+    found = _opened.get(snapshot)
+    if found is None:
+        configuration = _configuration(snapshot)
+        patches, fde = _codec(snapshot)
+        shards = tuple(_open_shard(shard, patches, configuration) for shard in snapshot.shards)
+        found = _opened.setdefault(snapshot, DocumentIndex(patches, fde, configuration, shards))
+    return found
+
+
+def encoding_of(snapshot: Snapshot) -> FixedEncoding:
+    """What turns a document or a query into one vector; needs no shard. Raises as `open_documents` does."""
+    return _codec(snapshot)[1]
+
+
+def _configuration(snapshot: Snapshot) -> Mapping[str, Any]:
+    if snapshot.manifest.documents is None:
+        msg = "this is an index of single vectors: use search, or build one of documents with build_documents"
+        raise InputError(msg)
+    return snapshot.manifest.documents
+
+
+def _codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
+    found = _codecs.get(snapshot)
+    return _codecs.setdefault(snapshot, _read_codec(snapshot)) if found is None else found
+
+
+def _read_codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
+    configuration = _configuration(snapshot)
+    entries = [entry for kind, entry in snapshot.manifest.model.items() if kind.startswith("documents:")]
+    files = [SegmentFile(snapshot.store, entry, None, snapshot.manifest.snapshot) for entry in entries]
+    ensure_together([(file, name, None, None) for file in files for name in file.arrays])
+    arrays = {name: file.array(name) for file in files for name in file.arrays}
+    try:
+        patches, fde = load_token_codec(configuration["patches"], arrays), load_fde(arrays)
+        fits = patches.dimensions == configuration["dimensions"] == fde.bases.shape[1]
+        fits = fits and fde.dimensions == snapshot.manifest.dimensions
+        fits = fits and configuration.get("store") in (None, "float16", "float32")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptIndexError("model", f"the codec of the documents cannot be read: {error!r}") from error
+    if not fits:
+        raise CorruptIndexError("model", "the codec of the documents does not fit the manifest; restore the manifest")
+    return patches, fde
+
+
+def _open_shard(shard: Shard, patches: TokenCodec, configuration: Mapping[str, Any]) -> DocumentShard:
+    def take(kind: str, name: str, dtype: Any, *shape: int) -> NDArray[Any]:
+        if kind not in shard.files:
+            raise CorruptIndexError("manifest", f"shard {shard.number} has no file of kind {kind!r}")
+        array = shard.files[kind].array(name)
+        if array.dtype != np.dtype(dtype) or array.shape != shape:
+            expected = f"{np.dtype(dtype)} {shape}"
+            raise CorruptIndexError(
+                shard.files[kind].path, f"{name} is {array.dtype} {array.shape}, expected {expected}"
+            )
+        return array
+
+    counts = take("documents", "vectors", np.uint32, shard.rows)
+    scales = take("documents", "factor_scale", np.float32, shard.rows)
+    shard.files["documents"].ensure_all()
+    if (counts == 0).any() or not np.isfinite(scales).all():
+        raise CorruptIndexError(shard.files["documents"].path, "a document has no vectors or no finite scale")
+    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    total = int(offsets[-1])
+    empty: NDArray[np.uint8] = np.empty(0, np.uint8)
+    codes, packed = np.empty(0, patches.code_dtype), empty
+    if patches.numbers is None:
+        codes = take("patch-codes", "code", patches.code_dtype, total)
+    else:
+        packed = take("patch-numbers", "packed", np.uint8, -(-total * patches.number_bits // 8) + PADDING)
+    residuals, factors = empty, np.empty(0, np.uint16)
+    if patches.residual is not None:
+        residuals = take("patch-residuals", "residual", np.uint8, total, patches.residual_bytes).reshape(-1)
+        factors = take("patch-factors", "factor", np.float16, total).view(np.uint16)
+    exact = positions = list_offsets = list_documents = None
+    if configuration.get("store") is not None:
+        exact = take("patch-exact", "exact", str(configuration["store"]), total, patches.dimensions)
+    if configuration.get("positions"):
+        positions = shard.files["patch-positions"].array("position") if "patch-positions" in shard.files else empty
+        if positions.shape != (total,) or positions.dtype.kind != "u":
+            raise CorruptIndexError("manifest", f"shard {shard.number} has no position of each vector")
+    if configuration.get("candidates") == "lists":
+        lengths = take("list-lengths", "documents", np.uint32, len(patches.codebook))
+        shard.files["list-lengths"].ensure_all()
+        list_offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        list_documents = take("lists", "document", np.uint32, int(list_offsets[-1]))
+        shard.files["lists"].ensure_all()
+        if list_documents.max(initial=0) >= shard.rows:
+            raise CorruptIndexError(shard.files["lists"].path, "a list names a document that is not there")
+    return DocumentShard(
+        shard,
+        offsets,
+        scales,
+        codes,
+        packed,
+        residuals,
+        factors,
+        exact,
+        positions,
+        list_offsets,
+        list_documents,
+        checked=np.full(shard.rows, len(patches.codebook) == 1 << (8 * codes.itemsize)),
+    )
+
+
+def ensure_codes(index: DocumentIndex, documents: DocumentShard, rows: NDArray[np.int64]) -> None:
+    """Make the codes of some documents present, verified, and known to be centroids' numbers: kernels do not look."""
+    starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
+    documents.ensure("patch-codes", "code", starts, stops)
+    fresh = ~documents.checked[rows]
+    if not fresh.any():
+        return
+    limit = len(index.patches.codebook)
+    for start, stop in zip(starts[fresh].tolist(), stops[fresh].tolist(), strict=True):
+        if documents.codes[start:stop].max() >= limit:
+            raise CorruptIndexError(documents.shard.files["patch-codes"].path, "a code is no centroid's number")
+    documents.checked[rows] = True
+
+
+def decode_documents(
+    index: DocumentIndex, documents: DocumentShard, rows: NDArray[np.int64], *, exact: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Vectors float32 of some documents of a shard end to end, from codes or as stored, and their offsets."""
+    starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
+    offsets = np.concatenate([[0], np.cumsum(stops - starts)])
+    places = np.repeat(starts - offsets[:-1], stops - starts) + np.arange(offsets[-1])
+    if exact:
+        if documents.exact is None:
+            msg = "this index stores no vectors to be exact with; build it with store='float16'"
+            raise InputError(msg)
+        documents.ensure("patch-exact", "exact", starts, stops)
+        return documents.exact[places].astype(np.float32), offsets
+    patches = index.patches
+    if patches.numbers is not None:
+        documents.ensure_numbers(starts, stops, patches.number_bits)
+        inverse = np.zeros(1 << patches.number_bits, np.int64)
+        inverse[patches.numbers] = np.arange(len(patches.numbers))
+        numbers = take_numbers(documents.packed, patches.number_bits, places)
+        return patches.decode(TokenCodes(inverse[numbers], None, None)), offsets
+    ensure_codes(index, documents, rows)
+    centroids = documents.codes[places].astype(np.int64)
+    if patches.residual is None:
+        return patches.decode(TokenCodes(centroids, None, None)), offsets
+    documents.ensure("patch-residuals", "residual", starts, stops)
+    documents.ensure("patch-factors", "factor", starts, stops)
+    width = patches.residual_bytes
+    residuals = np.empty((int(offsets[-1]), width), np.uint8)
+    for number, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+        rectangle = documents.residuals[start * width : stop * width].reshape(width, stop - start)
+        residuals[offsets[number] : offsets[number + 1]] = rectangle.T
+    factors = documents.factors[places].view(np.float16).astype(np.float32)
+    return patches.decode(
+        TokenCodes(centroids, residuals, factors * np.repeat(documents.scales[rows], stops - starts))
+    ), offsets
+
+
+def take_numbers(packed: NDArray[np.uint8], bits: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers of `bits` bits (1 to 16) at some places of a packed stream: int64 (places,)."""
+    at = places * bits
+    first = at >> 3
+    word = packed[first] | packed[first + 1].astype(np.int64) << 8 | packed[first + 2].astype(np.int64) << 16
+    return (word >> (at & 7)) & ((1 << bits) - 1)

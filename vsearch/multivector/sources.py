@@ -1,0 +1,360 @@
+"""Where documents of many vectors come from: every kind of input as one set of vectors laid end to end, with offsets.
+
+What encoders return is known by its shape, so that none of their libraries is imported: a list of matrices (PyLate,
+sentence-transformers), one padded block (ColPali-style models: padding is vectors of zeros), a mapping with
+``token_embeddings`` and ``attention_mask``, an output object with ``embeddings``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.building.inputs.arrow_vectors import matrix, open_ipc, open_stream
+from vsearch.building.inputs.elements import check_bounded, stored_dtype
+from vsearch.building.inputs.files import reading, require_file, split_path
+from vsearch.building.inputs.tables import Table
+from vsearch.building.inputs.vectors import VectorSource, open_vectors
+from vsearch.errors import InputError
+
+TABLES = (".parquet", ".arrow", ".feather")
+BATCH = 256  # documents decoded from a table at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Documents:
+    """Documents laid end to end.
+
+    Attributes
+    ----------
+    vectors : VectorSource
+    offsets : int64 (documents + 1,)
+        Document i has the vectors ``offsets[i]:offsets[i + 1]``, at least one.
+    """
+
+    vectors: VectorSource
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def read(self, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Vectors float32 of documents ``start:stop``, and their offsets from 0 on."""
+        low, high = int(self.offsets[start]), int(self.offsets[stop])
+        vectors = np.ascontiguousarray(self.vectors.read(low, high), np.float32)
+        check_bounded(vectors, "ip", low)
+        return vectors, self.offsets[start : stop + 1] - low
+
+    def take(self, documents: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The same for any documents."""
+        lengths = self.offsets[documents + 1] - self.offsets[documents]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        rows = np.repeat(self.offsets[documents] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        vectors = np.ascontiguousarray(self.vectors.take(rows), np.float32)
+        check_bounded(vectors, "ip", rows)
+        return vectors, offsets
+
+
+def open_documents(vectors: object, offsets: object | None, scratch: str | Path) -> Documents:
+    """Open documents of any supported kind.
+
+    Parameters
+    ----------
+    vectors
+        With `offsets`: all vectors, as `inputs.vectors.open_vectors` takes them. Without: an iterable of matrices
+        (vectors, dimensions), one per document (or of padded blocks of several); a padded block (documents, vectors,
+        dimensions); a table, column or file (``.parquet .arrow .feather``, ``path::column``) with a list of vectors in
+        each row; what a multi-vector encoder returns.
+    offsets : int array (documents + 1,) or path to ``.npy``, optional
+    scratch : path
+        Folder for what must be spooled, owned and removed by the caller.
+
+    Raises
+    ------
+    InputError
+        Offsets that do not ascend from 0 to the number of vectors, a document without vectors, widths that differ, NaN.
+    """
+    scratch = Path(scratch)
+    if offsets is not None:
+        source = open_vectors(vectors, scratch)
+        return Documents(source, check_offsets(offsets, source.rows))
+    lengths: list[int] = []
+    source = open_vectors(_counted(_matrices(vectors), lengths), scratch)
+    return Documents(source, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+
+
+def open_saliency(saliency: object | None, offsets: NDArray[np.int64]) -> NDArray[np.floating[Any]] | None:
+    """Saliency of every vector, one array or one per document: float (vectors,).
+
+    Raises
+    ------
+    InputError
+        Of the wrong length, or not finite.
+    """
+    if saliency is None:
+        return None
+    if isinstance(saliency, (str, os.PathLike)):
+        saliency = _load(str(saliency))
+    if isinstance(saliency, np.ndarray) and saliency.ndim == 1 and saliency.dtype != object:
+        values = saliency
+    elif _is_tensor(saliency) and len(saliency.shape) == 1:  # type: ignore[attr-defined]
+        values = _as_array(saliency)
+    elif isinstance(saliency, Iterable) and not isinstance(saliency, (bytes, Mapping)):
+        parts = [np.atleast_1d(_as_array(part)) for part in saliency]
+        if parts and all(part.ndim == 1 and len(part) == 1 for part in parts) and len(parts) == offsets[-1]:
+            values = np.concatenate(parts)
+        else:
+            lengths = np.diff(offsets)
+            if len(parts) != len(lengths):
+                msg = f"saliency of {len(parts)} documents was given for {len(lengths)}; give one array per document"
+                raise InputError(msg)
+            for number, (part, length) in enumerate(zip(parts, lengths.tolist(), strict=True)):
+                if part.ndim != 1 or len(part) != length:
+                    msg = f"saliency of document {number} has the shape {part.shape}, the document {length} vectors"
+                    raise InputError(msg)
+            values = np.concatenate(parts)
+    else:
+        msg = f"saliency of type {type(saliency).__name__} is not supported; give one number per vector"
+        raise InputError(msg)
+    if values.dtype.kind not in "fiu" or values.shape != (int(offsets[-1]),):
+        msg = f"saliency is {values.dtype} {values.shape}; give one number for each of the {int(offsets[-1])} vectors"
+        raise InputError(msg)
+    for start in range(0, len(values), 1 << 20):
+        bad = np.flatnonzero(~np.isfinite(values[start : start + (1 << 20)]))
+        if len(bad):
+            msg = f"saliency of vector {start + int(bad[0])} is NaN or infinite; give a finite number"
+            raise InputError(msg)
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
+
+
+def check_offsets(offsets: object, vectors: int) -> NDArray[np.int64]:
+    """Offsets as int64 (documents + 1,), or an error that names the document that is wrong."""
+    if isinstance(offsets, (str, os.PathLike)):
+        offsets = _load(str(offsets))
+    array = _as_array(offsets)
+    if array.dtype.kind not in "iu" or array.ndim != 1 or len(array) < 2:
+        msg = f"offsets are {array.dtype} {array.shape}; give one integer more than there are documents"
+        raise InputError(msg)
+    found = array.astype(np.int64)
+    if found[0] != 0 or found[-1] != vectors:
+        msg = f"offsets go from {found[0]} to {found[-1]}; they must begin at 0 and end at the {vectors} vectors"
+        raise InputError(msg)
+    lengths = np.diff(found)
+    if (lengths <= 0).any():
+        number = int(np.argmax(lengths <= 0))
+        if lengths[number] == 0:
+            msg = f"document {number} is empty (offset {found[number]} twice); leave it out"
+        else:
+            msg = f"offsets descend at document {number}: {found[number]}, then {found[number + 1]}; they must ascend"
+        raise InputError(msg)
+    return found
+
+
+def _load(path: str) -> NDArray[Any]:
+    require_file(Path(path))
+    with reading(Path(path), ".npy"):
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def _is_tensor(item: object) -> bool:
+    return hasattr(item, "detach") and hasattr(item, "cpu")
+
+
+def _as_array(item: Any) -> NDArray[Any]:
+    """An array of an array, a tensor (of any device and of bfloat16 too) or nested lists."""
+    if _is_tensor(item):
+        item = item.detach().cpu()
+        if "bfloat16" in str(item.dtype):
+            item = item.float()
+        item = item.numpy()
+    try:
+        return np.asarray(item)
+    except (ValueError, TypeError) as error:
+        msg = f"{type(item).__name__} is no array of numbers: {error}"
+        raise InputError(msg) from error
+
+
+def _whole(given: Any) -> NDArray[Any] | None:
+    """The array that something is or holds in one piece; None for anything else."""
+    if hasattr(given, "embeddings") and not isinstance(given, np.ndarray):
+        given = given.embeddings
+    if isinstance(given, np.ndarray) or _is_tensor(given) or hasattr(given, "__array_interface__"):
+        return _as_array(given)
+    return None
+
+
+def _matrices(vectors: Any) -> Iterator[NDArray[Any]]:
+    """One matrix after the other, whatever they are packed in."""
+    if isinstance(vectors, (str, os.PathLike)):
+        yield from _of_file(str(vectors))
+        return
+    if isinstance(vectors, Table):
+        yield from _of_batches(vectors.schema, vectors.batches(), None, vectors.label)
+        return
+    if isinstance(vectors, Mapping):
+        yield from _of_mapping(vectors)
+        return
+    if type(vectors).__module__.startswith("pyarrow") or hasattr(vectors, "__arrow_c_stream__"):
+        yield from _of_arrow(vectors)
+        return
+    array = _whole(vectors)
+    if array is not None and array.dtype != object:
+        if array.ndim == 3:
+            yield from _of_block(array)
+            return
+        msg = f"vectors have the shape {array.shape}; give offsets with them, or a list of one matrix per document"
+        raise InputError(msg)
+    if isinstance(vectors, (bytes, bytearray, set)) or not isinstance(vectors, Iterable):
+        msg = f"vectors of type {type(vectors).__name__} are not supported; give an array with offsets, or a list of matrices"
+        raise InputError(msg)
+    for number, item in enumerate(vectors):
+        if isinstance(item, Mapping):
+            yield from _of_mapping(item)
+            continue
+        found = _whole(item)
+        piece = _as_array(item) if found is None else found
+        if piece.ndim == 3:
+            yield from _of_block(piece)
+        elif piece.ndim == 2 or piece.size == 0:
+            yield piece
+        else:
+            msg = f"document {number} has the shape {piece.shape}, expected (vectors, dimensions)"
+            raise InputError(msg)
+
+
+def _of_block(block: NDArray[Any], mask: NDArray[Any] | None = None) -> Iterator[NDArray[Any]]:
+    """Documents of a padded block (documents, vectors, dimensions)."""
+    for number, document in enumerate(block):
+        kept = (document != 0).any(axis=1) if mask is None else np.asarray(mask[number]) != 0
+        if kept.shape != (len(document),):
+            msg = f"the attention mask of document {number} has the shape {kept.shape}, the block {block.shape}"
+            raise InputError(msg)
+        yield document if kept.all() else document[kept]
+
+
+def _of_mapping(output: Mapping[str, Any]) -> Iterator[NDArray[Any]]:
+    names = ("token_embeddings", "embeddings", "last_hidden_state")
+    name = next((name for name in names if name in output), None)
+    if name is None:
+        msg = f"a mapping needs one of {', '.join(names)}; it has {', '.join(map(str, list(output)[:8]))}"
+        raise InputError(msg)
+    embeddings, mask = output[name], output.get("attention_mask")
+    array = _whole(embeddings)
+    if array is None:
+        yield from _matrices(embeddings)
+        return
+    flags = None if mask is None else _as_array(mask)
+    if array.ndim == 2:
+        array, flags = array[None], None if flags is None else np.atleast_2d(flags)
+    if array.ndim != 3:
+        msg = f"{name} has the shape {array.shape}, expected (documents, vectors, dimensions)"
+        raise InputError(msg)
+    yield from _of_block(array, flags)
+
+
+def _of_file(given: str) -> Iterator[NDArray[Any]]:
+    path, column = split_path(given)
+    if path.suffix.lower() not in TABLES:
+        msg = f"{path}: give the offsets of its documents too; without them {' '.join(TABLES)} with a list in each row"
+        raise InputError(msg)
+    require_file(path)
+    if path.suffix.lower() == ".parquet":
+        import pyarrow.parquet as pq
+
+        with reading(path, "Parquet"), pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+            name = documents_column(file.schema_arrow, column, str(path))
+            first = 0
+            for batch in file.iter_batches(BATCH, columns=[name]):
+                yield from _of_lists(batch.column(name), f"{path}: column {name!r}", first)
+                first += batch.num_rows
+        return
+    import pyarrow as pa
+
+    with reading(path, "Arrow IPC"):
+        schema, batches = open_ipc(pa.memory_map(str(path)).read_buffer())
+        yield from _of_batches(schema, batches, column, str(path))
+
+
+def _of_arrow(table: Any) -> Iterator[NDArray[Any]]:
+    import pyarrow as pa
+
+    if isinstance(table, (pa.Array, pa.ChunkedArray)):
+        table = pa.table({"vectors": table})
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    if isinstance(table, pa.Table):
+        yield from _of_batches(table.schema, table.to_batches(), None, "vectors")
+    else:
+        reader = open_stream(table, "vectors")
+        yield from _of_batches(reader.schema, reader, None, "vectors")
+
+
+def _of_batches(schema: Any, batches: Iterable[Any], column: str | None, label: str) -> Iterator[NDArray[Any]]:
+    name, first = documents_column(schema, column, label), 0
+    for batch in batches:
+        yield from _of_lists(batch.column(name), f"{label}: column {name!r}", first)
+        first += batch.num_rows
+
+
+def documents_column(schema: Any, column: str | None, label: str) -> str:
+    """The named column, or the only one with lists of lists."""
+    import pyarrow as pa
+
+    def is_list(kind: Any) -> bool:
+        return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+    found = [field.name for field in schema if is_list(field.type) and is_list(field.type.value_type)]
+    if column is not None:
+        if column not in found:
+            msg = (
+                f"{label}: column {column!r} holds no lists of vectors; such columns are: {', '.join(found) or 'none'}"
+            )
+            raise InputError(msg)
+        return column
+    if len(found) != 1:
+        msg = f"{label}: {len(found)} columns hold lists of vectors ({', '.join(found) or 'none'}); name one as path::column"
+        raise InputError(msg)
+    return str(found[0])
+
+
+def _of_lists(lists: Any, label: str, first: int) -> Iterator[NDArray[Any]]:
+    """Documents of a list<list<float>> array."""
+    import pyarrow as pa
+
+    lists.validate()
+    if lists.null_count:
+        row = first + int(np.argmax(lists.is_null().to_numpy(zero_copy_only=False)))
+        msg = f"{label}: row {row} is NULL; leave that document out"
+        raise InputError(msg)
+    if pa.types.is_fixed_size_list(lists.type):
+        size = lists.type.list_size
+        starts = (np.arange(len(lists) + 1) + lists.offset) * size
+    else:
+        starts = np.asarray(lists.offsets.to_numpy(), np.int64)
+    for number in range(len(lists)):
+        inner = lists.values.slice(int(starts[number]), int(starts[number + 1] - starts[number]))
+        yield matrix(inner, f"{label}: row {first + number}, vector", 0) if len(inner) else np.empty((0, 0), np.float32)
+
+
+def _counted(matrices: Iterator[NDArray[Any]], lengths: list[int]) -> Iterator[NDArray[Any]]:
+    """Pass matrices on, noting their lengths; an empty one, or one that differs from the first, is refused."""
+    width: int | None = None
+    dtype: np.dtype[Any] | None = None
+    for number, document in enumerate(matrices):
+        if document.shape[0] == 0 or document.size == 0:
+            msg = f"document {number} is empty; leave it out"
+            raise InputError(msg)
+        found = stored_dtype(document.dtype, f"document {number}")
+        if width is None or dtype is None:
+            width, dtype = document.shape[1], found
+        if document.shape[1] != width:
+            msg = f"document {number} has vectors of {document.shape[1]} dimensions, the documents before it {width}"
+            raise InputError(msg)
+        lengths.append(len(document))
+        yield document.astype(dtype) if found != dtype else document

@@ -1,0 +1,227 @@
+"""OSQ as SQUASH published it: cells of each KLT dimension on its own, found by Lloyd's rule, ranked by lower bounds.
+
+Kept for comparison with our form of it (`osq`). The dimensions are truly decorrelated, no bit is lost on dimensions
+that have enough or have no variance, the outer cells have no outer edge, and every number of a cell counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.quantizers.klt import fit_klt
+from vsearch.quantizers.protocol import Calibration, Encoded, Scan
+
+MAX_BITS = 8
+DEAD = 1e-9  # of the largest variance: a dimension below holds only rounding noise
+ROUNDING = 1e-12  # of a vector's mean square: so much variance float32 may make out of none
+SETTLED = 0.005  # relative change of the error at which Lloyd's rule stops
+ROUNDS = 250
+
+
+@dataclass(frozen=True, eq=False)
+class LloydOSQ:
+    """A trained codec of cells. Codes are of whole rotated vectors, so that one set of tables serves all partitions.
+
+    Attributes
+    ----------
+    bits : float
+        Average bits per dimension that were asked for; the sign bits come on top.
+    rotation : float32 (d, d)
+        The KLT.
+    means : float32 (d,)
+        Of the rotated dimensions.
+    signs : int
+        So many leading dimensions have a sign bit: those with variance. The bit after them marks zero vectors, which
+        have no direction, so that cosine can tell them from near ones.
+    dimension_bits : int32 (D,)
+        Bits of the leading dimensions; the other d - D have none.
+    centres : float32 (cells,)
+        Representatives of all dimensions' cells, ascending inside a dimension. Midpoints between them are the edges.
+    """
+
+    bits: float
+    rotation: NDArray[np.float32]
+    means: NDArray[np.float32]
+    signs: int
+    dimension_bits: NDArray[np.int32]
+    centres: NDArray[np.float32]
+
+    name = "osq-lloyd"
+    scan: ClassVar[Scan] = "cells"
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.rotation)
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """First cell of each dimension, int64 (D,)."""
+        cells = np.int64(1) << self.dimension_bits.astype(np.int64)
+        return np.cumsum(cells) - cells
+
+    @cached_property
+    def lowers(self) -> NDArray[np.float32]:
+        """Lower edges of all cells, float32 (cells,); -inf for the first of a dimension."""
+        edges = np.empty_like(self.centres)
+        edges[1:] = self.centres[:-1] + (self.centres[1:] - self.centres[:-1]) / np.float32(2)
+        edges[self.starts] = -np.inf
+        return edges
+
+    @cached_property
+    def stage_bytes(self) -> tuple[int, ...]:
+        """Bytes of the sign code and of the packed cells; one (of zeros) where no dimension has bits."""
+        return self.signs // 8 + 1, max(1, -(-int(self.dimension_bits.sum()) // 8))
+
+    @property
+    def calibration(self) -> Calibration:
+        """Nothing to correct: a lower bound is no estimate."""
+        return Calibration(np.ones(2, np.float32), np.zeros(2, np.float32))
+
+    def encode(self, vectors: NDArray[np.float32]) -> Encoded:
+        from vsearch.kernels.scan.cells import encode_cells
+
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        codes = np.zeros((len(vectors), sum(self.stage_bytes)), np.uint8)
+        means, first = self.means[: self.signs], self.stage_bytes[0]
+        encode_cells(vectors, means, self.dimension_bits, self.starts, self.lowers, first, codes)
+        return Encoded(codes, np.empty(0, np.float32), None)
+
+    def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        from vsearch.kernels.scan.cells import unpack_cells
+
+        coded = len(self.dimension_bits)
+        cells = np.empty((len(codes), coded), np.uint8)
+        unpack_cells(np.ascontiguousarray(codes[:, self.stage_bytes[0] :]), self.dimension_bits, cells)
+        values = np.repeat(self.means[None, :], len(codes), axis=0)
+        values[:, :coded] = self.centres[self.starts + cells]
+        return values
+
+    def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        from vsearch.kernels.scan.cells import gap_tables
+
+        gaps = np.empty(len(self.centres), np.float32)
+        gap_tables(query, self.dimension_bits, self.starts, self.lowers, gaps)
+        return gaps
+
+    def configuration(self) -> dict[str, Any]:
+        return {"bits": self.bits, "signs": self.signs}
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        return {
+            "rotation": self.rotation,
+            "means": self.means,
+            "dimension_bits": self.dimension_bits,
+            "centres": self.centres,
+        }
+
+
+def train_lloyd(vectors: NDArray[np.float32], bits: float) -> LloydOSQ:
+    """Train on vectors as queries will meet them: rotated queries and rows must share one origin.
+
+    Parameters
+    ----------
+    vectors : float32 (n, d)
+        A sample, n >= 1.
+    bits : float
+        Average bits per dimension; what the dimensions with variance cannot use is left unspent.
+    """
+    dimensions = vectors.shape[1]
+    rotation = fit_klt(vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)).matrix
+    rotated = vectors @ rotation.T
+    means = rotated.mean(axis=0, dtype=np.float64)
+    variances = rotated.var(axis=0, dtype=np.float64)
+    floor = DEAD * variances.max() + ROUNDING * float(np.sum(means**2 + variances))
+    energies = np.where(variances > floor, variances, 0.0)
+    dimension_bits = np.trim_zeros(greedy_bits(energies, int(bits * dimensions)), "b")
+    columns = np.sort(rotated[:, : len(dimension_bits)], axis=0)
+    centres = [lloyd_centres(columns[:, j], 1 << width) for j, width in enumerate(dimension_bits.tolist())]
+    return LloydOSQ(
+        bits=bits,
+        rotation=rotation,
+        means=means.astype(np.float32),
+        signs=int(np.flatnonzero(energies).max(initial=-1)) + 1,
+        dimension_bits=dimension_bits,
+        centres=np.concatenate([np.empty(0), *centres]).astype(np.float32),
+    )
+
+
+def greedy_bits(energies: NDArray[np.float64], budget: int) -> NDArray[np.int32]:
+    """Give bit after bit to the dimension of most energy left: a bit doubles its cells and quarters its energy.
+
+    The bits that the greedy rule gives are the `budget` largest of all dimensions' energies after 0, 1, ... 7 bits.
+
+    Parameters
+    ----------
+    energies : float64 (d,)
+        Variances; a dimension of energy 0 gets no bits.
+    budget : int
+        Bits to give. Those that no dimension can take (8 each at most) are left.
+
+    Returns
+    -------
+    bits : int32 (d,)
+    """
+    left = energies[:, None] * 0.25 ** np.arange(MAX_BITS)
+    order = np.argsort(-left, axis=None, kind="stable")[: min(budget, MAX_BITS * np.count_nonzero(energies))]
+    return np.bincount(order // MAX_BITS, minlength=len(energies)).astype(np.int32)
+
+
+def lloyd_centres(values: NDArray[np.floating[Any]], cells: int) -> NDArray[np.float64]:
+    """Representatives of cells by Lloyd's rule, from cells of equally many values.
+
+    Parameters
+    ----------
+    values : float (n,)
+        Ascending, n >= 1.
+    cells : int
+
+    Returns
+    -------
+    centres : float64 (cells,)
+        Ascending. An empty cell is represented by its middle.
+    """
+    n = len(values)
+    origin = float(values[n // 2])
+    shifted = values.astype(np.float64) - origin
+    sums = np.concatenate([[0.0], np.cumsum(shifted)])
+    total = float(shifted @ shifted)
+    edges = shifted[np.arange(1, cells) * n // cells]
+    before = np.inf
+    for _ in range(ROUNDS):
+        splits = np.concatenate([[0], np.searchsorted(shifted, edges), [n]])
+        counts, inside = np.diff(splits), np.diff(sums[splits])
+        bounds = np.concatenate([shifted[:1], edges, shifted[-1:]])
+        centres = np.where(counts > 0, inside / np.maximum(counts, 1), (bounds[:-1] + bounds[1:]) / 2)
+        edges = (centres[:-1] + centres[1:]) / 2
+        error = max(0.0, total - float(np.sum(inside**2 / np.maximum(counts, 1))))
+        if before - error <= SETTLED * before and before < np.inf:
+            break
+        before = error
+    return centres + origin
+
+
+def load_lloyd(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> LloydOSQ:
+    """Make a trained codec again from what `configuration` and `arrays` gave; ValueError if it does not fit."""
+    codec = LloydOSQ(
+        float(configuration["bits"]),
+        np.asarray(arrays["rotation"], np.float32),
+        np.asarray(arrays["means"], np.float32),
+        int(configuration["signs"]),
+        np.asarray(arrays["dimension_bits"], np.int32),
+        np.asarray(arrays["centres"], np.float32),
+    )
+    bits, d = codec.dimension_bits, len(codec.rotation)
+    sound = codec.rotation.shape == (d, d) and codec.means.shape == (d,) and 0 <= codec.signs <= d
+    sound = sound and bits.ndim == 1 and len(bits) <= d and bool(((bits >= 0) & (bits <= MAX_BITS)).all())
+    if not sound or codec.centres.shape != (int((1 << bits).sum()),):
+        raise ValueError("its cells do not fit its dimensions")
+    rising = np.diff(codec.centres) >= 0
+    if not np.delete(rising, codec.starts[1:] - 1).all():
+        raise ValueError("its cells are not in order")
+    return codec

@@ -1,0 +1,1 @@
+"""The steps of one query: mask, route, plan, scan, merge."""

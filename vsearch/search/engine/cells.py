@@ -1,0 +1,193 @@
+"""Search one shard of cells as SQUASH published it: sign bits, then lower bounds, then rerank, each for a fixed share.
+
+Nothing here depends on what was found before: the partitions are chosen first, their rows are ranked by the Hamming
+distance of sign bits, the best of them by the lower bound of their squared distance, and of these a multiple of k is
+scored. Each cut keeps at least k rows, and only rows that the mask lets pass are counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.kernels.filters.bitmaps import count_ranges
+from vsearch.kernels.query.fields import COUNTERS, REFINED, RERANKED, SCANNED, VISITED
+from vsearch.search.engine.merge import ShardHits
+from vsearch.search.engine.routing import ProbePlan, negated_squares
+from vsearch.search.state.model import Model
+from vsearch.search.state.shard import Shard
+
+if TYPE_CHECKING:
+    from vsearch.quantizers.osq_lloyd import LloydOSQ
+
+SHARE = 10  # H: percent of the rows whose lower bounds are computed, and the factor of the least number of them
+RERANK = 2  # R: so many times k rows are reranked
+CHUNK_ROWS = 8192  # rows reranked at a time
+EVERY_BYTE = np.uint64(0x0101010101010101)
+NO_MASK = np.empty(0, np.uint64)
+
+
+@dataclass(frozen=True, eq=False)
+class CellTables:
+    """All that a search of cells needs of one prepared query, whatever the shard.
+
+    Attributes
+    ----------
+    query, rerank_query : float32 (d,)
+    signs : uint64 (sign bytes,)
+        The query's sign code, every byte in all bytes of a word.
+    gaps : float32 (cells,)
+        Squared distance to every cell.
+    """
+
+    query: NDArray[np.float32]
+    rerank_query: NDArray[np.float32]
+    signs: NDArray[np.uint64]
+    gaps: NDArray[np.float32]
+
+
+def build_cell_tables(model: Model, query: NDArray[np.float32]) -> CellTables:
+    """Sign code and gaps of one prepared query (d,)."""
+    quantizer = model.quantizer
+    signs = quantizer.encode(query[None, :]).codes[0, : quantizer.stage_bytes[0]]
+    return CellTables(
+        query=query,
+        rerank_query=query * model.rerank_weights if model.rerank == "int8" else query,
+        signs=signs.astype(np.uint64) * EVERY_BYTE,
+        gaps=quantizer.tables(query),
+    )
+
+
+def search_cells(
+    model: Model,
+    shard: Shard,
+    tables: CellTables,
+    visits: ProbePlan,
+    k: int,
+    *,
+    mask: NDArray[np.uint64] | None = None,
+    exact: bool = False,
+) -> ShardHits:
+    """Search the planned partitions of a shard for one query.
+
+    Scores without rerank codes are made from lower bounds L of squared distances: -L under l2; under cosine the largest
+    similarity that L allows, for unit vectors 1 - L / 2, for zero vectors 0.
+
+    Parameters
+    ----------
+    visits : ProbePlan
+        From `routing.plan_visits`: what this shard has of them.
+    mask : uint64 (words,) or None
+        Rows of the shard that may be returned.
+    exact : bool
+        Score every one of them by its rerank code (its lower bound where there is none), without cuts.
+    """
+    from vsearch.kernels.scan.cells import lower_bounds  # hardly any index has cells: others do without
+
+    codec, bits = cast("LloydOSQ", model.quantizer), NO_MASK if mask is None else mask
+    chosen = choose_visits(shard, visits, k, mask)
+    order = np.argsort(visits.order[chosen])  # ascending rows: equal keys then go to the lower row
+    partitions, bases = visits.order[chosen][order], visits.bases[chosen][order]
+    shard.ensure(partitions)
+    rows, places, visit, distances = _scan(shard, tables, partitions, bits)
+    counters = np.zeros(COUNTERS, np.int64)
+    counters[VISITED], counters[SCANNED] = len(partitions), len(rows)
+    zero = _zero_rows(model, codec, shard, places)
+    distances[zero] = codec.signs // 2
+    many = len(rows)
+    kept = np.arange(many) if exact else smallest(distances, max(many * SHARE // 100, k * RERANK * SHARE))
+    if model.rerank is None or not exact:
+        counters[REFINED] = len(kept)
+        bounds = np.empty(len(kept), np.float32)
+        lower_bounds(shard.arrays.later_codes, places[kept], codec.dimension_bits, codec.starts, tables.gaps, bounds)
+        norm = np.float32(tables.query @ tables.query)
+        bounds[zero[kept]] = norm + 1  # with which the similarity is 0
+        if not exact:
+            best = smallest(bounds, k * RERANK)
+            kept, bounds = kept[best], bounds[best]
+    if model.rerank is None:
+        scores = -bounds if model.metric == "l2" else (norm + 1 - bounds) / 2
+    else:
+        counters[RERANKED] = len(kept)
+        scores = _rerank(model, shard, tables, rows[kept], partitions[visit[kept]], bases[visit[kept]])
+    first = np.argsort(-scores, kind="stable")[:k]
+    hits = ShardHits(np.full(k, np.nan, np.float32), np.full(k, -1, np.int64), counters)
+    hits.scores[: len(first)], hits.rows[: len(first)] = scores[first], rows[kept[first]]
+    return hits
+
+
+def choose_visits(shard: Shard, visits: ProbePlan, k: int, mask: NDArray[np.uint64] | None) -> slice:
+    """The visits to make, the first ones: the minimum, those that may beat the best centroid, and until k rows are met."""
+    if len(visits.order) == 0:
+        return slice(0)
+    table = shard.table
+    starts, rows = table.row_starts[visits.order], table.rows[visits.order]
+    met = np.cumsum(rows if mask is None else count_ranges(mask, starts, starts + rows))
+    promising = int(np.count_nonzero(visits.bounds >= visits.bases.max()))
+    return slice(max(visits.minimum, promising, int(np.searchsorted(met, k)) + 1))
+
+
+def smallest(keys: NDArray[np.int32] | NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Places of the `count` smallest keys, ascending; of equal keys the first ones. O(n)."""
+    if count >= len(keys):
+        return np.arange(len(keys))
+    worst = np.partition(keys, count - 1)[count - 1]
+    below = keys < worst
+    equal = np.flatnonzero(keys == worst)[: count - np.count_nonzero(below)]
+    below[equal] = True
+    return np.flatnonzero(below)
+
+
+def _scan(
+    shard: Shard, tables: CellTables, partitions: NDArray[np.int32], mask: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    """Wanted rows, their places in the blocks, their visits and their Hamming distances."""
+    from vsearch.kernels.scan.cells import scan_signs
+
+    table, blocks = shard.table, shard.arrays.first_codes.view(np.uint64)
+    most = int(table.rows[partitions].sum())
+    rows, places = np.empty(most, np.int64), np.empty(most, np.int64)
+    visit, distances = np.empty(most, np.int32), np.empty(most, np.int32)
+    where, sums = (table.row_starts, table.rows, table.block_starts), np.empty(32, np.int32)
+    count = scan_signs(blocks, tables.signs, partitions, *where, mask, sums, rows, places, visit, distances)
+    return rows[:count], places[:count], visit[:count], distances[:count]
+
+
+def _zero_rows(model: Model, codec: LloydOSQ, shard: Shard, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows are zero vectors: under cosine they have no direction; under l2 they are like any other."""
+    if model.metric != "cosine":
+        return np.zeros(len(places), np.bool_)
+    marks = shard.arrays.first_codes[places >> 5, (codec.signs >> 3) * 32 + (places & 31)]
+    return (marks & (0x80 >> (codec.signs & 7))) != 0
+
+
+def _rerank(
+    model: Model,
+    shard: Shard,
+    tables: CellTables,
+    rows: NDArray[np.int64],
+    partitions: NDArray[np.int32],
+    bases: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Scores of rows by their rerank codes, float32 (n,)."""
+    arrays, scores = shard.arrays, np.empty(len(rows), np.float32)
+    stored: dict[str | None, NDArray[Any]]
+    stored = {"int8": arrays.rerank_bytes, "float16": arrays.rerank_halves, "float32": arrays.rerank_floats}
+    codes = stored[model.rerank]
+    scales = arrays.rerank_scales[rows].view(np.float16).astype(np.float32) * shard.table.rerank_scales[partitions]
+    for start in range(0, len(rows), CHUNK_ROWS):
+        part = slice(start, start + CHUNK_ROWS)
+        chunk = codes[rows[part]]
+        values = (chunk.view(np.float16) if model.rerank == "float16" else chunk).astype(np.float32)
+        if model.metric != "l2":
+            scores[part] = np.einsum("ij,j->i", values, tables.rerank_query)
+            continue
+        values *= scales[part, None]
+        if model.rerank == "int8":
+            values *= model.rerank_weights
+        values += model.centroids[shard.first_partition + partitions[part]]
+        scores[part] = negated_squares(values, tables.query)
+    return scores if model.metric == "l2" else bases + scales * scores

@@ -1,0 +1,94 @@
+"""One query that scores every row: runs of partitions are tasks for all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.cores import available_cores
+from vsearch.kernels.query.api import finish, plan_query, scan_rest
+from vsearch.kernels.query.fields import COUNTERS, CallField, ModelField
+from vsearch.search.engine.merge import ShardHits, merge
+from vsearch.search.engine.scanning import copy_hits, fill_tables
+from vsearch.search.state.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vsearch.search.engine.masks import IndexMask
+    from vsearch.search.state.snapshot import Snapshot
+
+RUNS = 32  # of the index: tasks of about as many rows each
+WORTH = 1 << 27  # elements of vectors: some ten milliseconds on one core, far more than threads and their plans cost
+
+
+def worth_threads(snapshot: Snapshot, rows: int) -> bool:
+    """Whether scoring so many rows is work for several cores."""
+    tables = snapshot.model.quantizer.scan != "cells"
+    return tables and rows * snapshot.model.dimensions >= WORTH and available_cores() > 1
+
+
+def search_exhaustively(
+    snapshot: Snapshot,
+    begin: Callable[[Workspace], None],
+    query: NDArray[np.float32],
+    k: int,
+    mask: IndexMask | None,
+    *,
+    prepared: bool,
+) -> list[ShardHits]:
+    """Score every row that the mask lets pass, with a task for each run of partitions: the hits of every shard.
+
+    A row's score does not depend on the others, so neither do the answers on how many threads there are.
+
+    Parameters
+    ----------
+    begin : callable
+        Tells a workspace what is asked for.
+    query : float32 (d,)
+        See `scanning.run_query`.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    eligible = snapshot.partition_rows if mask is None else mask.matches
+    a_run = max(1, -(-int(eligible.sum()) // RUNS))
+    tasks = []
+    for number, shard in enumerate(snapshot.shards):
+        low = shard.first_partition
+        own = low + np.flatnonzero(eligible[low : low + shard.partitions]).astype(np.int32)
+        shard.ensure_own(own)
+        runs = np.cumsum(eligible[own]) // a_run
+        tasks += [(number, run) for run in np.split(own, np.flatnonzero(np.diff(runs)) + 1) if len(run)]
+
+    def plan() -> None:
+        """Plan the query, once on each thread."""
+        workspace = snapshot.workspace()
+        begin(workspace)
+        workspace.use_query(query, prepared=prepared)
+        if snapshot.native.values[ModelField.TABLES_GIVEN]:
+            fill_tables(snapshot, workspace, query, prepared=prepared)
+        plan_query(snapshot.native.address, workspace.fields.address)
+
+    def score(task: tuple[int, NDArray[np.int32]]) -> ShardHits:
+        number, run = task
+        workspace = snapshot.workspace()
+        call = workspace.fields.address
+        workspace.empty()
+        workspace.use_mask(None if mask is None else mask.shards[number].words)
+        workspace.bounds[run] = np.inf
+        workspace.rest[: len(run)] = run
+        workspace.values[CallField.REST_COUNT] = len(run)
+        scan_rest(snapshot.native.address, snapshot.shards[number].native.address, call)
+        finish(call)
+        return copy_hits(workspace)
+
+    with ThreadPoolExecutor(available_cores(), initializer=plan) as pool:
+        found = list(pool.map(score, tasks))
+    hits = []
+    for number in range(len(snapshot.shards)):
+        nothing = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
+        own_hits = [nothing, *(each for (task, _), each in zip(tasks, found, strict=True) if task == number)]
+        scores, rows = merge([each.scores for each in own_hits], [each.rows for each in own_hits], k)
+        hits.append(ShardHits(scores, rows, np.sum([each.counters for each in own_hits], axis=0)))
+    return hits

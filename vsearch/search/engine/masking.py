@@ -1,0 +1,85 @@
+"""Mask: the rows of a shard that satisfy a predicate, exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.kernels.filters.bitmaps import count_ranges, list_rows
+from vsearch.search.state.shard import Shard
+from vsearch.search.state.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from vsearch.predicates import Bound, RowMask
+
+
+@dataclass(frozen=True, eq=False)
+class ShardMask:
+    """What a predicate lets pass in one shard.
+
+    Attributes
+    ----------
+    words : uint64 (ceil(rows / 64),)
+        Bit i of word i // 64 is row i.
+    matches, certain : int64 (partitions,)
+        Rows of each partition that may pass, and those that do for certain, by their cells alone. Searches are planned
+        with these, so that a planner need not read exact columns.
+    rows : int
+        Rows that pass.
+    rechecked : int
+        Rows that only the exact column could decide.
+    """
+
+    words: NDArray[np.uint64]
+    matches: NDArray[np.int64]
+    certain: NDArray[np.int64]
+    rows: int
+    rechecked: int
+
+
+def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
+    """Evaluate a bound predicate on a shard's attribute cells, and undecided rows on the exact columns. O(rows)."""
+    from vsearch.predicates import columns_of, evaluate, recheck  # a search without a predicate does without
+
+    columns = {name: snapshot.column(shard, name) for name in columns_of(bound)}
+    mask = evaluate(bound, columns, shard.rows)
+    matches, certain = count_matches(shard, mask)
+    words, rechecked = mask.yes, 0
+    if mask.maybe is not None:
+        undecided = list_rows(mask.maybe, 0, shard.rows)
+        rechecked = len(undecided)
+        if rechecked:
+            holds = recheck(mask, lambda name, asked: _read_keys(snapshot, shard, name, asked), undecided)
+            found = undecided[holds]
+            words = words.copy()
+            np.bitwise_or.at(words, found >> 6, np.uint64(1) << (found & 63).astype(np.uint64))
+    rows = int(certain.sum()) + (int(np.count_nonzero(holds)) if rechecked else 0)
+    return ShardMask(words, matches, certain, rows, rechecked)
+
+
+def count_matches(shard: Shard, mask: RowMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of each partition that may pass, and those that do for certain: two int64 (partitions,)."""
+    starts, ends = shard.table.row_starts, shard.table.row_starts + shard.table.rows
+    certain = count_ranges(mask.yes, starts, ends)
+    return (certain if mask.maybe is None else certain + count_ranges(mask.maybe, starts, ends)), certain
+
+
+def _read_keys(
+    snapshot: Snapshot, shard: Shard, name: str, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Keys of an exact numeric column at some rows, straight from the Arrow buffers."""
+    from vsearch.predicates import keys_from_values
+
+    file = shard.files["attributes"]
+    values = f"{name}.values"
+    file.ensure(values, rows, rows + 1)
+    keys = keys_from_values(snapshot.schema.find(name).type, file.array(values)[rows])
+    validity = f"{name}.validity"
+    if validity not in file.arrays or file.arrays[validity].shape[0] == 0:
+        return keys, np.ones(len(rows), np.bool_)
+    file.ensure(validity, rows >> 3, (rows >> 3) + 1)
+    bits = file.array(validity)[rows >> 3]
+    return keys, ((bits >> (rows & 7).astype(np.uint8)) & 1).astype(np.bool_)

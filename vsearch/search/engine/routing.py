@@ -1,0 +1,121 @@
+"""Route: which partitions a query visits, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.search.state.model import Model, SearchSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Routes:
+    """Base scores and bounds of all partitions for m queries; both float32 (m, partitions).
+
+    A row of a partition scores ``base + gain * <query, residual> - offset`` (see `kernels.query.partitions`); hardly any scores
+    above the bound.
+    """
+
+    bases: NDArray[np.float32]
+    bounds: NDArray[np.float32]
+
+
+def negated_squares(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Negated squared distances of vectors (n, d) to a query (d,), of differences: float32 (n,). O(n d)."""
+    differences = vectors - query
+    return -np.einsum("ij,ij->i", differences, differences)
+
+
+def route(model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32], settings: SearchSettings) -> Routes:
+    """Score the partitions for prepared queries (m, d); bounds do not fade. O(m * partitions * d).
+
+    Parameters
+    ----------
+    radii : float32 (partitions,)
+        Root mean square distance of a partition's rows to its centroid.
+    settings : SearchSettings
+    """
+    reach = np.maximum(settings.reach, settings.tail * model.deviations(queries)).astype(np.float32)[:, None]
+    if model.metric == "l2":
+        bases = np.stack([negated_squares(model.centroids, query) for query in queries])
+        distances = np.sqrt(np.maximum(-bases, 0))
+        inside = np.maximum(reach * radii - distances, 0)  # nearer than it reaches: the best there is
+        bounds = bases + 2 * (reach * distances * radii + inside**2) - radii**2
+    else:
+        bases = queries @ model.centroids.T
+        bounds = bases + reach * np.linalg.norm(queries, axis=1, keepdims=True) * radii
+    return Routes(bases.astype(np.float32, copy=False), bounds.astype(np.float32, copy=False))
+
+
+@dataclass(frozen=True, eq=False)
+class ProbePlan:
+    """The partitions that one query visits in one shard, in order.
+
+    Attributes
+    ----------
+    order : int32 (v,)
+        Partitions, numbered inside the shard.
+    bases, bounds : float32 (v,)
+        The bounds about descend: what they lost to nearer partitions is not the same for all.
+    minimum : int
+        The first so many are visited whatever their bounds.
+    """
+
+    order: NDArray[np.int32]
+    bases: NDArray[np.float32]
+    bounds: NDArray[np.float32]
+    minimum: int
+
+
+def plan_visits(
+    bases: NDArray[np.float32],
+    bounds: NDArray[np.float32],
+    edges: Sequence[int],
+    *,
+    k: int,
+    nprobe: int | None,
+    rows: NDArray[np.int64],
+    filtered: bool,
+    exact: bool,
+) -> list[ProbePlan]:
+    """Choose and order the partitions that one query visits in every shard. O(partitions log partitions).
+
+    Parameters
+    ----------
+    bases, bounds : float32 (partitions,)
+        One query's row of `Routes`.
+    edges : sequence of int
+        First partition of each shard, and the number of partitions.
+    k : int
+        Rows wanted: partitions with at least so many (or all there are) are visited whatever `nprobe`.
+    nprobe : int or None
+        Visit so many; under a predicate at least so many, and whatever the bounds ask for beyond. None leaves it to
+        the bounds.
+    rows : int64 (partitions,)
+        Rows of each partition that may be returned; partitions without any are left out.
+    filtered : bool
+        Whether a predicate chose these rows.
+    exact : bool
+        Visit all.
+    """
+    order = np.argsort(-bounds, kind="stable")
+    order = order[rows[order] > 0]
+    minimum = 0
+    if exact:
+        minimum = len(order)
+    elif nprobe is not None:
+        covered = int(np.searchsorted(np.cumsum(rows[order]), k)) + 1
+        minimum = min(max(nprobe, covered), len(order))
+        if not filtered:
+            order = order[:minimum]
+    forced = order[:minimum]
+    visits = []
+    for low, high in pairwise(edges):
+        own = order[(order >= low) & (order < high)]
+        count = int(np.count_nonzero((forced >= low) & (forced < high)))
+        visits.append(ProbePlan((own - low).astype(np.int32), bases[own], bounds[own], count))
+    return visits

@@ -1,0 +1,174 @@
+"""Rows as they are stored: reconstructed vectors, ids and attribute columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.checks import check_columns, stored_names
+from vsearch.errors import InputError
+from vsearch.kernels.scan.blocks import BLOCK
+from vsearch.quantizers.rerank_codes import ResidualCodes, decode_residuals
+from vsearch.search.state.given_ids import as_ids, is_unicode, shown
+from vsearch.search.state.snapshot import Snapshot
+from vsearch.storage.files.columns import as_written, take
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FEW = 100  # rows that are sooner looked at as a list
+
+
+def reconstruct(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rotated vectors float32 (n, d) of some rows, from rerank codes or, where there are none, from the codes."""
+    model = snapshot.model
+    vectors = np.empty((len(rows), model.dimensions), np.float32)
+    for shard, places, inside in snapshot.locate(rows):
+        table, arrays = shard.table, shard.arrays
+        partitions = np.searchsorted(table.row_starts + table.rows, inside, side="right").astype(np.int32)
+        shard.ensure(np.unique(partitions))
+        centroids = model.centroids[shard.first_partition + partitions]
+        if model.rerank is not None:
+            stored: dict[str, NDArray[Any]] = {
+                "int8": arrays.rerank_bytes,
+                "float16": arrays.rerank_halves.view(np.float16),
+                "float32": arrays.rerank_floats,
+            }
+            codes = stored[model.rerank][inside]
+            scales = arrays.rerank_scales[inside].view(np.float16).astype(np.float32) * table.rerank_scales[partitions]
+            residuals = decode_residuals(ResidualCodes(codes, scales), model.rerank_weights, model.rerank)
+        else:
+            residuals = model.quantizer.decode(_unpacked(shard, partitions, inside))
+            if model.quantizer.scan == "cells":
+                vectors[places] = residuals  # codes of whole vectors
+                continue
+            factors = arrays.factors[inside].view(np.float16).astype(np.float32) * table.factor_scales[partitions]
+            residuals *= (factors * model.quantizer.calibration.scale[-1])[:, None]
+        vectors[places] = centroids + residuals
+    return vectors
+
+
+def _unpacked(shard: Any, partitions: NDArray[np.int32], inside: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Row-major codes of some rows, out of their blocks."""
+    table, arrays = shard.table, shard.arrays
+    within = inside - table.row_starts[partitions]
+    blocks, lanes = table.block_starts[partitions] + within // BLOCK, within % BLOCK
+    parts = [
+        codes[blocks].reshape(len(inside), -1, BLOCK)[np.arange(len(inside)), :, lanes]
+        for codes in (arrays.first_codes, arrays.later_codes)
+        if codes.shape[1]
+    ]
+    return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+
+def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Ids of an array of rows, in its shape: int64, or object (str and None); -1 or None where a row is -1."""
+    plain = snapshot.plain_ids()
+    if plain is not None and -1 not in (rows.ravel().tolist() if rows.size <= FEW else rows):
+        return plain.take(rows).astype(np.int64, copy=False)
+    shape, rows = rows.shape, rows.reshape(-1)
+    text = snapshot.manifest.id_type == "string"
+    ids: NDArray[Any] = np.full(len(rows), None if text else -1, object if text else np.int64)
+    for shard, places, inside in snapshot.locate(rows):
+        file = shard.files["ids"]
+        if text:
+            ids[places] = take(file, ["id"], inside).column("id").to_numpy()
+        else:
+            file.ensure("id", inside, inside + 1)
+            ids[places] = file.array("id")[inside]
+    return ids.reshape(shape)
+
+
+def find_ids(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Rows of ids, -1 for an id that is not there. O(rows + ids log ids).
+
+    Parameters
+    ----------
+    ids : (n,) int64, or object (str)
+        As `as_ids` gives them.
+    """
+    rows = np.full(len(ids), -1, np.int64)
+    if len(ids) == 0:
+        return rows
+    if snapshot.manifest.id_type == "string":
+        return _find_texts(snapshot, ids.tolist())
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    for shard in snapshot.shards:
+        file = shard.files["ids"]
+        file.ensure("id")
+        stored = file.array("id")
+        inside = np.flatnonzero(np.isin(stored, ordered))
+        values = stored[inside]
+        by_value = np.argsort(values, kind="stable")
+        values, inside = values[by_value], inside[by_value]
+        if len(values):
+            at = np.minimum(np.searchsorted(values, ordered), len(values) - 1)
+            hit = values[at] == ordered
+            rows[order[hit]] = shard.first_row + inside[at[hit]]
+    return rows
+
+
+def _find_texts(snapshot: Snapshot, ids: list[str]) -> NDArray[np.int64]:
+    """The same for strings, by Arrow: NumPy takes strings that end in NUL characters for shorter ones."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = dict.fromkeys(ids, -1)
+    wanted = [one for one in found if is_unicode(one)]  # no other can be stored
+    for shard in snapshot.shards if wanted else ():
+        stored = take(shard.files["ids"], ["id"], np.arange(shard.rows)).column("id").combine_chunks()
+        places = pc.index_in(stored, value_set=pa.array(wanted, stored.type))
+        inside = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
+        for row, place in zip(inside.tolist(), places.drop_null().to_pylist(), strict=True):
+            found[wanted[place]] = shard.first_row + row
+    return np.array([found[one] for one in ids], np.int64)
+
+
+def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:
+    """Exact attribute columns of rows, in their order, called as they were asked for; NULL where a row is -1."""
+    import pyarrow as pa
+
+    stored = list(stored_names(columns, snapshot.schema.names))
+
+    pieces, places = [], []
+    for shard, at, inside in snapshot.locate(rows):
+        pieces.append(take(shard.files["attributes"], stored, inside))
+        places.append(at)
+    if not pieces:
+        fields = take(snapshot.shards[0].files["attributes"], stored, np.empty(0, np.int64)).schema
+        return pa.table([as_written(pa.nulls(len(rows), field.type)) for field in fields], list(columns))
+    whole = pa.concat_tables(pieces)
+    position = np.full(len(rows), -1, np.int64)
+    position[np.concatenate(places)] = np.arange(whole.num_rows)
+    taken = whole.take(pa.array(position, mask=position < 0))
+    return pa.table([as_written(column) for column in taken.columns], list(columns))
+
+
+def get_rows(snapshot: Snapshot, ids: Any, columns: Sequence[str] | None) -> pa.Table:
+    """Rows by id, with attribute columns, all by default: what `Index.get` returns.
+
+    Raises
+    ------
+    InputError
+        An id is not in the index, or has the wrong type; or a column is none of its attributes.
+    """
+    import pyarrow as pa
+
+    chosen = list(snapshot.schema.names if columns is None else columns)
+    check_columns(chosen if columns is None else columns, snapshot.schema.names)
+    text = snapshot.manifest.id_type == "string"
+    wanted = as_ids(ids, text=text)
+    rows = find_ids(snapshot, wanted)
+    if (rows < 0).any():
+        missing = ", ".join(shown(wanted[i]) for i in np.flatnonzero(rows < 0)[:5])
+        msg = f"no row has the id {missing}"
+        raise InputError(msg)
+    table = pa.table({"id": pa.array(wanted.tolist(), pa.string() if text else pa.int64())})
+    if chosen:
+        for name, column in zip(chosen, take_columns(snapshot, chosen, rows).columns, strict=True):
+            table = table.append_column("attribute.id" if name == "id" else name, column)
+    return table

@@ -1,0 +1,95 @@
+"""What an index is and what it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vsearch.search.state.snapshot import Snapshot
+
+SCAN_KINDS = ("codes", "rows", "rerank", "ids", "partitions", "checksums")
+
+#: Parts of documents of many vectors.
+DOCUMENT_KINDS = {
+    "documents": "document_lengths",
+    "patch-codes": "patch_codes",
+    "patch-numbers": "patch_codes",
+    "patch-residuals": "patch_residuals",
+    "patch-factors": "patch_factors",
+    "patch-positions": "patch_positions",
+    "patch-exact": "patch_exact",
+    "list-lengths": "lists",
+    "lists": "lists",
+}
+
+
+def describe(snapshot: Snapshot) -> dict[str, Any]:
+    """The answer of `Index.info`; bytes are those of the files, headers and padding included."""
+    manifest, model = snapshot.manifest, snapshot.model
+    by_kind: dict[str, int] = {}
+    for shard in manifest.shards:
+        for kind, entry in shard.files.items():
+            part = DOCUMENT_KINDS.get(kind, "cells") if kind not in (*SCAN_KINDS, "attributes") else kind
+            by_kind[part] = by_kind.get(part, 0) + entry.bytes
+    by_kind["model"] = sum(entry.bytes for entry in manifest.model.values())
+    rows = manifest.rows
+    vector = sum(by_kind.get(part, 0) for part in SCAN_KINDS)
+    return {
+        "url": snapshot.store.url,
+        "snapshot": manifest.snapshot,
+        "created": manifest.created,
+        "format": manifest.format,
+        "rows": rows,
+        "skipped": manifest.provenance.get("skipped", {}),
+        "dimensions": manifest.dimensions,
+        "metric": manifest.metric,
+        "id_type": manifest.id_type,
+        "quantizer": manifest.quantizer["name"],
+        "bits": manifest.quantizer["configuration"].get("bits"),
+        "code_bytes": sum(model.quantizer.stage_bytes),
+        "stages": len(model.quantizer.stage_bytes),
+        "rerank": manifest.rerank,
+        "partitions": manifest.partitions,
+        "shards": len(manifest.shards),
+        "seed": manifest.seed,
+        "attributes": {a.name: a.type for a in manifest.attributes},
+        "settings": snapshot.settings.to_dict(),
+        "training": manifest.provenance.get("jpq"),
+        "documents": describe_documents(snapshot, by_kind),
+        "bytes": sum(by_kind.values()),
+        "bytes_per_vector": vector / rows,
+        "bytes_per_vector_by_part": {part: size / rows for part, size in sorted(by_kind.items())},
+    }
+
+
+def describe_documents(snapshot: Snapshot, by_part: dict[str, int]) -> dict[str, Any] | None:
+    """What an index holds of documents of many vectors; None where it holds single ones.
+
+    Bytes are those of the files, headers and padding included, everything that a search may read: the codes, what the
+    candidates are found by, ids and checksums. Attributes are the user's own, and the model does not grow with the
+    documents: both are apart. Ratios are to all vectors that were given, before any was left out or merged.
+    """
+    configuration = snapshot.manifest.documents
+    if configuration is None:
+        return None
+    documents = snapshot.manifest.rows
+    names = set(DOCUMENT_KINDS.values())
+    patches = {part: size / documents for part, size in sorted(by_part.items()) if part in names}
+    candidates = sum(by_part.get(part, 0) for part in SCAN_KINDS) / documents
+    total = sum(patches.values()) + candidates
+    raw = int(configuration["vectors_given"]) * int(configuration["dimensions"]) / documents
+    return {
+        "documents": documents,
+        "dimensions": configuration["dimensions"],
+        "vectors_given": configuration["vectors_given"],
+        "vectors": configuration["vectors"],
+        "codec": configuration["patches"],
+        "keep": configuration["keep"],
+        "pool": configuration["pool"],
+        "candidates": configuration["candidates"],
+        "bytes_per_document": total,
+        "bytes_per_document_by_part": patches | {"candidates": candidates},
+        "model_bytes": by_part["model"],
+        "float16_bytes_per_document": 2 * raw,
+        "ratio_to_float16": 2 * raw / total,
+        "ratio_to_float32": 4 * raw / total,
+    }

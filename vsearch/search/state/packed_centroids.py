@@ -1,0 +1,58 @@
+"""Centroids in 7 bits, laid out for the kernel that routes: see `vsearch.kernels.query.centroids`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.kernels.query.fields import TOGETHER
+
+LEVELS = 127
+ROUNDING = 1.2  # steps: three deviations of the two roundings, the centroid's and the query's
+ENERGY = 0.95  # share of the centroids' squares in the leading dimensions that are kept: the rest hardly moves an order
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseCentroids:
+    """Codes of p centroids: one is about ``low + step * code``.
+
+    Attributes
+    ----------
+    groups : uint8 (ceil(p / 64), 64 * D)
+        Codes up to 127: four dimensions of each of 64 centroids, then the next four; D is `dimensions`.
+    steps, lows : float32 (p,)
+    slacks : float32 (p,)
+        What an inner product with a query of norm 1 is off by for their rounding, hardly ever more.
+    dimensions : int
+        D: leading dimensions that are coded, a multiple of 4; the last may be beyond the centroids' own.
+    """
+
+    groups: NDArray[np.uint8]
+    steps: NDArray[np.float32]
+    lows: NDArray[np.float32]
+    slacks: NDArray[np.float32]
+    dimensions: int
+
+
+def encode_centroids(centroids: NDArray[np.float32]) -> CoarseCentroids:
+    """Codes of rotated centroids float32 (p, d), on a grid of their own each."""
+    needed = max(_leading(centroids), _leading(centroids - centroids.mean(axis=0)))
+    padded = min(-(-needed // 16) * 16, -(-centroids.shape[1] // 4) * 4)
+    kept = centroids[:, :padded]
+    many, d = kept.shape
+    lows = kept.min(axis=1)
+    steps = (kept.max(axis=1) - lows) / np.float32(LEVELS)
+    inverse = np.divide(np.float32(1), steps, out=np.zeros_like(steps), where=steps > np.finfo(np.float32).tiny)
+    codes = np.zeros((-(-many // TOGETHER) * TOGETHER, padded), np.uint8)
+    codes[:many, :d] = np.minimum(np.rint((kept - lows[:, None]) * inverse[:, None]), LEVELS)
+    groups = codes.reshape(-1, TOGETHER, padded // 4, 4).transpose(0, 2, 1, 3)
+    slacks = (ROUNDING * steps).astype(np.float32)
+    return CoarseCentroids(np.ascontiguousarray(groups).reshape(-1, TOGETHER * padded), steps, lows, slacks, padded)
+
+
+def _leading(vectors: NDArray[np.float32]) -> int:
+    """Leading dimensions that hold `ENERGY` of the squares."""
+    squares = np.einsum("ij,ij->j", vectors, vectors, dtype=np.float64).cumsum()
+    return int(np.searchsorted(squares, ENERGY * squares[-1])) + 1

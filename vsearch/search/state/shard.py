@@ -1,0 +1,213 @@
+"""One shard as the search sees it: its partitions, codes, factors and rerank codes, read when first touched."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import CorruptIndexError
+from vsearch.forking import renew_in_children
+from vsearch.kernels.scan.blocks import BLOCK
+from vsearch.search.state.model import Model
+
+if TYPE_CHECKING:
+    from vsearch.search.state.arguments import KernelArguments
+    from vsearch.storage.files.segment_file import SegmentFile
+
+RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}
+
+
+@dataclass(frozen=True, eq=False)
+class PartitionTable:
+    """A shard's partitions, one entry each, in the order of their rows.
+
+    Attributes
+    ----------
+    rows, row_starts, block_starts : int64 (partitions,)
+    radii : float32 (partitions,)
+        Root mean square distance of the rows to the centroid.
+    factor_scales, first_factor_scales, rerank_scales : float32 (partitions,)
+        What the float16 columns of the rows are relative to.
+    """
+
+    rows: NDArray[np.int64]
+    row_starts: NDArray[np.int64]
+    block_starts: NDArray[np.int64]
+    radii: NDArray[np.float32]
+    factor_scales: NDArray[np.float32]
+    first_factor_scales: NDArray[np.float32]
+    rerank_scales: NDArray[np.float32]
+
+    @classmethod
+    def from_arrays(cls, path: str, arrays: dict[str, NDArray[Any]], total: int) -> PartitionTable:
+        """Check what was read from `path` and derive the starts."""
+        try:
+            rows = np.asarray(arrays["rows"], np.int64)
+            floats = [
+                np.ascontiguousarray(arrays[name], np.float32)
+                for name in ("radius", "factor_scale", "first_factor_scale", "rerank_scale")
+            ]
+        except KeyError as missing:
+            raise CorruptIndexError(path, f"the partition table has no column {missing}") from None
+        if rows.ndim != 1 or (rows < 0).any() or int(rows.sum()) != total or any(len(f) != len(rows) for f in floats):
+            raise CorruptIndexError(path, "the partition table does not add up to the shard's rows")
+        if not all(np.isfinite(f).all() for f in floats):
+            raise CorruptIndexError(path, "the partition table holds numbers that are not finite")
+        blocks = (rows + BLOCK - 1) // BLOCK
+        return cls(rows, np.cumsum(rows) - rows, np.cumsum(blocks) - blocks, *floats)
+
+    @property
+    def blocks(self) -> int:
+        return int(((self.rows + BLOCK - 1) // BLOCK).sum())
+
+
+@dataclass(eq=False)
+class Shard:
+    """A shard of an open snapshot.
+
+    Attributes
+    ----------
+    number, first_partition, first_row : int
+        Its place in the index: partitions and rows are numbered through all shards.
+    table : PartitionTable
+    files : dict
+        Its segment files by kind.
+    native : KernelArguments
+        The same for the fused kernels.
+    """
+
+    number: int
+    first_partition: int
+    first_row: int
+    rows: int
+    table: PartitionTable
+    files: dict[str, SegmentFile]
+    arrays: ShardArrays
+    native: KernelArguments
+    _ready: NDArray[np.bool_] = field(init=False)
+    _all_ready: bool = field(init=False, default=False)
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._ready = np.zeros(len(self.table.rows), np.bool_)
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self._lock = threading.Lock()
+
+    @property
+    def partitions(self) -> int:
+        return len(self.table.rows)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every partition is present and verified."""
+        return self._all_ready
+
+    def ensure(self, partitions: NDArray[np.int32]) -> None:
+        """Make what a scan reads of these partitions present and verified. Near free once it is."""
+        if self._all_ready:
+            return
+        wanted = np.zeros(len(self._ready), np.bool_)
+        wanted[partitions] = True
+        missing = np.flatnonzero(wanted & ~self._ready)
+        if len(missing) == 0:
+            return
+        table = self.table
+        starts, stops = table.row_starts[missing], table.row_starts[missing] + table.rows[missing]
+        first = table.block_starts[missing]
+        last = first + (table.rows[missing] + BLOCK - 1) // BLOCK
+        for kind, names, low, high in self.arrays.ranges(first, last, starts, stops):
+            for name in names:
+                self.files[kind].ensure(name, low, high)
+        with self._lock:
+            self._ready[missing] = True
+            self._all_ready = bool(self._ready.all())
+
+    def ensure_own(self, partitions: NDArray[np.int32]) -> None:
+        """`ensure` for those of some partitions of the index that this shard holds."""
+        if not self._all_ready:
+            own = partitions - self.first_partition
+            self.ensure(own[(own >= 0) & (own < self.partitions)])
+
+    def bytes_fetched(self) -> int:
+        """Bytes read from the store so far, all files together."""
+        return sum(file.bytes_read for file in self.files.values())
+
+
+@dataclass(frozen=True, eq=False)
+class ShardArrays:
+    """Views of a shard's columns as the kernels take them; columns that an index does not have are empty."""
+
+    first_codes: NDArray[np.uint8]
+    later_codes: NDArray[np.uint8]
+    factors: NDArray[np.uint16]
+    first_factors: NDArray[np.uint16]
+    offsets: NDArray[np.float32]
+    rerank_scales: NDArray[np.uint16]
+    rerank_bytes: NDArray[np.int8]
+    rerank_halves: NDArray[np.uint16]
+    rerank_floats: NDArray[np.float32]
+
+    def ranges(
+        self, first: NDArray[np.int64], last: NDArray[np.int64], starts: NDArray[np.int64], stops: NDArray[np.int64]
+    ) -> list[tuple[str, list[str], NDArray[np.int64], NDArray[np.int64]]]:
+        """What to ensure for some blocks and rows: (file kind, arrays, starts, stops)."""
+        codes = ["first"] + (["later"] if self.later_codes.shape[1] else [])
+        rows = ["factor"] if len(self.factors) else []
+        rows += ["first_factor"] if len(self.first_factors) else []
+        rows += ["offset"] if len(self.offsets) else []
+        rows += ["rerank_scale"] if len(self.rerank_scales) else []
+        needed = [("codes", codes, first, last), ("rows", rows, starts, stops)]
+        if len(self.rerank_scales):
+            needed.append(("rerank", ["rerank"], starts, stops))
+        return needed
+
+
+def view_arrays(model: Model, rows: int, blocks: int, files: dict[str, SegmentFile]) -> ShardArrays:
+    """Views of a shard's files; every shape and dtype is checked against the model before a kernel sees it."""
+
+    def take(kind: str, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+        if kind not in files:
+            raise CorruptIndexError("manifest", f"a shard has no file of kind {kind!r}")
+        file = files[kind]
+        array = file.array(name)
+        if array.dtype != np.dtype(dtype) or array.shape != shape:
+            expected = f"{np.dtype(dtype)} {shape}"
+            raise CorruptIndexError(file.entry.path, f"{name} is {array.dtype} {array.shape}, expected {expected}")
+        return array
+
+    stages = model.quantizer.stage_bytes
+    d = model.dimensions
+    staged, cells = len(stages) == 2, model.quantizer.scan == "cells"
+    offset = model.metric == "l2" and (model.rerank is not None or not cells)
+    bytes_ = halves = floats = None
+    if model.rerank is not None:
+        codes = take("rerank", "rerank", RERANK_DTYPES[model.rerank], (rows, d))
+        bytes_ = codes if model.rerank == "int8" else None
+        halves = codes.view(np.uint16) if model.rerank == "float16" else None
+        floats = codes if model.rerank == "float32" else None
+
+    def half(name: str, present: bool) -> NDArray[np.uint16]:
+        if not present:
+            return np.empty(0, np.uint16)
+        return take("rows", name, np.float16, (rows,)).view(np.uint16)
+
+    return ShardArrays(
+        first_codes=take("codes", "first", np.uint8, (blocks, stages[0] * BLOCK)),
+        later_codes=take("codes", "later", np.uint8, (blocks, stages[1] * BLOCK))
+        if staged
+        else np.empty((blocks, 0), np.uint8),
+        factors=half("factor", not cells),
+        first_factors=half("first_factor", staged and not cells),
+        offsets=take("rows", "offset", np.float32, (rows,)) if offset else np.empty(0, np.float32),
+        rerank_scales=half("rerank_scale", model.rerank is not None),
+        rerank_bytes=np.empty((0, d), np.int8) if bytes_ is None else bytes_,
+        rerank_halves=np.empty((0, d), np.uint16) if halves is None else halves,
+        rerank_floats=np.empty((0, d), np.float32) if floats is None else floats,
+    )

@@ -1,0 +1,237 @@
+"""Field lists for the fused kernels: a model's and a shard's, packed once, and a workspace for each thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.kernels.query.fields import (
+    COUNTERS,
+    HEAD,
+    PENDING,
+    RADIX,
+    RERANK_FLOAT,
+    RERANK_HALF,
+    RERANK_INT8,
+    RERANK_NONE,
+    TOGETHER,
+    CallField,
+    FloatField,
+    ModelField,
+    ShardField,
+    expanded_bytes,
+)
+from vsearch.quantizers.osq import OSQ
+from vsearch.search.state.arguments import KernelArguments, address
+from vsearch.search.state.model import Model, SearchSettings, nearness_unit
+from vsearch.search.state.packed_centroids import encode_centroids
+from vsearch.search.state.packed_rotation import encode_rotation
+from vsearch.search.state.shard import PartitionTable, ShardArrays
+
+RERANK_KINDS = {None: RERANK_NONE, "int8": RERANK_INT8, "float16": RERANK_HALF, "float32": RERANK_FLOAT}
+
+
+LARGEST_FLOAT = np.finfo(np.float32).max
+
+
+def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArguments:
+    """The fields of a model of so many rows; `radii` float32 (partitions,) are of all its partitions."""
+    fields = KernelArguments(len(ModelField))
+    values, quantizer = fields.values, model.quantizer
+    d, partitions = model.dimensions, len(model.centroids)
+    if radii.shape != (partitions,):
+        msg = f"{len(radii)} radii for {partitions} partitions"
+        raise ValueError(msg)
+    stages = quantizer.stage_bytes
+    coarse = encode_centroids(model.centroids)
+    values[ModelField.DIMENSIONS], values[ModelField.PARTITIONS], values[ModelField.ROWS] = d, partitions, rows
+    values[ModelField.GROUPS], values[ModelField.QUANTISED_DIMENSIONS] = len(coarse.groups), coarse.dimensions
+    fields.point(ModelField.CENTROID_GROUPS, coarse.groups, np.uint8)
+    values[ModelField.NORMALISE] = model.metric == "cosine"
+    values[ModelField.SQUARED] = model.metric == "l2"
+    values[ModelField.DIFFERENCES] = model.far_apart or (model.metric == "l2" and model.rerank == "float32")
+    values[ModelField.RERANK_KIND] = RERANK_KINDS[model.rerank]
+    values[ModelField.STAGES] = len(stages)
+    values[ModelField.FIRST_BYTES], values[ModelField.LATER_BYTES] = stages[0], sum(stages[1:])
+    weights = model.rerank_weights if model.rerank == "int8" else np.ones(d, np.float32)
+    for field, array in (
+        (ModelField.MEAN, model.mean),
+        (ModelField.CENTROID_SQUARES, model.centroid_squares),
+        (ModelField.CENTROID_STEPS, coarse.steps),
+        (ModelField.CENTROID_LOWS, coarse.lows),
+        (ModelField.CENTROID_SLACKS, coarse.slacks),
+        (ModelField.RADII, radii),
+        (ModelField.FADES, np.log1p(np.arange(partitions + 1)).astype(np.float32)),
+        (ModelField.RERANK_WEIGHTS, weights),
+        (ModelField.VARIANCES, model.variances),
+        (ModelField.LEAST_DEVIATION, np.array([model.least_deviation], np.float32)),
+        (ModelField.STAGE_SCALES, quantizer.calibration.scale),
+        (ModelField.STAGE_DEVIATIONS, quantizer.calibration.deviation),
+    ):
+        fields.point(field, np.ascontiguousarray(array), np.float32)
+    if model.half_centroids is not None:
+        fields.point(ModelField.HALF_CENTROIDS, np.ascontiguousarray(model.half_centroids).view(np.uint16), np.uint16)
+    else:
+        fields.point(ModelField.CENTROIDS, np.ascontiguousarray(model.centroids), np.float32)
+    transform = model.query_transform
+    if (
+        model.rerank == "int8" and not model.far_apart
+    ):  # words are half the bytes, and off by much less than the rerank codes are
+        rotation = encode_rotation(transform)
+        fields.point(ModelField.ROTATION_GROUPS, rotation.groups, np.int16)
+        fields.point(ModelField.ROTATION_STEPS, rotation.steps, np.float32)
+    else:
+        fields.point(ModelField.ROTATION, transform, np.float32)
+    if not isinstance(quantizer, OSQ):
+        values[ModelField.TABLES_GIVEN], values[ModelField.BYTE_TABLES] = 1, quantizer.scan == "bytes"
+        return fields
+    values[ModelField.PLANES], values[ModelField.CODED] = len(quantizer.plane_dimensions), len(quantizer.deltas)
+    fields.point(ModelField.TABLE_SCALE, quantizer.table_scale, np.float32)
+    fields.point(ModelField.PLANE_DIMENSIONS, quantizer.plane_dimensions, np.int32)
+    fields.point(ModelField.PLANE_OFFSETS, quantizer.plane_offsets, np.int32)
+    return fields
+
+
+def pack_shard(first_partition: int, rows: int, table: PartitionTable, arrays: ShardArrays) -> KernelArguments:
+    """The fields of a shard, whose arrays were checked by `shard.view_arrays`."""
+    fields = KernelArguments(len(ShardField))
+    values = fields.values
+    values[ShardField.FIRST_PARTITION], values[ShardField.PARTITIONS] = first_partition, len(table.rows)
+    values[ShardField.ROWS], values[ShardField.BLOCKS] = rows, len(arrays.first_codes)
+    codes: NDArray[Any] = arrays.rerank_bytes
+    for other in (arrays.rerank_halves, arrays.rerank_floats):
+        codes = other if len(other) else codes
+    values[ShardField.RERANK_ROWS] = len(codes)
+    for field, array, dtype in (
+        (ShardField.ROW_STARTS, table.row_starts, np.int64),
+        (ShardField.ROW_COUNTS, table.rows, np.int64),
+        (ShardField.BLOCK_STARTS, table.block_starts, np.int64),
+        (ShardField.FACTOR_SCALES, table.factor_scales, np.float32),
+        (ShardField.FIRST_FACTOR_SCALES, table.first_factor_scales, np.float32),
+        (ShardField.RERANK_PARTITION_SCALES, table.rerank_scales, np.float32),
+        (ShardField.FIRST_CODES, arrays.first_codes, np.uint8),
+        (ShardField.LATER_CODES, arrays.later_codes, np.uint8),
+        (ShardField.FACTORS, arrays.factors, np.uint16),
+        (ShardField.FIRST_FACTORS, arrays.first_factors, np.uint16),
+        (ShardField.OFFSETS, arrays.offsets, np.float32),
+        (ShardField.RERANK_SCALES, arrays.rerank_scales, np.uint16),
+        (ShardField.RERANK_CODES, codes, codes.dtype),
+    ):
+        fields.point(field, array, dtype)
+    return fields
+
+
+class Workspace:
+    """What one thread needs to run queries on a model: scratch, outputs, and the list of a call's fields."""
+
+    def __init__(self, model: Model, partition_rows: NDArray[np.int64], radii: NDArray[np.float32]) -> None:
+        d, partitions = model.dimensions, len(model.centroids)
+        first, whole = model.quantizer.stage_bytes[0], sum(model.quantizer.stage_bytes)
+        self.fields = KernelArguments(len(CallField))
+        self.values = self.fields.values
+        self.query = np.empty(d, np.float32)
+        self._query_address = address(self.query)
+        self.rotated = np.empty(d, np.float32)
+        by_bytes = model.quantizer.scan == "bytes"
+        self.tables = np.zeros((whole, 256) if by_bytes else (2 * whole, 16), np.float32)
+        self.order, self.rest = np.empty(partitions, np.int32), np.empty(partitions, np.int32)
+        self.bases, self.bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
+        self.counters = np.zeros(COUNTERS, np.int64)
+        self.numbers = np.zeros(len(FloatField), np.float32)
+        self._partition_rows, self._radii, self.spreads = partition_rows, radii, radii
+        self._unit = nearness_unit(model, radii)
+        expanded = np.zeros(expanded_bytes(first), np.uint8)
+        self._k = 0
+        self._asked: tuple[object, ...] | None = None
+        self._settings: SearchSettings | None = None
+        self._eligible: NDArray[np.int64] | None = None
+        self.scores, self.rows = np.empty(0, np.float32), np.empty(0, np.int64)
+        for field, array in (
+            (CallField.QUERY, self.query),
+            (CallField.ROTATED, self.rotated),
+            (CallField.RERANK_QUERY, np.empty(d, np.float32)),
+            (CallField.SCALED, np.empty(d, np.float32)),
+            (CallField.SUMS, np.empty(32, np.float32)),
+            (CallField.TABLES, self.tables),
+            (CallField.ROUNDED, np.zeros((2 * first, 16), np.uint8)),
+            (CallField.EXPANDED, expanded),
+            (CallField.ORDER, self.order),
+            (CallField.BASES, self.bases),
+            (CallField.BOUNDS, self.bounds),
+            (CallField.KEYS, np.empty(partitions, np.uint32)),
+            (CallField.SPARE_ORDER, np.empty(partitions, np.int32)),
+            (CallField.SPARE_KEYS, np.empty(partitions, np.uint32)),
+            (CallField.HISTOGRAM, np.empty(RADIX, np.int32)),
+            (CallField.SLOTS, np.empty(2 * HEAD, np.int64)),
+            (CallField.ELIGIBLE, partition_rows),
+            (CallField.PENDING, np.empty((2, PENDING), np.int64)),
+            (CallField.PENDING_SCALES, np.empty(PENDING, np.float32)),
+            (CallField.REST, self.rest),
+            (CallField.QUERY_CODES, np.zeros(-(-d // 4) * 4, np.int8)),
+            (CallField.QUERY_WORDS, np.zeros(d + d % 2, np.int16)),
+            (CallField.GROUP_SUMS, np.empty(TOGETHER, np.int32)),
+            (CallField.COUNTERS, self.counters),
+            (CallField.FLOATS, self.numbers),
+        ):
+            self.fields.point(field, array, array.dtype)
+        self.values[CallField.EXPANDED_BYTES] = len(expanded)
+
+    def begin(
+        self,
+        *,
+        k: int,
+        nprobe: int | None,
+        exact: bool,
+        settings: SearchSettings,
+        eligible: NDArray[np.int64] | None,
+        spreads: NDArray[np.float32] | None,
+    ) -> None:
+        """Set what is the same for all shards.
+
+        `eligible` int64 and `spreads` float32 (partitions,) are a predicate's (`masks.IndexMask`); None without one.
+        """
+        asked = (k, nprobe, exact)
+        if asked == self._asked and settings is self._settings and eligible is self._eligible:
+            return
+        self._asked, self._settings, self._eligible = asked, settings, eligible
+        if k != self._k:
+            self._k = k
+            self.scores, self.rows = np.empty(k, np.float32), np.empty(k, np.int64)
+            self.fields.point(CallField.SCORES, self.scores, np.float32)
+            self.fields.point(CallField.ROWS, self.rows, np.int64)
+            self.values[CallField.K] = k
+        values = self.values
+        values[CallField.NPROBE] = nprobe or 0
+        values[CallField.EXACT] = exact
+        values[CallField.FILTERED] = eligible is not None
+        self.fields.point(CallField.ELIGIBLE, self._partition_rows if eligible is None else eligible, np.int64)
+        self.spreads = self._radii if spreads is None else spreads
+        self.fields.point(CallField.SPREADS, self.spreads, np.float32)
+        self.numbers[FloatField.REACH], self.numbers[FloatField.DECAY] = settings.reach, settings.decay
+        self.numbers[FloatField.MARGIN], self.numbers[FloatField.TAIL] = settings.margin, settings.tail
+        familiar = settings.familiar
+        self.numbers[FloatField.FAMILIAR] = LARGEST_FLOAT if familiar is None else familiar * self._unit
+
+    def use_query(self, query: NDArray[np.float32], *, prepared: bool) -> None:
+        """Take a query as given, or one that is normalised, centred and rotated already."""
+        if prepared:
+            self.rotated[:] = query
+            self.values[CallField.QUERY] = 0
+        else:
+            self.query[:] = query
+            self.values[CallField.QUERY] = self._query_address
+
+    def empty(self) -> None:
+        """Empty the heap and the counters for another shard: kernels that do a whole query begin so."""
+        self.values[CallField.SIZE] = self.values[CallField.WAITING] = 0
+        self.counters[:] = 0
+
+    def use_mask(self, mask: NDArray[np.uint64] | None) -> None:
+        """Take a shard's mask, uint64 (words,), or none."""
+        if mask is None:
+            self.values[CallField.MASK_WORDS] = 0
+        else:
+            self.fields.point(CallField.MASK, mask, np.uint64)
+            self.values[CallField.MASK_WORDS] = len(mask)

@@ -1,0 +1,1 @@
+"""Immutable Arrow files: what is in them, reading and writing them."""

@@ -1,0 +1,149 @@
+"""Whole files, and parts of files, that are fetched in one round of requests and then served out of memory."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import CorruptIndexError
+from vsearch.storage.files.entries import check_entry
+from vsearch.storage.stores.metered import MeteredStore
+from vsearch.storage.stores.retrying import carried
+
+if TYPE_CHECKING:
+    from vsearch.storage.files.entries import FileEntry
+    from vsearch.storage.stores.base import Store
+
+PART = 8 << 20
+"""Most bytes of one request: larger files travel as several, side by side."""
+
+PARALLEL = 64
+
+
+class PrefetchedStore(MeteredStore):
+    """A store some of whose files are in memory as a whole; they are served as if mapped, so nothing is copied.
+
+    Parameters
+    ----------
+    store
+    files : mapping of str to uint8 (bytes,)
+        By path. Unverified: whoever reads them checks their checksums, as for any file.
+    parts : sequence of (path, first byte, uint8 (bytes,))
+        Parts of other files that were read ahead.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        files: Mapping[str, NDArray[np.uint8]],
+        parts: Sequence[tuple[str, int, NDArray[np.uint8]]] = (),
+    ) -> None:
+        super().__init__(store)
+        self.files = files
+        self.parts = parts
+
+    def holds(self, path: str) -> bool:
+        """Whether a file, or a part of it, is in memory."""
+        return path in self.files or any(held == path for held, _, _ in self.parts)
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return sum(map(len, self.files.values())) + sum(len(data) for _, _, data in self.parts)
+
+    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
+        """See `Store.read_into`; ranges that were read ahead cost no request."""
+        left = []
+        for start, stop in zip(starts, stops, strict=True):
+            for held, first, data in self.parts:
+                if held == path and first <= start and stop <= first + len(data):
+                    out[start:stop] = data[start - first : stop - first]
+                    break
+            else:
+                left.append((start, stop))
+        if left:
+            self._store.read_into(path, [start for start, _ in left], [stop for _, stop in left], out)
+
+    def memory_map(self, path: str) -> NDArray[np.uint8] | None:
+        """The file in memory, if it is held."""
+        held = self.files.get(path)
+        return self._store.memory_map(path) if held is None else held
+
+    def count(self, requests: int, read: int, *, writes: int = 0) -> None:
+        """The store below counts."""
+
+
+def fetch_files(
+    store: Store,
+    entries: Iterable[FileEntry],
+    held: Mapping[str, NDArray[np.uint8]],
+    parts: Sequence[tuple[FileEntry, int, int]] = (),
+) -> PrefetchedStore:
+    """Read whole files, and `parts` of others from byte to byte, in one round of requests, all side by side.
+
+    Files that the store maps are left out, those in `held` are taken from there.
+
+    Raises
+    ------
+    CorruptIndexError
+        A file is missing or too short.
+    """
+    files: dict[str, NDArray[np.uint8]] = {}
+    wanted = list({entry.path: entry for entry in entries}.values())
+    if wanted and _maps(store, wanted[0]):
+        return PrefetchedStore(store, {})
+    reads: list[tuple[FileEntry, int, int, NDArray[np.uint8]]] = []
+    ahead: list[tuple[str, int, NDArray[np.uint8]]] = []
+    for entry, first, last in parts:
+        check_entry(entry)
+        sparse = np.frombuffer(mmap.mmap(-1, entry.bytes), np.uint8)  # takes memory only where it is written
+        ahead.append((entry.path, first, sparse[first:last]))
+        reads += [(entry, start, min(start + PART, last), sparse) for start in range(first, last, PART)]
+    for entry in wanted:
+        check_entry(entry)
+        if entry.path in held and len(held[entry.path]) == entry.bytes:
+            files[entry.path] = held[entry.path]
+        else:
+            files[entry.path] = np.empty(entry.bytes, np.uint8)
+            reads += [
+                (entry, start, min(start + PART, entry.bytes), files[entry.path])
+                for start in range(0, entry.bytes, PART)
+            ]
+
+    def read(part: tuple[FileEntry, int, int, NDArray[np.uint8]]) -> None:
+        entry, start, stop, data = part
+        try:
+            store.read_into(entry.path, [start], [stop], data)
+        except FileNotFoundError:
+            raise MissingObjectError(
+                entry.path, f"is missing in {store.url}; if it was pruned, open the index again"
+            ) from None
+        except EOFError:
+            raise CorruptIndexError(entry.path, f"is shorter than its {entry.bytes} bytes; restore it") from None
+
+    if len(reads) == 1:
+        read(reads[0])
+    elif reads:
+        with ThreadPoolExecutor(min(PARALLEL, len(reads))) as pool:
+            list(pool.map(carried(read), reads))
+    for array in files.values():
+        array.flags.writeable = False
+    return PrefetchedStore(store, files, ahead)
+
+
+def _maps(store: Store, entry: FileEntry) -> bool:
+    try:
+        return store.memory_map(entry.path) is not None
+    except FileNotFoundError:
+        raise MissingObjectError(
+            entry.path, f"is missing in {store.url}; restore it or open another snapshot"
+        ) from None
+
+
+class MissingObjectError(CorruptIndexError):
+    """An object that the snapshot names is not there."""

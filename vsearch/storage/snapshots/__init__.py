@@ -1,0 +1,1 @@
+"""Snapshots: manifests, commits, pruning, verification."""

@@ -1,0 +1,107 @@
+"""Snapshots: reading one, listing them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vsearch.errors import (
+    CorruptIndexError,
+    FormatVersionError,
+    IndexNotFoundError,
+    SnapshotNotFoundError,
+)
+from vsearch.storage.files.naming import manifest_path, snapshot_number
+from vsearch.storage.snapshots.manifest import decode_manifest, manifest_files
+
+if TYPE_CHECKING:
+    from vsearch.storage.snapshots.manifest import Manifest
+    from vsearch.storage.stores.base import Store
+
+LARGEST_MANIFEST = 1 << 28
+"""Bytes beyond which a manifest is not read; there is room for tens of thousands of shards."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """One committed state. ``error`` says why its manifest cannot be read; the rest is then None."""
+
+    snapshot: int
+    created: str | None = None
+    rows: int | None = None
+    bytes: int | None = None
+    writer: str | None = None
+    error: str | None = None
+
+
+def read_manifest(store: Store, snapshot: int | None = None) -> Manifest:
+    """Read the manifest of a snapshot, or of the newest.
+
+    Raises
+    ------
+    IndexNotFoundError
+        There is no index.
+    SnapshotNotFoundError
+        There is no such snapshot, or no longer.
+    CorruptIndexError, FormatVersionError
+    """
+    number = _latest(store) if snapshot is None else snapshot
+    if number is None:
+        raise IndexNotFoundError(f"{store.url}: there is no index here; build one or correct the path")
+    if not 0 <= number < 10**20:
+        raise SnapshotNotFoundError(f"{store.url}: there is no snapshot {number}")
+    path = manifest_path(number)
+    data = stored_manifest(store, path)
+    if data is None:
+        if snapshot is None and _latest(store) != number:  # a newer one came, and this was pruned, since the listing
+            return read_manifest(store)
+        there = ", ".join(map(str, snapshot_numbers(store))) or "none"
+        raise SnapshotNotFoundError(f"{store.url}: there is no snapshot {number}; there are: {there}")
+    return decode_manifest(path, data)
+
+
+def stored_manifest(store: Store, path: str) -> bytes | None:
+    """The bytes of a manifest file; None where there is none."""
+    try:
+        data = store.get(path, start=0, stop=LARGEST_MANIFEST + 1)
+    except FileNotFoundError:
+        return None
+    except EOFError:
+        return b""
+    if len(data) > LARGEST_MANIFEST:
+        raise CorruptIndexError(path, f"is larger than {LARGEST_MANIFEST} bytes; restore it from a copy")
+    return bytes(data)
+
+
+def snapshot_numbers(store: Store) -> list[int]:
+    """Numbers of all snapshots, ascending. One listing, no manifest is read."""
+    numbers = (snapshot_number(info.path) for info in store.list("manifest"))
+    return sorted(number for number in numbers if number is not None)
+
+
+def list_snapshots(store: Store) -> list[SnapshotInfo]:
+    """All snapshots, oldest first; one whose manifest is damaged is listed with the reason.
+
+    Raises
+    ------
+    IndexNotFoundError
+        There is no index.
+    """
+    numbers = snapshot_numbers(store)
+    if not numbers:
+        raise IndexNotFoundError(f"{store.url}: there is no index here; build one or correct the path")
+    return [_info(store, number) for number in numbers]
+
+
+def _info(store: Store, number: int) -> SnapshotInfo:
+    try:
+        manifest = read_manifest(store, number)
+    except (CorruptIndexError, FormatVersionError, IndexNotFoundError) as error:
+        return SnapshotInfo(number, error=str(error))
+    size = sum({entry.path: entry.bytes for entry in manifest_files(manifest)}.values())
+    return SnapshotInfo(number, manifest.created, manifest.rows, size, manifest.writer)
+
+
+def _latest(store: Store) -> int | None:
+    numbers = snapshot_numbers(store)
+    return numbers[-1] if numbers else None

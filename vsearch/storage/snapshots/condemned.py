@@ -1,0 +1,103 @@
+"""What a prune is about to remove, told to writers; and what a writer that failed takes away itself.
+
+A prune puts a marker that names files, lists the manifests after that, and removes what none of them names. A
+writer puts its manifest and looks for markers after that. So one of them sees the other: a file that a manifest names is
+spared, or the writer that names it waits for the prune to end and takes its manifest back if the file is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import msgspec
+
+from vsearch.errors import CorruptIndexError, FormatVersionError, IndexNotFoundError, VsearchError
+from vsearch.storage.snapshots.commits import read_manifest, snapshot_numbers
+from vsearch.storage.snapshots.manifest import manifest_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from vsearch.storage.stores.base import ObjectInfo, Store
+
+logger = logging.getLogger("vsearch")
+
+DATA_FOLDERS = ("model", "segments")
+
+LIFETIME = timedelta(minutes=10)
+"""How long a marker holds; a prune stops long before that."""
+
+_MARKER = re.compile(r"manifest/condemned-[0-9a-f]{32}\.json")
+
+
+def file_group(path: str) -> str:
+    """What the files of one writer have in common: the name up to the first hyphen. A temporary file stands alone."""
+    name = path.rsplit("/", 1)[-1]
+    return name if name.startswith(".") else name.split("-", 1)[0]
+
+
+def is_marker(path: str) -> bool:
+    """Whether a path is that of a prune's marker."""
+    return _MARKER.fullmatch(path) is not None
+
+
+def put_marker(store: Store, paths: Iterable[str]) -> str:
+    """Condemn files; returns the path of the marker."""
+    path = f"manifest/condemned-{uuid4().hex}.json"
+    store.put(path, msgspec.json.encode(sorted(paths)))
+    return path
+
+
+def condemned_paths(store: Store, infos: Iterable[ObjectInfo], now: datetime | None) -> set[str]:
+    """Files that the markers among some files name.
+
+    One that is gone by now belonged to a prune that is done, and one that is old by the store's clock, which says `now`, to
+    one that was killed.
+    """
+    found: set[str] = set()
+    for info in infos:
+        if is_marker(info.path) and (now is None or now - info.modified < LIFETIME):
+            try:
+                found.update(msgspec.json.decode(bytes(store.get(info.path)), type=list[str]))
+            except FileNotFoundError:
+                continue
+            except msgspec.DecodeError:
+                continue  # no prune of this format wrote it
+    return found
+
+
+def discard(store: Store, group: str) -> None:
+    """Remove the files of a writer that failed before its commit, unless a manifest names some of them."""
+    paths = {info.path for folder in DATA_FOLDERS for info in store.list(folder) if file_group(info.path) == group}
+    for number in snapshot_numbers(store) if paths else ():
+        try:
+            named = {entry.path for entry in manifest_files(read_manifest(store, number))}
+        except IndexNotFoundError:
+            continue
+        except (CorruptIndexError, FormatVersionError):
+            return
+        if named & paths:
+            return
+    store.delete(sorted(paths))
+
+
+@contextmanager
+def discarded_on_failure(store: Store, writer: str) -> Iterator[None]:
+    """Remove files whose names begin with a writer's when the body fails.
+
+    For all that is done before a commit: from then on files may be in use.
+    """
+    try:
+        yield
+    except BaseException:
+        try:
+            discard(store, writer)
+        except VsearchError as error:
+            logger.warning("%s: files of a failed writer are left for a later prune: %s", store.url, error)
+        raise

@@ -1,0 +1,151 @@
+"""The manifest: all that is known of one snapshot, as one small JSON file with a checksum of its own.
+
+The file is one line, ``{"crc32c":"<8 hex digits>","manifest":<body>}``; the checksum is over the bytes of the body. This
+envelope, and ``format`` in the body, stay as they are in every later format.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+
+from vsearch.errors import CorruptIndexError, FormatVersionError
+from vsearch.storage.files.checksums import crc32c
+from vsearch.storage.files.entries import Count, FileEntry, Text, check_entry
+from vsearch.storage.files.naming import manifest_path, snapshot_number
+
+FORMAT = 1
+"""The format this version writes, and the newest it reads."""
+
+
+_ENVELOPE = re.compile(rb'\{"crc32c":"([0-9a-f]{8})","manifest":(.+)\}\n?', re.DOTALL)
+
+
+class ShardEntry(msgspec.Struct, frozen=True):
+    """One shard: its files by kind."""
+
+    number: Count
+    rows: Count
+    partitions: Count
+    files: dict[str, FileEntry]
+    columns: dict[str, Any] = {}
+
+
+class AttributeEntry(msgspec.Struct, frozen=True):
+    """One attribute: its name and its type as predicates know it."""
+
+    name: Text
+    type: Text
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """One snapshot. What ``quantizer``, ``settings``, ``provenance`` and ``documents`` hold is for the layers above."""
+
+    format: int
+    snapshot: Count
+    writer: Text
+    created: Text
+    rows: Count
+    dimensions: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+    metric: Text
+    id_type: Text
+    quantizer: dict[str, Any]
+    rerank: str | None
+    partitions: Count
+    seed: int
+    model: dict[str, FileEntry]
+    shards: tuple[ShardEntry, ...]
+    attributes: tuple[AttributeEntry, ...]
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+    documents: dict[str, Any] | None = None
+    lineage: tuple[Text, ...] = ()  # writers of the snapshots before, the latest first
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+def manifest_files(manifest: Manifest) -> list[FileEntry]:
+    """Every file that a snapshot names, the model's first."""
+    of_shards = [entry for shard in manifest.shards for entry in shard.files.values()]
+    return [*manifest.model.values(), *of_shards]
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The bytes of a manifest file.
+
+    Raises
+    ------
+    CorruptIndexError
+        The manifest is not one that could be read again.
+    """
+    body = msgspec.json.encode(manifest, order="sorted")
+    data = b'{"crc32c":"%08x","manifest":%b}\n' % (crc32c(body), body)
+    decode_manifest(manifest_path(manifest.snapshot), data)
+    return data
+
+
+def decode_manifest(path: str, data: bytes) -> Manifest:
+    """Read and check a manifest file.
+
+    Parameters
+    ----------
+    path
+        Named in errors; its number must be the manifest's.
+    data
+
+    Raises
+    ------
+    CorruptIndexError
+        The bytes are not those that were written, or what they say does not fit together.
+    FormatVersionError
+        The index was written by a newer version.
+    """
+    envelope = _ENVELOPE.fullmatch(data)
+    if envelope is None:
+        raise _damaged(path, "is not a whole manifest")
+    if int(envelope[1], 16) != crc32c(envelope[2]):
+        raise _damaged(path, "its checksum does not match")
+    try:
+        written = msgspec.json.decode(envelope[2], type=_Format).format
+        if written > FORMAT:
+            raise FormatVersionError(
+                f"{path}: the index has format {written}, this vsearch reads up to {FORMAT}; upgrade vsearch"
+            )
+        manifest = msgspec.json.decode(envelope[2], type=Manifest)
+    except msgspec.DecodeError as error:
+        raise _damaged(path, f"is not valid ({error})") from None
+    except RecursionError:
+        raise _damaged(path, "is nested too deeply") from None
+    problem = _problem(path, manifest)
+    if problem is not None:
+        raise _damaged(path, problem)
+    for entry in manifest_files(manifest):
+        check_entry(entry)
+    return manifest
+
+
+def _problem(path: str, manifest: Manifest) -> str | None:
+    if manifest.format < 1:
+        return f"format {manifest.format} never was one"
+    if snapshot_number(path) != manifest.snapshot:
+        return f"it says it is snapshot {manifest.snapshot}"
+    if [shard.number for shard in manifest.shards] != list(range(len(manifest.shards))):
+        return "its shards are not numbered from 0 on"
+    if sum(shard.rows for shard in manifest.shards) < manifest.rows:
+        return f"its shards do not hold its {manifest.rows} rows"
+    if len({a.name for a in manifest.attributes}) != len(manifest.attributes):
+        return "two attributes have the same name"
+    folders = [(entry.path, "model/") for entry in manifest.model.values()]
+    folders += [(e.path, "segments/") for shard in manifest.shards for e in shard.files.values()]
+    for name, folder in folders:
+        if not name.startswith(folder):
+            return f"{name!r} does not lie in {folder}"
+    return None
+
+
+def _damaged(path: str, reason: str) -> CorruptIndexError:
+    return CorruptIndexError(path, f"{reason}; restore it from a copy or open another snapshot")

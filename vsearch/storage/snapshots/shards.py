@@ -1,0 +1,57 @@
+"""The files of one shard, and the one file that holds the chunk checksums of the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vsearch.errors import CorruptIndexError
+from vsearch.storage.files.entries import CHUNK
+from vsearch.storage.files.segment_file import SegmentFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from vsearch.storage.snapshots.manifest import ShardEntry
+    from vsearch.storage.stores.base import Store
+
+CHECKSUMS = "checksums"
+"""The kind of file that holds the chunk checksums of all other files of its shard."""
+
+
+def open_files(store: Store, shard: ShardEntry, snapshot: int = 0) -> dict[str, SegmentFile]:
+    """The files of a shard by kind, each with its chunk checksums. Reads the file of the checksums, if there is one.
+
+    ``snapshot`` is the one that names them.
+
+    Raises
+    ------
+    CorruptIndexError
+        The checksums are damaged or do not fit the files.
+    """
+    kinds = sorted(kind for kind in shard.files if kind != CHECKSUMS)
+    if CHECKSUMS not in shard.files:
+        return {kind: SegmentFile(store, shard.files[kind], None, snapshot) for kind in kinds}
+    holder = SegmentFile(store, shard.files[CHECKSUMS], None, snapshot)
+    holder.ensure_all()
+    sums = holder.array("crc32c")
+    counts = [-(-shard.files[kind].bytes // CHUNK) for kind in kinds]
+    if sums.dtype != np.uint32 or sums.shape != (sum(counts),):
+        raise CorruptIndexError(
+            holder.path,
+            f"holds {sums.dtype} {sums.shape} for files of {sum(counts)} chunks; build the index again",
+        )
+    ends = np.cumsum(counts, dtype=np.int64).tolist()
+    return {
+        kind: SegmentFile(store, shard.files[kind], sums[end - count : end], snapshot)
+        for kind, count, end in zip(kinds, counts, ends, strict=True)
+    }
+
+
+def join_checksums(checksums: Mapping[str, NDArray[np.uint32]]) -> NDArray[np.uint32]:
+    """Chunk checksums of the files of a shard, given by kind, in the order in which :func:`open_files` expects them."""
+    parts = [checksums[kind] for kind in sorted(checksums)]
+    return np.concatenate(parts) if parts else np.empty(0, np.uint32)

@@ -1,0 +1,142 @@
+"""Reading a snapshot whole and holding it against its checksums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vsearch.errors import CorruptIndexError
+from vsearch.storage.files.checksums import chunk_checksums, crc32c
+from vsearch.storage.files.entries import CHUNK
+from vsearch.storage.files.segment_file import SegmentFile
+from vsearch.storage.snapshots.commits import read_manifest, snapshot_numbers
+from vsearch.storage.snapshots.manifest import manifest_files
+from vsearch.storage.snapshots.shards import CHECKSUMS, join_checksums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from vsearch.storage.files.entries import FileEntry
+    from vsearch.storage.snapshots.manifest import ShardEntry
+    from vsearch.storage.stores.base import Store
+
+_PIECE = 128 * CHUNK
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One file that is not as it was written."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification read and found."""
+
+    snapshot: int
+    files: int
+    bytes: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is as it was written."""
+        return not self.problems
+
+
+def verify(
+    store: Store,
+    snapshot: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> VerifyReport:
+    """Read every file of a snapshot whole and hold it against its checksums.
+
+    Parameters
+    ----------
+    store
+    snapshot
+        None: the newest.
+    progress
+        Called with (bytes read, bytes in all) as it goes on.
+
+    Raises
+    ------
+    IndexNotFoundError, FormatVersionError
+        A damaged manifest is no error but a problem in the report.
+    """
+    try:
+        manifest = read_manifest(store, snapshot)
+    except CorruptIndexError as error:
+        number = snapshot if snapshot is not None else snapshot_numbers(store)[-1]
+        problem = Problem(error.path, str(error).removeprefix(f"{error.path}: "))
+        return VerifyReport(number, 1, 0, (problem,))
+    entries = {entry.path: entry for entry in manifest_files(manifest)}
+    total = sum(entry.bytes for entry in entries.values())
+    done = 0
+    problems: list[Problem] = []
+    sums: dict[str, NDArray[np.uint32]] = {}
+    for entry in entries.values():
+        reason, sums[entry.path] = _check_file(store, entry, partial(_report, progress, done, total))
+        done += entry.bytes
+        if reason is not None:
+            problems.append(Problem(entry.path, reason))
+    bad = {problem.path for problem in problems}
+    problems += [p for shard in manifest.shards for p in _check_sums(store, shard, sums, bad)]
+    return VerifyReport(manifest.snapshot, len(entries), done, tuple(problems))
+
+
+def _report(progress: Callable[[int, int], None] | None, before: int, total: int, read: int) -> None:
+    if progress is not None:
+        progress(before + read, total)
+
+
+def _check_file(
+    store: Store, entry: FileEntry, progress: Callable[[int], None]
+) -> tuple[str | None, NDArray[np.uint32]]:
+    """Why a file is not as it was written, or None, and the checksums of its chunks."""
+    none = np.empty(0, np.uint32)
+    try:
+        size = store.head(entry.path).bytes
+        if size != entry.bytes:
+            return f"has {size} bytes instead of {entry.bytes}", none
+        whole, parts = 0, []
+        for first in range(0, size, _AT_ONCE * _PIECE):
+            starts = list(range(first, min(first + _AT_ONCE * _PIECE, size), _PIECE))
+            stops = [min(start + _PIECE, size) for start in starts]
+            for stop, piece in zip(stops, store.get_ranges(entry.path, starts, stops), strict=True):
+                data = np.frombuffer(piece, np.uint8)
+                whole = crc32c(data, whole)
+                parts.append(chunk_checksums(data))
+                progress(stop)
+    except FileNotFoundError:
+        return "is missing", none
+    except EOFError:
+        return f"has fewer than {entry.bytes} bytes", none
+    if whole != entry.crc32c:
+        return "its bytes are not those that were written (CRC32C differs)", none
+    return None, np.concatenate(parts)
+
+
+def _check_sums(store: Store, shard: ShardEntry, sums: dict[str, NDArray[np.uint32]], bad: set[str]) -> list[Problem]:
+    """Whether the stored chunk checksums are those of the files, which ``verify`` just computed."""
+    if CHECKSUMS not in shard.files or any(entry.path in bad for entry in shard.files.values()):
+        return []
+    path = shard.files[CHECKSUMS].path
+    try:
+        holder = SegmentFile(store, shard.files[CHECKSUMS])
+        holder.ensure_all()
+        stored = holder.array("crc32c")
+    except CorruptIndexError as error:
+        return [Problem(path, str(error).removeprefix(f"{path}: "))]
+    own = {kind: sums[entry.path] for kind, entry in shard.files.items() if kind != CHECKSUMS}
+    if not np.array_equal(stored, join_checksums(own)):
+        return [Problem(path, "does not hold the checksums of the shard's files")]
+    return []

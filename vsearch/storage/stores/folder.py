@@ -1,0 +1,235 @@
+"""An index in a folder: memory-mapped reads, atomic and durable writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vsearch.errors import ConflictError, StoreError
+from vsearch.storage.stores.advice import OF_SYSTEM, explain_system
+from vsearch.storage.stores.base import ObjectInfo, check_path
+from vsearch.storage.stores.maps import map_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+class FolderStore:
+    """Objects are files below one folder.
+
+    Parameters
+    ----------
+    folder : str or path
+        Need not exist; the first write makes it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._root = Path(folder).expanduser().absolute()
+        self._swept = False
+
+    def __repr__(self) -> str:
+        return f"FolderStore({str(self._root)!r})"
+
+    @property
+    def url(self) -> str:
+        """The folder, as an absolute path."""
+        return str(self._root)
+
+    def get(self, path: str, *, start: int | None = None, stop: int | None = None) -> memoryview:
+        """Bytes ``[start, stop)`` of a file."""
+        begin = start or 0
+        with _clear(path), self._local(path).open("rb") as file:
+            file.seek(begin)
+            return memoryview(file.read() if stop is None else file.read(max(stop - begin, 0)))
+
+    def get_ranges(self, path: str, starts: Sequence[int], stops: Sequence[int]) -> list[memoryview]:
+        """Several ranges of one file."""
+        return [self.get(path, start=start, stop=stop) for start, stop in zip(starts, stops, strict=True)]
+
+    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
+        """Ranges of one file, each to its own place in ``out``."""
+        for start, stop in zip(starts, stops, strict=True):
+            part = self.get(path, start=start, stop=stop)
+            if len(part) != stop - start:
+                raise EOFError(path)
+            out[start:stop] = part
+
+    def head(self, path: str) -> ObjectInfo:
+        """Length and time of one file."""
+        with _clear(path):
+            return _info(path, self._local(path).stat())
+
+    def put(self, path: str, data: bytes, *, create: bool = True) -> None:
+        """Write a file at once: a temporary one, synced, then linked or renamed into place."""
+        target = self._local(path)
+        temporary = _beside(target)
+        with _clear(path):
+            _make_folder(target.parent)
+            try:
+                _write(temporary, data)
+                if create:
+                    _create(temporary, target, data)
+                else:
+                    temporary.replace(target)
+            except FileExistsError:
+                raise ConflictError(f"{path}: is already there; another writer was first") from None
+            finally:
+                temporary.unlink(missing_ok=True)
+            _sync(target.parent)
+
+    def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
+        """Move a local file into place; copied first where it lies on another file system."""
+        target, source = self._local(path), Path(local_path)
+        with _clear(path):
+            _make_folder(target.parent)
+            _sync(source)
+            try:
+                source.replace(target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                _copy(source, target)
+                source.unlink()
+            _sync(target.parent)
+
+    def scratch(self) -> str | None:
+        """The folder of the segments, so that a finished file is only renamed."""
+        with _clear("segments"):
+            _make_folder(self._root / "segments")
+        if not self._swept:
+            from vsearch.storage.stores.scratch import remove_abandoned  # who only reads does without
+
+            self._swept = True
+            for folder in ("segments", "model", "manifest"):
+                remove_abandoned(self._root / folder)
+        return str(self._root / "segments")
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        """All files below ``prefix``, sorted by path."""
+        folder = self._local(prefix.strip("/")) if prefix.strip("/") else self._root
+        found: list[ObjectInfo] = []
+        with _clear(prefix):
+            for parent, _, names in os.walk(folder, onerror=_unreadable):
+                for name in names:
+                    whole = Path(parent, name)
+                    with suppress(FileNotFoundError):
+                        found.append(_info(whole.relative_to(self._root).as_posix(), whole.stat()))
+        return sorted(found, key=lambda info: info.path)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Remove files; a missing one is no error."""
+        for path in paths:
+            with _clear(path):
+                self._local(path).unlink(missing_ok=True)
+
+    def memory_map(self, path: str) -> NDArray[np.uint8] | None:
+        """The file as read-only mapped memory."""
+        with _clear(path), self._local(path).open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                return np.empty(0, np.uint8)
+            return map_file(file.fileno())
+
+    def check_writable(self) -> None:
+        """Raise StoreError where files cannot be written. Makes nothing: the folder need not be there yet."""
+        folder = self._root
+        while not folder.exists() and folder.parent != folder:
+            folder = folder.parent
+        if not folder.is_dir():
+            raise StoreError(f"{folder}: is no folder; {OF_SYSTEM[errno.ENOTDIR]}")
+        for place in (folder, *(self._root / name for name in ("manifest", "model", "segments"))):
+            if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+                raise StoreError(f"{place}: cannot be written; {OF_SYSTEM[errno.EACCES]}")
+
+    def _local(self, path: str) -> Path:
+        return self._root.joinpath(*check_path(path).split("/"))
+
+
+def _info(path: str, status: os.stat_result) -> ObjectInfo:
+    from datetime import UTC, datetime
+
+    return ObjectInfo(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _beside(target: Path) -> Path:
+    from vsearch.storage.stores.scratch import temporary_name
+
+    return temporary_name(target.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make_folder(folder.parent)
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileNotFoundError as error:  # the parent is there, but of a kind that holds no new folders, such as /proc
+        raise StoreError(f"{folder}: {explain_system(error)}") from error
+    _sync(folder.parent)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _create(temporary: Path, target: Path, data: bytes) -> None:
+    try:
+        target.hardlink_to(temporary)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # Without hard links the name is still claimed by one writer only; a crash in between leaves a file that its own
+        # checksum exposes.
+        _write(target, data)
+
+
+def _copy(source: Path, target: Path) -> None:
+    import shutil
+
+    temporary = _beside(target)
+    try:
+        shutil.copyfile(source, temporary)
+        _sync(temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's names, survive a power cut."""
+    if os.name == "nt":  # a folder cannot be opened there, and a file not for reading
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+@contextmanager
+def _clear(path: str) -> Iterator[None]:
+    """Turn the system's errors into ones that say what to do; a missing file stays FileNotFoundError."""
+    try:
+        yield
+    except (FileNotFoundError, StoreError):
+        raise
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise StoreError(f"{path}{where}: {explain_system(error)}") from error

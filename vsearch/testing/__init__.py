@@ -1,0 +1,13 @@
+"""Conformance suites: what every implementation of one of our protocols has to do, as pytest classes.
+
+Subclass a suite in a test file, give the fixture that it asks for, and run pytest: the suite's tests are then yours.
+
+========================================= ====================== =================
+Suite                                     Fixture                of
+========================================= ====================== =================
+`vsearch.testing.indexes.IndexContract`   ``opened``             `SearchableIndex`
+`vsearch.testing.stores.StoreContract`    ``store``              `Store`
+========================================= ====================== =================
+
+Needs pytest.
+"""

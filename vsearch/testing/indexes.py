@@ -1,0 +1,201 @@
+"""What every open index has to do, wherever it is searched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+
+from vsearch.api.protocol import SearchableIndex
+from vsearch.errors import InputError, PredicateError, VsearchError
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """An index, and what it was built from.
+
+    Attributes
+    ----------
+    index : SearchableIndex
+        Of metric l2, built by `make_collection`'s arguments for `vsearch.build`.
+    vectors : float32 (n, d)
+    attributes : pyarrow.Table
+    ids : list of str
+    queries : float32 (m, d)
+    """
+
+    index: SearchableIndex
+    vectors: npt.NDArray[np.float32]
+    attributes: pa.Table
+    ids: list[str]
+    queries: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """Rows to build an index of, and queries; see `Opened`."""
+
+    vectors: npt.NDArray[np.float32]
+    attributes: pa.Table
+    ids: list[str]
+    queries: npt.NDArray[np.float32]
+
+    def opened(self, index: Any) -> Opened:
+        """An index that was built of these rows."""
+        return Opened(index, self.vectors, self.attributes, self.ids, self.queries)
+
+
+def make_collection(rows: int = 600, dimensions: int = 16, seed: int = 7) -> Collection:
+    """Clustered rows with a number, a word and a flag each; some values are NULL.
+
+    Build the index by ``vsearch.build(c.vectors, url, c.attributes, c.ids, metric="l2", shards=2, partitions=8)``.
+    """
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(size=(6, dimensions)) * 3
+    vectors = (centers[rng.integers(0, 6, rows)] + rng.normal(size=(rows, dimensions))).astype(np.float32)
+    queries = (centers[rng.integers(0, 6, 12)] + rng.normal(size=(12, dimensions))).astype(np.float32)
+    attributes = pa.table(
+        {
+            "number": pa.array(np.arange(rows)),
+            "word": pa.array([f"w{row % 5}" if row % 7 else None for row in range(rows)]),
+            "flag": pa.array([row % 3 == 0 for row in range(rows)]),
+        }
+    )
+    return Collection(vectors, attributes, [f"row-{row}" for row in range(rows)], queries)
+
+
+class IndexContract:
+    """Tests of a fixture ``opened``, an `Opened`; the index may be the same for all tests."""
+
+    def test_it_is_an_index(self, opened: Opened) -> None:
+        assert isinstance(opened.index, SearchableIndex)
+        assert len(opened.index) == len(opened.vectors)
+        info = opened.index.info()
+        assert (info["rows"], info["dimensions"]) == opened.vectors.shape
+        assert info["metric"] == "l2"
+        assert set(info["attributes"]) == set(opened.attributes.column_names)
+        assert not opened.index.has_documents
+
+    def test_exact_search_is_brute_force(self, opened: Opened) -> None:
+        hits = opened.index.search(opened.queries, k=5, exact=True)
+        true = self.nearest(opened, np.arange(len(opened.vectors)), 5)
+        assert np.mean([len(set(a) & set(b)) for a, b in zip(hits.ids.tolist(), true, strict=True)]) > 4.8
+        assert hits.scores.shape == (len(opened.queries), 5)
+        assert (np.diff(hits.scores, axis=1) >= 0).all()
+
+    def test_filters_are_exact(self, opened: Opened) -> None:
+        passing = [
+            i for i, row in enumerate(opened.attributes.to_pylist()) if row["word"] == "w2" and row["number"] < 300
+        ]
+        hits = opened.index.search(opened.queries, k=len(passing) + 5, where="word = 'w2' AND number < 300")
+        expected = {opened.ids[i] for i in passing}
+        for ids in hits.ids.tolist():
+            assert set(ids[: len(passing)]) == expected
+            assert set(ids[len(passing) :]) == {None}
+        assert np.isnan(hits.scores[:, len(passing) :]).all()
+
+    def test_every_spelling_of_a_filter(self, opened: Opened) -> None:
+        from vsearch.predicates import col
+
+        spelled: list[Any] = ["flag AND number >= 100", {"flag": True, "number": {"$gte": 100}}]
+        spelled.append(col("flag") & (col("number") >= 100))
+        found = [opened.index.search(opened.queries[0], k=7, where=where).ids.tolist() for where in spelled]
+        assert found[0] == found[1] == found[2]
+
+    def test_columns_come_with_the_hits(self, opened: Opened) -> None:
+        hits = opened.index.search(opened.queries[:3], k=4, columns=["word", "number"])
+        assert hits.columns is not None
+        assert hits.columns.column_names == ["word", "number"]
+        rows = dict(zip(opened.ids, opened.attributes.to_pylist(), strict=True))
+        for name, found in zip(hits.ids.reshape(-1).tolist(), hits.columns.to_pylist(), strict=True):
+            assert found == {"word": rows[name]["word"], "number": rows[name]["number"]}
+
+    def test_pages_are_disjoint(self, opened: Opened) -> None:
+        pages = [opened.index.search(opened.queries[0], k=10, offset=offset).ids[0].tolist() for offset in (0, 10, 20)]
+        seen = [name for page in pages for name in page]
+        assert len(set(seen)) == 30
+
+    def test_a_threshold_only_leaves_out(self, opened: Opened) -> None:
+        hits = opened.index.search(opened.queries[0], k=50)
+        limit = float(hits.scores[0, 20])
+        kept = opened.index.search(opened.queries[0], k=50, min_score=limit)
+        inside = hits.scores[0] <= limit
+        assert kept.ids[0][~np.isnan(kept.scores[0])].tolist() == hits.ids[0][inside].tolist()
+
+    def test_rows_by_id(self, opened: Opened) -> None:
+        asked = [opened.ids[5], opened.ids[0], opened.ids[5]]
+        table = opened.index.get(asked)
+        assert table.column("id").to_pylist() == asked
+        expected = opened.attributes.take([5, 0, 5])
+        for name in opened.attributes.column_names:
+            assert table.column(name).to_pylist() == expected.column(name).to_pylist()
+        assert opened.index.get(asked, columns=["flag"]).column_names == ["id", "flag"]
+        with pytest.raises(InputError, match="nobody"):
+            opened.index.get([opened.ids[1], "nobody"])
+        with pytest.raises(InputError):
+            opened.index.get(asked, columns=["no such column"])
+
+    def test_recall_is_measured(self, opened: Opened) -> None:
+        report = opened.index.recall(opened.queries, k=5)
+        assert 0.5 < report.recall <= 1.0
+        assert (report.queries, report.k) == (len(opened.queries), 5)
+        truth = opened.index.search(opened.queries, k=5, exact=True).ids
+        by_ids = opened.index.recall(opened.queries, k=5, truth=truth)
+        assert by_ids.recall == pytest.approx(report.recall, abs=0.05)
+
+    def test_a_search_is_explained(self, opened: Opened) -> None:
+        explanation = opened.index.explain(opened.queries[:2], k=3, where={"number": {"$lt": 50}})
+        assert explanation.predicate == "number < 50"
+        assert explanation.stats.queries == 2
+        assert "number < 50" in str(explanation)
+
+    @pytest.mark.parametrize(
+        ("options", "error"),
+        [
+            ({"k": 0}, InputError),
+            ({"k": 10_001}, InputError),
+            ({"k": True}, InputError),
+            ({"nprobe": 0}, InputError),
+            ({"min_score": float("nan")}, InputError),
+            ({"timeout": 0}, InputError),
+            ({"offset": -1}, InputError),
+            ({"columns": ["nothing"]}, InputError),
+            ({"columns": "word"}, InputError),
+            ({"where": "no_such_column = 1"}, PredicateError),
+            ({"where": "number = "}, PredicateError),
+            ({"where": "number = 'text'"}, PredicateError),
+        ],
+    )
+    def test_unusable_options_are_refused(
+        self, opened: Opened, options: dict[str, Any], error: type[Exception]
+    ) -> None:
+        with pytest.raises(error):
+            opened.index.search(opened.queries[0], **options)
+
+    @pytest.mark.parametrize("queries", [np.zeros((2, 3), np.float32), np.full((1, 16), np.nan), "some text", [], None])
+    def test_unusable_queries_are_refused(self, opened: Opened, queries: Any) -> None:
+        with pytest.raises(VsearchError):
+            opened.index.search(queries)
+
+    def test_what_it_cannot_do_it_refuses(self, opened: Opened) -> None:
+        """Each method works, or says what to do instead: never an AttributeError, a TypeError or a traceback of a library."""
+        for ask in (
+            opened.index.snapshots,
+            lambda: opened.index.search_documents(np.ones((3, 16), np.float32)),
+            lambda: opened.index.search(["some text"]),
+            opened.index.recall,
+        ):
+            try:
+                ask()
+            except VsearchError as error:
+                assert str(error)
+
+    @staticmethod
+    def nearest(opened: Opened, rows: npt.NDArray[np.int64], k: int) -> list[list[str]]:
+        """Ids of the k nearest of some rows to each query, by brute force."""
+        squares = ((opened.queries[:, None, :] - opened.vectors[rows]) ** 2).sum(axis=2)
+        return [[opened.ids[rows[place]] for place in order[:k]] for order in np.argsort(squares, axis=1)]
