@@ -1,19 +1,24 @@
-# make demo | test | quick | lint | bench: each makes .venv first, on a machine that has only git, make and python3.
+# make demo | check | test | quick | lint | docs | bench: each makes .venv first, on a machine that has only git, make and
+# python3.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: demo test quick lint format bench clean
+.PHONY: demo check test quick lint format docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(BIN)/vsearch demo
 
+# Before every commit: lint, types, and the tests that do not take seconds each. A minute on two idle cores.
+check: lint quick
+
+# All of it, as CI does.
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-# Without what takes seconds: a minute on two idle cores.
+# The tests of `check` alone.
 quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
@@ -25,6 +30,10 @@ lint: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The documentation site, into build/site.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m mkdocs build --strict
 
 # DATA: a folder with base.npy and queries.npy; without one, the shipped sample.
 bench: $(VENV)/.installed-bench
@@ -51,4 +60,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group bench
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group docs
 	touch $@
