@@ -65,7 +65,14 @@ PASSING = [
     ErrorKind.CORRUPT,
     ErrorKind.MISSING,
 ]
-FINAL = [ErrorKind.DENIED, ErrorKind.ABSENT, ErrorKind.INIT, ErrorKind.REFUSED, ErrorKind.INTERNAL]
+FINAL = [
+    ErrorKind.DENIED,
+    ErrorKind.ABSENT,
+    ErrorKind.INIT,
+    ErrorKind.REFUSED,
+    ErrorKind.PREDICATE,
+    ErrorKind.INTERNAL,
+]
 
 
 @pytest.mark.parametrize("function", ["t-processor-1", "t-allocator"])
@@ -228,7 +235,7 @@ REQUESTS = {
 def test_unusable_requests_are_refused(stack, asked):
     with pytest.raises(CallError) as caught:
         stack.search(**asked)
-    assert caught.value.kind in (ErrorKind.REFUSED, ErrorKind.MISSING)
+    assert caught.value.kind in (ErrorKind.REFUSED, ErrorKind.PREDICATE, ErrorKind.MISSING)
 
 
 def test_every_role_refuses_the_messages_of_others(stack):

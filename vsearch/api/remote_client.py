@@ -124,8 +124,10 @@ def answered(options: Options) -> int:
 def _translate(error: CallError) -> Exception:
     """A failure as the exception that the same mistake raises on an index that is opened here."""
     text = str(error)
+    if error.kind is ErrorKind.PREDICATE:
+        return PredicateError(text)
     if error.kind is ErrorKind.REFUSED:
-        return PredicateError(text) if "predicate" in text else InputError(text)
+        return InputError(text)
     if error.kind is ErrorKind.MISSING and ("there is no snapshot" in text or "was pruned" in text):
         return RemoteSnapshotNotFoundError(f"{text} ({error.kind}, {error.attempts} attempts)")
     if error.final and error.kind is not ErrorKind.DEADLINE:

@@ -144,10 +144,10 @@ class RemoteIndex:
         vectors = np.asarray(queries)
         if vectors.ndim == 1:
             vectors = vectors[None, :]
+        if vectors.size == 0:
+            raise InputError("there is no query; give at least one")
         checked = check_queries(vectors, vectors.shape[-1] if vectors.ndim else 0)
         options = _options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
-        if len(checked) == 0:
-            raise InputError("there is no query; give at least one")
         size = self._client.batch(checked.shape[1], options)
         batches = (checked[start : start + size] for start in range(0, len(checked), size))
         requests = (

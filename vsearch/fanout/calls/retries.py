@@ -32,6 +32,7 @@ class ErrorKind(StrEnum):
     TOO_LARGE = "too large"  # the message is over the platform's limit
     DEADLINE = "deadline"  # no time was left
     REFUSED = "refused"  # the request is not usable
+    PREDICATE = "predicate"  # its condition is not
     INTERNAL = "internal"  # a defect of vsearch
 
 

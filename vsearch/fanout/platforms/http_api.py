@@ -28,6 +28,7 @@ from vsearch.search.state.model import check_queries
 
 STATUS = {
     ErrorKind.REFUSED: 400,
+    ErrorKind.PREDICATE: 400,
     ErrorKind.TOO_LARGE: 413,
     ErrorKind.DEADLINE: 504,
     ErrorKind.TIMEOUT: 504,
@@ -102,7 +103,8 @@ def answer(
     if isinstance(reply, Failure):
         kind = ErrorKind(reply.error)
         named = kind is ErrorKind.MISSING and request.snapshot is not None
-        return 404 if named else STATUS.get(kind, 500), {"error": reply.error, "message": reply.message}
+        shown = ErrorKind.REFUSED if kind is ErrorKind.PREDICATE else kind
+        return 404 if named else STATUS.get(kind, 500), {"error": str(shown), "message": reply.message}
     if not isinstance(reply, Answer):
         return 413, TOO_LARGE
     return 200, _document(reply, request)

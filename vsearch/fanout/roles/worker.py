@@ -18,6 +18,7 @@ from vsearch.errors import (
     FormatVersionError,
     IndexNotFoundError,
     InputError,
+    PredicateError,
     SearchTimeoutError,
     StoreError,
 )
@@ -249,6 +250,8 @@ def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
         return failure(error.kind, str(error), final=error.final)
     except SearchTimeoutError as error:
         return failure(ErrorKind.DEADLINE, str(error))
+    except PredicateError as error:
+        return failure(ErrorKind.PREDICATE, str(error))
     except InputError as error:
         return failure(ErrorKind.REFUSED, str(error))
     except (MissingObjectError, IndexNotFoundError, FormatVersionError) as error:
