@@ -33,7 +33,7 @@ FUNCTIONS = (
     ("building/training.py", "train_quantizer", "KLT, allocation, grids, calibration"),
     ("building/pipeline.py", "_assign", "every row to its partition"),
     ("building/layout.py", "lay_out", "rotate, encode, transpose"),
-    ("storage/writing.py", "write_arrays", "files and checksums"),
+    ("storage/files/writing.py", "write_arrays", "files and checksums"),
     ("search/tuning.py", "tune", "tuning"),
 )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import vsearch
 
 if TYPE_CHECKING:
-    from vsearch.search.tuning import RecallReport
+    from vsearch.search.recall import RecallReport
 
 WHERE = "is_instance AND lexname = 'noun.person'"  # of the 10,000 glosses those about one particular person
 

@@ -66,9 +66,13 @@ def kernels(compiled) -> Path:
 
 @pytest.fixture(scope="session")
 def libraries(compiled, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kernels compiled ahead of time for every kind of processor, in one folder."""
+    """Kernels compiled ahead of time, in one folder: for this processor and for another architecture.
+
+    VSEARCH_TEST_TARGETS=all adds those of every other kind of processor, which take minutes.
+    """
     folder = tmp_path_factory.mktemp("libraries")
-    for target in sorted(TARGETS):
+    every = os.environ.get("VSEARCH_TEST_TARGETS") == "all"
+    for target in sorted(TARGETS) if every else {*targets_here()[:1], "aarch64-dotprod"}:
         for name in (f"{target}.so", INDEX):
             shutil.copy(compiled(target) / name, folder)
     return folder

@@ -31,7 +31,7 @@ class TestInS3(IndexContract):
     def opened(cls, collection, s3_server):
         c, url = collection, "s3://vsearch/contract/index"
         vsearch.build(c.vectors, url, c.attributes, c.ids, **OPTIONS, **s3_server.options())
-        return c.opened(vsearch.open(url, **s3_server.options("reader")))
+        return c.opened(vsearch.open(url, **s3_server.options()))
 
 
 @pytest.mark.slow
@@ -43,4 +43,4 @@ class TestBehindFunctions(IndexContract):
         vsearch.build(c.vectors, url, c.attributes, c.ids, **OPTIONS, **s3_server.options())
         folder = tmp_path_factory.mktemp("faas")
         with deploy(folder, package.path, s3_server.endpoint, c.queries, None, "contract", VSEARCH_INDEX=url) as stack:
-            yield c.opened(stack.remote)
+            yield c.opened(stack.remote, "snapshots", "tune")

@@ -266,7 +266,7 @@ def test_json_exact_on_stored_vectors(stacks):
         ({"queries": [[[1.0] * 24], [[1.0]]]}, "same length"),
         ({"queries": [[[1.0] * 24]], "query_vectors": [[1.0] * 24]}, "one of vector"),
         ({"queries": [[[1.0] * 24]], "min_score": 0.5}, "min_score"),
-        ({"vectors": [[1.0] * 24]}, "documents of many vectors"),
+        ({"vectors": [[1.0] * 24]}, "multi-vector documents"),
         ({"vectors": [[1.0] * 24], "matches": True}, "go with query_vectors"),
     ],
 )

@@ -39,9 +39,7 @@ def draw_sample(snapshot: Snapshot, queries: Any, sample: int, *, mixture: bool 
     InputError
         There is no query, one is not usable, or `sample` is no count.
     """
-    if isinstance(sample, bool) or not isinstance(sample, (int, np.integer)) or sample < 1:
-        msg = f"sample must be an integer of at least 1, got {sample!r}"
-        raise InputError(msg)
+    check_sample(sample)
     if queries is None:
         draw = draw_mixture if mixture else draw_rows
         return draw(snapshot, sample, snapshot.manifest.seed + 1)
@@ -50,6 +48,13 @@ def draw_sample(snapshot: Snapshot, queries: Any, sample: int, *, mixture: bool 
         msg = "there is no query to measure with; give at least one"
         raise InputError(msg)
     return Sample(prepare_queries(snapshot.model, vectors), None)
+
+
+def check_sample(sample: object) -> None:
+    """Refuse what is no number of queries."""
+    if isinstance(sample, bool) or not isinstance(sample, (int, np.integer)) or sample < 1:
+        msg = f"sample must be an integer of at least 1, got {sample!r}"
+        raise InputError(msg)
 
 
 def measure_recall(snapshot: Snapshot, drawn: Sample, request: SearchRequest, truth: Any) -> RecallReport:

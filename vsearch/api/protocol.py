@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from vsearch.storage import SnapshotInfo
 
 
-@runtime_checkable
 class SearchableIndex(Protocol):
     """An open index. `vsearch.Index` and `vsearch.RemoteIndex` are the two kinds; `vsearch.open` chooses by the URL.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from vsearch.checks import check_search
 from vsearch.errors import (
     IncompleteAnswerError,
     InputError,
@@ -23,7 +24,11 @@ from vsearch.fanout.calls.telemetry import span, traceparent
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.fanout.wire.messages import Answer, Message, Options, SearchRequest
 from vsearch.fanout.wire.replies import open_reply
+from vsearch.fanout.wire.where import encode_where
 from vsearch.storage.stores.waiting import within
+
+if TYPE_CHECKING:
+    from vsearch.predicates import Where
 
 MOST_QUERIES = 2048
 """Queries of one request; larger batches are sent as several."""
@@ -66,14 +71,14 @@ class Client:
             raise IncompleteAnswerError("the answer lacks a shard, and allow_partial was not asked for")
         return answer
 
-    def call(self, function: str, request: Message, kind: type) -> Any:
+    def call(self, function: str, request: Message, kind: type, deadline: Deadline | None = None) -> Any:
         """A function's reply, which is of a kind.
 
         Raises
         ------
         InputError, RemoteError
         """
-        return self._call(function, request, lambda reply: isinstance(reply, kind), Deadline())
+        return self._call(function, request, lambda reply: isinstance(reply, kind), deadline or Deadline())
 
     def room(self, options: Options) -> int | None:
         """Bytes that queries, or their answers, may take in one message; None where there is no limit."""
@@ -116,9 +121,43 @@ class Client:
             raise _translate(error) from None
 
 
+class TooLargeError(RemoteError):
+    """A message is over the platform's limit."""
+
+
 def answered(options: Options) -> int:
     """About as many bytes does the answer to one query take."""
     return 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
+
+
+def search_options(
+    k: int,
+    where: Where,
+    nprobe: int | None,
+    columns: Sequence[str],
+    *,
+    exact: bool,
+    min_score: float | None,
+    offset: int,
+) -> Options:
+    """Checked options of a search, as they travel.
+
+    Raises
+    ------
+    InputError
+    """
+    if isinstance(columns, str):
+        raise InputError(f"columns must be a sequence of names: give [{columns!r}]")
+    check_search(k=k, nprobe=nprobe, min_score=min_score, offset=offset)
+    return Options(
+        k=int(k),
+        where=encode_where(where),
+        nprobe=None if nprobe is None else int(nprobe),
+        exact=bool(exact),
+        min_score=None if min_score is None else float(min_score),
+        columns=tuple(columns),
+        offset=int(offset),
+    )
 
 
 def _translate(error: CallError) -> Exception:
@@ -134,4 +173,5 @@ def _translate(error: CallError) -> Exception:
         return IncompleteAnswerError(text)
     if error.kind in (ErrorKind.DEADLINE, ErrorKind.TIMEOUT):
         return SearchTimeoutError(text)
-    return RemoteError(f"{text} ({error.kind}, {error.attempts} attempts)")
+    kind = TooLargeError if error.kind is ErrorKind.TOO_LARGE else RemoteError
+    return kind(f"{text} ({error.kind}, {error.attempts} attempts)")

@@ -108,9 +108,7 @@ def _table(names: tuple[str, ...], columns: Sequence[Column], there: Any) -> pa.
     import pyarrow as pa
 
     if not columns:  # nothing was found, so the types are not known here
-        return pa.table({name: pa.nulls(there.size) for name in names})
+        return pa.table([pa.nulls(there.size)] * len(names), names=list(names))
     position = np.cumsum(there.reshape(-1)) - 1
     rows = pa.array(position, mask=~there.reshape(-1))
-    return pa.table(
-        {name: as_written(to_arrow(column).take(rows)) for name, column in zip(names, columns, strict=True)}
-    )
+    return pa.table([as_written(to_arrow(column).take(rows)) for column in columns], names=list(names))

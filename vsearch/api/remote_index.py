@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from vsearch.api.explanation import Explanation, sql_of
-from vsearch.api.remote_client import Client, answered
+from vsearch.api.remote_client import Client, answered, search_options
 from vsearch.api.remote_hits import RemoteHits, make_hits
 from vsearch.checks import check_search
 from vsearch.errors import InputError
@@ -23,12 +23,10 @@ from vsearch.fanout.wire.messages import (
     Answer,
     Described,
     InfoRequest,
-    Options,
     SearchRequest,
     Warmed,
     WarmRequest,
 )
-from vsearch.fanout.wire.where import encode_where
 from vsearch.search.state.model import check_queries
 
 if TYPE_CHECKING:
@@ -93,6 +91,24 @@ class RemoteIndex:
     def __repr__(self) -> str:
         return f"<vsearch.RemoteIndex {self._url}>"
 
+    def _pinned(self, snapshot: int) -> RemoteIndex:
+        """The same index, of one snapshot; it shares the connections."""
+        client = self._client
+        return RemoteIndex(self._url, client.names, client.invoker, client.envelope, snapshot, self._prices)
+
+    @property
+    def snapshot(self) -> Any:
+        """Not for functions: what is open is open there.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise InputError(
+            "functions only read an index: open it by its own URL for what needs its snapshot, such as training"
+        )
+
     def close(self) -> None:
         """Close the connections that are kept open; a search opens them again."""
         self._client.close()
@@ -147,7 +163,7 @@ class RemoteIndex:
         if vectors.size == 0:
             raise InputError("there is no query; give at least one")
         checked = check_queries(vectors, vectors.shape[-1] if vectors.ndim else 0)
-        options = _options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
+        options = search_options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
         size = self._client.batch(checked.shape[1], options)
         batches = (checked[start : start + size] for start in range(0, len(checked), size))
         requests = (
@@ -173,11 +189,17 @@ class RemoteIndex:
         ------
         RemoteError
         """
+        return self._info(Deadline())
+
+    def _info(self, deadline: Deadline) -> dict[str, Any]:
         asked = InfoRequest(snapshot=self._snapshot)
         found: dict[str, Any] = msgspec.json.decode(
-            self._client.call(self._client.names.coordinator, asked, Described).document
+            self._client.call(self._client.names.coordinator, asked, Described, deadline).document
         )
         return found
+
+    def __bool__(self) -> bool:
+        return True  # without asking the functions for its length
 
     def __len__(self) -> int:
         rows: int = self.info()["rows"]
@@ -194,14 +216,15 @@ class RemoteIndex:
         """
         from vsearch.api.remote_rows import get_remote_rows
 
-        return get_remote_rows(self, ids, columns)
+        info = self.info()
+        return get_remote_rows(self._pinned(info["snapshot"]), info, ids, columns)
 
     def recall(
         self,
         queries: Any = None,
         k: int = 10,
         where: Where = None,
-        sample: int = 100,  # noqa: ARG002 (of the contract)
+        sample: int = 100,
         truth: Any = None,
         nprobe: int | None = None,
         timeout: float | None = None,
@@ -221,8 +244,19 @@ class RemoteIndex:
         from vsearch.api.remote_rows import measure_remote_recall
 
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout)
+        deadline = Deadline.after(timeout)
+        info = self._info(deadline)
         return measure_remote_recall(
-            self, queries, k, where, truth, nprobe=nprobe, min_score=min_score, timeout=timeout
+            self._pinned(info["snapshot"]),
+            info,
+            queries,
+            k,
+            where,
+            sample,
+            truth,
+            nprobe=nprobe,
+            min_score=min_score,
+            until=deadline.at,
         )
 
     def tune(self, *_options: Any, **_more: Any) -> TuneReport:
@@ -283,7 +317,7 @@ class RemoteIndex:
         from vsearch.api.remote_documents import QueryBatch, RemoteDocumentHits, read_hits
 
         wishes = _ExecutionOptions.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
-        options = _options(k, where, None, columns, exact=False, min_score=None, offset=offset)
+        options = search_options(k, where, None, columns, exact=False, min_score=None, offset=offset)
         asked = QueryBatch.of(
             query_vectors, query_saliency, query_keep, options.k, candidates, exact=exact, matches=matches
         )
@@ -342,27 +376,3 @@ class RemoteIndex:
             )
             answers.append(self._client.search(asked, wishes.deadline))
         return answers
-
-
-def _options(
-    k: int,
-    where: Where,
-    nprobe: int | None,
-    columns: Sequence[str],
-    *,
-    exact: bool,
-    min_score: float | None,
-    offset: int,
-) -> Options:
-    if isinstance(columns, str):
-        raise InputError(f"columns must be a sequence of names: give [{columns!r}]")
-    check_search(k=k, nprobe=nprobe, min_score=min_score, offset=offset)
-    return Options(
-        k=int(k),
-        where=encode_where(where),
-        nprobe=None if nprobe is None else int(nprobe),
-        exact=bool(exact),
-        min_score=None if min_score is None else float(min_score),
-        columns=tuple(columns),
-        offset=int(offset),
-    )

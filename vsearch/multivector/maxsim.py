@@ -36,7 +36,7 @@ class QueryTokens:
     numbers : uint16 (n,)
         Of the nearest centroids, in binary mode; empty otherwise.
     expanded, steps, biases
-        Lookup tables of the residual codes, see `kernels.maxsim.fill_tables`; empty without residual bits.
+        Lookup tables of the residual codes, see `kernels.multivector.maxsim.fill_tables`; empty without residual bits.
     """
 
     vectors: NDArray[np.float32]

@@ -9,5 +9,5 @@ Suite                                     Fixture                of
 `vsearch.testing.stores.StoreContract`    ``store``              `Store`
 ========================================= ====================== =================
 
-Needs pytest.
+Needs pytest. ``pytest.register_assert_rewrite("vsearch.testing")`` in a conftest makes failures show their values.
 """

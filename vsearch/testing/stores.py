@@ -90,6 +90,10 @@ class StoreContract:
             store.put(path, b"")
         with pytest.raises(InputError):
             store.delete([path])
+        store.put("a", b"abc")
+        if store.memory_map("a") is not None:
+            with pytest.raises(InputError):
+                store.memory_map(path)
 
     def test_what_is_mapped_is_read_only(self, store: Store) -> None:
         store.put("a", b"abc")

@@ -101,7 +101,7 @@ def _check(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
 
         check_documents(manifest, request.documents)
     elif request.dimensions != manifest.dimensions and manifest.documents is not None:
-        raise InputError("this index holds documents of many vectors: use search_documents, or query_vectors over HTTP")
+        raise InputError("this index holds multi-vector documents: use search_documents, or query_vectors over HTTP")
     elif request.dimensions != manifest.dimensions:
         raise InputError(f"queries must have {manifest.dimensions} dimensions, got {request.dimensions}")
     bound = bind_where(manifest, request.options)
