@@ -51,6 +51,11 @@ def index_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def compiled_here(libraries: Path) -> list[str]:
+    """Targets that this processor runs, of those in the folder."""
+    return [target for target in targets_here() if (libraries / f"{target}.so").exists()]
+
+
 def run_worker(libraries: Path, index: Path, queries: Path, where: bytes = b"") -> dict[str, object]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("VSEARCH", "COV_"))}
     environment["VSEARCH_KERNELS"] = str(libraries)
@@ -78,7 +83,7 @@ def test_worker_answers_as_the_client_without_compiling(
     hits = index.search(np.load(queries), 10, where)
     exact = index.search(np.load(queries), 10, where, exact=True)
     assert targets_here(), "this processor is none that a library is built for"
-    for target in (target for target in targets_here() if (libraries / f"{target}.so").exists()):
+    for target in compiled_here(libraries):
         only = tmp_path / target
         only.mkdir()
         for name in (f"{target}.so", "index.json"):
@@ -203,7 +208,7 @@ def test_every_dialect_here_agrees_with_its_twin(libraries: Path, pairs: int, sq
 
     rng = np.random.default_rng(pairs)
     functions = json.loads((libraries / "index.json").read_text())["functions"]
-    for target in targets_here():
+    for target in compiled_here(libraries):
         library = Library(target, libraries / f"{target}.so", functions)
         blocks = rng.integers(0, 256, (3, pairs * 32), dtype=np.uint8)
         tables = rng.integers(0, 128, (2 * pairs, 16), dtype=np.uint8)
