@@ -30,7 +30,11 @@ LONG = [
     "deploy/test_template", "search/test_tuning", "test_damage", "fanout/test_faults", "quantizers/test_pq",
     "faas/test_platform", "storage/test_stores", "documents/test_codecs", "documents/test_kernels", "cli/test_app",
     "test_far_from_the_origin", "search/test_exact", "test_wheel", "search/test_foreign", "search/test_floor",
-    "test_magnitudes", "functions/test_handlers", "jpq/test_pairs",
+    "test_magnitudes", "functions/test_handlers", "jpq/test_pairs", "test_forking", "kernels/test_caching",
+    "fanout/test_pages", "search/test_native", "deploy/test_cost", "storage/test_patience", "test_cores",
+    "test_timeouts", "api/test_contract", "bench/test_soak", "test_install", "search/test_min_score",
+    "search/test_pages", "test_index", "test_snapshots", "cli/test_indexes", "cli/test_maintenance", "jpq/test_scoring",
+    "storage/test_s3", "cli/test_training",
 ]  # fmt: skip
 
 
