@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
         ("payload", 80),
         ("kill", 10),
         pytest.param("file", 300, marks=pytest.mark.slow),
-        pytest.param("payload", 600, marks=pytest.mark.slow),
+        pytest.param("payload", 2000, marks=pytest.mark.slow),
     ],
 )
 def test_nothing_is_found(tmp_path, name, tries):

@@ -279,7 +279,7 @@ PREDICATES = st.recursive(
     ),
     max_leaves=8,
 )
-MANY = settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @MANY

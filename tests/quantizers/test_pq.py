@@ -171,7 +171,8 @@ def test_search_finds_what_exhaustive_search_of_the_codes_finds(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
-def test_tuning_reaches_what_is_asked_with_exact_rerank(tmp_path: Path, metric: str) -> None:
+@pytest.mark.parametrize("spec", [PQ(6, 256), PQ(6, 16), PQ(12, 16, rotation=False)], ids=str)
+def test_tuning_reaches_what_is_asked_with_exact_rerank(tmp_path: Path, metric: str, spec: PQ) -> None:
     vectors, queries = residuals_of(1500), residuals_of(40, seed=7)
-    reranked = vsearch.build(vectors, tmp_path / "r", metric=metric, quantizer=PQ(6, 16), rerank="float32", shards=2)
+    reranked = vsearch.build(vectors, tmp_path / "r", metric=metric, quantizer=spec, rerank="float32", shards=2)
     assert reranked.tune(0.95, queries=queries).reached

@@ -27,14 +27,14 @@ def tight_clusters(rows, seed, noise=0.1):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_same_hits_as_without_it(build_once, metric, quantizer):
-    shards = (1, 3)[(list(QUANTIZERS).index(quantizer) + METRICS.index(metric)) % 2]
+def test_the_same_hits_as_without_it(build_once, metric, quantizer, shards):
     if quantizer == "cells" and metric == "ip":
         pytest.skip("cells bound distances")
-    vectors, cluster = tight_clusters(1600, 0)
-    options = {"metric": metric, "shards": shards, "partitions": 40, **QUANTIZERS[quantizer]}
+    vectors, cluster = tight_clusters(4000, 0)
+    options = {"metric": metric, "shards": shards, "partitions": 60, **QUANTIZERS[quantizer]}
     index = build_once(
         ("min_score", metric, quantizer, shards), vectors, attributes=pa.table({"cluster": cluster}), **options
     )
