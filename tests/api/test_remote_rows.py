@@ -64,6 +64,36 @@ def test_messages_that_would_be_too_large_are_made_smaller(monkeypatch):
     assert remote.get(range(ROWS)).equals(index.get(range(ROWS)))
 
 
+def test_rows_of_documents():
+    rng = np.random.default_rng(4)
+    vectors = rng.normal(size=(ROWS * 5, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = vsearch.build_documents(
+        vectors,
+        np.arange(0, ROWS * 5 + 1, 5),
+        "memory://rows-documents/i",
+        attributes=pa.table({"x": range(ROWS)}),
+        codebook=16,
+        dimensions=64,
+        shards=2,
+    )
+    stack = Stack("memory://rows-documents/i", index, None)
+    remote = RemoteIndex("test://t", stack.names, stack.local, Envelope())
+    assert remote.get([3, 1]).equals(index.get([3, 1]))
+    assert len(remote) == ROWS
+
+
+@pytest.mark.parametrize("queries", [3.0, np.float32(1), np.zeros((2, 0)), [], ("a text",), ["a text"], "a text"])
+def test_queries_that_are_none_are_refused_before_anything_is_sent(queries):
+    class Broken:
+        def invoke(self, function, payload, timeout):
+            raise AssertionError("called")
+
+    remote = RemoteIndex("test://t", Stack("memory://rows-none/i", None, None).names, Broken(), Envelope())
+    with pytest.raises(vsearch.InputError, match=r"functions hold no query encoder|one number|at least one"):
+        remote.search(queries)
+
+
 def test_it_is_true_without_a_call_and_refuses_what_needs_a_snapshot():
     class Broken:
         def invoke(self, function, payload, timeout):

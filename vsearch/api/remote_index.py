@@ -154,12 +154,16 @@ class RemoteIndex:
         RemoteError
             The functions could not be called, or failed.
         """
-        wishes = _ExecutionOptions.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
-        if isinstance(queries, str) or (isinstance(queries, list) and queries and isinstance(queries[0], str)):
+        execution = _ExecutionOptions.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
+        if isinstance(queries, str) or (
+            isinstance(queries, (list, tuple)) and any(isinstance(q, str) for q in queries[:1])
+        ):
             raise InputError("functions hold no query encoder: give vectors, or open the index by its own URL")
         vectors = np.asarray(queries)
         if vectors.ndim == 1:
             vectors = vectors[None, :]
+        if vectors.ndim == 0 and vectors.dtype.kind in "biuf":
+            raise InputError("queries must have the shape (queries, dimensions) or (dimensions,), got one number")
         if vectors.size == 0:
             raise InputError("there is no query; give at least one")
         checked = check_queries(vectors, vectors.shape[-1] if vectors.ndim else 0)
@@ -172,12 +176,12 @@ class RemoteIndex:
             )
             for some in batches
         )
-        return make_hits(RemoteHits, self._answers(requests, wishes), options, self._prices)
+        return make_hits(RemoteHits, self._answers(requests, execution), options, self._prices)
 
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and tell who answered it and why so, and its counts; takes what `search` takes."""
         hits = self.search(queries, k, where, **options)
-        hits.stats.partitions = self.info()["partitions"]
+        hits.stats.partitions = self._pinned(hits.snapshot).info()["partitions"]
         plan = {"k": k, "how": hits.plan, "shards": list(hits.shards), "snapshot": hits.snapshot}
         plan |= {name: value for name, value in options.items() if not (value is None or value is False or value == ())}
         return Explanation(sql_of(where), plan | {"bill": str(hits.bill)}, hits.stats)
@@ -316,7 +320,7 @@ class RemoteIndex:
         """
         from vsearch.api.remote_documents import QueryBatch, RemoteDocumentHits, read_hits
 
-        wishes = _ExecutionOptions.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
+        execution = _ExecutionOptions.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
         options = search_options(k, where, None, columns, exact=False, min_score=None, offset=offset)
         asked = QueryBatch.of(
             query_vectors, query_saliency, query_keep, options.k, candidates, exact=exact, matches=matches
@@ -331,7 +335,7 @@ class RemoteIndex:
             )
             for documents in asked.batches(self._client.room(options), answered(options), options.k)
         )
-        answers = self._answers(requests, wishes)
+        answers = self._answers(requests, execution)
         whole = append(answers)
         met = read_hits(asked, whole.found, options.k, whole.columns)
         return make_hits(RemoteDocumentHits, answers, options, self._prices, matches=met)
@@ -361,18 +365,18 @@ class RemoteIndex:
         warmed: Warmed = self._client.call(function, WarmRequest(snapshot=snapshot, shard=shard), Warmed)
         return warmed
 
-    def _answers(self, requests: Iterable[SearchRequest], wishes: _ExecutionOptions) -> list[Answer]:
+    def _answers(self, requests: Iterable[SearchRequest], execution: _ExecutionOptions) -> list[Answer]:
         """The answers to one search that takes some requests; all of the snapshot that the first one saw."""
         answers: list[Answer] = []
         for request in requests:
             asked = msgspec.structs.replace(
                 request,
                 snapshot=answers[0].snapshot if answers else self._snapshot,
-                remaining=wishes.deadline.remaining(),
-                mode=wishes.mode,
-                allocators=wishes.allocators,
-                branching=wishes.branching,
-                allow_partial=wishes.allow_partial,
+                remaining=execution.deadline.remaining(),
+                mode=execution.mode,
+                allocators=execution.allocators,
+                branching=execution.branching,
+                allow_partial=execution.allow_partial,
             )
-            answers.append(self._client.search(asked, wishes.deadline))
+            answers.append(self._client.search(asked, execution.deadline))
         return answers

@@ -69,8 +69,8 @@ def get_remote_rows(index: SearchableIndex, info: dict[str, Any], ids: Any, colu
     for some, hits in _batches(unique, find):
         count = int((~np.isnan(hits.scores[0])).sum())  # of the rest of the ids there is no row
         found = hits.ids[0][:count].tolist()
-        _refuse([one for one in some if one not in set(found)])
         place |= {one: len(place) + position for position, one in enumerate(found)}
+        _refuse([one for one in some if one not in place])
         if hits.columns is not None:
             tables.append(hits.columns.slice(0, count))
     if stored and not tables:
