@@ -254,8 +254,9 @@ class Index:
         }
         chosen["code_bytes"] = list(self._snapshot.model.quantizer.stage_bytes)
         chosen["rerank"] = self._snapshot.model.rerank
-        notes = uncovered(settings, k=k, filtered=where is not None, nprobe=options.get("nprobe"))
-        return Explanation(sql_of(where), chosen, hits.stats, notes)
+        predicate = sql_of(where)
+        notes = uncovered(settings, k=k, filtered=predicate is not None, nprobe=options.get("nprobe"))
+        return Explanation(predicate, chosen, hits.stats, notes)
 
     def recall(
         self,
