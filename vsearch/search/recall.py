@@ -92,7 +92,7 @@ class TuneReport:
         The lowest that was measured for queries far from all rows and under filters that exclude what is near; None where
         there is one partition only.
     reached : bool
-        Whether the recall reached the target, and `foreign_recall`, of some small samples, came within .02 of it. If not,
+        Whether the recall reached the target, and `foreign_recall`, of some small samples, came within .015 of it. If not,
         the codes bound it: use more bits or rerank codes.
     k, queries : int
     settings : dict

@@ -190,16 +190,20 @@ def _tune_tail(
     allowed = missing + LITTLE_GAIN if missing > 0 else 0.0
     # what did not help goes again
     for name, least in (("reach", settings.reach), ("tail", LEAST_TAIL), ("margin", settings.margin)):
-        short, enough = least, getattr(found, name)
-        for middle in (short, *[None] * NARROWING):
-            if short == enough:
+        value, too_little = (
+            least,
+            least,
+        )  # first what it was, then halfway between what is too little and what is enough
+        for _ in range(NARROWING + 1):
+            if value >= getattr(found, name):
                 break
-            tried = replace(found, **{name: (short + enough) / 2 if middle is None else middle})  # type: ignore[arg-type]
+            tried = replace(found, **{name: value})  # type: ignore[arg-type]
             less, reached = measure(tried)
             if less <= allowed:
-                found, lowest, enough = tried, reached, getattr(tried, name)
+                found, lowest = tried, reached
             else:
-                short = getattr(tried, name)
+                too_little = value
+            value = (too_little + getattr(found, name)) / 2
     return found, lowest
 
 
