@@ -73,7 +73,7 @@ def test_at_least_two_minor_releases_warn():
 
 
 #: Old paths that documentation named, and where the name is now.
-OLD = {"vsearch.fanout.bill.Prices": "vsearch.fanout.calls.bill.Prices"}
+OLD = {"vsearch.fanout.bill.Prices": "vsearch.Prices"}
 
 
 @pytest.mark.parametrize("old", OLD)

@@ -5,5 +5,7 @@ from __future__ import annotations
 from vsearch._deprecation import deprecated_names
 
 __getattr__ = deprecated_names(
-    __name__, {name: f"vsearch.fanout.calls.bill.{name}" for name in ("Bill", "Prices", "Usage", "Usages")}, since="0.1"
+    __name__,
+    {"Prices": "vsearch.Prices"} | {name: f"vsearch.fanout.calls.bill.{name}" for name in ("Bill", "Usage", "Usages")},
+    since="0.1",
 )
