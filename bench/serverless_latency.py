@@ -61,7 +61,7 @@ def requests_of(snapshot: Snapshot, query: Floats) -> list[ProcessRequest]:
         branching=1,
         level=1,
     )
-    return [errand.request for errand in plan_batch(snapshot, query[None, :], asked, None, remaining=None)]
+    return [task.request for task in plan_batch(snapshot, query[None, :], asked, None, remaining=None)]
 
 
 def cold_processors(stack: Stack, snapshot: Snapshot, query: Floats, repetitions: int) -> tuple[Times, Times]:

@@ -1,4 +1,4 @@
-"""What a warm worker keeps: values by key within a memory budget, the least recently used going first."""
+"""A cache with a budget of bytes: the least recently used value goes first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class RetentionStats:
+class CacheStats:
     """Entries and bytes held now, and hits, loads and evictions so far."""
 
     entries: int
@@ -82,10 +82,10 @@ class LRUCache:
         with self._lock:
             return [value for value, _ in self._kept.values() if isinstance(value, kind)]
 
-    def stats(self) -> RetentionStats:
+    def stats(self) -> CacheStats:
         """Counts so far."""
         with self._lock:
-            return RetentionStats(len(self._kept), self._bytes, self._hits, self._loads, self._evictions)
+            return CacheStats(len(self._kept), self._bytes, self._hits, self._loads, self._evictions)
 
     def _find(self, key: Hashable) -> tuple[Any, int] | None:
         with self._lock:

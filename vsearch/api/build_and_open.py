@@ -128,7 +128,7 @@ def build(
         given=given,
         options=options,
         overwrite=overwrite,
-        settle=lambda made: _tune_defaults(store, made, report),
+        tune_defaults=lambda made: _tune_defaults(store, made, report),
         progress=report,
     )
     return Index(open_snapshot(store, manifest))
@@ -231,13 +231,13 @@ def build_documents(
         given=Given(attributes, ids, column, id),
         options=options,
         overwrite=overwrite,
-        settle=lambda made, queries: _settle_documents(where, made, queries, report),
+        tune_defaults=lambda made, queries: _tune_document_defaults(where, made, queries, report),
         progress=report,
     )
     return Index(open_snapshot(where, manifest))
 
 
-def _settle_documents(store: Store, manifest: Any, queries: Any, report: Progress) -> Any:
+def _tune_document_defaults(store: Store, manifest: Any, queries: Any, report: Progress) -> Any:
     """Default settings of a document index that is written but not committed."""
     report("tune", 0, 1)
     snapshot = open_snapshot(store, manifest)

@@ -91,7 +91,7 @@ def build_index(
     given: Given,
     options: BuildOptions,
     overwrite: bool,
-    settle: Callable[[Manifest], Manifest],
+    tune_defaults: Callable[[Manifest], Manifest],
     progress: Progress,
     part: MultiVectorWriter | None = None,
 ) -> Manifest:
@@ -99,7 +99,7 @@ def build_index(
 
     Parameters
     ----------
-    settle : callable
+    tune_defaults : callable
         Given the manifest before it is committed, returns it with the search settings that the index shall have.
     part : MultiVectorWriter, optional
         Written beside the ordinary files.
@@ -122,7 +122,7 @@ def build_index(
         job = _Build(store, inputs.vectors, inputs.columns, inputs.ids, options, progress, part, skipped=inputs.skipped)
         try:
             with discarded_on_failure(store, job.writer):
-                manifest = settle(job.run())
+                manifest = tune_defaults(job.run())
         except NotFiniteError as error:
             raise explained(error, inputs, options.metric) from error
         return commit(store, manifest, insist=True) if overwrite else commit(store, manifest, base=0)

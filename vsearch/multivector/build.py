@@ -194,14 +194,14 @@ def build_document_index(
     given: Given,
     options: DocumentOptions,
     overwrite: bool,
-    settle: Callable[[Manifest, NDArray[np.float32]], Manifest],
+    tune_defaults: Callable[[Manifest, NDArray[np.float32]], Manifest],
     progress: Progress,
 ) -> Manifest:
     """Build a document index and commit it; see `vsearch.build_documents`.
 
     Parameters
     ----------
-    settle : callable
+    tune_defaults : callable
         Given the manifest before it is committed and some encoded queries float32 (m, D), returns it with settings.
 
     Raises
@@ -250,7 +250,7 @@ def build_document_index(
             given=given,
             options=BuildOptions("ip", "osq", options.bits, None, None, _shards(part), options.seed),
             overwrite=overwrite,
-            settle=lambda made: settle(made, queries),
+            tune_defaults=lambda made: tune_defaults(made, queries),
             progress=progress,
             part=part,
         )

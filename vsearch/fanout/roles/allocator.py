@@ -156,7 +156,7 @@ def plan_batch(
         for query in queries
     ]
     prepared = np.stack([query for query, _ in planned]).astype("<f4")
-    errands = []
+    tasks = []
     for number in range(len(snapshot.shards)):
         visits = [of_shards[number] for _, of_shards in planned]
         asking = np.flatnonzero([len(each.order) > 0 for each in visits])
@@ -165,8 +165,8 @@ def plan_batch(
             asked = _request(snapshot, number, prepared[asking], own, request.options, remaining)
             if documents is not None:
                 asked = msgspec.structs.replace(asked, documents=take_documents(documents, asking))
-            errands.append(ShardTask(asked, asking))
-    return errands
+            tasks.append(ShardTask(asked, asking))
+    return tasks
 
 
 def _request(
@@ -276,21 +276,21 @@ def _gather(
     """Wait for the processors and merge what they found."""
     options, documents = request.options, request.documents
     answers, positions, outcomes = [], [], []
-    for errand, future in sent:
+    for task, future in sent:
         try:
             answer = future.result()
         except CallError as error:
-            shard = errand.request.shard
+            shard = task.request.shard
             outcomes.append(Outcome(shard, 0, count, str(error.kind), str(error)[:2000], error.attempts))
         else:
             answers.append(answer)
-            positions.append(errand.positions)
+            positions.append(task.positions)
     merged = merge_shards(answers, positions, count, options.k) if answers else nothing_found(count, options.k)
     merged = msgspec.structs.replace(merged, scores=as_seen(floats(merged.scores), snapshot.model).tobytes())
     return msgspec.structs.replace(
         merged,
         outcomes=tuple(outcomes),
-        shards=tuple(errand.request.shard for errand, _ in sent),
+        shards=tuple(task.request.shard for task, _ in sent),
         snapshot=snapshot.manifest.snapshot,
         estimated=snapshot.model.rerank is None if documents is None else not documents.exact,
         usages=Usages.sum(answer.usages for answer in answers),

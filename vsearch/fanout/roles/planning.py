@@ -71,7 +71,7 @@ def choose_plan(
     Raises
     ------
     InputError
-        The wishes do not go together.
+        The options do not go together.
     """
     factor = branching or settings.branching
     if allocators is not None and mode not in ("auto", "tree"):
