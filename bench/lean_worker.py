@@ -16,7 +16,7 @@ from vsearch.search.engine.stats import SearchStats
 from vsearch.search.state.fetching import take_ids
 from vsearch.search.state.model import check_queries
 from vsearch.search.state.snapshot import Snapshot, open_snapshot
-from vsearch.search.vectors import SearchRequest, mask_all, search_vectors
+from vsearch.search.vectors import SearchRequest, evaluate_mask, search_vectors
 from vsearch.storage import open_store, read_manifest
 
 if TYPE_CHECKING:
@@ -64,12 +64,13 @@ def search(
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     stats = SearchStats()
-    bound = None
+    mask = None
     if where is not None:
         from vsearch.predicates import bind
 
-        bound = bind(where, snapshot.schema)
+        with stats.level("mask"):
+            mask = evaluate_mask(snapshot, bind(where, snapshot.schema))
     vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.model.metric)
     request = SearchRequest(k, snapshot.settings, nprobe, exact, None, deadline)
-    answer = search_vectors(snapshot, vectors, request, mask_all(snapshot, bound, stats), stats)
+    answer = search_vectors(snapshot, vectors, request, mask, stats)
     return WorkerHits(take_ids(snapshot, answer.rows), answer.scores, stats)

@@ -76,18 +76,6 @@ def evaluate_mask(snapshot: Snapshot, bound: Bound) -> IndexMask:
     return IndexMask.of(shards, snapshot.partition_rows, snapshot.radii)
 
 
-def mask_all(snapshot: Snapshot, bound: Bound | None, stats: SearchStats) -> IndexMask | None:
-    """The mask of a predicate over all shards, None without one."""
-    if bound is None:
-        stats.rows_masked = snapshot.manifest.rows
-        return None
-    with stats.level("mask"):
-        mask = evaluate_mask(snapshot, bound)
-    count_mask(mask, stats)
-    stats.bytes_read += snapshot.manifest.rows
-    return mask
-
-
 def count_mask(mask: IndexMask, stats: SearchStats) -> None:
     """Note what a mask lets pass."""
     stats.rows_masked = mask.rows
