@@ -259,7 +259,7 @@ class Bench:
     def _contained(self, index: vsearch.Index, candidates: int | None) -> float:
         """Share of the exact ten best that are among the reranked candidates."""
         part = index._document_part()  # noqa: SLF001  what is reranked is no part of an answer
-        request = check_request(part.configuration, K, candidates, exact=False, deadline=None)
+        request = check_request(part.entry, K, candidates, exact=False, deadline=None)
         answer = search_documents(index.snapshot, part, self.tokens.queries, request, None, SearchStats())
         return overlap([take_ids(index.snapshot, rows).tolist() for rows in answer.candidates], self.exact)
 

@@ -15,7 +15,10 @@ from bench.fuzzers.actors import Fault, Killed, TroubledStore, Turns
 from vsearch.errors import ConflictError, IndexNotFoundError, StoreError
 from vsearch.storage import (
     FORMAT,
+    CodecEntry,
     Manifest,
+    ProvenanceEntry,
+    SettingsEntry,
     ShardEntry,
     Store,
     commit,
@@ -119,7 +122,7 @@ def _replace(store: Store, writer: str, *, first: bool) -> None:
 def _go_on(store: Store, writer: str, *, trained: bool) -> None:
     """What a tuning does, or a training."""
     before = read_manifest(store)
-    manifest = msgspec.structs.replace(before, writer=writer, settings={"by": writer})
+    manifest = msgspec.structs.replace(before, writer=writer, settings=SettingsEntry(k=1))
     if trained:
         with discarded_on_failure(store, writer):
             shards = (before.shards[0], _shard(store, writer, 1))
@@ -144,13 +147,13 @@ def _manifest(writer: str, shards: tuple[ShardEntry, ...]) -> Manifest:
         dimensions=8,
         metric="cosine",
         id_type="row",
-        quantizer={},
+        quantizer=CodecEntry("osq", {}),
         rerank=None,
         partitions=len(shards),
         seed=0,
         model={},
         shards=shards,
         attributes=(),
-        settings={},
-        provenance={},
+        settings=SettingsEntry(),
+        provenance=ProvenanceEntry(),
     )

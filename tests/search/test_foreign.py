@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -200,6 +201,12 @@ def test_settings_of_later_versions_are_understood():
     assert SearchSettings.from_dict({"reach": 0.5, "later": {"a": 1}}) == SearchSettings(0.5)
     tuned = SearchSettings(0.5, 2.0, 0.1, 0.97, 3.0, -0.4, 0.96, 10)
     assert SearchSettings.from_dict(tuned.to_dict()) == tuned
+    assert SearchSettings.from_entry(tuned.to_entry()) == tuned
+
+
+def test_settings_are_stored_with_all_their_fields():
+    """So that an index does not change where a later version has other defaults."""
+    assert msgspec.to_builtins(SearchSettings().to_entry()) == SearchSettings().to_dict()
 
 
 @pytest.mark.parametrize("name", ["reach", "margin", "decay", "tail", "familiar", "recall", "foreign_recall", "k"])

@@ -9,7 +9,10 @@ import numpy as np
 from vsearch.storage import (
     CHECKSUMS,
     FORMAT,
+    CodecEntry,
     Manifest,
+    ProvenanceEntry,
+    SettingsEntry,
     ShardEntry,
     join_checksums,
     write_arrays,
@@ -46,14 +49,14 @@ def manifest(writer: str | None = None, shards=(), **changes) -> Manifest:
         "dimensions": 8,
         "metric": "cosine",
         "id_type": "row",
-        "quantizer": {"name": "osq", "configuration": {"bits": 1.0}},
+        "quantizer": CodecEntry("osq", {"bits": 1.0}),
         "rerank": "int8",
         "partitions": sum(shard.partitions for shard in shards),
         "seed": 0,
         "model": {},
         "shards": tuple(shards),
         "attributes": (),
-        "settings": {},
-        "provenance": {},
+        "settings": SettingsEntry(),
+        "provenance": ProvenanceEntry(),
     }
     return Manifest(**fields | changes)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.storage.samples import manifest, write_shard
 from vsearch.errors import ConflictError, CorruptIndexError, IndexNotFoundError
-from vsearch.storage import commit, list_snapshots, open_store, read_manifest, snapshot_numbers
+from vsearch.storage import SettingsEntry, commit, list_snapshots, open_store, read_manifest, snapshot_numbers
 from vsearch.storage.files.naming import manifest_path
 
 
@@ -19,7 +19,7 @@ def test_snapshots_count_up_from_one(store):
 
 
 def test_what_is_committed_is_what_is_read(store):
-    committed = commit(store, manifest(shards=(write_shard(store, 0),), settings={"nprobe": 3}))
+    committed = commit(store, manifest(shards=(write_shard(store, 0),), settings=SettingsEntry(k=3)))
     assert read_manifest(store) == committed
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import google_crc32c
 import msgspec
@@ -14,6 +15,7 @@ from tests.storage.samples import manifest, write_shard
 from vsearch.errors import CorruptIndexError, FormatVersionError
 from vsearch.storage import (
     AttributeEntry,
+    SettingsEntry,
     check_entry,
     decode_manifest,
     encode_manifest,
@@ -29,7 +31,7 @@ GOOD = manifest(
     snapshot=7,
     model={"klt": model_entry},
     attributes=(AttributeEntry("price", "float64"), AttributeEntry("tags", "list<string>")),
-    settings={"nprobe": 8},
+    settings=SettingsEntry(k=8),
 )
 PATH = manifest_path(7)
 
@@ -104,6 +106,13 @@ def deep(levels: int) -> object:
         {"dimensions": 2**40},
         {"writer": ""},
         {"quantizer": None},
+        {"quantizer": {"name": "osq"}},
+        {"quantizer": {"name": "osq", "configuration": 5}},
+        {"settings": {"reach": None}},
+        {"settings": {"margin": -1}},
+        {"settings": {"k": True}},
+        {"provenance": {"skipped": {"empty": "all"}}},
+        {"documents": {"dimensions": 8}},
         {"shards": {}},
         {"shards": [plain()["shards"][1]]},
         {"shards": [*plain()["shards"], plain()["shards"][1]]},
@@ -117,13 +126,30 @@ def test_fields_that_cannot_be(change):
 
 
 def test_deep_nesting_is_refused():
-    body = json.dumps(plain()).replace('"nprobe": 8', '"nprobe": ' + "[" * 100_000 + "]" * 100_000)
+    body = json.dumps(plain()).replace('"k": 8', '"later": ' + "[" * 100_000 + "]" * 100_000)
     with pytest.raises(CorruptIndexError, match=PATH):
         decode_manifest(PATH, sealed(body.encode()))
 
 
 def test_unknown_fields_are_ignored():
     assert decode_manifest(PATH, sealed(plain() | {"later": 1})) == GOOD
+    inside = {name: plain()[name] | {"later": {"a": [1]}} for name in ("quantizer", "settings", "provenance")}
+    assert decode_manifest(PATH, sealed(plain() | inside)) == GOOD
+
+
+GOLDEN = sorted((Path(__file__).parents[2] / "index" / "golden").glob("format-1/*/manifest/*.json"))
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parents[1].name}-{int(path.stem)}")
+def test_an_old_manifest_says_the_same_when_it_is_written_again(path):
+    data = path.read_bytes()
+    again = encode_manifest(decode_manifest(f"manifest/{path.name}", data))
+    # the first versions wrote no lineage
+    assert json.loads(again)["manifest"] == {"lineage": []} | json.loads(data)["manifest"]
+
+
+def test_golden_manifests_are_there():
+    assert len(GOLDEN) >= 9
 
 
 ENTRY = GOOD.shards[0].files["codes"]

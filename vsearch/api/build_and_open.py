@@ -145,7 +145,7 @@ def _tune_defaults(store: Store, manifest: Any, report: Progress) -> Any:
     if manifest.rows <= SMALL:
         settings = widened(settings)
     report("tune", 1, 1)
-    return msgspec.structs.replace(manifest, settings=settings.to_dict())
+    return msgspec.structs.replace(manifest, settings=settings.to_entry())
 
 
 def build_documents(
@@ -245,7 +245,7 @@ def _tune_document_defaults(store: Store, manifest: Any, queries: Any, report: P
     foreign = draw_foreign(snapshot, FOREIGN_QUERIES, manifest.seed)
     settings, _ = tune(snapshot, sample, CANDIDATE_RECALL, min(CANDIDATES, manifest.rows), foreign)
     report("tune", 1, 1)
-    return msgspec.structs.replace(manifest, settings=settings.to_dict())
+    return msgspec.structs.replace(manifest, settings=settings.to_entry())
 
 
 def plan(embeddings: object, attributes: object | None = None, **options: Any) -> BuildPlan:

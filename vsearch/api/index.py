@@ -213,7 +213,7 @@ class Index:
             snapshot, stats = self._snapshot, SearchStats()
             check_columns(columns, snapshot.schema.names)
             index = self._document_part()
-            request = check_request(index.configuration, int(k), candidates, exact=exact, deadline=deadline)
+            request = check_request(index.entry, int(k), candidates, exact=exact, deadline=deadline)
             request = replace(request, offset=int(offset))
             with stats.level("prepare"):
                 queries, places = prepare_queries(query_vectors, query_saliency, query_keep, index.dimensions)

@@ -155,6 +155,6 @@ def tune_snapshot(
         raise InputError(msg)
     else:
         settings, report = tune_under_filter(snapshot, drawn, mask, recall, k, foreign)
-    manifest = msgspec.structs.replace(snapshot.manifest, settings=settings.to_dict(), writer=os.urandom(16).hex())
+    manifest = msgspec.structs.replace(snapshot.manifest, settings=settings.to_entry(), writer=os.urandom(16).hex())
     manifest = commit(snapshot.store, manifest, base=snapshot.manifest.snapshot)
     return replace(snapshot, manifest=manifest, settings=settings), report

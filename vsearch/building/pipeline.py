@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from vsearch._version import __version__
@@ -46,8 +47,14 @@ from vsearch.storage import (
     CHECKSUMS,
     FORMAT,
     AttributeEntry,
+    CodecEntry,
+    DocumentsEntry,
+    EncodingEntry,
+    EncodingHeader,
     FileEntry,
     Manifest,
+    ProvenanceEntry,
+    SettingsEntry,
     ShardEntry,
     Store,
     commit,
@@ -57,6 +64,20 @@ from vsearch.storage import (
     snapshot_numbers,
     write_arrays,
     write_table,
+)
+from vsearch.storage.files.naming import segment_path
+from vsearch.storage.snapshots.kinds import (
+    ATTRIBUTES,
+    CELLS,
+    CODES,
+    DOCUMENTS,
+    IDS,
+    PARTITIONS,
+    RERANK,
+    ROWS,
+    ModelPart,
+    column_kind,
+    model_kind,
 )
 from vsearch.storage.stores.scratch import scratch_folder
 
@@ -77,7 +98,7 @@ class MultiVectorWriter(Protocol):
     def model(self) -> dict[str, NDArray[Any]]:
         """Arrays that all shards share."""
 
-    def configuration(self) -> dict[str, Any]:
+    def entry(self) -> DocumentsEntry:
         """What the manifest says of it."""
 
     def write_shard(self, rows: NDArray[np.int64], arrays: Callable[[str, dict[str, NDArray[Any]]], None]) -> None:
@@ -135,7 +156,7 @@ def write_model(store: Store, writer: str, arrays: dict[str, NDArray[Any]], kind
         by_length.setdefault(len(array), {})[key] = array
     name = f"{writer}-{kind}" if kind else writer
     return {
-        f"rows-{length}": write_arrays(store, f"model/{name}-{length}.arrow", together)[0]
+        model_kind(length): write_arrays(store, f"model/{name}-{length}.arrow", together)[0]
         for length, together in by_length.items()
     }
 
@@ -205,10 +226,9 @@ class _Build:
         return members
 
     def _write_shard(self, number: int, shard: ShardRows, trained: Trained, done: int) -> ShardEntry:
-        name = self.writer
         files: dict[str, FileEntry] = {}
         sums: dict[str, NDArray[np.uint32]] = {}
-        headers: dict[str, Any] = {}
+        encodings: dict[str, EncodingEntry] = {}
         total = done
 
         def report(rows: int) -> None:
@@ -218,50 +238,50 @@ class _Build:
 
         def arrays(kind: str, of_kind: dict[str, NDArray[Any]]) -> None:
             if of_kind:
-                path = f"segments/{name}-{number:05d}-{kind}.arrow"
+                path = segment_path(self.writer, number, kind)
                 files[kind], sums[kind] = write_arrays(self.store, path, of_kind)
 
         def table(kind: str, of_kind: pa.Table) -> None:
-            path = f"segments/{name}-{number:05d}-{kind}.arrow"
+            path = segment_path(self.writer, number, kind)
             files[kind], sums[kind] = write_table(self.store, path, of_kind)
 
         layout = lay_out(
             shard, self.take, trained, self.options.metric, cast("Rerank | None", self.options.rerank), report
         )
         partitions = dict(layout.partitions)
-        arrays("codes", layout.codes)
-        arrays("rows", layout.rows)
-        arrays("rerank", layout.rerank)
+        arrays(CODES, layout.codes)
+        arrays(ROWS, layout.rows)
+        arrays(RERANK, layout.rerank)
         del layout
         self._write_ids(shard, arrays, table)
         if self.columns is not None:
             exact = self.columns.take(shard.rows)
-            table("attributes", exact)
-            self._write_columns(exact, shard, arrays, headers, partitions)
-        arrays("partitions", partitions)
+            table(ATTRIBUTES, exact)
+            self._write_columns(exact, shard, arrays, encodings, partitions)
+        arrays(PARTITIONS, partitions)
         if self.part is not None:
             self.part.write_shard(shard.rows, arrays)
-        path = f"segments/{name}-{number:05d}-checksums.arrow"
+        path = segment_path(self.writer, number, CHECKSUMS)
         files[CHECKSUMS], _ = write_arrays(self.store, path, {"crc32c": join_checksums(sums)})
-        return ShardEntry(number, len(shard.rows), len(shard.counts), files, headers)
+        return ShardEntry(number, len(shard.rows), len(shard.counts), files, encodings)
 
     def _write_ids(self, shard: ShardRows, arrays: Callable[..., None], table: Callable[..., None]) -> None:
         values = self.ids.take(shard.rows)
         if self.ids.kind == "string":
             import pyarrow as pa
 
-            table("ids", pa.table({"id": values}))
+            table(IDS, pa.table({"id": values}))
             return
         numbers = np.asarray(values, np.int64)
         small = self.ids.kind == "row" and self.vectors.rows <= 2**32
-        arrays("ids", {"id": numbers.astype(np.uint32) if small else numbers})
+        arrays(IDS, {"id": numbers.astype(np.uint32) if small else numbers})
 
     def _write_columns(
         self,
         exact: pa.Table,
         shard: ShardRows,
         arrays: Callable[..., None],
-        headers: dict[str, Any],
+        encodings: dict[str, EncodingEntry],
         partitions: dict[str, NDArray[Any]],
     ) -> None:
         """Write cells and postings of every attribute; arrays of one length share a file."""
@@ -272,7 +292,8 @@ class _Build:
         cells: dict[str, NDArray[Any]] = {}
         for position, attribute in enumerate(schema):
             encoded = encode_column(attribute.name, attribute.type, exact.column(attribute.name))
-            headers[attribute.name] = {"position": position, "header": msgspec.to_builtins(encoded.header())}
+            header = msgspec.convert(msgspec.to_builtins(encoded.header()), EncodingHeader)
+            encodings[attribute.name] = EncodingEntry(position, header)
             by_length: dict[int, dict[str, NDArray[Any]]] = {}
             for key, array in encoded.arrays().items():
                 if key == "cells":
@@ -280,10 +301,10 @@ class _Build:
                 else:
                     by_length.setdefault(len(array), {})[key] = array
             for length, together in by_length.items():
-                arrays(f"column-{position}-{length}", together)
+                arrays(column_kind(position, length), together)
             if isinstance(encoded, CellColumn):
                 partitions[f"presence-{position}"] = partition_presence(encoded, row_starts, shard.counts)
-        arrays("cells", cells)
+        arrays(CELLS, cells)
 
     def _write_model(self, trained: Trained) -> dict[str, FileEntry]:
         arrays = {f"quantizer.{key}": np.asarray(value) for key, value in trained.quantizer.arrays().items()}
@@ -298,8 +319,8 @@ class _Build:
         }
         model = write_model(self.store, self.writer, arrays)
         if self.part is not None:
-            own = write_model(self.store, self.writer, self.part.model(), "documents")
-            model |= {f"documents:{kind}": entry for kind, entry in own.items()}
+            own = write_model(self.store, self.writer, self.part.model(), DOCUMENTS)
+            model |= {ModelPart.DOCUMENTS.kind(kind): entry for kind, entry in own.items()}
         return model
 
     def _manifest(self, trained: Trained, model: dict[str, FileEntry], shards: list[ShardEntry]) -> Manifest:
@@ -309,7 +330,7 @@ class _Build:
 
             schema = schema_from_arrow(self.columns.schema)
             attributes = tuple(AttributeEntry(attribute.name, attribute.kind) for attribute in schema)
-        quantizer = {"name": trained.quantizer.name, "configuration": trained.quantizer.configuration()}
+        quantizer = CodecEntry(trained.quantizer.name, trained.quantizer.configuration())
         return Manifest(
             format=FORMAT,
             snapshot=0,
@@ -326,7 +347,7 @@ class _Build:
             model=model,
             shards=tuple(shards),
             attributes=attributes,
-            settings={},
-            provenance={"vsearch": __version__} | ({"skipped": self.skipped} if self.skipped else {}),
-            documents=None if self.part is None else self.part.configuration(),
+            settings=SettingsEntry(),
+            provenance=ProvenanceEntry(__version__, self.skipped or UNSET),
+            documents=None if self.part is None else self.part.entry(),
         )

@@ -16,6 +16,7 @@ from vsearch.building.training import BuildOptions
 from vsearch.cores import available_cores
 from vsearch.errors import InputError
 from vsearch.kernels.scan.blocks import BLOCK
+from vsearch.storage.snapshots import kinds
 from vsearch.storage.stores.scratch import scratch_folder
 
 INTERPRETER_BYTES = 350 << 20  # Python with NumPy, Arrow, faiss and the compiled kernels
@@ -82,13 +83,13 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
     factors = 0 if cells else 4 if options.bits >= 2 and product is None else 2
     offsets = 4 * (options.metric == "l2" and (options.rerank is not None or not cells))
     parts = {
-        "codes": code * (1 + partitions * BLOCK / (2 * n)),
-        "rows": float(factors + 2 * (options.rerank is not None) + offsets),
-        "rerank": float(d * np.dtype(RERANK_DTYPES[options.rerank]).itemsize) if options.rerank else 0.0,
-        "ids": 8.0 if own_ids else 4.0,
-        "partitions": 28 * partitions / n,
+        kinds.CODES: code * (1 + partitions * BLOCK / (2 * n)),
+        kinds.ROWS: float(factors + 2 * (options.rerank is not None) + offsets),
+        kinds.RERANK: float(d * np.dtype(RERANK_DTYPES[options.rerank]).itemsize) if options.rerank else 0.0,
+        kinds.IDS: 8.0 if own_ids else 4.0,
+        kinds.PARTITIONS: 28 * partitions / n,
         "model": 4 * (partitions * d + d * d + (0 if product is None else product.centroids * d)) / n,
-        "attributes": 2 * attribute_bytes / n,
+        kinds.ATTRIBUTES: 2 * attribute_bytes / n,
     }
     per_vector = sum(parts.values())
     sample = len(sample_rows(n, partitions, d, np.random.default_rng(0)))

@@ -27,6 +27,7 @@ from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_document
 from vsearch.jpq.trainer import MEASURED, IndexT, Searchable, Session, TrainOptions, split_validation
 from vsearch.search.state.model import plain_queries
 from vsearch.storage import FileEntry, SegmentFile, Store, discarded_on_failure, probe, write_arrays
+from vsearch.storage.snapshots.kinds import ModelPart
 from vsearch.storage.stores.scratch import scratch_folder
 
 ENCODER_RATE, ENCODER_DECAY, CLIP = 2e-5, 0.01, 1.0
@@ -267,15 +268,14 @@ def write_encoder(store: Store, encoder: Any, writer: str) -> dict[str, FileEntr
     entries = {}
     for number, (path, data) in enumerate(files.items()):
         array = np.frombuffer(data or b"\n", np.uint8)
-        entries[f"encoder:{path}"], _ = write_arrays(store, f"model/{writer}-encoder-{number}.arrow", {"bytes": array})
+        entry, _ = write_arrays(store, f"model/{writer}-encoder-{number}.arrow", {"bytes": array})
+        entries[ModelPart.ENCODER.kind(path)] = entry
     return entries
 
 
 def _read_encoder(index: Searchable) -> dict[str, bytes]:
     snapshot = index.snapshot
-    entries = {
-        kind.removeprefix("encoder:"): e for kind, e in snapshot.manifest.model.items() if kind.startswith("encoder:")
-    }
+    entries = ModelPart.ENCODER.files(snapshot.manifest.model)
     if not entries:
         raise InputError("the index holds no query encoder; train one with vsearch.jpq.train_encoder")
     files = {}

@@ -16,6 +16,7 @@ from vsearch.search.state.model import Model
 from vsearch.search.state.snapshot import Snapshot, open_snapshot
 from vsearch.search.tuning import tune
 from vsearch.storage import FileEntry, Manifest, Store, commit, discarded_on_failure
+from vsearch.storage.snapshots.kinds import ModelPart, model_part
 
 RECALL, TUNING_QUERIES, TUNING_K = 0.99, 256, 10
 
@@ -29,7 +30,7 @@ def model_arrays(model: Model) -> dict[str, NDArray[Any]]:
 
 def write_trained(store: Store, manifest: Manifest, model: Model) -> Manifest:
     """The manifest with a model that is written anew, under the manifest's writer; an encoder that it has stays."""
-    kept = {kind: entry for kind, entry in manifest.model.items() if kind.startswith("encoder:")}
+    kept = {kind: entry for kind, entry in manifest.model.items() if model_part(kind) is ModelPart.ENCODER}
     return msgspec.structs.replace(manifest, model=kept | write_model(store, manifest.writer, model_arrays(model)))
 
 
@@ -77,16 +78,16 @@ def _settled(
 ) -> Manifest:
     """The manifest as it is committed: with its encoder, its facts and settings tuned to it."""
     if encoder is not None:
-        model = {kind: entry for kind, entry in manifest.model.items() if not kind.startswith("encoder:")}
+        model = {kind: entry for kind, entry in manifest.model.items() if model_part(kind) is not ModelPart.ENCODER}
         manifest = msgspec.structs.replace(manifest, model=model | dict(encoder))
     manifest = msgspec.structs.replace(
         manifest,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        provenance=manifest.provenance | {"jpq": facts},
+        provenance=msgspec.structs.replace(manifest.provenance, jpq=facts),
     )
     written = open_snapshot(base.store, manifest)
     step = max(1, len(queries) // TUNING_QUERIES)
     some = np.ascontiguousarray(queries[::step][:TUNING_QUERIES] @ written.model.query_transform.T)
     foreign = draw_foreign(written, FOREIGN_QUERIES, manifest.seed)
     settings, _ = tune(written, Sample(some, None), RECALL, min(TUNING_K, manifest.rows), foreign)
-    return msgspec.structs.replace(manifest, settings=settings.to_dict())
+    return msgspec.structs.replace(manifest, settings=settings.to_entry())

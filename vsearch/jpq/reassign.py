@@ -26,6 +26,8 @@ from vsearch.jpq.scoring import Documents, Parameters, load_documents
 from vsearch.search.state.fetching import take_ids
 from vsearch.search.state.snapshot import Snapshot, open_snapshot
 from vsearch.storage import CHECKSUMS, CHUNK, Manifest, SegmentFile, ShardEntry, Store, join_checksums, write_arrays
+from vsearch.storage.files.naming import segment_path
+from vsearch.storage.snapshots.kinds import CODES, PARTITIONS, ROWS
 
 MEASURED = 100
 
@@ -125,10 +127,10 @@ def encode_again(live: Snapshot, source: Source, writer: str) -> Manifest:
         )
         layout = lay_out(rows, source.take, trained, model.metric, None, lambda _: None)
         partitions = dict(layout.partitions)
-        file = shard.files["partitions"]
+        file = shard.files[PARTITIONS]
         file.ensure_all()
         partitions |= {name: file.array(name) for name in file.arrays if name not in partitions}
-        fresh = {"codes": layout.codes, "rows": layout.rows, "partitions": partitions}
+        fresh = {CODES: layout.codes, ROWS: layout.rows, PARTITIONS: partitions}
         entries.append(_replace_files(live.store, entry, fresh, writer))
     return msgspec.structs.replace(live.manifest, shards=tuple(entries))
 
@@ -144,8 +146,8 @@ def _replace_files(
     parts = np.split(holder.array("crc32c"), np.cumsum(counts)[:-1])
     sums, files = dict(zip(kinds, parts, strict=True)), dict(entry.files)
     for kind, arrays in fresh.items():
-        path = f"segments/{writer}-{entry.number:05d}-{kind}.arrow"
+        path = segment_path(writer, entry.number, kind)
         files[kind], sums[kind] = write_arrays(store, path, arrays)
-    path = f"segments/{writer}-{entry.number:05d}-{CHECKSUMS}.arrow"
+    path = segment_path(writer, entry.number, CHECKSUMS)
     files[CHECKSUMS], _ = write_arrays(store, path, {"crc32c": join_checksums(sums)})
     return msgspec.structs.replace(entry, files=files)

@@ -177,7 +177,7 @@ def load_documents(snapshot: Snapshot) -> Documents:
     codec, manifest = snapshot.model.quantizer, snapshot.manifest
     if not isinstance(codec, ProductQuantizer):
         raise InputError(
-            f"the index has {manifest.quantizer['name']!r} codes; training needs an index built with quantizer='pq'"
+            f"the index has {manifest.quantizer.name!r} codes; training needs an index built with quantizer='pq'"
         )
     if manifest.rerank is not None:
         raise InputError(

@@ -24,7 +24,8 @@ from vsearch.multivector.codec import TokenCodec, check_token_codec, train_token
 from vsearch.multivector.fde import FixedEncoding, train_fde
 from vsearch.multivector.reduction import check_reduction, reduce_documents
 from vsearch.multivector.sources import Documents, documents_column, open_documents, open_saliency
-from vsearch.storage import Manifest, Store, snapshot_numbers
+from vsearch.storage import DocumentsEntry, Manifest, Store, snapshot_numbers
+from vsearch.storage.snapshots import kinds
 from vsearch.storage.stores.scratch import scratch_folder
 
 BATCH_VECTORS = 16384
@@ -101,19 +102,19 @@ class DocumentPart:
         """Arrays of the model."""
         return {**self.patches.arrays(), **self.fde.arrays()}
 
-    def configuration(self) -> dict[str, Any]:
+    def entry(self) -> DocumentsEntry:
         """What the manifest says of the document part."""
-        return {
-            "patches": self.patches.configuration(),
-            "dimensions": self.patches.dimensions,
-            "vectors": int(self.documents.offsets[-1]),
-            "vectors_given": self.given,
-            "keep": float(self.options.keep),
-            "pool": None if self.options.pool is None else float(self.options.pool),
-            "candidates": self.options.candidates,
-            "positions": self.positions is not None,
-            "store": self.options.store,
-        }
+        return DocumentsEntry(
+            patches=self.patches.configuration(),
+            dimensions=self.patches.dimensions,
+            vectors=int(self.documents.offsets[-1]),
+            vectors_given=self.given,
+            keep=float(self.options.keep),
+            pool=None if self.options.pool is None else float(self.options.pool),
+            candidates=self.options.candidates,
+            positions=self.positions is not None,
+            store=self.options.store,
+        )
 
     def write_shard(self, rows: NDArray[np.int64], arrays: Arrays) -> None:
         """Encode the documents of a shard, in this order, and hand over its files."""
@@ -143,18 +144,20 @@ class DocumentPart:
                     scales[start:stop][scales[start:stop] == 0] = 1.0
                     factors[low:high] = encoded.factors / np.repeat(scales[start:stop], np.diff(inside))
                     residuals[low:high] = transpose_documents(encoded.residuals, inside)
-            arrays("documents", {"vectors": lengths.astype(np.uint32), "factor_scale": scales})
+            arrays(kinds.DOCUMENTS, {"vectors": lengths.astype(np.uint32), "factor_scale": scales})
             if patches.numbers is not None:
-                arrays("patch-numbers", {"packed": pack(np.asarray(codes, np.uint16), patches.number_bits)})
+                arrays(kinds.PATCH_NUMBERS, {"packed": pack(np.asarray(codes, np.uint16), patches.number_bits)})
             else:
-                arrays("patch-codes", {"code": codes})
+                arrays(kinds.PATCH_CODES, {"code": codes})
             if residuals is not None:
-                arrays("patch-residuals", {"residual": residuals})
-                arrays("patch-factors", {"factor": factors})
+                arrays(kinds.PATCH_RESIDUALS, {"residual": residuals})
+                arrays(kinds.PATCH_FACTORS, {"factor": factors})
             if exact is not None:
-                arrays("patch-exact", {"exact": exact})
+                arrays(kinds.PATCH_EXACT, {"exact": exact})
             if self.positions is not None:
-                arrays("patch-positions", {"position": self._take_positions(self.positions, rows, lengths, offsets)})
+                arrays(
+                    kinds.PATCH_POSITIONS, {"position": self._take_positions(self.positions, rows, lengths, offsets)}
+                )
             if options.candidates == "lists":
                 self._write_lists(codes, offsets, arrays)
 
@@ -181,8 +184,8 @@ class DocumentPart:
         documents = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         pairs = np.unique(centroids * (len(offsets) - 1) + documents)
         counts = np.bincount(pairs // (len(offsets) - 1), minlength=len(self.patches.codebook))
-        arrays("list-lengths", {"documents": counts.astype(np.uint32)})
-        arrays("lists", {"document": (pairs % (len(offsets) - 1)).astype(np.uint32)})
+        arrays(kinds.LIST_LENGTHS, {"documents": counts.astype(np.uint32)})
+        arrays(kinds.LISTS, {"document": (pairs % (len(offsets) - 1)).astype(np.uint32)})
 
 
 def build_document_index(

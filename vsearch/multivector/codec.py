@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vsearch.errors import InputError
 from vsearch.forking import with_threads_of_its_own
 from vsearch.quantizers.osq import OSQ, load_osq, train_osq
+from vsearch.storage import TokenCodecEntry
 
 LARGEST_CODEBOOK = 65536
 LARGEST_BINARY_CODEBOOK = 4096  # numbering compares all pairs of centroids
@@ -125,10 +126,10 @@ class TokenCodec:
         rotated = self.residual.decode(np.ascontiguousarray(codes.residuals)) * codes.factors[:, None]
         return np.asarray(vectors + rotated @ self.residual.rotation, np.float32)
 
-    def configuration(self) -> dict[str, Any]:
+    def configuration(self) -> TokenCodecEntry:
         """What the manifest keeps; with `arrays` it makes the codec again."""
         residual = None if self.residual is None else self.residual.configuration()
-        return {"centroids": len(self.codebook), "residual": residual, "binary": self.numbers is not None}
+        return TokenCodecEntry(len(self.codebook), residual, self.numbers is not None)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """What the model file keeps."""
@@ -202,7 +203,7 @@ def train_codebook(sample: NDArray[np.float32], centroids: int, seed: int) -> ND
     return np.unique(np.asarray(kmeans.centroids, np.float32), axis=0)
 
 
-def load_token_codec(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> TokenCodec:
+def load_token_codec(entry: TokenCodecEntry, arrays: Mapping[str, NDArray[Any]]) -> TokenCodec:
     """Make a codec again from what `configuration` and `arrays` gave.
 
     Raises
@@ -211,17 +212,17 @@ def load_token_codec(configuration: Mapping[str, Any], arrays: Mapping[str, NDAr
         They do not make one.
     """
     codebook = np.asarray(arrays["codebook"])
-    if codebook.dtype != np.float32 or codebook.ndim != 2 or len(codebook) != configuration["centroids"]:
+    if codebook.dtype != np.float32 or codebook.ndim != 2 or len(codebook) != entry.centroids:
         msg = f"the codebook is {codebook.dtype} {codebook.shape}"
         raise ValueError(msg)
     if not 1 <= len(codebook) <= LARGEST_CODEBOOK or not np.isfinite(codebook).all():
         msg = "the codebook is empty, too large or not finite"
         raise ValueError(msg)
     residual = None
-    if configuration["residual"] is not None:
+    if entry.residual is not None:
         prefix = "residual."
         own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-        residual = load_osq(configuration["residual"], own)
+        residual = load_osq(entry.residual, own)
         d = codebook.shape[1]
         bits = residual.dimension_bits
         fits = residual.rotation.shape == (d, d) and len(bits) <= d and bits.shape == residual.deltas.shape
@@ -229,7 +230,7 @@ def load_token_codec(configuration: Mapping[str, Any], arrays: Mapping[str, NDAr
             msg = "the residual codec does not fit the codebook"
             raise ValueError(msg)
     numbers = None
-    if configuration["binary"]:
+    if entry.binary:
         numbers = np.asarray(arrays["numbers"])
         codec = TokenCodec(codebook)
         if numbers.dtype != np.uint16 or numbers.shape != (len(codebook),) or numbers.max() >> codec.number_bits:

@@ -19,6 +19,7 @@ from vsearch.kernels.multivector.api import (
 from vsearch.kernels.multivector.hamming import score_hamming
 from vsearch.kernels.multivector.strips import LANES, STRIP, TOGETHER
 from vsearch.multivector.opening import DocumentIndex, DocumentShard, decode_documents, ensure_codes
+from vsearch.storage.snapshots import kinds
 
 FEW_CENTROIDS = 1024  # more are left to linear algebra
 BATCH_VECTORS = 65536  # stored vectors that are compared at a time
@@ -97,8 +98,8 @@ def score_by_residuals(
     """MaxSim of some documents of a shard from all their codes: float32 (rows,)."""
     starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
     ensure_codes(index, documents, rows)
-    documents.ensure("patch-factors", "factor", starts, stops)
-    documents.ensure("patch-residuals", "residual", starts, stops)
+    documents.ensure(kinds.PATCH_FACTORS, "factor", starts, stops)
+    documents.ensure(kinds.PATCH_RESIDUALS, "residual", starts, stops)
     width, many, scores = index.patches.residual_bytes, len(query.vectors), np.empty(len(rows), np.float32)
     kernel = score_residuals if documents.codes.itemsize == 1 else score_wide_residuals
     kernel(
@@ -168,7 +169,7 @@ def match_rows(
         own = rows - documents.shard.first_row
         own = own[(rows >= 0) & (own >= 0) & (own < documents.shard.rows)]
         if documents.positions is not None and len(own):
-            documents.ensure("patch-positions", "position", documents.offsets[own], documents.offsets[own + 1])
+            documents.ensure(kinds.PATCH_POSITIONS, "position", documents.offsets[own], documents.offsets[own + 1])
     for number, row in enumerate(rows.tolist()):
         if row < 0:
             continue

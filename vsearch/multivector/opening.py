@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,7 +15,9 @@ from vsearch.multivector.codec import TokenCodec, TokenCodes, load_token_codec
 from vsearch.multivector.fde import FixedEncoding, load_fde
 from vsearch.search.state.shard import Shard
 from vsearch.search.state.snapshot import Snapshot
-from vsearch.storage import SegmentFile, ensure_together
+from vsearch.storage import DocumentsEntry, SegmentFile, ensure_together
+from vsearch.storage.snapshots import kinds
+from vsearch.storage.snapshots.kinds import ModelPart
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ class DocumentShard:
 
     def ensure_numbers(self, starts: NDArray[np.int64], stops: NDArray[np.int64], bits: int) -> None:
         """The same for packed numbers of vectors ``starts:stops``, with what reading the last one asks for."""
-        self.ensure("patch-numbers", "packed", starts * bits // 8, -(-stops * bits // 8) + PADDING)
+        self.ensure(kinds.PATCH_NUMBERS, "packed", starts * bits // 8, -(-stops * bits // 8) + PADDING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +76,13 @@ class DocumentIndex:
 
     Attributes
     ----------
-    configuration : dict
+    entry : DocumentsEntry
         What the manifest says.
     """
 
     patches: TokenCodec
     fde: FixedEncoding
-    configuration: Mapping[str, Any]
+    entry: DocumentsEntry
     shards: tuple[DocumentShard, ...]
 
     @property
@@ -105,10 +106,10 @@ def open_documents(snapshot: Snapshot) -> DocumentIndex:
     """
     found = _opened.get(snapshot)
     if found is None:
-        configuration = _configuration(snapshot)
+        entry = _entry(snapshot)
         patches, fde = _codec(snapshot)
-        shards = tuple(_open_shard(shard, patches, configuration) for shard in snapshot.shards)
-        found = _opened.setdefault(snapshot, DocumentIndex(patches, fde, configuration, shards))
+        shards = tuple(_open_shard(shard, patches, entry) for shard in snapshot.shards)
+        found = _opened.setdefault(snapshot, DocumentIndex(patches, fde, entry, shards))
     return found
 
 
@@ -117,7 +118,7 @@ def encoding_of(snapshot: Snapshot) -> FixedEncoding:
     return _codec(snapshot)[1]
 
 
-def _configuration(snapshot: Snapshot) -> Mapping[str, Any]:
+def _entry(snapshot: Snapshot) -> DocumentsEntry:
     if snapshot.manifest.documents is None:
         msg = "this is an index of single vectors: use search, or build one of documents with build_documents"
         raise InputError(msg)
@@ -130,16 +131,16 @@ def _codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
 
 
 def _read_codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
-    configuration = _configuration(snapshot)
-    entries = [entry for kind, entry in snapshot.manifest.model.items() if kind.startswith("documents:")]
-    files = [SegmentFile(snapshot.store, entry, None, snapshot.manifest.snapshot) for entry in entries]
+    entry = _entry(snapshot)
+    model = ModelPart.DOCUMENTS.files(snapshot.manifest.model)
+    files = [SegmentFile(snapshot.store, file, None, snapshot.manifest.snapshot) for file in model.values()]
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
     arrays = {name: file.array(name) for file in files for name in file.arrays}
     try:
-        patches, fde = load_token_codec(configuration["patches"], arrays), load_fde(arrays)
-        fits = patches.dimensions == configuration["dimensions"] == fde.bases.shape[1]
+        patches, fde = load_token_codec(entry.patches, arrays), load_fde(arrays)
+        fits = patches.dimensions == entry.dimensions == fde.bases.shape[1]
         fits = fits and fde.dimensions == snapshot.manifest.dimensions
-        fits = fits and configuration.get("store") in (None, "float16", "float32")
+        fits = fits and entry.store in (None, "float16", "float32")
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptIndexError("model", f"the codec of the documents cannot be read: {error!r}") from error
     if not fits:
@@ -147,7 +148,7 @@ def _read_codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
     return patches, fde
 
 
-def _open_shard(shard: Shard, patches: TokenCodec, configuration: Mapping[str, Any]) -> DocumentShard:
+def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> DocumentShard:
     def take(kind: str, name: str, dtype: Any, *shape: int) -> NDArray[Any]:
         if kind not in shard.files:
             raise CorruptIndexError("manifest", f"shard {shard.number} has no file of kind {kind!r}")
@@ -159,38 +160,40 @@ def _open_shard(shard: Shard, patches: TokenCodec, configuration: Mapping[str, A
             )
         return array
 
-    counts = take("documents", "vectors", np.uint32, shard.rows)
-    scales = take("documents", "factor_scale", np.float32, shard.rows)
-    shard.files["documents"].ensure_all()
+    counts = take(kinds.DOCUMENTS, "vectors", np.uint32, shard.rows)
+    scales = take(kinds.DOCUMENTS, "factor_scale", np.float32, shard.rows)
+    shard.files[kinds.DOCUMENTS].ensure_all()
     if (counts == 0).any() or not np.isfinite(scales).all():
-        raise CorruptIndexError(shard.files["documents"].path, "a document has no vectors or no finite scale")
+        raise CorruptIndexError(shard.files[kinds.DOCUMENTS].path, "a document has no vectors or no finite scale")
     offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     total = int(offsets[-1])
     empty: NDArray[np.uint8] = np.empty(0, np.uint8)
     codes, packed = np.empty(0, patches.code_dtype), empty
     if patches.numbers is None:
-        codes = take("patch-codes", "code", patches.code_dtype, total)
+        codes = take(kinds.PATCH_CODES, "code", patches.code_dtype, total)
     else:
-        packed = take("patch-numbers", "packed", np.uint8, -(-total * patches.number_bits // 8) + PADDING)
+        packed = take(kinds.PATCH_NUMBERS, "packed", np.uint8, -(-total * patches.number_bits // 8) + PADDING)
     residuals, factors = empty, np.empty(0, np.uint16)
     if patches.residual is not None:
-        residuals = take("patch-residuals", "residual", np.uint8, total, patches.residual_bytes).reshape(-1)
-        factors = take("patch-factors", "factor", np.float16, total).view(np.uint16)
+        residuals = take(kinds.PATCH_RESIDUALS, "residual", np.uint8, total, patches.residual_bytes).reshape(-1)
+        factors = take(kinds.PATCH_FACTORS, "factor", np.float16, total).view(np.uint16)
     exact = positions = list_offsets = list_documents = None
-    if configuration.get("store") is not None:
-        exact = take("patch-exact", "exact", str(configuration["store"]), total, patches.dimensions)
-    if configuration.get("positions"):
-        positions = shard.files["patch-positions"].array("position") if "patch-positions" in shard.files else empty
+    if entry.store is not None:
+        exact = take(kinds.PATCH_EXACT, "exact", entry.store, total, patches.dimensions)
+    if entry.positions:
+        positions = (
+            shard.files[kinds.PATCH_POSITIONS].array("position") if kinds.PATCH_POSITIONS in shard.files else empty
+        )
         if positions.shape != (total,) or positions.dtype.kind != "u":
             raise CorruptIndexError("manifest", f"shard {shard.number} has no position of each vector")
-    if configuration.get("candidates") == "lists":
-        lengths = take("list-lengths", "documents", np.uint32, len(patches.codebook))
-        shard.files["list-lengths"].ensure_all()
+    if entry.candidates == "lists":
+        lengths = take(kinds.LIST_LENGTHS, "documents", np.uint32, len(patches.codebook))
+        shard.files[kinds.LIST_LENGTHS].ensure_all()
         list_offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        list_documents = take("lists", "document", np.uint32, int(list_offsets[-1]))
-        shard.files["lists"].ensure_all()
+        list_documents = take(kinds.LISTS, "document", np.uint32, int(list_offsets[-1]))
+        shard.files[kinds.LISTS].ensure_all()
         if list_documents.max(initial=0) >= shard.rows:
-            raise CorruptIndexError(shard.files["lists"].path, "a list names a document that is not there")
+            raise CorruptIndexError(shard.files[kinds.LISTS].path, "a list names a document that is not there")
     return DocumentShard(
         shard,
         offsets,
@@ -210,14 +213,14 @@ def _open_shard(shard: Shard, patches: TokenCodec, configuration: Mapping[str, A
 def ensure_codes(index: DocumentIndex, documents: DocumentShard, rows: NDArray[np.int64]) -> None:
     """Make the codes of some documents present, verified, and known to be centroids' numbers: kernels do not look."""
     starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
-    documents.ensure("patch-codes", "code", starts, stops)
+    documents.ensure(kinds.PATCH_CODES, "code", starts, stops)
     fresh = ~documents.checked[rows]
     if not fresh.any():
         return
     limit = len(index.patches.codebook)
     for start, stop in zip(starts[fresh].tolist(), stops[fresh].tolist(), strict=True):
         if documents.codes[start:stop].max() >= limit:
-            raise CorruptIndexError(documents.shard.files["patch-codes"].path, "a code is no centroid's number")
+            raise CorruptIndexError(documents.shard.files[kinds.PATCH_CODES].path, "a code is no centroid's number")
     documents.checked[rows] = True
 
 
@@ -232,7 +235,7 @@ def decode_documents(
         if documents.exact is None:
             msg = "this index stores no vectors to be exact with; build it with store='float16'"
             raise InputError(msg)
-        documents.ensure("patch-exact", "exact", starts, stops)
+        documents.ensure(kinds.PATCH_EXACT, "exact", starts, stops)
         return documents.exact[places].astype(np.float32), offsets
     patches = index.patches
     if patches.numbers is not None:
@@ -245,8 +248,8 @@ def decode_documents(
     centroids = documents.codes[places].astype(np.int64)
     if patches.residual is None:
         return patches.decode(TokenCodes(centroids, None, None)), offsets
-    documents.ensure("patch-residuals", "residual", starts, stops)
-    documents.ensure("patch-factors", "factor", starts, stops)
+    documents.ensure(kinds.PATCH_RESIDUALS, "residual", starts, stops)
+    documents.ensure(kinds.PATCH_FACTORS, "factor", starts, stops)
     width = patches.residual_bytes
     residuals = np.empty((int(offsets[-1]), width), np.uint8)
     for number, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):

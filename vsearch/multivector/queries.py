@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.multivector.search import CANDIDATES, DocumentRequest, check_query, prune_query
+from vsearch.storage import DocumentsEntry
 
 LARGEST_CANDIDATES = 1_000_000
 
 
 def check_request(
-    configuration: Mapping[str, Any] | None,
+    entry: DocumentsEntry | None,
     k: int,
     candidates: int | str | None,
     *,
@@ -26,10 +27,10 @@ def check_request(
 
     Parameters
     ----------
-    configuration : mapping or None
+    entry : DocumentsEntry or None
         What the manifest says of the documents, where it is known.
     """
-    if exact and configuration is not None and configuration.get("store") is None:
+    if exact and entry is not None and entry.store is None:
         msg = "this index stores no vectors to be exact with; build it with store='float16'"
         raise InputError(msg)
     if candidates is None:

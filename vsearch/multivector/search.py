@@ -8,10 +8,9 @@ one process or many functions search them.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ from vsearch.search.engine.stats import SearchStats
 from vsearch.search.pages import collect_page
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.search.vectors import SearchRequest, search_shards
+from vsearch.storage import DocumentsEntry
 from vsearch.storage.stores.retrying import carried
 
 CANDIDATES = 128  # documents that a shard reranks with all their codes
@@ -145,25 +145,25 @@ def search_lists(
     return best, totals[best]
 
 
-def first_candidates(configuration: Mapping[str, Any], request: DocumentRequest, rows: int) -> int | None:
+def first_candidates(entry: DocumentsEntry, request: DocumentRequest, rows: int) -> int | None:
     """How many candidates each shard begins with; None for every document.
 
     Parameters
     ----------
-    configuration : mapping
+    entry : DocumentsEntry
         What the manifest says of the documents.
     rows : int
         Documents of the index.
     """
     if request.candidates is None:
         return None
-    staged = configuration["patches"]["residual"] is not None
+    staged = entry.patches.residual is not None
     return min(max(request.candidates, request.k) * (OVERSAMPLING if staged else 1), rows)
 
 
-def by_encodings(configuration: Mapping[str, Any], request: DocumentRequest) -> bool:
+def by_encodings(entry: DocumentsEntry, request: DocumentRequest) -> bool:
     """Whether candidates come from a search of the encodings: not from lists, nor are all documents candidates."""
-    return request.candidates is not None and configuration["candidates"] != "lists"
+    return request.candidates is not None and entry.candidates != "lists"
 
 
 def rank_shard(
@@ -224,10 +224,10 @@ def search_documents(
     min(k, documents that match) come back for each. Scores are MaxSim on the codes (bits in common in binary mode), or on
     the stored vectors where `request.exact` asks for them. Ties go to the lower row.
     """
-    first = first_candidates(index.configuration, request, snapshot.manifest.rows)
+    first = first_candidates(index.entry, request, snapshot.manifest.rows)
     found: list[list[ShardHits]] | None = None
     eligible: list[NDArray[np.int64]] | None = None
-    if first is not None and by_encodings(index.configuration, request):
+    if first is not None and by_encodings(index.entry, request):
         with stats.level("prepare"):
             encoded = np.stack([index.fde.encode_query(query) for query in queries])
         inner = SearchRequest(k=first, settings=snapshot.settings, deadline=request.deadline)

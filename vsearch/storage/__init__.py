@@ -19,17 +19,25 @@ if TYPE_CHECKING:
     from vsearch.storage.snapshots.commits import SnapshotInfo, list_snapshots, read_manifest, snapshot_numbers
     from vsearch.storage.snapshots.committing import commit
     from vsearch.storage.snapshots.condemned import discarded_on_failure
+    from vsearch.storage.snapshots.kinds import CHECKSUMS
     from vsearch.storage.snapshots.manifest import (
         FORMAT,
         AttributeEntry,
+        CodecEntry,
+        DocumentsEntry,
+        EncodingEntry,
+        EncodingHeader,
         Manifest,
+        ProvenanceEntry,
+        SettingsEntry,
         ShardEntry,
+        TokenCodecEntry,
         decode_manifest,
         encode_manifest,
         manifest_files,
     )
     from vsearch.storage.snapshots.pruning import GRACE, PruneReport, prune
-    from vsearch.storage.snapshots.shards import CHECKSUMS, join_checksums, open_files
+    from vsearch.storage.snapshots.shards import join_checksums, open_files
     from vsearch.storage.snapshots.verifying import Problem, VerifyReport, verify
     from vsearch.storage.stores.base import ObjectInfo, Store
     from vsearch.storage.stores.opening import open_store
@@ -43,16 +51,23 @@ __all__ = [
     "GRACE",
     "ArrayEntry",
     "AttributeEntry",
+    "CodecEntry",
     "ColumnEntry",
+    "DocumentsEntry",
+    "EncodingEntry",
+    "EncodingHeader",
     "FileEntry",
     "Manifest",
     "ObjectInfo",
     "Problem",
+    "ProvenanceEntry",
     "PruneReport",
     "SegmentFile",
+    "SettingsEntry",
     "ShardEntry",
     "SnapshotInfo",
     "Store",
+    "TokenCodecEntry",
     "VerifyReport",
     "check_entry",
     "check_not_pruned",
@@ -93,17 +108,25 @@ __getattr__ = lazy_names(
         "vsearch.storage.snapshots.commits": ("SnapshotInfo", "list_snapshots", "read_manifest", "snapshot_numbers"),
         "vsearch.storage.snapshots.committing": ("commit",),
         "vsearch.storage.snapshots.condemned": ("discarded_on_failure",),
+        "vsearch.storage.snapshots.kinds": ("CHECKSUMS",),
         "vsearch.storage.snapshots.manifest": (
             "FORMAT",
             "AttributeEntry",
+            "CodecEntry",
+            "DocumentsEntry",
+            "EncodingEntry",
+            "EncodingHeader",
             "Manifest",
+            "ProvenanceEntry",
+            "SettingsEntry",
             "ShardEntry",
+            "TokenCodecEntry",
             "decode_manifest",
             "encode_manifest",
             "manifest_files",
         ),
         "vsearch.storage.snapshots.pruning": ("GRACE", "PruneReport", "prune"),
-        "vsearch.storage.snapshots.shards": ("CHECKSUMS", "join_checksums", "open_files"),
+        "vsearch.storage.snapshots.shards": ("join_checksums", "open_files"),
         "vsearch.storage.snapshots.verifying": ("Problem", "VerifyReport", "verify"),
         "vsearch.storage.stores.base": ("ObjectInfo", "Store"),
         "vsearch.storage.stores.opening": ("open_store",),

@@ -23,6 +23,7 @@ from vsearch.fanout.wire.where import bind_where
 from vsearch.predicates.binding import columns_of
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import Manifest
+from vsearch.storage.snapshots.kinds import ATTRIBUTES
 
 CallsFor = Callable[[Manifest, Snapshot | None], Calls]
 
@@ -145,7 +146,7 @@ def _explain(plan: Plan, answer: Answer, manifest: Manifest) -> str:
 
 def _with_types(answer: Answer, request: SearchRequest, manifest: Manifest) -> Answer:
     """An answer without rows whose ids and columns have the types that they have where there are rows."""
-    entry = manifest.shards[0].files.get("attributes")
+    entry = manifest.shards[0].files.get(ATTRIBUTES)
     types = {} if entry is None else {column.name: column.type for column in entry.columns}
     columns = [types[name] for name in request.options.columns]
     if request.documents is not None and request.documents.matches:

@@ -23,15 +23,21 @@ from vsearch.storage import (
     snapshot_numbers,
 )
 from vsearch.storage.files.prefetched import MissingObjectError, PrefetchedStore, fetch_files
-
-ATTRIBUTES = "attributes"
-"""The kind of file that is read by row, and only where a query asks for columns or cells leave a row open."""
+from vsearch.storage.snapshots.kinds import (
+    ATTRIBUTES,
+    CELLS,
+    CHECKSUMS,
+    PARTITIONS,
+    RANKED_KINDS,
+    column_kinds,
+    is_column,
+)
 
 ALL_CELLS = 254
 """Columns of fewer values have a cell for each of them, which leaves no row open."""
 
-BY_ROW = ("patch-exact", "patch-positions")
-"""Kinds of files of documents that are read of the best of them only."""
+BY_ROW = (ATTRIBUTES, CELLS, *RANKED_KINDS)
+"""Kinds of files that are read by row, and only where a query asks for columns, cells leave a row open or documents are ranked."""
 
 FRESH = 1.0
 """Seconds for which the number of the newest snapshot is believed."""
@@ -141,7 +147,7 @@ class Loader:
     def _open_tables(self, manifest: Manifest, columns: Sequence[str]) -> Part:
         entries = model_files(manifest)
         for shard in manifest.shards:
-            entries += [shard.files[kind] for kind in ("partitions", "checksums") if kind in shard.files]
+            entries += [shard.files[kind] for kind in (PARTITIONS, CHECKSUMS) if kind in shard.files]
             entries += _column_files(shard, columns)
         held = self._hold(manifest, entries)
         return Part(open_snapshot(held, manifest), held, held.size)
@@ -191,10 +197,10 @@ def _column_arrays(shard: ShardEntry, names: Sequence[str]) -> list[tuple[str, s
     """Kinds of files that hold some attributes, each with the one array that matters, or None for all."""
     found: list[tuple[str, str | None]] = []
     for name in names:
-        described = shard.columns.get(name)
-        position = described.get("position") if isinstance(described, dict) else None
-        found += [(kind, None) for kind in shard.files if kind.startswith(f"column-{position}-")]
-        found.append(("cells", str(position)))
+        encoding = shard.columns.get(name)
+        if encoding is not None:
+            found += [(kind, None) for kind in column_kinds(shard.files, encoding.position)]
+            found.append((CELLS, str(encoding.position)))
     return found
 
 
@@ -208,9 +214,8 @@ def _exact_columns(shard: ShardEntry, names: Sequence[str]) -> list[tuple[FileEn
     arrays = {} if file is None else {array.name: array for array in file.arrays}
     parts = []
     for name in names:
-        described = shard.columns.get(name)
-        header = described.get("header") if isinstance(described, dict) else None
-        if not isinstance(header, dict) or header.get("form") != "cells" or header.get("values", 0) < ALL_CELLS:
+        encoding = shard.columns.get(name)
+        if encoding is None or encoding.header.form != "cells" or encoding.header.values < ALL_CELLS:
             continue
         for array in (arrays.get(f"{name}.values"), arrays.get(f"{name}.validity")):
             if file is not None and array is not None and array.bytes:
@@ -221,11 +226,7 @@ def _exact_columns(shard: ShardEntry, names: Sequence[str]) -> list[tuple[FileEn
 
 def _scanned(shard: ShardEntry) -> list[FileEntry]:
     """The files of a shard that every search of it reads."""
-    return [
-        entry
-        for kind, entry in shard.files.items()
-        if kind not in (ATTRIBUTES, "cells", *BY_ROW) and not kind.startswith("column-")
-    ]
+    return [entry for kind, entry in shard.files.items() if kind not in BY_ROW and not is_column(kind)]
 
 
 def _manifest_bytes(manifest: Manifest) -> int:

@@ -31,7 +31,7 @@ from vsearch.multivector.search import DocumentRequest, by_encodings, first_cand
 from vsearch.search.engine.masking import ShardMask
 from vsearch.search.engine.merge import ShardHits
 from vsearch.search.state.snapshot import Snapshot
-from vsearch.storage import Manifest
+from vsearch.storage import DocumentsEntry, Manifest
 
 MATCHES = 2
 """Columns that matches travel in, after those that were asked for: the vectors' positions, and their scores."""
@@ -73,17 +73,19 @@ def check_documents(manifest: Manifest, documents: Documents) -> None:
     ------
     InputError
     """
-    configuration = manifest.documents
-    if configuration is None:
-        raise InputError("this is an index of single vectors: use search, or build one of documents")
-    if documents.dimensions != configuration["dimensions"]:
-        raise InputError(
-            f"query vectors must have {configuration['dimensions']} dimensions, got {documents.dimensions}"
-        )
+    entry = _entry_of(manifest)
+    if documents.dimensions != entry.dimensions:
+        raise InputError(f"query vectors must have {entry.dimensions} dimensions, got {documents.dimensions}")
     if not is_bounded(floats(documents.vectors)):
         raise InputError("the queries' vectors hold numbers that are too large; mend the encoder")
-    if documents.exact and configuration.get("store") is None:
+    if documents.exact and entry.store is None:
         raise InputError("this index stores no vectors to be exact with; build it with store='float16'")
+
+
+def _entry_of(manifest: Manifest) -> DocumentsEntry:
+    if manifest.documents is None:
+        raise InputError("this is an index of single vectors: use search, or build one of documents")
+    return manifest.documents
 
 
 def wanted_of(manifest: Manifest, request: SearchRequest | AllocateRequest | ProcessRequest) -> DocumentRequest:
@@ -97,9 +99,9 @@ def wanted_of(manifest: Manifest, request: SearchRequest | AllocateRequest | Pro
 
 def planned_options(manifest: Manifest, request: AllocateRequest) -> Options:
     """How the encodings are searched: for the first candidates, or, where others come in their place, everywhere."""
-    configuration, wanted = manifest.documents or {}, wanted_of(manifest, request)
-    first = first_candidates(configuration, wanted, manifest.rows)
-    if first is not None and by_encodings(configuration, wanted):
+    entry, wanted = _entry_of(manifest), wanted_of(manifest, request)
+    first = first_candidates(entry, wanted, manifest.rows)
+    if first is not None and by_encodings(entry, wanted):
         return msgspec.structs.replace(request.options, k=first)
     return msgspec.structs.replace(request.options, exact=True)
 
@@ -132,10 +134,10 @@ class ShardRanking:
     def of(cls, snapshot: Snapshot, request: ProcessRequest) -> ShardRanking:
         """Raise InputError unless the request fits the index."""
         wanted = wanted_of(snapshot.manifest, request)
-        configuration = snapshot.manifest.documents or {}
-        first = first_candidates(configuration, wanted, snapshot.manifest.rows)
+        entry = _entry_of(snapshot.manifest)
+        first = first_candidates(entry, wanted, snapshot.manifest.rows)
         queries = unpack_queries(request.documents) if request.documents is not None else []
-        return cls(open_documents(snapshot), queries, wanted, first, by_encodings(configuration, wanted))
+        return cls(open_documents(snapshot), queries, wanted, first, by_encodings(entry, wanted))
 
     def rank(self, shard: int, position: int, hits: ShardHits | None, mask: ShardMask | None) -> ShardHits:
         """The best documents for one query, out of what the encodings found, or of all that a mask lets pass."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from vsearch.errors import InputError
 from vsearch.fanout.calls.tree import DEEPEST, LARGEST, depth
 from vsearch.storage import Manifest
-
-SCANNED_KINDS = ("codes", "rows", "rerank", "patch-codes", "patch-numbers", "patch-residuals", "patch-factors", "lists")
+from vsearch.storage.snapshots.kinds import SCANNED_KINDS
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from vsearch.search.engine.steps import scan_shard
 from vsearch.search.state.shard import Shard
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import Manifest
+from vsearch.storage.snapshots.kinds import ATTRIBUTES, IDS
 from vsearch.storage.stores.retrying import carried
 
 MaskOf = Callable[[Snapshot, Shard, Bound], ShardMask]
@@ -105,7 +106,7 @@ def process(
     inside = np.concatenate([each.rows[:many] for each, many in zip(hits, found, strict=True)])
     scores = np.concatenate([each.scores[:many] for each, many in zip(hits, found, strict=True)])
     counted = np.sum([each.counters for each in hits], axis=0)
-    columns = [read_column(shard.files["attributes"], name, inside) for name in options.columns]
+    columns = [read_column(shard.files[ATTRIBUTES], name, inside) for name in options.columns]
     if ranking is not None and request.documents is not None and request.documents.matches:
         columns += ranking.matches([each.rows + shard.first_row for each in hits])
     return Answer(
@@ -114,7 +115,7 @@ def process(
         found=np.array(found, "<i4").tobytes(),
         scores=scores.astype("<f4").tobytes(),
         rows=(inside + shard.first_row).astype("<i8").tobytes(),
-        ids=read_column(shard.files["ids"], "id", inside),
+        ids=read_column(shard.files[IDS], "id", inside),
         columns=tuple(columns),
         counters=Counters(
             partitions_visited=int(counted[VISITED]),

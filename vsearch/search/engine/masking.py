@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vsearch.kernels.filters.bitmaps import count_ranges, list_rows
 from vsearch.search.state.shard import Shard
 from vsearch.search.state.snapshot import Snapshot
+from vsearch.storage.snapshots.kinds import ATTRIBUTES
 
 if TYPE_CHECKING:
     from vsearch.predicates import Bound, RowMask
@@ -73,7 +74,7 @@ def _read_keys(
     """Keys of an exact numeric column at some rows, straight from the Arrow buffers."""
     from vsearch.predicates import keys_from_values
 
-    file = shard.files["attributes"]
+    file = shard.files[ATTRIBUTES]
     values = f"{name}.values"
     file.ensure(values, rows, rows + 1)
     keys = keys_from_values(snapshot.schema.find(name).type, file.array(values)[rows])

@@ -15,6 +15,7 @@ from vsearch.quantizers.rerank_codes import ResidualCodes, decode_residuals
 from vsearch.search.state.given_ids import as_ids, is_unicode, shown
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage.files.columns import as_written, take
+from vsearch.storage.snapshots.kinds import ATTRIBUTES, IDS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,7 +74,7 @@ def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
     text = snapshot.manifest.id_type == "string"
     ids: NDArray[Any] = np.full(len(rows), None if text else -1, object if text else np.int64)
     for shard, places, inside in snapshot.locate(rows):
-        file = shard.files["ids"]
+        file = shard.files[IDS]
         if text:
             ids[places] = take(file, ["id"], inside).column("id").to_numpy()
         else:
@@ -98,7 +99,7 @@ def find_ids(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
     for shard in snapshot.shards:
-        file = shard.files["ids"]
+        file = shard.files[IDS]
         file.ensure("id")
         stored = file.array("id")
         inside = np.flatnonzero(np.isin(stored, ordered))
@@ -120,7 +121,7 @@ def _find_texts(snapshot: Snapshot, ids: list[str]) -> NDArray[np.int64]:
     found = dict.fromkeys(ids, -1)
     wanted = [one for one in found if is_unicode(one)]  # no other can be stored
     for shard in snapshot.shards if wanted else ():
-        stored = take(shard.files["ids"], ["id"], np.arange(shard.rows)).column("id").combine_chunks()
+        stored = take(shard.files[IDS], ["id"], np.arange(shard.rows)).column("id").combine_chunks()
         places = pc.index_in(stored, value_set=pa.array(wanted, stored.type))
         inside = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
         for row, place in zip(inside.tolist(), places.drop_null().to_pylist(), strict=True):
@@ -136,10 +137,10 @@ def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.in
 
     pieces, places = [], []
     for shard, at, inside in snapshot.locate(rows):
-        pieces.append(take(shard.files["attributes"], stored, inside))
+        pieces.append(take(shard.files[ATTRIBUTES], stored, inside))
         places.append(at)
     if not pieces:
-        fields = take(snapshot.shards[0].files["attributes"], stored, np.empty(0, np.int64)).schema
+        fields = take(snapshot.shards[0].files[ATTRIBUTES], stored, np.empty(0, np.int64)).schema
         return pa.table([as_written(pa.nulls(len(rows), field.type)) for field in fields], list(columns))
     whole = pa.concat_tables(pieces)
     position = np.full(len(rows), -1, np.int64)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from vsearch.search.state.snapshot import Snapshot
+from vsearch.storage.snapshots import kinds
 
-SCAN_KINDS = ("codes", "rows", "rerank", "ids", "partitions", "checksums")
-
-#: Parts of documents of many vectors.
-DOCUMENT_KINDS = {
-    "documents": "document_lengths",
-    "patch-codes": "patch_codes",
-    "patch-numbers": "patch_codes",
-    "patch-residuals": "patch_residuals",
-    "patch-factors": "patch_factors",
-    "patch-positions": "patch_positions",
-    "patch-exact": "patch_exact",
-    "list-lengths": "lists",
-    "lists": "lists",
+#: What the files of documents of many vectors are counted under.
+DOCUMENT_PARTS = {
+    kinds.DOCUMENTS: "document_lengths",
+    kinds.PATCH_CODES: "patch_codes",
+    kinds.PATCH_NUMBERS: "patch_codes",
+    kinds.PATCH_RESIDUALS: "patch_residuals",
+    kinds.PATCH_FACTORS: "patch_factors",
+    kinds.PATCH_POSITIONS: "patch_positions",
+    kinds.PATCH_EXACT: "patch_exact",
+    kinds.LIST_LENGTHS: "lists",
+    kinds.LISTS: "lists",
 }
 
 
@@ -28,23 +29,25 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
     by_kind: dict[str, int] = {}
     for shard in manifest.shards:
         for kind, entry in shard.files.items():
-            part = DOCUMENT_KINDS.get(kind, "cells") if kind not in (*SCAN_KINDS, "attributes") else kind
+            part = (
+                DOCUMENT_PARTS.get(kind, kinds.CELLS) if kind not in (*kinds.VECTOR_KINDS, kinds.ATTRIBUTES) else kind
+            )
             by_kind[part] = by_kind.get(part, 0) + entry.bytes
     by_kind["model"] = sum(entry.bytes for entry in manifest.model.values())
     rows = manifest.rows
-    vector = sum(by_kind.get(part, 0) for part in SCAN_KINDS)
+    vector = sum(by_kind.get(part, 0) for part in kinds.VECTOR_KINDS)
     return {
         "url": snapshot.store.url,
         "snapshot": manifest.snapshot,
         "created": manifest.created,
         "format": manifest.format,
         "rows": rows,
-        "skipped": manifest.provenance.get("skipped", {}),
+        "skipped": manifest.provenance.skipped or {},
         "dimensions": manifest.dimensions,
         "metric": manifest.metric,
         "id_type": manifest.id_type,
-        "quantizer": manifest.quantizer["name"],
-        "bits": manifest.quantizer["configuration"].get("bits"),
+        "quantizer": manifest.quantizer.name,
+        "bits": manifest.quantizer.configuration.get("bits"),
         "code_bytes": sum(model.quantizer.stage_bytes),
         "stages": len(model.quantizer.stage_bytes),
         "rerank": manifest.rerank,
@@ -53,7 +56,7 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
         "seed": manifest.seed,
         "attributes": {a.name: a.type for a in manifest.attributes},
         "settings": snapshot.settings.to_dict(),
-        "training": manifest.provenance.get("jpq"),
+        "training": manifest.provenance.jpq or None,
         "documents": describe_documents(snapshot, by_kind),
         "bytes": sum(by_kind.values()),
         "bytes_per_vector": vector / rows,
@@ -68,24 +71,24 @@ def describe_documents(snapshot: Snapshot, by_part: dict[str, int]) -> dict[str,
     candidates are found by, ids and checksums. Attributes are the user's own, and the model does not grow with the
     documents: both are apart. Ratios are to all vectors that were given, before any was left out or merged.
     """
-    configuration = snapshot.manifest.documents
-    if configuration is None:
+    entry = snapshot.manifest.documents
+    if entry is None:
         return None
     documents = snapshot.manifest.rows
-    names = set(DOCUMENT_KINDS.values())
+    names = set(DOCUMENT_PARTS.values())
     patches = {part: size / documents for part, size in sorted(by_part.items()) if part in names}
-    candidates = sum(by_part.get(part, 0) for part in SCAN_KINDS) / documents
+    candidates = sum(by_part.get(part, 0) for part in kinds.VECTOR_KINDS) / documents
     total = sum(patches.values()) + candidates
-    raw = int(configuration["vectors_given"]) * int(configuration["dimensions"]) / documents
+    raw = entry.vectors_given * entry.dimensions / documents
     return {
         "documents": documents,
-        "dimensions": configuration["dimensions"],
-        "vectors_given": configuration["vectors_given"],
-        "vectors": configuration["vectors"],
-        "codec": configuration["patches"],
-        "keep": configuration["keep"],
-        "pool": configuration["pool"],
-        "candidates": configuration["candidates"],
+        "dimensions": entry.dimensions,
+        "vectors_given": entry.vectors_given,
+        "vectors": entry.vectors,
+        "codec": msgspec.to_builtins(entry.patches),
+        "keep": entry.keep,
+        "pool": entry.pool,
+        "candidates": entry.candidates,
         "bytes_per_document": total,
         "bytes_per_document_by_part": patches | {"candidates": candidates},
         "model_bytes": by_part["model"],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +15,7 @@ from vsearch.errors import CorruptIndexError, InputError
 from vsearch.metrics import LARGEST_ELEMENT, Metric, normalise, unbounded
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.rerank_codes import Rerank
+from vsearch.storage import SettingsEntry
 
 FAR = 10.0  # partitions' radii from the mean
 DEFAULT_TAIL = 3.5
@@ -61,26 +63,28 @@ class SearchSettings:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def to_entry(self) -> SettingsEntry:
+        """What a manifest stores of them."""
+        return SettingsEntry(**asdict(self))
+
+    @classmethod
+    def from_entry(cls, stored: SettingsEntry) -> SearchSettings:
+        """Settings of a manifest; it may be of an earlier version, which stored fewer."""
+        return cls(**msgspec.to_builtins(stored))
+
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> SearchSettings:
-        """Settings of a manifest, which may be of a later version: fields that are not known here are passed over.
+        """Settings as `to_dict` gave them, maybe in a later version: fields that are not known here are passed over.
 
         Raises
         ------
         CorruptIndexError
             One that is known is no number, or none that it can be.
         """
-        known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
-        optional = ("recall", "familiar", "foreign_recall", "k")
-        for name, value in known.items():
-            if value is None and name in optional:
-                continue
-            usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
-            if name in ("reach", "margin", "decay", "tail"):
-                usable = usable and 0 <= value < 1e6
-            if not usable:
-                raise CorruptIndexError("manifest", f"search setting {name}={value!r} is not understood")
-        return cls(**known)
+        try:
+            return cls.from_entry(msgspec.convert(stored, SettingsEntry))
+        except msgspec.ValidationError as error:
+            raise CorruptIndexError("manifest", f"the search settings are not understood: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)

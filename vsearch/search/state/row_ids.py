@@ -11,6 +11,7 @@ from vsearch.errors import CorruptIndexError
 from vsearch.predicates.columns import EncodedColumn, PostingColumn, SortedColumn, frozen
 from vsearch.predicates.dictionary import Dictionary
 from vsearch.predicates.schema import ROW_ID, AttributeType, Schema
+from vsearch.storage.snapshots.kinds import IDS
 
 if TYPE_CHECKING:
     from vsearch.search.state.shard import Shard
@@ -26,7 +27,7 @@ def read_row_ids(shard: Shard, schema: Schema) -> EncodedColumn:
     CorruptIndexError
         The strings leave their data.
     """
-    file = shard.files["ids"]
+    file = shard.files[IDS]
     if schema.row_id is not AttributeType.STRING:
         file.ensure("id")
         ids = np.asarray(file.array("id"), np.int64)

@@ -13,6 +13,7 @@ from vsearch.errors import CorruptIndexError
 from vsearch.forking import renew_in_children
 from vsearch.kernels.scan.blocks import BLOCK
 from vsearch.search.state.model import Model
+from vsearch.storage.snapshots.kinds import CODES, RERANK, ROWS
 
 if TYPE_CHECKING:
     from vsearch.search.state.arguments import KernelArguments
@@ -163,9 +164,9 @@ class ShardArrays:
         rows += ["first_factor"] if len(self.first_factors) else []
         rows += ["offset"] if len(self.offsets) else []
         rows += ["rerank_scale"] if len(self.rerank_scales) else []
-        needed = [("codes", codes, first, last), ("rows", rows, starts, stops)]
+        needed = [(CODES, codes, first, last), (ROWS, rows, starts, stops)]
         if len(self.rerank_scales):
-            needed.append(("rerank", ["rerank"], starts, stops))
+            needed.append((RERANK, ["rerank"], starts, stops))
         return needed
 
 
@@ -188,7 +189,7 @@ def view_arrays(model: Model, rows: int, blocks: int, files: dict[str, SegmentFi
     offset = model.metric == "l2" and (model.rerank is not None or not cells)
     bytes_ = halves = floats = None
     if model.rerank is not None:
-        codes = take("rerank", "rerank", RERANK_DTYPES[model.rerank], (rows, d))
+        codes = take(RERANK, "rerank", RERANK_DTYPES[model.rerank], (rows, d))
         bytes_ = codes if model.rerank == "int8" else None
         halves = codes.view(np.uint16) if model.rerank == "float16" else None
         floats = codes if model.rerank == "float32" else None
@@ -196,16 +197,16 @@ def view_arrays(model: Model, rows: int, blocks: int, files: dict[str, SegmentFi
     def half(name: str, present: bool) -> NDArray[np.uint16]:
         if not present:
             return np.empty(0, np.uint16)
-        return take("rows", name, np.float16, (rows,)).view(np.uint16)
+        return take(ROWS, name, np.float16, (rows,)).view(np.uint16)
 
     return ShardArrays(
-        first_codes=take("codes", "first", np.uint8, (blocks, stages[0] * BLOCK)),
-        later_codes=take("codes", "later", np.uint8, (blocks, stages[1] * BLOCK))
+        first_codes=take(CODES, "first", np.uint8, (blocks, stages[0] * BLOCK)),
+        later_codes=take(CODES, "later", np.uint8, (blocks, stages[1] * BLOCK))
         if staged
         else np.empty((blocks, 0), np.uint8),
         factors=half("factor", not cells),
         first_factors=half("first_factor", staged and not cells),
-        offsets=take("rows", "offset", np.float32, (rows,)) if offset else np.empty(0, np.float32),
+        offsets=take(ROWS, "offset", np.float32, (rows,)) if offset else np.empty(0, np.float32),
         rerank_scales=half("rerank_scale", model.rerank is not None),
         rerank_bytes=np.empty((0, d), np.int8) if bytes_ is None else bytes_,
         rerank_halves=np.empty((0, d), np.uint16) if halves is None else halves,

@@ -21,6 +21,7 @@ from vsearch.search.state.model import Model, SearchSettings
 from vsearch.search.state.shard import RERANK_DTYPES, PartitionTable, Shard, view_arrays
 from vsearch.search.state.workspace import Workspace, pack_model, pack_shard
 from vsearch.storage import FileEntry, Manifest, SegmentFile, ShardEntry, Store, ensure_together, open_files
+from vsearch.storage.snapshots.kinds import CELLS, IDS, PARTITIONS, ModelPart, column_kinds, model_part
 
 if TYPE_CHECKING:
     from vsearch.predicates import EncodedColumn
@@ -105,7 +106,7 @@ class Snapshot:
     def plain_ids(self) -> NDArray[np.integer[Any]] | None:
         """Ids of all rows where these are numbers in one mapped file: checked once, then free. None elsewhere."""
         if self._ids is None and len(self.shards) == 1 and self.manifest.id_type != "string":
-            file = self.shards[0].files["ids"]
+            file = self.shards[0].files[IDS]
             if file.mapped:
                 file.ensure("id")
                 self._ids = file.array("id")
@@ -173,7 +174,7 @@ def _make_snapshot(
         model=model,
         shards=tuple(shards),
         schema=schema_of(manifest),
-        settings=SearchSettings.from_dict(manifest.settings),
+        settings=SearchSettings.from_entry(manifest.settings),
         radii=radii,
         native=pack_model(model, radii, manifest.rows),
         partition_rows=rows,
@@ -202,15 +203,15 @@ def _attribute(name: str, kind: str) -> Attribute:
 
 def model_files(manifest: Manifest) -> list[FileEntry]:
     """Files of the model that searches read: not those of a query encoder."""
-    return [entry for kind, entry in manifest.model.items() if not kind.startswith("encoder:")]
+    return [entry for kind, entry in manifest.model.items() if model_part(kind) is not ModelPart.ENCODER]
 
 
 def _read_model(store: Store, manifest: Manifest) -> Model:
     if manifest.metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
         reason = f"metric {manifest.metric!r} with rerank {manifest.rerank!r} is not known; upgrade vsearch"
         raise CorruptIndexError("manifest", reason)
-    entries = [entry for kind, entry in manifest.model.items() if not kind.startswith(("encoder:", "documents:"))]
-    files = [SegmentFile(store, entry, None, manifest.snapshot) for entry in entries]
+    entries = ModelPart.SEARCH.files(manifest.model)
+    files = [SegmentFile(store, entry, None, manifest.snapshot) for entry in entries.values()]
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
     arrays = {name: file.array(name) for file in files for name in file.arrays}
     d, partitions = manifest.dimensions, manifest.partitions
@@ -231,11 +232,7 @@ def _read_model(store: Store, manifest: Manifest) -> Model:
             raise CorruptIndexError("model", f"{name} is not a finite float32 array of the shape {shape}")
     prefix = "quantizer."
     own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    try:
-        name, configuration = str(manifest.quantizer["name"]), dict(manifest.quantizer["configuration"])
-    except (KeyError, TypeError, ValueError):
-        raise CorruptIndexError("manifest", "it does not name a quantizer") from None
-    quantizer = load_quantizer(name, configuration, own)
+    quantizer = load_quantizer(manifest.quantizer.name, manifest.quantizer.configuration, own)
     centroids = arrays["centroids"]
     return Model(
         metric=manifest.metric,
@@ -254,9 +251,9 @@ def _open_shard(
     store: Store, model: Model, entry: ShardEntry, first_partition: int, first_row: int, snapshot: int
 ) -> Shard:
     files = open_files(store, entry, snapshot)
-    if "partitions" not in files:
+    if PARTITIONS not in files:
         raise CorruptIndexError("manifest", f"shard {entry.number} has no partition table; restore the manifest")
-    file = files["partitions"]
+    file = files[PARTITIONS]
     file.ensure_all()
     arrays = {name: file.array(name) for name in file.arrays}
     table = PartitionTable.from_arrays(file.path, arrays, entry.rows)
@@ -270,24 +267,21 @@ def _open_shard(
 def _read_column(entry: ShardEntry, shard: Shard, name: str) -> EncodedColumn:
     from vsearch.predicates import ColumnHeader, decode_column  # a search without a predicate does without
 
-    try:
-        position, header = int(entry.columns[name]["position"]), entry.columns[name]["header"]
-    except (KeyError, TypeError, ValueError):
-        raise CorruptIndexError("manifest", f"shard {entry.number} does not describe the attribute {name!r}") from None
-    prefix = f"column-{position}-"
+    encoding = entry.columns.get(name)
+    if encoding is None:
+        raise CorruptIndexError("manifest", f"shard {entry.number} does not describe the attribute {name!r}")
     arrays: dict[str, NDArray[Any]] = {}
-    parts = [
-        (file, key, None, None) for kind, file in shard.files.items() if kind.startswith(prefix) for key in file.arrays
-    ]
-    cells = shard.files.get("cells")
-    if cells is not None and str(position) in cells.arrays:
-        ensure_together([*parts, (cells, str(position), None, None)])
-        arrays["cells"] = cells.array(str(position))
+    files = [shard.files[kind] for kind in column_kinds(shard.files, encoding.position)]
+    parts = [(file, key, None, None) for file in files for key in file.arrays]
+    cells, own = shard.files.get(CELLS), str(encoding.position)
+    if cells is not None and own in cells.arrays:
+        ensure_together([*parts, (cells, own, None, None)])
+        arrays["cells"] = cells.array(own)
     else:
         ensure_together(parts)
     arrays |= {key: file.array(key) for file, key, _, _ in parts}
     try:
-        described = msgspec.convert(header, ColumnHeader)
+        header = msgspec.convert(msgspec.to_builtins(encoding.header), ColumnHeader)
     except msgspec.ValidationError as error:
         raise CorruptIndexError("manifest", f"the attribute {name!r} of shard {entry.number}: {error}") from None
-    return decode_column(described, arrays)
+    return decode_column(header, arrays)

@@ -1,4 +1,4 @@
-"""What manifests are called, and whether the one that names a file is still there."""
+"""What manifests and files are called, and whether the one that names a file is still there."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ _FILE_NAME = re.compile(r"manifest/([0-9]{20})\.json")
 def manifest_path(snapshot: int) -> str:
     """Where the manifest of a snapshot is."""
     return f"manifest/{snapshot:020d}.json"
+
+
+def segment_path(writer: str, shard: int, kind: str) -> str:
+    """Where a writer puts a file of a shard; readers go by the manifest alone."""
+    return f"segments/{writer}-{shard:05d}-{kind}.arrow"
 
 
 def snapshot_number(path: str) -> int | None:

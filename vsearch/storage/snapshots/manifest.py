@@ -10,6 +10,7 @@ import re
 from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from vsearch.errors import CorruptIndexError, FormatVersionError
 from vsearch.storage.files.checksums import crc32c
@@ -23,14 +24,91 @@ FORMAT = 1
 _ENVELOPE = re.compile(rb'\{"crc32c":"([0-9a-f]{8})","manifest":(.+)\}\n?', re.DOTALL)
 
 
+_Extent = Annotated[float, msgspec.Meta(ge=0, lt=1e6)]
+_Measured = Annotated[float, msgspec.Meta(gt=-1e30, lt=1e30)]
+
+
+class CodecEntry(msgspec.Struct, frozen=True):
+    """The quantizer: its name, and the configuration that its loader takes (`vsearch.quantizers.registry`)."""
+
+    name: Text
+    configuration: dict[str, Any]
+
+
+class SettingsEntry(msgspec.Struct, frozen=True):
+    """Search settings as they are stored. Which there are depends on the version that tuned them; UNSET are not stored.
+
+    What they mean, and what stands in for those that are not there, is in `vsearch.search.state.model.SearchSettings`.
+    """
+
+    reach: _Extent | UnsetType = UNSET
+    margin: _Extent | UnsetType = UNSET
+    decay: _Extent | UnsetType = UNSET
+    recall: _Measured | UnsetType | None = UNSET
+    tail: _Extent | UnsetType = UNSET
+    familiar: _Measured | UnsetType | None = UNSET
+    foreign_recall: _Measured | UnsetType | None = UNSET
+    k: Count | UnsetType | None = UNSET
+
+
+class TokenCodecEntry(msgspec.Struct, frozen=True):
+    """The codec of documents' vectors; ``residual`` is the configuration of the osq codec of its residuals."""
+
+    centroids: Count
+    residual: dict[str, Any] | None
+    binary: bool
+
+
+class DocumentsEntry(msgspec.Struct, frozen=True):
+    """What an index holds of documents of many vectors.
+
+    ``vectors_given`` counts them before any was left out or merged; ``store`` is the type of the vectors that are kept.
+    """
+
+    patches: TokenCodecEntry
+    dimensions: Count
+    vectors: Count
+    vectors_given: Count
+    keep: float
+    pool: float | None
+    candidates: str = "fde"
+    positions: bool = False
+    store: str | None = None
+
+
+class ProvenanceEntry(msgspec.Struct, frozen=True):
+    """How an index was made: by which version, what it left out and why, and what `vsearch.jpq` says of its training."""
+
+    vsearch: str | UnsetType = UNSET
+    skipped: dict[str, int] | UnsetType = UNSET
+    jpq: dict[str, Any] | UnsetType = UNSET
+
+
+class EncodingHeader(msgspec.Struct, frozen=True):
+    """What is needed to decode an attribute besides its arrays; `vsearch.predicates` knows the types and forms."""
+
+    name: Text
+    type: Text
+    form: Text
+    rows: Count
+    values: Count
+
+
+class EncodingEntry(msgspec.Struct, frozen=True):
+    """How a shard encodes an attribute: ``position`` names the files and arrays that are its."""
+
+    position: Count
+    header: EncodingHeader
+
+
 class ShardEntry(msgspec.Struct, frozen=True):
-    """One shard: its files by kind."""
+    """One shard: its files by kind (see `kinds`), and the encodings of its attributes by name."""
 
     number: Count
     rows: Count
     partitions: Count
     files: dict[str, FileEntry]
-    columns: dict[str, Any] = {}
+    columns: dict[str, EncodingEntry] = {}
 
 
 class AttributeEntry(msgspec.Struct, frozen=True):
@@ -41,7 +119,7 @@ class AttributeEntry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """One snapshot. What ``quantizer``, ``settings``, ``provenance`` and ``documents`` hold is for the layers above."""
+    """One snapshot."""
 
     format: int
     snapshot: Count
@@ -51,16 +129,16 @@ class Manifest(msgspec.Struct, frozen=True):
     dimensions: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
     metric: Text
     id_type: Text
-    quantizer: dict[str, Any]
+    quantizer: CodecEntry
     rerank: str | None
     partitions: Count
     seed: int
     model: dict[str, FileEntry]
     shards: tuple[ShardEntry, ...]
     attributes: tuple[AttributeEntry, ...]
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
-    documents: dict[str, Any] | None = None
+    settings: SettingsEntry
+    provenance: ProvenanceEntry
+    documents: DocumentsEntry | None = None
     lineage: tuple[Text, ...] = ()  # writers of the snapshots before, the latest first
 
 

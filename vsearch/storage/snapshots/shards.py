@@ -9,6 +9,7 @@ import numpy as np
 from vsearch.errors import CorruptIndexError
 from vsearch.storage.files.entries import CHUNK
 from vsearch.storage.files.segment_file import SegmentFile
+from vsearch.storage.snapshots.kinds import CHECKSUMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
     from vsearch.storage.snapshots.manifest import ShardEntry
     from vsearch.storage.stores.base import Store
-
-CHECKSUMS = "checksums"
-"""The kind of file that holds the chunk checksums of all other files of its shard."""
 
 
 def open_files(store: Store, shard: ShardEntry, snapshot: int = 0) -> dict[str, SegmentFile]:

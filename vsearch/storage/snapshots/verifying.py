@@ -13,8 +13,9 @@ from vsearch.storage.files.checksums import chunk_checksums, crc32c
 from vsearch.storage.files.entries import CHUNK
 from vsearch.storage.files.segment_file import SegmentFile
 from vsearch.storage.snapshots.commits import read_manifest, snapshot_numbers
+from vsearch.storage.snapshots.kinds import CHECKSUMS
 from vsearch.storage.snapshots.manifest import manifest_files
-from vsearch.storage.snapshots.shards import CHECKSUMS, join_checksums
+from vsearch.storage.snapshots.shards import join_checksums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
