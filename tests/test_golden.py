@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import vsearch
+from vsearch.storage import open_store, read_manifest
+from vsearch.storage.snapshots.kinds import PARTITIONS
 
 GOLDEN = Path(__file__).parents[1] / "index" / "golden"
 EVERY = sorted(path.parent for path in GOLDEN.glob("format-*/*/expected.json"))
@@ -28,6 +30,11 @@ def scores_of(answer: dict[str, Any]) -> np.ndarray:
 def test_there_are_some() -> None:
     assert len(INDEXES) >= 6
     assert len(DOCUMENTS) >= 2
+
+
+def test_some_hold_arrays_that_are_written_no_more() -> None:
+    manifest = read_manifest(open_store(INDEXES[0]))
+    assert "presence-0" in {array.name for array in manifest.shards[0].files[PARTITIONS].arrays}
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 import vsearch
 from tests.indexes import METRICS, best, brute_force, check_exact, clustered, files_of, rows, same, table, unit
+from vsearch.storage.snapshots.kinds import PARTITIONS
 
 
 def test_what_is_built_is_what_is_opened(tmp_path):
@@ -119,6 +120,13 @@ def test_bytes_add_up_to_the_files(tmp_path, metric, rerank, bits, ids):
     }  # fmt: skip
     assert {name: info[name] for name in expected} == expected
     assert info["settings"]["recall"] > 0
+
+
+def test_partition_tables_hold_nothing_that_no_reader_needs(tmp_path):
+    index = vsearch.build(rows(), tmp_path / "index", attributes=table(), shards=2)
+    for shard in index.snapshot.manifest.shards:
+        names = {array.name for array in shard.files[PARTITIONS].arrays}
+        assert names == {"rows", "radius", "factor_scale", "first_factor_scale", "rerank_scale"}
 
 
 def test_code_bytes_are_those_of_the_budget(tmp_path):

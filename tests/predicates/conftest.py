@@ -19,8 +19,6 @@ from vsearch.predicates import (
     encode_column,
     evaluate,
     keys_from_arrow,
-    partition_presence,
-    prune,
     recheck,
     schema_from_arrow,
 )
@@ -79,11 +77,9 @@ DAYS = [moment.date() for moment in MOMENTS] + [dt.date(2020, 3, 1), dt.date(196
 class Table:
     """Not a dataclass: hypothesis would print all of it."""
 
-    def __init__(self, arrow: pa.Table, connection: duckdb.DuckDBPyConnection, row_starts: np.ndarray) -> None:
+    def __init__(self, arrow: pa.Table, connection: duckdb.DuckDBPyConnection) -> None:
         self.arrow = arrow
         self.connection = connection
-        self.row_starts = row_starts
-        self.row_counts = np.diff(row_starts, append=len(arrow))
         self.schema = schema_from_arrow(arrow.schema)
         self.columns = {}
         for attribute in self.schema:
@@ -97,7 +93,7 @@ class Table:
         return [row for (row,) in self.connection.execute(f"SELECT row FROM t WHERE {where} ORDER BY row").fetchall()]
 
     def rows(self, expression) -> list[int]:
-        """The rows that match, with the columns as a reader gets them, the maybe rows rechecked, and pruning verified."""
+        """The rows that match, with the columns as a reader gets them, and the maybe rows rechecked."""
         bound = bind(expression, self.schema)
         columns = {name: self.columns[name] for name in columns_of(bound)}
         mask = evaluate(bound, columns, len(self.arrow))
@@ -107,14 +103,6 @@ class Table:
             found = np.union1d(found, maybe[recheck(mask, self.read_keys, maybe)])
             everything = np.arange(len(self.arrow))
             assert np.array_equal(everything[recheck(mask, self.read_keys, everything)], found)
-        presence = {
-            name: partition_presence(column, self.row_starts, self.row_counts)
-            for name, column in columns.items()
-            if hasattr(column, "cells")
-        }
-        kept = prune(bound, columns, presence, len(self.row_starts))
-        partition = np.searchsorted(self.row_starts, found, side="right") - 1
-        assert np.all(kept[partition])
         return found.tolist()
 
     def read_keys(self, name, rows):
@@ -160,8 +148,7 @@ def make_table(rows: int, seed: int, null_share: float) -> Table:
     source = arrow.append_column("row", pa.array(range(rows), pa.int64()))
     connection.register("source", source)
     connection.execute("CREATE TABLE t AS SELECT * FROM source")
-    starts = np.unique([0, *(rng.randrange(rows + 1) for _ in range(20))]).astype(np.int64)
-    return Table(arrow, connection, starts)
+    return Table(arrow, connection)
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,6 @@ from vsearch.predicates import (
     evaluate,
     keys_from_arrow,
     parse,
-    partition_presence,
-    prune,
     schema_from_arrow,
 )
 from vsearch.predicates.schema import Attribute, AttributeType
@@ -167,12 +165,7 @@ def damaged(column):
     """Every array, spoilt in several ways; cells are not looked at, whatever they hold."""
     header, arrays = column.header(), column.arrays()
     for name, array in arrays.items():
-        yield (
-            header,
-            {key: value for key, value in arrays.items() if key != name}
-            if name != "cells"
-            else {**arrays, "low": array},
-        )
+        yield header, {key: value for key, value in arrays.items() if key != name}
         yield header, {**arrays, name: array.astype(np.float32)}
         yield header, {**arrays, name: array.reshape(-1, 1)}
         if name not in ("null_elements", "dictionary_data"):
@@ -262,28 +255,6 @@ def test_postings_are_asked_for_before_they_are_read(tables):
         ("rows", [column.offsets[at]], [column.offsets[at + 1]]),
         ("null_elements", [0], [len(column.null_elements)]),
     ]
-
-
-def test_prune_needs_no_cells(tables):
-    table = tables[0]
-    column = table.columns["n"]
-    arrays = column.arrays()
-    presence = {"n": partition_presence(column, table.row_starts, table.row_counts)}
-    del arrays["cells"]
-    bound = bind(parse("n > 60 AND n < 70"), table.schema)
-    kept = prune(bound, {"n": decode_column(column.header(), arrays)}, presence, len(table.row_starts))
-    values = table.arrow["n"].to_pylist()
-    for start, count, keep in zip(table.row_starts, table.row_counts, kept, strict=True):
-        matches = [value for value in values[start : start + count] if value is not None and 60 < value < 70]
-        assert keep or not matches
-        assert matches or not keep  # few distinct values, so pruning is exact
-
-
-def test_partitions_lie_within_the_column(tables):
-    column = tables[0].columns["n"]
-    for starts, counts in [([-1], [5]), ([2999], [2]), ([5], [-1])]:
-        with pytest.raises(ValueError, match="partition"):
-            partition_presence(column, np.array(starts), np.array(counts))
 
 
 def test_keys_follow_the_order_of_values(tables):

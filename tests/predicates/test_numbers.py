@@ -27,7 +27,7 @@ def table_of(columns: dict[str, pa.Array]) -> Table:
     connection = duckdb.connect(config={"threads": 1})
     connection.register("source", arrow.append_column("row", pa.array(range(len(arrow)), pa.int64())))
     connection.execute("CREATE TABLE t AS SELECT * FROM source")
-    return Table(arrow, connection, np.array([0, len(arrow) // 2], np.int64))
+    return Table(arrow, connection)
 
 
 def predicates(column: str, literals: list[str], rng: random.Random) -> list[str]:
@@ -73,7 +73,7 @@ def test_float32_compares_with_decimals_in_its_own_type() -> None:
 def test_more_values_than_cells_are_rechecked_in_their_own_type() -> None:
     values = np.arange(3000, dtype=np.float32) / np.float32(10)
     table = table_of({"f": pa.array(values)})
-    halves = Table(pa.table({"h": pa.array(values.astype(np.float16))}), table.connection, np.array([0], np.int64))
+    halves = Table(pa.table({"h": pa.array(values.astype(np.float16))}), table.connection)
     for literal in ("0.1", "12.3", "299.9", "0.7"):
         assert table.rows(parse(f"f <= {literal}")) == table.duckdb_rows(f"f <= {literal}")
         assert (
@@ -94,14 +94,14 @@ def test_more_values_than_cells_are_rechecked_in_their_own_type() -> None:
 )
 def test_literals_are_rounded_once(kind: str, literal: str, nearest: float) -> None:
     own = np.array([2048, 2050, 0.1, nearest / 2, nearest] if kind == "float16" else [16777216, nearest], kind)
-    table = Table(pa.table({"x": pa.array(own)}), duckdb.connect(), np.array([0], np.int64))
+    table = Table(pa.table({"x": pa.array(own)}), duckdb.connect())
     assert table.rows(parse(f"x = {literal}")) == np.flatnonzero(own == own.dtype.type(nearest)).tolist()
 
 
 @pytest.mark.parametrize("literal", ["65520", "1" + "0" * 38, "9" * 300])
 def test_a_number_beyond_all_of_a_type_is_not_its_infinity(literal: str) -> None:
     halves = pa.array(np.array([1, 65504, np.inf, -np.inf, np.nan], np.float16))
-    table = Table(pa.table({"h": halves}), duckdb.connect(), np.array([0], np.int64))
+    table = Table(pa.table({"h": halves}), duckdb.connect())
     assert table.rows(parse(f"h = {literal}")) == []
     assert table.rows(parse(f"h < {literal}")) == [0, 1, 3]
     assert table.rows(parse(f"h >= -{literal}")) == [0, 1, 2, 4]

@@ -248,17 +248,16 @@ class _Build:
         layout = lay_out(
             shard, self.take, trained, self.options.metric, cast("Rerank | None", self.options.rerank), report
         )
-        partitions = dict(layout.partitions)
         arrays(CODES, layout.codes)
         arrays(ROWS, layout.rows)
         arrays(RERANK, layout.rerank)
+        arrays(PARTITIONS, layout.partitions)
         del layout
         self._write_ids(shard, arrays, table)
         if self.columns is not None:
             exact = self.columns.take(shard.rows)
             table(ATTRIBUTES, exact)
-            self._write_columns(exact, shard, arrays, encodings, partitions)
-        arrays(PARTITIONS, partitions)
+            encodings = self._write_columns(exact, arrays)
         if self.part is not None:
             self.part.write_shard(shard.rows, arrays)
         path = segment_path(self.writer, number, CHECKSUMS)
@@ -276,20 +275,13 @@ class _Build:
         small = self.ids.kind == "row" and self.vectors.rows <= 2**32
         arrays(IDS, {"id": numbers.astype(np.uint32) if small else numbers})
 
-    def _write_columns(
-        self,
-        exact: pa.Table,
-        shard: ShardRows,
-        arrays: Callable[..., None],
-        encodings: dict[str, EncodingEntry],
-        partitions: dict[str, NDArray[Any]],
-    ) -> None:
+    def _write_columns(self, exact: pa.Table, arrays: Callable[..., None]) -> dict[str, EncodingEntry]:
         """Write cells and postings of every attribute; arrays of one length share a file."""
-        from vsearch.predicates import CellColumn, encode_column, partition_presence, schema_from_arrow
+        from vsearch.predicates import encode_column, schema_from_arrow
 
         schema = schema_from_arrow(exact.schema)
-        row_starts = np.cumsum(shard.counts) - shard.counts
         cells: dict[str, NDArray[Any]] = {}
+        encodings: dict[str, EncodingEntry] = {}
         for position, attribute in enumerate(schema):
             encoded = encode_column(attribute.name, attribute.type, exact.column(attribute.name))
             header = msgspec.convert(msgspec.to_builtins(encoded.header()), EncodingHeader)
@@ -302,9 +294,8 @@ class _Build:
                     by_length.setdefault(len(array), {})[key] = array
             for length, together in by_length.items():
                 arrays(column_kind(position, length), together)
-            if isinstance(encoded, CellColumn):
-                partitions[f"presence-{position}"] = partition_presence(encoded, row_starts, shard.counts)
         arrays(CELLS, cells)
+        return encodings
 
     def _write_model(self, trained: Trained) -> dict[str, FileEntry]:
         arrays = {f"quantizer.{key}": np.asarray(value) for key, value in trained.quantizer.arrays().items()}

@@ -126,11 +126,7 @@ def encode_again(live: Snapshot, source: Source, writer: str) -> Manifest:
             np.arange(shard.first_partition, shard.first_partition + shard.partitions),
         )
         layout = lay_out(rows, source.take, trained, model.metric, None, lambda _: None)
-        partitions = dict(layout.partitions)
-        file = shard.files[PARTITIONS]
-        file.ensure_all()
-        partitions |= {name: file.array(name) for name in file.arrays if name not in partitions}
-        fresh = {CODES: layout.codes, ROWS: layout.rows, PARTITIONS: partitions}
+        fresh = {CODES: layout.codes, ROWS: layout.rows, PARTITIONS: layout.partitions}
         entries.append(_replace_files(live.store, entry, fresh, writer))
     return msgspec.structs.replace(live.manifest, shards=tuple(entries))
 

@@ -37,7 +37,6 @@ From a ``where`` to rows::
     parse(where)                 SQL string, dict or col() -> Expression
     bind(expression, schema)     -> typed leaves under AND and OR
     encode_column(...)           at build: Arrow column -> cells or postings
-    prune(bound, ...)            which partitions can match
     evaluate(bound, ...)         -> RowMask: yes, maybe
     recheck(mask, ...)           the maybe rows, from the exact columns
 
@@ -61,7 +60,6 @@ if TYPE_CHECKING:
     from vsearch.predicates.expressions import Column, Expression, col
     from vsearch.predicates.keys import keys_from_arrow, keys_from_values
     from vsearch.predicates.parsing import Where, parse
-    from vsearch.predicates.pruning import partition_presence, prune
     from vsearch.predicates.schema import Attribute, AttributeType, Schema, attribute_type, schema_from_arrow
 
 __all__ = [
@@ -89,8 +87,6 @@ __all__ = [
     "keys_from_arrow",
     "keys_from_values",
     "parse",
-    "partition_presence",
-    "prune",
     "recheck",
     "schema_from_arrow",
     "to_sql",
@@ -110,7 +106,6 @@ __getattr__ = lazy_names(
         "vsearch.predicates.expressions": ("Column", "Expression", "col"),
         "vsearch.predicates.keys": ("keys_from_arrow", "keys_from_values"),
         "vsearch.predicates.parsing": ("Where", "parse"),
-        "vsearch.predicates.pruning": ("partition_presence", "prune"),
         "vsearch.predicates.schema": ("Attribute", "AttributeType", "Schema", "attribute_type", "schema_from_arrow"),
     },
 )

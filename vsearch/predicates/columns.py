@@ -167,8 +167,7 @@ def decode_column(
     header : ColumnHeader
     arrays : mapping of str to array
         As `CellColumn.arrays` or `PostingColumn.arrays` gave them; they are not copied. The contents of ``cells``, ``rows``
-        and ``null_elements`` are not looked at here, so they may still be on their way. For `prune` alone, ``cells`` may be
-        left out.
+        and ``null_elements`` are not looked at here, so they may still be on their way.
     path : str
         The file to name when something is wrong.
     ensure : callable, optional
@@ -199,7 +198,7 @@ class _Reader:
         text = self.header.type in BYTE_KEYED
         self.require(self.header.type not in ITEM_TYPES, "lists cannot be cells")
         self.require(0 <= values <= MAXIMUM_CELLS, f"{values} cells")
-        cells = self.array("cells", np.uint8, rows) if "cells" in self.arrays else np.empty(0, np.uint8)
+        cells = self.array("cells", np.uint8, rows)
         low, high = self.array("low", np.int64, values), self.array("high", np.int64, values)
         counts = self.array("counts", np.int64, values + 1)
         self.require(bool(np.all(low <= high)) and bool(np.all(high[:-1] < low[1:])), "the cells overlap")
