@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from vsearch.checks import check_columns, stored_names
 from vsearch.errors import InputError
 from vsearch.kernels.scan.blocks import BLOCK
 from vsearch.quantizers.rerank_codes import ResidualCodes, decode_residuals
+from vsearch.search.state.field_types import arrow_of
 from vsearch.search.state.given_ids import as_ids, is_unicode, shown
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage.files.columns import as_written, take
@@ -19,6 +20,8 @@ from vsearch.storage.snapshots.kinds import ATTRIBUTES, IDS
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from vsearch.search.state.shard import Shard
 
 FEW = 100  # rows that are sooner looked at as a list
 
@@ -102,7 +105,8 @@ def find_ids(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
         file = shard.files[IDS]
         file.ensure("id")
         stored = file.array("id")
-        inside = np.flatnonzero(np.isin(stored, ordered))
+        near = np.minimum(np.searchsorted(ordered, stored), len(ordered) - 1)
+        inside = _living(shard, np.flatnonzero(ordered[near] == stored))
         values = stored[inside]
         by_value = np.argsort(values, kind="stable")
         values, inside = values[by_value], inside[by_value]
@@ -123,30 +127,58 @@ def _find_texts(snapshot: Snapshot, ids: list[str]) -> NDArray[np.int64]:
     for shard in snapshot.shards if wanted else ():
         stored = take(shard.files[IDS], ["id"], np.arange(shard.rows)).column("id").combine_chunks()
         places = pc.index_in(stored, value_set=pa.array(wanted, stored.type))
-        inside = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
-        for row, place in zip(inside.tolist(), places.drop_null().to_pylist(), strict=True):
+        inside = _living(shard, np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False)))
+        for row, place in zip(inside.tolist(), places.take(pa.array(inside)).to_pylist(), strict=True):
             found[wanted[place]] = shard.first_row + row
     return np.array([found[one] for one in ids], np.int64)
+
+
+def _living(shard: Shard, inside: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of some rows of a run that are not removed."""
+    return inside if not len(shard.gone) else inside[~np.isin(inside, shard.gone)]
 
 
 def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:
     """Exact attribute columns of rows, in their order, called as they were asked for; NULL where a row is -1."""
     import pyarrow as pa
 
-    stored = list(stored_names(columns, snapshot.schema.names))
+    names = stored_names(columns, snapshot.schema.names)
+    table = take_fields(snapshot, names, rows)
+    return pa.table([as_written(column) for column in table.columns], list(columns))
 
+
+def take_fields(snapshot: Snapshot, names: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:
+    """Attributes of rows just as they are stored, under the names of their fields; NULL where a row is -1."""
+    import pyarrow as pa
+
+    fields = {snapshot.find_entry(name).field_name: arrow_of(snapshot.schema.find(name)) for name in names}
     pieces, places = [], []
     for shard, at, inside in snapshot.locate(rows):
-        pieces.append(take(shard.files[ATTRIBUTES], stored, inside))
+        pieces.append(_take_own(shard, fields, inside))
         places.append(at)
     if not pieces:
-        fields = take(snapshot.shards[0].files[ATTRIBUTES], stored, np.empty(0, np.int64)).schema
-        return pa.table([as_written(pa.nulls(len(rows), field.type)) for field in fields], list(columns))
+        return pa.table({name: pa.nulls(len(rows), kind) for name, kind in fields.items()})
     whole = pa.concat_tables(pieces)
     position = np.full(len(rows), -1, np.int64)
     position[np.concatenate(places)] = np.arange(whole.num_rows)
-    taken = whole.take(pa.array(position, mask=position < 0))
-    return pa.table([as_written(column) for column in taken.columns], list(columns))
+    return whole.take(pa.array(position, mask=position < 0))
+
+
+def _take_own(shard: Shard, fields: Mapping[str, pa.DataType], inside: NDArray[np.int64]) -> pa.Table:
+    """Fields of rows of a run; NULL where it has none of the name."""
+    import pyarrow as pa
+
+    file = shard.files.get(ATTRIBUTES)
+    own = [] if file is None else [name for name in fields if name in {column.name for column in file.entry.columns}]
+    stored = take(file, own, inside) if file is not None and own else None
+    columns = {}
+    for name, kind in fields.items():
+        if stored is None or name not in own:
+            columns[name] = pa.nulls(len(inside), kind)
+            continue
+        column = stored.column(name)
+        columns[name] = column if column.type == kind else column.cast(kind)
+    return pa.table(columns)
 
 
 def get_rows(snapshot: Snapshot, ids: Any, columns: Sequence[str] | None) -> pa.Table:

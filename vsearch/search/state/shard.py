@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,12 @@ from vsearch.search.state.model import Model
 from vsearch.storage.snapshots.kinds import CODES, RERANK, ROWS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vsearch.predicates import EncodedColumn
     from vsearch.search.state.arguments import KernelArguments
     from vsearch.storage.files.segment_file import SegmentFile
+    from vsearch.storage.snapshots.manifest import EncodingEntry
 
 RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}
 
@@ -66,19 +70,49 @@ class PartitionTable:
         return int(((self.rows + BLOCK - 1) // BLOCK).sum())
 
 
+class RunState:
+    """What was read of a run so far. Snapshots that have the run in common share it."""
+
+    def __init__(self, partitions: int) -> None:
+        self.ready = np.zeros(partitions, np.bool_)
+        self.all_ready = False
+        self.columns: dict[str, EncodedColumn] = {}
+        self.lock = threading.Lock()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self.lock = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Addresses:
+    """Where each row of a tail is from: a segment uint32 (n,), and a row of it int64 (n,)."""
+
+    segments: NDArray[np.uint32]
+    rows: NDArray[np.int64]
+
+
 @dataclass(eq=False)
 class Shard:
-    """A shard of an open snapshot.
+    """A run of an open snapshot: rows laid out by partition. A shard that was never changed is one; others are up to three.
 
     Attributes
     ----------
     number, first_partition, first_row : int
-        Its place in the index: partitions and rows are numbered through all shards.
+        Its place among the runs of the snapshot: rows are numbered through all of them, partitions through the index.
     table : PartitionTable
     files : dict
         Its segment files by kind.
     native : KernelArguments
         The same for the fused kernels.
+    encodings : dict
+        How its attributes are encoded, by the names of their fields.
+    segment : int or Addresses
+        The segment that it is, or those that its rows are from.
+    gone : int64 (removed,)
+        Rows of it that are removed, ascending.
+    state : RunState
     """
 
     number: int
@@ -89,17 +123,15 @@ class Shard:
     files: dict[str, SegmentFile]
     arrays: ShardArrays
     native: KernelArguments
-    _ready: NDArray[np.bool_] = field(init=False)
-    _all_ready: bool = field(init=False, default=False)
-    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    encodings: Mapping[str, EncodingEntry] = field(default_factory=dict)
+    segment: int | Addresses = 0
+    gone: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    state: RunState = field(default=cast("RunState", None))
+    _live: NDArray[np.uint64] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self._ready = np.zeros(len(self.table.rows), np.bool_)
-        renew_in_children(self)
-
-    def renew_after_fork(self) -> None:
-        """A lock that nobody holds."""
-        self._lock = threading.Lock()
+        if self.state is None:
+            self.state = RunState(len(self.table.rows))
 
     @property
     def partitions(self) -> int:
@@ -108,15 +140,32 @@ class Shard:
     @property
     def ready(self) -> bool:
         """Whether every partition is present and verified."""
-        return self._all_ready
+        return self.state.all_ready
+
+    @property
+    def live(self) -> NDArray[np.uint64] | None:
+        """Bits of the rows that are not removed, uint64 (ceil(rows / 64),); None where none is."""
+        if self._live is None and len(self.gone):
+            bits = np.ones(-(-self.rows // 64) * 64, np.uint8)
+            bits[self.rows :] = 0
+            bits[self.gone] = 0
+            self._live = np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64, copy=False)
+        return self._live
+
+    def addresses(self, inside: NDArray[np.int64]) -> Addresses:
+        """Where rows of this run are: in which segments, and where there."""
+        if isinstance(self.segment, Addresses):
+            return Addresses(self.segment.segments[inside], self.segment.rows[inside])
+        return Addresses(np.full(len(inside), self.segment, np.uint32), inside)
 
     def ensure(self, partitions: NDArray[np.int32]) -> None:
         """Make what a scan reads of these partitions present and verified. Near free once it is."""
-        if self._all_ready:
+        state = self.state
+        if state.all_ready:
             return
-        wanted = np.zeros(len(self._ready), np.bool_)
+        wanted = np.zeros(len(state.ready), np.bool_)
         wanted[partitions] = True
-        missing = np.flatnonzero(wanted & ~self._ready)
+        missing = np.flatnonzero(wanted & ~state.ready)
         if len(missing) == 0:
             return
         table = self.table
@@ -126,13 +175,13 @@ class Shard:
         for kind, names, low, high in self.arrays.ranges(first, last, starts, stops):
             for name in names:
                 self.files[kind].ensure(name, low, high)
-        with self._lock:
-            self._ready[missing] = True
-            self._all_ready = bool(self._ready.all())
+        with state.lock:
+            state.ready[missing] = True
+            state.all_ready = bool(state.ready.all())
 
     def ensure_own(self, partitions: NDArray[np.int32]) -> None:
         """`ensure` for those of some partitions of the index that this shard holds."""
-        if not self._all_ready:
+        if not self.state.all_ready:
             own = partitions - self.first_partition
             self.ensure(own[(own >= 0) & (own < self.partitions)])
 

@@ -1,4 +1,4 @@
-"""An open snapshot: model, shards and attribute columns, read from the store when they are first needed."""
+"""An open snapshot: model, runs and attribute columns, read from the store when they are first needed."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
-from vsearch.forking import renew_in_children
 from vsearch.kernels.query.fields import ModelField
-from vsearch.metrics import METRICS
 from vsearch.predicates.schema import ROW_ID, Attribute, AttributeType, Schema
-from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.arguments import KernelArguments
+from vsearch.search.state.column_reading import read_column
 from vsearch.search.state.model import Model, SearchSettings
-from vsearch.search.state.shard import RERANK_DTYPES, PartitionTable, Shard, view_arrays
+from vsearch.search.state.model_reading import read_model
+from vsearch.search.state.shard import Addresses, PartitionTable, Shard, view_arrays
 from vsearch.search.state.workspace import Workspace, pack_model, pack_shard
-from vsearch.storage import FileEntry, Manifest, SegmentFile, ShardEntry, Store, ensure_together, open_files
-from vsearch.storage.snapshots.kinds import CELLS, IDS, PARTITIONS, ModelPart, column_kinds, model_part
+from vsearch.storage import Manifest, ShardEntry, Store, open_files
+from vsearch.storage.snapshots.kinds import IDS, PARTITIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vsearch.predicates import EncodedColumn
-    from vsearch.quantizers.rerank_codes import Rerank
+    from vsearch.search.state.deltas import Delta
+    from vsearch.storage import SegmentFile
+    from vsearch.storage.snapshots.manifest import EncodingEntry
 
 
 @dataclass(eq=False)
@@ -34,8 +37,12 @@ class Snapshot:
 
     Attributes
     ----------
+    shards : tuple of Shard
+        Its runs: of an index that was never changed one a shard; of others bases and young runs by shard, then the tail.
     radii, partition_rows : float32 (partitions,), int64 (partitions,)
-        Of all partitions, in the order of the centroids.
+        Of all partitions, over all runs, in the order of the centroids. Removed rows count until a merge.
+    deltas : tuple of Delta
+        What the tail is made of.
     """
 
     store: Store
@@ -47,33 +54,47 @@ class Snapshot:
     radii: NDArray[np.float32]
     partition_rows: NDArray[np.int64]
     native: KernelArguments
+    deltas: tuple[Delta, ...] = ()
+    derived: dict[str, Any] = field(default_factory=dict)  # what other modules make of it once, by the module's name
     _threads: threading.local = field(default_factory=threading.local)
-    _columns: dict[tuple[int, str], EncodedColumn] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
     _fused: bool = field(init=False, default=False)
     _ids: NDArray[np.integer[Any]] | None = field(init=False, default=None)
 
-    def __post_init__(self) -> None:
-        renew_in_children(self)
+    @property
+    def rows(self) -> int:
+        """Positions: rows of all runs, removed ones included."""
+        return sum(shard.rows for shard in self.shards)
 
-    def renew_after_fork(self) -> None:
-        """A lock that nobody holds."""
-        self._lock = threading.Lock()
+    @property
+    def live_count(self) -> int:
+        """Rows that are not removed."""
+        return self.manifest.rows
+
+    def live_rows(self) -> NDArray[np.int64] | None:
+        """Positions of the rows that are not removed, int64 (n,) ascending; None where none is removed."""
+        gone = [shard.first_row + shard.gone for shard in self.shards if len(shard.gone)]
+        return np.setdiff1d(np.arange(self.rows), np.concatenate(gone), assume_unique=True) if gone else None
 
     def column(self, shard: Shard, name: str) -> EncodedColumn:
-        """The cells or postings of an attribute in a shard; kept once read."""
-        key = (shard.number, name)
-        found = self._columns.get(key)
+        """The cells or postings of an attribute in a run; kept once read."""
+        columns = shard.state.columns
+        attribute = None if name == ROW_ID else self.find_entry(name)
+        key = name if attribute is None else attribute.field_name
+        found = columns.get(key)
         if found is None:
-            if name == ROW_ID:
+            if attribute is None:
                 from vsearch.search.state.row_ids import read_row_ids  # few predicates ask for ids
 
                 found = read_row_ids(shard, self.schema)
             else:
-                found = _read_column(self.manifest.shards[shard.number], shard, name)
-            with self._lock:
-                found = self._columns.setdefault(key, found)
+                found = read_column(shard, key, self.schema.find(name))
+            with shard.state.lock:
+                found = columns.setdefault(key, found)
         return found
+
+    def find_entry(self, name: str) -> Any:
+        """The manifest's entry of an attribute."""
+        return next(attribute for attribute in self.manifest.attributes if attribute.name == name)
 
     def workspaces(self, count: int) -> list[Workspace]:
         """The calling thread's workspaces, each for one query."""
@@ -92,12 +113,12 @@ class Snapshot:
 
     @property
     def ready(self) -> bool:
-        """Whether every partition of every shard is present and verified."""
+        """Whether every partition of every run is present and verified."""
         return all(shard.ready for shard in self.shards)
 
     @property
     def fused(self) -> bool:
-        """Whether one native call does a whole query: one shard, all of it there, and tables that kernels make."""
+        """Whether one native call does a whole query: one run, all of it there, and tables that kernels make."""
         if not self._fused and len(self.shards) == 1 and self.shards[0].ready:
             given = self.native.values[ModelField.TABLES_GIVEN] != 0
             self._fused = not given and self.model.quantizer.scan != "cells"
@@ -113,11 +134,11 @@ class Snapshot:
         return self._ids
 
     def bytes_fetched(self) -> int:
-        """Bytes read from the store by all shards so far."""
+        """Bytes read from the store by all runs so far."""
         return sum(shard.bytes_fetched() for shard in self.shards)
 
     def locate(self, rows: NDArray[np.int64]) -> list[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
-        """Split rows by shard: (shard, places in `rows`, rows inside the shard)."""
+        """Split rows by run: (run, places in `rows`, rows inside the run)."""
         found = []
         for shard in self.shards:
             places = np.flatnonzero((rows >= shard.first_row) & (rows < shard.first_row + shard.rows))
@@ -125,22 +146,163 @@ class Snapshot:
                 found.append((shard, places, rows[places] - shard.first_row))
         return found
 
+    def partitions_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The partition of each row, as the index numbers them."""
+        partitions = np.empty(len(rows), np.int64)
+        for shard, places, inside in self.locate(rows):
+            table = shard.table
+            own = np.searchsorted(table.row_starts + table.rows, inside, side="right")
+            partitions[places] = shard.first_partition + own
+        return partitions
+
 
 def open_snapshot(store: Store, manifest: Manifest) -> Snapshot:
-    """Open what a manifest describes. Reads the model and each shard's partition table and checksums, nothing else."""
-    model = _read_model(store, manifest)
-    shards: list[Shard] = []
-    first_partition = first_row = 0
+    """Open what a manifest describes.
+
+    Reads the model, each run's partition table and checksums, and the deltas.
+    """
+    return _open(store, manifest, None)
+
+
+def reopen_snapshot(before: Snapshot, manifest: Manifest) -> Snapshot:
+    """Open another snapshot of an index; what the two have in common is not read again."""
+    return _open(before.store, manifest, before)
+
+
+def _open(store: Store, manifest: Manifest, before: Snapshot | None) -> Snapshot:
+    known = _Known(before, manifest)
+    model = known.model or read_model(store, manifest)
+    opener = _Opener(store, model, manifest, known)
     for entry in manifest.shards:
-        shard = _open_shard(store, model, entry, first_partition, first_row, manifest.snapshot)
-        shards.append(shard)
-        first_partition += entry.partitions
-        first_row += entry.rows
-    if first_partition != manifest.partitions or first_row != manifest.rows:
+        opener.add_shard(entry)
+    deltas = opener.finish()
+    shards, partitions = opener.shards, manifest.partitions
+    if opener.first_partition != partitions or sum(shard.rows - len(shard.gone) for shard in shards) != manifest.rows:
         raise CorruptIndexError("manifest", "the shards do not add up to the index; restore the manifest")
-    radii = np.concatenate([shard.table.radii for shard in shards])
-    rows = np.concatenate([shard.table.rows for shard in shards])
-    return _make_snapshot(store, manifest, model, shards, radii, rows)
+    radii, rows = _statistics(shards, partitions)
+    return _make_snapshot(store, manifest, model, shards, radii, rows, deltas, known)
+
+
+class _Known:
+    """What an open snapshot holds that another needs, too."""
+
+    def __init__(self, before: Snapshot | None, manifest: Manifest) -> None:
+        self.runs: dict[str, Shard] = {}
+        self.deltas: dict[str, Delta] = {}
+        self.model: Model | None = None
+        self.native: KernelArguments | None = None
+        if before is not None and before.manifest.model == manifest.model:
+            self.model, self.native = before.model, before.native
+            self.runs = {shard.files[PARTITIONS].path: shard for shard in before.shards}
+            if before.manifest.live:
+                entries = before.manifest.live.deltas
+                self.deltas = {e.bundle.path: delta for e, delta in zip(entries, before.deltas, strict=True)}
+
+
+class _Opener:
+    """Opens the runs of a snapshot one after another."""
+
+    def __init__(self, store: Store, model: Model, manifest: Manifest, known: _Known) -> None:
+        self._store, self._model, self._manifest, self._known = store, model, manifest, known
+        self.shards: list[Shard] = []
+        self.first_partition = self.first_row = 0
+        self._removed: list[Any] = []
+
+    def add_shard(self, entry: ShardEntry) -> None:
+        """Open the runs of a shard."""
+        first, snapshot = self.first_partition, self._manifest.snapshot
+        if not entry.base:
+            segment = entry.segment if isinstance(entry.segment, int) else entry.number
+            path = entry.files[PARTITIONS].path if PARTITIONS in entry.files else ""
+            if path in self._known.runs:
+                self._keep(self._known.runs[path])
+            else:
+                files = open_files(self._store, entry, snapshot)
+                run = open_run(self._model, files, range(first, first + entry.partitions), entry.rows, entry.columns)
+                self._add(run, segment)
+        for run_entry in entry.runs:
+            from vsearch.search.state.deltas import read_removed
+            from vsearch.search.state.runs import run_columns
+            from vsearch.storage.files.bundle import open_bundle
+
+            path = run_entry.bundle.path
+            kept = self._known.runs.get(path)
+            if kept is not None:
+                files = kept.files
+                self._keep(kept)
+            else:
+                bundle = open_bundle(self._store, run_entry.bundle, snapshot)
+                files, columns = bundle.files, run_columns(bundle, path)
+                where = range(first, first + entry.partitions)
+                self._add(open_run(self._model, files, where, run_entry.rows, columns), run_entry.number)
+            self._removed.append(read_removed(files, run_entry.removed, self._manifest.id_type, path))
+        self.first_partition += entry.partitions
+
+    def finish(self) -> tuple[Delta, ...]:
+        """Read the deltas, tell the runs what is removed, and add the tail."""
+        live = self._manifest.live
+        if not live:
+            return ()
+        from vsearch.search.state.deltas import Gone, read_delta
+        from vsearch.search.state.runs import hold_tail, live_rows
+
+        manifest, model, deltas = self._manifest, self._model, []
+        for entry in live.deltas:
+            known = self._known.deltas.get(entry.bundle.path)
+            if known is None:
+                known = read_delta(self._store, entry, model, manifest.partitions, manifest.id_type, manifest.snapshot)
+            deltas.append(known)
+        gone = Gone([*self._removed, *(delta.removed for delta in deltas)])
+        for shard in self.shards:
+            shard.gone = gone.check(cast("int", shard.segment), shard.rows, shard.files[PARTITIONS].path)
+        rows, addresses = live_rows(deltas, gone)
+        if rows is not None:
+            where = range(manifest.partitions)
+            bundle = hold_tail(model, rows, where)
+            self._add(open_run(model, bundle.files, where, len(rows), {}), addresses)
+            self.shards[-1].ensure(np.arange(len(where), dtype=np.int32))
+        return tuple(deltas)
+
+    def _keep(self, run: Shard) -> None:
+        again = Shard(0, run.first_partition, 0, run.rows, run.table, run.files, run.arrays, run.native, run.encodings, state=run.state)
+        self._add(again, run.segment)
+
+    def _add(self, run: Shard, segment: int | Addresses) -> None:
+        run.number, run.first_row, run.segment = len(self.shards), self.first_row, segment
+        self.shards.append(run)
+        self.first_row += run.rows
+
+
+def open_run(
+    model: Model, files: dict[str, SegmentFile], where: range, rows: int, encodings: Mapping[str, EncodingEntry]
+) -> Shard:
+    """Open a run that holds so many rows of some partitions of an index."""
+    if PARTITIONS not in files:
+        raise CorruptIndexError("manifest", "a shard has no partition table; restore the manifest")
+    file = files[PARTITIONS]
+    file.ensure_all()
+    arrays = {name: file.array(name) for name in file.arrays}
+    table = PartitionTable.from_arrays(file.path, arrays, rows)
+    if len(table.rows) != len(where):
+        raise CorruptIndexError(file.path, f"holds {len(table.rows)} partitions, the manifest says {len(where)}")
+    views = view_arrays(model, rows, table.blocks, files)
+    native = pack_shard(where.start, rows, table, views)
+    return Shard(0, where.start, 0, rows, table, files, views, native, encodings)
+
+
+def _statistics(shards: list[Shard], partitions: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Radii and rows of all partitions over all runs."""
+    radii, rows = np.zeros(partitions, np.float32), np.zeros(partitions, np.int64)
+    for shard in shards:
+        own = slice(shard.first_partition, shard.first_partition + shard.partitions)
+        more, before = shard.table.rows, rows[own]
+        both = (more > 0) & (before > 0)
+        joined = np.where(more > 0, shard.table.radii, radii[own])
+        if both.any():
+            squares = before * np.square(radii[own], dtype=np.float64) + more * np.square(shard.table.radii, dtype=np.float64)
+            joined[both] = np.sqrt(squares[both] / (before + more)[both])
+        radii[own], rows[own] = joined, before + more
+    return radii, rows
 
 
 def open_shard(store: Store, manifest: Manifest, number: int) -> Snapshot:
@@ -151,13 +313,12 @@ def open_shard(store: Store, manifest: Manifest, number: int) -> Snapshot:
     """
     entry, before = manifest.shards[number], manifest.shards[:number]
     alone = msgspec.structs.replace(entry, number=0)
-    model = _read_model(store, manifest)
-    first = sum(s.partitions for s in before), sum(s.rows for s in before)
-    shard = _open_shard(store, model, alone, *first, manifest.snapshot)
-    own = slice(shard.first_partition, shard.first_partition + shard.partitions)
-    radii, rows = np.zeros(manifest.partitions, np.float32), np.zeros(manifest.partitions, np.int64)
-    radii[own], rows[own] = shard.table.radii, shard.table.rows
-    return _make_snapshot(store, msgspec.structs.replace(manifest, shards=(alone,)), model, [shard], radii, rows)
+    model = read_model(store, manifest)
+    opener = _Opener(store, model, manifest, _Known(None, manifest))
+    opener.first_partition, opener.first_row = sum(s.partitions for s in before), sum(s.rows for s in before)
+    opener.add_shard(alone)
+    radii, rows = _statistics(opener.shards, manifest.partitions)
+    return _make_snapshot(store, msgspec.structs.replace(manifest, shards=(alone,)), model, opener.shards, radii, rows)
 
 
 def _make_snapshot(
@@ -167,6 +328,8 @@ def _make_snapshot(
     shards: list[Shard],
     radii: NDArray[np.float32],
     rows: NDArray[np.int64],
+    deltas: tuple[Delta, ...] = (),
+    known: _Known | None = None,
 ) -> Snapshot:
     return Snapshot(
         store=store,
@@ -178,6 +341,7 @@ def _make_snapshot(
         radii=radii,
         native=pack_model(model, radii, manifest.rows),
         partition_rows=rows,
+        deltas=deltas,
     )
 
 
@@ -199,89 +363,3 @@ def _attribute(name: str, kind: str) -> Attribute:
     except ValueError:
         reason = f"the attribute {name!r} has the type {kind!r}, which this version does not know; upgrade vsearch"
         raise CorruptIndexError("manifest", reason) from None
-
-
-def model_files(manifest: Manifest) -> list[FileEntry]:
-    """Files of the model that searches read: not those of a query encoder."""
-    return [entry for kind, entry in manifest.model.items() if model_part(kind) is not ModelPart.ENCODER]
-
-
-def _read_model(store: Store, manifest: Manifest) -> Model:
-    if manifest.metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
-        reason = f"metric {manifest.metric!r} with rerank {manifest.rerank!r} is not known; upgrade vsearch"
-        raise CorruptIndexError("manifest", reason)
-    entries = ModelPart.SEARCH.files(manifest.model)
-    files = [SegmentFile(store, entry, None, manifest.snapshot) for entry in entries.values()]
-    ensure_together([(file, name, None, None) for file in files for name in file.arrays])
-    arrays = {name: file.array(name) for file in files for name in file.arrays}
-    d, partitions = manifest.dimensions, manifest.partitions
-    shapes = {
-        "quantizer.rotation": (d, d),
-        "mean": (d,),
-        "rerank_weights": (d,),
-        "centroids": (partitions, d),
-    }
-    if "adapter" in arrays:
-        shapes["adapter"] = (d, d)
-    centroids, halves = arrays.get("centroids"), None
-    if centroids is not None and centroids.dtype == np.float16:
-        arrays["centroids"], halves = centroids.astype(np.float32), centroids
-    for name, shape in shapes.items():
-        array = arrays.get(name)
-        if array is None or array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
-            raise CorruptIndexError("model", f"{name} is not a finite float32 array of the shape {shape}")
-    prefix = "quantizer."
-    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    quantizer = load_quantizer(manifest.quantizer.name, manifest.quantizer.configuration, own)
-    centroids = arrays["centroids"]
-    return Model(
-        metric=manifest.metric,
-        mean=arrays["mean"],
-        quantizer=quantizer,
-        centroids=centroids,
-        centroid_squares=np.einsum("ij,ij->i", centroids, centroids),
-        rerank=cast("Rerank | None", manifest.rerank),  # one of them: checked above
-        rerank_weights=arrays["rerank_weights"],
-        adapter=arrays.get("adapter"),
-        half_centroids=halves,
-    )
-
-
-def _open_shard(
-    store: Store, model: Model, entry: ShardEntry, first_partition: int, first_row: int, snapshot: int
-) -> Shard:
-    files = open_files(store, entry, snapshot)
-    if PARTITIONS not in files:
-        raise CorruptIndexError("manifest", f"shard {entry.number} has no partition table; restore the manifest")
-    file = files[PARTITIONS]
-    file.ensure_all()
-    arrays = {name: file.array(name) for name in file.arrays}
-    table = PartitionTable.from_arrays(file.path, arrays, entry.rows)
-    if len(table.rows) != entry.partitions:
-        raise CorruptIndexError(file.path, f"holds {len(table.rows)} partitions, the manifest says {entry.partitions}")
-    views = view_arrays(model, entry.rows, table.blocks, files)
-    native = pack_shard(first_partition, entry.rows, table, views)
-    return Shard(entry.number, first_partition, first_row, entry.rows, table, files, views, native)
-
-
-def _read_column(entry: ShardEntry, shard: Shard, name: str) -> EncodedColumn:
-    from vsearch.predicates import ColumnHeader, decode_column  # a search without a predicate does without
-
-    encoding = entry.columns.get(name)
-    if encoding is None:
-        raise CorruptIndexError("manifest", f"shard {entry.number} does not describe the attribute {name!r}")
-    arrays: dict[str, NDArray[Any]] = {}
-    files = [shard.files[kind] for kind in column_kinds(shard.files, encoding.position)]
-    parts = [(file, key, None, None) for file in files for key in file.arrays]
-    cells, own = shard.files.get(CELLS), str(encoding.position)
-    if cells is not None and own in cells.arrays:
-        ensure_together([*parts, (cells, own, None, None)])
-        arrays["cells"] = cells.array(own)
-    else:
-        ensure_together(parts)
-    arrays |= {key: file.array(key) for file, key, _, _ in parts}
-    try:
-        header = msgspec.convert(msgspec.to_builtins(encoding.header), ColumnHeader)
-    except msgspec.ValidationError as error:
-        raise CorruptIndexError("manifest", f"the attribute {name!r} of shard {entry.number}: {error}") from None
-    return decode_column(header, arrays)

@@ -17,8 +17,11 @@ from vsearch.storage.files.checksums import crc32c
 from vsearch.storage.files.entries import Count, FileEntry, Text, check_entry
 from vsearch.storage.files.naming import manifest_path, snapshot_number
 
-FORMAT = 1
-"""The format this version writes, and the newest it reads."""
+FORMAT = 2
+"""The newest format that this version reads, and the one that a change of an index writes."""
+
+BUILT_FORMAT = 1
+"""The format of an index that was built and never changed: earlier versions read it, too."""
 
 
 _ENVELOPE = re.compile(rb'\{"crc32c":"([0-9a-f]{8})","manifest":(.+)\}\n?', re.DOTALL)
@@ -101,21 +104,92 @@ class EncodingEntry(msgspec.Struct, frozen=True):
     header: EncodingHeader
 
 
+class SegmentEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A segment in one bundle: a delta or a run.
+
+    ``rows`` counts removed ones too; ``ids`` are the least and the greatest, of integers; ``removed`` counts the rows of older
+    segments that it says are removed; ``level`` says how often the rows of a delta were folded with others.
+    """
+
+    number: Count
+    bundle: BundleEntry
+    rows: Count
+    ids: tuple[int, int] | None = None
+    level: Count = 0
+    removed: Count = 0
+
+
 class ShardEntry(msgspec.Struct, frozen=True):
-    """One shard: its files by kind (see `kinds`), and the encodings of its attributes by name."""
+    """One shard.
+
+    Its base is a set of files by kind (see `kinds`), with the encodings of its attributes by name, and has the segment number
+    ``segment``; or, since the first merge, the bundle ``base``. ``young`` is a second run beside it.
+    """
 
     number: Count
     rows: Count
     partitions: Count
     files: dict[str, FileEntry]
     columns: dict[str, EncodingEntry] = {}
+    segment: Count | UnsetType = UNSET
+    base: SegmentEntry | UnsetType = UNSET
+    young: SegmentEntry | UnsetType = UNSET
+
+    @property
+    def runs(self) -> tuple[SegmentEntry, ...]:
+        """Those in bundles, the base first."""
+        return tuple(run for run in (self.base, self.young) if run is not UNSET)
 
 
 class AttributeEntry(msgspec.Struct, frozen=True):
-    """One attribute: its name and its type as predicates know it."""
+    """One attribute: its name and its type as predicates know it, and how segments call it where that differs from its name."""
 
     name: Text
     type: Text
+    field: Text | UnsetType = UNSET
+
+    @property
+    def field_name(self) -> str:
+        """What segments call it."""
+        return self.name if self.field is UNSET else self.field
+
+
+class TokenEntry(msgspec.Struct, frozen=True):
+    """A change that was given a name, and what it came to."""
+
+    token: Text
+    snapshot: Count
+    added: Count
+    replaced: Count
+    deleted: Count
+
+
+class OperationEntry(msgspec.Struct, frozen=True):
+    """What made a snapshot of another."""
+
+    kind: Text
+    base: Count
+    added: Count = 0
+    replaced: Count = 0
+    deleted: Count = 0
+
+
+class LiveEntry(msgspec.Struct, frozen=True):
+    """What an index that changes has besides its shards.
+
+    ``next_row`` is the id of the next row that is given none, ``next_segment`` the number of the next segment, ``next_field`` that
+    of the next column; ``tuned_rows`` are the rows for which the settings were found. ``tags`` name snapshots; ``tokens`` are
+    the last ones, the latest at the end.
+    """
+
+    next_row: Count
+    next_segment: Count
+    next_field: Count = 0
+    tuned_rows: Count = 0
+    deltas: tuple[SegmentEntry, ...] = ()
+    tags: dict[str, Count] = {}
+    tokens: tuple[TokenEntry, ...] = ()
+    operation: OperationEntry | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -140,16 +214,23 @@ class Manifest(msgspec.Struct, frozen=True):
     provenance: ProvenanceEntry
     documents: DocumentsEntry | None = None
     lineage: tuple[Text, ...] = ()  # writers of the snapshots before, the latest first
+    live: LiveEntry | UnsetType = UNSET
 
 
 class _Format(msgspec.Struct):
     format: int
 
 
-def manifest_files(manifest: Manifest) -> list[FileEntry]:
+def manifest_files(manifest: Manifest) -> list[FileEntry | BundleEntry]:
     """Every file that a snapshot names, the model's first."""
     of_shards = [entry for shard in manifest.shards for entry in shard.files.values()]
-    return [*manifest.model.values(), *of_shards]
+    return [*manifest.model.values(), *of_shards, *(segment.bundle for segment in manifest_segments(manifest))]
+
+
+def manifest_segments(manifest: Manifest) -> list[SegmentEntry]:
+    """Every segment that is a bundle: runs, then deltas."""
+    runs = [run for shard in manifest.shards for run in shard.runs]
+    return runs if manifest.live is UNSET else [*runs, *manifest.live.deltas]
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -1,0 +1,258 @@
+"""Commits of changes: try, and where another writer was first, go on from what it committed."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
+
+import msgspec
+
+from vsearch.errors import ConflictError, InputError, StoreError
+from vsearch.search.state.deltas import Removed, Rows, write_delta
+from vsearch.search.state.snapshot import Snapshot, reopen_snapshot
+from vsearch.storage import read_manifest
+from vsearch.storage.snapshots.committing import PATIENCE, commit_after, retry_waits
+from vsearch.storage.snapshots.manifest import (
+    FORMAT,
+    OperationEntry,
+    SegmentEntry,
+    TokenEntry,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vsearch.storage import Manifest, Store
+
+TOKENS = 256
+"""How many tokens a manifest remembers."""
+
+LONGEST_TOKEN = 200
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a change came to.
+
+    Attributes
+    ----------
+    snapshot : int
+        The snapshot that holds it; where nothing was to be changed, the one that was looked at.
+    added, replaced, deleted : int
+        Rows that are new, that took the place of a row with their id, and that are gone.
+    """
+
+    snapshot: int
+    added: int = 0
+    replaced: int = 0
+    deleted: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """The same as a dict."""
+        return {"snapshot": self.snapshot, "added": self.added, "replaced": self.replaced, "deleted": self.deleted}
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """What an operation changes of one snapshot.
+
+    Attributes
+    ----------
+    rows : Rows or None
+        New ones.
+    removed : Removed or None
+        Rows of that snapshot that go.
+    added, replaced, deleted : int
+    next_row : int
+        The number of the next row that is given none.
+    change : callable, optional
+        What else becomes of the manifest.
+    """
+
+    rows: Rows | None = None
+    removed: Removed | None = None
+    added: int = 0
+    replaced: int = 0
+    deleted: int = 0
+    next_row: int | None = None
+    change: Callable[[Manifest], Manifest] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether it changes nothing."""
+        return not (self.rows is not None and len(self.rows)) and not (self.removed is not None and len(self.removed)) and self.change is None
+
+
+class Operation(Protocol):
+    """A change as it was asked for: it is resolved anew on every snapshot that it meets."""
+
+    @property
+    def kind(self) -> str:
+        """What it is called in manifests."""
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        """What it changes of a snapshot; raises InputError where it cannot be done there."""
+
+
+def commit_change(
+    snapshot: Snapshot, operation: Operation, *, token: str | None = None, if_snapshot: int | None = None
+) -> tuple[Commit, Snapshot]:
+    """Commit an operation; where another writer was first, resolve it on what that committed and try again, for a minute.
+
+    So histories are serial, in the order of the commits.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        The newest that is known; an older one costs a request more.
+    token : str, optional
+        A name for this change: if a commit with it is there already, that one is the answer.
+    if_snapshot : int, optional
+        Change this snapshot only.
+
+    Returns
+    -------
+    commit : Commit
+    snapshot : Snapshot
+        The one that holds it, open.
+
+    Raises
+    ------
+    ConflictError
+        The index was replaced or trained anew meanwhile, or `if_snapshot` is not the newest, or others committed first for a
+        whole minute.
+    """
+    _check(token, if_snapshot)
+    store, trained = snapshot.store, _training(snapshot.manifest)
+    written: _Written | None = None
+    try:
+        for wait in retry_waits():
+            manifest = snapshot.manifest
+            if _training(manifest) != trained:
+                raise ConflictError(
+                    f"{store.url}: snapshot {manifest.snapshot} was trained or built anew meanwhile; open the index again and retry"
+                )
+            known = next((entry for entry in manifest.tokens if entry.token == token), None) if token is not None else None
+            if known is not None:
+                return Commit(known.snapshot, known.added, known.replaced, known.deleted), snapshot
+            if if_snapshot is not None and manifest.snapshot != if_snapshot:
+                raise ConflictError(
+                    f"{store.url}: snapshot {manifest.snapshot} is the newest, not {if_snapshot}; nothing was changed"
+                )
+            draft = operation.resolve(snapshot)
+            if draft.empty:
+                newest = newer_manifest(store, manifest)
+                if newest is None:
+                    return Commit(manifest.snapshot), snapshot
+                snapshot = reopen_snapshot(snapshot, newest)
+                continue
+            written = _Written.of(store, draft, written)
+            after = commit_after(store, manifest, _next_manifest(snapshot, operation.kind, draft, written, token))
+            if after is not None:
+                done = Commit(after.snapshot, draft.added, draft.replaced, draft.deleted)
+                written = None
+                return done, reopen_snapshot(snapshot, after)
+            snapshot = reopen_snapshot(snapshot, read_manifest(store))
+            time.sleep(wait * random.random())  # noqa: S311 (no secret)
+        raise ConflictError(f"{store.url}: other writers were first for {PATIENCE:.0f} s; try again, or write from fewer places")
+    except StoreError:
+        written = None  # the commit may stand: a prune will tell
+        raise
+    finally:
+        if written is not None:
+            written.discard(store)
+
+
+def newer_manifest(store: Store, manifest: Manifest) -> Manifest | None:
+    """The newest manifest, where there is a newer one than this. One listing from its name on."""
+    from vsearch.storage.snapshots.commits import newest_after
+
+    number = newest_after(store, manifest.snapshot)
+    return None if number is None else read_manifest(store)
+
+
+@dataclass(frozen=True, eq=False)
+class _Written:
+    """The delta of a draft, written once and again only where the draft is another."""
+
+    draft: Draft
+    writer: str
+    entry: SegmentEntry | None
+
+    @classmethod
+    def of(cls, store: Store, draft: Draft, before: _Written | None) -> _Written:
+        if before is not None and before.draft.rows is draft.rows and _same(before.draft.removed, draft.removed):
+            return cls(draft, before.writer, before.entry)
+        if before is not None:
+            before.discard(store)
+        writer = uuid4().hex
+        if draft.rows is None and draft.removed is None:
+            return cls(draft, writer, None)
+        return cls(draft, writer, write_delta(store, f"segments/{writer}-delta.arrow", 0, draft.rows, draft.removed))
+
+    def discard(self, store: Store) -> None:
+        """Remove the file, which no manifest names."""
+        if self.entry is not None:
+            with suppress(StoreError):
+                store.delete([self.entry.bundle.path])
+
+
+def _same(one: Removed | None, other: Removed | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return len(one) == len(other) and bool((one.segments == other.segments).all() and (one.rows == other.rows).all())
+
+
+def _training(manifest: Manifest) -> Any:
+    """What codes and partitions depend on: the files of the model that searches read."""
+    return {kind: entry.path for kind, entry in manifest.model.items()}
+
+
+def _next_manifest(
+    snapshot: Snapshot, kind: str, draft: Draft, written: _Written, token: str | None
+) -> Manifest:
+    manifest = upgraded(snapshot.manifest)
+    deltas, segment = manifest.deltas, manifest.next_segment
+    if written.entry is not None:
+        deltas, segment = (*deltas, msgspec.structs.replace(written.entry, number=segment)), segment + 1
+    gone = 0 if draft.removed is None else len(draft.removed)
+    added = 0 if draft.rows is None else len(draft.rows)
+    tokens = manifest.tokens
+    if token is not None:
+        mine = TokenEntry(token, manifest.snapshot + 1, draft.added, draft.replaced, draft.deleted)
+        tokens = (*tokens, mine)[-TOKENS:]
+    if draft.change is not None:
+        manifest = draft.change(manifest)
+    return msgspec.structs.replace(
+        manifest,
+        writer=uuid4().hex,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        rows=snapshot.live_count + added - gone,
+        next_row=manifest.next_row if draft.next_row is None else draft.next_row,
+        next_segment=segment,
+        deltas=deltas,
+        tokens=tokens,
+        operation=OperationEntry(kind, manifest.snapshot, draft.added, draft.replaced, draft.deleted),
+    )
+
+
+def upgraded(manifest: Manifest) -> Manifest:
+    """A manifest in the newest format; that of an index that was only built gets what its first change needs."""
+    if manifest.format >= FORMAT:
+        return manifest
+    shards = tuple(msgspec.structs.replace(shard, segment=number) for number, shard in enumerate(manifest.shards))
+    return msgspec.structs.replace(
+        manifest, format=FORMAT, shards=shards, next_segment=len(shards), next_row=manifest.rows
+    )
+
+
+def _check(token: str | None, if_snapshot: int | None) -> None:
+    if token is not None and not (isinstance(token, str) and 0 < len(token) <= LONGEST_TOKEN):
+        raise InputError(f"token must be a text of 1 to {LONGEST_TOKEN} characters, got {token!r:.100}")
+    if if_snapshot is not None and (isinstance(if_snapshot, bool) or not isinstance(if_snapshot, int)):
+        raise InputError(f"if_snapshot must be the number of a snapshot, got {if_snapshot!r:.100}")

@@ -1,0 +1,68 @@
+"""Reading an attribute of a run as predicates evaluate it: cells or postings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from vsearch.errors import CorruptIndexError
+from vsearch.search.state.field_types import arrow_of
+from vsearch.storage import ensure_together
+from vsearch.storage.snapshots.kinds import ATTRIBUTES, CELLS, column_kinds
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vsearch.predicates import EncodedColumn
+    from vsearch.predicates.schema import Attribute
+    from vsearch.search.state.shard import Shard
+
+
+def read_column(shard: Shard, name: str, attribute: Attribute) -> EncodedColumn:
+    """The encoding of an attribute: as it is stored, or made of the exact column, which a tail alone has.
+
+    Parameters
+    ----------
+    shard : Shard
+    name : str
+        Of its field. A run that has no such field holds NULLs.
+    attribute : Attribute
+
+    Raises
+    ------
+    CorruptIndexError
+    """
+    from vsearch.predicates import ColumnHeader, decode_column  # a search without a predicate does without
+
+    encoding = shard.encodings.get(name)
+    if encoding is None:
+        return _encode(shard, name, attribute)
+    arrays: dict[str, NDArray[Any]] = {}
+    files = [shard.files[kind] for kind in column_kinds(shard.files, encoding.position)]
+    parts = [(file, key, None, None) for file in files for key in file.arrays]
+    cells, own = shard.files.get(CELLS), str(encoding.position)
+    if cells is not None and own in cells.arrays:
+        ensure_together([*parts, (cells, own, None, None)])
+        arrays["cells"] = cells.array(own)
+    else:
+        ensure_together(parts)
+    arrays |= {key: file.array(key) for file, key, _, _ in parts}
+    try:
+        header = msgspec.convert(msgspec.to_builtins(encoding.header), ColumnHeader)
+    except msgspec.ValidationError as error:
+        raise CorruptIndexError("manifest", f"the attribute {name!r}: {error}") from None
+    return decode_column(header, arrays)
+
+
+def _encode(shard: Shard, name: str, attribute: Attribute) -> EncodedColumn:
+    import pyarrow as pa
+
+    from vsearch.predicates import encode_column
+    from vsearch.storage.files.columns import take
+
+    file = shard.files.get(ATTRIBUTES)
+    if file is None or name not in {column.name for column in file.entry.columns}:
+        return encode_column(name, attribute.type, pa.nulls(shard.rows, arrow_of(attribute)))
+    return encode_column(name, attribute.type, take(file, [name], np.arange(shard.rows)).column(name))

@@ -1,0 +1,272 @@
+"""Deltas: the rows that one commit adds, and the older ones that it removes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import CorruptIndexError
+from vsearch.search.state import row_codes
+from vsearch.search.state.row_codes import RowCodes
+from vsearch.storage.files.bundle import open_bundle, write_bundle
+from vsearch.storage.snapshots.kinds import ATTRIBUTES, DELTA, IDS, REMOVED, REMOVED_IDS
+from vsearch.storage.snapshots.manifest import SegmentEntry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.search.state.model import Model
+    from vsearch.storage import Store
+
+    Ids = NDArray[np.int64] | pa.Array
+    """int64 (n,), or an Arrow array of strings."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows with all that an index keeps of them.
+
+    Attributes
+    ----------
+    codes : RowCodes
+        Sorted by partition.
+    ids : int64 (n,), or pyarrow.Array of strings
+    attributes : pyarrow.Table or None
+        Exact columns under the names of their fields (`AttributeEntry.field`); a field that is missing is NULL.
+    """
+
+    codes: RowCodes
+    ids: Ids
+    attributes: pa.Table | None
+
+    def __len__(self) -> int:
+        return len(self.codes.partitions)
+
+    def take(self, order: NDArray[np.int64]) -> Rows:
+        """Some of the rows, in the given order."""
+        return Rows(
+            row_codes.take(self.codes, order),
+            take_ids(self.ids, order),
+            None if self.attributes is None else self.attributes.take(order),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Removed:
+    """Rows of older segments that a commit removes, by segment, then row.
+
+    Attributes
+    ----------
+    segments, rows : uint32 (m,), int64 (m,)
+    ids : int64 (m,), or pyarrow.Array of strings
+        Told to those who follow the changes of an index.
+    """
+
+    segments: NDArray[np.uint32]
+    rows: NDArray[np.int64]
+    ids: Ids
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+
+@dataclass(frozen=True, eq=False)
+class Delta:
+    """What one commit changes."""
+
+    number: int
+    rows: Rows
+    removed: Removed
+
+
+class Gone:
+    """Rows that are removed, by segment; many deltas may name the same ones."""
+
+    def __init__(self, removed: Sequence[Removed]) -> None:
+        segments = np.concatenate([np.empty(0, np.uint32), *(part.segments for part in removed)])
+        rows = np.concatenate([np.empty(0, np.int64), *(part.rows for part in removed)])
+        order = np.lexsort((rows, segments))
+        segments, rows = segments[order], rows[order]
+        fresh = np.ones(len(rows), np.bool_)
+        fresh[1:] = (segments[1:] != segments[:-1]) | (rows[1:] != rows[:-1])
+        self._segments, self._rows = segments[fresh], rows[fresh]
+
+    def of(self, segment: int) -> NDArray[np.int64]:
+        """Rows of a segment that are removed: ascending, each once."""
+        low, high = np.searchsorted(self._segments, [segment, segment + 1])
+        return self._rows[low:high]
+
+    def check(self, segment: int, rows: int, path: str) -> NDArray[np.int64]:
+        """`of`, for a segment of so many rows.
+
+        Raises
+        ------
+        CorruptIndexError
+            A row is beyond them.
+        """
+        gone = self.of(segment)
+        if len(gone) and not 0 <= gone[0] <= gone[-1] < rows:
+            raise CorruptIndexError(path, f"row {gone[-1]} of its {rows} is said to be removed; restore the manifest")
+        return gone
+
+
+def no_ids(like: Ids) -> Ids:
+    """No id, of the type of others."""
+    return take_ids(like, np.empty(0, np.int64))
+
+
+def take_ids(ids: Ids, order: NDArray[np.int64]) -> Ids:
+    """Some ids, in the given order."""
+    return ids[order] if isinstance(ids, np.ndarray) else ids.take(order)
+
+
+def concatenate_ids(parts: Sequence[Ids]) -> Ids:
+    """Ids of several parts, one after the other."""
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    import pyarrow as pa
+
+    return pa.concat_arrays(parts)
+
+
+def concatenate_rows(parts: Sequence[Rows]) -> Rows:
+    """Rows of several parts, sorted by partition; within one, in the order of the parts."""
+    codes = row_codes.concatenate([part.codes for part in parts])
+    tables = [part.attributes for part in parts]
+    joined = Rows(codes, concatenate_ids([part.ids for part in parts]), _stack(tables, [len(part) for part in parts]))
+    return joined.take(np.argsort(codes.partitions, kind="stable"))
+
+
+def _stack(tables: Sequence[pa.Table | None], counts: Sequence[int]) -> pa.Table | None:
+    """Tables below each other; a column that one lacks is NULL there."""
+    if all(table is None for table in tables):
+        return None
+    import pyarrow as pa
+
+    types = {field.name: field.type for table in tables if table is not None for field in table.schema}
+    whole = []
+    for table, count in zip(tables, counts, strict=True):
+        columns = {
+            name: pa.nulls(count, kind) if table is None or name not in table.column_names else table.column(name)
+            for name, kind in types.items()
+        }
+        whole.append(pa.table({name: _cast(column, types[name]) for name, column in columns.items()}))
+    return pa.concat_tables(whole)
+
+
+def _cast(column: Any, kind: pa.DataType) -> Any:
+    return column if column.type == kind else column.cast(kind)
+
+
+def write_delta(store: Store, path: str, number: int, rows: Rows | None, removed: Removed | None, level: int = 0) -> SegmentEntry:
+    """Write a delta; its entry for the manifest."""
+    parts: dict[str, Mapping[str, Any] | pa.Table] = {}
+    ids: tuple[int, int] | None = None
+    if rows is not None and len(rows):
+        parts[DELTA] = row_codes.to_arrays(rows.codes)
+        parts[IDS] = id_part(rows.ids)
+        if rows.attributes is not None:
+            parts[ATTRIBUTES] = rows.attributes.combine_chunks()
+        if isinstance(rows.ids, np.ndarray):
+            ids = int(rows.ids.min()), int(rows.ids.max())
+    parts |= removed_parts(removed)
+    count = 0 if rows is None else len(rows)
+    gone = 0 if removed is None else len(removed)
+    bundle = write_bundle(store, path, parts, {"rows": count, "removed": gone})
+    return SegmentEntry(number, bundle, count, ids, level, gone)
+
+
+def removed_parts(removed: Removed | None) -> dict[str, Any]:
+    """What a bundle holds of the rows that are removed."""
+    if removed is None or not len(removed):
+        return {}
+    return {
+        REMOVED: {"segment": removed.segments, "row": removed.rows.astype(np.uint32)},
+        REMOVED_IDS: id_part(removed.ids),
+    }
+
+
+def id_part(ids: Ids) -> Any:
+    """What a bundle holds of ids."""
+    if isinstance(ids, np.ndarray):
+        return {"id": ids}
+    import pyarrow as pa
+
+    return pa.table({"id": ids})
+
+
+def read_delta(store: Store, entry: SegmentEntry, model: Model, partitions: int, id_type: str, snapshot: int = 0) -> Delta:
+    """Read a delta whole.
+
+    Raises
+    ------
+    CorruptIndexError
+        It does not hold what its entry says, or what the model can have written.
+    """
+    from vsearch.storage.files.columns import take
+
+    bundle, path = open_bundle(store, entry.bundle, snapshot), entry.bundle.path
+    files = bundle.files
+    for file in files.values():
+        file.ensure_all()
+    codes_of = {name: files[DELTA].array(name) for name in files[DELTA].arrays} if DELTA in files else None
+    if (codes_of is None) != (entry.rows == 0) or (REMOVED in files) != (entry.removed > 0):
+        raise CorruptIndexError(path, "does not hold what the manifest says")
+    codes = row_codes.empty(model) if codes_of is None else row_codes.from_arrays(path, model, partitions, codes_of)
+    if len(codes.partitions) != entry.rows:
+        raise CorruptIndexError(path, f"holds {len(codes.partitions)} rows, the manifest says {entry.rows}")
+    table = None
+    if ATTRIBUTES in files:
+        file = files[ATTRIBUTES]
+        if file.entry.rows != entry.rows:
+            raise CorruptIndexError(path, f"holds attributes of {file.entry.rows} rows instead of {entry.rows}")
+        table = take(file, [column.name for column in file.entry.columns], np.arange(entry.rows))
+    rows = Rows(codes, read_ids(files, IDS, entry.rows, id_type, path), table)
+    return Delta(entry.number, rows, read_removed(files, entry.removed, id_type, path))
+
+
+def read_removed(files: Mapping[str, Any], count: int, id_type: str, path: str) -> Removed:
+    """The rows that a bundle says are removed.
+
+    Raises
+    ------
+    CorruptIndexError
+        They are not `count`.
+    """
+    segments, gone = np.empty(0, np.uint32), np.empty(0, np.int64)
+    if REMOVED in files:
+        files[REMOVED].ensure_all()
+        segments, gone = files[REMOVED].array("segment"), files[REMOVED].array("row").astype(np.int64)
+    if segments.dtype != np.uint32 or segments.shape != gone.shape or len(gone) != count:
+        raise CorruptIndexError(path, f"does not hold the {count} removed rows that the manifest names")
+    return Removed(segments, gone, read_ids(files, REMOVED_IDS, count, id_type, path))
+
+
+def read_ids(files: Mapping[str, Any], kind: str, count: int, id_type: str, path: str) -> Ids:
+    """All ids of a part of a bundle.
+
+    Raises
+    ------
+    CorruptIndexError
+        They are not `count`, or of another type.
+    """
+    if kind in files:
+        files[kind].ensure_all()
+    if id_type != "string":
+        ids = files[kind].array("id") if kind in files else np.empty(0, np.int64)
+        if ids.dtype not in (np.int64, np.uint32) or ids.shape != (count,):
+            raise CorruptIndexError(path, f"holds {ids.dtype} {ids.shape} for {count} ids")
+        return ids.astype(np.int64)
+    import pyarrow as pa
+
+    from vsearch.storage.files.columns import take
+
+    if (files[kind].entry.rows if kind in files else 0) != count:
+        raise CorruptIndexError(path, f"does not hold the {count} ids that the manifest names")
+    if not count:
+        return pa.array([], pa.string())
+    return take(files[kind], ["id"], np.arange(count)).column("id").combine_chunks().cast(pa.string())

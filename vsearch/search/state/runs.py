@@ -1,0 +1,115 @@
+"""Runs: rows of a shard laid out by partition, as kernels scan them, in one bundle; and the tail, which is one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from vsearch.errors import CorruptIndexError
+from vsearch.search.state.deltas import Delta, Gone, Removed, Rows, concatenate_rows, id_part, removed_parts
+from vsearch.search.state.run_layout import lay_out_run
+from vsearch.search.state.shard import Addresses
+from vsearch.storage.files.bundle import open_bundle, write_bundle
+from vsearch.storage.snapshots.kinds import ATTRIBUTES, IDS, column_kind
+from vsearch.storage.snapshots.manifest import AttributeEntry, EncodingEntry, EncodingHeader, SegmentEntry
+from vsearch.storage.stores.held import HeldStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.search.state.model import Model
+    from vsearch.storage import Store
+    from vsearch.storage.files.bundle import Bundle
+
+TAIL = "segments/tail.arrow"
+
+
+def write_run(
+    store: Store,
+    path: str,
+    model: Model,
+    rows: Rows,
+    where: range,
+    attributes: Sequence[AttributeEntry],
+    number: int,
+    removed: Removed | None = None,
+) -> SegmentEntry:
+    """Write a run; its entry for the manifest. Codes are copied: no score changes.
+
+    Parameters
+    ----------
+    rows : Rows
+        Sorted by partition.
+    where : range
+        Partitions of the index that the run holds rows of.
+    attributes
+        Those of the index; each is encoded for predicates.
+    removed : Removed, optional
+        Rows of older segments that are removed.
+    """
+    parts: dict[str, Any] = _parts(model, rows, where)
+    columns: dict[str, EncodingEntry] = {}
+    if rows.attributes is not None:
+        for position, attribute in enumerate(attributes):
+            if attribute.field_name in rows.attributes.column_names:
+                arrays, entry = _encode(rows.attributes, attribute, position)
+                parts[column_kind(position, 0)] = arrays
+                columns[attribute.field_name] = entry
+    parts |= removed_parts(removed)
+    facts = {"rows": len(rows), "partitions": len(where), "columns": msgspec.to_builtins(columns)}
+    bundle = write_bundle(store, path, parts, facts)
+    ids = (int(rows.ids.min()), int(rows.ids.max())) if isinstance(rows.ids, np.ndarray) and len(rows) else None
+    return SegmentEntry(number, bundle, len(rows), ids, 0, 0 if removed is None else len(removed))
+
+
+def _parts(model: Model, rows: Rows, where: range) -> dict[str, Any]:
+    parts: dict[str, Any] = dict(lay_out_run(model, rows.codes, where.start, len(where)))
+    parts[IDS] = id_part(rows.ids)
+    if rows.attributes is not None:
+        parts[ATTRIBUTES] = rows.attributes.combine_chunks()
+    return parts
+
+
+def _encode(table: pa.Table, attribute: AttributeEntry, position: int) -> tuple[dict[str, Any], EncodingEntry]:
+    from vsearch.predicates import encode_column
+    from vsearch.predicates.schema import Attribute
+
+    kind = Attribute.of_kind(attribute.name, attribute.type).type
+    encoded = encode_column(attribute.field_name, kind, table.column(attribute.field_name))
+    header = msgspec.convert(msgspec.to_builtins(encoded.header()), EncodingHeader)
+    return dict(encoded.arrays()), EncodingEntry(position, header)
+
+
+def run_columns(bundle: Bundle, path: str) -> Mapping[str, EncodingEntry]:
+    """How a run encodes its attributes, by the names of their fields.
+
+    Raises
+    ------
+    CorruptIndexError
+    """
+    try:
+        return msgspec.convert(bundle.facts.get("columns", {}), dict[str, EncodingEntry])
+    except msgspec.ValidationError as error:
+        raise CorruptIndexError(path, f"does not describe its attributes ({error}); restore the file") from None
+
+
+def live_rows(deltas: Sequence[Delta], gone: Gone) -> tuple[Rows | None, Addresses]:
+    """The rows of deltas that are not removed, sorted by partition, and where each is from."""
+    kept = [np.setdiff1d(np.arange(len(delta.rows)), gone.of(delta.number), assume_unique=True) for delta in deltas]
+    parts = [delta.rows if len(inside) == len(delta.rows) else delta.rows.take(inside) for delta, inside in zip(deltas, kept, strict=True)]
+    segments = np.concatenate([np.empty(0, np.uint32), *(np.full(len(inside), delta.number, np.uint32) for delta, inside in zip(deltas, kept, strict=True))])
+    inside_of = np.concatenate([np.empty(0, np.int64), *kept])
+    if not len(inside_of):
+        return None, Addresses(segments, inside_of)
+    order = np.argsort(np.concatenate([part.codes.partitions for part in parts]), kind="stable")
+    return concatenate_rows(parts), Addresses(segments[order], inside_of[order])
+
+
+def hold_tail(model: Model, rows: Rows, where: range) -> Bundle:
+    """Lay rows out as a run in memory. Its attributes are encoded when a predicate first asks for them."""
+    store = HeldStore()
+    entry = write_bundle(store, TAIL, _parts(model, rows, where), {"rows": len(rows), "partitions": len(where)})
+    return open_bundle(store, entry)
