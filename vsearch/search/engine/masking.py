@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.kernels.filters.bitmaps import count_ranges, list_rows
+from vsearch.predicates.evaluation import full_words
 from vsearch.search.state.shard import Shard
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
@@ -43,10 +44,9 @@ class ShardMask:
 
 def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
     """Evaluate a bound predicate on a shard's attribute cells, and undecided rows on the exact columns. O(rows)."""
-    from vsearch.predicates import columns_of, evaluate, recheck  # a search without a predicate does without
+    from vsearch.predicates import recheck  # a search without a predicate does without
 
-    columns = {name: snapshot.column(shard, name) for name in columns_of(bound)}
-    mask = evaluate(bound, columns, shard.rows)
+    mask = evaluate_cells(snapshot, shard, bound)
     matches, certain = count_matches(shard, mask)
     words, rechecked = mask.yes, 0
     if mask.maybe is not None:
@@ -59,6 +59,25 @@ def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
             np.bitwise_or.at(words, found >> 6, np.uint64(1) << (found & 63).astype(np.uint64))
     rows = int(certain.sum()) + (int(np.count_nonzero(holds)) if rechecked else 0)
     return ShardMask(words, matches, certain, rows, rechecked)
+
+
+def evaluate_cells(snapshot: Snapshot, shard: Shard, bound: Bound) -> RowMask:
+    """Evaluate a bound predicate on a run's attribute cells: the rows that pass, and those that may. Removed ones do not."""
+    from vsearch.predicates import columns_of, evaluate
+
+    mask = evaluate(bound, {name: snapshot.column(shard, name) for name in columns_of(bound)}, shard.rows)
+    live = shard.live
+    if live is None:
+        return mask
+    return replace(mask, yes=mask.yes & live, maybe=None if mask.maybe is None else mask.maybe & live)
+
+
+def mask_live(shard: Shard) -> ShardMask:
+    """What is not removed of a run."""
+    words = full_words(shard.rows) if shard.live is None else shard.live
+    starts, ends = shard.table.row_starts, shard.table.row_starts + shard.table.rows
+    counts = shard.table.rows if shard.live is None else count_ranges(words, starts, ends)
+    return ShardMask(words, counts, counts, shard.rows - len(shard.gone), 0)
 
 
 def count_matches(shard: Shard, mask: RowMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

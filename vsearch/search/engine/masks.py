@@ -6,16 +6,17 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.forking import renew_in_children
-from vsearch.search.engine.masking import ShardMask
+from vsearch.search.engine.masking import ShardMask, mask_live
 
 if TYPE_CHECKING:
     from vsearch.predicates import Where
+    from vsearch.search.state.snapshot import Snapshot
 
 BUDGET_BYTES = 64 << 20
 BY_CHANCE = 3.0  # times what is expected: of some dozens of partitions hardly ever more
@@ -53,10 +54,14 @@ class IndexMask:
     correlated: bool
 
     @classmethod
-    def of(cls, shards: list[ShardMask], partition_rows: NDArray[np.int64], radii: NDArray[np.float32]) -> IndexMask:
-        """Put the masks of all shards together; `partition_rows` and `radii` are of all partitions."""
-        matches = np.ascontiguousarray(np.concatenate([mask.matches for mask in shards]))
-        certain = np.ascontiguousarray(np.concatenate([mask.certain for mask in shards]))
+    def of(cls, shards: list[ShardMask], snapshot: Snapshot) -> IndexMask:
+        """Put the masks of all runs of a snapshot together."""
+        partition_rows, radii = snapshot.partition_rows, snapshot.radii
+        matches, certain = np.zeros(len(radii), np.int64), np.zeros(len(radii), np.int64)
+        for mask, run in zip(shards, snapshot.shards, strict=True):
+            own = slice(run.first_partition, run.first_partition + run.partitions)
+            matches[own] += mask.matches
+            certain[own] += mask.certain
         return cls(
             tuple(shards),
             matches,
@@ -85,6 +90,17 @@ def _correlated(passing: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:
     variances = rows * (share * (1 - share))
     deviations = (passing - share * rows) ** 2
     return float(deviations.sum()) > BY_CHANCE * float(variances.sum())
+
+
+def live_mask(snapshot: Snapshot) -> IndexMask | None:
+    """The rows of a snapshot that are not removed; None where all are there. Made once."""
+    if not any(len(run.gone) for run in snapshot.shards):
+        return None
+    mask = snapshot.derived.get(__name__)
+    if mask is None:
+        mask = IndexMask.of([mask_live(run) for run in snapshot.shards], snapshot)
+        snapshot.derived[__name__] = mask
+    return cast("IndexMask", mask)
 
 
 class MaskCache:
