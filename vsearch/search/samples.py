@@ -16,6 +16,7 @@ from vsearch.kernels.filters.bitmaps import count_ranges
 from vsearch.search.engine.masking import ShardMask
 from vsearch.search.engine.masks import IndexMask
 from vsearch.search.state.fetching import reconstruct
+from vsearch.search.state.shard import Shard
 from vsearch.search.state.snapshot import Snapshot
 
 MOVED = 0.3
@@ -52,9 +53,11 @@ class Sample:
 
 def draw_rows(snapshot: Snapshot, count: int, seed: int) -> Sample:
     """Rows of the index as queries; all of them where there are not more."""
-    rows = snapshot.manifest.rows
+    live, rows = snapshot.live_rows(), snapshot.live_count
     rng = np.random.default_rng(seed)
     drawn = np.sort(rng.choice(rows, min(count, rows), replace=False))
+    if live is not None:
+        drawn = live[drawn]
     return Sample(np.ascontiguousarray(reconstruct(snapshot, drawn)), drawn)
 
 
@@ -62,7 +65,7 @@ def draw_mixture(snapshot: Snapshot, count: int, seed: int) -> Sample:
     """Rows of the index as queries, every other one moved a little."""
     sample = draw_rows(snapshot, count, seed)
     own = np.zeros(0, np.int64) if sample.own_rows is None else sample.own_rows
-    residuals = sample.queries - snapshot.model.centroids[_partitions(snapshot, own)]
+    residuals = sample.queries - snapshot.model.centroids[snapshot.partitions_of(own)]
     others = residuals[np.random.default_rng(seed + 1).permutation(len(residuals))]
     queries = sample.queries.copy()
     queries[::2] += np.float32(MOVED) * others[::2]
@@ -86,25 +89,26 @@ def draw_foreign(snapshot: Snapshot, count: int, seed: int) -> list[Sample]:
     mirrored = 2 * mean - rows.queries[half:]
     cases = [Sample(_on_sphere(snapshot, np.concatenate([directions, mirrored])), None)]
     for share in PASSING:
-        passing = rng.random(snapshot.manifest.rows) < share
+        passing = rng.random(snapshot.rows) < share
         if passing.any():
             cases.append(Sample(rows.queries, rows.own_rows, _mask_rows(snapshot, passing)))
-    starts = np.cumsum(snapshot.partition_rows) - snapshot.partition_rows
     for share in EXCLUDED:
-        anchor = int(rng.integers(snapshot.manifest.rows))
-        partition = int(_partitions(snapshot, np.array([anchor]))[0])
-        near = starts[partition] + np.arange(min(AROUND, int(snapshot.partition_rows[partition])))
+        anchor = np.array([rng.integers(snapshot.rows)])
+        ((run, _, _),) = snapshot.locate(anchor)
+        table, partition = run.table, int(snapshot.partitions_of(anchor)[0]) - run.first_partition
+        first = run.first_row + int(table.row_starts[partition])
+        near = first + np.arange(min(AROUND, int(table.rows[partition])))
         queries = np.ascontiguousarray(reconstruct(snapshot, near))
-        kept = _far_partitions(snapshot, queries[anchor - starts[partition] if anchor in near else 0], share)
+        kept = _far_partitions(snapshot, queries[int(anchor[0]) - first if anchor[0] in near else 0], share)
         if kept.any():
-            passing = np.repeat(kept, snapshot.partition_rows)
+            passing = np.concatenate([np.repeat(kept[_own(run)], run.table.rows) for run in snapshot.shards])
             cases.append(Sample(queries, near, _mask_rows(snapshot, passing)))
     return cases
 
 
-def _partitions(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The partition of each row."""
-    return np.searchsorted(np.cumsum(snapshot.partition_rows), rows, side="right")
+def _own(run: Shard) -> slice:
+    """The partitions of a run among those of the index."""
+    return slice(run.first_partition, run.first_partition + run.partitions)
 
 
 def _far_partitions(snapshot: Snapshot, query: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
@@ -116,7 +120,7 @@ def _far_partitions(snapshot: Snapshot, query: NDArray[np.float32], share: float
     order = np.argsort(-scores, kind="stable")
     before = np.cumsum(snapshot.partition_rows[order])
     kept = np.zeros(len(order), np.bool_)
-    kept[order[before > share * snapshot.manifest.rows]] = True
+    kept[order[before > share * int(snapshot.partition_rows.sum())]] = True
     return kept
 
 
@@ -128,10 +132,12 @@ def _mask_rows(snapshot: Snapshot, passing: NDArray[np.bool_]) -> IndexMask:
         packed = np.packbits(own, bitorder="little")
         words = np.zeros(-(-shard.rows // 64), np.uint64)
         words.view(np.uint8)[: len(packed)] = packed
+        if shard.live is not None:
+            words &= shard.live
         starts = shard.table.row_starts
         counts = count_ranges(words, starts, starts + shard.table.rows)
-        masks.append(ShardMask(words, counts, counts, int(own.sum()), 0))
-    return IndexMask.of(masks, snapshot.partition_rows, snapshot.radii)
+        masks.append(ShardMask(words, counts, counts, int(counts.sum()), 0))
+    return IndexMask.of(masks, snapshot)
 
 
 def _on_sphere(snapshot: Snapshot, queries: NDArray[np.float32]) -> NDArray[np.float32]:

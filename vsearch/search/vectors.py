@@ -16,7 +16,7 @@ from vsearch.kernels.query.fields import COUNTERS, REFINED, RERANKED, SCANNED, V
 from vsearch.search.engine.cells import build_cell_tables, search_cells
 from vsearch.search.engine.exhaustive import search_exhaustively, worth_threads
 from vsearch.search.engine.masking import mask_shard
-from vsearch.search.engine.masks import IndexMask
+from vsearch.search.engine.masks import IndexMask, live_mask
 from vsearch.search.engine.merge import ShardHits, as_seen, drop_dissimilar, merge
 from vsearch.search.engine.routing import plan_visits, route
 from vsearch.search.engine.scanning import run_batch, run_one
@@ -73,7 +73,7 @@ class Answer(msgspec.Struct, frozen=True, eq=False):
 def evaluate_mask(snapshot: Snapshot, bound: Bound) -> IndexMask:
     """Evaluate a predicate on all shards."""
     shards = [mask_shard(snapshot, shard, bound) for shard in snapshot.shards]
-    return IndexMask.of(shards, snapshot.partition_rows, snapshot.radii)
+    return IndexMask.of(shards, snapshot)
 
 
 def count_mask(mask: IndexMask, stats: SearchStats) -> None:
@@ -93,6 +93,7 @@ def search_vectors(
 ) -> Answer:
     """Search for checked queries float32 (m, d); `prepared` ones are normalised, centred and rotated already."""
     model, many, k = snapshot.model, len(queries), request.k
+    mask = live_mask(snapshot) if mask is None else mask
     wide = (
         many == 1 and request.exact and worth_threads(snapshot, snapshot.manifest.rows if mask is None else mask.rows)
     )

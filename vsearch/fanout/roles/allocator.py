@@ -29,10 +29,8 @@ from vsearch.fanout.wire.messages import (
     int64s,
 )
 from vsearch.fanout.wire.where import bind_where
-from vsearch.predicates import evaluate
-from vsearch.predicates.binding import columns_of
 from vsearch.predicates.bound import Bound
-from vsearch.search.engine.masking import ShardMask, count_matches
+from vsearch.search.engine.masking import ShardMask, count_matches, evaluate_cells
 from vsearch.search.engine.masks import IndexMask
 from vsearch.search.engine.merge import as_seen
 from vsearch.search.engine.routing import ProbePlan
@@ -228,10 +226,10 @@ def _mask_cells(snapshot: Snapshot, bound: Bound) -> IndexMask:
     """What cells say about the rows of all shards. Which of the open ones pass is decided by the processors."""
     counted: list[ShardMask] = []
     for shard in snapshot.shards:
-        mask = evaluate(bound, {name: snapshot.column(shard, name) for name in columns_of(bound)}, shard.rows)
+        mask = evaluate_cells(snapshot, shard, bound)
         matches, certain = count_matches(shard, mask)
         counted.append(ShardMask(mask.yes, matches, certain, int(certain.sum()), 0))
-    return IndexMask.of(counted, snapshot.partition_rows, snapshot.radii)
+    return IndexMask.of(counted, snapshot)
 
 
 def _answer_own(

@@ -10,7 +10,8 @@ import numpy as np
 
 from vsearch.cache import LRUCache
 from vsearch.errors import IndexNotFoundError, InputError
-from vsearch.search.state.snapshot import Snapshot, model_files, open_shard, open_snapshot
+from vsearch.search.state.model_reading import model_files
+from vsearch.search.state.snapshot import Snapshot, open_shard, open_snapshot
 from vsearch.storage import (
     CHUNK,
     FileEntry,

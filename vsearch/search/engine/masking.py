@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.kernels.filters.bitmaps import count_ranges, list_rows
-from vsearch.predicates.evaluation import full_words
 from vsearch.search.state.shard import Shard
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
@@ -74,6 +73,8 @@ def evaluate_cells(snapshot: Snapshot, shard: Shard, bound: Bound) -> RowMask:
 
 def mask_live(shard: Shard) -> ShardMask:
     """What is not removed of a run."""
+    from vsearch.predicates.evaluation import full_words
+
     words = full_words(shard.rows) if shard.live is None else shard.live
     starts, ends = shard.table.row_starts, shard.table.row_starts + shard.table.rows
     counts = shard.table.rows if shard.live is None else count_ranges(words, starts, ends)

@@ -216,7 +216,7 @@ def read_delta(store: Store, entry: SegmentEntry, model: Model, partitions: int,
     codes_of = {name: files[DELTA].array(name) for name in files[DELTA].arrays} if DELTA in files else None
     if (codes_of is None) != (entry.rows == 0) or (REMOVED in files) != (entry.removed > 0):
         raise CorruptIndexError(path, "does not hold what the manifest says")
-    codes = row_codes.empty(model) if codes_of is None else row_codes.from_arrays(path, model, partitions, codes_of)
+    codes = row_codes.no_rows(model) if codes_of is None else row_codes.from_arrays(path, model, partitions, codes_of)
     if len(codes.partitions) != entry.rows:
         raise CorruptIndexError(path, f"holds {len(codes.partitions)} rows, the manifest says {entry.rows}")
     table = None

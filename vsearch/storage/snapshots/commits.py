@@ -79,6 +79,12 @@ def snapshot_numbers(store: Store) -> list[int]:
     return sorted(number for number in numbers if number is not None)
 
 
+def newest_after(store: Store, snapshot: int) -> int | None:
+    """The number of the newest snapshot, where it is beyond this one. One listing from its name on."""
+    numbers = (snapshot_number(info.path) for info in store.list("manifest", after=manifest_path(snapshot)))
+    return max((number for number in numbers if number is not None and number > snapshot), default=None)
+
+
 def list_snapshots(store: Store) -> list[SnapshotInfo]:
     """All snapshots, oldest first; one whose manifest is damaged is listed with the reason.
 

@@ -83,7 +83,7 @@ class _PrunedError(ConflictError):
 
 def _commit(store: Store, manifest: Manifest, base: int | None, insist: bool) -> Manifest:
     refusals = 0
-    for wait in _waits():
+    for wait in retry_waits():
         newest = max(snapshot_numbers(store), default=0)
         if base is not None and newest != base:
             raise ConflictError(
@@ -112,13 +112,48 @@ def _commit(store: Store, manifest: Manifest, base: int | None, insist: bool) ->
     )
 
 
+def commit_after(store: Store, base: Manifest, manifest: Manifest, *, check: bool = False) -> Manifest | None:
+    """Commit a snapshot that follows another, in one put and one listing from that one's name on.
+
+    Parameters
+    ----------
+    store
+    base
+        The snapshot that it follows, read lately.
+    manifest
+        ``writer`` must be unique to this commit; ``snapshot`` and ``lineage`` are replaced.
+    check
+        See that its files are there, by listings: for work that takes longer than a prune may wait.
+
+    Returns
+    -------
+    Manifest or None
+        With the number it was committed under; None where another snapshot follows `base` already. Then nothing was changed.
+
+    Raises
+    ------
+    StoreError
+        The store failed. The message says so where it is not known whether the commit took place.
+    """
+    lineage = (base.writer, *base.lineage)[:LINEAGE]
+    manifest = msgspec.structs.replace(manifest, snapshot=base.snapshot + 1, lineage=lineage)
+    for wait, _ in zip(retry_waits(), range(MOST_REFUSALS), strict=False):
+        outcome = _put(store, manifest)
+        if outcome is _Outcome.COMMITTED:
+            return manifest if _stands(store, manifest, after=base.snapshot, check=check) else None
+        if outcome is _Outcome.FOREIGN:
+            return None
+        time.sleep(wait)
+    return None
+
+
 class _Outcome(Enum):
     COMMITTED = auto()
     FOREIGN = auto()  # another writer's manifest is there
     REFUSED = auto()  # nothing is there
 
 
-def _waits() -> Iterator[float]:
+def retry_waits() -> Iterator[float]:
     """Seconds to wait after each attempt, a random part of a bound that doubles; ends after ``PATIENCE``."""
     end, bound = time.monotonic() + PATIENCE, FIRST_WAIT
     while time.monotonic() < end:
@@ -154,7 +189,7 @@ def _put(store: Store, manifest: Manifest) -> _Outcome:
     return _Outcome.COMMITTED
 
 
-def _stands(store: Store, manifest: Manifest) -> bool:
+def _stands(store: Store, manifest: Manifest, *, after: int | None = None, check: bool = True) -> bool:
     """Whether a manifest that was put is the newest, or was followed, and its files are there. If not, it is taken back.
 
     Between the listing and the put, others may have committed this very number and more, and a prune may have removed
@@ -169,21 +204,23 @@ def _stands(store: Store, manifest: Manifest) -> bool:
     """
     path = manifest_path(manifest.snapshot)
     try:
-        infos = store.list("manifest")
+        start = None if after is None else manifest_path(after)
+        infos = store.list("manifest", after=start)
         if not _followed(store, manifest, infos):
             store.delete([path])
             return False
         named = {entry.path for entry in manifest_files(manifest)}
-        waits = _waits()
+        waits = retry_waits()
         while named & condemned_paths(store, infos, _written(infos, path)):
             wait = next(waits, None)  # the prune spares what it sees a manifest name, or has removed it by its end
             if wait is None:
                 store.delete([path])
                 raise _PrunedError(f"{store.url}: {_PRUNED}")
             time.sleep(wait)
-            infos = store.list("manifest")
+            infos, check = store.list("manifest", after=start), True
         try:
-            _check_present(store, manifest)
+            if check:
+                _check_present(store, manifest)
         except _PrunedError:
             store.delete([path])
             raise

@@ -24,6 +24,13 @@ CHECKSUMS = "checksums"
 ATTRIBUTES = "attributes"
 CELLS = "cells"
 
+DELTA = "delta"
+"""Codes of the rows that a commit adds, row by row."""
+
+REMOVED = "removed"
+REMOVED_IDS = "removed-ids"
+"""Rows of older segments that a commit removes, and their ids."""
+
 DOCUMENTS = "documents"
 PATCH_CODES = "patch-codes"
 PATCH_NUMBERS = "patch-numbers"

@@ -71,8 +71,8 @@ class Store(Protocol):
     def scratch(self) -> str | None:
         """Folder from which :meth:`put_file` moves instead of copying; None for any."""
 
-    def list(self, prefix: str) -> list[ObjectInfo]:
-        """All objects below the folder ``prefix``, sorted by path."""
+    def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
+        """All objects below the folder ``prefix``, sorted by path; with ``after`` those whose paths sort behind it."""
 
     def delete(self, paths: Iterable[str]) -> None:
         """Remove objects; one that is not there is no error."""

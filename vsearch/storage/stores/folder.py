@@ -113,16 +113,19 @@ class FolderStore:
                 remove_abandoned(self._root / folder)
         return str(self._root / "segments")
 
-    def list(self, prefix: str) -> list[ObjectInfo]:
-        """All files below ``prefix``, sorted by path."""
+    def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
+        """All files below ``prefix``, sorted by path; with ``after`` those whose paths sort behind it."""
         folder = self._local(prefix.strip("/")) if prefix.strip("/") else self._root
         found: list[ObjectInfo] = []
         with _clear(prefix):
             for parent, _, names in os.walk(folder, onerror=_unreadable):
+                below = Path(parent).relative_to(self._root).as_posix()
                 for name in names:
-                    whole = Path(parent, name)
+                    path = name if below == "." else f"{below}/{name}"
+                    if after is not None and path <= after:
+                        continue
                     with suppress(FileNotFoundError):
-                        found.append(_info(whole.relative_to(self._root).as_posix(), whole.stat()))
+                        found.append(_info(path, os.stat(os.path.join(parent, name))))
         return sorted(found, key=lambda info: info.path)
 
     def delete(self, paths: Iterable[str]) -> None:

@@ -86,9 +86,9 @@ class MeteredStore:
         """See `Store.scratch`."""
         return self._store.scratch()
 
-    def list(self, prefix: str) -> list[ObjectInfo]:
+    def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
         """See `Store.list`."""
-        found = self._store.list(prefix)
+        found = self._store.list(prefix, after=after)
         pages = 1 + len(found) // 1000
         self.count(pages, 0, writes=pages)
         return found

@@ -196,8 +196,8 @@ class ObjectStore:
         """Any folder will do."""
         return None
 
-    def list(self, prefix: str) -> list[ObjectInfo]:
-        """All objects below ``prefix``, over all pages of the listing, sorted by path."""
+    def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
+        """All objects below ``prefix``, over all pages of the listing, sorted by path; ``after`` a path, those behind it."""
         import obstore
 
         below = self._prefix + prefix.strip("/")
@@ -205,7 +205,7 @@ class ObjectStore:
         def pages() -> list[ObjectInfo]:
             return [
                 ObjectInfo(meta["path"][len(self._prefix) :], meta["size"], meta["last_modified"])
-                for page in obstore.list(self._backend, below or None, chunk_size=1000)
+                for page in obstore.list(self._backend, below or None, offset=None if after is None else self._key(after), chunk_size=1000)
                 for meta in page
             ]
 

@@ -1,0 +1,193 @@
+"""What a change is given: rows in any container that a build takes, encoded as the index encodes, in its own types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.building.encoding import encode_rows
+from vsearch.building.inputs.attributes import open_attributes
+from vsearch.building.inputs.elements import NotFiniteError, check_bounded
+from vsearch.building.inputs.rows import Given, explained, open_inputs
+from vsearch.errors import InputError
+from vsearch.search.state import row_codes
+from vsearch.search.state.field_types import arrow_of
+from vsearch.search.state.row_codes import RowCodes
+from vsearch.storage.stores.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.predicates.schema import Schema
+    from vsearch.search.state.snapshot import Snapshot
+
+BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class NewRows:
+    """Rows that a change was given, encoded.
+
+    Attributes
+    ----------
+    codes : RowCodes
+        Sorted by partition.
+    order : int64 (n,)
+        Which of the rows given each of them is.
+    ids : int64 (n,), pyarrow.Array of strings, or None
+        In the order of `codes`; None where the index is to number them.
+    attributes : pyarrow.Table or None
+        In the order of `codes`, as they were given.
+    """
+
+    codes: RowCodes
+    order: NDArray[np.int64]
+    ids: Any
+    attributes: pa.Table | None
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def read_rows(snapshot: Snapshot, embeddings: object, given: Given) -> NewRows:
+    """Read and encode rows.
+
+    Parameters
+    ----------
+    embeddings, given
+        As `vsearch.build` takes them.
+
+    Raises
+    ------
+    InputError
+        They cannot be read, or have other dimensions than the index; or some ids are the same.
+    """
+    model, dimensions = snapshot.model, snapshot.manifest.dimensions
+    if _is_empty(embeddings):
+        return NewRows(row_codes.no_rows(model), np.empty(0, np.int64), None, None)
+    with scratch_folder() as scratch:
+        inputs = open_inputs(embeddings, given, model.metric, scratch)
+        if inputs.vectors.dimensions != dimensions:
+            raise InputError(f"vectors must have the index's {dimensions} dimensions, got {inputs.vectors.dimensions}")
+        parts, orders = [], []
+        try:
+            for start in range(0, inputs.vectors.rows, BATCH_ROWS):
+                batch = inputs.vectors.read(start, min(start + BATCH_ROWS, inputs.vectors.rows))
+                check_bounded(batch, model.metric, start)
+                codes, order = encode_rows(model, batch)
+                parts.append(codes)
+                orders.append(start + order)
+        except NotFiniteError as error:
+            raise explained(error, inputs, model.metric) from error
+        codes, order = row_codes.concatenate(parts), np.concatenate(orders)
+        if len(parts) > 1:
+            by_partition = np.argsort(codes.partitions, kind="stable")
+            codes, order = row_codes.take(codes, by_partition), order[by_partition]
+        ids = None if inputs.ids.kind == "row" else inputs.ids.take(order)
+        attributes = None if inputs.columns is None else inputs.columns.take(order)
+        return NewRows(codes, order, ids, attributes)
+
+
+def _is_empty(embeddings: object) -> bool:
+    """Whether there is no row at all, which no input of a build may be."""
+    shape = getattr(embeddings, "shape", None)
+    return (isinstance(shape, tuple) and len(shape) == 2 and shape[0] == 0) or (isinstance(embeddings, list) and not embeddings)
+
+
+def check_id_type(ids: Any, id_type: str) -> Any:
+    """Ids in the type of the index; None where there are none.
+
+    Raises
+    ------
+    InputError
+        They are of another type.
+    """
+    if ids is None:
+        return None
+    text = not isinstance(ids, np.ndarray)
+    if text != (id_type == "string"):
+        wanted, got = ("strings", "integers") if not text else ("integers", "strings")
+        raise InputError(f"ids of this index must be {wanted}, got {got}")
+    return ids
+
+
+def conform(table: pa.Table | None, snapshot: Snapshot) -> pa.Table | None:
+    """Attributes as the index stores them, under the names of its fields; what is not given is NULL.
+
+    Raises
+    ------
+    InputError
+        A column is none of the index, or its values do not fit.
+    """
+    entries, schema = snapshot.manifest.attributes, snapshot.schema
+    if table is None:
+        return None
+    names = _matched(table.column_names, schema)
+    columns = {}
+    for entry in entries:
+        if entry.name in names:
+            column = table.column(names[entry.name])
+            columns[entry.field_name] = cast_column(column, arrow_of(schema.find(entry.name)), entry.name)
+    import pyarrow as pa
+
+    return pa.table(columns) if columns else None
+
+
+def _matched(given: list[str], schema: Schema) -> dict[str, str]:
+    """Which of the given columns each attribute is; letter case counts only where two differ by nothing else."""
+    matched: dict[str, str] = {}
+    for name in given:
+        alike = [name] if name in schema.names else [one for one in schema.names if one.lower() == name.lower()]
+        if len(alike) != 1:
+            listed = ", ".join(schema.names) or "none"
+            raise InputError(f"no attribute of this index is called {name!r}; it has {listed}: add_column adds one")
+        if alike[0] in matched:
+            raise InputError(f"the attribute {alike[0]!r} is given twice, as {matched[alike[0]]!r} and {name!r}; give it once")
+        matched[alike[0]] = name
+    return matched
+
+
+def cast_column(column: Any, kind: pa.DataType, name: str) -> Any:
+    """A column in the type of its attribute.
+
+    Raises
+    ------
+    InputError
+        Another kind of type, or a value that does not fit.
+    """
+    import pyarrow as pa
+
+    if column.type == kind:
+        return column
+    if not (column.null_count == len(column) or _alike(column.type, kind)):
+        raise InputError(f"the attribute {name!r} must be {kind}, got {column.type}")
+    try:
+        return column.cast(kind)
+    except pa.ArrowException as error:
+        raise InputError(f"the attribute {name!r} must be {kind}: {str(error).splitlines()[0]}") from None
+
+
+def _alike(given: pa.DataType, kind: pa.DataType) -> bool:
+    """Whether values of one type may become the other's where they fit."""
+    from pyarrow import types
+
+    def family(one: pa.DataType) -> str:
+        if types.is_integer(one) or types.is_floating(one) or types.is_decimal(one):
+            return "number"
+        if types.is_string(one) or types.is_large_string(one):
+            return "text"
+        if types.is_list(one) or types.is_large_list(one):
+            return f"list of {family(one.value_type)}"
+        return "time" if types.is_timestamp(one) or types.is_date(one) else str(one)
+
+    return family(given) == family(kind)
+
+
+def read_attributes(attributes: object, count: int) -> pa.Table | None:
+    """A table of attributes of so many rows, without vectors, in the types that indexes keep."""
+    with scratch_folder() as scratch:
+        source = open_attributes(attributes, count, scratch)
+        return source.take(np.arange(count)) if source.schema.names else None

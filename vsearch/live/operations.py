@@ -1,0 +1,275 @@
+"""Append, upsert, update and delete: what each changes of a snapshot, found anew on every snapshot that it meets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InputError
+from vsearch.live.commits import Draft
+from vsearch.live.inputs import NewRows, cast_column, check_id_type, conform
+from vsearch.search.engine.masks import live_mask
+from vsearch.search.engine.rows import matching_rows
+from vsearch.search.state import row_codes
+from vsearch.search.state.deltas import Removed, Rows
+from vsearch.search.state.fetching import find_ids, take_fields, take_ids
+from vsearch.search.state.field_types import arrow_of
+from vsearch.search.state.given_ids import as_ids, shown
+from vsearch.search.state.row_codes import RowCodes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+    from vsearch.predicates import Where
+    from vsearch.search.state.snapshot import Snapshot
+
+NAMED = 5
+"""How many ids a message names."""
+
+
+@dataclass(frozen=True, eq=False)
+class Append:
+    """Add rows whose ids are new."""
+
+    new: NewRows
+    kind: str = "append"
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        new, numbered = self.new, snapshot.manifest.id_type == "row"
+        if not len(new):
+            return Draft()
+        if numbered and new.ids is not None:
+            raise InputError("this index numbers its rows itself: leave out ids, or replace rows with upsert")
+        if not numbered and new.ids is None:
+            raise InputError("the rows of this index have ids; give one for each new row")
+        next_row = next_number(snapshot)
+        ids = next_row + new.order if numbered else check_id_type(new.ids, snapshot.manifest.id_type)
+        if not numbered and beyond_all(snapshot, ids) is False:
+            known = find_ids(snapshot, _searchable(ids)) >= 0
+            if known.any():
+                raise InputError(
+                    f"the index has rows with these ids already: {_listed(ids, known)}; upsert replaces them"
+                )
+        rows = Rows(new.codes, ids, conform(new.attributes, snapshot))
+        return Draft(rows, None, added=len(new), next_row=next_row + len(new) if numbered else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Upsert:
+    """Add rows; those whose ids are there take their places."""
+
+    new: NewRows
+    kind: str = "upsert"
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        new = self.new
+        if not len(new):
+            return Draft()
+        if new.ids is None:
+            raise InputError("upsert needs the id of each row; append adds rows that have none")
+        ids = check_id_type(new.ids, snapshot.manifest.id_type)
+        if snapshot.manifest.id_type == "row" and not (ids.min() >= 0 and ids.max() < next_number(snapshot)):
+            raise InputError(
+                f"this index numbers its rows itself, so far from 0 to {next_number(snapshot) - 1}: append adds rows, got the id "
+                f"{ids.min() if ids.min() < 0 else ids.max()}"
+            )
+        found = find_ids(snapshot, _searchable(ids))
+        old = found[found >= 0]
+        rows = Rows(new.codes, ids, conform(new.attributes, snapshot))
+        return Draft(rows, remove(snapshot, old), added=len(new) - len(old), replaced=len(old))
+
+
+@dataclass(frozen=True, eq=False)
+class Delete:
+    """Remove rows, by id or by predicate. An id that is not there is passed over."""
+
+    ids: Any = None
+    where: Where = None
+    kind: str = "delete"
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        rows = select(snapshot, self.ids, self.where)
+        return Draft(None, remove(snapshot, rows), deleted=len(rows))
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """Change attributes of rows; their codes are copied.
+
+    Attributes
+    ----------
+    values : mapping
+        By attribute a value for all rows, or with `ids` a value for each.
+    """
+
+    values: Mapping[str, Any]
+    ids: Any = None
+    where: Where = None
+    kind: str = "update"
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        import pyarrow as pa
+
+        if self.ids is None:
+            rows, places = select(snapshot, None, self.where), None
+        else:
+            wanted = distinct_ids(snapshot, self.ids)
+            found = find_ids(snapshot, wanted)
+            if (found < 0).any():
+                raise InputError(f"no row has the id {_listed(wanted, found < 0)}")
+            rows, places = found, np.arange(len(found))
+        if not len(rows):
+            return Draft()
+        codes, order = codes_of(snapshot, rows)
+        rows = rows[order]
+        names = snapshot.schema.names
+        table = take_fields(snapshot, names, rows) if names else pa.table({})
+        for name, values in self.values.items():
+            attribute = snapshot.schema.find(name)
+            if attribute.name not in names:
+                raise InputError(f"no attribute of this index is called {name!r}; it has {', '.join(names) or 'none'}")
+            kind, field = arrow_of(attribute), snapshot.find_entry(attribute.name).field_name
+            column = self._column(values, name, kind, len(rows), None if places is None else order)
+            table = table.set_column(table.column_names.index(field), field, column)
+        ids = stored_ids(snapshot, rows)
+        return Draft(Rows(codes, ids, table), remove(snapshot, rows), replaced=len(rows))
+
+    def _column(self, values: Any, name: str, kind: pa.DataType, count: int, order: NDArray[np.int64] | None) -> Any:
+        import pyarrow as pa
+
+        whole = isinstance(values, (list, tuple, np.ndarray)) or hasattr(values, "to_pylist") or hasattr(values, "to_list")
+        nested = pa.types.is_list(kind)
+        try:
+            if whole and order is not None and not (nested and not _lists(values)):
+                column = pa.array(_plain(values))
+                if len(column) != len(order):
+                    raise InputError(f"{name!r} must be one value, or one for each of the {len(order)} ids, got {len(column)}")
+                return cast_column(column.take(pa.array(order)), kind, name)
+            if whole and not nested:
+                raise InputError(f"{name!r} must be one value; values row by row need ids=")
+            one = pa.array([_plain(values) if whole else values])
+            return cast_column(one, kind, name).take(pa.array(np.zeros(count, np.int64)))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            raise InputError(f"the attribute {name!r} must be {kind}: {str(error).splitlines()[0]}") from None
+
+
+def _plain(values: Any) -> Any:
+    for method in ("to_pylist", "to_list", "tolist"):
+        if hasattr(values, method):
+            return getattr(values, method)()
+    return list(values)
+
+
+def _lists(values: Any) -> bool:
+    """Whether values of a list attribute are one list for each row, rather than one list."""
+    return all(value is None or isinstance(value, (list, tuple, np.ndarray)) for value in _plain(values))
+
+
+def select(snapshot: Snapshot, ids: Any, where: Where) -> NDArray[np.int64]:
+    """Positions of the rows that a change is about, ascending.
+
+    Raises
+    ------
+    InputError
+        Neither ids nor a predicate, or both.
+    """
+    if (ids is None) == (where is None):
+        raise InputError("say which rows: give either ids or where")
+    if ids is not None:
+        found = find_ids(snapshot, distinct_ids(snapshot, ids))
+        return np.sort(found[found >= 0])
+    from vsearch.predicates import bind, parse
+
+    expression = parse(where)
+    bound = None if expression is None else bind(expression, snapshot.schema)
+    return matching_rows(snapshot, bound)
+
+
+def distinct_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:
+    """Ids that a change names, each once, in the order in which they come."""
+    asked = as_ids(ids, text=snapshot.manifest.id_type == "string")
+    if asked.dtype == object:
+        return np.array(list(dict.fromkeys(asked.tolist())), object)
+    _, first = np.unique(asked, return_index=True)
+    if len(first) != len(asked):
+        raise InputError(f"ids must differ; {shown(_repeated(asked))} comes more than once")
+    return asked
+
+
+def _repeated(ids: NDArray[Any]) -> Any:
+    values, counts = np.unique(ids, return_counts=True)
+    return values[counts > 1][0]
+
+
+def codes_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> tuple[RowCodes, NDArray[np.int64]]:
+    """Codes of rows, sorted by partition, and which of the rows each is of."""
+    parts, places = [], []
+    for shard, at, inside in snapshot.locate(rows):
+        shard.ensure(np.unique(np.searchsorted(shard.table.row_starts + shard.table.rows, inside, side="right")).astype(np.int32))
+        parts.append(row_codes.read_row_codes(snapshot.model, shard, inside))
+        places.append(at)
+    codes, order = row_codes.concatenate(parts), np.concatenate(places)
+    by_partition = np.lexsort((order, codes.partitions))
+    return row_codes.take(codes, by_partition), order[by_partition]
+
+
+def remove(snapshot: Snapshot, rows: NDArray[np.int64]) -> Removed | None:
+    """Where rows are, to be removed there; None for no rows."""
+    if not len(rows):
+        return None
+    segments, inside = np.empty(len(rows), np.uint32), np.empty(len(rows), np.int64)
+    for shard, at, own in snapshot.locate(rows):
+        addresses = shard.addresses(own)
+        segments[at], inside[at] = addresses.segments, addresses.rows
+    order = np.lexsort((inside, segments))
+    return Removed(segments[order], inside[order], stored_ids(snapshot, rows[order]))
+
+
+def stored_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> Any:
+    """Ids of rows: int64 (n,), or an Arrow array of strings."""
+    ids = take_ids(snapshot, rows)
+    if snapshot.manifest.id_type != "string":
+        return ids
+    import pyarrow as pa
+
+    return pa.array(ids.tolist(), pa.string())
+
+
+def next_number(snapshot: Snapshot) -> int:
+    """The id of the next row of an index that numbers its rows."""
+    live = snapshot.manifest.live
+    return live.next_row if live else snapshot.manifest.rows
+
+
+def beyond_all(snapshot: Snapshot, ids: Any) -> bool:
+    """Whether integer ids are all greater than those of the index, as far as its segments say: then none can be there."""
+    live = snapshot.manifest.live
+    if not isinstance(ids, np.ndarray) or not live:
+        return False
+    from vsearch.storage.snapshots.manifest import manifest_segments
+
+    greatest = []
+    for segment in manifest_segments(snapshot.manifest):
+        if segment.rows and segment.ids is None:
+            return False
+        greatest += [] if segment.ids is None else [segment.ids[1]]
+    if any(not shard.base and shard.rows for shard in snapshot.manifest.shards):
+        return False
+    return not greatest or int(ids.min()) > max(greatest)
+
+
+def _searchable(ids: Any) -> NDArray[Any]:
+    return ids if isinstance(ids, np.ndarray) else np.array(ids.to_pylist(), object)
+
+
+def _listed(ids: Any, chosen: NDArray[np.bool_]) -> str:
+    """Some of the chosen ids, for a message."""
+    values = ids if isinstance(ids, np.ndarray) else np.array(ids.to_pylist(), object)
+    some = values[chosen]
+    more = f" and {len(some) - NAMED} more" if len(some) > NAMED else ""
+    return ", ".join(shown(one) for one in some[:NAMED]) + more
