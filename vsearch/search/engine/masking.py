@@ -41,11 +41,18 @@ class ShardMask:
     rechecked: int
 
 
+def mask_shard_cells(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
+    """What a shard's attribute cells say of a bound predicate: its words are the rows that pass for certain. O(rows)."""
+    mask = _evaluate(snapshot, shard, bound)
+    matches, certain = count_matches(shard, mask)
+    return ShardMask(mask.yes, matches, certain, int(certain.sum()), 0)
+
+
 def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
     """Evaluate a bound predicate on a shard's attribute cells, and undecided rows on the exact columns. O(rows)."""
     from vsearch.predicates import recheck  # a search without a predicate does without
 
-    mask = evaluate_cells(snapshot, shard, bound)
+    mask = _evaluate(snapshot, shard, bound)
     matches, certain = count_matches(shard, mask)
     words, rechecked = mask.yes, 0
     if mask.maybe is not None:
@@ -60,7 +67,7 @@ def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
     return ShardMask(words, matches, certain, rows, rechecked)
 
 
-def evaluate_cells(snapshot: Snapshot, shard: Shard, bound: Bound) -> RowMask:
+def _evaluate(snapshot: Snapshot, shard: Shard, bound: Bound) -> RowMask:
     """Evaluate a bound predicate on a run's attribute cells: the rows that pass, and those that may. Removed ones do not."""
     from vsearch.predicates import columns_of, evaluate
 
@@ -95,10 +102,11 @@ def _read_keys(
     from vsearch.predicates import keys_from_values
 
     file = shard.files[ATTRIBUTES]
-    values = f"{name}.values"
+    field = snapshot.find_entry(name).field_name
+    values = f"{field}.values"
     file.ensure(values, rows, rows + 1)
     keys = keys_from_values(snapshot.schema.find(name).type, file.array(values)[rows])
-    validity = f"{name}.validity"
+    validity = f"{field}.validity"
     if validity not in file.arrays or file.arrays[validity].shape[0] == 0:
         return keys, np.ones(len(rows), np.bool_)
     file.ensure(validity, rows >> 3, (rows >> 3) + 1)

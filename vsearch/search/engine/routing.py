@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +73,7 @@ class ProbePlan:
 def plan_visits(
     bases: NDArray[np.float32],
     bounds: NDArray[np.float32],
-    edges: Sequence[int],
+    runs: Sequence[range],
     *,
     k: int,
     nprobe: int | None,
@@ -88,8 +87,8 @@ def plan_visits(
     ----------
     bases, bounds : float32 (partitions,)
         One query's row of `Routes`.
-    edges : sequence of int
-        First partition of each shard, and the number of partitions.
+    runs : sequence of range
+        Partitions that each run of the index holds rows of.
     k : int
         Rows wanted: partitions with at least so many (or all there are) are visited whatever `nprobe`.
     nprobe : int or None
@@ -114,8 +113,8 @@ def plan_visits(
             order = order[:minimum]
     forced = order[:minimum]
     visits = []
-    for low, high in pairwise(edges):
-        own = order[(order >= low) & (order < high)]
-        count = int(np.count_nonzero((forced >= low) & (forced < high)))
-        visits.append(ProbePlan((own - low).astype(np.int32), bases[own], bounds[own], count))
+    for run in runs:
+        own = order[(order >= run.start) & (order < run.stop)]
+        count = int(np.count_nonzero((forced >= run.start) & (forced < run.stop)))
+        visits.append(ProbePlan((own - run.start).astype(np.int32), bases[own], bounds[own], count))
     return visits
