@@ -119,7 +119,7 @@ def test_an_index_that_was_open_answers_in_children(index):
 def test_locks_that_other_threads_held_are_free_in_the_child(index):
     masks, snapshot = index._masks, index.snapshot
     file = snapshot.shards[0].files["attributes"]
-    held = [masks._lock, snapshot._lock, snapshot.shards[0]._lock, file._changed]
+    held = [masks._lock, snapshot._lock, snapshot.shards[0]._lock, file.shared._changed]
     ready, end = threading.Event(), threading.Event()
 
     def hold():
@@ -145,9 +145,9 @@ def test_what_a_thread_was_fetching_is_fetched_in_the_child(tmp_path):
     vsearch.build(rows(), tmp_path / "index", attributes=table())
     index = vsearch.open(tmp_path / "index")
     file = index.snapshot.shards[0].files["attributes"]
-    file._state[:] = 1  # claimed, by a thread that the child does not have
+    file.shared._state[:] = 1  # claimed, by a thread that the child does not have
     found = in_child(lambda: index.search(rows(1), k=2, columns=["name"]))
-    file._state[:] = 0
+    file.shared._state[:] = 0
     assert found.columns["name"].to_pylist() == index.search(rows(1), k=2, columns=["name"]).columns["name"].to_pylist()
 
 

@@ -8,7 +8,7 @@ are streamed to where these say.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,6 +31,13 @@ class Node(NamedTuple):
 
     length: int
     nulls: int
+
+
+class Sink(Protocol):
+    """What takes bytes, one piece after the other: a file, or memory."""
+
+    def write(self, data: Any, /) -> object:
+        """Take the bytes of a buffer."""
 
 
 class Placed(NamedTuple):
@@ -64,7 +71,7 @@ def write_batch(
     Placed
         Byte offset in the file and length of every buffer, in order.
     """
-    template = _Template(schema)
+    template = Template(schema)
     nodes: list[Node] = []
     placed = Placed([], [])
     file.seek(template.body)
@@ -75,15 +82,19 @@ def write_batch(
             placed.offsets.append(at)
             placed.lengths.append(0 if buffer is None else buffer.nbytes)
             if buffer is not None:
-                at += _stream(file, buffer)
-    footer = template.footer(at - template.body)
-    file.write(b"\xff\xff\xff\xff\0\0\0\0" + footer + struct.pack("<i", len(footer)) + _MAGIC)
+                at += stream(file, buffer)
+    file.write(template.tail(at - template.body))
     file.seek(0)
     file.write(template.header(rows, nodes, placed, at - template.body))
     return placed
 
 
-def _stream(file: BinaryIO, buffer: NDArray[np.generic]) -> int:
+def padded(length: int) -> int:
+    """A length up to the next multiple of the alignment."""
+    return -(-length // ALIGNMENT) * ALIGNMENT
+
+
+def stream(file: Sink, buffer: NDArray[np.generic]) -> int:
     """Write an array row-major and little-endian in bounded pieces, then zeros up to the alignment."""
     little = buffer.dtype.newbyteorder("<")
     rows = max(1, _BLOCK // max(1, buffer.nbytes // max(1, len(buffer))))
@@ -95,8 +106,14 @@ def _stream(file: BinaryIO, buffer: NDArray[np.generic]) -> int:
     return int(buffer.nbytes + padding)
 
 
-class _Template:
-    """The headers that pyarrow writes for one row of a schema, taken apart."""
+class Template:
+    """The headers that pyarrow writes for one row of a schema, taken apart.
+
+    Attributes
+    ----------
+    body : int
+        Where in the file the buffers begin.
+    """
 
     def __init__(self, schema: pa.Schema) -> None:
         import pyarrow as pa
@@ -112,13 +129,18 @@ class _Template:
         at, metadata = struct.unpack_from("<qi", self._footer, self._block)
         self._prefix = whole[:at]
         self._message = bytearray(whole[at + 8 : at + metadata])
-        self.body = -(-(at + metadata) // ALIGNMENT) * ALIGNMENT
+        self.body = padded(at + metadata)
 
-    def footer(self, body: int) -> bytes:
-        """The file's footer for a batch whose buffers take ``body`` bytes."""
+    def place(self, lengths: list[int]) -> Placed:
+        """Where buffers of these lengths go."""
+        ends = np.cumsum([self.body, *map(padded, lengths)], dtype=np.int64).tolist()
+        return Placed(ends[:-1], lengths)
+
+    def tail(self, body: int) -> bytes:
+        """All bytes of the file after the buffers, which take ``body`` bytes."""
         at = len(self._prefix)
         struct.pack_into("<qi4xq", self._footer, self._block, at, self.body - at, body)
-        return bytes(self._footer)
+        return b"\xff\xff\xff\xff\0\0\0\0" + bytes(self._footer) + struct.pack("<i", len(self._footer)) + _MAGIC
 
     def header(self, rows: int, nodes: list[Node], placed: Placed, body: int) -> bytes:
         """All bytes of the file before the buffers."""

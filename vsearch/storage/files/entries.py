@@ -78,12 +78,13 @@ def check_entry(entry: FileEntry) -> None:
     CorruptIndexError
         Names the file and what does not fit.
     """
-    problem = path_problem(entry.path) or _file_problem(entry)
+    problem = path_problem(entry.path) or file_problem(entry)
     if problem is not None:
         raise CorruptIndexError(entry.path, f"its entry in the manifest is not valid: {problem}; restore the manifest")
 
 
-def _file_problem(entry: FileEntry) -> str | None:
+def file_problem(entry: FileEntry, *, mixed: bool = False) -> str | None:
+    """Why ``entry`` does not fit itself, or None. With ``mixed`` its arrays may be of any lengths."""
     if not entry.path.endswith(".arrow"):
         return "a data file ends in .arrow"
     if not 0 < entry.bytes <= LARGEST:
@@ -95,24 +96,25 @@ def _file_problem(entry: FileEntry) -> str | None:
     for column in entry.columns:
         if not 0 <= column.nulls <= entry.rows:
             return f"column {column.name!r} has {column.nulls} nulls in {entry.rows} rows"
+    rows = None if mixed or entry.columns else entry.rows
     for array in entry.arrays:
-        problem = _array_problem(array, entry)
+        problem = _array_problem(array, entry.bytes, rows)
         if problem is not None:
             return f"array {array.name!r}: {problem}"
     return None
 
 
-def _array_problem(array: ArrayEntry, entry: FileEntry) -> str | None:
+def _array_problem(array: ArrayEntry, size: int, rows: int | None) -> str | None:
     if array.dtype not in DTYPES:
         return f"dtype {array.dtype!r} is none of {', '.join(DTYPES)}"
     if not 1 <= len(array.shape) <= 3 or not all(0 <= n <= LARGEST for n in array.shape):
         return f"shape {array.shape} is not of one to three axes"
     if array.row_bytes == 0:
         return f"shape {array.shape} has rows of no bytes"
-    if not entry.columns and array.shape[0] != entry.rows:
-        return f"shape {array.shape} does not have the file's {entry.rows} rows"
+    if rows is not None and array.shape[0] != rows:
+        return f"shape {array.shape} does not have the file's {rows} rows"
     if array.offset < 0 or array.offset % ALIGNMENT:
         return f"offset {array.offset} is no multiple of {ALIGNMENT}"
-    if array.offset + array.bytes > entry.bytes:
-        return f"bytes {array.offset}..{array.offset + array.bytes} lie beyond the file's {entry.bytes}"
+    if array.offset + array.bytes > size:
+        return f"bytes {array.offset}..{array.offset + array.bytes} lie beyond the file's {size}"
     return None

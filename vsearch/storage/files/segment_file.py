@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import mmap
-from threading import Condition
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vsearch.errors import CorruptIndexError
-from vsearch.forking import renew_in_children
-from vsearch.storage.files.checksums import crc32c
 from vsearch.storage.files.entries import CHUNK, check_entry
-from vsearch.storage.files.naming import check_not_pruned
-from vsearch.storage.files.ranges import bridge, covering_chunks, mark, runs, split
+from vsearch.storage.files.file_bytes import PRESENT, FileBytes, ReadCounts
+from vsearch.storage.files.ranges import covering_chunks, mark
 from vsearch.storage.stores.retrying import carried
-from vsearch.storage.stores.waiting import time_left
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,14 +21,6 @@ if TYPE_CHECKING:
     from vsearch.storage.stores.base import Store
 
     Part = tuple[str, ArrayLike | None, ArrayLike | None]
-
-GAP = 4
-"""Chunks between two wanted ones that are fetched along, for one request less."""
-
-REQUEST = 8 << 20
-"""Most bytes of one request; longer ranges travel as several side by side."""
-
-_ABSENT, _CLAIMED, _PRESENT = 0, 1, 2
 
 
 class SegmentFile:
@@ -54,8 +41,8 @@ class SegmentFile:
 
     Attributes
     ----------
-    bytes_read, requests : int
-        Bytes fetched (or, mapped, verified) so far, and requests for them (mapped: 0).
+    shared : FileBytes
+        The file's bytes. The parts of a bundle share them.
 
     Raises
     ------
@@ -67,40 +54,32 @@ class SegmentFile:
         self, store: Store, entry: FileEntry, checksums: NDArray[np.uint32] | None = None, snapshot: int = 0
     ) -> None:
         check_entry(entry)
-        self._snapshot = snapshot
+        shared = FileBytes(store, entry.path, entry.bytes, snapshot)
+        if checksums is None:
+            shared.cover(np.array([entry.crc32c], np.uint32), entry.bytes, entry.bytes)
+        else:
+            shared.cover(checksums, CHUNK, entry.bytes)
+        self._set(shared, entry, 0, entry.bytes)
+
+    @classmethod
+    def part(cls, shared: FileBytes, entry: FileEntry) -> SegmentFile:
+        """A part of a file: the arrays of ``entry``, which the caller has checked to lie in the chunks of ``shared``."""
+        file = cls.__new__(cls)
+        full = [array for array in entry.arrays if array.bytes]
+        start = min((array.offset for array in full), default=0)
+        cls._set(file, shared, entry, start, max((array.offset + array.bytes for array in full), default=start))
+        return file
+
+    def _set(self, shared: FileBytes, entry: FileEntry, start: int, stop: int) -> None:
+        self.shared = shared
         self.entry = entry
         self.path = entry.path
         self.arrays: Mapping[str, ArrayEntry] = {array.name: array for array in entry.arrays}
-        self.bytes_read = 0
-        self.requests = 0
-        self._store = store
-        if checksums is None:
-            self._chunk = entry.bytes
-            self._checksums = np.array([entry.crc32c], np.uint32)
-        else:
-            self._chunk = CHUNK
-            self._checksums = checksums
-        count = -(-entry.bytes // self._chunk)
-        if self._checksums.shape != (count,):
-            raise CorruptIndexError(
-                entry.path, f"has {count} chunks but {len(self._checksums)} checksums; restore the manifest"
-            )
+        self._first, self._stop = start // shared.chunk, -(-stop // shared.chunk)
         self._layout = {array.name: (array.offset, array.row_bytes) for array in entry.arrays}
-        self._flags = bytearray(count)
-        self._state = np.frombuffer(self._flags, np.uint8)
-        self._pending = count
-        self._unverified = np.arange(count + 1)
         self._complete: set[str] = set()
-        self._changed = Condition()
-        self._data: NDArray[np.uint8] | None = None
-        self._mapped = False
         self._views: dict[str, NDArray[Any]] = {}
-        renew_in_children(self)
-
-    def renew_after_fork(self) -> None:
-        """Nobody holds the lock any more, and nobody fetches what was claimed."""
-        self._changed = Condition()
-        self._state[self._state == _CLAIMED] = _ABSENT
+        self._counts = ReadCounts()
 
     def __repr__(self) -> str:
         return f"SegmentFile({self.path!r}, {self.entry.bytes} bytes)"
@@ -108,13 +87,23 @@ class SegmentFile:
     @property
     def whole(self) -> bool:
         """Whether every byte is present and verified."""
-        return not self._pending
+        unverified = self.shared.unverified
+        return not self.shared.pending or bool(unverified[self._stop] == unverified[self._first])
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that this object has fetched (or, mapped, verified) so far."""
+        return self._counts.bytes
+
+    @property
+    def requests(self) -> int:
+        """Requests for them (mapped: 0)."""
+        return self._counts.requests
 
     @property
     def mapped(self) -> bool:
         """Whether the file is mapped from a folder, rather than fetched."""
-        self._open()
-        return self._mapped
+        return self.shared.mapped
 
     def array(self, name: str) -> NDArray[Any]:
         """Read-only view of an array, with its declared type and shape. Its bytes count only after :meth:`ensure`.
@@ -128,7 +117,7 @@ class SegmentFile:
         if view is None:
             entry = self._array(name)
             dtype = np.dtype(entry.dtype).newbyteorder("<")
-            flat = self._open()[entry.offset : entry.offset + entry.bytes].view(dtype)
+            flat = self.shared.data()[entry.offset : entry.offset + entry.bytes].view(dtype)
             view = flat.reshape(entry.shape)
             view.flags.writeable = False
             self._views[name] = view
@@ -146,7 +135,7 @@ class SegmentFile:
         SnapshotNotFoundError
             It is missing because the snapshot was pruned.
         """
-        if self._pending and name not in self._complete and not self._has(name, starts, stops):
+        if self.shared.pending and name not in self._complete and not self._has(name, starts, stops):
             self.ensure_arrays([(name, starts, stops)])
 
     def ensure_arrays(self, parts: Sequence[Part]) -> None:
@@ -157,41 +146,50 @@ class SegmentFile:
         parts
             ``(name, starts, stops)`` each.
         """
-        if not self._pending:
-            return
+        ensure_parts([(self, parts)])
+
+    def ensure_all(self) -> None:
+        """Make the whole file present and verified; of a part of a file, the part."""
+        if not self.whole:
+            wanted = np.zeros(len(self.shared.flags), np.bool_)
+            wanted[self._first : self._stop] = True
+            self.shared.fill(wanted, self._counts)
+
+    def absent(self, parts: Sequence[Part]) -> NDArray[np.bool_] | None:
+        """Chunks of the file to make present for some parts; None where they all are."""
         ranges = [self._bytes_of(*part) for part in parts if part[0] not in self._complete]
         if not ranges:
-            return
+            return None
+        shared = self.shared
         first, stop = covering_chunks(
             np.concatenate([begin for begin, _ in ranges]),
             np.concatenate([end for _, end in ranges]),
-            chunk=self._chunk,
+            chunk=shared.chunk,
         )
-        unverified = self._unverified
-        if (unverified[stop] != unverified[first]).any():
-            self._fill(mark(first, stop, count=len(self._state)))
-        self._complete.update(name for name, starts, _ in parts if starts is None)
+        unverified = shared.unverified
+        if (unverified[stop] == unverified[first]).all():
+            return None
+        return mark(first, stop, count=len(shared.flags))
 
-    def ensure_all(self) -> None:
-        """Make the whole file present and verified."""
-        if self._pending:
-            self._fill(np.ones(len(self._state), np.bool_))
+    def note(self, parts: Sequence[Part]) -> None:
+        """Remember which arrays are present as a whole."""
+        self._complete.update(name for name, starts, _ in parts if starts is None)
 
     def _has(self, name: str, starts: ArrayLike | None, stops: ArrayLike | None) -> bool:
         """Whether the ranges are quickly seen to be present; False where it takes a closer look."""
         if name not in self._layout:
             return False
         offset, row_bytes = self._layout[name]
-        chunk = self._chunk
+        chunk = self.shared.chunk
         if isinstance(starts, int | np.integer) and isinstance(stops, int | np.integer):
             first, stop = (offset + int(starts) * row_bytes) // chunk, -(-(offset + int(stops) * row_bytes) // chunk)
-            return self._flags.count(_PRESENT, first, stop) == stop - first
+            return self.shared.flags.count(PRESENT, first, stop) == stop - first
         if (
             not (isinstance(starts, np.ndarray) and isinstance(stops, np.ndarray))
             or starts.itemsize + stops.itemsize < 16
         ):
             return False
-        unverified = self._unverified
+        unverified = self.shared.unverified
         try:
             before = unverified[(starts * row_bytes + offset) // chunk]
             after = unverified[(stops * row_bytes + (offset + chunk - 1)) // chunk]
@@ -225,95 +223,6 @@ class SegmentFile:
                 )
         return entry.offset + begin * entry.row_bytes, entry.offset + end * entry.row_bytes
 
-    def _open(self) -> NDArray[np.uint8]:
-        with self._changed:
-            if self._data is None:
-                mapped = self._map()
-                self._mapped = mapped is not None
-                self._data = self._reserve() if mapped is None else mapped
-            return self._data
-
-    def _map(self) -> NDArray[np.uint8] | None:
-        try:
-            mapped = self._store.memory_map(self.path)
-        except FileNotFoundError:
-            raise self._missing() from None
-        if mapped is not None and len(mapped) != self.entry.bytes:
-            raise self._damaged(f"has {len(mapped)} bytes instead of {self.entry.bytes}")
-        return mapped
-
-    def _reserve(self) -> NDArray[np.uint8]:
-        # An anonymous map takes memory only for the pages that are written, and starts on a page.
-        try:
-            return np.frombuffer(mmap.mmap(-1, self.entry.bytes), np.uint8)
-        except (OSError, OverflowError, ValueError, MemoryError):
-            raise self._damaged(f"its entry claims {self.entry.bytes} bytes, more than this machine can hold") from None
-
-    def _fill(self, wanted: NDArray[np.bool_]) -> None:
-        """Make chunks present. Each is claimed by one thread; the others wait for it, or take over if it fails."""
-        data = self._open()
-        while True:
-            with self._changed:
-                absent = self._state == _ABSENT
-                mine = wanted & absent
-                if not mine.any():
-                    if (self._state[wanted] == _PRESENT).all():
-                        return
-                    self._changed.wait(time_left())
-                    continue
-                if not self._mapped:
-                    mine = bridge(mine, absent, gap=GAP)
-                self._state[mine] = _CLAIMED
-            try:
-                self._load(data, mine)
-            except BaseException:
-                self._settle(mine, _ABSENT)
-                raise
-            self._settle(mine, _PRESENT)
-
-    def _settle(self, chunks: NDArray[np.bool_], state: int) -> None:
-        with self._changed:
-            self._state[chunks] = state
-            unverified = self._state != _PRESENT
-            self._unverified = np.concatenate(([0], np.cumsum(unverified)))
-            self._pending = int(self._unverified[-1])
-            self._changed.notify_all()
-
-    def _load(self, data: NDArray[np.uint8], chunks: NDArray[np.bool_]) -> None:
-        first, stop = runs(chunks)
-        begin, end = first * self._chunk, np.minimum(stop * self._chunk, self.entry.bytes)
-        requests = 0
-        if not self._mapped:
-            starts, stops = split(begin, end, limit=REQUEST)
-            requests = len(starts)
-            try:
-                self._store.read_into(self.path, starts.tolist(), stops.tolist(), data)
-            except FileNotFoundError:
-                raise self._missing() from None
-            except EOFError:
-                raise self._damaged(f"is shorter than its {self.entry.bytes} bytes") from None
-        for i in np.flatnonzero(chunks).tolist():
-            at = i * self._chunk
-            if crc32c(data[at : at + self._chunk]) != self._checksums[i]:
-                last = min(at + self._chunk, self.entry.bytes)
-                raise self._damaged(f"bytes {at}..{last} are not those that were written")
-        with self._changed:
-            self.bytes_read += int((end - begin).sum())
-            self.requests += requests
-
-    def _damaged(self, reason: str) -> CorruptIndexError:
-        return CorruptIndexError(
-            self.path, f"{reason}; restore the file from a copy, open an older snapshot or build the index again"
-        )
-
-    def _missing(self) -> CorruptIndexError:
-        """What to raise of a file that is not there; raises SnapshotNotFoundError itself where that was pruned."""
-        check_not_pruned(self._store, self._snapshot, self.path)
-        return CorruptIndexError(
-            self.path,
-            f"is missing in {self._store.url}; restore the file from a copy, or open another snapshot",
-        )
-
 
 def ensure_together(
     parts: Sequence[tuple[SegmentFile, str, ArrayLike | None, ArrayLike | None]],
@@ -330,16 +239,29 @@ def ensure_together(
     CorruptIndexError
         Of the first file found damaged.
     """
-    by_file: dict[SegmentFile, list[Part]] = {}
+    by_bytes: dict[FileBytes, dict[SegmentFile, list[Part]]] = {}
     for file, name, starts, stops in parts:
         if not file.whole:
-            by_file.setdefault(file, []).append((name, starts, stops))
-    if len(by_file) < 2 or all(file.mapped for file in by_file):
-        for file, of_file in by_file.items():
-            file.ensure_arrays(of_file)
+            by_bytes.setdefault(file.shared, {}).setdefault(file, []).append((name, starts, stops))
+    groups = [list(of_bytes.items()) for of_bytes in by_bytes.values()]
+    if len(groups) < 2 or all(shared.mapped for shared in by_bytes):
+        for group in groups:
+            ensure_parts(group)
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(len(by_file)) as pool:
-        for done in [pool.submit(carried(file.ensure_arrays), of_file) for file, of_file in by_file.items()]:
+    with ThreadPoolExecutor(len(groups)) as pool:
+        for done in [pool.submit(carried(ensure_parts), group) for group in groups]:
             done.result()
+
+
+def ensure_parts(group: Sequence[tuple[SegmentFile, Sequence[Part]]]) -> None:
+    """:meth:`SegmentFile.ensure_arrays` for parts of one file, in one round of requests; the first counts them."""
+    first, _ = group[0]
+    if not first.shared.pending:
+        return
+    wanted = [chunks for file, parts in group if (chunks := file.absent(parts)) is not None]
+    if wanted:
+        first.shared.fill(np.logical_or.reduce(wanted), first._counts)  # noqa: SLF001 (of the same module)
+    for file, parts in group:
+        file.note(parts)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import mmap
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vsearch.errors import InputError, StoreError, VsearchError
+from vsearch.errors import InputError
 from vsearch.storage.files.arrow import Node, Placed, write_batch
-from vsearch.storage.files.checksums import file_checksums
 from vsearch.storage.files.columns import column_buffers, storable, type_name
 from vsearch.storage.files.entries import DTYPES, ArrayEntry, ColumnEntry, FileEntry, check_entry
-from vsearch.storage.stores.advice import ROOM, explain_system
-from vsearch.storage.stores.base import check_path
-from vsearch.storage.stores.scratch import hold, release, temporary_name
+from vsearch.storage.files.local_file import LocalFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import Self
+    from typing import Any
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -64,11 +58,9 @@ def write_arrays(
     lengths = {array.shape[0] if array.ndim else -1 for array in arrays.values()}
     if len(lengths) != 1:
         raise InputError(f"{path}: arrays of one file need the same first axis, not {sorted(lengths)}")
-    for name, array in arrays.items():
-        if array.dtype.name not in DTYPES or not 1 <= array.ndim <= 3 or 0 in array.shape[1:]:
-            raise InputError(f"{path}: {name!r} is {array.dtype} {array.shape}, which cannot be stored")
+    check_arrays(path, arrays)
     rows = lengths.pop()
-    fields = [pa.field(name, _arrow_type(array), nullable=False) for name, array in arrays.items()]
+    fields = [pa.field(name, row_type(array.dtype, array.shape), nullable=False) for name, array in arrays.items()]
 
     def columns() -> Columns:
         for array in arrays.values():
@@ -84,18 +76,31 @@ def write_arrays(
             at += 2 if array.ndim == 1 else 3
             yield ArrayEntry(name, array.dtype.name, tuple(map(int, array.shape)), placed.offsets[at])
 
-    with _LocalFile(store, path) as local:
-        placed = local.write(pa.schema(fields), rows, columns())
-        return local.finish(rows, tuple(entries(placed)), ())
+    with LocalFile(store, path) as local:
+        placed = local.write(lambda file: write_batch(file, pa.schema(fields), rows, columns()))
+        return _finish(local, path, rows, tuple(entries(placed)), ())
 
 
-def _arrow_type(array: NDArray[np.generic]) -> pa.DataType:
+def check_arrays(path: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Refuse arrays of a type or shape that no file holds.
+
+    Raises
+    ------
+    InputError
+    """
+    for name, array in arrays.items():
+        if array.dtype.name not in DTYPES or not 1 <= array.ndim <= 3 or 0 in array.shape[1:]:
+            raise InputError(f"{path}: {name!r} is {array.dtype} {array.shape}, which cannot be stored")
+
+
+def row_type(dtype: np.dtype[Any], shape: tuple[int, ...]) -> pa.DataType:
+    """The Arrow type of one row of an array."""
     import pyarrow as pa
 
-    element = pa.from_numpy_dtype(array.dtype.newbyteorder("="))
-    if array.ndim == 1:
+    element = pa.from_numpy_dtype(dtype.newbyteorder("="))
+    if len(shape) == 1:
         return element
-    width = int(np.prod(array.shape[1:]))
+    width = int(np.prod(shape[1:]))
     return pa.list_(pa.field("item", element, nullable=False), width)
 
 
@@ -126,10 +131,7 @@ def write_table(store: Store, path: str, table: pa.Table) -> tuple[FileEntry, ND
     """
     import pyarrow as pa
 
-    names = list(table.column_names)
-    if not names or len(set(names)) != len(names) or "" in names:
-        raise InputError(f"{path}: columns need names, each its own; these are {names}")
-    fields = [pa.field(name, storable(name, table.column(name))) for name in names]
+    fields = table_fields(path, table)
     types = [type_name(field.type) for field in fields]
     parts: list[tuple[str, NDArray[np.generic] | None]] = []
     columns: list[ColumnEntry] = []
@@ -141,66 +143,41 @@ def write_table(store: Store, path: str, table: pa.Table) -> tuple[FileEntry, ND
             parts.extend((f"{field.name}.{part}", _empty_like(buffer)) for part, buffer in buffers)
             yield nodes, [buffer for _, buffer in buffers]
 
-    with _LocalFile(store, path) as local:
-        placed = local.write(pa.schema(fields), table.num_rows, each())
+    with LocalFile(store, path) as local:
+        placed = local.write(lambda file: write_batch(file, pa.schema(fields), table.num_rows, each()))
         entries = tuple(
             ArrayEntry(name, like.dtype.name, (length // like.itemsize,), offset)
             for (name, like), offset, length in zip(parts, placed.offsets, placed.lengths, strict=True)
             if like is not None
         )
-        return local.finish(table.num_rows, entries, tuple(columns))
+        return _finish(local, path, table.num_rows, entries, tuple(columns))
+
+
+def _finish(
+    local: LocalFile, path: str, rows: int, arrays: tuple[ArrayEntry, ...], columns: tuple[ColumnEntry, ...]
+) -> tuple[FileEntry, NDArray[np.uint32]]:
+    size, whole, chunks = local.sums()
+    entry = FileEntry(path, size, whole, rows, arrays, columns)
+    check_entry(entry)
+    local.put()
+    return entry, chunks
+
+
+def table_fields(path: str, table: pa.Table) -> list[pa.Field]:
+    """The columns of a table in the types in which they are stored.
+
+    Raises
+    ------
+    InputError
+        A column has a type that cannot be stored, or two have one name.
+    """
+    import pyarrow as pa
+
+    names = list(table.column_names)
+    if not names or len(set(names)) != len(names) or "" in names:
+        raise InputError(f"{path}: columns need names, each its own; these are {names}")
+    return [pa.field(name, storable(name, table.column(name))) for name in names]
 
 
 def _empty_like(buffer: Buffer) -> NDArray[np.generic] | None:
     return None if buffer is None else np.empty(0, buffer.dtype)
-
-
-class _LocalFile:
-    """A temporary file that becomes an object of the store, or vanishes."""
-
-    def __init__(self, store: Store, path: str) -> None:
-        import tempfile
-
-        self._store = store
-        self._path = check_path(path)
-        folder = Path(store.scratch() or tempfile.gettempdir())
-        self._name = temporary_name(folder)
-        with self._clear():
-            self._file = self._name.open("xb")
-            self._lock = hold(self._name)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-        self._name.unlink(missing_ok=True)
-        release(self._lock)
-
-    def write(self, schema: pa.Schema, rows: int, columns: Columns) -> Placed:
-        with self._clear():
-            placed = write_batch(self._file, schema, rows, columns)
-            self._file.close()
-        return placed
-
-    def finish(
-        self, rows: int, arrays: tuple[ArrayEntry, ...], columns: tuple[ColumnEntry, ...]
-    ) -> tuple[FileEntry, NDArray[np.uint32]]:
-        with self._clear(), self._name.open("rb") as file:
-            data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-            whole, chunks = file_checksums(data)
-        entry = FileEntry(self._path, len(data), whole, rows, arrays, columns)
-        check_entry(entry)
-        self._store.put_file(self._path, self._name)
-        return entry, chunks
-
-    @contextmanager
-    def _clear(self) -> Iterator[None]:
-        try:
-            yield
-        except VsearchError:
-            raise
-        except OSError as error:
-            folder = self._name.parent
-            said = explain_system(error) if error.errno not in ROOM else f"{error.strerror}; free or allow space for it"
-            raise StoreError(f"{self._path}: {said} ({folder})") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vsearch.errors import CorruptIndexError
+from vsearch.storage.files.bundle import bundle_file, check_bundle_entry, decode_header
 from vsearch.storage.files.checksums import chunk_checksums, crc32c
 from vsearch.storage.files.entries import CHUNK
 from vsearch.storage.files.segment_file import SegmentFile
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vsearch.storage.files.bundle import BundleEntry
     from vsearch.storage.files.entries import FileEntry
     from vsearch.storage.snapshots.manifest import ShardEntry
     from vsearch.storage.stores.base import Store
@@ -124,6 +126,44 @@ def _check_file(
     if whole != entry.crc32c:
         return "its bytes are not those that were written (CRC32C differs)", none
     return None, np.concatenate(parts)
+
+
+def check_bundle(store: Store, entry: BundleEntry, progress: Callable[[int], None]) -> str | None:
+    """Read a bundle whole and hold it against its checksums, and its header against what it heads.
+
+    Parameters
+    ----------
+    store
+    entry
+    progress
+        Called with the bytes read so far.
+
+    Returns
+    -------
+    str or None
+        Why it is not as it was written.
+    """
+    header = entry.header
+    try:
+        check_bundle_entry(entry)
+        reason, sums = _check_file(store, bundle_file(entry), progress)
+        if reason is not None:
+            return reason
+        first = header.offset // CHUNK * CHUNK  # the last chunk of data ends where the header begins
+        data, raw = (
+            np.frombuffer(piece, np.uint8)
+            for piece in store.get_ranges(
+                entry.path, [first, header.offset], [header.offset, header.offset + header.bytes]
+            )
+        )
+        if crc32c(raw) != header.crc32c:
+            return "its header is not the one of its entry (CRC32C differs)"
+        _, stored = decode_header(entry, raw)
+    except CorruptIndexError as error:
+        return str(error).removeprefix(f"{entry.path}: ")
+    if not np.array_equal(stored, np.concatenate([sums[: first // CHUNK], chunk_checksums(data)])):
+        return "its header does not hold the checksums of its data"
+    return None
 
 
 def _check_sums(store: Store, shard: ShardEntry, sums: dict[str, NDArray[np.uint32]], bad: set[str]) -> list[Problem]:

@@ -1,0 +1,577 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
+from uuid import uuid4
+
+import google_crc32c
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from msgspec.structs import replace
+
+from tests.storage.test_writing import sample_table
+from vsearch.errors import ConflictError, CorruptIndexError, InputError, SnapshotNotFoundError, StoreError
+from vsearch.storage import CHUNK, SegmentFile, ensure_together, open_store, write_arrays
+from vsearch.storage.files import bundle
+from vsearch.storage.files.bundle import SMALL, BundleEntry, HeaderEntry, bundle_file, check_bundle_entry, open_bundle
+from vsearch.storage.files.bundle_writing import write_bundle
+from vsearch.storage.files.columns import take
+from vsearch.storage.files.entries import DTYPES, check_entry
+from vsearch.storage.files.local_file import LocalFile
+from vsearch.storage.files.prefetched import fetch_files
+from vsearch.storage.snapshots.verifying import check_bundle
+from vsearch.storage.stores.held import HeldBytes
+from vsearch.storage.stores.metered import MeteredStore
+
+PATH = "segments/a.arrow"
+
+
+def parts(large: bool = False):
+    random = np.random.default_rng(0)
+    found = {
+        "codes": {
+            "first": random.integers(0, 256, (70, 16, 32), np.uint8),
+            "factor": random.standard_normal(900).astype(np.float16),
+            "none": np.empty((0, 7), np.int32),
+        },
+        "ids": {"id": np.arange(900), "key": np.arange(900)[::-1]},
+        "attributes": sample_table(900),
+        "empty table": sample_table(0),
+        "nothing": {},
+    }
+    if large:
+        found["rerank"] = {"rerank": random.integers(-128, 128, (30_000, 64), np.int8)}
+        found["last"] = {"row": np.arange(40_000, dtype=np.uint32)}
+    return found
+
+
+FACTS = {"shards": [1, 2, 3], "columns": {"price": {"position": 0, "ü": None}}, "scale": 0.5}
+
+
+@pytest.fixture(params=["folder", "memory", "held"])
+def any_store(request, tmp_path):
+    if request.param == "held":
+        return HeldBytes()
+    return open_store(tmp_path / "index" if request.param == "folder" else f"memory://{uuid4().hex}/index")
+
+
+def same(opened, written) -> None:
+    assert list(opened.files) == list(written)
+    for name, part in written.items():
+        file = opened.files[name]
+        assert isinstance(file, SegmentFile)
+        assert file.path == file.entry.path == opened.entry.path
+        if isinstance(part, pa.Table):
+            assert file.entry.rows == part.num_rows
+            assert [column.name for column in file.entry.columns] == part.column_names
+            rows = np.arange(part.num_rows)[::-1]
+            assert take(file, part.column_names, rows).equals(part.take(rows))
+        else:
+            assert list(file.arrays) == list(part)
+            file.ensure_all()
+            assert file.whole
+            for array, values in part.items():
+                view = file.array(array)
+                assert (view.dtype, view.shape) == (values.dtype, values.shape)
+                assert np.array_equal(view, values, equal_nan=values.dtype.kind == "f")
+                assert not view.flags.writeable
+                assert view.ctypes.data % 64 == 0
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_what_was_written_is_read(any_store, large):
+    written = parts(large)
+    entry = write_bundle(any_store, PATH, written, FACTS)
+    assert (entry.bytes > SMALL) == large
+    opened = open_bundle(any_store, entry)
+    assert opened.facts == FACTS
+    assert opened.opened.bytes == (entry.header.bytes if large else entry.bytes)
+    assert opened.opened.requests == (0 if opened.files["codes"].mapped else 1)
+    same(opened, written)
+    assert opened.files["codes"].entry.rows == opened.files["nothing"].entry.rows == 0
+    assert opened.files["ids"].entry.rows == 900
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_any_arrow_reader_opens_it(any_store, large):
+    written = parts(large)
+    entry = write_bundle(any_store, PATH, written, FACTS)
+    table = pa.ipc.open_file(pa.py_buffer(any_store.get(PATH))).read_all()
+    table.validate(full=True)
+    assert table.num_rows == 1
+    assert table.column_names[-1] == "header"
+    assert msgspec.json.decode(table.column("header")[0].as_py())["facts"] == FACTS
+    opened = open_bundle(any_store, entry)
+    stored = {f"{name}/{array}": (file, array) for name, file in opened.files.items() for array in file.arrays}
+    assert list(stored) == table.column_names[:-1]
+    for column, (file, array) in stored.items():
+        assert not table.field(column).nullable
+        values = table.column(column).combine_chunks().flatten()
+        file.ensure(array)
+        shape = file.array(array).shape
+        flat = values.flatten() if len(shape) > 1 else values
+        expected = file.array(array)
+        assert np.array_equal(flat.to_numpy().reshape(shape), expected, equal_nan=expected.dtype.kind == "f")
+
+
+def test_the_entry_tells_the_truth_and_is_short(any_store):
+    entry = write_bundle(any_store, f"segments/{uuid4().hex}-{uuid4().hex}-0.arrow", parts(True))
+    data = bytes(any_store.get(entry.path))
+    assert (entry.bytes, entry.crc32c) == (len(data), google_crc32c.value(data))
+    at = entry.header
+    header = data[at.offset : at.offset + at.bytes]
+    assert at.crc32c == google_crc32c.value(header)
+    said = msgspec.json.decode(header)
+    chunks = [data[i : min(i + CHUNK, at.offset)] for i in range(0, at.offset, CHUNK)]
+    assert said["crc32c"] == "".join(f"{google_crc32c.value(chunk):08x}" for chunk in chunks)
+    encoded = msgspec.json.encode(entry)
+    assert len(encoded) <= 250
+    assert msgspec.json.decode(encoded, type=BundleEntry) == entry
+    check_entry(bundle_file(entry))
+    assert bundle_file(entry).bytes == entry.bytes
+
+
+def test_nothing_at_all(any_store):
+    entry = write_bundle(any_store, PATH, {})
+    assert (open_bundle(any_store, entry).files, open_bundle(any_store, entry).facts) == ({}, {})
+    assert pa.ipc.open_file(pa.py_buffer(any_store.get(PATH))).read_all().num_rows == 1
+    assert check_bundle(any_store, entry, lambda _: None) is None
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/"), min_size=1, max_size=8)
+ARRAYS = st.dictionaries(
+    NAMES,
+    st.sampled_from(DTYPES).flatmap(
+        lambda dtype: st.tuples(st.integers(0, 40), *[st.integers(1, 4)] * 2).flatmap(
+            lambda shape: st.integers(1, 3).flatmap(lambda axes: hnp.arrays(dtype, shape[:axes]))
+        )
+    ),
+    max_size=3,
+)
+SAMPLE = sample_table(60)
+TABLES = st.tuples(
+    st.lists(st.sampled_from(SAMPLE.column_names), unique=True, min_size=1, max_size=4),
+    st.integers(0, 60),
+    st.integers(0, 60),
+).map(lambda drawn: SAMPLE.select(drawn[0]).slice(drawn[1], drawn[2]))
+
+
+@given(st.dictionaries(NAMES, ARRAYS | TABLES, max_size=4), st.booleans(), st.booleans())
+def test_any_arrays_and_tables(written, whole, twice):
+    limits = {"SMALL": SMALL if whole else 0}
+    with (
+        patch.multiple("vsearch.storage.files.bundle", **limits),
+        patch.multiple("vsearch.storage.files.bundle_writing", **limits, KEPT=0 if twice else 1 << 20),
+    ):
+        for store in (open_store(f"memory://{uuid4().hex}"), HeldBytes()):
+            entry = write_bundle(store, PATH, written, {"a": 1})
+            same(open_bundle(store, entry), written)
+            table = pa.ipc.open_file(pa.py_buffer(store.get(PATH))).read_all()
+            table.validate(full=True)
+            assert check_bundle(store, entry, lambda _: None) is None
+
+
+def test_every_way_of_writing_writes_the_same(tmp_path, monkeypatch):
+    written = parts()
+    folder, held = open_store(tmp_path), HeldBytes()
+    entries = [write_bundle(folder, PATH, written, FACTS), write_bundle(held, PATH, written, FACTS)]
+    monkeypatch.setattr("vsearch.storage.files.bundle_writing.SMALL", 0)
+    monkeypatch.setattr("vsearch.storage.files.bundle_writing.KEPT", 0)
+    folder.delete([PATH])
+    entries.append(write_bundle(folder, PATH, written, FACTS))
+    assert entries[0] == entries[1] == entries[2]
+    assert bytes(folder.get(PATH)) == bytes(held.get(PATH))
+
+
+def test_arrays_need_be_neither_contiguous_nor_little_endian(any_store):
+    base = np.arange(6000, dtype=np.float32).reshape(100, 60)
+    written = {"a": {"turned": base[::-1, ::2], "big": base[:, 0].astype(">i4"), "fortran": np.asfortranarray(base)}}
+    opened = open_bundle(any_store, write_bundle(any_store, PATH, written))
+    opened.files["a"].ensure_all()
+    for name, array in written["a"].items():
+        assert np.array_equal(opened.files["a"].array(name), array)
+
+
+@pytest.mark.parametrize(
+    ("written", "facts", "said"),
+    [
+        ({"a/b": {}}, {}, "the name of a part must be text without a slash, got 'a/b'"),
+        ({"": {}}, {}, "the name of a part"),
+        ({"a": {"b": np.zeros(())}}, {}, "cannot be stored"),
+        ({"a": {"b": np.zeros((2, 0))}}, {}, "cannot be stored"),
+        ({"a": {"b": np.zeros(3, bool)}}, {}, "cannot be stored"),
+        ({"a": {"": np.zeros(3)}}, {}, "cannot be stored"),
+        ({"a" * 2000: {}}, {}, "cannot be stored"),
+        ({"a": pa.table({"b": [b"bytes"]})}, {}, "cannot be stored"),
+        ({"a": pa.table([[1], [2]], names=["b", "b"])}, {}, "names"),
+        ({}, {"b": object()}, "facts must be what JSON can hold"),
+        ({}, {"b": np.float32(1)}, "facts must be what JSON can hold"),
+        ({}, {"b": "\ud800"}, "facts must be what JSON can hold"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(store, written, facts, said):
+    with pytest.raises(InputError, match=said):
+        write_bundle(store, PATH, written, facts)
+    assert store.list("segments") == []
+
+
+def test_facts_that_nest_too_deeply_are_refused(store):
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(InputError, match="facts must be what JSON can hold"):
+        write_bundle(store, PATH, {}, {"deep": deep})
+    assert store.list("segments") == []
+
+
+def test_a_header_has_a_largest_size(store, monkeypatch):
+    monkeypatch.setattr("vsearch.storage.files.bundle_writing.LARGEST_HEADER", 1000)
+    with pytest.raises(InputError, match=r"must fit in a header of 1000 bytes, got \d+"):
+        write_bundle(store, PATH, {}, {"a": "x" * 1000})
+
+
+@pytest.mark.parametrize("path", ["../x.arrow", "/etc/x.arrow", "a//b.arrow", ""])
+def test_a_path_that_leads_elsewhere_is_refused(store, path):
+    with pytest.raises(InputError, match="path"):
+        write_bundle(store, path, {})
+
+
+def test_a_small_one_is_never_written_over(any_store):
+    entry = write_bundle(any_store, PATH, parts())
+    with pytest.raises(ConflictError):
+        write_bundle(any_store, PATH, {})
+    same(open_bundle(any_store, entry), parts())
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    store = open_store(tmp_path)
+    full = OSError(28, "No space left on device")
+    with (
+        patch("vsearch.storage.files.bundle_writing.stream", side_effect=full),
+        pytest.raises(StoreError, match=r"No space left on device; free or allow space"),
+    ):
+        write_bundle(store, PATH, parts(True))
+    assert store.list("segments") == []
+
+
+def test_memory_needs_no_temporary_file(monkeypatch):
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(LocalFile, "__init__", refuse)
+    store, written = HeldBytes(), parts(True)
+    entry = write_bundle(store, PATH, written)
+    for verify in (True, False):
+        opened = open_bundle(store, entry, verify=verify)
+        same(opened, written)
+        assert np.shares_memory(opened.files["rerank"].array("rerank"), store.memory_map(PATH))
+
+
+def test_a_folder_is_mapped_without_copies(tmp_path):
+    store = open_store(tmp_path)
+    opened = open_bundle(store, write_bundle(store, PATH, parts(True)))
+    for file in opened.files.values():
+        assert file.mapped
+        assert file.requests == file.bytes_read == 0
+    shared = opened.files["ids"].shared
+    assert np.shares_memory(opened.files["rerank"].array("rerank"), shared.data())
+
+
+def test_only_what_is_touched_is_read(remote):
+    meter = MeteredStore(remote)
+    entry = write_bundle(remote, PATH, parts(True))
+    opened = open_bundle(meter, entry)
+    assert (meter.requests, meter.bytes) == (1, entry.header.bytes)
+    rerank = opened.files["rerank"]
+    rerank.ensure("rerank", 20_000, 20_001)
+    assert (meter.requests, meter.bytes) == (2, entry.header.bytes + CHUNK)
+    assert (rerank.requests, rerank.bytes_read) == (1, CHUNK)
+    rerank.ensure("rerank", [20_000], [20_001])
+    assert meter.requests == 2
+    assert not rerank.whole
+    opened.files["last"].ensure_all()
+    assert opened.files["last"].whole
+    assert not rerank.whole
+    rerank.ensure_all()
+    assert rerank.whole
+    for file in opened.files.values():
+        file.ensure_all()
+    assert sum(file.bytes_read for file in opened.files.values()) == meter.bytes - entry.header.bytes
+    assert meter.bytes <= entry.header.offset + entry.header.bytes
+
+
+def test_parts_of_one_bundle_travel_in_one_round(remote):
+    rounds = []
+
+    class Watched(MeteredStore):
+        def read_into(self, path, starts, stops, out):
+            rounds.append((path, len(starts)))
+            super().read_into(path, starts, stops, out)
+
+    store = Watched(remote)
+    written = parts(True)
+    entries = [write_bundle(remote, f"segments/{i}.arrow", written) for i in range(2)]
+    opened = [open_bundle(store, entry) for entry in entries]
+    rounds.clear()
+    wanted = [(each.files["ids"], "id", None, None) for each in opened]
+    wanted += [(each.files["last"], "row", 39_999, 40_000) for each in opened]
+    wanted += [(opened[0].files["rerank"], "rerank", [15_000], [15_001])]
+    ensure_together(wanted)
+    assert sorted(rounds) == [("segments/0.arrow", 3), ("segments/1.arrow", 2)]
+    assert np.array_equal(opened[1].files["ids"].array("id"), np.arange(900))
+    assert opened[0].files["last"].array("row")[-1] == 39_999
+    assert np.array_equal(opened[0].files["rerank"].array("rerank")[15_000], written["rerank"]["rerank"][15_000])
+    ensure_together(wanted)
+    assert len(rounds) == 2
+
+
+def test_bundles_and_other_files_are_made_ready_together(store):
+    opened = open_bundle(store, write_bundle(store, PATH, parts(True)))
+    other = SegmentFile(store, *write_arrays(store, "segments/b.arrow", {"a": np.arange(99)}))
+    ensure_together([(other, "a", None, None), (opened.files["ids"], "key", None, None)])
+    assert np.array_equal(other.array("a"), np.arange(99))
+    assert opened.files["ids"].array("key")[0] == 899
+
+
+def test_threads_share_the_work(remote):
+    meter = MeteredStore(remote)
+    written = parts(True)
+    entry = write_bundle(remote, PATH, written)
+    opened = open_bundle(meter, entry)
+    barrier = threading.Barrier(8)
+
+    def read(seed):
+        random = np.random.default_rng(seed)
+        barrier.wait()
+        for _ in range(30):
+            part, name = (("rerank", "rerank"), ("last", "row"))[random.integers(2)]
+            start = int(random.integers(0, 29_000))
+            opened.files[part].ensure(name, start, start + 900)
+            found = opened.files[part].array(name)[start : start + 900]
+            assert np.array_equal(found, written[part][name][start : start + 900])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read, range(8)))
+    assert sum(file.bytes_read for file in opened.files.values()) == meter.bytes - entry.header.bytes
+    assert meter.bytes <= entry.bytes
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_what_was_fetched_ahead_costs_no_request(remote, large):
+    written = parts(large)
+    entry = write_bundle(remote, PATH, written)
+    at = entry.header
+    file, ahead = bundle_file(entry), []
+    if large:
+        ahead, whole = [(file, at.offset, at.offset + at.bytes)], []
+    else:
+        whole = [file]
+    meter = MeteredStore(remote)
+    store = fetch_files(meter, whole, {}, ahead)
+    assert meter.requests == 1
+    opened = open_bundle(store, entry)
+    assert meter.requests == 1
+    same(opened, written)
+
+
+def read_all(store, entry) -> None:
+    """Every byte that belongs to a part, and the first ones of the file."""
+    opened = open_bundle(store, entry)
+    shared = opened.files["codes"].shared
+    shared.fill(np.ones(len(shared.flags), np.bool_), opened.opened)
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_every_flipped_bit_is_found(store, large):
+    entry = write_bundle(store, PATH, parts(large))
+    good = bytes(store.get(PATH))
+    at = entry.header
+    edges = [0, 1, at.offset - 1, at.offset, at.offset + at.bytes - 1, at.offset + at.bytes, len(good) - 1]
+    random = np.random.default_rng(0).integers(0, len(good), 12).tolist()
+    for byte in edges + random:
+        store.put(PATH, flipped(good, byte), create=False)
+        assert "not those that were written" in check_bundle(store, entry, lambda _: None)
+        if large and byte >= at.offset + at.bytes:
+            continue  # nothing that a reader uses
+        with pytest.raises(CorruptIndexError, match=rf"{PATH}: bytes \d+\.\.\d+ are not those that were written"):
+            read_all(store, entry)
+        if large and byte < at.offset:
+            open_bundle(store, entry)
+
+
+def test_damage_is_found_where_it_is_touched(store):
+    entry = write_bundle(store, PATH, parts(True))
+    offset = open_bundle(store, entry).files["rerank"].arrays["rerank"].offset
+    store.put(PATH, flipped(bytes(store.get(PATH)), offset + 64 * 20_000), create=False)
+    opened = open_bundle(store, entry)
+    opened.files["ids"].ensure_all()
+    opened.files["rerank"].ensure("rerank", 0, 10)
+    for _ in range(2):
+        with pytest.raises(CorruptIndexError, match="not those that were written"):
+            opened.files["rerank"].ensure("rerank", 20_000, 20_001)
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("keep", [0, 1, 700, -1])
+def test_truncated(store, large, keep):
+    entry = write_bundle(store, PATH, parts(large))
+    store.put(PATH, bytes(store.get(PATH))[:keep], create=False)
+    said = rf"{PATH}: (has \d+ bytes instead of|is shorter than)"
+    if large and keep == -1 and store.memory_map(PATH) is None:
+        open_bundle(store, entry)  # reads the header alone
+    else:
+        with pytest.raises(CorruptIndexError, match=said):
+            open_bundle(store, entry)
+    assert "instead of" in check_bundle(store, entry, lambda _: None)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_missing(store, large):
+    entry = write_bundle(store, PATH, parts(large))
+    store.delete([PATH])
+    with pytest.raises(CorruptIndexError, match=f"{PATH}: is missing in"):
+        open_bundle(store, entry)
+    with pytest.raises(SnapshotNotFoundError, match="snapshot 7 was pruned"):
+        open_bundle(store, entry, 7)
+    assert check_bundle(store, entry, lambda _: None) == "is missing"
+
+
+def test_checking_tells_how_far_it_is(store):
+    entry, told = write_bundle(store, PATH, parts(True)), []
+    assert check_bundle(store, entry, told.append) is None
+    assert told == sorted(told)
+    assert told[-1] == entry.bytes
+
+
+ENTRY = BundleEntry(PATH, 10_000, 1, HeaderEntry(6400, 100, 2))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": "../a.arrow"},
+        {"path": "segments/a.json"},
+        {"bytes": 0},
+        {"bytes": -5},
+        {"bytes": 2**63},
+        {"header": HeaderEntry(6400, 0, 2)},
+        {"header": HeaderEntry(6400, -1, 2)},
+        {"header": HeaderEntry(0, 100, 2)},
+        {"header": HeaderEntry(-64, 100, 2)},
+        {"header": HeaderEntry(6401, 100, 2)},
+        {"header": HeaderEntry(6400, 3601, 2)},
+        {"header": HeaderEntry(2**62, 100, 2)},
+        {"bytes": 2**61, "header": HeaderEntry(64, 2**60, 2)},
+    ],
+)
+def test_an_entry_that_does_not_fit_itself(changes):
+    check_bundle_entry(ENTRY)
+    entry = replace(ENTRY, **changes)
+    with pytest.raises(CorruptIndexError, match=r"its entry in the manifest is not valid: .*; restore the manifest"):
+        open_bundle(HeldBytes(), entry)
+    assert "its entry in the manifest is not valid" in check_bundle(HeldBytes(), entry, lambda _: None)
+
+
+def test_an_entry_of_more_bytes_than_there_can_be(remote):
+    entry = write_bundle(remote, PATH, parts(True))
+    with pytest.raises(CorruptIndexError, match="more than this machine can hold"):
+        open_bundle(remote, replace(entry, bytes=2**61))
+
+
+def test_an_entry_whose_header_lies_elsewhere(store):
+    entry = write_bundle(store, PATH, parts(True))
+    moved = replace(entry, header=replace(entry.header, offset=entry.header.offset - 64))
+    with pytest.raises(CorruptIndexError, match="not those that were written"):
+        open_bundle(store, moved)
+    assert "header" in check_bundle(store, moved, lambda _: None)
+
+
+def array(**changes):
+    return {"name": "x", "dtype": "uint8", "shape": [10], "offset": 64} | changes
+
+
+def part(*arrays, **changes):
+    return {"name": "p", "rows": 10, "arrays": list(arrays)} | changes
+
+
+HOSTILE = {
+    "no object": (b"[]", "is not valid"),
+    "no JSON": (b"\xff\xfe{", "is not valid"),
+    "cut": (b'{"parts":[', "is not valid"),
+    "nested": (b'{"facts":' + b'{"a":' * 50_000, "is nested too deeply|is not valid"),
+    "no facts": ({"facts": None}, "is not valid"),
+    "digits": ({"crc32c": "zz" * 16}, "no hex digits"),
+    "few digits": ({"crc32c": "00" * 8}, "16 digits of checksums for 4 chunks"),
+    "many digits": ({"crc32c": "00" * 160}, "320 digits of checksums for 4 chunks"),
+    "blanks": ({"crc32c": "00 " * 16}, "48 digits of checksums for 4 chunks"),
+    "part twice": ({"parts": [part(), part()]}, "two parts of the same name"),
+    "part with a slash": ({"parts": [part(name="a/b")]}, "is not valid"),
+    "part without a name": ({"parts": [part(name="")]}, "is not valid"),
+    "array twice": ({"parts": [part(array(), array())]}, "part 'p': two arrays have the same name"),
+    "dtype": ({"parts": [part(array(dtype="object"))]}, "dtype 'object' is none of"),
+    "axes": ({"parts": [part(array(shape=[10, 1, 1, 1]))]}, "is not valid"),
+    "no axes": ({"parts": [part(array(shape=[]))]}, "is not valid"),
+    "negative": ({"parts": [part(array(shape=[-10]))]}, "is not valid"),
+    "no bytes": ({"parts": [part(array(shape=[10, 0]))]}, "has rows of no bytes"),
+    "offset": ({"parts": [part(array(offset=65))]}, "offset 65 is no multiple of 64"),
+    "negative offset": ({"parts": [part(array(offset=-64))]}, "is not valid"),
+    "beyond": ({"parts": [part(array(offset=200_000))]}, "lie beyond the file's 200000"),
+    "too long": ({"parts": [part(array(shape=[200_000]), rows=0)]}, "lie beyond the file's 200000"),
+    "huge": ({"parts": [part(array(shape=[2**62, 2**62, 2**62], dtype="float64"), rows=0)]}, "lie beyond"),
+    "rows": ({"parts": [part(array(), rows=11)]}, "does not have the file's 11 rows"),
+    "columns": (
+        {"parts": [part(columns=[{"name": "c", "type": "int8", "nulls": 11}])]},
+        "column 'c' has 11 nulls in 10 rows",
+    ),
+    "columns twice": (
+        {"parts": [part(columns=[{"name": "c", "type": "int8", "nulls": 0}] * 2)]},
+        "two columns have the same name",
+    ),
+}
+DATA = 200_000 - 200_000 % 64
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_header(case, large, store, monkeypatch):
+    monkeypatch.setattr(bundle, "SMALL", 0 if large else SMALL)
+    given, said = HOSTILE[case]
+    usual = {"parts": [], "facts": {}, "crc32c": "00" * 16}
+    header = given if isinstance(given, bytes) else msgspec.json.encode(usual | given)
+    data = bytes(DATA) + header + bytes(100)
+    store.put(PATH, data)
+    at = HeaderEntry(DATA, len(header), google_crc32c.value(header))
+    entry = BundleEntry(PATH, len(data), google_crc32c.value(data), at)
+    with pytest.raises(CorruptIndexError, match=rf"{PATH}: its header .*(?:{said}).*; restore the file"):
+        open_bundle(store, entry)
+    assert check_bundle(store, entry, lambda _: None).startswith("its header ")
+
+
+def test_a_table_whose_buffers_are_missing(store):
+    of_table = part(columns=[{"name": "c", "type": "string", "nulls": 0}])
+    header = msgspec.json.encode({"parts": [of_table], "facts": {}, "crc32c": "00" * 16})
+    data = bytes(DATA) + header
+    store.put(PATH, data)
+    at = HeaderEntry(DATA, len(header), google_crc32c.value(header))
+    opened = open_bundle(store, BundleEntry(PATH, len(data), google_crc32c.value(data), at))
+    with pytest.raises(CorruptIndexError, match=f"{PATH}: column 'c': its buffer offsets is missing"):
+        take(opened.files["p"], ["c"], np.array([1]))
+
+
+def test_checksums_of_other_data(store):
+    entry = write_bundle(store, PATH, parts(True))
+    data = bytearray(store.get(PATH))
+    data[5000] ^= 1
+    store.put(PATH, bytes(data), create=False)
+    forged = replace(entry, crc32c=google_crc32c.value(bytes(data)))
+    assert check_bundle(store, forged, lambda _: None) == "its header does not hold the checksums of its data"

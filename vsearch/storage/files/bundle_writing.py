@@ -1,0 +1,284 @@
+"""Writing bundles in one pass: lengths and places are known before the first byte, checksums are taken on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import google_crc32c
+import numpy as np
+
+from vsearch.errors import InputError
+from vsearch.storage.files.arrow import Node, Template, padded, stream
+from vsearch.storage.files.bundle import (
+    LARGEST_HEADER,
+    SMALL,
+    BundleEntry,
+    HeaderEntry,
+    PartEntry,
+    check_bundle_entry,
+    decode_header,
+    encode_header,
+)
+from vsearch.storage.files.checksums import crc32c
+from vsearch.storage.files.columns import column_buffers, type_name
+from vsearch.storage.files.entries import ALIGNMENT, CHUNK, ArrayEntry, ColumnEntry
+from vsearch.storage.files.local_file import LocalFile
+from vsearch.storage.files.writing import check_arrays, row_type, table_fields
+from vsearch.storage.stores.base import check_path
+from vsearch.storage.stores.held import HeldBytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from vsearch.storage.files.arrow import Sink
+    from vsearch.storage.stores.base import Store
+
+HEADER = "header"
+"""The column of the header, the last; names of the others have a slash in them."""
+
+_OFFSETS = 16  # bytes of the offsets of a list column of one row
+
+KEPT = 4 << 20
+"""Bytes of a table up to which its buffers are made once, else once for their lengths and once more to be written."""
+
+
+class _Array(NamedTuple):
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is known of a part before it is written, and its arrays, one at a time."""
+
+    name: str
+    rows: int
+    arrays: list[_Array]
+    columns: tuple[ColumnEntry, ...]
+    each: Callable[[], Iterable[NDArray[np.generic]]]
+
+
+def write_bundle(
+    store: Store,
+    path: str,
+    parts: Mapping[str, Mapping[str, NDArray[np.generic]] | pa.Table],
+    facts: Mapping[str, Any] | None = None,
+) -> BundleEntry:
+    """Write arrays and tables as one Arrow file.
+
+    Memory beyond the arrays stays at some megabytes, of a table at one column. A small bundle, and any in `HeldBytes`, is made
+    in memory and put; a larger one is written to a temporary file.
+
+    Parameters
+    ----------
+    store
+    path
+        Where in the store, ending in ``.arrow``; never written before.
+    parts
+        By name, without slashes: arrays by name, of 1 to 3 axes and any lengths, or a table.
+    facts
+        Values for :attr:`Bundle.facts`, as JSON has them.
+
+    Raises
+    ------
+    InputError
+        A name, array, column or fact cannot be stored.
+    """
+    import pyarrow as pa
+
+    check_path(path)
+    planned = [_plan(path, name, part) for name, part in parts.items()]
+    arrays = [(f"{part.name}/{array.name}", array) for part in planned for array in part.arrays]
+    fields = [pa.field(name, _list_type(array), nullable=False) for name, array in arrays]
+    layout = _Layout(Template(pa.schema([*fields, pa.field(HEADER, pa.large_string(), nullable=False)])))
+    for _, array in arrays:
+        layout.add(array)
+    plan = layout.finish(path, planned, facts or {})
+    if isinstance(store, HeldBytes) or plan.size <= SMALL:
+        memory = _Memory(plan.size)
+        entry = plan.write(memory)
+        if isinstance(store, HeldBytes):
+            store.hold(path, memory.data)
+        else:
+            store.put(path, memory.data.tobytes())
+        return entry
+    with LocalFile(store, path) as local:
+        entry = local.write(plan.write)
+        local.put()
+    return entry
+
+
+def _plan(path: str, name: str, part: Mapping[str, NDArray[np.generic]] | pa.Table) -> _Part:
+    import pyarrow as pa
+
+    if not name or "/" in name:
+        raise InputError(f"{path}: the name of a part must be text without a slash, got {name!r}")
+    if not isinstance(part, pa.Table):
+        check_arrays(path, part)
+        arrays = [_Array(of, array.dtype, tuple(map(int, array.shape))) for of, array in part.items()]
+        lengths = {array.shape[0] for array in arrays}
+        return _Part(name, lengths.pop() if len(lengths) == 1 else 0, arrays, (), part.values)
+    fields = table_fields(path, part)
+    keep = part.nbytes <= KEPT
+    kept: list[NDArray[np.generic]] = []
+    arrays, columns = [], []
+    for field in fields:
+        nodes, buffers = column_buffers(part.column(field.name), field.type)
+        columns.append(ColumnEntry(field.name, type_name(field.type), nodes[0].nulls))
+        there = [(of, buffer) for of, buffer in buffers if buffer is not None]
+        arrays += [_Array(f"{field.name}.{of}", buffer.dtype, (len(buffer),)) for of, buffer in there]
+        kept += [buffer for _, buffer in there if keep]
+
+    def again() -> Iterator[NDArray[np.generic]]:
+        for field in fields:
+            _, buffers = column_buffers(part.column(field.name), field.type)
+            yield from (buffer for _, buffer in buffers if buffer is not None)
+
+    return _Part(name, part.num_rows, arrays, tuple(columns), (lambda: kept) if keep else again)
+
+
+def _list_type(array: _Array) -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.large_list(pa.field("item", row_type(array.dtype, array.shape), nullable=False))
+
+
+class _Layout:
+    """Where the buffers of the one row go. Each array is a list: offsets 0 and its length, then the array."""
+
+    def __init__(self, template: Template) -> None:
+        self._template = template
+        self._nodes: list[Node] = []
+        self._lengths: list[int] = []
+        self._at: list[int] = []  # which of the lengths are arrays
+
+    def add(self, array: _Array) -> None:
+        rows, width = array.shape[0], int(np.prod(array.shape[1:]))
+        self._nodes += [Node(1, 0), Node(rows, 0)]
+        self._lengths += [0, _OFFSETS, 0]
+        if len(array.shape) > 1:
+            self._nodes.append(Node(rows * width, 0))
+            self._lengths.append(0)
+        self._at.append(len(self._lengths))
+        self._lengths.append(array.bytes)
+
+    def finish(self, path: str, parts: list[_Part], facts: Mapping[str, Any]) -> _Plan:
+        """The plan of a file, with its header as the last buffer."""
+        self._nodes.append(Node(1, 0))
+        placed = self._template.place([*self._lengths, 0, _OFFSETS, 0])
+        places = iter([placed.offsets[at] for at in self._at])
+        entries = tuple(
+            PartEntry(
+                part.name,
+                part.rows,
+                tuple(ArrayEntry(of.name, of.dtype.name, of.shape, next(places)) for of in part.arrays),
+                part.columns,
+            )
+            for part in parts
+        )
+        start = placed.offsets[-1]
+        header = _encode(path, entries, facts, np.zeros(-(-start // CHUNK), np.uint32))
+        placed.lengths[-1] = len(header)
+        body = start + padded(len(header)) - self._template.body
+        tail = self._template.tail(body)
+        plan = _Plan(
+            path, parts, entries, facts, self._template.header(1, self._nodes, placed, body), start, len(header), tail
+        )
+        entry = BundleEntry(path, plan.size, 0, HeaderEntry(start, len(header), 0))
+        check_bundle_entry(entry)
+        decode_header(entry, np.frombuffer(header, np.uint8))  # what could not be read is not written
+        return plan
+
+
+def _encode(path: str, parts: tuple[PartEntry, ...], facts: Mapping[str, Any], checksums: NDArray[np.uint32]) -> bytes:
+    try:
+        header = encode_header(parts, facts, checksums)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: facts must be what JSON can hold ({error})") from None
+    if len(header) > LARGEST_HEADER:
+        raise InputError(f"{path}: facts and arrays must fit in a header of {LARGEST_HEADER} bytes, got {len(header)}")
+    return header
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """All of a file but the arrays and the checksums."""
+
+    path: str
+    parts: list[_Part]
+    entries: tuple[PartEntry, ...]
+    facts: Mapping[str, Any]
+    head: bytes
+    start: int
+    length: int
+    tail: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.start + padded(self.length) + len(self.tail)
+
+    def write(self, sink: Sink) -> BundleEntry:
+        """Write the file from its first byte to its last."""
+        summed = _Summed(sink)
+        summed.write(self.head)
+        for part in self.parts:
+            for array in part.each():
+                stream(summed, np.array([0, len(array)], np.int64))
+                stream(summed, array)
+        stream(summed, np.array([0, self.length], np.int64))
+        header = encode_header(self.entries, self.facts, summed.checksums())
+        summed.write(header.ljust(padded(self.length), b"\0"))
+        summed.write(self.tail)
+        return BundleEntry(self.path, self.size, summed.whole, HeaderEntry(self.start, self.length, crc32c(header)))
+
+
+class _Summed:
+    """Passes bytes on and takes checksums: of all, and of each chunk."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._at = 0
+        self._chunks: list[int] = []
+        self.whole = 0
+
+    def write(self, data: Any, /) -> None:
+        self._sink.write(data)
+        view, extend, done = np.frombuffer(data, np.uint8), google_crc32c.extend, 0
+        while done < len(view):
+            within = self._at % CHUNK
+            if within == 0:
+                self._chunks.append(0)
+            part = view[done : done + CHUNK - within]
+            self._chunks[-1] = extend(self._chunks[-1], part)
+            self.whole = extend(self.whole, part)
+            self._at += len(part)
+            done += len(part)
+
+    def checksums(self) -> NDArray[np.uint32]:
+        """Of the chunks so far, the last of which may be shorter."""
+        return np.array(self._chunks, np.uint32)
+
+
+class _Memory:
+    """A file of a known size in memory, aligned as a map would be."""
+
+    def __init__(self, size: int) -> None:
+        room = np.empty(size + ALIGNMENT, np.uint8)
+        start = -room.ctypes.data % ALIGNMENT
+        self.data = room[start : start + size]
+        self._at = 0
+
+    def write(self, data: Any, /) -> None:
+        piece = np.frombuffer(data, np.uint8)
+        self.data[self._at : self._at + len(piece)] = piece
+        self._at += len(piece)

@@ -1,0 +1,110 @@
+"""Objects that this process made and keeps in memory: a store whose files are never copied, not even when they are opened."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vsearch.errors import ConflictError
+from vsearch.storage.stores.base import ObjectInfo, check_path
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+
+class HeldBytes:
+    """A store in the memory of this process, which keeps what it is given and hands it out as if mapped.
+
+    Parameters
+    ----------
+    url : str
+        What messages call it.
+    """
+
+    def __init__(self, url: str = "held://") -> None:
+        self._url = url
+        self._objects: dict[str, tuple[NDArray[np.uint8], datetime]] = {}
+
+    def __repr__(self) -> str:
+        return f"HeldBytes({self._url!r})"
+
+    @property
+    def url(self) -> str:
+        """What messages call it; nothing opens it again."""
+        return self._url
+
+    def get(self, path: str, *, start: int | None = None, stop: int | None = None) -> memoryview:
+        """A view of bytes ``[start, stop)`` of an object."""
+        return memoryview(self._bytes(path)[start or 0 : stop])
+
+    def get_ranges(self, path: str, starts: Sequence[int], stops: Sequence[int]) -> list[memoryview]:
+        """Views of several ranges of one object."""
+        return [self.get(path, start=start, stop=stop) for start, stop in zip(starts, stops, strict=True)]
+
+    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
+        """Ranges of one object, each copied to its own place in ``out``."""
+        data = self._bytes(path)
+        for start, stop in zip(starts, stops, strict=True):
+            if stop > len(data):
+                raise EOFError(path)
+            out[start:stop] = data[start:stop]
+
+    def head(self, path: str) -> ObjectInfo:
+        """Length and time of one object."""
+        return ObjectInfo(path, len(self._bytes(path)), self._objects[path][1])
+
+    def put(self, path: str, data: bytes, *, create: bool = True) -> None:
+        """Keep bytes, without a copy."""
+        self.hold(path, np.frombuffer(data, np.uint8), create=create)
+
+    def hold(self, path: str, data: NDArray[np.uint8], *, create: bool = True) -> None:
+        """Keep an array, without a copy. Nobody may write to it any more.
+
+        Raises
+        ------
+        ConflictError
+            ``create`` and there is an object of this path.
+        """
+        view = data.view()
+        view.flags.writeable = False
+        kept = (view, datetime.now(UTC))
+        if not create:
+            self._objects[check_path(path)] = kept
+        elif self._objects.setdefault(check_path(path), kept) is not kept:
+            raise ConflictError(f"{path}: is already there; another writer was first")
+
+    def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
+        """Read a local file, then remove it."""
+        local = Path(local_path)
+        self.put(path, local.read_bytes(), create=False)
+        local.unlink()
+
+    def scratch(self) -> str | None:
+        """Any folder will do."""
+        return None
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        """All objects below ``prefix``, sorted by path."""
+        below = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        return [self.head(path) for path in sorted(self._objects) if path.startswith(below)]
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Let go of objects; their views live on."""
+        for path in paths:
+            self._objects.pop(check_path(path), None)
+
+    def memory_map(self, path: str) -> NDArray[np.uint8] | None:
+        """The object itself."""
+        return self._bytes(path)
+
+    def _bytes(self, path: str) -> NDArray[np.uint8]:
+        try:
+            return self._objects[check_path(path)][0]
+        except KeyError:
+            raise FileNotFoundError(f"{path}: is not in {self._url}") from None
