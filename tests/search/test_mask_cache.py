@@ -7,7 +7,9 @@ import pytest
 
 import vsearch
 from vsearch.errors import InputError
+from vsearch.search import where as where_module
 from vsearch.search.engine.masks import MaskCache
+from vsearch.search.where import masks_of
 
 ROWS = 200
 
@@ -21,8 +23,8 @@ def index(tmp_path_factory):
 
 def test_all_spellings_share_a_mask(index, monkeypatch) -> None:
     evaluated = []
-    plain = vsearch.api.index.evaluate_mask
-    monkeypatch.setattr(vsearch.api.index, "evaluate_mask", lambda *given: evaluated.append(1) or plain(*given))
+    plain = where_module.evaluate_mask
+    monkeypatch.setattr(where_module, "evaluate_mask", lambda *given: evaluated.append(1) or plain(*given))
     same = ["price < 50", "PRICE<50 ", {"Price": {"$lt": 50}}, vsearch.col("price") < 50, ~(vsearch.col("Price") >= 50)]
     found = [index.search(np.ones(8, np.float32), k=ROWS, where=where).ids.tolist() for where in same + same]
     assert all(each == found[0] for each in found)
@@ -36,7 +38,7 @@ def test_all_spellings_share_a_mask(index, monkeypatch) -> None:
 def test_a_mask_under_two_keys_counts_once_and_leaves_with_the_last(index) -> None:
     cache = MaskCache(budget=10_000)
     index.search(np.ones(8, np.float32), where="price < 3")
-    mask = index._masks.find("price < 3")
+    mask = masks_of(index.snapshot).find("price < 3")
     assert mask is not None
     cache.keep("one", mask)
     once = cache._bytes
@@ -44,7 +46,7 @@ def test_a_mask_under_two_keys_counts_once_and_leaves_with_the_last(index) -> No
     assert cache._bytes == once
     for number in range(10_000 // mask.bytes + 3):
         index.search(np.ones(8, np.float32), where=f"price < {number}")
-        other = index._masks.find(f"price < {number}")
+        other = masks_of(index.snapshot).find(f"price < {number}")
         cache.keep(f"other {number}", other)
     assert cache.find("one") is None
     assert 0 < cache._bytes <= 10_000

@@ -5,76 +5,44 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vsearch.api.explanation import Explanation, sql_of
+from vsearch.api.changing import ChangeableIndex
 from vsearch.api.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.api.measuring import check_target, draw_sample, measure_recall, tune_snapshot
 from vsearch.checks import check_columns, check_search
 from vsearch.errors import InputError
-from vsearch.search.engine.masks import IndexMask, MaskCache, words_of
 from vsearch.search.engine.promise import uncovered
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
-from vsearch.search.engine.steps import evaluate_mask
+from vsearch.search.where import mask_of
 from vsearch.search.recall import RecallReport, TuneReport
 from vsearch.search.state.fetching import get_rows, take_columns, take_ids
 from vsearch.search.state.model import check_queries
-from vsearch.search.state.snapshot import Snapshot, open_snapshot
-from vsearch.search.vectors import count_mask, search_page, search_vectors
-from vsearch.storage import SnapshotInfo, Store, list_snapshots, read_manifest
+from vsearch.search.vectors import search_page, search_vectors
+from vsearch.storage import SnapshotInfo, list_snapshots
 from vsearch.storage.stores.waiting import within
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from vsearch.multivector.opening import DocumentIndex
-    from vsearch.predicates import Bound, Where
+    from vsearch.predicates import Where
+    from vsearch.search.state.snapshot import Snapshot
 
 
-class Index:
-    """An open snapshot of an index. Safe to use from several threads.
+class Index(ChangeableIndex):
+    """An open index. Safe to use from several threads.
 
-    It pickles as its URL, the number of its snapshot and the options of its store, without keys: another process opens it
-    at its first use, with keys from its own environment. A copy shares what is open.
+    It reads one snapshot, until it changes the index itself or `refresh` finds a newer one.
     """
 
-    _snapshot: Snapshot
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self._masks = MaskCache()
+    def __init__(self, snapshot: Snapshot, refresh: float | None = None) -> None:
+        super().__init__(snapshot, refresh)
         self._encoder: tuple[Snapshot, Callable[[Sequence[str]], NDArray[np.float32]]] | None = None
-
-    def __getstate__(self) -> tuple[Store, int]:
-        snapshot = self._snapshot
-        return snapshot.store, snapshot.manifest.snapshot
-
-    def __setstate__(self, state: tuple[Store, int]) -> None:
-        Index.__init__(self, cast("Snapshot", None))
-        del self._snapshot  # opened when it is first needed: an error while unpickling would end the worker of a pool
-        self._place = state
-
-    def __getattr__(self, name: str) -> Any:
-        if name != "_snapshot" or "_place" not in vars(self):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        store, number = self._place
-        self._snapshot = open_snapshot(store, read_manifest(store, number))
-        return self._snapshot
-
-    def __copy__(self) -> Index:
-        return Index(self._snapshot)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Index:
-        return Index(self._snapshot)  # a snapshot does not change
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """What this index reads: the model, shards and manifest of one committed state."""
-        return self._snapshot
 
     def __repr__(self) -> str:
         manifest = self._snapshot.manifest
@@ -133,11 +101,11 @@ class Index:
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, offset=offset)
         deadline = None if timeout is None else time.monotonic() + timeout
         with within(deadline):
-            snapshot = self._snapshot
+            snapshot = self._current()
             if not isinstance(columns, tuple) or columns:  # names are not even listed for a search that wants none
                 check_columns(columns, snapshot.schema.names)
             stats = SearchStats()
-            vectors = self._check_queries(queries)
+            vectors = self._check_queries(snapshot, queries)
             stats.add("prepare", begun)
             request = SearchRequest(
                 k=int(k),
@@ -149,7 +117,7 @@ class Index:
                 offset=int(offset),
             )
             find = search_page if offset else search_vectors
-            answer = find(snapshot, vectors, request, self._mask(where, stats), stats)
+            answer = find(snapshot, vectors, request, mask_of(snapshot, where, stats), stats)
             begun = time.perf_counter()
             ids = take_ids(snapshot, answer.rows)
             found = take_columns(snapshot, columns, answer.rows.reshape(-1)) if len(columns) else None
@@ -206,21 +174,22 @@ class Index:
             The timeout ran out; no partial answer is given.
         """
         from vsearch.multivector.maxsim import match_rows
+        from vsearch.multivector.opening import open_documents
         from vsearch.multivector.queries import check_request, prepare_queries
         from vsearch.multivector.search import search_document_page, search_documents
 
         check_search(k=k, timeout=timeout, offset=offset)
         deadline = None if timeout is None else time.monotonic() + timeout
         with within(deadline):
-            snapshot, stats = self._snapshot, SearchStats()
+            snapshot, stats = self._current(), SearchStats()
             check_columns(columns, snapshot.schema.names)
-            index = self._document_part()
+            index = open_documents(snapshot)
             request = check_request(index.entry, int(k), candidates, exact=exact, deadline=deadline)
             request = replace(request, offset=int(offset))
             with stats.level("prepare"):
                 queries, places = prepare_queries(query_vectors, query_saliency, query_keep, index.dimensions)
             find = search_document_page if offset else search_documents
-            answer = find(snapshot, index, queries, request, self._mask(where, stats), stats)
+            answer = find(snapshot, index, queries, request, mask_of(snapshot, where, stats), stats)
             with stats.level("fetch"):
                 rows = answer.rows.reshape(-1)
                 ids = take_ids(snapshot, answer.rows)
@@ -239,23 +208,18 @@ class Index:
         """Whether it holds documents of many vectors, for `search_documents`."""
         return self._snapshot.manifest.documents is not None
 
-    def _document_part(self) -> DocumentIndex:
-        """The document part of the snapshot."""
-        from vsearch.multivector.opening import open_documents
-
-        return open_documents(self._snapshot)
-
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and tell its plan and its counts per level; takes what `search` takes."""
         hits = self.search(queries, k, where, **options)
-        settings = self._snapshot.settings
+        snapshot = self._snapshot
+        settings = snapshot.settings
         chosen: dict[str, Any] = {"k": k, "reach": round(settings.reach, 4), "margin": round(settings.margin, 4)}
         chosen["tail"] = round(settings.tail, 4)
         chosen |= {
             name: value for name, value in options.items() if not (value is None or value is False or value == ())
         }
-        chosen["code_bytes"] = list(self._snapshot.model.quantizer.stage_bytes)
-        chosen["rerank"] = self._snapshot.model.rerank
+        chosen["code_bytes"] = list(snapshot.model.quantizer.stage_bytes)
+        chosen["rerank"] = snapshot.model.rerank
         predicate = sql_of(where)
         notes = uncovered(settings, k=k, filtered=predicate is not None, nprobe=options.get("nprobe"))
         return Explanation(predicate, chosen, hits.stats, notes)
@@ -296,7 +260,7 @@ class Index:
             raise InputError("truth needs the queries that it is about; give both")
         with within(deadline):
             snapshot = self._snapshot
-            drawn = replace(draw_sample(snapshot, queries, sample), mask=self._mask(where, SearchStats()))
+            drawn = replace(draw_sample(snapshot, queries, sample), mask=mask_of(snapshot, where, SearchStats()))
             request = SearchRequest(
                 k=k, settings=snapshot.settings, nprobe=nprobe, min_score=min_score, deadline=deadline
             )
@@ -326,9 +290,11 @@ class Index:
         """
         check_target(recall)
         check_search(k=k)
-        drawn = draw_sample(self._snapshot, queries, sample, mixture=True)
-        mask = self._mask(where, SearchStats())
-        self._snapshot, report = tune_snapshot(self._snapshot, recall, k, drawn, sample, mask)
+        with self._lock:
+            snapshot = self._snapshot
+            drawn = draw_sample(snapshot, queries, sample, mixture=True)
+            mask = mask_of(snapshot, where, SearchStats())
+            self._snapshot, report = tune_snapshot(snapshot, recall, k, drawn, sample, mask)
         return report
 
     def get(self, ids: Any, columns: Sequence[str] | None = None) -> pa.Table:
@@ -353,10 +319,10 @@ class Index:
         """All snapshots that can be opened, oldest first."""
         return list_snapshots(self._snapshot.store)
 
-    def _check_queries(self, queries: Any) -> NDArray[np.float32]:
+    def _check_queries(self, snapshot: Snapshot, queries: Any) -> NDArray[np.float32]:
         try:
             encoded = queries if isinstance(queries, np.ndarray) else self._encode(queries)
-            return check_queries(encoded, self._snapshot.model.dimensions, self._snapshot.model.metric)
+            return check_queries(encoded, snapshot.model.dimensions, snapshot.model.metric)
         except InputError as error:
             if not self.has_documents:
                 raise
@@ -372,31 +338,3 @@ class Index:
 
             self._encoder = self._snapshot, load_encoder(self)
         return self._encoder[1](texts)
-
-    def _mask(self, where: Where, stats: SearchStats) -> IndexMask | None:
-        """The mask of a predicate, out of the cache where the same was asked for before, in these words or others."""
-        snapshot = self._snapshot
-        begun = time.perf_counter()
-        words = words_of(where)
-        mask = None if words is None else self._masks.find(words)
-        if mask is None:
-            bound = self._bind(where)
-            if bound is None:
-                stats.rows_masked = snapshot.manifest.rows
-                return None
-            mask, known = self._masks.get(bound, lambda: evaluate_mask(snapshot, bound))
-            if words is not None:
-                self._masks.keep(words, mask)
-            if not known:
-                stats.bytes_read += snapshot.manifest.rows
-        stats.add("mask", begun)
-        count_mask(mask, stats)
-        return mask
-
-    def _bind(self, where: Where) -> Bound | None:
-        if where is None:
-            return None
-        from vsearch.predicates import bind, parse
-
-        expression = parse(where)
-        return None if expression is None else bind(expression, self._snapshot.schema)

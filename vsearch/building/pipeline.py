@@ -45,7 +45,7 @@ from vsearch.building.training import (
 from vsearch.errors import IndexExistsError
 from vsearch.storage import (
     CHECKSUMS,
-    FORMAT,
+    BUILT_FORMAT,
     AttributeEntry,
     CodecEntry,
     DocumentsEntry,
@@ -323,7 +323,7 @@ class _Build:
             attributes = tuple(AttributeEntry(attribute.name, attribute.kind) for attribute in schema)
         quantizer = CodecEntry(trained.quantizer.name, trained.quantizer.configuration())
         return Manifest(
-            format=FORMAT,
+            format=BUILT_FORMAT,
             snapshot=0,
             writer=self.writer,
             created=datetime.now(UTC).isoformat(timespec="seconds"),

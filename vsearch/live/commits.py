@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import uuid4
 
 import msgspec
@@ -19,6 +19,7 @@ from vsearch.storage import read_manifest
 from vsearch.storage.snapshots.committing import PATIENCE, commit_after, retry_waits
 from vsearch.storage.snapshots.manifest import (
     FORMAT,
+    LiveEntry,
     OperationEntry,
     SegmentEntry,
     TokenEntry,
@@ -72,6 +73,8 @@ class Draft:
         The number of the next row that is given none.
     change : callable, optional
         What else becomes of the manifest.
+    counted : bool
+        Whether the rows that go are counted yet: not so where a segment repeats what others removed.
     """
 
     rows: Rows | None = None
@@ -81,6 +84,7 @@ class Draft:
     deleted: int = 0
     next_row: int | None = None
     change: Callable[[Manifest], Manifest] | None = None
+    counted: bool = True
 
     @property
     def empty(self) -> bool:
@@ -137,7 +141,7 @@ def commit_change(
                 raise ConflictError(
                     f"{store.url}: snapshot {manifest.snapshot} was trained or built anew meanwhile; open the index again and retry"
                 )
-            known = next((entry for entry in manifest.tokens if entry.token == token), None) if token is not None else None
+            known = _known(manifest, token)
             if known is not None:
                 return Commit(known.snapshot, known.added, known.replaced, known.deleted), snapshot
             if if_snapshot is not None and manifest.snapshot != if_snapshot:
@@ -208,6 +212,13 @@ def _same(one: Removed | None, other: Removed | None) -> bool:
     return len(one) == len(other) and bool((one.segments == other.segments).all() and (one.rows == other.rows).all())
 
 
+def _known(manifest: Manifest, token: str | None) -> TokenEntry | None:
+    """The change that has this token."""
+    if token is None or not manifest.live:
+        return None
+    return next((entry for entry in manifest.live.tokens if entry.token == token), None)
+
+
 def _training(manifest: Manifest) -> Any:
     """What codes and partitions depend on: the files of the model that searches read."""
     return {kind: entry.path for kind, entry in manifest.model.items()}
@@ -217,38 +228,41 @@ def _next_manifest(
     snapshot: Snapshot, kind: str, draft: Draft, written: _Written, token: str | None
 ) -> Manifest:
     manifest = upgraded(snapshot.manifest)
-    deltas, segment = manifest.deltas, manifest.next_segment
+    if draft.change is not None:
+        manifest = draft.change(manifest)
+    live = cast("LiveEntry", manifest.live)
+    deltas, segment = live.deltas, live.next_segment
     if written.entry is not None:
         deltas, segment = (*deltas, msgspec.structs.replace(written.entry, number=segment)), segment + 1
-    gone = 0 if draft.removed is None else len(draft.removed)
+    gone = len(draft.removed) if draft.removed is not None and draft.counted else 0
     added = 0 if draft.rows is None else len(draft.rows)
-    tokens = manifest.tokens
+    tokens = live.tokens
     if token is not None:
         mine = TokenEntry(token, manifest.snapshot + 1, draft.added, draft.replaced, draft.deleted)
         tokens = (*tokens, mine)[-TOKENS:]
-    if draft.change is not None:
-        manifest = draft.change(manifest)
     return msgspec.structs.replace(
         manifest,
         writer=uuid4().hex,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        rows=snapshot.live_count + added - gone,
-        next_row=manifest.next_row if draft.next_row is None else draft.next_row,
-        next_segment=segment,
-        deltas=deltas,
-        tokens=tokens,
-        operation=OperationEntry(kind, manifest.snapshot, draft.added, draft.replaced, draft.deleted),
+        rows=manifest.rows + added - gone,
+        live=msgspec.structs.replace(
+            live,
+            next_row=live.next_row if draft.next_row is None else draft.next_row,
+            next_segment=segment,
+            deltas=deltas,
+            tokens=tokens,
+            operation=OperationEntry(kind, manifest.snapshot, draft.added, draft.replaced, draft.deleted),
+        ),
     )
 
 
 def upgraded(manifest: Manifest) -> Manifest:
     """A manifest in the newest format; that of an index that was only built gets what its first change needs."""
-    if manifest.format >= FORMAT:
+    if manifest.live:
         return manifest
     shards = tuple(msgspec.structs.replace(shard, segment=number) for number, shard in enumerate(manifest.shards))
-    return msgspec.structs.replace(
-        manifest, format=FORMAT, shards=shards, next_segment=len(shards), next_row=manifest.rows
-    )
+    live = LiveEntry(next_row=manifest.rows, next_segment=len(shards), tuned_rows=manifest.rows)
+    return msgspec.structs.replace(manifest, format=FORMAT, shards=shards, live=live)
 
 
 def _check(token: str | None, if_snapshot: int | None) -> None:

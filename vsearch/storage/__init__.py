@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vsearch.storage.snapshots.condemned import discarded_on_failure
     from vsearch.storage.snapshots.kinds import CHECKSUMS
     from vsearch.storage.snapshots.manifest import (
+        BUILT_FORMAT,
         FORMAT,
         AttributeEntry,
         CodecEntry,
@@ -47,6 +48,7 @@ __all__ = [
     "ALIGNMENT",
     "CHECKSUMS",
     "CHUNK",
+    "BUILT_FORMAT",
     "FORMAT",
     "GRACE",
     "ArrayEntry",
@@ -110,6 +112,7 @@ __getattr__ = lazy_names(
         "vsearch.storage.snapshots.condemned": ("discarded_on_failure",),
         "vsearch.storage.snapshots.kinds": ("CHECKSUMS",),
         "vsearch.storage.snapshots.manifest": (
+            "BUILT_FORMAT",
             "FORMAT",
             "AttributeEntry",
             "CodecEntry",

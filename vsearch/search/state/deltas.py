@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError
 from vsearch.search.state import row_codes
 from vsearch.search.state.row_codes import RowCodes
-from vsearch.storage.files.bundle import open_bundle, write_bundle
+from vsearch.storage.files.bundle import open_bundle
+from vsearch.storage.files.bundle_writing import write_bundle
 from vsearch.storage.snapshots.kinds import ATTRIBUTES, DELTA, IDS, REMOVED, REMOVED_IDS
 from vsearch.storage.snapshots.manifest import SegmentEntry
 

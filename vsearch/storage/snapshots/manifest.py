@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from vsearch.errors import CorruptIndexError, FormatVersionError
+from vsearch.storage.files.bundle import BundleEntry, bundle_file, check_bundle_entry
 from vsearch.storage.files.checksums import crc32c
 from vsearch.storage.files.entries import Count, FileEntry, Text, check_entry
 from vsearch.storage.files.naming import manifest_path, snapshot_number
@@ -221,10 +222,10 @@ class _Format(msgspec.Struct):
     format: int
 
 
-def manifest_files(manifest: Manifest) -> list[FileEntry | BundleEntry]:
+def manifest_files(manifest: Manifest) -> list[FileEntry]:
     """Every file that a snapshot names, the model's first."""
     of_shards = [entry for shard in manifest.shards for entry in shard.files.values()]
-    return [*manifest.model.values(), *of_shards, *(segment.bundle for segment in manifest_segments(manifest))]
+    return [*manifest.model.values(), *of_shards, *(bundle_file(segment.bundle) for segment in manifest_segments(manifest))]
 
 
 def manifest_segments(manifest: Manifest) -> list[SegmentEntry]:
@@ -284,6 +285,8 @@ def decode_manifest(path: str, data: bytes) -> Manifest:
         raise _damaged(path, problem)
     for entry in manifest_files(manifest):
         check_entry(entry)
+    for segment in manifest_segments(manifest):
+        check_bundle_entry(segment.bundle)
     return manifest
 
 
@@ -294,15 +297,43 @@ def _problem(path: str, manifest: Manifest) -> str | None:
         return f"it says it is snapshot {manifest.snapshot}"
     if [shard.number for shard in manifest.shards] != list(range(len(manifest.shards))):
         return "its shards are not numbered from 0 on"
-    if sum(shard.rows for shard in manifest.shards) < manifest.rows:
+    runs = sum(run.rows for run in manifest_segments(manifest))
+    if runs + sum(shard.rows for shard in manifest.shards if not shard.base) < manifest.rows:
         return f"its shards do not hold its {manifest.rows} rows"
+    problem = _live_problem(manifest)
+    if problem is not None:
+        return problem
     if len({a.name for a in manifest.attributes}) != len(manifest.attributes):
         return "two attributes have the same name"
     folders = [(entry.path, "model/") for entry in manifest.model.values()]
     folders += [(e.path, "segments/") for shard in manifest.shards for e in shard.files.values()]
+    folders += [(run.bundle.path, "segments/") for run in manifest_segments(manifest)]
     for name, folder in folders:
         if not name.startswith(folder):
             return f"{name!r} does not lie in {folder}"
+    return None
+
+
+def _live_problem(manifest: Manifest) -> str | None:
+    """What does not fit of an index that changes."""
+    live = manifest.live
+    if not live:
+        changed = any(shard.base or shard.young or shard.segment is not UNSET for shard in manifest.shards)
+        return "its shards have segments, but it has no changes" if changed else None
+    if manifest.format < FORMAT:
+        return f"it has changes, which format {manifest.format} has not"
+    numbers = [run.number for run in manifest_segments(manifest)]
+    for shard in manifest.shards:
+        if shard.base and shard.base.rows != shard.rows:
+            return f"shard {shard.number} has {shard.rows} rows, its base {shard.base.rows}"
+        if not shard.base and shard.segment is UNSET:
+            return f"shard {shard.number} has no segment number"
+        numbers += [] if shard.base else [shard.segment]
+    if len(set(numbers)) != len(numbers) or max(numbers, default=-1) >= live.next_segment:
+        return "the numbers of its segments do not fit together"
+    fields = [attribute.field_name for attribute in manifest.attributes]
+    if len(set(fields)) != len(fields):
+        return "two attributes have the same field"
     return None
 
 

@@ -89,10 +89,11 @@ class HeldBytes:
         """Any folder will do."""
         return None
 
-    def list(self, prefix: str) -> list[ObjectInfo]:
-        """All objects below ``prefix``, sorted by path."""
+    def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
+        """All objects below ``prefix``, sorted by path; with ``after`` those whose paths sort behind it."""
         below = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        return [self.head(path) for path in sorted(self._objects) if path.startswith(below)]
+        paths = (path for path in self._objects if path.startswith(below) and (after is None or path > after))
+        return [self.head(path) for path in sorted(paths)]
 
     def delete(self, paths: Iterable[str]) -> None:
         """Let go of objects; their views live on."""

@@ -1,0 +1,163 @@
+"""Changes of an open index. Each is one commit, and the index goes on to the snapshot that it made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from vsearch.api.opened import OpenedIndex
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from vsearch.live.commits import Commit, Operation
+    from vsearch.predicates import Where
+
+
+class ChangeableIndex(OpenedIndex):
+    """What can be done to an index while it is searched, by any number of writers."""
+
+    def append(
+        self,
+        embeddings: object,
+        attributes: object | None = None,
+        ids: object | None = None,
+        *,
+        vectors: str | None = None,
+        id: str | None = None,
+        missing: str = "error",
+        packed: bool = False,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
+        """Add rows.
+
+        Parameters
+        ----------
+        embeddings, attributes, ids, vectors, id, missing, packed
+            As `vsearch.build` takes them. Attributes that are not given are NULL. Ids must be new; an index that was built
+            without ids numbers the rows.
+        token : str, optional
+            A name for this change, up to 200 characters: a second call with it does nothing and returns what the first came
+            to, so that a retry after a crash counts once. The last 256 are remembered.
+        if_snapshot : int, optional
+            Change this snapshot only.
+
+        Returns
+        -------
+        Commit
+
+        Raises
+        ------
+        InputError
+            The rows are not usable, or an id is in the index already. Nothing was changed.
+        ConflictError
+            The index was replaced or trained anew meanwhile, or `if_snapshot` is not the newest.
+        """
+        from vsearch.live.operations import Append
+
+        new = self._read(embeddings, attributes, ids, vectors, id, missing, packed)
+        return self._change(Append(new), token, if_snapshot)
+
+    def upsert(
+        self,
+        embeddings: object,
+        attributes: object | None = None,
+        ids: object | None = None,
+        *,
+        vectors: str | None = None,
+        id: str | None = None,
+        missing: str = "error",
+        packed: bool = False,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
+        """Add rows; one whose id is in the index replaces the row there, its attributes too. Takes what `append` takes.
+
+        Of two writers of one id, the later commit wins.
+        """
+        from vsearch.live.operations import Upsert
+
+        new = self._read(embeddings, attributes, ids, vectors, id, missing, packed)
+        return self._change(Upsert(new), token, if_snapshot)
+
+    def update(
+        self,
+        values: Mapping[str, Any],
+        *,
+        ids: object | None = None,
+        where: Where = None,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
+        """Change attributes of rows. Their vectors stay and are not needed.
+
+        Parameters
+        ----------
+        values : mapping
+            By attribute one value for all rows or, with `ids`, an array with one for each. None is NULL.
+        ids : ids, optional
+            Those of the rows; all must be there.
+        where : str, dict or expression, optional
+            Which rows. Where another writer commits first, it is evaluated again, on that writer's rows too.
+        token, if_snapshot
+            See `append`.
+
+        Raises
+        ------
+        InputError
+            No such attribute, a value that does not fit, an id that is not there, or neither `ids` nor `where`.
+        ConflictError
+        """
+        from vsearch.live.operations import Update
+
+        if not isinstance(values, Mapping) or not values:
+            raise InputError(f"values must be a dict with a value for at least one attribute, got {values!r:.100}")
+        return self._change(Update(dict(values), ids, where), token, if_snapshot)
+
+    def delete(
+        self,
+        ids: object | None = None,
+        *,
+        where: Where = None,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
+        """Remove rows, by id or by predicate. Ids that are not there are passed over: `Commit.deleted` says how many were.
+
+        Raises
+        ------
+        InputError
+            Neither `ids` nor `where`, or both.
+        ConflictError
+        """
+        from vsearch.live.operations import Delete
+
+        return self._change(Delete(ids, where), token, if_snapshot)
+
+    def _read(
+        self,
+        embeddings: object,
+        attributes: object | None,
+        ids: object | None,
+        vectors: str | None,
+        id: str | None,
+        missing: str,
+        packed: bool,
+    ) -> Any:
+        from vsearch.building.inputs.rows import Given
+        from vsearch.live.inputs import read_rows
+
+        self._check_changeable()
+        return read_rows(self._snapshot, embeddings, Given(attributes, ids, vectors, id, missing, packed))
+
+    def _check_changeable(self) -> None:
+        if self._snapshot.manifest.documents is not None:
+            raise InputError("indexes of multi-vector documents cannot be changed yet: build the index again")
+
+    def _change(self, operation: Operation, token: str | None = None, if_snapshot: int | None = None) -> Commit:
+        from vsearch.live.commits import commit_change
+
+        self._check_changeable()
+        with self._lock:
+            commit, self._snapshot = commit_change(self._snapshot, operation, token=token, if_snapshot=if_snapshot)
+        return commit

@@ -1,0 +1,105 @@
+"""What an open index reads: one snapshot, or the newest one, looked for now and then."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from vsearch.errors import StoreError
+from vsearch.forking import renew_in_children
+from vsearch.search.state.snapshot import open_snapshot, reopen_snapshot
+from vsearch.storage import read_manifest
+from vsearch.storage.snapshots.commits import newest_after
+
+if TYPE_CHECKING:
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import Manifest, Store
+
+logger = logging.getLogger("vsearch")
+
+
+class OpenedIndex:
+    """An index that is open in this process.
+
+    It pickles as its URL, the number of its snapshot and the options of its store, without keys: another process opens it
+    at its first use, with keys from its own environment. A copy shares what is open.
+    """
+
+    _snapshot: Snapshot
+
+    def __init__(self, snapshot: Snapshot, refresh: float | None = None) -> None:
+        self._snapshot = snapshot
+        self._interval = refresh
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """Locks that nobody holds."""
+        self._lock, self._looking = threading.RLock(), threading.Lock()
+        self._looked = time.monotonic()
+
+    def __getstate__(self) -> tuple[Store, int, float | None]:
+        snapshot = self._snapshot
+        return snapshot.store, snapshot.manifest.snapshot, self._interval
+
+    def __setstate__(self, state: tuple[Store, int, float | None]) -> None:
+        store, number, interval = state
+        type(self).__init__(self, cast("Snapshot", None), interval)
+        del self._snapshot  # opened when it is first needed: an error while unpickling would end the worker of a pool
+        self._place = store, number
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "_snapshot" or "_place" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        store, number = self._place
+        self._snapshot = open_snapshot(store, read_manifest(store, None if self._interval is not None else number))
+        return self._snapshot
+
+    def __copy__(self) -> Self:
+        return type(self)(self._snapshot, self._interval)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return copy.copy(self)  # a snapshot does not change
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What this index reads: the model, runs and manifest of one committed state."""
+        return self._snapshot
+
+    def refresh(self) -> bool:
+        """Go on to the newest snapshot, reading only what is new of it; whether there was a newer one.
+
+        Raises
+        ------
+        StoreError, CorruptIndexError
+            It could not be read. The index stays as it was.
+        """
+        with self._lock:
+            snapshot = self._snapshot
+            self._looked = time.monotonic()
+            if newest_after(snapshot.store, snapshot.manifest.snapshot) is None:
+                return False
+            return self._go_on(read_manifest(snapshot.store))
+
+    def _go_on(self, manifest: Manifest) -> bool:
+        """Read another snapshot from now on, unless it is an older one."""
+        if manifest.snapshot <= self._snapshot.manifest.snapshot:
+            return False
+        self._snapshot = reopen_snapshot(self._snapshot, manifest)
+        return True
+
+    def _current(self) -> Snapshot:
+        """The snapshot to search. Where it is time to look for a newer one, the first thread that comes does."""
+        snapshot, interval = self._snapshot, self._interval
+        if interval is None or time.monotonic() - self._looked < interval or not self._looking.acquire(blocking=False):
+            return snapshot
+        try:
+            self.refresh()
+        except StoreError as error:
+            logger.warning("%s: searching snapshot %d: a newer one could not be looked for: %s", snapshot.store.url, snapshot.manifest.snapshot, error)
+        finally:
+            self._looking.release()
+        return self._snapshot

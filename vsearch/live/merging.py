@@ -1,0 +1,103 @@
+"""Merging runs and deltas into new runs, shard by shard. Codes are copied, so no score changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.live.operations import codes_of, stored_ids
+from vsearch.search.state import row_codes
+from vsearch.search.state.deltas import Removed, Rows, concatenate_ids, no_ids
+from vsearch.search.state.fetching import take_fields
+
+if TYPE_CHECKING:
+    from vsearch.search.state.shard import Addresses, Shard
+    from vsearch.search.state.snapshot import Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """Where rows went: old segments and rows, by these two, and the new rows of one segment that each became.
+
+    Attributes
+    ----------
+    segments, rows : uint32 (n,), int64 (n,)
+    became : int64 (n,)
+    """
+
+    segments: NDArray[np.uint32]
+    rows: NDArray[np.int64]
+    became: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, addresses: Addresses) -> Moved:
+        """Of rows that are now in the order of these addresses."""
+        order = np.lexsort((addresses.rows, addresses.segments))
+        return cls(addresses.segments[order], addresses.rows[order], order)
+
+    def find(self, segments: NDArray[np.uint32], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The new rows of some old ones, int64 (m,), and which of these are among those that moved."""
+        own = (self.segments.astype(np.uint64) << np.uint64(32)) | self.rows.astype(np.uint64)
+        asked = (segments.astype(np.uint64) << np.uint64(32)) | rows.astype(np.uint64)
+        if not len(own):
+            return np.zeros(len(asked), np.int64), np.zeros(len(asked), np.bool_)
+        at = np.minimum(np.searchsorted(own, asked), len(own) - 1)
+        return self.became[at], own[at] == asked
+
+
+def gather(snapshot: Snapshot, runs: Sequence[Shard], where: range) -> tuple[Rows, Addresses]:
+    """The rows of some runs that lie in some partitions and are not removed, by partition, and where they were."""
+    from vsearch.search.state.shard import Addresses
+
+    positions = np.concatenate([np.empty(0, np.int64), *(_own(run, where) for run in runs)])
+    if not len(positions):
+        empty = Rows(row_codes.no_rows(snapshot.model), no_ids(stored_ids(snapshot, positions)), None)
+        return empty, Addresses(np.empty(0, np.uint32), np.empty(0, np.int64))
+    codes, order = codes_of(snapshot, positions)
+    positions = positions[order]
+    names = snapshot.schema.names
+    rows = Rows(codes, stored_ids(snapshot, positions), take_fields(snapshot, names, positions) if names else None)
+    segments, inside = np.empty(len(positions), np.uint32), np.empty(len(positions), np.int64)
+    for run, at, own in snapshot.locate(positions):
+        addresses = run.addresses(own)
+        segments[at], inside[at] = addresses.segments, addresses.rows
+    return rows, Addresses(segments, inside)
+
+
+def _own(run: Shard, where: range) -> NDArray[np.int64]:
+    """Positions of a run's rows in some partitions that are not removed."""
+    low, high = max(where.start - run.first_partition, 0), min(where.stop - run.first_partition, run.partitions)
+    if low >= high:
+        return np.empty(0, np.int64)
+    table = run.table
+    inside = np.arange(int(table.row_starts[low]), int(table.row_starts[high - 1] + table.rows[high - 1]))
+    return run.first_row + (inside if not len(run.gone) else np.setdiff1d(inside, run.gone, assume_unique=True))
+
+
+def removed_of(run: Shard, segment: int, snapshot: Snapshot) -> Removed | None:
+    """What is removed of a run that stays."""
+    if not len(run.gone):
+        return None
+    ids = stored_ids(snapshot, run.first_row + run.gone)
+    return Removed(np.full(len(run.gone), segment, np.uint32), run.gone, ids)
+
+
+def join_removed(parts: Sequence[Removed | None]) -> Removed | None:
+    """Rows that several parts say are removed, each once."""
+    some = [part for part in parts if part is not None and len(part)]
+    if not some:
+        return None
+    segments = np.concatenate([part.segments for part in some])
+    rows = np.concatenate([part.rows for part in some])
+    ids = concatenate_ids([part.ids for part in some])
+    order = np.lexsort((rows, segments))
+    segments, rows = segments[order], rows[order]
+    fresh = np.ones(len(rows), np.bool_)
+    fresh[1:] = (segments[1:] != segments[:-1]) | (rows[1:] != rows[:-1])
+    order = order[fresh]
+    taken = ids[order] if isinstance(ids, np.ndarray) else ids.take(order)
+    return Removed(segments[fresh], rows[fresh], taken)

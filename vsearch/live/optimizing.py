@@ -1,0 +1,333 @@
+"""Optimize: fold deltas, merge tails and young runs, rewrite runs with many removed rows. Searched and changed meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+from msgspec import UNSET
+
+from vsearch.errors import ConflictError, StoreError
+from vsearch.live.commits import Draft, commit_change
+from vsearch.live.merging import Moved, gather, join_removed, removed_of
+from vsearch.live.plan import MOST_DELTAS, RunCounts, ShardPlan, plan_folds, plan_shards
+from vsearch.search.state.deltas import Gone, Removed, no_ids, take_ids, write_delta
+from vsearch.search.state.runs import live_rows, write_run
+from vsearch.search.state.shard import Addresses
+from vsearch.storage.snapshots.manifest import manifest_files
+
+if TYPE_CHECKING:
+    from vsearch.search.state.shard import Shard
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import Manifest
+    from vsearch.storage.snapshots.manifest import SegmentEntry, ShardEntry
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class OptimizeReport:
+    """What an `optimize` did.
+
+    Attributes
+    ----------
+    snapshot : int
+        The newest snapshot afterwards.
+    folded : int
+        Deltas that became fewer.
+    merged : int
+        Shards whose runs were written again.
+    tuned : bool
+        Whether the search settings were found anew.
+    rows_written : int
+    """
+
+    snapshot: int
+    folded: int = 0
+    merged: int = 0
+    tuned: bool = False
+    rows_written: int = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was due."""
+        return bool(self.folded or self.merged or self.tuned)
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """A segment that was written for others.
+
+    Attributes
+    ----------
+    entry : SegmentEntry
+        Numbered when it is committed.
+    moved : Moved
+        Where its rows were.
+    """
+
+    entry: SegmentEntry
+    moved: Moved
+
+
+@dataclass(frozen=True, eq=False)
+class ShardOutput:
+    """What a shard is to be made of: a base and a young run; None for a base that stays, or for no young run."""
+
+    base: Output | None
+    young: Output | None
+
+
+@dataclass(eq=False)
+class Rewrite:
+    """A commit of segments that were written for those of a snapshot. Where these are gone meanwhile, it changes nothing.
+
+    What others removed meanwhile is removed of the new segments, too.
+    """
+
+    start: Snapshot
+    shards: dict[int, ShardOutput] = field(default_factory=dict)
+    folds: dict[range, Output] = field(default_factory=dict)
+    kind: str = "optimize"
+    dropped: bool = False
+
+    @property
+    def paths(self) -> list[str]:
+        """Files that were written."""
+        outputs = [output for shard in self.shards.values() for output in (shard.base, shard.young)]
+        return [output.entry.bundle.path for output in (*outputs, *self.folds.values()) if output is not None]
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        manifest = snapshot.manifest
+        live, before = manifest.live, self.start.manifest.live
+        if not live or not before or not self._inputs() <= {entry.path for entry in manifest_files(manifest)}:
+            self.dropped = True
+            return Draft()
+        known = {entry.bundle.path for entry in before.deltas}
+        later = [
+            delta.removed
+            for entry, delta in zip(live.deltas, snapshot.deltas, strict=True)
+            if entry.bundle.path not in known
+        ]
+        first = live.next_segment
+        outputs = self._outputs()
+        removed = _follow(outputs, first, later)
+
+        def change(manifest: Manifest) -> Manifest:
+            numbers = {id(output): first + place for place, output in enumerate(outputs)}
+            return self._change(manifest, numbers)
+
+        return Draft(None, removed, change=change, counted=False)
+
+    def _inputs(self) -> set[str]:
+        manifest, inputs = self.start.manifest, set()
+        for number, made in self.shards.items():
+            inputs |= _shard_paths(manifest.shards[number], base=made.base is not None)
+        deltas = manifest.live.deltas if manifest.live else ()
+        consumed = range(len(deltas)) if self.shards else [place for fold in self.folds for place in fold]
+        return inputs | {deltas[place].bundle.path for place in consumed}
+
+    def _outputs(self) -> list[Output]:
+        made = [output for shard in self.shards.values() for output in (shard.base, shard.young)]
+        return [output for output in (*made, *self.folds.values()) if output is not None]
+
+    def _change(self, manifest: Manifest, numbers: dict[int, int]) -> Manifest:
+        def numbered(output: Output) -> SegmentEntry:
+            return msgspec.structs.replace(output.entry, number=numbers[id(output)])
+
+        shards = list(manifest.shards)
+        for number, made in self.shards.items():
+            shard = shards[number]
+            if made.base is not None:
+                base = numbered(made.base)
+                shard = msgspec.structs.replace(shard, rows=base.rows, files={}, columns={}, segment=UNSET, base=base)
+            shards[number] = msgspec.structs.replace(
+                shard, young=UNSET if made.young is None else numbered(made.young)
+            )
+        live, before = manifest.live, self.start.manifest.live
+        if not live or not before:
+            raise ConflictError("the index has no changes to optimize")
+        inputs = self._inputs()
+        folded = {before.deltas[fold.start].bundle.path: numbered(output) for fold, output in self.folds.items()}
+        deltas = [
+            folded.get(entry.bundle.path, entry)
+            for entry in live.deltas
+            if entry.bundle.path not in inputs or entry.bundle.path in folded
+        ]
+        live = msgspec.structs.replace(live, deltas=tuple(deltas), next_segment=live.next_segment + len(numbers))
+        return msgspec.structs.replace(manifest, shards=tuple(shards), live=live)
+
+
+def _shard_paths(shard: ShardEntry, *, base: bool) -> set[str]:
+    paths = {run.bundle.path for run in shard.runs}
+    if not base and shard.base:
+        paths.discard(shard.base.bundle.path)
+        return paths | {shard.base.bundle.path}  # what is removed of it is in the young run: it must be the same
+    return paths | {entry.path for entry in shard.files.values()}
+
+
+def _follow(outputs: Sequence[Output], first: int, later: Sequence[Removed]) -> Removed | None:
+    """What was removed meanwhile, where it is now."""
+    moved = []
+    for part in later:
+        for place, output in enumerate(outputs):
+            became, among = output.moved.find(part.segments, part.rows)
+            if among.any():
+                chosen = np.flatnonzero(among)
+                segments = np.full(len(chosen), first + place, np.uint32)
+                moved.append(Removed(segments, became[chosen], take_ids(part.ids, chosen)))
+    return join_removed(moved)
+
+
+def optimize(
+    snapshot: Snapshot,
+    *,
+    force: bool = False,
+    budget: float | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> tuple[OptimizeReport, Snapshot]:
+    """Do what is due, in commits that are each complete; nothing where nothing is.
+
+    Parameters
+    ----------
+    force
+        Merge all that can be merged.
+    budget
+        Seconds after which no further step is begun.
+    """
+    until = None if budget is None else time.monotonic() + budget
+    live = snapshot.manifest.live
+    if not live:
+        return OptimizeReport(snapshot.manifest.snapshot), snapshot
+    plans = _plan(snapshot, force=force)
+    if any(plan.base or plan.young for plan in plans):
+        rewrite = Rewrite(snapshot)
+        snapshot, written = _commit(rewrite, lambda: _write_shards(rewrite, plans, progress), snapshot)
+        merged = 0 if rewrite.dropped else sum(plan.base or plan.young for plan in plans)
+        report = OptimizeReport(snapshot.manifest.snapshot, 0, merged, rows_written=written if merged else 0)
+    else:
+        report, snapshot = fold(snapshot, progress=progress)
+    if until is not None and time.monotonic() > until:
+        return report, snapshot
+    return report, snapshot
+
+
+def fold(
+    snapshot: Snapshot, *, most: int = MOST_DELTAS, progress: Progress = lambda stage, done, total: None
+) -> tuple[OptimizeReport, Snapshot]:
+    """Make fewer deltas of many."""
+    live = snapshot.manifest.live
+    folds = plan_folds([entry.level for entry in live.deltas], most=most) if live else []
+    if not folds:
+        return OptimizeReport(snapshot.manifest.snapshot), snapshot
+    rewrite = Rewrite(snapshot)
+    snapshot, written = _commit(rewrite, lambda: _write_folds(rewrite, folds, progress), snapshot)
+    folded = 0 if rewrite.dropped else sum(len(run) for run in folds)
+    return OptimizeReport(snapshot.manifest.snapshot, folded, rows_written=written if folded else 0), snapshot
+
+
+def _commit(rewrite: Rewrite, write: Callable[[], int], snapshot: Snapshot) -> tuple[Snapshot, int]:
+    """Write, then commit; what is not committed is removed."""
+    try:
+        written = write()
+        _, after = commit_change(snapshot, rewrite)
+    except BaseException as error:
+        if not isinstance(error, StoreError):  # else the commit may stand
+            _discard(rewrite)
+        raise
+    if rewrite.dropped:
+        _discard(rewrite)
+    return after, written
+
+
+def _discard(rewrite: Rewrite) -> None:
+    with suppress(StoreError):
+        rewrite.start.store.delete(rewrite.paths)
+
+
+def _plan(snapshot: Snapshot, *, force: bool) -> list[ShardPlan]:
+    runs, tail = runs_of(snapshot)
+    tails = [0] * len(runs) if tail is None else [_tail_rows(tail, _where(snapshot, number)) for number in range(len(runs))]
+    counts = [[RunCounts(run.rows, len(run.gone)) for run in of_shard] for of_shard in runs]
+    return plan_shards(counts, tails, force=force)
+
+
+def _tail_rows(tail: Shard, where: range) -> int:
+    return int(tail.table.rows[where.start : where.stop].sum())
+
+
+def runs_of(snapshot: Snapshot) -> tuple[list[list[Shard]], Shard | None]:
+    """The runs of every shard, its base first, and the tail."""
+    shards = iter(snapshot.shards)
+    runs = [[next(shards) for _ in range(1 + bool(entry.young))] for entry in snapshot.manifest.shards]
+    return runs, next(shards, None)
+
+
+def _where(snapshot: Snapshot, number: int) -> range:
+    """Partitions of a shard."""
+    shards = snapshot.manifest.shards
+    first = sum(shard.partitions for shard in shards[:number])
+    return range(first, first + shards[number].partitions)
+
+
+def _write_shards(rewrite: Rewrite, plans: Sequence[ShardPlan], progress: Progress) -> int:
+    snapshot, name, written = rewrite.start, uuid4().hex, 0
+    runs, tail = runs_of(snapshot)
+    manifest, tails = snapshot.manifest, [] if tail is None else [tail]
+    for number, plan in enumerate(plans):
+        progress("merge", number, len(plans))
+        if not (plan.base or plan.young):
+            continue
+        where, own = _where(snapshot, number), runs[number]
+        rows, addresses = gather(snapshot, [*(own if plan.base else own[1:]), *tails], where)
+        removed = None if plan.base else removed_of(own[0], _segment(own[0]), snapshot)
+        output = None
+        if plan.base or len(rows) or removed is not None:
+            path = f"segments/{name}-{number:05d}-run.arrow"
+            entry = write_run(snapshot.store, path, snapshot.model, rows, where, manifest.attributes, 0, removed)
+            output = Output(entry, Moved.of(addresses))
+        rewrite.shards[number] = ShardOutput(output, None) if plan.base else ShardOutput(None, output)
+        written += len(rows)
+    progress("merge", len(plans), len(plans))
+    return written
+
+
+def _segment(run: Shard) -> int:
+    if isinstance(run.segment, Addresses):
+        raise TypeError("a tail is no segment")
+    return run.segment
+
+
+def _write_folds(rewrite: Rewrite, folds: Sequence[range], progress: Progress) -> int:
+    snapshot, name, written = rewrite.start, uuid4().hex, 0
+    live = snapshot.manifest.live
+    entries = live.deltas if live else ()
+    gone = Gone([delta.removed for delta in snapshot.deltas])
+    for place, run in enumerate(folds):
+        progress("fold", place, len(folds))
+        deltas = [snapshot.deltas[at] for at in run]
+        numbered = [replace(delta, number=entries[at].number) for delta, at in zip(deltas, run, strict=True)]
+        rows, addresses = live_rows(numbered, gone)
+        inputs = np.array([entries[at].number for at in run], np.uint32)
+        kept = [_without(delta.removed, inputs) for delta in deltas]
+        path = f"segments/{name}-{place:05d}-delta.arrow"
+        level = 1 + max(entries[at].level for at in run)
+        entry = write_delta(snapshot.store, path, 0, rows, join_removed(kept), level)
+        rewrite.folds[run] = Output(entry, Moved.of(addresses))
+        written += 0 if rows is None else len(rows)
+    progress("fold", len(folds), len(folds))
+    return written
+
+
+def _without(removed: Removed, segments: Any) -> Removed:
+    """What is removed of other segments."""
+    chosen = np.flatnonzero(~np.isin(removed.segments, segments))
+    if not len(chosen):
+        return Removed(removed.segments[:0], removed.rows[:0], no_ids(removed.ids))
+    return Removed(removed.segments[chosen], removed.rows[chosen], take_ids(removed.ids, chosen))

@@ -1,0 +1,57 @@
+"""From a ``where`` to the mask of a snapshot, out of its cache where the same was asked for before, in these words or others."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, cast
+
+from vsearch.search.engine.masks import MaskCache, words_of
+from vsearch.search.engine.steps import evaluate_mask
+from vsearch.search.vectors import count_mask
+
+if TYPE_CHECKING:
+    from vsearch.predicates import Bound, Where
+    from vsearch.search.engine.masks import IndexMask
+    from vsearch.search.engine.stats import SearchStats
+    from vsearch.search.state.snapshot import Snapshot
+
+
+def masks_of(snapshot: Snapshot) -> MaskCache:
+    """The masks of a snapshot that were asked for lately."""
+    kept = snapshot.derived.get(__name__)
+    return cast("MaskCache", kept if kept is not None else snapshot.derived.setdefault(__name__, MaskCache()))
+
+
+def mask_of(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask | None:
+    """The mask of a predicate; None where it restricts nothing."""
+    begun = time.perf_counter()
+    masks, words = masks_of(snapshot), words_of(where)
+    mask = None if words is None else masks.find(words)
+    if mask is None:
+        bound = bound_of(snapshot, where)
+        if bound is None:
+            stats.rows_masked = snapshot.live_count
+            return None
+        mask, known = masks.get(bound, lambda: evaluate_mask(snapshot, bound))
+        if words is not None:
+            masks.keep(words, mask)
+        if not known:
+            stats.bytes_read += snapshot.rows
+    stats.add("mask", begun)
+    count_mask(mask, stats)
+    return mask
+
+
+def bound_of(snapshot: Snapshot, where: Where) -> Bound | None:
+    """A predicate on the attributes of a snapshot; None where it restricts nothing.
+
+    Raises
+    ------
+    PredicateError
+    """
+    if where is None:
+        return None
+    from vsearch.predicates import bind, parse
+
+    expression = parse(where)
+    return None if expression is None else bind(expression, snapshot.schema)
