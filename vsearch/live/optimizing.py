@@ -127,8 +127,8 @@ class Rewrite:
 
     def _inputs(self) -> set[str]:
         manifest, inputs = self.start.manifest, set()
-        for number, made in self.shards.items():
-            inputs |= _shard_paths(manifest.shards[number], base=made.base is not None)
+        for number in self.shards:
+            inputs |= _shard_paths(manifest.shards[number])
         deltas = manifest.live.deltas if manifest.live else ()
         consumed = range(len(deltas)) if self.shards else [place for fold in self.folds for place in fold]
         return inputs | {deltas[place].bundle.path for place in consumed}
@@ -164,12 +164,9 @@ class Rewrite:
         return msgspec.structs.replace(manifest, shards=tuple(shards), live=live)
 
 
-def _shard_paths(shard: ShardEntry, *, base: bool) -> set[str]:
-    paths = {run.bundle.path for run in shard.runs}
-    if not base and shard.base:
-        paths.discard(shard.base.bundle.path)
-        return paths | {shard.base.bundle.path}  # what is removed of it is in the young run: it must be the same
-    return paths | {entry.path for entry in shard.files.values()}
+def _shard_paths(shard: ShardEntry) -> set[str]:
+    """Files of a shard: also of a base that stays, since what is removed of it goes into the young run."""
+    return {run.bundle.path for run in shard.runs} | {entry.path for entry in shard.files.values()}
 
 
 def _follow(outputs: Sequence[Output], first: int, later: Sequence[Removed]) -> Removed | None:
