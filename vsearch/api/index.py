@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.changing import ChangeableIndex
+from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.api.measuring import check_target, draw_sample, measure_recall, tune_snapshot
 from vsearch.checks import check_columns, check_search
@@ -18,11 +18,11 @@ from vsearch.errors import InputError
 from vsearch.search.engine.promise import uncovered
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
-from vsearch.search.where import mask_of
 from vsearch.search.recall import RecallReport, TuneReport
 from vsearch.search.state.fetching import get_rows, take_columns, take_ids
 from vsearch.search.state.model import check_queries
 from vsearch.search.vectors import search_page, search_vectors
+from vsearch.search.where import mask_of
 from vsearch.storage import SnapshotInfo, list_snapshots
 from vsearch.storage.stores.waiting import within
 

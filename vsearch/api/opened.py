@@ -99,7 +99,12 @@ class OpenedIndex:
         try:
             self.refresh()
         except StoreError as error:
-            logger.warning("%s: searching snapshot %d: a newer one could not be looked for: %s", snapshot.store.url, snapshot.manifest.snapshot, error)
+            logger.warning(
+                "%s: searching snapshot %d: a newer one could not be looked for: %s",
+                snapshot.store.url,
+                snapshot.manifest.snapshot,
+                error,
+            )
         finally:
             self._looking.release()
         return self._snapshot

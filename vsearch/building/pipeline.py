@@ -46,8 +46,8 @@ from vsearch.building.training import (
 from vsearch.errors import IndexExistsError
 from vsearch.search.state.model import Model
 from vsearch.storage import (
-    CHECKSUMS,
     BUILT_FORMAT,
+    CHECKSUMS,
     AttributeEntry,
     CodecEntry,
     DocumentsEntry,

@@ -89,7 +89,11 @@ class Draft:
     @property
     def empty(self) -> bool:
         """Whether it changes nothing."""
-        return not (self.rows is not None and len(self.rows)) and not (self.removed is not None and len(self.removed)) and self.change is None
+        return (
+            not (self.rows is not None and len(self.rows))
+            and not (self.removed is not None and len(self.removed))
+            and self.change is None
+        )
 
 
 class Operation(Protocol):
@@ -163,7 +167,9 @@ def commit_change(
                 return done, reopen_snapshot(snapshot, after)
             snapshot = reopen_snapshot(snapshot, read_manifest(store))
             time.sleep(wait * random.random())  # noqa: S311 (no secret)
-        raise ConflictError(f"{store.url}: other writers were first for {PATIENCE:.0f} s; try again, or write from fewer places")
+        raise ConflictError(
+            f"{store.url}: other writers were first for {PATIENCE:.0f} s; try again, or write from fewer places"
+        )
     except StoreError:
         written = None  # the commit may stand: a prune will tell
         raise
@@ -224,9 +230,7 @@ def _training(manifest: Manifest) -> Any:
     return {kind: entry.path for kind, entry in manifest.model.items()}
 
 
-def _next_manifest(
-    snapshot: Snapshot, kind: str, draft: Draft, written: _Written, token: str | None
-) -> Manifest:
+def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Written, token: str | None) -> Manifest:
     manifest = upgraded(snapshot.manifest)
     if draft.change is not None:
         manifest = draft.change(manifest)

@@ -94,7 +94,9 @@ def read_rows(snapshot: Snapshot, embeddings: object, given: Given) -> NewRows:
 def _is_empty(embeddings: object) -> bool:
     """Whether there is no row at all, which no input of a build may be."""
     shape = getattr(embeddings, "shape", None)
-    return (isinstance(shape, tuple) and len(shape) == 2 and shape[0] == 0) or (isinstance(embeddings, list) and not embeddings)
+    return (isinstance(shape, tuple) and len(shape) == 2 and shape[0] == 0) or (
+        isinstance(embeddings, list) and not embeddings
+    )
 
 
 def check_id_type(ids: Any, id_type: str) -> Any:
@@ -145,7 +147,9 @@ def _matched(given: list[str], schema: Schema) -> dict[str, str]:
             listed = ", ".join(schema.names) or "none"
             raise InputError(f"no attribute of this index is called {name!r}; it has {listed}: add_column adds one")
         if alike[0] in matched:
-            raise InputError(f"the attribute {alike[0]!r} is given twice, as {matched[alike[0]]!r} and {name!r}; give it once")
+            raise InputError(
+                f"the attribute {alike[0]!r} is given twice, as {matched[alike[0]]!r} and {name!r}; give it once"
+            )
         matched[alike[0]] = name
     return matched
 

@@ -39,7 +39,9 @@ class Moved:
         order = np.lexsort((addresses.rows, addresses.segments))
         return cls(addresses.segments[order], addresses.rows[order], order)
 
-    def find(self, segments: NDArray[np.uint32], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def find(
+        self, segments: NDArray[np.uint32], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The new rows of some old ones, int64 (m,), and which of these are among those that moved."""
         own = (self.segments.astype(np.uint64) << np.uint64(32)) | self.rows.astype(np.uint64)
         asked = (segments.astype(np.uint64) << np.uint64(32)) | rows.astype(np.uint64)

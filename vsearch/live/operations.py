@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from vsearch.errors import InputError
 from vsearch.live.commits import Draft
 from vsearch.live.inputs import NewRows, cast_column, check_id_type, conform
-from vsearch.search.engine.masks import live_mask
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import Removed, Rows
@@ -142,13 +141,17 @@ class Update:
     def _column(self, values: Any, name: str, kind: pa.DataType, count: int, order: NDArray[np.int64] | None) -> Any:
         import pyarrow as pa
 
-        whole = isinstance(values, (list, tuple, np.ndarray)) or hasattr(values, "to_pylist") or hasattr(values, "to_list")
+        whole = (
+            isinstance(values, (list, tuple, np.ndarray)) or hasattr(values, "to_pylist") or hasattr(values, "to_list")
+        )
         nested = pa.types.is_list(kind)
         try:
             if whole and order is not None and not (nested and not _lists(values)):
                 column = pa.array(_plain(values))
                 if len(column) != len(order):
-                    raise InputError(f"{name!r} must be one value, or one for each of the {len(order)} ids, got {len(column)}")
+                    raise InputError(
+                        f"{name!r} must be one value, or one for each of the {len(order)} ids, got {len(column)}"
+                    )
                 return cast_column(column.take(pa.array(order)), kind, name)
             if whole and not nested:
                 raise InputError(f"{name!r} must be one value; values row by row need ids=")
@@ -210,7 +213,9 @@ def codes_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> tuple[RowCodes, NDA
     """Codes of rows, sorted by partition, and which of the rows each is of."""
     parts, places = [], []
     for shard, at, inside in snapshot.locate(rows):
-        shard.ensure(np.unique(np.searchsorted(shard.table.row_starts + shard.table.rows, inside, side="right")).astype(np.int32))
+        shard.ensure(
+            np.unique(np.searchsorted(shard.table.row_starts + shard.table.rows, inside, side="right")).astype(np.int32)
+        )
         parts.append(row_codes.read_row_codes(snapshot.model, shard, inside))
         places.append(at)
     codes, order = row_codes.concatenate(parts), np.concatenate(places)

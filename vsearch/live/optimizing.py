@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 
+def silent(stage: str, done: int, total: int) -> None:
+    """Report no progress."""
+
+
 @dataclass(frozen=True)
 class OptimizeReport:
     """What an `optimize` did.
@@ -147,9 +151,7 @@ class Rewrite:
             if made.base is not None:
                 base = numbered(made.base)
                 shard = msgspec.structs.replace(shard, rows=base.rows, files={}, columns={}, segment=UNSET, base=base)
-            shards[number] = msgspec.structs.replace(
-                shard, young=UNSET if made.young is None else numbered(made.young)
-            )
+            shards[number] = msgspec.structs.replace(shard, young=UNSET if made.young is None else numbered(made.young))
         live, before = manifest.live, self.start.manifest.live
         if not live or not before:
             raise ConflictError("the index has no changes to optimize")
@@ -187,7 +189,7 @@ def optimize(
     *,
     force: bool = False,
     budget: float | None = None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> tuple[OptimizeReport, Snapshot]:
     """Do what is due, in commits that are each complete; nothing where nothing is.
 
@@ -216,7 +218,7 @@ def optimize(
 
 
 def fold(
-    snapshot: Snapshot, *, most: int = MOST_DELTAS, progress: Progress = lambda stage, done, total: None
+    snapshot: Snapshot, *, most: int = MOST_DELTAS, progress: Progress = silent
 ) -> tuple[OptimizeReport, Snapshot]:
     """Make fewer deltas of many."""
     live = snapshot.manifest.live
@@ -250,7 +252,9 @@ def _discard(rewrite: Rewrite) -> None:
 
 def _plan(snapshot: Snapshot, *, force: bool) -> list[ShardPlan]:
     runs, tail = runs_of(snapshot)
-    tails = [0] * len(runs) if tail is None else [_tail_rows(tail, _where(snapshot, number)) for number in range(len(runs))]
+    tails = (
+        [0] * len(runs) if tail is None else [_tail_rows(tail, _where(snapshot, number)) for number in range(len(runs))]
+    )
     counts = [[RunCounts(run.rows, len(run.gone)) for run in of_shard] for of_shard in runs]
     return plan_shards(counts, tails, force=force)
 

@@ -93,8 +93,7 @@ def plan_folds(levels: Sequence[int], *, most: int = MOST_DELTAS) -> list[range]
     start = 0
     for stop in range(1, len(levels) + 1):
         if stop == len(levels) or levels[stop] != levels[start]:
-            for first in range(start, stop - FANOUT + 1, FANOUT):
-                folds.append(range(first, first + FANOUT))
+            folds += [range(first, first + FANOUT) for first in range(start, stop - FANOUT + 1, FANOUT)]
             start = stop
     left = len(levels) - sum(len(fold) - 1 for fold in folds)
     return folds if left <= most else [range(len(levels))]

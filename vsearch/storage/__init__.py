@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALIGNMENT",
+    "BUILT_FORMAT",
     "CHECKSUMS",
     "CHUNK",
-    "BUILT_FORMAT",
     "FORMAT",
     "GRACE",
     "ArrayEntry",

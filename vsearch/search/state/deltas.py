@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from vsearch.search.state.model import Model
     from vsearch.storage import Store
 
-    Ids = NDArray[np.int64] | pa.Array
-    """int64 (n,), or an Arrow array of strings."""
+
+Ids = Any
+"""Ids of n rows: int64 (n,), or an Arrow array of strings, which keeps NUL characters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,12 +164,14 @@ def _cast(column: Any, kind: pa.DataType) -> Any:
     return column if column.type == kind else column.cast(kind)
 
 
-def write_delta(store: Store, path: str, number: int, rows: Rows | None, removed: Removed | None, level: int = 0) -> SegmentEntry:
+def write_delta(
+    store: Store, path: str, number: int, rows: Rows | None, removed: Removed | None, level: int = 0
+) -> SegmentEntry:
     """Write a delta; its entry for the manifest."""
     parts: dict[str, Mapping[str, Any] | pa.Table] = {}
     ids: tuple[int, int] | None = None
     if rows is not None and len(rows):
-        parts[DELTA] = row_codes.to_arrays(rows.codes)
+        parts[DELTA] = rows.codes.to_arrays()
         parts[IDS] = id_part(rows.ids)
         if rows.attributes is not None:
             parts[ATTRIBUTES] = rows.attributes.combine_chunks()
@@ -200,7 +203,9 @@ def id_part(ids: Ids) -> Any:
     return pa.table({"id": ids})
 
 
-def read_delta(store: Store, entry: SegmentEntry, model: Model, partitions: int, id_type: str, snapshot: int = 0) -> Delta:
+def read_delta(
+    store: Store, entry: SegmentEntry, model: Model, partitions: int, id_type: str, snapshot: int = 0
+) -> Delta:
     """Read a delta whole.
 
     Raises
@@ -217,7 +222,7 @@ def read_delta(store: Store, entry: SegmentEntry, model: Model, partitions: int,
     codes_of = {name: files[DELTA].array(name) for name in files[DELTA].arrays} if DELTA in files else None
     if (codes_of is None) != (entry.rows == 0) or (REMOVED in files) != (entry.removed > 0):
         raise CorruptIndexError(path, "does not hold what the manifest says")
-    codes = row_codes.no_rows(model) if codes_of is None else row_codes.from_arrays(path, model, partitions, codes_of)
+    codes = row_codes.no_rows(model) if codes_of is None else RowCodes.from_arrays(path, model, partitions, codes_of)
     if len(codes.partitions) != entry.rows:
         raise CorruptIndexError(path, f"holds {len(codes.partitions)} rows, the manifest says {entry.rows}")
     table = None

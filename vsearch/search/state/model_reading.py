@@ -24,6 +24,13 @@ def model_files(manifest: Manifest) -> list[FileEntry]:
 
 
 def read_model(store: Store, manifest: Manifest) -> Model:
+    """Read the model of a snapshot.
+
+    Raises
+    ------
+    CorruptIndexError
+        Something is missing, or has a shape or numbers that it cannot have.
+    """
     if manifest.metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
         reason = f"metric {manifest.metric!r} with rerank {manifest.rerank!r} is not known; upgrade vsearch"
         raise CorruptIndexError("manifest", reason)

@@ -100,8 +100,16 @@ def run_columns(bundle: Bundle, path: str) -> Mapping[str, EncodingEntry]:
 def live_rows(deltas: Sequence[Delta], gone: Gone) -> tuple[Rows | None, Addresses]:
     """The rows of deltas that are not removed, sorted by partition, and where each is from."""
     kept = [np.setdiff1d(np.arange(len(delta.rows)), gone.of(delta.number), assume_unique=True) for delta in deltas]
-    parts = [delta.rows if len(inside) == len(delta.rows) else delta.rows.take(inside) for delta, inside in zip(deltas, kept, strict=True)]
-    segments = np.concatenate([np.empty(0, np.uint32), *(np.full(len(inside), delta.number, np.uint32) for delta, inside in zip(deltas, kept, strict=True))])
+    parts = [
+        delta.rows if len(inside) == len(delta.rows) else delta.rows.take(inside)
+        for delta, inside in zip(deltas, kept, strict=True)
+    ]
+    segments = np.concatenate(
+        [
+            np.empty(0, np.uint32),
+            *(np.full(len(inside), delta.number, np.uint32) for delta, inside in zip(deltas, kept, strict=True)),
+        ]
+    )
     inside_of = np.concatenate([np.empty(0, np.int64), *kept])
     if not len(inside_of):
         return None, Addresses(segments, inside_of)

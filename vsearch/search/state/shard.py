@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +112,8 @@ class Shard:
         The segment that it is, or those that its rows are from.
     gone : int64 (removed,)
         Rows of it that are removed, ascending.
-    state : RunState
+    read : RunState
+        That of `state`, another run of the same files, or its own.
     """
 
     number: int
@@ -126,12 +127,12 @@ class Shard:
     encodings: Mapping[str, EncodingEntry] = field(default_factory=dict)
     segment: int | Addresses = 0
     gone: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    state: RunState = field(default=cast("RunState", None))
+    state: RunState | None = None
+    read: RunState = field(init=False)
     _live: NDArray[np.uint64] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if self.state is None:
-            self.state = RunState(len(self.table.rows))
+        self.read = RunState(len(self.table.rows)) if self.state is None else self.state
 
     @property
     def partitions(self) -> int:
@@ -140,7 +141,7 @@ class Shard:
     @property
     def ready(self) -> bool:
         """Whether every partition is present and verified."""
-        return self.state.all_ready
+        return self.read.all_ready
 
     @property
     def live(self) -> NDArray[np.uint64] | None:
@@ -160,7 +161,7 @@ class Shard:
 
     def ensure(self, partitions: NDArray[np.int32]) -> None:
         """Make what a scan reads of these partitions present and verified. Near free once it is."""
-        state = self.state
+        state = self.read
         if state.all_ready:
             return
         wanted = np.zeros(len(state.ready), np.bool_)
@@ -181,7 +182,7 @@ class Shard:
 
     def ensure_own(self, partitions: NDArray[np.int32]) -> None:
         """`ensure` for those of some partitions of the index that this shard holds."""
-        if not self.state.all_ready:
+        if not self.read.all_ready:
             own = partitions - self.first_partition
             self.ensure(own[(own >= 0) & (own < self.partitions)])
 

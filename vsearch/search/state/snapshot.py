@@ -77,7 +77,7 @@ class Snapshot:
 
     def column(self, shard: Shard, name: str) -> EncodedColumn:
         """The cells or postings of an attribute in a run; kept once read."""
-        columns = shard.state.columns
+        columns = shard.read.columns
         attribute = None if name == ROW_ID else self.find_entry(name)
         key = name if attribute is None else attribute.field_name
         found = columns.get(key)
@@ -88,7 +88,7 @@ class Snapshot:
                 found = read_row_ids(shard, self.schema)
             else:
                 found = read_column(shard, key, self.schema.find(name))
-            with shard.state.lock:
+            with shard.read.lock:
                 found = columns.setdefault(key, found)
         return found
 
@@ -180,7 +180,7 @@ def _open(store: Store, manifest: Manifest, before: Snapshot | None) -> Snapshot
     if opener.first_partition != partitions or sum(shard.rows - len(shard.gone) for shard in shards) != manifest.rows:
         raise CorruptIndexError("manifest", "the shards do not add up to the index; restore the manifest")
     radii, rows = _statistics(shards, partitions)
-    return _make_snapshot(store, manifest, model, shards, radii, rows, deltas, known)
+    return _make_snapshot(store, manifest, model, shards, radii, rows, deltas)
 
 
 class _Known:
@@ -264,7 +264,18 @@ class _Opener:
         return tuple(deltas)
 
     def _keep(self, run: Shard) -> None:
-        again = Shard(0, run.first_partition, 0, run.rows, run.table, run.files, run.arrays, run.native, run.encodings, state=run.state)
+        again = Shard(
+            0,
+            run.first_partition,
+            0,
+            run.rows,
+            run.table,
+            run.files,
+            run.arrays,
+            run.native,
+            run.encodings,
+            state=run.read,
+        )
         self._add(again, run.segment)
 
     def _add(self, run: Shard, segment: int | Addresses) -> None:
@@ -299,7 +310,9 @@ def _statistics(shards: list[Shard], partitions: int) -> tuple[NDArray[np.float3
         both = (more > 0) & (before > 0)
         joined = np.where(more > 0, shard.table.radii, radii[own])
         if both.any():
-            squares = before * np.square(radii[own], dtype=np.float64) + more * np.square(shard.table.radii, dtype=np.float64)
+            squares = before * np.square(radii[own], dtype=np.float64) + more * np.square(
+                shard.table.radii, dtype=np.float64
+            )
             joined[both] = np.sqrt(squares[both] / (before + more)[both])
         radii[own], rows[own] = joined, before + more
     return radii, rows
@@ -329,7 +342,6 @@ def _make_snapshot(
     radii: NDArray[np.float32],
     rows: NDArray[np.int64],
     deltas: tuple[Delta, ...] = (),
-    known: _Known | None = None,
 ) -> Snapshot:
     return Snapshot(
         store=store,

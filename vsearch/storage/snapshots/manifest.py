@@ -225,7 +225,11 @@ class _Format(msgspec.Struct):
 def manifest_files(manifest: Manifest) -> list[FileEntry]:
     """Every file that a snapshot names, the model's first."""
     of_shards = [entry for shard in manifest.shards for entry in shard.files.values()]
-    return [*manifest.model.values(), *of_shards, *(bundle_file(segment.bundle) for segment in manifest_segments(manifest))]
+    return [
+        *manifest.model.values(),
+        *of_shards,
+        *(bundle_file(segment.bundle) for segment in manifest_segments(manifest)),
+    ]
 
 
 def manifest_segments(manifest: Manifest) -> list[SegmentEntry]:
@@ -328,7 +332,7 @@ def _live_problem(manifest: Manifest) -> str | None:
             return f"shard {shard.number} has {shard.rows} rows, its base {shard.base.rows}"
         if not shard.base and shard.segment is UNSET:
             return f"shard {shard.number} has no segment number"
-        numbers += [] if shard.base else [shard.segment]
+        numbers += [shard.segment] if not shard.base and shard.segment is not UNSET else []
     if len(set(numbers)) != len(numbers) or max(numbers, default=-1) >= live.next_segment:
         return "the numbers of its segments do not fit together"
     fields = [attribute.field_name for attribute in manifest.attributes]

@@ -125,7 +125,7 @@ class FolderStore:
                     if after is not None and path <= after:
                         continue
                     with suppress(FileNotFoundError):
-                        found.append(_info(path, os.stat(os.path.join(parent, name))))
+                        found.append(_info(path, Path(parent, name).stat()))
         return sorted(found, key=lambda info: info.path)
 
     def delete(self, paths: Iterable[str]) -> None:

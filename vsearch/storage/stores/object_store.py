@@ -205,7 +205,9 @@ class ObjectStore:
         def pages() -> list[ObjectInfo]:
             return [
                 ObjectInfo(meta["path"][len(self._prefix) :], meta["size"], meta["last_modified"])
-                for page in obstore.list(self._backend, below or None, offset=None if after is None else self._key(after), chunk_size=1000)
+                for page in obstore.list(
+                    self._backend, below or None, offset=None if after is None else self._key(after), chunk_size=1000
+                )
                 for meta in page
             ]
 
