@@ -11,6 +11,7 @@ import pytest
 import vsearch
 from vsearch.kernels.query.api import plan_query
 from vsearch.kernels.query.fields import CallField
+from vsearch.search.where import bound_of
 from vsearch.search.engine.score_floor import COVER, NOTHING, find_floor, prune_visits
 from vsearch.search.engine.steps import evaluate_mask
 
@@ -50,7 +51,7 @@ def plan(snapshot, query, k, mask):
 def test_enough_rows_are_above_the_floor(index, where, k):
     opened, queries = index
     snapshot = opened._snapshot
-    mask = None if where is None else evaluate_mask(snapshot, opened._bind(where))
+    mask = None if where is None else evaluate_mask(snapshot, bound_of(opened.snapshot, where))
     rows = snapshot.partition_rows if mask is None else mask.certain
     floors = []
     for query in queries:
@@ -67,7 +68,7 @@ def test_enough_rows_are_above_the_floor(index, where, k):
 
 def test_certain_rows_are_among_the_matches(index):
     opened, _ = index
-    mask = evaluate_mask(opened._snapshot, opened._bind("a < 0.31"))
+    mask = evaluate_mask(opened._snapshot, bound_of(opened.snapshot, "a < 0.31"))
     assert mask.rechecked > 0
     assert (mask.certain <= mask.matches).all()
     assert mask.certain.sum() < mask.matches.sum()
@@ -76,7 +77,7 @@ def test_certain_rows_are_among_the_matches(index):
 @pytest.mark.parametrize("where", PREDICATES)
 def test_min_k_matches_rows_come_back(index, where):
     opened, queries = index
-    matches = 6000 if where is None else evaluate_mask(opened._snapshot, opened._bind(where)).rows
+    matches = 6000 if where is None else evaluate_mask(opened._snapshot, bound_of(opened.snapshot, where)).rows
     for k in (10, 700):
         assert (~np.isnan(opened.search(queries, k, where).scores)).sum(axis=1).tolist() == [min(k, matches)] * 30
 
