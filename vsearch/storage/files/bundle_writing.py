@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import google_crc32c
 import numpy as np
 
-from vsearch.errors import InputError
+from vsearch.errors import CorruptIndexError, InputError
 from vsearch.storage.files.arrow import Node, Template, padded, stream
 from vsearch.storage.files.bundle import (
     LARGEST_HEADER,
@@ -98,7 +98,10 @@ def write_bundle(
     check_path(path)
     planned = [_plan(path, name, part) for name, part in parts.items()]
     arrays = [(f"{part.name}/{array.name}", array) for part in planned for array in part.arrays]
-    fields = [pa.field(name, _list_type(array), nullable=False) for name, array in arrays]
+    try:
+        fields = [pa.field(name, _list_type(array), nullable=False) for name, array in arrays]
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: names of parts and arrays must be text, got {error.object!r}") from None
     layout = _Layout(Template(pa.schema([*fields, pa.field(HEADER, pa.large_string(), nullable=False)])))
     for _, array in arrays:
         layout.add(array)
@@ -194,8 +197,11 @@ class _Layout:
             path, parts, entries, facts, self._template.header(1, self._nodes, placed, body), start, len(header), tail
         )
         entry = BundleEntry(path, plan.size, 0, HeaderEntry(start, len(header), 0))
-        check_bundle_entry(entry)
-        decode_header(entry, np.frombuffer(header, np.uint8))  # what could not be read is not written
+        try:  # what could not be read is not written
+            check_bundle_entry(entry)
+            decode_header(entry, np.frombuffer(header, np.uint8))
+        except CorruptIndexError as error:
+            raise InputError(f"this cannot be stored as a bundle: {str(error).split(';')[0]}") from None
         return plan
 
 
