@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -239,13 +240,18 @@ class _Plan:
         summed.write(self.head)
         for part in self.parts:
             for array in part.each():
-                stream(summed, np.array([0, len(array)], np.int64))
+                summed.write(_offsets(len(array)))
                 stream(summed, array)
-        stream(summed, np.array([0, self.length], np.int64))
+        summed.write(_offsets(self.length))
         header = encode_header(self.entries, self.facts, summed.checksums())
         summed.write(header.ljust(padded(self.length), b"\0"))
         summed.write(self.tail)
         return BundleEntry(self.path, self.size, summed.whole, HeaderEntry(self.start, self.length, crc32c(header)))
+
+
+def _offsets(length: int) -> bytes:
+    """The offsets of a list column of one row, padded."""
+    return struct.pack("<qq", 0, length).ljust(padded(_OFFSETS), b"\0")
 
 
 class _Summed:
