@@ -191,7 +191,7 @@ def decode_header(entry: BundleEntry, data: NDArray[np.uint8]) -> tuple[BundleHe
         It is no header, or something in it does not fit.
     """
     try:
-        header = msgspec.json.decode(memoryview(data), type=BundleHeader)
+        header = msgspec.json.decode(data.data, type=BundleHeader)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _unfit(entry, f"is not valid ({error})") from None
     except RecursionError:

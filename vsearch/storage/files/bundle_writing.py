@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import google_crc32c
 import numpy as np
 
-from vsearch.errors import InputError
+from vsearch.errors import CorruptIndexError, InputError
 from vsearch.storage.files.arrow import Node, Template, padded, stream
 from vsearch.storage.files.bundle import (
     LARGEST_HEADER,
@@ -98,7 +99,10 @@ def write_bundle(
     check_path(path)
     planned = [_plan(path, name, part) for name, part in parts.items()]
     arrays = [(f"{part.name}/{array.name}", array) for part in planned for array in part.arrays]
-    fields = [pa.field(name, _list_type(array), nullable=False) for name, array in arrays]
+    try:
+        fields = [pa.field(name, _list_type(array), nullable=False) for name, array in arrays]
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: names of parts and arrays must be text, got {error.object!r}") from None
     layout = _Layout(Template(pa.schema([*fields, pa.field(HEADER, pa.large_string(), nullable=False)])))
     for _, array in arrays:
         layout.add(array)
@@ -194,8 +198,11 @@ class _Layout:
             path, parts, entries, facts, self._template.header(1, self._nodes, placed, body), start, len(header), tail
         )
         entry = BundleEntry(path, plan.size, 0, HeaderEntry(start, len(header), 0))
-        check_bundle_entry(entry)
-        decode_header(entry, np.frombuffer(header, np.uint8))  # what could not be read is not written
+        try:  # what could not be read is not written
+            check_bundle_entry(entry)
+            decode_header(entry, np.frombuffer(header, np.uint8))
+        except CorruptIndexError as error:
+            raise InputError(f"this cannot be stored as a bundle: {str(error).split(';')[0]}") from None
         return plan
 
 
@@ -233,13 +240,18 @@ class _Plan:
         summed.write(self.head)
         for part in self.parts:
             for array in part.each():
-                stream(summed, np.array([0, len(array)], np.int64))
+                summed.write(_offsets(len(array)))
                 stream(summed, array)
-        stream(summed, np.array([0, self.length], np.int64))
+        summed.write(_offsets(self.length))
         header = encode_header(self.entries, self.facts, summed.checksums())
         summed.write(header.ljust(padded(self.length), b"\0"))
         summed.write(self.tail)
         return BundleEntry(self.path, self.size, summed.whole, HeaderEntry(self.start, self.length, crc32c(header)))
+
+
+def _offsets(length: int) -> bytes:
+    """The offsets of a list column of one row, padded."""
+    return struct.pack("<qq", 0, length).ljust(padded(_OFFSETS), b"\0")
 
 
 class _Summed:

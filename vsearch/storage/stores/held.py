@@ -41,7 +41,7 @@ class HeldBytes:
 
     def get(self, path: str, *, start: int | None = None, stop: int | None = None) -> memoryview:
         """A view of bytes ``[start, stop)`` of an object."""
-        return memoryview(self._bytes(path)[start or 0 : stop])
+        return self._bytes(path)[start or 0 : stop].data
 
     def get_ranges(self, path: str, starts: Sequence[int], stops: Sequence[int]) -> list[memoryview]:
         """Views of several ranges of one object."""
