@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch._version import __version__
+from vsearch.building.encoding import model_of
 from vsearch.building.inputs.attributes import AttributeSource
 from vsearch.building.inputs.elements import NotFiniteError, check_bounded
 from vsearch.building.inputs.ids import IdSource
@@ -42,6 +43,7 @@ from vsearch.building.training import (
     train_quantizer,
 )
 from vsearch.errors import IndexExistsError
+from vsearch.search.state.model import Model
 from vsearch.storage import (
     CHECKSUMS,
     FORMAT,
@@ -176,15 +178,15 @@ class _Build:
         trained = Trained(
             split.centroids[np.concatenate(dealt)], trained.quantizer, trained.mean, trained.rerank_weights
         )
+        model = model_of(trained, options.metric, cast("Rerank | None", options.rerank))
         by_partition = np.argsort(split.members, kind="stable")
         starts = np.cumsum(counts) - counts
         entries, first, done = [], 0, 0
         for number, members in enumerate(dealt):
             inside = np.concatenate([by_partition[starts[p] : starts[p] + counts[p]] for p in members])
-            numbered = np.arange(first, first + len(members))
-            entries.append(self._write_shard(number, ShardRows(inside, counts[members], numbered), trained, done))
+            entries.append(self._write_shard(number, ShardRows(inside, counts[members], first), model, done))
             first, done = first + len(members), done + len(inside)
-        return self._manifest(trained, self._write_model(trained), entries)
+        return self._manifest(model, self._write_model(model), entries)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return self.prepare(self.vectors.take(rows))
@@ -204,7 +206,7 @@ class _Build:
             self.progress("assign", stop, rows)
         return members
 
-    def _write_shard(self, number: int, shard: ShardRows, trained: Trained, done: int) -> ShardEntry:
+    def _write_shard(self, number: int, shard: ShardRows, model: Model, done: int) -> ShardEntry:
         name = self.writer
         files: dict[str, FileEntry] = {}
         sums: dict[str, NDArray[np.uint32]] = {}
@@ -225,9 +227,7 @@ class _Build:
             path = f"segments/{name}-{number:05d}-{kind}.arrow"
             files[kind], sums[kind] = write_table(self.store, path, of_kind)
 
-        layout = lay_out(
-            shard, self.take, trained, self.options.metric, cast("Rerank | None", self.options.rerank), report
-        )
+        layout = lay_out(shard, self.take, model, report)
         partitions = dict(layout.partitions)
         arrays("codes", layout.codes)
         arrays("rows", layout.rows)
@@ -285,31 +285,27 @@ class _Build:
                 partitions[f"presence-{position}"] = partition_presence(encoded, row_starts, shard.counts)
         arrays("cells", cells)
 
-    def _write_model(self, trained: Trained) -> dict[str, FileEntry]:
-        arrays = {f"quantizer.{key}": np.asarray(value) for key, value in trained.quantizer.arrays().items()}
-        rotation = trained.quantizer.rotation
-        centroids = trained.centroids @ rotation.T
-        # of unit vectors, halves are off by less than a tenth of what int8 codes are
-        small = self.options.metric == "cosine" and self.options.rerank == "int8"
+    def _write_model(self, model: Model) -> dict[str, FileEntry]:
+        arrays = {f"quantizer.{key}": np.asarray(value) for key, value in model.quantizer.arrays().items()}
         arrays |= {
-            "mean": trained.mean,
-            "rerank_weights": trained.rerank_weights,
-            "centroids": centroids.astype(np.float16) if small else centroids,
+            "mean": model.mean,
+            "rerank_weights": model.rerank_weights,
+            "centroids": model.centroids if model.half_centroids is None else model.half_centroids,
         }
-        model = write_model(self.store, self.writer, arrays)
+        files = write_model(self.store, self.writer, arrays)
         if self.part is not None:
             own = write_model(self.store, self.writer, self.part.model(), "documents")
-            model |= {f"documents:{kind}": entry for kind, entry in own.items()}
-        return model
+            files |= {f"documents:{kind}": entry for kind, entry in own.items()}
+        return files
 
-    def _manifest(self, trained: Trained, model: dict[str, FileEntry], shards: list[ShardEntry]) -> Manifest:
+    def _manifest(self, model: Model, files: dict[str, FileEntry], shards: list[ShardEntry]) -> Manifest:
         attributes: tuple[AttributeEntry, ...] = ()
         if self.columns is not None:
             from vsearch.predicates import schema_from_arrow
 
             schema = schema_from_arrow(self.columns.schema)
             attributes = tuple(AttributeEntry(attribute.name, attribute.kind) for attribute in schema)
-        quantizer = {"name": trained.quantizer.name, "configuration": trained.quantizer.configuration()}
+        quantizer = {"name": model.quantizer.name, "configuration": model.quantizer.configuration()}
         return Manifest(
             format=FORMAT,
             snapshot=0,
@@ -321,9 +317,9 @@ class _Build:
             id_type=self.ids.kind,
             quantizer=quantizer,
             rerank=self.options.rerank,
-            partitions=len(trained.centroids),
+            partitions=len(model.centroids),
             seed=self.options.seed,
-            model=model,
+            model=files,
             shards=tuple(shards),
             attributes=attributes,
             settings={},

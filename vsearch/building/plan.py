@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from vsearch.building.encoding import CHUNK_ROWS
 from vsearch.building.inputs.rows import Given, open_inputs
-from vsearch.building.layout import CHUNK_ROWS, RERANK_DTYPES
 from vsearch.building.partitioning import ITERATIONS, check_counts, sample_rows
 from vsearch.building.training import BuildOptions
 from vsearch.cores import available_cores
 from vsearch.errors import InputError
 from vsearch.kernels.scan.blocks import BLOCK
+from vsearch.search.state.shard import RERANK_DTYPES
 from vsearch.storage.stores.scratch import scratch_folder
 
 INTERPRETER_BYTES = 350 << 20  # Python with NumPy, Arrow, faiss and the compiled kernels

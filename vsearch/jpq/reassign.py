@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vsearch.building.inputs.ids import open_ids
 from vsearch.building.inputs.vectors import open_vectors
 from vsearch.building.layout import ShardRows, lay_out
-from vsearch.building.training import Trained, prepare_vectors
+from vsearch.building.training import prepare_vectors
 from vsearch.errors import InputError
 from vsearch.jpq.mining import search_live
 from vsearch.jpq.pairs import Pairs
@@ -114,16 +114,14 @@ def reassign_codes(
 def encode_again(live: Snapshot, source: Source, writer: str) -> Manifest:
     """Write codes, factors and partition tables of all shards anew with the model of `live`; nothing is committed."""
     model = live.model
-    rotation = model.quantizer.rotation
-    trained = Trained(model.centroids @ rotation, model.quantizer, model.mean, model.rerank_weights)
     entries = []
     for shard, entry in zip(live.shards, live.manifest.shards, strict=True):
         rows = ShardRows(
             source.order[shard.first_row : shard.first_row + shard.rows],
             shard.table.rows,
-            np.arange(shard.first_partition, shard.first_partition + shard.partitions),
+            shard.first_partition,
         )
-        layout = lay_out(rows, source.take, trained, model.metric, None, lambda _: None)
+        layout = lay_out(rows, source.take, model, lambda _: None)
         partitions = dict(layout.partitions)
         file = shard.files["partitions"]
         file.ensure_all()

@@ -19,6 +19,9 @@ KINDS: tuple[Rerank, ...] = ("int8", "float16", "float32")
 LEAST_COSINE = 0.2  # between a vector and its residual, for the one to tell the scale of the other
 LARGEST_CORRECTION = 0.02  # of an int8 scale
 FLOAT16_EXPONENT = 15  # a peak is scaled to at least 2^14 and below 2^15
+LEAST_EXPONENT = -126  # of float32's normal numbers
+SMALL_EXPONENT = -60  # of a scale that is multiplied with steps of queries as small as the rows (1e-18), in float32
+DROPPED_BITS = 13  # of float32's 24 significant bits, float16 has 11
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,62 +51,93 @@ def dimension_weights(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.maximum(weights, largest * 1e-3).astype(np.float32)
 
 
-def relative_half(values: NDArray[np.float32]) -> tuple[NDArray[np.float16], np.float32]:
-    """Non-negative values as float16 relative to their largest; (halves, largest)."""
-    largest = np.float32(values.max(initial=0.0))
-    if largest == 0:
-        return np.zeros(len(values), np.float16), np.float32(1.0)
-    return (values / largest).astype(np.float16), largest
+def round_to_half_precision(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Finite float32 rounded to the 11 significant bits of a float16, to nearest and ties to even; their range stays."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    half = np.uint32((1 << DROPPED_BITS - 1) - 1)
+    odd = (bits >> np.uint32(DROPPED_BITS)) & np.uint32(1)
+    return ((bits + half + odd) & np.uint32(0xFFFFFFFF << DROPPED_BITS & 0xFFFFFFFF)).view(np.float32)
+
+
+def relative_half(
+    values: NDArray[np.float32], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """Non-negative values as float16, relative to a power of two for each group of rows.
+
+    The power brings a group's largest value near the top of the range. Values of 11 significant bits down to ``2**-28`` of the
+    largest are kept exactly, so they are the same numbers in whatever group they come to lie; below, bits are lost one by
+    one, and what is under ``2**-39`` of the largest becomes 0. Where the largest is under ``2**-45`` its power falls more
+    slowly, and under ``2**-60`` the largest comes to 1/2 and above: scales are factors of products that float32 must hold.
+
+    Parameters
+    ----------
+    values : float32 (n,)
+        Group by group.
+    counts : int64 (groups,)
+        Values of each group, none of them 0.
+
+    Returns
+    -------
+    halves : float16 (n,)
+        At most 2^15; ``halves * scale`` is the value.
+    scales : float32 (groups,)
+        1 where all values of a group are 0.
+    """
+    largest = np.maximum.reduceat(values, np.cumsum(counts) - counts) if len(counts) else np.empty(0, np.float32)
+    scales = _power_below(largest, SMALL_EXPONENT)
+    return (values / np.repeat(scales, counts)).astype(np.float16), scales
+
+
+def _power_below(largest: NDArray[np.float32], small: int = LEAST_EXPONENT) -> NDArray[np.float32]:
+    """Powers of two that bring numbers to 2^14 and above, below 2^15, as float16 can hold them; 1 for 0.
+
+    They are normal float32, and below 2^small only for numbers that are smaller still: those come to 1/2 and above.
+    """
+    exponents = np.frexp(largest)[1]
+    exponents = np.maximum(exponents - FLOAT16_EXPONENT, np.minimum(exponents, small))
+    powers = np.ldexp(np.float32(1.0), np.maximum(exponents, LEAST_EXPONENT))
+    return np.where(largest > 0, powers, np.float32(1.0))
 
 
 def encode_residuals(
-    residuals: NDArray[np.float32], weights: NDArray[np.float32], kind: Rerank, centroid: NDArray[np.float32]
-) -> tuple[ResidualCodes, NDArray[np.float16], np.float32]:
-    """Encode the rotated residuals (n, d) of one partition, whose rotated centroid is float32 (d,).
+    residuals: NDArray[np.float32], weights: NDArray[np.float32], kind: Rerank, centroids: NDArray[np.float32]
+) -> ResidualCodes:
+    """Encode rotated residuals (n, d) to rotated centroids, float32 (n, d) or (d,) for all.
 
     A vector is returned for queries that point its way, so int8 scales are chosen such that the decoded vector is as long
     along the vector as the vector is: what is left of the error is at a right angle to it (see `_straighten`).
 
-    Returns
-    -------
-    codes : ResidualCodes
-        With the scales as they are stored.
-    halves : float16 (n,)
-        Scales relative to `largest`.
-    largest : float32
-        The partition's scale.
+    Scales are as they are stored: rounded to 11 bits. float16 codes are relative to a power of two that a row's own peak
+    chooses, so that no unit of the vectors is too small for halves; 0 for a zero residual.
     """
     from vsearch.kernels.scan.encode import encode_int8, largest_ratio
 
     n = len(residuals)
-    if kind != "int8":
-        halves, largest = np.ones(n, np.float16), np.float32(1.0)
-        if kind == "float16":
-            # the partition's peak comes to the top of the range, so that no unit of the vectors is too small for halves
-            exponent = int(np.frexp(np.abs(residuals).max(initial=0.0))[1])
-            largest = np.float32(2.0 ** max(exponent - FLOAT16_EXPONENT, -126))
-            codes: NDArray[np.float16] | NDArray[np.float32] = (residuals / largest).astype(np.float16)
-        else:
-            codes = residuals.astype(np.float32)
-        return ResidualCodes(codes, np.full(n, largest, np.float32)), halves, largest
+    if kind == "float32":
+        return ResidualCodes(np.ascontiguousarray(residuals, np.float32), np.ones(n, np.float32))
+    if kind == "float16":
+        peaks = np.maximum(residuals.max(axis=1, initial=0.0), -residuals.min(axis=1, initial=0.0))
+        scales = _power_below(peaks)
+        halves = (residuals / scales[:, None]).astype(np.float16)
+        return ResidualCodes(halves, np.where(peaks > 0, scales, np.float32(0.0)))
     ratios = np.empty(n, np.float32)
     largest_ratio(residuals, weights, ratios)
     steps = np.nextafter(ratios / np.float32(127), np.float32(np.inf), dtype=np.float32)
     bytes_ = np.empty(residuals.shape, np.int8)
     encode_int8(residuals, weights, steps, bytes_)
-    halves, largest = relative_half(steps * _straighten(residuals, bytes_ * weights * steps[:, None], centroid))
-    return ResidualCodes(bytes_, halves.astype(np.float32) * largest), halves, largest
+    scales = steps * _straighten(residuals, bytes_ * weights * steps[:, None], centroids)
+    return ResidualCodes(bytes_, round_to_half_precision(scales))
 
 
 def _straighten(
-    residuals: NDArray[np.float32], decoded: NDArray[np.float32], centroid: NDArray[np.float32]
+    residuals: NDArray[np.float32], decoded: NDArray[np.float32], centroids: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Factors float32 (n,) after which the errors of decoded residuals are at a right angle to the vectors.
 
     Where vector and residual are nearly at a right angle themselves the factor would be arbitrary, and stays 1.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        vectors = residuals + centroid
+        vectors = residuals + centroids
         along: NDArray[np.float32] = np.einsum("ij,ij->i", residuals, vectors)
         decoded_along = np.einsum("ij,ij->i", decoded, vectors)
         lengths = np.sqrt(np.einsum("ij,ij->i", residuals, residuals)) * np.sqrt(

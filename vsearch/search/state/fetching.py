@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from vsearch.checks import check_columns, stored_names
 from vsearch.errors import InputError
-from vsearch.kernels.scan.blocks import BLOCK
 from vsearch.quantizers.rerank_codes import ResidualCodes, decode_residuals
 from vsearch.search.state.given_ids import as_ids, is_unicode, shown
+from vsearch.search.state.row_codes import rerank_codes, row_major_codes
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage.files.columns import as_written, take
 
@@ -32,16 +32,11 @@ def reconstruct(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float
         shard.ensure(np.unique(partitions))
         centroids = model.centroids[shard.first_partition + partitions]
         if model.rerank is not None:
-            stored: dict[str, NDArray[Any]] = {
-                "int8": arrays.rerank_bytes,
-                "float16": arrays.rerank_halves.view(np.float16),
-                "float32": arrays.rerank_floats,
-            }
-            codes = stored[model.rerank][inside]
+            codes = rerank_codes(model, shard)[inside]
             scales = arrays.rerank_scales[inside].view(np.float16).astype(np.float32) * table.rerank_scales[partitions]
             residuals = decode_residuals(ResidualCodes(codes, scales), model.rerank_weights, model.rerank)
         else:
-            residuals = model.quantizer.decode(_unpacked(shard, partitions, inside))
+            residuals = model.quantizer.decode(row_major_codes(shard, partitions, inside))
             if model.quantizer.scan == "cells":
                 vectors[places] = residuals  # codes of whole vectors
                 continue
@@ -49,19 +44,6 @@ def reconstruct(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float
             residuals *= (factors * model.quantizer.calibration.scale[-1])[:, None]
         vectors[places] = centroids + residuals
     return vectors
-
-
-def _unpacked(shard: Any, partitions: NDArray[np.int32], inside: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Row-major codes of some rows, out of their blocks."""
-    table, arrays = shard.table, shard.arrays
-    within = inside - table.row_starts[partitions]
-    blocks, lanes = table.block_starts[partitions] + within // BLOCK, within % BLOCK
-    parts = [
-        codes[blocks].reshape(len(inside), -1, BLOCK)[np.arange(len(inside)), :, lanes]
-        for codes in (arrays.first_codes, arrays.later_codes)
-        if codes.shape[1]
-    ]
-    return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
 
 def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:

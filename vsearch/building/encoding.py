@@ -1,0 +1,110 @@
+"""Encoding: codes of vectors with a model that is there, for the rows of a build and for those that come later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.building.partitioning import assign
+from vsearch.building.training import Trained, prepare_vectors
+from vsearch.metrics import Metric
+from vsearch.quantizers.rerank_codes import Rerank, encode_residuals, round_to_half_precision
+from vsearch.search.state.model import Model
+from vsearch.search.state.row_codes import RowCodes, concatenate, no_rows, row_columns, take
+
+CHUNK_ROWS = 16384  # rows assigned at a time
+BATCH_ROWS = 2048  # rows encoded at a time: some arrays of their size are needed
+
+
+def model_of(trained: Trained, metric: Metric, rerank: Rerank | None) -> Model:
+    """What was learnt as searches will read it: rows are encoded with the very numbers that are stored."""
+    centroids = np.asarray(trained.centroids @ trained.quantizer.rotation.T, np.float32)
+    # of unit vectors, halves are off by less than a tenth of what int8 codes are
+    halves = centroids.astype(np.float16) if metric == "cosine" and rerank == "int8" else None
+    if halves is not None:
+        centroids = halves.astype(np.float32)
+    return Model(
+        metric=metric,
+        mean=trained.mean,
+        quantizer=trained.quantizer,
+        centroids=centroids,
+        centroid_squares=np.einsum("ij,ij->i", centroids, centroids),
+        rerank=rerank,
+        rerank_weights=trained.rerank_weights,
+        half_centroids=halves,
+    )
+
+
+def encode_rows(model: Model, vectors: NDArray[np.generic]) -> tuple[RowCodes, NDArray[np.int64]]:
+    """Assign vectors to the nearest centroids and encode them. O(n * d * (d + partitions)).
+
+    Parameters
+    ----------
+    vectors : (n, d)
+        Numbers of any stored type, checked: finite, and bounded as the metric asks.
+
+    Returns
+    -------
+    codes : RowCodes
+        By partition.
+    order : int64 (n,)
+        Which vector each of them is of; ascending inside a partition.
+    """
+    parts = []
+    for start in range(0, len(vectors), CHUNK_ROWS):
+        prepared = prepare_vectors(vectors[start : start + CHUNK_ROWS], model.metric, model.mean)
+        rotated = rotate(model, prepared)
+        nearest = assign(np.ascontiguousarray(rotated, np.float32), model.centroids)
+        parts.append(encode_rotated(model, rotated, nearest))
+    codes = concatenate(parts or [no_rows(model)])
+    order = np.argsort(codes.partitions, kind="stable")
+    return take(codes, order), order
+
+
+def rotate(model: Model, prepared: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    """Rotate prepared vectors (n, d), in float64 where centroids are so far out that their residuals want its digits."""
+    rotation = model.quantizer.rotation
+    if model.far_apart:
+        return prepared.astype(np.float64) @ rotation.T.astype(np.float64)
+    return prepared @ rotation.T
+
+
+def encode_rotated(model: Model, rotated: NDArray[np.floating[Any]], partitions: NDArray[np.integer[Any]]) -> RowCodes:
+    """Encode rotated vectors (n, d) that lie in some partitions of the index, integers (n,), in their order."""
+    parts = []
+    for start in range(0, len(rotated), BATCH_ROWS):
+        batch = slice(start, start + BATCH_ROWS)
+        parts.append(_encode_batch(model, rotated[batch], partitions[batch].astype(np.int32)))
+    return concatenate(parts or [no_rows(model)])
+
+
+def _encode_batch(model: Model, rotated: NDArray[np.floating[Any]], partitions: NDArray[np.int32]) -> RowCodes:
+    quantizer, present = model.quantizer, row_columns(model)
+    centroids = model.centroids[partitions]
+    residuals = np.asarray(rotated - centroids, np.float32)
+    squares = np.einsum("ij,ij->i", residuals, residuals)
+    whole = quantizer.scan == "cells"
+    encoded = quantizer.encode(np.ascontiguousarray(rotated, np.float32) if whole else residuals)
+    factors = None if whole else round_to_half_precision(encoded.factors)
+    first = encoded.first_factors if "first_factors" in present else None
+    offsets = None
+    if "offsets" in present:
+        seen = residuals
+        if model.rerank is None and factors is not None:  # what the code is off by along the centroid goes, too
+            seen = quantizer.decode(encoded.codes) * (factors * quantizer.calibration.scale[-1])[:, None]
+        offsets = squares + 2 * np.einsum("ij,ij->i", seen, centroids)
+    rerank = None
+    if model.rerank is not None:
+        rerank = encode_residuals(residuals, model.rerank_weights, model.rerank, centroids)
+    return RowCodes(
+        partitions=partitions,
+        codes=encoded.codes,
+        factors=factors,
+        first_factors=None if first is None else round_to_half_precision(first),
+        offsets=offsets,
+        rerank_scales=None if rerank is None else rerank.scales,
+        squares=squares,
+        rerank=None if rerank is None else rerank.codes,
+    )
