@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import product
 
 import numpy as np
 
 import vsearch
 from tests.indexes import METRICS, RERANKS, clustered
+from vsearch.building.inputs.rows import Given
+from vsearch.building.pipeline import build_index
+from vsearch.building.training import BuildOptions
 from vsearch.search.state.row_codes import concatenate, read_row_codes
+from vsearch.search.state.snapshot import open_snapshot
+from vsearch.storage import open_store, read_manifest
 
 QUANTIZERS = {
     "osq": {"quantizer": "osq"},
@@ -30,11 +36,26 @@ def vectors():
     return made
 
 
-def build(folder, quantizer, metric, rerank, **options):
-    """Build and open an index of `vectors` with small partitions."""
-    options = {"partitions": PARTITIONS, "shards": 2} | options
-    vsearch.build(vectors(), folder, metric=metric, rerank=rerank, **QUANTIZERS[quantizer], **options)
-    return vsearch.open(folder)._snapshot
+def build(folder, quantizer, metric, rerank, shards=2):
+    """Build an index of `vectors` with small partitions, as `vsearch.build` does but for the tuning, and open it."""
+    store = open_store(str(folder))
+    options = BuildOptions(metric=metric, rerank=rerank, partitions=PARTITIONS, shards=shards, **QUANTIZERS[quantizer])
+    build_index(
+        store,
+        vectors(),
+        given=Given(),
+        options=options,
+        overwrite=False,
+        tune_defaults=lambda manifest: manifest,
+        progress=lambda *_: None,
+    )
+    return open_snapshot(store, read_manifest(store))
+
+
+@cache
+def built(folder, *kind):
+    """The same, built once in a process."""
+    return build(folder / "-".join(map(str, kind)), *kind)
 
 
 def all_codes(snapshot):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.coded import DIMENSIONS, KINDS, ROWS, all_codes, assert_same, build, vectors
+from tests.coded import DIMENSIONS, KINDS, ROWS, all_codes, assert_same, built, vectors
 from vsearch.building.encoding import encode_rotated, encode_rows, rotate
 from vsearch.building.training import prepare_vectors
 from vsearch.metrics import normalise
@@ -18,7 +18,7 @@ from vsearch.search.state.run_layout import lay_out_run
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "-".join(map(str, kind)))
 def snapshot(request, tmp_path_factory):
-    return build(tmp_path_factory.mktemp("coded") / "index", *request.param)
+    return built(tmp_path_factory.getbasetemp() / "coded", *request.param)
 
 
 def by_input(codes, order):
@@ -118,12 +118,14 @@ def test_rows_of_clusters_far_from_each_other_keep_their_digits(tmp_path):
     assert model.far_apart
     codes, order = encode_rows(model, made)
     rotated = codes.rerank.astype(np.float64) + model.centroids[codes.partitions]
-    true = (made[order].astype(np.float64) - model.mean) @ model.quantizer.rotation.T.astype(np.float64)
+    true = prepare_vectors(made[order], "l2", model.mean).astype(np.float64) @ model.quantizer.rotation.T.astype(
+        np.float64
+    )
     assert np.abs(rotated - true).max() < 1e-5  # where float32 has steps of 0.06
 
 
-def test_an_adapter_is_for_queries(tmp_path):
-    snapshot = build(tmp_path / "index", "pq", "cosine", None)
+def test_an_adapter_is_for_queries(tmp_path_factory):
+    snapshot = built(tmp_path_factory.getbasetemp() / "coded", "pq", "cosine", None)
     adapted = replace(snapshot.model, adapter=2 * np.eye(DIMENSIONS, dtype=np.float32)[::-1])
     one, order = encode_rows(snapshot.model, vectors())
     two, same = encode_rows(adapted, vectors())

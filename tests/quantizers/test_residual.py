@@ -139,7 +139,7 @@ def test_relative_half(groups):
     assert (np.abs(halves * wide - values) <= bound).all()
     assert halves.max(initial=0) <= 2.0**15
     for group, scale in zip(groups, scales, strict=True):
-        largest = np.float32(max(group))
+        largest = float(max(group))
         assert scale == 1 if largest == 0 else largest < 2.0**15 * float(scale)
         assert largest == 0 or scale == 2.0**-126 or largest >= (2.0**14 if largest >= 2.0**-45 else 0.5) * float(scale)
         assert scale >= min(2.0**-60, float(largest))

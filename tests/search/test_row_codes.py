@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-from tests.coded import KINDS, PARTITIONS, all_codes, assert_same, build
+from tests.coded import KINDS, PARTITIONS, all_codes, assert_same, built
 from vsearch.errors import CorruptIndexError
 from vsearch.kernels.scan.blocks import BLOCK
 from vsearch.search.state.row_codes import RowCodes, concatenate, no_rows, read_row_codes, row_columns, take
@@ -23,7 +23,7 @@ MOVED = {"partitions", "codes", "factors", "first_factors", "offsets", "rerank_s
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "-".join(map(str, kind)))
 def snapshot(request, tmp_path_factory):
-    return build(tmp_path_factory.mktemp("coded") / "index", *request.param)
+    return built(tmp_path_factory.getbasetemp() / "coded", *request.param)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_no_rows_can_be_laid_out(snapshot):
 
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("staged") / "index", "osq-staged", "l2", "float16")
+    return built(tmp_path_factory.getbasetemp() / "coded", "osq-staged", "l2", "float16")
 
 
 def test_rows_of_every_partition_begin_a_block(staged):
@@ -222,7 +222,7 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "message"), BROKEN)
+@pytest.mark.parametrize(("name", "change", "message"), BROKEN, ids=map(str, range(len(BROKEN))))
 def test_damaged_codes_are_refused(staged, name, change, message):
     arrays = all_codes(staged).to_arrays()
     with pytest.raises(CorruptIndexError, match=message):
