@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from vsearch.errors import InputError
+from vsearch.storage import open_store
+from vsearch.storage.stores.advice import AZURE, explain_store
+
+KEY = "aHVzaA=="  # "hush"
+NAMES = (
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_TOKEN",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_ENDPOINT",
+    "AZURE_STORAGE_USE_EMULATOR",
+    "AZURE_SKIP_SIGNATURE",
+    "AZURE_ALLOW_HTTP",
+)
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    """An environment without Azure."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "az://c/p/q/",
+        "AZ://c/p/q",
+        "abfs://c/p/q",
+        "abfss://c/p/q",
+        "abfs://c@words.dfs.core.windows.net/p/q",
+        "ABFSS://c@words.blob.core.windows.net/p/q/",
+    ],
+)
+def test_spellings_of_a_container(url):
+    store = open_store(url, account="words", anonymous=True)
+    assert store.url == "az://c/p/q"
+    assert store._options == {"account": "words", "anonymous": True}
+    assert store._backend.config["account_name"] == "words"
+    assert store._backend.config["container_name"] == "c"
+
+
+def test_the_account_is_that_of_the_url_or_the_environment(monkeypatch):
+    assert open_store("abfss://c@words.dfs.core.windows.net")._options == {"account": "words"}
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "other")
+    assert open_store("az://c")._options == {"account": "other"}
+    assert open_store("abfss://c@words.dfs.core.windows.net")._options == {"account": "words"}
+    assert open_store("az://c", account="words")._options == {"account": "words"}
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "message"),
+    [
+        ("az://c/x", {}, "az://c needs a storage account; give account= or set AZURE_STORAGE_ACCOUNT_NAME"),
+        ("az://", {}, "names no container; write az://container/prefix"),
+        ("az://user:hush@c/x", {}, "names no container.*keys are given by account_key="),
+        ("az://hush@words.dfs.core.windows.net/x", {}, "names no container"),
+        ("abfss://hush@evil.example/x", {}, "names no container"),
+        ("abfss://hush@words.dfs.core.windows.net.evil.example/x", {}, "names no container"),
+        ("az://c/x?sig=hush", {}, "names no container"),
+        ("az://c/../x", {"account": "words"}, "not a plain relative path"),
+        (
+            "abfss://c@words.dfs.core.windows.net/x",
+            {"account": "other"},
+            "account must be that of the URL, 'words', got",
+        ),
+        ("az://c/x", {"account": "words", "account_key": "hush!"}, "account_key must be base64"),
+        (
+            "az://c/x",
+            {"account": "words", "account_key": KEY, "sas_token": "sig=hush"},
+            "give one of .*, got account_key and",
+        ),
+        ("az://c/x", {"account": "words", "endpoint": "http://10.0.0.1:10000/words"}, "not encrypted"),
+        ("az://c/x", {"account": "words", "endpoint": "https://host?sig=hush"}, "holds more than a host"),
+        ("az://c/x", {"account": "words", "region": "x"}, "region: these options are for s3:// URLs only"),
+    ],
+)
+def test_what_cannot_be_opened(url, options, message):
+    with pytest.raises(InputError, match=message) as caught:
+        open_store(url, **options)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", [{"account_key": KEY}, {"sas_token": "sv=1&sig=hush"}, {"bearer_token": "hush"}])
+def test_options_travel_without_secrets(secret):
+    store = open_store("az://c/p", account="words", endpoint="http://127.0.0.1:10000/words", **secret)
+    data = pickle.dumps(store)
+    assert b"hush" not in data
+    assert KEY.encode() not in data
+    again = pickle.loads(data)
+    assert again._options == {"account": "words", "endpoint": "http://127.0.0.1:10000/words"}
+    assert again._backend.config["endpoint"] == "http://127.0.0.1:10000/words"
+    assert repr(again) == "ObjectStore('az://c/p')"
+
+
+SAID = {
+    "<Code>ContainerNotFound</Code><Message>x</Message>": "there is no such container",
+    "<Code>AuthenticationFailed</Code><Message>Server failed to authenticate</Message>": "wrong or has expired",
+    "<Code>AuthorizationFailure</Code>": "firewall",
+    "<Code>AuthorizationPermissionMismatch</Code>": "the role Storage Blob Data Reader",
+    "<Code>KeyBasedAuthenticationNotPermitted</Code>": "takes no account keys",
+    "<Code>PublicAccessNotPermitted</Code>": "instead of anonymous",
+    "<Code>BlobArchived</Code>": "archived",
+    "<Code>ServerBusy</Code>": "fewer requests",
+    "Server returned non-2xx status code: 403 Forbidden: ": "AZURE_STORAGE_ACCOUNT_KEY",
+    "error sending request for url (http://169.254.169.254/metadata/identity)": "no Azure credentials were found",
+    "error sending request: dns error": "check the account's name",
+}
+
+
+@pytest.mark.parametrize("text", SAID)
+def test_what_azure_says_comes_with_advice(text):
+    said = explain_store(f"Generic MicrosoftAzure error: GET https://x/y in 4 ms - {text}", "read", provider=AZURE)
+    assert SAID[text] in said
+    assert "AWS" not in said
