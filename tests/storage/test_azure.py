@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pickle
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from vsearch.errors import InputError
+from vsearch.errors import ConflictError, InputError, StoreError
 from vsearch.storage import open_store
 from vsearch.storage.stores.advice import AZURE, explain_store
 
@@ -121,3 +123,87 @@ def test_what_azure_says_comes_with_advice(text):
     said = explain_store(f"Generic MicrosoftAzure error: GET https://x/y in 4 ms - {text}", "read", provider=AZURE)
     assert SAID[text] in said
     assert "AWS" not in said
+
+
+class Recorder(ThreadingHTTPServer):
+    """Notes what is asked, and refuses it as Azure's documentation says; it keeps nothing."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+        threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/words"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _serve(self):
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.asked.append(
+            (self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
+        )
+        status, code = (409, "BlobAlreadyExists") if self.command == "PUT" else (404, "BlobNotFound")
+        if self.path.startswith("/words/none"):
+            status, code = 404, "ContainerNotFound"
+        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+        self.send_response_only(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_DELETE = _serve  # noqa: N815 (names that the server looks for)
+
+    def log_message(self, *_):
+        """Stay silent."""
+
+
+@pytest.fixture
+def recorder():
+    with Recorder() as server:
+        yield server
+        server.shutdown()
+
+
+def test_what_is_asked_of_azure_and_what_its_refusals_become(recorder):
+    store = open_store("az://c/p", account="words", account_key=KEY, endpoint=recorder.url)
+    with pytest.raises(ConflictError, match="another writer was first"):
+        store.put("a", b"1")
+    method, path, headers = recorder.asked[0]
+    assert (method, path, headers["if-none-match"]) == ("PUT", "/words/c/p/a", "*")
+    with pytest.raises(FileNotFoundError, match="a: is not in az://c/p"):
+        store.get("a", start=1, stop=3)
+    assert "bytes=1-2" in recorder.asked[-1][2].values()
+    nowhere = open_store("az://none/p", account="words", account_key=KEY, endpoint=recorder.url)
+    for ask in (lambda: nowhere.get("a"), lambda: nowhere.put("a", b""), lambda: nowhere.list("")):
+        with pytest.raises(StoreError, match="there is no such container"):
+            ask()
+
+
+@pytest.mark.parametrize("given", ["account_key", "sas_token", "bearer_token"])
+def test_credentials_given_are_not_mixed_with_the_environment(recorder, given, monkeypatch):
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "b3RoZXI=")
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig=other")
+    monkeypatch.setenv("AZURE_STORAGE_TOKEN", "other")
+    monkeypatch.setenv("AZURE_SKIP_SIGNATURE", "true")
+    value = {"account_key": KEY, "sas_token": "sv=1&sig=hush", "bearer_token": "hush"}[given]
+    store = open_store("az://c/p", account="words", endpoint=recorder.url, **{given: value})
+    with pytest.raises(FileNotFoundError):
+        store.get("a")
+    _, path, headers = recorder.asked[-1]
+    said = headers.get("authorization", path)
+    expected = {"account_key": "SharedKey words:", "sas_token": "sig=hush", "bearer_token": "Bearer hush"}[given]
+    assert expected in said
+    assert "other" not in said
+
+
+def test_anonymous_sends_no_credentials(recorder, monkeypatch):
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "b3RoZXI=")
+    with pytest.raises(FileNotFoundError):
+        open_store("az://c/p", account="words", endpoint=recorder.url, anonymous=True).get("a")
+    assert "authorization" not in recorder.asked[-1][2]

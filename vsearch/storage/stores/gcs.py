@@ -39,7 +39,7 @@ def open_gcs(
     endpoint = endpoint or os.environ.get("GOOGLE_BASE_URL") or None
     plain_http = http_is_fine(endpoint, allow_http, GOOGLE)
     config: dict[str, Any] = {"base_url": endpoint} if endpoint else {}
-    file = None if credentials_file is None else str(Path(credentials_file).expanduser())
+    file = None if credentials_file is None else str(Path(credentials_file).expanduser().absolute())
     config |= _credentials(file, service_account_key, bearer_token, anonymous=anonymous)
     place = {"endpoint": endpoint, "anonymous": anonymous, "allow_http": allow_http, "credentials_file": file}
     try:
