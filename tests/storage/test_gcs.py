@@ -27,6 +27,8 @@ NAMES = (
 )
 LOGIN = {"type": "authorized_user", "client_id": "a", "client_secret": "hush", "refresh_token": "hush"}
 
+ACCOUNT = {"client_email": "a", "private_key": "", "private_key_id": "", "disable_oauth": True}
+
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch):
@@ -69,7 +71,7 @@ def test_an_index_lives_there(gateway, place, monkeypatch):
     rows = np.random.default_rng(0).standard_normal((300, 16), np.float32)
     where = {"endpoint": gateway.url, "bearer_token": TOKEN}
     vsearch.build(rows, place, **where)
-    assert vsearch.open(place, **where).search(rows[7], k=1).ids.tolist() == [7]
+    assert vsearch.open(place, **where).search(rows[7], k=1).ids.tolist() == [[7]]
     store = open_store(place, **where)
     assert verify(store).ok
     monkeypatch.setenv("GOOGLE_BEARER_TOKEN", TOKEN)
@@ -161,6 +163,7 @@ def test_endpoints_and_credentials_come_from_the_environment(monkeypatch, tmp_pa
 def test_credentials_given_are_not_mixed_with_the_environment(gateway, place, monkeypatch, tmp_path):
     monkeypatch.setenv("GOOGLE_BEARER_TOKEN", "of another")
     monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(ACCOUNT))
     assert open_store(place, endpoint=gateway.url, bearer_token=TOKEN).list("") == []
     (tmp_path / "login.json").write_text(json.dumps(LOGIN))
     with pytest.raises(InputError, match="GOOGLE_BEARER_TOKEN in the environment would be used instead; unset it"):

@@ -67,7 +67,7 @@ def test_an_index_lives_in_what_is_registered(dust):
     url = f"dust://{uuid4().hex}/index"
     rows = np.eye(20, dtype=np.float32)
     vsearch.build(rows, url)
-    assert vsearch.open(url, grain=2).search(rows[3], k=1).ids.tolist() == [3]
+    assert vsearch.open(url, grain=2).search(rows[3], k=1).ids.tolist() == [[3]]
 
 
 @pytest.mark.parametrize(

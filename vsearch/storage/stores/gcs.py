@@ -64,7 +64,7 @@ def _credentials(file: str | None, key: str | None, token: str | None, *, anonym
         return {"skip_signature": True} if anonymous else {}
     name, value = given
     if name == "bearer_token":
-        return {"credential_provider": lambda: {"token": value, "expires_at": None}}
+        return {"bearer_token": value, "skip_signature": False}  # goes before all else that obstore knows
     others = [variable for variable in _OF_ENVIRONMENT if os.environ.get(variable)]
     if others:
         raise InputError(f"{name} was given, but {others[0]} in the environment would be used instead; unset it")
