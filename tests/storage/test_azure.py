@@ -3,12 +3,17 @@ from __future__ import annotations
 import pickle
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import uuid4
 
+import numpy as np
 import pytest
 
+import vsearch
+from tests.azurite import CONTAINER
 from vsearch.errors import ConflictError, InputError, StoreError
-from vsearch.storage import open_store
+from vsearch.storage import open_store, verify
 from vsearch.storage.stores.advice import AZURE, explain_store
+from vsearch.testing.stores import StoreContract
 
 KEY = "aHVzaA=="  # "hush"
 NAMES = (
@@ -125,8 +130,53 @@ def test_what_azure_says_comes_with_advice(text):
     assert "AWS" not in said
 
 
+class TestAzurite(StoreContract):
+    """Where Azure's emulator is installed, a store at it does what ours do."""
+
+    @pytest.fixture
+    def store(self, azurite):
+        return open_store(f"az://{CONTAINER}/{uuid4().hex}", **azurite)
+
+
+def test_an_index_lives_there(azurite, monkeypatch):
+    rows = np.random.default_rng(0).standard_normal((300, 16), np.float32)
+    place = f"az://{CONTAINER}/{uuid4().hex}"
+    vsearch.build(rows, place, **azurite)
+    assert vsearch.open(place, **azurite).search(rows[7], k=1).ids.tolist() == [[7]]
+    store = open_store(place, **azurite)
+    assert verify(store).ok
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", azurite["account_key"])
+    assert verify(pickle.loads(pickle.dumps(store))).ok
+
+
+@pytest.mark.slow
+def test_upload_in_parts_and_a_listing_of_pages(azurite, tmp_path):
+    store = open_store(f"az://{CONTAINER}/{uuid4().hex}", **azurite)
+    data = np.random.default_rng(0).bytes(20 << 20)
+    (tmp_path / "big").write_bytes(data)
+    store.put_file("segments/big", tmp_path / "big")
+    assert bytes(store.get("segments/big")) == data
+    names = [f"manifest/{i:05d}" for i in range(1005)]
+    for name in names:
+        store.put(name, b"")
+    assert [info.path for info in store.list("manifest")] == names
+    store.delete(["manifest/none", *names])
+    assert store.list("manifest") == []
+
+
+def test_who_may_not_is_told_so(azurite):
+    wrong = open_store(f"az://{CONTAINER}/x", **azurite | {"account_key": KEY})
+    for ask in (lambda: wrong.get("a"), lambda: wrong.put("a", b""), lambda: wrong.list("")):
+        with pytest.raises(StoreError, match="access was denied"):
+            ask()
+    nowhere = open_store("az://none/x", **azurite)
+    for ask in (lambda: nowhere.get("a"), lambda: nowhere.put("a", b""), lambda: nowhere.list("")):
+        with pytest.raises(StoreError, match="there is no such container"):
+            ask()
+
+
 class Recorder(ThreadingHTTPServer):
-    """Notes what is asked, and refuses it as Azure's documentation says; it keeps nothing."""
+    """Where no emulator is: notes what is asked, and refuses it as Azure's documentation says; it keeps nothing."""
 
     daemon_threads = True
 
