@@ -19,7 +19,7 @@ settings.register_profile("explore", deadline=None, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "vsearch"))
 
 pytest.register_assert_rewrite("vsearch.testing")
-pytest_plugins = ["tests.once", "tests.seaweed"]
+pytest_plugins = ["tests.once", "tests.seaweed", "tests.azurite"]
 
 # Files that take seconds, the longest first: begun last, one of them would keep a single core busy at the end.
 LONG = [

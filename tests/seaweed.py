@@ -56,7 +56,7 @@ def _identities() -> dict:
     }
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports nobody listens on now; all held open together, so that no two are the same."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
@@ -67,7 +67,7 @@ def _free_ports(count: int) -> list[int]:
 
 def _command(weed: str, folder: Path) -> tuple[list[str], int]:
     names = "master.port master.port.grpc volume.port volume.port.grpc filer.port filer.port.grpc s3.port s3.port.grpc"
-    ports = dict(zip(names.split(), _free_ports(8), strict=True))
+    ports = dict(zip(names.split(), free_ports(8), strict=True))
     (folder / "data").mkdir()
     (folder / "s3.json").write_text(json.dumps(_identities()))
     options = {

@@ -27,6 +27,8 @@ def test_handlers_and_what_they_answer_with_are_there(carried):
         "vsearch/quantizers/osq_lloyd.py",
         "vsearch/multivector/maxsim.py",
         "vsearch/storage/stores/s3.py",
+        "vsearch/storage/stores/folder.py",
+        "vsearch/storage/stores/gcs.py",
         "vsearch/predicates/sql.py",
         "vsearch/search/state/__init__.py",
     ):
@@ -61,12 +63,20 @@ def test_names_that_packages_hand_out_are_followed(tmp_path):
     write("vsearch/storage/opening.py", "def open_store():\n    from vsearch.deep import inner\n")
     write("vsearch/storage/other.py")
     write("vsearch/deep/__init__.py")
-    write("vsearch/deep/inner.py")
+    write(
+        "vsearch/deep/inner.py",
+        "KINDS = ('vsearch.named.late:open', 'vsearch.never', 'see vsearch.never:x', 'json:loads')",
+    )
+    write("vsearch/named/__init__.py")
+    write("vsearch/named/late.py")
+    write("vsearch/never.py")
     assert [path.as_posix() for path in list_sources(tmp_path)] == [
         "functions/handler.py",
         "vsearch/__init__.py",
         "vsearch/deep/__init__.py",
         "vsearch/deep/inner.py",
+        "vsearch/named/__init__.py",
+        "vsearch/named/late.py",
         "vsearch/storage/__init__.py",
         "vsearch/storage/opening.py",
     ]

@@ -154,9 +154,9 @@ def test_any_event_gets_an_answer_without_a_trace(deployed, handler):
 
 def test_functions_framework_serves_the_same(deployed, tmp_path, s3_server):
     pytest.importorskip("functions_framework")
-    from tests.seaweed import _free_ports
+    from tests.seaweed import free_ports
 
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     environment = {
         **os.environ,
         "VSEARCH_INDEX": deployed.url,

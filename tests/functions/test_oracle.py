@@ -23,7 +23,7 @@ import pytest
 
 import vsearch
 from tests.fanout.conftest import make_sample
-from tests.seaweed import _free_ports
+from tests.seaweed import free_ports
 from vsearch.faas.functions import FunctionSpec
 from vsearch.faas.packages import runtime_folder, unpack
 from vsearch.faas.platform import Platform
@@ -104,7 +104,7 @@ def test_the_emulator_of_aws_agrees(tmp_path, package, index, handler, make_even
     variables["VSEARCH_API_KEY_SHA256"] = hashlib.sha256(b"k").hexdigest()
     code, runtime = unpack(str(package.path), tmp_path / "code"), runtime_folder(tmp_path / "runtime")
     platform = Platform(tmp_path / "faas")
-    front, back = _free_ports(2)
+    front, back = free_ports(2)
     command = [EMULATOR, "--runtime-interface-emulator-address", f"127.0.0.1:{front}"]
     command += ["--runtime-api-address", f"127.0.0.1:{back}", sys.executable, "-S", "-m", "awslambdaric", target]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{code}:{runtime}", **variables}

@@ -99,7 +99,7 @@ def quick(monkeypatch):
     """Time scaled down: a minute is a second."""
     monkeypatch.setattr(retrying, "FIRST_WAIT", 0.005)
     monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.1)
-    monkeypatch.setattr("vsearch.storage.stores.s3.LONGEST_WAIT", 0.1)
+    monkeypatch.setattr("vsearch.storage.stores.buckets.LONGEST_WAIT", 0.1)
     monkeypatch.setattr(retrying, "_QUIET", 0.1)
 
 

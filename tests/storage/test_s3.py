@@ -199,7 +199,7 @@ def test_keys_from_a_profile(s3_server, s3_url, store, monkeypatch, tmp_path):
 
 
 def test_nobody_at_the_endpoint(monkeypatch):
-    monkeypatch.setattr("vsearch.storage.stores.s3.RETRIES", 1)
+    monkeypatch.setattr("vsearch.storage.stores.buckets.RETRIES", 1)
     store = open_store("s3://b/x", endpoint="http://127.0.0.1:9", access_key_id="a", secret_access_key="b")
     with pytest.raises(StoreError, match=r"cannot be reached .*; check the endpoint"):
         store.get("x")

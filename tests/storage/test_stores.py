@@ -104,7 +104,8 @@ def test_spellings_of_a_folder(tmp_path, monkeypatch):
         ("S3:/b/x", {}, "two slashes follow the colon"),
         ("memory:x", {}, "two slashes follow the colon"),
         ("lambda:stack", {}, "two slashes follow the colon"),
-        ("gs://b/x", {}, "gs:// is not supported"),
+        ("gs:b/x", {}, "two slashes follow the colon"),
+        ("ftp://b/x", {}, "ftp:// is not supported; give a folder, file://, s3://, gs://, az:// or memory://$"),
         ("https://host/x", {}, "https:// is not supported"),
         ("file://host/x", {}, "names no folder"),
         ("s3://", {}, "names no bucket"),
@@ -116,7 +117,7 @@ def test_spellings_of_a_folder(tmp_path, monkeypatch):
         ("s3://b/x", {"endpoint": "http://10.0.0.1:9000"}, "not encrypted"),
         ("s3://b/x", {"endpoint": "127.0.0.1:9000"}, "is no URL"),
         ("/tmp/x", {"region": "eu-west-1"}, "for s3:// URLs only"),
-        ("memory://x", {"anonymous": True}, "for s3:// URLs only"),
+        ("memory://x", {"anonymous": True}, "for s3://, gs:// and az:// URLs only"),
     ],
 )
 def test_what_cannot_be_opened(url, options, message):

@@ -72,7 +72,7 @@ def build(
         folder, a glob or a list of Parquet files; what is larger than memory is streamed. A table (such a file, a pandas or
         polars frame, a pyarrow table or reader) has the vectors as lists in one column; its others become the attributes.
     url : str or path
-        A folder or ``s3://bucket/prefix``.
+        A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
     attributes : pyarrow.Table, pandas or polars frame, path to Parquet or CSV, or list of names, optional
         One row per vector; what predicates filter on. Names choose columns of the embeddings' own table. Columns of types
         that no predicate can use are left out with a `VsearchWarning`.
@@ -105,7 +105,7 @@ def build(
     progress : callable, optional
         Told ``(stage, done, total)``.
     **storage
-        ``endpoint``, ``region``, ``profile``, ``anonymous``... for S3; see `vsearch.open`.
+        ``endpoint``, ``region``, ``profile``, ``anonymous``... for object stores; see `vsearch.open`.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def build_documents(
         what a multi-vector encoder returns. Inner products are taken of them as they are.
     offsets : int array (documents + 1,) or path to ``.npy``, or None
     out : str or path
-        A folder or ``s3://bucket/prefix``.
+        A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
     column, id : str, optional
         Columns of a table: that of the documents' vectors, needed where several could be it, and that of their ids. The
         others become the attributes.
@@ -269,7 +269,7 @@ def open(
     Parameters
     ----------
     url : str or path
-        A folder or ``s3://bucket/prefix``; or ``lambda://stack`` or ``local-faas://stack``, which gives a
+        A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``; or ``lambda://stack`` or ``local-faas://stack``, which gives a
         `vsearch.RemoteIndex`, searched by the functions of a stack.
     snapshot : int, optional
         Which one; the newest by default.
@@ -277,7 +277,10 @@ def open(
         Seconds that opening may take; each search has one of its own.
     **storage
         For S3: ``endpoint``, ``region``, ``profile``, ``anonymous``, ``allow_http``, ``access_key_id``,
-        ``secret_access_key``, ``session_token``; what is not given comes from the usual AWS environment.
+        ``secret_access_key``, ``session_token``. For Google Cloud Storage: ``endpoint``, ``anonymous``, ``allow_http``,
+        ``credentials_file``, ``service_account_key``, ``bearer_token``. For Azure: ``account``, ``endpoint``, ``anonymous``,
+        ``allow_http``, ``account_key``, ``sas_token``, ``bearer_token``. What is not given comes from the provider's usual
+        environment.
 
     Raises
     ------

@@ -10,7 +10,9 @@ import typer
 
 from vsearch.errors import InputError, PredicateError
 
-Url = Annotated[str, typer.Argument(metavar="INDEX", help="Folder or URL (s3://bucket/prefix) of the index.")]
+Url = Annotated[
+    str, typer.Argument(metavar="INDEX", help="Folder or URL (s3://bucket/prefix, gs://..., az://...) of the index.")
+]
 Queries = Annotated[
     str,
     typer.Argument(
@@ -34,7 +36,10 @@ Nprobe = Annotated[int | None, typer.Option("--nprobe", min=1, help="Partitions 
 Columns = Annotated[str | None, typer.Option("--columns", help="Attribute columns to print, separated by commas.")]
 Snapshot = Annotated[int | None, typer.Option("--snapshot", min=0, help="Read this snapshot instead of the latest.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Endpoint = Annotated[str | None, typer.Option("--endpoint", help="URL of an S3 service other than AWS.")]
+Endpoint = Annotated[
+    str | None,
+    typer.Option("--endpoint", help="URL of a service that speaks the API of S3, Google Cloud Storage or Azure."),
+]
 Anonymous = Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests (public buckets).")]
 
 

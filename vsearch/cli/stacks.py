@@ -65,9 +65,10 @@ def deploy(
     from vsearch.errors import InputError
     from vsearch.storage import open_store, read_manifest
 
+    index = Place.of(url)
     if no_url and api_key:
         raise InputError("--no-url does not go with an API key: leave one out, or unset VSEARCH_API_KEY")
-    home = bucket or Place.of(url).bucket
+    home = bucket or index.bucket
     shards = len(read_manifest(open_store(url, **options.storage(endpoint, False)), None).shards)
     session = boto3.Session(region_name=region)
     with TemporaryDirectory(prefix="vsearch-deploy-") as folder:
@@ -98,7 +99,7 @@ def deploy(
             return
         spec = replace(
             spec,
-            kms_key=kms_key or keys.encryption_key(Place.of(url).bucket, session),
+            kms_key=kms_key or keys.encryption_key(index.bucket, session),
             overflow_kms_key=keys.encryption_key(Place.of(overflow).bucket, session) if overflow else None,
         )
         stacks.upload(package, spec.code, session)

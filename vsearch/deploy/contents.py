@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+_NAMED = re.compile(r"(vsearch(?:\.\w+)+):\w+")
 
 NOT_DEPLOYED = ("build.py",)  # of the handlers' folder: it runs where packages are made
 
@@ -12,7 +15,8 @@ NOT_DEPLOYED = ("build.py",)  # of the handlers' folder: it runs where packages 
 def list_sources(root: Path) -> list[Path]:
     """The handlers and the modules of vsearch that they need, as paths below `root`, sorted.
 
-    Imports inside functions count, those for type checkers alone do not.
+    Imports inside functions count, and so do texts like ``"vsearch.module:function"``, by which registries name what they
+    import later. Imports for type checkers alone do not.
 
     Parameters
     ----------
@@ -39,6 +43,10 @@ def _imported(path: Path, root: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 yield from _homes(node.module, alias.name, root)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            named = _NAMED.fullmatch(node.value)
+            if named is not None:
+                yield named[1]
 
 
 def _homes(module: str, name: str, root: Path) -> list[str]:

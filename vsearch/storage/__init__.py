@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from vsearch.storage.stores.base import ObjectInfo, Store
     from vsearch.storage.stores.opening import open_store
     from vsearch.storage.stores.probing import probe
+    from vsearch.storage.stores.registry import StoreKind, register_store
 
 __all__ = [
     "ALIGNMENT",
@@ -69,6 +70,7 @@ __all__ = [
     "ShardEntry",
     "SnapshotInfo",
     "Store",
+    "StoreKind",
     "TokenCodecEntry",
     "VerifyReport",
     "check_entry",
@@ -86,6 +88,7 @@ __all__ = [
     "probe",
     "prune",
     "read_manifest",
+    "register_store",
     "snapshot_numbers",
     "verify",
     "write_arrays",
@@ -134,5 +137,6 @@ __getattr__ = lazy_names(
         "vsearch.storage.stores.base": ("ObjectInfo", "Store"),
         "vsearch.storage.stores.opening": ("open_store",),
         "vsearch.storage.stores.probing": ("probe",),
+        "vsearch.storage.stores.registry": ("StoreKind", "register_store"),
     },
 )

@@ -33,7 +33,9 @@ class Place:
         """
         parts = split_url(url)
         if parts.scheme != "s3" or not parts.netloc:
-            raise InputError(f"{redacted(url)!r} is no s3:// URL; functions can read nothing else")
+            raise InputError(
+                f"{redacted(url)!r} is no s3:// URL; functions of a stack on AWS can read nothing else: copy the index there"
+            )
         if set("*?${}#").intersection(url):
             raise InputError(
                 f"{redacted(url)!r} has one of * ? $ {{ }} #, which a policy cannot name; use another prefix"

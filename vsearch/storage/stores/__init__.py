@@ -1,1 +1,1 @@
-"""Object stores behind one small protocol: folders, S3 and memory."""
+"""Object stores behind one small protocol: folders, S3, Google Cloud Storage, Azure and memory."""

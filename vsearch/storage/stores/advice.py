@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from vsearch.storage.stores.urls import without_secrets
-
-NO_KEYS = "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or anonymous"
 
 _ROOM = "free some space, or choose a place with more of it"
 _ANOTHER_FOLDER = "a part of the path is a file; give the folder of the index"
@@ -43,7 +43,13 @@ def explain_system(error: OSError) -> str:
     return f"{said}; {OF_SYSTEM.get(error.errno or 0, 'check the disk')}"
 
 
-OF_STORE: tuple[tuple[str, str, str], ...] = (
+Rules = tuple[tuple[str, str, str], ...]
+"""Patterns of codes and words, what happened, and what to do: the first that matches counts."""
+
+NO_BUCKET = r"NoSuchBucket|ContainerNotFound"
+"""Codes of what the client library takes for a missing object."""
+
+_OF_PLACES: Rules = (
     (r"NoSuchBucket", "there is no such bucket", "create it or correct the URL"),
     (r"InvalidBucketName", "the bucket's name is not valid", "correct the URL"),
     (r"AllAccessDisabled|AccountProblem", "the account or bucket is disabled", "ask the provider"),
@@ -52,6 +58,9 @@ OF_STORE: tuple[tuple[str, str, str], ...] = (
         "access was denied",
         "this machine's clock is wrong: set it (NTP) and try again",
     ),
+)
+
+_OF_S3: Rules = (
     (
         r"ExpiredToken|TokenRefreshRequired|token (?:included in the request )?(?:has|is) expired",
         "access was denied",
@@ -88,6 +97,70 @@ OF_STORE: tuple[tuple[str, str, str], ...] = (
         "the store lacks a part of S3 that an index needs",
         "conditional writes (If-None-Match: *), ranges and listing: use a store that has them",
     ),
+)
+
+_OF_GCS: Rules = (
+    (
+        r"invalid_grant|invalid_rapt|Invalid JWT|Token has been expired or revoked",
+        "access was denied",
+        "the credentials have ended: log in again (gcloud auth application-default login) or make a new key; check the clock",
+    ),
+    (
+        r"AuthenticationRequired|InvalidAuthentication|Invalid Credentials|invalid_token",
+        "access was denied",
+        "the access token is not valid or has expired: get another, or use credentials that renew it",
+    ),
+    (
+        r"UserProjectMissing",
+        "the bucket lets whoever reads it pay",
+        "vsearch cannot name a project that pays: copy the index to a bucket of your own",
+    ),
+    (
+        r"\bKMS\b|cloudkms",
+        "access was denied",
+        "the bucket's encryption key may not be used: enable it, and let the bucket's service agent use it",
+    ),
+)
+
+_OF_AZURE: Rules = (
+    (r"ContainerNotFound", "there is no such container", "create it or correct the URL"),
+    (r"InvalidResourceName", "the container's name is not valid", "correct the URL"),
+    (r"AccountIsDisabled|ContainerDisabled", "the account or container is disabled", "ask the provider"),
+    (r"ContainerBeingDeleted", "the container is being deleted", "wait until it is gone, or use another name"),
+    (
+        r"AuthenticationFailed|InvalidAuthenticationInfo|Signature did not match|Signature not valid",
+        "access was denied",
+        "the account key, token or shared access signature is wrong or has expired; check this machine's clock, too",
+    ),
+    (
+        r"AuthorizationFailure|IpAuthorizationFailure|AuthorizationSourceIPMismatch",
+        "access was denied",
+        "the account's firewall, or the address or protocol that its signature names, keeps this machine out",
+    ),
+    (
+        r"KeyBasedAuthenticationNotPermitted",
+        "access was denied",
+        "the account takes no account keys: use a bearer token or a managed identity",
+    ),
+    (
+        r"PublicAccessNotPermitted|NoAuthenticationInformation",
+        "access was denied",
+        "the container is not public: give credentials instead of anonymous",
+    ),
+    (
+        r"BlobArchived|BlobBeingRehydrated|InvalidBlobTier",
+        "the object is archived",
+        "restore it to the hot or cool tier first, and let no lifecycle rule archive an index",
+    ),
+    (r"BlobImmutableDueToPolicy|ImmutabilityPolicy", "the object is locked", "see the container's immutability policy"),
+    (
+        r"ServerBusy|OperationTimedOut|IngressIsOverAccountLimit|EgressIsOverAccountLimit",
+        "the store asks for fewer requests",
+        "try again later, or with fewer processes at once",
+    ),
+)
+
+_OF_ANY: Rules = (
     (r"EntityTooLarge|MaxMessageLength", "the object is larger than the store allows", "build with more shards"),
     (r"QuotaExceeded|InsufficientStorage|XMinioStorageFull|\b507\b", "the store is full", "free some space"),
     (r"ObjectLock|\bWORM\b", "the object is locked", "see the bucket's object lock and retention"),
@@ -103,9 +176,98 @@ OF_STORE: tuple[tuple[str, str, str], ...] = (
         "check the endpoint, or trust its authority (SSL_CERT_FILE)",
     ),
 )
-"""Patterns of codes and words, what happened, and what to do: the first that matches counts."""
 
-_DENIED = r"AccessDenied|AccountProblem|\b403\b|\b401\b|Forbidden|Unauthori[sz]ed|denied"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """What is particular to a provider of object stores: names of things, for people.
+
+    Attributes
+    ----------
+    bucket, example : str
+        What it calls a bucket, and a URL.
+    ways : str
+        How credentials are given.
+    allow_http : str
+        Environment variable that allows plain HTTP.
+    no_keys : str
+        That there are no credentials, and what to do.
+    keys : str
+        What to check where access is denied.
+    network : str
+        What to check where nobody answers.
+    rights, hidden : mapping of str
+        By what was asked of the store: the right that it takes, and what a lack of another right looks like.
+    rules : Rules
+        Advice on errors.
+    """
+
+    bucket: str = "bucket"
+    example: str
+    ways: str
+    allow_http: str
+    no_keys: str
+    keys: str
+    network: str = "check the endpoint and the network"
+    rights: Mapping[str, str]
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    rules: Rules
+
+
+AWS = Provider(
+    example="s3://bucket/prefix",
+    ways="access_key_id= and secret_access_key=, the environment or a profile",
+    allow_http="AWS_ALLOW_HTTP",
+    no_keys="no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or anonymous",
+    keys="check the keys (AWS_ACCESS_KEY_ID or profile)",
+    rights={"read": "s3:GetObject", "list": "s3:ListBucket", "write": "s3:PutObject", "delete": "s3:DeleteObject"},
+    hidden={
+        "read": ", and without s3:ListBucket S3 denies what is not there, too",
+        "list": " on the bucket itself",
+    },
+    rules=_OF_PLACES + _OF_S3 + _OF_ANY,
+)
+
+GOOGLE = Provider(
+    example="gs://bucket/prefix",
+    ways="credentials_file=, service_account_key=, bearer_token= or the environment",
+    allow_http="GOOGLE_ALLOW_HTTP",
+    no_keys="no Google credentials were found; set GOOGLE_APPLICATION_CREDENTIALS, log in (gcloud auth "
+    "application-default login), or give credentials_file, bearer_token or anonymous",
+    keys="check the credentials (GOOGLE_APPLICATION_CREDENTIALS or credentials_file)",
+    rights={
+        "read": "storage.objects.get",
+        "list": "storage.objects.list",
+        "write": "storage.objects.create",
+        "delete": "storage.objects.delete",
+    },
+    hidden={"read": ", and without storage.objects.list the store denies what is not there, too"},
+    rules=_OF_PLACES + _OF_GCS + _OF_ANY,
+)
+
+AZURE = Provider(
+    bucket="container",
+    example="az://container/prefix",
+    ways="account_key=, sas_token=, bearer_token= or the environment",
+    allow_http="AZURE_ALLOW_HTTP",
+    no_keys="no Azure credentials were found; set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or those of a service "
+    "principal (AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_TENANT_ID), or give account_key, sas_token, bearer_token or "
+    "anonymous",
+    keys="check the credentials (AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_CLIENT_ID)",
+    network="check the account's name, the endpoint and the network",
+    rights={
+        "read": "the role Storage Blob Data Reader, or r in a signature",
+        "list": "the role Storage Blob Data Reader, or l in a signature",
+        "write": "the role Storage Blob Data Contributor, or c and w in a signature",
+        "delete": "the role Storage Blob Data Contributor, or d in a signature",
+    },
+    rules=_OF_PLACES + _OF_AZURE + _OF_ANY,
+)
+
+_METADATA = r"169\.254\.1|metadata\.google\.internal"
+"""Where a machine inside a cloud would be given credentials, the last place that is asked."""
+
+_DENIED = r"AccessDenied|AccountProblem|AuthorizationPermissionMismatch|InsufficientAccountPermissions|\b403\b|\b401\b|Forbidden|Unauthori[sz]ed|denied"
 
 _TRANSIENT = (
     r"SlowDown|Throttl|TooManyRequests|RequestLimitExceeded|ServiceUnavailable|InternalError|RequestTimeout\b|"
@@ -129,7 +291,7 @@ def _without_urls(text: str) -> str:
     return re.sub(r"https?://[^\s)]+", "", text)
 
 
-def explain_store(text: str, action: str, *, refused: bool = False) -> str:
+def explain_store(text: str, action: str, *, refused: bool = False, provider: Provider = AWS) -> str:
     """Say in one line what went wrong and what to do about it.
 
     Parameters
@@ -140,9 +302,11 @@ def explain_store(text: str, action: str, *, refused: bool = False) -> str:
         What was asked of the store.
     refused
         Whether the library knows it for a lack of rights.
+    provider
+        Whose store it is.
     """
-    if "169.254.1" in text:  # where a machine inside AWS would be given keys, the last place that is asked
-        return NO_KEYS
+    if re.search(_METADATA, text):
+        return provider.no_keys
     detail, text = _detail(text), _without_urls(text)
     nobody = unreachable(text)
     code = re.search("<Code>([^<]+)</Code>", text)
@@ -151,23 +315,15 @@ def explain_store(text: str, action: str, *, refused: bool = False) -> str:
     if re.search(r"\bkms:", text, re.IGNORECASE):
         told.reverse()  # a plain AccessDenied whose words name the right
     for said in told:
-        for pattern, what, advice in () if nobody and "ertificate" not in said else OF_STORE:
+        for pattern, what, advice in () if nobody and "ertificate" not in said else provider.rules:
             if re.search(pattern, said, re.IGNORECASE):
                 return f"{what} ({detail}); {advice}"
         if re.search(_DENIED, said) or refused:
-            rights = f"this takes {RIGHTS[action]}{_HIDDEN.get(action, '')}"
-            return f"access was denied ({detail}); check the keys (AWS_ACCESS_KEY_ID or profile): {rights}"
+            rights = f"this takes {provider.rights[action]}{provider.hidden.get(action, '')}"
+            return f"access was denied ({detail}); {provider.keys}: {rights}"
     if nobody:
-        return f"the store cannot be reached ({detail}); check the endpoint and the network"
+        return f"the store cannot be reached ({detail}); {provider.network}"
     return f"the store failed ({detail}); try again"
-
-
-RIGHTS = {"read": "s3:GetObject", "list": "s3:ListBucket", "write": "s3:PutObject", "delete": "s3:DeleteObject"}
-
-_HIDDEN = {
-    "read": ", and without s3:ListBucket S3 denies what is not there, too",
-    "list": " on the bucket itself",
-}
 
 
 def _detail(text: str, limit: int = 200) -> str:

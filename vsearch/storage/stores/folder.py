@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vsearch.errors import ConflictError, StoreError
+from vsearch.errors import ConflictError, InputError, StoreError
 from vsearch.storage.stores.advice import OF_SYSTEM, explain_system
 from vsearch.storage.stores.base import ObjectInfo, check_path
 from vsearch.storage.stores.maps import map_file
@@ -21,6 +21,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+def open_folder(url: str) -> FolderStore:
+    """Open the folder of this name."""
+    return FolderStore(url)
+
+
+def open_file_url(url: str) -> FolderStore:
+    """Open ``file:///path/to/folder``."""
+    from urllib.parse import unquote
+
+    from vsearch.storage.stores.urls import redacted, split_url
+
+    parts = split_url(url)
+    if parts.netloc not in ("", "localhost") or not parts.path:
+        raise InputError(f"{redacted(url)!r} names no folder; write file:///path/to/folder")
+    return FolderStore(unquote(parts.path))
 
 
 class FolderStore:

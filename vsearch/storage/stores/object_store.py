@@ -1,9 +1,11 @@
-"""An index in an object store: S3, or memory for tests. obstore does the work."""
+"""An index in an object store: S3, Google Cloud Storage, Azure, or memory for tests. obstore does the work."""
 
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -13,7 +15,7 @@ import numpy as np
 
 from vsearch.errors import ConflictError, StoreError, VsearchError
 from vsearch.forking import renew_in_children
-from vsearch.storage.stores.advice import explain_store, passes, unreachable
+from vsearch.storage.stores.advice import AWS, NO_BUCKET, explain_store, passes, unreachable
 from vsearch.storage.stores.base import ObjectInfo, check_path
 from vsearch.storage.stores.retrying import PATIENCE, carried, persist
 from vsearch.storage.stores.urls import split_url
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
-    from obstore.store import MemoryStore, S3Store
+    from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
+
+    from vsearch.storage.stores.advice import Provider
+
+    Backend = S3Store | GCSStore | AzureStore | MemoryStore
 
 T = TypeVar("T")
 
@@ -54,20 +60,23 @@ class ObjectStore:
         For files that travel in parts: repeats a part that fails, so that not all of them start again.
     first_patience : float
         Seconds for which a place is tried that never answered; it may be the wrong one.
+    provider : Provider
+        Whose names errors use.
     """
 
-    _backend: S3Store | MemoryStore
-    _uploads: S3Store | MemoryStore
+    _backend: Backend
+    _uploads: Backend
 
     def __init__(
         self,
         url: str,
-        backend: S3Store | MemoryStore,
+        backend: Backend,
         prefix: str,
         reopen: Callable[..., ObjectStore],
         options: Mapping[str, Any] | None = None,
-        uploads: S3Store | None = None,
+        uploads: Backend | None = None,
         first_patience: float = 0.0,
+        provider: Provider = AWS,
     ) -> None:
         self._url = url
         self._backend = backend
@@ -76,6 +85,7 @@ class ObjectStore:
         self._options = dict(options or {})
         self._prefix = f"{prefix}/" if prefix else ""
         self._first_patience = first_patience
+        self._provider = provider
         self._answered = False
         self.renew_after_fork()
         renew_in_children(self)
@@ -93,7 +103,7 @@ class ObjectStore:
         return place | {"first_patience": self._first_patience}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        ObjectStore.__init__(self, **state, backend=cast("S3Store", None))
+        ObjectStore.__init__(self, **state, backend=cast("Backend", None))
         del (
             self._backend,
             self._uploads,
@@ -103,7 +113,8 @@ class ObjectStore:
         if name not in ("_backend", "_uploads") or "_url" not in vars(self):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         opened = self._reopen(self._url, **self._options)
-        self._backend, self._uploads = opened._backend, opened._uploads  # noqa: SLF001 (of the same class)
+        self._provider = opened._provider  # noqa: SLF001 (of the same class)
+        self._backend, self._uploads = opened._backend, opened._uploads  # noqa: SLF001
         return vars(self)[name]
 
     def __copy__(self) -> Self:
@@ -220,7 +231,20 @@ class ObjectStore:
         keys = [self._key(path) for path in paths]
         for i in range(0, len(keys), 1000):
             some = keys[i : i + 1000]
-            self._ask(self._prefix, "delete", partial(obstore.delete, self._backend, some))
+            try:
+                self._ask(self._prefix, "delete", partial(obstore.delete, self._backend, some))
+            except FileNotFoundError:
+                # Not S3, which takes many at once: the first that is missing ended it, and the rest may still be there.
+                self._delete_each(some)
+
+    def _delete_each(self, keys: Sequence[str]) -> None:
+        import obstore
+
+        def one(at: int, _: int) -> None:
+            with suppress(FileNotFoundError):
+                self._ask(self._prefix, "delete", partial(obstore.delete, self._backend, keys[at]))
+
+        self._side_by_side(one, range(len(keys)), range(len(keys)))
 
     def memory_map(self, path: str) -> NDArray[np.uint8] | None:
         """None: an object store has no files to map."""
@@ -248,8 +272,9 @@ class ObjectStore:
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
             raise ConflictError(f"{path}: is already there; another writer was first") from None
         except FileNotFoundError as error:
-            if "NoSuchBucket" in str(error):
-                raise StoreError(f"{self._url}: {explain_store(str(error), action)}") from None
+            if re.search(NO_BUCKET, str(error)):
+                said = explain_store(str(error), action, provider=self._provider)
+                raise StoreError(f"{self._url}: {said}") from None
             raise FileNotFoundError(f"{path}: is not in {self._url}") from None
         except (VsearchError, EOFError):
             raise
@@ -260,7 +285,8 @@ class ObjectStore:
             refused = isinstance(
                 error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | PermissionError
             )
-            raise StoreError(f"{self._url}: {explain_store(text, action, refused=refused)}") from error
+            said = explain_store(text, action, refused=refused, provider=self._provider)
+            raise StoreError(f"{self._url}: {said}") from error
         self._answered = True
         return answer
 

@@ -8,17 +8,18 @@ from uuid import uuid4
 from vsearch.errors import ConflictError, StoreError, VsearchWarning
 from vsearch.storage.stores.base import Store
 from vsearch.storage.stores.folder import FolderStore
+from vsearch.storage.stores.registry import find_kind
 
 AT_THE_ROOT = (
     "this index lies at the root of its bucket, so whoever may read it, as the roles of a deployed stack, may read the whole "
-    "bucket; give it a prefix: s3://bucket/prefix"
+    "bucket; give it a prefix: {scheme}://bucket/prefix"
 )
 
 
 def probe(store: Store) -> None:
     """See that objects can be written, and that one that is there is not written over by a put that must create it.
 
-    A store that ignores the condition (``If-None-Match`` on S3) would lose commits of two writers at once without a word.
+    A store that ignores the condition (``If-None-Match`` on S3 and Azure) would lose commits of two writers at once without a word.
 
     Raises
     ------
@@ -28,8 +29,10 @@ def probe(store: Store) -> None:
     if isinstance(store, FolderStore):
         store.check_writable()
         return
-    if store.url.startswith("s3://") and "/" not in store.url.removeprefix("s3://"):
-        warnings.warn(AT_THE_ROOT, VsearchWarning, stacklevel=4)
+    scheme, _, rest = store.url.partition("://")
+    kind = find_kind(scheme) if rest and "/" not in rest else None
+    if kind is not None and kind.bucket:
+        warnings.warn(AT_THE_ROOT.format(scheme=scheme), VsearchWarning, stacklevel=4)
     path = f"segments/.vsearch-probe-{uuid4().hex}.tmp"
     store.put(path, b"1")
     try:
