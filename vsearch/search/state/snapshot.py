@@ -15,6 +15,7 @@ from vsearch.forking import renew_in_children
 from vsearch.kernels.query.fields import ModelField
 from vsearch.metrics import METRICS
 from vsearch.predicates.schema import ROW_ID, Attribute, AttributeType, Schema
+from vsearch.predicates.types.table import attribute_of_kind
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.arguments import KernelArguments
 from vsearch.search.state.model import Model, SearchSettings
@@ -194,7 +195,7 @@ def schema_of(manifest: Manifest) -> Schema:
 
 def _attribute(name: str, kind: str) -> Attribute:
     try:
-        return Attribute.of_kind(name, kind)
+        return attribute_of_kind(name, kind)
     except ValueError:
         reason = f"the attribute {name!r} has the type {kind!r}, which this version does not know; upgrade vsearch"
         raise CorruptIndexError("manifest", reason) from None

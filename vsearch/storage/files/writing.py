@@ -12,7 +12,8 @@ import numpy as np
 from vsearch.errors import InputError, StoreError, VsearchError
 from vsearch.storage.files.arrow import Node, Placed, write_batch
 from vsearch.storage.files.checksums import file_checksums
-from vsearch.storage.files.columns import column_buffers, storable, type_name
+from vsearch.storage.files.column_types import type_of
+from vsearch.storage.files.columns import column_buffers, storable
 from vsearch.storage.files.entries import DTYPES, ArrayEntry, ColumnEntry, FileEntry, check_entry
 from vsearch.storage.stores.advice import ROOM, explain_system
 from vsearch.storage.stores.base import check_path
@@ -130,7 +131,7 @@ def write_table(store: Store, path: str, table: pa.Table) -> tuple[FileEntry, ND
     if not names or len(set(names)) != len(names) or "" in names:
         raise InputError(f"{path}: columns need names, each its own; these are {names}")
     fields = [pa.field(name, storable(name, table.column(name))) for name in names]
-    types = [type_name(field.type) for field in fields]
+    types = [type_of(field.type).name for field in fields]
     parts: list[tuple[str, NDArray[np.generic] | None]] = []
     columns: list[ColumnEntry] = []
 
