@@ -169,7 +169,7 @@ class ProductQuantizer:
         """Centroid numbers uint8 (n, subquantizers) of codes."""
         if self.scan == "bytes":
             return codes
-        nibbles = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)
+        nibbles = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), 2 * codes.shape[1])
         return np.ascontiguousarray(nibbles[:, : len(self.centroids)])
 
     def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -272,6 +272,8 @@ def load_pq(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
         raise ValueError("its centroids do not fit its rotation")
     if scale.shape != (1,) or deviation.shape != (1,):
         raise ValueError("its calibration is not of one stage")
+    if not (scale > 0).all() or not (deviation >= 0).all():
+        raise ValueError("its calibration is not a positive scale and a deviation")
     return ProductQuantizer(rotation, centroids, Calibration(scale, deviation))
 
 

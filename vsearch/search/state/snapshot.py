@@ -15,7 +15,6 @@ from vsearch.forking import renew_in_children
 from vsearch.kernels.query.fields import ModelField
 from vsearch.metrics import METRICS
 from vsearch.predicates.schema import ROW_ID, Attribute, AttributeType, Schema
-from vsearch.predicates.types.table import attribute_of_kind
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.arguments import KernelArguments
 from vsearch.search.state.model import Model, SearchSettings
@@ -194,6 +193,8 @@ def schema_of(manifest: Manifest) -> Schema:
 
 
 def _attribute(name: str, kind: str) -> Attribute:
+    from vsearch.predicates.types.table import attribute_of_kind  # an index without attributes does without
+
     try:
         return attribute_of_kind(name, kind)
     except ValueError:
