@@ -52,7 +52,7 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="class", params=CASES, ids=lambda case: f"{case.record.name} of {case.arrow}")
+@pytest.fixture(params=CASES, ids=lambda case: f"{case.record.name} of {case.arrow}")
 def case(request):
     return request.param
 
@@ -85,19 +85,20 @@ TIME_FORM = ColumnForm(
 )
 
 
+NEW = AttributeTypeCase(
+    TIME,
+    pa.time32("s"),
+    [dt.time(i // 60, i % 60, 7) for i in range(0, 24 * 60, 4)],
+    "noon",
+    lambda time: time.hour * 3600 + time.minute * 60 + time.second,
+)
+
+
 class TestANewType(AttributeTypeContract):
     """A type of which nothing but these two records knows."""
 
-    @pytest.fixture(scope="class", autouse=True)
-    def registered(self):
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setitem(TYPES, "time", TIME)
-            patched.setitem(FORMS, "time", TIME_FORM)
-            yield
-
-    @pytest.fixture(scope="class")
-    def case(self, registered):
-        times = [dt.time(i // 60, i % 60, 7) for i in range(0, 24 * 60, 4)]
-        return AttributeTypeCase(
-            TIME, pa.time32("s"), times, "noon", lambda own: own.hour * 3600 + own.minute * 60 + own.second
-        )
+    @pytest.fixture
+    def case(self, monkeypatch):
+        monkeypatch.setitem(TYPES, "time", TIME)
+        monkeypatch.setitem(FORMS, "time", TIME_FORM)
+        return NEW

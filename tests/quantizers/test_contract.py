@@ -18,15 +18,15 @@ CASES = {
     "osq of two stages": QuantizerCase("osq", 3.0, recall=0.7),
     "osq of a quarter of a bit": QuantizerCase("osq", 0.25, recall=0.1),
     "osq of 13 dimensions": QuantizerCase("osq", 2.0, 13),
-    "pq by bits": QuantizerCase("pq", 1.0),
-    "pq of bytes": QuantizerCase(PQ(16)),
+    "pq by bits": QuantizerCase("pq", 1.0, 32),
+    "pq of bytes": QuantizerCase(PQ(8, rotation=False), dimensions=32),
     "pq of nibbles": QuantizerCase(PQ(32, 16)),
     "pq of nibbles that are padded": QuantizerCase(PQ(13, 16, rotation=False), dimensions=39),
-    "osq-lloyd": QuantizerCase("osq-lloyd", 3.0),
+    "osq-lloyd": QuantizerCase("osq-lloyd", 3.0, reranked=0.5),
 }
 
 
-@pytest.fixture(scope="class", params=CASES)
+@pytest.fixture(params=CASES)
 def case(request):
     return CASES[request.param]
 
@@ -115,15 +115,16 @@ def load_grid(configuration, arrays):
 GRID = QuantizerRecord("grid", lambda _, __: GridSpecification(), load_grid, given=GridSpecification)
 
 
+NEW = {
+    "by name": QuantizerCase("grid", recall=0.8),
+    "by specification": QuantizerCase(GridSpecification(2.5), recall=0.8),
+}
+
+
 class TestANewQuantizer(QuantizerContract):
     """One of which nothing but its record knows, by name and with options of its own."""
 
-    @pytest.fixture(scope="class", autouse=True)
-    def registered(self):
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setitem(RECORDS, "grid", lambda: GRID)
-            yield
-
-    @pytest.fixture(scope="class", params=["grid", GridSpecification(2.5)], ids=["by name", "by specification"])
-    def case(self, registered, request):
-        return QuantizerCase(request.param, recall=0.8)
+    @pytest.fixture(params=NEW)
+    def case(self, monkeypatch, request):
+        monkeypatch.setitem(RECORDS, "grid", lambda: GRID)
+        return NEW[request.param]

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-import vsearch
+from vsearch.api import build_and_open
 from vsearch.api.index import Index
+from vsearch.building.training import BuildOptions
 from vsearch.errors import PredicateError
 from vsearch.fanout.wire.columns import Column, check_column, concatenate, empty_column, gather, read_column, to_arrow
 from vsearch.fanout.wire.values import to_values
@@ -28,6 +29,7 @@ from vsearch.predicates.types.table import TYPES, attribute_from_arrow, attribut
 from vsearch.storage import SegmentFile, open_store, write_table
 from vsearch.storage.files.column_types import column_type, type_of
 from vsearch.storage.files.columns import take
+from vsearch.testing.building import build_untuned
 
 ROWS = 700
 NULL_EVERY = 7
@@ -82,21 +84,25 @@ class AttributeTypeCase:
         """The values as the index keeps them."""
         return self.record.convert(self.array, self.record.stored(self.arrow))
 
+    @cached_property
+    def opened(self) -> Index:
+        """An index in memory with one column of the type, ``value``; the ids are the rows."""
+        vectors = np.random.default_rng(5).normal(size=(ROWS, 8)).astype(np.float32)
+        url, table = f"memory://attribute-{uuid.uuid4().hex}", pa.table({"value": self.array})
+        return build_untuned(url, vectors, BuildOptions("l2", shards=2, partitions=4), table)
+
     @property
     def is_list(self) -> bool:
         return isinstance(self.record.keys, ElementKeys)
 
 
 class AttributeTypeContract:
-    """Tests of a fixture ``case``, an `AttributeTypeCase`; its scope is the class, so that one index serves all tests."""
+    """Tests of a fixture ``case``, an `AttributeTypeCase`; give the same one every time, and one index serves all tests."""
 
-    @pytest.fixture(scope="class")
-    def opened(self, case: AttributeTypeCase, tmp_path_factory: pytest.TempPathFactory) -> Index:
-        """An index with one column of the type, ``value``; the ids are the rows."""
-        vectors = np.random.default_rng(5).normal(size=(ROWS, 8)).astype(np.float32)
-        table = pa.table({"value": case.array})
-        folder = str(tmp_path_factory.mktemp("attribute") / "index")
-        return vsearch.build(vectors, folder, table, metric="l2", shards=2, partitions=4)
+    @pytest.fixture
+    def opened(self, case: AttributeTypeCase) -> Index:
+        """The index of the case."""
+        return case.opened
 
     def test_the_record_is_the_only_one(self, case: AttributeTypeCase) -> None:
         record = case.record
@@ -175,7 +181,7 @@ class AttributeTypeContract:
     def test_an_index_says_the_type(self, case: AttributeTypeCase, opened: Index) -> None:
         kind = attribute_from_arrow("value", case.arrow).kind
         assert opened.info()["attributes"] == {"value": kind}
-        assert vsearch.open(opened.info()["url"]).info()["attributes"] == {"value": kind}
+        assert build_and_open.open(opened.info()["url"]).info()["attributes"] == {"value": kind}
 
     def test_values_come_back(self, case: AttributeTypeCase, opened: Index) -> None:
         rows = [5, 3, 0, ROWS - 1, 5]

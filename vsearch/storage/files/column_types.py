@@ -145,7 +145,10 @@ def type_of(arrow: pa.DataType) -> ColumnType:
     raise InputError(f"{arrow} columns cannot be stored; cast them to a number, string, date or list")
 
 
-def _plainly_named(*names: str) -> dict[str, Callable[..., Any]]:
+Ways = tuple[Callable[..., Any], Callable[[Any], str | None]]
+
+
+def _plainly_named(*names: str) -> Ways:
     """`arrow` and `name` of a form whose types have no parameters: their names are those of functions of pyarrow."""
 
     def make(name: str) -> Any:
@@ -156,7 +159,7 @@ def _plainly_named(*names: str) -> dict[str, Callable[..., Any]]:
     def name_of(arrow: pa.DataType) -> str | None:
         return next((name for name in names if arrow.equals(make(name))), None)
 
-    return {"arrow": make, "name": name_of}
+    return make, name_of
 
 
 def _timestamp(unit: str, zone: str | None) -> pa.DataType:
@@ -185,7 +188,7 @@ def _decimal_name(arrow: Any) -> str | None:
     return f"decimal128({arrow.precision}, {arrow.scale})" if pa.types.is_decimal128(arrow) else None
 
 
-def _list(large: bool) -> dict[str, Callable[..., Any]]:
+def _list(*, large: bool) -> Ways:
     def make(item: str) -> Any:
         import pyarrow as pa
 
@@ -199,7 +202,7 @@ def _list(large: bool) -> dict[str, Callable[..., Any]]:
             return None
         return f"{'large_list' if large else 'list'}<{type_of(arrow.value_type).name}>"
 
-    return {"arrow": make, "name": name_of}
+    return make, name_of
 
 
 def _plain_numbers(numbers: NDArray[Any], name: str) -> list[Any]:
@@ -243,9 +246,9 @@ def shortest(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 FORMS: dict[str, ColumnForm] = {
-    "number": ColumnForm(f"({'|'.join(DTYPES)})", "fixed", "", **_plainly_named(*DTYPES), plain=_plain_numbers),
-    "bool": ColumnForm("(bool)", "bits", "uint8", **_plainly_named("bool"), plain=_plain_bools),
-    "date": ColumnForm("(date32)", "fixed", "int32", **_plainly_named("date32"), plain=_plain_dates),
+    "number": ColumnForm(f"({'|'.join(DTYPES)})", "fixed", "", *_plainly_named(*DTYPES), plain=_plain_numbers),
+    "bool": ColumnForm("(bool)", "bits", "uint8", *_plainly_named("bool"), plain=_plain_bools),
+    "date": ColumnForm("(date32)", "fixed", "int32", *_plainly_named("date32"), plain=_plain_dates),
     "timestamp": ColumnForm(
         r"timestamp\[(s|ms|us|ns)(?:, tz=([A-Za-z0-9_+:/-]{1,64}))?\]",
         "fixed",
@@ -257,9 +260,9 @@ FORMS: dict[str, ColumnForm] = {
     "decimal": ColumnForm(
         r"decimal128\(([0-9]{1,2}), (-?[0-9]{1,3})\)", "fixed", "int64", _decimal, _decimal_name, _plain_decimals, 2
     ),
-    "text": ColumnForm("(string)", "text", "int32", **_plainly_named("string")),
-    "large text": ColumnForm("(large_string)", "text", "int64", **_plainly_named("large_string")),
-    "list": ColumnForm("list<(.+)>", "list", "int32", **_list(large=False)),
-    "large list": ColumnForm("large_list<(.+)>", "list", "int64", **_list(large=True)),
+    "text": ColumnForm("(string)", "text", "int32", *_plainly_named("string")),
+    "large text": ColumnForm("(large_string)", "text", "int64", *_plainly_named("large_string")),
+    "list": ColumnForm("list<(.+)>", "list", "int32", *_list(large=False)),
+    "large list": ColumnForm("large_list<(.+)>", "list", "int64", *_list(large=True)),
 }
 """All families of types. Their names do not overlap."""
