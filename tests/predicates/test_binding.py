@@ -6,7 +6,9 @@ import pytest
 from vsearch.errors import PredicateError
 from vsearch.predicates import Attribute, AttributeType, Schema, bind, col, columns_of, parse
 from vsearch.predicates.bound import AllOf, Everything, KeyRange, NullTest, StringRange
-from vsearch.predicates.keys import LOWEST, TOP, cuts, float_key, keys_from_values
+from vsearch.predicates.keys import cuts, keys_from_values
+from vsearch.predicates.types.numbers import float_key
+from vsearch.predicates.types.record import LOWEST, TOP
 
 SCHEMA = Schema(
     (

@@ -111,6 +111,8 @@ def test_stored_and_loaded_it_is_the_same() -> None:
         ({"centroids": np.zeros((6, 17, 4), np.float32)}, {"centroids": 17}),
         ({"rotation": np.eye(23, dtype=np.float32)}, {}),
         ({"calibration_scale": np.ones(2, np.float32)}, {}),
+        ({"calibration_scale": np.zeros(1, np.float32)}, {}),
+        ({"calibration_deviation": -np.ones(1, np.float32)}, {}),
         ({}, {"subquantizers": 7}),
         ({"centroids": np.full((6, 16, 4), np.nan, np.float32)}, {}),
     ],

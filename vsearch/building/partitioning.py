@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.forking import with_threads_of_its_own
+from vsearch.quantizers.kmeans import train_kmeans
 
 LARGEST_OVER_MEAN = 4.0  # no partition holds more than so many times the mean
 ROWS_PER_PARTITION = 64  # on average at least: below it, routing costs more than it saves
@@ -68,25 +69,13 @@ def sample_rows(
     return np.sort(rng.choice(rows, wanted, replace=False))
 
 
-@with_threads_of_its_own
 def train_centroids(sample: NDArray[np.float32], partitions: int, seed: int) -> NDArray[np.float32]:
     """Centroids float32 (partitions', d) by k-means (faiss); fewer where the sample has fewer distinct vectors."""
     if partitions == 1:
         return sample.mean(axis=0, dtype=np.float64).astype(np.float32)[None, :]
-    import faiss
-
     if lost_in_float32(sample, sample[:: max(1, len(sample) // min(partitions, SOME))]):
         return _train_widely(sample, min(partitions, len(sample)), seed)
-    kmeans = faiss.Kmeans(
-        sample.shape[1],
-        min(partitions, len(sample)),
-        niter=ITERATIONS,
-        seed=seed + 1,
-        min_points_per_centroid=1,
-        max_points_per_centroid=1 << 30,
-    )
-    kmeans.train(sample)
-    return np.unique(np.asarray(kmeans.centroids, np.float32), axis=0)
+    return train_kmeans(sample, partitions, ITERATIONS, seed)
 
 
 @with_threads_of_its_own

@@ -35,7 +35,6 @@ from vsearch.building.partitioning import (
     split_oversize,
 )
 from vsearch.building.training import (
-    TRAINING_ROWS,
     BuildOptions,
     Trained,
     choose_mean,
@@ -181,8 +180,8 @@ class _Build:
         partitions, shards = check_counts(rows, options.partitions, options.shards)
         rng = np.random.default_rng(options.seed)
         self.progress("train", 0, 1)
-        product = options.product_quantizer(self.vectors.dimensions)
-        least = LEAST_SAMPLE if product is None else TRAINING_ROWS  # k-means of many centroids wants more rows
+        options.specification(self.vectors.dimensions)  # refused, if it is, before vectors are read
+        least = max(LEAST_SAMPLE, options.record.least_rows)
         chosen = sample_rows(rows, partitions, self.vectors.dimensions, rng, least)
         drawn = self.vectors.take(chosen)
         check_bounded(drawn, options.metric, chosen)

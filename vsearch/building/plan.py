@@ -77,19 +77,15 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
             attribute_bytes = sum(column.nbytes for column in inputs.columns.read(0, some).columns) * (n / some)
         own_ids = inputs.ids.kind != "row"
     partitions, shards = check_counts(n, options.partitions, options.shards)
-    product = options.product_quantizer(d)
-    code = max(1, int(options.bits * d + 7) // 8) if product is None else product.code_bytes
-    cells = options.quantizer == "osq-lloyd"
-    code += cells * (d // 8 + 1)  # sign bits
-    factors = 0 if cells else 4 if options.bits >= 2 and product is None else 2
-    offsets = 4 * (options.metric == "l2" and (options.rerank is not None or not cells))
+    forecast = options.specification(d).forecast(d)
+    offsets = 4 * (options.metric == "l2" and (options.rerank is not None or forecast.scan != "cells"))
     parts = {
-        kinds.CODES: code * (1 + partitions * BLOCK / (2 * n)),
-        kinds.ROWS: float(factors + 2 * (options.rerank is not None) + offsets),
+        kinds.CODES: forecast.code_bytes * (1 + partitions * BLOCK / (2 * n)),
+        kinds.ROWS: float(forecast.factor_bytes + 2 * (options.rerank is not None) + offsets),
         kinds.RERANK: float(d * np.dtype(RERANK_DTYPES[options.rerank]).itemsize) if options.rerank else 0.0,
         kinds.IDS: 8.0 if own_ids else 4.0,
         kinds.PARTITIONS: 28 * partitions / n,
-        "model": 4 * (partitions * d + d * d + (0 if product is None else product.centroids * d)) / n,
+        "model": 4 * (partitions * d + d * d + forecast.model_floats) / n,
         kinds.ATTRIBUTES: 2 * attribute_bytes / n,
     }
     per_vector = sum(parts.values())

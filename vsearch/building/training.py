@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from vsearch.building.partitioning import assign, train_centroids
 from vsearch.errors import InputError
 from vsearch.metrics import METRICS, Metric, normalise
-from vsearch.quantizers.osq import train_osq
-from vsearch.quantizers.osq_lloyd import train_lloyd
-from vsearch.quantizers.pq import PQ, spec_from_bits, train_pq
 from vsearch.quantizers.protocol import Quantizer
+from vsearch.quantizers.record import QuantizerRecord, Specification, TrainingRows
+from vsearch.quantizers.registry import RECORDS, find_quantizer
 from vsearch.quantizers.rerank_codes import KINDS, dimension_weights
 
-QUANTIZERS = ("osq", "osq-lloyd", "pq")
 OUTLYING = (
     100.0  # mean over median of the squared distances to the mean, above which few rows pull it away from the others
 )
@@ -31,18 +29,19 @@ class BuildOptions:
     Attributes
     ----------
     metric : {"cosine", "ip", "l2"}
-    quantizer : str or PQ
+    quantizer : str or Specification
+        The name of one of `vsearch.quantizers.registry.RECORDS`, or what one of them takes instead, such as a `vsearch.PQ`.
     bits : float
-        Average bits per dimension of the code that is scanned; a `PQ` says it itself.
+        Average bits per dimension of the code that is scanned; a specification says it itself.
     rerank : {"int8", "float16", "float32"} or None
-        What "auto" stands for is settled here: "int8", but None for PQ, since exact scores would undo what training learns.
+        What "auto" stands for is settled here, by the quantizer's record.
     partitions, shards : int or None
         None for the defaults.
     seed : int
     """
 
     metric: Metric = "cosine"
-    quantizer: str | PQ = "osq"
+    quantizer: str | Specification = "osq"
     bits: float = 1.0
     rerank: str | None = "auto"
     partitions: int | None = None
@@ -50,21 +49,20 @@ class BuildOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        name = "pq" if isinstance(self.quantizer, PQ) else self.quantizer
-        if self.rerank == "auto":
-            object.__setattr__(self, "rerank", None if name == "pq" else "int8")
+        record = find_quantizer(self.quantizer)
+        if self.rerank == "auto" and record is not None:
+            object.__setattr__(self, "rerank", record.rerank)
         for option, value, allowed in (
             ("metric", self.metric, METRICS),
-            ("quantizer", name, QUANTIZERS),
+            ("quantizer", self.quantizer if record is None else record.name, tuple(RECORDS)),
             ("rerank", self.rerank, (*KINDS, None)),
         ):
             if value not in allowed:
                 listed = ", ".join(str(a) for a in allowed)
                 msg = f"{option} must be one of {listed}, got {value!r}"
                 raise InputError(msg)
-        if self.quantizer == "osq-lloyd" and self.metric == "ip":
-            msg = "quantizer='osq-lloyd' bounds distances, so it takes metric='cosine' or 'l2'; use quantizer='osq' for ip"
-            raise InputError(msg)
+        if self.metric not in self.record.metrics:
+            raise InputError(self.record.refusal)
         if isinstance(self.bits, bool) or not isinstance(self.bits, (int, float)) or not 0.25 <= self.bits <= 8:
             msg = f"bits must be an average of 0.25 to 8 bits per dimension, got {self.bits!r}"
             raise InputError(msg)
@@ -72,18 +70,26 @@ class BuildOptions:
             msg = f"seed must be an integer from 0 to {2**31 - 2}, got {self.seed!r}"
             raise InputError(msg)
 
-    def product_quantizer(self, dimensions: int) -> PQ | None:
-        """What product quantizer to train for vectors of so many dimensions; None for other quantizers.
+    @property
+    def record(self) -> QuantizerRecord:
+        """What there is to know of the quantizer before it is trained."""
+        found = find_quantizer(self.quantizer)
+        if found is None:
+            raise InputError(f"no quantizer is called {self.quantizer!r}")
+        return found
+
+    def specification(self, dimensions: int) -> Specification:
+        """What to train for vectors of so many dimensions.
 
         Raises
         ------
         InputError
-            The vectors cannot be cut so.
+            The quantizer is not for them.
         """
-        if isinstance(self.quantizer, PQ):
-            self.quantizer.check(dimensions)
-            return self.quantizer
-        return spec_from_bits(self.bits, dimensions) if self.quantizer == "pq" else None
+        asked = self.quantizer
+        found = self.record.from_bits(self.bits, dimensions) if isinstance(asked, str) else asked
+        found.check(dimensions)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,14 +138,8 @@ def train_quantizer(
     step = max(1, len(sample) // TRAINING_ROWS)
     sample = sample[::step]
     residuals = sample - centroids[assign(sample, centroids)]
-    quantizer: Quantizer
-    spec = options.product_quantizer(sample.shape[1])
-    if spec is not None:
-        quantizer = train_pq(residuals, spec, options.seed)
-    elif options.quantizer == "osq":
-        quantizer = train_osq(residuals, options.bits, options.seed)
-    else:
-        quantizer = train_lloyd(sample, options.bits)
+    specification = options.specification(sample.shape[1])
+    quantizer = specification.train(TrainingRows(sample, residuals), options.seed)
     rotated = np.asarray(residuals @ quantizer.rotation.T, np.float32)
     return Trained(centroids, quantizer, mean, dimension_weights(rotated))
 

@@ -11,6 +11,7 @@ import vsearch
 from vsearch.cli import inputs, options, output
 from vsearch.cli.recipes import read_recipe
 from vsearch.errors import InputError
+from vsearch.quantizers.registry import quantizer_names
 
 
 def build(
@@ -37,7 +38,7 @@ def build(
         str | None, typer.Option(help="Options by name (tiny, small, balanced, exact) or .toml file.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="cosine, ip or l2.")] = None,
-    quantizer: Annotated[str | None, typer.Option(help="osq, osq-lloyd or pq.")] = None,
+    quantizer: Annotated[str | None, typer.Option(help=f"{quantizer_names()}.")] = None,
     bits: Annotated[float | None, typer.Option(help="Bits per dimension, on average.")] = None,
     rerank: Annotated[str | None, typer.Option(help="int8, float16, float32 or none.")] = None,
     partitions: Annotated[int | None, typer.Option(min=1, help="Coarse partitions.")] = None,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.forking import with_threads_of_its_own
+from vsearch.quantizers.kmeans import train_kmeans
 from vsearch.quantizers.osq import OSQ, load_osq, train_osq
 from vsearch.storage import TokenCodecEntry
 
@@ -184,23 +185,11 @@ def train_token_codec(
     return TokenCodec(centroids, train_osq(residuals, float(residual_bits), seed))
 
 
-@with_threads_of_its_own
 def train_codebook(sample: NDArray[np.float32], centroids: int, seed: int) -> NDArray[np.float32]:
     """K-means centroids float32 (centroids', d); fewer where the sample has fewer distinct vectors."""
     if centroids == 1 or len(sample) == 1:
         return sample.mean(axis=0, dtype=np.float64, keepdims=True).astype(np.float32)
-    import faiss
-
-    kmeans = faiss.Kmeans(
-        sample.shape[1],
-        min(centroids, len(sample)),
-        niter=ITERATIONS,
-        seed=seed + 1,
-        min_points_per_centroid=1,
-        max_points_per_centroid=1 << 30,
-    )
-    kmeans.train(np.ascontiguousarray(sample, np.float32))
-    return np.unique(np.asarray(kmeans.centroids, np.float32), axis=0)
+    return train_kmeans(sample, centroids, ITERATIONS, seed)
 
 
 def load_token_codec(entry: TokenCodecEntry, arrays: Mapping[str, NDArray[Any]]) -> TokenCodec:

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from vsearch.predicates.expressions import Column, Expression, col
     from vsearch.predicates.keys import keys_from_arrow, keys_from_values
     from vsearch.predicates.parsing import Where, parse
-    from vsearch.predicates.schema import Attribute, AttributeType, Schema, attribute_type, schema_from_arrow
+    from vsearch.predicates.schema import Attribute, AttributeType, Schema
 
 __all__ = [
     "Attribute",
@@ -106,6 +106,7 @@ __getattr__ = lazy_names(
         "vsearch.predicates.expressions": ("Column", "Expression", "col"),
         "vsearch.predicates.keys": ("keys_from_arrow", "keys_from_values"),
         "vsearch.predicates.parsing": ("Where", "parse"),
-        "vsearch.predicates.schema": ("Attribute", "AttributeType", "Schema", "attribute_type", "schema_from_arrow"),
+        "vsearch.predicates.schema": ("Attribute", "AttributeType", "Schema"),
+        "vsearch.predicates.types.table": ("attribute_type", "schema_from_arrow"),
     },
 )

@@ -47,10 +47,12 @@ from vsearch.predicates.expressions import (
     Or,
     Part,
 )
-from vsearch.predicates.keys import LOWEST, TOP, byte_cuts, cuts, element_key
+from vsearch.predicates.keys import byte_cuts, cuts, element_key
 from vsearch.predicates.literals import Literal, describe
 from vsearch.predicates.pattern import ANY_TEXT, compile_pattern, literal_prefix
-from vsearch.predicates.schema import BYTE_KEYED, ITEM_TYPES, Attribute, AttributeType, Schema
+from vsearch.predicates.schema import Attribute, Schema
+from vsearch.predicates.types.record import LOWEST, TOP, ByteKeys, ElementKeys, OrderedKeys
+from vsearch.predicates.types.table import find_type
 
 
 def bind(expression: Expression | None, schema: Schema) -> Bound:
@@ -148,7 +150,7 @@ def complement(bound: Bound) -> Bound:
 
 def _coalesce(node: Coalesce, schema: Schema, wanted: bool) -> Bound:
     attribute = schema.find(node.term.column)
-    if attribute.type in ITEM_TYPES:
+    if _is_list(attribute):
         raise PredicateError(f"COALESCE({attribute.label}, ...): the column is a list; ask IS NULL besides")
     rows = _bind(node.term, schema, wanted)
     if node.value is None:
@@ -166,7 +168,7 @@ def _holds(bound: Bound, attribute: Attribute, value: Literal) -> bool:
     if isinstance(bound, AllOf | AnyOf):
         found = [_holds(term, attribute, value) for term in bound.terms]
         return all(found) if isinstance(bound, AllOf) else any(found)
-    find: Any = byte_cuts if attribute.type in BYTE_KEYED else cuts
+    find: Any = byte_cuts if _by_bytes(attribute) else cuts
     low, above = find(attribute, value)
     if low == above:
         raise PredicateError(
@@ -182,6 +184,18 @@ def _holds(bound: Bound, attribute: Attribute, value: Literal) -> bool:
 
         return bool(Dictionary(*join([low])).like(bound.tokens)[0]) is bound.matching
     raise PredicateError("COALESCE stands on the left of a comparison, IN, LIKE, contains, starts_with or ends_with")
+
+
+def _by_bytes(attribute: Attribute) -> bool:
+    return isinstance(find_type(attribute.type).keys, ByteKeys)
+
+
+def _is_list(attribute: Attribute) -> bool:
+    return isinstance(find_type(attribute.type).keys, ElementKeys)
+
+
+def _is_text(attribute: Attribute) -> bool:
+    return find_type(attribute.type).text
 
 
 def _comparison(node: Comparison, attribute: Attribute, wanted: bool) -> Bound:
@@ -201,19 +215,19 @@ _OPPOSITE: dict[Operator, Operator] = {"=": "!=", "!=": "=", "<": ">=", ">=": "<
 
 
 def _check_fold(attribute: Attribute, fold: Fold) -> None:
-    if fold and attribute.type is not AttributeType.STRING:
+    if fold and not _is_text(attribute):
         raise PredicateError(f"{fold}({attribute.label}): the column is {attribute.kind}; {fold} applies to strings")
 
 
 def _compare(attribute: Attribute, operator: Operator, value: Literal, fold: Fold) -> Bound:
     _check_fold(attribute, fold)
-    if attribute.type in ITEM_TYPES:
+    if _is_list(attribute):
         if operator not in ("=", "!="):
             raise PredicateError(
                 f"the column {attribute.label!r} is a list; {operator} does not apply, ask for its elements"
             )
         return _membership(attribute, (value,), "any", operator == "=")
-    if attribute.type in BYTE_KEYED:
+    if _by_bytes(attribute):
         return _strings(attribute.name, _select(operator, *byte_cuts(attribute, value), b""), fold)
     return _keys(attribute.name, _select(operator, *cuts(attribute, value), LOWEST))
 
@@ -235,13 +249,15 @@ def _in(node: In, attribute: Attribute, wanted: bool) -> Bound:
     values = [value for value in node.values if value is not None]
     if not node.values:
         return Everything(not wanted)
-    if attribute.type in ITEM_TYPES:
+    if _is_list(attribute):
         if len(values) < len(node.values) and not wanted:
             return Everything(False)
         return _membership(attribute, tuple(values), "any", wanted)
-    by_bytes = attribute.type in BYTE_KEYED
+    by_bytes = _by_bytes(attribute)
     find: Any = byte_cuts if by_bytes else cuts
-    if attribute.type is AttributeType.INT64 and all(type(value) is int and LOWEST <= value < TOP for value in values):
+    keys = find_type(attribute.type).keys
+    own = isinstance(keys, OrderedKeys) and keys.whole
+    if own and all(type(value) is int and LOWEST <= value < TOP for value in values):
         whole: set[Any] = set(values)  # long lists of ids
         chosen: Any = intervals.union((value, value + 1) for value in whole)
     else:
@@ -254,7 +270,7 @@ def _in(node: In, attribute: Attribute, wanted: bool) -> Bound:
 
 
 def _like(node: Like, attribute: Attribute, wanted: bool) -> Bound:
-    if attribute.type is not AttributeType.STRING:
+    if not _is_text(attribute):
         raise PredicateError(f"the column {attribute.label!r} is {attribute.kind}; LIKE applies to strings")
     if node.pattern is None:
         return Everything(False)
@@ -262,10 +278,10 @@ def _like(node: Like, attribute: Attribute, wanted: bool) -> Bound:
 
 
 def _part(node: Part, attribute: Attribute, wanted: bool) -> Bound:
-    if attribute.type in ITEM_TYPES and node.place == "anywhere" and not node.fold:
+    if _is_list(attribute) and node.place == "anywhere" and not node.fold:
         return _membership(attribute, (node.value,), "any", wanted)
     name = {"anywhere": "contains", "start": "starts_with", "end": "ends_with"}[node.place]
-    if attribute.type is not AttributeType.STRING:
+    if not _is_text(attribute):
         lists = " and lists" if node.place == "anywhere" else ""
         raise PredicateError(f"the column {attribute.label!r} is {attribute.kind}; {name} applies to strings{lists}")
     if not isinstance(node.value, str):
@@ -276,7 +292,7 @@ def _part(node: Part, attribute: Attribute, wanted: bool) -> Bound:
 
 
 def _is_empty(attribute: Attribute, wanted: bool) -> Bound:
-    if attribute.type not in ITEM_TYPES:
+    if not _is_list(attribute):
         raise PredicateError(
             f"the column {attribute.label!r} is {attribute.kind}; only a list can be empty, or have a length"
         )
@@ -296,7 +312,7 @@ def _pattern(attribute: Attribute, tokens: tuple[int, ...], fold: Fold, wanted: 
 
 
 def _contains(node: Contains, attribute: Attribute, wanted: bool) -> Bound:
-    if attribute.type not in ITEM_TYPES:
+    if not _is_list(attribute):
         raise PredicateError(f"the column {attribute.label!r} is {attribute.kind}, not a list; use = or IN")
     return _membership(attribute, node.values, node.mode, wanted)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch.predicates.expressions import Fold
-from vsearch.predicates.keys import TOP
+from vsearch.predicates.types.record import TOP
 
 IntIntervals = tuple[tuple[int, int | None], ...]
 ByteIntervals = tuple[tuple[bytes, bytes | None], ...]

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from vsearch.errors import CorruptIndexError
 from vsearch.predicates.dictionary import Dictionary
-from vsearch.predicates.schema import BYTE_KEYED, ITEM_TYPES, AttributeType
+from vsearch.predicates.types.record import ByteKeys, ElementKeys, OrderedKeys
+from vsearch.predicates.types.table import TYPES
 
 MAXIMUM_CELLS = 255
 Array = npt.NDArray[Any]
@@ -38,7 +39,7 @@ class ColumnHeader(msgspec.Struct, frozen=True):
     """
 
     name: str
-    type: AttributeType
+    type: str
     form: OneOf["cells", "postings"]
     rows: int
     values: int
@@ -63,7 +64,7 @@ class CellColumn:
     """
 
     name: str
-    type: AttributeType
+    type: str
     cells: npt.NDArray[np.uint8]
     low: npt.NDArray[np.int64]
     high: npt.NDArray[np.int64]
@@ -105,7 +106,7 @@ class PostingColumn:
     """
 
     name: str
-    type: AttributeType
+    type: str
     rows_total: int
     dictionary: Dictionary
     offsets: npt.NDArray[np.int64]
@@ -144,7 +145,7 @@ class SortedColumn:
     """
 
     name: str
-    type: AttributeType
+    type: str
     keys: npt.NDArray[np.int64]
     rows: npt.NDArray[np.uint32]
 
@@ -195,8 +196,9 @@ class _Reader:
 
     def cells(self) -> CellColumn:
         rows, values = self.header.rows, self.header.values
-        text = self.header.type in BYTE_KEYED
-        self.require(self.header.type not in ITEM_TYPES, "lists cannot be cells")
+        keys = self.keys()
+        text = isinstance(keys, ByteKeys)
+        self.require(not isinstance(keys, ElementKeys), "lists cannot be cells")
         self.require(0 <= values <= MAXIMUM_CELLS, f"{values} cells")
         cells = self.array("cells", np.uint8, rows)
         low, high = self.array("low", np.int64, values), self.array("high", np.int64, values)
@@ -212,7 +214,7 @@ class _Reader:
 
     def postings(self, ensure: Ensure | None) -> PostingColumn:
         header = self.header
-        self.require(header.type in (*BYTE_KEYED, *ITEM_TYPES), f"{header.type} has no postings")
+        self.require(isinstance(self.keys(), ByteKeys | ElementKeys), f"{header.type} has no postings")
         self.require(0 <= header.rows < 2**32 and header.values >= 0, f"{header.rows} rows")
         dictionary = self.dictionary(header.values)
         offsets = self.array("offsets", np.int64, header.values + 1)
@@ -225,6 +227,15 @@ class _Reader:
         return PostingColumn(
             header.name, header.type, header.rows, dictionary, offsets, rows, valid, null_elements, ensure
         )
+
+    def keys(self) -> OrderedKeys | ByteKeys | ElementKeys:
+        found = TYPES.get(self.header.type)
+        if found is None:
+            raise CorruptIndexError(
+                self.path,
+                f"attribute {self.header.name!r} has the type {self.header.type!r}, which this version does not know",
+            )
+        return found.keys
 
     def dictionary(self, values: int) -> Dictionary:
         dictionary = Dictionary(

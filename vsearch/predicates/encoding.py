@@ -10,8 +10,9 @@ import numpy.typing as npt
 from vsearch.errors import InputError
 from vsearch.predicates.columns import MAXIMUM_CELLS, CellColumn, PostingColumn, frozen, word_count
 from vsearch.predicates.dictionary import Dictionary
-from vsearch.predicates.keys import decimal_keys, keys_from_arrow, number_keys
-from vsearch.predicates.schema import BYTE_KEYED, ITEM_TYPES, AttributeType
+from vsearch.predicates.types.arrays import ordered_keys
+from vsearch.predicates.types.record import ByteKeys, ElementKeys
+from vsearch.predicates.types.table import find_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,16 +21,14 @@ if TYPE_CHECKING:
 _HEAVY_CELLS = 100
 
 
-def encode_column(
-    name: str, type: AttributeType | str, array: pa.Array | pa.ChunkedArray
-) -> CellColumn | PostingColumn:
+def encode_column(name: str, type: str, array: pa.Array | pa.ChunkedArray) -> CellColumn | PostingColumn:
     """Encode one attribute column of one segment.
 
     Parameters
     ----------
     name : str
-    type : AttributeType
-        As `vsearch.predicates.schema.attribute_type` gives it for the array's type.
+    type : str
+        As `vsearch.predicates.types.table.attribute_type` gives it for the array's type.
     array : Arrow array (rows,)
 
     Returns
@@ -44,20 +43,20 @@ def encode_column(
     """
     import pyarrow as pa
 
-    kind = AttributeType(type)
+    keys = find_type(type).keys
     if len(array) >= 2**32:
         raise InputError(f"the attribute column {name!r} has {len(array)} rows; a shard holds fewer than 2**32")
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
-    if kind in BYTE_KEYED:
-        return _encode_strings(name, kind, array if kind is AttributeType.STRING else decimal_keys(array))
-    if kind in ITEM_TYPES:
-        return _encode_lists(name, kind, array)
-    keys, valid = keys_from_arrow(kind, array)
-    low, high = _boundaries(keys[valid])
-    cells = (np.searchsorted(high, keys) + 1).astype(np.uint8)
+    if isinstance(keys, ByteKeys):
+        return _encode_strings(name, type, keys.from_arrow(array))
+    if isinstance(keys, ElementKeys):
+        return _encode_lists(name, type, keys, array)
+    of_rows, valid = ordered_keys(keys, array)
+    low, high = _boundaries(of_rows[valid])
+    cells = (np.searchsorted(high, of_rows) + 1).astype(np.uint8)
     cells[~valid] = 0
-    return _cell_column(name, kind, cells, low, high, None)
+    return _cell_column(name, type, cells, low, high, None)
 
 
 def _boundaries(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -86,7 +85,7 @@ def _boundaries(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt
 
 def _cell_column(
     name: str,
-    kind: AttributeType,
+    kind: str,
     cells: npt.NDArray[np.uint8],
     low: npt.NDArray[np.int64],
     high: npt.NDArray[np.int64],
@@ -96,7 +95,7 @@ def _cell_column(
     return CellColumn(name, kind, frozen(cells), frozen(low), frozen(high), frozen(counts), dictionary)
 
 
-def _encode_strings(name: str, kind: AttributeType, array: Any) -> CellColumn | PostingColumn:
+def _encode_strings(name: str, kind: str, array: Any) -> CellColumn | PostingColumn:
     dictionary, positions, valid = _dictionary_encode(array)
     if len(dictionary) > MAXIMUM_CELLS:
         rows = np.flatnonzero(valid).astype(np.uint32)
@@ -107,7 +106,7 @@ def _encode_strings(name: str, kind: AttributeType, array: Any) -> CellColumn | 
     return _cell_column(name, kind, cells, own, own, dictionary)
 
 
-def _encode_lists(name: str, kind: AttributeType, array: Any) -> PostingColumn:
+def _encode_lists(name: str, kind: str, keys: ElementKeys, array: Any) -> PostingColumn:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -117,16 +116,14 @@ def _encode_lists(name: str, kind: AttributeType, array: Any) -> PostingColumn:
     elements = pc.list_flatten(array)
     if isinstance(elements, pa.ChunkedArray):
         elements = elements.combine_chunks()
-    if kind is not AttributeType.STRINGS:
-        elements = number_keys(ITEM_TYPES[kind], elements)
-    dictionary, positions, present = _dictionary_encode(elements)
+    dictionary, positions, present = _dictionary_encode(keys.from_arrow(elements))
     null_elements = np.unique(rows[~present])
     return _postings(name, kind, valid, dictionary, positions[present], rows[present], null_elements)
 
 
 def _postings(
     name: str,
-    kind: AttributeType,
+    kind: str,
     valid: npt.NDArray[np.bool_],
     dictionary: Dictionary,
     positions: npt.NDArray[np.int64],

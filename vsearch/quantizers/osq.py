@@ -20,6 +20,7 @@ from vsearch.quantizers.allocation import allocate_bits
 from vsearch.quantizers.gaussian import STEP
 from vsearch.quantizers.klt import block_bounds, fit_klt, rotate_blocks
 from vsearch.quantizers.protocol import Calibration, Encoded, Scan
+from vsearch.quantizers.record import Forecast, QuantizerRecord, TrainingRows
 
 MIN_BITS, MAX_BITS = 0.25, 8.0
 STAGED_FROM = 2.0  # from this budget on, plane 0 is scanned alone and the other planes only for survivors
@@ -50,7 +51,7 @@ class OSQ:
     calibration: Calibration
 
     name = "osq"
-    scan: ClassVar[Scan] = "tables"
+    scan: ClassVar[Scan] = "nibbles"
 
     @property
     def dimensions(self) -> int:
@@ -242,3 +243,23 @@ def load_osq(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
         msg = f"the calibration is not one positive scale and one deviation for each of {stages[0]} stages"
         raise ValueError(msg)
     return codec
+
+
+@dataclass(frozen=True)
+class OSQSpecification:
+    """An OSQ of so many bits per dimension on average."""
+
+    bits: float
+
+    def check(self, _: int) -> None:
+        """Any dimensions will do."""
+
+    def forecast(self, dimensions: int) -> Forecast:
+        stages = 2 if self.bits >= STAGED_FROM else 1
+        return Forecast("nibbles", max(1, int(self.bits * dimensions + 7) // 8), 2 * stages)
+
+    def train(self, rows: TrainingRows, seed: int) -> OSQ:
+        return train_osq(rows.residuals, self.bits, seed)
+
+
+RECORD = QuantizerRecord("osq", lambda bits, _: OSQSpecification(bits), load_osq)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vsearch.quantizers.klt import fit_klt
 from vsearch.quantizers.protocol import Calibration, Encoded, Scan
+from vsearch.quantizers.record import Forecast, QuantizerRecord, TrainingRows
 
 MAX_BITS = 8
 DEAD = 1e-9  # of the largest variance: a dimension below holds only rounding noise
@@ -225,3 +226,29 @@ def load_lloyd(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[An
     if not np.delete(rising, codec.starts[1:] - 1).all():
         raise ValueError("its cells are not in order")
     return codec
+
+
+@dataclass(frozen=True)
+class LloydSpecification:
+    """Cells of so many bits per dimension on average."""
+
+    bits: float
+
+    def check(self, _: int) -> None:
+        """Any dimensions will do."""
+
+    def forecast(self, dimensions: int) -> Forecast:
+        signs = dimensions // 8 + 1
+        return Forecast("cells", signs + max(1, int(self.bits * dimensions + 7) // 8), 0)
+
+    def train(self, rows: TrainingRows, _: int) -> LloydOSQ:
+        return train_lloyd(rows.vectors, self.bits)
+
+
+RECORD = QuantizerRecord(
+    "osq-lloyd",
+    lambda bits, _: LloydSpecification(bits),
+    load_lloyd,
+    metrics=("cosine", "l2"),
+    refusal="quantizer='osq-lloyd' bounds distances, so it takes metric='cosine' or 'l2'; use quantizer='osq' for ip",
+)

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from vsearch.errors import InputError
 from vsearch.forking import with_threads_of_its_own
 from vsearch.quantizers.protocol import Calibration, Encoded, Scan
+from vsearch.quantizers.record import Forecast, QuantizerRecord, TrainingRows
 
 NIBBLE, BYTE = 16, 256  # centroids of a sub-quantizer whose codes have 4 and 8 bits
 LARGEST_FACTOR = 4.0  # a code that hardly points along its vector says little; stretching it further adds only noise
 OPQ_ROWS = 1 << 14
 OPQ_ITERATIONS = 6
 CALIBRATION_QUERIES, CALIBRATION_ROWS = 64, 1024
+TRAINING_ROWS = 1 << 16  # k-means of many centroids wants more rows than there are to be decorrelated
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,15 @@ class PQ:
         """Bytes of one vector's code as it is stored."""
         return self.subquantizers if self.centroids == BYTE else 2 * (-(-self.subquantizers // 4))
 
+    def forecast(self, dimensions: int) -> Forecast:
+        """What the codes will take."""
+        scan: Scan = "bytes" if self.centroids == BYTE else "nibbles"
+        return Forecast(scan, self.code_bytes, 2, self.centroids * dimensions)
+
+    def train(self, rows: TrainingRows, seed: int) -> ProductQuantizer:
+        """Train on the residuals of a sample."""
+        return train_pq(rows.residuals, self, seed)
+
 
 def spec_from_bits(bits: float, dimensions: int) -> PQ:
     """A quantizer of 256 centroids with at most so many bits per dimension: as many parts as divide the dimensions."""
@@ -102,7 +113,7 @@ class ProductQuantizer:
 
     @property
     def scan(self) -> Scan:
-        return "bytes" if self.centroids.shape[1] == BYTE else "tables"
+        return "bytes" if self.centroids.shape[1] == BYTE else "nibbles"
 
     @property
     def dimensions(self) -> int:
@@ -158,7 +169,7 @@ class ProductQuantizer:
         """Centroid numbers uint8 (n, subquantizers) of codes."""
         if self.scan == "bytes":
             return codes
-        nibbles = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)
+        nibbles = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), 2 * codes.shape[1])
         return np.ascontiguousarray(nibbles[:, : len(self.centroids)])
 
     def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -261,4 +272,16 @@ def load_pq(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
         raise ValueError("its centroids do not fit its rotation")
     if scale.shape != (1,) or deviation.shape != (1,):
         raise ValueError("its calibration is not of one stage")
+    if not (scale > 0).all() or not (deviation >= 0).all():
+        raise ValueError("its calibration is not a positive scale and a deviation")
     return ProductQuantizer(rotation, centroids, Calibration(scale, deviation))
+
+
+RECORD = QuantizerRecord(
+    "pq",
+    spec_from_bits,
+    load_pq,
+    given=PQ,
+    rerank=None,  # exact scores would undo what training learns
+    least_rows=TRAINING_ROWS,
+)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-Scan = Literal["tables", "bytes", "cells"]
+Scan = Literal["nibbles", "bytes", "cells"]
 """How codes are searched: sums of tables that estimate scores (`search.engine.scanning`), 16 entries for each nibble or 256 for each
 byte, or cells of every dimension that bound distances from below (`search.engine.cells`)."""
 
@@ -89,4 +89,24 @@ class Quantizer(Protocol):
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """What the model file keeps."""
+        ...
+
+
+@runtime_checkable
+class SignPlanes(Protocol):
+    """A quantizer of scan "nibbles" whose tables are sums of signs: the kernel of a query makes them itself."""
+
+    @property
+    def table_scale(self) -> NDArray[np.float32]:
+        """What the coded dimensions of a rotated query are multiplied with first, float32 (D,)."""
+        ...
+
+    @property
+    def plane_dimensions(self) -> NDArray[np.int32]:
+        """How many leading dimensions each plane holds, int32 (planes,), descending."""
+        ...
+
+    @property
+    def plane_offsets(self) -> NDArray[np.int32]:
+        """First nibble of each plane, int32 (planes,)."""
         ...

@@ -1,39 +1,53 @@
-"""Quantizers by name: a manifest's configuration and a model's arrays back to a codec."""
+"""Quantizers by name: one record each, which its module holds and which is imported only where it is used."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from vsearch.errors import CorruptIndexError, FormatVersionError
-from vsearch.quantizers.protocol import Quantizer
 
-Loader = Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Quantizer]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-
-def _osq() -> Loader:
-    from vsearch.quantizers.osq import load_osq
-
-    return load_osq
+    from vsearch.quantizers.protocol import Quantizer
+    from vsearch.quantizers.record import QuantizerRecord
 
 
-def _osq_lloyd() -> Loader:
-    from vsearch.quantizers.osq_lloyd import load_lloyd
+def _osq() -> QuantizerRecord:
+    from vsearch.quantizers.osq import RECORD
 
-    return load_lloyd
-
-
-def _pq() -> Loader:
-    from vsearch.quantizers.pq import load_pq
-
-    return load_pq
+    return RECORD
 
 
-#: What makes each kind again; a reader imports only what its index uses.
-LOADERS: dict[str, Callable[[], Loader]] = {"osq": _osq, "osq-lloyd": _osq_lloyd, "pq": _pq}
+def _osq_lloyd() -> QuantizerRecord:
+    from vsearch.quantizers.osq_lloyd import RECORD
+
+    return RECORD
+
+
+def _pq() -> QuantizerRecord:
+    from vsearch.quantizers.pq import RECORD
+
+    return RECORD
+
+
+RECORDS: dict[str, Callable[[], QuantizerRecord]] = {"osq": _osq, "osq-lloyd": _osq_lloyd, "pq": _pq}
+"""What gives the record of each quantizer; a reader imports only what its index uses."""
+
+
+def find_quantizer(given: object) -> QuantizerRecord | None:
+    """The record of a name or of a specification, None where there is none."""
+    if isinstance(given, str):
+        return RECORDS[given]() if given in RECORDS else None
+    records = (record() for record in RECORDS.values())
+    return next((record for record in records if record.given is not None and isinstance(given, record.given)), None)
+
+
+def quantizer_names() -> str:
+    """``osq, osq-lloyd or pq``."""
+    *first, last = RECORDS
+    return f"{', '.join(first)} or {last}"
 
 
 def load_quantizer(name: str, configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Quantizer:
@@ -46,14 +60,16 @@ def load_quantizer(name: str, configuration: Mapping[str, Any], arrays: Mapping[
     CorruptIndexError
         If the configuration or the arrays do not make one.
     """
-    if name not in LOADERS:
+    import numpy as np
+
+    record = find_quantizer(name)
+    if record is None:
         msg = f"the index uses the quantizer {name!r}, which this version of vsearch does not know; upgrade vsearch"
         raise FormatVersionError(msg)
     for key, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise CorruptIndexError("model", f"{key} holds numbers that are not finite")
-    load = LOADERS[name]()
     try:
-        return load(configuration, arrays)
-    except (KeyError, TypeError, ValueError) as error:
+        return record.load(configuration, arrays)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CorruptIndexError("model", f"the quantizer {name!r} cannot be read: {error!r}") from error

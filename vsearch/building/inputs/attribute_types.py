@@ -30,16 +30,11 @@ from typing import TYPE_CHECKING, Any
 from vsearch.building.inputs.files import first_line
 from vsearch.building.inputs.uuids import is_uuid, uuid_strings
 from vsearch.errors import InputError, VsearchWarning
+from vsearch.predicates.types.record import cast_plainly
+from vsearch.predicates.types.table import accepted_types, type_of_arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-LARGEST_PRECISION = 38
-
-ACCEPTED = (
-    "bool, integers, floats, decimals of up to 38 digits, strings, UUIDs, categories, timestamps, dates, and lists of strings "
-    "or numbers (but not uint64)"
-)
 
 
 def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
@@ -56,7 +51,9 @@ def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
     kept = [(field.name, _kept(field.type)) for field in schema]
     left_out = [f"{field.name} ({field.type})" for field in schema if _kept(field.type) is None]
     if left_out:
-        msg = f"{label}: left out of the attributes: {', '.join(left_out)}; attributes may be {ACCEPTED}"
+        *plain, lists = accepted_types()
+        accepted = f"{', '.join(plain)}, UUIDs, categories, and {lists} (but not uint64)"
+        msg = f"{label}: left out of the attributes: {', '.join(left_out)}; attributes may be {accepted}"
         warnings.warn(msg, VsearchWarning, stacklevel=2)
     return pa.schema([pa.field(name, kind) for name, kind in kept if kind is not None])
 
@@ -91,7 +88,6 @@ def normalise(array: Any, target: Any, name: str, label: str) -> Any:
         A value does not fit, or a string is not UTF-8; names the column.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     try:
         # whole, and before anything else: Arrow's kernels follow offsets and indices without looking
@@ -102,13 +98,8 @@ def normalise(array: Any, target: Any, name: str, label: str) -> Any:
             array = array.storage
         if pa.types.is_dictionary(array.type):
             array = decoded(array)
-        if pa.types.is_timestamp(target) and pa.types.is_timestamp(array.type):
-            micros = pa.timestamp(target.unit, array.type.tz)
-            array = pc.cast(array, options=pc.CastOptions(target_type=micros, allow_time_truncate=True))
-        if pa.types.is_date(target):
-            array = pc.cast(array, options=pc.CastOptions(target_type=target, allow_time_truncate=True))
-        if array.type != target:
-            array = array.cast(target)
+        record = type_of_arrow(target)
+        array = (cast_plainly if record is None else record.convert)(array, target)
     except (pa.ArrowException, OverflowError) as error:
         msg = f"{label}: column {name!r} cannot be read as {target} ({first_line(error)}); repair or drop it"
         raise InputError(msg) from error
@@ -136,28 +127,15 @@ def _kept(given: Any) -> Any:
         return pa.string() if _is_text(given.storage_type) else None
     if types.is_dictionary(given):
         return _kept(given.value_type)
-    if types.is_boolean(given):
-        return pa.bool_()
-    if types.is_uint64(given):
-        return pa.uint64()
-    if types.is_integer(given):
-        return pa.int64()
-    if types.is_floating(given):
-        return given
-    if types.is_decimal(given):
-        return pa.decimal128(given.precision, given.scale) if given.precision <= LARGEST_PRECISION else None
-    if _is_text(given) or types.is_null(given):
+    if types.is_null(given):
         return pa.string()
-    if types.is_date(given):
-        return pa.date32()
-    if types.is_timestamp(given):
-        return pa.timestamp("ns" if given.unit == "ns" else "us", "UTC")
     if types.is_list(given) or types.is_large_list(given) or types.is_fixed_size_list(given):
         item = _kept(given.value_type)
-        if item is None or not (pa.types.is_string(item) or pa.types.is_floating(item) or item == pa.int64()):
+        if item is None:
             return None
-        return pa.list_(item)
-    return None
+        given = pa.list_(item)
+    record = type_of_arrow(given)
+    return None if record is None else record.stored(given)
 
 
 def _is_text(given: Any) -> bool:

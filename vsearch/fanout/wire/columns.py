@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
+from vsearch.storage.files.column_types import ColumnType, arrow_type, column_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,20 +59,19 @@ def check_column(column: Column, rows: int) -> None:
         raise ValueError(f"a column has {column.rows} rows instead of {rows}")
     if column.valid is not None and len(column.valid) != rows:
         raise ValueError("a column's validity is not one byte per row")
-    base = _base(column.type)
-    if base is None:
-        if column.offsets is not None or column.items is not None or len(column.values) != rows * _width(column.type):
+    kind = _type(column.type)
+    if kind.layout in ("fixed", "bits"):
+        if column.offsets is not None or column.items is not None or len(column.values) != rows * kind.width:
             raise ValueError(f"a column of type {column.type!r} has values of another length")
         return
     if column.offsets is None or len(column.offsets) != 8 * (rows + 1):
         raise ValueError("a column's offsets are not one more than its rows")
     offsets = np.frombuffer(column.offsets, np.int64)
-    total = len(column.values) if base == "text" else (0 if column.items is None else column.items.rows)
+    total = len(column.values) if kind.item is None else (0 if column.items is None else column.items.rows)
     if offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets) < 0).any():
         raise ValueError("a column's offsets do not ascend to the end of its values")
-    if base == "list":
-        inner = column.type[column.type.index("<") + 1 : -1]
-        if column.items is None or column.values or column.items.type != inner or _base(inner) == "list":
+    if kind.item is not None:
+        if column.items is None or column.values or column.items.type != kind.item.name:
             raise ValueError("a list column has no items of its type")
         check_column(column.items, total)
     elif column.items is not None:
@@ -96,24 +96,30 @@ def read_column(file: SegmentFile, name: str, rows: Rows) -> Column:
     if kind is None:  # an array of whole numbers, not a table's column
         file.ensure(name, rows, rows + 1)
         return Column("int64", len(rows), None, file.array(name)[rows].astype(np.int64).tobytes())
-    return _read(file, f"{name}.", kind.replace("large_", ""), rows)  # offsets travel as int64 anyway
+    try:
+        found = _type(_small(kind))
+    except ValueError as error:
+        raise CorruptIndexError(file.path, str(error)) from None
+    return _read(file, f"{name}.", found, rows)
 
 
 def empty_column(kind: str) -> Column:
     """A column of a type, as manifests name it, without rows."""
-    kind = kind.replace("large_", "")
-    base = _base(kind)
-    if base is None:
-        return Column(kind, 0, None, b"")
-    items = empty_column(kind[kind.index("<") + 1 : -1]) if base == "list" else None
-    return Column(kind, 0, None, b"", _offsets(np.empty(0, np.int64)), items)
+    return _empty(_type(_small(kind)))
+
+
+def _empty(kind: ColumnType) -> Column:
+    if kind.layout in ("fixed", "bits"):
+        return Column(kind.name, 0, None, b"")
+    items = None if kind.item is None else _empty(kind.item)
+    return Column(kind.name, 0, None, b"", _offsets(np.empty(0, np.int64)), items)
 
 
 def gather(column: Column, at: Rows) -> Column:
     """Rows of a column by position."""
     valid = None if column.valid is None else np.frombuffer(column.valid, np.uint8)[at].tobytes()
     if column.offsets is None:
-        width = _width(column.type)
+        width = _type(column.type).width
         values = np.frombuffer(column.values, f"V{width}")[at].tobytes()
         return Column(column.type, len(at), valid, values)
     offsets = np.frombuffer(column.offsets, np.int64)
@@ -154,8 +160,6 @@ def to_arrow(column: Column) -> pa.Array:
     """The same as an Arrow array of the type that the index stores."""
     import pyarrow as pa
 
-    from vsearch.storage.files.columns import arrow_type
-
     kind: Any = arrow_type(column.type)
     if kind is None:
         raise ValueError(f"no Arrow type is called {column.type!r}")
@@ -164,7 +168,7 @@ def to_arrow(column: Column) -> pa.Array:
     nulls = 0 if valid is None else int(np.count_nonzero(valid == 0))
     if column.offsets is None:
         values = column.values
-        if column.type == "bool":
+        if _type(column.type).layout == "bits":
             values = np.packbits(np.frombuffer(values, np.uint8), bitorder="little").tobytes()
         return pa.Array.from_buffers(kind, column.rows, [bits, pa.py_buffer(values)], null_count=nulls)
     offsets = pa.py_buffer(np.frombuffer(column.offsets, np.int64).astype(np.int32).tobytes())
@@ -175,26 +179,23 @@ def to_arrow(column: Column) -> pa.Array:
     return pa.Array.from_buffers(kind, column.rows, [bits, offsets], null_count=nulls, children=children)
 
 
-def _read(file: SegmentFile, prefix: str, kind: str, rows: Rows) -> Column:
-    base = _base(kind)
+def _read(file: SegmentFile, prefix: str, kind: ColumnType, rows: Rows) -> Column:
     validity = f"{prefix}validity"
     stored = file.arrays.get(validity)
     valid = None
     if stored is not None and stored.shape[0]:
         valid = _read_bits(file, validity, rows)
     present = None if valid is None else valid.tobytes()
-    if base is None:
-        values = f"{prefix}values"
-        if kind == "bool":
-            return Column(kind, len(rows), present, _read_bits(file, values, rows).tobytes())
-        if kind.startswith("decimal128("):  # pairs of int64
-            file.ensure(values, 2 * rows, 2 * rows + 2)
-            return Column(kind, len(rows), present, file.array(values).reshape(-1, 2)[rows].tobytes())
-        file.ensure(values, rows, rows + 1)
-        taken = file.array(values)[rows]
-        if taken.dtype.itemsize != _width(kind):
-            raise CorruptIndexError(file.path, f"{values} is {taken.dtype}, which is not {kind}")
-        return Column(kind, len(rows), present, taken.tobytes())
+    if kind.layout in ("fixed", "bits"):
+        values, numbers = f"{prefix}values", kind.form.numbers
+        if kind.layout == "bits":
+            return Column(kind.name, len(rows), present, _read_bits(file, values, rows).tobytes())
+        file.ensure(values, numbers * rows, numbers * (rows + 1))
+        array = file.array(values)
+        if array.dtype.itemsize * numbers != kind.width:
+            raise CorruptIndexError(file.path, f"{values} is {array.dtype}, which is not {kind.name}")
+        taken = array[rows] if numbers == 1 else array.reshape(-1, numbers)[rows]
+        return Column(kind.name, len(rows), present, taken.tobytes())
     name, limit = f"{prefix}offsets", _inner_rows(file, prefix, kind)
     file.ensure(name, rows, rows + 2)
     offsets = file.array(name)
@@ -203,23 +204,22 @@ def _read(file: SegmentFile, prefix: str, kind: str, rows: Rows) -> Column:
         raise CorruptIndexError(file.path, f"{name} point outside their {limit} elements; restore the file")
     lengths = stops - starts
     inner = _spread(starts, lengths)
-    if base == "text":
+    if kind.item is None:
         file.ensure(f"{prefix}data", starts, stops)
         text = file.array(f"{prefix}data")[inner].tobytes()
-        return Column(kind, len(rows), present, text, _offsets(lengths))
-    items = _read(file, f"{prefix}item_", kind[kind.index("<") + 1 : -1], inner)
-    return Column(kind, len(rows), present, b"", _offsets(lengths), items)
+        return Column(kind.name, len(rows), present, text, _offsets(lengths))
+    items = _read(file, f"{prefix}item_", kind.item, inner)
+    return Column(kind.name, len(rows), present, b"", _offsets(lengths), items)
 
 
-def _inner_rows(file: SegmentFile, prefix: str, kind: str) -> int:
+def _inner_rows(file: SegmentFile, prefix: str, kind: ColumnType) -> int:
     """How many elements the offsets of a column may point to."""
-    if _base(kind) == "text":
+    if kind.item is None:
         return file.arrays[f"{prefix}data"].shape[0]
-    inner = kind[kind.index("<") + 1 : -1]
-    if _base(inner) == "text":
+    if kind.item.layout == "text":
         return max(0, file.arrays[f"{prefix}item_offsets"].shape[0] - 1)
     count = file.arrays[f"{prefix}item_values"].shape[0]
-    return 8 * count if inner == "bool" else count
+    return 8 * count if kind.item.layout == "bits" else count // kind.item.form.numbers
 
 
 def _read_bits(file: SegmentFile, name: str, rows: Rows) -> NDArray[np.uint8]:
@@ -238,24 +238,20 @@ def _offsets(lengths: Rows) -> bytes:
     return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64).tobytes()
 
 
-def _base(kind: str) -> str | None:
-    """Return "text", "list", or None for values of fixed width."""
-    if kind == "string":
-        return "text"
-    return "list" if kind.startswith("list<") and kind.endswith(">") else None
+def _small(kind: str) -> str:
+    """The name of a type in a message, where offsets travel as int64 anyway."""
+    return kind.replace("large_", "")
 
 
-def _width(kind: str) -> int:
-    if kind == "bool":
-        return 1
-    if kind == "date32":
-        return 4
-    if kind.startswith("timestamp["):
-        return 8
-    if kind.startswith("decimal128("):
-        return 16
-    widths = {"8": 1, "16": 2, "32": 4, "64": 8}
-    digits = kind.lstrip("uintfloa")
-    if digits in widths and kind[: -len(digits)] in ("int", "uint", "float"):
-        return widths[digits]
-    raise ValueError(f"no column has the type {kind!r}")
+def _type(kind: str) -> ColumnType:
+    """The type of a column in a message.
+
+    Raises
+    ------
+    ValueError
+        There is none of this name.
+    """
+    found = column_type(kind) if kind == _small(kind) else None
+    if found is None:
+        raise ValueError(f"no column has the type {kind!r}")
+    return found

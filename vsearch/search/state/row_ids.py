@@ -28,7 +28,7 @@ def read_row_ids(shard: Shard, schema: Schema) -> EncodedColumn:
         The strings leave their data.
     """
     file = shard.files[IDS]
-    if schema.row_id is not AttributeType.STRING:
+    if schema.row_id != AttributeType.STRING:
         file.ensure("id")
         ids = np.asarray(file.array("id"), np.int64)
         order = np.argsort(ids, kind="stable")

@@ -370,8 +370,10 @@ def schema_of(manifest: Manifest) -> Schema:
 
 
 def _attribute(name: str, kind: str) -> Attribute:
+    from vsearch.predicates.types.table import attribute_of_kind  # an index without attributes does without
+
     try:
-        return Attribute.of_kind(name, kind)
+        return attribute_of_kind(name, kind)
     except ValueError:
         reason = f"the attribute {name!r} has the type {kind!r}, which this version does not know; upgrade vsearch"
         raise CorruptIndexError("manifest", reason) from None

@@ -23,7 +23,7 @@ from vsearch.kernels.query.fields import (
     ShardField,
     expanded_bytes,
 )
-from vsearch.quantizers.osq import OSQ
+from vsearch.quantizers.protocol import SignPlanes
 from vsearch.search.state.arguments import KernelArguments, address
 from vsearch.search.state.model import Model, SearchSettings, nearness_unit
 from vsearch.search.state.packed_centroids import encode_centroids
@@ -84,10 +84,10 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
         fields.point(ModelField.ROTATION_STEPS, rotation.steps, np.float32)
     else:
         fields.point(ModelField.ROTATION, transform, np.float32)
-    if not isinstance(quantizer, OSQ):
+    if not isinstance(quantizer, SignPlanes):
         values[ModelField.TABLES_GIVEN], values[ModelField.BYTE_TABLES] = 1, quantizer.scan == "bytes"
         return fields
-    values[ModelField.PLANES], values[ModelField.CODED] = len(quantizer.plane_dimensions), len(quantizer.deltas)
+    values[ModelField.PLANES], values[ModelField.CODED] = len(quantizer.plane_dimensions), len(quantizer.table_scale)
     fields.point(ModelField.TABLE_SCALE, quantizer.table_scale, np.float32)
     fields.point(ModelField.PLANE_DIMENSIONS, quantizer.plane_dimensions, np.int32)
     fields.point(ModelField.PLANE_OFFSETS, quantizer.plane_offsets, np.int32)

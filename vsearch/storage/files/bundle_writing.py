@@ -22,7 +22,8 @@ from vsearch.storage.files.bundle import (
     encode_header,
 )
 from vsearch.storage.files.checksums import crc32c
-from vsearch.storage.files.columns import column_buffers, type_name
+from vsearch.storage.files.column_types import type_of
+from vsearch.storage.files.columns import column_buffers
 from vsearch.storage.files.entries import ALIGNMENT, CHUNK, ArrayEntry, ColumnEntry
 from vsearch.storage.files.local_file import LocalFile
 from vsearch.storage.files.writing import check_arrays, row_type, table_fields
@@ -137,7 +138,7 @@ def _plan(path: str, name: str, part: Mapping[str, NDArray[np.generic]] | pa.Tab
     arrays, columns = [], []
     for field in fields:
         nodes, buffers = column_buffers(part.column(field.name), field.type)
-        columns.append(ColumnEntry(field.name, type_name(field.type), nodes[0].nulls))
+        columns.append(ColumnEntry(field.name, type_of(field.type).name, nodes[0].nulls))
         there = [(of, buffer) for of, buffer in buffers if buffer is not None]
         arrays += [_Array(f"{field.name}.{of}", buffer.dtype, (len(buffer),)) for of, buffer in there]
         kept += [buffer for _, buffer in there if keep]

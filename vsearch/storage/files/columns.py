@@ -6,14 +6,13 @@ decimals as pairs of int64; strings as offsets and data; lists as offsets and th
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.storage.files.arrow import Node
-from vsearch.storage.files.entries import DTYPES
+from vsearch.storage.files.column_types import ColumnType, column_type, shortest, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,66 +23,7 @@ if TYPE_CHECKING:
     from vsearch.storage.files.entries import ColumnEntry
     from vsearch.storage.files.segment_file import SegmentFile
 
-_FIXED = DTYPES
-_TEXT = {"string": "int32", "large_string": "int64"}
-_TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, tz=([A-Za-z0-9_+:/-]{1,64}))?\]")
-_DECIMAL = re.compile(r"decimal128\(([0-9]{1,2}), (-?[0-9]{1,3})\)", re.ASCII)
-_LIST = re.compile(r"(large_list|list)<(.+)>")
 _LARGEST_SMALL = 2**31 - 1
-
-
-def type_name(arrow: pa.DataType) -> str:
-    """The name under which an Arrow type is kept in a manifest.
-
-    Raises
-    ------
-    InputError
-        The type cannot be stored.
-    """
-    import pyarrow as pa
-
-    if pa.types.is_list(arrow) or pa.types.is_large_list(arrow):
-        inner = type_name(arrow.value_type)
-        if not _LIST.fullmatch(inner):
-            return f"{'large_list' if pa.types.is_large_list(arrow) else 'list'}<{inner}>"
-    elif pa.types.is_timestamp(arrow):
-        name = f"timestamp[{arrow.unit}, tz={arrow.tz}]" if arrow.tz else f"timestamp[{arrow.unit}]"
-        if _TIMESTAMP.fullmatch(name):
-            return name
-    elif pa.types.is_decimal128(arrow):
-        return f"decimal128({arrow.precision}, {arrow.scale})"
-    else:
-        for name in (*_FIXED, "bool", "date32", *_TEXT):
-            if arrow.equals(_plain(name)):
-                return name
-    raise InputError(f"{arrow} columns cannot be stored; cast them to a number, string, date or list")
-
-
-def _plain(name: str) -> pa.DataType:
-    import pyarrow as pa
-
-    aliases = {"bool": pa.bool_, "date32": pa.date32, "string": pa.string, "large_string": pa.large_string}
-    return aliases[name]() if name in aliases else getattr(pa, name)()
-
-
-def arrow_type(name: str) -> pa.DataType | None:
-    """The Arrow type of a name from a manifest; None for a name that is none."""
-    import pyarrow as pa
-
-    if name in _FIXED or name in ("bool", "date32", *_TEXT):
-        return _plain(name)
-    timestamp = _TIMESTAMP.fullmatch(name)
-    if timestamp:
-        return pa.timestamp(*timestamp.groups())
-    decimal = _DECIMAL.fullmatch(name)
-    if decimal:
-        return pa.decimal128(int(decimal[1]), int(decimal[2])) if 1 <= int(decimal[1]) <= 38 else None
-    of_list = _LIST.fullmatch(name)
-    if of_list and not _LIST.fullmatch(of_list[2]):
-        inner = arrow_type(of_list[2])
-        if inner is not None:
-            return pa.large_list(inner) if of_list[1] == "large_list" else pa.list_(inner)
-    return None
 
 
 def storable(name: str, column: pa.ChunkedArray) -> pa.DataType:
@@ -104,7 +44,7 @@ def storable(name: str, column: pa.ChunkedArray) -> pa.DataType:
         inner = arrow.value_type
         arrow = pa.large_list(pa.large_string() if pa.types.is_string(inner) else inner)
     try:
-        type_name(arrow)
+        type_of(arrow)
     except InputError as error:
         raise InputError(f"column {name!r}: {error}") from None
     return arrow
@@ -122,36 +62,29 @@ def column_buffers(
     batch = pa.RecordBatch.from_arrays([whole], names=["column"])
     # Serialising is what rebases a sliced array: offsets from 0, bitmaps from bit 0.
     array = pa.ipc.read_record_batch(batch.serialize(), batch.schema).column(0)
-    nodes, named = _parts(array, "")
+    nodes, named = _parts(array, type_of(arrow), "")
     return nodes, named
 
 
-def _parts(array: Any, prefix: str) -> tuple[list[Node], list[tuple[str, NDArray[np.generic] | None]]]:
-    import pyarrow as pa
-
+def _parts(
+    array: Any, kind: ColumnType, prefix: str
+) -> tuple[list[Node], list[tuple[str, NDArray[np.generic] | None]]]:
     rows = len(array)
     buffers = array.buffers()
     nodes = [Node(rows, array.null_count)]
     validity = _slice(buffers[0], "|u1", -(-rows // 8)) if array.null_count else None
     named: list[tuple[str, NDArray[np.generic] | None]] = [(f"{prefix}validity", validity)]
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        wide = "<i8" if pa.types.is_large_list(array.type) else "<i4"
-        named.append((f"{prefix}offsets", _slice(buffers[1], wide, rows + 1 if rows else 0)))
-        more, inner = _parts(array.values, "item_")
-        return nodes + more, named + inner
-    text = _TEXT.get(str(array.type))
-    if text is not None:
-        offsets = _slice(buffers[1], np.dtype(text), rows + 1 if rows else 0)
-        data = _slice(buffers[2], "|u1", int(offsets[-1]) if rows else 0)
-        return nodes, [*named, (f"{prefix}offsets", offsets), (f"{prefix}data", data)]
-    if pa.types.is_boolean(array.type):
+    dtype = np.dtype(kind.dtype).newbyteorder("<")
+    if kind.layout == "fixed":
+        return nodes, [*named, (f"{prefix}values", _slice(buffers[1], dtype, kind.form.numbers * rows))]
+    if kind.layout == "bits":
         return nodes, [*named, (f"{prefix}values", _slice(buffers[1], "|u1", -(-rows // 8)))]
-    if pa.types.is_decimal128(array.type):
-        return nodes, [*named, (f"{prefix}values", _slice(buffers[1], "<i8", 2 * rows))]
-    dtype = np.dtype(f"<i{array.type.bit_width // 8}")
-    if type_name(array.type) in _FIXED:
-        dtype = np.dtype(type_name(array.type)).newbyteorder("<")
-    return nodes, [*named, (f"{prefix}values", _slice(buffers[1], dtype, rows))]
+    offsets = _slice(buffers[1], dtype, rows + 1 if rows else 0)
+    named.append((f"{prefix}offsets", offsets))
+    if kind.item is None:
+        return nodes, [*named, (f"{prefix}data", _slice(buffers[2], "|u1", int(offsets[-1]) if rows else 0))]
+    more, inner = _parts(array.values, kind.item, "item_")
+    return nodes + more, named + inner
 
 
 def _slice(buffer: Any, dtype: Any, count: int) -> NDArray[Any]:
@@ -179,11 +112,6 @@ def as_written(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array
         halves = column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float16)
         return pa.array(shortest(halves), pa.float64(), mask=~valid, from_pandas=False)
     return column
-
-
-def shortest(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """The shortest decimals that name the values of a float array."""
-    return values.astype("U32").astype(np.float64)
 
 
 def take(file: SegmentFile, columns: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:
@@ -237,15 +165,13 @@ class _Reader:
     """Which bytes of one column some rows need, round by round, and the rows out of them."""
 
     def __init__(self, file: SegmentFile, column: ColumnEntry) -> None:
-        import pyarrow as pa
-
         self._file = file
         self._column = column
-        found = arrow_type(column.type)
-        if found is None:
+        found = column_type(column.type)
+        arrow = None if found is None else found.arrow()
+        if found is None or arrow is None:
             raise self._damaged(f"type {column.type!r} is not known")
-        self._type: Any = found
-        self._nested = pa.types.is_list(found) or pa.types.is_large_list(found)
+        self._type, self._arrow_type = found, arrow
         self._rows = file.entry.rows
         self._items = 0
         self._check_layout()
@@ -253,39 +179,38 @@ class _Reader:
     def first(self, rows: NDArray[np.int64]) -> Parts:
         """Bitmaps and values or offsets."""
         parts = self._bits("validity", rows) if self._column.nulls else []
-        if self._nested or self._is_text(self._type):
-            return [*parts, (self._name("offsets"), rows, rows + 2)]
-        if self._type.bit_width == 1:
+        if self._type.layout == "bits":
             return [*parts, *self._bits("values", rows)]
-        if self._type.bit_width == 128:
-            return [*parts, (self._name("values"), 2 * rows, 2 * rows + 2)]
-        return [*parts, (self._name("values"), rows, rows + 1)]
+        if self._type.layout == "fixed":
+            numbers = self._type.form.numbers
+            return [*parts, (self._name("values"), numbers * rows, numbers * (rows + 1))]
+        return [*parts, (self._name("offsets"), rows, rows + 2)]
 
     def second(self, rows: NDArray[np.int64]) -> Parts:
         """What the offsets point to: text, or the items of lists."""
-        if not (self._nested or self._is_text(self._type)):
+        if self._type.layout in ("fixed", "bits"):
             return []
-        starts, stops = self._pointed("offsets", rows, self._items if self._nested else self._length("data"))
+        item = self._type.item
+        starts, stops = self._pointed("offsets", rows, self._length("data") if item is None else self._items)
         self._inner = np.empty(0, np.int64), np.empty(0, np.int64)
-        if not self._nested:
+        if item is None:
             return [(self._name("data"), starts, stops)]
-        item = self._type.value_type
         full = stops > starts
         starts, stops = starts[full], stops[full]
         self._inner = starts, stops
-        bits = [("item_validity", True)] if self._has("item_validity") else []
         parts: Parts = []
-        for name, _ in bits:
-            parts.append((self._name(name), starts // 8, (stops + 7) // 8))
-        if self._is_text(item):
+        if self._has("item_validity"):
+            parts.append((self._name("item_validity"), starts // 8, (stops + 7) // 8))
+        if item.layout == "text":
             return [*parts, (self._name("item_offsets"), starts, stops + 1)]
-        if item.bit_width == 1:
+        if item.layout == "bits":
             return [*parts, (self._name("item_values"), starts // 8, (stops + 7) // 8)]
-        return [*parts, (self._name("item_values"), starts, stops)]
+        numbers = item.form.numbers
+        return [*parts, (self._name("item_values"), numbers * starts, numbers * stops)]
 
     def third(self) -> Parts:
         """The text of the items of lists."""
-        if not (self._nested and self._is_text(self._type.value_type)):
+        if self._type.item is None or self._type.item.layout != "text":
             return []
         starts, stops = self._inner
         lengths = stops - starts
@@ -297,27 +222,25 @@ class _Reader:
         import pyarrow as pa
 
         if len(rows) == 0:
-            return pa.array([], self._type)
+            return pa.array([], self._arrow_type)
         whole = self._arrow()
         return whole.take(pa.array(rows))
 
     def _arrow(self) -> pa.Array:
         import pyarrow as pa
 
-        children = []
-        if self._nested:
-            item = self._type.value_type
-            has_nulls = self._has("item_validity")
-            children = [
-                pa.Array.from_buffers(item, self._items, self._buffers(item, "item_"), null_count=1 if has_nulls else 0)
-            ]
+        children, kind = [], self._arrow_type
+        if self._type.item is not None:
+            nulls, buffers = 1 if self._has("item_validity") else 0, self._buffers(self._type.item, "item_")
+            item: Any = self._type.item.arrow()
+            children = [pa.Array.from_buffers(item, self._items, buffers, null_count=nulls)]
             buffers = [self._buffer("validity"), self._buffer("offsets")]
         else:
             buffers = self._buffers(self._type, "")
-        return pa.Array.from_buffers(self._type, self._rows, buffers, null_count=self._column.nulls, children=children)
+        return pa.Array.from_buffers(kind, self._rows, buffers, null_count=self._column.nulls, children=children)
 
-    def _buffers(self, arrow: Any, prefix: str) -> list[Any]:
-        parts = ("offsets", "data") if self._is_text(arrow) else ("values",)
+    def _buffers(self, kind: ColumnType, prefix: str) -> list[Any]:
+        parts = ("offsets", "data") if kind.layout == "text" else ("values",)
         return [self._buffer(f"{prefix}validity"), *(self._buffer(prefix + part) for part in parts)]
 
     def _buffer(self, part: str) -> Any:
@@ -339,39 +262,33 @@ class _Reader:
         """Every buffer there, of the right element type and long enough for the rows."""
         if self._column.nulls:
             self._expect("validity", "uint8", -(-self._rows // 8))
-        if self._nested:
-            wide = str(self._type).startswith("large")
-            self._expect("offsets", "int64" if wide else "int32", self._rows + 1 if self._rows else 0)
-            item = self._type.value_type
-            self._items = self._item_count(item)
-            if self._has("item_validity"):
-                self._expect("item_validity", "uint8", -(-self._items // 8))
-            self._expect_values(item, "item_", self._items)
-        else:
+        item = self._type.item
+        if item is None:
             self._expect_values(self._type, "", self._rows)
+            return
+        self._expect("offsets", self._type.dtype, self._rows + 1 if self._rows else 0)
+        self._items = self._item_count(item)
+        if self._has("item_validity"):
+            self._expect("item_validity", "uint8", -(-self._items // 8))
+        self._expect_values(item, "item_", self._items)
 
-    def _item_count(self, item: Any) -> int:
-        part = "item_offsets" if self._is_text(item) else "item_values"
+    def _item_count(self, item: ColumnType) -> int:
+        part = "item_offsets" if item.layout == "text" else "item_values"
         if not self._has(part):
             raise self._damaged(f"its buffer {part} is missing")
         count = self._length(part)
-        if self._is_text(item):
+        if item.layout == "text":
             return max(count - 1, 0)
-        return 8 * count if item.bit_width == 1 else count
+        return 8 * count if item.layout == "bits" else count // item.form.numbers
 
-    def _expect_values(self, arrow: Any, prefix: str, rows: int) -> None:
-        text = _TEXT.get(str(arrow))
-        if text is not None:
-            self._expect(f"{prefix}offsets", text, rows + 1 if rows else 0)
+    def _expect_values(self, kind: ColumnType, prefix: str, rows: int) -> None:
+        if kind.layout == "text":
+            self._expect(f"{prefix}offsets", kind.dtype, rows + 1 if rows else 0)
             self._expect(f"{prefix}data", "uint8", 0)
-        elif arrow.bit_width == 1:
+        elif kind.layout == "bits":
             self._expect(f"{prefix}values", "uint8", -(-rows // 8))
-        elif arrow.bit_width == 128:
-            self._expect(f"{prefix}values", "int64", 2 * rows)
         else:
-            name = type_name(arrow)
-            dtype = name if name in _FIXED else f"int{arrow.bit_width}"
-            self._expect(f"{prefix}values", dtype, rows)
+            self._expect(f"{prefix}values", kind.dtype, kind.form.numbers * rows)
 
     def _expect(self, part: str, dtype: str, least: int) -> None:
         if not self._has(part):
@@ -379,9 +296,6 @@ class _Reader:
         entry = self._file.arrays[self._name(part)]
         if entry.dtype != dtype or len(entry.shape) != 1 or entry.shape[0] < least:
             raise self._damaged(f"its buffer {part} is {entry.dtype} {entry.shape}, not {dtype} of {least}")
-
-    def _is_text(self, arrow: Any) -> bool:
-        return str(arrow) in _TEXT
 
     def _name(self, part: str) -> str:
         return f"{self._column.name}.{part}"

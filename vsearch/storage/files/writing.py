@@ -8,7 +8,8 @@ import numpy as np
 
 from vsearch.errors import InputError
 from vsearch.storage.files.arrow import Node, Placed, write_batch
-from vsearch.storage.files.columns import column_buffers, storable, type_name
+from vsearch.storage.files.column_types import type_of
+from vsearch.storage.files.columns import column_buffers, storable
 from vsearch.storage.files.entries import DTYPES, ArrayEntry, ColumnEntry, FileEntry, check_entry
 from vsearch.storage.files.local_file import LocalFile
 
@@ -132,7 +133,7 @@ def write_table(store: Store, path: str, table: pa.Table) -> tuple[FileEntry, ND
     import pyarrow as pa
 
     fields = table_fields(path, table)
-    types = [type_name(field.type) for field in fields]
+    types = [type_of(field.type).name for field in fields]
     parts: list[tuple[str, NDArray[np.generic] | None]] = []
     columns: list[ColumnEntry] = []
 

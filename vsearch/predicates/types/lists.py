@@ -1,0 +1,58 @@
+"""Lists: their elements as keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsearch.predicates.literals import Double, Literal, Number
+from vsearch.predicates.schema import Attribute
+from vsearch.predicates.types.arrays import ordered_keys
+from vsearch.predicates.types.numbers import fixed_binary
+from vsearch.predicates.types.record import AttributeRecord, ElementKeys, OrderedKeys
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NO_ELEMENT = b""
+
+
+def list_of(item: AttributeRecord) -> AttributeRecord:
+    """The record of lists of a type that has ordered keys, or is text."""
+
+    def accepts(arrow: Any) -> bool:
+        from pyarrow import types
+
+        if not (types.is_list(arrow) or types.is_large_list(arrow) or types.is_fixed_size_list(arrow)):
+            return False
+        element = arrow.value_type
+        return item.accepts(element.value_type if types.is_dictionary(element) else element)
+
+    def stored(arrow: Any) -> pa.DataType:
+        import pyarrow as pa
+
+        return pa.list_(item.stored(arrow.value_type))
+
+    def key(attribute: Attribute, value: Literal) -> bytes | None:
+        keys, of_item = item.keys, Attribute(attribute.name, item.name)
+        if not isinstance(keys, OrderedKeys):
+            return value.encode() if isinstance(value, str) else None
+        if keys.whole:
+            number = value.value if isinstance(value, Double) else value
+            if isinstance(number, float) and number.is_integer():
+                value = Number(str(int(number)))  # one element, also where several would be the same double
+        found = keys.cuts(of_item, value)
+        if found is None:
+            return None
+        not_below, above = found
+        return (not_below + 2**63).to_bytes(8, "big") if not_below < above else NO_ELEMENT
+
+    def from_arrow(array: Any) -> pa.Array:
+        if not isinstance(item.keys, OrderedKeys):
+            return array
+        keys, valid = ordered_keys(item.keys, array)
+        unsigned = (keys.view(np.uint64) ^ np.uint64(2**63)).astype(">u8")
+        return fixed_binary(unsigned.view(np.uint8).reshape(-1, 8), None if valid.all() else valid)
+
+    return AttributeRecord(f"list<{item.name}>", "", accepts, stored, ElementKeys(item, key, from_arrow))

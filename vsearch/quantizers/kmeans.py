@@ -1,0 +1,25 @@
+"""K-means, by faiss."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.forking import with_threads_of_its_own
+
+
+@with_threads_of_its_own
+def train_kmeans(sample: NDArray[np.float32], centroids: int, rounds: int, seed: int) -> NDArray[np.float32]:
+    """Centroids float32 (centroids', d) of a sample (n, d), n >= 1: fewer where it has fewer distinct vectors."""
+    import faiss
+
+    kmeans = faiss.Kmeans(
+        sample.shape[1],
+        min(centroids, len(sample)),
+        niter=rounds,
+        seed=seed + 1,
+        min_points_per_centroid=1,
+        max_points_per_centroid=1 << 30,
+    )
+    kmeans.train(np.ascontiguousarray(sample, np.float32))
+    return np.unique(np.asarray(kmeans.centroids, np.float32), axis=0)
