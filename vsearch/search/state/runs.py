@@ -76,9 +76,9 @@ def _parts(model: Model, rows: Rows, where: range) -> dict[str, Any]:
 
 def _encode(table: pa.Table, attribute: AttributeEntry, position: int) -> tuple[dict[str, Any], EncodingEntry]:
     from vsearch.predicates import encode_column
-    from vsearch.predicates.schema import Attribute
+    from vsearch.predicates.types.table import attribute_of_kind
 
-    kind = Attribute.of_kind(attribute.name, attribute.type).type
+    kind = attribute_of_kind(attribute.name, attribute.type).type
     encoded = encode_column(attribute.field_name, kind, table.column(attribute.field_name))
     header = msgspec.convert(msgspec.to_builtins(encoded.header()), EncodingHeader)
     return dict(encoded.arrays()), EncodingEntry(position, header)
