@@ -221,11 +221,8 @@ def write_object(path: Path, name: str, exports: list[str]) -> None:
     for stand_in, instruction in NEON_STAND_INS.items():
         text = text.replace(stand_in, instruction)
     whole = llvm.parse_assembly(text)
-    speed = 3 if target.triple.startswith("aarch64") else 0
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=speed))
-    passes = builder.getModulePassManager() if speed else llvm.create_new_module_pass_manager()
-    passes.add_global_dead_code_eliminate_pass()
-    passes.run(whole, builder)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    builder.getModulePassManager().run(whole, builder)
     path.write_bytes(machine.emit_object(whole))
 
 

@@ -1,7 +1,8 @@
 """Numba stopped at LLVM IR, where nobody runs what it compiles.
 
 Numba makes native code of every function, and a wrapper that takes Python's objects, also of a function that is only merged
-into its callers, or whose IR is for another processor. Here a function ends as optimised IR, which its callers are linked with.
+into its callers, or whose IR is for another processor; and it optimises a function again in each of its callers. Here a
+function ends as IR, which its callers are linked with and optimised.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from numba.core.registry import CPUDispatcher
 
 
 class _Library(JITCodeLibrary):  # type: ignore[misc]
-    """What was compiled, as IR."""
+    """What was compiled, as IR that is tidy but not optimised: that is done once, in what it is linked with."""
+
+    def _optimize_final_module(self) -> None:
+        passes, builder = self._codegen._module_pass_manager(
+            loop_vectorize=False, slp_vectorize=False, opt=0, cost="cheap"
+        )
+        passes.run(self._final_module, builder)
 
     def _finalize_final_module(self) -> None:
         self._finalized = True
