@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba as nb
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +12,17 @@ from hypothesis import strategies as st
 
 from tests.kernels.guards import Guarded
 from vsearch.kernels.query.fields import TOGETHER
-from vsearch.kernels.query.products import dot_groups
+from vsearch.kernels.query.products import dot_bytes, dot_words
+
+
+@nb.njit
+def dot_groups(groups, query, sums):
+    """Products with the rows of all groups."""
+    for at in range(groups.shape[0]):
+        if groups.itemsize == 1:
+            dot_bytes(groups, at, query, sums[at])
+        else:
+            dot_words(groups, at, query, sums[at])
 
 
 def decode(groups: np.ndarray, dimensions: int) -> np.ndarray:

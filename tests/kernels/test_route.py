@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vsearch.kernels.query.fields import HEAD, RADIX
 from vsearch.kernels.query.route import (
+    Fading,
     bound_partitions,
     fade_bounds,
     forced_visits,
@@ -125,9 +126,10 @@ def test_bounds_fade_with_the_rows_before_them(squared: bool, split: int) -> Non
     fade = np.minimum(0.1 * fades[np.minimum(before // 20, 30)] * radii[order], 0.3 * spreads[order])
     fade *= np.broadcast_to(unit, 60)[order]
     wanted = bounds[order] - fade
-    rest = np.float32(1 / 20), np.float32(0.1), np.float32(0.3), np.float32(1.7), radii, spreads, squared, bases, bounds
-    fade_bounds(order, 0, split, eligible, fades, *rest)
-    fade_bounds(order, split, 60, eligible, fades, *rest)
+    numbers = np.float32(1 / 20), np.float32(0.1), np.float32(0.3), np.float32(1.7)
+    fading = Fading(fades, *numbers, squared, radii, spreads, bases, bounds)
+    fade_bounds(fading, order, 0, split, eligible)
+    fade_bounds(fading, order, split, 60, eligible)
     np.testing.assert_allclose(bounds[order], wanted, rtol=1e-5)
 
 
@@ -194,9 +196,7 @@ def test_whether_a_partition_without_an_order_may_hold_a_row(squared: bool, spre
     unit = 2 * np.sqrt(-bases[rest]) if squared else np.float32(1.7)
     fade = np.minimum(0.07 * fades[min(before // 4, count)] * radii[rest], 0.3 * spreads[rest]) * unit
     highest = float((bounds[rest] - fade).max())
-    settings = np.float32(1 / 4), np.float32(0.07), np.float32(0.3), np.float32(1.7)
+    numbers = np.float32(1 / 4), np.float32(0.07), np.float32(0.3), np.float32(1.7)
+    fading = Fading(fades, *numbers, squared, radii, spreads, bases, bounds)
     for threshold, wanted in ((highest - 1e-4, True), (highest + 1e-4, False)):
-        found = tail_reaches(
-            np.float32(threshold), keys, before, fades, *settings, radii, spreads, squared, bases, bounds
-        )
-        assert found == wanted
+        assert tail_reaches(fading, np.float32(threshold), keys, before) == wanted

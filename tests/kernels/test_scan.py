@@ -13,7 +13,6 @@ from vsearch.kernels.scan.nibbles import (
     expand_tables,
     good_lanes_plain,
     lanes_of_block,
-    scan_nibble_block,
     sum_nibbles,
 )
 
@@ -35,15 +34,6 @@ def sums_twin(block, tables):
         .astype(np.float64)
         .sum(axis=0)
     )
-
-
-@given(pairs=PAIRS, seed=st.integers(0, 1000))
-def test_scan_nibble_block(pairs, seed):
-    block, tables = sample(pairs, seed)
-    with Guarded() as guarded:
-        sums = guarded.empty(32, np.uint32)
-        scan_nibble_block(guarded.copy(block), guarded.copy(tables), sums)
-    np.testing.assert_array_equal(sums, sums_twin(block, tables.astype(np.int64)))
 
 
 @given(pairs=st.integers(1, 40), seed=st.integers(0, 1000))

@@ -36,7 +36,7 @@ class QueryTokens:
         Inner products of centroids and query vectors; `width` is n rounded up to a multiple of 16.
     numbers : uint16 (n,)
         Of the nearest centroids, in binary mode; empty otherwise.
-    expanded, steps, biases
+    expanded, scalings
         Lookup tables of the residual codes, see `kernels.multivector.maxsim.fill_tables`; empty without residual bits.
     """
 
@@ -44,16 +44,14 @@ class QueryTokens:
     table: NDArray[np.float32]
     numbers: NDArray[np.uint16]
     expanded: NDArray[np.uint8]
-    steps: NDArray[np.float32]
-    biases: NDArray[np.float32]
+    scalings: NDArray[np.float32]
 
 
 def prepare_query(index: DocumentIndex, query: NDArray[np.float32]) -> QueryTokens:
     """Tables of a checked query (n, d). O(n * d * (centroids + d))."""
     patches = index.patches
     many = len(query)
-    none: NDArray[np.float32] = np.empty(0, np.float32)
-    numbers, expanded, steps, biases = np.empty(0, np.uint16), np.empty(0, np.uint8), none, none
+    numbers, expanded, scalings = np.empty(0, np.uint16), np.empty(0, np.uint8), np.empty((2, 0), np.float32)
     table = np.zeros((len(patches.codebook), -(-many // STRIP) * STRIP), np.float32)
     if len(patches.codebook) <= FEW_CENTROIDS:
         similar = np.zeros((many, len(patches.codebook)), np.float32)
@@ -69,10 +67,10 @@ def prepare_query(index: DocumentIndex, query: NDArray[np.float32]) -> QueryToke
         scaled = np.zeros((even, len(patches.residual.deltas)), np.float32)
         multiply(query, patches.table_scale, scaled)
         expanded = np.zeros(even * table_bytes(patches.residual_bytes), np.uint8)
-        steps, biases = np.empty(even, np.float32), np.empty(even, np.float32)
+        scalings = np.empty((2, even), np.float32)
         planes, offsets = patches.residual.plane_dimensions, patches.residual.plane_offsets
-        fill_tables(scaled, planes, offsets, patches.residual_bytes, expanded, steps, biases)
-    return QueryTokens(query, table, numbers, expanded, steps, biases)
+        fill_tables(scaled, planes, offsets, patches.residual_bytes, expanded, scalings)
+    return QueryTokens(query, table, numbers, expanded, scalings)
 
 
 def score_by_codes(
@@ -113,8 +111,7 @@ def score_by_residuals(
         query.table,
         many,
         query.expanded,
-        query.steps,
-        query.biases,
+        query.scalings,
         np.empty(width * LANES, np.uint8),
         np.empty((2 * TOGETHER + 1, LANES), np.float32),
         np.empty(many, np.float32),

@@ -37,13 +37,6 @@ def pack_numbers(numbers, bits, packed):
             packed[(at >> 3) + byte] |= np.uint8((word >> (8 * byte)) & 255)
 
 
-@kernel
-def unpack_numbers(packed, bits, numbers):
-    """The reverse of `pack_numbers`."""
-    for token in range(numbers.shape[0]):
-        numbers[token] = np.uint16(read_number(packed, token, bits))
-
-
 @inlined
 def count_bits(word):
     """Set bits of a uint16."""

@@ -89,18 +89,6 @@ def bytes_of_tables(pairs):
     return (pairs * LANES * 2 + WIDTH * 2 - 1) // (WIDTH * 2) * (WIDTH * 2)
 
 
-@inlined
-def _code_scores(codes, starts, stops, table, queries, best, scores):
-    width = table.shape[1]
-    for document in range(starts.shape[0]):
-        total = np.float32(0.0)
-        for strip in range(0, queries, STRIP):
-            strip_maxima(codes, starts[document], stops[document], table, width, strip, best)
-            for i in range(min(STRIP, queries - strip)):
-                total += best[i]
-        scores[document] = total
-
-
 @kernel
 def score_codes(codes, starts, stops, table, queries, best, scores):
     """MaxSim of documents from one-byte codes alone. O(vectors * queries).
@@ -118,17 +106,22 @@ def score_codes(codes, starts, stops, table, queries, best, scores):
     scores : float32 (documents,)
         Output.
     """
-    _code_scores(codes, starts, stops, table, queries, best, scores)
+    width = table.shape[1]
+    for document in range(starts.shape[0]):
+        total = np.float32(0.0)
+        for strip in range(0, queries, STRIP):
+            strip_maxima(codes, starts[document], stops[document], table, width, strip, best)
+            for i in range(min(STRIP, queries - strip)):
+                total += best[i]
+        scores[document] = total
+
+
+#: The same of codes of two bytes, uint16 (n,): a library has a function for each.
+score_wide_codes = score_codes
 
 
 @kernel
-def score_wide_codes(codes, starts, stops, table, queries, best, scores):
-    """`score_codes` for codes of two bytes, uint16 (n,)."""
-    _code_scores(codes, starts, stops, table, queries, best, scores)
-
-
-@inlined
-def _residual_scores(
+def score_residuals(
     codes,
     factors,
     residuals,
@@ -139,13 +132,34 @@ def _residual_scores(
     table,
     queries,
     expanded,
-    steps,
-    biases,
+    scalings,
     block,
     sums,
     best,
     scores,
 ):
+    """MaxSim of documents from one-byte codes and residual codes. O(vectors * queries * bytes).
+
+    Parameters
+    ----------
+    codes : uint8 (n,)
+    factors : uint16 (n,)
+        Float16 as bits, relative to the document's scale.
+    residuals : uint8 (n * pairs,)
+        Byte j of vector v of a document of m vectors from vector s on is at ``s * pairs + j * m + v``.
+    pairs : int
+        Bytes of a vector's residual code, even.
+    starts, stops : int64 (documents,)
+    scales : float32 (documents,)
+    table : float32 (centroids, width)
+    queries : int
+    expanded, scalings
+        From `fill_tables`, for `queries` rounded up to an even number.
+    block, sums, best : uint8 (pairs * 32,), float32 (5, 32), float32 (queries,)
+        Scratch.
+    scores : float32 (documents,)
+        Output.
+    """
     per_query = bytes_of_tables(pairs)
     for document in range(starts.shape[0]):
         start = starts[document]
@@ -175,7 +189,7 @@ def _residual_scores(
                 for v in range(count):
                     sums[2 * TOGETHER, v] = half_to_float(factors[at + v]) * scale
                 for q in range(together):
-                    step, bias = steps[query + q], biases[query + q]
+                    step, bias = scalings[0, query + q], scalings[1, query + q]
                     for v in range(count):  # a maximum for each lane: one for all would hold up the next lane
                         value = table[codes[at + v], query + q] + sums[2 * TOGETHER, v] * (sums[q, v] * step + bias)
                         sums[TOGETHER + q, v] = max(sums[TOGETHER + q, v], value)
@@ -190,105 +204,8 @@ def _residual_scores(
         scores[document] = total
 
 
-@kernel
-def score_residuals(
-    codes,
-    factors,
-    residuals,
-    pairs,
-    starts,
-    stops,
-    scales,
-    table,
-    queries,
-    expanded,
-    steps,
-    biases,
-    block,
-    sums,
-    best,
-    scores,
-):
-    """MaxSim of documents from one-byte codes and residual codes. O(vectors * queries * bytes).
-
-    Parameters
-    ----------
-    codes : uint8 (n,)
-    factors : uint16 (n,)
-        Float16 as bits, relative to the document's scale.
-    residuals : uint8 (n * pairs,)
-        Byte j of vector v of a document of m vectors from vector s on is at ``s * pairs + j * m + v``.
-    pairs : int
-        Bytes of a vector's residual code, even.
-    starts, stops : int64 (documents,)
-    scales : float32 (documents,)
-    table : float32 (centroids, width)
-    queries : int
-    expanded, steps, biases
-        From `fill_tables`, for `queries` rounded up to an even number.
-    block, sums, best : uint8 (pairs * 32,), float32 (5, 32), float32 (queries,)
-        Scratch.
-    scores : float32 (documents,)
-        Output.
-    """
-    _residual_scores(
-        codes,
-        factors,
-        residuals,
-        pairs,
-        starts,
-        stops,
-        scales,
-        table,
-        queries,
-        expanded,
-        steps,
-        biases,
-        block,
-        sums,
-        best,
-        scores,
-    )
-
-
-@kernel
-def score_wide_residuals(
-    codes,
-    factors,
-    residuals,
-    pairs,
-    starts,
-    stops,
-    scales,
-    table,
-    queries,
-    expanded,
-    steps,
-    biases,
-    block,
-    sums,
-    best,
-    scores,
-):
-    """`score_residuals` for codes of two bytes, uint16 (n,)."""
-    _residual_scores(
-        codes,
-        factors,
-        residuals,
-        pairs,
-        starts,
-        stops,
-        scales,
-        table,
-        queries,
-        expanded,
-        steps,
-        biases,
-        block,
-        sums,
-        best,
-        scores,
-    )
+#: The same of codes of two bytes, uint16 (n,).
+score_wide_residuals = score_residuals
 
 
 @kernel
@@ -312,7 +229,7 @@ def multiply(rows, columns, products):
 
 
 @kernel
-def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, steps, biases):
+def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, scalings):
     """Lookup tables of query vectors for the nibbles of residual codes, rounded to 7 bits.
 
     Parameters
@@ -326,8 +243,8 @@ def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, steps,
     expanded : uint8 (queries * table_bytes,), zero
         Output. For every register of codes the tables of its low nibbles, then of its high ones, each table repeated for
         the 32 lanes of its row.
-    steps, biases : float32 (queries,)
-        Outputs: a sum of entries is about ``step * (sum of rounded entries) + bias``.
+    scalings : float32 (2, queries)
+        Output, steps and biases: a sum of entries is about ``step * (sum of rounded entries) + bias``.
     """
     rows = WIDTH // LANES
     per_query = bytes_of_tables(pairs)
@@ -369,7 +286,7 @@ def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, steps,
                 nibble += 1
             weight *= np.float32(0.5)
         # a table's true entries add up to nothing, so this also takes off what rounding adds to small ones
-        steps[query], biases[query] = step, -step * np.float32(total) / np.float32(16.0)
+        scalings[0, query], scalings[1, query] = step, -step * np.float32(total) / np.float32(16.0)
 
 
 @kernel

@@ -5,10 +5,10 @@ from __future__ import annotations
 from vsearch.kernels.toolchain.compiling import LIBRARY
 
 if LIBRARY is None:
-    from vsearch.kernels.query.plan import plan_query
     from vsearch.kernels.query.query import (
         finish,
         list_rest,
+        plan_query,
         scan_nearest,
         scan_rest,
         search_batch,
@@ -17,7 +17,7 @@ if LIBRARY is None:
 else:
     finish = LIBRARY.function("query.query.finish")
     list_rest = LIBRARY.function("query.query.list_rest")
-    plan_query = LIBRARY.function("query.plan.plan_query")
+    plan_query = LIBRARY.function("query.query.plan_query")
     scan_nearest = LIBRARY.function("query.query.scan_nearest")
     scan_rest = LIBRARY.function("query.query.scan_rest")
     search_batch = LIBRARY.function("query.query.search_batch")

@@ -9,7 +9,7 @@ import numpy as np
 
 from vsearch.kernels.query.fields import TOGETHER
 from vsearch.kernels.query.products import dot_bytes
-from vsearch.kernels.toolchain.compiling import inlined, summing
+from vsearch.kernels.toolchain.compiling import inlined, summing_part
 
 LARGEST_CODE = 127
 
@@ -32,7 +32,7 @@ def quantise_query(query, codes):
     return step
 
 
-@summing
+@summing_part
 def score_centroids(groups, steps, lows, query, codes, sums, inner):
     """Approximate inner products of a query with all centroids. O(partitions * d) bytes read.
 

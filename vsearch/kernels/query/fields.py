@@ -1,7 +1,9 @@
-"""The fields of the fused kernels: which int64 of a list is which number or address.
+"""The fields of the fused kernels: which int64 of a block is which number or address.
 
-Three lists: one for an index (`ModelField`), one for each shard (`ShardField`), both made once, and one for each call
-(`CallField`). Addresses are of C-contiguous arrays; `vsearch.search.state.workspace` checks every shape before it packs one.
+Three blocks: one for an index (`ModelField`), one for each shard (`ShardField`), both made once, and one for each call
+(`CallField`). Each has all that its arrays' shapes take, so that none is needed to read another. Addresses are of
+C-contiguous arrays, or 0 for an array that is not there; `vsearch.search.state.workspace` checks every shape before it packs
+one. What lies at them is said in `views`.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ class ModelField(IntEnum):
     RERANK_WEIGHTS = 9  # float32 (d,)
     RERANK_KIND = 10
     STAGES = 11
-    FIRST_BYTES = 12
-    LATER_BYTES = 13
+    CENTROID_GROUP_WIDTH = 12  # 64 * D
+    FADES_LENGTH = 13  # p + 1
     PLANES = 14
     CODED = 15  # D
     TABLE_SCALE = 16  # float32 (D,)
@@ -56,25 +58,27 @@ class ModelField(IntEnum):
     STAGE_DEVIATIONS = 20  # float32 (stages,)
     TABLES_GIVEN = 21  # 1: the caller fills the tables
     BYTE_TABLES = 22  # 1: they are tables of bytes, which are not rounded
-    CENTROID_GROUPS = 23  # uint8 (g, 64 * D)
+    CENTROID_GROUPS = 23  # uint8 (g, CENTROID_GROUP_WIDTH)
     CENTROID_STEPS = 24  # float32 (p,)
     CENTROID_LOWS = 25  # float32 (p,)
     GROUPS = 26  # g
     QUANTISED_DIMENSIONS = 27  # D, of the groups' bytes; leading ones
-    FADES = 28  # float32 (p + 1,)
+    FADES = 28  # float32 (FADES_LENGTH,)
     ROWS = 29  # of the index
-    ROTATION_GROUPS = 30  # int16 (ceil(d / 64), 64 * D') where ROTATION is 0; D' is d or one more
+    ROTATION_GROUPS = 30  # int16 (ROTATION_BLOCKS, ROTATION_WIDTH) where ROTATION is 0
     CENTROID_SLACKS = 31  # float32 (p,)
     ROTATION_STEPS = 32  # float32 (d,) of the groups
     HALF_CENTROIDS = 33  # float16 (p, d) where CENTROIDS is 0
     VARIANCES = 34  # float32 (d,): each dimension's share of the residuals' variance
     LEAST_DEVIATION = 35  # float32 (1,): of a query, see `route.relative_deviation`
     DIFFERENCES = 36  # 1: reranked squared distances are made of differences
+    ROTATION_BLOCKS = 37  # d / 64, rounded up
+    ROTATION_WIDTH = 38  # 64 * D'; D' is d or one more
 
 
 @unique
 class ShardField(IntEnum):
-    """One shard. n: rows, b: blocks, p: its partitions."""
+    """One shard. n: rows, b: blocks, p: its partitions, d: dimensions."""
 
     FIRST_PARTITION = 0
     PARTITIONS = 1
@@ -86,26 +90,30 @@ class ShardField(IntEnum):
     FACTOR_SCALES = 7  # float32 (p,)
     FIRST_FACTOR_SCALES = 8  # float32 (p,)
     RERANK_PARTITION_SCALES = 9  # float32 (p,)
-    FIRST_CODES = 10  # uint8 (b, first bytes * 32)
-    LATER_CODES = 11  # uint8 (b, later bytes * 32)
+    FIRST_CODES = 10  # uint8 (b, FIRST_WIDTH)
+    LATER_CODES = 11  # uint8 (b, LATER_WIDTH), or 0 with one stage
     FACTORS = 12  # float16 (n,)
-    FIRST_FACTORS = 13  # float16 (n,) with two stages
-    OFFSETS = 14  # float32 (n,) under l2
+    FIRST_FACTORS = 13  # float16 (n,) with two stages, or 0
+    OFFSETS = 14  # float32 (n,) under l2, or 0
     RERANK_SCALES = 15  # float16 (n,)
-    RERANK_CODES = 16  # (n, d) of the rerank kind
-    RERANK_ROWS = 17  # n, or 0 without rerank codes
+    RERANK_BYTES = 16  # int8 (n, d); of these three one at most is not 0
+    RERANK_HALVES = 17  # float16 (n, d)
+    RERANK_FLOATS = 18  # float32 (n, d)
+    DIMENSIONS = 19
+    FIRST_WIDTH = 20  # bytes of a block's first codes
+    LATER_WIDTH = 21
 
 
 @unique
 class CallField(IntEnum):
-    """One query on one workspace."""
+    """One query on one workspace. d: dimensions, p: partitions of the index."""
 
     QUERY = 0  # float32 (d,), as given
     ROTATED = 1  # float32 (d,), out of `plan_query`
     RERANK_QUERY = 2  # float32 (d,), out of `plan_query`
-    TABLES = 3  # float32 (nibbles, 16), or (bytes, 256)
-    ROUNDED = 4  # uint8 (first-stage nibbles, 16)
-    EXPANDED = 5  # uint8
+    TABLES = 3  # float32 (NIBBLES, 16), or 0
+    ROUNDED = 4  # uint8 (FIRST_NIBBLES, 16)
+    EXPANDED = 5  # uint8 (EXPANDED_BYTES,)
     EXPANDED_BYTES = 6
     ORDER = 7  # int32 (p,)
     BASES = 8  # float32 (p,), by partition
@@ -138,14 +146,22 @@ class CallField(IntEnum):
     NEAR = 35  # partitions of the shard visited so far in descending order of their bounds
     REST = 36  # int32 (p,): partitions left after the nearest, ascending
     REST_COUNT = 37
-    QUERY_CODES = 38  # int8 (>= D,), scratch
+    QUERY_CODES = 38  # int8 (CODES_LENGTH,), scratch
     GROUP_SUMS = 39  # int32 (64,), scratch
     ORDERED = 40  # out of `plan_query`: entries of ORDER that are in place
     COMPLETE = 41  # out of `plan_query`: 1 if these are all
     WAITING = 42  # rows in PENDING
     PENDING_SCALES = 43  # float32 (PENDING,)
     SLOTS = 44  # int64 (2 * HEAD,), scratch
-    QUERY_WORDS = 45  # int16 (D',), scratch
+    QUERY_WORDS = 45  # int16 (WORDS_LENGTH,), scratch
+    BYTE_TABLES = 46  # float32 (BYTES, 256), or 0; then these stand in for TABLES
+    DIMENSIONS = 47
+    PARTITIONS = 48
+    NIBBLES = 49  # of a code
+    FIRST_NIBBLES = 50  # of its first stage
+    BYTES = 51  # of a code
+    CODES_LENGTH = 52  # d, rounded up to a multiple of 4
+    WORDS_LENGTH = 53  # d, rounded up to a multiple of 2
 
 
 @unique

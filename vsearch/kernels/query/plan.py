@@ -1,6 +1,6 @@
 """Plan a query: rotate it, route it to partitions, make its lookup tables.
 
-Takes addresses of field lists (see `fields`), so that the same code serves Numba and plain C callers.
+Takes the views of a model and of a call (see `views`).
 """
 
 from __future__ import annotations
@@ -8,18 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels.query.centroids import score_centroids
-from vsearch.kernels.query.fields import (
-    FAMILIAR_TAIL,
-    HEAD,
-    PLAIN_TAIL,
-    RADIX,
-    TOGETHER,
-    CallField,
-    FloatField,
-    ModelField,
-)
+from vsearch.kernels.query.fields import FAMILIAR_TAIL, PLAIN_TAIL, FloatField
 from vsearch.kernels.query.rotation import rotate_in_words
 from vsearch.kernels.query.route import (
+    Fading,
     bound_partitions,
     fade_bounds,
     forced_visits,
@@ -33,21 +25,8 @@ from vsearch.kernels.scan.byte_codes import sum_slack
 from vsearch.kernels.scan.dot_products import dot_float
 from vsearch.kernels.scan.nibbles import expand_tables
 from vsearch.kernels.scan.tables import round_sign_tables, round_tables, sign_tables
-from vsearch.kernels.toolchain.compiling import inlined, kernel
-from vsearch.kernels.toolchain.memory import (
-    byte_rows,
-    bytes_,
-    float_rows,
-    floats,
-    int8s,
-    int16_rows,
-    int16s,
-    int32s,
-    int64s,
-    uint32s,
-)
+from vsearch.kernels.toolchain.compiling import inlined, part
 
-MODEL_FIELDS, CALL_FIELDS, FLOAT_FIELDS = len(ModelField), len(CallField), len(FloatField)
 ROUNDING = np.float32(0.2887)  # deviation of one rounding to the nearest, in steps: 1 / sqrt(12)
 LEAST_SQUARE, LARGEST_SQUARE = np.float32(1e-30), np.float32(1e36)  # of a norm, between which float32 holds the squares
 LEAST_ROUNDING_MARGIN = np.float32(3.0)
@@ -65,10 +44,11 @@ def _normalise_widely(query):
 
 
 @inlined
-def _prepare(model, call, query, rotated):
+def _prepare(model, call, rotated):
     """Normalise or centre, and rotate. The query as given is overwritten: it is scratch."""
+    query = call.query
     d = query.shape[0]
-    if model[ModelField.NORMALISE] != 0:
+    if model.normalise != 0:
         square = dot_float(query, query)
         if LEAST_SQUARE < square < LARGEST_SQUARE:
             scale = np.float32(1.0) / np.sqrt(square)
@@ -77,40 +57,15 @@ def _prepare(model, call, query, rotated):
         else:
             _normalise_widely(query)
     else:
-        mean = floats(model[ModelField.MEAN], d)
+        mean = model.mean
         for j in range(d):
             query[j] -= mean[j]
-    if model[ModelField.ROTATION] != 0:
-        rotation = float_rows(model[ModelField.ROTATION], d, d)
+    rotation = model.rotation
+    if rotation.shape[0] > 0:
         for i in range(d):
             rotated[i] = dot_float(rotation[i], query)
     else:
-        even = d + d % 2
-        rotate_in_words(
-            query,
-            int16_rows(model[ModelField.ROTATION_GROUPS], (d + TOGETHER - 1) // TOGETHER, TOGETHER * even),
-            floats(model[ModelField.ROTATION_STEPS], d),
-            int16s(call[CallField.QUERY_WORDS], even),
-            int32s(call[CallField.GROUP_SUMS], TOGETHER),
-            rotated,
-        )
-
-
-@kernel
-def plan_query(model_address, call_address):
-    """Rotate the query, score and order the partitions, build and round the tables.
-
-    With `ModelField.TABLES_GIVEN` the rotated query and the tables are the caller's, and only rounded here.
-    """
-    plan_nearest(model_address, call_address)
-    complete_order(model_address, call_address)
-
-
-@kernel
-def plan_nearest(model_address, call_address):
-    """`plan_query`, but partitions that are hardly visited may have no order yet: see `complete_order`."""
-    plan_visits(model_address, call_address)
-    plan_tables(model_address, call_address)
+        rotate_in_words(query, model.rotation_groups, model.rotation_steps, call.query_words, call.group_sums, rotated)
 
 
 @inlined
@@ -120,199 +75,144 @@ def _find_tail(model, call, numbers, rotated, inner):
     What is near a query that lies among the rows is found by the reach, so for it a shorter tail will do.
     """
     square, tail = numbers[FloatField.SQUARE], numbers[FloatField.TAIL]
-    if call[CallField.FILTERED] == 0 and tail > FAMILIAR_TAIL:
-        squares = floats(model[ModelField.CENTROID_SQUARES], inner.shape[0])
-        near = nearness(inner, square, squares, model[ModelField.SQUARED] != 0) >= numbers[FloatField.FAMILIAR]
+    if call.filtered == 0 and tail > FAMILIAR_TAIL:
+        near = nearness(inner, square, model.centroid_squares, model.squared != 0) >= numbers[FloatField.FAMILIAR]
         tail = np.float32(FAMILIAR_TAIL) if near else min(tail, np.float32(PLAIN_TAIL))
-    deviation = relative_deviation(
-        rotated,
-        square,
-        floats(model[ModelField.VARIANCES], rotated.shape[0]),
-        floats(model[ModelField.LEAST_DEVIATION], 1)[0],
-    )
+    deviation = relative_deviation(rotated, square, model.variances, model.least_deviation[0])
     numbers[FloatField.DEVIATION], numbers[FloatField.TAIL_REACH] = deviation, tail * deviation
 
 
-@kernel
-def plan_visits(model_address, call_address):
-    """The first half of `plan_nearest`: rotate the query, score the partitions and order the nearest."""
-    model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
-    d, partitions = model[ModelField.DIMENSIONS], model[ModelField.PARTITIONS]
-    numbers = floats(call[CallField.FLOATS], FLOAT_FIELDS)
-    rotated = floats(call[CallField.ROTATED], d)
-    if call[CallField.QUERY] != 0:
-        _prepare(model, call, floats(call[CallField.QUERY], d), rotated)
+@part
+def plan_visits(model, call):
+    """Rotate the query, score the partitions and order the nearest; those that are hardly visited: see `complete_order`."""
+    numbers, rotated = call.floats, call.rotated
+    if call.query.shape[0] > 0:
+        _prepare(model, call, rotated)
     square = dot_float(rotated, rotated)
     numbers[FloatField.SQUARE] = square
-    bases, bounds = floats(call[CallField.BASES], partitions), floats(call[CallField.BOUNDS], partitions)
-    groups, quantised = model[ModelField.GROUPS], model[ModelField.QUANTISED_DIMENSIONS]
+    bases, bounds, quantised = call.bases, call.bounds, model.quantised_dimensions
     score_centroids(
-        byte_rows(model[ModelField.CENTROID_GROUPS], groups, TOGETHER * quantised),
-        floats(model[ModelField.CENTROID_STEPS], partitions),
-        floats(model[ModelField.CENTROID_LOWS], partitions),
-        rotated[: min(d, quantised)],
-        int8s(call[CallField.QUERY_CODES], quantised),
-        int32s(call[CallField.GROUP_SUMS], TOGETHER),
+        model.centroid_groups,
+        model.centroid_steps,
+        model.centroid_lows,
+        rotated[: min(rotated.shape[0], quantised)],
+        call.query_codes[:quantised],
+        call.group_sums,
         bases,
     )
     _find_tail(model, call, numbers, rotated, bases)
     bound_partitions(
         bases,
         square,
-        floats(model[ModelField.CENTROID_SQUARES], partitions),
-        floats(model[ModelField.CENTROID_SLACKS], partitions),
-        floats(model[ModelField.RADII], partitions),
-        floats(call[CallField.SPREADS], partitions),
+        model.centroid_squares,
+        model.centroid_slacks,
+        model.radii,
+        call.spreads,
         max(numbers[FloatField.REACH], numbers[FloatField.TAIL_REACH]),
-        model[ModelField.SQUARED] != 0,
+        model.squared != 0,
         bases,
         bounds,
     )
-    ordered = order_head(
-        bounds,
-        int64s(call[CallField.ELIGIBLE], partitions),
-        int32s(call[CallField.ORDER], partitions),
-        uint32s(call[CallField.KEYS], partitions),
-        int32s(call[CallField.HISTOGRAM], RADIX),
-        int64s(call[CallField.SLOTS], 2 * HEAD),
-    )
+    ordered = order_head(bounds, call.eligible, call.order, call.keys, call.histogram, call.slots)
     _fade(model, call, 0, ordered)
-    call[CallField.ORDERED] = call[CallField.VISITS] = ordered
-    call[CallField.FORCED], call[CallField.COMPLETE] = 0, 0
-    if ordered == 0 or call[CallField.EXACT] != 0 or call[CallField.NPROBE] > 0:
-        complete_order(model_address, call_address)
+    call.ordered = call.visits = ordered
+    call.forced = call.complete = 0
+    if ordered == 0 or call.exact != 0 or call.nprobe > 0:
+        complete_order(model, call)
 
 
-@kernel
-def plan_tables(model_address, call_address):
-    """The second half of `plan_nearest`: what rows are scored with."""
-    model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
-    d, numbers = model[ModelField.DIMENSIONS], floats(call[CallField.FLOATS], FLOAT_FIELDS)
-    rotated = floats(call[CallField.ROTATED], d)
-    weights = floats(model[ModelField.RERANK_WEIGHTS], d)
-    rerank_query = floats(call[CallField.RERANK_QUERY], d)
-    for j in range(d):
+@part
+def plan_tables(model, call):
+    """What rows are scored with."""
+    rotated, weights, rerank_query = call.rotated, model.rerank_weights, call.rerank_query
+    for j in range(rotated.shape[0]):
         rerank_query[j] = rotated[j] * weights[j]
-    _make_tables(model, call, numbers, rotated, np.sqrt(numbers[FloatField.SQUARE]))
+    _make_tables(model, call, rotated)
+
+
+@inlined
+def _fading(model, call):
+    numbers = call.floats
+    return Fading(
+        model.fades,
+        np.float32(model.partitions) / np.float32(model.rows),
+        numbers[FloatField.DECAY],
+        max(numbers[FloatField.REACH] - numbers[FloatField.TAIL_REACH], np.float32(0.0)),
+        np.sqrt(numbers[FloatField.SQUARE]),
+        model.squared != 0,
+        model.radii,
+        call.spreads,
+        call.bases,
+        call.bounds,
+    )
 
 
 @inlined
 def _fade(model, call, start, stop):
     """Fade the bounds of some of the ordered partitions."""
-    partitions = model[ModelField.PARTITIONS]
-    numbers = floats(call[CallField.FLOATS], FLOAT_FIELDS)
-    if numbers[FloatField.DECAY] > np.float32(0.0):
-        fade_bounds(
-            int32s(call[CallField.ORDER], partitions),
-            start,
-            stop,
-            int64s(call[CallField.ELIGIBLE], partitions),
-            floats(model[ModelField.FADES], partitions + 1),
-            np.float32(partitions) / np.float32(model[ModelField.ROWS]),
-            numbers[FloatField.DECAY],
-            max(numbers[FloatField.REACH] - numbers[FloatField.TAIL_REACH], np.float32(0.0)),
-            np.sqrt(numbers[FloatField.SQUARE]),
-            floats(model[ModelField.RADII], partitions),
-            floats(call[CallField.SPREADS], partitions),
-            model[ModelField.SQUARED] != 0,
-            floats(call[CallField.BASES], partitions),
-            floats(call[CallField.BOUNDS], partitions),
-        )
+    if call.floats[FloatField.DECAY] > np.float32(0.0):
+        fade_bounds(_fading(model, call), call.order, start, stop, call.eligible)
 
 
-@kernel
-def rest_reaches(model_address, call_address, threshold):
+@part
+def rest_reaches(model, call, threshold):
     """Whether a partition that has no order yet may hold a row that scores `threshold`."""
-    model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
-    partitions, numbers = model[ModelField.PARTITIONS], floats(call[CallField.FLOATS], FLOAT_FIELDS)
-    order, eligible = int32s(call[CallField.ORDER], partitions), int64s(call[CallField.ELIGIBLE], partitions)
+    order, eligible = call.order, call.eligible
     before = np.int64(0)
-    for visit in range(call[CallField.ORDERED]):
+    for visit in range(call.ordered):
         before += eligible[order[visit]]
-    return tail_reaches(
-        threshold,
-        uint32s(call[CallField.KEYS], partitions),
-        before,
-        floats(model[ModelField.FADES], partitions + 1),
-        np.float32(partitions) / np.float32(model[ModelField.ROWS]),
-        numbers[FloatField.DECAY],
-        max(numbers[FloatField.REACH] - numbers[FloatField.TAIL_REACH], np.float32(0.0)),
-        np.sqrt(numbers[FloatField.SQUARE]),
-        floats(model[ModelField.RADII], partitions),
-        floats(call[CallField.SPREADS], partitions),
-        model[ModelField.SQUARED] != 0,
-        floats(call[CallField.BASES], partitions),
-        floats(call[CallField.BOUNDS], partitions),
-    )
+    return tail_reaches(_fading(model, call), threshold, call.keys, before)
 
 
-@kernel
-def complete_order(model_address, call_address):
+@part
+def complete_order(model, call):
     """Order all partitions, and settle which are visited whatever their bounds."""
-    model, call = int64s(model_address, MODEL_FIELDS), int64s(call_address, CALL_FIELDS)
-    if call[CallField.COMPLETE] != 0:
+    if call.complete != 0:
         return
-    partitions, ordered = model[ModelField.PARTITIONS], call[CallField.ORDERED]
-    order, eligible = int32s(call[CallField.ORDER], partitions), int64s(call[CallField.ELIGIBLE], partitions)
-    visits = order_tail(
-        floats(call[CallField.BOUNDS], partitions),
-        order,
-        ordered,
-        uint32s(call[CallField.KEYS], partitions),
-        int32s(call[CallField.SPARE_ORDER], partitions),
-        uint32s(call[CallField.SPARE_KEYS], partitions),
-        int32s(call[CallField.HISTOGRAM], RADIX),
-    )
+    order, ordered = call.order, call.ordered
+    visits = order_tail(call.bounds, order, ordered, call.keys, call.spare_order, call.spare_keys, call.histogram)
     _fade(model, call, ordered, visits)
-    call[CallField.ORDERED], call[CallField.COMPLETE] = visits, 1
-    forced = forced_visits(order, visits, eligible, call[CallField.K], call[CallField.NPROBE])
-    if call[CallField.EXACT] != 0:
+    call.ordered, call.complete = visits, 1
+    forced = forced_visits(order, visits, call.eligible, call.k, call.nprobe)
+    if call.exact != 0:
         forced = visits
-    elif call[CallField.NPROBE] > 0 and call[CallField.FILTERED] == 0:
+    elif call.nprobe > 0 and call.filtered == 0:
         visits = forced
-    call[CallField.VISITS], call[CallField.FORCED] = visits, forced
+    call.visits, call.forced = visits, forced
 
 
 @inlined
-def _make_tables(model, call, numbers, rotated, norm):
+def _make_tables(model, call, rotated):
     """Tables of the first stage, rounded; float tables too where more than the first look at a code needs them."""
-    d, first_bytes = model[ModelField.DIMENSIONS], model[ModelField.FIRST_BYTES]
-    nibbles = 2 * (first_bytes + model[ModelField.LATER_BYTES])
-    tables = float_rows(call[CallField.TABLES], nibbles, 16)
-    rounded = byte_rows(call[CallField.ROUNDED], 2 * first_bytes, 16)
-    whole = model[ModelField.STAGES] > 1 or model[ModelField.RERANK_KIND] == 0
+    tables, byte_tables, rounded = call.tables, call.byte_tables, call.rounded
+    whole = model.stages > 1 or model.rerank_kind == 0
     step, bias = np.float32(1.0), np.float32(0.0)
-    if model[ModelField.TABLES_GIVEN] == 0:
-        coded, planes = model[ModelField.CODED], model[ModelField.PLANES]
-        scale = floats(model[ModelField.TABLE_SCALE], coded)
-        scaled = floats(call[CallField.SCALED], d)
-        for j in range(coded):
+    if model.tables_given == 0:
+        scale, scaled = model.table_scale, call.scaled
+        for j in range(scale.shape[0]):
             scaled[j] = rotated[j] * scale[j]
-        dimensions = int32s(model[ModelField.PLANE_DIMENSIONS], planes)
-        offsets = int32s(model[ModelField.PLANE_OFFSETS], planes)
         if whole:
-            sign_tables(scaled, dimensions, offsets, tables)
+            sign_tables(scaled, model.plane_dimensions, model.plane_offsets, tables)
         else:
-            step, bias = round_sign_tables(scaled, dimensions, offsets, rounded)
-    if model[ModelField.BYTE_TABLES] != 0:
-        rounding = sum_slack(float_rows(call[CallField.TABLES], first_bytes, 256))
+            step, bias = round_sign_tables(scaled, model.plane_dimensions, model.plane_offsets, rounded)
+    if model.byte_tables != 0:
+        rounding = sum_slack(byte_tables)
     else:
-        if whole or model[ModelField.TABLES_GIVEN] != 0:
-            step, bias = round_tables(tables[: 2 * first_bytes], rounded)
-        expand_tables(rounded, bytes_(call[CallField.EXPANDED], call[CallField.EXPANDED_BYTES]))
-        rounding = ROUNDING * step * np.sqrt(np.float32(2 * first_bytes))
-    _margins(model, numbers, norm, step, bias, rounding)
+        nibbles = rounded.shape[0]
+        if whole or model.tables_given != 0:
+            step, bias = round_tables(tables[:nibbles], rounded)
+        expand_tables(rounded, call.expanded)
+        rounding = ROUNDING * step * np.sqrt(np.float32(nibbles))
+    _margins(model, call.floats, step, bias, rounding)
 
 
 @inlined
-def _margins(model, numbers, norm, step, bias, rounding):
+def _margins(model, numbers, step, bias, rounding):
     """How wrong the table sums of the stages may be."""
-    stages = model[ModelField.STAGES]
-    scales = floats(model[ModelField.STAGE_SCALES], stages)
-    deviations = floats(model[ModelField.STAGE_DEVIATIONS], stages)
-    margin = numbers[FloatField.MARGIN]
+    stages, scales, deviations = model.stages, model.stage_scales, model.stage_deviations
+    margin, norm = numbers[FloatField.MARGIN], np.sqrt(numbers[FloatField.SQUARE])
     first = margin * deviations[0] * norm
-    if model[ModelField.RERANK_KIND] == 0 and stages == 1:
+    if model.rerank_kind == 0 and stages == 1:
         first = np.float32(0.0)  # the estimate is the score itself: only the rounding is in doubt
     numbers[FloatField.STEP], numbers[FloatField.BIAS] = step, bias
     numbers[FloatField.FIRST_MARGIN] = first + max(margin, LEAST_ROUNDING_MARGIN) * rounding * scales[0]

@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from vsearch.kernels.query.fields import TOGETHER
-from vsearch.kernels.toolchain.compiling import inlined, kernel
+from vsearch.kernels.toolchain.compiling import inlined
 from vsearch.kernels.toolchain.simd import DIALECT, I8, I32, I64, broadcast, load
 
 Product = Callable[[ir.IRBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
@@ -24,7 +24,21 @@ Product = Callable[[ir.IRBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
 
 @inlined
 def dot_group_plain(groups, at, query, each, sums):
-    """The portable body of both; `each` dimensions of a row lie together."""
+    """The portable body of `dot_bytes` and `dot_words`.
+
+    Parameters
+    ----------
+    groups : uint8 (groups, 64 * D) or int16 (groups, 64 * D)
+        Bytes are below 128; D is a multiple of four of them, or of two words, and not 0.
+    at : int
+        Which group.
+    query : int8 or int16 (D,)
+        Not the least number of its type. No sum may leave 32 bits.
+    each : int
+        Dimensions of a row that lie together.
+    sums : int32 (64,)
+        Output.
+    """
     for c in range(TOGETHER):
         sums[c] = 0
     for j in range(query.shape[0]):
@@ -81,7 +95,7 @@ if DIALECT is None:
 
     @inlined
     def dot_bytes(groups, at, query, sums):
-        """Inner products of a query with the rows of one group; see `dot_groups`."""
+        """Inner products of a query with the rows of one group; see `dot_group_plain`."""
         dot_group_plain(groups, at, query, 4, sums)
 
     @inlined
@@ -95,30 +109,10 @@ else:
 
     @inlined
     def dot_bytes(groups, at, query, sums):
-        """Inner products of a query with the rows of one group; see `dot_groups`."""
+        """Inner products of a query with the rows of one group; see `dot_group_plain`."""
         _dot_bytes(groups, at * groups.shape[1], query, query.shape[0] // 4, sums)
 
     @inlined
     def dot_words(groups, at, query, sums):
         """The same in words of 16 bits."""
         _dot_words(groups, 2 * at * groups.shape[1], query, query.shape[0] // 2, sums)
-
-
-@kernel
-def dot_groups(groups, query, sums):
-    """Inner products of a query with all rows: the kernel by itself, for its tests.
-
-    Parameters
-    ----------
-    groups : uint8 (groups, 64 * D) or int16 (groups, 64 * D)
-        Bytes are below 128; D is a multiple of four of them, or of two words, and not 0.
-    query : int8 or int16 (D,)
-        Not the least number of its type. No sum may leave 32 bits.
-    sums : int32 (groups, 64)
-        Output.
-    """
-    for at in range(groups.shape[0]):
-        if groups.itemsize == 1:
-            dot_bytes(groups, at, query, sums[at])
-        else:
-            dot_words(groups, at, query, sums[at])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from vsearch.kernels.query.fields import HEAD, RADIX
 from vsearch.kernels.scan.dot_products import dot_float, dot_half, square_distance, square_distance_half
-from vsearch.kernels.toolchain.compiling import inlined, kernel, summing
+from vsearch.kernels.toolchain.compiling import inlined, part, summing_part
 
 COARSE, FINE = 64, 1024  # buckets of bounds: to find the head, and to order it
 
@@ -44,7 +46,7 @@ def _bucket(bound, highest, per_unit, last):
     return np.int32(place if place > np.float32(0.0) else np.float32(0.0))  # noqa: FURB136
 
 
-@summing
+@summing_part
 def relative_deviation(query, square, variances, least):
     """Standard deviation of ``<query, residual>``, relative to the query's norm and the residuals' root mean square.
 
@@ -67,7 +69,7 @@ def relative_deviation(query, square, variances, least):
     return max(np.sqrt(total / square), least)
 
 
-@kernel
+@part
 def nearness(inner, square, centroid_squares, squared):
     """How near the nearest centroid is: the cosine or inner product per norm of the query, or the negated squared distance.
 
@@ -86,7 +88,7 @@ def nearness(inner, square, centroid_squares, squared):
     return _unsortable(nearest) / np.sqrt(square) if square > np.float32(0.0) else np.float32(0.0)
 
 
-@summing
+@summing_part
 def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, reach, squared, bases, bounds):
     """Turn inner products of a query with all centroids into base scores and bounds. O(partitions).
 
@@ -139,7 +141,7 @@ def exact_base(query, centroids, half_centroids, squared, partition):
     return dot_float(query, centroids[partition])
 
 
-@kernel
+@part
 def order_head(bounds, eligible, order, keys, histogram, slots):
     """Order the partitions of the highest bounds, descending, ties to the lower; at least HEAD of them, or all.
 
@@ -239,7 +241,7 @@ def _exchange(slots):
     return moved < 0
 
 
-@kernel
+@part
 def order_tail(bounds, order, first, keys, spare_order, spare_keys, histogram):
     """Order the partitions that `order_head` left, by descending bound, ties to the lower, behind the `first` of `order`.
 
@@ -282,29 +284,52 @@ def order_tail(bounds, order, first, keys, spare_order, spare_keys, histogram):
     return first + count
 
 
-@kernel
-def fade_bounds(
-    order, start, stop, eligible, fades, per_rank, decay, most_decay, norm, radii, spreads, squared, bases, bounds
-):
-    """Lower the bounds of visits `start` to `stop` by how many eligible rows come before them.
+class Fading(NamedTuple):
+    """How bounds fall by how many eligible rows come before them.
 
     A neighbour is the less likely to lie in a partition the more partitions are nearer, whatever its radius says. But rows
-    that have nothing to do with the query scatter as far as ever: no bound falls by more than `most_decay` spreads. What a
-    partition loses does not count for those behind it, so bounds need not descend any more: a wide partition comes before a
-    tight one that is nearer.
+    that have nothing to do with the query scatter as far as ever: no bound falls by more than `most_decay` spreads.
 
-    Parameters
+    Attributes
     ----------
-    order : int32 (partitions,)
-        Those before `start` are faded already.
-    eligible : int64 (partitions,)
     fades : float32 (partitions + 1,)
         Times `decay`, how much the reach falls, by rows that come before in units of `1 / per_rank`.
     per_rank, decay, most_decay : float32
     norm : float32
         Of the query.
+    squared : bool
+        Scores are negated squared distances; inner products otherwise.
     radii, spreads, bases, bounds : float32 (partitions,)
     """
+
+    fades: Any
+    per_rank: Any
+    decay: Any
+    most_decay: Any
+    norm: Any
+    squared: Any
+    radii: Any
+    spreads: Any
+    bases: Any
+    bounds: Any
+
+
+@part
+def fade_bounds(fading, order, start, stop, eligible):
+    """Lower the bounds of visits `start` to `stop`.
+
+    What a partition loses does not count for those behind it, so bounds need not descend any more: a wide partition comes
+    before a tight one that is nearer.
+
+    Parameters
+    ----------
+    fading : Fading
+        Its bounds are lowered.
+    order : int32 (partitions,)
+        Those before `start` are faded already.
+    eligible : int64 (partitions,)
+    """
+    fades, per_rank, decay, most_decay, norm, squared, radii, spreads, bases, bounds = fading
     before = np.int64(0)
     for i in range(start):
         before += eligible[order[i]]
@@ -321,19 +346,19 @@ def fade_bounds(
         before += eligible[partition]
 
 
-@kernel
-def tail_reaches(
-    threshold, keys, before, fades, per_rank, decay, most_decay, norm, radii, spreads, squared, bases, bounds
-):
+@part
+def tail_reaches(fading, threshold, keys, before):
     """Whether a partition that `order_head` left may hold a row that scores `threshold`. O(partitions).
 
     Parameters
     ----------
+    fading : Fading
     keys : uint32 (partitions,)
         Of `order_head`.
     before : int
         Eligible rows of the partitions in the head; the others follow `fade_bounds`.
     """
+    fades, per_rank, decay, most_decay, norm, squared, radii, spreads, bases, bounds = fading
     most = np.int64(fades.shape[0] - 1)
     faded = decay * fades[min(np.int64(np.float32(before) * per_rank), most)]
     reached = np.int64(0)
@@ -345,7 +370,7 @@ def tail_reaches(
     return reached != 0
 
 
-@kernel
+@part
 def forced_visits(order, count, eligible, k, nprobe):
     """How many of the first partitions are visited whatever their bounds: `nprobe`, and enough to hold k rows."""
     if nprobe <= 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels.scan.dot_products import half_to_float
-from vsearch.kernels.toolchain.compiling import inlined, kernel
+from vsearch.kernels.toolchain.compiling import inlined
 
 ENTRIES = 256
 SLACK = np.float32(1e-6)  # of the largest possible sum: what float32 sums in another order differ by
@@ -70,9 +70,3 @@ def sum_slack(tables):
             peak = max(peak, np.abs(tables[j, e]))
         largest += peak
     return SLACK * largest
-
-
-@kernel
-def scan_byte_block(block, tables, factors, offsets, row, count, slope, intercept, least, sums):
-    """`good_bytes` as a kernel of its own; `sums` receives the sums of all 32 lanes."""
-    return good_bytes(block, tables, sums, factors, offsets, row, count, slope, intercept, least)

@@ -21,28 +21,6 @@ from vsearch.kernels.toolchain.simd import DIALECT, F16, F32, I8, I16, I32, I64,
 FLUSH = 256  # pairs summed in 16 bits: 256 * 2 * 127 < 65,536
 
 
-@kernel
-def scan_nibble_block(block, tables, sums):
-    """Add up the table entries of one block's nibble codes.
-
-    Parameters
-    ----------
-    block : uint8 (pairs * 32,)
-        One block of codes (see `blocks`).
-    tables : uint8 (2 * pairs, 16)
-        Rounded tables, entries at most 127.
-    sums : uint32 (32,)
-        Output: the sum of every lane.
-    """
-    for v in range(32):
-        sums[v] = 0
-    for j in range(block.shape[0] // 32):
-        low, high = tables[2 * j], tables[2 * j + 1]
-        for v in range(32):
-            code = block[j * 32 + v]
-            sums[v] += np.uint32(low[code & np.uint8(15)]) + np.uint32(high[code >> np.uint8(4)])
-
-
 @inlined
 def sum_nibbles(block, lane, tables):
     """The float table sum of one lane of a block; `tables` is float32 (2 * pairs, 16)."""
@@ -61,8 +39,8 @@ def good_lanes_plain(codes, block, tables, factors, offsets, row, count, slope, 
     ----------
     codes : uint8 (blocks, pairs * 32)
     block : int
-    tables
-        As in `scan_nibble_block`.
+    tables : uint8 (2 * pairs, 16)
+        Rounded tables, entries at most 127.
     factors, offsets : uint16 (rows,), float32 (rows,) or (0,)
         Of the shard; the block's first lane is row `row`.
     count : int

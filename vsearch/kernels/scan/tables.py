@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.toolchain.compiling import summing
+from vsearch.kernels.toolchain.compiling import summing, summing_part
 
 ENTRIES = 16
 LARGEST = 127  # two 7-bit entries add in a byte without carry
@@ -52,7 +52,7 @@ def sign_tables(scaled_query, plane_dimensions, plane_offsets, tables):
         weight *= np.float32(0.5)
 
 
-@summing
+@summing_part
 def round_tables(tables, rounded):
     """Round float tables to 7 bits with one step for all of them.
 
@@ -92,7 +92,7 @@ def round_tables(tables, rounded):
     return step, bias
 
 
-@summing
+@summing_part
 def round_sign_tables(scaled_query, plane_dimensions, plane_offsets, rounded):
     """What `sign_tables` and then `round_tables` make, without the float tables between them.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.toolchain.compiling import inlined, kernel
+from vsearch.kernels.toolchain.compiling import inlined, part
 
 
 @inlined
@@ -34,7 +34,7 @@ def _sift_down(scores, rows, start, size):
     scores[node], rows[node] = score, row
 
 
-@kernel
+@part
 def push(scores, rows, size, score, row):
     """Offer one entry to a heap that holds `size` of `len(scores)` entries; return the new size."""
     if size < scores.shape[0]:
@@ -53,7 +53,7 @@ def push(scores, rows, size, score, row):
     return size
 
 
-@kernel
+@part
 def sort_best_first(scores, rows, size):
     """Order the first `size` entries of a heap in place, best first (heap sort: the worst goes to the end)."""
     for last in range(size - 1, 0, -1):

@@ -47,7 +47,7 @@ MOST_PARTS = 4
 #: Every kernel that Python calls, with its arguments: a scalar, or dtype/axes for an array. Those that take longest to
 #: compile come first, since they are dealt out in this order.
 EXPORTS = {
-    "query.plan.plan_query": ("int64 int64", "none"),
+    "query.query.plan_query": ("int64 int64", "none"),
     "query.query.search_batch": ("int64 int64 int64 int64", "none"),
     "query.query.scan_nearest": ("int64 int64 int64", "none"),
     "query.query.scan_rest": ("int64 int64 int64", "none"),
@@ -89,27 +89,26 @@ EXPORTS = {
         "int64",
     ),
     "scan.cells.lower_bounds": ("uint8/2 int64/1 int32/1 int64/1 float32/1 float32/1", "none"),
-    "multivector.maxsim.fill_tables": ("float32/2 int32/1 int32/1 int64 uint8/1 float32/1 float32/1", "none"),
+    "multivector.maxsim.fill_tables": ("float32/2 int32/1 int32/1 int64 uint8/1 float32/2", "none"),
     "multivector.maxsim.multiply": ("float32/2 float32/2 float32/2", "none"),
     "multivector.maxsim.table_bytes": ("int64", "int64"),
     "multivector.maxsim.score_codes": ("uint8/1 int64/1 int64/1 float32/2 int64 float32/1 float32/1", "none"),
     "multivector.maxsim.score_wide_codes": ("uint16/1 int64/1 int64/1 float32/2 int64 float32/1 float32/1", "none"),
     "multivector.maxsim.score_residuals": (
         (
-            "uint8/1 uint16/1 uint8/1 int64 int64/1 int64/1 float32/1 float32/2 int64 uint8/1 float32/1 float32/1 "
+            "uint8/1 uint16/1 uint8/1 int64 int64/1 int64/1 float32/1 float32/2 int64 uint8/1 float32/2 "
             "uint8/1 float32/2 float32/1 float32/1"
         ),
         "none",
     ),
     "multivector.maxsim.score_wide_residuals": (
         (
-            "uint16/1 uint16/1 uint8/1 int64 int64/1 int64/1 float32/1 float32/2 int64 uint8/1 float32/1 float32/1 "
+            "uint16/1 uint16/1 uint8/1 int64 int64/1 int64/1 float32/1 float32/2 int64 uint8/1 float32/2 "
             "uint8/1 float32/2 float32/1 float32/1"
         ),
         "none",
     ),
     "multivector.hamming.pack_numbers": ("uint16/1 int64 uint8/1", "none"),
-    "multivector.hamming.unpack_numbers": ("uint8/1 int64 uint16/1", "none"),
     "multivector.hamming.score_hamming": ("uint8/1 int64 int64/1 int64/1 uint16/1 uint16/1 float32/1", "none"),
     "multivector.inverted_lists.collect_lists": (
         "int64/1 uint32/1 int64/2 float32/2 float32/1 int64/1 float32/1",
@@ -184,7 +183,7 @@ def _replace(path: Path, data: bytes) -> None:
 def compile_object(path: Path, name: str, part: int = 0, parts: int = 1) -> None:
     """Compile the kernels for a target, or every so-many-th of them, into an object file, in a process of its own."""
     target = TARGETS[name]
-    environment = {**os.environ, "VSEARCH_DIALECT": target.dialect, "VSEARCH_JIT": "1"}
+    environment = {**os.environ, "VSEARCH_DIALECT": target.dialect, "VSEARCH_JIT": "ir"}
     if target.triple.startswith("aarch64"):
         # plain IR: what the host's vectoriser would make of it does not fit another processor
         host = "generic" if platform.machine() == "aarch64" else "x86-64-v3"
@@ -203,9 +202,6 @@ def write_object(path: Path, name: str, exports: list[str]) -> None:
 
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    # Numba also loads what it compiles, so a stand-in has to be some address; it is never called
-    for stand_in in NEON_STAND_INS:
-        llvm.add_symbol(stand_in, llvm.address_of_symbol("memset") or 1)
     target = TARGETS[name]
     first, *others = exports
     whole = llvm.parse_assembly(_intermediate(first))
@@ -225,32 +221,25 @@ def write_object(path: Path, name: str, exports: list[str]) -> None:
     for stand_in, instruction in NEON_STAND_INS.items():
         text = text.replace(stand_in, instruction)
     whole = llvm.parse_assembly(text)
-    speed = 3 if target.triple.startswith("aarch64") else 0
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=speed))
-    passes = builder.getModulePassManager() if speed else llvm.create_new_module_pass_manager()
-    passes.add_global_dead_code_eliminate_pass()
-    passes.run(whole, builder)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    builder.getModulePassManager().run(whole, builder)
     path.write_bytes(machine.emit_object(whole))
 
 
 def _intermediate(export: str) -> str:
     """LLVM IR of one kernel under its C name, with no trace of Python in it."""
     import llvmlite.binding as llvm
-    import numba
     from numba import types
 
     module_name, _, name = export.rpartition(".")
     dispatcher = getattr(import_module(f"vsearch.kernels.{module_name}"), name)
-    kept = {k: v for k, v in dispatcher.targetoptions.items() if k in ("nogil", "error_model", "_nrt", "fastmath")}
-    njit: Any = numba.njit
-    plain = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **kept)(dispatcher.py_func)
     signature = []
     for argument in EXPORTS[export][0].split():
         kind, _, axes = argument.partition("/")
         element = types.boolean if kind == "bool" else getattr(types, kind)
         signature.append(types.Array(element, int(axes), "C") if axes else element)
-    plain.compile(tuple(signature))
-    compiled = plain.overloads[tuple(signature)]
+    dispatcher.compile(tuple(signature))
+    compiled = dispatcher.overloads[tuple(signature)]
     module = llvm.parse_assembly(compiled.library.get_llvm_str())
     for function in module.functions:
         if function.is_declaration:
@@ -259,7 +248,7 @@ def _intermediate(export: str) -> str:
             function.name = symbol_of(export)
             function.linkage = "external"
         else:
-            function.linkage = "internal"
+            function.linkage = "linkonce_odr"  # kernels share their parts
     for variable in module.global_variables:
         if not variable.is_declaration:
             variable.linkage = "internal"

@@ -23,16 +23,21 @@ Decorator = Callable[[Any], Any]
 LIBRARY: Library | None = None
 if not os.environ.get("VSEARCH_JIT") and not os.environ.get("VSEARCH_DIALECT"):
     LIBRARY = find_library()
+#: Whether kernels end as LLVM IR, of which the ahead-of-time build makes libraries.
+STOPS_AT_IR = os.environ.get("VSEARCH_JIT") == "ir"
 if LIBRARY is None and find_spec("numba") is None:
     raise MissingDependencyError(
         f"no kernels can run here: {why_compiled()}, and numba, which would compile them, is not installed"
     )
 
-_SUMMING = {"reassoc", "contract", "nsz"}
+_PLAIN = {"nogil": True, "error_model": "numpy", "_nrt": False}
+_SUMMING = {"fastmath": {"reassoc", "contract", "nsz"}}
 
 
-def _compiled(**options: Any) -> Decorator:
-    """A decorator for one way of compiling."""
+def _kernel(**options: Any) -> Decorator:
+    """A decorator for what Python calls."""
+    if STOPS_AT_IR:
+        return _part(**options)
 
     def decorate(function: Any) -> Any:
         if LIBRARY is not None:
@@ -42,29 +47,40 @@ def _compiled(**options: Any) -> Decorator:
         from vsearch.kernels.toolchain.caching import make_cache
 
         njit: Any = numba.njit
-        dispatcher = njit(nogil=True, error_model="numpy", _nrt=False, **options)(function)
+        dispatcher = njit(**_PLAIN, **options)(function)
         dispatcher._cache = make_cache(function)  # noqa: SLF001  Numba has no public way to key its cache
         return dispatcher
 
     return decorate
 
 
+def _part(**options: Any) -> Decorator:
+    """A decorator for what only kernels call; in a library it is in its callers already."""
+
+    def decorate(function: Any) -> Any:
+        if LIBRARY is not None:
+            return function
+        from vsearch.kernels.toolchain.intermediate import Part
+
+        return Part(function, {**_PLAIN, **options}, _kernel(**options))
+
+    return decorate
+
+
 #: A kernel that is called from Python.
-kernel = _compiled()
+kernel = _kernel()
 
 #: A kernel whose float sums may be taken in any order.
-summing = _compiled(fastmath=_SUMMING)
+summing = _kernel(**_SUMMING)
 
-
-def _merged(**options: Any) -> Decorator:
-    """A decorator for pieces of kernels; in a library they are in their callers already."""
-    if LIBRARY is not None:
-        return lambda function: function
-    return _compiled(forceinline=True, **options)
-
-
-#: A piece of a kernel, always merged into its caller: a call would push every array's seven fields.
-inlined = _merged()
+#: A part of kernels.
+part = _part()
 
 #: The same, where float sums may be taken in any order.
-inlined_summing = _merged(fastmath=_SUMMING)
+summing_part = _part(**_SUMMING)
+
+#: A part that is always merged into its caller: a call would push every array's seven fields.
+inlined = _part(forceinline=True)
+
+#: The same, where float sums may be taken in any order.
+inlined_summing = _part(forceinline=True, **_SUMMING)

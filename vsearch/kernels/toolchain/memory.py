@@ -1,8 +1,4 @@
-"""Addresses: how a kernel with a plain C signature gets at its arrays, and prefetch.
-
-A fused kernel has too many arrays for an argument each. It takes the address of a list of int64 fields instead, of
-which some are numbers and some addresses; the same call works from Numba and, through ctypes, without it.
-"""
+"""Addresses: arrays that a kernel makes of them, and prefetch."""
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
 from __future__ import annotations
@@ -18,55 +14,28 @@ from numba.np.arrayobj import populate_array
 _POINTER = ir.IntType(8).as_pointer()
 
 
-def _array_at(element: Any, dimensions: int) -> Any:
-    """An intrinsic that makes the C-contiguous array of some shape at an address. Nobody owns it, nothing counts it."""
-    kind = types.Array(element, dimensions, "C")
-    size = np.dtype(str(element)).itemsize
+def make_array(context: Any, b: ir.IRBuilder, kind: Any, address: ir.Value, shape: list[ir.Value]) -> ir.Value:
+    """The C-contiguous array of some shape at an address. Nobody owns it, nothing counts it."""
+    word = context.get_value_type(types.intp)
+    size = np.dtype(str(kind.dtype)).itemsize
+    array = context.make_array(kind)(context, b)
+    strides = [ir.Constant(word, size)]
+    for extent in reversed(shape[1:]):
+        strides.insert(0, b.mul(strides[0], extent))
+    data = b.inttoptr(address, context.get_data_type(kind.dtype).as_pointer())
+    populate_array(array, data=data, shape=shape, strides=strides, itemsize=ir.Constant(word, size), meminfo=None)
+    return array._getvalue()  # noqa: SLF001  how Numba's own intrinsics return an array
+
+
+@intrinsic
+def int64s(typingctx, address, count):
+    """The int64 (count,) there."""
+    kind = types.Array(types.int64, 1, "C")
 
     def codegen(context, b, signature, args):
-        word = context.get_value_type(types.intp)
-        array = context.make_array(kind)(context, b)
-        shape = list(args[1:])
-        strides = [ir.Constant(word, size)]
-        for extent in reversed(shape[1:]):
-            strides.insert(0, b.mul(strides[0], extent))
-        data = b.inttoptr(args[0], context.get_data_type(element).as_pointer())
-        populate_array(array, data=data, shape=shape, strides=strides, itemsize=ir.Constant(word, size), meminfo=None)
-        return array._getvalue()  # noqa: SLF001  how Numba's own intrinsics return an array
+        return make_array(context, b, kind, args[0], [args[1]])
 
-    if dimensions == 1:
-
-        @intrinsic
-        def vector(typingctx, address, count):
-            return kind(types.int64, types.int64), codegen
-
-        return vector
-
-    @intrinsic
-    def matrix(typingctx, address, rows, columns):
-        return kind(types.int64, types.int64, types.int64), codegen
-
-    return matrix
-
-
-#: ``name(address, count)``: the vector there. Float16 is kept as uint16.
-int64s = _array_at(types.int64, 1)
-int32s = _array_at(types.int32, 1)
-uint64s = _array_at(types.uint64, 1)
-uint32s = _array_at(types.uint32, 1)
-halves = _array_at(types.uint16, 1)
-bytes_ = _array_at(types.uint8, 1)
-int8s = _array_at(types.int8, 1)
-int16s = _array_at(types.int16, 1)
-floats = _array_at(types.float32, 1)
-
-#: ``name(address, rows, columns)``: the matrix there.
-float_rows = _array_at(types.float32, 2)
-half_rows = _array_at(types.uint16, 2)
-byte_rows = _array_at(types.uint8, 2)
-int8_rows = _array_at(types.int8, 2)
-int16_rows = _array_at(types.int16, 2)
-int64_rows = _array_at(types.int64, 2)
+    return kind(types.int64, types.int64), codegen
 
 
 @intrinsic

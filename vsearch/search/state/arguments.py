@@ -1,4 +1,4 @@
-"""What a fused kernel is given: a list of int64 numbers and addresses, and the arrays behind these."""
+"""What a fused kernel is given: a block of int64 numbers and addresses, and the arrays behind these."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def address(array: NDArray[Any]) -> int:
 
 
 class KernelArguments:
-    """A list of int64 fields, and the arrays whose addresses it holds.
+    """A block of int64 fields, and the arrays whose addresses it holds.
 
     Attributes
     ----------
@@ -28,9 +28,9 @@ class KernelArguments:
         self._kept: dict[int, NDArray[Any]] = {}
 
     def point(self, field: int, array: NDArray[Any], dtype: Any) -> None:
-        """Let a field be the address of an array, which is kept alive and must be C-contiguous."""
+        """Let a field be the address of an array, which is kept alive and must be C-contiguous; 0 for one without elements."""
         if array.dtype != np.dtype(dtype) or not array.flags.c_contiguous:
             msg = f"field {field} needs a C-contiguous {np.dtype(dtype)} array, got {array.dtype} {array.shape}"
             raise ValueError(msg)
         self._kept[field] = array
-        self.values[field] = address(array)
+        self.values[field] = address(array) if array.size else 0

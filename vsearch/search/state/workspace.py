@@ -1,8 +1,6 @@
-"""Field lists for the fused kernels: a model's and a shard's, packed once, and a workspace for each thread."""
+"""Blocks of fields for the fused kernels: a model's and a shard's, packed once, and a workspace for each thread."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,13 +46,14 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
     coarse = encode_centroids(model.centroids)
     values[ModelField.DIMENSIONS], values[ModelField.PARTITIONS], values[ModelField.ROWS] = d, partitions, rows
     values[ModelField.GROUPS], values[ModelField.QUANTISED_DIMENSIONS] = len(coarse.groups), coarse.dimensions
+    values[ModelField.CENTROID_GROUP_WIDTH] = coarse.groups.shape[1]
     fields.point(ModelField.CENTROID_GROUPS, coarse.groups, np.uint8)
     values[ModelField.NORMALISE] = model.metric == "cosine"
     values[ModelField.SQUARED] = model.metric == "l2"
     values[ModelField.DIFFERENCES] = model.far_apart or (model.metric == "l2" and model.rerank == "float32")
     values[ModelField.RERANK_KIND] = RERANK_KINDS[model.rerank]
     values[ModelField.STAGES] = len(stages)
-    values[ModelField.FIRST_BYTES], values[ModelField.LATER_BYTES] = stages[0], sum(stages[1:])
+    values[ModelField.FADES_LENGTH] = partitions + 1
     weights = model.rerank_weights if model.rerank == "int8" else np.ones(d, np.float32)
     for field, array in (
         (ModelField.MEAN, model.mean),
@@ -80,6 +79,7 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
         model.rerank == "int8" and not model.far_apart
     ):  # words are half the bytes, and off by much less than the rerank codes are
         rotation = encode_rotation(transform)
+        values[ModelField.ROTATION_BLOCKS], values[ModelField.ROTATION_WIDTH] = rotation.groups.shape
         fields.point(ModelField.ROTATION_GROUPS, rotation.groups, np.int16)
         fields.point(ModelField.ROTATION_STEPS, rotation.steps, np.float32)
     else:
@@ -100,10 +100,11 @@ def pack_shard(first_partition: int, rows: int, table: PartitionTable, arrays: S
     values = fields.values
     values[ShardField.FIRST_PARTITION], values[ShardField.PARTITIONS] = first_partition, len(table.rows)
     values[ShardField.ROWS], values[ShardField.BLOCKS] = rows, len(arrays.first_codes)
-    codes: NDArray[Any] = arrays.rerank_bytes
-    for other in (arrays.rerank_halves, arrays.rerank_floats):
-        codes = other if len(other) else codes
-    values[ShardField.RERANK_ROWS] = len(codes)
+    values[ShardField.DIMENSIONS] = arrays.rerank_bytes.shape[1]
+    values[ShardField.FIRST_WIDTH], values[ShardField.LATER_WIDTH] = (
+        arrays.first_codes.shape[1],
+        arrays.later_codes.shape[1],
+    )
     for field, array, dtype in (
         (ShardField.ROW_STARTS, table.row_starts, np.int64),
         (ShardField.ROW_COUNTS, table.rows, np.int64),
@@ -117,14 +118,16 @@ def pack_shard(first_partition: int, rows: int, table: PartitionTable, arrays: S
         (ShardField.FIRST_FACTORS, arrays.first_factors, np.uint16),
         (ShardField.OFFSETS, arrays.offsets, np.float32),
         (ShardField.RERANK_SCALES, arrays.rerank_scales, np.uint16),
-        (ShardField.RERANK_CODES, codes, codes.dtype),
+        (ShardField.RERANK_BYTES, arrays.rerank_bytes, np.int8),
+        (ShardField.RERANK_HALVES, arrays.rerank_halves, np.uint16),
+        (ShardField.RERANK_FLOATS, arrays.rerank_floats, np.float32),
     ):
         fields.point(field, array, dtype)
     return fields
 
 
 class Workspace:
-    """What one thread needs to run queries on a model: scratch, outputs, and the list of a call's fields."""
+    """What one thread needs to run queries on a model: scratch, outputs, and the block of a call's fields."""
 
     def __init__(self, model: Model, partition_rows: NDArray[np.int64], radii: NDArray[np.float32]) -> None:
         d, partitions = model.dimensions, len(model.centroids)
@@ -143,6 +146,7 @@ class Workspace:
         self._partition_rows, self._radii, self.spreads = partition_rows, radii, radii
         self._unit = nearness_unit(model, radii)
         expanded = np.zeros(expanded_bytes(first), np.uint8)
+        codes_length, words_length = -(-d // 4) * 4, d + d % 2
         self._k = 0
         self._asked: tuple[object, ...] | None = None
         self._settings: SearchSettings | None = None
@@ -154,7 +158,7 @@ class Workspace:
             (CallField.RERANK_QUERY, np.empty(d, np.float32)),
             (CallField.SCALED, np.empty(d, np.float32)),
             (CallField.SUMS, np.empty(32, np.float32)),
-            (CallField.TABLES, self.tables),
+            (CallField.BYTE_TABLES if by_bytes else CallField.TABLES, self.tables),
             (CallField.ROUNDED, np.zeros((2 * first, 16), np.uint8)),
             (CallField.EXPANDED, expanded),
             (CallField.ORDER, self.order),
@@ -169,14 +173,24 @@ class Workspace:
             (CallField.PENDING, np.empty((2, PENDING), np.int64)),
             (CallField.PENDING_SCALES, np.empty(PENDING, np.float32)),
             (CallField.REST, self.rest),
-            (CallField.QUERY_CODES, np.zeros(-(-d // 4) * 4, np.int8)),
-            (CallField.QUERY_WORDS, np.zeros(d + d % 2, np.int16)),
+            (CallField.QUERY_CODES, np.zeros(codes_length, np.int8)),
+            (CallField.QUERY_WORDS, np.zeros(words_length, np.int16)),
             (CallField.GROUP_SUMS, np.empty(TOGETHER, np.int32)),
             (CallField.COUNTERS, self.counters),
             (CallField.FLOATS, self.numbers),
         ):
             self.fields.point(field, array, array.dtype)
-        self.values[CallField.EXPANDED_BYTES] = len(expanded)
+        for field, number in (
+            (CallField.EXPANDED_BYTES, len(expanded)),
+            (CallField.DIMENSIONS, d),
+            (CallField.PARTITIONS, partitions),
+            (CallField.NIBBLES, 2 * whole),
+            (CallField.FIRST_NIBBLES, 2 * first),
+            (CallField.BYTES, whole),
+            (CallField.CODES_LENGTH, codes_length),
+            (CallField.WORDS_LENGTH, words_length),
+        ):
+            self.values[field] = number
 
     def begin(
         self,

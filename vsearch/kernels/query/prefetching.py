@@ -1,0 +1,57 @@
+"""What a scan asks for before it needs it, so that it comes from memory meanwhile."""
+
+from __future__ import annotations
+
+from vsearch.kernels.query.fields import RERANK_HALF, RERANK_INT8
+from vsearch.kernels.toolchain.compiling import inlined
+from vsearch.kernels.toolchain.memory import prefetch
+
+LINE = 64  # bytes that come from memory together
+AHEAD = 8192  # bytes of codes, of this partition and the next, that are asked for before they are scanned
+
+
+@inlined
+def fetch_rerank(kind, rerank_bytes, rerank_halves, rerank_floats, row):
+    """Ask for a row's rerank codes before they are needed."""
+    d = rerank_bytes.shape[1]
+    for at in range(0, d if kind == RERANK_INT8 else 2 * d if kind == RERANK_HALF else 4 * d, LINE):
+        if kind == RERANK_INT8:
+            prefetch(rerank_bytes, row * d + at)
+        elif kind == RERANK_HALF:
+            prefetch(rerank_halves, 2 * row * d + at)
+        else:
+            prefetch(rerank_floats, 4 * row * d + at)
+
+
+@inlined
+def fetch_factors(shard, near, local):
+    """Ask for the factors that a visit begins with; the rest follows by itself."""
+    offsets = shard.offsets
+    row = shard.row_starts[local]
+    rows = min(shard.row_counts[local], 32 * AHEAD // shard.first_width + 32)
+    for at in range(0, 2 * rows + LINE, LINE):
+        prefetch(near, 2 * row + at)
+    if offsets.shape[0] > 0:
+        for at in range(0, 4 * rows + LINE, LINE):
+            prefetch(offsets, 4 * row + at)
+
+
+@inlined
+def fetch_blocks(first_codes, start, stop):
+    """Ask for the first codes of some blocks."""
+    width = first_codes.shape[1]
+    for at in range(start * width, stop * width, LINE):
+        prefetch(first_codes, at)
+
+
+@inlined
+def fetch_centroid(centroids, half_centroids, partition):
+    """Ask for a centroid."""
+    if half_centroids.shape[0] > 0:
+        width = 2 * half_centroids.shape[1]
+        for at in range(0, width, LINE):
+            prefetch(half_centroids, partition * width + at)
+    else:
+        width = 4 * centroids.shape[1]
+        for at in range(0, width, LINE):
+            prefetch(centroids, partition * width + at)

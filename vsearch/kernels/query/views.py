@@ -1,0 +1,97 @@
+"""The blocks of the fused kernels as these read them: what lies at the addresses of `fields`. Float16 is kept as uint16."""
+
+from __future__ import annotations
+
+from vsearch.kernels.query.fields import (
+    COUNTERS,
+    HEAD,
+    PENDING,
+    RADIX,
+    TOGETHER,
+    CallField,
+    FloatField,
+    ModelField,
+    ShardField,
+)
+from vsearch.kernels.toolchain.views import ArrayField, view
+
+#: What all shards share.
+MODEL = {
+    "mean": ArrayField("float32", ("dimensions",)),
+    "rotation": ArrayField("float32", ("dimensions", "dimensions")),
+    "centroids": ArrayField("float32", ("partitions", "dimensions")),
+    "half_centroids": ArrayField("uint16", ("partitions", "dimensions")),
+    "centroid_squares": ArrayField("float32", ("partitions",)),
+    "centroid_slacks": ArrayField("float32", ("partitions",)),
+    "centroid_groups": ArrayField("uint8", ("groups", "centroid_group_width")),
+    "centroid_steps": ArrayField("float32", ("partitions",)),
+    "centroid_lows": ArrayField("float32", ("partitions",)),
+    "radii": ArrayField("float32", ("partitions",)),
+    "fades": ArrayField("float32", ("fades_length",)),
+    "rerank_weights": ArrayField("float32", ("dimensions",)),
+    "variances": ArrayField("float32", ("dimensions",)),
+    "least_deviation": ArrayField("float32", (1,)),
+    "table_scale": ArrayField("float32", ("coded",)),
+    "plane_dimensions": ArrayField("int32", ("planes",)),
+    "plane_offsets": ArrayField("int32", ("planes",)),
+    "stage_scales": ArrayField("float32", ("stages",)),
+    "stage_deviations": ArrayField("float32", ("stages",)),
+    "rotation_groups": ArrayField("int16", ("rotation_blocks", "rotation_width")),
+    "rotation_steps": ArrayField("float32", ("dimensions",)),
+}
+model_at = view("model", ModelField, MODEL)
+
+#: One shard.
+SHARD = {
+    "row_starts": ArrayField("int64", ("partitions",)),
+    "row_counts": ArrayField("int64", ("partitions",)),
+    "block_starts": ArrayField("int64", ("partitions",)),
+    "factor_scales": ArrayField("float32", ("partitions",)),
+    "first_factor_scales": ArrayField("float32", ("partitions",)),
+    "rerank_partition_scales": ArrayField("float32", ("partitions",)),
+    "first_codes": ArrayField("uint8", ("blocks", "first_width")),
+    "later_codes": ArrayField("uint8", ("blocks", "later_width")),
+    "factors": ArrayField("uint16", ("rows",)),
+    "first_factors": ArrayField("uint16", ("rows",)),
+    "offsets": ArrayField("float32", ("rows",)),
+    "rerank_scales": ArrayField("uint16", ("rows",)),
+    "rerank_bytes": ArrayField("int8", ("rows", "dimensions")),
+    "rerank_halves": ArrayField("uint16", ("rows", "dimensions")),
+    "rerank_floats": ArrayField("float32", ("rows", "dimensions")),
+}
+shard_at = view("shard", ShardField, SHARD)
+
+#: One query on one workspace.
+CALL = {
+    "query": ArrayField("float32", ("dimensions",)),
+    "rotated": ArrayField("float32", ("dimensions",)),
+    "rerank_query": ArrayField("float32", ("dimensions",)),
+    "scaled": ArrayField("float32", ("dimensions",)),
+    "query_codes": ArrayField("int8", ("codes_length",)),
+    "query_words": ArrayField("int16", ("words_length",)),
+    "group_sums": ArrayField("int32", (TOGETHER,)),
+    "floats": ArrayField("float32", (len(FloatField),)),
+    "tables": ArrayField("float32", ("nibbles", 16)),
+    "byte_tables": ArrayField("float32", ("bytes", 256)),
+    "rounded": ArrayField("uint8", ("first_nibbles", 16)),
+    "expanded": ArrayField("uint8", ("expanded_bytes",)),
+    "sums": ArrayField("float32", (32,)),
+    "order": ArrayField("int32", ("partitions",)),
+    "rest": ArrayField("int32", ("partitions",)),
+    "bases": ArrayField("float32", ("partitions",)),
+    "bounds": ArrayField("float32", ("partitions",)),
+    "spreads": ArrayField("float32", ("partitions",)),
+    "eligible": ArrayField("int64", ("partitions",)),
+    "keys": ArrayField("uint32", ("partitions",)),
+    "spare_order": ArrayField("int32", ("partitions",)),
+    "spare_keys": ArrayField("uint32", ("partitions",)),
+    "histogram": ArrayField("int32", (RADIX,)),
+    "slots": ArrayField("int64", (2 * HEAD,)),
+    "mask": ArrayField("uint64", ("mask_words",)),
+    "scores": ArrayField("float32", ("k",)),
+    "rows": ArrayField("int64", ("k",)),
+    "pending": ArrayField("int64", (2, PENDING)),
+    "pending_scales": ArrayField("float32", (PENDING,)),
+    "counters": ArrayField("int64", (COUNTERS,)),
+}
+call_at = view("call", CallField, CALL)
