@@ -7,7 +7,7 @@ the manifest is committed, and a build that is killed leaves only files that no 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -67,12 +67,23 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 16384
 
+WriteArrays = Callable[[str, dict[str, NDArray[Any]]], None]
+"""Writes a file of a shard: its kind, and its arrays by name."""
+
 Progress = Callable[[str, int, int], None]
 """Told the stage, how much of it is done and how much there is."""
 
 
-class MultiVectorWriter(Protocol):
-    """What an index holds beside its ordinary files, as a document index does: written with them, seen with them."""
+class PartWriter(Protocol):
+    """What an index holds beside the files of its vectors, such as documents of many vectors: written with them, seen with them."""
+
+    @property
+    def name(self) -> str:
+        """The field of the manifest that describes it; kinds of its files of the model begin with it and a colon."""
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Kinds of the files that it may write of a shard; nothing else writes these."""
 
     def model(self) -> dict[str, NDArray[Any]]:
         """Arrays that all shards share."""
@@ -80,7 +91,7 @@ class MultiVectorWriter(Protocol):
     def configuration(self) -> dict[str, Any]:
         """What the manifest says of it."""
 
-    def write_shard(self, rows: NDArray[np.int64], arrays: Callable[[str, dict[str, NDArray[Any]]], None]) -> None:
+    def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays) -> None:
         """Write the files of a shard that holds these rows of the input, in this order: ``arrays(kind, arrays)`` each."""
 
 
@@ -93,7 +104,7 @@ def build_index(
     overwrite: bool,
     tune_defaults: Callable[[Manifest], Manifest],
     progress: Progress,
-    part: MultiVectorWriter | None = None,
+    parts: Sequence[PartWriter] = (),
 ) -> Manifest:
     """Build an index and commit it; see `vsearch.build` for most parameters.
 
@@ -101,8 +112,8 @@ def build_index(
     ----------
     tune_defaults : callable
         Given the manifest before it is committed, returns it with the search settings that the index shall have.
-    part : MultiVectorWriter, optional
-        Written beside the ordinary files.
+    parts : sequence of PartWriter
+        Written beside the files of the vectors, in this order.
 
     Raises
     ------
@@ -119,7 +130,9 @@ def build_index(
     probe(store)
     with scratch_folder() as scratch:
         inputs = open_inputs(embeddings, given, options.metric, scratch)
-        job = _Build(store, inputs.vectors, inputs.columns, inputs.ids, options, progress, part, skipped=inputs.skipped)
+        job = _Build(
+            store, inputs.vectors, inputs.columns, inputs.ids, options, progress, parts, skipped=inputs.skipped
+        )
         try:
             with discarded_on_failure(store, job.writer):
                 manifest = tune_defaults(job.run())
@@ -148,7 +161,7 @@ class _Build:
     ids: IdSource
     options: BuildOptions
     progress: Progress
-    part: MultiVectorWriter | None = None
+    parts: Sequence[PartWriter] = ()
     skipped: dict[str, int] = field(default_factory=dict)
     writer: str = field(default_factory=lambda: uuid.uuid4().hex)
     mean: NDArray[np.float32] = field(init=False)
@@ -239,8 +252,8 @@ class _Build:
             table("attributes", exact)
             self._write_columns(exact, shard, arrays, headers, partitions)
         arrays("partitions", partitions)
-        if self.part is not None:
-            self.part.write_shard(shard.rows, arrays)
+        for part in self.parts:
+            part.write_shard(shard.rows, _own_kinds(part, files, arrays))
         path = f"segments/{name}-{number:05d}-checksums.arrow"
         files[CHECKSUMS], _ = write_arrays(self.store, path, {"crc32c": join_checksums(sums)})
         return ShardEntry(number, len(shard.rows), len(shard.counts), files, headers)
@@ -297,9 +310,9 @@ class _Build:
             "centroids": centroids.astype(np.float16) if small else centroids,
         }
         model = write_model(self.store, self.writer, arrays)
-        if self.part is not None:
-            own = write_model(self.store, self.writer, self.part.model(), "documents")
-            model |= {f"documents:{kind}": entry for kind, entry in own.items()}
+        for part in self.parts:
+            own = write_model(self.store, self.writer, part.model(), part.name)
+            model |= {f"{part.name}:{kind}": entry for kind, entry in own.items()}
         return model
 
     def _manifest(self, trained: Trained, model: dict[str, FileEntry], shards: list[ShardEntry]) -> Manifest:
@@ -310,6 +323,7 @@ class _Build:
             schema = schema_from_arrow(self.columns.schema)
             attributes = tuple(AttributeEntry(attribute.name, attribute.kind) for attribute in schema)
         quantizer = {"name": trained.quantizer.name, "configuration": trained.quantizer.configuration()}
+        described: dict[str, Any] = {part.name: part.configuration() for part in self.parts}
         return Manifest(
             format=FORMAT,
             snapshot=0,
@@ -328,5 +342,16 @@ class _Build:
             attributes=attributes,
             settings={},
             provenance={"vsearch": __version__} | ({"skipped": self.skipped} if self.skipped else {}),
-            documents=None if self.part is None else self.part.configuration(),
+            **described,
         )
+
+
+def _own_kinds(part: PartWriter, files: Mapping[str, FileEntry], arrays: WriteArrays) -> WriteArrays:
+    """What a part writes its files of a shard by: those of its own kinds, each once."""
+
+    def write(kind: str, of_kind: dict[str, NDArray[Any]]) -> None:
+        if kind not in part.kinds or kind in files:
+            raise ValueError(f"a file of the part {part.name!r} must be of a kind of its own, each once, got {kind!r}")
+        arrays(kind, of_kind)
+
+    return write

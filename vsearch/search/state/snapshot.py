@@ -209,7 +209,7 @@ def _read_model(store: Store, manifest: Manifest) -> Model:
     if manifest.metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
         reason = f"metric {manifest.metric!r} with rerank {manifest.rerank!r} is not known; upgrade vsearch"
         raise CorruptIndexError("manifest", reason)
-    entries = [entry for kind, entry in manifest.model.items() if not kind.startswith(("encoder:", "documents:"))]
+    entries = [entry for kind, entry in manifest.model.items() if ":" not in kind]  # others are of an encoder or a part
     files = [SegmentFile(store, entry, None, manifest.snapshot) for entry in entries]
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
     arrays = {name: file.array(name) for file in files for name in file.arrays}
