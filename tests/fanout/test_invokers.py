@@ -110,6 +110,7 @@ HANDLERS = """
 """
 
 
+@pytest.mark.slow
 class TestOnTheLocalFaas(InvokerContract):
     """Real processes behind the Invoke API, called as AWS Lambda is."""
 
