@@ -102,7 +102,7 @@ MISTAKES = {
     "min_score": {"min_score": np.inf},
     "timeout": {"timeout": 0},
     "mode": {"mode": "any"},
-    "no queries": {"queries": np.zeros((0, 32), np.float32)},
+    "wrong width of no query": {"queries": np.zeros((0, 31), np.float32)},
 }
 
 
