@@ -12,7 +12,7 @@ import numpy as np
 from bench.data import Floats
 from bench.serverless_data import StandIn, true_neighbours, where
 from bench.serverless_stack import Stack
-from vsearch.fanout.calls.bill import PRICES
+from vsearch.fanout.platforms.aws_lambda import PRICES
 
 K = 10
 BATCH = 1000

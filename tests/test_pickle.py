@@ -13,8 +13,8 @@ import pytest
 import vsearch
 from tests.indexes import rows, same, table
 from vsearch.api.remote_index import RemoteIndex
-from vsearch.fanout.calls.bill import PRICES
 from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.platforms.aws_lambda import PRICES
 from vsearch.fanout.platforms.network import HttpInvoker
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.storage import open_store

@@ -1,4 +1,4 @@
-"""One suite for every kind of index: in a folder, in S3, and behind functions on the local FaaS."""
+"""One suite for every kind of index: in a folder, in S3, behind workers here, and behind functions on the local FaaS."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import pytest
 
 import vsearch
 from tests.functions.deployment import deploy
+from vsearch.api.remote_index import RemoteIndex
+from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.platforms.in_process import LocalInvoker
+from vsearch.fanout.roles.worker import Worker
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.storage import open_store
 from vsearch.testing.indexes import IndexContract, make_collection
 
 OPTIONS = {"metric": "l2", "shards": 2, "partitions": 8}
@@ -32,6 +38,22 @@ class TestInS3(IndexContract):
         c, url = collection, "s3://vsearch/contract/index"
         vsearch.build(c.vectors, url, c.attributes, c.ids, **OPTIONS, **s3_server.options())
         return c.opened(vsearch.open(url, **s3_server.options()))
+
+
+class TestBehindWorkers(IndexContract):
+    """The roles of a stack in this process, which call each other by name."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def opened(cls, collection):
+        c, url, names = collection, "memory://contract/index", Names("contract")
+        vsearch.build(c.vectors, url, c.attributes, c.ids, **OPTIONS)
+
+        def make(function):
+            return Worker.open(names.role(function), open_store(url), function, invoker=local, names=names)
+
+        local = LocalInvoker(make)
+        return c.opened(RemoteIndex("test://contract", names, local, Envelope()), "snapshots", "tune")
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from vsearch.deploy.cost import estimate_cost, measure_bill
 from vsearch.deploy.rehearsal import RUNS, Conditions, Rehearsal, platform_seconds
 from vsearch.fanout.calls.bill import Usage, Usages, make_bill
 from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.platforms.aws_lambda import PRICES
 from vsearch.fanout.platforms.in_process import LocalInvoker
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire import codec as wire
@@ -25,7 +26,8 @@ from vsearch.storage import open_store
 
 
 def test_costs_scale():
-    bill = make_bill(Usages.of("processor", Usage(invocations=10, seconds=2.0, gigabyte_seconds=4.0, requests=5)))
+    used = Usages.of("processor", Usage(invocations=10, seconds=2.0, gigabyte_seconds=4.0, requests=5))
+    bill = make_bill(used, PRICES["x86_64"])
     found = estimate_cost(bill, queries=100, queries_per_second=10)
     assert found.per_million == pytest.approx(1e4 * bill.total)
     assert found.per_month == pytest.approx(bill.total / 100 * 10 * 2_592_000)

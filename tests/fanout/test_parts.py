@@ -13,16 +13,17 @@ import pytest
 import vsearch
 from vsearch.cache import LRUCache
 from vsearch.errors import InputError
-from vsearch.fanout.calls.bill import PRICES, Prices, Usage, Usages, make_bill
+from vsearch.fanout.calls.bill import Prices, Usage, Usages, make_bill
 from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind
 from vsearch.fanout.platforms import http_api as web
+from vsearch.fanout.platforms.aws_lambda import LAMBDA, LIMITS, PRICES
 from vsearch.fanout.platforms.network import function_error
 from vsearch.fanout.platforms.signing import Keys, Signer
 from vsearch.fanout.roles.planning import PlanSettings, choose_plan
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire import codec as wire
 from vsearch.fanout.wire import messages
-from vsearch.fanout.wire.envelope import LAMBDA_LIMIT, Envelope, binary_limit, from_event, to_event
+from vsearch.fanout.wire.envelope import Envelope, from_event, to_event
 from vsearch.fanout.wire.replies import open_reply
 from vsearch.storage import open_store, read_manifest
 from vsearch.storage.stores.metered import MeteredStore
@@ -176,7 +177,7 @@ class TestMail:
 
     def test_events(self):
         assert from_event(to_event(b"\0\xff")) == b"\0\xff"
-        assert len(json.dumps(to_event(bytes(binary_limit(LAMBDA_LIMIT))))) <= LAMBDA_LIMIT
+        assert len(json.dumps(to_event(bytes(LAMBDA.message_bytes)))) <= LIMITS.request_bytes
         for event in (None, [], {}, {"vsearch": 3}, {"vsearch": "%"}, {"vsearch": "abc"}):
             with pytest.raises(InputError):
                 from_event(event)

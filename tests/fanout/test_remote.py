@@ -9,8 +9,9 @@ import vsearch
 from tests.fanout.test_faults import Faulty
 from vsearch.api.remote_index import RemoteIndex
 from vsearch.api.remote_opening import open_remote
-from vsearch.fanout.calls.bill import PRICES, Prices
+from vsearch.fanout.calls.bill import Prices
 from vsearch.fanout.calls.retries import CallError, ErrorKind, RetryPolicy
+from vsearch.fanout.platforms.aws_lambda import PRICES
 from vsearch.fanout.wire.codec import decode
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.storage import open_store
@@ -101,7 +102,7 @@ MISTAKES = {
     "min_score": {"min_score": np.inf},
     "timeout": {"timeout": 0},
     "mode": {"mode": "any"},
-    "no queries": {"queries": np.zeros((0, 32), np.float32)},
+    "wrong width of no query": {"queries": np.zeros((0, 31), np.float32)},
 }
 
 

@@ -289,7 +289,7 @@ def open(
         The timeout ran out.
     """
     check_search(k=1, timeout=timeout)
-    if isinstance(url, str) and url.startswith(("lambda://", "local-faas://")):
+    if isinstance(url, str) and _names_functions(url):
         from vsearch.api.remote_opening import open_remote
 
         return cast(
@@ -298,6 +298,14 @@ def open(
     with within(None if timeout is None else time.monotonic() + timeout):
         store = open_store(url, **storage)
         return Index(open_snapshot(store, read_manifest(store, snapshot)))
+
+
+def _names_functions(url: str) -> bool:
+    if "://" not in url:
+        return False
+    from vsearch.fanout.platforms.registry import platform_of_url
+
+    return platform_of_url(url) is not None
 
 
 def prune(

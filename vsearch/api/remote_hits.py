@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import numpy as np
 
 from vsearch.api.hits import Hits
-from vsearch.fanout.calls.bill import Bill, Prices, make_bill, prices_of
+from vsearch.fanout.calls.bill import Bill, Prices, make_bill
 from vsearch.fanout.roles.merging import append
-from vsearch.fanout.wire.columns import Column, to_arrow
-from vsearch.fanout.wire.messages import Answer, Options, Outcome, floats, int32s
+from vsearch.fanout.wire.columns import Column, gather, to_arrow
+from vsearch.fanout.wire.messages import Answer, Counters, Options, Outcome, SearchRequest, floats, int32s
 from vsearch.search.engine.stats import SearchStats
 from vsearch.storage.files.columns import as_written
 
@@ -51,13 +52,15 @@ class RemoteHits(Hits):
         return not self.failed
 
 
-def make_hits(kind: type[H], answers: Sequence[Answer], options: Options, prices: Prices | None, **more: Any) -> H:
+def make_hits(
+    kind: type[H], answers: Sequence[Answer], options: Options, prices_of: Callable[[str], Prices], **more: Any
+) -> H:
     """Hits of a kind, from the answers to one batch of queries after another.
 
     Parameters
     ----------
-    prices : Prices or None
-        None: those of the architecture that the functions run on.
+    prices_of : callable
+        Gives the prices of the architecture that the functions run on.
     **more
         What this kind has besides.
     """
@@ -71,12 +74,34 @@ def make_hits(kind: type[H], answers: Sequence[Answer], options: Options, prices
         _stats(answer),
         _table(options.columns, answer.columns[: len(options.columns)], there),
         offset=options.offset,
-        bill=make_bill(answer.usages, prices or prices_of(answers[0].arch)),
+        bill=make_bill(answer.usages, prices_of(answers[0].arch)),
         plan=answers[0].plan,
         failed=answer.outcomes,
         snapshot=answer.snapshot,
         shards=answer.shards,
         **more,
+    )
+
+
+def probe_request(dimensions: int, options: Options) -> SearchRequest:
+    """What is asked where there is no query: the functions know the index's dimensions and types, and bind the condition."""
+    cheap = msgspec.structs.replace(options, k=1, nprobe=1, exact=False, min_score=None, offset=0)
+    query = np.eye(1, dimensions, dtype="<f4")
+    return SearchRequest(count=1, dimensions=dimensions, queries=query.tobytes(), options=cheap)
+
+
+def without_queries(answer: Answer) -> Answer:
+    """An answer's types, snapshot and usage, to no query at all."""
+    none = np.empty(0, np.int64)
+    return msgspec.structs.replace(
+        answer,
+        count=0,
+        found=b"",
+        scores=b"",
+        rows=b"",
+        ids=None if answer.ids is None else gather(answer.ids, none),
+        columns=tuple(gather(column, none) for column in answer.columns),
+        counters=Counters(),
     )
 
 

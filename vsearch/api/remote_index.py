@@ -11,12 +11,14 @@ import numpy as np
 
 from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.remote_client import Client, answered, search_options
-from vsearch.api.remote_hits import RemoteHits, make_hits
+from vsearch.api.remote_hits import RemoteHits, make_hits, probe_request, without_queries
 from vsearch.checks import check_search
 from vsearch.errors import InputError
 from vsearch.fanout.calls.bill import Prices
 from vsearch.fanout.calls.invoker import Invoker, Names
 from vsearch.fanout.calls.retries import Deadline
+from vsearch.fanout.platforms.aws_lambda import LAMBDA
+from vsearch.fanout.platforms.platform import Platform
 from vsearch.fanout.roles.merging import append
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.fanout.wire.messages import (
@@ -74,6 +76,8 @@ class RemoteIndex:
         None: the newest at the time of each search.
     prices : Prices, optional
         Of the bill; list prices of the architecture that the functions run on by default.
+    platform : Platform
+        Whose list prices these are.
     """
 
     def __init__(
@@ -84,17 +88,22 @@ class RemoteIndex:
         envelope: Envelope,
         snapshot: int | None = None,
         prices: Prices | None = None,
+        platform: Platform = LAMBDA,
     ) -> None:
         self._url, self._client = url, Client(names, invoker, envelope)
-        self._snapshot, self._prices = snapshot, prices
+        self._snapshot, self._prices, self._platform = snapshot, prices, platform
 
     def __repr__(self) -> str:
         return f"<vsearch.RemoteIndex {self._url}>"
 
     def _pinned(self, snapshot: int) -> RemoteIndex:
         """The same index, of one snapshot; it shares the connections."""
-        client = self._client
-        return RemoteIndex(self._url, client.names, client.invoker, client.envelope, snapshot, self._prices)
+        client, platform = self._client, self._platform
+        own = client.names, client.invoker, client.envelope
+        return RemoteIndex(self._url, *own, snapshot, self._prices, platform)
+
+    def _prices_of(self, arch: str) -> Prices:
+        return self._prices or self._platform.prices_of(arch)
 
     @property
     def snapshot(self) -> Any:
@@ -131,6 +140,8 @@ class RemoteIndex:
     ) -> RemoteHits:
         """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`.
 
+        An array (0, d) is checked by the functions, too, with a search for one row.
+
         Parameters
         ----------
         allow_partial : bool
@@ -164,10 +175,13 @@ class RemoteIndex:
             vectors = vectors[None, :]
         if vectors.ndim == 0 and vectors.dtype.kind in "biuf":
             raise InputError("queries must have the shape (queries, dimensions) or (dimensions,), got one number")
-        if vectors.size == 0:
+        if vectors.size == 0 and (vectors.ndim != 2 or len(vectors) or not vectors.shape[1]):
             raise InputError("there is no query; give at least one")
         checked = check_queries(vectors, vectors.shape[-1] if vectors.ndim else 0)
         options = search_options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
+        if not len(checked):
+            answer = self._answers([probe_request(checked.shape[1], options)], execution)[0]
+            return make_hits(RemoteHits, [without_queries(answer)], options, self._prices_of)
         size = self._client.batch(checked.shape[1], options)
         batches = (checked[start : start + size] for start in range(0, len(checked), size))
         requests = (
@@ -176,7 +190,7 @@ class RemoteIndex:
             )
             for some in batches
         )
-        return make_hits(RemoteHits, self._answers(requests, execution), options, self._prices)
+        return make_hits(RemoteHits, self._answers(requests, execution), options, self._prices_of)
 
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and tell who answered it and why so, and its counts; takes what `search` takes."""
@@ -338,7 +352,7 @@ class RemoteIndex:
         answers = self._answers(requests, execution)
         whole = append(answers)
         met = read_hits(asked, whole.found, options.k, whole.columns)
-        return make_hits(RemoteDocumentHits, answers, options, self._prices, matches=met)
+        return make_hits(RemoteDocumentHits, answers, options, self._prices_of, matches=met)
 
     @property
     def has_documents(self) -> bool:

@@ -7,7 +7,7 @@ the manifest is committed, and a build that is killed leaves only files that no 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -71,12 +71,10 @@ from vsearch.storage.snapshots.kinds import (
     ATTRIBUTES,
     CELLS,
     CODES,
-    DOCUMENTS,
     IDS,
     PARTITIONS,
     RERANK,
     ROWS,
-    ModelPart,
     column_kind,
     model_kind,
 )
@@ -89,12 +87,23 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 16384
 
+WriteArrays = Callable[[str, dict[str, NDArray[Any]]], None]
+"""Writes a file of a shard: its kind, and its arrays by name."""
+
 Progress = Callable[[str, int, int], None]
 """Told the stage, how much of it is done and how much there is."""
 
 
-class MultiVectorWriter(Protocol):
-    """What an index holds beside its ordinary files, as a document index does: written with them, seen with them."""
+class PartWriter(Protocol):
+    """What an index holds beside the files of its vectors, such as documents of many vectors: written with them, seen with them."""
+
+    @property
+    def name(self) -> str:
+        """The field of the manifest that describes it; kinds of its files of the model begin with it and a colon."""
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Kinds of the files that it may write of a shard; nothing else writes these."""
 
     def model(self) -> dict[str, NDArray[Any]]:
         """Arrays that all shards share."""
@@ -102,7 +111,7 @@ class MultiVectorWriter(Protocol):
     def entry(self) -> DocumentsEntry:
         """What the manifest says of it."""
 
-    def write_shard(self, rows: NDArray[np.int64], arrays: Callable[[str, dict[str, NDArray[Any]]], None]) -> None:
+    def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays) -> None:
         """Write the files of a shard that holds these rows of the input, in this order: ``arrays(kind, arrays)`` each."""
 
 
@@ -115,7 +124,7 @@ def build_index(
     overwrite: bool,
     tune_defaults: Callable[[Manifest], Manifest],
     progress: Progress,
-    part: MultiVectorWriter | None = None,
+    parts: Sequence[PartWriter] = (),
 ) -> Manifest:
     """Build an index and commit it; see `vsearch.build` for most parameters.
 
@@ -123,8 +132,8 @@ def build_index(
     ----------
     tune_defaults : callable
         Given the manifest before it is committed, returns it with the search settings that the index shall have.
-    part : MultiVectorWriter, optional
-        Written beside the ordinary files.
+    parts : sequence of PartWriter
+        Written beside the files of the vectors, in this order.
 
     Raises
     ------
@@ -141,7 +150,9 @@ def build_index(
     probe(store)
     with scratch_folder() as scratch:
         inputs = open_inputs(embeddings, given, options.metric, scratch)
-        job = _Build(store, inputs.vectors, inputs.columns, inputs.ids, options, progress, part, skipped=inputs.skipped)
+        job = _Build(
+            store, inputs.vectors, inputs.columns, inputs.ids, options, progress, parts, skipped=inputs.skipped
+        )
         try:
             with discarded_on_failure(store, job.writer):
                 manifest = tune_defaults(job.run())
@@ -170,7 +181,7 @@ class _Build:
     ids: IdSource
     options: BuildOptions
     progress: Progress
-    part: MultiVectorWriter | None = None
+    parts: Sequence[PartWriter] = ()
     skipped: dict[str, int] = field(default_factory=dict)
     writer: str = field(default_factory=lambda: uuid.uuid4().hex)
     mean: NDArray[np.float32] = field(init=False)
@@ -257,8 +268,8 @@ class _Build:
             exact = self.columns.take(shard.rows)
             table(ATTRIBUTES, exact)
             encodings = self._write_columns(exact, arrays)
-        if self.part is not None:
-            self.part.write_shard(shard.rows, arrays)
+        for part in self.parts:
+            part.write_shard(shard.rows, _own_kinds(part, files, arrays))
         path = segment_path(self.writer, number, CHECKSUMS)
         files[CHECKSUMS], _ = write_arrays(self.store, path, {"crc32c": join_checksums(sums)})
         return ShardEntry(number, len(shard.rows), len(shard.counts), files, encodings)
@@ -304,9 +315,9 @@ class _Build:
             "centroids": model.centroids if model.half_centroids is None else model.half_centroids,
         }
         files = write_model(self.store, self.writer, arrays)
-        if self.part is not None:
-            own = write_model(self.store, self.writer, self.part.model(), DOCUMENTS)
-            files |= {ModelPart.DOCUMENTS.kind(kind): entry for kind, entry in own.items()}
+        for part in self.parts:
+            own = write_model(self.store, self.writer, part.model(), part.name)
+            files |= {f"{part.name}:{kind}": entry for kind, entry in own.items()}
         return files
 
     def _manifest(self, model: Model, files: dict[str, FileEntry], shards: list[ShardEntry]) -> Manifest:
@@ -317,6 +328,7 @@ class _Build:
             schema = schema_from_arrow(self.columns.schema)
             attributes = tuple(AttributeEntry(attribute.name, attribute.kind) for attribute in schema)
         quantizer = CodecEntry(model.quantizer.name, model.quantizer.configuration())
+        described: dict[str, Any] = {part.name: part.entry() for part in self.parts}
         return Manifest(
             format=BUILT_FORMAT,
             snapshot=0,
@@ -335,5 +347,16 @@ class _Build:
             attributes=attributes,
             settings=SettingsEntry(),
             provenance=ProvenanceEntry(__version__, self.skipped or UNSET),
-            documents=None if self.part is None else self.part.entry(),
+            **described,
         )
+
+
+def _own_kinds(part: PartWriter, files: Mapping[str, FileEntry], arrays: WriteArrays) -> WriteArrays:
+    """What a part writes its files of a shard by: those of its own kinds, each once."""
+
+    def write(kind: str, of_kind: dict[str, NDArray[Any]]) -> None:
+        if kind not in part.kinds or kind in files:
+            raise ValueError(f"a file of the part {part.name!r} must be of a kind of its own, each once, got {kind!r}")
+        arrays(kind, of_kind)
+
+    return write

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vsearch.cli import inputs, options, output
+from vsearch.fanout.platforms.aws_lambda import FORECAST, LIMITS, PRICES
 
-Stack = Annotated[str, typer.Option("--stack", help="What the functions are named after.")]
+if TYPE_CHECKING:
+    from vsearch.deploy.packages import Package
+
+Stack = Annotated[
+    str,
+    typer.Option(
+        "--stack", help="What the functions are named after; on AWS Lambda, unless a platform's scheme:// is before it."
+    ),
+]
 Region = Annotated[str | None, typer.Option(help="AWS region; the usual one by default.")]
-Memory = Annotated[int, typer.Option(min=128, max=10_240, help="MB of each function.")]
+Memory = Annotated[int, typer.Option(min=LIMITS.least_memory, max=LIMITS.most_memory, help="MB of each function.")]
 
 
 def deploy(
@@ -25,7 +30,7 @@ def deploy(
     python: Annotated[
         str | None, typer.Option(help="Python of the functions; this one by default, if AWS has it.")
     ] = None,
-    timeout: Annotated[int, typer.Option(min=1, max=900, help="Seconds of each function.")] = 60,
+    timeout: Annotated[int, typer.Option(min=1, max=LIMITS.seconds, help="Seconds of each function.")] = 60,
     bucket: Annotated[str | None, typer.Option(help="Bucket of the package; the index's by default.")] = None,
     kms_key: Annotated[
         str | None, typer.Option(help="ARN of the key that encrypts the index's bucket; looked up by default.")
@@ -56,60 +61,40 @@ def deploy(
     endpoint: options.Endpoint = None,
 ) -> None:
     """Deploy an index: package, functions, roles; then ask whether each function can be invoked."""
-    import boto3
-
-    from vsearch.deploy import packages
-    from vsearch.deploy.aws import keys, stacks, template
-    from vsearch.deploy.aws.rendering import render
-    from vsearch.deploy.aws.roles import Place
+    from vsearch.deploy.deployer import DeployRequest, find_target
     from vsearch.errors import InputError
-    from vsearch.storage import open_store, read_manifest
 
-    index = Place.of(url)
     if no_url and api_key:
         raise InputError("--no-url does not go with an API key: leave one out, or unset VSEARCH_API_KEY")
-    home = bucket or index.bucket
-    shards = len(read_manifest(open_store(url, **options.storage(endpoint, False)), None).shards)
-    session = boto3.Session(region_name=region)
-    with TemporaryDirectory(prefix="vsearch-deploy-") as folder:
-        package = packages.build_package(Path(folder) / "vsearch.zip", arch, python or _python())
-        zipped, unzipped = output.in_bytes(package.zipped), output.in_bytes(package.unzipped)
-        typer.echo(f"package {package.sha256[:12]}: {zipped}, {unzipped} unzipped, Python {package.python}", err=True)
-        spec = template.StackSpec(
-            stack,
-            url,
-            shards,
-            stacks.package_url(package, home, stack),
-            runtime=f"python{package.python}",
-            memory=memory,
-            timeout=timeout,
-            arch=arch,
-            kms_key=kms_key,
-            overflow=overflow,
-            api_key_sha256=hashlib.sha256(api_key.encode()).hexdigest() if api_key else None,
-            http_concurrency=http_concurrency,
-            snap_start=snap_start,
-            variables=dict(map(_variable, env or ())),
-        )
-        made = template.make_templates(spec)
-        if dry_run:
-            typer.echo(render(made.root), nl=False)
-            for place, nested in made.nested.items():
-                typer.echo(f"---\n# {place}\n{render(nested)}", nl=False)
-            return
-        spec = replace(
-            spec,
-            kms_key=kms_key or keys.encryption_key(index.bucket, session),
-            overflow_kms_key=keys.encryption_key(Place.of(overflow).bucket, session) if overflow else None,
-        )
-        stacks.upload(package, spec.code, session)
-        done = stacks.deploy(spec, session, keep=keep, drop_url=no_url)
+    target = find_target(stack)
+    deployer, name = target.deployer, target.stack
+    own = {"bucket": bucket, "kms_key": kms_key, "http_concurrency": http_concurrency, "snap_start": snap_start or None}
+    request = DeployRequest(
+        url,
+        name,
+        memory,
+        arch,
+        python,
+        timeout,
+        region=region,
+        overflow=overflow,
+        api_key=api_key,
+        drop_url=no_url,
+        keep=keep,
+        variables=dict(map(_variable, env or ())),
+        storage=options.storage(endpoint, False),
+        own={option: value for option, value in own.items() if value is not None},
+    )
+    if dry_run:
+        typer.echo(deployer.preview(request, _tell), nl=False)
+        return
+    done = deployer.deploy(request, _tell)
     if as_json:
         output.print_json(vars(done))
         return
     state = done.status if done.changed else f"{done.status}, unchanged"
     typer.echo(
-        f"{stack}: {state}; release {done.release}, {len(done.functions)} functions; open it as lambda://{stack}"
+        f"{name}: {state}; release {done.release}, {len(done.functions)} functions; open it as {target.scheme}://{name}"
     )
     if done.url:
         typer.echo(f"POST {done.url}search")
@@ -124,57 +109,53 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _python() -> str:
-    from vsearch.deploy import packages
-    from vsearch.deploy.aws import template
-
-    known = [name.removeprefix("python") for name in template.RUNTIMES]
-    return packages.HERE if packages.HERE in known else "3.13"
+def _tell(package: Package) -> None:
+    zipped, unzipped = output.in_bytes(package.zipped), output.in_bytes(package.unzipped)
+    typer.echo(f"package {package.sha256[:12]}: {zipped}, {unzipped} unzipped, Python {package.python}", err=True)
 
 
 def undeploy(
-    stack: Annotated[str, typer.Argument(help="Name of the stack.")],
+    stack: Annotated[
+        str, typer.Argument(help="Name of the stack; on AWS Lambda, unless a platform's scheme:// is before it.")
+    ],
     region: Region = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Delete a stack that vsearch deployed, with its package and its logs; the index stays."""
-    import boto3
+    from vsearch.deploy.deployer import find_target
 
-    from vsearch.deploy.aws import stacks
-
-    removed = stacks.undeploy(stack, boto3.Session(region_name=region))
+    target = find_target(stack)
+    deployer, name = target.deployer, target.stack
+    removed = deployer.undeploy(name, region)
     if as_json:
-        output.print_json({"stack": stack, "deleted": removed})
+        output.print_json({"stack": name, "deleted": removed})
         return
-    typer.echo(f"{stack}: deleted" if removed else f"{stack}: there is no such stack")
+    typer.echo(f"{name}: deleted" if removed else f"{name}: there is no such stack")
 
 
 def rollback(
-    stack: Annotated[str, typer.Argument(help="Name of the stack.")],
+    stack: Annotated[
+        str, typer.Argument(help="Name of the stack; on AWS Lambda, unless a platform's scheme:// is before it.")
+    ],
     to: Annotated[str | None, typer.Option(help="Release, or how its name begins; the one before by default.")] = None,
     show: Annotated[bool, typer.Option("--list", help="Only list the releases that are there.")] = False,
     region: Region = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Let a former release of a stack answer again."""
-    import boto3
+    from vsearch.deploy.deployer import find_target
 
-    from vsearch.deploy.aws import stacks, versions
-    from vsearch.errors import InputError
-
-    session = boto3.Session(region_name=region)
-    found = stacks.find(stack, session)
-    if found is None:
-        raise InputError(f"there is no stack {stack!r}")
+    target = find_target(stack)
+    deployer, name = target.deployer, target.stack
     if show:
-        rows = [vars(each) for each in versions.releases(stack, session)]
+        rows = [vars(each) for each in deployer.releases(name, region)]
         (output.print_json if as_json else output.print_rows)(rows)
         return
-    done = versions.roll_back(stack, session, web="Url" in stacks.outputs_of(found), release=to)
+    done = deployer.roll_back(name, region, to)
     if as_json:
         output.print_json(vars(done) | {"live": True})
     else:
-        typer.echo(f"{stack}: release {done.release} answers, of {done.shards} shards")
+        typer.echo(f"{name}: release {done.release} answers, of {done.shards} shards")
 
 
 def warm(
@@ -202,7 +183,9 @@ def cost(
     arch: Annotated[str, typer.Option(help="x86_64 or arm64.")] = "x86_64",
     batch: Annotated[int, typer.Option(min=1, help="Queries of one request.")] = 1,
     queries: options.QueryFile = None,
-    hop: Annotated[float, typer.Option(min=0, help="Milliseconds of an invocation besides the function.")] = 5.0,
+    hop: Annotated[float, typer.Option(min=0, help="Milliseconds of an invocation besides the function.")] = (
+        1e3 * FORECAST.hop
+    ),
     k: options.K = 10,
     where: options.Where = None,
     as_json: options.AsJson = False,
@@ -214,7 +197,6 @@ def cost(
     """
     from vsearch.deploy.cost import estimate_cost, measure_bill
     from vsearch.errors import InputError
-    from vsearch.fanout.calls.bill import PRICES
     from vsearch.storage import open_store
 
     if arch not in PRICES:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from vsearch.api.remote_index import RemoteIndex
 from vsearch.deploy.rehearsal import Conditions, Rehearsal
 from vsearch.errors import InputError
-from vsearch.fanout.calls.bill import PRICES, Bill, Prices, Usages, make_bill
+from vsearch.fanout.calls.bill import Bill, Prices, Usages, make_bill
 from vsearch.fanout.calls.invoker import Invoker, Names
+from vsearch.fanout.platforms.aws_lambda import FORECAST, PRICES
+from vsearch.fanout.platforms.platform import Forecast
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.search.state.fetching import reconstruct
@@ -20,15 +22,6 @@ from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import Manifest, Store, read_manifest
 
 SECONDS_A_MONTH = 30 * 24 * 3600
-
-WHOLE_PROCESSOR = 1769
-"""MB for which AWS Lambda gives one virtual processor; less memory has a share of one."""
-
-HOP = 0.005
-"""Seconds that a caller waits for an invocation besides what the function takes: an assumption about AWS."""
-
-BYTE = 1 / 50e6
-"""The same for each byte of a message or reply: it travels as JSON. An assumption, too."""
 
 REQUESTS, SPREAD = 16, 768
 """Requests to measure, as single ones differ in how many shards they wake; fewer where they have more queries together."""
@@ -102,9 +95,10 @@ def measure_bill(
     mode: str = "auto",
     seed: int = 0,
     vectors: Any = None,
-    hop: float = HOP,
-    byte: float = BYTE,
+    hop: float | None = None,
+    byte: float | None = None,
     processors: float | None = None,
+    platform: Forecast = FORECAST,
 ) -> tuple[Bill, int]:
     """Run a stack's roles in this process, warm and one at a time, and take their bill; see `rehearsal`.
 
@@ -116,12 +110,14 @@ def measure_bill(
         Queries of one request. Several requests are measured, more of them where each has few queries.
     vectors : array (m, d), optional
         Queries to ask; by default rows of the index stand in for them, which are easier to answer than most queries.
-    hop : float
+    hop : float, optional
         Seconds that a caller waits for an invocation besides what the function takes, and is billed for.
-    byte : float
+    byte : float, optional
         The same for each byte of a message or reply.
     processors : float, optional
-        Of each function; by default as many as AWS gives for its memory.
+        Of each function; by default as many as the platform gives for its memory.
+    platform : Forecast
+        What the three are by default.
 
     Returns
     -------
@@ -144,8 +140,13 @@ def measure_bill(
     def open_worker(function: str, caller: Invoker) -> Worker:
         return Worker.open(names.role(function), store, function, memory=memory, invoker=caller, names=names)
 
-    given = memory / WHOLE_PROCESSOR if processors is None else processors
-    rehearsal = Rehearsal(open_worker, names, Conditions(memory, hop, byte, given))
+    conditions = Conditions(
+        memory,
+        hop=platform.hop if hop is None else hop,
+        byte=platform.byte if byte is None else byte,
+        processors=memory / platform.whole_processor if processors is None else processors,
+    )
+    rehearsal = Rehearsal(open_worker, names, conditions)
     index = RemoteIndex(store.url, names, rehearsal, Envelope(), manifest.snapshot)
     bills: list[Bill] = []
     for number in range(requests + 1):  # the first loads what is kept

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import msgspec
 
-LARGEST_REQUEST = 6 * 1024 * 1024
+from vsearch.fanout.platforms.aws_lambda import LIMITS
+
+LARGEST_REQUEST = LIMITS.request_bytes
 """Bytes of a request; the limit of AWS."""
 
-LARGEST_RESPONSE = 6_291_556
-"""Bytes of a response; AWS grants 100 more than for a request."""
+LARGEST_RESPONSE = LIMITS.response_bytes
+"""Bytes of a response."""
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
@@ -44,8 +46,8 @@ class FunctionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     handler: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_./-]{1,128}$")]
     package: str
-    memory: Annotated[int, msgspec.Meta(ge=128, le=10_240)] = 128
-    timeout: Annotated[float, msgspec.Meta(gt=0, le=900)] = 3.0
+    memory: Annotated[int, msgspec.Meta(ge=LIMITS.least_memory, le=LIMITS.most_memory)] = 128
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=LIMITS.seconds)] = 3.0
     environment: dict[str, str] = {}
     concurrency: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
     isolated: bool = True

@@ -11,13 +11,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.building.inputs.rows import Given, id_values, split_table
-from vsearch.building.pipeline import Progress, build_index
+from vsearch.building.pipeline import Progress, WriteArrays, build_index
 from vsearch.building.training import BuildOptions
 from vsearch.errors import IndexExistsError, InputError
 from vsearch.multivector.codec import TokenCodec, check_token_codec, train_token_codec
@@ -39,7 +39,20 @@ SAMPLE_QUERIES = 64
 KINDS = ("fde", "lists")
 STORED = {None: None, "float16": np.float16, "float32": np.float32}
 
-Arrays = Callable[[str, dict[str, NDArray[Any]]], None]
+FILE_KINDS = frozenset(
+    (
+        kinds.DOCUMENTS,
+        kinds.PATCH_NUMBERS,
+        kinds.PATCH_CODES,
+        kinds.PATCH_RESIDUALS,
+        kinds.PATCH_FACTORS,
+        kinds.PATCH_EXACT,
+        kinds.PATCH_POSITIONS,
+        kinds.LIST_LENGTHS,
+        kinds.LISTS,
+    )
+)
+"""Of the files that a shard of documents has besides."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,9 @@ class DocumentPart:
         Vectors before the reduction.
     """
 
+    name: ClassVar[str] = "documents"
+    kinds: ClassVar[frozenset[str]] = FILE_KINDS
+
     documents: Documents
     positions: NDArray[np.int32] | None
     given: int
@@ -116,7 +132,7 @@ class DocumentPart:
             store=self.options.store,
         )
 
-    def write_shard(self, rows: NDArray[np.int64], arrays: Arrays) -> None:
+    def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays) -> None:
         """Encode the documents of a shard, in this order, and hand over its files."""
         lengths = self.documents.offsets[rows + 1] - self.documents.offsets[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -173,7 +189,7 @@ class DocumentPart:
         largest = int(positions.max())
         return places.astype(np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.uint32)
 
-    def _write_lists(self, codes: NDArray[Any], offsets: NDArray[np.int64], arrays: Arrays) -> None:
+    def _write_lists(self, codes: NDArray[Any], offsets: NDArray[np.int64], arrays: WriteArrays) -> None:
         """Inverted lists: the documents of each centroid, ascending."""
         if self.patches.numbers is not None:
             inverse = np.zeros(1 << self.patches.number_bits, np.int64)
@@ -255,7 +271,7 @@ def build_document_index(
             overwrite=overwrite,
             tune_defaults=lambda made: tune_defaults(made, queries),
             progress=progress,
-            part=part,
+            parts=(part,),
         )
 
 

@@ -187,6 +187,26 @@ class IndexContract:
         with pytest.raises(VsearchError):
             opened.index.search(queries)
 
+    def test_no_query_finds_nothing(self, opened: Opened) -> None:
+        """What is asked of none is checked all the same, and ids and columns have the types that they have elsewhere."""
+        nobody = np.zeros((0, opened.vectors.shape[1]), np.float32)
+        for options in ({}, {"where": "number < 50", "exact": True}, {"where": "number < 0"}, {"offset": 3}):
+            asked: dict[str, Any] = {"k": 4, "columns": ["word", "number"], **options}
+            some, none = opened.index.search(opened.queries[:1], **asked), opened.index.search(nobody, **asked)
+            assert (none.ids.shape, none.scores.shape) == ((0, 4), (0, 4))
+            assert (none.ids.dtype, none.scores.dtype) == (some.ids.dtype, some.scores.dtype)
+            assert none.columns is not None
+            assert none.columns.num_rows == 0
+            assert some.columns is not None
+            assert none.columns.schema == some.columns.schema
+            assert none.stats.queries == none.stats.rows_scanned == 0
+        for wrong in (np.zeros((0, 3)), np.zeros((0, 0)), np.zeros((2, 0)), nobody.astype(str)):
+            with pytest.raises(InputError):
+                opened.index.search(wrong)
+        for refused in ({"where": "no_such_column = 1"}, {"columns": ["nothing"]}, {"k": 0}):
+            with pytest.raises(VsearchError):
+                opened.index.search(nobody, **refused)
+
     def test_what_it_cannot_do_it_refuses(self, opened: Opened) -> None:
         """Never by an AttributeError, a TypeError or an error of a library."""
         index = opened.index

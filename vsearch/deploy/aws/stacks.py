@@ -6,13 +6,13 @@ What a stack needs lies in ``s3://bucket/vsearch/stacks/<stack>/``, each file un
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from vsearch.deploy.aws.rendering import render
 from vsearch.deploy.aws.roles import Place
 from vsearch.deploy.aws.template import DESCRIPTION, StackSpec, StackTemplates, make_templates
 from vsearch.deploy.aws.versions import activate, function_names, prune
+from vsearch.deploy.deployer import Deployment
 from vsearch.deploy.packages import Package
 from vsearch.errors import InputError, StoreError
 from vsearch.fanout.calls.invoker import LIVE
@@ -23,28 +23,6 @@ CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 NEVER_MADE = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
 """States of a stack whose creation failed: it can only be deleted."""
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """A stack that is there.
-
-    Attributes
-    ----------
-    stack, status, release : str
-    changed : bool
-        Whether anything was created, updated or switched.
-    functions : tuple of str
-    url : str or None
-        Of the function that answers JSON.
-    """
-
-    stack: str
-    status: str
-    release: str
-    changed: bool
-    functions: tuple[str, ...]
-    url: str | None
 
 
 def package_url(package: Package, bucket: str, stack: str) -> str:

@@ -12,6 +12,7 @@ from vsearch.deploy.aws.roles import Place, make_roles
 from vsearch.deploy.aws.versions import describe_version
 from vsearch.errors import InputError
 from vsearch.fanout.calls.invoker import LIVE, Names
+from vsearch.fanout.platforms.aws_lambda import LIMITS
 
 RUNTIMES = ("python3.12", "python3.13", "python3.14")
 """What AWS offers on Amazon Linux 2023; NumPy's wheels do not load on the system of those before."""
@@ -269,8 +270,9 @@ def _check(spec: StackSpec) -> None:
         raise InputError(f"arch must be x86_64 or arm64, got {spec.arch!r}")
     if spec.runtime not in RUNTIMES:
         raise InputError(f"runtime must be one of {', '.join(RUNTIMES)}, got {spec.runtime!r}")
-    if not 128 <= spec.memory <= 10_240 or not 1 <= spec.timeout <= 900 or spec.shards < 1:
-        raise InputError("give a memory of 128 to 10240 MB, a timeout of 1 to 900 s and at least one shard")
+    least, most, longest = LIMITS.least_memory, LIMITS.most_memory, LIMITS.seconds
+    if not least <= spec.memory <= most or not 1 <= spec.timeout <= longest or spec.shards < 1:
+        raise InputError(f"give a memory of {least} to {most} MB, a timeout of 1 to {longest} s and at least one shard")
     if spec.http_concurrency is not None and (spec.http_concurrency < 1 or not spec.api_key_sha256):
         raise InputError(f"http_concurrency must be at least 1 and needs an API key, got {spec.http_concurrency}")
     wrong = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from vsearch.deploy.deployer import Release
 from vsearch.errors import InputError
 from vsearch.fanout.calls.invoker import LIVE, Names
 
@@ -16,27 +16,6 @@ _DESCRIPTION = re.compile(r"vsearch release ([0-9a-f]+) of ([0-9]+) shards")
 def describe_version(release: str, shards: int) -> str:
     """What the versions of a release are described by."""
     return f"vsearch release {release} of {shards} shards"
-
-
-@dataclass(frozen=True)
-class Release:
-    """Something that was deployed.
-
-    Attributes
-    ----------
-    release : str
-        Digest of package and configuration.
-    shards : int
-    version : int
-        Of the coordinator.
-    live : bool
-        Whether it answers.
-    """
-
-    release: str
-    shards: int
-    version: int
-    live: bool
 
 
 def function_names(stack: str, shards: int, *, web: bool) -> list[str]:

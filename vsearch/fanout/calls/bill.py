@@ -1,4 +1,4 @@
-"""What an answer cost: invocations, memory times time, object requests, and dollars by a dated table of prices."""
+"""What an answer cost: invocations, memory times time, object requests, and dollars by a table of prices."""
 
 from __future__ import annotations
 
@@ -96,22 +96,10 @@ class Prices:
     write: float
 
 
-PRICES = {
-    "x86_64": Prices("us-east-1", "2026-09", 0.20e-6, 0.0000166667, 0.0004e-3, 0.005e-3),
-    "arm64": Prices("us-east-1", "2026-09", 0.20e-6, 0.0000133334, 0.0004e-3, 0.005e-3),
-}
-"""AWS Lambda and S3 Standard by architecture, without the free tier; reading within the region is free of charge."""
-
-
 def architecture() -> str:
-    """What this process runs on, as AWS calls it."""
+    """What this process runs on, as prices name it."""
     machine = platform.machine()
     return "arm64" if machine == "aarch64" else machine
-
-
-def prices_of(arch: str) -> Prices:
-    """List prices of an architecture; those of x86_64 where AWS does not have it."""
-    return PRICES.get(arch, PRICES["x86_64"])
 
 
 @dataclass(frozen=True)
@@ -153,7 +141,7 @@ class Bill:
         )
 
 
-def make_bill(usages: Usages, prices: Prices = PRICES["x86_64"]) -> Bill:
+def make_bill(usages: Usages, prices: Prices) -> Bill:
     """Price what was used."""
     total = usages.total
     return Bill(

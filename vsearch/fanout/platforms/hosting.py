@@ -1,10 +1,10 @@
 """A worker on a platform: made from the environment, called with the platform's events.
 
 Environment: ``VSEARCH_INDEX`` (URL of the index), ``VSEARCH_STACK`` (what its functions are named after),
-``VSEARCH_OVERFLOW`` (URL of the overflow store, may be missing), ``VSEARCH_INVOKER`` (``lambda``, the default, or the URL
-template of an HTTP platform), ``VSEARCH_HTTP_TOKEN`` (bearer token for that platform, may be missing), ``VSEARCH_ALIAS``
-(by which a Lambda function calls others, may be missing), ``VSEARCH_API_KEY_SHA256`` (of the key that the web handler
-asks for). Credentials, region and endpoints are AWS's usual ones.
+``VSEARCH_OVERFLOW`` (URL of the overflow store, may be missing), ``VSEARCH_INVOKER`` (``lambda``, the default, another platform
+of `vsearch.fanout.platforms.registry`, or the URL template of an HTTP platform), ``VSEARCH_HTTP_TOKEN`` (bearer token for
+that platform, may be missing), ``VSEARCH_ALIAS`` (by which a Lambda function calls others, may be missing),
+``VSEARCH_API_KEY_SHA256`` (of the key that the web handler asks for). Credentials, region and endpoints are AWS's usual ones.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from vsearch.errors import InputError, VsearchError
-from vsearch.fanout.calls.invoker import Invoker, Names
+from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.calls.retries import Deadline, ErrorKind
+from vsearch.fanout.platforms.registry import platform_of_functions
 from vsearch.fanout.roles.worker import Worker, serve
 from vsearch.fanout.wire import codec as wire
-from vsearch.fanout.wire.envelope import LAMBDA_LIMIT, Envelope, binary_limit, from_event, to_event
+from vsearch.fanout.wire.envelope import Envelope, from_event, to_event
 from vsearch.fanout.wire.messages import failure
 from vsearch.forking import renew_in_children
 from vsearch.storage import open_store
@@ -102,25 +103,17 @@ def open_worker(role: str, environment: Mapping[str, str]) -> Worker:
     if not url or not stack:
         raise InputError("VSEARCH_INDEX and VSEARCH_STACK must name the index and the stack")
     overflow = environment.get("VSEARCH_OVERFLOW")
-    platform = environment.get("VSEARCH_INVOKER", "lambda")
-    limit = binary_limit(LAMBDA_LIMIT) if platform == "lambda" else None
+    named = environment.get("VSEARCH_INVOKER", "lambda")
+    platform = platform_of_functions(named)
     return Worker.open(
         role,
         open_store(url),
-        environment.get("AWS_LAMBDA_FUNCTION_NAME", f"{stack}-{role}"),
-        memory=int(environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769")),
-        invoker=None if role == "processor" else _open_invoker(platform),
+        environment.get(platform.function_variable, f"{stack}-{role}"),
+        memory=int(environment.get(platform.memory_variable, "1769")),
+        invoker=None if role == "processor" or platform.call is None else platform.call(named, environment),
         names=Names(stack),
-        envelope=Envelope(limit, open_store(overflow) if overflow else None),
+        envelope=Envelope(platform.message_bytes, open_store(overflow) if overflow else None),
     )
-
-
-def _open_invoker(platform: str) -> Invoker:
-    from vsearch.fanout.platforms.network import HttpInvoker, LambdaInvoker  # a processor starts without HTTP and TLS
-
-    if platform == "lambda":
-        return LambdaInvoker(alias=os.environ.get("VSEARCH_ALIAS"))
-    return HttpInvoker(platform, os.environ.get("VSEARCH_HTTP_TOKEN"))
 
 
 def _time_left(context: Any) -> float | None:

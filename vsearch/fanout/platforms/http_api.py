@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from vsearch.checks import check_offset
 from vsearch.errors import InputError, MissingDependencyError
-from vsearch.fanout.calls.bill import make_bill, prices_of
+from vsearch.fanout.calls.bill import make_bill
 from vsearch.fanout.calls.retries import Deadline, ErrorKind
+from vsearch.fanout.platforms.aws_lambda import LAMBDA, LIMITS
 from vsearch.fanout.roles.worker import Worker, serve
 from vsearch.fanout.wire import codec as wire
 from vsearch.fanout.wire.messages import LARGEST_K, Answer, Documents, Failure, Options, SearchRequest, floats, int32s
@@ -38,7 +39,7 @@ STATUS = {
     ErrorKind.STORE: 502,
 }
 
-LARGEST_BODY = 6 * 1024 * 1024
+LARGEST_BODY = LIMITS.request_bytes
 
 LARGEST_ANSWER = 6_000_000
 """Bytes of a JSON document as a string in the platform's reply, which takes 6 MB with all that is around it."""
@@ -311,6 +312,6 @@ def _document(reply: Answer, request: SearchRequest) -> dict[str, Any]:
         "complete": not reply.outcomes,
         "snapshot": reply.snapshot,
         "plan": reply.plan,
-        "bill": make_bill(reply.usages, prices_of(reply.arch)).to_dict(),
+        "bill": make_bill(reply.usages, LAMBDA.prices_of(reply.arch)).to_dict(),
         "failed": [msgspec.to_builtins(outcome) for outcome in reply.outcomes],
     }

@@ -16,6 +16,7 @@ from vsearch.fanout.calls.bill import Usages
 from vsearch.fanout.calls.retries import CallError, Deadline
 from vsearch.fanout.calls.telemetry import span
 from vsearch.fanout.calls.tree import Subtree, children, split
+from vsearch.fanout.roles.legs import leg_of
 from vsearch.fanout.roles.merging import append, merge_shards, nothing_found
 from vsearch.fanout.roles.pages import answer_page
 from vsearch.fanout.wire.messages import (
@@ -97,9 +98,10 @@ def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadlin
         The deadline passed.
     """
     options, dimensions = request.options, snapshot.manifest.dimensions
-    if request.documents is None and request.dimensions != dimensions:
+    leg = leg_of(request)
+    if leg is None and request.dimensions != dimensions:
         raise InputError(f"the queries have {request.dimensions} dimensions, the index has {dimensions}")
-    if request.documents is None:
+    if leg is None:
         check_magnitudes(floats(request.queries, request.count, dimensions), snapshot.model.metric)
     _check_columns(snapshot, options)
     bound = bind_where(snapshot.manifest, options)
@@ -126,12 +128,11 @@ def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadlin
 def part_of(request: AllocateRequest, positions: slice) -> AllocateRequest:
     """The same, asked for a run of its queries."""
     count = len(range(request.count)[positions])
-    if request.documents is None:
+    leg = leg_of(request)
+    if leg is None:
         queries = floats(request.queries, request.count, request.dimensions)[positions].tobytes()
         return msgspec.structs.replace(request, count=count, queries=queries)
-    from vsearch.fanout.roles.multivector import take_documents
-
-    return msgspec.structs.replace(request, count=count, documents=take_documents(request.documents, positions))
+    return msgspec.structs.replace(request, count=count, **leg.take(positions))
 
 
 def plan_batch(
@@ -143,11 +144,9 @@ def plan_batch(
     remaining: float | None,
 ) -> list[ShardTask]:
     """What each shard is asked: only the queries that visit something in it, and nothing where there is none."""
-    options, documents = request.options, request.documents
-    if documents is not None:
-        from vsearch.fanout.roles.multivector import planned_options, take_documents
-
-        options = planned_options(snapshot.manifest, request)
+    options, leg = request.options, leg_of(request)
+    if leg is not None:
+        options = leg.options(snapshot.manifest, options)
     asked_for = SearchRequest(options.k, snapshot.settings, options.nprobe, options.exact)
     planned = [plan_query(snapshot, query, asked_for, mask) for query in queries]
     prepared = np.stack([query for query, _ in planned]).astype("<f4")
@@ -158,8 +157,8 @@ def plan_batch(
         if len(asking):
             own = [visits[position] for position in asking]
             asked = _request(snapshot, number, prepared[asking], own, request.options, remaining)
-            if documents is not None:
-                asked = msgspec.structs.replace(asked, documents=take_documents(documents, asking))
+            if leg is not None:
+                asked = msgspec.structs.replace(asked, **leg.take(asking))
             tasks.append(ShardTask(asked, asking))
     return tasks
 
@@ -248,18 +247,15 @@ def _answer_own(
 
 def _vectors(snapshot: Snapshot, request: AllocateRequest) -> NDArray[np.float32]:
     """What partitions are planned by: float32 (count, dimensions of the index)."""
-    if request.documents is None:
-        return floats(request.queries, request.count, request.dimensions)
-    from vsearch.fanout.roles.multivector import encode_queries
-
-    return encode_queries(snapshot, request.documents)
+    leg = leg_of(request)
+    return floats(request.queries, request.count, request.dimensions) if leg is None else leg.encode(snapshot)
 
 
 def _gather(
     snapshot: Snapshot, count: int, sent: list[tuple[ShardTask, Future[Answer]]], request: AllocateRequest
 ) -> Answer:
     """Wait for the processors and merge what they found."""
-    options, documents = request.options, request.documents
+    options, leg = request.options, leg_of(request)
     answers, positions, outcomes = [], [], []
     for task, future in sent:
         try:
@@ -277,7 +273,7 @@ def _gather(
         outcomes=tuple(outcomes),
         shards=tuple(task.request.shard for task, _ in sent),
         snapshot=snapshot.manifest.snapshot,
-        estimated=snapshot.model.rerank is None if documents is None else not documents.exact,
+        estimated=snapshot.model.rerank is None if leg is None else leg.estimated,
         usages=Usages.sum(answer.usages for answer in answers),
     )
 
@@ -317,23 +313,22 @@ def check_subtree(answer: Answer, request: AllocateRequest, manifest: Manifest) 
 
 
 def _columns(request: AllocateRequest | ProcessRequest) -> int:
-    """Columns of an answer: those that were asked for, and two of matches."""
-    matches = request.documents is not None and request.documents.matches
-    return len(request.options.columns) + (2 if matches else 0)
+    """Columns of an answer: those that were asked for, and those of the leg."""
+    leg = leg_of(request)
+    return len(request.options.columns) + (0 if leg is None else len(leg.column_types))
 
 
 def _batch_size(snapshot: Snapshot, request: AllocateRequest, limit: int | None) -> int:
     """Queries of one call, so that neither the request nor, mostly, the reply is too large."""
     if limit is None:
         return LARGEST_BATCH
-    options, documents = request.options, request.documents
+    options, leg = request.options, leg_of(request)
     most = max(shard.partitions for shard in snapshot.shards)
     asked = 4 * snapshot.manifest.dimensions + 12 * most + 8
     answered = 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
-    if documents is not None:  # as large as the largest query
-        longest = int(int32s(documents.lengths).max())
-        asked += 4 + 4 * documents.dimensions * longest
-        answered += 8 * options.k * (1 + longest) if documents.matches else 0
+    if leg is not None:
+        more_asked, more_answered = leg.sizes(options.k)
+        asked, answered = asked + more_asked, answered + more_answered
     room = int(0.9 * limit) - 4096
     return max(1, min(LARGEST_BATCH, (room - len(options.where or b"")) // asked, room // answered))
 

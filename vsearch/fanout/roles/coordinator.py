@@ -13,6 +13,7 @@ from vsearch.errors import InputError
 from vsearch.fanout.calls.retries import RETRIES, CallError, Deadline, ErrorKind
 from vsearch.fanout.calls.tree import children_of_root, split
 from vsearch.fanout.roles.allocator import Calls, allocate, part_of
+from vsearch.fanout.roles.legs import leg_of
 from vsearch.fanout.roles.loading import Loader
 from vsearch.fanout.roles.merging import append, nothing_found
 from vsearch.fanout.roles.planning import Plan, PlanSettings, choose_plan
@@ -97,10 +98,9 @@ def require(reply: Any, kind: type) -> None:
 
 def _check(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
     """Hold a request against the index; returns the attributes that its predicate reads."""
-    if request.documents is not None:
-        from vsearch.fanout.roles.multivector import check_documents  # MaxSim is loaded where it is asked for
-
-        check_documents(manifest, request.documents)
+    leg = leg_of(request)
+    if leg is not None:
+        leg.check(manifest)
     elif request.dimensions != manifest.dimensions and manifest.documents is not None:
         raise InputError("this index holds multi-vector documents: use search_documents, or query_vectors over HTTP")
     elif request.dimensions != manifest.dimensions:
@@ -148,9 +148,8 @@ def _with_types(answer: Answer, request: SearchRequest, manifest: Manifest) -> A
     """An answer without rows whose ids and columns have the types that they have where there are rows."""
     entry = manifest.shards[0].files.get(ATTRIBUTES)
     types = {} if entry is None else {column.name: column.type for column in entry.columns}
-    columns = [types[name] for name in request.options.columns]
-    if request.documents is not None and request.documents.matches:
-        columns += ["list<int32>", "list<float32>"]
+    leg = leg_of(request)
+    columns = [*(types[name] for name in request.options.columns), *(() if leg is None else leg.column_types)]
     return msgspec.structs.replace(
         answer,
         ids=empty_column("string" if manifest.id_type == "string" else "int64"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,15 +15,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.fanout.wire.columns import Column
-from vsearch.fanout.wire.messages import (
-    AllocateRequest,
-    Documents,
-    Options,
-    ProcessRequest,
-    SearchRequest,
-    floats,
-    int32s,
-)
+from vsearch.fanout.wire.messages import Documents, Options, floats, int32s
 from vsearch.kernels.filters.bitmaps import list_rows
 from vsearch.kernels.query.fields import COUNTERS, RERANKED
 from vsearch.multivector.maxsim import match_rows, prepare_query
@@ -88,28 +81,69 @@ def _entry_of(manifest: Manifest) -> DocumentsEntry:
     return manifest.documents
 
 
-def wanted_of(manifest: Manifest, request: SearchRequest | AllocateRequest | ProcessRequest) -> DocumentRequest:
-    """What the documents are ranked by."""
-    documents = request.documents
-    if documents is None:
-        raise InputError("the message has no queries of many vectors")
-    check_documents(manifest, documents)
-    return DocumentRequest(request.options.k, documents.candidates, documents.exact)
+@dataclass(frozen=True)
+class DocumentLeg:
+    """Queries of many vectors as a leg; see `vsearch.fanout.roles.legs.Leg`."""
 
+    asked: Documents
 
-def planned_options(manifest: Manifest, request: AllocateRequest) -> Options:
-    """How the encodings are searched: for the first candidates, or, where others come in their place, everywhere."""
-    entry, wanted = _entry_of(manifest), wanted_of(manifest, request)
-    first = first_candidates(entry, wanted, manifest.rows)
-    if first is not None and by_encodings(entry, wanted):
-        return msgspec.structs.replace(request.options, k=first)
-    return msgspec.structs.replace(request.options, exact=True)
+    @property
+    def estimated(self) -> bool:
+        """MaxSim on codes is an estimate."""
+        return not self.asked.exact
 
+    @property
+    def ordered(self) -> bool:
+        """Where every document is scored."""
+        return self.asked.candidates is None
 
-def encode_queries(snapshot: Snapshot, documents: Documents) -> NDArray[np.float32]:
-    """Encodings float32 (count, D)."""
-    encoding = encoding_of(snapshot)
-    return np.stack([encoding.encode_query(query) for query in unpack_queries(documents)])
+    @property
+    def column_types(self) -> tuple[str, ...]:
+        """Of the matches: the vectors' positions, and their scores."""
+        return ("list<int32>", "list<float32>") if self.asked.matches else ()
+
+    def check(self, manifest: Manifest) -> None:
+        """See `check_documents`."""
+        check_documents(manifest, self.asked)
+
+    def take(self, positions: NDArray[np.int64] | slice) -> dict[str, Any]:
+        """Some of the queries, by position."""
+        return {"documents": take_documents(self.asked, positions)}
+
+    def without_columns(self) -> dict[str, Any]:
+        """The same without matches."""
+        return {"documents": msgspec.structs.replace(self.asked, matches=False)}
+
+    def sizes(self, k: int) -> tuple[int, int]:
+        """Every query is counted as large as the largest."""
+        longest = int(int32s(self.asked.lengths).max())
+        asked = 4 + 4 * self.asked.dimensions * longest
+        return asked, 8 * k * (1 + longest) if self.asked.matches else 0
+
+    def encode(self, snapshot: Snapshot) -> NDArray[np.float32]:
+        """Encodings float32 (count, D)."""
+        encoding = encoding_of(snapshot)
+        return np.stack([encoding.encode_query(query) for query in unpack_queries(self.asked)])
+
+    def options(self, manifest: Manifest, options: Options) -> Options:
+        """For the first candidates, or, where others come in their place, everywhere."""
+        _, _, nearest = self._candidates(manifest, options)
+        if nearest is not None:
+            return msgspec.structs.replace(options, k=nearest)
+        return msgspec.structs.replace(options, exact=True)
+
+    def scan(self, snapshot: Snapshot, options: Options) -> ShardRanking:
+        """Ranks the documents of a shard."""
+        wanted, first, nearest = self._candidates(snapshot.manifest, options)
+        return ShardRanking(open_documents(snapshot), unpack_queries(self.asked), wanted, first, nearest)
+
+    def _candidates(self, manifest: Manifest, options: Options) -> tuple[DocumentRequest, int | None, int | None]:
+        """What the documents are ranked by, how many to begin with, and how many come from a search of the encodings."""
+        self.check(manifest)
+        entry = _entry_of(manifest)
+        wanted = DocumentRequest(options.k, self.asked.candidates, self.asked.exact)
+        first = first_candidates(entry, wanted, manifest.rows)
+        return wanted, first, first if by_encodings(entry, wanted) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,24 +154,15 @@ class ShardRanking:
     ----------
     first : int or None
         Candidates to begin with; None for every document.
-    encoded : bool
-        Whether these come from a search of the encodings.
+    nearest : int or None
+        The same where they come from a search of the encodings, else None.
     """
 
     index: DocumentIndex
     queries: list[NDArray[np.float32]]
     wanted: DocumentRequest
     first: int | None
-    encoded: bool
-
-    @classmethod
-    def of(cls, snapshot: Snapshot, request: ProcessRequest) -> ShardRanking:
-        """Raise InputError unless the request fits the index."""
-        wanted = wanted_of(snapshot.manifest, request)
-        entry = _entry_of(snapshot.manifest)
-        first = first_candidates(entry, wanted, snapshot.manifest.rows)
-        queries = unpack_queries(request.documents) if request.documents is not None else []
-        return cls(open_documents(snapshot), queries, wanted, first, by_encodings(entry, wanted))
+    nearest: int | None
 
     def rank(self, shard: int, position: int, hits: ShardHits | None, mask: ShardMask | None) -> ShardHits:
         """The best documents for one query, out of what the encodings found, or of all that a mask lets pass."""
@@ -152,7 +177,7 @@ class ShardRanking:
         counters[RERANKED] += len(best.candidates)
         return ShardHits(best.scores, best.rows, counters)
 
-    def matches(self, rows: Sequence[NDArray[np.int64]]) -> tuple[Column, Column]:
+    def columns(self, rows: Sequence[NDArray[np.int64]]) -> tuple[Column, ...]:
         """Which vectors met in some rows of each query: their positions and their scores, a list for every row."""
         found = [
             match_rows(self.index, query, own, exact=self.wanted.exact)

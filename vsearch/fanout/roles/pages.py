@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.fanout.calls.bill import Usages
+from vsearch.fanout.roles.legs import leg_of
 from vsearch.fanout.roles.merging import add_batches, append
 from vsearch.fanout.wire.columns import gather
 from vsearch.fanout.wire.messages import AllocateRequest, Answer, floats, int32s, int64s
@@ -23,8 +24,8 @@ def answer_page(request: AllocateRequest, search: Callable[[AllocateRequest], li
     search : callable
         Answers one without, batch by batch.
     """
-    options, documents = request.options, request.documents
-    ordered = options.exact if documents is None else documents.candidates is None
+    options, leg = request.options, leg_of(request)
+    ordered = options.exact if leg is None else leg.ordered
     listed = PageList(request.count, options.k, options.offset, ordered=ordered)
     answers, taken, queries, ranks = [], [], [], []
     for depth, wanted in listed.searches():
@@ -65,11 +66,11 @@ def answer_page(request: AllocateRequest, search: Callable[[AllocateRequest], li
 
 def _deepen(request: AllocateRequest, depth: int, *, fetch: bool) -> AllocateRequest:
     """The same without an offset, for more rows, whose columns and matches are of use only where the page takes some."""
-    options, documents = request.options, request.documents
+    leg = leg_of(request)
+    options = request.options
     options = msgspec.structs.replace(options, k=depth, offset=0, columns=options.columns if fetch else ())
-    if documents is not None and not fetch:
-        documents = msgspec.structs.replace(documents, matches=False)
-    return msgspec.structs.replace(request, options=options, documents=documents)
+    fields = {} if leg is None or fetch else leg.without_columns()
+    return msgspec.structs.replace(request, options=options, **fields)
 
 
 def _padded_rows(answer: Answer, depth: int) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from vsearch.checks import stored_names
 from vsearch.cores import available_cores
 from vsearch.errors import InputError
 from vsearch.fanout.calls.retries import Deadline
+from vsearch.fanout.roles.legs import leg_of
 from vsearch.fanout.wire.columns import read_column
 from vsearch.fanout.wire.messages import Answer, Counters, Options, ProcessRequest, floats, int32s
 from vsearch.fanout.wire.where import bind_where
@@ -79,17 +80,14 @@ def process(
     queries = floats(request.queries, request.count, dimensions)
     bound = bind_where(snapshot.manifest, options)
     mask = None if bound is None else mask_of(snapshot, shard, bound)
-    ranking = None
-    if request.documents is not None:
-        from vsearch.fanout.roles.multivector import ShardRanking  # MaxSim is loaded where it is asked for
-
-        ranking = ShardRanking.of(snapshot, request)
+    leg = leg_of(request)
+    ranking = None if leg is None else leg.scan(snapshot, options)
 
     def one(position: int) -> ShardHits:
         deadline.check(f"searching shard {request.shard}")
         if ranking is None:
             return scan(position, options.k)
-        hits = scan(position, ranking.first or options.k) if ranking.encoded else None
+        hits = None if ranking.nearest is None else scan(position, ranking.nearest)
         return ranking.rank(snapshot.shards.index(shard), position, hits, mask)
 
     def scan(position: int, k: int) -> ShardHits:
@@ -109,8 +107,8 @@ def process(
     scores = np.concatenate([each.scores[:many] for each, many in zip(hits, found, strict=True)])
     counted = np.sum([each.counters for each in hits], axis=0)
     columns = [read_column(shard.files[ATTRIBUTES], name, inside) for name in options.columns]
-    if ranking is not None and request.documents is not None and request.documents.matches:
-        columns += ranking.matches([each.rows + shard.first_row for each in hits])
+    if leg is not None and ranking is not None and leg.column_types:
+        columns += ranking.columns([each.rows + shard.first_row for each in hits])
     return Answer(
         count=request.count,
         k=options.k,
@@ -128,7 +126,7 @@ def process(
             rows_rechecked=0 if mask is None else mask.rechecked,
         ),
         snapshot=snapshot.manifest.snapshot,
-        estimated=snapshot.model.rerank is None if ranking is None else not ranking.wanted.exact,
+        estimated=snapshot.model.rerank is None if leg is None else leg.estimated,
     )
 
 

@@ -17,9 +17,6 @@ from vsearch.storage.files.checksums import crc32c
 if TYPE_CHECKING:
     from vsearch.storage import Store
 
-LAMBDA_LIMIT = 6 * 1024 * 1024
-"""Bytes of a synchronous request or response of AWS Lambda."""
-
 
 def binary_limit(limit: int) -> int:
     """Bytes of a message that fit a JSON event of `limit` bytes as base64."""

@@ -34,7 +34,7 @@ def read_model(store: Store, manifest: Manifest) -> Model:
     if manifest.metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
         reason = f"metric {manifest.metric!r} with rerank {manifest.rerank!r} is not known; upgrade vsearch"
         raise CorruptIndexError("manifest", reason)
-    entries = ModelPart.SEARCH.files(manifest.model)
+    entries = {kind: entry for kind, entry in ModelPart.SEARCH.files(manifest.model).items() if ":" not in kind}
     files = [SegmentFile(store, entry, None, manifest.snapshot) for entry in entries.values()]
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
     arrays = {name: file.array(name) for file in files for name in file.arrays}

@@ -1,0 +1,135 @@
+"""The deployer of AWS Lambda: what the commands ask, put into CloudFormation's words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from vsearch import storage
+from vsearch.deploy import packages
+from vsearch.deploy.aws import keys, stacks, template, versions
+from vsearch.deploy.aws.rendering import render
+from vsearch.deploy.aws.roles import Place
+from vsearch.deploy.deployer import Deployment, DeployRequest, Release, Tell
+from vsearch.errors import InputError
+
+OWN = ("bucket", "kms_key", "http_concurrency", "snap_start")
+"""Options that other platforms do not have."""
+
+
+def deploy(request: DeployRequest, tell: Tell) -> Deployment:
+    """Build the package, upload it, create or update the stack, and ask whether each function can be invoked.
+
+    Raises
+    ------
+    InputError, StoreError, MissingDependencyError
+    """
+    session = _session(request.region)
+    with _packaged(request, tell) as (package, spec):
+        overflow = request.overflow
+        spec = replace(
+            spec,
+            kms_key=spec.kms_key or keys.encryption_key(Place.of(request.index).bucket, session),
+            overflow_kms_key=keys.encryption_key(Place.of(overflow).bucket, session) if overflow else None,
+        )
+        stacks.upload(package, spec.code, session)
+        return stacks.deploy(spec, session, keep=request.keep, drop_url=request.drop_url)
+
+
+def preview(request: DeployRequest, tell: Tell) -> str:
+    """The templates. The package is built; only the manifest is read, and buckets' keys are not looked up.
+
+    Raises
+    ------
+    InputError, StoreError, MissingDependencyError
+    """
+    with _packaged(request, tell) as (_, spec):
+        made = template.make_templates(spec)
+    return render(made.root) + "".join(f"---\n# {place}\n{render(nested)}" for place, nested in made.nested.items())
+
+
+def undeploy(stack: str, region: str | None) -> bool:
+    """Delete a stack and the files that were uploaded for it; see `stacks.undeploy`."""
+    return stacks.undeploy(stack, _session(region))
+
+
+def releases(stack: str, region: str | None) -> Sequence[Release]:
+    """What was deployed and is still there, newest first.
+
+    Raises
+    ------
+    InputError
+        There is no such stack.
+    """
+    session = _session(region)
+    _find(stack, session)
+    return versions.releases(stack, session)
+
+
+def roll_back(stack: str, region: str | None, release: str | None) -> Release:
+    """Let a former release answer; see `versions.roll_back`.
+
+    Raises
+    ------
+    InputError
+        There is no such stack, or no such release.
+    """
+    session = _session(region)
+    found = _find(stack, session)
+    return versions.roll_back(stack, session, web="Url" in stacks.outputs_of(found), release=release)
+
+
+@contextmanager
+def _packaged(request: DeployRequest, tell: Tell) -> Iterator[tuple[packages.Package, template.StackSpec]]:
+    """The package, in a folder that goes, and what is deployed with it."""
+    unknown = sorted(set(request.own) - set(OWN))
+    if unknown:
+        raise InputError(f"{', '.join(unknown)}: no such option of AWS Lambda")
+    home = request.own.get("bucket") or Place.of(request.index).bucket
+    store = storage.open_store(request.index, **request.storage)
+    shards = len(storage.read_manifest(store, None).shards)
+    with TemporaryDirectory(prefix="vsearch-deploy-") as folder:
+        package = packages.build_package(Path(folder) / "vsearch.zip", request.arch, request.python or _python())
+        tell(package)
+        yield (
+            package,
+            template.StackSpec(
+                request.stack,
+                request.index,
+                shards,
+                stacks.package_url(package, home, request.stack),
+                runtime=f"python{package.python}",
+                memory=request.memory,
+                timeout=request.timeout,
+                arch=request.arch,
+                kms_key=request.own.get("kms_key"),
+                overflow=request.overflow,
+                api_key_sha256=hashlib.sha256(request.api_key.encode()).hexdigest() if request.api_key else None,
+                http_concurrency=request.own.get("http_concurrency"),
+                snap_start=bool(request.own.get("snap_start")),
+                variables=request.variables,
+            ),
+        )
+
+
+def _session(region: str | None) -> Any:
+    import boto3
+
+    return boto3.Session(region_name=region)
+
+
+def _find(stack: str, session: Any) -> dict[str, Any]:
+    found = stacks.find(stack, session)
+    if found is None:
+        raise InputError(f"there is no stack {stack!r}")
+    return found
+
+
+def _python() -> str:
+    known = [name.removeprefix("python") for name in template.RUNTIMES]
+    return packages.HERE if packages.HERE in known else "3.13"
