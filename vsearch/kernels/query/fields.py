@@ -105,6 +105,17 @@ class ShardField(IntEnum):
 
 
 @unique
+class RunField(IntEnum):
+    """One run of a search of several (`query.search_runs`)."""
+
+    SHARD = 0  # address of its block
+    MASK = 1  # uint64 (MASK_WORDS,), or 0
+    MASK_WORDS = 2
+    FIRST_ROW = 3  # what its rows are numbered from
+    FIRST_VISIT = 4  # scratch: where the search goes on
+
+
+@unique
 class CallField(IntEnum):
     """One query on one workspace. d: dimensions, p: partitions of the index."""
 

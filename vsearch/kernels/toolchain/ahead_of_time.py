@@ -49,6 +49,7 @@ MOST_PARTS = 4
 EXPORTS = {
     "query.query.plan_query": ("int64 int64", "none"),
     "query.query.search_batch": ("int64 int64 int64 int64", "none"),
+    "query.query.search_runs": ("int64 int64 int64 int64", "none"),
     "query.query.scan_nearest": ("int64 int64 int64", "none"),
     "query.query.scan_rest": ("int64 int64 int64", "none"),
     "query.query.search_shard": ("int64 int64 int64", "none"),
