@@ -191,3 +191,7 @@ class FloatField(IntEnum):
     FAMILIAR = 9
     DEVIATION = 10  # out of `plan_query`: see `route.relative_deviation`
     TAIL_REACH = 11  # out of `plan_query`: the tail in radii, as REACH is
+
+
+#: How long blocks are.
+RUN_FIELDS, CALL_FIELDS = len(RunField), len(CallField)

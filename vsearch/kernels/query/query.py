@@ -10,7 +10,7 @@ callers; what it calls in turn takes their views.
 
 from __future__ import annotations
 
-from vsearch.kernels.query.fields import CallField, RunField
+from vsearch.kernels.query.fields import CALL_FIELDS, RUN_FIELDS, CallField, RunField
 from vsearch.kernels.query.nearest import fetch_nearest, visit_nearest
 from vsearch.kernels.query.plan import complete_order, plan_tables, plan_visits
 from vsearch.kernels.query.rest import find_rest, rerank_rest, visit_rest
@@ -115,8 +115,8 @@ def search_runs(model_address, runs_address, count, call_address):
         Of int64 (count, len(RunField)).
     """
     model, call = model_at(model_address), call_at(call_address)
-    block = int64s(call_address, len(CallField))
-    runs = int64s(runs_address, count * len(RunField)).reshape((count, len(RunField)))
+    block = int64s(call_address, CALL_FIELDS)
+    runs = int64s(runs_address, count * RUN_FIELDS).reshape((count, RUN_FIELDS))
     plan_visits(model, call)
     fetch_nearest(shard_at(runs[0, RunField.SHARD]), call)
     plan_tables(model, call)
