@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
+from vsearch.search.engine.steps import evaluate_mask
 from vsearch.search.state.fetching import take_ids
 from vsearch.search.state.model import check_queries
 from vsearch.search.state.snapshot import Snapshot, open_snapshot
-from vsearch.search.vectors import SearchRequest, evaluate_mask, search_vectors
+from vsearch.search.vectors import search_vectors
 from vsearch.storage import open_store, read_manifest
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from vsearch.fanout.wire import messages
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.fanout.wire.messages import AllocateRequest, Options, ProcessRequest, int32s
 from vsearch.fanout.wire.replies import open_reply
+from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.routing import ProbePlan
 from vsearch.search.engine.steps import scan_shard
 from vsearch.search.state.snapshot import Snapshot, open_snapshot
@@ -130,7 +131,7 @@ def _scan(snapshot: Snapshot, request: ProcessRequest) -> float:
     )
     query = messages.floats(request.queries)
     start = time.perf_counter()
-    scan_shard(snapshot, shard, query, visits, k=K, exact=False, mask=None)
+    scan_shard(snapshot, shard, query, visits, SearchRequest(K, snapshot.settings), None)
     return time.perf_counter() - start
 
 

@@ -12,9 +12,10 @@ from vsearch.jpq.loss import LOSSES
 from vsearch.jpq.mining import list_batch, list_candidates, search_live
 from vsearch.jpq.pairs import read_pairs
 from vsearch.jpq.scoring import Parameters, batch_loss, load_documents, rotate
+from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.state.fetching import reconstruct
-from vsearch.search.vectors import SearchRequest, search_vectors
+from vsearch.search.vectors import search_vectors
 
 
 def changed(start: Parameters, seed: int = 0) -> Parameters:

@@ -12,7 +12,7 @@ import vsearch
 from vsearch.kernels.query.api import plan_query
 from vsearch.kernels.query.fields import CallField
 from vsearch.search.engine.score_floor import COVER, NOTHING, find_floor, prune_visits
-from vsearch.search.vectors import evaluate_mask
+from vsearch.search.engine.steps import evaluate_mask
 
 PREDICATES = [None, "a < 0.3", "a < 0.31 AND b = 2", "a < 1e-3"]
 

@@ -12,11 +12,11 @@ import pytest
 import vsearch
 from vsearch.predicates import bind, parse
 from vsearch.search.engine.promise import uncovered
+from vsearch.search.engine.steps import evaluate_mask
 from vsearch.search.recall import recall_by_score
 from vsearch.search.samples import draw_foreign, draw_mixture
 from vsearch.search.state.model import SearchSettings
 from vsearch.search.tuning import tune
-from vsearch.search.vectors import evaluate_mask
 
 ROWS, DIMENSIONS, CLUSTERS = 12_000, 32, 100
 

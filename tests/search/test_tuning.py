@@ -62,8 +62,8 @@ def test_drawn_rows_do_not_count_themselves(tmp_path):
     pairs[1::2] += np.float32(0.01)
     index = vsearch.build(pairs, tmp_path / "index", metric="l2", rerank="float32", partitions=4)
     snapshot = index._snapshot
+    from vsearch.search.engine.request import SearchRequest
     from vsearch.search.recall import run_sample
-    from vsearch.search.vectors import SearchRequest
 
     sample = draw_rows(snapshot, 50, seed=3)
     answer = run_sample(snapshot, sample, SearchRequest(1, snapshot.settings, exact=True))

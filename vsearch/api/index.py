@@ -16,12 +16,14 @@ from vsearch.checks import check_columns, check_search
 from vsearch.errors import InputError
 from vsearch.search.engine.masks import IndexMask, MaskCache, words_of
 from vsearch.search.engine.promise import uncovered
+from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
+from vsearch.search.engine.steps import evaluate_mask
 from vsearch.search.recall import RecallReport, TuneReport
 from vsearch.search.state.fetching import get_rows, take_columns, take_ids
 from vsearch.search.state.model import check_queries
 from vsearch.search.state.snapshot import Snapshot, open_snapshot
-from vsearch.search.vectors import SearchRequest, count_mask, evaluate_mask, search_page, search_vectors
+from vsearch.search.vectors import count_mask, search_page, search_vectors
 from vsearch.storage import SnapshotInfo, Store, list_snapshots, read_manifest
 from vsearch.storage.stores.waiting import within
 
@@ -295,9 +297,7 @@ class Index:
         with within(deadline):
             snapshot = self._snapshot
             drawn = replace(draw_sample(snapshot, queries, sample), mask=self._mask(where, SearchStats()))
-            request = SearchRequest(
-                k=k, settings=snapshot.settings, nprobe=nprobe, min_score=min_score, deadline=deadline
-            )
+            request = SearchRequest(k, snapshot.settings, nprobe, min_score=min_score, deadline=deadline)
             return measure_recall(snapshot, drawn, request, truth)
 
     def tune(

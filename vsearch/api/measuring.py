@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vsearch.search.engine.masks import IndexMask
+    from vsearch.search.engine.request import SearchRequest
     from vsearch.search.state.model import SearchSettings
-    from vsearch.search.vectors import SearchRequest
 
 SHORTFALL = 0.02  # below the tuned recall: more than a sample of a hundred queries misses it by chance
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from vsearch.jpq.loss import Lists
 from vsearch.jpq.pairs import Pairs
 from vsearch.jpq.scoring import Documents, Parameters, rotate
+from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
-from vsearch.search.vectors import SearchRequest, search_vectors
+from vsearch.search.vectors import search_vectors
 
 Negatives = Literal["live", "static", "batch"]
 

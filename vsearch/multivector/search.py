@@ -23,11 +23,12 @@ from vsearch.metrics import LARGEST_ELEMENT
 from vsearch.multivector.maxsim import QueryTokens, prepare_query, score_by_codes, score_by_residuals, score_exactly
 from vsearch.multivector.opening import DocumentIndex, DocumentShard
 from vsearch.search.engine.masks import IndexMask
-from vsearch.search.engine.merge import ShardHits
+from vsearch.search.engine.merge import ShardHits, merge, top
+from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.pages import collect_page
 from vsearch.search.state.snapshot import Snapshot
-from vsearch.search.vectors import SearchRequest, search_shards
+from vsearch.search.vectors import search_shards
 from vsearch.storage import DocumentsEntry
 from vsearch.storage.stores.retrying import carried
 
@@ -141,7 +142,7 @@ def search_lists(
     collect_lists(
         documents.list_offsets, documents.list_documents, nearest, scores, missing, np.full(rows, -1, np.int64), totals
     )
-    best = eligible[_best(totals[eligible], eligible, many)]
+    best = eligible[top(totals[eligible], eligible, many)]
     return best, totals[best]
 
 
@@ -203,11 +204,11 @@ def rank_shard(
     wanted = len(rows) if request.candidates is None else max(request.candidates, request.k)
     if len(rows) > wanted and hits is not None:
         # the encoding sees what the centroids leave out, and the other way round: their sum is better than either
-        rows = np.sort(rows[_best(score_by_codes(index, documents, query, rows) + estimates, rows, wanted)])
+        rows = np.sort(rows[top(score_by_codes(index, documents, query, rows) + estimates, rows, wanted)])
     elif len(rows) > wanted and request.exact:
-        rows = np.sort(rows[_best(by_codes(index, documents, query, rows), rows, wanted)])
+        rows = np.sort(rows[top(by_codes(index, documents, query, rows), rows, wanted)])
     scores = (score_exactly if request.exact else by_codes)(index, documents, query, rows)
-    best = _best(scores, rows, request.k)
+    best = top(scores, rows, request.k)
     return ShardDocuments(rows[best], scores[best], rows)
 
 
@@ -261,15 +262,13 @@ def search_documents(
         else:
             with ThreadPoolExecutor(available_cores()) as pool:
                 all_ = list(pool.map(carried(one), range(len(queries))))
-    answer = DocumentAnswer(
-        np.full((len(queries), request.k), np.nan, np.float32), np.full((len(queries), request.k), -1, np.int64)
-    )
+    shape = len(queries), request.k
+    answer = DocumentAnswer(np.empty(shape, np.float32), np.empty(shape, np.int64))
     firsts = [documents.shard.first_row for documents in index.shards]
     for position, parts in enumerate(all_):
-        rows = np.concatenate([part.rows + start for part, start in zip(parts, firsts, strict=True)])
-        scores = np.concatenate([part.scores for part in parts])
-        best = _best(scores, rows, request.k)
-        answer.rows[position, : len(best)], answer.scores[position, : len(best)] = rows[best], scores[best]
+        rows = [part.rows + start for part, start in zip(parts, firsts, strict=True)]
+        scores = [part.scores for part in parts]
+        answer.scores[position], answer.rows[position] = merge(scores, rows, request.k)
         considered = np.concatenate([part.candidates + start for part, start in zip(parts, firsts, strict=True)])
         answer.candidates.append(considered)
         stats.rows_reranked += len(considered)
@@ -302,12 +301,3 @@ def _eligible(snapshot: Snapshot, mask: IndexMask | None) -> list[NDArray[np.int
         return [np.arange(shard.rows) for shard in snapshot.shards]
     pairs = zip(mask.shards, snapshot.shards, strict=True)
     return [np.asarray(list_rows(own.words, 0, shard.rows), np.int64) for own, shard in pairs]
-
-
-def _best(scores: NDArray[np.float32], rows: NDArray[np.int64], many: int) -> NDArray[np.int64]:
-    """Places of the `many` best, best first; ties go to the lower row."""
-    if len(scores) > many:
-        least = np.partition(scores, len(scores) - many)[len(scores) - many]
-        places = np.flatnonzero(scores >= least)
-        return places[np.lexsort((rows[places], -scores[places]))][:many]
-    return np.lexsort((rows, -scores))

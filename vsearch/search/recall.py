@@ -9,10 +9,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.search.engine.request import Answer, SearchRequest
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.samples import Sample
 from vsearch.search.state.snapshot import Snapshot
-from vsearch.search.vectors import Answer, SearchRequest, search_vectors
+from vsearch.search.vectors import search_vectors
 
 SCORE_TOLERANCE = 1e-5  # relative: exact duplicates, and sums in another order, count as the same score
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from vsearch.kernels.query.fields import FAMILIAR_TAIL
 from vsearch.metrics import gain_of
 from vsearch.search.engine.masks import IndexMask
+from vsearch.search.engine.request import Answer, SearchRequest
 from vsearch.search.engine.routing import route
 from vsearch.search.recall import TuneReport, recall_by_score, run_sample
 from vsearch.search.samples import Sample
 from vsearch.search.state.model import SearchSettings, nearness_unit
 from vsearch.search.state.snapshot import Snapshot
-from vsearch.search.vectors import Answer, SearchRequest
 
 MARGIN_SHARE = 0.2  # of the neighbours that may be missed, so many may be lost to the estimates
 STEPS = 12

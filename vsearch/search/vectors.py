@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -13,67 +12,19 @@ from numpy.typing import NDArray
 from vsearch.cores import available_cores
 from vsearch.errors import SearchTimeoutError
 from vsearch.kernels.query.fields import COUNTERS, REFINED, RERANKED, SCANNED, VISITED
-from vsearch.search.engine.cells import build_cell_tables, search_cells
 from vsearch.search.engine.exhaustive import search_exhaustively, worth_threads
-from vsearch.search.engine.masking import mask_shard
 from vsearch.search.engine.masks import IndexMask
-from vsearch.search.engine.merge import ShardHits, as_seen, drop_dissimilar, merge
-from vsearch.search.engine.routing import plan_visits, route
-from vsearch.search.engine.scanning import run_batch, run_one
+from vsearch.search.engine.merge import ShardHits, as_seen, drop_dissimilar
+from vsearch.search.engine.request import Answer, SearchRequest
 from vsearch.search.engine.stats import SearchStats
+from vsearch.search.engine.steps import begin, merge_hits, search_fused, search_queries
 from vsearch.search.pages import collect_page
-from vsearch.search.state.model import Model, SearchSettings, prepare_queries
+from vsearch.search.state.model import Model
 from vsearch.search.state.snapshot import Snapshot
-from vsearch.search.state.workspace import Workspace
 from vsearch.storage.stores.retrying import carried
-
-if TYPE_CHECKING:
-    from vsearch.predicates import Bound
-
 
 RERANK_BYTES = {None: 0, "int8": 1, "float16": 2, "float32": 4}  # of one dimension
 QUERIES_PER_TASK = 16  # a thread's share at a time
-
-
-class SearchRequest(msgspec.Struct, frozen=True):
-    """What to search for besides the vectors.
-
-    Attributes
-    ----------
-    k : int
-    nprobe : int or None
-        See `routing.plan_visits`.
-    exact : bool
-    min_score : float or None
-        See `merge.drop_dissimilar`.
-    deadline : float or None
-        `time.monotonic` value after which the search gives up.
-    offset : int
-        Rows before those wanted; for `search_page`.
-    settings : SearchSettings
-    """
-
-    k: int
-    settings: SearchSettings
-    nprobe: int | None = None
-    exact: bool = False
-    min_score: float | None = None
-    deadline: float | None = None
-    offset: int = 0
-
-
-class Answer(msgspec.Struct, frozen=True, eq=False):
-    """Best rows of m queries: scores float32 (m, k) as users see them, rows int64 (m, k); NaN and -1 where none."""
-
-    scores: NDArray[np.float32]
-    rows: NDArray[np.int64]
-    stats: SearchStats
-
-
-def evaluate_mask(snapshot: Snapshot, bound: Bound) -> IndexMask:
-    """Evaluate a predicate on all shards."""
-    shards = [mask_shard(snapshot, shard, bound) for shard in snapshot.shards]
-    return IndexMask.of(shards, snapshot.partition_rows, snapshot.radii)
 
 
 def count_mask(mask: IndexMask, stats: SearchStats) -> None:
@@ -105,12 +56,8 @@ def search_vectors(
             rows = np.stack([hits.rows for (hits,) in found]) if many != 1 else found[0][0].rows[None, :]
             return _answer(model, request, scores, rows, stats)
         scores, rows = np.empty((many, k), np.float32), np.empty((many, k), np.int64)
-        for position, per_shard in enumerate(found):
-            shifted = [
-                np.where(hits.rows >= 0, hits.rows + shard.first_row, -1)
-                for hits, shard in zip(per_shard, snapshot.shards, strict=True)
-            ]
-            scores[position], rows[position] = merge([hits.scores for hits in per_shard], shifted, k)
+        for position, hits in enumerate(found):
+            scores[position], rows[position] = merge_hits(snapshot, hits, k)
         return _answer(model, request, scores, rows, stats)
 
 
@@ -142,8 +89,8 @@ def _search_one(
     """`search_vectors` for one query where a single native call does it all: nothing but that call takes time."""
     begun = time.perf_counter()
     model, workspace = snapshot.model, snapshot.workspace()
-    _begin(workspace, request, mask)
-    scores, rows = run_one(snapshot, workspace, query, mask)
+    begin(workspace, request, mask)
+    scores, rows = search_fused(snapshot, workspace, query, mask)
     stats.add("scan", begun)
     stats.queries += 1
     stats.partitions = snapshot.manifest.partitions
@@ -175,7 +122,6 @@ def search_shards(
     stats.queries += many
     stats.partitions = snapshot.manifest.partitions
     stats.estimated = model.rerank is None
-    search = _cells(snapshot, request, mask) if model.quantizer.scan == "cells" else None
     ready = snapshot.ready  # nothing is left to fetch
     fetched = 0 if ready else snapshot.bytes_fetched()
 
@@ -184,29 +130,16 @@ def search_shards(
             msg = f"the search ran into its timeout at query {position} of {many}; give it longer or a smaller nprobe"
             raise SearchTimeoutError(msg)
 
-    def begin(workspace: Workspace) -> None:
-        _begin(workspace, request, mask)
-
     def some(positions: range) -> list[list[ShardHits]]:
         if wide:
             check_time(0)
-            return [search_exhaustively(snapshot, begin, queries[0], request.k, mask, prepared=prepared)]
-        if search is not None:
-            answers = []
-            for position in positions:
-                check_time(position)
-                query = queries[position]
-                answers.append(search(query if prepared else prepare_queries(model, query[None, :])[0]))
-            return answers
+            return [search_exhaustively(snapshot, queries[0], request, mask, prepared=prepared)]
         # a timeout is looked at between calls, so with one every query has a call of its own
         together = 1 if request.deadline is not None else len(positions)
-        workspaces = snapshot.workspaces(together)
-        for workspace in workspaces:
-            begin(workspace)
         found: list[list[ShardHits]] = []
         for start in range(positions.start, positions.stop, together):
             check_time(start)
-            found += run_batch(snapshot, workspaces, queries[start : start + together], mask, prepared=prepared)
+            found += search_queries(snapshot, queries[start : start + together], request, mask, prepared=prepared)
         return found
 
     with stats.level("scan"):
@@ -218,17 +151,6 @@ def search_shards(
     return found
 
 
-def _begin(workspace: Workspace, request: SearchRequest, mask: IndexMask | None) -> None:
-    workspace.begin(
-        k=request.k,
-        nprobe=request.nprobe,
-        exact=request.exact,
-        settings=request.settings,
-        eligible=None if mask is None else mask.matches,
-        spreads=None if mask is None else mask.spreads,
-    )
-
-
 def _in_threads(some: Callable[[range], list[list[ShardHits]]], many: int) -> list[list[ShardHits]]:
     """Run queries on all cores, in runs that do not depend on how many there are."""
     runs = [range(start, min(start + QUERIES_PER_TASK, many)) for start in range(0, many, QUERIES_PER_TASK)]
@@ -238,36 +160,6 @@ def _in_threads(some: Callable[[range], list[list[ShardHits]]], many: int) -> li
 
     with ThreadPoolExecutor(available_cores()) as pool:
         return [hits for part in pool.map(carried(some), runs) for hits in part]
-
-
-def _cells(
-    snapshot: Snapshot, request: SearchRequest, mask: IndexMask | None
-) -> Callable[[NDArray[np.float32]], list[ShardHits]]:
-    """The search of cells, for one prepared query."""
-    model = snapshot.model
-    edges = [shard.first_partition for shard in snapshot.shards] + [snapshot.manifest.partitions]
-
-    def search(query: NDArray[np.float32]) -> list[ShardHits]:
-        routes = route(model, query[None, :], snapshot.radii, request.settings)
-        visits = plan_visits(
-            routes.bases[0],
-            routes.bounds[0],
-            edges,
-            k=request.k,
-            nprobe=request.nprobe,
-            rows=snapshot.partition_rows if mask is None else mask.matches,
-            filtered=mask is not None,
-            exact=request.exact,
-        )
-        tables = build_cell_tables(model, query)
-        found = []
-        for number, shard in enumerate(snapshot.shards):
-            words = None if mask is None else mask.shards[number].words
-            hits = search_cells(model, shard, tables, visits[number], request.k, mask=words, exact=request.exact)
-            found.append(hits)
-        return found
-
-    return search
 
 
 def _count(stats: SearchStats, model: Model, counters: Sequence[int]) -> None:

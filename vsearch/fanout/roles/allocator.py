@@ -29,14 +29,11 @@ from vsearch.fanout.wire.messages import (
     int64s,
 )
 from vsearch.fanout.wire.where import bind_where
-from vsearch.predicates import evaluate
-from vsearch.predicates.binding import columns_of
-from vsearch.predicates.bound import Bound
-from vsearch.search.engine.masking import ShardMask, count_matches
 from vsearch.search.engine.masks import IndexMask
 from vsearch.search.engine.merge import as_seen
+from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.routing import ProbePlan
-from vsearch.search.engine.steps import plan_query
+from vsearch.search.engine.steps import mask_cells, plan_query
 from vsearch.search.pages import page_runs
 from vsearch.search.state.model import check_magnitudes
 from vsearch.search.state.snapshot import Snapshot
@@ -111,7 +108,7 @@ def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadlin
         started = [(child, pool.submit(calls.allocator, child)) for child in _children(request, shares, deadline)]
         deadline.check("starting")
         with span("mask", predicate=bound is not None):
-            mask = None if bound is None else _mask_cells(snapshot, bound)
+            mask = None if bound is None else mask_cells(snapshot, bound)
 
         def answer_own(asked: AllocateRequest) -> list[Answer]:
             return _answer_own(snapshot, asked, mask, calls, deadline, pool)
@@ -151,10 +148,8 @@ def plan_batch(
         from vsearch.fanout.roles.multivector import planned_options, take_documents
 
         options = planned_options(snapshot.manifest, request)
-    planned = [
-        plan_query(snapshot, query, k=options.k, nprobe=options.nprobe, exact=options.exact, mask=mask)
-        for query in queries
-    ]
+    asked_for = SearchRequest(options.k, snapshot.settings, options.nprobe, options.exact)
+    planned = [plan_query(snapshot, query, asked_for, mask) for query in queries]
     prepared = np.stack([query for query, _ in planned]).astype("<f4")
     tasks = []
     for number in range(len(snapshot.shards)):
@@ -222,16 +217,6 @@ def _settle(request: AllocateRequest, future: Future[Answer]) -> Answer:
         lost = Outcome(None, 0, request.count, str(error.kind), str(error)[:2000], error.attempts)
         return msgspec.structs.replace(nothing_found(request.count, request.options.k), outcomes=(lost,))
     return answer
-
-
-def _mask_cells(snapshot: Snapshot, bound: Bound) -> IndexMask:
-    """What cells say about the rows of all shards. Which of the open ones pass is decided by the processors."""
-    counted: list[ShardMask] = []
-    for shard in snapshot.shards:
-        mask = evaluate(bound, {name: snapshot.column(shard, name) for name in columns_of(bound)}, shard.rows)
-        matches, certain = count_matches(shard, mask)
-        counted.append(ShardMask(mask.yes, matches, certain, int(certain.sum()), 0))
-    return IndexMask.of(counted, snapshot.partition_rows, snapshot.radii)
 
 
 def _answer_own(

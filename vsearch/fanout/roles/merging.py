@@ -12,6 +12,7 @@ from vsearch.errors import InputError
 from vsearch.fanout.calls.bill import Usages
 from vsearch.fanout.wire.columns import Column, concatenate, gather
 from vsearch.fanout.wire.messages import Answer, Counters, Outcome, floats, int32s, int64s
+from vsearch.search.engine.merge import top_of_each
 
 
 def merge_shards(answers: Sequence[Answer], positions: Sequence[NDArray[np.int64]], count: int, k: int) -> Answer:
@@ -29,15 +30,12 @@ def merge_shards(answers: Sequence[Answer], positions: Sequence[NDArray[np.int64
     )
     scores = np.concatenate([floats(answer.scores) for answer in answers])
     rows = np.concatenate([int64s(answer.rows) for answer in answers])
-    order = np.lexsort((rows, -scores, query))
-    ordered = query[order]
-    starts = np.searchsorted(ordered, np.arange(count))
-    best = order[np.arange(len(order)) - starts[ordered] < k]
+    best, found = top_of_each(query, scores, rows, count, k)
     ids = [answer.ids for answer in answers if answer.ids is not None]
     return Answer(
         count=count,
         k=k,
-        found=np.bincount(query[best], minlength=count).astype("<i4").tobytes(),
+        found=found.astype("<i4").tobytes(),
         scores=scores[best].tobytes(),
         rows=rows[best].tobytes(),
         ids=gather(_join(ids), best) if ids else None,

@@ -20,6 +20,7 @@ from vsearch.kernels.query.fields import REFINED, RERANKED, SCANNED, VISITED
 from vsearch.predicates.bound import Bound
 from vsearch.search.engine.masking import ShardMask, mask_shard
 from vsearch.search.engine.merge import ShardHits, drop_dissimilar
+from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.routing import ProbePlan
 from vsearch.search.engine.steps import scan_shard
 from vsearch.search.state.shard import Shard
@@ -92,8 +93,9 @@ def process(
         return ranking.rank(snapshot.shards.index(shard), position, hits, mask)
 
     def scan(position: int, k: int) -> ShardHits:
+        asked = SearchRequest(k, snapshot.settings, exact=options.exact)
         words = None if mask is None else mask.words
-        hits = scan_shard(snapshot, shard, queries[position], plans[position], k=k, exact=options.exact, mask=words)
+        hits = scan_shard(snapshot, shard, queries[position], plans[position], asked, words)
         kept = drop_dissimilar(hits.scores, hits.rows, snapshot.model, options.min_score)
         return ShardHits(*kept, hits.counters)
 

@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from vsearch.kernels.filters.bitmaps import count_ranges
 from vsearch.kernels.query.fields import COUNTERS, REFINED, RERANKED, SCANNED, VISITED
 from vsearch.search.engine.merge import ShardHits
-from vsearch.search.engine.routing import ProbePlan, negated_squares
+from vsearch.search.engine.routing import ProbePlan, negated_squares, plan_visits, route
 from vsearch.search.state.model import Model
 from vsearch.search.state.shard import Shard
 
 if TYPE_CHECKING:
     from vsearch.quantizers.osq_lloyd import LloydOSQ
+    from vsearch.search.engine.masks import IndexMask
+    from vsearch.search.engine.request import SearchRequest
+    from vsearch.search.state.snapshot import Snapshot
 
 SHARE = 10  # H: percent of the rows whose lower bounds are computed, and the factor of the least number of them
 RERANK = 2  # R: so many times k rows are reranked
@@ -58,6 +61,23 @@ def build_cell_tables(model: Model, query: NDArray[np.float32]) -> CellTables:
         rerank_query=query * model.rerank_weights if model.rerank == "int8" else query,
         signs=signs.astype(np.uint64) * EVERY_BYTE,
         gaps=quantizer.tables(query),
+    )
+
+
+def plan_cells(
+    snapshot: Snapshot, query: NDArray[np.float32], request: SearchRequest, mask: IndexMask | None
+) -> list[ProbePlan]:
+    """The partitions that a prepared query (d,) visits in every shard."""
+    routes = route(snapshot.model, query[None, :], snapshot.radii, request.settings)
+    return plan_visits(
+        routes.bases[0],
+        routes.bounds[0],
+        [*(shard.first_partition for shard in snapshot.shards), snapshot.manifest.partitions],
+        k=request.k,
+        nprobe=request.nprobe,
+        rows=snapshot.partition_rows if mask is None else mask.matches,
+        filtered=mask is not None,
+        exact=request.exact,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,13 +9,14 @@ from numpy.typing import NDArray
 
 from vsearch.cores import available_cores
 from vsearch.kernels.query.api import finish, plan_query, scan_rest
-from vsearch.kernels.query.fields import COUNTERS, CallField, ModelField
+from vsearch.kernels.query.fields import COUNTERS, CallField
 from vsearch.search.engine.merge import ShardHits, merge
-from vsearch.search.engine.scanning import copy_hits, fill_tables
-from vsearch.search.state.workspace import Workspace
+from vsearch.search.engine.scanning import copy_hits, take_query
+from vsearch.search.engine.steps import begin
 
 if TYPE_CHECKING:
     from vsearch.search.engine.masks import IndexMask
+    from vsearch.search.engine.request import SearchRequest
     from vsearch.search.state.snapshot import Snapshot
 
 RUNS = 32  # of the index: tasks of about as many rows each
@@ -31,9 +31,8 @@ def worth_threads(snapshot: Snapshot, rows: int) -> bool:
 
 def search_exhaustively(
     snapshot: Snapshot,
-    begin: Callable[[Workspace], None],
     query: NDArray[np.float32],
-    k: int,
+    request: SearchRequest,
     mask: IndexMask | None,
     *,
     prepared: bool,
@@ -44,10 +43,9 @@ def search_exhaustively(
 
     Parameters
     ----------
-    begin : callable
-        Tells a workspace what is asked for.
     query : float32 (d,)
-        See `scanning.run_query`.
+    prepared : bool
+        See `steps.search_queries`.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -64,10 +62,8 @@ def search_exhaustively(
     def plan() -> None:
         """Plan the query, once on each thread."""
         workspace = snapshot.workspace()
-        begin(workspace)
-        workspace.use_query(query, prepared=prepared)
-        if snapshot.native.values[ModelField.TABLES_GIVEN]:
-            fill_tables(snapshot, workspace, query, prepared=prepared)
+        begin(workspace, request, mask)
+        take_query(snapshot, workspace, query, prepared=prepared)
         plan_query(snapshot.native.address, workspace.fields.address)
 
     def score(task: tuple[int, NDArray[np.int32]]) -> ShardHits:
@@ -89,6 +85,6 @@ def search_exhaustively(
     for number in range(len(snapshot.shards)):
         nothing = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
         own_hits = [nothing, *(each for (task, _), each in zip(tasks, found, strict=True) if task == number)]
-        scores, rows = merge([each.scores for each in own_hits], [each.rows for each in own_hits], k)
+        scores, rows = merge([each.scores for each in own_hits], [each.rows for each in own_hits], request.k)
         hits.append(ShardHits(scores, rows, np.sum([each.counters for each in own_hits], axis=0)))
     return hits

@@ -41,12 +41,18 @@ class ShardMask:
     rechecked: int
 
 
+def mask_shard_cells(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
+    """What a shard's attribute cells say of a bound predicate: its words are the rows that pass for certain. O(rows)."""
+    mask = _evaluate(snapshot, shard, bound)
+    matches, certain = count_matches(shard, mask)
+    return ShardMask(mask.yes, matches, certain, int(certain.sum()), 0)
+
+
 def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
     """Evaluate a bound predicate on a shard's attribute cells, and undecided rows on the exact columns. O(rows)."""
-    from vsearch.predicates import columns_of, evaluate, recheck  # a search without a predicate does without
+    from vsearch.predicates import recheck  # a search without a predicate does without
 
-    columns = {name: snapshot.column(shard, name) for name in columns_of(bound)}
-    mask = evaluate(bound, columns, shard.rows)
+    mask = _evaluate(snapshot, shard, bound)
     matches, certain = count_matches(shard, mask)
     words, rechecked = mask.yes, 0
     if mask.maybe is not None:
@@ -59,6 +65,12 @@ def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
             np.bitwise_or.at(words, found >> 6, np.uint64(1) << (found & 63).astype(np.uint64))
     rows = int(certain.sum()) + (int(np.count_nonzero(holds)) if rechecked else 0)
     return ShardMask(words, matches, certain, rows, rechecked)
+
+
+def _evaluate(snapshot: Snapshot, shard: Shard, bound: Bound) -> RowMask:
+    from vsearch.predicates import columns_of, evaluate
+
+    return evaluate(bound, {name: snapshot.column(shard, name) for name in columns_of(bound)}, shard.rows)
 
 
 def count_matches(shard: Shard, mask: RowMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.search.state.model import Model
+
+SHORT = 512
+"""Hits that are sorted sooner than their best are picked out."""
 
 
 class ShardHits(msgspec.Struct, frozen=True, eq=False):
@@ -67,6 +71,39 @@ def as_seen(scores: NDArray[np.float32], model: Model) -> NDArray[np.float32]:
     return np.minimum(np.maximum(scores, -1), 1)
 
 
+def top(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Places of the k best, best first: higher score first, ties to the lower row."""
+    if len(scores) > max(k, SHORT):
+        least = np.partition(scores, len(scores) - k)[len(scores) - k]
+        places = np.flatnonzero(scores >= least)
+        return places[np.lexsort((rows[places], -scores[places]))][:k]
+    return np.lexsort((rows, -scores))[:k]
+
+
+def top_of_each(
+    queries: NDArray[np.integer[Any]], scores: NDArray[np.float32], rows: NDArray[np.int64], count: int, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`top` for many queries at once.
+
+    Parameters
+    ----------
+    queries : (n,)
+        Which of the `count` queries each row was found for, in any order.
+
+    Returns
+    -------
+    places : int64 (found,)
+        Query by query.
+    found : int64 (count,)
+        How many of them each query has.
+    """
+    order = np.lexsort((rows, -scores, queries))
+    ordered = queries[order]
+    starts = np.searchsorted(ordered, np.arange(count))
+    places = order[np.arange(len(order)) - starts[ordered] < k]
+    return places, np.bincount(queries[places], minlength=count)
+
+
 def merge(
     scores: Sequence[NDArray[np.float32]], rows: Sequence[NDArray[np.int64]], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -85,7 +122,7 @@ def merge(
     all_scores, all_rows = np.concatenate(scores), np.concatenate(rows)
     found = all_rows >= 0
     all_scores, all_rows = all_scores[found], all_rows[found]
-    best = np.lexsort((all_rows, -all_scores))[:k]
+    best = top(all_scores, all_rows, k)
     merged_scores, merged_rows = np.full(k, np.nan, np.float32), np.full(k, -1, np.int64)
     merged_scores[: len(best)], merged_rows[: len(best)] = all_scores[best], all_rows[best]
     return merged_scores, merged_rows

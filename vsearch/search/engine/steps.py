@@ -1,36 +1,71 @@
-"""The two steps of a query that the roles are made of: plan it on the model, scan what it visits of one shard.
+"""The steps of a search: mask, plan, scan, merge.
 
-Both work on one query at a time, so that an answer does not depend on which queries travel together.
+`search_queries` takes them one after the other, in one process. Behind functions they are cut in two: who plans calls `mask_cells` and
+`plan_query`, who holds a shard masks it exactly (`masking.mask_shard`) and calls `scan_shard`, and both paths rank what shards
+found by `merge`. Planning and scanning work on one query at a time, so that an answer does not depend on which queries travel
+together. A query on one shard that is all there is planned and scanned by a single native call.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.kernels.query.api import finish
+from vsearch.kernels.query.api import finish, search_batch, search_shard
 from vsearch.kernels.query.api import plan_query as plan_natively
-from vsearch.kernels.query.fields import CallField, ModelField
-from vsearch.search.engine.cells import build_cell_tables, search_cells
+from vsearch.kernels.query.fields import CallField
+from vsearch.search.engine.cells import build_cell_tables, plan_cells, search_cells
+from vsearch.search.engine.masking import mask_shard, mask_shard_cells
 from vsearch.search.engine.masks import IndexMask
-from vsearch.search.engine.merge import ShardHits
-from vsearch.search.engine.routing import ProbePlan, plan_visits, route
-from vsearch.search.engine.scanning import copy_hits, fill_tables, scan_in_waves
+from vsearch.search.engine.merge import ShardHits, merge
+from vsearch.search.engine.routing import ProbePlan
+from vsearch.search.engine.scanning import copy_hits, scan_in_waves, take_query
 from vsearch.search.engine.score_floor import prune_visits
+from vsearch.search.state.arguments import address
 from vsearch.search.state.model import prepare_queries
-from vsearch.search.state.shard import Shard
-from vsearch.search.state.snapshot import Snapshot
-from vsearch.search.state.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vsearch.predicates import Bound
+    from vsearch.search.engine.request import SearchRequest
+    from vsearch.search.state.shard import Shard
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.search.state.workspace import Workspace
+
+
+# -- mask
+
+
+def evaluate_mask(snapshot: Snapshot, bound: Bound) -> IndexMask:
+    """The rows of all shards that satisfy a predicate, exactly."""
+    masks = [mask_shard(snapshot, shard, bound) for shard in snapshot.shards]
+    return IndexMask.of(masks, snapshot.partition_rows, snapshot.radii)
+
+
+def mask_cells(snapshot: Snapshot, bound: Bound) -> IndexMask:
+    """What cells alone say about the rows of all shards: enough to plan with; which of the open ones pass is left open."""
+    masks = [mask_shard_cells(snapshot, shard, bound) for shard in snapshot.shards]
+    return IndexMask.of(masks, snapshot.partition_rows, snapshot.radii)
+
+
+# -- plan
+
+
+def begin(workspace: Workspace, request: SearchRequest, mask: IndexMask | None) -> None:
+    """Tell a workspace what is asked for; near free where it was asked for that before."""
+    workspace.begin(
+        k=request.k,
+        nprobe=request.nprobe,
+        exact=request.exact,
+        settings=request.settings,
+        eligible=None if mask is None else mask.matches,
+        spreads=None if mask is None else mask.spreads,
+    )
 
 
 def plan_query(
-    snapshot: Snapshot,
-    query: NDArray[np.float32],
-    *,
-    k: int,
-    nprobe: int | None,
-    exact: bool,
-    mask: IndexMask | None,
+    snapshot: Snapshot, query: NDArray[np.float32], request: SearchRequest, mask: IndexMask | None
 ) -> tuple[NDArray[np.float32], list[ProbePlan]]:
     """Rotate a query and choose the partitions that it visits in every shard.
 
@@ -49,10 +84,11 @@ def plan_query(
         One for each shard, empty where nothing is to be visited.
     """
     if snapshot.model.quantizer.scan == "cells":
-        return _plan_cells(snapshot, query, k=k, nprobe=nprobe, exact=exact, mask=mask)
-    workspace = _begin(snapshot, k=k, nprobe=nprobe, exact=exact, mask=mask)
-    _plan(snapshot, workspace, query, prepared=False)
-    prune_visits(snapshot, workspace, mask)
+        prepared = prepare_queries(snapshot.model, query[None, :])[0]
+        return prepared, plan_cells(snapshot, prepared, request, mask)
+    workspace = snapshot.workspace()
+    begin(workspace, request, mask)
+    _plan(snapshot, workspace, query, mask, prepared=False)
     many, forced = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.FORCED])
     order = workspace.order[:many]
     bases, bounds = workspace.bases[order], workspace.bounds[order]
@@ -66,80 +102,144 @@ def plan_query(
     return workspace.rotated.copy(), visits
 
 
+def _plan(
+    snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None, *, prepared: bool
+) -> None:
+    """Leave a query's visits, of all shards, in its workspace."""
+    take_query(snapshot, workspace, query, prepared=prepared)
+    plan_natively(snapshot.native.address, workspace.fields.address)
+    prune_visits(snapshot, workspace, mask)
+
+
+# -- scan
+
+
 def scan_shard(
     snapshot: Snapshot,
     shard: Shard,
     query: NDArray[np.float32],
     visits: ProbePlan,
-    *,
-    k: int,
-    exact: bool,
-    mask: NDArray[np.uint64] | None,
+    request: SearchRequest,
+    words: NDArray[np.uint64] | None,
 ) -> ShardHits:
     """Search the planned partitions of a shard for a prepared query; see `plan_query`.
 
     Parameters
     ----------
-    mask : uint64 (words,) or None
+    request : SearchRequest
+        Its `k` may be another than the plan's. What chooses partitions counts no more.
+    words : uint64 (words,) or None
         Rows of the shard that pass.
     """
     if snapshot.model.quantizer.scan == "cells":
         tables = build_cell_tables(snapshot.model, query)
-        return search_cells(snapshot.model, shard, tables, visits, k, mask=mask, exact=exact)
-    workspace = _begin(snapshot, k=k, nprobe=None, exact=exact, mask=None)
-    _plan(snapshot, workspace, query, prepared=True)
+        return search_cells(snapshot.model, shard, tables, visits, request.k, mask=words, exact=request.exact)
+    workspace = snapshot.workspace()
+    begin(workspace, request, None)
+    take_query(snapshot, workspace, query, prepared=True)
+    plan_natively(snapshot.native.address, workspace.fields.address)  # for the tables: the visits are replaced
     order = visits.order + np.int32(shard.first_partition)
     workspace.order[: len(order)] = order
     workspace.bases[order], workspace.bounds[order] = visits.bases, visits.bounds
     workspace.values[CallField.VISITS], workspace.values[CallField.FORCED] = len(order), visits.minimum
+    return _scan(snapshot, shard, workspace, words)
+
+
+def _scan(snapshot: Snapshot, shard: Shard, workspace: Workspace, words: NDArray[np.uint64] | None) -> ShardHits:
+    """Scan a shard's part of the visits that are planned in a workspace."""
     workspace.empty()
-    workspace.use_mask(mask)
+    workspace.use_mask(words)
     scan_in_waves(snapshot, shard, workspace)
     finish(workspace.fields.address)
     return copy_hits(workspace)
 
 
-def _begin(snapshot: Snapshot, *, k: int, nprobe: int | None, exact: bool, mask: IndexMask | None) -> Workspace:
-    workspace = snapshot.workspace()
-    workspace.begin(
-        k=k,
-        nprobe=nprobe,
-        exact=exact,
-        settings=snapshot.settings,
-        eligible=None if mask is None else mask.matches,
-        spreads=None if mask is None else mask.spreads,
-    )
-    return workspace
+# -- plan and scan, in one process
 
 
-def _plan(snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], *, prepared: bool) -> None:
-    workspace.use_query(query, prepared=prepared)
-    if snapshot.native.values[ModelField.TABLES_GIVEN]:
-        fill_tables(snapshot, workspace, query, prepared=prepared)
-    plan_natively(snapshot.native.address, workspace.fields.address)
-
-
-def _plan_cells(
+def search_queries(
     snapshot: Snapshot,
-    query: NDArray[np.float32],
-    *,
-    k: int,
-    nprobe: int | None,
-    exact: bool,
+    queries: NDArray[np.float32],
+    request: SearchRequest,
     mask: IndexMask | None,
-) -> tuple[NDArray[np.float32], list[ProbePlan]]:
-    prepared = prepare_queries(snapshot.model, query[None, :])
-    routes = route(snapshot.model, prepared, snapshot.radii, snapshot.settings)
-    edges = [shard.first_partition for shard in snapshot.shards] + [snapshot.manifest.partitions]
-    rows = snapshot.partition_rows if mask is None else mask.matches
-    visits = plan_visits(
-        routes.bases[0],
-        routes.bounds[0],
-        edges,
-        k=k,
-        nprobe=nprobe,
-        rows=rows,
-        filtered=mask is not None,
-        exact=exact,
-    )
-    return prepared[0], visits
+    *,
+    prepared: bool,
+) -> list[list[ShardHits]]:
+    """What each query finds in every shard, on the calling thread. Queries share one pass over the codes where they can.
+
+    Parameters
+    ----------
+    queries : float32 (m, d)
+    prepared : bool
+        Whether the queries are normalised, centred and rotated already.
+    """
+    if snapshot.model.quantizer.scan == "cells":
+        return [_search_cells(snapshot, query, request, mask, prepared=prepared) for query in queries]
+    workspaces, shards = snapshot.workspaces(len(queries)), snapshot.shards
+    for workspace in workspaces:
+        begin(workspace, request, mask)
+    if len(queries) == 1 or len(shards) > 1 or not shards[0].ready:
+        pairs = zip(workspaces, queries, strict=True)
+        return [_search_shards(snapshot, workspace, query, mask, prepared=prepared) for workspace, query in pairs]
+    words = _words(mask, 0)
+    for workspace, query in zip(workspaces, queries, strict=True):
+        take_query(snapshot, workspace, query, prepared=prepared)
+        workspace.use_mask(words)
+    calls = np.array([workspace.fields.address for workspace in workspaces], np.int64)
+    search_batch(snapshot.native.address, shards[0].native.address, address(calls), len(calls))
+    return [[copy_hits(workspace)] for workspace in workspaces]
+
+
+def search_fused(
+    snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores and rows (1, k) of a query as given, on a snapshot that is `fused`, in a workspace that has begun."""
+    workspace.use_query(query, prepared=False)
+    _search_ready(snapshot, workspace, mask)
+    return workspace.scores[None].copy(), workspace.rows[None].copy()
+
+
+def _search_shards(
+    snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None, *, prepared: bool
+) -> list[ShardHits]:
+    shards = snapshot.shards
+    if len(shards) == 1 and shards[0].ready:
+        take_query(snapshot, workspace, query, prepared=prepared)
+        _search_ready(snapshot, workspace, mask)
+        return [copy_hits(workspace)]
+    _plan(snapshot, workspace, query, mask, prepared=prepared)
+    return [_scan(snapshot, shard, workspace, _words(mask, number)) for number, shard in enumerate(shards)]
+
+
+def _search_ready(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
+    workspace.use_mask(None if mask is None else mask.shards[0].words)
+    search_shard(snapshot.native.address, snapshot.shards[0].native.address, workspace.fields.address)
+
+
+def _search_cells(
+    snapshot: Snapshot, query: NDArray[np.float32], request: SearchRequest, mask: IndexMask | None, *, prepared: bool
+) -> list[ShardHits]:
+    model = snapshot.model
+    if not prepared:
+        query = prepare_queries(model, query[None, :])[0]
+    visits, tables = plan_cells(snapshot, query, request, mask), build_cell_tables(model, query)
+    return [
+        search_cells(model, shard, tables, visits[number], request.k, mask=_words(mask, number), exact=request.exact)
+        for number, shard in enumerate(snapshot.shards)
+    ]
+
+
+def _words(mask: IndexMask | None, shard: int) -> NDArray[np.uint64] | None:
+    return None if mask is None else mask.shards[shard].words
+
+
+# -- merge
+
+
+def merge_hits(snapshot: Snapshot, hits: list[ShardHits], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The k best rows of a query, numbered through all shards, out of what it found in each: see `merge.merge`."""
+    rows = [
+        np.where(found.rows >= 0, found.rows + shard.first_row, -1)
+        for found, shard in zip(hits, snapshot.shards, strict=True)
+    ]
+    return merge([found.scores for found in hits], rows, k)

@@ -1,0 +1,49 @@
+"""What a search is asked and what it answers, whoever searches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.search.state.model import SearchSettings
+
+if TYPE_CHECKING:
+    from vsearch.search.engine.stats import SearchStats
+
+
+class SearchRequest(msgspec.Struct, frozen=True):
+    """What to search for besides the vectors.
+
+    Attributes
+    ----------
+    k : int
+    settings : SearchSettings
+    nprobe : int or None
+        See `routing.plan_visits`.
+    exact : bool
+    min_score : float or None
+        See `merge.drop_dissimilar`.
+    deadline : float or None
+        `time.monotonic` value after which the search gives up.
+    offset : int
+        Rows before those wanted; for `vectors.search_page`.
+    """
+
+    k: int
+    settings: SearchSettings
+    nprobe: int | None = None
+    exact: bool = False
+    min_score: float | None = None
+    deadline: float | None = None
+    offset: int = 0
+
+
+class Answer(msgspec.Struct, frozen=True, eq=False):
+    """Best rows of m queries: scores float32 (m, k) as users see them, rows int64 (m, k); NaN and -1 where none."""
+
+    scores: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    stats: SearchStats
