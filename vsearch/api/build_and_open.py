@@ -11,10 +11,11 @@ import msgspec
 
 from vsearch.api.index import Index
 from vsearch.checks import check_search
-from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign, draw_mixture
+from vsearch.search.defaults import tune_defaults
+from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign
 from vsearch.search.state.model import prepare_queries
 from vsearch.search.state.snapshot import open_snapshot
-from vsearch.search.tuning import tune, widened
+from vsearch.search.tuning import tune
 from vsearch.storage import (
     GRACE,
     PruneReport,
@@ -32,12 +33,6 @@ if TYPE_CHECKING:
     from vsearch.quantizers.pq import PQ
 
 CANDIDATE_RECALL, CANDIDATES = 0.98, 256  # what the candidates of a new document index are tuned to
-DEFAULT_RECALL = 0.97  # what a new index is tuned to, on rows of its own
-TUNING_QUERIES = 512
-SMALL = (
-    500  # rows of which a search looks at nearly all: a sample of them says little, and a scan costs next to nothing
-)
-TUNING_ROWS = 1 << 28  # rows scored exactly by the tuning of a new index, all queries together
 
 Progress = Callable[[str, int, int], None]
 
@@ -137,13 +132,7 @@ def build(
 def _tune_defaults(store: Store, manifest: Any, report: Progress) -> Any:
     """Default settings of an index that is written but not committed."""
     report("tune", 0, 1)
-    snapshot = open_snapshot(store, manifest)
-    queries = max(16, min(TUNING_QUERIES, TUNING_ROWS // manifest.rows))
-    sample = draw_mixture(snapshot, queries, manifest.seed)
-    foreign = draw_foreign(snapshot, min(FOREIGN_QUERIES, queries), manifest.seed)
-    settings, _ = tune(snapshot, sample, DEFAULT_RECALL, min(10, manifest.rows), foreign)
-    if manifest.rows <= SMALL:
-        settings = widened(settings)
+    settings = tune_defaults(open_snapshot(store, manifest))
     report("tune", 1, 1)
     return msgspec.structs.replace(manifest, settings=settings.to_entry())
 

@@ -271,7 +271,7 @@ class Index(ChangeableIndex):
     ) -> TuneReport:
         """Find and store the cheapest settings that reach a recall; `search` then uses them.
 
-        The settings become a new snapshot. They also reach the recall for queries unlike any row and under filters that
+        The settings become a new snapshot, whatever others commit meanwhile; of two tunings the later one counts. They also reach the recall for queries unlike any row and under filters that
         exclude what is near, as far as the codes allow; the report says what was measured.
 
         Parameters
@@ -286,7 +286,7 @@ class Index(ChangeableIndex):
         ------
         InputError
         ConflictError
-            Another snapshot was committed meanwhile.
+            The index was replaced or trained anew meanwhile.
         """
         check_target(recall)
         check_search(k=k)
@@ -310,7 +310,7 @@ class Index(ChangeableIndex):
         return get_rows(self._snapshot, ids, columns)
 
     def info(self) -> dict[str, Any]:
-        """What the index is: rows, dimensions, codes, bytes per vector by part, attributes, settings, snapshot."""
+        """What the index is: rows, dimensions, codes, bytes per vector by part, attributes, settings, snapshot, drift."""
         from vsearch.search.state.info import describe
 
         return describe(self._snapshot)

@@ -84,6 +84,12 @@ class OpenedIndex:
                 return False
             return self._go_on(read_manifest(snapshot.store))
 
+    def _adopt(self, snapshot: Snapshot) -> None:
+        """Read a snapshot that this process made from now on, unless there is a newer one."""
+        with self._lock:
+            if snapshot.manifest.snapshot > self._snapshot.manifest.snapshot:
+                self._snapshot = snapshot
+
     def _go_on(self, manifest: Manifest) -> bool:
         """Read another snapshot from now on, unless it is an older one."""
         if manifest.snapshot <= self._snapshot.manifest.snapshot:

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -75,6 +75,8 @@ class Draft:
         What else becomes of the manifest.
     counted : bool
         Whether the rows that go are counted yet: not so where a segment repeats what others removed.
+    plain : bool
+        Whether the change needs nothing of the newest format: an index that was only built keeps its own.
     """
 
     rows: Rows | None = None
@@ -85,6 +87,7 @@ class Draft:
     next_row: int | None = None
     change: Callable[[Manifest], Manifest] | None = None
     counted: bool = True
+    plain: bool = False
 
     @property
     def empty(self) -> bool:
@@ -108,7 +111,12 @@ class Operation(Protocol):
 
 
 def commit_change(
-    snapshot: Snapshot, operation: Operation, *, token: str | None = None, if_snapshot: int | None = None
+    snapshot: Snapshot,
+    operation: Operation,
+    *,
+    token: str | None = None,
+    if_snapshot: int | None = None,
+    check: bool = False,
 ) -> tuple[Commit, Snapshot]:
     """Commit an operation; where another writer was first, resolve it on what that committed and try again, for a minute.
 
@@ -122,6 +130,8 @@ def commit_change(
         A name for this change: if a commit with it is there already, that one is the answer.
     if_snapshot : int, optional
         Change this snapshot only.
+    check : bool
+        See that all files are there: for work that takes longer than a prune may wait.
 
     Returns
     -------
@@ -136,12 +146,12 @@ def commit_change(
         whole minute.
     """
     _check(token, if_snapshot)
-    store, trained = snapshot.store, _training(snapshot.manifest)
+    store, trained = snapshot.store, training_of(snapshot.manifest)
     written: _Written | None = None
     try:
         for wait in retry_waits():
             manifest = snapshot.manifest
-            if _training(manifest) != trained:
+            if training_of(manifest) != trained:
                 raise ConflictError(
                     f"{store.url}: snapshot {manifest.snapshot} was trained or built anew meanwhile; open the index again and retry"
                 )
@@ -160,7 +170,8 @@ def commit_change(
                 snapshot = reopen_snapshot(snapshot, newest)
                 continue
             written = _Written.of(store, draft, written)
-            after = commit_after(store, manifest, _next_manifest(snapshot, operation.kind, draft, written, token))
+            following = _next_manifest(snapshot, operation.kind, draft, written, token)
+            after = commit_after(store, manifest, following, check=check)
             if after is not None:
                 done = Commit(after.snapshot, draft.added, draft.replaced, draft.deleted)
                 written = None
@@ -225,16 +236,19 @@ def _known(manifest: Manifest, token: str | None) -> TokenEntry | None:
     return next((entry for entry in manifest.live.tokens if entry.token == token), None)
 
 
-def _training(manifest: Manifest) -> Any:
+def training_of(manifest: Manifest) -> Any:
     """What codes and partitions depend on: the files of the model that searches read."""
     return {kind: entry.path for kind, entry in manifest.model.items()}
 
 
 def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Written, token: str | None) -> Manifest:
-    manifest = upgraded(snapshot.manifest)
+    manifest = snapshot.manifest if draft.plain else upgraded(snapshot.manifest)
     if draft.change is not None:
         manifest = draft.change(manifest)
-    live = cast("LiveEntry", manifest.live)
+    manifest = msgspec.structs.replace(manifest, writer=uuid4().hex, created=_now(snapshot.manifest))
+    live = manifest.live
+    if not live:
+        return manifest
     deltas, segment = live.deltas, live.next_segment
     if written.entry is not None:
         deltas, segment = (*deltas, msgspec.structs.replace(written.entry, number=segment)), segment + 1
@@ -244,15 +258,15 @@ def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Writte
     if token is not None:
         mine = TokenEntry(token, manifest.snapshot + 1, draft.added, draft.replaced, draft.deleted)
         tokens = (*tokens, mine)[-TOKENS:]
+    changed = draft.added + draft.deleted + (0 if kind == "update" else draft.replaced)
     return msgspec.structs.replace(
         manifest,
-        writer=uuid4().hex,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=manifest.rows + added - gone,
         live=msgspec.structs.replace(
             live,
             next_row=live.next_row if draft.next_row is None else draft.next_row,
             next_segment=segment,
+            changed=live.changed + changed,
             deltas=deltas,
             tokens=tokens,
             operation=OperationEntry(kind, manifest.snapshot, draft.added, draft.replaced, draft.deleted),
@@ -260,12 +274,21 @@ def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Writte
     )
 
 
+def _now(before: Manifest) -> str:
+    """When a snapshot is made: never earlier than the one that it follows, whatever this machine's clock says."""
+    now = datetime.now(UTC)
+    with suppress(ValueError, TypeError):  # written elsewhere, without a zone or in another form
+        now = max(now, datetime.fromisoformat(before.created))
+    return now.isoformat(timespec="milliseconds")
+
+
 def upgraded(manifest: Manifest) -> Manifest:
     """A manifest in the newest format; that of an index that was only built gets what its first change needs."""
     if manifest.live:
         return manifest
     shards = tuple(msgspec.structs.replace(shard, segment=number) for number, shard in enumerate(manifest.shards))
-    live = LiveEntry(next_row=manifest.rows, next_segment=len(shards), tuned_rows=manifest.rows)
+    rows = manifest.rows
+    live = LiveEntry(next_row=rows, next_segment=len(shards), trained_rows=rows, tuned_rows=rows)
     return msgspec.structs.replace(manifest, format=FORMAT, shards=shards, live=live)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -50,6 +49,12 @@ class OptimizeReport:
     tuned : bool
         Whether the search settings were found anew.
     rows_written : int
+    expired : int
+        Rows that were removed because their time was over.
+    pruned : tuple of int
+        Snapshots that were removed.
+    bytes_freed : int
+        Those of the files that went with them.
     """
 
     snapshot: int
@@ -57,11 +62,18 @@ class OptimizeReport:
     merged: int = 0
     tuned: bool = False
     rows_written: int = 0
+    expired: int = 0
+    pruned: tuple[int, ...] = ()
+    bytes_freed: int = 0
 
     @property
     def changed(self) -> bool:
         """Whether anything was due."""
-        return bool(self.folded or self.merged or self.tuned)
+        return bool(self.folded or self.merged or self.tuned or self.expired or self.pruned)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a dict."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +122,8 @@ class Rewrite:
     def resolve(self, snapshot: Snapshot) -> Draft:
         manifest = snapshot.manifest
         live, before = manifest.live, self.start.manifest.live
-        if not live or not before or not self._inputs() <= {entry.path for entry in manifest_files(manifest)}:
+        needed = self._inputs() | self._removals()
+        if not live or not before or not needed <= {entry.path for entry in manifest_files(manifest)}:
             self.dropped = True
             return Draft()
         known = {entry.bundle.path for entry in before.deltas}
@@ -136,6 +149,11 @@ class Rewrite:
         deltas = manifest.live.deltas if manifest.live else ()
         consumed = range(len(deltas)) if self.shards else [place for fold in self.folds for place in fold]
         return inputs | {deltas[place].bundle.path for place in consumed}
+
+    def _removals(self) -> set[str]:
+        """Files that said which rows were removed: where one is gone, an older snapshot may have been restored."""
+        before = self.start.manifest.live
+        return {entry.bundle.path for entry in before.deltas if entry.removed} if before else set()
 
     def _outputs(self) -> list[Output]:
         made = [output for shard in self.shards.values() for output in (shard.base, shard.young)]
@@ -188,19 +206,15 @@ def optimize(
     snapshot: Snapshot,
     *,
     force: bool = False,
-    budget: float | None = None,
     progress: Progress = silent,
 ) -> tuple[OptimizeReport, Snapshot]:
-    """Do what is due, in commits that are each complete; nothing where nothing is.
+    """Fold and merge what is due, in commits that are each complete; nothing where nothing is.
 
     Parameters
     ----------
     force
         Merge all that can be merged.
-    budget
-        Seconds after which no further step is begun.
     """
-    until = None if budget is None else time.monotonic() + budget
     live = snapshot.manifest.live
     if not live:
         return OptimizeReport(snapshot.manifest.snapshot), snapshot
@@ -209,12 +223,8 @@ def optimize(
         rewrite = Rewrite(snapshot)
         snapshot, written = _commit(rewrite, lambda: _write_shards(rewrite, plans, progress), snapshot)
         merged = 0 if rewrite.dropped else sum(plan.base or plan.young for plan in plans)
-        report = OptimizeReport(snapshot.manifest.snapshot, 0, merged, rows_written=written if merged else 0)
-    else:
-        report, snapshot = fold(snapshot, progress=progress)
-    if until is not None and time.monotonic() > until:
-        return report, snapshot
-    return report, snapshot
+        return OptimizeReport(snapshot.manifest.snapshot, 0, merged, rows_written=written if merged else 0), snapshot
+    return fold(snapshot, progress=progress)
 
 
 def fold(
@@ -235,7 +245,7 @@ def _commit(rewrite: Rewrite, write: Callable[[], int], snapshot: Snapshot) -> t
     """Write, then commit; what is not committed is removed."""
     try:
         written = write()
-        _, after = commit_change(snapshot, rewrite)
+        _, after = commit_change(snapshot, rewrite, check=True)
     except BaseException as error:
         if not isinstance(error, StoreError):  # else the commit may stand
             _discard(rewrite)
