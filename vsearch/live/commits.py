@@ -197,6 +197,12 @@ def newer_manifest(store: Store, manifest: Manifest) -> Manifest | None:
     return None if number is None else read_manifest(store)
 
 
+def newest_of(snapshot: Snapshot) -> Snapshot:
+    """The newest snapshot: this one, or a newer one, opened."""
+    newer = newer_manifest(snapshot.store, snapshot.manifest)
+    return snapshot if newer is None else reopen_snapshot(snapshot, newer)
+
+
 @dataclass(frozen=True, eq=False)
 class _Written:
     """The delta of a draft, written once and again only where the draft is another."""
