@@ -36,6 +36,7 @@ building.inputs
 building
 multivector
 jpq
+live
 fanout.calls
 fanout.wire
 fanout.roles

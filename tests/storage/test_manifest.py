@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from tests.storage.samples import manifest, write_shard
 from vsearch.errors import CorruptIndexError, FormatVersionError
 from vsearch.storage import (
+    FORMAT,
     AttributeEntry,
     SettingsEntry,
     check_entry,
@@ -72,8 +73,8 @@ def test_any_flipped_bit_or_cut_is_found(data):
 
 
 def test_a_newer_format_asks_for_an_upgrade():
-    with pytest.raises(FormatVersionError, match="format 2, this vsearch reads up to 1; upgrade"):
-        decode_manifest(PATH, sealed({"format": 2, "all": "else is different"}))
+    with pytest.raises(FormatVersionError, match=f"format {FORMAT + 1}, this vsearch reads up to {FORMAT}; upgrade"):
+        decode_manifest(PATH, sealed({"format": FORMAT + 1, "all": "else is different"}))
 
 
 @pytest.mark.parametrize(

@@ -10,34 +10,32 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from vsearch.api.index import Index
-from vsearch.checks import check_search
-from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign, draw_mixture
+from vsearch.checks import check_search, is_number
+from vsearch.errors import InputError
+from vsearch.search.defaults import tune_defaults
+from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign
 from vsearch.search.state.model import prepare_queries
 from vsearch.search.state.snapshot import open_snapshot
-from vsearch.search.tuning import tune, widened
+from vsearch.search.tuning import tune
 from vsearch.storage import (
     GRACE,
     PruneReport,
     Store,
     VerifyReport,
     open_store,
-    read_manifest,
 )
 from vsearch.storage import prune as prune_store
 from vsearch.storage import verify as verify_store
+from vsearch.storage.snapshots.finding import find_snapshot
 from vsearch.storage.stores.waiting import within
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from vsearch.building.plan import BuildPlan
     from vsearch.quantizers.pq import PQ
 
 CANDIDATE_RECALL, CANDIDATES = 0.98, 256  # what the candidates of a new document index are tuned to
-DEFAULT_RECALL = 0.97  # what a new index is tuned to, on rows of its own
-TUNING_QUERIES = 512
-SMALL = (
-    500  # rows of which a search looks at nearly all: a sample of them says little, and a scan costs next to nothing
-)
-TUNING_ROWS = 1 << 28  # rows scored exactly by the tuning of a new index, all queries together
 
 Progress = Callable[[str, int, int], None]
 
@@ -137,13 +135,7 @@ def build(
 def _tune_defaults(store: Store, manifest: Any, report: Progress) -> Any:
     """Default settings of an index that is written but not committed."""
     report("tune", 0, 1)
-    snapshot = open_snapshot(store, manifest)
-    queries = max(16, min(TUNING_QUERIES, TUNING_ROWS // manifest.rows))
-    sample = draw_mixture(snapshot, queries, manifest.seed)
-    foreign = draw_foreign(snapshot, min(FOREIGN_QUERIES, queries), manifest.seed)
-    settings, _ = tune(snapshot, sample, DEFAULT_RECALL, min(10, manifest.rows), foreign)
-    if manifest.rows <= SMALL:
-        settings = widened(settings)
+    settings = tune_defaults(open_snapshot(store, manifest))
     report("tune", 1, 1)
     return msgspec.structs.replace(manifest, settings=settings.to_entry())
 
@@ -262,7 +254,14 @@ def plan(embeddings: object, attributes: object | None = None, **options: Any) -
 
 
 def open(
-    url: str | os.PathLike[str], snapshot: int | None = None, *, timeout: float | None = None, **storage: object
+    url: str | os.PathLike[str],
+    snapshot: int | None = None,
+    *,
+    refresh: float | None = None,
+    tag: str | None = None,
+    as_of: datetime | str | None = None,
+    timeout: float | None = None,
+    **storage: object,
 ) -> Index:
     """Open an index for searching; reads the manifest and headers only.
 
@@ -273,6 +272,13 @@ def open(
         `vsearch.RemoteIndex`, searched by the functions of a stack.
     snapshot : int, optional
         Which one; the newest by default.
+    refresh : float, optional
+        Look for a newer snapshot before a search when so many seconds have passed since the last look. By default the index
+        stays with the snapshot that it opened, until it is changed through it or `Index.refresh` is called.
+    tag : str, optional
+        The snapshot that `Index.tag` gave this name.
+    as_of : datetime or ISO 8601 text, optional
+        The snapshot that was the newest at a time; in UTC where it names no zone.
     timeout : float, optional
         Seconds that opening may take; each search has one of its own.
     **storage
@@ -284,12 +290,22 @@ def open(
 
     Raises
     ------
+    InputError
+        More than one of `snapshot`, `tag`, `as_of` and `refresh` is given, or one is not usable.
     IndexNotFoundError, CorruptIndexError, FormatVersionError, StoreError
+    SnapshotNotFoundError
+        There is no such snapshot, or no longer.
     SearchTimeoutError
         The timeout ran out.
     """
     check_search(k=1, timeout=timeout)
+    if refresh is not None and not (is_number(refresh) and refresh >= 0):
+        raise InputError(f"refresh must be a number of seconds of at least 0, got {refresh!r:.100}")
+    if refresh is not None and any(given is not None for given in (snapshot, tag, as_of)):
+        raise InputError("refresh looks for newer snapshots: it does not go with snapshot, tag or as_of")
     if isinstance(url, str) and _names_functions(url):
+        if any(given is not None for given in (refresh, tag, as_of)):
+            raise InputError("refresh, tag and as_of are not for functions, which look for new snapshots themselves")
         from vsearch.api.remote_opening import open_remote
 
         return cast(
@@ -297,7 +313,7 @@ def open(
         )  # has the same search; building and tuning stay here
     with within(None if timeout is None else time.monotonic() + timeout):
         store = open_store(url, **storage)
-        return Index(open_snapshot(store, read_manifest(store, snapshot)))
+        return Index(open_snapshot(store, find_snapshot(store, snapshot, tag, as_of)), refresh)
 
 
 def _names_functions(url: str) -> bool:
@@ -309,15 +325,24 @@ def _names_functions(url: str) -> bool:
 
 
 def prune(
-    url: str | os.PathLike[str], keep: int = 2, *, grace: float | None = None, dry_run: bool = False, **storage: object
+    url: str | os.PathLike[str],
+    keep: int = 2,
+    *,
+    grace: float | None = None,
+    older_than: float | None = None,
+    dry_run: bool = False,
+    **storage: object,
 ) -> PruneReport:
-    """Remove all but the newest `keep` snapshots, and files that no snapshot names.
+    """Remove old snapshots, and files that no snapshot names.
+
+    The newest `keep` stay, and those that have a tag or were followed by another less than `older_than` seconds ago: by default
+    an hour for an index that changes, since readers may be at them; 0 for one that was only built.
 
     Files of a writer that wrote within the last `grace` seconds (a day by default) stay, since a build may be under way.
     With `dry_run` nothing is removed, only reported.
     """
     store = open_store(url, **storage)
-    return prune_store(store, keep, grace=GRACE if grace is None else grace, dry_run=dry_run)
+    return prune_store(store, keep, grace=GRACE if grace is None else grace, older_than=older_than, dry_run=dry_run)
 
 
 def verify(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vsearch.api.opened import OpenedIndex
-from vsearch.errors import InputError
+from vsearch.checks import is_number
+from vsearch.errors import ConflictError, InputError, StoreError
+from vsearch.live.plan import MOST_DELTAS
 
 if TYPE_CHECKING:
     from vsearch.live.commits import Commit, Operation
+    from vsearch.live.optimizing import OptimizeReport
     from vsearch.predicates import Where
+
+logger = logging.getLogger("vsearch")
 
 
 class ChangeableIndex(OpenedIndex):
@@ -134,6 +140,51 @@ class ChangeableIndex(OpenedIndex):
 
         return self._change(Delete(ids, where), token, if_snapshot)
 
+    def optimize(
+        self,
+        budget_seconds: float | None = None,
+        retune: bool | str = "auto",
+        *,
+        force: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> OptimizeReport:
+        """Do what keeps the index fast and small, where it is due: a second call does nothing.
+
+        Deltas are folded, rows merged into runs, removed ones and old snapshots dropped, and settings found anew where the rows
+        are others than those they were found for. Codes are copied, so no score changes. The index is searched and changed
+        meanwhile; each step is one commit, and one that is killed leaves the index as it was.
+
+        Parameters
+        ----------
+        budget_seconds : float, optional
+            No further step is begun after so long.
+        retune : {"auto", True, False}
+            Find settings anew: where more than a tenth of the rows changed or they lie elsewhere, always, or never.
+        force : bool
+            Merge all that can be merged.
+        progress : callable, optional
+            Told ``(stage, done, total)``.
+
+        Returns
+        -------
+        OptimizeReport
+
+        Raises
+        ------
+        InputError
+        ConflictError
+            The index was replaced or trained anew meanwhile.
+        """
+        from vsearch.live.maintenance import maintain
+
+        if not (retune == "auto" or isinstance(retune, bool)):
+            raise InputError(f"retune must be 'auto', True or False, got {retune!r:.100}")
+        if budget_seconds is not None and not (is_number(budget_seconds) and budget_seconds >= 0):
+            raise InputError(f"budget_seconds must be a number of seconds, got {budget_seconds!r:.100}")
+        report, after = maintain(self._snapshot, budget_seconds, retune=retune, force=force, progress=progress)
+        self._adopt(after)
+        return report
+
     def _read(
         self,
         embeddings: object,
@@ -160,4 +211,16 @@ class ChangeableIndex(OpenedIndex):
         self._check_changeable()
         with self._lock:
             commit, self._snapshot = commit_change(self._snapshot, operation, token=token, if_snapshot=if_snapshot)
+            live = self._snapshot.manifest.live
+            if live and len(live.deltas) > MOST_DELTAS:
+                self._fold()
         return commit
+
+    def _fold(self) -> None:
+        """Make fewer deltas of many. What was committed before stands whatever comes of it."""
+        from vsearch.live.optimizing import fold
+
+        try:
+            _, self._snapshot = fold(self._snapshot)
+        except (ConflictError, StoreError) as error:
+            logger.warning("%s: deltas are left for optimize: %s", self._snapshot.store.url, error)

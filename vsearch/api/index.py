@@ -11,8 +11,10 @@ import numpy as np
 
 from vsearch.api.changing import ChangeableIndex
 from vsearch.api.explanation import Explanation, sql_of
+from vsearch.api.history import TravellingIndex
 from vsearch.api.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.api.measuring import check_target, draw_sample, measure_recall, tune_snapshot
+from vsearch.api.opened import rereads
 from vsearch.checks import check_columns, check_search
 from vsearch.errors import InputError
 from vsearch.search.engine.promise import uncovered
@@ -23,7 +25,6 @@ from vsearch.search.state.fetching import get_rows, take_columns, take_ids
 from vsearch.search.state.model import check_queries
 from vsearch.search.vectors import search_page, search_vectors
 from vsearch.search.where import mask_of
-from vsearch.storage import SnapshotInfo, list_snapshots
 from vsearch.storage.stores.waiting import within
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 
-class Index(ChangeableIndex):
+class Index(TravellingIndex, ChangeableIndex):
     """An open index. Safe to use from several threads.
 
     It reads one snapshot, until it changes the index itself or `refresh` finds a newer one.
@@ -54,6 +55,7 @@ class Index(ChangeableIndex):
     def __len__(self) -> int:
         return self._snapshot.manifest.rows
 
+    @rereads
     def search(
         self,
         queries: Any,
@@ -124,6 +126,7 @@ class Index(ChangeableIndex):
             stats.add("fetch", begun)
             return Hits(ids, answer.scores, stats, found, request.offset)
 
+    @rereads
     def search_documents(
         self,
         query_vectors: Any,
@@ -224,6 +227,7 @@ class Index(ChangeableIndex):
         notes = uncovered(settings, k=k, filtered=predicate is not None, nprobe=options.get("nprobe"))
         return Explanation(predicate, chosen, hits.stats, notes)
 
+    @rereads
     def recall(
         self,
         queries: Any = None,
@@ -259,7 +263,7 @@ class Index(ChangeableIndex):
         if queries is None and truth is not None:
             raise InputError("truth needs the queries that it is about; give both")
         with within(deadline):
-            snapshot = self._snapshot
+            snapshot = self._current()
             drawn = replace(draw_sample(snapshot, queries, sample), mask=mask_of(snapshot, where, SearchStats()))
             request = SearchRequest(
                 k=k, settings=snapshot.settings, nprobe=nprobe, min_score=min_score, deadline=deadline
@@ -271,7 +275,7 @@ class Index(ChangeableIndex):
     ) -> TuneReport:
         """Find and store the cheapest settings that reach a recall; `search` then uses them.
 
-        The settings become a new snapshot. They also reach the recall for queries unlike any row and under filters that
+        The settings become a new snapshot, whatever others commit meanwhile; of two tunings the later one counts. They also reach the recall for queries unlike any row and under filters that
         exclude what is near, as far as the codes allow; the report says what was measured.
 
         Parameters
@@ -286,7 +290,7 @@ class Index(ChangeableIndex):
         ------
         InputError
         ConflictError
-            Another snapshot was committed meanwhile.
+            The index was replaced or trained anew meanwhile.
         """
         check_target(recall)
         check_search(k=k)
@@ -297,6 +301,7 @@ class Index(ChangeableIndex):
             self._snapshot, report = tune_snapshot(snapshot, recall, k, drawn, sample, mask)
         return report
 
+    @rereads
     def get(self, ids: Any, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows by id: a table with ``id`` and the attribute columns (all by default), in the order asked for.
 
@@ -307,17 +312,13 @@ class Index(ChangeableIndex):
         InputError
             An id is not in the index, or has the wrong type.
         """
-        return get_rows(self._snapshot, ids, columns)
+        return get_rows(self._current(), ids, columns)
 
     def info(self) -> dict[str, Any]:
-        """What the index is: rows, dimensions, codes, bytes per vector by part, attributes, settings, snapshot."""
+        """What the index is: rows, dimensions, codes, bytes per vector by part, attributes, settings, snapshot, drift."""
         from vsearch.search.state.info import describe
 
         return describe(self._snapshot)
-
-    def snapshots(self) -> list[SnapshotInfo]:
-        """All snapshots that can be opened, oldest first."""
-        return list_snapshots(self._snapshot.store)
 
     def _check_queries(self, snapshot: Snapshot, queries: Any) -> NDArray[np.float32]:
         try:

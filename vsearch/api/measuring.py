@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +9,7 @@ import numpy as np
 
 from vsearch.checks import is_number
 from vsearch.errors import InputError
+from vsearch.live.retuning import commit_settings
 from vsearch.search.engine.promise import uncovered
 from vsearch.search.recall import RecallReport, TuneReport, recall_by_score, run_sample
 from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign, draw_mixture, draw_rows
@@ -19,7 +18,6 @@ from vsearch.search.state.given_ids import id_array
 from vsearch.search.state.model import check_queries, prepare_queries
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.search.tuning import tune, tune_under_filter
-from vsearch.storage import commit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -145,7 +143,7 @@ def tune_snapshot(
     InputError
         No row passes the filter.
     ConflictError
-        Another snapshot was committed meanwhile.
+        The index was replaced or trained anew meanwhile.
     """
     foreign = draw_foreign(snapshot, min(FOREIGN_QUERIES, sample), snapshot.manifest.seed + 1)
     if mask is None:
@@ -155,6 +153,4 @@ def tune_snapshot(
         raise InputError(msg)
     else:
         settings, report = tune_under_filter(snapshot, drawn, mask, recall, k, foreign)
-    manifest = msgspec.structs.replace(snapshot.manifest, settings=settings.to_entry(), writer=os.urandom(16).hex())
-    manifest = commit(snapshot.store, manifest, base=snapshot.manifest.snapshot)
-    return replace(snapshot, manifest=manifest, settings=settings), report
+    return commit_settings(snapshot, settings), report

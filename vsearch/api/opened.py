@@ -6,9 +6,11 @@ import copy
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Self, cast
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
-from vsearch.errors import StoreError
+from vsearch.errors import SnapshotNotFoundError, StoreError
 from vsearch.forking import renew_in_children
 from vsearch.search.state.snapshot import open_snapshot, reopen_snapshot
 from vsearch.storage import read_manifest
@@ -19,6 +21,25 @@ if TYPE_CHECKING:
     from vsearch.storage import Manifest, Store
 
 logger = logging.getLogger("vsearch")
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def rereads(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Have a method that reads the index do so once more where it met a snapshot that was pruned and may go on to a newer one."""
+
+    @wraps(method)
+    def read(self: OpenedIndex, /, *args: P.args, **options: P.kwargs) -> T:
+        try:
+            return method(self, *args, **options)
+        except SnapshotNotFoundError:
+            if self._interval is None or not self.refresh():
+                raise
+            return method(self, *args, **options)
+
+    return read
 
 
 class OpenedIndex:
@@ -83,6 +104,12 @@ class OpenedIndex:
             if newest_after(snapshot.store, snapshot.manifest.snapshot) is None:
                 return False
             return self._go_on(read_manifest(snapshot.store))
+
+    def _adopt(self, snapshot: Snapshot) -> None:
+        """Read a snapshot that this process made from now on, unless there is a newer one."""
+        with self._lock:
+            if snapshot.manifest.snapshot > self._snapshot.manifest.snapshot:
+                self._snapshot = snapshot
 
     def _go_on(self, manifest: Manifest) -> bool:
         """Read another snapshot from now on, unless it is an older one."""

@@ -333,7 +333,7 @@ class _Build:
             format=BUILT_FORMAT,
             snapshot=0,
             writer=self.writer,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
             rows=self.vectors.rows,
             dimensions=self.vectors.dimensions,
             metric=self.options.metric,

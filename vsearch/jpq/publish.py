@@ -82,7 +82,7 @@ def _settled(
         manifest = msgspec.structs.replace(manifest, model=model | dict(encoder))
     manifest = msgspec.structs.replace(
         manifest,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         provenance=msgspec.structs.replace(manifest.provenance, jpq=facts),
     )
     written = open_snapshot(base.store, manifest)

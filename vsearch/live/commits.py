@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -86,6 +86,8 @@ class Draft:
         What else becomes of the manifest.
     counted : bool
         Whether the rows that go are counted yet: not so where a segment repeats what others removed.
+    plain : bool
+        Whether the change needs nothing of the newest format: an index that was only built keeps its own.
     """
 
     rows: Rows | None = None
@@ -96,6 +98,7 @@ class Draft:
     next_row: int | None = None
     change: Callable[[Manifest], Manifest] | None = None
     counted: bool = True
+    plain: bool = False
 
     @property
     def empty(self) -> bool:
@@ -125,6 +128,7 @@ def commit_change(
     token: str | None = None,
     if_snapshot: int | None = None,
     paths: Sequence[str] = (),
+    check: bool = False,
 ) -> tuple[Commit, Snapshot]:
     """Commit an operation; where another writer was first, resolve it on what that committed and try again, for a minute.
 
@@ -140,6 +144,8 @@ def commit_change(
         Change this snapshot only.
     paths : sequence of str
         Files that were written for it: removed where it is certain that nothing is committed.
+    check : bool
+        See that all files are there: for work that takes longer than a prune may wait.
 
     Returns
     -------
@@ -154,11 +160,11 @@ def commit_change(
         whole minute.
     """
     _check(token, if_snapshot)
-    store, trained, begun = snapshot.store, _training(snapshot.manifest), time.monotonic()
+    store, trained, begun = snapshot.store, training_of(snapshot.manifest), time.monotonic()
     written: _Written | None = None
     for wait in retry_waits():
         manifest = snapshot.manifest
-        if _training(manifest) != trained:
+        if training_of(manifest) != trained:
             _discard(store, written, paths)
             raise ConflictError(
                 f"{store.url}: snapshot {manifest.snapshot} was trained or built anew meanwhile; open the index again and retry"
@@ -192,7 +198,7 @@ def commit_change(
             store,
             manifest,
             _next_manifest(snapshot, operation.kind, draft, written, token),
-            check=time.monotonic() - begun > UNCHECKED,
+            check=check or time.monotonic() - begun > UNCHECKED,
         )
         if after is not None:
             return Commit(after.snapshot, draft.added, draft.replaced, draft.deleted), _opened(snapshot, after)
@@ -229,6 +235,12 @@ def newer_manifest(store: Store, manifest: Manifest) -> Manifest | None:
 
     number = newest_after(store, manifest.snapshot)
     return None if number is None else read_manifest(store)
+
+
+def newest_of(snapshot: Snapshot) -> Snapshot:
+    """The newest snapshot: this one, or a newer one, opened."""
+    newer = newer_manifest(snapshot.store, snapshot.manifest)
+    return snapshot if newer is None else reopen_snapshot(snapshot, newer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,16 +297,19 @@ def _known(manifest: Manifest, token: str | None) -> TokenEntry | None:
     return next((entry for entry in manifest.live.tokens if entry.token == token), None)
 
 
-def _training(manifest: Manifest) -> Any:
+def training_of(manifest: Manifest) -> Any:
     """What codes and partitions depend on: the files of the model that searches read."""
     return {kind: entry.path for kind, entry in manifest.model.items()}
 
 
 def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Written, token: str | None) -> Manifest:
-    manifest = upgraded(snapshot.manifest)
+    manifest = snapshot.manifest if draft.plain else upgraded(snapshot.manifest)
     if draft.change is not None:
         manifest = draft.change(manifest)
-    live = cast("LiveEntry", manifest.live)
+    manifest = msgspec.structs.replace(manifest, writer=uuid4().hex, created=_now(snapshot.manifest))
+    live = manifest.live
+    if not live:
+        return manifest
     deltas, segment = live.deltas, live.next_segment
     if written.entry is not None:
         deltas, segment = (*deltas, msgspec.structs.replace(written.entry, number=segment)), segment + 1
@@ -304,15 +319,15 @@ def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Writte
     if token is not None:
         mine = TokenEntry(token, manifest.snapshot + 1, draft.added, draft.replaced, draft.deleted)
         tokens = (*tokens, mine)[-TOKENS:]
+    changed = draft.added + draft.deleted + (0 if kind == "update" else draft.replaced)
     return msgspec.structs.replace(
         manifest,
-        writer=uuid4().hex,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=manifest.rows + added - gone,
         live=msgspec.structs.replace(
             live,
             next_row=live.next_row if draft.next_row is None else draft.next_row,
             next_segment=segment,
+            changed=live.changed + changed,
             deltas=deltas,
             tokens=tokens,
             operation=OperationEntry(kind, manifest.snapshot, draft.added, draft.replaced, draft.deleted),
@@ -320,12 +335,21 @@ def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Writte
     )
 
 
+def _now(before: Manifest) -> str:
+    """When a snapshot is made: never earlier than the one that it follows, whatever this machine's clock says."""
+    now = datetime.now(UTC)
+    with suppress(ValueError, TypeError):  # written elsewhere, without a zone or in another form
+        now = max(now, datetime.fromisoformat(before.created))
+    return now.isoformat(timespec="milliseconds")
+
+
 def upgraded(manifest: Manifest) -> Manifest:
     """A manifest in the newest format; that of an index that was only built gets what its first change needs."""
     if manifest.live:
         return manifest
     shards = tuple(msgspec.structs.replace(shard, segment=number) for number, shard in enumerate(manifest.shards))
-    live = LiveEntry(next_row=manifest.rows, next_segment=len(shards), tuned_rows=manifest.rows)
+    rows = manifest.rows
+    live = LiveEntry(next_row=rows, next_segment=len(shards), trained_rows=rows, tuned_rows=rows)
     return msgspec.structs.replace(manifest, format=FORMAT, shards=shards, live=live)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -50,6 +49,12 @@ class OptimizeReport:
     tuned : bool
         Whether the search settings were found anew.
     rows_written : int
+    expired : int
+        Rows that were removed because their time was over.
+    pruned : tuple of int
+        Snapshots that were removed.
+    bytes_freed : int
+        Those of the files that went with them.
     """
 
     snapshot: int
@@ -57,11 +62,18 @@ class OptimizeReport:
     merged: int = 0
     tuned: bool = False
     rows_written: int = 0
+    expired: int = 0
+    pruned: tuple[int, ...] = ()
+    bytes_freed: int = 0
 
     @property
     def changed(self) -> bool:
         """Whether anything was due."""
-        return bool(self.folded or self.merged or self.tuned)
+        return bool(self.folded or self.merged or self.tuned or self.expired or self.pruned)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a dict."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +147,7 @@ class Rewrite:
         before = self.start.manifest.shards
         if any(_shard_paths(manifest.shards[number]) != _shard_paths(before[number]) for number in self.shards):
             return False
-        return self._inputs() <= {entry.path for entry in manifest_files(manifest)}
+        return self._inputs() | self._removals() <= {entry.path for entry in manifest_files(manifest)}
 
     def _inputs(self) -> set[str]:
         manifest, inputs = self.start.manifest, set()
@@ -144,6 +156,11 @@ class Rewrite:
         deltas = manifest.live.deltas if manifest.live else ()
         consumed = range(len(deltas)) if self.shards or self.clear else [place for fold in self.folds for place in fold]
         return inputs | {deltas[place].bundle.path for place in consumed}
+
+    def _removals(self) -> set[str]:
+        """Files that said which rows were removed: where one is gone, an older snapshot may have been restored."""
+        before = self.start.manifest.live
+        return {entry.bundle.path for entry in before.deltas if entry.removed} if before else set()
 
     def _outputs(self) -> list[Output]:
         made = [output for shard in self.shards.values() for output in (shard.base, shard.young)]
@@ -196,19 +213,15 @@ def optimize(
     snapshot: Snapshot,
     *,
     force: bool = False,
-    budget: float | None = None,
     progress: Progress = silent,
 ) -> tuple[OptimizeReport, Snapshot]:
-    """Do what is due, in commits that are each complete; nothing where nothing is.
+    """Fold and merge what is due, in commits that are each complete; nothing where nothing is.
 
     Parameters
     ----------
     force
         Merge all that can be merged.
-    budget
-        Seconds after which no further step is begun.
     """
-    until = None if budget is None else time.monotonic() + budget
     live = snapshot.manifest.live
     if not live:
         return OptimizeReport(snapshot.manifest.snapshot), snapshot
@@ -217,12 +230,8 @@ def optimize(
         rewrite = Rewrite(snapshot, clear=True)
         snapshot, written = _commit(rewrite, lambda: _write_shards(rewrite, plans, progress), snapshot)
         merged = 0 if rewrite.dropped else sum(plan.base or plan.young for plan in plans)
-        report = OptimizeReport(snapshot.manifest.snapshot, 0, merged, rows_written=written if merged else 0)
-    else:
-        report, snapshot = fold(snapshot, progress=progress)
-    if until is not None and time.monotonic() > until:
-        return report, snapshot
-    return report, snapshot
+        return OptimizeReport(snapshot.manifest.snapshot, 0, merged, rows_written=written if merged else 0), snapshot
+    return fold(snapshot, progress=progress)
 
 
 def fold(
@@ -246,7 +255,7 @@ def _commit(rewrite: Rewrite, write: Callable[[], int], snapshot: Snapshot) -> t
     except BaseException:
         _discard(rewrite)
         raise
-    _, after = commit_change(snapshot, rewrite, paths=rewrite.paths)
+    _, after = commit_change(snapshot, rewrite, paths=rewrite.paths, check=True)
     return after, written
 
 

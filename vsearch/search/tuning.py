@@ -83,7 +83,7 @@ def tune(
         settings, lowest = _tune_tail(snapshot, replace(settings, k=k), foreign, target, _familiar(snapshot, sample))
         measured, milliseconds = _measure(snapshot, sample, exact, settings)
         lowest = round(lowest, 4)
-    settings = replace(settings, recall=round(measured, 4), foreign_recall=lowest, k=k)
+    settings = replace(settings, recall=round(measured, 4), foreign_recall=lowest, k=k, target=target)
     queries = len(sample.queries)
     report = TuneReport(
         target=target,

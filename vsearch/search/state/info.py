@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from vsearch.search.state.drift import measure_drift
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage.snapshots import kinds
 
@@ -23,6 +24,10 @@ DOCUMENT_PARTS = {
 }
 
 
+BUNDLE_PARTS = ("runs", "deltas")
+"""What segments in bundles are counted under."""
+
+
 def describe(snapshot: Snapshot) -> dict[str, Any]:
     """The answer of `Index.info`; bytes are those of the files, headers and padding included."""
     manifest, model = snapshot.manifest, snapshot.model
@@ -33,15 +38,18 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
                 DOCUMENT_PARTS.get(kind, kinds.CELLS) if kind not in (*kinds.VECTOR_KINDS, kinds.ATTRIBUTES) else kind
             )
             by_kind[part] = by_kind.get(part, 0) + entry.bytes
+    by_kind |= _bundle_bytes(snapshot)
     by_kind["model"] = sum(entry.bytes for entry in manifest.model.values())
     rows = manifest.rows
-    vector = sum(by_kind.get(part, 0) for part in kinds.VECTOR_KINDS)
+    vector = sum(by_kind.get(part, 0) for part in (*kinds.VECTOR_KINDS, *BUNDLE_PARTS))
     return {
         "url": snapshot.store.url,
         "snapshot": manifest.snapshot,
         "created": manifest.created,
         "format": manifest.format,
         "rows": rows,
+        **describe_changes(snapshot),
+        "drift": measure_drift(snapshot).to_dict(),
         "skipped": manifest.provenance.skipped or {},
         "dimensions": manifest.dimensions,
         "metric": manifest.metric,
@@ -59,9 +67,31 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
         "training": manifest.provenance.jpq or None,
         "documents": describe_documents(snapshot, by_kind),
         "bytes": sum(by_kind.values()),
-        "bytes_per_vector": vector / rows,
-        "bytes_per_vector_by_part": {part: size / rows for part, size in sorted(by_kind.items())},
+        "bytes_per_vector": vector / max(rows, 1),
+        "bytes_per_vector_by_part": {part: size / max(rows, 1) for part, size in sorted(by_kind.items())},
     }
+
+
+def describe_changes(snapshot: Snapshot) -> dict[str, Any]:
+    """What became of an index since it was built: removed rows that are still in its files, deltas, runs by shard, their tail."""
+    live = snapshot.manifest.live
+    removed = sum(len(run.gone) for run in snapshot.shards)
+    runs = [1 + bool(shard.young) for shard in snapshot.manifest.shards]
+    tail = sum(run.rows for run in snapshot.shards[sum(runs) :])
+    return {
+        "removed": removed,
+        "deltas": len(live.deltas) if live else 0,
+        "runs": runs,
+        "tail_rows": tail,
+    }
+
+
+def _bundle_bytes(snapshot: Snapshot) -> dict[str, int]:
+    """Bytes of what is in bundles: runs and deltas, each with its attributes."""
+    manifest = snapshot.manifest
+    runs = sum(run.bundle.bytes for shard in manifest.shards for run in shard.runs)
+    deltas = sum(delta.bundle.bytes for delta in manifest.live.deltas) if manifest.live else 0
+    return {part: size for part, size in zip(BUNDLE_PARTS, (runs, deltas), strict=True) if size}
 
 
 def describe_documents(snapshot: Snapshot, by_part: dict[str, int]) -> dict[str, Any] | None:

@@ -49,6 +49,8 @@ class SearchSettings:
         The lowest that it measured for queries unlike the rows, and under filters.
     k : int or None
         How many neighbours it measured with.
+    target : float or None
+        The recall that it was to reach.
     """
 
     reach: float = 0.6
@@ -59,6 +61,7 @@ class SearchSettings:
     familiar: float | None = None
     foreign_recall: float | None = None
     k: int | None = None
+    target: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -53,6 +53,7 @@ class SettingsEntry(msgspec.Struct, frozen=True):
     familiar: _Measured | UnsetType | None = UNSET
     foreign_recall: _Measured | UnsetType | None = UNSET
     k: Count | UnsetType | None = UNSET
+    target: _Measured | UnsetType | None = UNSET
 
 
 class TokenCodecEntry(msgspec.Struct, frozen=True):
@@ -179,14 +180,17 @@ class LiveEntry(msgspec.Struct, frozen=True):
     """What an index that changes has besides its shards.
 
     ``next_row`` is the id of the next row that is given none, ``next_segment`` the number of the next segment, ``next_field`` that
-    of the next column; ``tuned_rows`` are the rows for which the settings were found. ``tags`` name snapshots; ``tokens`` are
-    the last ones, the latest at the end.
+    of the next column; ``trained_rows`` are the rows for which the model was made, ``tuned_rows`` those for which the settings
+    were found, and ``changed`` counts the rows that were added, replaced and removed since. ``tags`` name snapshots; ``tokens``
+    are the last ones, the latest at the end.
     """
 
     next_row: Count
     next_segment: Count
     next_field: Count = 0
+    trained_rows: Count = 0
     tuned_rows: Count = 0
+    changed: Count = 0
     deltas: tuple[SegmentEntry, ...] = ()
     tags: dict[str, Count] = {}
     tokens: tuple[TokenEntry, ...] = ()

@@ -1,0 +1,118 @@
+"""Tags on snapshots, and what an index was like before: by number, by tag, or at a time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from vsearch.errors import InputError, SnapshotNotFoundError
+from vsearch.live.commits import Draft, commit_change, newest_of, upgraded
+from vsearch.storage import read_manifest
+from vsearch.storage.files.naming import manifest_path
+from vsearch.storage.snapshots.committing import retry_waits
+from vsearch.storage.snapshots.condemned import condemned_paths
+
+if TYPE_CHECKING:
+    from vsearch.live.commits import Commit
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import Manifest, Store
+
+LONGEST_TAG = 200
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Give a snapshot a name; None takes the name away."""
+
+    name: str
+    number: int | None
+    kind: str = "tag"
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        live = snapshot.manifest.live
+        if self.number == (live.tags.get(self.name) if live else None):
+            return Draft()
+        return Draft(change=self._change)
+
+    def _change(self, manifest: Manifest) -> Manifest:
+        live = manifest.live
+        if not live:
+            return manifest
+        tags = {name: number for name, number in live.tags.items() if name != self.name}
+        tags |= {} if self.number is None else {self.name: self.number}
+        return msgspec.structs.replace(manifest, live=msgspec.structs.replace(live, tags=tags))
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Make an index what it was in an older snapshot. Numbers that were given out since are not given out again; tags stay."""
+
+    old: Manifest
+    kind: str = "restore"
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        del snapshot  # whatever others committed meanwhile is undone, too: the history is serial
+        return Draft(change=self._change)
+
+    def _change(self, manifest: Manifest) -> Manifest:
+        old, now = upgraded(self.old), manifest.live
+        then = old.live
+        if not then or not now:
+            return manifest
+        live = msgspec.structs.replace(
+            then,
+            next_row=max(then.next_row, now.next_row),
+            next_segment=max(then.next_segment, now.next_segment),
+            next_field=max(then.next_field, now.next_field),
+            tags=now.tags,
+            tokens=now.tokens,
+        )
+        return msgspec.structs.replace(old, snapshot=manifest.snapshot, live=live)
+
+
+def add_tag(snapshot: Snapshot, name: str, number: int | None) -> tuple[Commit, Snapshot]:
+    """Tag a snapshot, that which is given by default.
+
+    Raises
+    ------
+    InputError
+        `name` is no name.
+    SnapshotNotFoundError
+        There is no such snapshot, or a prune removed it meanwhile. It has no tag then.
+    """
+    if not (isinstance(name, str) and 0 < len(name) <= LONGEST_TAG and name.isprintable()):
+        raise InputError(f"name must be a text of 1 to {LONGEST_TAG} printable characters, got {name!r:.100}")
+    number = snapshot.manifest.snapshot if number is None else number
+    before = read_manifest(snapshot.store, number).snapshot
+    commit, after = commit_change(newest_of(snapshot), Tag(name, before))
+    if not _stays(snapshot.store, before):
+        commit_change(after, Tag(name, None))
+        raise SnapshotNotFoundError(f"{snapshot.store.url}: snapshot {before} was pruned before it was tagged")
+    return commit, after
+
+
+def _stays(store: Store, number: int) -> bool:
+    """Whether a snapshot that was just tagged is there and no prune that did not see the tag is about to remove it."""
+    path = manifest_path(number)
+    for wait in retry_waits():
+        infos = store.list("manifest")
+        if not any(info.path == path for info in infos):
+            return False
+        if path not in condemned_paths(store, infos, max(info.modified for info in infos)):
+            return True
+        time.sleep(wait)
+    return False
+
+
+def restore(snapshot: Snapshot, number: int) -> tuple[Commit, Snapshot]:
+    """Commit anew what an older snapshot was.
+
+    Raises
+    ------
+    SnapshotNotFoundError
+        There is no such snapshot, or no longer.
+    """
+    return commit_change(snapshot, Restore(read_manifest(snapshot.store, number)), check=True)

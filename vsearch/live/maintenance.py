@@ -1,0 +1,71 @@
+"""What keeps an index fast and small, one step after the other: fold and merge, find settings, prune."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from vsearch.errors import ConflictError, CorruptIndexError, StoreError
+from vsearch.live.optimizing import OptimizeReport, optimize, silent
+from vsearch.live.retuning import retune as find_settings
+from vsearch.search.state.drift import needs_tuning
+from vsearch.storage.files.naming import snapshot_number
+from vsearch.storage.snapshots.pruning import OLDER_THAN, prune
+
+if TYPE_CHECKING:
+    from vsearch.live.optimizing import Progress
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import Store
+
+logger = logging.getLogger("vsearch")
+
+KEPT = 2
+"""Snapshots that stay however old they are."""
+
+
+def maintain(
+    snapshot: Snapshot,
+    budget: float | None = None,
+    *,
+    retune: bool | str = "auto",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> tuple[OptimizeReport, Snapshot]:
+    """Do what is due; see `vsearch.Index.optimize`."""
+    until, report = None if budget is None else time.monotonic() + budget, progress or silent
+
+    def in_time() -> bool:
+        return until is None or time.monotonic() < until
+
+    done = OptimizeReport(snapshot.manifest.snapshot)
+    if in_time():
+        done, snapshot = optimize(snapshot, force=force, progress=report)
+    if in_time() and snapshot.manifest.rows and (retune is True or (retune == "auto" and needs_tuning(snapshot))):
+        report("tune", 0, 1)
+        snapshot = find_settings(snapshot)
+        done = replace(done, tuned=True)
+        report("tune", 1, 1)
+    if in_time() and snapshot.manifest.live:
+        done = _prune(snapshot.store, done)
+    return replace(done, snapshot=snapshot.manifest.snapshot), snapshot
+
+
+def _prune(store: Store, done: OptimizeReport) -> OptimizeReport:
+    """Remove snapshots that nobody needs any more. What is optimized stands, whatever becomes of it."""
+    try:
+        if not _any_old(store):
+            return done
+        pruned = prune(store, KEPT, older_than=OLDER_THAN)
+    except (ConflictError, CorruptIndexError, StoreError) as error:
+        logger.warning("%s: old snapshots are left: %s", store.url, error)
+        return done
+    return replace(done, pruned=pruned.snapshots, bytes_freed=pruned.bytes)
+
+
+def _any_old(store: Store) -> bool:
+    """Whether a snapshot seems to be old enough, by one listing and the clock here: else a prune need not look closer."""
+    came = [info.modified for info in store.list("manifest") if snapshot_number(info.path) is not None]
+    return len(came) > KEPT and datetime.now(UTC) - sorted(came)[1] >= OLDER_THAN

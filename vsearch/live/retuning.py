@@ -1,0 +1,58 @@
+"""Search settings of an index that changes: found on one snapshot, committed after whatever others committed meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from vsearch.live.commits import Draft, commit_change
+from vsearch.search.defaults import DEFAULT_K, DEFAULT_RECALL, tune_defaults
+
+if TYPE_CHECKING:
+    from vsearch.search.state.model import SearchSettings
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import Manifest
+
+
+@dataclass(frozen=True)
+class Retune:
+    """Other settings, found with so many rows and so many changes before them. The later one of two counts."""
+
+    settings: SearchSettings
+    rows: int
+    changed: int
+    kind: str = "tune"
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        return Draft(change=self._change, plain=not snapshot.manifest.live)
+
+    def _change(self, manifest: Manifest) -> Manifest:
+        manifest = msgspec.structs.replace(manifest, settings=self.settings.to_entry())
+        live = manifest.live
+        if not live:
+            return manifest
+        left = max(0, live.changed - self.changed)
+        return msgspec.structs.replace(manifest, live=msgspec.structs.replace(live, tuned_rows=self.rows, changed=left))
+
+
+def commit_settings(snapshot: Snapshot, settings: SearchSettings) -> Snapshot:
+    """Commit settings that were found on a snapshot; the snapshot that has them.
+
+    Raises
+    ------
+    ConflictError
+        The index was replaced or trained anew meanwhile.
+    """
+    live = snapshot.manifest.live
+    found = Retune(settings, snapshot.manifest.rows, live.changed if live else 0)
+    _, after = commit_change(snapshot, found)
+    return after
+
+
+def retune(snapshot: Snapshot) -> Snapshot:
+    """Find settings that reach what those of the index were to reach, and commit them."""
+    before = snapshot.settings
+    recall = DEFAULT_RECALL if before.target is None else before.target
+    return commit_settings(snapshot, tune_defaults(snapshot, recall, before.k or DEFAULT_K))

@@ -1,0 +1,95 @@
+"""Finding a snapshot by a tag or a time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from vsearch.errors import IndexNotFoundError, InputError, SnapshotNotFoundError
+from vsearch.storage.snapshots.commits import read_manifest, snapshot_numbers
+
+if TYPE_CHECKING:
+    from vsearch.storage.snapshots.manifest import Manifest
+    from vsearch.storage.stores.base import Store
+
+
+def find_snapshot(
+    store: Store, snapshot: int | None = None, tag: str | None = None, as_of: datetime | str | None = None
+) -> Manifest:
+    """The manifest that one of these names; the newest where none is given.
+
+    Raises
+    ------
+    InputError
+        More than one is given, or `as_of` is no time.
+    IndexNotFoundError
+        There is no index, or no such snapshot (SnapshotNotFoundError).
+    """
+    if sum(given is not None for given in (snapshot, tag, as_of)) > 1:
+        raise InputError("say which snapshot once: give one of snapshot, tag and as_of")
+    if tag is not None:
+        return read_manifest(store, tagged_snapshot(store, tag))
+    return read_manifest(store, snapshot) if as_of is None else _as_of(store, read_time(as_of))
+
+
+def tagged_snapshot(store: Store, tag: str) -> int:
+    """The number of the snapshot that has a tag.
+
+    Raises
+    ------
+    SnapshotNotFoundError
+    """
+    tags = stored_tags(read_manifest(store))
+    if tag not in tags:
+        raise SnapshotNotFoundError(
+            f"{store.url}: no snapshot has the tag {tag!r}; there are: {', '.join(tags) or 'none'}"
+        )
+    return tags[tag]
+
+
+def stored_tags(manifest: Manifest) -> dict[str, int]:
+    """Tags by name, sorted."""
+    return dict(sorted(manifest.live.tags.items())) if manifest.live else {}
+
+
+def read_time(given: datetime | str) -> datetime:
+    """A time; in UTC where it names no zone.
+
+    Raises
+    ------
+    InputError
+        It is none.
+    """
+    try:
+        when = datetime.fromisoformat(given) if isinstance(given, str) else given
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, AttributeError, TypeError, OverflowError):
+        raise InputError(
+            f"as_of must be a datetime or an ISO 8601 text such as 2030-01-31T12:00Z, got {given!r:.100}"
+        ) from None
+
+
+def _as_of(store: Store, when: datetime) -> Manifest:
+    """The newest snapshot that was made by a time. Snapshots are made in the order of their numbers: O(log n) manifests are read."""
+    numbers = snapshot_numbers(store)
+    if not numbers:
+        return read_manifest(store)  # which says that there is no index
+    found: Manifest | None = None
+    low, high = 0, len(numbers)
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            manifest = read_manifest(store, numbers[middle])
+        except IndexNotFoundError:  # pruned since the listing
+            del numbers[middle]
+            high -= 1
+            continue
+        if read_time(manifest.created) <= when:
+            found, low = manifest, middle + 1
+        else:
+            high = middle
+    if found is None:
+        raise SnapshotNotFoundError(
+            f"{store.url}: no snapshot is as old as {when.isoformat()}: the index was made later, or they were pruned"
+        )
+    return found
