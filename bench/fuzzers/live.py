@@ -5,7 +5,6 @@ What they committed is carried out on a dict in the order of the commits; the in
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 import traceback
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 from bench.fuzzers.actors import Fault, Killed, TroubledStore, Turns
@@ -31,6 +31,7 @@ from bench.fuzzers.live_model import (
     outcome,
     remote,
 )
+from bench.soak_findings import Finding, raw_error
 from vsearch.api.index import Index
 from vsearch.errors import (
     ConflictError,
@@ -68,6 +69,38 @@ def fuzz_live(seed: int, tries: int) -> Counter[str]:
         for number in range(tries):
             counts += _History(seed * 1_000_003 + number).run()
     return counts
+
+
+class Fuzzer:
+    """One history a try, for `bench.soak`."""
+
+    def __init__(self, _: object) -> None:
+        self.tried, self.counts = "", Counter[str]()
+        with small_measures():
+            for id_type in ID_TYPES:
+                for shards in (1, 2):
+                    check(
+                        open_here(beginning(id_type, shards).copy(mapped())),
+                        beginning(id_type, shards).state,
+                        Random(1),
+                    )
+
+    def attempt(self, rng: Random) -> str:
+        """One history; how it ended: right.
+
+        Raises
+        ------
+        Finding
+        """
+        seed = rng.randrange(2**31)
+        self.tried = f"fuzz_live({seed}, 1)"
+        try:
+            self.counts = fuzz_live(seed, 1)
+        except AssertionError as error:
+            raise Finding("wrong", str(error)[:1500]) from error
+        except BaseException as error:
+            raise raw_error(error) from error
+        return "right"
 
 
 @contextmanager
@@ -146,7 +179,7 @@ class OwnStore(TroubledStore):
 class _History:
     def __init__(self, seed: int) -> None:
         self.seed, self.turns = seed, Turns(seed)
-        self.draw = random.Random(seed)
+        self.draw = Random(seed)
         self.id_type = self.draw.choice(ID_TYPES)
         self.begin = beginning(self.id_type, self.draw.choice((1, 2)))
         self.store = self.begin.copy(self.draw.choice((mapped, remote))())
@@ -173,9 +206,9 @@ class _History:
     def _act(self, number: int) -> None:
         recorded = Recorded(self.store, self.log)
         own: Any = OwnStore(recorded, self.turns, number, self.faults)
-        draw = random.Random(f"{self.seed} {number}")
+        draw = Random(f"{self.seed} {number}")
         index = _patiently(lambda: open_here(own))
-        for _ in range(draw.randint(2, 5)):
+        for _ in range(draw.randint(1, 3)):
             if draw.random() < 0.2:
                 self._look(index)
             if self.prunes and draw.random() < 0.3:
@@ -198,7 +231,7 @@ class _History:
             return
         self.views.append((Index(index.snapshot), index.snapshot.manifest.snapshot))
 
-    def _do(self, index: Index, ask: Ask, recorded: Recorded, draw: random.Random) -> None:
+    def _do(self, index: Index, ask: Ask, recorded: Recorded, draw: Random) -> None:
         if ask.kind not in ("optimize", "fold") and draw.random() < 0.1:
             ask.if_snapshot = index.snapshot.manifest.snapshot
         for _ in range(4):

@@ -38,6 +38,7 @@ class Deadly:
     def __init__(self, store, last=None, *, done=False):
         self._store, self._last, self._done = store, last, done
         self.calls, self._dead = 0, False
+        self.wrote = self.writes = False  # whether anything was written, and whether the last call was to write
 
     def __getattr__(self, name):
         value = getattr(self._store, name)
@@ -49,9 +50,11 @@ class Deadly:
                 raise Killed
             self._dead = self.calls == self._last
             self.calls += 1
+            self.writes = name in {"put", "put_file", "delete"}
             if self._dead and not self._done:
                 raise Killed
             result = value(*args, **named)
+            self.wrote = self.wrote or self.writes
             if self._dead:
                 raise Killed
             return result

@@ -117,26 +117,34 @@ class Update:
         if self.ids is None:
             rows, places = select(snapshot, None, self.where), None
         else:
-            wanted = distinct_ids(snapshot, self.ids)
+            wanted = asked_ids(snapshot, self.ids)
+            if len(wanted) != len(np.unique(wanted)):
+                raise InputError(f"ids must differ; {shown(_repeated(wanted))} comes more than once")
             found = find_ids(snapshot, wanted)
             if (found < 0).any():
                 raise InputError(f"no row has the id {_listed(wanted, found < 0)}")
             rows, places = found, np.arange(len(found))
+        columns = self._columns(snapshot, len(rows), places)
         if not len(rows):
             return Draft()
         codes, order = codes_of(snapshot, rows)
         rows = rows[order]
-        names = snapshot.schema.names
-        table = take_fields(snapshot, names, rows) if names else pa.table({})
+        table = take_fields(snapshot, snapshot.schema.names, rows)
+        for field, column in columns.items():
+            table = table.set_column(table.column_names.index(field), field, column.take(pa.array(order)))
+        ids = stored_ids(snapshot, rows)
+        return Draft(Rows(codes, ids, table), remove(snapshot, rows), replaced=len(rows))
+
+    def _columns(self, snapshot: Snapshot, count: int, places: NDArray[np.int64] | None) -> dict[str, Any]:
+        """The new values of so many rows, by field."""
+        names, columns = snapshot.schema.names, {}
         for name, values in self.values.items():
             attribute = snapshot.schema.find(name)
             if attribute.name not in names:
                 raise InputError(f"no attribute of this index is called {name!r}; it has {', '.join(names) or 'none'}")
-            kind, field = arrow_of(attribute), snapshot.find_entry(attribute.name).field_name
-            column = self._column(values, name, kind, len(rows), None if places is None else order)
-            table = table.set_column(table.column_names.index(field), field, column)
-        ids = stored_ids(snapshot, rows)
-        return Draft(Rows(codes, ids, table), remove(snapshot, rows), replaced=len(rows))
+            field = snapshot.find_entry(attribute.name).field_name
+            columns[field] = self._column(values, name, arrow_of(attribute), count, places)
+        return columns
 
     def _column(self, values: Any, name: str, kind: pa.DataType, count: int, order: NDArray[np.int64] | None) -> Any:
         import pyarrow as pa
@@ -184,8 +192,8 @@ def select(snapshot: Snapshot, ids: Any, where: Where) -> NDArray[np.int64]:
     if (ids is None) == (where is None):
         raise InputError("say which rows: give either ids or where")
     if ids is not None:
-        found = find_ids(snapshot, distinct_ids(snapshot, ids))
-        return np.sort(found[found >= 0])
+        found = find_ids(snapshot, asked_ids(snapshot, ids))
+        return np.unique(found[found >= 0])
     from vsearch.predicates import bind, parse
 
     expression = parse(where)
@@ -193,15 +201,9 @@ def select(snapshot: Snapshot, ids: Any, where: Where) -> NDArray[np.int64]:
     return matching_rows(snapshot, bound)
 
 
-def distinct_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:
-    """Ids that a change names, each once, in the order in which they come."""
-    asked = as_ids(ids, text=snapshot.manifest.id_type == "string")
-    if asked.dtype == object:
-        return np.array(list(dict.fromkeys(asked.tolist())), object)
-    _, first = np.unique(asked, return_index=True)
-    if len(first) != len(asked):
-        raise InputError(f"ids must differ; {shown(_repeated(asked))} comes more than once")
-    return asked
+def asked_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:
+    """Ids that a change names, in the order in which they come."""
+    return as_ids(ids, text=snapshot.manifest.id_type == "string")
 
 
 def _repeated(ids: NDArray[Any]) -> Any:
