@@ -140,6 +140,70 @@ class ChangeableIndex(OpenedIndex):
 
         return self._change(Delete(ids, where), token, if_snapshot)
 
+    def add_column(
+        self,
+        name: str,
+        values_or_type: Any,
+        ids: object | None = None,
+        *,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
+        """Add an attribute.
+
+        Parameters
+        ----------
+        name : str
+        values_or_type : type, or values
+            An Arrow type, the name of one as `info` says it (``"int64"``), or int, float, str or bool: all rows are NULL then, and
+            only the manifest is written. Or one value for all rows; or, with `ids`, an array with one for each of them, and NULL
+            for the others. Rows that get a value are written anew with their codes.
+        ids : ids, optional
+            Of the rows that get values; all must be there.
+        token, if_snapshot
+            See `append`.
+
+        Raises
+        ------
+        InputError
+            There is an attribute of the name, or the values are of no type that attributes have.
+        ConflictError
+        """
+        from vsearch.live.attributes import AddColumn, attribute_of, is_type, read_values
+
+        if ids is None and is_type(values_or_type):
+            operation = AddColumn(attribute_of(name, values_or_type))
+        else:
+            operation = AddColumn(*read_values(name, values_or_type, each=ids is not None), ids)
+        return self._change(operation, token, if_snapshot)
+
+    def drop_column(self, name: str, *, token: str | None = None, if_snapshot: int | None = None) -> Commit:
+        """Drop an attribute. Its values go from the files when these are merged; older snapshots keep it.
+
+        Raises
+        ------
+        InputError
+            There is no attribute of the name.
+        ConflictError
+        """
+        from vsearch.live.attributes import DropColumn
+
+        return self._change(DropColumn(name), token, if_snapshot)
+
+    def rename_column(self, name: str, new: str, *, token: str | None = None, if_snapshot: int | None = None) -> Commit:
+        """Call an attribute `new` from now on. Only the manifest is written.
+
+        Raises
+        ------
+        InputError
+            There is no attribute of the name, or one that is called `new`.
+        ConflictError
+        """
+        from vsearch.live.attributes import RenameColumn, check_name
+
+        check_name(new)
+        return self._change(RenameColumn(name, new), token, if_snapshot)
+
     def optimize(
         self,
         budget_seconds: float | None = None,

@@ -35,6 +35,9 @@ TOKENS = 256
 
 LONGEST_TOKEN = 200
 
+COPYING = frozenset({"update", "add_column"})
+"""Changes that copy the codes of rows: nothing that settings depend on."""
+
 
 @dataclass(frozen=True)
 class Commit:
@@ -162,12 +165,17 @@ def commit_change(
                 raise ConflictError(
                     f"{store.url}: snapshot {manifest.snapshot} is the newest, not {if_snapshot}; nothing was changed"
                 )
-            draft = operation.resolve(snapshot)
+            try:
+                draft, problem = operation.resolve(snapshot), None
+            except InputError as error:
+                draft, problem = Draft(), error
             if draft.empty:
                 newest = newer_manifest(store, manifest)
+                if newest is None and problem is not None:
+                    raise problem
                 if newest is None:
                     return Commit(manifest.snapshot), snapshot
-                snapshot = reopen_snapshot(snapshot, newest)
+                snapshot = reopen_snapshot(snapshot, newest)  # where it may be something to do, or possible
                 continue
             written = _Written.of(store, draft, written)
             following = _next_manifest(snapshot, operation.kind, draft, written, token)
@@ -264,7 +272,7 @@ def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Writte
     if token is not None:
         mine = TokenEntry(token, manifest.snapshot + 1, draft.added, draft.replaced, draft.deleted)
         tokens = (*tokens, mine)[-TOKENS:]
-    changed = draft.added + draft.deleted + (0 if kind == "update" else draft.replaced)
+    changed = draft.added + draft.deleted + (0 if kind in COPYING else draft.replaced)
     return msgspec.structs.replace(
         manifest,
         rows=manifest.rows + added - gone,
