@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vsearch.api.opened import OpenedIndex
-from vsearch.checks import is_number
 from vsearch.errors import ConflictError, InputError, StoreError
 from vsearch.live.plan import MOST_DELTAS
 
 if TYPE_CHECKING:
     from vsearch.live.commits import Commit, Operation
-    from vsearch.live.optimizing import OptimizeReport
     from vsearch.predicates import Where
 
 logger = logging.getLogger("vsearch")
@@ -203,51 +201,6 @@ class ChangeableIndex(OpenedIndex):
 
         check_name(new)
         return self._change(RenameColumn(name, new), token, if_snapshot)
-
-    def optimize(
-        self,
-        budget_seconds: float | None = None,
-        retune: bool | str = "auto",
-        *,
-        force: bool = False,
-        progress: Callable[[str, int, int], None] | None = None,
-    ) -> OptimizeReport:
-        """Do what keeps the index fast and small, where it is due: a second call does nothing.
-
-        Deltas are folded, rows merged into runs, removed ones and old snapshots dropped, and settings found anew where the rows
-        are others than those they were found for. Codes are copied, so no score changes. The index is searched and changed
-        meanwhile; each step is one commit, and one that is killed leaves the index as it was.
-
-        Parameters
-        ----------
-        budget_seconds : float, optional
-            No further step is begun after so long.
-        retune : {"auto", True, False}
-            Find settings anew: where more than a tenth of the rows changed or they lie elsewhere, always, or never.
-        force : bool
-            Merge all that can be merged.
-        progress : callable, optional
-            Told ``(stage, done, total)``.
-
-        Returns
-        -------
-        OptimizeReport
-
-        Raises
-        ------
-        InputError
-        ConflictError
-            The index was replaced or trained anew meanwhile.
-        """
-        from vsearch.live.maintenance import maintain
-
-        if not (retune == "auto" or isinstance(retune, bool)):
-            raise InputError(f"retune must be 'auto', True or False, got {retune!r:.100}")
-        if budget_seconds is not None and not (is_number(budget_seconds) and budget_seconds >= 0):
-            raise InputError(f"budget_seconds must be a number of seconds, got {budget_seconds!r:.100}")
-        report, after = maintain(self._snapshot, budget_seconds, retune=retune, force=force, progress=progress)
-        self._adopt(after)
-        return report
 
     def _read(
         self,

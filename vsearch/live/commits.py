@@ -35,6 +35,9 @@ TOKENS = 256
 
 LONGEST_TOKEN = 200
 
+OF_TRAINING = frozenset({"tune", "retrain"})
+"""Changes that are of the model that they were begun with."""
+
 COPYING = frozenset({"update", "add_column"})
 """Changes that copy the codes of rows: nothing that settings depend on."""
 
@@ -102,6 +105,10 @@ class Draft:
         )
 
 
+class Override:
+    """A change that holds whatever index it meets."""
+
+
 class Operation(Protocol):
     """A change as it was asked for: it is resolved anew on every snapshot that it meets."""
 
@@ -149,14 +156,18 @@ def commit_change(
         whole minute.
     """
     _check(token, if_snapshot)
-    store, trained = snapshot.store, training_of(snapshot.manifest)
+    store, trained, origin = snapshot.store, training_of(snapshot.manifest), origin_of(snapshot.manifest)
     written: _Written | None = None
     try:
         for wait in retry_waits():
             manifest = snapshot.manifest
-            if training_of(manifest) != trained:
+            if origin_of(manifest) != origin and not isinstance(operation, Override):
                 raise ConflictError(
-                    f"{store.url}: snapshot {manifest.snapshot} was trained or built anew meanwhile; open the index again and retry"
+                    f"{store.url}: snapshot {manifest.snapshot} was built anew meanwhile; open the index again and retry"
+                )
+            if training_of(manifest) != trained and operation.kind in OF_TRAINING:
+                raise ConflictError(
+                    f"{store.url}: snapshot {manifest.snapshot} was trained anew meanwhile; open the index again and retry"
                 )
             known = _known(manifest, token)
             if known is not None:
@@ -296,13 +307,20 @@ def _now(before: Manifest) -> str:
     return now.isoformat(timespec="milliseconds")
 
 
+def origin_of(manifest: Manifest) -> str:
+    """What all snapshots have in common that go back to one build."""
+    return manifest.live.origin if manifest.live else min(entry.path for entry in manifest.model.values())
+
+
 def upgraded(manifest: Manifest) -> Manifest:
     """A manifest in the newest format; that of an index that was only built gets what its first change needs."""
     if manifest.live:
         return manifest
     shards = tuple(msgspec.structs.replace(shard, segment=number) for number, shard in enumerate(manifest.shards))
     rows = manifest.rows
-    live = LiveEntry(next_row=rows, next_segment=len(shards), trained_rows=rows, tuned_rows=rows)
+    live = LiveEntry(
+        next_row=rows, next_segment=len(shards), trained_rows=rows, tuned_rows=rows, origin=origin_of(manifest)
+    )
     return msgspec.structs.replace(manifest, format=FORMAT, shards=shards, live=live)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.live.commits import Draft
-from vsearch.live.inputs import NewRows, cast_column, check_id_type, conform
+from vsearch.live.inputs import NewRows, cast_column, check_id_type, conform, fit_model
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import Removed, Rows
@@ -39,7 +39,7 @@ class Append:
     kind: str = "append"
 
     def resolve(self, snapshot: Snapshot) -> Draft:
-        new, numbered = self.new, snapshot.manifest.id_type == "row"
+        new, numbered = fit_model(self.new, snapshot.model), snapshot.manifest.id_type == "row"
         if not len(new):
             return Draft()
         if numbered and new.ids is not None:
@@ -66,7 +66,7 @@ class Upsert:
     kind: str = "upsert"
 
     def resolve(self, snapshot: Snapshot) -> Draft:
-        new = self.new
+        new = fit_model(self.new, snapshot.model)
         if not len(new):
             return Draft()
         if new.ids is None:
