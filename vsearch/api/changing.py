@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vsearch.api.opened import OpenedIndex
-from vsearch.checks import is_number
 from vsearch.errors import ConflictError, InputError, StoreError
 from vsearch.live.plan import MOST_DELTAS
 
 if TYPE_CHECKING:
     from vsearch.live.commits import Commit, Operation
-    from vsearch.live.optimizing import OptimizeReport
     from vsearch.predicates import Where
 
 logger = logging.getLogger("vsearch")
@@ -140,50 +138,69 @@ class ChangeableIndex(OpenedIndex):
 
         return self._change(Delete(ids, where), token, if_snapshot)
 
-    def optimize(
+    def add_column(
         self,
-        budget_seconds: float | None = None,
-        retune: bool | str = "auto",
+        name: str,
+        values_or_type: Any,
+        ids: object | None = None,
         *,
-        force: bool = False,
-        progress: Callable[[str, int, int], None] | None = None,
-    ) -> OptimizeReport:
-        """Do what keeps the index fast and small, where it is due: a second call does nothing.
-
-        Deltas are folded, rows merged into runs, removed ones and old snapshots dropped, and settings found anew where the rows
-        are others than those they were found for. Codes are copied, so no score changes. The index is searched and changed
-        meanwhile; each step is one commit, and one that is killed leaves the index as it was.
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
+        """Add an attribute.
 
         Parameters
         ----------
-        budget_seconds : float, optional
-            No further step is begun after so long.
-        retune : {"auto", True, False}
-            Find settings anew: where more than a tenth of the rows changed or they lie elsewhere, always, or never.
-        force : bool
-            Merge all that can be merged.
-        progress : callable, optional
-            Told ``(stage, done, total)``.
-
-        Returns
-        -------
-        OptimizeReport
+        name : str
+        values_or_type : type, or values
+            An Arrow type, the name of one as `info` says it (``"int64"``), or int, float, str or bool: all rows are NULL then, and
+            only the manifest is written. Or one value for all rows; or, with `ids`, an array with one for each of them, and NULL
+            for the others. Rows that get a value are written anew with their codes.
+        ids : ids, optional
+            Of the rows that get values; all must be there.
+        token, if_snapshot
+            See `append`.
 
         Raises
         ------
         InputError
+            There is an attribute of the name, or the values are of no type that attributes have.
         ConflictError
-            The index was replaced or trained anew meanwhile.
         """
-        from vsearch.live.maintenance import maintain
+        from vsearch.live.attributes import AddColumn, attribute_of, is_type, read_values
 
-        if not (retune == "auto" or isinstance(retune, bool)):
-            raise InputError(f"retune must be 'auto', True or False, got {retune!r:.100}")
-        if budget_seconds is not None and not (is_number(budget_seconds) and budget_seconds >= 0):
-            raise InputError(f"budget_seconds must be a number of seconds, got {budget_seconds!r:.100}")
-        report, after = maintain(self._snapshot, budget_seconds, retune=retune, force=force, progress=progress)
-        self._adopt(after)
-        return report
+        if ids is None and is_type(values_or_type):
+            operation = AddColumn(attribute_of(name, values_or_type))
+        else:
+            operation = AddColumn(*read_values(name, values_or_type, each=ids is not None), ids)
+        return self._change(operation, token, if_snapshot)
+
+    def drop_column(self, name: str, *, token: str | None = None, if_snapshot: int | None = None) -> Commit:
+        """Drop an attribute. Its values go from the files when these are merged; older snapshots keep it.
+
+        Raises
+        ------
+        InputError
+            There is no attribute of the name.
+        ConflictError
+        """
+        from vsearch.live.attributes import DropColumn
+
+        return self._change(DropColumn(name), token, if_snapshot)
+
+    def rename_column(self, name: str, new: str, *, token: str | None = None, if_snapshot: int | None = None) -> Commit:
+        """Call an attribute `new` from now on. Only the manifest is written.
+
+        Raises
+        ------
+        InputError
+            There is no attribute of the name, or one that is called `new`.
+        ConflictError
+        """
+        from vsearch.live.attributes import RenameColumn, check_name
+
+        check_name(new)
+        return self._change(RenameColumn(name, new), token, if_snapshot)
 
     def _read(
         self,

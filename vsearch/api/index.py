@@ -13,6 +13,7 @@ from vsearch.api.changing import ChangeableIndex
 from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.history import TravellingIndex
 from vsearch.api.hits import DocumentHits, DocumentMatches, Hits
+from vsearch.api.maintaining import MaintainableIndex
 from vsearch.api.measuring import check_target, draw_sample, measure_recall, tune_snapshot
 from vsearch.api.opened import rereads
 from vsearch.checks import check_columns, check_search
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 
-class Index(TravellingIndex, ChangeableIndex):
+class Index(TravellingIndex, MaintainableIndex, ChangeableIndex):
     """An open index. Safe to use from several threads.
 
     It reads one snapshot, until it changes the index itself or `refresh` finds a newer one.

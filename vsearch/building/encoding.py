@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from vsearch.building.partitioning import assign
 from vsearch.building.training import Trained, prepare_vectors
 from vsearch.metrics import Metric
-from vsearch.quantizers.rerank_codes import Rerank, encode_residuals, round_to_half_precision
+from vsearch.quantizers.rerank_codes import (
+    Rerank,
+    ResidualCodes,
+    decode_residuals,
+    encode_residuals,
+    round_to_half_precision,
+)
 from vsearch.search.state.model import Model
 from vsearch.search.state.row_codes import RowCodes, concatenate, no_rows, row_columns, take
 
@@ -61,6 +67,19 @@ def encode_rows(model: Model, vectors: NDArray[np.generic]) -> tuple[RowCodes, N
     codes = concatenate(parts or [no_rows(model)])
     order = np.argsort(codes.partitions, kind="stable")
     return take(codes, order), order
+
+
+def decode_rows(model: Model, codes: RowCodes) -> NDArray[np.float32]:
+    """Rotated vectors float32 (n, d) of rows, from their rerank codes, which the model must have."""
+    if model.rerank is None or codes.rerank is None or codes.rerank_scales is None:
+        raise ValueError("the rows must have rerank codes")
+    residuals = decode_residuals(ResidualCodes(codes.rerank, codes.rerank_scales), model.rerank_weights, model.rerank)
+    return model.centroids[codes.partitions] + residuals
+
+
+def original_vectors(model: Model, rotated: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors as they were given, float32 (n, d), but normalised under cosine."""
+    return np.asarray(rotated @ model.quantizer.rotation + model.mean, np.float32)
 
 
 def rotate(model: Model, prepared: NDArray[np.float32]) -> NDArray[np.floating[Any]]:

@@ -22,7 +22,7 @@ from vsearch.building.encoding import model_of
 from vsearch.building.inputs.attributes import AttributeSource
 from vsearch.building.inputs.elements import NotFiniteError, check_bounded
 from vsearch.building.inputs.ids import IdSource
-from vsearch.building.inputs.rows import Given, explained, open_inputs
+from vsearch.building.inputs.rows import Given, Inputs, explained, open_inputs
 from vsearch.building.inputs.vectors import VectorSource
 from vsearch.building.layout import ShardRows, lay_out
 from vsearch.building.partitioning import (
@@ -150,15 +150,36 @@ def build_index(
     probe(store)
     with scratch_folder() as scratch:
         inputs = open_inputs(embeddings, given, options.metric, scratch)
-        job = _Build(
-            store, inputs.vectors, inputs.columns, inputs.ids, options, progress, parts, skipped=inputs.skipped
-        )
+        writer = uuid.uuid4().hex
         try:
-            with discarded_on_failure(store, job.writer):
-                manifest = tune_defaults(job.run())
+            with discarded_on_failure(store, writer):
+                manifest = tune_defaults(write_index(store, inputs, options, writer, progress, parts))
         except NotFiniteError as error:
             raise explained(error, inputs, options.metric) from error
         return commit(store, manifest, insist=True) if overwrite else commit(store, manifest, base=0)
+
+
+def write_index(
+    store: Store,
+    inputs: Inputs,
+    options: BuildOptions,
+    writer: str,
+    progress: Progress,
+    parts: Sequence[PartWriter] = (),
+) -> Manifest:
+    """Write all files of an index, with names that begin with `writer`; its manifest, not committed and without settings."""
+    job = _Build(store, inputs.vectors, inputs.columns, inputs.ids, options, progress, parts, inputs.skipped, writer)
+    return job.run()
+
+
+def model_arrays(model: Model) -> dict[str, NDArray[Any]]:
+    """What is stored of a model, by name."""
+    arrays = {f"quantizer.{key}": np.asarray(value) for key, value in model.quantizer.arrays().items()}
+    return arrays | {
+        "mean": model.mean,
+        "rerank_weights": model.rerank_weights,
+        "centroids": model.centroids if model.half_centroids is None else model.half_centroids,
+    }
 
 
 def write_model(store: Store, writer: str, arrays: dict[str, NDArray[Any]], kind: str = "") -> dict[str, FileEntry]:
@@ -181,9 +202,9 @@ class _Build:
     ids: IdSource
     options: BuildOptions
     progress: Progress
-    parts: Sequence[PartWriter] = ()
-    skipped: dict[str, int] = field(default_factory=dict)
-    writer: str = field(default_factory=lambda: uuid.uuid4().hex)
+    parts: Sequence[PartWriter]
+    skipped: dict[str, int]
+    writer: str
     mean: NDArray[np.float32] = field(init=False)
 
     def run(self) -> Manifest:
@@ -308,13 +329,7 @@ class _Build:
         return encodings
 
     def _write_model(self, model: Model) -> dict[str, FileEntry]:
-        arrays = {f"quantizer.{key}": np.asarray(value) for key, value in model.quantizer.arrays().items()}
-        arrays |= {
-            "mean": model.mean,
-            "rerank_weights": model.rerank_weights,
-            "centroids": model.centroids if model.half_centroids is None else model.half_centroids,
-        }
-        files = write_model(self.store, self.writer, arrays)
+        files = write_model(self.store, self.writer, model_arrays(model))
         for part in self.parts:
             own = write_model(self.store, self.writer, part.model(), part.name)
             files |= {f"{part.name}:{kind}": entry for kind, entry in own.items()}

@@ -46,6 +46,12 @@ LONGEST_TOKEN = 200
 UNCHECKED = 60.0
 """Seconds after which a change sees whether its files are there still: a prune may have taken them for abandoned."""
 
+OF_TRAINING = frozenset({"tune", "retrain"})
+"""Changes that are of the model that they were begun with."""
+
+COPYING = frozenset({"update", "add_column"})
+"""Changes that copy the codes of rows: nothing that settings depend on."""
+
 
 @dataclass(frozen=True)
 class Commit:
@@ -110,6 +116,10 @@ class Draft:
         )
 
 
+class Override:
+    """A change that holds whatever index it meets."""
+
+
 class Operation(Protocol):
     """A change as it was asked for: it is resolved anew on every snapshot that it meets."""
 
@@ -160,14 +170,20 @@ def commit_change(
         whole minute.
     """
     _check(token, if_snapshot)
-    store, trained, begun = snapshot.store, training_of(snapshot.manifest), time.monotonic()
+    store, trained, origin = snapshot.store, training_of(snapshot.manifest), origin_of(snapshot.manifest)
+    begun = time.monotonic()
     written: _Written | None = None
     for wait in retry_waits():
         manifest = snapshot.manifest
-        if training_of(manifest) != trained:
+        stale = ""
+        if origin_of(manifest) != origin and not isinstance(operation, Override):
+            stale = "built"
+        elif training_of(manifest) != trained and operation.kind in OF_TRAINING:
+            stale = "trained"
+        if stale:
             _discard(store, written, paths)
             raise ConflictError(
-                f"{store.url}: snapshot {manifest.snapshot} was trained or built anew meanwhile; open the index again and retry"
+                f"{store.url}: snapshot {manifest.snapshot} was {stale} anew meanwhile; open the index again and retry"
             )
         known = _known(manifest, token)
         if known is not None:
@@ -319,7 +335,7 @@ def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Writte
     if token is not None:
         mine = TokenEntry(token, manifest.snapshot + 1, draft.added, draft.replaced, draft.deleted)
         tokens = (*tokens, mine)[-TOKENS:]
-    changed = draft.added + draft.deleted + (0 if kind == "update" else draft.replaced)
+    changed = draft.added + draft.deleted + (0 if kind in COPYING else draft.replaced)
     return msgspec.structs.replace(
         manifest,
         rows=manifest.rows + added - gone,
@@ -343,13 +359,20 @@ def _now(before: Manifest) -> str:
     return now.isoformat(timespec="milliseconds")
 
 
+def origin_of(manifest: Manifest) -> str:
+    """What all snapshots have in common that go back to one build."""
+    return manifest.live.origin if manifest.live else min(entry.path for entry in manifest.model.values())
+
+
 def upgraded(manifest: Manifest) -> Manifest:
     """A manifest in the newest format; that of an index that was only built gets what its first change needs."""
     if manifest.live:
         return manifest
     shards = tuple(msgspec.structs.replace(shard, segment=number) for number, shard in enumerate(manifest.shards))
     rows = manifest.rows
-    live = LiveEntry(next_row=rows, next_segment=len(shards), trained_rows=rows, tuned_rows=rows)
+    live = LiveEntry(
+        next_row=rows, next_segment=len(shards), trained_rows=rows, tuned_rows=rows, origin=origin_of(manifest)
+    )
     return msgspec.structs.replace(manifest, format=FORMAT, shards=shards, live=live)
 
 

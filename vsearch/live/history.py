@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from vsearch.errors import InputError, SnapshotNotFoundError
-from vsearch.live.commits import Draft, commit_change, newest_of, upgraded
+from vsearch.live.commits import Draft, Override, commit_change, newest_of, upgraded
 from vsearch.storage import read_manifest
 from vsearch.storage.files.naming import manifest_path
 from vsearch.storage.snapshots.committing import retry_waits
@@ -47,7 +47,7 @@ class Tag:
 
 
 @dataclass(frozen=True)
-class Restore:
+class Restore(Override):
     """Make an index what it was in an older snapshot. Numbers that were given out since are not given out again; tags stay."""
 
     old: Manifest

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.building.encoding import encode_rows
+from vsearch.building.encoding import decode_rows, encode_rows, original_vectors
 from vsearch.building.inputs.attributes import open_attributes
 from vsearch.building.inputs.elements import NotFiniteError, check_bounded
 from vsearch.building.inputs.rows import Given, explained, open_inputs
-from vsearch.errors import InputError
+from vsearch.errors import ConflictError, InputError
 from vsearch.search.state import row_codes
+from vsearch.search.state.deltas import take_ids
 from vsearch.search.state.field_types import arrow_of
 from vsearch.search.state.row_codes import RowCodes
 from vsearch.storage.stores.scratch import scratch_folder
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vsearch.predicates.schema import Schema
+    from vsearch.search.state.model import Model
     from vsearch.search.state.snapshot import Snapshot
 
 BATCH_ROWS = 65_536
@@ -41,12 +43,15 @@ class NewRows:
         In the order of `codes`; None where the index is to number them.
     attributes : pyarrow.Table or None
         In the order of `codes`, as they were given.
+    model : Model
+        What they were encoded with.
     """
 
     codes: RowCodes
     order: NDArray[np.int64]
     ids: Any
     attributes: pa.Table | None
+    model: Model
 
     def __len__(self) -> int:
         return len(self.order)
@@ -67,7 +72,7 @@ def read_rows(snapshot: Snapshot, embeddings: object, given: Given) -> NewRows:
     """
     model, dimensions = snapshot.model, snapshot.manifest.dimensions
     if _is_empty(embeddings):
-        return NewRows(row_codes.no_rows(model), np.empty(0, np.int64), None, None)
+        return NewRows(row_codes.no_rows(model), np.empty(0, np.int64), None, None, model)
     with scratch_folder() as scratch:
         inputs = open_inputs(embeddings, given, model.metric, scratch)
         if inputs.vectors.dimensions != dimensions:
@@ -88,7 +93,26 @@ def read_rows(snapshot: Snapshot, embeddings: object, given: Given) -> NewRows:
             codes, order = row_codes.take(codes, by_partition), order[by_partition]
         ids = None if inputs.ids.kind == "row" else inputs.ids.take(order)
         attributes = None if inputs.columns is None else inputs.columns.take(order)
-        return NewRows(codes, order, ids, attributes)
+        return NewRows(codes, order, ids, attributes, model)
+
+
+def fit_model(new: NewRows, model: Model) -> NewRows:
+    """Rows as another model encodes them: the index was trained anew since they were read.
+
+    Raises
+    ------
+    ConflictError
+        Their codes do not say exactly enough what they were.
+    """
+    if new.model is model or not len(new):
+        return new
+    if new.model.rerank is None:
+        raise ConflictError("the index was trained anew meanwhile; open it again and retry")
+    vectors = original_vectors(new.model, decode_rows(new.model, new.codes))
+    codes, order = encode_rows(model, vectors)
+    ids = new.ids if new.ids is None else take_ids(new.ids, order)
+    attributes = None if new.attributes is None else new.attributes.take(order)
+    return NewRows(codes, new.order[order], ids, attributes, model)
 
 
 def _is_empty(embeddings: object) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.live.commits import Draft
-from vsearch.live.inputs import NewRows, cast_column, check_id_type, conform
+from vsearch.live.inputs import NewRows, cast_column, check_id_type, conform, fit_model
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import Removed, Rows
@@ -39,7 +39,7 @@ class Append:
     kind: str = "append"
 
     def resolve(self, snapshot: Snapshot) -> Draft:
-        new, numbered = self.new, snapshot.manifest.id_type == "row"
+        new, numbered = fit_model(self.new, snapshot.model), snapshot.manifest.id_type == "row"
         if not len(new):
             return Draft()
         if numbered and new.ids is not None:
@@ -52,7 +52,7 @@ class Append:
             known = find_ids(snapshot, _searchable(ids)) >= 0
             if known.any():
                 raise InputError(
-                    f"the index has rows with these ids already: {_listed(ids, known)}; upsert replaces them"
+                    f"the index has rows with these ids already: {listed(ids, known)}; upsert replaces them"
                 )
         rows = Rows(new.codes, ids, conform(new.attributes, snapshot))
         return Draft(rows, None, added=len(new), next_row=next_row + len(new) if numbered else None)
@@ -66,7 +66,7 @@ class Upsert:
     kind: str = "upsert"
 
     def resolve(self, snapshot: Snapshot) -> Draft:
-        new = self.new
+        new = fit_model(self.new, snapshot.model)
         if not len(new):
             return Draft()
         if new.ids is None:
@@ -122,7 +122,7 @@ class Update:
                 raise InputError(f"ids must differ; {shown(_repeated(wanted))} comes more than once")
             found = find_ids(snapshot, wanted)
             if (found < 0).any():
-                raise InputError(f"no row has the id {_listed(wanted, found < 0)}")
+                raise InputError(f"no row has the id {listed(wanted, found < 0)}")
             rows, places = found, np.arange(len(found))
         columns = self._columns(snapshot, len(rows), places)
         if not len(rows):
@@ -149,9 +149,7 @@ class Update:
     def _column(self, values: Any, name: str, kind: pa.DataType, count: int, order: NDArray[np.int64] | None) -> Any:
         import pyarrow as pa
 
-        whole = (
-            isinstance(values, (list, tuple, np.ndarray)) or hasattr(values, "to_pylist") or hasattr(values, "to_list")
-        )
+        whole = _whole(values)
         nested = pa.types.is_list(kind)
         try:
             if whole and order is not None and not (nested and not _lists(values)):
@@ -167,6 +165,36 @@ class Update:
             return cast_column(one, kind, name).take(pa.array(np.zeros(count, np.int64)))
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise InputError(f"the attribute {name!r} must be {kind}: {str(error).splitlines()[0]}") from None
+
+
+def column_of(name: str, values: Any, *, each: bool) -> pa.Array:
+    """Values as an Arrow array: with `each` one for each row, else of one row.
+
+    Raises
+    ------
+    InputError
+    """
+    import pyarrow as pa
+
+    try:
+        if isinstance(values, pa.ChunkedArray):
+            values = values.combine_chunks()
+        if isinstance(values, pa.Array):
+            array = values
+        elif isinstance(values, pa.Scalar):
+            array = pa.array([values.as_py()], values.type)
+        else:
+            array = pa.array(_plain(values) if each else [_plain(values) if _whole(values) else values])
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
+        raise InputError(f"the values of {name!r} must be of one type: {str(error).splitlines()[0]}") from None
+    if not each and len(array) != 1:
+        raise InputError(f"{name!r} must be one value; values row by row need ids=")
+    return array
+
+
+def _whole(values: Any) -> bool:
+    """Whether a value is several."""
+    return isinstance(values, (list, tuple, np.ndarray)) or hasattr(values, "to_pylist") or hasattr(values, "to_list")
 
 
 def _plain(values: Any) -> Any:
@@ -274,7 +302,7 @@ def _searchable(ids: Any) -> NDArray[Any]:
     return ids if isinstance(ids, np.ndarray) else np.array(ids.to_pylist(), object)
 
 
-def _listed(ids: Any, chosen: NDArray[np.bool_]) -> str:
+def listed(ids: Any, chosen: NDArray[np.bool_]) -> str:
     """Some of the chosen ids, for a message."""
     values = ids if isinstance(ids, np.ndarray) else np.array(ids.to_pylist(), object)
     some = values[chosen]

@@ -48,8 +48,8 @@ def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
     import pyarrow as pa
 
     check_names(schema, label)
-    kept = [(field.name, _kept(field.type)) for field in schema]
-    left_out = [f"{field.name} ({field.type})" for field in schema if _kept(field.type) is None]
+    kept = [(field.name, kept_type(field.type)) for field in schema]
+    left_out = [f"{field.name} ({field.type})" for field in schema if kept_type(field.type) is None]
     if left_out:
         *plain, lists = accepted_types()
         accepted = f"{', '.join(plain)}, UUIDs, categories, and {lists} (but not uint64)"
@@ -116,7 +116,8 @@ def decoded(array: Any) -> Any:
     return values.take(array.indices)
 
 
-def _kept(given: Any) -> Any:
+def kept_type(given: Any) -> Any:
+    """The Arrow type in which an attribute of an Arrow type is kept; None where there is none."""
     import pyarrow as pa
 
     types = pa.types
@@ -126,11 +127,11 @@ def _kept(given: Any) -> Any:
         # such as arrow.json; others (tensors, periods) mean more than their storage
         return pa.string() if _is_text(given.storage_type) else None
     if types.is_dictionary(given):
-        return _kept(given.value_type)
+        return kept_type(given.value_type)
     if types.is_null(given):
         return pa.string()
     if types.is_list(given) or types.is_large_list(given) or types.is_fixed_size_list(given):
-        item = _kept(given.value_type)
+        item = kept_type(given.value_type)
         if item is None:
             return None
         given = pa.list_(item)

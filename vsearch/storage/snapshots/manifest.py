@@ -181,8 +181,9 @@ class LiveEntry(msgspec.Struct, frozen=True):
 
     ``next_row`` is the id of the next row that is given none, ``next_segment`` the number of the next segment, ``next_field`` that
     of the next column; ``trained_rows`` are the rows for which the model was made, ``tuned_rows`` those for which the settings
-    were found, and ``changed`` counts the rows that were added, replaced and removed since. ``tags`` name snapshots; ``tokens``
-    are the last ones, the latest at the end.
+    were found, and ``changed`` counts the rows that were added, replaced and removed since. ``origin`` is what all snapshots
+    have in common that go back to one build, whatever was trained since; ``pending`` are the options of the training that is
+    due when there are enough rows. ``tags`` name snapshots; ``tokens`` are the last ones, the latest at the end.
     """
 
     next_row: Count
@@ -191,6 +192,8 @@ class LiveEntry(msgspec.Struct, frozen=True):
     trained_rows: Count = 0
     tuned_rows: Count = 0
     changed: Count = 0
+    origin: str = ""
+    pending: dict[str, Any] | None = None
     deltas: tuple[SegmentEntry, ...] = ()
     tags: dict[str, Count] = {}
     tokens: tuple[TokenEntry, ...] = ()

@@ -1,0 +1,93 @@
+"""Options of a build: those that an index was built with, and those it is to be built with, as its manifest keeps them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from vsearch.building.training import BuildOptions
+from vsearch.errors import CorruptIndexError
+from vsearch.quantizers.pq import PQ
+
+if TYPE_CHECKING:
+    from vsearch.search.state.snapshot import Snapshot
+
+SAME = "same"
+
+
+def options_of(
+    snapshot: Snapshot,
+    quantizer: str | PQ = SAME,
+    bits: float | None = None,
+    rerank: str | None = SAME,
+    partitions: int | None = None,
+    shards: int | None = None,
+    seed: int | None = None,
+) -> BuildOptions:
+    """Options to build an index anew with: as it was, but for those that are given.
+
+    Raises
+    ------
+    InputError
+    """
+    manifest = snapshot.manifest
+    stored = manifest.quantizer.configuration
+    if quantizer == SAME:
+        quantizer = manifest.quantizer.name
+        if quantizer == "pq" and bits is None:
+            quantizer = PQ(stored["subquantizers"], stored["centroids"], stored["rotation"])
+    bits = float(stored.get("bits", 1.0)) if bits is None else bits
+    return BuildOptions(
+        snapshot.model.metric,
+        quantizer,
+        bits,
+        manifest.rerank if rerank == SAME else rerank,
+        partitions,
+        min(len(manifest.shards), max(1, manifest.rows)) if shards is None else shards,
+        manifest.seed if seed is None else seed,
+    )
+
+
+def store_options(options: BuildOptions) -> dict[str, Any]:
+    """Options as JSON."""
+    quantizer: Any = options.quantizer
+    if isinstance(quantizer, PQ):
+        quantizer = {
+            "subquantizers": int(quantizer.subquantizers),
+            "centroids": int(quantizer.centroids),
+            "rotation": bool(quantizer.rotation),
+        }
+    return {
+        "quantizer": quantizer,
+        "bits": options.bits,
+        "rerank": options.rerank,
+        "partitions": options.partitions,
+        "shards": options.shards,
+        "seed": options.seed,
+    }
+
+
+class _Stored(msgspec.Struct):
+    quantizer: str | dict[str, Any]
+    bits: float
+    rerank: str | None
+    partitions: int | None
+    shards: int | None
+    seed: int
+
+
+def read_options(stored: dict[str, Any], metric: Any) -> BuildOptions:
+    """Options that a manifest keeps.
+
+    Raises
+    ------
+    CorruptIndexError
+        They are none.
+    """
+    try:
+        read = msgspec.convert(stored, _Stored)
+        quantizer = PQ(**read.quantizer) if isinstance(read.quantizer, dict) else read.quantizer
+        return BuildOptions(metric, quantizer, read.bits, read.rerank, read.partitions, read.shards, read.seed)
+    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        raise CorruptIndexError("manifest", f"the options of its training are not understood: {error}") from None

@@ -1,0 +1,311 @@
+"""Training anew: a second index is built beside the one that is searched, of the vectors that it stores, and takes its place.
+
+What others commit meanwhile is encoded with the new model when the new one is committed.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+from msgspec import UNSET
+from numpy.typing import NDArray
+
+from vsearch.building.encoding import encode_rows, original_vectors
+from vsearch.building.inputs.attributes import AttributeSource
+from vsearch.building.inputs.ids import IdSource
+from vsearch.building.inputs.rows import Given, Inputs, KeptVectors, open_inputs
+from vsearch.building.pipeline import write_index
+from vsearch.errors import ConflictError, InputError, StoreError
+from vsearch.live.commits import Draft, commit_change, upgraded
+from vsearch.live.operations import listed, remove, stored_ids
+from vsearch.search.defaults import DEFAULT_K, DEFAULT_RECALL, tune_defaults
+from vsearch.search.engine.rows import matching_rows
+from vsearch.search.state.deltas import Removed, Rows
+from vsearch.search.state.fetching import find_ids, reconstruct, take_fields, take_ids
+from vsearch.search.state.shard import Addresses
+from vsearch.search.state.snapshot import open_snapshot
+from vsearch.storage import discarded_on_failure
+from vsearch.storage.snapshots.condemned import discard
+from vsearch.storage.stores.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from vsearch.building.inputs.vectors import VectorSource
+    from vsearch.building.training import BuildOptions
+    from vsearch.live.commits import Commit
+    from vsearch.live.optimizing import Progress
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import Manifest
+
+
+@dataclass(frozen=True, eq=False)
+class StoredVectors:
+    """Vectors of some rows of a snapshot, out of its rerank codes.
+
+    Attributes
+    ----------
+    snapshot : Snapshot
+    positions : int64 (rows,)
+    """
+
+    snapshot: Snapshot
+    positions: NDArray[np.int64]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float32)
+
+    @property
+    def rows(self) -> int:
+        return len(self.positions)
+
+    @property
+    def dimensions(self) -> int:
+        return self.snapshot.manifest.dimensions
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Rows ``start:stop``."""
+        return self._vectors(self.positions[start:stop])
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Some rows."""
+        return self._vectors(self.positions[np.asarray(rows, np.int64)])
+
+    def _vectors(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        return original_vectors(self.snapshot.model, reconstruct(self.snapshot, positions))
+
+
+@dataclass(frozen=True, eq=False)
+class GivenVectors:
+    """Vectors that were given again, by id.
+
+    Attributes
+    ----------
+    source : VectorSource
+    ids : int64 (n,) ascending, or pyarrow.Array of strings
+    places : int64 (n,)
+        Where in the source each of the ids is.
+    """
+
+    source: VectorSource
+    ids: Any
+    places: NDArray[np.int64]
+
+    def of(self, snapshot: Snapshot, positions: NDArray[np.int64]) -> KeptVectors:
+        """Those of some rows of a snapshot.
+
+        Raises
+        ------
+        InputError
+            Some are missing.
+        """
+        wanted = stored_ids(snapshot, positions)
+        if isinstance(self.ids, np.ndarray):
+            at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
+            missing = self.ids[at] != wanted
+        else:
+            import pyarrow.compute as pc
+
+            found = pc.index_in(wanted, value_set=self.ids)
+            missing = found.is_null().to_numpy(zero_copy_only=False)
+            at = found.fill_null(0).to_numpy(zero_copy_only=False)
+        if missing.any():
+            raise InputError(f"vectors must be those of all rows; missing is that of the id {listed(wanted, missing)}")
+        return KeptVectors(self.source, self.places[at])
+
+
+@dataclass(eq=False)
+class Retrain:
+    """Put an index that was built of some rows of a snapshot in the place of that snapshot.
+
+    Attributes
+    ----------
+    start : Snapshot
+    positions : int64 (n,)
+        The rows of it.
+    built : Snapshot
+        Of a manifest that is not committed.
+    given : GivenVectors or None
+    """
+
+    start: Snapshot
+    positions: NDArray[np.int64]
+    built: Snapshot
+    given: GivenVectors | None = None
+    kind: str = "retrain"
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        now = matching_rows(snapshot, None)
+        before, after = _keys(_addresses(self.start, self.positions)), _keys(_addresses(snapshot, now))
+        gone = self.positions[~np.isin(before, after)]
+        fresh = now[~np.isin(after, before)]
+        live = upgraded(snapshot.manifest).live
+        if not live:
+            raise ConflictError("the index was built anew meanwhile")
+        first = live.next_segment
+        removed = remove(self.built, find_ids(self.built, take_ids(self.start, gone)))
+        if removed is not None:
+            removed = Removed(removed.segments + np.uint32(first), removed.rows, removed.ids)
+        rows = self._encode(snapshot, fresh) if len(fresh) else None
+        return Draft(rows, removed, change=lambda manifest: self._change(manifest, first))
+
+    def _encode(self, snapshot: Snapshot, fresh: NDArray[np.int64]) -> Rows:
+        """Rows that came meanwhile."""
+        if self.given is None:
+            vectors: Any = StoredVectors(snapshot, fresh).read(0, len(fresh))
+        else:
+            vectors = self.given.of(snapshot, fresh).read(0, len(fresh))
+        codes, order = encode_rows(self.built.model, vectors)
+        fresh, names = fresh[order], snapshot.schema.names
+        return Rows(codes, stored_ids(snapshot, fresh), take_fields(snapshot, names, fresh) if names else None)
+
+    def _change(self, manifest: Manifest, first: int) -> Manifest:
+        built = self.built.manifest
+        manifest = upgraded(manifest)
+        shards = tuple(msgspec.structs.replace(shard, segment=first + shard.number) for shard in built.shards)
+        live = manifest.live
+        if not live:
+            return manifest
+        live = msgspec.structs.replace(
+            live,
+            next_segment=first + len(shards),
+            trained_rows=built.rows,
+            tuned_rows=built.rows,
+            changed=0,
+            deltas=(),
+            pending=None,
+        )
+        return msgspec.structs.replace(
+            manifest,
+            rows=built.rows,
+            quantizer=built.quantizer,
+            rerank=built.rerank,
+            partitions=built.partitions,
+            seed=built.seed,
+            model=built.model,
+            shards=shards,
+            settings=built.settings,
+            live=live,
+        )
+
+
+def retrain(
+    snapshot: Snapshot,
+    options: BuildOptions,
+    vectors: object | None = None,
+    given: Given | None = None,
+    *,
+    progress: Progress,
+) -> tuple[Commit, Snapshot]:
+    """Build an index anew beside itself and commit it.
+
+    Parameters
+    ----------
+    options : BuildOptions
+        Of the metric of the index.
+    vectors, given
+        Vectors of all rows with their ids, where other ones than those that are stored are to be used.
+
+    Raises
+    ------
+    InputError
+        There is no row, or vectors are not stored and some are not given.
+    ConflictError
+        The index was built or trained anew meanwhile.
+    """
+    _check(snapshot, vectors)
+    positions = matching_rows(snapshot, None)
+    writer, store = uuid4().hex, snapshot.store
+    with scratch_folder() as scratch:
+        anew = None if vectors is None or given is None else _open_given(snapshot, vectors, given, str(scratch))
+        source: Any = StoredVectors(snapshot, positions) if anew is None else anew.of(snapshot, positions)
+        with discarded_on_failure(store, writer):
+            inputs = Inputs(source, _attributes(snapshot, positions), _ids(snapshot, positions), {})
+            manifest = write_index(store, inputs, options, writer, progress)
+            progress("tune", 0, 1)
+            target, k = snapshot.settings.target, snapshot.settings.k
+            if _pending(snapshot):
+                target, k = None, None  # those of an index that is searched whole
+            settings = tune_defaults(open_snapshot(store, manifest), target or DEFAULT_RECALL, k or DEFAULT_K)
+            manifest = msgspec.structs.replace(
+                manifest, settings=settings.to_entry(), id_type=snapshot.manifest.id_type
+            )
+            built = open_snapshot(store, manifest)
+            progress("tune", 1, 1)
+        try:
+            return commit_change(snapshot, Retrain(snapshot, positions, built, anew), check=True)
+        except StoreError:
+            raise  # the commit may stand
+        except BaseException:
+            with suppress(StoreError):
+                discard(store, writer)
+            raise
+
+
+def _pending(snapshot: Snapshot) -> bool:
+    live = snapshot.manifest.live
+    return live is not UNSET and live.pending is not None
+
+
+def _check(snapshot: Snapshot, vectors: object | None) -> None:
+    manifest = snapshot.manifest
+    if not manifest.rows:
+        raise InputError("there must be rows to train on; this index has none")
+    if manifest.provenance.jpq is not UNSET:
+        raise InputError(
+            "this index was trained by vsearch.jpq, which a retrain would undo: build it anew and train it"
+        )
+    if manifest.rerank is None and vectors is None:
+        raise InputError(
+            f"this index ({manifest.quantizer.name} without rerank codes) does not store its vectors: give them again, as vectors="
+        )
+
+
+def _open_given(snapshot: Snapshot, vectors: object, given: Given, scratch: str) -> GivenVectors:
+    manifest = snapshot.manifest
+    inputs = open_inputs(vectors, given, snapshot.model.metric, scratch)
+    if inputs.vectors.dimensions != manifest.dimensions:
+        raise InputError(
+            f"vectors must have the index's {manifest.dimensions} dimensions, got {inputs.vectors.dimensions}"
+        )
+    if (inputs.ids.kind == "string") != (manifest.id_type == "string") or (
+        inputs.ids.kind == "row" and manifest.id_type != "row"
+    ):
+        raise InputError(f"vectors must come with the ids of this index ({manifest.id_type}), got {inputs.ids.kind}")
+    places = np.arange(inputs.vectors.rows)
+    ids = inputs.ids.take(places)
+    if isinstance(ids, np.ndarray):
+        places = np.argsort(ids, kind="stable")
+        ids = ids[places]
+    return GivenVectors(inputs.vectors, ids, places)
+
+
+def _attributes(snapshot: Snapshot, positions: NDArray[np.int64]) -> AttributeSource | None:
+    """Attributes under the names of their fields, which stay."""
+    names = snapshot.schema.names
+    return AttributeSource(take_fields(snapshot, names, positions), len(positions)) if names else None
+
+
+def _ids(snapshot: Snapshot, positions: NDArray[np.int64]) -> IdSource:
+    ids = stored_ids(snapshot, positions)
+    if snapshot.manifest.id_type == "string":
+        import pyarrow as pa
+
+        ids = pa.table({"id": ids})
+    return IdSource("string" if snapshot.manifest.id_type == "string" else "int64", len(positions), ids)
+
+
+def _addresses(snapshot: Snapshot, positions: NDArray[np.int64]) -> Addresses:
+    segments, rows = np.empty(len(positions), np.uint32), np.empty(len(positions), np.int64)
+    for run, at, inside in snapshot.locate(positions):
+        own = run.addresses(inside)
+        segments[at], rows[at] = own.segments, own.rows
+    return Addresses(segments, rows)
+
+
+def _keys(addresses: Addresses) -> NDArray[np.uint64]:
+    return (addresses.segments.astype(np.uint64) << np.uint64(32)) | addresses.rows.astype(np.uint64)
