@@ -117,9 +117,7 @@ class Update:
         if self.ids is None:
             rows, places = select(snapshot, None, self.where), None
         else:
-            wanted = asked_ids(snapshot, self.ids)
-            if len(wanted) != len(np.unique(wanted)):
-                raise InputError(f"ids must differ; {shown(_repeated(wanted))} comes more than once")
+            wanted = distinct_ids(snapshot, self.ids)
             found = find_ids(snapshot, wanted)
             if (found < 0).any():
                 raise InputError(f"no row has the id {listed(wanted, found < 0)}")
@@ -234,9 +232,19 @@ def asked_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:
     return as_ids(ids, text=snapshot.manifest.id_type == "string")
 
 
-def _repeated(ids: NDArray[Any]) -> Any:
-    values, counts = np.unique(ids, return_counts=True)
-    return values[counts > 1][0]
+def distinct_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:
+    """Ids that values are given for, in the order in which they come.
+
+    Raises
+    ------
+    InputError
+        One comes more than once.
+    """
+    asked = asked_ids(snapshot, ids)
+    values, counts = np.unique(asked, return_counts=True)
+    if len(values) != len(asked):
+        raise InputError(f"ids must differ; {shown(values[counts > 1][0])} comes more than once")
+    return asked
 
 
 def codes_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> tuple[RowCodes, NDArray[np.int64]]:
