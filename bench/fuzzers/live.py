@@ -214,7 +214,7 @@ class _History:
             if self.prunes and draw.random() < 0.3:
                 recorded.deed = None
                 try:
-                    prune(own, draw.randint(1, 2), grace=OLD)
+                    prune(own, draw.randint(1, 2), grace=OLD, older_than=0)
                     self.counts["prunes"] += 1
                 except (StoreError, ConflictError):
                     pass
@@ -330,7 +330,7 @@ class _History:
                 carry_out(index, ask)
                 state = made.state
         check(index, state, self.draw)
-        prune(self.store, 1, grace=0)
+        prune(self.store, 1, grace=0, older_than=0)
         check(open_here(self.store), state, self.draw)
         manifest = read_manifest(self.store)
         named = {entry.path for entry in manifest_files(manifest)}

@@ -112,7 +112,7 @@ def test_a_merge_that_is_planned_twice(begin, holds):
     assert (reports[0].merged, report.merged) == (2, 0)
     assert not report.changed
     holds(store, outcome(state, ask).state)
-    prune(store, 1, grace=0)
+    prune(store, 1, grace=0, older_than=0)
     assert len(list_snapshots(store)) == 1
     named = {run.bundle.path for shard in read_manifest(store).shards for run in shard.runs}
     assert segments(store) == named, "the merge that was second left its files"
@@ -170,7 +170,7 @@ def test_an_upsert_of_the_same_ids_again_and_again_does_not_grow(begin, holds):
         if turn % 4 == 3:
             optimize(index.snapshot, force=True)
             index.refresh()
-            prune(store, 1, grace=0)
+            prune(store, 1, grace=0, older_than=0)
             sizes.append(sum(info.bytes for info in store.list("segments")))
     holds(store, state)
     assert max(sizes) < 1.02 * min(sizes)

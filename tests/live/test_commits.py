@@ -223,7 +223,7 @@ def test_a_handle_whose_snapshot_was_pruned_writes_all_the_same(begin, any_store
     behind, ahead = on(store), on(store)
     ahead.delete(ids=[5])
     optimize(ahead.snapshot, force=True)
-    prune(store, 1, grace=0)
+    prune(store, 1, grace=0, older_than=0)
     assert behind.update({"n": 6}, where="n = 3").replaced > 0
     assert behind.delete(ids=[1, 5]).deleted == 1
     for ask in (Ask("delete", [5]), Ask("update", where="n = 3", value=6), Ask("delete", [1, 5])):
@@ -234,7 +234,7 @@ def test_a_handle_whose_snapshot_was_pruned_writes_all_the_same(begin, any_store
 def test_a_change_that_took_long_sees_whether_a_prune_took_its_files(begin, monkeypatch):
     store, _ = begin()
     monkeypatch.setattr(commits, "UNCHECKED", 0.0)
-    index = on(Interrupted(store, is_manifest, lambda: prune(store, 1, grace=0)))
+    index = on(Interrupted(store, is_manifest, lambda: prune(store, 1, grace=0, older_than=0)))
     with pytest.raises(ConflictError, match="a prune removed files"):
         index.append(rows(2), ids=[900, 901])
     assert read_manifest(store).snapshot == 1

@@ -11,5 +11,5 @@ from bench.fuzzers.live import fuzz_live
 def test_no_row_is_lost_doubled_or_brought_back(seed):
     counts = fuzz_live(seed, 50)
     assert counts["histories"] == 50
-    assert counts["commits"] > 150
+    assert counts["commits"] > 100
     assert counts["killed"] > 0 < counts["failed"]

@@ -108,7 +108,7 @@ def _check(store, before, ask, holds):
     following = Ask("upsert", [1, 950], NEW[:2])
     carry_out(index, following)
     state = outcome(state, following).state
-    prune(store, 1, grace=0)
+    prune(store, 1, grace=0, older_than=0)
     holds(store, state)
     named = {entry.path for entry in manifest_files(read_manifest(store))}
     assert len({info.path for info in store.list("")} - named) == 1, "files of the dead are left"

@@ -205,7 +205,7 @@ class LiveIndex(RuleBasedStateMachine):
         try:
             for index, state in self.views:
                 self.check(index, state)
-            prune(self.store, 1, grace=0)
+            prune(self.store, 1, grace=0, older_than=0)
             assert verify(self.store).ok
             for handle in range(3):  # also those that are behind by files that are gone
                 self.change(
