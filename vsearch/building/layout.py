@@ -13,7 +13,7 @@ from vsearch.building.training import Trained
 from vsearch.cores import available_cores
 from vsearch.kernels.scan.blocks import BLOCK, transpose
 from vsearch.metrics import Metric
-from vsearch.quantizers.rerank_codes import Rerank, encode_residuals, relative_half
+from vsearch.quantizers.rerank_codes import Rerank, encode_residuals, lie_far_apart, relative_half
 
 CHUNK_ROWS = 16384  # rows encoded at a time by one thread
 RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}
@@ -78,6 +78,7 @@ def lay_out(
     offset = np.empty(n, np.float32) if metric == "l2" and (rerank or not cells) else None
     rerank_scale = np.empty(n, np.float16) if rerank else None
     codes = np.empty((n, d), RERANK_DTYPES[rerank]) if rerank else None
+    rotated, lost = rotated_centroids(trained, metric)
     table = {
         name: np.ones(many, np.float32) for name in ("radius", "factor_scale", "first_factor_scale", "rerank_scale")
     }
@@ -89,6 +90,8 @@ def lay_out(
         centroids = trained.centroids[shard.partitions[of_row]]
         vectors = take(shard.rows[start:stop])
         residuals = np.asarray((vectors - centroids) @ trained.quantizer.rotation.T, np.float32)
+        if lost is not None:
+            residuals += lost[shard.partitions[of_row]]
         coded = np.asarray(vectors @ trained.quantizer.rotation.T if cells else residuals, np.float32)
         encoded = trained.quantizer.encode(coded)
         squares = np.einsum("ij,ij->i", residuals, residuals)
@@ -106,6 +109,8 @@ def lay_out(
                 first_factor[a:b], table["first_factor_scale"][partition] = halves, scale
             centre = trained.centroids[shard.partitions[partition]]
             centroid = np.asarray(trained.quantizer.rotation @ centre, np.float32)
+            if lost is not None:
+                centroid = rotated[shard.partitions[partition]]
             if offset is not None:
                 seen = residuals[inside]
                 if not rerank and factor is not None:  # what the code is off by along the centroid goes, too
@@ -128,6 +133,20 @@ def lay_out(
     columns = {"factor": factor, "first_factor": first_factor, "offset": offset, "rerank_scale": rerank_scale}
     kept = {name: array for name, array in columns.items() if array is not None}
     return ShardLayout(partitions, dict(all_codes), dict(kept), {} if codes is None else {"rerank": codes})
+
+
+def rotated_centroids(trained: Trained, metric: Metric) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Rotated centroids float32 (partitions, d) as they are stored, and what rows of theirs must add to their residuals.
+
+    Of partitions far apart the stored ones are rounded by more than rows may be moved: rows are coded from where these are.
+    """
+    rotation = trained.quantizer.rotation
+    squares = np.einsum("ij,ij->i", trained.centroids, trained.centroids)
+    if metric != "l2" or not lie_far_apart(squares, trained.rerank_weights):
+        return trained.centroids @ rotation.T, None
+    wide = trained.centroids.astype(np.float64) @ rotation.T.astype(np.float64)
+    stored = wide.astype(np.float32)
+    return stored, (wide - stored).astype(np.float32)
 
 
 def _chunk_edges(counts: NDArray[np.int64]) -> list[int]:

@@ -22,7 +22,7 @@ from vsearch.building.inputs.elements import NotFiniteError, check_bounded
 from vsearch.building.inputs.ids import IdSource
 from vsearch.building.inputs.rows import Given, explained, open_inputs
 from vsearch.building.inputs.vectors import VectorSource
-from vsearch.building.layout import ShardRows, lay_out
+from vsearch.building.layout import ShardRows, lay_out, rotated_centroids
 from vsearch.building.partitioning import (
     LEAST_SAMPLE,
     Partitioning,
@@ -287,8 +287,7 @@ class _Build:
 
     def _write_model(self, trained: Trained) -> dict[str, FileEntry]:
         arrays = {f"quantizer.{key}": np.asarray(value) for key, value in trained.quantizer.arrays().items()}
-        rotation = trained.quantizer.rotation
-        centroids = trained.centroids @ rotation.T
+        centroids, _ = rotated_centroids(trained, self.options.metric)
         # of unit vectors, halves are off by less than a tenth of what int8 codes are
         small = self.options.metric == "cosine" and self.options.rerank == "int8"
         arrays |= {

@@ -70,6 +70,8 @@ class ModelField(IntEnum):
     VARIANCES = 34  # float32 (d,): each dimension's share of the residuals' variance
     LEAST_DEVIATION = 35  # float32 (1,): of a query, see `route.relative_deviation`
     DIFFERENCES = 36  # 1: reranked squared distances are made of differences
+    WIDE_ROTATION = 37  # 1: queries are rotated in float64
+    EXACT_BASES = 38  # 1: all base scores are made of differences, and CENTROID_SQUARES and CENTROID_SLACKS are 0
 
 
 @unique

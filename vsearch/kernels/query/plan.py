@@ -18,9 +18,10 @@ from vsearch.kernels.query.fields import (
     FloatField,
     ModelField,
 )
-from vsearch.kernels.query.rotation import rotate_in_words
+from vsearch.kernels.query.rotation import rotate_in_words, rotate_widely
 from vsearch.kernels.query.route import (
     bound_partitions,
+    exact_base,
     fade_bounds,
     forced_visits,
     nearness,
@@ -39,6 +40,7 @@ from vsearch.kernels.toolchain.memory import (
     bytes_,
     float_rows,
     floats,
+    half_rows,
     int8s,
     int16_rows,
     int16s,
@@ -82,8 +84,11 @@ def _prepare(model, call, query, rotated):
             query[j] -= mean[j]
     if model[ModelField.ROTATION] != 0:
         rotation = float_rows(model[ModelField.ROTATION], d, d)
-        for i in range(d):
-            rotated[i] = dot_float(rotation[i], query)
+        if model[ModelField.WIDE_ROTATION] != 0:
+            rotate_widely(rotation, query, rotated)
+        else:
+            for i in range(d):
+                rotated[i] = dot_float(rotation[i], query)
     else:
         even = d + d % 2
         rotate_in_words(
@@ -114,19 +119,29 @@ def plan_nearest(model_address, call_address):
 
 
 @inlined
-def _find_tail(model, call, numbers, rotated, inner):
+def _score_far_centroids(model, rotated, inner):
+    """Half the base scores of partitions far apart, whose squares and products with the query would leave no digits."""
+    d, partitions = model[ModelField.DIMENSIONS], model[ModelField.PARTITIONS]
+    centroids = float_rows(model[ModelField.CENTROIDS], partitions, d)
+    for p in range(partitions):
+        inner[p] = np.float32(0.5) * exact_base(rotated, centroids, half_rows(0, 0, d), True, p)
+
+
+@inlined
+def _find_tail(model, call, numbers, rotated, inner, square):
     """How far rows that have nothing to do with the query are taken to scatter.
 
-    What is near a query that lies among the rows is found by the reach, so for it a shorter tail will do.
+    What is near a query that lies among the rows is found by the reach, so for it a shorter tail will do. `square` is what
+    base scores lack yet.
     """
-    square, tail = numbers[FloatField.SQUARE], numbers[FloatField.TAIL]
+    tail = numbers[FloatField.TAIL]
     if call[CallField.FILTERED] == 0 and tail > FAMILIAR_TAIL:
         squares = floats(model[ModelField.CENTROID_SQUARES], inner.shape[0])
         near = nearness(inner, square, squares, model[ModelField.SQUARED] != 0) >= numbers[FloatField.FAMILIAR]
         tail = np.float32(FAMILIAR_TAIL) if near else min(tail, np.float32(PLAIN_TAIL))
     deviation = relative_deviation(
         rotated,
-        square,
+        numbers[FloatField.SQUARE],
         floats(model[ModelField.VARIANCES], rotated.shape[0]),
         floats(model[ModelField.LEAST_DEVIATION], 1)[0],
     )
@@ -146,16 +161,20 @@ def plan_visits(model_address, call_address):
     numbers[FloatField.SQUARE] = square
     bases, bounds = floats(call[CallField.BASES], partitions), floats(call[CallField.BOUNDS], partitions)
     groups, quantised = model[ModelField.GROUPS], model[ModelField.QUANTISED_DIMENSIONS]
-    score_centroids(
-        byte_rows(model[ModelField.CENTROID_GROUPS], groups, TOGETHER * quantised),
-        floats(model[ModelField.CENTROID_STEPS], partitions),
-        floats(model[ModelField.CENTROID_LOWS], partitions),
-        rotated[: min(d, quantised)],
-        int8s(call[CallField.QUERY_CODES], quantised),
-        int32s(call[CallField.GROUP_SUMS], TOGETHER),
-        bases,
-    )
-    _find_tail(model, call, numbers, rotated, bases)
+    if model[ModelField.EXACT_BASES] != 0:
+        _score_far_centroids(model, rotated, bases)
+        square = np.float32(0.0)
+    else:
+        score_centroids(
+            byte_rows(model[ModelField.CENTROID_GROUPS], groups, TOGETHER * quantised),
+            floats(model[ModelField.CENTROID_STEPS], partitions),
+            floats(model[ModelField.CENTROID_LOWS], partitions),
+            rotated[: min(d, quantised)],
+            int8s(call[CallField.QUERY_CODES], quantised),
+            int32s(call[CallField.GROUP_SUMS], TOGETHER),
+            bases,
+        )
+    _find_tail(model, call, numbers, rotated, bases, square)
     bound_partitions(
         bases,
         square,
