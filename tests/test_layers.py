@@ -190,7 +190,7 @@ PARAMETERS = 15
 #: options of the command line, and kernels, which take arrays and not objects.
 MANY = {
     "vsearch.api.build_and_open.build": 18,
-    "vsearch.api.build_and_open.build_documents": 22,
+    "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
     "vsearch.cli.indexes.build": 33,
     "vsearch.cli.searches.search": 20,

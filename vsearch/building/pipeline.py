@@ -21,6 +21,7 @@ from vsearch.building.inputs.attributes import AttributeSource
 from vsearch.building.inputs.elements import NotFiniteError, check_bounded
 from vsearch.building.inputs.ids import IdSource
 from vsearch.building.inputs.rows import Given, explained, open_inputs
+from vsearch.building.inputs.unusable import Unusable
 from vsearch.building.inputs.vectors import VectorSource
 from vsearch.building.layout import ShardRows, lay_out, rotated_centroids
 from vsearch.building.partitioning import (
@@ -94,6 +95,7 @@ def build_index(
     tune_defaults: Callable[[Manifest], Manifest],
     progress: Progress,
     part: MultiVectorWriter | None = None,
+    noted: Unusable | None = None,
 ) -> Manifest:
     """Build an index and commit it; see `vsearch.build` for most parameters.
 
@@ -103,6 +105,8 @@ def build_index(
         Given the manifest before it is committed, returns it with the search settings that the index shall have.
     part : MultiVectorWriter, optional
         Written beside the ordinary files.
+    noted : Unusable, optional
+        See `open_inputs`.
 
     Raises
     ------
@@ -118,7 +122,7 @@ def build_index(
         raise IndexExistsError(msg)
     probe(store)
     with scratch_folder() as scratch:
-        inputs = open_inputs(embeddings, given, options.metric, scratch)
+        inputs = open_inputs(embeddings, given, options.metric, scratch, noted)
         job = _Build(store, inputs.vectors, inputs.columns, inputs.ids, options, progress, part, skipped=inputs.skipped)
         try:
             with discarded_on_failure(store, job.writer):
