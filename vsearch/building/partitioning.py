@@ -25,6 +25,11 @@ LOST_IN_FLOAT64 = 1e-14
 FIRST_ROWS = 8192
 WIDE_ELEMENTS = 1 << 22
 WIDE_COLUMNS = 64
+LOOSE = 1e3  # times the square of a short residual: rows of such a partition are no neighbours, and bytes do not tell them apart
+SHORT = 0.25  # of the residuals are shorter
+MOST_SPLIT = 4  # times the partitions
+LOOSE_ROWS = 2048  # that tell whether any partition may be so
+LOOSE_PIECES = 8
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Prepared vectors float32 (n, d) of some rows, ascending."""
@@ -160,6 +165,36 @@ def _train_widely(sample: NDArray[np.float32], partitions: int, seed: int) -> ND
             sums = np.add.reduceat(sample[order, columns].astype(np.float64), starts, axis=0)
             centroids[used, columns] = sums / counts[used, None]
     return np.unique(centroids, axis=0)
+
+
+def split_loose(sample: NDArray[np.float32], centroids: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Centroids (p', d) of which none stands for clusters much farther apart than rows of others, or four times as many.
+
+    Where there are fewer partitions than clusters some hold several, and residuals as long as these are apart, in one byte, say
+    nothing of what is near within.
+    """
+    most = MOST_SPLIT * len(centroids)
+    rows = sample[:: max(1, len(sample) // LOOSE_ROWS)]
+    while len(centroids) < most:
+        members = assign(rows, centroids)
+        squares = np.square(rows - centroids[members]).sum(axis=1)
+        typical = LOOSE * float(np.quantile(squares, SHORT))
+        if typical == 0 or squares.max() <= typical:
+            break
+        if len(rows) < len(sample):
+            rows = sample
+            continue
+        counts = np.bincount(members, minlength=len(centroids))
+        sums = np.bincount(members, squares, len(centroids))
+        loose = np.flatnonzero((sums > typical * counts) & (counts > 1))
+        room = max(1, (most - len(centroids)) // (LOOSE_PIECES - 1))
+        loose = loose[np.argsort(-sums[loose], kind="stable")][:room]
+        pieces = [train_centroids(rows[members == p], min(LOOSE_PIECES, int(counts[p])), seed) for p in loose]
+        fresh = np.concatenate([np.delete(centroids, loose, axis=0), *pieces])
+        if len(fresh) == len(centroids):
+            break
+        centroids = np.unique(fresh, axis=0)
+    return centroids
 
 
 @dataclass(frozen=True, eq=False)

@@ -74,6 +74,8 @@ class ModelField(IntEnum):
     DIFFERENCES = 36  # 1: reranked squared distances are made of differences
     ROTATION_BLOCKS = 37  # d / 64, rounded up
     ROTATION_WIDTH = 38  # 64 * D'; D' is d or one more
+    WIDE_ROTATION = 39  # 1: queries are rotated in float64
+    EXACT_BASES = 40  # 1: all base scores are made of differences, and CENTROID_SQUARES and CENTROID_SLACKS are 0
 
 
 @unique
