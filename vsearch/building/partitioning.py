@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
-from vsearch.forking import with_threads_of_its_own
 from vsearch.quantizers.kmeans import train_kmeans
 
 LARGEST_OVER_MEAN = 4.0  # no partition holds more than so many times the mean
