@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.errors import CorruptIndexError
+from vsearch.errors import CorruptIndexError, InputError
 from vsearch.kernels.query.fields import ModelField
 from vsearch.predicates.schema import ROW_ID, Attribute, AttributeType, Schema
 from vsearch.search.state.arguments import KernelArguments
@@ -329,6 +329,8 @@ def open_shard(store: Store, manifest: Manifest, number: int) -> Snapshot:
     In that snapshot it has the number 0, while its partitions and rows keep the numbers that they have in the index. All
     other partitions are empty.
     """
+    if manifest.live:
+        raise InputError("functions do not search a changed index yet: open the index by its own URL")
     entry, before = manifest.shards[number], manifest.shards[:number]
     alone = msgspec.structs.replace(entry, number=0)
     model = read_model(store, manifest)
