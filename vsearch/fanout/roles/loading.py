@@ -83,6 +83,8 @@ class Loader:
         Raises
         ------
         IndexNotFoundError, CorruptIndexError, FormatVersionError, StoreError
+        InputError
+            The snapshot is of an index that was changed: roles take a shard for one run, and would find removed rows.
         """
         if snapshot is None:
             number, until = self._newest
@@ -94,7 +96,12 @@ class Loader:
                     raise IndexNotFoundError(f"{self.store.url} holds no index")
                 snapshot = max(numbers)
                 self._newest = (snapshot, time.monotonic() + FRESH)
-        return self.retention.get(("manifest", snapshot), lambda: read_manifest(self.store, snapshot), _manifest_bytes)
+        found = self.retention.get(("manifest", snapshot), lambda: read_manifest(self.store, snapshot), _manifest_bytes)
+        if found.live:
+            raise InputError(
+                f"snapshot {snapshot} is of a changed index, which functions do not search yet: open the index by its own URL"
+            )
+        return found
 
     def tables(self, snapshot: int, columns: Sequence[str] = ()) -> Part:
         """The model, and the partition tables of all shards: what a coordinator or allocator plans with.
