@@ -11,8 +11,9 @@ import pytest
 
 from bench.fuzzers.live_model import Ask, Row, carry_out, outcome
 from tests.live.troubles import Interrupted, is_manifest, is_segment, on, raising, segments
-from vsearch.errors import ConflictError, InputError, StoreError
-from vsearch.live import commits
+from vsearch.api import changing
+from vsearch.errors import ConflictError, InputError, SnapshotNotFoundError, StoreError
+from vsearch.live import commits, plan
 from vsearch.live.optimizing import optimize
 from vsearch.storage import prune, read_manifest, verify
 from vsearch.storage.snapshots import pruning
@@ -325,6 +326,28 @@ def test_files_of_a_snapshot_that_was_taken_back_may_be_others(begin, monkeypatc
         index.append(rows(1), ids=[900])
     assert verify(store).ok
     assert len(on(store)) == 62
+
+
+@pytest.mark.parametrize("error", [StoreError("full"), SnapshotNotFoundError("pruned")])
+def test_an_append_counts_whatever_becomes_of_the_fold_after_it(begin, monkeypatch, caplog, error):
+    store, _ = begin()
+    monkeypatch.setattr(changing, "MOST_DELTAS", 2)
+    monkeypatch.setattr(plan, "FANOUT", 3)
+    index = on(store)
+    for one in (900, 901):
+        index.append(rows(1), ids=[one])
+
+    def folds(name, path="", *_):
+        return name == "put" and path.endswith("-00000-delta.arrow")
+
+    index.snapshot.store = Interrupted(store, folds, raising(error))
+    assert index.append(rows(1), ids=[902]).to_dict() == {"snapshot": 4, "added": 1, "replaced": 0, "deleted": 0}
+    assert "left for optimize" in caplog.text
+    assert len(read_manifest(store).live.deltas) == 3
+    assert index.append(rows(1), ids=[903]).snapshot == 5
+    assert read_manifest(store).snapshot == 6
+    assert len(read_manifest(store).live.deltas) == 2
+    assert len(index) == len(on(store)) == 64
 
 
 def test_what_is_refused_leaves_nothing(begin):
