@@ -26,6 +26,7 @@ LONG = [
     "test_docs", "test_worker", "functions/test_faults", "functions/test_end_to_end", "predicates/test_duckdb",
     "jpq/test_encoder", "search/test_limits", "fanout/test_answers", "documents/test_search", "jpq/test_trainer",
     "deploy/test_stacks", "documents/test_memory", "kernels/test_dialects", "test_remote", "test_odd_data",
+    "live/test_histories", "live/test_kills", "live/test_machine",
     "search/test_lloyd", "functions/test_packages", "fanout/test_documents", "fanout/test_loading",
     "deploy/test_template", "search/test_tuning", "test_damage", "fanout/test_faults", "quantizers/test_pq",
     "faas/test_platform", "storage/test_stores", "documents/test_codecs", "documents/test_kernels", "cli/test_app",

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
     [
         ("payload", 80),
         ("kill", 10),
+        pytest.param("live", 5, marks=pytest.mark.slow),
         pytest.param("file", 300, marks=pytest.mark.slow),
         pytest.param("payload", 2000, marks=pytest.mark.slow),
     ],
@@ -31,6 +32,7 @@ def test_nothing_is_found(tmp_path, name, tries):
     assert not report.findings
     assert report.tries == tries
     assert report.outcomes["right"] > tries / 50
+    assert report.counts["histories"] == (tries if name == "live" else 0)
     assert report.outcomes["refused"] > tries / 10 or name not in ("file", "payload")
 
 

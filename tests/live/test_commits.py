@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from datetime import timedelta
 
 import numpy as np
 import pytest
 
-from bench.fuzzers.live_model import Ask, outcome
+from bench.fuzzers.live_model import Ask, Row, carry_out, outcome
 from tests.live.troubles import Interrupted, is_manifest, is_segment, on, raising, segments
-from vsearch.errors import ConflictError, InputError, StoreError
-from vsearch.live import commits
+from vsearch.api import changing
+from vsearch.errors import ConflictError, InputError, SnapshotNotFoundError, StoreError
+from vsearch.live import commits, plan
 from vsearch.live.optimizing import optimize
 from vsearch.storage import prune, read_manifest, verify
+from vsearch.storage.snapshots import pruning
 from vsearch.storage.snapshots.condemned import put_marker
 from vsearch.storage.snapshots.manifest import manifest_files
 
@@ -241,6 +244,72 @@ def test_a_change_that_took_long_sees_whether_a_prune_took_its_files(begin, monk
     assert verify(store).ok
 
 
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_manifest_where_a_prune_made_room_leaves_its_files_to_the_prune(begin, holds, merge):
+    """A prune that saw it takes its files for those of an old snapshot; a change is written anew, a merge is given up."""
+    store, state = begin()
+    asks = [
+        Ask("delete", [4]),
+        Ask("upsert", [1], [Row(rows(1)[0], 1, None)]),
+        Ask("upsert", [2], [Row(rows(1)[0], 1, None)]),
+    ]
+    carry_out(on(store), asks[0])
+    behind = on(store)
+    carry_out(on(store), asks[1])
+    carry_out(on(store), asks[2])
+    prune(store, 1, grace=0, older_than=0)
+    plans = []
+
+    class Pruned:
+        """A prune looks when the first manifest was put, and removes before the second one is."""
+
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def put(self, path, data, *, create=True):
+            if is_manifest("put", path) and len(plans) == 1:
+                assert pruning._carry_out(store, plans[0])
+                plans.append(None)
+            store.put(path, data, create=create)
+            if is_manifest("put", path) and not plans:
+                plans.append(pruning._plan(store, 1, timedelta(days=1), timedelta(0), clock=True))
+                assert plans[0].old == (3,)
+
+    behind.snapshot.store = Pruned()
+    if merge:
+        with pytest.raises(ConflictError, match="a prune removed files"):
+            optimize(behind.snapshot, force=True)
+    else:
+        asks.append(Ask("upsert", [900, 5], [Row(row, 1, None) for row in rows(2)]))
+        assert carry_out(behind, asks[3]).snapshot == 5
+    assert plans
+    for ask in asks:
+        state = outcome(state, ask).state
+    assert verify(store).ok
+    holds(store, state)
+
+
+def test_a_newer_snapshot_that_comes_while_one_is_read(begin, holds):
+    """The one that was read is pruned meanwhile."""
+    store, _ = begin()
+    behind, ahead = on(store), on(store)
+    ahead.append(rows(1), ids=[900])
+
+    def event():
+        ahead.append(rows(1), ids=[901])
+        optimize(ahead.snapshot, force=True)
+        prune(store, 1, grace=0, older_than=0)
+
+    def reads(name, path="", *_):
+        return name in {"get_ranges", "read_into", "memory_map"} and path.endswith("-delta.arrow")
+
+    behind.snapshot.store = Interrupted(store, reads, event)
+    assert behind.refresh()
+    assert behind.snapshot.store.done
+    assert len(behind) == 62
+    assert behind.snapshot.manifest.snapshot == 4
+
+
 def test_files_of_a_snapshot_that_was_taken_back_may_be_others(begin, monkeypatch):
     """Who went on from it names them, too."""
     store, _ = begin()
@@ -249,8 +318,7 @@ def test_files_of_a_snapshot_that_was_taken_back_may_be_others(begin, monkeypatc
     def follow():
         ahead.append(rows(1), ids=[950])
         store.delete(["manifest/00000000000000000002.json"])
-        condemned = next(path for path in named(store) if path.endswith("-delta.arrow"))
-        put_marker(store, [condemned])
+        put_marker(store, [read_manifest(store).live.deltas[0].bundle.path])
         monkeypatch.setattr("vsearch.storage.snapshots.committing.PATIENCE", 0.01)
 
     index.snapshot.store = Interrupted(store, is_manifest, follow, after=True)
@@ -258,6 +326,28 @@ def test_files_of_a_snapshot_that_was_taken_back_may_be_others(begin, monkeypatc
         index.append(rows(1), ids=[900])
     assert verify(store).ok
     assert len(on(store)) == 62
+
+
+@pytest.mark.parametrize("error", [StoreError("full"), SnapshotNotFoundError("pruned")])
+def test_an_append_counts_whatever_becomes_of_the_fold_after_it(begin, monkeypatch, caplog, error):
+    store, _ = begin()
+    monkeypatch.setattr(changing, "MOST_DELTAS", 2)
+    monkeypatch.setattr(plan, "FANOUT", 3)
+    index = on(store)
+    for one in (900, 901):
+        index.append(rows(1), ids=[one])
+
+    def folds(name, path="", *_):
+        return name == "put" and path.endswith("-00000-delta.arrow")
+
+    index.snapshot.store = Interrupted(store, folds, raising(error))
+    assert index.append(rows(1), ids=[902]).to_dict() == {"snapshot": 4, "added": 1, "replaced": 0, "deleted": 0}
+    assert "left for optimize" in caplog.text
+    assert len(read_manifest(store).live.deltas) == 3
+    assert index.append(rows(1), ids=[903]).snapshot == 5
+    assert read_manifest(store).snapshot == 6
+    assert len(read_manifest(store).live.deltas) == 2
+    assert len(index) == len(on(store)) == 64
 
 
 def test_what_is_refused_leaves_nothing(begin):

@@ -133,6 +133,18 @@ def test_a_young_run_that_came_meanwhile_is_not_written_over(begin, small):
     assert Rewrite(old, {0: ShardOutput(None, None)}).resolve(after).empty
 
 
+def test_a_handle_that_is_behind_optimizes_the_newest_snapshot(begin, holds, small):
+    store, state = begin()
+    behind, ahead = on(store), on(store)
+    ask = Ask("delete", list(range(30)))
+    carry_out(ahead, ask)
+    report = behind.optimize(retune=False)
+    assert report.merged == 2
+    assert report.snapshot == behind.snapshot.manifest.snapshot == 3
+    assert not ahead.optimize(retune=False).changed
+    holds(store, outcome(state, ask).state)
+
+
 def test_what_was_dropped_once_is_never_committed(begin, small):
     store, _ = begin()
     index = on(store)

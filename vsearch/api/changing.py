@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vsearch.api.opened import OpenedIndex
-from vsearch.errors import ConflictError, InputError, StoreError
+from vsearch.errors import InputError, VsearchError
 from vsearch.live.plan import MOST_DELTAS
 
 if TYPE_CHECKING:
@@ -239,5 +239,5 @@ class ChangeableIndex(OpenedIndex):
 
         try:
             _, self._snapshot = fold(self._snapshot)
-        except (ConflictError, StoreError) as error:
+        except VsearchError as error:
             logger.warning("%s: deltas are left for optimize: %s", self._snapshot.store.url, error)

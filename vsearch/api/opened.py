@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 
 from vsearch.errors import SnapshotNotFoundError, StoreError
 from vsearch.forking import renew_in_children
-from vsearch.search.state.snapshot import open_snapshot, reopen_snapshot
+from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import read_manifest
-from vsearch.storage.snapshots.commits import newest_after
 
 if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
-    from vsearch.storage import Manifest, Store
+    from vsearch.storage import Store
 
 logger = logging.getLogger("vsearch")
 
@@ -99,24 +98,17 @@ class OpenedIndex:
             It could not be read. The index stays as it was.
         """
         with self._lock:
-            snapshot = self._snapshot
-            self._looked = time.monotonic()
-            if newest_after(snapshot.store, snapshot.manifest.snapshot) is None:
-                return False
-            return self._go_on(read_manifest(snapshot.store))
+            from vsearch.live.commits import newest_of
+
+            self._looked, before = time.monotonic(), self._snapshot
+            self._snapshot = newest_of(before)
+            return self._snapshot is not before
 
     def _adopt(self, snapshot: Snapshot) -> None:
         """Read a snapshot that this process made from now on, unless there is a newer one."""
         with self._lock:
             if snapshot.manifest.snapshot > self._snapshot.manifest.snapshot:
                 self._snapshot = snapshot
-
-    def _go_on(self, manifest: Manifest) -> bool:
-        """Read another snapshot from now on, unless it is an older one."""
-        if manifest.snapshot <= self._snapshot.manifest.snapshot:
-            return False
-        self._snapshot = reopen_snapshot(self._snapshot, manifest)
-        return True
 
     def _current(self) -> Snapshot:
         """The snapshot to search. Where it is time to look for a newer one, the first thread that comes does."""

@@ -24,7 +24,8 @@ from vsearch.errors import (
 from vsearch.search.state.deltas import Removed, Rows, write_delta
 from vsearch.search.state.snapshot import Snapshot, reopen_snapshot
 from vsearch.storage import read_manifest
-from vsearch.storage.snapshots.committing import PATIENCE, commit_after, retry_waits
+from vsearch.storage.snapshots.commits import newest_after
+from vsearch.storage.snapshots.committing import PATIENCE, TakenBackError, commit_after, retry_waits
 from vsearch.storage.snapshots.manifest import (
     FORMAT,
     LiveEntry,
@@ -190,9 +191,9 @@ def commit_change(
             _discard(store, written, paths)
             return Commit(known.snapshot, known.added, known.replaced, known.deleted), snapshot
         if if_snapshot is not None and manifest.snapshot != if_snapshot:
-            newest = newer_manifest(store, manifest) if manifest.snapshot < if_snapshot else None
-            if newest is not None:
-                snapshot = reopen_snapshot(snapshot, newest)
+            newest = newest_of(snapshot) if manifest.snapshot < if_snapshot else snapshot
+            if newest is not snapshot:
+                snapshot = newest
                 continue
             _discard(store, written, paths)
             raise ConflictError(
@@ -200,25 +201,25 @@ def commit_change(
             )
         draft, problem = _resolved(operation, snapshot)
         if draft is None or draft.empty:
-            newest = newer_manifest(store, manifest)  # what cannot or need not be done here may be otherwise there
-            if newest is None:
+            newest = newest_of(snapshot)  # what cannot or need not be done here may be otherwise there
+            if newest is snapshot:
                 _discard(store, written, paths)
                 if problem is not None:
                     raise problem
                 return Commit(manifest.snapshot), snapshot
-            snapshot = reopen_snapshot(snapshot, newest)
+            snapshot = newest
             continue
         # Until here no manifest named what was written. From here on one may, whatever is raised: a prune will tell.
         written = _Written.of(store, draft, written)
-        after = commit_after(
-            store,
-            manifest,
-            _next_manifest(snapshot, operation.kind, draft, written, token),
-            check=check or time.monotonic() - begun > UNCHECKED,
-        )
+        after, follower = None, _next_manifest(snapshot, operation.kind, draft, written, token)
+        try:
+            after = commit_after(store, manifest, follower, check=check or time.monotonic() - begun > UNCHECKED)
+        except TakenBackError:  # a prune may take what was written, now or later: it is written anew
+            _discard(store, written)
+            written, check = None, check or bool(paths)
         if after is not None:
             return Commit(after.snapshot, draft.added, draft.replaced, draft.deleted), _opened(snapshot, after)
-        snapshot = reopen_snapshot(snapshot, read_manifest(store))
+        snapshot = newest_of(snapshot)
         time.sleep(wait * random.random())  # noqa: S311 (no secret)
     _discard(store, written, paths)
     raise ConflictError(
@@ -245,18 +246,25 @@ def _opened(snapshot: Snapshot, manifest: Manifest) -> Snapshot:
         ) from error
 
 
-def newer_manifest(store: Store, manifest: Manifest) -> Manifest | None:
-    """The newest manifest, where there is a newer one than this. One listing from its name on."""
-    from vsearch.storage.snapshots.commits import newest_after
-
-    number = newest_after(store, manifest.snapshot)
-    return None if number is None else read_manifest(store)
-
-
 def newest_of(snapshot: Snapshot) -> Snapshot:
-    """The newest snapshot: this one, or a newer one, opened."""
-    newer = newer_manifest(snapshot.store, snapshot.manifest)
-    return snapshot if newer is None else reopen_snapshot(snapshot, newer)
+    """The newest snapshot: this one, or a newer one, opened. One listing where there is none.
+
+    Raises
+    ------
+    StoreError, CorruptIndexError
+    """
+    store = snapshot.store
+    for wait in retry_waits():
+        number = newest_after(store, snapshot.manifest.snapshot)
+        if number is None:
+            return snapshot
+        try:
+            return reopen_snapshot(snapshot, read_manifest(store, number))
+        except (SnapshotNotFoundError, CorruptIndexError):
+            if newest_after(store, number - 1) == number:
+                raise
+        time.sleep(wait)  # it was pruned, or taken back, while it was read
+    raise ConflictError(f"{store.url}: snapshots come and go faster than they can be read; try again")
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vsearch.errors import ConflictError, CorruptIndexError, StoreError
+from vsearch.live.commits import newest_of
 from vsearch.live.optimizing import OptimizeReport, optimize, silent
 from vsearch.live.retuning import retune as find_settings
 from vsearch.search.state.drift import needs_tuning
@@ -40,6 +41,8 @@ def maintain(
     def in_time() -> bool:
         return until is None or time.monotonic() < until
 
+    if in_time():
+        snapshot = newest_of(snapshot)  # else what others did would make the work vain, or what is due not seen
     done = OptimizeReport(snapshot.manifest.snapshot)
     if in_time():
         done, snapshot = optimize(snapshot, force=force, progress=report)

@@ -81,6 +81,10 @@ class _PrunedError(ConflictError):
     """Files of a snapshot were removed before it was committed."""
 
 
+class TakenBackError(ConflictError):
+    """A manifest was put where a prune had made room, and taken back. To a prune its files were those of an old snapshot."""
+
+
 def _commit(store: Store, manifest: Manifest, base: int | None, insist: bool) -> Manifest:
     refusals = 0
     for wait in retry_waits():
@@ -123,7 +127,8 @@ def commit_after(store: Store, base: Manifest, manifest: Manifest, *, check: boo
     manifest
         ``writer`` must be unique to this commit; ``snapshot`` and ``lineage`` are replaced.
     check
-        See that its files are there, by listings: for work that takes longer than a prune may wait.
+        See that its files are there, by listings, before and after: for work that takes longer than a prune may wait, or
+        whose files a manifest named that was taken back.
 
     Returns
     -------
@@ -132,15 +137,21 @@ def commit_after(store: Store, base: Manifest, manifest: Manifest, *, check: boo
 
     Raises
     ------
+    TakenBackError
+        As None; but a prune may remove the files, as if they were those of an old snapshot.
     StoreError
         The store failed. The message says so where it is not known whether the commit took place.
     """
     lineage = (base.writer, *base.lineage)[:LINEAGE]
     manifest = msgspec.structs.replace(manifest, snapshot=base.snapshot + 1, lineage=lineage)
+    if check:
+        _check_present(store, manifest)
     for wait, _ in zip(retry_waits(), range(MOST_REFUSALS), strict=False):
         outcome = _put(store, manifest)
         if outcome is _Outcome.COMMITTED:
-            return manifest if _stands(store, manifest, after=base.snapshot, check=check) else None
+            if _stands(store, manifest, after=base.snapshot, check=check):
+                return manifest
+            raise TakenBackError(f"{store.url}: snapshot {manifest.snapshot} was committed and pruned before")
         if outcome is _Outcome.FOREIGN:
             return None
         time.sleep(wait)
