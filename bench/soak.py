@@ -32,6 +32,7 @@ FUZZERS = {
     "payload": "bench.soak_payloads",
     "predicate": "bench.fuzzers.predicates:fuzz_predicates",
     "kill": "bench.fuzzers.commits:fuzz_commits",
+    "live": "bench.fuzzers.live",
 }
 
 START = 600.0
@@ -45,6 +46,7 @@ MEMORY = 16 << 30
 
 OUTCOMES = ("right", "refused")
 FINDINGS = ("wrong", "raw", "hang", "crash")
+LOSSES = ("lost", "doubled", "resurrected")  # how histories of changes begin to say what is wrong
 
 
 @dataclass
@@ -56,6 +58,8 @@ class Report:
     seconds: float = 0.0
     outcomes: Counter[str] = field(default_factory=Counter)
     findings: list[dict[str, Any]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """What happened in the tries, where a fuzzer counts it."""
 
 
 def fuzz(name: str, seed: int, first: int, tries: int, until: float, folder: Path, hang: float = HANG) -> Report:
@@ -112,6 +116,7 @@ def _listen(
         if said["outcome"] in OUTCOMES:
             report.tries += 1
             report.outcomes[said["outcome"]] += 1
+            report.counts.update(said.get("counts", {}))
         elif said["outcome"] != "ready":
             _note(report, first, said["outcome"], said["text"], said["tried"])
         ready = True
@@ -135,7 +140,7 @@ def run_child(name: str, module: str, seed: int, first: int, tries: int, folder:
             outcome, text = fuzzer.attempt(Random(f"{seed} {name} {number}")), ""
         except Finding as finding:
             outcome, text = finding.kind, str(finding)
-        _say(outcome, text=text, tried=fuzzer.tried)
+        _say(outcome, text=text, tried=fuzzer.tried, counts=getattr(fuzzer, "counts", {}))
 
 
 def _load(module: str, folder: Path) -> Any:
@@ -169,7 +174,7 @@ class Seeded:
         return "right"
 
 
-def _say(outcome: str, **more: str) -> None:
+def _say(outcome: str, **more: Any) -> None:
     print(json.dumps({"outcome": outcome, **more}), flush=True)
 
 
@@ -192,7 +197,8 @@ def table(reports: list[Report]) -> str:
 def main() -> int:
     """The command line; 1 where anything was found."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
-    parser.add_argument("--tries", type=int, help="of each fuzzer (200, or as many as --minutes allow)")
+    parser.add_argument("names", nargs="*", help="fuzzers, as --only takes them")
+    parser.add_argument("--tries", "--histories", type=int, help="of each fuzzer (200, or as many as --minutes allow)")
     parser.add_argument("--minutes", type=float, help="all fuzzers together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first try")
@@ -204,7 +210,7 @@ def main() -> int:
     if given.child:
         run_child(*given.child.split("="), given.seed, given.first, given.tries, given.folder)
         return 0
-    names = [name for name in given.only.split(",") if name]
+    names = given.names or [name for name in given.only.split(",") if name]
     for name in names:
         if name not in available():
             parser.error(f"--only takes {', '.join(available())}, got {name!r}")
@@ -229,6 +235,13 @@ def _print(reports: list[Report], seed: int, *, as_json: bool) -> None:
             print(f"{report.name}, try {found['try']}: {found['outcome']}: {found['tried']}\n{found['text']}\n")
             print(f"again: python -m bench.soak --only {report.name} --seed {seed} --first {found['try']} --tries 1\n")
     print(table(reports))
+    for report in reports:
+        if report.counts:
+            texts = [found["text"] for found in report.findings]
+            losses = [f"{sum(word in text for text in texts)} {word}" for word in LOSSES]
+            print(
+                f"{report.name}: {', '.join([*(f'{n} {what}' for what, n in sorted(report.counts.items())), *losses])}"
+            )
 
 
 if __name__ == "__main__":

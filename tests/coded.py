@@ -36,15 +36,14 @@ def vectors():
     return made
 
 
-def build(folder, quantizer, metric, rerank, shards=2):
-    """Build an index of `vectors` with small partitions, as `vsearch.build` does but for the tuning, and open it."""
+def build(folder, rows, **options):
+    """Build an index and open it, as `vsearch.build` does but for the tuning."""
     store = open_store(str(folder))
-    options = BuildOptions(metric=metric, rerank=rerank, partitions=PARTITIONS, shards=shards, **QUANTIZERS[quantizer])
     build_index(
         store,
-        vectors(),
+        rows,
         given=Given(),
-        options=options,
+        options=BuildOptions(**options),
         overwrite=False,
         tune_defaults=lambda manifest: manifest,
         progress=lambda *_: None,
@@ -53,9 +52,11 @@ def build(folder, quantizer, metric, rerank, shards=2):
 
 
 @cache
-def built(folder, *kind):
-    """The same, built once in a process."""
-    return build(folder / "-".join(map(str, kind)), *kind)
+def built(folder, quantizer, metric, rerank):
+    """An index of `vectors` with small partitions, built once in a process."""
+    name = f"{quantizer}-{metric}-{rerank}"
+    options = {"metric": metric, "rerank": rerank, "partitions": PARTITIONS, "shards": 2}
+    return build(folder / name, vectors(), **options, **QUANTIZERS[quantizer])
 
 
 def all_codes(snapshot):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import vsearch
-from vsearch.building.partitioning import assign, train_centroids
+from vsearch.building.partitioning import assign, split_loose, train_centroids
 
 ROWS, DIMENSIONS, K = 1500, 16, 10
 
@@ -87,9 +87,7 @@ def apart(kind):
         "near": rng.uniform(-30, 30, (15, DIMENSIONS)),
     }
     centres = sides.get(kind, rng.uniform(-1e5, 1e5, (15, DIMENSIONS)))
-    return centres[rng.integers(0, len(centres), ROWS)] + rng.normal(
-        size=(ROWS, DIMENSIONS)
-    ), 0.75 if kind == "two sides" else 0.95
+    return centres[rng.integers(0, len(centres), ROWS)] + rng.normal(size=(ROWS, DIMENSIONS)), 0.95
 
 
 @pytest.mark.parametrize("rerank", ["int8", "float32"])
@@ -107,6 +105,39 @@ def test_clusters_far_from_each_other(tmp_path, kind, rerank):
         assert np.mean(own <= worst) >= told - (0 if exact else 0.05)
         step = 8e4 if kind == "positions" and rerank == "int8" else 3  # of one byte for some kilometres
         np.testing.assert_allclose(hits.scores, own, rtol=0.03, atol=step)
+
+
+@pytest.mark.parametrize(("clusters", "apart_by"), [(2, 1e6), (20, 1e6), (200, 1e6), (2, 1e7), (200, 1e4)])
+def test_tuned_recall_holds_in_clusters_far_from_each_other(tmp_path, clusters, apart_by):
+    rng = np.random.default_rng(clusters)  # 200 of them are more than there are partitions
+    centres = apart_by * rng.uniform(-1, 1, (clusters, 32))
+    rows, asked = (
+        (centres[rng.integers(0, clusters, n)] + rng.normal(size=(n, 32))).astype(np.float32) for n in (10_000, 200)
+    )
+    index = vsearch.build(rows, tmp_path / "index", metric="l2")
+    wide = asked.astype(np.float64)
+    true = np.stack([np.square(rows - query).sum(axis=1) for query in wide])
+    worst = np.sort(true, axis=1)[:, K - 1 : K]
+    least = 0.75 if apart_by == 1e7 else 0.97  # float32 holds whole numbers only there
+    for options, lost in (({"exact": True}, 0.0), ({}, 0.04)):
+        own = np.take_along_axis(true, index.search(asked, k=K, **options).ids, axis=1)
+        assert np.mean(own <= worst) >= least - lost
+
+
+def test_partitions_are_split_only_where_they_hold_clusters_far_from_each_other():
+    rng = np.random.default_rng(4)
+    plain = rng.normal(size=(3000, 8)).astype(np.float32)
+    heavy = (plain * rng.lognormal(size=(3000, 1))).astype(np.float32)
+    for vectors, more in ((plain, 1.0), (heavy, 1.5), (np.repeat(plain[:5], 600, axis=0), 1.0)):
+        centroids = train_centroids(vectors, 40, 0)
+        assert len(split_loose(vectors, centroids, 0)) <= more * len(centroids)
+    centres = rng.uniform(-1e4, 1e4, (50, 8))
+    vectors = (centres[rng.integers(0, 50, 3000)] + rng.normal(size=(3000, 8))).astype(np.float32)
+    mixed = train_centroids(vectors, 40, 0)
+    apart = split_loose(vectors, mixed, 0)
+    assert len(apart) <= 4 * len(mixed)
+    assert distances(vectors, mixed).min(axis=1).max() > 1e6
+    assert distances(vectors, apart).min(axis=1).max() < 100
 
 
 @pytest.mark.parametrize("quantizer", ["osq", vsearch.PQ(8)])

@@ -185,7 +185,7 @@ PARAMETERS = 15
 #: are options of the command line.
 MANY = {
     "vsearch.api.build_and_open.build": 18,
-    "vsearch.api.build_and_open.build_documents": 22,
+    "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
     "vsearch.cli.indexes.build": 33,
     "vsearch.cli.searches.search": 20,

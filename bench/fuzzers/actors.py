@@ -97,7 +97,7 @@ class TroubledStore:
                 raise Killed
             if fault == "failed":
                 raise StoreError("the store failed")
-            if fault == "refused" and name == "put":
+            if fault == "refused" and name == "put" and named.get("create", True):
                 raise ConflictError("409 ConditionalRequestConflict")
             result = value(*args, **named)
             if fault == "lost":

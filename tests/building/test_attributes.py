@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import math
 import uuid
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -455,3 +456,55 @@ def test_a_table_of_which_no_column_is_left_is_none(tmp_path, given):
     index = vsearch.build(np.eye(30, 8, dtype=np.float32) + 1, tmp_path / "index", given)
     assert len(index.get([3])) == 1
     assert index.search(np.ones(8), k=30).ids.shape == (1, 30)
+
+
+ODD = REFUSED | {
+    "list of records": pa.array([[{"a": 1}]]),
+    "list of times": pa.array([[dt.time(1)]]),
+    "list of durations": pa.array([[dt.timedelta(1)]]),
+    "list of binary": pa.array([[b"a"]]),
+    "category of times": pa.array([dt.time(1)], pa.time64("us")).dictionary_encode(),
+    "empty records": pa.array([{}]),
+    "NULL records": pa.nulls(1, pa.struct([("a", pa.int64())])),
+    "NULL times": pa.nulls(1, pa.time64("us")),
+    "NULL binary": pa.nulls(1, pa.binary()),
+    "binary view": pa.array([b"a"], pa.binary_view()),
+    "opaque": pa.ExtensionArray.from_storage(pa.opaque(pa.int32(), "x", "y"), pa.array([1], pa.int32())),
+}
+MADE = {
+    "chunks": lambda table, _: pa.concat_tables([table.slice(0, 0), table, table.slice(1)]),
+    "reader": lambda table, _: table.to_reader(),
+    "parquet": lambda table, folder: write_parquet(folder / "x.parquet", table),
+    "pandas": lambda table, _: table.to_pandas(),
+    "pandas of Arrow": lambda table, _: table.to_pandas(types_mapper=pd.ArrowDtype),
+    "polars": lambda table, _: pytest.importorskip("polars").from_arrow(table),
+}
+ANOTHER = {
+    # becomes NULL, strings or numbers there, which are kept
+    "pandas": {"NULL records", "NULL times", "NULL binary", "opaque", "wide decimal", "list of uint64", "tensor"},
+    "polars": {"wide decimal", "list of uint64", "NULL records"},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("kind", MADE)
+def test_no_column_stops_a_build(name: str, kind: str, tmp_path: Path, scratch: Path) -> None:
+    data = pa.table({"good": pa.array([1], pa.int8()), "odd one": ODD[name], "also good": ["x"]})
+    if (kind, name) in {("polars", "wide decimal"), ("parquet", "empty records")}:
+        pytest.skip(f"{kind} has no such type")
+    given = MADE[kind](data, tmp_path)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        source = open_attributes(given, 1, scratch)
+    names = set(source.schema.names)
+    assert names >= {"good", "also good"}
+    if name not in ANOTHER.get(kind, ()):
+        assert "odd one" not in names
+    assert ("odd one" in names) != any("left out of the attributes: odd one (" in str(one.message) for one in said)
+
+
+def test_frames_of_objects_that_arrow_does_not_know(scratch: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2], "pairs": [[("k", 1)], None], "sets": [{1}, {2}], "things": [object(), object()]})
+    with pytest.warns(VsearchWarning, match="left out of the attributes: pairs .*, things "):
+        source = open_attributes(frame, 2, scratch)
+    assert source.table.to_pydict() == {"a": [1, 2], "sets": [[1], [2]]}

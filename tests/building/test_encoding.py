@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.coded import DIMENSIONS, KINDS, ROWS, all_codes, assert_same, built, vectors
+from tests.coded import DIMENSIONS, KINDS, ROWS, all_codes, assert_same, build, built, vectors
 from vsearch.building.encoding import encode_rotated, encode_rows, rotate
 from vsearch.building.training import prepare_vectors
 from vsearch.metrics import normalise
@@ -90,10 +90,7 @@ def test_equal_rows_have_equal_codes_in_any_batch(snapshot, monkeypatch):
 @pytest.mark.parametrize("rerank", ["int8", "float16", "float32"])
 def test_encoded_rows_decode_to_their_vectors(tmp_path, metric, scale, rerank):
     made = (vectors().astype(np.float64) * scale).astype(np.float32)
-    import vsearch
-
-    vsearch.build(made[:300], tmp_path / "index", metric=metric, rerank=rerank, partitions=5)
-    snapshot = vsearch.open(tmp_path / "index")._snapshot
+    snapshot = build(tmp_path / "index", made[:300], metric=metric, rerank=rerank, partitions=5)
     model = snapshot.model
     codes, order = encode_rows(model, made)
     weights = model.rerank_weights if rerank == "int8" else np.ones(DIMENSIONS, np.float32)
@@ -108,12 +105,9 @@ def test_encoded_rows_decode_to_their_vectors(tmp_path, metric, scale, rerank):
 
 
 def test_rows_of_clusters_far_from_each_other_keep_their_digits(tmp_path):
-    import vsearch
-
     rng = np.random.default_rng(4)
     made = (rng.choice([-1e6, 1e6], (600, 1)) + rng.normal(size=(600, DIMENSIONS))).astype(np.float32)
-    vsearch.build(made, tmp_path / "index", metric="l2", rerank="float32", partitions=6)
-    snapshot = vsearch.open(tmp_path / "index")._snapshot
+    snapshot = build(tmp_path / "index", made, metric="l2", rerank="float32", partitions=6)
     model = snapshot.model
     assert model.far_apart
     codes, order = encode_rows(model, made)

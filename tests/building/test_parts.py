@@ -11,7 +11,15 @@ from vsearch.building.inputs.rows import Given
 from vsearch.building.pipeline import build_index
 from vsearch.building.training import BuildOptions
 from vsearch.search.state.snapshot import open_snapshot
-from vsearch.storage import SegmentFile, ensure_together, open_store, read_manifest, snapshot_numbers
+from vsearch.storage import (
+    DocumentsEntry,
+    SegmentFile,
+    TokenCodecEntry,
+    ensure_together,
+    open_store,
+    read_manifest,
+    snapshot_numbers,
+)
 
 
 class Words:
@@ -26,8 +34,8 @@ class Words:
     def model(self):
         return {"table": np.arange(5.0), "other": np.arange(5)}
 
-    def configuration(self):
-        return {"rows": 200}
+    def entry(self):
+        return DocumentsEntry(TokenCodecEntry(4, None, False), 8, 200, 200, 1.0, None)
 
     def write_shard(self, rows, arrays):
         for kind in self.writes:
@@ -51,7 +59,7 @@ def build(store, *parts):
 def test_a_part_is_written_with_the_rows_of_each_shard():
     store = open_store("memory://parts/written")
     manifest = build(store, Words())
-    assert manifest.documents == {"rows": 200}
+    assert manifest.documents == Words().entry()
     assert sorted(kind for kind in manifest.model if ":" in kind) == ["documents:rows-5"]
     snapshot = open_snapshot(store, read_manifest(store, None))
     for shard, entry in zip(snapshot.shards, manifest.shards, strict=True):

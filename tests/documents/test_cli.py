@@ -117,3 +117,23 @@ def test_mistakes_are_one_line(folder, arguments, message, monkeypatch) -> None:
     assert done.exit_code == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_documents_without_vectors_are_skipped(tmp_path):
+    np.save(tmp_path / "vectors.npy", np.eye(6, dtype=np.float32))
+    np.save(tmp_path / "offsets.npy", np.array([0, 2, 2, 5, 6]))
+    arguments = (
+        "build",
+        tmp_path / "vectors.npy",
+        tmp_path / "index",
+        "--documents",
+        "--offsets",
+        tmp_path / "offsets.npy",
+    )
+    refused = invoke(*arguments, "--missing", "error")
+    assert refused.exit_code == 2
+    assert "document 1 is empty (offset 2 twice); leave it out, or give missing='skip'" in refused.stderr
+    done = invoke(*arguments, "--missing", "skip", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["skipped"] == {"without vectors": 1}
+    assert "1 document has no usable vectors (1 without vectors): 1; skipped" in done.stderr

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import vsearch
-from vsearch.errors import InputError
+from vsearch.errors import InputError, VsearchWarning
 from vsearch.multivector.queries import prepare_queries, split_queries
 from vsearch.multivector.sources import open_documents, open_saliency
 
@@ -213,3 +213,92 @@ def test_bad_queries_are_named() -> None:
     queries, places = prepare_queries(query, np.array([0.1, 0.9, 0.5]), 0.6, 6)
     assert queries[0].shape == (2, 6)
     np.testing.assert_array_equal(places[0], [1, 2])
+
+
+def spoiled(matrices: list[np.ndarray]) -> list:
+    """Eight documents, of which those numbered 1, 3, 4 and 6 have no usable vectors."""
+    nan, inf = matrices[2].copy(), matrices[3].copy()
+    nan[1, 2], inf[0, 0] = np.nan, np.inf
+    return [matrices[0], None, matrices[1], np.empty((0, 6), np.float32), nan, matrices[2], inf, matrices[3]]
+
+
+def as_offsets(documents: list) -> tuple[np.ndarray, np.ndarray]:
+    whole = [np.empty((0, 6), np.float32) if document is None else document for document in documents]
+    return np.concatenate(whole), np.concatenate([[0], np.cumsum([len(document) for document in whole])])
+
+
+def as_column(documents: list) -> pa.Table:
+    values = [None if document is None else document.tolist() for document in documents]
+    return pa.table({"pages": pa.array(values, pa.list_(pa.list_(pa.float32())))})
+
+
+SPOILED = {
+    "list": lambda documents, _: (documents, None),
+    "iterator": lambda documents, _: (iter(documents), None),
+    "offsets": lambda documents, _: as_offsets(documents),
+    "table": lambda documents, _: (as_column(documents), None),
+    "series": lambda documents, _: (pytest.importorskip("pandas").Series(documents), None),
+    "polars": lambda documents, _: (pytest.importorskip("polars").from_arrow(as_column(documents)), None),
+    "parquet": lambda documents, folder: (pq.write_table(as_column(documents), folder / "p.parquet"), None),
+}
+
+
+@pytest.mark.parametrize("form", SPOILED)
+def test_documents_without_usable_vectors_are_skipped_in_step(tmp_path, matrices, form):
+    given, offsets = SPOILED[form](spoiled(matrices), tmp_path)
+    given = tmp_path / "p.parquet" if form == "parquet" else given
+    ids = [f"d{number}" for number in range(8)]
+    saliency = [None if document is None else np.arange(len(document)) for document in spoiled(matrices)]
+    with pytest.warns(
+        VsearchWarning, match="^documents: 4 documents have no usable vectors .*'d1', 'd3', 'd4', 'd6'; skipped"
+    ):
+        index = vsearch.build_documents(
+            given,
+            offsets,
+            tmp_path / "index",
+            missing="skip",
+            ids=ids,
+            attributes={"n": range(8)},
+            saliency=saliency,
+            keep=0.5,
+            store="float32",
+        )
+    skipped = {"NULL": 1, "without vectors": 1} if form != "offsets" else {"without vectors": 2}
+    assert index.info()["skipped"] == skipped | {"with NaN": 1, "with numbers that are infinite or too large": 1}
+    for number, matrix in zip((0, 2, 5, 7), matrices, strict=True):
+        hits = index.search_documents(matrix[len(matrix) // 2 :], k=4, candidates="all", exact=True, columns=["n"])
+        assert hits.ids[0, 0] == f"d{number}"
+        assert hits.columns["n"][0].as_py() == number
+        assert set(hits.ids[0]) == {"d0", "d2", "d5", "d7"}
+        salient = matrix[len(matrix) // 2 :]  # half of them, rounded up
+        np.testing.assert_allclose(hits.scores[0, 0], np.square(salient).sum(), rtol=1e-5)
+
+
+def test_documents_of_another_width_and_ragged_ones_are_skipped(tmp_path, matrices):
+    ragged = pa.array(
+        [[[1.0] * 6], [[1.0] * 6, [2.0]], [[3.0] * 6, None], [[1.0] * 4], [[2.0] * 6]], pa.list_(pa.list_(pa.float32()))
+    )
+    table = pa.table({"pages": ragged, "n": range(5)})
+    with pytest.warns(VsearchWarning, match="3 documents have no usable vectors .*: 1, 2, 3; skipped"):
+        index = vsearch.build_documents(table, None, tmp_path / "table", missing="skip")
+    assert index.info()["rows"] == 2
+    assert sorted(index.search_documents(np.ones((1, 6)), k=2, columns=["n"]).columns["n"].to_pylist()) == [0, 4]
+    listed = [matrices[0].tolist(), [[1.0], [1.0, 2.0]], np.ones((2, 5)), matrices[1]]
+    with pytest.warns(VsearchWarning, match="1 of vectors of unlike lengths, 1 not of 6 dimensions.: 1, 2; skipped"):
+        vsearch.build_documents(listed, None, tmp_path / "list", missing="skip")
+
+
+@pytest.mark.parametrize("form", [form for form in SPOILED if form != "parquet"])
+def test_documents_without_usable_vectors_are_errors_otherwise(tmp_path, matrices, form):
+    given, offsets = SPOILED[form](spoiled(matrices), tmp_path)
+    with pytest.raises(InputError, match=r"[Dd]ocument|NULL"):
+        vsearch.build_documents(given, offsets, tmp_path / "index")
+    assert not (tmp_path / "index").exists() or not list((tmp_path / "index").rglob("*.json"))
+
+
+def test_no_usable_documents_are_an_error(tmp_path):
+    for given, offsets in (([None, np.empty((0, 4))], None), (np.full((3, 4), np.nan), [0, 1, 1, 3])):
+        with pytest.raises(InputError, match=r"[23] documents have no usable vectors .*none are left"):
+            vsearch.build_documents(given, offsets, tmp_path / "index", missing="skip")
+    with pytest.raises(InputError, match="missing must be 'error' or 'skip', got 'drop'"):
+        vsearch.build_documents([np.ones((2, 4))], None, tmp_path / "index", missing="drop")

@@ -25,3 +25,10 @@ def test_command_line(monkeypatch, arguments, folder, targets):
     monkeypatch.setattr(sys, "argv", ["build", *arguments])
     build.main()
     assert asked == [(folder, targets)]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_every_kernel_is_in_one_part(parts):
+    dealt = [build.deal(part, parts) for part in range(parts)]
+    assert all(dealt)
+    assert sorted(name for part in dealt for name in part) == sorted(build.EXPORTS)

@@ -147,6 +147,7 @@ def build_documents(
     *,
     column: str | None = None,
     id: str | None = None,
+    missing: str = "error",
     saliency: object | None = None,
     keep: float = 1.0,
     pool: float | None = None,
@@ -179,6 +180,9 @@ def build_documents(
     column, id : str, optional
         Columns of a table: that of the documents' vectors, needed where several could be it, and that of their ids. The
         others become the attributes.
+    missing : {"error", "skip"}
+        What to do about documents without vectors, or with one that is NULL, of another length than the first document's, or
+        holds NaN or infinity. "skip" leaves them out, their attributes, ids and saliency too; `Index.info` says how many.
     saliency : array (vectors,), one array per document, or path, optional
         How much each vector matters, such as the attention it received. It is not stored.
     keep : float
@@ -220,7 +224,7 @@ def build_documents(
         vectors,
         offsets,
         saliency=saliency,
-        given=Given(attributes, ids, column, id),
+        given=Given(attributes, ids, column, id, missing),
         options=options,
         overwrite=overwrite,
         tune_defaults=lambda made, queries: _tune_document_defaults(where, made, queries, report),

@@ -15,6 +15,8 @@ from vsearch.quantizers.rerank_codes import (
     ResidualCodes,
     decode_residuals,
     encode_residuals,
+    lie_far_apart,
+    rotate_widely,
     round_to_half_precision,
 )
 from vsearch.search.state.model import Model
@@ -26,7 +28,12 @@ BATCH_ROWS = 2048  # rows encoded at a time: some arrays of their size are neede
 
 def model_of(trained: Trained, metric: Metric, rerank: Rerank | None) -> Model:
     """What was learnt as searches will read it: rows are encoded with the very numbers that are stored."""
-    centroids = np.asarray(trained.centroids @ trained.quantizer.rotation.T, np.float32)
+    squares = np.einsum("ij,ij->i", trained.centroids, trained.centroids)
+    wide = metric == "l2" and lie_far_apart(squares, trained.rerank_weights)
+    rotation = trained.quantizer.rotation
+    centroids = (
+        rotate_widely(trained.centroids, rotation) if wide else np.asarray(trained.centroids @ rotation.T, np.float32)
+    )
     # of unit vectors, halves are off by less than a tenth of what int8 codes are
     halves = centroids.astype(np.float16) if metric == "cosine" and rerank == "int8" else None
     if halves is not None:

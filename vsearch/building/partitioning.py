@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
-from vsearch.forking import with_threads_of_its_own
 from vsearch.quantizers.kmeans import train_kmeans
 
 LARGEST_OVER_MEAN = 4.0  # no partition holds more than so many times the mean
@@ -25,6 +24,11 @@ LOST_IN_FLOAT64 = 1e-14
 FIRST_ROWS = 8192
 WIDE_ELEMENTS = 1 << 22
 WIDE_COLUMNS = 64
+LOOSE = 1e3  # times the square of a short residual: rows of such a partition are no neighbours, and bytes do not tell them apart
+SHORT = 0.25  # of the residuals are shorter
+MOST_SPLIT = 4  # times the partitions
+LOOSE_ROWS = 2048  # that tell whether any partition may be so
+LOOSE_PIECES = 8
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Prepared vectors float32 (n, d) of some rows, ascending."""
@@ -78,19 +82,20 @@ def train_centroids(sample: NDArray[np.float32], partitions: int, seed: int) -> 
     return train_kmeans(sample, partitions, ITERATIONS, seed)
 
 
-@with_threads_of_its_own
 def assign(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int32]:
-    """The nearest centroid of each vector: int32 (n,). O(n * partitions * d), as one matrix product."""
-    if len(centroids) == 1:
+    """The nearest centroid of each vector, of equally near ones the first: int32 (n,). O(n * partitions * d), as matrix products."""
+    if len(centroids) == 1 or len(vectors) == 0:
         return np.zeros(len(vectors), np.int32)
     if lost_in_float32(vectors, centroids):
         return _assign_widely(vectors, centroids)
-    import faiss
-
-    index = faiss.IndexFlatL2(vectors.shape[1])
-    index.add(centroids)
-    _, nearest = index.search(vectors, 1)
-    return np.asarray(nearest[:, 0], np.int32)
+    halves = np.einsum("ij,ij->i", centroids, centroids) / np.float32(2)
+    nearest = np.empty(len(vectors), np.int32)
+    step = max(1, WIDE_ELEMENTS // len(centroids))
+    for start in range(0, len(vectors), step):
+        products = vectors[start : start + step] @ centroids.T
+        products -= halves
+        nearest[start : start + step] = products.argmax(axis=1)
+    return nearest
 
 
 def lost_in_float32(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> bool:
@@ -160,6 +165,36 @@ def _train_widely(sample: NDArray[np.float32], partitions: int, seed: int) -> ND
             sums = np.add.reduceat(sample[order, columns].astype(np.float64), starts, axis=0)
             centroids[used, columns] = sums / counts[used, None]
     return np.unique(centroids, axis=0)
+
+
+def split_loose(sample: NDArray[np.float32], centroids: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Centroids (p', d) of which none stands for clusters much farther apart than rows of others, or four times as many.
+
+    Where there are fewer partitions than clusters some hold several, and residuals as long as these are apart, in one byte, say
+    nothing of what is near within.
+    """
+    most = MOST_SPLIT * len(centroids)
+    rows = sample[:: max(1, len(sample) // LOOSE_ROWS)]
+    while len(centroids) < most:
+        members = assign(rows, centroids)
+        squares = np.square(rows - centroids[members]).sum(axis=1)
+        typical = LOOSE * float(np.quantile(squares, SHORT))
+        if typical == 0 or squares.max() <= typical:
+            break
+        if len(rows) < len(sample):
+            rows = sample
+            continue
+        counts = np.bincount(members, minlength=len(centroids))
+        sums = np.bincount(members, squares, len(centroids))
+        loose = np.flatnonzero((sums > typical * counts) & (counts > 1))
+        room = max(1, (most - len(centroids)) // (LOOSE_PIECES - 1))
+        loose = loose[np.argsort(-sums[loose], kind="stable")][:room]
+        pieces = [train_centroids(rows[members == p], min(LOOSE_PIECES, int(counts[p])), seed) for p in loose]
+        fresh = np.concatenate([np.delete(centroids, loose, axis=0), *pieces])
+        if len(fresh) == len(centroids):
+            break
+        centroids = np.unique(fresh, axis=0)
+    return centroids
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from vsearch.building.inputs.attributes import AttributeSource
 from vsearch.building.inputs.elements import NotFiniteError, check_bounded
 from vsearch.building.inputs.ids import IdSource
 from vsearch.building.inputs.rows import Given, Inputs, explained, open_inputs
+from vsearch.building.inputs.unusable import Unusable
 from vsearch.building.inputs.vectors import VectorSource
 from vsearch.building.layout import ShardRows, lay_out
 from vsearch.building.partitioning import (
@@ -125,6 +126,7 @@ def build_index(
     tune_defaults: Callable[[Manifest], Manifest],
     progress: Progress,
     parts: Sequence[PartWriter] = (),
+    noted: Unusable | None = None,
 ) -> Manifest:
     """Build an index and commit it; see `vsearch.build` for most parameters.
 
@@ -134,6 +136,8 @@ def build_index(
         Given the manifest before it is committed, returns it with the search settings that the index shall have.
     parts : sequence of PartWriter
         Written beside the files of the vectors, in this order.
+    noted : Unusable, optional
+        See `open_inputs`.
 
     Raises
     ------
@@ -149,7 +153,7 @@ def build_index(
         raise IndexExistsError(msg)
     probe(store)
     with scratch_folder() as scratch:
-        inputs = open_inputs(embeddings, given, options.metric, scratch)
+        inputs = open_inputs(embeddings, given, options.metric, scratch, noted)
         writer = uuid.uuid4().hex
         try:
             with discarded_on_failure(store, writer):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.building.partitioning import assign, train_centroids
+from vsearch.building.partitioning import assign, split_loose, train_centroids
 from vsearch.errors import InputError
 from vsearch.metrics import METRICS, Metric, normalise
 from vsearch.quantizers.protocol import Quantizer
@@ -146,4 +146,5 @@ def train_quantizer(
 
 def train(sample: NDArray[np.float32], partitions: int, options: BuildOptions) -> NDArray[np.float32]:
     """Centroids of prepared vectors: float32 (partitions', d)."""
-    return train_centroids(sample, partitions, options.seed)
+    centroids = train_centroids(sample, partitions, options.seed)
+    return split_loose(sample, centroids, options.seed) if options.metric == "l2" else centroids

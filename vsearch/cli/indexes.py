@@ -32,7 +32,9 @@ def build(
     columns: Annotated[
         str | None, typer.Option(help="Columns that become attributes, separated by commas; all others by default.")
     ] = None,
-    missing: Annotated[str | None, typer.Option(help="Rows without a usable vector: error or skip.")] = None,
+    missing: Annotated[
+        str | None, typer.Option(help="Rows or documents without a usable vector: error or skip.")
+    ] = None,
     packed: Annotated[bool, typer.Option("--packed", help="Vectors of bits, eight to a byte.")] = False,
     recipe: Annotated[
         str | None, typer.Option(help="Options by name (tiny, small, balanced, exact) or .toml file.")
@@ -165,7 +167,7 @@ def datasets(
 
 def _check_documents(chosen: dict[str, Any], *, dry_run: bool) -> None:
     """Refuse the options of a build that an index of documents does not know."""
-    unknown = [name for name in ("metric", "quantizer", "rerank", "partitions", "missing", "packed") if name in chosen]
+    unknown = [name for name in ("metric", "quantizer", "rerank", "partitions", "packed") if name in chosen]
     if dry_run or unknown:
         raise InputError(f"--{'dry-run' if dry_run else unknown[0]} does not go with --documents; leave it out")
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 _NAMED = re.compile(r"(vsearch(?:\.\w+)+):\w+")
 
+_CLIENTS = ("vsearch.api.", "vsearch.deploy.")  # where what only clients call is named by text
+
 NOT_DEPLOYED = ("build.py",)  # of the handlers' folder: it runs where packages are made
 
 
@@ -16,7 +18,7 @@ def list_sources(root: Path) -> list[Path]:
     """The handlers and the modules of vsearch that they need, as paths below `root`, sorted.
 
     Imports inside functions count, and so do texts like ``"vsearch.module:function"``, by which registries name what they
-    import later. Imports for type checkers alone do not.
+    import later, but for what only clients call. Imports for type checkers alone do not.
 
     Parameters
     ----------
@@ -45,7 +47,7 @@ def _imported(path: Path, root: Path) -> Iterator[str]:
                 yield from _homes(node.module, alias.name, root)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             named = _NAMED.fullmatch(node.value)
-            if named is not None:
+            if named is not None and not named[1].startswith(_CLIENTS):
                 yield named[1]
 
 

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import msgspec
+import numpy as np
 
-from vsearch.errors import ConflictError, InputError, StoreError
+from vsearch.errors import (
+    ConflictError,
+    CorruptIndexError,
+    InputError,
+    SnapshotNotFoundError,
+    StoreError,
+    VsearchError,
+)
 from vsearch.search.state.deltas import Removed, Rows, write_delta
 from vsearch.search.state.snapshot import Snapshot, reopen_snapshot
 from vsearch.storage import read_manifest
@@ -26,7 +34,7 @@ from vsearch.storage.snapshots.manifest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from vsearch.storage import Manifest, Store
 
@@ -34,6 +42,9 @@ TOKENS = 256
 """How many tokens a manifest remembers."""
 
 LONGEST_TOKEN = 200
+
+UNCHECKED = 60.0
+"""Seconds after which a change sees whether its files are there still: a prune may have taken them for abandoned."""
 
 OF_TRAINING = frozenset({"tune", "retrain"})
 """Changes that are of the model that they were begun with."""
@@ -126,6 +137,7 @@ def commit_change(
     *,
     token: str | None = None,
     if_snapshot: int | None = None,
+    paths: Sequence[str] = (),
     check: bool = False,
 ) -> tuple[Commit, Snapshot]:
     """Commit an operation; where another writer was first, resolve it on what that committed and try again, for a minute.
@@ -140,6 +152,8 @@ def commit_change(
         A name for this change: if a commit with it is there already, that one is the answer.
     if_snapshot : int, optional
         Change this snapshot only.
+    paths : sequence of str
+        Files that were written for it: removed where it is certain that nothing is committed.
     check : bool
         See that all files are there: for work that takes longer than a prune may wait.
 
@@ -157,55 +171,78 @@ def commit_change(
     """
     _check(token, if_snapshot)
     store, trained, origin = snapshot.store, training_of(snapshot.manifest), origin_of(snapshot.manifest)
+    begun = time.monotonic()
     written: _Written | None = None
-    try:
-        for wait in retry_waits():
-            manifest = snapshot.manifest
-            if origin_of(manifest) != origin and not isinstance(operation, Override):
-                raise ConflictError(
-                    f"{store.url}: snapshot {manifest.snapshot} was built anew meanwhile; open the index again and retry"
-                )
-            if training_of(manifest) != trained and operation.kind in OF_TRAINING:
-                raise ConflictError(
-                    f"{store.url}: snapshot {manifest.snapshot} was trained anew meanwhile; open the index again and retry"
-                )
-            known = _known(manifest, token)
-            if known is not None:
-                return Commit(known.snapshot, known.added, known.replaced, known.deleted), snapshot
-            if if_snapshot is not None and manifest.snapshot != if_snapshot:
-                raise ConflictError(
-                    f"{store.url}: snapshot {manifest.snapshot} is the newest, not {if_snapshot}; nothing was changed"
-                )
-            try:
-                draft, problem = operation.resolve(snapshot), None
-            except InputError as error:
-                draft, problem = Draft(), error
-            if draft.empty:
-                newest = newer_manifest(store, manifest)
-                if newest is None and problem is not None:
-                    raise problem
-                if newest is None:
-                    return Commit(manifest.snapshot), snapshot
-                snapshot = reopen_snapshot(snapshot, newest)  # where it may be something to do, or possible
+    for wait in retry_waits():
+        manifest = snapshot.manifest
+        stale = ""
+        if origin_of(manifest) != origin and not isinstance(operation, Override):
+            stale = "built"
+        elif training_of(manifest) != trained and operation.kind in OF_TRAINING:
+            stale = "trained"
+        if stale:
+            _discard(store, written, paths)
+            raise ConflictError(
+                f"{store.url}: snapshot {manifest.snapshot} was {stale} anew meanwhile; open the index again and retry"
+            )
+        known = _known(manifest, token)
+        if known is not None:
+            _discard(store, written, paths)
+            return Commit(known.snapshot, known.added, known.replaced, known.deleted), snapshot
+        if if_snapshot is not None and manifest.snapshot != if_snapshot:
+            newest = newer_manifest(store, manifest) if manifest.snapshot < if_snapshot else None
+            if newest is not None:
+                snapshot = reopen_snapshot(snapshot, newest)
                 continue
-            written = _Written.of(store, draft, written)
-            following = _next_manifest(snapshot, operation.kind, draft, written, token)
-            after = commit_after(store, manifest, following, check=check)
-            if after is not None:
-                done = Commit(after.snapshot, draft.added, draft.replaced, draft.deleted)
-                written = None
-                return done, reopen_snapshot(snapshot, after)
-            snapshot = reopen_snapshot(snapshot, read_manifest(store))
-            time.sleep(wait * random.random())  # noqa: S311 (no secret)
-        raise ConflictError(
-            f"{store.url}: other writers were first for {PATIENCE:.0f} s; try again, or write from fewer places"
+            _discard(store, written, paths)
+            raise ConflictError(
+                f"{store.url}: snapshot {manifest.snapshot} is the newest, not {if_snapshot}; nothing was changed"
+            )
+        draft, problem = _resolved(operation, snapshot)
+        if draft is None or draft.empty:
+            newest = newer_manifest(store, manifest)  # what cannot or need not be done here may be otherwise there
+            if newest is None:
+                _discard(store, written, paths)
+                if problem is not None:
+                    raise problem
+                return Commit(manifest.snapshot), snapshot
+            snapshot = reopen_snapshot(snapshot, newest)
+            continue
+        # Until here no manifest named what was written. From here on one may, whatever is raised: a prune will tell.
+        written = _Written.of(store, draft, written)
+        after = commit_after(
+            store,
+            manifest,
+            _next_manifest(snapshot, operation.kind, draft, written, token),
+            check=check or time.monotonic() - begun > UNCHECKED,
         )
-    except StoreError:
-        written = None  # the commit may stand: a prune will tell
-        raise
-    finally:
-        if written is not None:
-            written.discard(store)
+        if after is not None:
+            return Commit(after.snapshot, draft.added, draft.replaced, draft.deleted), _opened(snapshot, after)
+        snapshot = reopen_snapshot(snapshot, read_manifest(store))
+        time.sleep(wait * random.random())  # noqa: S311 (no secret)
+    _discard(store, written, paths)
+    raise ConflictError(
+        f"{store.url}: other writers were first for {PATIENCE:.0f} s; try again, or write from fewer places"
+    )
+
+
+def _resolved(operation: Operation, snapshot: Snapshot) -> tuple[Draft | None, VsearchError | None]:
+    """What an operation changes of a snapshot; or why it cannot be done there, which a newer snapshot may disprove."""
+    try:
+        return operation.resolve(snapshot), None
+    except (InputError, SnapshotNotFoundError, CorruptIndexError) as error:
+        return None, error
+
+
+def _opened(snapshot: Snapshot, manifest: Manifest) -> Snapshot:
+    """The snapshot that was committed, open."""
+    try:
+        return reopen_snapshot(snapshot, manifest)
+    except (StoreError, SnapshotNotFoundError) as error:
+        raise StoreError(
+            f"{snapshot.store.url}: snapshot {manifest.snapshot} is committed, but could not be read ({error}); refresh, "
+            "and do not repeat the change"
+        ) from error
 
 
 def newer_manifest(store: Store, manifest: Manifest) -> Manifest | None:
@@ -232,20 +269,35 @@ class _Written:
 
     @classmethod
     def of(cls, store: Store, draft: Draft, before: _Written | None) -> _Written:
-        if before is not None and before.draft.rows is draft.rows and _same(before.draft.removed, draft.removed):
+        if (
+            before is not None
+            and _same_rows(before.draft.rows, draft.rows)
+            and _same(before.draft.removed, draft.removed)
+        ):
             return cls(draft, before.writer, before.entry)
-        if before is not None:
-            before.discard(store)
+        _discard(store, before)
         writer = uuid4().hex
         if draft.rows is None and draft.removed is None:
             return cls(draft, writer, None)
         return cls(draft, writer, write_delta(store, f"segments/{writer}-delta.arrow", 0, draft.rows, draft.removed))
 
-    def discard(self, store: Store) -> None:
-        """Remove the file, which no manifest names."""
-        if self.entry is not None:
-            with suppress(StoreError):
-                store.delete([self.entry.bundle.path])
+
+def _discard(store: Store, written: _Written | None, paths: Sequence[str] = ()) -> None:
+    """Remove the files of a change, which no manifest names."""
+    own = [] if written is None or written.entry is None else [written.entry.bundle.path]
+    if own or paths:
+        with suppress(StoreError):
+            store.delete([*own, *paths])
+
+
+def _same_rows(one: Rows | None, other: Rows | None) -> bool:
+    """Whether rows are the same, of which the codes are those of the same change."""
+    if one is None or other is None or one is other:
+        return one is other
+    if one.codes is not other.codes or (one.attributes is None) != (other.attributes is None):
+        return False
+    ids = (one.ids == other.ids).all() if isinstance(one.ids, np.ndarray) else one.ids.equals(other.ids)
+    return bool(ids) and (one.attributes is None or bool(one.attributes.equals(other.attributes)))
 
 
 def _same(one: Removed | None, other: Removed | None) -> bool:

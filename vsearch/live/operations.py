@@ -122,21 +122,27 @@ class Update:
             if (found < 0).any():
                 raise InputError(f"no row has the id {listed(wanted, found < 0)}")
             rows, places = found, np.arange(len(found))
+        columns = self._columns(snapshot, len(rows), places)
         if not len(rows):
             return Draft()
         codes, order = codes_of(snapshot, rows)
         rows = rows[order]
-        names = snapshot.schema.names
-        table = take_fields(snapshot, names, rows) if names else pa.table({})
+        table = take_fields(snapshot, snapshot.schema.names, rows)
+        for field, column in columns.items():
+            table = table.set_column(table.column_names.index(field), field, column.take(pa.array(order)))
+        ids = stored_ids(snapshot, rows)
+        return Draft(Rows(codes, ids, table), remove(snapshot, rows), replaced=len(rows))
+
+    def _columns(self, snapshot: Snapshot, count: int, places: NDArray[np.int64] | None) -> dict[str, Any]:
+        """The new values of so many rows, by field."""
+        names, columns = snapshot.schema.names, {}
         for name, values in self.values.items():
             attribute = snapshot.schema.find(name)
             if attribute.name not in names:
                 raise InputError(f"no attribute of this index is called {name!r}; it has {', '.join(names) or 'none'}")
-            kind, field = arrow_of(attribute), snapshot.find_entry(attribute.name).field_name
-            column = self._column(values, name, kind, len(rows), None if places is None else order)
-            table = table.set_column(table.column_names.index(field), field, column)
-        ids = stored_ids(snapshot, rows)
-        return Draft(Rows(codes, ids, table), remove(snapshot, rows), replaced=len(rows))
+            field = snapshot.find_entry(attribute.name).field_name
+            columns[field] = self._column(values, name, arrow_of(attribute), count, places)
+        return columns
 
     def _column(self, values: Any, name: str, kind: pa.DataType, count: int, order: NDArray[np.int64] | None) -> Any:
         import pyarrow as pa
@@ -212,8 +218,8 @@ def select(snapshot: Snapshot, ids: Any, where: Where) -> NDArray[np.int64]:
     if (ids is None) == (where is None):
         raise InputError("say which rows: give either ids or where")
     if ids is not None:
-        found = find_ids(snapshot, distinct_ids(snapshot, ids))
-        return np.sort(found[found >= 0])
+        found = find_ids(snapshot, asked_ids(snapshot, ids))
+        return np.unique(found[found >= 0])
     from vsearch.predicates import bind, parse
 
     expression = parse(where)
@@ -221,20 +227,24 @@ def select(snapshot: Snapshot, ids: Any, where: Where) -> NDArray[np.int64]:
     return matching_rows(snapshot, bound)
 
 
+def asked_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:
+    """Ids that a change names, in the order in which they come."""
+    return as_ids(ids, text=snapshot.manifest.id_type == "string")
+
+
 def distinct_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:
-    """Ids that a change names, each once, in the order in which they come."""
-    asked = as_ids(ids, text=snapshot.manifest.id_type == "string")
-    if asked.dtype == object:
-        return np.array(list(dict.fromkeys(asked.tolist())), object)
-    _, first = np.unique(asked, return_index=True)
-    if len(first) != len(asked):
-        raise InputError(f"ids must differ; {shown(_repeated(asked))} comes more than once")
+    """Ids that values are given for, in the order in which they come.
+
+    Raises
+    ------
+    InputError
+        One comes more than once.
+    """
+    asked = asked_ids(snapshot, ids)
+    values, counts = np.unique(asked, return_counts=True)
+    if len(values) != len(asked):
+        raise InputError(f"ids must differ; {shown(values[counts > 1][0])} comes more than once")
     return asked
-
-
-def _repeated(ids: NDArray[Any]) -> Any:
-    values, counts = np.unique(ids, return_counts=True)
-    return values[counts > 1][0]
 
 
 def codes_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> tuple[RowCodes, NDArray[np.int64]]:

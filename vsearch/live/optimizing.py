@@ -110,6 +110,7 @@ class Rewrite:
     start: Snapshot
     shards: dict[int, ShardOutput] = field(default_factory=dict)
     folds: dict[range, Output] = field(default_factory=dict)
+    clear: bool = False  # all deltas go, since none has anything that is not removed
     kind: str = "optimize"
     dropped: bool = False
 
@@ -122,8 +123,7 @@ class Rewrite:
     def resolve(self, snapshot: Snapshot) -> Draft:
         manifest = snapshot.manifest
         live, before = manifest.live, self.start.manifest.live
-        needed = self._inputs() | self._removals()
-        if not live or not before or not needed <= {entry.path for entry in manifest_files(manifest)}:
+        if self.dropped or not live or not before or not self._stands(manifest):
             self.dropped = True
             return Draft()
         known = {entry.bundle.path for entry in before.deltas}
@@ -142,12 +142,19 @@ class Rewrite:
 
         return Draft(None, removed, change=change, counted=False)
 
+    def _stands(self, manifest: Manifest) -> bool:
+        """Whether a snapshot has all that the segments were made of, and their shards no other run."""
+        before = self.start.manifest.shards
+        if any(_shard_paths(manifest.shards[number]) != _shard_paths(before[number]) for number in self.shards):
+            return False
+        return self._inputs() | self._removals() <= {entry.path for entry in manifest_files(manifest)}
+
     def _inputs(self) -> set[str]:
         manifest, inputs = self.start.manifest, set()
         for number in self.shards:
             inputs |= _shard_paths(manifest.shards[number])
         deltas = manifest.live.deltas if manifest.live else ()
-        consumed = range(len(deltas)) if self.shards else [place for fold in self.folds for place in fold]
+        consumed = range(len(deltas)) if self.shards or self.clear else [place for fold in self.folds for place in fold]
         return inputs | {deltas[place].bundle.path for place in consumed}
 
     def _removals(self) -> set[str]:
@@ -219,8 +226,8 @@ def optimize(
     if not live:
         return OptimizeReport(snapshot.manifest.snapshot), snapshot
     plans = _plan(snapshot, force=force)
-    if any(plan.base or plan.young for plan in plans):
-        rewrite = Rewrite(snapshot)
+    if any(plan.base or plan.young for plan in plans) or _idle(snapshot):
+        rewrite = Rewrite(snapshot, clear=True)
         snapshot, written = _commit(rewrite, lambda: _write_shards(rewrite, plans, progress), snapshot)
         merged = 0 if rewrite.dropped else sum(plan.base or plan.young for plan in plans)
         return OptimizeReport(snapshot.manifest.snapshot, 0, merged, rows_written=written if merged else 0), snapshot
@@ -242,16 +249,13 @@ def fold(
 
 
 def _commit(rewrite: Rewrite, write: Callable[[], int], snapshot: Snapshot) -> tuple[Snapshot, int]:
-    """Write, then commit; what is not committed is removed."""
+    """Write, then commit; what is certainly not committed is removed."""
     try:
         written = write()
-        _, after = commit_change(snapshot, rewrite, check=True)
-    except BaseException as error:
-        if not isinstance(error, StoreError):  # else the commit may stand
-            _discard(rewrite)
-        raise
-    if rewrite.dropped:
+    except BaseException:
         _discard(rewrite)
+        raise
+    _, after = commit_change(snapshot, rewrite, paths=rewrite.paths, check=True)
     return after, written
 
 
@@ -265,8 +269,20 @@ def _plan(snapshot: Snapshot, *, force: bool) -> list[ShardPlan]:
     tails = (
         [0] * len(runs) if tail is None else [_tail_rows(tail, _where(snapshot, number)) for number in range(len(runs))]
     )
-    counts = [[RunCounts(run.rows, len(run.gone)) for run in of_shard] for of_shard in runs]
-    return plan_shards(counts, tails, force=force)
+    return plan_shards([_counts(snapshot, number, own) for number, own in enumerate(runs)], tails, force=force)
+
+
+def _counts(snapshot: Snapshot, number: int, runs: Sequence[Shard]) -> list[RunCounts]:
+    young = snapshot.manifest.shards[number].young
+    settled = [0 if young is UNSET else young.removed, 0]  # the young run says what is removed of the base
+    return [RunCounts(run.rows, len(run.gone), len(run.gone) - past) for run, past in zip(runs, settled, strict=False)]
+
+
+def _idle(snapshot: Snapshot) -> bool:
+    """Whether there are deltas, and none has anything that is not removed or that is to be removed elsewhere."""
+    runs, tail = runs_of(snapshot)
+    waiting = [run.waiting for number, own in enumerate(runs) for run in _counts(snapshot, number, own)]
+    return bool(snapshot.deltas) and tail is None and not any(waiting)
 
 
 def _tail_rows(tail: Shard, where: range) -> int:

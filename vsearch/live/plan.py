@@ -26,10 +26,11 @@ REMOVED_SHARE = 0.2
 
 @dataclass(frozen=True)
 class RunCounts:
-    """Rows of a run, and how many of them are removed."""
+    """Rows of a run, how many of them are removed, and how many of these are removed by deltas."""
 
     rows: int
     removed: int
+    waiting: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,13 @@ def plan_shards(shards: Sequence[Sequence[RunCounts]], tails: Sequence[int], *, 
     Returns
     -------
     list of ShardPlan
-        Where one takes rows of the tail, all do, and the tail is empty afterwards.
+        Where one takes what deltas have of it, all do: afterwards there are no deltas.
     """
     total = sum(run.rows for runs in shards for run in runs)
     plans = [_plan_shard(runs, tail, force=force) for runs, tail in zip(shards, tails, strict=True)]
-    tail = sum(tails)
-    if tail > max(TAIL_ROWS, TAIL_SHARE * total) or (tail and any(plan.base for plan in plans)):
-        return [plan if plan.base else ShardPlan(young=True) for plan in plans]
+    if sum(tails) > max(TAIL_ROWS, TAIL_SHARE * total) or any(plan.base for plan in plans):
+        waiting = [bool(tail or any(run.waiting for run in runs)) for runs, tail in zip(shards, tails, strict=True)]
+        return [plan if plan.base else ShardPlan(young=due) for plan, due in zip(plans, waiting, strict=True)]
     return plans
 
 

@@ -24,6 +24,7 @@ from vsearch.multivector.codec import TokenCodec, check_token_codec, train_token
 from vsearch.multivector.fde import FixedEncoding, train_fde
 from vsearch.multivector.reduction import check_reduction, reduce_documents
 from vsearch.multivector.sources import Documents, documents_column, open_documents, open_saliency
+from vsearch.multivector.usable import open_usable
 from vsearch.storage import DocumentsEntry, Manifest, Store, snapshot_numbers
 from vsearch.storage.snapshots import kinds
 from vsearch.storage.stores.scratch import scratch_folder
@@ -235,8 +236,13 @@ def build_document_index(
         scratch = Path(folder)
         if offsets is None:
             vectors, given = _split(vectors, given, scratch)
-        opened = open_documents(vectors, offsets, scratch)
-        weights = open_saliency(saliency, opened.offsets)
+        noted = None
+        if given.missing == "skip":
+            usable = open_usable(vectors, offsets, scratch)
+            opened, noted, weights = usable.documents, usable.unusable, usable.saliency(saliency)
+        else:
+            opened = open_documents(vectors, offsets, scratch)
+            weights = open_saliency(saliency, opened.offsets)
         documents, positions = reduce_documents(
             opened, weights, options.keep, options.pool, scratch, lambda done, all_: progress("reduce", done, all_)
         )
@@ -272,6 +278,7 @@ def build_document_index(
             tune_defaults=lambda made: tune_defaults(made, queries),
             progress=progress,
             parts=(part,),
+            noted=noted,
         )
 
 

@@ -20,11 +20,17 @@ from vsearch.building.inputs.arrow_vectors import matrix, open_ipc, open_stream
 from vsearch.building.inputs.elements import check_bounded, stored_dtype
 from vsearch.building.inputs.files import reading, require_file, split_path
 from vsearch.building.inputs.tables import Table
+from vsearch.building.inputs.unusable import Unusable
 from vsearch.building.inputs.vectors import VectorSource, open_vectors
 from vsearch.errors import InputError
 
 TABLES = (".parquet", ".arrow", ".feather")
 BATCH = 256  # documents decoded from a table at a time
+EMPTY = "without vectors"
+FLAWED = "with a vector that is NULL or of another length"
+
+Found = NDArray[Any] | str
+"""The matrix of a document, or why it has none: a reason that `Unusable` counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +91,7 @@ def open_documents(vectors: object, offsets: object | None, scratch: str | Path)
         source = open_vectors(vectors, scratch)
         return Documents(source, check_offsets(offsets, source.rows))
     lengths: list[int] = []
-    source = open_vectors(_counted(_matrices(vectors), lengths), scratch)
+    source = open_vectors(_counted(matrices(vectors), lengths), scratch)
     return Documents(source, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 
 
@@ -106,7 +112,7 @@ def open_saliency(saliency: object | None, offsets: NDArray[np.int64]) -> NDArra
     elif _is_tensor(saliency) and len(saliency.shape) == 1:  # type: ignore[attr-defined]
         values = _as_array(saliency)
     elif isinstance(saliency, Iterable) and not isinstance(saliency, (bytes, Mapping)):
-        parts = [np.atleast_1d(_as_array(part)) for part in saliency]
+        parts = [np.empty(0) if part is None else np.atleast_1d(_as_array(part)) for part in saliency]
         if parts and all(part.ndim == 1 and len(part) == 1 for part in parts) and len(parts) == offsets[-1]:
             values = np.concatenate(parts)
         else:
@@ -133,8 +139,8 @@ def open_saliency(saliency: object | None, offsets: NDArray[np.int64]) -> NDArra
     return values if values.dtype.kind == "f" else values.astype(np.float64)
 
 
-def check_offsets(offsets: object, vectors: int) -> NDArray[np.int64]:
-    """Offsets as int64 (documents + 1,), or an error that names the document that is wrong."""
+def check_offsets(offsets: object, vectors: int, *, empty: bool = False) -> NDArray[np.int64]:
+    """Offsets as int64 (documents + 1,), or an error that names the document that is wrong; `empty` ones are so unless allowed."""
     if isinstance(offsets, (str, os.PathLike)):
         offsets = _load(str(offsets))
     array = _as_array(offsets)
@@ -146,10 +152,11 @@ def check_offsets(offsets: object, vectors: int) -> NDArray[np.int64]:
         msg = f"offsets go from {found[0]} to {found[-1]}; they must begin at 0 and end at the {vectors} vectors"
         raise InputError(msg)
     lengths = np.diff(found)
-    if (lengths <= 0).any():
-        number = int(np.argmax(lengths <= 0))
+    wrong = lengths < 0 if empty else lengths <= 0
+    if wrong.any():
+        number = int(np.argmax(wrong))
         if lengths[number] == 0:
-            msg = f"document {number} is empty (offset {found[number]} twice); leave it out"
+            msg = f"document {number} is empty (offset {found[number]} twice); leave it out, or give missing='skip'"
         else:
             msg = f"offsets descend at document {number}: {found[number]}, then {found[number + 1]}; they must ascend"
         raise InputError(msg)
@@ -189,19 +196,21 @@ def _whole(given: Any) -> NDArray[Any] | None:
     return None
 
 
-def _matrices(vectors: Any) -> Iterator[NDArray[Any]]:
-    """One matrix after the other, whatever they are packed in."""
+def matrices(vectors: Any, *, skip: bool = False) -> Iterator[Found]:
+    """One matrix after the other, whatever they are packed in; with `skip` the reason instead of one that is none."""
     if isinstance(vectors, (str, os.PathLike)):
-        yield from _of_file(str(vectors))
+        yield from _of_file(str(vectors), skip=skip)
         return
     if isinstance(vectors, Table):
-        yield from _of_batches(vectors.schema, vectors.batches(), None, vectors.label)
+        yield from _of_batches(vectors.schema, vectors.batches(), None, vectors.label, skip=skip)
         return
     if isinstance(vectors, Mapping):
         yield from _of_mapping(vectors)
         return
+    if type(vectors).__module__.startswith("pandas") and getattr(vectors, "dtype", None) == np.dtype(object):
+        vectors = vectors.to_list()  # matrices, of which Arrow would take lists only
     if type(vectors).__module__.startswith("pyarrow") or hasattr(vectors, "__arrow_c_stream__"):
-        yield from _of_arrow(vectors)
+        yield from _of_arrow(vectors, skip=skip)
         return
     array = _whole(vectors)
     if array is not None and array.dtype != object:
@@ -217,8 +226,17 @@ def _matrices(vectors: Any) -> Iterator[NDArray[Any]]:
         if isinstance(item, Mapping):
             yield from _of_mapping(item)
             continue
+        if skip and (item is None or (isinstance(item, float) and np.isnan(item))):
+            yield "NULL"
+            continue
         found = _whole(item)
-        piece = _as_array(item) if found is None else found
+        try:
+            piece = _as_array(item) if found is None else found
+        except InputError:
+            if not skip:
+                raise
+            yield "of vectors of unlike lengths"
+            continue
         if piece.ndim == 3:
             yield from _of_block(piece)
         elif piece.ndim == 2 or piece.size == 0:
@@ -238,7 +256,7 @@ def _of_block(block: NDArray[Any], mask: NDArray[Any] | None = None) -> Iterator
         yield document if kept.all() else document[kept]
 
 
-def _of_mapping(output: Mapping[str, Any]) -> Iterator[NDArray[Any]]:
+def _of_mapping(output: Mapping[str, Any]) -> Iterator[Found]:
     names = ("token_embeddings", "embeddings", "last_hidden_state")
     name = next((name for name in names if name in output), None)
     if name is None:
@@ -247,7 +265,7 @@ def _of_mapping(output: Mapping[str, Any]) -> Iterator[NDArray[Any]]:
     embeddings, mask = output[name], output.get("attention_mask")
     array = _whole(embeddings)
     if array is None:
-        yield from _matrices(embeddings)
+        yield from matrices(embeddings)
         return
     flags = None if mask is None else _as_array(mask)
     if array.ndim == 2:
@@ -258,7 +276,7 @@ def _of_mapping(output: Mapping[str, Any]) -> Iterator[NDArray[Any]]:
     yield from _of_block(array, flags)
 
 
-def _of_file(given: str) -> Iterator[NDArray[Any]]:
+def _of_file(given: str, *, skip: bool) -> Iterator[Found]:
     path, column = split_path(given)
     if path.suffix.lower() not in TABLES:
         msg = f"{path}: give the offsets of its documents too; without them {' '.join(TABLES)} with a list in each row"
@@ -271,17 +289,17 @@ def _of_file(given: str) -> Iterator[NDArray[Any]]:
             name = documents_column(file.schema_arrow, column, str(path))
             first = 0
             for batch in file.iter_batches(BATCH, columns=[name]):
-                yield from _of_lists(batch.column(name), f"{path}: column {name!r}", first)
+                yield from _of_lists(batch.column(name), f"{path}: column {name!r}", first, skip=skip)
                 first += batch.num_rows
         return
     import pyarrow as pa
 
     with reading(path, "Arrow IPC"):
         schema, batches = open_ipc(pa.memory_map(str(path)).read_buffer())
-        yield from _of_batches(schema, batches, column, str(path))
+        yield from _of_batches(schema, batches, column, str(path), skip=skip)
 
 
-def _of_arrow(table: Any) -> Iterator[NDArray[Any]]:
+def _of_arrow(table: Any, *, skip: bool) -> Iterator[Found]:
     import pyarrow as pa
 
     if isinstance(table, (pa.Array, pa.ChunkedArray)):
@@ -289,16 +307,16 @@ def _of_arrow(table: Any) -> Iterator[NDArray[Any]]:
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
     if isinstance(table, pa.Table):
-        yield from _of_batches(table.schema, table.to_batches(), None, "vectors")
+        yield from _of_batches(table.schema, table.to_batches(), None, "vectors", skip=skip)
     else:
         reader = open_stream(table, "vectors")
-        yield from _of_batches(reader.schema, reader, None, "vectors")
+        yield from _of_batches(reader.schema, reader, None, "vectors", skip=skip)
 
 
-def _of_batches(schema: Any, batches: Iterable[Any], column: str | None, label: str) -> Iterator[NDArray[Any]]:
+def _of_batches(schema: Any, batches: Iterable[Any], column: str | None, label: str, *, skip: bool) -> Iterator[Found]:
     name, first = documents_column(schema, column, label), 0
     for batch in batches:
-        yield from _of_lists(batch.column(name), f"{label}: column {name!r}", first)
+        yield from _of_lists(batch.column(name), f"{label}: column {name!r}", first, skip=skip)
         first += batch.num_rows
 
 
@@ -323,14 +341,14 @@ def documents_column(schema: Any, column: str | None, label: str) -> str:
     return str(found[0])
 
 
-def _of_lists(lists: Any, label: str, first: int) -> Iterator[NDArray[Any]]:
+def _of_lists(lists: Any, label: str, first: int, *, skip: bool) -> Iterator[Found]:
     """Documents of a list<list<float>> array."""
     import pyarrow as pa
 
     lists.validate()
-    if lists.null_count:
-        row = first + int(np.argmax(lists.is_null().to_numpy(zero_copy_only=False)))
-        msg = f"{label}: row {row} is NULL; leave that document out"
+    null = lists.is_null().to_numpy(zero_copy_only=False)
+    if lists.null_count and not skip:
+        msg = f"{label}: row {first + int(np.argmax(null))} is NULL; leave that document out, or give missing='skip'"
         raise InputError(msg)
     if pa.types.is_fixed_size_list(lists.type):
         size = lists.type.list_size
@@ -339,22 +357,29 @@ def _of_lists(lists: Any, label: str, first: int) -> Iterator[NDArray[Any]]:
         starts = np.asarray(lists.offsets.to_numpy(), np.int64)
     for number in range(len(lists)):
         inner = lists.values.slice(int(starts[number]), int(starts[number + 1] - starts[number]))
-        yield matrix(inner, f"{label}: row {first + number}, vector", 0) if len(inner) else np.empty((0, 0), np.float32)
+        inside = Unusable() if skip else None
+        if null[number]:
+            yield "NULL"
+            continue
+        found = np.empty((0, 0), np.float32)
+        if len(inner):
+            found = matrix(inner, f"{label}: row {first + number}, vector", 0, inside)
+        yield FLAWED if inside is not None and inside.rows else found
 
 
-def _counted(matrices: Iterator[NDArray[Any]], lengths: list[int]) -> Iterator[NDArray[Any]]:
+def _counted(found: Iterator[Found], lengths: list[int]) -> Iterator[NDArray[Any]]:
     """Pass matrices on, noting their lengths; an empty one, or one that differs from the first, is refused."""
     width: int | None = None
     dtype: np.dtype[Any] | None = None
-    for number, document in enumerate(matrices):
-        if document.shape[0] == 0 or document.size == 0:
-            msg = f"document {number} is empty; leave it out"
+    for number, document in enumerate(found):
+        if isinstance(document, str) or document.size == 0:
+            msg = f"document {number} is empty; leave it out, or give missing='skip'"
             raise InputError(msg)
-        found = stored_dtype(document.dtype, f"document {number}")
+        kind = stored_dtype(document.dtype, f"document {number}")
         if width is None or dtype is None:
-            width, dtype = document.shape[1], found
+            width, dtype = document.shape[1], kind
         if document.shape[1] != width:
             msg = f"document {number} has vectors of {document.shape[1]} dimensions, the documents before it {width}"
             raise InputError(msg)
         lengths.append(len(document))
-        yield document.astype(dtype) if found != dtype else document
+        yield document.astype(dtype) if kind != dtype else document

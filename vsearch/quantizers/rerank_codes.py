@@ -18,6 +18,7 @@ Rerank = Literal["int8", "float16", "float32"]
 KINDS: tuple[Rerank, ...] = ("int8", "float16", "float32")
 LEAST_COSINE = 0.2  # between a vector and its residual, for the one to tell the scale of the other
 LARGEST_CORRECTION = 0.02  # of an int8 scale
+FAR = 10.0  # partitions' radii from the mean
 FLOAT16_EXPONENT = 15  # a peak is scaled to at least 2^14 and below 2^15
 LEAST_EXPONENT = -126  # of float32's normal numbers
 SMALL_EXPONENT = -60  # of a scale that is multiplied with steps of queries as small as the rows (1e-18), in float32
@@ -49,6 +50,26 @@ def dimension_weights(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
     if not largest > 0:
         return np.ones(dimensions, np.float32)
     return np.maximum(weights, largest * 1e-3).astype(np.float32)
+
+
+def lie_far_apart(centroid_squares: NDArray[np.float32], weights: NDArray[np.float32], radii: float = FAR) -> bool:
+    """Whether some partition lies so many radii from the mean, so that its rows' distances to each other are small beside it.
+
+    Sums of float32 numbers lose the digits that these distances need; what is rotated is rounded once, from float64.
+
+    Parameters
+    ----------
+    centroid_squares : float32 (partitions,)
+    weights : float32 (d,)
+        See `dimension_weights`.
+    """
+    residuals = float(np.sum(weights.astype(np.float64) ** 4))  # mean square
+    return float(centroid_squares.max()) > radii**2 * residuals
+
+
+def rotate_widely(vectors: NDArray[np.float32], rotation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors (n, d) rotated in float64, and rounded once."""
+    return (vectors.astype(np.float64) @ rotation.T.astype(np.float64)).astype(np.float32)
 
 
 def round_to_half_precision(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -277,6 +277,8 @@ def _needs(
         rounding = ROUNDING * (
             norms[position[at]] ** 2 + squares if model.metric == "l2" else norms[position[at]] * np.sqrt(squares)
         )
+        if model.exact_bases:  # terms are no squares then
+            rounding = ROUNDING * np.abs(base)
         reaches[at] = np.where(spread > 0, (goal[position[at]] - floor - rounding) / np.maximum(spread, 1e-30), 0)
         if cells:
             continue
@@ -287,6 +289,8 @@ def _needs(
         estimates, factors = _first_estimates(snapshot, shard, queries, local, inside)
         estimate = base + gain * estimates - offsets
         error = gain * factors * deviation * norms[position[at]]
+        if model.exact_bases:
+            rounding = ROUNDING * (np.abs(base) + np.abs(offsets))
         short = np.minimum(true, worst[position[at]]) - estimate - rounding
         margins[at] = np.where(error > 0, short / np.maximum(error, 1e-30), 0)
     return reaches, margins

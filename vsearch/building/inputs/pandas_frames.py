@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date, time, timedelta
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,9 +72,18 @@ def series_type(series: Any, name: str, label: str) -> pa.DataType:
                 pair = [pa.schema([pa.field(name, found)]), pa.schema([pa.field(name, kind)])]
                 found = pa.unify_schemas(pair, promote_options="permissive").field(0).type
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        if _holds_objects_only(series):
+            return pa.struct([])  # as of records: left out by name
         msg = f"{label}: column {name!r} mixes types or holds what no attribute can ({first_line(error)})"
         raise InputError(msg) from error
     return found
+
+
+def _holds_objects_only(series: Any) -> bool:
+    """Whether nothing in a series is a number, a text, a time or the like: what Arrow makes of maps, and sets, it does not take back."""
+    kinds = set(map(type, series[series.notna().to_numpy()]))
+    plain = (str, bytes, Number, np.generic, date, time, timedelta)
+    return bool(kinds) and not any(issubclass(kind, plain) for kind in kinds)
 
 
 def series_array(series: Any, kind: pa.DataType | None) -> pa.Array:

@@ -127,7 +127,9 @@ class KeptVectors:
         return self.source.take(self.kept[np.asarray(rows, np.int64)])
 
 
-def open_inputs(embeddings: object, given: Given, metric: Metric, scratch: str | Path) -> Inputs:
+def open_inputs(
+    embeddings: object, given: Given, metric: Metric, scratch: str | Path, noted: Unusable | None = None
+) -> Inputs:
     """Open all that a build was given.
 
     Parameters
@@ -139,6 +141,8 @@ def open_inputs(embeddings: object, given: Given, metric: Metric, scratch: str |
         Under cosine, vectors of zeros are skipped with the others that are not usable; without ``missing="skip"`` they stay.
     scratch : path
         Owned and removed by the caller.
+    noted : Unusable, optional
+        Rows that the caller has left out of the embeddings, though attributes and ids have them; no others are then.
 
     Raises
     ------
@@ -146,14 +150,14 @@ def open_inputs(embeddings: object, given: Given, metric: Metric, scratch: str |
         Something cannot be read or does not fit, or rows have no usable vector. NaN and infinite numbers are errors only when
         they are read; see :func:`explained`.
     """
-    scratch, unusable = Path(scratch), Unusable()
+    scratch, unusable = Path(scratch), Unusable() if noted is None else noted
     table, column, attributes = split_table(embeddings, given.vectors, given.attributes, vector_column, scratch)
     source: ArrayVectors = open_vectors(embeddings if table is None else table, scratch, column, unusable)
-    noted = unusable.sorted()
-    rows = source.rows + len(noted)
-    kept = np.setdiff1d(np.arange(rows), noted) if len(noted) or given.missing == "skip" else None
+    gone = unusable.sorted()
+    rows = source.rows + len(gone)
+    kept = np.setdiff1d(np.arange(rows), gone) if len(gone) or given.missing == "skip" else None
     vectors: VectorSource = source
-    if kept is not None and given.missing == "skip" and not given.packed:
+    if kept is not None and given.missing == "skip" and not given.packed and noted is None:
         good = note_numbers(source, kept, metric, unusable)
         if len(good) < source.rows:
             vectors, kept = KeptVectors(source, good), kept[good]
@@ -163,7 +167,7 @@ def open_inputs(embeddings: object, given: Given, metric: Metric, scratch: str |
     ids = id_values(given.id if given.id is not None else given.ids, columns, table)
     dropped = unusable.sorted()
     if len(dropped):
-        label = table.label if table is not None else "embeddings"
+        label = table.label if table is not None else "embeddings" if noted is None else "documents"
         described = f"{label}: {unusable.describe(some_ids(ids, columns, dropped[: NAMED + 1]))}"
         if given.missing == "error":
             msg = f"{described}; {SKIP}"

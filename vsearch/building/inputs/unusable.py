@@ -29,11 +29,14 @@ class Unusable:
         Rows of the input, counted with all that are in it.
     reasons : dict
         How many rows for each reason.
+    what : {"row", "document"}
+        What has no usable vector.
     """
 
     width: int = 0
     rows: list[np.ndarray] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
+    what: str = "row"
 
     def add(self, rows: np.ndarray, reason: str) -> None:
         """Note rows."""
@@ -51,7 +54,8 @@ class Unusable:
         listed = ", ".join(named[:NAMED]) + (" and others" if len(named) > NAMED else "")
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.items())
         total = sum(self.reasons.values())
-        return f"{total} {'row has' if total == 1 else 'rows have'} no usable vector ({reasons}): {listed}"
+        many = f"{self.what} has" if total == 1 else f"{self.what}s have"
+        return f"{total} {many} no usable vector{'s' if self.what == 'document' else ''} ({reasons}): {listed}"
 
 
 def check_policy(missing: object) -> None:

@@ -12,6 +12,7 @@ if LIBRARY is None:
         scan_nearest,
         scan_rest,
         search_batch,
+        search_runs,
         search_shard,
     )
 else:
@@ -21,6 +22,16 @@ else:
     scan_nearest = LIBRARY.function("query.query.scan_nearest")
     scan_rest = LIBRARY.function("query.query.scan_rest")
     search_batch = LIBRARY.function("query.query.search_batch")
+    search_runs = LIBRARY.function("query.query.search_runs")
     search_shard = LIBRARY.function("query.query.search_shard")
 
-__all__ = ["finish", "list_rest", "plan_query", "scan_nearest", "scan_rest", "search_batch", "search_shard"]
+__all__ = [
+    "finish",
+    "list_rest",
+    "plan_query",
+    "scan_nearest",
+    "scan_rest",
+    "search_batch",
+    "search_runs",
+    "search_shard",
+]

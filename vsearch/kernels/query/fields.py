@@ -74,6 +74,8 @@ class ModelField(IntEnum):
     DIFFERENCES = 36  # 1: reranked squared distances are made of differences
     ROTATION_BLOCKS = 37  # d / 64, rounded up
     ROTATION_WIDTH = 38  # 64 * D'; D' is d or one more
+    WIDE_ROTATION = 39  # 1: queries are rotated in float64
+    EXACT_BASES = 40  # 1: all base scores are made of differences, and CENTROID_SQUARES and CENTROID_SLACKS are 0
 
 
 @unique
@@ -102,6 +104,17 @@ class ShardField(IntEnum):
     DIMENSIONS = 19
     FIRST_WIDTH = 20  # bytes of a block's first codes
     LATER_WIDTH = 21
+
+
+@unique
+class RunField(IntEnum):
+    """One run of a search of several (`query.search_runs`)."""
+
+    SHARD = 0  # address of its block
+    MASK = 1  # uint64 (MASK_WORDS,), or 0
+    MASK_WORDS = 2
+    FIRST_ROW = 3  # what its rows are numbered from
+    FIRST_VISIT = 4  # scratch: where the search goes on
 
 
 @unique
@@ -180,3 +193,7 @@ class FloatField(IntEnum):
     FAMILIAR = 9
     DEVIATION = 10  # out of `plan_query`: see `route.relative_deviation`
     TAIL_REACH = 11  # out of `plan_query`: the tail in radii, as REACH is
+
+
+#: How long blocks are.
+RUN_FIELDS, CALL_FIELDS = len(RunField), len(CallField)

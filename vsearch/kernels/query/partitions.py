@@ -194,6 +194,8 @@ def search_partitions(model, shard, call, order, first, last, forced, descending
         partition = np.int64(order[visit])
         if partition < first_partition or partition >= first_partition + own:
             continue  # before its bound is looked at: bounds descend not quite, and a shard must not heed others'
+        if row_counts[partition - first_partition] == 0:
+            continue  # one run of several may have none of a partition's rows
         threshold = scores[0] if size == k else LEAST
         if visit >= forced and bounds[partition] < threshold:
             if descending:

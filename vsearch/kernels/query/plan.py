@@ -9,10 +9,11 @@ import numpy as np
 
 from vsearch.kernels.query.centroids import score_centroids
 from vsearch.kernels.query.fields import FAMILIAR_TAIL, PLAIN_TAIL, FloatField
-from vsearch.kernels.query.rotation import rotate_in_words
+from vsearch.kernels.query.rotation import rotate_in_words, rotate_widely
 from vsearch.kernels.query.route import (
     Fading,
     bound_partitions,
+    exact_base,
     fade_bounds,
     forced_visits,
     nearness,
@@ -62,23 +63,35 @@ def _prepare(model, call, rotated):
             query[j] -= mean[j]
     rotation = model.rotation
     if rotation.shape[0] > 0:
-        for i in range(d):
-            rotated[i] = dot_float(rotation[i], query)
+        if model.wide_rotation != 0:
+            rotate_widely(rotation, query, rotated)
+        else:
+            for i in range(d):
+                rotated[i] = dot_float(rotation[i], query)
     else:
         rotate_in_words(query, model.rotation_groups, model.rotation_steps, call.query_words, call.group_sums, rotated)
 
 
 @inlined
-def _find_tail(model, call, numbers, rotated, inner):
+def _score_far_centroids(model, rotated, inner):
+    """Half the base scores of partitions far apart, whose squares and products with the query would leave no digits."""
+    centroids, halves = model.centroids, model.half_centroids
+    for p in range(inner.shape[0]):
+        inner[p] = np.float32(0.5) * exact_base(rotated, centroids, halves, True, p)
+
+
+@inlined
+def _find_tail(model, call, numbers, rotated, inner, square):
     """How far rows that have nothing to do with the query are taken to scatter.
 
-    What is near a query that lies among the rows is found by the reach, so for it a shorter tail will do.
+    What is near a query that lies among the rows is found by the reach, so for it a shorter tail will do. `square` is what
+    base scores lack yet.
     """
-    square, tail = numbers[FloatField.SQUARE], numbers[FloatField.TAIL]
+    tail = numbers[FloatField.TAIL]
     if call.filtered == 0 and tail > FAMILIAR_TAIL:
         near = nearness(inner, square, model.centroid_squares, model.squared != 0) >= numbers[FloatField.FAMILIAR]
         tail = np.float32(FAMILIAR_TAIL) if near else min(tail, np.float32(PLAIN_TAIL))
-    deviation = relative_deviation(rotated, square, model.variances, model.least_deviation[0])
+    deviation = relative_deviation(rotated, numbers[FloatField.SQUARE], model.variances, model.least_deviation[0])
     numbers[FloatField.DEVIATION], numbers[FloatField.TAIL_REACH] = deviation, tail * deviation
 
 
@@ -91,16 +104,20 @@ def plan_visits(model, call):
     square = dot_float(rotated, rotated)
     numbers[FloatField.SQUARE] = square
     bases, bounds, quantised = call.bases, call.bounds, model.quantised_dimensions
-    score_centroids(
-        model.centroid_groups,
-        model.centroid_steps,
-        model.centroid_lows,
-        rotated[: min(rotated.shape[0], quantised)],
-        call.query_codes[:quantised],
-        call.group_sums,
-        bases,
-    )
-    _find_tail(model, call, numbers, rotated, bases)
+    if model.exact_bases != 0:
+        _score_far_centroids(model, rotated, bases)
+        square = np.float32(0.0)
+    else:
+        score_centroids(
+            model.centroid_groups,
+            model.centroid_steps,
+            model.centroid_lows,
+            rotated[: min(rotated.shape[0], quantised)],
+            call.query_codes[:quantised],
+            call.group_sums,
+            bases,
+        )
+    _find_tail(model, call, numbers, rotated, bases, square)
     bound_partitions(
         bases,
         square,

@@ -10,6 +10,7 @@ callers; what it calls in turn takes their views.
 
 from __future__ import annotations
 
+from vsearch.kernels.query.fields import CALL_FIELDS, RUN_FIELDS, CallField, RunField
 from vsearch.kernels.query.nearest import fetch_nearest, visit_nearest
 from vsearch.kernels.query.plan import complete_order, plan_tables, plan_visits
 from vsearch.kernels.query.rest import find_rest, rerank_rest, visit_rest
@@ -82,6 +83,60 @@ def search_shard(model_address, shard_address, call_address):
     find_rest(model, shard, call)
     visit_rest(model, shard, call, 0, call.rest_count, fetch=True)
     rerank_rest(model, shard, call)
+    _finish(call)
+
+
+@inlined
+def _enter(call, block, runs, run):
+    """Turn to a run: its mask, and rows of the heap as they are seen from its first one."""
+    block[CallField.MASK], block[CallField.MASK_WORDS] = runs[run, RunField.MASK], runs[run, RunField.MASK_WORDS]
+    rows, first = call.rows, runs[run, RunField.FIRST_ROW]
+    for i in range(call.size):
+        rows[i] -= first
+
+
+@inlined
+def _leave(call, runs, run):
+    """Number the rows of the heap through all runs again."""
+    rows, first = call.rows, runs[run, RunField.FIRST_ROW]
+    for i in range(call.size):
+        rows[i] += first
+
+
+@kernel
+def search_runs(model_address, runs_address, count, call_address):
+    """Plan a query, search all its visits in several runs with one heap, and sort. Rows are numbered through all runs.
+
+    The nearest partitions of every run come before the rest of any, so that the k-th best score is high by then.
+
+    Parameters
+    ----------
+    runs_address
+        Of int64 (count, len(RunField)).
+    """
+    model, call = model_at(model_address), call_at(call_address)
+    block = int64s(call_address, CALL_FIELDS)
+    runs = int64s(runs_address, count * RUN_FIELDS).reshape((count, RUN_FIELDS))
+    plan_visits(model, call)
+    fetch_nearest(shard_at(runs[0, RunField.SHARD]), call)
+    plan_tables(model, call)
+    _begin(call)
+    for run in range(count):
+        shard = shard_at(runs[run, RunField.SHARD])
+        _enter(call, block, runs, run)
+        call.first_visit, call.last_visit, call.settled, call.near = 0, call.visits, 0, 0
+        visit_nearest(model, shard, call)
+        rerank_rest(model, shard, call)
+        _leave(call, runs, run)
+        runs[run, RunField.FIRST_VISIT] = call.first_visit
+    for run in range(count):
+        shard = shard_at(runs[run, RunField.SHARD])
+        _enter(call, block, runs, run)
+        call.first_visit = runs[run, RunField.FIRST_VISIT]
+        find_rest(model, shard, call)
+        visit_rest(model, shard, call, 0, call.rest_count, fetch=True)
+        rerank_rest(model, shard, call)
+        _leave(call, runs, run)
     _finish(call)
 
 

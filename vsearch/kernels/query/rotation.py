@@ -18,6 +18,21 @@ def _square(query):
     return total
 
 
+@inlined_summing
+def _dot_widely(row, query):
+    total = 0.0
+    for j in range(query.shape[0]):
+        total += np.float64(row[j]) * np.float64(query[j])
+    return np.float32(total)
+
+
+@inlined
+def rotate_widely(rotation, query, rotated):
+    """Rotate a query by a matrix, both float32, rounding only what comes out."""
+    for i in range(query.shape[0]):
+        rotated[i] = _dot_widely(rotation[i], query)
+
+
 @inlined
 def quantise_words(query, codes):
     """Round a query float32 (d,) to int16 codes (>= d,) of a norm of 32,767, padded with zeros; returns the step."""

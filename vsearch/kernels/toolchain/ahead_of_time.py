@@ -1,8 +1,8 @@
 """``python -m vsearch.kernels.toolchain.ahead_of_time``: compile the kernels ahead of time, one shared library for each kind of processor.
 
-Numba compiles every exported kernel to LLVM IR, in several processes per target where there are cores for them (the SIMD
-dialect is chosen at import), LLVM turns the IR into a position-independent object for that processor, and ziglang's linker
-makes a shared library of the objects. No second machine and no system compiler is needed. What is written: ``<target>.so`` and ``index.json``.
+Numba compiles every exported kernel to LLVM IR, in two processes per target where there are cores for them (the SIMD
+dialect is chosen at import), LLVM optimises the IR of all and turns it into a position-independent object for that processor,
+and ziglang's linker makes a shared library of the objects. No second machine and no system compiler is needed. What is written: ``<target>.so`` and ``index.json``.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ TARGETS = {
     ),
 }
 
-MOST_PARTS = 4
-"""Processes for one target at most: one kernel takes a fifth of the time of all."""
+MOST_PARTS = 2
+"""Processes for one target at most: kernels of a query share what takes long to compile, see `deal`."""
 
-#: Every kernel that Python calls, with its arguments: a scalar, or dtype/axes for an array. Those that take longest to
-#: compile come first, since they are dealt out in this order.
+#: Every kernel that Python calls, with its arguments: a scalar, or dtype/axes for an array.
 EXPORTS = {
     "query.query.plan_query": ("int64 int64", "none"),
     "query.query.search_batch": ("int64 int64 int64 int64", "none"),
+    "query.query.search_runs": ("int64 int64 int64 int64", "none"),
     "query.query.scan_nearest": ("int64 int64 int64", "none"),
     "query.query.scan_rest": ("int64 int64 int64", "none"),
     "query.query.search_shard": ("int64 int64 int64", "none"),
@@ -166,6 +166,14 @@ def build(folder: Path, targets: list[str], report: Any = print) -> None:
     _replace(folder / INDEX, (json.dumps(index, indent=1, sort_keys=True) + "\n").encode())
 
 
+def deal(part: int, parts: int) -> list[str]:
+    """The kernels of one of some parts: those of a query are the first."""
+    if parts == 1:
+        return list(EXPORTS)
+    others = [name for name in EXPORTS if not name.startswith("query.")]
+    return others[part - 1 :: parts - 1] if part else [name for name in EXPORTS if name not in others]
+
+
 def _sources_of(folder: Path) -> object:
     try:
         return json.loads((folder / INDEX).read_bytes())["sources"]
@@ -181,7 +189,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def compile_object(path: Path, name: str, part: int = 0, parts: int = 1) -> None:
-    """Compile the kernels for a target, or every so-many-th of them, into an object file, in a process of its own."""
+    """Compile the kernels for a target, or those of one of several parts, into an object file, in a process of its own."""
     target = TARGETS[name]
     environment = {**os.environ, "VSEARCH_DIALECT": target.dialect, "VSEARCH_JIT": "ir"}
     if target.triple.startswith("aarch64"):
@@ -265,7 +273,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=1, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.object is not None:
-        write_object(chosen.object, chosen.target[0], list(EXPORTS)[chosen.part :: chosen.parts])
+        write_object(chosen.object, chosen.target[0], deal(chosen.part, chosen.parts))
     else:
         build(chosen.out, chosen.target or sorted(TARGETS))
 

@@ -16,11 +16,11 @@ from numba.core.compiler import Compiler
 from numba.core.registry import CPUDispatcher
 
 
-class _Library(JITCodeLibrary):  # type: ignore[misc]
+class _Library(JITCodeLibrary):
     """What was compiled, as IR that is tidy but not optimised: that is done once, in what it is linked with."""
 
     def _optimize_final_module(self) -> None:
-        passes, builder = self._codegen._module_pass_manager(
+        passes, builder = self._codegen._module_pass_manager(  # noqa: SLF001  as Numba's own library does it
             loop_vectorize=False, slp_vectorize=False, opt=0, cost="cheap"
         )
         passes.run(self._final_module, builder)
@@ -33,7 +33,7 @@ class _Library(JITCodeLibrary):  # type: ignore[misc]
         return 0
 
 
-class _Codegen(JITCPUCodegen):  # type: ignore[misc]
+class _Codegen(JITCPUCodegen):
     _library_class = _Library
 
     def set_env(self, _name: str, _environment: Any) -> None:
@@ -45,12 +45,12 @@ def _codegen() -> _Codegen:
     return _Codegen("vsearch.intermediate")
 
 
-class _Compiler(Compiler):  # type: ignore[misc]
+class _Compiler(Compiler):
     def __init__(self, typingctx: Any, targetctx: Any, _library: Any, *others: Any) -> None:
         super().__init__(typingctx, targetctx, _codegen().create_library("part"), *others)
 
 
-class Part(CPUDispatcher):  # type: ignore[misc]
+class Part(CPUDispatcher):
     """A function of which kernels take the IR.
 
     Parameters
@@ -65,7 +65,8 @@ class Part(CPUDispatcher):  # type: ignore[misc]
     def __init__(self, function: Any, options: dict[str, Any], alone: Callable[[Any], Any]) -> None:
         bare = {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
         super().__init__(function, targetoptions={**options, **bare}, pipeline_class=_Compiler)
-        self._decorate, self._alone = alone, None
+        self._decorate = alone
+        self._alone: Any = None
 
     def __call__(self, *given: Any) -> Any:
         """Compile it by itself and call it: only tests do."""

@@ -39,7 +39,7 @@ class ArrayField(NamedTuple):
     shape: tuple[int | str, ...]
 
 
-class View(types.Type):  # type: ignore[misc]
+class View(types.Type):
     """The type of one kind of block.
 
     Attributes
@@ -76,16 +76,16 @@ def view(name: str, fields: type[IntEnum], arrays: Mapping[str, ArrayField]) -> 
 
 
 @register_model(View)
-class _ViewModel(models.PrimitiveModel):  # type: ignore[misc]
+class _ViewModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _WORD)
 
 
 @infer_getattr
-class _ViewFields(AttributeTemplate):  # type: ignore[misc]
+class _ViewFields(AttributeTemplate):
     key = View
 
-    def generic_resolve(self, kind: Any, name: str) -> Any:
+    def generic_resolve(self, kind: Any, name: str) -> Any:  # type: ignore[override]
         return kind.field(name)
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.kernels.query.api import finish, search_batch, search_shard
+from vsearch.kernels.query.api import finish, search_batch, search_runs, search_shard
 from vsearch.kernels.query.api import plan_query as plan_natively
-from vsearch.kernels.query.fields import CallField
+from vsearch.kernels.query.fields import COUNTERS, CallField, RunField
 from vsearch.search.engine.cells import build_cell_tables, plan_cells, search_cells
 from vsearch.search.engine.masking import mask_shard, mask_shard_cells
 from vsearch.search.engine.masks import IndexMask
@@ -176,6 +176,9 @@ def search_queries(
     workspaces, shards = snapshot.workspaces(len(queries)), snapshot.shards
     for workspace in workspaces:
         begin(workspace, request, mask)
+    if snapshot.changed and snapshot.ready:
+        pairs = zip(workspaces, queries, strict=True)
+        return [_search_runs(snapshot, workspace, query, mask, prepared=prepared) for workspace, query in pairs]
     if len(queries) == 1 or len(shards) > 1 or not shards[0].ready:
         pairs = zip(workspaces, queries, strict=True)
         return [_search_shards(snapshot, workspace, query, mask, prepared=prepared) for workspace, query in pairs]
@@ -188,12 +191,35 @@ def search_queries(
     return [[copy_hits(workspace)] for workspace in workspaces]
 
 
+def _search_runs(
+    snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None, *, prepared: bool
+) -> list[ShardHits]:
+    """Search all runs of a changed index that is all there, in one native call; hits are of the first run, rows of all."""
+    take_query(snapshot, workspace, query, prepared=prepared)
+    _call_runs(snapshot, workspace, mask)
+    nothing = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
+    return [copy_hits(workspace), *[nothing] * (len(snapshot.shards) - 1)]
+
+
+def _call_runs(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
+    runs = np.zeros((len(snapshot.shards), len(RunField)), np.int64)
+    for number, shard in enumerate(snapshot.shards):
+        words = _words(mask, number) if mask is not None else None
+        runs[number, RunField.SHARD], runs[number, RunField.FIRST_ROW] = shard.native.address, shard.first_row
+        if words is not None:
+            runs[number, RunField.MASK], runs[number, RunField.MASK_WORDS] = address(words), len(words)
+    search_runs(snapshot.native.address, address(runs), len(runs), workspace.fields.address)
+
+
 def search_fused(
     snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Scores and rows (1, k) of a query as given, on a snapshot that is `fused`, in a workspace that has begun."""
     workspace.use_query(query, prepared=False)
-    _search_ready(snapshot, workspace, mask)
+    if len(snapshot.shards) == 1:
+        _search_ready(snapshot, workspace, mask)
+    else:
+        _call_runs(snapshot, workspace, mask)
     return workspace.scores[None].copy(), workspace.rows[None].copy()
 
 

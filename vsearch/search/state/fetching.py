@@ -125,8 +125,9 @@ def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.in
     import pyarrow as pa
 
     names = stored_names(columns, snapshot.schema.names)
-    table = take_fields(snapshot, names, rows)
-    return pa.table([as_written(column) for column in table.columns], list(columns))
+    table = take_fields(snapshot, tuple(dict.fromkeys(names)), rows)
+    written = {name: as_written(table.column(snapshot.find_entry(name).field_name)) for name in names}
+    return pa.table([written[name] for name in names], list(columns))
 
 
 def take_fields(snapshot: Snapshot, names: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.metrics import LARGEST_ELEMENT, Metric, normalise, unbounded
 from vsearch.quantizers.protocol import Quantizer
-from vsearch.quantizers.rerank_codes import Rerank
+from vsearch.quantizers.rerank_codes import Rerank, lie_far_apart, rotate_widely
 from vsearch.storage import SettingsEntry
 
-FAR = 10.0  # partitions' radii from the mean
+APART = 30.0  # as `rerank_codes.FAR`: half of the partitions at least
 DEFAULT_TAIL = 3.5
 """Standard deviations; of Gaussian values one of 4,300 lies beyond it. Of indexes that were tuned before there was a tail."""
 
@@ -144,10 +144,14 @@ class Model:
 
         Then distances are made of differences, of queries that are rotated in full: products with what is far lose digits.
         """
-        if self.metric != "l2":
+        return self.metric == "l2" and lie_far_apart(self.centroid_squares, self.rerank_weights)
+
+    @cached_property
+    def exact_bases(self) -> bool:
+        """Whether most partitions are so far apart that 8 bits cannot tell which of a cluster's is the nearest."""
+        if not self.far_apart or self.half_centroids is not None:
             return False
-        residuals = float(np.sum(self.rerank_weights.astype(np.float64) ** 4))  # mean square: see `dimension_weights`
-        return float(self.centroid_squares.max()) > FAR**2 * residuals
+        return lie_far_apart(np.sort(self.centroid_squares)[: len(self.centroids) // 2 + 1], self.rerank_weights, APART)
 
     def deviations(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         """`kernels.query.route.relative_deviation` of prepared queries (m, d): float32 (m,)."""
@@ -232,7 +236,10 @@ def plain_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.floa
 
 def prepare_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.float32]:
     """Normalise, centre, adapt and rotate checked queries: float32 (m, d). O(m d^2)."""
-    return np.ascontiguousarray(plain_queries(model, queries) @ model.query_transform.T)
+    plain = plain_queries(model, queries)
+    if model.far_apart:
+        return rotate_widely(plain, model.query_transform)
+    return np.ascontiguousarray(plain @ model.query_transform.T)
 
 
 def nearness_unit(model: Model, radii: NDArray[np.float32]) -> float:

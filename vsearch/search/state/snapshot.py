@@ -117,9 +117,14 @@ class Snapshot:
         return all(shard.ready for shard in self.shards)
 
     @property
+    def changed(self) -> bool:
+        """Whether it has runs that one native call searches together: more than the index was built of."""
+        return len(self.shards) > len(self.manifest.shards) and self.model.quantizer.scan != "cells"
+
+    @property
     def fused(self) -> bool:
-        """Whether one native call does a whole query: one run, all of it there, and tables that kernels make."""
-        if not self._fused and len(self.shards) == 1 and self.shards[0].ready:
+        """Whether one native call does a whole query: one run, or those of a changed index, all there, and tables that kernels make."""
+        if not self._fused and (len(self.shards) == 1 or self.changed) and self.ready:
             given = self.native.values[ModelField.TABLES_GIVEN] != 0
             self._fused = not given and self.model.quantizer.scan != "cells"
         return self._fused

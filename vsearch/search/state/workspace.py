@@ -43,7 +43,10 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
         msg = f"{len(radii)} radii for {partitions} partitions"
         raise ValueError(msg)
     stages = quantizer.stage_bytes
-    coarse = encode_centroids(model.centroids)
+    coarse, squares = encode_centroids(model.centroids), model.centroid_squares
+    slacks = coarse.slacks
+    if model.exact_bases:
+        squares, slacks = np.zeros_like(squares), np.zeros_like(slacks)
     values[ModelField.DIMENSIONS], values[ModelField.PARTITIONS], values[ModelField.ROWS] = d, partitions, rows
     values[ModelField.GROUPS], values[ModelField.QUANTISED_DIMENSIONS] = len(coarse.groups), coarse.dimensions
     values[ModelField.CENTROID_GROUP_WIDTH] = coarse.groups.shape[1]
@@ -51,16 +54,17 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
     values[ModelField.NORMALISE] = model.metric == "cosine"
     values[ModelField.SQUARED] = model.metric == "l2"
     values[ModelField.DIFFERENCES] = model.far_apart or (model.metric == "l2" and model.rerank == "float32")
+    values[ModelField.WIDE_ROTATION], values[ModelField.EXACT_BASES] = model.far_apart, model.exact_bases
     values[ModelField.RERANK_KIND] = RERANK_KINDS[model.rerank]
     values[ModelField.STAGES] = len(stages)
     values[ModelField.FADES_LENGTH] = partitions + 1
     weights = model.rerank_weights if model.rerank == "int8" else np.ones(d, np.float32)
     for field, array in (
         (ModelField.MEAN, model.mean),
-        (ModelField.CENTROID_SQUARES, model.centroid_squares),
+        (ModelField.CENTROID_SQUARES, squares),
         (ModelField.CENTROID_STEPS, coarse.steps),
         (ModelField.CENTROID_LOWS, coarse.lows),
-        (ModelField.CENTROID_SLACKS, coarse.slacks),
+        (ModelField.CENTROID_SLACKS, slacks),
         (ModelField.RADII, radii),
         (ModelField.FADES, np.log1p(np.arange(partitions + 1)).astype(np.float32)),
         (ModelField.RERANK_WEIGHTS, weights),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import google_crc32c
 import numpy as np
 
-from vsearch.errors import CorruptIndexError, InputError
+from vsearch.errors import ConflictError, CorruptIndexError, InputError
 from vsearch.storage.files.arrow import Node, Template, padded, stream
 from vsearch.storage.files.bundle import (
     LARGEST_HEADER,
@@ -46,6 +46,9 @@ _OFFSETS = 16  # bytes of the offsets of a list column of one row
 
 KEPT = 4 << 20
 """Bytes of a table up to which its buffers are made once, else once for their lengths and once more to be written."""
+
+MOST_REFUSALS = 6
+"""How often a put may be refused although nothing is there."""
 
 
 class _Array(NamedTuple):
@@ -114,12 +117,28 @@ def write_bundle(
         if isinstance(store, HeldBytes):
             store.hold(path, memory.data)
         else:
-            store.put(path, memory.data.tobytes())
+            _put(store, path, memory.data.tobytes())
         return entry
     with LocalFile(store, path) as local:
         entry = local.write(plan.write)
         local.put()
     return entry
+
+
+def _put(store: Store, path: str, data: bytes) -> None:
+    """Put a file where none is. A put that was sent twice, because its first answer was lost, meets its own success."""
+    for refusals in range(1, MOST_REFUSALS + 1):
+        try:
+            store.put(path, data)
+        except ConflictError:
+            try:
+                if bytes(store.get(path)) == data:
+                    return
+            except FileNotFoundError:  # 409: refused with nothing written
+                if refusals < MOST_REFUSALS:
+                    continue
+            raise
+        return
 
 
 def _plan(path: str, name: str, part: Mapping[str, NDArray[np.generic]] | pa.Table) -> _Part:

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from bench.fuzzers.live_model import beginning, check, mapped, open_here, remote
+from vsearch.storage.snapshots import committing
+
+
+@pytest.fixture(params=["mapped", "remote"])
+def any_store(request):
+    """An empty store: one whose files are mapped, then one that is read as a bucket is."""
+    return {"mapped": mapped, "remote": remote}[request.param]()
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    """Nobody waits long for another try."""
+    monkeypatch.setattr(committing, "FIRST_WAIT", 0.0001)
+    monkeypatch.setattr(committing, "LONGEST_WAIT", 0.0002)
+
+
+@pytest.fixture
+def begin():
+    """Put a small index of 60 rows into a store, by default into one of its own; the store, and what it holds."""
+
+    def put(id_type="int", shards=2, store=None, rerank="float32"):
+        begun = beginning(id_type, shards, rerank)
+        return begun.copy(mapped() if store is None else store), begun.state
+
+    return put
+
+
+@pytest.fixture
+def holds():
+    """Hold the newest snapshot of a store against a state."""
+
+    def hold(store, state):
+        index = open_here(store)
+        check(index, state, random.Random(3))
+        return index
+
+    return hold

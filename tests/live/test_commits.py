@@ -1,0 +1,293 @@
+"""Commits of changes among other writers, and on stores that lose, refuse and fail."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from bench.fuzzers.live_model import Ask, outcome
+from tests.live.troubles import Interrupted, is_manifest, is_segment, on, raising, segments
+from vsearch.errors import ConflictError, InputError, StoreError
+from vsearch.live import commits
+from vsearch.live.optimizing import optimize
+from vsearch.storage import prune, read_manifest, verify
+from vsearch.storage.snapshots.condemned import put_marker
+from vsearch.storage.snapshots.manifest import manifest_files
+
+pytestmark = pytest.mark.usefixtures("quickly")
+
+
+def rows(n, seed=1):
+    return np.random.default_rng(seed).standard_normal((n, 8)).astype(np.float32)
+
+
+def named(store):
+    return {entry.path for entry in manifest_files(read_manifest(store))}
+
+
+@pytest.mark.parametrize("change", ["append", "update", "delete by predicate", "predicate"])
+def test_an_older_handle_is_judged_by_the_newest_snapshot(begin, change):
+    store, _ = begin()
+    behind, ahead = on(store), on(store)
+    ahead.delete(ids=[3])
+    ahead.append(rows(1), {"n": [1000]}, ids=[900])
+    if change == "append":  # was there, is not any more
+        assert behind.append(rows(1), ids=[3]).added == 1
+    elif change == "update":  # was not there, is by now
+        assert behind.update({"n": 5}, ids=[900]).replaced == 1
+    elif change == "delete by predicate":
+        assert behind.delete(where="n = 1000").deleted == 1
+    else:
+        with pytest.raises(InputError, match="no_such_column"):
+            behind.delete(where="no_such_column = 1")
+        assert behind.snapshot.manifest.snapshot == 1
+
+
+def test_a_refusal_names_what_the_newest_snapshot_says(begin):
+    store, _ = begin()
+    behind, ahead = on(store), on(store)
+    ahead.append(rows(1), ids=[900])
+    with pytest.raises(InputError, match="900"):
+        behind.append(rows(2), ids=[899, 900])
+    assert len(on(store)) == 61
+
+
+def test_a_snapshot_that_this_handle_does_not_know_yet_can_be_asked_for(begin):
+    store, _ = begin()
+    behind, ahead = on(store), on(store)
+    ahead.append(rows(1), ids=[900])
+    assert behind.delete(ids=[900], if_snapshot=2).snapshot == 3
+    with pytest.raises(ConflictError, match="snapshot 3 is the newest, not 2"):
+        ahead.delete(ids=[1], if_snapshot=2)
+    with pytest.raises(ConflictError, match="snapshot 3 is the newest, not 9"):
+        ahead.delete(ids=[1], if_snapshot=9)
+    assert read_manifest(store).snapshot == 3
+    assert segments(store) == {path for path in named(store) if path.startswith("segments/")}
+
+
+@pytest.mark.parametrize("moment", [False, True])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), StoreError("the answer was lost")])
+def test_what_is_raised_while_a_manifest_is_put_leaves_the_files_that_it_may_name(begin, holds, error, moment):
+    store, state = begin()
+    made = outcome(state, Ask("delete", [1, 2]))
+    index = on(Interrupted(store, is_manifest, raising(error), after=moment))
+    with suppress(type(error)):
+        index.delete(ids=[1, 2])
+    committed = read_manifest(store).snapshot == 2
+    assert committed == moment
+    assert verify(store).ok
+    holds(store, made.state if committed else state)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), StoreError("the connection was lost")])
+def test_what_is_raised_after_a_commit_leaves_its_files(begin, holds, error):
+    """The listing after the put, which looks whether the commit stands."""
+    store, state = begin()
+    index = on(store)
+    seen = []
+
+    def later(name, *_):
+        seen.append(name)
+        return name == "list" and "put" in seen
+
+    index.snapshot.store = Interrupted(store, later, raising(error))
+    with pytest.raises(type(error)) as raised:
+        index.delete(ids=[1, 2], token="t")
+    if isinstance(error, StoreError):
+        assert "is committed" in str(raised.value)
+    assert verify(store).ok
+    assert index.delete(ids=[1, 2], token="t").deleted == 2
+    assert read_manifest(store).snapshot == 2
+    holds(store, outcome(state, Ask("delete", [1, 2])).state)
+
+
+def test_a_commit_that_cannot_be_read_says_that_it_is_one(begin):
+    store, _ = begin()
+    index = on(store)
+    seen = []
+
+    def later(name, path="", *_):
+        seen.append((name, path))
+        listed = any(name == "list" for name, _ in seen)
+        return listed and name in {"get_ranges", "read_into", "memory_map", "get"} and path.startswith("segments/")
+
+    index.snapshot.store = Interrupted(store, later, raising(StoreError("the connection was lost")))
+    with pytest.raises(StoreError, match="snapshot 2 is committed"):
+        index.append(rows(1), ids=[900])
+    assert index.refresh()
+    assert len(index) == 61
+
+
+def test_segments_are_put_although_answers_are_lost_and_puts_refused(begin):
+    store, _ = begin()
+
+    class Twice:
+        """A store that sends every put of a new file twice, and is told 409 before."""
+
+        def __init__(self):
+            self.refused = set()
+
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def put(self, path, data, *, create=True):
+            if path not in self.refused:
+                self.refused.add(path)
+                raise ConflictError("409 ConditionalRequestConflict")
+            store.put(path, data, create=create)
+            store.put(path, data, create=create)
+
+    index = on(Twice())
+    assert index.append(rows(2), ids=[900, 901]).added == 2
+    assert index.delete(ids=[900, 1]).deleted == 2
+    assert len(on(store)) == 60
+
+
+def test_a_change_that_meets_others_writes_its_rows_once(begin):
+    store, _ = begin()
+    ahead = on(store)
+    counted = []
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def put(self, path, data, *, create=True):
+            counted.append(path.split("/")[0])
+            if path.startswith("manifest/") and len(counted) < 4:
+                ahead.append(rows(1), ids=[1000 + len(counted)])
+            store.put(path, data, create=create)
+
+    assert on(Counting()).append(rows(50), {"n": np.arange(50)}, ids=np.arange(2000, 2050)).snapshot == 4
+    assert counted.count("segments") == 1
+    assert counted.count("manifest") == 3
+    assert segments(store) == {path for path in named(store) if path.startswith("segments/")}
+
+
+def test_numbered_rows_go_on_from_the_others(begin):
+    store, _ = begin("row")
+    ahead = on(store)
+    index = on(Interrupted(store, is_manifest, lambda: ahead.append(rows(2))))
+    assert index.append(rows(3, 2), {"n": [91, 92, 93]}).snapshot == 3
+    assert on(store).get([62, 63, 64]).column("n").to_pylist() == [91, 92, 93]
+    assert segments(store) == {path for path in named(store) if path.startswith("segments/")}
+
+
+def test_a_token_counts_once_whoever_says_it(begin):
+    store, _ = begin()
+    first, second = on(store), on(store)
+    done = first.append(rows(2), ids=[900, 901], token="once")
+    first.delete(ids=[900])
+    assert second.append(rows(2), ids=[900, 901], token="once") == done
+    assert first.append(rows(2), ids=[900, 901], token="once") == done
+    assert len(on(store)) == 61
+    assert segments(store) == {path for path in named(store) if path.startswith("segments/")}
+
+
+def test_an_answer_that_is_lost_counts_once(begin):
+    store, _ = begin()
+    blind = {"deaf": False}
+
+    class Deaf:
+        """A store that is not heard any more, from the put of a manifest on."""
+
+        def __getattr__(self, name):
+            value = getattr(store, name)
+
+            def call(*args, **named):
+                result = value(*args, **named)
+                blind["deaf"] = blind["deaf"] or is_manifest(name, *args)
+                if blind["deaf"]:
+                    raise StoreError("the answer was lost")
+                return result
+
+            return call if callable(value) else value
+
+    index = on(Deaf())
+    with pytest.raises(StoreError, match="not known whether snapshot 2 was committed"):
+        index.append(rows(2), ids=[900, 901], token="once")
+    assert read_manifest(store).snapshot == 2
+    assert verify(store).ok
+    index.snapshot.store = store
+    assert index.append(rows(2), ids=[900, 901], token="once").to_dict() == {
+        "snapshot": 2, "added": 2, "replaced": 0, "deleted": 0
+    }  # fmt: skip
+    assert len(on(store)) == 62
+
+
+def test_a_handle_whose_snapshot_was_pruned_writes_all_the_same(begin, any_store, holds):
+    store, state = begin(store=any_store)
+    behind, ahead = on(store), on(store)
+    ahead.delete(ids=[5])
+    optimize(ahead.snapshot, force=True)
+    prune(store, 1, grace=0, older_than=0)
+    assert behind.update({"n": 6}, where="n = 3").replaced > 0
+    assert behind.delete(ids=[1, 5]).deleted == 1
+    for ask in (Ask("delete", [5]), Ask("update", where="n = 3", value=6), Ask("delete", [1, 5])):
+        state = outcome(state, ask).state
+    holds(store, state)
+
+
+def test_a_change_that_took_long_sees_whether_a_prune_took_its_files(begin, monkeypatch):
+    store, _ = begin()
+    monkeypatch.setattr(commits, "UNCHECKED", 0.0)
+    index = on(Interrupted(store, is_manifest, lambda: prune(store, 1, grace=0, older_than=0)))
+    with pytest.raises(ConflictError, match="a prune removed files"):
+        index.append(rows(2), ids=[900, 901])
+    assert read_manifest(store).snapshot == 1
+    assert verify(store).ok
+
+
+def test_files_of_a_snapshot_that_was_taken_back_may_be_others(begin, monkeypatch):
+    """Who went on from it names them, too."""
+    store, _ = begin()
+    index, ahead = on(store), on(store)
+
+    def follow():
+        ahead.append(rows(1), ids=[950])
+        store.delete(["manifest/00000000000000000002.json"])
+        condemned = next(path for path in named(store) if path.endswith("-delta.arrow"))
+        put_marker(store, [condemned])
+        monkeypatch.setattr("vsearch.storage.snapshots.committing.PATIENCE", 0.01)
+
+    index.snapshot.store = Interrupted(store, is_manifest, follow, after=True)
+    with pytest.raises(ConflictError):
+        index.append(rows(1), ids=[900])
+    assert verify(store).ok
+    assert len(on(store)) == 62
+
+
+def test_what_is_refused_leaves_nothing(begin):
+    store, _ = begin()
+    before = segments(store)
+    ahead = on(store)
+    index = on(Interrupted(store, is_manifest, lambda: ahead.append(rows(1), ids=[900])))
+    with pytest.raises(InputError, match="900"):
+        index.append(rows(2), ids=[899, 900])
+    with pytest.raises(StoreError):
+        on(Interrupted(store, is_segment, raising(StoreError("full")))).append(rows(1), ids=[901])
+    assert len(segments(store) - before) == 1
+    assert len(on(store)) == 61
+
+
+def test_others_that_are_always_first(begin, monkeypatch):
+    store, _ = begin()
+    monkeypatch.setattr("vsearch.storage.snapshots.committing.PATIENCE", 0.2)
+    ahead = on(store)
+
+    class Overtaken:
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def put(self, path, data, *, create=True):
+            if path.startswith("manifest/0"):
+                ahead.update({"n": int(time.monotonic_ns() % 1000)}, ids=[7])
+            store.put(path, data, create=create)
+
+    with pytest.raises(ConflictError, match="other writers were first"):
+        on(Overtaken()).append(rows(1), ids=[900])
+    assert len(on(store)) == 60
+    assert segments(store) == {path for path in named(store) if path.startswith("segments/")}

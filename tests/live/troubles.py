@@ -1,0 +1,88 @@
+"""Stores at which one thing goes wrong, or something else happens, at a call that is named."""
+
+from __future__ import annotations
+
+
+class Killed(BaseException):
+    """The process is no more: nothing that it does later reaches the store."""
+
+
+class Interrupted:
+    """A store at which something happens once, before or after the first call that `when` picks."""
+
+    def __init__(self, store, when, event, *, after=False):
+        self._store, self._when, self._event, self._after = store, when, event, after
+        self.done = False
+
+    def __getattr__(self, name):
+        value = getattr(self._store, name)
+        if not callable(value):
+            return value
+
+        def call(*args, **named):
+            chosen = not self.done and self._when(name, *args)
+            self.done = self.done or chosen
+            if chosen and not self._after:
+                self._event()
+            result = value(*args, **named)
+            if chosen and self._after:
+                self._event()
+            return result
+
+        return call
+
+
+class Deadly:
+    """A store whose process dies at its n-th call, when that is done or before; it counts calls where it does not."""
+
+    def __init__(self, store, last=None, *, done=False):
+        self._store, self._last, self._done = store, last, done
+        self.calls, self._dead = 0, False
+        self.wrote = self.writes = False  # whether anything was written, and whether the last call was to write
+
+    def __getattr__(self, name):
+        value = getattr(self._store, name)
+        if not callable(value) or name in {"scratch", "memory_map"}:
+            return value
+
+        def call(*args, **named):
+            if self._dead:
+                raise Killed
+            self._dead = self.calls == self._last
+            self.calls += 1
+            self.writes = name in {"put", "put_file", "delete"}
+            if self._dead and not self._done:
+                raise Killed
+            result = value(*args, **named)
+            self.wrote = self.wrote or self.writes
+            if self._dead:
+                raise Killed
+            return result
+
+        return call
+
+
+def is_manifest(name, path="", *_):
+    return name == "put" and path.startswith("manifest/0")
+
+
+def is_segment(name, path="", *_):
+    return name == "put" and path.startswith("segments/")
+
+
+def raising(error):
+    def event():
+        raise error
+
+    return event
+
+
+def on(store):
+    """The newest snapshot of a store, open."""
+    from bench.fuzzers.live_model import open_here
+
+    return open_here(store)
+
+
+def segments(store):
+    return {info.path for info in store.list("segments")}
