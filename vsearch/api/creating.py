@@ -32,7 +32,6 @@ def create(
     partitions: int | None = None,
     shards: int | None = None,
     seed: int = 0,
-    ttl: str | None = None,
     **storage: object,
 ) -> Index:
     """Create an index without rows and open it.
@@ -52,8 +51,6 @@ def create(
         What rows are known by; "row": the index numbers them.
     metric, quantizer, bits, rerank, partitions, shards, seed
         See `vsearch.build`.
-    ttl : str, optional
-        See `Index.set_ttl`.
     **storage
         See `vsearch.open`.
 
@@ -76,10 +73,7 @@ def create(
         "shards": shards,
         "seed": seed,
     }
-    index = Index(open_snapshot(store, _create(store, {"dimensions": dimensions, **options})))
-    if ttl is not None:
-        index.set_ttl(ttl)
-    return index
+    return Index(open_snapshot(store, _create(store, {"dimensions": dimensions, **options})))
 
 
 def open_or_create(store: Store, options: Mapping[str, Any], refresh: float | None) -> Index:
@@ -96,16 +90,11 @@ def open_or_create(store: Store, options: Mapping[str, Any], refresh: float | No
         pass
     if not isinstance(options, Mapping) or "dimensions" not in options:
         raise InputError(f"create must be a dict of what vsearch.create takes, with dimensions, got {options!r:.100}")
-    given = dict(options)
-    ttl = given.pop("ttl", None)
     try:
-        manifest = _create(store, given)
+        manifest = _create(store, dict(options))
     except IndexExistsError:
         manifest = read_manifest(store)
-    index = Index(open_snapshot(store, manifest), refresh)
-    if ttl is not None:
-        index.set_ttl(ttl)
-    return index
+    return Index(open_snapshot(store, manifest), refresh)
 
 
 def _create(store: Store, given: dict[str, Any]) -> Manifest:
@@ -117,7 +106,7 @@ def _create(store: Store, given: dict[str, Any]) -> Manifest:
     try:
         options = BuildOptions(**given)
     except TypeError:
-        known = "dimensions, attributes, ids, metric, quantizer, bits, rerank, partitions, shards, seed, ttl"
+        known = "dimensions, attributes, ids, metric, quantizer, bits, rerank, partitions, shards, seed"
         raise InputError(
             f"create must be a dict of what vsearch.create takes ({known}), got {', '.join(given)}"
         ) from None
