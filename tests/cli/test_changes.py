@@ -99,6 +99,8 @@ def test_optimize_tag_and_restore(run, folder: Path) -> None:
     restored = done(run("restore", index, "--tag", "full", "--json"))
     assert (restored["restored"], restored["rows"]) == ("full", ROWS)
     assert "full" in run("tag", index).text
+    assert done(run("prune", index, "--keep", 1, "--json"))["snapshots"] == []
+    assert done(run("prune", index, "--keep", 1, "--older-than", "0s", "--json"))["kept"][0] == 1
     assert done(run("tag", index, "full", "--remove", "--json")) == {"tags": {}}
 
 
@@ -119,6 +121,7 @@ def test_optimize_tag_and_restore(run, folder: Path) -> None:
         (("restore",), "--snapshot"),
         (("restore", "--tag", "nothing"), "nothing"),
         (("tag", "--remove"), "NAME"),
+        (("prune", "--older-than", "soon"), "--older-than"),
         (("tag", "nothing", "--remove"), "nothing"),
         (("tag", "x", "--snapshot", "99"), "99"),
     ],
