@@ -1,6 +1,6 @@
-"""Write the golden indexes of the current format: small ones that every later version must still read.
+"""Write the golden indexes of the current formats: small ones that every later version must still read.
 
-``python index/make_golden.py index/golden`` writes ``format-<n>/<name>/`` and, beside each index, ``expected.json`` with
+``python index/make_golden.py index/golden`` writes ``format-<n>/<name>/``, those of format 2 by changes of what was built, and, beside each index, ``expected.json`` with
 queries and the answers that were given when it was made. A golden index is written once and never again.
 """
 
@@ -16,7 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 import vsearch
+from vsearch.live import plan
 from vsearch.storage import FORMAT
+from vsearch.storage.snapshots.manifest import BUILT_FORMAT
 
 ROWS, DIMENSIONS, QUERIES, K = 240, 20, 6, 5
 FILTERS = [
@@ -120,6 +122,104 @@ def answer(hits: vsearch.Hits, **asked: Any) -> dict[str, Any]:
     return {**asked, "matching": hits.stats.rows_masked, "ids": hits.ids.tolist(), "scores": hits.scores.tolist()}
 
 
+CHANGED_ROWS = 120
+CHANGED_FILTERS = [
+    None,
+    "number < 50 AND kind IN ('a', 'c')",
+    "tone = 'warm' OR cost IS NULL",
+    "list_contains(marks, 'red')",
+]
+CHANGED_INDEXES: dict[str, dict[str, Any]] = {
+    "cosine-int8-deltas": {"metric": "cosine", "shards": 2, "partitions": 4},
+    "l2-float32-young": {"metric": "l2", "bits": 2.0, "rerank": "float32", "shards": 2, "partitions": 4},
+    "ip-int8-strings": {"metric": "ip", "bits": 3.0, "rerank": "int8", "partitions": 2},
+    "l2-estimates-base": {"metric": "l2", "bits": 4.0, "rerank": None, "partitions": 3},
+    "cosine-begun": {},
+}
+"""By what they are: some deltas on the files of a build; a merged base and a young run; upserts by string; a base without rerank
+codes; and one that was created empty."""
+
+
+def write_changed(folder: Path) -> None:
+    """Write those golden indexes that were changed below a folder that are not there."""
+    for name, options in CHANGED_INDEXES.items():
+        target = folder / name
+        if target.exists():
+            continue
+        rng = np.random.default_rng(22)
+        vectors = (rng.standard_normal((2 * CHANGED_ROWS, DIMENSIONS)) + 0.5).astype(np.float32)
+        queries = rng.standard_normal((QUERIES, DIMENSIONS)).astype(np.float32)
+        ids = {"l2": np.arange(2 * CHANGED_ROWS) * 3 - 50, "ip": np.array([f"id-{i}" for i in range(2 * CHANGED_ROWS)])}
+        index = change(target, name, options, vectors, ids.get(name.split("-")[0]))
+        index.tag("golden")
+        vsearch.prune(target, keep=1, grace=0, older_than=0)
+        index = vsearch.open(target)
+        answers = [answer(index.search(queries, K, where, exact=True), where=where) for where in CHANGED_FILTERS]
+        every = index.search(queries[0], len(index), exact=True).ids[0].tolist()
+        rows = index.get(every[::9]).to_pylist()
+        expected = {"options": options, "k": K, "queries": queries.tolist(), "answers": answers, "rows": rows}
+        write_expected(target, {**expected, "live": sorted(every), "tags": index.tags()})
+
+
+def change(
+    target: Path, name: str, options: dict[str, Any], vectors: np.ndarray, ids: np.ndarray | None
+) -> vsearch.Index:
+    """Build an index of the first half of some rows, or create it, and make changes of every kind."""
+    table = changed_attributes(len(vectors))
+
+    def rows(first: int, last: int) -> tuple[Any, ...]:
+        return vectors[first:last], table.slice(first, last - first), None if ids is None else ids[first:last]
+
+    n = CHANGED_ROWS
+    if options:
+        first, columns, own = rows(0, n)
+        index = vsearch.build(first, target, columns, own, seed=7, **options)
+    else:
+        index = vsearch.create(target, DIMENSIONS, attributes=table.schema)
+        index.append(*rows(0, n))
+    index.append(*rows(n, n + 30), token="first load")  # noqa: S106
+    index.delete(where="number BETWEEN 40 AND 59")
+    if ids is not None:
+        moved = vectors[10:30] + 1
+        index.upsert(moved, table.slice(20, 20), ids[10:30])
+    index.update({"kind": "a", "marks": ["red"]}, where="number > 90")
+    if name.endswith(("base", "young")):
+        index.optimize(force=True, retune=False)
+    index.rename_column("price", "cost")
+    index.drop_column("flag")
+    index.add_column("tone", "string")
+    index.append(*_named(rows(n + 30, n + 60)))
+    if name.endswith("young"):
+        index.delete(where="number < 5")
+        plan.TAIL_ROWS, usual = 1, plan.TAIL_ROWS  # so that so few rows become a young run
+        index.optimize(retune=False)
+        plan.TAIL_ROWS = usual
+        index.append(*_named(rows(n + 60, n + 70)))
+    index.update({"tone": "warm"}, where="number IN (7, 17, 27, 37)")
+    index.delete(where="kind = 'd' AND number > 60")
+    return index
+
+
+def _named(rows: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Rows with the attributes that the index has by then."""
+    vectors, table, ids = rows
+    return vectors, table.drop_columns("flag").rename_columns({"price": "cost"}), ids
+
+
+def changed_attributes(count: int) -> pa.Table:
+    """Columns of some types, with NULLs."""
+    numbers = np.random.default_rng(23).integers(0, 100, count)
+    return pa.table(
+        {
+            "number": pa.array([None if i % 13 == 5 else int(n) for i, n in enumerate(numbers)], pa.int64()),
+            "price": pa.array([None if i % 7 == 2 else n / 8 for i, n in enumerate(numbers)], pa.float64()),
+            "flag": pa.array((numbers % 2 == 0).tolist(), pa.bool_()),
+            "kind": pa.array([None if i % 17 == 4 else "abcd"[n % 4] for i, n in enumerate(numbers)], pa.string()),
+            "marks": pa.array([["red", "blue"][: n % 3] for n in numbers], pa.list_(pa.string())),
+        }
+    )
+
+
 def write_expected(target: Path, expected: dict[str, Any]) -> None:
     """Write what an index answered beside it."""
     text = json.dumps(expected, indent=None, default=str).replace("NaN", "null")
@@ -127,6 +227,7 @@ def write_expected(target: Path, expected: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    format_folder = Path(sys.argv[1]) / f"format-{FORMAT}"
-    write_vectors(format_folder)
-    write_documents(format_folder)
+    place = Path(sys.argv[1])
+    write_vectors(place / f"format-{BUILT_FORMAT}")
+    write_documents(place / f"format-{BUILT_FORMAT}")
+    write_changed(place / f"format-{FORMAT}")

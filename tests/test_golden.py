@@ -17,6 +17,7 @@ GOLDEN = Path(__file__).parents[1] / "index" / "golden"
 EVERY = sorted(path.parent for path in GOLDEN.glob("format-*/*/expected.json"))
 DOCUMENTS = [path for path in EVERY if path.name.startswith("documents-")]
 INDEXES = [path for path in EVERY if path not in DOCUMENTS]
+CHANGED = [path for path in INDEXES if path.parent.name == "format-2"]
 
 
 def name_of(folder: Path) -> str:
@@ -30,6 +31,7 @@ def scores_of(answer: dict[str, Any]) -> np.ndarray:
 def test_there_are_some() -> None:
     assert len(INDEXES) >= 6
     assert len(DOCUMENTS) >= 2
+    assert len(CHANGED) >= 5
 
 
 def test_some_hold_arrays_that_are_written_no_more() -> None:
@@ -54,6 +56,27 @@ def test_a_golden_index_answers_as_when_it_was_written(folder: Path) -> None:
         assert (~np.isnan(narrow.scores)).sum(axis=1).tolist() == [found] * len(queries)
     rows = index.get([row["id"] for row in expected["rows"]]).to_pylist()
     assert json.loads(json.dumps(rows, default=str)) == expected["rows"]
+
+
+@pytest.mark.parametrize("folder", CHANGED, ids=name_of)
+def test_a_golden_index_that_was_changed_has_the_rows_that_were_left(folder: Path) -> None:
+    expected = json.loads((folder / "expected.json").read_text())
+    for index in (vsearch.open(folder), vsearch.open(folder, tag="golden")):
+        found = index.search(np.array(expected["queries"][0], np.float32), 500, exact=True).ids[0][: len(index)]
+        assert sorted(found.tolist()) == expected["live"]
+        assert index.tags() == expected["tags"]
+
+
+def test_changed_indexes_have_every_kind_of_segment() -> None:
+    manifests = [read_manifest(open_store(folder)) for folder in CHANGED]
+    shards = [shard for manifest in manifests for shard in manifest.shards]
+    deltas = [delta for manifest in manifests if manifest.live for delta in manifest.live.deltas]
+    assert {bool(shard.base) for shard in shards} == {True, False}
+    assert any(shard.young for shard in shards)
+    assert any(delta.removed and not delta.rows for delta in deltas)
+    assert any(delta.removed and delta.rows for delta in deltas)
+    assert any(attribute.field for manifest in manifests for attribute in manifest.attributes)
+    assert any(manifest.live and manifest.live.pending is not None for manifest in manifests)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from vsearch._version import __version__ as __version__
 if TYPE_CHECKING:
     from vsearch import datasets, jpq
     from vsearch.api.build_and_open import build, build_documents, open, plan, prune, verify
+    from vsearch.api.creating import create
     from vsearch.api.evaluation import Evaluation, evaluate
     from vsearch.api.hits import DocumentHits, Hits
     from vsearch.api.index import Index
@@ -45,11 +46,13 @@ if TYPE_CHECKING:
         VsearchWarning,
     )
     from vsearch.fanout.calls.bill import Prices
+    from vsearch.live.commits import Commit
     from vsearch.predicates import col
     from vsearch.quantizers.pq import PQ
 
 __all__ = [
     "PQ",
+    "Commit",
     "ConflictError",
     "CorruptIndexError",
     "DocumentHits",
@@ -78,6 +81,7 @@ __all__ = [
     "build",
     "build_documents",
     "col",
+    "create",
     "datasets",
     "evaluate",
     "jpq",
@@ -92,6 +96,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "vsearch.api.build_and_open": ("build", "build_documents", "open", "plan", "prune", "verify"),
+        "vsearch.api.creating": ("create",),
         "vsearch.api.evaluation": ("Evaluation", "evaluate"),
         "vsearch.api.hits": ("DocumentHits", "Hits"),
         "vsearch.api.index": ("Index",),
@@ -103,6 +108,7 @@ __getattr__ = lazy_names(
         "vsearch.errors": tuple(name for name in __all__ if name.endswith(("Error", "Warning"))),
         "vsearch.fanout.calls.bill": ("Prices",),
         "vsearch.jpq": ("jpq",),
+        "vsearch.live.commits": ("Commit",),
         "vsearch.predicates": ("col",),
         "vsearch.quantizers.pq": ("PQ",),
     },

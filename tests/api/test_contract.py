@@ -7,6 +7,7 @@ import pytest
 import vsearch
 from tests.functions.deployment import deploy
 from vsearch.api.remote_index import RemoteIndex
+from vsearch.api.remote_refusals import RefusesChanges
 from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.platforms.in_process import LocalInvoker
 from vsearch.fanout.roles.worker import Worker
@@ -15,6 +16,7 @@ from vsearch.storage import open_store
 from vsearch.testing.indexes import IndexContract, make_collection
 
 OPTIONS = {"metric": "l2", "shards": 2, "partitions": 8}
+REFUSED = ("snapshots", "tune", *(name for name in vars(RefusesChanges) if not name.startswith("_")))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ class TestBehindWorkers(IndexContract):
             return Worker.open(names.role(function), open_store(url), function, invoker=local, names=names)
 
         local = LocalInvoker(make)
-        return c.opened(RemoteIndex("test://contract", names, local, Envelope()), "snapshots", "tune")
+        return c.opened(RemoteIndex("test://contract", names, local, Envelope()), *REFUSED)
 
 
 @pytest.mark.slow
@@ -65,4 +67,4 @@ class TestBehindFunctions(IndexContract):
         vsearch.build(c.vectors, url, c.attributes, c.ids, **OPTIONS, **s3_server.options())
         folder = tmp_path_factory.mktemp("faas")
         with deploy(folder, package.path, s3_server.endpoint, c.queries, None, "contract", VSEARCH_INDEX=url) as stack:
-            yield c.opened(stack.remote, "snapshots", "tune")
+            yield c.opened(stack.remote, *REFUSED)

@@ -15,6 +15,7 @@ import vsearch
 from vsearch.cli.demo import QUESTIONS, SAMPLE
 
 COMMANDS = "build search info verify recall tune explain get snapshots prune datasets".split()  # noqa: SIM905
+COMMANDS += "append upsert update delete optimize tag restore".split()  # noqa: SIM905
 
 
 def test_help_lists_every_command(run) -> None:

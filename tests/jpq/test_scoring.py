@@ -18,6 +18,15 @@ from vsearch.search.state.fetching import reconstruct
 from vsearch.search.vectors import search_vectors
 
 
+def test_an_index_that_was_changed_is_refused_by_name(task: Task, tmp_path: Path) -> None:
+    index = vsearch.build(task.documents, tmp_path / "i", quantizer=vsearch.PQ(8, 16), partitions=3)
+    index.tag("as built")
+    assert len(load_documents(index.snapshot).codes) == len(task.documents)
+    index.append(task.documents[:3])
+    with pytest.raises(vsearch.InputError, match="build it anew and train that"):
+        load_documents(index.snapshot)
+
+
 def changed(start: Parameters, seed: int = 0) -> Parameters:
     rng = np.random.default_rng(seed)
     return Parameters(

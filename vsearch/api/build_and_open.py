@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -264,6 +264,7 @@ def open(
     refresh: float | None = None,
     tag: str | None = None,
     as_of: datetime | str | None = None,
+    create: Mapping[str, Any] | None = None,
     timeout: float | None = None,
     **storage: object,
 ) -> Index:
@@ -283,6 +284,8 @@ def open(
         The snapshot that `Index.tag` gave this name.
     as_of : datetime or ISO 8601 text, optional
         The snapshot that was the newest at a time; in UTC where it names no zone.
+    create : mapping, optional
+        What `vsearch.create` takes, with ``dimensions``: the index is created so where there is none.
     timeout : float, optional
         Seconds that opening may take; each search has one of its own.
     **storage
@@ -307,9 +310,11 @@ def open(
         raise InputError(f"refresh must be a number of seconds of at least 0, got {refresh!r:.100}")
     if refresh is not None and any(given is not None for given in (snapshot, tag, as_of)):
         raise InputError("refresh looks for newer snapshots: it does not go with snapshot, tag or as_of")
+    if create is not None and any(given is not None for given in (snapshot, tag, as_of)):
+        raise InputError("create makes an index without snapshots: it does not go with snapshot, tag or as_of")
     if isinstance(url, str) and _names_functions(url):
-        if any(given is not None for given in (refresh, tag, as_of)):
-            raise InputError("refresh, tag and as_of are not for functions, which look for new snapshots themselves")
+        if any(given is not None for given in (refresh, tag, as_of, create)):
+            raise InputError("refresh, tag, as_of and create are not for functions: open the index itself")
         from vsearch.api.remote_opening import open_remote
 
         return cast(
@@ -317,6 +322,10 @@ def open(
         )  # has the same search; building and tuning stay here
     with within(None if timeout is None else time.monotonic() + timeout):
         store = open_store(url, **storage)
+        if create is not None:
+            from vsearch.api.creating import open_or_create
+
+            return open_or_create(store, create, refresh)
         return Index(open_snapshot(store, find_snapshot(store, snapshot, tag, as_of)), refresh)
 
 

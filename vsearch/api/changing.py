@@ -231,7 +231,23 @@ class ChangeableIndex(OpenedIndex):
             live = self._snapshot.manifest.live
             if live and len(live.deltas) > MOST_DELTAS:
                 self._fold()
+            if live and live.pending is not None:
+                self._train()
         return commit
+
+    def _train(self) -> None:
+        """Train an index that began empty, once it has enough rows. Until then, and where it fails, it is searched whole."""
+        from vsearch.live.beginning import due_options
+        from vsearch.live.optimizing import silent
+        from vsearch.live.retraining import retrain
+
+        options = due_options(self._snapshot)
+        if options is None:
+            return
+        try:
+            _, self._snapshot = retrain(self._snapshot, options, progress=silent)
+        except (ConflictError, StoreError) as error:
+            logger.warning("%s: it is trained by a later append: %s", self._snapshot.store.url, error)
 
     def _fold(self) -> None:
         """Make fewer deltas of many. What was committed before stands whatever comes of it."""

@@ -14,7 +14,7 @@ from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.history import TravellingIndex
 from vsearch.api.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.api.maintaining import MaintainableIndex
-from vsearch.api.measuring import check_target, draw_sample, measure_recall, tune_snapshot
+from vsearch.api.measuring import check_target, check_tunable, draw_sample, measure_recall, tune_snapshot
 from vsearch.api.opened import rereads
 from vsearch.checks import check_columns, check_search
 from vsearch.errors import InputError
@@ -297,6 +297,7 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex):
         check_search(k=k)
         with self._lock:
             snapshot = self._snapshot
+            check_tunable(snapshot)
             drawn = draw_sample(snapshot, queries, sample, mixture=True)
             mask = mask_of(snapshot, where, SearchStats())
             self._snapshot, report = tune_snapshot(snapshot, recall, k, drawn, sample, mask)

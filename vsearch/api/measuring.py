@@ -133,6 +133,17 @@ def check_target(recall: object) -> None:
         raise InputError(msg)
 
 
+def check_tunable(snapshot: Snapshot) -> None:
+    """Refuse an index that has no use for other settings."""
+    live = snapshot.manifest.live
+    if live and live.pending is not None:
+        raise InputError(
+            "this index is not trained yet: until it has rows enough, searches look at all of them and are exact"
+        )
+    if not snapshot.live_count:
+        raise InputError("there must be rows to tune with; this index has none")
+
+
 def tune_snapshot(
     snapshot: Snapshot, recall: float, k: int, drawn: Sample, sample: int, mask: IndexMask | None
 ) -> tuple[Snapshot, TuneReport]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from vsearch.api.explanation import Explanation
     from vsearch.api.hits import DocumentHits, Hits
+    from vsearch.live.commits import Commit
+    from vsearch.live.optimizing import OptimizeReport
     from vsearch.predicates import Where
     from vsearch.search.recall import RecallReport, TuneReport
     from vsearch.storage import SnapshotInfo
@@ -90,3 +92,47 @@ class SearchableIndex(Protocol):
 
     def snapshots(self) -> list[SnapshotInfo]:
         """All snapshots that can be opened, oldest first."""
+
+    def append(self, embeddings: Any, attributes: Any = None, ids: Any = None, **options: Any) -> Commit:
+        """Add rows; see `vsearch.Index.append`."""
+
+    def upsert(self, embeddings: Any, attributes: Any = None, ids: Any = None, **options: Any) -> Commit:
+        """Add or replace rows; see `vsearch.Index.upsert`."""
+
+    def update(self, values: Mapping[str, Any], *, ids: Any = None, where: Where = None, **options: Any) -> Commit:
+        """Change attributes of rows; see `vsearch.Index.update`."""
+
+    def delete(self, ids: Any = None, *, where: Where = None, **options: Any) -> Commit:
+        """Remove rows; see `vsearch.Index.delete`."""
+
+    def add_column(self, name: str, values_or_type: Any, ids: Any = None, **options: Any) -> Commit:
+        """Add an attribute; see `vsearch.Index.add_column`."""
+
+    def drop_column(self, name: str, **options: Any) -> Commit:
+        """Drop an attribute; see `vsearch.Index.drop_column`."""
+
+    def rename_column(self, name: str, new: str, **options: Any) -> Commit:
+        """Rename an attribute; see `vsearch.Index.rename_column`."""
+
+    def optimize(
+        self, budget_seconds: float | None = None, retune: bool | str = "auto", **options: Any
+    ) -> OptimizeReport:
+        """Keep the index fast and small; see `vsearch.Index.optimize`."""
+
+    def retrain(self, vectors: Any = None, ids: Any = None, **options: Any) -> Commit:
+        """Build the index anew beside itself; see `vsearch.Index.retrain`."""
+
+    def refresh(self) -> bool:
+        """Go on to the newest snapshot; see `vsearch.Index.refresh`."""
+
+    def tag(self, name: str, snapshot: int | None = None) -> Commit:
+        """Give a snapshot a name; see `vsearch.Index.tag`."""
+
+    def untag(self, name: str) -> Commit:
+        """Take a tag away; see `vsearch.Index.untag`."""
+
+    def tags(self) -> dict[str, int]:
+        """Snapshots by tag; see `vsearch.Index.tags`."""
+
+    def restore(self, *, snapshot: int | None = None, tag: str | None = None) -> Commit:
+        """Make the index what it was; see `vsearch.Index.restore`."""

@@ -12,6 +12,7 @@ import numpy as np
 from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.remote_client import Client, answered, search_options
 from vsearch.api.remote_hits import RemoteHits, make_hits, probe_request, without_queries
+from vsearch.api.remote_refusals import RefusesChanges
 from vsearch.checks import check_search
 from vsearch.errors import InputError
 from vsearch.fanout.calls.bill import Prices
@@ -62,7 +63,7 @@ class _ExecutionOptions:
         return cls(Deadline.after(timeout), mode, allocators, branching, allow_partial)
 
 
-class RemoteIndex:
+class RemoteIndex(RefusesChanges):
     """An index behind functions. Safe to use from several threads.
 
     Parameters

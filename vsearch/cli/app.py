@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from vsearch._version import __version__
-from vsearch.cli import demo, faas, indexes, maintenance, searches, stacks, training
+from vsearch.cli import changes, demo, faas, indexes, maintenance, searches, stacks, training
 from vsearch.errors import VsearchError, VsearchWarning
 
 MISTAKE = 2
@@ -97,6 +97,11 @@ def _root(
 app.command()(indexes.build)
 app.command()(searches.search)
 app.command()(indexes.info)
+app.command()(changes.append)
+app.command()(changes.upsert)
+app.command()(changes.update)
+app.command()(changes.delete)
+app.command()(changes.optimize)
 app.command()(maintenance.verify)
 app.command()(searches.recall)
 app.command()(searches.tune)
@@ -105,6 +110,8 @@ app.command()(training.train)
 app.command()(searches.explain)
 app.command()(searches.get)
 app.command()(maintenance.snapshots)
+app.command()(changes.tag)
+app.command()(changes.restore)
 app.command()(maintenance.prune)
 app.command()(indexes.datasets)
 app.command()(demo.demo)

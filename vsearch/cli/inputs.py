@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from vsearch.predicates.schema import Schema
+
 
 def read_queries(text: str, row: int | None = None) -> npt.NDArray[Any]:
     """Query vectors out of a file, or one or several written as JSON.
@@ -81,6 +83,29 @@ def read_ids(text: str) -> Any:
     if not path.is_file():
         return text
     return _load_npy(path) if path.suffix == ".npy" else _lines(path)
+
+
+def read_value(schema: Schema, name: str, text: str) -> Any:
+    """A value of an attribute: text as it is, lists out of JSON, all else as the type of the attribute spells it.
+
+    Raises
+    ------
+    InputError
+        There is no such attribute, or the text is no value of its type.
+    """
+    import pyarrow as pa
+
+    from vsearch.search.state.field_types import arrow_of
+
+    kind = arrow_of(schema.find(name))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return text
+    try:
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            return pa.array([json.loads(text)], kind).to_pylist()[0]
+        return pa.scalar(text).cast(kind).as_py()
+    except (json.JSONDecodeError, pa.ArrowException, TypeError) as error:
+        raise InputError(f"{name} must be {kind}, got {text!r} ({str(error).splitlines()[0]})") from error
 
 
 def _lines(path: Path) -> list[str]:

@@ -15,10 +15,10 @@ DAMAGED = 1
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str, option: str = "--grace") -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
     if match is None:
-        raise vsearch.InputError(f"--grace must be seconds, or 90s, 30m, 12h, 2d, got {text!r}")
+        raise vsearch.InputError(f"{option} must be seconds, or 90s, 30m, 12h, 2d, got {text!r}")
     return float(match[1]) * UNITS[match[2]]
 
 
@@ -66,6 +66,13 @@ def prune(
             help="How old files that no snapshot names must be, as 90s, 30m, 12h or 2d; 0 only if nothing else writes.",
         ),
     ] = "1d",
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How long a snapshot stays after the next one came; by default 1h for an index that changes, 0 for others.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
@@ -73,7 +80,8 @@ def prune(
 ) -> None:
     """Remove old snapshots and files that no snapshot names."""
     storage = options.storage(endpoint, anonymous)
-    report = vsearch.prune(url, keep=keep, grace=_seconds(grace), dry_run=dry_run, **storage)
+    held = None if older_than is None else _seconds(older_than, "--older-than")
+    report = vsearch.prune(url, keep=keep, grace=_seconds(grace), older_than=held, dry_run=dry_run, **storage)
     if as_json:
         output.print_json(report)
     else:

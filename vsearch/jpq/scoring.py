@@ -16,6 +16,7 @@ from vsearch.quantizers.pq import ProductQuantizer
 from vsearch.search.state.model import Model
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.search.state.workspace import pack_model
+from vsearch.storage.snapshots.manifest import manifest_segments
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +173,7 @@ def load_documents(snapshot: Snapshot) -> Documents:
     Raises
     ------
     InputError
-        Its codes are not PQ's, or exact scores would undo what training learns.
+        Its codes are not PQ's, exact scores would undo what training learns, or it was changed.
     """
     codec, manifest = snapshot.model.quantizer, snapshot.manifest
     if not isinstance(codec, ProductQuantizer):
@@ -182,6 +183,10 @@ def load_documents(snapshot: Snapshot) -> Documents:
     if manifest.rerank is not None:
         raise InputError(
             f"the index reranks with {manifest.rerank} codes, which undoes what training learns; build it with rerank=None"
+        )
+    if manifest_segments(manifest):
+        raise InputError(
+            "the index was changed since it was built, and training takes one as it was built: build it anew and train that"
         )
     codes = np.empty((manifest.rows, len(codec.centroids)), np.uint8)
     factors, offsets = np.empty(manifest.rows, np.float32), np.zeros(manifest.rows, np.float32)

@@ -46,7 +46,13 @@ def maintain(
     done = OptimizeReport(snapshot.manifest.snapshot)
     if in_time():
         done, snapshot = optimize(snapshot, force=force, progress=report)
-    if in_time() and snapshot.manifest.rows and (retune is True or (retune == "auto" and needs_tuning(snapshot))):
+    trained = not (snapshot.manifest.live and snapshot.manifest.live.pending is not None)  # else it is searched whole
+    if (
+        in_time()
+        and trained
+        and snapshot.manifest.rows
+        and (retune is True or (retune == "auto" and needs_tuning(snapshot)))
+    ):
         report("tune", 0, 1)
         snapshot = find_settings(snapshot)
         done = replace(done, tuned=True)

@@ -49,8 +49,6 @@ class OptimizeReport:
     tuned : bool
         Whether the search settings were found anew.
     rows_written : int
-    expired : int
-        Rows that were removed because their time was over.
     pruned : tuple of int
         Snapshots that were removed.
     bytes_freed : int
@@ -62,14 +60,13 @@ class OptimizeReport:
     merged: int = 0
     tuned: bool = False
     rows_written: int = 0
-    expired: int = 0
     pruned: tuple[int, ...] = ()
     bytes_freed: int = 0
 
     @property
     def changed(self) -> bool:
         """Whether anything was due."""
-        return bool(self.folded or self.merged or self.tuned or self.expired or self.pruned)
+        return bool(self.folded or self.merged or self.tuned or self.pruned)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as a dict."""

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from vsearch.predicates.keys import keys_from_arrow, keys_from_values
     from vsearch.predicates.parsing import Where, parse
     from vsearch.predicates.schema import Attribute, AttributeType, Schema
+    from vsearch.predicates.types.table import attribute_type, schema_from_arrow
 
 __all__ = [
     "Attribute",

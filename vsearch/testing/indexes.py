@@ -222,6 +222,38 @@ class IndexContract:
             else:
                 assert ask()
 
+    def test_changes_are_made_or_refused_by_name(self, opened: Opened) -> None:
+        """Ones that change nothing, as the index is that of all tests."""
+        index, nobody = opened.index, np.zeros((0, opened.vectors.shape[1]), np.float32)
+        changes: dict[str, Callable[[], Any]] = {
+            "append": lambda: index.append(nobody, ids=[]),
+            "upsert": lambda: index.upsert(nobody, ids=[]),
+            "update": lambda: index.update({"number": 1}, ids=[]),
+            "delete": lambda: index.delete(["nobody"]),
+            "optimize": lambda: index.optimize(retune=False),
+            "refresh": index.refresh,
+            "tags": index.tags,
+            "untag": lambda: index.untag("no such tag"),
+        }
+        impossible: dict[str, Callable[[], Any]] = {
+            "add_column": lambda: index.add_column("word", "int64"),
+            "drop_column": lambda: index.drop_column("no such column"),
+            "rename_column": lambda: index.rename_column("word", "flag"),
+            "retrain": lambda: index.retrain(bits=-1),
+            "tag": lambda: index.tag("first", snapshot=10_000),
+            "restore": lambda: index.restore(snapshot=10_000),
+        }
+        for name, ask in {**changes, **impossible}.items():
+            if name in opened.refuses:
+                with pytest.raises(InputError, match=rf"{name}.*by its own URL"):
+                    ask()
+            elif name in impossible:
+                with pytest.raises(VsearchError):
+                    ask()
+            else:
+                ask()
+        assert len(index) == len(opened.vectors)
+
     @staticmethod
     def nearest(opened: Opened, rows: npt.NDArray[np.int64], k: int) -> list[list[str]]:
         """Ids of the k nearest of some rows to each query, by brute force."""

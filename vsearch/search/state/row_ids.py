@@ -34,7 +34,7 @@ def read_row_ids(shard: Shard, schema: Schema) -> EncodedColumn:
         order = np.argsort(ids, kind="stable")
         return SortedColumn(ROW_ID, AttributeType.INT64, frozen(ids[order]), frozen(order.astype(np.uint32)))
     file.ensure_arrays([("id.offsets", None, None), ("id.data", None, None)])
-    offsets = np.asarray(file.array("id.offsets"), np.int64)
+    offsets = np.asarray(file.array("id.offsets"), np.int64) if shard.rows else np.zeros(1, np.int64)
     data: NDArray[np.uint8] = file.array("id.data")
     if len(offsets) != shard.rows + 1 or offsets[0] != 0 or offsets[-1] > len(data) or (np.diff(offsets) < 0).any():
         raise CorruptIndexError(file.path, "the offsets of the ids leave their text; restore the file")

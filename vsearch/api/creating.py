@@ -1,0 +1,113 @@
+"""Creating an index that has no rows yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from vsearch.api.index import Index
+from vsearch.errors import IndexExistsError, IndexNotFoundError, InputError
+from vsearch.search.state.snapshot import open_snapshot
+from vsearch.storage import open_store, read_manifest
+
+if TYPE_CHECKING:
+    import os
+
+    import pyarrow as pa
+
+    from vsearch.quantizers.pq import PQ
+    from vsearch.storage import Manifest, Store
+
+
+def create(
+    url: str | os.PathLike[str],
+    dimensions: int,
+    *,
+    attributes: Mapping[str, Any] | pa.Schema | None = None,
+    ids: str = "row",
+    metric: str = "cosine",
+    quantizer: str | PQ = "osq",
+    bits: float = 1.0,
+    rerank: str | None = "auto",
+    partitions: int | None = None,
+    shards: int | None = None,
+    seed: int = 0,
+    **storage: object,
+) -> Index:
+    """Create an index without rows and open it.
+
+    Until there are 2,000 rows (10,000 for PQ) vectors are kept as they are and searches are exact. The `append` or `upsert` that
+    brings enough of them also trains the index, with the options given here; that takes as long as a build of so many rows.
+
+    Parameters
+    ----------
+    url : str or path
+        A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
+    dimensions : int
+        Of the vectors to come.
+    attributes : mapping of name to type, or pyarrow.Schema, optional
+        Arrow types, their names (``"int64"``), or int, float, str and bool. `Index.add_column` adds more.
+    ids : {"row", "int64", "string"}
+        What rows are known by; "row": the index numbers them.
+    metric, quantizer, bits, rerank, partitions, shards, seed
+        See `vsearch.build`.
+    **storage
+        See `vsearch.open`.
+
+    Raises
+    ------
+    InputError
+        An option is not usable.
+    IndexExistsError
+        There is an index.
+    """
+    store = open_store(url, **storage)
+    options = {
+        "attributes": attributes,
+        "ids": ids,
+        "metric": metric,
+        "quantizer": quantizer,
+        "bits": bits,
+        "rerank": rerank,
+        "partitions": partitions,
+        "shards": shards,
+        "seed": seed,
+    }
+    return Index(open_snapshot(store, _create(store, {"dimensions": dimensions, **options})))
+
+
+def open_or_create(store: Store, options: Mapping[str, Any], refresh: float | None) -> Index:
+    """The newest snapshot of an index, which is created where there is none; of two who do so at once one is first.
+
+    Raises
+    ------
+    InputError
+        The options are not those of `create`.
+    """
+    try:
+        return Index(open_snapshot(store, read_manifest(store)), refresh)
+    except IndexNotFoundError:
+        pass
+    if not isinstance(options, Mapping) or "dimensions" not in options:
+        raise InputError(f"create must be a dict of what vsearch.create takes, with dimensions, got {options!r:.100}")
+    try:
+        manifest = _create(store, dict(options))
+    except IndexExistsError:
+        manifest = read_manifest(store)
+    return Index(open_snapshot(store, manifest), refresh)
+
+
+def _create(store: Store, given: dict[str, Any]) -> Manifest:
+    from vsearch.building.training import BuildOptions
+    from vsearch.live.beginning import Beginning, attribute_entries, create_index
+
+    dimensions, attributes = given.pop("dimensions"), given.pop("attributes", None)
+    ids = given.pop("ids", "row")
+    try:
+        options = BuildOptions(**given)
+    except TypeError:
+        known = "dimensions, attributes, ids, metric, quantizer, bits, rerank, partitions, shards, seed"
+        raise InputError(
+            f"create must be a dict of what vsearch.create takes ({known}), got {', '.join(given)}"
+        ) from None
+    return create_index(store, Beginning(dimensions, options, attribute_entries(attributes), ids))

@@ -1,0 +1,274 @@
+"""Commands that change an index: append, upsert, update, delete, optimize, tag, restore."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import vsearch
+from vsearch.cli import inputs, options, output
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from vsearch.api.index import Index
+
+SAMPLE = 10
+"""How many ids a rehearsal shows."""
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Vectors as a build reads them: .npy, .fvecs ..., or a .parquet or .arrow table with a column of them, whose "
+        "other columns are the attributes.",
+    ),
+]
+Attributes = Annotated[str | None, typer.Option(help="Parquet or CSV file, one row per vector.")]
+Vectors = Annotated[str | None, typer.Option(help="Column of the vectors, where several could be it.")]
+Id = Annotated[str | None, typer.Option("--id", help="Column of the ids.")]
+Ids = Annotated[
+    str | None, typer.Option(help="A .npy file, a text file with one id per line, or a column of the attributes.")
+]
+Missing = Annotated[str | None, typer.Option(help="Rows without a usable vector: error or skip.")]
+Token = Annotated[
+    str | None, typer.Option(help="A name for this change: a second call with it changes nothing, so a retry is safe.")
+]
+IfSnapshot = Annotated[int | None, typer.Option(min=1, help="Change this snapshot only, or fail.")]
+Chosen = Annotated[
+    str | None,
+    typer.Option("--ids", help="Rows by id: a .npy file, a text file with one id per line, or ids with commas."),
+]
+
+
+def append(
+    url: options.Url,
+    source: Source,
+    attributes: Attributes = None,
+    vectors: Vectors = None,
+    id: Id = None,
+    ids: Ids = None,
+    missing: Missing = None,
+    token: Token = None,
+    if_snapshot: IfSnapshot = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Add rows to an index; their ids must be new."""
+    index = vsearch.open(url, **options.storage(endpoint, anonymous))
+    given = _rows(attributes, vectors, id, ids, missing) | options.given(token=token, if_snapshot=if_snapshot)
+    _print_commit(index.append(source, **given), as_json=as_json)
+
+
+def upsert(
+    url: options.Url,
+    source: Source,
+    attributes: Attributes = None,
+    vectors: Vectors = None,
+    id: Id = None,
+    ids: Ids = None,
+    missing: Missing = None,
+    token: Token = None,
+    if_snapshot: IfSnapshot = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Add rows to an index; those whose ids are there take their places."""
+    index = vsearch.open(url, **options.storage(endpoint, anonymous))
+    given = _rows(attributes, vectors, id, ids, missing) | options.given(token=token, if_snapshot=if_snapshot)
+    _print_commit(index.upsert(source, **given), as_json=as_json)
+
+
+def update(
+    url: options.Url,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="An attribute and its new value; lists as JSON. Repeatable."),
+    ] = None,
+    nulls: Annotated[
+        list[str] | None, typer.Option("--null", metavar="NAME", help="An attribute that becomes NULL. Repeatable.")
+    ] = None,
+    where: options.Where = None,
+    ids: Chosen = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many rows, and change nothing.")] = False,
+    token: Token = None,
+    if_snapshot: IfSnapshot = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Change attributes of rows, by id or by a condition; their vectors stay."""
+    index = vsearch.open(url, **options.storage(endpoint, anonymous))
+    new = _values(index, values or [], nulls or [])
+    chosen = _chosen(index, ids, where)
+    if dry_run:
+        _rehearse(index, chosen, as_json=as_json)
+        return
+    _print_commit(index.update(new, **chosen, **options.given(token=token, if_snapshot=if_snapshot)), as_json=as_json)
+
+
+def delete(
+    url: options.Url,
+    where: options.Where = None,
+    ids: Chosen = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many rows and name some, and remove nothing.")
+    ] = False,
+    token: Token = None,
+    if_snapshot: IfSnapshot = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Remove rows, by id or by a condition. Ids that are not there are passed over."""
+    index = vsearch.open(url, **options.storage(endpoint, anonymous))
+    chosen = _chosen(index, ids, where)
+    if dry_run:
+        _rehearse(index, chosen, as_json=as_json)
+        return
+    _print_commit(index.delete(**chosen, **options.given(token=token, if_snapshot=if_snapshot)), as_json=as_json)
+
+
+def optimize(
+    url: options.Url,
+    budget: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Begin no further step after so long.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Merge all that can be merged.")] = False,
+    retune: Annotated[
+        bool | None, typer.Option("--retune/--no-retune", help="Find search settings anew; by default where it is due.")
+    ] = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Do what keeps an index that changes fast and small, where it is due."""
+    index = vsearch.open(url, **options.storage(endpoint, anonymous))
+    with output.progress() as report:
+        done = index.optimize(budget, "auto" if retune is None else retune, force=force, progress=report)
+    if as_json:
+        output.print_json({"changed": done.changed, **done.to_dict()})
+    elif done.changed:
+        output.print_facts(done)
+    else:
+        typer.echo(f"snapshot {done.snapshot}: nothing was due")
+
+
+def tag(
+    url: options.Url,
+    name: Annotated[str | None, typer.Argument(help="Name of the tag; without it, the tags are listed.")] = None,
+    snapshot: Annotated[int | None, typer.Option(min=1, help="Snapshot to tag; the newest by default.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the tag away.")] = False,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Give a snapshot a name, so that it stays when others are pruned; or list the tags."""
+    if name is None and (remove or snapshot is not None):
+        raise InputError("say which tag: give its NAME")
+    if remove and snapshot is not None:
+        raise InputError("--remove takes the tag away, whichever snapshot has it; leave out --snapshot")
+    index = vsearch.open(url, **options.storage(endpoint, anonymous))
+    if name is not None:
+        if remove and name not in index.tags():
+            raise InputError(f"no snapshot has the tag {name!r}; vsearch tag {url} lists those there are")
+        if remove:
+            index.untag(name)
+        else:
+            index.tag(name, snapshot)
+    tags = index.tags()
+    if as_json:
+        output.print_json({"tags": tags})
+    elif tags:
+        output.print_rows([{"tag": one, "snapshot": number} for one, number in sorted(tags.items())])
+    else:
+        typer.echo("no snapshot has a tag")
+
+
+def restore(
+    url: options.Url,
+    snapshot: Annotated[int | None, typer.Option(min=1, help="Number of the snapshot.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Its tag.")] = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Make an index what it was in an older snapshot, by a new one; this can be undone."""
+    if (snapshot is None) == (tag is None):
+        raise InputError("say what to restore: give either --snapshot or --tag")
+    index = vsearch.open(url, **options.storage(endpoint, anonymous))
+    commit = index.restore(snapshot=snapshot, tag=tag)
+    facts = {"snapshot": commit.snapshot, "restored": tag if snapshot is None else snapshot, "rows": len(index)}
+    if as_json:
+        output.print_json(facts)
+    else:
+        output.print_facts(facts)
+
+
+def _rows(
+    attributes: str | None, vectors: str | None, id: str | None, ids: str | None, missing: str | None
+) -> dict[str, Any]:
+    """New rows as the library takes them."""
+    given = options.given(vectors=vectors, id=id, missing=missing)
+    if attributes is not None:
+        given["attributes"] = str(options.existing(attributes))
+    if ids is not None:
+        given["ids"] = inputs.read_ids(ids)
+    return given
+
+
+def _chosen(index: Index, ids: str | None, where: str | None) -> dict[str, Any]:
+    """Which rows: ids in the type of the index, or a condition."""
+    if (ids is None) == (where is None):
+        raise InputError("say which rows: give either --ids or --where")
+    if ids is None:
+        return {"where": options.condition(where)}
+    found = inputs.read_ids(ids)
+    if isinstance(found, str):
+        found = list(options.names(found))
+    if index.info()["id_type"] == "string" or not isinstance(found, list):
+        return {"ids": found}
+    try:
+        return {"ids": [int(one) for one in found]}
+    except ValueError as error:
+        raise InputError(f"the ids of this index are whole numbers: {error}") from error
+
+
+def _values(index: Index, values: list[str], nulls: list[str]) -> dict[str, Any]:
+    """New values of attributes, in their types."""
+    new: dict[str, Any] = dict.fromkeys(nulls)
+    for text in values:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise InputError(f"--set must be NAME=VALUE, got {text!r}")
+        if name in new:
+            raise InputError(f"{name!r} is given twice; an attribute gets one value")
+        new[name] = inputs.read_value(index.snapshot.schema, name, value)
+    if not new:
+        raise InputError("say what to change: give --set NAME=VALUE or --null NAME")
+    return new
+
+
+def _rehearse(index: Index, chosen: dict[str, Any], *, as_json: bool) -> None:
+    """Say which rows a change would be about."""
+    from vsearch.live.operations import select, stored_ids
+
+    rows = select(index.snapshot, chosen.get("ids"), chosen.get("where"))
+    some = stored_ids(index.snapshot, rows[:SAMPLE])
+    sample = some.tolist() if hasattr(some, "tolist") else some.to_pylist()
+    facts = {"snapshot": index.snapshot.manifest.snapshot, "rows": len(rows), "sample": sample}
+    if as_json:
+        output.print_json(facts)
+    elif sample:
+        typer.echo(f"rows {len(rows):,}, such as {', '.join(map(str, sample))}; nothing was changed")
+    else:
+        typer.echo("no row is meant; nothing was changed")
+
+
+def _print_commit(commit: vsearch.Commit, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(commit)
+    else:
+        output.print_facts(commit)
