@@ -87,7 +87,9 @@ def block_bounds(dimensions: int, block: int = BLOCK) -> list[tuple[int, int]]:
 def rotate_blocks(matrix: NDArray[np.float32], rng: np.random.Generator, block: int = BLOCK) -> NDArray[np.float32]:
     """Follow an orthogonal transform by a random rotation inside every block of its output dimensions."""
     rotated = np.empty_like(matrix)
-    wide, turned = np.empty((2, block, matrix.shape[1]))  # memory that is fetched anew for each block costs more than the work
+    wide, turned = np.empty(
+        (2, block, matrix.shape[1])
+    )  # memory that is fetched anew for each block costs more than the work
     for start, stop in block_bounds(len(matrix), block):
         gaussian = rng.standard_normal((stop - start, stop - start))
         orthogonal, triangle = np.linalg.qr(gaussian)
