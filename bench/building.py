@@ -4,6 +4,9 @@
 ``IVF1024,PQ96x4fs`` (for 384 dimensions), each in a process of its own that has imported its libraries and read the
 vectors before its clock starts. They take turns. Our figure holds all that ``vsearch.build`` does: it also tunes the
 search and writes and checksums the files. One more build tells where our time goes.
+
+``--made 100000x3072`` builds from made vectors of rank 256 and noise, with as many lists for FAISS as we have partitions and
+SQ8 codes that it reranks with: like codes for like codes.
 """
 
 from __future__ import annotations
@@ -22,9 +25,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from bench import NATIVE_THREADS, report
 from bench.contest import console
-from bench.data import Floats, load, sample
+from bench.data import Data, Floats, Truth, load, sample
 from bench.measure import interleave
 from bench.peers.protocol import lists
 
@@ -68,42 +73,79 @@ class Stages:
         self._at = now
 
 
-def build_ours(base: Floats, metric: str, url: str, stages: Stages) -> None:
+def build_ours(base: Floats, metric: str, url: str, stages: Stages, **_: object) -> None:
     import vsearch
 
     vsearch.build(base, url, metric=metric, bits=1.0, rerank="int8", progress=stages)
 
 
-def build_faiss(base: Floats, metric: str, _url: str, stages: Stages) -> None:
+RANK, NOISE = 256, 0.1  # of made data: deviation of the noise relative to the rest's
+
+
+def make(shape: str) -> Floats:
+    """Unit vectors of low rank with falling variances, and noise; made in blocks, always the same."""
+    rows, dimensions = (int(number) for number in shape.split("x"))
+    rng = np.random.default_rng(0)
+    basis = (
+        rng.standard_normal((RANK, dimensions), np.float32) / np.sqrt(np.arange(1, RANK + 1, dtype=np.float32))[:, None]
+    )
+    base = np.empty((rows, dimensions), np.float32)
+    for start in range(0, rows, 4096):
+        block = base[start : start + 4096]
+        np.matmul(rng.standard_normal((len(block), RANK), np.float32), basis, out=block)
+        block += NOISE * block.std() * rng.standard_normal(block.shape, np.float32)
+        block /= np.linalg.norm(block, axis=1, keepdims=True)
+    return base
+
+
+def read(given: argparse.Namespace) -> Data:
+    """The data of a run; what is made has no queries and no truth."""
+    if given.made:
+        nothing = Truth(np.empty((0, 1), np.int64), np.empty((0, 1)))
+        base = make(given.made)
+        return Data(f"made-{given.made}", given.metric, base, base[:0], nothing)
+    return load(given.folder or sample(), rows=given.rows, queries=1, metric=given.metric)
+
+
+def factory(base: Floats, *, like: bool) -> str:
+    """FAISS's index of some vectors; with `like` as many lists as we have partitions, and SQ8 codes."""
+    from vsearch.building.partitioning import default_partitions
+
+    codes = f"PQ{base.shape[1] // 4}x4fs"
+    if like:
+        return f"IVF{default_partitions(len(base))},{codes},Refine(SQ8)"
+    return f"IVF{lists(len(base))},{codes}"
+
+
+def build_faiss(base: Floats, metric: str, _url: str, stages: Stages, *, like: bool = False) -> None:
     import faiss
 
-    d = base.shape[1]
     kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
-    index = faiss.index_factory(d, f"IVF{lists(len(base))},PQ{d // 4}x4fs", kind)
+    index = faiss.index_factory(base.shape[1], factory(base, like=like), kind)
     stages("train", 0, 1)
     index.train(base)
     stages("add", 0, 1)
     index.add(base)
 
 
-BUILDERS: dict[str, Callable[[Floats, str, str, Stages], None]] = {"vsearch": build_ours, "faiss": build_faiss}
+BUILDERS: dict[str, Callable[..., None]] = {"vsearch": build_ours, "faiss": build_faiss}
 
 
-def child(name: str, folder: Path | None, rows: int | None, metric: str, threads: int, *, profiled: bool) -> None:
+def child(name: str, given: argparse.Namespace) -> None:
     """Build once and print what it took as one line of JSON."""
     import faiss
 
     import vsearch
 
-    faiss.omp_set_num_threads(threads)
+    faiss.omp_set_num_threads(given.build_threads)
     build = BUILDERS[name]
-    base = load(folder or sample(), rows=rows, queries=1, metric=metric).base
+    base, metric = read(given).base, given.metric
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
         if name == "vsearch":  # what is compiled at first use is compiled now
             vsearch.build(base[:2048], f"{scratch}/warm", metric=metric, bits=1.0, rerank="int8")
-        profile = _profile() if profiled else None
+        profile = _profile() if given.profiled else None
         stages, start = Stages(), (time.process_time(), time.perf_counter())
-        build(base, metric, f"{scratch}/index", stages)
+        build(base, metric, f"{scratch}/index", stages, like=bool(given.made))
         stages.close()
         end = (time.process_time(), time.perf_counter())
         functions = {} if profile is None else _cumulative(profile)
@@ -142,6 +184,7 @@ def run(name: str, given: argparse.Namespace, *, profiled: bool = False) -> Buil
     command = [sys.executable, "-m", "bench.building", "--child", name, "--metric", given.metric]
     command += ["--build-threads", str(given.build_threads), *([str(given.folder)] if given.folder else [])]
     command += [*(["--rows", str(given.rows)] if given.rows else []), *(["--profiled"] if profiled else [])]
+    command += ["--made", given.made] if given.made else []
     environment = {**os.environ, **dict.fromkeys(NATIVE_THREADS, str(given.build_threads))}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -165,6 +208,7 @@ def table(builds: dict[str, list[Build]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m bench.building", description="Time of a build.")
     options.add_argument("folder", type=Path, nargs="?", help="holds base.npy and queries.npy; without: the sample")
+    options.add_argument("--made", metavar="ROWSxDIMENSIONS", help="made vectors of rank 256 and noise")
     options.add_argument("--rows", type=int, help="only ROWS rows, at equal distances")
     options.add_argument("--metric", default="cosine")
     options.add_argument("--build-threads", type=int, default=2)
@@ -174,9 +218,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--profiled", action="store_true", help=argparse.SUPPRESS)
     given = options.parse_args(arguments)
     if given.child:
-        child(given.child, given.folder, given.rows, given.metric, given.build_threads, profiled=given.profiled)
+        child(given.child, given)
         return
-    data = load(given.folder or sample(), rows=given.rows, queries=1, metric=given.metric)
+    data = read(given)
     tasks = [partial(run, name, given) for name in BUILDERS]
     runs = interleave(
         tasks, given.repetitions, lambda done: console.print(f"repetition {done + 1} of {given.repetitions}")
@@ -185,16 +229,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pairs = list(zip(builds["vsearch"], builds["faiss"], strict=True))
     processor = median(ours.processor / theirs.processor for ours, theirs in pairs)
     wall = median(ours.wall / theirs.wall for ours, theirs in pairs)
-    profile = run("vsearch", given, profiled=True)
     text = [
         table(builds),
         f"vsearch takes {processor:.2f} of FAISS's processor time and {wall:.2f} of its wall time.",
-        "Where one build of ours spends its time (wall seconds of the first thread, inside the function):",
-        report.table(["function", "wall s"], [[said, seconds] for said, seconds in profile.functions.items()]),
     ]
+    if not given.made:
+        profile = run("vsearch", given, profiled=True)
+        text += [
+            "Where one build of ours spends its time (wall seconds of the first thread, inside the function):",
+            report.table(["function", "wall s"], [[said, seconds] for said, seconds in profile.functions.items()]),
+        ]
     parameters = {
         "threads": given.build_threads,
-        "FAISS": f"IVF{lists(data.rows)},PQ{data.dimensions // 4}x4fs, train and add",
+        "FAISS": f"{factory(data.base, like=bool(given.made))}, train and add",
         "vsearch": "bits 1, rerank int8; trains, encodes, writes files with checksums, tunes",
         "repetitions": f"{given.repetitions}, in turns; medians; ratios are medians of those of a turn",
         "versions": report.versions(["vsearch", "faiss-cpu"]),
