@@ -5,6 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
+# Without bytecode every process that a test starts would compile the sources again, and pytest rewrite every test.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo check test quick lint format docs bench clean
 .DELETE_ON_ERROR:
 

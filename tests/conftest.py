@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ from hypothesis import settings
 
 # Tests of kernels call their pieces, which a library has no names for; the library has tests of its own.
 os.environ["VSEARCH_JIT"] = "1"
+
+# Tests start hundreds of processes: without bytecode each would compile the sources again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Tests run side by side: more threads than cores would only wait for each other, and OpenMP's wait at full speed.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,21 +42,24 @@ LONG = [
     "search/test_pages", "test_index", "test_snapshots", "cli/test_indexes", "cli/test_maintenance", "jpq/test_scoring",
     "storage/test_s3", "cli/test_training",
 ]  # fmt: skip
-
+RANKS = {Path(__file__).parent / f"{name}.py": rank for rank, name in enumerate(LONG)}
 
 #: Fixtures that compile kernels ahead of time, or start what needs them.
 SLOW_FIXTURES = {"compiled", "kernels", "libraries"}
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Files of which all tests are slow need not be imported to leave them out; some of them import for seconds."""
+    return True if config.option.markexpr == "not slow" and collection_path in RANKS else None
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
     """Long files first, the others after them in the order they were found; they, and what compiles, are slow."""
-    tests = Path(__file__).parent
-    ranks = {tests / f"{name}.py": rank for rank, name in enumerate(LONG)}
     for item in items:
-        if item.path in ranks or SLOW_FIXTURES & set(item.fixturenames):
+        if item.path in RANKS or SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker("slow")
-    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+    items.sort(key=lambda item: RANKS.get(item.path, len(RANKS)))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.pages import ROOT, RUNNING
+from vsearch.kernels.toolchain.library import targets_here
 
 #: What a notebook does: run, and tell what is printed or the value of the last line. Shells run in between.
 RUN = """
@@ -36,10 +37,16 @@ json.dump(outputs, sys.stdout)
 """
 
 
-def environment() -> dict[str, str]:
-    """A user's: no VSEARCH, nothing of AWS."""
+@pytest.fixture(scope="session")
+def environment(compiled) -> dict[str, str]:
+    """A user's: no VSEARCH, nothing of AWS, and kernels that were compiled before, as an install leaves them.
+
+    All other tests compile just in time.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("VSEARCH", "AWS", "PYTHONPATH"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    if fitting := targets_here():
+        kept["VSEARCH_KERNELS"] = str(compiled(fitting[0]))
     return {**kept, "PATH": path, "PYTHONPATH": str(ROOT)}
 
 
@@ -50,12 +57,12 @@ def apart(text: str) -> tuple[str, list[float]]:
 
 
 @pytest.mark.parametrize("page", RUNNING)
-def test_blocks_of_a_page_run_one_after_the_other(page, tmp_path):
+def test_blocks_of_a_page_run_one_after_the_other(page, tmp_path, environment):
     blocks = RUNNING[page]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", RUN],
         cwd=tmp_path,
-        env=environment(),
+        env=environment,
         input=json.dumps([(block.language, block.text) for block in blocks]),
         capture_output=True,
         text=True,
@@ -73,11 +80,11 @@ def test_blocks_of_a_page_run_one_after_the_other(page, tmp_path):
     any(importlib.util.find_spec(name) is None for name in ("mkdocs", "material", "mkdocstrings")),
     reason="the site needs the dependency group docs",
 )
-def test_the_site_builds_without_a_warning(tmp_path):
+def test_the_site_builds_without_a_warning(tmp_path, environment):
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
         cwd=ROOT,
-        env=environment(),
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
