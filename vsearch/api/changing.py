@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vsearch.api.opened import OpenedIndex
-from vsearch.errors import InputError, VsearchError
+from vsearch.errors import ConflictError, InputError, StoreError, VsearchError
 from vsearch.live.plan import MOST_DELTAS
 
 if TYPE_CHECKING:
