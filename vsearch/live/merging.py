@@ -13,9 +13,10 @@ from vsearch.live.operations import codes_of, stored_ids
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import Removed, Rows, concatenate_ids, no_ids
 from vsearch.search.state.fetching import take_fields
+from vsearch.search.state.shard import Addresses
 
 if TYPE_CHECKING:
-    from vsearch.search.state.shard import Addresses, Shard
+    from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
 
 
@@ -53,8 +54,6 @@ class Moved:
 
 def gather(snapshot: Snapshot, runs: Sequence[Shard], where: range) -> tuple[Rows, Addresses]:
     """The rows of some runs that lie in some partitions and are not removed, by partition, and where they were."""
-    from vsearch.search.state.shard import Addresses
-
     positions = np.concatenate([np.empty(0, np.int64), *(_own(run, where) for run in runs)])
     if not len(positions):
         empty = Rows(row_codes.no_rows(snapshot.model), no_ids(stored_ids(snapshot, positions)), None)
@@ -63,11 +62,7 @@ def gather(snapshot: Snapshot, runs: Sequence[Shard], where: range) -> tuple[Row
     positions = positions[order]
     names = snapshot.schema.names
     rows = Rows(codes, stored_ids(snapshot, positions), take_fields(snapshot, names, positions) if names else None)
-    segments, inside = np.empty(len(positions), np.uint32), np.empty(len(positions), np.int64)
-    for run, at, own in snapshot.locate(positions):
-        addresses = run.addresses(own)
-        segments[at], inside[at] = addresses.segments, addresses.rows
-    return rows, Addresses(segments, inside)
+    return rows, snapshot.addresses(positions)
 
 
 def _own(run: Shard, where: range) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from vsearch.search.state.fetching import find_ids, take_fields, take_ids
 from vsearch.search.state.field_types import arrow_of
 from vsearch.search.state.given_ids import as_ids, shown
 from vsearch.search.state.row_codes import RowCodes
+from vsearch.search.where import bound_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -220,11 +221,7 @@ def select(snapshot: Snapshot, ids: Any, where: Where) -> NDArray[np.int64]:
     if ids is not None:
         found = find_ids(snapshot, asked_ids(snapshot, ids))
         return np.unique(found[found >= 0])
-    from vsearch.predicates import bind, parse
-
-    expression = parse(where)
-    bound = None if expression is None else bind(expression, snapshot.schema)
-    return matching_rows(snapshot, bound)
+    return matching_rows(snapshot, bound_of(snapshot, where))
 
 
 def asked_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:
@@ -265,12 +262,9 @@ def remove(snapshot: Snapshot, rows: NDArray[np.int64]) -> Removed | None:
     """Where rows are, to be removed there; None for no rows."""
     if not len(rows):
         return None
-    segments, inside = np.empty(len(rows), np.uint32), np.empty(len(rows), np.int64)
-    for shard, at, own in snapshot.locate(rows):
-        addresses = shard.addresses(own)
-        segments[at], inside[at] = addresses.segments, addresses.rows
-    order = np.lexsort((inside, segments))
-    return Removed(segments[order], inside[order], stored_ids(snapshot, rows[order]))
+    where = snapshot.addresses(rows)
+    order = np.lexsort((where.rows, where.segments))
+    return Removed(where.segments[order], where.rows[order], stored_ids(snapshot, rows[order]))
 
 
 def stored_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> Any:

@@ -140,7 +140,7 @@ class Retrain:
 
     def resolve(self, snapshot: Snapshot) -> Draft:
         now = matching_rows(snapshot, None)
-        before, after = _keys(_addresses(self.start, self.positions)), _keys(_addresses(snapshot, now))
+        before, after = _keys(self.start.addresses(self.positions)), _keys(snapshot.addresses(now))
         gone = self.positions[~np.isin(before, after)]
         fresh = now[~np.isin(after, before)]
         live = upgraded(snapshot.manifest).live
@@ -297,14 +297,6 @@ def _ids(snapshot: Snapshot, positions: NDArray[np.int64]) -> IdSource:
 
         ids = pa.table({"id": ids})
     return IdSource("string" if snapshot.manifest.id_type == "string" else "int64", len(positions), ids)
-
-
-def _addresses(snapshot: Snapshot, positions: NDArray[np.int64]) -> Addresses:
-    segments, rows = np.empty(len(positions), np.uint32), np.empty(len(positions), np.int64)
-    for run, at, inside in snapshot.locate(positions):
-        own = run.addresses(inside)
-        segments[at], rows[at] = own.segments, own.rows
-    return Addresses(segments, rows)
 
 
 def _keys(addresses: Addresses) -> NDArray[np.uint64]:

@@ -151,6 +151,14 @@ class Snapshot:
                 found.append((shard, places, rows[places] - shard.first_row))
         return found
 
+    def addresses(self, rows: NDArray[np.int64]) -> Addresses:
+        """Where rows are: in which segments, and where there."""
+        segments, inside = np.empty(len(rows), np.uint32), np.empty(len(rows), np.int64)
+        for shard, places, own in self.locate(rows):
+            found = shard.addresses(own)
+            segments[places], inside[places] = found.segments, found.rows
+        return Addresses(segments, inside)
+
     def partitions_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The partition of each row, as the index numbers them."""
         partitions = np.empty(len(rows), np.int64)
