@@ -15,6 +15,8 @@ from vsearch.errors import CorruptIndexError, InputError
 from vsearch.metrics import LARGEST_ELEMENT, Metric, normalise, unbounded
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.rerank_codes import Rerank, lie_far_apart, rotate_widely
+from vsearch.search.state.packed_centroids import CoarseCentroids, encode_centroids
+from vsearch.search.state.packed_rotation import WordRotation, encode_rotation
 from vsearch.storage import SettingsEntry
 
 APART = 30.0  # as `rerank_codes.FAR`: half of the partitions at least
@@ -158,6 +160,16 @@ class Model:
         squares = np.einsum("ij,ij->i", queries, queries)
         own = np.sqrt((queries * queries) @ self.variances / np.maximum(squares, np.finfo(np.float32).tiny))
         return np.maximum(own, np.float32(self.least_deviation))
+
+    @cached_property
+    def coarse_centroids(self) -> CoarseCentroids:
+        """The centroids as routing reads them."""
+        return encode_centroids(self.centroids)
+
+    @cached_property
+    def word_rotation(self) -> WordRotation:
+        """`query_transform` in 16-bit words."""
+        return encode_rotation(self.query_transform)
 
     @cached_property
     def query_transform(self) -> NDArray[np.float32]:

@@ -24,8 +24,6 @@ from vsearch.kernels.query.fields import (
 from vsearch.quantizers.protocol import SignPlanes
 from vsearch.search.state.arguments import KernelArguments, address
 from vsearch.search.state.model import Model, SearchSettings, nearness_unit
-from vsearch.search.state.packed_centroids import encode_centroids
-from vsearch.search.state.packed_rotation import encode_rotation
 from vsearch.search.state.shard import PartitionTable, ShardArrays
 
 RERANK_KINDS = {None: RERANK_NONE, "int8": RERANK_INT8, "float16": RERANK_HALF, "float32": RERANK_FLOAT}
@@ -43,7 +41,7 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
         msg = f"{len(radii)} radii for {partitions} partitions"
         raise ValueError(msg)
     stages = quantizer.stage_bytes
-    coarse, squares = encode_centroids(model.centroids), model.centroid_squares
+    coarse, squares = model.coarse_centroids, model.centroid_squares
     slacks = coarse.slacks
     if model.exact_bases:
         squares, slacks = np.zeros_like(squares), np.zeros_like(slacks)
@@ -82,7 +80,7 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
     if (
         model.rerank == "int8" and not model.far_apart
     ):  # words are half the bytes, and off by much less than the rerank codes are
-        rotation = encode_rotation(transform)
+        rotation = model.word_rotation
         values[ModelField.ROTATION_BLOCKS], values[ModelField.ROTATION_WIDTH] = rotation.groups.shape
         fields.point(ModelField.ROTATION_GROUPS, rotation.groups, np.int16)
         fields.point(ModelField.ROTATION_STEPS, rotation.steps, np.float32)
