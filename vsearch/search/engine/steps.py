@@ -176,7 +176,7 @@ def search_queries(
     workspaces, shards = snapshot.workspaces(len(queries)), snapshot.shards
     for workspace in workspaces:
         begin(workspace, request, mask)
-    if snapshot.changed and snapshot.ready:
+    if snapshot.shares_partitions and snapshot.ready:
         pairs = zip(workspaces, queries, strict=True)
         return [_search_runs(snapshot, workspace, query, mask, prepared=prepared) for workspace, query in pairs]
     if len(queries) == 1 or len(shards) > 1 or not shards[0].ready:

@@ -54,7 +54,7 @@ class Drift:
 
 
 def measure_drift(snapshot: Snapshot) -> Drift:
-    """Drift of a snapshot: from its partition tables alone, in no time."""
+    """Drift of a snapshot: from its partition tables alone. O(partitions of all runs)."""
     manifest = snapshot.manifest
     live = manifest.live
     if not live:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.errors import CorruptIndexError, InputError
+from vsearch.errors import CorruptIndexError
 from vsearch.kernels.query.fields import ModelField
 from vsearch.predicates.schema import ROW_ID, Attribute, AttributeType, Schema
 from vsearch.search.state.arguments import KernelArguments
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vsearch.predicates import EncodedColumn
     from vsearch.search.state.deltas import Delta
     from vsearch.storage import SegmentFile
-    from vsearch.storage.snapshots.manifest import EncodingEntry
+    from vsearch.storage.snapshots.manifest import AttributeEntry, EncodingEntry
 
 
 @dataclass(eq=False)
@@ -92,7 +92,7 @@ class Snapshot:
                 found = columns.setdefault(key, found)
         return found
 
-    def find_entry(self, name: str) -> Any:
+    def find_entry(self, name: str) -> AttributeEntry:
         """The manifest's entry of an attribute."""
         return next(attribute for attribute in self.manifest.attributes if attribute.name == name)
 
@@ -117,14 +117,14 @@ class Snapshot:
         return all(shard.ready for shard in self.shards)
 
     @property
-    def changed(self) -> bool:
-        """Whether it has runs that one native call searches together: more than the index was built of."""
+    def shares_partitions(self) -> bool:
+        """Whether several runs hold rows of one partition: then one native call searches all runs, with one heap."""
         return len(self.shards) > len(self.manifest.shards) and self.model.quantizer.scan != "cells"
 
     @property
     def fused(self) -> bool:
-        """Whether one native call does a whole query: one run, or those of a changed index, all there, and tables that kernels make."""
-        if not self._fused and (len(self.shards) == 1 or self.changed) and self.ready:
+        """Whether one native call does a whole query: one run, or several that share partitions, all there, and tables that kernels make."""
+        if not self._fused and (len(self.shards) == 1 or self.shares_partitions) and self.ready:
             given = self.native.values[ModelField.TABLES_GIVEN] != 0
             self._fused = not given and self.model.quantizer.scan != "cells"
         return self._fused
@@ -203,9 +203,8 @@ class _Known:
         self.runs: dict[str, Shard] = {}
         self.deltas: dict[str, Delta] = {}
         self.model: Model | None = None
-        self.native: KernelArguments | None = None
         if before is not None and before.manifest.model == manifest.model:
-            self.model, self.native = before.model, before.native
+            self.model = before.model
             self.runs = {shard.files[PARTITIONS].path: shard for shard in before.shards}
             if before.manifest.live:
                 entries = before.manifest.live.deltas
@@ -337,8 +336,6 @@ def open_shard(store: Store, manifest: Manifest, number: int) -> Snapshot:
     In that snapshot it has the number 0, while its partitions and rows keep the numbers that they have in the index. All
     other partitions are empty.
     """
-    if manifest.live:
-        raise InputError("functions do not search a changed index yet: open the index by its own URL")
     entry, before = manifest.shards[number], manifest.shards[:number]
     alone = msgspec.structs.replace(entry, number=0)
     model = read_model(store, manifest)
