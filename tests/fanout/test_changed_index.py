@@ -7,6 +7,9 @@ import pytest
 import vsearch
 from tests.fanout.conftest import Stack, make_sample
 from vsearch.api.remote_index import RemoteIndex
+from vsearch.deploy.aws import deployer as aws_deployer
+from vsearch.deploy.cost import measure_bill
+from vsearch.deploy.deployer import DeployRequest
 from vsearch.errors import InputError
 from vsearch.fanout.wire.envelope import Envelope
 
@@ -39,3 +42,17 @@ def test_a_changed_index_is_refused_by_name(change):
         remote.get([5])
     pinned = RemoteIndex("test://t", stack.names, stack.local, Envelope(), snapshot=built)
     assert pinned.search(queries).ids.tolist() == before  # the snapshot that was built is searched as before
+
+
+def test_no_bill_is_forecast_and_nothing_deployed_for_a_changed_index(tmp_path, monkeypatch):
+    vectors, attributes, _ = make_sample(300, 16, 3)
+    index = vsearch.build(vectors, tmp_path / "index", attributes, partitions=4)
+    store = index.snapshot.store
+    assert measure_bill(store, queries=1)[0].total > 0
+    index.delete([0])
+    with pytest.raises(InputError, match="changed index"):
+        measure_bill(store, queries=1)
+    monkeypatch.setattr("vsearch.storage.open_store", lambda url, **_: store)  # what is at the URL, in a folder
+    request = DeployRequest("s3://bucket/index", "t", 1769, "x86_64", None, 30)
+    with pytest.raises(InputError, match="changed index"):
+        aws_deployer.preview(request, lambda package: pytest.fail("a package was built"))

@@ -15,6 +15,7 @@ from vsearch.fanout.calls.bill import Bill, Prices, Usages, make_bill
 from vsearch.fanout.calls.invoker import Invoker, Names
 from vsearch.fanout.platforms.aws_lambda import FORECAST, PRICES
 from vsearch.fanout.platforms.platform import Forecast
+from vsearch.fanout.roles.loading import check_unchanged
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.search.state.fetching import reconstruct
@@ -128,9 +129,10 @@ def measure_bill(
     Raises
     ------
     InputError
-        The queries or an option are not usable.
+        The queries or an option are not usable, or the index was changed.
     """
     manifest = read_manifest(store, None)
+    check_unchanged(manifest)
     requests = max(1, min(REQUESTS, SPREAD // queries))
     asked = _stand_ins(store, manifest, requests * queries, seed) if vectors is None else np.asarray(vectors)
     if asked.ndim != 2 or not len(asked):

@@ -17,6 +17,7 @@ from vsearch.deploy.aws.rendering import render
 from vsearch.deploy.aws.roles import Place
 from vsearch.deploy.deployer import Deployment, DeployRequest, Release, Tell
 from vsearch.errors import InputError
+from vsearch.fanout.roles.loading import check_unchanged
 
 OWN = ("bucket", "kms_key", "http_concurrency", "snap_start")
 """Options that other platforms do not have."""
@@ -92,7 +93,8 @@ def _packaged(request: DeployRequest, tell: Tell) -> Iterator[tuple[packages.Pac
         raise InputError(f"{', '.join(unknown)}: no such option of AWS Lambda")
     home = request.own.get("bucket") or Place.of(request.index).bucket
     store = storage.open_store(request.index, **request.storage)
-    shards = len(storage.read_manifest(store, None).shards)
+    manifest = storage.read_manifest(store, None)
+    check_unchanged(manifest)
     with TemporaryDirectory(prefix="vsearch-deploy-") as folder:
         package = packages.build_package(Path(folder) / "vsearch.zip", request.arch, request.python or _python())
         tell(package)
@@ -101,7 +103,7 @@ def _packaged(request: DeployRequest, tell: Tell) -> Iterator[tuple[packages.Pac
             template.StackSpec(
                 request.stack,
                 request.index,
-                shards,
+                len(manifest.shards),
                 stacks.package_url(package, home, request.stack),
                 runtime=f"python{package.python}",
                 memory=request.memory,

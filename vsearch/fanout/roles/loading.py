@@ -62,6 +62,17 @@ class Part:
     bytes: int
 
 
+def check_unchanged(manifest: Manifest) -> None:
+    """Raise InputError for a snapshot of an index that was changed after it was built.
+
+    Roles take a shard for one run without removed rows, and would find rows that are gone.
+    """
+    if manifest.live:
+        raise InputError(
+            f"snapshot {manifest.snapshot} is of a changed index, which functions do not search yet: open the index by its own URL"
+        )
+
+
 class Loader:
     """Opens parts of an index and keeps them.
 
@@ -84,7 +95,7 @@ class Loader:
         ------
         IndexNotFoundError, CorruptIndexError, FormatVersionError, StoreError
         InputError
-            The snapshot is of an index that was changed: roles take a shard for one run, and would find removed rows.
+            See `check_unchanged`.
         """
         if snapshot is None:
             number, until = self._newest
@@ -97,10 +108,7 @@ class Loader:
                 snapshot = max(numbers)
                 self._newest = (snapshot, time.monotonic() + FRESH)
         found = self.retention.get(("manifest", snapshot), lambda: read_manifest(self.store, snapshot), _manifest_bytes)
-        if found.live:
-            raise InputError(
-                f"snapshot {snapshot} is of a changed index, which functions do not search yet: open the index by its own URL"
-            )
+        check_unchanged(found)
         return found
 
     def tables(self, snapshot: int, columns: Sequence[str] = ()) -> Part:
