@@ -89,8 +89,9 @@ def search_shard(model_address, shard_address, call_address):
 @inlined
 def _enter(call, block, runs, run):
     """Turn to a run: its mask, and rows of the heap as they are seen from its first one."""
-    block[CallField.MASK], block[CallField.MASK_WORDS] = runs[run, RunField.MASK], runs[run, RunField.MASK_WORDS]
-    rows, first = call.rows, runs[run, RunField.FIRST_ROW]
+    at = run * RUN_FIELDS
+    block[CallField.MASK], block[CallField.MASK_WORDS] = runs[at + RunField.MASK], runs[at + RunField.MASK_WORDS]
+    rows, first = call.rows, runs[at + RunField.FIRST_ROW]
     for i in range(call.size):
         rows[i] -= first
 
@@ -98,7 +99,7 @@ def _enter(call, block, runs, run):
 @inlined
 def _leave(call, runs, run):
     """Number the rows of the heap through all runs again."""
-    rows, first = call.rows, runs[run, RunField.FIRST_ROW]
+    rows, first = call.rows, runs[run * RUN_FIELDS + RunField.FIRST_ROW]
     for i in range(call.size):
         rows[i] += first
 
@@ -116,23 +117,23 @@ def search_runs(model_address, runs_address, count, call_address):
     """
     model, call = model_at(model_address), call_at(call_address)
     block = int64s(call_address, CALL_FIELDS)
-    runs = int64s(runs_address, count * RUN_FIELDS).reshape((count, RUN_FIELDS))
+    runs = int64s(runs_address, count * RUN_FIELDS)
     plan_visits(model, call)
-    fetch_nearest(shard_at(runs[0, RunField.SHARD]), call)
+    fetch_nearest(shard_at(runs[RunField.SHARD]), call)
     plan_tables(model, call)
     _begin(call)
     for run in range(count):
-        shard = shard_at(runs[run, RunField.SHARD])
+        shard = shard_at(runs[run * RUN_FIELDS + RunField.SHARD])
         _enter(call, block, runs, run)
         call.first_visit, call.last_visit, call.settled, call.near = 0, call.visits, 0, 0
         visit_nearest(model, shard, call)
         rerank_rest(model, shard, call)
         _leave(call, runs, run)
-        runs[run, RunField.FIRST_VISIT] = call.first_visit
+        runs[run * RUN_FIELDS + RunField.FIRST_VISIT] = call.first_visit
     for run in range(count):
-        shard = shard_at(runs[run, RunField.SHARD])
+        shard = shard_at(runs[run * RUN_FIELDS + RunField.SHARD])
         _enter(call, block, runs, run)
-        call.first_visit = runs[run, RunField.FIRST_VISIT]
+        call.first_visit = runs[run * RUN_FIELDS + RunField.FIRST_VISIT]
         find_rest(model, shard, call)
         visit_rest(model, shard, call, 0, call.rest_count, fetch=True)
         rerank_rest(model, shard, call)
