@@ -155,6 +155,7 @@ def build(folder: Path, targets: list[str], report: Any = print) -> None:
                 job.result()
             linked = Path(scratch) / f"{name}.so"
             linker = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[name].zig, "-shared", "-s", "-nostdlib"]
+            linker.append("-Wl,-z,defs")  # what nothing defines would be found by the loader, which then goes on without a library
             subprocess.run([*linker, "-o", str(linked), *map(str, paths), "-lc", "-lm"], check=True)
             _replace(folder / f"{name}.so", linked.read_bytes())
             report(f"{name}: {linked.stat().st_size} bytes")
