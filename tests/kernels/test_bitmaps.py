@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsearch.kernels.filters.bitmaps import count_ranges, list_rows, mark_presence, mark_rows, pack_cells
+from vsearch.kernels.filters.bitmaps import count_ranges, list_rows, mark_rows, pack_cells
 
 ROWS = st.one_of(st.integers(0, 300), st.sampled_from([0, 1, 63, 64, 65, 127, 128, 129]))
 
@@ -74,16 +73,3 @@ def test_count_and_list(rows, seed, density):
         listed = list_rows(words, start, stop)
         assert listed.dtype == np.int64
         np.testing.assert_array_equal(listed, np.flatnonzero(flags[start:stop]) + start)
-
-
-@pytest.mark.parametrize("rows", [0, 1, 500])
-def test_mark_presence(rows):
-    rng = np.random.default_rng(rows)
-    cells = rng.integers(0, 256, rows).astype(np.uint8)
-    starts = np.array([0, 0, rows // 3, rows])
-    stops = np.array([0, rows // 3, rows, rows])
-    presence = np.full((4, 32), 255, np.uint8)
-    mark_presence(frozen(cells), frozen(starts), frozen(stops), presence)
-    flags = np.unpackbits(presence, axis=1, bitorder="little").astype(bool)
-    for i in range(4):
-        np.testing.assert_array_equal(np.flatnonzero(flags[i]), np.unique(cells[starts[i] : stops[i]]))

@@ -154,36 +154,6 @@ def fill_rows(words, start, stop, rows):
             bits ^= lowest
 
 
-def mark_presence(
-    cells: NDArray[np.uint8], starts: NDArray[np.int64], stops: NDArray[np.int64], presence: NDArray[np.uint8]
-) -> None:
-    """Note which cells occur in each row range.
-
-    Parameters
-    ----------
-    cells : uint8 (rows,)
-    starts, stops : int64 (ranges,)
-        Row ranges within ``cells``.
-    presence : uint8 (ranges, 32)
-        Written: bit ``c % 8`` of byte ``c // 8`` is set where cell c occurs.
-    """
-    fill_presence(cells, starts, stops, np.empty(256, np.uint8), presence)
-
-
-@kernel
-def fill_presence(cells, starts, stops, seen, presence):
-    """Do the work of `mark_presence`; `seen` is scratch, uint8 (256,)."""
-    for i in range(starts.shape[0]):
-        seen[:] = 0
-        for row in range(starts[i], stops[i]):
-            seen[cells[row]] = 1
-        for byte in range(32):
-            bits = np.uint8(0)
-            for bit in range(8):
-                bits |= np.uint8(seen[(byte << 3) + bit] << bit)
-            presence[i, byte] = bits
-
-
 @inlined
 def _count(bits):
     """The number of set bits of a uint64; LLVM knows this idiom and emits one instruction."""

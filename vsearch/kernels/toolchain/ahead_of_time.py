@@ -58,7 +58,6 @@ EXPORTS = {
     "filters.bitmaps.mark_rows": ("uint64/1 uint32/1 int64 int64/1 int64/1", "boolean"),
     "filters.bitmaps.fill_counts": ("uint64/1 int64/1 int64/1 int64/1", "none"),
     "filters.bitmaps.fill_rows": ("uint64/1 int64 int64 int64/1", "none"),
-    "filters.bitmaps.fill_presence": ("uint8/1 int64/1 int64/1 uint8/1 uint8/2", "none"),
     "filters.like.like": ("int64/1 uint8/1 int16/1 bool/1", "none"),
     "filters.like.search": ("int64/1 uint8/1 int64/1 uint8/1 int64/1", "none"),
     "scan.blocks.transpose": ("uint8/2 uint8/2", "none"),
@@ -155,7 +154,9 @@ def build(folder: Path, targets: list[str], report: Any = print) -> None:
                 job.result()
             linked = Path(scratch) / f"{name}.so"
             linker = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[name].zig, "-shared", "-s", "-nostdlib"]
-            linker.append("-Wl,-z,defs")  # what nothing defines would be found by the loader, which then goes on without a library
+            linker.append(
+                "-Wl,-z,defs"
+            )  # what nothing defines would be found by the loader, which then goes on without a library
             subprocess.run([*linker, "-o", str(linked), *map(str, paths), "-lc", "-lm"], check=True)
             _replace(folder / f"{name}.so", linked.read_bytes())
             report(f"{name}: {linked.stat().st_size} bytes")
