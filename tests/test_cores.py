@@ -43,7 +43,7 @@ def test_an_exhaustive_query_uses_all_cores_and_answers_alike(tmp_path, monkeypa
     queries, spied = clustered(3, seed=5), []
 
     def noted(*given, **named):
-        spied.append(given[3])
+        spied.append(given[2].k)
         return search_exhaustively(*given, **named)
 
     for where in (None, "number < 700", "number = 3", "number < 0"):

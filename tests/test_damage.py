@@ -215,6 +215,7 @@ HOSTILE = {
     "unknown id type": set_in("id_type", "uuid"),
     "ids of integers": set_in("id_type", "int64"),
     "unknown attribute type": set_in("attributes", 0, "type", "blob"),
+    "attribute of another name": set_in("attributes", 0, "name", "colour"),
     "attribute not described": delete_in("shards", 1, "columns", "price"),
     "attribute at no place": set_in("shards", 1, "columns", "price", "position", 77),
     "attribute at a negative place": set_in("shards", 0, "columns", "price", "position", -1),
@@ -245,14 +246,9 @@ def test_hostile_manifest(pristine, tmp_path, kind):
     assert str(raised.value)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [set_in("attributes", 1, "type", "string"), set_in("attributes", 0, "name", "colour")],
-    ids=["type", "name"],
-)
-def test_attributes_that_are_not_those_asked_for(pristine, tmp_path, change):
+def test_attributes_of_another_type_than_asked_for(pristine, tmp_path):
     with pytest.raises(vsearch.PredicateError):
-        use(rewritten(pristine, tmp_path, change))
+        use(rewritten(pristine, tmp_path, set_in("attributes", 1, "type", "string")))
 
 
 def test_settings_of_later_versions_are_passed_over(pristine, tmp_path):
@@ -266,8 +262,8 @@ def test_without_chunk_checksums_files_are_checked_whole(pristine, tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [set_in("format", 2), set_in("format", 10**9), set_in("quantizer", "name", "osq-3")],
-    ids=["2", "9", "osq-3"],
+    [set_in("format", 3), set_in("format", 10**9), set_in("quantizer", "name", "osq-3")],
+    ids=["3", "9", "osq-3"],
 )
 def test_an_index_of_a_newer_version(pristine, tmp_path, change):
     folder = rewritten(pristine, tmp_path, change)
@@ -280,9 +276,9 @@ def test_a_newer_format_may_say_things_we_do_not_know(pristine, tmp_path):
 
     def change(body):
         body.clear()
-        body.update(format=2, surprise={"shards": "elsewhere"})
+        body.update(format=3, surprise={"shards": "elsewhere"})
 
-    with pytest.raises(vsearch.FormatVersionError, match="format 2, this vsearch reads up to 1; upgrade"):
+    with pytest.raises(vsearch.FormatVersionError, match="format 3, this vsearch reads up to 2; upgrade"):
         vsearch.open(rewritten(pristine, tmp_path, change))
 
 

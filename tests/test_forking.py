@@ -23,6 +23,7 @@ from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.calls.retries import CallError, ErrorKind
 from vsearch.fanout.platforms.connections import Connections
 from vsearch.fanout.wire.envelope import Envelope
+from vsearch.search.where import masks_of
 from vsearch.storage import open_store
 
 SECONDS = 60
@@ -117,9 +118,9 @@ def test_an_index_that_was_open_answers_in_children(index):
 
 
 def test_locks_that_other_threads_held_are_free_in_the_child(index):
-    masks, snapshot = index._masks, index.snapshot
+    masks, snapshot = masks_of(index.snapshot), index.snapshot
     file = snapshot.shards[0].files["attributes"]
-    held = [masks._lock, snapshot._lock, snapshot.shards[0]._lock, file.shared._changed]
+    held = [masks._lock, index._lock, index._looking, snapshot.shards[0].read.lock, file.shared._changed]
     ready, end = threading.Event(), threading.Event()
 
     def hold():

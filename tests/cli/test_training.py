@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     np.save(tmp_path / "positives.npy", positives)
     pq.write_table(pa.table({"query": np.arange(300), "id": positives}), tmp_path / "pairs.parquet")
     (tmp_path / "qrels").write_text("".join(f"{q} 0 {p} 1\n" for q, p in enumerate(positives.tolist())))
-    vsearch.build(documents, tmp_path / "index", quantizer=vsearch.PQ(4, 16))
+    vsearch.build(documents, tmp_path / "index", quantizer=vsearch.PQ(2, 16))
     return tmp_path
 
 

@@ -28,7 +28,7 @@ def decoded_scores(index: vsearch.Index, collection, query: np.ndarray) -> np.nd
     from vsearch.search.state.fetching import take_ids
 
     scores = np.empty(len(index))
-    part = index._document_part()
+    part = document_part.open_documents(index.snapshot)
     for documents in part.shards:
         rows = np.arange(documents.shard.rows)
         vectors, offsets = decode_documents(part, documents, rows)
@@ -261,7 +261,7 @@ def test_sizes_are_those_of_the_files(index, collection, tmp_path) -> None:
     vectors = len(collection.vectors)
     assert documents["vectors"] == vectors
     parts = documents["bytes_per_document_by_part"]
-    residual = index._document_part().patches.residual_bytes
+    residual = document_part.open_documents(index.snapshot).patches.residual_bytes
     for part, least in (
         ("patch_codes", vectors),
         ("patch_residuals", residual * vectors),
@@ -298,7 +298,7 @@ def test_damage_is_named(collection, tmp_path, kind) -> None:
 
 def test_codes_that_are_no_centroids_are_refused(collection, tmp_path, monkeypatch) -> None:
     index = vsearch.build_documents(collection.vectors, collection.offsets, tmp_path, codebook=64, dimensions=64)
-    part = index._document_part()
+    part = document_part.open_documents(index.snapshot)
     (documents,) = part.shards
     wrong = documents.codes.copy()
     wrong[5] = 200

@@ -24,11 +24,16 @@ from vsearch.storage import (
     write_arrays,
 )
 from vsearch.storage.files.naming import manifest_path, snapshot_number
+from vsearch.storage.snapshots.manifest import EncodingEntry, EncodingHeader
 
 store_of_all = open_store("memory://manifests")
 model_entry, _ = write_arrays(store_of_all, "model/m.arrow", {"mean": np.zeros(8, np.float32)})
+COLUMNS = {
+    "price": EncodingEntry(0, EncodingHeader("price", "float64", "plain", 100, 100)),
+    "tags": EncodingEntry(1, EncodingHeader("tags", "list<string>", "lists", 100, 100)),
+}
 GOOD = manifest(
-    shards=(write_shard(store_of_all, 0), write_shard(store_of_all, 1)),
+    shards=tuple(replace(write_shard(store_of_all, number), columns=COLUMNS) for number in range(2)),
     snapshot=7,
     model={"klt": model_entry},
     attributes=(AttributeEntry("price", "float64"), AttributeEntry("tags", "list<string>")),
@@ -109,6 +114,7 @@ def deep(levels: int) -> object:
         {"quantizer": None},
         {"quantizer": {"name": "osq"}},
         {"quantizer": {"name": "osq", "configuration": 5}},
+        {"attributes": [*plain()["attributes"], {"name": "a", "type": "int64"}]},
         {"settings": {"reach": None}},
         {"settings": {"margin": -1}},
         {"settings": {"k": True}},

@@ -26,6 +26,7 @@ BUILT_FORMAT = 1
 
 
 _ENVELOPE = re.compile(rb'\{"crc32c":"([0-9a-f]{8})","manifest":(.+)\}\n?', re.DOTALL)
+_ADDED_FIELD = re.compile(r"#\d+")  # what segments call a column that came after the build: a base may not have it
 
 
 _Extent = Annotated[float, msgspec.Meta(ge=0, lt=1e6)]
@@ -316,12 +317,27 @@ def _problem(path: str, manifest: Manifest) -> str | None:
         return problem
     if len({a.name for a in manifest.attributes}) != len(manifest.attributes):
         return "two attributes have the same name"
+    problem = _columns_problem(manifest)
+    if problem is not None:
+        return problem
     folders = [(entry.path, "model/") for entry in manifest.model.values()]
     folders += [(e.path, "segments/") for shard in manifest.shards for e in shard.files.values()]
     folders += [(run.bundle.path, "segments/") for run in manifest_segments(manifest)]
     for name, folder in folders:
         if not name.startswith(folder):
             return f"{name!r} does not lie in {folder}"
+    return None
+
+
+def _columns_problem(manifest: Manifest) -> str | None:
+    """An attribute that a build must have written, and a base of files does not have."""
+    fields = [attribute.field_name for attribute in manifest.attributes]
+    if manifest.live:
+        fields = [field for field in fields if not _ADDED_FIELD.fullmatch(field)]
+    for shard in manifest.shards:
+        missing = [] if shard.base else [field for field in fields if field not in shard.columns]
+        if missing:
+            return f"shard {shard.number} has no column {missing[0]!r}"
     return None
 
 
