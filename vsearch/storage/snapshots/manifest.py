@@ -168,13 +168,14 @@ class TokenEntry(msgspec.Struct, frozen=True):
 
 
 class OperationEntry(msgspec.Struct, frozen=True):
-    """What made a snapshot of another."""
+    """What made a snapshot of another; of a restore, ``restored`` is the snapshot whose rows it brought back."""
 
     kind: Text
     base: Count
     added: Count = 0
     replaced: Count = 0
     deleted: Count = 0
+    restored: Count | UnsetType = UNSET
 
 
 class LiveEntry(msgspec.Struct, frozen=True):
