@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vsearch.api.opened import OpenedIndex
@@ -68,7 +69,7 @@ class TravellingIndex(OpenedIndex):
     def _follow(self, after: Snapshot) -> None:
         """Go on to a snapshot with other tags, unless that would bring other rows."""
         if after.manifest.snapshot == self._snapshot.manifest.snapshot + 1:
-            self._snapshot = after
+            self._snapshot = replace(after, moment=self._snapshot.moment)
 
     def tags(self) -> dict[str, int]:
         """The snapshots that have tags, by name, as the newest snapshot has them."""
