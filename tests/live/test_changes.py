@@ -209,7 +209,7 @@ def test_of_a_large_delta_only_ids_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("id_type", ID_TYPES)
-@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
 def test_any_history(id_type, seed):
     """Several writers, each with a handle that may be behind; optimize, tags and restores in between."""
     draw = random.Random(f"{id_type} {seed}")
@@ -294,7 +294,7 @@ def test_a_history_that_is_pruned(seed):
 def test_a_follower_that_only_ever_asks_for_changes_has_all_ids(twin):
     """As a cache does it: refresh, ask, remember."""
     follower, known, held = vsearch.open(twin.url), 1, set(range(120))
-    for seed in range(12):
+    for seed in range(8):
         twin.append(3, seed)
         twin.upsert([seed, seed + 1], seed)
         twin.delete([120 + seed, seed])
