@@ -1,4 +1,4 @@
-"""Text encoders that need no torch: read what sentence-transformers saved, and turn texts into vectors."""
+"""Text encoders that need no torch: read what sentence-transformers saved, compress it, and turn texts into vectors."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 from vsearch._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vsearch.encoders.compressed import CompressedEncoder, EncoderReport
+    from vsearch.encoders.compressing import compress
     from vsearch.encoders.encoder import TextEncoder
     from vsearch.encoders.loading import load
 
-__all__ = ["TextEncoder", "load"]
+__all__ = ["CompressedEncoder", "EncoderReport", "TextEncoder", "compress", "load"]
 
 __getattr__ = lazy_names(
     __name__,
     {
+        "vsearch.encoders.compressed": ("CompressedEncoder", "EncoderReport"),
+        "vsearch.encoders.compressing": ("compress",),
         "vsearch.encoders.encoder": ("TextEncoder",),
         "vsearch.encoders.loading": ("load",),
     },

@@ -1,25 +1,16 @@
-"""BERT in float32 with NumPy: slow, plain, and what compressed encoders are made from and measured against."""
+"""Reading models that sentence-transformers saved, as BERT in float32."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vsearch.encoders.folders import (
-    ModelFiles,
-    Modules,
-    dense_input,
-    has_bias,
-    read_architecture,
-    read_tokenizer,
-)
-from vsearch.encoders.functions import attend, gelu, layer_norm, pool
+from vsearch.encoders.bert import Bert, FloatTable, Layer, Linear, Norm
+from vsearch.encoders.folders import ModelFiles, Modules, dense_input, has_bias, read_architecture, read_tokenizer
 from vsearch.errors import InputError
-from vsearch.metrics import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,114 +19,9 @@ if TYPE_CHECKING:
 
     from vsearch.encoders.architecture import Architecture
     from vsearch.encoders.tensors import Tensors
-    from vsearch.encoders.wordpiece import WordPiece
-
-PRODUCTS = ("attention", "joined", "up", "down")
-"""The products of a layer: query, key and value in one; attention's output; the two of the feed-forward part."""
 
 
-class Linear(NamedTuple):
-    """A product: ``weight @ x + bias``, float32 (out, in) and (out,)."""
-
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
-
-    def apply(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        return rows @ self.weight.T + self.bias
-
-
-class Norm(NamedTuple):
-    """A layer normalization's weight and bias, float32 (width,)."""
-
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
-
-
-class Layer(NamedTuple):
-    """A transformer layer: its four products and the normalizations after attention and after the feed-forward part."""
-
-    attention: Linear
-    joined: Linear
-    up: Linear
-    down: Linear
-    attention_norm: Norm
-    output_norm: Norm
-
-
-Product = Callable[[int, str, "NDArray[np.float32]"], "NDArray[np.float32]"]
-
-
-@dataclass(frozen=True, eq=False)
-class FloatModel:
-    """A BERT encoder.
-
-    Attributes
-    ----------
-    tokens, positions : float32 (tokens, width), (length, width)
-        Embeddings; positions have the embedding of the first token type added.
-    embedding_norm : Norm
-    layers : tuple of Layer
-    dense : tuple of Linear
-        Modules after pooling; the architecture names their activations.
-    """
-
-    architecture: Architecture
-    tokenizer: WordPiece
-    tokens: NDArray[np.float32]
-    positions: NDArray[np.float32]
-    embedding_norm: Norm
-    layers: tuple[Layer, ...]
-    dense: tuple[Linear, ...]
-
-    def apply(self, layer: int, name: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A product of a layer, of the rows of one text."""
-        product: Linear = getattr(self.layers[layer], name)
-        return product.apply(rows)
-
-    def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
-        """Vectors float32 (m, dimensions) of texts by their tokens' ids, each computed alone."""
-        vectors = [forward(self, [self.tokens[ids]], self.apply) for ids in texts]
-        return np.concatenate(vectors) if vectors else np.empty((0, self.architecture.dimensions), np.float32)
-
-
-def forward(model: FloatModel, embedded: list[NDArray[np.float32]], product: Product) -> NDArray[np.float32]:
-    """Run texts through a model: products of all tokens at once, attention in each text.
-
-    Parameters
-    ----------
-    model : FloatModel
-    embedded : list of float32 (t, width)
-        The token embeddings of each text.
-    product : callable
-        Takes a layer's number, the name of one of its products and rows, and multiplies them.
-
-    Returns
-    -------
-    float32 (m, dimensions)
-    """
-    sizes = model.architecture
-    bounds = np.cumsum([len(text) for text in embedded])[:-1]
-    rows = np.concatenate([text + model.positions[: len(text)] for text in embedded])
-    rows = layer_norm(rows, *model.embedding_norm, sizes.epsilon)
-    for number, layer in enumerate(model.layers):
-        attended = [attend(text, sizes.heads) for text in np.split(product(number, "attention", rows), bounds)]
-        rows = layer_norm(
-            rows + product(number, "joined", np.concatenate(attended)), *layer.attention_norm, sizes.epsilon
-        )
-        inner = gelu(product(number, "up", rows))
-        rows = layer_norm(rows + product(number, "down", inner), *layer.output_norm, sizes.epsilon)
-    return finish(model.dense, sizes, np.stack([pool(text, sizes.pooling) for text in np.split(rows, bounds)]))
-
-
-def finish(dense: tuple[Linear, ...], sizes: Architecture, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Pooled vectors float32 (m, width) through the dense modules, scaled as the model asks."""
-    for module, (_, activation) in zip(dense, sizes.dense, strict=True):
-        vectors = module.apply(vectors)
-        vectors = np.tanh(vectors) if activation == "tanh" else vectors
-    return normalise(vectors) if sizes.normalized else vectors
-
-
-def read_float_model(source: str | Path | Mapping[str, bytes]) -> FloatModel:
+def read_float_model(source: str | Path | Mapping[str, bytes]) -> Bert[Linear]:
     """Read a model that sentence-transformers saved.
 
     Parameters
@@ -156,7 +42,7 @@ def read_float_model(source: str | Path | Mapping[str, bytes]) -> FloatModel:
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors.entries else ""
     take = _Taker(tensors, prefix)
 
-    def layer(number: int) -> Layer:
+    def layer(number: int) -> Layer[Linear]:
         at = f"encoder.layer.{number}."
         parts = [take.linear(f"{at}attention.self.{part}", width, width) for part in ("query", "key", "value")]
         return Layer(
@@ -174,10 +60,10 @@ def read_float_model(source: str | Path | Mapping[str, bytes]) -> FloatModel:
     first_type = take.tensor("embeddings.token_type_embeddings.weight", (kinds, width))[:1]
     if not len(first_type):
         raise InputError(f"{tensors.path}: there must be an embedding of the first token type")
-    return FloatModel(
+    return Bert(
         architecture=sizes,
         tokenizer=read_tokenizer(files, modules, sizes.tokens),
-        tokens=take.tensor("embeddings.word_embeddings.weight", (sizes.tokens, width)),
+        table=FloatTable(take.tensor("embeddings.word_embeddings.weight", (sizes.tokens, width))),
         positions=positions + first_type,
         embedding_norm=take.norm("embeddings.LayerNorm", width),
         layers=tuple(map(layer, range(sizes.layers))),
