@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 import vsearch
 from tests.encoders.models import TEXTS, tensors, write_model
 from vsearch.encoders import CompressedEncoder, compress, load
-from vsearch.encoders.compressed import EncoderReport
 from vsearch.encoders.compressing import quantize_product
-from vsearch.encoders.container import DATA, ENTRY, from_files, model_parts, to_files
 from vsearch.encoders.grids import LARGEST_WEIGHT, round_jointly, round_plainly
 from vsearch.encoders.packing import pack_blocks, pack_planes, row_sums, unpack_blocks, unpack_planes
 from vsearch.encoders.quantized import quantize_rows
+from vsearch.encoders.reading import from_files
+from vsearch.encoders.report import EncoderReport
+from vsearch.encoders.writing import DATA, ENTRY, model_parts, to_files
 from vsearch.errors import CorruptIndexError, FormatVersionError, InputError
 from vsearch.storage.files.bundle_writing import write_bundle
 from vsearch.storage.stores.held import HeldBytes
@@ -209,7 +210,7 @@ def test_a_model_in_memory(folder: Path, encoder: CompressedEncoder) -> None:
 
 
 def test_every_damaged_byte_is_noticed(encoder: CompressedEncoder) -> None:
-    files = to_files(encoder)
+    files = to_files(encoder.model, encoder.report)
     size = len(files[DATA])
     header = msgspec.json.decode(files[ENTRY].tobytes())["data"]["header"]
     for place in [*range(700, header[0], header[0] // 40), header[0] + 5, header[0] + header[1] - 1]:
@@ -231,7 +232,7 @@ def test_every_damaged_byte_is_noticed(encoder: CompressedEncoder) -> None:
 
 
 def test_a_later_format_is_refused(encoder: CompressedEncoder) -> None:
-    files = to_files(encoder)
+    files = to_files(encoder.model, encoder.report)
     later = files[ENTRY].tobytes().replace(b'"format": 1', b'"format": 2')
     with pytest.raises(FormatVersionError, match="reads 1"):
         from_files(files | {ENTRY: np.frombuffer(later, np.uint8)}, "encoder")

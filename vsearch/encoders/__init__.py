@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING
 from vsearch._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vsearch.encoders.compressed import CompressedEncoder, EncoderReport
+    from vsearch.encoders.compressed import CompressedEncoder
     from vsearch.encoders.compressing import compress
     from vsearch.encoders.encoder import TextEncoder
     from vsearch.encoders.loading import load
+    from vsearch.encoders.report import EncoderReport
 
 __all__ = ["CompressedEncoder", "EncoderReport", "TextEncoder", "compress", "load"]
 
 __getattr__ = lazy_names(
     __name__,
     {
-        "vsearch.encoders.compressed": ("CompressedEncoder", "EncoderReport"),
+        "vsearch.encoders.compressed": ("CompressedEncoder",),
         "vsearch.encoders.compressing": ("compress",),
         "vsearch.encoders.encoder": ("TextEncoder",),
         "vsearch.encoders.loading": ("load",),
+        "vsearch.encoders.report": ("EncoderReport",),
     },
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vsearch.encoders.bert import PRODUCTS, Layer
-from vsearch.encoders.compressed import CompressedEncoder, EncoderReport, QuantizedBert
+from vsearch.encoders.compressed import CompressedEncoder
 from vsearch.encoders.encoder import check_texts
 from vsearch.encoders.float_model import read_float_model
 from vsearch.encoders.grids import (
@@ -26,7 +26,9 @@ from vsearch.encoders.grids import (
     round_plainly,
 )
 from vsearch.encoders.packing import up_to
-from vsearch.encoders.quantized import QuantizedLinear, TokenTable
+from vsearch.encoders.quantized import QuantizedBert, QuantizedLinear, TokenTable
+from vsearch.encoders.report import EncoderReport
+from vsearch.encoders.writing import part_bytes
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,7 +77,8 @@ def compress(
     source = _read(model)
     table = quantize_table(source, table_bits)
     compressed = _quantize(source, table, _tokenize(source, calibration), weight_bits)
-    report = EncoderReport.measure(source, compressed, _tokenize(source, measured), weight_bits)
+    held = _tokenize(source, measured)
+    report = EncoderReport.measure(source, compressed, held, weight_bits, part_bytes(compressed))
     return CompressedEncoder(compressed, report)
 
 

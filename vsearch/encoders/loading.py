@@ -32,7 +32,7 @@ def load(folder: str | Path) -> TextEncoder:
         A file of a compressed encoder is missing or damaged.
     """
     if (Path(folder) / COMPRESSED).is_file():
-        from vsearch.encoders.container import read_folder
+        from vsearch.encoders.reading import read_folder
 
         return read_folder(Path(folder))
     return TextEncoder(read_float_model(folder))

@@ -1,4 +1,4 @@
-"""Products with 7-bit weights and 8-bit inputs, and token tables of few bits, in NumPy.
+"""Products with 7-bit weights and 8-bit inputs, token tables of few bits, and a BERT made of them, in NumPy.
 
 Each token's inputs are scaled by channel and rounded to unsigned 8 bits between their least and greatest; sums of products are
 exact integers, the same in any order.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from vsearch.encoders.bert import Bert
 from vsearch.encoders.grids import Rounded, expand
 from vsearch.encoders.packing import pack_blocks, pack_planes, unpack_blocks, unpack_planes
 
@@ -154,3 +155,10 @@ class TokenTable:
         """Embeddings float32 (t, width) of tokens."""
         chosen = self.codes.take(ids).integers() if isinstance(self.codes, Packed) else self.codes[ids]
         return chosen[:, :width].astype(np.float32) * self.steps[ids][:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedBert(Bert[QuantizedLinear]):
+    """BERT with products in small integers, and a token table in few bits."""
+
+    table: TokenTable
