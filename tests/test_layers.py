@@ -28,7 +28,7 @@ storage.stores
 storage.files
 storage.snapshots
 predicates
-quantizers
+quantizers encoders
 search.state
 search.engine
 search

@@ -16,7 +16,7 @@ from vsearch._lazy import lazy_names
 from vsearch._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from vsearch import datasets, jpq
+    from vsearch import datasets, encoders, jpq
     from vsearch.api.build_and_open import build, build_documents, open, plan, prune, verify
     from vsearch.api.creating import create
     from vsearch.api.evaluation import Evaluation, evaluate
@@ -87,6 +87,7 @@ __all__ = [
     "col",
     "create",
     "datasets",
+    "encoders",
     "evaluate",
     "jpq",
     "open",
@@ -109,6 +110,7 @@ __getattr__ = lazy_names(
         "vsearch.api.remote_index": ("RemoteIndex",),
         "vsearch.building.inputs.packed_bits": ("unpack_bits",),
         "vsearch.datasets": ("datasets",),
+        "vsearch.encoders": ("encoders",),
         "vsearch.errors": tuple(name for name in __all__ if name.endswith(("Error", "Warning"))),
         "vsearch.fanout.calls.bill": ("Prices",),
         "vsearch.jpq": ("jpq",),

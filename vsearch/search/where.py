@@ -1,4 +1,4 @@
-"""From a ``where`` to the mask of a snapshot, out of its cache where the same was asked for before, in these words or others."""
+"""Resolve a ``where`` to a mask of a snapshot, cached by its text and by its bound form."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def masks_of(snapshot: Snapshot) -> MaskCache:
-    """The masks of a snapshot that were asked for lately."""
-    kept = snapshot.derived.get(__name__)
-    return cast("MaskCache", kept if kept is not None else snapshot.derived.setdefault(__name__, MaskCache()))
+    """Return the mask cache of a snapshot."""
+    cache = snapshot.derived.get(__name__)
+    return cast("MaskCache", cache if cache is not None else snapshot.derived.setdefault(__name__, MaskCache()))
 
 
 def mask_of(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask | None:
-    """The mask of a predicate; None where it restricts nothing."""
+    """Return the mask of a predicate; None if all rows match."""
     begun = time.perf_counter()
     masks, words = masks_of(snapshot), words_of(where)
     mask = None if words is None else masks.find(words)
@@ -53,11 +53,12 @@ def _make_mask(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMas
 
 
 def bound_of(snapshot: Snapshot, where: Where) -> Bound | None:
-    """A predicate on the attributes of a snapshot; None where it restricts nothing.
+    """Parse and bind a predicate on the attributes of a snapshot; return None if all rows match.
 
     Raises
     ------
     PredicateError
+        The predicate is invalid or does not match the attributes.
     """
     if where is None:
         return None
