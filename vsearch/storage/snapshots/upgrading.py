@@ -1,4 +1,4 @@
-"""From format 1 to format 2: what the manifest of an index that was only built becomes by its first change."""
+"""Upgrade manifests from format 1, which builds write, to format 2, which changes need."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def upgraded(manifest: Manifest) -> Manifest:
 
 
 def with_tags(manifest: Manifest, tags: Mapping[str, int]) -> Manifest:
-    """A manifest with these tags and no others."""
+    """Return a manifest with exactly these tags; without tags, a manifest of format 1 is left as it is."""
     if not tags and not manifest.live:
         return manifest
     manifest = upgraded(manifest)
