@@ -109,7 +109,9 @@ def living(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     found = rows.copy()
     if snapshot.whole is not None:
         for run, places, inside in snapshot.locate(rows):
-            found[places[np.isin(inside, run.gone)]] = -1
+            if run.live is not None:
+                bits = run.live[inside >> 6] >> (inside & 63).astype(np.uint64)
+                found[places[(bits & np.uint64(1)) == 0]] = -1
     return found
 
 
@@ -172,22 +174,13 @@ def _moment(whole: Snapshot, when: int, before: Moment | None) -> Moment:
     runs = whole.shards if before is None else before.snapshot.shards
     done = (0,) * len(runs) if before is None else before.expired
     left = tuple(
-        _without(run, each.rows[first:last])
+        run if first == last else run.without(np.sort(each.rows[first:last]).astype(np.int64))
         for run, each, first, last in zip(runs, lifetimes, done, expired, strict=True)
     )
     removed = sum(len(run.gone) for run in left) - sum(len(run.gone) for run in whole.shards)
     if not removed:
         return Moment(start, end, expired, whole)
     return Moment(start, end, expired, replace(whole, shards=left, derived={}, expired=removed, whole=whole))
-
-
-def _without(run: Shard, rows: NDArray[np.uint32]) -> Shard:
-    """Return a run with further rows removed; some of them may be removed already."""
-    if not len(rows):
-        return run
-    fresh = np.sort(rows).astype(np.int64)
-    fresh = fresh[~np.isin(fresh, run.gone)]
-    return run.without(fresh) if len(fresh) else run
 
 
 def _lifetimes(run: Shard, field: str, attribute: Attribute) -> Lifetimes:
