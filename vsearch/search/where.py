@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, cast
 
-from vsearch.search.engine.masks import MaskCache, words_of
+from vsearch.search.engine.masks import MaskCache, restrict, words_of
 from vsearch.search.engine.steps import evaluate_mask
 from vsearch.search.vectors import count_mask
 
@@ -28,17 +28,27 @@ def mask_of(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask |
     masks, words = masks_of(snapshot), words_of(where)
     mask = None if words is None else masks.find(words)
     if mask is None:
-        bound = bound_of(snapshot, where)
-        if bound is None:
+        mask = _make_mask(snapshot, where, stats)
+        if mask is None:
             stats.rows_masked = snapshot.live_count
             return None
-        mask, known = masks.get(bound, lambda: evaluate_mask(snapshot, bound))
         if words is not None:
             masks.keep(words, mask)
-        if not known:
-            stats.bytes_read += snapshot.rows
     stats.add("mask", begun)
     count_mask(mask, stats)
+    return mask
+
+
+def _make_mask(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask | None:
+    if snapshot.whole is not None:  # the predicate is evaluated once, whatever expires
+        whole = mask_of(snapshot.whole, where, stats)
+        return None if whole is None else restrict(whole, snapshot)
+    bound = bound_of(snapshot, where)
+    if bound is None:
+        return None
+    mask, known = masks_of(snapshot).get(bound, lambda: evaluate_mask(snapshot, bound))
+    if not known:
+        stats.bytes_read += snapshot.rows
     return mask
 
 

@@ -88,6 +88,15 @@ def mask_live(shard: Shard) -> ShardMask:
     return ShardMask(words, counts, counts, shard.rows - len(shard.gone), 0)
 
 
+def mask_rows(shard: Shard, mask: ShardMask) -> ShardMask:
+    """A mask without the rows that are removed of a run by now; it knows which of the others pass."""
+    if shard.live is None:
+        return mask
+    words = mask.words & shard.live
+    counts = count_ranges(words, shard.table.row_starts, shard.table.row_starts + shard.table.rows)
+    return ShardMask(words, counts, counts, int(counts.sum()), mask.rechecked)
+
+
 def count_matches(shard: Shard, mask: RowMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count the rows of each partition that may pass, and that certainly pass: two int64 (partitions,)."""
     starts, ends = shard.table.row_starts, shard.table.row_starts + shard.table.rows

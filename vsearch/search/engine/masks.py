@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.forking import renew_in_children
-from vsearch.search.engine.masking import ShardMask, mask_live
+from vsearch.search.engine.masking import ShardMask, mask_live, mask_rows
 
 if TYPE_CHECKING:
     from vsearch.predicates import Where
@@ -101,6 +101,13 @@ def live_mask(snapshot: Snapshot) -> IndexMask | None:
         mask = IndexMask.of([mask_live(run) for run in snapshot.shards], snapshot)
         snapshot.derived[__name__] = mask
     return cast("IndexMask", mask)
+
+
+def restrict(mask: IndexMask, snapshot: Snapshot) -> IndexMask:
+    """What a mask of a whole snapshot lets pass once rows of it have expired: nothing is evaluated again."""
+    return IndexMask.of(
+        [mask_rows(run, each) for run, each in zip(snapshot.shards, mask.shards, strict=True)], snapshot
+    )
 
 
 class MaskCache:
