@@ -260,9 +260,9 @@ def build_document_index(
         )
         progress("train patches", 1, 1)
         drawn, drawn_offsets = documents.take(_sample_documents(documents, rng))
-        whole = options.candidates == "lists"
-        width = min(options.dimensions, documents.vectors.dimensions) if whole else options.dimensions
-        fde = train_fde(drawn, drawn_offsets, width, 0 if whole else BUCKETS, options.seed)
+        use_lists = options.candidates == "lists"
+        width = min(options.dimensions, documents.vectors.dimensions) if use_lists else options.dimensions
+        fde = train_fde(drawn, drawn_offsets, width, 0 if use_lists else BUCKETS, options.seed)
         queries = _pseudo_queries(fde, drawn, drawn_offsets, rng)
         del drawn
 

@@ -64,8 +64,8 @@ def draw_rows(snapshot: Snapshot, count: int, seed: int) -> Sample:
 def draw_mixture(snapshot: Snapshot, count: int, seed: int) -> Sample:
     """Draw rows of the index as queries, and move every other one a little."""
     sample = draw_rows(snapshot, count, seed)
-    own = np.zeros(0, np.int64) if sample.own_rows is None else sample.own_rows
-    residuals = sample.queries - snapshot.model.centroids[snapshot.partitions_of(own)]
+    rows = np.zeros(0, np.int64) if sample.own_rows is None else sample.own_rows
+    residuals = sample.queries - snapshot.model.centroids[snapshot.partitions_of(rows)]
     others = residuals[np.random.default_rng(seed + 1).permutation(len(residuals))]
     queries = sample.queries.copy()
     queries[::2] += np.float32(MOVED) * others[::2]
