@@ -1,8 +1,8 @@
-"""Build a document index: reduce, train, encode each document to one vector, and build an ordinary index of these vectors.
+"""Build a document index: reduce, train, encode each document to one vector, and build an ordinary index of these.
 
 The document part, which MaxSim reads, is written shard by shard next to the ordinary files, in the order of the shard's
-rows, and published by the same commit. Memory is bounded by the samples and one batch of documents; larger data is spooled
-to scratch files.
+rows, and published by the same commit. Memory is bounded by the samples and one batch of documents; larger data is
+spooled to scratch files.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class DocumentOptions:
             or not isinstance(dimensions, (int, np.integer))
             or not 1 <= dimensions <= 65536
         ):
-            msg = f"dimensions must be an integer from 1 to 65536 (of the encodings that find candidates), got {dimensions!r}"
+            msg = f"dimensions must be an integer from 1 to 65536 (of the encodings), got {dimensions!r}"
             raise InputError(msg)
 
 
@@ -333,7 +333,7 @@ def _sample_vectors(documents: Documents, codebook: int, rng: np.random.Generato
 
 
 def _sample_documents(documents: Documents, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw documents to fit the encoding to: at most `SAMPLE_DOCUMENTS`, and as many as fit in `SAMPLE_BYTES` with buckets."""
+    """Draw documents to fit the encoding to, at most `SAMPLE_DOCUMENTS` and, with buckets, `SAMPLE_BYTES`."""
     per_document = max(float(np.diff(documents.offsets).mean()), BUCKETS) * 4 * documents.vectors.dimensions
     count = int(min(len(documents), SAMPLE_DOCUMENTS, max(16, SAMPLE_BYTES // per_document)))
     if count == len(documents):

@@ -92,7 +92,7 @@ class TokenCodec:
 
     @cached_property
     def table_scale(self) -> NDArray[np.float32]:
-        """Matrix that maps queries to the scaled coded dimensions for lookup tables: float32 (d, D), D = 0 without residuals."""
+        """Maps queries to scaled coded dimensions for lookup tables: float32 (d, D), D = 0 without residuals."""
         if self.residual is None:
             return np.empty((self.dimensions, 0), np.float32)
         coded = len(self.residual.deltas)

@@ -1,10 +1,10 @@
 """Fixed-dimensional encodings: one vector per document, whose inner product with that of a query approximates MaxSim.
 
-As in MUVERA, vectors are assigned to buckets; a document is represented by its mean in each bucket (its nearest vector if
-it has none there), a query by the sum of its vectors. Unlike MUVERA, buckets and projections are fitted to the documents
-instead of drawn at random: k-means buckets and, in each, the principal directions of the documents, allocated by variance.
-An additional bucket contains the whole document. On real tokens, 1,024 such dimensions have .97 of the exact top 10 among
-the best 100 of 700; MUVERA's random projections have .82 with twice as many dimensions.
+As in MUVERA, vectors are assigned to buckets; a document is represented by its mean in each bucket (its nearest vector
+if it has none there), a query by the sum of its vectors. Unlike MUVERA, buckets and projections are fitted to the
+documents instead of drawn at random: k-means buckets and, in each, the principal directions of the documents, allocated
+by variance. An additional bucket contains the whole document. On real tokens, 1,024 such dimensions have .97 of the
+exact top 10 among the best 100 of 700; MUVERA's random projections have .82 with twice as many dimensions.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Number centroids such that near centroids have numbers with many equal bits.
 
 K-means numbers its centroids arbitrarily, so the Hamming distance of these numbers, which HPC-ColPali's binary mode
-compares, is meaningless. Here numbers are assigned as in "Polysemous codes" (Douze et al., 2016): by simulated annealing
-over swaps.
+compares, is meaningless. Here numbers are assigned as in "Polysemous codes" (Douze et al., 2016): by simulated
+annealing over swaps.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def open_documents(snapshot: Snapshot) -> DocumentIndex:
 
 
 def encoding_of(snapshot: Snapshot) -> FixedEncoding:
-    """Return the encoding of documents and queries to single vectors, without opening shards. Raises like `open_documents`."""
+    """Return the encoding of documents and queries, without opening shards. Raises like `open_documents`."""
     return _codec(snapshot)[1]
 
 
@@ -232,7 +232,7 @@ def ensure_codes(index: DocumentIndex, documents: DocumentShard, rows: NDArray[n
 def decode_documents(
     index: DocumentIndex, documents: DocumentShard, rows: NDArray[np.int64], *, exact: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the concatenated vectors, float32, of documents of a shard, decoded or (`exact`) as stored, and their offsets."""
+    """Return the concatenated vectors, float32, of documents of a shard, decoded or `exact`, and their offsets."""
     starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
     offsets = np.concatenate([[0], np.cumsum(stops - starts)])
     places = np.repeat(starts - offsets[:-1], stops - starts) + np.arange(offsets[-1])

@@ -52,7 +52,7 @@ def check_request(
 def prepare_queries(
     vectors: Any, saliency: Any, keep: float, dimensions: int | None
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.int64]]]:
-    """Return queries as checked matrices, float32 (n, d), pruned to their most salient vectors, and the positions of these.
+    """Return queries as checked matrices, float32 (n, d), of their most salient vectors, and the positions of these.
 
     Parameters
     ----------

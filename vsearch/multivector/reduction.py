@@ -111,7 +111,7 @@ def merge_vectors(vectors: NDArray[np.float32], groups: int) -> tuple[NDArray[np
 
 
 def cluster(vectors: NDArray[np.float32], groups: int) -> NDArray[np.int64]:
-    """Ward clustering of vectors (n, d): labels 0 to groups - 1, by first member. O(n^2 * d), with n^2 floats of memory."""
+    """Ward clustering of vectors (n, d): labels 0 to groups - 1, by first member. O(n^2 * d) time, n^2 floats."""
     from vsearch.kernels.multivector.pooling import cut_merges, merge_chain
 
     n = len(vectors)

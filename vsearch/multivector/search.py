@@ -1,8 +1,8 @@
 """Search multi-vector documents: candidates, a first MaxSim on centroid codes, MaxSim on all codes, merge.
 
-Candidates come from an ordinary search of the documents' fixed-dimensional encodings (so that partitions and filters apply)
-or from inverted lists over centroids. Every shard reranks its own candidates, so results do not depend on whether
-one process or many functions search the shards.
+Candidates come from an ordinary search of the documents' fixed-dimensional encodings (so that partitions and filters
+apply) or from inverted lists over centroids. Every shard reranks its own candidates, so results do not depend on
+whether one process or many functions search the shards.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class DocumentAnswer:
 
 @dataclass(frozen=True, eq=False)
 class ShardDocuments:
-    """The result of one shard for one query: the best rows, int64, and scores, float32; and the reranked rows, ascending."""
+    """The result of one shard for one query: best rows, int64, and scores, float32; reranked rows, ascending."""
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]

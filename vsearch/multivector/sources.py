@@ -1,7 +1,7 @@
 """Inputs of multi-vector documents, all converted to concatenated vectors with offsets.
 
-The outputs of encoders are recognized by their shape, without importing any of their libraries: a list of matrices (PyLate,
-sentence-transformers), a padded block (ColPali-style models, padded with zero vectors), a mapping with
+The outputs of encoders are recognized by their shape, without importing any of their libraries: a list of matrices
+(PyLate, sentence-transformers), a padded block (ColPali-style models, padded with zero vectors), a mapping with
 ``token_embeddings`` and ``attention_mask``, an output object with ``embeddings``.
 """
 
@@ -84,7 +84,8 @@ def open_documents(vectors: object, offsets: object | None, scratch: str | Path)
     Raises
     ------
     InputError
-        Offsets do not ascend from 0 to the number of vectors, a document has no vectors, dimensions differ, or there is a NaN.
+        Offsets do not ascend from 0 to the number of vectors, a document has no vectors, dimensions differ, or there is
+        a NaN.
     """
     scratch = Path(scratch)
     if offsets is not None:
@@ -212,7 +213,7 @@ def _single_array(item: Any) -> NDArray[Any] | None:
 
 
 def matrices(vectors: Any, *, skip: bool = False) -> Iterator[Found]:
-    """Yield the matrix of each document of any supported input; with `skip`, a reason for documents without a valid matrix."""
+    """Yield the matrix of each document of any supported input; with `skip`, a reason if it has no valid one."""
     if isinstance(vectors, (str, os.PathLike)):
         yield from _of_file(str(vectors), skip=skip)
         return

@@ -41,7 +41,7 @@ class Opened:
     unusable: Unusable
 
     def saliency(self, given: object | None) -> NDArray[np.floating[Any]] | None:
-        """Return the saliency of every vector of the usable documents, from that of all input vectors; see `open_saliency`."""
+        """Return the saliency of the vectors of usable documents, from that of all vectors; see `open_saliency`."""
         weights = open_saliency(given, self.offsets)
         if weights is None or len(self.kept) == len(self.offsets) - 1:
             return weights
@@ -105,7 +105,7 @@ def _none_left(unusable: Unusable) -> InputError:
 
 
 def _usable(documents: Iterator[Found], lengths: list[int], unusable: Unusable) -> Iterator[NDArray[Any]]:
-    """Yield the matrices with the dimensions of the first; record the lengths of all documents, and the unusable ones."""
+    """Yield the matrices with the dimensions of the first; record all lengths, and the unusable documents."""
     dtype: np.dtype[Any] | None = None
     for number, document in enumerate(documents):
         reason = document if isinstance(document, str) else None

@@ -90,11 +90,11 @@ class TuneReport:
     target, recall : float
         The requested recall, and the recall measured with the new settings.
     foreign_recall : float or None
-        The lowest recall measured for queries far from all rows and with filters that exclude nearby rows; None if there
-        is only one partition.
+        The lowest recall measured for queries far from all rows and with filters that exclude nearby rows; None if
+        there is only one partition.
     reached : bool
-        Whether the recall reached the target, and `foreign_recall`, measured on small samples, came within .015 of it. If not,
-        the codes limit the recall: use more bits or rerank codes.
+        Whether the recall reached the target, and `foreign_recall`, measured on small samples, came within .015 of it.
+        If not, the codes limit the recall: use more bits or rerank codes.
     k, queries : int
     settings : dict
         The settings that searches use from now on.
