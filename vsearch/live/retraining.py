@@ -153,7 +153,7 @@ class Retrain:
         if removed is not None:
             removed = Removed(removed.segments + np.uint32(first), removed.rows, removed.ids)
         rows = self._encode(snapshot, fresh) if len(fresh) else None
-        return Draft(rows, removed, change=lambda manifest: self._change(manifest, first))
+        return Draft(rows, removed, change=lambda manifest: self._change(manifest, first), model=self.built.model)
 
     def _encode(self, snapshot: Snapshot, fresh: NDArray[np.int64]) -> Rows:
         """Rows that came meanwhile."""
