@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.encoders.attached import is_compressed, read_attached
+from vsearch.encoders.encoder import TextEncoder
+from vsearch.encoders.float_model import read_float_model
 from vsearch.errors import CorruptIndexError, InputError, MissingDependencyError
 from vsearch.jpq.mining import list_candidates, search_live
 from vsearch.jpq.optimizer import schedule
@@ -171,6 +174,7 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
     index : Index
     module : torch.nn.Module, optional
         For an encoder that is no sentence-transformers model: a module of the same make, which the weights are loaded into.
+        A compressed encoder needs none.
 
     Returns
     -------
@@ -182,10 +186,19 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
     InputError
         The index holds no encoder, or `module` does not fit it.
     MissingDependencyError
-        torch or sentence-transformers is not installed.
+        torch or sentence-transformers is not installed, and the encoder is neither a compressed one nor a BERT of
+        sentence-transformers, which NumPy can run.
     """
+    entries = ModelPart.ENCODER.files(index.snapshot.manifest.model)
+    if is_compressed(entries):
+        return read_attached(index.snapshot.store, entries, index.snapshot.manifest.snapshot).encode
     files = _read_encoder(index)
-    _torch()
+    try:
+        _torch()
+    except MissingDependencyError:
+        if STATE in files:
+            raise
+        return TextEncoder(read_float_model(files)).encode  # slower, and of BERT alone
     if STATE in files:
         from safetensors.torch import load
 

@@ -26,6 +26,7 @@ from vsearch.search.state.snapshot import Snapshot, reopen_snapshot
 from vsearch.storage import read_manifest
 from vsearch.storage.snapshots.commits import newest_after
 from vsearch.storage.snapshots.committing import PATIENCE, TakenBackError, commit_after, retry_waits
+from vsearch.storage.snapshots.kinds import ModelPart
 from vsearch.storage.snapshots.manifest import (
     FORMAT,
     LiveEntry,
@@ -323,7 +324,7 @@ def _known(manifest: Manifest, token: str | None) -> TokenEntry | None:
 
 def training_of(manifest: Manifest) -> Any:
     """What codes and partitions depend on: the files of the model that searches read."""
-    return {kind: entry.path for kind, entry in manifest.model.items()}
+    return {kind: entry.path for kind, entry in ModelPart.ENCODER.others(manifest.model).items()}
 
 
 def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Written, token: str | None) -> Manifest:
@@ -369,7 +370,7 @@ def _now(before: Manifest) -> str:
 
 def origin_of(manifest: Manifest) -> str:
     """What all snapshots have in common that go back to one build."""
-    return manifest.live.origin if manifest.live else min(entry.path for entry in manifest.model.values())
+    return manifest.live.origin if manifest.live else min(training_of(manifest).values())
 
 
 def upgraded(manifest: Manifest) -> Manifest:

@@ -12,7 +12,7 @@ from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.model import Model
 from vsearch.search.state.shard import RERANK_DTYPES
 from vsearch.storage import FileEntry, Manifest, SegmentFile, Store, ensure_together
-from vsearch.storage.snapshots.kinds import ModelPart, model_part
+from vsearch.storage.snapshots.kinds import ModelPart
 
 if TYPE_CHECKING:
     from vsearch.quantizers.rerank_codes import Rerank
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def model_files(manifest: Manifest) -> list[FileEntry]:
     """Files of the model that searches read: not those of a query encoder."""
-    return [entry for kind, entry in manifest.model.items() if model_part(kind) is not ModelPart.ENCODER]
+    return list(ModelPart.ENCODER.others(manifest.model).values())
 
 
 def read_model(store: Store, manifest: Manifest) -> Model:
