@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vsearch.api.remote_index import RemoteIndex
     from vsearch.building.inputs.packed_bits import unpack_bits
     from vsearch.errors import (
+        ChangesNotFoundError,
         ConflictError,
         CorruptIndexError,
         FormatVersionError,
@@ -47,11 +48,14 @@ if TYPE_CHECKING:
     )
     from vsearch.fanout.calls.bill import Prices
     from vsearch.live.commits import Commit
+    from vsearch.live.feed import Changes
     from vsearch.predicates import col
     from vsearch.quantizers.pq import PQ
 
 __all__ = [
     "PQ",
+    "Changes",
+    "ChangesNotFoundError",
     "Commit",
     "ConflictError",
     "CorruptIndexError",
@@ -111,6 +115,7 @@ __getattr__ = lazy_names(
         "vsearch.fanout.calls.bill": ("Prices",),
         "vsearch.jpq": ("jpq",),
         "vsearch.live.commits": ("Commit",),
+        "vsearch.live.feed": ("Changes",),
         "vsearch.predicates": ("col",),
         "vsearch.quantizers.pq": ("PQ",),
     },
