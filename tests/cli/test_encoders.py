@@ -36,7 +36,7 @@ def test_mistakes(run, files, model: Path, tmp_path: Path) -> None:
         (("encoder", "info", model), "not compressed"),
         (("encoder", "compress", model, tmp_path / "out", "--texts", tmp_path / "none"), "no such file"),
         (("encoder", "compress", model, tmp_path / "out", "--texts", tmp_path / "texts.txt", "--bits", 5), "got 5"),
-        (("search", files.index, "--text", "a"), "holds no query encoder"),
+        (("search", files.index, "--text", "a"), "has no query encoder"),
         (("search", files.index), "either QUERIES"),
         (("search", files.index, files.queries, "--text", "a"), "either QUERIES"),
         (("search", files.index, "--text", "a", "--row", 1), "--row is for a file"),

@@ -67,7 +67,7 @@ def test_texts_are_queries(plain: vsearch.Index, encoder: CompressedEncoder) -> 
     found = index.search(TEXTS[:100], k=1).ids[:, 0]
     assert np.mean([TEXTS[row] == text for row, text in zip(found, TEXTS, strict=False)]) > 0.9
     assert vsearch.verify(url).ok
-    with pytest.raises(InputError, match="holds no query encoder"):
+    with pytest.raises(InputError, match="has no query encoder"):
         plain.search("a text")
     assert index.explain(TEXTS[0], k=2).stats.rows_scanned
 
