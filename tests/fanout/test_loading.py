@@ -161,7 +161,7 @@ def test_answers_do_not_depend_on_the_memory_budget(stack):
 
 
 def test_a_newer_snapshot_is_taken_up_without_a_cold_start(monkeypatch):
-    monkeypatch.setattr("vsearch.fanout.roles.loading.FRESH", 0.0)
+    monkeypatch.setattr("vsearch.fanout.roles.newest.FRESH", 0.0)
     vectors, attributes, queries = make_sample(900, 16, 2)
     url = "memory://fanout-newer/index"
     index = vsearch.build(vectors[:600], url, attributes[:600], shards=2, partitions=12)

@@ -19,7 +19,6 @@ from vsearch.api import build_and_open
 from vsearch.api.index import Index
 from vsearch.building.training import BuildOptions
 from vsearch.errors import PredicateError
-from vsearch.fanout.wire.columns import Column, check_column, concatenate, empty_column, gather, read_column, to_arrow
 from vsearch.fanout.wire.values import to_values
 from vsearch.predicates import col, keys_from_arrow, keys_from_values
 from vsearch.predicates.keys import byte_cuts, cuts, element_key
@@ -29,6 +28,15 @@ from vsearch.predicates.types.table import TYPES, attribute_from_arrow, attribut
 from vsearch.storage import SegmentFile, open_store, write_table
 from vsearch.storage.files.column_types import column_type, type_of
 from vsearch.storage.files.columns import take
+from vsearch.storage.files.plain_columns import (
+    Column,
+    check_column,
+    concatenate,
+    empty_column,
+    gather,
+    read_column,
+    to_arrow,
+)
 from vsearch.testing.building import build_untuned
 
 ROWS = 700

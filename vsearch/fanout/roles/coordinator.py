@@ -18,13 +18,13 @@ from vsearch.fanout.roles.loading import Loader
 from vsearch.fanout.roles.merging import append, nothing_found
 from vsearch.fanout.roles.planning import Plan, PlanSettings, choose_plan
 from vsearch.fanout.roles.processor import MaskCache, check_columns, process
-from vsearch.fanout.wire.columns import empty_column
 from vsearch.fanout.wire.messages import AllocateRequest, Answer, Outcome, ProcessRequest, SearchRequest
 from vsearch.fanout.wire.where import bind_where
 from vsearch.predicates.binding import columns_of
-from vsearch.search.state.snapshot import Snapshot
+from vsearch.search.state.field_types import column_of
+from vsearch.search.state.snapshot import Snapshot, schema_of
 from vsearch.storage import Manifest
-from vsearch.storage.snapshots.kinds import ATTRIBUTES
+from vsearch.storage.files.plain_columns import empty_column
 
 CallsFor = Callable[[Manifest, Snapshot | None], Calls]
 
@@ -113,7 +113,7 @@ def _own_calls(snapshot: Snapshot, deadline: Deadline, masks: MaskCache) -> Call
     """Processors that run right here."""
 
     def processor(shard: int, request: ProcessRequest) -> Answer:
-        return process(snapshot, snapshot.shards[shard], request, deadline, masks)
+        return process(snapshot, snapshot.groups[shard], request, deadline, masks)
 
     def allocator(request: AllocateRequest) -> Answer:
         raise CallError(ErrorKind.INTERNAL, f"a coordinator alone has no allocators for {request.count} queries")
@@ -146,10 +146,9 @@ def _explain(plan: Plan, answer: Answer, manifest: Manifest) -> str:
 
 def _with_types(answer: Answer, request: SearchRequest, manifest: Manifest) -> Answer:
     """An answer without rows whose ids and columns have the types that they have where there are rows."""
-    entry = manifest.shards[0].files.get(ATTRIBUTES)
-    types = {} if entry is None else {column.name: column.type for column in entry.columns}
-    leg = leg_of(request)
-    columns = [*(types[name] for name in request.options.columns), *(() if leg is None else leg.column_types)]
+    schema, leg = schema_of(manifest), leg_of(request)
+    columns = [column_of(schema.find(name)) for name in request.options.columns]
+    columns += () if leg is None else leg.column_types
     return msgspec.structs.replace(
         answer,
         ids=empty_column("string" if manifest.id_type == "string" else "int64"),

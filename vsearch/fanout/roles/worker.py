@@ -281,7 +281,7 @@ def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
         columns = _columns(worker, message)
         with span("load", shard=message.shard):
             part = worker.loader.shard(message.snapshot, message.shard, columns)
-        return process(part.snapshot, part.snapshot.shards[0], message, deadline, worker.masks)
+        return process(part.snapshot, part.snapshot.groups[0], message, deadline, worker.masks)
     if isinstance(message, AllocateRequest):
         with span("load"):
             part = worker.loader.tables(message.snapshot, _columns(worker, message))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vsearch.fanout.calls.bill import Usages
 from vsearch.fanout.calls.retries import ErrorKind
 from vsearch.fanout.calls.tree import DEEPEST, LARGEST
-from vsearch.fanout.wire.columns import Column
+from vsearch.storage.files.plain_columns import Column
 
 VERSION = 2
 """1 had no `id`."""

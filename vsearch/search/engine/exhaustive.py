@@ -12,11 +12,12 @@ from vsearch.kernels.query.api import finish, plan_query, scan_rest
 from vsearch.kernels.query.fields import COUNTERS, CallField
 from vsearch.search.engine.merge import ShardHits, merge
 from vsearch.search.engine.scanning import copy_hits, take_query
-from vsearch.search.engine.steps import begin
+from vsearch.search.engine.steps import begin, join_runs
 
 if TYPE_CHECKING:
     from vsearch.search.engine.masks import IndexMask
     from vsearch.search.engine.request import SearchRequest
+    from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
 
 RUNS = 32  # of the index: tasks of about as many rows each
@@ -52,12 +53,12 @@ def search_exhaustively(
     eligible = snapshot.partition_rows if mask is None else mask.matches
     a_run = max(1, -(-int(eligible.sum()) // RUNS))
     tasks = []
-    for number, shard in enumerate(snapshot.shards):
-        low = shard.first_partition
-        own = low + np.flatnonzero(eligible[low : low + shard.partitions]).astype(np.int32)
-        shard.ensure_own(own)
-        runs = np.cumsum(eligible[own]) // a_run
-        tasks += [(number, run) for run in np.split(own, np.flatnonzero(np.diff(runs)) + 1) if len(run)]
+    for run in (run for shard in snapshot.groups for run in shard.runs):
+        low = run.first_partition
+        own = low + np.flatnonzero(eligible[low : low + run.partitions]).astype(np.int32)
+        run.ensure_own(own)
+        parts = np.cumsum(eligible[own]) // a_run
+        tasks += [(run, part) for part in np.split(own, np.flatnonzero(np.diff(parts)) + 1) if len(part)]
 
     def plan() -> None:
         """Plan the query, once on each thread."""
@@ -66,25 +67,26 @@ def search_exhaustively(
         take_query(snapshot, workspace, query, prepared=prepared)
         plan_query(snapshot.native.address, workspace.fields.address)
 
-    def score(task: tuple[int, NDArray[np.int32]]) -> ShardHits:
-        number, run = task
+    def score(task: tuple[Shard, NDArray[np.int32]]) -> ShardHits:
+        run, part = task
         workspace = snapshot.workspace()
         call = workspace.fields.address
         workspace.empty()
-        workspace.use_mask(None if mask is None else mask.shards[number].words)
-        workspace.bounds[run] = np.inf
-        workspace.rest[: len(run)] = run
-        workspace.values[CallField.REST_COUNT] = len(run)
-        scan_rest(snapshot.native.address, snapshot.shards[number].native.address, call)
+        workspace.use_mask(None if mask is None else mask.shards[run.number].words)
+        workspace.bounds[part] = np.inf
+        workspace.rest[: len(part)] = part
+        workspace.values[CallField.REST_COUNT] = len(part)
+        scan_rest(snapshot.native.address, run.native.address, call)
         finish(call)
         return copy_hits(workspace)
 
     with ThreadPoolExecutor(available_cores(), initializer=plan) as pool:
         found = list(pool.map(score, tasks))
-    hits = []
-    for number in range(len(snapshot.shards)):
-        nothing = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
-        own_hits = [nothing, *(each for (task, _), each in zip(tasks, found, strict=True) if task == number)]
-        scores, rows = merge([each.scores for each in own_hits], [each.rows for each in own_hits], request.k)
-        hits.append(ShardHits(scores, rows, np.sum([each.counters for each in own_hits], axis=0)))
-    return hits
+    nothing = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
+
+    def best_of(run: Shard) -> ShardHits:
+        own = [nothing, *(hits for (task, _), hits in zip(tasks, found, strict=True) if task is run)]
+        scores, rows = merge([hits.scores for hits in own], [hits.rows for hits in own], request.k)
+        return ShardHits(scores, rows, np.sum([hits.counters for hits in own], axis=0))
+
+    return [join_runs(shard, [best_of(run) for run in shard.runs], request.k) for shard in snapshot.groups]

@@ -88,7 +88,7 @@ def plan_visits(
     bases, bounds : float32 (partitions,)
         One query's row of `Routes`.
     runs : sequence of range
-        Partitions that each run of the index holds rows of.
+        Partitions of each shard.
     k : int
         Rows wanted: partitions with at least so many (or all there are) are visited whatever `nprobe`.
     nprobe : int or None

@@ -19,3 +19,13 @@ def arrow_of(attribute: Attribute) -> pa.DataType:
     record = find_type(attribute.type)
     like = pa.decimal128(attribute.precision, attribute.scale) if record.scaled else pa.list_(pa.null())
     return record.stored(like)
+
+
+_COLUMNS = {"timestamp": "timestamp[us, tz=UTC]", "timestamp[ns]": "timestamp[ns, tz=UTC]", "date": "date32"}
+
+
+def column_of(attribute: Attribute) -> str:
+    """What manifests and messages call `arrow_of`, which takes an Arrow library."""
+    if attribute.precision:
+        return f"decimal128({attribute.precision}, {attribute.scale})"
+    return _COLUMNS.get(attribute.type, str(attribute.type))
