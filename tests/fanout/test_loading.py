@@ -222,7 +222,7 @@ def test_the_next_batch_is_planned_while_processors_work(stack, monkeypatch):
         whole = worker.loader.shard(number, shard)
         from vsearch.fanout.roles.processor import process
 
-        return process(whole.snapshot, whole.snapshot.shards[0], request, Deadline())
+        return process(whole.snapshot, whole.snapshot.groups[0], request, Deadline())
 
     from vsearch.fanout.roles.allocator import Calls
 

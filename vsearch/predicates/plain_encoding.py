@@ -79,7 +79,7 @@ def _texts(column: Column) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     data = np.frombuffer(column.values, np.uint8)
     if column.offsets is not None:
         return np.frombuffer(column.offsets, np.int64), data
-    flipped = np.ascontiguousarray(data.reshape(-1, _DECIMAL)[:, ::-1])
+    flipped = data.reshape(-1, _DECIMAL)[:, ::-1].copy()
     flipped[:, 0] ^= 0x80
     return np.arange(column.rows + 1) * _DECIMAL, flipped.reshape(-1)
 

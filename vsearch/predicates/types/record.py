@@ -115,6 +115,8 @@ class AttributeRecord:
         What helps where a literal does not compare; begins with "; ".
     convert : callable
         ``convert(array, stored)`` casts an array that `accepts` accepts, on the way in.
+    column : str
+        What manifests call the type of the stored column, where that is not the name: for who has no Arrow library.
     """
 
     name: str
@@ -126,3 +128,4 @@ class AttributeRecord:
     scaled: bool = False
     hint: str = ""
     convert: Callable[[Any, Any], Any] = cast_plainly
+    column: str = ""

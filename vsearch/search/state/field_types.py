@@ -21,11 +21,11 @@ def arrow_of(attribute: Attribute) -> pa.DataType:
     return record.stored(like)
 
 
-_COLUMNS = {"timestamp": "timestamp[us, tz=UTC]", "timestamp[ns]": "timestamp[ns, tz=UTC]", "date": "date32"}
-
-
 def column_of(attribute: Attribute) -> str:
     """What manifests and messages call `arrow_of`, which takes an Arrow library."""
-    if attribute.precision:
+    from vsearch.predicates.types.table import find_type
+
+    record = find_type(attribute.type)
+    if record.scaled:
         return f"decimal128({attribute.precision}, {attribute.scale})"
-    return _COLUMNS.get(attribute.type, str(attribute.type))
+    return record.column or str(record.name)
