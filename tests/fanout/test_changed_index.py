@@ -12,13 +12,12 @@ import vsearch
 from bench.fuzzers.live import small_measures
 from tests.fanout.conftest import Stack, make_sample
 from tests.fanout.test_loading import Watched
-from vsearch.api.remote_index import RemoteIndex
+from tests.fanout.test_pages import remote_of
 from vsearch.deploy.cost import measure_bill
 from vsearch.errors import IncompleteAnswerError
 from vsearch.fanout.calls.retries import CallError, ErrorKind
 from vsearch.fanout.roles import processor
 from vsearch.fanout.roles.planning import PlanSettings, choose_plan
-from vsearch.fanout.wire.envelope import Envelope
 from vsearch.search.state.fetching import find_ids
 from vsearch.storage import open_store, read_manifest
 from vsearch.storage.files.naming import manifest_path
@@ -57,10 +56,6 @@ def at_once(monkeypatch):
     monkeypatch.setattr("vsearch.fanout.roles.newest.FRESH", 0.0)
     with small_measures():
         yield
-
-
-def remote_of(stack, **options):
-    return RemoteIndex("test://t", stack.names, stack.local, Envelope(), **options)
 
 
 def begin(name, rows=300, ids=None, **options):

@@ -36,6 +36,7 @@ def coordinate(
     masks: MaskCache,
     deadline: Deadline,
     calls_for: CallsFor,
+    prepare: Callable[[int], object] | None = None,
 ) -> Answer:
     """Answer a request.
 
@@ -43,6 +44,8 @@ def coordinate(
     ----------
     calls_for : callable
         Gives the ways to reach the others, which check answers against the manifest and, if given, a snapshot's tables.
+    prepare : callable, optional
+        Loads a snapshot everywhere, while the one before is answered from.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def coordinate(
     CallError
         A shard failed for good and the caller takes no partial answer; its kind is the shard's.
     """
-    manifest = loader.manifest(request.snapshot)
+    manifest = loader.manifest(_choose_snapshot(request, loader, prepare))
     columns = _check(request, manifest)
     request = msgspec.structs.replace(request, options=check_columns(manifest, request.options))
     plan = choose_plan(
@@ -88,6 +91,15 @@ def coordinate(
     if not answer.rows:
         answer = _with_types(answer, request, manifest)
     return msgspec.structs.replace(answer, plan=_explain(plan, answer, manifest), snapshot=manifest.snapshot)
+
+
+def _choose_snapshot(request: SearchRequest, loader: Loader, prepare: Callable[[int], object] | None) -> int:
+    """The snapshot that a request is answered from."""
+    if request.snapshot is None:
+        return loader.newest.number(request.freshness, request.at_least, prepare)
+    if request.snapshot < request.at_least:
+        raise InputError(f"snapshot {request.snapshot} is asked for, and at least {request.at_least}: give one of them")
+    return request.snapshot
 
 
 def require(reply: Any, kind: type) -> None:
