@@ -187,6 +187,7 @@ MANY = {
     "vsearch.api.build_and_open.build": 18,
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
+    "vsearch.api.remote_index.search_documents": 17,
     "vsearch.cli.indexes.build": 33,
     "vsearch.cli.searches.search": 20,
     "vsearch.cli.stacks.deploy": 19,
