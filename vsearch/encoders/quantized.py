@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from vsearch.encoders.bert import Bert
+from vsearch.encoders.functions import pool
 from vsearch.encoders.grids import Rounded, expand
 from vsearch.encoders.packing import pack_blocks, pack_planes, unpack_blocks, unpack_planes
+from vsearch.encoders.running import Runner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,8 +47,8 @@ def quantize_rows(rows: NDArray[np.float32], scales: NDArray[np.float32]) -> Act
     low, high = scaled.min(axis=1), scaled.max(axis=1)
     step = (high - low) * np.float32(1 / LEVELS)
     inverse = np.divide(np.float32(1), step, out=np.zeros_like(step), where=step > 0)
-    codes = np.rint((scaled - low[:, None]) * inverse[:, None])
-    return Activations(np.minimum(codes, LEVELS).astype(np.uint8), low, step)
+    codes = np.minimum(((scaled - low[:, None]) * inverse[:, None] + np.float32(0.5)).astype(np.int32), LEVELS)
+    return Activations(codes.astype(np.uint8), low, step)
 
 
 class Packed(NamedTuple):
@@ -162,3 +164,18 @@ class QuantizedBert(Bert[QuantizedLinear]):
     """BERT with products in small integers, and a token table in few bits."""
 
     table: TokenTable
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The layers as the kernel takes them."""
+        return Runner(self)
+
+    def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
+        """Vectors float32 (m, dimensions) of texts by their tokens' ids, each computed alone by the kernel."""
+        sizes = self.architecture
+        vectors = np.empty((len(texts), sizes.dimensions), np.float32)
+        for row, ids in enumerate(texts):
+            tokens = self.table.take(ids, sizes.width) + self.positions[: len(ids)]
+            self.runner.run(tokens)
+            vectors[row] = self.finish(pool(tokens, sizes.pooling)[None])[0]
+        return vectors
