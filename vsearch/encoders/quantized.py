@@ -1,4 +1,4 @@
-"""Products with 7-bit weights and 8-bit inputs, token tables of few bits, and a BERT made of them, in NumPy.
+"""Products with 7-bit weights and 8-bit inputs, and token tables of few bits, in NumPy.
 
 Each token's inputs are scaled by channel and rounded to unsigned 8 bits between their least and greatest; sums of products are
 exact integers, the same in any order.
@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from vsearch.encoders.bert import Bert
-from vsearch.encoders.functions import pool
 from vsearch.encoders.grids import Rounded, expand
 from vsearch.encoders.packing import pack_blocks, pack_planes, unpack_blocks, unpack_planes
-from vsearch.encoders.running import Runner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -157,25 +154,3 @@ class TokenTable:
         """Embeddings float32 (t, width) of tokens."""
         chosen = self.codes.take(ids).integers() if isinstance(self.codes, Packed) else self.codes[ids]
         return chosen[:, :width].astype(np.float32) * self.steps[ids][:, None]
-
-
-@dataclass(frozen=True, eq=False)
-class QuantizedBert(Bert[QuantizedLinear]):
-    """BERT with products in small integers, and a token table in few bits."""
-
-    table: TokenTable
-
-    @cached_property
-    def runner(self) -> Runner:
-        """The layers as the kernel takes them."""
-        return Runner(self)
-
-    def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
-        """Vectors float32 (m, dimensions) of texts by their tokens' ids, each computed alone by the kernel."""
-        sizes = self.architecture
-        vectors = np.empty((len(texts), sizes.dimensions), np.float32)
-        for row, ids in enumerate(texts):
-            tokens = self.table.take(ids, sizes.width) + self.positions[: len(ids)]
-            self.runner.run(tokens)
-            vectors[row] = self.finish(pool(tokens, sizes.pooling)[None])[0]
-        return vectors

@@ -1,26 +1,29 @@
-"""Running the layers of a quantized model on one text, by the kernel."""
+"""A BERT encoder of quantized products, whose layers one native call runs on a text."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.encoders.bert import PRODUCTS
+from vsearch.encoders.bert import PRODUCTS, Bert
+from vsearch.encoders.functions import pool
 from vsearch.encoders.grids import GROUP
 from vsearch.encoders.packing import up_to
+from vsearch.encoders.quantized import QuantizedLinear, TokenTable
 from vsearch.kernels.encoders.fields import BLOCK, LANES, TOKENS, ProductField
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vsearch.encoders.quantized import QuantizedBert, QuantizedLinear
-
 
 class Runner:
     """The layers of a model as the kernel takes them: addresses of arrays, which it keeps alive."""
 
-    def __init__(self, model: QuantizedBert) -> None:
+    def __init__(self, model: Bert[QuantizedLinear]) -> None:
         sizes = model.architecture
         self._heads, self._inner = sizes.heads, sizes.inner
         self._epsilon = np.float32(sizes.epsilon)
@@ -71,3 +74,25 @@ class Runner:
             np.empty((3 + tokens, LANES), np.float32),
             np.empty((TOKENS, BLOCK), np.int32),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedBert(Bert[QuantizedLinear]):
+    """BERT with products in small integers, and a token table in few bits."""
+
+    table: TokenTable
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The layers as the kernel takes them."""
+        return Runner(self)
+
+    def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
+        """Vectors float32 (m, dimensions) of texts by their tokens' ids, each computed alone by the kernel."""
+        sizes = self.architecture
+        vectors = np.empty((len(texts), sizes.dimensions), np.float32)
+        for row, ids in enumerate(texts):
+            tokens = self.table.take(ids, sizes.width) + self.positions[: len(ids)]
+            self.runner.run(tokens)
+            vectors[row] = self.finish(pool(tokens, sizes.pooling)[None])[0]
+        return vectors
