@@ -203,7 +203,7 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
 
         if module is None:
             raise InputError(
-                "the encoder of this index is a custom torch module; pass a `module` of the same architecture to load_encoder"
+                "the encoder of this index is a torch module; pass a `module` of the same architecture to load_encoder"
             )
         try:
             module.load_state_dict(load(files[STATE]))

@@ -93,6 +93,10 @@ class ModelPart(StrEnum):
         return {kind: entry for kind, entry in model.items() if model_part(kind) is not self}
 
 
+SPLITS = "splits"
+"""The file of the model that holds the centroids, and the numbers of these, of an index of which partitions were split."""
+
+
 def model_part(kind: str) -> ModelPart:
     """The part of the model that a kind of file belongs to."""
     return next(part for part in ModelPart if kind.startswith(part))
