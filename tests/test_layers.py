@@ -23,7 +23,7 @@ cache checks
 datasets kernels.toolchain
 kernels.scan
 kernels.query
-kernels.filters kernels.multivector
+kernels.filters kernels.multivector kernels.encoders
 storage.stores
 storage.files
 storage.snapshots
