@@ -16,8 +16,9 @@ from vsearch.live.operations import codes_of, column_of, distinct_ids, listed, r
 from vsearch.predicates.types.table import attribute_from_arrow, attribute_of_kind
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state.deltas import Rows
-from vsearch.search.state.fetching import find_ids, take_fields
+from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.field_types import arrow_of
+from vsearch.search.state.id_lookup import find_ids
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
 from vsearch.storage.snapshots.manifest import AttributeEntry
 

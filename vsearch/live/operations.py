@@ -12,11 +12,12 @@ from vsearch.errors import InputError
 from vsearch.live.commits import Draft
 from vsearch.live.inputs import NewRows, cast_column, check_id_type, conform, fit_model
 from vsearch.search.engine.rows import matching_rows
-from vsearch.search.state import row_codes
-from vsearch.search.state.deltas import Removed, Rows
-from vsearch.search.state.fetching import find_ids, take_fields, take_ids
+from vsearch.search.state import fetching, row_codes
+from vsearch.search.state.deltas import Removed, Rows, take_ids
+from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.field_types import arrow_of
 from vsearch.search.state.given_ids import as_ids, shown
+from vsearch.search.state.id_lookup import find_addresses, find_ids
 from vsearch.search.state.row_codes import RowCodes
 from vsearch.search.where import bound_of
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vsearch.predicates import Where
+    from vsearch.search.state.shard import Addresses
     from vsearch.search.state.snapshot import Snapshot
 
 NAMED = 5
@@ -50,10 +52,10 @@ class Append:
         next_row = next_number(snapshot)
         ids = next_row + new.order if numbered else check_id_type(new.ids, snapshot.manifest.id_type)
         if not numbered and beyond_all(snapshot, ids) is False:
-            known = find_ids(snapshot, _searchable(ids)) >= 0
-            if known.any():
+            known = find_addresses(snapshot, _searchable(ids)).places
+            if len(known):
                 raise InputError(
-                    f"the index has rows with these ids already: {listed(ids, known)}; upsert replaces them"
+                    f"the index has rows with these ids already: {listed(ids, np.sort(known))}; upsert replaces them"
                 )
         rows = Rows(new.codes, ids, conform(new.attributes, snapshot))
         return Draft(rows, None, added=len(new), next_row=next_row + len(new) if numbered else None)
@@ -78,10 +80,10 @@ class Upsert:
                 f"this index numbers its rows itself, so far from 0 to {next_number(snapshot) - 1}: append adds rows, got the id "
                 f"{ids.min() if ids.min() < 0 else ids.max()}"
             )
-        found = find_ids(snapshot, _searchable(ids))
-        old = found[found >= 0]
+        old = find_addresses(snapshot, _searchable(ids))
         rows = Rows(new.codes, ids, conform(new.attributes, snapshot))
-        return Draft(rows, remove(snapshot, old), added=len(new) - len(old), replaced=len(old))
+        removed = removed_at(old.addresses, take_ids(ids, old.places))
+        return Draft(rows, removed, added=len(new) - len(old), replaced=len(old))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +95,12 @@ class Delete:
     kind: str = "delete"
 
     def resolve(self, snapshot: Snapshot) -> Draft:
-        rows = select(snapshot, self.ids, self.where)
-        return Draft(None, remove(snapshot, rows), deleted=len(rows))
+        if self.ids is None or self.where is not None:
+            rows = select(snapshot, self.ids, self.where)
+            return Draft(None, remove(snapshot, rows), deleted=len(rows))
+        asked = asked_ids(snapshot, self.ids)
+        found = find_addresses(snapshot, asked)
+        return Draft(None, removed_at(found.addresses, storable(asked[found.places])), deleted=len(found))
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,17 +266,25 @@ def codes_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> tuple[RowCodes, NDA
 
 def remove(snapshot: Snapshot, rows: NDArray[np.int64]) -> Removed | None:
     """Where rows are, to be removed there; None for no rows."""
-    if not len(rows):
+    return removed_at(snapshot.addresses(rows), stored_ids(snapshot, rows))
+
+
+def removed_at(where: Addresses, ids: Any) -> Removed | None:
+    """Rows at some addresses, with these ids, to be removed; None for no rows."""
+    if not len(where.rows):
         return None
-    where = snapshot.addresses(rows)
     order = np.lexsort((where.rows, where.segments))
-    return Removed(where.segments[order], where.rows[order], stored_ids(snapshot, rows[order]))
+    return Removed(where.segments[order], where.rows[order], take_ids(ids, order))
 
 
 def stored_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> Any:
     """Ids of rows: int64 (n,), or an Arrow array of strings."""
-    ids = take_ids(snapshot, rows)
-    if snapshot.manifest.id_type != "string":
+    return storable(fetching.take_ids(snapshot, rows))
+
+
+def storable(ids: NDArray[Any]) -> Any:
+    """Ids as deltas hold them: int64 (n,), or an Arrow array of strings."""
+    if ids.dtype != object:
         return ids
     import pyarrow as pa
 
@@ -304,7 +318,7 @@ def _searchable(ids: Any) -> NDArray[Any]:
     return ids if isinstance(ids, np.ndarray) else np.array(ids.to_pylist(), object)
 
 
-def listed(ids: Any, chosen: NDArray[np.bool_]) -> str:
+def listed(ids: Any, chosen: NDArray[Any]) -> str:
     """Some of the chosen ids, for a message."""
     values = ids if isinstance(ids, np.ndarray) else np.array(ids.to_pylist(), object)
     some = values[chosen]

@@ -53,7 +53,7 @@ class Rows:
         return Rows(
             row_codes.take(self.codes, order),
             take_ids(self.ids, order),
-            None if self.attributes is None else self.attributes.take(order),
+            None if self.attributes is None else self.attributes.combine_chunks().take(order),
         )
 
 
@@ -135,12 +135,12 @@ def concatenate_ids(parts: Sequence[Ids]) -> Ids:
     return pa.concat_arrays(parts)
 
 
-def concatenate_rows(parts: Sequence[Rows]) -> Rows:
-    """Rows of several parts, sorted by partition; within one, in the order of the parts."""
+def concatenate_rows(parts: Sequence[Rows], order: NDArray[np.int64]) -> Rows:
+    """Rows of several parts, as they lie one after the other, in the given order."""
     codes = row_codes.concatenate([part.codes for part in parts])
     tables = [part.attributes for part in parts]
     joined = Rows(codes, concatenate_ids([part.ids for part in parts]), _stack(tables, [len(part) for part in parts]))
-    return joined.take(np.argsort(codes.partitions, kind="stable"))
+    return joined.take(order)
 
 
 def _stack(tables: Sequence[pa.Table | None], counts: Sequence[int]) -> pa.Table | None:
@@ -149,6 +149,9 @@ def _stack(tables: Sequence[pa.Table | None], counts: Sequence[int]) -> pa.Table
         return None
     import pyarrow as pa
 
+    first = tables[0]
+    if first is not None and all(table is not None and table.schema.equals(first.schema) for table in tables):
+        return pa.concat_tables(tables)
     types = {field.name: field.type for table in tables if table is not None for field in table.schema}
     whole = []
     for table, count in zip(tables, counts, strict=True):

@@ -11,24 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
+from vsearch.forking import renew_in_children
 from vsearch.kernels.query.fields import ModelField
 from vsearch.predicates.schema import ROW_ID, Attribute, AttributeType, Schema
 from vsearch.search.state.arguments import KernelArguments
 from vsearch.search.state.column_reading import read_column
+from vsearch.search.state.layout import lay_out, open_run
 from vsearch.search.state.model import Model, SearchSettings
 from vsearch.search.state.model_reading import read_model
-from vsearch.search.state.shard import Addresses, PartitionTable, Shard, view_arrays
-from vsearch.search.state.workspace import Workspace, pack_model, pack_shard
+from vsearch.search.state.shard import Addresses, Shard
+from vsearch.search.state.workspace import Workspace
 from vsearch.storage import Manifest, ShardEntry, Store, open_files
 from vsearch.storage.snapshots.kinds import IDS, PARTITIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from vsearch.predicates import EncodedColumn
-    from vsearch.search.state.deltas import Delta
-    from vsearch.storage import SegmentFile
-    from vsearch.storage.snapshots.manifest import AttributeEntry, EncodingEntry
+    from vsearch.search.state.deltas import Delta, Gone
+    from vsearch.storage.snapshots.manifest import AttributeEntry
+
+LAID_OUT = frozenset({"shards", "radii", "partition_rows", "native"})
+"""What a snapshot has of its tail, too."""
 
 
 @dataclass(eq=False)
@@ -37,28 +39,51 @@ class Snapshot:
 
     Attributes
     ----------
-    shards : tuple of Shard
-        Its runs: of an index that was never changed one a shard; of others bases and young runs by shard, then the tail.
-    radii, partition_rows : float32 (partitions,), int64 (partitions,)
-        Of all partitions, over all runs, in the order of the centroids. Removed rows count until a merge.
+    runs : tuple of Shard
+        Those in files: of an index that was never changed one a shard; of others bases and young runs by shard.
     deltas : tuple of Delta
         What the tail is made of.
+    gone : Gone or None
+        Rows that are removed; None of an index that was never changed.
+    shards : tuple of Shard
+        The runs, then the tail. The tail is stitched when one of these and the following is first asked for: writers ask for none.
+    radii, partition_rows : float32 (partitions,), int64 (partitions,)
+        Of all partitions, over all runs, in the order of the centroids. Removed rows count until a merge.
     """
 
     store: Store
     manifest: Manifest
     model: Model
-    shards: tuple[Shard, ...]
+    runs: tuple[Shard, ...]
     schema: Schema
     settings: SearchSettings
-    radii: NDArray[np.float32]
-    partition_rows: NDArray[np.int64]
-    native: KernelArguments
     deltas: tuple[Delta, ...] = ()
+    gone: Gone | None = None
+    shards: tuple[Shard, ...] = field(init=False)
+    radii: NDArray[np.float32] = field(init=False)
+    partition_rows: NDArray[np.int64] = field(init=False)
+    native: KernelArguments = field(init=False)
     derived: dict[str, Any] = field(default_factory=dict)  # what other modules make of it once, by the module's name
     _threads: threading.local = field(default_factory=threading.local)
     _fused: bool = field(init=False, default=False)
     _ids: NDArray[np.integer[Any]] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self._laying = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in LAID_OUT:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        own = vars(self)
+        with self._laying:
+            if name not in own:
+                own |= vars(lay_out(self.model, self.manifest, self.runs, self.deltas, self.gone))
+        return own[name]
 
     @property
     def rows(self) -> int:
@@ -177,23 +202,24 @@ def open_snapshot(store: Store, manifest: Manifest) -> Snapshot:
     return _open(store, manifest, None)
 
 
-def reopen_snapshot(before: Snapshot, manifest: Manifest) -> Snapshot:
-    """Open another snapshot of an index; what the two have in common is not read again."""
-    return _open(before.store, manifest, before)
+def reopen_snapshot(before: Snapshot, manifest: Manifest, own: Delta | None = None) -> Snapshot:
+    """Open another snapshot of an index; what the two have in common is not read again, nor its last delta if that is `own`."""
+    return _open(before.store, manifest, before, own)
 
 
-def _open(store: Store, manifest: Manifest, before: Snapshot | None) -> Snapshot:
+def _open(store: Store, manifest: Manifest, before: Snapshot | None, own: Delta | None = None) -> Snapshot:
     known = _Known(before, manifest)
+    if own is not None and manifest.live:
+        known.deltas[manifest.live.deltas[-1].bundle.path] = own
     model = known.model or read_model(store, manifest)
     opener = _Opener(store, model, manifest, known)
     for entry in manifest.shards:
         opener.add_shard(entry)
     deltas = opener.finish()
-    shards, partitions = opener.shards, manifest.partitions
-    if opener.first_partition != partitions or sum(shard.rows - len(shard.gone) for shard in shards) != manifest.rows:
+    rows = opener.tail_rows + sum(run.rows - len(run.gone) for run in opener.runs)
+    if opener.first_partition != manifest.partitions or rows != manifest.rows:
         raise CorruptIndexError("manifest", "the shards do not add up to the index; restore the manifest")
-    radii, rows = _statistics(shards, partitions)
-    return _make_snapshot(store, manifest, model, shards, radii, rows, deltas)
+    return _make_snapshot(store, manifest, model, opener.runs, deltas, opener.gone)
 
 
 class _Known:
@@ -205,7 +231,7 @@ class _Known:
         self.model: Model | None = None
         if before is not None and before.manifest.model == manifest.model:
             self.model = before.model
-            self.runs = {shard.files[PARTITIONS].path: shard for shard in before.shards}
+            self.runs = {shard.files[PARTITIONS].path: shard for shard in before.runs}
             if before.manifest.live:
                 entries = before.manifest.live.deltas
                 self.deltas = {e.bundle.path: delta for e, delta in zip(entries, before.deltas, strict=True)}
@@ -216,8 +242,9 @@ class _Opener:
 
     def __init__(self, store: Store, model: Model, manifest: Manifest, known: _Known) -> None:
         self._store, self._model, self._manifest, self._known = store, model, manifest, known
-        self.shards: list[Shard] = []
-        self.first_partition = self.first_row = 0
+        self.runs: list[Shard] = []
+        self.first_partition = self.first_row = self.tail_rows = 0
+        self.gone: Gone | None = None
         self._removed: list[Any] = []
 
     def add_shard(self, entry: ShardEntry) -> None:
@@ -251,12 +278,11 @@ class _Opener:
         self.first_partition += entry.partitions
 
     def finish(self) -> tuple[Delta, ...]:
-        """Read the deltas, tell the runs what is removed, and add the tail."""
+        """Read the deltas, tell the runs what is removed, and count what is left of the deltas."""
         live = self._manifest.live
         if not live:
             return ()
         from vsearch.search.state.deltas import Gone, read_delta
-        from vsearch.search.state.runs import hold_tail, live_rows
 
         manifest, model, deltas = self._manifest, self._model, []
         for entry in live.deltas:
@@ -264,15 +290,11 @@ class _Opener:
             if known is None:
                 known = read_delta(self._store, entry, model, manifest.partitions, manifest.id_type, manifest.snapshot)
             deltas.append(known)
-        gone = Gone([*self._removed, *(delta.removed for delta in deltas)])
-        for shard in self.shards:
-            shard.gone = gone.check(cast("int", shard.segment), shard.rows, shard.files[PARTITIONS].path)
-        rows, addresses = live_rows(deltas, gone)
-        if rows is not None:
-            where = range(manifest.partitions)
-            bundle = hold_tail(model, rows, where)
-            self._add(open_run(model, bundle.files, where, len(rows), {}), addresses)
-            self.shards[-1].ensure(np.arange(len(where), dtype=np.int32))
+        self.gone = gone = Gone([*self._removed, *(delta.removed for delta in deltas)])
+        for run in self.runs:
+            run.gone = gone.check(cast("int", run.segment), run.rows, run.files[PARTITIONS].path)
+        for entry in live.deltas:
+            self.tail_rows += entry.rows - len(gone.check(entry.number, entry.rows, entry.bundle.path))
         return tuple(deltas)
 
     def _keep(self, run: Shard) -> None:
@@ -291,43 +313,9 @@ class _Opener:
         self._add(again, run.segment)
 
     def _add(self, run: Shard, segment: int | Addresses) -> None:
-        run.number, run.first_row, run.segment = len(self.shards), self.first_row, segment
-        self.shards.append(run)
+        run.number, run.first_row, run.segment = len(self.runs), self.first_row, segment
+        self.runs.append(run)
         self.first_row += run.rows
-
-
-def open_run(
-    model: Model, files: dict[str, SegmentFile], where: range, rows: int, encodings: Mapping[str, EncodingEntry]
-) -> Shard:
-    """Open a run that holds so many rows of some partitions of an index."""
-    if PARTITIONS not in files:
-        raise CorruptIndexError("manifest", "a shard has no partition table; restore the manifest")
-    file = files[PARTITIONS]
-    file.ensure_all()
-    arrays = {name: file.array(name) for name in file.arrays}
-    table = PartitionTable.from_arrays(file.path, arrays, rows)
-    if len(table.rows) != len(where):
-        raise CorruptIndexError(file.path, f"holds {len(table.rows)} partitions, the manifest says {len(where)}")
-    views = view_arrays(model, rows, table.blocks, files)
-    native = pack_shard(where.start, rows, table, views)
-    return Shard(0, where.start, 0, rows, table, files, views, native, encodings)
-
-
-def _statistics(shards: list[Shard], partitions: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Radii and rows of all partitions over all runs."""
-    radii, rows = np.zeros(partitions, np.float32), np.zeros(partitions, np.int64)
-    for shard in shards:
-        own = slice(shard.first_partition, shard.first_partition + shard.partitions)
-        more, before = shard.table.rows, rows[own]
-        both = (more > 0) & (before > 0)
-        joined = np.where(more > 0, shard.table.radii, radii[own])
-        if both.any():
-            squares = before * np.square(radii[own], dtype=np.float64) + more * np.square(
-                shard.table.radii, dtype=np.float64
-            )
-            joined[both] = np.sqrt(squares[both] / (before + more)[both])
-        radii[own], rows[own] = joined, before + more
-    return radii, rows
 
 
 def open_shard(store: Store, manifest: Manifest, number: int) -> Snapshot:
@@ -342,30 +330,26 @@ def open_shard(store: Store, manifest: Manifest, number: int) -> Snapshot:
     opener = _Opener(store, model, manifest, _Known(None, manifest))
     opener.first_partition, opener.first_row = sum(s.partitions for s in before), sum(s.rows for s in before)
     opener.add_shard(alone)
-    radii, rows = _statistics(opener.shards, manifest.partitions)
-    return _make_snapshot(store, msgspec.structs.replace(manifest, shards=(alone,)), model, opener.shards, radii, rows)
+    return _make_snapshot(store, msgspec.structs.replace(manifest, shards=(alone,)), model, opener.runs)
 
 
 def _make_snapshot(
     store: Store,
     manifest: Manifest,
     model: Model,
-    shards: list[Shard],
-    radii: NDArray[np.float32],
-    rows: NDArray[np.int64],
+    runs: list[Shard],
     deltas: tuple[Delta, ...] = (),
+    gone: Gone | None = None,
 ) -> Snapshot:
     return Snapshot(
         store=store,
         manifest=manifest,
         model=model,
-        shards=tuple(shards),
+        runs=tuple(runs),
         schema=schema_of(manifest),
         settings=SearchSettings.from_entry(manifest.settings),
-        radii=radii,
-        native=pack_model(model, radii, manifest.rows),
-        partition_rows=rows,
         deltas=deltas,
+        gone=gone,
     )
 
 
