@@ -169,7 +169,7 @@ def commit_change(
         The index was replaced or trained anew meanwhile, or `if_snapshot` is not the newest, or others committed first for a
         whole minute.
     """
-    _check(token, if_snapshot)
+    check_call(token, if_snapshot)
     store, trained, origin = snapshot.store, training_of(snapshot.manifest), origin_of(snapshot.manifest)
     begun = time.monotonic()
     written: Written | None = None
@@ -185,7 +185,7 @@ def commit_change(
             raise ConflictError(
                 f"{store.url}: snapshot {manifest.snapshot} was {stale} anew meanwhile; open the index again and retry"
             )
-        known = _known(manifest, token)
+        known = known_change(manifest, token)
         if known is not None:
             discard(store, written, paths)
             return Commit(known.snapshot, known.added, known.replaced, known.deleted), snapshot
@@ -210,7 +210,7 @@ def commit_change(
             continue
         # Until here no manifest named what was written. From here on one may, whatever is raised: a prune will tell.
         written = Written.of(store, draft.rows, draft.removed, written)
-        after, own, follower = None, written, _next_manifest(snapshot, operation.kind, draft, written, token)
+        after, own, follower = None, written, next_manifest(snapshot, operation.kind, draft, written, token)
         try:
             after = commit_after(store, manifest, follower, check=check or time.monotonic() - begun > UNCHECKED)
         except TakenBackError:  # a prune may take what was written, now or later: it is written anew
@@ -267,7 +267,7 @@ def newest_of(snapshot: Snapshot) -> Snapshot:
     raise ConflictError(f"{store.url}: snapshots come and go faster than they can be read; try again")
 
 
-def _known(manifest: Manifest, token: str | None) -> TokenEntry | None:
+def known_change(manifest: Manifest, token: str | None) -> TokenEntry | None:
     """The change that has this token."""
     if token is None or not manifest.live:
         return None
@@ -279,7 +279,8 @@ def training_of(manifest: Manifest) -> Any:
     return {kind: entry.path for kind, entry in manifest.model.items()}
 
 
-def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: Written, token: str | None) -> Manifest:
+def next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: Written, token: str | None) -> Manifest:
+    """The manifest with a change; its number is that of the snapshot until it is committed."""
     manifest = snapshot.manifest if draft.plain else upgraded(snapshot.manifest)
     if draft.change is not None:
         manifest = draft.change(manifest)
@@ -337,7 +338,8 @@ def upgraded(manifest: Manifest) -> Manifest:
     return msgspec.structs.replace(manifest, format=FORMAT, shards=shards, live=live)
 
 
-def _check(token: str | None, if_snapshot: int | None) -> None:
+def check_call(token: str | None, if_snapshot: int | None) -> None:
+    """Refuse what is no token, or no number of a snapshot."""
     if token is not None and not (isinstance(token, str) and 0 < len(token) <= LONGEST_TOKEN):
         raise InputError(f"token must be a text of 1 to {LONGEST_TOKEN} characters, got {token!r:.100}")
     if if_snapshot is not None and (isinstance(if_snapshot, bool) or not isinstance(if_snapshot, int)):

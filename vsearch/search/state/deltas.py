@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from vsearch.search.state.model import Model
     from vsearch.storage import Store
+    from vsearch.storage.files.bundle import BundleEntry
 
 
 Ids = Any
@@ -172,19 +173,25 @@ def write_delta(
 ) -> SegmentEntry:
     """Write a delta; its entry for the manifest."""
     parts: dict[str, Mapping[str, Any] | pa.Table] = {}
-    ids: tuple[int, int] | None = None
     if rows is not None and len(rows):
         parts[DELTA] = rows.codes.to_arrays()
         parts[IDS] = id_part(rows.ids)
         if rows.attributes is not None:
             parts[ATTRIBUTES] = rows.attributes.combine_chunks()
-        if isinstance(rows.ids, np.ndarray):
-            ids = int(rows.ids.min()), int(rows.ids.max())
     parts |= removed_parts(removed)
+    facts = {"rows": 0 if rows is None else len(rows), "removed": 0 if removed is None else len(removed)}
+    return delta_entry(number, write_bundle(store, path, parts, facts), rows, removed, level)
+
+
+def delta_entry(
+    number: int, bundle: BundleEntry, rows: Rows | None, removed: Removed | None, level: int = 0
+) -> SegmentEntry:
+    """What a manifest says of a delta."""
+    ids = None
+    if rows is not None and len(rows) and isinstance(rows.ids, np.ndarray):
+        ids = int(rows.ids.min()), int(rows.ids.max())
     count = 0 if rows is None else len(rows)
-    gone = 0 if removed is None else len(removed)
-    bundle = write_bundle(store, path, parts, {"rows": count, "removed": gone})
-    return SegmentEntry(number, bundle, count, ids, level, gone)
+    return SegmentEntry(number, bundle, count, ids, level, 0 if removed is None else len(removed))
 
 
 def removed_parts(removed: Removed | None) -> dict[str, Any]:
