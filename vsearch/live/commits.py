@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from vsearch.errors import (
     ConflictError,
@@ -94,6 +95,8 @@ class Draft:
         Whether the rows that go are counted yet: not so where a segment repeats what others removed.
     plain : bool
         Whether the change needs nothing of the newest format: an index that was only built keeps its own.
+    restored : int, optional
+        The older snapshot whose rows come back.
     """
 
     rows: Rows | None = None
@@ -105,6 +108,7 @@ class Draft:
     change: Callable[[Manifest], Manifest] | None = None
     counted: bool = True
     plain: bool = False
+    restored: int | UnsetType = UNSET
 
     @property
     def empty(self) -> bool:
@@ -308,7 +312,9 @@ def next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: Written,
             changed=live.changed + changed,
             deltas=deltas,
             tokens=tokens,
-            operation=OperationEntry(kind, manifest.snapshot, draft.added, draft.replaced, draft.deleted),
+            operation=OperationEntry(
+                kind, manifest.snapshot, draft.added, draft.replaced, draft.deleted, draft.restored
+            ),
         ),
     )
 

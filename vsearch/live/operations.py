@@ -14,11 +14,13 @@ from vsearch.live.inputs import NewRows, cast_column, check_id_type, conform, fi
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state import fetching, row_codes
 from vsearch.search.state.deltas import Removed, Rows, take_ids
+from vsearch.search.state.expiry import expired_rows, living, present, ttl_field
 from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.field_types import arrow_of
 from vsearch.search.state.given_ids import as_ids, shown
-from vsearch.search.state.id_lookup import find_addresses, find_ids
+from vsearch.search.state.id_lookup import Found, find_addresses, find_ids
 from vsearch.search.state.row_codes import RowCodes
+from vsearch.search.state.shard import Addresses
 from vsearch.search.where import bound_of
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vsearch.predicates import Where
-    from vsearch.search.state.shard import Addresses
     from vsearch.search.state.snapshot import Snapshot
 
 NAMED = 5
@@ -51,14 +52,17 @@ class Append:
             raise InputError("the rows of this index have ids; give one for each new row")
         next_row = next_number(snapshot)
         ids = next_row + new.order if numbered else check_id_type(new.ids, snapshot.manifest.id_type)
+        removed = None
         if not numbered and beyond_all(snapshot, ids) is False:
-            known = find_addresses(snapshot, _searchable(ids)).places
+            old, alive = look_up(snapshot, ids)
+            known = old.places[alive]
             if len(known):
                 raise InputError(
                     f"the index has rows with these ids already: {listed(ids, np.sort(known))}; upsert replaces them"
                 )
+            removed = removed_at(old.addresses, take_ids(ids, old.places))  # only rows that have expired
         rows = Rows(new.codes, ids, conform(new.attributes, snapshot))
-        return Draft(rows, None, added=len(new), next_row=next_row + len(new) if numbered else None)
+        return Draft(rows, removed, added=len(new), next_row=next_row + len(new) if numbered else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +84,11 @@ class Upsert:
                 f"this index numbers its rows itself, so far from 0 to {next_number(snapshot) - 1}: append adds rows, got the id "
                 f"{ids.min() if ids.min() < 0 else ids.max()}"
             )
-        old = find_addresses(snapshot, _searchable(ids))
+        old, alive = look_up(snapshot, ids)
+        replaced = int(alive.sum())
         rows = Rows(new.codes, ids, conform(new.attributes, snapshot))
         removed = removed_at(old.addresses, take_ids(ids, old.places))
-        return Draft(rows, removed, added=len(new) - len(old), replaced=len(old))
+        return Draft(rows, removed, added=len(new) - replaced, replaced=replaced)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +103,21 @@ class Delete:
         if self.ids is None or self.where is not None:
             rows = select(snapshot, self.ids, self.where)
             return Draft(None, remove(snapshot, rows), deleted=len(rows))
-        asked = asked_ids(snapshot, self.ids)
-        found = find_addresses(snapshot, asked)
-        return Draft(None, removed_at(found.addresses, storable(asked[found.places])), deleted=len(found))
+        asked = storable(asked_ids(snapshot, self.ids))
+        found, alive = look_up(snapshot, asked)
+        where = Addresses(found.addresses.segments[alive], found.addresses.rows[alive])
+        return Draft(None, removed_at(where, take_ids(asked, found.places[alive])), deleted=len(where.rows))
+
+
+@dataclass(frozen=True)
+class Expire:
+    """Remove the rows that have expired."""
+
+    kind: str = "expire"
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        rows = expired_rows(snapshot)
+        return Draft(None, remove(snapshot, rows), deleted=len(rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +142,7 @@ class Update:
             rows, places = select(snapshot, None, self.where), None
         else:
             wanted = distinct_ids(snapshot, self.ids)
-            found = find_ids(snapshot, wanted)
+            found = find_living(snapshot, wanted)
             if (found < 0).any():
                 raise InputError(f"no row has the id {listed(wanted, found < 0)}")
             rows, places = found, np.arange(len(found))
@@ -225,9 +242,27 @@ def select(snapshot: Snapshot, ids: Any, where: Where) -> NDArray[np.int64]:
     if (ids is None) == (where is None):
         raise InputError("say which rows: give either ids or where")
     if ids is not None:
-        found = find_ids(snapshot, asked_ids(snapshot, ids))
+        found = find_living(snapshot, asked_ids(snapshot, ids))
         return np.unique(found[found >= 0])
-    return matching_rows(snapshot, bound_of(snapshot, where))
+    return matching_rows(present(snapshot), bound_of(snapshot, where))
+
+
+def look_up(snapshot: Snapshot, ids: Any) -> tuple[Found, NDArray[np.bool_]]:
+    """Where the rows of ids are, and which of these have not expired. The tail is stitched only where rows may expire."""
+    wanted = _searchable(ids)
+    if ttl_field(snapshot.manifest) is None:
+        found = find_addresses(snapshot, wanted)
+        return found, np.ones(len(found), np.bool_)
+    rows = find_ids(snapshot, wanted)
+    places = np.unique(rows, return_index=True)[1]
+    places = places[rows[places] >= 0]
+    alive = living(present(snapshot), rows[places]) >= 0
+    return Found(places, snapshot.addresses(rows[places])), alive
+
+
+def find_living(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Rows of ids, -1 for an id that is not there or whose row has expired."""
+    return living(present(snapshot), find_ids(snapshot, ids))
 
 
 def asked_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:

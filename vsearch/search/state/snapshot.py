@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -49,6 +49,10 @@ class Snapshot:
         The runs, then the tail. The tail is stitched when one of these and the following is first asked for: writers ask for none.
     radii, partition_rows : float32 (partitions,), int64 (partitions,)
         Of all partitions, over all runs, in the order of the centroids. Removed rows count until a merge.
+    moment : int or None
+        The time for which it was opened, in nanoseconds since 1970 UTC; None: rows expire as time passes (`expiry`).
+    whole : Snapshot or None
+        The same with the rows that have expired, where this one is without them; their number is `expired`.
     """
 
     store: Store
@@ -59,6 +63,9 @@ class Snapshot:
     settings: SearchSettings
     deltas: tuple[Delta, ...] = ()
     gone: Gone | None = None
+    moment: int | None = None
+    whole: Snapshot | None = None
+    expired: int = 0
     shards: tuple[Shard, ...] = field(init=False)
     radii: NDArray[np.float32] = field(init=False)
     partition_rows: NDArray[np.int64] = field(init=False)
@@ -90,10 +97,16 @@ class Snapshot:
         """Positions: rows of all runs, removed ones included."""
         return sum(shard.rows for shard in self.shards)
 
+    def without(self, shards: tuple[Shard, ...], expired: int) -> Snapshot:
+        """The same with so many more rows removed, which these runs lack."""
+        left = replace(self, derived={}, expired=expired, whole=self)
+        vars(left).update({name: getattr(self, name) for name in LAID_OUT}, shards=shards)
+        return left
+
     @property
     def live_count(self) -> int:
         """Rows that are not removed."""
-        return self.manifest.rows
+        return self.manifest.rows - self.expired
 
     def live_rows(self) -> NDArray[np.int64] | None:
         """Positions of the rows that are not removed, int64 (n,) ascending; None where none is removed."""
