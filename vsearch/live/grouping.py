@@ -163,7 +163,7 @@ def _resolved(waiting: Waiting, snapshot: Snapshot) -> Draft | Commit | Exceptio
 def _applied(snapshot: Snapshot, waiting: Waiting, draft: Draft) -> Snapshot:
     """The snapshot as it would be with a change, of which nothing is written."""
     nowhere = BundleEntry(f"segments/{uuid4().hex}.arrow", 0, 0, HeaderEntry(0, 0, 0))
-    written = Written(draft.rows, draft.removed, delta_entry(0, nowhere, draft.rows, draft.removed))
+    written = Written(draft.rows, draft.removed, delta_entry(nowhere, draft.rows, draft.removed))
     manifest = next_manifest(snapshot, waiting.operation.kind, draft, written, waiting.token)
     return reopen_snapshot(snapshot, manifest, written.delta(snapshot, manifest))
 

@@ -16,6 +16,7 @@ from vsearch.search.state.deltas import Delta, Removed, Rows, no_ids, write_delt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vsearch.search.state.model import Model
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import Manifest, Store
     from vsearch.storage.snapshots.manifest import SegmentEntry
@@ -30,14 +31,16 @@ class Written:
     entry: SegmentEntry | None
 
     @classmethod
-    def of(cls, store: Store, rows: Rows | None, removed: Removed | None, before: Written | None) -> Written:
-        """Write a delta, unless that of an earlier attempt is the same."""
+    def of(
+        cls, store: Store, model: Model, rows: Rows | None, removed: Removed | None, before: Written | None
+    ) -> Written:
+        """Write a delta of rows that a model encoded, unless that of an earlier attempt is the same."""
         if before is not None and _same_rows(before.rows, rows) and _same(before.removed, removed):
             return cls(rows, removed, before.entry)
         discard(store, before)
         if rows is None and removed is None:
             return cls(None, None, None)
-        return cls(rows, removed, write_delta(store, f"segments/{uuid4().hex}-delta.arrow", 0, rows, removed))
+        return cls(rows, removed, write_delta(store, f"segments/{uuid4().hex}-delta.arrow", model, rows, removed))
 
     def delta(self, before: Snapshot, after: Manifest) -> Delta | None:
         """The delta as readers of the commit have it; None where there is none, or where it is of another model."""

@@ -18,9 +18,9 @@ from vsearch.search.state.arguments import KernelArguments
 from vsearch.search.state.column_reading import read_column
 from vsearch.search.state.layout import lay_out, open_run
 from vsearch.search.state.model import Model, SearchSettings
-from vsearch.search.state.model_reading import read_model
+from vsearch.search.state.model_reading import read_model, reread_model, training_of
 from vsearch.search.state.shard import Addresses, Shard
-from vsearch.search.state.workspace import Workspace
+from vsearch.search.state.workspace import Workspace, pack_shard
 from vsearch.storage import Manifest, ShardEntry, Store, open_files
 from vsearch.storage.snapshots.kinds import IDS, PARTITIONS
 
@@ -224,7 +224,7 @@ def _open(store: Store, manifest: Manifest, before: Snapshot | None, own: Delta 
     known = _Known(before, manifest)
     if own is not None and manifest.live:
         known.deltas[manifest.live.deltas[-1].bundle.path] = own
-    model = known.model or read_model(store, manifest)
+    model = reread_model(store, manifest, before.manifest, before.model) if before else read_model(store, manifest)
     opener = _Opener(store, model, manifest, known)
     for entry in manifest.shards:
         opener.add_shard(entry)
@@ -241,11 +241,9 @@ class _Known:
     def __init__(self, before: Snapshot | None, manifest: Manifest) -> None:
         self.runs: dict[str, Shard] = {}
         self.deltas: dict[str, Delta] = {}
-        self.model: Model | None = None
-        if before is not None and before.manifest.model == manifest.model:
-            self.model = before.model
+        if before is not None and training_of(before.manifest) == training_of(manifest):
             self.runs = {shard.files[PARTITIONS].path: shard for shard in before.runs}
-            if before.manifest.live:
+            if before.manifest.live and before.manifest.model == manifest.model:  # else partitions have other places
                 entries = before.manifest.live.deltas
                 self.deltas = {e.bundle.path: delta for e, delta in zip(entries, before.deltas, strict=True)}
 
@@ -301,7 +299,7 @@ class _Opener:
         for entry in live.deltas:
             known = self._known.deltas.get(entry.bundle.path)
             if known is None:
-                known = read_delta(self._store, entry, model, manifest.partitions, manifest.id_type, manifest.snapshot)
+                known = read_delta(self._store, entry, model, manifest.id_type, manifest.snapshot)
             deltas.append(known)
         self.gone = gone = Gone([*self._removed, *(delta.removed for delta in deltas)])
         for run in self.runs:
@@ -311,18 +309,10 @@ class _Opener:
         return tuple(deltas)
 
     def _keep(self, run: Shard) -> None:
-        again = Shard(
-            0,
-            run.first_partition,
-            0,
-            run.rows,
-            run.table,
-            run.files,
-            run.arrays,
-            run.native,
-            run.encodings,
-            state=run.read,
-        )
+        first, native = self.first_partition, run.native
+        if first != run.first_partition:  # partitions of a shard before it were split
+            native = pack_shard(first, run.rows, run.table, run.arrays)
+        again = Shard(0, first, 0, run.rows, run.table, run.files, run.arrays, native, run.encodings, state=run.read)
         self._add(again, run.segment)
 
     def _add(self, run: Shard, segment: int | Addresses) -> None:
