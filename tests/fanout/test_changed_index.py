@@ -18,7 +18,7 @@ from vsearch.errors import IncompleteAnswerError, InputError
 from vsearch.fanout.calls.retries import CallError, ErrorKind
 from vsearch.fanout.roles import processor
 from vsearch.fanout.roles.planning import PlanSettings, choose_plan
-from vsearch.search.state.fetching import find_ids
+from vsearch.search.state.id_lookup import find_ids
 from vsearch.storage import open_store, read_manifest
 from vsearch.storage.files.naming import manifest_path
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vsearch.api.opened import OpenedIndex
@@ -11,7 +13,10 @@ from vsearch.errors import ConflictError, InputError, StoreError, VsearchError
 from vsearch.live.plan import MOST_DELTAS
 
 if TYPE_CHECKING:
+    from vsearch.building.inputs.rows import Given
     from vsearch.live.commits import Commit, Operation
+    from vsearch.live.grouping import Waiting
+    from vsearch.live.inputs import NewRows
     from vsearch.predicates import Where
 
 logger = logging.getLogger("vsearch")
@@ -32,6 +37,7 @@ class ChangeableIndex(OpenedIndex):
         packed: bool = False,
         token: str | None = None,
         if_snapshot: int | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> Commit:
         """Add rows.
 
@@ -45,6 +51,8 @@ class ChangeableIndex(OpenedIndex):
             to, so that a retry after a crash counts once. The last 256 are remembered.
         if_snapshot : int, optional
             Change this snapshot only.
+        progress : callable, optional
+            Told ``(stage, done, total)``.
 
         Returns
         -------
@@ -57,9 +65,10 @@ class ChangeableIndex(OpenedIndex):
         ConflictError
             The index was replaced or trained anew meanwhile, or `if_snapshot` is not the newest.
         """
+        from vsearch.building.inputs.rows import Given
         from vsearch.live.operations import Append
 
-        new = self._read(embeddings, attributes, ids, vectors, id, missing, packed)
+        new = self._read(embeddings, Given(attributes, ids, vectors, id, missing, packed), progress)
         return self._change(Append(new), token, if_snapshot)
 
     def upsert(
@@ -74,14 +83,16 @@ class ChangeableIndex(OpenedIndex):
         packed: bool = False,
         token: str | None = None,
         if_snapshot: int | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> Commit:
         """Add rows; one whose id is in the index replaces the row there, its attributes too. Takes what `append` takes.
 
         Of two writers of one id, the later commit wins.
         """
+        from vsearch.building.inputs.rows import Given
         from vsearch.live.operations import Upsert
 
-        new = self._read(embeddings, attributes, ids, vectors, id, missing, packed)
+        new = self._read(embeddings, Given(attributes, ids, vectors, id, missing, packed), progress)
         return self._change(Upsert(new), token, if_snapshot)
 
     def update(
@@ -205,35 +216,54 @@ class ChangeableIndex(OpenedIndex):
     def _read(
         self,
         embeddings: object,
-        attributes: object | None,
-        ids: object | None,
-        vectors: str | None,
-        id: str | None,
-        missing: str,
-        packed: bool,
-    ) -> Any:
-        from vsearch.building.inputs.rows import Given
+        given: Given,
+        progress: Callable[[str, int, int], None] | None,
+    ) -> NewRows:
         from vsearch.live.inputs import read_rows
 
         self._check_changeable()
-        return read_rows(self._snapshot, embeddings, Given(attributes, ids, vectors, id, missing, packed))
+        return read_rows(self._snapshot, embeddings, given, progress)
 
     def _check_changeable(self) -> None:
         if self._snapshot.manifest.documents is not None:
             raise InputError("indexes of multi-vector documents cannot be changed yet: build the index again")
 
+    def renew_after_fork(self) -> None:
+        """Locks that nobody holds, and no changes of threads that are not here."""
+        super().renew_after_fork()
+        self._waiting: deque[Waiting] = deque()
+
     def _change(self, operation: Operation, token: str | None = None, if_snapshot: int | None = None) -> Commit:
-        from vsearch.live.commits import commit_change
+        from vsearch.live.commits import check_call, commit_change
+        from vsearch.live.grouping import GROUPED, Waiting, commit_waiting
 
         self._check_changeable()
-        with self._lock:
-            commit, self._snapshot = commit_change(self._snapshot, operation, token=token, if_snapshot=if_snapshot)
-            live = self._snapshot.manifest.live
-            if live and len(live.deltas) > MOST_DELTAS:
-                self._fold()
-            if live and live.pending is not None:
-                self._train()
-        return commit
+        check_call(token, if_snapshot)
+        if if_snapshot is not None or operation.kind not in GROUPED:
+            with self._lock:
+                commit, self._snapshot = commit_change(self._snapshot, operation, token=token, if_snapshot=if_snapshot)
+                self._keep_up()
+            return commit
+        waiting = Waiting(operation, token)
+        self._waiting.append(waiting)
+        try:
+            with self._lock:
+                while waiting.outcome is None:  # else a thread that had the lock before has done it
+                    self._snapshot = commit_waiting(self._waiting, self._snapshot)
+                    self._keep_up()
+        except BaseException:
+            with suppress(ValueError):  # it was taken already
+                self._waiting.remove(waiting)
+            raise
+        return waiting.result()
+
+    def _keep_up(self) -> None:
+        """Do what a change may make necessary."""
+        live = self._snapshot.manifest.live
+        if live and len(live.deltas) > MOST_DELTAS:
+            self._fold()
+        if live and live.pending is not None:
+            self._train()
 
     def _train(self) -> None:
         """Train an index that began empty, once it has enough rows. Until then, and where it fails, it is searched whole."""

@@ -58,7 +58,9 @@ def append(
     """Add rows to an index; their ids must be new."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     given = _rows(attributes, vectors, id, ids, missing) | options.given(token=token, if_snapshot=if_snapshot)
-    _print_commit(index.append(source, **given), as_json=as_json)
+    with output.progress() as report:
+        commit = index.append(source, **given, progress=report)
+    _print_commit(commit, as_json=as_json)
 
 
 def upsert(
@@ -78,7 +80,9 @@ def upsert(
     """Add rows to an index; those whose ids are there take their places."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     given = _rows(attributes, vectors, id, ids, missing) | options.given(token=token, if_snapshot=if_snapshot)
-    _print_commit(index.upsert(source, **given), as_json=as_json)
+    with output.progress() as report:
+        commit = index.upsert(source, **given, progress=report)
+    _print_commit(commit, as_json=as_json)
 
 
 def update(

@@ -8,7 +8,7 @@ is cached, and derived incrementally from the last one when further rows have ex
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.predicates.schema import AttributeType
-from vsearch.search.state.shard_runs import group_runs
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -178,12 +177,10 @@ def _moment(snapshot: Snapshot, when: int, before: Moment | None) -> Moment:
         return Moment(start, end, expired, None)
     if last is None:
         derived = {name: made for name, made in snapshot.derived.items() if name != __name__}
-        whole: Snapshot | None = replace(snapshot, derived=derived)
+        whole: Snapshot | None = snapshot.like(derived=derived)
     else:
         whole = last.whole
-    groups = group_runs(snapshot.manifest, left)
-    view = replace(snapshot, shards=left, groups=groups, derived={}, expired=removed, whole=whole)
-    return Moment(start, end, expired, view)
+    return Moment(start, end, expired, snapshot.like(shards=left, derived={}, expired=removed, whole=whole))
 
 
 def _read_all(snapshot: Snapshot) -> tuple[int, list[Lifetimes]]:

@@ -77,6 +77,8 @@ def write_bundle(
     path: str,
     parts: Mapping[str, Mapping[str, NDArray[np.generic]] | pa.Table],
     facts: Mapping[str, Any] | None = None,
+    *,
+    checksums: bool = True,
 ) -> BundleEntry:
     """Write arrays and tables as one Arrow file.
 
@@ -92,6 +94,8 @@ def write_bundle(
         By name, without slashes: arrays by name, of 1 to 3 axes and any lengths, or a table.
     facts
         Values for :attr:`Bundle.facts`, as JSON has them.
+    checksums
+        False leaves them all 0, in a `HeldBytes` that only this process opens, without verifying.
 
     Raises
     ------
@@ -113,7 +117,7 @@ def write_bundle(
     plan = layout.finish(path, planned, facts or {})
     if isinstance(store, HeldBytes) or plan.size <= SMALL:
         memory = _Memory(plan.size)
-        entry = plan.write(memory)
+        entry = plan.write(memory, checksums=checksums)
         if isinstance(store, HeldBytes):
             store.hold(path, memory.data)
         else:
@@ -254,9 +258,9 @@ class _Plan:
         """Bytes of the file."""
         return self.start + padded(self.length) + len(self.tail)
 
-    def write(self, sink: Sink) -> BundleEntry:
+    def write(self, sink: Sink, *, checksums: bool = True) -> BundleEntry:
         """Write the file from its first byte to its last."""
-        summed = _Summed(sink)
+        summed = _Summed(sink, google_crc32c.extend if checksums else _no_sum)
         summed.write(self.head)
         for part in self.parts:
             for array in part.each():
@@ -274,18 +278,24 @@ def _offsets(length: int) -> bytes:
     return struct.pack("<qq", 0, length).ljust(padded(_OFFSETS), b"\0")
 
 
+def _no_sum(_before: int, _data: Any) -> int:
+    """The checksum of bytes that nobody will verify."""
+    return 0
+
+
 class _Summed:
     """Passes bytes on and takes checksums: of all, and of each chunk."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, extend: Callable[[int, Any], int]) -> None:
         self._sink = sink
+        self._extend = extend
         self._at = 0
         self._chunks: list[int] = []
         self.whole = 0
 
     def write(self, data: Any, /) -> None:
         self._sink.write(data)
-        view, extend, done = np.frombuffer(data, np.uint8), google_crc32c.extend, 0
+        view, extend, done = np.frombuffer(data, np.uint8), self._extend, 0
         while done < len(view):
             within = self._at % CHUNK
             if within == 0:

@@ -6,6 +6,7 @@ has held it against the file's own length.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from typing import Annotated
 
@@ -26,6 +27,9 @@ DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint6
 
 LARGEST = 2**62
 """No count, offset or length of an index is larger."""
+
+CHECKED = 1 << 14
+"""Entries that are remembered as checked: snapshots of an index have most of theirs in common."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
@@ -70,6 +74,7 @@ class FileEntry(msgspec.Struct, frozen=True):
     columns: tuple[ColumnEntry, ...] = ()
 
 
+@lru_cache(maxsize=CHECKED)
 def check_entry(entry: FileEntry) -> None:
     """Hold every offset, shape, type and length of ``entry`` against the file's length.
 

@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 ABANDONED = 86_400.0
 """Seconds without a change after which what another start of a machine left is removed."""
 
+SWEPT_FOR = 60.0
+"""Seconds for which a temporary directory is not looked through again: it may be large, and changes of an index are many."""
+
 _FOLDER = re.compile(r"vsearch-scratch-([0-9a-f]{8})-(\d+)-\w+")
 _FILE = re.compile(r"\.vsearch-([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.tmp")
+_swept: dict[str, float] = {}
 
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
-    """A temporary folder for this process, removed at the end; first, those of processes that were killed are."""
-    remove_abandoned(Path(tempfile.gettempdir()), _FOLDER)
-    remove_abandoned(Path(tempfile.gettempdir()))
+    """A temporary folder for this process, removed at the end; now and then, those of processes that were killed are first."""
+    _sweep(tempfile.gettempdir())
     # Locked before it has the name by which others find it.
     folder = Path(tempfile.mkdtemp(prefix="vsearch-new-"))
     lock = hold(folder)
@@ -43,6 +46,15 @@ def scratch_folder() -> Iterator[str]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         release(lock)
+
+
+def _sweep(folder: str) -> None:
+    """Remove what killed processes left in a temporary directory, unless that was done a moment ago."""
+    now = time.monotonic()
+    if now - _swept.get(folder, -SWEPT_FOR) >= SWEPT_FOR:
+        _swept[folder] = now
+        remove_abandoned(Path(folder), _FOLDER)
+        remove_abandoned(Path(folder))
 
 
 def temporary_name(folder: Path) -> Path:
