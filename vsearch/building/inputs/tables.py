@@ -1,4 +1,4 @@
-"""Tables that people bring: frames, files, folders of files and streams, as record batches of chosen columns."""
+"""Input tables: frames, files, folders of files and streams, read as record batches of selected columns."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Table:
     Attributes
     ----------
     schema : pyarrow.Schema
-        Its columns, or those of it that were selected.
+        Its columns, or the selected ones.
     read : callable
-        Gives record batches with the named columns, in that order.
+        Takes column names; yields record batches with these columns, in that order.
     label : str
         Names the table in messages.
     once : bool
-        Whether it is a stream, which can be read once.
+        Whether it is a stream, which can be read only once.
     mapped : bool
-        Whether its batches lie in memory, or in a mapped file, and may all be held.
+        Whether its batches are in memory, or in a mapped file, and may all be held.
     path : Path or None
-        The one file that it is.
+        The file, if the table is a single one.
     """
 
     schema: pa.Schema
@@ -52,26 +52,26 @@ class Table:
     path: Path | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Give all columns of the schema."""
+        """Yield batches with all columns of the schema."""
         return self.read(list(self.schema.names))
 
     def select(self, names: Sequence[str]) -> Table:
-        """Keep some columns only."""
+        """Keep only some columns."""
         import pyarrow as pa
 
         return replace(self, schema=pa.schema([self.schema.field(name) for name in names]))
 
     def peek(self) -> tuple[pa.RecordBatch | None, Table]:
-        """Look at the first batch; the table that comes with it can still be read from its beginning."""
+        """Return the first batch, and a table that can still be read from the beginning."""
         batches = self.batches()
         first = next(batches, None)
         if not self.once:
             return first, self
-        whole = batches if first is None else itertools.chain([first], batches)
-        return first, replace(self, read=lambda names: _picked(whole, names))
+        all_batches = batches if first is None else itertools.chain([first], batches)
+        return first, replace(self, read=lambda names: _picked(all_batches, names))
 
     def reread(self, scratch: Path) -> Table:
-        """Make a table that can be read again: itself, or for a stream what was spooled of it."""
+        """Return a table that can be read again: itself, or a spooled copy of a stream."""
         if not self.once:
             return self
         import pyarrow as pa
@@ -84,7 +84,7 @@ class Table:
 
 
 def is_table(given: object) -> bool:
-    """Whether something has named columns: a frame, a table, a stream of batches, or files that hold tables."""
+    """Whether `given` has named columns: a frame, a table, a stream of batches, or files that hold tables."""
     if isinstance(given, Table) or is_frame(given):
         return True
     if isinstance(given, (str, os.PathLike)) or _is_list_of_paths(given):
@@ -106,14 +106,14 @@ def open_table(given: object, label: str) -> Table:
     ----------
     given : object
         A pyarrow Table, RecordBatch or RecordBatchReader; a pandas or polars frame or anything else with an Arrow stream; a
-        mapping of columns; a file (``.parquet .arrow .feather .csv .tsv``), a folder or a glob of files, or a list of such.
+        mapping of columns; a file (``.parquet .arrow .feather .csv .tsv``), a folder or glob of files, or a list of these.
     label : str
-        Names it in messages; a path names itself.
+        Names the input in error messages; a path is its own label.
 
     Raises
     ------
     InputError
-        It is none of these, or cannot be read.
+        The input is none of these or cannot be read.
     """
     import pyarrow as pa
 
@@ -129,7 +129,7 @@ def open_table(given: object, label: str) -> Table:
         try:
             given = mapping_table(given)
         except (pa.ArrowException, TypeError, ValueError) as error:
-            msg = f"{label}: the mapping is no table of columns of equal length ({first_line(error)})"
+            msg = f"{label}: the mapping does not hold columns of equal length ({first_line(error)})"
             raise InputError(msg) from error
     if isinstance(given, pa.RecordBatch):
         given = pa.Table.from_batches([given])
@@ -143,7 +143,7 @@ def open_table(given: object, label: str) -> Table:
         return Table(reader.schema, lambda names: _picked(reader, names), label, once=True)
     hint = "; collect() it first" if hasattr(given, "collect") else ""
     msg = (
-        f"{label} of type {type(given).__name__} are not supported; give a pyarrow Table, a Parquet or CSV "
+        f"{label} of type {type(given).__name__} are not supported; pass a pyarrow Table, a Parquet or CSV "
         f"path, or a pandas or polars frame{hint}"
     )
     raise InputError(msg)
@@ -153,7 +153,7 @@ def _is_list_of_paths(given: object) -> bool:
     return (
         isinstance(given, (list, tuple))
         and bool(given)
-        and all(isinstance(one, (str, os.PathLike)) and Path(one).suffix.lower() in COLUMNAR for one in given)
+        and all(isinstance(path, (str, os.PathLike)) and Path(path).suffix.lower() in COLUMNAR for path in given)
     )
 
 
@@ -172,21 +172,21 @@ def _open_paths(given: Any) -> Table:
         try:
             schema = pa.unify_schemas([schema, part.schema], promote_options="permissive")
         except pa.ArrowException as error:
-            msg = f"{part.path}: its columns do not fit those of {files[0]} ({first_line(error)})"
+            msg = f"{part.path}: its columns are not compatible with those of {files[0]} ({first_line(error)})"
             raise InputError(msg) from error
 
     def read(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        wanted = _chosen(schema, names)
+        requested = _chosen(schema, names)
         for part in parts:
-            there = [name for name in names if name in part.schema.names]
-            for batch in part.read(there):
-                yield _fitted(batch, wanted, str(part.path))
+            available = [name for name in names if name in part.schema.names]
+            for batch in part.read(available):
+                yield _fitted(batch, requested, str(part.path))
 
     return Table(schema.remove_metadata(), read, label)
 
 
 def _fitted(batch: pa.RecordBatch, schema: pa.Schema, label: str) -> pa.RecordBatch:
-    """Cast a batch of one file to the columns of all; those that it lacks are NULL."""
+    """Cast a batch of one file to the common schema; columns that the file lacks are NULL."""
     import pyarrow as pa
 
     columns = []
@@ -211,7 +211,7 @@ def _open_file(path: Path, label: str | None = None) -> Table:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
     if kind not in (".csv", ".tsv", *COLUMNAR):
-        msg = f"{path}: unknown kind of table {kind!r}; supported are .parquet .csv .tsv .arrow .feather"
+        msg = f"{path}: unsupported table format {kind!r}; supported are .parquet .csv .tsv .arrow .feather"
         raise InputError(msg)
     require_file(path)
     if kind in (".csv", ".tsv"):
@@ -224,7 +224,7 @@ def _open_file(path: Path, label: str | None = None) -> Table:
                 schema = file.schema_arrow
         else:
             schema = open_ipc(pa.memory_map(str(path)).read_buffer())[0]
-        list(schema.names)  # a name that is no UTF-8 shall fail here
+        list(schema.names)  # fail here if a name is not valid UTF-8
 
     def read(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with reading(path, name):
@@ -261,7 +261,7 @@ def _chosen(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
 
 
 def named_column(given: object) -> tuple[object, str | None]:
-    """Split ``path::column`` into what names the table and the column; anything else stays as it is."""
+    """Split ``path::column`` into the table's path and the column; anything else is returned unchanged."""
     if isinstance(given, (str, os.PathLike)):
         path, column = split_path(str(given))
         return (str(path) if column is not None else given), column
