@@ -1,4 +1,4 @@
-"""Snapshots of an open index: tags on them, and going back to one."""
+"""Snapshots of an open index: listing, tagging and restoring them."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
 
 
 class TravellingIndex(OpenedIndex):
-    """What can be done with the snapshots of an index."""
+    """Operations on the snapshots of an index."""
 
     def snapshots(self) -> list[SnapshotInfo]:
         """All snapshots that can be opened, oldest first."""
         return list_snapshots(self._snapshot.store)
 
     def tag(self, name: str, snapshot: int | None = None) -> Commit:
-        """Give a snapshot a name, so that it stays when others are pruned. A name that another one has moves here.
+        """Name a snapshot, which protects it from pruning. If another snapshot has the name, the tag moves.
 
         Parameters
         ----------
         name : str
-            Up to 200 characters; `vsearch.open` takes it as ``tag=``.
+            Up to 200 characters; `vsearch.open` accepts it as ``tag=``.
         snapshot : int, optional
-            The one that this index reads by default.
+            By default the one that this index reads.
 
         Returns
         -------
         Commit
-            Tags are part of the index: this is the snapshot that has the tag, not the one that is tagged.
+            Tags are part of the index: this is the snapshot that records the tag, not the one it refers to.
 
         Raises
         ------
         InputError
         SnapshotNotFoundError
-            There is no such snapshot, or a prune removed it meanwhile.
+            The snapshot does not exist, or was pruned in the meantime.
         """
         from vsearch.live.history import add_tag
 
@@ -50,7 +50,7 @@ class TravellingIndex(OpenedIndex):
         return commit
 
     def untag(self, name: str) -> Commit:
-        """Take a tag away. Nothing happens where there is none.
+        """Remove a tag; does nothing if it does not exist.
 
         Raises
         ------
@@ -65,36 +65,36 @@ class TravellingIndex(OpenedIndex):
         return commit
 
     def _follow(self, after: Snapshot) -> None:
-        """Go on to a snapshot with other tags, unless that would bring other rows."""
+        """Move to a snapshot that differs in tags only; stay if rows may have changed."""
         if after.manifest.snapshot == self._snapshot.manifest.snapshot + 1:
             self._snapshot = after
 
     def tags(self) -> dict[str, int]:
-        """The snapshots that have tags, by name, as the newest snapshot has them."""
+        """Snapshot numbers by tag, according to the newest snapshot."""
         return stored_tags(read_manifest(self._snapshot.store))
 
     def restore(self, *, snapshot: int | None = None, tag: str | None = None) -> Commit:
-        """Make the index what it was: a new snapshot with the rows, attributes, settings and model of an older one.
+        """Restore an older state: commit a new snapshot with the rows, attributes, settings and model of an older one.
 
-        What was committed since stays in the snapshots in between, so that this can be undone. Tags stay, and ids of an index
-        that numbers its rows are not given out again.
+        The snapshots in between are kept, so that this can be undone. Tags are kept, and an index that numbers its rows never
+        reuses ids.
 
         Parameters
         ----------
         snapshot, tag
-            Which one; exactly one of the two.
+            The snapshot to restore; pass exactly one.
 
         Raises
         ------
         InputError
         SnapshotNotFoundError
-            There is no such snapshot, or no longer.
+            The snapshot does not exist, or no longer.
         """
         from vsearch.live.commits import newest_of
         from vsearch.live.history import restore
 
         if (snapshot is None) == (tag is None):
-            raise InputError("say what to restore: give either snapshot or tag")
+            raise InputError("restore needs either snapshot or tag")
         with self._lock:
             store = self._snapshot.store
             number = tagged_snapshot(store, tag) if tag is not None else snapshot
