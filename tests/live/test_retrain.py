@@ -181,7 +181,7 @@ def test_string_ids(tmp_path):
 
 def test_an_index_without_rows_has_nothing_to_train_on(twin):
     twin.delete(range(120))
-    with pytest.raises(vsearch.InputError, match="there are no rows"):
+    with pytest.raises(vsearch.InputError, match="there must be rows"):
         twin.index.retrain()
 
 

@@ -130,5 +130,5 @@ def test_the_root_of_any_bucket_is_warned_of(dust):
 
 def test_stacks_on_aws_refuse_other_stores_by_name():
     for url in ("gs://b/x", "az://c/x", "/folder"):
-        with pytest.raises(InputError, match=f"'{url}' is no s3:// URL; functions of a stack on AWS can read nothing"):
+        with pytest.raises(InputError, match=f"'{url}' is not an s3:// URL; functions on AWS can read nothing"):
             Place.of(url)
