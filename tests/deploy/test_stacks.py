@@ -282,7 +282,7 @@ def test_the_command_line(session, spec, package, monkeypatch, tmp_path):
     assert functions(session)["words-processor-1"]["Environment"]["Variables"]["VSEARCH_METRICS"] == "1"
     assert [each["live"] for each in json.loads(run("rollback", "words", "--list", "--json"))] == [True, False]
     assert "yes" in run("rollback", "words", "--list")
-    assert "answers, of 2 shards" in run("rollback", "words")
+    assert "is live, with 2 shards" in run("rollback", "words")
     assert live(session, ["words-http"]) == [1]
     monkeypatch.delenv("VSEARCH_API_KEY", raising=False)
     refused = CliRunner().invoke(app, asked[:-2])
