@@ -78,7 +78,7 @@ def test_matches_of_pruned_queries(folder, collection) -> None:
         ("index", ["--nprobe", 3], "--nprobe is not supported by an index of documents"),
         ("index", ["--query-keep", 0.5], "query_saliency"),
         ("index", ["--query-keep", 2], "query_keep must be"),
-        ("index", ["--query-saliency", "vectors.npy"], "one for each of"),
+        ("index", ["--query-saliency", "vectors.npy"], "one number for each of"),
         ("index", ["--candidates", "some"], "got 'some'"),
         ("single", ["--matches"], "--matches needs an index of documents"),
         ("single", ["--query-keep", 0.5], "--query-keep needs an index of documents"),

@@ -43,7 +43,7 @@ def read_queries(text: str, row: int | None = None) -> npt.NDArray[Any]:
     if row is None:
         return vectors
     if row >= len(vectors):
-        raise InputError(f"--row must be below the number of query vectors ({len(vectors)}), got {row}")
+        raise InputError(f"--row must be below {len(vectors)}, the number of query vectors, got {row}")
     return np.ascontiguousarray(vectors[row : row + 1])
 
 
@@ -72,7 +72,7 @@ def read_document_queries(
         edges = check_offsets(str(existing(offsets)), len(vectors)).tolist()
     if row is not None:
         if row >= len(edges) - 1:
-            raise InputError(f"--row must be below the number of queries ({len(edges) - 1}), got {row}")
+            raise InputError(f"--row must be below {len(edges) - 1}, the number of queries, got {row}")
         edges = edges[row : row + 2]
     cuts = list(itertools.pairwise(edges))
     queries = [vectors[start:stop] for start, stop in cuts]
