@@ -1,8 +1,8 @@
-"""How fast codes are read: a scan of far more codes than the caches hold, beside a plain loop over the same bytes.
+"""Read bandwidth of codes: a scan of far more codes than fit the caches, compared with a plain loop over the same bytes.
 
-``python -m bench.bandwidth`` writes an index of random 48-byte codes and searches all of it, one query at a time and 64
-at once, on one thread. A loop of XORs over the codes says what one core reads at most. Each reader is a process of its
-own, so that one that crashes is a line of the results; they take their turns in every repetition.
+``python -m bench.bandwidth`` writes an index of random 48-byte codes and searches all of it, one query at a time and 64 at once,
+on one thread. A loop of XORs over the codes shows the most that one core can read. Each reader runs in its own process, so that a
+crash is just a line in the results; readers take turns in every repetition.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ BATCH = 64
 TARGETS = {"xor": 0.85, "faiss-pq": 1.0, "faiss-rabitq": 2.0}
 
 Read = Callable[[int], object]
-"""Reads all codes for so many queries."""
+"""Reads all codes for this many queries."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads: ``open`` takes the index of random codes; ``row_bytes`` is what a scan reads of a row."""
+    """A reader: ``open`` takes the index of random codes; ``row_bytes`` is what a scan reads per row."""
 
     name: str
     description: str
@@ -56,7 +56,7 @@ def queries() -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def xor_kernel() -> Any:
-    """The plain loop, compiled."""
+    """Compile the plain loop."""
     import numba
 
     compiled: Any = numba.njit(nogil=True)
@@ -71,7 +71,7 @@ def _xor(words: np.ndarray[Any, np.dtype[np.uint64]]) -> np.uint64:
 
 
 def open_xor(url: Path) -> Read:
-    """The loop over the codes of the index, where they lie."""
+    """Run the loop over the codes of the index in place."""
     from bench import lean_worker as worker
 
     file = worker.load(str(url)).shards[0].files["codes"]
@@ -80,7 +80,7 @@ def open_xor(url: Path) -> Read:
     kernel = xor_kernel()
     kernel(words)
     if "zmm" not in (code := next(iter(kernel.inspect_asm().values()))) and "ymm" not in code and ".2d" not in code:
-        raise SystemExit("the XOR loop was not vectorised: it says nothing about the memory")
+        raise SystemExit("the XOR loop was not vectorized, so it says nothing about the memory")
     return lambda _: kernel(words)
 
 
@@ -109,7 +109,7 @@ def _training_vectors() -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _with_codes(faiss: Any, plain: Any, codes: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
-    """Give an index of plain codes these codes: adding ten million vectors would take minutes and change nothing."""
+    """Replace the codes of an index: adding ten million vectors would take minutes and change nothing."""
     faiss.copy_array_to_vector(codes.reshape(-1), plain.codes)
     plain.ntotal = len(codes)
     return plain
@@ -158,8 +158,8 @@ READERS = {
 
 
 def child(name: str, url: Path) -> None:
-    """Open a reader on one processor and answer every count of queries on standard input with seconds, as one line of JSON."""
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # a batch is searched by as many threads as processors
+    """Open a reader on one processor; answer each query count from standard input with seconds, as one line of JSON."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # a batch is searched with as many threads as processors
     with threads(1):
         read = READERS[name].open(url)
         read(1)
@@ -170,8 +170,8 @@ def child(name: str, url: Path) -> None:
             print(json.dumps([time.process_time() - processor, time.perf_counter() - wall]), flush=True)
 
 
-class Crashed(Exception):  # noqa: N818 - it is an answer, not an error
-    """A reader's process ended; the message says how."""
+class Crashed(Exception):  # noqa: N818 - a result, not an error
+    """The process of a reader ended; the message says how."""
 
 
 @dataclass
@@ -194,9 +194,9 @@ class Process:
         return json.loads(line)
 
     def seconds(self, count: int) -> tuple[float, float]:
-        """Processor time and wall time of one pass for so many queries."""
+        """Processor time and wall time of one pass for this many queries."""
         if self.running.stdin is not None:
-            with suppress(BrokenPipeError):  # what is read next says how it ended
+            with suppress(BrokenPipeError):  # the next read tells how the process ended
                 self.running.stdin.write(f"{count}\n")
                 self.running.stdin.flush()
         processor, wall = self.answer()
@@ -212,14 +212,14 @@ class Process:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of one pass over all codes: for one query and for a batch (None where there is none), by repetition."""
+    """Seconds per pass over all codes, for one query and for a batch (None if not applicable), by repetition."""
 
     single: list[float]
     batch: list[float] | None
 
 
 def measure(url: Path, names: Sequence[str], repetitions: int, clock: str) -> tuple[dict[str, Speed], dict[str, str]]:
-    """Time everybody in turns; returns the speeds, and who crashed with the reason."""
+    """Time all readers in turns; return their speeds, and the crashed ones with the reason."""
     crashed: dict[str, str] = {}
     with ExitStack() as stack:
         running: dict[str, Process] = {}
@@ -252,12 +252,12 @@ def measure(url: Path, names: Sequence[str], repetitions: int, clock: str) -> tu
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """How many times as fast as they we are: the median over the repetitions, each with its own turn of both."""
+    """Our speed relative to theirs: the median over the repetitions, each of which includes both."""
     return median(b / a for a, b in zip(ours, theirs, strict=True))
 
 
 def table(speeds: dict[str, Speed], rows: int) -> str:
-    """Gigabytes per second by reader: of codes, and of all that a scan reads; a batch reads for every query."""
+    """Gigabytes per second by reader: of codes, and of everything that a scan reads; a batch reads once per query."""
     lines = []
     ours = speeds.get("vsearch")
     for name, speed in speeds.items():
@@ -283,7 +283,7 @@ def table(speeds: dict[str, Speed], rows: int) -> str:
 
 
 def verdicts(speeds: dict[str, Speed]) -> str:
-    """What was aimed at, and what was reached, each in bytes of codes per second."""
+    """The targets and the results, each in bytes of codes per second."""
     if "vsearch" not in speeds:
         return ""
     ours, lines = speeds["vsearch"], []
@@ -306,12 +306,12 @@ def verdicts(speeds: dict[str, Speed]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m bench.bandwidth", description="Bytes of codes read per second.")
-    options.add_argument("folder", type=Path, nargs="?", help="not read: the codes are random ones")
+    options.add_argument("folder", type=Path, nargs="?", help="ignored: the codes are random")
     options.add_argument("--partitions", type=int, default=2048, help=f"of {PARTITION_ROWS} rows each")
     options.add_argument("--repetitions", type=int, default=9)
     options.add_argument("--only", nargs="+", default=list(READERS), choices=list(READERS))
-    options.add_argument("--clock", choices=CLOCKS, default="processor", help="by which speeds are taken")
-    options.add_argument("--scratch", type=Path, help="where the index goes (default: temporary)")
+    options.add_argument("--clock", choices=CLOCKS, default="processor", help="clock for speeds")
+    options.add_argument("--scratch", type=Path, help="folder for the index (default: temporary)")
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     options.add_argument("--reader", nargs=2, help=argparse.SUPPRESS)
     given = options.parse_args(arguments)

@@ -1,12 +1,12 @@
-"""How long a build takes, beside training and filling FAISS's inverted lists of PQ codes.
+"""Build time, compared with training and filling FAISS's inverted lists of PQ codes.
 
-``python -m bench.building FOLDER`` builds with 1 bit and 8-bit rerank codes, and trains and adds to
-``IVF1024,PQ96x4fs`` (for 384 dimensions), each in a process of its own that has imported its libraries and read the
-vectors before its clock starts. They take turns. Our figure holds all that ``vsearch.build`` does: it also tunes the
-search and writes and checksums the files. One more build tells where our time goes.
+``python -m bench.building FOLDER`` builds with 1 bit and 8-bit rerank codes, and trains and adds to ``IVF1024,PQ96x4fs`` (for
+384 dimensions), each in its own process that has imported its libraries and read the vectors before its clock starts. They take
+turns. Our time covers everything that ``vsearch.build`` does: it also tunes the search, and writes and checksums the files. An
+extra build shows where our time goes.
 
-``--made 100000x3072`` builds from made vectors of rank 256 and noise, with as many lists for FAISS as we have partitions and
-SQ8 codes that it reranks with: like codes for like codes.
+``--made 100000x3072`` builds from synthetic vectors of rank 256 plus noise, with as many lists for FAISS as we have partitions,
+and SQ8 codes for re-ranking, so that the codes are comparable.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FUNCTIONS = (
 
 @dataclass(frozen=True)
 class Build:
-    """What one build took: processor time of all threads, wall time, and processor and wall time of its stages."""
+    """Measurements of one build: processor time of all threads, wall time, and both by stage."""
 
     processor: float
     wall: float
@@ -54,7 +54,7 @@ class Build:
 
 
 class Stages:
-    """A progress callback that adds up processor and wall time between the stages it is told of."""
+    """A progress callback that sums processor and wall time per stage."""
 
     def __init__(self) -> None:
         self.spent: dict[str, tuple[float, float]] = {}
@@ -66,7 +66,7 @@ class Stages:
             self._stage = stage
 
     def close(self) -> None:
-        """End the stage that is under way."""
+        """End the current stage."""
         now = (time.process_time(), time.perf_counter())
         before = self.spent.get(self._stage, (0.0, 0.0))
         self.spent[self._stage] = (before[0] + now[0] - self._at[0], before[1] + now[1] - self._at[1])
@@ -79,11 +79,11 @@ def build_ours(base: Floats, metric: str, url: str, stages: Stages, **_: object)
     vsearch.build(base, url, metric=metric, bits=1.0, rerank="int8", progress=stages)
 
 
-RANK, NOISE = 256, 0.1  # of made data: deviation of the noise relative to the rest's
+RANK, NOISE = 256, 0.1  # of synthetic data: deviation of the noise relative to the signal
 
 
 def make(shape: str) -> Floats:
-    """Unit vectors of low rank with falling variances, and noise; made in blocks, always the same."""
+    """Unit vectors of low rank with falling variances, plus noise; made in blocks, deterministically."""
     rows, dimensions = (int(number) for number in shape.split("x"))
     rng = np.random.default_rng(0)
     basis = (
@@ -99,7 +99,7 @@ def make(shape: str) -> Floats:
 
 
 def read(given: argparse.Namespace) -> Data:
-    """The data of a run; what is made has no queries and no truth."""
+    """The data of a run; synthetic data have no queries and no truth."""
     if given.made:
         nothing = Truth(np.empty((0, 1), np.int64), np.empty((0, 1)))
         base = make(given.made)
@@ -108,7 +108,7 @@ def read(given: argparse.Namespace) -> Data:
 
 
 def factory(base: Floats, *, like: bool) -> str:
-    """FAISS's index of some vectors; with `like` as many lists as we have partitions, and SQ8 codes."""
+    """The FAISS factory string for some vectors; with `like`, as many lists as we have partitions, and SQ8 codes."""
     from vsearch.building.partitioning import default_partitions
 
     codes = f"PQ{base.shape[1] // 4}x4fs"
@@ -132,7 +132,7 @@ BUILDERS: dict[str, Callable[..., None]] = {"vsearch": build_ours, "faiss": buil
 
 
 def child(name: str, given: argparse.Namespace) -> None:
-    """Build once and print what it took as one line of JSON."""
+    """Build once and print the measurements as one line of JSON."""
     import faiss
 
     import vsearch
@@ -141,7 +141,7 @@ def child(name: str, given: argparse.Namespace) -> None:
     build = BUILDERS[name]
     base, metric = read(given).base, given.metric
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
-        if name == "vsearch":  # what is compiled at first use is compiled now
+        if name == "vsearch":  # compile now what would be compiled on first use
             vsearch.build(base[:2048], f"{scratch}/warm", metric=metric, bits=1.0, rerank="int8")
         profile = _profile() if given.profiled else None
         stages, start = Stages(), (time.process_time(), time.perf_counter())
@@ -174,12 +174,12 @@ def _cumulative(profile: Any) -> dict[str, float]:
 
 
 def run(name: str, given: argparse.Namespace, *, profiled: bool = False) -> Build:
-    """Build in a process of its own.
+    """Build in a separate process.
 
     Raises
     ------
     SystemExit
-        It failed; its messages are on standard error.
+        The build failed; its messages are on standard error.
     """
     command = [sys.executable, "-m", "bench.building", "--child", name, "--metric", given.metric]
     command += ["--build-threads", str(given.build_threads), *([str(given.folder)] if given.folder else [])]
@@ -194,7 +194,7 @@ def run(name: str, given: argparse.Namespace, *, profiled: bool = False) -> Buil
 
 
 def table(builds: dict[str, list[Build]]) -> str:
-    """Medians of whole builds and of their stages."""
+    """Medians of total build times and of their stages."""
     lines = []
     for name, own in builds.items():
         wall, processor = median(b.wall for b in own), median(b.processor for b in own)
@@ -207,9 +207,9 @@ def table(builds: dict[str, list[Build]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m bench.building", description="Time of a build.")
-    options.add_argument("folder", type=Path, nargs="?", help="holds base.npy and queries.npy; without: the sample")
-    options.add_argument("--made", metavar="ROWSxDIMENSIONS", help="made vectors of rank 256 and noise")
-    options.add_argument("--rows", type=int, help="only ROWS rows, at equal distances")
+    options.add_argument("folder", type=Path, nargs="?", help="with base.npy and queries.npy; by default the sample")
+    options.add_argument("--made", metavar="ROWSxDIMENSIONS", help="synthetic vectors of rank 256 plus noise")
+    options.add_argument("--rows", type=int, help="only ROWS evenly spaced rows")
     options.add_argument("--metric", default="cosine")
     options.add_argument("--build-threads", type=int, default=2)
     options.add_argument("--repetitions", type=int, default=3)

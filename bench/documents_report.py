@@ -1,4 +1,4 @@
-"""What `bench.documents` writes: targets, tables and the plot."""
+"""Output of `bench.documents`: targets, tables and the plot."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEADER = (
 
 
 def write(bench: Bench, absent: str | None, out: Path) -> None:
-    """Put the section into RESULTS.md and draw the plot."""
+    """Write the section to RESULTS.md and draw the plot."""
     tokens, rows = bench.tokens, bench.rows
     exact, whole = rows[0], tokens.float16_bytes
     table = report.table(HEADER, [_line(row, exact, whole) for row in rows])
@@ -89,7 +89,7 @@ def _line(row: Row, exact: Row, whole: float) -> tuple[object, ...]:
 
 
 def _targets(bench: Bench) -> str:
-    """What was to be shown, and what was."""
+    """Targets and results."""
     rows, half = bench.rows, bench.tokens.float16_bytes
     by_name = {row.name: row for row in rows}
     exact = rows[0]
@@ -140,7 +140,7 @@ def _verdict(met: bool) -> str:
 
 
 def share_interval(values: NDArray[np.float64], exact: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % interval of the ratio of two means over the same queries, by drawing queries again."""
+    """95% interval of the ratio of two means over the same queries, by resampling queries."""
     draws = np.random.default_rng(0).integers(0, len(values), (4000, len(values)))
     low, high = np.quantile(values[draws].mean(axis=1) / exact[draws].mean(axis=1), [0.025, 0.975])
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Training the query encoder itself against an index of PQ codes, on a real sentence-transformers model.
+"""Training of the query encoder against an index of PQ codes, with a real sentence-transformers model.
 
 ``python -m bench.encoder FOLDER --model MODEL --work KEPT`` takes the folder of `bench.jpq`, with ``attributes.parquet`` for the
 texts of the queries: a query is the synopsis of its positive. It starts from the untrained index that `bench.jpq` keeps.
@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.encoder", description="Training of a query encoder.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path, required=True, help="folder of a sentence-transformers model")
-    parser.add_argument("--name", help="what the results call it; the name of its folder by default")
-    parser.add_argument("--work", type=Path, required=True, help="the folder that bench.jpq keeps")
+    parser.add_argument("--name", help="name in the results; by default that of the model's folder")
+    parser.add_argument("--work", type=Path, required=True, help="folder kept by bench.jpq")
     parser.add_argument("--size", type=int, default=48, help="bytes per vector")
     parser.add_argument("--queries", type=int, default=6400, help="training queries, each seen once")
     parser.add_argument("--rate", type=float, default=5e-5, help="learning rate of the encoder")

@@ -1,8 +1,7 @@
 """Filters: recall against the exact filtered truth, and time, by selectivity.
 
-``python -m bench.filters FOLDER`` needs ``attributes.parquet`` beside the vectors. A column
-``uniform`` is added to it, so that any selectivity is at hand without correlation; values of
-a categorical column whose rows lie near each other give predicates that are correlated.
+``python -m bench.filters FOLDER`` needs ``attributes.parquet`` next to the vectors. A column ``uniform`` is added to it, to provide
+any selectivity without correlation; values of a categorical column whose rows are near each other provide correlated predicates.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ TARGET = 0.99
 SELECTIVITIES = (0.5, 0.05, 0.005, 0.0001)
 CORRELATED = (0.1, 0.01, 0.001)
 UNIFORM = "uniform"
-SWEPT = 8  # settings tried per contestant and predicate: the slow ones take seconds each
+SWEPT = 8  # settings tried per contestant and predicate, since slow ones take seconds each
 
 
 @dataclass(frozen=True)
 class Case:
-    """A predicate with the data it leaves: its exact k best rows."""
+    """A predicate with the remaining data: its exact k best rows."""
 
     predicate: Predicate
     truth: Truth
@@ -48,8 +47,8 @@ class Case:
 class Answer:
     """One contestant on one predicate, at its fastest setting that reaches the target recall.
 
-    ``wrong`` counts answers that do not satisfy the predicate, ``missing`` those that are
-    fewer than min(k, matching rows).
+    ``wrong`` counts results that do not satisfy the predicate, ``missing`` those by which a result is shorter than
+    min(k, matching rows).
     """
 
     entry: Entry
@@ -62,11 +61,11 @@ class Answer:
 
 
 def attributes_of(folder: Path, rows: int) -> pa.Table:
-    """The attribute table, of the ``rows`` rows that are used, with the column ``uniform`` in [0, 1)."""
+    """The attribute table of the ``rows`` rows in use, with the column ``uniform`` in [0, 1)."""
     table = parquet.read_table(folder / "attributes.parquet")
     if rows < table.num_rows:
         table = table.take(spaced(table.num_rows, rows))
-    # Evenly spaced and shuffled: a threshold then has exactly the selectivity it says.
+    # Evenly spaced and shuffled, so that a threshold has exactly its nominal selectivity.
     values = np.random.default_rng(0).permutation(rows) / rows
     return table.replace_schema_metadata(None).append_column(UNIFORM, pa.array(values))
 
@@ -83,7 +82,7 @@ def matching(attributes: pa.Table, sql: str) -> Rows:
 
 
 def predicate(attributes: pa.Table, sql: str, note: str = "") -> Predicate:
-    """A named predicate with its rows and the columns that its text mentions."""
+    """A named predicate with its rows and the columns used in its text."""
     import sqlglot
 
     columns = {str(c.name) for c in sqlglot.parse_one(sql, dialect="duckdb").find_all(sqlglot.exp.Column)}
@@ -91,10 +90,9 @@ def predicate(attributes: pa.Table, sql: str, note: str = "") -> Predicate:
 
 
 def correlated(attributes: pa.Table, data: Data) -> list[str]:
-    """Equalities near given selectivities, on the string column that follows the vectors most.
+    """Equality predicates near given selectivities, on the string column most correlated with the vectors.
 
-    How much a column follows them: how often two of a query's neighbours share a value,
-    against how often two random rows do.
+    The correlation is how often two of a query's neighbors share a value, relative to how often two random rows do.
     """
     neighbours = data.truth.ids
     best: tuple[float, str, pa.Array, Rows] | None = None
@@ -149,16 +147,16 @@ def judge(entry: Entry, case: Case, setting: Setting, data: Data) -> Answer:
 
 
 def screen(entry: Entry, case: Case, data: Data, target: float, clock: str) -> Answer:
-    """The fastest setting that reaches the target, or else the one of the best recall."""
+    """The fastest setting that reaches the target, or else the one with the best recall."""
     answers, speeds = [], []
     every = entry.index.settings()
-    spread = every[:: -max(1, len(every) // SWEPT)][::-1]  # with the most thorough one
+    spread = every[:: -max(1, len(every) // SWEPT)][::-1]  # includes the most thorough one
     for setting in spread:
         answers.append(judge(entry, case, setting, data))
         search = entry.index.configure(setting, case.predicate)
         speeds.append(time_singles(search, data.queries[:20], K, clock).qps)
         if len(answers) > 1 and answers[-1].recall >= max(target, 0.9999):
-            break  # settings go from fast to thorough: what follows is only slower
+            break  # settings go from fast to thorough, so the following ones are only slower
     kept = fastest_reaching([a.recall for a in answers], speeds, [target], keep=1)
     return answers[kept[0]]
 
@@ -217,10 +215,10 @@ def draw(path: Path, field: Field, answers: Sequence[Answer], data: Data) -> Non
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("filters", "Filtered search by selectivity.", queries=200)
-    options.add_argument("--where", nargs="+", default=(), metavar="SQL", help="further predicates")
+    options.add_argument("--where", nargs="+", default=(), metavar="SQL", help="additional predicates")
     options.add_argument("--alone", action="store_true", help="only the predicates of --where")
-    options.add_argument("--name", default="", help="of a section and plot beside the usual ones")
-    options.add_argument("--recall", type=float, default=TARGET, help="what every contestant is to reach")
+    options.add_argument("--name", default="", help="name of a separate section and plot")
+    options.add_argument("--recall", type=float, default=TARGET, help="target recall of every contestant")
     options.add_argument("--repetitions", type=int, default=3)
     given = options.parse_args(arguments)
     folder = given.folder or sample()

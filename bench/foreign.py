@@ -1,9 +1,9 @@
-"""Recall of default builds where settings stop too early: queries of no row, and filters that exclude what is near.
+"""Recall of default builds where settings may stop too early: queries unlike any row, and filters that exclude nearby rows.
 
 ``python -m bench.foreign FOLDER`` builds three indexes with default options (tight clusters, noisy copies of a few of the
-folder's rows, the folder itself) and measures recall@10 against all floats, partitions visited and the speed of single
-queries. It needs nothing but the package's interface, so an older checkout can be measured with it too: ``--label before``
-keeps its rows under that name.
+folder's rows, the folder itself) and measures recall@10 against the float vectors, partitions visited and the speed of single
+queries. It only uses the package's public interface, so an older checkout can be measured with it as well: ``--label before``
+stores its rows under that name.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from bench.measure import threads
 K = 10
 QUERIES = 100
 CLUSTERS = 200
-Where = Any  # what `search` takes
+Where = Any  # as accepted by `search`
 
 
 @dataclass(frozen=True, eq=False)
 class Collection:
     """Rows float32 (n, d) of norm 1, their attributes, and held-out queries (m, d).
 
-    `group` int64 (n,), (m,) are the cluster of each row and query; filters exclude the queries' own.
+    `group` int64 (n,), (m,) is the cluster of each row and query; filters exclude the queries' own clusters.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Collection:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """Queries with a filter, and the rows bool (n,) that pass it."""
+    """Queries with a filter, and the matching rows, bool (n,)."""
 
     name: str
     queries: Floats
@@ -58,12 +58,12 @@ class Case:
 
 
 def normalised(vectors: np.ndarray) -> Floats:
-    """Rows of norm 1."""
+    """Scale rows to norm 1."""
     return np.ascontiguousarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def tight_clusters(rows: int = 50_000, dimensions: int = 64) -> Collection:
-    """Rows around 200 centres."""
+    """Rows around 200 centers."""
     random = np.random.default_rng(0)
     centres = random.standard_normal((CLUSTERS, dimensions))
     groups = random.integers(0, CLUSTERS, rows + 2_000)
@@ -72,7 +72,7 @@ def tight_clusters(rows: int = 50_000, dimensions: int = 64) -> Collection:
 
 
 def noisy_copies(vectors: Floats, copies: int = 250) -> Collection:
-    """Copies of 200 rows, each with noise of its own."""
+    """Copies of 200 rows, each with independent noise."""
     random = np.random.default_rng(0)
     chosen = np.asarray(vectors[np.sort(random.choice(len(vectors), CLUSTERS, replace=False))], np.float32)
     groups = random.permutation(np.repeat(np.arange(CLUSTERS), copies + 10))
@@ -86,7 +86,7 @@ def _collection(name: str, made: Floats, groups: np.ndarray, rows: int, random: 
 
 
 def cases(data: Collection) -> Iterator[Case]:
-    """What is asked of a collection in clusters."""
+    """The cases for a clustered collection."""
     every, random = np.ones(len(data.rows), np.bool_), np.random.default_rng(1)
     directions = normalised(random.standard_normal((QUERIES, data.rows.shape[1])))
     own = int(data.query_groups[0])
@@ -105,7 +105,7 @@ def cases(data: Collection) -> Iterator[Case]:
 
 
 def folder_cases(rows: Floats, attributes: pa.Table, queries: Floats) -> Iterator[Case]:
-    """What is asked of WordNet glosses."""
+    """The cases for WordNet glosses."""
     every, random = np.ones(len(rows), np.bool_), np.random.default_rng(1)
     queries = queries[:QUERIES]
     yield Case("held-out queries", queries, None, every)
@@ -117,14 +117,14 @@ def folder_cases(rows: Floats, attributes: pa.Table, queries: Floats) -> Iterato
 
 
 def true_neighbours(rows: Floats, case: Case) -> np.ndarray:
-    """The best rows that pass, int64 (m, K)."""
+    """The best matching rows, int64 (m, K)."""
     places = np.flatnonzero(case.passing)
     scores = case.queries @ rows[places].T
     return places[np.argsort(-scores, axis=1, kind="stable")[:, :K]]
 
 
 def measure(index: vsearch.Index, rows: Floats, case: Case) -> dict[str, float]:
-    """Recall@10, partitions visited and processor microseconds of a single query."""
+    """Recall@10, partitions visited, and processor microseconds per single query."""
     truth = true_neighbours(rows, case)
     hits = index.search(case.queries, k=K, where=case.where)
     shares = [
@@ -145,8 +145,8 @@ def measure(index: vsearch.Index, rows: Floats, case: Case) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="bench.foreign", description=__doc__)
-    options.add_argument("folder", nargs="?", type=Path, help="base.npy, queries.npy, attributes.parquet")
-    options.add_argument("--label", default="now", help="name of this checkout's columns")
+    options.add_argument("folder", nargs="?", type=Path, help="with base.npy, queries.npy and attributes.parquet")
+    options.add_argument("--label", default="now", help="name of the columns for this checkout")
     options.add_argument("--kept", type=Path, default=Path(tempfile.gettempdir()) / "vsearch-foreign.json")
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     given = options.parse_args(arguments)

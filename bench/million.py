@@ -1,8 +1,8 @@
 """Recall against speed on a million rows, where graphs gain: at which recall do the curves cross?
 
-``python -m bench.million`` makes a million clustered vectors with a decaying spectrum (synthetic: no real set of that
-size is at hand), and sweeps vsearch, FAISS, ScaNN and graphs as ``bench.search`` does. With ``--work KEPT`` what was
-measured stays in that folder, and ``--only NAME`` measures the named ones again and takes the others from there.
+``python -m bench.million`` generates a million clustered vectors with a decaying spectrum (synthetic, for lack of a real dataset of
+that size), and sweeps vsearch, FAISS, ScaNN and graphs like ``bench.search``. With ``--work KEPT``, measurements are kept in that
+folder, and ``--only NAME`` measures the named contestants again and takes the others from there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MEASURED = "million.json"
 
 @dataclass(frozen=True)
 class Curve:
-    """What is kept of one contestant: sizes, seconds of its build, and for every setting recall, QPS and batch QPS."""
+    """Stored results of one contestant: sizes, build time, and for every setting recall, QPS and batch QPS."""
 
     name: str
     description: str
@@ -70,7 +70,7 @@ class Curve:
 
 
 def make_data(rows: int, queries: int, dimensions: int) -> Path:
-    """A folder with the synthetic vectors, kept in the temporary folder for the next run."""
+    """A folder with the synthetic vectors, cached in the temporary folder for the next run."""
     folder = CACHE / f"clustered-{rows}x{dimensions}"
     if not (folder / "queries.npy").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def make_data(rows: int, queries: int, dimensions: int) -> Path:
 
 
 def faster_from(ours: Curve, theirs: Curve) -> list[float]:
-    """Recalls of `GRID` at which we are at least as fast, out of those that both reach."""
+    """Recalls of `GRID`, among those that both reach, at which we are at least as fast."""
     found = []
     for recall in GRID:
         mine, other = ours.speed_at(recall), theirs.speed_at(recall)
@@ -91,7 +91,7 @@ def faster_from(ours: Curve, theirs: Curve) -> list[float]:
 
 
 def crossing(ours: Curve, theirs: Curve) -> str:
-    """Where our curve crosses theirs, in words."""
+    """Describe where our curve crosses theirs."""
     common = [r for r in GRID if ours.speed_at(r) is not None and theirs.speed_at(r) is not None]
     won = faster_from(ours, theirs)
     if not common:
@@ -151,7 +151,7 @@ def draw(path: Path, curves: Sequence[Curve], data: Data) -> None:
 
 
 def kept_curves(work: Path | None) -> dict[str, Curve]:
-    """What earlier runs measured, by name, of those who take part still."""
+    """Measurements of earlier runs by name, for contestants that still take part."""
     path = None if work is None else work / MEASURED
     if path is None or not path.exists():
         return {}
@@ -160,7 +160,7 @@ def kept_curves(work: Path | None) -> dict[str, Curve]:
 
 
 def run(given: argparse.Namespace, data: Data) -> None:
-    """Build and measure those that were asked for, keep what comes out and write it with what was kept before."""
+    """Build and measure the requested contestants, store the results and write them with those stored before."""
     curves = kept_curves(given.work)
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
         field = assemble("million", data, Path(scratch), build_threads=given.build_threads, only=given.only)
@@ -202,12 +202,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--rows", type=int, default=1_000_000)
     options.add_argument("--dimensions", type=int, default=96)
     options.add_argument("--queries", type=int, default=1000)
-    options.add_argument("--timed", type=int, default=200, help="queries of a single-query timing")
+    options.add_argument("--timed", type=int, default=200, help="queries for single-query timings")
     options.add_argument("--repetitions", type=int, default=3)
-    options.add_argument("--clock", choices=CLOCKS, default="wall", help="by which speeds are taken")
-    options.add_argument("--only", nargs="+", default=(), metavar="NAME", help="contestants by prefix of their name")
+    options.add_argument("--clock", choices=CLOCKS, default="wall", help="clock for speeds")
+    options.add_argument("--only", nargs="+", default=(), metavar="NAME", help="contestants by name prefix")
     options.add_argument("--build-threads", type=int, default=os.cpu_count() or 1)
-    options.add_argument("--work", type=Path, help="keeps what was measured, for runs with --only")
+    options.add_argument("--work", type=Path, help="folder for measurements, for runs with --only")
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     given = options.parse_args(arguments)
     if given.work is not None:

@@ -1,6 +1,6 @@
-"""``python bench/plaid.py FOLDER OUT REPETITIONS``: fast-plaid on the documents of `bench.documents`, told as one line of JSON.
+"""``python bench/plaid.py FOLDER OUT REPETITIONS``: fast-plaid on the documents of `bench.documents`; prints one line of JSON.
 
-It runs in an interpreter of its own, that has fast-plaid and torch and need not have vsearch. Times are processor time.
+It runs in a separate interpreter that has fast-plaid and torch and need not have vsearch. Times are processor time.
 """
 
 from __future__ import annotations

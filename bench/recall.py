@@ -1,7 +1,7 @@
-"""Quality of the estimators alone: all codes scanned, nothing reranked.
+"""Quality of the estimators alone: all codes scanned, nothing re-ranked.
 
-``python -m bench.recall FOLDER`` gives, by bytes per vector, recall@10 and the share of
-the true top 10 inside the best 50 and the best 100.
+``python -m bench.recall FOLDER`` reports, by bytes per vector, recall@10 and the fraction of the true top 10 among the best 50 and
+the best 100.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BYTES, RECALL = 2, 4  # columns of the table
 
 @dataclass(frozen=True)
 class Quality:
-    """One code: the share of the true top 10 inside its best 10, 50, 100."""
+    """One code: the fraction of the true top 10 among its best 10, 50 and 100."""
 
     entry: Entry
     shares: tuple[float, ...]
@@ -56,7 +56,7 @@ def family(name: str) -> str:
 
 
 def draw(path: Path, rows: Sequence[Sequence[str]], data: Data) -> None:
-    """One curve per family, from the cells of the table."""
+    """Draw one curve per family, from the cells of the table."""
     curves = []
     for name in sorted({family(row[0]) for row in rows}):
         own = [row for row in rows if family(row[0]) == name]
@@ -82,7 +82,7 @@ def cells(qualities: Sequence[Quality]) -> list[list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("recall", "Recall of the codes alone, at equal bytes.", queries=1000)
-    options.add_argument("--add", action="store_true", help="keep the rows of those who are not measured now")
+    options.add_argument("--add", action="store_true", help="keep the rows of contestants that are not measured now")
     given = options.parse_args(arguments)
     data = load(given.folder or sample(), rows=given.rows, queries=given.queries, metric=given.metric, k=K)
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:

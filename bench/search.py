@@ -1,7 +1,7 @@
 """Recall against speed: vsearch and its peers in one process, on one thread.
 
-``python -m bench.search FOLDER`` sweeps every contestant over its settings, keeps the
-fastest that reach each of several recalls, and times these in interleaved repetitions.
+``python -m bench.search FOLDER`` sweeps every contestant over its settings, keeps the fastest that reach each of several recalls, and
+times these in interleaved repetitions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Point:
 
 
 def screen(entry: Entry, data: Data, timed: int, clock: str) -> list[tuple[Setting, float]]:
-    """Settings worth timing well, with their recall, after one quick pass over all of them."""
+    """Settings worth careful timing, with their recall, after one quick pass over all of them."""
     settings = list(entry.index.settings())
     recalls, speeds = [], []
     for setting in settings:
@@ -48,7 +48,7 @@ def screen(entry: Entry, data: Data, timed: int, clock: str) -> list[tuple[Setti
 
 
 def measure(field: Field, data: Data, *, timed: int, repetitions: int, clock: str) -> list[Point]:
-    """Sweep and time everybody on one thread."""
+    """Sweep and time all contestants on one thread."""
     with threads(1):
         pairs = [(entry, *kept) for entry in field.entries for kept in screen(entry, data, max(1, timed // 5), clock)]
         singles = data.queries[:timed]
@@ -137,7 +137,7 @@ def draw(path: Path, field: Field, points: Sequence[Point], data: Data) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("search", "Recall against speed on one thread.")
-    options.add_argument("--timed", type=int, default=500, help="queries of a single-query timing")
+    options.add_argument("--timed", type=int, default=500, help="queries for single-query timings")
     options.add_argument("--repetitions", type=int, default=5)
     given = options.parse_args(arguments)
     data = load(given.folder or sample(), rows=given.rows, queries=given.queries, metric=given.metric, k=K)

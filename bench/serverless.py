@@ -1,4 +1,4 @@
-"""``python -m bench.serverless FOLDER``: a stack of functions on this machine, its times and what its answers cost."""
+"""``python -m bench.serverless FOLDER``: times and costs of a stack of functions on this machine."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ FAN_QUERIES = 4
 
 
 def main() -> None:
-    """Run what is asked for; each part replaces its own section of the results."""
+    """Run the requested parts; each replaces its own section of the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="base.npy, queries.npy and attributes.parquet")
+    parser.add_argument("folder", type=Path, help="with base.npy, queries.npy and attributes.parquet")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vsearch-bench" / "serverless")
     parser.add_argument("--parts", nargs="+", default=["times", "cost"], choices=["times", "cost"])
     parser.add_argument("--repetitions", type=int, default=12)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def build(folder: Path, work: Path, shards: int, metric: str) -> Path:
-    """The index of a data set, built once and tuned until it has the recall."""
+    """The index of a dataset, built once and tuned to the target recall."""
     import vsearch
 
     index = work / "index"
@@ -66,20 +66,20 @@ def build(folder: Path, work: Path, shards: int, metric: str) -> Path:
     opened = vsearch.open(str(index))
     if metric == "l2" and (opened.info()["settings"]["recall"] or 0) < RECALL:
         found = opened.tune(recall=RECALL, k=10)
-        if not found.reached:  # what it costs and takes would be that of other searches
-            raise RuntimeError(f"{index}: tuned for recall {RECALL}, which gave {found.recall:.4f}")
+        if not found.reached:  # costs and times would be those of other searches
+            raise RuntimeError(f"{index}: tuning for recall {RECALL} reached only {found.recall:.4f}")
     return index
 
 
 def stand_in_index(stand_in: StandIn, work: Path) -> tuple[Path, Path]:
-    """Folder and index of a stand-in, made once."""
+    """Folder and index of a stand-in, created once."""
     folder = work / stand_in.folder
     make(folder, stand_in.measured, stand_in.dimensions)
     return folder, build(folder, folder, stand_in.shards, "l2")
 
 
 def write_times(folder: Path, work: Path, zipped: Path, endpoint: str, repetitions: int) -> None:
-    """Cold and warm times on the data set in 8 shards, and the fan-out on the large stand-in in 16."""
+    """Cold and warm times on the dataset in 8 shards, and the fan-out on the large stand-in in 16."""
     queries: Floats = np.load(folder / "queries.npy").astype(np.float32)
     index = build(folder, work / folder.name, 8, "cosine")
     with deployed(work, index, zipped, endpoint, MEMORY) as stack:
@@ -163,7 +163,7 @@ def _timed(times: Times) -> list[Any]:
 
 
 def write_costs(work: Path, zipped: Path, endpoint: str) -> None:
-    """Dollars per million queries of every stand-in."""
+    """Dollars per million queries for every stand-in."""
     found: list[tuple[StandIn, Measured, Cost, Cost]] = []
     measured: dict[str, Measured] = {}
     for stand_in in STAND_INS:
@@ -272,7 +272,7 @@ def costs_text(found: list[tuple[StandIn, Measured, Cost, Cost]]) -> str:
 
 
 def plot(found: list[tuple[StandIn, Measured, Cost, Cost]]) -> None:
-    """Bars of dollars, beside the published ones."""
+    """Draw bars of dollars next to the published ones."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,4 +1,4 @@
-"""What a million filtered queries cost: processor time measured on stand-ins, priced and scaled to the published sizes."""
+"""The cost of a million filtered queries: processor time measured on stand-ins, priced and scaled to the published sizes."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ K = 10
 BATCH = 1000
 ROWS_PER_SHARD = 1_000_000
 HOP = 0.005
-"""Seconds that a caller waits for an invocation besides what the function takes: an assumption about the platform."""
+"""Assumed seconds per invocation that a caller waits on top of the function's own time."""
 
 LONGEST_CALL = 256
-"""Queries of one call of a processor."""
+"""Queries per call of a processor."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one query took, in batches of 1,000 and singly, in seconds of processor time; and the bills by the clock.
+    """Processor seconds per query, in batches of 1,000 and singly; and the bills by the clock.
 
     Attributes
     ----------
     recall : float
-        Of the filtered answers, against exact neighbours of the raw vectors.
+        Of the filtered results, against exact neighbors of the raw vectors.
     batch, single : dict of str to float
-        Seconds of a query by role.
+        Seconds per query by role.
     batch_bill, single_bill : float
-        Dollars per million queries as the answers carry them: by the clock of this machine.
+        Dollars per million queries from the bills of the results, by the clock of this machine.
     """
 
     recall: float
@@ -48,11 +48,11 @@ class Measured:
 
 
 def measure(stack: Stack, folder: Path, queries: Floats, seeds: tuple[int, ...], singles: int) -> Measured:
-    """Run batches and single queries, every batch and every single query with a predicate of its own."""
+    """Run batches and single queries, each with its own predicate."""
     index = stack.index
     asked: dict[str, Any] = {"mode": "flat"}
     some = min(200, len(queries))
-    for seed in (99, 98):  # the environments come up, and load
+    for seed in (99, 98):  # start environments and load data
         index.search(queries[:BATCH], K, where(seed), **asked)
     recalls, passing = [], []
     before = stack.processor_seconds()
@@ -103,8 +103,8 @@ class Cost:
 def price(stand_in: StandIn, measured: Measured, memory: int, arch: str = "x86_64") -> Cost:
     """Scale the processor time to the published size, linearly in the rows, and price it.
 
-    Every query is taken to wake every shard. A coordinator is billed while it waits for the processors, which are taken to
-    share the work evenly; a duration is rounded up to the next millisecond.
+    Assumes that every query wakes every shard, and that the processors share the work evenly. A coordinator is billed while it
+    waits for them; durations are rounded up to the next millisecond.
     """
     prices, gigabytes = PRICES[arch], memory / 1024
     factor = stand_in.rows / stand_in.measured

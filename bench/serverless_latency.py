@@ -1,4 +1,4 @@
-"""How long answers of a stack take: cold and warm processors, a warm fan-out, single queries."""
+"""Latencies of a stack: cold and warm processors, a warm fan-out, single queries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ K = 10
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of some repetitions."""
+    """Seconds of several repetitions."""
 
     name: str
     seconds: tuple[float, ...]
@@ -40,18 +40,18 @@ class Times:
 
     @property
     def best(self) -> float:
-        """The least, in milliseconds."""
+        """The minimum, in milliseconds."""
         return 1e3 * min(self.seconds)
 
 
 def open_here(stack: Stack) -> Snapshot:
-    """The stack's index, open in this process."""
+    """The stack's index, opened in this process."""
     store = open_store(stack.url, endpoint=stack.endpoint)
     return open_snapshot(store, read_manifest(store, None))
 
 
 def requests_of(snapshot: Snapshot, query: Floats) -> list[ProcessRequest]:
-    """What the processors are asked for one query."""
+    """The requests to processors for one query."""
     asked = AllocateRequest(
         snapshot=snapshot.manifest.snapshot,
         count=1,
@@ -66,7 +66,7 @@ def requests_of(snapshot: Snapshot, query: Floats) -> list[ProcessRequest]:
 
 
 def cold_processors(stack: Stack, snapshot: Snapshot, query: Floats, repetitions: int) -> tuple[Times, Times]:
-    """Process start to answer of one processor, object store included; and its processor time."""
+    """Time from process start to answer of one processor, including the object store; and its processor time."""
     request = requests_of(snapshot, query)[0]
     function, payload = NAMES.processor(request.shard), wire.encode(request)
     invoker = stack.index._client.invoker  # noqa: SLF001
@@ -83,7 +83,7 @@ def cold_processors(stack: Stack, snapshot: Snapshot, query: Floats, repetitions
 
 @dataclass(frozen=True)
 class Overhead:
-    """Of warm processors, for one query each: answer time, time inside the function, kernel time, and what is between."""
+    """For warm processors, one query each: answer time, time inside the function, kernel time, and the difference."""
 
     answer: Times
     inside: Times
@@ -93,7 +93,7 @@ class Overhead:
 
 
 def warm_overhead(stack: Stack, snapshot: Snapshot, queries: Floats, repetitions: int) -> Overhead:
-    """Answer time of one warm processor less the kernels' time for the same request in this process."""
+    """Answer time of one warm processor minus the kernels' time for the same request in this process."""
     asked = [requests_of(snapshot, query)[0] for query in queries]
     invoker = stack.index._client.invoker  # noqa: SLF001
     for request in asked:
@@ -137,14 +137,14 @@ def _scan(snapshot: Snapshot, request: ProcessRequest) -> float:
 
 @dataclass(frozen=True)
 class FanOut:
-    """A warm tree: times, what each request called, and what every role spent of processor time.
+    """A warm tree: times, calls per request, and processor time per role.
 
     Attributes
     ----------
     calls : float
-        Of processors, by all allocators together.
+        Calls of processors, by all allocators together.
     woken : int
-        Different processors among them.
+        Distinct processors among them.
     """
 
     times: Times
@@ -155,7 +155,7 @@ class FanOut:
 
 
 def warm_fan_out(stack: Stack, queries: Floats, repetitions: int, **asked: Any) -> FanOut:
-    """Requests of four queries to four allocators, again and again."""
+    """Repeat requests of four queries to four allocators."""
     for _ in range(4):
         stack.index.search(queries, K, **asked)
     before = stack.processor_seconds()
@@ -176,7 +176,7 @@ def warm_fan_out(stack: Stack, queries: Floats, repetitions: int, **asked: Any) 
 
 
 def choose_queries(snapshot: Snapshot, queries: Floats, processors: int, together: int = 4) -> Floats:
-    """`together` queries that wake `processors` different processors between them, if they can, by few calls."""
+    """Find `together` queries that wake `processors` distinct processors in total, if possible, with few calls."""
     woken = [{request.shard for request in requests_of(snapshot, query)} for query in queries]
     chosen: list[int] = []
     asleep = set(range(processors))
@@ -189,7 +189,7 @@ def choose_queries(snapshot: Snapshot, queries: Floats, processors: int, togethe
 
 
 def singles(stack: Stack, queries: Floats, *, cold: int, **asked: Any) -> tuple[Times, Times]:
-    """Single queries through the whole stack: cold ones after every function was ended, then warm ones."""
+    """Single queries through the whole stack: cold ones after all functions were stopped, then warm ones."""
     frozen = []
     for i in range(cold):
         stack.evict_idle()
@@ -207,7 +207,7 @@ def singles(stack: Stack, queries: Floats, *, cold: int, **asked: Any) -> tuple[
 
 
 def in_process(snapshot: Snapshot, queries: Floats) -> float:
-    """Seconds of processor time that a processor takes for one query of a shard, in this process, warm."""
+    """Processor seconds that a processor takes for one query of a shard, in this process, warm."""
     asked = [request for query in queries for request in requests_of(snapshot, query)]
     for request in asked[:50]:
         process(snapshot, snapshot.shards[request.shard], request, Deadline())

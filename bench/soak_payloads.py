@@ -1,7 +1,7 @@
-"""Damaged and hostile messages: to every role, over HTTP, and replies on their way back. Right, or a refusal with its reason.
+"""Damaged and hostile messages: to every role, over HTTP, and in replies. The outcome must be right, or a refusal with a reason.
 
-The functions of a stack run in this process. What is answered to a message that was changed into another valid one is
-compared with what the index itself answers to that.
+The functions of a stack run in this process. The answer to a message that was changed into another valid one is compared with the
+index's own answer to it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Fuzzer:
     Parameters
     ----------
     folder : Path
-        Its own; the index in it is built once.
+        For this fuzzer alone; its index is built once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,7 +75,7 @@ class Fuzzer:
         self._damage: Random | None = None
         self._local = LocalInvoker(self._make)
         self._remote = RemoteIndex("soak", self._names, self, Envelope())
-        for shape in SHAPES:  # what the roles send each other is what is changed
+        for shape in SHAPES:  # collect the messages between roles, to be changed
             for where in WHERES:
                 self._remote.search(self._queries, k=5, where=where, columns=["name"], **shape)
         self._key = hashlib.sha256(KEY.encode()).hexdigest()
@@ -85,7 +85,7 @@ class Fuzzer:
         return Worker.open(role, open_store(self._url), function, invoker=self, names=self._names, policy=policy)
 
     def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
-        """Run a function, as `vsearch.fanout.platforms.in_process.Invoker` does; replies are damaged where a try asks for it."""
+        """Run a function, like `vsearch.fanout.platforms.in_process.Invoker`; damages replies if the try says so."""
         self._sent.setdefault(self._names.role(function), []).append(payload)
         reply = self._local.invoke(function, payload, timeout)
         if self._damage is not None and self._damage.random() < 0.5:
@@ -94,10 +94,10 @@ class Fuzzer:
         return reply
 
     def close(self) -> None:
-        """There are no connections."""
+        """Nothing to close."""
 
     def attempt(self, rng: Random) -> str:
-        """One try; how it ended: right or refused.
+        """Run one try; return how it ended: right or refused.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class Fuzzer:
             raise raw_error(error) from error
 
     def _message(self, rng: Random) -> str:
-        """A message to some role: other bytes, or another tree with a checksum that is right."""
+        """Send a message to some role: with other bytes, or another tree with a valid checksum."""
         role = rng.choice(sorted(self._sent))
         own = rng.choice(self._sent[rng.choice((role, role, rng.choice(sorted(self._sent))))])
         if rng.random() < 0.1:
@@ -142,7 +142,7 @@ class Fuzzer:
         return f"sealed, {', '.join(done)}", wire.seal(_packed(tree))
 
     def _event(self, rng: Random) -> str:
-        """A JSON event of the platform."""
+        """Send a JSON event of the platform."""
         event: Any = to_event(rng.choice(self._sent["coordinator"]))
         what, event = change_tree(rng, event)
         self.tried = f"event, {what}"
@@ -154,7 +154,7 @@ class Fuzzer:
         return _refusal(reply.error, reply.message) if isinstance(reply, Failure) else "right"
 
     def _http(self, rng: Random) -> str:
-        """A request to the web handler, its event or its body changed."""
+        """Send a request to the web handler with its event or body changed."""
         vectors = self._queries[: rng.randrange(1, 4)].tolist()
         asked: Any = {
             "k": rng.randrange(1, 9),
@@ -194,7 +194,7 @@ class Fuzzer:
         return "right"
 
     def _reply(self, rng: Random) -> str:
-        """Replies are damaged on their way, at any level."""
+        """Damage replies on their way, at any level."""
         self._damage, self.tried = rng, "a search"
         where, k = rng.choice(WHERES), rng.randrange(1, 12)
         shape = rng.choice(({"mode": "alone"}, *SHAPES))
@@ -209,13 +209,13 @@ class Fuzzer:
         return "right"
 
     def _compare(self, message: Any, reply: Any) -> None:
-        """An answer to a search against the index's own."""
+        """Compare the answer to a search with the index's own."""
         if not (isinstance(message, SearchRequest) and isinstance(reply, Answer)) or reply.outcomes:
             return
         asked: Options = message.options
         vectors = floats(message.queries, message.count, message.dimensions)
         if not (np.abs(vectors) < LARGEST_ELEMENT).all():
-            return  # functions take what is longer, too
+            return  # functions also accept longer values
         wanted = self._index.search(
             vectors,
             k=asked.k,
@@ -256,14 +256,14 @@ def _packed(tree: Any) -> bytes:
 
 
 def _refusal(kind: str, text: str) -> str:
-    """A refusal; what is said to be a defect of vsearch is one."""
+    """A refusal, unless its text reports a defect of vsearch."""
     if kind in NOT_OURS or "Traceback" in text:
         raise Finding("raw", f"{kind}: {text[:500]}")
     return "refused"
 
 
 def _same(scores: Any, wanted: Any, ids: Any, wanted_ids: Any) -> None:
-    """Scores are alike, and the rows too but for those of equal scores."""
+    """Check that scores match, and rows as well, except among equal scores."""
     with suppress(ValueError):  # other shapes
         if np.allclose(scores, wanted, rtol=1e-5, atol=1e-6, equal_nan=True):
             different = np.asarray(ids) != np.asarray(wanted_ids)

@@ -1,4 +1,4 @@
-"""LanceDB: IVF_PQ with a prefilter, scalar indexes and refinement by raw vectors."""
+"""LanceDB: IVF_PQ with a prefilter, scalar indexes and refinement with raw vectors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROW = "row"
 
 @dataclass
 class LanceIndex:
-    """A table with a vector index; scalar indexes are made when a column is first filtered."""
+    """A table with a vector index; scalar indexes are created when a column is first filtered."""
 
     table: Any
     description: str
@@ -60,7 +60,7 @@ class LanceIndex:
 
 @dataclass(frozen=True)
 class Lance:
-    """One sub-quantizer of 8 bits for every 4 dimensions."""
+    """One 8-bit sub-quantizer per 4 dimensions."""
 
     name: str = "lancedb"
     package: str = "lancedb"
