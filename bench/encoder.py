@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     seconds, used = time.perf_counter() - start, time.process_time() - processor
     opened = vsearch.open(path)
-    learnt = prepare(vsearch.jpq.load_encoder(opened)(texts), "cosine")
+    learned = prepare(vsearch.jpq.load_encoder(opened)(texts), "cosine")
 
     def ranked(queries: np.ndarray, index: vsearch.Index | None) -> Quality:
         if index is not None:
@@ -72,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, documents, quality in (
         ("the encoder as it is", "floats", floats),
         ("the encoder as it is", f"{given.size} B, untrained", ranked(asked, vsearch.open(base))),
-        ("the trained encoder", f"{given.size} B, trained with it", ranked(learnt, opened)),
-        ("the trained encoder", "floats", ranked(learnt, None)),
+        ("the trained encoder", f"{given.size} B, trained with it", ranked(learned, opened)),
+        ("the trained encoder", "floats", ranked(learned, None)),
     ):
         means = [report.share(value) for value in quality.means().values()]
         rows.append([name, documents, *means, "-" if quality is floats else against(quality, floats)])

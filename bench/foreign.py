@@ -57,7 +57,7 @@ class Case:
     passing: np.ndarray
 
 
-def normalised(vectors: np.ndarray) -> Floats:
+def normalized(vectors: np.ndarray) -> Floats:
     """Scale rows to norm 1."""
     return np.ascontiguousarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
@@ -65,9 +65,9 @@ def normalised(vectors: np.ndarray) -> Floats:
 def tight_clusters(rows: int = 50_000, dimensions: int = 64) -> Collection:
     """Rows around 200 centers."""
     random = np.random.default_rng(0)
-    centres = random.standard_normal((CLUSTERS, dimensions))
+    centers = random.standard_normal((CLUSTERS, dimensions))
     groups = random.integers(0, CLUSTERS, rows + 2_000)
-    made = normalised(centres[groups] + 0.4 * random.standard_normal((len(groups), dimensions)))
+    made = normalized(centers[groups] + 0.4 * random.standard_normal((len(groups), dimensions)))
     return _collection("clusters", made, groups, rows, random)
 
 
@@ -76,7 +76,7 @@ def noisy_copies(vectors: Floats, copies: int = 250) -> Collection:
     random = np.random.default_rng(0)
     chosen = np.asarray(vectors[np.sort(random.choice(len(vectors), CLUSTERS, replace=False))], np.float32)
     groups = random.permutation(np.repeat(np.arange(CLUSTERS), copies + 10))
-    made = normalised(chosen[groups] + 0.02 * random.standard_normal((len(groups), chosen.shape[1])))
+    made = normalized(chosen[groups] + 0.02 * random.standard_normal((len(groups), chosen.shape[1])))
     return _collection("copies", made, groups, CLUSTERS * copies, random)
 
 
@@ -88,7 +88,7 @@ def _collection(name: str, made: Floats, groups: np.ndarray, rows: int, random: 
 def cases(data: Collection) -> Iterator[Case]:
     """The cases for a clustered collection."""
     every, random = np.ones(len(data.rows), np.bool_), np.random.default_rng(1)
-    directions = normalised(random.standard_normal((QUERIES, data.rows.shape[1])))
+    directions = normalized(random.standard_normal((QUERIES, data.rows.shape[1])))
     own = int(data.query_groups[0])
     near = data.queries[data.query_groups == own][:QUERIES]
     means = np.stack([data.rows[data.row_groups == group].mean(axis=0) for group in range(CLUSTERS)])
@@ -109,14 +109,14 @@ def folder_cases(rows: Floats, attributes: pa.Table, queries: Floats) -> Iterato
     every, random = np.ones(len(rows), np.bool_), np.random.default_rng(1)
     queries = queries[:QUERIES]
     yield Case("held-out queries", queries, None, every)
-    yield Case("directions of no row", normalised(random.standard_normal((QUERIES, rows.shape[1]))), None, every)
+    yield Case("directions of no row", normalized(random.standard_normal((QUERIES, rows.shape[1]))), None, every)
     yield Case("mirrored queries", -queries, None, every)
     for name, value in (("pos", "verb"), ("lexname", "noun.plant"), ("lexname", "verb.consumption")):
         passing = np.array(attributes.column(name).to_pylist()) == value
         yield Case(f"{name} = '{value}'", queries, f"{name} = '{value}'", passing)
 
 
-def true_neighbours(rows: Floats, case: Case) -> np.ndarray:
+def true_neighbors(rows: Floats, case: Case) -> np.ndarray:
     """The best matching rows, int64 (m, K)."""
     places = np.flatnonzero(case.passing)
     scores = case.queries @ rows[places].T
@@ -125,7 +125,7 @@ def true_neighbours(rows: Floats, case: Case) -> np.ndarray:
 
 def measure(index: vsearch.Index, rows: Floats, case: Case) -> dict[str, float]:
     """Recall@10, partitions visited, and processor microseconds per single query."""
-    truth = true_neighbours(rows, case)
+    truth = true_neighbors(rows, case)
     hits = index.search(case.queries, k=K, where=case.where)
     shares = [
         len(set(own) & set(true)) / len(true) for own, true in zip(hits.ids.tolist(), truth.tolist(), strict=True)
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = given.folder or sample()
     data = load(folder, k=K)
     attributes = pq.read_table(folder / "attributes.parquet")
-    base = normalised(np.asarray(data.base, np.float32))
+    base = normalized(np.asarray(data.base, np.float32))
     clustered = [tight_clusters(), noisy_copies(base)]
     found: dict[str, dict[str, dict[str, float]]] = json.loads(given.kept.read_text()) if given.kept.exists() else {}
     found[given.label] = {}

@@ -26,7 +26,7 @@ from bench.contest import console
 from bench.measure import PeakMemory, anonymous_bytes
 
 BLOCK = 65_536
-CENTRES = 1024
+CENTERS = 1024
 ALLOWANCE = 1.5e9  # bytes that a build may use on top of one shard
 
 
@@ -51,12 +51,12 @@ class Outcome:
 def write_vectors(path: Path, rows: int, dimensions: int, seed: int = 0) -> int:
     """Write unit vectors around random centers, block by block; return the size of the file in bytes."""
     random = np.random.default_rng(seed)
-    centres = random.standard_normal((CENTRES, dimensions), dtype=np.float32)
+    centers = random.standard_normal((CENTERS, dimensions), dtype=np.float32)
     out = open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, dimensions))
     for start in range(0, rows, BLOCK):
         count = min(BLOCK, rows - start)
         block = random.standard_normal((count, dimensions), dtype=np.float32)
-        block += centres[random.integers(CENTRES, size=count)]
+        block += centers[random.integers(CENTERS, size=count)]
         out[start : start + count] = block / np.linalg.norm(block, axis=1, keepdims=True)
     out.flush()
     del out

@@ -26,7 +26,7 @@ from bench.peers import SETS
 from bench.search import LEVELS, K, Point, measure
 from bench.synthetic import clustered
 
-CENTRES = 4096
+CENTERS = 4096
 GRID = tuple(round(0.80 + 0.005 * i, 3) for i in range(40))
 MEASURED = "million.json"
 
@@ -74,7 +74,7 @@ def make_data(rows: int, queries: int, dimensions: int) -> Path:
     folder = CACHE / f"clustered-{rows}x{dimensions}"
     if not (folder / "queries.npy").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        base, asked = clustered(rows, queries, dimensions, centres=CENTRES)
+        base, asked = clustered(rows, queries, dimensions, centers=CENTERS)
         np.save(folder / "base.npy", base)
         np.save(folder / "queries.npy", asked)
     return folder
@@ -182,7 +182,7 @@ def write(given: argparse.Namespace, data: Data, curves: Sequence[Curve], absenc
         details(curves),
     ]
     parameters = {
-        "vectors": f"synthetic: {CENTRES} centres around coarser ones, deviations of the dimensions fall as 1 / sqrt(i + 1)",
+        "vectors": f"synthetic: {CENTERS} centers around coarser ones, deviations of the dimensions fall as 1 / sqrt(i + 1)",
         "threads": f"searches 1, builds {given.build_threads}",
         "clock": given.clock,
         "repetitions": f"{given.repetitions}, interleaved; medians; {given.timed} single queries each",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.data import Floats
-from bench.serverless_data import StandIn, true_neighbours, where
+from bench.serverless_data import StandIn, true_neighbors, where
 from bench.serverless_stack import Stack
 from vsearch.fanout.platforms.aws_lambda import PRICES
 
@@ -69,7 +69,7 @@ def measure(stack: Stack, folder: Path, queries: Floats, seeds: tuple[int, ...],
     batch = {role: (after[role] - before[role]) / total for role in after}
     batch_bill = 1e6 * dollars / total
     for seed, ids in zip(seeds, found, strict=True):
-        truth = true_neighbours(folder, seed, queries[:some], K)
+        truth = true_neighbors(folder, seed, queries[:some], K)
         recalls += [len(set(a) & set(b)) / K for a, b in zip(ids[:some].tolist(), truth.tolist(), strict=True)]
     index.search(queries[0], K, where(7), **asked)
     before, dollars, woken = stack.processor_seconds(), 0.0, 0

@@ -76,7 +76,7 @@ def make(folder: Path, rows: int, dimensions: int, queries: int = 1000, seed: in
     clusters = max(16, round(rows * CLUSTERS_PER_ROW))
     deviations = (1 / np.sqrt(np.arange(1, dimensions + 1))).astype(np.float32)
     rotation = np.linalg.qr(random.standard_normal((dimensions, dimensions)))[0].astype(np.float32)
-    centres = random.standard_normal((clusters, dimensions), np.float32) * deviations
+    centers = random.standard_normal((clusters, dimensions), np.float32) * deviations
     widths = np.exp(random.normal(-0.4, 0.25, clusters)).astype(np.float32)
     shares = random.gamma(1.5, size=clusters)
     shares /= shares.sum()
@@ -84,7 +84,7 @@ def make(folder: Path, rows: int, dimensions: int, queries: int = 1000, seed: in
     def draw(count: int) -> Floats:
         chosen = random.choice(clusters, count, p=shares)
         around = random.standard_normal((count, dimensions), np.float32) * deviations * widths[chosen, None]
-        made: Floats = (centres[chosen] + around) @ rotation
+        made: Floats = (centers[chosen] + around) @ rotation
         return made
 
     base = np.lib.format.open_memmap(folder / "base.npy", "w+", np.float32, (rows, dimensions))
@@ -108,7 +108,7 @@ def where(seed: int) -> str:
     return " AND ".join(f"{name} BETWEEN {low:.6f} AND {high:.6f}" for name, low, high in ranges(seed))
 
 
-def true_neighbours(folder: Path, seed: int, queries: Floats, k: int) -> Rows:
+def true_neighbors(folder: Path, seed: int, queries: Floats, k: int) -> Rows:
     """Exact nearest rows by squared distance among those in the ranges: int64 (m, k)."""
     import faiss
 

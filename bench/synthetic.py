@@ -118,7 +118,7 @@ def write_random_codes(url: str, partition_rows: int, partitions: int, dimension
 
 
 def clustered(
-    rows: int, queries: int, dimensions: int, *, centres: int, decay: float = 0.5, seed: int = 0
+    rows: int, queries: int, dimensions: int, *, centers: int, decay: float = 0.5, seed: int = 0
 ) -> tuple[Floats, Floats]:
     """Unit vectors (rows, d) and held-out queries (m, d) of one mixture that resembles embeddings: nested clusters, few strong directions.
 
@@ -127,12 +127,12 @@ def clustered(
     """
     random = np.random.default_rng(seed)
     spectrum = np.arange(1, dimensions + 1, dtype=np.float32) ** np.float32(-decay)
-    coarse = random.standard_normal((max(1, centres // 64), dimensions), dtype=np.float32)
-    fine = random.standard_normal((centres, dimensions), dtype=np.float32)
-    fine += coarse[random.integers(len(coarse), size=centres)]
-    weights = 1.0 / np.sqrt(np.arange(1, centres + 1))
+    coarse = random.standard_normal((max(1, centers // 64), dimensions), dtype=np.float32)
+    fine = random.standard_normal((centers, dimensions), dtype=np.float32)
+    fine += coarse[random.integers(len(coarse), size=centers)]
+    weights = 1.0 / np.sqrt(np.arange(1, centers + 1))
     total = rows + queries
-    chosen = random.choice(centres, size=total, p=weights / weights.sum())
+    chosen = random.choice(centers, size=total, p=weights / weights.sum())
     made = np.empty((total, dimensions), np.float32)
     for start in range(0, total, 65_536):
         own = chosen[start : start + 65_536]

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-NEIGHBOURS = 100
+NEIGHBORS = 100
 
 
 def draw(strata: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -31,7 +31,7 @@ def draw(strata: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray
     return np.sort(order[steps.astype(np.int64)])
 
 
-def exact_neighbours(base: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def exact_neighbors(base: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows and cosines of the k nearest neighbors, best first, ties by lower row: int32 and float32, (queries, k)."""
 
     def unit(vectors: np.ndarray) -> np.ndarray:
@@ -92,7 +92,7 @@ def main() -> None:
     questions = plain_strings(pq.read_table(options.collection / "queries.parquet"))
     chosen = draw(questions[options.stratum].to_numpy(zero_copy_only=False), options.queries, rng)
     queries = np.load(options.collection / "queries.npy")[chosen]
-    neighbours, scores = exact_neighbours(base, queries, NEIGHBOURS)
+    neighbors, scores = exact_neighbors(base, queries, NEIGHBORS)
 
     options.target.mkdir(parents=True, exist_ok=True)
     table = attributes.append_column("lemmas", lemmas).append_column("text", texts["text"])
@@ -100,7 +100,7 @@ def main() -> None:
     columns = {
         "text": questions["qtext"].take(chosen),
         "vector": vector_column(queries),
-        "neighbours": vector_column(neighbours),
+        "neighbours": vector_column(neighbors),
         "neighbour_scores": vector_column(scores),
     }
     write(pa.table(columns), options.target / "queries.parquet")

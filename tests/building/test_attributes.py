@@ -123,15 +123,15 @@ def test_files_are_spooled_in_bounded_memory(tmp_path: Path, scratch: Path) -> N
     del data
     pool = pa.default_memory_pool()
     before, peak = pool.bytes_allocated(), 0
-    normalise = attributes_module.normalise
+    normalize = attributes_module.normalize
 
     def watched(*arguments: object) -> object:
         nonlocal peak
         peak = max(peak, pool.bytes_allocated() - before)
-        return normalise(*arguments)
+        return normalize(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attributes_module, "normalise", watched)
+        patch.setattr(attributes_module, "normalize", watched)
         patch.setattr(attributes_module, "WRITE_BYTES", 1 << 20)
         source = open_attributes(tmp_path / "x.parquet", rows, scratch)
     assert size > 25e6

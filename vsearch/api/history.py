@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 
-class TravellingIndex(OpenedIndex):
+class VersionedIndex(OpenedIndex):
     """Operations on the snapshots of an index."""
 
     def snapshots(self) -> list[SnapshotInfo]:

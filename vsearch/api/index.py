@@ -11,7 +11,7 @@ import numpy as np
 
 from vsearch.api.changing import ChangeableIndex
 from vsearch.api.explanation import Explanation, sql_of
-from vsearch.api.history import TravellingIndex
+from vsearch.api.history import VersionedIndex
 from vsearch.api.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.api.maintaining import MaintainableIndex
 from vsearch.api.measuring import check_target, check_tunable, draw_sample, measure_recall, tune_snapshot
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 
-class Index(TravellingIndex, MaintainableIndex, ChangeableIndex):
+class Index(VersionedIndex, MaintainableIndex, ChangeableIndex):
     """An open index. Thread-safe.
 
     It reads one snapshot, until it is changed through this object or `refresh` finds a newer one.

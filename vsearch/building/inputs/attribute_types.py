@@ -70,7 +70,7 @@ def check_names(schema: pa.Schema, label: str) -> None:
             raise InputError(msg)
 
 
-def normalise(array: Any, target: Any, name: str, label: str) -> Any:
+def normalize(array: Any, target: Any, name: str, label: str) -> Any:
     """Convert an array to its stored type.
 
     Parameters

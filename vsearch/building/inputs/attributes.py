@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.building.inputs.attribute_types import attribute_schema, normalise
+from vsearch.building.inputs.attribute_types import attribute_schema, normalize
 from vsearch.building.inputs.files import first_line
 from vsearch.building.inputs.spool import scratch_file
 from vsearch.building.inputs.tables import open_table
@@ -163,7 +163,7 @@ def _spool(batches: Iterator[Any], schema: pa.Schema, scratch: Path, label: str)
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             held: list[Any] = []
             held_bytes = 0
-            for batch in _normalised(batches, schema, label):
+            for batch in _normalized(batches, schema, label):
                 held.append(batch)
                 held_bytes += batch.nbytes
                 if held_bytes >= WRITE_BYTES:
@@ -174,14 +174,14 @@ def _spool(batches: Iterator[Any], schema: pa.Schema, scratch: Path, label: str)
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _normalised(batches: Iterator[Any], schema: pa.Schema, label: str) -> Iterator[Any]:
+def _normalized(batches: Iterator[Any], schema: pa.Schema, label: str) -> Iterator[Any]:
     import pyarrow as pa
 
     for large_batch in batches:
         for start in range(0, large_batch.num_rows, BATCH_ROWS):
             batch = large_batch.slice(start, BATCH_ROWS)
             columns = [
-                normalise(column, field.type, field.name, label)
+                normalize(column, field.type, field.name, label)
                 for column, field in zip(batch.columns, schema, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
