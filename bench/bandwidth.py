@@ -87,13 +87,15 @@ def open_xor(url: Path) -> Read:
 def open_ours(url: Path) -> Read:
     from bench import lean_worker as worker
 
-    snapshot, asked = worker.load(str(url)), queries()
-    every = snapshot.manifest.partitions
+    snapshot, query_rows = worker.load(str(url)), queries()
+    partitions = snapshot.manifest.partitions
 
     def read(count: int) -> None:
-        found = worker.search(snapshot, asked[:count], K, nprobe=every)
-        if found.stats.rows_scanned != count * snapshot.manifest.rows:
-            raise SystemExit(f"scanned {found.stats.rows_scanned} rows of {snapshot.manifest.rows} for {count} queries")
+        result = worker.search(snapshot, query_rows[:count], K, nprobe=partitions)
+        if result.stats.rows_scanned != count * snapshot.manifest.rows:
+            raise SystemExit(
+                f"scanned {result.stats.rows_scanned} rows of {snapshot.manifest.rows} for {count} queries"
+            )
 
     return read
 
@@ -117,8 +119,8 @@ def _with_codes(faiss: Any, plain: Any, codes: np.ndarray[Any, np.dtype[np.uint8
 
 def _searching(faiss: Any, index: Any) -> Read:
     faiss.omp_set_num_threads(1)
-    asked = queries()
-    return lambda count: index.search(asked[:count], K)
+    query_rows = queries()
+    return lambda count: index.search(query_rows[:count], K)
 
 
 def open_faiss_pq(url: Path) -> Read:
@@ -244,11 +246,11 @@ def measure(url: Path, names: Sequence[str], repetitions: int, clock: str) -> tu
                 return float("nan")
             return processor if clock == "processor" else wall
 
-        asked = [(name, count) for name in running for count in (1, BATCH) if count == 1 or READERS[name].batches]
-        tasks: list[Callable[[], float]] = [lambda n=name, c=count: timed(running[n], c) for name, count in asked]  # type: ignore[misc]
-        found = dict(zip(asked, interleave(tasks, repetitions), strict=True))
-    kept = [name for name in running if name not in crashed]
-    return {name: Speed(found[name, 1], found.get((name, BATCH))) for name in kept}, crashed
+        variants = [(name, count) for name in running for count in (1, BATCH) if count == 1 or READERS[name].batches]
+        tasks: list[Callable[[], float]] = [lambda n=name, c=count: timed(running[n], c) for name, count in variants]  # type: ignore[misc]
+        speeds = dict(zip(variants, interleave(tasks, repetitions), strict=True))
+    completed = [name for name in running if name not in crashed]
+    return {name: Speed(speeds[name, 1], speeds.get((name, BATCH))) for name in completed}, crashed
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -314,25 +316,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--scratch", type=Path, help="folder for the index (default: temporary)")
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     options.add_argument("--reader", nargs=2, help=argparse.SUPPRESS)
-    given = options.parse_args(arguments)
-    if given.reader:
-        child(given.reader[0], Path(given.reader[1]))
+    args = options.parse_args(arguments)
+    if args.reader:
+        child(args.reader[0], Path(args.reader[1]))
         return
-    with tempfile.TemporaryDirectory(prefix="vsearch-bench-", dir=given.scratch) as scratch:
+    with tempfile.TemporaryDirectory(prefix="vsearch-bench-", dir=args.scratch) as scratch:
         url = Path(scratch) / "codes"
-        rows = write_random_codes(str(url), PARTITION_ROWS, given.partitions, DIMENSIONS)
+        rows = write_random_codes(str(url), PARTITION_ROWS, args.partitions, DIMENSIONS)
         console.print(f"wrote {rows:,} random codes, {rows * CODE_BYTES / 1e6:,.0f} MB")
-        speeds, crashed = measure(url, given.only, given.repetitions, given.clock)
+        speeds, crashed = measure(url, args.only, args.repetitions, args.clock)
     facts = [
         f"- data: {rows:,} random codes of {CODE_BYTES} bytes ({rows * CODE_BYTES / 1e6:,.0f} MB), k = {K}",
         f"- machine: {report.machine()}",
         "- threads: 1, every reader in a process of its own on the same core",
-        f"- clock: {given.clock}; {given.repetitions} repetitions in turns, medians; ratios are medians of those of a turn",
+        f"- clock: {args.clock}; {args.repetitions} repetitions in turns, medians; ratios are medians of those of a turn",
         f"- versions: {report.versions(['vsearch', 'faiss-cpu', 'numba'])}",
         f"- date: {report.today()}",
     ]
     text = [table(speeds, rows), verdicts(speeds), report.absences(crashed)]
-    report.replace(given.results, "bandwidth", "\n\n".join(["## Bandwidth of the scan", "\n".join(facts), *text]))
+    report.replace(args.results, "bandwidth", "\n\n".join(["## Bandwidth of the scan", "\n".join(facts), *text]))
     print("\n".join(text[:2]))
 
 

@@ -98,13 +98,13 @@ def make(shape: str) -> Floats:
     return base
 
 
-def read(given: argparse.Namespace) -> Data:
+def read(args: argparse.Namespace) -> Data:
     """The data of a run; synthetic data have no queries and no truth."""
-    if given.made:
+    if args.made:
         nothing = Truth(np.empty((0, 1), np.int64), np.empty((0, 1)))
-        base = make(given.made)
-        return Data(f"made-{given.made}", given.metric, base, base[:0], nothing)
-    return load(given.folder or sample(), rows=given.rows, queries=1, metric=given.metric)
+        base = make(args.made)
+        return Data(f"made-{args.made}", args.metric, base, base[:0], nothing)
+    return load(args.folder or sample(), rows=args.rows, queries=1, metric=args.metric)
 
 
 def factory(base: Floats, *, like: bool) -> str:
@@ -131,21 +131,21 @@ def build_faiss(base: Floats, metric: str, _url: str, stages: Stages, *, like: b
 BUILDERS: dict[str, Callable[..., None]] = {"vsearch": build_ours, "faiss": build_faiss}
 
 
-def child(name: str, given: argparse.Namespace) -> None:
+def child(name: str, args: argparse.Namespace) -> None:
     """Build once and print the measurements as one line of JSON."""
     import faiss
 
     import vsearch
 
-    faiss.omp_set_num_threads(given.build_threads)
+    faiss.omp_set_num_threads(args.build_threads)
     build = BUILDERS[name]
-    base, metric = read(given).base, given.metric
+    base, metric = read(args).base, args.metric
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
         if name == "vsearch":  # compile now what would be compiled on first use
             vsearch.build(base[:2048], f"{scratch}/warm", metric=metric, bits=1.0, rerank="int8")
-        profile = _profile() if given.profiled else None
+        profile = _profile() if args.profiled else None
         stages, start = Stages(), (time.process_time(), time.perf_counter())
-        build(base, metric, f"{scratch}/index", stages, like=bool(given.made))
+        build(base, metric, f"{scratch}/index", stages, like=bool(args.made))
         stages.close()
         end = (time.process_time(), time.perf_counter())
         functions = {} if profile is None else _cumulative(profile)
@@ -166,14 +166,18 @@ def _cumulative(profile: Any) -> dict[str, float]:
 
     profile.disable()
     stats: Any = pstats.Stats(profile)
-    found = {(where, name): cumulative for (where, _, name), (_, _, _, cumulative, _) in stats.stats.items()}
+    seconds_by_function = {
+        (where, name): cumulative for (where, _, name), (_, _, _, cumulative, _) in stats.stats.items()
+    }
     return {
-        said: sum(seconds for (where, named), seconds in found.items() if where.endswith(file) and named == name)
-        for file, name, said in FUNCTIONS
+        label: sum(
+            seconds for (where, named), seconds in seconds_by_function.items() if where.endswith(file) and named == name
+        )
+        for file, name, label in FUNCTIONS
     }
 
 
-def run(name: str, given: argparse.Namespace, *, profiled: bool = False) -> Build:
+def run(name: str, args: argparse.Namespace, *, profiled: bool = False) -> Build:
     """Build in a separate process.
 
     Raises
@@ -181,11 +185,11 @@ def run(name: str, given: argparse.Namespace, *, profiled: bool = False) -> Buil
     SystemExit
         The build failed; its messages are on standard error.
     """
-    command = [sys.executable, "-m", "bench.building", "--child", name, "--metric", given.metric]
-    command += ["--build-threads", str(given.build_threads), *([str(given.folder)] if given.folder else [])]
-    command += [*(["--rows", str(given.rows)] if given.rows else []), *(["--profiled"] if profiled else [])]
-    command += ["--made", given.made] if given.made else []
-    environment = {**os.environ, **dict.fromkeys(NATIVE_THREADS, str(given.build_threads))}
+    command = [sys.executable, "-m", "bench.building", "--child", name, "--metric", args.metric]
+    command += ["--build-threads", str(args.build_threads), *([str(args.folder)] if args.folder else [])]
+    command += [*(["--rows", str(args.rows)] if args.rows else []), *(["--profiled"] if profiled else [])]
+    command += ["--made", args.made] if args.made else []
+    environment = {**os.environ, **dict.fromkeys(NATIVE_THREADS, str(args.build_threads))}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"the build of {name} ended with status {done.returncode}")
@@ -216,14 +220,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     options.add_argument("--child", choices=list(BUILDERS), help=argparse.SUPPRESS)
     options.add_argument("--profiled", action="store_true", help=argparse.SUPPRESS)
-    given = options.parse_args(arguments)
-    if given.child:
-        child(given.child, given)
+    args = options.parse_args(arguments)
+    if args.child:
+        child(args.child, args)
         return
-    data = read(given)
-    tasks = [partial(run, name, given) for name in BUILDERS]
+    data = read(args)
+    tasks = [partial(run, name, args) for name in BUILDERS]
     runs = interleave(
-        tasks, given.repetitions, lambda done: console.print(f"repetition {done + 1} of {given.repetitions}")
+        tasks, args.repetitions, lambda done: console.print(f"repetition {done + 1} of {args.repetitions}")
     )
     builds = dict(zip(BUILDERS, runs, strict=True))
     pairs = list(zip(builds["vsearch"], builds["faiss"], strict=True))
@@ -233,20 +237,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table(builds),
         f"vsearch takes {processor:.2f} of FAISS's processor time and {wall:.2f} of its wall time.",
     ]
-    if not given.made:
-        profile = run("vsearch", given, profiled=True)
+    if not args.made:
+        profile = run("vsearch", args, profiled=True)
         text += [
             "Where one build of ours spends its time (wall seconds of the first thread, inside the function):",
             report.table(["function", "wall s"], [[said, seconds] for said, seconds in profile.functions.items()]),
         ]
     parameters = {
-        "threads": given.build_threads,
-        "FAISS": f"{factory(data.base, like=bool(given.made))}, train and add",
+        "threads": args.build_threads,
+        "FAISS": f"{factory(data.base, like=bool(args.made))}, train and add",
         "vsearch": "bits 1, rerank int8; trains, encodes, writes files with checksums, tunes",
-        "repetitions": f"{given.repetitions}, in turns; medians; ratios are medians of those of a turn",
+        "repetitions": f"{args.repetitions}, in turns; medians; ratios are medians of those of a turn",
         "versions": report.versions(["vsearch", "faiss-cpu"]),
     }
-    report.replace(given.results, f"building {data.name}", report.section("Build time", data, text, parameters))
+    report.replace(args.results, f"building {data.name}", report.section("Build time", data, text, parameters))
     print("\n".join(text))
 
 

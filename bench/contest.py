@@ -75,9 +75,9 @@ def assemble(
         foreign = contestant.package not in TRUSTED
         reason = absent(contestant_set, name, data.dimensions, data.metric) if foreign else None
         if reason is None:
-            own = scratch / name
-            own.mkdir()
-            task = Task(data.base, data.metric, build_threads, own, attributes)
+            folder = scratch / name
+            folder.mkdir()
+            task = Task(data.base, data.metric, build_threads, folder, attributes)
             try:
                 if contestant.package not in warm:
                     attempt(contestant_set, name, data.dimensions, data.metric)
@@ -96,14 +96,14 @@ def assemble(
 
 def chosen(contestant_set: str, only: Iterable[str]) -> list[Contestant]:
     """The set, or its members whose name starts with one of ``only``."""
-    everyone = SETS[contestant_set]()
-    wanted = tuple(only)
-    found = [c for c in everyone if not wanted or c.name.startswith(wanted)]
-    if not found:
+    members = SETS[contestant_set]()
+    prefixes = tuple(only)
+    contestants = [c for c in members if not prefixes or c.name.startswith(prefixes)]
+    if not contestants:
         raise SystemExit(
-            f"no contestant is called {', '.join(wanted)}; there are {', '.join(c.name for c in everyone)}"
+            f"no contestant is called {', '.join(prefixes)}; there are {', '.join(c.name for c in members)}"
         )
-    return found
+    return contestants
 
 
 def build(contestant: Contestant, task: Task) -> Entry:
@@ -128,13 +128,13 @@ def release_memory() -> None:
 
 def parser(module: str, summary: str, *, queries: int | None = None) -> argparse.ArgumentParser:
     """Options shared by all benches on a folder."""
-    made = argparse.ArgumentParser(prog=f"python -m bench.{module}", description=summary)
-    made.add_argument("folder", type=Path, nargs="?", help="with base.npy and queries.npy; by default the sample")
-    made.add_argument("--rows", type=int, help="only ROWS evenly spaced rows (the truth is recomputed)")
-    made.add_argument("--queries", type=int, default=queries, help="only the first QUERIES")
-    made.add_argument("--metric", choices=METRICS, default="cosine")
-    made.add_argument("--only", nargs="+", default=(), metavar="NAME", help="contestants by name prefix")
-    made.add_argument("--build-threads", type=int, default=os.cpu_count() or 1)
-    made.add_argument("--clock", choices=CLOCKS, default="wall", help="clock for speeds")
-    made.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
-    return made
+    options = argparse.ArgumentParser(prog=f"python -m bench.{module}", description=summary)
+    options.add_argument("folder", type=Path, nargs="?", help="with base.npy and queries.npy; by default the sample")
+    options.add_argument("--rows", type=int, help="only ROWS evenly spaced rows (the truth is recomputed)")
+    options.add_argument("--queries", type=int, default=queries, help="only the first QUERIES")
+    options.add_argument("--metric", choices=METRICS, default="cosine")
+    options.add_argument("--only", nargs="+", default=(), metavar="NAME", help="contestants by name prefix")
+    options.add_argument("--build-threads", type=int, default=os.cpu_count() or 1)
+    options.add_argument("--clock", choices=CLOCKS, default="wall", help="clock for speeds")
+    options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
+    return options

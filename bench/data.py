@@ -99,15 +99,15 @@ def load(
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {METRICS}, got {metric!r}")
     stored = np.load(folder / "base.npy", mmap_mode="r")
-    asked = np.load(folder / "queries.npy", mmap_mode="r")
-    if stored.ndim != 2 or asked.ndim != 2 or stored.shape[1] != asked.shape[1]:
-        raise ValueError(f"base {stored.shape} and queries {asked.shape} do not fit together")
-    whole = rows is None or rows >= len(stored)
-    base = prepare(stored if whole else stored[spaced(len(stored), rows or 1)], metric)
-    held_out = prepare(asked[:queries], metric)
-    given = folder / "neighbours.npy"
-    if whole and given.exists():
-        ids = np.load(given, mmap_mode="r")[: len(held_out), :k].astype(np.int64)
+    stored_queries = np.load(folder / "queries.npy", mmap_mode="r")
+    if stored.ndim != 2 or stored_queries.ndim != 2 or stored.shape[1] != stored_queries.shape[1]:
+        raise ValueError(f"base {stored.shape} and queries {stored_queries.shape} do not fit together")
+    all_rows = rows is None or rows >= len(stored)
+    base = prepare(stored if all_rows else stored[spaced(len(stored), rows or 1)], metric)
+    held_out = prepare(stored_queries[:queries], metric)
+    truth_file = folder / "neighbours.npy"
+    if all_rows and truth_file.exists():
+        ids = np.load(truth_file, mmap_mode="r")[: len(held_out), :k].astype(np.int64)
         if ids.shape == (len(held_out), k):
             return Data(folder.name, metric, base, held_out, _scored(base, held_out, ids, metric))
     truth = _cached_truth(base, held_out, k, metric)
@@ -135,8 +135,8 @@ def scores_of(base: Floats, queries: Floats, ids: Rows, metric: str) -> npt.NDAr
     """
     scores = np.empty(ids.shape, dtype=np.float64)
     for i, query in enumerate(queries.astype(np.float64)):
-        found = base[ids[i]].astype(np.float64)
-        scores[i] = -((found - query) ** 2).sum(axis=1) if metric == "l2" else (found * query).sum(axis=1)
+        vectors = base[ids[i]].astype(np.float64)
+        scores[i] = -((vectors - query) ** 2).sum(axis=1) if metric == "l2" else (vectors * query).sum(axis=1)
     return np.where(ids < 0, -np.inf, scores)
 
 
@@ -215,7 +215,7 @@ def recall(data: Data, ids: Rows, truth: Truth | None = None) -> float:
     With n > k columns, this is the fraction of the true top k among the best n.
     """
     truth = data.truth if truth is None else truth
-    wanted = (truth.ids >= 0).sum(axis=1)
-    found = np.minimum(hits_by_score(data, ids, truth).sum(axis=1), wanted)
-    total = int(wanted.sum())
-    return float(found.sum() / total) if total else 1.0
+    true_counts = (truth.ids >= 0).sum(axis=1)
+    hit_counts = np.minimum(hits_by_score(data, ids, truth).sum(axis=1), true_counts)
+    total = int(true_counts.sum())
+    return float(hit_counts.sum() / total) if total else 1.0

@@ -205,8 +205,8 @@ class Bench:
     def reduced(self, name: str, group: str, saliency: NDArray[Any] | None, keep: float, pool: float | None) -> None:
         """Fewer vectors, float16."""
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-            given = open_documents(self.tokens.vectors, self.tokens.offsets, folder)
-            documents, _ = reduce_documents(given, saliency, keep, pool, Path(folder), lambda _done, _all: None)
+            stored = open_documents(self.tokens.vectors, self.tokens.offsets, folder)
+            documents, _ = reduce_documents(stored, saliency, keep, pool, Path(folder), lambda _done, _all: None)
             vectors, offsets = documents.read(0, len(documents))
             size = 2.0 * vectors.size / len(documents)
             self.by_floats(name, group, exact_scorer(vectors, offsets), size)
@@ -216,8 +216,8 @@ class Bench:
         tokens = self.tokens
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
             index = vsearch.build_documents(tokens.vectors, tokens.offsets, folder, **options)
-            every = index.search_documents(tokens.queries, k=K, candidates="all").ids
-            found = index.search_documents(tokens.queries, k=K).ids
+            ranking = index.search_documents(tokens.queries, k=K, candidates="all").ids
+            top_ids = index.search_documents(tokens.queries, k=K).ids
             runs = [
                 lambda query: index.search_documents(query, k=K, candidates="all"),
                 lambda query: index.search_documents(query, k=K),
@@ -225,7 +225,7 @@ class Bench:
             ]
             exhaustive, searched, *exact = milliseconds(tokens.queries, *runs)
             info = index.info()["documents"]
-            quality = gains(every, tokens.relevant), recall(every, tokens.relevant), overlap(every, self.exact)
+            quality = gains(ranking, tokens.relevant), recall(ranking, tokens.relevant), overlap(ranking, self.exact)
             self.add(
                 Row(
                     name,
@@ -234,7 +234,7 @@ class Bench:
                     info["bytes_per_document"],
                     exhaustive,
                     searched,
-                    float(gains(found, tokens.relevant).mean()),
+                    float(gains(top_ids, tokens.relevant).mean()),
                     self._contained(index, None),
                     exact[0] if exact else None,
                     info["bytes_per_document_by_part"] | {"model, of all documents": float(info["model_bytes"])},
@@ -342,8 +342,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--fast-plaid", default="python3", help="interpreter with fast-plaid and its torch")
-    given = parser.parse_args()
-    run(given.folder, given.fast_plaid, given.out)
+    args = parser.parse_args()
+    run(args.folder, args.fast_plaid, args.out)
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ def tight_clusters(rows: int = 50_000, dimensions: int = 64) -> Collection:
     random = np.random.default_rng(0)
     centers = random.standard_normal((CLUSTERS, dimensions))
     groups = random.integers(0, CLUSTERS, rows + 2_000)
-    made = normalized(centers[groups] + 0.4 * random.standard_normal((len(groups), dimensions)))
-    return _collection("clusters", made, groups, rows, random)
+    vectors = normalized(centers[groups] + 0.4 * random.standard_normal((len(groups), dimensions)))
+    return _collection("clusters", vectors, groups, rows, random)
 
 
 def noisy_copies(vectors: Floats, copies: int = 250) -> Collection:
@@ -76,29 +76,29 @@ def noisy_copies(vectors: Floats, copies: int = 250) -> Collection:
     random = np.random.default_rng(0)
     chosen = np.asarray(vectors[np.sort(random.choice(len(vectors), CLUSTERS, replace=False))], np.float32)
     groups = random.permutation(np.repeat(np.arange(CLUSTERS), copies + 10))
-    made = normalized(chosen[groups] + 0.02 * random.standard_normal((len(groups), chosen.shape[1])))
-    return _collection("copies", made, groups, CLUSTERS * copies, random)
+    points = normalized(chosen[groups] + 0.02 * random.standard_normal((len(groups), chosen.shape[1])))
+    return _collection("copies", points, groups, CLUSTERS * copies, random)
 
 
-def _collection(name: str, made: Floats, groups: np.ndarray, rows: int, random: np.random.Generator) -> Collection:
+def _collection(name: str, vectors: Floats, groups: np.ndarray, rows: int, random: np.random.Generator) -> Collection:
     attributes = pa.table({"cluster": groups[:rows], "u": random.random(rows)})
-    return Collection(name, made[:rows], attributes, made[rows:], groups[:rows], groups[rows:])
+    return Collection(name, vectors[:rows], attributes, vectors[rows:], groups[:rows], groups[rows:])
 
 
 def cases(data: Collection) -> Iterator[Case]:
     """The cases for a clustered collection."""
-    every, random = np.ones(len(data.rows), np.bool_), np.random.default_rng(1)
+    all_rows, random = np.ones(len(data.rows), np.bool_), np.random.default_rng(1)
     directions = normalized(random.standard_normal((QUERIES, data.rows.shape[1])))
-    own = int(data.query_groups[0])
-    near = data.queries[data.query_groups == own][:QUERIES]
+    group_id = int(data.query_groups[0])
+    near = data.queries[data.query_groups == group_id][:QUERIES]
     means = np.stack([data.rows[data.row_groups == group].mean(axis=0) for group in range(CLUSTERS)])
-    far = np.argsort(means @ means[own])[: CLUSTERS // 10]
+    far = np.argsort(means @ means[group_id])[: CLUSTERS // 10]
     u = data.attributes.column("u").to_numpy()
-    yield Case("held-out rows", data.queries[:QUERIES], None, every)
-    yield Case("directions of no row", directions, None, every)
-    yield Case("mirrored rows", -data.queries[:QUERIES], None, every)
-    yield Case("own cluster", near, f"cluster = {own}", data.row_groups == own)
-    yield Case("all but the own cluster", near, f"cluster <> {own}", data.row_groups != own)
+    yield Case("held-out rows", data.queries[:QUERIES], None, all_rows)
+    yield Case("directions of no row", directions, None, all_rows)
+    yield Case("mirrored rows", -data.queries[:QUERIES], None, all_rows)
+    yield Case("own cluster", near, f"cluster = {group_id}", data.row_groups == group_id)
+    yield Case("all but the own cluster", near, f"cluster <> {group_id}", data.row_groups != group_id)
     yield Case("the farthest tenth", near, vsearch.col("cluster").is_in(far.tolist()), np.isin(data.row_groups, far))
     yield Case("10 % at random", data.queries[:QUERIES], "u < 0.1", u < 0.1)
     yield Case("0.1 % at random", data.queries[:QUERIES], "u < 0.001", u < 0.001)
@@ -149,31 +149,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--label", default="now", help="name of the columns for this checkout")
     options.add_argument("--kept", type=Path, default=Path(tempfile.gettempdir()) / "vsearch-foreign.json")
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
-    given = options.parse_args(arguments)
-    folder = given.folder or sample()
+    args = options.parse_args(arguments)
+    folder = args.folder or sample()
     data = load(folder, k=K)
     attributes = pq.read_table(folder / "attributes.parquet")
     base = normalized(np.asarray(data.base, np.float32))
     clustered = [tight_clusters(), noisy_copies(base)]
-    found: dict[str, dict[str, dict[str, float]]] = json.loads(given.kept.read_text()) if given.kept.exists() else {}
-    found[given.label] = {}
+    results: dict[str, dict[str, dict[str, float]]] = json.loads(args.kept.read_text()) if args.kept.exists() else {}
+    results[args.label] = {}
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch, threads(1):
-        for made in clustered:
-            index = vsearch.build(made.rows, f"{scratch}/{made.name}", attributes=made.attributes)
-            for case in cases(made):
-                found[given.label][f"{made.name}: {case.name}"] = measure(index, made.rows, case)
+        for collection in clustered:
+            index = vsearch.build(collection.rows, f"{scratch}/{collection.name}", attributes=collection.attributes)
+            for case in cases(collection):
+                results[args.label][f"{collection.name}: {case.name}"] = measure(index, collection.rows, case)
         index = vsearch.build(base, f"{scratch}/folder", attributes=attributes)
         for case in folder_cases(base, attributes, data.queries):
-            found[given.label][f"{data.name}: {case.name}"] = measure(index, base, case)
-    given.kept.write_text(json.dumps(found))
-    header = ["data and case", *(f"{label}: {what}" for label in found for what in ("recall@10", "partitions", "us"))]
+            results[args.label][f"{data.name}: {case.name}"] = measure(index, base, case)
+    args.kept.write_text(json.dumps(results))
+    header = ["data and case", *(f"{label}: {what}" for label in results for what in ("recall@10", "partitions", "us"))]
     rows = []
-    for name in found[given.label]:
+    for name in results[args.label]:
         cells: list[object] = [name]
-        for measured in found.values():
-            one = measured.get(name)
+        for measured in results.values():
+            cell = measured.get(name)
             cells += (
-                [None] * 3 if one is None else [report.share(one["recall"]), one["partitions"], one["microseconds"]]
+                [None] * 3 if cell is None else [report.share(cell["recall"]), cell["partitions"], cell["microseconds"]]
             )
         rows.append(cells)
     parameters = {
@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     text = [report.table(header, rows)]
     report.replace(
-        given.results,
+        args.results,
         "foreign",
         report.section("Queries and filters of no kind that was tuned on", data, text, parameters),
     )

@@ -120,10 +120,10 @@ class Runs:
         if not file.exists():
             console.print(f"{method}, {size} bytes, partitions {partitions or 'default'}")
             file.write_text(json.dumps(run()))
-        kept = json.loads(file.read_text())
-        quality = Quality(*(np.array(kept.pop(part)) for part in ("mrr", "ndcg", "recall")))
+        stored = json.loads(file.read_text())
+        quality = Quality(*(np.array(stored.pop(part)) for part in ("mrr", "ndcg", "recall")))
         console.print(f"  {method} {size}: {quality.means()}")
-        return Measured(method, size, quality=quality, **kept)
+        return Measured(method, size, quality=quality, **stored)
 
     def untrained(self, size: int, partitions: int | None) -> Measured:
         def run() -> dict[str, Any]:
@@ -212,7 +212,7 @@ def query_cost(task: Task, untrained: Path, trained: Path) -> tuple[float, float
 
     with threads(1):
         speeds = interleave([timed(index) for index in indexes], REPETITIONS)
-    before, after = (1000 / float(np.median(one)) for one in speeds)
+    before, after = (1000 / float(np.median(qps)) for qps in speeds)
     return before, after, after / before
 
 
@@ -268,21 +268,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, help="of BLAS and FAISS while building and training; searches use all cores"
     )
-    given = parser.parse_args(arguments)
-    task = load(given.folder)
-    runs = Runs(task, given.work, given.threads)
+    args = parser.parse_args(arguments)
+    task = load(args.folder)
+    runs = Runs(task, args.work, args.threads)
     floats = of_floats(task)
     everything: list[Measured] = []
-    for size in given.sizes:
+    for size in args.sizes:
         everything += measure_size(runs, size)
-        write(given.results, runs, everything, floats)
-    for size in given.one_partition:
+        write(args.results, runs, everything, floats)
+    for size in args.one_partition:
         everything += [
             runs.untrained(size, 1),
             runs.trained("both", size, 1),
             runs.trained("both", size, 1, reassign=True),
         ]
-        write(given.results, runs, everything, floats)
+        write(args.results, runs, everything, floats)
 
 
 def measure_size(runs: Runs, size: int) -> list[Measured]:
@@ -343,9 +343,9 @@ def draw(path: Path, measured: Sequence[Measured], floats: Quality, adapted: Qua
     sizes = sorted({m.size for m in several})
     curves = []
     for method in dict.fromkeys(m.method for m in several):
-        own = sorted((m for m in several if m.method == method), key=lambda m: m.size)
-        if len(own) > len(ABLATED) or len(sizes) <= len(ABLATED):
-            x, y = [m.size for m in own], [m.quality.means()["mrr@10"] for m in own]
+        by_size = sorted((m for m in several if m.method == method), key=lambda m: m.size)
+        if len(by_size) > len(ABLATED) or len(sizes) <= len(ABLATED):
+            x, y = [m.size for m in by_size], [m.quality.means()["mrr@10"] for m in by_size]
             curves.append(report.Curve(method, x, y, ours=method == REASSIGNED))
     for name, quality in (("float vectors", floats), ("float vectors, adapted", adapted)):
         curves.append(report.Curve(name, sizes, [float(quality.mrr.mean())] * len(sizes)))

@@ -162,14 +162,14 @@ def fastest_reaching(
 ) -> list[int]:
     """Positions of the ``keep`` fastest points at or above each level; if there are none, that of the best recall."""
     points = sorted(range(len(speeds)), key=lambda i: -speeds[i])
-    kept = {i for level in levels for i in [j for j in points if recalls[j] >= level][:keep]}
-    return sorted(kept or {max(points, key=lambda i: recalls[i])})
+    chosen = {i for level in levels for i in [j for j in points if recalls[j] >= level][:keep]}
+    return sorted(chosen or {max(points, key=lambda i: recalls[i])})
 
 
 def front(recalls: Sequence[float], speeds: Sequence[float]) -> list[int]:
     """Positions of the points on the Pareto front, by rising recall."""
-    kept: list[int] = []
+    positions: list[int] = []
     for i in sorted(range(len(recalls)), key=lambda i: (-recalls[i], -speeds[i])):
-        if not kept or speeds[i] > speeds[kept[-1]]:
-            kept.append(i)
-    return kept[::-1]
+        if not positions or speeds[i] > speeds[positions[-1]]:
+            positions.append(i)
+    return positions[::-1]

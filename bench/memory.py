@@ -135,19 +135,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--scratch", type=Path, help="folder for the file and the index (default: temporary)")
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     options.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
-    given = options.parse_args(arguments)
-    rerank = None if given.rerank == "none" else given.rerank
-    if given.child:
-        source, target = given.child
-        child(source, target, given.bits, rerank)
+    args = options.parse_args(arguments)
+    rerank = None if args.rerank == "none" else args.rerank
+    if args.child:
+        source, target = args.child
+        child(source, target, args.bits, rerank)
         return
-    with tempfile.TemporaryDirectory(prefix="vsearch-bench-", dir=given.scratch) as scratch:
+    with tempfile.TemporaryDirectory(prefix="vsearch-bench-", dir=args.scratch) as scratch:
         path = Path(scratch) / "base.npy"
-        size = write_vectors(path, given.rows, given.dimensions)
-        console.print(f"wrote {given.rows:,} x {given.dimensions} float32, {size / 1e6:,.0f} MB")
-        outcome = run(path, Path(scratch) / "index", given.bits, rerank, given.rows)
-    text = write(outcome, given)
-    report.replace(given.results, "memory", text)
+        size = write_vectors(path, args.rows, args.dimensions)
+        console.print(f"wrote {args.rows:,} x {args.dimensions} float32, {size / 1e6:,.0f} MB")
+        outcome = run(path, Path(scratch) / "index", args.bits, rerank, args.rows)
+    text = write(outcome, args)
+    report.replace(args.results, "memory", text)
     print(text)
 
 

@@ -49,7 +49,7 @@ class Curve:
 
     @classmethod
     def of(cls, entry: Entry, points: Sequence[Point]) -> Curve:
-        own = sorted((p for p in points if p.entry is entry), key=lambda p: p.recall)
+        by_recall = sorted((p for p in points if p.entry is entry), key=lambda p: p.recall)
         return cls(
             entry.name,
             entry.index.description,
@@ -57,10 +57,10 @@ class Curve:
             entry.index.bytes_per_vector,
             entry.index.raw_bytes_per_vector,
             entry.build_seconds,
-            [p.setting.label for p in own],
-            [p.recall for p in own],
-            [p.single.qps for p in own],
-            [p.batch.qps for p in own],
+            [p.setting.label for p in by_recall],
+            [p.recall for p in by_recall],
+            [p.single.qps for p in by_recall],
+            [p.batch.qps for p in by_recall],
             report.today(),
         )
 
@@ -82,12 +82,12 @@ def make_data(rows: int, queries: int, dimensions: int) -> Path:
 
 def faster_from(ours: Curve, theirs: Curve) -> list[float]:
     """Recalls of `GRID`, among those that both reach, at which we are at least as fast."""
-    found = []
+    recalls = []
     for recall in GRID:
         mine, other = ours.speed_at(recall), theirs.speed_at(recall)
         if mine is not None and other is not None and mine >= other:
-            found.append(recall)
-    return found
+            recalls.append(recall)
+    return recalls
 
 
 def crossing(ours: Curve, theirs: Curve) -> str:
@@ -136,13 +136,13 @@ def details(curves: Sequence[Curve]) -> str:
 def draw(path: Path, curves: Sequence[Curve], data: Data) -> None:
     drawn = []
     for c in curves:
-        kept = front(c.recalls, c.speeds)
+        shown = front(c.recalls, c.speeds)
         size = c.bytes_per_vector + c.raw_bytes_per_vector
         drawn.append(
             report.Curve(
                 f"{c.description} ({size:,.0f} B)",
-                [c.recalls[i] for i in kept],
-                [c.speeds[i] for i in kept],
+                [c.recalls[i] for i in shown],
+                [c.speeds[i] for i in shown],
                 ours=c.ours,
             )
         )
@@ -156,22 +156,22 @@ def kept_curves(work: Path | None) -> dict[str, Curve]:
     if path is None or not path.exists():
         return {}
     taking_part = {contestant.name for contestant in SETS["million"]()}
-    return {one["name"]: Curve(**one) for one in json.loads(path.read_text()) if one["name"] in taking_part}
+    return {record["name"]: Curve(**record) for record in json.loads(path.read_text()) if record["name"] in taking_part}
 
 
-def run(given: argparse.Namespace, data: Data) -> None:
+def run(args: argparse.Namespace, data: Data) -> None:
     """Build and measure the requested contestants, store the results and write them with those stored before."""
-    curves = kept_curves(given.work)
+    curves = kept_curves(args.work)
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
-        field = assemble("million", data, Path(scratch), build_threads=given.build_threads, only=given.only)
-        points = measure(field, data, timed=given.timed, repetitions=given.repetitions, clock=given.clock)
+        field = assemble("million", data, Path(scratch), build_threads=args.build_threads, only=args.only)
+        points = measure(field, data, timed=args.timed, repetitions=args.repetitions, clock=args.clock)
     curves |= {entry.name: Curve.of(entry, points) for entry in field.entries}
-    if given.work is not None:
-        (given.work / MEASURED).write_text(json.dumps([asdict(curve) for curve in curves.values()], indent=1))
-    write(given, data, list(curves.values()), field.absences)
+    if args.work is not None:
+        (args.work / MEASURED).write_text(json.dumps([asdict(curve) for curve in curves.values()], indent=1))
+    write(args, data, list(curves.values()), field.absences)
 
 
-def write(given: argparse.Namespace, data: Data, curves: Sequence[Curve], absences: dict[str, str]) -> None:
+def write(args: argparse.Namespace, data: Data, curves: Sequence[Curve], absences: dict[str, str]) -> None:
     curves = sorted(curves, key=lambda c: (not c.ours, c.name))
     plot = "plots/million.png"
     text = [
@@ -183,15 +183,15 @@ def write(given: argparse.Namespace, data: Data, curves: Sequence[Curve], absenc
     ]
     parameters = {
         "vectors": f"synthetic: {CENTERS} centers around coarser ones, deviations of the dimensions fall as 1 / sqrt(i + 1)",
-        "threads": f"searches 1, builds {given.build_threads}",
-        "clock": given.clock,
-        "repetitions": f"{given.repetitions}, interleaved; medians; {given.timed} single queries each",
+        "threads": f"searches 1, builds {args.build_threads}",
+        "clock": args.clock,
+        "repetitions": f"{args.repetitions}, interleaved; medians; {args.timed} single queries each",
         "versions": report.versions(["vsearch", "faiss-cpu", "scann", "scalable-vs", "hnswlib"]),
     }
-    if len({c.date for c in curves}) > 1 or given.only:
+    if len({c.date for c in curves}) > 1 or args.only:
         parameters["runs"] = "not all contestants were measured in one run; the last column says when"
-    report.replace(given.results, "million", report.section("A million rows", data, text, parameters))
-    draw(given.results.parent / plot, curves, data)
+    report.replace(args.results, "million", report.section("A million rows", data, text, parameters))
+    draw(args.results.parent / plot, curves, data)
     print("\n".join(text[:3]))
 
 
@@ -209,12 +209,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--build-threads", type=int, default=os.cpu_count() or 1)
     options.add_argument("--work", type=Path, help="folder for measurements, for runs with --only")
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
-    given = options.parse_args(arguments)
-    if given.work is not None:
-        given.work.mkdir(parents=True, exist_ok=True)
-    data = load(make_data(given.rows, given.queries, given.dimensions), queries=given.queries, k=K)
+    args = options.parse_args(arguments)
+    if args.work is not None:
+        args.work.mkdir(parents=True, exist_ok=True)
+    data = load(make_data(args.rows, args.queries, args.dimensions), queries=args.queries, k=K)
     console.print(f"{data.rows:,} x {data.dimensions} vectors are ready")
-    run(given, data)
+    run(args, data)
 
 
 if __name__ == "__main__":

@@ -108,8 +108,8 @@ def rows(path: Path, key: str) -> list[list[str]]:
     _, _, section = text.partition(f"<!-- {key} -->")
     lines = section.partition(f"<!-- end of {key} -->")[0].splitlines()
     first = next((i for i, line in enumerate(lines) if line.startswith("| ---")), len(lines))
-    kept = itertools.takewhile(lambda line: line.startswith("| "), lines[first + 1 :])
-    return [[one.strip().replace("\\|", "|") for one in re.split(r"(?<!\\)\|", line)[1:-1]] for line in kept]
+    table_lines = itertools.takewhile(lambda line: line.startswith("| "), lines[first + 1 :])
+    return [[one.strip().replace("\\|", "|") for one in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table_lines]
 
 
 @dataclass(frozen=True)

@@ -50,31 +50,31 @@ class Measured:
 def measure(stack: Stack, folder: Path, queries: Floats, seeds: tuple[int, ...], singles: int) -> Measured:
     """Run batches and single queries, each with its own predicate."""
     index = stack.index
-    asked: dict[str, Any] = {"mode": "flat"}
+    options: dict[str, Any] = {"mode": "flat"}
     some = min(200, len(queries))
     for seed in (99, 98):  # start environments and load data
-        index.search(queries[:BATCH], K, where(seed), **asked)
+        index.search(queries[:BATCH], K, where(seed), **options)
     recalls, passing = [], []
     before = stack.processor_seconds()
     dollars = 0.0
-    found = []
+    ids_by_seed = []
     for seed in seeds:
-        hits = index.search(queries[:BATCH], K, where(seed), **asked)
+        hits = index.search(queries[:BATCH], K, where(seed), **options)
         assert hits.bill is not None
         dollars += hits.bill.total
         passing.append(hits.stats.rows_masked)
-        found.append(hits.ids)
+        ids_by_seed.append(hits.ids)
     after = stack.processor_seconds()
     total = len(seeds) * len(queries[:BATCH])
     batch = {role: (after[role] - before[role]) / total for role in after}
     batch_bill = 1e6 * dollars / total
-    for seed, ids in zip(seeds, found, strict=True):
+    for seed, ids in zip(seeds, ids_by_seed, strict=True):
         truth = true_neighbors(folder, seed, queries[:some], K)
         recalls += [len(set(a) & set(b)) / K for a, b in zip(ids[:some].tolist(), truth.tolist(), strict=True)]
-    index.search(queries[0], K, where(7), **asked)
+    index.search(queries[0], K, where(7), **options)
     before, dollars, woken = stack.processor_seconds(), 0.0, 0
     for i in range(singles):
-        hits = index.search(queries[i], K, where(1000 + i), **asked)
+        hits = index.search(queries[i], K, where(1000 + i), **options)
         assert hits.bill is not None
         dollars += hits.bill.total
         woken += hits.bill.usages.processor.invocations

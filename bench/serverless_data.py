@@ -84,8 +84,8 @@ def make(folder: Path, rows: int, dimensions: int, queries: int = 1000, seed: in
     def draw(count: int) -> Floats:
         chosen = random.choice(clusters, count, p=shares)
         around = random.standard_normal((count, dimensions), np.float32) * deviations * widths[chosen, None]
-        made: Floats = (centers[chosen] + around) @ rotation
-        return made
+        vectors: Floats = (centers[chosen] + around) @ rotation
+        return vectors
 
     base = np.lib.format.open_memmap(folder / "base.npy", "w+", np.float32, (rows, dimensions))
     for start in range(0, rows, CHUNK):
@@ -121,5 +121,5 @@ def true_neighbors(folder: Path, seed: int, queries: Floats, k: int) -> Rows:
     base = np.load(folder / "base.npy", mmap_mode="r")
     flat = faiss.IndexFlatL2(base.shape[1])
     flat.add(np.ascontiguousarray(base[rows]))
-    found: Rows = rows[flat.search(queries, k)[1]]
-    return found
+    neighbors: Rows = rows[flat.search(queries, k)[1]]
+    return neighbors

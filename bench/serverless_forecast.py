@@ -73,8 +73,8 @@ def predict(stack: Stack, index: Path, queries: Floats, batch: int, mode: str, h
     best, prices = [], bill.prices
     requests = 16 if batch == 1 else 3
     for number in range(requests):
-        asked = queries[(number * batch + np.arange(batch)) % len(queries)]
-        hits = [stack.index.search(asked, K, mode=mode) for _ in range(REPETITIONS + 1)][1:]
+        query_batch = queries[(number * batch + np.arange(batch)) % len(queries)]
+        hits = [stack.index.search(query_batch, K, mode=mode) for _ in range(REPETITIONS + 1)][1:]
         best.append(min((each.bill for each in hits if each.bill is not None), key=lambda each: each.total).usages)
     measured = make_bill(Usages.sum(best), prices).total / (requests * batch)
     what = f"{stack.shards} {'shard' if stack.shards == 1 else 'shards'}, {'single queries' if batch == 1 else f'batches of {batch}'}, {mode}"

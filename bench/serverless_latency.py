@@ -52,7 +52,7 @@ def open_here(stack: Stack) -> Snapshot:
 
 def requests_of(snapshot: Snapshot, query: Floats) -> list[ProcessRequest]:
     """The requests to processors for one query."""
-    asked = AllocateRequest(
+    request = AllocateRequest(
         snapshot=snapshot.manifest.snapshot,
         count=1,
         dimensions=query.shape[-1],
@@ -62,7 +62,7 @@ def requests_of(snapshot: Snapshot, query: Floats) -> list[ProcessRequest]:
         branching=1,
         level=1,
     )
-    return [task.request for task in plan_batch(snapshot, query[None, :], asked, None, remaining=None)]
+    return [task.request for task in plan_batch(snapshot, query[None, :], request, None, remaining=None)]
 
 
 def cold_processors(stack: Stack, snapshot: Snapshot, query: Floats, repetitions: int) -> tuple[Times, Times]:
@@ -94,15 +94,15 @@ class Overhead:
 
 def warm_overhead(stack: Stack, snapshot: Snapshot, queries: Floats, repetitions: int) -> Overhead:
     """Answer time of one warm processor minus the kernels' time for the same request in this process."""
-    asked = [requests_of(snapshot, query)[0] for query in queries]
+    requests = [requests_of(snapshot, query)[0] for query in queries]
     invoker = stack.index._client.invoker  # noqa: SLF001
-    for request in asked:
+    for request in requests:
         function = NAMES.processor(request.shard)
         open_reply(Envelope(), invoker.invoke(function, wire.encode(request), 120), function)
         _scan(snapshot, request)
     answers, insides, kernels = [], [], []
     for i in range(repetitions):
-        request = asked[i % len(asked)]
+        request = requests[i % len(requests)]
         function, payload = NAMES.processor(request.shard), wire.encode(request)
         start = time.perf_counter()
         reply = invoker.invoke(function, payload, 120)
@@ -182,36 +182,36 @@ def choose_queries(snapshot: Snapshot, queries: Floats, processors: int, togethe
     asleep = set(range(processors))
     for left in range(together, 0, -1):
         share = -(-len(asleep) // left)
-        rest = [i for i in range(len(queries)) if i not in chosen]
-        chosen.append(min(rest, key=lambda i: (-min(len(woken[i] & asleep), share), len(woken[i]), i)))
+        remaining = [i for i in range(len(queries)) if i not in chosen]
+        chosen.append(min(remaining, key=lambda i: (-min(len(woken[i] & asleep), share), len(woken[i]), i)))
         asleep -= woken[chosen[-1]]
     return queries[chosen]
 
 
-def singles(stack: Stack, queries: Floats, *, cold: int, **asked: Any) -> tuple[Times, Times]:
+def singles(stack: Stack, queries: Floats, *, cold: int, **options: Any) -> tuple[Times, Times]:
     """Single queries through the whole stack: cold ones after all functions were stopped, then warm ones."""
     frozen = []
     for i in range(cold):
         stack.evict_idle()
         start = time.perf_counter()
-        stack.index.search(queries[i % len(queries)], K, **asked)
+        stack.index.search(queries[i % len(queries)], K, **options)
         frozen.append(time.perf_counter() - start)
     for query in queries[:40]:
-        stack.index.search(query, K, **asked)
+        stack.index.search(query, K, **options)
     warm = []
     for query in queries:
         start = time.perf_counter()
-        stack.index.search(query, K, **asked)
+        stack.index.search(query, K, **options)
         warm.append(time.perf_counter() - start)
     return Times("cold", tuple(frozen)), Times("warm", tuple(warm))
 
 
 def in_process(snapshot: Snapshot, queries: Floats) -> float:
     """Processor seconds that a processor takes for one query of a shard, in this process, warm."""
-    asked = [request for query in queries for request in requests_of(snapshot, query)]
-    for request in asked[:50]:
+    requests = [request for query in queries for request in requests_of(snapshot, query)]
+    for request in requests[:50]:
         process(snapshot, snapshot.shards[request.shard], request, Deadline())
     start = time.process_time()
-    for request in asked:
+    for request in requests:
         process(snapshot, snapshot.shards[request.shard], request, Deadline())
-    return (time.process_time() - start) / len(asked)
+    return (time.process_time() - start) / len(requests)

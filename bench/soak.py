@@ -145,8 +145,8 @@ def run_child(name: str, module: str, seed: int, first: int, tries: int, folder:
 
 def _load(module: str, folder: Path) -> Any:
     name, _, function = module.partition(":")
-    found = import_module(name)
-    return Seeded(getattr(found, function)) if function else found.Fuzzer(folder)
+    module_object = import_module(name)
+    return Seeded(getattr(module_object, function)) if function else module_object.Fuzzer(folder)
 
 
 class Seeded:
@@ -206,23 +206,23 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print all findings as one JSON document")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        run_child(*given.child.split("="), given.seed, given.first, given.tries, given.folder)
+    args = parser.parse_args()
+    if args.child:
+        run_child(*args.child.split("="), args.seed, args.first, args.tries, args.folder)
         return 0
-    names = given.names or [name for name in given.only.split(",") if name]
+    names = args.names or [name for name in args.only.split(",") if name]
     for name in names:
         if name not in available():
             parser.error(f"--only takes {', '.join(available())}, got {name!r}")
-    tries = given.tries or (200 if given.minutes is None else sys.maxsize)
+    tries = args.tries or (200 if args.minutes is None else sys.maxsize)
     reports = []
     with TemporaryDirectory(prefix="vsearch-soak-") as scratch:
         for name in names:
             folder = Path(scratch) / name
             folder.mkdir()
-            until = time.monotonic() + (given.minutes * 60 / len(names) if given.minutes else float("inf"))
-            reports.append(fuzz(name, given.seed, given.first, tries, until, folder))
-    _print(reports, given.seed, as_json=given.json)
+            until = time.monotonic() + (args.minutes * 60 / len(names) if args.minutes else float("inf"))
+            reports.append(fuzz(name, args.seed, args.first, tries, until, folder))
+    _print(reports, args.seed, as_json=args.json)
     return int(any(report.findings for report in reports))
 
 
@@ -231,13 +231,15 @@ def _print(reports: list[Report], seed: int, *, as_json: bool) -> None:
         print(json.dumps({"seed": seed, "fuzzers": [vars(report) for report in reports]}, indent=2))
         return
     for report in reports:
-        for found in report.findings:
-            print(f"{report.name}, try {found['try']}: {found['outcome']}: {found['tried']}\n{found['text']}\n")
-            print(f"again: python -m bench.soak --only {report.name} --seed {seed} --first {found['try']} --tries 1\n")
+        for finding in report.findings:
+            print(f"{report.name}, try {finding['try']}: {finding['outcome']}: {finding['tried']}\n{finding['text']}\n")
+            print(
+                f"again: python -m bench.soak --only {report.name} --seed {seed} --first {finding['try']} --tries 1\n"
+            )
     print(table(reports))
     for report in reports:
         if report.counts:
-            texts = [found["text"] for found in report.findings]
+            texts = [finding["text"] for finding in report.findings]
             losses = [f"{sum(word in text for text in texts)} {word}" for word in LOSSES]
             print(
                 f"{report.name}: {', '.join([*(f'{n} {what}' for what, n in sorted(report.counts.items())), *losses])}"

@@ -73,9 +73,9 @@ class Fuzzer:
         answers = [
             index.search(self._queries, k=ROWS, where=where, exact=exact) for where in WHERES for exact in (False, True)
         ]
-        whole = index.search(self._queries, k=ROWS, columns=["number", "price", "name", "tags"]).to_arrow().to_pylist()
+        rows = index.search(self._queries, k=ROWS, columns=["number", "price", "name", "tags"]).to_arrow().to_pylist()
         some = index.get(["id 1", "id 77"] if kind == "osq" else [1, 77]).to_pylist()
-        return [[(hits.ids.tolist(), np.nan_to_num(hits.scores, nan=-1).tolist()) for hits in answers], whole, some]
+        return [[(hits.ids.tolist(), np.nan_to_num(hits.scores, nan=-1).tolist()) for hits in answers], rows, some]
 
     def attempt(self, rng: Random) -> str:
         """Run one try; return how it ended: right or refused.

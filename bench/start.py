@@ -99,8 +99,8 @@ def compile_bytecode() -> None:
 
 def modules(text: str) -> list[tuple[str, float]]:
     """Modules of an ``-X importtime`` report with their own milliseconds, in the order of the report."""
-    found = re.findall(r"import time: +(\d+) \| +\d+ \| +(\S+)", text)
-    return [(name, int(microseconds) / 1e3) for microseconds, name in found]
+    matches = re.findall(r"import time: +(\d+) \| +\d+ \| +(\S+)", text)
+    return [(name, int(microseconds) / 1e3) for microseconds, name in matches]
 
 
 def own_modules(worker: Sequence[tuple[str, float]], numpy: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
@@ -133,15 +133,15 @@ def table(names: Sequence[str], runs: Sequence[Sequence[Run]]) -> str:
     """Medians, and ratios to ``import numpy`` of the same repetition."""
     numpy = runs[names.index(NUMPY)]
     lines = []
-    for name, own in zip(names, runs, strict=True):
-        by_turn = list(zip(own, numpy, strict=True))
+    for name, own_runs in zip(names, runs, strict=True):
+        by_turn = list(zip(own_runs, numpy, strict=True))
         lines.append(
             [
                 name,
-                1e3 * median(one.processor for one in own),
-                median(one.processor / base.processor for one, base in by_turn),
-                1e3 * median(one.wall for one in own),
-                median(one.wall / base.wall for one, base in by_turn),
+                1e3 * median(measurement.processor for measurement in own_runs),
+                median(measurement.processor / base.processor for measurement, base in by_turn),
+                1e3 * median(measurement.wall for measurement in own_runs),
+                median(measurement.wall / base.wall for measurement, base in by_turn),
             ]
         )
     return report.table(["process", "processor ms", "of import numpy", "wall ms", "of import numpy"], lines)
@@ -154,12 +154,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--index", type=Path, help="an existing index of the folder")
     options.add_argument("--repetitions", type=int, default=21)
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
-    given = options.parse_args(arguments)
-    data = load(given.folder or sample(), rows=given.rows, queries=1)
+    args = options.parse_args(arguments)
+    data = load(args.folder or sample(), rows=args.rows, queries=1)
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
-        query, url = str(Path(scratch) / "query.npy"), str(given.index or Path(scratch) / "index")
+        query, url = str(Path(scratch) / "query.npy"), str(args.index or Path(scratch) / "index")
         np.save(query, data.queries)
-        if given.index is None:
+        if args.index is None:
             import vsearch
 
             vsearch.build(data.base, url, metric=data.metric, bits=1.0, rerank="int8")
@@ -173,8 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         for task in tasks.values():  # warm the page cache
             task()
-        runs = interleave(list(tasks.values()), given.repetitions)
-        steps, heavy = phases(url, query, max(3, given.repetitions // 3))
+        runs = interleave(list(tasks.values()), args.repetitions)
+        steps, heavy = phases(url, query, max(3, args.repetitions // 3))
         worker, numpy = import_times(WORKER, url, query), import_times(NUMPY)
     slowest = own_modules(worker, numpy)
     total = sum(milliseconds for _, milliseconds in slowest)
@@ -192,10 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report.table(["module", "ms"], profile),
     ]
     parameters = {
-        "processes": f"{given.repetitions} of each kind, in turns; medians; ratios are medians of those of a turn",
+        "processes": f"{args.repetitions} of each kind, in turns; medians; ratios are medians of those of a turn",
         "versions": report.versions(["vsearch", "numpy"]),
     }
-    report.replace(given.results, f"start {data.name}", report.section("Start of a worker", data, text, parameters))
+    report.replace(args.results, f"start {data.name}", report.section("Start of a worker", data, text, parameters))
     print("\n".join(text))
 
 

@@ -19,11 +19,11 @@ CHUNK = 1 << 24
 def random_bytes(count: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     """Random uint8 (count,), generated piece by piece."""
     random = np.random.default_rng(seed)
-    made = np.empty(count, np.uint8)
+    data = np.empty(count, np.uint8)
     for start in range(0, count, CHUNK):
-        part = made[start : start + CHUNK]
+        part = data[start : start + CHUNK]
         part[:] = random.integers(0, 256, len(part), dtype=np.uint8)
-    return made
+    return data
 
 
 def write_random_codes(url: str, partition_rows: int, partitions: int, dimensions: int = 384) -> int:
@@ -133,11 +133,11 @@ def clustered(
     weights = 1.0 / np.sqrt(np.arange(1, centers + 1))
     total = rows + queries
     chosen = random.choice(centers, size=total, p=weights / weights.sum())
-    made = np.empty((total, dimensions), np.float32)
+    vectors = np.empty((total, dimensions), np.float32)
     for start in range(0, total, 65_536):
-        own = chosen[start : start + 65_536]
-        part = random.standard_normal((len(own), dimensions), dtype=np.float32)
-        part += fine[own]
+        assigned = chosen[start : start + 65_536]
+        part = random.standard_normal((len(assigned), dimensions), dtype=np.float32)
+        part += fine[assigned]
         part *= spectrum
-        made[start : start + len(own)] = part / np.linalg.norm(part, axis=1, keepdims=True)
-    return made[queries:], made[:queries]
+        vectors[start : start + len(assigned)] = part / np.linalg.norm(part, axis=1, keepdims=True)
+    return vectors[queries:], vectors[:queries]

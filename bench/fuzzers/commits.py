@@ -66,17 +66,17 @@ def _history(seed: int) -> int:
     committed: dict[str, str] = {}
 
     def actor(number: int) -> None:
-        own: Any = TroubledStore(store, turns, number, faults)
+        troubled: Any = TroubledStore(store, turns, number, faults)
         for _ in range(2):
             writer, kind = uuid4().hex, draw.choice(("first", "replace", "tune", "train", "prune", "prune"))
             with suppress(ConflictError, StoreError, IndexNotFoundError):
                 if kind == "prune":
-                    prune(own, draw.randint(1, 2), grace=grace)
+                    prune(troubled, draw.randint(1, 2), grace=grace)
                     continue
                 if kind in ("first", "replace"):
-                    _replace(own, writer, first=kind == "first")
+                    _replace(troubled, writer, first=kind == "first")
                 else:
-                    _go_on(own, writer, trained=kind == "train")
+                    _go_on(troubled, writer, trained=kind == "train")
                 committed[writer] = kind
 
     results = turns.run([actor] * draw.randint(2, 4))
@@ -96,7 +96,7 @@ def _check(seed: int, store: Store, committed: Mapping[str, str], began: Manifes
     assert report.ok, f"seed {seed}: the newest snapshot is damaged: {report.problems}"
     chain = {newest.writer, *newest.lineage}
     lost = set(committed) - chain
-    assert not lost, f"seed {seed}: the newest snapshot does not go back to {[committed[one] for one in lost]}"
+    assert not lost, f"seed {seed}: the newest snapshot does not go back to {[committed[name] for name in lost]}"
     assert began is None or began.writer in chain, f"seed {seed}: what was there at the start is lost"
     firsts = [writer for writer, kind in committed.items() if kind == "first"]
     assert len(firsts) <= (began is None), f"seed {seed}: {len(firsts)} builds found nothing and committed"

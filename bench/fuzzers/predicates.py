@@ -94,9 +94,9 @@ def make_table(rng: random.Random) -> Table:
 
     rows, nulls, wide = rng.choice(ROWS), rng.choice([0.0, 0.1, 0.5, 1.0]), rng.random() < 0.5
 
-    def column(few: list[Any], many: Callable[[], Any]) -> list[Any]:
+    def column(values: list[Any], draw: Callable[[], Any]) -> list[Any]:
         return [
-            None if rng.random() < nulls else many() if wide and rng.random() < 0.8 else rng.choice(few)
+            None if rng.random() < nulls else draw() if wide and rng.random() < 0.8 else rng.choice(values)
             for _ in range(rows)
         ]
 

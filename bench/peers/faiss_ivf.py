@@ -53,11 +53,11 @@ class FaissIvfIndex:
         return self._filtered(setting, where)
 
     def _search(self, queries: Floats, k: int) -> Rows:
-        many = together(self.table_bytes, int(self.ivf.nprobe))
-        if len(queries) <= many:
+        block = together(self.table_bytes, int(self.ivf.nprobe))
+        if len(queries) <= block:
             ids: Rows = self.index.search(queries, k)[1]
             return ids
-        parts = [self.index.search(queries[i : i + many], k)[1] for i in range(0, len(queries), many)]
+        parts = [self.index.search(queries[i : i + block], k)[1] for i in range(0, len(queries), block)]
         return np.concatenate(parts)
 
     def _filtered(self, setting: Setting, where: Predicate) -> Search:

@@ -40,11 +40,11 @@ class LanceIndex:
         def search(queries: Floats, k: int) -> Rows:
             ids = np.full((len(queries), k), -1, dtype=np.int64)
             for i, query in enumerate(queries):
-                asked = table.search(query).limit(k).nprobes(probes).refine_factor(refine).select([ROW, "_distance"])
+                request = table.search(query).limit(k).nprobes(probes).refine_factor(refine).select([ROW, "_distance"])
                 if sql is not None:
-                    asked = asked.where(sql, prefilter=True)
-                found = asked.to_arrow()[ROW].to_numpy()
-                ids[i, : len(found)] = found
+                    request = request.where(sql, prefilter=True)
+                rows = request.to_arrow()[ROW].to_numpy()
+                ids[i, : len(rows)] = rows
             return ids
 
         return search

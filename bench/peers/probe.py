@@ -44,9 +44,9 @@ def attempt(contestant_set: str, name: str, dimensions: int, metric: str) -> Non
     attributes = pa.table({"uniform": np.linspace(0, 1, ROWS)}) if contestant_set == "filters" else None
     with tempfile.TemporaryDirectory() as scratch:
         index = contestant.build(Task(base, metric, 1, Path(scratch), attributes))
-        found = index.configure(index.settings()[-1])(base[:4], 10)
-        if found.shape != (4, 10):
-            raise Absent(f"returned shape {found.shape}, expected (4, 10)")
+        ids = index.configure(index.settings()[-1])(base[:4], 10)
+        if ids.shape != (4, 10):
+            raise Absent(f"returned shape {ids.shape}, expected (4, 10)")
 
 
 if __name__ == "__main__":

@@ -129,9 +129,9 @@ class Contestant(Protocol):
 
 def lists(rows: int) -> int:
     """Number of inverted lists for IVF indexes: the power of two nearest 4 sqrt(rows), at most rows / 39."""
-    wanted = round(log2(4 * rows**0.5))
-    most = int(log2(max(1, rows // 39)))
-    return 1 << min(wanted, most)
+    ideal = round(log2(4 * rows**0.5))
+    limit = int(log2(max(1, rows // 39)))
+    return 1 << min(ideal, limit)
 
 
 def sweep(most: int, first: int = 1) -> list[int]:

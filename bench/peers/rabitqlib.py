@@ -31,8 +31,8 @@ class RabitqIndex:
         index, arguments = self.index, {self.knob: setting[self.knob], "num_threads": 1}
 
         def search(queries: Floats, k: int) -> Rows:
-            found = np.asarray(index.search(queries, k, **arguments)[0], dtype=np.uint32)
-            return found.view(np.int32).astype(np.int64)  # 2**32 - 1, "none", becomes -1
+            ids = np.asarray(index.search(queries, k, **arguments)[0], dtype=np.uint32)
+            return ids.view(np.int32).astype(np.int64)  # 2**32 - 1, "none", becomes -1
 
         return search
 
