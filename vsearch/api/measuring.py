@@ -102,12 +102,12 @@ def recall_notes(
     return notes
 
 
-def recall_of_ids(found: NDArray[Any], truth: Any, k: int) -> float:
+def recall_of_ids(returned_ids: NDArray[Any], truth: Any, k: int) -> float:
     """Fraction of the true neighbors among the returned ids.
 
     Parameters
     ----------
-    found : (m, k)
+    returned_ids : ndarray (m, k)
     truth : array (m, >= k) of ids
         Best first; NULL and -1 are padding.
 
@@ -117,11 +117,11 @@ def recall_of_ids(found: NDArray[Any], truth: Any, k: int) -> float:
         `truth` has another shape.
     """
     true = id_array(truth)
-    if true.ndim != 2 or len(true) != len(found) or true.shape[1] < k:
-        msg = f"truth must have the shape ({len(found)}, at least {k}), got {true.shape}"
+    if true.ndim != 2 or len(true) != len(returned_ids) or true.shape[1] < k:
+        msg = f"truth must have the shape ({len(returned_ids)}, at least {k}), got {true.shape}"
         raise InputError(msg)
     expected = [set(ids) - {None, -1} for ids in true[:, :k].tolist()]  # without padding
-    hits = sum(len(ids.intersection(other)) for ids, other in zip(expected, found.tolist(), strict=True))
+    hits = sum(len(ids.intersection(other)) for ids, other in zip(expected, returned_ids.tolist(), strict=True))
     total = sum(map(len, expected))
     return hits / total if total else 1.0
 

@@ -61,8 +61,8 @@ class Client:
         """
 
         def check(reply: Any) -> bool:
-            asked = request.count, request.options.k
-            return isinstance(reply, Answer) and (reply.count, reply.k) == asked
+            expected = request.count, request.options.k
+            return isinstance(reply, Answer) and (reply.count, reply.k) == expected
 
         with span("search", queries=request.count):
             traced = msgspec.structs.replace(request, trace=traceparent())

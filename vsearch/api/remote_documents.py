@@ -84,11 +84,13 @@ class QueryBatch:
         )
 
 
-def read_hits(batch: QueryBatch, found: bytes, k: int, columns: Sequence[Any]) -> tuple[DocumentMatches, ...] | None:
+def read_hits(
+    batch: QueryBatch, packed_counts: bytes, k: int, columns: Sequence[Any]
+) -> tuple[DocumentMatches, ...] | None:
     """The matches of every query, padded like the hits; None if they were not requested."""
     if not batch.packed.matches:
         return None
-    counts = int32s(found).tolist()
+    counts = int32s(packed_counts).tolist()
     positions, scores = read_matches(columns) if len(columns) >= MATCHES else ([], [])
     all_matches, first = [], 0
     for query, places, count in zip(batch.queries, batch.places, counts, strict=True):

@@ -79,8 +79,8 @@ def get_remote_rows(index: SearchableIndex, info: dict[str, Any], ids: Any, colu
     table = pa.table({"id": pa.array(id_list, pa.string() if text else pa.int64())})
     if tables:
         rows = pa.array([position_of[id_] for id_ in id_list], pa.int64())
-        taken = pa.concat_tables(tables).take(rows)
-        for name, column in zip(requested, taken.columns, strict=True):
+        selected = pa.concat_tables(tables).take(rows)
+        for name, column in zip(requested, selected.columns, strict=True):
             table = table.append_column("attribute.id" if name == "id" else name, column)
     return table
 
@@ -92,9 +92,9 @@ def _refuse(missing: Sequence[Any]) -> None:
 
 def _row_id(names: Sequence[str]) -> str:
     """The name of the row id in predicates, given the names of the attributes."""
-    taken = {name.lower() for name in names}
+    attribute_names = {name.lower() for name in names}
     for name in ("id", "_id"):
-        if name not in taken:
+        if name not in attribute_names:
             return name
     raise InputError(
         "attributes are called id and _id, so functions cannot find rows by id: open the index by its own URL"

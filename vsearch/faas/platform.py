@@ -93,10 +93,10 @@ class Platform:
             function = self._functions.get(name)
         if function is None:
             return not_found(name)
-        taken = self._take(function)
-        if isinstance(taken, Reply):
-            return taken
-        environment: Environment | None = taken
+        claimed = self._take(function)
+        if isinstance(claimed, Reply):
+            return claimed
+        environment: Environment | None = claimed
         try:
             if environment is None:
                 environment = Environment(function.spec, function.code, self._runtime, self.variables)

@@ -48,14 +48,14 @@ def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
     import pyarrow as pa
 
     check_names(schema, label)
-    kept = [(field.name, kept_type(field.type)) for field in schema]
+    stored_fields = [(field.name, kept_type(field.type)) for field in schema]
     left_out = [f"{field.name} ({field.type})" for field in schema if kept_type(field.type) is None]
     if left_out:
         *plain, lists = accepted_types()
         accepted = f"{', '.join(plain)}, UUIDs, categories, and {lists} (but not uint64)"
         msg = f"{label}: left out of the attributes: {', '.join(left_out)}; attributes may be {accepted}"
         warnings.warn(msg, VsearchWarning, stacklevel=2)
-    return pa.schema([pa.field(name, kind) for name, kind in kept if kind is not None])
+    return pa.schema([pa.field(name, kind) for name, kind in stored_fields if kind is not None])
 
 
 def check_names(schema: pa.Schema, label: str) -> None:
@@ -116,30 +116,32 @@ def decoded(array: Any) -> Any:
     return values.take(array.indices)
 
 
-def kept_type(given: Any) -> Any:
+def kept_type(arrow_type: Any) -> Any:
     """The Arrow type in which an attribute of a given Arrow type is stored, or None if it cannot be an attribute."""
     import pyarrow as pa
 
     types = pa.types
-    if is_uuid(given):
+    if is_uuid(arrow_type):
         return pa.string()
-    if isinstance(given, pa.BaseExtensionType):
+    if isinstance(arrow_type, pa.BaseExtensionType):
         # text such as arrow.json is kept; for others (tensors, periods) the storage is not the meaning
-        return pa.string() if _is_text(given.storage_type) else None
-    if types.is_dictionary(given):
-        return kept_type(given.value_type)
-    if types.is_null(given):
+        return pa.string() if _is_text(arrow_type.storage_type) else None
+    if types.is_dictionary(arrow_type):
+        return kept_type(arrow_type.value_type)
+    if types.is_null(arrow_type):
         return pa.string()
-    if types.is_list(given) or types.is_large_list(given) or types.is_fixed_size_list(given):
-        item = kept_type(given.value_type)
+    if types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type):
+        item = kept_type(arrow_type.value_type)
         if item is None:
             return None
-        given = pa.list_(item)
-    record = type_of_arrow(given)
-    return None if record is None else record.stored(given)
+        arrow_type = pa.list_(item)
+    record = type_of_arrow(arrow_type)
+    return None if record is None else record.stored(arrow_type)
 
 
-def _is_text(given: Any) -> bool:
+def _is_text(arrow_type: Any) -> bool:
     import pyarrow as pa
 
-    return bool(pa.types.is_string(given) or pa.types.is_large_string(given) or pa.types.is_string_view(given))
+    return bool(
+        pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type) or pa.types.is_string_view(arrow_type)
+    )

@@ -99,16 +99,16 @@ def open_attributes(attributes: object | None, rows: int, scratch: str | Path) -
         return AttributeSource(pa.table({}), rows)
     label = str(attributes) if isinstance(attributes, (str, os.PathLike)) else "attributes"
     if isinstance(attributes, pa.Table):
-        kept = attribute_schema(attributes.schema, label)
+        stored_schema = attribute_schema(attributes.schema, label)
         _require_rows(attributes.num_rows, rows, label)
-        chosen = attributes.select(list(kept.names))
-        if all(field.type == current.type for field, current in zip(kept, chosen.schema, strict=True)):
-            return AttributeSource(_validated(chosen.cast(kept), label), rows)
+        chosen = attributes.select(list(stored_schema.names))
+        if all(field.type == current.type for field, current in zip(stored_schema, chosen.schema, strict=True)):
+            return AttributeSource(_validated(chosen.cast(stored_schema), label), rows)
     table = open_table(attributes, label)
     label = table.label
-    kept = attribute_schema(table.schema, label)
-    spooled = _spool(table.read(list(kept.names)), kept, Path(scratch), label)
-    _require_rows(spooled.num_rows if kept.names else rows, rows, label)
+    stored_schema = attribute_schema(table.schema, label)
+    spooled = _spool(table.read(list(stored_schema.names)), stored_schema, Path(scratch), label)
+    _require_rows(spooled.num_rows if stored_schema.names else rows, rows, label)
     return AttributeSource(spooled, rows)
 
 
@@ -146,13 +146,13 @@ def _gather(batches: list[Any], starts: np.ndarray, rows: np.ndarray) -> pa.Tabl
     order = np.argsort(rows, kind="stable")
     ascending = rows[order]
     bounds = np.searchsorted(ascending, starts)
-    taken = [
+    gathered = [
         batches[i].take(pa.array(ascending[bounds[i] : bounds[i + 1]] - starts[i]))
         for i in np.flatnonzero(np.diff(bounds))
     ]
     place = np.empty(len(rows), np.int64)
     place[order] = np.arange(len(rows))
-    return pa.Table.from_batches(taken).combine_chunks().take(pa.array(place))
+    return pa.Table.from_batches(gathered).combine_chunks().take(pa.array(place))
 
 
 def _spool(batches: Iterator[Any], schema: pa.Schema, scratch: Path, label: str) -> pa.Table:

@@ -18,12 +18,12 @@ class NotFiniteError(InputError):
     """A vector holds an element that is NaN, infinite or too large."""
 
 
-def stored_dtype(given: np.dtype, label: str) -> np.dtype:
-    """Return the element type in which vectors of type `given` are stored.
+def stored_dtype(dtype: np.dtype, label: str) -> np.dtype:
+    """Return the element type in which vectors of type `dtype` are stored.
 
     Parameters
     ----------
-    given : numpy.dtype
+    dtype : numpy.dtype
         float32, float16 and uint8 stay (in native byte order); int8 becomes float16, which holds it exactly; float64 and
         other integers become float32.
     label : str
@@ -34,21 +34,21 @@ def stored_dtype(given: np.dtype, label: str) -> np.dtype:
     InputError
         Any other type; the message says how to convert it.
     """
-    if given.kind == "f" and given.itemsize in (4, 8):
+    if dtype.kind == "f" and dtype.itemsize in (4, 8):
         return np.dtype(np.float32)
-    if given.kind == "f" and given.itemsize == 2:
+    if dtype.kind == "f" and dtype.itemsize == 2:
         return np.dtype(np.float16)
-    if given == np.uint8:
+    if dtype == np.uint8:
         return np.dtype(np.uint8)
-    if given.kind in "iu":
-        return np.dtype(np.float16 if given == np.int8 else np.float32)
-    if given.kind == "b":
+    if dtype.kind in "iu":
+        return np.dtype(np.float16 if dtype == np.int8 else np.float32)
+    if dtype.kind == "b":
         advice = "convert them with .astype('float32') first"
-    elif given.kind == "O":
+    elif dtype.kind == "O":
         advice = "objects are never loaded; save the vectors as a plain float32 array"
     else:
         advice = "vectors must be real numbers; convert them to float32"
-    msg = f"{label}: elements of type {given} are not supported (floats and integers are); {advice}"
+    msg = f"{label}: elements of type {dtype} are not supported (floats and integers are); {advice}"
     raise InputError(msg)
 
 

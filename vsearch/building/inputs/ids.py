@@ -121,8 +121,8 @@ def some_ids(ids: object | None, attributes: AttributeSource | None, rows: np.nd
         return rows.tolist()
     if isinstance(ids, str):
         ids = _attribute_column(ids, attributes)
-    taken = _taken(ids, rows, "ids")
-    return taken.tolist() if isinstance(taken, np.ndarray) else taken.to_pylist()
+    selected = _taken(ids, rows, "ids")
+    return selected.tolist() if isinstance(selected, np.ndarray) else selected.to_pylist()
 
 
 def _taken(ids: Any, rows: np.ndarray, label: str) -> np.ndarray | pa.ChunkedArray:

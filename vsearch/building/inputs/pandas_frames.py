@@ -19,14 +19,14 @@ SLICE_ROWS = 16_384
 """Object values converted at a time."""
 
 
-def is_frame(given: object) -> bool:
-    """Whether `given` is a pandas frame; does not import pandas."""
-    return type(given).__module__.partition(".")[0] == "pandas" and hasattr(given, "columns")
+def is_frame(value: object) -> bool:
+    """Whether `value` is a pandas frame; does not import pandas."""
+    return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns")
 
 
-def is_series(given: object) -> bool:
-    """Whether `given` is a pandas series or index."""
-    return type(given).__module__.partition(".")[0] == "pandas" and hasattr(given, "isna") and hasattr(given, "name")
+def is_series(value: object) -> bool:
+    """Whether `value` is a pandas series or index."""
+    return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "isna") and hasattr(value, "name")
 
 
 def frame_columns(frame: Any, label: str) -> dict[str, Any]:

@@ -221,8 +221,8 @@ def split_table(
     """
     if not is_table(embeddings):
         return None, column, attributes
-    given, named = named_column(embeddings)
-    table = open_table(given, "embeddings").reread(scratch)
+    table_source, named = named_column(embeddings)
+    table = open_table(table_source, "embeddings").reread(scratch)
     vector_name = find(table.schema, named if column is None else column, table.label)
     from_table = attributes is None or (
         isinstance(attributes, (list, tuple))

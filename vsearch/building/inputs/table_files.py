@@ -18,12 +18,12 @@ _SHARD = re.compile(r"(.*?)-(\d{5,})-of-(\d{5,})")
 _DIGITS = re.compile(r"(\d+)")
 
 
-def expand(given: object) -> list[Path] | None:
+def expand(source: object) -> list[Path] | None:
     """Resolve what was passed to columnar files, in order; None for a single file of another kind.
 
     Parameters
     ----------
-    given : path, or list of paths
+    source : path, or list of paths
         A file, a folder (all its files except hidden ones and those that begin with ``_``), or a glob. Files of a folder or
         glob are sorted, with numbers compared by value.
 
@@ -32,20 +32,20 @@ def expand(given: object) -> list[Path] | None:
     InputError
         A folder or glob without files; shards (``train-00000-of-00010``) of several splits, or an incomplete set of shards.
     """
-    if isinstance(given, (list, tuple)):
+    if isinstance(source, (list, tuple)):
         files: list[Path] = []
-        for path in given:
+        for path in source:
             files += expand(path) or [Path(path).expanduser()]
         return files
-    if not isinstance(given, (str, os.PathLike)):
+    if not isinstance(source, (str, os.PathLike)):
         return None
-    path = Path(given).expanduser()
+    path = Path(source).expanduser()
     if path.is_dir() and path.suffix.lower() not in (".npy", ".csv", ".tsv"):
         files = _sorted(path.rglob("*"), path)
     elif not path.exists() and glob.has_magic(str(path)):
         files = _sorted((Path(name) for name in glob.iglob(str(path), recursive=True)), path)  # noqa: PTH207  absolute ones too
     else:
-        path = split_path(str(given))[0]
+        path = split_path(str(source))[0]
         return [path] if path.suffix.lower() in COLUMNAR else None
     _check_shards(files, path)
     return files

@@ -83,28 +83,28 @@ class Table:
             return replace(_open_file(path, self.label), path=None, mapped=True)
 
 
-def is_table(given: object) -> bool:
-    """Whether `given` has named columns: a frame, a table, a stream of batches, or files that hold tables."""
-    if isinstance(given, Table) or is_frame(given):
+def is_table(source: object) -> bool:
+    """Whether `source` has named columns: a frame, a table, a stream of batches, or files that hold tables."""
+    if isinstance(source, Table) or is_frame(source):
         return True
-    if isinstance(given, (str, os.PathLike)) or _is_list_of_paths(given):
-        return expand(given) is not None
-    if isinstance(given, Mapping):
-        return bool(given) and all(
-            hasattr(column, "__len__") and not isinstance(column, (str, bytes)) for column in given.values()
+    if isinstance(source, (str, os.PathLike)) or _is_list_of_paths(source):
+        return expand(source) is not None
+    if isinstance(source, Mapping):
+        return bool(source) and all(
+            hasattr(column, "__len__") and not isinstance(column, (str, bytes)) for column in source.values()
         )
-    module = type(given).__module__.partition(".")[0]
+    module = type(source).__module__.partition(".")[0]
     if module == "pyarrow":
-        return hasattr(given, "schema")
-    return hasattr(given, "__arrow_c_stream__") and type(given).__name__ != "Series"
+        return hasattr(source, "schema")
+    return hasattr(source, "__arrow_c_stream__") and type(source).__name__ != "Series"
 
 
-def open_table(given: object, label: str) -> Table:
+def open_table(source: object, label: str) -> Table:
     """Open a table of any kind.
 
     Parameters
     ----------
-    given : object
+    source : object
         A pyarrow Table, RecordBatch or RecordBatchReader; a pandas or polars frame or anything else with an Arrow stream; a
         mapping of columns; a file (``.parquet .arrow .feather .csv .tsv``), a folder or glob of files, or a list of these.
     label : str
@@ -117,50 +117,50 @@ def open_table(given: object, label: str) -> Table:
     """
     import pyarrow as pa
 
-    if isinstance(given, Table):
-        return given
-    if isinstance(given, (str, os.PathLike)) or _is_list_of_paths(given):
-        return _open_paths(given)
-    if is_frame(given):
-        columns = frame_columns(given, label)
+    if isinstance(source, Table):
+        return source
+    if isinstance(source, (str, os.PathLike)) or _is_list_of_paths(source):
+        return _open_paths(source)
+    if is_frame(source):
+        columns = frame_columns(source, label)
         schema = pa.schema([pa.field(name, series_type(series, name, label)) for name, series in columns.items()])
         return Table(schema, lambda names: frame_batches(columns, _chosen(schema, names), BATCH_ROWS), label)
-    if isinstance(given, Mapping):
+    if isinstance(source, Mapping):
         try:
-            given = mapping_table(given)
+            source = mapping_table(source)
         except (pa.ArrowException, TypeError, ValueError) as error:
             msg = f"{label}: the mapping does not hold columns of equal length ({first_line(error)})"
             raise InputError(msg) from error
-    if isinstance(given, pa.RecordBatch):
-        given = pa.Table.from_batches([given])
-    if isinstance(given, pa.Table):
-        table = given
+    if isinstance(source, pa.RecordBatch):
+        source = pa.Table.from_batches([source])
+    if isinstance(source, pa.Table):
+        table = source
         return Table(table.schema, lambda names: iter(_columns(table, names, label).to_batches()), label, mapped=True)
-    if hasattr(given, "__arrow_c_stream__"):
-        reader = open_stream(given, label)
-        if type(given).__module__.startswith("polars"):
-            return Table(reader.schema, lambda names: _picked(open_stream(given, label), names), label)
+    if hasattr(source, "__arrow_c_stream__"):
+        reader = open_stream(source, label)
+        if type(source).__module__.startswith("polars"):
+            return Table(reader.schema, lambda names: _picked(open_stream(source, label), names), label)
         return Table(reader.schema, lambda names: _picked(reader, names), label, once=True)
-    hint = "; collect() it first" if hasattr(given, "collect") else ""
+    hint = "; collect() it first" if hasattr(source, "collect") else ""
     msg = (
-        f"{label} of type {type(given).__name__} are not supported; pass a pyarrow Table, a Parquet or CSV "
+        f"{label} of type {type(source).__name__} are not supported; pass a pyarrow Table, a Parquet or CSV "
         f"path, or a pandas or polars frame{hint}"
     )
     raise InputError(msg)
 
 
-def _is_list_of_paths(given: object) -> bool:
+def _is_list_of_paths(source: object) -> bool:
     return (
-        isinstance(given, (list, tuple))
-        and bool(given)
-        and all(isinstance(path, (str, os.PathLike)) and Path(path).suffix.lower() in COLUMNAR for path in given)
+        isinstance(source, (list, tuple))
+        and bool(source)
+        and all(isinstance(path, (str, os.PathLike)) and Path(path).suffix.lower() in COLUMNAR for path in source)
     )
 
 
-def _open_paths(given: Any) -> Table:
-    files = expand(given)
+def _open_paths(source: Any) -> Table:
+    files = expand(source)
     if files is None:
-        return _open_file(Path(given).expanduser())
+        return _open_file(Path(source).expanduser())
     if len(files) == 1:
         return _open_file(files[0])
     import pyarrow as pa
@@ -260,9 +260,9 @@ def _chosen(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
     return pa.schema([schema.field(name) for name in names])
 
 
-def named_column(given: object) -> tuple[object, str | None]:
+def named_column(source: object) -> tuple[object, str | None]:
     """Split ``path::column`` into the table's path and the column; anything else is returned unchanged."""
-    if isinstance(given, (str, os.PathLike)):
-        path, column = split_path(str(given))
-        return (str(path) if column is not None else given), column
-    return given, None
+    if isinstance(source, (str, os.PathLike)):
+        path, column = split_path(str(source))
+        return (str(path) if column is not None else source), column
+    return source, None

@@ -198,9 +198,9 @@ def open_vectors(
     """
     scratch = Path(scratch)
     if is_table(embeddings):
-        given, named = named_column(embeddings)
-        table = open_table(given, "embeddings")
-        return _open_table(table, named if column is None else column, scratch, unusable)
+        table_source, column_name = named_column(embeddings)
+        table = open_table(table_source, "embeddings")
+        return _open_table(table, column_name if column is None else column, scratch, unusable)
     if column is not None:
         msg = f"vectors={column!r} names a column, but embeddings of type {type(embeddings).__name__} have none"
         raise InputError(msg)
@@ -297,8 +297,8 @@ def _is_even(vectors: Sequence[Any]) -> bool:
     return len(lengths) == 1 and -1 not in lengths
 
 
-def _open_path(given: str, scratch: Path) -> ArrayVectors:
-    path, name = split_path(given)
+def _open_path(text: str, scratch: Path) -> ArrayVectors:
+    path, name = split_path(text)
     label = str(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -308,7 +308,7 @@ def _open_path(given: str, scratch: Path) -> ArrayVectors:
     if suffix in (".hdf5", ".h5"):
         return _spooled(hdf5_batches(path, name), scratch, label)
     if name is not None:
-        msg = f"{given}: a {suffix} file has no columns; remove ::{name}"
+        msg = f"{text}: a {suffix} file has no columns; remove ::{name}"
         raise InputError(msg)
     if suffix in (".fvecs", ".bvecs"):
         vectors, declared = map_vecs(path)

@@ -26,10 +26,10 @@ def chunk_checksums(data: NDArray[np.uint8], chunk: int = CHUNK) -> NDArray[np.u
 
 def file_checksums(data: NDArray[np.uint8]) -> tuple[int, NDArray[np.uint32]]:
     """CRC32C of ``data`` and of each of its chunks, in one pass over memory."""
-    value, extend, whole = google_crc32c.value, google_crc32c.extend, 0
+    value, extend, total = google_crc32c.value, google_crc32c.extend, 0
     chunks = np.empty(-(-len(data) // CHUNK), np.uint32)
     for i in range(len(chunks)):
         part = data[i * CHUNK : (i + 1) * CHUNK]
         chunks[i] = value(part)
-        whole = extend(whole, part)
-    return int(whole), chunks
+        total = extend(total, part)
+    return int(total), chunks
