@@ -67,6 +67,9 @@ def build(
     store: Annotated[
         str | None, typer.Option(help="Documents: keep the original vectors as float16 or float32.")
     ] = None,
+    ttl: Annotated[
+        str | None, typer.Option(help="Attribute with the expiry time of each row: timestamp, date or seconds.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing index.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Predict size, memory and time without writing.")] = False,
     as_json: options.AsJson = False,
@@ -80,7 +83,7 @@ def build(
     )
     if arguments.get("rerank") == "none":
         arguments["rerank"] = None
-    arguments |= options.given(vectors=vectors, id=id, missing=missing, packed=True if packed else None)
+    arguments |= options.given(vectors=vectors, id=id, missing=missing, packed=True if packed else None, ttl=ttl)
     if columns is not None:
         if attributes is not None:
             raise InputError(
@@ -173,7 +176,7 @@ def datasets(
 
 def _check_documents(arguments: dict[str, Any], *, dry_run: bool) -> None:
     """Refuse build options that document indexes do not support."""
-    unknown = [name for name in ("metric", "quantizer", "rerank", "partitions", "packed") if name in arguments]
+    unknown = [name for name in ("metric", "quantizer", "rerank", "partitions", "packed", "ttl") if name in arguments]
     if dry_run or unknown:
         raise InputError(f"--{'dry-run' if dry_run else unknown[0]} cannot be combined with --documents")
 
