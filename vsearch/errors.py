@@ -83,12 +83,12 @@ class SnapshotNotFoundError(IndexNotFoundError):
 
 
 class ChangesNotFoundError(SnapshotNotFoundError):
-    """What changed since a snapshot can no longer be told; read the whole index instead.
+    """The changes since a snapshot can no longer be determined; read the whole index instead.
 
     Attributes
     ----------
     oldest : int
-        The oldest snapshot whose changes can still be told.
+        The oldest snapshot for which they can still be determined.
     """
 
     def __init__(self, *arguments: object, oldest: int = 0) -> None:

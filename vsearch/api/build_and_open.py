@@ -332,10 +332,10 @@ def open(
             from vsearch.api.creating import open_or_create
 
             return open_or_create(store, create, refresh)
-        found = open_snapshot(store, find_snapshot(store, snapshot, tag, as_of))
-        if any(given is not None for given in (snapshot, tag, as_of)):
-            found = replace(found, moment=moment_of(found.manifest, as_of))
-        return Index(found, refresh)
+        opened = open_snapshot(store, find_snapshot(store, snapshot, tag, as_of))
+        if any(choice is not None for choice in (snapshot, tag, as_of)):
+            opened = replace(opened, moment=moment_of(opened.manifest, as_of))
+        return Index(opened, refresh)
 
 
 def _names_functions(url: str) -> bool:

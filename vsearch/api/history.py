@@ -76,23 +76,23 @@ class VersionedIndex(OpenedIndex):
         return stored_tags(read_manifest(self._snapshot.store))
 
     def changes(self, since: int) -> Changes:
-        """Which rows changed from an older snapshot to the one that this index reads, from deltas alone.
+        """Return the rows that changed between an older snapshot and the one that this index reads; reads deltas only.
 
-        Caches and other systems follow an index so: `refresh`, ask for the changes since the snapshot they know, remember
-        `Changes.to_snapshot`. Columns that are added without values, renamed or dropped change no row.
+        To follow an index, a cache or another system calls `refresh`, then `changes` with the last snapshot it knows, and stores
+        `Changes.to_snapshot`. Adding a column without values, renaming a column and dropping a column change no row.
 
         Parameters
         ----------
         since : int
-            The number of that snapshot. How far back one can ask depends on what was pruned.
+            Number of the older snapshot. Pruning limits how far back it may be.
 
         Raises
         ------
         InputError
             `since` is not the number of a snapshot up to the one that this index reads.
         ChangesNotFoundError
-            It, or a snapshot in between that is needed, was pruned; or the index was built, trained or retrained in between.
-            Read all of the index then.
+            That snapshot, or one in between that is needed, was pruned, or the index was built, trained or retrained in
+            between. Read the whole index in that case.
         """
         from vsearch.live.feed import changes_since
 

@@ -141,7 +141,7 @@ def build_index(
     noted : Unusable, optional
         See `open_inputs`.
     ttl : str, optional
-        An attribute that has to be there, and of a type that says until when a row lives.
+        Name of an existing attribute whose type can hold an expiry time.
 
     Raises
     ------

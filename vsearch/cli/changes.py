@@ -1,4 +1,4 @@
-"""Commands that change an index: append, upsert, update, delete, optimize, tag, restore; and what changed."""
+"""Commands that change an index: append, upsert, update, delete, optimize, tag, restore; and one that lists changes."""
 
 from __future__ import annotations
 
