@@ -169,8 +169,8 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
     ----------
     index : Index
     module : torch.nn.Module, optional
-        For an encoder that is not a sentence-transformers model: a module of the same architecture, into which the weights are
-        loaded.
+        For an encoder that is not a sentence-transformers model: a module of the same architecture, into which the
+        weights are loaded.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
 
         if module is None:
             raise InputError(
-                "the encoder of this index is a custom torch module; pass a `module` of the same architecture to load_encoder"
+                "the encoder of this index is a torch module; pass a `module` of the same architecture to load_encoder"
             )
         try:
             module.load_state_dict(load(files[STATE]))
