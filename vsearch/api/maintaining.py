@@ -29,8 +29,10 @@ class MaintainableIndex(OpenedIndex):
         """Do the maintenance that is due; a second call does nothing.
 
         Folds deltas, merges rows into runs, drops removed rows and old snapshots, and tunes the settings again if the rows have
-        changed. Codes are copied, so scores do not change. The index can be searched and changed in the meantime; each step is
-        one commit, and a step that is killed leaves the index as it was.
+        changed. Codes are copied, so scores do not change. Where rows are merged, partitions of more than four times the mean
+        size are split, and the rows that move to a new partition are encoded again from their rerank codes; without rerank
+        codes nothing is split. The index can be searched and changed in the meantime; each step is one commit, and a step that
+        is killed leaves the index as it was.
 
         Parameters
         ----------

@@ -12,6 +12,7 @@ from vsearch.errors import InputError
 from vsearch.quantizers.kmeans import train_kmeans
 
 LARGEST_OVER_MEAN = 4.0  # largest size of a partition, relative to the mean
+LEAST_LARGEST = 8.0  # rows that any partition may hold, however small the mean
 ROWS_PER_PARTITION = 64  # least mean size: with smaller partitions, routing costs more than it saves
 SAMPLE_PER_PARTITION = 48
 LEAST_SAMPLE = 4096
@@ -32,6 +33,9 @@ LOOSE_PIECES = 8
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Returns prepared vectors float32 (n, d) of ascending rows."""
+
+Train = Callable[[NDArray[np.float32], int, int], NDArray[np.float32]]
+"""Centroids of a sample: how many, and the seed."""
 
 
 def default_partitions(rows: int) -> int:
@@ -221,17 +225,18 @@ def split_oversize(partitioning: Partitioning, take: Vectors, seed: int) -> Part
     copies of its centroid.
     """
     centroids, members = partitioning.centroids, partitioning.members.copy()
-    rows = len(members)
     while True:
         counts = np.bincount(members, minlength=len(centroids))
-        limit = max(LARGEST_OVER_MEAN * rows / max(1, int(np.count_nonzero(counts))), 8.0)
+        limit = largest_partition(counts)
         oversize = np.flatnonzero(counts > limit)
         if len(oversize) == 0:
             break
         for partition in oversize:
             partition_rows = np.flatnonzero(members == partition)
-            pieces = int(min(max(2, round(2 * len(partition_rows) / limit)), 256))
-            pieces_of_rows, new_centroids = _split(partition_rows, take, centroids[partition], pieces, seed)
+            pieces = pieces_of(len(partition_rows), limit)
+            pieces_of_rows, new_centroids = split_rows(
+                partition_rows, take, centroids[partition], pieces, train_centroids, seed
+            )
             targets = np.concatenate([[partition], len(centroids) + np.arange(len(new_centroids) - 1)])
             members[partition_rows] = targets[pieces_of_rows].astype(np.int32)
             centroids = np.concatenate([centroids, new_centroids[1:]])
@@ -242,12 +247,39 @@ def split_oversize(partitioning: Partitioning, take: Vectors, seed: int) -> Part
     return Partitioning(np.ascontiguousarray(centroids[used]), renumber[members])
 
 
-def _split(
-    partition_rows: NDArray[np.int64], take: Vectors, centroid: NDArray[np.float32], pieces: int, seed: int
+def largest_partition(counts: NDArray[np.int64]) -> float:
+    """Maximum number of rows in a partition, given the current sizes: four times the mean of those that are not empty."""
+    return max(LARGEST_OVER_MEAN * float(counts.sum()) / max(1, int(np.count_nonzero(counts))), LEAST_LARGEST)
+
+
+def pieces_of(rows: int, limit: float) -> int:
+    """Number of pieces into which to split a partition with more rows than `limit`."""
+    return int(min(max(2, round(2 * rows / limit)), 256))
+
+
+def split_rows(
+    partition_rows: NDArray[np.int64],
+    take: Vectors,
+    centroid: NDArray[np.float32],
+    pieces: int,
+    train: Train,
+    seed: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The piece of each row and the centroids of the pieces; pieces of equal size if k-means cannot separate the rows."""
+    """The piece of each row and the centroids of the pieces; pieces of equal size if k-means cannot separate the rows.
+
+    Parameters
+    ----------
+    partition_rows : ndarray of int64 (n,)
+        Rows of one partition.
+    take : callable
+        Returns their vectors.
+    centroid : ndarray of float32 (d,)
+        The present centroid of the partition.
+    train : callable
+        Trains centroids; same signature as `train_centroids`.
+    """
     step = max(1, len(partition_rows) // (SAMPLE_PER_PARTITION * 8 * pieces))
-    centroids = train_centroids(take(partition_rows[::step]), pieces, seed)
+    centroids = train(take(partition_rows[::step]), pieces, seed)
     pieces_of_rows = np.empty(len(partition_rows), np.int64)
     for start in range(0, len(partition_rows), 1 << 16):
         pieces_of_rows[start : start + (1 << 16)] = assign(take(partition_rows[start : start + (1 << 16)]), centroids)

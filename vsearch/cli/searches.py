@@ -13,7 +13,10 @@ from vsearch.errors import InputError
 
 def search(
     url: options.Url,
-    queries: options.Queries,
+    queries: Annotated[str | None, options.QUERIES] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="A text to search for, if the index holds an encoder (may be repeated).")
+    ] = None,
     k: options.K = 10,
     where: options.Where = None,
     row: options.Row = None,
@@ -43,6 +46,8 @@ def search(
     anonymous: options.Anonymous = False,
 ) -> None:
     """Find the rows nearest to each query among those that satisfy a predicate."""
+    if (queries is None) == (not text):
+        raise InputError("pass either QUERIES, a file of vectors or one vector as JSON, or --text")
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
     document_options = options.given(
         offsets=offsets,
@@ -55,6 +60,8 @@ def search(
         unsupported = options.given(nprobe=nprobe, min_score=min_score)
         if unsupported:
             raise InputError(f"{_flag(unsupported)} is not supported by an index of documents")
+        if queries is None:
+            raise InputError("--text is not supported by an index of documents; pass QUERIES")
         document_queries, saliency = inputs.read_document_queries(queries, offsets, row, query_saliency)
         document_hits = index.search_documents(
             document_queries,
@@ -73,9 +80,10 @@ def search(
         return
     if document_options:
         raise InputError(f"{_flag(document_options)} needs an index of documents; this one holds single vectors")
-    vectors = inputs.read_queries(queries, row)
+    if text and row is not None:
+        raise InputError("--row needs a file of queries")
     hits = index.search(
-        vectors,
+        inputs.read_queries(queries, row) if queries is not None else text,
         k=k,
         where=options.condition(where),
         nprobe=nprobe,

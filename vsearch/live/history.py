@@ -67,6 +67,7 @@ class Restore(Override):
             next_row=max(then.next_row, now.next_row),
             next_segment=max(then.next_segment, now.next_segment),
             next_field=max(then.next_field, now.next_field),
+            next_partition=max(then.next_partition, now.next_partition),
             tags=now.tags,
             tokens=now.tokens,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from vsearch.errors import SnapshotNotFoundError
-from vsearch.live.commits import training_of
+from vsearch.search.state.model_reading import training_of
 from vsearch.storage.snapshots.upgrading import origin_of, upgraded
 
 if TYPE_CHECKING:

@@ -32,6 +32,7 @@ from vsearch.search.state.shard import Addresses
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import discarded_on_failure
 from vsearch.storage.snapshots.condemned import discard
+from vsearch.storage.snapshots.kinds import ModelPart
 from vsearch.storage.snapshots.upgrading import upgraded
 from vsearch.storage.stores.scratch import scratch_folder
 
@@ -153,7 +154,7 @@ class Retrain:
         if removed is not None:
             removed = Removed(removed.segments + np.uint32(first), removed.rows, removed.ids)
         rows = self._encode(snapshot, fresh) if len(fresh) else None
-        return Draft(rows, removed, change=lambda manifest: self._change(manifest, first))
+        return Draft(rows, removed, change=lambda manifest: self._change(manifest, first), model=self.built.model)
 
     def _encode(self, snapshot: Snapshot, fresh: NDArray[np.int64]) -> Rows:
         """Rows that came meanwhile."""
@@ -188,7 +189,7 @@ class Retrain:
             rerank=built.rerank,
             partitions=built.partitions,
             seed=built.seed,
-            model=built.model,
+            model=built.model | ModelPart.ENCODER.entries(manifest.model),
             shards=shards,
             settings=built.settings,
             live=live,

@@ -35,7 +35,7 @@ class Rows:
     Attributes
     ----------
     codes : RowCodes
-        Sorted by partition.
+        By partition, but for those of a delta that is older than a split.
     ids : int64 (n,), or pyarrow.Array of strings
     attributes : pyarrow.Table or None
         Exact columns under the names of their fields (`AttributeEntry.field`); a field that is missing is NULL.
@@ -179,13 +179,13 @@ def _cast(column: Any, kind: pa.DataType) -> Any:
 
 
 def write_delta(
-    store: Store, path: str, number: int, rows: Rows | None, removed: Removed | None, level: int = 0
+    store: Store, path: str, model: Model, rows: Rows | None, removed: Removed | None, level: int = 0
 ) -> SegmentEntry:
-    """Write a delta; its entry for the manifest."""
+    """Write a delta; its entry for the manifest, in which it has the number 0."""
     parts: dict[str, Mapping[str, Any] | pa.Table] = {}
     ids: tuple[int, int] | None = None
     if rows is not None and len(rows):
-        parts[DELTA] = rows.codes.to_arrays()
+        parts[DELTA] = rows.codes.to_arrays() | {"partitions": model.numbers_of(rows.codes.partitions)}
         parts[IDS] = id_part(rows.ids)
         if rows.attributes is not None:
             parts[ATTRIBUTES] = rows.attributes.combine_chunks()
@@ -195,7 +195,7 @@ def write_delta(
     count = 0 if rows is None else len(rows)
     gone = 0 if removed is None else len(removed)
     bundle = write_bundle(store, path, parts, {"rows": count, "removed": gone})
-    return SegmentEntry(number, bundle, count, ids, level, gone)
+    return SegmentEntry(0, bundle, count, ids, level, gone)
 
 
 def removed_parts(removed: Removed | None) -> dict[str, Any]:
@@ -217,9 +217,7 @@ def id_part(ids: Ids) -> Any:
     return pa.table({"id": ids})
 
 
-def read_delta(
-    store: Store, entry: SegmentEntry, model: Model, partitions: int, id_type: str, snapshot: int = 0
-) -> Delta:
+def read_delta(store: Store, entry: SegmentEntry, model: Model, id_type: str, snapshot: int = 0) -> Delta:
     """Read a delta whole.
 
     Raises
@@ -236,7 +234,7 @@ def read_delta(
     codes_of = {name: files[DELTA].array(name) for name in files[DELTA].arrays} if DELTA in files else None
     if (codes_of is None) != (entry.rows == 0) or (REMOVED in files) != (entry.removed > 0):
         raise CorruptIndexError(path, "does not hold what the manifest says")
-    codes = row_codes.no_rows(model) if codes_of is None else RowCodes.from_arrays(path, model, partitions, codes_of)
+    codes = row_codes.no_rows(model) if codes_of is None else RowCodes.from_arrays(path, model, codes_of)
     if len(codes.partitions) != entry.rows:
         raise CorruptIndexError(path, f"holds {len(codes.partitions)} rows, the manifest says {entry.rows}")
     table = None

@@ -16,7 +16,7 @@ from vsearch.predicates.schema import ROW_ID, Attribute, AttributeType, Schema
 from vsearch.search.state.arguments import KernelArguments
 from vsearch.search.state.column_reading import read_column
 from vsearch.search.state.model import Model, SearchSettings
-from vsearch.search.state.model_reading import read_model
+from vsearch.search.state.model_reading import read_model, reread_model, training_of
 from vsearch.search.state.shard import Addresses, PartitionTable, Shard, view_arrays
 from vsearch.search.state.workspace import Workspace, pack_model, pack_shard
 from vsearch.storage import Manifest, ShardEntry, Store, open_files
@@ -191,7 +191,7 @@ def reopen_snapshot(before: Snapshot, manifest: Manifest) -> Snapshot:
 
 def _open(store: Store, manifest: Manifest, before: Snapshot | None) -> Snapshot:
     known = _Known(before, manifest)
-    model = known.model or read_model(store, manifest)
+    model = reread_model(store, manifest, before.manifest, before.model) if before else read_model(store, manifest)
     opener = _Opener(store, model, manifest, known)
     for entry in manifest.shards:
         opener.add_shard(entry)
@@ -209,11 +209,9 @@ class _Known:
     def __init__(self, before: Snapshot | None, manifest: Manifest) -> None:
         self.runs: dict[str, Shard] = {}
         self.deltas: dict[str, Delta] = {}
-        self.model: Model | None = None
-        if before is not None and before.manifest.model == manifest.model:
-            self.model = before.model
+        if before is not None and training_of(before.manifest) == training_of(manifest):
             self.runs = {shard.files[PARTITIONS].path: shard for shard in before.shards}
-            if before.manifest.live:
+            if before.manifest.live and before.manifest.model == manifest.model:  # else partitions have other places
                 entries = before.manifest.live.deltas
                 self.deltas = {e.bundle.path: delta for e, delta in zip(entries, before.deltas, strict=True)}
 
@@ -269,7 +267,7 @@ class _Opener:
         for entry in live.deltas:
             known = self._known.deltas.get(entry.bundle.path)
             if known is None:
-                known = read_delta(self._store, entry, model, manifest.partitions, manifest.id_type, manifest.snapshot)
+                known = read_delta(self._store, entry, model, manifest.id_type, manifest.snapshot)
             deltas.append(known)
         gone = Gone([*self._removed, *(delta.removed for delta in deltas)])
         for shard in self.shards:
@@ -283,18 +281,10 @@ class _Opener:
         return tuple(deltas)
 
     def _keep(self, run: Shard) -> None:
-        again = Shard(
-            0,
-            run.first_partition,
-            0,
-            run.rows,
-            run.table,
-            run.files,
-            run.arrays,
-            run.native,
-            run.encodings,
-            state=run.read,
-        )
+        first, native = self.first_partition, run.native
+        if first != run.first_partition:  # partitions of a shard before it were split
+            native = pack_shard(first, run.rows, run.table, run.arrays)
+        again = Shard(0, first, 0, run.rows, run.table, run.files, run.arrays, native, run.encodings, state=run.read)
         self._add(again, run.segment)
 
     def _add(self, run: Shard, segment: int | Addresses) -> None:

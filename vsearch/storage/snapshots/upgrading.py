@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from vsearch.storage.snapshots.kinds import ModelPart
 from vsearch.storage.snapshots.manifest import FORMAT, LiveEntry, Manifest
 
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 def origin_of(manifest: Manifest) -> str:
     """What all snapshots have in common that go back to one build."""
-    return manifest.live.origin if manifest.live else min(entry.path for entry in manifest.model.values())
+    if manifest.live:
+        return manifest.live.origin
+    return min(entry.path for entry in ModelPart.ENCODER.others(manifest.model).values())
 
 
 def upgraded(manifest: Manifest) -> Manifest:
