@@ -15,7 +15,6 @@ from vsearch.fanout.calls.bill import Bill, Prices, Usages, make_bill
 from vsearch.fanout.calls.invoker import Invoker, Names
 from vsearch.fanout.platforms.aws_lambda import FORECAST, PRICES
 from vsearch.fanout.platforms.platform import Forecast
-from vsearch.fanout.roles.loading import check_unchanged
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.search.state.fetching import reconstruct
@@ -129,10 +128,9 @@ def measure_bill(
     Raises
     ------
     InputError
-        The queries or an option are invalid, or the index was changed.
+        The queries or an option are invalid.
     """
     manifest = read_manifest(store, None)
-    check_unchanged(manifest)
     requests = max(1, min(REQUESTS, SPREAD // queries))
     query_vectors = _stand_ins(store, manifest, requests * queries, seed) if vectors is None else np.asarray(vectors)
     if query_vectors.ndim != 2 or not len(query_vectors):
@@ -165,6 +163,9 @@ def measure_bill(
 def _stand_ins(store: Store, manifest: Manifest, count: int, seed: int) -> NDArray[np.float32]:
     """Draw rows of the index as queries."""
     snapshot = open_snapshot(store, manifest)
-    rows = np.random.default_rng(seed).choice(manifest.rows, min(count, manifest.rows), replace=False)
+    live = snapshot.live_rows()
+    rows = np.random.default_rng(seed).choice(
+        manifest.rows if live is None else live, min(count, manifest.rows), replace=False
+    )
     vectors: NDArray[np.float32] = reconstruct(snapshot, np.sort(rows)) @ snapshot.model.quantizer.rotation
     return np.random.default_rng(seed).permutation(vectors + snapshot.model.mean)

@@ -47,14 +47,10 @@ class PrefetchedStore(MeteredStore):
         self.files = files
         self.parts = parts
 
-    def holds(self, path: str) -> bool:
-        """Whether a file, or part of it, is in memory."""
-        return path in self.files or any(part_path == path for part_path, _, _ in self.parts)
-
-    @property
-    def size(self) -> int:
-        """Bytes in memory."""
-        return sum(map(len, self.files.values())) + sum(len(data) for _, _, data in self.parts)
+    def drop(self, paths: Iterable[str]) -> None:
+        """Release files that are no longer read."""
+        dropped = set(paths)
+        self.files = {path: data for path, data in self.files.items() if path not in dropped}
 
     def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
         """See `Store.read_into`; prefetched ranges need no request."""
