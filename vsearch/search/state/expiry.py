@@ -8,7 +8,8 @@ is cached, and derived incrementally from the last one when further rows have ex
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -175,12 +176,17 @@ def _moment(snapshot: Snapshot, when: int, before: Moment | None) -> Moment:
     removed = sum(len(run.gone) for run in left) - sum(len(run.gone) for run in snapshot.shards)
     if not removed:
         return Moment(start, end, expired, None)
-    if last is None:
-        derived = {name: made for name, made in snapshot.derived.items() if name != __name__}
-        whole: Snapshot | None = replace(snapshot, derived=derived)
-    else:
-        whole = last.whole
-    return Moment(start, end, expired, replace(snapshot, shards=left, derived={}, expired=removed, whole=whole))
+    view = copy(snapshot)
+    view.shards, view.derived, view.expired = left, {}, removed
+    view.whole = _without_views(snapshot) if last is None else last.whole
+    return Moment(start, end, expired, view)
+
+
+def _without_views(snapshot: Snapshot) -> Snapshot:
+    """Return a copy of a snapshot that keeps its masks, but no view of it."""
+    whole = copy(snapshot)
+    whole.derived = {name: made for name, made in snapshot.derived.items() if name != __name__}
+    return whole
 
 
 def _read_all(snapshot: Snapshot) -> tuple[int, list[Lifetimes]]:
