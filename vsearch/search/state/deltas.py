@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
 from vsearch.search.state import row_codes
+from vsearch.search.state.plain_rows import PlainTable, read_table, stack_tables
 from vsearch.search.state.row_codes import RowCodes
 from vsearch.storage.files.bundle import open_bundle
 from vsearch.storage.files.bundle_writing import write_bundle
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vsearch.search.state.model import Model
-    from vsearch.storage import Store
+    from vsearch.storage import SegmentFile, Store
 
 
 Ids = Any
@@ -39,6 +40,8 @@ class Rows:
     ids : int64 (n,), or pyarrow.Array of strings
     attributes : pyarrow.Table or None
         Exact columns under the names of their fields (`AttributeEntry.field`); a field that is missing is NULL.
+
+    Functions have a `PlainTable` in place of either.
     """
 
     codes: RowCodes
@@ -82,11 +85,20 @@ class Removed:
 
 @dataclass(frozen=True, eq=False)
 class Delta:
-    """What one commit changes."""
+    """What one commit changes.
+
+    Attributes
+    ----------
+    rows : Rows
+        All that it adds, or those of some partitions.
+    first : int
+        The place among all of the first of these rows.
+    """
 
     number: int
     rows: Rows
     removed: Removed
+    first: int = 0
 
 
 class Gone:
@@ -144,6 +156,8 @@ def concatenate_ids(parts: Sequence[Ids]) -> Ids:
     """Ids of several parts, one after the other."""
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
+    if isinstance(parts[0], PlainTable):
+        return stack_tables("ids", parts, [part.rows for part in parts])
     import pyarrow as pa
 
     return pa.concat_arrays(parts)
@@ -157,10 +171,12 @@ def concatenate_rows(parts: Sequence[Rows]) -> Rows:
     return joined.take(np.argsort(codes.partitions, kind="stable"))
 
 
-def _stack(tables: Sequence[pa.Table | None], counts: Sequence[int]) -> pa.Table | None:
+def _stack(tables: Sequence[Any], counts: Sequence[int]) -> Any:
     """Tables below each other; a column that one lacks is NULL there."""
     if all(table is None for table in tables):
         return None
+    if any(isinstance(table, PlainTable) for table in tables):
+        return stack_tables("attributes", tables, counts)
     import pyarrow as pa
 
     types = {field.name: field.type for table in tables if table is not None for field in table.schema}
@@ -217,31 +233,50 @@ def id_part(ids: Ids) -> Any:
     return pa.table({"id": ids})
 
 
-def read_delta(store: Store, entry: SegmentEntry, model: Model, id_type: str, snapshot: int = 0) -> Delta:
+def read_delta(
+    store: Store,
+    entry: SegmentEntry,
+    model: Model,
+    id_type: str,
+    snapshot: int = 0,
+    *,
+    only: range | None = None,
+) -> Delta:
     """Read a delta whole.
+
+    Parameters
+    ----------
+    only : range, optional
+        Partitions: no others' rows are kept, and none as Arrow arrays. Ids of removed rows are not read.
 
     Raises
     ------
     CorruptIndexError
         It does not hold what its entry says, or what the model can have written.
     """
-    from vsearch.storage.files.columns import take
-
     bundle, path = open_bundle(store, entry.bundle, snapshot), entry.bundle.path
     files = bundle.files
-    for file in files.values():
-        file.ensure_all()
+    for kind, file in files.items():
+        if only is None or kind != REMOVED_IDS:
+            file.ensure_all()
     codes_of = {name: files[DELTA].array(name) for name in files[DELTA].arrays} if DELTA in files else None
     if (codes_of is None) != (entry.rows == 0) or (REMOVED in files) != (entry.removed > 0):
         raise CorruptIndexError(path, "does not hold what the manifest says")
     codes = row_codes.no_rows(model) if codes_of is None else RowCodes.from_arrays(path, model, codes_of)
     if len(codes.partitions) != entry.rows:
         raise CorruptIndexError(path, f"holds {len(codes.partitions)} rows, the manifest says {entry.rows}")
+    if ATTRIBUTES in files and files[ATTRIBUTES].entry.rows != entry.rows:
+        raise CorruptIndexError(
+            path, f"holds attributes of {files[ATTRIBUTES].entry.rows} rows instead of {entry.rows}"
+        )
+    if only is not None:
+        removed = read_removed(files, entry.removed, None, path)
+        return _read_plainly(entry, files, codes, removed, id_type, only)
+    from vsearch.storage.files.columns import take
+
     table = None
     if ATTRIBUTES in files:
         file = files[ATTRIBUTES]
-        if file.entry.rows != entry.rows:
-            raise CorruptIndexError(path, f"holds attributes of {file.entry.rows} rows instead of {entry.rows}")
         table = take(file, [column.name for column in file.entry.columns], np.arange(entry.rows))
     rows = Rows(codes, read_ids(files, IDS, entry.rows, id_type, path), table)
     return Delta(entry.number, rows, read_removed(files, entry.removed, id_type, path))
@@ -259,8 +294,33 @@ def read_delta_ids(store: Store, entry: SegmentEntry, id_type: str, snapshot: in
     return read_ids(files, IDS, entry.rows, id_type, path), read_removed(files, entry.removed, id_type, path)
 
 
-def read_removed(files: Mapping[str, Any], count: int, id_type: str, path: str) -> Removed:
-    """The rows that a bundle says are removed.
+def _read_plainly(
+    entry: SegmentEntry,
+    files: Mapping[str, SegmentFile],
+    codes: RowCodes,
+    removed: Removed,
+    id_type: str,
+    only: range,
+) -> Delta:
+    """The rows of some partitions, copied out of the bundle, which need not stay in memory then."""
+    path, numbers = entry.bundle.path, codes.partitions
+    if (np.diff(numbers) < 0).any():
+        raise CorruptIndexError(path, "its rows are not sorted by partition; restore the file")
+    low, high = np.searchsorted(numbers, [only.start, only.stop]).tolist()
+    inside = np.arange(low, high)
+    ids: Ids = np.empty(0, np.int64)
+    if id_type != "string":
+        ids = read_ids(files, IDS, entry.rows, id_type, path)[low:high].copy()
+    elif entry.rows and (IDS not in files or files[IDS].entry.rows != entry.rows):
+        raise CorruptIndexError(path, f"does not hold the {entry.rows} ids that the manifest names")
+    elif entry.rows:
+        ids = read_table(files[IDS], inside)
+    table = read_table(files[ATTRIBUTES], inside) if ATTRIBUTES in files else None
+    return Delta(entry.number, Rows(row_codes.take(codes, inside), ids, table), removed, low)
+
+
+def read_removed(files: Mapping[str, Any], count: int, id_type: str | None, path: str) -> Removed:
+    """The rows that a bundle says are removed; without their ids where their type is None.
 
     Raises
     ------
@@ -273,7 +333,8 @@ def read_removed(files: Mapping[str, Any], count: int, id_type: str, path: str) 
         segments, gone = files[REMOVED].array("segment"), files[REMOVED].array("row").astype(np.int64)
     if segments.dtype != np.uint32 or segments.shape != gone.shape or len(gone) != count:
         raise CorruptIndexError(path, f"does not hold the {count} removed rows that the manifest names")
-    return Removed(segments, gone, read_ids(files, REMOVED_IDS, count, id_type, path))
+    ids = np.empty(0, np.int64) if id_type is None else read_ids(files, REMOVED_IDS, count, id_type, path)
+    return Removed(segments, gone, ids)
 
 
 def read_ids(files: Mapping[str, Any], kind: str, count: int, id_type: str, path: str) -> Ids:

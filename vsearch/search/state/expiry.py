@@ -176,7 +176,7 @@ def _moment(snapshot: Snapshot, when: int, before: Moment | None) -> Moment:
     removed = sum(len(run.gone) for run in left) - sum(len(run.gone) for run in snapshot.shards)
     if not removed:
         return Moment(start, end, expired, None)
-    view = copy(snapshot)
+    view = copy(snapshot)  # its groups stay: masks, which are made of the runs, say what is found
     view.shards, view.derived, view.expired = left, {}, removed
     view.whole = _without_views(snapshot) if last is None else last.whole
     return Moment(start, end, expired, view)
