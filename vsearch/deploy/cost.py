@@ -17,6 +17,7 @@ from vsearch.fanout.platforms.aws_lambda import FORECAST, PRICES
 from vsearch.fanout.platforms.platform import Forecast
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire.envelope import Envelope
+from vsearch.search.state.expiry import present
 from vsearch.search.state.fetching import reconstruct
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import Manifest, Store, read_manifest
@@ -162,10 +163,10 @@ def measure_bill(
 
 def _stand_ins(store: Store, manifest: Manifest, count: int, seed: int) -> NDArray[np.float32]:
     """Draw rows of the index as queries."""
-    snapshot = open_snapshot(store, manifest)
+    snapshot = present(open_snapshot(store, manifest))
     live = snapshot.live_rows()
     rows = np.random.default_rng(seed).choice(
-        manifest.rows if live is None else live, min(count, manifest.rows), replace=False
+        snapshot.rows if live is None else live, min(count, snapshot.live_count), replace=False
     )
     vectors: NDArray[np.float32] = reconstruct(snapshot, np.sort(rows)) @ snapshot.model.quantizer.rotation
     return np.random.default_rng(seed).permutation(vectors + snapshot.model.mean)
