@@ -14,7 +14,7 @@ from tests.fanout.conftest import Stack, make_sample
 from tests.fanout.test_loading import Watched
 from tests.fanout.test_pages import remote_of
 from vsearch.deploy.cost import measure_bill
-from vsearch.errors import IncompleteAnswerError
+from vsearch.errors import IncompleteAnswerError, InputError
 from vsearch.fanout.calls.retries import CallError, ErrorKind
 from vsearch.fanout.roles import processor
 from vsearch.fanout.roles.planning import PlanSettings, choose_plan
@@ -304,3 +304,18 @@ def test_a_bill_is_forecast_for_a_changed_index(tmp_path):
     index.delete(list(range(100)))
     index.append(vectors[250:], attributes[250:])
     assert measure_bill(index.snapshot.store, queries=1)[0].total > 0
+
+
+def test_an_index_whose_rows_expire_is_refused_by_name():
+    vectors, attributes, queries = make_sample(300, D, 3)
+    url = f"memory://changed-ttl-{uuid4().hex}/index"
+    attributes = attributes.append_column("expires", [[None, *range(299)]])
+    index = vsearch.build(vectors, url, attributes, shards=2, partitions=8, ttl="expires")
+    remote = remote_of(Stack(url, index, queries))
+    for mode in MODES:
+        with pytest.raises(InputError, match=r"expire \(ttl\)"):
+            remote.search(queries, mode=mode)
+    with pytest.raises(InputError, match=r"expire \(ttl\)"):
+        remote.get([0])
+    with pytest.raises(InputError, match=r"expire \(ttl\)"):
+        measure_bill(index.snapshot.store, queries=1)

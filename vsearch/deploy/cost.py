@@ -15,6 +15,7 @@ from vsearch.fanout.calls.bill import Bill, Prices, Usages, make_bill
 from vsearch.fanout.calls.invoker import Invoker, Names
 from vsearch.fanout.platforms.aws_lambda import FORECAST, PRICES
 from vsearch.fanout.platforms.platform import Forecast
+from vsearch.fanout.roles.loading import check_lasting
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.search.state.fetching import reconstruct
@@ -131,6 +132,7 @@ def measure_bill(
         The queries or an option are not usable.
     """
     manifest = read_manifest(store, None)
+    check_lasting(manifest)
     requests = max(1, min(REQUESTS, SPREAD // queries))
     asked = _stand_ins(store, manifest, requests * queries, seed) if vectors is None else np.asarray(vectors)
     if asked.ndim != 2 or not len(asked):

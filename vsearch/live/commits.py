@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from vsearch.errors import (
     ConflictError,
@@ -95,6 +96,8 @@ class Draft:
         Whether the rows that go are counted yet: not so where a segment repeats what others removed.
     plain : bool
         Whether the change needs nothing of the newest format: an index that was only built keeps its own.
+    restored : int, optional
+        The older snapshot whose rows come back.
     """
 
     rows: Rows | None = None
@@ -106,6 +109,7 @@ class Draft:
     change: Callable[[Manifest], Manifest] | None = None
     counted: bool = True
     plain: bool = False
+    restored: int | UnsetType = UNSET
 
     @property
     def empty(self) -> bool:
@@ -354,7 +358,9 @@ def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Writte
             changed=live.changed + changed,
             deltas=deltas,
             tokens=tokens,
-            operation=OperationEntry(kind, manifest.snapshot, draft.added, draft.replaced, draft.deleted),
+            operation=OperationEntry(
+                kind, manifest.snapshot, draft.added, draft.replaced, draft.deleted, draft.restored
+            ),
         ),
     )
 

@@ -44,6 +44,8 @@ class OptimizeReport:
         The newest snapshot afterwards.
     folded : int
         Deltas that became fewer.
+    expired : int
+        Rows that were removed since their time had come.
     merged : int
         Shards whose runs were written again.
     tuned : bool
@@ -57,6 +59,7 @@ class OptimizeReport:
 
     snapshot: int
     folded: int = 0
+    expired: int = 0
     merged: int = 0
     tuned: bool = False
     rows_written: int = 0
@@ -66,7 +69,7 @@ class OptimizeReport:
     @property
     def changed(self) -> bool:
         """Whether anything was due."""
-        return bool(self.folded or self.merged or self.tuned or self.pruned)
+        return bool(self.folded or self.expired or self.merged or self.tuned or self.pruned)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as a dict."""
@@ -227,7 +230,9 @@ def optimize(
         rewrite = Rewrite(snapshot, clear=True)
         snapshot, written = _commit(rewrite, lambda: _write_shards(rewrite, plans, progress), snapshot)
         merged = 0 if rewrite.dropped else sum(plan.base or plan.young for plan in plans)
-        return OptimizeReport(snapshot.manifest.snapshot, 0, merged, rows_written=written if merged else 0), snapshot
+        return OptimizeReport(
+            snapshot.manifest.snapshot, merged=merged, rows_written=written if merged else 0
+        ), snapshot
     return fold(snapshot, progress=progress)
 
 

@@ -1,4 +1,4 @@
-"""One query that scores every row: runs of partitions are tasks for all cores."""
+"""Exhaustive search for a single query on all cores, with ranges of partitions as tasks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
 
-RUNS = 32  # of the index: tasks of about as many rows each
-WORTH = 1 << 27  # elements of vectors: some ten milliseconds on one core, far more than threads and their plans cost
+RUNS = 32  # number of tasks, of about equally many rows
+WORTH = 1 << 27  # elements of vectors: some ten milliseconds on one core, far more than the overhead of threads
 
 
 def worth_threads(snapshot: Snapshot, rows: int) -> bool:
-    """Whether scoring so many rows is work for several cores."""
+    """Return whether scoring this many rows is worth several threads."""
     tables = snapshot.model.quantizer.scan != "cells"
     return tables and rows * snapshot.model.dimensions >= WORTH and available_cores() > 1
 
@@ -38,9 +38,9 @@ def search_exhaustively(
     *,
     prepared: bool,
 ) -> list[ShardHits]:
-    """Score every row that the mask lets pass, with a task for each run of partitions: the hits of every shard.
+    """Score every row that passes the mask, with a task per range of partitions; return the hits of every shard.
 
-    A row's score does not depend on the others, so neither do the answers on how many threads there are.
+    A row's score does not depend on other rows, so results do not depend on the number of threads.
 
     Parameters
     ----------
@@ -51,17 +51,17 @@ def search_exhaustively(
     from concurrent.futures import ThreadPoolExecutor
 
     eligible = snapshot.partition_rows if mask is None else mask.matches
-    a_run = max(1, -(-int(eligible.sum()) // RUNS))
+    part_rows = max(1, -(-int(eligible.sum()) // RUNS))
     tasks = []
     for run in (run for shard in snapshot.groups for run in shard.runs):
         low = run.first_partition
         own = low + np.flatnonzero(eligible[low : low + run.partitions]).astype(np.int32)
         run.ensure_own(own)
-        parts = np.cumsum(eligible[own]) // a_run
+        parts = np.cumsum(eligible[own]) // part_rows
         tasks += [(run, part) for part in np.split(own, np.flatnonzero(np.diff(parts)) + 1) if len(part)]
 
     def plan() -> None:
-        """Plan the query, once on each thread."""
+        """Plan the query, once per thread."""
         workspace = snapshot.workspace()
         begin(workspace, request, mask)
         take_query(snapshot, workspace, query, prepared=prepared)

@@ -1,4 +1,4 @@
-"""Scan what is planned in a workspace, fetching partitions before kernels read them."""
+"""Scan the visits planned in a workspace, fetching partitions before kernels read them."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 Words = NDArray[np.uint64] | None
-"""Bits of the rows of a run that pass, uint64 (words,); None where all do."""
+"""Mask of the rows of a run that pass, uint64 (words,); None if all pass."""
 
-FIRST_WAVE = 64  # visits whose partitions are made ready together at first; doubles from wave to wave
+FIRST_WAVE = 64  # visits of the first wave, whose partitions are fetched together; doubles with each wave
 
 
 def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> None:
-    """Scan a shard's part of the planned visits, making partitions ready before they are scanned.
+    """Scan a shard's part of the planned visits, fetching partitions before they are scanned.
 
-    The nearest come first, `FIRST_WAVE` visits at a time, mostly once; then, at once, all that are left. So a shard that was
-    never touched needs two rounds of requests.
+    The nearest come first, in waves that start with `FIRST_WAVE` visits, mostly a single one; then all that remain, together. So
+    a shard that was never read needs two rounds of requests.
     """
     _scan_nearest(snapshot, shard, workspace)
     _scan_rest(snapshot, shard, workspace)
 
 
 def scan_runs_in_waves(snapshot: Snapshot, shard: ShardRuns, workspace: Workspace, words: Sequence[Words]) -> None:
-    """`scan_in_waves` for a shard of several runs, with one heap: as `kernels.query.query.search_runs` does it.
+    """`scan_in_waves` for a shard of several runs with a shared heap, in the order of `kernels.query.query.search_runs`.
 
-    The nearest partitions of every run come before the rest of any, so that the k-th best score is high by then.
+    The nearest partitions of every run are scanned before the rest of any, so that the k-th best score is high by then.
     """
     values, resumed = workspace.values, []
     for run, mask in zip(shard.runs, words, strict=True):
@@ -49,7 +49,7 @@ def scan_runs_in_waves(snapshot: Snapshot, shard: ShardRuns, workspace: Workspac
         values[CallField.REST_COUNT] = 0
         scan_rest(
             snapshot.native.address, run.native.address, workspace.fields.address
-        )  # rows that wait are this run's
+        )  # reranks the rows of this run that wait
         _number_from(workspace, shard.first_row - run.first_row)
         resumed.append(int(values[CallField.FIRST_VISIT]))
     for run, mask, visit in zip(shard.runs, words, resumed, strict=True):
@@ -61,7 +61,7 @@ def scan_runs_in_waves(snapshot: Snapshot, shard: ShardRuns, workspace: Workspac
 
 
 def _number_from(workspace: Workspace, first: int) -> None:
-    """Number the rows of the heap from another one."""
+    """Renumber the rows of the heap relative to another row."""
     workspace.rows[: workspace.values[CallField.SIZE]] -= first
 
 
@@ -86,13 +86,13 @@ def _scan_rest(snapshot: Snapshot, run: Shard, workspace: Workspace) -> None:
 
 
 def take_query(snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], *, prepared: bool) -> None:
-    """Give a workspace its query, and the tables of a quantizer that the kernels do not make by themselves.
+    """Set the query of a workspace, and the lookup tables if the kernels do not compute them for this quantizer.
 
     Parameters
     ----------
     query : float32 (d,)
     prepared : bool
-        Whether the query is normalised, centred and rotated already.
+        Whether the query is already normalized, centered and rotated.
     """
     if not snapshot.native.values[ModelField.TABLES_GIVEN]:
         workspace.use_query(query, prepared=prepared)
@@ -103,5 +103,5 @@ def take_query(snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float
 
 
 def copy_hits(workspace: Workspace) -> ShardHits:
-    """What a workspace holds after a search of one shard."""
+    """Copy the hits from a workspace after a search of one shard."""
     return ShardHits(workspace.scores.copy(), workspace.rows.copy(), workspace.counters.copy())

@@ -1,10 +1,10 @@
 """The steps of a search: mask, plan, scan, merge.
 
-`search_queries` takes them one after the other, in one process. Behind functions they are cut in two: who plans calls `mask_cells` and
-`plan_query`, who holds a shard masks its runs exactly (`masking.mask_shard`) and calls `scan_shard`, and both paths rank what
-shards found by `merge`. A shard has several runs where the index was changed, and one heap for all of them. Planning and scanning
-work on one query at a time, so that an answer does not depend on which queries travel together. A query on one shard that is all
-there is planned and scanned by a single native call.
+`search_queries` runs them all in one process. Behind functions they are distributed: the planner calls `mask_cells` and
+`plan_query`; the owner of a shard masks its runs exactly (`masking.mask_shard`) and calls `scan_shard`; both paths combine the
+hits of shards by `merge`. If the index was changed, a shard has several runs, which share one heap. Planning and scanning handle
+one query at a time, so results do not depend on which queries are sent together. A query on a single, completely fetched shard is
+planned and scanned by a single native call.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
 
 
 def evaluate_mask(snapshot: Snapshot, bound: Bound) -> IndexMask:
-    """The rows of all runs that satisfy a predicate, exactly."""
+    """Evaluate a predicate exactly on the rows of all runs."""
     masks = [mask_shard(snapshot, shard, bound) for shard in snapshot.shards]
     return IndexMask.of(masks, snapshot)
 
 
 def mask_cells(snapshot: Snapshot, bound: Bound | None) -> IndexMask | None:
-    """What cells alone say about the rows of all runs: enough to plan with; which of the open ones pass is left open.
+    """Evaluate a predicate on the cells of all runs only, which suffices for planning; undecided rows stay undecided.
 
-    Without a predicate all rows pass that are not removed: None where none is.
+    Without a predicate all rows that are not removed pass: None if no row is removed.
     """
     if bound is None:
         return live_mask(snapshot)
@@ -61,7 +61,7 @@ def mask_cells(snapshot: Snapshot, bound: Bound | None) -> IndexMask | None:
 
 
 def begin(workspace: Workspace, request: SearchRequest, mask: IndexMask | None) -> None:
-    """Tell a workspace what is asked for; near free where it was asked for that before."""
+    """Set the request and mask of a workspace; almost free if they are unchanged."""
     workspace.begin(
         k=request.k,
         nprobe=request.nprobe,
@@ -80,16 +80,16 @@ def plan_query(
     Parameters
     ----------
     query : float32 (d,)
-        As the user gave it.
+        As passed by the user.
     mask : IndexMask or None
-        How many rows of each partition a predicate may let pass; None without a predicate.
+        With the number of rows of each partition that may pass; None without a predicate.
 
     Returns
     -------
     query : float32 (d,)
         Prepared.
     visits : list of ProbePlan
-        One for each shard, empty where nothing is to be visited; the same for all its runs.
+        One per shard, for all its runs; empty if there is nothing to visit.
     """
     if snapshot.model.quantizer.scan == "cells":
         prepared = prepare_queries(snapshot.model, query[None, :])[0]
@@ -97,21 +97,22 @@ def plan_query(
     workspace = snapshot.workspace()
     begin(workspace, request, mask)
     _plan(snapshot, workspace, query, mask, prepared=False)
-    many, forced = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.FORCED])
-    order = workspace.order[:many]
+    count, forced = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.FORCED])
+    order = workspace.order[:count]
     bases, bounds = workspace.bases[order], workspace.bounds[order]
     visits = []
     for shard in snapshot.groups:
-        own = np.flatnonzero((order >= shard.first_partition) & (order < shard.first_partition + shard.partitions))
-        first = int(np.searchsorted(own, forced))
-        visits.append(ProbePlan(order[own] - np.int32(shard.first_partition), bases[own], bounds[own], first))
+        places = np.flatnonzero((order >= shard.first_partition) & (order < shard.first_partition + shard.partitions))
+        minimum = int(np.searchsorted(places, forced))
+        partitions = order[places] - np.int32(shard.first_partition)
+        visits.append(ProbePlan(partitions, bases[places], bounds[places], minimum))
     return workspace.rotated.copy(), visits
 
 
 def _plan(
     snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None, *, prepared: bool
 ) -> None:
-    """Leave a query's visits, of all shards, in its workspace."""
+    """Plan a query's visits to all shards in its workspace."""
     take_query(snapshot, workspace, query, prepared=prepared)
     plan_natively(snapshot.native.address, workspace.fields.address)
     prune_visits(snapshot, workspace, mask)
@@ -133,21 +134,21 @@ def scan_shard(
     Parameters
     ----------
     request : SearchRequest
-        Its `k` may be another than the plan's. What chooses partitions counts no more.
+        Its `k` may differ from the plan's. Parameters that choose partitions are ignored.
     words : sequence of uint64 (words,) or None
-        Rows of each run of the shard that pass.
+        Masks of the rows of each run that pass.
 
     Returns
     -------
     ShardHits
-        Rows are numbered from the shard's first one.
+        With rows numbered from the first row of the shard.
     """
     if snapshot.model.quantizer.scan == "cells":
         return _scan_cells(snapshot, shard, build_cell_tables(snapshot.model, query), visits, request, words)
     workspace = snapshot.workspace()
     begin(workspace, request, None)
     take_query(snapshot, workspace, query, prepared=True)
-    plan_natively(snapshot.native.address, workspace.fields.address)  # for the tables: the visits are replaced
+    plan_natively(snapshot.native.address, workspace.fields.address)  # for the tables; the visits are replaced below
     order = visits.order + np.int32(shard.first_partition)
     workspace.order[: len(order)] = order
     workspace.bases[order], workspace.bounds[order] = visits.bases, visits.bounds
@@ -156,7 +157,7 @@ def scan_shard(
 
 
 def _scan(snapshot: Snapshot, shard: ShardRuns, workspace: Workspace, words: Sequence[Words]) -> ShardHits:
-    """Scan a shard's part of the visits that are planned in a workspace."""
+    """Scan a shard's part of the visits planned in a workspace."""
     workspace.empty()
     if len(shard.runs) == 1:
         workspace.use_mask(words[0])
@@ -175,7 +176,7 @@ def _scan_cells(
     request: SearchRequest,
     words: Sequence[Words],
 ) -> ShardHits:
-    """The same for cells, whose cuts are of one run."""
+    """Scan a shard of cells, which are cut run by run."""
     found = [
         search_cells(snapshot.model, run, tables, visits, request.k, mask=mask, exact=request.exact)
         for run, mask in zip(shard.runs, words, strict=True)
@@ -184,7 +185,7 @@ def _scan_cells(
 
 
 def join_runs(shard: ShardRuns, found: Sequence[ShardHits], k: int) -> ShardHits:
-    """The best of what was found in each run of a shard, as hits of the shard."""
+    """Merge the hits of each run of a shard into hits of the shard."""
     firsts = [run.first_row - shard.first_row for run in shard.runs]
     rows = [np.where(hits.rows >= 0, hits.rows + first, -1) for hits, first in zip(found, firsts, strict=True)]
     scores, best = merge([hits.scores for hits in found], rows, k)
@@ -202,13 +203,13 @@ def search_queries(
     *,
     prepared: bool,
 ) -> list[list[ShardHits]]:
-    """What each query finds in every shard, on the calling thread. Queries share one pass over the codes where they can.
+    """Search every shard for each query, on the calling thread. Queries share one pass over the codes if possible.
 
     Parameters
     ----------
     queries : float32 (m, d)
     prepared : bool
-        Whether the queries are normalised, centred and rotated already.
+        Whether the queries are already normalized, centered and rotated.
     """
     if snapshot.model.quantizer.scan == "cells":
         return [_search_cells(snapshot, query, request, mask, prepared=prepared) for query in queries]
@@ -229,7 +230,7 @@ def search_queries(
 
 
 def _search_only(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
-    """Search the only shard, which is all there, in one native call."""
+    """Search the only, completely fetched shard in one native call; rows are numbered across its runs."""
     runs = snapshot.groups[0].runs
     if len(runs) == 1:
         workspace.use_mask(_words(mask, runs[0].number))
@@ -247,7 +248,7 @@ def _search_only(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | Non
 def search_fused(
     snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Scores and rows (1, k) of a query as given, on a snapshot that is `fused`, in a workspace that has begun."""
+    """Search a `fused` snapshot for an unprepared query in a begun workspace; return scores and rows (1, k)."""
     workspace.use_query(query, prepared=False)
     _search_only(snapshot, workspace, mask)
     return workspace.scores[None].copy(), workspace.rows[None].copy()
@@ -288,9 +289,9 @@ def _words_of(mask: IndexMask | None, shard: ShardRuns) -> list[Words]:
 
 
 def merge_hits(snapshot: Snapshot, hits: list[ShardHits], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The k best rows of a query, numbered through the snapshot, out of what it found in each shard: see `merge.merge`."""
+    """Merge a query's hits of each shard into the k best rows, numbered across all runs: see `merge.merge`."""
     rows = [
-        np.where(found.rows >= 0, found.rows + shard.first_row, -1)
-        for found, shard in zip(hits, snapshot.groups, strict=True)
+        np.where(shard_hits.rows >= 0, shard_hits.rows + shard.first_row, -1)
+        for shard_hits, shard in zip(hits, snapshot.groups, strict=True)
     ]
-    return merge([found.scores for found in hits], rows, k)
+    return merge([shard_hits.scores for shard_hits in hits], rows, k)

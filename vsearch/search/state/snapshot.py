@@ -48,13 +48,16 @@ class Snapshot:
         What the tail is made of.
     plain : bool
         Whether it is read without an Arrow library.
+    moment : int or None
+        The time for which it was opened, in nanoseconds since 1970 UTC; None: rows expire as time passes (`expiry`).
+    whole : Snapshot or None
+        The same with the rows that have expired, where this one is without them; their number is `expired`.
     """
 
     store: Store
     manifest: Manifest
     model: Model
     shards: tuple[Shard, ...]
-    groups: tuple[ShardRuns, ...]
     schema: Schema
     settings: SearchSettings
     radii: NDArray[np.float32]
@@ -62,10 +65,17 @@ class Snapshot:
     native: KernelArguments
     plain: bool = False
     deltas: tuple[Delta, ...] = ()
+    moment: int | None = None
+    whole: Snapshot | None = None
+    expired: int = 0
     derived: dict[str, Any] = field(default_factory=dict)  # what other modules make of it once, by the module's name
     _threads: threading.local = field(default_factory=threading.local)
+    groups: tuple[ShardRuns, ...] = field(init=False)
     _fused: bool = field(init=False, default=False)
     _ids: NDArray[np.integer[Any]] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.groups = group_runs(self.manifest, self.shards)
 
     @property
     def rows(self) -> int:
@@ -75,7 +85,7 @@ class Snapshot:
     @property
     def live_count(self) -> int:
         """Rows that are not removed."""
-        return self.manifest.rows
+        return self.manifest.rows - self.expired
 
     def live_rows(self) -> NDArray[np.int64] | None:
         """Positions of the rows that are not removed, int64 (n,) ascending; None where none is removed."""
@@ -225,7 +235,6 @@ def _open(store: Store, manifest: Manifest, known: Sequence[Snapshot], only: int
         manifest=manifest,
         model=model,
         shards=tuple(opener.runs),
-        groups=group_runs(manifest, opener.runs),
         schema=schema_of(manifest),
         settings=SearchSettings.from_entry(manifest.settings),
         radii=radii,
