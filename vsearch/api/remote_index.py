@@ -71,15 +71,17 @@ class RemoteIndex(RefusesChanges):
     ) -> None:
         self._url, self._client = url, Client(names, invoker, envelope)
         self._snapshot, self._prices, self._platform = snapshot, prices, platform
+        self._moment: int | None = None  # by which rows have expired; None leaves it to the functions
 
     def __repr__(self) -> str:
         return f"<vsearch.RemoteIndex {self._url}>"
 
-    def _pinned(self, snapshot: int) -> RemoteIndex:
-        """The same index, of one snapshot; it shares the connections."""
-        client, platform = self._client, self._platform
-        own = client.names, client.invoker, client.envelope
-        return RemoteIndex(self._url, *own, snapshot, self._prices, platform)
+    def _pinned(self, snapshot: int, moment: int | None) -> RemoteIndex:
+        """The same index, of one snapshot, with the rows of one moment; it shares the connections."""
+        own = self._client.names, self._client.invoker, self._client.envelope
+        pinned = RemoteIndex(self._url, *own, snapshot, self._prices, self._platform)
+        pinned._moment = moment
+        return pinned
 
     def _prices_of(self, arch: str) -> Prices:
         return self._prices or self._platform.prices_of(arch)
@@ -183,7 +185,7 @@ class RemoteIndex(RefusesChanges):
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and tell who answered it and why so, and its counts; takes what `search` takes."""
         hits = self.search(queries, k, where, **options)
-        hits.stats.partitions = self._pinned(hits.snapshot).info()["partitions"]
+        hits.stats.partitions = self._pinned(hits.snapshot, None).info()["partitions"]
         plan = {"k": k, "how": hits.plan, "shards": list(hits.shards), "snapshot": hits.snapshot}
         plan |= {name: value for name, value in options.items() if not (value is None or value is False or value == ())}
         return Explanation(sql_of(where), plan | {"bill": str(hits.bill)}, hits.stats)
@@ -195,14 +197,14 @@ class RemoteIndex(RefusesChanges):
         ------
         RemoteError
         """
-        return self._info(Deadline())
+        return self._describe(Deadline())[0]
 
-    def _info(self, deadline: Deadline) -> dict[str, Any]:
-        asked = InfoRequest(snapshot=self._snapshot)
-        found: dict[str, Any] = msgspec.json.decode(
-            self._client.call(self._client.names.coordinator, asked, Described, deadline).document
-        )
-        return found
+    def _describe(self, deadline: Deadline) -> tuple[dict[str, Any], RemoteIndex]:
+        """What the index is, and the same index as it is described."""
+        asked = InfoRequest(snapshot=self._snapshot, moment=self._moment)
+        described: Described = self._client.call(self._client.names.coordinator, asked, Described, deadline)
+        info = msgspec.json.decode(described.document)
+        return info, self._pinned(info["snapshot"], described.moment)
 
     def __bool__(self) -> bool:
         return True  # without asking the functions for its length
@@ -222,8 +224,8 @@ class RemoteIndex(RefusesChanges):
         """
         from vsearch.api.remote_rows import get_remote_rows
 
-        info = self.info()
-        return get_remote_rows(self._pinned(info["snapshot"]), info, ids, columns)
+        info, pinned = self._describe(Deadline())
+        return get_remote_rows(pinned, info, ids, columns)
 
     def recall(
         self,
@@ -251,9 +253,9 @@ class RemoteIndex(RefusesChanges):
 
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout)
         deadline = Deadline.after(timeout)
-        info = self._info(deadline)
+        info, pinned = self._describe(deadline)
         return measure_remote_recall(
-            self._pinned(info["snapshot"]),
+            pinned,
             info,
             queries,
             k,
@@ -380,6 +382,7 @@ class RemoteIndex(RefusesChanges):
                 snapshot=answers[0].snapshot if answers else self._snapshot,
                 at_least=execution.at_least,
                 freshness=execution.freshness,
+                moment=answers[0].moment if answers else self._moment,
                 remaining=execution.deadline.remaining(),
                 mode=execution.mode,
                 allocators=execution.allocators,

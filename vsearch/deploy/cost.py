@@ -15,9 +15,9 @@ from vsearch.fanout.calls.bill import Bill, Prices, Usages, make_bill
 from vsearch.fanout.calls.invoker import Invoker, Names
 from vsearch.fanout.platforms.aws_lambda import FORECAST, PRICES
 from vsearch.fanout.platforms.platform import Forecast
-from vsearch.fanout.roles.loading import check_lasting
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire.envelope import Envelope
+from vsearch.search.state.expiry import present
 from vsearch.search.state.fetching import reconstruct
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import Manifest, Store, read_manifest
@@ -132,7 +132,6 @@ def measure_bill(
         The queries or an option are not usable.
     """
     manifest = read_manifest(store, None)
-    check_lasting(manifest)
     requests = max(1, min(REQUESTS, SPREAD // queries))
     asked = _stand_ins(store, manifest, requests * queries, seed) if vectors is None else np.asarray(vectors)
     if asked.ndim != 2 or not len(asked):
@@ -162,10 +161,10 @@ def measure_bill(
 
 def _stand_ins(store: Store, manifest: Manifest, many: int, seed: int) -> NDArray[np.float32]:
     """Rows of the index as queries."""
-    snapshot = open_snapshot(store, manifest)
+    snapshot = present(open_snapshot(store, manifest))
     live = snapshot.live_rows()
     some = np.random.default_rng(seed).choice(
-        manifest.rows if live is None else live, min(many, manifest.rows), replace=False
+        snapshot.rows if live is None else live, min(many, snapshot.live_count), replace=False
     )
     vectors: NDArray[np.float32] = reconstruct(snapshot, np.sort(some)) @ snapshot.model.quantizer.rotation
     return np.random.default_rng(seed).permutation(vectors + snapshot.model.mean)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.predicates.schema import AttributeType
+from vsearch.search.state.column_reading import read_exact
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ def _moment(whole: Snapshot, when: int, before: Moment | None) -> Moment:
     unit = UNITS.get(attribute.type)
     if unit is None:
         raise CorruptIndexError("manifest", f"rows cannot expire by {attribute.name!r}, which is {attribute.type}")
-    lifetimes = [_lifetimes(run, whole.find_entry(attribute.name).field_name, attribute) for run in whole.shards]
+    field = whole.find_entry(attribute.name).field_name
+    lifetimes = [_lifetimes(run, field, attribute, plain=whole.plain) for run in whole.shards]
     key = min(when // unit, np.iinfo(np.int64).max)
     expired = tuple(int(np.searchsorted(each.ends, key, side="right")) for each in lifetimes)
     if before is not None and any(now < then for now, then in zip(expired, before.expired, strict=True)):
@@ -188,23 +190,28 @@ def _without(run: Shard, rows: NDArray[np.uint32]) -> Shard:
     return run.without(fresh) if len(fresh) else run
 
 
-def _lifetimes(run: Shard, field: str, attribute: Attribute) -> Lifetimes:
+def _lifetimes(run: Shard, field: str, attribute: Attribute, *, plain: bool) -> Lifetimes:
     """Read and sort the times of a run, once: O(rows log rows), and 12 bytes a row to keep."""
     known = _LIFETIMES.setdefault(run.read, {})
     found = known.get(field)
     if found is None:
-        found = known[field] = _read_lifetimes(run, field, attribute)
+        found = known[field] = _read_lifetimes(run, field, attribute, plain=plain)
     return found
 
 
-def _read_lifetimes(run: Shard, field: str, attribute: Attribute) -> Lifetimes:
-    from vsearch.predicates.keys import keys_from_arrow
-    from vsearch.storage.files.columns import take
-
+def _read_lifetimes(run: Shard, field: str, attribute: Attribute, *, plain: bool) -> Lifetimes:
     file = run.files.get(ATTRIBUTES)
     if file is None or field not in {column.name for column in file.entry.columns}:
         return Lifetimes(np.empty(0, np.int64), np.empty(0, np.uint32))
-    keys, valid = keys_from_arrow(attribute.type, take(file, [field], np.arange(run.rows)).column(field))
+    if plain:
+        from vsearch.predicates.plain_encoding import plain_keys
+
+        keys, valid = plain_keys(attribute.type, read_exact(run, field, attribute, np.arange(run.rows)))
+    else:
+        from vsearch.predicates.keys import keys_from_arrow
+        from vsearch.storage.files.columns import take
+
+        keys, valid = keys_from_arrow(attribute.type, take(file, [field], np.arange(run.rows)).column(field))
     rows = np.flatnonzero(valid).astype(np.uint32)
     order = np.argsort(keys[rows], kind="stable")
     return Lifetimes(keys[rows][order], rows[order])
