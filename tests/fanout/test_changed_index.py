@@ -306,8 +306,7 @@ def test_a_bill_is_forecast_for_a_changed_index(tmp_path):
     assert measure_bill(index.snapshot.store, queries=1)[0].total > 0
 
 
-@pytest.mark.parametrize("shards", [1, 3])
-def test_rows_expire(monkeypatch, shards):
+def test_rows_expire(monkeypatch):
     """All roles go by the coordinator's clock; a snapshot that is asked for by its number is seen as it was."""
     seconds = [1000]
     monkeypatch.setattr("vsearch.search.state.expiry.now", lambda: seconds[0] * 10**9)
@@ -315,7 +314,7 @@ def test_rows_expire(monkeypatch, shards):
     ends = np.random.default_rng(2).permutation(500) + 1001
     attributes = attributes.append_column("expires", [[None if end % 10 == 0 else int(end) for end in ends]])
     url = f"memory://changed-ttl-{uuid4().hex}/index"
-    index = vsearch.build(vectors[:300], url, attributes[:300], shards=shards, partitions=12, ttl="expires")
+    index = vsearch.build(vectors[:300], url, attributes[:300], shards=3, partitions=12, ttl="expires")
     stack = Stack(url, index, queries[:6])
     remote = remote_of(stack)
 
