@@ -135,9 +135,10 @@ CHANGED_INDEXES: dict[str, dict[str, Any]] = {
     "ip-int8-strings": {"metric": "ip", "bits": 3.0, "rerank": "int8", "partitions": 2},
     "l2-estimates-base": {"metric": "l2", "bits": 4.0, "rerank": None, "partitions": 3},
     "cosine-begun": {},
+    "cosine-int8-split": {"metric": "cosine", "shards": 2, "partitions": 12},
 }
 """By what they are: some deltas on the files of a build; a merged base and a young run; upserts by string; a base without rerank
-codes; and one that was created empty."""
+codes; one that was created empty; and partitions that were split, with a delta that was encoded before."""
 
 
 def write_changed(folder: Path) -> None:
@@ -197,6 +198,13 @@ def change(
         index.append(*_named(rows(n + 60, n + 70)))
     index.update({"tone": "warm"}, where="number IN (7, 17, 27, 37)")
     index.delete(where="kind = 'd' AND number > 60")
+    if name.endswith("split"):
+        late = vsearch.open(target)
+        crowd = vectors[0] + 0.1 * np.random.default_rng(24).standard_normal((200, DIMENSIONS), np.float32)
+        index.append(crowd, {"number": np.arange(200)})
+        index.optimize(force=True, retune=False)
+        late.append(vectors[[0, n + 60, n + 61]])
+        index = late
     return index
 
 

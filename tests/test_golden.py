@@ -11,7 +11,7 @@ import pytest
 
 import vsearch
 from vsearch.storage import open_store, read_manifest
-from vsearch.storage.snapshots.kinds import PARTITIONS
+from vsearch.storage.snapshots.kinds import PARTITIONS, SPLITS
 
 GOLDEN = Path(__file__).parents[1] / "index" / "golden"
 EVERY = sorted(path.parent for path in GOLDEN.glob("format-*/*/expected.json"))
@@ -77,6 +77,7 @@ def test_changed_indexes_have_every_kind_of_segment() -> None:
     assert any(delta.removed and delta.rows for delta in deltas)
     assert any(attribute.field for manifest in manifests for attribute in manifest.attributes)
     assert any(manifest.live and manifest.live.pending is not None for manifest in manifests)
+    assert any(SPLITS in manifest.model and manifest.live.deltas for manifest in manifests)
 
 
 @pytest.mark.slow

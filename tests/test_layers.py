@@ -189,7 +189,7 @@ MANY = {
     "vsearch.jpq.trainer.train": 19,
     "vsearch.api.remote_index.search_documents": 17,
     "vsearch.cli.indexes.build": 34,
-    "vsearch.cli.searches.search": 20,
+    "vsearch.cli.searches.search": 21,
     "vsearch.cli.stacks.deploy": 19,
     "vsearch.cli.training.train": 18,
 }

@@ -34,6 +34,7 @@ from bench.fuzzers.live_model import (
 from bench.soak_findings import Finding, raw_error
 from vsearch.api import changing
 from vsearch.api.index import Index
+from vsearch.building import partitioning
 from vsearch.errors import (
     ConflictError,
     CorruptIndexError,
@@ -108,7 +109,7 @@ class Fuzzer:
 
 @contextmanager
 def small_measures() -> Iterator[None]:
-    """Merges and folds are due after a few rows, and nobody waits long."""
+    """Merges, folds and splits are due after a few rows, and nobody waits long."""
     places: list[tuple[Any, str, Any]] = [
         (committing, "PATIENCE", 20.0),
         (committing, "FIRST_WAIT", 0.0001),
@@ -117,6 +118,8 @@ def small_measures() -> Iterator[None]:
         (plan, "TAIL_ROWS", 6),
         (plan, "TAIL_SHARE", 0.0),
         (changing, "MOST_DELTAS", 5),
+        (partitioning, "LARGEST_OVER_MEAN", 1.5),
+        (partitioning, "LEAST_LARGEST", 6.0),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in places]
     for module, name, value in places:

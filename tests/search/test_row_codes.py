@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-from tests.coded import KINDS, PARTITIONS, all_codes, assert_same, built
+from tests.coded import KINDS, all_codes, assert_same, built
 from vsearch.errors import CorruptIndexError
 from vsearch.kernels.scan.blocks import BLOCK
 from vsearch.search.state.row_codes import RowCodes, concatenate, no_rows, read_row_codes, row_columns, take
@@ -79,7 +79,7 @@ def test_columns_are_those_of_the_model(snapshot):
     assert codes.to_arrays().keys() == row_columns(model).keys() == no_rows(model).to_arrays().keys()
     assert len(codes) == sum(shard.rows for shard in snapshot.shards)
     assert len(no_rows(model)) == 0
-    back = RowCodes.from_arrays("delta", model, PARTITIONS, codes.to_arrays() | {"id": np.arange(3)})
+    back = RowCodes.from_arrays("delta", model, codes.to_arrays() | {"id": np.arange(3)})
     assert_same(back, codes)
 
 
@@ -201,8 +201,8 @@ def first_is(value):
 
 
 BROKEN = [
-    ("partitions", first_is(-1), "partitions are not all from 0 to 6"),
-    ("partitions", first_is(7), "partitions are not all from 0 to 6"),
+    ("partitions", first_is(-1), "names partitions that are none of the 7"),
+    ("partitions", first_is(7), "names partitions that are none of the 7"),
     ("partitions", lambda array: array.astype(np.int64), "int64"),
     ("partitions", lambda array: array[:, None], "partitions is"),
     ("partitions", lambda _: np.array(3, np.int32), "partitions is"),
@@ -226,13 +226,13 @@ BROKEN = [
 def test_damaged_codes_are_refused(staged, name, change, message):
     arrays = all_codes(staged).to_arrays()
     with pytest.raises(CorruptIndexError, match=message):
-        RowCodes.from_arrays("delta", staged.model, 7, damaged(arrays, name, change))
+        RowCodes.from_arrays("delta", staged.model, damaged(arrays, name, change))
 
 
 def test_missing_codes_are_refused(staged):
     arrays = all_codes(staged).to_arrays()
     for name in arrays:
         with pytest.raises(CorruptIndexError, match=f"lack {name}|partitions is|lack partitions|is .* expected"):
-            RowCodes.from_arrays("delta", staged.model, 7, {n: a for n, a in arrays.items() if n != name})
+            RowCodes.from_arrays("delta", staged.model, {n: a for n, a in arrays.items() if n != name})
     offsets = arrays["offsets"] - 1e6  # which may be negative
-    assert (RowCodes.from_arrays("delta", staged.model, 7, arrays | {"offsets": offsets}).offsets == offsets).all()
+    assert (RowCodes.from_arrays("delta", staged.model, arrays | {"offsets": offsets}).offsets == offsets).all()

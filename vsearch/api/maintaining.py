@@ -29,8 +29,10 @@ class MaintainableIndex(OpenedIndex):
         """Do what keeps the index fast and small, where it is due: a second call does nothing.
 
         Deltas are folded, rows merged into runs, removed ones and old snapshots dropped, and settings found anew where the rows
-        are others than those they were found for. Codes are copied, so no score changes. The index is searched and changed
-        meanwhile; each step is one commit, and one that is killed leaves the index as it was.
+        are others than those they were found for. Codes are copied, so no score changes. Partitions of over four times the mean are
+        split where rows are merged, and rows that come to a new one are encoded anew from their rerank codes; without these
+        nothing is split. The index is searched and changed meanwhile; each step is one commit, and one that is killed leaves the
+        index as it was.
 
         Parameters
         ----------

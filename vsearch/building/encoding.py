@@ -76,15 +76,16 @@ def encode_rows(model: Model, vectors: NDArray[np.generic]) -> tuple[RowCodes, N
     return take(codes, order), order
 
 
-def decode_rows(model: Model, codes: RowCodes) -> NDArray[np.float32]:
-    """Rotated vectors float32 (n, d) of rows, from their rerank codes, which the model must have."""
+def decode_rows(model: Model, codes: RowCodes) -> NDArray[np.floating[Any]]:
+    """Rotated vectors (n, d) of rows, from their rerank codes, which the model must have; float64 where `rotate` gives that."""
     if model.rerank is None or codes.rerank is None or codes.rerank_scales is None:
         raise ValueError("the rows must have rerank codes")
     residuals = decode_residuals(ResidualCodes(codes.rerank, codes.rerank_scales), model.rerank_weights, model.rerank)
-    return model.centroids[codes.partitions] + residuals
+    centroids: NDArray[np.floating[Any]] = model.centroids[codes.partitions]
+    return (centroids.astype(np.float64) if model.far_apart else centroids) + residuals
 
 
-def original_vectors(model: Model, rotated: NDArray[np.float32]) -> NDArray[np.float32]:
+def original_vectors(model: Model, rotated: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Vectors as they were given, float32 (n, d), but normalised under cosine."""
     return np.asarray(rotated @ model.quantizer.rotation + model.mean, np.float32)
 

@@ -12,6 +12,7 @@ from vsearch.errors import InputError
 from vsearch.quantizers.kmeans import train_kmeans
 
 LARGEST_OVER_MEAN = 4.0  # no partition holds more than so many times the mean
+LEAST_LARGEST = 8.0  # but so many rows any may hold
 ROWS_PER_PARTITION = 64  # on average at least: below it, routing costs more than it saves
 SAMPLE_PER_PARTITION = 48
 LEAST_SAMPLE = 4096
@@ -32,6 +33,9 @@ LOOSE_PIECES = 8
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Prepared vectors float32 (n, d) of some rows, ascending."""
+
+Train = Callable[[NDArray[np.float32], int, int], NDArray[np.float32]]
+"""Centroids of a sample: how many, and the seed."""
 
 
 def default_partitions(rows: int) -> int:
@@ -218,17 +222,16 @@ def split_oversize(partitioning: Partitioning, take: Vectors, seed: int) -> Part
     to copies of its centroid.
     """
     centroids, members = partitioning.centroids, partitioning.members.copy()
-    rows = len(members)
     while True:
         counts = np.bincount(members, minlength=len(centroids))
-        limit = max(LARGEST_OVER_MEAN * rows / max(1, int(np.count_nonzero(counts))), 8.0)
+        limit = largest_partition(counts)
         oversize = np.flatnonzero(counts > limit)
         if len(oversize) == 0:
             break
         for partition in oversize:
             inside = np.flatnonzero(members == partition)
-            pieces = int(min(max(2, round(2 * len(inside) / limit)), 256))
-            chosen, fresh = _split(inside, take, centroids[partition], pieces, seed)
+            pieces = pieces_of(len(inside), limit)
+            chosen, fresh = split_rows(inside, take, centroids[partition], pieces, train_centroids, seed)
             targets = np.concatenate([[partition], len(centroids) + np.arange(len(fresh) - 1)])
             members[inside] = targets[chosen].astype(np.int32)
             centroids = np.concatenate([centroids, fresh[1:]])
@@ -239,12 +242,34 @@ def split_oversize(partitioning: Partitioning, take: Vectors, seed: int) -> Part
     return Partitioning(np.ascontiguousarray(centroids[used]), renumber[members])
 
 
-def _split(
-    inside: NDArray[np.int64], take: Vectors, centroid: NDArray[np.float32], pieces: int, seed: int
+def largest_partition(counts: NDArray[np.int64]) -> float:
+    """Rows that a partition may hold where all hold so many: four times the mean."""
+    return max(LARGEST_OVER_MEAN * float(counts.sum()) / max(1, int(np.count_nonzero(counts))), LEAST_LARGEST)
+
+
+def pieces_of(rows: int, limit: float) -> int:
+    """Pieces for a partition of more rows than `limit`."""
+    return int(min(max(2, round(2 * rows / limit)), 256))
+
+
+def split_rows(
+    inside: NDArray[np.int64], take: Vectors, centroid: NDArray[np.float32], pieces: int, train: Train, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Piece of each row and the pieces' centroids; pieces of equal size where k-means cannot tell the rows apart."""
+    """Piece of each row and the pieces' centroids; pieces of equal size where k-means cannot tell the rows apart.
+
+    Parameters
+    ----------
+    inside : int64 (n,)
+        Rows of a partition.
+    take : callable
+        Their vectors.
+    centroid : float32 (d,)
+        Theirs so far.
+    train : callable
+        As `train_centroids`.
+    """
     step = max(1, len(inside) // (SAMPLE_PER_PARTITION * 8 * pieces))
-    centroids = train_centroids(take(inside[::step]), pieces, seed)
+    centroids = train(take(inside[::step]), pieces, seed)
     chosen = np.empty(len(inside), np.int64)
     for start in range(0, len(inside), 1 << 16):
         chosen[start : start + (1 << 16)] = assign(take(inside[start : start + (1 << 16)]), centroids)

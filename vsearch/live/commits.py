@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -23,21 +23,22 @@ from vsearch.errors import (
     VsearchError,
 )
 from vsearch.search.state.deltas import Removed, Rows, write_delta
+from vsearch.search.state.model_reading import training_of
 from vsearch.search.state.snapshot import Snapshot, reopen_snapshot
 from vsearch.storage import read_manifest
 from vsearch.storage.snapshots.commits import newest_after
 from vsearch.storage.snapshots.committing import PATIENCE, TakenBackError, commit_after, retry_waits
 from vsearch.storage.snapshots.manifest import (
-    FORMAT,
-    LiveEntry,
     OperationEntry,
     SegmentEntry,
     TokenEntry,
 )
+from vsearch.storage.snapshots.upgrading import origin_of, upgraded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from vsearch.search.state.model import Model
     from vsearch.storage import Manifest, Store
 
 TOKENS = 256
@@ -98,6 +99,8 @@ class Draft:
         Whether the change needs nothing of the newest format: an index that was only built keeps its own.
     restored : int, optional
         The older snapshot whose rows come back.
+    model : Model or None
+        What the new rows are encoded with, where that is not the model of that snapshot.
     """
 
     rows: Rows | None = None
@@ -110,6 +113,7 @@ class Draft:
     counted: bool = True
     plain: bool = False
     restored: int | UnsetType = UNSET
+    model: Model | None = None
 
     @property
     def empty(self) -> bool:
@@ -214,7 +218,7 @@ def commit_change(
             snapshot = newest
             continue
         # Until here no manifest named what was written. From here on one may, whatever is raised: a prune will tell.
-        written = _Written.of(store, draft, written)
+        written = _Written.of(snapshot, draft, written)
         after, follower = None, _next_manifest(snapshot, operation.kind, draft, written, token)
         try:
             after = commit_after(store, manifest, follower, check=check or time.monotonic() - begun > UNCHECKED)
@@ -280,18 +284,19 @@ class _Written:
     entry: SegmentEntry | None
 
     @classmethod
-    def of(cls, store: Store, draft: Draft, before: _Written | None) -> _Written:
+    def of(cls, snapshot: Snapshot, draft: Draft, before: _Written | None) -> _Written:
         if (
             before is not None
             and _same_rows(before.draft.rows, draft.rows)
             and _same(before.draft.removed, draft.removed)
         ):
             return cls(draft, before.writer, before.entry)
-        _discard(store, before)
+        _discard(snapshot.store, before)
         writer = uuid4().hex
         if draft.rows is None and draft.removed is None:
             return cls(draft, writer, None)
-        return cls(draft, writer, write_delta(store, f"segments/{writer}-delta.arrow", 0, draft.rows, draft.removed))
+        model, path = draft.model or snapshot.model, f"segments/{writer}-delta.arrow"
+        return cls(draft, writer, write_delta(snapshot.store, path, model, draft.rows, draft.removed))
 
 
 def _discard(store: Store, written: _Written | None, paths: Sequence[str] = ()) -> None:
@@ -323,11 +328,6 @@ def _known(manifest: Manifest, token: str | None) -> TokenEntry | None:
     if token is None or not manifest.live:
         return None
     return next((entry for entry in manifest.live.tokens if entry.token == token), None)
-
-
-def training_of(manifest: Manifest) -> Any:
-    """What codes and partitions depend on: the files of the model that searches read."""
-    return {kind: entry.path for kind, entry in manifest.model.items()}
 
 
 def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Written, token: str | None) -> Manifest:
@@ -371,23 +371,6 @@ def _now(before: Manifest) -> str:
     with suppress(ValueError, TypeError):  # written elsewhere, without a zone or in another form
         now = max(now, datetime.fromisoformat(before.created))
     return now.isoformat(timespec="milliseconds")
-
-
-def origin_of(manifest: Manifest) -> str:
-    """What all snapshots have in common that go back to one build."""
-    return manifest.live.origin if manifest.live else min(entry.path for entry in manifest.model.values())
-
-
-def upgraded(manifest: Manifest) -> Manifest:
-    """A manifest in the newest format; that of an index that was only built gets what its first change needs."""
-    if manifest.live:
-        return manifest
-    shards = tuple(msgspec.structs.replace(shard, segment=number) for number, shard in enumerate(manifest.shards))
-    rows = manifest.rows
-    live = LiveEntry(
-        next_row=rows, next_segment=len(shards), trained_rows=rows, tuned_rows=rows, origin=origin_of(manifest)
-    )
-    return msgspec.structs.replace(manifest, format=FORMAT, shards=shards, live=live)
 
 
 def _check(token: str | None, if_snapshot: int | None) -> None:

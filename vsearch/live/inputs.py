@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,10 +106,21 @@ def fit_model(new: NewRows, model: Model) -> NewRows:
     """
     if new.model is model or not len(new):
         return new
+    if new.model.quantizer is model.quantizer:  # partitions were split since
+        partitions = model.partitions_of(new.model.numbers_of(new.codes.partitions))
+        if partitions.min() >= 0:  # else it was restored to before the split that the rows know of
+            order = np.argsort(partitions, kind="stable")
+            codes = row_codes.take(replace(new.codes, partitions=partitions), order)
+            return _encoded(new, codes, order, model)
     if new.model.rerank is None:
         raise ConflictError("the index was trained anew meanwhile; open it again and retry")
     vectors = original_vectors(new.model, decode_rows(new.model, new.codes))
     codes, order = encode_rows(model, vectors)
+    return _encoded(new, codes, order, model)
+
+
+def _encoded(new: NewRows, codes: RowCodes, order: NDArray[np.int64], model: Model) -> NewRows:
+    """Rows with other codes, in another order."""
     ids = new.ids if new.ids is None else take_ids(new.ids, order)
     attributes = None if new.attributes is None else new.attributes.take(order)
     return NewRows(codes, new.order[order], ids, attributes, model)

@@ -1,4 +1,4 @@
-"""Merging runs and deltas into new runs, shard by shard. Codes are copied, so no score changes."""
+"""Merging runs and deltas into new runs, shard by shard: which rows there are, and what becomes of them. Codes are copied."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from vsearch.search.state.shard import Addresses
 if TYPE_CHECKING:
     from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import Manifest
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,17 +53,45 @@ class Moved:
         return self.became[at], own[at] == asked
 
 
-def gather(snapshot: Snapshot, runs: Sequence[Shard], where: range) -> tuple[Rows, Addresses]:
-    """The rows of some runs that lie in some partitions and are not removed, by partition, and where they were."""
-    positions = np.concatenate([np.empty(0, np.int64), *(_own(run, where) for run in runs)])
+def runs_of(snapshot: Snapshot) -> tuple[list[list[Shard]], Shard | None]:
+    """The runs of every shard, its base first, and the tail."""
+    shards = iter(snapshot.shards)
+    runs = [[next(shards) for _ in range(1 + bool(entry.young))] for entry in snapshot.manifest.shards]
+    return runs, next(shards, None)
+
+
+def partitions_of(manifest: Manifest, number: int) -> range:
+    """Partitions of a shard."""
+    first = sum(shard.partitions for shard in manifest.shards[:number])
+    return range(first, first + manifest.shards[number].partitions)
+
+
+def live_counts(snapshot: Snapshot) -> NDArray[np.int64]:
+    """Rows of every partition that are not removed, int64 (partitions,)."""
+    counts = np.zeros(snapshot.manifest.partitions, np.int64)
+    for run in snapshot.shards:
+        gone = np.searchsorted(run.table.row_starts + run.table.rows, run.gone, side="right")
+        own = slice(run.first_partition, run.first_partition + run.partitions)
+        counts[own] += run.table.rows - np.bincount(gone, minlength=run.partitions)
+    return counts
+
+
+def gather(snapshot: Snapshot, runs: Sequence[Shard], where: range) -> tuple[Rows, NDArray[np.int64]]:
+    """The rows of some runs that lie in some partitions and are not removed, and their positions; both by partition."""
+    positions = live_positions(runs, where)
     if not len(positions):
         empty = Rows(row_codes.no_rows(snapshot.model), no_ids(stored_ids(snapshot, positions)), None)
-        return empty, Addresses(np.empty(0, np.uint32), np.empty(0, np.int64))
+        return empty, positions
     codes, order = codes_of(snapshot, positions)
     positions = positions[order]
     names = snapshot.schema.names
     rows = Rows(codes, stored_ids(snapshot, positions), take_fields(snapshot, names, positions) if names else None)
-    return rows, snapshot.addresses(positions)
+    return rows, positions
+
+
+def live_positions(runs: Sequence[Shard], where: range) -> NDArray[np.int64]:
+    """Positions of the rows of some runs that lie in some partitions and are not removed, run by run."""
+    return np.concatenate([np.empty(0, np.int64), *(_own(run, where) for run in runs)])
 
 
 def _own(run: Shard, where: range) -> NDArray[np.int64]:

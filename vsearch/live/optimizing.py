@@ -14,8 +14,9 @@ from msgspec import UNSET
 
 from vsearch.errors import ConflictError, StoreError
 from vsearch.live.commits import Draft, commit_change
-from vsearch.live.merging import Moved, gather, join_removed, removed_of
+from vsearch.live.merging import Moved, gather, join_removed, partitions_of, removed_of, runs_of
 from vsearch.live.plan import MOST_DELTAS, RunCounts, ShardPlan, plan_folds, plan_shards
+from vsearch.live.splitting import SplitOutput, plan_split, write_split
 from vsearch.search.state.deltas import Gone, Removed, no_ids, take_ids, write_delta
 from vsearch.search.state.runs import live_rows, write_run
 from vsearch.search.state.shard import Addresses
@@ -48,6 +49,8 @@ class OptimizeReport:
         Rows that were removed since their time had come.
     merged : int
         Shards whose runs were written again.
+    split : int
+        Partitions that became several, since they had over four times the rows of others.
     tuned : bool
         Whether the search settings were found anew.
     rows_written : int
@@ -61,6 +64,7 @@ class OptimizeReport:
     folded: int = 0
     expired: int = 0
     merged: int = 0
+    split: int = 0
     tuned: bool = False
     rows_written: int = 0
     pruned: tuple[int, ...] = ()
@@ -109,6 +113,7 @@ class Rewrite:
 
     start: Snapshot
     shards: dict[int, ShardOutput] = field(default_factory=dict)
+    split: SplitOutput | None = None
     folds: dict[range, Output] = field(default_factory=dict)
     clear: bool = False  # all deltas go, since none has anything that is not removed
     kind: str = "optimize"
@@ -117,8 +122,8 @@ class Rewrite:
     @property
     def paths(self) -> list[str]:
         """Files that were written."""
-        outputs = [output for shard in self.shards.values() for output in (shard.base, shard.young)]
-        return [output.entry.bundle.path for output in (*outputs, *self.folds.values()) if output is not None]
+        split = [] if self.split is None else [self.split.entry.path]
+        return split + [output.entry.bundle.path for output in self._outputs()]
 
     def resolve(self, snapshot: Snapshot) -> Draft:
         manifest = snapshot.manifest
@@ -146,6 +151,8 @@ class Rewrite:
         """Whether a snapshot has all that the segments were made of, and their shards no other run."""
         before = self.start.manifest.shards
         if any(_shard_paths(manifest.shards[number]) != _shard_paths(before[number]) for number in self.shards):
+            return False
+        if self.split is not None and not self.split.stands(manifest, self.start.manifest):
             return False
         return self._inputs() | self._removals() <= {entry.path for entry in manifest_files(manifest)}
 
@@ -188,7 +195,8 @@ class Rewrite:
             if entry.bundle.path not in inputs or entry.bundle.path in folded
         ]
         live = msgspec.structs.replace(live, deltas=tuple(deltas), next_segment=live.next_segment + len(numbers))
-        return msgspec.structs.replace(manifest, shards=tuple(shards), live=live)
+        manifest = msgspec.structs.replace(manifest, shards=tuple(shards), live=live)
+        return manifest if self.split is None else self.split.change(manifest)
 
 
 def _shard_paths(shard: ShardEntry) -> set[str]:
@@ -229,10 +237,12 @@ def optimize(
     if any(plan.base or plan.young for plan in plans) or _idle(snapshot):
         rewrite = Rewrite(snapshot, clear=True)
         snapshot, written = _commit(rewrite, lambda: _write_shards(rewrite, plans, progress), snapshot)
-        merged = 0 if rewrite.dropped else sum(plan.base or plan.young for plan in plans)
-        return OptimizeReport(
-            snapshot.manifest.snapshot, merged=merged, rows_written=written if merged else 0
-        ), snapshot
+        number = snapshot.manifest.snapshot
+        if rewrite.dropped:
+            return OptimizeReport(number), snapshot
+        merged = sum(plan.base or plan.young for plan in plans)
+        split = 0 if rewrite.split is None else rewrite.split.split.count
+        return OptimizeReport(number, merged=merged, split=split, rows_written=written), snapshot
     return fold(snapshot, progress=progress)
 
 
@@ -268,9 +278,8 @@ def _discard(rewrite: Rewrite) -> None:
 
 def _plan(snapshot: Snapshot, *, force: bool) -> list[ShardPlan]:
     runs, tail = runs_of(snapshot)
-    tails = (
-        [0] * len(runs) if tail is None else [_tail_rows(tail, _where(snapshot, number)) for number in range(len(runs))]
-    )
+    shards = [partitions_of(snapshot.manifest, number) for number in range(len(runs))]
+    tails = [0 if tail is None else _tail_rows(tail, where) for where in shards]
     return plan_shards([_counts(snapshot, number, own) for number, own in enumerate(runs)], tails, force=force)
 
 
@@ -291,36 +300,28 @@ def _tail_rows(tail: Shard, where: range) -> int:
     return int(tail.table.rows[where.start : where.stop].sum())
 
 
-def runs_of(snapshot: Snapshot) -> tuple[list[list[Shard]], Shard | None]:
-    """The runs of every shard, its base first, and the tail."""
-    shards = iter(snapshot.shards)
-    runs = [[next(shards) for _ in range(1 + bool(entry.young))] for entry in snapshot.manifest.shards]
-    return runs, next(shards, None)
-
-
-def _where(snapshot: Snapshot, number: int) -> range:
-    """Partitions of a shard."""
-    shards = snapshot.manifest.shards
-    first = sum(shard.partitions for shard in shards[:number])
-    return range(first, first + shards[number].partitions)
-
-
 def _write_shards(rewrite: Rewrite, plans: Sequence[ShardPlan], progress: Progress) -> int:
     snapshot, name, written = rewrite.start, uuid4().hex, 0
     runs, tail = runs_of(snapshot)
     manifest, tails = snapshot.manifest, [] if tail is None else [tail]
+    split = plan_split(snapshot, [number for number, plan in enumerate(plans) if plan.base])
+    if split is not None:
+        rewrite.split = write_split(snapshot.store, f"model/{name}-splits.arrow", split)
     for number, plan in enumerate(plans):
         progress("merge", number, len(plans))
         if not (plan.base or plan.young):
             continue
-        where, own = _where(snapshot, number), runs[number]
-        rows, addresses = gather(snapshot, [*(own if plan.base else own[1:]), *tails], where)
+        where, own = partitions_of(manifest, number), runs[number]
+        rows, positions = gather(snapshot, [*(own if plan.base else own[1:]), *tails], where)
+        if split is not None:
+            rows, positions = split.apply(rows, positions)
+            where = split.partitions_of(where, number)
         removed = None if plan.base else removed_of(own[0], _segment(own[0]), snapshot)
         output = None
         if plan.base or len(rows) or removed is not None:
             path = f"segments/{name}-{number:05d}-run.arrow"
-            entry = write_run(snapshot.store, path, snapshot.model, rows, where, manifest.attributes, 0, removed)
-            output = Output(entry, Moved.of(addresses))
+            segment = write_run(snapshot.store, path, snapshot.model, rows, where, manifest.attributes, 0, removed)
+            output = Output(segment, Moved.of(snapshot.addresses(positions)))
         rewrite.shards[number] = ShardOutput(output, None) if plan.base else ShardOutput(None, output)
         written += len(rows)
     progress("merge", len(plans), len(plans))
@@ -347,7 +348,7 @@ def _write_folds(rewrite: Rewrite, folds: Sequence[range], progress: Progress) -
         kept = [_without(delta.removed, inputs) for delta in deltas]
         path = f"segments/{name}-{place:05d}-delta.arrow"
         level = 1 + max(entries[at].level for at in run)
-        entry = write_delta(snapshot.store, path, 0, rows, join_removed(kept), level)
+        entry = write_delta(snapshot.store, path, snapshot.model, rows, join_removed(kept), level)
         rewrite.folds[run] = Output(entry, Moved.of(addresses))
         written += 0 if rows is None else len(rows)
     progress("fold", len(folds), len(folds))

@@ -18,7 +18,7 @@ TAIL_SHARE = 0.05
 """... and of all rows."""
 
 YOUNG_SHARE = 0.25
-"""Of a base's rows, from which a young run is merged into it."""
+"""Of a base's rows, from which a young run, with the tail that is to join it, is merged into it."""
 
 REMOVED_SHARE = 0.2
 """Of a run's rows, from which it is written again without those that are removed."""
@@ -61,18 +61,31 @@ def plan_shards(shards: Sequence[Sequence[RunCounts]], tails: Sequence[int], *, 
     total = sum(run.rows for runs in shards for run in runs)
     plans = [_plan_shard(runs, tail, force=force) for runs, tail in zip(shards, tails, strict=True)]
     if sum(tails) > max(TAIL_ROWS, TAIL_SHARE * total) or any(plan.base for plan in plans):
-        waiting = [bool(tail or any(run.waiting for run in runs)) for runs, tail in zip(shards, tails, strict=True)]
-        return [plan if plan.base else ShardPlan(young=due) for plan, due in zip(plans, waiting, strict=True)]
+        return [
+            plan if plan.base else _plan_due(runs, tail) for plan, runs, tail in zip(plans, shards, tails, strict=True)
+        ]
     return plans
+
+
+def _plan_due(runs: Sequence[RunCounts], tail: int) -> ShardPlan:
+    """What is due of a shard where deltas are to go."""
+    if _heavy(runs, tail):  # at once, rather than by way of a young run
+        return ShardPlan(base=True)
+    return ShardPlan(young=bool(tail or any(run.waiting for run in runs)))
+
+
+def _heavy(runs: Sequence[RunCounts], tail: int) -> bool:
+    """Whether there is much beside a base."""
+    beside = tail + sum(run.rows for run in runs[1:])
+    return beside >= YOUNG_SHARE * max(runs[0].rows, 1) and beside > 0
 
 
 def _plan_shard(runs: Sequence[RunCounts], tail: int, *, force: bool) -> ShardPlan:
     base, young = runs[0], sum(run.rows for run in runs[1:])
     if force and (young or tail or base.removed):
         return ShardPlan(base=True)
-    heavy = young >= YOUNG_SHARE * max(base.rows, 1) and young > 0
     holes = any(run.removed >= REMOVED_SHARE * run.rows and run.removed > 0 for run in runs)
-    return ShardPlan(base=heavy or holes)
+    return ShardPlan(base=holes or _heavy(runs, 0))
 
 
 def plan_folds(levels: Sequence[int], *, most: int = MOST_DELTAS) -> list[range]:

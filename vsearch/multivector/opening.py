@@ -1,4 +1,4 @@
-"""The document part of an open snapshot: codec, encoding and, per shard, the codes of the documents' vectors."""
+"""Open the document part of a snapshot: codec, encoding and, per shard, the codes of the documents' vectors."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from vsearch.storage.snapshots.kinds import ModelPart
 
 @dataclass(frozen=True, eq=False)
 class DocumentShard:
-    """Codes of a shard's documents, in the order of its rows. Views: their bytes count only after `ensure`.
+    """Codes of a shard's documents, in the order of its rows, as views whose contents are valid only after `ensure`.
 
     Attributes
     ----------
     offsets : int64 (rows + 1,)
         Document r has the vectors ``offsets[r]:offsets[r + 1]``.
     scales : float32 (rows,)
-        What the factors are relative to.
+        Scale of the factors of each document.
     codes : uint8 or uint16 (vectors,)
         Centroids; empty in binary mode.
     packed : uint8 (bytes,)
-        Numbers of centroids, in binary mode.
+        Packed numbers of centroids, in binary mode.
     residuals : uint8 (vectors * bytes,)
-        Each document's rectangle transposed; empty without residual bits.
+        Residual codes, transposed per document; empty without residual bits.
     factors : uint16 (vectors,)
-        Float16 as bits.
+        Bits of float16 numbers.
     exact : float16 or float32 (vectors, d), or None
     positions : uint8, uint16 or uint32 (vectors,), or None
-        Where each vector was in the document that was given.
+        Position of each vector in its input document.
     list_offsets, list_documents : int64 (centroids + 1,), uint32 (entries,), or None
     checked : bool (rows,)
-        Documents whose codes were found to be centroids' numbers.
+        Documents whose codes were checked to be valid centroid numbers.
     """
 
     shard: Shard
@@ -60,24 +60,24 @@ class DocumentShard:
     checked: NDArray[np.bool_]
 
     def ensure(self, kind: str, name: str, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
-        """Make rows of an array present and verified. Near free once the file is."""
+        """Fetch and verify rows of an array; almost free once the whole file is fetched."""
         file = self.shard.files[kind]
         if not file.whole:
             file.ensure(name, starts, stops)
 
     def ensure_numbers(self, starts: NDArray[np.int64], stops: NDArray[np.int64], bits: int) -> None:
-        """The same for packed numbers of vectors ``starts:stops``, with what reading the last one asks for."""
+        """As `ensure`, for the packed numbers of vectors ``starts:stops``, with the padding to read the last one."""
         self.ensure(kinds.PATCH_NUMBERS, "packed", starts * bits // 8, -(-stops * bits // 8) + PADDING)
 
 
 @dataclass(frozen=True, eq=False)
 class DocumentIndex:
-    """What searching documents needs beside the snapshot.
+    """The document part of an open snapshot, for searches.
 
     Attributes
     ----------
     entry : DocumentsEntry
-        What the manifest says.
+        The manifest entry of the documents.
     """
 
     patches: TokenCodec
@@ -87,7 +87,7 @@ class DocumentIndex:
 
     @property
     def dimensions(self) -> int:
-        """Of the documents' vectors."""
+        """Dimensions of the documents' vectors."""
         return self.patches.dimensions
 
 
@@ -96,38 +96,39 @@ _codecs: WeakKeyDictionary[Snapshot, tuple[TokenCodec, FixedEncoding]] = WeakKey
 
 
 def open_documents(snapshot: Snapshot) -> DocumentIndex:
-    """The document part of a snapshot, opened once. Reads the codec and how many vectors each document has.
+    """Open the document part of a snapshot, once. Reads the codec and the number of vectors of each document.
 
     Raises
     ------
     InputError
-        It is an index of single vectors.
+        The index has single vectors, not documents.
     CorruptIndexError
+        The document part is invalid.
     """
-    found = _opened.get(snapshot)
-    if found is None:
+    index = _opened.get(snapshot)
+    if index is None:
         entry = _entry(snapshot)
         patches, fde = _codec(snapshot)
         shards = tuple(_open_shard(shard, patches, entry) for shard in snapshot.shards)
-        found = _opened.setdefault(snapshot, DocumentIndex(patches, fde, entry, shards))
-    return found
+        index = _opened.setdefault(snapshot, DocumentIndex(patches, fde, entry, shards))
+    return index
 
 
 def encoding_of(snapshot: Snapshot) -> FixedEncoding:
-    """What turns a document or a query into one vector; needs no shard. Raises as `open_documents` does."""
+    """Return the encoding of documents and queries, without opening shards. Raises like `open_documents`."""
     return _codec(snapshot)[1]
 
 
 def _entry(snapshot: Snapshot) -> DocumentsEntry:
     if snapshot.manifest.documents is None:
-        msg = "this is an index of single vectors: use search, or build one of documents with build_documents"
+        msg = "this index has single vectors, not documents: use search, or build it with build_documents"
         raise InputError(msg)
     return snapshot.manifest.documents
 
 
 def _codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
-    found = _codecs.get(snapshot)
-    return _codecs.setdefault(snapshot, _read_codec(snapshot)) if found is None else found
+    codec = _codecs.get(snapshot)
+    return _codecs.setdefault(snapshot, _read_codec(snapshot)) if codec is None else codec
 
 
 def _read_codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
@@ -138,13 +139,13 @@ def _read_codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
     arrays = {name: file.array(name) for file in files for name in file.arrays}
     try:
         patches, fde = load_token_codec(entry.patches, arrays), load_fde(arrays)
-        fits = patches.dimensions == entry.dimensions == fde.bases.shape[1]
-        fits = fits and fde.dimensions == snapshot.manifest.dimensions
-        fits = fits and entry.store in (None, "float16", "float32")
+        valid = patches.dimensions == entry.dimensions == fde.bases.shape[1]
+        valid = valid and fde.dimensions == snapshot.manifest.dimensions
+        valid = valid and entry.store in (None, "float16", "float32")
     except (KeyError, TypeError, ValueError) as error:
-        raise CorruptIndexError("model", f"the codec of the documents cannot be read: {error!r}") from error
-    if not fits:
-        raise CorruptIndexError("model", "the codec of the documents does not fit the manifest; restore the manifest")
+        raise CorruptIndexError("model", f"cannot load the codec of the documents: {error!r}") from error
+    if not valid:
+        raise CorruptIndexError("model", "the codec of the documents does not match the manifest; restore the manifest")
     return patches, fde
 
 
@@ -164,7 +165,9 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
     scales = take(kinds.DOCUMENTS, "factor_scale", np.float32, shard.rows)
     shard.files[kinds.DOCUMENTS].ensure_all()
     if (counts == 0).any() or not np.isfinite(scales).all():
-        raise CorruptIndexError(shard.files[kinds.DOCUMENTS].path, "a document has no vectors or no finite scale")
+        raise CorruptIndexError(
+            shard.files[kinds.DOCUMENTS].path, "a document has no vectors, or a scale that is not finite"
+        )
     offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     total = int(offsets[-1])
     empty: NDArray[np.uint8] = np.empty(0, np.uint8)
@@ -185,7 +188,7 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
             shard.files[kinds.PATCH_POSITIONS].array("position") if kinds.PATCH_POSITIONS in shard.files else empty
         )
         if positions.shape != (total,) or positions.dtype.kind != "u":
-            raise CorruptIndexError("manifest", f"shard {shard.number} has no position of each vector")
+            raise CorruptIndexError("manifest", f"shard {shard.number} does not have a position for each vector")
     if entry.candidates == "lists":
         lengths = take(kinds.LIST_LENGTHS, "documents", np.uint32, len(patches.codebook))
         shard.files[kinds.LIST_LENGTHS].ensure_all()
@@ -193,7 +196,7 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
         list_documents = take(kinds.LISTS, "document", np.uint32, int(list_offsets[-1]))
         shard.files[kinds.LISTS].ensure_all()
         if list_documents.max(initial=0) >= shard.rows:
-            raise CorruptIndexError(shard.files[kinds.LISTS].path, "a list names a document that is not there")
+            raise CorruptIndexError(shard.files[kinds.LISTS].path, "a list contains a document that does not exist")
     return DocumentShard(
         shard,
         offsets,
@@ -211,29 +214,31 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
 
 
 def ensure_codes(index: DocumentIndex, documents: DocumentShard, rows: NDArray[np.int64]) -> None:
-    """Make the codes of some documents present, verified, and known to be centroids' numbers: kernels do not look."""
+    """Fetch and verify the codes of documents, and check that they are valid centroid numbers, as kernels do not."""
     starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
     documents.ensure(kinds.PATCH_CODES, "code", starts, stops)
-    fresh = ~documents.checked[rows]
-    if not fresh.any():
+    unchecked = ~documents.checked[rows]
+    if not unchecked.any():
         return
     limit = len(index.patches.codebook)
-    for start, stop in zip(starts[fresh].tolist(), stops[fresh].tolist(), strict=True):
+    for start, stop in zip(starts[unchecked].tolist(), stops[unchecked].tolist(), strict=True):
         if documents.codes[start:stop].max() >= limit:
-            raise CorruptIndexError(documents.shard.files[kinds.PATCH_CODES].path, "a code is no centroid's number")
+            raise CorruptIndexError(
+                documents.shard.files[kinds.PATCH_CODES].path, f"a code is not the number of one of {limit} centroids"
+            )
     documents.checked[rows] = True
 
 
 def decode_documents(
     index: DocumentIndex, documents: DocumentShard, rows: NDArray[np.int64], *, exact: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Vectors float32 of some documents of a shard end to end, from codes or as stored, and their offsets."""
+    """Return the concatenated vectors, float32, of documents of a shard, decoded or `exact`, and their offsets."""
     starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
     offsets = np.concatenate([[0], np.cumsum(stops - starts)])
     places = np.repeat(starts - offsets[:-1], stops - starts) + np.arange(offsets[-1])
     if exact:
         if documents.exact is None:
-            msg = "this index stores no vectors to be exact with; build it with store='float16'"
+            msg = "this index stores no vectors for exact=True; build it with store='float16'"
             raise InputError(msg)
         documents.ensure(kinds.PATCH_EXACT, "exact", starts, stops)
         return documents.exact[places].astype(np.float32), offsets
@@ -262,7 +267,7 @@ def decode_documents(
 
 
 def take_numbers(packed: NDArray[np.uint8], bits: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Numbers of `bits` bits (1 to 16) at some places of a packed stream: int64 (places,)."""
+    """Read numbers of `bits` bits (1 to 16) at some places of a packed stream: int64 (places,)."""
     at = places * bits
     first = at >> 3
     word = packed[first] | packed[first + 1].astype(np.int64) << 8 | packed[first + 2].astype(np.int64) << 16

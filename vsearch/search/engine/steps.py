@@ -1,10 +1,10 @@
 """The steps of a search: mask, plan, scan, merge.
 
 `search_queries` runs them all in one process. Behind functions they are distributed: the planner calls `mask_cells` and
-`plan_query`; the owner of a shard masks its runs exactly (`masking.mask_shard`) and calls `scan_shard`; both paths combine the
-hits of shards by `merge`. If the index was changed, a shard has several runs, which share one heap. Planning and scanning handle
-one query at a time, so results do not depend on which queries are sent together. A query on a single, completely fetched shard is
-planned and scanned by a single native call.
+`plan_query`; the owner of a shard masks its runs exactly (`masking.mask_shard`) and calls `scan_shard`; both paths
+combine the hits of shards by `merge`. If the index was changed, a shard has several runs, which share one heap. Planning
+and scanning handle one query at a time, so results do not depend on which queries are sent together. A query on a
+single, completely fetched shard is planned and scanned by a single native call.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def evaluate_mask(snapshot: Snapshot, bound: Bound) -> IndexMask:
 
 
 def mask_cells(snapshot: Snapshot, bound: Bound | None) -> IndexMask | None:
-    """Evaluate a predicate on the cells of all runs only, which suffices for planning; undecided rows stay undecided.
+    """Evaluate a predicate on the cells of all runs only, which suffices for planning.
 
     Without a predicate all rows that are not removed pass: None if no row is removed.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class Rows:
     Attributes
     ----------
     codes : RowCodes
-        Sorted by partition.
+        By partition, but for those of a delta that is older than a split.
     ids : int64 (n,), or pyarrow.Array of strings
     attributes : pyarrow.Table or None
         Exact columns under the names of their fields (`AttributeEntry.field`); a field that is missing is NULL.
@@ -91,14 +91,28 @@ class Delta:
     ----------
     rows : Rows
         All that it adds, or those of some partitions.
-    first : int
-        The place among all of the first of these rows.
+    inside : int64 (n,) or None
+        Which of all these are, ascending; None where they are all.
+    earlier : int64 (m,)
+        Which of all lie in partitions before theirs.
     """
 
     number: int
     rows: Rows
     removed: Removed
-    first: int = 0
+    inside: NDArray[np.int64] | None = None
+    earlier: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def kept(self, gone: Gone) -> NDArray[np.int64]:
+        """Which of all rows are among these, and not removed."""
+        inside = np.arange(len(self.rows)) if self.inside is None else self.inside
+        return np.setdiff1d(inside, gone.of(self.number), assume_unique=True)
+
+    def take(self, kept: NDArray[np.int64]) -> Rows:
+        """Some of the rows, ascending, by their places among all."""
+        if len(kept) == len(self.rows):
+            return self.rows
+        return self.rows.take(kept if self.inside is None else np.searchsorted(self.inside, kept))
 
 
 class Gone:
@@ -195,13 +209,13 @@ def _cast(column: Any, kind: pa.DataType) -> Any:
 
 
 def write_delta(
-    store: Store, path: str, number: int, rows: Rows | None, removed: Removed | None, level: int = 0
+    store: Store, path: str, model: Model, rows: Rows | None, removed: Removed | None, level: int = 0
 ) -> SegmentEntry:
-    """Write a delta; its entry for the manifest."""
+    """Write a delta; its entry for the manifest, in which it has the number 0."""
     parts: dict[str, Mapping[str, Any] | pa.Table] = {}
     ids: tuple[int, int] | None = None
     if rows is not None and len(rows):
-        parts[DELTA] = rows.codes.to_arrays()
+        parts[DELTA] = rows.codes.to_arrays() | {"partitions": model.numbers_of(rows.codes.partitions)}
         parts[IDS] = id_part(rows.ids)
         if rows.attributes is not None:
             parts[ATTRIBUTES] = rows.attributes.combine_chunks()
@@ -211,7 +225,7 @@ def write_delta(
     count = 0 if rows is None else len(rows)
     gone = 0 if removed is None else len(removed)
     bundle = write_bundle(store, path, parts, {"rows": count, "removed": gone})
-    return SegmentEntry(number, bundle, count, ids, level, gone)
+    return SegmentEntry(0, bundle, count, ids, level, gone)
 
 
 def removed_parts(removed: Removed | None) -> dict[str, Any]:
@@ -237,7 +251,6 @@ def read_delta(
     store: Store,
     entry: SegmentEntry,
     model: Model,
-    partitions: int,
     id_type: str,
     snapshot: int = 0,
     *,
@@ -263,7 +276,7 @@ def read_delta(
     codes_of = {name: files[DELTA].array(name) for name in files[DELTA].arrays} if DELTA in files else None
     if (codes_of is None) != (entry.rows == 0) or (REMOVED in files) != (entry.removed > 0):
         raise CorruptIndexError(path, "does not hold what the manifest says")
-    codes = row_codes.no_rows(model) if codes_of is None else RowCodes.from_arrays(path, model, partitions, codes_of)
+    codes = row_codes.no_rows(model) if codes_of is None else RowCodes.from_arrays(path, model, codes_of)
     if len(codes.partitions) != entry.rows:
         raise CorruptIndexError(path, f"holds {len(codes.partitions)} rows, the manifest says {entry.rows}")
     if ATTRIBUTES in files and files[ATTRIBUTES].entry.rows != entry.rows:
@@ -292,20 +305,18 @@ def _read_plainly(
     only: range,
 ) -> Delta:
     """The rows of some partitions, copied out of the bundle, which need not stay in memory then."""
-    path, numbers = entry.bundle.path, codes.partitions
-    if (np.diff(numbers) < 0).any():
-        raise CorruptIndexError(path, "its rows are not sorted by partition; restore the file")
-    low, high = np.searchsorted(numbers, [only.start, only.stop]).tolist()
-    inside = np.arange(low, high)
+    path, partitions = entry.bundle.path, codes.partitions
+    inside = np.flatnonzero((partitions >= only.start) & (partitions < only.stop))
     ids: Ids = np.empty(0, np.int64)
     if id_type != "string":
-        ids = read_ids(files, IDS, entry.rows, id_type, path)[low:high].copy()
+        ids = read_ids(files, IDS, entry.rows, id_type, path)[inside]
     elif entry.rows and (IDS not in files or files[IDS].entry.rows != entry.rows):
         raise CorruptIndexError(path, f"does not hold the {entry.rows} ids that the manifest names")
     elif entry.rows:
         ids = read_table(files[IDS], inside)
     table = read_table(files[ATTRIBUTES], inside) if ATTRIBUTES in files else None
-    return Delta(entry.number, Rows(row_codes.take(codes, inside), ids, table), removed, low)
+    rows = Rows(row_codes.take(codes, inside), ids, table)
+    return Delta(entry.number, rows, removed, inside, np.flatnonzero(partitions < only.start))
 
 
 def read_delta_ids(store: Store, entry: SegmentEntry, id_type: str, snapshot: int = 0) -> tuple[Ids, Removed]:

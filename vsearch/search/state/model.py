@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -113,6 +113,8 @@ class Model:
         Learnt transform of normalised or centred queries (`vsearch.jpq`): ``adapter @ query``, before the rotation.
     half_centroids : float16 (partitions, d) or None
         The centroids where they are stored so: the same numbers in half the bytes.
+    numbers : int32 (partitions,) or None
+        What deltas call the partitions, for good, whatever place a split gave them since; None where that is their place.
     """
 
     metric: Metric
@@ -124,6 +126,29 @@ class Model:
     rerank_weights: NDArray[np.float32]
     adapter: NDArray[np.float32] | None = None
     half_centroids: NDArray[np.float16] | None = None
+    numbers: NDArray[np.int32] | None = None
+
+    def numbers_of(self, partitions: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The numbers of partitions."""
+        return partitions if self.numbers is None else self.numbers[partitions]
+
+    def partitions_of(self, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The partitions of numbers; -1 for a number that none has."""
+        if self.numbers is None:
+            return np.where((numbers >= 0) & (numbers < len(self.centroids)), numbers, np.int32(-1))
+        order = np.argsort(self.numbers).astype(np.int32)
+        at = order[np.minimum(np.searchsorted(self.numbers, numbers, sorter=order), len(order) - 1)]
+        return np.where(self.numbers[at] == numbers, at, np.int32(-1))
+
+    def with_centroids(self, centroids: NDArray[np.float32], numbers: NDArray[np.int32]) -> Model:
+        """The same model with other partitions."""
+        return replace(
+            self,
+            centroids=centroids,
+            centroid_squares=np.einsum("ij,ij->i", centroids, centroids),
+            half_centroids=None if self.half_centroids is None else centroids.astype(np.float16),
+            numbers=numbers,
+        )
 
     @property
     def dimensions(self) -> int:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
 from vsearch.metrics import METRICS
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.model import Model
 from vsearch.search.state.shard import RERANK_DTYPES
-from vsearch.storage import FileEntry, Manifest, SegmentFile, Store, ensure_together
-from vsearch.storage.snapshots.kinds import ModelPart, model_part
+from vsearch.storage import FileEntry, Manifest, SegmentFile, Store, ensure_together, write_arrays
+from vsearch.storage.snapshots.kinds import SPLITS, ModelPart
 
 if TYPE_CHECKING:
     from vsearch.quantizers.rerank_codes import Rerank
@@ -20,7 +22,23 @@ if TYPE_CHECKING:
 
 def model_files(manifest: Manifest) -> list[FileEntry]:
     """Files of the model that searches read: not those of a query encoder."""
-    return [entry for kind, entry in manifest.model.items() if model_part(kind) is not ModelPart.ENCODER]
+    return list(ModelPart.ENCODER.others(manifest.model).values())
+
+
+def training_of(manifest: Manifest) -> dict[str, str]:
+    """Return what codes and partitions depend on: files of the model by kind, which splits and query encoders leave as they are."""
+    return {kind: entry.path for kind, entry in ModelPart.ENCODER.others(manifest.model).items() if kind != SPLITS}
+
+
+def reread_model(store: Store, manifest: Manifest, before: Manifest, model: Model) -> Model:
+    """Read the model of a snapshot, of which that of another is there. What the two have in common is not read again."""
+    if manifest.model == before.model:
+        return model
+    if SPLITS in manifest.model and training_of(manifest) == training_of(before):
+        file = SegmentFile(store, manifest.model[SPLITS], None, manifest.snapshot)
+        file.ensure_all()
+        return _with_splits(model, {name: file.array(name) for name in file.arrays}, manifest.partitions)
+    return read_model(store, manifest)
 
 
 def read_model(store: Store, manifest: Manifest) -> Model:
@@ -35,10 +53,13 @@ def read_model(store: Store, manifest: Manifest) -> Model:
         reason = f"metric {manifest.metric!r} with rerank {manifest.rerank!r} is not known; upgrade vsearch"
         raise CorruptIndexError("manifest", reason)
     entries = {kind: entry for kind, entry in ModelPart.SEARCH.files(manifest.model).items() if ":" not in kind}
+    splits = entries.pop(SPLITS, None)
     files = [SegmentFile(store, entry, None, manifest.snapshot) for entry in entries.values()]
-    ensure_together([(file, name, None, None) for file in files for name in file.arrays])
+    split = [] if splits is None else [SegmentFile(store, splits, None, manifest.snapshot)]
+    ensure_together([(file, name, None, None) for file in (*files, *split) for name in file.arrays])
     arrays = {name: file.array(name) for file in files for name in file.arrays}
-    d, partitions = manifest.dimensions, manifest.partitions
+    d = manifest.dimensions
+    partitions = manifest.partitions if splits is None else len(arrays.get("centroids", ()))
     shapes = {
         "quantizer.rotation": (d, d),
         "mean": (d,),
@@ -58,7 +79,7 @@ def read_model(store: Store, manifest: Manifest) -> Model:
     own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     quantizer = load_quantizer(manifest.quantizer.name, manifest.quantizer.configuration, own)
     centroids = arrays["centroids"]
-    return Model(
+    model = Model(
         metric=manifest.metric,
         mean=arrays["mean"],
         quantizer=quantizer,
@@ -69,3 +90,32 @@ def read_model(store: Store, manifest: Manifest) -> Model:
         adapter=arrays.get("adapter"),
         half_centroids=halves,
     )
+    for file in split:
+        model = _with_splits(model, {name: file.array(name) for name in file.arrays}, manifest.partitions)
+    return model
+
+
+def _with_splits(model: Model, arrays: Mapping[str, NDArray[Any]], partitions: int) -> Model:
+    """A model of which partitions were split, from the arrays of that file."""
+    centroids, numbers = arrays.get("centroids"), arrays.get("numbers")
+    dtype = np.float32 if model.half_centroids is None else np.float16
+    if (
+        centroids is None
+        or centroids.dtype != dtype
+        or centroids.shape != (partitions, model.dimensions)
+        or not np.isfinite(centroids).all()
+    ):
+        raise CorruptIndexError("model", f"centroids are no finite {np.dtype(dtype)} of {partitions} partitions")
+    if numbers is None or numbers.dtype != np.int32 or numbers.shape != (partitions,):
+        raise CorruptIndexError("model", f"the numbers of its {partitions} partitions are missing")
+    if numbers.min(initial=0) < 0 or len(np.unique(numbers)) != partitions:
+        raise CorruptIndexError("model", "two of its partitions have one number")
+    return model.with_centroids(centroids.astype(np.float32), numbers)
+
+
+def write_splits(store: Store, path: str, model: Model) -> FileEntry:
+    """Write the centroids and numbers of a model of which partitions were split."""
+    if model.numbers is None:
+        raise ValueError("no partition of the model was split")
+    centroids = model.centroids if model.half_centroids is None else model.half_centroids
+    return write_arrays(store, path, {"centroids": centroids, "numbers": model.numbers})[0]

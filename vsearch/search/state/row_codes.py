@@ -32,7 +32,7 @@ class RowCodes:
     Attributes
     ----------
     partitions : int32 (n,)
-        Numbers of the index.
+        As the snapshot counts them; deltas hold their numbers (`Model.numbers`).
     codes : uint8 (n, bytes)
         Of all stages, row by row.
     factors, first_factors : float32 (n,) or None
@@ -63,13 +63,8 @@ class RowCodes:
         return {name: column for name, column in columns.items() if column is not None}
 
     @classmethod
-    def from_arrays(cls, path: str, model: Model, partitions: int, arrays: Mapping[str, NDArray[Any]]) -> RowCodes:
+    def from_arrays(cls, path: str, model: Model, arrays: Mapping[str, NDArray[Any]]) -> RowCodes:
         """Check what was read from `path`; arrays that the model does not ask for are passed over.
-
-        Parameters
-        ----------
-        partitions : int
-            How many the index has.
 
         Raises
         ------
@@ -91,9 +86,9 @@ class RowCodes:
                 if name not in SIGNED and array.min(initial=0) < 0:
                     raise CorruptIndexError(path, f"{name} holds numbers below 0")
             checked[name] = np.ascontiguousarray(array)
-        numbers = checked["partitions"]
-        if numbers.min(initial=0) < 0 or numbers.max(initial=-1) >= partitions:
-            raise CorruptIndexError(path, f"partitions are not all from 0 to {partitions - 1}")
+        checked["partitions"] = model.partitions_of(checked["partitions"])
+        if checked["partitions"].min(initial=0) < 0:
+            raise CorruptIndexError(path, f"names partitions that are none of the {len(model.centroids)} of the index")
         return _made(checked)
 
 

@@ -29,9 +29,9 @@ class KnownRuns:
     deltas: dict[str, Delta] = field(default_factory=dict)
 
     def add(self, manifest: Manifest, runs: Iterable[Shard], deltas: Sequence[Delta]) -> None:
-        """Add what an open snapshot of the same model holds."""
+        """Add what an open snapshot of the same training holds; its deltas, or none of them."""
         self.runs.update((run.files[PARTITIONS].path, run) for run in runs)
-        entries = manifest.live.deltas if manifest.live else ()
+        entries = manifest.live.deltas if manifest.live and deltas else ()
         self.deltas.update((entry.bundle.path, delta) for entry, delta in zip(entries, deltas, strict=True))
 
 
@@ -142,15 +142,18 @@ class RunOpener:
         known = source.known
         if known is None:
             return open_run(self._model, source.files, source.where, source.rows, source.encodings)
+        first, native = source.first_partition, known.native
+        if first != known.first_partition:  # partitions of a shard before it were split
+            native = pack_shard(first, known.rows, known.table, known.arrays)
         return Shard(
             0,
-            known.first_partition,
+            first,
             0,
             known.rows,
             known.table,
             known.files,
             known.arrays,
-            known.native,
+            native,
             known.encodings,
             state=known.read,
         )
@@ -164,9 +167,7 @@ class RunOpener:
             known = self._known.deltas.get(entry.bundle.path)
             if known is None:
                 only = self._where if self._plain else None
-                known = read_delta(
-                    self._store, entry, model, manifest.partitions, manifest.id_type, manifest.snapshot, only=only
-                )
+                known = read_delta(self._store, entry, model, manifest.id_type, manifest.snapshot, only=only)
             deltas.append(known)
         gone = Gone([*removed, *(delta.removed for delta in deltas)])
         for run in self.runs:

@@ -100,15 +100,8 @@ def run_columns(bundle: Bundle, path: str) -> Mapping[str, EncodingEntry]:
 
 def live_rows(deltas: Sequence[Delta], gone: Gone) -> tuple[Rows | None, Addresses]:
     """The rows of deltas that are not removed, sorted by partition, and where each is from."""
-    kept = [
-        np.setdiff1d(np.arange(len(delta.rows)) + delta.first, gone.of(delta.number), assume_unique=True)
-        for delta in deltas
-    ]
-    parts = [
-        delta.rows if len(inside) == len(delta.rows) else delta.rows.take(inside - delta.first)
-        for delta, inside in zip(deltas, kept, strict=True)
-        if len(inside)
-    ]
+    kept = [delta.kept(gone) for delta in deltas]
+    parts = [delta.take(inside) for delta, inside in zip(deltas, kept, strict=True) if len(inside)]
     segments = np.concatenate(
         [
             np.empty(0, np.uint32),
@@ -124,7 +117,7 @@ def live_rows(deltas: Sequence[Delta], gone: Gone) -> tuple[Rows | None, Address
 
 def rows_before(deltas: Sequence[Delta], gone: Gone) -> int:
     """Rows that deltas have before those that were read of them, and that are not removed: what the tail is numbered from."""
-    return sum(delta.first - int(np.searchsorted(gone.of(delta.number), delta.first)) for delta in deltas)
+    return sum(len(np.setdiff1d(delta.earlier, gone.of(delta.number), assume_unique=True)) for delta in deltas)
 
 
 def hold_tail(model: Model, rows: Rows, where: range, *, plain: bool) -> dict[str, SegmentFile]:

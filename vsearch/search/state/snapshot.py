@@ -16,7 +16,7 @@ from vsearch.predicates.schema import ROW_ID, Attribute, AttributeType, Schema
 from vsearch.search.state.arguments import KernelArguments
 from vsearch.search.state.column_reading import read_column
 from vsearch.search.state.model import Model, SearchSettings
-from vsearch.search.state.model_reading import read_model
+from vsearch.search.state.model_reading import read_model, reread_model, training_of
 from vsearch.search.state.run_opening import KnownRuns, RunOpener
 from vsearch.search.state.shard import Addresses, Shard
 from vsearch.search.state.shard_runs import ShardRuns, group_runs
@@ -220,10 +220,13 @@ def open_shard(store: Store, manifest: Manifest, number: int, known: Sequence[Sn
 
 
 def _open(store: Store, manifest: Manifest, known: Sequence[Snapshot], only: int | None, *, plain: bool) -> Snapshot:
-    alike = [snapshot for snapshot in known if snapshot.manifest.model == manifest.model]
-    model, runs = alike[-1].model if alike else read_model(store, manifest), KnownRuns()
+    alike = [snapshot for snapshot in known if training_of(snapshot.manifest) == training_of(manifest)]
+    last = alike[-1] if alike else None
+    model = reread_model(store, manifest, last.manifest, last.model) if last else read_model(store, manifest)
+    runs = KnownRuns()
     for snapshot in alike:
-        runs.add(snapshot.manifest, snapshot.shards, snapshot.deltas)
+        split = snapshot.manifest.model != manifest.model  # then partitions have other places
+        runs.add(snapshot.manifest, snapshot.shards, () if split else snapshot.deltas)
     opener = RunOpener(store, model, manifest, runs, only, plain=plain)
     deltas = opener.open()
     radii, rows = _statistics(opener.runs, manifest.partitions)

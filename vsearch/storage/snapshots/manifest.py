@@ -182,7 +182,7 @@ class LiveEntry(msgspec.Struct, frozen=True):
     """What an index that changes has besides its shards.
 
     ``next_row`` is the id of the next row that is given none, ``next_segment`` the number of the next segment, ``next_field`` that
-    of the next column; ``trained_rows`` are the rows for which the model was made, ``tuned_rows`` those for which the settings
+    of the next column, ``next_partition`` that of the next partition of a split (0 before the first one); ``trained_rows`` are the rows for which the model was made, ``tuned_rows`` those for which the settings
     were found, and ``changed`` counts the rows that were added, replaced and removed since. ``origin`` is what all snapshots
     have in common that go back to one build, whatever was trained since; ``pending`` are the options of the training that is
     due when there are enough rows. ``ttl`` is the field of the attribute that says until when each row lives. ``tags`` name snapshots; ``tokens`` are the last ones, the latest at the end.
@@ -191,6 +191,7 @@ class LiveEntry(msgspec.Struct, frozen=True):
     next_row: Count
     next_segment: Count
     next_field: Count = 0
+    next_partition: Count = 0
     trained_rows: Count = 0
     tuned_rows: Count = 0
     changed: Count = 0
