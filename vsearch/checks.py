@@ -98,7 +98,8 @@ def check_search(
         Says which option is not usable, and what to give instead.
     """
     check_whole("k", k, LARGEST_K)
-    check_offset(offset, k)
+    if offset != 0 or type(offset) is not int:
+        check_offset(offset, k)
     if nprobe is not None:
         check_whole("nprobe", nprobe, 2**31)
     if min_score is not None and not (is_number(min_score) and np.isfinite(min_score)):

@@ -24,6 +24,9 @@ def masks_of(snapshot: Snapshot) -> MaskCache:
 
 def mask_of(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask | None:
     """Return the mask of a predicate; None if all rows match."""
+    if where is None:  # as most searches are: nothing to look up
+        stats.rows_masked = snapshot.live_count
+        return None
     begun = time.perf_counter()
     masks, words = masks_of(snapshot), words_of(where)
     mask = None if words is None else masks.find(words)

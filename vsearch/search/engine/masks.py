@@ -96,13 +96,14 @@ def _correlated(passing: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:
 
 def live_mask(snapshot: Snapshot) -> IndexMask | None:
     """Return the mask of the rows of a snapshot that are not removed, computed once; None if no row is removed."""
-    if not any(len(run.gone) for run in snapshot.shards):
-        return None
-    mask = snapshot.derived.get(__name__)
-    if mask is None:
-        mask = IndexMask.of([mask_live(run) for run in snapshot.shards], snapshot)
+    try:
+        return cast("IndexMask | None", snapshot.derived[__name__])
+    except KeyError:
+        mask = None
+        if any(len(run.gone) for run in snapshot.shards):
+            mask = IndexMask.of([mask_live(run) for run in snapshot.shards], snapshot)
         snapshot.derived[__name__] = mask
-    return cast("IndexMask", mask)
+        return mask
 
 
 def restrict(mask: IndexMask, snapshot: Snapshot) -> IndexMask:

@@ -92,9 +92,10 @@ def present(snapshot: Snapshot) -> Snapshot:
 
 def seen(snapshot: Snapshot) -> Snapshot:
     """Return the view that readers get: as of now, or as of the time that the snapshot was opened for."""
-    if snapshot.moment is None:
-        return present(snapshot)
-    return snapshot if ttl_field(snapshot.manifest) is None else at(snapshot, snapshot.moment)
+    live = snapshot.manifest.live
+    if not live or live.ttl is None:
+        return snapshot
+    return at(snapshot, now() if snapshot.moment is None else snapshot.moment)
 
 
 def at(snapshot: Snapshot, when: int) -> Snapshot:
