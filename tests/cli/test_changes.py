@@ -141,7 +141,7 @@ def test_optimize_tag_and_restore(run, folder: Path) -> None:
         (("update", "--set", "price=1", "--null", "price", "--ids", "1"), "twice"),
         (("delete",), "--where"),
         (("delete", "--ids", "1", "--where", "price < 4"), "--where"),
-        (("delete", "--ids", "one"), "whole numbers"),
+        (("delete", "--ids", "one"), "integers"),
         (("delete", "--where", "prize < 4", "--dry-run"), "prize"),
         (("append", "nothing.npy"), "nothing.npy"),
         (("restore",), "--snapshot"),

@@ -343,7 +343,7 @@ def test_an_append_counts_whatever_becomes_of_the_fold_after_it(begin, monkeypat
 
     index.snapshot.store = Interrupted(store, folds, raising(error))
     assert index.append(rows(1), ids=[902]).to_dict() == {"snapshot": 4, "added": 1, "replaced": 0, "deleted": 0}
-    assert "left for optimize" in caplog.text
+    assert "left to optimize" in caplog.text
     assert len(read_manifest(store).live.deltas) == 3
     assert index.append(rows(1), ids=[903]).snapshot == 5
     assert read_manifest(store).snapshot == 6

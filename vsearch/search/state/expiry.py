@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.predicates.schema import AttributeType
+from vsearch.search.state.column_reading import read_exact
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -190,26 +191,31 @@ def _read_all(snapshot: Snapshot) -> tuple[int, list[Lifetimes]]:
     if unit is None:
         raise CorruptIndexError("manifest", f"rows cannot expire by {attribute.name!r}, which is {attribute.type}")
     field = snapshot.find_entry(attribute.name).field_name
-    return unit, [_lifetimes(run, field, attribute) for run in snapshot.shards]
+    return unit, [_lifetimes(run, field, attribute, plain=snapshot.plain) for run in snapshot.shards]
 
 
-def _lifetimes(run: Shard, field: str, attribute: Attribute) -> Lifetimes:
+def _lifetimes(run: Shard, field: str, attribute: Attribute, *, plain: bool) -> Lifetimes:
     """Return the expiry times of a run, read and sorted at the first call. O(rows log rows); keeps 12 bytes per row."""
     known = _LIFETIMES.setdefault(run.read, {})
     found = known.get(field)
     if found is None:
-        found = known[field] = _read_lifetimes(run, field, attribute)
+        found = known[field] = _read_lifetimes(run, field, attribute, plain=plain)
     return found
 
 
-def _read_lifetimes(run: Shard, field: str, attribute: Attribute) -> Lifetimes:
-    from vsearch.predicates.keys import keys_from_arrow
-    from vsearch.storage.files.columns import take
-
+def _read_lifetimes(run: Shard, field: str, attribute: Attribute, *, plain: bool) -> Lifetimes:
     file = run.files.get(ATTRIBUTES)
     if file is None or field not in {column.name for column in file.entry.columns}:
         return Lifetimes(np.empty(0, np.int64), np.empty(0, np.uint32))
-    keys, valid = keys_from_arrow(attribute.type, take(file, [field], np.arange(run.rows)).column(field))
+    if plain:
+        from vsearch.predicates.plain_encoding import plain_keys
+
+        keys, valid = plain_keys(attribute.type, read_exact(run, field, attribute, np.arange(run.rows)))
+    else:
+        from vsearch.predicates.keys import keys_from_arrow
+        from vsearch.storage.files.columns import take
+
+        keys, valid = keys_from_arrow(attribute.type, take(file, [field], np.arange(run.rows)).column(field))
     rows = np.flatnonzero(valid).astype(np.uint32)
     order = np.argsort(keys[rows], kind="stable")
     return Lifetimes(keys[rows][order], rows[order])
