@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
 
+SPARSE = 6
+"""A table of ids has 2^6 places for each, ..."""
+
+LEAST_BITS, MOST_BITS = 12, 22
+"""... but at least and at most so many that its bytes stay in the processor's caches."""
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -114,9 +120,10 @@ def _run_ids(run: Shard, *, text: bool) -> Ids:
 def _matches(stored: Ids, wanted: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which of the wanted ids each stored one is, where it is one of them; and its place among the stored ones."""
     if isinstance(stored, np.ndarray):
-        near = np.minimum(np.searchsorted(wanted, stored), len(wanted) - 1)
-        inside = np.flatnonzero(wanted[near] == stored)
-        return near[inside], inside
+        maybe = _candidates(stored.astype(np.int64, copy=False), wanted)
+        near = np.minimum(np.searchsorted(wanted, stored[maybe]), len(wanted) - 1)
+        hit = wanted[near] == stored[maybe]
+        return near[hit], maybe[hit]
     # By Arrow: NumPy takes strings that end in NUL characters for shorter ones.
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -125,6 +132,14 @@ def _matches(stored: Ids, wanted: Any) -> tuple[NDArray[np.int64], NDArray[np.in
     at = pc.index_in(stored, value_set=pa.array([wanted[place] for place in storable], stored.type))
     inside = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))
     return np.array(storable, np.int64)[at.take(pa.array(inside)).to_numpy(zero_copy_only=False)], inside
+
+
+def _candidates(stored: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows whose ids may be wanted ones: all that are, and few others. A table of hashed ids is read faster than any search."""
+    bits = min(max(len(wanted).bit_length() + SPARSE, LEAST_BITS), MOST_BITS)
+    table, last = np.zeros(1 << bits, np.bool_), np.int64((1 << bits) - 1)
+    table[(wanted ^ (wanted >> bits)) & last] = True
+    return np.flatnonzero(table[(stored ^ (stored >> bits)) & last])
 
 
 def _living(inside: NDArray[np.int64], gone: NDArray[np.int64] | None) -> slice | NDArray[np.bool_]:
