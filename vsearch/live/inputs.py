@@ -20,13 +20,15 @@ from vsearch.search.state.row_codes import RowCodes
 from vsearch.storage.stores.scratch import scratch_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
     from vsearch.predicates.schema import Schema
     from vsearch.search.state.model import Model
     from vsearch.search.state.snapshot import Snapshot
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 16_384
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +59,17 @@ class NewRows:
         return len(self.order)
 
 
-def read_rows(snapshot: Snapshot, embeddings: object, given: Given) -> NewRows:
+def read_rows(
+    snapshot: Snapshot, embeddings: object, given: Given, progress: Callable[[str, int, int], None] | None = None
+) -> NewRows:
     """Read and encode rows.
 
     Parameters
     ----------
     embeddings, given
         As `vsearch.build` takes them.
+    progress : callable, optional
+        Told ``(stage, done, total)``.
 
     Raises
     ------
@@ -80,11 +86,14 @@ def read_rows(snapshot: Snapshot, embeddings: object, given: Given) -> NewRows:
         parts, orders = [], []
         try:
             for start in range(0, inputs.vectors.rows, BATCH_ROWS):
-                batch = inputs.vectors.read(start, min(start + BATCH_ROWS, inputs.vectors.rows))
+                stop = min(start + BATCH_ROWS, inputs.vectors.rows)
+                batch = inputs.vectors.read(start, stop)
                 check_bounded(batch, model.metric, start)
                 codes, order = encode_rows(model, batch)
                 parts.append(codes)
                 orders.append(start + order)
+                if progress is not None:
+                    progress("encode", stop, inputs.vectors.rows)
         except NotFiniteError as error:
             raise explained(error, inputs, model.metric) from error
         codes, order = row_codes.concatenate(parts), np.concatenate(orders)
