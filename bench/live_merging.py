@@ -79,9 +79,10 @@ def _history(setup: Setup, batch: int, appends: int) -> Shape:
             after = _segments(index)
             # Deltas of level 0 are those of appends, which are counted already, and may be folded by now.
             written += sum(size for path, (size, again) in after.items() if path not in known and again)
-            deltas = max(deltas, len(index.snapshot.manifest.live.deltas))
-            runs = max(runs, len(index.snapshot.shards))
-            manifest = max(manifest, len(encode_manifest(index.snapshot.manifest)))
+            now = index.snapshot.manifest
+            deltas = max(deltas, len(now.live.deltas))
+            runs = max(runs, 1 + bool(now.shards[0].young) + bool(now.live.deltas))
+            manifest = max(manifest, len(encode_manifest(now)))
             index.optimize(retune=False)
             known = _segments(index)
             written += sum(size for path, (size, again) in known.items() if path not in after and again)

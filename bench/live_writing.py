@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from itertools import islice
 from multiprocessing import get_context
 from statistics import median
 from typing import Any
@@ -25,24 +26,29 @@ UPSERTED, UPSERTS = 1000, 100
 
 
 def append(setup: Setup) -> Result:
-    """One batch and one row into the large index, time after time, the first of each left out."""
+    """One row into the large index, batches, and one row again, time after time; the first of each is left out."""
     batch = min(LARGE_BATCH, setup.large[0] // 50)
     store = bucket(setup.copy(setup.large_index))
-    index, more = open_on(store), setup.more
-    many, one = [], []
-    for turn in range(TURNS + 1):
-        with measured(store) as spent:
-            more[turn * batch : (turn + 1) * batch].append_to(index)
-        many.append(spent)
-    for turn in range(SINGLES + 1):
-        at = (TURNS + 1) * batch + turn
-        with measured(store) as spent:
-            more[at : at + 1].append_to(index)
-        one.append(spent)
+    index, rows = open_on(store), iter(range(len(setup.more)))
+
+    def times(turns: int, size: int) -> list[Spent]:
+        spent = []
+        for _ in range(turns + 1):
+            chosen = setup.more[np.fromiter(islice(rows, size), np.int64)]
+            with measured(store) as one:
+                chosen.append_to(index)
+            spent.append(one)
+        return spent[1:]
+
+    first, many = times(SINGLES, 1), times(TURNS, batch)
+    tail = index.info()["tail_rows"]
     return Result(
         [
-            _append_row(setup, f"append {batch:,} rows", many[1:], 0.6, None),
-            _append_row(setup, "append 1 row", one[1:], 0.01, 40_000),
+            _append_row(setup, f"append {batch:,} rows", many, 0.6, None),
+            _append_row(setup, "append 1 row", first, 0.01, 40_000),
+            _append_row(
+                setup, f"append 1 row behind {tail:,} that are not merged yet", times(SINGLES, 1), 0.01, 40_000
+            ),
         ]
     )
 
