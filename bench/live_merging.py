@@ -28,8 +28,6 @@ SHAPES = ((1, 1500), (100, 1000), (1000, 300), (10_000, 40))
 SHAPE_ROWS, SHAPE_DIMENSIONS = 20_000, 16
 SNAPSHOTS = 100_000
 SINGLES = 21
-MERGED = 10
-"""One row of so many came after the build, where a merge is timed."""
 
 
 @dataclass
@@ -155,11 +153,10 @@ def _age(store: Bucket, names: int) -> None:
 
 
 def merge(setup: Setup) -> Result:
-    """A merge of all rows, a tenth of them appended, beside a build of them, in turns."""
-    rows = setup.collection.rows
-    first = len(rows) - len(rows) // MERGED
-    url = setup.place()
-    index = rows[:first].build(url)
+    """A merge of all rows, some of them appended, beside a build of them, in turns."""
+    rows, first = setup.collection.rows, setup.first
+    url = setup.built(first)
+    index = vsearch.open(url)
     for part in np.array_split(np.arange(first, len(rows)), 10):
         rows[part].append_to(index)
     state = runs_of(index)

@@ -90,8 +90,8 @@ class Growth:
         first = len(rows) - setup.appends * batch
         if first < len(rows) // 4:
             raise SystemExit(f"{setup.appends} appends of {batch} leave too little of {len(rows):,} rows to begin with")
-        self.url = setup.place()
-        self.index = rows[:first].build(self.url)
+        self.url = setup.built(first)
+        self.index = vsearch.open(self.url)
         self.live = np.arange(first)
         self.look("0 appends", widths(vsearch.open(self.url)))
         for done in range(1, setup.appends + 1):
@@ -100,20 +100,17 @@ class Growth:
             self.live = np.arange(start + batch)
             if done in steps:
                 self.look(f"{done} appends", [])
-        self.look(f"{setup.appends} appends", self.build() if steps else [])
+        built = widths(vsearch.open(setup.built(len(rows)))) if steps else []
+        self.look(f"{setup.appends} appends", built)
         removed = np.random.default_rng(5).permutation(self.live)[: round(DELETED * len(self.live))]
         self.index.delete(removed)
         self.live = np.setdiff1d(self.live, removed)
-        fresh = self.build()
+        fresh = widths(vsearch.open(setup.left(self.live)))
         self.look(f"and {DELETED:.0%} deleted", fresh)
         self.index.optimize()
         self.look("and optimize()", fresh)
         self.index.optimize(force=True)
         self.look("and optimize(force=True)", fresh)
-
-    def build(self) -> list[Any]:
-        """A fresh build of the rows that are there, with several settings."""
-        return widths(self.setup.collection.rows[self.live].build(self.setup.place()))
 
     def look(self, name: str, fresh: list[Any]) -> None:
         """Keep a handle of the index as it is now, beside a fresh build."""
@@ -249,12 +246,11 @@ def draw(setup: Setup, growth: Growth) -> None:
 
 def recalls(setup: Setup) -> Result:
     """Recall after appends without drift, and with it: a model of some kind of rows, and the others appended."""
-    rows = setup.collection.rows
-    first = len(rows) - setup.appends * setup.batch
-    index = rows[:first].build(setup.place())
+    rows, first = setup.collection.rows, setup.first
+    index = vsearch.open(setup.built(first))
     for start in range(first, len(rows), setup.batch):
         rows[start : start + setup.batch].append_to(index)
-    fresh = rows.build(setup.place())
+    fresh = vsearch.open(setup.built(len(rows)))
     state = State("all rows", index, [fresh], rows.ids, setup.collection.truth(rows.ids))
     found, built = recall_of(setup, index, state), recall_of(setup, fresh, state)
     lines = [
@@ -305,7 +301,7 @@ def _drifting(setup: Setup, fresh: Any, state: State, built: float) -> list[Row]
 
 def refresh(setup: Setup) -> Result:
     """A reader of the large index goes on to what another one appended, and searches it."""
-    folder = setup.copy(setup.large_index)
+    folder = setup.large_index()
     store = bucket(folder)
     reader, writer, more = open_on(store), vsearch.open(folder), setup.more
     reader.search(more.vectors[:1], k=K, exact=True)  # reads all there is

@@ -28,7 +28,7 @@ UPSERTED, UPSERTS = 1000, 100
 def append(setup: Setup) -> Result:
     """One row into the large index, batches, and one row again, time after time; the first of each is left out."""
     batch = min(LARGE_BATCH, setup.large[0] // 50)
-    store = bucket(setup.copy(setup.large_index))
+    store = bucket(setup.large_index())
     index, rows = open_on(store), iter(range(len(setup.more)))
 
     def times(turns: int, size: int) -> list[Spent]:
@@ -83,7 +83,7 @@ def delete(setup: Setup) -> Result:
     rows = setup.large[0]
     deleted = min(DELETED, rows // 20)
     ids = np.random.default_rng(2).permutation(rows)[: 2 * (TURNS + 1) * deleted].reshape(-1, deleted)
-    folder, lines = setup.copy(setup.large_index), []
+    folder, lines = setup.large_index(), []
     for state, chosen in (("as built", ids[: TURNS + 1]), ("merged before", ids[TURNS + 1 :])):
         if lines:
             vsearch.open(folder).optimize(force=True, retune=False)
@@ -165,20 +165,16 @@ def write(url: str, options: dict[str, Any], vectors: Floats, ids: Rows) -> tupl
 
 
 def disk(setup: Setup) -> Result:
-    """The same rows upserted again and again, then optimize and prune, beside a fresh build."""
+    """Rows upserted again and again as they are, then optimize and prune; the build before them is what a fresh one would be."""
     rows = setup.collection.rows
     count = min(UPSERTED, len(rows) // 10)
-    url = setup.place()
-    index = rows.build(url)
-    before, live = folder_bytes(url), rows[np.sort(np.random.default_rng(4).permutation(len(rows))[:count])]
+    url = setup.built(len(rows))
+    index = vsearch.open(url)
+    size, live = folder_bytes(url), rows[np.sort(np.random.default_rng(4).permutation(len(rows))[:count])]
     with measured() as spent:
         for _ in range(UPSERTS):
             index.upsert(live.vectors, live.attributes, live.ids)
-    most = folder_bytes(url)
-    fresh = setup.place()
-    rows.build(fresh)
-    size = folder_bytes(fresh)
-    lines = []
+    most, lines = folder_bytes(url), []
     for name, force in (("optimize()", False), ("optimize(force=True)", True)):
         index.optimize(force=force, retune=False)
         vsearch.prune(url, keep=1, grace=0, older_than=0)
@@ -188,7 +184,7 @@ def disk(setup: Setup) -> Result:
                 "disk",
                 f"{UPSERTS} upserts of the same {count:,} ids, then {name} and prune",
                 "1.2 times a fresh build",
-                f"{after / size:.3f} times ({before / 1e6:.1f} MB, with all snapshots {most / 1e6:.1f}, then {after / 1e6:.1f})",
+                f"{after / size:.3f} times ({size / 1e6:.1f} MB, with all snapshots {most / 1e6:.1f}, then {after / 1e6:.1f})",
                 after <= 1.2 * size,
                 f"{describe(rows, setup)}; prune keeps one snapshot; an upsert took {1e3 * spent.processor / UPSERTS:.0f} ms",
             )
