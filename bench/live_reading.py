@@ -311,7 +311,11 @@ def refresh(setup: Setup) -> Result:
         added.append_to(writer)
         with measured(store) as one:
             reader.refresh()
+        with (
+            measured() as searched
+        ):  # which lays the tail out; what it reads of the base, it would read without an append
             reader.search(added.vectors[:1], k=K)
+        one.processor += searched.processor
         manifest = writer.snapshot.manifest
         delta = manifest.live.deltas[-1].bundle.bytes
         excess.append(one.read - delta - (folder / manifest_path(manifest.snapshot)).stat().st_size)
