@@ -19,6 +19,7 @@ from bench.live_data import Result, Row, Setup, read
 from bench.live_lancedb import beside
 from bench.live_merging import histories, merge, shape
 from bench.live_reading import cost, recalls, refresh
+from bench.live_stack import stack
 from bench.live_writing import append, delete, disk, writers
 
 PARTS: dict[str, Callable[[Setup], Result]] = {
@@ -27,6 +28,7 @@ PARTS: dict[str, Callable[[Setup], Result]] = {
     "cost": cost,
     "recall": recalls,
     "refresh": refresh,
+    "stack": stack,
     "shape": shape,
     "merge": merge,
     "writers": writers,

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -112,7 +112,7 @@ class Setup:
         Of the histories.
     scratch : Path
     kept : Path
-        The large index is looked for here first.
+        What was built is looked for here first.
     plots : Path
         The folder above that of the plots.
     """
@@ -138,17 +138,34 @@ class Setup:
         few = made(rows // 8 + 2200, dimensions)
         return Batch(few.vectors, few.attributes, few.ids + rows)
 
-    @cached_property
+    @property
+    def first(self) -> int:
+        """Rows before the appends."""
+        rows = len(self.collection.rows)
+        return rows - self.appends * self.batch
+
     def large_index(self) -> Path:
-        """The folder of the large index, as it was built."""
+        """A copy of the large index, as it was built."""
         rows, dimensions = self.large
-        folder = self.kept / f"live-{rows}x{dimensions}"
+        return self._built(f"live-{rows}x{dimensions}", lambda: made(rows, dimensions))
+
+    def built(self, count: int) -> Path:
+        """A copy of an index of the first rows, built once for all parts."""
+        rows = self.collection.rows
+        return self._built(f"live-{self.collection.data.name}-{len(rows)}-{count}", lambda: rows[:count])
+
+    def left(self, live: Rows) -> Path:
+        """A copy of an index of the rows that are left of all."""
+        rows = self.collection.rows
+        return self._built(f"live-{self.collection.data.name}-{len(rows)}-left-{len(live)}", lambda: rows[live])
+
+    def _built(self, name: str, rows: Callable[[], Batch]) -> Path:
+        folder, unfinished = self.kept / name, self.kept / f"{name}-unfinished"
         if not folder.exists():
-            unfinished = self.kept / f"{folder.name}-unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
-            made(rows, dimensions).build(unfinished)
+            rows().build(unfinished)
             unfinished.rename(folder)
-        return folder
+        return self.copy(folder)
 
     def place(self) -> Path:
         """A folder that is not there yet."""

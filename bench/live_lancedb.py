@@ -91,7 +91,7 @@ class Lance:
     name = "LanceDB"
 
     def __init__(self, folder: Path, rows: Batch) -> None:
-        self.folder, self.partitions = folder, lists(len(rows))
+        self.folder, self.partitions = folder, lists_of(len(rows))
         lancedb = load("lancedb")
         self.table: Any = lancedb.connect(str(folder)).create_table("live", _table(rows))
         dimensions = rows.vectors.shape[1]
@@ -120,6 +120,11 @@ class Lance:
         return [[(one.label, index.configure(one)) for one in own] for own in settings]
 
 
+def lists_of(rows: int) -> int:
+    """As many lists as other indexes get; LanceDB makes no more than one of 256 rows."""
+    return max(1, min(lists(rows), rows // 256))
+
+
 def _table(rows: Batch) -> pa.Table:
     flat = pa.array(rows.vectors.ravel(), type=pa.float32())
     vectors = pa.FixedSizeListArray.from_arrays(flat, rows.vectors.shape[1])
@@ -129,7 +134,7 @@ def _table(rows: Batch) -> pa.Table:
 def beside(setup: Setup) -> Result:
     """Appends, deletions and optimize, then upserts of the same rows, by both; their searches between, at equal recall."""
     rows = setup.collection.rows
-    first = len(rows) - setup.appends * setup.batch
+    first = setup.first
     folder = setup.place()
     steps: list[Step] = []
     systems: list[Ours | Lance] = []
@@ -172,7 +177,7 @@ def beside(setup: Setup) -> Result:
         kind(own, rows[live])
         sizes.append(f"{kind.name} {folder_bytes(own) / 1e6:.1f} MB")
     about = (
-        f"{describe(rows[:first], setup)} to begin with. {report.versions(['lancedb'])}: IVF_PQ with {lists(first)} lists and a "
+        f"{describe(rows[:first], setup)} to begin with. {report.versions(['lancedb'])}: IVF_PQ with {lists_of(first)} lists and a "
         "sub-quantizer for four dimensions, BTREE of the ids, its float32 vectors to refine with; of its nprobes and refine factors "
         "the fastest with the recall of vsearch, which has the settings that it finds by itself, 1 bit and int8 codes, and no "
         "floats. Processor time is that of all threads; searches are single queries on one thread, in turns, medians. Objects and "

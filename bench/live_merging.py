@@ -28,8 +28,6 @@ SHAPES = ((1, 1500), (100, 1000), (1000, 300), (10_000, 40))
 SHAPE_ROWS, SHAPE_DIMENSIONS = 20_000, 16
 SNAPSHOTS = 100_000
 SINGLES = 21
-MERGED = 10
-"""One row of so many came after the build, where a merge is timed."""
 
 
 @dataclass
@@ -79,9 +77,10 @@ def _history(setup: Setup, batch: int, appends: int) -> Shape:
             after = _segments(index)
             # Deltas of level 0 are those of appends, which are counted already, and may be folded by now.
             written += sum(size for path, (size, again) in after.items() if path not in known and again)
-            deltas = max(deltas, len(index.snapshot.manifest.live.deltas))
-            runs = max(runs, len(index.snapshot.shards))
-            manifest = max(manifest, len(encode_manifest(index.snapshot.manifest)))
+            now = index.snapshot.manifest
+            deltas = max(deltas, len(now.live.deltas))
+            runs = max(runs, 1 + bool(now.shards[0].young) + bool(now.live.deltas))
+            manifest = max(manifest, len(encode_manifest(now)))
             index.optimize(retune=False)
             known = _segments(index)
             written += sum(size for path, (size, again) in known.items() if path not in after and again)
@@ -154,11 +153,10 @@ def _age(store: Bucket, names: int) -> None:
 
 
 def merge(setup: Setup) -> Result:
-    """A merge of all rows, a tenth of them appended, beside a build of them, in turns."""
-    rows = setup.collection.rows
-    first = len(rows) - len(rows) // MERGED
-    url = setup.place()
-    index = rows[:first].build(url)
+    """A merge of all rows, some of them appended, beside a build of them, in turns."""
+    rows, first = setup.collection.rows, setup.first
+    url = setup.built(first)
+    index = vsearch.open(url)
     for part in np.array_split(np.arange(first, len(rows)), 10):
         rows[part].append_to(index)
     state = runs_of(index)

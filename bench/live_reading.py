@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from math import nan
 from statistics import median
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow.compute as pc
 
@@ -15,16 +17,18 @@ import vsearch
 from bench import report
 from bench.contest import console
 from bench.data import Rows, Truth, recall
-from bench.live_data import Batch, K, Result, Row, Setup, bucket, measured, open_on, search_with
+from bench.live_data import K, Result, Row, Setup, bucket, measured, open_on, search_with
 from bench.live_writing import describe, large
 from bench.measure import interleave, threads, time_singles
+from vsearch.api.index import Index
+from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage.files.naming import manifest_path
 
-STEPS = (0, 1, 10, 30)
-"""Appends after which a search is looked at, beside the last one."""
+STEPS = (1, 10, 30)
+"""Appends after which a search is looked at, beside the last one; a fresh build is made for the first and the last."""
 
-LEVELS = (0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
-"""Recalls that a fresh build is tuned to, so that its cost at any recall between is known."""
+WIDTHS = (1.0, 0.8, 0.9, 1.1, 1.25)
+"""What a fresh build's reach and margin are multiplied by, so that its cost at any recall between is known."""
 
 DELETED = 0.1
 PLOT = "plots/live.png"
@@ -34,9 +38,9 @@ COLUMN, VALUE = "pos", "noun"
 
 @dataclass
 class State:
-    """An index at one moment, and fresh builds of its rows at several settings: their recalls and milliseconds.
+    """An index at one moment, and a fresh build of its rows with several settings: their recalls and milliseconds.
 
-    ``index`` is a handle of its own, which stays where it is.
+    ``index`` is a handle of its own, which stays where it is; ``fresh`` is empty where none was built.
     """
 
     name: str
@@ -64,12 +68,12 @@ class State:
 
     @property
     def ratio(self) -> float:
-        return median(self.ratios())
+        return median(self.ratios()) if self.fresh else nan
 
     @property
     def fresh_recall(self) -> float:
         """Of a fresh build with its own settings, which come first."""
-        return self.recalls[0]
+        return self.recalls[0] if self.fresh else nan
 
     @property
     def fresh_time(self) -> float:
@@ -86,33 +90,32 @@ class Growth:
         first = len(rows) - setup.appends * batch
         if first < len(rows) // 4:
             raise SystemExit(f"{setup.appends} appends of {batch} leave too little of {len(rows):,} rows to begin with")
-        self.url = setup.place()
-        self.index = rows[:first].build(self.url)
+        self.url = setup.built(first)
+        self.index = vsearch.open(self.url)
         self.live = np.arange(first)
-        self._fresh: tuple[int, list[Any]] = (0, [])
-        for done in range(setup.appends + 1):
-            if done:
-                start = first + (done - 1) * batch
-                rows[start : start + batch].append_to(self.index)
-                self.live = np.arange(start + batch)
-            if done in steps or done == setup.appends:
-                self.look(f"{done} appends")
+        self.look("0 appends", widths(vsearch.open(self.url)))
+        for done in range(1, setup.appends + 1):
+            start = first + (done - 1) * batch
+            rows[start : start + batch].append_to(self.index)
+            self.live = np.arange(start + batch)
+            if done in steps:
+                self.look(f"{done} appends", [])
+        built = widths(vsearch.open(setup.built(len(rows)))) if steps else []
+        self.look(f"{setup.appends} appends", built)
         removed = np.random.default_rng(5).permutation(self.live)[: round(DELETED * len(self.live))]
         self.index.delete(removed)
         self.live = np.setdiff1d(self.live, removed)
-        self.look(f"and {DELETED:.0%} deleted")
+        fresh = widths(vsearch.open(setup.left(self.live)))
+        self.look(f"and {DELETED:.0%} deleted", fresh)
         self.index.optimize()
-        self.look("and optimize()")
+        self.look("and optimize()", fresh)
         self.index.optimize(force=True)
-        self.look("and optimize(force=True)")
+        self.look("and optimize(force=True)", fresh)
 
-    def look(self, name: str) -> None:
-        """Keep a handle of the index as it is now, and fresh builds of its rows."""
-        collection = self.setup.collection
-        if self._fresh[0] != len(self.live):
-            self._fresh = len(self.live), fresh_readers(self.setup, collection.rows[self.live])
-        state = State(name, vsearch.open(self.url), self._fresh[1], self.live, collection.truth(self.live))
-        self.states.append(state)
+    def look(self, name: str, fresh: list[Any]) -> None:
+        """Keep a handle of the index as it is now, beside a fresh build."""
+        truth = self.setup.collection.truth(self.live)
+        self.states.append(State(name, vsearch.open(self.url), fresh, self.live, truth))
         console.print(f"batches of {self.batch}: {name}")
 
     def measure(self) -> None:
@@ -133,15 +136,15 @@ class Growth:
             state.fresh_times = [times[id(index)] for index in state.fresh]
 
 
-def fresh_readers(setup: Setup, rows: Batch) -> list[Any]:
-    """Readers of a fresh build: with the settings that it got, and tuned to each level."""
-    url = setup.place()
-    readers = [rows.build(url)]
-    for level in LEVELS:
-        reader = vsearch.open(url)
-        reader.tune(recall=level, k=K)
-        readers.append(reader)
-    return readers
+def widths(index: Any) -> list[Any]:
+    """Readers of an index with its own settings, and with narrower and wider ones."""
+    before, made = index.snapshot, []
+    for width in WIDTHS:
+        settings = replace(
+            before.settings, reach=width * before.settings.reach, margin=width * before.settings.margin
+        ).to_entry()
+        made.append(Index(open_snapshot(before.store, msgspec.structs.replace(before.manifest, settings=settings))))
+    return made
 
 
 def recall_of(setup: Setup, index: Any, state: State) -> float:
@@ -200,8 +203,8 @@ def table(growth: Growth) -> str:
             1e3 * state.time,
             report.share(state.recall),
             1e3 * state.fresh_time,
-            f"{state.ratio:.3f}",
-            report.share(state.fresh_recall),
+            state.ratio,
+            report.share(state.fresh_recall) if state.fresh else None,
         ]
         for state in growth.states
     ]
@@ -221,9 +224,10 @@ def draw(setup: Setup, growth: Growth) -> None:
     places = range(len(names))
     live, fresh = {"color": "black", "marker": "o", "linewidth": 2.4}, {"color": "C0", "marker": "s", "linestyle": "--"}
     above.plot(places, [1e3 * state.time for state in growth.states], label="index that changes", **live)
-    above.plot(places, [1e3 * s.fresh_time for s in growth.states], label="fresh build, equal recall", **fresh)
+    built = [place for place in places if growth.states[place].fresh]
+    above.plot(built, [1e3 * growth.states[p].fresh_time for p in built], label="fresh build, equal recall", **fresh)
     below.plot(places, [state.recall for state in growth.states], label="index that changes", **live)
-    below.plot(places, [s.fresh_recall for s in growth.states], label="fresh build, its own settings", **fresh)
+    below.plot(built, [growth.states[p].fresh_recall for p in built], label="fresh build, its own settings", **fresh)
     data = setup.collection.data
     above.set(
         title=f"{data.name}, {data.rows:,} x {data.dimensions}: appends of {growth.batch} rows, single queries, one thread",
@@ -242,12 +246,11 @@ def draw(setup: Setup, growth: Growth) -> None:
 
 def recalls(setup: Setup) -> Result:
     """Recall after appends without drift, and with it: a model of some kind of rows, and the others appended."""
-    rows = setup.collection.rows
-    first = len(rows) - setup.appends * setup.batch
-    index = rows[:first].build(setup.place())
+    rows, first = setup.collection.rows, setup.first
+    index = vsearch.open(setup.built(first))
     for start in range(first, len(rows), setup.batch):
         rows[start : start + setup.batch].append_to(index)
-    fresh = rows.build(setup.place())
+    fresh = vsearch.open(setup.built(len(rows)))
     state = State("all rows", index, [fresh], rows.ids, setup.collection.truth(rows.ids))
     found, built = recall_of(setup, index, state), recall_of(setup, fresh, state)
     lines = [
@@ -297,29 +300,35 @@ def _drifting(setup: Setup, fresh: Any, state: State, built: float) -> list[Row]
 
 
 def refresh(setup: Setup) -> Result:
-    """A reader of the large index goes on to what another one appended."""
-    folder = setup.copy(setup.large_index)
+    """A reader of the large index goes on to what another one appended, and searches it."""
+    folder = setup.large_index()
     store = bucket(folder)
     reader, writer, more = open_on(store), vsearch.open(folder), setup.more
-    reader.search(more.vectors[:1], k=K, exact=True)
+    reader.search(more.vectors[:1], k=K, exact=True)  # reads all there is
     spent, excess = [], []
     for turn in range(21):
-        more[turn * 100 : (turn + 1) * 100].append_to(writer)
+        added = more[turn * 100 : (turn + 1) * 100]
+        added.append_to(writer)
         with measured(store) as one:
             reader.refresh()
+        with (
+            measured() as searched
+        ):  # which lays the tail out; what it reads of the base, it would read without an append
+            reader.search(added.vectors[:1], k=K)
+        one.processor += searched.processor
         manifest = writer.snapshot.manifest
         delta = manifest.live.deltas[-1].bundle.bytes
         excess.append(one.read - delta - (folder / manifest_path(manifest.snapshot)).stat().st_size)
         spent.append(one)
-        found = reader.search(more.vectors[turn * 100 : turn * 100 + 1], k=1, exact=True).ids[0, 0]
-        if found != more.ids[turn * 100]:
-            raise AssertionError(f"row {more.ids[turn * 100]} was appended, and {found} is found")
+        found = reader.search(added.vectors[:1], k=1, exact=True).ids[0, 0]
+        if found != added.ids[0]:
+            raise AssertionError(f"row {added.ids[0]} was appended, and {found} is found")
     processor, most = median(one.processor for one in spent[1:]), max(spent[1:], key=lambda one: one.reads + one.lists)
     return Result(
         [
             Row(
                 "refresh",
-                "refresh after an append of 100 rows",
+                "refresh after an append of 100 rows, and the first search",
                 "25 ms, 3 requests, no unchanged byte",
                 f"{1e3 * processor:.1f} ms, {most.requests}, {max(0, *excess)} bytes besides the manifest and the delta",
                 processor <= 0.025 and all(one.lists + one.reads <= 3 for one in spent) and max(excess) <= 0,

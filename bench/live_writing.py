@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from itertools import islice
 from multiprocessing import get_context
 from statistics import median
 from typing import Any
@@ -25,24 +26,29 @@ UPSERTED, UPSERTS = 1000, 100
 
 
 def append(setup: Setup) -> Result:
-    """One batch and one row into the large index, time after time, the first of each left out."""
+    """One row into the large index, batches, and one row again, time after time; the first of each is left out."""
     batch = min(LARGE_BATCH, setup.large[0] // 50)
-    store = bucket(setup.copy(setup.large_index))
-    index, more = open_on(store), setup.more
-    many, one = [], []
-    for turn in range(TURNS + 1):
-        with measured(store) as spent:
-            more[turn * batch : (turn + 1) * batch].append_to(index)
-        many.append(spent)
-    for turn in range(SINGLES + 1):
-        at = (TURNS + 1) * batch + turn
-        with measured(store) as spent:
-            more[at : at + 1].append_to(index)
-        one.append(spent)
+    store = bucket(setup.large_index())
+    index, rows = open_on(store), iter(range(len(setup.more)))
+
+    def times(turns: int, size: int) -> list[Spent]:
+        spent = []
+        for _ in range(turns + 1):
+            chosen = setup.more[np.fromiter(islice(rows, size), np.int64)]
+            with measured(store) as one:
+                chosen.append_to(index)
+            spent.append(one)
+        return spent[1:]
+
+    first, many = times(SINGLES, 1), times(TURNS, batch)
+    tail = index.info()["tail_rows"]
     return Result(
         [
-            _append_row(setup, f"append {batch:,} rows", many[1:], 0.6, None),
-            _append_row(setup, "append 1 row", one[1:], 0.01, 40_000),
+            _append_row(setup, f"append {batch:,} rows", many, 0.6, None),
+            _append_row(setup, "append 1 row", first, 0.01, 40_000),
+            _append_row(
+                setup, f"append 1 row behind {tail:,} that are not merged yet", times(SINGLES, 1), 0.01, 40_000
+            ),
         ]
     )
 
@@ -77,7 +83,7 @@ def delete(setup: Setup) -> Result:
     rows = setup.large[0]
     deleted = min(DELETED, rows // 20)
     ids = np.random.default_rng(2).permutation(rows)[: 2 * (TURNS + 1) * deleted].reshape(-1, deleted)
-    folder, lines = setup.copy(setup.large_index), []
+    folder, lines = setup.large_index(), []
     for state, chosen in (("as built", ids[: TURNS + 1]), ("merged before", ids[TURNS + 1 :])):
         if lines:
             vsearch.open(folder).optimize(force=True, retune=False)
@@ -125,18 +131,19 @@ def writers(setup: Setup) -> Result:
         with measured() as spent, get_context("spawn").Pool(WRITERS) as pool:
             done = pool.starmap(write, tasks, chunksize=1)
         index = vsearch.open(url, **options)
-        found = index.search(vectors, k=1, exact=True).ids[:, 0]
-        lost = int((found != np.arange(len(vectors))).sum()) + abs(len(index) - len(vectors))
+        failed = sorted(row for _, rows in done for row in rows)
+        live = np.setdiff1d(np.arange(len(vectors)), failed)
+        found = index.search(vectors[live], k=1, exact=True).ids[:, 0]
+        lost = int((found != live).sum()) + abs(len(index) - len(live))
         snapshots = index.snapshot.manifest.snapshot - before
-    puts, failed = sum(one[0] for one in done), sum(one[1] for one in done)
-    attempts = puts / snapshots
+    attempts = sum(puts for puts, _ in done) / snapshots
     return Result(
         [
             Row(
                 "writers",
                 f"{WRITERS} writers x {setup.commits} commits of one row",
                 "all succeed, none lost, 2.5 attempts on average",
-                f"{count - failed:,} succeeded, {lost} lost or doubled, {attempts:.2f} attempts",
+                f"{count - len(failed):,} succeeded, {lost} lost or doubled, {attempts:.2f} attempts",
                 not failed and not lost and attempts <= 2.5,
                 f"{where}; processes of their own; {snapshots:,} snapshots, folds among them, in {spent.wall:.0f} s "
                 f"with the start of the processes",
@@ -145,34 +152,30 @@ def writers(setup: Setup) -> Result:
     )
 
 
-def write(url: str, options: dict[str, Any], vectors: Floats, ids: Rows) -> tuple[int, int]:
-    """Append rows one by one; how many manifests were put for it, and how many appends failed."""
+def write(url: str, options: dict[str, Any], vectors: Floats, ids: Rows) -> tuple[int, list[int]]:
+    """Append rows one by one; how many manifests were put for it, and the rows that could not be appended."""
     store = bucket(url, **options)
-    index, failed = open_on(store), 0
+    index, failed = open_on(store), list[int]()
     for row, number in enumerate(ids):
         try:
             index.append(vectors[row : row + 1], ids=[int(number)])
         except vsearch.VsearchError as error:
             print(f"row {number}: {error}", flush=True)
-            failed += 1
+            failed.append(int(number))
     return store.manifests, failed
 
 
 def disk(setup: Setup) -> Result:
-    """The same rows upserted again and again, then optimize and prune, beside a fresh build."""
+    """Rows upserted again and again as they are, then optimize and prune; the build before them is what a fresh one would be."""
     rows = setup.collection.rows
     count = min(UPSERTED, len(rows) // 10)
-    url = setup.place()
-    index = rows.build(url)
-    before, live = folder_bytes(url), rows[np.sort(np.random.default_rng(4).permutation(len(rows))[:count])]
+    url = setup.built(len(rows))
+    index = vsearch.open(url)
+    size, live = folder_bytes(url), rows[np.sort(np.random.default_rng(4).permutation(len(rows))[:count])]
     with measured() as spent:
         for _ in range(UPSERTS):
             index.upsert(live.vectors, live.attributes, live.ids)
-    most = folder_bytes(url)
-    fresh = setup.place()
-    rows.build(fresh)
-    size = folder_bytes(fresh)
-    lines = []
+    most, lines = folder_bytes(url), []
     for name, force in (("optimize()", False), ("optimize(force=True)", True)):
         index.optimize(force=force, retune=False)
         vsearch.prune(url, keep=1, grace=0, older_than=0)
@@ -182,7 +185,7 @@ def disk(setup: Setup) -> Result:
                 "disk",
                 f"{UPSERTS} upserts of the same {count:,} ids, then {name} and prune",
                 "1.2 times a fresh build",
-                f"{after / size:.3f} times ({before / 1e6:.1f} MB, with all snapshots {most / 1e6:.1f}, then {after / 1e6:.1f})",
+                f"{after / size:.3f} times ({size / 1e6:.1f} MB, with all snapshots {most / 1e6:.1f}, then {after / 1e6:.1f})",
                 after <= 1.2 * size,
                 f"{describe(rows, setup)}; prune keeps one snapshot; an upsert took {1e3 * spent.processor / UPSERTS:.0f} ms",
             )
