@@ -23,7 +23,7 @@ cache checks
 datasets kernels.toolchain
 kernels.scan
 kernels.query
-kernels.filters kernels.multivector
+kernels.filters kernels.multivector kernels.encoders
 storage.stores
 storage.files
 storage.snapshots
@@ -187,9 +187,9 @@ MANY = {
     "vsearch.api.build_and_open.build": 19,
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
-    "vsearch.api.remote_index.search_documents": 17,
     "vsearch.cli.indexes.build": 34,
     "vsearch.cli.searches.search": 21,
+    "vsearch.api.remote_index.search_documents": 17,
     "vsearch.cli.stacks.deploy": 19,
     "vsearch.cli.training.train": 18,
 }

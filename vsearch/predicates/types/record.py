@@ -116,7 +116,7 @@ class AttributeRecord:
     convert : callable
         ``convert(array, stored)`` casts an input array of an accepted type to its stored type.
     column : str
-        The name of the stored Arrow type in manifests if it differs from `name`, for readers without an Arrow library.
+        Name of the stored column's type in manifests, where it differs from `name`; used where no Arrow library is loaded.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Exhaustive search for a single query on all cores, with ranges of partitions as tasks."""
+"""Exhaustive search for a single query on all cores, with runs of partitions as tasks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def search_exhaustively(
     *,
     prepared: bool,
 ) -> list[ShardHits]:
-    """Score every row that passes the mask, with a task per range of partitions; return the hits of every shard.
+    """Score every row that passes the mask, with a task per run of partitions; return the hits of every shard.
 
     A row's score does not depend on other rows, so results do not depend on the number of threads.
 
@@ -51,14 +51,14 @@ def search_exhaustively(
     from concurrent.futures import ThreadPoolExecutor
 
     eligible = snapshot.partition_rows if mask is None else mask.matches
-    part_rows = max(1, -(-int(eligible.sum()) // RUNS))
+    run_rows = max(1, -(-int(eligible.sum()) // RUNS))
     tasks = []
     for run in (run for shard in snapshot.groups for run in shard.runs):
         low = run.first_partition
-        own = low + np.flatnonzero(eligible[low : low + run.partitions]).astype(np.int32)
-        run.ensure_own(own)
-        parts = np.cumsum(eligible[own]) // part_rows
-        tasks += [(run, part) for part in np.split(own, np.flatnonzero(np.diff(parts)) + 1) if len(part)]
+        partitions = low + np.flatnonzero(eligible[low : low + run.partitions]).astype(np.int32)
+        run.ensure_own(partitions)
+        parts = np.cumsum(eligible[partitions]) // run_rows
+        tasks += [(run, part) for part in np.split(partitions, np.flatnonzero(np.diff(parts)) + 1) if len(part)]
 
     def plan() -> None:
         """Plan the query, once per thread."""
@@ -81,12 +81,12 @@ def search_exhaustively(
         return copy_hits(workspace)
 
     with ThreadPoolExecutor(available_cores(), initializer=plan) as pool:
-        found = list(pool.map(score, tasks))
-    nothing = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
+        results = list(pool.map(score, tasks))
+    empty = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
 
     def best_of(run: Shard) -> ShardHits:
-        own = [nothing, *(hits for (task, _), hits in zip(tasks, found, strict=True) if task is run)]
-        scores, rows = merge([hits.scores for hits in own], [hits.rows for hits in own], request.k)
-        return ShardHits(scores, rows, np.sum([hits.counters for hits in own], axis=0))
+        parts = [empty, *(hits for (task, _), hits in zip(tasks, results, strict=True) if task is run)]
+        scores, rows = merge([hits.scores for hits in parts], [hits.rows for hits in parts], request.k)
+        return ShardHits(scores, rows, np.sum([hits.counters for hits in parts], axis=0))
 
     return [join_runs(shard, [best_of(run) for run in shard.runs], request.k) for shard in snapshot.groups]

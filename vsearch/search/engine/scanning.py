@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from vsearch.search.state.shard_runs import ShardRuns
     from vsearch.search.state.snapshot import Snapshot
 
-Words = NDArray[np.uint64] | None
-"""Mask of the rows of a run that pass, uint64 (words,); None if all pass."""
-
 FIRST_WAVE = 64  # visits of the first wave, whose partitions are fetched together; doubles with each wave
+Words = NDArray[np.uint64] | None
+"""Bits of the rows of a run that pass, uint64 (words,); None where all do."""
 
 
 def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> None:
@@ -37,9 +36,9 @@ def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> Non
 
 
 def scan_runs_in_waves(snapshot: Snapshot, shard: ShardRuns, workspace: Workspace, words: Sequence[Words]) -> None:
-    """`scan_in_waves` for a shard of several runs with a shared heap, in the order of `kernels.query.query.search_runs`.
+    """`scan_in_waves` for a shard of several runs, with one heap: as `kernels.query.query.search_runs` does it.
 
-    The nearest partitions of every run are scanned before the rest of any, so that the k-th best score is high by then.
+    The nearest partitions of every run come before the rest of any, so that the k-th best score is high by then.
     """
     values, resumed = workspace.values, []
     for run, mask in zip(shard.runs, words, strict=True):
@@ -49,7 +48,7 @@ def scan_runs_in_waves(snapshot: Snapshot, shard: ShardRuns, workspace: Workspac
         values[CallField.REST_COUNT] = 0
         scan_rest(
             snapshot.native.address, run.native.address, workspace.fields.address
-        )  # reranks the rows of this run that wait
+        )  # rows that wait are this run's
         _number_from(workspace, shard.first_row - run.first_row)
         resumed.append(int(values[CallField.FIRST_VISIT]))
     for run, mask, visit in zip(shard.runs, words, resumed, strict=True):
@@ -61,7 +60,7 @@ def scan_runs_in_waves(snapshot: Snapshot, shard: ShardRuns, workspace: Workspac
 
 
 def _number_from(workspace: Workspace, first: int) -> None:
-    """Renumber the rows of the heap relative to another row."""
+    """Number the rows of the heap from another one."""
     workspace.rows[: workspace.values[CallField.SIZE]] -= first
 
 

@@ -1,10 +1,10 @@
 """The steps of a search: mask, plan, scan, merge.
 
 `search_queries` runs them all in one process. Behind functions they are distributed: the planner calls `mask_cells` and
-`plan_query`; the owner of a shard masks its runs exactly (`masking.mask_shard`) and calls `scan_shard`; both paths
-combine the hits of shards by `merge`. If the index was changed, a shard has several runs, which share one heap. Planning
-and scanning handle one query at a time, so results do not depend on which queries are sent together. A query on a
-single, completely fetched shard is planned and scanned by a single native call.
+`plan_query`; the owner of a shard masks its runs exactly (`masking.mask_shard`) and calls `scan_shard`; both paths combine
+the hits of shards by `merge`. A shard of a changed index has several runs, which share one heap. Planning and scanning handle
+one query at a time, so results do not depend on which queries are sent together. A query on a single, completely fetched
+shard is planned and scanned by a single native call.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def evaluate_mask(snapshot: Snapshot, bound: Bound) -> IndexMask:
 def mask_cells(snapshot: Snapshot, bound: Bound | None) -> IndexMask | None:
     """Evaluate a predicate on the cells of all runs only, which suffices for planning.
 
-    Without a predicate all rows that are not removed pass: None if no row is removed.
+    Without a predicate all rows pass that are not removed; None if no row is removed.
     """
     if bound is None:
         return live_mask(snapshot)
@@ -136,12 +136,12 @@ def scan_shard(
     request : SearchRequest
         Its `k` may differ from the plan's. Parameters that choose partitions are ignored.
     words : sequence of uint64 (words,) or None
-        Masks of the rows of each run that pass.
+        Masks of the rows of each run of the shard that pass.
 
     Returns
     -------
     ShardHits
-        With rows numbered from the first row of the shard.
+        Rows are numbered from the shard's first one.
     """
     if snapshot.model.quantizer.scan == "cells":
         return _scan_cells(snapshot, shard, build_cell_tables(snapshot.model, query), visits, request, words)
@@ -176,7 +176,7 @@ def _scan_cells(
     request: SearchRequest,
     words: Sequence[Words],
 ) -> ShardHits:
-    """Scan a shard of cells, which are cut run by run."""
+    """The same for cells, whose cuts are of one run."""
     found = [
         search_cells(snapshot.model, run, tables, visits, request.k, mask=mask, exact=request.exact)
         for run, mask in zip(shard.runs, words, strict=True)
@@ -185,7 +185,7 @@ def _scan_cells(
 
 
 def join_runs(shard: ShardRuns, found: Sequence[ShardHits], k: int) -> ShardHits:
-    """Merge the hits of each run of a shard into hits of the shard."""
+    """The best of what was found in each run of a shard, as hits of the shard."""
     firsts = [run.first_row - shard.first_row for run in shard.runs]
     rows = [np.where(hits.rows >= 0, hits.rows + first, -1) for hits, first in zip(found, firsts, strict=True)]
     scores, best = merge([hits.scores for hits in found], rows, k)
@@ -230,7 +230,7 @@ def search_queries(
 
 
 def _search_only(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
-    """Search the only, completely fetched shard in one native call; rows are numbered across its runs."""
+    """Search the only shard, which is all there, in one native call."""
     runs = snapshot.groups[0].runs
     if len(runs) == 1:
         workspace.use_mask(_words(mask, runs[0].number))
@@ -289,7 +289,7 @@ def _words_of(mask: IndexMask | None, shard: ShardRuns) -> list[Words]:
 
 
 def merge_hits(snapshot: Snapshot, hits: list[ShardHits], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Merge a query's hits of each shard into the k best rows, numbered across all runs: see `merge.merge`."""
+    """Merge a query's hits of each shard into the k best rows, numbered across the snapshot: see `merge.merge`."""
     rows = [
         np.where(shard_hits.rows >= 0, shard_hits.rows + shard.first_row, -1)
         for shard_hits, shard in zip(hits, snapshot.groups, strict=True)

@@ -28,10 +28,13 @@ class KnownRuns:
     runs: dict[str, Shard] = field(default_factory=dict)
     deltas: dict[str, Delta] = field(default_factory=dict)
 
-    def add(self, manifest: Manifest, runs: Iterable[Shard], deltas: Sequence[Delta]) -> None:
-        """Add what an open snapshot of the same training holds; its deltas, or none of them."""
+    def add(self, runs: Iterable[Shard]) -> None:
+        """Add the runs of an open snapshot of the same training."""
         self.runs.update((run.files[PARTITIONS].path, run) for run in runs)
-        entries = manifest.live.deltas if manifest.live and deltas else ()
+
+    def add_deltas(self, manifest: Manifest, deltas: Sequence[Delta]) -> None:
+        """Add the deltas of an open snapshot of the same model."""
+        entries = manifest.live.deltas if manifest.live else ()
         self.deltas.update((entry.bundle.path, delta) for entry, delta in zip(entries, deltas, strict=True))
 
 

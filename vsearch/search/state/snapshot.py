@@ -46,18 +46,19 @@ class Snapshot:
         Of all partitions, over all runs, in the order of the centroids. Removed rows count until a merge.
     deltas : tuple of Delta
         What the tail is made of.
-    plain : bool
-        Whether it is read without an Arrow library.
     moment : int or None
         The time for which it was opened, in nanoseconds since 1970 UTC; None: rows expire as time passes (`expiry`).
     whole : Snapshot or None
         The same with the rows that have expired, where this one is without them; their number is `expired`.
+    plain : bool
+        Whether it is read without an Arrow library.
     """
 
     store: Store
     manifest: Manifest
     model: Model
     shards: tuple[Shard, ...]
+    groups: tuple[ShardRuns, ...]
     schema: Schema
     settings: SearchSettings
     radii: NDArray[np.float32]
@@ -70,12 +71,8 @@ class Snapshot:
     expired: int = 0
     derived: dict[str, Any] = field(default_factory=dict)  # what other modules make of it once, by the module's name
     _threads: threading.local = field(default_factory=threading.local)
-    groups: tuple[ShardRuns, ...] = field(init=False)
     _fused: bool = field(init=False, default=False)
     _ids: NDArray[np.integer[Any]] | None = field(init=False, default=None)
-
-    def __post_init__(self) -> None:
-        self.groups = group_runs(self.manifest, self.shards)
 
     @property
     def rows(self) -> int:
@@ -221,12 +218,12 @@ def open_shard(store: Store, manifest: Manifest, number: int, known: Sequence[Sn
 
 def _open(store: Store, manifest: Manifest, known: Sequence[Snapshot], only: int | None, *, plain: bool) -> Snapshot:
     alike = [snapshot for snapshot in known if training_of(snapshot.manifest) == training_of(manifest)]
-    last = alike[-1] if alike else None
-    model = reread_model(store, manifest, last.manifest, last.model) if last else read_model(store, manifest)
-    runs = KnownRuns()
+    latest, runs = (alike[-1] if alike else None), KnownRuns()
+    model = reread_model(store, manifest, latest.manifest, latest.model) if latest else read_model(store, manifest)
     for snapshot in alike:
-        split = snapshot.manifest.model != manifest.model  # then partitions have other places
-        runs.add(snapshot.manifest, snapshot.shards, () if split else snapshot.deltas)
+        runs.add(snapshot.shards)
+        if snapshot.manifest.model == manifest.model:  # otherwise partitions have other places
+            runs.add_deltas(snapshot.manifest, snapshot.deltas)
     opener = RunOpener(store, model, manifest, runs, only, plain=plain)
     deltas = opener.open()
     radii, rows = _statistics(opener.runs, manifest.partitions)
@@ -238,6 +235,7 @@ def _open(store: Store, manifest: Manifest, known: Sequence[Snapshot], only: int
         manifest=manifest,
         model=model,
         shards=tuple(opener.runs),
+        groups=group_runs(manifest, opener.runs),
         schema=schema_of(manifest),
         settings=SearchSettings.from_entry(manifest.settings),
         radii=radii,
