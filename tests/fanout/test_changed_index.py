@@ -199,6 +199,22 @@ def test_an_index_that_begins_without_rows():
         index.append(vectors, attributes)
 
 
+def test_partitions_that_were_split():
+    """They have other places then, those of later shards too; deltas that are older say their numbers."""
+    index, stack, vectors, attributes = begin("split", shards=2, metric="l2")
+    remote = remote_of(stack)
+    assert_same(index, remote, stack.queries, None, {}, "flat")
+    near = vectors[np.argmin(index.snapshot.partitions_of(np.arange(300)))]
+    crowd = near + np.random.default_rng(0).normal(0, 0.3, (100, D)).astype(np.float32)
+    for _ in range(3):
+        index.append(crowd, attributes[300:400])
+    index.optimize(force=True)
+    assert index.snapshot.manifest.partitions > 12
+    index.append(vectors[300:350], attributes[300:350])
+    for where, mode in (("price < 50", "flat"), (None, "alone"), (None, "tree")):
+        assert_same(index, remote, stack.queries, where, {}, mode)
+
+
 @pytest.mark.parametrize("mode", ["flat", "tree"])
 def test_a_part_of_the_answer_is_that_of_the_other_shards(mode):
     index, stack, vectors, attributes = begin("partial", shards=3)

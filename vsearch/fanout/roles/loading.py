@@ -22,7 +22,7 @@ from vsearch.fanout.roles.column_loading import (
 from vsearch.fanout.roles.newest import NewestSnapshot
 from vsearch.search.state import expiry
 from vsearch.search.state.expiry import at, ttl_field
-from vsearch.search.state.model_reading import model_files
+from vsearch.search.state.model_reading import model_files, training_of
 from vsearch.search.state.snapshot import Snapshot, open_shard, open_snapshot
 from vsearch.storage import CHUNK, FileEntry, Manifest, ShardEntry, Store, check_not_pruned, read_manifest
 from vsearch.storage.files.bundle import SMALL, BundleEntry, bundle_file
@@ -179,7 +179,7 @@ class Loader:
 
     def _open(self, kind: Kind, manifest: Manifest, columns: Sequence[str]) -> Part:
         alike = [part for part in self.retention.values(Part) if part.kind == kind]
-        alike = [part for part in alike if part.snapshot.manifest.model == manifest.model]
+        alike = [part for part in alike if training_of(part.snapshot.manifest) == training_of(manifest)]
         held = self._fetch(_Wanted(kind, manifest, columns, frozenset().union(*(part.paths for part in alike))))
         known = [part.snapshot for part in alike]
         if kind[0] == SHARD:
@@ -230,8 +230,7 @@ class _Wanted:
 
     def files(self) -> list[FileEntry]:
         """Files that are read whole: the model, tables or all that a search scans, small bundles, and deltas."""
-        model = model_files(self.manifest)
-        found = [] if self.known.issuperset(entry.path for entry in model) else model
+        found = [entry for entry in model_files(self.manifest) if entry.path not in self.known]
         for shard in self.shards:
             kinds = [k for k in shard.files if (k in TABLE_KINDS if self.kind[0] == TABLES else is_scanned(k))]
             found += [shard.files[kind] for kind in kinds]

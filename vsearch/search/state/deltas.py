@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,14 +97,17 @@ class Delta:
     ----------
     rows : Rows
         All that it adds, or those of some partitions.
-    first : int
-        The place among all of the first of these rows.
+    inside : int64 (n,) or None
+        Which of all these are, ascending; None if they are all.
+    earlier : int64 (m,)
+        Which of all lie in partitions before theirs.
     """
 
     number: int
     rows: Rows
     removed: Removed
-    first: int = 0
+    inside: NDArray[np.int64] | None = None
+    earlier: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class Gone:
@@ -316,20 +319,18 @@ def _read_plainly(
     only: range,
 ) -> Delta:
     """The rows of some partitions, copied out of the bundle, which need not stay in memory then."""
-    path, numbers = entry.bundle.path, codes.partitions
-    if (np.diff(numbers) < 0).any():
-        raise CorruptIndexError(path, "its rows are not sorted by partition; restore the file")
-    low, high = np.searchsorted(numbers, [only.start, only.stop]).tolist()
-    inside = np.arange(low, high)
+    path, partitions = entry.bundle.path, codes.partitions
+    inside = np.flatnonzero((partitions >= only.start) & (partitions < only.stop))
     ids: Ids = np.empty(0, np.int64)
     if id_type != "string":
-        ids = read_ids(files, IDS, entry.rows, id_type, path)[low:high].copy()
+        ids = read_ids(files, IDS, entry.rows, id_type, path)[inside]
     elif entry.rows and (IDS not in files or files[IDS].entry.rows != entry.rows):
         raise CorruptIndexError(path, f"does not hold the {entry.rows} ids that the manifest names")
     elif entry.rows:
         ids = read_table(files[IDS], inside)
     table = read_table(files[ATTRIBUTES], inside) if ATTRIBUTES in files else None
-    return Delta(entry.number, Rows(row_codes.take(codes, inside), ids, table), removed, low)
+    rows = Rows(row_codes.take(codes, inside), ids, table)
+    return Delta(entry.number, rows, removed, inside, np.flatnonzero(partitions < only.start))
 
 
 def read_removed(files: Mapping[str, Any], count: int, id_type: str | None, path: str) -> Removed:

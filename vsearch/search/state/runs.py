@@ -102,10 +102,11 @@ def live_rows(deltas: Sequence[Delta], gone: Gone) -> tuple[Rows | None, Address
     """The rows of deltas that are not removed, sorted by partition, and where each is from."""
     parts, kept, numbers = [], [np.empty(0, np.int64)], []
     for delta in deltas:
-        rows, inside, removed = delta.rows, np.arange(len(delta.rows)) + delta.first, gone.of(delta.number)
+        rows, removed = delta.rows, gone.of(delta.number)
+        inside = np.arange(len(rows)) if delta.inside is None else delta.inside
         if len(removed):
-            inside = np.setdiff1d(inside, removed, assume_unique=True)
-            rows = rows.take(inside - delta.first)
+            stays = ~np.isin(inside, removed)
+            inside, rows = inside[stays], rows.take(np.flatnonzero(stays))
         if len(inside):
             parts.append(rows)
             kept.append(inside)
@@ -120,7 +121,7 @@ def live_rows(deltas: Sequence[Delta], gone: Gone) -> tuple[Rows | None, Address
 
 def rows_before(deltas: Sequence[Delta], gone: Gone) -> int:
     """Rows that deltas have before those that were read of them, and that are not removed: what the tail is numbered from."""
-    return sum(delta.first - int(np.searchsorted(gone.of(delta.number), delta.first)) for delta in deltas)
+    return sum(len(np.setdiff1d(delta.earlier, gone.of(delta.number), assume_unique=True)) for delta in deltas)
 
 
 def hold_tail(model: Model, rows: Rows, where: range, *, plain: bool) -> dict[str, SegmentFile]:
