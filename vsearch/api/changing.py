@@ -12,6 +12,7 @@ from vsearch.live.plan import MOST_DELTAS
 
 if TYPE_CHECKING:
     from vsearch.live.commits import Commit, Operation
+    from vsearch.live.inputs import NewRows
     from vsearch.predicates import Where
 
 logger = logging.getLogger("vsearch")
@@ -30,6 +31,8 @@ class ChangeableIndex(OpenedIndex):
         id: str | None = None,
         missing: str = "error",
         packed: bool = False,
+        offsets: object | None = None,
+        saliency: object | None = None,
         token: str | None = None,
         if_snapshot: int | None = None,
     ) -> Commit:
@@ -40,6 +43,9 @@ class ChangeableIndex(OpenedIndex):
         embeddings, attributes, ids, vectors, id, missing, packed
             As `vsearch.build` takes them. Attributes that are not given are NULL. Ids must be new; an index that was built
             without ids numbers the rows.
+        offsets, saliency
+            Of documents of many vectors, with `embeddings` as `vsearch.build_documents` takes its vectors; `vectors` names the
+            column of a table that has them. The index encodes them as it was built: with its codebook, `keep` and `pool`.
         token : str, optional
             A name for this change, up to 200 characters: a second call with it does nothing and returns what the first came
             to, so that a retry after a crash counts once. The last 256 are remembered.
@@ -59,7 +65,7 @@ class ChangeableIndex(OpenedIndex):
         """
         from vsearch.live.operations import Append
 
-        new = self._read(embeddings, attributes, ids, vectors, id, missing, packed)
+        new = self._read(embeddings, (attributes, ids, vectors, id, missing, packed), offsets, saliency)
         return self._change(Append(new), token, if_snapshot)
 
     def upsert(
@@ -72,6 +78,8 @@ class ChangeableIndex(OpenedIndex):
         id: str | None = None,
         missing: str = "error",
         packed: bool = False,
+        offsets: object | None = None,
+        saliency: object | None = None,
         token: str | None = None,
         if_snapshot: int | None = None,
     ) -> Commit:
@@ -81,7 +89,7 @@ class ChangeableIndex(OpenedIndex):
         """
         from vsearch.live.operations import Upsert
 
-        new = self._read(embeddings, attributes, ids, vectors, id, missing, packed)
+        new = self._read(embeddings, (attributes, ids, vectors, id, missing, packed), offsets, saliency)
         return self._change(Upsert(new), token, if_snapshot)
 
     def update(
@@ -203,29 +211,24 @@ class ChangeableIndex(OpenedIndex):
         return self._change(RenameColumn(name, new), token, if_snapshot)
 
     def _read(
-        self,
-        embeddings: object,
-        attributes: object | None,
-        ids: object | None,
-        vectors: str | None,
-        id: str | None,
-        missing: str,
-        packed: bool,
-    ) -> Any:
+        self, embeddings: object, given: tuple[Any, ...], offsets: object | None, saliency: object | None
+    ) -> NewRows:
         from vsearch.building.inputs.rows import Given
-        from vsearch.live.inputs import read_rows
 
-        self._check_changeable()
-        return read_rows(self._snapshot, embeddings, Given(attributes, ids, vectors, id, missing, packed))
+        rows = Given(*given)
+        if self._snapshot.manifest.documents is None and offsets is None and saliency is None:
+            from vsearch.live.inputs import read_rows
 
-    def _check_changeable(self) -> None:
-        if self._snapshot.manifest.documents is not None:
-            raise InputError("indexes of multi-vector documents cannot be changed yet: build the index again")
+            return read_rows(self._snapshot, embeddings, rows)
+        if rows.packed:
+            raise InputError("packed is for single vectors of bits, which documents do not have")
+        from vsearch.live.document_inputs import read_documents
+
+        return read_documents(self._snapshot, embeddings, offsets, saliency, rows)
 
     def _change(self, operation: Operation, token: str | None = None, if_snapshot: int | None = None) -> Commit:
         from vsearch.live.commits import commit_change
 
-        self._check_changeable()
         with self._lock:
             commit, self._snapshot = commit_change(self._snapshot, operation, token=token, if_snapshot=if_snapshot)
             live = self._snapshot.manifest.live

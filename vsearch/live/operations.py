@@ -14,6 +14,7 @@ from vsearch.live.inputs import NewRows, cast_column, check_id_type, conform, fi
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import Removed, Rows
+from vsearch.search.state.document_fetching import documents_at
 from vsearch.search.state.fetching import find_ids, take_fields, take_ids
 from vsearch.search.state.field_types import arrow_of
 from vsearch.search.state.given_ids import as_ids, shown
@@ -55,8 +56,9 @@ class Append:
                 raise InputError(
                     f"the index has rows with these ids already: {listed(ids, known)}; upsert replaces them"
                 )
-        rows = Rows(new.codes, ids, conform(new.attributes, snapshot))
-        return Draft(rows, None, added=len(new), next_row=next_row + len(new) if numbered else None)
+        rows = Rows(new.codes, ids, conform(new.attributes, snapshot), new.documents)
+        following = next_row + len(new) if numbered else None
+        return Draft(rows, None, added=len(new), next_row=following, change=new.count_vectors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +82,11 @@ class Upsert:
             )
         found = find_ids(snapshot, _searchable(ids))
         old = found[found >= 0]
-        rows = Rows(new.codes, ids, conform(new.attributes, snapshot))
-        return Draft(rows, remove(snapshot, old), added=len(new) - len(old), replaced=len(old))
+        rows = Rows(new.codes, ids, conform(new.attributes, snapshot), new.documents)
+        replaced = len(old)
+        return Draft(
+            rows, remove(snapshot, old), added=len(new) - replaced, replaced=replaced, change=new.count_vectors
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +137,8 @@ class Update:
         for field, column in columns.items():
             table = table.set_column(table.column_names.index(field), field, column.take(pa.array(order)))
         ids = stored_ids(snapshot, rows)
-        return Draft(Rows(codes, ids, table), remove(snapshot, rows), replaced=len(rows))
+        new = Rows(codes, ids, table, documents_at(snapshot, rows))
+        return Draft(new, remove(snapshot, rows), replaced=len(rows))
 
     def _columns(self, snapshot: Snapshot, count: int, places: NDArray[np.int64] | None) -> dict[str, Any]:
         """The new values of so many rows, by field."""

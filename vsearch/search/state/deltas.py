@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
 from vsearch.search.state import row_codes
+from vsearch.search.state.document_codes import DocumentCodes, concatenate_documents, read_documents
 from vsearch.search.state.row_codes import RowCodes
 from vsearch.storage.files.bundle import open_bundle
 from vsearch.storage.files.bundle_writing import write_bundle
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vsearch.search.state.model import Model
-    from vsearch.storage import Store
+    from vsearch.storage import Manifest, Store
 
 
 Ids = Any
@@ -39,11 +40,14 @@ class Rows:
     ids : int64 (n,), or pyarrow.Array of strings
     attributes : pyarrow.Table or None
         Exact columns under the names of their fields (`AttributeEntry.field`); a field that is missing is NULL.
+    documents : DocumentCodes or None
+        Where rows stand for documents of many vectors.
     """
 
     codes: RowCodes
     ids: Ids
     attributes: pa.Table | None
+    documents: DocumentCodes | None = None
 
     def __len__(self) -> int:
         return len(self.codes.partitions)
@@ -54,6 +58,7 @@ class Rows:
             row_codes.take(self.codes, order),
             take_ids(self.ids, order),
             None if self.attributes is None else self.attributes.take(order),
+            None if self.documents is None else self.documents.take(order),
         )
 
 
@@ -139,7 +144,12 @@ def concatenate_rows(parts: Sequence[Rows]) -> Rows:
     """Rows of several parts, sorted by partition; within one, in the order of the parts."""
     codes = row_codes.concatenate([part.codes for part in parts])
     tables = [part.attributes for part in parts]
-    joined = Rows(codes, concatenate_ids([part.ids for part in parts]), _stack(tables, [len(part) for part in parts]))
+    joined = Rows(
+        codes,
+        concatenate_ids([part.ids for part in parts]),
+        _stack(tables, [len(part) for part in parts]),
+        concatenate_documents([part.documents for part in parts]),
+    )
     return joined.take(np.argsort(codes.partitions, kind="stable"))
 
 
@@ -175,6 +185,8 @@ def write_delta(
         parts[IDS] = id_part(rows.ids)
         if rows.attributes is not None:
             parts[ATTRIBUTES] = rows.attributes.combine_chunks()
+        if rows.documents is not None:
+            parts |= rows.documents.parts()
         if isinstance(rows.ids, np.ndarray):
             ids = int(rows.ids.min()), int(rows.ids.max())
     parts |= removed_parts(removed)
@@ -203,7 +215,7 @@ def id_part(ids: Ids) -> Any:
     return pa.table({"id": ids})
 
 
-def read_delta(store: Store, entry: SegmentEntry, model: Model, id_type: str, snapshot: int = 0) -> Delta:
+def read_delta(store: Store, entry: SegmentEntry, model: Model, manifest: Manifest) -> Delta:
     """Read a delta whole.
 
     Raises
@@ -213,7 +225,7 @@ def read_delta(store: Store, entry: SegmentEntry, model: Model, id_type: str, sn
     """
     from vsearch.storage.files.columns import take
 
-    bundle, path = open_bundle(store, entry.bundle, snapshot), entry.bundle.path
+    bundle, path = open_bundle(store, entry.bundle, manifest.snapshot), entry.bundle.path
     files = bundle.files
     for file in files.values():
         file.ensure_all()
@@ -229,7 +241,10 @@ def read_delta(store: Store, entry: SegmentEntry, model: Model, id_type: str, sn
         if file.entry.rows != entry.rows:
             raise CorruptIndexError(path, f"holds attributes of {file.entry.rows} rows instead of {entry.rows}")
         table = take(file, [column.name for column in file.entry.columns], np.arange(entry.rows))
-    rows = Rows(codes, read_ids(files, IDS, entry.rows, id_type, path), table)
+    id_type, documents = manifest.id_type, None
+    if manifest.documents is not None and entry.rows:
+        documents = read_documents(files, entry.rows, manifest.documents)
+    rows = Rows(codes, read_ids(files, IDS, entry.rows, id_type, path), table, documents)
     return Delta(entry.number, rows, read_removed(files, entry.removed, id_type, path))
 
 

@@ -260,7 +260,7 @@ class _Opener:
         for entry in live.deltas:
             known = self._known.deltas.get(entry.bundle.path)
             if known is None:
-                known = read_delta(self._store, entry, model, manifest.id_type, manifest.snapshot)
+                known = read_delta(self._store, entry, model, manifest)
             deltas.append(known)
         gone = Gone([*self._removed, *(delta.removed for delta in deltas)])
         for shard in self.shards:
