@@ -37,7 +37,11 @@ ARGUMENTS = {
     "CallError": [(ErrorKind.CRASH, "it ended"), (ErrorKind.DEADLINE, "it was late")],
     "ReportedError": [(ErrorKind.STORE, "it failed", Usages.of("processor", Usage(invocations=1, seconds=0.5)))],
 }
-OPTIONS = {"CallError": {"attempts": 3, "seconds": 1.5, "final": True}, "ReportedError": {"final": True}}
+OPTIONS = {
+    "ChangesNotFoundError": {"oldest": 3},
+    "CallError": {"attempts": 3, "seconds": 1.5, "final": True},
+    "ReportedError": {"final": True},
+}
 
 
 def made() -> list[VsearchError]:

@@ -28,7 +28,7 @@ storage.stores
 storage.files
 storage.snapshots
 predicates
-quantizers
+quantizers encoders
 search.state
 search.engine
 search
@@ -184,10 +184,10 @@ PARAMETERS = 15
 #: Functions with more, and how many they may have: public ones, whose options are keywords, and commands, whose parameters
 #: are options of the command line.
 MANY = {
-    "vsearch.api.build_and_open.build": 18,
+    "vsearch.api.build_and_open.build": 19,
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
-    "vsearch.cli.indexes.build": 33,
+    "vsearch.cli.indexes.build": 34,
     "vsearch.cli.searches.search": 20,
     "vsearch.cli.stacks.deploy": 19,
     "vsearch.cli.training.train": 18,

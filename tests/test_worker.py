@@ -154,7 +154,7 @@ def test_every_exported_kernel_is_found(libraries: Path) -> None:
     library = find_library(libraries)
     assert library is not None
     for name in EXPORTS:
-        assert library.function(name)._found is not None
+        assert library.function(name)._native is not None
 
 
 def test_a_library_of_other_sources_is_not_used(libraries: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from vsearch._lazy import lazy_names
 from vsearch._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from vsearch import datasets, jpq
+    from vsearch import datasets, encoders, jpq
     from vsearch.api.build_and_open import build, build_documents, open, plan, prune, verify
     from vsearch.api.creating import create
     from vsearch.api.evaluation import Evaluation, evaluate
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vsearch.api.remote_index import RemoteIndex
     from vsearch.building.inputs.packed_bits import unpack_bits
     from vsearch.errors import (
+        ChangesNotFoundError,
         ConflictError,
         CorruptIndexError,
         FormatVersionError,
@@ -47,11 +48,14 @@ if TYPE_CHECKING:
     )
     from vsearch.fanout.calls.bill import Prices
     from vsearch.live.commits import Commit
+    from vsearch.live.feed import Changes
     from vsearch.predicates import col
     from vsearch.quantizers.pq import PQ
 
 __all__ = [
     "PQ",
+    "Changes",
+    "ChangesNotFoundError",
     "Commit",
     "ConflictError",
     "CorruptIndexError",
@@ -83,6 +87,7 @@ __all__ = [
     "col",
     "create",
     "datasets",
+    "encoders",
     "evaluate",
     "jpq",
     "open",
@@ -105,10 +110,12 @@ __getattr__ = lazy_names(
         "vsearch.api.remote_index": ("RemoteIndex",),
         "vsearch.building.inputs.packed_bits": ("unpack_bits",),
         "vsearch.datasets": ("datasets",),
+        "vsearch.encoders": ("encoders",),
         "vsearch.errors": tuple(name for name in __all__ if name.endswith(("Error", "Warning"))),
         "vsearch.fanout.calls.bill": ("Prices",),
         "vsearch.jpq": ("jpq",),
         "vsearch.live.commits": ("Commit",),
+        "vsearch.live.feed": ("Changes",),
         "vsearch.predicates": ("col",),
         "vsearch.quantizers.pq": ("PQ",),
     },

@@ -82,6 +82,20 @@ class SnapshotNotFoundError(IndexNotFoundError):
     """There is no such snapshot: it never was, or it was pruned, perhaps since it was opened."""
 
 
+class ChangesNotFoundError(SnapshotNotFoundError):
+    """What changed since a snapshot can no longer be told; read the whole index instead.
+
+    Attributes
+    ----------
+    oldest : int
+        The oldest snapshot whose changes can still be told.
+    """
+
+    def __init__(self, *arguments: object, oldest: int = 0) -> None:
+        super().__init__(*arguments)
+        self.oldest = oldest
+
+
 class IndexExistsError(VsearchError, FileExistsError):
     """The target already holds an index and ``overwrite`` was not asked for."""
 

@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
         ("payload", 80),
         ("kill", 10),
         pytest.param("live", 5, marks=pytest.mark.slow),
-        pytest.param("file", 300, marks=pytest.mark.slow),
-        pytest.param("payload", 2000, marks=pytest.mark.slow),
+        pytest.param("file", 120, marks=pytest.mark.slow),
+        pytest.param("payload", 500, marks=pytest.mark.slow),
     ],
 )
 def test_nothing_is_found(tmp_path, name, tries):

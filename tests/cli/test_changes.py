@@ -90,6 +90,20 @@ def test_delete_rehearses_first(run, folder: Path) -> None:
     assert done(run("delete", index, "--where", "price >= 40", "--json"))["deleted"] == ROWS - 40
 
 
+def test_changes(run, folder: Path) -> None:
+    index = folder / "named"
+    run("delete", index, "--ids", "n1,n2")
+    assert run("changes", index, "--since", 1).text.splitlines() == [
+        "snapshot 1 to 2",
+        "added 0",
+        "replaced 0",
+        "deleted 2: n1, n2",
+    ]
+    found = done(run("changes", index, "--since", 1, "--json"))
+    assert found == {"from_snapshot": 1, "to_snapshot": 2, "added": [], "replaced": [], "deleted": ["n1", "n2"]}
+    assert "since must be" in run("changes", index, "--since", 3).errors
+
+
 def test_optimize_tag_and_restore(run, folder: Path) -> None:
     index = folder / "numbered"
     assert done(run("tag", index, "full", "--snapshot", 1, "--json")) == {"tags": {"full": 1}}

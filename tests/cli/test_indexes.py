@@ -42,6 +42,18 @@ def test_build_overwrites_when_asked(run, files, tmp_path: Path) -> None:
     assert second.json["snapshot"] > first.json["snapshot"]
 
 
+def test_rows_that_expire(run, files, tmp_path: Path) -> None:
+    attributes = tmp_path / "attributes.parquet"
+    pq.write_table(pa.table({"until": pa.array([None, *range(1, 500)], pa.int64())}), attributes)
+    given = ("build", files.vectors, tmp_path / "index", "--attributes", attributes, "--ttl")
+    assert "until" in run(*given, "untill").errors
+    assert run(*given, "until", "--dry-run", "--json").status == 0
+    assert "--ttl does not go with --documents" in run(*given, "until", "--documents").errors
+    info = run(*given, "until", "--json").json
+    assert (info["rows"], info["expired"], info["ttl"]) == (1, 499, "until")
+    assert run("optimize", tmp_path / "index", "--json").json["expired"] == 499
+
+
 def test_dry_run_writes_nothing(run, files, tmp_path: Path) -> None:
     target = tmp_path / "index"
     done = run("build", files.vectors, target, "--attributes", files.attributes, "--dry-run", "--json")

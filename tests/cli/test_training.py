@@ -54,7 +54,7 @@ def test_train_then_evaluate(run: Run, folder: Path, pairs: str) -> None:
     ("arguments", "told"),
     [
         (("--queries", "queries.npy", "--positives", "nowhere.parquet"), "nowhere.parquet"),
-        (("--queries", "documents.npy", "--positives", "positives.npy"), "one entry for each query"),
+        (("--queries", "documents.npy", "--positives", "positives.npy"), "one entry per query"),
         (("--queries", "queries.npy", "--positives", "positives.npy", "--loss", "hinge"), "loss must be"),
         (
             ("--queries", "queries.npy", "--positives", "positives.npy", "--validation-queries", "queries.npy"),

@@ -44,6 +44,23 @@ def test_a_changed_index_is_refused_by_name(change):
     assert pinned.search(queries).ids.tolist() == before  # the snapshot that was built is searched as before
 
 
+def test_an_index_whose_rows_expire_is_refused_by_name():
+    vectors, attributes, queries = make_sample(300, 16, 3)
+    url = "memory://fanout-ttl/index"
+    attributes = attributes.append_column("expires", [[None, *range(299)]])
+    index = vsearch.build(vectors, url, attributes, shards=2, partitions=8, ttl="expires")
+    assert len(index) == 1
+    stack = Stack(url, index, queries)
+    remote = RemoteIndex("test://t", stack.names, stack.local, Envelope())
+    for mode in ("auto", "flat", "tree"):
+        with pytest.raises(InputError, match=r"expire \(ttl\)"):
+            remote.search(queries, mode=mode)
+    with pytest.raises(InputError, match=r"expire \(ttl\)"):
+        remote.get([0])
+    with pytest.raises(InputError, match=r"expire \(ttl\)"):
+        measure_bill(index.snapshot.store, queries=1)
+
+
 def test_no_bill_is_forecast_and_nothing_deployed_for_a_changed_index(tmp_path, monkeypatch):
     vectors, attributes, _ = make_sample(300, 16, 3)
     index = vsearch.build(vectors, tmp_path / "index", attributes, partitions=4)

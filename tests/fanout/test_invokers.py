@@ -58,9 +58,9 @@ class TestInThisProcess(InvokerContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def called(cls):
+    def called(cls, tmp_path_factory):
         vectors = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
-        url = "memory://invokers/index"
+        url = str(tmp_path_factory.mktemp("invokers") / "index")  # a forked child may look for a newer snapshot
         vsearch.build(vectors, url, shards=2, partitions=4)
         names = Names("t")
 

@@ -84,7 +84,6 @@ def ask(worker, request):
 
 @pytest.mark.parametrize("where", PREDICATES)
 def test_a_cold_processor_takes_two_rounds(any_stack, where):
-    watched = Watched(open_store(any_stack.url))
     sent = []
 
     class Noting:
@@ -96,10 +95,13 @@ def test_a_cold_processor_takes_two_rounds(any_stack, where):
     any_stack.invoker = Noting()
     any_stack.search(where=where, mode="flat", exact=True)
     any_stack.search(where=where, mode="flat")
-    worker = Worker.open("processor", watched, "t-processor-1")
-    found = ask(worker, sent[0])
-    assert found.rows
-    assert watched.rounds() == 2
+    for _ in range(3):  # on a busy machine requests that are sent together may not overlap
+        watched = Watched(open_store(any_stack.url))
+        worker = Worker.open("processor", watched, "t-processor-1")
+        assert ask(worker, sent[0]).rows
+        if (rounds := watched.rounds()) == 2:
+            break
+    assert rounds == 2
     for request in sent:
         ask(worker, request)
     assert watched.rounds() == 0
@@ -109,13 +111,13 @@ def test_a_cold_processor_takes_two_rounds(any_stack, where):
 @pytest.mark.parametrize("mode", ["flat", "alone"])
 def test_a_cold_coordinator_takes_two_rounds(stack, where, mode):
     request = stack.request(where=where, mode=mode, snapshot=stack.index.info()["snapshot"])
-    rounds = []
     for _ in range(3):  # on a busy machine requests that are sent together may not overlap
         watched = Watched(open_store(stack.url))
         worker = Worker.open("coordinator", watched, "t-coordinator", invoker=stack.local, names=stack.names)
         ask(worker, request)
-        rounds.append(watched.rounds())
-    assert min(rounds) == 2
+        if (rounds := watched.rounds()) == 2:
+            break
+    assert rounds == 2
     ask(worker, request)
     assert watched.rounds() == 0
 

@@ -59,13 +59,13 @@ def test_a_module_of_ones_own_learns_and_comes_back(bags: tuple[vsearch.Index, l
     with torch.no_grad():
         np.testing.assert_allclose(again(texts[:9]), module(texts[:9]).numpy(), rtol=1e-6)
     assert vsearch.verify(index.snapshot.store.url.removeprefix("file://")).ok
-    with pytest.raises(vsearch.InputError, match="give `module`"):
+    with pytest.raises(vsearch.InputError, match="pass a `module`"):
         vsearch.jpq.load_encoder(trained)
-    with pytest.raises(vsearch.InputError, match="give `module`"):
+    with pytest.raises(vsearch.InputError, match="pass a `module`"):
         trained.search("w1 w2")
     with pytest.raises(vsearch.InputError, match="no query encoder"):
         index.search(["w1", "w2"])
-    with pytest.raises(vsearch.InputError, match="does not fit"):
+    with pytest.raises(vsearch.InputError, match="does not match"):
         vsearch.jpq.load_encoder(trained, Bag(dimensions=4))
     with pytest.raises(vsearch.InputError, match="no query encoder"):
         vsearch.jpq.load_encoder(index)
@@ -90,7 +90,7 @@ def test_bad_input_leaves_the_index_untouched(bags: tuple[vsearch.Index, list[st
     for change, match in (
         ({"texts": texts[0]}, "sequence of strings"),
         ({"texts": [1, 2]}, "sequence of strings"),
-        ({"encoder": 3}, "torch module of texts"),
+        ({"encoder": 3}, "torch module that takes texts"),
         ({"encoder_rate": 0}, "encoder_rate must be"),
         ({"validation": ([None], [1])}, "sequence of strings"),
         ({"loss": "hinge"}, "loss must be"),
@@ -104,10 +104,10 @@ def test_bad_input_leaves_the_index_untouched(bags: tuple[vsearch.Index, list[st
 @pytest.mark.parametrize(
     ("name", "data", "match"),
     [
-        ("../modules.json", b"[]", "lies nowhere"),
+        ("../modules.json", b"[]", "not a valid relative path"),
         ("pytorch_model.bin", b"pickled", "could run code"),
-        ("modules.json", b"{", "no list of"),
-        ("modules.json", b'[{"type": "os.path"}]', "not sentence-transformers' own"),
+        ("modules.json", b"{", "not a list of"),
+        ("modules.json", b'[{"type": "os.path"}]', "from outside sentence-transformers"),
     ],
 )
 def test_a_hostile_encoder_is_refused(

@@ -23,7 +23,7 @@ def test_an_index_that_was_changed_is_refused_by_name(task: Task, tmp_path: Path
     index.tag("as built")
     assert len(load_documents(index.snapshot).codes) == len(task.documents)
     index.append(task.documents[:3])
-    with pytest.raises(vsearch.InputError, match="build it anew and train that"):
+    with pytest.raises(vsearch.InputError, match="rebuild it and train that"):
         load_documents(index.snapshot)
 
 

@@ -140,12 +140,12 @@ def test_a_checkpoint_of_another_training_or_none_at_all_is_refused(
 ) -> None:
     checkpoint = tmp_path / "state.npz"
     learn(index, task, checkpoint=checkpoint, epochs=1)
-    with pytest.raises(vsearch.InputError, match="another training"):
+    with pytest.raises(vsearch.InputError, match="another training run"):
         learn(index, task, checkpoint=checkpoint, epochs=1, seed=6)
     checkpoint.write_bytes(b"not an archive")
-    with pytest.raises(vsearch.InputError, match="no checkpoint"):
+    with pytest.raises(vsearch.InputError, match="cannot read the checkpoint"):
         learn(index, task, checkpoint=checkpoint)
-    with pytest.raises(vsearch.InputError, match="cannot be written"):
+    with pytest.raises(vsearch.InputError, match="cannot write the checkpoint"):
         learn(index, task, checkpoint=tmp_path / "nowhere" / "state.npz", epochs=1)
 
 
@@ -213,7 +213,7 @@ def test_codes_are_made_anew_where_that_ranks_better(task: Task, tmp_path: Path,
         with pytest.raises(vsearch.InputError, match="document_ids"):
             vsearch.jpq.train(index, task.queries[:700], positives, documents=task.documents, **QUICK)
         wrong = [f"x{i}" for i in range(len(names or []))]
-        with pytest.raises(vsearch.InputError, match="not the ids"):
+        with pytest.raises(vsearch.InputError, match="must be the ids"):
             vsearch.jpq.train(
                 index, task.queries[:700], positives, documents=task.documents, document_ids=wrong, **QUICK
             )

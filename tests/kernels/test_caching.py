@@ -80,7 +80,7 @@ def test_compiling_is_said_once_and_kept(package, tmp_path):
     (line,) = first.stderr.splitlines()
     assert "compiles its kernels" in line
     assert str(package) in line
-    assert "holds no compiled kernels" in line
+    assert "has no compiled kernels" in line
     second = run(COUNT, package, HOME=str(tmp_path))
     assert (second.returncode, second.stdout, second.stderr) == (0, ANSWER, "")
 
@@ -91,7 +91,7 @@ def test_a_machine_that_keeps_nothing_compiles_and_warns_once(sealed, named):
     package, home = sealed
     done = run(COUNT, package, HOME=str(home), **named)
     assert (done.returncode, done.stdout) == (0, ANSWER), done.stderr
-    assert done.stderr.count("RuntimeWarning: compiled kernels are not kept") == 1
+    assert done.stderr.count("RuntimeWarning: compiled kernels are not cached") == 1
     assert "NUMBA_CACHE_DIR" in done.stderr
     assert done.stderr.count("compiles its kernels") == 1
     assert not list(home.iterdir())
@@ -150,7 +150,7 @@ Path({str(kept)!r}).touch()
 """
     done = run(code, package, HOME=str(tmp_path), NUMBA_CACHE_DIR=str(kept))
     assert (done.returncode, done.stdout) == (0, ANSWER), done.stderr
-    assert done.stderr.count("RuntimeWarning: compiled kernels are not kept") == 1
+    assert done.stderr.count("RuntimeWarning: compiled kernels are not cached") == 1
 
 
 # -- processors
@@ -207,7 +207,7 @@ except ImportError as error:
 """
     done = run(code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("MissingDependencyError no kernels can run here: ")
+    assert done.stdout.startswith("MissingDependencyError kernels cannot run: ")
     assert "and numba, which would compile them, is not installed" in done.stdout
     if os.uname().machine == "x86_64" and sys.platform == "linux":
         assert "lacks avx2, f16c, fma" in done.stdout or "lacks avx512f" in done.stdout

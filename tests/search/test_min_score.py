@@ -13,7 +13,7 @@ QUANTIZERS = {
     "osq, int8": {"bits": 1.0},
     "osq in two stages": {"bits": 4.0, "rerank": "float16"},
     "osq, estimates": {"bits": 2.0, "rerank": None},
-    "pq": {"quantizer": vsearch.PQ(12)},
+    "pq": {"quantizer": vsearch.PQ(12, rotation=False)},
     "cells": {"quantizer": "osq-lloyd", "bits": 4.0},
 }
 
@@ -33,17 +33,17 @@ def tight_clusters(rows, seed, noise=0.1):
 def test_the_same_hits_as_without_it(build_once, metric, quantizer, shards):
     if quantizer == "cells" and metric == "ip":
         pytest.skip("cells bound distances")
-    vectors, cluster = tight_clusters(4000, 0)
+    vectors, cluster = tight_clusters(2500, 0)
     options = {"metric": metric, "shards": shards, "partitions": 60, **QUANTIZERS[quantizer]}
     index = build_once(
         ("min_score", metric, quantizer, shards), vectors, attributes=pa.table({"cluster": cluster}), **options
     )
-    foreign = np.random.default_rng(1).normal(size=(8, 24)).astype(np.float32)
-    queries = np.concatenate([vectors[:16], foreign])
+    foreign = np.random.default_rng(1).normal(size=(4, 24)).astype(np.float32)
+    queries = np.concatenate([vectors[:8], foreign])
     for where in (None, "cluster < 20", f"cluster <> {cluster[0]}"):
-        for k in (1, 10, 300):
+        for k in (1, 10, 300) if where is None else (10, 300):
             free = index.search(queries, k=k, where=where)
-            for share in (0.02, 0.3, 0.7, 0.98):
+            for share in (0.02, 0.7, 0.98):
                 bar = float(np.quantile(free.scores, share))
                 good = free.scores <= bar if metric == "l2" else free.scores >= bar
                 hits = index.search(queries, k=k, where=where, min_score=bar)

@@ -20,7 +20,7 @@ KINDS = {
     "cosine, three shards": {"shards": 3},
     "l2, estimates": {"metric": "l2", "rerank": None},
     "ip, few bits": {"metric": "ip", "bits": 0.5, "rerank": "float16"},
-    "pq": {"quantizer": vsearch.PQ(6), "shards": 2},
+    "pq": {"quantizer": vsearch.PQ(6, rotation=False), "shards": 2},
     "cells": {"metric": "l2", "quantizer": "osq-lloyd", "bits": 2.0},
 }
 FILTERS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -23,7 +24,7 @@ from vsearch.storage import (
 )
 from vsearch.storage import prune as prune_store
 from vsearch.storage import verify as verify_store
-from vsearch.storage.snapshots.finding import find_snapshot
+from vsearch.storage.snapshots.finding import find_snapshot, moment_of
 from vsearch.storage.stores.waiting import within
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def build(
     partitions: int | None = None,
     shards: int | None = None,
     seed: int = 0,
+    ttl: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     **storage: object,
@@ -93,6 +95,9 @@ def build(
         Defaults follow from the number of rows.
     seed : int
         The same input, options and seed give the same index.
+    ttl : str, optional
+        The attribute that says until when each row lives: a timestamp, a date (until it begins, in UTC) or an integer, seconds
+        since 1970. From then on no search finds the row, and `Index.optimize` removes it. Rows without a value stay.
     overwrite : bool
         Replace an index that is there: a new snapshot, the old one stays readable until it is pruned.
     progress : callable, optional
@@ -110,6 +115,7 @@ def build(
     from vsearch.building.inputs.rows import Given
     from vsearch.building.pipeline import build_index
     from vsearch.building.training import BuildOptions
+    from vsearch.live.attributes import with_ttl
 
     given = Given(attributes, ids, vectors, id, missing, packed)
     options = BuildOptions(metric, quantizer, bits, rerank, partitions, shards, seed)  # type: ignore[arg-type]
@@ -121,8 +127,9 @@ def build(
         given=given,
         options=options,
         overwrite=overwrite,
-        tune_defaults=lambda made: _tune_defaults(store, made, report),
+        tune_defaults=lambda made: _tune_defaults(store, made if ttl is None else with_ttl(made, ttl), report),
         progress=report,
+        ttl=ttl,
     )
     return Index(open_snapshot(store, manifest))
 
@@ -321,7 +328,10 @@ def open(
             from vsearch.api.creating import open_or_create
 
             return open_or_create(store, create, refresh)
-        return Index(open_snapshot(store, find_snapshot(store, snapshot, tag, as_of)), refresh)
+        found = open_snapshot(store, find_snapshot(store, snapshot, tag, as_of))
+        if any(given is not None for given in (snapshot, tag, as_of)):
+            found = replace(found, moment=moment_of(found.manifest, as_of))
+        return Index(found, refresh)
 
 
 def _names_functions(url: str) -> bool:

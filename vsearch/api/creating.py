@@ -25,6 +25,7 @@ def create(
     *,
     attributes: Mapping[str, Any] | pa.Schema | None = None,
     ids: str = "row",
+    ttl: str | None = None,
     metric: str = "cosine",
     quantizer: str | PQ = "osq",
     bits: float = 1.0,
@@ -49,7 +50,7 @@ def create(
         Arrow types, their names (``"int64"``), or int, float, str and bool. `Index.add_column` adds more.
     ids : {"row", "int64", "string"}
         What rows are known by; "row": the index numbers them.
-    metric, quantizer, bits, rerank, partitions, shards, seed
+    ttl, metric, quantizer, bits, rerank, partitions, shards, seed
         See `vsearch.build`.
     **storage
         See `vsearch.open`.
@@ -65,6 +66,7 @@ def create(
     options = {
         "attributes": attributes,
         "ids": ids,
+        "ttl": ttl,
         "metric": metric,
         "quantizer": quantizer,
         "bits": bits,
@@ -102,12 +104,12 @@ def _create(store: Store, given: dict[str, Any]) -> Manifest:
     from vsearch.live.beginning import Beginning, attribute_entries, create_index
 
     dimensions, attributes = given.pop("dimensions"), given.pop("attributes", None)
-    ids = given.pop("ids", "row")
+    ids, ttl = given.pop("ids", "row"), given.pop("ttl", None)
     try:
         options = BuildOptions(**given)
     except TypeError:
-        known = "dimensions, attributes, ids, metric, quantizer, bits, rerank, partitions, shards, seed"
+        known = "dimensions, attributes, ids, ttl, metric, quantizer, bits, rerank, partitions, shards, seed"
         raise InputError(
             f"create must be a dict of what vsearch.create takes ({known}), got {', '.join(given)}"
         ) from None
-    return create_index(store, Beginning(dimensions, options, attribute_entries(attributes), ids))
+    return create_index(store, Beginning(dimensions, options, attribute_entries(attributes), ids, ttl))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vsearch.api.opened import OpenedIndex
@@ -11,6 +12,7 @@ from vsearch.storage.snapshots.finding import stored_tags, tagged_snapshot
 
 if TYPE_CHECKING:
     from vsearch.live.commits import Commit
+    from vsearch.live.feed import Changes
     from vsearch.search.state.snapshot import Snapshot
 
 
@@ -67,11 +69,34 @@ class TravellingIndex(OpenedIndex):
     def _follow(self, after: Snapshot) -> None:
         """Go on to a snapshot with other tags, unless that would bring other rows."""
         if after.manifest.snapshot == self._snapshot.manifest.snapshot + 1:
-            self._snapshot = after
+            self._snapshot = replace(after, moment=self._snapshot.moment)
 
     def tags(self) -> dict[str, int]:
         """The snapshots that have tags, by name, as the newest snapshot has them."""
         return stored_tags(read_manifest(self._snapshot.store))
+
+    def changes(self, since: int) -> Changes:
+        """Which rows changed from an older snapshot to the one that this index reads, from deltas alone.
+
+        Caches and other systems follow an index so: `refresh`, ask for the changes since the snapshot they know, remember
+        `Changes.to_snapshot`. Columns that are added without values, renamed or dropped change no row.
+
+        Parameters
+        ----------
+        since : int
+            The number of that snapshot. How far back one can ask depends on what was pruned.
+
+        Raises
+        ------
+        InputError
+            `since` is not the number of a snapshot up to the one that this index reads.
+        ChangesNotFoundError
+            It, or a snapshot in between that is needed, was pruned; or the index was built, trained or retrained in between.
+            Read all of the index then.
+        """
+        from vsearch.live.feed import changes_since
+
+        return changes_since(self._current(), since)
 
     def restore(self, *, snapshot: int | None = None, tag: str | None = None) -> Commit:
         """Make the index what it was: a new snapshot with the rows, attributes, settings and model of an older one.

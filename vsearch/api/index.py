@@ -22,6 +22,7 @@ from vsearch.search.engine.promise import uncovered
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.recall import RecallReport, TuneReport
+from vsearch.search.state.expiry import present, seen
 from vsearch.search.state.fetching import get_rows, take_columns, take_ids
 from vsearch.search.state.model import check_queries
 from vsearch.search.vectors import search_page, search_vectors
@@ -54,7 +55,7 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex):
         )
 
     def __len__(self) -> int:
-        return self._snapshot.manifest.rows
+        return seen(self._snapshot).live_count
 
     @rereads
     def search(
@@ -296,7 +297,7 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex):
         check_target(recall)
         check_search(k=k)
         with self._lock:
-            snapshot = self._snapshot
+            snapshot = present(self._snapshot)
             check_tunable(snapshot)
             drawn = draw_sample(snapshot, queries, sample, mixture=True)
             mask = mask_of(snapshot, where, SearchStats())
@@ -320,7 +321,7 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex):
         """What the index is: rows, dimensions, codes, bytes per vector by part, attributes, settings, snapshot, drift."""
         from vsearch.search.state.info import describe
 
-        return describe(self._snapshot)
+        return describe(seen(self._snapshot))
 
     def _check_queries(self, snapshot: Snapshot, queries: Any) -> NDArray[np.float32]:
         try:

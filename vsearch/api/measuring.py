@@ -164,4 +164,4 @@ def tune_snapshot(
         raise InputError(msg)
     else:
         settings, report = tune_under_filter(snapshot, drawn, mask, recall, k, foreign)
-    return commit_settings(snapshot, settings), report
+    return commit_settings(snapshot.whole or snapshot, settings), report

@@ -7,11 +7,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from vsearch.errors import SnapshotNotFoundError, StoreError
 from vsearch.forking import renew_in_children
+from vsearch.search.state.expiry import seen
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import read_manifest
 
@@ -61,21 +63,22 @@ class OpenedIndex:
         self._lock, self._looking = threading.RLock(), threading.Lock()
         self._looked = time.monotonic()
 
-    def __getstate__(self) -> tuple[Store, int, float | None]:
+    def __getstate__(self) -> tuple[Store, int, int | None, float | None]:
         snapshot = self._snapshot
-        return snapshot.store, snapshot.manifest.snapshot, self._interval
+        return snapshot.store, snapshot.manifest.snapshot, snapshot.moment, self._interval
 
-    def __setstate__(self, state: tuple[Store, int, float | None]) -> None:
-        store, number, interval = state
+    def __setstate__(self, state: tuple[Store, int, int | None, float | None]) -> None:
+        store, number, moment, interval = state
         type(self).__init__(self, cast("Snapshot", None), interval)
         del self._snapshot  # opened when it is first needed: an error while unpickling would end the worker of a pool
-        self._place = store, number
+        self._place = store, number, moment
 
     def __getattr__(self, name: str) -> Any:
         if name != "_snapshot" or "_place" not in vars(self):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        store, number = self._place
-        self._snapshot = open_snapshot(store, read_manifest(store, None if self._interval is not None else number))
+        store, number, moment = self._place
+        snapshot = open_snapshot(store, read_manifest(store, None if self._interval is not None else number))
+        self._snapshot = replace(snapshot, moment=moment)
         return self._snapshot
 
     def __copy__(self) -> Self:
@@ -101,7 +104,8 @@ class OpenedIndex:
             from vsearch.live.commits import newest_of
 
             self._looked, before = time.monotonic(), self._snapshot
-            self._snapshot = newest_of(before)
+            newest = newest_of(before)
+            self._snapshot = newest if newest.moment is None else replace(newest, moment=None)
             return self._snapshot is not before
 
     def _adopt(self, snapshot: Snapshot) -> None:
@@ -111,6 +115,10 @@ class OpenedIndex:
                 self._snapshot = snapshot
 
     def _current(self) -> Snapshot:
+        """The snapshot to search, without the rows that have expired."""
+        return seen(self._newest())
+
+    def _newest(self) -> Snapshot:
         """The snapshot to search. Where it is time to look for a newer one, the first thread that comes does."""
         snapshot, interval = self._snapshot, self._interval
         if interval is None or time.monotonic() - self._looked < interval or not self._looking.acquire(blocking=False):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vsearch.api.explanation import Explanation
     from vsearch.api.hits import DocumentHits, Hits
     from vsearch.live.commits import Commit
+    from vsearch.live.feed import Changes
     from vsearch.live.optimizing import OptimizeReport
     from vsearch.predicates import Where
     from vsearch.search.recall import RecallReport, TuneReport
@@ -133,6 +134,9 @@ class SearchableIndex(Protocol):
 
     def tags(self) -> dict[str, int]:
         """Snapshots by tag; see `vsearch.Index.tags`."""
+
+    def changes(self, since: int) -> Changes:
+        """Ids of rows that changed since a snapshot; see `vsearch.Index.changes`."""
 
     def restore(self, *, snapshot: int | None = None, tag: str | None = None) -> Commit:
         """Make the index what it was; see `vsearch.Index.restore`."""

@@ -65,6 +65,10 @@ class RefusesChanges:
         """Not for functions; see `vsearch.Index.tags`."""
         _refuse("tags")
 
+    def changes(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.changes`."""
+        _refuse("changes")
+
     def restore(self, *_given: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.restore`."""
         _refuse("restore")

@@ -44,6 +44,7 @@ from vsearch.building.training import (
     train_quantizer,
 )
 from vsearch.errors import IndexExistsError
+from vsearch.search.state.expiry import check_ttl
 from vsearch.search.state.model import Model
 from vsearch.storage import (
     BUILT_FORMAT,
@@ -127,6 +128,7 @@ def build_index(
     progress: Progress,
     parts: Sequence[PartWriter] = (),
     noted: Unusable | None = None,
+    ttl: str | None = None,
 ) -> Manifest:
     """Build an index and commit it; see `vsearch.build` for most parameters.
 
@@ -138,6 +140,8 @@ def build_index(
         Written beside the files of the vectors, in this order.
     noted : Unusable, optional
         See `open_inputs`.
+    ttl : str, optional
+        An attribute that has to be there, and of a type that says until when a row lives.
 
     Raises
     ------
@@ -154,6 +158,10 @@ def build_index(
     probe(store)
     with scratch_folder() as scratch:
         inputs = open_inputs(embeddings, given, options.metric, scratch, noted)
+        if ttl is not None:
+            from vsearch.predicates import schema_from_arrow
+
+            check_ttl(ttl, () if inputs.columns is None else schema_from_arrow(inputs.columns.schema).attributes)
         writer = uuid.uuid4().hex
         try:
             with discarded_on_failure(store, writer):

@@ -62,7 +62,7 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
     """
     known = {field.name for field in fields(BuildOptions)}
     for name in given:
-        if name not in known | {"ids", "vectors", "id", "missing", "packed", "overwrite", "progress"}:
+        if name not in known | {"ids", "vectors", "id", "missing", "packed", "ttl", "overwrite", "progress"}:
             near = ", ".join(sorted(inspect.signature(BuildOptions).parameters))
             msg = f"plan does not take {name!r}; it takes {near}"
             raise InputError(msg)

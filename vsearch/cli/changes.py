@@ -1,4 +1,4 @@
-"""Commands that change an index: append, upsert, update, delete, optimize, tag, restore."""
+"""Commands that change an index: append, upsert, update, delete, optimize, tag, restore; and what changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vsearch.api.index import Index
 
 SAMPLE = 10
-"""How many ids a rehearsal shows."""
+"""How many ids are shown."""
 
 Source = Annotated[
     str,
@@ -195,6 +195,24 @@ def tag(
         output.print_rows([{"tag": one, "snapshot": number} for one, number in sorted(tags.items())])
     else:
         typer.echo("no snapshot has a tag")
+
+
+def changes(
+    url: options.Url,
+    since: Annotated[int, typer.Option(min=1, metavar="SNAPSHOT", help="The snapshot that is known.")],
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Which rows were added, replaced and deleted since a snapshot; with --json all their ids."""
+    found = vsearch.open(url, **options.storage(endpoint, anonymous)).changes(since)
+    if as_json:
+        output.print_json(found)
+        return
+    typer.echo(f"snapshot {found.from_snapshot} to {found.to_snapshot}")
+    for name, ids in (("added", found.added), ("replaced", found.replaced), ("deleted", found.deleted)):
+        some = ", ".join(map(str, ids[:SAMPLE].tolist())) + (", ..." if len(ids) > SAMPLE else "")
+        typer.echo(f"{name} {len(ids):,}" + (f": {some}" if len(ids) else ""))
 
 
 def restore(

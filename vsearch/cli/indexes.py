@@ -63,6 +63,9 @@ def build(
         int | None, typer.Option(help="Documents: at most so many in the encodings that candidates are found by.")
     ] = None,
     store: Annotated[str | None, typer.Option(help="Documents: keep the vectors, float16 or float32.")] = None,
+    ttl: Annotated[
+        str | None, typer.Option(help="Attribute that says until when each row lives: timestamp, date or seconds.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Predict size, memory and time; write nothing.")] = False,
     as_json: options.AsJson = False,
@@ -76,7 +79,7 @@ def build(
     )
     if chosen.get("rerank") == "none":
         chosen["rerank"] = None
-    chosen |= options.given(vectors=vectors, id=id, missing=missing, packed=True if packed else None)
+    chosen |= options.given(vectors=vectors, id=id, missing=missing, packed=True if packed else None, ttl=ttl)
     if columns is not None:
         if attributes is not None:
             raise InputError("--columns chooses from the table of the vectors and --attributes names another; give one")
@@ -167,7 +170,7 @@ def datasets(
 
 def _check_documents(chosen: dict[str, Any], *, dry_run: bool) -> None:
     """Refuse the options of a build that an index of documents does not know."""
-    unknown = [name for name in ("metric", "quantizer", "rerank", "partitions", "packed") if name in chosen]
+    unknown = [name for name in ("metric", "quantizer", "rerank", "partitions", "packed", "ttl") if name in chosen]
     if dry_run or unknown:
         raise InputError(f"--{'dry-run' if dry_run else unknown[0]} does not go with --documents; leave it out")
 

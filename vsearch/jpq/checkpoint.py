@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a training in one NumPy archive, numbers as JSON inside it, nothing pickled."""
+"""Checkpoints: the state of a training run in one NumPy archive, with numbers as JSON and nothing pickled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ META = "meta"
 
 
 def fingerprint(documents: Documents, training: Pairs, validation: Pairs, options: dict[str, Any]) -> str:
-    """A digest of all that a training's course depends on."""
+    """Return a digest of everything that determines a training run."""
     digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
     manifest = documents.snapshot.manifest
     digest.update(f"{manifest.snapshot} {manifest.writer} {manifest.rows}".encode())
@@ -31,7 +31,7 @@ def fingerprint(documents: Documents, training: Pairs, validation: Pairs, option
 
 
 def save_checkpoint(path: str | os.PathLike[str], mark: str, plain: dict[str, Any]) -> None:
-    """Write a checkpoint in the place of an earlier one, whole or not at all.
+    """Write a checkpoint, atomically replacing an earlier one.
 
     Raises
     ------
@@ -51,16 +51,16 @@ def save_checkpoint(path: str | os.PathLike[str], mark: str, plain: dict[str, An
         temporary.replace(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise InputError(f"the checkpoint {target} cannot be written: {error}; give another path") from error
+        raise InputError(f"cannot write the checkpoint {target}: {error}; use another path") from error
 
 
 def load_checkpoint(path: str | os.PathLike[str], mark: str) -> dict[str, Any] | None:
-    """What `save_checkpoint` wrote; None where there is no such file.
+    """Load what `save_checkpoint` wrote; return None if the file does not exist.
 
     Raises
     ------
     InputError
-        It is no checkpoint, or one of another training.
+        The file is not a checkpoint, or belongs to another training run.
     """
     target = Path(path)
     if not target.exists():
@@ -69,11 +69,12 @@ def load_checkpoint(path: str | os.PathLike[str], mark: str) -> dict[str, Any] |
         with np.load(target, allow_pickle=False) as archive:
             plain: dict[str, Any] = {name: archive[name] for name in archive.files}
         meta = json.loads(plain.pop(META).tobytes())
-        found = meta.pop("mark")
+        saved_mark = meta.pop("mark")
     except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{target} is no checkpoint that can be read ({error}); remove it to start anew") from error
-    if found != mark:
+        raise InputError(f"cannot read the checkpoint {target} ({error}); remove it to start over") from error
+    if saved_mark != mark:
         raise InputError(
-            f"{target} belongs to another training (other pairs, options or snapshot); remove it to start anew"
+            f"the checkpoint {target} belongs to another training run (different pairs, options or snapshot); "
+            "remove it to start over"
         )
     return plain | meta

@@ -1,7 +1,8 @@
-"""Training the query encoder itself, with torch: same loss, same live index, and kept inside the index.
+"""Training of the query encoder with torch, with the same loss and live index; the encoder is stored in the index.
 
 An encoder is a sentence-transformers model, or any torch module that takes a list of texts and returns their vectors
-(m, d). The index keeps a trained one as the files that ``safetensors`` and sentence-transformers write; nothing is pickled.
+(m, d). The index stores a trained encoder as the files that ``safetensors`` and sentence-transformers write; nothing is
+pickled.
 """
 
 from __future__ import annotations
@@ -31,12 +32,10 @@ from vsearch.storage.snapshots.kinds import ModelPart
 from vsearch.storage.stores.scratch import scratch_folder
 
 ENCODER_RATE, ENCODER_DECAY, CLIP = 2e-5, 0.01, 1.0
-STATE = "state.safetensors"  # the file of a module that is no sentence-transformers model
-MODULES, LIBRARY = (
-    "modules.json",
-    "sentence_transformers.",
-)  # what a model consists of, and whose code alone may make it
-FILE_KINDS = {".json", ".jinja", ".model", ".safetensors", ".txt"}  # nothing that is unpickled or run when it is read
+STATE = "state.safetensors"  # the file of a module that is not a sentence-transformers model
+MODULES = "modules.json"  # lists the modules of a sentence-transformers model
+LIBRARY = "sentence_transformers."  # prefix of the only classes that may be instantiated
+FILE_KINDS = {".json", ".jinja", ".model", ".safetensors", ".txt"}  # none is unpickled or executed when loaded
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
@@ -59,31 +58,31 @@ def train_encoder(
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> IndexT:
-    """Train a query encoder and the centroids of an index together; the result is a new snapshot that holds both.
+    """Train a query encoder and the centroids of an index jointly, and commit both as a new snapshot.
 
     Parameters
     ----------
     index : Index
         Built with ``quantizer="pq"`` and no rerank codes.
     encoder : sentence_transformers.SentenceTransformer or torch.nn.Module
-        A module takes a list of texts and returns a tensor (m, d). It is trained in place.
+        A module takes a list of texts and returns a tensor (m, d). Trained in place.
     texts : sequence of str
         Training queries.
     positives
-        As `train` takes them.
+        As in `train`.
     validation : (texts, positives), optional
         A tenth of the training queries by default.
     loss, epochs, batch, depth, learning_rate, patience, seed, progress
         As in `train`; `learning_rate` is a multiple of the default rate of the centroids.
     centroids : bool
-        Whether the centroids are trained too.
+        Whether to train the centroids too.
     encoder_rate : float
         Learning rate of the encoder.
 
     Returns
     -------
     Index
-        Its `search` takes texts, and `load_encoder` gives the encoder back.
+        Its `search` takes texts; `load_encoder` returns the encoder.
 
     Raises
     ------
@@ -105,11 +104,11 @@ def train_encoder(
         seed=seed,
     )
     if isinstance(encoder_rate, bool) or not isinstance(encoder_rate, (int, float)) or not 0 < encoder_rate <= 1:
-        raise InputError(f"encoder_rate must be a number above 0, such as {ENCODER_RATE:g}, got {encoder_rate!r}")
+        raise InputError(f"encoder_rate must be above 0 and at most 1, such as {ENCODER_RATE:g}, got {encoder_rate!r}")
     documents = load_documents(index.snapshot)
     queries = _check(encoder, texts)
     torch.manual_seed(seed)
-    # the vectors are made again in every step; here they only tell that the encoder fits the index
+    # every step encodes its queries again; these vectors only check that the encoder matches the index
     pairs = read_pairs(index.snapshot, encode_all(encoder, queries), positives)
     if validation is None:
         training, held = split_validation(pairs, seed)
@@ -123,7 +122,7 @@ def train_encoder(
     session = Session(documents, training, held, options, report)
     now = documents.start()
     sharpness, (optimizer, _) = session.sharpness(now), session.optimizers(now)
-    own = torch.optim.AdamW(encoder.parameters(), lr=encoder_rate, weight_decay=ENCODER_DECAY)
+    encoder_optimizer = torch.optim.AdamW(encoder.parameters(), lr=encoder_rate, weight_decay=ENCODER_DECAY)
     history = [_measure(documents, now, encoder, held_texts, held.padded())]
     best, best_epoch, best_state = now, 0, copy.deepcopy(encoder.state_dict())
     batches = max(1, len(training) // batch)
@@ -133,24 +132,24 @@ def train_encoder(
         stage = f"epoch {epoch + 1} of {epochs}, nDCG@10 {history[-1]['ndcg@10']:.4f}"
         encoder.train()
         for number, chosen in enumerate(np.array_split(order, batches)):
-            some, step = training.take(chosen), step + 1
+            examples, step = training.take(chosen), step + 1
             share = schedule(step, epochs * batches)
-            vectors = _as_the_metric_asks(documents, _forward(encoder, [queries[i] for i in some.numbers]))
-            some = replace(some, queries=np.ascontiguousarray(vectors.detach().cpu().numpy(), np.float32))
-            lists = list_candidates(search_live(documents, now, some.queries, depth), some)
-            _, gradients = batch_loss(documents, now, some.queries, lists, loss=loss, sharpness=sharpness)
-            for group in own.param_groups:
+            vectors = _normalize_or_center(documents, _forward(encoder, [queries[i] for i in examples.numbers]))
+            examples = replace(examples, queries=np.ascontiguousarray(vectors.detach().cpu().numpy(), np.float32))
+            lists = list_candidates(search_live(documents, now, examples.queries, depth), examples)
+            _, gradients = batch_loss(documents, now, examples.queries, lists, loss=loss, sharpness=sharpness)
+            for group in encoder_optimizer.param_groups:
                 group["lr"] = encoder_rate * share
-            own.zero_grad()
+            encoder_optimizer.zero_grad()
             vectors.backward(torch.from_numpy(gradients.queries).to(vectors))
             torch.nn.utils.clip_grad_norm_(encoder.parameters(), CLIP)
-            own.step()
+            encoder_optimizer.step()
             if centroids:
                 moved = optimizer.update(now.centroids, gradients.centroids, step, share)
                 now = Parameters(moved, now.adapter)
             report(stage, number + 1, batches)
         history.append(_measure(documents, now, encoder, held_texts, held.padded()))
-        if history[-1]["ndcg@10"] > max(one["ndcg@10"] for one in history[:-1]):
+        if history[-1]["ndcg@10"] > max(measures["ndcg@10"] for measures in history[:-1]):
             best, best_epoch, best_state = now, epoch + 1, copy.deepcopy(encoder.state_dict())
         elif epoch + 1 - best_epoch >= patience:
             break
@@ -164,23 +163,24 @@ def train_encoder(
 
 
 def load_encoder(index: Searchable, module: Any = None) -> Encode:
-    """The query encoder that an index holds, as a function of texts.
+    """Load the query encoder stored in an index, as a function of texts.
 
     Parameters
     ----------
     index : Index
     module : torch.nn.Module, optional
-        For an encoder that is no sentence-transformers model: a module of the same make, which the weights are loaded into.
+        For an encoder that is not a sentence-transformers model: a module of the same architecture, into which the weights are
+        loaded.
 
     Returns
     -------
     callable
-        Texts to vectors float32 (m, d), which `Index.search` takes.
+        Maps texts to vectors, float32 (m, d), for `Index.search`.
 
     Raises
     ------
     InputError
-        The index holds no encoder, or `module` does not fit it.
+        The index has no encoder, or `module` does not match it.
     MissingDependencyError
         torch or sentence-transformers is not installed.
     """
@@ -191,12 +191,12 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
 
         if module is None:
             raise InputError(
-                "the encoder of this index is a module of your own: give `module`, one of the same make, to load_encoder"
+                "the encoder of this index is a custom torch module; pass a `module` of the same architecture to load_encoder"
             )
         try:
             module.load_state_dict(load(files[STATE]))
         except RuntimeError as error:
-            raise InputError(f"the module does not fit the encoder of this index: {error}") from error
+            raise InputError(f"the module does not match the encoder of this index: {error}") from error
         model = module
     else:
         try:
@@ -215,13 +215,13 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
 
 
 def encode_all(encoder: Any, texts: Sequence[str], batch: int = 64) -> NDArray[np.float32]:
-    """Vectors float32 (m, d) of texts; no gradients, no dropout."""
+    """Encode texts to vectors, float32 (m, d), without gradients or dropout."""
     torch = _torch()
     training = encoder.training
     encoder.eval()
     try:
         with torch.no_grad():
-            order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # texts of one length are padded least
+            order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # similar lengths need the least padding
             parts = [
                 _forward(encoder, [texts[i] for i in order[start : start + batch]]).cpu().numpy()
                 for start in range(0, len(order), batch)
@@ -231,32 +231,33 @@ def encode_all(encoder: Any, texts: Sequence[str], batch: int = 64) -> NDArray[n
     if not parts:
         raise InputError("there are no texts")
     vectors = np.concatenate(parts).astype(np.float32)
-    back = np.empty_like(vectors)
-    back[order] = vectors
-    return back
+    in_input_order = np.empty_like(vectors)
+    in_input_order[order] = vectors
+    return in_input_order
 
 
 def _check(encoder: Any, texts: Sequence[str]) -> list[str]:
-    """The texts as a list; raises InputError where they or the encoder cannot be used."""
+    """Return the texts as a list; raise InputError if they or the encoder are invalid."""
     if not (hasattr(encoder, "state_dict") and callable(encoder)):
         raise InputError(
-            f"the encoder is a {type(encoder).__name__}; give a sentence-transformers model or a torch module of texts"
+            "encoder must be a sentence-transformers model or a torch module that takes texts, "
+            f"got {type(encoder).__name__}"
         )
     if hasattr(encoder, "tokenize"):
         foreign = [type(part).__name__ for part in encoder.children() if not type(part).__module__.startswith(LIBRARY)]
         if foreign:
             raise InputError(
-                f"the parts {', '.join(foreign)} are not sentence-transformers' own and could not be loaded again; "
-                "wrap the model into a torch module that takes a list of texts"
+                f"the encoder has modules that are not part of sentence-transformers and could not be loaded again: "
+                f"{', '.join(foreign)}; wrap the model in a torch module that takes a list of texts"
             )
     queries = [] if isinstance(texts, str) else list(texts)
     if not queries or not all(isinstance(text, str) for text in queries):
-        raise InputError("texts must be a sequence of strings, one for each query")
+        raise InputError("texts must be a non-empty sequence of strings, one per query")
     return queries
 
 
 def write_encoder(store: Store, encoder: Any, writer: str) -> dict[str, FileEntry]:
-    """Write an encoder beside the model of an index; by the kinds that the manifest names them with."""
+    """Write an encoder's files next to the model of an index; return them by their kinds in the manifest."""
     if hasattr(encoder, "tokenize") and hasattr(encoder, "save"):
         with scratch_folder() as folder:
             encoder.save(folder, create_model_card=False)
@@ -277,17 +278,17 @@ def _read_encoder(index: Searchable) -> dict[str, bytes]:
     snapshot = index.snapshot
     entries = ModelPart.ENCODER.files(snapshot.manifest.model)
     if not entries:
-        raise InputError("the index holds no query encoder; train one with vsearch.jpq.train_encoder")
+        raise InputError("the index has no query encoder; train one with vsearch.jpq.train_encoder")
     files = {}
     for name, entry in entries.items():
         parts = Path(name).parts
         if Path(name).is_absolute() or ".." in parts or not parts:
             raise CorruptIndexError(
-                "manifest", f"names an encoder file {name!r}, which lies nowhere; restore the manifest"
+                "manifest", f"names an encoder file {name!r}, which is not a valid relative path; restore the manifest"
             )
         if Path(name).suffix not in FILE_KINDS:
             raise CorruptIndexError(
-                "manifest", f"names an encoder file {name!r}, of a kind that could run code; train the encoder again"
+                "manifest", f"names an encoder file {name!r}, of a type that could run code; train the encoder again"
             )
         file = SegmentFile(snapshot.store, entry, None, snapshot.manifest.snapshot)
         file.ensure_all()
@@ -298,31 +299,33 @@ def _read_encoder(index: Searchable) -> dict[str, bytes]:
 
 
 def _check_modules(path: str, data: bytes) -> None:
-    """Refuse a model that is made of anything but sentence-transformers' own parts: their classes would be imported."""
+    """Reject a model with modules from outside sentence-transformers: loading it would import their classes."""
     try:
-        kinds = [str(one["type"]) for one in json.loads(data)]
+        kinds = [str(module["type"]) for module in json.loads(data)]
     except (ValueError, KeyError, TypeError) as error:
-        raise CorruptIndexError(path, f"is no list of an encoder's parts ({error}); restore it from a copy") from error
+        raise CorruptIndexError(
+            path, f"is not a list of an encoder's modules ({error}); restore it from a copy"
+        ) from error
     foreign = [kind for kind in kinds if not kind.startswith(LIBRARY)]
     if foreign:
         raise CorruptIndexError(
-            path, f"names parts that are not sentence-transformers' own: {', '.join(foreign)}; train the encoder again"
+            path, f"names modules from outside sentence-transformers: {', '.join(foreign)}; train the encoder again"
         )
 
 
 def _forward(encoder: Any, texts: list[str]) -> Any:
-    """Vectors (m, d) of texts, with their gradients."""
+    """Encode texts to vectors (m, d), with gradients."""
     if not hasattr(encoder, "tokenize"):
         return encoder(texts)
-    prepare = getattr(encoder, "preprocess", encoder.tokenize)  # its name from sentence-transformers 5.4 on
+    prepare = getattr(encoder, "preprocess", encoder.tokenize)  # renamed in sentence-transformers 5.4
     features = {
         name: value.to(encoder.device) if hasattr(value, "to") else value for name, value in prepare(texts).items()
     }
     return encoder(features)["sentence_embedding"]
 
 
-def _as_the_metric_asks(documents: Documents, vectors: Any) -> Any:
-    """What `plain_queries` does, with gradients."""
+def _normalize_or_center(documents: Documents, vectors: Any) -> Any:
+    """As `plain_queries`, with gradients."""
     torch = _torch()
     model = documents.snapshot.model
     if model.metric == "cosine":

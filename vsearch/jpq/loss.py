@@ -1,4 +1,4 @@
-"""Ranking losses over lists of candidates, with their gradients by the scores."""
+"""Ranking losses over lists of candidates, with their gradients with respect to the scores."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Loss = Literal["lambda", "pairwise", "softmax"]
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """Candidates of m queries, w each.
+    """Candidates of m queries, w per query.
 
     Attributes
     ----------
     rows : int64 (m, w)
-        Rows of the index; -1 where there is none.
+        Rows of the index; -1 for padding.
     relevant : bool (m, w)
-        Which of them should rank first.
+        Whether a candidate is relevant.
     positions : int64 (m, w)
-        Place in the ranking that brought them up, from 1.
+        Position in the ranking that returned the candidate, from 1.
     """
 
     rows: NDArray[np.int64]
@@ -36,19 +36,19 @@ class Lists:
 
 
 def gains(positions: NDArray[np.int64], cut: int) -> NDArray[np.float32]:
-    """What a relevant row at a position contributes to the reciprocal rank: 1 / position, 0 beyond `cut`."""
+    """Return the contribution of a relevant row at each position to the reciprocal rank: 1 / position, 0 beyond `cut`."""
     return np.where(positions <= cut, 1.0 / np.maximum(positions, 1), 0.0).astype(np.float32)
 
 
 def lambda_loss(scores: NDArray[np.float32], lists: Lists, cut: int = 200) -> tuple[float, NDArray[np.float32]]:
-    """Logistic loss of each pair of a relevant and another candidate, weighted by what swapping them does to the MRR.
+    """Logistic loss of each pair of a relevant and an irrelevant candidate, weighted by the change of MRR if they swap.
 
     Parameters
     ----------
     scores : float32 (m, w)
     lists : Lists
     cut : int
-        Positions beyond it do not count.
+        Positions beyond it are ignored.
 
     Returns
     -------
@@ -60,53 +60,53 @@ def lambda_loss(scores: NDArray[np.float32], lists: Lists, cut: int = 200) -> tu
 
 
 def pairwise_loss(scores: NDArray[np.float32], lists: Lists) -> tuple[float, NDArray[np.float32]]:
-    """The same with all pairs alike: mean over the pairs of a list and over the queries."""
+    """As `lambda_loss` with equal weights: mean over the pairs of a list and over the queries."""
     return _pairs(scores, lists, None)
 
 
 def softmax_loss(scores: NDArray[np.float32], lists: Lists) -> tuple[float, NDArray[np.float32]]:
-    """Cross-entropy of each relevant candidate against all that are not: mean over them and over the queries."""
-    many, _ = scores.shape
+    """Cross-entropy of each relevant candidate against all irrelevant ones: mean over the former and over the queries."""
+    queries, _ = scores.shape
     gradient = np.zeros_like(scores)
     others = np.where(lists.valid & ~lists.relevant, scores, -np.inf)
     counts = np.maximum(lists.relevant.sum(axis=1), 1).astype(np.float32)
     loss = 0.0
     for at, present in _relevant_columns(lists.relevant):
-        own = scores[np.arange(many), at]
-        peak = np.maximum(own, others.max(axis=1, initial=-np.inf))
-        parts = np.exp(others - peak[:, None])
-        mine = np.exp(own - peak)
-        total = parts.sum(axis=1) + mine
-        share = present / (counts * many)
-        loss += float(np.sum((np.log(total) + peak - own) * share, dtype=np.float64))
-        gradient += parts / total[:, None] * share[:, None]
-        gradient[np.arange(many), at] += (mine / total - 1) * share
+        positive = scores[np.arange(queries), at]
+        peak = np.maximum(positive, others.max(axis=1, initial=-np.inf))
+        exp_others = np.exp(others - peak[:, None])
+        exp_positive = np.exp(positive - peak)
+        total = exp_others.sum(axis=1) + exp_positive
+        share = present / (counts * queries)
+        loss += float(np.sum((np.log(total) + peak - positive) * share, dtype=np.float64))
+        gradient += exp_others / total[:, None] * share[:, None]
+        gradient[np.arange(queries), at] += (exp_positive / total - 1) * share
     return loss, gradient
 
 
 def _pairs(
     scores: NDArray[np.float32], lists: Lists, weights: NDArray[np.float32] | None
 ) -> tuple[float, NDArray[np.float32]]:
-    many, _ = scores.shape
-    everyone = np.arange(many)
+    queries, _ = scores.shape
+    every_query = np.arange(queries)
     gradient = np.zeros_like(scores)
     other = lists.valid & ~lists.relevant
     pairs = np.maximum(lists.relevant.sum(axis=1) * other.sum(axis=1), 1).astype(np.float32)
     loss = 0.0
     for at, present in _relevant_columns(lists.relevant):
-        gap = scores - scores[everyone, at][:, None]
-        swap = 1 / pairs[:, None] if weights is None else np.abs(weights - weights[everyone, at][:, None])
-        weight = other * swap * (present[:, None] / np.float32(many))
+        gap = scores - scores[every_query, at][:, None]
+        swap = 1 / pairs[:, None] if weights is None else np.abs(weights - weights[every_query, at][:, None])
+        weight = other * swap * (present[:, None] / np.float32(queries))
         softplus = np.maximum(gap, 0) + np.log1p(np.exp(-np.abs(gap)))
         loss += float(np.sum(softplus * weight, dtype=np.float64))
         slope = weight / (1 + np.exp(-np.clip(gap, -60, 60)))
         gradient += slope
-        gradient[everyone, at] -= slope.sum(axis=1)
+        gradient[every_query, at] -= slope.sum(axis=1)
     return loss, gradient
 
 
 def _relevant_columns(relevant: NDArray[np.bool_]) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """The first relevant column of each list, the second, and so on; with 1 where a list has so many, else 0."""
+    """Return the i-th relevant column of each list, for every i, with 1 if the list has that many, else 0."""
     order = np.argsort(~relevant, axis=1, kind="stable")
     counts = relevant.sum(axis=1)
     most = int(counts.max(initial=0))

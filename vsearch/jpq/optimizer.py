@@ -1,4 +1,4 @@
-"""AdamW with warm-up and linear decay."""
+"""AdamW with warm-up and linear decay of the learning rate."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ WARM_UP = 0.1  # of all steps
 
 
 def schedule(step: int, steps: int) -> float:
-    """Share of the full learning rate at a step (from 1): rises over the first tenth, then falls to nothing."""
+    """Return the fraction of the learning rate at a step (from 1): rises over the first tenth, then decays to zero."""
     warm = max(1, round(WARM_UP * steps))
     return min(step / warm, max(0.0, (steps - step + 1) / max(1, steps - warm + 1)))
 
 
 @dataclass(eq=False)
 class AdamW:
-    """Adam's moments of one array, with weight decay towards where it started.
+    """Adam's moments of one array, with weight decay towards its initial value.
 
     Attributes
     ----------
     rate, decay : float
     start : float32 array
     first, second : float32 arrays
-        Moments.
+        First and second moments.
     """
 
     rate: float
@@ -42,10 +42,10 @@ class AdamW:
     def update(
         self, value: NDArray[np.float32], gradient: NDArray[np.float32], step: int, share: float
     ) -> NDArray[np.float32]:
-        """The value after step `step` (from 1) along a gradient, at a share of the learning rate."""
+        """Return the value after step `step` (from 1) along a gradient, at a fraction of the learning rate."""
         self.first = np.float32(BETA1) * self.first + np.float32(1 - BETA1) * gradient
         self.second = np.float32(BETA2) * self.second + np.float32(1 - BETA2) * gradient**2
         mean = self.first / np.float32(1 - BETA1**step)
         deviation = np.sqrt(self.second / np.float32(1 - BETA2**step))
-        moved = mean / (deviation + np.float32(EPSILON)) + np.float32(self.decay) * (value - self.start)
-        return (value - np.float32(self.rate * share) * moved).astype(np.float32)
+        direction = mean / (deviation + np.float32(EPSILON)) + np.float32(self.decay) * (value - self.start)
+        return (value - np.float32(self.rate * share) * direction).astype(np.float32)

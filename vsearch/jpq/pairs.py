@@ -1,4 +1,4 @@
-"""Training pairs: queries and the rows of the index that are relevant to each."""
+"""Training pairs: queries and their relevant rows of the index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vsearch.search.state.given_ids import id_array, shown
 from vsearch.search.state.model import check_queries, plain_queries
 from vsearch.search.state.snapshot import Snapshot
 
-LEAST_PAIRS = 32  # below it there is nothing to learn from and nothing to choose by
+LEAST_PAIRS = 32  # fewer are useless for training and validation
 QUERY_NAMES, ID_NAMES = ("query", "query_id", "qid"), ("id", "doc_id", "positive", "positive_id")
 
 
@@ -26,12 +26,12 @@ class Pairs:
     Attributes
     ----------
     queries : float32 (m, d)
-        As the index takes them, before its rotation: normalised for cosine, centred for l2.
+        Prepared for the index, before its rotation: normalized for cosine, centered for l2.
     starts : int64 (m + 1,)
         Relevant rows of query q: ``rows[starts[q] : starts[q + 1]]``, at least one.
     rows : int64 (n,)
     numbers : int64 (m,)
-        Which of the queries given each one is.
+        Position of each query in the input.
     """
 
     queries: NDArray[np.float32]
@@ -43,14 +43,14 @@ class Pairs:
         return len(self.queries)
 
     def take(self, chosen: NDArray[np.int64]) -> Pairs:
-        """The pairs of some queries, in their order."""
+        """Return the pairs of the chosen queries, in their order."""
         lengths = np.diff(self.starts)[chosen]
         starts = np.concatenate([[0], np.cumsum(lengths)])
         places = np.repeat(self.starts[chosen] - starts[:-1], lengths) + np.arange(starts[-1])
         return Pairs(self.queries[chosen], starts, self.rows[places], self.numbers[chosen])
 
     def padded(self) -> NDArray[np.int64]:
-        """Relevant rows int64 (m, most), -2 after the last of a query."""
+        """Return the relevant rows, int64 (m, most), padded with -2."""
         lengths = np.diff(self.starts)
         table = np.full((len(self), int(lengths.max(initial=1))), -2, np.int64)
         table[np.arange(table.shape[1]) < lengths[:, None]] = self.rows
@@ -58,57 +58,55 @@ class Pairs:
 
 
 def read_pairs(snapshot: Snapshot, queries: Any, positives: Any, what: str = "training") -> Pairs:
-    """Check queries and what is relevant to them.
+    """Check queries and their relevant rows.
 
     Parameters
     ----------
     queries : array (m, d)
     positives : array (m,) of ids, sequence of m sequences of ids, table with columns query and id, or its Parquet path
-        `query` is the row of `queries`. Queries without a relevant row are left out.
+        `query` is the row of `queries`. Queries without a relevant row are dropped.
     what : str
-        Named in errors.
+        The name of the pairs in errors.
 
     Raises
     ------
     InputError
-        Ids that the index does not have, rows of queries that are not there, widths that do not fit, too few pairs.
+        Unknown ids, query numbers out of range, mismatched lengths or dimensions, or too few pairs.
     """
     vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.model.metric)
     numbers, ids = _flatten(positives, len(vectors), what)
     if len(numbers) and (numbers.min() < 0 or numbers.max() >= len(vectors)):
         worst = int(numbers.min() if numbers.min() < 0 else numbers.max())
         raise InputError(
-            f"the {what} positives name query {worst}, but there are {len(vectors)} queries, counted from 0"
+            f"the {what} positives name query {worst}, but there are {len(vectors)} queries, numbered from 0"
         )
     rows = _rows_of(snapshot, ids, what)
-    both = np.unique(np.stack([numbers, rows], axis=1), axis=0)
-    if len(both) < LEAST_PAIRS:
-        raise InputError(
-            f"{len(both)} {what} pairs are too few to learn from or to choose by; give at least {LEAST_PAIRS}"
-        )
-    used, counts = np.unique(both[:, 0], return_counts=True)
+    pairs = np.unique(np.stack([numbers, rows], axis=1), axis=0)
+    if len(pairs) < LEAST_PAIRS:
+        raise InputError(f"at least {LEAST_PAIRS} distinct {what} pairs are needed, got {len(pairs)}")
+    used, counts = np.unique(pairs[:, 0], return_counts=True)
     starts = np.concatenate([[0], np.cumsum(counts)])
-    return Pairs(plain_queries(snapshot.model, vectors[used]), starts, np.ascontiguousarray(both[:, 1]), used)
+    return Pairs(plain_queries(snapshot.model, vectors[used]), starts, np.ascontiguousarray(pairs[:, 1]), used)
 
 
 def _rows_of(snapshot: Snapshot, ids: NDArray[Any], what: str) -> NDArray[np.int64]:
     text = snapshot.manifest.id_type == "string"
-    fits = all(isinstance(one, str) for one in ids.tolist()) if text else ids.dtype.kind in "iu"
-    if len(ids) and not fits:
-        kind = "strings" if text else "whole numbers"
+    valid = all(isinstance(identifier, str) for identifier in ids.tolist()) if text else ids.dtype.kind in "iu"
+    if len(ids) and not valid:
+        kind = "strings" if text else "integers"
         raise InputError(f"the ids of this index are {kind}; the {what} positives are {ids.dtype}, or some are missing")
-    wanted, back = np.unique(ids.astype(object if text else np.int64), return_inverse=True)
-    rows = find_ids(snapshot, wanted)
+    distinct_ids, inverse = np.unique(ids.astype(object if text else np.int64), return_inverse=True)
+    rows = find_ids(snapshot, distinct_ids)
     if (rows < 0).any():
-        missing = [shown(one) for one in wanted[rows < 0][:5]]
+        missing = [shown(identifier) for identifier in distinct_ids[rows < 0][:5]]
         raise InputError(
             f"{int((rows < 0).sum())} ids of the {what} positives are not in the index, such as {', '.join(missing)}"
         )
-    return rows[back.reshape(-1)]
+    return rows[inverse.reshape(-1)]
 
 
-def _flatten(positives: Any, many: int, what: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Query numbers and ids, one entry for each pair."""
+def _flatten(positives: Any, queries: int, what: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return query numbers and ids, one entry per pair."""
     if isinstance(positives, (str, bytes)) or hasattr(positives, "__fspath__"):
         positives = _read_table(positives)
     if hasattr(positives, "column_names"):  # a pyarrow.Table
@@ -117,33 +115,31 @@ def _flatten(positives: Any, many: int, what: str) -> tuple[NDArray[np.int64], N
         return _from_columns({str(name): id_array(positives[name]) for name in positives.columns}, what)
     nested = isinstance(positives, Sequence) and len(positives) > 0 and not np.isscalar(positives[0])
     if nested:
-        lists = [np.atleast_1d(id_array(one)) for one in positives]
-        _same_length(len(lists), many, what)
-        filled = [one for one in lists if len(one)] or [np.empty(0, np.int64)]
-        return np.repeat(np.arange(many), [len(one) for one in lists]), np.concatenate(filled)
+        lists = [np.atleast_1d(id_array(ids)) for ids in positives]
+        _same_length(len(lists), queries, what)
+        nonempty = [ids for ids in lists if len(ids)] or [np.empty(0, np.int64)]
+        return np.repeat(np.arange(queries), [len(ids) for ids in lists]), np.concatenate(nonempty)
     array = id_array(positives)
     if array.ndim == 2 and array.dtype.kind in "iuUO":
-        _same_length(len(array), many, what)
-        return np.repeat(np.arange(many), array.shape[1]), array.reshape(-1)
+        _same_length(len(array), queries, what)
+        return np.repeat(np.arange(queries), array.shape[1]), array.reshape(-1)
     if array.ndim != 1 or array.dtype.kind not in "iuUO":
-        raise InputError(
-            f"{what} positives must be ids, one or several for each query; got {array.dtype} {array.shape}"
-        )
-    _same_length(len(array), many, what)
-    return np.arange(many), array
+        raise InputError(f"{what} positives must be one or several ids per query, got {array.dtype} {array.shape}")
+    _same_length(len(array), queries, what)
+    return np.arange(queries), array
 
 
-def _same_length(given: int, many: int, what: str) -> None:
-    if given != many:
-        raise InputError(f"there are {many} {what} queries but positives for {given}; give one entry for each query")
+def _same_length(entries: int, queries: int, what: str) -> None:
+    if entries != queries:
+        raise InputError(f"{what} positives must have one entry per query, got {entries} for {queries} queries")
 
 
 def _from_columns(columns: dict[str, NDArray[Any]], what: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
     query = next((name for name in QUERY_NAMES if name in columns), None)
     identifier = next((name for name in ID_NAMES if name in columns and name != query), None)
     if query is None or identifier is None or columns[query].dtype.kind not in "iu":
-        there = ", ".join(columns) or "none"
-        raise InputError(f"a table of {what} positives has a column query (whole numbers) and a column id; got {there}")
+        listed = ", ".join(columns) or "no columns"
+        raise InputError(f"a table of {what} positives must have the columns query (integers) and id, got {listed}")
     return columns[query].astype(np.int64), columns[identifier]
 
 
@@ -154,4 +150,4 @@ def _read_table(path: Any) -> Any:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: no Parquet file of pairs that can be read ({error})") from error
+        raise InputError(f"{path}: cannot read a Parquet file of pairs ({error})") from error

@@ -1,4 +1,4 @@
-"""The result of a training as a new snapshot of the index."""
+"""Commit the result of a training run as a new snapshot of the index."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ RECALL, TUNING_QUERIES, TUNING_K = 0.99, 256, 10
 
 
 def model_arrays(model: Model) -> dict[str, NDArray[Any]]:
-    """All arrays of a model by the names that its files give them."""
+    """Return all arrays of a model by their names in its files."""
     arrays = {f"quantizer.{key}": np.asarray(value) for key, value in model.quantizer.arrays().items()}
     arrays |= {"mean": model.mean, "rerank_weights": model.rerank_weights, "centroids": model.centroids}
     return arrays if model.adapter is None else arrays | {"adapter": model.adapter}
 
 
 def write_trained(store: Store, manifest: Manifest, model: Model) -> Manifest:
-    """The manifest with a model that is written anew, under the manifest's writer; an encoder that it has stays."""
-    kept = {kind: entry for kind, entry in manifest.model.items() if model_part(kind) is ModelPart.ENCODER}
-    return msgspec.structs.replace(manifest, model=kept | write_model(store, manifest.writer, model_arrays(model)))
+    """Write a model under the manifest's writer; return the manifest with its files, keeping an encoder."""
+    encoder = {kind: entry for kind, entry in manifest.model.items() if model_part(kind) is ModelPart.ENCODER}
+    return msgspec.structs.replace(manifest, model=encoder | write_model(store, manifest.writer, model_arrays(model)))
 
 
 def publish(
@@ -42,41 +42,42 @@ def publish(
     writer: str,
     encoder: Mapping[str, FileEntry] | None = None,
 ) -> Snapshot:
-    """Write, tune and commit what was trained.
+    """Write, tune and commit a trained model.
 
     Parameters
     ----------
     trained : Snapshot
         With the trained model; its manifest names the shards' files.
     base : Snapshot
-        What it was trained from: the commit is refused if there is a newer one by now.
+        The snapshot that it was trained from; the commit fails if there is a newer one.
     facts : dict
-        What the manifest keeps of the training.
+        The record of the training run for the manifest.
     queries : float32 (m, d)
-        Normalised or centred queries; some of them tune the settings.
+        Normalized or centered queries; some of them are used to tune the settings.
     writer : str
-        What the names of the files begin with that this training wrote.
+        Prefix of the names of the files that this training run writes.
     encoder : dict, optional
-        Files of a query encoder that stand in for those of the base.
+        Files of a query encoder, which replace those of the base.
 
     Raises
     ------
     ConflictError
+        A newer snapshot was committed meanwhile.
     """
     manifest = msgspec.structs.replace(trained.manifest, writer=writer)
     with discarded_on_failure(base.store, writer):
-        manifest = _settled(write_trained(base.store, manifest, trained.model), base, facts, queries, encoder)
+        manifest = _finalize(write_trained(base.store, manifest, trained.model), base, facts, queries, encoder)
     return open_snapshot(base.store, commit(base.store, manifest, base=base.manifest.snapshot))
 
 
-def _settled(
+def _finalize(
     manifest: Manifest,
     base: Snapshot,
     facts: dict[str, Any],
     queries: NDArray[np.float32],
     encoder: Mapping[str, FileEntry] | None,
 ) -> Manifest:
-    """The manifest as it is committed: with its encoder, its facts and settings tuned to it."""
+    """Return the manifest to commit: with the encoder, the training record and tuned settings."""
     if encoder is not None:
         model = {kind: entry for kind, entry in manifest.model.items() if model_part(kind) is not ModelPart.ENCODER}
         manifest = msgspec.structs.replace(manifest, model=model | dict(encoder))
@@ -87,7 +88,7 @@ def _settled(
     )
     written = open_snapshot(base.store, manifest)
     step = max(1, len(queries) // TUNING_QUERIES)
-    some = np.ascontiguousarray(queries[::step][:TUNING_QUERIES] @ written.model.query_transform.T)
+    sample = np.ascontiguousarray(queries[::step][:TUNING_QUERIES] @ written.model.query_transform.T)
     foreign = draw_foreign(written, FOREIGN_QUERIES, manifest.seed)
-    settings, _ = tune(written, Sample(some, None), RECALL, min(TUNING_K, manifest.rows), foreign)
+    settings, _ = tune(written, Sample(sample, None), RECALL, min(TUNING_K, manifest.rows), foreign)
     return msgspec.structs.replace(manifest, settings=settings.to_entry())

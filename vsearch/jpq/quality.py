@@ -1,4 +1,4 @@
-"""How well rankings serve: reciprocal rank, discounted gain and recall, for each query."""
+"""Ranking quality per query: reciprocal rank, discounted cumulative gain and recall."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Quality:
-    """Measures of m queries, each float64 (m,): MRR@10, nDCG@10, recall@100 before they are averaged."""
+    """Measures per query, float64 (m,) each: reciprocal rank@10, nDCG@10 and recall@100."""
 
     mrr: NDArray[np.float64]
     ndcg: NDArray[np.float64]
@@ -24,21 +24,21 @@ class Quality:
         }
 
 
-def measure(found: NDArray[np.int64], relevant: NDArray[np.int64]) -> Quality:
+def measure(results: NDArray[np.int64], relevant: NDArray[np.int64]) -> Quality:
     """Measure rankings.
 
     Parameters
     ----------
-    found : int64 (m, k)
-        Rows, best first; -1 where none.
+    results : int64 (m, k)
+        Rows, best first, padded with -1.
     relevant : int64 (m, p)
-        Relevant rows, -2 where none; see `Pairs.padded`.
+        Relevant rows, padded with -2; see `Pairs.padded`.
     """
-    hit = (found[:, :, None] == relevant[:, None, :]).any(axis=2)
-    many = np.maximum((relevant >= 0).sum(axis=1), 1)
+    hit = (results[:, :, None] == relevant[:, None, :]).any(axis=2)
+    counts = np.maximum((relevant >= 0).sum(axis=1), 1)
     top = hit[:, :10]
     first = np.where(top.any(axis=1), 1.0 / (1 + top.argmax(axis=1)), 0.0)
     discount = 1.0 / np.log2(np.arange(2, 12))
-    ideal = np.cumsum(discount)[np.minimum(many, 10) - 1]
+    ideal = np.cumsum(discount)[np.minimum(counts, 10) - 1]
     gain = (top * discount[: top.shape[1]]).sum(axis=1) / ideal
-    return Quality(first, gain, hit[:, :100].sum(axis=1) / many)
+    return Quality(first, gain, hit[:, :100].sum(axis=1) / counts)

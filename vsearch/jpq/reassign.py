@@ -1,7 +1,7 @@
-"""Re-assignment: codes made anew with trained centroids, kept only where validation ranks better with them.
+"""Reassignment: re-encode the vectors with trained centroids, and keep the new codes only if validation improves.
 
-The finding is RepCONC's: codes that were best for the centroids before training need not be so after it. It takes the
-vectors that the index was built from, since an index of codes does not hold them.
+As RepCONC showed, the codes that are optimal for the centroids before training need not be so afterwards. Reassignment needs
+the vectors that the index was built from, since the index contains only codes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Source:
     Attributes
     ----------
     take : callable
-        Prepared vectors float32 (n, d) of input rows.
+        Returns the prepared vectors, float32 (n, d), of input rows.
     order : int64 (rows,)
         Input row of each row of the index.
     """
@@ -49,34 +49,34 @@ class Source:
 
 
 def open_documents(documents: Documents, vectors: Any, ids: Any, scratch: str) -> Source:
-    """Open the vectors that an index was built from; `scratch` is a folder for what has to be spooled.
+    """Open the vectors that an index was built from; `scratch` is a folder for spooled data.
 
     Raises
     ------
     InputError
-        They are not as many or as wide as the index, or their ids are not its ids.
+        Their number, dimensions or ids differ from those of the index.
     """
     snapshot = documents.snapshot
     manifest = snapshot.manifest
     source = open_vectors(vectors, scratch)
     if (source.rows, source.dimensions) != (manifest.rows, manifest.dimensions):
         raise InputError(
-            f"documents are {source.rows} x {source.dimensions}, the index holds {manifest.rows} x {manifest.dimensions}; "
-            "give the vectors that it was built from"
+            f"documents must be the vectors that the index was built from ({manifest.rows} x {manifest.dimensions}), "
+            f"got {source.rows} x {source.dimensions}"
         )
     stored = take_ids(snapshot, np.arange(manifest.rows))
     if manifest.id_type == "row":
         order = stored.astype(np.int64)
     else:
         if ids is None:
-            raise InputError("the index has ids of its own: give document_ids, the id of each of the documents")
-        given = np.asarray(open_ids(ids, manifest.rows, None).take(np.arange(manifest.rows)))
-        given = given.astype(object if manifest.id_type == "string" else np.int64)
-        by_id = np.argsort(given, kind="stable")
-        at = np.minimum(np.searchsorted(given[by_id], stored), manifest.rows - 1)
+            raise InputError("the index was built with ids; pass document_ids, the id of each document")
+        input_ids = np.asarray(open_ids(ids, manifest.rows, None).take(np.arange(manifest.rows)))
+        input_ids = input_ids.astype(object if manifest.id_type == "string" else np.int64)
+        by_id = np.argsort(input_ids, kind="stable")
+        at = np.minimum(np.searchsorted(input_ids[by_id], stored), manifest.rows - 1)
         order = by_id[at]
-        if (given[order] != stored).any():
-            raise InputError("document_ids are not the ids of the index; give those that it was built with")
+        if (input_ids[order] != stored).any():
+            raise InputError("document_ids must be the ids that the index was built with")
     model = snapshot.model
     return Source(lambda rows: prepare_vectors(source.take(rows), model.metric, model.mean), order)
 
@@ -84,23 +84,23 @@ def open_documents(documents: Documents, vectors: Any, ids: Any, scratch: str) -
 def reassign_codes(
     documents: Documents, parameters: Parameters, source: Source, validation: Pairs, writer: str
 ) -> tuple[Snapshot, bool]:
-    """The trained index with its codes made anew, or as it was where validation ranks no better.
+    """Return the trained index with new codes, or with the old ones if validation does not improve.
 
     Parameters
     ----------
     writer : str
-        What the names of new files begin with.
+        Prefix of the names of new files.
 
     Returns
     -------
     trained : Snapshot
         Not committed.
     kept : bool
-        Whether the new codes are in it.
+        Whether it has the new codes.
     """
     live, store = documents.live(parameters), documents.snapshot.store
     manifest = encode_again(live, source, writer)
-    # the committed model stands in while the new codes are read; the trained one follows at once
+    # loaded with the committed model; `live` replaces it by the trained one
     written = load_documents(open_snapshot(store, manifest))
     pairs = validation.padded()
     before = measure(search_live(documents, parameters, validation.queries, MEASURED), pairs).means()
@@ -114,7 +114,7 @@ def reassign_codes(
 
 
 def encode_again(live: Snapshot, source: Source, writer: str) -> Manifest:
-    """Write codes, factors and partition tables of all shards anew with the model of `live`; nothing is committed."""
+    """Rewrite the codes, factors and partition tables of all shards with the model of `live`, without a commit."""
     model = live.model
     entries = []
     for shard, entry in zip(live.shards, live.manifest.shards, strict=True):
@@ -124,22 +124,22 @@ def encode_again(live: Snapshot, source: Source, writer: str) -> Manifest:
             shard.first_partition,
         )
         layout = lay_out(rows, source.take, model, lambda _: None)
-        fresh = {CODES: layout.codes, ROWS: layout.rows, PARTITIONS: layout.partitions}
-        entries.append(_replace_files(live.store, entry, fresh, writer))
+        replaced = {CODES: layout.codes, ROWS: layout.rows, PARTITIONS: layout.partitions}
+        entries.append(_replace_files(live.store, entry, replaced, writer))
     return msgspec.structs.replace(live.manifest, shards=tuple(entries))
 
 
 def _replace_files(
-    store: Store, entry: ShardEntry, fresh: dict[str, dict[str, NDArray[Any]]], writer: str
+    store: Store, entry: ShardEntry, replaced: dict[str, dict[str, NDArray[Any]]], writer: str
 ) -> ShardEntry:
-    """A shard with some of its files written anew."""
-    holder = SegmentFile(store, entry.files[CHECKSUMS])
-    holder.ensure_all()
+    """Write new files of some kinds for a shard; return its entry."""
+    checksums = SegmentFile(store, entry.files[CHECKSUMS])
+    checksums.ensure_all()
     kinds = sorted(kind for kind in entry.files if kind != CHECKSUMS)
     counts = [-(-entry.files[kind].bytes // CHUNK) for kind in kinds]
-    parts = np.split(holder.array("crc32c"), np.cumsum(counts)[:-1])
+    parts = np.split(checksums.array("crc32c"), np.cumsum(counts)[:-1])
     sums, files = dict(zip(kinds, parts, strict=True)), dict(entry.files)
-    for kind, arrays in fresh.items():
+    for kind, arrays in replaced.items():
         path = segment_path(writer, entry.number, kind)
         files[kind], sums[kind] = write_arrays(store, path, arrays)
     path = segment_path(writer, entry.number, CHECKSUMS)

@@ -1,4 +1,4 @@
-"""The frozen document side of an index in memory, and scores and gradients against it."""
+"""The codes of an index in memory, frozen during training, and scores and gradients against them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vsearch.storage.snapshots.manifest import manifest_segments
 
 @dataclass(frozen=True, eq=False)
 class Parameters:
-    """What is trained.
+    """The trained parameters.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Parameters:
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """Derivatives of a batch's loss: by the centroids, and by the m queries as they were before the adapter, (m, d)."""
+    """Gradients of a batch's loss with respect to the centroids, the adapter, and the queries before the adapter, (m, d)."""
 
     centroids: NDArray[np.float32]
     adapter: NDArray[np.float32]
@@ -45,7 +45,7 @@ class Gradients:
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """All rows of an index of PQ codes.
+    """All rows of an index with PQ codes.
 
     Attributes
     ----------
@@ -64,13 +64,13 @@ class Documents:
     partitions: NDArray[np.int32]
 
     def start(self) -> Parameters:
-        """The parameters that the index has now."""
+        """Return the current parameters of the index."""
         adapter = self.snapshot.model.adapter
         identity = np.eye(self.snapshot.model.dimensions, dtype=np.float32)
         return Parameters(self.codec.centroids, identity if adapter is None else adapter)
 
     def live(self, parameters: Parameters) -> Snapshot:
-        """The index as it would be with these parameters: searched like any other."""
+        """Return the index with these parameters, as a snapshot that can be searched."""
         model = model_with(self.snapshot.model, self.codec, parameters)
         return replace(
             self.snapshot, model=model, native=pack_model(model, self.snapshot.radii, self.snapshot.manifest.rows)
@@ -79,13 +79,13 @@ class Documents:
     def scores(
         self, parameters: Parameters, rotated: NDArray[np.float32], rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Scores float32 (m, w) of rows (m, w) for adapted and rotated queries (m, d), up to a constant for each query."""
+        """Score rows (m, w) for adapted and rotated queries (m, d): float32 (m, w), up to a constant per query."""
         model, gain = self.snapshot.model, np.float32(gain_of(self.snapshot.model.metric))
         inner = gain * (rotated @ model.centroids.T)
         if model.metric == "l2":
             inner -= model.centroid_squares
-        many, _, width = parameters.centroids.shape
-        parts = (gain * rotated).reshape(len(rotated), many, width)
+        subquantizers, _, width = parameters.centroids.shape
+        parts = (gain * rotated).reshape(len(rotated), subquantizers, width)
         tables = np.matmul(parts.transpose(1, 0, 2), parameters.centroids.transpose(0, 2, 1)).transpose(1, 0, 2)
         scores = np.empty(rows.size, np.float32)
         score_rows(
@@ -108,7 +108,7 @@ class Documents:
         rows: NDArray[np.int64],
         slopes: NDArray[np.float32],
     ) -> Gradients:
-        """Derivatives of ``sum slopes * scores`` by the parameters and the queries (m, d) before the adapter."""
+        """Return the gradients of ``sum slopes * scores`` for the parameters and the queries (m, d) before the adapter."""
         model, gain = self.snapshot.model, np.float32(gain_of(self.snapshot.model.metric))
         by_partition = np.zeros((len(queries), len(model.centroids)), np.float32)
         by_query = np.zeros_like(rotated)
@@ -139,13 +139,13 @@ def batch_loss(
     loss: str,
     sharpness: float,
 ) -> tuple[float, Gradients]:
-    """A loss of m prepared queries (m, d) over their lists, and its gradients.
+    """Compute a loss of prepared queries (m, d) over their lists, and its gradients.
 
     Parameters
     ----------
     loss : {"lambda", "pairwise", "softmax"}
     sharpness : float
-        Scores are multiplied with it before the loss.
+        Multiplier of the scores before the loss.
     """
     rotated = rotate(documents, parameters, queries)
     rows = np.maximum(lists.rows, 0)
@@ -156,12 +156,12 @@ def batch_loss(
 
 
 def rotate(documents: Documents, parameters: Parameters, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Prepared queries (m, d) adapted and rotated, as a search of the live index takes them."""
+    """Adapt and rotate prepared queries (m, d) for a search of the live index."""
     return np.ascontiguousarray((queries @ parameters.adapter.T) @ documents.codec.rotation.T)
 
 
 def model_with(model: Model, codec: ProductQuantizer, parameters: Parameters) -> Model:
-    """The model with these parameters in it; the identity is no adapter."""
+    """Return the model with these parameters; an identity adapter is stored as None."""
     trained = replace(codec, centroids=np.ascontiguousarray(parameters.centroids))
     identity = np.array_equal(parameters.adapter, np.eye(len(parameters.adapter), dtype=np.float32))
     return replace(model, quantizer=trained, adapter=None if identity else np.ascontiguousarray(parameters.adapter))
@@ -173,20 +173,21 @@ def load_documents(snapshot: Snapshot) -> Documents:
     Raises
     ------
     InputError
-        Its codes are not PQ's, exact scores would undo what training learns, or it was changed.
+        The index does not have PQ codes, has rerank codes, or was changed since it was built.
     """
     codec, manifest = snapshot.model.quantizer, snapshot.manifest
     if not isinstance(codec, ProductQuantizer):
         raise InputError(
-            f"the index has {manifest.quantizer.name!r} codes; training needs an index built with quantizer='pq'"
+            f"training needs an index built with quantizer='pq', got one with {manifest.quantizer.name!r} codes"
         )
     if manifest.rerank is not None:
         raise InputError(
-            f"the index reranks with {manifest.rerank} codes, which undoes what training learns; build it with rerank=None"
+            f"the index has {manifest.rerank} rerank codes, which would undo what training learns; "
+            "build it with rerank=None"
         )
     if manifest_segments(manifest):
         raise InputError(
-            "the index was changed since it was built, and training takes one as it was built: build it anew and train that"
+            "the index was changed since it was built, which training does not support; rebuild it and train that"
         )
     codes = np.empty((manifest.rows, len(codec.centroids)), np.uint8)
     factors, offsets = np.empty(manifest.rows, np.float32), np.zeros(manifest.rows, np.float32)

@@ -1,4 +1,4 @@
-"""Training without torch: the centroids behind the codes, and a linear adapter of the queries."""
+"""Training of the PQ centroids and a linear adapter of the queries, without torch."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from vsearch.storage.stores.scratch import scratch_folder
 
 NEGATIVES = ("live", "static", "batch")
 CENTROID_RATE, ADAPTER_RATE = 4e-3, 1.2e-2  # learning rates relative to the typical size of an entry
-SPREAD = 1.5  # standard deviation that the scores of a list are brought to before the loss
-HELD_OUT, MOST_HELD_OUT = 0.1, 1000  # share and number of the queries that are kept for validation where none are given
-MEASURED = 100  # rows of a ranking that validation looks at
+SPREAD = 1.5  # standard deviation to which the scores of a list are scaled before the loss
+HELD_OUT, MOST_HELD_OUT = 0.1, 1000  # fraction and maximum number of queries held out for validation by default
+MEASURED = 100  # length of the rankings that validation measures
 
 Progress = Callable[[str, int, int], None]
 
 
 class Searchable(Protocol):
-    """What is trained: a `vsearch.Index`."""
+    """The protocol of a trainable index, such as `vsearch.Index`."""
 
     def __init__(self, snapshot: Snapshot) -> None: ...
 
@@ -48,7 +48,7 @@ IndexT = TypeVar("IndexT", bound=Searchable)
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How to train, checked; see `train`."""
+    """Validated training options; see `train`."""
 
     loss: str = "lambda"
     negatives: str = "live"
@@ -81,26 +81,26 @@ class TrainOptions:
                 raise InputError(f"{name} must be an integer of at least {least}, got {count!r}")
         rate = self.learning_rate
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1e3:
-            raise InputError(f"learning_rate must be a positive multiple of the default, which is 1, got {rate!r}")
+            raise InputError(f"learning_rate must be a multiple of the default, above 0 and at most 1000, got {rate!r}")
         if self.adapter == "none" and not self.centroids:
             raise InputError("adapter='none' with centroids=False leaves nothing to train")
 
 
 @dataclass(eq=False)
 class State:
-    """Where a training stands at the end of an epoch.
+    """The state of a training run at the end of an epoch.
 
     Attributes
     ----------
     epoch, step : int
-        Done so far.
+        Completed so far.
     now, best : Parameters
     best_epoch : int
     sharpness : float
-        Scores are multiplied with it before the loss.
+        Multiplier of the scores before the loss.
     optimizers : AdamW of the centroids and of the adapter
     history : list of dict
-        Validation measures after each epoch, the first before any training.
+        Validation measures before training and after each epoch.
     """
 
     epoch: int
@@ -135,10 +135,10 @@ def train(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> IndexT:
-    """Train an index of PQ codes so that relevant rows rank first; the result is a new snapshot of it.
+    """Train an index with PQ codes so that relevant rows rank first, and commit the result as a new snapshot.
 
-    The codes stay; the centroids behind them and a linear adapter of the queries are trained. Nothing that a search does
-    per row or per query changes, so it costs what it did.
+    The codes are frozen; the PQ centroids and a linear adapter of the queries are trained. A search does the same work per
+    row and per query as before, so its cost does not change.
 
     Parameters
     ----------
@@ -149,44 +149,44 @@ def train(
     positives : array (m,) of ids, m sequences of ids, or a table (also a Parquet path) with columns query and id
         The relevant rows of each query.
     validation : (queries, positives), optional
-        What the best epoch is chosen by, and training stopped early; a tenth of the queries, at most 1,000, by default.
+        For selecting the best epoch and for early stopping; a tenth of the queries, at most 1,000, by default.
     loss : {"lambda", "pairwise", "softmax"}
-        Pairs weighted by what swapping them does to the reciprocal rank; all pairs alike; cross-entropy.
+        Pairs weighted by the change of the reciprocal rank if they swap; all pairs equal; cross-entropy.
     negatives : {"live", "static", "batch"}
-        What a search of the index as it changes brings up; as it was at the start; the other positives of the batch.
+        The results of searching the index as it is trained; as it was at the start; the other positives of the batch.
     epochs : int
-        At most.
+        Maximum number of epochs.
     adapter : {"linear", "none"}
     centroids : bool
-        Whether the centroids are trained.
+        Whether to train the centroids.
     reassign : bool
-        Whether the codes are made anew with the trained centroids, where that ranks better. Takes `documents`.
+        Whether to encode the vectors again with the trained centroids, if that ranks better. Needs `documents`.
     documents : array or path, optional
-        The vectors that the index was built from, as `vsearch.build` takes them.
+        The vectors that the index was built from, as in `vsearch.build`.
     document_ids : array, optional
-        Their ids, where the index has ids of its own.
+        Their ids, if the index was built with ids.
     batch, depth : int
-        Queries of one step; rows that are mined for each.
+        Queries per step, and rows mined for each of them.
     learning_rate : float
         Multiple of the default.
     patience : int
         Epochs without improvement after which training stops.
     checkpoint : path, optional
-        File that is written after each epoch; where it exists, training goes on from it.
+        File to write after each epoch; if it exists, training resumes from it.
     seed : int
         The same input, options and seed give the same result on the same machine.
     progress : callable, optional
-        Told ``(stage, done, total)``; the stage names the epoch and the current nDCG@10.
+        Called with ``(stage, done, total)``; the stage names the epoch and the current nDCG@10.
 
     Returns
     -------
     Index
-        Open at the new snapshot. `info()["training"]` says how it came about.
+        Opened at the new snapshot. `info()["training"]` describes the training run.
 
     Raises
     ------
     InputError
-        Pairs, options or the index are not usable; nothing was changed.
+        Pairs, options or the index are invalid; nothing was changed.
     ConflictError
         Another snapshot was committed meanwhile; nothing was changed.
     """
@@ -212,15 +212,15 @@ def train(
 
 
 def export_adapter(index: Searchable) -> NDArray[np.float32]:
-    """The linear adapter of an index's queries: float32 (d, d), the identity where none was trained.
+    """Return the linear adapter of an index's queries, float32 (d, d); the identity if none was trained.
 
-    A query encoder may apply it itself (``adapter @ query``, after normalisation for cosine); the index does so anyway.
+    The index applies it by itself. Elsewhere, compute ``adapter @ query``, for cosine after normalization.
     """
     return start_parameters(index.snapshot).adapter.copy()
 
 
 def start_parameters(snapshot: Snapshot) -> Parameters:
-    """Centroids (empty where the codes are not PQ's) and adapter that an index has now."""
+    """Return the current centroids (empty if the codes are not PQ codes) and adapter of an index."""
     model = snapshot.model
     identity = np.eye(model.dimensions, dtype=np.float32)
     centroids = getattr(model.quantizer, "centroids", np.empty((0, 0, 0), np.float32))
@@ -228,7 +228,7 @@ def start_parameters(snapshot: Snapshot) -> Parameters:
 
 
 def split_validation(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
-    """Training and validation queries, drawn once for a seed."""
+    """Split queries into training and validation at random, determined by the seed."""
     order = np.random.default_rng([seed, 1]).permutation(len(pairs))
     held = max(1, min(round(HELD_OUT * len(pairs)), MOST_HELD_OUT))
     return pairs.take(np.sort(order[held:])), pairs.take(np.sort(order[:held]))
@@ -236,7 +236,7 @@ def split_validation(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
 
 @dataclass(eq=False)
 class Session:
-    """One training: what it learns from, how, and whom it tells."""
+    """One training run: its data, options and progress callback."""
 
     documents: Documents
     training: Pairs
@@ -254,7 +254,7 @@ class Session:
         options: TrainOptions,
         progress: Progress | None,
     ) -> Self:
-        """Check everything that was given; raises InputError before anything is read in full."""
+        """Check all arguments, and read the codes of the index and the pairs."""
         documents = load_documents(snapshot)
         training = read_pairs(snapshot, queries, positives)
         if validation is None:
@@ -263,7 +263,7 @@ class Session:
             try:
                 held_queries, held_positives = validation
             except (TypeError, ValueError):
-                raise InputError("validation is a pair: queries and their positives") from None
+                raise InputError("validation must be a pair of queries and their positives") from None
             held = read_pairs(snapshot, held_queries, held_positives, "validation")
         return cls(documents, training, held, options, progress or (lambda *_: None))
 
@@ -313,22 +313,22 @@ class Session:
         return state.epoch >= self.options.epochs or state.epoch - state.best_epoch >= self.options.patience
 
     def sharpness(self, start: Parameters) -> float:
-        """What brings the spread of the scores inside lists to `SPREAD`."""
-        some = self.training.take(np.arange(min(512, len(self.training))))
-        lists = list_candidates(search_live(self.documents, start, some.queries, self.options.depth), some)
-        rotated = rotate(self.documents, start, some.queries)
+        """Return the multiplier that scales the spread of the scores within lists to `SPREAD`."""
+        sample = self.training.take(np.arange(min(512, len(self.training))))
+        lists = list_candidates(search_live(self.documents, start, sample.queries, self.options.depth), sample)
+        rotated = rotate(self.documents, start, sample.queries)
         scores = self.documents.scores(start, rotated, np.maximum(lists.rows, 0))
         spread = float(np.nanmean(np.nanstd(np.where(lists.valid, scores, np.nan), axis=1)))
         return SPREAD / spread if spread > 0 else 1.0
 
     def mine_all(self) -> NDArray[np.int64]:
-        """What the index as it is brings up for every training query, int64 (m, depth)."""
+        """Search the untrained index for every training query: int64 (m, depth)."""
         return search_live(self.documents, self.documents.start(), self.training.queries, self.options.depth)
 
     def lists(
         self, parameters: Parameters, pairs: Pairs, chosen: NDArray[np.int64], static: NDArray[np.int64] | None
     ) -> Lists:
-        """Candidates of a batch."""
+        """Return the candidates of a batch."""
         if self.options.negatives == "batch":
             return list_batch(self.documents, parameters, pairs)
         if static is not None:
@@ -336,10 +336,10 @@ class Session:
         return list_candidates(search_live(self.documents, parameters, pairs.queries, self.options.depth), pairs)
 
     def epoch(self, state: State, static: NDArray[np.int64] | None) -> None:
-        """One pass over the training queries, then a measurement."""
-        options, many = self.options, len(self.training)
-        order = np.random.default_rng([options.seed, 2, state.epoch]).permutation(many)
-        batches = max(1, many // options.batch)
+        """Run one pass over the training queries, then validate."""
+        options, count = self.options, len(self.training)
+        order = np.random.default_rng([options.seed, 2, state.epoch]).permutation(count)
+        batches = max(1, count // options.batch)
         stage = f"epoch {state.epoch + 1} of {options.epochs}, nDCG@10 {state.history[-1]['ndcg@10']:.4f}"
         for number, chosen in enumerate(np.array_split(order, batches)):
             pairs = self.training.take(chosen)
@@ -366,12 +366,12 @@ class Session:
             state.best, state.best_epoch = state.now, state.epoch
 
     def measure(self, parameters: Parameters) -> Quality:
-        """Quality of the live index on the validation queries."""
-        found = search_live(self.documents, parameters, self.validation.queries, MEASURED)
-        return measure(found, self.validation.padded())
+        """Measure the quality of the live index on the validation queries."""
+        results = search_live(self.documents, parameters, self.validation.queries, MEASURED)
+        return measure(results, self.validation.padded())
 
     def facts_of(self, best_epoch: int, history: list[dict[str, float]]) -> dict[str, Any]:
-        """What the manifest keeps of a training."""
+        """Return the record of the training run for the manifest."""
         return {
             "from_snapshot": self.documents.snapshot.manifest.snapshot,
             "queries": len(self.training),
@@ -379,12 +379,12 @@ class Session:
             "validation_queries": len(self.validation),
             "options": asdict(self.options),
             "best_epoch": best_epoch,
-            "history": [{name: round(value, 6) for name, value in one.items()} for one in history],
+            "history": [{name: round(value, 6) for name, value in measures.items()} for measures in history],
         }
 
 
 def state_to_plain(state: State) -> dict[str, Any]:
-    """A state as arrays, numbers and lists."""
+    """Convert a state to arrays, numbers and lists."""
     plain: dict[str, Any] = {
         "epoch": state.epoch,
         "step": state.step,

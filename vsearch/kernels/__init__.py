@@ -1,1 +1,1 @@
-"""Compiled loops: arrays in, arrays out; no objects, no input or output."""
+"""Compiled loops over arrays, without Python objects or I/O."""

@@ -12,12 +12,13 @@ from vsearch.building.inputs.attribute_types import kept_type
 from vsearch.errors import InputError
 from vsearch.live.commits import Draft, upgraded
 from vsearch.live.inputs import read_attributes
-from vsearch.live.operations import codes_of, column_of, distinct_ids, listed, remove, stored_ids
+from vsearch.live.operations import codes_of, column_of, distinct_ids, find_living, listed, remove, stored_ids
 from vsearch.predicates.types.table import attribute_from_arrow, attribute_of_kind
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state.deltas import Rows
 from vsearch.search.state.document_fetching import documents_at
-from vsearch.search.state.fetching import find_ids, take_fields
+from vsearch.search.state.expiry import present, ttl_field
+from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.field_types import arrow_of
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
 from vsearch.storage.snapshots.manifest import AttributeEntry
@@ -109,10 +110,10 @@ class AddColumn:
         if self.values is None:
             return Draft(change=change)
         if self.ids is None:
-            rows, places = matching_rows(snapshot, None), None
+            rows, places = matching_rows(present(snapshot), None), None
         else:
             wanted = distinct_ids(snapshot, self.ids)
-            rows, places = find_ids(snapshot, wanted), np.arange(len(wanted))
+            rows, places = find_living(snapshot, wanted), np.arange(len(wanted))
             if (rows < 0).any():
                 raise InputError(f"no row has the id {listed(wanted, rows < 0)}")
             if len(self.values) != len(rows):
@@ -140,6 +141,10 @@ class DropColumn:
 
     def resolve(self, snapshot: Snapshot) -> Draft:
         entry = _entry(snapshot, self.name)
+        if entry.field_name == ttl_field(snapshot.manifest):
+            raise InputError(
+                f"{self.name!r} says until when rows live (ttl), so it stays: without it none would expire"
+            )
         return Draft(change=lambda manifest: _replaced(manifest, entry.name, ()))
 
 
@@ -179,6 +184,14 @@ def read_values(name: str, values: Any, *, each: bool) -> tuple[Attribute, Any]:
     column = table.column(name).combine_chunks()
     attribute = attribute_from_arrow(name, column.type)
     return attribute, column.cast(arrow_of(attribute))
+
+
+def with_ttl(manifest: Manifest, name: str) -> Manifest:
+    """A manifest whose rows live until the time that an attribute says. Earlier versions refuse its format."""
+    manifest = upgraded(manifest)
+    field = next(entry.field_name for entry in manifest.attributes if entry.name == name)
+    live = manifest.live
+    return msgspec.structs.replace(manifest, live=msgspec.structs.replace(live, ttl=field)) if live else manifest
 
 
 def _check_new(snapshot: Snapshot, name: str) -> None:

@@ -18,6 +18,7 @@ from vsearch.live.attributes import attribute_of
 from vsearch.live.options import read_options, store_options
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import Rows
+from vsearch.search.state.expiry import check_ttl, present
 from vsearch.search.state.model import SearchSettings
 from vsearch.search.state.runs import write_run
 from vsearch.storage import FORMAT, commit, discarded_on_failure, probe, snapshot_numbers
@@ -61,12 +62,15 @@ class Beginning:
         Those of its training.
     attributes : tuple of AttributeEntry
     id_type : {"row", "int64", "string"}
+    ttl : str or None
+        The attribute that says until when each row lives.
     """
 
     dimensions: int
     options: BuildOptions
     attributes: tuple[AttributeEntry, ...]
     id_type: str
+    ttl: str | None = None
 
     def __post_init__(self) -> None:
         many = self.dimensions
@@ -78,6 +82,8 @@ class Beginning:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be an integer of at least 1, got {value!r:.100}")
         self.options.specification(int(many))
+        if self.ttl is not None:
+            check_ttl(self.ttl, [attribute_of(entry.name, entry.type) for entry in self.attributes])
 
 
 def attribute_entries(given: Any) -> tuple[AttributeEntry, ...]:
@@ -153,7 +159,7 @@ def _manifest(store: Store, beginning: Beginning, writer: str) -> Manifest:
         attributes=beginning.attributes,
         settings=WHOLE.to_entry(),
         provenance=ProvenanceEntry(__version__),
-        live=LiveEntry(next_row=0, next_segment=1, origin=writer, pending=store_options(options)),
+        live=LiveEntry(0, 1, origin=writer, pending=store_options(options), ttl=beginning.ttl),
     )
 
 
@@ -168,8 +174,11 @@ def untrained_model(dimensions: int, metric: Metric, seed: int) -> Model:
 def due_options(snapshot: Snapshot) -> BuildOptions | None:
     """What an index is to be trained with, where it was not and has rows enough by now."""
     live = snapshot.manifest.live
-    if not live or live.pending is None or snapshot.manifest.rows < ENOUGH_ROWS:
+    if not live or live.pending is None:
+        return None
+    rows = present(snapshot).live_count
+    if rows < ENOUGH_ROWS:
         return None
     options = read_options(live.pending, snapshot.model.metric)
     wanted = max(min(options.record.least_rows, MOST_WANTED), options.partitions or 0, options.shards or 0)
-    return options if snapshot.manifest.rows >= wanted else None
+    return options if rows >= wanted else None

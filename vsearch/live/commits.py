@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from vsearch.errors import (
     ConflictError,
@@ -99,6 +100,8 @@ class Draft:
         Whether the change needs nothing of the newest format: an index that was only built keeps its own.
     model : Model or None
         What the new rows are encoded with, where that is not the model of that snapshot.
+    restored : int, optional
+        The older snapshot whose rows come back.
     """
 
     rows: Rows | None = None
@@ -111,6 +114,7 @@ class Draft:
     counted: bool = True
     plain: bool = False
     model: Model | None = None
+    restored: int | UnsetType = UNSET
 
     @property
     def empty(self) -> bool:
@@ -355,7 +359,9 @@ def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Writte
             changed=live.changed + changed,
             deltas=deltas,
             tokens=tokens,
-            operation=OperationEntry(kind, manifest.snapshot, draft.added, draft.replaced, draft.deleted),
+            operation=OperationEntry(
+                kind, manifest.snapshot, draft.added, draft.replaced, draft.deleted, draft.restored
+            ),
         ),
     )
 

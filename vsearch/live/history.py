@@ -55,7 +55,7 @@ class Restore(Override):
 
     def resolve(self, snapshot: Snapshot) -> Draft:
         del snapshot  # whatever others committed meanwhile is undone, too: the history is serial
-        return Draft(change=self._change)
+        return Draft(change=self._change, restored=self.old.snapshot)
 
     def _change(self, manifest: Manifest) -> Manifest:
         old, now = upgraded(self.old), manifest.live

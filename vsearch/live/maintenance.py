@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vsearch.errors import ConflictError, CorruptIndexError, StoreError
-from vsearch.live.commits import newest_of
+from vsearch.live.commits import commit_change, newest_of
+from vsearch.live.operations import Expire
 from vsearch.live.optimizing import OptimizeReport, optimize, silent
 from vsearch.live.retuning import retune as find_settings
 from vsearch.search.state.drift import needs_tuning
+from vsearch.search.state.expiry import present
 from vsearch.storage.files.naming import snapshot_number
 from vsearch.storage.snapshots.pruning import OLDER_THAN, prune
 
@@ -43,9 +45,13 @@ def maintain(
 
     if in_time():
         snapshot = newest_of(snapshot)  # else what others did would make the work vain, or what is due not seen
-    done = OptimizeReport(snapshot.manifest.snapshot)
+    expired, done = 0, OptimizeReport(snapshot.manifest.snapshot)
+    if in_time() and present(snapshot).expired:
+        commit, snapshot = commit_change(snapshot, Expire())
+        expired = commit.deleted
     if in_time():
         done, snapshot = optimize(snapshot, force=force, progress=report)
+    done = replace(done, expired=expired)
     trained = not (snapshot.manifest.live and snapshot.manifest.live.pending is not None)  # else it is searched whole
     if (
         in_time()

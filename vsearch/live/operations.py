@@ -15,6 +15,7 @@ from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import Removed, Rows
 from vsearch.search.state.document_fetching import documents_at
+from vsearch.search.state.expiry import expired_rows, living, present
 from vsearch.search.state.fetching import find_ids, take_fields, take_ids
 from vsearch.search.state.field_types import arrow_of
 from vsearch.search.state.given_ids import as_ids, shown
@@ -50,15 +51,18 @@ class Append:
             raise InputError("the rows of this index have ids; give one for each new row")
         next_row = next_number(snapshot)
         ids = next_row + new.order if numbered else check_id_type(new.ids, snapshot.manifest.id_type)
+        removed = None
         if not numbered and beyond_all(snapshot, ids) is False:
-            known = find_ids(snapshot, _searchable(ids)) >= 0
+            found = find_ids(snapshot, _searchable(ids))
+            known = living(present(snapshot), found) >= 0
             if known.any():
                 raise InputError(
                     f"the index has rows with these ids already: {listed(ids, known)}; upsert replaces them"
                 )
+            removed = remove(snapshot, found[found >= 0])  # only rows that have expired
         rows = Rows(new.codes, ids, conform(new.attributes, snapshot), new.documents)
         following = next_row + len(new) if numbered else None
-        return Draft(rows, None, added=len(new), next_row=following, change=new.count_vectors)
+        return Draft(rows, removed, added=len(new), next_row=following, change=new.count_vectors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +86,8 @@ class Upsert:
             )
         found = find_ids(snapshot, _searchable(ids))
         old = found[found >= 0]
+        replaced = int((living(present(snapshot), old) >= 0).sum())
         rows = Rows(new.codes, ids, conform(new.attributes, snapshot), new.documents)
-        replaced = len(old)
         return Draft(
             rows, remove(snapshot, old), added=len(new) - replaced, replaced=replaced, change=new.count_vectors
         )
@@ -99,6 +103,17 @@ class Delete:
 
     def resolve(self, snapshot: Snapshot) -> Draft:
         rows = select(snapshot, self.ids, self.where)
+        return Draft(None, remove(snapshot, rows), deleted=len(rows))
+
+
+@dataclass(frozen=True)
+class Expire:
+    """Remove the rows that have expired."""
+
+    kind: str = "expire"
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        rows = expired_rows(snapshot)
         return Draft(None, remove(snapshot, rows), deleted=len(rows))
 
 
@@ -124,7 +139,7 @@ class Update:
             rows, places = select(snapshot, None, self.where), None
         else:
             wanted = distinct_ids(snapshot, self.ids)
-            found = find_ids(snapshot, wanted)
+            found = find_living(snapshot, wanted)
             if (found < 0).any():
                 raise InputError(f"no row has the id {listed(wanted, found < 0)}")
             rows, places = found, np.arange(len(found))
@@ -225,9 +240,14 @@ def select(snapshot: Snapshot, ids: Any, where: Where) -> NDArray[np.int64]:
     if (ids is None) == (where is None):
         raise InputError("say which rows: give either ids or where")
     if ids is not None:
-        found = find_ids(snapshot, asked_ids(snapshot, ids))
+        found = find_living(snapshot, asked_ids(snapshot, ids))
         return np.unique(found[found >= 0])
-    return matching_rows(snapshot, bound_of(snapshot, where))
+    return matching_rows(present(snapshot), bound_of(snapshot, where))
+
+
+def find_living(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Rows of ids, -1 for an id that is not there or whose row has expired."""
+    return living(present(snapshot), find_ids(snapshot, ids))
 
 
 def asked_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:

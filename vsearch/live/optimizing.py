@@ -45,6 +45,8 @@ class OptimizeReport:
         The newest snapshot afterwards.
     folded : int
         Deltas that became fewer.
+    expired : int
+        Rows that were removed since their time had come.
     merged : int
         Shards whose runs were written again.
     split : int
@@ -60,6 +62,7 @@ class OptimizeReport:
 
     snapshot: int
     folded: int = 0
+    expired: int = 0
     merged: int = 0
     split: int = 0
     tuned: bool = False
@@ -70,7 +73,7 @@ class OptimizeReport:
     @property
     def changed(self) -> bool:
         """Whether anything was due."""
-        return bool(self.folded or self.merged or self.tuned or self.pruned)
+        return bool(self.folded or self.expired or self.merged or self.tuned or self.pruned)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as a dict."""
@@ -239,7 +242,7 @@ def optimize(
             return OptimizeReport(number), snapshot
         merged = sum(plan.base or plan.young for plan in plans)
         split = 0 if rewrite.split is None else rewrite.split.split.count
-        return OptimizeReport(number, 0, merged, split, rows_written=written), snapshot
+        return OptimizeReport(number, merged=merged, split=split, rows_written=written), snapshot
     return fold(snapshot, progress=progress)
 
 

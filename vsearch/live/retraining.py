@@ -26,6 +26,7 @@ from vsearch.live.operations import listed, remove, stored_ids
 from vsearch.search.defaults import DEFAULT_K, DEFAULT_RECALL, tune_defaults
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state.deltas import Removed, Rows
+from vsearch.search.state.expiry import present
 from vsearch.search.state.fetching import find_ids, reconstruct, take_fields, take_ids
 from vsearch.search.state.shard import Addresses
 from vsearch.search.state.snapshot import open_snapshot
@@ -139,7 +140,7 @@ class Retrain:
     kind: str = "retrain"
 
     def resolve(self, snapshot: Snapshot) -> Draft:
-        now = matching_rows(snapshot, None)
+        now = matching_rows(present(snapshot), None)
         before, after = _keys(self.start.addresses(self.positions)), _keys(snapshot.addresses(now))
         gone = self.positions[~np.isin(before, after)]
         fresh = now[~np.isin(after, before)]
@@ -217,8 +218,8 @@ def retrain(
     ConflictError
         The index was built or trained anew meanwhile.
     """
-    _check(snapshot, vectors)
-    positions = matching_rows(snapshot, None)
+    positions = matching_rows(present(snapshot), None)
+    _check(snapshot, vectors, len(positions))
     writer, store = uuid4().hex, snapshot.store
     with scratch_folder() as scratch:
         anew = None if vectors is None or given is None else _open_given(snapshot, vectors, given, str(scratch))
@@ -251,9 +252,9 @@ def _pending(snapshot: Snapshot) -> bool:
     return live is not UNSET and live.pending is not None
 
 
-def _check(snapshot: Snapshot, vectors: object | None) -> None:
+def _check(snapshot: Snapshot, vectors: object | None, rows: int) -> None:
     manifest = snapshot.manifest
-    if not manifest.rows:
+    if not rows:
         raise InputError("there must be rows to train on; this index has none")
     if manifest.provenance.jpq is not UNSET:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Filter predicates: three spellings, one tree of data, exact answers from one byte per row.
+"""Filter predicates: three syntaxes, one expression tree, exact results from one byte per row.
 
 ========================== ========================================= ===================================
 SQL string                 Mongo-style dict                          `col` expression
@@ -22,15 +22,15 @@ SQL string                 Mongo-style dict                          `col` expre
 ``AND``, ``OR``, ``NOT``   ``$and``, ``$or``, ``$nor``, ``$not``     ``&``, ``|``, ``~``
 ========================== ========================================= ===================================
 
-SQL also knows ``NOT BETWEEN``, ``NOT IN``, ``NOT LIKE``, ``ESCAPE``, ``IS [NOT] DISTINCT FROM``, ``COALESCE(x, 3) > 2``,
+SQL also supports ``NOT BETWEEN``, ``NOT IN``, ``NOT LIKE``, ``ESCAPE``, ``IS [NOT] DISTINCT FROM``, ``COALESCE(x, 3) > 2``,
 ``IS [NOT] TRUE``, ``FALSE`` and ``UNKNOWN`` after any condition, ``upper(x)``, ``prefix``, ``suffix``, ``^@``,
 ``'a' = ANY(t)``, ``t && [...]``, ``t @> [...]``, ``DATE '...'`` and ``TIMESTAMP '...'``.
 
-**The meaning is SQL's, as DuckDB has it, in every spelling.** A comparison with NULL is neither true nor false, and only
-rows where the whole predicate is true are found: so ``x <> 1``, ``$ne``, ``$nin`` and ``~`` do not find rows where x is
-NULL, and ``x NOT IN (1, NULL)`` finds nothing. NaN equals itself and is greater than every number. Strings compare by
-their UTF-8 bytes. Nothing escapes ``%`` and ``_`` in LIKE unless ESCAPE names it. Times without an offset are UTC.
-Where DuckDB would cast one type to another (a string to a number, a bool to an integer), a type mismatch is an error here.
+**All three syntaxes have SQL semantics, as in DuckDB.** A comparison with NULL is neither true nor false, and only rows
+for which the whole predicate is true match: ``x <> 1``, ``$ne``, ``$nin`` and ``~`` do not match rows where x is NULL,
+and ``x NOT IN (1, NULL)`` matches nothing. NaN equals itself and is greater than every number. Strings compare by their
+UTF-8 bytes. LIKE has no escape character unless ESCAPE names one. Times without an offset are UTC. Where DuckDB would
+cast one type to another (a string to a number, a bool to an integer), a type mismatch is an error here.
 
 From a ``where`` to rows::
 
@@ -38,9 +38,9 @@ From a ``where`` to rows::
     bind(expression, schema)     -> typed leaves under AND and OR
     encode_column(...)           at build: Arrow column -> cells or postings
     evaluate(bound, ...)         -> RowMask: yes, maybe
-    recheck(mask, ...)           the maybe rows, from the exact columns
+    recheck(mask, ...)           resolves the maybe rows from the exact columns
 
-Names are loaded when they are first used: a worker that only evaluates never loads a SQL parser.
+Names are imported lazily: a worker that only evaluates predicates never loads a SQL parser.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Expression + schema -> what is asked of the columns: typed leaves under AND and OR, no NOT left.
+"""Bind an expression to a schema: typed leaves under AND and OR, with every NOT pushed down to the leaves.
 
-NOT is pushed down to the leaves. A leaf then says which values match; NULL is never among them, except for `NullTest`.
-That is SQL's three-valued logic: a row is found where the predicate is true, and "unknown" counts as "not true" through
-AND and OR alike, once no NOT stands above it.
+A leaf states which values match; NULL never does, except in `NullTest`. This implements SQL's three-valued logic: a row
+matches where the predicate is true, and without a NOT above it, "unknown" can be treated as "not true" under AND and OR.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ def bind(expression: Expression | None, schema: Schema) -> Bound:
     Raises
     ------
     PredicateError
-        A column is unknown, or a value does not compare with its column.
+        A column is unknown, or a value cannot be compared with its column.
     """
     if expression is None:
         return Everything(True)
@@ -77,7 +76,7 @@ def bind(expression: Expression | None, schema: Schema) -> Bound:
 
 
 def columns_of(bound: Bound) -> tuple[str, ...]:
-    """The columns that a bound predicate reads, each once, in order of appearance."""
+    """Return the columns that a bound predicate reads, without duplicates, in order of appearance."""
     if isinstance(bound, Everything):
         return ()
     if isinstance(bound, AllOf | AnyOf):
@@ -85,48 +84,48 @@ def columns_of(bound: Bound) -> tuple[str, ...]:
     return (bound.column,)
 
 
-def _bind(node: Expression, schema: Schema, wanted: bool) -> Bound:
-    """The rows where ``node`` is true (``wanted``) or false (not ``wanted``)."""
+def _bind(node: Expression, schema: Schema, truth: bool) -> Bound:
+    """Bind the rows for which ``node`` is true or, if ``truth`` is False, false."""
     if isinstance(node, Not):
-        return _bind(node.term, schema, not wanted)
+        return _bind(node.term, schema, not truth)
     if isinstance(node, And | Or):
-        terms = [_bind(term, schema, wanted) for term in node.terms]
-        return _all_of(terms) if isinstance(node, And) is wanted else _any_of(terms)
+        terms = [_bind(term, schema, truth) for term in node.terms]
+        return _all_of(terms) if isinstance(node, And) is truth else _any_of(terms)
     if isinstance(node, Constant):
-        return Everything(node.value is wanted)
+        return Everything(node.value is truth)
     if isinstance(node, IsNull):
-        return NullTest(schema.find(node.column).name, wanted)
+        return NullTest(schema.find(node.column).name, truth)
     if isinstance(node, Comparison):
-        return _comparison(node, schema.find(node.column), wanted)
+        return _comparison(node, schema.find(node.column), truth)
     if isinstance(node, In):
-        return _in(node, schema.find(node.column), wanted)
+        return _in(node, schema.find(node.column), truth)
     if isinstance(node, Like):
-        return _like(node, schema.find(node.column), wanted)
+        return _like(node, schema.find(node.column), truth)
     if isinstance(node, Contains):
-        return _contains(node, schema.find(node.column), wanted)
+        return _contains(node, schema.find(node.column), truth)
     if isinstance(node, Part):
-        return _part(node, schema.find(node.column), wanted)
+        return _part(node, schema.find(node.column), truth)
     if isinstance(node, IsEmpty):
-        return _is_empty(schema.find(node.column), wanted)
+        return _is_empty(schema.find(node.column), truth)
     if isinstance(node, Is):
-        return _is(node, schema, wanted)
+        return _is(node, schema, truth)
     if isinstance(node, Coalesce):
-        return _coalesce(node, schema, wanted)
-    raise PredicateError(f"{node!r} is no predicate")
+        return _coalesce(node, schema, truth)
+    raise PredicateError(f"{node!r} is not a predicate")
 
 
-def _is(node: Is, schema: Schema, wanted: bool) -> Bound:
+def _is(node: Is, schema: Schema, truth: bool) -> Bound:
     if node.value is not None:
         rows = _bind(node.term, schema, node.value)
-        return rows if wanted else complement(rows)
+        return rows if truth else complement(rows)
     true, false = _bind(node.term, schema, True), _bind(node.term, schema, False)
-    if wanted:
+    if truth:
         return _all_of([complement(true), complement(false)])
     return _any_of([true, false])
 
 
 def complement(bound: Bound) -> Bound:
-    """All other rows, also those where a column is NULL."""
+    """Return the predicate for all other rows, including those where a column is NULL."""
     if isinstance(bound, Everything):
         return Everything(not bound.value)
     if isinstance(bound, AllOf | AnyOf):
@@ -148,32 +147,32 @@ def complement(bound: Bound) -> Bound:
     return _any_of([other, NullTest(bound.column, True)])
 
 
-def _coalesce(node: Coalesce, schema: Schema, wanted: bool) -> Bound:
+def _coalesce(node: Coalesce, schema: Schema, truth: bool) -> Bound:
     attribute = schema.find(node.term.column)
     if _is_list(attribute):
-        raise PredicateError(f"COALESCE({attribute.label}, ...): the column is a list; ask IS NULL besides")
-    rows = _bind(node.term, schema, wanted)
+        raise PredicateError(f"COALESCE({attribute.label}, ...) does not apply to a list column; add IS NULL instead")
+    rows = _bind(node.term, schema, truth)
     if node.value is None:
         return rows
     if not _holds(rows, attribute, node.value):
-        # IS DISTINCT FROM is true of NULL itself
+        # IS DISTINCT FROM is true for NULL itself
         return rows if isinstance(rows, KeyRange | StringRange) else _all_of([rows, NullTest(attribute.name, False)])
     return _any_of([rows, NullTest(attribute.name, True)])
 
 
 def _holds(bound: Bound, attribute: Attribute, value: Literal) -> bool:
-    """Whether a value of a column would be among the rows, which are bound on this column alone."""
+    """Whether a row with this value would match; ``bound`` reads no other column."""
     if isinstance(bound, Everything):
         return bound.value
     if isinstance(bound, AllOf | AnyOf):
-        found = [_holds(term, attribute, value) for term in bound.terms]
-        return all(found) if isinstance(bound, AllOf) else any(found)
-    find: Any = byte_cuts if _by_bytes(attribute) else cuts
-    low, above = find(attribute, value)
+        results = [_holds(term, attribute, value) for term in bound.terms]
+        return all(results) if isinstance(bound, AllOf) else any(results)
+    find_cuts: Any = byte_cuts if _by_bytes(attribute) else cuts
+    low, above = find_cuts(attribute, value)
     if low == above:
         raise PredicateError(
-            f"COALESCE({attribute.label}, ...): the column is {attribute.kind}, which {describe(value)} is not; "
-            "give a value of its own type"
+            f"COALESCE({attribute.label}, ...): the default must be a value that the column can hold "
+            f"({attribute.kind}), got {describe(value)}"
         )
     if isinstance(bound, NullTest):
         return not bound.null
@@ -183,7 +182,9 @@ def _holds(bound: Bound, attribute: Attribute, value: Literal) -> bool:
         from vsearch.predicates.dictionary import Dictionary, join
 
         return bool(Dictionary(*join([low])).like(bound.tokens)[0]) is bound.matching
-    raise PredicateError("COALESCE stands on the left of a comparison, IN, LIKE, contains, starts_with or ends_with")
+    raise PredicateError(
+        "COALESCE is allowed only on the left of a comparison, IN, LIKE, contains, starts_with or ends_with"
+    )
 
 
 def _by_bytes(attribute: Attribute) -> bool:
@@ -198,16 +199,16 @@ def _is_text(attribute: Attribute) -> bool:
     return find_type(attribute.type).text
 
 
-def _comparison(node: Comparison, attribute: Attribute, wanted: bool) -> Bound:
+def _comparison(node: Comparison, attribute: Attribute, truth: bool) -> Bound:
     if node.operator in ("is distinct from", "is not distinct from"):
-        same = (node.operator == "is not distinct from") is wanted
+        same = (node.operator == "is not distinct from") is truth
         if node.value is None:
             return NullTest(attribute.name, same)
         equal = _compare(attribute, "=" if same else "!=", node.value, node.fold)
         return equal if same else _any_of([equal, NullTest(attribute.name, True)])
     if node.value is None:
         return Everything(False)
-    operator = node.operator if wanted else _OPPOSITE[node.operator]
+    operator = node.operator if truth else _OPPOSITE[node.operator]
     return _compare(attribute, operator, node.value, node.fold)
 
 
@@ -224,7 +225,7 @@ def _compare(attribute: Attribute, operator: Operator, value: Literal, fold: Fol
     if _is_list(attribute):
         if operator not in ("=", "!="):
             raise PredicateError(
-                f"the column {attribute.label!r} is a list; {operator} does not apply, ask for its elements"
+                f"the column {attribute.label!r} is a list, to which {operator} does not apply; test its elements"
             )
         return _membership(attribute, (value,), "any", operator == "=")
     if _by_bytes(attribute):
@@ -233,7 +234,7 @@ def _compare(attribute: Attribute, operator: Operator, value: Literal, fold: Fol
 
 
 def _select(operator: Operator, not_below: Any, above: Any, bottom: Any) -> Any:
-    """The intervals of an operator, given the first keys >= and > its value."""
+    """Return the intervals of an operator, given the first keys >= and > its value."""
     equal = intervals.union([(not_below, above)])
     if operator == "=":
         return equal
@@ -244,84 +245,84 @@ def _select(operator: Operator, not_below: Any, above: Any, bottom: Any) -> Any:
     return ((above if operator == ">" else not_below, None),)
 
 
-def _in(node: In, attribute: Attribute, wanted: bool) -> Bound:
+def _in(node: In, attribute: Attribute, truth: bool) -> Bound:
     _check_fold(attribute, node.fold)
     values = [value for value in node.values if value is not None]
     if not node.values:
-        return Everything(not wanted)
+        return Everything(not truth)
     if _is_list(attribute):
-        if len(values) < len(node.values) and not wanted:
+        if len(values) < len(node.values) and not truth:
             return Everything(False)
-        return _membership(attribute, tuple(values), "any", wanted)
+        return _membership(attribute, tuple(values), "any", truth)
     by_bytes = _by_bytes(attribute)
-    find: Any = byte_cuts if by_bytes else cuts
+    find_cuts: Any = byte_cuts if by_bytes else cuts
     keys = find_type(attribute.type).keys
-    own = isinstance(keys, OrderedKeys) and keys.whole
-    if own and all(type(value) is int and LOWEST <= value < TOP for value in values):
-        whole: set[Any] = set(values)  # long lists of ids
-        chosen: Any = intervals.union((value, value + 1) for value in whole)
+    keys_are_values = isinstance(keys, OrderedKeys) and keys.whole
+    if keys_are_values and all(type(value) is int and LOWEST <= value < TOP for value in values):
+        integers: set[Any] = set(values)  # fast path for long lists of ids
+        chosen: Any = intervals.union((value, value + 1) for value in integers)
     else:
-        chosen = intervals.union({find(attribute, value) for value in values})
-    if not wanted:
+        chosen = intervals.union({find_cuts(attribute, value) for value in values})
+    if not truth:
         chosen = intervals.complement(chosen, b"" if by_bytes else LOWEST)
-    if len(values) < len(node.values) and not wanted:
+    if len(values) < len(node.values) and not truth:
         return Everything(False)
     return _strings(attribute.name, chosen, node.fold) if by_bytes else _keys(attribute.name, chosen)
 
 
-def _like(node: Like, attribute: Attribute, wanted: bool) -> Bound:
+def _like(node: Like, attribute: Attribute, truth: bool) -> Bound:
     if not _is_text(attribute):
         raise PredicateError(f"the column {attribute.label!r} is {attribute.kind}; LIKE applies to strings")
     if node.pattern is None:
         return Everything(False)
-    return _pattern(attribute, compile_pattern(node.pattern, node.escape), node.fold, wanted)
+    return _pattern(attribute, compile_pattern(node.pattern, node.escape), node.fold, truth)
 
 
-def _part(node: Part, attribute: Attribute, wanted: bool) -> Bound:
+def _part(node: Part, attribute: Attribute, truth: bool) -> Bound:
     if _is_list(attribute) and node.place == "anywhere" and not node.fold:
-        return _membership(attribute, (node.value,), "any", wanted)
+        return _membership(attribute, (node.value,), "any", truth)
     name = {"anywhere": "contains", "start": "starts_with", "end": "ends_with"}[node.place]
     if not _is_text(attribute):
         lists = " and lists" if node.place == "anywhere" else ""
         raise PredicateError(f"the column {attribute.label!r} is {attribute.kind}; {name} applies to strings{lists}")
     if not isinstance(node.value, str):
-        raise PredicateError(f"{name}({attribute.label}, ...) needs a string, not {describe(node.value)}")
+        raise PredicateError(f"{name}({attribute.label}, ...) needs a string, got {describe(node.value)}")
     open_start = (ANY_TEXT,) if node.place != "start" and node.value else ()
     open_end = (ANY_TEXT,) if node.place != "end" or not node.value else ()
-    return _pattern(attribute, (*open_start, *node.value.encode(), *open_end), node.fold, wanted)
+    return _pattern(attribute, (*open_start, *node.value.encode(), *open_end), node.fold, truth)
 
 
-def _is_empty(attribute: Attribute, wanted: bool) -> Bound:
+def _is_empty(attribute: Attribute, truth: bool) -> Bound:
     if not _is_list(attribute):
         raise PredicateError(
-            f"the column {attribute.label!r} is {attribute.kind}; only a list can be empty, or have a length"
+            f"the column {attribute.label!r} is {attribute.kind}; only a list can be empty or have a length"
         )
-    return EmptyList(attribute.name, wanted)
+    return EmptyList(attribute.name, truth)
 
 
-def _pattern(attribute: Attribute, tokens: tuple[int, ...], fold: Fold, wanted: bool) -> Bound:
+def _pattern(attribute: Attribute, tokens: tuple[int, ...], fold: Fold, truth: bool) -> Bound:
     prefix, rest = literal_prefix(tokens)
     if rest == "other":
-        return Pattern(attribute.name, tokens, wanted, fold)
+        return Pattern(attribute.name, tokens, truth, fold)
     if rest == "nothing":
         chosen: ByteIntervals = ((prefix, prefix + b"\0"),)
     else:
-        # No UTF-8 text has a byte 0xFF, so the last byte can always be raised by one.
+        # UTF-8 never contains the byte 0xFF, so the last byte can always be incremented.
         chosen = ((prefix, prefix[:-1] + bytes([prefix[-1] + 1]) if prefix else None),)
-    return _strings(attribute.name, chosen if wanted else intervals.complement(chosen, b""), fold)
+    return _strings(attribute.name, chosen if truth else intervals.complement(chosen, b""), fold)
 
 
-def _contains(node: Contains, attribute: Attribute, wanted: bool) -> Bound:
+def _contains(node: Contains, attribute: Attribute, truth: bool) -> Bound:
     if not _is_list(attribute):
         raise PredicateError(f"the column {attribute.label!r} is {attribute.kind}, not a list; use = or IN")
-    return _membership(attribute, node.values, node.mode, wanted)
+    return _membership(attribute, node.values, node.mode, truth)
 
 
 def _membership(
-    attribute: Attribute, values: tuple[Literal, ...], mode: OneOf["any", "all", "element"], wanted: bool
+    attribute: Attribute, values: tuple[Literal, ...], mode: OneOf["any", "all", "element"], truth: bool
 ) -> Bound:
     keys = tuple(sorted({element_key(attribute, value) for value in values if value is not None}))
-    return Membership(attribute.name, keys, mode, wanted, mode == "element" and None in values)
+    return Membership(attribute.name, keys, mode, truth, mode == "element" and None in values)
 
 
 def _keys(column: str, chosen: IntIntervals) -> Bound:
@@ -346,7 +347,7 @@ def _any_of(terms: Iterable[Bound]) -> Bound:
 
 
 def _combine(terms: Iterable[Bound], kind: type[AllOf | AnyOf], neutral: bool) -> Bound:
-    """Join terms: constants vanish, nested joins of the same kind open up, ranges of one column become one."""
+    """Join terms: drop constants, flatten nested joins of the same kind, merge ranges of the same column."""
     ranges: dict[tuple[type, str, str], Bound] = {}
     others: dict[Bound, None] = {}
     for term in _flatten(terms, kind):
@@ -379,7 +380,7 @@ def _flatten(terms: Iterable[Bound], kind: type[AllOf | AnyOf]) -> Iterable[Boun
 
 def _merge(left: Any, right: Any, kind: type[AllOf | AnyOf]) -> Bound:
     if not isinstance(left, KeyRange | StringRange):
-        return left  # already no row at all, or every row that is not NULL
+        return left  # already reduced to no row, or to every row that is not NULL
     merged: Any = (
         intervals.intersection(left.intervals, right.intervals)
         if kind is AllOf

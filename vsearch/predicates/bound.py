@@ -1,6 +1,4 @@
-"""What is asked of the columns of an index: typed leaves under AND and OR. A leaf says which values match; NULL is never among
-them, except for `NullTest`.
-"""
+"""Bound predicates: typed leaves under AND and OR. A leaf states which values match; NULL never does, except in `NullTest`."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ class Everything:
 
 @dataclass(frozen=True)
 class NullTest:
-    """Rows where the column is NULL, or where it is not."""
+    """Rows where the column is NULL or, if `null` is False, is not NULL."""
 
     column: str
     null: bool
@@ -52,7 +50,7 @@ class KeyRange:
         return np.array([(TOP if high is None else high) - 1 for _, high in self.intervals], np.int64)
 
     def matches(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which keys are inside, bool (keys,)."""
+        """Return which keys are inside an interval, bool (keys,)."""
         at = np.searchsorted(self.highs, keys)
         inside = at < len(self.lows)
         inside[inside] = self.lows[at[inside]] <= keys[inside]
@@ -61,7 +59,7 @@ class KeyRange:
 
 @dataclass(frozen=True)
 class StringRange:
-    """Rows whose string or decimal is in one of the intervals, in byte order of its key."""
+    """Rows whose string or decimal has a key in one of the intervals, in byte order; `fold` lowers or uppers strings first."""
 
     column: str
     intervals: ByteIntervals
@@ -70,7 +68,7 @@ class StringRange:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Rows whose string is like the pattern, or is not; `fold` asks of the string in lower or upper case."""
+    """Rows whose string matches the LIKE pattern or, if `matching` is False, does not; `fold` lowers or uppers it first."""
 
     column: str
     tokens: tuple[int, ...]
@@ -80,7 +78,7 @@ class Pattern:
 
 @dataclass(frozen=True)
 class EmptyList:
-    """Rows whose list has no element, or has one."""
+    """Rows whose list is empty or, if `empty` is False, has elements."""
 
     column: str
     empty: bool
@@ -88,7 +86,10 @@ class EmptyList:
 
 @dataclass(frozen=True)
 class Membership:
-    """Rows whose list holds any or all of the values, or does not; see `vsearch.predicates.expressions.Contains`."""
+    """Rows whose list contains any or all of the values or, if `matching` is False, does not.
+
+    See `vsearch.predicates.expressions.Contains`.
+    """
 
     column: str
     values: tuple[bytes, ...]
@@ -96,7 +97,7 @@ class Membership:
     matching: bool
     null_value: bool = False
     flipped: bool = False
-    """All other rows instead, those where the list is NULL, too."""
+    """Select the complement, which includes rows where the list is NULL."""
 
 
 @dataclass(frozen=True)

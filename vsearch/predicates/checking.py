@@ -1,4 +1,4 @@
-"""Expressions from outside: how large they may be, and how they travel."""
+"""Size limits, validation and serialization of expressions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAXIMUM_DEPTH = 100
 
 
 def check_size(expression: Expression) -> Expression:
-    """Refuse an expression that is too large or too deep to be handled safely.
+    """Reject an expression that is too large or too deeply nested to be handled safely.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def check_size(expression: Expression) -> Expression:
         values += sum(len(node.values) * weight for node, weight in level if isinstance(node, In | Contains))
         if values > MAXIMUM_VALUES:
             raise PredicateError(f"the lists of the predicate hold more than {MAXIMUM_VALUES} values")
-        # IS UNKNOWN is resolved from both what is true and what is false
+        # IS UNKNOWN binds its term twice, for true and for false
         level = [
             (child, 2 * weight if isinstance(node, Is) and node.value is None else weight)
             for node, weight in level
@@ -56,35 +56,35 @@ def check_size(expression: Expression) -> Expression:
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:
-    """The direct parts of a node; nothing for a leaf."""
+    """Return the direct children of a node; none for a leaf."""
     if isinstance(expression, And | Or):
         return expression.terms
     return (expression.term,) if isinstance(expression, Not | Is | Coalesce) else ()
 
 
 def encode(expression: Expression) -> bytes:
-    """Write an expression as msgpack."""
+    """Serialize an expression as msgpack."""
     return msgspec.msgpack.encode(expression)
 
 
 def decode(data: bytes) -> Expression:
-    """Read an expression from msgpack that may come from anywhere.
+    """Deserialize an expression from untrusted msgpack.
 
     Raises
     ------
     PredicateError
-        The bytes are no expression, or one beyond the bounds of `check_size`.
+        The bytes are not an expression, or one beyond the limits of `check_size`.
     """
     try:
         expression: Any = msgspec.msgpack.decode(data, type=Node)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PredicateError(f"these bytes are no predicate: {error}") from None
+        raise PredicateError(f"cannot decode the predicate: {error}") from None
     check_size(expression)
     return validate(expression)
 
 
 def validate(expression: Expression) -> Expression:
-    """Check the texts of an expression that was not built by `col` or a parser."""
+    """Check the LIKE patterns of an expression that was not built by `col` or a parser."""
     level = [expression]
     while level:
         for node in level:

@@ -1,7 +1,7 @@
-"""One attribute column of one segment, in the form that predicates are evaluated on.
+"""Encoded attribute columns of one segment, on which predicates are evaluated.
 
-`CellColumn` holds one byte per row, the number of the cell that the row's value falls in; cell 0 is NULL. It may be inexact:
-a cell can hold several values. `PostingColumn` holds, for every distinct string, the rows that have it; it is exact.
+`CellColumn` stores one byte per row: the number of the cell that contains the row's value, 0 for NULL. It may be inexact,
+as a cell can cover several values. `PostingColumn` stores the rows of every distinct string; it is exact.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Ensure = Callable[[str, npt.NDArray[np.int64], npt.NDArray[np.int64]], None]
 
 
 class ColumnHeader(msgspec.Struct, frozen=True):
-    """What has to be known of a column besides its arrays.
+    """Description of a column, stored next to its arrays.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class ColumnHeader(msgspec.Struct, frozen=True):
     form : "cells" or "postings"
     rows : int
     values : int
-        Cells without the one for NULL, or distinct strings.
+        Number of cells without the NULL cell, or of distinct strings.
     """
 
     name: str
@@ -52,13 +52,14 @@ class CellColumn:
     Attributes
     ----------
     name, type
-        The attribute; anything but a list.
+        The attribute, of any type but a list.
     cells : uint8 (rows,)
         0 where NULL, otherwise 1 + the position of the row's cell in ``low``.
     low, high : int64 (values,)
-        The least and greatest key that occurs in each cell; ascending and disjoint. For strings and decimals, positions.
+        Smallest and largest key that occurs in each cell; ascending and disjoint. Dictionary positions for strings and
+        decimals.
     counts : int64 (values + 1,)
-        Rows in each cell, the NULL cell first.
+        Number of rows in each cell, the NULL cell first.
     dictionary : Dictionary or None
         The strings, or the keys of decimals; None for other types.
     """
@@ -72,11 +73,11 @@ class CellColumn:
     dictionary: Dictionary | None = None
 
     def header(self) -> ColumnHeader:
-        """The header that `decode_column` needs."""
+        """Return the header that `decode_column` takes."""
         return ColumnHeader(self.name, self.type, "cells", len(self.cells), len(self.low))
 
     def arrays(self) -> dict[str, Array]:
-        """The arrays that `decode_column` needs."""
+        """Return the arrays that `decode_column` takes."""
         arrays: dict[str, Array] = {"cells": self.cells, "low": self.low, "high": self.high, "counts": self.counts}
         return arrays | _dictionary_arrays(self.dictionary)
 
@@ -92,7 +93,7 @@ class PostingColumn:
     rows_total : int
         The number of rows of the segment.
     dictionary : Dictionary
-        The distinct strings, or keys of numbers; all said of strings here goes for these, too.
+        The distinct keys: strings, or the byte keys of decimals and list elements, which are called strings here as well.
     offsets : int64 (strings + 1,)
         The rows of string i are ``rows[offsets[i]:offsets[i + 1]]``, ascending.
     rows : uint32 (listed,)
@@ -101,8 +102,8 @@ class PostingColumn:
     null_elements : uint32 (lists,)
         Rows whose list has a NULL element; empty for strings.
     ensure : callable, optional
-        Called with the name of an array and the starts and stops of the ranges about to be read from it, for storage that
-        fetches lazily. Asked for ``rows`` and ``null_elements``; the other arrays are read whole.
+        For storage that fetches lazily: called with the name of an array and the starts and stops of the ranges about to be
+        read from it. Called for ``rows`` and ``null_elements`` only; the other arrays are read in full.
     """
 
     name: str
@@ -116,11 +117,11 @@ class PostingColumn:
     ensure: Ensure | None = field(default=None, compare=False, repr=False)
 
     def header(self) -> ColumnHeader:
-        """The header that `decode_column` needs."""
+        """Return the header that `decode_column` takes."""
         return ColumnHeader(self.name, self.type, "postings", self.rows_total, len(self.dictionary))
 
     def arrays(self) -> dict[str, Array]:
-        """The arrays that `decode_column` needs."""
+        """Return the arrays that `decode_column` takes."""
         arrays: dict[str, Array] = {
             "offsets": self.offsets,
             "rows": self.rows,
@@ -132,7 +133,7 @@ class PostingColumn:
 
 @dataclass(frozen=True)
 class SortedColumn:
-    """Whole numbers in ascending order and the rows that have them, made when it is first asked for: ids of rows.
+    """Integers in ascending order and their rows; built on first use, for row ids.
 
     Attributes
     ----------
@@ -141,7 +142,7 @@ class SortedColumn:
     keys : int64 (rows,)
         Ascending.
     rows : uint32 (rows,)
-        The row that has each.
+        The row of each key.
     """
 
     name: str
@@ -151,7 +152,7 @@ class SortedColumn:
 
     @property
     def rows_total(self) -> int:
-        """The number of rows of the segment."""
+        """Number of rows of the segment."""
         return len(self.rows)
 
 
@@ -161,30 +162,30 @@ EncodedColumn = CellColumn | PostingColumn | SortedColumn
 def decode_column(
     header: ColumnHeader, arrays: Mapping[str, Array], path: str = "", ensure: Ensure | None = None
 ) -> CellColumn | PostingColumn:
-    """Put a column together again from what was stored.
+    """Restore a column from its stored header and arrays.
 
     Parameters
     ----------
     header : ColumnHeader
     arrays : mapping of str to array
-        As `CellColumn.arrays` or `PostingColumn.arrays` gave them; they are not copied. The contents of ``cells``, ``rows``
-        and ``null_elements`` are not looked at here, so they may still be on their way.
+        As returned by `CellColumn.arrays` or `PostingColumn.arrays`; not copied. The contents of ``cells``, ``rows`` and
+        ``null_elements`` are not inspected here, so they may not have been fetched yet.
     path : str
-        The file to name when something is wrong.
+        The file to name in errors.
     ensure : callable, optional
         See `PostingColumn`.
 
     Raises
     ------
     CorruptIndexError
-        An array is missing, or its type, length or content cannot be.
+        An array is missing, or its dtype, length or contents are invalid.
     """
     reader = _Reader(header, arrays, path or f"attribute {header.name}")
     return reader.cells() if header.form == "cells" else reader.postings(ensure)
 
 
 def word_count(rows: int) -> int:
-    """The number of 64-bit words of a mask of rows."""
+    """Return the number of 64-bit words of a row mask."""
     return (rows + 63) >> 6
 
 
@@ -198,13 +199,16 @@ class _Reader:
         rows, values = self.header.rows, self.header.values
         keys = self.keys()
         text = isinstance(keys, ByteKeys)
-        self.require(not isinstance(keys, ElementKeys), "lists cannot be cells")
+        self.require(not isinstance(keys, ElementKeys), "lists cannot be stored as cells")
         self.require(0 <= values <= MAXIMUM_CELLS, f"{values} cells")
         cells = self.array("cells", np.uint8, rows)
         low, high = self.array("low", np.int64, values), self.array("high", np.int64, values)
         counts = self.array("counts", np.int64, values + 1)
         self.require(bool(np.all(low <= high)) and bool(np.all(high[:-1] < low[1:])), "the cells overlap")
-        self.require(bool(np.all(counts >= 0)) and int(counts.sum()) == rows, "the cells do not count all rows")
+        self.require(
+            bool(np.all(counts >= 0)) and int(counts.sum()) == rows,
+            "the counts of the cells do not sum to the number of rows",
+        )
         dictionary = self.dictionary(values) if text else None
         if text:
             self.require(
@@ -214,28 +218,28 @@ class _Reader:
 
     def postings(self, ensure: Ensure | None) -> PostingColumn:
         header = self.header
-        self.require(isinstance(self.keys(), ByteKeys | ElementKeys), f"{header.type} has no postings")
+        self.require(isinstance(self.keys(), ByteKeys | ElementKeys), f"{header.type} cannot be stored as postings")
         self.require(0 <= header.rows < 2**32 and header.values >= 0, f"{header.rows} rows")
         dictionary = self.dictionary(header.values)
         offsets = self.array("offsets", np.int64, header.values + 1)
         rows, null_elements = self.array("rows", np.uint32), self.array("null_elements", np.uint32)
         sound = offsets[0] == 0 and offsets[-1] == len(rows) and not np.any(offsets[1:] < offsets[:-1])
-        self.require(bool(sound), "the offsets of the postings leave them")
+        self.require(bool(sound), "the offsets of the postings are out of range")
         valid = self.array("valid", np.uint64, word_count(header.rows))
         if header.rows & 63:
-            self.require(int(valid[-1]) >> (header.rows & 63) == 0, "rows beyond the last are marked")
+            self.require(int(valid[-1]) >> (header.rows & 63) == 0, "the mask has bits beyond the last row")
         return PostingColumn(
             header.name, header.type, header.rows, dictionary, offsets, rows, valid, null_elements, ensure
         )
 
     def keys(self) -> OrderedKeys | ByteKeys | ElementKeys:
-        found = TYPES.get(self.header.type)
-        if found is None:
+        record = TYPES.get(self.header.type)
+        if record is None:
             raise CorruptIndexError(
                 self.path,
-                f"attribute {self.header.name!r} has the type {self.header.type!r}, which this version does not know",
+                f"attribute {self.header.name!r} has the type {self.header.type!r}, which this version does not support",
             )
-        return found.keys
+        return record.keys
 
     def dictionary(self, values: int) -> Dictionary:
         dictionary = Dictionary(
@@ -261,7 +265,7 @@ class _Reader:
 
 
 def frozen(array: Array) -> Array:
-    """A contiguous read-only view; kernels are compiled once, for that."""
+    """Return a contiguous read-only view, the one layout that kernels are compiled for."""
     view = np.ascontiguousarray(array).view()
     view.setflags(write=False)
     return view

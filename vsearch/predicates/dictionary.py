@@ -1,4 +1,4 @@
-"""The sorted, distinct strings of one column of one segment; a string's key is its position."""
+"""The sorted distinct strings of one column of one segment; the key of a string is its position."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Dictionary:
         return self.data[self.offsets[position] : self.offsets[position + 1]].tobytes()
 
     def search(self, texts: Sequence[bytes]) -> npt.NDArray[np.int64]:
-        """The first position whose string is not less than each text; the number of strings where there is none."""
+        """Return the first position whose string is >= each text; the number of strings where there is none."""
         from vsearch.kernels.filters.like import search
 
         positions = np.empty(len(texts), np.int64)
@@ -45,7 +45,7 @@ class Dictionary:
         return positions
 
     def find(self, texts: Sequence[bytes]) -> npt.NDArray[np.int64]:
-        """The position of each text; -1 where it is not among the strings."""
+        """Return the position of each text; -1 where it is not in the dictionary."""
         positions = self.search(texts)
         return np.array(
             [
@@ -56,12 +56,12 @@ class Dictionary:
         )
 
     def ranges(self, intervals: ByteIntervals) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Positions of the strings inside intervals.
+        """Return the positions of the strings inside intervals.
 
         Returns
         -------
         starts, stops : int64 (ranges,)
-            Ascending, none of them empty.
+            Half-open, ascending; none is empty.
         """
         starts = self.search([low for low, _ in intervals])
         stops = self.search([b"" if high is None else high for _, high in intervals])
@@ -71,13 +71,13 @@ class Dictionary:
         return starts[filled], stops[filled]
 
     def selected(self, intervals: ByteIntervals, fold: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """`ranges`, of the strings in upper or lower case where `fold` asks for it."""
+        """As `ranges`, with the strings folded to upper or lower case first if `fold` is set."""
         if not fold:
             return self.ranges(intervals)
         strings = self.folded(fold)
         edges = [low for low, _ in intervals] + [high for _, high in intervals if high is not None]
         edges.sort()
-        # a string is inside where an odd number of edges is not above it; a zero behind it finds the edge that equals it, too
+        # A string is inside where an odd number of edges are <= it; a trailing zero byte makes an equal edge count as well.
         ends = strings.offsets[1:] + np.arange(1, len(strings) + 1)
         data = np.zeros(int(ends[-1]) if len(ends) else 0, np.uint8)
         keep = np.ones(len(data), np.bool_)
@@ -90,17 +90,17 @@ class Dictionary:
         return runs(passed % 2 == 1)
 
     def folded(self, fold: str) -> Dictionary:
-        """The strings in upper or lower case, in the same order, which need not be theirs."""
+        """Fold the strings to upper or lower case, keeping their positions; the result may not be sorted."""
         from vsearch.predicates.folding import fold_texts
 
         try:
             offsets, data = fold_texts(self.offsets, self.data, fold)
         except ValueError:
-            raise CorruptIndexError("attribute", "a string of a dictionary is no UTF-8; restore the file") from None
+            raise CorruptIndexError("attribute", "a string of a dictionary is not UTF-8; restore the file") from None
         return Dictionary(_frozen(offsets), _frozen(data))
 
     def like(self, tokens: tuple[int, ...], fold: str = "") -> npt.NDArray[np.bool_]:
-        """Which strings are like a compiled pattern, bool (strings,)."""
+        """Return which strings match a compiled LIKE pattern, bool (strings,)."""
         from vsearch.kernels.filters.like import like
 
         if fold:
@@ -110,33 +110,33 @@ class Dictionary:
         return matches
 
     def check(self) -> None:
-        """Refuse offsets that leave the data or run backwards.
+        """Reject offsets that are out of range or decrease.
 
         Raises
         ------
         ValueError
-            What is wrong, in a few words.
+            With a short description of the fault.
         """
         if self.offsets.ndim != 1 or len(self.offsets) < 1 or self.offsets[0] != 0:
             raise ValueError("the offsets of the dictionary do not start at 0")
         if self.offsets[-1] > len(self.data) or bool(np.any(self.offsets[1:] < self.offsets[:-1])):
-            raise ValueError("the offsets of the dictionary leave its data")
+            raise ValueError("the offsets of the dictionary are out of range")
 
 
 def join(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """Lay texts end to end; returns their offsets and bytes."""
+    """Concatenate texts; return their offsets and bytes."""
     offsets = np.zeros(len(texts) + 1, np.int64)
     np.cumsum([len(text) for text in texts], out=offsets[1:])
     return _frozen(offsets), np.frombuffer(b"".join(texts), np.uint8)
 
 
 def runs(flags: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Starts and stops of the runs of True, int64 (runs,)."""
+    """Return the starts and stops of the runs of True, int64 (runs,)."""
     edges = np.flatnonzero(np.diff(flags, prepend=False, append=False)).astype(np.int64)
     return edges[0::2], edges[1::2]
 
 
 def _frozen(array: npt.NDArray[Element]) -> npt.NDArray[Element]:
-    """Kernels are compiled once for read-only arrays, which is what segments give; so everything is read-only."""
+    """Make an array read-only: kernels are compiled once, for the read-only arrays of memory-mapped segments."""
     array.setflags(write=False)
     return array

@@ -1,4 +1,4 @@
-"""An Arrow column -> an encoded column, at build."""
+"""Encode Arrow columns when an index is built."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vsearch.predicates.types.table import find_type
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# So many cells at most go to single heavy values; each of them may cut a run of light values in two, which needs a cell more.
+# At most this many cells go to single frequent values; each may split a run of rare values, which takes one more cell.
 _HEAVY_CELLS = 100
 
 
@@ -28,40 +28,42 @@ def encode_column(name: str, type: str, array: pa.Array | pa.ChunkedArray) -> Ce
     ----------
     name : str
     type : str
-        As `vsearch.predicates.types.table.attribute_type` gives it for the array's type.
+        The result of `vsearch.predicates.types.table.attribute_type` for the array's type.
     array : Arrow array (rows,)
 
     Returns
     -------
     CellColumn or PostingColumn
-        Postings for lists and for strings and decimals of more than 255 distinct values, otherwise cells.
+        Postings for lists, and for strings and decimals with more than 255 distinct values; otherwise cells.
 
     Raises
     ------
     InputError
-        2**32 rows or more.
+        The array has 2**32 rows or more.
     """
     import pyarrow as pa
 
     keys = find_type(type).keys
     if len(array) >= 2**32:
-        raise InputError(f"the attribute column {name!r} has {len(array)} rows; a shard holds fewer than 2**32")
+        raise InputError(f"the attribute column {name!r} has {len(array)} rows; a shard must have fewer than 2**32")
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
     if isinstance(keys, ByteKeys):
         return _encode_strings(name, type, keys.from_arrow(array))
     if isinstance(keys, ElementKeys):
         return _encode_lists(name, type, keys, array)
-    of_rows, valid = ordered_keys(keys, array)
-    low, high = _boundaries(of_rows[valid])
-    cells = (np.searchsorted(high, of_rows) + 1).astype(np.uint8)
+    row_keys, valid = ordered_keys(keys, array)
+    low, high = _boundaries(row_keys[valid])
+    cells = (np.searchsorted(high, row_keys) + 1).astype(np.uint8)
     cells[~valid] = 0
     return _cell_column(name, type, cells, low, high, None)
 
 
 def _boundaries(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First and last key of each cell, at most 255: one for each value if there are no more; otherwise the heaviest values
-    get cells of their own and the rest are shared out evenly.
+    """Return the first and last key of each cell, at most 255.
+
+    If there are more distinct values than cells, the most frequent values get one cell each and the others are divided
+    into cells of about equal numbers of rows.
     """
     ordered = np.sort(keys)
     first = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1) != 0) if len(ordered) else np.empty(0, np.int64)
@@ -74,7 +76,7 @@ def _boundaries(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt
     heavy[heaviest] = counts[heaviest] * MAXIMUM_CELLS > len(ordered)
     gap = np.cumsum(heavy)
     light = np.where(heavy, 0, counts)
-    # A cell may straddle a heavy value, then it splits; the shares leave room for one split at each.
+    # A cell that straddles a heavy value is split; the number of shares leaves room for one split per heavy value.
     shares = MAXIMUM_CELLS - 2 * int(gap[-1]) - 1
     share = (np.cumsum(light) - light) * shares // max(int(light.sum()), 1)
     starts = np.ones(len(values), np.bool_)
@@ -102,8 +104,8 @@ def _encode_strings(name: str, kind: str, array: Any) -> CellColumn | PostingCol
         return _postings(name, kind, valid, dictionary, positions[valid], rows, np.empty(0, np.uint32))
     cells = (positions + 1).astype(np.uint8)
     cells[~valid] = 0
-    own = np.arange(len(dictionary), dtype=np.int64)
-    return _cell_column(name, kind, cells, own, own, dictionary)
+    keys = np.arange(len(dictionary), dtype=np.int64)
+    return _cell_column(name, kind, cells, keys, keys, dictionary)
 
 
 def _encode_lists(name: str, kind: str, keys: ElementKeys, array: Any) -> PostingColumn:
@@ -130,7 +132,7 @@ def _postings(
     rows: npt.NDArray[np.uint32],
     null_elements: npt.NDArray[np.uint32],
 ) -> PostingColumn:
-    """Group rows, which ascend, by the position of their string; a string that a list repeats counts once."""
+    """Group ascending rows by the position of their string; a string repeated within a list counts once."""
     order = np.argsort(positions, kind="stable")
     positions, rows = positions[order], rows[order]
     fresh = np.ones(len(rows), np.bool_)
@@ -152,12 +154,12 @@ def _postings(
 
 
 def _dictionary_encode(array: Any) -> tuple[Dictionary, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Distinct strings in byte order, each row's position among them (0 where NULL), and which rows are not NULL."""
+    """Return the distinct strings in byte order, the position of each row's string (0 where NULL) and the validity."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_dictionary(array.type):
-        # Values may repeat, or be NULL, inside of a foreign dictionary.
+        # The dictionary of a caller's array may contain duplicates or NULLs.
         array = array.dictionary_decode()
     encoded = array.cast(pa.large_binary()).dictionary_encode()
     valid = encoded.indices.is_valid().to_numpy(zero_copy_only=False)

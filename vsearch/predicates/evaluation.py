@@ -1,4 +1,4 @@
-"""Bound predicate + encoded columns -> a mask of rows; and the recheck of those rows that the columns leave open."""
+"""Evaluate bound predicates on encoded columns to row masks, and recheck the rows that the encoding leaves undecided."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ ReadKeys = Callable[[str, npt.NDArray[np.int64]], tuple[npt.NDArray[np.int64], n
 
 @dataclass(frozen=True)
 class RowMask:
-    """The rows that match a predicate and those that may.
+    """Bit masks of the rows that match a predicate and of those that may match.
 
     Attributes
     ----------
     rows : int
-        The number of rows of the segment.
+        Number of rows of the segment.
     yes : uint64 (ceil(rows / 64),)
-        Bit ``i % 64`` of word ``i // 64``: row i matches. Read-only, bits beyond the last row are 0.
+        Bit ``i % 64`` of word ``i // 64``: row i matches. Read-only; bits beyond the last row are 0.
     maybe : uint64 (ceil(rows / 64),) or None
-        Rows that only `recheck` can decide; none of them is in ``yes``. None where there is no such row.
+        Rows that only `recheck` can decide, disjoint from ``yes``; None if there are none.
     open_parts : object
-        What `recheck` has left to do.
+        The undecided parts of the predicate, for `recheck`.
     """
 
     rows: int
@@ -60,13 +60,13 @@ class RowMask:
     open_parts: Any = None
 
     def count(self) -> tuple[int, int]:
-        """How many rows match, and how many may match besides."""
+        """Return the number of rows that match, and of further rows that may match."""
         return count_bits(self.yes), 0 if self.maybe is None else count_bits(self.maybe)
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """Two masks, ``yes`` within ``possible``; the same array where nothing is open. ``parts`` says what is open."""
+    """Two masks, ``yes`` a subset of ``possible``, or the same array if exact; ``parts`` are the undecided parts."""
 
     yes: Words
     possible: Words
@@ -75,7 +75,7 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _OpenLeaf:
-    """A range of which some cells are cut by a bound."""
+    """A range that covers some cells only in part."""
 
     leaf: KeyRange
     yes: Words
@@ -84,7 +84,7 @@ class _OpenLeaf:
 
 @dataclass(frozen=True)
 class _OpenJoin:
-    """Terms under AND or OR; the exact ones are one mask already."""
+    """Terms under AND (``every``) or OR, with the exact terms already combined into one mask."""
 
     every: bool
     exact: Words | None
@@ -97,16 +97,16 @@ def evaluate(bound: Bound, columns: Mapping[str, EncodedColumn], rows: int) -> R
     Parameters
     ----------
     bound : Bound
-        What `bind` returned.
+        The result of `bind`.
     columns : mapping of str to CellColumn or PostingColumn
-        At least those that `columns_of` names.
+        At least those that `columns_of` returns.
     rows : int
-        The number of rows of the segment.
+        Number of rows of the segment.
 
     Raises
     ------
     CorruptIndexError
-        A column has another number of rows, or lists rows that do not exist.
+        A column has a different number of rows, or lists rows that do not exist.
     """
     answer = _evaluate(bound, columns, rows)
     yes = frozen(answer.yes)
@@ -117,21 +117,21 @@ def evaluate(bound: Bound, columns: Mapping[str, EncodedColumn], rows: int) -> R
 
 
 def recheck(mask: RowMask, read_keys: ReadKeys, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Decide single rows of a mask exactly.
+    """Decide individual rows of a mask exactly.
 
     Parameters
     ----------
     mask : RowMask
-        What `evaluate` returned.
+        The result of `evaluate`.
     read_keys : callable
-        ``read_keys(column, rows)`` -> keys int64 and valid bool of these rows, from the exact column: see
-        `vsearch.predicates.keys.keys_from_values`. Asked only about rows on which the answer depends.
-    rows : int64 (asked,)
-        Any rows of the segment; those in ``mask.maybe`` are the ones worth asking about.
+        ``read_keys(column, rows)`` -> keys int64 and validity bool of these rows, from the exact column: see
+        `vsearch.predicates.keys.keys_from_values`. Called only for rows on which the result depends.
+    rows : int64 (n,)
+        Any rows of the segment; only those in ``mask.maybe`` need a recheck.
 
     Returns
     -------
-    bool (asked,)
+    bool (n,)
         Whether each row matches.
     """
     rows = np.asarray(rows, np.int64)
@@ -141,13 +141,13 @@ def recheck(mask: RowMask, read_keys: ReadKeys, rows: npt.NDArray[np.int64]) -> 
 
 
 def count_bits(words: Words) -> int:
-    """The number of set bits of a mask."""
+    """Return the number of set bits of a mask."""
     ends = np.array([0, len(words) * 64], np.int64)
     return int(count_ranges(frozen(words), frozen(ends[:1]), frozen(ends[1:]))[0])
 
 
 def full_words(rows: int) -> Words:
-    """A mask with a bit for every row."""
+    """Return a mask with the bits of all rows set."""
     words = np.full(word_count(rows), ~np.uint64(0), np.uint64)
     if rows & 63:
         words[-1] = (1 << (rows & 63)) - 1
@@ -170,7 +170,7 @@ def _evaluate(bound: Bound, columns: Mapping[str, EncodedColumn], rows: int) -> 
 
 
 def _join(answers: list[_Answer], every: bool) -> _Answer:
-    """AND or OR of answers. The arrays belong to this evaluation, so they are joined in place."""
+    """Combine answers by AND or OR, in place: the arrays belong to this evaluation."""
     combine: Any = np.bitwise_and if every else np.bitwise_or
     exact = [answer.yes for answer in answers if answer.parts is None]
     unclear = [answer for answer in answers if answer.parts is not None]
@@ -225,7 +225,7 @@ def _from_postings(leaf: Any, column: PostingColumn) -> Words:
     selected = column.offsets[stops] - column.offsets[starts]
     if 2 * int(selected.sum()) <= len(column.rows):
         return _mark(column, starts, stops)
-    # Fewer rows have the other strings, and a row has only one string.
+    # The complement is cheaper to mark, and exact because a row has only one string.
     ends = np.array([0, len(column.dictionary)], np.int64)
     rest_starts, rest_stops = np.append(ends[:1], stops), np.append(starts, ends[1:])
     filled = rest_starts < rest_stops
@@ -237,11 +237,11 @@ def _from_lists(leaf: Membership, column: PostingColumn) -> Words:
     if leaf.mode == "all":
         words = column.valid.copy()
         for position in np.unique(positions):
-            found = positions[positions == position][:1]
-            words &= _mark(column, found[found >= 0], found[found >= 0] + 1)
+            present = positions[positions == position][:1]
+            words &= _mark(column, present[present >= 0], present[present >= 0] + 1)
     else:
-        found = np.unique(positions[positions >= 0])
-        words = _mark(column, found, found + 1)
+        present = np.unique(positions[positions >= 0])
+        words = _mark(column, present, present + 1)
     if leaf.matching:
         return words
     if leaf.mode != "element":
@@ -253,7 +253,7 @@ def _from_lists(leaf: Membership, column: PostingColumn) -> Words:
 
 
 def _mark(column: PostingColumn, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> Words:
-    """The rows of the strings at positions [starts[i], stops[i])."""
+    """Return a mask of the rows of the strings at positions [starts[i], stops[i])."""
     words = np.zeros(word_count(column.rows_total), np.uint64)
     _mark_into(words, column, "rows", column.offsets[starts], column.offsets[stops])
     return words
@@ -267,7 +267,7 @@ def _mark_into(
     listed = column.rows if name == "rows" else column.null_elements
     if not mark_rows(words, listed, column.rows_total, frozen(starts), frozen(stops)):
         raise CorruptIndexError(
-            f"attribute {column.name}", f"its postings list rows beyond the {column.rows_total} there are"
+            f"attribute {column.name}", f"its postings list rows beyond the {column.rows_total} of the segment"
         )
 
 
@@ -281,8 +281,8 @@ def _decide(part: Any, read_keys: ReadKeys, rows: npt.NDArray[np.int64]) -> npt.
         return matches
     matches = np.full(len(rows), part.every) if part.exact is None else _bits(part.exact, rows)
     for inner in part.parts:
-        still = np.flatnonzero(matches == part.every)
-        matches[still] = _decide(inner, read_keys, rows[still])
+        undecided = np.flatnonzero(matches == part.every)
+        matches[undecided] = _decide(inner, read_keys, rows[undecided])
     return matches
 
 

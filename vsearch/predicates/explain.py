@@ -1,4 +1,4 @@
-"""Expressions as text: normalised SQL that `parse` and DuckDB read."""
+"""Render expressions as normalized SQL that `parse` and DuckDB accept."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ _QUOTED_NAMES = frozenset(_RESERVED.split())
 
 
 def to_sql(expression: Expression | None, longest: int | None = None) -> str:
-    """Write an expression as a SQL condition.
+    """Render an expression as a SQL condition.
 
     Parameters
     ----------
     expression : Expression or None
-        None, which restricts nothing, is ``TRUE``.
+        None matches all rows and renders as ``TRUE``.
     longest : int, optional
-        Shorten lists of more than so many values by ``...``; the text is then for reading only.
+        Abbreviate lists of more than this many values with ``...``; the text can then no longer be parsed.
     """
     return "TRUE" if expression is None else _render(expression, _OR, longest)
 
 
 def sql_name(name: str) -> str:
-    """A column name, in double quotes where it needs them."""
+    """Return a column name, in double quotes if needed."""
     if _PLAIN_NAME.fullmatch(name) and name.lower() not in _QUOTED_NAMES:
         return name
     return '"' + name.replace('"', '""') + '"'
 
 
 def sql_literal(value: Literal) -> str:
-    """A literal in SQL."""
+    """Render a literal as SQL."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -77,7 +77,7 @@ def sql_literal(value: Literal) -> str:
         return (text if "e" in text else f"{text}e0") if math.isfinite(value.value) else f"'{text}'::DOUBLE"
     if isinstance(value, float):
         if math.isfinite(value):
-            # With an exponent it is a double to SQL, without one a decimal, which integers compare with differently.
+            # In SQL a number with an exponent is a double, without one a decimal; integers compare differently with each.
             text = repr(value)
             if value.is_integer():
                 return text if "e" in text else f"{text}e0"
@@ -92,7 +92,7 @@ def _render(node: Expression, above: int, longest: int | None) -> str:
 
 
 def _text(node: Expression, longest: int | None) -> tuple[int, str]:
-    """How tightly the text binds, and the text."""
+    """Return the binding strength of the text, and the text."""
     if isinstance(node, And | Or):
         if not node.terms:
             return _LEAF, "TRUE" if isinstance(node, And) else "FALSE"
@@ -127,7 +127,7 @@ def _leaf(node: Expression, negation: str, longest: int | None) -> str:
         default = sql_literal(node.value)
         node = node.term
     if not isinstance(node, Comparison | In | Like | Part | IsNull | IsEmpty | Contains):
-        raise TypeError(f"{node!r} is no part of a predicate")
+        raise TypeError(f"{node!r} is not a node of a predicate")
     column = sql_name(node.column)
     if isinstance(node, Comparison | In | Like | Part) and node.fold:
         column = f"{node.fold}({column})"

@@ -1,7 +1,7 @@
-"""Predicates as data: a small tree of frozen structs, and `col` to write one in Python.
+"""Predicates as data: a small tree of frozen structs, and `col` to build one in Python.
 
-The meaning is SQL's, whatever the spelling: a comparison with NULL is neither true nor false, ``NOT`` of that is still
-neither, and a row is found only where the whole predicate is true. So ``col("x") != 3`` does not find rows where ``x`` is NULL.
+All syntaxes have SQL semantics: a comparison with NULL is neither true nor false, nor is its ``NOT``, and a row matches only
+if the whole predicate is true. So ``col("x") != 3`` does not match rows where ``x`` is NULL.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Values = Annotated[tuple[Literal, ...], msgspec.Meta(max_length=MAXIMUM_VALUES)]
 
 
 class Expression(msgspec.Struct, frozen=True, tag_field="kind"):
-    """Any node of a predicate. Combine with ``&`` (and), ``|`` (or), ``~`` (not)."""
+    """Base class of the nodes of a predicate. Combine with ``&`` (and), ``|`` (or), ``~`` (not)."""
 
     def __and__(self, other: Expression | Column) -> And:
         return And((*_terms(self, And), *_terms(_operand(other), And)))
@@ -52,7 +52,7 @@ class Comparison(Expression, frozen=True, tag="comparison"):
 
 
 class In(Expression, frozen=True, tag="in"):
-    """``column IN (values)``; false where ``values`` is empty."""
+    """``column IN (values)``; false if ``values`` is empty."""
 
     column: Name
     values: Values
@@ -60,7 +60,7 @@ class In(Expression, frozen=True, tag="in"):
 
 
 class Like(Expression, frozen=True, tag="like"):
-    """``column LIKE pattern``: ``%`` is any text, ``_`` one code point; nothing escapes them unless ``escape`` is given."""
+    """``column LIKE pattern``: ``%`` matches any text, ``_`` one code point; no escape character unless ``escape`` is given."""
 
     column: Name
     pattern: Annotated[str, msgspec.Meta(max_length=MAXIMUM_PATTERN)] | None
@@ -69,7 +69,7 @@ class Like(Expression, frozen=True, tag="like"):
 
 
 class Part(Expression, frozen=True, tag="part"):
-    """The column's text starts or ends with a text, or holds it anywhere; a list holds a value as an element."""
+    """The column's text starts with, ends with or contains a text; or a list contains a value as an element."""
 
     column: Name
     value: Literal
@@ -78,7 +78,7 @@ class Part(Expression, frozen=True, tag="part"):
 
 
 class IsEmpty(Expression, frozen=True, tag="empty"):
-    """The list has no element; neither true nor false where it is NULL."""
+    """The list is empty; neither true nor false where it is NULL."""
 
     column: Name
 
@@ -90,9 +90,9 @@ class IsNull(Expression, frozen=True, tag="null"):
 
 
 class Contains(Expression, frozen=True, tag="contains"):
-    """A list column holds any or all of the values.
+    """A list column contains any or all of the values.
 
-    NULL elements and NULL values never match. ``mode="element"`` is ``value = ANY(column)``, which SQL defines otherwise:
+    NULL elements and NULL values never match. ``mode="element"`` is ``value = ANY(column)``, which SQL defines differently:
     neither true nor false where the list has a NULL element and no match, and false where the list is NULL.
     """
 
@@ -121,20 +121,20 @@ class Is(Expression, frozen=True, tag="is"):
 
 
 class Coalesce(Expression, frozen=True, tag="coalesce"):
-    """A condition on one column in which `value` stands where the column is NULL: ``COALESCE(column, value) = 3``."""
+    """A condition on one column with `value` in place of NULL: ``COALESCE(column, value) = 3``."""
 
     term: Comparison | In | Like | Part
     value: Literal
 
 
 class And(Expression, frozen=True, tag="and"):
-    """All terms, joined by ``AND``; true where there is none."""
+    """The conjunction of the terms; true if there are none."""
 
     terms: tuple[Node, ...]
 
 
 class Or(Expression, frozen=True, tag="or"):
-    """All terms, joined by ``OR``; false where there is none."""
+    """The disjunction of the terms; false if there are none."""
 
     terms: tuple[Node, ...]
 
@@ -143,9 +143,9 @@ Node = Comparison | In | Like | Part | IsNull | IsEmpty | Contains | Constant | 
 
 
 class Column:
-    """A column by name, to build an expression from: ``(col("price") < 10) & col("tags").contains("new")``.
+    """A column by name, from which expressions are built: ``(col("price") < 10) & col("tags").contains("new")``.
 
-    A column of bools may itself stand where an expression is expected.
+    A bool column is accepted wherever an expression is expected.
     """
 
     __slots__ = ("_fold", "name")
@@ -153,7 +153,7 @@ class Column:
 
     def __init__(self, name: str, fold: Fold = "") -> None:
         if not name or not isinstance(name, str):
-            raise PredicateError(f"a column is named by a string, not by {name!r}")
+            raise PredicateError(f"a column name must be a non-empty string, got {name!r}")
         self.name = name
         self._fold: Fold = fold
 
@@ -191,7 +191,7 @@ class Column:
         return ~_operand(self)
 
     def is_in(self, values: Iterable[object]) -> In:
-        """``IN``: equal to one of the values. None among them is SQL's NULL and never matches."""
+        """``IN``: equal to one of the values. None is SQL's NULL and never matches."""
         return In(self.name, to_values(values), self._fold)
 
     def not_in(self, values: Iterable[object]) -> Not:
@@ -199,35 +199,35 @@ class Column:
         return Not(self.is_in(values))
 
     def between(self, low: object, high: object) -> And:
-        """``BETWEEN``: from low to high, both included."""
+        """``BETWEEN``: from low to high, inclusive."""
         return And((self._compare(">=", low), self._compare("<=", high)))
 
     def like(self, pattern: str, escape: str = "") -> Like:
-        """``LIKE``: ``%`` stands for any text, ``_`` for one code point, the character after ``escape`` for itself."""
+        """``LIKE``: ``%`` matches any text, ``_`` one code point, a character after ``escape`` itself."""
         return to_like(self.name, pattern, escape, self._fold)
 
     def ilike(self, pattern: str) -> Like:
-        """``ILIKE``: `like` without regard to upper and lower case."""
+        """``ILIKE``: case-insensitive `like`."""
         return to_like(self.name, pattern, "", "lower", ilike=True)
 
     def lower(self) -> Column:
-        """``lower(column)``: the text in lower case, one code point for one, to be compared as the column itself."""
+        """``lower(column)``: the text in lower case, mapped code point by code point; compared like a column."""
         return Column(self.name, "lower")
 
     def upper(self) -> Column:
-        """``upper(column)``, as `lower`."""
+        """``upper(column)``: the text in upper case; see `lower`."""
         return Column(self.name, "upper")
 
     def starts_with(self, text: str) -> Part | Comparison:
-        """The text starts with this one (``starts_with``)."""
+        """``starts_with``: the column's text starts with this text."""
         return to_part(self.name, text, "start", self._fold)
 
     def ends_with(self, text: str) -> Part | Comparison:
-        """The text ends with this one (``ends_with``)."""
+        """``ends_with``: the column's text ends with this text."""
         return to_part(self.name, text, "end", self._fold)
 
     def is_empty(self) -> IsEmpty:
-        """The list has no element (``column = []``)."""
+        """``column = []``: the list is empty."""
         return IsEmpty(self.name)
 
     def is_null(self) -> IsNull:
@@ -239,15 +239,15 @@ class Column:
         return Not(IsNull(self.name))
 
     def contains(self, value: object) -> Part | Comparison:
-        """The list holds this value, or the text holds this text anywhere (``contains``)."""
+        """``contains``: the list contains this value, or the text contains this text."""
         return to_part(self.name, value, "anywhere", self._fold)
 
     def contains_any(self, values: Iterable[object]) -> Contains:
-        """The list holds at least one of the values (``list_has_any``)."""
+        """``list_has_any``: the list contains at least one of the values."""
         return contains(self.name, values)
 
     def contains_all(self, values: Iterable[object]) -> Contains:
-        """The list holds every one of the values (``list_has_all``)."""
+        """``list_has_all``: the list contains all of the values."""
         return contains(self.name, values, "all")
 
     def _compare(self, operator: Operator, value: object) -> Comparison:
@@ -263,7 +263,7 @@ class Column:
 
 
 def col(name: str) -> Column:
-    """Name a column to build an expression from.
+    """Return a column by name, from which expressions are built.
 
     Examples
     --------
@@ -274,18 +274,18 @@ def col(name: str) -> Column:
 
 
 def to_values(values: Iterable[object]) -> tuple[Literal, ...]:
-    """Turn the values of a list into literals.
+    """Convert the values of a list to literals.
 
     Raises
     ------
     PredicateError
-        It is a single string or no iterable, or holds more than 100,000 values.
+        The argument is a single string or not iterable, or has more than 100,000 values.
     """
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise PredicateError(f"a list of values is expected, not {values!r}")
+        raise PredicateError(f"expected a list of values, got {values!r}")
     if isinstance(values, Sized) and len(values) > MAXIMUM_VALUES:
         raise PredicateError(
-            f"a list of {len(values)} values is too long for a predicate; {MAXIMUM_VALUES} are allowed"
+            f"a list of {len(values)} values is too long for a predicate; at most {MAXIMUM_VALUES} are allowed"
         )
     literals = tuple(to_literal(value) for value in islice(values, MAXIMUM_VALUES + 1))
     if len(literals) > MAXIMUM_VALUES:
@@ -294,24 +294,26 @@ def to_values(values: Iterable[object]) -> tuple[Literal, ...]:
 
 
 def to_part(column: str, value: object, place: Place, fold: Fold = "") -> Part | Comparison:
-    """Build the test for a part of a text, or one element of a list; for NULL it is neither true nor false."""
+    """Build the test for a substring or a list element; for NULL it is neither true nor false."""
     literal = to_literal(value)
     return Comparison(column, "=", None) if literal is None else Part(column, literal, place, fold)
 
 
 def to_like(column: str, pattern: object, escape: object = "", fold: Fold = "", *, ilike: bool = False) -> Like:
-    """Build a LIKE, its pattern and escape character checked; ILIKE is that of both in lower case."""
+    """Build a LIKE and check its pattern and escape character; ILIKE is LIKE with column and pattern in lower case."""
     if not isinstance(pattern, str):
-        raise PredicateError(f"LIKE on {column!r} needs a string as its pattern, not {pattern!r}")
+        raise PredicateError(f"the pattern of LIKE on {column!r} must be a string, got {pattern!r}")
     if not isinstance(escape, str) or len(escape.encode("utf-8", "replace")) > 1:
-        raise PredicateError(f"ESCAPE needs one ASCII character, or none, not {escape!r}")
+        raise PredicateError(f"ESCAPE must be one ASCII character or empty, got {escape!r}")
     if len(pattern) > MAXIMUM_PATTERN:
-        raise PredicateError(f"a LIKE pattern of {len(pattern)} characters is too long; {MAXIMUM_PATTERN} are allowed")
+        raise PredicateError(
+            f"a LIKE pattern of {len(pattern)} characters is too long; at most {MAXIMUM_PATTERN} are allowed"
+        )
     pattern = str(to_literal(pattern))
     if not ilike:
         return Like(column, pattern, escape, fold)
     if escape.isalpha():
-        raise PredicateError(f"ESCAPE of ILIKE must be no letter, got {escape!r}")
+        raise PredicateError(f"ESCAPE of ILIKE must not be a letter, got {escape!r}")
     from vsearch.predicates.folding import folded
 
     return Like(column, folded(pattern, "lower"), escape, "lower")
@@ -323,14 +325,14 @@ def contains(column: str, values: Iterable[object], mode: OneOf["any", "all", "e
 
 
 def contains_one(column: str, value: object) -> Contains | Comparison:
-    """Build the test for one value; for NULL it is neither true nor false, unlike for a list of NULL."""
+    """Build a membership test for one value; for NULL, unlike for a list of NULL, it is neither true nor false."""
     return Comparison(column, "=", None) if value is None else contains(column, [value])
 
 
 def refuse_bool() -> NoReturn:
-    """Explain why a predicate has no truth value in Python."""
+    """Raise an error that explains how to combine predicates in Python."""
     raise PredicateError(
-        "a predicate is neither true nor false in Python: join with & and | and ~ instead of and, or, not, put every "
+        "a predicate has no truth value in Python: join with & and | and ~ instead of and, or, not, put every "
         'comparison in parentheses, and write a < col("x") < b as (col("x") > a) & (col("x") < b)'
     )
 
@@ -341,7 +343,7 @@ def _operand(value: object) -> Expression:
     if isinstance(value, Column):
         return Comparison(value.name, "=", True)
     raise PredicateError(
-        f"{value!r} is no predicate; put each comparison in parentheses: (col('a') < 1) & (col('b') > 2)"
+        f"{value!r} is not a predicate; put each comparison in parentheses: (col('a') < 1) & (col('b') > 2)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Upper and lower case, one code point for one, as SQL's lower() and upper() have it."""
+"""Upper and lower case, mapped code point by code point, as SQL's lower() and upper() do."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Where Unicode's simple mapping is one code point and Python's full one is more.
+# Code points for which Unicode's simple mapping differs from Python's full mapping.
 _SINGLE = {"lower": {0x130: 0x69}, "upper": {0xDF: 0x1E9E}}
 _CASED = 0x20000  # no code point from here on has case
 
 
 def folded(text: str, fold: str) -> str:
-    """A text in upper or lower case."""
+    """Return a text in upper or lower case."""
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     return _map(points, fold).tobytes().decode("utf-32-le", "surrogatepass")
 
@@ -22,7 +22,7 @@ def folded(text: str, fold: str) -> str:
 def fold_texts(
     offsets: NDArray[np.int64], data: NDArray[np.uint8], fold: str
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Texts, laid end to end in UTF-8, in upper or lower case; no Python object per text.
+    """Fold concatenated UTF-8 texts to upper or lower case, without a Python object per text.
 
     Parameters
     ----------
@@ -32,12 +32,12 @@ def fold_texts(
     Returns
     -------
     offsets, data
-        In the same order, sorted or not.
+        In the order of the input, so they may not be sorted.
 
     Raises
     ------
     ValueError
-        The data is no UTF-8.
+        The data is not UTF-8.
     """
     data = data[: offsets[-1]]
     if not (data & 0x80).any():

@@ -1,6 +1,6 @@
-"""Sets of keys as sorted, disjoint, half-open intervals ``(low, high)``, over int or bytes; ``high=None`` has no end.
+"""Sets of int or bytes keys as sorted, disjoint, half-open intervals ``(low, high)``; ``high=None`` means unbounded.
 
-Two sorted lists and a few loops: enough for ranges, IN lists, and their complements, unions and intersections.
+They represent ranges, IN lists, and their complements, unions and intersections.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Key = TypeVar("Key", int, bytes)
 
 
 def complement(intervals: tuple[tuple[Key, Key | None], ...], bottom: Key) -> tuple[tuple[Key, Key | None], ...]:
-    """All keys from ``bottom`` on that are in none of the intervals."""
+    """Return all keys >= ``bottom`` that are in none of the intervals."""
     gaps: list[tuple[Key, Key | None]] = []
     cursor = bottom
     for low, high in intervals:
@@ -26,7 +26,7 @@ def complement(intervals: tuple[tuple[Key, Key | None], ...], bottom: Key) -> tu
 
 
 def union(intervals: Iterable[tuple[Key, Key | None]]) -> tuple[tuple[Key, Key | None], ...]:
-    """Sort intervals and join those that touch; empty ones vanish."""
+    """Sort intervals, merge those that overlap or touch, and drop empty ones."""
     joined: list[tuple[Key, Key | None]] = []
     for low, high in sorted(intervals, key=lambda interval: interval[0]):
         if high is not None and high <= low:
@@ -45,7 +45,7 @@ def union(intervals: Iterable[tuple[Key, Key | None]]) -> tuple[tuple[Key, Key |
 def intersection(
     left: tuple[tuple[Key, Key | None], ...], right: tuple[tuple[Key, Key | None], ...]
 ) -> tuple[tuple[Key, Key | None], ...]:
-    """The keys that are in both."""
+    """Return the keys that are in both sets."""
     common: list[tuple[Key, Key | None]] = []
     i = j = 0
     while i < len(left) and j < len(right):

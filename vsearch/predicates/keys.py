@@ -1,4 +1,7 @@
-"""Literals as cuts between keys, and values as keys, by the record of their type (`vsearch.predicates.types.table`)."""
+"""Convert literals to cuts between keys, and values to keys, by the record of their type.
+
+See `vsearch.predicates.types.table`.
+"""
 
 from __future__ import annotations
 
@@ -19,56 +22,58 @@ if TYPE_CHECKING:
 
 
 def byte_cuts(attribute: Attribute, value: Literal) -> tuple[bytes, bytes]:
-    """As `cuts`, of a column that has bytes for keys."""
+    """As `cuts`, for a column with byte keys."""
     keys = find_type(attribute.type).keys
-    found = keys.cuts(attribute, value) if isinstance(keys, ByteKeys) else None
-    if found is None:
+    key_cuts = keys.cuts(attribute, value) if isinstance(keys, ByteKeys) else None
+    if key_cuts is None:
         raise mismatch(attribute, value)
-    return found
+    return key_cuts
 
 
 def element_key(attribute: Attribute, value: Literal) -> bytes:
-    """The key of the list elements that equal a value; `NO_ELEMENT` where none can."""
+    """Return the key of the list elements that equal a value; `NO_ELEMENT` if none can."""
     keys = find_type(attribute.type).keys
     if not isinstance(keys, ElementKeys):
         raise mismatch(attribute, value)
-    found = keys.key(attribute, value)
-    if found is None:
-        what = keys.item.plural if keys.item.text else f"numbers ({attribute.kind})"
-        raise PredicateError(f"the column {attribute.label!r} is a list of {what} and cannot hold {describe(value)}")
-    return found
+    key = keys.key(attribute, value)
+    if key is None:
+        elements = keys.item.plural if keys.item.text else f"numbers ({attribute.kind})"
+        raise PredicateError(
+            f"the column {attribute.label!r} is a list of {elements} and cannot hold {describe(value)}"
+        )
+    return key
 
 
 def cuts(attribute: Attribute, value: Literal) -> tuple[int, int]:
-    """Where a value stands among the keys of a column that has int64 keys.
+    """Locate a literal among the keys of a column with int64 keys.
 
     Returns
     -------
     not_below, above : int
-        The least key of a value that is >= the literal, and > the literal; -2**63 to 2**63.
-        They differ only where a column's value can equal the literal.
+        The smallest keys of values that are >= and > the literal; from -2**63 to 2**63. They differ only if a value of the
+        column can equal the literal.
 
     Raises
     ------
     PredicateError
-        The literal's type does not compare with the column's.
+        The literal cannot be compared with the column's type.
     """
     keys = find_type(attribute.type).keys
-    found = keys.cuts(attribute, value) if isinstance(keys, OrderedKeys) else None
-    if found is None:
+    key_cuts = keys.cuts(attribute, value) if isinstance(keys, OrderedKeys) else None
+    if key_cuts is None:
         raise mismatch(attribute, value)
-    return found
+    return key_cuts
 
 
 def keys_from_values(kind: str, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Keys of the raw values of an Arrow buffer.
+    """Return the keys of the raw values of an Arrow buffer.
 
     Parameters
     ----------
     kind : str
-        The name of a type with int64 keys: any but strings, decimals and lists.
+        The name of a type with int64 keys: any type but strings, decimals and lists.
     values : (rows,)
-        Numbers as the buffer has them: int64, uint64, floats of any size, bool or uint8, microseconds or nanoseconds as
+        Numbers as stored in the buffer: int64, uint64, floats of any size, bool or uint8, microseconds or nanoseconds as
         int64, days as int32 or int64.
     """
     return _ordered(kind).from_values(values)
@@ -77,7 +82,7 @@ def keys_from_values(kind: str, values: npt.NDArray[Any]) -> npt.NDArray[np.int6
 def keys_from_arrow(
     kind: str, array: pa.Array | pa.ChunkedArray
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Keys of an Arrow column of a type with int64 keys.
+    """Return the keys of an Arrow column of a type with int64 keys.
 
     Returns
     -------
@@ -89,12 +94,12 @@ def keys_from_arrow(
 
 
 def mismatch(attribute: Attribute, value: Literal) -> PredicateError:
-    """The error for a literal whose type does not compare with the column's."""
+    """Return the error for a literal that cannot be compared with the column's type."""
     hint = find_type(attribute.type).hint
     if value is True and not hint:
-        hint = "; a column alone is a predicate only where it is bool"
+        hint = "; only a bool column is a predicate by itself"
     return PredicateError(
-        f"the column {attribute.label!r} is {attribute.kind} and does not compare with {describe(value)}{hint}"
+        f"the column {attribute.label!r} is {attribute.kind} and cannot be compared with {describe(value)}{hint}"
     )
 
 
@@ -102,4 +107,4 @@ def _ordered(kind: str) -> OrderedKeys:
     keys = find_type(kind).keys
     if isinstance(keys, OrderedKeys):
         return keys
-    raise ValueError(f"values of the type {kind} have no int64 keys")
+    raise ValueError(f"the type {kind} has no int64 keys")

@@ -1,7 +1,7 @@
-"""How much a predicate may say, found out before anything slow reads it; and long lists of SQL, which are taken out first.
+"""Size limits of predicates, checked before anything slow reads them, and extraction of long lists from SQL.
 
-A SQL parser takes some 50 us and 1 kB for every word. A list of literals needs no parser: it is read by one pattern, and a
-short list stands for it in the text that is parsed.
+A SQL parser takes some 50 us and 1 kB per word. A list of literals needs no parser: it is matched by a regular expression
+and replaced by a short placeholder list in the text to parse.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAXIMUM_LENGTH = 4 << 20
 MAXIMUM_WORDS = 20_000
 MAXIMUM_NESTING = 200
 LONG = 8
-"""Literals of a list that is taken out."""
+"""Minimum number of literals of a list that is extracted."""
 
 _LITERAL = r"(?>(?:-\s*+)?+\d++(?:\.\d++)?+(?:[eE][+-]?+\d++)?+(?!\w)|'(?:[^'\\]|'')*+')"
 _TEXT = r"""'(?:[^']|'')*+'|"(?:[^"]|"")*+"|--[^\n]*+|/\*(?s:.)*?\*/"""
@@ -39,49 +39,51 @@ class LongLists:
     Attributes
     ----------
     text : str
-        The SQL with a list of two in the place of each: its first literal, and a string that names it.
+        The SQL with each long list replaced by a list of two: its first literal, and a string that identifies it.
 
     Raises
     ------
     PredicateError
-        The text is longer, or says more, than a predicate may.
+        The text exceeds the limits on characters, words or nesting.
     """
 
     def __init__(self, sql: str) -> None:
         if len(sql) > MAXIMUM_LENGTH:
-            raise PredicateError(f"a WHERE string of {len(sql)} characters is too long; {MAXIMUM_LENGTH} are allowed")
+            raise PredicateError(
+                f"a WHERE string of {len(sql)} characters is too long; at most {MAXIMUM_LENGTH} are allowed"
+            )
         self._mark = f"list-{token_hex(16)}-"
         self._lists: list[str] = []
         self._read_so_far = 0
         self.text = _SCAN.sub(self._take, sql)
-        depth = deepest = picked = 0
-        before = ""
-        for words, found in enumerate(_WORD.finditer(self.text), 1):
-            word = found[0]
+        depth = deepest = subscripts = 0
+        previous = ""
+        for words, match in enumerate(_WORD.finditer(self.text), 1):
+            word = match[0]
             if word in ("(", "["):
                 depth += 1
-                picked += word == "[" and before == "]"
-                deepest = max(deepest, depth, picked)
+                subscripts += word == "[" and previous == "]"
+                deepest = max(deepest, depth, subscripts)
             elif word in (")", "]"):
                 depth -= 1
-            before = word
+            previous = word
             if words > MAXIMUM_WORDS:
                 raise PredicateError(
-                    f"the WHERE string has more than {MAXIMUM_WORDS} words and signs; use IN for long lists of values"
+                    f"the WHERE string has more than {MAXIMUM_WORDS} words and symbols; use IN for long lists of values"
                 )
             if deepest > MAXIMUM_NESTING:
                 raise PredicateError(f"the WHERE string has parentheses nested more than {MAXIMUM_NESTING} deep")
 
-    def _take(self, found: re.Match[str]) -> str:
-        listed = found["list"]
-        if listed is None:
-            return found[0]
-        first = _ITEM.match(listed)
-        self._lists.append(listed)
-        return f"{found['open']}{first[0] if first else ''}, '{self._mark}{len(self._lists) - 1}'{found['close']}"
+    def _take(self, match: re.Match[str]) -> str:
+        literals = match["list"]
+        if literals is None:
+            return match[0]
+        first = _ITEM.match(literals)
+        self._lists.append(literals)
+        return f"{match['open']}{first[0] if first else ''}, '{self._mark}{len(self._lists) - 1}'{match['close']}"
 
     def put_back(self, expression: Expression) -> Expression:
-        """The expression that was parsed, with all literals of the lists."""
+        """Replace the placeholders in a parsed expression with the literals of their lists."""
         if not self._lists:
             return expression
         if isinstance(expression, In | Contains) and self._named(expression.values) is not None:
@@ -94,7 +96,7 @@ class LongLists:
         return msgspec.structs.replace(expression, terms=terms)
 
     def explained(self, error: PredicateError) -> PredicateError:
-        """An error about the shortened text, as one about the text that was given."""
+        """Return an error about the shortened text with placeholders replaced by ``...``."""
         return type(error)(re.sub(rf"'?{self._mark}\d*'?", "...", str(error)))
 
     def _named(self, values: tuple[Literal, ...]) -> str | None:
@@ -103,12 +105,12 @@ class LongLists:
             return None
         return self._lists[int(last.removeprefix(self._mark))]
 
-    def _read(self, listed: str) -> tuple[Literal, ...]:
+    def _read(self, literals: str) -> tuple[Literal, ...]:
         from sqlglot import exp
 
         from vsearch.predicates.sql_values import literal
 
-        items = _ITEM.findall(listed)
+        items = _ITEM.findall(literals)
         self._read_so_far += len(items)
         if self._read_so_far > MAXIMUM_VALUES:
             raise _too_many()
@@ -125,11 +127,12 @@ class LongLists:
 
 
 def check_filter(where: Mapping[str, Any]) -> None:
-    """Refuse a filter dict that is nested too deep or holds too many values, before these are read.
+    """Reject a filter dict that is nested too deep or has too many values, before its values are converted.
 
     Raises
     ------
     PredicateError
+        A limit is exceeded.
     """
     values = 0
     level: list[tuple[Any, int]] = [(where, 0)]
@@ -143,9 +146,9 @@ def check_filter(where: Mapping[str, Any]) -> None:
         elif isinstance(node, list | tuple | set | frozenset):
             values += len(node)
             if values <= MAXIMUM_VALUES:
-                level += [(each, depth + 1) for each in node if isinstance(each, Mapping | list | tuple)]
+                level += [(item, depth + 1) for item in node if isinstance(item, Mapping | list | tuple)]
         elif isinstance(node, str) and len(node) > MAXIMUM_LENGTH:
-            raise PredicateError(f"a value of {len(node)} characters is too long; {MAXIMUM_LENGTH} are allowed")
+            raise PredicateError(f"a value of {len(node)} characters is too long; at most {MAXIMUM_LENGTH} are allowed")
         if values > MAXIMUM_VALUES:
             raise _too_many()
 

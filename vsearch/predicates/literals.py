@@ -1,8 +1,8 @@
-"""The constants of a predicate: what Python, SQL and msgpack call by different names, in one form.
+"""The constants of a predicate, in one form for Python, SQL and msgpack.
 
 A literal is ``None``, ``bool``, ``int`` (64 bits, signed or unsigned), ``float``, ``str`` or one of four tagged structs,
-so that every literal survives msgpack with its type. A ``float`` is a number as it is written, ``0.1``, which a float32
-column compares as a float32; `Double` is what SQL calls a double, ``1e-1``, to which a float32 column is widened.
+so its type survives msgpack. A ``float`` is a number as written, ``0.1``, which is rounded to float32 to compare with a
+float32 column; a `Double` is a SQL double, ``1e-1``, to which a float32 column is widened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAXIMUM_TEXT = 1 << 20
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EPOCH_ORDINAL = dt.date(1970, 1, 1).toordinal()
 _LARGEST_EXPONENT = 308
-_LEAST_EXPONENT = -324  # of the smallest double
+_LEAST_EXPONENT = -324  # of the smallest subnormal double
 _MOMENT = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})"
     r"(?:[ Tt](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,18}))?)?\s?([Zz]|UTC|[+-]\d{2}(?::?\d{2})?)?)?",
@@ -35,7 +35,7 @@ Text = Annotated[str, msgspec.Meta(max_length=MAXIMUM_TEXT)]
 
 
 class Timestamp(msgspec.Struct, frozen=True, tag="timestamp", tag_field="kind"):
-    """A point in time, in microseconds since 1970-01-01 UTC, and nanoseconds beyond these."""
+    """A point in time: microseconds since 1970-01-01 UTC, plus nanoseconds."""
 
     microseconds: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
     nanoseconds: Annotated[int, msgspec.Meta(ge=0, le=999)] = 0
@@ -48,7 +48,7 @@ class Date(msgspec.Struct, frozen=True, tag="date", tag_field="kind"):
 
 
 class Number(msgspec.Struct, frozen=True, tag="number", tag_field="kind"):
-    """A decimal number that neither a 64-bit integer nor the shortest text of a float is."""
+    """A decimal number that is neither a 64-bit integer nor the shortest representation of a float."""
 
     text: Annotated[str, msgspec.Meta(max_length=1000, pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
 
@@ -63,17 +63,17 @@ Literal = None | bool | int | float | Text | Timestamp | Date | Number | Double
 
 
 def to_literal(value: object) -> Literal:
-    """Bring a Python value into the form that expressions hold.
+    """Convert a Python value to a literal.
 
     Parameters
     ----------
     value : object
-        None, bool, int, float, str, Decimal, date, datetime (naive ones count as UTC), the NumPy scalars of those kinds.
+        None, bool, int, float, str, Decimal, date, datetime (naive ones are taken as UTC), or a NumPy scalar of these kinds.
 
     Raises
     ------
     PredicateError
-        The value is of another type, or out of the range that SQL types have.
+        The value has another type, or is outside the range of SQL types.
     """
     if value is None or isinstance(value, bool | Timestamp | Date | Number | Double) or type(value) is float:
         return value
@@ -90,13 +90,13 @@ def to_literal(value: object) -> Literal:
     if type(value).__module__ == "numpy":
         return _numpy_scalar(value)
     raise PredicateError(
-        f"{value!r} of type {type(value).__name__} cannot stand in a predicate; "
-        "use None, bool, int, float, str, Decimal, date or datetime"
+        f"a value of a predicate must be None, bool, int, float, str, Decimal, date or datetime, "
+        f"got {value!r} of type {type(value).__name__}"
     )
 
 
 def parse_number(text: str) -> Literal:
-    """Read a numeric literal of SQL: with an exponent it is a double, otherwise an exact decimal, as in DuckDB."""
+    """Parse a SQL number: with an exponent it is a double, otherwise an exact decimal, as in DuckDB."""
     if "e" in text.lower():
         return Double(float(text))
     if text.isdigit() and len(text) < _LARGEST_EXPONENT:
@@ -104,25 +104,25 @@ def parse_number(text: str) -> Literal:
     try:
         return _decimal(decimal.Decimal(text))
     except decimal.InvalidOperation:
-        raise PredicateError(f"{text!r} is no number") from None
+        raise PredicateError(f"{text!r} is not a number") from None
 
 
 def parse_timestamp(text: str) -> Timestamp:
-    """Read ``YYYY-MM-DD[ HH:MM[:SS[.fffffffff]]][offset]``; without an offset it is UTC, digits below a nanosecond are dropped."""
+    """Parse ``YYYY-MM-DD[ HH:MM[:SS[.fffffffff]]][offset]``, in UTC without an offset; drop digits below a nanosecond."""
     match = _MOMENT.fullmatch(text.strip())
     if match is None:
-        raise PredicateError(f"{text!r} is no timestamp; write YYYY-MM-DD or YYYY-MM-DD HH:MM[:SS[.ffffff]][+HH:MM]")
+        raise PredicateError(f"{text!r} is not a timestamp; write YYYY-MM-DD or YYYY-MM-DD HH:MM[:SS[.ffffff]][+HH:MM]")
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
     fraction, nanoseconds = divmod(int((match[7] or "0")[:9].ljust(9, "0")), 1000)
     try:
         moment = dt.datetime(year, month, day, hour, minute, second, fraction, dt.UTC)
     except ValueError as error:
-        raise PredicateError(f"{text!r} is no timestamp: {error}") from None
+        raise PredicateError(f"{text!r} is not a timestamp: {error}") from None
     return Timestamp((moment - _EPOCH) // dt.timedelta(microseconds=1) - _offset(match[8]), nanoseconds)
 
 
 def parse_period(text: str) -> tuple[Date, Date] | None:
-    """Read ``YYYY`` or ``YYYY-MM``: its first day, and the first day after it. None where the text is neither."""
+    """Parse ``YYYY`` or ``YYYY-MM``: return its first day and the first day after it, or None if the text is neither."""
     match = _PERIOD.fullmatch(text.strip())
     if match is None:
         return None
@@ -131,7 +131,7 @@ def parse_period(text: str) -> tuple[Date, Date] | None:
         first = dt.date(year, month, 1).toordinal()
     except ValueError as error:
         raise PredicateError(f"{text!r} is neither a year nor a month: {error}") from None
-    # the year 10000 has no ordinal; 31 December is a day before it
+    # datetime ends with the year 9999: the first day of 10000 is the ordinal after 9999-12-31
     months = year * 12 + month - 1 + (1 if match[2] else 12)
     last = (
         dt.date(9999, 12, 31).toordinal() + 1
@@ -142,16 +142,16 @@ def parse_period(text: str) -> tuple[Date, Date] | None:
 
 
 def parse_date(text: str) -> Date:
-    """Read ``YYYY-MM-DD``; a time of day other than midnight is refused rather than dropped."""
+    """Parse ``YYYY-MM-DD``; a time of day other than midnight is an error."""
     moment = parse_timestamp(text)
     days, rest = divmod(moment.microseconds, MICROSECONDS_PER_DAY)
     if rest or moment.nanoseconds:
-        raise PredicateError(f"{text!r} is no date; write TIMESTAMP '{text}' to compare with a time of day")
+        raise PredicateError(f"{text!r} is not a date; write TIMESTAMP '{text}' to compare with a time of day")
     return Date(days)
 
 
 def describe(value: Literal) -> str:
-    """Name a literal and its type in a message: ``the string 'abc'``."""
+    """Describe a literal and its type for a message: ``the string 'abc'``."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -168,7 +168,7 @@ def describe(value: Literal) -> str:
 
 
 def timestamp_text(value: Timestamp) -> str:
-    """Write a timestamp so that `parse_timestamp` reads it."""
+    """Format a timestamp so that `parse_timestamp` accepts it."""
     try:
         moment = (_EPOCH + dt.timedelta(microseconds=value.microseconds)).replace(tzinfo=None)
         if value.nanoseconds:
@@ -176,12 +176,12 @@ def timestamp_text(value: Timestamp) -> str:
         return moment.isoformat(" ")
     except OverflowError:
         raise PredicateError(
-            f"a timestamp of {value.microseconds} microseconds is outside the years 1 to 9999"
+            f"a timestamp of {value.microseconds} microseconds since 1970 is outside the years 1 to 9999"
         ) from None
 
 
 def date_text(value: Date) -> str:
-    """Write a date so that `parse_date` reads it."""
+    """Format a date so that `parse_date` accepts it."""
     try:
         return dt.date.fromordinal(value.days + _EPOCH_ORDINAL).isoformat()
     except (OverflowError, ValueError):
@@ -192,12 +192,12 @@ def _text(value: str) -> str:
     value = str(value)
     if len(value) > MAXIMUM_TEXT:
         raise PredicateError(
-            f"a string of {len(value)} characters is too long for a predicate; {MAXIMUM_TEXT} are allowed"
+            f"a string of {len(value)} characters is too long for a predicate; at most {MAXIMUM_TEXT} are allowed"
         )
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise PredicateError(f"{value!r} is no valid Unicode text") from None
+        raise PredicateError(f"{value!r} is not valid Unicode text") from None
     return value
 
 
@@ -205,7 +205,7 @@ def _integer(value: int) -> int | Number:
     if -(2**63) <= value < 2**64:
         return int(value)
     if value.bit_length() > 1000:
-        raise PredicateError("a whole number of more than 1000 bits cannot stand in a predicate")
+        raise PredicateError("an integer in a predicate must have at most 1000 bits")
     return Number(str(int(value)))
 
 
@@ -222,12 +222,12 @@ def _decimal(value: decimal.Decimal) -> Literal:
 
 
 def _moment(value: dt.date) -> Timestamp | Date:
-    if value != value:  # noqa: PLR0124  pandas' NaT calls itself a datetime and equals nothing
-        raise PredicateError("NaT cannot stand in a predicate; ask for NULL with is_null()")
+    if value != value:  # noqa: PLR0124  pandas' NaT is an instance of datetime that equals nothing
+        raise PredicateError("NaT is not allowed in a predicate; use is_null() to match NULL")
     if not isinstance(value, dt.datetime):
         return Date(value.toordinal() - _EPOCH_ORDINAL)
     moment = value.replace(tzinfo=dt.UTC) if value.utcoffset() is None else value
-    # pandas' own datetimes go further than Python's
+    # pandas' datetimes have nanoseconds
     return Timestamp((moment - _EPOCH) // dt.timedelta(microseconds=1), getattr(value, "nanosecond", 0))
 
 
@@ -236,22 +236,22 @@ def _numpy_scalar(value: object) -> Literal:
 
     if isinstance(value, np.datetime64):
         if np.isnat(value):
-            raise PredicateError("NaT cannot stand in a predicate; ask for NULL with is_null()")
+            raise PredicateError("NaT is not allowed in a predicate; use is_null() to match NULL")
         if np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "D"):
             return Date(int(value.astype("datetime64[D]").astype(np.int64)))
         moment = value.astype("datetime64[us]")
-        beyond = 0
+        nanoseconds = 0
         if np.datetime_data(value.dtype)[0] in ("ns", "ps", "fs", "as"):
-            beyond = int(value.astype("datetime64[ns]").astype(np.int64)) % 1000
-        return Timestamp(int(moment.astype(np.int64)), beyond)
+            nanoseconds = int(value.astype("datetime64[ns]").astype(np.int64)) % 1000
+        return Timestamp(int(moment.astype(np.int64)), nanoseconds)
     if isinstance(value, np.bool_ | np.integer | np.floating | np.str_):
         item = value.item()
         return to_literal(float(item) if isinstance(value, np.floating) else item)
-    raise PredicateError(f"{value!r} cannot stand in a predicate; give one value, not an array")
+    raise PredicateError(f"a value of a predicate must be a scalar, got {value!r}")
 
 
 def _offset(text: str | None) -> int:
-    """Microseconds east of UTC of ``Z``, ``+02``, ``+0200`` or ``+02:00``."""
+    """Parse ``Z``, ``+02``, ``+0200`` or ``+02:00``; return microseconds east of UTC."""
     if not text or text.upper() in ("Z", "UTC"):
         return 0
     digits = text[1:].replace(":", "").ljust(4, "0")

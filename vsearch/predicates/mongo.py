@@ -1,6 +1,6 @@
-"""A Mongo-style filter dict -> an expression.
+"""Parse Mongo-style filter dicts to expressions.
 
-The spelling is Mongo's, the meaning is SQL's: ``$ne``, ``$nin`` and ``$not`` do not find rows where the column is NULL.
+The syntax is Mongo's, the semantics are SQL's: ``$ne``, ``$nin`` and ``$not`` do not match rows where the column is NULL.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ def parse_mongo(where: Mapping[str, Any]) -> Expression:
     where : mapping
         ``{"price": {"$lt": 10}, "tags": "new"}``; several keys are joined by AND. Operators: ``$eq $ne $gt $gte $lt $lte
         $in $nin $exists $like $ilike $contains $startsWith $endsWith $any $all $size $not`` on a column, ``$and $or $nor
-        $not`` above columns. ``$eq``, and a plain value, on a list column ask for membership; of an empty list, and of
-        ``{"$size": 0}``, whether the column is one. ``$contains`` asks for a part of a text, or an element of a list.
+        $not`` above columns. On a list column, ``$eq`` and a plain value test for membership; an empty list and
+        ``{"$size": 0}`` test whether the column is empty. ``$contains`` tests for a substring or a list element.
 
     Raises
     ------
     PredicateError
-        An operator is unknown or its operand of the wrong kind.
+        An operator is unknown, or its operand has the wrong type.
     """
     return _filter(where, 0)
 
 
 def _filter(where: object, depth: int) -> Expression:
     if not isinstance(where, Mapping):
-        raise PredicateError(f"a filter is a dict of columns and conditions, not {where!r}")
+        raise PredicateError(f"a filter must be a dict of columns and conditions, got {where!r}")
     if depth > MAXIMUM_DEPTH:
         raise PredicateError(f"the filter is nested more than {MAXIMUM_DEPTH} deep")
     return _all([_entry(key, value, depth) for key, value in where.items()])
@@ -58,10 +58,10 @@ def _filter(where: object, depth: int) -> Expression:
 
 def _entry(key: object, value: object, depth: int) -> Expression:
     if not isinstance(key, str) or not key:
-        raise PredicateError(f"the keys of a filter are column names or operators, not {key!r}")
+        raise PredicateError(f"the keys of a filter must be column names or operators, got {key!r}")
     if key in ("$and", "$or", "$nor"):
         if not isinstance(value, list | tuple) or not value:
-            raise PredicateError(f"{key} needs a list of filters, not {value!r}")
+            raise PredicateError(f"{key} needs a non-empty list of filters, got {value!r}")
         terms: tuple[Any, ...] = tuple(_filter(term, depth + 1) for term in value)
         if key == "$and":
             return _all(list(terms))
@@ -99,9 +99,7 @@ def _compare(column: str, operator: Operator, value: object) -> Expression:
     if isinstance(value, list | tuple) and not value and operator in ("=", "!="):
         return IsEmpty(column) if operator == "=" else ~IsEmpty(column)
     if isinstance(value, list | tuple | set):
-        raise PredicateError(
-            f"{column!r} is compared with one value, not with the list {value!r}; use $in, $any or $all"
-        )
+        raise PredicateError(f"{column!r} cannot be compared with the list {value!r}; use $in, $any or $all")
     return Comparison(column, operator, to_literal(value))
 
 
@@ -111,13 +109,13 @@ def _comparison(operator: Operator) -> Callable[[str, Any], Expression]:
 
 def _exists(column: str, value: object) -> Expression:
     if not isinstance(value, bool):
-        raise PredicateError(f"$exists on {column!r} needs True or False, not {value!r}")
+        raise PredicateError(f"$exists on {column!r} must be True or False, got {value!r}")
     return ~IsNull(column) if value else IsNull(column)
 
 
 def _size(column: str, value: object) -> Expression:
     if isinstance(value, bool) or value != 0:
-        raise PredicateError(f"$size on {column!r} can only be 0: whether the list is empty, not {value!r}")
+        raise PredicateError(f"$size on {column!r} must be 0 (the list is empty), got {value!r}")
     return IsEmpty(column)
 
 
@@ -154,8 +152,8 @@ def _all(terms: list[Expression]) -> Expression:
 def _unknown(operator: object, known: tuple[str, ...], place: str) -> PredicateError:
     if operator == "$regex":
         return PredicateError(
-            f"'$regex' is no operator {place}; use $like, $ilike, $contains, $startsWith or $endsWith"
+            f"'$regex' is not an operator {place}; use $like, $ilike, $contains, $startsWith or $endsWith"
         )
     near = difflib.get_close_matches(str(operator), known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {' '.join(known)}"
-    return PredicateError(f"{operator!r} is no operator {place}; {hint}")
+    hint = f"did you mean {near[0]}?" if near else f"the operators are {' '.join(known)}"
+    return PredicateError(f"{operator!r} is not an operator {place}; {hint}")

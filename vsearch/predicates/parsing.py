@@ -1,4 +1,4 @@
-"""One door for the three spellings of a predicate."""
+"""Parse the three predicate syntaxes through one function."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Where = str | Mapping[str, Any] | Expression | Column | None
 
 
 def parse(where: Where) -> Expression | None:
-    """Read a ``where`` argument.
+    """Parse a ``where`` argument.
 
     Parameters
     ----------
     where : str, mapping, Expression, Column or None
-        A SQL condition, a Mongo-style dict, an expression made with `col`, a bool column, or None for all rows.
+        A SQL condition, a Mongo-style dict, an expression built with `col`, a bool column, or None for all rows.
 
     Returns
     -------
     Expression or None
-        None where nothing restricts the rows: None itself or an empty dict.
+        None if all rows match: for None and for an empty dict.
 
     Raises
     ------
     PredicateError
-        It is no predicate, or too large a one.
+        The argument is not a predicate, or exceeds the size limits.
     """
     if where is None:
         return None
@@ -46,4 +46,6 @@ def parse(where: Where) -> Expression | None:
 
         check_filter(where)
         return check_size(parse_mongo(where)) if where else None
-    raise PredicateError(f"`where` is a SQL string, a dict or an expression of vsearch.col, not {type(where).__name__}")
+    raise PredicateError(
+        f"`where` must be a SQL string, a dict or an expression of vsearch.col, got {type(where).__name__}"
+    )

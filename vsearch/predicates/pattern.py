@@ -1,4 +1,4 @@
-"""LIKE patterns as tokens."""
+"""Compile LIKE patterns to tokens."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Literal as OneOf
 
 from vsearch.errors import PredicateError
 
-# The values of vsearch.kernels.filters.like, repeated so that binding a predicate does not load the compiler.
+# Duplicates the values in vsearch.kernels.filters.like, so that binding a predicate does not load the compiler.
 ANY_CHARACTER = 256
 ANY_TEXT = 257
 
 
 def compile_pattern(pattern: str, escape: str) -> tuple[int, ...]:
-    """Turn a pattern into bytes to match, `ANY_CHARACTER` for ``_`` and `ANY_TEXT` for ``%``.
+    """Compile a pattern to bytes to match, `ANY_CHARACTER` for ``_`` and `ANY_TEXT` for ``%``.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def compile_pattern(pattern: str, escape: str) -> tuple[int, ...]:
 
 
 def literal_prefix(tokens: tuple[int, ...]) -> tuple[bytes, OneOf["nothing", "any text", "other"]]:
-    """The literal bytes that a pattern starts with, and what follows them."""
+    """Return the literal prefix of a compiled pattern, and what follows it."""
     length = next((i for i, token in enumerate(tokens) if token >= ANY_CHARACTER), len(tokens))
     rest = tokens[length:]
     return bytes(tokens[:length]), "nothing" if not rest else "any text" if rest == (ANY_TEXT,) else "other"

@@ -11,7 +11,7 @@ from vsearch.errors import PredicateError
 
 
 class AttributeType(StrEnum):
-    """Names of the types that an attribute column can have; `vsearch.predicates.types.table` has what there is to know of each."""
+    """Names of the attribute types; their records are in `vsearch.predicates.types.table`."""
 
     INT64 = "int64"
     UINT64 = "uint64"
@@ -32,7 +32,7 @@ class AttributeType(StrEnum):
 
 
 ROW_ID = "id\0"
-"""What a bound predicate calls the ids of the rows: no attribute can be meant by it."""
+"""Name of the row ids in a bound predicate, which no attribute can have."""
 
 _ROW_ID_NAMES = ("id", "_id")
 
@@ -40,7 +40,7 @@ _ROW_ID_NAMES = ("id", "_id")
 class Attribute(msgspec.Struct, frozen=True):
     """One attribute column and the name of its type.
 
-    `precision` and `scale` are of decimals, whose values are whole numbers / 10**scale.
+    `precision` and `scale` apply to decimals, whose values are integers / 10**scale.
     """
 
     name: str
@@ -50,20 +50,20 @@ class Attribute(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """The name as users know it."""
+        """The name that users see."""
         return "id" if self.name == ROW_ID else self.name
 
     @property
     def kind(self) -> str:
-        """The type as text, with what decimals have besides: ``decimal(10, 2)``."""
+        """The type as text, with precision and scale for decimals: ``decimal(10, 2)``."""
         return f"{self.type}({self.precision}, {self.scale})" if self.precision else str(self.type)
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """The attribute columns, in order. Names differ from each other.
+    """The attribute columns, in order, with distinct names.
 
-    `row_id` is the type of the rows' ids, which predicates call ``id`` unless an attribute has that name, and ``_id`` likewise;
-    None where there are none to ask for.
+    `row_id` is the type of the row ids, which predicates refer to as ``id`` or ``_id`` unless an attribute has that name;
+    None if row ids cannot be filtered on.
     """
 
     attributes: tuple[Attribute, ...]
@@ -81,7 +81,7 @@ class Schema(msgspec.Struct, frozen=True):
         return tuple(attribute.name for attribute in self.attributes)
 
     def find(self, name: str) -> Attribute:
-        """Look a column up by name; as in SQL, letter case counts only where two columns differ by nothing else.
+        """Look up a column by name; as in SQL, case matters only if two names differ in nothing else.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class Schema(msgspec.Struct, frozen=True):
     def _hint(self, name: str) -> str:
         if not self.attributes:
             return "this index was built without attributes" + (
-                ", only `id` can be asked for" if self.row_id is not None else ""
+                ", only `id` can be filtered on" if self.row_id is not None else ""
             )
         import difflib
 
@@ -112,4 +112,4 @@ class Schema(msgspec.Struct, frozen=True):
         if near:
             return f"did you mean {folded[near[0]]!r}?"
         shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
-        return f"there are {shown}"
+        return f"the columns are {shown}"

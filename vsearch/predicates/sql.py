@@ -1,4 +1,4 @@
-"""A SQL WHERE string -> an expression. sqlglot reads the SQL; only what is named here passes, nothing is evaluated."""
+"""Parse SQL WHERE strings to expressions. sqlglot parses the SQL; only the nodes listed here are accepted, none is evaluated."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ _FUNCTIONS = {
 }
 _PLACES: dict[str, Place] = {"PREFIX": "start", "SUFFIX": "end", "CONTAINS": "anywhere"}
 _STATEMENTS = {"SELECT", "INSERT", "UPDATE", "DELETE", "DROP", "CREATE", "ALTER", "WITH", "FROM", "ATTACH", "COPY"}
-_SEVERAL = "the WHERE string holds several statements; give one condition, without ';'"
+_SEVERAL = "the WHERE string has several statements; it must be one condition, without ';'"
 
 
 def parse_sql(where: str) -> Expression:
-    """Parse a WHERE condition as DuckDB would.
+    """Parse a WHERE condition with DuckDB's syntax and semantics.
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ def parse_sql(where: str) -> Expression:
     Raises
     ------
     PredicateError
-        The SQL is malformed, or says more than a predicate on the columns of one row: a subquery, a function, arithmetic,
-        a comparison of two columns, more than one statement.
+        The SQL is malformed, or more than a predicate on the columns of one row: it has a subquery, a function, arithmetic,
+        a comparison of two columns, or more than one statement.
     """
     lists = LongLists(where)
     try:
@@ -102,30 +102,30 @@ def _read(where: str) -> exp.Expr:
     except ParseError as error:
         raise PredicateError(_explain_parse_error(where, error.errors)) from None
     except SqlglotError:
-        raise PredicateError(f"{short(where)} is no SQL: a quotation mark or a comment is not closed") from None
+        raise PredicateError(f"{short(where)} is not valid SQL: a quotation mark or a comment is not closed") from None
     except RecursionError:
         raise PredicateError("the predicate is nested too deep") from None
-    found = [condition for condition in conditions if condition is not None]
-    if not found:
-        raise PredicateError("the WHERE string is empty; leave `where` out to search all rows")
-    if len(found) > 1:
+    nonempty = [condition for condition in conditions if condition is not None]
+    if not nonempty:
+        raise PredicateError("the WHERE string is empty; omit `where` to search all rows")
+    if len(nonempty) > 1:
         raise PredicateError(_SEVERAL)
-    return found[0]
+    return nonempty[0]
 
 
 def _explain_parse_error(where: str, errors: list[dict[str, Any]]) -> str:
     word = where.split(None, 1)[0].upper() if where.split() else ""
     if word == "WHERE":
-        return "give the condition alone, without the word WHERE"
+        return "omit the word WHERE and pass only the condition"
     if word in _STATEMENTS:
-        return f"{short(where)}: this is a statement, not a condition; give the condition alone"
+        return f"{short(where)}: this is a statement, not a condition; pass only the condition"
     first = errors[0] if errors else {}
     if str(first.get("start_context", "")).rstrip().endswith(";"):
         return _SEVERAL
     place = (
         f" near {first['highlight']!r} (line {first['line']}, column {first['col']})" if first.get("highlight") else ""
     )
-    return f"{short(where)} is no SQL condition{place}"
+    return f"{short(where)} is not a SQL condition{place}"
 
 
 def _predicate(node: exp.Expr) -> Expression:
@@ -139,7 +139,7 @@ def _predicate(node: exp.Expr) -> Expression:
 
 
 def _connective(node: exp.Expr) -> Expression:
-    """Flatten ``a AND b AND c``, which the parser leaves as a left-deep chain, without recursing along the chain."""
+    """Flatten ``a AND b AND c``, which the parser returns as a left-deep chain, without recursing along the chain."""
     kind = type(node)
     terms = []
     while isinstance(node, kind):
@@ -147,11 +147,11 @@ def _connective(node: exp.Expr) -> Expression:
         node = node.this
     terms.append(node)
     parts: list[Any] = []
-    made = And if kind.__name__ == "And" else Or
+    connective = And if kind.__name__ == "And" else Or
     for term in reversed(terms):
         part = _predicate(term)
-        parts.extend(part.terms if isinstance(part, made) else (part,))
-    return made(tuple(parts))
+        parts.extend(part.terms if isinstance(part, connective) else (part,))
+    return connective(tuple(parts))
 
 
 def _negation(node: exp.Expr) -> Expression:
@@ -166,21 +166,21 @@ def _comparison(node: exp.Expr, operator: Operator) -> Expression:
             return _quantified(quantifier, side, other, operator)
         if is_column(side):
             continue
-        asked = _MIRRORED.get(operator, operator) if swap else operator
-        measured = list_length(other)
-        if measured is not None:
-            return length_test(measured, asked, literal(side), node)
+        oriented = _MIRRORED.get(operator, operator) if swap else operator
+        list_column = list_length(other)
+        if list_column is not None:
+            return length_test(list_column, oriented, literal(side), node)
         target = target_of(other)
         if target is None:
             continue
         if _is_empty_list(side):
-            return _empty_test(target, asked, node)
-        return target.wrap(Comparison(target.column, asked, literal(side), target.fold))
+            return _empty_test(target, oriented, node)
+        return target.wrap(Comparison(target.column, oriented, literal(side), target.fold))
     if is_column(left):
-        raise PredicateError(f"{sql_text(node)}: a column is compared with a value, not with another column")
+        raise PredicateError(f"{sql_text(node)}: a column must be compared with a value, not with another column")
     literal(left)
     literal(right)
-    raise PredicateError(f"{sql_text(node)}: no column is named; a column is compared with a value")
+    raise PredicateError(f"{sql_text(node)}: a comparison needs a column and a value")
 
 
 def _is_empty_list(node: exp.Expr) -> bool:
@@ -190,7 +190,7 @@ def _is_empty_list(node: exp.Expr) -> bool:
 
 def _empty_test(target: Target, operator: Operator, node: exp.Expr) -> Expression:
     if operator not in ("=", "!=") or not target.plain:
-        raise PredicateError(f"{sql_text(node)}: an empty list is compared with = or <>")
+        raise PredicateError(f"{sql_text(node)}: only = and <> apply to an empty list")
     return IsEmpty(target.column) if operator == "=" else ~IsEmpty(target.column)
 
 
@@ -207,7 +207,7 @@ def _quantified(quantifier: str, side: exp.Expr, other: exp.Expr, operator: Oper
     column = bare(side.expressions[0] if type(side).__name__ == "Anonymous" else side.this)
     if not is_column(column):
         raise PredicateError(
-            f"{sql_text(side)}: {quantifier} needs a list column in its parentheses; write x IN (...) for values"
+            f"{sql_text(side)}: the argument of {quantifier} must be a list column; write x IN (...) for values"
         )
     if (quantifier, operator) not in (("ANY", "="), ("ALL", "!=")):
         raise PredicateError(
@@ -220,10 +220,10 @@ def _quantified(quantifier: str, side: exp.Expr, other: exp.Expr, operator: Oper
 def _between(node: exp.Expr) -> Expression:
     if node.args.get("symmetric"):
         raise PredicateError("BETWEEN SYMMETRIC is not supported; write BETWEEN with the smaller value first")
-    measured = list_length(node.this)
+    list_column = list_length(node.this)
     low, high = literal(node.args["low"]), literal(node.args["high"])
-    if measured is not None:
-        return length_test(measured, ">=", low, node) & length_test(measured, "<=", high, node)
+    if list_column is not None:
+        return length_test(list_column, ">=", low, node) & length_test(list_column, "<=", high, node)
     target = _target(node.this, node)
     terms: tuple[Any, ...] = (
         target.wrap(Comparison(target.column, ">=", low, target.fold)),
@@ -232,22 +232,22 @@ def _between(node: exp.Expr) -> Expression:
     return And(terms)
 
 
-def _target(node: exp.Expr, whole: exp.Expr) -> Target:
-    return target_of(node) or Target(column_of(node, whole))
+def _target(node: exp.Expr, parent: exp.Expr) -> Target:
+    return target_of(node) or Target(column_of(node, parent))
 
 
 def _in(node: exp.Expr) -> Expression:
     if node.args.get("query") is not None or node.args.get("unnest") is not None:
-        raise PredicateError("IN (SELECT ...) is not supported: a predicate cannot hold a subquery")
-    target = node.args.get("field")
-    if target is not None:
-        if not is_column(target):
-            raise refusal(target)
-        return contains_one(column_name(target), literal(node.this))
+        raise PredicateError("IN (SELECT ...) is not supported: a predicate cannot contain a subquery")
+    field = node.args.get("field")
+    if field is not None:
+        if not is_column(field):
+            raise refusal(field)
+        return contains_one(column_name(field), literal(node.this))
     if not node.expressions:
         raise PredicateError(f"{sql_text(node)}: IN needs a list of values in parentheses")
-    found = _target(node.this, node)
-    return found.wrap(In(found.column, to_values(literals(node.expressions)), found.fold))
+    target = _target(node.this, node)
+    return target.wrap(In(target.column, to_values(literals(node.expressions)), target.fold))
 
 
 def _like(node: exp.Expr, escape: str = "") -> Expression:
@@ -257,7 +257,7 @@ def _like(node: exp.Expr, escape: str = "") -> Expression:
         return Comparison(target.column, "=", None)
     ilike = type(node).__name__ == "ILike"
     if ilike and target.fold == "upper":
-        target = Target(target.column, "", target.default)  # lower(upper(x)) is as good as lower(x) to ILIKE
+        target = Target(target.column, "", target.default)  # to ILIKE, lower(upper(x)) is equivalent to lower(x)
     if ilike and target.default is not None and isinstance(target.default[0], str):
         target = Target(target.column, "", (folded(target.default[0], "lower"),))
     like = target.wrap(to_like(target.column, pattern, escape, target.fold, ilike=ilike))
@@ -276,7 +276,7 @@ def _is(node: exp.Expr) -> Expression:
     value = literal(node.expression)
     if value is not None and not isinstance(value, bool):
         raise PredicateError(
-            f"{sql_text(node)}: IS is followed by NULL, TRUE, FALSE, UNKNOWN or DISTINCT FROM; use = for other values"
+            f"{sql_text(node)}: IS must be followed by NULL, TRUE, FALSE, UNKNOWN or DISTINCT FROM; use = for other values"
         )
     target = target_of(node.this)
     if target is not None and value is None and target.default is None:
@@ -308,7 +308,9 @@ def _list_test(column: exp.Expr, values: exp.Expr, mode: str, node: exp.Expr) ->
     if type(bare(values)).__name__ == "Null":
         return Comparison(column_of(column, node), "=", None)
     if type(values).__name__ != "Array":
-        raise PredicateError(f"{sql_text(node)}: a list column is compared with a list of values, such as ['a', 'b']")
+        raise PredicateError(
+            f"{sql_text(node)}: a list column must be compared with a list of values, such as ['a', 'b']"
+        )
     return Contains(column_of(column, node), to_values(literals(values.expressions)), "all" if mode == "all" else "any")
 
 

@@ -1,4 +1,4 @@
-"""What stands for the column in a SQL condition: the column itself, lower() and upper() of it, COALESCE, the length of a list."""
+"""Column expressions of SQL conditions: a column, its lower() and upper(), COALESCE, and the length of a list."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MANY = 2**62
 
 @dataclass(frozen=True)
 class Target:
-    """A column, in upper or lower case where `fold` says so; `default`, in a tuple, is what stands for NULL."""
+    """A column, folded to lower or upper case if `fold` is set; `default`, in a tuple, replaces NULL."""
 
     column: str
     fold: Fold = ""
@@ -41,12 +41,12 @@ class Target:
         return not self.fold and self.default is None
 
     def wrap(self, term: Comparison | In | Like | Part) -> Expression:
-        """A condition on the column, with the default in the place of NULL."""
+        """Return a condition on the column, with the default in place of NULL."""
         return term if self.default is None else Coalesce(term, self.default[0])
 
 
 def target_of(node: exp.Expr) -> Target | None:
-    """Read what a comparison may have for its column; None where it is something else."""
+    """Parse a column, its fold or COALESCE; return None for anything else."""
     node = bare(node)
     kind = type(node).__name__
     if is_column(node):
@@ -59,13 +59,13 @@ def target_of(node: exp.Expr) -> Target | None:
         if inner is None or inner.default is not None:
             return None
         if len(node.expressions) != 1 or is_column(node.expressions[0]):
-            raise PredicateError(f"{sql_text(node)}: COALESCE takes a column and one value")
+            raise PredicateError(f"{sql_text(node)}: COALESCE must have two arguments, a column and a value")
         return Target(inner.column, inner.fold, (literal(node.expressions[0]),))
     return None
 
 
 def list_length(node: exp.Expr) -> str | None:
-    """The column whose length a node is; None where it is something else."""
+    """Return the column whose length a node computes, or None if it is something else."""
     node = bare(node)
     kind = type(node).__name__
     if kind in ("Length", "ArraySize"):
@@ -74,17 +74,17 @@ def list_length(node: exp.Expr) -> str | None:
         inner, rest = node.expressions[0], list(node.expressions[1:])
     else:
         return None
-    if not is_column(inner) or [literal(each) for each in rest] not in ([], [1]):
+    if not is_column(inner) or [literal(argument) for argument in rest] not in ([], [1]):
         return None
     return column_name(inner)
 
 
 def length_test(column: str, operator: Operator, value: Literal, node: exp.Expr) -> Expression:
-    """The test of a length that tells empty lists from others, and nothing more."""
+    """Build the test of a list's length, which may only distinguish empty from non-empty lists."""
     if value is None:
         return Comparison(column, "=", None)
     refused = PredicateError(
-        f"{sql_text(node)}: of the length of a list only = 0, > 0 and the like can be asked: whether it is empty"
+        f"{sql_text(node)}: the length of a list can only be tested for empty or not, such as = 0 or > 0"
     )
     if isinstance(value, Number):
         number: Any = Fraction(value.text)
@@ -92,11 +92,11 @@ def length_test(column: str, operator: Operator, value: Literal, node: exp.Expr)
         number = value.value if isinstance(value, Double) else value
     if isinstance(number, bool) or not isinstance(number, int | float | Fraction) or operator not in _HOLDS:
         raise refused
-    none, one, many = (_HOLDS[operator](length, number) for length in (0, 1, _MANY))
-    if one is not many or (operator in ("=", "!=") and number == int(number) and number >= 1):
+    at_zero, at_one, at_many = (_HOLDS[operator](length, number) for length in (0, 1, _MANY))
+    if at_one is not at_many or (operator in ("=", "!=") and number == int(number) and number >= 1):
         raise refused
     empty = IsEmpty(column)
-    if none is one:
-        both = empty | ~empty  # unknown where the list is NULL
-        return both if one else ~both
-    return empty if none else ~empty
+    if at_zero is at_one:
+        always = empty | ~empty  # unknown where the list is NULL
+        return always if at_one else ~always
+    return empty if at_zero else ~empty

@@ -1,4 +1,4 @@
-"""The smallest parts of a SQL condition: columns, literals, and the refusal of everything else."""
+"""Parse the columns and literals of SQL conditions, and reject everything else."""
 
 from __future__ import annotations
 
@@ -36,42 +36,42 @@ _FLOATS = {"DOUBLE", "FLOAT", "REAL"}
 
 
 def bare(node: exp.Expr) -> exp.Expr:
-    """Take the parentheses off."""
+    """Strip the parentheses around a node."""
     while type(node).__name__ == "Paren":
         node = node.this
     return node
 
 
 def is_column(node: exp.Expr) -> bool:
-    """Whether a node is a column, in parentheses or not."""
+    """Return whether a node is a column, with or without parentheses."""
     return type(bare(node)).__name__ == "Column"
 
 
 def column_name(node: exp.Expr) -> str:
-    """The name of a column; ``a.b`` names the column "a.b"."""
+    """Return the name of a column; ``a.b`` names the column "a.b"."""
     parts: list[Any] = getattr(bare(node), "parts", [])
     if not all(type(part).__name__ == "Identifier" and part.this for part in parts):
         raise refusal(node)
     return ".".join(part.name for part in parts)
 
 
-def column_of(node: exp.Expr, whole: exp.Expr) -> str:
-    """The name of the column that a node must be; ``whole`` is what to show when it is something else."""
+def column_of(node: exp.Expr, parent: exp.Expr) -> str:
+    """Return the name of the column that a node must be; ``parent`` is the condition to show in errors."""
     node = bare(node)
     if is_column(node):
         return column_name(node)
     if type(node).__name__ in ("Literal", "Boolean", "Null", "Neg"):
-        raise PredicateError(f"{sql_text(whole)}: a column belongs on the left side")
+        raise PredicateError(f"{sql_text(parent)}: the left side must be a column")
     raise refusal(node)
 
 
 def literals(nodes: list[exp.Expr]) -> list[Literal]:
-    """The literals that nodes must be."""
+    """Convert nodes that must be literals."""
     return [literal(node) for node in nodes]
 
 
 def literal(node: exp.Expr) -> Literal:
-    """The literal that a node must be."""
+    """Convert a node that must be a literal."""
     node = bare(node)
     kind = type(node).__name__
     if kind == "Literal":
@@ -86,15 +86,15 @@ def literal(node: exp.Expr) -> Literal:
         return _cast(node)
     if kind == "Column":
         raise PredicateError(
-            f"{sql_text(node)} stands where a value is expected: a column is compared with a value, not with another column; "
-            "strings take single quotes"
+            f"{sql_text(node)} must be a value: a column cannot be compared with another column; "
+            "put strings in single quotes"
         )
     raise refusal(node)
 
 
 def _negated(value: Literal, node: exp.Expr) -> Literal:
     if isinstance(value, bool) or not isinstance(value, int | float | Number | Double):
-        raise PredicateError(f"{sql_text(node)}: only numbers take a minus sign")
+        raise PredicateError(f"{sql_text(node)}: only numbers can be negated")
     if isinstance(value, Double):
         return Double(-value.value)
     if isinstance(value, Number):
@@ -103,7 +103,7 @@ def _negated(value: Literal, node: exp.Expr) -> Literal:
 
 
 def _cast(node: exp.Expr) -> Literal:
-    """``DATE '...'``, ``TIMESTAMP '...'``, and numbers or their text as floats: ``0.1::DOUBLE``, ``'NaN'::DOUBLE``."""
+    """Convert ``DATE '...'``, ``TIMESTAMP '...'``, and numbers or text cast to floats: ``0.1::DOUBLE``, ``'NaN'::DOUBLE``."""
     target = node.args["to"].this
     name = getattr(target, "name", str(target)).upper()
     value = literal(node.this)
@@ -111,8 +111,8 @@ def _cast(node: exp.Expr) -> Literal:
         return _float(node, value, single=name != "DOUBLE")
     if name not in _CASTS or not isinstance(value, str):
         raise PredicateError(
-            f"{sql_text(node)}: only DATE '...' and TIMESTAMP '...' of a string, and DOUBLE or FLOAT of a number, "
-            "are supported as casts"
+            f"{sql_text(node)}: the supported casts are DATE '...' and TIMESTAMP '...' of a string, "
+            "and DOUBLE or FLOAT of a number"
         )
     if name == "DATE":
         return parse_date(value)
@@ -120,32 +120,34 @@ def _cast(node: exp.Expr) -> Literal:
 
 
 def _float(node: exp.Expr, value: str | float | Number | Double, *, single: bool) -> Double:
-    """A number, or the text of one, as a double; rounded to a float32 first if `single`."""
+    """Convert a number, or its text, to a double; rounded to float32 first if `single`."""
     text = value.text if isinstance(value, Number) else value.value if isinstance(value, Double) else value
     try:
         number = float(text)
         if single and math.isfinite(number):
             number = struct.unpack("<f", struct.pack("<f", number))[0]
     except ValueError:
-        raise PredicateError(f"{sql_text(node)}: {value!r} is no number") from None
+        raise PredicateError(f"{sql_text(node)}: {value!r} is not a number") from None
     except OverflowError:
-        raise PredicateError(f"{sql_text(node)}: the number is beyond {'FLOAT' if single else 'DOUBLE'}") from None
+        raise PredicateError(
+            f"{sql_text(node)}: the number is out of range for {'FLOAT' if single else 'DOUBLE'}"
+        ) from None
     return Double(number)
 
 
 _REFUSED = {
-    "Select": "a subquery or a whole SELECT is no predicate; give the condition alone",
-    "Subquery": "a predicate cannot hold a subquery",
-    "Exists": "a predicate cannot hold a subquery",
+    "Select": "a subquery or a SELECT statement is not a predicate; pass only the condition",
+    "Subquery": "a predicate cannot contain a subquery",
+    "Exists": "a predicate cannot contain a subquery",
     "SimilarTo": "SIMILAR TO is not supported; use LIKE",
     "RegexpLike": "regular expressions are not supported; use LIKE",
-    "Placeholder": "parameters are not filled in here; write the value, or use vsearch.col",
-    "Parameter": "parameters are not filled in here; write the value, or use vsearch.col",
+    "Placeholder": "parameters are not supported; write the value, or use vsearch.col",
+    "Parameter": "parameters are not supported; write the value, or use vsearch.col",
     "Any": "ANY is supported as value = ANY(list_column)",
-    "Bracket": "elements of a list cannot be picked; use list_contains(column, value)",
-    "Interval": "intervals are not supported; compute the moment and write TIMESTAMP '...'",
+    "Bracket": "subscripts of lists are not supported; use list_contains(column, value)",
+    "Interval": "intervals are not supported; compute the time and write TIMESTAMP '...'",
     "Case": "CASE is not supported",
-    "Literal": "a value alone is no predicate; compare a column with it",
+    "Literal": "a value is not a predicate; compare a column with it",
     "ByteString": "E'...' strings are not supported; write a plain '...' string",
     "National": "N'...' strings are not supported; write a plain '...' string",
 }
@@ -153,7 +155,7 @@ _ARITHMETIC = {"Add", "Sub", "Mul", "Div", "IntDiv", "Mod", "Neg", "Pow", "DPipe
 
 
 def refusal(node: exp.Expr) -> PredicateError:
-    """Say in one line why this SQL is no predicate."""
+    """Return the error that explains in one line why a node is not supported."""
     from sqlglot import exp
 
     kind = type(node).__name__
@@ -163,8 +165,8 @@ def refusal(node: exp.Expr) -> PredicateError:
         reason = "arithmetic is not supported; compare the column itself with a value"
     elif isinstance(node, exp.Func):
         reason = (
-            "functions are not supported, except lower, upper, contains, starts_with, ends_with, coalesce, and list_contains, list_has_any, "
-            "list_has_all and len on a list column"
+            "functions are not supported, except lower, upper, contains, starts_with, ends_with, coalesce, "
+            "and list_contains, list_has_any, list_has_all and len on a list column"
         )
     else:
         reason = "this is not supported in a predicate"
@@ -172,10 +174,10 @@ def refusal(node: exp.Expr) -> PredicateError:
 
 
 def sql_text(node: exp.Expr) -> str:
-    """A node as SQL, shortened for a message."""
+    """Render a node as SQL, shortened for a message."""
     return short(node.sql(dialect="duckdb"))
 
 
 def short(text: str) -> str:
-    """A text, shortened for a message."""
+    """Shorten a text for a message."""
     return text if len(text) <= 80 else text[:77] + "..."

@@ -1,4 +1,4 @@
-"""A leaf and the cells of a column -> a table of 256 answers: no, maybe, yes."""
+"""Evaluate a leaf on the cells of a column, to a table of 256 results: no, maybe or yes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vsearch.predicates.bound import KeyRange, NullTest, Pattern, StringRange
 from vsearch.predicates.columns import CellColumn
 
 NO, MAYBE, YES = 0, 1, 3
-"""Bit 0: rows of the cell may match. Bit 1: all of them do."""
+"""Bit 0: some rows of the cell may match. Bit 1: all rows of the cell match."""
 
 
 def cell_table(leaf: Any, column: CellColumn) -> npt.NDArray[np.uint8]:
-    """What a leaf says about every cell, uint8 (256,): `NO`, `MAYBE` or `YES`. Cells that do not exist say no."""
+    """Return the result of a leaf for every cell, uint8 (256,): `NO`, `MAYBE` or `YES`; `NO` for unused cells."""
     table = np.zeros(256, np.uint8)
     values = len(column.low)
     if isinstance(leaf, NullTest):
@@ -33,10 +33,10 @@ def cell_table(leaf: Any, column: CellColumn) -> npt.NDArray[np.uint8]:
         for start, stop in zip(*column.dictionary.selected(leaf.intervals, leaf.fold), strict=True):
             table[1 + start : 1 + stop] = YES
     else:
-        raise TypeError(f"{type(leaf).__name__} cannot be asked of the {column.type} column {column.name!r}")
+        raise TypeError(f"{type(leaf).__name__} does not apply to the {column.type} column {column.name!r}")
     return table
 
 
 def is_exact(table: npt.NDArray[np.uint8]) -> bool:
-    """Whether a table never says maybe."""
+    """Return whether a table has no `MAYBE`."""
     return not np.any(table == MAYBE)

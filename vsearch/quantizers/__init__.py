@@ -1,1 +1,1 @@
-"""Quantizers: frozen, named, serialisable codecs behind one protocol."""
+"""Quantizers: frozen, named, serializable codecs behind one protocol."""

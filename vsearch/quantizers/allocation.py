@@ -1,4 +1,4 @@
-"""How many bits each block of dimensions gets."""
+"""Bit allocation among blocks of dimensions."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from vsearch.quantizers.gaussian import ERROR, MAX_BITS
 
 
 def allocate_bits(variances: NDArray[np.float64], widths: Sequence[int], budget: int) -> NDArray[np.int32]:
-    """Bits per dimension of each block that minimise the total squared error, descending from block to block.
+    """Choose the bits per dimension of each block, non-increasing, that minimize the total squared error.
 
-    Exact dynamic programming over blocks, bits of the block and spent bits: O(blocks * budget * 9).
+    Exact dynamic programming over blocks, bits of the block and bits spent: O(blocks * budget * 9).
 
     Parameters
     ----------
     variances : float64 (blocks,)
-        Mean variance of a block's dimensions, descending (where they are not, a block gets no fewer bits than those
-        behind it all the same).
+        Mean variance of each block's dimensions, descending. If they are not, a block still gets no fewer bits than those
+        after it.
     widths : (blocks,)
-        Dimensions of each block.
+        Number of dimensions of each block.
     budget : int
         Bits to spend on one vector, at most ``8 * sum(widths)``.
 
     Returns
     -------
     bits : int32 (blocks,)
-        0 to 8, descending; ``sum(bits * widths) <= budget``. Blocks without variance at the end get 0.
+        0 to 8, non-increasing; ``sum(bits * widths) <= budget``. Trailing blocks without variance get 0.
     """
     blocks = len(widths)
-    # best[b]: least error of the blocks so far, by bits spent, when the last of them has at least b bits
+    # best[b]: smallest error of the blocks so far, by bits spent, if the last of them has at least b bits
     best = np.zeros((MAX_BITS + 1, budget + 1))
     choice = np.zeros((blocks, MAX_BITS + 1, budget + 1), np.int8)
     for block in range(blocks):

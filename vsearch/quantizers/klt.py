@@ -1,4 +1,4 @@
-"""The Karhunen-Loeve transform of residuals, and random rotations inside blocks of its dimensions."""
+"""The Karhunen-Loeve transform of residuals, and random rotations within blocks of its dimensions."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 16  # dimensions that share a grid: fine enough for low dimensions, wide enough that a rotation evens them out
-SPANNED = 1e-9  # of the largest square of residuals along a direction: below it is only what their rounding makes
+BLOCK = 16  # dimensions that share a grid: few enough for low-dimensional data, enough for a rotation to even them out
+SPANNED = 1e-9  # of the largest squared norm along a direction: below it there is only rounding noise
 
 
 @dataclass(frozen=True, eq=False)
 class KLT:
-    """An orthogonal transform that decorrelates what it was fitted to.
+    """An orthogonal transform that decorrelates the data that it was fitted to.
 
     Attributes
     ----------
     matrix : float32 (d, d)
-        Rows are eigenvectors of the covariance, by descending eigenvalue; ``z = matrix @ x``.
+        The rows are the eigenvectors of the covariance, by descending eigenvalue; ``z = matrix @ x``.
     eigenvalues : float64 (d,)
         Variances of the transformed dimensions, descending.
     """
@@ -28,7 +28,7 @@ class KLT:
 
 
 def fit_klt(residuals: NDArray[np.float32]) -> KLT:
-    """Fit the transform to residuals (n, d). Rank-deficient input is fine (constant data, n < d).
+    """Fit the transform to residuals (n, d), which may be rank-deficient (constant data, n < d).
 
     O(n d^2 + d^3); with fewer residuals than dimensions O(n d^2).
     """
@@ -42,7 +42,7 @@ def fit_klt(residuals: NDArray[np.float32]) -> KLT:
 
 
 def _fit_span(residuals: NDArray[np.float32]) -> KLT:
-    """`fit_klt` of fewer residuals than dimensions: their inner products tell all directions that have variance."""
+    """`fit_klt` for fewer residuals than dimensions: their Gram matrix yields all directions that have variance."""
     n, d = residuals.shape
     rows = residuals.astype(np.float64)
     squares, combinations = np.linalg.eigh(rows @ rows.T)
@@ -54,48 +54,47 @@ def _fit_span(residuals: NDArray[np.float32]) -> KLT:
 
 
 def _orthonormal(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows (r, d) that are orthonormal but for rounding, made so: each less its share of those before. O(r^2 d).
+    """Orthonormalize rows (r, d) that are orthonormal up to rounding, as Gram-Schmidt does. O(r^2 d).
 
-    The outcome is that of a QR decomposition, in matrix products, which take a tenth of the time.
+    The result is that of a QR decomposition, by matrix products, which take a tenth of the time.
     """
     return np.asarray(np.linalg.solve(np.linalg.cholesky(rows @ rows.T), rows))
 
 
 def complete_basis(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """An orthogonal matrix float32 (d, d) that begins with orthonormal rows (r, d). O(r d^2).
+    """Complete orthonormal rows (r, d) to an orthogonal matrix, float32 (d, d), that begins with them. O(r d^2).
 
-    The other rows are those of the block reflector that takes the first r unit vectors into the span of the rows.
+    The other rows are those of the block reflector that maps the first r unit vectors into the span of the rows.
     """
     r, d = rows.shape
     left, _, right = np.linalg.svd(rows[:, :r].astype(np.float64))
-    turned = rows.copy()
-    turned[:, :r] += np.asarray(left @ right, np.float32)  # away from the rows: the sum is well conditioned
-    wide = turned.astype(np.float64)
-    scaled = np.asarray(2 * np.linalg.solve(wide @ wide.T, wide[:, r:]).T, np.float32)
+    reflector = rows.copy()
+    reflector[:, :r] += np.asarray(left @ right, np.float32)  # with this sign the sum is well conditioned
+    reflector64 = reflector.astype(np.float64)
+    scaled = np.asarray(2 * np.linalg.solve(reflector64 @ reflector64.T, reflector64[:, r:]).T, np.float32)
     matrix = np.empty((d, d), np.float32)
     matrix[:r] = rows
-    np.matmul(scaled, -turned, out=matrix[r:])
+    np.matmul(scaled, -reflector, out=matrix[r:])
     matrix[np.arange(r, d), np.arange(r, d)] += 1
     return matrix
 
 
 def block_bounds(dimensions: int, block: int = BLOCK) -> list[tuple[int, int]]:
-    """First and past-the-last dimension of every block."""
+    """Return the half-open range of dimensions of every block."""
     return [(start, min(start + block, dimensions)) for start in range(0, dimensions, block)]
 
 
 def rotate_blocks(matrix: NDArray[np.float32], rng: np.random.Generator, block: int = BLOCK) -> NDArray[np.float32]:
-    """Follow an orthogonal transform by a random rotation inside every block of its output dimensions."""
+    """Compose an orthogonal transform with a random rotation within every block of its output dimensions."""
     rotated = np.empty_like(matrix)
-    wide, turned = np.empty(
-        (2, block, matrix.shape[1])
-    )  # memory that is fetched anew for each block costs more than the work
+    # Buffers are reused: allocating them for each block costs more than the products.
+    block_rows, block_rotated = np.empty((2, block, matrix.shape[1]))
     for start, stop in block_bounds(len(matrix), block):
         gaussian = rng.standard_normal((stop - start, stop - start))
         orthogonal, triangle = np.linalg.qr(gaussian)
         orthogonal *= np.sign(np.diagonal(triangle))
         count = stop - start
-        wide[:count] = matrix[start:stop]
-        np.matmul(orthogonal, wide[:count], out=turned[:count])
-        rotated[start:stop] = turned[:count]
+        block_rows[:count] = matrix[start:stop]
+        np.matmul(orthogonal, block_rows[:count], out=block_rotated[:count])
+        rotated[start:stop] = block_rotated[:count]
     return rotated

@@ -1,4 +1,4 @@
-"""K-means, by faiss."""
+"""K-means by FAISS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from vsearch.forking import with_threads_of_its_own
 
 @with_threads_of_its_own
 def train_kmeans(sample: NDArray[np.float32], centroids: int, rounds: int, seed: int) -> NDArray[np.float32]:
-    """Centroids float32 (centroids', d) of a sample (n, d), n >= 1: fewer where it has fewer distinct vectors."""
+    """Return the centroids, float32 (at most ``centroids``, d), of a sample (n, d), n >= 1.
+
+    There are fewer if the sample has fewer distinct vectors.
+    """
     import faiss
 
     kmeans = faiss.Kmeans(

@@ -1,8 +1,8 @@
-"""OSQ: optimised scalar quantization of rotated residuals in bit planes.
+"""OSQ: optimized scalar quantization of rotated residuals in bit planes.
 
-The idea is SQUASH's (variance-driven bits after a KLT, stored without waste); the form is ours: blocks of dimensions
-share a grid, a random rotation inside a block makes its dimensions alike, and one factor per vector corrects the length
-of the whole code as RaBitQ does. ``docs/concepts/partitions-and-planes.md`` explains it.
+Like SQUASH it allocates bits by variance after a KLT and packs them without padding between dimensions. Unlike SQUASH,
+blocks of dimensions share a grid, a random rotation within a block evens out its dimensions, and one factor per vector
+corrects the length of the whole code, as in RaBitQ. See ``docs/concepts/partitions-and-planes.md``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vsearch.quantizers.protocol import Calibration, Encoded, Scan
 from vsearch.quantizers.record import Forecast, QuantizerRecord, TrainingRows
 
 MIN_BITS, MAX_BITS = 0.25, 8.0
-STAGED_FROM = 2.0  # from this budget on, plane 0 is scanned alone and the other planes only for survivors
+STAGED_FROM = 2.0  # from this budget on, plane 0 is scanned first and the other planes only for survivors
 CALIBRATION_PAIRS = 1 << 16
 
 
@@ -34,13 +34,13 @@ class OSQ:
     Attributes
     ----------
     bits : float
-        Average bits per dimension that were asked for.
+        Requested average number of bits per dimension.
     rotation : float32 (d, d)
-        KLT followed by the rotations inside blocks.
+        KLT followed by the rotations within blocks.
     deltas : float32 (D,)
         Grid step of each coded dimension for a residual of norm 1; the other d - D dimensions have no bits.
     dimension_bits : int32 (D,)
-        Bits of each coded dimension, descending.
+        Bits of each coded dimension, non-increasing.
     calibration : Calibration
     """
 
@@ -59,36 +59,36 @@ class OSQ:
 
     @cached_property
     def plane_dimensions(self) -> NDArray[np.int32]:
-        """How many leading dimensions each plane holds, int32 (planes,), descending."""
+        """Number of leading dimensions in each plane, int32 (planes,), non-increasing."""
         planes = int(self.dimension_bits.max(initial=0))
         return np.array([np.count_nonzero(self.dimension_bits > p) for p in range(planes)], np.int32)
 
     @cached_property
     def plane_bytes(self) -> NDArray[np.int32]:
-        """Bytes of each plane in one vector's code: even, so that the widest register holds whole rows of a block."""
+        """Bytes of each plane in one vector's code, int32 (planes,): even, so that the widest register holds whole block rows."""
         return (2 * ((self.plane_dimensions + 15) // 16)).astype(np.int32)
 
     @cached_property
     def plane_offsets(self) -> NDArray[np.int32]:
-        """First nibble of each plane."""
+        """First nibble of each plane, int32 (planes,)."""
         return (2 * (np.cumsum(self.plane_bytes) - self.plane_bytes)).astype(np.int32)
 
     @cached_property
     def code_bytes(self) -> int:
-        """Bytes of one vector's code; two (of zeros) where no dimension has bits."""
+        """Bytes of one vector's code; two zero bytes if no dimension has bits."""
         return max(2, int(self.plane_bytes.sum()))
 
     @cached_property
     def stage_bytes(self) -> tuple[int, ...]:
-        whole = self.code_bytes
+        total = self.code_bytes
         if self.bits < STAGED_FROM or len(self.plane_bytes) < 2:
-            return (whole,)
+            return (total,)
         first = int(self.plane_bytes[0])
-        return (first, whole - first)
+        return (first, total - first)
 
     @cached_property
     def table_scale(self) -> NDArray[np.float32]:
-        """What a rotated query's coded dimensions are multiplied with before the signed sums: delta * 2^(bits - 2)."""
+        """Weights of a rotated query's coded dimensions in the signed sums, float32 (D,): delta * 2^(bits - 2)."""
         return (self.deltas * np.exp2(self.dimension_bits - 2.0)).astype(np.float32)
 
     def encode(self, residuals: NDArray[np.float32]) -> Encoded:
@@ -99,7 +99,7 @@ class OSQ:
         codes = np.zeros((n, self.code_bytes), np.uint8)
         factors, first_factors = np.empty(n, np.float32), np.empty(n, np.float32)
         encode_planes(residuals, self.deltas, self.dimension_bits, self.plane_offsets, codes, factors, first_factors)
-        if len(self.deltas) == 0:  # nothing is estimated, but the bound on the error goes by the length
+        if len(self.deltas) == 0:  # the estimate is 0, but its error bound is proportional to the length
             factors = np.linalg.norm(residuals, axis=1)
         return Encoded(codes, factors, first_factors if len(self.stage_bytes) == 2 else None)
 
@@ -139,17 +139,17 @@ def train_osq(residuals: NDArray[np.float32], bits: float, seed: int = 0) -> OSQ
     residuals : float32 (n, d)
         A sample, n >= 1.
     bits : float
-        Average bits per dimension, 0.25 to 8; what does not fill a block's share is left unspent.
+        Average bits per dimension, 0.25 to 8; bits that do not suffice for a whole block are left unspent.
     seed : int
         Seed of the rotations and of the calibration sample.
 
     Raises
     ------
     InputError
-        If `bits` is out of range.
+        `bits` is out of range.
     """
     if not MIN_BITS <= bits <= MAX_BITS:
-        msg = f"bits must be an average of {MIN_BITS} to {MAX_BITS:g} bits per dimension, got {bits}"
+        msg = f"bits must be from {MIN_BITS} to {MAX_BITS:g} per dimension on average, got {bits}"
         raise InputError(msg)
     rng = np.random.default_rng(seed)
     dimensions = residuals.shape[1]
@@ -163,7 +163,7 @@ def train_osq(residuals: NDArray[np.float32], bits: float, seed: int = 0) -> OSQ
         squares = np.einsum("ij,ij->j", unit, unit, dtype=np.float64) / len(unit)
     variances = np.array([squares[a:b].mean() for a, b in bounds])
     widths = [b - a for a, b in bounds]
-    floor = variances.max() * 1e-9  # blocks of dead dimensions only hold rounding noise
+    floor = variances.max() * 1e-9  # below it, blocks contain only rounding noise
     allocated = allocate_bits(np.where(variances > floor, variances, 0.0), widths, int(bits * dimensions))
     dimension_bits = np.repeat(allocated, widths)
     deviations = np.repeat(np.sqrt(np.maximum(variances, floor)), widths)
@@ -175,12 +175,12 @@ def train_osq(residuals: NDArray[np.float32], bits: float, seed: int = 0) -> OSQ
 
 
 def calibrate(codec: OSQ, rotated: NDArray[np.float32], rng: np.random.Generator) -> Calibration:
-    """Scale and error deviation of each stage, from estimates between rows of the sample."""
+    """Measure the scale and error deviation of each stage, from estimates between rows of the sample."""
     stages = len(codec.stage_bytes)
     queries = rotated[rng.choice(len(rotated), min(64, len(rotated)), replace=False)]
     rows = rotated[rng.choice(len(rotated), min(CALIBRATION_PAIRS // 64, len(rotated)), replace=False)]
     peak = np.float32(max(np.abs(rows).max(), np.abs(queries).max(), 1e-30))
-    queries, rows = queries / peak, rows / peak  # estimates scale with their vectors, and squares stay in range
+    queries, rows = queries / peak, rows / peak  # estimates are homogeneous; squares must not overflow or underflow
     encoded = codec.encode(rows)
     true = queries @ rows.T
     norms = np.linalg.norm(queries, axis=1)[:, None]
@@ -205,12 +205,12 @@ def calibrate(codec: OSQ, rotated: NDArray[np.float32], rng: np.random.Generator
 
 
 def load_osq(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> OSQ:
-    """Make a trained OSQ again from what `configuration` and `arrays` gave.
+    """Restore a trained OSQ from the results of `configuration` and `arrays`.
 
     Raises
     ------
     ValueError
-        They do not fit together: a kernel would read or write outside its arrays.
+        They are inconsistent: a kernel would read or write outside its arrays.
     """
     codec = OSQ(
         float(configuration["bits"]),
@@ -224,35 +224,35 @@ def load_osq(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
     )
     bits, shape = codec.dimension_bits, codec.rotation.shape
     if not MIN_BITS <= codec.bits <= MAX_BITS:
-        msg = f"bits={codec.bits} is out of range"
+        msg = f"bits must be from {MIN_BITS} to {MAX_BITS:g}, got {codec.bits}"
         raise ValueError(msg)
     if len(shape) != 2 or shape[0] != shape[1]:
-        msg = f"a rotation of the shape {shape} is not square"
+        msg = f"the rotation must be square, got the shape {shape}"
         raise ValueError(msg)
     if codec.deltas.ndim != 1 or len(codec.deltas) > shape[0] or not (codec.deltas > 0).all():
-        msg = "deltas are not positive, at most one per dimension"
+        msg = "deltas must be positive, at most one per dimension"
         raise ValueError(msg)
     wrong = bits.shape != codec.deltas.shape or bits.dtype.kind not in "iu"
     if wrong or bits.min(initial=1) < 1 or bits.max(initial=1) > MAX_BITS or (np.diff(bits.astype(np.int64)) > 0).any():
-        msg = "dimension_bits are not whole numbers from 8 down to 1, one per delta"
+        msg = "dimension_bits must be non-increasing integers from 8 to 1, one per delta"
         raise ValueError(msg)
     codec = replace(codec, dimension_bits=bits.astype(np.int32))
     scale, deviation = codec.calibration.scale, codec.calibration.deviation
     stages = (len(codec.stage_bytes),)
     if scale.shape != stages or deviation.shape != stages or not (scale > 0).all() or not (deviation >= 0).all():
-        msg = f"the calibration is not one positive scale and one deviation for each of {stages[0]} stages"
+        msg = f"the calibration must have a positive scale and a non-negative deviation for each of {stages[0]} stages"
         raise ValueError(msg)
     return codec
 
 
 @dataclass(frozen=True)
 class OSQSpecification:
-    """An OSQ of so many bits per dimension on average."""
+    """An OSQ with an average number of bits per dimension."""
 
     bits: float
 
     def check(self, _: int) -> None:
-        """Any dimensions will do."""
+        """Accept any number of dimensions."""
 
     def forecast(self, dimensions: int) -> Forecast:
         stages = 2 if self.bits >= STAGED_FROM else 1

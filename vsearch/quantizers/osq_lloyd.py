@@ -1,7 +1,7 @@
-"""OSQ as SQUASH published it: cells of each KLT dimension on its own, found by Lloyd's rule, ranked by lower bounds.
+"""OSQ as published in SQUASH: each KLT dimension is quantized to cells by Lloyd's algorithm; rows are ranked by lower bounds.
 
-Kept for comparison with our form of it (`osq`). The dimensions are truly decorrelated, no bit is lost on dimensions
-that have enough or have no variance, the outer cells have no outer edge, and every number of a cell counts.
+Kept for comparison with `osq`. Here the dimensions are truly decorrelated, no bits go to dimensions that have 8 bits or no
+variance, the outer cells are unbounded, and all cell numbers are used.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from vsearch.quantizers.protocol import Calibration, Encoded, Scan
 from vsearch.quantizers.record import Forecast, QuantizerRecord, TrainingRows
 
 MAX_BITS = 8
-DEAD = 1e-9  # of the largest variance: a dimension below holds only rounding noise
-ROUNDING = 1e-12  # of a vector's mean square: so much variance float32 may make out of none
-SETTLED = 0.005  # relative change of the error at which Lloyd's rule stops
+DEAD = 1e-9  # of the largest variance: dimensions below it contain only rounding noise
+ROUNDING = 1e-12  # of a vector's mean square: variance that float32 rounding can cause by itself
+SETTLED = 0.005  # relative change of the error at which Lloyd's algorithm stops
 ROUNDS = 250
 
 
 @dataclass(frozen=True, eq=False)
 class LloydOSQ:
-    """A trained codec of cells. Codes are of whole rotated vectors, so that one set of tables serves all partitions.
+    """A trained codec of cells. It encodes rotated vectors, not residuals, so that one set of tables serves all partitions.
 
     Attributes
     ----------
     bits : float
-        Average bits per dimension that were asked for; the sign bits come on top.
+        Requested average number of bits per dimension, without the sign bits.
     rotation : float32 (d, d)
         The KLT.
     means : float32 (d,)
-        Of the rotated dimensions.
+        Means of the rotated dimensions.
     signs : int
-        So many leading dimensions have a sign bit: those with variance. The bit after them marks zero vectors, which
-        have no direction, so that cosine can tell them from near ones.
+        Number of leading dimensions that have a sign bit: those with variance. The bit after them marks zero vectors, which
+        have no direction, so that cosine can distinguish them from near vectors.
     dimension_bits : int32 (D,)
         Bits of the leading dimensions; the other d - D have none.
     centres : float32 (cells,)
-        Representatives of all dimensions' cells, ascending inside a dimension. Midpoints between them are the edges.
+        Representatives of the cells of all dimensions, ascending within a dimension. The edges are the midpoints.
     """
 
     bits: float
@@ -68,7 +68,7 @@ class LloydOSQ:
 
     @cached_property
     def lowers(self) -> NDArray[np.float32]:
-        """Lower edges of all cells, float32 (cells,); -inf for the first of a dimension."""
+        """Lower edges of all cells, float32 (cells,); -inf for the first cell of a dimension."""
         edges = np.empty_like(self.centres)
         edges[1:] = self.centres[:-1] + (self.centres[1:] - self.centres[:-1]) / np.float32(2)
         edges[self.starts] = -np.inf
@@ -76,12 +76,12 @@ class LloydOSQ:
 
     @cached_property
     def stage_bytes(self) -> tuple[int, ...]:
-        """Bytes of the sign code and of the packed cells; one (of zeros) where no dimension has bits."""
+        """Bytes of the sign code and of the packed cells; one zero byte for the latter if no dimension has bits."""
         return self.signs // 8 + 1, max(1, -(-int(self.dimension_bits.sum()) // 8))
 
     @property
     def calibration(self) -> Calibration:
-        """Nothing to correct: a lower bound is no estimate."""
+        """The identity: lower bounds, unlike estimates, need no correction."""
         return Calibration(np.ones(2, np.float32), np.zeros(2, np.float32))
 
     def encode(self, vectors: NDArray[np.float32]) -> Encoded:
@@ -123,14 +123,14 @@ class LloydOSQ:
 
 
 def train_lloyd(vectors: NDArray[np.float32], bits: float) -> LloydOSQ:
-    """Train on vectors as queries will meet them: rotated queries and rows must share one origin.
+    """Train on vectors in the space that is searched: rotated queries and rows must share one origin.
 
     Parameters
     ----------
     vectors : float32 (n, d)
         A sample, n >= 1.
     bits : float
-        Average bits per dimension; what the dimensions with variance cannot use is left unspent.
+        Average bits per dimension; bits that the dimensions with variance cannot use are left unspent.
     """
     dimensions = vectors.shape[1]
     rotation = fit_klt(vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)).matrix
@@ -153,28 +153,28 @@ def train_lloyd(vectors: NDArray[np.float32], bits: float) -> LloydOSQ:
 
 
 def greedy_bits(energies: NDArray[np.float64], budget: int) -> NDArray[np.int32]:
-    """Give bit after bit to the dimension of most energy left: a bit doubles its cells and quarters its energy.
+    """Assign one bit at a time to the dimension with the most remaining energy; a bit doubles its cells and quarters its energy.
 
-    The bits that the greedy rule gives are the `budget` largest of all dimensions' energies after 0, 1, ... 7 bits.
+    This selects the `budget` largest among the energies of all dimensions after 0, 1, ... 7 bits.
 
     Parameters
     ----------
     energies : float64 (d,)
         Variances; a dimension of energy 0 gets no bits.
     budget : int
-        Bits to give. Those that no dimension can take (8 each at most) are left.
+        Bits to assign. Bits that no dimension can take (at most 8 each) are left unspent.
 
     Returns
     -------
     bits : int32 (d,)
     """
-    left = energies[:, None] * 0.25 ** np.arange(MAX_BITS)
-    order = np.argsort(-left, axis=None, kind="stable")[: min(budget, MAX_BITS * np.count_nonzero(energies))]
+    remaining = energies[:, None] * 0.25 ** np.arange(MAX_BITS)
+    order = np.argsort(-remaining, axis=None, kind="stable")[: min(budget, MAX_BITS * np.count_nonzero(energies))]
     return np.bincount(order // MAX_BITS, minlength=len(energies)).astype(np.int32)
 
 
 def lloyd_centres(values: NDArray[np.floating[Any]], cells: int) -> NDArray[np.float64]:
-    """Representatives of cells by Lloyd's rule, from cells of equally many values.
+    """Find the representatives of cells by Lloyd's algorithm, starting from cells of equal numbers of values.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def lloyd_centres(values: NDArray[np.floating[Any]], cells: int) -> NDArray[np.f
     Returns
     -------
     centres : float64 (cells,)
-        Ascending. An empty cell is represented by its middle.
+        Ascending. An empty cell is represented by its midpoint.
     """
     n = len(values)
     origin = float(values[n // 2])
@@ -193,7 +193,7 @@ def lloyd_centres(values: NDArray[np.floating[Any]], cells: int) -> NDArray[np.f
     sums = np.concatenate([[0.0], np.cumsum(shifted)])
     total = float(shifted @ shifted)
     edges = shifted[np.arange(1, cells) * n // cells]
-    before = np.inf
+    previous = np.inf
     for _ in range(ROUNDS):
         splits = np.concatenate([[0], np.searchsorted(shifted, edges), [n]])
         counts, inside = np.diff(splits), np.diff(sums[splits])
@@ -201,14 +201,20 @@ def lloyd_centres(values: NDArray[np.floating[Any]], cells: int) -> NDArray[np.f
         centres = np.where(counts > 0, inside / np.maximum(counts, 1), (bounds[:-1] + bounds[1:]) / 2)
         edges = (centres[:-1] + centres[1:]) / 2
         error = max(0.0, total - float(np.sum(inside**2 / np.maximum(counts, 1))))
-        if before - error <= SETTLED * before and before < np.inf:
+        if previous - error <= SETTLED * previous and previous < np.inf:
             break
-        before = error
+        previous = error
     return centres + origin
 
 
 def load_lloyd(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> LloydOSQ:
-    """Make a trained codec again from what `configuration` and `arrays` gave; ValueError if it does not fit."""
+    """Restore a trained codec from the results of `configuration` and `arrays`.
+
+    Raises
+    ------
+    ValueError
+        They are inconsistent.
+    """
     codec = LloydOSQ(
         float(configuration["bits"]),
         np.asarray(arrays["rotation"], np.float32),
@@ -221,21 +227,21 @@ def load_lloyd(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[An
     sound = codec.rotation.shape == (d, d) and codec.means.shape == (d,) and 0 <= codec.signs <= d
     sound = sound and bits.ndim == 1 and len(bits) <= d and bool(((bits >= 0) & (bits <= MAX_BITS)).all())
     if not sound or codec.centres.shape != (int((1 << bits).sum()),):
-        raise ValueError("its cells do not fit its dimensions")
-    rising = np.diff(codec.centres) >= 0
-    if not np.delete(rising, codec.starts[1:] - 1).all():
-        raise ValueError("its cells are not in order")
+        raise ValueError("the cells do not match the dimensions")
+    ascending = np.diff(codec.centres) >= 0
+    if not np.delete(ascending, codec.starts[1:] - 1).all():
+        raise ValueError("the cells are not in ascending order")
     return codec
 
 
 @dataclass(frozen=True)
 class LloydSpecification:
-    """Cells of so many bits per dimension on average."""
+    """Cells with an average number of bits per dimension."""
 
     bits: float
 
     def check(self, _: int) -> None:
-        """Any dimensions will do."""
+        """Accept any number of dimensions."""
 
     def forecast(self, dimensions: int) -> Forecast:
         signs = dimensions // 8 + 1
@@ -250,5 +256,5 @@ RECORD = QuantizerRecord(
     lambda bits, _: LloydSpecification(bits),
     load_lloyd,
     metrics=("cosine", "l2"),
-    refusal="quantizer='osq-lloyd' bounds distances, so it takes metric='cosine' or 'l2'; use quantizer='osq' for ip",
+    refusal="quantizer='osq-lloyd' bounds distances, so metric must be 'cosine' or 'l2'; use quantizer='osq' for ip",
 )

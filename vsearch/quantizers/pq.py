@@ -1,8 +1,8 @@
-"""PQ: product quantization, with or without the rotation that OPQ learns.
+"""PQ: product quantization, with or without the learned rotation of OPQ.
 
-A residual is cut into equal parts and each part is replaced by the nearest of 16 or 256 centroids. Two things are added
-to the textbook form: one factor per vector corrects the length of the whole code, as OSQ's does, and codes of 16 centroids
-are padded to what the nibble scan reads. Centroids may be trained further for ranking (`vsearch.jpq`); codes stay as they are.
+A residual is split into equal parts and each part is replaced by the nearest of 16 or 256 centroids. Two things are added
+to the textbook form: one factor per vector corrects the length of the whole code, as in OSQ, and codes of 16 centroids
+are padded for the nibble scan. Centroids may be trained further for ranking (`vsearch.jpq`) without changing the codes.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from vsearch.forking import with_threads_of_its_own
 from vsearch.quantizers.protocol import Calibration, Encoded, Scan
 from vsearch.quantizers.record import Forecast, QuantizerRecord, TrainingRows
 
-NIBBLE, BYTE = 16, 256  # centroids of a sub-quantizer whose codes have 4 and 8 bits
-LARGEST_FACTOR = 4.0  # a code that hardly points along its vector says little; stretching it further adds only noise
+NIBBLE, BYTE = 16, 256  # centroids of a sub-quantizer with codes of 4 and 8 bits
+LARGEST_FACTOR = 4.0  # stretching a code that is nearly orthogonal to its vector further would only add noise
 OPQ_ROWS = 1 << 14
 OPQ_ITERATIONS = 6
 CALIBRATION_QUERIES, CALIBRATION_ROWS = 64, 1024
-TRAINING_ROWS = 1 << 16  # k-means of many centroids wants more rows than there are to be decorrelated
+TRAINING_ROWS = 1 << 16  # k-means with many centroids needs more rows than a KLT does
 
 
 @dataclass(frozen=True)
 class PQ:
-    """What product quantizer to train; give it as `quantizer` to `vsearch.build`.
+    """Options of product quantization; pass it as `quantizer` to `vsearch.build`.
 
     Attributes
     ----------
     subquantizers : int
-        Parts of a vector; divides its dimensions.
+        Number of parts of a vector; must divide its dimensions.
     centroids : {256, 16}
-        Of each part: its code takes a byte or half of one.
+        Centroids of each part, which is encoded in a byte or half a byte.
     rotation : bool
-        Whether the vectors are rotated first so that the parts lose least (OPQ).
+        Whether to rotate the vectors first to minimize the quantization error (OPQ).
     """
 
     subquantizers: int = 48
@@ -47,34 +47,35 @@ class PQ:
     rotation: bool = True
 
     def __post_init__(self) -> None:
-        many = self.subquantizers
-        if isinstance(many, bool) or not isinstance(many, (int, np.integer)) or not 1 <= many <= 65536:
-            raise InputError(f"subquantizers must be an integer of at least 1, got {many!r}")
+        parts = self.subquantizers
+        if isinstance(parts, bool) or not isinstance(parts, (int, np.integer)) or not 1 <= parts <= 65536:
+            raise InputError(f"subquantizers must be an integer from 1 to 65536, got {parts!r}")
         if self.centroids not in (NIBBLE, BYTE) or isinstance(self.centroids, bool):
-            raise InputError(f"centroids must be 256 (a byte per part) or 16 (half a byte), got {self.centroids!r}")
+            raise InputError(f"centroids must be 256 (one byte per part) or 16 (half a byte), got {self.centroids!r}")
         if not isinstance(self.rotation, (bool, np.bool_)):
             raise InputError(f"rotation must be True (OPQ) or False, got {self.rotation!r}")
 
     def check(self, dimensions: int) -> None:
-        """Refuse vectors that cannot be cut so.
+        """Reject dimensions that the number of sub-quantizers does not divide.
 
         Raises
         ------
         InputError
+            The sub-quantizers do not divide the dimensions.
         """
         if dimensions % self.subquantizers:
-            near = ", ".join(str(m) for m in _divisors(dimensions))
+            divisors = ", ".join(str(m) for m in _divisors(dimensions))
             raise InputError(
-                f"subquantizers={self.subquantizers} do not divide the {dimensions} dimensions evenly; give one of {near}"
+                f"subquantizers must divide the {dimensions} dimensions, got {self.subquantizers}; use one of {divisors}"
             )
 
     @property
     def code_bytes(self) -> int:
-        """Bytes of one vector's code as it is stored."""
+        """Bytes of one vector's code as stored."""
         return self.subquantizers if self.centroids == BYTE else 2 * (-(-self.subquantizers // 4))
 
     def forecast(self, dimensions: int) -> Forecast:
-        """What the codes will take."""
+        """Forecast the size of the codes."""
         scan: Scan = "bytes" if self.centroids == BYTE else "nibbles"
         return Forecast(scan, self.code_bytes, 2, self.centroids * dimensions)
 
@@ -84,7 +85,7 @@ class PQ:
 
 
 def spec_from_bits(bits: float, dimensions: int) -> PQ:
-    """A quantizer of 256 centroids with at most so many bits per dimension: as many parts as divide the dimensions."""
+    """Return a PQ of 256 centroids with at most `bits` per dimension: the largest number of parts that divides the dimensions."""
     return PQ(max(m for m in _divisors(dimensions) if m <= max(1.0, bits * dimensions / 8)))
 
 
@@ -102,7 +103,7 @@ class ProductQuantizer:
         Orthogonal; the identity without OPQ.
     centroids : float32 (subquantizers, 16 or 256, d / subquantizers)
     calibration : Calibration
-        Of one stage, scale 1.
+        One stage, with scale 1.
     """
 
     rotation: NDArray[np.float32]
@@ -121,7 +122,7 @@ class ProductQuantizer:
 
     @property
     def spec(self) -> PQ:
-        """What it was trained as; `rotation` says whether there is one."""
+        """The options that it was trained with; `rotation` is whether the rotation is not the identity."""
         rotated = not np.array_equal(self.rotation, np.eye(self.dimensions, dtype=np.float32))
         return PQ(self.centroids.shape[0], self.centroids.shape[1], rotated)
 
@@ -140,11 +141,11 @@ class ProductQuantizer:
         return Encoded(self.pack(numbers), np.minimum(factors, np.float32(LARGEST_FACTOR)), None)
 
     def nearest(self, residuals: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Number of the nearest centroid of every part: uint8 (n, subquantizers). O(n * centroids * d)."""
-        many, _, width = self.centroids.shape
+        """Return the number of the nearest centroid of every part, uint8 (n, subquantizers). O(n * centroids * d)."""
+        parts, _, width = self.centroids.shape
         halves = np.einsum("mcj,mcj->mc", self.centroids, self.centroids) / 2
-        numbers = np.empty((len(residuals), many), np.uint8)
-        for part in range(many):
+        numbers = np.empty((len(residuals), parts), np.uint8)
+        for part in range(parts):
             inner = residuals[:, part * width : (part + 1) * width] @ self.centroids[part].T
             numbers[:, part] = np.argmax(inner - halves[part], axis=1)
         return numbers
@@ -153,12 +154,12 @@ class ProductQuantizer:
         return self.look_up(self.unpack(codes))
 
     def look_up(self, numbers: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Concatenated centroids float32 (n, d) of centroid numbers uint8 (n, subquantizers)."""
-        many = len(self.centroids)
-        return self.centroids[np.arange(many), numbers].reshape(len(numbers), self.dimensions)
+        """Return the concatenated centroids, float32 (n, d), of centroid numbers, uint8 (n, subquantizers)."""
+        parts = len(self.centroids)
+        return self.centroids[np.arange(parts), numbers].reshape(len(numbers), self.dimensions)
 
     def pack(self, numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Codes uint8 (n, code_bytes) of centroid numbers uint8 (n, subquantizers)."""
+        """Pack centroid numbers, uint8 (n, subquantizers), into codes, uint8 (n, code_bytes)."""
         if self.scan == "bytes":
             return numbers
         padded = np.zeros((len(numbers), 2 * self.stage_bytes[0]), np.uint8)
@@ -166,20 +167,20 @@ class ProductQuantizer:
         return np.bitwise_or(padded[:, ::2], padded[:, 1::2] << np.uint8(4), dtype=np.uint8)
 
     def unpack(self, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Centroid numbers uint8 (n, subquantizers) of codes."""
+        """Unpack codes into centroid numbers, uint8 (n, subquantizers)."""
         if self.scan == "bytes":
             return codes
         nibbles = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), 2 * codes.shape[1])
         return np.ascontiguousarray(nibbles[:, : len(self.centroids)])
 
     def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Inner products of a rotated query's parts with the centroids: (code_bytes, 256) or (2 * code_bytes, 16)."""
-        many, count, width = self.centroids.shape
-        inner = np.matmul(self.centroids, query.reshape(many, width, 1))[:, :, 0]
+        """Return the inner products of a rotated query's parts with the centroids: (code_bytes, 256) or (2 * code_bytes, 16)."""
+        parts, count, width = self.centroids.shape
+        inner = np.matmul(self.centroids, query.reshape(parts, width, 1))[:, :, 0]
         if self.scan == "bytes":
             return inner
         tables = np.zeros((2 * self.stage_bytes[0], count), np.float32)
-        tables[:many] = inner
+        tables[:parts] = inner
         return tables
 
     def configuration(self) -> dict[str, Any]:
@@ -203,7 +204,7 @@ class ProductQuantizer:
 
 @with_threads_of_its_own
 def train_pq(residuals: NDArray[np.float32], spec: PQ, seed: int = 0) -> ProductQuantizer:
-    """Train on residuals to the partition centroids, by faiss.
+    """Train on residuals to the partition centroids, with FAISS.
 
     Parameters
     ----------
@@ -215,25 +216,25 @@ def train_pq(residuals: NDArray[np.float32], spec: PQ, seed: int = 0) -> Product
     Raises
     ------
     InputError
-        If the sub-quantizers do not divide the dimensions.
+        The sub-quantizers do not divide the dimensions.
     """
     import faiss
 
-    dimensions, many = residuals.shape[1], spec.subquantizers
+    dimensions, parts = residuals.shape[1], spec.subquantizers
     spec.check(dimensions)
-    if len(residuals) < spec.centroids:  # faiss wants a row for every centroid
+    if len(residuals) < spec.centroids:  # faiss needs at least as many rows as centroids
         residuals = np.resize(residuals, (spec.centroids, dimensions))
     residuals = np.ascontiguousarray(residuals, np.float32)
 
     def quantizer() -> Any:
-        made = faiss.ProductQuantizer(dimensions, many, 8 if spec.centroids == BYTE else 4)
-        made.cp.seed, made.cp.min_points_per_centroid = seed + 1, 1
-        return made
+        untrained = faiss.ProductQuantizer(dimensions, parts, 8 if spec.centroids == BYTE else 4)
+        untrained.cp.seed, untrained.cp.min_points_per_centroid = seed + 1, 1
+        return untrained
 
     rotation = np.eye(dimensions, dtype=np.float32)
-    if spec.rotation and many < dimensions:
+    if spec.rotation and parts < dimensions:
         step = -(-len(residuals) // OPQ_ROWS)
-        transform = faiss.OPQMatrix(dimensions, many)
+        transform = faiss.OPQMatrix(dimensions, parts)
         transform.niter, transform.pq = OPQ_ITERATIONS, (inner := quantizer())
         transform.train(np.ascontiguousarray(residuals[::step]))
         rotation = faiss.vector_to_array(transform.A).reshape(dimensions, dimensions).astype(np.float32)
@@ -242,14 +243,14 @@ def train_pq(residuals: NDArray[np.float32], spec: PQ, seed: int = 0) -> Product
     rotated = np.ascontiguousarray(residuals @ rotation.T)
     trained = quantizer()
     trained.train(rotated)
-    centroids = faiss.vector_to_array(trained.centroids).reshape(many, spec.centroids, dimensions // many)
-    blank = Calibration(np.ones(1, np.float32), np.zeros(1, np.float32))
-    codec = ProductQuantizer(rotation, np.ascontiguousarray(centroids, np.float32), blank)
+    centroids = faiss.vector_to_array(trained.centroids).reshape(parts, spec.centroids, dimensions // parts)
+    uncalibrated = Calibration(np.ones(1, np.float32), np.zeros(1, np.float32))
+    codec = ProductQuantizer(rotation, np.ascontiguousarray(centroids, np.float32), uncalibrated)
     return ProductQuantizer(rotation, codec.centroids, calibrate(codec, rotated, np.random.default_rng(seed)))
 
 
 def calibrate(codec: ProductQuantizer, rotated: NDArray[np.float32], rng: np.random.Generator) -> Calibration:
-    """Error deviation of the estimate, between rows of the sample. Its scale stays 1: training may change the centroids."""
+    """Measure the estimate's error deviation between rows of the sample; the scale stays 1, as training may change the centroids."""
     queries = rotated[rng.choice(len(rotated), min(CALIBRATION_QUERIES, len(rotated)), replace=False)]
     rows = rotated[rng.choice(len(rotated), min(CALIBRATION_ROWS, len(rotated)), replace=False)]
     encoded = codec.encode(rows)
@@ -261,19 +262,25 @@ def calibrate(codec: ProductQuantizer, rotated: NDArray[np.float32], rng: np.ran
 
 
 def load_pq(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> ProductQuantizer:
-    """Make a trained codec again from what `configuration` and `arrays` gave; ValueError if it does not fit."""
+    """Restore a trained codec from the results of `configuration` and `arrays`.
+
+    Raises
+    ------
+    ValueError
+        They are inconsistent.
+    """
     rotation = np.asarray(arrays["rotation"], np.float32)
     centroids = np.ascontiguousarray(arrays["centroids"], np.float32)
     scale, deviation = (np.asarray(arrays[f"calibration_{k}"], np.float32) for k in ("scale", "deviation"))
     shape = (int(configuration["subquantizers"]), int(configuration["centroids"]))
     if centroids.ndim != 3 or centroids.shape[:2] != shape or shape[1] not in (NIBBLE, BYTE):
-        raise ValueError(f"its centroids have the shape {centroids.shape}")
+        raise ValueError(f"the centroids have the shape {centroids.shape}")
     if rotation.shape != (centroids.shape[0] * centroids.shape[2],) * 2:
-        raise ValueError("its centroids do not fit its rotation")
+        raise ValueError("the centroids do not match the rotation")
     if scale.shape != (1,) or deviation.shape != (1,):
-        raise ValueError("its calibration is not of one stage")
+        raise ValueError("the calibration must have one stage")
     if not (scale > 0).all() or not (deviation >= 0).all():
-        raise ValueError("its calibration is not a positive scale and a deviation")
+        raise ValueError("the calibration must have a positive scale and a non-negative deviation")
     return ProductQuantizer(rotation, centroids, Calibration(scale, deviation))
 
 
@@ -282,6 +289,6 @@ RECORD = QuantizerRecord(
     spec_from_bits,
     load_pq,
     given=PQ,
-    rerank=None,  # exact scores would undo what training learns
+    rerank=None,  # reranking by exact scores would undo what training for ranking learns
     least_rows=TRAINING_ROWS,
 )

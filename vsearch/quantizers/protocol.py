@@ -1,4 +1,4 @@
-"""What every quantizer offers: building encodes with it, search asks it for lookup tables."""
+"""The protocol of quantizers: builds encode with them, searches get lookup tables from them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scan = Literal["nibbles", "bytes", "cells"]
-"""How codes are searched: sums of tables that estimate scores (`search.engine.scanning`), 16 entries for each nibble or 256 for each
-byte, or cells of every dimension that bound distances from below (`search.engine.cells`)."""
+"""How codes are scanned: "nibbles" and "bytes" sum table entries (16 per nibble, 256 per byte) to estimate scores
+(`search.engine.scanning`); "cells" computes lower bounds of distances from the cells of all dimensions (`search.engine.cells`)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Codes of n residuals, or of n vectors.
+    """Codes of n residuals or, for scan "cells", of n vectors.
 
     Attributes
     ----------
     codes : uint8 (n, code_bytes)
-        Packed codes, row by row; the layout in blocks is made by building.
+        Packed codes, row by row; the build arranges them in blocks.
     factors : float32 (n,) or (0,)
-        ``<query, residual>`` is about ``factor * (table sum)``; cells need none.
+        ``<query, residual>`` is approximately ``factor * (table sum)``; empty for cells.
     first_factors : float32 (n,) or None
-        The same for the first stage alone; None where there is one stage.
+        The factors of the first stage; None if there is one stage.
     """
 
     codes: NDArray[np.uint8]
@@ -35,12 +35,12 @@ class Encoded:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """How good the estimate of a stage is, measured on a sample.
+    """Bias and error of the estimate of each stage, measured on a sample.
 
     Attributes
     ----------
     scale : float32 (stages,)
-        What a stage's estimate is multiplied with to be right on average.
+        Multiplier that makes the estimate unbiased.
     deviation : float32 (stages,)
         Standard deviation of the estimate's error, in units of ``factor * |query|``.
     """
@@ -50,7 +50,7 @@ class Calibration:
 
 
 class Quantizer(Protocol):
-    """A trained codec: frozen, named, made of a small configuration and some arrays."""
+    """A trained codec: frozen, named, defined by a small configuration and some arrays."""
 
     @property
     def name(self) -> str: ...
@@ -60,50 +60,53 @@ class Quantizer(Protocol):
 
     @property
     def rotation(self) -> NDArray[np.float32]:
-        """Orthogonal float32 (d, d): codes are of ``rotation @ (vector - mean - centroid)``, without the centroid for cells."""
+        """Orthogonal matrix, float32 (d, d): it encodes ``rotation @ (vector - mean - centroid)``, for cells without the centroid."""
         ...
 
     @property
     def stage_bytes(self) -> tuple[int, ...]:
-        """Bytes of a vector's code that each stage of the scan reads; one or two stages."""
+        """Bytes of a vector's code that each stage of the scan reads, for one or two stages."""
         ...
 
     @property
     def calibration(self) -> Calibration: ...
 
     def encode(self, vectors: NDArray[np.float32], /) -> Encoded:
-        """Encode rotated residuals (n, d), for cells rotated vectors."""
+        """Encode rotated residuals (n, d) or, for cells, rotated vectors."""
         ...
 
     def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Rotated reconstruction (n, d) of what was encoded, up to each vector's factor."""
+        """Decode to rotated residuals or vectors (n, d), up to each vector's factor."""
         ...
 
     def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Lookup tables float32 of a rotated query (d,): (2 * code_bytes, 16); (code_bytes, 256) of bytes; (cells,)."""
+        """Compute the lookup tables of a rotated query (d,), float32.
+
+        The shape is (2 * code_bytes, 16) for nibbles, (code_bytes, 256) for bytes, (cells,) for cells.
+        """
         ...
 
     def configuration(self) -> dict[str, Any]:
-        """What the manifest keeps; with `arrays` it makes the quantizer again."""
+        """Return the settings to store in the manifest; with `arrays` they restore the quantizer."""
         ...
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """What the model file keeps."""
+        """Return the arrays to store in the model file."""
         ...
 
 
 @runtime_checkable
 class SignPlanes(Protocol):
-    """A quantizer of scan "nibbles" whose tables are sums of signs: the kernel of a query makes them itself."""
+    """A quantizer with scan "nibbles" whose tables are signed sums, which the query kernel computes itself."""
 
     @property
     def table_scale(self) -> NDArray[np.float32]:
-        """What the coded dimensions of a rotated query are multiplied with first, float32 (D,)."""
+        """Weights of the coded dimensions of a rotated query, float32 (D,)."""
         ...
 
     @property
     def plane_dimensions(self) -> NDArray[np.int32]:
-        """How many leading dimensions each plane holds, int32 (planes,), descending."""
+        """Number of leading dimensions in each plane, int32 (planes,), non-increasing."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""What a record says of a quantizer before anything is trained: see `vsearch.quantizers.registry`."""
+"""Records that describe quantizers before training; see `vsearch.quantizers.registry`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Loader = Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Quantizer]
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
-    """A sample to train on, float32 (n, d), n >= 1: the vectors as queries will meet them, and their residuals to the centroids."""
+    """A training sample, float32 (n, d), n >= 1: the vectors in the space that is searched, and their residuals to the centroids."""
 
     vectors: NDArray[np.float32]
     residuals: NDArray[np.float32]
@@ -25,17 +25,17 @@ class TrainingRows:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the codes will take, told from the dimensions alone.
+    """The size of codes, predicted from the number of dimensions.
 
     Attributes
     ----------
     scan : {"nibbles", "bytes", "cells"}
     code_bytes : int
-        Of a vector, about: the codec may round the bytes of its planes up.
+        Approximate bytes of a vector's code: the codec may round up the bytes of its planes.
     factor_bytes : int
-        Of a vector: 2 for each stage, 0 for cells.
+        Bytes of a vector's factors: 2 per stage, 0 for cells.
     model_floats : int
-        Of the codec, besides its rotation.
+        Number of floats in the codec, without its rotation.
     """
 
     scan: Scan
@@ -45,14 +45,15 @@ class Forecast:
 
 
 class Specification(Protocol):
-    """What is to be trained: a quantizer with its options."""
+    """The options of a quantizer to train."""
 
     def check(self, dimensions: int, /) -> None:
-        """Refuse vectors that it is not for.
+        """Reject an unsupported number of dimensions.
 
         Raises
         ------
         InputError
+            The quantizer does not support this number of dimensions.
         """
         ...
 
@@ -63,27 +64,27 @@ class Specification(Protocol):
 
 @dataclass(frozen=True)
 class QuantizerRecord:
-    """A quantizer, as building and reading know it.
+    """A quantizer, as builds and readers see it.
 
     Attributes
     ----------
     name : str
-        What users, manifests and `Quantizer.name` call it.
+        Its name in the API, in manifests and in `Quantizer.name`.
     from_bits : callable
-        The specification for so many bits per dimension on average, and so many dimensions.
+        ``from_bits(bits, dimensions)`` -> the specification for an average number of bits per dimension.
     load : callable
-        Makes a trained codec again from its configuration and arrays; KeyError, TypeError, ValueError or OverflowError where
-        they do not make one that kernels can be given.
+        Restores a trained codec from its configuration and arrays; raises KeyError, TypeError, ValueError or OverflowError if
+        they do not define a codec that is safe for kernels.
     given : type, optional
-        The class of its specifications, where users may give one instead of the name.
+        The class of its specifications, if users may pass one instead of the name.
     metrics : tuple of str
-        What it can be built for.
+        The metrics that it supports.
     refusal : str
-        What is said where it is asked to be built for another metric.
+        The error message for another metric.
     rerank : str or None
-        What "auto" stands for.
+        The rerank codes that "auto" selects.
     least_rows : int
-        Rows that it wants to be trained on, where there are so many.
+        Minimum number of training rows, if the data has that many.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Quantizers by name: one record each, which its module holds and which is imported only where it is used."""
+"""Registry of quantizers: one record per name, defined in the quantizer's module and imported on first use."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def _pq() -> QuantizerRecord:
 
 
 RECORDS: dict[str, Callable[[], QuantizerRecord]] = {"osq": _osq, "osq-lloyd": _osq_lloyd, "pq": _pq}
-"""What gives the record of each quantizer; a reader imports only what its index uses."""
+"""Functions that return the record of each quantizer; a reader imports only the one that its index uses."""
 
 
 def find_quantizer(given: object) -> QuantizerRecord | None:
-    """The record of a name or of a specification, None where there is none."""
+    """Return the record of a name or specification, or None if there is none."""
     if isinstance(given, str):
         return RECORDS[given]() if given in RECORDS else None
     records = (record() for record in RECORDS.values())
@@ -45,31 +45,31 @@ def find_quantizer(given: object) -> QuantizerRecord | None:
 
 
 def quantizer_names() -> str:
-    """``osq, osq-lloyd or pq``."""
+    """List the names for messages: ``osq, osq-lloyd or pq``."""
     *first, last = RECORDS
     return f"{', '.join(first)} or {last}"
 
 
 def load_quantizer(name: str, configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Quantizer:
-    """Make a stored quantizer again.
+    """Restore a stored quantizer.
 
     Raises
     ------
     FormatVersionError
-        If the name is not known to this version.
+        This version does not support the quantizer.
     CorruptIndexError
-        If the configuration or the arrays do not make one.
+        The configuration or the arrays are invalid.
     """
     import numpy as np
 
     record = find_quantizer(name)
     if record is None:
-        msg = f"the index uses the quantizer {name!r}, which this version of vsearch does not know; upgrade vsearch"
+        msg = f"the index uses the quantizer {name!r}, which this version of vsearch does not support; upgrade vsearch"
         raise FormatVersionError(msg)
     for key, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise CorruptIndexError("model", f"{key} holds numbers that are not finite")
+            raise CorruptIndexError("model", f"{key} contains non-finite numbers")
     try:
         return record.load(configuration, arrays)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise CorruptIndexError("model", f"the quantizer {name!r} cannot be read: {error!r}") from error
+        raise CorruptIndexError("model", f"cannot load the quantizer {name!r}: {error!r}") from error

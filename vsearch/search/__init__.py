@@ -1,1 +1,1 @@
-"""The multi-level query as pure functions: route -> mask -> scan -> refine -> rerank -> merge."""
+"""The multi-stage query as pure functions: route -> mask -> scan -> refine -> rerank -> merge."""

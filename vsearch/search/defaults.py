@@ -1,4 +1,4 @@
-"""Settings of an index that nobody asked for: those it is built with, and those it gets when it has changed."""
+"""Default search settings of an index: those it is built with, and those it gets after changes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 DEFAULT_RECALL = 0.97
-"""What a new index is tuned to, on rows of its own."""
+"""Recall that a new index is tuned to, on its own rows."""
 
 DEFAULT_K = 10
 
 TUNING_QUERIES = 512
 
 TUNING_ROWS = 1 << 28
-"""Rows scored exactly by such a tuning, all queries together."""
+"""Maximum number of rows scored exactly by default tuning, over all queries."""
 
 SMALL = 500
-"""Rows of which a search looks at nearly all: a sample of them says little, and a scan costs next to nothing."""
+"""Number of rows up to which settings are widened: a sample says little about so few rows, and scanning them is cheap."""
 
 
 def tune_defaults(snapshot: Snapshot, recall: float = DEFAULT_RECALL, k: int = DEFAULT_K) -> SearchSettings:
-    """Settings that reach a recall for rows of an index, which has some, and for queries unlike them."""
+    """Tune a non-empty index to a recall, for queries like its rows and for queries unlike them."""
     rows, seed = snapshot.live_count, snapshot.manifest.seed
     queries = max(16, min(TUNING_QUERIES, TUNING_ROWS // rows))
     sample = draw_mixture(snapshot, queries, seed)

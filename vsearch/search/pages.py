@@ -1,12 +1,12 @@
-"""Pages: an order of the matching rows that does not depend on which part of it is asked for.
+"""Pagination: an order of the matching rows that does not depend on which part of it is requested.
 
-The approximate search for 20 need not begin with what the search for 10 found, so pages cut from searches of different depths
-overlap and skip. For a page size k the list L is defined block by block instead: block 0 is the plain search for k; block b is
-the search for 2^b k without the rows of the blocks before it, cut to as many as these hold together. A page is a slice of L, so
-pages never share a row, and together they hold every one. The first costs nothing more; a page that begins at an offset costs
-searches for k, 2k, 4k ... until one covers offset + k: about twice the last of them.
+An approximate search for 20 rows need not start with the results of the search for 10, so pages cut from searches of
+different depths would overlap and have gaps. Instead, for a page size k, a list L is defined block by block: block 0 is the
+plain search for k; block b is the search for 2^b k without the rows of the preceding blocks, cut to as many rows as these
+have together. Pages are slices of L, so they never share a row and together have all rows. The first page has no extra
+cost; a page at an offset costs searches for k, 2k, 4k ... until one covers offset + k, about twice the last of them.
 
-Where a search for more begins with what a search for less finds (it is exact), L is its order, and one search suffices.
+If deeper searches start with the results of shallower ones (exact search), L is their order, and one search suffices.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from vsearch.checks import LARGEST_K
 
-COMPARED = 1 << 16  # pairs of rows that are compared one by one: sorting starts slowly
-TOGETHER = 1 << 20  # rows that the searches of a page hold at once, all their queries together
+COMPARED = 1 << 16  # up to this many pairs of rows, comparing each is faster than sorting
+TOGETHER = 1 << 20  # rows that the searches of a page hold in memory at once, over all queries
 
 
 class PageRows(msgspec.Struct, frozen=True, eq=False):
-    """The part of a page that one search found: for each row its query, its place in the answer, its rank in the page.
+    """The part of a page that one search contributes: each row's query, position in the results and rank in the page.
 
     All int64 (n,), ordered by query, then rank.
     """
@@ -39,15 +39,16 @@ NOTHING = PageRows(*np.empty((3, 0), np.int64))
 
 
 class PageList:
-    """The list L of some queries, as far as one page of it needs.
+    """The list L of some queries, as far as needed for one page.
 
     Parameters
     ----------
     queries : int
+        Number of queries.
     k, offset : int
-        Size of the page, and rows before it.
+        Size of the page, and number of rows before it.
     ordered : bool
-        Whether a search for more begins with what a search for less finds.
+        Whether deeper searches start with the results of shallower ones.
     """
 
     def __init__(self, queries: int, k: int, offset: int, *, ordered: bool) -> None:
@@ -57,31 +58,31 @@ class PageList:
         self._going = np.ones(queries, bool)
 
     def searches(self) -> Iterator[tuple[int, bool]]:
-        """How deep to search, one after another, and whether the page takes rows of it; `add` each before the next."""
+        """Yield the depth of each search, and whether it contributes rows to the page; `add` its results before the next."""
         for start, stop in self._blocks:
             if not self._going.any():
                 return
             yield stop, stop > self._offset and start < self._offset + self._k
 
     def add(self, rows: NDArray[np.int64]) -> PageRows:
-        """Take what the next search found, int64 (queries, its depth), -1 where nothing is left."""
+        """Add the results of the next search, int64 (queries, depth), padded with -1; return its rows of the page."""
         start, stop = next(block for block in self._blocks if block[1] == rows.shape[1])
-        fresh = (rows >= 0) & self._going[:, None]
+        new = (rows >= 0) & self._going[:, None]
         if start:
-            fresh &= ~_members(rows, self._earlier)
-        positions = start + np.cumsum(fresh, axis=1) - 1
-        fresh &= positions < stop
-        self._going &= fresh.sum(axis=1) == stop - start  # a list that falls short has ended
+            new &= ~_members(rows, self._earlier)
+        positions = start + np.cumsum(new, axis=1) - 1
+        new &= positions < stop
+        self._going &= new.sum(axis=1) == stop - start  # a list that falls short has ended
         if stop < self._blocks[-1][1]:
-            self._earlier = np.concatenate([self._earlier, np.where(fresh, rows, -1)], axis=1)
+            self._earlier = np.concatenate([self._earlier, np.where(new, rows, -1)], axis=1)
         if stop <= self._offset:
             return NOTHING
-        queries, places = np.nonzero(fresh & (positions >= self._offset) & (positions < self._offset + self._k))
+        queries, places = np.nonzero(new & (positions >= self._offset) & (positions < self._offset + self._k))
         return PageRows(queries, places, positions[queries, places] - self._offset)
 
 
 def page_runs(queries: int, k: int, offset: int) -> list[slice]:
-    """Runs of queries whose searches fit into memory together."""
+    """Split queries into runs whose searches fit into memory together."""
     size = max(1, TOGETHER // (offset + k))
     return [slice(start, min(start + size, queries)) for start in range(0, queries, size)]
 
@@ -94,12 +95,12 @@ def collect_page(
     *,
     ordered: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """A page of each query.
+    """Search a page for each query.
 
     Parameters
     ----------
     search : callable
-        Given a run of the queries and a depth: their scores and rows, float32 and int64 (run, depth), -1 where there is none.
+        ``search(run, depth)`` -> scores and rows of a run of the queries, float32 and int64 (run, depth), padded with NaN and -1.
 
     Returns
     -------
@@ -108,19 +109,19 @@ def collect_page(
     """
     scores, rows = np.full((queries, k), np.nan, np.float32), np.full((queries, k), -1, np.int64)
     for run in page_runs(queries, k, offset):
-        listed = PageList(run.stop - run.start, k, offset, ordered=ordered)
-        for depth, _ in listed.searches():
-            found_scores, found_rows = search(run, depth)
-            part = listed.add(found_rows)
+        page_list = PageList(run.stop - run.start, k, offset, ordered=ordered)
+        for depth, _ in page_list.searches():
+            deep_scores, deep_rows = search(run, depth)
+            part = page_list.add(deep_rows)
             if part is NOTHING:
                 continue
             to = part.queries + run.start, part.ranks
-            scores[to], rows[to] = found_scores[part.queries, part.places], found_rows[part.queries, part.places]
+            scores[to], rows[to] = deep_scores[part.queries, part.places], deep_rows[part.queries, part.places]
     return scores, rows
 
 
 def _edges(k: int, last: int) -> list[int]:
-    """Where blocks begin and end: 0, k, 2k, 4k ... until `last` is covered; the deepest search ends them."""
+    """Return the boundaries of blocks: 0, k, 2k, 4k ... until `last` is covered, limited to the largest search depth."""
     edges = [0, k]
     while edges[-1] < last:
         edges.append(min(2 * edges[-1], LARGEST_K))
@@ -128,10 +129,10 @@ def _edges(k: int, last: int) -> list[int]:
 
 
 def _members(rows: NDArray[np.int64], earlier: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which rows, (queries, n), are among the same query's earlier ones, (queries, m)."""
+    """Return which rows, (queries, n), are among the same query's earlier rows, (queries, m)."""
     if rows.size * earlier.shape[1] <= COMPARED:
         return (rows[:, :, None] == earlier[:, None, :]).any(axis=2)
     stride = max(int(rows.max(initial=-1)), int(earlier.max(initial=-1))) + 2
-    own = np.arange(len(rows))[:, None] * stride
-    members: NDArray[np.bool_] = np.isin(rows + own, earlier + own)
+    shift = np.arange(len(rows))[:, None] * stride  # makes rows of different queries distinct
+    members: NDArray[np.bool_] = np.isin(rows + shift, earlier + shift)
     return members

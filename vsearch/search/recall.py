@@ -1,4 +1,4 @@
-"""Measuring recall: searches of a sample, held against exact answers, and what is reported of them."""
+"""Measure recall: search for a sample, compare with exact results, and report."""
 
 from __future__ import annotations
 
@@ -15,55 +15,55 @@ from vsearch.search.samples import Sample
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.search.vectors import search_vectors
 
-SCORE_TOLERANCE = 1e-5  # relative: exact duplicates, and sums in another order, count as the same score
+SCORE_TOLERANCE = 1e-5  # relative: duplicates, and sums in a different order, count as equal scores
 
 
 def run_sample(snapshot: Snapshot, sample: Sample, request: SearchRequest) -> Answer:
-    """Search for a sample; drawn rows are taken out of their own answers."""
+    """Search for a sample; rows drawn from the index are removed from their own results."""
     if sample.own_rows is None:
         return search_vectors(snapshot, sample.queries, request, sample.mask, SearchStats(), prepared=True)
     more = msgspec.structs.replace(request, k=request.k + 1)
     answer = search_vectors(snapshot, sample.queries, more, sample.mask, SearchStats(), prepared=True)
     own = answer.rows == sample.own_rows[:, None]
-    own[~own.any(axis=1), -1] = True  # the row itself is not among them: the last one goes
+    own[~own.any(axis=1), -1] = True  # if the row itself was not found, drop the last result
     keep = ~own
     shape = (len(own), request.k)
     return Answer(answer.scores[keep].reshape(shape), answer.rows[keep].reshape(shape), answer.stats)
 
 
-def recall_by_score(found: NDArray[np.float32], truth: NDArray[np.float32], *, smaller_is_better: bool) -> float:
-    """Share of the true hits whose score the found ones reach; 1.0 where there is nothing to find."""
-    wanted = ~np.isnan(truth)
-    some = wanted.any(axis=1)
-    if not some.any():
+def recall_by_score(results: NDArray[np.float32], truth: NDArray[np.float32], *, smaller_is_better: bool) -> float:
+    """Return the fraction of the exact hits whose scores the results reach; 1.0 if there are no exact hits."""
+    expected = ~np.isnan(truth)
+    nonempty = expected.any(axis=1)
+    if not nonempty.any():
         return 1.0
-    found, truth, wanted = found[some], truth[some], wanted[some]
+    results, truth, expected = results[nonempty], truth[nonempty], expected[nonempty]
     sign = -1.0 if smaller_is_better else 1.0
-    scores, true = sign * found.astype(np.float64), sign * truth.astype(np.float64)
+    scores, true = sign * results.astype(np.float64), sign * truth.astype(np.float64)
     worst = np.nanmin(true, axis=1, keepdims=True)
-    # relative to the largest score, the one unit at hand: vectors may be of any length
+    # relative to the largest score, since vectors may have any length
     largest = np.nanmax(np.abs(np.concatenate([true, scores], axis=1)), axis=1, keepdims=True)
     slack = SCORE_TOLERANCE * largest
     hits = np.sum((scores >= worst - slack) & ~np.isnan(scores), axis=1)
-    return float(np.minimum(hits, wanted.sum(axis=1)).sum() / wanted.sum())
+    return float(np.minimum(hits, expected.sum(axis=1)).sum() / expected.sum())
 
 
 @dataclass(frozen=True)
 class RecallReport:
-    """What `Index.recall` measured.
+    """The result of `Index.recall`.
 
     Attributes
     ----------
     recall : float
-        Share of the true k best that the search returned.
+        Fraction of the exact k best that the search returned.
     queries, k : int
     milliseconds_per_query : float
-        Of the search, in one batch.
+        Time of the search, in one batch.
     rows_scanned_per_query : float
     tuned : float or None
         The recall that the settings were tuned to.
     notes : tuple of str
-        What of the tuned recall does not hold here.
+        Reasons why the tuned recall does not apply to this search.
     """
 
     recall: float
@@ -83,21 +83,21 @@ class RecallReport:
 
 @dataclass(frozen=True)
 class TuneReport:
-    """What `Index.tune` found and stored.
+    """The result of `Index.tune`.
 
     Attributes
     ----------
     target, recall : float
-        Asked for, and measured with the settings found.
+        The requested recall, and the recall measured with the new settings.
     foreign_recall : float or None
-        The lowest that was measured for queries far from all rows and under filters that exclude what is near; None where
-        there is one partition only.
+        The lowest recall measured for queries far from all rows and with filters that exclude nearby rows; None if there
+        is only one partition.
     reached : bool
-        Whether the recall reached the target, and `foreign_recall`, of some small samples, came within .015 of it. If not,
-        the codes bound it: use more bits or rerank codes.
+        Whether the recall reached the target, and `foreign_recall`, measured on small samples, came within .015 of it. If not,
+        the codes limit the recall: use more bits or rerank codes.
     k, queries : int
     settings : dict
-        What search now uses.
+        The settings that searches use from now on.
     milliseconds_per_query : float
     """
 

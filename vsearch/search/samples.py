@@ -1,8 +1,8 @@
-"""Queries to tune and to measure with: rows of the index, points near them, and queries that have nothing to do with them.
+"""Sample queries for tuning and measuring: rows of the index, points near them, and queries unrelated to them.
 
-Rows that look for themselves are the easiest queries there are: they took part in the training, and settings that were
-fitted to them alone stop too early for others. So half of a mixture is moved a little away from its rows, and `draw_foreign`
-makes the hard cases: directions of no row, filters that exclude all that is near, filters that few rows pass.
+Rows of the index are the easiest queries: the index was trained on them, and settings fitted only to them stop too early for
+other queries. So half of the queries of a mixture are moved a little away from their rows, and `draw_foreign` draws the hard
+cases: random directions, filters that exclude all nearby rows, and filters that few rows pass.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from vsearch.search.state.shard import Shard
 from vsearch.search.state.snapshot import Snapshot
 
 MOVED = 0.3
-"""How far queries are moved away from their rows, in distances of other rows to their partitions' centroids.
+"""How far queries are moved away from their rows, relative to the residuals of other rows.
 
-Measured on 199,000 GloVe vectors and 200,000 synthetic ones at recalls of .90 to .99: rows as they are find .004 to .009 more
-than held-out queries, rows moved so far find .002 to .005 less.
+Measured on 199,000 GloVe vectors and 200,000 synthetic ones at recalls of .90 to .99: the recall of unmoved rows is .004 to
+.009 higher than that of held-out queries, the recall of moved rows .002 to .005 lower.
 """
 
-EXCLUDED = (0.02, 0.05, 0.2, 0.5, 0.9)  # of the rows, the nearest to an anchor, which a filter leaves out
-FOREIGN_QUERIES = 64  # of most samples
-AROUND = 32  # queries of an anchor's partition at most
-PASSING = (0.001, 0.02)  # of the rows, at random
+EXCLUDED = (0.02, 0.05, 0.2, 0.5, 0.9)  # fractions of the rows, nearest to an anchor, that filters exclude
+FOREIGN_QUERIES = 64  # per sample, approximately
+AROUND = 32  # maximum number of queries from an anchor's partition
+PASSING = (0.001, 0.02)  # fractions of random rows that filters pass
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Queries to measure with.
+    """Sample queries.
 
     Attributes
     ----------
     queries : float32 (m, d)
         Prepared (rotated).
     own_rows : int64 (m,) or None
-        The row that each query is, where rows of the index were drawn: it does not count as a hit.
+        The row of the index that each query was drawn from, which does not count as a hit.
     mask : IndexMask or None
-        The filter that they are asked with.
+        The filter of the searches.
     """
 
     queries: NDArray[np.float32]
@@ -52,7 +52,7 @@ class Sample:
 
 
 def draw_rows(snapshot: Snapshot, count: int, seed: int) -> Sample:
-    """Rows of the index as queries; all of them where there are not more."""
+    """Draw `count` rows of the index as queries; all rows if there are fewer."""
     live, rows = snapshot.live_rows(), snapshot.live_count
     rng = np.random.default_rng(seed)
     drawn = np.sort(rng.choice(rows, min(count, rows), replace=False))
@@ -62,7 +62,7 @@ def draw_rows(snapshot: Snapshot, count: int, seed: int) -> Sample:
 
 
 def draw_mixture(snapshot: Snapshot, count: int, seed: int) -> Sample:
-    """Rows of the index as queries, every other one moved a little."""
+    """Draw rows of the index as queries, and move every other one a little."""
     sample = draw_rows(snapshot, count, seed)
     own = np.zeros(0, np.int64) if sample.own_rows is None else sample.own_rows
     residuals = sample.queries - snapshot.model.centroids[snapshot.partitions_of(own)]
@@ -73,10 +73,10 @@ def draw_mixture(snapshot: Snapshot, count: int, seed: int) -> Sample:
 
 
 def draw_foreign(snapshot: Snapshot, count: int, seed: int) -> list[Sample]:
-    """Samples of the hard cases, about `count` queries each but for those around an anchor; none for a single partition.
+    """Draw samples of the hard cases, about `count` queries each, fewer around anchors; none for a single partition.
 
-    These are directions of no row and rows mirrored at the mean; rows under filters that a few rows pass at random; and,
-    around anchors, rows under filters that exclude the nearest partitions.
+    These are random directions and rows reflected through the mean; rows with filters that a few random rows pass; and rows
+    around anchors with filters that exclude the nearest partitions.
     """
     if snapshot.manifest.partitions == 1:
         return []
@@ -101,18 +101,18 @@ def draw_foreign(snapshot: Snapshot, count: int, seed: int) -> list[Sample]:
         queries = np.ascontiguousarray(reconstruct(snapshot, near))
         kept = _far_partitions(snapshot, queries[int(anchor[0]) - first if anchor[0] in near else 0], share)
         if kept.any():
-            passing = np.concatenate([np.repeat(kept[_own(run)], run.table.rows) for run in snapshot.shards])
+            passing = np.concatenate([np.repeat(kept[_partitions(run)], run.table.rows) for run in snapshot.shards])
             cases.append(Sample(queries, near, _mask_rows(snapshot, passing)))
     return cases
 
 
-def _own(run: Shard) -> slice:
-    """The partitions of a run among those of the index."""
+def _partitions(run: Shard) -> slice:
+    """Return the range of a run's partitions in the index."""
     return slice(run.first_partition, run.first_partition + run.partitions)
 
 
 def _far_partitions(snapshot: Snapshot, query: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
-    """All partitions but the nearest to a prepared query (d,), which hold a share of the rows."""
+    """Return all partitions except those nearest to a prepared query (d,) that contain a share of the rows: bool (partitions,)."""
     model = snapshot.model
     scores = model.centroids @ query
     if model.metric == "l2":
@@ -125,11 +125,10 @@ def _far_partitions(snapshot: Snapshot, query: NDArray[np.float32], share: float
 
 
 def _mask_rows(snapshot: Snapshot, passing: NDArray[np.bool_]) -> IndexMask:
-    """The mask of a filter that lets some rows pass, bool (rows,)."""
+    """Return the mask of a filter that the given rows, bool (rows,), pass."""
     masks = []
     for shard in snapshot.shards:
-        own = passing[shard.first_row : shard.first_row + shard.rows]
-        packed = np.packbits(own, bitorder="little")
+        packed = np.packbits(passing[shard.first_row : shard.first_row + shard.rows], bitorder="little")
         words = np.zeros(-(-shard.rows // 64), np.uint64)
         words.view(np.uint8)[: len(packed)] = packed
         if shard.live is not None:
@@ -141,7 +140,7 @@ def _mask_rows(snapshot: Snapshot, passing: NDArray[np.bool_]) -> IndexMask:
 
 
 def _on_sphere(snapshot: Snapshot, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Queries float32 (m, d) as the metric prepares them."""
+    """Normalize queries, float32 (m, d), for cosine; return others unchanged."""
     if snapshot.model.metric == "cosine":
         norms = np.linalg.norm(queries, axis=1, keepdims=True)
         queries = (queries / np.where(norms > 0, norms, 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Tuning: exact answers of sample queries tell which settings reach a recall."""
+"""Tune the search settings to a recall, by the exact results of sample queries."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from vsearch.search.samples import Sample
 from vsearch.search.state.model import SearchSettings, nearness_unit
 from vsearch.search.state.snapshot import Snapshot
 
-MARGIN_SHARE = 0.2  # of the neighbours that may be missed, so many may be lost to the estimates
+MARGIN_SHARE = 0.2  # fraction of the neighbors that may be missed that may be lost to estimation errors
 STEPS = 12
-NARROWING = 4  # halvings between the settings that reach the recall and the step before them
+NARROWING = 4  # bisection steps between the settings that reach the recall and the step before them
 DECAYS = (0.07, 0.035, 0.0)
-# The first was measured on 115,659 glosses: a third fewer rows scanned at the same recall than without. At a recall of
-# 0.95 0.07 to 0.14 are alike, at 0.99 0.07 is an eighth faster than 0.1. Where radii differ much (under l2) wide
-# partitions far away rank before near ones, and less decay is right.
-FIRST_REACH = 0.8  # partitions are ranked by it before the reach is known
-ROUNDING = 1e-6  # of a score, relative to the terms that it is the sum of
-LARGEST_SETTING = 1e4  # what is beyond it is rounding over rounding, not a need
+# Measured on 115,659 glosses: with 0.07, a third fewer rows are scanned at the same recall than with 0. At a recall of 0.95,
+# 0.07 to 0.14 are equivalent; at 0.99, 0.07 is an eighth faster than 0.1. If radii differ much (for l2), wide partitions far
+# away rank before near ones, and less decay is better.
+FIRST_REACH = 0.8  # ranks partitions before the reach is known
+ROUNDING = 1e-6  # rounding error of a score, relative to the terms of its sum
+LARGEST_SETTING = 1e4  # larger needs are quotients of rounding errors
 LEAST_TAIL, LARGEST_TAIL = FAMILIAR_TAIL, 12.0  # standard deviations
-# Shares of the sample's queries that count as far from all rows; the larger ones only where it helps.
+# Fractions of the sample's queries that count as far from all rows; the larger ones are used only if that helps.
 UNFAMILIAR = (0.05, 0.2, 0.5)
 ALLOWANCE = 0.015  # in recall, for each of several small samples
-LITTLE_GAIN = 0.002  # in recall, of a longer tail
-TOGETHER = 1.5  # how much larger the standard error is than that of neighbours that are found or missed one by one
+LITTLE_GAIN = 0.002  # gain in recall that is not worth a longer tail
+TOGETHER = 1.5  # factor of the standard error, as the neighbors of a query are found or missed together
 
 
 def tune(
     snapshot: Snapshot, sample: Sample, target: float, k: int, foreign: Sequence[Sample] = ()
 ) -> tuple[SearchSettings, TuneReport]:
-    """Find about the least reach, margin and tail that reach a recall against exhaustive search of what is stored.
+    """Find approximately the smallest reach, margin and tail that reach a recall, relative to exhaustive search of the codes.
 
-    The exact answers say how far every true neighbour's partition had to be reached and how wrong its estimate is;
-    quantiles of both are the settings. They are then measured, widened until the measurement agrees, and narrowed again as
-    far as it still does. Where none agrees the bounds fade less; where even that does not help the best that was measured is
-    kept. Then the tail is found likewise, with which each of the foreign samples reaches the recall too.
+    The exact results determine the reach that every true neighbor's partition needs and the error of its estimate; the
+    settings are quantiles of both. They are then measured, widened until they reach the recall, and narrowed again as far as
+    possible. If none reach it, the bounds are faded less; if that does not help either, the best settings measured are kept.
+    Then the tail with which the foreign samples reach the recall is determined in the same way.
 
     Parameters
     ----------
     foreign : sequence of Sample
-        Queries that have little to do with the rows they may find: see `samples.draw_foreign`.
+        Queries with little relation to the rows they may find: see `samples.draw_foreign`.
     """
     cells = snapshot.model.quantizer.scan == "cells"  # their bounds do not fade
     exact = run_sample(snapshot, sample, SearchRequest(k, snapshot.settings, exact=True))
@@ -58,25 +58,25 @@ def tune(
     aim = _aim(target, len(sample.queries) * k)
     last: SearchSettings | None = None
 
-    def measure(tried: SearchSettings) -> bool:
-        """Whether settings reach the recall; they are kept if they do, or if nothing has come as near."""
+    def measure(candidate: SearchSettings) -> bool:
+        """Return whether settings reach the recall; keep them if they do, or if they are the best so far."""
         nonlocal settings, measured, milliseconds, last
-        if tried == last:
+        if candidate == last:
             return False
-        last = tried
-        recall, spent = _measure(snapshot, sample, exact, tried)
+        last = candidate
+        recall, spent = _measure(snapshot, sample, exact, candidate)
         if recall >= aim or recall > measured:
-            settings, measured, milliseconds = tried, recall, spent
+            settings, measured, milliseconds = candidate, recall, spent
         return recall >= aim
 
     for decay in (0.0,) if cells else DECAYS:
         widths = _widths(snapshot, sample, exact, target, decay)
-        reaching = next((step for step in range(STEPS) if measure(widths(step))), None)
-        if reaching is not None:
-            short, enough = reaching - 1.0, float(reaching)
+        first_step = next((step for step in range(STEPS) if measure(widths(step))), None)
+        if first_step is not None:
+            too_narrow, sufficient = first_step - 1.0, float(first_step)
             for _ in range(NARROWING):
-                middle = (short + enough) / 2
-                short, enough = (short, middle) if measure(widths(middle)) else (middle, enough)
+                middle = (too_narrow + sufficient) / 2
+                too_narrow, sufficient = (too_narrow, middle) if measure(widths(middle)) else (middle, sufficient)
             break
     lowest = None
     if foreign:
@@ -101,15 +101,15 @@ def tune(
 def tune_under_filter(
     snapshot: Snapshot, sample: Sample, mask: IndexMask, target: float, k: int, foreign: Sequence[Sample] = ()
 ) -> tuple[SearchSettings, TuneReport]:
-    """`tune` for queries under a filter, whose settings reach the recall without it, too: searches of both kinds use them.
+    """`tune` for queries with a filter; the settings also reach the recall without it, since all searches use them.
 
-    Few rows often need next to nothing, so the wider of both settings count. The report is that of the filter.
+    A filter that few rows pass may need only narrow settings, so the wider of both settings apply. The report is for the filter.
     """
     plain, _ = tune(snapshot, sample, target, k, foreign)
     filtered, report = tune(snapshot, replace(sample, mask=mask), target, k, foreign)
     widest = {name: max(getattr(plain, name), getattr(filtered, name)) for name in ("reach", "margin", "tail")}
-    found = (plain.foreign_recall, filtered.foreign_recall)
-    lowest = max((one for one in found if one is not None), default=None)  # the wider settings find no less
+    recalls = (plain.foreign_recall, filtered.foreign_recall)
+    lowest = max((recall for recall in recalls if recall is not None), default=None)  # wider settings find no fewer
     settings = replace(plain, **widest, decay=min(plain.decay, filtered.decay), foreign_recall=lowest)
     sample = replace(sample, mask=mask)
     exact = run_sample(snapshot, sample, SearchRequest(k, settings, exact=True))
@@ -126,89 +126,86 @@ def tune_under_filter(
 
 
 def widened(settings: SearchSettings) -> SearchSettings:
-    """Settings with which a search leaves out hardly any row."""
+    """Widen settings such that a search misses hardly any rows."""
     return replace(settings, reach=max(settings.reach, 4.0), margin=max(settings.margin, 8.0), decay=0.0)
 
 
 def _measure(snapshot: Snapshot, sample: Sample, exact: Answer, settings: SearchSettings) -> tuple[float, float]:
-    """Recall of a sample, whose exact answers are given, and milliseconds of all its queries."""
+    """Measure the recall of a sample against its exact results, and the milliseconds of all its queries."""
     answer = run_sample(snapshot, sample, SearchRequest(exact.rows.shape[1], settings))
     recall = recall_by_score(answer.scores, exact.scores, smaller_is_better=snapshot.model.metric == "l2")
     return recall, answer.stats.total_milliseconds
 
 
-def _aim(target: float, neighbours: int) -> float:
-    """The recall to reach on a sample with so many neighbours, so that other queries hardly find less than the target.
+def _aim(target: float, neighbors: int) -> float:
+    """Return the recall to reach on a sample with `neighbors` neighbors, so that other queries hardly fall below the target.
 
-    Settings are chosen by what the sample finds, so they are as likely too narrow for others as its recall is too high by
-    chance: half a standard error goes on top. Neighbours of one query are found or missed together.
+    Settings are chosen by the sample's recall, so they may be too narrow for others if that is high by chance: half a
+    standard error is added. Neighbors of one query are found or missed together.
     """
-    error = TOGETHER * np.sqrt(target * (1 - target) / max(1, neighbours))
+    error = TOGETHER * np.sqrt(target * (1 - target) / max(1, neighbors))
     return min(target + 0.5 * float(error), target + (1 - target) / 4)
 
 
 def _tune_tail(
     snapshot: Snapshot, settings: SearchSettings, foreign: Sequence[Sample], target: float, familiar: Sequence[float]
 ) -> tuple[SearchSettings, float]:
-    """The settings with about the least tail with which foreign samples reach a recall, and the recall of the worst of them.
+    """Find approximately the smallest tail with which foreign samples reach a recall; return the settings and the worst recall.
 
-    They are to reach it together, and each nearly. Where a longer tail does not help it is the estimates that lose rows, and
-    the margin is widened; or queries count as lying among the rows that do not, and fewer do from then on. The reach is
-    lengthened last and only where the worst sample falls short, since searches for what is near pay for it.
+    The samples must reach it on average, and each nearly. If a longer tail does not help, rows are lost to estimation errors,
+    and the margin is widened; or queries are wrongly taken to lie among the rows, and that condition is tightened. The reach
+    is lengthened last, and only if the worst sample falls short, since searches for nearby rows become slower.
 
     Parameters
     ----------
     familiar : sequence of float
-        Values of that setting to go through.
+        Values of that setting to try.
     """
     exacts = [run_sample(snapshot, sample, SearchRequest(settings.k or 1, settings, exact=True)) for sample in foreign]
-    aim = target + (1 - target) / 2  # what users ask differs more from these samples than rows do from rows
+    aim = target + (1 - target) / 2  # real queries differ more from these samples than rows do from each other
 
-    def measure(tried: SearchSettings) -> tuple[float, float]:
-        """How much of the recall is missing, less than nothing if none is, and the lowest recall."""
+    def measure(candidate: SearchSettings) -> tuple[float, float]:
+        """Return the missing recall, which is <= 0 if none is missing, and the lowest recall."""
         pairs = zip(foreign, exacts, strict=True)
-        recalls = [_measure(snapshot, sample, exact, tried)[0] for sample, exact in pairs]
+        recalls = [_measure(snapshot, sample, exact, candidate)[0] for sample, exact in pairs]
         return max(aim - sum(recalls) / len(recalls), aim - ALLOWANCE - min(recalls)), min(recalls)
 
-    found, stricter = replace(settings, tail=LEAST_TAIL, familiar=familiar[0]), list(familiar[1:])
-    missing, lowest = measure(found)
+    best, stricter = replace(settings, tail=LEAST_TAIL, familiar=familiar[0]), list(familiar[1:])
+    missing, lowest = measure(best)
     while missing > 0:
-        steps = [replace(found, tail=found.tail * longer) for longer in (1.25, 1.6, 2.5)]
-        steps = [tried for tried in steps if tried.tail <= LARGEST_TAIL]
-        steps.append(replace(found, margin=1.25 * found.margin))
-        if lowest < target - ALLOWANCE:  # else it is not worth what it costs queries that lie among the rows
-            steps += [replace(found, familiar=bar) for bar in stricter]
-            steps.append(replace(found, reach=1.25 * found.reach))
-        for tried in steps:
-            less, reached = measure(tried)
+        candidates = [replace(best, tail=best.tail * longer) for longer in (1.25, 1.6, 2.5)]
+        candidates = [candidate for candidate in candidates if candidate.tail <= LARGEST_TAIL]
+        candidates.append(replace(best, margin=1.25 * best.margin))
+        if lowest < target - ALLOWANCE:  # otherwise not worth the cost for queries that lie among the rows
+            candidates += [replace(best, familiar=threshold) for threshold in stricter]
+            candidates.append(replace(best, reach=1.25 * best.reach))
+        for candidate in candidates:
+            less, reached = measure(candidate)
             if less < missing - LITTLE_GAIN:
                 break
         else:
-            break  # nothing helps
-        stricter = [bar for bar in familiar if bar > (tried.familiar or 0.0)]
-        missing, lowest, found = less, reached, tried
+            break  # no candidate helps
+        stricter = [threshold for threshold in familiar if threshold > (candidate.familiar or 0.0)]
+        missing, lowest, best = less, reached, candidate
     allowed = missing + LITTLE_GAIN if missing > 0 else 0.0
-    # what did not help goes again
+    # Undo what did not help: try the initial value, then bisect between it and the current one.
     for name, least in (("reach", settings.reach), ("tail", LEAST_TAIL), ("margin", settings.margin)):
-        value, too_little = (
-            least,
-            least,
-        )  # first what it was, then halfway between what is too little and what is enough
+        value, too_little = least, least
         for _ in range(NARROWING + 1):
-            if value >= getattr(found, name):
+            if value >= getattr(best, name):
                 break
-            tried = replace(found, **{name: value})  # type: ignore[arg-type]
-            less, reached = measure(tried)
+            candidate = replace(best, **{name: value})  # type: ignore[arg-type]
+            less, reached = measure(candidate)
             if less <= allowed:
-                found, lowest = tried, reached
+                best, lowest = candidate, reached
             else:
                 too_little = value
-            value = (too_little + getattr(found, name)) / 2
-    return found, lowest
+            value = (too_little + getattr(best, name)) / 2
+    return best, lowest
 
 
 def _familiar(snapshot: Snapshot, sample: Sample) -> list[float]:
-    """How near the nearest centroid is to all but some queries of a sample, ascending; by shares of `UNFAMILIAR`."""
+    """Return the nearness of the nearest centroid that all but a fraction `UNFAMILIAR` of a sample's queries reach, ascending."""
     bases = route(snapshot.model, sample.queries, snapshot.radii, SearchSettings(0.0)).bases.max(axis=1)
     if snapshot.model.metric != "l2":
         bases = bases / np.maximum(np.linalg.norm(sample.queries, axis=1), np.finfo(np.float32).tiny)
@@ -219,7 +216,7 @@ def _familiar(snapshot: Snapshot, sample: Sample) -> list[float]:
 def _widths(
     snapshot: Snapshot, sample: Sample, exact: Answer, target: float, decay: float
 ) -> Callable[[float], SearchSettings]:
-    """Settings to try for a recall, by a number: 0 for those that the needs of the sample ask for, wider above it."""
+    """Return a function from a step to the settings to try: step 0 matches the needs of the sample, larger steps are wider."""
     reaches, margins = _needs(snapshot, sample, exact, FIRST_REACH, decay)
     if len(reaches):
         reaches, margins = _needs(snapshot, sample, exact, float(np.quantile(reaches, target)), decay)
@@ -238,9 +235,9 @@ def _widths(
 def _needs(
     snapshot: Snapshot, sample: Sample, exact: Answer, ranked_by: float, decay: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Reach and margin that each true neighbour needs; see `SearchSettings`. Cells have no use for a margin.
+    """Return the reach and margin that each true neighbor needs; see `SearchSettings`. Cells do not use a margin.
 
-    How much of the reach is lost to nearer partitions is that of partitions ranked by the reach `ranked_by`.
+    The loss of reach by fading is computed for partitions ranked by the reach `ranked_by`.
     """
     model = snapshot.model
     cells = model.quantizer.scan == "cells"
@@ -251,7 +248,7 @@ def _needs(
     if len(rows) == 0:
         return np.empty(0), np.empty(0)
     reaches, margins = np.zeros(len(rows)), np.zeros(len(rows))
-    # what the bound of a visited partition has to reach: a search of cells only knows its best centroid
+    # the score that the bound of a visited partition must reach: a search of cells only knows the best centroid's
     goal = route(model, sample.queries, snapshot.radii, SearchSettings(0.0)).bases.max(axis=1) if cells else worst
     fades = None if cells or decay == 0 else _fades(snapshot, sample, max(0.0, ranked_by))
     spreads = snapshot.radii if sample.mask is None else sample.mask.spreads
@@ -268,7 +265,7 @@ def _needs(
         radii = table.radii[local].astype(np.float64)
         width = spreads[shard.first_partition + local].astype(np.float64)
         if model.metric == "l2":
-            differences = queries - centroids  # squares that cancel would leave no digits far from the mean
+            differences = queries - centroids  # expanding the square would cancel far from the mean
             base = -np.einsum("ij,ij->i", differences, differences).astype(np.float64)
             spread, floor = 2 * np.sqrt(np.maximum(-base, 0)) * width, base - radii**2
         else:
@@ -277,7 +274,7 @@ def _needs(
         rounding = ROUNDING * (
             norms[position[at]] ** 2 + squares if model.metric == "l2" else norms[position[at]] * np.sqrt(squares)
         )
-        if model.exact_bases:  # terms are no squares then
+        if model.exact_bases:  # the terms are then differences, not squares
             rounding = ROUNDING * np.abs(base)
         reaches[at] = np.where(spread > 0, (goal[position[at]] - floor - rounding) / np.maximum(spread, 1e-30), 0)
         if cells:
@@ -297,7 +294,7 @@ def _needs(
 
 
 def _fades(snapshot: Snapshot, sample: Sample, reach: float) -> NDArray[np.float64]:
-    """Logarithms of how many average partitions come before each, float64 (m, partitions)."""
+    """Return log(1 + number of average-sized partitions that precede each partition), float64 (m, partitions)."""
     bounds = route(snapshot.model, sample.queries, snapshot.radii, SearchSettings(reach, tail=0.0)).bounds
     order = np.argsort(-bounds, axis=1, kind="stable")
     rows = (snapshot.partition_rows if sample.mask is None else sample.mask.matches)[order]
@@ -311,7 +308,7 @@ def _fades(snapshot: Snapshot, sample: Sample, reach: float) -> NDArray[np.float
 def _first_estimates(
     snapshot: Snapshot, shard: Any, queries: NDArray[np.float32], partitions: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """First-stage estimates of ``<query, residual>`` and factors of some (query, row) pairs."""
+    """Return first-stage estimates of ``<query, residual>`` and the factors of (query, row) pairs."""
     from vsearch.kernels.scan.blocks import BLOCK
 
     quantizer, table, arrays = snapshot.model.quantizer, shard.table, shard.arrays

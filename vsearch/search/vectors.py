@@ -1,4 +1,4 @@
-"""A whole query on an open snapshot: route, mask, scan, refine and rerank every shard, merge."""
+"""Search an open snapshot: route, mask, scan, refine and rerank every shard, merge."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from vsearch.search.state.model import Model
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage.stores.retrying import carried
 
-RERANK_BYTES = {None: 0, "int8": 1, "float16": 2, "float32": 4}  # of one dimension
-QUERIES_PER_TASK = 16  # a thread's share at a time
+RERANK_BYTES = {None: 0, "int8": 1, "float16": 2, "float32": 4}  # per dimension
+QUERIES_PER_TASK = 16  # queries that a thread searches at a time
 
 
 def count_mask(mask: IndexMask, stats: SearchStats) -> None:
-    """Note what a mask lets pass."""
+    """Record the rows that pass a mask."""
     stats.rows_masked = mask.rows
     stats.rows_rechecked = mask.rechecked
 
@@ -42,22 +42,22 @@ def search_vectors(
     *,
     prepared: bool = False,
 ) -> Answer:
-    """Search for checked queries float32 (m, d); `prepared` ones are normalised, centred and rotated already."""
-    model, many, k = snapshot.model, len(queries), request.k
+    """Search for checked queries, float32 (m, d); `prepared` ones are already normalized, centered and rotated."""
+    model, count, k = snapshot.model, len(queries), request.k
     mask = live_mask(snapshot) if mask is None else mask
     wide = (
-        many == 1 and request.exact and worth_threads(snapshot, snapshot.manifest.rows if mask is None else mask.rows)
+        count == 1 and request.exact and worth_threads(snapshot, snapshot.manifest.rows if mask is None else mask.rows)
     )
-    if many == 1 and request.deadline is None and not prepared and snapshot.fused and not wide:
+    if count == 1 and request.deadline is None and not prepared and snapshot.fused and not wide:
         return _search_one(snapshot, queries[0], request, mask, stats)
-    found = search_shards(snapshot, queries, request, mask, stats, prepared=prepared, wide=wide)
+    results = search_shards(snapshot, queries, request, mask, stats, prepared=prepared, wide=wide)
     with stats.level("merge"):
-        if len(snapshot.shards) == 1 and many:
-            scores = np.stack([hits.scores for (hits,) in found]) if many != 1 else found[0][0].scores[None, :]
-            rows = np.stack([hits.rows for (hits,) in found]) if many != 1 else found[0][0].rows[None, :]
+        if len(snapshot.shards) == 1 and count:
+            scores = np.stack([hits.scores for (hits,) in results]) if count != 1 else results[0][0].scores[None, :]
+            rows = np.stack([hits.rows for (hits,) in results]) if count != 1 else results[0][0].rows[None, :]
             return _answer(model, request, scores, rows, stats)
-        scores, rows = np.empty((many, k), np.float32), np.empty((many, k), np.int64)
-        for position, hits in enumerate(found):
+        scores, rows = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
+        for position, hits in enumerate(results):
             scores[position], rows[position] = merge_hits(snapshot, hits, k)
         return _answer(model, request, scores, rows, stats)
 
@@ -72,8 +72,8 @@ def search_page(
     """`search_vectors` for the k rows after the first `request.offset`; see `pages`."""
 
     def search(run: slice, depth: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        found = search_vectors(snapshot, queries[run], msgspec.structs.replace(request, k=depth), mask, stats)
-        return found.scores, found.rows
+        answer = search_vectors(snapshot, queries[run], msgspec.structs.replace(request, k=depth), mask, stats)
+        return answer.scores, answer.rows
 
     scores, rows = collect_page(search, len(queries), request.k, request.offset, ordered=request.exact)
     stats.queries = len(queries)
@@ -87,7 +87,7 @@ def _search_one(
     mask: IndexMask | None,
     stats: SearchStats,
 ) -> Answer:
-    """`search_vectors` for one query where a single native call does it all: nothing but that call takes time."""
+    """`search_vectors` for one query by a single native call, with minimal overhead."""
     begun = time.perf_counter()
     model, workspace = snapshot.model, snapshot.workspace()
     begin(workspace, request, mask)
@@ -118,53 +118,53 @@ def search_shards(
     prepared: bool = False,
     wide: bool = False,
 ) -> list[list[ShardHits]]:
-    """What each query, as `search_vectors` takes them, finds in every shard; the only one on all cores if `wide`."""
-    model, many = snapshot.model, len(queries)
-    stats.queries += many
+    """Search every shard for each query, see `search_vectors`; if `wide`, for a single query on all cores."""
+    model, count = snapshot.model, len(queries)
+    stats.queries += count
     stats.partitions = snapshot.manifest.partitions
     stats.estimated = model.rerank is None
-    ready = snapshot.ready  # nothing is left to fetch
+    ready = snapshot.ready  # whether everything is fetched
     fetched = 0 if ready else snapshot.bytes_fetched()
 
     def check_time(position: int) -> None:
         if request.deadline is not None and time.monotonic() > request.deadline:
-            msg = f"the search ran into its timeout at query {position} of {many}; give it longer or a smaller nprobe"
+            msg = f"the search timed out at query {position} of {count}; use a longer timeout or a smaller nprobe"
             raise SearchTimeoutError(msg)
 
-    def some(positions: range) -> list[list[ShardHits]]:
+    def search_range(positions: range) -> list[list[ShardHits]]:
         if wide:
             check_time(0)
             return [search_exhaustively(snapshot, queries[0], request, mask, prepared=prepared)]
-        # a timeout is looked at between calls, so with one every query has a call of its own
-        together = 1 if request.deadline is not None else len(positions)
-        found: list[list[ShardHits]] = []
-        for start in range(positions.start, positions.stop, together):
+        # the deadline is checked between calls, so with one every query gets a separate call
+        batch = 1 if request.deadline is not None else len(positions)
+        batch_results: list[list[ShardHits]] = []
+        for start in range(positions.start, positions.stop, batch):
             check_time(start)
-            found += search_queries(snapshot, queries[start : start + together], request, mask, prepared=prepared)
-        return found
+            batch_results += search_queries(snapshot, queries[start : start + batch], request, mask, prepared=prepared)
+        return batch_results
 
     with stats.level("scan"):
-        found = some(range(many)) if many == 1 else _in_threads(some, many)
+        results = search_range(range(count)) if count == 1 else _in_threads(search_range, count)
     if not ready:
         stats.bytes_fetched += snapshot.bytes_fetched() - fetched
-    counters = [np.zeros(COUNTERS, np.int64), *(hits.counters for per_shard in found for hits in per_shard)]
+    counters = [np.zeros(COUNTERS, np.int64), *(hits.counters for per_shard in results for hits in per_shard)]
     _count(stats, model, np.sum(counters, axis=0).tolist())
-    return found
+    return results
 
 
-def _in_threads(some: Callable[[range], list[list[ShardHits]]], many: int) -> list[list[ShardHits]]:
-    """Run queries on all cores, in runs that do not depend on how many there are."""
-    runs = [range(start, min(start + QUERIES_PER_TASK, many)) for start in range(0, many, QUERIES_PER_TASK)]
-    if len(runs) == 1:
-        return some(runs[0])
-    from concurrent.futures import ThreadPoolExecutor  # a single query does without
+def _in_threads(search: Callable[[range], list[list[ShardHits]]], count: int) -> list[list[ShardHits]]:
+    """Search on all cores, in ranges of queries that do not depend on the number of cores."""
+    ranges = [range(start, min(start + QUERIES_PER_TASK, count)) for start in range(0, count, QUERIES_PER_TASK)]
+    if len(ranges) == 1:
+        return search(ranges[0])
+    from concurrent.futures import ThreadPoolExecutor  # imported late: a single query does not need it
 
     with ThreadPoolExecutor(available_cores()) as pool:
-        return [hits for part in pool.map(carried(some), runs) for hits in part]
+        return [hits for part in pool.map(carried(search), ranges) for hits in part]
 
 
 def _count(stats: SearchStats, model: Model, counters: Sequence[int]) -> None:
-    """Add what the kernels counted."""
+    """Add the counters of the kernels to the statistics."""
     stages = model.quantizer.stage_bytes
     scanned, refined, reranked = counters[SCANNED], counters[REFINED], counters[RERANKED]
     stats.partitions_visited += counters[VISITED]

@@ -1,11 +1,11 @@
-"""From a ``where`` to the mask of a snapshot, out of its cache where the same was asked for before, in these words or others."""
+"""Resolve a ``where`` to a mask of a snapshot, cached by its text and by its bound form."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, cast
 
-from vsearch.search.engine.masks import MaskCache, words_of
+from vsearch.search.engine.masks import MaskCache, restrict, words_of
 from vsearch.search.engine.steps import evaluate_mask
 from vsearch.search.vectors import count_mask
 
@@ -17,37 +17,48 @@ if TYPE_CHECKING:
 
 
 def masks_of(snapshot: Snapshot) -> MaskCache:
-    """The masks of a snapshot that were asked for lately."""
-    kept = snapshot.derived.get(__name__)
-    return cast("MaskCache", kept if kept is not None else snapshot.derived.setdefault(__name__, MaskCache()))
+    """Return the mask cache of a snapshot."""
+    cache = snapshot.derived.get(__name__)
+    return cast("MaskCache", cache if cache is not None else snapshot.derived.setdefault(__name__, MaskCache()))
 
 
 def mask_of(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask | None:
-    """The mask of a predicate; None where it restricts nothing."""
+    """Return the mask of a predicate; None if all rows match."""
     begun = time.perf_counter()
     masks, words = masks_of(snapshot), words_of(where)
     mask = None if words is None else masks.find(words)
     if mask is None:
-        bound = bound_of(snapshot, where)
-        if bound is None:
+        mask = _make_mask(snapshot, where, stats)
+        if mask is None:
             stats.rows_masked = snapshot.live_count
             return None
-        mask, known = masks.get(bound, lambda: evaluate_mask(snapshot, bound))
         if words is not None:
             masks.keep(words, mask)
-        if not known:
-            stats.bytes_read += snapshot.rows
     stats.add("mask", begun)
     count_mask(mask, stats)
     return mask
 
 
+def _make_mask(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask | None:
+    if snapshot.whole is not None:  # the predicate is evaluated once, whatever expires
+        whole = mask_of(snapshot.whole, where, stats)
+        return None if whole is None else restrict(whole, snapshot)
+    bound = bound_of(snapshot, where)
+    if bound is None:
+        return None
+    mask, known = masks_of(snapshot).get(bound, lambda: evaluate_mask(snapshot, bound))
+    if not known:
+        stats.bytes_read += snapshot.rows
+    return mask
+
+
 def bound_of(snapshot: Snapshot, where: Where) -> Bound | None:
-    """A predicate on the attributes of a snapshot; None where it restricts nothing.
+    """Parse and bind a predicate on the attributes of a snapshot; return None if all rows match.
 
     Raises
     ------
     PredicateError
+        The predicate is invalid or does not match the attributes.
     """
     if where is None:
         return None

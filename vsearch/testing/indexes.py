@@ -242,6 +242,7 @@ class IndexContract:
             "retrain": lambda: index.retrain(bits=-1),
             "tag": lambda: index.tag("first", snapshot=10_000),
             "restore": lambda: index.restore(snapshot=10_000),
+            "changes": lambda: index.changes(since=10_000),
         }
         for name, ask in {**changes, **impossible}.items():
             if name in opened.refuses:

@@ -1,1 +1,1 @@
-"""Kernels of filters: bitmaps and LIKE."""
+"""Kernels for filters: bitmaps and LIKE."""

@@ -1,6 +1,6 @@
-"""Masks of rows as bits: row i is bit ``i % 64`` of word ``i // 64``; bits beyond the last row are zero.
+"""Row masks as bitmaps: row i is bit ``i % 64`` of word ``i // 64``; bits beyond the last row are zero.
 
-Kernels take C-contiguous arrays, read-only ones too, and trust their caller for lengths; row numbers are checked.
+Kernels take C-contiguous arrays, which may be read-only, and do not check lengths; row numbers are checked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LOW = np.uint64(0xFFFFFFFF)
 
 @kernel
 def pack_cells(cells, lanes, yes, possible):
-    """Look every cell up in a table and pack the answers into two masks.
+    """Look up every cell in a table and pack the results into two masks.
 
     Parameters
     ----------
@@ -23,11 +23,11 @@ def pack_cells(cells, lanes, yes, possible):
     lanes : uint64 (256,)
         Bit 32: the cell's rows match. Bit 0: they match or may match.
     yes, possible : uint64 (ceil(rows / 64),)
-        Written: every row's bit 32 and bit 0 of its lane.
+        Output: bit 32 and bit 0 of every row's lane.
 
     Notes
     -----
-    Shifting a lane by i < 32 puts both answers of row i in one register, so one lookup, one shift and one OR do a row.
+    Shifting a lane by i < 32 puts both bits of row i in one register, so a row takes one lookup, one shift and one OR.
     """
     rows = cells.shape[0]
     for word in range(rows >> 6):
@@ -57,27 +57,27 @@ def mark_rows(words, rows, total, starts, stops):
     Parameters
     ----------
     words : uint64 (ceil(total / 64),)
-        Changed in place.
-    rows : uint32 (listed,)
+        Modified in place.
+    rows : uint32 (n,)
     total : int
-        The number of rows; a listed row at or beyond it is not followed.
+        The number of rows; listed rows at or beyond it are skipped.
     starts, stops : int64 (ranges,)
-        Within ``rows``.
+        Ranges of ``rows``.
 
     Returns
     -------
     bool
-        Whether every listed row was below ``total``.
+        Whether all listed rows were below ``total``.
     """
-    sound = True
+    in_range = True
     for i in range(starts.shape[0]):
         for j in range(starts[i], stops[i]):
             row = np.int64(rows[j])
             if row < total:
                 words[row >> 6] |= np.uint64(1) << np.uint64(row & 63)
             else:
-                sound = False
-    return sound
+                in_range = False
+    return in_range
 
 
 def count_ranges(words: NDArray[np.uint64], starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -100,7 +100,7 @@ def count_ranges(words: NDArray[np.uint64], starts: NDArray[np.int64], stops: ND
 
 @kernel
 def fill_counts(words, starts, stops, counts):
-    """Add to `counts` what `count_ranges` returns."""
+    """Add the result of `count_ranges` to `counts`."""
     for i in range(starts.shape[0]):
         start, stop = starts[i], stops[i]
         if start >= stop:
@@ -136,11 +136,11 @@ def list_rows(words: NDArray[np.uint64], start: int, stop: int) -> NDArray[np.in
 
 @kernel
 def fill_rows(words, start, stop, rows):
-    """Write what `list_rows` returns; `rows` has the room for it."""
+    """Write the result of `list_rows` to `rows`, which must be large enough."""
     if start >= stop:
         return
     first, last = start >> 6, (stop - 1) >> 6
-    found = 0
+    count = 0
     for word in range(first, last + 1):
         bits = words[word]
         if word == first:
@@ -149,14 +149,14 @@ def fill_rows(words, start, stop, rows):
             bits &= ~np.uint64(0) >> np.uint64(63 - ((stop - 1) & 63))
         while bits:
             lowest = bits & (~bits + np.uint64(1))
-            rows[found] = (word << 6) + _count(lowest - np.uint64(1))
-            found += 1
+            rows[count] = (word << 6) + _count(lowest - np.uint64(1))
+            count += 1
             bits ^= lowest
 
 
 @inlined
 def _count(bits):
-    """The number of set bits of a uint64; LLVM knows this idiom and emits one instruction."""
+    """Count the set bits of a uint64; LLVM recognizes this idiom and emits one instruction."""
     bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
     bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
     bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)

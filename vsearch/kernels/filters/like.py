@@ -1,6 +1,6 @@
-"""Strings of a sorted dictionary: binary search and LIKE, on UTF-8 bytes.
+"""Binary search and LIKE on the UTF-8 strings of a dictionary.
 
-A dictionary is ``data`` (uint8) and ``offsets`` (int64, one more than there are strings): string i is
+A dictionary consists of ``data`` (uint8) and ``offsets`` (int64, one more than strings): string i is
 ``data[offsets[i]:offsets[i + 1]]``. A pattern is int16 tokens: a byte to match, `ANY_CHARACTER` or `ANY_TEXT`.
 """
 
@@ -26,12 +26,12 @@ def like(offsets, data, pattern, matches):
         Valid UTF-8.
     pattern : int16 (tokens,)
     matches : bool (strings,)
-        Written.
+        Output.
 
     Notes
     -----
-    Only the last ``%`` is ever retried, one code point further on: what earlier ones took cannot matter. So a string of n
-    bytes costs at most n times the pattern's length, whatever the pattern.
+    Backtracking only advances the last ``%``, by one code point; what earlier ones matched cannot change the result. So a
+    string of n bytes costs at most n times the pattern's length.
     """
     for i in range(matches.shape[0]):
         matches[i] = _like_one(data, offsets[i], offsets[i + 1], pattern)
@@ -39,16 +39,16 @@ def like(offsets, data, pattern, matches):
 
 @kernel
 def search(offsets, data, needle_offsets, needles, positions):
-    """Find, for every needle, the first string that is not less than it, in byte order.
+    """Find the first string >= each needle, in byte order.
 
     Parameters
     ----------
     offsets, data
         A sorted dictionary.
     needle_offsets, needles
-        The strings to look for, in the same form.
+        The strings to search for, in the same form.
     positions : int64 (needles,)
-        Written: 0 to the number of strings.
+        Output: 0 to the number of strings.
     """
     for i in range(positions.shape[0]):
         low, high = 0, offsets.shape[0] - 1
@@ -74,7 +74,7 @@ def _like_one(data, start, stop, pattern):
             retry_at, retry_token = at, token
             continue
         if at >= stop:
-            # A failed retry would only have less text left.
+            # Backtracking cannot help: it would leave even less text.
             return token == tokens
         if token < tokens and pattern[token] == ANY_CHARACTER:
             at = _next_character(data, at, stop)

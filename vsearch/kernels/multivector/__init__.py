@@ -1,1 +1,1 @@
-"""Kernels of multi-vector documents: MaxSim, encodings, inverted lists."""
+"""Kernels for multi-vector documents: MaxSim, encodings, inverted lists."""

@@ -1,4 +1,4 @@
-"""The kernels of MaxSim for whoever calls them: compiled here, or out of the library."""
+"""The MaxSim kernels as Python calls them: from the library compiled ahead of time, or compiled just in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixed-dimensional encodings: what a document, and a query, holds in every bucket."""
+"""Fixed-dimensional encodings: the vectors of documents and queries, aggregated per bucket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vsearch.kernels.toolchain.compiling import kernel, summing
 
 @kernel
 def fill_buckets(vectors, offsets, distances, nearest, counts, entries):
-    """Mean vector of every document in every bucket; its nearest vector where it has none there.
+    """Compute the mean vector of every document in every bucket; its nearest vector for buckets where it has none.
 
     Parameters
     ----------
@@ -17,13 +17,13 @@ def fill_buckets(vectors, offsets, distances, nearest, counts, entries):
     offsets : int64 (documents + 1,)
         Ascending, from 0 to n.
     distances : float32 (n, buckets)
-        To the buckets' centroids; any that order the same way.
+        Distances to the buckets' centroids, or any values in the same order.
     nearest : int64 (n,)
         Bucket of each vector.
     counts : int64 (buckets,)
         Scratch.
     entries : float32 (documents, 1 + buckets, d)
-        Output; first the mean of the whole document.
+        Output; entry 0 is the mean of the whole document.
     """
     buckets, d = counts.shape[0], vectors.shape[1]
     for document in range(entries.shape[0]):
@@ -58,17 +58,17 @@ def fill_buckets(vectors, offsets, distances, nearest, counts, entries):
 
 @summing
 def encode_query(query, centroids, half_squares, bases, starts, sums, encoded):
-    """Sum of the query vectors in every bucket, projected: the query's side of the encoding.
+    """Encode a query: the sums of its vectors overall and in every bucket, projected.
 
     Parameters
     ----------
     query : float32 (n, d)
     centroids, half_squares : float32 (buckets, d), (buckets,)
-        And half their squared norms.
+        The buckets' centroids, and half their squared norms.
     bases : float32 (D, d)
-        Rows of the whole, then of each bucket.
+        Rows of the projection of the whole query, then of each bucket.
     starts : int64 (buckets + 2,)
-        First row of each; the last is D.
+        First row of each projection; the last entry is D.
     sums : float32 (1 + buckets, d)
         Scratch.
     encoded : float32 (D,)

@@ -1,4 +1,4 @@
-"""Hamming MaxSim: centroid numbers packed without waste, compared bit by bit."""
+"""Hamming MaxSim on bit-packed centroid numbers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from vsearch.kernels.toolchain.compiling import inlined, kernel
 
-PADDING = 2  # bytes behind packed numbers, so that each can be read as three bytes
+PADDING = 2  # bytes after the packed numbers, so that each can be read as three bytes
 
 
 @inlined
 def read_number(packed, token, bits):
-    """Number `token` of a stream of numbers of `bits` bits (1 to 16), lowest bit first."""
+    """Read number `token` of a stream of numbers of `bits` bits (1 to 16), lowest bit first."""
     at = token * bits
     first = at >> 3
     word = np.int64(packed[first]) | np.int64(packed[first + 1]) << 8 | np.int64(packed[first + 2]) << 16
@@ -20,13 +20,13 @@ def read_number(packed, token, bits):
 
 @kernel
 def pack_numbers(numbers, bits, packed):
-    """Pack numbers without waste.
+    """Pack numbers into a bit stream.
 
     Parameters
     ----------
     numbers : uint16 (n,)
     bits : int
-        Bits of each, 1 to 16.
+        Bits per number, 1 to 16.
     packed : uint8 (ceil(n * bits / 8) + 2,), zero
         Output.
     """
@@ -39,7 +39,7 @@ def pack_numbers(numbers, bits, packed):
 
 @inlined
 def count_bits(word):
-    """Set bits of a uint16."""
+    """Count the set bits of a uint16."""
     word = np.uint16(word - ((word >> np.uint16(1)) & np.uint16(0x5555)))
     word = np.uint16((word & np.uint16(0x3333)) + ((word >> np.uint16(2)) & np.uint16(0x3333)))
     word = np.uint16((word + (word >> np.uint16(4))) & np.uint16(0x0F0F))
@@ -48,7 +48,7 @@ def count_bits(word):
 
 @kernel
 def score_hamming(packed, bits, starts, stops, numbers, best, scores):
-    """MaxSim of documents where two vectors are as similar as their numbers have bits in common.
+    """Compute the MaxSim of documents, with the number of equal bits of two numbers as similarity.
 
     Parameters
     ----------
@@ -56,13 +56,13 @@ def score_hamming(packed, bits, starts, stops, numbers, best, scores):
         From `pack_numbers`.
     bits : int
     starts, stops : int64 (documents,)
-        First and past-the-last number of each document.
+        Half-open range of each document's numbers.
     numbers : uint16 (queries,)
-        Of the query vectors.
+        Numbers of the query vectors.
     best : uint16 (queries,)
         Scratch.
     scores : float32 (documents,)
-        Output: for every query vector the most bits in common, added up.
+        Output: the largest number of equal bits for each query vector, summed.
     """
     queries = numbers.shape[0]
     for document in range(starts.shape[0]):

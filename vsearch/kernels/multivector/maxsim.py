@@ -1,7 +1,7 @@
-"""MaxSim on compressed document vectors: for every query vector the best document vector, added up.
+"""MaxSim on compressed document vectors: the best score over the document's vectors, summed over the query vectors.
 
-What a document vector scores is ``table[code, query] + factor * (sum of entries of the residual's nibbles)``; nothing is
-decompressed. Codes of a document lie together, its residual codes transposed: byte j of all its vectors side by side, so
+A document vector scores ``table[code, query] + factor * (sum of table entries of the residual's nibbles)``; nothing is
+decompressed. The codes of a document are contiguous; its residual codes are transposed, byte j of all vectors together, so
 that one register holds the same byte of 32 vectors.
 """
 
@@ -22,15 +22,15 @@ LOWEST = np.float32(-3.0e38)
 
 @inlined
 def strip_maxima_plain(codes, start, stop, table, width, strip, best):  # noqa: ARG001  the SIMD body needs the width
-    """Best table entry of some document vectors for `STRIP` query vectors: the portable body of `strip_maxima`.
+    """Find the best table entry of a document's vectors for `STRIP` query vectors: the portable body of `strip_maxima`.
 
     Parameters
     ----------
     codes : uint8 or uint16 (n,)
     start, stop : int
-        The document's vectors.
+        Range of the document's vectors.
     table : float32 (centroids, width)
-        Query vectors side by side, `width` a multiple of `STRIP`.
+        One column per query vector; `width` is a multiple of `STRIP`.
     strip : int
         First query vector.
     best : float32 (STRIP,)
@@ -45,7 +45,7 @@ def strip_maxima_plain(codes, start, stop, table, width, strip, best):  # noqa: 
 
 @inlined
 def sum_block_plain(codes, base, stride, pairs, expanded, table, table_bytes, sums):
-    """Table sums of 32 document vectors for `TOGETHER` query vectors: the portable body of `sum_block`.
+    """Sum table entries of 32 document vectors for `TOGETHER` query vectors: the portable body of `sum_block`.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def sum_block_plain(codes, base, stride, pairs, expanded, table, table_bytes, su
     expanded : uint8
         Tables of all query vectors, from `fill_tables`.
     table, table_bytes : int
-        Where the first query vector's table begins, and bytes from one to the next.
+        Offset of the first query vector's table, and bytes from one table to the next.
     sums : float32 (TOGETHER, 32)
         Output.
     """
@@ -91,13 +91,13 @@ def bytes_of_tables(pairs):
 
 @kernel
 def score_codes(codes, starts, stops, table, queries, best, scores):
-    """MaxSim of documents from one-byte codes alone. O(vectors * queries).
+    """Compute the MaxSim of documents from one-byte codes without residuals. O(vectors * queries).
 
     Parameters
     ----------
     codes : uint8 (n,)
     starts, stops : int64 (documents,)
-        First and past-the-last vector of each, at least one apart.
+        Half-open, non-empty range of each document's vectors.
     table : float32 (centroids, width)
         Inner products with the query vectors; `width` is a multiple of 16, columns from `queries` on are ignored.
     queries : int
@@ -116,7 +116,7 @@ def score_codes(codes, starts, stops, table, queries, best, scores):
         scores[document] = total
 
 
-#: The same of codes of two bytes, uint16 (n,): a library has a function for each.
+#: The same for two-byte codes, uint16 (n,): a compiled library has a function for each.
 score_wide_codes = score_codes
 
 
@@ -138,15 +138,15 @@ def score_residuals(
     best,
     scores,
 ):
-    """MaxSim of documents from one-byte codes and residual codes. O(vectors * queries * bytes).
+    """Compute the MaxSim of documents from one-byte codes and residual codes. O(vectors * queries * bytes).
 
     Parameters
     ----------
     codes : uint8 (n,)
     factors : uint16 (n,)
-        Float16 as bits, relative to the document's scale.
+        Bits of float16 numbers, relative to the document's scale.
     residuals : uint8 (n * pairs,)
-        Byte j of vector v of a document of m vectors from vector s on is at ``s * pairs + j * m + v``.
+        Byte j of vector v of a document of m vectors that starts at vector s is at ``s * pairs + j * m + v``.
     pairs : int
         Bytes of a vector's residual code, even.
     starts, stops : int64 (documents,)
@@ -163,34 +163,32 @@ def score_residuals(
     per_query = bytes_of_tables(pairs)
     for document in range(starts.shape[0]):
         start = starts[document]
-        many = stops[document] - start
+        vectors = stops[document] - start
         scale = scales[document]
-        short = many < LANES
-        if short:  # fewer vectors than lanes: into a block of their own, so that nothing beyond them is read
+        short = vectors < LANES
+        if short:  # fewer vectors than lanes: copied to a padded block, so that nothing beyond them is read
             for j in range(pairs):
                 for v in range(LANES):
-                    block[j * LANES + v] = residuals[start * pairs + j * many + v] if v < many else np.uint8(0)
-        count = min(many, LANES)
-        for query in range(
-            0, queries, TOGETHER
-        ):  # their tables stay in the nearest cache for all blocks of the document
+                    block[j * LANES + v] = residuals[start * pairs + j * vectors + v] if v < vectors else np.uint8(0)
+        count = min(vectors, LANES)
+        # The tables of these query vectors stay in the L1 cache for all blocks of the document.
+        for query in range(0, queries, TOGETHER):
             together = min(TOGETHER, queries - query)
             for q in range(together):
                 for v in range(LANES):
                     sums[TOGETHER + q, v] = LOWEST
-            for first in range(0, many, LANES):
-                at = start if short else start + min(first, many - LANES)  # the last block overlaps the one before
+            for first in range(0, vectors, LANES):
+                at = start if short else start + min(first, vectors - LANES)  # the last block overlaps the one before
                 if short:
                     sum_block(block, 0, LANES, pairs, expanded, query * per_query, per_query, sums)
                 else:
-                    sum_block(
-                        residuals, start * pairs + at - start, many, pairs, expanded, query * per_query, per_query, sums
-                    )
+                    base = start * pairs + at - start
+                    sum_block(residuals, base, vectors, pairs, expanded, query * per_query, per_query, sums)
                 for v in range(count):
                     sums[2 * TOGETHER, v] = half_to_float(factors[at + v]) * scale
                 for q in range(together):
                     step, bias = scalings[0, query + q], scalings[1, query + q]
-                    for v in range(count):  # a maximum for each lane: one for all would hold up the next lane
+                    for v in range(count):  # one maximum per lane: a single one would be a dependency between lanes
                         value = table[codes[at + v], query + q] + sums[2 * TOGETHER, v] * (sums[q, v] * step + bias)
                         sums[TOGETHER + q, v] = max(sums[TOGETHER + q, v], value)
             for q in range(together):
@@ -204,22 +202,22 @@ def score_residuals(
         scores[document] = total
 
 
-#: The same of codes of two bytes, uint16 (n,).
+#: The same for two-byte codes, uint16 (n,).
 score_wide_residuals = score_residuals
 
 
 @kernel
 def multiply(rows, columns, products):
-    """Matrix product, always added up in the same order. O(n * d * width).
+    """Multiply matrices, always summing in the same order. O(n * d * width).
 
-    So few rows are not worth the threads that a linear algebra library starts for them: where others use the cores too,
-    waiting for these took a hundred times as long as the product.
+    For few rows the threads that a linear algebra library starts do not pay off: when other processes use the cores too,
+    waiting for the threads took a hundred times as long as the product.
 
     Parameters
     ----------
     rows, columns : float32 (n, d), (d, width)
     products : float32 (m, width), m >= n, zero
-        Output; rows from n on are left alone.
+        Output; rows from n on are not written.
     """
     for row in range(rows.shape[0]):
         for j in range(rows.shape[1]):
@@ -230,21 +228,21 @@ def multiply(rows, columns, products):
 
 @kernel
 def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, scalings):
-    """Lookup tables of query vectors for the nibbles of residual codes, rounded to 7 bits.
+    """Compute the lookup tables of query vectors for the nibbles of residual codes, rounded to 7 bits.
 
     Parameters
     ----------
     scaled : float32 (queries, D)
         Rotated query vectors times the dimensions' delta * 2^(bits - 2).
     plane_dimensions, plane_offsets : int32 (planes,)
-        Dimensions and first nibble of each plane.
+        Number of dimensions and first nibble of each plane.
     pairs : int
         Bytes of a vector's residual code, even.
     expanded : uint8 (queries * table_bytes,), zero
-        Output. For every register of codes the tables of its low nibbles, then of its high ones, each table repeated for
+        Output. For every register of codes the tables of its low nibbles, then of its high nibbles, each table repeated for
         the 32 lanes of its row.
     scalings : float32 (2, queries)
-        Output, steps and biases: a sum of entries is about ``step * (sum of rounded entries) + bias``.
+        Output, steps and biases: a sum of entries is approximately ``step * (sum of rounded entries) + bias``.
     """
     rows = WIDTH // LANES
     per_query = bytes_of_tables(pairs)
@@ -285,11 +283,11 @@ def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, scalin
                     expanded[at + 16 + e] = entry
                 nibble += 1
             weight *= np.float32(0.5)
-        # a table's true entries add up to nothing, so this also takes off what rounding adds to small ones
+        # The exact entries of a table sum to zero, so this bias also removes the mean rounding error.
         scalings[0, query], scalings[1, query] = step, -step * np.float32(total) / np.float32(16.0)
 
 
 @kernel
 def table_bytes(pairs):
-    """Bytes of one query vector's tables, as `fill_tables` writes them."""
+    """Return the bytes of one query vector's tables, as written by `fill_tables`."""
     return bytes_of_tables(pairs)

@@ -1,4 +1,4 @@
-"""MaxSim's inner loops as vector IR: table sums of 32 document vectors, and running maxima over table rows."""
+"""The inner loops of MaxSim as vector IR: table sums of 32 document vectors, and running maxima over table rows."""
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
 from __future__ import annotations
@@ -16,7 +16,7 @@ FLUSH = 256  # pairs summed in 16 bits: 256 * 2 * 127 < 65,536
 
 
 def _data(context: Any, b: ir.IRBuilder, kind: Any, value: ir.Value) -> ir.Value:
-    """Byte pointer to the first element of an array."""
+    """Return a byte pointer to the first element of an array."""
     return b.bitcast(context.make_array(kind)(context, b, value).data, I8.as_pointer())
 
 
@@ -49,7 +49,7 @@ def make_sum_block(dialect: Dialect) -> Any:
 
 
 def _load_rows(b: ir.IRBuilder, dialect: Dialect, codes: ir.Value, stride: ir.Value, step: ir.Value) -> ir.Value:
-    """One register of codes: a row of 32 lanes, or two rows one after the other."""
+    """Load one register of codes: a row of 32 lanes, or two consecutive rows."""
     row = ir.VectorType(I8, 32)
     if dialect.width == 32:
         return load(b, codes, b.mul(step, stride), row, 1)
@@ -61,10 +61,10 @@ def _load_rows(b: ir.IRBuilder, dialect: Dialect, codes: ir.Value, stride: ir.Va
 def _emit_sums(
     b: ir.IRBuilder, dialect: Dialect, codes: ir.Value, stride: ir.Value, pairs: ir.Value, tables: list[ir.Value]
 ) -> list[ir.Value]:
-    """Sums of the 32 lanes as floats, once per table.
+    """Emit the sums of the 32 lanes as floats, once per table.
 
-    Two 7-bit entries are added in a byte; even and odd bytes accumulate in 16 bits apart. The even accumulator also
-    gathers 256 * odd, which is taken off at the end.
+    Two 7-bit entries are added in a byte; even and odd bytes accumulate separately in 16 bits. The even accumulator also
+    accumulates 256 * odd, which is subtracted at the end.
     """
     width = dialect.width
     rows = width // 32
@@ -82,8 +82,8 @@ def _emit_sums(
     totals = [b.phi(floats) for _ in tables]
     for total in totals:
         total.add_incoming(ir.Constant(floats, None), entry)
-    far = b.add(start, per_flush)
-    stop = b.select(b.icmp_signed("<", far, steps), far, steps)
+    flush_at = b.add(start, per_flush)
+    stop = b.select(b.icmp_signed("<", flush_at, steps), flush_at, steps)
     b.branch(inner)
 
     b.position_at_end(inner)
@@ -122,8 +122,8 @@ def _emit_sums(
             )
         order = [i // 2 + (16 if i % 2 else 0) for i in range(32)]
         summed = b.shuffle_vector(low_words, high_words, lanes(order))
-        whole = b.uitofp(b.zext(summed, ir.VectorType(I32, 32)), floats)
-        added = b.fadd(total, whole)
+        flushed = b.uitofp(b.zext(summed, ir.VectorType(I32, 32)), floats)
+        added = b.fadd(total, flushed)
         total.add_incoming(added, flush)
         finished.append(added)
     b.cbranch(b.icmp_signed("<", following, steps), outer, done)
@@ -162,10 +162,10 @@ def strip_maxima(typingctx, codes, start, stop, table, width, strip, best):
         b.cbranch(b.icmp_signed("<", following, stop), loop, done)
 
         b.position_at_end(done)
-        found = b.phi(floats)
-        found.add_incoming(lowest, entry)
-        found.add_incoming(higher, loop)
-        b.store(found, b.bitcast(best, floats.as_pointer())).align = 4
+        maxima = b.phi(floats)
+        maxima.add_incoming(lowest, entry)
+        maxima.add_incoming(higher, loop)
+        b.store(maxima, b.bitcast(best, floats.as_pointer())).align = 4
         return context.get_dummy_value()
 
     return signature, codegen

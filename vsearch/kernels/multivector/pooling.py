@@ -1,4 +1,4 @@
-"""Hierarchical pooling: Ward's clustering of one document's vectors by chains of nearest neighbours."""
+"""Hierarchical pooling: Ward clustering of one document's vectors by the nearest-neighbor chain algorithm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vsearch.kernels.toolchain.compiling import kernel
 
 @kernel
 def merge_chain(distances, sizes, chain, merges, heights):
-    """All merges of Ward's clustering. O(n^2).
+    """Compute all merges of Ward clustering. O(n^2).
 
     Parameters
     ----------
@@ -20,9 +20,9 @@ def merge_chain(distances, sizes, chain, merges, heights):
     chain : int64 (n,)
         Scratch.
     merges : int64 (n - 1, 2)
-        Output: one vector of each of the two clusters that merge; not in order of height.
+        Output: one vector of each of the two merged clusters; not in order of height.
     heights : float32 (n - 1,)
-        Output: what Ward's distance (squared) was.
+        Output: the squared Ward distance of each merge.
     """
     n = distances.shape[0]
     length = 0
@@ -35,7 +35,7 @@ def merge_chain(distances, sizes, chain, merges, heights):
             length = 1
         while True:
             tip = chain[length - 1]
-            # the vector before the tip wins ties: chains end
+            # the vector before the tip wins ties, so that chains terminate
             nearest = chain[length - 2] if length > 1 else np.int64(-1)
             least = distances[tip, nearest] if length > 1 else np.float32(np.inf)
             for i in range(n):
@@ -60,13 +60,13 @@ def merge_chain(distances, sizes, chain, merges, heights):
 
 @kernel
 def cut_merges(merges, order, groups, labels):
-    """Which group each vector is in when merging stops at so many groups.
+    """Assign each vector to a group by stopping the merges at a number of groups.
 
     Parameters
     ----------
     merges : int64 (n - 1, 2)
     order : int64 (n - 1,)
-        Merges by height.
+        Merges in order of height.
     groups : int
         1 to n.
     labels : int64 (n,)
@@ -82,11 +82,11 @@ def cut_merges(merges, order, groups, labels):
         while labels[b] != b:
             b = labels[b]
         labels[max(a, b)] = min(a, b)  # so that a root is its group's first vector
-    found = 0
+    numbered = 0
     for i in range(n):
         if labels[i] == i:
-            labels[i] = -1 - found
-            found += 1
+            labels[i] = -1 - numbered
+            numbered += 1
         else:
             root = labels[i]
             labels[i] = labels[root]

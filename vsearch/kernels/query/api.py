@@ -1,4 +1,4 @@
-"""The fused kernels as Python calls them: out of the library that was compiled ahead of time, or compiled now."""
+"""The fused kernels as Python calls them: from the library compiled ahead of time, or compiled just in time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Inner products of a query with all centroids, in 8-bit integers: what routing goes by.
+"""Inner products of a query with all centroids in 8-bit integers, for routing.
 
-Centroids have codes of 7 bits, the query of 8 with a sign, so that the same integers come out on every processor.
+Centroids have 7-bit codes and the query signed 8-bit codes, so that the integer results are the same on every processor.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ LARGEST_CODE = 127
 
 
 @inlined
-def quantise_query(query, codes):
-    """Round a query float32 (d,) to int8 codes (>= d,), padded with zeros; returns the step."""
+def quantize_query(query, codes):
+    """Round a query, float32 (d,), to int8 codes (>= d,), padded with zeros; return the step."""
     largest = np.float32(0.0)
     for j in range(query.shape[0]):
         largest = max(largest, abs(query[j]))
     step = largest / np.float32(LARGEST_CODE)
     inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
-    if not np.isfinite(inverse):  # a query of hardly any length
+    if not np.isfinite(inverse):  # a query of negligible norm
         inverse = np.float32(0.0)
     for j in range(query.shape[0]):
         value = query[j] * inverse
@@ -34,13 +34,13 @@ def quantise_query(query, codes):
 
 @summing_part
 def score_centroids(groups, steps, lows, query, codes, sums, inner):
-    """Approximate inner products of a query with all centroids. O(partitions * d) bytes read.
+    """Approximate the inner products of a query with all centroids. Reads O(partitions * d) bytes.
 
     Parameters
     ----------
     groups : uint8 (groups, 64 * D)
     steps, lows : float32 (partitions,)
-        A centroid is about ``low + step * code``.
+        A centroid is approximately ``low + step * code``.
     query : float32 (d,)
     codes : int8 (D,)
         Scratch.
@@ -49,7 +49,7 @@ def score_centroids(groups, steps, lows, query, codes, sums, inner):
     inner : float32 (partitions,)
         Output.
     """
-    step = quantise_query(query, codes)
+    step = quantize_query(query, codes)
     total = np.float32(0.0)
     for j in range(query.shape[0]):
         total += query[j]

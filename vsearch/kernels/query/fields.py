@@ -1,39 +1,42 @@
-"""The fields of the fused kernels: which int64 of a block is which number or address.
+"""The argument blocks of the fused kernels: positions of numbers and array addresses in blocks of int64.
 
-Three blocks: one for an index (`ModelField`), one for each shard (`ShardField`), both made once, and one for each call
-(`CallField`). Each has all that its arrays' shapes take, so that none is needed to read another. Addresses are of
-C-contiguous arrays, or 0 for an array that is not there; `vsearch.search.state.workspace` checks every shape before it packs
-one. What lies at them is said in `views`.
+There is one block per index (`ModelField`) and per shard (`ShardField`), both packed once, and one per call (`CallField`).
+Each contains all extents of its own arrays, so it can be read without the others. An address refers to a C-contiguous array;
+0 means that there is none. `vsearch.search.state.workspace` checks every shape before it packs an address; `views` declares
+the dtypes and shapes.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum, unique
 
-# Places of the counters that a search adds to.
+# Positions of the counters that a search increments.
 VISITED, SCANNED, REFINED, RERANKED, COUNTERS = 0, 1, 2, 3, 4
 
 # Kinds of rerank codes.
 RERANK_NONE, RERANK_INT8, RERANK_HALF, RERANK_FLOAT = 0, 1, 2, 3
 
-NEAREST = 24  # partitions visited best first; those that are left then share a pass with other queries of a batch
-PENDING = 64  # candidates whose rerank codes are on their way while the scan goes on
-RADIX = 2048  # partitions are ordered by 11 bits a pass, three passes
-TOGETHER = 64  # rows of a group, whose small integers are read together: centroids, rows of a rotation
-LARGEST_WORD = 32767  # norm of what is kept in 16-bit words: a product of two fits in 32 bits
-FAMILIAR_TAIL = 2.3  # standard deviations, which cost next to nothing anywhere; of queries that lie among the rows
-PLAIN_TAIL = 5.0  # most of them without a filter: only one that excludes what is near needs more
-HEAD = 256  # partitions that are ordered before any is visited; the others only if these do not do
+NEAREST = 24  # partitions visited best first; the remaining ones share a pass with other queries of a batch
+PENDING = 64  # candidates whose rerank codes are being prefetched while the scan continues
+RADIX = 2048  # partitions are sorted in three passes of 11 bits
+TOGETHER = 64  # rows of a group, whose small integers are stored together: centroids, rows of a rotation
+LARGEST_WORD = 32767  # norm of vectors in 16-bit words: an inner product of two fits in 32 bits
+FAMILIAR_TAIL = 2.3  # tail, in standard deviations, of queries that lie among the rows; costs almost nothing
+PLAIN_TAIL = 5.0  # largest tail without a filter: only filters that exclude nearby rows need more
+HEAD = 256  # partitions that are ordered before the first visit; the others only if these do not suffice
 
 
 def expanded_bytes(pairs: int) -> int:
-    """Bytes of the rounded tables of an even number of pairs of nibbles, laid out for any register (`nibbles.expand_tables`)."""
+    """Return the bytes of the rounded tables of an even number of nibble pairs, laid out for any register width.
+
+    See `nibbles.expand_tables`.
+    """
     return 64 * pairs
 
 
 @unique
 class ModelField(IntEnum):
-    """What all shards share. d: dimensions, p: partitions of the index, D: coded dimensions."""
+    """Data shared by all shards. d: dimensions, p: partitions of the index, D: coded dimensions."""
 
     DIMENSIONS = 0
     PARTITIONS = 1
@@ -57,25 +60,25 @@ class ModelField(IntEnum):
     STAGE_SCALES = 19  # float32 (stages,)
     STAGE_DEVIATIONS = 20  # float32 (stages,)
     TABLES_GIVEN = 21  # 1: the caller fills the tables
-    BYTE_TABLES = 22  # 1: they are tables of bytes, which are not rounded
+    BYTE_TABLES = 22  # 1: the tables are for byte codes, and not rounded
     CENTROID_GROUPS = 23  # uint8 (g, CENTROID_GROUP_WIDTH)
     CENTROID_STEPS = 24  # float32 (p,)
     CENTROID_LOWS = 25  # float32 (p,)
     GROUPS = 26  # g
-    QUANTISED_DIMENSIONS = 27  # D, of the groups' bytes; leading ones
+    QUANTISED_DIMENSIONS = 27  # D: number of leading dimensions in the centroid groups
     FADES = 28  # float32 (FADES_LENGTH,)
     ROWS = 29  # of the index
-    ROTATION_GROUPS = 30  # int16 (ROTATION_BLOCKS, ROTATION_WIDTH) where ROTATION is 0
+    ROTATION_GROUPS = 30  # int16 (ROTATION_BLOCKS, ROTATION_WIDTH) if ROTATION is 0
     CENTROID_SLACKS = 31  # float32 (p,)
-    ROTATION_STEPS = 32  # float32 (d,) of the groups
-    HALF_CENTROIDS = 33  # float16 (p, d) where CENTROIDS is 0
+    ROTATION_STEPS = 32  # float32 (d,), steps of the rotation groups
+    HALF_CENTROIDS = 33  # float16 (p, d) if CENTROIDS is 0
     VARIANCES = 34  # float32 (d,): each dimension's share of the residuals' variance
     LEAST_DEVIATION = 35  # float32 (1,): of a query, see `route.relative_deviation`
-    DIFFERENCES = 36  # 1: reranked squared distances are made of differences
+    DIFFERENCES = 36  # 1: reranked squared distances are computed from differences
     ROTATION_BLOCKS = 37  # d / 64, rounded up
-    ROTATION_WIDTH = 38  # 64 * D'; D' is d or one more
+    ROTATION_WIDTH = 38  # 64 * D', where D' is d rounded up to an even number
     WIDE_ROTATION = 39  # 1: queries are rotated in float64
-    EXACT_BASES = 40  # 1: all base scores are made of differences, and CENTROID_SQUARES and CENTROID_SLACKS are 0
+    EXACT_BASES = 40  # 1: all base scores are computed from differences; CENTROID_SQUARES and CENTROID_SLACKS are 0
 
 
 @unique
@@ -93,12 +96,12 @@ class ShardField(IntEnum):
     FIRST_FACTOR_SCALES = 8  # float32 (p,)
     RERANK_PARTITION_SCALES = 9  # float32 (p,)
     FIRST_CODES = 10  # uint8 (b, FIRST_WIDTH)
-    LATER_CODES = 11  # uint8 (b, LATER_WIDTH), or 0 with one stage
+    LATER_CODES = 11  # uint8 (b, LATER_WIDTH) with two stages, or 0
     FACTORS = 12  # float16 (n,)
     FIRST_FACTORS = 13  # float16 (n,) with two stages, or 0
     OFFSETS = 14  # float32 (n,) under l2, or 0
     RERANK_SCALES = 15  # float16 (n,)
-    RERANK_BYTES = 16  # int8 (n, d); of these three one at most is not 0
+    RERANK_BYTES = 16  # int8 (n, d); at most one of these three is not 0
     RERANK_HALVES = 17  # float16 (n, d)
     RERANK_FLOATS = 18  # float32 (n, d)
     DIMENSIONS = 19
@@ -108,22 +111,22 @@ class ShardField(IntEnum):
 
 @unique
 class RunField(IntEnum):
-    """One run of a search of several (`query.search_runs`)."""
+    """One run of a search over several runs (`query.search_runs`)."""
 
     SHARD = 0  # address of its block
     MASK = 1  # uint64 (MASK_WORDS,), or 0
     MASK_WORDS = 2
-    FIRST_ROW = 3  # what its rows are numbered from
-    FIRST_VISIT = 4  # scratch: where the search goes on
+    FIRST_ROW = 3  # number of its first row
+    FIRST_VISIT = 4  # scratch: where the search resumes
 
 
 @unique
 class CallField(IntEnum):
     """One query on one workspace. d: dimensions, p: partitions of the index."""
 
-    QUERY = 0  # float32 (d,), as given
-    ROTATED = 1  # float32 (d,), out of `plan_query`
-    RERANK_QUERY = 2  # float32 (d,), out of `plan_query`
+    QUERY = 0  # float32 (d,), as passed by the caller
+    ROTATED = 1  # float32 (d,), from `plan_query`
+    RERANK_QUERY = 2  # float32 (d,), from `plan_query`
     TABLES = 3  # float32 (NIBBLES, 16), or 0
     ROUNDED = 4  # uint8 (FIRST_NIBBLES, 16)
     EXPANDED = 5  # uint8 (EXPANDED_BYTES,)
@@ -136,38 +139,38 @@ class CallField(IntEnum):
     SPARE_KEYS = 12  # uint32 (p,)
     HISTOGRAM = 13  # int32 (RADIX,)
     ELIGIBLE = 14  # int64 (p,)
-    VISITS = 15  # out of `plan_query`: entries of ORDER
-    FORCED = 16  # out of `plan_query`
+    VISITS = 15  # from `plan_query`: number of entries of ORDER
+    FORCED = 16  # from `plan_query`
     FIRST_VISIT = 17
     LAST_VISIT = 18
     K = 19
-    NPROBE = 20  # 0: leave it to the bounds
+    NPROBE = 20  # 0: determined by the bounds
     EXACT = 21
     FILTERED = 22
     MASK = 23  # uint64 (words,)
     MASK_WORDS = 24  # 0: no mask
     SCORES = 25  # float32 (k,)
     ROWS = 26  # int64 (k,)
-    SIZE = 27  # entries of the heap
+    SIZE = 27  # number of entries of the heap
     COUNTERS = 28  # int64 (COUNTERS,)
     FLOATS = 29  # float32 (FloatField,)
     PENDING = 30  # int64 (2, PENDING)
     SCALED = 31  # float32 (d,), scratch
     SPREADS = 32  # float32 (p,)
     SUMS = 33  # float32 (32,), scratch
-    SETTLED = 34  # 1: the nearest partitions are done, and k rows are found or nothing is left
-    NEAR = 35  # partitions of the shard visited so far in descending order of their bounds
-    REST = 36  # int32 (p,): partitions left after the nearest, ascending
+    SETTLED = 34  # 1: the nearest partitions are done, and k rows are found or no partition is left
+    NEAR = 35  # number of the shard's partitions visited so far in descending order of their bounds
+    REST = 36  # int32 (p,): partitions that remain after the nearest, ascending
     REST_COUNT = 37
     QUERY_CODES = 38  # int8 (CODES_LENGTH,), scratch
     GROUP_SUMS = 39  # int32 (64,), scratch
-    ORDERED = 40  # out of `plan_query`: entries of ORDER that are in place
-    COMPLETE = 41  # out of `plan_query`: 1 if these are all
-    WAITING = 42  # rows in PENDING
+    ORDERED = 40  # from `plan_query`: number of entries of ORDER that are in place
+    COMPLETE = 41  # from `plan_query`: 1 if these are all
+    WAITING = 42  # number of rows in PENDING
     PENDING_SCALES = 43  # float32 (PENDING,)
     SLOTS = 44  # int64 (2 * HEAD,), scratch
     QUERY_WORDS = 45  # int16 (WORDS_LENGTH,), scratch
-    BYTE_TABLES = 46  # float32 (BYTES, 256), or 0; then these stand in for TABLES
+    BYTE_TABLES = 46  # float32 (BYTES, 256), used instead of TABLES, or 0
     DIMENSIONS = 47
     PARTITIONS = 48
     NIBBLES = 49  # of a code
@@ -179,21 +182,21 @@ class CallField(IntEnum):
 
 @unique
 class FloatField(IntEnum):
-    """The numbers of a call that are no integers."""
+    """The floating-point numbers of a call."""
 
     REACH = 0
     MARGIN = 1
-    STEP = 2  # out of `plan_query`
-    BIAS = 3  # out of `plan_query`
-    FIRST_MARGIN = 4  # out of `plan_query`
-    LAST_MARGIN = 5  # out of `plan_query`
+    STEP = 2  # from `plan_query`
+    BIAS = 3  # from `plan_query`
+    FIRST_MARGIN = 4  # from `plan_query`
+    LAST_MARGIN = 5  # from `plan_query`
     DECAY = 6
-    SQUARE = 7  # out of `plan_query`: of the rotated query's norm
+    SQUARE = 7  # from `plan_query`: squared norm of the rotated query
     TAIL = 8
     FAMILIAR = 9
-    DEVIATION = 10  # out of `plan_query`: see `route.relative_deviation`
-    TAIL_REACH = 11  # out of `plan_query`: the tail in radii, as REACH is
+    DEVIATION = 10  # from `plan_query`: see `route.relative_deviation`
+    TAIL_REACH = 11  # from `plan_query`: the tail in radii, like REACH
 
 
-#: How long blocks are.
+#: Lengths of the blocks.
 RUN_FIELDS, CALL_FIELDS = len(RunField), len(CallField)

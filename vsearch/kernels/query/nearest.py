@@ -1,4 +1,4 @@
-"""The first half of a search: the nearest partitions, best first."""
+"""The first phase of a search: the nearest partitions, best first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vsearch.kernels.toolchain.compiling import inlined, part
 
 @inlined
 def fetch_nearest(shard, call):
-    """Ask for the codes of the partition that is visited first."""
+    """Prefetch the codes of the partition that is visited first."""
     if call.ordered > 0:
         local = call.order[0] - shard.first_partition
         if 0 <= local < shard.partitions:
@@ -21,10 +21,10 @@ def fetch_nearest(shard, call):
 
 @part
 def visit_nearest(model, shard, call):
-    """Visit planned partitions best first, from `CallField.FIRST_VISIT` on and before `LAST_VISIT`.
+    """Visit planned partitions best first, from `CallField.FIRST_VISIT` up to `LAST_VISIT`.
 
-    Stops, and says so in `SETTLED`, once NEAREST of the shard's partitions are visited and k rows are found, or the bounds
-    of all others are too low; `FIRST_VISIT` is where to go on.
+    Stops and sets `SETTLED` once NEAREST of the shard's partitions are visited and k rows are found, or the bounds of all
+    others are too low. `FIRST_VISIT` is then where to resume.
     """
     counters, visit = call.counters, call.first_visit
     while True:

@@ -1,12 +1,12 @@
-"""The multi-level search of one shard for one query.
+"""The multi-stage search of one shard for one query.
 
-Partitions are visited in the order given; in each one the codes are scanned block by block, rows whose upper bound
-cannot reach the k-th best score so far are dropped, survivors are refined and reranked. So are whole partitions whose own
-bound cannot reach it.
+Partitions are visited in the given order; those whose bound cannot reach the k-th best score so far are skipped. In each
+partition the codes are scanned block by block, rows whose upper bound cannot reach that score are dropped, and the survivors
+are refined and reranked.
 
-A row's estimated score is ``base + gain * <query, residual> - offset``: base is the partition's share, gain is 1 for inner
-product and cosine and 2 for (negated) squared distance, and offset is 0 except for squared distance. Where
-partitions lie far from the mean, rerank scores are made of differences instead (see `rerank`).
+A row's estimated score is ``base + gain * <query, residual> - offset``: base is the base score of the partition, gain is 1 for
+inner product and cosine and 2 for (negated) squared distance, and offset is 0 except for squared distance. If partitions
+are far from the mean, rerank scores are computed from differences instead (see `rerank`).
 """
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
@@ -28,13 +28,13 @@ from vsearch.kernels.scan.topk import push
 from vsearch.kernels.toolchain.compiling import inlined, part
 from vsearch.kernels.toolchain.memory import prefetch
 
-TIGHT = np.float32(0.02)  # of a partition's radius: centroids that may be off by more are not near enough to scan by
-ENOUGH = 8  # rows that wait at the end of a partition are reranked if they are so many
+TIGHT = np.float32(0.02)  # of a partition's radius: largest error of an approximate centroid product in a scan
+ENOUGH = 8  # number of pending rows from which they are reranked at the end of a partition
 
 
 @inlined
 def mask_bits(mask, first, count):
-    """Bits `first` to ``first + count`` (at most 32) of a bitmap of uint64 words, lowest bit first."""
+    """Return `count` bits (at most 32) from bit `first` of a bitmap of uint64 words, lowest bit first."""
     word, shift = first >> 6, first & 63
     bits = mask[word] >> np.uint64(shift)
     if shift + count > 64:
@@ -44,7 +44,7 @@ def mask_bits(mask, first, count):
 
 @intrinsic
 def trailing_zeros(typingctx, value):
-    """Number of the lowest bit that is set in a uint64 (not 0), as int64."""
+    """Return the position of the lowest set bit of a uint64 that is not 0, as int64."""
 
     def codegen(context, b, signature, args):
         return b.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -54,7 +54,7 @@ def trailing_zeros(typingctx, value):
 
 @inlined
 def sum_code(first_codes, later_codes, at, lane, tables, byte_tables):
-    """The table sum of one lane of block `at`, all stages together."""
+    """Return the table sum of one lane of block `at` over all stages."""
     if byte_tables.shape[0] > 0:
         return sum_bytes(first_codes[at], lane, byte_tables)
     total = sum_nibbles(first_codes[at], lane, tables)
@@ -65,14 +65,14 @@ def sum_code(first_codes, later_codes, at, lane, tables, byte_tables):
 
 @inlined
 def scan_partition(model, shard, call, partition, fetch, following, following_blocks, waiting, size):
-    """Scan one partition, and refine and rerank what survives; returns how many rows wait and the new heap size.
+    """Scan one partition, then refine and rerank the survivors; return the number of pending rows and the heap size.
 
     Parameters
     ----------
     fetch : bool
-        Whether to ask for codes ahead; then of `following_blocks` blocks from `following` on too, which are next.
+        Whether to prefetch codes, including the next partition's `following_blocks` blocks from `following` on.
     waiting, size : int
-        Rows that wait from before, and entries of the heap.
+        Number of rows already pending, and of entries of the heap.
     """
     local = partition - shard.first_partition
     stages, kind, numbers = model.stages, model.rerank_kind, call.floats
@@ -109,7 +109,7 @@ def scan_partition(model, shard, call, partition, fetch, following, following_bl
         count = min(rows - block * 32, 32)
         present = mask_bits(mask, first_row, count) if masked else (np.uint64(1) << np.uint64(count)) - np.uint64(1)
         at = block_start + block
-        if fetch:  # a little at a time: more would fill the queue and hold the scan up
+        if fetch:  # a little at a time: more would fill the memory queue and stall the scan
             if block + ahead < blocks:
                 fetch_blocks(first_codes, at + ahead, at + ahead + 1)
             rest = block + 1 == blocks or following_blocks <= block
@@ -154,7 +154,7 @@ def scan_partition(model, shard, call, partition, fetch, following, following_bl
                 pending[0, waiting], pending[1, waiting] = row, partition
                 pending_scales[waiting] = rerank_scale
                 waiting += 1
-        # a block adds at most 32; without k rows there is no threshold yet, and every candidate less is worth the wait
+        # A block adds at most 32 rows. Before there are k rows there is no threshold, so candidates are reranked at once.
         enough = ENOUGH if block + 1 == blocks else PENDING - 31
         if waiting >= enough or size < k:
             size = rerank_waiting(model, shard, call, waiting, size)
@@ -165,23 +165,23 @@ def scan_partition(model, shard, call, partition, fetch, following, following_bl
 
 @part
 def search_partitions(model, shard, call, order, first, last, forced, descending, fetch):
-    """Search those of the visited partitions that a shard holds; the heap is the call's. Returns the visit that it ended before.
+    """Search the visited partitions that a shard contains, into the heap of the call; return the visit before which it stopped.
 
-    Candidates wait for their rerank codes to come from memory, some of them until after the call: see `rerank_waiting`.
+    Candidates stay pending while their rerank codes are prefetched, some until after this call: see `rerank_waiting`.
 
     Parameters
     ----------
     model, shard, call
         See `views`.
     order : int32 (n,)
-        Partitions in visiting order; entries `first` to `last` are visited now, the others perhaps later.
+        Partitions in visiting order; entries `first` to `last` are visited now.
     forced : int
-        The first so many of `order` are visited whatever the bounds say.
+        Number of leading entries of `order` that are visited regardless of their bounds.
     descending : bool
-        Whether the bounds about descend in `order`: then the shard's first that cannot reach the k-th best score ends the
-        search, otherwise it is passed over.
+        Whether the bounds approximately descend in `order`: then the first partition of the shard that cannot reach the k-th
+        best score ends the search; otherwise it is skipped.
     fetch : bool
-        Whether to ask for codes ahead: where they are near already that only costs time.
+        Whether to prefetch codes, which is a waste if they are in the cache already.
     """
     bounds, scores, k = call.bounds, call.scores, call.k
     row_counts, block_starts = shard.row_counts, shard.block_starts
@@ -193,9 +193,9 @@ def search_partitions(model, shard, call, order, first, last, forced, descending
     for visit in range(first, last):
         partition = np.int64(order[visit])
         if partition < first_partition or partition >= first_partition + own:
-            continue  # before its bound is looked at: bounds descend not quite, and a shard must not heed others'
+            continue  # skip before testing the bound: bounds descend only approximately, so other shards' must not end the search
         if row_counts[partition - first_partition] == 0:
-            continue  # one run of several may have none of a partition's rows
+            continue  # a run may have no rows of a partition
         threshold = scores[0] if size == k else LEAST
         if visit >= forced and bounds[partition] < threshold:
             if descending:

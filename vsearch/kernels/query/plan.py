@@ -1,6 +1,6 @@
-"""Plan a query: rotate it, route it to partitions, make its lookup tables.
+"""Plan a query: rotate it, route it to partitions, compute its lookup tables.
 
-Takes the views of a model and of a call (see `views`).
+Functions take the views of a model and a call (see `views`).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from vsearch.kernels.scan.nibbles import expand_tables
 from vsearch.kernels.scan.tables import round_sign_tables, round_tables, sign_tables
 from vsearch.kernels.toolchain.compiling import inlined, part
 
-ROUNDING = np.float32(0.2887)  # deviation of one rounding to the nearest, in steps: 1 / sqrt(12)
-LEAST_SQUARE, LARGEST_SQUARE = np.float32(1e-30), np.float32(1e36)  # of a norm, between which float32 holds the squares
+ROUNDING = np.float32(0.2887)  # standard deviation of one rounding to nearest, in steps: 1 / sqrt(12)
+LEAST_SQUARE, LARGEST_SQUARE = np.float32(1e-30), np.float32(1e36)  # squared norms that float32 computes safely
 LEAST_ROUNDING_MARGIN = np.float32(3.0)
 
 
 @inlined
-def _normalise_widely(query):
-    """Scale a query whose squares leave float32 to norm 1; zeros stay zeros."""
+def _normalize_widely(query):
+    """Scale a query to norm 1 in float64, for squares outside the range of float32; zeros stay zeros."""
     total = 0.0
     for j in range(query.shape[0]):
         total += np.float64(query[j]) * np.float64(query[j])
@@ -46,7 +46,7 @@ def _normalise_widely(query):
 
 @inlined
 def _prepare(model, call, rotated):
-    """Normalise or centre, and rotate. The query as given is overwritten: it is scratch."""
+    """Normalize or center, then rotate. Overwrites the caller's query, which is scratch."""
     query = call.query
     d = query.shape[0]
     if model.normalise != 0:
@@ -56,7 +56,7 @@ def _prepare(model, call, rotated):
             for j in range(d):
                 query[j] *= scale
         else:
-            _normalise_widely(query)
+            _normalize_widely(query)
     else:
         mean = model.mean
         for j in range(d):
@@ -74,7 +74,7 @@ def _prepare(model, call, rotated):
 
 @inlined
 def _score_far_centroids(model, rotated, inner):
-    """Half the base scores of partitions far apart, whose squares and products with the query would leave no digits."""
+    """Compute half the base scores from differences, for partitions far apart: other formulas would cancel all digits."""
     centroids, halves = model.centroids, model.half_centroids
     for p in range(inner.shape[0]):
         inner[p] = np.float32(0.5) * exact_base(rotated, centroids, halves, True, p)
@@ -82,10 +82,10 @@ def _score_far_centroids(model, rotated, inner):
 
 @inlined
 def _find_tail(model, call, numbers, rotated, inner, square):
-    """How far rows that have nothing to do with the query are taken to scatter.
+    """Set the tail: how far rows unrelated to the query are assumed to scatter.
 
-    What is near a query that lies among the rows is found by the reach, so for it a shorter tail will do. `square` is what
-    base scores lack yet.
+    For a query that lies among the rows the reach covers what is near, so a shorter tail suffices. `square` is the term that
+    `inner` does not include yet.
     """
     tail = numbers[FloatField.TAIL]
     if call.filtered == 0 and tail > FAMILIAR_TAIL:
@@ -97,13 +97,13 @@ def _find_tail(model, call, numbers, rotated, inner, square):
 
 @part
 def plan_visits(model, call):
-    """Rotate the query, score the partitions and order the nearest; those that are hardly visited: see `complete_order`."""
+    """Rotate the query, score the partitions and order the nearest; the others are ordered by `complete_order` if needed."""
     numbers, rotated = call.floats, call.rotated
     if call.query.shape[0] > 0:
         _prepare(model, call, rotated)
     square = dot_float(rotated, rotated)
     numbers[FloatField.SQUARE] = square
-    bases, bounds, quantised = call.bases, call.bounds, model.quantised_dimensions
+    bases, bounds, quantized = call.bases, call.bounds, model.quantised_dimensions
     if model.exact_bases != 0:
         _score_far_centroids(model, rotated, bases)
         square = np.float32(0.0)
@@ -112,8 +112,8 @@ def plan_visits(model, call):
             model.centroid_groups,
             model.centroid_steps,
             model.centroid_lows,
-            rotated[: min(rotated.shape[0], quantised)],
-            call.query_codes[:quantised],
+            rotated[: min(rotated.shape[0], quantized)],
+            call.query_codes[:quantized],
             call.group_sums,
             bases,
         )
@@ -140,7 +140,7 @@ def plan_visits(model, call):
 
 @part
 def plan_tables(model, call):
-    """What rows are scored with."""
+    """Compute the lookup tables and the rerank query."""
     rotated, weights, rerank_query = call.rotated, model.rerank_weights, call.rerank_query
     for j in range(rotated.shape[0]):
         rerank_query[j] = rotated[j] * weights[j]
@@ -166,14 +166,14 @@ def _fading(model, call):
 
 @inlined
 def _fade(model, call, start, stop):
-    """Fade the bounds of some of the ordered partitions."""
+    """Fade the bounds of a range of the ordered partitions."""
     if call.floats[FloatField.DECAY] > np.float32(0.0):
         fade_bounds(_fading(model, call), call.order, start, stop, call.eligible)
 
 
 @part
 def rest_reaches(model, call, threshold):
-    """Whether a partition that has no order yet may hold a row that scores `threshold`."""
+    """Return whether a partition that is not ordered yet may contain a row that scores `threshold`."""
     order, eligible = call.order, call.eligible
     before = np.int64(0)
     for visit in range(call.ordered):
@@ -183,7 +183,7 @@ def rest_reaches(model, call, threshold):
 
 @part
 def complete_order(model, call):
-    """Order all partitions, and settle which are visited whatever their bounds."""
+    """Order all partitions, and determine which are visited regardless of their bounds."""
     if call.complete != 0:
         return
     order, ordered = call.order, call.ordered
@@ -200,15 +200,15 @@ def complete_order(model, call):
 
 @inlined
 def _make_tables(model, call, rotated):
-    """Tables of the first stage, rounded; float tables too where more than the first look at a code needs them."""
+    """Compute the rounded tables of the first stage, and float tables if later stages need them."""
     tables, byte_tables, rounded = call.tables, call.byte_tables, call.rounded
-    whole = model.stages > 1 or model.rerank_kind == 0
+    needs_floats = model.stages > 1 or model.rerank_kind == 0
     step, bias = np.float32(1.0), np.float32(0.0)
     if model.tables_given == 0:
         scale, scaled = model.table_scale, call.scaled
         for j in range(scale.shape[0]):
             scaled[j] = rotated[j] * scale[j]
-        if whole:
+        if needs_floats:
             sign_tables(scaled, model.plane_dimensions, model.plane_offsets, tables)
         else:
             step, bias = round_sign_tables(scaled, model.plane_dimensions, model.plane_offsets, rounded)
@@ -216,7 +216,7 @@ def _make_tables(model, call, rotated):
         rounding = sum_slack(byte_tables)
     else:
         nibbles = rounded.shape[0]
-        if whole or model.tables_given != 0:
+        if needs_floats or model.tables_given != 0:
             step, bias = round_tables(tables[:nibbles], rounded)
         expand_tables(rounded, call.expanded)
         rounding = ROUNDING * step * np.sqrt(np.float32(nibbles))
@@ -225,12 +225,12 @@ def _make_tables(model, call, rotated):
 
 @inlined
 def _margins(model, numbers, step, bias, rounding):
-    """How wrong the table sums of the stages may be."""
+    """Compute the error margins of the table sums of the stages."""
     stages, scales, deviations = model.stages, model.stage_scales, model.stage_deviations
     margin, norm = numbers[FloatField.MARGIN], np.sqrt(numbers[FloatField.SQUARE])
     first = margin * deviations[0] * norm
     if model.rerank_kind == 0 and stages == 1:
-        first = np.float32(0.0)  # the estimate is the score itself: only the rounding is in doubt
+        first = np.float32(0.0)  # the estimate is the score itself, so only rounding errors count
     numbers[FloatField.STEP], numbers[FloatField.BIAS] = step, bias
     numbers[FloatField.FIRST_MARGIN] = first + max(margin, LEAST_ROUNDING_MARGIN) * rounding * scales[0]
     numbers[FloatField.LAST_MARGIN] = margin * deviations[stages - 1] * norm

@@ -1,4 +1,4 @@
-"""What a scan asks for before it needs it, so that it comes from memory meanwhile."""
+"""Prefetching of the memory that a scan is about to read."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from vsearch.kernels.query.fields import RERANK_HALF, RERANK_INT8
 from vsearch.kernels.toolchain.compiling import inlined
 from vsearch.kernels.toolchain.memory import prefetch
 
-LINE = 64  # bytes that come from memory together
-AHEAD = 8192  # bytes of codes, of this partition and the next, that are asked for before they are scanned
+LINE = 64  # bytes of a cache line
+AHEAD = 8192  # bytes of codes, of this partition and the next, that are prefetched before they are scanned
 
 
 @inlined
 def fetch_rerank(kind, rerank_bytes, rerank_halves, rerank_floats, row):
-    """Ask for a row's rerank codes before they are needed."""
+    """Prefetch a row's rerank codes."""
     d = rerank_bytes.shape[1]
     for at in range(0, d if kind == RERANK_INT8 else 2 * d if kind == RERANK_HALF else 4 * d, LINE):
         if kind == RERANK_INT8:
@@ -25,7 +25,7 @@ def fetch_rerank(kind, rerank_bytes, rerank_halves, rerank_floats, row):
 
 @inlined
 def fetch_factors(shard, near, local):
-    """Ask for the factors that a visit begins with; the rest follows by itself."""
+    """Prefetch the factors at the start of a partition; the hardware prefetches the rest."""
     offsets = shard.offsets
     row = shard.row_starts[local]
     rows = min(shard.row_counts[local], 32 * AHEAD // shard.first_width + 32)
@@ -38,7 +38,7 @@ def fetch_factors(shard, near, local):
 
 @inlined
 def fetch_blocks(first_codes, start, stop):
-    """Ask for the first codes of some blocks."""
+    """Prefetch the first-stage codes of a range of blocks."""
     width = first_codes.shape[1]
     for at in range(start * width, stop * width, LINE):
         prefetch(first_codes, at)
@@ -46,7 +46,7 @@ def fetch_blocks(first_codes, start, stop):
 
 @inlined
 def fetch_centroid(centroids, half_centroids, partition):
-    """Ask for a centroid."""
+    """Prefetch a centroid."""
     if half_centroids.shape[0] > 0:
         width = 2 * half_centroids.shape[1]
         for at in range(0, width, LINE):

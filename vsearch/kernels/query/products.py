@@ -1,7 +1,7 @@
-"""Exact inner products of a query in small integers with many rows, 64 of them at a time.
+"""Exact inner products of a query in small integers with rows, 64 rows at a time.
 
-Rows lie as registers take them: as many dimensions of each of 64 rows as fill 32 bits (four bytes, or two words of 16
-bits), then the next. The same integers come out on every processor.
+Rows are laid out for registers: as many dimensions of each of 64 rows as fill 32 bits (four bytes, or two words of 16
+bits), then the next dimensions. The results are the same integers on every processor.
 """
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
@@ -23,19 +23,19 @@ Product = Callable[[ir.IRBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
 
 
 @inlined
-def dot_group_plain(groups, at, query, each, sums):
+def dot_group_plain(groups, at, query, adjacent, sums):
     """The portable body of `dot_bytes` and `dot_words`.
 
     Parameters
     ----------
     groups : uint8 (groups, 64 * D) or int16 (groups, 64 * D)
-        Bytes are below 128; D is a multiple of four of them, or of two words, and not 0.
+        Bytes are below 128; D is a positive multiple of 4 for bytes, of 2 for words.
     at : int
-        Which group.
+        Number of the group.
     query : int8 or int16 (D,)
-        Not the least number of its type. No sum may leave 32 bits.
-    each : int
-        Dimensions of a row that lie together.
+        Without the smallest number of its type. No sum may overflow 32 bits.
+    adjacent : int
+        Number of adjacent dimensions of a row.
     sums : int32 (64,)
         Output.
     """
@@ -43,12 +43,12 @@ def dot_group_plain(groups, at, query, each, sums):
         sums[c] = 0
     for j in range(query.shape[0]):
         for c in range(TOGETHER):
-            place = (j // each) * each * TOGETHER + each * c + j % each
+            place = (j // adjacent) * adjacent * TOGETHER + adjacent * c + j % adjacent
             sums[c] += np.int32(groups[at, place]) * np.int32(query[j])
 
 
 def _make_dot_group(native: int, product: Product) -> Any:
-    """Build the SIMD body for registers of so many bytes."""
+    """Build the SIMD body for registers of `native` bytes."""
 
     @intrinsic
     def body(typingctx, groups, first, query, steps, sums):
@@ -95,12 +95,12 @@ if DIALECT is None:
 
     @inlined
     def dot_bytes(groups, at, query, sums):
-        """Inner products of a query with the rows of one group; see `dot_group_plain`."""
+        """Compute the inner products of a query with the rows of one group; see `dot_group_plain`."""
         dot_group_plain(groups, at, query, 4, sums)
 
     @inlined
     def dot_words(groups, at, query, sums):
-        """The same in words of 16 bits."""
+        """As `dot_bytes`, for 16-bit words."""
         dot_group_plain(groups, at, query, 2, sums)
 
 else:
@@ -109,10 +109,10 @@ else:
 
     @inlined
     def dot_bytes(groups, at, query, sums):
-        """Inner products of a query with the rows of one group; see `dot_group_plain`."""
+        """Compute the inner products of a query with the rows of one group; see `dot_group_plain`."""
         _dot_bytes(groups, at * groups.shape[1], query, query.shape[0] // 4, sums)
 
     @inlined
     def dot_words(groups, at, query, sums):
-        """The same in words of 16 bits."""
+        """As `dot_bytes`, for 16-bit words."""
         _dot_words(groups, 2 * at * groups.shape[1], query, query.shape[0] // 2, sums)

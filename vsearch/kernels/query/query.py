@@ -1,11 +1,11 @@
-"""One crossing: a query from its vector to its best rows, with nothing of Python in between.
+"""The fused query: from the query vector to the best rows in one native call.
 
 A query is planned (see `plan`). Then the nearest partitions of a shard are visited best first, until k rows are found and
-some partitions seen (`nearest`); those whose bounds can still reach the k-th best follow in the order in which they are
-stored (`rest`). `search_shard` does it all, `search_batch` for several queries at once.
+a number of partitions is visited (`nearest`); those whose bounds can still reach the k-th best score follow in storage
+order (`rest`). `search_shard` does all of this, `search_batch` for several queries at once.
 
-What Python calls is here and takes addresses of blocks (see `fields`), so that the same code serves Numba and plain C
-callers; what it calls in turn takes their views.
+The functions that Python calls are in this module and take addresses of blocks (see `fields`), so that the same code serves
+Numba and plain C callers; the functions that they call take views of the blocks.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from vsearch.kernels.toolchain.memory import int64s
 
 @kernel
 def plan_query(model_address, call_address):
-    """Rotate the query, score and order the partitions, build and round the tables.
+    """Rotate the query, score and order the partitions, compute and round the tables.
 
-    With `ModelField.TABLES_GIVEN` the rotated query and the tables are the caller's, and only rounded here.
+    With `ModelField.TABLES_GIVEN` the caller provides the rotated query and the tables, which are only rounded here.
     """
     model, call = model_at(model_address), call_at(call_address)
     plan_visits(model, call)
@@ -40,13 +40,13 @@ def scan_nearest(model_address, shard_address, call_address):
 
 @kernel
 def list_rest(model_address, shard_address, call_address):
-    """List the shard's partitions that are left to visit: see `find_rest`."""
+    """List the shard's remaining partitions: see `find_rest`."""
     find_rest(model_at(model_address), shard_at(shard_address), call_at(call_address))
 
 
 @kernel
 def scan_rest(model_address, shard_address, call_address):
-    """Visit what `list_rest` found."""
+    """Visit the partitions listed by `list_rest`."""
     model, shard, call = model_at(model_address), shard_at(shard_address), call_at(call_address)
     visit_rest(model, shard, call, 0, call.rest_count, fetch=True)
     rerank_rest(model, shard, call)
@@ -73,7 +73,7 @@ def finish(call_address):
 
 @kernel
 def search_shard(model_address, shard_address, call_address):
-    """Plan a query, search all its visits in the only shard of an index, and sort."""
+    """Plan a query, search all its visits in the only shard of an index, and sort the results."""
     model, shard, call = model_at(model_address), shard_at(shard_address), call_at(call_address)
     plan_visits(model, call)
     fetch_nearest(shard, call)
@@ -88,7 +88,7 @@ def search_shard(model_address, shard_address, call_address):
 
 @inlined
 def _enter(call, block, runs, run):
-    """Turn to a run: its mask, and rows of the heap as they are seen from its first one."""
+    """Enter a run: set its mask, and number the rows of the heap relative to its first row."""
     at = run * RUN_FIELDS
     block[CallField.MASK], block[CallField.MASK_WORDS] = runs[at + RunField.MASK], runs[at + RunField.MASK_WORDS]
     rows, first = call.rows, runs[at + RunField.FIRST_ROW]
@@ -98,7 +98,7 @@ def _enter(call, block, runs, run):
 
 @inlined
 def _leave(call, runs, run):
-    """Number the rows of the heap through all runs again."""
+    """Leave a run: number the rows of the heap across all runs again."""
     rows, first = call.rows, runs[run * RUN_FIELDS + RunField.FIRST_ROW]
     for i in range(call.size):
         rows[i] += first
@@ -106,14 +106,14 @@ def _leave(call, runs, run):
 
 @kernel
 def search_runs(model_address, runs_address, count, call_address):
-    """Plan a query, search all its visits in several runs with one heap, and sort. Rows are numbered through all runs.
+    """Plan a query, search all its visits in several runs with one heap, and sort the results. Rows are numbered across all runs.
 
-    The nearest partitions of every run come before the rest of any, so that the k-th best score is high by then.
+    The nearest partitions of all runs are visited before the rest of any run, so that the k-th best score is high by then.
 
     Parameters
     ----------
     runs_address
-        Of int64 (count, len(RunField)).
+        Address of int64 (count, len(RunField)).
     """
     model, call = model_at(model_address), call_at(call_address)
     block = int64s(call_address, CALL_FIELDS)
@@ -143,13 +143,13 @@ def search_runs(model_address, runs_address, count, call_address):
 
 @kernel
 def search_batch(model_address, shard_address, calls_address, count):
-    """`search_shard` for several queries, which share one pass over the codes of what is left after the nearest.
+    """`search_shard` for several queries, which share one pass over the partitions that remain after the nearest.
 
-    Answers are those of `search_shard`: each query visits the same partitions in the same order. A partition's codes stay
-    in the nearest cache while all queries that want it scan them.
+    Results are those of `search_shard`: each query visits the same partitions in the same order. A partition's codes stay
+    in the L1 cache while all queries that need it scan them.
     """
     model, shard, calls = model_at(model_address), shard_at(shard_address), int64s(calls_address, count)
-    low, own = shard.first_partition, shard.partitions
+    low, held = shard.first_partition, shard.partitions
     for i in range(count):
         call = call_at(calls[i])
         plan_visits(model, call)
@@ -157,9 +157,9 @@ def search_batch(model_address, shard_address, calls_address, count):
         _begin(call)
         visit_nearest(model, shard, call)
         find_rest(model, shard, call)
-        call.first_visit = 0  # from here on: the place in the rest
-    for partition in range(low, low + own):
-        fetch = True  # the codes are near when the second query comes
+        call.first_visit = 0  # from here on the position in the rest
+    for partition in range(low, low + held):
+        fetch = True  # only for the first query: then the codes are in the cache
         for i in range(count):
             call = call_at(calls[i])
             place = call.first_visit

@@ -1,6 +1,6 @@
-"""Rerank: candidates whose rerank codes have come from memory are scored by these, and offered to the heap.
+"""Rerank: score candidates by their rerank codes, and push them to the heap.
 
-Where partitions lie far from the mean, scores are ``-|query - centroid - residual|^2``, which loses no digits.
+If partitions are far from the mean, scores are ``-|query - centroid - residual|^2``, which avoids cancellation.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from vsearch.kernels.scan.dot_products import (
 from vsearch.kernels.scan.topk import push
 from vsearch.kernels.toolchain.compiling import inlined
 
-LEAST = np.float32(np.finfo(np.float32).min)  # what rows are compared with until there are k
+LEAST = np.float32(np.finfo(np.float32).min)  # the threshold until there are k rows
 
 
 @inlined
 def rerank_dot(kind, query, rerank_bytes, rerank_halves, rerank_floats, row):
-    """Inner product of the rerank query with a row's codes."""
+    """Return the inner product of the rerank query with a row's codes."""
     if kind == RERANK_INT8:
         return dot_int8(query, rerank_bytes[row])
     if kind == RERANK_HALF:
@@ -37,7 +37,7 @@ def rerank_dot(kind, query, rerank_bytes, rerank_halves, rerank_floats, row):
 
 @inlined
 def rerank_distance(kind, offset, weights, rerank_bytes, rerank_halves, rerank_floats, row, scale):
-    """Squared distance of a row's codes, in units of `scale`, to the query's offset from the centroid."""
+    """Return the squared distance of a row's codes, in units of `scale`, to the query's offset from the centroid."""
     if kind == RERANK_INT8:
         return distance_to_int8(offset, weights, rerank_bytes[row], scale)
     if kind == RERANK_HALF:
@@ -47,7 +47,7 @@ def rerank_distance(kind, offset, weights, rerank_bytes, rerank_halves, rerank_f
 
 @inlined
 def rerank_waiting(model, shard, call, waiting, size):
-    """Rerank the first `waiting` of a call's pending rows; its heap holds `size` entries. Returns the new size."""
+    """Rerank the first `waiting` pending rows of a call whose heap has `size` entries; return the new size."""
     scores, rows, k = call.scores, call.rows, call.k
     pending, pending_scales = call.pending, call.pending_scales
     query, rerank_query, weights = call.rotated, call.rerank_query, model.rerank_weights

@@ -1,4 +1,4 @@
-"""Rotate a query by a matrix of 16-bit words: for where what follows is coarser than these."""
+"""Rotation of a query, by a float32 matrix or by a matrix of 16-bit words if the later stages are coarser than these."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vsearch.kernels.toolchain.compiling import inlined, inlined_summing
 
 @inlined_summing
 def _square(query):
-    """Of a query's norm, in float64: in float32 squares of a short query are rounded, and its codes would leave 16 bits."""
+    """Return a query's squared norm in float64: in float32 small squares are rounded, and codes could overflow 16 bits."""
     total = 0.0
     for j in range(query.shape[0]):
         total += np.float64(query[j]) * np.float64(query[j])
@@ -28,17 +28,17 @@ def _dot_widely(row, query):
 
 @inlined
 def rotate_widely(rotation, query, rotated):
-    """Rotate a query by a matrix, both float32, rounding only what comes out."""
+    """Rotate a float32 query by a float32 matrix in float64, and round only the result."""
     for i in range(query.shape[0]):
         rotated[i] = _dot_widely(rotation[i], query)
 
 
 @inlined
-def quantise_words(query, codes):
-    """Round a query float32 (d,) to int16 codes (>= d,) of a norm of 32,767, padded with zeros; returns the step."""
+def quantize_words(query, codes):
+    """Round a query, float32 (d,), to int16 codes (>= d,) of norm 32,767, padded with zeros; return the step."""
     step = np.float32(np.sqrt(_square(query)) / LARGEST_WORD)
     inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
-    if not np.isfinite(inverse):  # a query of hardly any length
+    if not np.isfinite(inverse):  # a query of negligible norm
         inverse = np.float32(0.0)
     for j in range(query.shape[0]):
         codes[j] = np.int16(np.int32(query[j] * inverse + np.float32(32768.5)) - np.int32(32768))
@@ -49,21 +49,21 @@ def quantise_words(query, codes):
 
 @inlined
 def rotate_in_words(query, groups, steps, codes, sums, rotated):
-    """Rotate by a matrix in words. O(d^2), half the bytes of floats.
+    """Rotate by a matrix of 16-bit words. O(d^2), with half the bytes of floats.
 
     Parameters
     ----------
     query : float32 (d,)
     groups : int16 (groups, 64 * D)
-        Rows of the matrix, each of a norm of at most 32,767 (`products`); D is even, d or one more.
+        Rows of the matrix, each with a norm of at most 32,767 (see `products`); D is d rounded up to an even number.
     steps : float32 (d,)
-        A row is its words times its step.
+        A row of the matrix is its words times its step.
     codes, sums : int16 (D,), int32 (64,)
         Scratch.
     rotated : float32 (d,)
         Output.
     """
-    step = quantise_words(query, codes)
+    step = quantize_words(query, codes)
     for at in range(groups.shape[0]):
         dot_words(groups, at, codes, sums)
         first = at * TOGETHER

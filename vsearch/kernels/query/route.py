@@ -1,4 +1,4 @@
-"""Route: base scores and bounds of all partitions, and those worth visiting in descending order of their bounds."""
+"""Route a query: compute base scores and bounds of all partitions, and order partitions by descending bound."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from vsearch.kernels.query.fields import HEAD, RADIX
 from vsearch.kernels.scan.dot_products import dot_float, dot_half, square_distance, square_distance_half
 from vsearch.kernels.toolchain.compiling import inlined, part, summing_part
 
-COARSE, FINE = 64, 1024  # buckets of bounds: to find the head, and to order it
+COARSE, FINE = 64, 1024  # numbers of buckets: to find the head, and to order it
 
 
 @inlined
 def sortable(value):
-    """A float32 as a uint32 that ascends as the float descends."""
+    """Map a float32 to a uint32 that ascends as the float descends."""
     bits = np.float32(value).view(np.uint32)
     if bits & np.uint32(0x80000000):
         return bits
@@ -24,7 +24,7 @@ def sortable(value):
 
 @inlined
 def _unsortable(key):
-    """The float32 whose `sortable` this is."""
+    """Invert `sortable`."""
     if key & np.uint32(0x80000000):
         return np.uint32(key).view(np.float32)
     return np.uint32(np.uint32(0x7FFFFFFF) - key).view(np.float32)
@@ -32,7 +32,7 @@ def _unsortable(key):
 
 @inlined
 def _buckets_per_unit(highest, lowest, last):
-    """Buckets of equal width per unit of the bound; 0 where all bounds are the same or too far apart."""
+    """Return the number of equal-width buckets per unit of the bound; 0 if all bounds are equal or too far apart."""
     width = highest - lowest
     per_unit = np.float32(last) / width if width > np.float32(0.0) else np.float32(0.0)
     return per_unit if np.isfinite(per_unit) else np.float32(0.0)
@@ -40,26 +40,26 @@ def _buckets_per_unit(highest, lowest, last):
 
 @inlined
 def _bucket(bound, highest, per_unit, last):
-    """Which of the buckets 0 to `last` a bound falls in: `last` too where bounds lie too far apart for a number."""
+    """Return the bucket, 0 to `last`, of a bound; `last` if the difference to `highest` overflows."""
     place = (highest - bound) * per_unit
-    place = place if place < np.float32(last) else np.float32(last)  # noqa: FURB136  no NaN may get through
+    place = place if place < np.float32(last) else np.float32(last)  # noqa: FURB136  must also catch NaN
     return np.int32(place if place > np.float32(0.0) else np.float32(0.0))  # noqa: FURB136
 
 
 @summing_part
 def relative_deviation(query, square, variances, least):
-    """Standard deviation of ``<query, residual>``, relative to the query's norm and the residuals' root mean square.
+    """Return the standard deviation of ``<query, residual>``, relative to the norms of the query and the residuals (RMS).
 
-    Rows that have nothing to do with the query scatter so around their partition's base score. O(d).
+    The scores of rows unrelated to the query scatter by this much around their partition's base score. O(d).
 
     Parameters
     ----------
     query : float32 (d,)
-        Rotated; `square` is that of its norm.
+        Rotated; `square` is its squared norm.
     variances : float32 (d,)
-        Shares of the residuals' variance, which add up to 1.
+        Shares of the residuals' variance, which sum to 1.
     least : float32
-        Not less than this: under l2 not the query but its offset from a centroid counts, which may point anywhere.
+        Lower limit of the result: for l2 the offset of the query from a centroid counts, which may have any direction.
     """
     total = np.float32(0.0)
     for j in range(query.shape[0]):
@@ -71,12 +71,12 @@ def relative_deviation(query, square, variances, least):
 
 @part
 def nearness(inner, square, centroid_squares, squared):
-    """How near the nearest centroid is: the cosine or inner product per norm of the query, or the negated squared distance.
+    """Return how near the nearest centroid is: its inner product divided by the query's norm, or its negated squared distance.
 
     Parameters
     ----------
     inner, centroid_squares : float32 (partitions,)
-        Inner products of a query with all centroids, and the centroids' squares; `square` is the query's.
+        Inner products of a query with all centroids, and the squared norms of the centroids; `square` is the query's.
     """
     nearest = np.uint32(0xFFFFFFFF)
     if squared:
@@ -90,33 +90,35 @@ def nearness(inner, square, centroid_squares, squared):
 
 @summing_part
 def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, reach, squared, bases, bounds):
-    """Turn inner products of a query with all centroids into base scores and bounds. O(partitions).
+    """Compute base scores and bounds from the inner products of a query with all centroids. O(partitions).
 
     Parameters
     ----------
     inner : float32 (partitions,)
         May be `bases` itself.
     square : float32
-        Of the query's norm.
+        Squared norm of the query.
     centroid_squares, slacks, radii : float32 (partitions,)
-        Slacks are what the inner products may be off by, for a query of norm 1. Radii are root mean squares of the
-        rows' distances to the centroid.
+        Slacks are the errors of the inner products for a query of norm 1. Radii are root mean square distances of the rows
+        to the centroid.
     spreads : float32 (partitions,)
-        The radii, smaller where few rows are eligible.
+        The radii, reduced if few rows are eligible.
     reach : float32
-        A row is taken to lie at most so many spreads from its centroid towards the query: the larger of the reach and the
-        tail's.
+        A row is assumed to be at most this many spreads from its centroid in the direction of the query: the larger of the
+        reach and the tail's reach.
     squared : bool
-        Scores are negated squared distances; inner products otherwise.
+        Whether scores are negated squared distances instead of inner products.
     bases, bounds : float32 (partitions,)
-        Outputs: see `search`; bounds of the rows' scores.
+        Outputs: base scores (see `partitions`), and upper bounds of the rows' scores.
     """
     norm = np.sqrt(square)
     if squared:
         for p in range(inner.shape[0]):
             base = np.float32(2.0) * inner[p] - centroid_squares[p] - square
             distance = np.sqrt(max(-base, np.float32(0.0)))
-            inside = max(reach * spreads[p] - distance, np.float32(0.0))  # nearer than it reaches: the best there is
+            inside = max(
+                reach * spreads[p] - distance, np.float32(0.0)
+            )  # the query is within reach: a row may coincide with it
             above = reach * distance * spreads[p] + inside * inside + norm * slacks[p]
             bases[p] = base
             bounds[p] = base + np.float32(2.0) * above - radii[p] * radii[p]
@@ -128,9 +130,9 @@ def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, re
 
 @inlined
 def exact_base(query, centroids, half_centroids, squared, partition):
-    """Base score of one partition, from its centroid in full: float16 where `half_centroids` has rows.
+    """Return the base score of one partition from its float centroid; float16 if `half_centroids` has rows.
 
-    Squared distances are made of differences: of partitions far from the mean the squares would leave no digits.
+    Squared distances are computed from differences: for partitions far from the mean, expanding the square would cancel.
     """
     if half_centroids.shape[0] > 0:
         if squared:
@@ -143,30 +145,29 @@ def exact_base(query, centroids, half_centroids, squared, partition):
 
 @part
 def order_head(bounds, eligible, order, keys, histogram, slots):
-    """Order the partitions of the highest bounds, descending, ties to the lower; at least HEAD of them, or all.
+    """Order the partitions with the highest bounds, descending, ties by number; at least HEAD of them, or all.
 
-    Few partitions are visited, so the others need no order. Bounds fall into buckets of equal width, and so again within
-    the head: O(partitions), unless nearly all bounds are the same; then no head is made.
+    Few partitions are visited, so the others need no order. Bounds are bucketed by equal width, and again within the head:
+    O(partitions), unless nearly all bounds are equal; then there is no head.
 
     Parameters
     ----------
     bounds : float32 (partitions,)
     eligible : int64 (partitions,)
-        Rows of each partition that may be returned; partitions without are left out.
+        Number of rows of each partition that may be returned; partitions without any are omitted.
     order : int32 (partitions,)
         Output.
     keys : uint32 (partitions,)
-        Output: RADIX for those in the head or left out, less for the tail (`order_tail`).
+        Output: RADIX for partitions in the head or omitted, less for the tail (`order_tail`).
     histogram, slots : int32 (RADIX,), int64 (2 * HEAD,)
         Scratch.
 
     Returns
     -------
     int
-        How many of `order` are in place.
+        Number of entries of `order` that are in place.
     """
-    # nothing here branches on a bound: a processor foretells such branches wrongly half of the time, which costs more
-    # than the work
+    # Branch-free in the bounds: such branches are mispredicted half of the time, which costs more than the work.
     nearest, farthest = np.uint32(0xFFFFFFFF), np.uint32(0)
     for p in range(bounds.shape[0]):
         key = sortable(bounds[p])
@@ -199,9 +200,9 @@ def order_head(bounds, eligible, order, keys, histogram, slots):
 
 @inlined
 def _sort_head(bounds, order, count, highest, histogram, slots):
-    """Order `count` partitions, which ascend, by descending bound: buckets first, then neighbours change places.
+    """Sort `count` ascending partitions by descending bound: first into buckets, then by exchanging neighbors.
 
-    `order` holds the outcome; the last ``2 * HEAD`` places of `histogram` are where partitions wait.
+    Sorts `order` in place; the last ``2 * HEAD`` entries of `histogram` are scratch.
     """
     waiting = histogram[RADIX - 2 * HEAD :]
     farthest = np.uint32(0)
@@ -214,9 +215,9 @@ def _sort_head(bounds, order, count, highest, histogram, slots):
         histogram[_bucket(bounds[waiting[i]], highest, per_unit, FINE - 1)] += 1
     place = np.int32(0)
     for bucket in range(FINE):
-        here = histogram[bucket]
+        size = histogram[bucket]
         histogram[bucket] = place
-        place += here
+        place += size
     for i in range(count):
         partition = waiting[i]
         bucket = _bucket(bounds[partition], highest, per_unit, FINE - 1)
@@ -232,7 +233,7 @@ def _sort_head(bounds, order, count, highest, histogram, slots):
 
 @inlined
 def _exchange(slots):
-    """Put neighbours in order, pair by pair; returns whether any were not."""
+    """Sort neighbors, pair by pair; return whether any were out of order."""
     moved = np.int64(0)
     for i in range(slots.shape[0] // 2):
         left, right = slots[2 * i], slots[2 * i + 1]
@@ -243,15 +244,15 @@ def _exchange(slots):
 
 @part
 def order_tail(bounds, order, first, keys, spare_order, spare_keys, histogram):
-    """Order the partitions that `order_head` left, by descending bound, ties to the lower, behind the `first` of `order`.
+    """Order the partitions of the tail by descending bound, ties by number, after the `first` entries of `order`.
 
-    Three stable counting passes over 11 bits each: O(partitions). `spare_order` int32 and `spare_keys` uint32
-    (partitions,) are scratch.
+    A radix sort of three stable passes over 11 bits each: O(partitions). `spare_order`, int32 (partitions,), and
+    `spare_keys`, uint32 (partitions,), are scratch.
 
     Returns
     -------
     int
-        How many of `order` are in place now.
+        Number of entries of `order` that are in place now.
     """
     count = 0
     rest = order[first:]
@@ -269,9 +270,9 @@ def order_tail(bounds, order, first, keys, spare_order, spare_keys, histogram):
             histogram[(keys[i] >> shift) & np.uint32(RADIX - 1)] += 1
         total = np.int32(0)
         for slot in range(RADIX):
-            here = histogram[slot]
+            size = histogram[slot]
             histogram[slot] = total
-            total += here
+            total += size
         for i in range(count):
             slot = (keys[i] >> shift) & np.uint32(RADIX - 1)
             at = histogram[slot]
@@ -285,20 +286,20 @@ def order_tail(bounds, order, first, keys, spare_order, spare_keys, histogram):
 
 
 class Fading(NamedTuple):
-    """How bounds fall by how many eligible rows come before them.
+    """How bounds decrease with the number of eligible rows in preceding partitions.
 
-    A neighbour is the less likely to lie in a partition the more partitions are nearer, whatever its radius says. But rows
-    that have nothing to do with the query scatter as far as ever: no bound falls by more than `most_decay` spreads.
+    The more partitions are nearer, the less likely a partition contains a neighbor, regardless of its radius. But rows
+    unrelated to the query scatter as far as ever, so no bound decreases by more than `most_decay` spreads.
 
     Attributes
     ----------
     fades : float32 (partitions + 1,)
-        Times `decay`, how much the reach falls, by rows that come before in units of `1 / per_rank`.
+        Times `decay`: the decrease of the reach, indexed by the number of preceding rows in units of ``1 / per_rank``.
     per_rank, decay, most_decay : float32
     norm : float32
-        Of the query.
+        Norm of the query.
     squared : bool
-        Scores are negated squared distances; inner products otherwise.
+        Whether scores are negated squared distances instead of inner products.
     radii, spreads, bases, bounds : float32 (partitions,)
     """
 
@@ -318,15 +319,15 @@ class Fading(NamedTuple):
 def fade_bounds(fading, order, start, stop, eligible):
     """Lower the bounds of visits `start` to `stop`.
 
-    What a partition loses does not count for those behind it, so bounds need not descend any more: a wide partition comes
-    before a tight one that is nearer.
+    The order does not change with the bounds, which need not descend any more: a wide partition may precede a tight one
+    that is nearer.
 
     Parameters
     ----------
     fading : Fading
-        Its bounds are lowered.
+        Its bounds are modified.
     order : int32 (partitions,)
-        Those before `start` are faded already.
+        Visits before `start` are faded already.
     eligible : int64 (partitions,)
     """
     fades, per_rank, decay, most_decay, norm, squared, radii, spreads, bases, bounds = fading
@@ -348,21 +349,21 @@ def fade_bounds(fading, order, start, stop, eligible):
 
 @part
 def tail_reaches(fading, threshold, keys, before):
-    """Whether a partition that `order_head` left may hold a row that scores `threshold`. O(partitions).
+    """Return whether a partition of the tail may contain a row that scores `threshold`. O(partitions).
 
     Parameters
     ----------
     fading : Fading
     keys : uint32 (partitions,)
-        Of `order_head`.
+        From `order_head`.
     before : int
-        Eligible rows of the partitions in the head; the others follow `fade_bounds`.
+        Number of eligible rows of the partitions in the head, by which the tail is faded as in `fade_bounds`.
     """
     fades, per_rank, decay, most_decay, norm, squared, radii, spreads, bases, bounds = fading
     most = np.int64(fades.shape[0] - 1)
     faded = decay * fades[min(np.int64(np.float32(before) * per_rank), most)]
     reached = np.int64(0)
-    for p in range(bounds.shape[0]):  # without branches, so that it takes a register of partitions at a time
+    for p in range(bounds.shape[0]):  # branch-free, so that it is vectorized
         by_rank, largest = faded * radii[p], most_decay * spreads[p]
         fade = by_rank if by_rank < largest else largest  # noqa: FURB136
         bound = bounds[p] - fade * (np.float32(2.0) * np.sqrt(np.abs(bases[p])) if squared else norm)
@@ -372,7 +373,7 @@ def tail_reaches(fading, threshold, keys, before):
 
 @part
 def forced_visits(order, count, eligible, k, nprobe):
-    """How many of the first partitions are visited whatever their bounds: `nprobe`, and enough to hold k rows."""
+    """Return the number of first partitions that are visited regardless of bounds: `nprobe`, or more to cover k rows."""
     if nprobe <= 0:
         return 0
     covered = np.int64(0)

@@ -1,4 +1,4 @@
-"""The blocks of the fused kernels as these read them: what lies at the addresses of `fields`. Float16 is kept as uint16."""
+"""Views of the argument blocks of the fused kernels: dtypes and shapes of the arrays in `fields`. Float16 is read as uint16."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vsearch.kernels.query.fields import (
 )
 from vsearch.kernels.toolchain.views import ArrayField, view
 
-#: What all shards share.
+#: Data shared by all shards.
 MODEL = {
     "mean": ArrayField("float32", ("dimensions",)),
     "rotation": ArrayField("float32", ("dimensions", "dimensions")),

@@ -1,1 +1,1 @@
-"""Kernels over codes: blocks, lookup tables, cells, rerank codes, the best k."""
+"""Kernels over codes: blocks, lookup tables, cells, rerank codes, top k."""

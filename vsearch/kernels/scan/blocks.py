@@ -1,6 +1,6 @@
 """Blocks of codes: 32 vectors transposed, so that one SIMD register holds the same code byte of all of them.
 
-Byte ``j`` of vector ``v`` of a block lies at ``block[j * 32 + v]``. For nibble codes byte j carries nibble 2j in its
+Byte ``j`` of vector ``v`` of a block is at ``block[j * 32 + v]``. For nibble codes, byte j contains nibble 2j in its
 low half and nibble 2j + 1 in its high half.
 """
 
@@ -15,7 +15,7 @@ BLOCK = 32
 
 @kernel
 def transpose(codes, blocks):
-    """Write row-major codes (n, bytes) into blocks (ceil(n / 32), bytes * 32); missing rows of the last are 0."""
+    """Write row-major codes (n, bytes) to blocks (ceil(n / 32), bytes * 32); missing rows of the last block are 0."""
     rows, width = codes.shape
     for b in range(blocks.shape[0]):
         for v in range(32):
@@ -26,7 +26,7 @@ def transpose(codes, blocks):
 
 @kernel
 def untranspose(blocks, codes):
-    """The reverse of `transpose`, for the first ``len(codes)`` rows."""
+    """Invert `transpose` for the first ``len(codes)`` rows."""
     rows, width = codes.shape
     for row in range(rows):
         for j in range(width):

@@ -1,6 +1,6 @@
-"""The scan of byte codes: one table of 256 floats for each code byte, as PQ with 256 centroids has.
+"""The scan of byte codes, with one table of 256 floats per code byte, as for PQ with 256 centroids.
 
-Sums are exact float sums in the order of the bytes, so nothing is rounded and a row's estimate is its score.
+Table entries are floats that are summed in the order of the bytes, without rounding to integers, so a row's estimate is its score.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from vsearch.kernels.scan.dot_products import half_to_float
 from vsearch.kernels.toolchain.compiling import inlined
 
 ENTRIES = 256
-SLACK = np.float32(1e-6)  # of the largest possible sum: what float32 sums in another order differ by
+SLACK = np.float32(1e-6)  # of the largest possible sum: difference of float32 sums in different orders
 
 
 @inlined
 def sum_bytes(block, lane, tables):
-    """The table sum of one lane of a block uint8 (bytes * 32,); `tables` is float32 (bytes, 256)."""
+    """Return the table sum of one lane of a block, uint8 (bytes * 32,); `tables` is float32 (bytes, 256)."""
     total = np.float32(0.0)
     for j in range(tables.shape[0]):
         total += tables[j, block[j * 32 + lane]]
@@ -25,7 +25,7 @@ def sum_bytes(block, lane, tables):
 
 @inlined
 def good_bytes(block, tables, sums, factors, offsets, row, count, slope, intercept, least):
-    """Lanes of a block whose upper bound is at least `least`, as `nibbles.good_lanes` finds them for nibbles.
+    """Find the lanes of a block whose upper bound is at least `least`; `nibbles.good_lanes` for byte codes.
 
     Parameters
     ----------
@@ -37,32 +37,32 @@ def good_bytes(block, tables, sums, factors, offsets, row, count, slope, interce
     factors, offsets : uint16 (rows,), float32 (rows,) or (0,)
         Of the shard; the block's first lane is row `row`.
     count : int
-        Lanes that are rows, 1 to 32.
+        Number of lanes that are rows, 1 to 32.
     slope, intercept, least : float32
 
     Returns
     -------
     uint64
-        Bit v for lane v.
+        Bit v is set for lane v.
     """
     for v in range(32):
         sums[v] = np.float32(0.0)
     for j in range(tables.shape[0]):
         for v in range(32):
             sums[v] += tables[j, block[j * 32 + v]]
-    found = np.uint64(0)
+    good = np.uint64(0)
     for v in range(count):
         bound = half_to_float(factors[row + v]) * (sums[v] * slope + intercept)
         if offsets.shape[0] > 0:
             bound -= offsets[row + v]
         if bound >= least:
-            found |= np.uint64(1) << np.uint64(v)
-    return found
+            good |= np.uint64(1) << np.uint64(v)
+    return good
 
 
 @inlined
 def sum_slack(tables):
-    """How much two sums of the same entries may differ by rounding."""
+    """Return the largest difference by rounding of two sums of the same entries."""
     largest = np.float32(0.0)
     for j in range(tables.shape[0]):
         peak = np.float32(0.0)

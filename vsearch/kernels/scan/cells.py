@@ -1,10 +1,10 @@
-"""Codes of per-dimension cells: bit streams across bytes, sign bits, and lower bounds of squared distances.
+"""Codes of per-dimension cells: packed bit streams, sign bits, and lower bounds of squared distances.
 
-A row's cell numbers are laid end to end, most significant bit first, and cut into bytes, so that no bit is wasted and a
-number may straddle two bytes. Codes lie in blocks of 32 rows (see `blocks`): byte j of all rows of a block together.
+A row's cell numbers form a bit stream, most significant bit first, in which a number may straddle two bytes. Codes are
+stored in blocks of 32 rows (see `blocks`): byte j of all rows of a block together.
 
-The cells of dimension j are entries ``starts[j]`` to ``starts[j] + 2**bits[j]`` of flat arrays. Cell c reaches from
-``lowers[starts[j] + c]`` to the lower edge of the next one; the first cell and the last have no outer edge.
+The cells of dimension j are entries ``starts[j]`` to ``starts[j] + 2**bits[j]`` of flat arrays. Cell c extends from
+``lowers[starts[j] + c]`` to the lower edge of the next cell; the first and the last cell are unbounded.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from vsearch.kernels.toolchain.compiling import inlined, kernel
 PAIRS = np.uint64(0x5555555555555555)
 NIBBLES = np.uint64(0x3333333333333333)
 BYTES = np.uint64(0x0F0F0F0F0F0F0F0F)
-FLUSH = 31  # bytes of a code whose bit counts add up in one byte: 31 * 8 < 256
+FLUSH = 31  # bytes of a code whose bit counts are summed in one byte: 31 * 8 < 256
 
 
 @inlined
-def own_cell(value, lowers, start, width):
-    """Cell of a value among the ``2**width`` cells from `start`: the last whose lower edge is not above it."""
+def find_cell(value, lowers, start, width):
+    """Return the cell of a value among the ``2**width`` cells from `start`: the last whose lower edge is <= the value."""
     low, high = 0, (1 << width) - 1
     while low < high:
         middle = (low + high + 1) >> 1
@@ -34,7 +34,7 @@ def own_cell(value, lowers, start, width):
 
 @inlined
 def cell_at(codes, row, first, stride, position, width):
-    """The `width` bits (0 to 8) from bit `position` of a code whose byte j is ``codes[row, first + j * stride]``."""
+    """Read `width` bits (0 to 8) from bit `position` of a code whose byte j is ``codes[row, first + j * stride]``."""
     byte, shift = first + (position >> 3) * stride, position & 7
     if width == 0:
         return 0
@@ -45,14 +45,14 @@ def cell_at(codes, row, first, stride, position, width):
 
 
 @inlined
-def wanted(mask, row):
-    """Whether a row's bit is set; an empty mask wants all rows."""
+def passes(mask, row):
+    """Return whether a row's bit is set; all rows pass an empty mask."""
     return mask.shape[0] == 0 or (mask[row >> 6] >> np.uint64(row & 63)) & np.uint64(1) != np.uint64(0)
 
 
 @inlined
 def differing_bits(codes, query):
-    """How many bits of each byte of a word differ, in that byte."""
+    """Count the differing bits of each byte of a word, in that byte."""
     x = codes ^ query
     x -= (x >> np.uint64(1)) & PAIRS
     x = (x & NIBBLES) + ((x >> np.uint64(2)) & NIBBLES)
@@ -67,7 +67,7 @@ def encode_cells(vectors, means, bits, starts, lowers, sign_bytes, codes):
     ----------
     vectors : float32 (n, d)
     means : float32 (signs,)
-        A dimension's sign bit says whether its value is above this; signs <= d.
+        A dimension's sign bit is set if its value is above the mean; signs <= d.
     bits : int32 (D,)
         Bits of the leading D <= d dimensions, 0 to 8.
     starts : int64 (D,)
@@ -75,9 +75,9 @@ def encode_cells(vectors, means, bits, starts, lowers, sign_bytes, codes):
     lowers : float32 (cells,)
         Lower edges of all cells; those of first cells are not read.
     sign_bytes : int
-        Bytes before the packed cells, more than ``signs / 8``.
+        Number of bytes before the packed cells, more than ``signs / 8``.
     codes : uint8 (n, bytes)
-        Output, must be zero.
+        Output, initially zero.
     """
     signs = means.shape[0]
     for row in range(vectors.shape[0]):
@@ -92,7 +92,7 @@ def encode_cells(vectors, means, bits, starts, lowers, sign_bytes, codes):
         position = sign_bytes * 8
         for j in range(bits.shape[0]):
             byte, shift, width = position >> 3, position & 7, bits[j]
-            window = own_cell(vectors[row, j], lowers, starts[j], width) << (16 - shift - width)
+            window = find_cell(vectors[row, j], lowers, starts[j], width) << (16 - shift - width)
             if width > 0:
                 codes[row, byte] |= np.uint8(window >> 8)
             if shift + width > 8:
@@ -102,7 +102,7 @@ def encode_cells(vectors, means, bits, starts, lowers, sign_bytes, codes):
 
 @kernel
 def unpack_cells(packed, bits, cells):
-    """Cell numbers uint8 (n, D) of packed rows uint8 (n, bytes); `bits` is int32 (D,)."""
+    """Unpack rows, uint8 (n, bytes), to cell numbers, uint8 (n, D); `bits` is int32 (D,)."""
     for row in range(packed.shape[0]):
         position = 0
         for j in range(bits.shape[0]):
@@ -112,15 +112,15 @@ def unpack_cells(packed, bits, cells):
 
 @kernel
 def gap_tables(query, bits, starts, lowers, gaps):
-    """Squared distances of a rotated query's values to every cell: float32 (cells,), 0 in the cells they lie in."""
+    """Compute squared distances of a rotated query's values to every cell, float32 (cells,); 0 for the cells that contain them."""
     for j in range(bits.shape[0]):
         start = starts[j]
-        own = own_cell(query[j], lowers, start, bits[j])
+        query_cell = find_cell(query[j], lowers, start, bits[j])
         for cell in range(1 << bits[j]):
             gap = np.float32(0.0)
-            if cell < own:
+            if cell < query_cell:
                 gap = query[j] - lowers[start + cell + 1]
-            elif cell > own:
+            elif cell > query_cell:
                 gap = lowers[start + cell] - query[j]
             gaps[start + cell] = gap * gap
 
@@ -129,19 +129,19 @@ def gap_tables(query, bits, starts, lowers, gaps):
 def scan_signs(
     blocks, query, partitions, row_starts, row_counts, block_starts, mask, sums, rows, places, visits, distances
 ):
-    """List the wanted rows of some partitions with the Hamming distances of their sign codes to the query's.
+    """List the rows of some partitions that pass a mask, with the Hamming distances of their sign codes to the query's.
 
     Parameters
     ----------
     blocks : uint64 (blocks, bytes * 4)
-        Sign codes, eight rows to a word.
+        Sign codes, eight rows per word.
     query : uint64 (bytes,)
-        The query's sign code, every byte repeated in all eight bytes of a word.
+        The query's sign code, each byte repeated in all eight bytes of a word.
     partitions : int32 (v,)
         Rows are listed partition by partition.
     row_starts, row_counts, block_starts : int64 (partitions,)
     mask : uint64 (words,) or (0,)
-        Rows that are wanted; empty for all.
+        Row mask; empty for all rows.
     sums : int32 (32,)
         Scratch.
     rows, places, visits, distances : int64, int64, int32, int32 (n,)
@@ -150,7 +150,7 @@ def scan_signs(
     Returns
     -------
     count : int
-        How many rows were listed.
+        Number of rows listed.
     """
     width = query.shape[0]
     count = 0
@@ -161,7 +161,7 @@ def scan_signs(
             first = row_starts[partition] + inside * 32
             last = min(first + 32, row_starts[partition] + row_counts[partition])
             next_row = first
-            while next_row < last and not wanted(mask, next_row):
+            while next_row < last and not passes(mask, next_row):
                 next_row += 1
             if next_row == last:
                 continue
@@ -181,7 +181,7 @@ def scan_signs(
                     sums[lane + 16] += np.int32((c >> shift) & np.uint64(255))
                     sums[lane + 24] += np.int32((d >> shift) & np.uint64(255))
             for row in range(next_row, last):
-                if wanted(mask, row):
+                if passes(mask, row):
                     rows[count] = row
                     places[count] = block * 32 + row - first
                     visits[count] = visit
@@ -192,7 +192,7 @@ def scan_signs(
 
 @kernel
 def lower_bounds(blocks, places, bits, starts, gaps, bounds):
-    """Sum the gaps of rows' cells: what their squared distances to the query are at least.
+    """Compute lower bounds of rows' squared distances to the query: the sums of the gaps of their cells.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Rerank: the inner product of a rotated query with a stored residual, and half-precision numbers."""
+"""Inner products and distances of a rotated query to stored residuals, for reranking, and conversion from half precision."""
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vsearch.kernels.toolchain.simd import DIALECT, F16, F32, I8, I32, I64, lane
 
 @inlined
 def half_to_float(half):
-    """A float16, given as its 16 bits, as float32 (finite values only: shift the bits, then mend the exponent)."""
+    """Convert a finite float16, given as its 16 bits, to float32: shift the bits, then correct the exponent."""
     magnitude = np.uint32(half & np.uint16(0x7FFF)) << np.uint32(13)
     value = np.uint32(magnitude).view(np.float32) * np.float32(2.0**112)
     if half & np.uint16(0x8000):
@@ -24,7 +24,7 @@ def half_to_float(half):
 
 @inlined_summing
 def dot_int8(query, codes):
-    """``sum query_j * codes_j``; query is float32 (d,), codes int8 (d,)."""
+    """Compute ``sum query_j * codes_j``; query is float32 (d,), codes int8 (d,)."""
     total = np.float32(0.0)
     for j in range(query.shape[0]):
         total += query[j] * np.float32(codes[j])
@@ -33,7 +33,7 @@ def dot_int8(query, codes):
 
 @inlined_summing
 def dot_float(query, values):
-    """``sum query_j * values_j``, both float32 (d,)."""
+    """Compute ``sum query_j * values_j``, both float32 (d,)."""
     total = np.float32(0.0)
     for j in range(query.shape[0]):
         total += query[j] * values[j]
@@ -42,7 +42,7 @@ def dot_float(query, values):
 
 @inlined_summing
 def square_distance(query, values):
-    """``sum (query_j - values_j)^2``, both float32 (d,)."""
+    """Compute ``sum (query_j - values_j)^2``, both float32 (d,)."""
     total = np.float32(0.0)
     for j in range(query.shape[0]):
         difference = query[j] - values[j]
@@ -52,7 +52,7 @@ def square_distance(query, values):
 
 @inlined_summing
 def square_distance_half(query, halves):
-    """The same to a float16 vector, given as uint16 (d,)."""
+    """As `square_distance`, to a float16 vector given as uint16 (d,)."""
     total = np.float32(0.0)
     for j in range(query.shape[0]):
         difference = query[j] - half_to_float(halves[j])
@@ -62,7 +62,7 @@ def square_distance_half(query, halves):
 
 @inlined_summing
 def distance_to_int8(offset, weights, codes, scale):
-    """``sum (offset_j - scale * weights_j * codes_j)^2``; codes are int8 (d,), the others float32 (d,)."""
+    """Compute ``sum (offset_j - scale * weights_j * codes_j)^2``; codes are int8 (d,), the others float32 (d,)."""
     total = np.float32(0.0)
     for j in range(offset.shape[0]):
         difference = offset[j] - scale * (weights[j] * np.float32(codes[j]))
@@ -72,7 +72,7 @@ def distance_to_int8(offset, weights, codes, scale):
 
 @inlined_summing
 def distance_to_half(offset, halves, scale):
-    """``sum (offset_j - scale * halves_j)^2``; halves are float16 given as uint16 (d,)."""
+    """Compute ``sum (offset_j - scale * halves_j)^2``; halves are float16 given as uint16 (d,)."""
     total = np.float32(0.0)
     for j in range(offset.shape[0]):
         difference = offset[j] - scale * half_to_float(halves[j])
@@ -82,7 +82,7 @@ def distance_to_half(offset, halves, scale):
 
 @inlined_summing
 def distance_to_float(offset, values, scale):
-    """``sum (offset_j - scale * values_j)^2``, all float32 (d,)."""
+    """Compute ``sum (offset_j - scale * values_j)^2``, all float32 (d,)."""
     total = np.float32(0.0)
     for j in range(offset.shape[0]):
         difference = offset[j] - scale * values[j]
@@ -153,16 +153,16 @@ if DIALECT is None:
 
     @inlined
     def dot_half(query, halves):
-        """``sum query_j * halves_j``; halves is float16 given as uint16 (d,)."""
+        """Compute ``sum query_j * halves_j``; halves are float16 given as uint16 (d,)."""
         return dot_half_plain(query, halves)
 
 else:
 
     @inlined
     def dot_half(query, halves):
-        """``sum query_j * halves_j``; halves is float16 given as uint16 (d,)."""
-        whole = query.shape[0] & ~15
+        """Compute ``sum query_j * halves_j``; halves are float16 given as uint16 (d,)."""
+        vectorized = query.shape[0] & ~15
         total = np.float32(0.0)
-        if whole > 0:
-            total = _dot_half(query, halves, whole)
-        return total + dot_half_plain(query[whole:], halves[whole:])
+        if vectorized > 0:
+            total = _dot_half(query, halves, vectorized)
+        return total + dot_half_plain(query[vectorized:], halves[vectorized:])

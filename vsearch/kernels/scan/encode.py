@@ -1,4 +1,4 @@
-"""Encoding: rotated residuals to packed OSQ planes and to 8-bit residual codes."""
+"""Encode rotated residuals as packed OSQ planes and as 8-bit residual codes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ def encode_planes(residuals, deltas, bits, plane_offsets, codes, factors, first_
     Parameters
     ----------
     residuals : float32 (n, d)
-        Rotated residuals, not normalised.
+        Rotated residuals, not normalized.
     deltas : float32 (D,)
         Grid step of each coded dimension, relative to a residual of norm 1; D <= d.
     bits : int32 (D,)
-        Bits of each coded dimension, descending, 1 to 8.
+        Bits of each coded dimension, non-increasing, 1 to 8.
     plane_offsets : int32 (planes,)
         First nibble of each plane.
     codes : uint8 (n, bytes)
-        Output, must be zero: nibble 2j in the low half of byte j, nibble 2j + 1 in its high half.
+        Output, initially zero: nibble 2j in the low half of byte j, nibble 2j + 1 in its high half.
     factors, first_factors : float32 (n,)
-        Outputs: norm / <code, o> for the whole code and for plane 0 alone; 0 for a zero residual. A code that is nearly
-        orthogonal to its residual says nothing of it, so the cosine of the two is taken to be at least LEAST_COSINE.
+        Outputs: norm / <code, o>, with o the normalized residual, for the whole code and for plane 0; 0 for a zero residual.
+        A code that is nearly orthogonal to its residual carries no information, so their cosine is clamped to at least
+        LEAST_COSINE.
     """
     n, d = residuals.shape
     coded = deltas.shape[0]
@@ -41,9 +42,9 @@ def encode_planes(residuals, deltas, bits, plane_offsets, codes, factors, first_
             continue
         norm = np.sqrt(square)
         inverse = np.float32(1.0) / norm
-        whole = np.float32(0.0)
-        first = np.float32(0.0)
-        whole_square = np.float32(0.0)
+        product = np.float32(0.0)
+        first_product = np.float32(0.0)
+        code_square = np.float32(0.0)
         first_square = np.float32(0.0)
         for j in range(coded):
             o = residuals[row, j] * inverse
@@ -53,22 +54,22 @@ def encode_planes(residuals, deltas, bits, plane_offsets, codes, factors, first_
             level = min(max(level, np.int32(0)), np.int32(2) * half - np.int32(1))
             value = deltas[j] * (np.float32(level - half) + np.float32(0.5))
             sign = deltas[j] * np.float32(half) * np.float32(0.5)
-            whole += o * value
-            first += np.abs(o) * sign
-            whole_square += value * value
+            product += o * value
+            first_product += np.abs(o) * sign
+            code_square += value * value
             first_square += sign * sign
             for p in range(b):
                 if (level >> (b - 1 - p)) & 1:
                     nibble = plane_offsets[p] + j // 4
                     codes[row, nibble // 2] |= np.uint8(1 << (j % 4 + 4 * (nibble % 2)))
-        if whole_square > np.float32(0.0):
-            factors[row] = norm / max(whole, LEAST_COSINE * np.sqrt(whole_square))
-            first_factors[row] = norm / max(first, LEAST_COSINE * np.sqrt(first_square))
+        if code_square > np.float32(0.0):
+            factors[row] = norm / max(product, LEAST_COSINE * np.sqrt(code_square))
+            first_factors[row] = norm / max(first_product, LEAST_COSINE * np.sqrt(first_square))
 
 
 @kernel
 def decode_planes(codes, deltas, bits, plane_offsets, values):
-    """Values of codes (unit-norm grid): the reverse of `encode_planes` up to the factor; values is float32 (n, d)."""
+    """Decode codes to values on the unit-norm grid, float32 (n, d): inverts `encode_planes` up to the factor."""
     for row in range(codes.shape[0]):
         for j in range(values.shape[1]):
             values[row, j] = np.float32(0.0)
@@ -82,7 +83,7 @@ def decode_planes(codes, deltas, bits, plane_offsets, values):
 
 @kernel
 def largest_ratio(residuals, weights, out):
-    """``max_j |residual_j| / weight_j`` of every row: what the 8-bit grid must span."""
+    """Compute ``max_j |residual_j| / weight_j`` of every row, the range that the 8-bit grid must span."""
     n, d = residuals.shape
     for row in range(n):
         largest = np.float32(0.0)
@@ -93,7 +94,7 @@ def largest_ratio(residuals, weights, out):
 
 @kernel
 def encode_int8(residuals, weights, scales, codes):
-    """8-bit codes of residuals: ``round(residual / (weight * scale))``, clipped to [-127, 127]; scale 0 gives 0."""
+    """Encode residuals in 8 bits: ``round(residual / (weight * scale))``, clipped to [-127, 127]; 0 if the scale is 0."""
     n, d = residuals.shape
     for row in range(n):
         inverse = np.float32(0.0) if scales[row] == np.float32(0.0) else np.float32(1.0) / scales[row]

@@ -1,7 +1,7 @@
-"""The scan: sums of lookup-table entries over a block of codes, and the lanes whose upper bound is good enough.
+"""The scan of nibble codes: sums of lookup-table entries over a block, and the lanes whose upper bound is high enough.
 
-A lane's upper bound is ``factor * (slope * sum + intercept) - offset``; what is wanted is a set of lanes, one bit each.
-The SIMD body never leaves the registers; the portable body and the last, short block of a shard use plain loops.
+A lane's upper bound is ``factor * (slope * sum + intercept) - offset``; the result is a set of lanes, one bit each. The SIMD
+body stays in registers; the portable body and the last, short block of a shard use plain loops.
 """
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
@@ -23,7 +23,7 @@ FLUSH = 256  # pairs summed in 16 bits: 256 * 2 * 127 < 65,536
 
 @inlined
 def sum_nibbles(block, lane, tables):
-    """The float table sum of one lane of a block; `tables` is float32 (2 * pairs, 16)."""
+    """Return the float table sum of one lane of a block; `tables` is float32 (2 * pairs, 16)."""
     total = np.float32(0.0)
     for j in range(block.shape[0] // 32):
         code = block[j * 32 + lane]
@@ -33,7 +33,7 @@ def sum_nibbles(block, lane, tables):
 
 @inlined
 def good_lanes_plain(codes, block, tables, factors, offsets, row, count, slope, intercept, least):
-    """Lanes of a block whose upper bound is at least `least`: the portable body of `good_lanes`.
+    """Find the lanes of a block whose upper bound is at least `least`: the portable body of `good_lanes`.
 
     Parameters
     ----------
@@ -44,15 +44,15 @@ def good_lanes_plain(codes, block, tables, factors, offsets, row, count, slope, 
     factors, offsets : uint16 (rows,), float32 (rows,) or (0,)
         Of the shard; the block's first lane is row `row`.
     count : int
-        Lanes that are rows, 1 to 32.
+        Number of lanes that are rows, 1 to 32.
     slope, intercept, least : float32
 
     Returns
     -------
     uint64
-        Bit v for lane v.
+        Bit v is set for lane v.
     """
-    found = np.uint64(0)
+    good = np.uint64(0)
     for v in range(count):
         total = np.uint32(0)
         for j in range(codes.shape[1] // 32):
@@ -62,17 +62,17 @@ def good_lanes_plain(codes, block, tables, factors, offsets, row, count, slope, 
         if offsets.shape[0] > 0:
             bound -= offsets[row + v]
         if bound >= least:
-            found |= np.uint64(1) << np.uint64(v)
-    return found
+            good |= np.uint64(1) << np.uint64(v)
+    return good
 
 
 def _data(context: Any, b: ir.IRBuilder, kind: Any, value: ir.Value) -> ir.Value:
-    """Byte pointer to the first element of an array."""
+    """Return a byte pointer to the first element of an array."""
     return b.bitcast(context.make_array(kind)(context, b, value).data, I8.as_pointer())
 
 
 def _make_good_lanes(dialect: Dialect) -> Any:
-    """Build the SIMD body of `good_lanes`: one block of 32 lanes, all of them rows."""
+    """Build the SIMD body of `good_lanes`, for a block of 32 lanes that are all rows."""
 
     @intrinsic
     def body(typingctx, codes, first, pairs, tables, factors, offsets, row, slope, intercept, least):
@@ -111,10 +111,10 @@ def _make_good_lanes(dialect: Dialect) -> Any:
 
 
 def _emit_sums(b: ir.IRBuilder, dialect: Dialect, codes: ir.Value, tables: ir.Value, pairs: ir.Value) -> ir.Value:
-    """Sums of the 32 lanes as floats; `tables` are laid out by `expand_tables`.
+    """Emit the sums of the 32 lanes as floats; `tables` are laid out by `expand_tables`.
 
-    Bytes are looked up, two 7-bit entries added, and even and odd bytes accumulated in 16 bits apart: the even
-    accumulator also gathers 256 * odd, which is taken off at the end.
+    Two 7-bit entries are added in a byte; even and odd bytes accumulate separately in 16 bits. The even accumulator also
+    accumulates 256 * odd, which is subtracted at the end.
     """
     width = dialect.width
     rows = width // 32
@@ -133,8 +133,8 @@ def _emit_sums(b: ir.IRBuilder, dialect: Dialect, codes: ir.Value, tables: ir.Va
     start.add_incoming(ir.Constant(I64, 0), entry)
     total = b.phi(ir.VectorType(F32, 32))
     total.add_incoming(ir.Constant(ir.VectorType(F32, 32), None), entry)
-    far = b.add(start, per_flush)
-    stop = b.select(b.icmp_signed("<", far, steps), far, steps)
+    flush_at = b.add(start, per_flush)
+    stop = b.select(b.icmp_signed("<", flush_at, steps), flush_at, steps)
     b.branch(inner)
 
     b.position_at_end(inner)
@@ -164,8 +164,8 @@ def _emit_sums(b: ir.IRBuilder, dialect: Dialect, codes: ir.Value, tables: ir.Va
         )
     order = [i // 2 + (16 if i % 2 else 0) for i in range(32)]
     summed = b.shuffle_vector(low_words, high_words, lanes(order))
-    whole = b.uitofp(b.zext(summed, ir.VectorType(I32, 32)), ir.VectorType(F32, 32))
-    next_total = b.fadd(total, whole)
+    flushed = b.uitofp(b.zext(summed, ir.VectorType(I32, 32)), ir.VectorType(F32, 32))
+    next_total = b.fadd(total, flushed)
     start.add_incoming(following, flush)
     total.add_incoming(next_total, flush)
     b.cbranch(b.icmp_signed("<", following, steps), outer, done)
@@ -179,13 +179,13 @@ WIDTH = 32 if DIALECT is None else DIALECT.width
 
 @kernel
 def expand_tables(rounded, expanded):
-    """Lay rounded tables out as the registers take them.
+    """Lay out rounded tables for registers.
 
     Parameters
     ----------
     rounded : uint8 (2 * pairs, 16)
     expanded : uint8 (>= expanded_bytes(pairs),)
-        Output: for every register of codes the tables of its low nibbles, then of its high ones, each table repeated for
+        Output: for every register of codes the tables of its low nibbles, then of its high nibbles, each table repeated for
         the 32 lanes of its row.
     """
     pairs = rounded.shape[0] // 2
@@ -206,7 +206,7 @@ if DIALECT is None:
 
     @inlined
     def good_lanes(codes, block, tables, expanded, factors, offsets, row, count, slope, intercept, least):
-        """Lanes of a block whose upper bound is at least `least`; see `good_lanes_plain`."""
+        """Find the lanes of a block whose upper bound is at least `least`; see `good_lanes_plain`."""
         return good_lanes_plain(codes, block, tables, factors, offsets, row, count, slope, intercept, least)
 
 else:
@@ -214,7 +214,7 @@ else:
 
     @inlined
     def good_lanes(codes, block, tables, expanded, factors, offsets, row, count, slope, intercept, least):
-        """Lanes of a block whose upper bound is at least `least`; see `good_lanes_plain`.
+        """Find the lanes of a block whose upper bound is at least `least`; see `good_lanes_plain`.
 
         Parameters
         ----------
@@ -223,14 +223,14 @@ else:
         expanded : uint8
             From `expand_tables`.
         """
-        if row + 32 > factors.shape[0]:  # the last block of a shard: its lanes end with the arrays
+        if row + 32 > factors.shape[0]:  # the last block of a shard: the arrays end before its last lane
             return good_lanes_plain(codes, block, tables, factors, offsets, row, count, slope, intercept, least)
         width = codes.shape[1]
-        found = _good_lanes(codes, block * width, width // 32, expanded, factors, offsets, row, slope, intercept, least)
-        return found & ((np.uint64(1) << np.uint64(count)) - np.uint64(1))
+        good = _good_lanes(codes, block * width, width // 32, expanded, factors, offsets, row, slope, intercept, least)
+        return good & ((np.uint64(1) << np.uint64(count)) - np.uint64(1))
 
 
 @kernel
 def lanes_of_block(codes, block, tables, expanded, factors, offsets, row, count, slope, intercept, least):
-    """`good_lanes` as a function of its own, int64: what a library is checked with."""
+    """`good_lanes` as a separate function that returns int64, for testing compiled libraries."""
     return np.int64(good_lanes(codes, block, tables, expanded, factors, offsets, row, count, slope, intercept, least))

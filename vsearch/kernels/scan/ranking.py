@@ -1,4 +1,4 @@
-"""Scores of stored rows and their gradients, for training a product quantizer's centroids and the query side."""
+"""Scores of stored rows and their gradients, for training the centroids of a product quantizer and the query encoder."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from vsearch.kernels.toolchain.compiling import kernel
 
 @kernel
 def score_rows(rows, starts, codes, factors, partitions, inner, tables, scores):
-    """Scores ``<query, centroid of the row's partition> + factor * (table sum)`` of listed rows.
+    """Compute the scores ``<query, centroid of the row's partition> + factor * (table sum)`` of listed rows.
 
     Parameters
     ----------
     rows : int64 (n,)
         Rows of `codes`, `factors` and `partitions`, query by query.
     starts : int64 (m + 1,)
-        Entries ``starts[q]`` to ``starts[q + 1]`` are query q's.
+        Entries ``starts[q]`` to ``starts[q + 1]`` belong to query q.
     codes : uint8 (r, subquantizers)
     factors : float32 (r,)
     partitions : int32 (r,)
     inner : float32 (m, partitions)
         Inner products of each query with the partition centroids.
     tables : float32 (m, subquantizers, c)
-        Inner products of each query's parts with the centroids of PQ.
+        Inner products of each query's parts with the PQ centroids.
     scores : float32 (n,)
         Output.
     """
@@ -50,7 +50,7 @@ def rank_gradients(
     query_gradients,
     centroid_gradients,
 ):
-    """Gradients of ``sum_i weights[i] * (score i of score_rows)``.
+    """Accumulate the gradients of ``sum_i weights[i] * (score i of score_rows)``.
 
     Parameters
     ----------
@@ -60,13 +60,13 @@ def rank_gradients(
     queries : float32 (m, d)
     centroids : float32 (subquantizers, c, d / subquantizers)
     partition_gradients : float32 (m, partitions)
-        Output, added to: by ``inner``.
+        Incremented by the gradient with respect to ``inner``.
     query_gradients : float32 (m, d)
-        Output, added to: by the queries, through the tables alone.
+        Incremented by the gradient with respect to the queries through the tables, but not through ``inner``.
     centroid_gradients : float32 (subquantizers, c, d / subquantizers)
-        Output, added to.
+        Incremented by the gradient with respect to the centroids.
     """
-    many, _, width = centroids.shape
+    parts, _, width = centroids.shape
     for q in range(queries.shape[0]):
         for i in range(starts[q], starts[q + 1]):
             weight = weights[i]
@@ -75,7 +75,7 @@ def rank_gradients(
             row = rows[i]
             partition_gradients[q, partitions[row]] += weight
             scaled = weight * factors[row]
-            for m in range(many):
+            for m in range(parts):
                 code = codes[row, m]
                 for j in range(width):
                     query_gradients[q, m * width + j] += scaled * centroids[m, code, j]

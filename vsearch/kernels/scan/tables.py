@@ -1,7 +1,7 @@
-"""Lookup tables of a query: float for the final estimate, 7-bit for the scan.
+"""Lookup tables of a query: floats for the final estimate, 7-bit integers for the scan.
 
-A nibble of an OSQ plane is one bit of four consecutive dimensions; its table holds the 16 signed sums of the four
-scaled query values. A nibble of PQ with 16 centroids has the 16 inner products. Both are summed by the same scan.
+A nibble of an OSQ plane is one bit of four consecutive dimensions; its table contains the 16 signed sums of the four
+scaled query values. The table of a PQ nibble contains the 16 inner products. Both are summed by the same scan.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from vsearch.kernels.toolchain.compiling import summing, summing_part
 
 ENTRIES = 16
-LARGEST = 127  # two 7-bit entries add in a byte without carry
+LARGEST = 127  # the sum of two 7-bit entries fits in a byte
 BITS = ((np.arange(ENTRIES) >> np.arange(4)[:, None]) & 1).astype(np.float32)  # (4, 16): bit i of every entry
 
 
@@ -24,11 +24,11 @@ def sign_tables(scaled_query, plane_dimensions, plane_offsets, tables):
     scaled_query : float32 (D,)
         Rotated query times the block's delta * 2^(bits - 2), in code order; D >= plane_dimensions[0].
     plane_dimensions : int32 (planes,)
-        How many leading dimensions each plane holds, descending.
+        Number of leading dimensions in each plane, non-increasing.
     plane_offsets : int32 (planes,)
         First nibble of each plane.
     tables : float32 (nibbles, 16)
-        Output; nibbles that belong to no plane get zeros.
+        Output; zero for nibbles that belong to no plane.
     """
     tables[:] = np.float32(0.0)
     weight = np.float32(1.0)
@@ -40,7 +40,7 @@ def sign_tables(scaled_query, plane_dimensions, plane_offsets, tables):
             b = scaled_query[first + 1] * weight if first + 1 < count else np.float32(0.0)
             c = scaled_query[first + 2] * weight if first + 2 < count else np.float32(0.0)
             d = scaled_query[first + 3] * weight if first + 3 < count else np.float32(0.0)
-            # by halves: the sums of (a, b) under the sums of (c, d)
+            # the sums of (a, b) for each sum of (c, d)
             for upper in range(4):
                 rest = (c if upper & 1 else -c) + (d if upper & 2 else -d)
                 at = upper * 4
@@ -54,7 +54,7 @@ def sign_tables(scaled_query, plane_dimensions, plane_offsets, tables):
 
 @summing_part
 def round_tables(tables, rounded):
-    """Round float tables to 7 bits with one step for all of them.
+    """Round float tables to 7 bits with a common step.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def round_tables(tables, rounded):
     Returns
     -------
     step, bias : float32
-        A sum of entries is about ``step * (sum of rounded entries) + bias``.
+        A sum of entries is approximately ``step * (sum of rounded entries) + bias``.
     """
     widest = np.float32(0.0)
     bias = np.float32(0.0)
@@ -94,14 +94,14 @@ def round_tables(tables, rounded):
 
 @summing_part
 def round_sign_tables(scaled_query, plane_dimensions, plane_offsets, rounded):
-    """What `sign_tables` and then `round_tables` make, without the float tables between them.
+    """Compute the result of `sign_tables` followed by `round_tables`, without the intermediate float tables.
 
     Parameters
     ----------
     scaled_query, plane_dimensions, plane_offsets
         See `sign_tables`.
     rounded : uint8 (nibbles, 16)
-        Output; nibbles that belong to no plane get zeros.
+        Output; zero for nibbles that belong to no plane.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def round_sign_tables(scaled_query, plane_dimensions, plane_offsets, rounded):
             b = scaled_query[first + 1] * weight if first + 1 < count else np.float32(0.0)
             c = scaled_query[first + 2] * weight if first + 2 < count else np.float32(0.0)
             d = scaled_query[first + 3] * weight if first + 3 < count else np.float32(0.0)
-            # the least sum is 0, and a half more rounds to the nearest
+            # shift the smallest sum to 0, plus one half to round to nearest
             low = np.float32(0.5)
             for value in (a, b, c, d):
                 low -= min(value, np.float32(0.0))

@@ -1,7 +1,7 @@
 """A bounded heap of the best (score, row) pairs.
 
-The heap is two parallel arrays with its worst entry on top. Order: higher score first, then lower row, so that an
-answer does not depend on the order in which rows were met.
+The heap is two parallel arrays with the worst entry on top. Higher scores rank first, ties by lower row, so that the
+result does not depend on the order in which rows are visited.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from vsearch.kernels.toolchain.compiling import inlined, part
 
 @inlined
 def worse(score_a, row_a, score_b, row_b):
-    """Whether entry a ranks behind entry b."""
+    """Return whether entry a ranks after entry b."""
     return score_a < score_b or (score_a == score_b and row_a > row_b)
 
 
@@ -36,7 +36,7 @@ def _sift_down(scores, rows, start, size):
 
 @part
 def push(scores, rows, size, score, row):
-    """Offer one entry to a heap that holds `size` of `len(scores)` entries; return the new size."""
+    """Push one entry to a heap of `size` entries and capacity ``len(scores)``; return the new size."""
     if size < scores.shape[0]:
         node = size
         while node > 0:
@@ -55,7 +55,7 @@ def push(scores, rows, size, score, row):
 
 @part
 def sort_best_first(scores, rows, size):
-    """Order the first `size` entries of a heap in place, best first (heap sort: the worst goes to the end)."""
+    """Sort the first `size` entries of a heap in place, best first, by heap sort; pad the others with NaN and -1."""
     for last in range(size - 1, 0, -1):
         scores[0], scores[last] = scores[last], scores[0]
         rows[0], rows[last] = rows[last], rows[0]

@@ -1,1 +1,1 @@
-"""How kernels are compiled, kept and loaded."""
+"""Compilation, caching and loading of kernels."""

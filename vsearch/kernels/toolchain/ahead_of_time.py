@@ -1,8 +1,9 @@
-"""``python -m vsearch.kernels.toolchain.ahead_of_time``: compile the kernels ahead of time, one shared library for each kind of processor.
+"""``python -m vsearch.kernels.toolchain.ahead_of_time``: compile the kernels ahead of time, one shared library per target processor.
 
-Numba compiles every exported kernel to LLVM IR, in two processes per target where there are cores for them (the SIMD
-dialect is chosen at import), LLVM optimises the IR of all and turns it into a position-independent object for that processor,
-and ziglang's linker makes a shared library of the objects. No second machine and no system compiler is needed. What is written: ``<target>.so`` and ``index.json``.
+Numba compiles every exported kernel to LLVM IR, in two processes per target if there are enough cores (a process has one SIMD
+dialect, chosen at import). LLVM optimizes the IR and compiles it to position-independent objects for the target, which
+ziglang's linker links into a shared library. No other machine and no system compiler is needed. The output is
+``<target>.so`` and ``index.json``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from vsearch.kernels.toolchain.library import FOLDER, INDEX, sources_digest
 
 
 class Target(NamedTuple):
-    """What a library is compiled for."""
+    """The platform that a library is compiled for."""
 
     triple: str
     zig: str
@@ -42,9 +43,9 @@ TARGETS = {
 }
 
 MOST_PARTS = 2
-"""Processes for one target at most: kernels of a query share what takes long to compile, see `deal`."""
+"""Maximum number of processes per target: the query kernels share the parts that take long to compile, see `deal`."""
 
-#: Every kernel that Python calls, with its arguments: a scalar, or dtype/axes for an array.
+#: Every kernel that Python calls, with its arguments (a scalar type, or dtype/axes for an array) and its result.
 EXPORTS = {
     "query.query.plan_query": ("int64 int64", "none"),
     "query.query.search_batch": ("int64 int64 int64 int64", "none"),
@@ -125,17 +126,17 @@ EXPORTS = {
 
 
 def symbol_of(name: str) -> str:
-    """The C name of an exported kernel."""
+    """Return the C name of an exported kernel."""
     return "vsearch_" + name.replace(".", "_")
 
 
 def build(folder: Path, targets: list[str], report: Any = print) -> None:
-    """Write the libraries of some targets and their index into a folder; libraries of other sources are removed from it.
+    """Write the libraries of some targets and their index to a folder; remove libraries built from other sources.
 
     Raises
     ------
     subprocess.CalledProcessError
-        A compiler or the linker failed; its output says why.
+        A compiler or the linker failed; the reason is in its output.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if _sources_of(folder) != sources_digest():
@@ -154,9 +155,8 @@ def build(folder: Path, targets: list[str], report: Any = print) -> None:
                 job.result()
             linked = Path(scratch) / f"{name}.so"
             linker = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[name].zig, "-shared", "-s", "-nostdlib"]
-            linker.append(
-                "-Wl,-z,defs"
-            )  # what nothing defines would be found by the loader, which then goes on without a library
+            # Fail on undefined symbols: with them the library could not be loaded.
+            linker.append("-Wl,-z,defs")
             subprocess.run([*linker, "-o", str(linked), *map(str, paths), "-lc", "-lm"], check=True)
             _replace(folder / f"{name}.so", linked.read_bytes())
             report(f"{name}: {linked.stat().st_size} bytes")
@@ -169,7 +169,7 @@ def build(folder: Path, targets: list[str], report: Any = print) -> None:
 
 
 def deal(part: int, parts: int) -> list[str]:
-    """The kernels of one of some parts: those of a query are the first."""
+    """Return the kernels of one of several parts; the first part has the query kernels."""
     if parts == 1:
         return list(EXPORTS)
     others = [name for name in EXPORTS if not name.startswith("query.")]
@@ -184,18 +184,18 @@ def _sources_of(folder: Path) -> object:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file beside its place first: a process may have the old one mapped."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
+    """Replace a file atomically: a process may have the old one mapped."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.replace(path)
 
 
 def compile_object(path: Path, name: str, part: int = 0, parts: int = 1) -> None:
-    """Compile the kernels for a target, or those of one of several parts, into an object file, in a process of its own."""
+    """Compile the kernels for a target, or one of several parts of them, to an object file, in a separate process."""
     target = TARGETS[name]
     environment = {**os.environ, "VSEARCH_DIALECT": target.dialect, "VSEARCH_JIT": "ir"}
     if target.triple.startswith("aarch64"):
-        # plain IR: what the host's vectoriser would make of it does not fit another processor
+        # not vectorized: Numba would vectorize for the host
         host = "generic" if platform.machine() == "aarch64" else "x86-64-v3"
         environment |= {"NUMBA_CPU_NAME": host, "NUMBA_CPU_FEATURES": "", "NUMBA_LOOP_VECTORIZE": "0"}
     else:
@@ -205,7 +205,7 @@ def compile_object(path: Path, name: str, part: int = 0, parts: int = 1) -> None
 
 
 def write_object(path: Path, name: str, exports: list[str]) -> None:
-    """Compile exported kernels for a target into one object file; the process's dialect is the target's."""
+    """Compile exported kernels for a target to one object file; the process must use the target's dialect."""
     import llvmlite.binding as llvm
 
     from vsearch.kernels.toolchain.simd import NEON_STAND_INS
@@ -214,30 +214,30 @@ def write_object(path: Path, name: str, exports: list[str]) -> None:
     llvm.initialize_all_asmprinters()
     target = TARGETS[name]
     first, *others = exports
-    whole = llvm.parse_assembly(_intermediate(first))
+    module = llvm.parse_assembly(_intermediate(first))
     for export in others:
-        whole.link_in(llvm.parse_assembly(_intermediate(export)))
-    for function in whole.functions:
+        module.link_in(llvm.parse_assembly(_intermediate(export)))
+    for function in module.functions:
         if not function.is_declaration and not function.name.startswith("vsearch_"):
             function.linkage = "internal"
-    for variable in whole.global_variables:
+    for variable in module.global_variables:
         if not variable.is_declaration:
             variable.linkage = "internal"
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.processor, features=target.features, opt=3, reloc="pic", codemodel="default"
     )
-    whole.triple, whole.data_layout = target.triple, str(machine.target_data)
-    text = str(whole)
+    module.triple, module.data_layout = target.triple, str(machine.target_data)
+    text = str(module)
     for stand_in, instruction in NEON_STAND_INS.items():
         text = text.replace(stand_in, instruction)
-    whole = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(text)
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
-    builder.getModulePassManager().run(whole, builder)
-    path.write_bytes(machine.emit_object(whole))
+    builder.getModulePassManager().run(module, builder)
+    path.write_bytes(machine.emit_object(module))
 
 
 def _intermediate(export: str) -> str:
-    """LLVM IR of one kernel under its C name, with no trace of Python in it."""
+    """Return the LLVM IR of one kernel under its C name, without references to Python."""
     import llvmlite.binding as llvm
     from numba import types
 
@@ -258,7 +258,7 @@ def _intermediate(export: str) -> str:
             function.name = symbol_of(export)
             function.linkage = "external"
         else:
-            function.linkage = "linkonce_odr"  # kernels share their parts
+            function.linkage = "linkonce_odr"  # kernels have parts in common
     for variable in module.global_variables:
         if not variable.is_declaration:
             variable.linkage = "internal"
@@ -266,18 +266,20 @@ def _intermediate(export: str) -> str:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m vsearch.kernels.toolchain.ahead_of_time", description=__doc__)
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (the package's own by default)")
-    parser.add_argument("--target", choices=sorted(TARGETS), action="append", help="only this one (may be repeated)")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="output folder (default: the package's)")
+    parser.add_argument(
+        "--target", choices=sorted(TARGETS), action="append", help="target, may be repeated (default: all)"
+    )
     parser.add_argument("--object", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--part", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--parts", type=int, default=1, help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.object is not None:
-        write_object(chosen.object, chosen.target[0], deal(chosen.part, chosen.parts))
+    arguments = parser.parse_args()
+    if arguments.object is not None:
+        write_object(arguments.object, arguments.target[0], deal(arguments.part, arguments.parts))
     else:
-        build(chosen.out, chosen.target or sorted(TARGETS))
+        build(arguments.out, arguments.target or sorted(TARGETS))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Kernels that are compiled just in time: where they are kept, and what is said when one is compiled.
+"""The cache of kernels compiled just in time, and the messages about compilation.
 
-Numba keeps what it compiled beside the sources, or in the user's cache folder where those cannot be written, or where
-``NUMBA_CACHE_DIR`` says. A machine may allow none of them, or lose what was kept: kernels are compiled again then, which
-takes time but is no error.
+Numba caches compiled code in ``NUMBA_CACHE_DIR`` if it is set, else next to the sources, or in the user's cache folder if the
+sources are not writable. If none of these is usable, or the cache is lost, kernels are compiled again, which takes time but
+is not an error.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from vsearch.kernels.toolchain.library import sources_digest, why_compiled
 
 logger = logging.getLogger("vsearch")
 
-#: What was said, so that nothing is said twice.
+#: Messages already issued in this process.
 _said: set[str] = set()
 _lock = threading.Lock()
 
 
 def make_cache(function: Any) -> Any:
-    """Numba's file cache, keyed by the sources of all kernels: by itself it would miss a change in what is merged in."""
+    """Return Numba's file cache, keyed by the sources of all kernels: Numba would not notice changes in inlined parts."""
     from numba.core.caching import FunctionCache, NullCache
 
     digest = sources_digest() + os.environ.get("VSEARCH_DIALECT", "")
@@ -35,14 +35,14 @@ def make_cache(function: Any) -> Any:
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             try:
-                found = super().load_overload(sig, target_context)
-            except Exception:  # whatever half a file makes of the library that reads it
-                found = None
-                with contextlib.suppress(OSError):  # saving says what the matter is
+                overload = super().load_overload(sig, target_context)
+            except Exception:  # a truncated file can raise anything
+                overload = None
+                with contextlib.suppress(OSError):  # saving will report the error
                     self.flush()
-            if found is None:
+            if overload is None:
                 announce(self.cache_path)
-            return found
+            return overload
 
         def save_overload(self, sig: Any, data: Any) -> None:
             try:
@@ -56,35 +56,35 @@ def make_cache(function: Any) -> Any:
 
     try:
         return KernelCache(function)
-    except (RuntimeError, OSError):  # Numba's word for: neither place can be written
-        warn_uncached("neither the package's folder nor the user's cache folder can be written")
+    except (RuntimeError, OSError):  # raised by Numba if neither folder is writable
+        warn_uncached("neither the package's folder nor the user's cache folder is writable")
         return NoCache()
 
 
 def announce(folder: str | None) -> None:
-    """Say, once in a process, that kernels are being compiled, why, and where they are kept."""
+    """Log, once per process, that kernels are being compiled, why, and where they are cached."""
     if _first("compiling"):
-        kept = f"and keeps them in {folder}" if folder else "and keeps them for this process only"
+        cached = f"and caches them in {folder}" if folder else "for this process only"
         logger.warning(
             "vsearch compiles its kernels now, %s; the first build and search take up to a minute longer (%s)",
-            kept,
+            cached,
             why_compiled(),
         )
 
 
 def warn_uncached(reason: str) -> None:
-    """Warn, once in a process, that what is compiled is lost when it ends."""
+    """Warn, once per process, that compiled kernels are lost when it ends."""
     if _first("uncached"):
         warnings.warn(
-            f"compiled kernels are not kept: {reason}; every process compiles its own, which takes up to a minute; "
-            "set NUMBA_CACHE_DIR to a folder that can be written",
+            f"compiled kernels are not cached: {reason}; every process compiles them again, which takes up to a minute; "
+            "set NUMBA_CACHE_DIR to a writable folder",
             RuntimeWarning,
             stacklevel=2,
         )
 
 
-def _first(what: str) -> bool:
+def _first(message: str) -> bool:
     with _lock:
-        new = what not in _said
-        _said.add(what)
+        new = message not in _said
+        _said.add(message)
         return new

@@ -1,10 +1,10 @@
-"""How kernels are compiled: just in time by Numba, or long before, into a library that needs no Numba.
+"""Decorators for kernels, which are compiled just in time by Numba, or ahead of time into a library that does not need Numba.
 
-A kernel only reads and writes the arrays it is given: nothing is allocated, so no reference is counted (``_nrt``), and
-division follows IEEE instead of raising. That lets the same function be linked without Numba's runtime.
+A kernel only reads and writes the arrays that it is passed: it allocates nothing, so there is no reference counting
+(``_nrt``), and division follows IEEE 754 instead of raising. So the same functions link without Numba's runtime.
 
-Where the package carries a library for this processor that was built from these very sources, the decorators return
-its functions and neither Numba nor LLVM is imported. Otherwise they compile. ``VSEARCH_JIT=1`` asks for that.
+If the package contains a library for this processor that was built from exactly these sources, the decorators return
+its functions, and neither Numba nor LLVM is imported. Otherwise, or if ``VSEARCH_JIT=1`` is set, they compile.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from vsearch.kernels.toolchain.library import Library, find_library, why_compile
 
 Decorator = Callable[[Any], Any]
 
-#: The library in use, None where kernels are compiled just in time.
+#: The library in use, None if kernels are compiled just in time.
 LIBRARY: Library | None = None
 if not os.environ.get("VSEARCH_JIT") and not os.environ.get("VSEARCH_DIALECT"):
     LIBRARY = find_library()
-#: Whether kernels end as LLVM IR, of which the ahead-of-time build makes libraries.
+#: Whether kernels are compiled to LLVM IR only, from which the ahead-of-time build makes libraries.
 STOPS_AT_IR = os.environ.get("VSEARCH_JIT") == "ir"
 if LIBRARY is None and find_spec("numba") is None:
     raise MissingDependencyError(
-        f"no kernels can run here: {why_compiled()}, and numba, which would compile them, is not installed"
+        f"kernels cannot run: {why_compiled()}, and numba, which would compile them, is not installed"
     )
 
 _PLAIN = {"nogil": True, "error_model": "numpy", "_nrt": False}
@@ -35,7 +35,7 @@ _SUMMING = {"fastmath": {"reassoc", "contract", "nsz"}}
 
 
 def _kernel(**options: Any) -> Decorator:
-    """A decorator for what Python calls."""
+    """Return a decorator for functions that Python calls."""
     if STOPS_AT_IR:
         return _part(**options)
 
@@ -48,14 +48,14 @@ def _kernel(**options: Any) -> Decorator:
 
         njit: Any = numba.njit
         dispatcher = njit(**_PLAIN, **options)(function)
-        dispatcher._cache = make_cache(function)  # noqa: SLF001  Numba has no public way to key its cache
+        dispatcher._cache = make_cache(function)  # noqa: SLF001  Numba has no public API to key its cache
         return dispatcher
 
     return decorate
 
 
 def _part(**options: Any) -> Decorator:
-    """A decorator for what only kernels call; in a library it is in its callers already."""
+    """Return a decorator for functions that only kernels call; a library contains them as part of their callers."""
 
     def decorate(function: Any) -> Any:
         if LIBRARY is not None:
@@ -67,20 +67,20 @@ def _part(**options: Any) -> Decorator:
     return decorate
 
 
-#: A kernel that is called from Python.
+#: Decorator of a kernel that is called from Python.
 kernel = _kernel()
 
-#: A kernel whose float sums may be taken in any order.
+#: As `kernel`, with float sums in any order.
 summing = _kernel(**_SUMMING)
 
-#: A part of kernels.
+#: Decorator of a part of kernels.
 part = _part()
 
-#: The same, where float sums may be taken in any order.
+#: As `part`, with float sums in any order.
 summing_part = _part(**_SUMMING)
 
-#: A part that is always merged into its caller: a call would push every array's seven fields.
+#: Decorator of a part that is always inlined: a call would push the seven fields of every array.
 inlined = _part(forceinline=True)
 
-#: The same, where float sums may be taken in any order.
+#: As `inlined`, with float sums in any order.
 inlined_summing = _part(forceinline=True, **_SUMMING)

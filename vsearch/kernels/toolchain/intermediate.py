@@ -1,8 +1,8 @@
-"""Numba stopped at LLVM IR, where nobody runs what it compiles.
+"""Numba compilation that stops at LLVM IR, for functions that are never called from Python.
 
-Numba makes native code of every function, and a wrapper that takes Python's objects, also of a function that is only merged
-into its callers, or whose IR is for another processor; and it optimises a function again in each of its callers. Here a
-function ends as IR, which its callers are linked with and optimised.
+Numba generates native code and a wrapper for Python objects even for functions that are only inlined into callers or whose IR
+is for another processor, and it optimizes a function again in each of its callers. Here a function is compiled to IR only;
+callers are linked with it and then optimized.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numba.core.registry import CPUDispatcher
 
 
 class _Library(JITCodeLibrary):
-    """What was compiled, as IR that is tidy but not optimised: that is done once, in what it is linked with."""
+    """Compiled code as simplified but not optimized IR; it is optimized once, in the module that it is linked into."""
 
     def _optimize_final_module(self) -> None:
         passes, builder = self._codegen._module_pass_manager(  # noqa: SLF001  as Numba's own library does it
@@ -37,7 +37,7 @@ class _Codegen(JITCPUCodegen):
     _library_class = _Library
 
     def set_env(self, _name: str, _environment: Any) -> None:
-        """There is no code that reads it."""
+        """Do nothing: no code reads the environment."""
 
 
 @cache
@@ -51,25 +51,25 @@ class _Compiler(Compiler):
 
 
 class Part(CPUDispatcher):
-    """A function of which kernels take the IR.
+    """A function whose IR is linked into kernels.
 
     Parameters
     ----------
     function : callable
     options : dict
-        How Numba compiles it.
-    alone : callable
-        A decorator that makes a kernel of its own of it.
+        Numba's compilation options.
+    decorate : callable
+        A decorator that compiles the function as a separate kernel.
     """
 
-    def __init__(self, function: Any, options: dict[str, Any], alone: Callable[[Any], Any]) -> None:
-        bare = {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-        super().__init__(function, targetoptions={**options, **bare}, pipeline_class=_Compiler)
-        self._decorate = alone
-        self._alone: Any = None
+    def __init__(self, function: Any, options: dict[str, Any], decorate: Callable[[Any], Any]) -> None:
+        no_wrappers = {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        super().__init__(function, targetoptions={**options, **no_wrappers}, pipeline_class=_Compiler)
+        self._decorate = decorate
+        self._standalone: Any = None
 
-    def __call__(self, *given: Any) -> Any:
-        """Compile it by itself and call it: only tests do."""
-        if self._alone is None:
-            self._alone = self._decorate(self.py_func)
-        return self._alone(*given)
+    def __call__(self, *arguments: Any) -> Any:
+        """Compile the function as a separate kernel and call it, for tests."""
+        if self._standalone is None:
+            self._standalone = self._decorate(self.py_func)
+        return self._standalone(*arguments)

@@ -1,4 +1,4 @@
-"""Addresses: arrays that a kernel makes of them, and prefetch."""
+"""Arrays at raw addresses, and prefetch, for kernels."""
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
 from __future__ import annotations
@@ -15,7 +15,7 @@ _POINTER = ir.IntType(8).as_pointer()
 
 
 def make_array(context: Any, b: ir.IRBuilder, kind: Any, address: ir.Value, shape: list[ir.Value]) -> ir.Value:
-    """The C-contiguous array of some shape at an address. Nobody owns it, nothing counts it."""
+    """Build a C-contiguous array at an address, without ownership or reference counting."""
     word = context.get_value_type(types.intp)
     size = np.dtype(str(kind.dtype)).itemsize
     array = context.make_array(kind)(context, b)
@@ -29,7 +29,7 @@ def make_array(context: Any, b: ir.IRBuilder, kind: Any, address: ir.Value, shap
 
 @intrinsic
 def int64s(typingctx, address, count):
-    """The int64 (count,) there."""
+    """Return the array int64 (count,) at an address."""
     kind = types.Array(types.int64, 1, "C")
 
     def codegen(context, b, signature, args):
@@ -40,7 +40,7 @@ def int64s(typingctx, address, count):
 
 @intrinsic
 def prefetch(typingctx, array, offset):
-    """Ask for the cache line at a byte offset of an array; reading beyond it does no harm."""
+    """Prefetch the cache line at a byte offset of an array; an offset out of range is harmless."""
 
     def codegen(context, b, signature, args):
         i32 = ir.IntType(32)

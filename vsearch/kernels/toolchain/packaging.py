@@ -1,8 +1,8 @@
-"""The build hook of the wheel: compile the kernels for this machine, or for every kind of processor for a release.
+"""The build hook of the wheel: compile the kernels for this machine or, for a release, for all targets.
 
-``VSEARCH_BUILD_TARGETS`` names the targets: ``all``, or some of ``vsearch.kernels.toolchain.ahead_of_time.TARGETS`` with commas between
-them. Without it they are compiled for this machine alone, and an install succeeds without them where that fails: they
-compile when they are first used, then. ``VSEARCH_NO_KERNELS=1`` leaves them out.
+``VSEARCH_BUILD_TARGETS`` selects the targets: ``all``, or a comma-separated list of
+``vsearch.kernels.toolchain.ahead_of_time.TARGETS``. By default the kernels are compiled for this machine; if that fails, the
+install succeeds without them, and they are compiled on first use. ``VSEARCH_NO_KERNELS=1`` skips them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 COMPILERS = ["numba>=0.68", "numpy>=2.0", "ziglang>=0.13"]
 MACHINES = ("x86_64", "aarch64")
 
-#: Prints which targets a folder has of these sources, which one is of this machine, and which there are.
+#: Prints the targets that a folder has for these sources, the target of this machine, and all targets.
 ASK = """
 import json, sys
 from pathlib import Path
@@ -34,16 +34,16 @@ print(json.dumps([there, targets_here()[:1], known]))
 
 
 class KernelsHook(BuildHookInterface[Any]):
-    """Puts ``vsearch/kernels/compiled`` into the wheel."""
+    """Adds ``vsearch/kernels/compiled`` to the wheel."""
 
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
-        """What compiles: nothing where nothing can be compiled for this machine, so that an install needs no more."""
+        """Return the packages that compile kernels, or none if no kernels will be compiled."""
         return COMPILERS if self._wanted() else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile what is missing; an editable install compiles as it runs."""
+        """Compile missing targets; an editable install compiles on first use instead."""
         if version == "editable" or not self._wanted():
             return
         folder = Path(self.root) / "vsearch" / "kernels" / "compiled"
@@ -53,12 +53,12 @@ class KernelsHook(BuildHookInterface[Any]):
             if self._asked():
                 raise
             shutil.rmtree(folder, ignore_errors=True)
-            self.app.display_warning(f"the kernels were not compiled and will be when they are first used: {error}")
+            self.app.display_warning(f"the kernels were not compiled; they will be compiled on first use: {error}")
             return
         build_data["artifacts"] += ["/vsearch/kernels/compiled/*.so", "/vsearch/kernels/compiled/index.json"]
 
     def _compile(self, folder: Path) -> None:
-        # what the build depends on may be on PYTHONPATH: pip hands it over like that
+        # pip provides the build dependencies through PYTHONPATH
         path = os.pathsep.join(filter(None, [str(self.root), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path}
         answer = subprocess.run(
@@ -69,10 +69,10 @@ class KernelsHook(BuildHookInterface[Any]):
             capture_output=True,
             text=True,
         )
-        there, here, known = json.loads(answer.stdout)
-        asked = self._asked()
-        targets = known if asked == "all" else asked.split(",") if asked else here
-        missing = [target for target in targets if target not in there]
+        present, here, known = json.loads(answer.stdout)
+        requested = self._asked()
+        targets = known if requested == "all" else requested.split(",") if requested else here
+        missing = [target for target in targets if target not in present]
         if missing:
             command = [sys.executable, "-m", "vsearch.kernels.toolchain.ahead_of_time", "--out", str(folder)]
             command += [part for target in missing for part in ("--target", target)]

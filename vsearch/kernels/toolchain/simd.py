@@ -1,8 +1,8 @@
-"""The SIMD dialect: the few vector operations that LLVM does not find by itself, for each kind of processor.
+"""The SIMD dialect: the few vector operations that LLVM does not select by itself, for each kind of processor.
 
-A kernel is written once against `Dialect`, which builds LLVM vector IR; what differs between processors is how wide a
-register is and which instruction looks bytes up in a 16-byte table. ``portable`` has no such instruction: there the
-plain loops of `scan` are compiled instead.
+A kernel is written once against `Dialect`, which builds LLVM vector IR; processors differ in the width of registers and in
+the instruction that looks up bytes in a 16-byte table. ``portable`` has no such instruction; there the plain loops of
+`scan` are compiled instead.
 
 The dialect is chosen once per process from the processor's features, or by the environment variable
 ``VSEARCH_DIALECT`` (``avx512``, ``avx2``, ``neon``, ``portable``), which the ahead-of-time build and the tests set.
@@ -20,14 +20,14 @@ from llvmlite import ir
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F16, F32 = ir.HalfType(), ir.FloatType()
 
-#: Features a processor needs for a dialect, in the order in which they are preferred.
+#: Processor features that each dialect needs, in order of preference.
 NEEDS = {
     "avx512": ("avx512bw", "avx512vl", "avx512vnni", "f16c"),
     "avx2": ("avx2", "fma", "f16c"),
     "neon": ("neon", "dotprod"),
 }
 
-#: Names under which a processor that is no AArch64 compiles NEON's instructions, and what they stand for.
+#: Placeholder names for NEON intrinsics when compiling on another processor, and the intrinsics that they stand for.
 NEON_STAND_INS = {
     "vsearch_neon_tbl1": "llvm.aarch64.neon.tbl1.v16i8",
     "vsearch_neon_sdot": "llvm.aarch64.neon.sdot.v4i32.v16i8",
@@ -42,9 +42,9 @@ class Dialect:
     ----------
     name : str
     width : int
-        Bytes of codes looked up at a time: a whole number of rows of 32 lanes.
+        Bytes of codes looked up at a time, a multiple of 32 lanes.
     native : int
-        Bytes of the instruction that looks them up.
+        Bytes per lookup instruction.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Dialect:
 
     @property
     def lookup_name(self) -> str:
-        """The LLVM intrinsic of the byte lookup."""
+        """Name of the LLVM intrinsic of the byte lookup."""
         return {
             "avx512": "llvm.x86.avx512.pshuf.b.512",
             "avx2": "llvm.x86.avx2.pshuf.b",
@@ -76,9 +76,9 @@ class Dialect:
         return b.shuffle_vector(parts[0], parts[1], lanes(range(self.width)))
 
     def add_products(self, b: ir.IRBuilder, sums: ir.Value, low: ir.Value, signed: ir.Value) -> ir.Value:
-        """Add the products of four neighbouring bytes to each 32-bit sum: those of `low` are below 128, of `signed` -127 up.
+        """Add the products of four adjacent bytes to each 32-bit sum: bytes of `low` are below 128, of `signed` at least -127.
 
-        The sums fill a register of `native` bytes; the bytes come as its 32-bit words.
+        The sums fill a register of `native` bytes; the bytes are passed as its 32-bit words.
         """
         words = ir.VectorType(I32, self.native // 4)
         bytes_ = ir.VectorType(I8, self.native)
@@ -92,11 +92,11 @@ class Dialect:
         halves = ir.VectorType(I16, self.native // 2)
         pairs = _instruction(b, "llvm.x86.avx2.pmadd.ub.sw", ir.FunctionType(halves, [bytes_, bytes_]))
         fours = _instruction(b, "llvm.x86.avx2.pmadd.wd", ir.FunctionType(words, [halves, halves]))
-        # two products of 7 and 8 bits fit in 16: nothing saturates
+        # the sum of two products of 7 and 8 bits fits in 16 bits: no saturation
         return b.add(sums, b.call(fours, [b.call(pairs, [low, signed]), splat(I16, self.native // 2, 1)]))
 
     def add_word_products(self, b: ir.IRBuilder, sums: ir.Value, left: ir.Value, right: ir.Value) -> ir.Value:
-        """Add the products of two neighbouring 16-bit words to each 32-bit sum; words come as for `add_products`."""
+        """Add the products of two adjacent 16-bit words to each 32-bit sum; words are passed as for `add_products`."""
         count = self.native // 4
         words, halves = ir.VectorType(I32, count), ir.VectorType(I16, 2 * count)
         left, right = b.bitcast(left, halves), b.bitcast(right, halves)
@@ -112,7 +112,7 @@ class Dialect:
 
 
 def _instruction(b: ir.IRBuilder, name: str, signature: ir.FunctionType) -> ir.Function:
-    """One processor instruction; where this is another processor, a stand-in that the ahead-of-time build puts right."""
+    """Declare a processor instruction; on another processor, a placeholder that the ahead-of-time build replaces."""
     if name not in NEON_STAND_INS:
         return b.module.declare_intrinsic(name, [], signature)
     if platform.machine() in ("aarch64", "arm64"):
@@ -128,7 +128,7 @@ DIALECTS = {
 
 
 def choose(features: dict[str, bool]) -> Dialect | None:
-    """The best dialect for a processor; None for the portable bodies."""
+    """Return the best dialect for a processor; None for the portable bodies."""
     for name, needed in NEEDS.items():
         if all(features.get(feature, False) for feature in needed):
             return DIALECTS[name]
@@ -136,30 +136,30 @@ def choose(features: dict[str, bool]) -> Dialect | None:
 
 
 def _host() -> Dialect | None:
-    asked = os.environ.get("VSEARCH_DIALECT")
-    if asked == "portable":
+    requested = os.environ.get("VSEARCH_DIALECT")
+    if requested == "portable":
         return None
-    if asked:
-        return DIALECTS[asked]
+    if requested:
+        return DIALECTS[requested]
     return choose(dict(llvm.get_host_cpu_features()))
 
 
 def splat(element: ir.Type, count: int, value: float) -> ir.Constant:
-    """A constant vector of one value."""
+    """Return a constant vector of one value."""
     return ir.Constant(ir.VectorType(element, count), [ir.Constant(element, value)] * count)
 
 
 def lanes(indices: object) -> ir.Constant:
-    """A shuffle mask."""
-    chosen = [ir.Constant(I32, i) for i in indices]  # type: ignore[attr-defined]
-    return ir.Constant(ir.VectorType(I32, len(chosen)), chosen)
+    """Return a shuffle mask."""
+    constants = [ir.Constant(I32, i) for i in indices]  # type: ignore[attr-defined]
+    return ir.Constant(ir.VectorType(I32, len(constants)), constants)
 
 
 def broadcast(b: ir.IRBuilder, value: ir.Value, count: int) -> ir.Value:
-    """A vector with one run-time value in every lane."""
+    """Return a vector with one run-time value in every lane."""
     kind = ir.VectorType(value.type, count)
-    one = b.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(I32, 0))
-    return b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), lanes([0] * count))
+    first = b.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(I32, 0))
+    return b.shuffle_vector(first, ir.Constant(kind, ir.Undefined), lanes([0] * count))
 
 
 def load(b: ir.IRBuilder, base: ir.Value, offset: ir.Value, kind: ir.Type, align: int) -> ir.Value:
@@ -169,5 +169,5 @@ def load(b: ir.IRBuilder, base: ir.Value, offset: ir.Value, kind: ir.Type, align
     return value
 
 
-#: The dialect of this process, None where only the portable bodies run.
+#: The dialect of this process, None for the portable bodies.
 DIALECT = _host()

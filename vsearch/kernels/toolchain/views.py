@@ -1,11 +1,12 @@
-"""Views: a block of packed int64 fields, read by name inside a kernel.
+"""Views: blocks of packed int64 fields, read by name inside a kernel.
 
-A fused kernel has too many arrays for an argument each. It takes the addresses of a few blocks instead, whose fields are
-numbers and addresses of arrays; the same call works from Numba and, through ctypes, without it. A view is a block's
-address and nothing else: to make one, or to hand it over, costs nothing. Reading a field loads a number, or makes the
-array at an address, which is short of rows where the address is 0.
+A fused kernel has too many arrays to pass each as an argument. It takes the addresses of a few blocks instead, whose fields
+are numbers and addresses of arrays; the same call works with Numba and, through ctypes, without it. A view is only a block's
+address, so creating and passing one is free. Reading a field loads a number, or builds the array at an address, which has
+no rows if the address is 0.
 
-What a loop reads again and again belongs in a variable: the compiler cannot know that nobody writes to the block.
+Fields that a loop reads repeatedly should be read into a variable first: the compiler cannot know that the block does not
+change.
 """
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
@@ -33,7 +34,7 @@ _WORD = ir.IntType(64)
 
 
 class ArrayField(NamedTuple):
-    """What lies at the address in a field: elements, and how many along each axis, as numbers or as names of fields."""
+    """The array at the address in a field: its element type, and its shape as numbers or names of fields."""
 
     element: str
     shape: tuple[int | str, ...]
@@ -45,9 +46,9 @@ class View(types.Type):
     Attributes
     ----------
     places : dict of str to int
-        Where each field lies, by its name in lower case.
+        Position of each field, by its name in lower case.
     arrays : dict of str to ArrayField
-        Those that are addresses; the others are numbers, and may be written.
+        The fields that are addresses; the others are numbers, which may be written.
     """
 
     def __init__(self, name: str, places: dict[str, int], arrays: dict[str, ArrayField]) -> None:
@@ -55,7 +56,7 @@ class View(types.Type):
         self.places, self.arrays = places, arrays
 
     def field(self, name: str) -> Any:
-        """Numba's type of a field; None where there is none of that name."""
+        """Return Numba's type of a field; None if there is no such field."""
         if name not in self.places:
             return None
         if name not in self.arrays:
@@ -65,7 +66,7 @@ class View(types.Type):
 
 
 def view(name: str, fields: type[IntEnum], arrays: Mapping[str, ArrayField]) -> Any:
-    """A function for kernels that takes the address of a block and returns the view of it."""
+    """Return a function for kernels that takes the address of a block and returns a view of it."""
     kind = View(name, {field.name.lower(): int(field) for field in fields}, dict(arrays))
 
     @intrinsic
@@ -103,8 +104,8 @@ def _read(context: Any, b: ir.IRBuilder, kind: Any, block: ir.Value, name: str) 
         ir.Constant(_WORD, extent) if isinstance(extent, int) else b.load(_place(b, kind, block, extent))
         for extent in kind.arrays[name].shape
     )
-    nothing = ir.Constant(_WORD, 0)
-    rows = b.select(b.icmp_unsigned("==", number, nothing), nothing, rows)
+    zero = ir.Constant(_WORD, 0)
+    rows = b.select(b.icmp_unsigned("==", number, zero), zero, rows)
     return make_array(context, b, kind.field(name), number, [rows, *others])
 
 

@@ -1,1 +1,1 @@
-"""What there is to know of each attribute type, one record each: see `vsearch.predicates.types.table`."""
+"""The attribute types, one record each: see `vsearch.predicates.types.table`."""

@@ -1,4 +1,4 @@
-"""Arrow columns as arrays of keys."""
+"""Convert Arrow columns to arrays of keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vsearch.predicates.types.record import OrderedKeys
 
 
 def ordered_keys(keys: OrderedKeys, array: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Keys int64 (rows,) of an Arrow column, 0 where NULL; and which rows are not NULL, bool (rows,)."""
+    """Return the keys of an Arrow column, int64 (rows,), 0 where NULL; and its validity, bool (rows,)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

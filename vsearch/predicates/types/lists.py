@@ -1,4 +1,4 @@
-"""Lists: their elements as keys."""
+"""List types, whose elements have keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_ELEMENT = b""
 
 
 def list_of(item: AttributeRecord) -> AttributeRecord:
-    """The record of lists of a type that has ordered keys, or is text."""
+    """Return the record of lists of a type that has ordered keys or is text."""
 
     def accepts(arrow: Any) -> bool:
         from pyarrow import types
@@ -35,17 +35,17 @@ def list_of(item: AttributeRecord) -> AttributeRecord:
         return pa.list_(item.stored(arrow.value_type))
 
     def key(attribute: Attribute, value: Literal) -> bytes | None:
-        keys, of_item = item.keys, Attribute(attribute.name, item.name)
+        keys, item_attribute = item.keys, Attribute(attribute.name, item.name)
         if not isinstance(keys, OrderedKeys):
             return value.encode() if isinstance(value, str) else None
         if keys.whole:
             number = value.value if isinstance(value, Double) else value
             if isinstance(number, float) and number.is_integer():
-                value = Number(str(int(number)))  # one element, also where several would be the same double
-        found = keys.cuts(of_item, value)
-        if found is None:
+                value = Number(str(int(number)))  # a single key, even if several integers equal this double
+        cuts = keys.cuts(item_attribute, value)
+        if cuts is None:
             return None
-        not_below, above = found
+        not_below, above = cuts
         return (not_below + 2**63).to_bytes(8, "big") if not_below < above else NO_ELEMENT
 
     def from_arrow(array: Any) -> pa.Array:

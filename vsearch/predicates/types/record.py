@@ -1,4 +1,4 @@
-"""What a record says of an attribute type."""
+"""The record of an attribute type and its kinds of keys."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ TOP = 2**63
 
 
 def clip(key: int) -> int:
-    """The nearest of LOWEST to TOP."""
+    """Clamp a key to LOWEST to TOP."""
     return min(max(key, LOWEST), TOP)
 
 
 @dataclass(frozen=True)
 class OrderedKeys:
-    """Values become int64 keys whose order is the values' order.
+    """Maps values to int64 keys in the order of the values.
 
     Attributes
     ----------
     cuts : callable
-        ``cuts(attribute, literal)``: the least key of a value >= the literal, and > the literal, each -2**63 to 2**63; None
-        where the literal does not compare with the type. They differ only where a value can equal the literal.
+        ``cuts(attribute, literal)`` -> the smallest keys of values >= and > the literal, from -2**63 to 2**63; None if the
+        literal cannot be compared with the type. They differ only if a value can equal the literal.
     from_values : callable
-        Keys int64 (rows,) of the numbers that the exact column stores.
+        Maps the numbers that the exact column stores to keys, int64 (rows,).
     numbers : callable
-        From an Arrow array, as `AttributeRecord.accepts` it, to one of the numbers that `from_values` takes.
+        Converts an Arrow array of a type that `AttributeRecord.accepts` to the numbers that `from_values` takes.
     whole : bool
-        Whether a whole number is its own key: then long lists of them need no cuts.
+        Whether an integer is its own key, so that long lists of integers need no cuts.
     """
 
     cuts: Callable[[Attribute, Literal], tuple[int, int] | None]
@@ -49,14 +49,14 @@ class OrderedKeys:
 
 @dataclass(frozen=True)
 class ByteKeys:
-    """Values become bytes whose order is the values' order; they lie in a sorted dictionary of each segment.
+    """Maps values to bytes in the order of the values; each segment has a sorted dictionary of them.
 
     Attributes
     ----------
     cuts : callable
-        As that of `OrderedKeys`, of bytes.
+        As `OrderedKeys.cuts`, with bytes as keys.
     from_arrow : callable
-        Keys of an Arrow array, as an array of strings or binaries.
+        Maps an Arrow array to its keys, as an array of strings or binaries.
     """
 
     cuts: Callable[[Attribute, Literal], tuple[bytes, bytes] | None]
@@ -65,17 +65,17 @@ class ByteKeys:
 
 @dataclass(frozen=True)
 class ElementKeys:
-    """Values are lists, and every element becomes bytes; nothing is said of their order.
+    """Maps every element of a list to bytes, in no particular order.
 
     Attributes
     ----------
     item : AttributeRecord
-        Of the elements.
+        The type of the elements.
     key : callable
-        ``key(attribute, literal)``: the key of elements that equal the literal, `NO_ELEMENT` where none can; None where the
-        literal does not compare.
+        ``key(attribute, literal)`` -> the key of the elements that equal the literal, `NO_ELEMENT` if none can; None if the
+        literal cannot be compared with the elements.
     from_arrow : callable
-        Keys of an Arrow array of elements, as an array of strings or binaries.
+        Maps an Arrow array of elements to its keys, as an array of strings or binaries.
     """
 
     item: AttributeRecord
@@ -84,37 +84,37 @@ class ElementKeys:
 
 
 def cast_plainly(array: Any, target: pa.DataType) -> Any:
-    """An Arrow array cast to another type, where it has another."""
+    """Cast an Arrow array to a type, unless it already has it."""
     return array if array.type == target else array.cast(target)
 
 
 @dataclass(frozen=True)
 class AttributeRecord:
-    """An attribute type: what it accepts, how it is stored and how predicates see it.
+    """An attribute type: the Arrow types it accepts, how they are stored, and their keys.
 
-    How the stored column lies in files and messages, and reads as JSON, follows from its Arrow type:
-    `vsearch.storage.files.column_types` has a record of that.
+    The layout of the stored column in files and messages, and its JSON form, follow from its Arrow type; see
+    `vsearch.storage.files.column_types`.
 
     Attributes
     ----------
     name : str
-        As schemas and manifests have it, such as ``timestamp[ns]``.
+        The name in schemas and manifests, such as ``timestamp[ns]``.
     plural : str
-        What messages call values that may be brought, such as "integers"; "" for types that are not listed by themselves.
+        The name of its values in messages, such as "integers"; "" for types that are not listed on their own.
     accepts : callable
-        Whether an Arrow type, no dictionary, is one of this attribute type. Imports pyarrow itself.
+        Returns whether an Arrow type other than a dictionary belongs to this attribute type. Imports pyarrow itself.
     stored : callable
-        The Arrow type that such an Arrow type is kept in.
+        Returns the Arrow type in which an accepted Arrow type is stored.
     keys : OrderedKeys, ByteKeys or ElementKeys
-        How predicates see values.
+        The keys that predicates are evaluated on.
     text : bool
-        Whether values are text: LIKE, starts_with, upper and so on apply.
+        Whether values are text, to which LIKE, starts_with, upper and so on apply.
     scaled : bool
-        Whether the type has a precision and a scale, as ``decimal(10, 2)`` has.
+        Whether the type has a precision and a scale, like ``decimal(10, 2)``.
     hint : str
-        What helps where a literal does not compare; begins with "; ".
+        Hint for the error about a literal that cannot be compared; begins with "; ".
     convert : callable
-        ``convert(array, stored)`` casts an array that `accepts` accepts, on the way in.
+        ``convert(array, stored)`` casts an input array of an accepted type to its stored type.
     """
 
     name: str

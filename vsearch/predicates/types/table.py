@@ -6,16 +6,16 @@ type          keys
 bool          0 or 1
 int64         the value
 uint64        the value minus 2**63
-float64       the bits, made sortable; -0.0 is 0.0, every NaN is one key above infinity
-float32, 16   as the float64 that they widen to
+float64       the bits, made sortable; -0.0 equals 0.0, all NaNs share a key above infinity
+float32, 16   the key of the value widened to float64
 timestamp     microseconds since 1970-01-01 UTC
 timestamp[ns] nanoseconds since 1970-01-01 UTC
 date          days since 1970-01-01
 ============= ==========================================================================
 
-What has its place in a segment's sorted dictionary (`vsearch.predicates.dictionary`) has bytes for a key: a string its UTF-8,
-a decimal the 16 bytes, greatest first, of the whole number that it is of its last place, plus 2**127; an element of a list
-of numbers the 8 bytes of its int64 key plus 2**63.
+Types that are stored in a segment's sorted dictionary (`vsearch.predicates.dictionary`) have bytes as keys: the UTF-8 of a
+string; the 16 bytes, big-endian, of a decimal's unscaled integer plus 2**127; the 8 bytes, big-endian, of the int64 key of an
+element of a list of numbers plus 2**63.
 """
 
 from __future__ import annotations
@@ -49,26 +49,26 @@ _SCALED = re.compile(r"(\w+)\(([0-9]{1,2}), (-?[0-9]{1,3})\)", re.ASCII)
 
 
 def find_type(name: str) -> AttributeRecord:
-    """The record of a type.
+    """Return the record of a type.
 
     Raises
     ------
     ValueError
-        There is none of this name.
+        No type has this name.
     """
-    found = TYPES.get(name)
-    if found is None:
-        raise ValueError(f"{name!r} is no attribute type")
-    return found
+    record = TYPES.get(name)
+    if record is None:
+        raise ValueError(f"{name!r} is not an attribute type")
+    return record
 
 
 def attribute_of_kind(name: str, kind: str) -> Attribute:
-    """The attribute of a name and what `Attribute.kind` said, which may come from anywhere.
+    """Return the attribute of a name and an untrusted `Attribute.kind`.
 
     Raises
     ------
     ValueError
-        The kind is none.
+        The kind is invalid.
     """
     scaled = _SCALED.fullmatch(kind)
     record = find_type(kind if scaled is None else scaled[1])
@@ -83,7 +83,7 @@ def attribute_of_kind(name: str, kind: str) -> Attribute:
 
 
 def type_of_arrow(arrow: Any) -> AttributeRecord | None:
-    """The record of the type that holds an Arrow type, None where there is none; a dictionary's values count."""
+    """Return the record of the type that accepts an Arrow type, or a dictionary's value type; None if there is none."""
     from pyarrow import types
 
     if types.is_dictionary(arrow):
@@ -92,35 +92,35 @@ def type_of_arrow(arrow: Any) -> AttributeRecord | None:
 
 
 def accepted_types(*, lists: bool = True) -> list[str]:
-    """What may be brought, in the plural, such as "integers"; at the end lists of what they may hold."""
+    """Return the names of accepted values, in the plural, such as "integers"; lists and their elements last."""
     plain = list(dict.fromkeys(record.plural for record in TYPES.values() if record.plural))
     items = [record.keys.item.plural for record in TYPES.values() if isinstance(record.keys, ElementKeys)]
     return [*plain, f"lists of {one_of(dict.fromkeys(items))}"] if lists and items else plain
 
 
 def one_of(names: Iterable[str]) -> str:
-    """``a, b or c``."""
+    """Join names as ``a, b or c``."""
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last
 
 
 def schema_from_arrow(schema: pa.Schema) -> Schema:
-    """The attribute types of an Arrow schema.
+    """Return the attribute types of an Arrow schema.
 
     Raises
     ------
     InputError
-        A column has a type that cannot be filtered on, or two columns share a name.
+        A column has a type that cannot be filtered on, or two columns have the same name.
     """
     names = schema.names
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"the attribute column {twice[0]!r} appears more than once; names must differ")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise InputError(f"the attribute column {duplicates[0]!r} appears more than once; names must be unique")
     return Schema(tuple(attribute_from_arrow(field.name, field.type) for field in schema))
 
 
 def attribute_from_arrow(name: str, arrow: Any) -> Attribute:
-    """The attribute that holds an Arrow type; see `schema_from_arrow`."""
+    """Return the attribute for an Arrow type; see `schema_from_arrow`."""
     from pyarrow import types
 
     record = find_type(attribute_type(name, arrow))
@@ -132,18 +132,18 @@ def attribute_from_arrow(name: str, arrow: Any) -> Attribute:
 
 
 def attribute_type(name: str, arrow: pa.DataType) -> str:
-    """The name of the attribute type that holds an Arrow type; see `schema_from_arrow`."""
-    found = type_of_arrow(arrow)
-    if found is None:
+    """Return the name of the attribute type for an Arrow type; see `schema_from_arrow`."""
+    record = type_of_arrow(arrow)
+    if record is None:
         accepted = accepted_types()
         raise InputError(
             f"the attribute column {name!r} has the type {arrow}, which cannot be filtered on; use {one_of(accepted)}"
         )
-    return found.name
+    return record.name
 
 
 def _accepts(*checks: str) -> Callable[[Any], bool]:
-    """Whether one of some checks of `pyarrow.types` holds."""
+    """Return a function that tests an Arrow type with any of these checks of `pyarrow.types`."""
 
     def accepts(arrow: Any) -> bool:
         from pyarrow import types
@@ -175,7 +175,7 @@ def _timestamp(*, nanoseconds: bool) -> Callable[[Any], bool]:
 
 
 def _arrow(name: str, *arguments: str) -> Callable[[Any], Any]:
-    """Always the same Arrow type: a function of pyarrow and its arguments."""
+    """Return a function that always returns the same Arrow type, made by a function of pyarrow and its arguments."""
 
     def stored(_: Any) -> Any:
         import pyarrow as pa
@@ -192,7 +192,7 @@ def _same_decimal(arrow: Any) -> Any:
 
 
 def _cast(*names: str) -> Callable[[Any], Any]:
-    """A function that casts an Arrow array to some types, one after another, whatever is lost."""
+    """Return a function that casts an Arrow array to several types in turn, ignoring loss of precision."""
 
     def numbers(array: Any) -> Any:
         import pyarrow as pa
@@ -211,7 +211,7 @@ def _text_cuts(_: Attribute, value: Literal) -> tuple[bytes, bytes] | None:
     return text, text + b"\0"
 
 
-def _own(array: Any) -> Any:
+def _unchanged(array: Any) -> Any:
     return array
 
 
@@ -258,7 +258,7 @@ _STRING = AttributeRecord(
     "strings",
     _accepts("is_string", "is_large_string", "is_string_view"),
     _arrow("string"),
-    ByteKeys(_text_cuts, _own),
+    ByteKeys(_text_cuts, _unchanged),
     text=True,
     hint="; put the value in single quotes",
 )
@@ -304,4 +304,4 @@ TYPES: dict[str, AttributeRecord] = {
         *(list_of(item) for item in (_STRING, _INT64, _FLOAT16, _FLOAT32, _FLOAT64)),
     )
 }
-"""All types by name. No Arrow type is accepted by two of them."""
+"""All types by name. Each Arrow type is accepted by at most one of them."""

@@ -1,4 +1,4 @@
-"""Timestamps and dates as keys, and moments as cuts between them."""
+"""Keys of timestamps and dates, and cuts of time literals between them."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ NANOSECONDS_PER_DAY = 1000 * MICROSECONDS_PER_DAY
 
 
 def time_cuts(unit: int, *, text: Any = parse_timestamp, microseconds: bool = False) -> Cuts:
-    """Cuts of moments that are kept in a unit.
+    """Return the cuts of times stored in a unit.
 
     Parameters
     ----------
     unit : int
-        Nanoseconds.
+        Nanoseconds per unit.
     text : callable, optional
-        Reads a string.
+        Parses a string.
     microseconds : bool
-        Whether strings are cut off at microseconds: text becomes what the column can hold.
+        Whether strings are truncated to microseconds, the resolution of the column.
     """
 
     def cuts(attribute: Attribute, value: Literal) -> tuple[int, int] | None:
         if not isinstance(value, Timestamp | Date | str):
             return None
-        first, beyond = _moments(attribute, value, text, microseconds)
-        return clip(-(-first // unit)), clip(-(-beyond // unit))
+        begin, end = _moments(attribute, value, text, microseconds)
+        return clip(-(-begin // unit)), clip(-(-end // unit))
 
     return cuts
 
 
 def ticks(unit: str) -> Any:
-    """A function from an Arrow array of timestamps to one of int64 in a unit."""
+    """Return a function that converts an Arrow array of timestamps to int64 in a unit."""
 
     def numbers(array: Any) -> pa.Array:
         import pyarrow as pa
@@ -57,14 +57,14 @@ def ticks(unit: str) -> Any:
 
 
 def days(array: Any) -> pa.Array:
-    """An Arrow array of dates as one of int32."""
+    """Convert an Arrow array of dates to int32."""
     import pyarrow as pa
 
     return array.cast(pa.date32(), safe=False).cast(pa.int32())
 
 
 def to_timestamps(array: Any, target: Any) -> Any:
-    """Timestamps in UTC; what is finer than their unit is cut off."""
+    """Convert timestamps to UTC, truncated to the target unit."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -75,14 +75,14 @@ def to_timestamps(array: Any, target: Any) -> Any:
 
 
 def to_dates(array: Any, target: Any) -> Any:
-    """Days; the time of day is cut off."""
+    """Convert to dates; the time of day is dropped."""
     import pyarrow.compute as pc
 
     return pc.cast(array, options=pc.CastOptions(target_type=target, allow_time_truncate=True))
 
 
 def _moments(attribute: Attribute, value: Any, text: Any, microseconds: bool) -> tuple[int, int]:
-    """The nanoseconds at which a value begins, and ends: a day or a moment after; a month or a year that is named by itself."""
+    """Return the first nanosecond of a value and the first one after it: of the year or month that a text names, or else the next one."""
     if isinstance(value, str):
         period = _reading(attribute, parse_period, value)
         if period is not None:

@@ -1,8 +1,8 @@
-"""Search one shard of cells as SQUASH published it: sign bits, then lower bounds, then rerank, each for a fixed share.
+"""Search a shard of cells as published in SQUASH: sign bits, then lower bounds, then rerank, each for a fixed share of rows.
 
-Nothing here depends on what was found before: the partitions are chosen first, their rows are ranked by the Hamming
-distance of sign bits, the best of them by the lower bound of their squared distance, and of these a multiple of k is
-scored. Each cut keeps at least k rows, and only rows that the mask lets pass are counted.
+There is no threshold that rises during the search: the partitions are chosen first, their rows are ranked by the Hamming
+distance of sign bits, the best of them by the lower bound of their squared distance, and a multiple of k of these is
+scored. Each cut keeps at least k rows; only rows that pass the mask are counted.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from vsearch.search.engine.request import SearchRequest
     from vsearch.search.state.snapshot import Snapshot
 
-SHARE = 10  # H: percent of the rows whose lower bounds are computed, and the factor of the least number of them
-RERANK = 2  # R: so many times k rows are reranked
+SHARE = 10  # H: percentage of rows whose lower bounds are computed; also a factor of their minimum number
+RERANK = 2  # R: R * k rows are reranked
 CHUNK_ROWS = 8192  # rows reranked at a time
 EVERY_BYTE = np.uint64(0x0101010101010101)
 NO_MASK = np.empty(0, np.uint64)
@@ -35,13 +35,13 @@ NO_MASK = np.empty(0, np.uint64)
 
 @dataclass(frozen=True, eq=False)
 class CellTables:
-    """All that a search of cells needs of one prepared query, whatever the shard.
+    """The data of one prepared query for a search of cells, the same for all shards.
 
     Attributes
     ----------
     query, rerank_query : float32 (d,)
     signs : uint64 (sign bytes,)
-        The query's sign code, every byte in all bytes of a word.
+        The query's sign code, each byte repeated in all bytes of a word.
     gaps : float32 (cells,)
         Squared distance to every cell.
     """
@@ -53,7 +53,7 @@ class CellTables:
 
 
 def build_cell_tables(model: Model, query: NDArray[np.float32]) -> CellTables:
-    """Sign code and gaps of one prepared query (d,)."""
+    """Compute the sign code and gaps of one prepared query (d,)."""
     quantizer = model.quantizer
     signs = quantizer.encode(query[None, :]).codes[0, : quantizer.stage_bytes[0]]
     return CellTables(
@@ -67,7 +67,7 @@ def build_cell_tables(model: Model, query: NDArray[np.float32]) -> CellTables:
 def plan_cells(
     snapshot: Snapshot, query: NDArray[np.float32], request: SearchRequest, mask: IndexMask | None
 ) -> list[ProbePlan]:
-    """The partitions that a prepared query (d,) visits in every shard."""
+    """Choose the partitions that a prepared query (d,) visits in every shard."""
     routes = route(snapshot.model, query[None, :], snapshot.radii, request.settings)
     return plan_visits(
         routes.bases[0],
@@ -93,23 +93,23 @@ def search_cells(
 ) -> ShardHits:
     """Search the planned partitions of a shard for one query.
 
-    Scores without rerank codes are made from lower bounds L of squared distances: -L under l2; under cosine the largest
-    similarity that L allows, for unit vectors 1 - L / 2, for zero vectors 0.
+    Without rerank codes, scores are derived from lower bounds L of squared distances: -L for l2; for cosine the largest
+    similarity that L allows, 1 - L / 2 for unit vectors and 0 for zero vectors.
 
     Parameters
     ----------
     visits : ProbePlan
-        From `routing.plan_visits`: what this shard has of them.
+        This shard's visits, from `routing.plan_visits`.
     mask : uint64 (words,) or None
         Rows of the shard that may be returned.
     exact : bool
-        Score every one of them by its rerank code (its lower bound where there is none), without cuts.
+        Whether to score all of them by their rerank codes (lower bounds if there are none), without cuts.
     """
-    from vsearch.kernels.scan.cells import lower_bounds  # hardly any index has cells: others do without
+    from vsearch.kernels.scan.cells import lower_bounds  # imported late: few indexes have cells
 
     codec, bits = cast("LloydOSQ", model.quantizer), NO_MASK if mask is None else mask
     chosen = choose_visits(shard, visits, k, mask)
-    order = np.argsort(visits.order[chosen])  # ascending rows: equal keys then go to the lower row
+    order = np.argsort(visits.order[chosen])  # ascending rows, so that ties go to the lower row
     partitions, bases = visits.order[chosen][order], visits.bases[chosen][order]
     shard.ensure(partitions)
     rows, places, visit, distances = _scan(shard, tables, partitions, bits)
@@ -117,14 +117,14 @@ def search_cells(
     counters[VISITED], counters[SCANNED] = len(partitions), len(rows)
     zero = _zero_rows(model, codec, shard, places)
     distances[zero] = codec.signs // 2
-    many = len(rows)
-    kept = np.arange(many) if exact else smallest(distances, max(many * SHARE // 100, k * RERANK * SHARE))
+    total = len(rows)
+    kept = np.arange(total) if exact else smallest(distances, max(total * SHARE // 100, k * RERANK * SHARE))
     if model.rerank is None or not exact:
         counters[REFINED] = len(kept)
         bounds = np.empty(len(kept), np.float32)
         lower_bounds(shard.arrays.later_codes, places[kept], codec.dimension_bits, codec.starts, tables.gaps, bounds)
         norm = np.float32(tables.query @ tables.query)
-        bounds[zero[kept]] = norm + 1  # with which the similarity is 0
+        bounds[zero[kept]] = norm + 1  # makes the similarity 0
         if not exact:
             best = smallest(bounds, k * RERANK)
             kept, bounds = kept[best], bounds[best]
@@ -140,18 +140,18 @@ def search_cells(
 
 
 def choose_visits(shard: Shard, visits: ProbePlan, k: int, mask: NDArray[np.uint64] | None) -> slice:
-    """The visits to make, the first ones: the minimum, those that may beat the best centroid, and until k rows are met."""
+    """Choose the first visits to make: the minimum, all whose bounds reach the best centroid score, and enough for k rows."""
     if len(visits.order) == 0:
         return slice(0)
     table = shard.table
     starts, rows = table.row_starts[visits.order], table.rows[visits.order]
-    met = np.cumsum(rows if mask is None else count_ranges(mask, starts, starts + rows))
+    covered = np.cumsum(rows if mask is None else count_ranges(mask, starts, starts + rows))
     promising = int(np.count_nonzero(visits.bounds >= visits.bases.max()))
-    return slice(max(visits.minimum, promising, int(np.searchsorted(met, k)) + 1))
+    return slice(max(visits.minimum, promising, int(np.searchsorted(covered, k)) + 1))
 
 
 def smallest(keys: NDArray[np.int32] | NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Places of the `count` smallest keys, ascending; of equal keys the first ones. O(n)."""
+    """Return the positions of the `count` smallest keys, in ascending order; ties go to the first ones. O(n)."""
     if count >= len(keys):
         return np.arange(len(keys))
     worst = np.partition(keys, count - 1)[count - 1]
@@ -164,20 +164,20 @@ def smallest(keys: NDArray[np.int32] | NDArray[np.float32], count: int) -> NDArr
 def _scan(
     shard: Shard, tables: CellTables, partitions: NDArray[np.int32], mask: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-    """Wanted rows, their places in the blocks, their visits and their Hamming distances."""
+    """Return the rows that pass the mask, their places in the blocks, their visits and their Hamming distances."""
     from vsearch.kernels.scan.cells import scan_signs
 
     table, blocks = shard.table, shard.arrays.first_codes.view(np.uint64)
     most = int(table.rows[partitions].sum())
     rows, places = np.empty(most, np.int64), np.empty(most, np.int64)
     visit, distances = np.empty(most, np.int32), np.empty(most, np.int32)
-    where, sums = (table.row_starts, table.rows, table.block_starts), np.empty(32, np.int32)
-    count = scan_signs(blocks, tables.signs, partitions, *where, mask, sums, rows, places, visit, distances)
+    layout, sums = (table.row_starts, table.rows, table.block_starts), np.empty(32, np.int32)
+    count = scan_signs(blocks, tables.signs, partitions, *layout, mask, sums, rows, places, visit, distances)
     return rows[:count], places[:count], visit[:count], distances[:count]
 
 
 def _zero_rows(model: Model, codec: LloydOSQ, shard: Shard, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which rows are zero vectors: under cosine they have no direction; under l2 they are like any other."""
+    """Return which rows are zero vectors, which have no direction, for cosine; none for l2, where they are not special."""
     if model.metric != "cosine":
         return np.zeros(len(places), np.bool_)
     marks = shard.arrays.first_codes[places >> 5, (codec.signs >> 3) * 32 + (places & 31)]
@@ -192,7 +192,7 @@ def _rerank(
     partitions: NDArray[np.int32],
     bases: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Scores of rows by their rerank codes, float32 (n,)."""
+    """Score rows by their rerank codes, float32 (n,)."""
     arrays, scores = shard.arrays, np.empty(len(rows), np.float32)
     stored: dict[str | None, NDArray[Any]]
     stored = {"int8": arrays.rerank_bytes, "float16": arrays.rerank_halves, "float32": arrays.rerank_floats}

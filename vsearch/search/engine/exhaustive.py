@@ -1,4 +1,4 @@
-"""One query that scores every row: runs of partitions are tasks for all cores."""
+"""Exhaustive search for a single query on all cores, with runs of partitions as tasks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from vsearch.search.engine.request import SearchRequest
     from vsearch.search.state.snapshot import Snapshot
 
-RUNS = 32  # of the index: tasks of about as many rows each
-WORTH = 1 << 27  # elements of vectors: some ten milliseconds on one core, far more than threads and their plans cost
+RUNS = 32  # number of tasks, of about equally many rows
+WORTH = 1 << 27  # elements of vectors: some ten milliseconds on one core, far more than the overhead of threads
 
 
 def worth_threads(snapshot: Snapshot, rows: int) -> bool:
-    """Whether scoring so many rows is work for several cores."""
+    """Return whether scoring this many rows is worth several threads."""
     tables = snapshot.model.quantizer.scan != "cells"
     return tables and rows * snapshot.model.dimensions >= WORTH and available_cores() > 1
 
@@ -37,9 +37,9 @@ def search_exhaustively(
     *,
     prepared: bool,
 ) -> list[ShardHits]:
-    """Score every row that the mask lets pass, with a task for each run of partitions: the hits of every shard.
+    """Score every row that passes the mask, with a task per run of partitions; return the hits of every shard.
 
-    A row's score does not depend on the others, so neither do the answers on how many threads there are.
+    A row's score does not depend on other rows, so results do not depend on the number of threads.
 
     Parameters
     ----------
@@ -50,17 +50,17 @@ def search_exhaustively(
     from concurrent.futures import ThreadPoolExecutor
 
     eligible = snapshot.partition_rows if mask is None else mask.matches
-    a_run = max(1, -(-int(eligible.sum()) // RUNS))
+    run_rows = max(1, -(-int(eligible.sum()) // RUNS))
     tasks = []
     for number, shard in enumerate(snapshot.shards):
         low = shard.first_partition
-        own = low + np.flatnonzero(eligible[low : low + shard.partitions]).astype(np.int32)
-        shard.ensure_own(own)
-        runs = np.cumsum(eligible[own]) // a_run
-        tasks += [(number, run) for run in np.split(own, np.flatnonzero(np.diff(runs)) + 1) if len(run)]
+        partitions = low + np.flatnonzero(eligible[low : low + shard.partitions]).astype(np.int32)
+        shard.ensure_own(partitions)
+        runs = np.cumsum(eligible[partitions]) // run_rows
+        tasks += [(number, run) for run in np.split(partitions, np.flatnonzero(np.diff(runs)) + 1) if len(run)]
 
     def plan() -> None:
-        """Plan the query, once on each thread."""
+        """Plan the query, once per thread."""
         workspace = snapshot.workspace()
         begin(workspace, request, mask)
         take_query(snapshot, workspace, query, prepared=prepared)
@@ -80,11 +80,11 @@ def search_exhaustively(
         return copy_hits(workspace)
 
     with ThreadPoolExecutor(available_cores(), initializer=plan) as pool:
-        found = list(pool.map(score, tasks))
+        results = list(pool.map(score, tasks))
     hits = []
     for number in range(len(snapshot.shards)):
-        nothing = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
-        own_hits = [nothing, *(each for (task, _), each in zip(tasks, found, strict=True) if task == number)]
-        scores, rows = merge([each.scores for each in own_hits], [each.rows for each in own_hits], request.k)
-        hits.append(ShardHits(scores, rows, np.sum([each.counters for each in own_hits], axis=0)))
+        empty = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
+        parts = [empty, *(result for (task, _), result in zip(tasks, results, strict=True) if task == number)]
+        scores, rows = merge([part.scores for part in parts], [part.rows for part in parts], request.k)
+        hits.append(ShardHits(scores, rows, np.sum([part.counters for part in parts], axis=0)))
     return hits

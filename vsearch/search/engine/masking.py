@@ -1,4 +1,4 @@
-"""Mask: the rows of a shard that satisfy a predicate, exactly."""
+"""Exact row masks of a shard: the rows that satisfy a predicate."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ShardMask:
-    """What a predicate lets pass in one shard.
+    """The rows of one shard that pass a predicate.
 
     Attributes
     ----------
     words : uint64 (ceil(rows / 64),)
-        Bit i of word i // 64 is row i.
+        Bit i % 64 of word i // 64 is row i.
     matches, certain : int64 (partitions,)
-        Rows of each partition that may pass, and those that do for certain, by their cells alone. Searches are planned
-        with these, so that a planner need not read exact columns.
+        Number of rows of each partition that may pass, and that certainly pass, by their cells. Searches are planned
+        with these counts, so that a planner need not read exact columns.
     rows : int
-        Rows that pass.
+        Number of rows that pass.
     rechecked : int
-        Rows that only the exact column could decide.
+        Number of rows that only the exact column could decide.
     """
 
     words: NDArray[np.uint64]
@@ -42,15 +42,15 @@ class ShardMask:
 
 
 def mask_shard_cells(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
-    """What a shard's attribute cells say of a bound predicate: its words are the rows that pass for certain. O(rows)."""
+    """Evaluate a bound predicate on a shard's attribute cells only; `words` has the rows that certainly pass. O(rows)."""
     mask = _evaluate(snapshot, shard, bound)
     matches, certain = count_matches(shard, mask)
     return ShardMask(mask.yes, matches, certain, int(certain.sum()), 0)
 
 
 def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
-    """Evaluate a bound predicate on a shard's attribute cells, and undecided rows on the exact columns. O(rows)."""
-    from vsearch.predicates import recheck  # a search without a predicate does without
+    """Evaluate a bound predicate on a shard's attribute cells, and recheck undecided rows on the exact columns. O(rows)."""
+    from vsearch.predicates import recheck  # imported late: searches without a predicate do not need it
 
     mask = _evaluate(snapshot, shard, bound)
     matches, certain = count_matches(shard, mask)
@@ -59,16 +59,16 @@ def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
         undecided = list_rows(mask.maybe, 0, shard.rows)
         rechecked = len(undecided)
         if rechecked:
-            holds = recheck(mask, lambda name, asked: _read_keys(snapshot, shard, name, asked), undecided)
-            found = undecided[holds]
+            passes = recheck(mask, lambda name, rows: _read_keys(snapshot, shard, name, rows), undecided)
+            passing = undecided[passes]
             words = words.copy()
-            np.bitwise_or.at(words, found >> 6, np.uint64(1) << (found & 63).astype(np.uint64))
-    rows = int(certain.sum()) + (int(np.count_nonzero(holds)) if rechecked else 0)
+            np.bitwise_or.at(words, passing >> 6, np.uint64(1) << (passing & 63).astype(np.uint64))
+    rows = int(certain.sum()) + (int(np.count_nonzero(passes)) if rechecked else 0)
     return ShardMask(words, matches, certain, rows, rechecked)
 
 
 def _evaluate(snapshot: Snapshot, shard: Shard, bound: Bound) -> RowMask:
-    """Evaluate a bound predicate on a run's attribute cells: the rows that pass, and those that may. Removed ones do not."""
+    """Evaluate a bound predicate on a run's attribute cells, without its removed rows."""
     from vsearch.predicates import columns_of, evaluate
 
     mask = evaluate(bound, {name: snapshot.column(shard, name) for name in columns_of(bound)}, shard.rows)
@@ -79,7 +79,7 @@ def _evaluate(snapshot: Snapshot, shard: Shard, bound: Bound) -> RowMask:
 
 
 def mask_live(shard: Shard) -> ShardMask:
-    """What is not removed of a run."""
+    """Return the mask of the rows of a run that are not removed."""
     from vsearch.predicates.evaluation import full_words
 
     words = full_words(shard.rows) if shard.live is None else shard.live
@@ -88,8 +88,17 @@ def mask_live(shard: Shard) -> ShardMask:
     return ShardMask(words, counts, counts, shard.rows - len(shard.gone), 0)
 
 
+def mask_rows(shard: Shard, mask: ShardMask) -> ShardMask:
+    """A mask without the rows that are removed of a run by now; it knows which of the others pass."""
+    if shard.live is None:
+        return mask
+    words = mask.words & shard.live
+    counts = count_ranges(words, shard.table.row_starts, shard.table.row_starts + shard.table.rows)
+    return ShardMask(words, counts, counts, int(counts.sum()), mask.rechecked)
+
+
 def count_matches(shard: Shard, mask: RowMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of each partition that may pass, and those that do for certain: two int64 (partitions,)."""
+    """Count the rows of each partition that may pass, and that certainly pass: two int64 (partitions,)."""
     starts, ends = shard.table.row_starts, shard.table.row_starts + shard.table.rows
     certain = count_ranges(mask.yes, starts, ends)
     return (certain if mask.maybe is None else certain + count_ranges(mask.maybe, starts, ends)), certain
@@ -98,7 +107,7 @@ def count_matches(shard: Shard, mask: RowMask) -> tuple[NDArray[np.int64], NDArr
 def _read_keys(
     snapshot: Snapshot, shard: Shard, name: str, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Keys of an exact numeric column at some rows, straight from the Arrow buffers."""
+    """Read the keys of an exact numeric column at some rows directly from the Arrow buffers; also their validity."""
     from vsearch.predicates import keys_from_values
 
     file = shard.files[ATTRIBUTES]

@@ -1,4 +1,4 @@
-"""Masks that were asked for lately: a predicate that comes again is neither parsed nor evaluated again."""
+"""Masks of whole snapshots, and their cache: a repeated predicate is neither parsed nor evaluated again."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.forking import renew_in_children
-from vsearch.search.engine.masking import ShardMask, mask_live
+from vsearch.search.engine.masking import ShardMask, mask_live, mask_rows
 
 if TYPE_CHECKING:
     from vsearch.predicates import Where
     from vsearch.search.state.snapshot import Snapshot
 
 BUDGET_BYTES = 64 << 20
-BY_CHANCE = 3.0  # times what is expected: of some dozens of partitions hardly ever more
-TAIL = 2.5  # ln of how seldom a row reaches beyond the bound; measured: filtered recall stays above the unfiltered
+BY_CHANCE = 3.0  # times the expected deviation, which dozens of partitions hardly ever exceed by chance
+TAIL = 2.5  # -ln of the probability that a row exceeds the bound; measured: filtered recall stays above the unfiltered
 
 
 @dataclass(frozen=True, eq=False)
 class IndexMask:
-    """What a predicate lets pass in a whole snapshot.
+    """The rows of a whole snapshot that pass a predicate.
 
     Attributes
     ----------
     shards : tuple of ShardMask
     matches : int64 (partitions,)
-        Rows of all shards that may pass by their cells.
+        Number of rows in each partition, over all shards, that may pass by their cells.
     spreads : float32 (partitions,)
-        How far the matching rows of a partition spread: its radius, less where few match. The best of m Gaussian values
-        lies about sqrt(2 ln m) deviations out, so the m best of n reach sqrt((ln m + TAIL) / (ln n + TAIL)) as far.
+        How far the matching rows of a partition spread: its radius, or less if few rows match. The largest of m Gaussian
+        values is about sqrt(2 ln m) deviations out, so m of n rows reach only sqrt((ln m + TAIL) / (ln n + TAIL)) times as far.
     certain, certain_spreads : int64 (partitions,), float32 (partitions,)
-        The same of the rows that pass for certain by their cells.
+        The same for the rows that certainly pass by their cells.
     rows, rechecked : int
-        Rows that pass, and rows that only an exact column could decide.
+        Number of rows that pass, and of rows that only an exact column could decide.
     correlated : bool
-        Whether the shares that pass differ more between partitions than by chance: then the rows that pass in a partition
-        need not be like the others there.
+        Whether the shares of passing rows differ between partitions by more than chance: then the passing rows of a
+        partition may differ from its other rows.
     """
 
     shards: tuple[ShardMask, ...]
@@ -55,13 +55,13 @@ class IndexMask:
 
     @classmethod
     def of(cls, shards: list[ShardMask], snapshot: Snapshot) -> IndexMask:
-        """Put the masks of all runs of a snapshot together."""
+        """Combine the masks of all runs of a snapshot."""
         partition_rows, radii = snapshot.partition_rows, snapshot.radii
         matches, certain = np.zeros(len(radii), np.int64), np.zeros(len(radii), np.int64)
         for mask, run in zip(shards, snapshot.shards, strict=True):
-            own = slice(run.first_partition, run.first_partition + run.partitions)
-            matches[own] += mask.matches
-            certain[own] += mask.certain
+            partitions = slice(run.first_partition, run.first_partition + run.partitions)
+            matches[partitions] += mask.matches
+            certain[partitions] += mask.certain
         return cls(
             tuple(shards),
             matches,
@@ -84,7 +84,7 @@ def _spread(matches: NDArray[np.int64], rows: NDArray[np.int64], radii: NDArray[
 
 
 def _correlated(passing: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:
-    """Whether the squares of deviations from the mean share are more than `BY_CHANCE` times those of a binomial."""
+    """Return whether the squared deviations from the mean share exceed `BY_CHANCE` times those of a binomial."""
     total = max(1, int(rows.sum()))
     share = float(passing.sum()) / total
     variances = rows * (share * (1 - share))
@@ -93,7 +93,7 @@ def _correlated(passing: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:
 
 
 def live_mask(snapshot: Snapshot) -> IndexMask | None:
-    """The rows of a snapshot that are not removed; None where all are there. Made once."""
+    """Return the mask of the rows of a snapshot that are not removed, computed once; None if no row is removed."""
     if not any(len(run.gone) for run in snapshot.shards):
         return None
     mask = snapshot.derived.get(__name__)
@@ -103,8 +103,15 @@ def live_mask(snapshot: Snapshot) -> IndexMask | None:
     return cast("IndexMask", mask)
 
 
+def restrict(mask: IndexMask, snapshot: Snapshot) -> IndexMask:
+    """What a mask of a whole snapshot lets pass once rows of it have expired: nothing is evaluated again."""
+    return IndexMask.of(
+        [mask_rows(run, each) for run, each in zip(snapshot.shards, mask.shards, strict=True)], snapshot
+    )
+
+
 class MaskCache:
-    """The masks of one snapshot that were used last, up to a number of bytes. For many threads."""
+    """A thread-safe LRU cache of the masks of one snapshot, limited in bytes."""
 
     def __init__(self, budget: int = BUDGET_BYTES) -> None:
         self._budget = budget
@@ -115,28 +122,28 @@ class MaskCache:
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """A lock that nobody holds."""
+        """Replace the lock, which another thread may have held at the fork."""
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], IndexMask]) -> tuple[IndexMask, bool]:
-        """The mask of a key, made if it is not there, and whether it was."""
-        found = self.find(key)
-        if found is not None:
-            return found, True
-        made = make()
-        self.keep(key, made)
-        return made, False
+        """Return the mask of a key, computing it if needed, and whether it was cached."""
+        cached = self.find(key)
+        if cached is not None:
+            return cached, True
+        mask = make()
+        self.keep(key, mask)
+        return mask, False
 
     def find(self, key: Hashable) -> IndexMask | None:
-        """The mask that is kept under a key."""
+        """Return the mask cached under a key, if any."""
         with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
+            mask = self._kept.get(key)
+            if mask is not None:
                 self._kept.move_to_end(key)
-            return found
+            return mask
 
     def keep(self, key: Hashable, mask: IndexMask) -> None:
-        """Keep a mask under a key, also one that is kept under another: its bytes count once."""
+        """Cache a mask under a key; the bytes of a mask under several keys count once."""
         with self._lock:
             if key in self._kept or mask.bytes > self._budget:
                 return
@@ -155,17 +162,17 @@ class MaskCache:
 
 
 def _key_bytes(key: Hashable) -> int:
-    """What a key takes besides its mask: long lists of values are long texts."""
+    """Return the bytes of a key: predicates with long lists of values are long texts."""
     return len(key) if isinstance(key, (str, bytes)) else 0
 
 
 def words_of(where: Where) -> str | bytes | None:
-    """What a predicate is known by before it is read: its text, or an expression as it travels, in which 1, 1.0 and True differ."""
+    """Return the cache key of an unparsed predicate: its text, or an expression's encoding, which distinguishes 1, 1.0 and True."""
     if where is None or isinstance(where, str):
         return where
     from vsearch.predicates import Expression, encode
 
     try:
         return encode(where) if isinstance(where, Expression) else None
-    except (TypeError, ValueError, RecursionError):  # what is wrong with it is said when it is bound
+    except (TypeError, ValueError, RecursionError):  # binding will report the error
         return None

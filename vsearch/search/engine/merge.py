@@ -1,4 +1,4 @@
-"""Merge: the best rows of all shards from the best of each."""
+"""Merge the best rows of each shard into the best rows of all."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from vsearch.search.state.model import Model
 
 SHORT = 512
-"""Hits that are sorted sooner than their best are picked out."""
+"""Number of hits up to which sorting all is faster than partitioning first."""
 
 
 class ShardHits(msgspec.Struct, frozen=True, eq=False):
-    """The best rows of one shard for one query, best first; rows are numbered inside the shard.
+    """The best rows of one shard for one query, best first; rows are numbered within the shard.
 
     Attributes
     ----------
     scores : float32 (k,)
-        NaN after the last hit. Negated squared distances under l2.
+        NaN after the last hit. Negated squared distances for l2.
     rows : int64 (k,)
         -1 after the last hit.
     counters : int64 (COUNTERS,)
@@ -38,41 +38,41 @@ def drop_dissimilar(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Replace hits that are less similar than `min_score` by NaN and -1.
 
-    Only what a search has found is compared, as users see it: a threshold that scans knew of would leave rows out by their
+    Applies to the final scores as users see them: scans do not use the threshold, since they would drop rows by their
     estimates.
 
     Parameters
     ----------
     scores, rows : float32 (..., k), int64 (..., k)
-        Best first; under l2 negated squared distances.
+        Best first; negated squared distances for l2.
     min_score : float or None
-        As users give it: the least similarity, under l2 the largest squared distance. None leaves nothing out.
+        As passed by users: the smallest similarity, or for l2 the largest squared distance. None drops nothing.
     """
     if min_score is None:
         return scores, rows
     with np.errstate(over="ignore"):  # beyond the largest float32 it is infinite
-        bar = np.float32(min_score)
-    seen = as_seen(scores, model)
-    similar = seen <= bar if model.metric == "l2" else seen >= bar
+        threshold = np.float32(min_score)
+    shown = as_seen(scores, model)
+    similar = shown <= threshold if model.metric == "l2" else shown >= threshold
     return np.where(similar, scores, np.float32(np.nan)), np.where(similar, rows, -1)
 
 
 def as_seen(scores: NDArray[np.float32], model: Model) -> NDArray[np.float32]:
-    """Scores as users see them: squared distances under l2; cosines that rounding put outside [-1, 1] at its edge.
+    """Convert scores to those that users see: squared distances for l2; cosines are clipped to [-1, 1].
 
-    A learnt adapter changes the lengths of queries, so with one scores are no cosines and stay as they are.
+    A trained adapter changes the lengths of queries, so scores with an adapter are not cosines and not clipped.
     """
     if model.metric == "l2":
         return np.maximum(-scores, 0)
     if model.metric != "cosine" or model.adapter is not None:
         return scores
     if len(scores) == 1 and scores.item(0) <= 1 and scores.item(-1) >= -1:
-        return scores  # those of one query descend
+        return scores  # scores of one query descend, so all are in range
     return np.minimum(np.maximum(scores, -1), 1)
 
 
 def top(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Places of the k best, best first: higher score first, ties to the lower row."""
+    """Return the positions of the k best hits: higher scores first, ties by lower row."""
     if len(scores) > max(k, SHORT):
         least = np.partition(scores, len(scores) - k)[len(scores) - k]
         places = np.flatnonzero(scores >= least)
@@ -88,14 +88,14 @@ def top_of_each(
     Parameters
     ----------
     queries : (n,)
-        Which of the `count` queries each row was found for, in any order.
+        The query, 0 to count - 1, of each hit, in any order.
 
     Returns
     -------
-    places : int64 (found,)
-        Query by query.
-    found : int64 (count,)
-        How many of them each query has.
+    places : int64 (hits,)
+        Positions of the best hits, query by query.
+    hits : int64 (count,)
+        Number of hits of each query.
     """
     order = np.lexsort((rows, -scores, queries))
     ordered = queries[order]
@@ -107,21 +107,21 @@ def top_of_each(
 def merge(
     scores: Sequence[NDArray[np.float32]], rows: Sequence[NDArray[np.int64]], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Merge ranked lists of one query: higher score first, ties to the lower row.
+    """Merge ranked lists of one query: higher scores first, ties by lower row.
 
     Parameters
     ----------
     scores, rows : sequences of float32 (n,), int64 (n,)
-        Per shard, rows numbered through all shards; row -1 (score NaN) where a list has ended.
+        One per shard, with rows numbered across all shards; padded with NaN and -1.
 
     Returns
     -------
     scores, rows : float32 (k,), int64 (k,)
-        Padded with NaN and -1. The same for any order of the lists.
+        Padded with NaN and -1. Independent of the order of the lists.
     """
     all_scores, all_rows = np.concatenate(scores), np.concatenate(rows)
-    found = all_rows >= 0
-    all_scores, all_rows = all_scores[found], all_rows[found]
+    valid = all_rows >= 0
+    all_scores, all_rows = all_scores[valid], all_rows[valid]
     best = top(all_scores, all_rows, k)
     merged_scores, merged_rows = np.full(k, np.nan, np.float32), np.full(k, -1, np.int64)
     merged_scores[: len(best)], merged_rows[: len(best)] = all_scores[best], all_rows[best]

@@ -1,4 +1,4 @@
-"""What a search is asked and what it answers, whoever searches."""
+"""Requests and results of searches, in one process and behind functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SearchRequest(msgspec.Struct, frozen=True):
-    """What to search for besides the vectors.
+    """The parameters of a search other than its vectors.
 
     Attributes
     ----------
@@ -27,9 +27,9 @@ class SearchRequest(msgspec.Struct, frozen=True):
     min_score : float or None
         See `merge.drop_dissimilar`.
     deadline : float or None
-        `time.monotonic` value after which the search gives up.
+        `time.monotonic` value after which the search times out.
     offset : int
-        Rows before those wanted; for `vectors.search_page`.
+        Number of rows to skip; for `vectors.search_page`.
     """
 
     k: int
@@ -42,7 +42,7 @@ class SearchRequest(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, eq=False):
-    """Best rows of m queries: scores float32 (m, k) as users see them, rows int64 (m, k); NaN and -1 where none."""
+    """The best rows of m queries: scores float32 (m, k) as users see them, rows int64 (m, k), padded with NaN and -1."""
 
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]

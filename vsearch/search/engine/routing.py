@@ -1,4 +1,4 @@
-"""Route: which partitions a query visits, and in which order."""
+"""Route a query: choose and order the partitions that it visits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from vsearch.search.state.model import Model, SearchSettings
 class Routes:
     """Base scores and bounds of all partitions for m queries; both float32 (m, partitions).
 
-    A row of a partition scores ``base + gain * <query, residual> - offset`` (see `kernels.query.partitions`); hardly any scores
-    above the bound.
+    A row of a partition scores ``base + gain * <query, residual> - offset`` (see `kernels.query.partitions`); hardly any row
+    scores above the bound.
     """
 
     bases: NDArray[np.float32]
@@ -24,7 +24,7 @@ class Routes:
 
 
 def negated_squares(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Negated squared distances of vectors (n, d) to a query (d,), of differences: float32 (n,). O(n d)."""
+    """Compute the negated squared distances of vectors (n, d) to a query (d,) from differences: float32 (n,). O(n d)."""
     differences = vectors - query
     return -np.einsum("ij,ij->i", differences, differences)
 
@@ -42,7 +42,7 @@ def route(model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32]
     if model.metric == "l2":
         bases = np.stack([negated_squares(model.centroids, query) for query in queries])
         distances = np.sqrt(np.maximum(-bases, 0))
-        inside = np.maximum(reach * radii - distances, 0)  # nearer than it reaches: the best there is
+        inside = np.maximum(reach * radii - distances, 0)  # the query is within reach: a row may coincide with it
         bounds = bases + 2 * (reach * distances * radii + inside**2) - radii**2
     else:
         bases = queries @ model.centroids.T
@@ -57,11 +57,11 @@ class ProbePlan:
     Attributes
     ----------
     order : int32 (v,)
-        Partitions, numbered inside the shard.
+        Partitions, numbered within the shard.
     bases, bounds : float32 (v,)
-        The bounds about descend: what they lost to nearer partitions is not the same for all.
+        The bounds descend only approximately, since fading lowers them by different amounts.
     minimum : int
-        The first so many are visited whatever their bounds.
+        Number of first visits that are made regardless of their bounds.
     """
 
     order: NDArray[np.int32]
@@ -88,18 +88,18 @@ def plan_visits(
     bases, bounds : float32 (partitions,)
         One query's row of `Routes`.
     runs : sequence of range
-        Partitions that each run of the index holds rows of.
+        Partitions of each run of the index.
     k : int
-        Rows wanted: partitions with at least so many (or all there are) are visited whatever `nprobe`.
+        Number of rows requested: enough partitions to contain this many rows are visited, regardless of `nprobe`.
     nprobe : int or None
-        Visit so many; under a predicate at least so many, and whatever the bounds ask for beyond. None leaves it to
+        Number of partitions to visit; with a predicate a minimum, beyond which the bounds decide. None leaves the number to
         the bounds.
     rows : int64 (partitions,)
-        Rows of each partition that may be returned; partitions without any are left out.
+        Number of rows of each partition that may be returned; partitions without any are omitted.
     filtered : bool
-        Whether a predicate chose these rows.
+        Whether a predicate selects these rows.
     exact : bool
-        Visit all.
+        Whether to visit all partitions.
     """
     order = np.argsort(-bounds, kind="stable")
     order = order[rows[order] > 0]
@@ -114,7 +114,7 @@ def plan_visits(
     forced = order[:minimum]
     visits = []
     for run in runs:
-        own = order[(order >= run.start) & (order < run.stop)]
+        in_run = order[(order >= run.start) & (order < run.stop)]
         count = int(np.count_nonzero((forced >= run.start) & (forced < run.stop)))
-        visits.append(ProbePlan((own - run.start).astype(np.int32), bases[own], bounds[own], count))
+        visits.append(ProbePlan((in_run - run.start).astype(np.int32), bases[in_run], bounds[in_run], count))
     return visits

@@ -1,4 +1,4 @@
-"""All rows that a predicate lets pass, as positions in a snapshot."""
+"""The rows that pass a predicate, as positions in a snapshot."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def matching_rows(snapshot: Snapshot, bound: Bound | None) -> NDArray[np.int64]:
-    """Positions of the rows that pass, int64 (n,) ascending; those of all rows without a predicate. O(rows)."""
-    found = [np.empty(0, np.int64)]
+    """Return the positions of the rows that pass, int64 (n,), ascending; of all live rows without a predicate. O(rows)."""
+    positions = [np.empty(0, np.int64)]
     for shard in snapshot.shards:
         mask = mask_live(shard) if bound is None else mask_shard(snapshot, shard, bound)
-        found.append(shard.first_row + list_rows(mask.words, 0, shard.rows))
-    return np.concatenate(found)
+        positions.append(shard.first_row + list_rows(mask.words, 0, shard.rows))
+    return np.concatenate(positions)

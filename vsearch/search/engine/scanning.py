@@ -1,4 +1,4 @@
-"""Scan what is planned in a workspace, fetching partitions before kernels read them."""
+"""Scan the visits planned in a workspace, fetching partitions before kernels read them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
 
-FIRST_WAVE = 64  # visits whose partitions are made ready together at first; doubles from wave to wave
+FIRST_WAVE = 64  # visits of the first wave, whose partitions are fetched together; doubles with each wave
 
 
 def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> None:
-    """Scan a shard's part of the planned visits, making partitions ready before they are scanned.
+    """Scan a shard's part of the planned visits, fetching partitions before they are scanned.
 
-    The nearest come first, `FIRST_WAVE` visits at a time, mostly once; then, at once, all that are left. So a shard that was
-    never touched needs two rounds of requests.
+    The nearest come first, in waves that start with `FIRST_WAVE` visits, mostly a single one; then all that remain, together. So
+    a shard that was never read needs two rounds of requests.
     """
     values, order = workspace.values, workspace.order
     addresses = (snapshot.native.address, shard.native.address, workspace.fields.address)
@@ -43,13 +43,13 @@ def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> Non
 
 
 def take_query(snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], *, prepared: bool) -> None:
-    """Give a workspace its query, and the tables of a quantizer that the kernels do not make by themselves.
+    """Set the query of a workspace, and the lookup tables if the kernels do not compute them for this quantizer.
 
     Parameters
     ----------
     query : float32 (d,)
     prepared : bool
-        Whether the query is normalised, centred and rotated already.
+        Whether the query is already normalized, centered and rotated.
     """
     if not snapshot.native.values[ModelField.TABLES_GIVEN]:
         workspace.use_query(query, prepared=prepared)
@@ -60,5 +60,5 @@ def take_query(snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float
 
 
 def copy_hits(workspace: Workspace) -> ShardHits:
-    """What a workspace holds after a search of one shard."""
+    """Copy the hits from a workspace after a search of one shard."""
     return ShardHits(workspace.scores.copy(), workspace.rows.copy(), workspace.counters.copy())

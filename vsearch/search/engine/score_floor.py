@@ -1,7 +1,7 @@
-"""The floor of a plan: a score that k rows are taken to reach, so that partitions below it, and whole shards, are left out.
+"""The score floor of a plan: a score that k rows are expected to reach, so that partitions below it, and whole shards, are skipped.
 
-A shard is searched without knowing what the others find, and alone would search far. Centroids, radii and counts of rows
-tell every shard the same thing beforehand, so answers do not depend on who searches what.
+A shard is searched without knowing the results of the others, and would search too far by itself. The floor is computed
+from centroids, radii and row counts before any search, so results do not depend on how shards are distributed.
 """
 
 from __future__ import annotations
@@ -15,42 +15,41 @@ from vsearch.search.state.snapshot import Snapshot
 from vsearch.search.state.workspace import Workspace
 
 SHARE = 0.4
-"""Of the reach, from a partition's mean score upwards: so far up some of its rows are taken to score.
+"""Fraction of the reach above a partition's mean score that some of its rows are expected to reach.
 
-Measured on 115,659 glosses in 8 shards, tuned as built: recall@10 0.980 with 9,712 rows scanned a query, 0.992 with 38,836
-without a floor; 0.976 with 7,781 in one shard. A single query wakes 6 of the 8.
+Measured on 115,659 glosses in 8 shards, tuned as built: recall@10 0.980 with 9,712 rows scanned per query; without a floor
+0.992 with 38,836; in one shard 0.976 with 7,781. A single query visits 6 of the 8 shards.
 """
 
 CERTAIN = 0.8
-"""Standard deviations above a partition's mean score, which a fifth of its rows are taken to exceed whatever the query is."""
+"""Standard deviations above a partition's mean score that a fifth of its rows are expected to exceed, for any query."""
 
 LOWER = 2.5
-"""Standard deviations that this falls where hardly any of a partition's rows pass a filter that is correlated with the
-vectors: it may let the worst of them pass."""
+"""Standard deviations by which `CERTAIN` decreases if hardly any rows of a partition pass a filter that is correlated with
+the vectors, since the worst rows may be the ones that pass."""
 
 CORRELATED_TAIL = 4.0
-"""Standard deviations that hardly any row exceeds, under such a filter. The tail may be shorter where the reach does without."""
+"""Standard deviations that hardly any row exceeds under such a filter; a minimum for the tail, which may be shorter otherwise."""
 
 HIGHEST = 0.25
-"""Radii above the mean score at most, so that a longer reach (`tune` lengthens it) leaves the floor where it is."""
+"""Maximum height above the mean score, in radii, so that a longer reach from `tune` does not raise the floor."""
 
 COVER = 5
-"""Times k rows must lie in the partitions that set the floor."""
+"""The partitions that set the floor must contain this many times k rows."""
 
 NOTHING = float(np.finfo(np.float32).min)
-"""The floor where there is none."""
+"""The value for no floor."""
 
 
 def prune_visits(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
-    """Leave out the planned visits to partitions that are not worth it, where an index has several shards.
+    """Drop planned visits to partitions below the floor and the tail's floor, for an index of several shards.
 
-    These are those below the floor, the tail's too. Forced visits stay, and so do the first that hold
-    k rows which pass for certain. O(partitions log partitions).
+    Forced visits stay, as do the first visits that contain k rows that certainly pass. O(partitions log partitions).
 
     Parameters
     ----------
     workspace : Workspace
-        In which a query was planned.
+        With a planned query.
     """
     values = workspace.values
     visits, forced = int(values[CallField.VISITS]), int(values[CallField.FORCED])
@@ -67,19 +66,19 @@ def prune_visits(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | Non
 
 
 def find_floor(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> float:
-    """The floor of the query that was planned last in a workspace; `NOTHING` where too few rows pass for certain."""
+    """Compute the floor of the query planned in a workspace; `NOTHING` if too few rows certainly pass."""
     rows = snapshot.partition_rows if mask is None else mask.certain
     reach = workspace.numbers[FloatField.REACH]
     heights = np.minimum(np.float32(SHARE) * reach, np.float32(HIGHEST)) * snapshot.radii
     if mask is not None:
         heights = np.minimum(heights, reach * mask.certain_spreads)
-    # those that set the floor are above it themselves
+    # a partition that sets the floor must not be below it itself
     scores = np.minimum(_scores_at(snapshot, workspace, heights), workspace.bounds)
     return _cover(scores, rows, COVER * int(workspace.values[CallField.K]))
 
 
 def _tail(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> tuple[float, NDArray[np.float32]]:
-    """A floor that holds for rows that have nothing to do with the query, and bounds of their scores by partition."""
+    """Compute a floor for rows unrelated to the query, and bounds of their scores by partition."""
     reach, deviation = workspace.numbers[FloatField.TAIL_REACH], workspace.numbers[FloatField.DEVIATION]
     rows = snapshot.partition_rows if mask is None else mask.certain
     heights = CERTAIN * deviation * snapshot.radii
@@ -92,24 +91,24 @@ def _tail(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> t
 
 
 def _scores_at(snapshot: Snapshot, workspace: Workspace, heights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores of rows so far from their partitions' centroids towards the query."""
+    """Return the scores of rows at these heights: distances from their partitions' centroids in the query's direction."""
     bases = workspace.bases
     if snapshot.model.metric == "l2":
         return bases + 2 * np.sqrt(np.maximum(-bases, 0)) * heights - snapshot.radii * snapshot.radii
     return bases + np.linalg.norm(workspace.rotated) * heights
 
 
-def _cover(scores: NDArray[np.float32], rows: NDArray[np.int64], wanted: int) -> float:
-    """The largest score such that the partitions from it on hold the wanted rows."""
-    holding = np.flatnonzero(rows)
-    best = min(len(holding), 64)
+def _cover(scores: NDArray[np.float32], rows: NDArray[np.int64], target: int) -> float:
+    """Return the largest score such that the partitions with at least this score contain `target` rows."""
+    nonempty = np.flatnonzero(rows)
+    best = min(len(nonempty), 64)
     while best:
-        top = holding[np.argpartition(-scores[holding], best - 1)[:best]]
+        top = nonempty[np.argpartition(-scores[nonempty], best - 1)[:best]]
         top = top[np.argsort(-scores[top], kind="stable")]
         covered = np.cumsum(rows[top])
-        if covered[-1] >= wanted:
-            return float(scores[top[int(np.searchsorted(covered, wanted))]])
-        if best == len(holding):
+        if covered[-1] >= target:
+            return float(scores[top[int(np.searchsorted(covered, target))]])
+        if best == len(nonempty):
             break
-        best = min(8 * best, len(holding))
+        best = min(8 * best, len(nonempty))
     return NOTHING

@@ -1,4 +1,4 @@
-"""What a search did, level by level."""
+"""Statistics of a search, by level."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Level:
 
 @dataclass
 class SearchStats:
-    """Counts and times of one `search` call, all its queries together.
+    """Counts and times of one `search` call, over all its queries.
 
     Attributes
     ----------
@@ -34,19 +34,19 @@ class SearchStats:
     partitions, partitions_visited : int
         Partitions of the index, and visits summed over the queries.
     rows_masked : int
-        Rows of the index that the predicate lets pass; all rows where there is none.
+        Rows of the index that pass the predicate; all rows if there is none.
     rows_rechecked : int
-        Rows that the attribute cells could not decide and the exact column did.
+        Rows that the attribute cells left undecided and the exact column decided.
     rows_scanned, rows_refined, rows_reranked : int
-        Rows that each level looked at, summed over the queries.
+        Rows processed by each level, summed over the queries.
     bytes_read : int
-        Bytes of codes, factors, rerank codes and attribute cells that the search went through.
+        Bytes of codes, factors, rerank codes and attribute cells that the search processed.
     bytes_fetched : int
-        Bytes read from the store (or verified on first touch) because they were not there yet.
+        Bytes read from the store (or verified on first access) because they were not in memory yet.
     milliseconds : dict
-        Per level; ``scan`` holds route, scan, refine and rerank, which are one native call.
+        Time per level; ``scan`` includes route, scan, refine and rerank, which are one native call.
     estimated : bool
-        Whether the scores are estimates, because the index holds no rerank codes.
+        Whether the scores are estimates because the index has no rerank codes.
     """
 
     queries: int = 0
@@ -63,11 +63,11 @@ class SearchStats:
     estimated: bool = False
 
     def level(self, name: str) -> _Level:
-        """A context whose time is added to a level."""
+        """Return a context manager that adds its duration to a level."""
         return _Level(self.milliseconds, name)
 
     def add(self, name: str, begun: float) -> None:
-        """Add to a level what has passed since `begun` (`time.perf_counter`): a context costs more than that."""
+        """Add the time since `begun` (`time.perf_counter`) to a level; cheaper than a context manager."""
         self.milliseconds[name] += (time.perf_counter() - begun) * 1e3
 
     @property

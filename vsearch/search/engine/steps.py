@@ -1,9 +1,9 @@
 """The steps of a search: mask, plan, scan, merge.
 
-`search_queries` takes them one after the other, in one process. Behind functions they are cut in two: who plans calls `mask_cells` and
-`plan_query`, who holds a shard masks it exactly (`masking.mask_shard`) and calls `scan_shard`, and both paths rank what shards
-found by `merge`. Planning and scanning work on one query at a time, so that an answer does not depend on which queries travel
-together. A query on one shard that is all there is planned and scanned by a single native call.
+`search_queries` runs them all in one process. Behind functions they are distributed: the planner calls `mask_cells` and
+`plan_query`; the owner of a shard masks it exactly (`masking.mask_shard`) and calls `scan_shard`; both paths combine the
+hits of shards by `merge`. Planning and scanning handle one query at a time, so results do not depend on which queries are
+sent together. A query on a single, completely fetched shard is planned and scanned by a single native call.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 
 def evaluate_mask(snapshot: Snapshot, bound: Bound) -> IndexMask:
-    """The rows of all shards that satisfy a predicate, exactly."""
+    """Evaluate a predicate exactly on the rows of all shards."""
     masks = [mask_shard(snapshot, shard, bound) for shard in snapshot.shards]
     return IndexMask.of(masks, snapshot)
 
 
 def mask_cells(snapshot: Snapshot, bound: Bound) -> IndexMask:
-    """What cells alone say about the rows of all shards: enough to plan with; which of the open ones pass is left open."""
+    """Evaluate a predicate on the cells of all shards only, which suffices for planning; undecided rows stay undecided."""
     masks = [mask_shard_cells(snapshot, shard, bound) for shard in snapshot.shards]
     return IndexMask.of(masks, snapshot)
 
@@ -53,7 +53,7 @@ def mask_cells(snapshot: Snapshot, bound: Bound) -> IndexMask:
 
 
 def begin(workspace: Workspace, request: SearchRequest, mask: IndexMask | None) -> None:
-    """Tell a workspace what is asked for; near free where it was asked for that before."""
+    """Set the request and mask of a workspace; almost free if they are unchanged."""
     workspace.begin(
         k=request.k,
         nprobe=request.nprobe,
@@ -72,16 +72,16 @@ def plan_query(
     Parameters
     ----------
     query : float32 (d,)
-        As the user gave it.
+        As passed by the user.
     mask : IndexMask or None
-        How many rows of each partition a predicate may let pass; None without a predicate.
+        With the number of rows of each partition that may pass; None without a predicate.
 
     Returns
     -------
     query : float32 (d,)
         Prepared.
     visits : list of ProbePlan
-        One for each shard, empty where nothing is to be visited.
+        One per shard, empty if there is nothing to visit.
     """
     if snapshot.model.quantizer.scan == "cells":
         prepared = prepare_queries(snapshot.model, query[None, :])[0]
@@ -89,21 +89,22 @@ def plan_query(
     workspace = snapshot.workspace()
     begin(workspace, request, mask)
     _plan(snapshot, workspace, query, mask, prepared=False)
-    many, forced = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.FORCED])
-    order = workspace.order[:many]
+    count, forced = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.FORCED])
+    order = workspace.order[:count]
     bases, bounds = workspace.bases[order], workspace.bounds[order]
     visits = []
     for shard in snapshot.shards:
-        own = np.flatnonzero((order >= shard.first_partition) & (order < shard.first_partition + shard.partitions))
-        first = int(np.searchsorted(own, forced))
-        visits.append(ProbePlan(order[own] - np.int32(shard.first_partition), bases[own], bounds[own], first))
+        places = np.flatnonzero((order >= shard.first_partition) & (order < shard.first_partition + shard.partitions))
+        minimum = int(np.searchsorted(places, forced))
+        partitions = order[places] - np.int32(shard.first_partition)
+        visits.append(ProbePlan(partitions, bases[places], bounds[places], minimum))
     return workspace.rotated.copy(), visits
 
 
 def _plan(
     snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None, *, prepared: bool
 ) -> None:
-    """Leave a query's visits, of all shards, in its workspace."""
+    """Plan a query's visits to all shards in its workspace."""
     take_query(snapshot, workspace, query, prepared=prepared)
     plan_natively(snapshot.native.address, workspace.fields.address)
     prune_visits(snapshot, workspace, mask)
@@ -125,9 +126,9 @@ def scan_shard(
     Parameters
     ----------
     request : SearchRequest
-        Its `k` may be another than the plan's. What chooses partitions counts no more.
+        Its `k` may differ from the plan's. Parameters that choose partitions are ignored.
     words : uint64 (words,) or None
-        Rows of the shard that pass.
+        Mask of the rows of the shard that pass.
     """
     if snapshot.model.quantizer.scan == "cells":
         tables = build_cell_tables(snapshot.model, query)
@@ -135,7 +136,7 @@ def scan_shard(
     workspace = snapshot.workspace()
     begin(workspace, request, None)
     take_query(snapshot, workspace, query, prepared=True)
-    plan_natively(snapshot.native.address, workspace.fields.address)  # for the tables: the visits are replaced
+    plan_natively(snapshot.native.address, workspace.fields.address)  # for the tables; the visits are replaced below
     order = visits.order + np.int32(shard.first_partition)
     workspace.order[: len(order)] = order
     workspace.bases[order], workspace.bounds[order] = visits.bases, visits.bounds
@@ -144,7 +145,7 @@ def scan_shard(
 
 
 def _scan(snapshot: Snapshot, shard: Shard, workspace: Workspace, words: NDArray[np.uint64] | None) -> ShardHits:
-    """Scan a shard's part of the visits that are planned in a workspace."""
+    """Scan a shard's part of the visits planned in a workspace."""
     workspace.empty()
     workspace.use_mask(words)
     scan_in_waves(snapshot, shard, workspace)
@@ -163,13 +164,13 @@ def search_queries(
     *,
     prepared: bool,
 ) -> list[list[ShardHits]]:
-    """What each query finds in every shard, on the calling thread. Queries share one pass over the codes where they can.
+    """Search every shard for each query, on the calling thread. Queries share one pass over the codes if possible.
 
     Parameters
     ----------
     queries : float32 (m, d)
     prepared : bool
-        Whether the queries are normalised, centred and rotated already.
+        Whether the queries are already normalized, centered and rotated.
     """
     if snapshot.model.quantizer.scan == "cells":
         return [_search_cells(snapshot, query, request, mask, prepared=prepared) for query in queries]
@@ -194,11 +195,14 @@ def search_queries(
 def _search_runs(
     snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None, *, prepared: bool
 ) -> list[ShardHits]:
-    """Search all runs of a changed index that is all there, in one native call; hits are of the first run, rows of all."""
+    """Search all runs of a changed index that is completely fetched, in one native call.
+
+    All hits are returned as those of the first run, with rows numbered across all runs.
+    """
     take_query(snapshot, workspace, query, prepared=prepared)
     _call_runs(snapshot, workspace, mask)
-    nothing = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
-    return [copy_hits(workspace), *[nothing] * (len(snapshot.shards) - 1)]
+    empty = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
+    return [copy_hits(workspace), *[empty] * (len(snapshot.shards) - 1)]
 
 
 def _call_runs(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
@@ -214,7 +218,7 @@ def _call_runs(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None)
 def search_fused(
     snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Scores and rows (1, k) of a query as given, on a snapshot that is `fused`, in a workspace that has begun."""
+    """Search a `fused` snapshot for an unprepared query in a begun workspace; return scores and rows (1, k)."""
     workspace.use_query(query, prepared=False)
     if len(snapshot.shards) == 1:
         _search_ready(snapshot, workspace, mask)
@@ -261,9 +265,9 @@ def _words(mask: IndexMask | None, shard: int) -> NDArray[np.uint64] | None:
 
 
 def merge_hits(snapshot: Snapshot, hits: list[ShardHits], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The k best rows of a query, numbered through all shards, out of what it found in each: see `merge.merge`."""
+    """Merge a query's hits of each shard into the k best rows, numbered across all shards: see `merge.merge`."""
     rows = [
-        np.where(found.rows >= 0, found.rows + shard.first_row, -1)
-        for found, shard in zip(hits, snapshot.shards, strict=True)
+        np.where(shard_hits.rows >= 0, shard_hits.rows + shard.first_row, -1)
+        for shard_hits, shard in zip(hits, snapshot.shards, strict=True)
     ]
-    return merge([found.scores for found in hits], rows, k)
+    return merge([shard_hits.scores for shard_hits in hits], rows, k)

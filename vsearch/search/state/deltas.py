@@ -80,6 +80,10 @@ class Removed:
     def __len__(self) -> int:
         return len(self.segments)
 
+    def take(self, order: NDArray[np.int64]) -> Removed:
+        """Some of them, in the given order."""
+        return Removed(self.segments[order], self.rows[order], take_ids(self.ids, order))
+
 
 @dataclass(frozen=True, eq=False)
 class Delta:
@@ -107,6 +111,11 @@ class Gone:
         low, high = np.searchsorted(self._segments, [segment, segment + 1])
         return self._rows[low:high]
 
+    def holds(self, removed: Removed) -> NDArray[np.bool_]:
+        """Which of some rows are removed, bool (m,)."""
+        own, asked = _keys(self._segments, self._rows), _keys(removed.segments, removed.rows)
+        return np.isin(asked, own)
+
     def check(self, segment: int, rows: int, path: str) -> NDArray[np.int64]:
         """`of`, for a segment of so many rows.
 
@@ -119,6 +128,11 @@ class Gone:
         if len(gone) and not 0 <= gone[0] <= gone[-1] < rows:
             raise CorruptIndexError(path, f"row {gone[-1]} of its {rows} is said to be removed; restore the manifest")
         return gone
+
+
+def _keys(segments: NDArray[np.uint32], rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """One number for each row of a segment."""
+    return (segments.astype(np.uint64) << np.uint64(32)) | rows.astype(np.uint64)
 
 
 def no_ids(like: Ids) -> Ids:
@@ -246,6 +260,18 @@ def read_delta(store: Store, entry: SegmentEntry, model: Model, manifest: Manife
         documents = read_documents(files, entry.rows, manifest.documents)
     rows = Rows(codes, read_ids(files, IDS, entry.rows, id_type, path), table, documents)
     return Delta(entry.number, rows, read_removed(files, entry.removed, id_type, path))
+
+
+def read_delta_ids(store: Store, entry: SegmentEntry, id_type: str, snapshot: int = 0) -> tuple[Ids, Removed]:
+    """Ids of the rows that a delta has, and what it removes; of a large delta no more than that is read.
+
+    Raises
+    ------
+    CorruptIndexError
+        It does not hold what its entry says.
+    """
+    files, path = open_bundle(store, entry.bundle, snapshot).files, entry.bundle.path
+    return read_ids(files, IDS, entry.rows, id_type, path), read_removed(files, entry.removed, id_type, path)
 
 
 def read_removed(files: Mapping[str, Any], count: int, id_type: str, path: str) -> Removed:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vsearch.checks import check_columns, stored_names
 from vsearch.errors import InputError
 from vsearch.quantizers.rerank_codes import ResidualCodes, decode_residuals
+from vsearch.search.state.expiry import living
 from vsearch.search.state.field_types import arrow_of
 from vsearch.search.state.given_ids import as_ids, is_unicode, shown
 from vsearch.search.state.row_codes import rerank_codes, row_major_codes
@@ -178,7 +179,7 @@ def get_rows(snapshot: Snapshot, ids: Any, columns: Sequence[str] | None) -> pa.
     check_columns(chosen if columns is None else columns, snapshot.schema.names)
     text = snapshot.manifest.id_type == "string"
     wanted = as_ids(ids, text=text)
-    rows = find_ids(snapshot, wanted)
+    rows = living(snapshot, find_ids(snapshot, wanted))
     if (rows < 0).any():
         missing = ", ".join(shown(wanted[i]) for i in np.flatnonzero(rows < 0)[:5])
         msg = f"no row has the id {missing}"

@@ -8,6 +8,7 @@ import msgspec
 
 from vsearch.search.state.document_fetching import count_vectors
 from vsearch.search.state.drift import measure_drift
+from vsearch.search.state.expiry import ttl_name
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage.snapshots import kinds
 
@@ -41,7 +42,7 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
             by_kind[part] = by_kind.get(part, 0) + entry.bytes
     by_kind |= _bundle_bytes(snapshot)
     by_kind["model"] = sum(entry.bytes for entry in manifest.model.values())
-    rows = manifest.rows
+    rows = snapshot.live_count
     vector = sum(by_kind.get(part, 0) for part in (*kinds.VECTOR_KINDS, *BUNDLE_PARTS))
     return {
         "url": snapshot.store.url,
@@ -49,6 +50,8 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
         "created": manifest.created,
         "format": manifest.format,
         "rows": rows,
+        "ttl": ttl_name(manifest),
+        "expired": snapshot.expired,
         **describe_changes(snapshot),
         "drift": measure_drift(snapshot).to_dict(),
         "skipped": manifest.provenance.skipped or {},
@@ -76,7 +79,7 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
 def describe_changes(snapshot: Snapshot) -> dict[str, Any]:
     """What became of an index since it was built: removed rows that are still in its files, deltas, runs by shard, their tail."""
     live = snapshot.manifest.live
-    removed = sum(len(run.gone) for run in snapshot.shards)
+    removed = sum(len(run.gone) for run in snapshot.shards) - snapshot.expired
     runs = [1 + bool(shard.young) for shard in snapshot.manifest.shards]
     tail = sum(run.rows for run in snapshot.shards[sum(runs) :])
     return {

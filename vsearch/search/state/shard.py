@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,7 +130,7 @@ class Shard:
     gone: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     state: RunState | None = None
     read: RunState = field(init=False)
-    _live: NDArray[np.uint64] | None = field(init=False, default=None)
+    _live: NDArray[np.uint64] | None = None
 
     def __post_init__(self) -> None:
         self.read = RunState(len(self.table.rows)) if self.state is None else self.state
@@ -153,6 +153,14 @@ class Shard:
             bits[self.gone] = 0
             self._live = np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64, copy=False)
         return self._live
+
+    def without(self, rows: NDArray[np.int64]) -> Shard:
+        """The same run with more rows removed: ascending, and none of them removed yet."""
+        gone = np.insert(self.gone, np.searchsorted(self.gone, rows), rows)
+        live = None if self._live is None else self._live.copy()
+        if live is not None:
+            np.bitwise_and.at(live, rows >> 6, ~(np.uint64(1) << (rows & 63).astype(np.uint64)))
+        return replace(self, gone=gone, state=self.read, _live=live)
 
     def addresses(self, inside: NDArray[np.int64]) -> Addresses:
         """Where rows of this run are: in which segments, and where there."""

@@ -43,6 +43,10 @@ class Snapshot:
         Of all partitions, over all runs, in the order of the centroids. Removed rows count until a merge.
     deltas : tuple of Delta
         What the tail is made of.
+    moment : int or None
+        The time for which it was opened, in nanoseconds since 1970 UTC; None: rows expire as time passes (`expiry`).
+    whole : Snapshot or None
+        The same with the rows that have expired, where this one is without them; their number is `expired`.
     """
 
     store: Store
@@ -55,6 +59,9 @@ class Snapshot:
     partition_rows: NDArray[np.int64]
     native: KernelArguments
     deltas: tuple[Delta, ...] = ()
+    moment: int | None = None
+    whole: Snapshot | None = None
+    expired: int = 0
     derived: dict[str, Any] = field(default_factory=dict)  # what other modules make of it once, by the module's name
     _threads: threading.local = field(default_factory=threading.local)
     _fused: bool = field(init=False, default=False)
@@ -68,7 +75,7 @@ class Snapshot:
     @property
     def live_count(self) -> int:
         """Rows that are not removed."""
-        return self.manifest.rows
+        return self.manifest.rows - self.expired
 
     def live_rows(self) -> NDArray[np.int64] | None:
         """Positions of the rows that are not removed, int64 (n,) ascending; None where none is removed."""

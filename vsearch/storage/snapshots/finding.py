@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from vsearch.errors import IndexNotFoundError, InputError, SnapshotNotFoundError
@@ -67,6 +67,12 @@ def read_time(given: datetime | str) -> datetime:
         raise InputError(
             f"as_of must be a datetime or an ISO 8601 text such as 2030-01-31T12:00Z, got {given!r:.100}"
         ) from None
+
+
+def moment_of(manifest: Manifest, as_of: datetime | str | None) -> int:
+    """The time that a snapshot is looked at for: the given one, or when it was made. In nanoseconds since 1970 UTC."""
+    when = read_time(manifest.created if as_of is None else as_of)
+    return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 
 def _as_of(store: Store, when: datetime) -> Manifest:

@@ -168,13 +168,14 @@ class TokenEntry(msgspec.Struct, frozen=True):
 
 
 class OperationEntry(msgspec.Struct, frozen=True):
-    """What made a snapshot of another."""
+    """What made a snapshot of another; of a restore, ``restored`` is the snapshot whose rows it brought back."""
 
     kind: Text
     base: Count
     added: Count = 0
     replaced: Count = 0
     deleted: Count = 0
+    restored: Count | UnsetType = UNSET
 
 
 class LiveEntry(msgspec.Struct, frozen=True):
@@ -184,7 +185,7 @@ class LiveEntry(msgspec.Struct, frozen=True):
     of the next column, ``next_partition`` that of the next partition of a split (0 before the first one); ``trained_rows`` are the rows for which the model was made, ``tuned_rows`` those for which the settings
     were found, and ``changed`` counts the rows that were added, replaced and removed since. ``origin`` is what all snapshots
     have in common that go back to one build, whatever was trained since; ``pending`` are the options of the training that is
-    due when there are enough rows. ``tags`` name snapshots; ``tokens`` are the last ones, the latest at the end.
+    due when there are enough rows. ``ttl`` is the field of the attribute that says until when each row lives. ``tags`` name snapshots; ``tokens`` are the last ones, the latest at the end.
     """
 
     next_row: Count
@@ -200,6 +201,7 @@ class LiveEntry(msgspec.Struct, frozen=True):
     tags: dict[str, Count] = {}
     tokens: tuple[TokenEntry, ...] = ()
     operation: OperationEntry | None = None
+    ttl: str | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -362,6 +364,8 @@ def _live_problem(manifest: Manifest) -> str | None:
     fields = [attribute.field_name for attribute in manifest.attributes]
     if len(set(fields)) != len(fields):
         return "two attributes have the same field"
+    if live.ttl is not None and live.ttl not in fields:
+        return f"its rows expire by {live.ttl!r}, which is no field of it"
     return None
 
 

@@ -1,0 +1,268 @@
+"""What the bench of a changing index works on: rows that come and go, indexes of them, and a store that counts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+import vsearch
+from bench.data import Data, Floats, Rows, Truth, exact, load, spaced
+from bench.measure import Search
+from bench.synthetic import clustered
+from vsearch.api.index import Index
+from vsearch.search.state.snapshot import open_snapshot
+from vsearch.storage import ObjectInfo, Store, open_store, read_manifest
+from vsearch.storage.stores.metered import MeteredStore
+
+K = 10
+CENTRES = 4096
+COLUMNS = ("pos", "lexname", "polysemy", "has_example", "depth", "gloss_len")
+"""Attributes that are taken of a folder, as far as it has them."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as a change takes them; their ids are their numbers in the whole collection."""
+
+    vectors: Floats
+    attributes: pa.Table
+    ids: Rows
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, where: slice | Rows) -> Batch:
+        """Some of the rows."""
+        table = self.attributes
+        chosen = table.take(where) if isinstance(where, np.ndarray) else table[where]
+        return Batch(self.vectors[where], chosen, self.ids[where])
+
+    def build(self, url: Path, **options: Any) -> Index:
+        return vsearch.build(self.vectors, str(url), self.attributes, self.ids, **options)
+
+    def append_to(self, index: Index) -> None:
+        index.append(self.vectors, self.attributes, self.ids)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All rows there will ever be, in random order, and held-out queries."""
+
+    data: Data
+    rows: Batch
+
+    def truth(self, live: Rows) -> Truth:
+        """The exact best among some rows."""
+        data = self.data
+        found = exact(data.base[live], data.queries, K, data.metric)
+        return Truth(np.where(found.ids < 0, -1, live[found.ids]), found.scores)
+
+
+def read(folder: Path, rows: int | None, queries: int | None) -> Collection:
+    """A folder's rows in random order: files are sorted, and batches of their neighbours would drift."""
+    data = load(folder, rows=rows, queries=queries)
+    order = np.random.default_rng(0).permutation(data.rows)
+    columns: dict[str, Any] = {"number": np.arange(data.rows)}
+    if (folder / "attributes.parquet").exists():
+        table = parquet.read_table(folder / "attributes.parquet").replace_schema_metadata(None)
+        table = table.take(spaced(table.num_rows, data.rows)[order])
+        columns |= {name: table[name] for name in COLUMNS if name in table.column_names}
+    shuffled = replace(data, base=data.base[order])
+    return Collection(shuffled, Batch(shuffled.base, pa.table(columns), np.arange(data.rows)))
+
+
+def made(rows: int, dimensions: int) -> Batch:
+    """Clustered unit vectors with a number and a kind each, and ids in random order."""
+    vectors, _ = clustered(rows, 1, dimensions, centres=CENTRES)
+    random = np.random.default_rng(1)
+    kinds = pa.array([f"kind {number}" for number in range(20)]).take(random.integers(20, size=rows))
+    return Batch(vectors, pa.table({"number": np.arange(rows), "kind": kinds}), random.permutation(rows))
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the parts share.
+
+    Attributes
+    ----------
+    collection : Collection
+    large : (rows, dimensions)
+        Of the made index for what is asked of a million rows.
+    appends, batch : int
+        How many commits, of how many rows.
+    batches : tuple of int
+        Sizes of batches that the cost of a search is measured with.
+    timed, repetitions : int
+        Single queries of a timing, and how often it is repeated.
+    commits : int
+        Of each of several writers.
+    minutes, seed
+        Of the histories.
+    scratch : Path
+    kept : Path
+        The large index is looked for here first.
+    plots : Path
+        The folder above that of the plots.
+    """
+
+    collection: Collection
+    large: tuple[int, int]
+    appends: int
+    batch: int
+    batches: tuple[int, ...]
+    timed: int
+    repetitions: int
+    commits: int
+    minutes: float
+    seed: int
+    scratch: Path
+    kept: Path
+    plots: Path
+
+    @cached_property
+    def more(self) -> Batch:
+        """Rows of the kind of the large index, with later ids."""
+        rows, dimensions = self.large
+        few = made(rows // 8 + 2200, dimensions)
+        return Batch(few.vectors, few.attributes, few.ids + rows)
+
+    @cached_property
+    def large_index(self) -> Path:
+        """The folder of the large index, as it was built."""
+        rows, dimensions = self.large
+        folder = self.kept / f"live-{rows}x{dimensions}"
+        if not folder.exists():
+            unfinished = self.kept / f"{folder.name}-unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            made(rows, dimensions).build(unfinished)
+            unfinished.rename(folder)
+        return folder
+
+    def place(self) -> Path:
+        """A folder that is not there yet."""
+        return Path(tempfile.mkdtemp(dir=self.scratch)) / "index"
+
+    def copy(self, folder: Path) -> Path:
+        """A copy of an index that may be changed. Files are never written twice, so links to them do."""
+        return Path(shutil.copytree(folder, self.place(), copy_function=os.link))
+
+
+class Bucket(MeteredStore):
+    """A store that is read as a bucket is: nothing is mapped, and lists, writes and reads are counted apart."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.lists, self.written = 0, dict[str, int]()
+        self.manifests = 0
+
+    def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
+        found = super().list(prefix, after=after)
+        self.lists += 1 + len(found) // 1000
+        return found
+
+    def put(self, path: str, data: bytes, *, create: bool = True) -> None:
+        self.manifests += path.startswith("manifest")
+        self.written[path] = len(data)
+        super().put(path, data, create=create)
+
+    def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
+        self.written[path] = Path(local_path).stat().st_size
+        super().put_file(path, local_path)
+
+    def memory_map(self, path: str) -> None:
+        """No file of a bucket can be mapped."""
+        del path
+
+
+def bucket(url: str | Path, **options: Any) -> Bucket:
+    return Bucket(open_store(url, **options))
+
+
+def open_on(store: Store) -> Index:
+    """The newest snapshot of what is in a store."""
+    return Index(open_snapshot(store, read_manifest(store)))
+
+
+@dataclass
+class Spent:
+    """What a step took: seconds, requests, and bytes by the folder that they were written to."""
+
+    processor: float = 0.0
+    wall: float = 0.0
+    writes: int = 0
+    lists: int = 0
+    reads: int = 0
+    read: int = 0
+    written: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def requests(self) -> str:
+        return f"{self.writes} writes, {self.lists} lists, {self.reads} reads"
+
+
+@contextmanager
+def measured(store: Bucket | None = None) -> Iterator[Spent]:
+    """Take the processor time of all threads, and count the requests of a store, from here to the end of the block."""
+    spent = Spent()
+    before = (0, 0, 0, 0) if store is None else (store.requests, store.writes, store.lists, store.bytes)
+    if store is not None:
+        store.written.clear()
+    processor, wall = time.process_time(), time.perf_counter()
+    yield spent
+    spent.processor, spent.wall = time.process_time() - processor, time.perf_counter() - wall
+    if store is not None:
+        requests, writes, spent.lists, spent.read = (
+            now - then
+            for now, then in zip((store.requests, store.writes, store.lists, store.bytes), before, strict=True)
+        )
+        spent.writes, spent.reads = writes - spent.lists, requests - writes
+        for path, size in store.written.items():
+            folder = path.partition("/")[0]
+            spent.written[folder] = spent.written.get(folder, 0) + size
+
+
+def search_with(index: Index) -> Search:
+    """A search by the settings that an index has."""
+
+    def search(queries: Floats, k: int) -> Rows:
+        ids: Rows = index.search(queries, k=k).ids
+        return ids
+
+    return search
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was asked and what was measured; ``met`` is None where nothing was asked."""
+
+    part: str
+    what: str
+    asked: str
+    measured: str
+    met: bool | None
+    how: str = ""
+
+    @property
+    def cells(self) -> list[str]:
+        verdict = {True: "met", False: "**missed**", None: "-"}[self.met]
+        return [self.part, self.what, self.asked, self.measured, verdict, self.how]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a part found: lines of the table, and texts of sections of their own, by title."""
+
+    rows: list[Row]
+    sections: dict[str, list[str]] = field(default_factory=dict)

@@ -1,0 +1,329 @@
+"""What changes do to searches: their cost and recall beside a fresh build of the same rows, and what a refresh reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+import vsearch
+from bench import report
+from bench.contest import console
+from bench.data import Rows, Truth, recall
+from bench.live_data import Batch, K, Result, Row, Setup, bucket, measured, open_on, search_with
+from bench.live_writing import describe, large
+from bench.measure import interleave, threads, time_singles
+from vsearch.storage.files.naming import manifest_path
+
+STEPS = (0, 1, 10, 30)
+"""Appends after which a search is looked at, beside the last one."""
+
+LEVELS = (0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
+"""Recalls that a fresh build is tuned to, so that its cost at any recall between is known."""
+
+DELETED = 0.1
+PLOT = "plots/live.png"
+COLUMN, VALUE = "pos", "noun"
+"""Rows that the model of a drifting index is trained on."""
+
+
+@dataclass
+class State:
+    """An index at one moment, and fresh builds of its rows at several settings: their recalls and milliseconds.
+
+    ``index`` is a handle of its own, which stays where it is.
+    """
+
+    name: str
+    index: Any
+    fresh: list[Any]
+    live: Rows
+    truth: Truth
+    recall: float = 0.0
+    recalls: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    fresh_times: list[list[float]] = field(default_factory=list)
+
+    @property
+    def time(self) -> float:
+        return median(self.times)
+
+    def ratios(self) -> list[float]:
+        """The index's time over a fresh build's at equal recall, by repetition."""
+        order = np.argsort(self.recalls)
+        known = np.array(self.recalls)[order]
+        logs = np.log(self.fresh_times)[order]
+        return [
+            time / float(np.exp(np.interp(self.recall, known, logs[:, turn]))) for turn, time in enumerate(self.times)
+        ]
+
+    @property
+    def ratio(self) -> float:
+        return median(self.ratios())
+
+    @property
+    def fresh_recall(self) -> float:
+        """Of a fresh build with its own settings, which come first."""
+        return self.recalls[0]
+
+    @property
+    def fresh_time(self) -> float:
+        """Of a fresh build at the recall of the index."""
+        return self.time / self.ratio
+
+
+class Growth:
+    """An index that grows by appends and loses rows, looked at on its way."""
+
+    def __init__(self, setup: Setup, batch: int, steps: Sequence[int]) -> None:
+        self.setup, self.batch, self.states = setup, batch, list[State]()
+        rows = setup.collection.rows
+        first = len(rows) - setup.appends * batch
+        if first < len(rows) // 4:
+            raise SystemExit(f"{setup.appends} appends of {batch} leave too little of {len(rows):,} rows to begin with")
+        self.url = setup.place()
+        self.index = rows[:first].build(self.url)
+        self.live = np.arange(first)
+        self._fresh: tuple[int, list[Any]] = (0, [])
+        for done in range(setup.appends + 1):
+            if done:
+                start = first + (done - 1) * batch
+                rows[start : start + batch].append_to(self.index)
+                self.live = np.arange(start + batch)
+            if done in steps or done == setup.appends:
+                self.look(f"{done} appends")
+        removed = np.random.default_rng(5).permutation(self.live)[: round(DELETED * len(self.live))]
+        self.index.delete(removed)
+        self.live = np.setdiff1d(self.live, removed)
+        self.look(f"and {DELETED:.0%} deleted")
+        self.index.optimize()
+        self.look("and optimize()")
+        self.index.optimize(force=True)
+        self.look("and optimize(force=True)")
+
+    def look(self, name: str) -> None:
+        """Keep a handle of the index as it is now, and fresh builds of its rows."""
+        collection = self.setup.collection
+        if self._fresh[0] != len(self.live):
+            self._fresh = len(self.live), fresh_readers(self.setup, collection.rows[self.live])
+        state = State(name, vsearch.open(self.url), self._fresh[1], self.live, collection.truth(self.live))
+        self.states.append(state)
+        console.print(f"batches of {self.batch}: {name}")
+
+    def measure(self) -> None:
+        """Recall of all, then processor time of single queries, in turns."""
+        setup, data = self.setup, self.setup.collection.data
+        singles = data.queries[: setup.timed]
+        readers: dict[int, Any] = {}
+        with threads(1):
+            for state in self.states:
+                state.recall = recall_of(setup, state.index, state)
+                state.recalls = [recall_of(setup, index, state) for index in state.fresh]
+                readers |= {id(index): index for index in (state.index, *state.fresh)}
+            tasks = [partial(time_singles, search_with(index), singles, K, "processor") for index in readers.values()]
+            timings = dict(zip(readers, interleave(tasks, setup.repetitions), strict=True))
+        times = {key: [1e3 / timing.qps for timing in own] for key, own in timings.items()}
+        for state in self.states:
+            state.times = times[id(state.index)]
+            state.fresh_times = [times[id(index)] for index in state.fresh]
+
+
+def fresh_readers(setup: Setup, rows: Batch) -> list[Any]:
+    """Readers of a fresh build: with the settings that it got, and tuned to each level."""
+    url = setup.place()
+    readers = [rows.build(url)]
+    for level in LEVELS:
+        reader = vsearch.open(url)
+        reader.tune(recall=level, k=K)
+        readers.append(reader)
+    return readers
+
+
+def recall_of(setup: Setup, index: Any, state: State) -> float:
+    """Recall of all queries.
+
+    Raises
+    ------
+    AssertionError
+        A row was found that is not there, or too few were.
+    """
+    data = setup.collection.data
+    found = index.search(data.queries, k=K).ids
+    if not np.isin(found, state.live).all():
+        raise AssertionError(f"{state.name}: rows were found that are not in the index")
+    return recall(data, found, state.truth)
+
+
+def cost(setup: Setup) -> Result:
+    """Processor time of a search after appends, deletions and optimize, beside fresh builds of the same rows."""
+    lines, growths = [], []
+    for batch in dict.fromkeys((setup.batch, *setup.batches)):
+        growth = Growth(setup, batch, STEPS if batch == setup.batch else ())
+        growth.measure()
+        growths.append(growth)
+        for state, asked in zip(growth.states[-3:], (1.3, 1.05, 1.05), strict=True):
+            lines.append(
+                Row(
+                    "cost",
+                    f"search after {setup.appends} appends of {batch} {state.name}",
+                    f"{asked:g} times a fresh build at equal recall",
+                    f"{state.ratio:.3f} times ({min(state.ratios()):.2f} to {max(state.ratios()):.2f}), "
+                    f"{1e3 * state.time:.0f} us at recall {state.recall:.4f}",
+                    state.ratio <= asked,
+                    f"{describe(setup.collection.rows[state.live], setup)}; {runs_of(state.index)}",
+                )
+            )
+    main = growths[0]
+    draw(setup, main)
+    title = f"Search of an index that grows: batches of {main.batch}"
+    text = [table(main), f"![cost and recall against appends]({PLOT})"]
+    return Result(lines, {title: text})
+
+
+def runs_of(index: Any) -> str:
+    info = index.info()
+    return f"runs {max(info['runs'])}, deltas {info['deltas']}, tail {info['tail_rows']:,}"
+
+
+def table(growth: Growth) -> str:
+    header = ["state", "rows", "runs, deltas, tail", "us", "recall@10", "fresh build, us at equal recall", "times"]
+    lines = [
+        [
+            state.name,
+            f"{len(state.live):,}",
+            runs_of(state.index),
+            1e3 * state.time,
+            report.share(state.recall),
+            1e3 * state.fresh_time,
+            f"{state.ratio:.3f}",
+            report.share(state.fresh_recall),
+        ]
+        for state in growth.states
+    ]
+    return report.table([*header, "fresh build, its own recall@10"], lines)
+
+
+def draw(setup: Setup, growth: Growth) -> None:
+    """Two panels: microseconds and recall, by state."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    path = setup.plots / PLOT
+    figure, (above, below) = plt.subplots(2, sharex=True, figsize=(10, 7.5), constrained_layout=True)
+    names = [state.name for state in growth.states]
+    places = range(len(names))
+    live, fresh = {"color": "black", "marker": "o", "linewidth": 2.4}, {"color": "C0", "marker": "s", "linestyle": "--"}
+    above.plot(places, [1e3 * state.time for state in growth.states], label="index that changes", **live)
+    above.plot(places, [1e3 * s.fresh_time for s in growth.states], label="fresh build, equal recall", **fresh)
+    below.plot(places, [state.recall for state in growth.states], label="index that changes", **live)
+    below.plot(places, [s.fresh_recall for s in growth.states], label="fresh build, its own settings", **fresh)
+    data = setup.collection.data
+    above.set(
+        title=f"{data.name}, {data.rows:,} x {data.dimensions}: appends of {growth.batch} rows, single queries, one thread",
+        ylabel="processor us a query",
+    )
+    above.set_ylim(bottom=0)
+    below.set(ylabel="recall@10")
+    below.set_xticks(list(places), names, rotation=20, ha="right")
+    for axes in (above, below):
+        axes.grid(visible=True, alpha=0.25)
+        axes.legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def recalls(setup: Setup) -> Result:
+    """Recall after appends without drift, and with it: a model of some kind of rows, and the others appended."""
+    rows = setup.collection.rows
+    first = len(rows) - setup.appends * setup.batch
+    index = rows[:first].build(setup.place())
+    for start in range(first, len(rows), setup.batch):
+        rows[start : start + setup.batch].append_to(index)
+    fresh = rows.build(setup.place())
+    state = State("all rows", index, [fresh], rows.ids, setup.collection.truth(rows.ids))
+    found, built = recall_of(setup, index, state), recall_of(setup, fresh, state)
+    lines = [
+        Row(
+            "recall",
+            f"{setup.appends} appends of {setup.batch} rows, no drift",
+            "within 0.005 of a fresh build",
+            f"{found:.4f}, fresh build {built:.4f}",
+            found >= built - 0.005,
+            f"{describe(rows, setup)}; default settings of each",
+        )
+    ]
+    if COLUMN in rows.attributes.column_names:
+        lines += _drifting(setup, fresh, state, built)
+    return Result(lines)
+
+
+def _drifting(setup: Setup, fresh: Any, state: State, built: float) -> list[Row]:
+    rows = setup.collection.rows
+    known = pc.fill_null(pc.equal(rows.attributes[COLUMN], VALUE), fill_value=False).to_numpy()
+    index = rows[np.flatnonzero(known)].build(setup.place())
+    others = np.flatnonzero(~known)
+    for part in np.array_split(others, min(100, len(others))):
+        rows[part].append_to(index)
+    drift = index.info()["drift"]
+    before = recall_of(setup, index, state)
+    with measured() as spent:
+        done = index.optimize()
+    after, target = recall_of(setup, index, state), index.info()["settings"]["target"]
+    with threads(1):
+        searches = [search_with(each) for each in (index, fresh)]
+        singles = setup.collection.data.queries[: setup.timed]
+        tasks = [partial(time_singles, search, singles, K, "processor") for search in searches]
+        mine, theirs = interleave(tasks, setup.repetitions)
+    times = median(other.qps / own.qps for own, other in zip(mine, theirs, strict=True))
+    return [
+        Row(
+            "recall",
+            f"model of the rows with {COLUMN} = '{VALUE}', the other {len(others) / len(rows):.0%} appended, then optimize()",
+            f"{target:g}, to which it is tuned",
+            f"{before:.4f}, after optimize() {after:.4f}; fresh build {built:.4f}",
+            after >= target,
+            f"{describe(rows, setup)}; energy {drift['energy']:.2f}, tuned anew: {done.tuned}, {spent.processor:.1f} s; "
+            f"then {times:.2f} times a fresh build's time",
+        )
+    ]
+
+
+def refresh(setup: Setup) -> Result:
+    """A reader of the large index goes on to what another one appended."""
+    folder = setup.copy(setup.large_index)
+    store = bucket(folder)
+    reader, writer, more = open_on(store), vsearch.open(folder), setup.more
+    reader.search(more.vectors[:1], k=K, exact=True)
+    spent, excess = [], []
+    for turn in range(21):
+        more[turn * 100 : (turn + 1) * 100].append_to(writer)
+        with measured(store) as one:
+            reader.refresh()
+        manifest = writer.snapshot.manifest
+        delta = manifest.live.deltas[-1].bundle.bytes
+        excess.append(one.read - delta - (folder / manifest_path(manifest.snapshot)).stat().st_size)
+        spent.append(one)
+        found = reader.search(more.vectors[turn * 100 : turn * 100 + 1], k=1, exact=True).ids[0, 0]
+        if found != more.ids[turn * 100]:
+            raise AssertionError(f"row {more.ids[turn * 100]} was appended, and {found} is found")
+    processor, most = median(one.processor for one in spent[1:]), max(spent[1:], key=lambda one: one.reads + one.lists)
+    return Result(
+        [
+            Row(
+                "refresh",
+                "refresh after an append of 100 rows",
+                "25 ms, 3 requests, no unchanged byte",
+                f"{1e3 * processor:.1f} ms, {most.requests}, {max(0, *excess)} bytes besides the manifest and the delta",
+                processor <= 0.025 and all(one.lists + one.reads <= 3 for one in spent) and max(excess) <= 0,
+                f"{large(setup)}; median of {len(spent) - 1}, the most requests of them",
+            )
+        ]
+    )

@@ -1,0 +1,27 @@
+"""Text encoders that need no torch: read what sentence-transformers saved, compress it, and turn texts into vectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vsearch._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from vsearch.encoders.compressed import CompressedEncoder
+    from vsearch.encoders.compressing import compress
+    from vsearch.encoders.encoder import TextEncoder
+    from vsearch.encoders.loading import load
+    from vsearch.encoders.report import EncoderReport
+
+__all__ = ["CompressedEncoder", "EncoderReport", "TextEncoder", "compress", "load"]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "vsearch.encoders.compressed": ("CompressedEncoder",),
+        "vsearch.encoders.compressing": ("compress",),
+        "vsearch.encoders.encoder": ("TextEncoder",),
+        "vsearch.encoders.loading": ("load",),
+        "vsearch.encoders.report": ("EncoderReport",),
+    },
+)

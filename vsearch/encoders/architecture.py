@@ -1,0 +1,155 @@
+"""What a text encoder is made of: sizes, pooling, prompts and limits, as its configuration files say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LARGEST_WIDTH, MOST_LAYERS, MOST_TOKENS, MOST_POSITIONS = 8192, 96, 2_000_000, 65_536
+POOLINGS = ("mean", "cls")
+ACTIVATIONS = ("identity", "tanh")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes and rules of a BERT encoder.
+
+    Attributes
+    ----------
+    width : int
+        Dimensions of a token within the model.
+    layers, heads, inner : int
+        Transformer layers, attention heads of each, and width between the two products of its feed-forward part.
+    tokens, positions : int
+        Rows of the tables of token and position embeddings.
+    length : int
+        Most tokens of a text, with the first and the last; what is beyond is cut off.
+    epsilon : float
+        Added to the variance in layer normalization.
+    pooling : {"mean", "cls"}
+        A text's vector is the mean of its tokens' vectors, or its first token's.
+    dense : tuple of (int, str)
+        Dense modules after pooling: width and activation of each.
+    normalized : bool
+        Whether vectors are scaled to norm 1.
+    prompts : dict of str to str
+        Texts that are put before a text, by the name of its purpose.
+    prompt : str or None
+        Name of the prompt that is put before queries.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    tokens: int
+    positions: int
+    length: int
+    epsilon: float = 1e-12
+    pooling: str = "mean"
+    dense: tuple[tuple[int, str], ...] = ()
+    normalized: bool = True
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    prompt: str | None = None
+
+    @property
+    def dimensions(self) -> int:
+        """Dimensions of a vector."""
+        return self.dense[-1][0] if self.dense else self.width
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+    def find_prompt(self, prompt: str | None) -> str:
+        """The text before each query: a prompt by its name, the one that the model names for queries if it is None.
+
+        Raises
+        ------
+        InputError
+            There is no such prompt.
+        """
+        name = self.prompt if prompt is None else prompt
+        if not name:
+            return ""
+        if name not in self.prompts:
+            known = ", ".join(sorted(self.prompts)) or "none"
+            raise InputError(f"prompt must be the name of a prompt of the model (known: {known}) or '', got {name!r}")
+        return self.prompts[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return values | {"dense": [list(module) for module in self.dense], "prompts": dict(self.prompts)}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Architecture:
+        """What `to_dict` gave.
+
+        Raises
+        ------
+        InputError
+            Something is missing, or is out of range.
+        """
+        if not isinstance(values, dict):
+            raise InputError(f"an architecture must be an object, got {type(values).__name__}")
+        names = [each.name for each in fields(cls)]
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise InputError(f"the architecture lacks {', '.join(missing)}")
+        dense = values["dense"]
+        if not isinstance(dense, list) or not all(isinstance(module, list) and len(module) == 2 for module in dense):
+            raise InputError("dense must be a list of pairs of a width and an activation")
+        made = cls(**{name: values[name] for name in names} | {"dense": tuple((width, kind) for width, kind in dense)})
+        made.check()
+        return made
+
+    def check(self) -> None:
+        """Refuse sizes that do not fit together, or that no encoder has.
+
+        Raises
+        ------
+        InputError
+        """
+        limits = {
+            "width": LARGEST_WIDTH,
+            "layers": MOST_LAYERS,
+            "heads": LARGEST_WIDTH,
+            "inner": 8 * LARGEST_WIDTH,
+            "tokens": MOST_TOKENS,
+            "positions": MOST_POSITIONS,
+            "length": MOST_POSITIONS,
+        }
+        for name, most in limits.items():
+            check_size(name, getattr(self, name), most)
+        for width, activation in self.dense:
+            check_size("width of a dense module", width, LARGEST_WIDTH)
+            if activation not in ACTIVATIONS:
+                raise InputError(f"activation of a dense module must be one of {ACTIVATIONS}, got {activation!r}")
+        if self.width % self.heads:
+            raise InputError(f"heads must divide the width {self.width}, got {self.heads}")
+        if not 2 <= self.length <= self.positions:
+            raise InputError(f"length must be from 2 to the model's {self.positions} positions, got {self.length}")
+        if not isinstance(self.epsilon, float) or not 0 < self.epsilon < 1:
+            raise InputError(f"epsilon must be a number between 0 and 1, got {self.epsilon!r}")
+        if self.pooling not in POOLINGS:
+            raise InputError(f"pooling must be one of {POOLINGS}, got {self.pooling!r}")
+        if not isinstance(self.normalized, bool):
+            raise InputError(f"normalized must be true or false, got {self.normalized!r}")
+        prompts = self.prompts
+        if not isinstance(prompts, dict) or not all(isinstance(text, str) for pair in prompts.items() for text in pair):
+            raise InputError("prompts must be texts by name")
+        if self.prompt is not None and self.prompt not in prompts:
+            raise InputError(f"the prompt of queries must be one of the prompts, got {self.prompt!r}")
+
+
+def check_size(name: str, value: Any, most: int) -> int:
+    """A whole number from 1 to `most`; InputError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InputError(f"{name} must be an integer from 1 to {most}, got {value!r}")
+    return value

@@ -1,0 +1,319 @@
+"""Reading what sentence-transformers writes: which modules a model has, and how each is configured. No code of it is run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vsearch.encoders.architecture import ACTIVATIONS, MOST_LAYERS, MOST_TOKENS, Architecture, check_size
+from vsearch.encoders.tensors import Tensors
+from vsearch.encoders.wordpiece import Normalization, WordPiece
+from vsearch.errors import InputError
+
+LARGEST_TEXT = 256 << 20
+"""Most bytes of a configuration or vocabulary file."""
+
+LIBRARY = "sentence_transformers."
+WEIGHTS = "model.safetensors"
+SPECIAL = {"unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "mask": "[MASK]"}
+CONFIGURATIONS = ("sentence_bert_config.json", "sentence_xlnet_config.json")
+
+
+class ModelFiles:
+    """The files of a model, in a folder or in memory.
+
+    Parameters
+    ----------
+    source : path or mapping of str to bytes
+    """
+
+    def __init__(self, source: str | Path | Mapping[str, bytes]) -> None:
+        self._held = source if isinstance(source, Mapping) else None
+        self.name = "encoder" if isinstance(source, Mapping) else str(source)
+        self._root = None if isinstance(source, Mapping) else Path(source)
+        if self._root is not None and not self._root.is_dir():
+            raise InputError(f"the encoder must be a folder, got {self.name!r}")
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a file; None where there is none."""
+        if self._root is None:
+            return None if self._held is None else self._held.get(path)
+        place = self._root / path
+        if not place.is_file():
+            return None
+        if place.stat().st_size > LARGEST_TEXT:
+            raise InputError(f"{place}: a file of at most {LARGEST_TEXT} bytes was expected")
+        return place.read_bytes()
+
+    def read_json(self, path: str) -> dict[str, Any] | None:
+        """The object in a JSON file; None where there is no such file."""
+        content = self._parse(path)
+        if content is not None and not isinstance(content, dict):
+            raise InputError(f"{self.name}/{path} must hold a JSON object, got {type(content).__name__}")
+        return content
+
+    def read_list(self, path: str) -> list[Any] | None:
+        """The list in a JSON file; None where there is no such file."""
+        content = self._parse(path)
+        if content is not None and not isinstance(content, list):
+            raise InputError(f"{self.name}/{path} must hold a JSON list, got {type(content).__name__}")
+        return content
+
+    def tensors(self, folder: str) -> Tensors:
+        """The weights of a module."""
+        path = join(folder, WEIGHTS)
+        if self._root is not None and (self._root / path).is_file() and (self._root / path).stat().st_size:
+            return Tensors(np.memmap(self._root / path, np.uint8, "r"), f"{self.name}/{path}")
+        data = self.read(path)
+        if data is None:
+            raise InputError(f"{self.name}: there is no {path}; save the model as safetensors")
+        return Tensors(np.frombuffer(data, np.uint8), f"{self.name}/{path}")
+
+    def _parse(self, path: str) -> Any:
+        data = self.read(path)
+        if data is None:
+            return None
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{self.name}/{path} is not valid JSON: {error}") from None
+
+
+def join(folder: str, name: str) -> str:
+    """A path within the model."""
+    return f"{folder}/{name}" if folder else name
+
+
+class Modules:
+    """The chain of modules of a model.
+
+    Attributes
+    ----------
+    transformer : str
+        Folder of the transformer.
+    pooling : str or None
+        Folder of the pooling module.
+    dense : list of str
+        Folders of the dense modules.
+    normalized : bool
+    """
+
+    def __init__(self, files: ModelFiles) -> None:
+        self.transformer, self.normalized = "", False
+        self.pooling: str | None = None
+        self.dense: list[str] = []
+        modules = files.read_list("modules.json")
+        if modules is None:
+            return  # a bare transformer: mean pooling, as sentence-transformers has it
+        kinds = [self._add(files.name, module) for module in modules]
+        if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] != sorted(kinds[2:]) or kinds.count("Normalize") > 1:
+            order = "Transformer, Pooling, any Dense, Normalize"
+            raise InputError(f"{files.name}/modules.json: modules must be {order}, got {', '.join(kinds) or 'none'}")
+
+    def _add(self, name: str, module: Any) -> str:
+        kind, path = (module.get("type"), module.get("path")) if isinstance(module, dict) else (None, None)
+        if not isinstance(kind, str) or not isinstance(path, str):
+            raise InputError(f"{name}/modules.json: a module must have a type and a path")
+        if path.startswith("/") or "\\" in path or ".." in path.split("/"):
+            raise InputError(f"{name}/modules.json: a path must lie within the model, got {path!r}")
+        short = kind.rpartition(".")[2] if kind.startswith(LIBRARY) else kind
+        if short == "Transformer":
+            self.transformer = path
+        elif short == "Pooling":
+            self.pooling = path
+        elif short == "Dense":
+            self.dense.append(path)
+        elif short == "Normalize":
+            self.normalized = True
+        else:
+            raise InputError(f"{name}/modules.json: modules of the type {kind!r} are not supported")
+        return short
+
+
+def read_architecture(files: ModelFiles, modules: Modules) -> Architecture:
+    """Sizes and rules of a model.
+
+    Raises
+    ------
+    InputError
+        It is no BERT encoder, or uses what is not supported.
+    """
+    path = join(modules.transformer, "config.json")
+    config = files.read_json(path)
+    if config is None:
+        raise InputError(f"{files.name}: there is no {path}")
+    expected = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
+    for name, value in expected.items():
+        if config.get(name, value) != value or (name == "model_type" and name not in config):
+            raise InputError(f"{files.name}/{path}: {name} must be {value!r}, got {config.get(name)!r}")
+
+    def size(name: str, most: int = MOST_TOKENS) -> int:
+        return check_size(f"{files.name}/{path}: {name}", config.get(name), most)
+
+    positions, width = size("max_position_embeddings"), size("hidden_size")
+    prompts, prompt = _read_prompts(files)
+    made = Architecture(
+        width=width,
+        layers=size("num_hidden_layers", MOST_LAYERS),
+        heads=size("num_attention_heads"),
+        inner=size("intermediate_size"),
+        tokens=size("vocab_size"),
+        positions=positions,
+        length=_read_length(files, modules.transformer, positions),
+        epsilon=config.get("layer_norm_eps", 1e-12),
+        pooling=_read_pooling(files, modules.pooling),
+        dense=tuple(_read_dense(files, folder) for folder in modules.dense),
+        normalized=modules.normalized,
+        prompts=prompts,
+        prompt=prompt,
+    )
+    made.check()
+    return made
+
+
+def dense_input(files: ModelFiles, folder: str) -> int:
+    """Dimensions that a dense module takes."""
+    config = files.read_json(join(folder, "config.json")) or {}
+    return check_size(f"{files.name}/{folder}: in_features", config.get("in_features"), MOST_TOKENS)
+
+
+def _read_dense(files: ModelFiles, folder: str) -> tuple[int, str]:
+    path = join(folder, "config.json")
+    config = files.read_json(path) or {}
+    activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2].lower()
+    if activation not in ACTIVATIONS:
+        raise InputError(f"{files.name}/{path}: activation_function must be Identity or Tanh, got {activation!r}")
+    return check_size(f"{files.name}/{path}: out_features", config.get("out_features"), MOST_TOKENS), activation
+
+
+def has_bias(files: ModelFiles, folder: str) -> bool:
+    """Whether a dense module adds a bias."""
+    return (files.read_json(join(folder, "config.json")) or {}).get("bias", True) is not False
+
+
+def _read_length(files: ModelFiles, folder: str, positions: int) -> int:
+    """Most tokens of a text."""
+    for name in CONFIGURATIONS:
+        given = (files.read_json(join(folder, name)) or {}).get("max_seq_length")
+        if given is not None:
+            return min(check_size(f"{files.name}/{name}: max_seq_length", given, 2**31), positions)
+    given = (files.read_json(join(folder, "tokenizer_config.json")) or {}).get("model_max_length")
+    return min(int(given), positions) if isinstance(given, (int, float)) and 0 < given < positions else positions
+
+
+def _read_pooling(files: ModelFiles, folder: str | None) -> str:
+    if folder is None:
+        return "mean"
+    path = join(folder, "config.json")
+    config = files.read_json(path)
+    if config is None:
+        raise InputError(f"{files.name}: there is no {path}")
+    if config.get("include_prompt", True) is not True:
+        raise InputError(f"{files.name}/{path}: pooling without the prompt (include_prompt) is not supported")
+    if "pooling_mode" in config:
+        modes = {str(config["pooling_mode"])}
+    else:
+        prefix = "pooling_mode_"
+        modes = {name.removeprefix(prefix) for name, chosen in config.items() if name.startswith(prefix) and chosen}
+    known = {"mean_tokens": "mean", "cls_token": "cls", "mean": "mean", "cls": "cls"}
+    if len(modes) != 1 or not modes <= known.keys():
+        got = ", ".join(sorted(modes)) or "none"
+        raise InputError(f"{files.name}/{path}: pooling must be of the mean or of the first token, got {got}")
+    return known[modes.pop()]
+
+
+def _read_prompts(files: ModelFiles) -> tuple[dict[str, str], str | None]:
+    """The prompts by name, and the name of the one for queries."""
+    path = "config_sentence_transformers.json"
+    config = files.read_json(path) or {}
+    prompts = config.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
+        raise InputError(f"{files.name}/{path}: prompts must be texts by name")
+    default = config.get("default_prompt_name")
+    if default is not None and default not in prompts:
+        raise InputError(f"{files.name}/{path}: default_prompt_name must name a prompt, got {default!r}")
+    return prompts, "query" if prompts.get("query") else default
+
+
+def read_tokenizer(files: ModelFiles, modules: Modules, tokens: int) -> WordPiece:
+    """The tokenizer of a model with so many token embeddings.
+
+    Raises
+    ------
+    InputError
+        It is no WordPiece tokenizer, or its vocabulary does not fit.
+    """
+    config = files.read_json(join(modules.transformer, "tokenizer_config.json")) or {}
+    described = files.read_json(join(modules.transformer, "tokenizer.json"))
+    if described is not None:
+        return _read_described(f"{files.name}/tokenizer.json", described, tokens)
+    data = files.read(join(modules.transformer, "vocab.txt"))
+    if data is None:
+        raise InputError(f"{files.name}: there is neither tokenizer.json nor vocab.txt")
+    try:
+        lines = data.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{files.name}/vocab.txt is not valid UTF-8: {error}") from None
+    vocabulary = {line.rstrip("\r"): row for row, line in enumerate(lines[:-1] if lines[-1] == "" else lines)}
+    return make_tokenizer(f"{files.name}/vocab.txt", vocabulary, tokens, _normalization(config, "do_lower_case"))
+
+
+def _read_described(path: str, described: dict[str, Any], tokens: int) -> WordPiece:
+    """A tokenizer as the library `tokenizers` writes it."""
+
+    def part(name: str, kind: str) -> dict[str, Any]:
+        value = described.get(name)
+        if not isinstance(value, dict) or value.get("type", kind) != kind:
+            got = value.get("type") if isinstance(value, dict) else value
+            raise InputError(f"{path}: the {name} must be a {kind}, got {str(got)[:100]!r}")
+        return value
+
+    model, normalizer = part("model", "WordPiece"), part("normalizer", "BertNormalizer")
+    part("pre_tokenizer", "BertPreTokenizer")
+    options = {
+        "prefix": model.get("continuing_subword_prefix", "##"),
+        "longest_word": model.get("max_input_chars_per_word", 100),
+    }
+    if not isinstance(options["prefix"], str):
+        raise InputError(f"{path}: continuing_subword_prefix must be a text")
+    check_size(f"{path}: max_input_chars_per_word", options["longest_word"], 1000)
+    return make_tokenizer(path, model.get("vocab"), tokens, _normalization(normalizer, "lowercase"), **options)
+
+
+def _normalization(config: Mapping[str, Any], lowercase: str) -> Normalization:
+    lower = config.get(lowercase, True) is not False
+    strip = config.get("strip_accents")
+    ideographs = config.get("handle_chinese_chars", config.get("tokenize_chinese_chars", True))
+    return Normalization(
+        clean=config.get("clean_text", True) is not False,
+        ideographs=ideographs is not False,
+        strip_accents=lower if strip is None else bool(strip),
+        lowercase=lower,
+    )
+
+
+def make_tokenizer(path: str, vocabulary: Any, tokens: int, normalization: Normalization, **options: Any) -> WordPiece:
+    """A tokenizer of a checked vocabulary: ids of distinct tokens, below `tokens`, with BERT's special tokens among them."""
+    if not isinstance(vocabulary, dict) or not 0 < len(vocabulary) <= tokens:
+        count = len(vocabulary) if isinstance(vocabulary, dict) else 0
+        raise InputError(f"{path}: the vocabulary must have from 1 to {tokens} tokens, got {count}")
+    valid: Callable[[Any], bool] = lambda row: type(row) is int and 0 <= row < tokens  # noqa: E731
+    if not all(map(valid, vocabulary.values())):
+        raise InputError(f"{path}: ids of tokens must be integers from 0 to {tokens - 1}")
+    special = {name: vocabulary[name] for name in SPECIAL.values() if name in vocabulary}
+    missing = {SPECIAL[name] for name in ("unk", "cls", "sep")} - special.keys()
+    if missing:
+        raise InputError(f"{path}: the vocabulary lacks {', '.join(sorted(missing))}")
+    return WordPiece(
+        vocabulary,
+        unknown=special["[UNK]"],
+        first=special["[CLS]"],
+        last=special["[SEP]"],
+        special=special,
+        normalization=normalization,
+        **options,
+    )

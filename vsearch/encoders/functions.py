@@ -1,0 +1,85 @@
+"""The functions between a transformer's products, in float32 with NumPy, each of the tokens of one text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Numerator and denominator of a rational approximation of erf(x) in x^2, highest power first, for |x| <= 4; the numerator
+#: is multiplied with x. Absolute error below 4e-7.
+ERF_NUMERATOR = (
+    -2.72614225801306e-10,
+    2.77068142495902e-08,
+    -2.10102402082508e-06,
+    -5.69250639462346e-05,
+    -7.34990630326855e-04,
+    -2.95459980854025e-03,
+    -1.60960333262415e-02,
+)
+ERF_DENOMINATOR = (
+    -1.45660718464996e-05,
+    -2.13374055278905e-04,
+    -1.68282697438203e-03,
+    -7.37332916720468e-03,
+    -1.42647390514189e-02,
+)
+ERF_LIMIT = 4.0
+ROOT_HALF = 0.7071067811865476
+
+
+def layer_norm(
+    rows: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32], epsilon: float
+) -> NDArray[np.float32]:
+    """Rows float32 (t, width) with mean 0 and variance 1, times weight plus bias."""
+    centered = rows - rows.mean(axis=1, keepdims=True)
+    variance = np.square(centered).mean(axis=1, keepdims=True)
+    return centered / np.sqrt(variance + np.float32(epsilon)) * weight + bias
+
+
+def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``x * Phi(x)``, Phi being the normal distribution function."""
+    z = np.clip(x * np.float32(ROOT_HALF), -ERF_LIMIT, ERF_LIMIT)
+    square = z * z
+    numerator, denominator = np.zeros_like(x), np.zeros_like(x)
+    for coefficient in ERF_NUMERATOR:
+        numerator = numerator * square + np.float32(coefficient)
+    for coefficient in ERF_DENOMINATOR:
+        denominator = denominator * square + np.float32(coefficient)
+    half = np.float32(0.5) * x
+    return half + half * (z * numerator / denominator)
+
+
+def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shares along the last axis, which add up to 1."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def attend(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+    """Attention.
+
+    Parameters
+    ----------
+    rows : float32 (t, 3 * width)
+        Query, key and value of each token.
+    heads : int
+
+    Returns
+    -------
+    float32 (t, width)
+        The heads' outputs side by side.
+    """
+    count = len(rows)
+    query, key, value = rows.reshape(count, 3, heads, -1).transpose(1, 2, 0, 3)
+    scale = np.float32(1 / np.sqrt(query.shape[-1]))
+    shares = softmax(query @ key.transpose(0, 2, 1) * scale)
+    return (shares @ value).transpose(1, 0, 2).reshape(count, -1)
+
+
+def pool(rows: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
+    """The vector of a text out of its tokens' float32 (t, width): their mean, or the first one's."""
+    return rows[0] if pooling == "cls" else rows.mean(axis=0)

@@ -1,0 +1,175 @@
+"""Rounding weights to integers: rows in steps of their own, groups of 32 columns in fewer bits on the same steps.
+
+Within a group a weight is ``scale * code + offset`` steps, with small integers for scale and offset, so that it is an int8
+whatever the number of bits: one product serves all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GROUP = 32
+"""Columns that share a scale and an offset."""
+
+LARGEST_WEIGHT = 63
+"""Weights of products have 7 bits: two products with unsigned 8-bit numbers then fit 16 bits, which AVX2 adds up in."""
+
+LARGEST_ENTRY = 127
+"""Entries of the token table are multiplied with nothing."""
+
+BITS = (2, 3, 4, 8)
+"""Bits of a number on disk; 8 are stored as they are, without groups."""
+
+SHRINKAGES = (1.0, 0.9, 0.8, 0.7, 0.6)
+"""Parts of a group's range that its codes may cover: a narrower one clips what is far out and rounds the rest less."""
+
+DAMPING = 0.01
+"""Added to the diagonal of second moments, as part of its mean."""
+
+
+class Rounded(NamedTuple):
+    """Weights (rows, columns) as integers.
+
+    Attributes
+    ----------
+    steps : float32 (rows,)
+        What one unit of a row stands for.
+    codes : int8 or uint8 (rows, columns)
+        The integers themselves (8 bits), or codes from 0 to ``2^bits - 1``.
+    scales, offsets : uint8 and int8 (rows, groups), or None
+        Of groups of columns, in steps; None for 8 bits.
+    """
+
+    steps: NDArray[np.float32]
+    codes: NDArray[np.int8] | NDArray[np.uint8]
+    scales: NDArray[np.uint8] | None = None
+    offsets: NDArray[np.int8] | None = None
+
+    def integers(self) -> NDArray[np.int8]:
+        """The weights in steps, int8 (rows, columns)."""
+        if self.scales is None or self.offsets is None:
+            return self.codes.astype(np.int8)
+        return expand(self.codes, self.scales, self.offsets)
+
+
+def expand(codes: NDArray[np.generic], scales: NDArray[np.uint8], offsets: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Integers int8 (rows, columns) out of codes and their groups' scales and offsets. Those of damaged files wrap."""
+    grouped = codes.reshape(*scales.shape, -1).astype(np.int16)
+    return (grouped * scales[:, :, None] + offsets[:, :, None]).astype(np.int8).reshape(len(codes), -1)
+
+
+def choose_steps(weights: NDArray[np.floating], largest: int) -> NDArray[np.float32]:
+    """Steps float32 (rows,) in which the largest weight of each row is `largest`."""
+    steps = (np.abs(weights).max(axis=1, initial=0) / largest).astype(np.float32)
+    return np.where(steps > np.finfo(np.float32).tiny, steps, np.float32(1))
+
+
+def choose_groups(
+    weights: NDArray[np.float32], bits: int, largest: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scales and offsets with which codes are nearest to weights in steps.
+
+    Parameters
+    ----------
+    weights : float32 (n, 32)
+        In steps.
+    bits, largest : int
+        Bits of a code; integers stay from ``-largest`` to ``largest``.
+
+    Returns
+    -------
+    scales, offsets : float32 (n,)
+        Whole numbers.
+    """
+    top = 2**bits - 1
+    inside = np.clip(weights, -largest, largest)
+    low, high = inside.min(axis=1), inside.max(axis=1)
+    best = np.full(len(weights), np.inf, np.float32)
+    scales, offsets = np.ones_like(best), np.zeros_like(best)
+    for shrinkage in SHRINKAGES:
+        scale = np.clip(np.rint((high - low) * np.float32(shrinkage / top)), 1, 2 * largest // top)
+        offset = np.clip(np.rint((low + high - scale * top) / 2), -largest, largest - scale * top)
+        nearest = round_to(weights, scale[:, None], offset[:, None], top) * scale[:, None] + offset[:, None]
+        error = np.square(nearest - weights).sum(axis=1)
+        better = error < best
+        best = np.where(better, error, best)
+        scales, offsets = np.where(better, scale, scales), np.where(better, offset, offsets)
+    return scales, offsets
+
+
+def round_to(
+    weights: NDArray[np.float32], scale: NDArray[np.float32], offset: NDArray[np.float32], top: int
+) -> NDArray[np.float32]:
+    """Codes, as floats, of weights in steps."""
+    return np.clip(np.rint((weights - offset) / scale), 0, top)
+
+
+def round_plainly(weights: NDArray[np.float32], bits: int, largest: int) -> Rounded:
+    """Round each weight to the nearest integer. Columns are a multiple of 32 for fewer than 8 bits."""
+    steps = choose_steps(weights, largest)
+    units = weights / steps[:, None]
+    if bits == 8:
+        return Rounded(steps, np.rint(units).astype(np.int8))
+    groups = units.reshape(-1, GROUP)
+    scales, offsets = choose_groups(groups, bits, largest)
+    codes = round_to(groups, scales[:, None], offsets[:, None], 2**bits - 1)
+    shape = (len(weights), -1)
+    return Rounded(
+        steps,
+        codes.astype(np.uint8).reshape(weights.shape),
+        scales.astype(np.uint8).reshape(shape),
+        offsets.astype(np.int8).reshape(shape),
+    )
+
+
+def round_jointly(weights: NDArray[np.float32], moments: NDArray[np.float64], bits: int, largest: int) -> Rounded:
+    """Round column by column, each time moving the columns to come so that they make up for the error (GPTQ).
+
+    Parameters
+    ----------
+    weights : float32 (rows, columns)
+        Columns are a multiple of 32.
+    moments : float64 (columns, columns)
+        Second moments of the inputs: the rounding keeps products with such inputs.
+    bits, largest : int
+
+    Notes
+    -----
+    Frantar et al., GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers, 2022.
+    """
+    rows, columns = weights.shape
+    steps = choose_steps(weights, largest)
+    units = (weights / steps[:, None]).astype(np.float32)
+    factor = _error_factor(moments)
+    top = 2**bits - 1 if bits < 8 else 2 * largest
+    codes = np.empty((rows, columns), np.float32)
+    scales = np.ones((rows, columns // GROUP), np.float32)
+    offsets = np.full((rows, columns // GROUP), -largest, np.float32)
+    for group in range(columns // GROUP):
+        start, stop = group * GROUP, (group + 1) * GROUP
+        block = units[:, start:stop].copy()
+        if bits < 8:
+            scales[:, group], offsets[:, group] = choose_groups(block, bits, largest)
+        scale, offset = scales[:, group], offsets[:, group]
+        errors = np.empty_like(block)
+        for column in range(GROUP):
+            codes[:, start + column] = round_to(block[:, column], scale, offset, top)
+            nearest = codes[:, start + column] * scale + offset
+            errors[:, column] = (block[:, column] - nearest) / factor[start + column, start + column]
+            block[:, column:] -= errors[:, column, None] * factor[start + column, start + column : stop]
+        units[:, stop:] -= errors @ factor[start:stop, stop:]
+    if bits == 8:
+        return Rounded(steps, (codes - largest).astype(np.int8))
+    return Rounded(steps, codes.astype(np.uint8), scales.astype(np.uint8), offsets.astype(np.int8))
+
+
+def _error_factor(moments: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The upper Cholesky factor of the inverse of damped second moments: how an error moves the columns to come."""
+    diagonal = np.diagonal(moments)
+    damped = moments + np.diag(np.full(len(moments), max(DAMPING * diagonal.mean(), 1e-12)))
+    return np.linalg.cholesky(np.linalg.inv(damped)).T.astype(np.float32)

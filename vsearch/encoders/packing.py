@@ -1,0 +1,62 @@
+"""How rounded weights lie in a file and in memory.
+
+8-bit weights lie in both as products read them: blocks of 64 rows, of each row four neighboring columns, then the next four.
+Codes of fewer bits lie row by row as bit planes: of 32 columns one 32-bit word for each bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vsearch.encoders.grids import GROUP
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BLOCK = 64
+"""Rows that a product computes together."""
+
+TOGETHER = 4
+"""Columns of a row that lie together."""
+
+
+def up_to(count: int, multiple: int) -> int:
+    """A count rounded up to a multiple."""
+    return -(-count // multiple) * multiple
+
+
+def pack_blocks(integers: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Weights (rows, columns) as blocks (rows / 64, columns * 64), both rounded up, to 64 and to 32, with zeros."""
+    rows, columns = integers.shape
+    padded = np.zeros((up_to(rows, BLOCK), up_to(columns, GROUP)), np.int8)
+    padded[:rows, :columns] = integers
+    words = padded.reshape(len(padded) // BLOCK, BLOCK, -1, TOGETHER)
+    return np.ascontiguousarray(words.transpose(0, 2, 1, 3)).reshape(len(words), -1)
+
+
+def unpack_blocks(blocks: NDArray[np.int8], rows: int, columns: int) -> NDArray[np.int8]:
+    """The inverse of `pack_blocks`."""
+    words = blocks.reshape(len(blocks), -1, BLOCK, TOGETHER)
+    return np.ascontiguousarray(words.transpose(0, 2, 1, 3).reshape(len(blocks) * BLOCK, -1)[:rows, :columns])
+
+
+def row_sums(blocks: NDArray[np.int8], rows: int) -> NDArray[np.int32]:
+    """Sums int32 (rows,) of each row's weights."""
+    words = blocks.reshape(len(blocks), -1, BLOCK, TOGETHER)
+    return words.sum(axis=(1, 3), dtype=np.int32).reshape(-1)[:rows]
+
+
+def pack_planes(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint32]:
+    """Codes (rows, columns) as bit planes uint32 (rows, columns / 32 * bits); columns are a multiple of 32."""
+    grouped = codes.reshape(len(codes), -1, 1, GROUP)
+    planes = grouped >> np.arange(bits, dtype=np.uint8)[:, None] & np.uint8(1)
+    return np.packbits(planes, axis=-1, bitorder="little").view("<u4").reshape(len(codes), -1)
+
+
+def unpack_planes(planes: NDArray[np.uint32], bits: int) -> NDArray[np.uint8]:
+    """The inverse of `pack_planes`."""
+    octets = np.ascontiguousarray(planes).view(np.uint8).reshape(len(planes), -1, bits, GROUP // 8)
+    ones = np.unpackbits(octets, axis=-1, bitorder="little")
+    return (ones << np.arange(bits, dtype=np.uint8)[:, None]).sum(axis=2, dtype=np.uint8).reshape(len(planes), -1)

@@ -1,0 +1,206 @@
+"""Opening a compressed encoder.
+
+What files say is checked before it is used: sizes follow from the architecture, and every array must have the type and the
+shape that follow from these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from vsearch.encoders.architecture import Architecture
+from vsearch.encoders.bert import PRODUCTS, Layer, Linear, Norm
+from vsearch.encoders.compressed import CompressedEncoder
+from vsearch.encoders.folders import make_tokenizer
+from vsearch.encoders.grids import BITS, GROUP, LARGEST_WEIGHT
+from vsearch.encoders.packing import BLOCK, pack_blocks, row_sums, up_to
+from vsearch.encoders.quantized import Packed, QuantizedBert, QuantizedLinear, TokenTable
+from vsearch.encoders.report import EncoderReport
+from vsearch.encoders.wordpiece import Normalization, WordPiece
+from vsearch.encoders.writing import DATA, ENTRY, FORMAT, Entry
+from vsearch.errors import CorruptIndexError, FormatVersionError, InputError
+from vsearch.storage.files.bundle import open_bundle
+from vsearch.storage.stores.held import HeldBytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vsearch.storage.files.segment_file import SegmentFile
+
+
+def from_files(files: Mapping[str, NDArray[np.uint8]], name: str) -> CompressedEncoder:
+    """The encoder in some files, uint8 arrays by name, which may be memory maps.
+
+    Raises
+    ------
+    CorruptIndexError
+        A file is missing or damaged; `name` says of what.
+    FormatVersionError
+        A later version wrote them.
+    """
+    try:
+        entry = msgspec.json.decode(files[ENTRY].tobytes(), type=Entry)
+    except KeyError:
+        raise CorruptIndexError(f"{name}/{ENTRY}", "is missing; restore it from a copy") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptIndexError(f"{name}/{ENTRY}", f"is not valid ({error}); restore it from a copy") from None
+    if entry.format != FORMAT:
+        raise FormatVersionError(
+            f"{name}: the encoder has format {entry.format}, this version reads {FORMAT}; upgrade vsearch"
+        )
+    data = files.get(DATA)
+    if data is None or entry.data.path != DATA or len(data) != entry.data.bytes:
+        got = "none" if data is None else len(data)
+        raise CorruptIndexError(
+            f"{name}/{DATA}", f"must have {entry.data.bytes} bytes, got {got}; restore it from a copy"
+        )
+    store = HeldBytes(name)
+    store.hold(DATA, data)
+    bundle = open_bundle(store, entry.data)
+    try:
+        return _Reader(bundle.files, bundle.facts).encoder()
+    except (InputError, TypeError, ValueError) as error:
+        raise CorruptIndexError(f"{name}/{DATA}", f"{error}; restore it from a copy") from None
+
+
+class _Reader:
+    """The arrays of an encoder, each held against what it must be."""
+
+    def __init__(self, files: Mapping[str, SegmentFile], facts: Mapping[str, Any]) -> None:
+        self._files, self._facts = files, facts
+        self._sizes = Architecture.from_dict(facts.get("architecture"))
+        self._report = msgspec.convert(facts.get("report"), EncoderReport)
+        for bits in (self._report.weight_bits, self._report.table_bits):
+            if bits not in BITS:
+                raise InputError(f"bits must be one of {BITS}, got {bits}")
+        for file in files.values():
+            file.ensure_all()
+
+    def encoder(self) -> CompressedEncoder:
+        sizes = self._sizes
+        model = QuantizedBert(
+            architecture=sizes,
+            tokenizer=self._tokenizer(),
+            table=self._table(),
+            positions=self._positions(),
+            embedding_norm=self._norm("embedding"),
+            layers=tuple(map(self._layer, range(sizes.layers))),
+            dense=tuple(self._dense()),
+        )
+        return CompressedEncoder(model, self._report)
+
+    def _take(self, part: str, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+        file = self._files.get(part)
+        if file is None or name not in file.arrays:
+            raise InputError(f"there is no array {name!r} of the {part}")
+        array = file.array(name)
+        if array.dtype != dtype or array.shape != shape:
+            expected = f"{np.dtype(dtype).name} {shape}"
+            raise InputError(f"array {name!r} of the {part} must be {expected}, got {array.dtype.name} {array.shape}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"array {name!r} of the {part} holds NaN or infinity")
+        return array
+
+    def _floats(self, name: str, shape: tuple[int, ...], part: str = "floats") -> NDArray[np.float32]:
+        return self._take(part, name, np.float32, shape)
+
+    def _positions(self) -> NDArray[np.float32]:
+        positions = self._take("floats", "positions", np.float16, (self._sizes.length, self._sizes.width))
+        return positions.astype(np.float32)
+
+    def _norm(self, name: str) -> Norm:
+        shape = (self._sizes.width,)
+        return Norm(self._floats(f"{name}.norm.weight", shape), self._floats(f"{name}.norm.bias", shape))
+
+    def _packed(self, part: str, before: str, bits: int, rows: int, columns: int) -> Packed:
+        groups = up_to(columns, GROUP) // GROUP
+        return Packed(
+            bits,
+            self._take(part, f"{before}planes", np.uint32, (rows, groups * bits)),
+            self._take(part, f"{before}group_scales", np.uint8, (rows, groups)),
+            self._take(part, f"{before}group_offsets", np.int8, (rows, groups)),
+        )
+
+    def _layer(self, number: int) -> Layer[QuantizedLinear]:
+        width, inner = self._sizes.width, self._sizes.inner
+        shapes = {
+            "attention": (3 * width, width),
+            "joined": (width, width),
+            "up": (inner, width),
+            "down": (width, inner),
+        }
+        attention, joined, up, down = (self._product(f"{number}.{name}.", *shapes[name]) for name in PRODUCTS)
+        norms = self._norm(f"{number}.attention"), self._norm(f"{number}.output")
+        return Layer(attention, joined, up, down, *norms)
+
+    def _product(self, at: str, rows: int, columns: int) -> QuantizedLinear:
+        bits, packed = self._report.weight_bits, None
+        if bits == 8:
+            shape = (up_to(rows, BLOCK) // BLOCK, up_to(columns, GROUP) * BLOCK)
+            blocks = self._take("weights", f"{at}blocks", np.int8, shape)
+        else:
+            packed = self._packed("weights", at, bits, rows, columns)
+            blocks = pack_blocks(packed.integers()[:, :columns])
+        if blocks.max() > LARGEST_WEIGHT or blocks.min() < -LARGEST_WEIGHT:
+            raise InputError(f"weights of {at[:-1]!r} must be from -{LARGEST_WEIGHT} to {LARGEST_WEIGHT}")
+        return QuantizedLinear(
+            blocks,
+            steps=self._floats(f"{at}steps", (rows,), "weights"),
+            bias=self._floats(f"{at}bias", (rows,), "weights"),
+            sums=row_sums(blocks, rows),
+            scales=self._floats(f"{at}scales", (columns,), "weights"),
+            packed=packed,
+        )
+
+    def _table(self) -> TokenTable:
+        tokens, width, bits = self._sizes.tokens, self._sizes.width, self._report.table_bits
+        codes: NDArray[np.int8] | Packed
+        if bits == 8:
+            codes = self._take("table", "codes", np.int8, (tokens, width))
+        else:
+            codes = self._packed("table", "", bits, tokens, width)
+        return TokenTable(self._floats("steps", (tokens,), "table"), codes)
+
+    def _dense(self) -> Iterator[Linear]:
+        width = self._sizes.width
+        for number, (out, _) in enumerate(self._sizes.dense):
+            at = f"dense.{number}."
+            yield Linear(self._floats(f"{at}weight", (out, width)), self._floats(f"{at}bias", (out,)))
+            width = out
+
+    def _tokenizer(self) -> WordPiece:
+        said = self._facts.get("tokenizer")
+        names = [each.name for each in fields(Normalization)]
+        if not isinstance(said, dict) or not all(isinstance(said.get(name), bool) for name in names):
+            raise InputError("the tokenizer is not described")
+        prefix, longest = said.get("prefix"), said.get("longest_word")
+        if not isinstance(prefix, str) or type(longest) is not int or not 1 <= longest <= 1000:
+            raise InputError("the tokenizer's prefix and longest word are not valid")
+        file = self._files.get("vocabulary")
+        size = file.arrays["text"].shape[0] if file is not None and "text" in file.arrays else 0
+        tokens = self._take("vocabulary", "text", np.uint8, (size,)).tobytes().decode().split("\n")
+        return make_tokenizer(
+            "vocabulary",
+            {token: row for row, token in enumerate(tokens) if token},
+            self._sizes.tokens,
+            Normalization(**{name: said[name] for name in names}),
+            prefix=prefix,
+            longest_word=longest,
+        )
+
+
+def read_folder(folder: Path) -> CompressedEncoder:
+    """The encoder in a folder; its larger file is mapped."""
+    data = (
+        np.memmap(folder / DATA, np.uint8, "r")
+        if (folder / DATA).is_file() and (folder / DATA).stat().st_size
+        else None
+    )
+    files = {ENTRY: np.frombuffer((folder / ENTRY).read_bytes(), np.uint8)}
+    return from_files(files if data is None else files | {DATA: np.asarray(data)}, str(folder))

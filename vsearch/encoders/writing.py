@@ -1,0 +1,106 @@
+"""Writing a compressed encoder: its arrays into one checked Arrow file, and a JSON file that says where in it the header lies."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from vsearch.encoders.bert import PRODUCTS
+from vsearch.encoders.quantized import Packed
+from vsearch.storage.files.bundle import BundleEntry
+from vsearch.storage.files.bundle_writing import write_bundle
+from vsearch.storage.stores.held import HeldBytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vsearch.encoders.bert import Norm
+    from vsearch.encoders.quantized import QuantizedBert, QuantizedLinear
+    from vsearch.encoders.report import EncoderReport
+    from vsearch.encoders.wordpiece import WordPiece
+
+    Arrays = dict[str, NDArray[Any]]
+
+FORMAT = 1
+ENTRY, DATA = "encoder.json", "encoder.arrow"
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``encoder.json`` holds."""
+
+    format: int
+    data: BundleEntry
+
+
+def model_parts(model: QuantizedBert) -> dict[str, Arrays]:
+    """The arrays of a model by part: weights, table, vocabulary, and what stays in float32."""
+    weights: Arrays = {}
+    rest: Arrays = {"positions": model.positions.astype(np.float16), **_norm_arrays("embedding", model.embedding_norm)}
+    for number, layer in enumerate(model.layers):
+        for name in PRODUCTS:
+            product = layer.product(name)
+            weights |= {f"{number}.{name}.{key}": array for key, array in _product_arrays(product).items()}
+        rest |= _norm_arrays(f"{number}.attention", layer.attention_norm)
+        rest |= _norm_arrays(f"{number}.output", layer.output_norm)
+    for number, module in enumerate(model.dense):
+        rest |= {f"dense.{number}.weight": module.weight, f"dense.{number}.bias": module.bias}
+    table = model.table
+    codes = _packed_arrays(table.codes) if isinstance(table.codes, Packed) else {"codes": table.codes}
+    return {
+        "weights": weights,
+        "table": {"steps": table.steps, **codes},
+        "vocabulary": {"text": _vocabulary_text(model.tokenizer)},
+        "floats": rest,
+    }
+
+
+def part_bytes(model: QuantizedBert) -> dict[str, int]:
+    """Bytes of a model's arrays by part."""
+    return {part: sum(array.nbytes for array in arrays.values()) for part, arrays in model_parts(model).items()}
+
+
+def _product_arrays(product: QuantizedLinear) -> Arrays:
+    arrays: Arrays = {name: getattr(product, name) for name in ("steps", "bias", "scales")}
+    return arrays | ({"blocks": product.blocks} if product.packed is None else _packed_arrays(product.packed))
+
+
+def _packed_arrays(packed: Packed) -> Arrays:
+    return {"planes": packed.planes, "group_scales": packed.scales, "group_offsets": packed.offsets}
+
+
+def _norm_arrays(name: str, norm: Norm) -> Arrays:
+    return {f"{name}.norm.weight": norm.weight, f"{name}.norm.bias": norm.bias}
+
+
+def _vocabulary_text(tokenizer: WordPiece) -> NDArray[np.uint8]:
+    """Tokens by id, one a line. No text has a token with a line break or half a surrogate pair: its line is empty."""
+    lines = [""] * (max(tokenizer.vocabulary.values()) + 1)
+    for token, row in tokenizer.vocabulary.items():
+        if "\n" not in token and not any("\ud800" <= char <= "\udfff" for char in token):
+            lines[row] = token
+    return np.frombuffer("\n".join(lines).encode(), np.uint8)
+
+
+def to_files(model: QuantizedBert, report: EncoderReport) -> dict[str, NDArray[np.uint8]]:
+    """The files of an encoder by name, as uint8 arrays."""
+    tokenizer = model.tokenizer
+    facts = {
+        "architecture": model.architecture.to_dict(),
+        "tokenizer": {
+            "prefix": tokenizer.prefix,
+            "longest_word": tokenizer.longest_word,
+            **asdict(tokenizer.normalization),
+        },
+        "report": asdict(report),
+    }
+    store = HeldBytes("encoder://")
+    entry = write_bundle(store, DATA, model_parts(model), facts)
+    described = msgspec.json.format(msgspec.json.encode(Entry(FORMAT, entry)), indent=1)
+    data = store.memory_map(DATA)
+    return {
+        DATA: np.frombuffer(store.get(DATA), np.uint8) if data is None else data,
+        ENTRY: np.frombuffer(described, np.uint8),
+    }

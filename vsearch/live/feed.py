@@ -1,0 +1,194 @@
+"""What changed between two snapshots of an index: ids of rows that were added, replaced and deleted, from deltas alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsearch.errors import ChangesNotFoundError, InputError, SnapshotNotFoundError
+from vsearch.live.lineage import deltas_of, find_stretches, oldest_known, run_numbers
+from vsearch.search.state.deltas import Gone, Removed, concatenate_ids, read_delta_ids, take_ids
+from vsearch.storage import read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vsearch.search.state.deltas import Ids
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import Manifest
+    from vsearch.storage.snapshots.manifest import SegmentEntry
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """How the rows of one snapshot differ from those of an earlier one.
+
+    Only the difference counts: an id that was added and deleted in between is not there, one that was deleted and added again is
+    among `replaced`.
+
+    Attributes
+    ----------
+    from_snapshot, to_snapshot : int
+    added, replaced, deleted : int64 (n,), or object (str)
+        Ids, ascending (texts by their UTF-8 bytes). `replaced` are those of rows that have another vector or other attributes,
+        or were written again as they were.
+    """
+
+    from_snapshot: int
+    to_snapshot: int
+    added: NDArray[Any]
+    replaced: NDArray[Any]
+    deleted: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.added) + len(self.replaced) + len(self.deleted)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(getattr(self, name))} {name}" for name in ("added", "replaced", "deleted"))
+        return f"<vsearch.Changes snapshot {self.from_snapshot} to {self.to_snapshot}: {counts}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a dict."""
+        return dict(vars(self))
+
+
+ReadIds = Callable[["SegmentEntry", int], tuple["Ids", Removed]]
+"""Reads the ids of the rows of a delta of a snapshot, and what it removes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Ids of rows that went and of rows that came; that of a row which was replaced is in both."""
+
+    went: Sequence[Ids]
+    came: Sequence[Ids]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """What one of two snapshots has that the other has not.
+
+    Attributes
+    ----------
+    live : sequence of ids
+        Those of its rows, by delta.
+    removed : sequence of Removed
+        What it removes of segments that both have, by delta.
+    """
+
+    live: Sequence[Ids]
+    removed: Sequence[Removed]
+
+    def removes(self, other: Side) -> list[Ids]:
+        """Ids of the rows of common segments that it removes, and the other one does not."""
+        gone = Gone(other.removed)
+        return [take_ids(part.ids, np.flatnonzero(~gone.holds(part))) for part in self.removed]
+
+
+def changes_since(snapshot: Snapshot, since: Any) -> Changes:
+    """What changed from an older snapshot to an open one.
+
+    Raises
+    ------
+    InputError
+        `since` is not the number of an older snapshot.
+    ChangesNotFoundError
+    """
+    manifest, store = snapshot.manifest, snapshot.store
+    if isinstance(since, bool) or not isinstance(since, (int, np.integer)) or not 1 <= since <= manifest.snapshot:
+        raise InputError(
+            f"since must be the number of a snapshot from 1 to {manifest.snapshot}, the one that is read here, got {since!r:.100}"
+        )
+
+    @cache
+    def read(number: int) -> Manifest:
+        return manifest if number == manifest.snapshot else read_manifest(store, number)
+
+    opened = zip(deltas_of(manifest), snapshot.deltas, strict=True)
+    known = {path: (delta.rows.ids, delta.removed) for path, delta in opened}
+
+    def read_ids(entry: SegmentEntry, number: int) -> tuple[Ids, Removed]:
+        found = known.get(entry.bundle.path)
+        return read_delta_ids(store, entry, manifest.id_type, number) if found is None else found
+
+    try:
+        old = read(int(since))
+        steps = [compare(one, other, read_ids) for one, other in find_stretches(old, manifest, read)]
+    except SnapshotNotFoundError:
+        oldest = oldest_known(manifest, read)
+        raise ChangesNotFoundError(
+            f"{store.url}: what changed from snapshot {since} to {manifest.snapshot} cannot be told: a snapshot that is needed was "
+            "pruned, or the index was built or trained anew in between; read all of it instead. The oldest snapshot to ask from "
+            f"is {oldest}",
+            oldest=oldest,
+        ) from None
+    return Changes(old.snapshot, manifest.snapshot, *net(steps, text=manifest.id_type == "string"))
+
+
+def compare(one: Manifest, other: Manifest, read_ids: ReadIds) -> Step:
+    """How the rows of two snapshots differ between which none moved: a row that both have is in the same place in both."""
+    mine, theirs = deltas_of(one), deltas_of(other)
+    common = [*run_numbers(one), *(entry.number for path, entry in mine.items() if path in theirs)]
+    left = _side(one, [entry for path, entry in mine.items() if path not in theirs], common, read_ids)
+    right = _side(other, [entry for path, entry in theirs.items() if path not in mine], common, read_ids)
+    return Step([*left.live, *right.removes(left)], [*right.live, *left.removes(right)])
+
+
+def _side(
+    manifest: Manifest,
+    entries: Sequence[SegmentEntry],
+    common: Sequence[int],
+    read_ids: ReadIds,
+) -> Side:
+    read = [read_ids(entry, manifest.snapshot) for entry in entries]
+    gone = Gone([removed for _, removed in read])
+    live = [
+        take_ids(ids, np.setdiff1d(np.arange(entry.rows), gone.of(entry.number), assume_unique=True))
+        for entry, (ids, _) in zip(entries, read, strict=True)
+    ]
+    shared = np.array(common, np.uint32)
+    return Side(live, [removed.take(np.flatnonzero(np.isin(removed.segments, shared))) for _, removed in read])
+
+
+def net(steps: Sequence[Step], *, text: bool) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """What several steps come to: ids added, replaced and deleted, each ascending."""
+    parts = [
+        (ids, number, came)
+        for number, step in enumerate(steps)
+        for came, some in ((False, step.went), (True, step.came))
+        for ids in some
+        if len(ids)
+    ]
+    if not parts:
+        nothing = np.empty(0, object if text else np.int64)
+        return nothing, nothing, nothing
+    counts = [len(ids) for ids, _, _ in parts]
+    keys, values = _ranked(concatenate_ids([ids for ids, _, _ in parts]))
+    step = np.repeat([number for _, number, _ in parts], counts)
+    came = np.repeat([came for _, _, came in parts], counts)
+    order = np.lexsort((came, step, keys))  # of one step, what went is before what came
+    keys, came = keys[order], came[order]
+    first = np.append(True, keys[1:] != keys[:-1])
+    last = np.append(first[1:], True)
+    before, after, ids = ~came[first], came[last], values(keys[first])
+    return ids[~before & after], ids[before & after], ids[before & ~after]
+
+
+def _ranked(ids: Ids) -> tuple[NDArray[np.int64], Callable[[NDArray[np.int64]], NDArray[Any]]]:
+    """Ids as integers that order as they do, and what makes ids of these."""
+    if isinstance(ids, np.ndarray):
+        return ids, lambda keys: keys
+    import pyarrow.compute as pc
+
+    encoded = ids.dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary).to_numpy()
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.arange(len(order))
+    ordered = encoded.dictionary.take(order)
+    return ranks[encoded.indices.to_numpy()], lambda keys: ordered.take(keys).to_numpy(zero_copy_only=False)
