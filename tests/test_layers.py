@@ -188,7 +188,7 @@ MANY = {
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
     "vsearch.cli.indexes.build": 34,
-    "vsearch.cli.searches.search": 20,
+    "vsearch.cli.searches.search": 21,
     "vsearch.cli.stacks.deploy": 19,
     "vsearch.cli.training.train": 18,
 }

@@ -108,7 +108,7 @@ def test_info_tells_bytes_by_part(folder) -> None:
         (["--documents", "--offsets", "offsets.npy", "--metric", "l2"], "--metric does not go with --documents"),
         (["--documents", "--offsets", "offsets.npy", "--dry-run"], "--dry-run does not go"),
         (["--documents"], "offsets"),
-        (["--documents", "--offsets", "saliency.npy"], "offsets are"),
+        (["--documents", "--offsets", "saliency.npy"], "offsets must be"),
     ],
 )
 def test_mistakes_are_one_line(folder, arguments, message, monkeypatch) -> None:
@@ -132,7 +132,7 @@ def test_documents_without_vectors_are_skipped(tmp_path):
     )
     refused = invoke(*arguments, "--missing", "error")
     assert refused.exit_code == 2
-    assert "document 1 is empty (offset 2 twice); leave it out, or give missing='skip'" in refused.stderr
+    assert "document 1 is empty (offset 2 twice); remove it, or pass missing='skip'" in refused.stderr
     done = invoke(*arguments, "--missing", "skip", "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["skipped"] == {"without vectors": 1}

@@ -93,16 +93,16 @@ def test_files_of_lists(matrices, tmp_path) -> None:
     for name in ("pages.parquet", "pages.arrow"):
         documents = open_documents(f"{tmp_path / name}::other", None, tmp_path)
         np.testing.assert_array_equal(documents.read(0, 4)[0], np.concatenate(matrices))
-        with pytest.raises(InputError, match="name one as path::column"):
+        with pytest.raises(InputError, match="select one as path::column"):
             open_documents(str(tmp_path / name), None, tmp_path)
 
 
 BAD_OFFSETS = {
-    "descend at document 1": [0, 5, 3, 11],
+    "must ascend, got 5, then 3 at document 1": [0, 5, 3, 11],
     "document 1 is empty": [0, 5, 5, 11],
-    "must begin at 0": [1, 5, 11],
-    "end at the 11 vectors": [0, 5, 12],
-    "one integer more": [0.0, 11.0],
+    "must start at 0": [1, 5, 11],
+    "end at the number of vectors, 11": [0, 5, 12],
+    "one more than documents": [0.0, 11.0],
 }
 
 
@@ -113,7 +113,7 @@ def test_bad_offsets_are_named(message, matrices, tmp_path) -> None:
 
 
 def test_bad_documents_are_named(matrices, tmp_path) -> None:
-    with pytest.raises(InputError, match="document 1 has vectors of 5 dimensions"):
+    with pytest.raises(InputError, match="document 1 must have vectors of 6 dimensions like the others, got 5"):
         open_documents([matrices[0], matrices[1][:, :5]], None, tmp_path)
     with pytest.raises(InputError, match="document 1 is empty"):
         open_documents([matrices[0], matrices[1][:0]], None, tmp_path)
@@ -123,16 +123,16 @@ def test_bad_documents_are_named(matrices, tmp_path) -> None:
         open_documents([matrices[0], np.full((2, 6), np.nan, np.float32)], None, tmp_path)
     with pytest.raises(InputError, match="no rows"):
         open_documents([], None, tmp_path)
-    with pytest.raises(InputError, match="give offsets"):
+    with pytest.raises(InputError, match="need offsets"):
         open_documents(matrices[0], None, tmp_path)
     with pytest.raises(InputError, match="row 1 is NULL"):
         open_documents(pa.array([[[1.0, 2.0]], None], pa.list_(pa.list_(pa.float32()))), None, tmp_path)
-    with pytest.raises(InputError, match="3 dimensions"):
+    with pytest.raises(InputError, match="2 dimensions like the others, got 3"):
         open_documents(pa.array([[[1.0, 2.0]], [[1.0, 2.0, 3.0]]], pa.list_(pa.list_(pa.float32()))), None, tmp_path)
-    with pytest.raises(InputError, match="needs one of token_embeddings"):
+    with pytest.raises(InputError, match="must have one of token_embeddings"):
         open_documents({"logits": matrices[0]}, None, tmp_path)
     for nonsense in (7, b"vectors", None):
-        with pytest.raises(InputError, match="not supported"):
+        with pytest.raises(InputError, match="must be an array with offsets, or a list of matrices"):
             open_documents(nonsense, None, tmp_path)
 
 
@@ -145,8 +145,8 @@ def test_saliency_in_both_forms_and_wrong() -> None:
     for wrong, message in (
         (flat[:4], "each of the 5 vectors"),
         ([flat[:2], flat[2:4]], "document 1"),
-        ([flat[:2]], "1 documents"),
-        (np.where(flat > 0.5, np.nan, flat), "vector 3 is NaN"),
+        ([flat[:2]], "got 1 for"),
+        (np.where(flat > 0.5, np.nan, flat), "vector 3 must be finite"),
         ("nowhere.npy", "no such file"),
     ):
         with pytest.raises(InputError, match=message):
@@ -157,7 +157,7 @@ def test_a_build_that_is_refused_leaves_nothing(collection, tmp_path) -> None:
     vectors, offsets = collection.vectors, collection.offsets
     for options, message in (
         ({"saliency": collection.saliency[:-1], "keep": 0.5}, "each of the"),
-        ({"keep": 0.5}, "needs a saliency"),
+        ({"keep": 0.5}, "needs the saliency"),
         ({"keep": 0}, "keep must be"),
         ({"pool": 0.5}, "pool must be"),
         ({"residual_bits": 3}, "residual_bits must be"),
@@ -196,15 +196,15 @@ def test_bad_queries_are_named() -> None:
     for given, message in (
         (np.ones((3, 5)), "6 dimensions"),
         (np.ones((0, 6)), "at least one vector"),
-        ([query, np.full((1, 6), np.nan)], "query 1: vector 0 holds NaN"),
+        ([query, np.full((1, 6), np.nan)], "query 1: vector 0 contains NaN"),
         (query * 1e15, "query 0 is too large"),
         ([query, query * 1e38], "query 1 is too large"),
-        ([], "query"),
+        ([], "no queries"),
         (["text"], "query"),
     ):
         with pytest.raises(InputError, match=message):
             prepare_queries(given, None, 1.0, 6)
-    with pytest.raises(InputError, match="needs a saliency"):
+    with pytest.raises(InputError, match="needs the saliency"):
         prepare_queries(query, None, 0.5, 6)
     with pytest.raises(InputError, match="query_keep must be"):
         prepare_queries(query, None, 2, 6)

@@ -305,7 +305,7 @@ def test_codes_that_are_no_centroids_are_refused(collection, tmp_path, monkeypat
     damaged = replace(part, shards=(replace(documents, codes=wrong),))
     monkeypatch.setitem(document_part._opened, index.snapshot, damaged)
     for _ in range(2):
-        with pytest.raises(CorruptIndexError, match="no centroid"):
+        with pytest.raises(CorruptIndexError, match="not the number of one of"):
             index.search_documents(collection.queries[0], candidates="all")
 
 

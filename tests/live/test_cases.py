@@ -176,6 +176,21 @@ def test_an_upsert_of_the_same_ids_again_and_again_does_not_grow(begin, holds):
     assert max(sizes) < 1.02 * min(sizes)
 
 
+@pytest.mark.parametrize("shards", [1, 2])
+def test_conditions_on_ids_of_an_index_of_which_everything_was_deleted(begin, shards):
+    store, state = begin("string", shards)
+    index = open_here(store)
+    index.delete(list(state.rows))
+    index.optimize(force=True)
+    row = next(iter(state.rows.values())).vector
+    for reader in (index, open_here(store)):
+        for where in ("id = 'row 1'", "id IN ('row 1', 'a1')", "id <> 'row 1'", "id LIKE 'row%'"):
+            for exact in (False, True):
+                assert reader.search(row, k=3, where=where, exact=exact).ids.tolist() == [[None] * 3]
+    index.append(row[None], ids=["row 1"])
+    assert index.search(row, k=2, where="id = 'row 1'").ids.tolist() == [["row 1", None]]
+
+
 def test_an_update_that_matches_nothing(begin):
     store, _ = begin()
     index = on(store)

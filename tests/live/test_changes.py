@@ -10,11 +10,24 @@ import numpy as np
 import pytest
 
 import vsearch
-from bench.fuzzers.live_model import ID_TYPES, beginning, carry_out, draw_ask, mapped, open_here, outcome, remote
+from bench.fuzzers.live_model import (
+    ID_TYPES,
+    beginning,
+    carry_out,
+    check,
+    draw_ask,
+    mapped,
+    open_here,
+    outcome,
+    remote,
+)
 from tests.indexes import clustered
 from tests.live.small import D, Twin
+from vsearch.api.index import Index
 from vsearch.errors import InputError
 from vsearch.search.state import deltas
+from vsearch.search.state.snapshot import open_snapshot
+from vsearch.storage import prune, read_manifest, snapshot_numbers, verify
 from vsearch.storage.files.naming import manifest_path
 
 
@@ -32,6 +45,14 @@ def difference(before, after):
     added, deleted = set(after) - set(before), set(before) - set(after)
     replaced = {one for one in set(before) & set(after) if before[one] is not after[one]}
     return sorted(added), sorted(replaced), sorted(deleted)
+
+
+def asked(index, since):
+    """What changed, None where that is lost; and the oldest snapshot that can be asked from."""
+    try:
+        return told(index.changes(since)), since
+    except vsearch.ChangesNotFoundError as lost:
+        return None, lost.oldest
 
 
 def forget(index, snapshots):
@@ -188,7 +209,7 @@ def test_of_a_large_delta_only_ids_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("id_type", ID_TYPES)
-@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
 def test_any_history(id_type, seed):
     """Several writers, each with a handle that may be behind; optimize, tags and restores in between."""
     draw = random.Random(f"{id_type} {seed}")
@@ -225,10 +246,55 @@ def test_any_history(id_type, seed):
         assert told(handle.changes(since)) == difference(states[since].rows, states[own].rows)
 
 
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
+def test_a_history_that_is_pruned(seed):
+    """What has a tag stays whole, what is kept can be restored, and changes are told right or refused."""
+    draw = random.Random(seed)
+    id_type = draw.choice(ID_TYPES)
+    begun = beginning(id_type, draw.choice((1, 2)))
+    store = begun.copy(draw.choice((mapped, remote))())
+    index, states, tags = open_here(store), {1: begun.state}, {}
+    for _ in range(30):
+        newest, kept, chance = max(states), snapshot_numbers(store), draw.random()
+        state = states[newest]
+        number, name = draw.choice(sorted(states)), f"tag {draw.randrange(3)}"
+        if chance < 0.3 and number not in kept:
+            for ask in (lambda: index.restore(snapshot=number), lambda: index.tag(name, number)):  # noqa: B023
+                with pytest.raises(vsearch.SnapshotNotFoundError):
+                    ask()
+        elif chance < 0.15:
+            index.restore(snapshot=number)
+            state = dataclasses.replace(states[number], next_row=state.next_row)
+        elif chance < 0.3:
+            tags[name] = number
+            index.tag(name, number)
+        elif chance < 0.45:
+            prune(store, draw.choice((1, 2)), older_than=0, grace=0)
+            left = snapshot_numbers(store)
+            assert {newest, *tags.values()} <= set(left) <= set(kept)
+            assert all(verify(store, number).ok for number in left)
+        else:
+            ask = draw_ask(draw, id_type)
+            made = outcome(state, ask)
+            if made is not None:
+                carry_out(index, ask)
+                state = made.state
+        index.refresh()
+        after = index.snapshot.manifest.snapshot
+        states |= dict.fromkeys(range(newest + 1, after + 1), state)
+    assert index.tags() == tags
+    for since in snapshot_numbers(store):
+        holds = Index(open_snapshot(store, read_manifest(store, since)))
+        check(holds, states[since], draw)
+        changes, oldest = asked(index, since)
+        assert changes in (None, difference(states[since].rows, states[max(states)].rows))
+        assert asked(index, oldest)[0] is not None
+
+
 def test_a_follower_that_only_ever_asks_for_changes_has_all_ids(twin):
     """As a cache does it: refresh, ask, remember."""
     follower, known, held = vsearch.open(twin.url), 1, set(range(120))
-    for seed in range(12):
+    for seed in range(8):
         twin.append(3, seed)
         twin.upsert([seed, seed + 1], seed)
         twin.delete([120 + seed, seed])

@@ -48,7 +48,7 @@ def test_tags_name_snapshots(twin):
 
 @pytest.mark.parametrize("name", ["", "x" * 201, None, 3, "a\nb"])
 def test_tags_that_are_none(twin, name):
-    with pytest.raises(vsearch.InputError, match="name must be"):
+    with pytest.raises(vsearch.InputError, match="name of a tag must be"):
         twin.index.tag(name)
 
 
@@ -166,6 +166,50 @@ def test_restore_says_what(twin):
             twin.index.restore(**options)
     with pytest.raises(vsearch.SnapshotNotFoundError):
         twin.index.restore(snapshot=5)
+
+
+@pytest.mark.parametrize("number", [2.5, "1", True, [1]])
+def test_snapshots_have_whole_numbers(twin, number):
+    twin.append(1)
+    for ask in (
+        lambda: twin.index.restore(snapshot=number),
+        lambda: twin.index.tag("x", number),
+        lambda: vsearch.open(twin.url, snapshot=number),
+        lambda: vsearch.verify(twin.url, number),
+    ):
+        with pytest.raises(vsearch.InputError, match="snapshot must be a whole number"):
+            ask()
+    assert snapshot_numbers(twin.index.snapshot.store) == [1, 2]
+    twin.index.restore(snapshot=np.int64(1))
+    assert len(twin.index) == 120
+
+
+@pytest.mark.parametrize("tag", [3, ["x"], ""])
+def test_tags_are_texts(twin, tag):
+    for ask in (
+        lambda: twin.index.restore(tag=tag),
+        lambda: twin.index.untag(tag),
+        lambda: vsearch.open(twin.url, tag=tag),
+    ):
+        with pytest.raises(vsearch.InputError, match="must be a text of 1 to 200 printable characters"):
+            ask()
+
+
+def test_tags_outlive_a_build_that_replaces_the_index(twin):
+    """So a prune leaves what they name, which may be what somebody wants to go back to."""
+    twin.append(5)
+    twin.index.tag("before")
+    for _ in range(2):
+        index = vsearch.build(np.eye(3, dtype=np.float32), twin.url, overwrite=True)
+        assert index.tags() == {"before": 2}
+        assert len(index) == 3
+    vsearch.prune(twin.url, keep=1, older_than=0, grace=0)
+    twin.check(vsearch.open(twin.url, tag="before"))
+    index.append(np.eye(3, dtype=np.float32))
+    assert index.get([5]).num_rows == 1
+    index.untag("before")
+    assert vsearch.build(np.eye(3, dtype=np.float32), twin.url, overwrite=True).info()["format"] == 1
+    assert vsearch.verify(twin.url).ok
 
 
 def test_restore_goes_back_before_an_index_that_replaced_it(twin):

@@ -95,7 +95,7 @@ def test_queries_of_other_types(index):
         (np.full((1, 24), -1e16), "query 0 holds .* beyond 1e"),
         (np.full(24, 1e20, np.float32), "query 0 holds .* beyond 1e"),
         (np.full((1, 24), 3e38, np.float32), "query 0 holds .* beyond 1e"),
-        (["a"] * 24, "holds no query encoder"),
+        (["a"] * 24, "has no query encoder"),
         ([[1.0, 2.0], [3.0]], "unlike lengths"),
         (None, "queries"),
         (np.zeros((1, 24), complex), "numbers"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vsearch.api.opened import OpenedIndex
 from vsearch.errors import InputError
 from vsearch.storage import SnapshotInfo, list_snapshots, read_manifest
-from vsearch.storage.snapshots.finding import stored_tags, tagged_snapshot
+from vsearch.storage.snapshots.finding import check_tag, find_snapshot, stored_tags
 
 if TYPE_CHECKING:
     from vsearch.live.commits import Commit
@@ -56,11 +56,12 @@ class TravellingIndex(OpenedIndex):
 
         Raises
         ------
-        ConflictError
+        InputError, ConflictError
         """
         from vsearch.live.commits import commit_change, newest_of
         from vsearch.live.history import Tag
 
+        check_tag(name)
         with self._lock:
             commit, after = commit_change(newest_of(self._snapshot), Tag(name, None))
             self._follow(after)
@@ -121,7 +122,6 @@ class TravellingIndex(OpenedIndex):
         if (snapshot is None) == (tag is None):
             raise InputError("say what to restore: give either snapshot or tag")
         with self._lock:
-            store = self._snapshot.store
-            number = tagged_snapshot(store, tag) if tag is not None else snapshot
-            commit, self._snapshot = restore(newest_of(self._snapshot), int(number or 0))
+            old = find_snapshot(self._snapshot.store, snapshot, tag)
+            commit, self._snapshot = restore(newest_of(self._snapshot), old)
         return commit

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vsearch.api.changing import ChangeableIndex
+from vsearch.api.encoding import EncodingIndex
 from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.history import TravellingIndex
 from vsearch.api.hits import DocumentHits, DocumentMatches, Hits
@@ -37,15 +38,11 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 
-class Index(TravellingIndex, MaintainableIndex, ChangeableIndex):
+class Index(TravellingIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
     """An open index. Safe to use from several threads.
 
     It reads one snapshot, until it changes the index itself or `refresh` finds a newer one.
     """
-
-    def __init__(self, snapshot: Snapshot, refresh: float | None = None) -> None:
-        super().__init__(snapshot, refresh)
-        self._encoder: tuple[Snapshot, Callable[[Sequence[str]], NDArray[np.float32]]] | None = None
 
     def __repr__(self) -> str:
         manifest = self._snapshot.manifest
@@ -325,20 +322,9 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex):
 
     def _check_queries(self, snapshot: Snapshot, queries: Any) -> NDArray[np.float32]:
         try:
-            encoded = queries if isinstance(queries, np.ndarray) else self._encode(queries)
+            encoded = queries if isinstance(queries, np.ndarray) else self._encode_texts(snapshot, queries)
             return check_queries(encoded, snapshot.model.dimensions, snapshot.model.metric)
         except InputError as error:
             if not self.has_documents:
                 raise
             raise InputError(f"this index holds multi-vector documents: use search_documents ({error})") from None
-
-    def _encode(self, queries: Any) -> Any:
-        """Texts as vectors of the encoder that training put into the index; what is no text as it is."""
-        texts = [queries] if isinstance(queries, str) else queries
-        if not (isinstance(texts, (list, tuple)) and texts and all(isinstance(text, str) for text in texts)):
-            return queries
-        if self._encoder is None or self._encoder[0] is not self._snapshot:
-            from vsearch.jpq import load_encoder
-
-            self._encoder = self._snapshot, load_encoder(self)
-        return self._encoder[1](texts)

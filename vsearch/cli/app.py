@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from vsearch._version import __version__
-from vsearch.cli import changes, demo, faas, indexes, maintenance, searches, stacks, training
+from vsearch.cli import changes, demo, encoders, faas, indexes, maintenance, searches, stacks, training
 from vsearch.errors import VsearchError, VsearchWarning
 
 MISTAKE = 2
@@ -121,4 +121,5 @@ app.command()(stacks.rollback)
 app.command()(stacks.undeploy)
 app.command()(stacks.warm)
 app.command()(stacks.cost)
+app.add_typer(encoders.app, name="encoder")
 app.add_typer(faas.app, name="faas")

@@ -13,12 +13,10 @@ from vsearch.errors import InputError, PredicateError
 Url = Annotated[
     str, typer.Argument(metavar="INDEX", help="Folder or URL (s3://bucket/prefix, gs://..., az://...) of the index.")
 ]
-Queries = Annotated[
-    str,
-    typer.Argument(
-        metavar="QUERIES", help="A file of vectors (.npy, .fvecs, .parquet ...) or a vector in JSON: '[0.1, 0.2]'."
-    ),
-]
+QUERIES = typer.Argument(
+    metavar="QUERIES", help="A file of vectors (.npy, .fvecs, .parquet ...) or a vector in JSON: '[0.1, 0.2]'."
+)
+Queries = Annotated[str, QUERIES]
 QueryFile = Annotated[
     str | None, typer.Option("--queries", help="File of query vectors; without one, stored rows are sampled.")
 ]

@@ -13,7 +13,10 @@ from vsearch.errors import InputError
 
 def search(
     url: options.Url,
-    queries: options.Queries,
+    queries: Annotated[str | None, options.QUERIES] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="A text to search for, if the index holds an encoder (may be repeated).")
+    ] = None,
     k: options.K = 10,
     where: options.Where = None,
     row: options.Row = None,
@@ -40,6 +43,8 @@ def search(
     anonymous: options.Anonymous = False,
 ) -> None:
     """Find the rows nearest to each query among those that satisfy a condition."""
+    if (queries is None) == (not text):
+        raise InputError("give either QUERIES, a file of vectors or one in JSON, or --text")
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
     of_documents = options.given(
         offsets=offsets,
@@ -52,6 +57,8 @@ def search(
         unfit = options.given(nprobe=nprobe, min_score=min_score)
         if unfit:
             raise InputError(f"{_flag(unfit)} is not for an index of documents; leave it out")
+        if queries is None:
+            raise InputError("--text is not for an index of documents; give QUERIES")
         asked, saliency = inputs.read_document_queries(queries, offsets, row, query_saliency)
         found = index.search_documents(
             asked,
@@ -70,9 +77,10 @@ def search(
         return
     if of_documents:
         raise InputError(f"{_flag(of_documents)} is for an index of documents; this one holds single vectors")
-    vectors = inputs.read_queries(queries, row)
+    if text and row is not None:
+        raise InputError("--row is for a file of queries; leave it out")
     hits = index.search(
-        vectors,
+        inputs.read_queries(queries, row) if queries is not None else text,
         k=k,
         where=options.condition(where),
         nprobe=nprobe,

@@ -1,8 +1,8 @@
 """JPQ: joint training of product quantization and the query side, on the results of searches of the live index.
 
-Document codes are frozen. The PQ centroids and a linear adapter of the queries are trained so that relevant rows rank first.
-Training needs an index built with ``quantizer="pq"``, query vectors, and the ids of the relevant rows of each query. With
-the ``torch`` extra the query encoder can be trained too.
+Document codes are frozen. The PQ centroids and a linear adapter of the queries are trained so that relevant rows rank
+first. Training needs an index built with ``quantizer="pq"``, query vectors, and the ids of the relevant rows of each
+query. With the ``torch`` extra the query encoder can be trained too.
 """
 
 from __future__ import annotations

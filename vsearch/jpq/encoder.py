@@ -18,6 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.encoders.attached import is_compressed, read_attached
+from vsearch.encoders.encoder import TextEncoder
+from vsearch.encoders.float_model import read_float_model
 from vsearch.errors import CorruptIndexError, InputError, MissingDependencyError
 from vsearch.jpq.mining import list_candidates, search_live
 from vsearch.jpq.optimizer import schedule
@@ -170,7 +173,7 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
     index : Index
     module : torch.nn.Module, optional
         For an encoder that is not a sentence-transformers model: a module of the same architecture, into which the weights are
-        loaded.
+        loaded. A compressed encoder needs none.
 
     Returns
     -------
@@ -182,16 +185,25 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
     InputError
         The index has no encoder, or `module` does not match it.
     MissingDependencyError
-        torch or sentence-transformers is not installed.
+        torch or sentence-transformers is not installed, and the encoder is neither a compressed one nor a BERT of
+        sentence-transformers, which NumPy can run.
     """
+    entries = ModelPart.ENCODER.files(index.snapshot.manifest.model)
+    if is_compressed(entries):
+        return read_attached(index.snapshot.store, entries, index.snapshot.manifest.snapshot).encode
     files = _read_encoder(index)
-    _torch()
+    try:
+        _torch()
+    except MissingDependencyError:
+        if STATE in files:
+            raise
+        return TextEncoder(read_float_model(files)).encode  # slower, and of BERT alone
     if STATE in files:
         from safetensors.torch import load
 
         if module is None:
             raise InputError(
-                "the encoder of this index is a custom torch module; pass a `module` of the same architecture to load_encoder"
+                "the encoder of this index is a torch module; pass a `module` of the same architecture to load_encoder"
             )
         try:
             module.load_state_dict(load(files[STATE]))

@@ -36,7 +36,7 @@ class Lists:
 
 
 def gains(positions: NDArray[np.int64], cut: int) -> NDArray[np.float32]:
-    """Return the contribution of a relevant row at each position to the reciprocal rank: 1 / position, 0 beyond `cut`."""
+    """Return what a relevant row at each position adds to the reciprocal rank: 1 / position, 0 beyond `cut`."""
     return np.where(positions <= cut, 1.0 / np.maximum(positions, 1), 0.0).astype(np.float32)
 
 
@@ -65,7 +65,7 @@ def pairwise_loss(scores: NDArray[np.float32], lists: Lists) -> tuple[float, NDA
 
 
 def softmax_loss(scores: NDArray[np.float32], lists: Lists) -> tuple[float, NDArray[np.float32]]:
-    """Cross-entropy of each relevant candidate against all irrelevant ones: mean over the former and over the queries."""
+    """Cross-entropy of each relevant candidate against all irrelevant ones: mean over the former and the queries."""
     queries, _ = scores.shape
     gradient = np.zeros_like(scores)
     others = np.where(lists.valid & ~lists.relevant, scores, -np.inf)

@@ -16,7 +16,7 @@ from vsearch.search.state.model import Model
 from vsearch.search.state.snapshot import Snapshot, open_snapshot
 from vsearch.search.tuning import tune
 from vsearch.storage import FileEntry, Manifest, Store, commit, discarded_on_failure
-from vsearch.storage.snapshots.kinds import ModelPart, model_part
+from vsearch.storage.snapshots.kinds import ModelPart
 
 RECALL, TUNING_QUERIES, TUNING_K = 0.99, 256, 10
 
@@ -30,7 +30,7 @@ def model_arrays(model: Model) -> dict[str, NDArray[Any]]:
 
 def write_trained(store: Store, manifest: Manifest, model: Model) -> Manifest:
     """Write a model under the manifest's writer; return the manifest with its files, keeping an encoder."""
-    encoder = {kind: entry for kind, entry in manifest.model.items() if model_part(kind) is ModelPart.ENCODER}
+    encoder = ModelPart.ENCODER.entries(manifest.model)
     return msgspec.structs.replace(manifest, model=encoder | write_model(store, manifest.writer, model_arrays(model)))
 
 
@@ -79,8 +79,8 @@ def _finalize(
 ) -> Manifest:
     """Return the manifest to commit: with the encoder, the training record and tuned settings."""
     if encoder is not None:
-        model = {kind: entry for kind, entry in manifest.model.items() if model_part(kind) is not ModelPart.ENCODER}
-        manifest = msgspec.structs.replace(manifest, model=model | dict(encoder))
+        model = ModelPart.ENCODER.others(manifest.model) | dict(encoder)
+        manifest = msgspec.structs.replace(manifest, model=model)
     manifest = msgspec.structs.replace(
         manifest,
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -1,7 +1,7 @@
 """Reassignment: re-encode the vectors with trained centroids, and keep the new codes only if validation improves.
 
-As RepCONC showed, the codes that are optimal for the centroids before training need not be so afterwards. Reassignment needs
-the vectors that the index was built from, since the index contains only codes.
+As RepCONC showed, the codes that are optimal for the centroids before training need not be so afterwards. Reassignment
+needs the vectors that the index was built from, since the index contains only codes.
 """
 
 from __future__ import annotations

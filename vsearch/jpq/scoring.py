@@ -36,7 +36,7 @@ class Parameters:
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """Gradients of a batch's loss with respect to the centroids, the adapter, and the queries before the adapter, (m, d)."""
+    """Gradients of a batch's loss for the centroids, the adapter, and the queries (m, d) before the adapter."""
 
     centroids: NDArray[np.float32]
     adapter: NDArray[np.float32]
@@ -108,7 +108,7 @@ class Documents:
         rows: NDArray[np.int64],
         slopes: NDArray[np.float32],
     ) -> Gradients:
-        """Return the gradients of ``sum slopes * scores`` for the parameters and the queries (m, d) before the adapter."""
+        """Return the gradients of ``sum slopes * scores`` for the parameters and the queries before the adapter."""
         model, gain = self.snapshot.model, np.float32(gain_of(self.snapshot.model.metric))
         by_partition = np.zeros((len(queries), len(model.centroids)), np.float32)
         by_query = np.zeros_like(rotated)

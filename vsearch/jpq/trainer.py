@@ -137,8 +137,8 @@ def train(
 ) -> IndexT:
     """Train an index with PQ codes so that relevant rows rank first, and commit the result as a new snapshot.
 
-    The codes are frozen; the PQ centroids and a linear adapter of the queries are trained. A search does the same work per
-    row and per query as before, so its cost does not change.
+    The codes are frozen; the PQ centroids and a linear adapter of the queries are trained. A search does the same work
+    per row and per query as before, so its cost does not change.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ import numpy as np
 
 from vsearch.building.inputs.attribute_types import kept_type
 from vsearch.errors import InputError
-from vsearch.live.commits import Draft, upgraded
+from vsearch.live.commits import Draft
 from vsearch.live.inputs import read_attributes
 from vsearch.live.operations import codes_of, column_of, distinct_ids, find_living, listed, remove, stored_ids
 from vsearch.predicates.types.table import attribute_from_arrow, attribute_of_kind
@@ -22,6 +22,7 @@ from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.field_types import arrow_of
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
 from vsearch.storage.snapshots.manifest import AttributeEntry
+from vsearch.storage.snapshots.upgrading import upgraded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -29,12 +29,11 @@ from vsearch.storage import read_manifest
 from vsearch.storage.snapshots.commits import newest_after
 from vsearch.storage.snapshots.committing import PATIENCE, TakenBackError, commit_after, retry_waits
 from vsearch.storage.snapshots.manifest import (
-    FORMAT,
-    LiveEntry,
     OperationEntry,
     SegmentEntry,
     TokenEntry,
 )
+from vsearch.storage.snapshots.upgrading import origin_of, upgraded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,10 +97,10 @@ class Draft:
         Whether the rows that go are counted yet: not so where a segment repeats what others removed.
     plain : bool
         Whether the change needs nothing of the newest format: an index that was only built keeps its own.
-    model : Model or None
-        What the new rows are encoded with, where that is not the model of that snapshot.
     restored : int, optional
         The older snapshot whose rows come back.
+    model : Model or None
+        What the new rows are encoded with, where that is not the model of that snapshot.
     """
 
     rows: Rows | None = None
@@ -113,8 +112,8 @@ class Draft:
     change: Callable[[Manifest], Manifest] | None = None
     counted: bool = True
     plain: bool = False
-    model: Model | None = None
     restored: int | UnsetType = UNSET
+    model: Model | None = None
 
     @property
     def empty(self) -> bool:
@@ -372,23 +371,6 @@ def _now(before: Manifest) -> str:
     with suppress(ValueError, TypeError):  # written elsewhere, without a zone or in another form
         now = max(now, datetime.fromisoformat(before.created))
     return now.isoformat(timespec="milliseconds")
-
-
-def origin_of(manifest: Manifest) -> str:
-    """What all snapshots have in common that go back to one build."""
-    return manifest.live.origin if manifest.live else min(entry.path for entry in manifest.model.values())
-
-
-def upgraded(manifest: Manifest) -> Manifest:
-    """A manifest in the newest format; that of an index that was only built gets what its first change needs."""
-    if manifest.live:
-        return manifest
-    shards = tuple(msgspec.structs.replace(shard, segment=number) for number, shard in enumerate(manifest.shards))
-    rows = manifest.rows
-    live = LiveEntry(
-        next_row=rows, next_segment=len(shards), trained_rows=rows, tuned_rows=rows, origin=origin_of(manifest)
-    )
-    return msgspec.structs.replace(manifest, format=FORMAT, shards=shards, live=live)
 
 
 def _check(token: str | None, if_snapshot: int | None) -> None:

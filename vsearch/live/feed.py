@@ -1,4 +1,4 @@
-"""What changed between two snapshots of an index: ids of rows that were added, replaced and deleted, from deltas alone."""
+"""The change feed: ids of rows that were added, replaced and deleted between two snapshots, computed from deltas alone."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """How the rows of one snapshot differ from those of an earlier one.
+    """The rows that differ between two snapshots.
 
-    Only the difference counts: an id that was added and deleted in between is not there, one that was deleted and added again is
-    among `replaced`.
+    This is the net difference: an id that was added and deleted in between does not appear, and one that was deleted and added
+    again is in `replaced`.
 
     Attributes
     ----------
     from_snapshot, to_snapshot : int
     added, replaced, deleted : int64 (n,), or object (str)
-        Ids, ascending (texts by their UTF-8 bytes). `replaced` are those of rows that have another vector or other attributes,
-        or were written again as they were.
+        Ids, ascending (strings by their UTF-8 bytes). `replaced` holds rows whose vector or attributes were written again, even
+        if with the same values.
     """
 
     from_snapshot: int
@@ -54,17 +54,17 @@ class Changes:
         return f"<vsearch.Changes snapshot {self.from_snapshot} to {self.to_snapshot}: {counts}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as a dict."""
+        """Return the fields as a dict."""
         return dict(vars(self))
 
 
 ReadIds = Callable[["SegmentEntry", int], tuple["Ids", Removed]]
-"""Reads the ids of the rows of a delta of a snapshot, and what it removes."""
+"""Reads the ids of the rows of a delta, and its removals; takes the entry and the number of a snapshot that names it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Ids of rows that went and of rows that came; that of a row which was replaced is in both."""
+    """Ids of rows that disappeared and of rows that appeared; a replaced row is in both."""
 
     went: Sequence[Ids]
     came: Sequence[Ids]
@@ -72,27 +72,27 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """What one of two snapshots has that the other has not.
+    """The deltas that only one of two snapshots has.
 
     Attributes
     ----------
     live : sequence of ids
-        Those of its rows, by delta.
+        Ids of their live rows, per delta.
     removed : sequence of Removed
-        What it removes of segments that both have, by delta.
+        What they remove from segments that both snapshots have, per delta.
     """
 
     live: Sequence[Ids]
     removed: Sequence[Removed]
 
     def removes(self, other: Side) -> list[Ids]:
-        """Ids of the rows of common segments that it removes, and the other one does not."""
+        """Return ids of rows of common segments that this side removes and the other does not."""
         gone = Gone(other.removed)
         return [take_ids(part.ids, np.flatnonzero(~gone.holds(part))) for part in self.removed]
 
 
 def changes_since(snapshot: Snapshot, since: Any) -> Changes:
-    """What changed from an older snapshot to an open one.
+    """Compute what changed from an older snapshot to an open one.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def changes_since(snapshot: Snapshot, since: Any) -> Changes:
 
 
 def compare(one: Manifest, other: Manifest, read_ids: ReadIds) -> Step:
-    """How the rows of two snapshots differ between which none moved: a row that both have is in the same place in both."""
+    """Compare two snapshots between which no row moved: a row that both have has the same address in both."""
     mine, theirs = deltas_of(one), deltas_of(other)
     common = [*run_numbers(one), *(entry.number for path, entry in mine.items() if path in theirs)]
     left = _side(one, [entry for path, entry in mine.items() if path not in theirs], common, read_ids)
@@ -157,7 +157,7 @@ def _side(
 
 
 def net(steps: Sequence[Step], *, text: bool) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """What several steps come to: ids added, replaced and deleted, each ascending."""
+    """Combine consecutive steps into ids added, replaced and deleted, each ascending."""
     parts = [
         (ids, number, came)
         for number, step in enumerate(steps)
@@ -181,7 +181,7 @@ def net(steps: Sequence[Step], *, text: bool) -> tuple[NDArray[Any], NDArray[Any
 
 
 def _ranked(ids: Ids) -> tuple[NDArray[np.int64], Callable[[NDArray[np.int64]], NDArray[Any]]]:
-    """Ids as integers that order as they do, and what makes ids of these."""
+    """Map ids to integers in the same order; return these and the inverse function."""
     if isinstance(ids, np.ndarray):
         return ids, lambda keys: keys
     import pyarrow.compute as pc

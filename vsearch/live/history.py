@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from vsearch.errors import InputError, SnapshotNotFoundError
-from vsearch.live.commits import Draft, Override, commit_change, newest_of, upgraded
+from vsearch.errors import SnapshotNotFoundError
+from vsearch.live.commits import Draft, Override, commit_change, newest_of
 from vsearch.storage import read_manifest
 from vsearch.storage.files.naming import manifest_path
 from vsearch.storage.snapshots.committing import retry_waits
 from vsearch.storage.snapshots.condemned import condemned_paths
+from vsearch.storage.snapshots.finding import check_tag
+from vsearch.storage.snapshots.upgrading import upgraded
 
 if TYPE_CHECKING:
     from vsearch.live.commits import Commit
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import Manifest, Store
-
-LONGEST_TAG = 200
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,7 @@ def add_tag(snapshot: Snapshot, name: str, number: int | None) -> tuple[Commit, 
     SnapshotNotFoundError
         There is no such snapshot, or a prune removed it meanwhile. It has no tag then.
     """
-    if not (isinstance(name, str) and 0 < len(name) <= LONGEST_TAG and name.isprintable()):
-        raise InputError(f"name must be a text of 1 to {LONGEST_TAG} printable characters, got {name!r:.100}")
+    check_tag(name)
     number = snapshot.manifest.snapshot if number is None else number
     before = read_manifest(snapshot.store, number).snapshot
     commit, after = commit_change(newest_of(snapshot), Tag(name, before))
@@ -108,12 +107,12 @@ def _stays(store: Store, number: int) -> bool:
     return False
 
 
-def restore(snapshot: Snapshot, number: int) -> tuple[Commit, Snapshot]:
+def restore(snapshot: Snapshot, old: Manifest) -> tuple[Commit, Snapshot]:
     """Commit anew what an older snapshot was.
 
     Raises
     ------
-    SnapshotNotFoundError
-        There is no such snapshot, or no longer.
+    ConflictError
+        A prune removes its files.
     """
-    return commit_change(snapshot, Restore(read_manifest(snapshot.store, number)), check=True)
+    return commit_change(snapshot, Restore(old), check=True)

@@ -1,4 +1,4 @@
-"""How one snapshot of an index became another: the snapshots in between, as far as their manifests are kept."""
+"""Find the snapshots that lead from one snapshot of an index to another, as far as their manifests are kept."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from vsearch.errors import SnapshotNotFoundError
-from vsearch.live.commits import origin_of, upgraded
 from vsearch.search.state.model_reading import training_of
+from vsearch.storage.snapshots.upgrading import origin_of, upgraded
 
 if TYPE_CHECKING:
     from vsearch.storage import Manifest
     from vsearch.storage.snapshots.manifest import SegmentEntry
 
 MOVING = "optimize"
-"""The kind of commits that write rows elsewhere and change none."""
+"""The kind of commits that move rows to other segments without changing any."""
 
 ReadManifest = Callable[[int], "Manifest"]
 
 
 def find_stretches(old: Manifest, new: Manifest, read: ReadManifest) -> list[tuple[Manifest, Manifest]]:
-    """The way from one snapshot to another, as pairs of snapshots between which rows were added and removed, but none moved.
+    """Split the path from one snapshot to another into stretches in which rows are added and removed, but none is moved.
 
-    Snapshots are a tree: each follows the one before, a restored one that which it brought back. The way leads up to what both
-    go back to, and down from there. It is cut short where all segments of one are also in the other.
+    Snapshots form a tree: the parent of a snapshot is the one before it or, after a restore, the one that was restored. The path
+    leads up to the closest common ancestor and down from there. It ends early where one snapshot has all segments of the other.
 
     Parameters
     ----------
@@ -34,31 +34,34 @@ def find_stretches(old: Manifest, new: Manifest, read: ReadManifest) -> list[tup
     read : callable
         Reads the manifest of a snapshot.
 
+    Returns
+    -------
+    list of (Manifest, Manifest)
+        First and last snapshot of each stretch.
+
     Raises
     ------
     SnapshotNotFoundError
-        A snapshot on the way was pruned, or made of other files than the one before.
+        A snapshot on the path was pruned, or the index was rebuilt or retrained there.
     """
     up, down = [old], [new]
     while not nests(up[-1], down[-1]):
         side = up if up[-1].snapshot > down[-1].snapshot else down
         before = _before(side[-1], read)
         if before is None:
-            raise SnapshotNotFoundError(
-                f"snapshot {side[-1].snapshot} cannot be compared with the one that it was made of"
-            )
+            raise SnapshotNotFoundError(f"the parent of snapshot {side[-1].snapshot} cannot be compared with it")
         side.append(before)
-    way = [*up, *reversed(down)]
-    stretches, first = [], way[0]
-    for one, other in pairwise(way):
+    path = [*up, *reversed(down)]
+    stretches, first = [], path[0]
+    for one, other in pairwise(path):
         if _moves(one, other):
             stretches.append((first, one))
             first = other
-    return [(one, other) for one, other in [*stretches, (first, way[-1])] if one.snapshot != other.snapshot]
+    return [(one, other) for one, other in [*stretches, (first, path[-1])] if one.snapshot != other.snapshot]
 
 
 def oldest_known(new: Manifest, read: ReadManifest) -> int:
-    """The oldest snapshot from which a way leads to this one."""
+    """Return the number of the oldest snapshot from which a path leads to this one."""
     before: Manifest | None = new
     while before is not None:
         new, before = before, _before(before, read)
@@ -66,7 +69,7 @@ def oldest_known(new: Manifest, read: ReadManifest) -> int:
 
 
 def nests(one: Manifest, other: Manifest) -> bool:
-    """Whether two snapshots go back to one build and training, and one has all segments of the other."""
+    """Whether two snapshots share build and training, and one has all segments of the other."""
     if not _related(one, other) or _runs(one) != _runs(other):
         return False
     mine, theirs = set(deltas_of(one)), set(deltas_of(other))
@@ -74,12 +77,12 @@ def nests(one: Manifest, other: Manifest) -> bool:
 
 
 def deltas_of(manifest: Manifest) -> dict[str, SegmentEntry]:
-    """Deltas by path, oldest first."""
+    """Return the deltas of a snapshot by path, oldest first."""
     return {entry.bundle.path: entry for entry in manifest.live.deltas} if manifest.live else {}
 
 
 def run_numbers(manifest: Manifest) -> list[int]:
-    """Numbers of the segments that are runs."""
+    """Return the segment numbers of all runs."""
     numbers = []
     for shard in upgraded(manifest).shards:
         numbers += [shard.segment] if shard.segment is not UNSET else []
@@ -88,7 +91,7 @@ def run_numbers(manifest: Manifest) -> list[int]:
 
 
 def _before(manifest: Manifest, read: ReadManifest) -> Manifest | None:
-    """The snapshot that one was made of; None where it is not kept, or its rows cannot be compared with this one's."""
+    """Return the parent of a snapshot; None if it was pruned, or belongs to another build or training."""
     number = _number_before(manifest)
     if number < 1:
         return None
@@ -111,7 +114,7 @@ def _related(one: Manifest, other: Manifest) -> bool:
 
 
 def _runs(manifest: Manifest) -> list[Any]:
-    """What tells the runs of snapshots apart."""
+    """Return what identifies the runs of a snapshot."""
     return [
         ({entry.path for entry in shard.files.values()}, [run.bundle.path for run in shard.runs])
         for shard in manifest.shards
@@ -119,7 +122,7 @@ def _runs(manifest: Manifest) -> list[Any]:
 
 
 def _moves(one: Manifest, other: Manifest) -> bool:
-    """Whether one of two snapshots was made of the other by writing rows elsewhere."""
+    """Whether the later of two snapshots only moved rows of the earlier one."""
     before, after = sorted((one, other), key=lambda manifest: manifest.snapshot)
     operation = after.live.operation if after.live else None
     return operation is not None and operation.kind == MOVING and operation.base == before.snapshot

@@ -21,7 +21,7 @@ from vsearch.building.inputs.ids import IdSource
 from vsearch.building.inputs.rows import Given, Inputs, KeptVectors, open_inputs
 from vsearch.building.pipeline import write_index
 from vsearch.errors import ConflictError, InputError, StoreError
-from vsearch.live.commits import Draft, commit_change, upgraded
+from vsearch.live.commits import Draft, commit_change
 from vsearch.live.operations import listed, remove, stored_ids
 from vsearch.search.defaults import DEFAULT_K, DEFAULT_RECALL, tune_defaults
 from vsearch.search.engine.rows import matching_rows
@@ -32,6 +32,8 @@ from vsearch.search.state.shard import Addresses
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import discarded_on_failure
 from vsearch.storage.snapshots.condemned import discard
+from vsearch.storage.snapshots.kinds import ModelPart
+from vsearch.storage.snapshots.upgrading import upgraded
 from vsearch.storage.stores.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -187,7 +189,7 @@ class Retrain:
             rerank=built.rerank,
             partitions=built.partitions,
             seed=built.seed,
-            model=built.model,
+            model=built.model | ModelPart.ENCODER.entries(manifest.model),
             shards=shards,
             settings=built.settings,
             live=live,

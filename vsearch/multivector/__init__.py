@@ -1,1 +1,1 @@
-"""Documents of many vectors: codec, build, opening, MaxSim and search."""
+"""Multi-vector documents: codec, build, opening, MaxSim and search."""

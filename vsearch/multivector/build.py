@@ -1,7 +1,7 @@
-"""The build of a document index: reduce, train, encode each document to one vector, and build an ordinary index of these.
+"""Build a document index: reduce, train, encode each document to one vector, and build an ordinary index of these.
 
-The document part, which MaxSim reads, is written shard by shard beside the ordinary files, in the order of the shard's
-rows, so that one commit makes both visible. Memory is bounded by the samples and a batch of documents: everything larger is
+The document part, which MaxSim reads, is written shard by shard next to the ordinary files, in the order of the shard's
+rows, and published by the same commit. Memory is bounded by the samples and one batch of documents; larger data is
 spooled to scratch files.
 """
 
@@ -55,12 +55,12 @@ FILE_KINDS = frozenset(
         kinds.LISTS,
     )
 )
-"""Of the files that a shard of documents has besides."""
+"""Kinds of the additional files of a shard of documents."""
 
 
 @dataclass(frozen=True)
 class DocumentOptions:
-    """What `vsearch.build_documents` was asked for; see there."""
+    """Options of `vsearch.build_documents`; see there."""
 
     keep: float = 1.0
     pool: float | None = None
@@ -88,22 +88,22 @@ class DocumentOptions:
             or not isinstance(dimensions, (int, np.integer))
             or not 1 <= dimensions <= 65536
         ):
-            msg = f"dimensions must be from 1 to 65536 (of the candidates' vectors), got {dimensions!r}"
+            msg = f"dimensions must be an integer from 1 to 65536 (of the encodings), got {dimensions!r}"
             raise InputError(msg)
 
 
 @dataclass(frozen=True, eq=False)
 class DocumentPart:
-    """What a document index holds beside its ordinary files; `build_index` calls these methods.
+    """The document part of an index, written next to its ordinary files; `build_index` calls these methods.
 
     Attributes
     ----------
     documents : Documents
-        Reduced.
+        The reduced documents.
     positions : int32 (vectors,) or None
-        Where each vector was in the document that was given.
+        Position of each vector in its input document.
     given : int
-        Vectors before the reduction.
+        Number of vectors before the reduction.
     """
 
     name: ClassVar[str] = "documents"
@@ -118,11 +118,11 @@ class DocumentPart:
     scratch: Path
 
     def model(self) -> dict[str, NDArray[Any]]:
-        """Arrays of the model."""
+        """Return the arrays of the model."""
         return {**self.patches.arrays(), **self.fde.arrays()}
 
     def entry(self) -> DocumentsEntry:
-        """What the manifest says of the document part."""
+        """Return the manifest entry of the document part."""
         return DocumentsEntry(
             patches=self.patches.configuration(),
             dimensions=self.patches.dimensions,
@@ -136,7 +136,7 @@ class DocumentPart:
         )
 
     def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays) -> None:
-        """Encode the documents of a shard, in this order, and hand over its files."""
+        """Encode the documents of a shard, in the order of `rows`, and pass the arrays of its files to `arrays`."""
         lengths = self.documents.offsets[rows + 1] - self.documents.offsets[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         total, patches, options = int(offsets[-1]), self.patches, self.options
@@ -190,7 +190,7 @@ class DocumentPart:
         return places.astype(np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.uint32)
 
     def _write_lists(self, codes: NDArray[Any], offsets: NDArray[np.int64], arrays: WriteArrays) -> None:
-        """Inverted lists: the documents of each centroid, ascending."""
+        """Write the inverted lists: the documents of each centroid, ascending."""
         centroids = centroids_of(self.patches, codes)
         counts, listed = list_documents_of(centroids, np.diff(offsets).astype(np.uint32), len(self.patches.codebook))
         arrays(kinds.LIST_LENGTHS, {"documents": counts})
@@ -214,14 +214,17 @@ def build_document_index(
     Parameters
     ----------
     tune_defaults : callable
-        Given the manifest before it is committed and some encoded queries float32 (m, D), returns it with settings.
+        Takes the uncommitted manifest and some encoded queries, float32 (m, D), and returns the manifest with settings.
 
     Raises
     ------
-    IndexExistsError, InputError
+    IndexExistsError
+        The store has an index and `overwrite` is False.
+    InputError
+        The options or the documents are invalid.
     """
     if not overwrite and snapshot_numbers(store):
-        msg = f"{store.url} already holds an index; give overwrite=True to replace it, or choose another place"
+        msg = f"{store.url} already holds an index; pass overwrite=True to replace it, or choose another location"
         raise IndexExistsError(msg)
     check_reduction(options.keep, options.pool, saliency=saliency is not None)
     with scratch_folder() as folder:
@@ -241,9 +244,9 @@ def build_document_index(
         )
         progress("train patches", 1, 1)
         drawn, drawn_offsets = documents.take(_sample_documents(documents, rng))
-        whole = options.candidates == "lists"
-        width = min(options.dimensions, documents.vectors.dimensions) if whole else options.dimensions
-        fde = train_fde(drawn, drawn_offsets, width, 0 if whole else BUCKETS, options.seed)
+        use_lists = options.candidates == "lists"
+        width = min(options.dimensions, documents.vectors.dimensions) if use_lists else options.dimensions
+        fde = train_fde(drawn, drawn_offsets, width, 0 if use_lists else BUCKETS, options.seed)
         queries = draw_queries(fde, drawn, drawn_offsets, rng)
         del drawn
 
@@ -269,7 +272,7 @@ def build_document_index(
 def open_given(
     vectors: object, offsets: object | None, saliency: object | None, given: Given, scratch: Path
 ) -> tuple[Documents, NDArray[np.floating[Any]] | None, Given, Unusable | None]:
-    """Documents and their saliency, what else was given with them, and those that are left out where this is wanted."""
+    """Open documents and their saliency; returns also the other inputs, and which documents are left out, if any."""
     if offsets is None:
         vectors, given = _split(vectors, given, scratch)
     if given.missing == "skip":
@@ -280,7 +283,7 @@ def open_given(
 
 
 def _split(vectors: object, given: Given, scratch: Path) -> tuple[object, Given]:
-    """Part a table into its documents and the rest, as attributes and ids."""
+    """Split a table into its documents and the other columns, as attributes and ids."""
     table, column, attributes = split_table(vectors, given.vectors, given.attributes, documents_column, scratch)
     if table is None or column is None:
         return vectors, given
@@ -291,7 +294,7 @@ def _split(vectors: object, given: Given, scratch: Path) -> tuple[object, Given]
 
 
 def batches(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Runs of documents of about `BATCH_VECTORS` vectors together, at least one document each."""
+    """Yield ranges of documents with about `BATCH_VECTORS` vectors in total, at least one document each."""
     start, documents = 0, len(offsets) - 1
     while start < documents:
         stop = int(np.searchsorted(offsets, offsets[start] + BATCH_VECTORS, side="right")) - 1
@@ -301,7 +304,7 @@ def batches(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 def encode_documents(patches: TokenCodec, vectors: NDArray[np.float32], offsets: NDArray[np.int64]) -> DocumentCodes:
-    """Codes of documents that lie end to end: float32 (n, d), int64 (documents + 1,)."""
+    """Encode documents that lie end to end: vectors float32 (n, d), offsets int64 (documents + 1,)."""
     encoded, lengths = patches.encode(vectors), np.diff(offsets)
     scales = np.ones(len(lengths), np.float32)
     residuals = factors = None
@@ -323,7 +326,7 @@ def encode_documents(patches: TokenCodec, vectors: NDArray[np.float32], offsets:
 
 
 def transpose_documents(codes: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Residual codes (n, bytes) with each document's rectangle transposed: byte j of all its vectors side by side."""
+    """Transpose the residual codes (n, bytes) of each document: byte j of all its vectors together."""
     out = np.empty(codes.size, np.uint8)
     width = codes.shape[1]
     for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
@@ -333,31 +336,31 @@ def transpose_documents(codes: NDArray[np.uint8], offsets: NDArray[np.int64]) ->
 
 def _sample_vectors(documents: Documents, codebook: int, rng: np.random.Generator) -> NDArray[np.float32]:
     rows = documents.vectors.rows
-    wanted = max(65536, SAMPLE_PER_CENTROID * codebook)
-    wanted = min(rows, wanted, max(4096, SAMPLE_BYTES // (4 * documents.vectors.dimensions)))
-    chosen = np.arange(rows) if wanted == rows else np.sort(rng.choice(rows, wanted, replace=False))
+    count = max(65536, SAMPLE_PER_CENTROID * codebook)
+    count = min(rows, count, max(4096, SAMPLE_BYTES // (4 * documents.vectors.dimensions)))
+    chosen = np.arange(rows) if count == rows else np.sort(rng.choice(rows, count, replace=False))
     return np.ascontiguousarray(documents.vectors.take(chosen), np.float32)
 
 
 def _sample_documents(documents: Documents, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Documents to fit the encoding to: at most so many, and no more than fit the sample's memory with their buckets."""
+    """Draw documents to fit the encoding to, at most `SAMPLE_DOCUMENTS` and, with buckets, `SAMPLE_BYTES`."""
     per_document = max(float(np.diff(documents.offsets).mean()), BUCKETS) * 4 * documents.vectors.dimensions
-    wanted = int(min(len(documents), SAMPLE_DOCUMENTS, max(16, SAMPLE_BYTES // per_document)))
-    if wanted == len(documents):
-        return np.arange(wanted)
-    return np.sort(rng.choice(len(documents), wanted, replace=False))
+    count = int(min(len(documents), SAMPLE_DOCUMENTS, max(16, SAMPLE_BYTES // per_document)))
+    if count == len(documents):
+        return np.arange(count)
+    return np.sort(rng.choice(len(documents), count, replace=False))
 
 
 def _shards(part: DocumentPart) -> int | None:
-    """So many that a shard's document part is about a gigabyte, unless a number was asked for."""
+    """Return the requested number of shards, or one that makes a shard's document part about a gigabyte."""
     if part.options.shards is not None:
         return part.options.shards
     stored = {None: 0, "float16": 2, "float32": 4}[part.options.store] * part.patches.dimensions
-    each = (
+    bytes_per_vector = (
         part.patches.code_dtype.itemsize
         + part.patches.residual_bytes
         + 2 * (part.patches.residual is not None)
         + stored
     )
-    total = int(part.documents.offsets[-1]) * each
+    total = int(part.documents.offsets[-1]) * bytes_per_vector
     return min(max(1, -(-total // SHARD_BYTES)), len(part.documents))

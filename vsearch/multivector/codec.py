@@ -1,8 +1,8 @@
-"""Patch codes: one centroid number per document vector, and an OSQ code of what is left of it.
+"""Codes of document vectors: a centroid number per vector, and an OSQ code of its residual.
 
-The centroid numbers are those of HPC-ColPali. For the residual, uniform bits with per-dimension buckets (PLAID), with and
-without a factor per vector, and OSQ (KLT, bits where the variance is, one factor) were measured on the same tokens: OSQ
-left a half to a third of the squared error of the buckets at the same bytes, so OSQ it is.
+The centroid numbers follow HPC-ColPali. For the residual, uniform bits with per-dimension buckets (PLAID), with and
+without a factor per vector, and OSQ (KLT, bits allocated by variance, one factor) were compared on the same tokens: the
+squared error of OSQ was a third to a half of that of buckets of the same size.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TokenCodes:
     centroids : int64 (n,)
     residuals : uint8 (n, bytes) or None
     factors : float32 (n,) or None
-        ``<query, residual>`` is about ``factor * (table sum)``.
+        ``<query, residual>`` is approximately ``factor * (table sum)``.
     """
 
     centroids: NDArray[np.int64]
@@ -52,9 +52,9 @@ class TokenCodec:
     ----------
     codebook : float32 (centroids, d)
     residual : OSQ or None
-        Codec of the residuals; None where they have no bits.
+        Codec of the residuals; None without residual bits.
     numbers : uint16 (centroids,) or None
-        In binary mode, the number of each centroid: near centroids have numbers with many bits in common.
+        In binary mode, the number of each centroid: near centroids have numbers with many equal bits.
     """
 
     codebook: NDArray[np.float32]
@@ -79,7 +79,7 @@ class TokenCodec:
 
     @property
     def residual_bytes(self) -> int:
-        """Bytes of a vector's residual code, even; 0 without."""
+        """Bytes of a vector's residual code, even; 0 without residual bits."""
         return 0 if self.residual is None else self.residual.code_bytes
 
     @cached_property
@@ -92,7 +92,7 @@ class TokenCodec:
 
     @cached_property
     def table_scale(self) -> NDArray[np.float32]:
-        """``query @ this`` are the scaled coded dimensions that lookup tables are made of: float32 (d, D), D 0 without."""
+        """Maps queries to scaled coded dimensions for lookup tables: float32 (d, D), D = 0 without residuals."""
         if self.residual is None:
             return np.empty((self.dimensions, 0), np.float32)
         coded = len(self.residual.deltas)
@@ -105,12 +105,12 @@ class TokenCodec:
 
     @with_threads_of_its_own
     def nearest(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The nearest centroid of each vector (n, d): int64 (n,)."""
-        _, found = self._search.search(np.ascontiguousarray(vectors, np.float32), 1)
-        return np.asarray(found[:, 0], np.int64)
+        """Return the nearest centroid of each vector (n, d): int64 (n,)."""
+        _, centroids = self._search.search(np.ascontiguousarray(vectors, np.float32), 1)
+        return np.asarray(centroids[:, 0], np.int64)
 
     def encode(self, vectors: NDArray[np.float32]) -> TokenCodes:
-        """Encode vectors float32 (n, d). O(n * d * (centroids + d))."""
+        """Encode vectors, float32 (n, d). O(n * d * (centroids + d))."""
         centroids = self.nearest(vectors)
         if self.residual is None:
             return TokenCodes(centroids, None, None)
@@ -120,7 +120,7 @@ class TokenCodec:
         return TokenCodes(centroids, encoded.codes, factors)
 
     def decode(self, codes: TokenCodes) -> NDArray[np.float32]:
-        """Vectors float32 (n, d) of codes."""
+        """Decode codes to vectors, float32 (n, d)."""
         vectors = self.codebook[codes.centroids]
         if self.residual is None or codes.residuals is None or codes.factors is None:
             return vectors
@@ -128,49 +128,51 @@ class TokenCodec:
         return np.asarray(vectors + rotated @ self.residual.rotation, np.float32)
 
     def configuration(self) -> TokenCodecEntry:
-        """What the manifest keeps; with `arrays` it makes the codec again."""
+        """Return the manifest entry; with `arrays` it restores the codec."""
         residual = None if self.residual is None else self.residual.configuration()
         return TokenCodecEntry(len(self.codebook), residual, self.numbers is not None)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """What the model file keeps."""
-        found: dict[str, NDArray[Any]] = {"codebook": self.codebook}
+        """Return the arrays to store in the model file."""
+        arrays: dict[str, NDArray[Any]] = {"codebook": self.codebook}
         if self.residual is not None:
-            found |= {f"residual.{name}": array for name, array in self.residual.arrays().items()}
+            arrays |= {f"residual.{name}": array for name, array in self.residual.arrays().items()}
         if self.numbers is not None:
-            found["numbers"] = self.numbers
-        return found
+            arrays["numbers"] = self.numbers
+        return arrays
 
 
 def check_token_codec(codebook: int, residual_bits: int, *, binary: bool) -> None:
-    """Raise InputError unless the options of a codec fit together."""
+    """Raise InputError unless the options of a codec are valid and consistent."""
     if (
         isinstance(codebook, bool)
         or not isinstance(codebook, (int, np.integer))
         or not 1 <= codebook <= LARGEST_CODEBOOK
     ):
-        msg = f"codebook must be from 1 to {LARGEST_CODEBOOK} centroids (up to 256 take one byte), got {codebook!r}"
+        msg = (
+            f"codebook must be from 1 to {LARGEST_CODEBOOK} centroids (one byte up to 256, else two), got {codebook!r}"
+        )
         raise InputError(msg)
     if isinstance(residual_bits, bool) or residual_bits not in RESIDUAL_BITS:
         msg = f"residual_bits must be 0, 1, 2 or 4 bits per dimension, got {residual_bits!r}"
         raise InputError(msg)
     if binary and residual_bits != 0:
-        msg = f"binary=True compares centroid numbers only: give residual_bits=0, not {residual_bits}"
+        msg = f"residual_bits must be 0 with binary=True, which compares centroid numbers only, got {residual_bits}"
         raise InputError(msg)
     if binary and codebook > LARGEST_BINARY_CODEBOOK:
-        msg = f"binary=True takes up to {LARGEST_BINARY_CODEBOOK} centroids, not {codebook}"
+        msg = f"codebook must be at most {LARGEST_BINARY_CODEBOOK} centroids with binary=True, got {codebook}"
         raise InputError(msg)
 
 
 def train_token_codec(
     sample: NDArray[np.float32], codebook: int = 256, residual_bits: int = 2, *, binary: bool = False, seed: int = 0
 ) -> TokenCodec:
-    """Train on document vectors float32 (n, d), n >= 1; fewer centroids where these are fewer.
+    """Train on document vectors, float32 (n, d), n >= 1; with fewer distinct vectors there are fewer centroids.
 
     Raises
     ------
     InputError
-        The options are out of range or do not go together.
+        The options are out of range or inconsistent.
     """
     check_token_codec(codebook, residual_bits, binary=binary)
     centroids = train_codebook(sample, int(codebook), seed)
@@ -186,19 +188,19 @@ def train_token_codec(
 
 
 def train_codebook(sample: NDArray[np.float32], centroids: int, seed: int) -> NDArray[np.float32]:
-    """K-means centroids float32 (centroids', d); fewer where the sample has fewer distinct vectors."""
+    """Return k-means centroids, float32 (at most ``centroids``, d); fewer if the sample has fewer distinct vectors."""
     if centroids == 1 or len(sample) == 1:
         return sample.mean(axis=0, dtype=np.float64, keepdims=True).astype(np.float32)
     return train_kmeans(sample, centroids, ITERATIONS, seed)
 
 
 def load_token_codec(entry: TokenCodecEntry, arrays: Mapping[str, NDArray[Any]]) -> TokenCodec:
-    """Make a codec again from what `configuration` and `arrays` gave.
+    """Restore a codec from the results of `configuration` and `arrays`.
 
     Raises
     ------
     KeyError, TypeError, ValueError
-        They do not make one.
+        They are incomplete or inconsistent.
     """
     codebook = np.asarray(arrays["codebook"])
     if codebook.dtype != np.float32 or codebook.ndim != 2 or len(codebook) != entry.centroids:
@@ -210,19 +212,19 @@ def load_token_codec(entry: TokenCodecEntry, arrays: Mapping[str, NDArray[Any]])
     residual = None
     if entry.residual is not None:
         prefix = "residual."
-        own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-        residual = load_osq(entry.residual, own)
+        residual_arrays = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+        residual = load_osq(entry.residual, residual_arrays)
         d = codebook.shape[1]
         bits = residual.dimension_bits
-        fits = residual.rotation.shape == (d, d) and len(bits) <= d and bits.shape == residual.deltas.shape
-        if not fits or (len(bits) and (bits.min() < 1 or bits.max() > 8 or (np.diff(bits) > 0).any())):
-            msg = "the residual codec does not fit the codebook"
+        valid = residual.rotation.shape == (d, d) and len(bits) <= d and bits.shape == residual.deltas.shape
+        if not valid or (len(bits) and (bits.min() < 1 or bits.max() > 8 or (np.diff(bits) > 0).any())):
+            msg = "the residual codec does not match the codebook"
             raise ValueError(msg)
     numbers = None
     if entry.binary:
         numbers = np.asarray(arrays["numbers"])
         codec = TokenCodec(codebook)
         if numbers.dtype != np.uint16 or numbers.shape != (len(codebook),) or numbers.max() >> codec.number_bits:
-            msg = "the numbers of the centroids do not fit the codebook"
+            msg = "the numbers of the centroids do not match the codebook"
             raise ValueError(msg)
     return TokenCodec(np.ascontiguousarray(codebook), residual, numbers)

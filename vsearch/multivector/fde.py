@@ -1,10 +1,10 @@
-"""Fixed-dimensional encodings: one vector per document whose inner product with a query's approximates MaxSim.
+"""Fixed-dimensional encodings: one vector per document, whose inner product with that of a query approximates MaxSim.
 
-The idea is MUVERA's: vectors fall into buckets, a document keeps its mean in each (its nearest vector where it has none
-there), a query the sum of its vectors. Buckets and projections are fitted to the documents instead of drawn at random:
-k-means buckets and, in each, the principal directions in which documents differ, as many as pay. One more bucket holds the
-whole document. On real tokens 1,024 such dimensions keep .97 of the exact top 10 among the best 100 of 700, MUVERA's
-random ones .82 with twice as many.
+As in MUVERA, vectors are assigned to buckets; a document is represented by its mean in each bucket (its nearest vector
+if it has none there), a query by the sum of its vectors. Unlike MUVERA, buckets and projections are fitted to the
+documents instead of drawn at random: k-means buckets and, in each, the principal directions of the documents, allocated
+by variance. An additional bucket contains the whole document. On real tokens, 1,024 such dimensions have .97 of the
+exact top 10 among the best 100 of 700; MUVERA's random projections have .82 with twice as many dimensions.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class FixedEncoding:
     Attributes
     ----------
     centroids : float32 (buckets, d)
-        Of the buckets; none where the whole document is the only one.
+        Centroids of the buckets; none if there is only the bucket of the whole document.
     bases : float32 (D, d)
         Orthonormal directions: those of the whole document, then those of each bucket.
     counts : int32 (buckets + 1,)
-        How many directions each has.
+        Number of directions of each.
     means : float32 (D,)
-        Of the documents; taken off them, which adds the same to the score of all.
+        Mean encoding of the documents, which is subtracted: this shifts all scores of a query by the same amount.
     """
 
     centroids: NDArray[np.float32]
@@ -54,7 +54,7 @@ class FixedEncoding:
         return np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])
 
     def encode_documents(self, vectors: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Encodings float32 (documents, D) of documents laid end to end. O(n * d * buckets + documents * d * D)."""
+        """Encode concatenated documents: float32 (documents, D). O(n * d * buckets + documents * d * D)."""
         entries = bucket_entries(self.centroids, vectors, offsets)
         encoded = np.empty((len(entries), self.dimensions), np.float32)
         for bucket in range(len(self.counts)):
@@ -63,7 +63,7 @@ class FixedEncoding:
         return encoded - self.means
 
     def encode_query(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Encoding float32 (D,) of one query's vectors (n, d)."""
+        """Encode one query's vectors (n, d): float32 (D,)."""
         from vsearch.kernels.multivector.fde import encode_query
 
         encoded = np.empty(self.dimensions, np.float32)
@@ -72,15 +72,15 @@ class FixedEncoding:
         return encoded
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """What the model file keeps; an array without rows is left out."""
-        found = {"fde.bases": self.bases, "fde.counts": self.counts, "fde.means": self.means}
-        return found | ({"fde.centroids": self.centroids} if len(self.centroids) else {})
+        """Return the arrays to store in the model file, without empty ones."""
+        arrays = {"fde.bases": self.bases, "fde.counts": self.counts, "fde.means": self.means}
+        return arrays | ({"fde.centroids": self.centroids} if len(self.centroids) else {})
 
 
 def bucket_entries(
     centroids: NDArray[np.float32], vectors: NDArray[np.float32], offsets: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """What documents hold in the whole and in every bucket: float32 (documents, buckets + 1, d)."""
+    """Return the representative of documents overall and in every bucket: float32 (documents, buckets + 1, d)."""
     from vsearch.kernels.multivector.fde import fill_buckets
 
     vectors = np.ascontiguousarray(vectors, np.float32)
@@ -105,15 +105,15 @@ def bucket_entries(
 def train_fde(
     vectors: NDArray[np.float32], offsets: NDArray[np.int64], dimensions: int, buckets: int, seed: int = 0
 ) -> FixedEncoding:
-    """Fit an encoding to a sample of documents laid end to end.
+    """Fit an encoding to a sample of concatenated documents.
 
     Parameters
     ----------
     vectors, offsets : float32 (n, d), int64 (documents + 1,)
     dimensions : int
-        At most so many; fewer where the documents differ in fewer directions.
+        Maximum number of dimensions; there are fewer if the documents vary in fewer directions.
     buckets : int
-        0 for the whole document alone.
+        Number of buckets; 0 for the whole document only.
     """
     d = vectors.shape[1]
     centroids = train_codebook(vectors, buckets, seed) if buckets else np.empty((0, d), np.float32)
@@ -125,36 +125,36 @@ def train_fde(
     worth, bases, means = [], [], []
     for bucket in range(entries.shape[1]):
         mean = entries[:, bucket].mean(axis=0, dtype=np.float64)
-        centred = entries[:, bucket] - mean.astype(np.float32)
-        values, directions = np.linalg.eigh(np.asarray(centred.T @ centred, np.float64) / len(centred))
-        # what a direction is worth: how documents differ in it, times how often a query asks
+        centered = entries[:, bucket] - mean.astype(np.float32)
+        values, directions = np.linalg.eigh(np.asarray(centered.T @ centered, np.float64) / len(centered))
+        # the worth of a direction: the variance of documents in it, times the share of vectors in its bucket
         worth.append(values[::-1] * shares[bucket])
         bases.append(directions[:, ::-1].T)
         means.append(mean)
-    whole = np.concatenate(worth)
-    order = np.argsort(-whole, kind="stable")[:dimensions]
-    order = order[whole[order] > max(1e-9 * whole.max(), 0)] if whole.max() > 0 else order[:1]
+    all_worth = np.concatenate(worth)
+    order = np.argsort(-all_worth, kind="stable")[:dimensions]
+    order = order[all_worth[order] > max(1e-9 * all_worth.max(), 0)] if all_worth.max() > 0 else order[:1]
     counts = np.bincount(order // d, minlength=len(bases)).astype(np.int32)
     chosen = np.concatenate([basis[:count] for basis, count in zip(bases, counts, strict=True)]).astype(np.float32)
-    taken = [basis[:count] @ mean for basis, mean, count in zip(bases, means, counts, strict=True)]
-    return FixedEncoding(centroids, np.ascontiguousarray(chosen), counts, np.concatenate(taken).astype(np.float32))
+    projected = [basis[:count] @ mean for basis, mean, count in zip(bases, means, counts, strict=True)]
+    return FixedEncoding(centroids, np.ascontiguousarray(chosen), counts, np.concatenate(projected).astype(np.float32))
 
 
 def load_fde(arrays: Mapping[str, NDArray[Any]]) -> FixedEncoding:
-    """Make an encoding again from what `arrays` gave.
+    """Restore an encoding from the results of `FixedEncoding.arrays`.
 
     Raises
     ------
     KeyError, ValueError
-        They do not make one.
+        They are incomplete or inconsistent.
     """
     bases, counts, means = arrays["fde.bases"], arrays["fde.counts"], arrays["fde.means"]
     centroids = arrays.get("fde.centroids", np.empty((0, bases.shape[-1]), np.float32))
-    kinds = [array.dtype for array in (centroids, bases, means, counts)]
-    fits = kinds == [np.float32, np.float32, np.float32, np.int32] and bases.ndim == centroids.ndim == 2
-    fits = fits and bases.shape[1] == centroids.shape[1] and means.shape == (len(bases),)
-    fits = fits and counts.shape == (len(centroids) + 1,) and counts.min() >= 0 and int(counts.sum()) == len(bases)
-    if not fits or not all(np.isfinite(array).all() for array in (centroids, bases, means)):
-        msg = "the arrays of the fixed-dimensional encoding do not fit together"
+    dtypes = [array.dtype for array in (centroids, bases, means, counts)]
+    valid = dtypes == [np.float32, np.float32, np.float32, np.int32] and bases.ndim == centroids.ndim == 2
+    valid = valid and bases.shape[1] == centroids.shape[1] and means.shape == (len(bases),)
+    valid = valid and counts.shape == (len(centroids) + 1,) and counts.min() >= 0 and int(counts.sum()) == len(bases)
+    if not valid or not all(np.isfinite(array).all() for array in (centroids, bases, means)):
+        msg = "the arrays of the fixed-dimensional encoding are inconsistent"
         raise ValueError(msg)
     return FixedEncoding(np.ascontiguousarray(centroids), np.ascontiguousarray(bases), counts, means)

@@ -1,4 +1,4 @@
-"""MaxSim of the documents of a shard: from centroid codes, from all codes, from stored vectors; and which vectors met."""
+"""MaxSim of the documents of a shard, from centroid codes, all codes or stored vectors; and the matching vectors."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from vsearch.kernels.multivector.strips import LANES, STRIP, TOGETHER
 from vsearch.multivector.opening import DocumentIndex, DocumentShard, decode_documents, ensure_codes
 from vsearch.storage.snapshots import kinds
 
-FEW_CENTROIDS = 1024  # more are left to linear algebra
-BATCH_VECTORS = 65536  # stored vectors that are compared at a time
+FEW_CENTROIDS = 1024  # with more, the product is left to the linear algebra library
+BATCH_VECTORS = 65536  # stored vectors that are scored at a time
 
 
 @dataclass(frozen=True, eq=False)
 class QueryTokens:
-    """All that the kernels need of one query's vectors, whatever the shard.
+    """One query's vectors and tables for the kernels, the same for all shards.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class QueryTokens:
     table : float32 (centroids, width)
         Inner products of centroids and query vectors; `width` is n rounded up to a multiple of 16.
     numbers : uint16 (n,)
-        Of the nearest centroids, in binary mode; empty otherwise.
+        Numbers of the nearest centroids, in binary mode; empty otherwise.
     expanded, scalings
         Lookup tables of the residual codes, see `kernels.multivector.maxsim.fill_tables`; empty without residual bits.
     """
@@ -48,22 +48,22 @@ class QueryTokens:
 
 
 def prepare_query(index: DocumentIndex, query: NDArray[np.float32]) -> QueryTokens:
-    """Tables of a checked query (n, d). O(n * d * (centroids + d))."""
+    """Compute the tables of a checked query (n, d). O(n * d * (centroids + d))."""
     patches = index.patches
-    many = len(query)
+    count = len(query)
     numbers, expanded, scalings = np.empty(0, np.uint16), np.empty(0, np.uint8), np.empty((2, 0), np.float32)
-    table = np.zeros((len(patches.codebook), -(-many // STRIP) * STRIP), np.float32)
+    table = np.zeros((len(patches.codebook), -(-count // STRIP) * STRIP), np.float32)
     if len(patches.codebook) <= FEW_CENTROIDS:
-        similar = np.zeros((many, len(patches.codebook)), np.float32)
-        multiply(query, patches.codebook_columns, similar)
-        table[:, :many] = similar.T
+        products = np.zeros((count, len(patches.codebook)), np.float32)
+        multiply(query, patches.codebook_columns, products)
+        table[:, :count] = products.T
     else:
-        np.matmul(patches.codebook, query.T, out=table[:, :many])
+        np.matmul(patches.codebook, query.T, out=table[:, :count])
     if patches.numbers is not None:
         half_squares = np.einsum("ij,ij->i", patches.codebook, patches.codebook) / 2
-        numbers = patches.numbers[np.argmax(table[:, :many] - half_squares[:, None], axis=0)]
+        numbers = patches.numbers[np.argmax(table[:, :count] - half_squares[:, None], axis=0)]
     if patches.residual is not None:
-        even = -(-many // TOGETHER) * TOGETHER
+        even = -(-count // TOGETHER) * TOGETHER
         scaled = np.zeros((even, len(patches.residual.deltas)), np.float32)
         multiply(query, patches.table_scale, scaled)
         expanded = np.zeros(even * table_bytes(patches.residual_bytes), np.uint8)
@@ -76,29 +76,29 @@ def prepare_query(index: DocumentIndex, query: NDArray[np.float32]) -> QueryToke
 def score_by_codes(
     index: DocumentIndex, documents: DocumentShard, query: QueryTokens, rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """MaxSim of some documents of a shard from centroid codes alone; Hamming in binary mode. float32 (rows,)."""
+    """Compute the MaxSim of documents of a shard from centroid codes only, Hamming in binary mode: float32 (rows,)."""
     starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
-    scores, many = np.empty(len(rows), np.float32), len(query.vectors)
+    scores, count = np.empty(len(rows), np.float32), len(query.vectors)
     if index.patches.numbers is not None:
         bits = index.patches.number_bits
         documents.ensure_numbers(starts, stops, bits)
-        score_hamming(documents.packed, bits, starts, stops, query.numbers, np.empty(many, np.uint16), scores)
+        score_hamming(documents.packed, bits, starts, stops, query.numbers, np.empty(count, np.uint16), scores)
         return scores
     ensure_codes(index, documents, rows)
     kernel = score_codes if documents.codes.itemsize == 1 else score_wide_codes
-    kernel(documents.codes, starts, stops, query.table, many, np.empty(STRIP, np.float32), scores)
+    kernel(documents.codes, starts, stops, query.table, count, np.empty(STRIP, np.float32), scores)
     return scores
 
 
 def score_by_residuals(
     index: DocumentIndex, documents: DocumentShard, query: QueryTokens, rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """MaxSim of some documents of a shard from all their codes: float32 (rows,)."""
+    """Compute the MaxSim of documents of a shard from all their codes: float32 (rows,)."""
     starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
     ensure_codes(index, documents, rows)
     documents.ensure(kinds.PATCH_FACTORS, "factor", starts, stops)
     documents.ensure(kinds.PATCH_RESIDUALS, "residual", starts, stops)
-    width, many, scores = index.patches.residual_bytes, len(query.vectors), np.empty(len(rows), np.float32)
+    width, count, scores = index.patches.residual_bytes, len(query.vectors), np.empty(len(rows), np.float32)
     kernel = score_residuals if documents.codes.itemsize == 1 else score_wide_residuals
     kernel(
         documents.codes,
@@ -109,12 +109,12 @@ def score_by_residuals(
         stops,
         documents.scales[rows],
         query.table,
-        many,
+        count,
         query.expanded,
         query.scalings,
         np.empty(width * LANES, np.uint8),
         np.empty((2 * TOGETHER + 1, LANES), np.float32),
-        np.empty(many, np.float32),
+        np.empty(count, np.float32),
         scores,
     )
     return scores
@@ -123,7 +123,7 @@ def score_by_residuals(
 def score_exactly(
     index: DocumentIndex, documents: DocumentShard, query: QueryTokens, rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """MaxSim of some documents of a shard from their stored vectors: float32 (rows,)."""
+    """Compute the MaxSim of documents of a shard from their stored vectors: float32 (rows,)."""
     scores = np.empty(len(rows), np.float32)
     ends = np.cumsum(documents.offsets[rows + 1] - documents.offsets[rows])
     start = 0
@@ -139,12 +139,12 @@ def score_exactly(
 
 @dataclass(frozen=True, eq=False)
 class RowMatches:
-    """For the hits of one query: which vector of the document each query vector met, and its score.
+    """For the hits of one query: the best vector of the document for each query vector, and its score.
 
     Attributes
     ----------
     positions : int64 (hits, n)
-        In the document as it was given; where vectors were merged, the one most like the merged vector.
+        Positions in the input document; for merged vectors, that of the vector most similar to the merged one.
     scores : float32 (hits, n)
     """
 
@@ -159,23 +159,24 @@ def match_rows(
     *,
     exact: bool = False,
 ) -> RowMatches:
-    """Matches of a query's vectors (n, d) in some documents, -1 and NaN where a row is -1."""
+    """Return the matches of a query's vectors (n, d) in documents; -1 and NaN for rows that are -1."""
     positions = np.full((len(rows), len(query)), -1, np.int64)
     scores = np.full((len(rows), len(query)), np.nan, np.float32)
     for documents in index.shards:
-        own = rows - documents.shard.first_row
-        own = own[(rows >= 0) & (own >= 0) & (own < documents.shard.rows)]
-        if documents.positions is not None and len(own):
-            documents.ensure(kinds.PATCH_POSITIONS, "position", documents.offsets[own], documents.offsets[own + 1])
+        local = rows - documents.shard.first_row
+        local = local[(rows >= 0) & (local >= 0) & (local < documents.shard.rows)]
+        if documents.positions is not None and len(local):
+            starts, stops = documents.offsets[local], documents.offsets[local + 1]
+            documents.ensure(kinds.PATCH_POSITIONS, "position", starts, stops)
     for number, row in enumerate(rows.tolist()):
         if row < 0:
             continue
         documents = next(d for d in index.shards if row < d.shard.first_row + d.shard.rows)
         inside = np.array([row - documents.shard.first_row])
         vectors, _ = decode_documents(index, documents, inside, exact=exact)
-        similar = query @ vectors.T
-        best = np.argmax(similar, axis=1)
-        scores[number] = similar[np.arange(len(query)), best]
+        products = query @ vectors.T
+        best = np.argmax(products, axis=1)
+        scores[number] = products[np.arange(len(query)), best]
         if documents.positions is not None:
             best = documents.positions[documents.offsets[inside[0]] + best].astype(np.int64)
         positions[number] = best

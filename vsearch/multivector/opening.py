@@ -1,4 +1,4 @@
-"""The document part of an open snapshot: codec, encoding and, per shard, the codes of the documents' vectors."""
+"""Open the document part of a snapshot: codec, encoding and, per shard, the codes of the documents' vectors."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from vsearch.storage.snapshots.kinds import ModelPart
 
 @dataclass(frozen=True, eq=False)
 class DocumentShard:
-    """Codes of a shard's documents, in the order of its rows. Views: their bytes count only after `ensure`.
+    """Codes of a shard's documents, in the order of its rows, as views whose contents are valid only after `ensure`.
 
     Attributes
     ----------
     offsets : int64 (rows + 1,)
         Document r has the vectors ``offsets[r]:offsets[r + 1]``.
     scales : float32 (rows,)
-        What the factors are relative to.
+        Scale of the factors of each document.
     codes : uint8 or uint16 (vectors,)
         Centroids; empty in binary mode.
     packed : uint8 (bytes,)
-        Numbers of centroids, in binary mode.
+        Packed numbers of centroids, in binary mode.
     residuals : uint8 (vectors * bytes,)
-        Each document's rectangle transposed; empty without residual bits.
+        Residual codes, transposed per document; empty without residual bits.
     factors : uint16 (vectors,)
-        Float16 as bits.
+        Bits of float16 numbers.
     exact : float16 or float32 (vectors, d), or None
     positions : uint8, uint16 or uint32 (vectors,), or None
-        Where each vector was in the document that was given.
+        Position of each vector in its input document.
     list_offsets, list_documents : int64 (centroids + 1,), uint32 (entries,), or None
     checked : bool (rows,)
-        Documents whose codes were found to be centroids' numbers.
+        Documents whose codes were checked to be valid centroid numbers.
     """
 
     shard: Shard
@@ -62,24 +62,24 @@ class DocumentShard:
     checked: NDArray[np.bool_]
 
     def ensure(self, kind: str, name: str, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
-        """Make rows of an array present and verified. Near free once the file is."""
+        """Fetch and verify rows of an array; almost free once the whole file is fetched."""
         file = self.shard.files[kind]
         if not file.whole:
             file.ensure(name, starts, stops)
 
     def ensure_numbers(self, starts: NDArray[np.int64], stops: NDArray[np.int64], bits: int) -> None:
-        """The same for packed numbers of vectors ``starts:stops``, with what reading the last one asks for."""
+        """As `ensure`, for the packed numbers of vectors ``starts:stops``, with the padding to read the last one."""
         self.ensure(kinds.PATCH_NUMBERS, "packed", starts * bits // 8, -(-stops * bits // 8) + PADDING)
 
 
 @dataclass(frozen=True, eq=False)
 class DocumentIndex:
-    """What searching documents needs beside the snapshot.
+    """The document part of an open snapshot, for searches.
 
     Attributes
     ----------
     entry : DocumentsEntry
-        What the manifest says.
+        The manifest entry of the documents.
     """
 
     patches: TokenCodec
@@ -89,7 +89,7 @@ class DocumentIndex:
 
     @property
     def dimensions(self) -> int:
-        """Of the documents' vectors."""
+        """Dimensions of the documents' vectors."""
         return self.patches.dimensions
 
 
@@ -98,39 +98,40 @@ _codecs: WeakKeyDictionary[Model, tuple[TokenCodec, FixedEncoding]] = WeakKeyDic
 
 
 def open_documents(snapshot: Snapshot) -> DocumentIndex:
-    """The document part of a snapshot, opened once. Reads the codec and how many vectors each document has.
+    """Open the document part of a snapshot, once. Reads the codec and the number of vectors of each document.
 
     Raises
     ------
     InputError
-        It is an index of single vectors.
+        The index has single vectors, not documents.
     CorruptIndexError
+        The document part is invalid.
     """
-    found = _opened.get(snapshot)
-    if found is None:
+    index = _opened.get(snapshot)
+    if index is None:
         entry = _entry(snapshot)
         patches, fde = codecs_of(snapshot)
         shards = tuple(_open_run(run, patches, entry) for run in snapshot.shards)
-        found = _opened.setdefault(snapshot, DocumentIndex(patches, fde, entry, shards))
-    return found
+        index = _opened.setdefault(snapshot, DocumentIndex(patches, fde, entry, shards))
+    return index
 
 
 def encoding_of(snapshot: Snapshot) -> FixedEncoding:
-    """What turns a document or a query into one vector; needs no shard. Raises as `open_documents` does."""
+    """Return the encoding of documents and queries, without opening shards. Raises like `open_documents`."""
     return codecs_of(snapshot)[1]
 
 
 def _entry(snapshot: Snapshot) -> DocumentsEntry:
     if snapshot.manifest.documents is None:
-        msg = "this is an index of single vectors: use search, or build one of documents with build_documents"
+        msg = "this index has single vectors, not documents: use search, or build it with build_documents"
         raise InputError(msg)
     return snapshot.manifest.documents
 
 
 def codecs_of(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
-    """What encodes vectors, and documents; read once for all snapshots that have the same. Raises as `open_documents` does."""
-    found = _codecs.get(snapshot.model)
-    return _codecs.setdefault(snapshot.model, _read_codec(snapshot)) if found is None else found
+    """Return the codec of vectors and the encoding of documents, read once per model. Raises like `open_documents`."""
+    codecs = _codecs.get(snapshot.model)
+    return _codecs.setdefault(snapshot.model, _read_codec(snapshot)) if codecs is None else codecs
 
 
 def _read_codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
@@ -141,22 +142,22 @@ def _read_codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
     arrays = {name: file.array(name) for file in files for name in file.arrays}
     try:
         patches, fde = load_token_codec(entry.patches, arrays), load_fde(arrays)
-        fits = patches.dimensions == entry.dimensions == fde.bases.shape[1]
-        fits = fits and fde.dimensions == snapshot.manifest.dimensions
-        fits = fits and entry.store in (None, "float16", "float32")
+        valid = patches.dimensions == entry.dimensions == fde.bases.shape[1]
+        valid = valid and fde.dimensions == snapshot.manifest.dimensions
+        valid = valid and entry.store in (None, "float16", "float32")
     except (KeyError, TypeError, ValueError) as error:
-        raise CorruptIndexError("model", f"the codec of the documents cannot be read: {error!r}") from error
-    if not fits:
-        raise CorruptIndexError("model", "the codec of the documents does not fit the manifest; restore the manifest")
+        raise CorruptIndexError("model", f"cannot load the codec of the documents: {error!r}") from error
+    if not valid:
+        raise CorruptIndexError("model", "the codec of the documents does not match the manifest; restore the manifest")
     return patches, fde
 
 
 def _open_run(run: Shard, patches: TokenCodec, entry: DocumentsEntry) -> DocumentShard:
-    """The documents of a run; what was opened of it for another snapshot is not opened again."""
-    found = run.read.derived.get(__name__)
-    if found is None:
-        found = run.read.derived.setdefault(__name__, _open_shard(run, patches, entry))
-    return replace(cast("DocumentShard", found), shard=run)
+    """Open the documents of a run, once for all snapshots that share it."""
+    opened = run.read.derived.get(__name__)
+    if opened is None:
+        opened = run.read.derived.setdefault(__name__, _open_shard(run, patches, entry))
+    return replace(cast("DocumentShard", opened), shard=run)
 
 
 def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> DocumentShard:
@@ -175,7 +176,9 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
     scales = take(kinds.DOCUMENTS, "factor_scale", np.float32, shard.rows)
     shard.files[kinds.DOCUMENTS].ensure_all()
     if (counts == 0).any() or not np.isfinite(scales).all():
-        raise CorruptIndexError(shard.files[kinds.DOCUMENTS].path, "a document has no vectors or no finite scale")
+        raise CorruptIndexError(
+            shard.files[kinds.DOCUMENTS].path, "a document has no vectors, or a scale that is not finite"
+        )
     offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     total = int(offsets[-1])
     empty: NDArray[np.uint8] = np.empty(0, np.uint8)
@@ -196,7 +199,7 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
             shard.files[kinds.PATCH_POSITIONS].array("position") if kinds.PATCH_POSITIONS in shard.files else empty
         )
         if positions.shape != (total,) or positions.dtype.kind != "u":
-            raise CorruptIndexError("manifest", f"shard {shard.number} has no position of each vector")
+            raise CorruptIndexError("manifest", f"shard {shard.number} does not have a position for each vector")
     if entry.candidates == "lists" and kinds.LISTS not in shard.files and kinds.LIST_LENGTHS not in shard.files:
         list_offsets, list_documents = _make_lists(shard, patches, entry)
     elif entry.candidates == "lists":
@@ -206,7 +209,7 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
         list_documents = take(kinds.LISTS, "document", np.uint32, int(list_offsets[-1]))
         shard.files[kinds.LISTS].ensure_all()
         if list_documents.max(initial=0) >= shard.rows:
-            raise CorruptIndexError(shard.files[kinds.LISTS].path, "a list names a document that is not there")
+            raise CorruptIndexError(shard.files[kinds.LISTS].path, "a list contains a document that does not exist")
     return DocumentShard(
         shard,
         offsets,
@@ -224,7 +227,7 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
 
 
 def _make_lists(run: Shard, patches: TokenCodec, entry: DocumentsEntry) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Inverted lists of a run that stores none: where they begin, and the documents of each centroid. Reads all its codes."""
+    """Make the inverted lists of a run that stores none: offsets and documents of each centroid. Reads all its codes."""
     documents = read_documents(run.files, run.rows, entry)
     centroids = centroids_of(patches, documents.codes)
     if centroids.max(initial=0) >= len(patches.codebook):
@@ -236,7 +239,7 @@ def _make_lists(run: Shard, patches: TokenCodec, entry: DocumentsEntry) -> tuple
 def list_documents_of(
     centroids: NDArray[np.int64], lengths: NDArray[np.uint32], codebook: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """Inverted lists of documents: how many each centroid has, and which, ascending.
+    """Return inverted lists of documents: how many each centroid has, and which, ascending.
 
     Parameters
     ----------
@@ -252,7 +255,7 @@ def list_documents_of(
 
 
 def centroids_of(patches: TokenCodec, codes: NDArray[Any]) -> NDArray[np.int64]:
-    """Centroids of codes, which are their numbers in binary mode."""
+    """Return the centroids of codes, which are their numbers in binary mode."""
     if patches.numbers is None:
         return codes.astype(np.int64)
     inverse = np.zeros(1 << patches.number_bits, np.int64)
@@ -261,29 +264,31 @@ def centroids_of(patches: TokenCodec, codes: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def ensure_codes(index: DocumentIndex, documents: DocumentShard, rows: NDArray[np.int64]) -> None:
-    """Make the codes of some documents present, verified, and known to be centroids' numbers: kernels do not look."""
+    """Fetch and verify the codes of documents, and check that they are valid centroid numbers, as kernels do not."""
     starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
     documents.ensure(kinds.PATCH_CODES, "code", starts, stops)
-    fresh = ~documents.checked[rows]
-    if not fresh.any():
+    unchecked = ~documents.checked[rows]
+    if not unchecked.any():
         return
     limit = len(index.patches.codebook)
-    for start, stop in zip(starts[fresh].tolist(), stops[fresh].tolist(), strict=True):
+    for start, stop in zip(starts[unchecked].tolist(), stops[unchecked].tolist(), strict=True):
         if documents.codes[start:stop].max() >= limit:
-            raise CorruptIndexError(documents.shard.files[kinds.PATCH_CODES].path, "a code is no centroid's number")
+            raise CorruptIndexError(
+                documents.shard.files[kinds.PATCH_CODES].path, f"a code is not the number of one of {limit} centroids"
+            )
     documents.checked[rows] = True
 
 
 def decode_documents(
     index: DocumentIndex, documents: DocumentShard, rows: NDArray[np.int64], *, exact: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Vectors float32 of some documents of a shard end to end, from codes or as stored, and their offsets."""
+    """Return the concatenated vectors, float32, of documents of a shard, decoded or `exact`, and their offsets."""
     starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
     offsets = np.concatenate([[0], np.cumsum(stops - starts)])
     places = np.repeat(starts - offsets[:-1], stops - starts) + np.arange(offsets[-1])
     if exact:
         if documents.exact is None:
-            msg = "this index stores no vectors to be exact with; build it with store='float16'"
+            msg = "this index stores no vectors for exact=True; build it with store='float16'"
             raise InputError(msg)
         documents.ensure(kinds.PATCH_EXACT, "exact", starts, stops)
         return documents.exact[places].astype(np.float32), offsets

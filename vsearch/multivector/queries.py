@@ -1,4 +1,4 @@
-"""What a search of documents was asked: queries of many vectors and options, checked."""
+"""Check the multi-vector queries and the options of a document search."""
 
 from __future__ import annotations
 
@@ -23,15 +23,20 @@ def check_request(
     exact: bool,
     deadline: float | None,
 ) -> DocumentRequest:
-    """Make a request of options, or say which is not usable.
+    """Check the options of a search and return them as a request.
 
     Parameters
     ----------
     entry : DocumentsEntry or None
-        What the manifest says of the documents, where it is known.
+        The manifest entry of the documents, if known.
+
+    Raises
+    ------
+    InputError
+        An option is invalid, or the index does not support it.
     """
     if exact and entry is not None and entry.store is None:
-        msg = "this index stores no vectors to be exact with; build it with store='float16'"
+        msg = "this index stores no vectors for exact=True; build it with store='float16'"
         raise InputError(msg)
     if candidates is None:
         return DocumentRequest(k, max(k, CANDIDATES), exact=exact, deadline=deadline)
@@ -47,31 +52,32 @@ def check_request(
 def prepare_queries(
     vectors: Any, saliency: Any, keep: float, dimensions: int | None
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.int64]]]:
-    """Queries as checked matrices float32 (n, d), pruned to their most salient share, and which vectors stayed.
+    """Return queries as checked matrices, float32 (n, d), of their most salient vectors, and the positions of these.
 
     Parameters
     ----------
     dimensions : int or None
-        None: as many as the first query has.
+        None for the dimensions of the first query.
 
     Raises
     ------
     InputError
+        The queries, their saliency or `keep` are invalid.
     """
     number = isinstance(keep, (int, float, np.number)) and not isinstance(keep, bool)
     if not number or not 0 < keep <= 1:
         msg = f"query_keep must be above 0 and at most 1, got {keep!r}"
         raise InputError(msg)
     if keep < 1 and saliency is None:
-        msg = f"query_keep={keep} needs a saliency of each query vector to go by; give query_saliency="
+        msg = f"query_keep={keep} needs the saliency of each query vector; pass query_saliency="
         raise InputError(msg)
-    given = split_queries(vectors)
-    if not given:
-        msg = "no query was given"
+    unchecked = split_queries(vectors)
+    if not unchecked:
+        msg = "there are no queries"
         raise InputError(msg)
     if dimensions is None:
-        dimensions = given[0].shape[-1] if given[0].ndim else 0
-    queries = [check_query(query, dimensions, number) for number, query in enumerate(given)]
+        dimensions = unchecked[0].shape[-1] if unchecked[0].ndim else 0
+    queries = [check_query(query, dimensions, number) for number, query in enumerate(unchecked)]
     if saliency is None:
         return queries, [np.arange(len(query)) for query in queries]
     weights = _saliencies(saliency, queries)
@@ -80,18 +86,21 @@ def prepare_queries(
 
 
 def split_queries(vectors: Any) -> list[NDArray[Any]]:
-    """One matrix (n, d) per query out of a matrix, a padded block, a list of either, or an encoder's output."""
+    """Split a matrix, a padded block, a list of either, or an encoder's output into one matrix (n, d) per query."""
     if isinstance(vectors, Mapping):
         names = [name for name in ("token_embeddings", "embeddings", "last_hidden_state") if name in vectors]
         if not names:
-            msg = f"a mapping of query vectors needs token_embeddings or embeddings; it has {', '.join(map(str, vectors))}"
+            msg = (
+                "a mapping of query vectors must have token_embeddings, embeddings or last_hidden_state, "
+                f"got {', '.join(map(str, vectors))}"
+            )
             raise InputError(msg)
         block, mask = as_array(vectors[names[0]]), vectors.get("attention_mask")
         if mask is None or block.ndim != 3:
             return split_queries(block)
         flags = as_array(mask)
         if flags.shape != block.shape[:2]:
-            msg = f"the attention mask has the shape {flags.shape}, the query vectors {block.shape}"
+            msg = f"the attention mask must have the shape {block.shape[:2]} of the query vectors, got {flags.shape}"
             raise InputError(msg)
         return [query[kept != 0] for query, kept in zip(block, flags, strict=True)]
     if hasattr(vectors, "embeddings") and not isinstance(vectors, np.ndarray):
@@ -103,20 +112,20 @@ def split_queries(vectors: Any) -> list[NDArray[Any]]:
         return [query for piece in pieces for query in (split_queries(piece) if piece.ndim == 3 else [piece])]
     array = as_array(vectors)
     if array.ndim == 3:
-        # ColPali-style models pad with vectors of zeros
+        # ColPali-style models pad with zero vectors
         return [query[(query != 0).any(axis=1)] for query in array]
     return [array]
 
 
 def as_array(item: Any) -> NDArray[Any]:
-    """An array of an array, a tensor (of any device, and of bfloat16 too) or nested lists."""
+    """Convert an array, a tensor (on any device, also of bfloat16) or nested lists to an array."""
     if hasattr(item, "detach") and hasattr(item, "cpu"):
         item = item.detach().cpu()
         item = item.float().numpy() if "bfloat16" in str(item.dtype) else item.numpy()
     try:
         return np.asarray(item)
     except (ValueError, TypeError) as error:
-        msg = f"query vectors are no array of numbers: {error}"
+        msg = f"query vectors must be an array of numbers: {error}"
         raise InputError(msg) from error
 
 
@@ -124,10 +133,10 @@ def _saliencies(saliency: Any, queries: list[NDArray[np.float32]]) -> list[NDArr
     several = isinstance(saliency, (list, tuple)) and len(saliency) and np.ndim(as_array(saliency[0])) > 0
     parts = [as_array(part) for part in saliency] if several else [as_array(saliency)]
     if len(parts) != len(queries):
-        msg = f"query_saliency of {len(parts)} queries was given for {len(queries)}"
+        msg = f"query_saliency must have one entry per query, got {len(parts)} for {len(queries)} queries"
         raise InputError(msg)
     for number, (part, query) in enumerate(zip(parts, queries, strict=True)):
         if part.shape != (len(query),) or part.dtype.kind not in "fiu" or not np.isfinite(part).all():
-            msg = f"query_saliency of query {number} is {part.dtype} {part.shape}; give {len(query)} finite numbers"
+            msg = f"query_saliency of query {number} must be {len(query)} finite numbers, got {part.dtype} {part.shape}"
             raise InputError(msg)
     return parts

@@ -1,7 +1,7 @@
-"""Where documents of many vectors come from: every kind of input as one set of vectors laid end to end, with offsets.
+"""Inputs of multi-vector documents, all converted to concatenated vectors with offsets.
 
-What encoders return is known by its shape, so that none of their libraries is imported: a list of matrices (PyLate,
-sentence-transformers), one padded block (ColPali-style models: padding is vectors of zeros), a mapping with
+The outputs of encoders are recognized by their shape, without importing any of their libraries: a list of matrices
+(PyLate, sentence-transformers), a padded block (ColPali-style models, padded with zero vectors), a mapping with
 ``token_embeddings`` and ``attention_mask``, an output object with ``embeddings``.
 """
 
@@ -30,12 +30,12 @@ EMPTY = "without vectors"
 FLAWED = "with a vector that is NULL or of another length"
 
 Found = NDArray[Any] | str
-"""The matrix of a document, or why it has none: a reason that `Unusable` counts."""
+"""The matrix of a document, or the reason why it has none, which `Unusable` counts."""
 
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """Documents laid end to end.
+    """Concatenated documents.
 
     Attributes
     ----------
@@ -51,14 +51,14 @@ class Documents:
         return len(self.offsets) - 1
 
     def read(self, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Vectors float32 of documents ``start:stop``, and their offsets from 0 on."""
+        """Return the vectors, float32, of documents ``start:stop``, and their offsets, starting at 0."""
         low, high = int(self.offsets[start]), int(self.offsets[stop])
         vectors = np.ascontiguousarray(self.vectors.read(low, high), np.float32)
         check_bounded(vectors, "ip", low)
         return vectors, self.offsets[start : stop + 1] - low
 
     def take(self, documents: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The same for any documents."""
+        """As `read`, for any documents."""
         lengths = self.offsets[documents + 1] - self.offsets[documents]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         rows = np.repeat(self.offsets[documents] - offsets[:-1], lengths) + np.arange(offsets[-1])
@@ -73,18 +73,19 @@ def open_documents(vectors: object, offsets: object | None, scratch: str | Path)
     Parameters
     ----------
     vectors
-        With `offsets`: all vectors, as `inputs.vectors.open_vectors` takes them. Without: an iterable of matrices
+        With `offsets`: all vectors, as in `inputs.vectors.open_vectors`. Without: an iterable of matrices
         (vectors, dimensions), one per document (or of padded blocks of several); a padded block (documents, vectors,
         dimensions); a table, column or file (``.parquet .arrow .feather``, ``path::column``) with a list of vectors in
-        each row; what a multi-vector encoder returns.
+        each row; or the output of a multi-vector encoder.
     offsets : int array (documents + 1,) or path to ``.npy``, optional
     scratch : path
-        Folder for what must be spooled, owned and removed by the caller.
+        Folder for spooled data, removed by the caller.
 
     Raises
     ------
     InputError
-        Offsets that do not ascend from 0 to the number of vectors, a document without vectors, widths that differ, NaN.
+        Offsets do not ascend from 0 to the number of vectors, a document has no vectors, dimensions differ, or there is
+        a NaN.
     """
     scratch = Path(scratch)
     if offsets is not None:
@@ -96,12 +97,12 @@ def open_documents(vectors: object, offsets: object | None, scratch: str | Path)
 
 
 def open_saliency(saliency: object | None, offsets: NDArray[np.int64]) -> NDArray[np.floating[Any]] | None:
-    """Saliency of every vector, one array or one per document: float (vectors,).
+    """Return the saliency of every vector, from one array or one per document: float (vectors,).
 
     Raises
     ------
     InputError
-        Of the wrong length, or not finite.
+        It has a wrong length, or is not finite.
     """
     if saliency is None:
         return None
@@ -118,49 +119,64 @@ def open_saliency(saliency: object | None, offsets: NDArray[np.int64]) -> NDArra
         else:
             lengths = np.diff(offsets)
             if len(parts) != len(lengths):
-                msg = f"saliency of {len(parts)} documents was given for {len(lengths)}; give one array per document"
+                msg = f"saliency must have one array per document, got {len(parts)} for {len(lengths)} documents"
                 raise InputError(msg)
             for number, (part, length) in enumerate(zip(parts, lengths.tolist(), strict=True)):
                 if part.ndim != 1 or len(part) != length:
-                    msg = f"saliency of document {number} has the shape {part.shape}, the document {length} vectors"
+                    msg = (
+                        f"saliency of document {number} must have the length {length} of the document, got {part.shape}"
+                    )
                     raise InputError(msg)
             values = np.concatenate(parts)
     else:
-        msg = f"saliency of type {type(saliency).__name__} is not supported; give one number per vector"
+        msg = f"saliency must be one number per vector, got {type(saliency).__name__}"
         raise InputError(msg)
     if values.dtype.kind not in "fiu" or values.shape != (int(offsets[-1]),):
-        msg = f"saliency is {values.dtype} {values.shape}; give one number for each of the {int(offsets[-1])} vectors"
+        msg = (
+            f"saliency must be one number for each of the {int(offsets[-1])} vectors, got {values.dtype} {values.shape}"
+        )
         raise InputError(msg)
     for start in range(0, len(values), 1 << 20):
         bad = np.flatnonzero(~np.isfinite(values[start : start + (1 << 20)]))
         if len(bad):
-            msg = f"saliency of vector {start + int(bad[0])} is NaN or infinite; give a finite number"
+            msg = f"saliency of vector {start + int(bad[0])} must be finite, got {values[start + int(bad[0])]}"
             raise InputError(msg)
     return values if values.dtype.kind == "f" else values.astype(np.float64)
 
 
 def check_offsets(offsets: object, vectors: int, *, empty: bool = False) -> NDArray[np.int64]:
-    """Offsets as int64 (documents + 1,), or an error that names the document that is wrong; `empty` ones are so unless allowed."""
+    """Check the offsets of documents of `vectors` vectors, and return them as int64 (documents + 1,).
+
+    Parameters
+    ----------
+    empty : bool
+        Whether documents may be empty.
+
+    Raises
+    ------
+    InputError
+        The offsets are invalid; the message names the document.
+    """
     if isinstance(offsets, (str, os.PathLike)):
         offsets = _load(str(offsets))
     array = _as_array(offsets)
     if array.dtype.kind not in "iu" or array.ndim != 1 or len(array) < 2:
-        msg = f"offsets are {array.dtype} {array.shape}; give one integer more than there are documents"
+        msg = f"offsets must be integers, one more than documents, got {array.dtype} {array.shape}"
         raise InputError(msg)
-    found = array.astype(np.int64)
-    if found[0] != 0 or found[-1] != vectors:
-        msg = f"offsets go from {found[0]} to {found[-1]}; they must begin at 0 and end at the {vectors} vectors"
+    starts = array.astype(np.int64)
+    if starts[0] != 0 or starts[-1] != vectors:
+        msg = f"offsets must start at 0 and end at the number of vectors, {vectors}, got {starts[0]} to {starts[-1]}"
         raise InputError(msg)
-    lengths = np.diff(found)
+    lengths = np.diff(starts)
     wrong = lengths < 0 if empty else lengths <= 0
     if wrong.any():
         number = int(np.argmax(wrong))
         if lengths[number] == 0:
-            msg = f"document {number} is empty (offset {found[number]} twice); leave it out, or give missing='skip'"
+            msg = f"document {number} is empty (offset {starts[number]} twice); remove it, or pass missing='skip'"
         else:
-            msg = f"offsets descend at document {number}: {found[number]}, then {found[number + 1]}; they must ascend"
+            msg = f"offsets must ascend, got {starts[number]}, then {starts[number + 1]} at document {number}"
         raise InputError(msg)
-    return found
+    return starts
 
 
 def _load(path: str) -> NDArray[Any]:
@@ -174,7 +190,7 @@ def _is_tensor(item: object) -> bool:
 
 
 def _as_array(item: Any) -> NDArray[Any]:
-    """An array of an array, a tensor (of any device and of bfloat16 too) or nested lists."""
+    """Convert an array, a tensor (on any device, also of bfloat16) or nested lists to an array."""
     if _is_tensor(item):
         item = item.detach().cpu()
         if "bfloat16" in str(item.dtype):
@@ -183,21 +199,21 @@ def _as_array(item: Any) -> NDArray[Any]:
     try:
         return np.asarray(item)
     except (ValueError, TypeError) as error:
-        msg = f"{type(item).__name__} is no array of numbers: {error}"
+        msg = f"expected an array of numbers, got {type(item).__name__}: {error}"
         raise InputError(msg) from error
 
 
-def _whole(given: Any) -> NDArray[Any] | None:
-    """The array that something is or holds in one piece; None for anything else."""
-    if hasattr(given, "embeddings") and not isinstance(given, np.ndarray):
-        given = given.embeddings
-    if isinstance(given, np.ndarray) or _is_tensor(given) or hasattr(given, "__array_interface__"):
-        return _as_array(given)
+def _single_array(item: Any) -> NDArray[Any] | None:
+    """Convert an array, a tensor, or an output object with one as `embeddings`, to an array; None for anything else."""
+    if hasattr(item, "embeddings") and not isinstance(item, np.ndarray):
+        item = item.embeddings
+    if isinstance(item, np.ndarray) or _is_tensor(item) or hasattr(item, "__array_interface__"):
+        return _as_array(item)
     return None
 
 
 def matrices(vectors: Any, *, skip: bool = False) -> Iterator[Found]:
-    """One matrix after the other, whatever they are packed in; with `skip` the reason instead of one that is none."""
+    """Yield the matrix of each document of any supported input; with `skip`, a reason if it has no valid one."""
     if isinstance(vectors, (str, os.PathLike)):
         yield from _of_file(str(vectors), skip=skip)
         return
@@ -208,19 +224,19 @@ def matrices(vectors: Any, *, skip: bool = False) -> Iterator[Found]:
         yield from _of_mapping(vectors)
         return
     if type(vectors).__module__.startswith("pandas") and getattr(vectors, "dtype", None) == np.dtype(object):
-        vectors = vectors.to_list()  # matrices, of which Arrow would take lists only
+        vectors = vectors.to_list()  # Arrow would convert lists, but not matrices
     if type(vectors).__module__.startswith("pyarrow") or hasattr(vectors, "__arrow_c_stream__"):
         yield from _of_arrow(vectors, skip=skip)
         return
-    array = _whole(vectors)
+    array = _single_array(vectors)
     if array is not None and array.dtype != object:
         if array.ndim == 3:
             yield from _of_block(array)
             return
-        msg = f"vectors have the shape {array.shape}; give offsets with them, or a list of one matrix per document"
+        msg = f"vectors of the shape {array.shape} need offsets; pass these, or a list with one matrix per document"
         raise InputError(msg)
     if isinstance(vectors, (bytes, bytearray, set)) or not isinstance(vectors, Iterable):
-        msg = f"vectors of type {type(vectors).__name__} are not supported; give an array with offsets, or a list of matrices"
+        msg = f"vectors must be an array with offsets, or a list of matrices, got {type(vectors).__name__}"
         raise InputError(msg)
     for number, item in enumerate(vectors):
         if isinstance(item, Mapping):
@@ -229,9 +245,9 @@ def matrices(vectors: Any, *, skip: bool = False) -> Iterator[Found]:
         if skip and (item is None or (isinstance(item, float) and np.isnan(item))):
             yield "NULL"
             continue
-        found = _whole(item)
+        single = _single_array(item)
         try:
-            piece = _as_array(item) if found is None else found
+            piece = _as_array(item) if single is None else single
         except InputError:
             if not skip:
                 raise
@@ -242,16 +258,16 @@ def matrices(vectors: Any, *, skip: bool = False) -> Iterator[Found]:
         elif piece.ndim == 2 or piece.size == 0:
             yield piece
         else:
-            msg = f"document {number} has the shape {piece.shape}, expected (vectors, dimensions)"
+            msg = f"document {number} must have the shape (vectors, dimensions), got {piece.shape}"
             raise InputError(msg)
 
 
 def _of_block(block: NDArray[Any], mask: NDArray[Any] | None = None) -> Iterator[NDArray[Any]]:
-    """Documents of a padded block (documents, vectors, dimensions)."""
+    """Yield the documents of a padded block (documents, vectors, dimensions)."""
     for number, document in enumerate(block):
         kept = (document != 0).any(axis=1) if mask is None else np.asarray(mask[number]) != 0
         if kept.shape != (len(document),):
-            msg = f"the attention mask of document {number} has the shape {kept.shape}, the block {block.shape}"
+            msg = f"the attention mask of document {number} must have the shape {(len(document),)}, got {kept.shape}"
             raise InputError(msg)
         yield document if kept.all() else document[kept]
 
@@ -260,10 +276,10 @@ def _of_mapping(output: Mapping[str, Any]) -> Iterator[Found]:
     names = ("token_embeddings", "embeddings", "last_hidden_state")
     name = next((name for name in names if name in output), None)
     if name is None:
-        msg = f"a mapping needs one of {', '.join(names)}; it has {', '.join(map(str, list(output)[:8]))}"
+        msg = f"a mapping must have one of {', '.join(names)}, got {', '.join(map(str, list(output)[:8]))}"
         raise InputError(msg)
     embeddings, mask = output[name], output.get("attention_mask")
-    array = _whole(embeddings)
+    array = _single_array(embeddings)
     if array is None:
         yield from matrices(embeddings)
         return
@@ -271,15 +287,15 @@ def _of_mapping(output: Mapping[str, Any]) -> Iterator[Found]:
     if array.ndim == 2:
         array, flags = array[None], None if flags is None else np.atleast_2d(flags)
     if array.ndim != 3:
-        msg = f"{name} has the shape {array.shape}, expected (documents, vectors, dimensions)"
+        msg = f"{name} must have the shape (documents, vectors, dimensions), got {array.shape}"
         raise InputError(msg)
     yield from _of_block(array, flags)
 
 
-def _of_file(given: str, *, skip: bool) -> Iterator[Found]:
-    path, column = split_path(given)
+def _of_file(path_or_column: str, *, skip: bool) -> Iterator[Found]:
+    path, column = split_path(path_or_column)
     if path.suffix.lower() not in TABLES:
-        msg = f"{path}: give the offsets of its documents too; without them {' '.join(TABLES)} with a list in each row"
+        msg = f"{path} needs offsets; without offsets, pass {' '.join(TABLES)} with a list of vectors in each row"
         raise InputError(msg)
     require_file(path)
     if path.suffix.lower() == ".parquet":
@@ -321,34 +337,33 @@ def _of_batches(schema: Any, batches: Iterable[Any], column: str | None, label: 
 
 
 def documents_column(schema: Any, column: str | None, label: str) -> str:
-    """The named column, or the only one with lists of lists."""
+    """Return the named column, or the only one with lists of lists."""
     import pyarrow as pa
 
     def is_list(kind: Any) -> bool:
         return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
-    found = [field.name for field in schema if is_list(field.type) and is_list(field.type.value_type)]
+    columns = [field.name for field in schema if is_list(field.type) and is_list(field.type.value_type)]
+    listed = ", ".join(columns) or "none"
     if column is not None:
-        if column not in found:
-            msg = (
-                f"{label}: column {column!r} holds no lists of vectors; such columns are: {', '.join(found) or 'none'}"
-            )
+        if column not in columns:
+            msg = f"{label}: column {column!r} does not contain lists of vectors; the columns that do are: {listed}"
             raise InputError(msg)
         return column
-    if len(found) != 1:
-        msg = f"{label}: {len(found)} columns hold lists of vectors ({', '.join(found) or 'none'}); name one as path::column"
+    if len(columns) != 1:
+        msg = f"{label}: {len(columns)} columns contain lists of vectors ({listed}); select one as path::column"
         raise InputError(msg)
-    return str(found[0])
+    return str(columns[0])
 
 
 def _of_lists(lists: Any, label: str, first: int, *, skip: bool) -> Iterator[Found]:
-    """Documents of a list<list<float>> array."""
+    """Yield the documents of a list<list<float>> array."""
     import pyarrow as pa
 
     lists.validate()
     null = lists.is_null().to_numpy(zero_copy_only=False)
     if lists.null_count and not skip:
-        msg = f"{label}: row {first + int(np.argmax(null))} is NULL; leave that document out, or give missing='skip'"
+        msg = f"{label}: row {first + int(np.argmax(null))} is NULL; remove that document, or pass missing='skip'"
         raise InputError(msg)
     if pa.types.is_fixed_size_list(lists.type):
         size = lists.type.list_size
@@ -361,25 +376,25 @@ def _of_lists(lists: Any, label: str, first: int, *, skip: bool) -> Iterator[Fou
         if null[number]:
             yield "NULL"
             continue
-        found = np.empty((0, 0), np.float32)
+        document = np.empty((0, 0), np.float32)
         if len(inner):
-            found = matrix(inner, f"{label}: row {first + number}, vector", 0, inside)
-        yield FLAWED if inside is not None and inside.rows else found
+            document = matrix(inner, f"{label}: row {first + number}, vector", 0, inside)
+        yield FLAWED if inside is not None and inside.rows else document
 
 
-def _counted(found: Iterator[Found], lengths: list[int]) -> Iterator[NDArray[Any]]:
-    """Pass matrices on, noting their lengths; an empty one, or one that differs from the first, is refused."""
+def _counted(documents: Iterator[Found], lengths: list[int]) -> Iterator[NDArray[Any]]:
+    """Pass matrices through and record their lengths; reject empty ones and differing dimensions."""
     width: int | None = None
     dtype: np.dtype[Any] | None = None
-    for number, document in enumerate(found):
+    for number, document in enumerate(documents):
         if isinstance(document, str) or document.size == 0:
-            msg = f"document {number} is empty; leave it out, or give missing='skip'"
+            msg = f"document {number} is empty; remove it, or pass missing='skip'"
             raise InputError(msg)
         kind = stored_dtype(document.dtype, f"document {number}")
         if width is None or dtype is None:
             width, dtype = document.shape[1], kind
         if document.shape[1] != width:
-            msg = f"document {number} has vectors of {document.shape[1]} dimensions, the documents before it {width}"
+            msg = f"document {number} must have vectors of {width} dimensions like the others, got {document.shape[1]}"
             raise InputError(msg)
         lengths.append(len(document))
         yield document.astype(dtype) if kind != dtype else document

@@ -22,7 +22,7 @@ SAMPLE_QUERIES = 64
 def draw_queries(
     fde: FixedEncoding, vectors: NDArray[np.float32], offsets: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Encoded queries to tune with: some vectors of one document each."""
+    """Draw encoded queries for tuning, each made of some vectors of one document."""
     documents = rng.choice(len(offsets) - 1, min(SAMPLE_QUERIES, len(offsets) - 1), replace=False)
     encoded = []
     for document in documents.tolist():
@@ -35,14 +35,14 @@ def draw_queries(
 def tune_encodings(
     snapshot: Snapshot, queries: NDArray[np.float32], recall: float = CANDIDATE_RECALL, k: int = CANDIDATES
 ) -> SearchSettings:
-    """Settings that reach a recall for encoded queries float32 (m, D), and for queries unlike them."""
+    """Find settings that reach a recall for encoded queries float32 (m, D), and for queries unlike them."""
     sample = Sample(prepare_queries(snapshot.model, queries), None)
     foreign = draw_foreign(snapshot, FOREIGN_QUERIES, snapshot.manifest.seed)
     return tune(snapshot, sample, recall, min(k, snapshot.live_count), foreign)[0]
 
 
 def tune_documents(snapshot: Snapshot, recall: float = CANDIDATE_RECALL, k: int = CANDIDATES) -> SearchSettings:
-    """`tune_encodings` for documents of an index, which has some, out of their codes."""
+    """Run `tune_encodings` for queries made of the stored codes of an index, which must hold documents."""
     index, rng = open_documents(snapshot), np.random.default_rng(snapshot.manifest.seed)
     live = snapshot.live_rows()
     rows = np.arange(snapshot.rows) if live is None else live

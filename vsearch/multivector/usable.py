@@ -1,4 +1,4 @@
-"""Documents of which some have no usable vectors: those are left out, and counted."""
+"""Skip and count documents that have no usable vectors."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from vsearch.multivector.sources import EMPTY, FLAWED, Documents, Found, check_o
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """Documents as they were given, and those of them that are usable.
+    """Input documents, and the usable ones among them.
 
     Attributes
     ----------
     documents : Documents
-        The usable ones.
-    offsets : int64 (documents given + 1,)
-        Of all vectors that were given.
+        The usable documents.
+    offsets : int64 (input documents + 1,)
+        Offsets of the vectors of all input documents.
     kept : int64 (documents,)
-        Which of those given the usable ones are, ascending.
+        Positions of the usable documents in the input, ascending.
     unusable : Unusable
-        The others.
+        The other documents.
     """
 
     documents: Documents
@@ -41,7 +41,7 @@ class Opened:
     unusable: Unusable
 
     def saliency(self, given: object | None) -> NDArray[np.floating[Any]] | None:
-        """Saliency of every vector of the usable documents, from one that was given for all; see `open_saliency`."""
+        """Return the saliency of the vectors of usable documents, from that of all vectors; see `open_saliency`."""
         weights = open_saliency(given, self.offsets)
         if weights is None or len(self.kept) == len(self.offsets) - 1:
             return weights
@@ -49,26 +49,26 @@ class Opened:
 
 
 def _inside(offsets: NDArray[np.int64], documents: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which vectors some documents have, one after the other, and the documents' offsets among these."""
+    """Return the concatenated vector positions of some documents, and the documents' offsets among these."""
     lengths = offsets[documents + 1] - offsets[documents]
-    own = np.concatenate([[0], np.cumsum(lengths)])
-    return np.repeat(offsets[documents] - own[:-1], lengths) + np.arange(own[-1]), own
+    new_offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return np.repeat(offsets[documents] - new_offsets[:-1], lengths) + np.arange(new_offsets[-1]), new_offsets
 
 
 class _ByDocument(Unusable):
-    """Notes documents, each once, where rows of the same number are noted."""
+    """Counts documents instead of rows, each document once."""
 
     def add(self, rows: NDArray[Any], reason: str) -> None:
         super().add(np.setdiff1d(rows, self.sorted()), reason)
 
 
 def open_usable(vectors: object, offsets: object | None, scratch: str | Path) -> Opened:
-    """`open_documents`, but those without vectors, or with one that is not usable, are noted and left out.
+    """As `open_documents`, but skip and count documents without vectors or with an unusable vector.
 
     Raises
     ------
     InputError
-        Offsets that descend, something that is no document at all, or none are usable.
+        Offsets descend, the input does not consist of documents, or no document is usable.
     """
     scratch, unusable, flaws = Path(scratch), _ByDocument(what="document"), Unusable()
     lengths: list[int] = []
@@ -78,36 +78,36 @@ def open_usable(vectors: object, offsets: object | None, scratch: str | Path) ->
         if first is None:
             raise _none_left(unusable)
         source = open_vectors(chain([first], usable), scratch, unusable=flaws)
-        given = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        held = np.diff(given)
-        held[unusable.sorted()] = 0
+        input_offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        counts = np.diff(input_offsets)
+        counts[unusable.sorted()] = 0
     else:
         source = open_vectors(vectors, scratch, unusable=flaws)
-        gone = flaws.sorted()
-        given = check_offsets(offsets, source.rows + len(gone), empty=True)
-        spoiled = np.searchsorted(given, gone, side="right") - 1
-        unusable.add(np.flatnonzero(np.diff(given) == 0), EMPTY)
-        unusable.add(np.unique(spoiled), FLAWED)
-        held = np.diff(given) - np.bincount(spoiled, minlength=len(given) - 1)
-    note_numbers(source, np.repeat(np.arange(len(held)), held), "ip", unusable)
-    kept = np.setdiff1d(np.arange(len(held)), unusable.sorted())
+        skipped = flaws.sorted()
+        input_offsets = check_offsets(offsets, source.rows + len(skipped), empty=True)
+        flawed = np.searchsorted(input_offsets, skipped, side="right") - 1
+        unusable.add(np.flatnonzero(np.diff(input_offsets) == 0), EMPTY)
+        unusable.add(np.unique(flawed), FLAWED)
+        counts = np.diff(input_offsets) - np.bincount(flawed, minlength=len(input_offsets) - 1)
+    note_numbers(source, np.repeat(np.arange(len(counts)), counts), "ip", unusable)
+    kept = np.setdiff1d(np.arange(len(counts)), unusable.sorted())
     if not len(kept):
         raise _none_left(unusable)
-    own = np.concatenate([[0], np.cumsum(held)])
-    if len(kept) == len(held):
-        return Opened(Documents(source, own), given, kept, unusable)
-    rows, inside = _inside(own, kept)
-    return Opened(Documents(KeptVectors(source, rows), inside), given, kept, unusable)
+    source_offsets = np.concatenate([[0], np.cumsum(counts)])
+    if len(kept) == len(counts):
+        return Opened(Documents(source, source_offsets), input_offsets, kept, unusable)
+    rows, inside = _inside(source_offsets, kept)
+    return Opened(Documents(KeptVectors(source, rows), inside), input_offsets, kept, unusable)
 
 
 def _none_left(unusable: Unusable) -> InputError:
     return InputError(f"documents: {unusable.describe(unusable.sorted().tolist())}; none are left")
 
 
-def _usable(found: Iterator[Found], lengths: list[int], unusable: Unusable) -> Iterator[NDArray[Any]]:
-    """Pass on the matrices that are as wide as the first, noting the lengths of all documents and which have none such."""
+def _usable(documents: Iterator[Found], lengths: list[int], unusable: Unusable) -> Iterator[NDArray[Any]]:
+    """Yield the matrices with the dimensions of the first; record all lengths, and the unusable documents."""
     dtype: np.dtype[Any] | None = None
-    for number, document in enumerate(found):
+    for number, document in enumerate(documents):
         reason = document if isinstance(document, str) else None
         if not isinstance(document, str):
             if document.size == 0:

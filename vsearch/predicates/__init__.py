@@ -22,8 +22,8 @@ SQL string                 Mongo-style dict                          `col` expre
 ``AND``, ``OR``, ``NOT``   ``$and``, ``$or``, ``$nor``, ``$not``     ``&``, ``|``, ``~``
 ========================== ========================================= ===================================
 
-SQL also supports ``NOT BETWEEN``, ``NOT IN``, ``NOT LIKE``, ``ESCAPE``, ``IS [NOT] DISTINCT FROM``, ``COALESCE(x, 3) > 2``,
-``IS [NOT] TRUE``, ``FALSE`` and ``UNKNOWN`` after any condition, ``upper(x)``, ``prefix``, ``suffix``, ``^@``,
+SQL also supports ``NOT BETWEEN``, ``NOT IN``, ``NOT LIKE``, ``ESCAPE``, ``IS [NOT] DISTINCT FROM``, ``COALESCE(x, 3) >
+2``, ``IS [NOT] TRUE``, ``FALSE`` and ``UNKNOWN`` after any condition, ``upper(x)``, ``prefix``, ``suffix``, ``^@``,
 ``'a' = ANY(t)``, ``t && [...]``, ``t @> [...]``, ``DATE '...'`` and ``TIMESTAMP '...'``.
 
 **All three syntaxes have SQL semantics, as in DuckDB.** A comparison with NULL is neither true nor false, and only rows

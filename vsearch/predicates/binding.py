@@ -1,7 +1,8 @@
 """Bind an expression to a schema: typed leaves under AND and OR, with every NOT pushed down to the leaves.
 
 A leaf states which values match; NULL never does, except in `NullTest`. This implements SQL's three-valued logic: a row
-matches where the predicate is true, and without a NOT above it, "unknown" can be treated as "not true" under AND and OR.
+matches where the predicate is true, and without a NOT above it, "unknown" can be treated as "not true" under AND and
+OR.
 """
 
 from __future__ import annotations

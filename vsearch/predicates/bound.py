@@ -1,4 +1,7 @@
-"""Bound predicates: typed leaves under AND and OR. A leaf states which values match; NULL never does, except in `NullTest`."""
+"""Bound predicates: typed leaves under AND and OR.
+
+A leaf states which values match; NULL never does, except in `NullTest`.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ class KeyRange:
 
 @dataclass(frozen=True)
 class StringRange:
-    """Rows whose string or decimal has a key in one of the intervals, in byte order; `fold` lowers or uppers strings first."""
+    """Rows whose string, folded by `fold`, or decimal has a key in one of the intervals, in byte order."""
 
     column: str
     intervals: ByteIntervals
@@ -68,7 +71,7 @@ class StringRange:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Rows whose string matches the LIKE pattern or, if `matching` is False, does not; `fold` lowers or uppers it first."""
+    """Rows whose string, folded by `fold`, matches the LIKE pattern or, if `matching` is False, does not."""
 
     column: str
     tokens: tuple[int, ...]

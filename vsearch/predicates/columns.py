@@ -1,7 +1,7 @@
 """Encoded attribute columns of one segment, on which predicates are evaluated.
 
-`CellColumn` stores one byte per row: the number of the cell that contains the row's value, 0 for NULL. It may be inexact,
-as a cell can cover several values. `PostingColumn` stores the rows of every distinct string; it is exact.
+`CellColumn` stores one byte per row: the number of the cell that contains the row's value, 0 for NULL. It may be
+inexact, as a cell can cover several values. `PostingColumn` stores the rows of every distinct string; it is exact.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ class PostingColumn:
     rows_total : int
         The number of rows of the segment.
     dictionary : Dictionary
-        The distinct keys: strings, or the byte keys of decimals and list elements, which are called strings here as well.
+        The distinct keys: strings, or the byte keys of decimals and list elements, which are called strings here as
+        well.
     offsets : int64 (strings + 1,)
         The rows of string i are ``rows[offsets[i]:offsets[i + 1]]``, ascending.
     rows : uint32 (listed,)
@@ -102,8 +103,8 @@ class PostingColumn:
     null_elements : uint32 (lists,)
         Rows whose list has a NULL element; empty for strings.
     ensure : callable, optional
-        For storage that fetches lazily: called with the name of an array and the starts and stops of the ranges about to be
-        read from it. Called for ``rows`` and ``null_elements`` only; the other arrays are read in full.
+        For storage that fetches lazily: called with the name of an array and the starts and stops of the ranges about
+        to be read from it. Called for ``rows`` and ``null_elements`` only; the other arrays are read in full.
     """
 
     name: str
@@ -168,8 +169,8 @@ def decode_column(
     ----------
     header : ColumnHeader
     arrays : mapping of str to array
-        As returned by `CellColumn.arrays` or `PostingColumn.arrays`; not copied. The contents of ``cells``, ``rows`` and
-        ``null_elements`` are not inspected here, so they may not have been fetched yet.
+        As returned by `CellColumn.arrays` or `PostingColumn.arrays`; not copied. The contents of ``cells``, ``rows``
+        and ``null_elements`` are not inspected here, so they may not have been fetched yet.
     path : str
         The file to name in errors.
     ensure : callable, optional
@@ -237,7 +238,7 @@ class _Reader:
         if record is None:
             raise CorruptIndexError(
                 self.path,
-                f"attribute {self.header.name!r} has the type {self.header.type!r}, which this version does not support",
+                f"attribute {self.header.name!r} has the type {self.header.type!r}, unsupported by this version",
             )
         return record.keys
 

@@ -77,7 +77,8 @@ class Dictionary:
         strings = self.folded(fold)
         edges = [low for low, _ in intervals] + [high for _, high in intervals if high is not None]
         edges.sort()
-        # A string is inside where an odd number of edges are <= it; a trailing zero byte makes an equal edge count as well.
+        # A string is inside where an odd number of edges are <= it; a trailing zero byte makes an equal edge count as
+        # well.
         ends = strings.offsets[1:] + np.arange(1, len(strings) + 1)
         data = np.zeros(int(ends[-1]) if len(ends) else 0, np.uint8)
         keep = np.ones(len(data), np.bool_)

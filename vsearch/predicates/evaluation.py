@@ -1,4 +1,4 @@
-"""Evaluate bound predicates on encoded columns to row masks, and recheck the rows that the encoding leaves undecided."""
+"""Evaluate bound predicates on encoded columns to row masks, and recheck the rows that remain undecided."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ def sql_literal(value: Literal) -> str:
         return (text if "e" in text else f"{text}e0") if math.isfinite(value.value) else f"'{text}'::DOUBLE"
     if isinstance(value, float):
         if math.isfinite(value):
-            # In SQL a number with an exponent is a double, without one a decimal; integers compare differently with each.
+            # In SQL a number with an exponent is a double, without one a decimal; integers compare differently with
+            # each.
             text = repr(value)
             if value.is_integer():
                 return text if "e" in text else f"{text}e0"

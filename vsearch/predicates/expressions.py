@@ -1,7 +1,7 @@
 """Predicates as data: a small tree of frozen structs, and `col` to build one in Python.
 
-All syntaxes have SQL semantics: a comparison with NULL is neither true nor false, nor is its ``NOT``, and a row matches only
-if the whole predicate is true. So ``col("x") != 3`` does not match rows where ``x`` is NULL.
+All syntaxes have SQL semantics: a comparison with NULL is neither true nor false, nor is its ``NOT``, and a row matches
+only if the whole predicate is true. So ``col("x") != 3`` does not match rows where ``x`` is NULL.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class In(Expression, frozen=True, tag="in"):
 
 
 class Like(Expression, frozen=True, tag="like"):
-    """``column LIKE pattern``: ``%`` matches any text, ``_`` one code point; no escape character unless ``escape`` is given."""
+    """``column LIKE pattern``: ``%`` matches any text, ``_`` one code point; there is no default ``escape``."""
 
     column: Name
     pattern: Annotated[str, msgspec.Meta(max_length=MAXIMUM_PATTERN)] | None
@@ -92,8 +92,9 @@ class IsNull(Expression, frozen=True, tag="null"):
 class Contains(Expression, frozen=True, tag="contains"):
     """A list column contains any or all of the values.
 
-    NULL elements and NULL values never match. ``mode="element"`` is ``value = ANY(column)``, which SQL defines differently:
-    neither true nor false where the list has a NULL element and no match, and false where the list is NULL.
+    NULL elements and NULL values never match. ``mode="element"`` is ``value = ANY(column)``, which SQL defines
+    differently: neither true nor false where the list has a NULL element and no match, and false where the list is
+    NULL.
     """
 
     column: Name
@@ -268,7 +269,8 @@ def col(name: str) -> Column:
     Examples
     --------
     >>> (col("price") < 10) & col("tags").contains("new")
-    And(terms=(Comparison(column='price', operator='<', value=10, fold=''), Part(column='tags', value='new', place='anywhere', fold='')))
+    And(terms=(Comparison(column='price', operator='<', value=10, fold=''), Part(column='tags', value='new',
+    place='anywhere', fold='')))
     """
     return Column(name)
 

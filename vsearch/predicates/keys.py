@@ -50,8 +50,8 @@ def cuts(attribute: Attribute, value: Literal) -> tuple[int, int]:
     Returns
     -------
     not_below, above : int
-        The smallest keys of values that are >= and > the literal; from -2**63 to 2**63. They differ only if a value of the
-        column can equal the literal.
+        The smallest keys of values that are >= and > the literal; from -2**63 to 2**63. They differ only if a value of
+        the column can equal the literal.
 
     Raises
     ------
@@ -73,8 +73,8 @@ def keys_from_values(kind: str, values: npt.NDArray[Any]) -> npt.NDArray[np.int6
     kind : str
         The name of a type with int64 keys: any type but strings, decimals and lists.
     values : (rows,)
-        Numbers as stored in the buffer: int64, uint64, floats of any size, bool or uint8, microseconds or nanoseconds as
-        int64, days as int32 or int64.
+        Numbers as stored in the buffer: int64, uint64, floats of any size, bool or uint8, microseconds or nanoseconds
+        as int64, days as int32 or int64.
     """
     return _ordered(kind).from_values(values)
 

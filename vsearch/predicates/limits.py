@@ -1,7 +1,7 @@
 """Size limits of predicates, checked before anything slow reads them, and extraction of long lists from SQL.
 
-A SQL parser takes some 50 us and 1 kB per word. A list of literals needs no parser: it is matched by a regular expression
-and replaced by a short placeholder list in the text to parse.
+A SQL parser takes some 50 us and 1 kB per word. A list of literals needs no parser: it is matched by a regular
+expression and replaced by a short placeholder list in the text to parse.
 """
 
 from __future__ import annotations

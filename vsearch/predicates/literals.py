@@ -1,8 +1,8 @@
 """The constants of a predicate, in one form for Python, SQL and msgpack.
 
-A literal is ``None``, ``bool``, ``int`` (64 bits, signed or unsigned), ``float``, ``str`` or one of four tagged structs,
-so its type survives msgpack. A ``float`` is a number as written, ``0.1``, which is rounded to float32 to compare with a
-float32 column; a `Double` is a SQL double, ``1e-1``, to which a float32 column is widened.
+A literal is ``None``, ``bool``, ``int`` (64 bits, signed or unsigned), ``float``, ``str`` or one of four tagged
+structs, so its type survives msgpack. A ``float`` is a number as written, ``0.1``, which is rounded to float32 to
+compare with a float32 column; a `Double` is a SQL double, ``1e-1``, to which a float32 column is widened.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def to_literal(value: object) -> Literal:
     Parameters
     ----------
     value : object
-        None, bool, int, float, str, Decimal, date, datetime (naive ones are taken as UTC), or a NumPy scalar of these kinds.
+        None, bool, int, float, str, Decimal, date, datetime (naive ones are taken as UTC), or a NumPy scalar of these
+        kinds.
 
     Raises
     ------
@@ -108,7 +109,7 @@ def parse_number(text: str) -> Literal:
 
 
 def parse_timestamp(text: str) -> Timestamp:
-    """Parse ``YYYY-MM-DD[ HH:MM[:SS[.fffffffff]]][offset]``, in UTC without an offset; drop digits below a nanosecond."""
+    """Parse ``YYYY-MM-DD[ HH:MM[:SS[.fffffffff]]][offset]``, in UTC by default; drop digits below a nanosecond."""
     match = _MOMENT.fullmatch(text.strip())
     if match is None:
         raise PredicateError(f"{text!r} is not a timestamp; write YYYY-MM-DD or YYYY-MM-DD HH:MM[:SS[.ffffff]][+HH:MM]")
@@ -122,7 +123,7 @@ def parse_timestamp(text: str) -> Timestamp:
 
 
 def parse_period(text: str) -> tuple[Date, Date] | None:
-    """Parse ``YYYY`` or ``YYYY-MM``: return its first day and the first day after it, or None if the text is neither."""
+    """Parse ``YYYY`` or ``YYYY-MM``: return its first day and the first day after it; None if it is neither."""
     match = _PERIOD.fullmatch(text.strip())
     if match is None:
         return None

@@ -1,6 +1,7 @@
 """Parse Mongo-style filter dicts to expressions.
 
-The syntax is Mongo's, the semantics are SQL's: ``$ne``, ``$nin`` and ``$not`` do not match rows where the column is NULL.
+The syntax is Mongo's, the semantics are SQL's: ``$ne``, ``$nin`` and ``$not`` do not match rows where the column is
+NULL.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ def parse_mongo(where: Mapping[str, Any]) -> Expression:
     Parameters
     ----------
     where : mapping
-        ``{"price": {"$lt": 10}, "tags": "new"}``; several keys are joined by AND. Operators: ``$eq $ne $gt $gte $lt $lte
-        $in $nin $exists $like $ilike $contains $startsWith $endsWith $any $all $size $not`` on a column, ``$and $or $nor
-        $not`` above columns. On a list column, ``$eq`` and a plain value test for membership; an empty list and
-        ``{"$size": 0}`` test whether the column is empty. ``$contains`` tests for a substring or a list element.
+        ``{"price": {"$lt": 10}, "tags": "new"}``; several keys are joined by AND. Operators: ``$eq $ne $gt $gte $lt
+        $lte $in $nin $exists $like $ilike $contains $startsWith $endsWith $any $all $size $not`` on a column, ``$and
+        $or $nor $not`` above columns. On a list column, ``$eq`` and a plain value test for membership; an empty list
+        and ``{"$size": 0}`` test whether the column is empty. ``$contains`` tests for a substring or a list element.
 
     Raises
     ------

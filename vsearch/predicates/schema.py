@@ -62,8 +62,8 @@ class Attribute(msgspec.Struct, frozen=True):
 class Schema(msgspec.Struct, frozen=True):
     """The attribute columns, in order, with distinct names.
 
-    `row_id` is the type of the row ids, which predicates refer to as ``id`` or ``_id`` unless an attribute has that name;
-    None if row ids cannot be filtered on.
+    `row_id` is the type of the row ids, which predicates refer to as ``id`` or ``_id`` unless an attribute has that
+    name; None if row ids cannot be filtered on.
     """
 
     attributes: tuple[Attribute, ...]

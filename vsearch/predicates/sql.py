@@ -1,4 +1,4 @@
-"""Parse SQL WHERE strings to expressions. sqlglot parses the SQL; only the nodes listed here are accepted, none is evaluated."""
+"""Parse SQL WHERE strings, with sqlglot, to expressions; only the nodes listed here are accepted, none is evaluated."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def parse_sql(where: str) -> Expression:
     Raises
     ------
     PredicateError
-        The SQL is malformed, or more than a predicate on the columns of one row: it has a subquery, a function, arithmetic,
-        a comparison of two columns, or more than one statement.
+        The SQL is malformed, or more than a predicate on the columns of one row: it has a subquery, a function,
+        arithmetic, a comparison of two columns, or more than one statement.
     """
     lists = LongLists(where)
     try:
@@ -276,7 +276,7 @@ def _is(node: exp.Expr) -> Expression:
     value = literal(node.expression)
     if value is not None and not isinstance(value, bool):
         raise PredicateError(
-            f"{sql_text(node)}: IS must be followed by NULL, TRUE, FALSE, UNKNOWN or DISTINCT FROM; use = for other values"
+            f"{sql_text(node)}: IS must be followed by NULL, TRUE, FALSE, UNKNOWN or DISTINCT FROM; use = for values"
         )
     target = target_of(node.this)
     if target is not None and value is None and target.default is None:

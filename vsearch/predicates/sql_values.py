@@ -103,7 +103,7 @@ def _negated(value: Literal, node: exp.Expr) -> Literal:
 
 
 def _cast(node: exp.Expr) -> Literal:
-    """Convert ``DATE '...'``, ``TIMESTAMP '...'``, and numbers or text cast to floats: ``0.1::DOUBLE``, ``'NaN'::DOUBLE``."""
+    """Convert ``DATE '...'``, ``TIMESTAMP '...'``, and casts to floats: ``0.1::DOUBLE``, ``'NaN'::DOUBLE``."""
     target = node.args["to"].this
     name = getattr(target, "name", str(target)).upper()
     value = literal(node.this)

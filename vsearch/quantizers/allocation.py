@@ -18,8 +18,8 @@ def allocate_bits(variances: NDArray[np.float64], widths: Sequence[int], budget:
     Parameters
     ----------
     variances : float64 (blocks,)
-        Mean variance of each block's dimensions, descending. If they are not, a block still gets no fewer bits than those
-        after it.
+        Mean variance of each block's dimensions, descending. If they are not, a block still gets no fewer bits than
+        those after it.
     widths : (blocks,)
         Number of dimensions of each block.
     budget : int

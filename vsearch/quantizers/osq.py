@@ -65,7 +65,7 @@ class OSQ:
 
     @cached_property
     def plane_bytes(self) -> NDArray[np.int32]:
-        """Bytes of each plane in one vector's code, int32 (planes,): even, so that the widest register holds whole block rows."""
+        """Bytes of each plane in a code, int32 (planes,): even, so that the widest register holds whole block rows."""
         return (2 * ((self.plane_dimensions + 15) // 16)).astype(np.int32)
 
     @cached_property

@@ -1,7 +1,7 @@
-"""OSQ as published in SQUASH: each KLT dimension is quantized to cells by Lloyd's algorithm; rows are ranked by lower bounds.
+"""OSQ as published in SQUASH: cells of each KLT dimension by Lloyd's algorithm, ranking by lower bounds.
 
-Kept for comparison with `osq`. Here the dimensions are truly decorrelated, no bits go to dimensions that have 8 bits or no
-variance, the outer cells are unbounded, and all cell numbers are used.
+Kept for comparison with `osq`. Here the dimensions are truly decorrelated, no bits go to dimensions that have 8 bits or
+no variance, the outer cells are unbounded, and all cell numbers are used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROUNDS = 250
 
 @dataclass(frozen=True, eq=False)
 class LloydOSQ:
-    """A trained codec of cells. It encodes rotated vectors, not residuals, so that one set of tables serves all partitions.
+    """A trained codec of cells. It encodes rotated vectors, not residuals, so that partitions share one set of tables.
 
     Attributes
     ----------
@@ -38,8 +38,8 @@ class LloydOSQ:
     means : float32 (d,)
         Means of the rotated dimensions.
     signs : int
-        Number of leading dimensions that have a sign bit: those with variance. The bit after them marks zero vectors, which
-        have no direction, so that cosine can distinguish them from near vectors.
+        Number of leading dimensions that have a sign bit: those with variance. The bit after them marks zero vectors,
+        which have no direction, so that cosine can distinguish them from near vectors.
     dimension_bits : int32 (D,)
         Bits of the leading dimensions; the other d - D have none.
     centres : float32 (cells,)
@@ -153,7 +153,7 @@ def train_lloyd(vectors: NDArray[np.float32], bits: float) -> LloydOSQ:
 
 
 def greedy_bits(energies: NDArray[np.float64], budget: int) -> NDArray[np.int32]:
-    """Assign one bit at a time to the dimension with the most remaining energy; a bit doubles its cells and quarters its energy.
+    """Assign each bit to the dimension with the most remaining energy; it doubles its cells and quarters its energy.
 
     This selects the `budget` largest among the energies of all dimensions after 0, 1, ... 7 bits.
 

@@ -1,8 +1,9 @@
 """PQ: product quantization, with or without the learned rotation of OPQ.
 
-A residual is split into equal parts and each part is replaced by the nearest of 16 or 256 centroids. Two things are added
-to the textbook form: one factor per vector corrects the length of the whole code, as in OSQ, and codes of 16 centroids
-are padded for the nibble scan. Centroids may be trained further for ranking (`vsearch.jpq`) without changing the codes.
+A residual is split into equal parts and each part is replaced by the nearest of 16 or 256 centroids. Two things are
+added to the textbook form: one factor per vector corrects the length of the whole code, as in OSQ, and codes of 16
+centroids are padded for the nibble scan. Centroids may be trained further for ranking (`vsearch.jpq`) without changing
+the codes.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class PQ:
         if dimensions % self.subquantizers:
             divisors = ", ".join(str(m) for m in _divisors(dimensions))
             raise InputError(
-                f"subquantizers must divide the {dimensions} dimensions, got {self.subquantizers}; use one of {divisors}"
+                f"subquantizers must divide the {dimensions} dimensions, got {self.subquantizers}; "
+                f"use one of {divisors}"
             )
 
     @property
@@ -85,7 +87,7 @@ class PQ:
 
 
 def spec_from_bits(bits: float, dimensions: int) -> PQ:
-    """Return a PQ of 256 centroids with at most `bits` per dimension: the largest number of parts that divides the dimensions."""
+    """Return the PQ of 256 centroids with the most parts that divide the dimensions, at most `bits` per dimension."""
     return PQ(max(m for m in _divisors(dimensions) if m <= max(1.0, bits * dimensions / 8)))
 
 
@@ -174,7 +176,7 @@ class ProductQuantizer:
         return np.ascontiguousarray(nibbles[:, : len(self.centroids)])
 
     def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the inner products of a rotated query's parts with the centroids: (code_bytes, 256) or (2 * code_bytes, 16)."""
+        """Compute inner products of a rotated query and the centroids: (code_bytes, 256) or (2 * code_bytes, 16)."""
         parts, count, width = self.centroids.shape
         inner = np.matmul(self.centroids, query.reshape(parts, width, 1))[:, :, 0]
         if self.scan == "bytes":
@@ -250,7 +252,7 @@ def train_pq(residuals: NDArray[np.float32], spec: PQ, seed: int = 0) -> Product
 
 
 def calibrate(codec: ProductQuantizer, rotated: NDArray[np.float32], rng: np.random.Generator) -> Calibration:
-    """Measure the estimate's error deviation between rows of the sample; the scale stays 1, as training may change the centroids."""
+    """Measure the deviation of the error on the sample; the scale stays 1, as training may change the centroids."""
     queries = rotated[rng.choice(len(rotated), min(CALIBRATION_QUERIES, len(rotated)), replace=False)]
     rows = rotated[rng.choice(len(rotated), min(CALIBRATION_ROWS, len(rotated)), replace=False)]
     encoded = codec.encode(rows)

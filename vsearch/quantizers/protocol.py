@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Scan = Literal["nibbles", "bytes", "cells"]
 """How codes are scanned: "nibbles" and "bytes" sum table entries (16 per nibble, 256 per byte) to estimate scores
-(`search.engine.scanning`); "cells" computes lower bounds of distances from the cells of all dimensions (`search.engine.cells`)."""
+(`search.engine.scanning`); "cells" sums squared gaps to cells to bound distances from below (`search.engine.cells`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class Quantizer(Protocol):
 
     @property
     def rotation(self) -> NDArray[np.float32]:
-        """Orthogonal matrix, float32 (d, d): it encodes ``rotation @ (vector - mean - centroid)``, for cells without the centroid."""
+        """Orthogonal, float32 (d, d); rotates ``vector - mean - centroid`` or, for cells, ``vector - mean``."""
         ...
 
     @property

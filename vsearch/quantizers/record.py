@@ -17,7 +17,7 @@ Loader = Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Quantizer]
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
-    """A training sample, float32 (n, d), n >= 1: the vectors in the space that is searched, and their residuals to the centroids."""
+    """A training sample, float32 (n, d), n >= 1: vectors in the space that is searched, and residuals to centroids."""
 
     vectors: NDArray[np.float32]
     residuals: NDArray[np.float32]
@@ -73,8 +73,8 @@ class QuantizerRecord:
     from_bits : callable
         ``from_bits(bits, dimensions)`` -> the specification for an average number of bits per dimension.
     load : callable
-        Restores a trained codec from its configuration and arrays; raises KeyError, TypeError, ValueError or OverflowError if
-        they do not define a codec that is safe for kernels.
+        Restores a trained codec from its configuration and arrays; raises KeyError, TypeError, ValueError or
+        OverflowError if they do not define a codec that is safe for kernels.
     given : type, optional
         The class of its specifications, if users may pass one instead of the name.
     metrics : tuple of str

@@ -1,7 +1,7 @@
 """Rerank codes: the rotated residual of a vector to its partition centroid, independent of the codes that are scanned.
 
-``int8`` stores one byte per dimension on a grid that all vectors share up to a scale per vector; ``float16`` and ``float32``
-store the residual itself. The inner product with a query is ``sum_j query_j * weight_j * code_j * scale``.
+``int8`` stores one byte per dimension on a grid that all vectors share up to a scale per vector; ``float16`` and
+``float32`` store the residual itself. The inner product with a query is ``sum_j query_j * weight_j * code_j * scale``.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class ResidualCodes:
 def dimension_weights(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the relative grid step of each dimension, float32 (d,): the square root of its block's standard deviation.
 
-    To cover a vector's largest values, steps should be proportional to the deviations. But errors matter most in dimensions
-    where queries are large, and queries are as uneven as the vectors, which calls for the opposite. The square root is the
-    best compromise: on 115,659 glosses the error is 10 % smaller than with the deviations themselves. Blocks without
-    variance get a small positive weight to avoid division by zero.
+    To cover a vector's largest values, steps should be proportional to the deviations. But errors matter most in
+    dimensions where queries are large, and queries are as uneven as the vectors, which calls for the opposite. The
+    square root is the best compromise: on 115,659 glosses the error is 10 % smaller than with the deviations
+    themselves. Blocks without variance get a small positive weight to avoid division by zero.
     """
     dimensions = rotated.shape[1]
     squares: NDArray[np.float64] = np.einsum("ij,ij->j", rotated, rotated, dtype=np.float64) / len(rotated)
@@ -61,7 +61,8 @@ def dimension_weights(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
 def lie_far_apart(centroid_squares: NDArray[np.float32], weights: NDArray[np.float32], radii: float = FAR) -> bool:
     """Return whether some partition is more than `radii` radii from the mean, far compared to the distances within it.
 
-    Float32 sums then lose the digits that distinguish its rows, so rotation must be computed in float64 and rounded once.
+    Float32 sums then lose the digits that distinguish its rows, so rotation must be computed in float64 and rounded
+    once.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def rotate_widely(vectors: NDArray[np.float32], rotation: NDArray[np.float32]) -
 
 
 def round_to_half_precision(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Round finite float32 values to the 11 significant bits of a float16, to nearest, ties to even; keep float32's range."""
+    """Round finite float32 values to 11 significant bits, as of float16, to nearest even; keep float32's range."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     half = np.uint32((1 << DROPPED_BITS - 1) - 1)
     odd = (bits >> np.uint32(DROPPED_BITS)) & np.uint32(1)
@@ -94,10 +95,11 @@ def relative_half(
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
     """Convert non-negative values to float16, relative to a power of two for each group of rows.
 
-    The power scales a group's largest value near the top of float16's range. Values with 11 significant bits are exact down
-    to ``2**-28`` of the largest, so they are the same numbers in any group; smaller values lose bits one by one, and values
-    below ``2**-39`` of the largest become 0. If the largest value is below ``2**-45`` its power decreases more slowly, and
-    below ``2**-60`` the largest is scaled to 1/2 and above: scales are factors of products that must fit in float32.
+    The power scales a group's largest value near the top of float16's range. Values with 11 significant bits are exact
+    down to ``2**-28`` of the largest, so they are the same numbers in any group; smaller values lose bits one by one,
+    and values below ``2**-39`` of the largest become 0. If the largest value is below ``2**-45`` its power decreases
+    more slowly, and below ``2**-60`` the largest is scaled to 1/2 and above: scales are factors of products that must
+    fit in float32.
 
     Parameters
     ----------
@@ -121,7 +123,8 @@ def relative_half(
 def _power_below(largest: NDArray[np.float32], small: int = LEAST_EXPONENT) -> NDArray[np.float32]:
     """Return powers of two that scale numbers to [2^14, 2^15), in the range of float16; 1 for 0.
 
-    They are normal float32 numbers, below 2^small only for numbers that are smaller still, which are scaled to 1/2 and above.
+    They are normal float32 numbers, below 2^small only for numbers that are smaller still, which are scaled to 1/2 and
+    above.
     """
     exponents = np.frexp(largest)[1]
     exponents = np.maximum(exponents - FLOAT16_EXPONENT, np.minimum(exponents, small))
@@ -134,11 +137,11 @@ def encode_residuals(
 ) -> ResidualCodes:
     """Encode rotated residuals (n, d) to rotated centroids, float32 (n, d), or (d,) for all.
 
-    The queries that return a vector point in its direction, so int8 scales are chosen such that the decoded vector has the
-    right length along the vector: the remaining error is orthogonal to it (see `_straighten`).
+    The queries that return a vector point in its direction, so int8 scales are chosen such that the decoded vector has
+    the right length along the vector: the remaining error is orthogonal to it (see `_straighten`).
 
-    Scales are rounded to 11 bits, as they are stored. float16 codes are relative to a power of two derived from the row's
-    peak, so that vectors may have any unit; it is 0 for a zero residual.
+    Scales are rounded to 11 bits, as they are stored. float16 codes are relative to a power of two derived from the
+    row's peak, so that vectors may have any unit; it is 0 for a zero residual.
     """
     from vsearch.kernels.scan.encode import encode_int8, largest_ratio
 

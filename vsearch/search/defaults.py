@@ -22,7 +22,7 @@ TUNING_ROWS = 1 << 28
 """Maximum number of rows scored exactly by default tuning, over all queries."""
 
 SMALL = 500
-"""Number of rows up to which settings are widened: a sample says little about so few rows, and scanning them is cheap."""
+"""Rows up to which settings are widened: a sample says little about so few rows, and scanning them is cheap."""
 
 
 def tune_defaults(snapshot: Snapshot, recall: float = DEFAULT_RECALL, k: int = DEFAULT_K) -> SearchSettings:

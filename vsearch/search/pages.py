@@ -1,10 +1,11 @@
 """Pagination: an order of the matching rows that does not depend on which part of it is requested.
 
 An approximate search for 20 rows need not start with the results of the search for 10, so pages cut from searches of
-different depths would overlap and have gaps. Instead, for a page size k, a list L is defined block by block: block 0 is the
-plain search for k; block b is the search for 2^b k without the rows of the preceding blocks, cut to as many rows as these
-have together. Pages are slices of L, so they never share a row and together have all rows. The first page has no extra
-cost; a page at an offset costs searches for k, 2k, 4k ... until one covers offset + k, about twice the last of them.
+different depths would overlap and have gaps. Instead, for a page size k, a list L is defined block by block: block 0 is
+the plain search for k; block b is the search for 2^b k without the rows of the preceding blocks, cut to as many rows as
+these have together. Pages are slices of L, so they never share a row and together have all rows. The first page has no
+extra cost; a page at an offset costs searches for k, 2k, 4k ... until one covers offset + k, about twice the last of
+them.
 
 If deeper searches start with the results of shallower ones (exact search), L is their order, and one search suffices.
 """
@@ -58,7 +59,7 @@ class PageList:
         self._going = np.ones(queries, bool)
 
     def searches(self) -> Iterator[tuple[int, bool]]:
-        """Yield the depth of each search, and whether it contributes rows to the page; `add` its results before the next."""
+        """Yield the depth of each search, and whether it has rows of the page; `add` its results before the next."""
         for start, stop in self._blocks:
             if not self._going.any():
                 return
@@ -100,7 +101,8 @@ def collect_page(
     Parameters
     ----------
     search : callable
-        ``search(run, depth)`` -> scores and rows of a run of the queries, float32 and int64 (run, depth), padded with NaN and -1.
+        ``search(run, depth)`` -> scores and rows of a run of the queries, float32 and int64 (run, depth), padded with
+        NaN and -1.
 
     Returns
     -------
@@ -121,7 +123,7 @@ def collect_page(
 
 
 def _edges(k: int, last: int) -> list[int]:
-    """Return the boundaries of blocks: 0, k, 2k, 4k ... until `last` is covered, limited to the largest search depth."""
+    """Return the boundaries of blocks: 0, k, 2k, 4k ... until `last` is covered, at most the largest depth."""
     edges = [0, k]
     while edges[-1] < last:
         edges.append(min(2 * edges[-1], LARGEST_K))

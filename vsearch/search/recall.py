@@ -24,10 +24,10 @@ def run_sample(snapshot: Snapshot, sample: Sample, request: SearchRequest) -> An
         return search_vectors(snapshot, sample.queries, request, sample.mask, SearchStats(), prepared=True)
     more = msgspec.structs.replace(request, k=request.k + 1)
     answer = search_vectors(snapshot, sample.queries, more, sample.mask, SearchStats(), prepared=True)
-    own = answer.rows == sample.own_rows[:, None]
-    own[~own.any(axis=1), -1] = True  # if the row itself was not found, drop the last result
-    keep = ~own
-    shape = (len(own), request.k)
+    is_own_row = answer.rows == sample.own_rows[:, None]
+    is_own_row[~is_own_row.any(axis=1), -1] = True  # if the row itself was not found, drop the last result
+    keep = ~is_own_row
+    shape = (len(is_own_row), request.k)
     return Answer(answer.scores[keep].reshape(shape), answer.rows[keep].reshape(shape), answer.stats)
 
 
@@ -90,11 +90,11 @@ class TuneReport:
     target, recall : float
         The requested recall, and the recall measured with the new settings.
     foreign_recall : float or None
-        The lowest recall measured for queries far from all rows and with filters that exclude nearby rows; None if there
-        is only one partition.
+        The lowest recall measured for queries far from all rows and with filters that exclude nearby rows; None if
+        there is only one partition.
     reached : bool
-        Whether the recall reached the target, and `foreign_recall`, measured on small samples, came within .015 of it. If not,
-        the codes limit the recall: use more bits or rerank codes.
+        Whether the recall reached the target, and `foreign_recall`, measured on small samples, came within .015 of it.
+        If not, the codes limit the recall: use more bits or rerank codes.
     k, queries : int
     settings : dict
         The settings that searches use from now on.

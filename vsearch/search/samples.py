@@ -1,8 +1,8 @@
 """Sample queries for tuning and measuring: rows of the index, points near them, and queries unrelated to them.
 
-Rows of the index are the easiest queries: the index was trained on them, and settings fitted only to them stop too early for
-other queries. So half of the queries of a mixture are moved a little away from their rows, and `draw_foreign` draws the hard
-cases: random directions, filters that exclude all nearby rows, and filters that few rows pass.
+Rows of the index are the easiest queries: the index was trained on them, and settings fitted only to them stop too
+early for other queries. So half of the queries of a mixture are moved a little away from their rows, and `draw_foreign`
+draws the hard cases: random directions, filters that exclude all nearby rows, and filters that few rows pass.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from vsearch.search.state.snapshot import Snapshot
 MOVED = 0.3
 """How far queries are moved away from their rows, relative to the residuals of other rows.
 
-Measured on 199,000 GloVe vectors and 200,000 synthetic ones at recalls of .90 to .99: the recall of unmoved rows is .004 to
-.009 higher than that of held-out queries, the recall of moved rows .002 to .005 lower.
+Measured on 199,000 GloVe vectors and 200,000 synthetic ones at recalls of .90 to .99: the recall of unmoved rows is
+.004 to .009 higher than that of held-out queries, the recall of moved rows .002 to .005 lower.
 """
 
 EXCLUDED = (0.02, 0.05, 0.2, 0.5, 0.9)  # fractions of the rows, nearest to an anchor, that filters exclude
@@ -64,8 +64,8 @@ def draw_rows(snapshot: Snapshot, count: int, seed: int) -> Sample:
 def draw_mixture(snapshot: Snapshot, count: int, seed: int) -> Sample:
     """Draw rows of the index as queries, and move every other one a little."""
     sample = draw_rows(snapshot, count, seed)
-    own = np.zeros(0, np.int64) if sample.own_rows is None else sample.own_rows
-    residuals = sample.queries - snapshot.model.centroids[snapshot.partitions_of(own)]
+    rows = np.zeros(0, np.int64) if sample.own_rows is None else sample.own_rows
+    residuals = sample.queries - snapshot.model.centroids[snapshot.partitions_of(rows)]
     others = residuals[np.random.default_rng(seed + 1).permutation(len(residuals))]
     queries = sample.queries.copy()
     queries[::2] += np.float32(MOVED) * others[::2]
@@ -75,8 +75,8 @@ def draw_mixture(snapshot: Snapshot, count: int, seed: int) -> Sample:
 def draw_foreign(snapshot: Snapshot, count: int, seed: int) -> list[Sample]:
     """Draw samples of the hard cases, about `count` queries each, fewer around anchors; none for a single partition.
 
-    These are random directions and rows reflected through the mean; rows with filters that a few random rows pass; and rows
-    around anchors with filters that exclude the nearest partitions.
+    These are random directions and rows reflected through the mean; rows with filters that a few random rows pass; and
+    rows around anchors with filters that exclude the nearest partitions.
     """
     if snapshot.manifest.partitions == 1:
         return []
@@ -112,7 +112,7 @@ def _partitions(run: Shard) -> slice:
 
 
 def _far_partitions(snapshot: Snapshot, query: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
-    """Return all partitions except those nearest to a prepared query (d,) that contain a share of the rows: bool (partitions,)."""
+    """Return all partitions, bool (partitions,), but those nearest to a query (d,) that have a share of the rows."""
     model = snapshot.model
     scores = model.centroids @ query
     if model.metric == "l2":

@@ -23,9 +23,9 @@ MARGIN_SHARE = 0.2  # fraction of the neighbors that may be missed that may be l
 STEPS = 12
 NARROWING = 4  # bisection steps between the settings that reach the recall and the step before them
 DECAYS = (0.07, 0.035, 0.0)
-# Measured on 115,659 glosses: with 0.07, a third fewer rows are scanned at the same recall than with 0. At a recall of 0.95,
-# 0.07 to 0.14 are equivalent; at 0.99, 0.07 is an eighth faster than 0.1. If radii differ much (for l2), wide partitions far
-# away rank before near ones, and less decay is better.
+# Measured on 115,659 glosses: with 0.07, a third fewer rows are scanned at the same recall than with 0. At a recall of
+# 0.95, 0.07 to 0.14 are equivalent; at 0.99, 0.07 is an eighth faster than 0.1. If radii differ much (for l2), wide
+# partitions far away rank before near ones, and less decay is better.
 FIRST_REACH = 0.8  # ranks partitions before the reach is known
 ROUNDING = 1e-6  # rounding error of a score, relative to the terms of its sum
 LARGEST_SETTING = 1e4  # larger needs are quotients of rounding errors
@@ -40,12 +40,12 @@ TOGETHER = 1.5  # factor of the standard error, as the neighbors of a query are 
 def tune(
     snapshot: Snapshot, sample: Sample, target: float, k: int, foreign: Sequence[Sample] = ()
 ) -> tuple[SearchSettings, TuneReport]:
-    """Find approximately the smallest reach, margin and tail that reach a recall, relative to exhaustive search of the codes.
+    """Find about the smallest reach, margin and tail for a recall, relative to an exhaustive search of the codes.
 
     The exact results determine the reach that every true neighbor's partition needs and the error of its estimate; the
-    settings are quantiles of both. They are then measured, widened until they reach the recall, and narrowed again as far as
-    possible. If none reach it, the bounds are faded less; if that does not help either, the best settings measured are kept.
-    Then the tail with which the foreign samples reach the recall is determined in the same way.
+    settings are quantiles of both. They are then measured, widened until they reach the recall, and narrowed again as
+    far as possible. If none reach it, the bounds are faded less; if that does not help either, the best settings
+    measured are kept. Then the tail with which the foreign samples reach the recall is determined in the same way.
 
     Parameters
     ----------
@@ -103,7 +103,8 @@ def tune_under_filter(
 ) -> tuple[SearchSettings, TuneReport]:
     """`tune` for queries with a filter; the settings also reach the recall without it, since all searches use them.
 
-    A filter that few rows pass may need only narrow settings, so the wider of both settings apply. The report is for the filter.
+    A filter that few rows pass may need only narrow settings, so the wider of both settings apply. The report is for
+    the filter.
     """
     plain, _ = tune(snapshot, sample, target, k, foreign)
     filtered, report = tune(snapshot, replace(sample, mask=mask), target, k, foreign)
@@ -138,7 +139,7 @@ def _measure(snapshot: Snapshot, sample: Sample, exact: Answer, settings: Search
 
 
 def _aim(target: float, neighbors: int) -> float:
-    """Return the recall to reach on a sample with `neighbors` neighbors, so that other queries hardly fall below the target.
+    """Return the recall to reach on a sample of `neighbors`, so that other queries hardly fall below the target.
 
     Settings are chosen by the sample's recall, so they may be too narrow for others if that is high by chance: half a
     standard error is added. Neighbors of one query are found or missed together.
@@ -150,11 +151,12 @@ def _aim(target: float, neighbors: int) -> float:
 def _tune_tail(
     snapshot: Snapshot, settings: SearchSettings, foreign: Sequence[Sample], target: float, familiar: Sequence[float]
 ) -> tuple[SearchSettings, float]:
-    """Find approximately the smallest tail with which foreign samples reach a recall; return the settings and the worst recall.
+    """Find about the smallest tail with which foreign samples reach a recall; return settings and worst recall.
 
-    The samples must reach it on average, and each nearly. If a longer tail does not help, rows are lost to estimation errors,
-    and the margin is widened; or queries are wrongly taken to lie among the rows, and that condition is tightened. The reach
-    is lengthened last, and only if the worst sample falls short, since searches for nearby rows become slower.
+    The samples must reach it on average, and each nearly. If a longer tail does not help, rows are lost to estimation
+    errors, and the margin is widened; or queries are wrongly taken to lie among the rows, and that condition is
+    tightened. The reach is lengthened last, and only if the worst sample falls short, since searches for nearby rows
+    become slower.
 
     Parameters
     ----------
@@ -205,7 +207,7 @@ def _tune_tail(
 
 
 def _familiar(snapshot: Snapshot, sample: Sample) -> list[float]:
-    """Return the nearness of the nearest centroid that all but a fraction `UNFAMILIAR` of a sample's queries reach, ascending."""
+    """Return the nearness to a centroid that all but a fraction `UNFAMILIAR` of a sample's queries reach, ascending."""
     bases = route(snapshot.model, sample.queries, snapshot.radii, SearchSettings(0.0)).bases.max(axis=1)
     if snapshot.model.metric != "l2":
         bases = bases / np.maximum(np.linalg.norm(sample.queries, axis=1), np.finfo(np.float32).tiny)
@@ -216,7 +218,7 @@ def _familiar(snapshot: Snapshot, sample: Sample) -> list[float]:
 def _widths(
     snapshot: Snapshot, sample: Sample, exact: Answer, target: float, decay: float
 ) -> Callable[[float], SearchSettings]:
-    """Return a function from a step to the settings to try: step 0 matches the needs of the sample, larger steps are wider."""
+    """Return a function from a step to the settings to try: 0 matches the needs of the sample, more is wider."""
     reaches, margins = _needs(snapshot, sample, exact, FIRST_REACH, decay)
     if len(reaches):
         reaches, margins = _needs(snapshot, sample, exact, float(np.quantile(reaches, target)), decay)

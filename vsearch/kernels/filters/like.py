@@ -30,8 +30,8 @@ def like(offsets, data, pattern, matches):
 
     Notes
     -----
-    Backtracking only advances the last ``%``, by one code point; what earlier ones matched cannot change the result. So a
-    string of n bytes costs at most n times the pattern's length.
+    Backtracking only advances the last ``%``, by one code point; what earlier ones matched cannot change the result. So
+    a string of n bytes costs at most n times the pattern's length.
     """
     for i in range(matches.shape[0]):
         matches[i] = _like_one(data, offsets[i], offsets[i + 1], pattern)

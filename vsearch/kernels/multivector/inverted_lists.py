@@ -9,8 +9,8 @@ from vsearch.kernels.toolchain.compiling import kernel
 def collect_lists(offsets, documents, probes, probe_scores, missing, seen, totals):
     """Sum the best centroid score of each query vector for every document in the probed lists.
 
-    A query vector that has a document in none of its lists contributes the most that it could score there (`missing`), as
-    imputed by WARP. O(length of the probed lists).
+    A query vector that has a document in none of its lists contributes the most that it could score there (`missing`),
+    as imputed by WARP. O(length of the probed lists).
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """MaxSim on compressed document vectors: the best score over the document's vectors, summed over the query vectors.
 
 A document vector scores ``table[code, query] + factor * (sum of table entries of the residual's nibbles)``; nothing is
-decompressed. The codes of a document are contiguous; its residual codes are transposed, byte j of all vectors together, so
-that one register holds the same byte of 32 vectors.
+decompressed. The codes of a document are contiguous; its residual codes are transposed, byte j of all vectors together,
+so that one register holds the same byte of 32 vectors.
 """
 
 from __future__ import annotations
@@ -210,8 +210,8 @@ score_wide_residuals = score_residuals
 def multiply(rows, columns, products):
     """Multiply matrices, always summing in the same order. O(n * d * width).
 
-    For few rows the threads that a linear algebra library starts do not pay off: when other processes use the cores too,
-    waiting for the threads took a hundred times as long as the product.
+    For few rows the threads that a linear algebra library starts do not pay off: when other processes use the cores
+    too, waiting for the threads took a hundred times as long as the product.
 
     Parameters
     ----------
@@ -239,8 +239,8 @@ def fill_tables(scaled, plane_dimensions, plane_offsets, pairs, expanded, scalin
     pairs : int
         Bytes of a vector's residual code, even.
     expanded : uint8 (queries * table_bytes,), zero
-        Output. For every register of codes the tables of its low nibbles, then of its high nibbles, each table repeated for
-        the 32 lanes of its row.
+        Output. For every register of codes the tables of its low nibbles, then of its high nibbles, each table repeated
+        for the 32 lanes of its row.
     scalings : float32 (2, queries)
         Output, steps and biases: a sum of entries is approximately ``step * (sum of rounded entries) + bias``.
     """

@@ -21,7 +21,7 @@ def _data(context: Any, b: ir.IRBuilder, kind: Any, value: ir.Value) -> ir.Value
 
 
 def make_sum_block(dialect: Dialect) -> Any:
-    """Build ``sum_block(codes, base, stride, pairs, expanded, table, table_bytes, sums)``; see `maxsim.sum_block_plain`."""
+    """Build `sum_block`; see `maxsim.sum_block_plain` for the arguments."""
 
     @intrinsic
     def body(typingctx, codes, base, stride, pairs, expanded, table, table_bytes, sums):
@@ -63,8 +63,8 @@ def _emit_sums(
 ) -> list[ir.Value]:
     """Emit the sums of the 32 lanes as floats, once per table.
 
-    Two 7-bit entries are added in a byte; even and odd bytes accumulate separately in 16 bits. The even accumulator also
-    accumulates 256 * odd, which is subtracted at the end.
+    Two 7-bit entries are added in a byte; even and odd bytes accumulate separately in 16 bits. The even accumulator
+    also accumulates 256 * odd, which is subtracted at the end.
     """
     width = dialect.width
     rows = width // 32

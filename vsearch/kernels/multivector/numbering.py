@@ -1,4 +1,4 @@
-"""Number centroids such that the Hamming distance of numbers approximates the distance of centroids, by simulated annealing."""
+"""Number centroids so that the Hamming distance of numbers follows their distance, by simulated annealing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Inner products of a query with all centroids in 8-bit integers, for routing.
 
-Centroids have 7-bit codes and the query signed 8-bit codes, so that the integer results are the same on every processor.
+Centroids have 7-bit codes and the query signed 8-bit codes, so that the integer results are the same on every
+processor.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The argument blocks of the fused kernels: positions of numbers and array addresses in blocks of int64.
 
-There is one block per index (`ModelField`) and per shard (`ShardField`), both packed once, and one per call (`CallField`).
-Each contains all extents of its own arrays, so it can be read without the others. An address refers to a C-contiguous array;
-0 means that there is none. `vsearch.search.state.workspace` checks every shape before it packs an address; `views` declares
-the dtypes and shapes.
+There is one block per index (`ModelField`) and per shard (`ShardField`), both packed once, and one per call
+(`CallField`). Each contains all extents of its own arrays, so it can be read without the others. An address refers to a
+C-contiguous array; 0 means that there is none. `vsearch.search.state.workspace` checks every shape before it packs an
+address; `views` declares the dtypes and shapes.
 """
 
 from __future__ import annotations

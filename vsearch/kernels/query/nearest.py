@@ -23,8 +23,8 @@ def fetch_nearest(shard, call):
 def visit_nearest(model, shard, call):
     """Visit planned partitions best first, from `CallField.FIRST_VISIT` up to `LAST_VISIT`.
 
-    Stops and sets `SETTLED` once NEAREST of the shard's partitions are visited and k rows are found, or the bounds of all
-    others are too low. `FIRST_VISIT` is then where to resume.
+    Stops and sets `SETTLED` once NEAREST of the shard's partitions are visited and k rows are found, or the bounds of
+    all others are too low. `FIRST_VISIT` is then where to resume.
     """
     counters, visit = call.counters, call.first_visit
     while True:

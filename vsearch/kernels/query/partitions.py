@@ -1,12 +1,12 @@
 """The multi-stage search of one shard for one query.
 
-Partitions are visited in the given order; those whose bound cannot reach the k-th best score so far are skipped. In each
-partition the codes are scanned block by block, rows whose upper bound cannot reach that score are dropped, and the survivors
-are refined and reranked.
+Partitions are visited in the given order; those whose bound cannot reach the k-th best score so far are skipped. In
+each partition the codes are scanned block by block, rows whose upper bound cannot reach that score are dropped, and the
+survivors are refined and reranked.
 
-A row's estimated score is ``base + gain * <query, residual> - offset``: base is the base score of the partition, gain is 1 for
-inner product and cosine and 2 for (negated) squared distance, and offset is 0 except for squared distance. If partitions
-are far from the mean, rerank scores are computed from differences instead (see `rerank`).
+A row's estimated score is ``base + gain * <query, residual> - offset``: base is the base score of the partition, gain
+is 1 for inner product and cosine and 2 for (negated) squared distance, and offset is 0 except for squared distance. If
+partitions are far from the mean, rerank scores are computed from differences instead (see `rerank`).
 """
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
@@ -154,7 +154,8 @@ def scan_partition(model, shard, call, partition, fetch, following, following_bl
                 pending[0, waiting], pending[1, waiting] = row, partition
                 pending_scales[waiting] = rerank_scale
                 waiting += 1
-        # A block adds at most 32 rows. Before there are k rows there is no threshold, so candidates are reranked at once.
+        # A block adds at most 32 rows. Before there are k rows there is no threshold, so candidates are reranked at
+        # once.
         enough = ENOUGH if block + 1 == blocks else PENDING - 31
         if waiting >= enough or size < k:
             size = rerank_waiting(model, shard, call, waiting, size)
@@ -165,7 +166,7 @@ def scan_partition(model, shard, call, partition, fetch, following, following_bl
 
 @part
 def search_partitions(model, shard, call, order, first, last, forced, descending, fetch):
-    """Search the visited partitions that a shard contains, into the heap of the call; return the visit before which it stopped.
+    """Search the visited partitions of a shard, into the heap of the call; return the visit before which it stopped.
 
     Candidates stay pending while their rerank codes are prefetched, some until after this call: see `rerank_waiting`.
 
@@ -178,8 +179,8 @@ def search_partitions(model, shard, call, order, first, last, forced, descending
     forced : int
         Number of leading entries of `order` that are visited regardless of their bounds.
     descending : bool
-        Whether the bounds approximately descend in `order`: then the first partition of the shard that cannot reach the k-th
-        best score ends the search; otherwise it is skipped.
+        Whether the bounds approximately descend in `order`: then the first partition of the shard that cannot reach the
+        k-th best score ends the search; otherwise it is skipped.
     fetch : bool
         Whether to prefetch codes, which is a waste if they are in the cache already.
     """
@@ -193,7 +194,7 @@ def search_partitions(model, shard, call, order, first, last, forced, descending
     for visit in range(first, last):
         partition = np.int64(order[visit])
         if partition < first_partition or partition >= first_partition + own:
-            continue  # skip before testing the bound: bounds descend only approximately, so other shards' must not end the search
+            continue  # do not test its bound: bounds descend only approximately, so a foreign one must not end the search
         if row_counts[partition - first_partition] == 0:
             continue  # a run may have no rows of a partition
         threshold = scores[0] if size == k else LEAST

@@ -74,7 +74,7 @@ def _prepare(model, call, rotated):
 
 @inlined
 def _score_far_centroids(model, rotated, inner):
-    """Compute half the base scores from differences, for partitions far apart: other formulas would cancel all digits."""
+    """Compute half the base scores from differences: for partitions far apart, other formulas would cancel."""
     centroids, halves = model.centroids, model.half_centroids
     for p in range(inner.shape[0]):
         inner[p] = np.float32(0.5) * exact_base(rotated, centroids, halves, True, p)
@@ -84,8 +84,8 @@ def _score_far_centroids(model, rotated, inner):
 def _find_tail(model, call, numbers, rotated, inner, square):
     """Set the tail: how far rows unrelated to the query are assumed to scatter.
 
-    For a query that lies among the rows the reach covers what is near, so a shorter tail suffices. `square` is the term that
-    `inner` does not include yet.
+    For a query that lies among the rows the reach covers what is near, so a shorter tail suffices. `square` is the term
+    that `inner` does not include yet.
     """
     tail = numbers[FloatField.TAIL]
     if call.filtered == 0 and tail > FAMILIAR_TAIL:
@@ -97,7 +97,7 @@ def _find_tail(model, call, numbers, rotated, inner, square):
 
 @part
 def plan_visits(model, call):
-    """Rotate the query, score the partitions and order the nearest; the others are ordered by `complete_order` if needed."""
+    """Rotate the query, score the partitions and order the nearest; `complete_order` orders the others if needed."""
     numbers, rotated = call.floats, call.rotated
     if call.query.shape[0] > 0:
         _prepare(model, call, rotated)

@@ -1,11 +1,11 @@
 """The fused query: from the query vector to the best rows in one native call.
 
-A query is planned (see `plan`). Then the nearest partitions of a shard are visited best first, until k rows are found and
-a number of partitions is visited (`nearest`); those whose bounds can still reach the k-th best score follow in storage
-order (`rest`). `search_shard` does all of this, `search_batch` for several queries at once.
+A query is planned (see `plan`). Then the nearest partitions of a shard are visited best first, until k rows are found
+and a number of partitions is visited (`nearest`); those whose bounds can still reach the k-th best score follow in
+storage order (`rest`). `search_shard` does all of this, `search_batch` for several queries at once.
 
-The functions that Python calls are in this module and take addresses of blocks (see `fields`), so that the same code serves
-Numba and plain C callers; the functions that they call take views of the blocks.
+The functions that Python calls are in this module and take addresses of blocks (see `fields`), so that the same code
+serves Numba and plain C callers; the functions that they call take views of the blocks.
 """
 
 from __future__ import annotations
@@ -106,9 +106,12 @@ def _leave(call, runs, run):
 
 @kernel
 def search_runs(model_address, runs_address, count, call_address):
-    """Plan a query, search all its visits in several runs with one heap, and sort the results. Rows are numbered across all runs.
+    """Plan a query, search all its visits in several runs with one heap, and sort the results.
 
-    The nearest partitions of all runs are visited before the rest of any run, so that the k-th best score is high by then.
+    Rows are numbered across all runs.
+
+    The nearest partitions of all runs are visited before the rest of any run, so that the k-th best score is high by
+    then.
 
     Parameters
     ----------
@@ -145,8 +148,8 @@ def search_runs(model_address, runs_address, count, call_address):
 def search_batch(model_address, shard_address, calls_address, count):
     """`search_shard` for several queries, which share one pass over the partitions that remain after the nearest.
 
-    Results are those of `search_shard`: each query visits the same partitions in the same order. A partition's codes stay
-    in the L1 cache while all queries that need it scan them.
+    Results are those of `search_shard`: each query visits the same partitions in the same order. A partition's codes
+    stay in the L1 cache while all queries that need it scan them.
     """
     model, shard, calls = model_at(model_address), shard_at(shard_address), int64s(calls_address, count)
     low, held = shard.first_partition, shard.partitions

@@ -19,7 +19,7 @@ def rerank_rest(model, shard, call):
 
 @part
 def find_rest(model, shard, call):
-    """List the shard's remaining partitions, ascending: forced ones, and those whose bounds reach the k-th best score."""
+    """List the shard's remaining partitions that are forced or whose bounds reach the k-th best score, ascending."""
     rerank_rest(model, shard, call)
     order, bounds, marks, rest = call.order, call.bounds, call.spare_keys, call.rest
     low, held = shard.first_partition, shard.partitions

@@ -1,4 +1,4 @@
-"""Rotation of a query, by a float32 matrix or by a matrix of 16-bit words if the later stages are coarser than these."""
+"""Rotation of a query by a float32 matrix, or by 16-bit words if the later stages are coarser than these."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vsearch.kernels.toolchain.compiling import inlined, inlined_summing
 
 @inlined_summing
 def _square(query):
-    """Return a query's squared norm in float64: in float32 small squares are rounded, and codes could overflow 16 bits."""
+    """Return a query's squared norm in float64: float32 rounds small squares, and codes could overflow 16 bits."""
     total = 0.0
     for j in range(query.shape[0]):
         total += np.float64(query[j]) * np.float64(query[j])

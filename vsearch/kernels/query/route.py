@@ -48,7 +48,7 @@ def _bucket(bound, highest, per_unit, last):
 
 @summing_part
 def relative_deviation(query, square, variances, least):
-    """Return the standard deviation of ``<query, residual>``, relative to the norms of the query and the residuals (RMS).
+    """Return the standard deviation of ``<query, residual>``, relative to the norms of query and residuals (RMS).
 
     The scores of rows unrelated to the query scatter by this much around their partition's base score. O(d).
 
@@ -71,7 +71,7 @@ def relative_deviation(query, square, variances, least):
 
 @part
 def nearness(inner, square, centroid_squares, squared):
-    """Return how near the nearest centroid is: its inner product divided by the query's norm, or its negated squared distance.
+    """Return the inner product of the nearest centroid divided by the query's norm, or its negated squared distance.
 
     Parameters
     ----------
@@ -99,13 +99,13 @@ def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, re
     square : float32
         Squared norm of the query.
     centroid_squares, slacks, radii : float32 (partitions,)
-        Slacks are the errors of the inner products for a query of norm 1. Radii are root mean square distances of the rows
-        to the centroid.
+        Slacks are the errors of the inner products for a query of norm 1. Radii are root mean square distances of the
+        rows to the centroid.
     spreads : float32 (partitions,)
         The radii, reduced if few rows are eligible.
     reach : float32
-        A row is assumed to be at most this many spreads from its centroid in the direction of the query: the larger of the
-        reach and the tail's reach.
+        A row is assumed to be at most this many spreads from its centroid in the direction of the query: the larger of
+        the reach and the tail's reach.
     squared : bool
         Whether scores are negated squared distances instead of inner products.
     bases, bounds : float32 (partitions,)
@@ -132,7 +132,8 @@ def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, re
 def exact_base(query, centroids, half_centroids, squared, partition):
     """Return the base score of one partition from its float centroid; float16 if `half_centroids` has rows.
 
-    Squared distances are computed from differences: for partitions far from the mean, expanding the square would cancel.
+    Squared distances are computed from differences: for partitions far from the mean, expanding the square would
+    cancel.
     """
     if half_centroids.shape[0] > 0:
         if squared:
@@ -147,8 +148,8 @@ def exact_base(query, centroids, half_centroids, squared, partition):
 def order_head(bounds, eligible, order, keys, histogram, slots):
     """Order the partitions with the highest bounds, descending, ties by number; at least HEAD of them, or all.
 
-    Few partitions are visited, so the others need no order. Bounds are bucketed by equal width, and again within the head:
-    O(partitions), unless nearly all bounds are equal; then there is no head.
+    Few partitions are visited, so the others need no order. Bounds are bucketed by equal width, and again within the
+    head: O(partitions), unless nearly all bounds are equal; then there is no head.
 
     Parameters
     ----------
@@ -373,7 +374,7 @@ def tail_reaches(fading, threshold, keys, before):
 
 @part
 def forced_visits(order, count, eligible, k, nprobe):
-    """Return the number of first partitions that are visited regardless of bounds: `nprobe`, or more to cover k rows."""
+    """Return the number of partitions that are visited regardless of bounds: `nprobe`, or more to cover k rows."""
     if nprobe <= 0:
         return 0
     covered = np.int64(0)

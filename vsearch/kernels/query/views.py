@@ -1,4 +1,4 @@
-"""Views of the argument blocks of the fused kernels: dtypes and shapes of the arrays in `fields`. Float16 is read as uint16."""
+"""Views of the fused kernels' argument blocks: dtypes (float16 as uint16) and shapes of the arrays in `fields`."""
 
 from __future__ import annotations
 

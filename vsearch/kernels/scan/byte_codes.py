@@ -1,6 +1,7 @@
 """The scan of byte codes, with one table of 256 floats per code byte, as for PQ with 256 centroids.
 
-Table entries are floats that are summed in the order of the bytes, without rounding to integers, so a row's estimate is its score.
+Table entries are floats that are summed in the order of the bytes, without rounding to integers, so a row's estimate is
+its score.
 """
 
 from __future__ import annotations

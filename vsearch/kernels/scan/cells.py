@@ -21,7 +21,7 @@ FLUSH = 31  # bytes of a code whose bit counts are summed in one byte: 31 * 8 < 
 
 @inlined
 def find_cell(value, lowers, start, width):
-    """Return the cell of a value among the ``2**width`` cells from `start`: the last whose lower edge is <= the value."""
+    """Return the cell of a value among the ``2**width`` cells from `start`: the last with a lower edge <= the value."""
     low, high = 0, (1 << width) - 1
     while low < high:
         middle = (low + high + 1) >> 1
@@ -112,7 +112,7 @@ def unpack_cells(packed, bits, cells):
 
 @kernel
 def gap_tables(query, bits, starts, lowers, gaps):
-    """Compute squared distances of a rotated query's values to every cell, float32 (cells,); 0 for the cells that contain them."""
+    """Compute the squared distances of a rotated query's values to every cell, float32 (cells,); 0 inside a cell."""
     for j in range(bits.shape[0]):
         start = starts[j]
         query_cell = find_cell(query[j], lowers, start, bits[j])

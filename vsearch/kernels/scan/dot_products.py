@@ -1,4 +1,4 @@
-"""Inner products and distances of a rotated query to stored residuals, for reranking, and conversion from half precision."""
+"""Inner products and distances of rotated queries and stored residuals, for reranking; half-precision conversion."""
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
 from __future__ import annotations

@@ -26,9 +26,9 @@ def encode_planes(residuals, deltas, bits, plane_offsets, codes, factors, first_
     codes : uint8 (n, bytes)
         Output, initially zero: nibble 2j in the low half of byte j, nibble 2j + 1 in its high half.
     factors, first_factors : float32 (n,)
-        Outputs: norm / <code, o>, with o the normalized residual, for the whole code and for plane 0; 0 for a zero residual.
-        A code that is nearly orthogonal to its residual carries no information, so their cosine is clamped to at least
-        LEAST_COSINE.
+        Outputs: norm / <code, o>, with o the normalized residual, for the whole code and for plane 0; 0 for a zero
+        residual. A code that is nearly orthogonal to its residual carries no information, so their cosine is clamped to
+        at least LEAST_COSINE.
     """
     n, d = residuals.shape
     coded = deltas.shape[0]
@@ -94,7 +94,7 @@ def largest_ratio(residuals, weights, out):
 
 @kernel
 def encode_int8(residuals, weights, scales, codes):
-    """Encode residuals in 8 bits: ``round(residual / (weight * scale))``, clipped to [-127, 127]; 0 if the scale is 0."""
+    """Encode residuals as ``round(residual / (weight * scale))``, clipped to [-127, 127]; 0 if the scale is 0."""
     n, d = residuals.shape
     for row in range(n):
         inverse = np.float32(0.0) if scales[row] == np.float32(0.0) else np.float32(1.0) / scales[row]

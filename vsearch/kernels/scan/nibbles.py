@@ -1,7 +1,7 @@
 """The scan of nibble codes: sums of lookup-table entries over a block, and the lanes whose upper bound is high enough.
 
-A lane's upper bound is ``factor * (slope * sum + intercept) - offset``; the result is a set of lanes, one bit each. The SIMD
-body stays in registers; the portable body and the last, short block of a shard use plain loops.
+A lane's upper bound is ``factor * (slope * sum + intercept) - offset``; the result is a set of lanes, one bit each. The
+SIMD body stays in registers; the portable body and the last, short block of a shard use plain loops.
 """
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
@@ -113,8 +113,8 @@ def _make_good_lanes(dialect: Dialect) -> Any:
 def _emit_sums(b: ir.IRBuilder, dialect: Dialect, codes: ir.Value, tables: ir.Value, pairs: ir.Value) -> ir.Value:
     """Emit the sums of the 32 lanes as floats; `tables` are laid out by `expand_tables`.
 
-    Two 7-bit entries are added in a byte; even and odd bytes accumulate separately in 16 bits. The even accumulator also
-    accumulates 256 * odd, which is subtracted at the end.
+    Two 7-bit entries are added in a byte; even and odd bytes accumulate separately in 16 bits. The even accumulator
+    also accumulates 256 * odd, which is subtracted at the end.
     """
     width = dialect.width
     rows = width // 32
@@ -185,8 +185,8 @@ def expand_tables(rounded, expanded):
     ----------
     rounded : uint8 (2 * pairs, 16)
     expanded : uint8 (>= expanded_bytes(pairs),)
-        Output: for every register of codes the tables of its low nibbles, then of its high nibbles, each table repeated for
-        the 32 lanes of its row.
+        Output: for every register of codes the tables of its low nibbles, then of its high nibbles, each table repeated
+        for the 32 lanes of its row.
     """
     pairs = rounded.shape[0] // 2
     rows = WIDTH // 32

@@ -1,4 +1,4 @@
-"""Scores of stored rows and their gradients, for training the centroids of a product quantizer and the query encoder."""
+"""Scores of stored rows and their gradients, for training PQ centroids and the query encoder."""
 
 from __future__ import annotations
 

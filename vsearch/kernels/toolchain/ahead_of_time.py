@@ -1,9 +1,11 @@
-"""``python -m vsearch.kernels.toolchain.ahead_of_time``: compile the kernels ahead of time, one shared library per target processor.
+"""Compile the kernels ahead of time, one shared library per target processor.
 
-Numba compiles every exported kernel to LLVM IR, in two processes per target if there are enough cores (a process has one SIMD
-dialect, chosen at import). LLVM optimizes the IR and compiles it to position-independent objects for the target, which
-ziglang's linker links into a shared library. No other machine and no system compiler is needed. The output is
-``<target>.so`` and ``index.json``.
+Run as ``python -m vsearch.kernels.toolchain.ahead_of_time``.
+
+Numba compiles every exported kernel to LLVM IR, in two processes per target if there are enough cores (a process has
+one SIMD dialect, chosen at import). LLVM optimizes the IR and compiles it to position-independent objects for the
+target, which ziglang's linker links into a shared library. No other machine and no system compiler is needed. The
+output is ``<target>.so`` and ``index.json``.
 """
 
 from __future__ import annotations

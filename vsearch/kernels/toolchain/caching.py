@@ -1,8 +1,8 @@
 """The cache of kernels compiled just in time, and the messages about compilation.
 
-Numba caches compiled code in ``NUMBA_CACHE_DIR`` if it is set, else next to the sources, or in the user's cache folder if the
-sources are not writable. If none of these is usable, or the cache is lost, kernels are compiled again, which takes time but
-is not an error.
+Numba caches compiled code in ``NUMBA_CACHE_DIR`` if it is set, else next to the sources, or in the user's cache folder
+if the sources are not writable. If none of these is usable, or the cache is lost, kernels are compiled again, which
+takes time but is not an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _lock = threading.Lock()
 
 
 def make_cache(function: Any) -> Any:
-    """Return Numba's file cache, keyed by the sources of all kernels: Numba would not notice changes in inlined parts."""
+    """Return Numba's file cache, keyed by all kernel sources: Numba would not notice changes in inlined parts."""
     from numba.core.caching import FunctionCache, NullCache
 
     digest = sources_digest() + os.environ.get("VSEARCH_DIALECT", "")
@@ -76,7 +76,7 @@ def warn_uncached(reason: str) -> None:
     """Warn, once per process, that compiled kernels are lost when it ends."""
     if _first("uncached"):
         warnings.warn(
-            f"compiled kernels are not cached: {reason}; every process compiles them again, which takes up to a minute; "
+            f"compiled kernels are not cached: {reason}; every process compiles them, which takes up to a minute; "
             "set NUMBA_CACHE_DIR to a writable folder",
             RuntimeWarning,
             stacklevel=2,

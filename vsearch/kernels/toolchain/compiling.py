@@ -1,4 +1,4 @@
-"""Decorators for kernels, which are compiled just in time by Numba, or ahead of time into a library that does not need Numba.
+"""Decorators for kernels, compiled just in time by Numba, or ahead of time into a library that does not need it.
 
 A kernel only reads and writes the arrays that it is passed: it allocates nothing, so there is no reference counting
 (``_nrt``), and division follows IEEE 754 instead of raising. So the same functions link without Numba's runtime.

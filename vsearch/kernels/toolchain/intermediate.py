@@ -1,8 +1,8 @@
 """Numba compilation that stops at LLVM IR, for functions that are never called from Python.
 
-Numba generates native code and a wrapper for Python objects even for functions that are only inlined into callers or whose IR
-is for another processor, and it optimizes a function again in each of its callers. Here a function is compiled to IR only;
-callers are linked with it and then optimized.
+Numba generates native code and a wrapper for Python objects even for functions that are only inlined into callers or
+whose IR is for another processor, and it optimizes a function again in each of its callers. Here a function is compiled
+to IR only; callers are linked with it and then optimized.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def processor_features(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 
 
 def targets_here(features: frozenset[str] | None = None) -> list[str]:
-    """Return the targets that this processor, or one with the given features, can run, best first; none if not on Linux."""
+    """Return the targets that this processor, or one with the given features, runs, best first; none outside Linux."""
     if platform.system() != "Linux":
         return []
     features = processor_features() if features is None else features
@@ -93,7 +93,7 @@ def targets_here(features: frozenset[str] | None = None) -> list[str]:
 
 
 def find_library(folder: Path | None = None) -> Library | None:
-    """Load the best library for this processor from a folder; None if there is none, or if the sources have changed since.
+    """Load the best library for this processor from a folder; None if there is none, or if the sources have changed.
 
     The default folder is the environment variable ``VSEARCH_KERNELS``, or the package's folder.
     """

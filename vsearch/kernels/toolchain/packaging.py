@@ -1,8 +1,8 @@
 """The build hook of the wheel: compile the kernels for this machine or, for a release, for all targets.
 
 ``VSEARCH_BUILD_TARGETS`` selects the targets: ``all``, or a comma-separated list of
-``vsearch.kernels.toolchain.ahead_of_time.TARGETS``. By default the kernels are compiled for this machine; if that fails, the
-install succeeds without them, and they are compiled on first use. ``VSEARCH_NO_KERNELS=1`` skips them.
+``vsearch.kernels.toolchain.ahead_of_time.TARGETS``. By default the kernels are compiled for this machine; if that
+fails, the install succeeds without them, and they are compiled on first use. ``VSEARCH_NO_KERNELS=1`` skips them.
 """
 
 from __future__ import annotations

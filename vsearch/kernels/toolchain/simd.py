@@ -1,8 +1,8 @@
 """The SIMD dialect: the few vector operations that LLVM does not select by itself, for each kind of processor.
 
-A kernel is written once against `Dialect`, which builds LLVM vector IR; processors differ in the width of registers and in
-the instruction that looks up bytes in a 16-byte table. ``portable`` has no such instruction; there the plain loops of
-`scan` are compiled instead.
+A kernel is written once against `Dialect`, which builds LLVM vector IR; processors differ in the width of registers and
+in the instruction that looks up bytes in a 16-byte table. ``portable`` has no such instruction; there the plain loops
+of `scan` are compiled instead.
 
 The dialect is chosen once per process from the processor's features, or by the environment variable
 ``VSEARCH_DIALECT`` (``avx512``, ``avx2``, ``neon``, ``portable``), which the ahead-of-time build and the tests set.
@@ -76,7 +76,7 @@ class Dialect:
         return b.shuffle_vector(parts[0], parts[1], lanes(range(self.width)))
 
     def add_products(self, b: ir.IRBuilder, sums: ir.Value, low: ir.Value, signed: ir.Value) -> ir.Value:
-        """Add the products of four adjacent bytes to each 32-bit sum: bytes of `low` are below 128, of `signed` at least -127.
+        """Add the products of four adjacent bytes, `low` < 128 and `signed` >= -127, to each 32-bit sum.
 
         The sums fill a register of `native` bytes; the bytes are passed as its 32-bit words.
         """

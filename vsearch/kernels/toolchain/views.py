@@ -1,12 +1,12 @@
 """Views: blocks of packed int64 fields, read by name inside a kernel.
 
-A fused kernel has too many arrays to pass each as an argument. It takes the addresses of a few blocks instead, whose fields
-are numbers and addresses of arrays; the same call works with Numba and, through ctypes, without it. A view is only a block's
-address, so creating and passing one is free. Reading a field loads a number, or builds the array at an address, which has
-no rows if the address is 0.
+A fused kernel has too many arrays to pass each as an argument. It takes the addresses of a few blocks instead, whose
+fields are numbers and addresses of arrays; the same call works with Numba and, through ctypes, without it. A view is
+only a block's address, so creating and passing one is free. Reading a field loads a number, or builds the array at an
+address, which has no rows if the address is 0.
 
-Fields that a loop reads repeatedly should be read into a variable first: the compiler cannot know that the block does not
-change.
+Fields that a loop reads repeatedly should be read into a variable first: the compiler cannot know that the block does
+not change.
 """
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type

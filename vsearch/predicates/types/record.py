@@ -31,8 +31,8 @@ class OrderedKeys:
     Attributes
     ----------
     cuts : callable
-        ``cuts(attribute, literal)`` -> the smallest keys of values >= and > the literal, from -2**63 to 2**63; None if the
-        literal cannot be compared with the type. They differ only if a value can equal the literal.
+        ``cuts(attribute, literal)`` -> the smallest keys of values >= and > the literal, from -2**63 to 2**63; None if
+        the literal cannot be compared with the type. They differ only if a value can equal the literal.
     from_values : callable
         Maps the numbers that the exact column stores to keys, int64 (rows,).
     numbers : callable
@@ -72,8 +72,8 @@ class ElementKeys:
     item : AttributeRecord
         The type of the elements.
     key : callable
-        ``key(attribute, literal)`` -> the key of the elements that equal the literal, `NO_ELEMENT` if none can; None if the
-        literal cannot be compared with the elements.
+        ``key(attribute, literal)`` -> the key of the elements that equal the literal, `NO_ELEMENT` if none can; None if
+        the literal cannot be compared with the elements.
     from_arrow : callable
         Maps an Arrow array of elements to its keys, as an array of strings or binaries.
     """

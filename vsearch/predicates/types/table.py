@@ -13,9 +13,9 @@ timestamp[ns] nanoseconds since 1970-01-01 UTC
 date          days since 1970-01-01
 ============= ==========================================================================
 
-Types that are stored in a segment's sorted dictionary (`vsearch.predicates.dictionary`) have bytes as keys: the UTF-8 of a
-string; the 16 bytes, big-endian, of a decimal's unscaled integer plus 2**127; the 8 bytes, big-endian, of the int64 key of an
-element of a list of numbers plus 2**63.
+Types that are stored in a segment's sorted dictionary (`vsearch.predicates.dictionary`) have bytes as keys: the UTF-8
+of a string; the 16 bytes, big-endian, of a decimal's unscaled integer plus 2**127; the 8 bytes, big-endian, of the
+int64 key of an element of a list of numbers plus 2**63.
 """
 
 from __future__ import annotations

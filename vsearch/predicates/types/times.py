@@ -82,7 +82,7 @@ def to_dates(array: Any, target: Any) -> Any:
 
 
 def _moments(attribute: Attribute, value: Any, text: Any, microseconds: bool) -> tuple[int, int]:
-    """Return the first nanosecond of a value and the first one after it: of the year or month that a text names, or else the next one."""
+    """Return the nanoseconds at which a value begins and ends: a whole year or month if a text names one, else 1 ns."""
     if isinstance(value, str):
         period = _reading(attribute, parse_period, value)
         if period is not None:

@@ -1,8 +1,8 @@
-"""Search a shard of cells as published in SQUASH: sign bits, then lower bounds, then rerank, each for a fixed share of rows.
+"""Search a shard of cells as in SQUASH: sign bits, then lower bounds, then rerank, each for a fixed share of rows.
 
-There is no threshold that rises during the search: the partitions are chosen first, their rows are ranked by the Hamming
-distance of sign bits, the best of them by the lower bound of their squared distance, and a multiple of k of these is
-scored. Each cut keeps at least k rows; only rows that pass the mask are counted.
+There is no threshold that rises during the search: the partitions are chosen first, their rows are ranked by the
+Hamming distance of sign bits, the best of them by the lower bound of their squared distance, and a multiple of k of
+these is scored. Each cut keeps at least k rows; only rows that pass the mask are counted.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def search_cells(
 
 
 def choose_visits(shard: Shard, visits: ProbePlan, k: int, mask: NDArray[np.uint64] | None) -> slice:
-    """Choose the first visits to make: the minimum, all whose bounds reach the best centroid score, and enough for k rows."""
+    """Choose the visits to make: the minimum, all with bounds that reach the best base score, and enough for k rows."""
     if len(visits.order) == 0:
         return slice(0)
     table = shard.table
@@ -177,7 +177,7 @@ def _scan(
 
 
 def _zero_rows(model: Model, codec: LloydOSQ, shard: Shard, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which rows are zero vectors, which have no direction, for cosine; none for l2, where they are not special."""
+    """Return which rows are zero vectors, for cosine, where they have no direction; none for l2."""
     if model.metric != "cosine":
         return np.zeros(len(places), np.bool_)
     marks = shard.arrays.first_codes[places >> 5, (codec.signs >> 3) * 32 + (places & 31)]

@@ -42,14 +42,14 @@ class ShardMask:
 
 
 def mask_shard_cells(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
-    """Evaluate a bound predicate on a shard's attribute cells only; `words` has the rows that certainly pass. O(rows)."""
+    """Evaluate a bound predicate on a shard's cells only; `words` has the rows that certainly pass. O(rows)."""
     mask = _evaluate(snapshot, shard, bound)
     matches, certain = count_matches(shard, mask)
     return ShardMask(mask.yes, matches, certain, int(certain.sum()), 0)
 
 
 def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
-    """Evaluate a bound predicate on a shard's attribute cells, and recheck undecided rows on the exact columns. O(rows)."""
+    """Evaluate a bound predicate on a shard's cells, and recheck undecided rows on the exact columns. O(rows)."""
     from vsearch.predicates import recheck  # imported late: searches without a predicate do not need it
 
     mask = _evaluate(snapshot, shard, bound)

@@ -33,8 +33,9 @@ class IndexMask:
     matches : int64 (partitions,)
         Number of rows in each partition, over all shards, that may pass by their cells.
     spreads : float32 (partitions,)
-        How far the matching rows of a partition spread: its radius, or less if few rows match. The largest of m Gaussian
-        values is about sqrt(2 ln m) deviations out, so m of n rows reach only sqrt((ln m + TAIL) / (ln n + TAIL)) times as far.
+        How far the matching rows of a partition spread: its radius, or less if few rows match. The largest of m
+        Gaussian values is about sqrt(2 ln m) deviations out, so m of n rows reach only sqrt((ln m + TAIL) / (ln n +
+        TAIL)) times as far.
     certain, certain_spreads : int64 (partitions,), float32 (partitions,)
         The same for the rows that certainly pass by their cells.
     rows, rechecked : int
@@ -167,7 +168,7 @@ def _key_bytes(key: Hashable) -> int:
 
 
 def words_of(where: Where) -> str | bytes | None:
-    """Return the cache key of an unparsed predicate: its text, or an expression's encoding, which distinguishes 1, 1.0 and True."""
+    """Return the cache key of an unparsed predicate: its text, or encoding, which distinguishes 1, 1.0 and True."""
     if where is None or isinstance(where, str):
         return where
     from vsearch.predicates import Expression, encode

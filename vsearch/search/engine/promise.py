@@ -25,7 +25,7 @@ def uncovered(settings: SearchSettings, *, k: int, filtered: bool, nprobe: int |
         )
     elif settings.foreign_recall is not None and settings.foreign_recall < settings.recall - TOLERANCE:
         notes.append(
-            f"the recall of {settings.recall:.3f} is for queries similar to the rows; for other queries and with filters "
+            f"the recall of {settings.recall:.3f} is for queries similar to the rows; for others and with filters "
             f"the lowest recall measured is {settings.foreign_recall:.3f}; recall(queries, where=...) measures yours"
         )
     return tuple(notes)

@@ -42,7 +42,7 @@ class SearchRequest(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, eq=False):
-    """The best rows of m queries: scores float32 (m, k) as users see them, rows int64 (m, k), padded with NaN and -1."""
+    """The best rows of m queries: scores float32 (m, k), as users see them, rows int64 (m, k); NaN and -1 if none."""
 
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]

@@ -15,8 +15,8 @@ from vsearch.search.state.model import Model, SearchSettings
 class Routes:
     """Base scores and bounds of all partitions for m queries; both float32 (m, partitions).
 
-    A row of a partition scores ``base + gain * <query, residual> - offset`` (see `kernels.query.partitions`); hardly any row
-    scores above the bound.
+    A row of a partition scores ``base + gain * <query, residual> - offset`` (see `kernels.query.partitions`); hardly
+    any row scores above the bound.
     """
 
     bases: NDArray[np.float32]
@@ -24,7 +24,7 @@ class Routes:
 
 
 def negated_squares(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute the negated squared distances of vectors (n, d) to a query (d,) from differences: float32 (n,). O(n d)."""
+    """Compute negated squared distances of vectors (n, d) to a query (d,) from differences: float32 (n,). O(n d)."""
     differences = vectors - query
     return -np.einsum("ij,ij->i", differences, differences)
 
@@ -92,8 +92,8 @@ def plan_visits(
     k : int
         Number of rows requested: enough partitions to contain this many rows are visited, regardless of `nprobe`.
     nprobe : int or None
-        Number of partitions to visit; with a predicate a minimum, beyond which the bounds decide. None leaves the number to
-        the bounds.
+        Number of partitions to visit; with a predicate a minimum, beyond which the bounds decide. None leaves the
+        number to the bounds.
     rows : int64 (partitions,)
         Number of rows of each partition that may be returned; partitions without any are omitted.
     filtered : bool

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def matching_rows(snapshot: Snapshot, bound: Bound | None) -> NDArray[np.int64]:
-    """Return the positions of the rows that pass, int64 (n,), ascending; of all live rows without a predicate. O(rows)."""
+    """Return the positions of the rows that pass, int64 (n,), ascending; all live rows without predicate. O(rows)."""
     positions = [np.empty(0, np.int64)]
     for shard in snapshot.shards:
         mask = mask_live(shard) if bound is None else mask_shard(snapshot, shard, bound)

@@ -23,8 +23,8 @@ FIRST_WAVE = 64  # visits of the first wave, whose partitions are fetched togeth
 def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> None:
     """Scan a shard's part of the planned visits, fetching partitions before they are scanned.
 
-    The nearest come first, in waves that start with `FIRST_WAVE` visits, mostly a single one; then all that remain, together. So
-    a shard that was never read needs two rounds of requests.
+    The nearest come first, in waves that start with `FIRST_WAVE` visits, mostly a single one; then all that remain,
+    together. So a shard that was never read needs two rounds of requests.
     """
     values, order = workspace.values, workspace.order
     addresses = (snapshot.native.address, shard.native.address, workspace.fields.address)

@@ -1,4 +1,4 @@
-"""The score floor of a plan: a score that k rows are expected to reach, so that partitions below it, and whole shards, are skipped.
+"""The score floor of a plan: a score that k rows are expected to reach; partitions below it, and shards, are skipped.
 
 A shard is searched without knowing the results of the others, and would search too far by itself. The floor is computed
 from centroids, radii and row counts before any search, so results do not depend on how shards are distributed.
@@ -17,19 +17,19 @@ from vsearch.search.state.workspace import Workspace
 SHARE = 0.4
 """Fraction of the reach above a partition's mean score that some of its rows are expected to reach.
 
-Measured on 115,659 glosses in 8 shards, tuned as built: recall@10 0.980 with 9,712 rows scanned per query; without a floor
-0.992 with 38,836; in one shard 0.976 with 7,781. A single query visits 6 of the 8 shards.
+Measured on 115,659 glosses in 8 shards, tuned as built: recall@10 0.980 with 9,712 rows scanned per query; without a
+floor 0.992 with 38,836; in one shard 0.976 with 7,781. A single query visits 6 of the 8 shards.
 """
 
 CERTAIN = 0.8
 """Standard deviations above a partition's mean score that a fifth of its rows are expected to exceed, for any query."""
 
 LOWER = 2.5
-"""Standard deviations by which `CERTAIN` decreases if hardly any rows of a partition pass a filter that is correlated with
-the vectors, since the worst rows may be the ones that pass."""
+"""Standard deviations by which `CERTAIN` decreases if hardly any rows of a partition pass a filter that is correlated
+with the vectors, since the worst rows may be the ones that pass."""
 
 CORRELATED_TAIL = 4.0
-"""Standard deviations that hardly any row exceeds under such a filter; a minimum for the tail, which may be shorter otherwise."""
+"""Standard deviations that hardly any row exceeds under such a filter: a minimum for the tail."""
 
 HIGHEST = 0.25
 """Maximum height above the mean score, in radii, so that a longer reach from `tune` does not raise the floor."""
@@ -91,7 +91,7 @@ def _tail(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> t
 
 
 def _scores_at(snapshot: Snapshot, workspace: Workspace, heights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the scores of rows at these heights: distances from their partitions' centroids in the query's direction."""
+    """Return the scores of rows at heights: distances from their centroids in the direction of the query."""
     bases = workspace.bases
     if snapshot.model.metric == "l2":
         return bases + 2 * np.sqrt(np.maximum(-bases, 0)) * heights - snapshot.radii * snapshot.radii

@@ -1,9 +1,9 @@
 """The steps of a search: mask, plan, scan, merge.
 
 `search_queries` runs them all in one process. Behind functions they are distributed: the planner calls `mask_cells` and
-`plan_query`; the owner of a shard masks it exactly (`masking.mask_shard`) and calls `scan_shard`; both paths combine the
-hits of shards by `merge`. Planning and scanning handle one query at a time, so results do not depend on which queries are
-sent together. A query on a single, completely fetched shard is planned and scanned by a single native call.
+`plan_query`; the owner of a shard masks it exactly (`masking.mask_shard`) and calls `scan_shard`; both paths combine
+the hits of shards by `merge`. Planning and scanning handle one query at a time, so results do not depend on which
+queries are sent together. A query on a single, completely fetched shard is planned and scanned by a single native call.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def evaluate_mask(snapshot: Snapshot, bound: Bound) -> IndexMask:
 
 
 def mask_cells(snapshot: Snapshot, bound: Bound) -> IndexMask:
-    """Evaluate a predicate on the cells of all shards only, which suffices for planning; undecided rows stay undecided."""
+    """Evaluate a predicate on the cells of all shards only, which suffices for planning."""
     masks = [mask_shard_cells(snapshot, shard, bound) for shard in snapshot.shards]
     return IndexMask.of(masks, snapshot)
 

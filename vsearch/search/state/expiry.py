@@ -1,9 +1,8 @@
-"""Rows that live until a time: a snapshot without those whose time has come.
+"""Rows that expire: views of a snapshot without the rows whose time to live has ended.
 
-An index may name one attribute that says until when each row lives (`LiveEntry.ttl`). A row whose time has come counts as removed
-from then on, whichever snapshot is read; a row that has none, NULL, stays. `present` gives a snapshot as it is now: what searches,
-counts or looks up rows in that needs to know nothing of times. It is made anew only when another row's time has come, of the one
-before, without a look at rows that stay.
+An index may name one attribute that holds the expiry time of each row (`LiveEntry.ttl`); NULL means never. `present` returns a view
+of a snapshot in which expired rows count as removed, so code that searches, counts or looks up rows needs no notion of time. The view
+is cached, and derived incrementally from the last one when further rows have expired.
 """
 
 from __future__ import annotations
@@ -34,28 +33,28 @@ UNITS: dict[str, int] = {
     AttributeType.DATE: 86_400_000_000_000,
     AttributeType.INT64: 1_000_000_000,
 }
-"""Types that can say until when a row lives, and the nanoseconds of their keys: an integer counts seconds since 1970, a date
-means the midnight, UTC, with which it begins."""
+"""Attribute types that can hold expiry times, and the nanoseconds per unit of their keys. Integers are seconds since 1970; a date
+stands for its first instant in UTC."""
 
 FOREVER = 1 << 80
-"""Later than any time."""
+"""An upper bound of all times."""
 
 
 def now() -> int:
-    """The time by which rows expire, in nanoseconds since 1970-01-01 UTC."""
+    """Return the current time in nanoseconds since 1970-01-01 UTC. Tests replace this function."""
     return time.time_ns()
 
 
 @dataclass(frozen=True, eq=False)
 class Lifetimes:
-    """Rows of a run that do not live forever.
+    """Expiry times of the rows of a run that have one.
 
     Attributes
     ----------
     ends : int64 (n,)
-        Keys of their times, ascending.
+        Keys of the times, ascending.
     rows : uint32 (n,)
-        The row that each is of.
+        The rows in the same order.
     """
 
     ends: NDArray[np.int64]
@@ -64,12 +63,15 @@ class Lifetimes:
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """What is alive of a snapshot from one time on, and until before another, in nanoseconds.
+    """A view of a snapshot and the interval in which it is valid.
 
     Attributes
     ----------
+    start, end : int
+        First nanosecond, and first one after the interval.
     expired : tuple of int
-        By run, how many of its rows' times have come, removed ones included.
+        Number of expired rows per run, rows that are removed anyway included.
+    snapshot : Snapshot
     """
 
     start: int
@@ -82,19 +84,19 @@ _LIFETIMES: WeakKeyDictionary[RunState, dict[str, Lifetimes]] = WeakKeyDictionar
 
 
 def present(snapshot: Snapshot) -> Snapshot:
-    """A snapshot without the rows that have expired by now."""
+    """Return a view of a snapshot without the rows that have expired by now."""
     return snapshot if ttl_field(snapshot.manifest) is None else at(snapshot, now())
 
 
 def seen(snapshot: Snapshot) -> Snapshot:
-    """A snapshot as readers see it: without the rows that have expired by now or, where it was opened for a time, by then."""
+    """Return the view that readers get: as of now, or as of the time that the snapshot was opened for."""
     if snapshot.moment is None:
         return present(snapshot)
     return snapshot if ttl_field(snapshot.manifest) is None else at(snapshot, snapshot.moment)
 
 
 def at(snapshot: Snapshot, when: int) -> Snapshot:
-    """A snapshot without the rows that have expired by a time, in nanoseconds since 1970 UTC."""
+    """Return a view of a snapshot without the rows that have expired by a time, in nanoseconds since 1970 UTC."""
     whole = snapshot if snapshot.whole is None else snapshot.whole
     kept: Moment | None = whole.derived.get(__name__)
     if kept is None or not kept.start <= when < kept.end:
@@ -103,16 +105,18 @@ def at(snapshot: Snapshot, when: int) -> Snapshot:
 
 
 def living(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows, none of them removed otherwise, with -1 for those that have expired of a snapshot as `present` or `seen` gives it."""
+    """Replace positions of rows that have expired in a view (of `present` or `seen`) by -1."""
     found = rows.copy()
     if snapshot.whole is not None:
         for run, places, inside in snapshot.locate(rows):
-            found[places[np.isin(inside, run.gone)]] = -1
+            if run.live is not None:
+                bits = run.live[inside >> 6] >> (inside & 63).astype(np.uint64)
+                found[places[(bits & np.uint64(1)) == 0]] = -1
     return found
 
 
 def expired_rows(snapshot: Snapshot) -> NDArray[np.int64]:
-    """Positions of the rows that have expired by now and are not removed yet, int64 (n,) ascending."""
+    """Return positions of rows that have expired by now but are not removed yet, int64 (n,) ascending."""
     alive, found = present(snapshot), [np.empty(0, np.int64)]
     for run, left in zip(snapshot.shards, alive.shards, strict=True):
         if left is not run:
@@ -121,18 +125,18 @@ def expired_rows(snapshot: Snapshot) -> NDArray[np.int64]:
 
 
 def ttl_field(manifest: Manifest) -> str | None:
-    """The field of the attribute that says until when rows live; None where they live forever."""
+    """Return the field of the attribute that holds expiry times; None if rows do not expire."""
     return manifest.live.ttl if manifest.live else None
 
 
 def ttl_name(manifest: Manifest) -> str | None:
-    """The name of that attribute."""
+    """Return the name of the attribute that holds expiry times; None if rows do not expire."""
     field = ttl_field(manifest)
     return next((entry.name for entry in manifest.attributes if entry.field_name == field), None)
 
 
 def check_ttl(ttl: object, attributes: Iterable[Attribute]) -> None:
-    """Refuse what is not the name of an attribute that can say until when a row lives.
+    """Check that an attribute exists and has a type that can hold expiry times.
 
     Raises
     ------
@@ -170,7 +174,7 @@ def _moment(whole: Snapshot, when: int, before: Moment | None) -> Moment:
     runs = whole.shards if before is None else before.snapshot.shards
     done = (0,) * len(runs) if before is None else before.expired
     left = tuple(
-        _without(run, each.rows[first:last])
+        run if first == last else run.without(np.sort(each.rows[first:last]).astype(np.int64))
         for run, each, first, last in zip(runs, lifetimes, done, expired, strict=True)
     )
     removed = sum(len(run.gone) for run in left) - sum(len(run.gone) for run in whole.shards)
@@ -179,17 +183,8 @@ def _moment(whole: Snapshot, when: int, before: Moment | None) -> Moment:
     return Moment(start, end, expired, replace(whole, shards=left, derived={}, expired=removed, whole=whole))
 
 
-def _without(run: Shard, rows: NDArray[np.uint32]) -> Shard:
-    """A run with more rows removed, of which some may be removed already."""
-    if not len(rows):
-        return run
-    fresh = np.sort(rows).astype(np.int64)
-    fresh = fresh[~np.isin(fresh, run.gone)]
-    return run.without(fresh) if len(fresh) else run
-
-
 def _lifetimes(run: Shard, field: str, attribute: Attribute) -> Lifetimes:
-    """Read and sort the times of a run, once: O(rows log rows), and 12 bytes a row to keep."""
+    """Return the expiry times of a run, read and sorted at the first call. O(rows log rows); keeps 12 bytes per row."""
     known = _LIFETIMES.setdefault(run.read, {})
     found = known.get(field)
     if found is None:

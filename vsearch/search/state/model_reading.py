@@ -14,7 +14,7 @@ from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.model import Model
 from vsearch.search.state.shard import RERANK_DTYPES
 from vsearch.storage import FileEntry, Manifest, SegmentFile, Store, ensure_together, write_arrays
-from vsearch.storage.snapshots.kinds import SPLITS, ModelPart, model_part
+from vsearch.storage.snapshots.kinds import SPLITS, ModelPart
 
 if TYPE_CHECKING:
     from vsearch.quantizers.rerank_codes import Rerank
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 def model_files(manifest: Manifest) -> list[FileEntry]:
     """Files of the model that searches read: not those of a query encoder."""
-    return [entry for kind, entry in manifest.model.items() if model_part(kind) is not ModelPart.ENCODER]
+    return list(ModelPart.ENCODER.others(manifest.model).values())
 
 
 def training_of(manifest: Manifest) -> dict[str, str]:
-    """What was trained: the files of the model by kind, which a split of partitions leaves."""
-    return {kind: entry.path for kind, entry in manifest.model.items() if kind != SPLITS}
+    """Return what codes and partitions depend on: files of the model by kind, which splits and query encoders leave as they are."""
+    return {kind: entry.path for kind, entry in ModelPart.ENCODER.others(manifest.model).items() if kind != SPLITS}
 
 
 def reread_model(store: Store, manifest: Manifest, before: Manifest, model: Model) -> Model:

@@ -155,12 +155,18 @@ class Shard:
         return self._live
 
     def without(self, rows: NDArray[np.int64]) -> Shard:
-        """The same run with more rows removed: ascending, and none of them removed yet."""
-        gone = np.insert(self.gone, np.searchsorted(self.gone, rows), rows)
-        live = None if self._live is None else self._live.copy()
-        if live is not None:
+        """Return the run with further rows removed (ascending); some of them may be removed already."""
+        places = np.searchsorted(self.gone, rows)
+        fresh = np.ones(len(rows), np.bool_)
+        inside = places < len(self.gone)
+        fresh[inside] = self.gone[places[inside]] != rows[inside]
+        if not fresh.any():
+            return self
+        rows, live = rows[fresh], None
+        if self._live is not None:
+            live = self._live.copy()
             np.bitwise_and.at(live, rows >> 6, ~(np.uint64(1) << (rows & 63).astype(np.uint64)))
-        return replace(self, gone=gone, state=self.read, _live=live)
+        return replace(self, gone=np.insert(self.gone, places[fresh], rows), state=self.read, _live=live)
 
     def addresses(self, inside: NDArray[np.int64]) -> Addresses:
         """Where rows of this run are: in which segments, and where there."""

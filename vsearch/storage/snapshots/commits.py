@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from vsearch.errors import (
     CorruptIndexError,
     FormatVersionError,
     IndexNotFoundError,
+    InputError,
     SnapshotNotFoundError,
 )
 from vsearch.storage.files.naming import manifest_path, snapshot_number
@@ -39,12 +42,16 @@ def read_manifest(store: Store, snapshot: int | None = None) -> Manifest:
 
     Raises
     ------
+    InputError
+        `snapshot` is no whole number.
     IndexNotFoundError
         There is no index.
     SnapshotNotFoundError
         There is no such snapshot, or no longer.
     CorruptIndexError, FormatVersionError
     """
+    if isinstance(snapshot, bool) or not (snapshot is None or isinstance(snapshot, (int, np.integer))):
+        raise InputError(f"snapshot must be a whole number, got {snapshot!r:.100}")
     number = _latest(store) if snapshot is None else snapshot
     if number is None:
         raise IndexNotFoundError(f"{store.url}: there is no index here; build one or correct the path")

@@ -20,6 +20,7 @@ from vsearch.storage.files.naming import manifest_path, snapshot_number
 from vsearch.storage.snapshots.commits import read_manifest, snapshot_numbers, stored_manifest
 from vsearch.storage.snapshots.condemned import DATA_FOLDERS, condemned_paths, discard
 from vsearch.storage.snapshots.manifest import encode_manifest, manifest_files
+from vsearch.storage.snapshots.upgrading import with_tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,8 @@ def commit(store: Store, manifest: Manifest, *, base: int | None = None, insist:
         The snapshot that this one goes on from, 0 for a place without an index; refused if there is a newer one by now.
         None: the newest, whichever.
     insist
-        Where another writer is first, go on from its snapshot, for up to a minute. Only without a ``base``.
+        Where another writer is first, go on from its snapshot, for up to a minute; what tags name stays tagged. Only without a
+        ``base``.
 
     Returns
     -------
@@ -94,10 +96,12 @@ def _commit(store: Store, manifest: Manifest, base: int | None, insist: bool) ->
                 f"{store.url}: snapshot {newest} was committed since snapshot {base} was opened; "
                 "open the index again and retry"
             )
-        lineage = _lineage(store, newest)
-        if lineage is None:
+        previous = _previous(store, newest)
+        if previous is None:
             continue
-        manifest = msgspec.structs.replace(manifest, snapshot=newest + 1, lineage=lineage)
+        lineage, tags = previous
+        kept = with_tags(manifest, tags) if insist else manifest
+        manifest = msgspec.structs.replace(kept, snapshot=newest + 1, lineage=lineage)
         _check_present(store, manifest)
         outcome = _put(store, manifest)
         if outcome is _Outcome.COMMITTED and _stands(store, manifest):
@@ -288,12 +292,14 @@ def _check_present(store: Store, manifest: Manifest) -> None:
         raise _PrunedError(f"{store.url}: {_PRUNED} ({len(missing)} files, such as {missing[0]})")
 
 
-def _lineage(store: Store, newest: int) -> tuple[str, ...] | None:
-    """Writers of a snapshot and of those before it, the latest first; empty where it cannot be read, None where it went."""
+def _previous(store: Store, newest: int) -> tuple[tuple[str, ...], dict[str, int]] | None:
+    """Writers of a snapshot and of those before it, the latest first, and tags; none where it cannot be read, None where it went."""
     try:
         before = read_manifest(store, newest) if newest else None
     except IndexNotFoundError:
         return None
     except (CorruptIndexError, FormatVersionError):
-        return ()
-    return () if before is None else (before.writer, *before.lineage)[:LINEAGE]
+        return (), {}
+    if before is None:
+        return (), {}
+    return (before.writer, *before.lineage)[:LINEAGE], dict(before.live.tags) if before.live else {}

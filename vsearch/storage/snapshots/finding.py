@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from vsearch.storage.snapshots.manifest import Manifest
     from vsearch.storage.stores.base import Store
 
+LONGEST_TAG = 200
+
 
 def find_snapshot(
     store: Store, snapshot: int | None = None, tag: str | None = None, as_of: datetime | str | None = None
@@ -37,14 +39,23 @@ def tagged_snapshot(store: Store, tag: str) -> int:
 
     Raises
     ------
-    SnapshotNotFoundError
+    InputError, SnapshotNotFoundError
     """
+    check_tag(tag)
     tags = stored_tags(read_manifest(store))
     if tag not in tags:
         raise SnapshotNotFoundError(
             f"{store.url}: no snapshot has the tag {tag!r}; there are: {', '.join(tags) or 'none'}"
         )
     return tags[tag]
+
+
+def check_tag(name: object) -> None:
+    """Refuse what cannot be the name of a tag."""
+    if not (isinstance(name, str) and 0 < len(name) <= LONGEST_TAG and name.isprintable()):
+        raise InputError(
+            f"the name of a tag must be a text of 1 to {LONGEST_TAG} printable characters, got {name!r:.100}"
+        )
 
 
 def stored_tags(manifest: Manifest) -> dict[str, int]:

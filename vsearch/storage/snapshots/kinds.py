@@ -82,7 +82,15 @@ class ModelPart(StrEnum):
 
     def files(self, model: Mapping[str, T]) -> dict[str, T]:
         """Files of this part by what their kinds say besides."""
-        return {kind.removeprefix(self): entry for kind, entry in model.items() if model_part(kind) is self}
+        return {kind.removeprefix(self): entry for kind, entry in self.entries(model).items()}
+
+    def entries(self, model: Mapping[str, T]) -> dict[str, T]:
+        """Files of this part by their kinds."""
+        return {kind: entry for kind, entry in model.items() if model_part(kind) is self}
+
+    def others(self, model: Mapping[str, T]) -> dict[str, T]:
+        """Files of the other parts by their kinds."""
+        return {kind: entry for kind, entry in model.items() if model_part(kind) is not self}
 
 
 SPLITS = "splits"

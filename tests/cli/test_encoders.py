@@ -1,0 +1,46 @@
+"""encoder compress, info and attach, and search --text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vsearch
+from tests.encoders.models import write_model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    (tmp_path / "texts.txt").write_text("red house\n\nsmall river, large stone\nsearch engine\n", encoding="utf-8")
+    return write_model(tmp_path / "model")
+
+
+def test_from_a_model_to_hits(run, model: Path, tmp_path: Path) -> None:
+    texts, folder, url = tmp_path / "texts.txt", tmp_path / "encoder", str(tmp_path / "index")
+    made = run("encoder", "compress", model, folder, "--texts", texts, "--bits", 4, "--table", 8, "--json").json
+    assert (made["weight_bits"], made["table_bits"], made["texts"], made["dimensions"]) == (4, 8, 3, 64)
+    assert run("encoder", "info", folder, "--json").json == made
+    assert "worst_cosine" in run("encoder", "info", folder).text
+    rows = vsearch.encoders.load(model).encode(["red house", "small river", "blue tree", "slow editor"])
+    vsearch.build(np.repeat(rows, 10, axis=0), url)
+    attached = run("encoder", "attach", url, folder, "--json").json
+    assert attached["snapshot"] == vsearch.open(url).snapshot.manifest.snapshot
+    found = run("search", url, "--text", "blue tree", "--text", "red house", "-k", 1, "--json").json["queries"]
+    assert [one["hits"][0]["id"] // 10 for one in found] == [2, 0]
+
+
+def test_mistakes(run, files, model: Path, tmp_path: Path) -> None:
+    for arguments, reason in [
+        (("encoder", "info", model), "not compressed"),
+        (("encoder", "compress", model, tmp_path / "out", "--texts", tmp_path / "none"), "no such file"),
+        (("encoder", "compress", model, tmp_path / "out", "--texts", tmp_path / "texts.txt", "--bits", 5), "got 5"),
+        (("search", files.index, "--text", "a"), "has no query encoder"),
+        (("search", files.index), "either QUERIES"),
+        (("search", files.index, files.queries, "--text", "a"), "either QUERIES"),
+        (("search", files.index, "--text", "a", "--row", 1), "--row is for a file"),
+    ]:
+        done = run(*arguments)
+        assert done.status == 2, arguments
+        assert reason in done.errors

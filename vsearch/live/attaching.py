@@ -1,0 +1,64 @@
+"""A text encoder put into an index, so that it takes texts as queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import msgspec
+
+from vsearch.encoders.attached import write_attached
+from vsearch.encoders.compressed import CompressedEncoder
+from vsearch.errors import InputError
+from vsearch.live.commits import Draft, commit_change
+from vsearch.storage import discarded_on_failure, probe
+from vsearch.storage.snapshots.kinds import ModelPart
+
+if TYPE_CHECKING:
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import FileEntry, Manifest
+
+
+@dataclass(frozen=True)
+class Attach:
+    """Replace the encoder of an index by the one with these files."""
+
+    files: Mapping[str, FileEntry]
+    kind: str = "encoder"
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        return Draft(change=self._change, plain=not snapshot.manifest.live)
+
+    def _change(self, manifest: Manifest) -> Manifest:
+        model = ModelPart.ENCODER.others(manifest.model) | dict(self.files)
+        return msgspec.structs.replace(manifest, model=model)
+
+
+def attach(snapshot: Snapshot, encoder: object) -> Snapshot:
+    """Write a compressed encoder into an index and commit it; the snapshot that has it.
+
+    Raises
+    ------
+    InputError
+        It is no compressed encoder, or does not fit the index.
+    ConflictError
+        The index was replaced meanwhile.
+    """
+    if not isinstance(encoder, CompressedEncoder):
+        raise InputError(
+            f"encoder must be a CompressedEncoder, got {type(encoder).__name__}; vsearch.encoders.compress makes one"
+        )
+    if snapshot.manifest.documents is not None:
+        raise InputError("an index of multi-vector documents takes no text encoder, which makes one vector of a text")
+    if encoder.dimensions != snapshot.manifest.dimensions:
+        raise InputError(
+            f"the encoder makes vectors of {encoder.dimensions} dimensions, the index has {snapshot.manifest.dimensions}"
+        )
+    store, writer = snapshot.store, uuid4().hex
+    probe(store)
+    with discarded_on_failure(store, writer):
+        files = write_attached(store, encoder, writer)
+    _, after = commit_change(snapshot, Attach(files), paths=[entry.path for entry in files.values()], check=True)
+    return after
