@@ -122,7 +122,7 @@ def warm_overhead(stack: Stack, snapshot: Snapshot, queries: Floats, repetitions
 
 def _scan(snapshot: Snapshot, request: ProcessRequest) -> float:
     """Seconds of the kernels' part of a request for one query."""
-    shard = snapshot.shards[request.shard]
+    shard = snapshot.groups[request.shard]
     visits = ProbePlan(
         int32s(request.partitions),
         messages.floats(request.bases),
@@ -131,7 +131,7 @@ def _scan(snapshot: Snapshot, request: ProcessRequest) -> float:
     )
     query = messages.floats(request.queries)
     start = time.perf_counter()
-    scan_shard(snapshot, shard, query, visits, SearchRequest(K, snapshot.settings), None)
+    scan_shard(snapshot, shard, query, visits, SearchRequest(K, snapshot.settings), [None])
     return time.perf_counter() - start
 
 
@@ -210,8 +210,8 @@ def in_process(snapshot: Snapshot, queries: Floats) -> float:
     """Seconds of processor time that a processor takes for one query of a shard, in this process, warm."""
     asked = [request for query in queries for request in requests_of(snapshot, query)]
     for request in asked[:50]:
-        process(snapshot, snapshot.shards[request.shard], request, Deadline())
+        process(snapshot, snapshot.groups[request.shard], request, Deadline())
     start = time.process_time()
     for request in asked:
-        process(snapshot, snapshot.shards[request.shard], request, Deadline())
+        process(snapshot, snapshot.groups[request.shard], request, Deadline())
     return (time.process_time() - start) / len(asked)

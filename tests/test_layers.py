@@ -23,7 +23,7 @@ cache checks
 datasets kernels.toolchain
 kernels.scan
 kernels.query
-kernels.filters kernels.multivector
+kernels.filters kernels.multivector kernels.encoders
 storage.stores
 storage.files
 storage.snapshots
@@ -189,6 +189,7 @@ MANY = {
     "vsearch.jpq.trainer.train": 19,
     "vsearch.cli.indexes.build": 34,
     "vsearch.cli.searches.search": 21,
+    "vsearch.api.remote_index.search_documents": 17,
     "vsearch.cli.stacks.deploy": 19,
     "vsearch.cli.training.train": 18,
 }

@@ -1,10 +1,10 @@
-"""A cache with a budget of bytes: the least recently used value goes first."""
+"""A cache with a budget of bytes: the least recently used value goes first. What several values share is counted once."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -35,7 +35,8 @@ class LRUCache:
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
-        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[Any, Mapping[str, int]]] = OrderedDict()
+        self._holders: Counter[tuple[str, int]] = Counter()
         self.renew_after_fork()
         renew_in_children(self)
         self._bytes = self._hits = self._loads = self._evictions = 0
@@ -45,13 +46,13 @@ class LRUCache:
         self._lock = threading.Lock()
         self._loading: dict[Hashable, threading.Lock] = {}
 
-    def get(self, key: Hashable, load: Callable[[], T], size: Callable[[T], int]) -> T:
+    def get(self, key: Hashable, load: Callable[[], T], sizes: Callable[[T], Mapping[str, int]]) -> T:
         """The value of a key, loaded if it is not there. What `load` raises is raised, and nothing is kept.
 
         Parameters
         ----------
-        size : callable
-            Bytes that a loaded value takes.
+        sizes : callable
+            Bytes of the pieces of a loaded value, by name. Pieces of one name and size are the same wherever they are.
         """
         found = self._find(key)
         if found is not None:
@@ -64,7 +65,7 @@ class LRUCache:
                 return found[0]
             try:
                 value = load()
-                self._keep(key, value, size(value))
+                self._keep(key, value, sizes(value))
             finally:
                 with self._lock:
                     self._loading.pop(key, None)
@@ -74,8 +75,7 @@ class LRUCache:
         """Forget the values of which `unwanted` is true."""
         with self._lock:
             for key in [key for key, (value, _) in self._kept.items() if unwanted(value)]:
-                _, size = self._kept.pop(key)
-                self._bytes -= size
+                self._release(self._kept.pop(key)[1])
 
     def values(self, kind: type[T]) -> list[T]:
         """All values of a type that are kept now."""
@@ -87,7 +87,7 @@ class LRUCache:
         with self._lock:
             return CacheStats(len(self._kept), self._bytes, self._hits, self._loads, self._evictions)
 
-    def _find(self, key: Hashable) -> tuple[Any, int] | None:
+    def _find(self, key: Hashable) -> tuple[Any, Mapping[str, int]] | None:
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
@@ -95,12 +95,20 @@ class LRUCache:
                 self._hits += 1
             return found
 
-    def _keep(self, key: Hashable, value: object, size: int) -> None:
+    def _keep(self, key: Hashable, value: object, sizes: Mapping[str, int]) -> None:
         with self._lock:
-            self._kept[key] = (value, size)
-            self._bytes += size
+            self._kept[key] = (value, sizes)
+            for piece in sizes.items():
+                self._bytes += 0 if self._holders[piece] else piece[1]
+                self._holders[piece] += 1
             self._loads += 1
             while self._bytes > self._budget and len(self._kept) > 1:
-                _, (_, freed) = self._kept.popitem(last=False)
-                self._bytes -= freed
+                self._release(self._kept.popitem(last=False)[1][1])
                 self._evictions += 1
+
+    def _release(self, sizes: Mapping[str, int]) -> None:
+        for piece in sizes.items():
+            self._holders[piece] -= 1
+            if not self._holders[piece]:
+                del self._holders[piece]
+                self._bytes -= piece[1]

@@ -9,6 +9,7 @@ import numpy as np
 from vsearch.errors import InputError
 
 LARGEST_K = 10_000
+LATEST = 86_400
 
 
 def is_number(value: object) -> bool:
@@ -34,6 +35,21 @@ def check_offset(offset: object, k: int) -> None:
         msg = (
             f"offset must be an integer from 0 to {largest} (offset + k at most {LARGEST_K}, k is {k}), got {offset!r}"
         )
+        raise InputError(msg)
+
+
+def check_freshness(at_least: object, freshness: object) -> None:
+    """Refuse what is no number of a snapshot, or no seconds by which an answer may be late.
+
+    Raises
+    ------
+    InputError
+    """
+    if isinstance(at_least, bool) or not isinstance(at_least, (int, np.integer)) or not 0 <= at_least <= 2**62:
+        msg = f"at_least must be the number of a snapshot, got {at_least!r}"
+        raise InputError(msg)
+    if not is_number(freshness) or not 0 <= float(freshness) <= LATEST:  # type: ignore[arg-type]
+        msg = f"freshness must be a number of seconds from 0 to {LATEST}, got {freshness!r}"
         raise InputError(msg)
 
 

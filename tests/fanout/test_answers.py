@@ -9,9 +9,9 @@ from tests.fanout.test_pages import remote_of
 from vsearch.errors import InputError
 from vsearch.fanout.wire import codec as wire
 from vsearch.fanout.wire import messages
-from vsearch.fanout.wire.columns import to_arrow
 from vsearch.fanout.wire.messages import floats, int32s, int64s
 from vsearch.fanout.wire.values import to_values
+from vsearch.storage.files.plain_columns import to_arrow
 
 PLANS = [{"mode": "alone"}, {"mode": "flat"}, {"allocators": 20, "branching": 4}, {"allocators": 3, "branching": 1}]
 PREDICATES = [

@@ -188,7 +188,7 @@ def test_numbers_that_would_overflow_are_refused(stacks, kind, size):
 
 def test_an_answer_without_matches_is_refused():
     from vsearch.fanout.roles.multivector import read_matches
-    from vsearch.fanout.wire.columns import Column
+    from vsearch.storage.files.plain_columns import Column
 
     numbers = Column("int64", 1, None, bytes(8))
     with pytest.raises(InputError, match="no matches"):

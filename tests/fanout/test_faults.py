@@ -279,13 +279,13 @@ def test_a_processor_checks_its_visits_and_columns(stack):
     for partitions, reason in (([0, 0], "twice"), ([0, 10_000], "not one of"), ([-1, 0], "not one of")):
         bad = msgspec.structs.replace(request, partitions=np.array(partitions, "<i4").tobytes())
         with pytest.raises(ValueError, match=reason):
-            process(part.snapshot, part.snapshot.shards[0], bad, Deadline())
+            process(part.snapshot, part.snapshot.groups[0], bad, Deadline())
     good = msgspec.structs.replace(request, partitions=np.array([0, 1], "<i4").tobytes())
     for name in ("pric", "", "price.values", "id"):  # what is no attribute is not looked for in the file
         bad = msgspec.structs.replace(good, options=messages.Options(k=3, columns=(name,)))
         with pytest.raises(ValueError, match="no attribute column is called"):
-            process(part.snapshot, part.snapshot.shards[0], bad, Deadline())
-    answer = process(part.snapshot, part.snapshot.shards[0], good, Deadline())
+            process(part.snapshot, part.snapshot.groups[0], bad, Deadline())
+    answer = process(part.snapshot, part.snapshot.groups[0], good, Deadline())
     assert len(floats(answer.scores)) == 3
 
 

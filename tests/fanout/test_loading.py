@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
+from uuid import uuid4
 
 import numpy as np
 import pytest
 
 import vsearch
-from tests.fanout.conftest import QUICK, make_sample
+from tests.fanout.conftest import QUICK, Stack, make_sample
 from tests.fanout.test_answers import assert_same
+from tests.fanout.test_pages import remote_of
 from vsearch.cache import LRUCache
+from vsearch.errors import InputError, SnapshotNotFoundError
 from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.calls.retries import Deadline
 from vsearch.fanout.platforms.in_process import LocalInvoker
 from vsearch.fanout.roles.allocator import allocate, plan_batch
-from vsearch.fanout.roles.loading import Loader
+from vsearch.fanout.roles.loading import Loader, Part
+from vsearch.fanout.roles.planning import PlanSettings
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire import codec as wire
 from vsearch.fanout.wire import messages
@@ -24,6 +28,7 @@ from vsearch.fanout.wire.envelope import Envelope
 from vsearch.fanout.wire.messages import Answer, Options, ProcessRequest
 from vsearch.fanout.wire.replies import open_reply
 from vsearch.storage import open_store
+from vsearch.storage.files.naming import manifest_path
 from vsearch.storage.stores.metered import MeteredStore
 
 QUIET = 0.15
@@ -163,7 +168,7 @@ def test_answers_do_not_depend_on_the_memory_budget(stack):
 
 
 def test_a_newer_snapshot_is_taken_up_without_a_cold_start(monkeypatch):
-    monkeypatch.setattr("vsearch.fanout.roles.loading.FRESH", 0.0)
+    monkeypatch.setattr("vsearch.fanout.roles.newest.FRESH", 0.0)
     vectors, attributes, queries = make_sample(900, 16, 2)
     url = "memory://fanout-newer/index"
     index = vsearch.build(vectors[:600], url, attributes[:600], shards=2, partitions=12)
@@ -224,7 +229,7 @@ def test_the_next_batch_is_planned_while_processors_work(stack, monkeypatch):
         whole = worker.loader.shard(number, shard)
         from vsearch.fanout.roles.processor import process
 
-        return process(whole.snapshot, whole.snapshot.shards[0], request, Deadline())
+        return process(whole.snapshot, whole.snapshot.groups[0], request, Deadline())
 
     from vsearch.fanout.roles.allocator import Calls
 
@@ -241,3 +246,90 @@ def test_the_next_batch_is_planned_while_processors_work(stack, monkeypatch):
     answer = allocate(part.snapshot, request, Calls(processor, lambda _: None), Deadline())
     assert_same(answer, stack.index.search(stack.queries))
     assert len(planned) == 3
+
+
+class Slow:
+    """A store whose reads of new manifests wait until they may go on."""
+
+    def __init__(self, store, gate, after):
+        self._store, self._gate, self._after = store, gate, after
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def get(self, path, **ranges):
+        if path > manifest_path(self._after) and path.startswith("manifest"):
+            assert self._gate.wait(30)
+        return self._store.get(path, **ranges)
+
+
+@pytest.fixture
+def growing(monkeypatch):
+    """A stack of two shards, rows to append, and a gate that manifests of later snapshots wait for."""
+    vectors, attributes, queries = make_sample(400, 16, 2)
+    url = f"memory://fanout-growing-{uuid4().hex}/index"
+    index = vsearch.build(vectors[:300], url, attributes[:300], shards=2, partitions=12)
+    gate = threading.Event()
+    monkeypatch.setattr("tests.fanout.conftest.open_store", lambda url: Slow(open_store(url), gate, 1))
+    return Stack(url, index, queries), vectors[300:], attributes[300:], gate
+
+
+def test_own_writes_are_read_at_once(growing):
+    stack, vectors, attributes, gate = growing
+    gate.set()
+    remote, index = remote_of(stack), stack.index
+    remote.search(stack.queries)
+    commit = index.append(vectors[:20], attributes[:20])
+    assert remote.search(stack.queries).snapshot == 1  # it was looked at less than a second ago
+    hits = remote.search(stack.queries, at_least=commit.snapshot)
+    assert hits.snapshot == commit.snapshot
+    assert hits.ids.tolist() == index.search(stack.queries).ids.tolist()
+    assert remote.search(stack.queries).snapshot == commit.snapshot  # it is known now
+    with pytest.raises(SnapshotNotFoundError, match="there is no snapshot 9 yet; the newest is 2"):
+        remote.search(stack.queries, at_least=9)
+    with pytest.raises(InputError, match="snapshot 1 is asked for, and at least 2"):
+        remote_of(stack, snapshot=1).search(stack.queries, at_least=2)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_newer_snapshot_is_loaded_while_the_one_before_answers(monkeypatch, growing, alone):
+    monkeypatch.setattr("vsearch.fanout.roles.newest.FRESH", 0.0)
+    stack, vectors, attributes, gate = growing
+    coordinator = stack.local.worker("t-coordinator")
+    coordinator.plans = PlanSettings() if alone else PlanSettings(alone_bytes=0)
+    remote, index = remote_of(stack), stack.index
+    assert remote.search(stack.queries, freshness=60).snapshot == 1
+    index.append(vectors[:20], attributes[:20])
+    for _ in range(2):
+        assert remote.search(stack.queries, freshness=60).snapshot == 1  # the gate is closed: nobody waits for it
+    gate.set()
+    until = time.monotonic() + 30
+    while remote.search(stack.queries, freshness=60).snapshot == 1 and time.monotonic() < until:
+        time.sleep(0.01)
+    hits = remote.search(stack.queries, freshness=60)
+    assert hits.snapshot == 2
+    assert hits.ids.tolist() == index.search(stack.queries).ids.tolist()
+    if not alone:
+        held = [worker.loader.retention for worker in map(stack.local.worker, ("t-processor-0", "t-processor-1"))]
+        assert all(any(part.snapshot.manifest.snapshot == 2 for part in kept.values(Part)) for kept in held)
+
+
+def test_an_answer_is_no_later_than_it_may_be(monkeypatch, growing):
+    monkeypatch.setattr("vsearch.fanout.roles.newest.FRESH", 0.0)
+    stack, vectors, attributes, gate = growing
+    gate.set()
+    remote = remote_of(stack)
+    remote.search(stack.queries, freshness=60)
+    stack.index.append(vectors[:20], attributes[:20])
+    time.sleep(0.02)
+    assert remote.search(stack.queries, freshness=0.01).snapshot == 2
+    stack.index.append(vectors[20:40], attributes[20:40])
+    assert remote.search(stack.queries).snapshot == 3
+
+
+@pytest.mark.parametrize(
+    "options", [{"at_least": -1}, {"at_least": "1"}, {"at_least": True}, {"freshness": -1}, {"freshness": "1"}]
+)
+def test_what_is_no_snapshot_or_lateness_is_refused(stack, options):
+    with pytest.raises(InputError, match=f"{next(iter(options))} must be"):
+        remote_of(stack).search(stack.queries, **options)

@@ -32,8 +32,8 @@ ASKED = [
 ]
 
 
-def remote_of(stack, limit=None):
-    return RemoteIndex("test://t", stack.names, stack.local, Envelope(limit))
+def remote_of(stack, limit=None, **options):
+    return RemoteIndex("test://t", stack.names, stack.local, Envelope(limit), **options)
 
 
 def assert_same(found, hits):

@@ -75,6 +75,7 @@ TIME = AttributeRecord(
     pa.types.is_time32,
     lambda _: pa.time32("s"),
     OrderedKeys(whole_cuts(), own_keys, seconds),
+    column="time32[s]",
 )
 TIME_FORM = ColumnForm(
     r"time32\[(s)\]",

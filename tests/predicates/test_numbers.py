@@ -14,10 +14,10 @@ import pytest
 import vsearch
 from tests.predicates.conftest import Table
 from vsearch.errors import PredicateError
-from vsearch.fanout.wire.columns import Column
 from vsearch.fanout.wire.values import to_values
 from vsearch.predicates import parse
 from vsearch.storage.files.columns import as_written
+from vsearch.storage.files.plain_columns import Column
 
 OPERATORS = ("=", "<>", "<", "<=", ">", ">=")
 

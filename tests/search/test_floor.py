@@ -93,5 +93,5 @@ def test_little_is_lost_and_much_is_saved(index):
 
 def test_one_shard_has_no_floor(index):
     opened, queries = index
-    workspace, _ = plan(replace(opened._snapshot, shards=opened._snapshot.shards[:1]), queries[0], 10, None)
+    workspace, _ = plan(replace(opened._snapshot, groups=opened._snapshot.groups[:1]), queries[0], 10, None)
     assert workspace.values[CallField.VISITS] == opened._snapshot.manifest.partitions

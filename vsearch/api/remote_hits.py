@@ -12,10 +12,10 @@ import numpy as np
 from vsearch.api.hits import Hits
 from vsearch.fanout.calls.bill import Bill, Prices, make_bill
 from vsearch.fanout.roles.merging import append
-from vsearch.fanout.wire.columns import Column, gather, to_arrow
 from vsearch.fanout.wire.messages import Answer, Counters, Options, Outcome, SearchRequest, floats, int32s
 from vsearch.search.engine.stats import SearchStats
 from vsearch.storage.files.columns import as_written
+from vsearch.storage.files.plain_columns import Column, gather, to_arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +10,7 @@ import numpy as np
 
 from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.remote_client import Client, answered, search_options
+from vsearch.api.remote_execution import ExecutionOptions
 from vsearch.api.remote_hits import RemoteHits, make_hits, probe_request, without_queries
 from vsearch.api.remote_refusals import RefusesChanges
 from vsearch.checks import check_search
@@ -39,28 +39,6 @@ if TYPE_CHECKING:
     from vsearch.predicates import Where
     from vsearch.search.recall import RecallReport, TuneReport
     from vsearch.storage import SnapshotInfo
-
-MODES = ("auto", "alone", "flat", "tree")
-
-
-@dataclass(frozen=True)
-class _ExecutionOptions:
-    """What a caller wants of how it is answered."""
-
-    deadline: Deadline
-    mode: str
-    allocators: int | None
-    branching: int | None
-    allow_partial: bool
-
-    @classmethod
-    def of(
-        cls, timeout: float | None, mode: str, allocators: int | None, branching: int | None, *, allow_partial: bool
-    ) -> _ExecutionOptions:
-        check_search(k=1, timeout=timeout)
-        if mode not in MODES:
-            raise InputError(f"mode must be auto, alone, flat or tree, got {mode!r}")
-        return cls(Deadline.after(timeout), mode, allocators, branching, allow_partial)
 
 
 class RemoteIndex(RefusesChanges):
@@ -138,6 +116,8 @@ class RemoteIndex(RefusesChanges):
         allocators: int | None = None,
         branching: int | None = None,
         offset: int = 0,
+        at_least: int = 0,
+        freshness: float = 0.0,
     ) -> RemoteHits:
         """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`.
 
@@ -154,6 +134,11 @@ class RemoteIndex(RefusesChanges):
         offset : int
             As there. Pages are of one snapshot where the index is opened with one: ``vsearch.open(url,
             snapshot=hits.snapshot)`` gives the next pages of `hits` whatever is committed in between.
+        at_least : int
+            The least snapshot that will do: `Commit.snapshot` reads an own write, which others may see up to a second later.
+        freshness : float
+            Seconds by which the answer may be late. A newer snapshot is then loaded while the one before is answered from, so
+            that nobody waits for it.
 
         Raises
         ------
@@ -166,7 +151,9 @@ class RemoteIndex(RefusesChanges):
         RemoteError
             The functions could not be called, or failed.
         """
-        execution = _ExecutionOptions.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
+        execution = ExecutionOptions.of(
+            timeout, mode, allocators, branching, at_least, freshness, allow_partial=allow_partial
+        )
         if isinstance(queries, str) or (
             isinstance(queries, (list, tuple)) and any(isinstance(q, str) for q in queries[:1])
         ):
@@ -320,12 +307,14 @@ class RemoteIndex(RefusesChanges):
         allocators: int | None = None,
         branching: int | None = None,
         offset: int = 0,
+        at_least: int = 0,
+        freshness: float = 0.0,
     ) -> RemoteDocumentHits:
         """Find the documents whose vectors answer a query's vectors best; see `vsearch.Index.search_documents`.
 
         Parameters
         ----------
-        allow_partial, mode, allocators, branching, offset
+        allow_partial, mode, allocators, branching, offset, at_least, freshness
             As for `search`.
 
         Raises
@@ -335,7 +324,9 @@ class RemoteIndex(RefusesChanges):
         """
         from vsearch.api.remote_documents import QueryBatch, RemoteDocumentHits, read_hits
 
-        execution = _ExecutionOptions.of(timeout, mode, allocators, branching, allow_partial=allow_partial)
+        execution = ExecutionOptions.of(
+            timeout, mode, allocators, branching, at_least, freshness, allow_partial=allow_partial
+        )
         options = search_options(k, where, None, columns, exact=False, min_score=None, offset=offset)
         asked = QueryBatch.of(
             query_vectors, query_saliency, query_keep, options.k, candidates, exact=exact, matches=matches
@@ -380,13 +371,15 @@ class RemoteIndex(RefusesChanges):
         warmed: Warmed = self._client.call(function, WarmRequest(snapshot=snapshot, shard=shard), Warmed)
         return warmed
 
-    def _answers(self, requests: Iterable[SearchRequest], execution: _ExecutionOptions) -> list[Answer]:
+    def _answers(self, requests: Iterable[SearchRequest], execution: ExecutionOptions) -> list[Answer]:
         """The answers to one search that takes some requests; all of the snapshot that the first one saw."""
         answers: list[Answer] = []
         for request in requests:
             asked = msgspec.structs.replace(
                 request,
                 snapshot=answers[0].snapshot if answers else self._snapshot,
+                at_least=execution.at_least,
+                freshness=execution.freshness,
                 remaining=execution.deadline.remaining(),
                 mode=execution.mode,
                 allocators=execution.allocators,

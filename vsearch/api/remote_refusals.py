@@ -9,8 +9,8 @@ from vsearch.errors import InputError
 
 def _refuse(what: str) -> NoReturn:
     raise InputError(
-        f"{what} is not for functions, which only read an index: open it by its own URL and do it there; functions do not "
-        "search an index that was changed yet"
+        f"{what} is not for functions, which only read an index: open it by its own URL and do it there; functions see the "
+        "change within a second"
     )
 
 

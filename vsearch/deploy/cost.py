@@ -15,7 +15,6 @@ from vsearch.fanout.calls.bill import Bill, Prices, Usages, make_bill
 from vsearch.fanout.calls.invoker import Invoker, Names
 from vsearch.fanout.platforms.aws_lambda import FORECAST, PRICES
 from vsearch.fanout.platforms.platform import Forecast
-from vsearch.fanout.roles.loading import check_unchanged
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.search.state.fetching import reconstruct
@@ -129,10 +128,9 @@ def measure_bill(
     Raises
     ------
     InputError
-        The queries or an option are not usable, or the index was changed.
+        The queries or an option are not usable.
     """
     manifest = read_manifest(store, None)
-    check_unchanged(manifest)
     requests = max(1, min(REQUESTS, SPREAD // queries))
     asked = _stand_ins(store, manifest, requests * queries, seed) if vectors is None else np.asarray(vectors)
     if asked.ndim != 2 or not len(asked):
@@ -163,6 +161,9 @@ def measure_bill(
 def _stand_ins(store: Store, manifest: Manifest, many: int, seed: int) -> NDArray[np.float32]:
     """Rows of the index as queries."""
     snapshot = open_snapshot(store, manifest)
-    some = np.random.default_rng(seed).choice(manifest.rows, min(many, manifest.rows), replace=False)
+    live = snapshot.live_rows()
+    some = np.random.default_rng(seed).choice(
+        manifest.rows if live is None else live, min(many, manifest.rows), replace=False
+    )
     vectors: NDArray[np.float32] = reconstruct(snapshot, np.sort(some)) @ snapshot.model.quantizer.rotation
     return np.random.default_rng(seed).permutation(vectors + snapshot.model.mean)

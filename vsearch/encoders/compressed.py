@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vsearch.encoders.encoder import TextEncoder
-from vsearch.encoders.quantized import QuantizedBert
 from vsearch.encoders.report import EncoderReport
+from vsearch.encoders.running import QuantizedBert
 from vsearch.encoders.writing import DATA, ENTRY, to_files
 from vsearch.errors import InputError
 

@@ -26,8 +26,9 @@ from vsearch.encoders.grids import (
     round_plainly,
 )
 from vsearch.encoders.packing import up_to
-from vsearch.encoders.quantized import QuantizedBert, QuantizedLinear, TokenTable
+from vsearch.encoders.quantized import QuantizedLinear, TokenTable
 from vsearch.encoders.report import EncoderReport
+from vsearch.encoders.running import QuantizedBert
 from vsearch.encoders.writing import part_bytes
 from vsearch.errors import InputError
 

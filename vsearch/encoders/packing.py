@@ -11,15 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vsearch.encoders.grids import GROUP
+from vsearch.kernels.encoders.fields import BLOCK, TOGETHER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-BLOCK = 64
-"""Rows that a product computes together."""
-
-TOGETHER = 4
-"""Columns of a row that lie together."""
 
 
 def up_to(count: int, multiple: int) -> int:

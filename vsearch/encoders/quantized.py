@@ -1,4 +1,4 @@
-"""Products with 7-bit weights and 8-bit inputs, token tables of few bits, and a BERT made of them, in NumPy.
+"""Products with 7-bit weights and 8-bit inputs, and token tables of few bits, in NumPy.
 
 Each token's inputs are scaled by channel and rounded to unsigned 8 bits between their least and greatest; sums of products are
 exact integers, the same in any order.
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from vsearch.encoders.bert import Bert
 from vsearch.encoders.grids import Rounded, expand
 from vsearch.encoders.packing import pack_blocks, pack_planes, unpack_blocks, unpack_planes
 
@@ -45,8 +44,8 @@ def quantize_rows(rows: NDArray[np.float32], scales: NDArray[np.float32]) -> Act
     low, high = scaled.min(axis=1), scaled.max(axis=1)
     step = (high - low) * np.float32(1 / LEVELS)
     inverse = np.divide(np.float32(1), step, out=np.zeros_like(step), where=step > 0)
-    codes = np.rint((scaled - low[:, None]) * inverse[:, None])
-    return Activations(np.minimum(codes, LEVELS).astype(np.uint8), low, step)
+    codes = np.minimum(((scaled - low[:, None]) * inverse[:, None] + np.float32(0.5)).astype(np.int32), LEVELS)
+    return Activations(codes.astype(np.uint8), low, step)
 
 
 class Packed(NamedTuple):
@@ -155,10 +154,3 @@ class TokenTable:
         """Embeddings float32 (t, width) of tokens."""
         chosen = self.codes.take(ids).integers() if isinstance(self.codes, Packed) else self.codes[ids]
         return chosen[:, :width].astype(np.float32) * self.steps[ids][:, None]
-
-
-@dataclass(frozen=True, eq=False)
-class QuantizedBert(Bert[QuantizedLinear]):
-    """BERT with products in small integers, and a token table in few bits."""
-
-    table: TokenTable

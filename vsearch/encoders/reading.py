@@ -19,12 +19,14 @@ from vsearch.encoders.bert import PRODUCTS, Layer, Linear, Norm
 from vsearch.encoders.compressed import CompressedEncoder
 from vsearch.encoders.folders import make_tokenizer
 from vsearch.encoders.grids import BITS, GROUP, LARGEST_WEIGHT
-from vsearch.encoders.packing import BLOCK, pack_blocks, row_sums, up_to
-from vsearch.encoders.quantized import Packed, QuantizedBert, QuantizedLinear, TokenTable
+from vsearch.encoders.packing import pack_blocks, row_sums, up_to
+from vsearch.encoders.quantized import Packed, QuantizedLinear, TokenTable
 from vsearch.encoders.report import EncoderReport
+from vsearch.encoders.running import QuantizedBert
 from vsearch.encoders.wordpiece import Normalization, WordPiece
 from vsearch.encoders.writing import DATA, ENTRY, FORMAT, Entry
 from vsearch.errors import CorruptIndexError, FormatVersionError, InputError
+from vsearch.kernels.encoders.fields import BLOCK
 from vsearch.storage.files.bundle import open_bundle
 from vsearch.storage.stores.held import HeldBytes
 

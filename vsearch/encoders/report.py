@@ -10,7 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from vsearch.encoders.bert import Bert, Linear
-    from vsearch.encoders.quantized import QuantizedBert
+    from vsearch.encoders.running import QuantizedBert
 
 WORST = 1.0
 """Percentile of cosines that stands for the worst."""

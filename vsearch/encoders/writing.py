@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vsearch.encoders.bert import Norm
-    from vsearch.encoders.quantized import QuantizedBert, QuantizedLinear
+    from vsearch.encoders.quantized import QuantizedLinear
     from vsearch.encoders.report import EncoderReport
+    from vsearch.encoders.running import QuantizedBert
     from vsearch.encoders.wordpiece import WordPiece
 
     Arrays = dict[str, NDArray[Any]]

@@ -49,14 +49,20 @@ def encode_column(name: str, type: str, array: pa.Array | pa.ChunkedArray) -> Ce
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
     if isinstance(keys, ByteKeys):
-        return _encode_strings(name, type, keys.from_arrow(array))
+        return encode_texts(name, type, *_dictionary_encode(keys.from_arrow(array)))
     if isinstance(keys, ElementKeys):
         return _encode_lists(name, type, keys, array)
-    row_keys, valid = ordered_keys(keys, array)
-    low, high = _boundaries(row_keys[valid])
-    cells = (np.searchsorted(high, row_keys) + 1).astype(np.uint8)
+    return encode_keys(name, type, *ordered_keys(keys, array))
+
+
+def encode_keys(
+    name: str, kind: str, keys: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_]
+) -> CellColumn | PostingColumn:
+    """Cells of a column whose rows have these keys, where they are not NULL."""
+    low, high = _boundaries(keys[valid])
+    cells = (np.searchsorted(high, keys) + 1).astype(np.uint8)
     cells[~valid] = 0
-    return _cell_column(name, type, cells, low, high, None)
+    return _cell_column(name, kind, cells, low, high, None)
 
 
 def _boundaries(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -97,11 +103,13 @@ def _cell_column(
     return CellColumn(name, kind, frozen(cells), frozen(low), frozen(high), frozen(counts), dictionary)
 
 
-def _encode_strings(name: str, kind: str, array: Any) -> CellColumn | PostingColumn:
-    dictionary, positions, valid = _dictionary_encode(array)
+def encode_texts(
+    name: str, kind: str, dictionary: Dictionary, positions: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_]
+) -> CellColumn | PostingColumn:
+    """Cells, or where they are too many postings, of a column of strings, given by their places among the distinct ones."""
     if len(dictionary) > MAXIMUM_CELLS:
         rows = np.flatnonzero(valid).astype(np.uint32)
-        return _postings(name, kind, valid, dictionary, positions[valid], rows, np.empty(0, np.uint32))
+        return encode_postings(name, kind, valid, dictionary, positions[valid], rows, np.empty(0, np.uint32))
     cells = (positions + 1).astype(np.uint8)
     cells[~valid] = 0
     keys = np.arange(len(dictionary), dtype=np.int64)
@@ -120,10 +128,10 @@ def _encode_lists(name: str, kind: str, keys: ElementKeys, array: Any) -> Postin
         elements = elements.combine_chunks()
     dictionary, positions, present = _dictionary_encode(keys.from_arrow(elements))
     null_elements = np.unique(rows[~present])
-    return _postings(name, kind, valid, dictionary, positions[present], rows[present], null_elements)
+    return encode_postings(name, kind, valid, dictionary, positions[present], rows[present], null_elements)
 
 
-def _postings(
+def encode_postings(
     name: str,
     kind: str,
     valid: npt.NDArray[np.bool_],

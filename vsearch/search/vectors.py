@@ -52,7 +52,7 @@ def search_vectors(
         return _search_one(snapshot, queries[0], request, mask, stats)
     results = search_shards(snapshot, queries, request, mask, stats, prepared=prepared, wide=wide)
     with stats.level("merge"):
-        if len(snapshot.shards) == 1 and count:
+        if len(snapshot.groups) == 1 and count:
             scores = np.stack([hits.scores for (hits,) in results]) if count != 1 else results[0][0].scores[None, :]
             rows = np.stack([hits.rows for (hits,) in results]) if count != 1 else results[0][0].rows[None, :]
             return _answer(model, request, scores, rows, stats)

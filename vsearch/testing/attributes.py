@@ -19,16 +19,26 @@ from vsearch.api import build_and_open
 from vsearch.api.index import Index
 from vsearch.building.training import BuildOptions
 from vsearch.errors import PredicateError
-from vsearch.fanout.wire.columns import Column, check_column, concatenate, empty_column, gather, read_column, to_arrow
 from vsearch.fanout.wire.values import to_values
-from vsearch.predicates import col, keys_from_arrow, keys_from_values
+from vsearch.predicates import col, encode_column, keys_from_arrow, keys_from_values
 from vsearch.predicates.keys import byte_cuts, cuts, element_key
 from vsearch.predicates.literals import to_literal
+from vsearch.predicates.plain_encoding import encode_plain
 from vsearch.predicates.types.record import AttributeRecord, ByteKeys, ElementKeys, OrderedKeys
 from vsearch.predicates.types.table import TYPES, attribute_from_arrow, attribute_of_kind
+from vsearch.search.state.field_types import column_of
 from vsearch.storage import SegmentFile, open_store, write_table
 from vsearch.storage.files.column_types import column_type, type_of
 from vsearch.storage.files.columns import take
+from vsearch.storage.files.plain_columns import (
+    Column,
+    check_column,
+    concatenate,
+    empty_column,
+    gather,
+    read_column,
+    to_arrow,
+)
 from vsearch.testing.building import build_untuned
 
 ROWS = 700
@@ -212,6 +222,22 @@ class AttributeTypeContract:
             assert msgspec.json.decode(msgspec.json.encode(plain)) == plain
             distinct = dict.fromkeys(map(repr, expected.drop_null().to_pylist()))
             assert len({repr(value) for value in plain if value is not None}) == len(distinct)
+
+    def test_functions_encode_alike(self, case: AttributeTypeCase) -> None:
+        """Without an Arrow library, as a build does with one."""
+        attribute = attribute_from_arrow("value", case.arrow)
+        assert column_of(attribute) == type_of(case.record.stored(case.arrow)).name
+        order = np.random.default_rng(3).permutation(ROWS)
+        stored = case.stored.take(pa.array(order))
+        column = gather(read_column(written(case.stored), "value", np.arange(ROWS)), order)
+        for some in (slice(0, 0), slice(0, 40), slice(0, ROWS)):
+            plain = encode_plain("value", case.record.name, gather(column, np.arange(ROWS)[some]))
+            built = encode_column("value", case.record.name, stored[some])
+            assert plain.header() == built.header()
+            arrays = dict(built.arrays())
+            assert dict(plain.arrays()).keys() == arrays.keys()
+            for name, array in plain.arrays().items():
+                np.testing.assert_array_equal(array, arrays[name], err_msg=name)
 
     def test_columns_of_another_length_are_refused(self, case: AttributeTypeCase) -> None:
         column = read_column(written(case.stored), "value", np.arange(20))

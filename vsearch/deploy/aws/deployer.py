@@ -17,7 +17,6 @@ from vsearch.deploy.aws.rendering import render
 from vsearch.deploy.aws.roles import Place
 from vsearch.deploy.deployer import Deployment, DeployRequest, Release, Tell
 from vsearch.errors import InputError
-from vsearch.fanout.roles.loading import check_unchanged
 
 OWN = ("bucket", "kms_key", "http_concurrency", "snap_start")
 """Options that other platforms do not have."""
@@ -94,7 +93,6 @@ def _packaged(request: DeployRequest, tell: Tell) -> Iterator[tuple[packages.Pac
     home = request.own.get("bucket") or Place.of(request.index).bucket
     store = storage.open_store(request.index, **request.storage)
     manifest = storage.read_manifest(store, None)
-    check_unchanged(manifest)
     with TemporaryDirectory(prefix="vsearch-deploy-") as folder:
         package = packages.build_package(Path(folder) / "vsearch.zip", request.arch, request.python or _python())
         tell(package)

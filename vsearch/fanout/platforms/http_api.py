@@ -64,6 +64,12 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Annotated[float, msgspec.Meta(gt=0, le=900)] | None = None
     allow_partial: bool = False
     snapshot: Annotated[int, msgspec.Meta(ge=0, le=2**62)] | None = None
+    at_least: Annotated[
+        int, msgspec.Meta(ge=0, le=2**62, description="The least snapshot that will do, such as that of an own write.")
+    ] = 0
+    freshness: Annotated[
+        float, msgspec.Meta(ge=0, le=86_400, description="Seconds by which the newest snapshot may be late.")
+    ] = 0.0
     candidates: Annotated[int, msgspec.Meta(ge=1)] | Literal["all"] | None = None
     matches: bool = False
 
@@ -103,7 +109,7 @@ def answer(
     reply = wire.decode(serve(worker, wire.encode(request), deadline.sooner(request.remaining)))
     if isinstance(reply, Failure):
         kind = ErrorKind(reply.error)
-        named = kind is ErrorKind.MISSING and request.snapshot is not None
+        named = kind is ErrorKind.MISSING and (request.snapshot is not None or request.at_least > 0)
         shown = ErrorKind.REFUSED if kind is ErrorKind.PREDICATE else kind
         return 404 if named else STATUS.get(kind, 500), {"error": str(shown), "message": reply.message}
     if not isinstance(reply, Answer):
@@ -181,7 +187,7 @@ def describe() -> dict[str, Any]:
     statuses = {
         "400": "Not usable",
         "401": "No or a wrong API key",
-        "404": "No such snapshot",
+        "404": "No such snapshot, or none so new yet",
         "413": "Too large",
         "500": "A mistake of ours",
     }
@@ -264,6 +270,8 @@ def _request(body: bytes) -> SearchRequest:
             offset=asked.offset,
         ),
         snapshot=asked.snapshot,
+        at_least=asked.at_least,
+        freshness=asked.freshness,
         remaining=asked.timeout,
         allow_partial=asked.allow_partial,
         documents=documents,

@@ -39,6 +39,7 @@ from vsearch.search.pages import page_runs
 from vsearch.search.state.model import check_magnitudes
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import Manifest
+from vsearch.storage.snapshots.manifest import stored_rows
 from vsearch.storage.stores.retrying import carried
 
 LARGEST_BATCH = 256
@@ -110,7 +111,7 @@ def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadlin
         started = [(child, pool.submit(calls.allocator, child)) for child in _children(request, shares, deadline)]
         deadline.check("starting")
         with span("mask", predicate=bound is not None):
-            mask = None if bound is None else mask_cells(snapshot, bound)
+            mask = mask_cells(snapshot, bound)
 
         def answer_own(asked: AllocateRequest) -> list[Answer]:
             return _answer_own(snapshot, asked, mask, calls, deadline, pool)
@@ -151,7 +152,7 @@ def plan_batch(
     planned = [plan_query(snapshot, query, asked_for, mask) for query in queries]
     prepared = np.stack([query for query, _ in planned]).astype("<f4")
     tasks = []
-    for number in range(len(snapshot.shards)):
+    for number in range(len(snapshot.groups)):
         visits = [of_shards[number] for _, of_shards in planned]
         asking = np.flatnonzero([len(each.order) > 0 for each in visits])
         if len(asking):
@@ -286,10 +287,8 @@ def check_answer(answer: Answer, request: ProcessRequest, snapshot: Snapshot) ->
     InputError
         It answers something else.
     """
-    shard = snapshot.shards[request.shard]
-    rows = int64s(answer.rows)
     same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
-    inside = len(rows) == 0 or (rows.min() >= shard.first_row and rows.max() < shard.first_row + shard.rows)
+    inside = snapshot.groups[request.shard].holds(int64s(answer.rows))
     if not (same and inside and answer.ids is not None and len(answer.columns) == _columns(request)):
         raise InputError(f"the answer of shard {request.shard} is not to what was asked")
     visited = int32s(request.visits) == 0
@@ -308,7 +307,7 @@ def check_subtree(answer: Answer, request: AllocateRequest, manifest: Manifest) 
     rows = int64s(answer.rows)
     same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
     columns = _columns(request) if len(rows) else len(answer.columns)
-    if not (same and (len(rows) == 0 or rows.max() < manifest.rows) and len(answer.columns) == columns):
+    if not (same and (len(rows) == 0 or rows.max() < stored_rows(manifest)) and len(answer.columns) == columns):
         raise InputError("the answer is not to what was asked")
 
 
@@ -323,7 +322,7 @@ def _batch_size(snapshot: Snapshot, request: AllocateRequest, limit: int | None)
     if limit is None:
         return LARGEST_BATCH
     options, leg = request.options, leg_of(request)
-    most = max(shard.partitions for shard in snapshot.shards)
+    most = max(shard.partitions for shard in snapshot.groups)
     asked = 4 * snapshot.manifest.dimensions + 12 * most + 8
     answered = 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
     if leg is not None:

@@ -18,13 +18,13 @@ from vsearch.fanout.roles.loading import Loader
 from vsearch.fanout.roles.merging import append, nothing_found
 from vsearch.fanout.roles.planning import Plan, PlanSettings, choose_plan
 from vsearch.fanout.roles.processor import MaskCache, check_columns, process
-from vsearch.fanout.wire.columns import empty_column
 from vsearch.fanout.wire.messages import AllocateRequest, Answer, Outcome, ProcessRequest, SearchRequest
 from vsearch.fanout.wire.where import bind_where
 from vsearch.predicates.binding import columns_of
-from vsearch.search.state.snapshot import Snapshot
+from vsearch.search.state.field_types import column_of
+from vsearch.search.state.snapshot import Snapshot, schema_of
 from vsearch.storage import Manifest
-from vsearch.storage.snapshots.kinds import ATTRIBUTES
+from vsearch.storage.files.plain_columns import empty_column
 
 CallsFor = Callable[[Manifest, Snapshot | None], Calls]
 
@@ -36,6 +36,7 @@ def coordinate(
     masks: MaskCache,
     deadline: Deadline,
     calls_for: CallsFor,
+    prepare: Callable[[int], object] | None = None,
 ) -> Answer:
     """Answer a request.
 
@@ -43,6 +44,8 @@ def coordinate(
     ----------
     calls_for : callable
         Gives the ways to reach the others, which check answers against the manifest and, if given, a snapshot's tables.
+    prepare : callable, optional
+        Loads a snapshot everywhere, while the one before is answered from.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def coordinate(
     CallError
         A shard failed for good and the caller takes no partial answer; its kind is the shard's.
     """
-    manifest = loader.manifest(request.snapshot)
+    manifest = loader.manifest(_choose_snapshot(request, loader, prepare))
     columns = _check(request, manifest)
     request = msgspec.structs.replace(request, options=check_columns(manifest, request.options))
     plan = choose_plan(
@@ -90,6 +93,15 @@ def coordinate(
     return msgspec.structs.replace(answer, plan=_explain(plan, answer, manifest), snapshot=manifest.snapshot)
 
 
+def _choose_snapshot(request: SearchRequest, loader: Loader, prepare: Callable[[int], object] | None) -> int:
+    """The snapshot that a request is answered from."""
+    if request.snapshot is None:
+        return loader.newest.number(request.freshness, request.at_least, prepare)
+    if request.snapshot < request.at_least:
+        raise InputError(f"snapshot {request.snapshot} is asked for, and at least {request.at_least}: give one of them")
+    return request.snapshot
+
+
 def require(reply: Any, kind: type) -> None:
     """Raise InputError unless a reply is of a kind."""
     if not isinstance(reply, kind):
@@ -113,7 +125,7 @@ def _own_calls(snapshot: Snapshot, deadline: Deadline, masks: MaskCache) -> Call
     """Processors that run right here."""
 
     def processor(shard: int, request: ProcessRequest) -> Answer:
-        return process(snapshot, snapshot.shards[shard], request, deadline, masks)
+        return process(snapshot, snapshot.groups[shard], request, deadline, masks)
 
     def allocator(request: AllocateRequest) -> Answer:
         raise CallError(ErrorKind.INTERNAL, f"a coordinator alone has no allocators for {request.count} queries")
@@ -146,10 +158,9 @@ def _explain(plan: Plan, answer: Answer, manifest: Manifest) -> str:
 
 def _with_types(answer: Answer, request: SearchRequest, manifest: Manifest) -> Answer:
     """An answer without rows whose ids and columns have the types that they have where there are rows."""
-    entry = manifest.shards[0].files.get(ATTRIBUTES)
-    types = {} if entry is None else {column.name: column.type for column in entry.columns}
-    leg = leg_of(request)
-    columns = [*(types[name] for name in request.options.columns), *(() if leg is None else leg.column_types)]
+    schema, leg = schema_of(manifest), leg_of(request)
+    columns = [column_of(schema.find(name)) for name in request.options.columns]
+    columns += () if leg is None else leg.column_types
     return msgspec.structs.replace(
         answer,
         ids=empty_column("string" if manifest.id_type == "string" else "int64"),

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.fanout.wire.columns import Column
 from vsearch.fanout.wire.messages import AllocateRequest, Options, ProcessRequest, SearchRequest
 from vsearch.search.engine.masking import ShardMask
 from vsearch.search.engine.merge import ShardHits
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import Manifest
+from vsearch.storage.files.plain_columns import Column
 
 
 class ShardScan(Protocol):

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.fanout.calls.bill import Usages
-from vsearch.fanout.wire.columns import Column, concatenate, gather
 from vsearch.fanout.wire.messages import Answer, Counters, Outcome, floats, int32s, int64s
 from vsearch.search.engine.merge import top_of_each
+from vsearch.storage.files.plain_columns import Column, concatenate, gather
 
 
 def merge_shards(answers: Sequence[Answer], positions: Sequence[NDArray[np.int64]], count: int, k: int) -> Answer:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
-from vsearch.fanout.wire.columns import Column
 from vsearch.fanout.wire.messages import Documents, Options, floats, int32s
 from vsearch.kernels.filters.bitmaps import list_rows
 from vsearch.kernels.query.fields import COUNTERS, RERANKED
@@ -25,6 +24,7 @@ from vsearch.search.engine.masking import ShardMask
 from vsearch.search.engine.merge import ShardHits
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import DocumentsEntry, Manifest
+from vsearch.storage.files.plain_columns import Column
 
 MATCHES = 2
 """Columns that matches travel in, after those that were asked for: the vectors' positions, and their scores."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from vsearch.fanout.calls.bill import Usages
 from vsearch.fanout.roles.legs import leg_of
 from vsearch.fanout.roles.merging import add_batches, append
-from vsearch.fanout.wire.columns import gather
 from vsearch.fanout.wire.messages import AllocateRequest, Answer, floats, int32s, int64s
 from vsearch.search.pages import PageList
+from vsearch.storage.files.plain_columns import gather
 
 
 def answer_page(request: AllocateRequest, search: Callable[[AllocateRequest], list[Answer]]) -> Answer:

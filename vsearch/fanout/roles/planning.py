@@ -8,6 +8,7 @@ from vsearch.errors import InputError
 from vsearch.fanout.calls.tree import DEEPEST, LARGEST, depth
 from vsearch.storage import Manifest
 from vsearch.storage.snapshots.kinds import SCANNED_KINDS
+from vsearch.storage.snapshots.manifest import manifest_segments
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def choose_plan(
         return Plan("tree", count, factor, f"asked for{less}")
     if mode in ("alone", "flat"):
         return Plan(mode, 0, factor, "asked for")
-    size = sum(entry.bytes for shard in manifest.shards for kind, entry in shard.files.items() if kind in SCANNED_KINDS)
+    size = _scanned_bytes(manifest)
     megabytes = f"{size / 1e6:.1f} MB"
     if size <= settings.alone_bytes and queries <= settings.alone_queries:
         return Plan("alone", 0, factor, f"{queries} queries on {megabytes}: the coordinator holds the whole index")
@@ -98,3 +99,9 @@ def choose_plan(
     return Plan(
         "tree", count, factor, f"{queries} queries on {megabytes}: {settings.allocator_queries} for each allocator"
     )
+
+
+def _scanned_bytes(manifest: Manifest) -> int:
+    """Bytes that a scan may read; of runs and deltas in bundles all that they hold."""
+    files = [entry for shard in manifest.shards for kind, entry in shard.files.items() if kind in SCANNED_KINDS]
+    return sum(entry.bytes for entry in files) + sum(run.bundle.bytes for run in manifest_segments(manifest))

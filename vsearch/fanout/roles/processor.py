@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from vsearch.checks import stored_names
 from vsearch.cores import available_cores
 from vsearch.errors import InputError
 from vsearch.fanout.calls.retries import Deadline
 from vsearch.fanout.roles.legs import leg_of
-from vsearch.fanout.wire.columns import read_column
 from vsearch.fanout.wire.messages import Answer, Counters, Options, ProcessRequest, floats, int32s
 from vsearch.fanout.wire.where import bind_where
+from vsearch.kernels.filters.bitmaps import count_ranges
 from vsearch.kernels.query.fields import REFINED, RERANKED, SCANNED, VISITED
+from vsearch.predicates.binding import columns_of
 from vsearch.predicates.bound import Bound
+from vsearch.predicates.schema import ROW_ID
 from vsearch.search.engine.masking import ShardMask, mask_shard
 from vsearch.search.engine.merge import ShardHits, drop_dissimilar
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.routing import ProbePlan
 from vsearch.search.engine.steps import scan_shard
-from vsearch.search.state.shard import Shard
+from vsearch.search.state.column_reading import read_exact
+from vsearch.search.state.shard import RunState, Shard
+from vsearch.search.state.shard_runs import ShardRuns
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import Manifest
-from vsearch.storage.snapshots.kinds import ATTRIBUTES, IDS
+from vsearch.storage.files.plain_columns import Column, concatenate, gather, read_column
+from vsearch.storage.snapshots.kinds import IDS
 from vsearch.storage.stores.retrying import carried
 
 MaskOf = Callable[[Snapshot, Shard, Bound], ShardMask]
@@ -46,7 +52,7 @@ def check_columns(manifest: Manifest, options: Options) -> Options:
 
 def process(
     snapshot: Snapshot,
-    shard: Shard,
+    shard: ShardRuns,
     request: ProcessRequest,
     deadline: Deadline,
     mask_of: MaskOf = mask_shard,
@@ -58,7 +64,7 @@ def process(
     snapshot : Snapshot
         In which the shard is open.
     mask_of : callable
-        Makes, or remembers, the mask of a predicate.
+        Makes, or remembers, the mask of a predicate in a run.
 
     Returns
     -------
@@ -79,7 +85,10 @@ def process(
     plans = _read_visits(request, shard.partitions)
     queries = floats(request.queries, request.count, dimensions)
     bound = bind_where(snapshot.manifest, options)
-    mask = None if bound is None else mask_of(snapshot, shard, bound)
+    # the part of a tail that lies in a shard has the tail's own numbers of rows
+    whole = [snapshot.shards[run.number] for run in shard.runs]
+    masks = [None if bound is None else mask_of(snapshot, run, bound) for run in whole]
+    words = [run.live if mask is None else mask.words for run, mask in zip(whole, masks, strict=True)]
     leg = leg_of(request)
     ranking = None if leg is None else leg.scan(snapshot, options)
 
@@ -88,11 +97,10 @@ def process(
         if ranking is None:
             return scan(position, options.k)
         hits = None if ranking.nearest is None else scan(position, ranking.nearest)
-        return ranking.rank(snapshot.shards.index(shard), position, hits, mask)
+        return ranking.rank(shard.number, position, hits, masks[0])
 
     def scan(position: int, k: int) -> ShardHits:
         asked = SearchRequest(k, snapshot.settings, exact=options.exact)
-        words = None if mask is None else mask.words
         hits = scan_shard(snapshot, shard, queries[position], plans[position], asked, words)
         kept = drop_dissimilar(hits.scores, hits.rows, snapshot.model, options.min_score)
         return ShardHits(*kept, hits.counters)
@@ -103,10 +111,10 @@ def process(
         with ThreadPoolExecutor(available_cores()) as pool:
             hits = list(pool.map(carried(one), range(request.count)))
     found = [int(np.count_nonzero(each.rows >= 0)) for each in hits]
-    inside = np.concatenate([each.rows[:many] for each, many in zip(hits, found, strict=True)])
+    rows = shard.first_row + np.concatenate([each.rows[:many] for each, many in zip(hits, found, strict=True)])
     scores = np.concatenate([each.scores[:many] for each, many in zip(hits, found, strict=True)])
     counted = np.sum([each.counters for each in hits], axis=0)
-    columns = [read_column(shard.files[ATTRIBUTES], name, inside) for name in options.columns]
+    columns = [_read_attribute(snapshot, shard, name, rows) for name in options.columns]
     if leg is not None and ranking is not None and leg.column_types:
         columns += ranking.columns([each.rows + shard.first_row for each in hits])
     return Answer(
@@ -114,41 +122,81 @@ def process(
         k=options.k,
         found=np.array(found, "<i4").tobytes(),
         scores=scores.astype("<f4").tobytes(),
-        rows=(inside + shard.first_row).astype("<i8").tobytes(),
-        ids=read_column(shard.files[IDS], "id", inside),
+        rows=rows.astype("<i8").tobytes(),
+        ids=_read(shard, rows, lambda run, inside: read_column(run.files[IDS], "id", inside)),
         columns=tuple(columns),
         counters=Counters(
             partitions_visited=int(counted[VISITED]),
             rows_scanned=int(counted[SCANNED]),
             rows_refined=int(counted[REFINED]),
             rows_reranked=int(counted[RERANKED]),
-            rows_masked=shard.rows if mask is None else mask.rows,
-            rows_rechecked=0 if mask is None else mask.rechecked,
+            rows_masked=sum(_count(run, bits) for run, bits in zip(shard.runs, words, strict=True)),
+            rows_rechecked=sum(mask.rechecked for mask in masks if mask is not None),
         ),
         snapshot=snapshot.manifest.snapshot,
         estimated=snapshot.model.rerank is None if leg is None else leg.estimated,
     )
 
 
-@dataclass
+def _read(shard: ShardRuns, rows: NDArray[np.int64], read: Callable[[Shard, NDArray[np.int64]], Column]) -> Column:
+    """A column of some rows of a shard, numbered through the snapshot, out of its runs."""
+    if len(shard.runs) == 1:
+        return read(shard.runs[0], rows - shard.first_row)
+    parts, places = [], []
+    for run in shard.runs:
+        own = np.flatnonzero((rows >= run.first_row) & (rows < run.first_row + run.rows))
+        parts.append(read(run, rows[own] - run.first_row))
+        places.append(own)
+    back = np.empty(len(rows), np.int64)
+    back[np.concatenate(places)] = np.arange(len(rows))
+    return gather(concatenate(parts), back)
+
+
+def _read_attribute(snapshot: Snapshot, shard: ShardRuns, name: str, rows: NDArray[np.int64]) -> Column:
+    field, attribute = snapshot.find_entry(name).field_name, snapshot.schema.find(name)
+    return _read(shard, rows, lambda run, inside: read_exact(run, field, attribute, inside))
+
+
+def _count(run: Shard, words: NDArray[np.uint64] | None) -> int:
+    """Rows of a run that pass."""
+    table = run.table
+    if words is None or not len(table.rows):
+        return int(table.rows.sum())
+    first, last = table.row_starts[:1], table.row_starts[-1:] + table.rows[-1:]
+    return int(count_ranges(words, first, last)[0])
+
+
 class MaskCache:
-    """Masks of the last predicates, by predicate and shard."""
+    """Masks of the last predicates of each run. They stay while the run does, whatever is committed, until rows of it are removed.
 
-    most: int = 16
+    Parameters
+    ----------
+    most : int
+        Of one run.
+    """
 
-    def __post_init__(self) -> None:
-        self._kept: dict[tuple[int, int, Bound], ShardMask] = {}
+    def __init__(self, most: int = 16) -> None:
+        self._most = most
+        self._kept: WeakKeyDictionary[RunState, dict[Hashable, tuple[NDArray[np.int64], ShardMask]]] = (
+            WeakKeyDictionary()
+        )
 
-    def __call__(self, snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
+    def __call__(self, snapshot: Snapshot, run: Shard, bound: Bound) -> ShardMask:
         """The mask, made if it is not remembered."""
-        key = (snapshot.manifest.snapshot, shard.first_row, bound)
-        found = self._kept.get(key)
-        if found is None:
-            found = mask_shard(snapshot, shard, bound)
-            while len(self._kept) >= self.most:
-                self._kept.pop(next(iter(self._kept)), None)
-            self._kept[key] = found
-        return found
+        names = [name for name in columns_of(bound) if name != ROW_ID]
+        key = (
+            bound,
+            tuple(snapshot.find_entry(name).field_name for name in names),
+        )  # a name may be another column's by now
+        kept = self._kept.setdefault(run.read, {})
+        found = kept.get(key)
+        if found is not None and np.array_equal(found[0], run.gone):
+            return found[1]
+        mask = mask_shard(snapshot, run, bound)
+        while len(kept) >= self._most:
+            kept.pop(next(iter(kept)), None)
+        kept[key] = run.gone, mask
+        return mask
 
 
 def _read_visits(request: ProcessRequest, partitions: int) -> list[ProbePlan]:

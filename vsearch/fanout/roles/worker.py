@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,10 +27,10 @@ from vsearch.fanout.calls.bill import Usage, Usages, architecture
 from vsearch.fanout.calls.invoker import Invoker, Names
 from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind, RetryPolicy, call_with_retries
 from vsearch.fanout.calls.telemetry import log, measure, span, traceparent
-from vsearch.fanout.roles.allocator import Calls, allocate, check_answer, check_subtree
+from vsearch.fanout.roles.allocator import CALLS, Calls, allocate, check_answer, check_subtree
 from vsearch.fanout.roles.coordinator import coordinate, require
 from vsearch.fanout.roles.loading import Loader
-from vsearch.fanout.roles.planning import PlanSettings
+from vsearch.fanout.roles.planning import PlanSettings, choose_plan
 from vsearch.fanout.roles.processor import MaskCache, process
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.fanout.wire.messages import (
@@ -56,6 +57,9 @@ from vsearch.storage.stores.metered import MeteredStore
 from vsearch.storage.stores.retrying import no_later_than
 
 TAKES: dict[str, Any] = {"coordinator": SearchRequest, "allocator": AllocateRequest, "processor": ProcessRequest}
+
+PREPARING = 60.0
+"""Seconds that all processors may take to load a newer snapshot."""
 
 RESERVE = 0.05
 """Seconds that a caller keeps of its deadline for merging what it is sent."""
@@ -281,7 +285,7 @@ def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
         columns = _columns(worker, message)
         with span("load", shard=message.shard):
             part = worker.loader.shard(message.snapshot, message.shard, columns)
-        return process(part.snapshot, part.snapshot.shards[0], message, deadline, worker.masks)
+        return process(part.snapshot, part.snapshot.groups[0], message, deadline, worker.masks)
     if isinstance(message, AllocateRequest):
         with span("load"):
             part = worker.loader.tables(message.snapshot, _columns(worker, message))
@@ -295,6 +299,7 @@ def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
         worker.masks,
         deadline,
         lambda manifest, snapshot: remote_calls(worker, manifest, snapshot, deadline),
+        lambda number: _prepare(worker, number),
     )
 
 
@@ -341,6 +346,29 @@ def _warm(worker: Worker, message: WarmRequest) -> Warmed:
     else:
         worker.loader.tables(number)
     return Warmed(snapshot=number, bytes=worker.loader.retention.stats().bytes)
+
+
+def _prepare(worker: Worker, number: int) -> None:
+    """Load a snapshot here and in the processors, as far as single queries need it.
+
+    Raises
+    ------
+    CallError, StoreError, CorruptIndexError
+    """
+    manifest = worker.loader.manifest(number)
+    if choose_plan(manifest, 1, worker.plans).mode == "alone":
+        worker.loader.whole(number)
+        return
+    worker.loader.tables(number)
+    names, deadline = worker.names or Names("vsearch"), Deadline.after(PREPARING)
+
+    def warm(shard: int) -> None:
+        message = WarmRequest(snapshot=number, shard=shard)
+        call(worker, names.processor(shard), message, deadline, "processor", lambda reply: require(reply, Warmed))
+
+    with ThreadPoolExecutor(CALLS) as pool:
+        for done in [pool.submit(warm, shard.number) for shard in manifest.shards]:
+            done.result()
 
 
 def _info(worker: Worker, message: InfoRequest) -> Described:

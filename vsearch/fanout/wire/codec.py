@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 
 from vsearch.errors import InputError
-from vsearch.fanout.wire.columns import check_column
 from vsearch.fanout.wire.messages import (
     LARGEST_K,
     LARGEST_MESSAGE,
@@ -35,6 +34,7 @@ from vsearch.fanout.wire.messages import (
 )
 from vsearch.metrics import LARGEST_NORM
 from vsearch.storage.files.checksums import crc32c
+from vsearch.storage.files.plain_columns import check_column
 
 MARK = b"vsm\0"
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from vsearch.fanout.calls.bill import Usages
 from vsearch.fanout.calls.retries import ErrorKind
 from vsearch.fanout.calls.tree import DEEPEST, LARGEST
-from vsearch.fanout.wire.columns import Column
+from vsearch.storage.files.plain_columns import Column
 
-VERSION = 2
-"""1 had no `id`."""
+VERSION = 3
+"""1 had no `id`, 2 neither `at_least` nor `freshness`."""
 LARGEST_MESSAGE = 256 << 20
 LARGEST_K = 10_000
 LARGEST_BATCH = 100_000
@@ -100,6 +100,10 @@ class SearchRequest(Message, frozen=True, tag="search"):
     ----------
     snapshot : int or None
         None: the newest.
+    at_least : int
+        The least snapshot that will do.
+    freshness : float
+        Seconds by which the newest may be late.
     remaining : float or None
         Seconds until nobody waits for the answer any more.
     mode, allocators, branching
@@ -115,6 +119,8 @@ class SearchRequest(Message, frozen=True, tag="search"):
     queries: bytes
     options: Options
     snapshot: Snapshot | None = None
+    at_least: Snapshot = 0
+    freshness: Seconds = 0.0
     remaining: Seconds | None = None
     mode: Mode = "auto"
     allocators: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)] | None = None

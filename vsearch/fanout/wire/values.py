@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vsearch.fanout.wire.columns import Column
 from vsearch.storage.files.column_types import column_type
+from vsearch.storage.files.plain_columns import Column
 
 
 def to_values(column: Column) -> list[Any]:

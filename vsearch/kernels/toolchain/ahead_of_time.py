@@ -120,6 +120,13 @@ EXPORTS = {
     "multivector.fde.encode_query": ("float32/2 float32/2 float32/1 float32/2 int64/1 float32/2 float32/1", "none"),
     "multivector.pooling.merge_chain": ("float32/2 int64/1 int64/1 int64/2 float32/1", "none"),
     "multivector.pooling.cut_merges": ("int64/2 int64/1 int64 int64/1", "none"),
+    "encoders.layers.run_layers": (
+        (
+            "int64 int64 int64 float32 float32/3 float32/2 float32/2 float32/2 float32/2 uint8/2 uint8/2 float32/2 "
+            "float32/1 float32/2 int32/2"
+        ),
+        "none",
+    ),
     "multivector.numbering.swap_numbers": (
         "float32/2 float32/2 uint8/1 int64/1 int64/1 int64 float32",
         "none",

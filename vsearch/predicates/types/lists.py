@@ -55,4 +55,5 @@ def list_of(item: AttributeRecord) -> AttributeRecord:
         unsigned = (keys.view(np.uint64) ^ np.uint64(2**63)).astype(">u8")
         return fixed_binary(unsigned.view(np.uint8).reshape(-1, 8), None if valid.all() else valid)
 
-    return AttributeRecord(f"list<{item.name}>", "", accepts, stored, ElementKeys(item, key, from_arrow))
+    keys = ElementKeys(item, key, from_arrow)
+    return AttributeRecord(f"list<{item.name}>", "", accepts, stored, keys, column=f"list<{item.column or item.name}>")

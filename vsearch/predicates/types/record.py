@@ -115,6 +115,8 @@ class AttributeRecord:
         Hint for the error about a literal that cannot be compared; begins with "; ".
     convert : callable
         ``convert(array, stored)`` casts an input array of an accepted type to its stored type.
+    column : str
+        Name of the stored column's type in manifests, where it differs from `name`; used where no Arrow library is loaded.
     """
 
     name: str
@@ -126,3 +128,4 @@ class AttributeRecord:
     scaled: bool = False
     hint: str = ""
     convert: Callable[[Any, Any], Any] = cast_plainly
+    column: str = ""

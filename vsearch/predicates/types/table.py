@@ -269,6 +269,7 @@ _TIMESTAMP = AttributeRecord(
     _arrow("timestamp", "us", "UTC"),
     OrderedKeys(time_cuts(1000, microseconds=True), own_keys, ticks("us")),
     convert=to_timestamps,
+    column="timestamp[us, tz=UTC]",
 )
 _TIMESTAMP_NS = AttributeRecord(
     AttributeType.TIMESTAMP_NS,
@@ -277,6 +278,7 @@ _TIMESTAMP_NS = AttributeRecord(
     _arrow("timestamp", "ns", "UTC"),
     OrderedKeys(time_cuts(1), own_keys, ticks("ns")),
     convert=to_timestamps,
+    column="timestamp[ns, tz=UTC]",
 )
 _DATE = AttributeRecord(
     AttributeType.DATE,
@@ -285,6 +287,7 @@ _DATE = AttributeRecord(
     _arrow("date32"),
     OrderedKeys(time_cuts(NANOSECONDS_PER_DAY, text=parse_date), own_keys, days),
     convert=to_dates,
+    column="date32",
 )
 
 TYPES: dict[str, AttributeRecord] = {

@@ -72,7 +72,7 @@ def plan_cells(
     return plan_visits(
         routes.bases[0],
         routes.bounds[0],
-        [range(run.first_partition, run.first_partition + run.partitions) for run in snapshot.shards],
+        [range(shard.first_partition, shard.first_partition + shard.partitions) for shard in snapshot.groups],
         k=request.k,
         nprobe=request.nprobe,
         rows=snapshot.partition_rows if mask is None else mask.matches,

@@ -12,11 +12,12 @@ from vsearch.kernels.query.api import finish, plan_query, scan_rest
 from vsearch.kernels.query.fields import COUNTERS, CallField
 from vsearch.search.engine.merge import ShardHits, merge
 from vsearch.search.engine.scanning import copy_hits, take_query
-from vsearch.search.engine.steps import begin
+from vsearch.search.engine.steps import begin, join_runs
 
 if TYPE_CHECKING:
     from vsearch.search.engine.masks import IndexMask
     from vsearch.search.engine.request import SearchRequest
+    from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
 
 RUNS = 32  # number of tasks, of about equally many rows
@@ -52,12 +53,12 @@ def search_exhaustively(
     eligible = snapshot.partition_rows if mask is None else mask.matches
     run_rows = max(1, -(-int(eligible.sum()) // RUNS))
     tasks = []
-    for number, shard in enumerate(snapshot.shards):
-        low = shard.first_partition
-        partitions = low + np.flatnonzero(eligible[low : low + shard.partitions]).astype(np.int32)
-        shard.ensure_own(partitions)
-        runs = np.cumsum(eligible[partitions]) // run_rows
-        tasks += [(number, run) for run in np.split(partitions, np.flatnonzero(np.diff(runs)) + 1) if len(run)]
+    for run in (run for shard in snapshot.groups for run in shard.runs):
+        low = run.first_partition
+        partitions = low + np.flatnonzero(eligible[low : low + run.partitions]).astype(np.int32)
+        run.ensure_own(partitions)
+        parts = np.cumsum(eligible[partitions]) // run_rows
+        tasks += [(run, part) for part in np.split(partitions, np.flatnonzero(np.diff(parts)) + 1) if len(part)]
 
     def plan() -> None:
         """Plan the query, once per thread."""
@@ -66,25 +67,26 @@ def search_exhaustively(
         take_query(snapshot, workspace, query, prepared=prepared)
         plan_query(snapshot.native.address, workspace.fields.address)
 
-    def score(task: tuple[int, NDArray[np.int32]]) -> ShardHits:
-        number, run = task
+    def score(task: tuple[Shard, NDArray[np.int32]]) -> ShardHits:
+        run, part = task
         workspace = snapshot.workspace()
         call = workspace.fields.address
         workspace.empty()
-        workspace.use_mask(None if mask is None else mask.shards[number].words)
-        workspace.bounds[run] = np.inf
-        workspace.rest[: len(run)] = run
-        workspace.values[CallField.REST_COUNT] = len(run)
-        scan_rest(snapshot.native.address, snapshot.shards[number].native.address, call)
+        workspace.use_mask(None if mask is None else mask.shards[run.number].words)
+        workspace.bounds[part] = np.inf
+        workspace.rest[: len(part)] = part
+        workspace.values[CallField.REST_COUNT] = len(part)
+        scan_rest(snapshot.native.address, run.native.address, call)
         finish(call)
         return copy_hits(workspace)
 
     with ThreadPoolExecutor(available_cores(), initializer=plan) as pool:
         results = list(pool.map(score, tasks))
-    hits = []
-    for number in range(len(snapshot.shards)):
-        empty = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
-        parts = [empty, *(result for (task, _), result in zip(tasks, results, strict=True) if task == number)]
-        scores, rows = merge([part.scores for part in parts], [part.rows for part in parts], request.k)
-        hits.append(ShardHits(scores, rows, np.sum([part.counters for part in parts], axis=0)))
-    return hits
+    empty = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
+
+    def best_of(run: Shard) -> ShardHits:
+        parts = [empty, *(hits for (task, _), hits in zip(tasks, results, strict=True) if task is run)]
+        scores, rows = merge([hits.scores for hits in parts], [hits.rows for hits in parts], request.k)
+        return ShardHits(scores, rows, np.sum([hits.counters for hits in parts], axis=0))
+
+    return [join_runs(shard, [best_of(run) for run in shard.runs], request.k) for shard in snapshot.groups]

@@ -88,7 +88,7 @@ def plan_visits(
     bases, bounds : float32 (partitions,)
         One query's row of `Routes`.
     runs : sequence of range
-        Partitions of each run of the index.
+        Partitions of each shard.
     k : int
         Number of rows requested: enough partitions to contain this many rows are visited, regardless of `nprobe`.
     nprobe : int or None

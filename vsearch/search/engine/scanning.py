@@ -14,10 +14,15 @@ from vsearch.search.state.model import prepare_queries
 from vsearch.search.state.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vsearch.search.state.shard import Shard
+    from vsearch.search.state.shard_runs import ShardRuns
     from vsearch.search.state.snapshot import Snapshot
 
 FIRST_WAVE = 64  # visits of the first wave, whose partitions are fetched together; doubles with each wave
+Words = NDArray[np.uint64] | None
+"""Bits of the rows of a run that pass, uint64 (words,); None where all do."""
 
 
 def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> None:
@@ -26,19 +31,56 @@ def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> Non
     The nearest come first, in waves that start with `FIRST_WAVE` visits, mostly a single one; then all that remain,
     together. So a shard that was never read needs two rounds of requests.
     """
+    _scan_nearest(snapshot, shard, workspace)
+    _scan_rest(snapshot, shard, workspace)
+
+
+def scan_runs_in_waves(snapshot: Snapshot, shard: ShardRuns, workspace: Workspace, words: Sequence[Words]) -> None:
+    """`scan_in_waves` for a shard of several runs, with one heap: as `kernels.query.query.search_runs` does it.
+
+    The nearest partitions of every run come before the rest of any, so that the k-th best score is high by then.
+    """
+    values, resumed = workspace.values, []
+    for run, mask in zip(shard.runs, words, strict=True):
+        _number_from(workspace, run.first_row - shard.first_row)
+        workspace.use_mask(mask)
+        _scan_nearest(snapshot, run, workspace)
+        values[CallField.REST_COUNT] = 0
+        scan_rest(
+            snapshot.native.address, run.native.address, workspace.fields.address
+        )  # rows that wait are this run's
+        _number_from(workspace, shard.first_row - run.first_row)
+        resumed.append(int(values[CallField.FIRST_VISIT]))
+    for run, mask, visit in zip(shard.runs, words, resumed, strict=True):
+        _number_from(workspace, run.first_row - shard.first_row)
+        workspace.use_mask(mask)
+        values[CallField.FIRST_VISIT] = visit
+        _scan_rest(snapshot, run, workspace)
+        _number_from(workspace, shard.first_row - run.first_row)
+
+
+def _number_from(workspace: Workspace, first: int) -> None:
+    """Number the rows of the heap from another one."""
+    workspace.rows[: workspace.values[CallField.SIZE]] -= first
+
+
+def _scan_nearest(snapshot: Snapshot, run: Shard, workspace: Workspace) -> None:
     values, order = workspace.values, workspace.order
-    addresses = (snapshot.native.address, shard.native.address, workspace.fields.address)
     visits = int(values[CallField.VISITS])
     values[CallField.FIRST_VISIT] = values[CallField.SETTLED] = values[CallField.NEAR] = 0
-    wave = visits if shard.ready else FIRST_WAVE
+    wave = visits if run.ready else FIRST_WAVE
     while values[CallField.FIRST_VISIT] < visits and not values[CallField.SETTLED]:
         start = int(values[CallField.FIRST_VISIT])
         values[CallField.LAST_VISIT] = stop = min(start + wave, visits)
-        shard.ensure_own(order[start:stop])
-        scan_nearest(*addresses)
+        run.ensure_own(order[start:stop])
+        scan_nearest(snapshot.native.address, run.native.address, workspace.fields.address)
         wave *= 2
+
+
+def _scan_rest(snapshot: Snapshot, run: Shard, workspace: Workspace) -> None:
+    addresses = (snapshot.native.address, run.native.address, workspace.fields.address)
     list_rest(*addresses)
-    shard.ensure_own(workspace.rest[: values[CallField.REST_COUNT]])
+    run.ensure_own(workspace.rest[: workspace.values[CallField.REST_COUNT]])
     scan_rest(*addresses)
 
 

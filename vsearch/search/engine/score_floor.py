@@ -53,7 +53,7 @@ def prune_visits(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | Non
     """
     values = workspace.values
     visits, forced = int(values[CallField.VISITS]), int(values[CallField.FORCED])
-    if len(snapshot.shards) == 1 or forced == visits:
+    if len(snapshot.groups) == 1 or forced == visits:
         return
     order = workspace.order[:visits]
     rows = snapshot.partition_rows if mask is None else mask.certain

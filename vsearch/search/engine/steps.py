@@ -1,9 +1,10 @@
 """The steps of a search: mask, plan, scan, merge.
 
 `search_queries` runs them all in one process. Behind functions they are distributed: the planner calls `mask_cells` and
-`plan_query`; the owner of a shard masks it exactly (`masking.mask_shard`) and calls `scan_shard`; both paths combine
-the hits of shards by `merge`. Planning and scanning handle one query at a time, so results do not depend on which
-queries are sent together. A query on a single, completely fetched shard is planned and scanned by a single native call.
+`plan_query`; the owner of a shard masks its runs exactly (`masking.mask_shard`) and calls `scan_shard`; both paths combine
+the hits of shards by `merge`. A shard of a changed index has several runs, which share one heap. Planning and scanning handle
+one query at a time, so results do not depend on which queries are sent together. A query on a single, completely fetched
+shard is planned and scanned by a single native call.
 """
 
 from __future__ import annotations
@@ -15,21 +16,23 @@ from numpy.typing import NDArray
 
 from vsearch.kernels.query.api import finish, search_batch, search_runs, search_shard
 from vsearch.kernels.query.api import plan_query as plan_natively
-from vsearch.kernels.query.fields import COUNTERS, CallField, RunField
-from vsearch.search.engine.cells import build_cell_tables, plan_cells, search_cells
+from vsearch.kernels.query.fields import CallField, RunField
+from vsearch.search.engine.cells import CellTables, build_cell_tables, plan_cells, search_cells
 from vsearch.search.engine.masking import mask_shard, mask_shard_cells
-from vsearch.search.engine.masks import IndexMask
+from vsearch.search.engine.masks import IndexMask, live_mask
 from vsearch.search.engine.merge import ShardHits, merge
 from vsearch.search.engine.routing import ProbePlan
-from vsearch.search.engine.scanning import copy_hits, scan_in_waves, take_query
+from vsearch.search.engine.scanning import Words, copy_hits, scan_in_waves, scan_runs_in_waves, take_query
 from vsearch.search.engine.score_floor import prune_visits
 from vsearch.search.state.arguments import address
 from vsearch.search.state.model import prepare_queries
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vsearch.predicates import Bound
     from vsearch.search.engine.request import SearchRequest
-    from vsearch.search.state.shard import Shard
+    from vsearch.search.state.shard_runs import ShardRuns
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.search.state.workspace import Workspace
 
@@ -38,13 +41,18 @@ if TYPE_CHECKING:
 
 
 def evaluate_mask(snapshot: Snapshot, bound: Bound) -> IndexMask:
-    """Evaluate a predicate exactly on the rows of all shards."""
+    """Evaluate a predicate exactly on the rows of all runs."""
     masks = [mask_shard(snapshot, shard, bound) for shard in snapshot.shards]
     return IndexMask.of(masks, snapshot)
 
 
-def mask_cells(snapshot: Snapshot, bound: Bound) -> IndexMask:
-    """Evaluate a predicate on the cells of all shards only, which suffices for planning."""
+def mask_cells(snapshot: Snapshot, bound: Bound | None) -> IndexMask | None:
+    """Evaluate a predicate on the cells of all runs only, which suffices for planning.
+
+    Without a predicate all rows pass that are not removed; None if no row is removed.
+    """
+    if bound is None:
+        return live_mask(snapshot)
     masks = [mask_shard_cells(snapshot, shard, bound) for shard in snapshot.shards]
     return IndexMask.of(masks, snapshot)
 
@@ -81,7 +89,7 @@ def plan_query(
     query : float32 (d,)
         Prepared.
     visits : list of ProbePlan
-        One per shard, empty if there is nothing to visit.
+        One per shard, for all its runs; empty if there is nothing to visit.
     """
     if snapshot.model.quantizer.scan == "cells":
         prepared = prepare_queries(snapshot.model, query[None, :])[0]
@@ -93,7 +101,7 @@ def plan_query(
     order = workspace.order[:count]
     bases, bounds = workspace.bases[order], workspace.bounds[order]
     visits = []
-    for shard in snapshot.shards:
+    for shard in snapshot.groups:
         places = np.flatnonzero((order >= shard.first_partition) & (order < shard.first_partition + shard.partitions))
         minimum = int(np.searchsorted(places, forced))
         partitions = order[places] - np.int32(shard.first_partition)
@@ -115,11 +123,11 @@ def _plan(
 
 def scan_shard(
     snapshot: Snapshot,
-    shard: Shard,
+    shard: ShardRuns,
     query: NDArray[np.float32],
     visits: ProbePlan,
     request: SearchRequest,
-    words: NDArray[np.uint64] | None,
+    words: Sequence[Words],
 ) -> ShardHits:
     """Search the planned partitions of a shard for a prepared query; see `plan_query`.
 
@@ -127,12 +135,16 @@ def scan_shard(
     ----------
     request : SearchRequest
         Its `k` may differ from the plan's. Parameters that choose partitions are ignored.
-    words : uint64 (words,) or None
-        Mask of the rows of the shard that pass.
+    words : sequence of uint64 (words,) or None
+        Masks of the rows of each run of the shard that pass.
+
+    Returns
+    -------
+    ShardHits
+        Rows are numbered from the shard's first one.
     """
     if snapshot.model.quantizer.scan == "cells":
-        tables = build_cell_tables(snapshot.model, query)
-        return search_cells(snapshot.model, shard, tables, visits, request.k, mask=words, exact=request.exact)
+        return _scan_cells(snapshot, shard, build_cell_tables(snapshot.model, query), visits, request, words)
     workspace = snapshot.workspace()
     begin(workspace, request, None)
     take_query(snapshot, workspace, query, prepared=True)
@@ -144,13 +156,40 @@ def scan_shard(
     return _scan(snapshot, shard, workspace, words)
 
 
-def _scan(snapshot: Snapshot, shard: Shard, workspace: Workspace, words: NDArray[np.uint64] | None) -> ShardHits:
+def _scan(snapshot: Snapshot, shard: ShardRuns, workspace: Workspace, words: Sequence[Words]) -> ShardHits:
     """Scan a shard's part of the visits planned in a workspace."""
     workspace.empty()
-    workspace.use_mask(words)
-    scan_in_waves(snapshot, shard, workspace)
+    if len(shard.runs) == 1:
+        workspace.use_mask(words[0])
+        scan_in_waves(snapshot, shard.runs[0], workspace)
+    else:
+        scan_runs_in_waves(snapshot, shard, workspace, words)
     finish(workspace.fields.address)
     return copy_hits(workspace)
+
+
+def _scan_cells(
+    snapshot: Snapshot,
+    shard: ShardRuns,
+    tables: CellTables,
+    visits: ProbePlan,
+    request: SearchRequest,
+    words: Sequence[Words],
+) -> ShardHits:
+    """The same for cells, whose cuts are of one run."""
+    found = [
+        search_cells(snapshot.model, run, tables, visits, request.k, mask=mask, exact=request.exact)
+        for run, mask in zip(shard.runs, words, strict=True)
+    ]
+    return found[0] if len(found) == 1 else join_runs(shard, found, request.k)
+
+
+def join_runs(shard: ShardRuns, found: Sequence[ShardHits], k: int) -> ShardHits:
+    """The best of what was found in each run of a shard, as hits of the shard."""
+    firsts = [run.first_row - shard.first_row for run in shard.runs]
+    rows = [np.where(hits.rows >= 0, hits.rows + first, -1) for hits, first in zip(found, firsts, strict=True)]
+    scores, best = merge([hits.scores for hits in found], rows, k)
+    return ShardHits(scores, best, np.sum([hits.counters for hits in found], axis=0))
 
 
 # -- plan and scan, in one process
@@ -174,45 +213,36 @@ def search_queries(
     """
     if snapshot.model.quantizer.scan == "cells":
         return [_search_cells(snapshot, query, request, mask, prepared=prepared) for query in queries]
-    workspaces, shards = snapshot.workspaces(len(queries)), snapshot.shards
+    workspaces, shards = snapshot.workspaces(len(queries)), snapshot.groups
     for workspace in workspaces:
         begin(workspace, request, mask)
-    if snapshot.shares_partitions and snapshot.ready:
-        pairs = zip(workspaces, queries, strict=True)
-        return [_search_runs(snapshot, workspace, query, mask, prepared=prepared) for workspace, query in pairs]
-    if len(queries) == 1 or len(shards) > 1 or not shards[0].ready:
+    if len(queries) == 1 or len(shards) > 1 or len(shards[0].runs) > 1 or not snapshot.ready:
         pairs = zip(workspaces, queries, strict=True)
         return [_search_shards(snapshot, workspace, query, mask, prepared=prepared) for workspace, query in pairs]
-    words = _words(mask, 0)
+    run = shards[0].runs[0]
+    words = _words(mask, run.number)
     for workspace, query in zip(workspaces, queries, strict=True):
         take_query(snapshot, workspace, query, prepared=prepared)
         workspace.use_mask(words)
     calls = np.array([workspace.fields.address for workspace in workspaces], np.int64)
-    search_batch(snapshot.native.address, shards[0].native.address, address(calls), len(calls))
+    search_batch(snapshot.native.address, run.native.address, address(calls), len(calls))
     return [[copy_hits(workspace)] for workspace in workspaces]
 
 
-def _search_runs(
-    snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None, *, prepared: bool
-) -> list[ShardHits]:
-    """Search all runs of a changed index that is completely fetched, in one native call.
-
-    All hits are returned as those of the first run, with rows numbered across all runs.
-    """
-    take_query(snapshot, workspace, query, prepared=prepared)
-    _call_runs(snapshot, workspace, mask)
-    empty = ShardHits(np.empty(0, np.float32), np.empty(0, np.int64), np.zeros(COUNTERS, np.int64))
-    return [copy_hits(workspace), *[empty] * (len(snapshot.shards) - 1)]
-
-
-def _call_runs(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
-    runs = np.zeros((len(snapshot.shards), len(RunField)), np.int64)
-    for number, shard in enumerate(snapshot.shards):
-        words = _words(mask, number) if mask is not None else None
-        runs[number, RunField.SHARD], runs[number, RunField.FIRST_ROW] = shard.native.address, shard.first_row
+def _search_only(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
+    """Search the only shard, which is all there, in one native call."""
+    runs = snapshot.groups[0].runs
+    if len(runs) == 1:
+        workspace.use_mask(_words(mask, runs[0].number))
+        search_shard(snapshot.native.address, runs[0].native.address, workspace.fields.address)
+        return
+    blocks = np.zeros((len(runs), len(RunField)), np.int64)
+    for place, run in enumerate(runs):
+        words = _words(mask, run.number)
+        blocks[place, RunField.SHARD], blocks[place, RunField.FIRST_ROW] = run.native.address, run.first_row
         if words is not None:
-            runs[number, RunField.MASK], runs[number, RunField.MASK_WORDS] = address(words), len(words)
-    search_runs(snapshot.native.address, address(runs), len(runs), workspace.fields.address)
+            blocks[place, RunField.MASK], blocks[place, RunField.MASK_WORDS] = address(words), len(words)
+    search_runs(snapshot.native.address, address(blocks), len(blocks), workspace.fields.address)
 
 
 def search_fused(
@@ -220,54 +250,48 @@ def search_fused(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Search a `fused` snapshot for an unprepared query in a begun workspace; return scores and rows (1, k)."""
     workspace.use_query(query, prepared=False)
-    if len(snapshot.shards) == 1:
-        _search_ready(snapshot, workspace, mask)
-    else:
-        _call_runs(snapshot, workspace, mask)
+    _search_only(snapshot, workspace, mask)
     return workspace.scores[None].copy(), workspace.rows[None].copy()
 
 
 def _search_shards(
     snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None, *, prepared: bool
 ) -> list[ShardHits]:
-    shards = snapshot.shards
-    if len(shards) == 1 and shards[0].ready:
+    if len(snapshot.groups) == 1 and snapshot.ready:
         take_query(snapshot, workspace, query, prepared=prepared)
-        _search_ready(snapshot, workspace, mask)
+        _search_only(snapshot, workspace, mask)
         return [copy_hits(workspace)]
     _plan(snapshot, workspace, query, mask, prepared=prepared)
-    return [_scan(snapshot, shard, workspace, _words(mask, number)) for number, shard in enumerate(shards)]
-
-
-def _search_ready(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
-    workspace.use_mask(None if mask is None else mask.shards[0].words)
-    search_shard(snapshot.native.address, snapshot.shards[0].native.address, workspace.fields.address)
+    return [_scan(snapshot, shard, workspace, _words_of(mask, shard)) for shard in snapshot.groups]
 
 
 def _search_cells(
     snapshot: Snapshot, query: NDArray[np.float32], request: SearchRequest, mask: IndexMask | None, *, prepared: bool
 ) -> list[ShardHits]:
-    model = snapshot.model
     if not prepared:
-        query = prepare_queries(model, query[None, :])[0]
-    visits, tables = plan_cells(snapshot, query, request, mask), build_cell_tables(model, query)
+        query = prepare_queries(snapshot.model, query[None, :])[0]
+    plans, tables = plan_cells(snapshot, query, request, mask), build_cell_tables(snapshot.model, query)
     return [
-        search_cells(model, shard, tables, visits[number], request.k, mask=_words(mask, number), exact=request.exact)
-        for number, shard in enumerate(snapshot.shards)
+        _scan_cells(snapshot, shard, tables, visits, request, _words_of(mask, shard))
+        for shard, visits in zip(snapshot.groups, plans, strict=True)
     ]
 
 
-def _words(mask: IndexMask | None, shard: int) -> NDArray[np.uint64] | None:
-    return None if mask is None else mask.shards[shard].words
+def _words(mask: IndexMask | None, run: int) -> Words:
+    return None if mask is None else mask.shards[run].words
+
+
+def _words_of(mask: IndexMask | None, shard: ShardRuns) -> list[Words]:
+    return [_words(mask, run.number) for run in shard.runs]
 
 
 # -- merge
 
 
 def merge_hits(snapshot: Snapshot, hits: list[ShardHits], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Merge a query's hits of each shard into the k best rows, numbered across all shards: see `merge.merge`."""
+    """Merge a query's hits of each shard into the k best rows, numbered across the snapshot: see `merge.merge`."""
     rows = [
         np.where(shard_hits.rows >= 0, shard_hits.rows + shard.first_row, -1)
-        for shard_hits, shard in zip(hits, snapshot.shards, strict=True)
+        for shard_hits, shard in zip(hits, snapshot.groups, strict=True)
     ]
     return merge([shard_hits.scores for shard_hits in hits], rows, k)

@@ -8,8 +8,10 @@ import msgspec
 import numpy as np
 
 from vsearch.errors import CorruptIndexError
-from vsearch.search.state.field_types import arrow_of
+from vsearch.search.state.field_types import arrow_of, column_of
 from vsearch.storage import ensure_together
+from vsearch.storage.files.plain_columns import Column, null_column
+from vsearch.storage.files.plain_columns import read_column as read_stored
 from vsearch.storage.snapshots.kinds import ATTRIBUTES, CELLS, column_kinds
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from vsearch.search.state.shard import Shard
 
 
-def read_column(shard: Shard, name: str, attribute: Attribute) -> EncodedColumn:
+def read_column(shard: Shard, name: str, attribute: Attribute, *, plain: bool = False) -> EncodedColumn:
     """The encoding of an attribute: as it is stored, or made of the exact column, which a tail alone has.
 
     Parameters
@@ -29,6 +31,8 @@ def read_column(shard: Shard, name: str, attribute: Attribute) -> EncodedColumn:
     name : str
         Of its field. A run that has no such field holds NULLs.
     attribute : Attribute
+    plain : bool
+        Whether to do without an Arrow library.
 
     Raises
     ------
@@ -38,7 +42,7 @@ def read_column(shard: Shard, name: str, attribute: Attribute) -> EncodedColumn:
 
     encoding = shard.encodings.get(name)
     if encoding is None:
-        return _encode(shard, name, attribute)
+        return _encode_plainly(shard, name, attribute) if plain else _encode(shard, name, attribute)
     arrays: dict[str, NDArray[Any]] = {}
     files = [shard.files[kind] for kind in column_kinds(shard.files, encoding.position)]
     parts = [(file, key, None, None) for file in files for key in file.arrays]
@@ -66,3 +70,21 @@ def _encode(shard: Shard, name: str, attribute: Attribute) -> EncodedColumn:
     if file is None or name not in {column.name for column in file.entry.columns}:
         return encode_column(name, attribute.type, pa.nulls(shard.rows, arrow_of(attribute)))
     return encode_column(name, attribute.type, take(file, [name], np.arange(shard.rows)).column(name))
+
+
+def _encode_plainly(shard: Shard, name: str, attribute: Attribute) -> EncodedColumn:
+    from vsearch.predicates.plain_encoding import encode_plain
+
+    column = read_exact(shard, name, attribute, np.arange(shard.rows))
+    try:
+        return encode_plain(name, attribute.type, column)
+    except ValueError as error:
+        raise CorruptIndexError(shard.files[ATTRIBUTES].path, str(error)) from None
+
+
+def read_exact(shard: Shard, name: str, attribute: Attribute, rows: NDArray[np.int64]) -> Column:
+    """Exact values of an attribute at some rows of a run, which may not have its field: then they are NULL."""
+    file = shard.files.get(ATTRIBUTES)
+    if file is None or name not in {column.name for column in file.entry.columns}:
+        return null_column(column_of(attribute), len(rows))
+    return read_stored(file, name, rows)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError
 from vsearch.search.state import row_codes
 from vsearch.search.state.document_codes import DocumentCodes, concatenate_documents, read_documents
+from vsearch.search.state.plain_rows import PlainTable, read_table, stack_tables
 from vsearch.search.state.row_codes import RowCodes
 from vsearch.storage.files.bundle import open_bundle
 from vsearch.storage.files.bundle_writing import write_bundle
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vsearch.search.state.model import Model
-    from vsearch.storage import Manifest, Store
+    from vsearch.storage import Manifest, SegmentFile, Store
 
 
 Ids = Any
@@ -36,12 +37,14 @@ class Rows:
     Attributes
     ----------
     codes : RowCodes
-        By partition, but for those of a delta that is older than a split.
+        Sorted by partition.
     ids : int64 (n,), or pyarrow.Array of strings
     attributes : pyarrow.Table or None
         Exact columns under the names of their fields (`AttributeEntry.field`); a field that is missing is NULL.
     documents : DocumentCodes or None
         Where rows stand for documents of many vectors.
+
+    Functions have a `PlainTable` in place of either.
     """
 
     codes: RowCodes
@@ -87,11 +90,20 @@ class Removed:
 
 @dataclass(frozen=True, eq=False)
 class Delta:
-    """What one commit changes."""
+    """What one commit changes.
+
+    Attributes
+    ----------
+    rows : Rows
+        All that it adds, or those of some partitions.
+    first : int
+        The place among all of the first of these rows.
+    """
 
     number: int
     rows: Rows
     removed: Removed
+    first: int = 0
 
 
 class Gone:
@@ -149,6 +161,8 @@ def concatenate_ids(parts: Sequence[Ids]) -> Ids:
     """Ids of several parts, one after the other."""
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
+    if isinstance(parts[0], PlainTable):
+        return stack_tables("ids", parts, [part.rows for part in parts])
     import pyarrow as pa
 
     return pa.concat_arrays(parts)
@@ -167,10 +181,12 @@ def concatenate_rows(parts: Sequence[Rows]) -> Rows:
     return joined.take(np.argsort(codes.partitions, kind="stable"))
 
 
-def _stack(tables: Sequence[pa.Table | None], counts: Sequence[int]) -> pa.Table | None:
+def _stack(tables: Sequence[Any], counts: Sequence[int]) -> Any:
     """Tables below each other; a column that one lacks is NULL there."""
     if all(table is None for table in tables):
         return None
+    if any(isinstance(table, PlainTable) for table in tables):
+        return stack_tables("attributes", tables, counts)
     import pyarrow as pa
 
     types = {field.name: field.type for table in tables if table is not None for field in table.schema}
@@ -229,37 +245,52 @@ def id_part(ids: Ids) -> Any:
     return pa.table({"id": ids})
 
 
-def read_delta(store: Store, entry: SegmentEntry, model: Model, manifest: Manifest) -> Delta:
+def read_delta(
+    store: Store, entry: SegmentEntry, model: Model, manifest: Manifest, *, only: range | None = None
+) -> Delta:
     """Read a delta whole.
+
+    Parameters
+    ----------
+    only : range, optional
+        Partitions: no others' rows are kept, and none as Arrow arrays. Ids of removed rows are not read.
 
     Raises
     ------
     CorruptIndexError
         It does not hold what its entry says, or what the model can have written.
     """
-    from vsearch.storage.files.columns import take
-
+    id_type = manifest.id_type
     bundle, path = open_bundle(store, entry.bundle, manifest.snapshot), entry.bundle.path
     files = bundle.files
-    for file in files.values():
-        file.ensure_all()
+    for kind, file in files.items():
+        if only is None or kind != REMOVED_IDS:
+            file.ensure_all()
     codes_of = {name: files[DELTA].array(name) for name in files[DELTA].arrays} if DELTA in files else None
     if (codes_of is None) != (entry.rows == 0) or (REMOVED in files) != (entry.removed > 0):
         raise CorruptIndexError(path, "does not hold what the manifest says")
     codes = row_codes.no_rows(model) if codes_of is None else RowCodes.from_arrays(path, model, codes_of)
     if len(codes.partitions) != entry.rows:
         raise CorruptIndexError(path, f"holds {len(codes.partitions)} rows, the manifest says {entry.rows}")
+    if ATTRIBUTES in files and files[ATTRIBUTES].entry.rows != entry.rows:
+        raise CorruptIndexError(
+            path, f"holds attributes of {files[ATTRIBUTES].entry.rows} rows instead of {entry.rows}"
+        )
+    if only is not None:
+        removed = read_removed(files, entry.removed, None, path)
+        return _read_plainly(entry, files, codes, removed, id_type, only)
+    from vsearch.storage.files.columns import take
+
     table = None
     if ATTRIBUTES in files:
         file = files[ATTRIBUTES]
-        if file.entry.rows != entry.rows:
-            raise CorruptIndexError(path, f"holds attributes of {file.entry.rows} rows instead of {entry.rows}")
         table = take(file, [column.name for column in file.entry.columns], np.arange(entry.rows))
-    id_type, documents = manifest.id_type, None
+    documents = None
     if manifest.documents is not None and entry.rows:
         documents = read_documents(files, entry.rows, manifest.documents)
     rows = Rows(codes, read_ids(files, IDS, entry.rows, id_type, path), table, documents)
-    return Delta(entry.number, rows, read_removed(files, entry.removed, id_type, path))
+    removed = read_removed(files, entry.removed, id_type, path)
+    return Delta(entry.number, rows, removed)
 
 
 def read_delta_ids(store: Store, entry: SegmentEntry, id_type: str, snapshot: int = 0) -> tuple[Ids, Removed]:
@@ -274,8 +305,33 @@ def read_delta_ids(store: Store, entry: SegmentEntry, id_type: str, snapshot: in
     return read_ids(files, IDS, entry.rows, id_type, path), read_removed(files, entry.removed, id_type, path)
 
 
-def read_removed(files: Mapping[str, Any], count: int, id_type: str, path: str) -> Removed:
-    """The rows that a bundle says are removed.
+def _read_plainly(
+    entry: SegmentEntry,
+    files: Mapping[str, SegmentFile],
+    codes: RowCodes,
+    removed: Removed,
+    id_type: str,
+    only: range,
+) -> Delta:
+    """The rows of some partitions, copied out of the bundle, which need not stay in memory then."""
+    path, partitions = entry.bundle.path, codes.partitions
+    if (np.diff(partitions) < 0).any():  # a split leaves the order of the partitions that there were
+        raise CorruptIndexError(path, "its rows are not sorted by partition; restore the file")
+    low, high = np.searchsorted(partitions, [only.start, only.stop]).tolist()
+    inside = np.arange(low, high)
+    ids: Ids = np.empty(0, np.int64)
+    if id_type != "string":
+        ids = read_ids(files, IDS, entry.rows, id_type, path)[low:high].copy()
+    elif entry.rows and (IDS not in files or files[IDS].entry.rows != entry.rows):
+        raise CorruptIndexError(path, f"does not hold the {entry.rows} ids that the manifest names")
+    elif entry.rows:
+        ids = read_table(files[IDS], inside)
+    table = read_table(files[ATTRIBUTES], inside) if ATTRIBUTES in files else None
+    return Delta(entry.number, Rows(row_codes.take(codes, inside), ids, table), removed, low)
+
+
+def read_removed(files: Mapping[str, Any], count: int, id_type: str | None, path: str) -> Removed:
+    """The rows that a bundle says are removed; without their ids where their type is None.
 
     Raises
     ------
@@ -288,7 +344,8 @@ def read_removed(files: Mapping[str, Any], count: int, id_type: str, path: str) 
         segments, gone = files[REMOVED].array("segment"), files[REMOVED].array("row").astype(np.int64)
     if segments.dtype != np.uint32 or segments.shape != gone.shape or len(gone) != count:
         raise CorruptIndexError(path, f"does not hold the {count} removed rows that the manifest names")
-    return Removed(segments, gone, read_ids(files, REMOVED_IDS, count, id_type, path))
+    ids = np.empty(0, np.int64) if id_type is None else read_ids(files, REMOVED_IDS, count, id_type, path)
+    return Removed(segments, gone, ids)
 
 
 def read_ids(files: Mapping[str, Any], kind: str, count: int, id_type: str, path: str) -> Ids:

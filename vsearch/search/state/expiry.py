@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.predicates.schema import AttributeType
+from vsearch.search.state.shard_runs import group_runs
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -180,7 +181,12 @@ def _moment(whole: Snapshot, when: int, before: Moment | None) -> Moment:
     removed = sum(len(run.gone) for run in left) - sum(len(run.gone) for run in whole.shards)
     if not removed:
         return Moment(start, end, expired, whole)
-    return Moment(start, end, expired, replace(whole, shards=left, derived={}, expired=removed, whole=whole))
+    return Moment(start, end, expired, _without(whole, left, removed))
+
+
+def _without(whole: Snapshot, runs: tuple[Shard, ...], removed: int) -> Snapshot:
+    groups = group_runs(whole.manifest, runs)
+    return replace(whole, shards=runs, groups=groups, derived={}, expired=removed, whole=whole)
 
 
 def _lifetimes(run: Shard, field: str, attribute: Attribute) -> Lifetimes:

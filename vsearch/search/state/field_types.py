@@ -19,3 +19,13 @@ def arrow_of(attribute: Attribute) -> pa.DataType:
     record = find_type(attribute.type)
     like = pa.decimal128(attribute.precision, attribute.scale) if record.scaled else pa.list_(pa.null())
     return record.stored(like)
+
+
+def column_of(attribute: Attribute) -> str:
+    """What manifests and messages call `arrow_of`, which takes an Arrow library."""
+    from vsearch.predicates.types.table import find_type
+
+    record = find_type(attribute.type)
+    if record.scaled:
+        return f"decimal128({attribute.precision}, {attribute.scale})"
+    return record.column or str(record.name)

@@ -10,6 +10,7 @@ import numpy as np
 
 from vsearch.errors import CorruptIndexError
 from vsearch.search.state.deltas import Delta, Gone, Removed, Rows, concatenate_rows, id_part, removed_parts
+from vsearch.search.state.plain_rows import PlainTable, hold_parts
 from vsearch.search.state.run_layout import lay_out_run
 from vsearch.search.state.shard import Addresses
 from vsearch.storage.files.bundle import open_bundle
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vsearch.search.state.model import Model
-    from vsearch.storage import Store
+    from vsearch.storage import SegmentFile, Store
     from vsearch.storage.files.bundle import Bundle
 
 TAIL = "segments/tail.arrow"
@@ -101,10 +102,14 @@ def run_columns(bundle: Bundle, path: str) -> Mapping[str, EncodingEntry]:
 
 def live_rows(deltas: Sequence[Delta], gone: Gone) -> tuple[Rows | None, Addresses]:
     """The rows of deltas that are not removed, sorted by partition, and where each is from."""
-    kept = [np.setdiff1d(np.arange(len(delta.rows)), gone.of(delta.number), assume_unique=True) for delta in deltas]
+    kept = [
+        np.setdiff1d(np.arange(len(delta.rows)) + delta.first, gone.of(delta.number), assume_unique=True)
+        for delta in deltas
+    ]
     parts = [
-        delta.rows if len(inside) == len(delta.rows) else delta.rows.take(inside)
+        delta.rows if len(inside) == len(delta.rows) else delta.rows.take(inside - delta.first)
         for delta, inside in zip(deltas, kept, strict=True)
+        if len(inside)
     ]
     segments = np.concatenate(
         [
@@ -119,8 +124,22 @@ def live_rows(deltas: Sequence[Delta], gone: Gone) -> tuple[Rows | None, Address
     return concatenate_rows(parts), Addresses(segments[order], inside_of[order])
 
 
-def hold_tail(model: Model, rows: Rows, where: range) -> Bundle:
-    """Lay rows out as a run in memory. Its attributes are encoded when a predicate first asks for them."""
+def rows_before(deltas: Sequence[Delta], gone: Gone) -> int:
+    """Rows that deltas have before those that were read of them, and that are not removed: what the tail is numbered from."""
+    return sum(delta.first - int(np.searchsorted(gone.of(delta.number), delta.first)) for delta in deltas)
+
+
+def hold_tail(model: Model, rows: Rows, where: range, *, plain: bool) -> dict[str, SegmentFile]:
+    """Lay rows out as a run in memory. Its attributes are encoded when a predicate first asks for them.
+
+    `plain` says that columns are `PlainTable`, and no Arrow library is at hand.
+    """
+    if plain:
+        parts: dict[str, Any] = {**lay_out_run(model, rows.codes, where.start, len(where))}
+        parts[IDS] = rows.ids if isinstance(rows.ids, PlainTable) else {"id": rows.ids}
+        if rows.attributes is not None:
+            parts[ATTRIBUTES] = rows.attributes
+        return hold_parts(TAIL, parts, len(rows))
     store = HeldBytes()
     entry = write_bundle(store, TAIL, _parts(model, rows, where), {"rows": len(rows), "partitions": len(where)})
-    return open_bundle(store, entry, verify=False)
+    return open_bundle(store, entry, verify=False).files

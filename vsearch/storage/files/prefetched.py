@@ -47,14 +47,10 @@ class PrefetchedStore(MeteredStore):
         self.files = files
         self.parts = parts
 
-    def holds(self, path: str) -> bool:
-        """Whether a file, or a part of it, is in memory."""
-        return path in self.files or any(held == path for held, _, _ in self.parts)
-
-    @property
-    def size(self) -> int:
-        """Bytes in memory."""
-        return sum(map(len, self.files.values())) + sum(len(data) for _, _, data in self.parts)
+    def drop(self, paths: Iterable[str]) -> None:
+        """Let go of files that nobody reads any more."""
+        gone = set(paths)
+        self.files = {path: data for path, data in self.files.items() if path not in gone}
 
     def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
         """See `Store.read_into`; ranges that were read ahead cost no request."""

@@ -249,6 +249,13 @@ def manifest_segments(manifest: Manifest) -> list[SegmentEntry]:
     return runs if manifest.live is UNSET else [*runs, *manifest.live.deltas]
 
 
+def stored_rows(manifest: Manifest) -> int:
+    """Rows of all files, removed ones included."""
+    return sum(shard.rows for shard in manifest.shards if not shard.base) + sum(
+        segment.rows for segment in manifest_segments(manifest)
+    )
+
+
 def encode_manifest(manifest: Manifest) -> bytes:
     """The bytes of a manifest file.
 
@@ -312,8 +319,7 @@ def _problem(path: str, manifest: Manifest) -> str | None:
         return f"it says it is snapshot {manifest.snapshot}"
     if [shard.number for shard in manifest.shards] != list(range(len(manifest.shards))):
         return "its shards are not numbered from 0 on"
-    runs = sum(run.rows for run in manifest_segments(manifest))
-    if runs + sum(shard.rows for shard in manifest.shards if not shard.base) < manifest.rows:
+    if stored_rows(manifest) < manifest.rows:
         return f"its shards do not hold its {manifest.rows} rows"
     problem = _live_problem(manifest)
     if problem is not None:

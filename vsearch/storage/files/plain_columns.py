@@ -1,4 +1,4 @@
-"""Ids and attribute columns of found rows as they travel: plain buffers, read from segments without an Arrow library."""
+"""Columns as plain buffers, as they travel and as functions read them: no Arrow library is needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vsearch.storage.files.column_types import ColumnType, arrow_type, column_ty
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vsearch.storage import SegmentFile
+    from vsearch.storage.files.segment_file import SegmentFile
 
 LARGEST_ROWS = 1 << 31
 
@@ -113,6 +113,18 @@ def _empty(kind: ColumnType) -> Column:
         return Column(kind.name, 0, None, b"")
     items = None if kind.item is None else _empty(kind.item)
     return Column(kind.name, 0, None, b"", _offsets(np.empty(0, np.int64)), items)
+
+
+def null_column(kind: str, rows: int) -> Column:
+    """A column of a type, as manifests name it, that is NULL everywhere."""
+    return _null(_type(_small(kind)), rows)
+
+
+def _null(kind: ColumnType, rows: int) -> Column:
+    if kind.layout in ("fixed", "bits"):
+        return Column(kind.name, rows, bytes(rows), bytes(rows * kind.width))
+    items = None if kind.item is None else _empty(kind.item)
+    return Column(kind.name, rows, bytes(rows), b"", bytes(8 * (rows + 1)), items)
 
 
 def gather(column: Column, at: Rows) -> Column:

@@ -1,0 +1,109 @@
+"""What a text encoder's kernel is made of equals its twins in NumPy: products exactly, functions to the last digits."""
+
+from __future__ import annotations
+
+import math
+
+import numba as nb
+import numpy as np
+import pytest
+
+from tests.kernels.guards import Guarded
+from vsearch.encoders.functions import attend as attend_twin
+from vsearch.encoders.functions import gelu as gelu_twin
+from vsearch.encoders.packing import pack_blocks
+from vsearch.encoders.quantized import quantize_rows
+from vsearch.kernels.encoders.fields import BLOCK, LANES, TOKENS
+from vsearch.kernels.encoders.functions import exponential, gelu
+from vsearch.kernels.encoders.layers import attend, quantize
+from vsearch.kernels.encoders.products import SHIFT, multiply
+
+
+@nb.njit
+def multiply_block(weights, codes, first, count, sums):
+    multiply(weights, weights.shape[0] - 1, codes, first, count, sums)
+
+
+@nb.njit
+def apply_functions(x, powers, curves):
+    for i in range(x.shape[0]):
+        powers[i] = exponential(min(x[i], np.float32(0.0)))
+        curves[i] = gelu(x[i])
+
+
+@nb.njit
+def quantize_all(rows, scales, codes, bounds, factors):
+    for row in range(rows.shape[0]):
+        factors[row, 0], factors[row, 1] = quantize(rows[row], scales, codes[row], bounds)
+
+
+@pytest.mark.parametrize("count", range(1, TOKENS + 1))
+@pytest.mark.parametrize("columns", [4, 100])
+def test_products_are_exact(count: int, columns: int) -> None:
+    rng = np.random.default_rng([count, columns])
+    integers = rng.integers(-63, 64, (2 * BLOCK, columns)).astype(np.int8)
+    codes = rng.integers(0, 256, (count + 2, columns)).astype(np.uint8)
+    weights = pack_blocks(integers)[:, : columns * BLOCK]
+    with Guarded() as guarded:
+        sums = guarded.empty((TOKENS, BLOCK), np.int32)
+        sums[...] = -1
+        multiply_block(guarded.copy(weights), guarded.copy(codes), 2, count, sums)
+    twin = codes[2:].astype(np.int64) @ integers[BLOCK:].astype(np.int64).T
+    np.testing.assert_array_equal(sums[:count] + SHIFT * integers[BLOCK:].sum(axis=1, dtype=np.int64), twin)
+    assert (sums[count:] == -1).all()
+
+
+@pytest.mark.parametrize("weight", [-63, 63])
+def test_products_of_the_largest_numbers(weight: int) -> None:
+    """Two products of 255 * 63 still fit the 16 bits in which AVX2 adds them up."""
+    columns = 4096
+    weights = np.full((1, columns * BLOCK), weight, np.int8)
+    sums = np.empty((TOKENS, BLOCK), np.int32)
+    multiply_block(weights, np.full((TOKENS, columns), 255, np.uint8), 0, TOKENS, sums)
+    assert (sums + SHIFT * weight * columns == 255 * weight * columns).all()
+
+
+def test_functions() -> None:
+    x = np.concatenate([np.linspace(-100, 30, 4001), np.linspace(-6, 6, 4001), [0, -87, -1e30, 1e30]]).astype(
+        np.float32
+    )
+    powers, curves = np.empty_like(x), np.empty_like(x)
+    apply_functions(x, powers, curves)
+    wide = x.astype(np.float64)
+    exact = np.exp(np.clip(wide, -87, 0))
+    assert np.abs(powers / exact - 1).max() < 2e-7
+    phi = np.array([0.5 * (1 + math.erf(value / math.sqrt(2))) for value in wide])
+    small = np.abs(wide) < 40
+    assert np.abs(curves - wide * phi)[small].max() < 2e-6
+    np.testing.assert_allclose(curves[~small], np.maximum(wide[~small], 0), rtol=1e-6)
+    np.testing.assert_allclose(curves, gelu_twin(x), atol=2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [1, 15, 40, 64])
+def test_rounding_is_that_of_the_twin(columns: int) -> None:
+    rng = np.random.default_rng(columns)
+    rows = rng.standard_normal((5, columns)).astype(np.float32)
+    rows[3], rows[4] = 0.1, -7
+    scales = rng.uniform(0.5, 2, columns).astype(np.float32) if columns > 1 else np.ones(1, np.float32)
+    twin = quantize_rows(rows, scales)
+    with Guarded() as guarded:
+        codes, factors = guarded.empty((5, 64), np.uint8), guarded.empty((5, 2), np.float32)
+        scaled = guarded.empty(rows.shape, np.float32)
+        scaled[...] = rows
+        quantize_all(scaled, guarded.copy(scales), codes, guarded.empty((2, LANES), np.float32), factors)
+    np.testing.assert_array_equal(codes[:, :columns], twin.codes)
+    assert (codes[:, columns:] == 0).all()
+    np.testing.assert_array_equal(factors, np.stack([twin.low, twin.step], axis=1))
+
+
+@pytest.mark.parametrize(("tokens", "heads", "each"), [(1, 3, 16), (12, 2, 32), (17, 2, 10), (33, 1, 40)])
+def test_attention(tokens: int, heads: int, each: int) -> None:
+    rng = np.random.default_rng(tokens)
+    width = heads * each
+    joined = (2 * rng.standard_normal((tokens, 3 * width))).astype(np.float32)
+    padded = -(-tokens // LANES) * LANES
+    with Guarded() as guarded:
+        outputs = guarded.empty((tokens, width), np.float32)
+        scratch = [guarded.empty(shape, np.float32) for shape in ((each, padded), (padded,), (LANES,))]
+        attend(guarded.copy(joined), heads, *scratch, outputs)
+    np.testing.assert_allclose(outputs, attend_twin(joined, heads), atol=1e-5)

@@ -1,0 +1,49 @@
+"""How a search of functions is carried out, apart from what it asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vsearch.checks import check_freshness, check_search
+from vsearch.errors import InputError
+from vsearch.fanout.calls.retries import Deadline
+
+MODES = ("auto", "alone", "flat", "tree")
+
+
+@dataclass(frozen=True)
+class ExecutionOptions:
+    """What a caller wants of how it is answered; see `RemoteIndex.search`."""
+
+    deadline: Deadline
+    mode: str
+    allocators: int | None
+    branching: int | None
+    allow_partial: bool
+    at_least: int
+    freshness: float
+
+    @classmethod
+    def of(
+        cls,
+        timeout: float | None,
+        mode: str,
+        allocators: int | None,
+        branching: int | None,
+        at_least: int,
+        freshness: float,
+        *,
+        allow_partial: bool,
+    ) -> ExecutionOptions:
+        """Checked options.
+
+        Raises
+        ------
+        InputError
+        """
+        check_search(k=1, timeout=timeout)
+        if mode not in MODES:
+            raise InputError(f"mode must be auto, alone, flat or tree, got {mode!r}")
+        check_freshness(at_least, freshness)
+        deadline = Deadline.after(timeout)
+        return cls(deadline, mode, allocators, branching, allow_partial, int(at_least), float(freshness))

@@ -1,0 +1,98 @@
+"""A BERT encoder of quantized products, whose layers one native call runs on a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsearch.encoders.bert import PRODUCTS, Bert
+from vsearch.encoders.functions import pool
+from vsearch.encoders.grids import GROUP
+from vsearch.encoders.packing import up_to
+from vsearch.encoders.quantized import QuantizedLinear, TokenTable
+from vsearch.kernels.encoders.fields import BLOCK, LANES, TOKENS, ProductField
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Runner:
+    """The layers of a model as the kernel takes them: addresses of arrays, which it keeps alive."""
+
+    def __init__(self, model: Bert[QuantizedLinear]) -> None:
+        sizes = model.architecture
+        self._heads, self._inner = sizes.heads, sizes.inner
+        self._epsilon = np.float32(sizes.epsilon)
+        self._held: list[NDArray[Any]] = []
+        norms = [model.embedding_norm]
+        for layer in model.layers:
+            norms += [layer.attention_norm, layer.output_norm]
+        self._norms = np.array(norms, np.float32)
+        self._layers = len(model.layers)
+        blocks = [self._pack(layer.product(name)) for layer in model.layers for name in PRODUCTS]
+        self._products = np.array(blocks, np.int64)
+
+    def _pack(self, product: QuantizedLinear) -> list[int]:
+        """A product as a block of `ProductField`."""
+        arrays: dict[ProductField, NDArray[Any]] = {
+            ProductField.WEIGHTS: np.ascontiguousarray(product.blocks),
+            ProductField.STEPS: np.ascontiguousarray(product.steps, np.float32),
+            ProductField.BIAS: np.ascontiguousarray(product.bias, np.float32),
+            ProductField.SUMS: np.ascontiguousarray(product.sums, np.int32),
+            ProductField.SCALES: np.ascontiguousarray(product.scales, np.float32),
+        }
+        self._held += arrays.values()
+        numbers = {ProductField.ROWS: len(product.steps), ProductField.COLUMNS: len(product.scales)}
+        numbers |= {ProductField.BLOCKS: product.blocks.shape[0], ProductField.BLOCK_BYTES: product.blocks.shape[1]}
+        numbers |= {field: array.ctypes.data for field, array in arrays.items()}
+        return [numbers[field] for field in ProductField]
+
+    def run(self, rows: NDArray[np.float32]) -> None:
+        """Run the tokens of a text, float32 (t, width) with their positions, through all layers, in place."""
+        from vsearch.kernels.encoders.api import run_layers
+
+        tokens, width = rows.shape
+        columns = up_to(tokens, LANES)
+        run_layers(
+            self._products.ctypes.data,
+            self._layers,
+            self._heads,
+            self._epsilon,
+            self._norms,
+            rows,
+            np.empty((tokens, width), np.float32),
+            np.empty((tokens, 3 * width), np.float32),
+            np.empty((tokens, self._inner), np.float32),
+            np.empty((tokens, up_to(width, GROUP)), np.uint8),
+            np.empty((tokens, up_to(self._inner, GROUP)), np.uint8),
+            np.empty((width // self._heads, columns), np.float32),
+            np.empty(columns, np.float32),
+            np.empty((3 + tokens, LANES), np.float32),
+            np.empty((TOKENS, BLOCK), np.int32),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedBert(Bert[QuantizedLinear]):
+    """BERT with products in small integers, and a token table in few bits."""
+
+    table: TokenTable
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The layers as the kernel takes them."""
+        return Runner(self)
+
+    def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
+        """Vectors float32 (m, dimensions) of texts by their tokens' ids, each computed alone by the kernel."""
+        sizes = self.architecture
+        vectors = np.empty((len(texts), sizes.dimensions), np.float32)
+        for row, ids in enumerate(texts):
+            tokens = self.table.take(ids, sizes.width) + self.positions[: len(ids)]
+            self.runner.run(tokens)
+            vectors[row] = self.finish(pool(tokens, sizes.pooling)[None])[0]
+        return vectors

@@ -1,0 +1,96 @@
+"""Which files and arrays hold some attributes of a run, and what a search scans; read in one round of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from vsearch.search.state.shard import Shard
+from vsearch.search.state.snapshot import Snapshot
+from vsearch.storage import EncodingEntry, FileEntry, SegmentFile, ensure_together
+from vsearch.storage.snapshots.kinds import (
+    ATTRIBUTES,
+    CELLS,
+    CODES,
+    IDS,
+    PARTITIONS,
+    RERANK,
+    ROWS,
+    column_kinds,
+)
+
+T = TypeVar("T", SegmentFile, FileEntry)
+
+ALL_CELLS = 254
+"""Columns of fewer values have a cell for each of them, which leaves no row open."""
+
+SCANNED = (CODES, ROWS, RERANK, IDS)
+"""Parts of a bundle that every search of its rows reads."""
+
+
+def load_columns(snapshot: Snapshot, names: Sequence[str], *, exact: bool) -> None:
+    """Read the encoded columns of all open runs. Near free once they are there.
+
+    Parameters
+    ----------
+    names
+        Of attributes.
+    exact
+        Whether to read exact values of bundles along where cells may leave rows open; those of other files are read ahead.
+    """
+    fields = fields_of(snapshot, names)
+    parts: list[tuple[SegmentFile, str, None, None]] = []
+    for run in snapshot.shards if fields else ():
+        for file, array in column_arrays(run.files, run.encodings, fields):
+            if not file.whole and (array is None or array in file.arrays):
+                parts += [(file, name, None, None) for name in ([array] if array else file.arrays)]
+        if exact and is_bundle(run):
+            table = run.files.get(ATTRIBUTES)
+            arrays = exact_arrays(run.encodings, fields)
+            parts += [(table, name, None, None) for name in arrays if table is not None and name in table.arrays]
+    if parts:
+        ensure_together(parts)
+
+
+def load_scanned(snapshot: Snapshot) -> None:
+    """Read what searches scan of runs in bundles; that of other files is read ahead."""
+    runs = [run for run in snapshot.shards if is_bundle(run) and not run.ready and not run.files[CODES].mapped]
+    files = [run.files[kind] for run in runs for kind in SCANNED if kind in run.files]
+    ensure_together([(file, name, None, None) for file in files for name in file.arrays])
+    for run in runs:
+        run.ensure(np.arange(run.partitions, dtype=np.int32))
+
+
+def is_bundle(run: Shard) -> bool:
+    """Whether all parts of a run are in one file."""
+    return run.files[PARTITIONS].path == run.files[CODES].path
+
+
+def fields_of(snapshot: Snapshot, names: Sequence[str]) -> list[str]:
+    """What segments call attributes."""
+    return [entry.field_name for entry in snapshot.manifest.attributes if entry.name in names]
+
+
+def column_arrays(
+    files: Mapping[str, T], encodings: Mapping[str, EncodingEntry], fields: Sequence[str]
+) -> list[tuple[T, str | None]]:
+    """Files that hold the encodings of some fields, each with the one array that matters, or None for all."""
+    found: list[tuple[T, str | None]] = []
+    for name in fields:
+        encoding = encodings.get(name)
+        if encoding is not None:
+            found += [(files[kind], None) for kind in column_kinds(files, encoding.position)]
+            found += [(files[CELLS], str(encoding.position))] if CELLS in files else []
+    return found
+
+
+def exact_arrays(encodings: Mapping[str, EncodingEntry], fields: Sequence[str]) -> list[str]:
+    """Arrays with the exact values of some fields whose cells may leave rows open."""
+    found = []
+    for name in fields:
+        encoding = encodings.get(name)
+        if encoding is not None and encoding.header.form == "cells" and encoding.header.values >= ALL_CELLS:
+            found += [f"{name}.values", f"{name}.validity"]
+    return found

@@ -1,0 +1,97 @@
+"""The functions between an encoder's products: layer normalization, GELU and softmax in float32, with polynomials of their own.
+
+The coefficients are those of `vsearch.encoders.functions`, whose NumPy is the twin of what stands here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsearch.kernels.toolchain.compiling import inlined, inlined_summing
+
+ROOT_HALF, ERF_LIMIT = np.float32(0.7071067811865476), np.float32(4.0)
+LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
+LEAST_EXPONENT = np.float32(-87.0)
+
+
+@inlined
+def gelu(x):
+    """``x * Phi(x)``; absolute error below 1e-6."""
+    z = min(max(x * ROOT_HALF, -ERF_LIMIT), ERF_LIMIT)
+    square = z * z
+    numerator = np.float32(-2.72614225801306e-10)
+    numerator = numerator * square + np.float32(2.77068142495902e-08)
+    numerator = numerator * square + np.float32(-2.10102402082508e-06)
+    numerator = numerator * square + np.float32(-5.69250639462346e-05)
+    numerator = numerator * square + np.float32(-7.34990630326855e-04)
+    numerator = numerator * square + np.float32(-2.95459980854025e-03)
+    numerator = numerator * square + np.float32(-1.60960333262415e-02)
+    denominator = np.float32(-1.45660718464996e-05)
+    denominator = denominator * square + np.float32(-2.13374055278905e-04)
+    denominator = denominator * square + np.float32(-1.68282697438203e-03)
+    denominator = denominator * square + np.float32(-7.37332916720468e-03)
+    denominator = denominator * square + np.float32(-1.42647390514189e-02)
+    half = np.float32(0.5) * x
+    return half + half * (z * numerator / denominator)
+
+
+@inlined
+def exponential(x):
+    """``exp(x)`` of x at most 0; relative error below 2e-7, and what is below exp(-87) is that."""
+    x = max(x, LEAST_EXPONENT)
+    whole = np.int32(x * LOG2_E - np.float32(0.5))  # rounds to the nearest: it is not positive
+    n = np.float32(whole)
+    r = x - n * LN2_HIGH - n * LN2_LOW
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    power = np.int32((whole + np.int32(127)) << np.int32(23)).view(np.float32)
+    return (p * r * r + r + np.float32(1.0)) * power
+
+
+@inlined_summing
+def add_up(values, count):
+    """Sum of the first values."""
+    total = np.float32(0.0)
+    for i in range(count):
+        total += values[i]
+    return total
+
+
+@inlined_summing
+def square_sum(values, mean, count):
+    """Sum of squared differences to a mean."""
+    total = np.float32(0.0)
+    for i in range(count):
+        difference = values[i] - mean
+        total += difference * difference
+    return total
+
+
+@inlined
+def layer_norm(row, norm, epsilon):
+    """Normalize a row float32 (width,) in place; `norm` is its weight and bias, float32 (2, width)."""
+    width = row.shape[0]
+    mean = add_up(row, width) / np.float32(width)
+    variance = square_sum(row, mean, width) / np.float32(width)
+    scale = np.float32(1.0) / np.sqrt(variance + epsilon)
+    for i in range(width):
+        row[i] = (row[i] - mean) * scale * norm[0, i] + norm[1, i]
+
+
+@inlined
+def soften(scores, count):
+    """Turn the first scores into shares that add up to 1; what follows, up to the end, becomes 0."""
+    highest = scores[0]
+    for j in range(1, count):
+        highest = max(highest, scores[j])
+    for j in range(count):
+        scores[j] = exponential(scores[j] - highest)
+    for j in range(count, scores.shape[0]):
+        scores[j] = np.float32(0.0)
+    share = np.float32(1.0) / add_up(scores, count)
+    for j in range(count):
+        scores[j] *= share

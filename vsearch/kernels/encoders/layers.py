@@ -1,0 +1,206 @@
+"""All layers of a text encoder on the tokens of one text.
+
+A text is computed alone and by one thread, so its vector has the same bits in any batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsearch.kernels.encoders.fields import BLOCK, LANES, NORMS, PRODUCTS, TOKENS, ProductField
+from vsearch.kernels.encoders.functions import gelu, layer_norm, soften
+from vsearch.kernels.encoders.products import SHIFT, multiply, weigh
+from vsearch.kernels.toolchain.compiling import inlined, kernel, part
+from vsearch.kernels.toolchain.views import ArrayField, view
+
+PRODUCT_BYTES = 8 * len(ProductField)
+
+product_at = view(
+    "Product",
+    ProductField,
+    {
+        "weights": ArrayField("int8", ("blocks", "block_bytes")),
+        "steps": ArrayField("float32", ("rows",)),
+        "bias": ArrayField("float32", ("rows",)),
+        "sums": ArrayField("int32", ("rows",)),
+        "scales": ArrayField("float32", ("columns",)),
+    },
+)
+
+
+@inlined
+def quantize(row, scales, codes, bounds):
+    """Scale a row by column and round it to unsigned 8 bits between its least and its greatest element.
+
+    Parameters
+    ----------
+    row, scales : float32 (columns,)
+        The row is overwritten.
+    codes : uint8 (>= columns,)
+        Output; 0 beyond the columns.
+    bounds : float32 (2, 16)
+        Scratch.
+
+    Returns
+    -------
+    low, step : float32
+        An element is about ``low + step * code``.
+    """
+    columns = row.shape[0]
+    for lane in range(LANES):
+        bounds[0, lane] = np.float32(3.0e38)
+        bounds[1, lane] = np.float32(-3.0e38)
+    for start in range(0, columns - LANES + 1, LANES):
+        for lane in range(LANES):  # a least one for each lane: one for all would hold up the next lane
+            value = row[start + lane] * scales[start + lane]
+            row[start + lane] = value
+            bounds[0, lane] = min(bounds[0, lane], value)
+            bounds[1, lane] = max(bounds[1, lane], value)
+    for column in range(columns - columns % LANES, columns):
+        value = row[column] * scales[column]
+        row[column] = value
+        bounds[0, 0] = min(bounds[0, 0], value)
+        bounds[1, 0] = max(bounds[1, 0], value)
+    low, high = bounds[0, 0], bounds[1, 0]
+    for lane in range(1, LANES):
+        low, high = min(low, bounds[0, lane]), max(high, bounds[1, lane])
+    step = (high - low) * np.float32(1.0 / 255.0)
+    inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
+    for column in range(columns):
+        code = np.int32((row[column] - low) * inverse + np.float32(0.5))
+        codes[column] = np.uint8(min(code, np.int32(255)))
+    for column in range(columns, codes.shape[0]):
+        codes[column] = np.uint8(0)
+    return low, step
+
+
+@part
+def apply(address, inputs, codes, factors, bounds, sums, outputs):
+    """Multiply the rows of a text.
+
+    Parameters
+    ----------
+    address : int
+        Of a block of `ProductField`.
+    inputs : float32 (t, columns)
+        Overwritten.
+    codes : uint8 (t, columns rounded up)
+    factors, bounds, sums : float32 (t, 2), float32 (2, 16), int32 (6, 64)
+        Scratch.
+    outputs : float32 (t, >= rows)
+        Output.
+    """
+    product = product_at(address)
+    weights, steps, bias, row_sums = product.weights, product.steps, product.bias, product.sums
+    scales, rows = product.scales, product.rows
+    tokens = inputs.shape[0]
+    for token in range(tokens):
+        factors[token, 0], factors[token, 1] = quantize(inputs[token], scales, codes[token], bounds)
+    for block in range(weights.shape[0]):
+        start = block * BLOCK
+        stop = min(rows, start + BLOCK)
+        for first in range(0, tokens, TOKENS):
+            count = min(TOKENS, tokens - first)
+            multiply(weights, block, codes, first, count, sums)
+            for token in range(count):
+                low, step = factors[first + token, 0], factors[first + token, 1]
+                for row in range(start, stop):
+                    total = np.float32(sums[token, row - start] + SHIFT * row_sums[row])
+                    outputs[first + token, row] = (total * step + low * np.float32(row_sums[row])) * steps[row] + bias[
+                        row
+                    ]
+
+
+@part
+def attend(joined, heads, keys, scores, total, outputs):
+    """Attention of a text.
+
+    Parameters
+    ----------
+    joined : float32 (t, >= 3 * width)
+        Query, key and value of each token.
+    heads : int
+    keys, scores, total : float32 (width / heads, T), (T,) and (16,), T being t rounded up to 16
+        Scratch.
+    outputs : float32 (t, width)
+        Output.
+    """
+    tokens, width = outputs.shape
+    each, columns = width // heads, keys.shape[1]
+    scale = np.float32(1.0) / np.sqrt(np.float32(each))
+    for head in range(heads):
+        query, key, value = head * each, width + head * each, 2 * width + head * each
+        for i in range(each):
+            for token in range(tokens):
+                keys[i, token] = joined[token, key + i] * scale
+            for token in range(tokens, columns):
+                keys[i, token] = np.float32(0.0)
+        for token in range(tokens):
+            for start in range(0, columns, LANES):
+                weigh(joined[token, query : query + each], keys, start, each, scores[start : start + LANES])
+            soften(scores, tokens)
+            whole = each - each % LANES
+            for start in range(0, whole, LANES):
+                place = head * each + start
+                weigh(scores, joined, value + start, tokens, outputs[token, place : place + LANES])
+            for i in range(whole, each):
+                total[0] = np.float32(0.0)
+                for other in range(tokens):
+                    total[0] += scores[other] * joined[other, value + i]
+                outputs[token, head * each + i] = total[0]
+
+
+@kernel
+def run_layers(
+    products, layers, heads, epsilon, norms, rows, attended, wide, inner, codes, inner_codes, keys, scores, small, sums
+):
+    """Run the tokens of a text through all layers.
+
+    Parameters
+    ----------
+    products : int
+        Address of ``layers * 4`` blocks of `ProductField`.
+    layers, heads : int
+    epsilon : float
+    norms : float32 (1 + 2 * layers, 2, width)
+        Weight and bias of the embeddings' normalization, then of each layer's two.
+    rows : float32 (t, width)
+        Embeddings of the tokens, positions added; output.
+    attended, wide, inner : float32 (t, width), (t, 3 * width), (t, inner)
+        Scratch.
+    codes, inner_codes : uint8 (t, width rounded up), (t, inner rounded up)
+        Scratch.
+    keys, scores : float32 (width / heads, T), (T,), T being t rounded up to 16
+        Scratch.
+    small : float32 (3 + t, 16)
+        Scratch.
+    sums : int32 (6, 64)
+        Scratch.
+    """
+    tokens, width = rows.shape
+    bounds, total, factors = small[:2], small[2], small[3:]
+    for token in range(tokens):
+        layer_norm(rows[token], norms[0], epsilon)
+    for layer in range(layers):
+        at = products + layer * PRODUCTS * PRODUCT_BYTES
+        for token in range(tokens):
+            for column in range(width):
+                attended[token, column] = rows[token, column]
+        apply(at, attended, codes, factors, bounds, sums, wide)
+        attend(wide, heads, keys, scores, total, attended)
+        apply(at + PRODUCT_BYTES, attended, codes, factors, bounds, sums, wide)
+        for token in range(tokens):
+            for column in range(width):
+                rows[token, column] += wide[token, column]
+            layer_norm(rows[token], norms[1 + NORMS * layer], epsilon)
+            for column in range(width):
+                attended[token, column] = rows[token, column]
+        apply(at + 2 * PRODUCT_BYTES, attended, codes, factors, bounds, sums, inner)
+        for token in range(tokens):
+            for column in range(inner.shape[1]):
+                inner[token, column] = gelu(inner[token, column])
+        apply(at + 3 * PRODUCT_BYTES, inner, inner_codes, factors, bounds, sums, wide)
+        for token in range(tokens):
+            for column in range(width):
+                rows[token, column] += wide[token, column]
+            layer_norm(rows[token], norms[2 + NORMS * layer], epsilon)

@@ -1,0 +1,205 @@
+"""Opening the runs of a snapshot: those in files, those in bundles, and the tail, which is made of the deltas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from vsearch.errors import CorruptIndexError
+from vsearch.search.state.shard import Addresses, PartitionTable, Shard, view_arrays
+from vsearch.search.state.workspace import pack_shard
+from vsearch.storage import Manifest, ShardEntry, Store, ensure_together, open_files
+from vsearch.storage.snapshots.kinds import PARTITIONS, REMOVED
+
+if TYPE_CHECKING:
+    from vsearch.search.state.deltas import Delta, Removed
+    from vsearch.search.state.model import Model
+    from vsearch.storage import SegmentFile
+    from vsearch.storage.snapshots.manifest import EncodingEntry, SegmentEntry
+
+
+@dataclass(frozen=True, eq=False)
+class KnownRuns:
+    """What open snapshots hold that another one needs, too: runs and deltas by path."""
+
+    runs: dict[str, Shard] = field(default_factory=dict)
+    deltas: dict[str, Delta] = field(default_factory=dict)
+
+    def add(self, runs: Iterable[Shard]) -> None:
+        """Add the runs of an open snapshot of the same training."""
+        self.runs.update((run.files[PARTITIONS].path, run) for run in runs)
+
+    def add_deltas(self, manifest: Manifest, deltas: Sequence[Delta]) -> None:
+        """Add the deltas of an open snapshot of the same model."""
+        entries = manifest.live.deltas if manifest.live else ()
+        self.deltas.update((entry.bundle.path, delta) for entry, delta in zip(entries, deltas, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """Where a run is: its entry in the manifest, its files, and what is known of it."""
+
+    shard: ShardEntry
+    entry: SegmentEntry | None
+    files: dict[str, SegmentFile]
+    encodings: Mapping[str, EncodingEntry]
+    first_partition: int
+    known: Shard | None
+
+    @property
+    def where(self) -> range:
+        return range(self.first_partition, self.first_partition + self.shard.partitions)
+
+    @property
+    def rows(self) -> int:
+        return self.shard.rows if self.entry is None else self.entry.rows
+
+    @property
+    def segment(self) -> int:
+        if self.entry is not None:
+            return self.entry.number
+        return self.shard.segment if isinstance(self.shard.segment, int) else self.shard.number
+
+
+class RunOpener:
+    """Opens the runs of the shards of a snapshot, all of them or one.
+
+    Parameters
+    ----------
+    store : Store
+    model : Model
+    manifest : Manifest
+    known : KnownRuns
+    only : int, optional
+        The shard. Its rows and partitions keep the numbers that they have in the index.
+    plain : bool
+        Whether to do without an Arrow library.
+    """
+
+    def __init__(
+        self, store: Store, model: Model, manifest: Manifest, known: KnownRuns, only: int | None, *, plain: bool
+    ) -> None:
+        self._store, self._model, self._manifest, self._known = store, model, manifest, known
+        self._only, self._plain = only, plain
+        firsts = np.cumsum([0, *(entry.partitions for entry in manifest.shards)]).tolist()
+        self._firsts: list[int] = firsts
+        self._where = range(firsts[-1]) if only is None else range(firsts[only], firsts[only + 1])
+        self.runs: list[Shard] = []
+
+    def open(self) -> tuple[Delta, ...]:
+        """Open the runs, tell them what is removed, and add the tail; returns the deltas."""
+        sources: list[_Source] = []
+        firsts, first_row = [], 0
+        for entry in self._manifest.shards:
+            counts = [entry.rows, *([entry.young.rows] if entry.young else [])]
+            if self._only in (None, entry.number):
+                sources += self._sources(entry)
+                firsts += [first_row, first_row + counts[0]][: len(counts)]
+            first_row += sum(counts)
+        self._read_tables([source for source in sources if source.known is None])
+        removed = []
+        for source, first in zip(sources, firsts, strict=True):
+            self._add(self._open(source), first, source.segment)
+            if source.entry is not None:
+                from vsearch.search.state.deltas import read_removed
+
+                path = source.entry.bundle.path
+                id_type = None if self._plain else self._manifest.id_type
+                removed.append(read_removed(source.files, source.entry.removed, id_type, path))
+        return self._add_tail(removed, first_row) if self._manifest.live else ()
+
+    def _sources(self, shard: ShardEntry) -> list[_Source]:
+        first, snapshot, found = self._firsts[shard.number], self._manifest.snapshot, []
+        if not shard.base:
+            path = shard.files[PARTITIONS].path if PARTITIONS in shard.files else ""
+            known = self._known.runs.get(path)
+            files = open_files(self._store, shard, snapshot) if known is None else known.files
+            found.append(_Source(shard, None, files, shard.columns, first, known))
+        for entry in shard.runs:
+            from vsearch.search.state.runs import run_columns
+            from vsearch.storage.files.bundle import open_bundle
+
+            known = self._known.runs.get(entry.bundle.path)
+            if known is not None:
+                found.append(_Source(shard, entry, known.files, known.encodings, first, known))
+                continue
+            bundle = open_bundle(self._store, entry.bundle, snapshot)
+            columns = run_columns(bundle, entry.bundle.path)
+            found.append(_Source(shard, entry, bundle.files, columns, first, None))
+        return found
+
+    def _read_tables(self, sources: Sequence[_Source]) -> None:
+        """Read the partition tables of bundles side by side; those that are files were read with others, or are small."""
+        files = [
+            source.files[kind]
+            for source in sources
+            for kind in (PARTITIONS, REMOVED)
+            if source.entry is not None and kind in source.files
+        ]
+        ensure_together([(file, name, None, None) for file in files for name in file.arrays])
+
+    def _open(self, source: _Source) -> Shard:
+        known = source.known
+        if known is None:
+            return open_run(self._model, source.files, source.where, source.rows, source.encodings)
+        first, native = source.first_partition, known.native
+        if first != known.first_partition:  # partitions of a shard before it were split
+            native = pack_shard(first, known.rows, known.table, known.arrays)
+        return Shard(
+            0,
+            first,
+            0,
+            known.rows,
+            known.table,
+            known.files,
+            known.arrays,
+            native,
+            known.encodings,
+            state=known.read,
+        )
+
+    def _add_tail(self, removed: Sequence[Removed], first_row: int) -> tuple[Delta, ...]:
+        from vsearch.search.state.deltas import Gone, read_delta
+        from vsearch.search.state.runs import hold_tail, live_rows, rows_before
+
+        manifest, model, deltas = self._manifest, self._model, []
+        for entry in manifest.live.deltas if manifest.live else ():
+            known = self._known.deltas.get(entry.bundle.path)
+            if known is None:
+                only = self._where if self._plain else None
+                known = read_delta(self._store, entry, model, manifest, only=only)
+            deltas.append(known)
+        gone = Gone([*removed, *(delta.removed for delta in deltas)])
+        for run in self.runs:
+            run.gone = gone.check(cast("int", run.segment), run.rows, run.files[PARTITIONS].path)
+        rows, addresses = live_rows(deltas, gone)
+        if rows is not None:
+            files = hold_tail(model, rows, self._where, plain=self._plain)
+            tail = open_run(model, files, self._where, len(rows), {})
+            self._add(tail, first_row + rows_before(deltas, gone), addresses)
+            tail.ensure(np.arange(len(self._where), dtype=np.int32))
+        return tuple(deltas)
+
+    def _add(self, run: Shard, first_row: int, segment: int | Addresses) -> None:
+        run.number, run.first_row, run.segment = len(self.runs), first_row, segment
+        self.runs.append(run)
+
+
+def open_run(
+    model: Model, files: dict[str, SegmentFile], where: range, rows: int, encodings: Mapping[str, EncodingEntry]
+) -> Shard:
+    """Open a run that holds so many rows of some partitions of an index."""
+    if PARTITIONS not in files:
+        raise CorruptIndexError("manifest", "a shard has no partition table; restore the manifest")
+    file = files[PARTITIONS]
+    file.ensure_all()
+    arrays = {name: file.array(name) for name in file.arrays}
+    table = PartitionTable.from_arrays(file.path, arrays, rows)
+    if len(table.rows) != len(where):
+        raise CorruptIndexError(file.path, f"holds {len(table.rows)} partitions, the manifest says {len(where)}")
+    views = view_arrays(model, rows, table.blocks, files)
+    native = pack_shard(where.start, rows, table, views)
+    return Shard(0, where.start, 0, rows, table, files, views, native, encodings)
