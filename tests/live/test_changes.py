@@ -25,10 +25,13 @@ from tests.indexes import clustered
 from tests.live.small import D, Twin
 from vsearch.api.index import Index
 from vsearch.errors import InputError
+from vsearch.live.attaching import Attach
+from vsearch.live.commits import commit_change
 from vsearch.search.state import deltas
 from vsearch.search.state.snapshot import open_snapshot
-from vsearch.storage import prune, read_manifest, snapshot_numbers, verify
+from vsearch.storage import prune, read_manifest, snapshot_numbers, verify, write_arrays
 from vsearch.storage.files.naming import manifest_path
+from vsearch.storage.snapshots.kinds import ModelPart
 
 
 @pytest.fixture
@@ -121,6 +124,19 @@ def test_an_index_that_was_only_built_or_only_tuned_has_no_changes(twin):
     twin.index.tune(recall=0.9)
     assert twin.index.info()["format"] == 1
     assert told(twin.index.changes(1)) == ([], [], [])
+
+
+@pytest.mark.parametrize("name", ["model/0.arrow", "model/z.arrow"])
+def test_an_encoder_is_no_change_of_rows(twin, name):
+    """Its files are in the model, under whatever names; the index goes back to the same build."""
+    store, other = twin.index.snapshot.store, vsearch.open(twin.url)
+    files = {ModelPart.ENCODER.kind("x"): write_arrays(store, name, {"x": np.zeros(3)})[0]}
+    commit_change(twin.index.snapshot, Attach(files))
+    twin.index.refresh()
+    assert twin.index.info()["format"] == 1
+    assert told(twin.index.changes(1)) == ([], [], [])
+    twin.delete([3], other)
+    assert told(other.changes(1)) == ([], [], [3])
 
 
 def test_ids_that_are_texts(tmp_path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import random
+import weakref
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -160,6 +162,21 @@ def test_a_condition_is_evaluated_once_whatever_expires(tmp_path, clock, monkeyp
     assert index._current() is view
 
 
+def test_a_snapshot_that_was_left_is_freed_at_once(tmp_path, clock):
+    index = build(tmp_path / "index", [10, 20, 30, None])
+    clock.seconds = 10
+    gc.disable()
+    try:
+        for number, seconds in enumerate((10, 20), 4):
+            clock.seconds = seconds
+            assert found(index.search(clustered(1, D), k=5, where="n >= 0"))
+            left = weakref.ref(index.snapshot)
+            index.append(clustered(1, D), ids=[number])
+            assert left() is None
+    finally:
+        gc.enable()
+
+
 def test_changes_see_only_what_is_alive(tmp_path, clock):
     index = build(tmp_path / "index", [10, 20, 30, None])
     clock.seconds = 10
@@ -271,7 +288,8 @@ def at(seconds):
 
 def test_an_index_that_begins_empty_and_one_that_is_trained_anew(tmp_path, clock):
     kinds = {"expires": "int64", "n": "int64"}
-    index = vsearch.create(tmp_path / "index", D, attributes=kinds, ids="int64", ttl="expires", metric="l2")
+    options = {"dimensions": D, "attributes": kinds, "ids": "int64", "ttl": "expires", "metric": "l2"}
+    index = vsearch.open(tmp_path / "index", create=options)
     assert index.info()["ttl"] == "expires"
     clock.seconds = 5
     hold(index, [], 0)

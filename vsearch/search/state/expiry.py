@@ -72,13 +72,14 @@ class Moment:
         First nanosecond, and first one after the interval.
     expired : tuple of int
         Number of expired rows per run, rows that are removed anyway included.
-    snapshot : Snapshot
+    view : Snapshot or None
+        None if nothing has expired. It must not refer to the snapshot that keeps it, which would never be freed otherwise.
     """
 
     start: int
     end: int
     expired: tuple[int, ...]
-    snapshot: Snapshot
+    view: Snapshot | None
 
 
 _LIFETIMES: WeakKeyDictionary[RunState, dict[str, Lifetimes]] = WeakKeyDictionary()
@@ -98,11 +99,12 @@ def seen(snapshot: Snapshot) -> Snapshot:
 
 def at(snapshot: Snapshot, when: int) -> Snapshot:
     """Return a view of a snapshot without the rows that have expired by a time, in nanoseconds since 1970 UTC."""
-    whole = snapshot if snapshot.whole is None else snapshot.whole
-    kept: Moment | None = whole.derived.get(__name__)
+    if snapshot.whole is not None:
+        return snapshot
+    kept: Moment | None = snapshot.derived.get(__name__)
     if kept is None or not kept.start <= when < kept.end:
-        whole.derived[__name__] = kept = _moment(whole, when, kept)
-    return kept.snapshot
+        snapshot.derived[__name__] = kept = _moment(snapshot, when, kept)
+    return snapshot if kept.view is None else kept.view
 
 
 def living(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -155,38 +157,43 @@ def check_ttl(ttl: object, attributes: Iterable[Attribute]) -> None:
         )
 
 
-def _moment(whole: Snapshot, when: int, before: Moment | None) -> Moment:
-    attribute = whole.schema.find(ttl_name(whole.manifest) or "")
+def _moment(snapshot: Snapshot, when: int, before: Moment | None) -> Moment:
+    unit, lifetimes = _read_all(snapshot)
+    key = min(when // unit, np.iinfo(np.int64).max)
+    expired = tuple(int(np.searchsorted(each.ends, key, side="right")) for each in lifetimes)
+    counted = list(zip(lifetimes, expired, strict=True))
+    start = max((int(each.ends[n - 1]) * unit for each, n in counted if n), default=-FOREVER)
+    end = min((int(each.ends[n]) * unit for each, n in counted if n < len(each.ends)), default=FOREVER)
+    last = None if before is None else before.view
+    if before is None or last is None or any(n < past for n, past in zip(expired, before.expired, strict=True)):
+        runs, done = snapshot.shards, (0,) * len(expired)  # nothing to go on from, or the clock was set back
+    else:
+        runs, done = last.shards, before.expired
+    left = tuple(
+        run if n == past else run.without(np.sort(each.rows[past:n]).astype(np.int64))
+        for run, past, (each, n) in zip(runs, done, counted, strict=True)
+    )
+    removed = sum(len(run.gone) for run in left) - sum(len(run.gone) for run in snapshot.shards)
+    if not removed:
+        return Moment(start, end, expired, None)
+    if last is None:
+        derived = {name: made for name, made in snapshot.derived.items() if name != __name__}
+        whole: Snapshot | None = replace(snapshot, derived=derived)
+    else:
+        whole = last.whole
+    groups = group_runs(snapshot.manifest, left)
+    view = replace(snapshot, shards=left, groups=groups, derived={}, expired=removed, whole=whole)
+    return Moment(start, end, expired, view)
+
+
+def _read_all(snapshot: Snapshot) -> tuple[int, list[Lifetimes]]:
+    """Return the nanoseconds per unit of expiry times, and these times by run."""
+    attribute = snapshot.schema.find(ttl_name(snapshot.manifest) or "")
     unit = UNITS.get(attribute.type)
     if unit is None:
         raise CorruptIndexError("manifest", f"rows cannot expire by {attribute.name!r}, which is {attribute.type}")
-    lifetimes = [_lifetimes(run, whole.find_entry(attribute.name).field_name, attribute) for run in whole.shards]
-    key = min(when // unit, np.iinfo(np.int64).max)
-    expired = tuple(int(np.searchsorted(each.ends, key, side="right")) for each in lifetimes)
-    if before is not None and any(now < then for now, then in zip(expired, before.expired, strict=True)):
-        before = None  # the clock was set back
-    start = max(
-        (int(each.ends[n - 1]) * unit for each, n in zip(lifetimes, expired, strict=True) if n), default=-FOREVER
-    )
-    end = min(
-        (int(each.ends[n]) * unit for each, n in zip(lifetimes, expired, strict=True) if n < len(each.ends)),
-        default=FOREVER,
-    )
-    runs = whole.shards if before is None else before.snapshot.shards
-    done = (0,) * len(runs) if before is None else before.expired
-    left = tuple(
-        run if first == last else run.without(np.sort(each.rows[first:last]).astype(np.int64))
-        for run, each, first, last in zip(runs, lifetimes, done, expired, strict=True)
-    )
-    removed = sum(len(run.gone) for run in left) - sum(len(run.gone) for run in whole.shards)
-    if not removed:
-        return Moment(start, end, expired, whole)
-    return Moment(start, end, expired, _without(whole, left, removed))
-
-
-def _without(whole: Snapshot, runs: tuple[Shard, ...], removed: int) -> Snapshot:
-    groups = group_runs(whole.manifest, runs)
-    return replace(whole, shards=runs, groups=groups, derived={}, expired=removed, whole=whole)
+    field = snapshot.find_entry(attribute.name).field_name
+    return unit, [_lifetimes(run, field, attribute) for run in snapshot.shards]
 
 
 def _lifetimes(run: Shard, field: str, attribute: Attribute) -> Lifetimes:
