@@ -1,9 +1,8 @@
-"""Measures vsearch beside its peers; imported by nothing else.
+"""Benchmarks of vsearch and its peers; not imported by any other package.
 
-``python -m bench.x`` imports this package first, and then it sets the thread counts of the
-native libraries to one, where the caller has not set them: OpenMP, OpenBLAS and Rayon read
-them once, when they are loaded. :func:`bench.measure.threads` raises those that can be
-raised while a build runs.
+``python -m bench.x`` imports this package first, which sets the thread counts of the native libraries to one unless the caller
+has set them: OpenMP, OpenBLAS and Rayon read them once, when they are loaded. :func:`bench.measure.threads` raises those that
+can be raised while a build runs.
 """
 
 from __future__ import annotations
@@ -20,6 +19,6 @@ NATIVE_THREADS = (
     "TOKIO_WORKER_THREADS",
 )
 
-if sys.argv[:1] == ["-m"]:  # what Python puts there while it locates the module to run
+if sys.argv[:1] == ["-m"]:  # set by Python while it locates the module to run
     for _name in NATIVE_THREADS:
         os.environ.setdefault(_name, "1")

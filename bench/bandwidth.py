@@ -1,8 +1,8 @@
-"""How fast codes are read: a scan of far more codes than the caches hold, beside a plain loop over the same bytes.
+"""Read bandwidth of codes: a scan of far more codes than fit the caches, compared with a plain loop over the same bytes.
 
-``python -m bench.bandwidth`` writes an index of random 48-byte codes and searches all of it, one query at a time and 64
-at once, on one thread. A loop of XORs over the codes says what one core reads at most. Each reader is a process of its
-own, so that one that crashes is a line of the results; they take their turns in every repetition.
+``python -m bench.bandwidth`` writes an index of random 48-byte codes and searches all of it, one query at a time and 64 at once,
+on one thread. A loop of XORs over the codes shows the most that one core can read. Each reader runs in its own process, so that a
+crash is just a line in the results; readers take turns in every repetition.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ BATCH = 64
 TARGETS = {"xor": 0.85, "faiss-pq": 1.0, "faiss-rabitq": 2.0}
 
 Read = Callable[[int], object]
-"""Reads all codes for so many queries."""
+"""Reads all codes for this many queries."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads: ``open`` takes the index of random codes; ``row_bytes`` is what a scan reads of a row."""
+    """A reader: ``open`` takes the index of random codes; ``row_bytes`` is what a scan reads per row."""
 
     name: str
     description: str
@@ -56,7 +56,7 @@ def queries() -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def xor_kernel() -> Any:
-    """The plain loop, compiled."""
+    """Compile the plain loop."""
     import numba
 
     compiled: Any = numba.njit(nogil=True)
@@ -71,7 +71,7 @@ def _xor(words: np.ndarray[Any, np.dtype[np.uint64]]) -> np.uint64:
 
 
 def open_xor(url: Path) -> Read:
-    """The loop over the codes of the index, where they lie."""
+    """Run the loop over the codes of the index in place."""
     from bench import lean_worker as worker
 
     file = worker.load(str(url)).shards[0].files["codes"]
@@ -80,20 +80,22 @@ def open_xor(url: Path) -> Read:
     kernel = xor_kernel()
     kernel(words)
     if "zmm" not in (code := next(iter(kernel.inspect_asm().values()))) and "ymm" not in code and ".2d" not in code:
-        raise SystemExit("the XOR loop was not vectorised: it says nothing about the memory")
+        raise SystemExit("the XOR loop was not vectorized, so it says nothing about the memory")
     return lambda _: kernel(words)
 
 
 def open_ours(url: Path) -> Read:
     from bench import lean_worker as worker
 
-    snapshot, asked = worker.load(str(url)), queries()
-    every = snapshot.manifest.partitions
+    snapshot, query_rows = worker.load(str(url)), queries()
+    partitions = snapshot.manifest.partitions
 
     def read(count: int) -> None:
-        found = worker.search(snapshot, asked[:count], K, nprobe=every)
-        if found.stats.rows_scanned != count * snapshot.manifest.rows:
-            raise SystemExit(f"scanned {found.stats.rows_scanned} rows of {snapshot.manifest.rows} for {count} queries")
+        result = worker.search(snapshot, query_rows[:count], K, nprobe=partitions)
+        if result.stats.rows_scanned != count * snapshot.manifest.rows:
+            raise SystemExit(
+                f"scanned {result.stats.rows_scanned} rows of {snapshot.manifest.rows} for {count} queries"
+            )
 
     return read
 
@@ -109,7 +111,7 @@ def _training_vectors() -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _with_codes(faiss: Any, plain: Any, codes: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
-    """Give an index of plain codes these codes: adding ten million vectors would take minutes and change nothing."""
+    """Replace the codes of an index: adding ten million vectors would take minutes and change nothing."""
     faiss.copy_array_to_vector(codes.reshape(-1), plain.codes)
     plain.ntotal = len(codes)
     return plain
@@ -117,8 +119,8 @@ def _with_codes(faiss: Any, plain: Any, codes: np.ndarray[Any, np.dtype[np.uint8
 
 def _searching(faiss: Any, index: Any) -> Read:
     faiss.omp_set_num_threads(1)
-    asked = queries()
-    return lambda count: index.search(asked[:count], K)
+    query_rows = queries()
+    return lambda count: index.search(query_rows[:count], K)
 
 
 def open_faiss_pq(url: Path) -> Read:
@@ -158,8 +160,8 @@ READERS = {
 
 
 def child(name: str, url: Path) -> None:
-    """Open a reader on one processor and answer every count of queries on standard input with seconds, as one line of JSON."""
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # a batch is searched by as many threads as processors
+    """Open a reader on one processor; answer each query count from standard input with seconds, as one line of JSON."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # a batch is searched with as many threads as processors
     with threads(1):
         read = READERS[name].open(url)
         read(1)
@@ -170,8 +172,8 @@ def child(name: str, url: Path) -> None:
             print(json.dumps([time.process_time() - processor, time.perf_counter() - wall]), flush=True)
 
 
-class Crashed(Exception):  # noqa: N818 - it is an answer, not an error
-    """A reader's process ended; the message says how."""
+class Crashed(Exception):  # noqa: N818 - a result, not an error
+    """The process of a reader ended; the message says how."""
 
 
 @dataclass
@@ -194,9 +196,9 @@ class Process:
         return json.loads(line)
 
     def seconds(self, count: int) -> tuple[float, float]:
-        """Processor time and wall time of one pass for so many queries."""
+        """Processor time and wall time of one pass for this many queries."""
         if self.running.stdin is not None:
-            with suppress(BrokenPipeError):  # what is read next says how it ended
+            with suppress(BrokenPipeError):  # the next read tells how the process ended
                 self.running.stdin.write(f"{count}\n")
                 self.running.stdin.flush()
         processor, wall = self.answer()
@@ -212,14 +214,14 @@ class Process:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of one pass over all codes: for one query and for a batch (None where there is none), by repetition."""
+    """Seconds per pass over all codes, for one query and for a batch (None if not applicable), by repetition."""
 
     single: list[float]
     batch: list[float] | None
 
 
 def measure(url: Path, names: Sequence[str], repetitions: int, clock: str) -> tuple[dict[str, Speed], dict[str, str]]:
-    """Time everybody in turns; returns the speeds, and who crashed with the reason."""
+    """Time all readers in turns; return their speeds, and the crashed ones with the reason."""
     crashed: dict[str, str] = {}
     with ExitStack() as stack:
         running: dict[str, Process] = {}
@@ -244,20 +246,20 @@ def measure(url: Path, names: Sequence[str], repetitions: int, clock: str) -> tu
                 return float("nan")
             return processor if clock == "processor" else wall
 
-        asked = [(name, count) for name in running for count in (1, BATCH) if count == 1 or READERS[name].batches]
-        tasks: list[Callable[[], float]] = [lambda n=name, c=count: timed(running[n], c) for name, count in asked]  # type: ignore[misc]
-        found = dict(zip(asked, interleave(tasks, repetitions), strict=True))
-    kept = [name for name in running if name not in crashed]
-    return {name: Speed(found[name, 1], found.get((name, BATCH))) for name in kept}, crashed
+        variants = [(name, count) for name in running for count in (1, BATCH) if count == 1 or READERS[name].batches]
+        tasks: list[Callable[[], float]] = [lambda n=name, c=count: timed(running[n], c) for name, count in variants]  # type: ignore[misc]
+        speeds = dict(zip(variants, interleave(tasks, repetitions), strict=True))
+    completed = [name for name in running if name not in crashed]
+    return {name: Speed(speeds[name, 1], speeds.get((name, BATCH))) for name in completed}, crashed
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """How many times as fast as they we are: the median over the repetitions, each with its own turn of both."""
+    """Our speed relative to theirs: the median over the repetitions, each of which includes both."""
     return median(b / a for a, b in zip(ours, theirs, strict=True))
 
 
 def table(speeds: dict[str, Speed], rows: int) -> str:
-    """Gigabytes per second by reader: of codes, and of all that a scan reads; a batch reads for every query."""
+    """Gigabytes per second by reader: of codes, and of everything that a scan reads; a batch reads once per query."""
     lines = []
     ours = speeds.get("vsearch")
     for name, speed in speeds.items():
@@ -283,7 +285,7 @@ def table(speeds: dict[str, Speed], rows: int) -> str:
 
 
 def verdicts(speeds: dict[str, Speed]) -> str:
-    """What was aimed at, and what was reached, each in bytes of codes per second."""
+    """The targets and the results, each in bytes of codes per second."""
     if "vsearch" not in speeds:
         return ""
     ours, lines = speeds["vsearch"], []
@@ -306,33 +308,33 @@ def verdicts(speeds: dict[str, Speed]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m bench.bandwidth", description="Bytes of codes read per second.")
-    options.add_argument("folder", type=Path, nargs="?", help="not read: the codes are random ones")
+    options.add_argument("folder", type=Path, nargs="?", help="ignored: the codes are random")
     options.add_argument("--partitions", type=int, default=2048, help=f"of {PARTITION_ROWS} rows each")
     options.add_argument("--repetitions", type=int, default=9)
     options.add_argument("--only", nargs="+", default=list(READERS), choices=list(READERS))
-    options.add_argument("--clock", choices=CLOCKS, default="processor", help="by which speeds are taken")
-    options.add_argument("--scratch", type=Path, help="where the index goes (default: temporary)")
+    options.add_argument("--clock", choices=CLOCKS, default="processor", help="clock for speeds")
+    options.add_argument("--scratch", type=Path, help="folder for the index (default: temporary)")
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     options.add_argument("--reader", nargs=2, help=argparse.SUPPRESS)
-    given = options.parse_args(arguments)
-    if given.reader:
-        child(given.reader[0], Path(given.reader[1]))
+    args = options.parse_args(arguments)
+    if args.reader:
+        child(args.reader[0], Path(args.reader[1]))
         return
-    with tempfile.TemporaryDirectory(prefix="vsearch-bench-", dir=given.scratch) as scratch:
+    with tempfile.TemporaryDirectory(prefix="vsearch-bench-", dir=args.scratch) as scratch:
         url = Path(scratch) / "codes"
-        rows = write_random_codes(str(url), PARTITION_ROWS, given.partitions, DIMENSIONS)
+        rows = write_random_codes(str(url), PARTITION_ROWS, args.partitions, DIMENSIONS)
         console.print(f"wrote {rows:,} random codes, {rows * CODE_BYTES / 1e6:,.0f} MB")
-        speeds, crashed = measure(url, given.only, given.repetitions, given.clock)
+        speeds, crashed = measure(url, args.only, args.repetitions, args.clock)
     facts = [
         f"- data: {rows:,} random codes of {CODE_BYTES} bytes ({rows * CODE_BYTES / 1e6:,.0f} MB), k = {K}",
         f"- machine: {report.machine()}",
         "- threads: 1, every reader in a process of its own on the same core",
-        f"- clock: {given.clock}; {given.repetitions} repetitions in turns, medians; ratios are medians of those of a turn",
+        f"- clock: {args.clock}; {args.repetitions} repetitions in turns, medians; ratios are medians of those of a turn",
         f"- versions: {report.versions(['vsearch', 'faiss-cpu', 'numba'])}",
         f"- date: {report.today()}",
     ]
     text = [table(speeds, rows), verdicts(speeds), report.absences(crashed)]
-    report.replace(given.results, "bandwidth", "\n\n".join(["## Bandwidth of the scan", "\n".join(facts), *text]))
+    report.replace(args.results, "bandwidth", "\n\n".join(["## Bandwidth of the scan", "\n".join(facts), *text]))
     print("\n".join(text[:2]))
 
 

@@ -1,12 +1,12 @@
-"""How long a build takes, beside training and filling FAISS's inverted lists of PQ codes.
+"""Build time, compared with training and filling FAISS's inverted lists of PQ codes.
 
-``python -m bench.building FOLDER`` builds with 1 bit and 8-bit rerank codes, and trains and adds to
-``IVF1024,PQ96x4fs`` (for 384 dimensions), each in a process of its own that has imported its libraries and read the
-vectors before its clock starts. They take turns. Our figure holds all that ``vsearch.build`` does: it also tunes the
-search and writes and checksums the files. One more build tells where our time goes.
+``python -m bench.building FOLDER`` builds with 1 bit and 8-bit rerank codes, and trains and adds to ``IVF1024,PQ96x4fs`` (for
+384 dimensions), each in its own process that has imported its libraries and read the vectors before its clock starts. They take
+turns. Our time covers everything that ``vsearch.build`` does: it also tunes the search, and writes and checksums the files. An
+extra build shows where our time goes.
 
-``--made 100000x3072`` builds from made vectors of rank 256 and noise, with as many lists for FAISS as we have partitions and
-SQ8 codes that it reranks with: like codes for like codes.
+``--made 100000x3072`` builds from synthetic vectors of rank 256 plus noise, with as many lists for FAISS as we have partitions,
+and SQ8 codes for re-ranking, so that the codes are comparable.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FUNCTIONS = (
 
 @dataclass(frozen=True)
 class Build:
-    """What one build took: processor time of all threads, wall time, and processor and wall time of its stages."""
+    """Measurements of one build: processor time of all threads, wall time, and both by stage."""
 
     processor: float
     wall: float
@@ -54,7 +54,7 @@ class Build:
 
 
 class Stages:
-    """A progress callback that adds up processor and wall time between the stages it is told of."""
+    """A progress callback that sums processor and wall time per stage."""
 
     def __init__(self) -> None:
         self.spent: dict[str, tuple[float, float]] = {}
@@ -66,7 +66,7 @@ class Stages:
             self._stage = stage
 
     def close(self) -> None:
-        """End the stage that is under way."""
+        """End the current stage."""
         now = (time.process_time(), time.perf_counter())
         before = self.spent.get(self._stage, (0.0, 0.0))
         self.spent[self._stage] = (before[0] + now[0] - self._at[0], before[1] + now[1] - self._at[1])
@@ -79,11 +79,11 @@ def build_ours(base: Floats, metric: str, url: str, stages: Stages, **_: object)
     vsearch.build(base, url, metric=metric, bits=1.0, rerank="int8", progress=stages)
 
 
-RANK, NOISE = 256, 0.1  # of made data: deviation of the noise relative to the rest's
+RANK, NOISE = 256, 0.1  # of synthetic data: deviation of the noise relative to the signal
 
 
 def make(shape: str) -> Floats:
-    """Unit vectors of low rank with falling variances, and noise; made in blocks, always the same."""
+    """Unit vectors of low rank with falling variances, plus noise; made in blocks, deterministically."""
     rows, dimensions = (int(number) for number in shape.split("x"))
     rng = np.random.default_rng(0)
     basis = (
@@ -98,17 +98,17 @@ def make(shape: str) -> Floats:
     return base
 
 
-def read(given: argparse.Namespace) -> Data:
-    """The data of a run; what is made has no queries and no truth."""
-    if given.made:
+def read(args: argparse.Namespace) -> Data:
+    """The data of a run; synthetic data have no queries and no truth."""
+    if args.made:
         nothing = Truth(np.empty((0, 1), np.int64), np.empty((0, 1)))
-        base = make(given.made)
-        return Data(f"made-{given.made}", given.metric, base, base[:0], nothing)
-    return load(given.folder or sample(), rows=given.rows, queries=1, metric=given.metric)
+        base = make(args.made)
+        return Data(f"made-{args.made}", args.metric, base, base[:0], nothing)
+    return load(args.folder or sample(), rows=args.rows, queries=1, metric=args.metric)
 
 
 def factory(base: Floats, *, like: bool) -> str:
-    """FAISS's index of some vectors; with `like` as many lists as we have partitions, and SQ8 codes."""
+    """The FAISS factory string for some vectors; with `like`, as many lists as we have partitions, and SQ8 codes."""
     from vsearch.building.partitioning import default_partitions
 
     codes = f"PQ{base.shape[1] // 4}x4fs"
@@ -131,21 +131,21 @@ def build_faiss(base: Floats, metric: str, _url: str, stages: Stages, *, like: b
 BUILDERS: dict[str, Callable[..., None]] = {"vsearch": build_ours, "faiss": build_faiss}
 
 
-def child(name: str, given: argparse.Namespace) -> None:
-    """Build once and print what it took as one line of JSON."""
+def child(name: str, args: argparse.Namespace) -> None:
+    """Build once and print the measurements as one line of JSON."""
     import faiss
 
     import vsearch
 
-    faiss.omp_set_num_threads(given.build_threads)
+    faiss.omp_set_num_threads(args.build_threads)
     build = BUILDERS[name]
-    base, metric = read(given).base, given.metric
+    base, metric = read(args).base, args.metric
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
-        if name == "vsearch":  # what is compiled at first use is compiled now
+        if name == "vsearch":  # compile now what would be compiled on first use
             vsearch.build(base[:2048], f"{scratch}/warm", metric=metric, bits=1.0, rerank="int8")
-        profile = _profile() if given.profiled else None
+        profile = _profile() if args.profiled else None
         stages, start = Stages(), (time.process_time(), time.perf_counter())
-        build(base, metric, f"{scratch}/index", stages, like=bool(given.made))
+        build(base, metric, f"{scratch}/index", stages, like=bool(args.made))
         stages.close()
         end = (time.process_time(), time.perf_counter())
         functions = {} if profile is None else _cumulative(profile)
@@ -166,26 +166,30 @@ def _cumulative(profile: Any) -> dict[str, float]:
 
     profile.disable()
     stats: Any = pstats.Stats(profile)
-    found = {(where, name): cumulative for (where, _, name), (_, _, _, cumulative, _) in stats.stats.items()}
+    seconds_by_function = {
+        (where, name): cumulative for (where, _, name), (_, _, _, cumulative, _) in stats.stats.items()
+    }
     return {
-        said: sum(seconds for (where, named), seconds in found.items() if where.endswith(file) and named == name)
-        for file, name, said in FUNCTIONS
+        label: sum(
+            seconds for (where, named), seconds in seconds_by_function.items() if where.endswith(file) and named == name
+        )
+        for file, name, label in FUNCTIONS
     }
 
 
-def run(name: str, given: argparse.Namespace, *, profiled: bool = False) -> Build:
-    """Build in a process of its own.
+def run(name: str, args: argparse.Namespace, *, profiled: bool = False) -> Build:
+    """Build in a separate process.
 
     Raises
     ------
     SystemExit
-        It failed; its messages are on standard error.
+        The build failed; its messages are on standard error.
     """
-    command = [sys.executable, "-m", "bench.building", "--child", name, "--metric", given.metric]
-    command += ["--build-threads", str(given.build_threads), *([str(given.folder)] if given.folder else [])]
-    command += [*(["--rows", str(given.rows)] if given.rows else []), *(["--profiled"] if profiled else [])]
-    command += ["--made", given.made] if given.made else []
-    environment = {**os.environ, **dict.fromkeys(NATIVE_THREADS, str(given.build_threads))}
+    command = [sys.executable, "-m", "bench.building", "--child", name, "--metric", args.metric]
+    command += ["--build-threads", str(args.build_threads), *([str(args.folder)] if args.folder else [])]
+    command += [*(["--rows", str(args.rows)] if args.rows else []), *(["--profiled"] if profiled else [])]
+    command += ["--made", args.made] if args.made else []
+    environment = {**os.environ, **dict.fromkeys(NATIVE_THREADS, str(args.build_threads))}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"the build of {name} ended with status {done.returncode}")
@@ -194,7 +198,7 @@ def run(name: str, given: argparse.Namespace, *, profiled: bool = False) -> Buil
 
 
 def table(builds: dict[str, list[Build]]) -> str:
-    """Medians of whole builds and of their stages."""
+    """Medians of total build times and of their stages."""
     lines = []
     for name, own in builds.items():
         wall, processor = median(b.wall for b in own), median(b.processor for b in own)
@@ -207,23 +211,23 @@ def table(builds: dict[str, list[Build]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m bench.building", description="Time of a build.")
-    options.add_argument("folder", type=Path, nargs="?", help="holds base.npy and queries.npy; without: the sample")
-    options.add_argument("--made", metavar="ROWSxDIMENSIONS", help="made vectors of rank 256 and noise")
-    options.add_argument("--rows", type=int, help="only ROWS rows, at equal distances")
+    options.add_argument("folder", type=Path, nargs="?", help="with base.npy and queries.npy; by default the sample")
+    options.add_argument("--made", metavar="ROWSxDIMENSIONS", help="synthetic vectors of rank 256 plus noise")
+    options.add_argument("--rows", type=int, help="only ROWS evenly spaced rows")
     options.add_argument("--metric", default="cosine")
     options.add_argument("--build-threads", type=int, default=2)
     options.add_argument("--repetitions", type=int, default=3)
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     options.add_argument("--child", choices=list(BUILDERS), help=argparse.SUPPRESS)
     options.add_argument("--profiled", action="store_true", help=argparse.SUPPRESS)
-    given = options.parse_args(arguments)
-    if given.child:
-        child(given.child, given)
+    args = options.parse_args(arguments)
+    if args.child:
+        child(args.child, args)
         return
-    data = read(given)
-    tasks = [partial(run, name, given) for name in BUILDERS]
+    data = read(args)
+    tasks = [partial(run, name, args) for name in BUILDERS]
     runs = interleave(
-        tasks, given.repetitions, lambda done: console.print(f"repetition {done + 1} of {given.repetitions}")
+        tasks, args.repetitions, lambda done: console.print(f"repetition {done + 1} of {args.repetitions}")
     )
     builds = dict(zip(BUILDERS, runs, strict=True))
     pairs = list(zip(builds["vsearch"], builds["faiss"], strict=True))
@@ -233,20 +237,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table(builds),
         f"vsearch takes {processor:.2f} of FAISS's processor time and {wall:.2f} of its wall time.",
     ]
-    if not given.made:
-        profile = run("vsearch", given, profiled=True)
+    if not args.made:
+        profile = run("vsearch", args, profiled=True)
         text += [
             "Where one build of ours spends its time (wall seconds of the first thread, inside the function):",
             report.table(["function", "wall s"], [[said, seconds] for said, seconds in profile.functions.items()]),
         ]
     parameters = {
-        "threads": given.build_threads,
-        "FAISS": f"{factory(data.base, like=bool(given.made))}, train and add",
+        "threads": args.build_threads,
+        "FAISS": f"{factory(data.base, like=bool(args.made))}, train and add",
         "vsearch": "bits 1, rerank int8; trains, encodes, writes files with checksums, tunes",
-        "repetitions": f"{given.repetitions}, in turns; medians; ratios are medians of those of a turn",
+        "repetitions": f"{args.repetitions}, in turns; medians; ratios are medians of those of a turn",
         "versions": report.versions(["vsearch", "faiss-cpu"]),
     }
-    report.replace(given.results, f"building {data.name}", report.section("Build time", data, text, parameters))
+    report.replace(args.results, f"building {data.name}", report.section("Build time", data, text, parameters))
     print("\n".join(text))
 
 

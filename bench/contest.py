@@ -1,4 +1,4 @@
-"""Who takes part: contestants are tried, built and measured while they build."""
+"""Selection of contestants: they are tried, built, and measured while they build."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.peers.probe import absent, attempt
 from bench.peers.protocol import Absent, Contestant, Index, Task
 
 console = Console(stderr=True)
-TRUSTED = ("vsearch", "faiss-cpu", "numpy")  # our own dependencies need no trial
+TRUSTED = ("vsearch", "faiss-cpu", "numpy")  # our own dependencies, which need no trial
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Field:
-    """All that take part, and for the others the reason why not."""
+    """The contestants that take part, and the reasons why others do not."""
 
     entries: list[Entry] = field(default_factory=list)
     absences: dict[str, str] = field(default_factory=dict)
@@ -65,19 +65,19 @@ def assemble(
     Raises
     ------
     SystemExit
-        ``only`` names somebody who is not in the set.
+        ``only`` names a contestant that is not in the set.
     """
     field = Field()
     contestants = chosen(contestant_set, only)
-    warm: set[str] = set()  # packages that were imported, and compiled what they compile, off the clock
+    warm: set[str] = set()  # packages already imported and compiled, off the clock
     for contestant in contestants:
         name = contestant.name
         foreign = contestant.package not in TRUSTED
         reason = absent(contestant_set, name, data.dimensions, data.metric) if foreign else None
         if reason is None:
-            own = scratch / name
-            own.mkdir()
-            task = Task(data.base, data.metric, build_threads, own, attributes)
+            folder = scratch / name
+            folder.mkdir()
+            task = Task(data.base, data.metric, build_threads, folder, attributes)
             try:
                 if contestant.package not in warm:
                     attempt(contestant_set, name, data.dimensions, data.metric)
@@ -86,7 +86,7 @@ def assemble(
                 continue
             except Absent as error:
                 reason = str(error)
-            except Exception as error:  # a peer that fails is a result to report, not the end of the bench
+            except Exception as error:  # a peer's failure is a result to report, not the end of the bench
                 console.print(traceback.format_exc())
                 reason = f"failed to build: {type(error).__name__}: {error}"
         field.absences[name] = reason
@@ -95,17 +95,19 @@ def assemble(
 
 
 def chosen(contestant_set: str, only: Iterable[str]) -> list[Contestant]:
-    """The set, or those members whose name starts with one of ``only``."""
-    everyone = SETS[contestant_set]()
-    wanted = tuple(only)
-    found = [c for c in everyone if not wanted or c.name.startswith(wanted)]
-    if not found:
-        raise SystemExit(f"nobody is called {', '.join(wanted)}; there are {', '.join(c.name for c in everyone)}")
-    return found
+    """The set, or its members whose name starts with one of ``only``."""
+    members = SETS[contestant_set]()
+    prefixes = tuple(only)
+    contestants = [c for c in members if not prefixes or c.name.startswith(prefixes)]
+    if not contestants:
+        raise SystemExit(
+            f"no contestant is called {', '.join(prefixes)}; there are {', '.join(c.name for c in members)}"
+        )
+    return contestants
 
 
 def build(contestant: Contestant, task: Task) -> Entry:
-    """Build one index under the clock and the memory sampler."""
+    """Build one index while time and memory are measured."""
     release_memory()
     with PeakMemory() as memory:
         start = time.perf_counter()
@@ -116,7 +118,7 @@ def build(contestant: Contestant, task: Task) -> Entry:
 
 
 def release_memory() -> None:
-    """Give freed memory back, so that it does not hide what the next one allocates."""
+    """Return freed memory to the system, so that it does not hide the next contestant's allocations."""
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
@@ -125,14 +127,14 @@ def release_memory() -> None:
 
 
 def parser(module: str, summary: str, *, queries: int | None = None) -> argparse.ArgumentParser:
-    """Options that every bench on a folder shares."""
-    made = argparse.ArgumentParser(prog=f"python -m bench.{module}", description=summary)
-    made.add_argument("folder", type=Path, nargs="?", help="holds base.npy and queries.npy; without: the sample")
-    made.add_argument("--rows", type=int, help="only ROWS rows, at equal distances (the truth is recomputed)")
-    made.add_argument("--queries", type=int, default=queries, help="only the first QUERIES")
-    made.add_argument("--metric", choices=METRICS, default="cosine")
-    made.add_argument("--only", nargs="+", default=(), metavar="NAME", help="contestants by prefix of their name")
-    made.add_argument("--build-threads", type=int, default=os.cpu_count() or 1)
-    made.add_argument("--clock", choices=CLOCKS, default="wall", help="by which speeds are taken")
-    made.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
-    return made
+    """Options shared by all benches on a folder."""
+    options = argparse.ArgumentParser(prog=f"python -m bench.{module}", description=summary)
+    options.add_argument("folder", type=Path, nargs="?", help="with base.npy and queries.npy; by default the sample")
+    options.add_argument("--rows", type=int, help="only ROWS evenly spaced rows (the truth is recomputed)")
+    options.add_argument("--queries", type=int, default=queries, help="only the first QUERIES")
+    options.add_argument("--metric", choices=METRICS, default="cosine")
+    options.add_argument("--only", nargs="+", default=(), metavar="NAME", help="contestants by name prefix")
+    options.add_argument("--build-threads", type=int, default=os.cpu_count() or 1)
+    options.add_argument("--clock", choices=CLOCKS, default="wall", help="clock for speeds")
+    options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
+    return options

@@ -1,7 +1,7 @@
-"""The data of a bench: vectors, held-out queries, the truth, and recall by score.
+"""Benchmark data: vectors, held-out queries, the truth, and recall by score.
 
-A data set is a folder with ``base.npy`` and ``queries.npy``, and optionally
-``neighbours.npy`` (exact nearest rows of every query) and ``attributes.parquet``.
+A dataset is a folder with ``base.npy`` and ``queries.npy``, and optionally ``neighbours.npy`` (exact nearest rows of every
+query) and ``attributes.parquet``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Rows = npt.NDArray[np.int64]
 CACHE = Path(tempfile.gettempdir()) / "vsearch-bench"
 SAMPLE = "wordnet-10k"
 METRICS = ("cosine", "ip", "l2")
-TOLERANCE = 1e-6  # of the score's scale: what float32 arithmetic of a peer cannot tell apart
-BLOCK = 16_384  # rows of one matrix product
-MARGIN = 32  # candidates beyond k that float32 products keep for the exact scores
+TOLERANCE = 1e-6  # of the score's scale: below the float32 precision of peers
+BLOCK = 16_384  # rows per matrix product
+MARGIN = 32  # candidates beyond k from float32 products, to be scored exactly
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Truth:
     Attributes
     ----------
     ids : (queries, k) int64
-        Rows, best first; -1 where fewer than k rows exist.
+        Rows, best first; -1 if there are fewer than k rows.
     scores : (queries, k) float64
-        Their exact scores, greater is better; -inf beside a -1.
+        Their exact scores, where greater is better; -inf for -1.
     """
 
     ids: Rows
@@ -45,7 +45,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Data:
-    """One data set in memory; unit vectors where the metric is cosine."""
+    """A dataset in memory, with unit vectors if the metric is cosine."""
 
     name: str
     metric: str
@@ -63,7 +63,7 @@ class Data:
 
 
 def sample() -> Path:
-    """The sample that ships with vsearch, laid out as a folder of this form."""
+    """The bundled sample, laid out as a folder of this form."""
     from vsearch import datasets
 
     folder = CACHE / SAMPLE
@@ -84,30 +84,30 @@ def load(
     metric: str = "cosine",
     k: int = 10,
 ) -> Data:
-    """Read a data set, or ``rows`` rows at equal distances and the first ``queries``, with its truth.
+    """Read a dataset, or ``rows`` evenly spaced rows and the first ``queries``, with its truth.
 
-    ``neighbours.npy`` is used where it fits (all rows, at least k columns); otherwise
-    the truth is computed, and kept in a temporary folder for the next run.
+    ``neighbours.npy`` is used if it applies (all rows, at least k columns); otherwise the truth is computed, and cached in a
+    temporary folder for the next run.
 
     Raises
     ------
     FileNotFoundError
         ``base.npy`` or ``queries.npy`` is missing.
     ValueError
-        An unknown metric, or shapes that do not fit together.
+        An unknown metric, or shapes that do not match.
     """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {METRICS}, got {metric!r}")
     stored = np.load(folder / "base.npy", mmap_mode="r")
-    asked = np.load(folder / "queries.npy", mmap_mode="r")
-    if stored.ndim != 2 or asked.ndim != 2 or stored.shape[1] != asked.shape[1]:
-        raise ValueError(f"base {stored.shape} and queries {asked.shape} do not fit together")
-    whole = rows is None or rows >= len(stored)
-    base = prepare(stored if whole else stored[spaced(len(stored), rows or 1)], metric)
-    held_out = prepare(asked[:queries], metric)
-    given = folder / "neighbours.npy"
-    if whole and given.exists():
-        ids = np.load(given, mmap_mode="r")[: len(held_out), :k].astype(np.int64)
+    stored_queries = np.load(folder / "queries.npy", mmap_mode="r")
+    if stored.ndim != 2 or stored_queries.ndim != 2 or stored.shape[1] != stored_queries.shape[1]:
+        raise ValueError(f"base {stored.shape} and queries {stored_queries.shape} do not fit together")
+    all_rows = rows is None or rows >= len(stored)
+    base = prepare(stored if all_rows else stored[spaced(len(stored), rows or 1)], metric)
+    held_out = prepare(stored_queries[:queries], metric)
+    truth_file = folder / "neighbours.npy"
+    if all_rows and truth_file.exists():
+        ids = np.load(truth_file, mmap_mode="r")[: len(held_out), :k].astype(np.int64)
         if ids.shape == (len(held_out), k):
             return Data(folder.name, metric, base, held_out, _scored(base, held_out, ids, metric))
     truth = _cached_truth(base, held_out, k, metric)
@@ -115,7 +115,7 @@ def load(
 
 
 def spaced(total: int, rows: int) -> Rows:
-    """``rows`` row numbers at equal distances: files are often sorted, so their first rows stand for nothing."""
+    """``rows`` evenly spaced row numbers: files are often sorted, so their first rows are not representative."""
     return np.arange(rows, dtype=np.int64) * total // rows
 
 
@@ -129,19 +129,19 @@ def prepare(vectors: npt.NDArray[np.generic], metric: str) -> Floats:
 
 
 def scores_of(base: Floats, queries: Floats, ids: Rows, metric: str) -> npt.NDArray[np.float64]:
-    """Exact scores of given rows, in float64, -inf for an id below 0.
+    """Exact scores of given rows in float64; -inf for ids below 0.
 
-    Equal vectors get equal scores, bit for bit, whichever row they come from.
+    Equal vectors get bitwise equal scores, independent of the row.
     """
     scores = np.empty(ids.shape, dtype=np.float64)
     for i, query in enumerate(queries.astype(np.float64)):
-        found = base[ids[i]].astype(np.float64)
-        scores[i] = -((found - query) ** 2).sum(axis=1) if metric == "l2" else (found * query).sum(axis=1)
+        vectors = base[ids[i]].astype(np.float64)
+        scores[i] = -((vectors - query) ** 2).sum(axis=1) if metric == "l2" else (vectors * query).sum(axis=1)
     return np.where(ids < 0, -np.inf, scores)
 
 
 def exact(base: Floats, queries: Floats, k: int, metric: str) -> Truth:
-    """The k best rows by exhaustive search: blocked float32 products, float64 at the end."""
+    """The k best rows by exhaustive search: blocked float32 products, then float64."""
     keep = min(k + MARGIN, len(base))
     best = np.full((len(queries), keep), -np.inf, dtype=np.float32)
     ids = np.full((len(queries), keep), -1, dtype=np.int64)
@@ -174,7 +174,7 @@ def _scored(base: Floats, queries: Floats, ids: Rows, metric: str, k: int | None
 
 
 def _cached_truth(base: Floats, queries: Floats, k: int, metric: str) -> Truth:
-    # By content: a truth of other rows would pass for one of these and flatter everybody.
+    # By content: the truth of other rows would be mistaken for this one, in everybody's favor.
     digest = hashlib.blake2b(f"{base.shape} {k} {metric}".encode(), digest_size=12)
     digest.update(base.data)
     digest.update(queries.data)
@@ -188,14 +188,14 @@ def _cached_truth(base: Floats, queries: Floats, k: int, metric: str) -> Truth:
 
 
 def hits_by_score(data: Data, ids: Rows, truth: Truth | None = None) -> npt.NDArray[np.bool_]:
-    """Which answers belong to the true k best, judged by score and not by row number.
+    """Which results belong to the true k best, judged by score rather than by row number.
 
-    An answer counts where its exact score reaches that of the k-th true neighbour, so a
-    duplicate of a true neighbour is as good as the neighbour; the same row twice counts once.
+    A result counts if its exact score reaches that of the k-th true neighbor, so that a duplicate of a true neighbor is as good
+    as the neighbor itself; the same row counts only once.
 
     Returns
     -------
-    (queries, answers) bool
+    (queries, results) bool
     """
     truth = data.truth if truth is None else truth
     scores = scores_of(data.base, data.queries, ids, data.metric)
@@ -210,12 +210,12 @@ def hits_by_score(data: Data, ids: Rows, truth: Truth | None = None) -> npt.NDAr
 
 
 def recall(data: Data, ids: Rows, truth: Truth | None = None) -> float:
-    """Share of the true k best that was found; ids may hold more than k columns.
+    """Fraction of the true k best that was found; ids may have more than k columns.
 
-    With n > k columns this is the share of the true top k inside the best n.
+    With n > k columns, this is the fraction of the true top k among the best n.
     """
     truth = data.truth if truth is None else truth
-    wanted = (truth.ids >= 0).sum(axis=1)
-    found = np.minimum(hits_by_score(data, ids, truth).sum(axis=1), wanted)
-    total = int(wanted.sum())
-    return float(found.sum() / total) if total else 1.0
+    true_counts = (truth.ids >= 0).sum(axis=1)
+    hit_counts = np.minimum(hits_by_score(data, ids, truth).sum(axis=1), true_counts)
+    total = int(true_counts.sum())
+    return float(hit_counts.sum() / total) if total else 1.0

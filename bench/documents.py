@@ -1,8 +1,8 @@
-"""``python -m bench.documents FOLDER``: documents of many vectors, quality against bytes against time.
+"""``python -m bench.documents FOLDER``: multi-vector documents, quality against size and time.
 
-FOLDER holds ``doc_vectors.npy``, ``doc_offsets.npy``, ``doc_saliency.npy``, ``query_vectors.npy``, ``query_offsets.npy`` and
-``relevant.npy`` (the document each query belongs to). Every form of index is built in a temporary folder. Its quality is
-that of all documents ranked by its codes, so that candidates do not blur it; these are measured apart.
+FOLDER contains ``doc_vectors.npy``, ``doc_offsets.npy``, ``doc_saliency.npy``, ``query_vectors.npy``, ``query_offsets.npy`` and
+``relevant.npy`` (the document that each query belongs to). Every variant of the index is built in a temporary folder. Its quality
+is that of all documents ranked by its codes, independent of candidates, which are measured separately.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Tokens:
 
     @property
     def float16_bytes(self) -> float:
-        """Of a document."""
+        """Bytes per document."""
         return self.vectors.nbytes / self.documents
 
     @classmethod
@@ -70,22 +70,22 @@ class Tokens:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One line of the table.
+    """One row of the table.
 
     Attributes
     ----------
     gains : float64 (queries,)
         nDCG@10 of each query.
     overlap : float
-        Share of the exact ten best among the ten best.
+        Fraction of the exact ten best among the ten best.
     bytes : float
-        Of a document, the model apart.
+        Per document, without the model.
     exhaustive, searched : float or None
-        Milliseconds of a query over all documents, and of an ordinary search.
+        Milliseconds per query over all documents, and per ordinary search.
     exact : float or None
-        Milliseconds of exact MaxSim on float32, taken in turns with these.
+        Milliseconds of exact MaxSim on float32, interleaved with these.
     searched_ndcg, contained : float or None
-        What that search finds, and the share of the exact ten best among the documents that it reranks.
+        Quality of that search, and the fraction of the exact ten best among the re-ranked documents.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a search with so many candidates finds, and takes (milliseconds of a query)."""
+    """Quality and time (milliseconds per query) of a search with this many candidates."""
 
     name: str
     candidates: int
@@ -124,20 +124,20 @@ def gains(rankings: Ranking, relevant: NDArray[np.int64]) -> NDArray[np.float64]
 
 
 def recall(rankings: Ranking, relevant: NDArray[np.int64]) -> float:
-    """Queries whose document is among the ten best."""
+    """Fraction of queries whose document is among the ten best."""
     return float((rankings[:, :K] == relevant[:, None]).any(axis=1).mean())
 
 
 def overlap(rankings: Sequence[Sequence[int]] | Ranking, exact: Ranking) -> float:
-    """Share of the exact ten best among what was ranked."""
+    """Fraction of the exact ten best among the ranked documents."""
     pairs = zip(rankings, exact[:, :K].tolist(), strict=True)
     return float(np.mean([len(set(map(int, a)) & set(b)) / K for a, b in pairs]))
 
 
 def milliseconds(queries: Sequence[Any], *runs: Callable[[Any], object]) -> list[float]:
-    """Processor time of all threads: of the median query, each the best of some repetitions.
+    """Processor time of all threads: for the median query, each the best of some repetitions.
 
-    Where there are several to run they take turns, so that the drift of a shared machine hits all alike.
+    Several runs are interleaved, so that the drift of a shared machine affects all alike.
     """
     best = np.full((len(runs), len(queries)), np.inf)
     for run in runs:
@@ -153,7 +153,7 @@ def milliseconds(queries: Sequence[Any], *runs: Callable[[Any], object]) -> list
 
 
 def exact_scorer(vectors: NDArray[np.floating[Any]], offsets: NDArray[np.int64]) -> Scorer:
-    """MaxSim by one matrix product; float16 vectors are widened for every query."""
+    """MaxSim by one matrix product; float16 vectors are converted for every query."""
 
     def score(query: NDArray[np.float32]) -> NDArray[np.float32]:
         similar = query @ vectors.astype(np.float32, copy=False).T
@@ -167,7 +167,7 @@ def rank(tokens: Tokens, score: Scorer) -> Ranking:
 
 
 class Bench:
-    """Rows of the table, one after the other."""
+    """Collects the rows of the table."""
 
     def __init__(self, tokens: Tokens, scratch: Path) -> None:
         self.tokens, self.scratch = tokens, scratch
@@ -185,14 +185,14 @@ class Bench:
         console.print(f"{row.name:44s} {row.ndcg:.4f} {row.overlap:.3f} {row.bytes:9.0f} {times}")
 
     def by_floats(self, name: str, group: str, score: Scorer, size: float, timed: Scorer | None = None) -> None:
-        """Vectors as they are."""
+        """Uncompressed vectors."""
         tokens, found = self.tokens, rank(self.tokens, score)
         spent = None if timed is None else milliseconds(tokens.queries, timed)[0]
         quality = gains(found, tokens.relevant), recall(found, tokens.relevant), overlap(found, self.exact)
         self.add(Row(name, group, *quality, size, spent))
 
     def pooled(self) -> None:
-        """One vector for a document: the direction of the mean."""
+        """One vector per document: the direction of the mean."""
         tokens = self.tokens
         flat = np.add.reduceat(tokens.vectors.astype(np.float32), tokens.offsets[:-1], axis=0)
         flat /= np.linalg.norm(flat, axis=1, keepdims=True)
@@ -205,19 +205,19 @@ class Bench:
     def reduced(self, name: str, group: str, saliency: NDArray[Any] | None, keep: float, pool: float | None) -> None:
         """Fewer vectors, float16."""
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-            given = open_documents(self.tokens.vectors, self.tokens.offsets, folder)
-            documents, _ = reduce_documents(given, saliency, keep, pool, Path(folder), lambda _done, _all: None)
+            stored = open_documents(self.tokens.vectors, self.tokens.offsets, folder)
+            documents, _ = reduce_documents(stored, saliency, keep, pool, Path(folder), lambda _done, _all: None)
             vectors, offsets = documents.read(0, len(documents))
             size = 2.0 * vectors.size / len(documents)
             self.by_floats(name, group, exact_scorer(vectors, offsets), size)
 
     def index(self, name: str, group: str, *, beside_exact: bool = False, **options: Any) -> None:
-        """One form of index: all documents ranked by its codes, then its own search; timed, in turns with exact MaxSim if asked."""
+        """One variant of the index: all documents ranked by its codes, then its own search; optionally interleaved with exact MaxSim."""
         tokens = self.tokens
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
             index = vsearch.build_documents(tokens.vectors, tokens.offsets, folder, **options)
-            every = index.search_documents(tokens.queries, k=K, candidates="all").ids
-            found = index.search_documents(tokens.queries, k=K).ids
+            ranking = index.search_documents(tokens.queries, k=K, candidates="all").ids
+            top_ids = index.search_documents(tokens.queries, k=K).ids
             runs = [
                 lambda query: index.search_documents(query, k=K, candidates="all"),
                 lambda query: index.search_documents(query, k=K),
@@ -225,7 +225,7 @@ class Bench:
             ]
             exhaustive, searched, *exact = milliseconds(tokens.queries, *runs)
             info = index.info()["documents"]
-            quality = gains(every, tokens.relevant), recall(every, tokens.relevant), overlap(every, self.exact)
+            quality = gains(ranking, tokens.relevant), recall(ranking, tokens.relevant), overlap(ranking, self.exact)
             self.add(
                 Row(
                     name,
@@ -234,7 +234,7 @@ class Bench:
                     info["bytes_per_document"],
                     exhaustive,
                     searched,
-                    float(gains(found, tokens.relevant).mean()),
+                    float(gains(top_ids, tokens.relevant).mean()),
                     self._contained(index, None),
                     exact[0] if exact else None,
                     info["bytes_per_document_by_part"] | {"model, of all documents": float(info["model_bytes"])},
@@ -242,7 +242,7 @@ class Bench:
             )
 
     def candidates(self, name: str, numbers: Sequence[int], **options: Any) -> None:
-        """How many of the exact ten best the candidates hold, and what a search with so many takes."""
+        """How many of the exact ten best are among the candidates, and what a search with this many takes."""
         tokens = self.tokens
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
             index = vsearch.build_documents(tokens.vectors, tokens.offsets, folder, **options)
@@ -257,14 +257,14 @@ class Bench:
                 console.print(str(self.stages[-1]))
 
     def _contained(self, index: vsearch.Index, candidates: int | None) -> float:
-        """Share of the exact ten best that are among the reranked candidates."""
-        part = index._document_part()  # noqa: SLF001  what is reranked is no part of an answer
+        """Fraction of the exact ten best among the re-ranked candidates."""
+        part = index._document_part()  # noqa: SLF001  re-ranked candidates are not part of the results
         request = check_request(part.entry, K, candidates, exact=False, deadline=None)
         answer = search_documents(index.snapshot, part, self.tokens.queries, request, None, SearchStats())
         return overlap([take_ids(index.snapshot, rows).tolist() for rows in answer.candidates], self.exact)
 
     def fast_plaid(self, folder: Path, python: str) -> str | None:
-        """Run the peer in an interpreter that has it; None, or why it is absent."""
+        """Run the peer in an interpreter that has it; return None, or why it is absent."""
         with tempfile.TemporaryDirectory(dir=self.scratch) as out:
             command = [python, str(HERE / "plaid.py"), str(folder), f"{out}/index", str(min(REPETITIONS, 3))]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -272,7 +272,7 @@ class Bench:
                 last = (done.stderr.strip().splitlines() or ["killed by a signal"])[-1]
                 return f"status {done.returncode}, {last}"
             said = json.loads(done.stdout.strip().splitlines()[-1])
-            # the vectors as they were given, which it keeps of small collections so as to train again, are not counted
+            # not counting the original vectors, which it keeps for small collections in order to retrain
             files = [path for path in Path(out).rglob("*") if path.is_file() and path.name != "embeddings.npy"]
             model = sum(path.stat().st_size for path in files if path.name == "centroids.npy")
             size = (sum(path.stat().st_size for path in files) - model) / self.tokens.documents
@@ -287,7 +287,7 @@ class Bench:
 
 
 def measure(bench: Bench) -> None:
-    """Every form, each alone and the good combinations."""
+    """Measure every variant, alone and in the best combinations."""
     rng = np.random.default_rng(0)
     saliency = bench.tokens.saliency
     choices: dict[str, NDArray[Any]] = {
@@ -326,7 +326,7 @@ def measure(bench: Bench) -> None:
 
 
 def run(folder: Path, python: str, out: Path) -> None:
-    """Measure everything and write the section and the plot."""
+    """Measure everything, and write the section and the plot."""
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
         bench = Bench(Tokens.load(folder), Path(scratch))
         measure(bench)
@@ -341,9 +341,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.documents", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=HERE)
-    parser.add_argument("--fast-plaid", default="python3", help="an interpreter that has fast-plaid and its torch")
-    given = parser.parse_args()
-    run(given.folder, given.fast_plaid, given.out)
+    parser.add_argument("--fast-plaid", default="python3", help="interpreter with fast-plaid and its torch")
+    args = parser.parse_args()
+    run(args.folder, args.fast_plaid, args.out)
 
 
 if __name__ == "__main__":

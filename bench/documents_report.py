@@ -1,4 +1,4 @@
-"""What `bench.documents` writes: targets, tables and the plot."""
+"""Output of `bench.documents`: targets, tables and the plot."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEADER = (
 
 
 def write(bench: Bench, absent: str | None, out: Path) -> None:
-    """Put the section into RESULTS.md and draw the plot."""
+    """Write the section to RESULTS.md and draw the plot."""
     tokens, rows = bench.tokens, bench.rows
     exact, whole = rows[0], tokens.float16_bytes
     table = report.table(HEADER, [_line(row, exact, whole) for row in rows])
@@ -71,7 +71,7 @@ def write(bench: Bench, absent: str | None, out: Path) -> None:
     _plot(bench, out)
 
 
-def _line(row: Row, exact: Row, whole: float) -> tuple[object, ...]:
+def _line(row: Row, exact: Row, full_bytes: float) -> tuple[object, ...]:
     return (
         row.name,
         report.share(row.ndcg),
@@ -79,8 +79,8 @@ def _line(row: Row, exact: Row, whole: float) -> tuple[object, ...]:
         report.share(row.recall),
         f"{row.overlap:.3f}",
         f"{row.bytes:,.0f}",
-        f"{whole / row.bytes:.1f}",
-        f"{2 * whole / row.bytes:.1f}",
+        f"{full_bytes / row.bytes:.1f}",
+        f"{2 * full_bytes / row.bytes:.1f}",
         row.exhaustive,
         row.searched,
         None if row.searched_ndcg is None else report.share(row.searched_ndcg),
@@ -89,17 +89,17 @@ def _line(row: Row, exact: Row, whole: float) -> tuple[object, ...]:
 
 
 def _targets(bench: Bench) -> str:
-    """What was to be shown, and what was."""
+    """Targets and results."""
     rows, half = bench.rows, bench.tokens.float16_bytes
     by_name = {row.name: row for row in rows}
     exact = rows[0]
     lines: list[tuple[str, str, str, str]] = []
 
-    def quality(wanted: str, row: Row, share: float, least: float, whole: float, kind: str) -> None:
+    def quality(target: str, row: Row, share: float, least: float, full_bytes: float, kind: str) -> None:
         low, high = share_interval(row.gains, exact.gains)
-        found = row.ndcg / exact.ndcg
-        said = f"{100 * found:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) at 1/{whole / row.bytes:.1f} of {kind}"
-        lines.append((wanted, row.name, said, _verdict(found >= share and whole / row.bytes >= least)))
+        ratio = row.ndcg / exact.ndcg
+        result = f"{100 * ratio:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) at 1/{full_bytes / row.bytes:.1f} of {kind}"
+        lines.append((target, row.name, result, _verdict(ratio >= share and full_bytes / row.bytes >= least)))
 
     quality("99 % of exact nDCG@10 at 1/7 of float16", by_name["K=256 + 2 bit"], 0.99, 7, half, "float16")
     quality("98.5 % at 1/13 of float16", by_name["K=256 + 1 bit"], 0.985, 13, half, "float16")
@@ -140,7 +140,7 @@ def _verdict(met: bool) -> str:
 
 
 def share_interval(values: NDArray[np.float64], exact: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % interval of the ratio of two means over the same queries, by drawing queries again."""
+    """95% interval of the ratio of two means over the same queries, by resampling queries."""
     draws = np.random.default_rng(0).integers(0, len(values), (4000, len(values)))
     low, high = np.quantile(values[draws].mean(axis=1) / exact[draws].mean(axis=1), [0.025, 0.975])
     return float(low), float(high)

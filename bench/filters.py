@@ -1,8 +1,7 @@
 """Filters: recall against the exact filtered truth, and time, by selectivity.
 
-``python -m bench.filters FOLDER`` needs ``attributes.parquet`` beside the vectors. A column
-``uniform`` is added to it, so that any selectivity is at hand without correlation; values of
-a categorical column whose rows lie near each other give predicates that are correlated.
+``python -m bench.filters FOLDER`` needs ``attributes.parquet`` next to the vectors. A column ``uniform`` is added to it, to provide
+any selectivity without correlation; values of a categorical column whose rows are near each other provide correlated predicates.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ TARGET = 0.99
 SELECTIVITIES = (0.5, 0.05, 0.005, 0.0001)
 CORRELATED = (0.1, 0.01, 0.001)
 UNIFORM = "uniform"
-SWEPT = 8  # settings tried per contestant and predicate: the slow ones take seconds each
+SWEPT = 8  # settings tried per contestant and predicate, since slow ones take seconds each
 
 
 @dataclass(frozen=True)
 class Case:
-    """A predicate with the data it leaves: its exact k best rows."""
+    """A predicate with the remaining data: its exact k best rows."""
 
     predicate: Predicate
     truth: Truth
@@ -48,8 +47,8 @@ class Case:
 class Answer:
     """One contestant on one predicate, at its fastest setting that reaches the target recall.
 
-    ``wrong`` counts answers that do not satisfy the predicate, ``missing`` those that are
-    fewer than min(k, matching rows).
+    ``wrong`` counts results that do not satisfy the predicate, ``missing`` those by which a result is shorter than
+    min(k, matching rows).
     """
 
     entry: Entry
@@ -62,11 +61,11 @@ class Answer:
 
 
 def attributes_of(folder: Path, rows: int) -> pa.Table:
-    """The attribute table, of the ``rows`` rows that are used, with the column ``uniform`` in [0, 1)."""
+    """The attribute table of the ``rows`` rows in use, with the column ``uniform`` in [0, 1)."""
     table = parquet.read_table(folder / "attributes.parquet")
     if rows < table.num_rows:
         table = table.take(spaced(table.num_rows, rows))
-    # Evenly spaced and shuffled: a threshold then has exactly the selectivity it says.
+    # Evenly spaced and shuffled, so that a threshold has exactly its nominal selectivity.
     values = np.random.default_rng(0).permutation(rows) / rows
     return table.replace_schema_metadata(None).append_column(UNIFORM, pa.array(values))
 
@@ -78,12 +77,12 @@ def matching(attributes: pa.Table, sql: str) -> Rows:
     numbered = attributes.append_column("row_number_", pa.array(np.arange(attributes.num_rows)))
     connection = duckdb.connect()
     connection.register("numbered", numbered)
-    found = connection.execute(f"SELECT row_number_ FROM numbered WHERE {sql}").fetchnumpy()  # noqa: S608
-    return np.sort(np.asarray(found["row_number_"], dtype=np.int64))
+    matches = connection.execute(f"SELECT row_number_ FROM numbered WHERE {sql}").fetchnumpy()  # noqa: S608
+    return np.sort(np.asarray(matches["row_number_"], dtype=np.int64))
 
 
 def predicate(attributes: pa.Table, sql: str, note: str = "") -> Predicate:
-    """A named predicate with its rows and the columns that its text mentions."""
+    """A named predicate with its rows and the columns used in its text."""
     import sqlglot
 
     columns = {str(c.name) for c in sqlglot.parse_one(sql, dialect="duckdb").find_all(sqlglot.exp.Column)}
@@ -91,10 +90,9 @@ def predicate(attributes: pa.Table, sql: str, note: str = "") -> Predicate:
 
 
 def correlated(attributes: pa.Table, data: Data) -> list[str]:
-    """Equalities near given selectivities, on the string column that follows the vectors most.
+    """Equality predicates near given selectivities, on the string column most correlated with the vectors.
 
-    How much a column follows them: how often two of a query's neighbours share a value,
-    against how often two random rows do.
+    The correlation is how often two of a query's neighbors share a value, relative to how often two random rows do.
     """
     neighbours = data.truth.ids
     best: tuple[float, str, pa.Array, Rows] | None = None
@@ -125,46 +123,46 @@ def cases(attributes: pa.Table, data: Data, extra: Sequence[str], *, alone: bool
     if not alone:
         predicates += [predicate(attributes, f"{UNIFORM} < {s:g}") for s in SELECTIVITIES]
         predicates += [predicate(attributes, sql, " (correlated)") for sql in correlated(attributes, data)]
-    found = [Case(Predicate("no filter", None, np.arange(data.rows)), data.truth)]
-    for one in sorted(predicates, key=lambda p: -len(p.rows)):
-        inside = exact(data.base[one.rows], data.queries, K, data.metric)
-        ids = np.where(inside.ids < 0, -1, one.rows[inside.ids]) if len(one.rows) else inside.ids
-        found.append(Case(one, Truth(ids, inside.scores)))
-    return found
+    filter_cases = [Case(Predicate("no filter", None, np.arange(data.rows)), data.truth)]
+    for candidate in sorted(predicates, key=lambda p: -len(p.rows)):
+        inside = exact(data.base[candidate.rows], data.queries, K, data.metric)
+        ids = np.where(inside.ids < 0, -1, candidate.rows[inside.ids]) if len(candidate.rows) else inside.ids
+        filter_cases.append(Case(candidate, Truth(ids, inside.scores)))
+    return filter_cases
 
 
 def judge(entry: Entry, case: Case, setting: Setting, data: Data) -> Answer:
     """Recall and faults of one contestant at one setting."""
     ids = entry.index.configure(setting, case.predicate)(data.queries, K)
     valid = np.isin(ids, case.predicate.rows) & (ids >= 0)
-    wanted = min(K, len(case.predicate.rows)) * len(ids)
+    expected = min(K, len(case.predicate.rows)) * len(ids)
     return Answer(
         entry=entry,
         case=case,
         setting=setting,
         recall=recall(data, np.where(valid, ids, -1), case.truth),
         wrong=int(((ids >= 0) & ~valid).sum()),
-        missing=wanted - int((ids >= 0).sum()),
+        missing=expected - int((ids >= 0).sum()),
     )
 
 
 def screen(entry: Entry, case: Case, data: Data, target: float, clock: str) -> Answer:
-    """The fastest setting that reaches the target, or else the one of the best recall."""
+    """The fastest setting that reaches the target, or else the one with the best recall."""
     answers, speeds = [], []
-    every = entry.index.settings()
-    spread = every[:: -max(1, len(every) // SWEPT)][::-1]  # with the most thorough one
+    settings = entry.index.settings()
+    spread = settings[:: -max(1, len(settings) // SWEPT)][::-1]  # includes the most thorough one
     for setting in spread:
         answers.append(judge(entry, case, setting, data))
         search = entry.index.configure(setting, case.predicate)
         speeds.append(time_singles(search, data.queries[:20], K, clock).qps)
         if len(answers) > 1 and answers[-1].recall >= max(target, 0.9999):
-            break  # settings go from fast to thorough: what follows is only slower
-    kept = fastest_reaching([a.recall for a in answers], speeds, [target], keep=1)
-    return answers[kept[0]]
+            break  # settings go from fast to thorough, so the following ones are only slower
+    fastest = fastest_reaching([a.recall for a in answers], speeds, [target], keep=1)
+    return answers[fastest[0]]
 
 
 def measure(
-    field: Field, found: Sequence[Case], data: Data, *, target: float, repetitions: int, clock: str
+    field: Field, filter_cases: Sequence[Case], data: Data, *, target: float, repetitions: int, clock: str
 ) -> list[Answer]:
     """Choose a setting per contestant and predicate, then time all of them, interleaved."""
     answers = []
@@ -175,20 +173,22 @@ def measure(
 
     with threads(1):
         for entry in field.entries:
-            answers += [screen(entry, case, data, target, clock) for case in found]
+            answers += [screen(entry, case, data, target, clock) for case in filter_cases]
             console.print(f"[cyan]swept[/] {entry.name}")
         timings = interleave([partial(qps, answer) for answer in answers], repetitions)
     return [replace(a, qps=median(t)) for a, t in zip(answers, timings, strict=True)]
 
 
-def tables(field: Field, found: Sequence[Case], answers: Sequence[Answer], rows: int) -> list[str]:
+def tables(field: Field, filter_cases: Sequence[Case], answers: Sequence[Answer], rows: int) -> list[str]:
     """Speed and recall by predicate and contestant, and the faults."""
     header = ["predicate", "selectivity", *(entry.name for entry in field.entries)]
     lines = []
-    for case in found:
-        own = [next(a for a in answers if a.entry is entry and a.case is case) for entry in field.entries]
+    for case in filter_cases:
+        answers_of_case = [next(a for a in answers if a.entry is entry and a.case is case) for entry in field.entries]
         matches = f"{100 * len(case.predicate.rows) / rows:.3g} %"
-        lines.append([case.label, matches, *(f"{report.cell(a.qps)} ({report.share(a.recall)})" for a in own)])
+        lines.append(
+            [case.label, matches, *(f"{report.cell(a.qps)} ({report.share(a.recall)})" for a in answers_of_case)]
+        )
     faults = [
         f"- {a.entry.name}, {a.case.label}: {a.wrong} answers violate the filter, {a.missing} are missing"
         for a in answers
@@ -207,54 +207,54 @@ def tables(field: Field, found: Sequence[Case], answers: Sequence[Answer], rows:
 def draw(path: Path, field: Field, answers: Sequence[Answer], data: Data) -> None:
     curves = []
     for entry in field.entries:
-        own = [a for a in answers if a.entry is entry and "(correlated)" not in a.case.label]
-        x = [100 * len(a.case.predicate.rows) / data.rows for a in own]
+        points = [a for a in answers if a.entry is entry and "(correlated)" not in a.case.label]
+        x = [100 * len(a.case.predicate.rows) / data.rows for a in points]
         ours = entry.contestant.package == "vsearch"
-        curves.append(report.Curve(entry.name, x, [a.qps for a in own], ours=ours))
+        curves.append(report.Curve(entry.name, x, [a.qps for a in points], ours=ours))
     title = f"{data.name}: filtered search, one thread, recall@10 as near {TARGET} as each gets"
     report.plot(path, curves, title=title, x="selectivity, %", y="queries per second", log="xy")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("filters", "Filtered search by selectivity.", queries=200)
-    options.add_argument("--where", nargs="+", default=(), metavar="SQL", help="further predicates")
+    options.add_argument("--where", nargs="+", default=(), metavar="SQL", help="additional predicates")
     options.add_argument("--alone", action="store_true", help="only the predicates of --where")
-    options.add_argument("--name", default="", help="of a section and plot beside the usual ones")
-    options.add_argument("--recall", type=float, default=TARGET, help="what every contestant is to reach")
+    options.add_argument("--name", default="", help="name of a separate section and plot")
+    options.add_argument("--recall", type=float, default=TARGET, help="target recall of every contestant")
     options.add_argument("--repetitions", type=int, default=3)
-    given = options.parse_args(arguments)
-    folder = given.folder or sample()
-    data = load(folder, rows=given.rows, queries=given.queries, metric=given.metric, k=K)
+    args = options.parse_args(arguments)
+    folder = args.folder or sample()
+    data = load(folder, rows=args.rows, queries=args.queries, metric=args.metric, k=K)
     attributes = attributes_of(folder, data.rows)
-    found = cases(attributes, data, given.where, alone=given.alone)
-    named = " ".join(filter(None, (data.name, given.name)))
+    filter_cases = cases(attributes, data, args.where, alone=args.alone)
+    named = " ".join(filter(None, (data.name, args.name)))
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
         field = assemble(
             "filters",
             data,
             Path(scratch),
-            build_threads=given.build_threads,
-            only=given.only,
+            build_threads=args.build_threads,
+            only=args.only,
             attributes=attributes,
         )
-        answers = measure(field, found, data, target=given.recall, repetitions=given.repetitions, clock=given.clock)
+        answers = measure(field, filter_cases, data, target=args.recall, repetitions=args.repetitions, clock=args.clock)
     plot = f"plots/filters-{named.replace(' ', '-')}.png"
     text = [
-        *tables(field, found, answers, data.rows),
+        *tables(field, filter_cases, answers, data.rows),
         report.absences(field.absences),
         f"![speed by selectivity]({plot})",
     ]
     parameters = {
-        "threads": f"searches 1, builds {given.build_threads}",
-        "recall aimed at": f"{given.recall}, each at its fastest setting that reaches it, else at its best recall",
-        "clock": given.clock,
+        "threads": f"searches 1, builds {args.build_threads}",
+        "recall aimed at": f"{args.recall}, each at its fastest setting that reaches it, else at its best recall",
+        "clock": args.clock,
         "filter": "vsearch and LanceDB get the SQL text with every query; the others get the matching rows for nothing",
-        "repetitions": f"{given.repetitions}, interleaved; medians",
+        "repetitions": f"{args.repetitions}, interleaved; medians",
         "versions": report.versions(field.packages),
     }
-    title = f"Filters, {given.name}" if given.name else "Filters"
-    report.replace(given.results, f"filters {named}", report.section(title, data, text, parameters))
-    draw(given.results.parent / plot, field, answers, data)
+    title = f"Filters, {args.name}" if args.name else "Filters"
+    report.replace(args.results, f"filters {named}", report.section(title, data, text, parameters))
+    draw(args.results.parent / plot, field, answers, data)
     print("\n".join(text[:3]))
 
 

@@ -1,8 +1,8 @@
-"""Ranking quality of PQ codes that were trained for it, by bytes per vector.
+"""Ranking quality of trained PQ codes, by bytes per vector.
 
 ``python -m bench.jpq FOLDER`` takes a folder with ``base.npy``, ``train_queries.npy``, ``train_positives.npy``,
-``validation_queries.npy`` and ``validation_positives.npy`` (positives are rows of base). Training stops by the first half of
-the validation queries; what is reported is measured on the second half, every row scored, with paired bootstrap intervals.
+``validation_queries.npy`` and ``validation_positives.npy`` (positives are rows of base). Training stops early on the first half of
+the validation queries; results are measured on the second half, scoring every row, with paired bootstrap intervals.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from bench.measure import interleave, threads, time_singles
 from vsearch.jpq.quality import Quality, measure
 
 SIZES = (48, 24, 16, 8, 96)
-ABLATED = (48, 24)  # sizes at which the other losses and negatives are tried too
-FINEST_OSQ = 0.25  # least bits per dimension of OSQ
+ABLATED = (48, 24)  # sizes for which other losses and negatives are tried as well
+FINEST_OSQ = 0.25  # smallest bits per dimension of OSQ
 VARIANTS: dict[str, dict[str, Any]] = {
     "centroids only": {"adapter": "none"},
     "adapter only": {"centroids": False},
@@ -46,7 +46,7 @@ TIMED, REPETITIONS = 300, 9
 
 @dataclass(frozen=True)
 class Task:
-    """Documents, training queries, and the two halves of the validation queries: to choose by, to report."""
+    """Documents, training queries, and the two halves of the validation queries: for early stopping and for reporting."""
 
     name: str
     base: Floats
@@ -98,7 +98,7 @@ def of_index(task: Task, index: vsearch.Index, *, exact: bool = True) -> Quality
 
 
 class Runs:
-    """Indexes and measurements in a folder of their own: what was done is not done again."""
+    """Indexes and measurements in a work folder; finished ones are not repeated."""
 
     def __init__(self, task: Task, work: Path, count: int) -> None:
         self.task, self.work, self.threads = task, work, count
@@ -114,16 +114,16 @@ class Runs:
         return path
 
     def measured(self, method: str, size: int, partitions: int | None, run: Callable[[], dict[str, Any]]) -> Measured:
-        """A measurement, from its file where there is one."""
+        """A measurement, from its file if it exists."""
         name = f"{method}-{size}-{partitions or 'default'}".replace(", ", "-").replace(" ", "-")
         file = self.work / f"{name}.json"
         if not file.exists():
             console.print(f"{method}, {size} bytes, partitions {partitions or 'default'}")
             file.write_text(json.dumps(run()))
-        kept = json.loads(file.read_text())
-        quality = Quality(*(np.array(kept.pop(part)) for part in ("mrr", "ndcg", "recall")))
+        stored = json.loads(file.read_text())
+        quality = Quality(*(np.array(stored.pop(part)) for part in ("mrr", "ndcg", "recall")))
         console.print(f"  {method} {size}: {quality.means()}")
-        return Measured(method, size, quality=quality, **kept)
+        return Measured(method, size, quality=quality, **stored)
 
     def untrained(self, size: int, partitions: int | None) -> Measured:
         def run() -> dict[str, Any]:
@@ -145,7 +145,7 @@ class Runs:
         return self.measured("OSQ", size, None, run)
 
     def trained(self, variant: str, size: int, partitions: int | None, *, reassign: bool = False) -> Measured:
-        """Train a copy of an index; re-assignment goes on from the checkpoint of the training without it."""
+        """Train a copy of an index; reassignment resumes from the checkpoint of the training without it."""
 
         def run() -> dict[str, Any]:
             base = self.base(size, partitions)
@@ -187,32 +187,32 @@ def plain(quality: Quality, index: vsearch.Index) -> dict[str, Any]:
 
 
 def interval(differences: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Where 95 % of the means lie when the queries are drawn again, with replacement."""
+    """95% bootstrap interval of the mean, resampling queries."""
     rng = np.random.default_rng(0)
     means = [float(rng.choice(differences, len(differences)).mean()) for _ in range(DRAWS)]
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
 def against(quality: Quality, other: Quality) -> str:
-    """Difference of the MRR with its interval."""
+    """Difference of the MRR, with its interval."""
     difference = quality.mrr - other.mrr
     low, high = interval(difference)
     return f"{difference.mean():+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def query_cost(task: Task, untrained: Path, trained: Path) -> tuple[float, float, float]:
-    """Milliseconds of processor time of a query before and after training, and the ratio of the medians; in turns."""
+    """Processor milliseconds per query before and after training, and the ratio of the medians; interleaved."""
     queries = task.reported[0][:TIMED]
     indexes = [vsearch.open(untrained), vsearch.open(trained)]
     settings = indexes[0].snapshot.settings
-    indexes[1].snapshot.settings = settings  # both visit as far: what is compared is the work for a row and for a query
+    indexes[1].snapshot.settings = settings  # both visit equally far, to compare the work per row and per query
 
     def timed(index: vsearch.Index) -> Callable[[], float]:
         return lambda: time_singles(lambda q, k: index.search(q, k, nprobe=64).ids, queries, 10, "processor").qps
 
     with threads(1):
         speeds = interleave([timed(index) for index in indexes], REPETITIONS)
-    before, after = (1000 / float(np.median(one)) for one in speeds)
+    before, after = (1000 / float(np.median(qps)) for qps in speeds)
     return before, after, after / before
 
 
@@ -261,30 +261,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--one-partition", type=int, nargs="*", default=(), help="sizes to repeat with one partition: the codes alone"
     )
-    parser.add_argument("--work", type=Path, required=True, help="keeps indexes and measurements; a later run goes on")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for indexes and measurements; later runs resume"
+    )
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     parser.add_argument(
         "--threads", type=int, default=1, help="of BLAS and FAISS while building and training; searches use all cores"
     )
-    given = parser.parse_args(arguments)
-    task = load(given.folder)
-    runs = Runs(task, given.work, given.threads)
+    args = parser.parse_args(arguments)
+    task = load(args.folder)
+    runs = Runs(task, args.work, args.threads)
     floats = of_floats(task)
     everything: list[Measured] = []
-    for size in given.sizes:
+    for size in args.sizes:
         everything += measure_size(runs, size)
-        write(given.results, runs, everything, floats)
-    for size in given.one_partition:
+        write(args.results, runs, everything, floats)
+    for size in args.one_partition:
         everything += [
             runs.untrained(size, 1),
             runs.trained("both", size, 1),
             runs.trained("both", size, 1, reassign=True),
         ]
-        write(given.results, runs, everything, floats)
+        write(args.results, runs, everything, floats)
 
 
 def measure_size(runs: Runs, size: int) -> list[Measured]:
-    """All rows of one size in bytes, with the partitions that an index has by default."""
+    """All rows of one size in bytes, with the default number of partitions."""
     variants = VARIANTS if size in ABLATED else EVERYWHERE
     osq = runs.osq(size)
     return [
@@ -296,7 +298,7 @@ def measure_size(runs: Runs, size: int) -> list[Measured]:
 
 
 def write(results: Path, runs: Runs, everything: Sequence[Measured], floats: Quality) -> None:
-    """The section of the results and its picture, of what there is so far."""
+    """Write the section of the results and its plot, from what is available so far."""
     task = runs.task
     measured = sorted(everything, key=lambda m: (m.partitions == 1, -m.size))
     sizes = {m.size for m in measured}
@@ -341,9 +343,9 @@ def draw(path: Path, measured: Sequence[Measured], floats: Quality, adapted: Qua
     sizes = sorted({m.size for m in several})
     curves = []
     for method in dict.fromkeys(m.method for m in several):
-        own = sorted((m for m in several if m.method == method), key=lambda m: m.size)
-        if len(own) > len(ABLATED) or len(sizes) <= len(ABLATED):
-            x, y = [m.size for m in own], [m.quality.means()["mrr@10"] for m in own]
+        by_size = sorted((m for m in several if m.method == method), key=lambda m: m.size)
+        if len(by_size) > len(ABLATED) or len(sizes) <= len(ABLATED):
+            x, y = [m.size for m in by_size], [m.quality.means()["mrr@10"] for m in by_size]
             curves.append(report.Curve(method, x, y, ours=method == REASSIGNED))
     for name, quality in (("float vectors", floats), ("float vectors, adapted", adapted)):
         curves.append(report.Curve(name, sizes, [float(quality.mrr.mean())] * len(sizes)))

@@ -1,7 +1,7 @@
-"""What a worker imports: opening a snapshot and searching it, on NumPy and kernels compiled ahead of time.
+"""The imports of a worker: opening a snapshot and searching it, with NumPy and kernels compiled ahead of time.
 
-Nothing from here on down loads Numba, Arrow, faiss, scikit-learn or a SQL parser, so a process answers its first query
-in little more time than importing NumPy takes. A predicate comes as an expression that the client has parsed.
+Nothing below this module loads Numba, Arrow, faiss, scikit-learn or a SQL parser, so a process answers its first query in little
+more time than importing NumPy takes. Predicates are expressions already parsed by the client.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class WorkerHits(NamedTuple):
-    """Best rows of each query: ids (m, k), scores float32 (m, k), padded with -1 (or None) and NaN, and what it took."""
+    """Best rows of each query: ids (m, k), scores float32 (m, k), padded with -1 (or None) and NaN, and statistics."""
 
     ids: NDArray[Any]
     scores: NDArray[np.float32]
@@ -56,7 +56,7 @@ def search(
     queries : array (m, d) or (d,)
     k : int
     where : Expression, optional
-        A parsed predicate (`vsearch.predicates.decode` makes one from bytes).
+        A parsed predicate (`vsearch.predicates.decode` creates one from bytes).
     nprobe, exact, timeout
         As in `vsearch.Index.search`.
 

@@ -85,7 +85,7 @@ def read(folder: Path, rows: int | None, queries: int | None) -> Collection:
 
 def made(rows: int, dimensions: int) -> Batch:
     """Clustered unit vectors with a number and a kind each, and ids in random order."""
-    vectors, _ = clustered(rows, 1, dimensions, centres=CENTRES)
+    vectors, _ = clustered(rows, 1, dimensions, centers=CENTRES)
     random = np.random.default_rng(1)
     kinds = pa.array([f"kind {number}" for number in range(20)]).take(random.integers(20, size=rows))
     return Batch(vectors, pa.table({"number": np.arange(rows), "kind": kinds}), random.permutation(rows))

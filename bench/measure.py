@@ -1,4 +1,4 @@
-"""How things are timed: thread counts, peak memory, interleaved repetitions."""
+"""Timing: thread counts, peak memory, interleaved repetitions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from typing import Self, TypeVar
 from bench.data import Floats, Rows
 
 Search = Callable[[Floats, int], Rows]
-"""``search(queries, k)``: (n, d) float32 to (n, k) int64 row numbers, -1 where there is none."""
+"""``search(queries, k)``: (n, d) float32 to (n, k) int64 row numbers, padded with -1."""
 
 CLOCKS = ("wall", "processor")
-"""By what speeds are taken: the processor time of all threads is the steadier on a shared machine."""
+"""Clocks for speeds: processor time of all threads is steadier on a shared machine."""
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 def anonymous_bytes(process: str = "self") -> int:
-    """Resident anonymous memory of a process in bytes; 0 where ``/proc`` does not say."""
+    """Resident anonymous memory of a process in bytes; 0 if ``/proc`` does not say."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("RssAnon:"):
@@ -56,10 +56,10 @@ def anonymous_bytes(process: str = "self") -> int:
 
 @dataclass
 class PeakMemory:
-    """Context manager: how far anonymous memory rose above its start, in bytes.
+    """Context manager that measures the rise of anonymous memory above its start, in bytes.
 
-    ``process`` may name another process by its number: a sampler of its own process
-    waits whenever native code holds the interpreter lock.
+    ``process`` may be the id of another process: a sampler in the same process would wait whenever native code holds the
+    interpreter lock.
     """
 
     process: str = "self"
@@ -95,8 +95,8 @@ class PeakMemory:
 class Timing:
     """One timed run: queries per second, and processor seconds per second of the wall clock.
 
-    ``cores`` far above 1 means that a search on "one thread" was none; far below, that
-    somebody else had the processor.
+    If ``cores`` is far above 1, a "single-threaded" search used more threads; if it is far below, another process had the
+    processor.
     """
 
     qps: float
@@ -104,7 +104,7 @@ class Timing:
 
 
 def time_singles(search: Search, queries: Floats, k: int, clock: str = "wall") -> Timing:
-    """Queries one after the other, each a call of its own."""
+    """Search queries one at a time, with one call each."""
     singles = [queries[i : i + 1] for i in range(len(queries))]
     search(singles[0], k)
 
@@ -116,7 +116,7 @@ def time_singles(search: Search, queries: Floats, k: int, clock: str = "wall") -
 
 
 def time_batch(search: Search, queries: Floats, k: int, clock: str = "wall") -> Timing:
-    """All queries in one call."""
+    """Search all queries in one call."""
     return _timed(lambda: search(queries, k), len(queries), clock)
 
 
@@ -134,7 +134,7 @@ def interleave(
 ) -> list[list[T]]:
     """Run every task once per repetition, in a new order each time.
 
-    A shared machine drifts; like this its drift hits all tasks alike.
+    The drift of a shared machine then affects all tasks alike.
 
     Returns
     -------
@@ -160,16 +160,16 @@ def median_timing(timings: Sequence[Timing]) -> Timing:
 def fastest_reaching(
     recalls: Sequence[float], speeds: Sequence[float], levels: Sequence[float], keep: int = 2
 ) -> list[int]:
-    """Positions of the ``keep`` fastest points at or above each level; of the best recall if none is."""
+    """Positions of the ``keep`` fastest points at or above each level; if there are none, that of the best recall."""
     points = sorted(range(len(speeds)), key=lambda i: -speeds[i])
-    kept = {i for level in levels for i in [j for j in points if recalls[j] >= level][:keep]}
-    return sorted(kept or {max(points, key=lambda i: recalls[i])})
+    chosen = {i for level in levels for i in [j for j in points if recalls[j] >= level][:keep]}
+    return sorted(chosen or {max(points, key=lambda i: recalls[i])})
 
 
 def front(recalls: Sequence[float], speeds: Sequence[float]) -> list[int]:
-    """Positions of the points that no other point reaches in both, by rising recall."""
-    kept: list[int] = []
+    """Positions of the points on the Pareto front, by rising recall."""
+    positions: list[int] = []
     for i in sorted(range(len(recalls)), key=lambda i: (-recalls[i], -speeds[i])):
-        if not kept or speeds[i] > speeds[kept[-1]]:
-            kept.append(i)
-    return kept[::-1]
+        if not positions or speeds[i] > speeds[positions[-1]]:
+            positions.append(i)
+    return positions[::-1]

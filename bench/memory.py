@@ -1,10 +1,8 @@
-"""Bounded memory: build from a file that is larger than memory need be.
+"""Bounded memory: build from a file larger than the memory that should be needed.
 
-``python -m bench.memory`` writes a synthetic float32 ``.npy`` file block by block and lets a
-child process build an index from its path. The parent samples the child's resident
-anonymous memory (RssAnon): pages of mapped files do not count, they can be dropped.
-It samples from outside because native code that holds the interpreter lock would keep a
-thread of the child from running.
+``python -m bench.memory`` writes a synthetic float32 ``.npy`` file block by block and lets a child process build an index from its
+path. The parent samples the child's resident anonymous memory (RssAnon): pages of mapped files do not count, since they can be
+dropped. Sampling from outside avoids that native code holding the interpreter lock stalls a sampling thread in the child.
 """
 
 from __future__ import annotations
@@ -28,13 +26,13 @@ from bench.contest import console
 from bench.measure import PeakMemory, anonymous_bytes
 
 BLOCK = 65_536
-CENTRES = 1024
-ALLOWANCE = 1.5e9  # bytes above one shard that a build may hold
+CENTERS = 1024
+ALLOWANCE = 1.5e9  # bytes that a build may use on top of one shard
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one build took; memory in bytes."""
+    """Measurements of one build; memory in bytes."""
 
     input_bytes: int
     imported: int
@@ -46,19 +44,19 @@ class Outcome:
 
     @property
     def allowed(self) -> float:
-        """1.5 GB and the largest equal share of the index."""
+        """1.5 GB plus the largest equal share of the index."""
         return ALLOWANCE + self.bytes_per_vector * self.rows / max(1, self.shards)
 
 
 def write_vectors(path: Path, rows: int, dimensions: int, seed: int = 0) -> int:
-    """Unit vectors around random centres, written block by block; returns the file's size in bytes."""
+    """Write unit vectors around random centers, block by block; return the size of the file in bytes."""
     random = np.random.default_rng(seed)
-    centres = random.standard_normal((CENTRES, dimensions), dtype=np.float32)
+    centers = random.standard_normal((CENTERS, dimensions), dtype=np.float32)
     out = open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, dimensions))
     for start in range(0, rows, BLOCK):
         count = min(BLOCK, rows - start)
         block = random.standard_normal((count, dimensions), dtype=np.float32)
-        block += centres[random.integers(CENTRES, size=count)]
+        block += centers[random.integers(CENTERS, size=count)]
         out[start : start + count] = block / np.linalg.norm(block, axis=1, keepdims=True)
     out.flush()
     del out
@@ -66,10 +64,10 @@ def write_vectors(path: Path, rows: int, dimensions: int, seed: int = 0) -> int:
 
 
 def child(path: Path, target: Path, bits: float, rerank: str | None) -> None:
-    """Build and say what came out, as one line of JSON; runs in the child process."""
+    """Build and print the result as one line of JSON; runs in the child process."""
     import vsearch
 
-    vsearch.build  # noqa: B018 - import what a build imports before the base line is taken
+    vsearch.build  # noqa: B018 - import everything that a build imports before taking the baseline
     imported = anonymous_bytes()
     start = time.perf_counter()
     index = vsearch.build(str(path), str(target), bits=bits, rerank=rerank)
@@ -95,7 +93,7 @@ def run(path: Path, target: Path, bits: float, rerank: str | None, rows: int) ->
     """
     command = [sys.executable, "-m", "bench.memory", "--child", str(path), str(target)]
     command += ["--bits", str(bits), "--rerank", rerank or "none"]
-    # A build may use all cores: what bench set for its own searches is not for the child.
+    # A build may use all cores: thread limits set for the bench's own searches are not for the child.
     environment = {**os.environ, **dict.fromkeys(NATIVE_THREADS, str(os.cpu_count() or 1))}
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process,
@@ -134,22 +132,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--dimensions", type=int, default=384)
     options.add_argument("--bits", type=float, default=1.0)
     options.add_argument("--rerank", default="int8", help="int8, float16, float32 or none")
-    options.add_argument("--scratch", type=Path, help="where the file and the index go (default: temporary)")
+    options.add_argument("--scratch", type=Path, help="folder for the file and the index (default: temporary)")
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     options.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
-    given = options.parse_args(arguments)
-    rerank = None if given.rerank == "none" else given.rerank
-    if given.child:
-        source, target = given.child
-        child(source, target, given.bits, rerank)
+    args = options.parse_args(arguments)
+    rerank = None if args.rerank == "none" else args.rerank
+    if args.child:
+        source, target = args.child
+        child(source, target, args.bits, rerank)
         return
-    with tempfile.TemporaryDirectory(prefix="vsearch-bench-", dir=given.scratch) as scratch:
+    with tempfile.TemporaryDirectory(prefix="vsearch-bench-", dir=args.scratch) as scratch:
         path = Path(scratch) / "base.npy"
-        size = write_vectors(path, given.rows, given.dimensions)
-        console.print(f"wrote {given.rows:,} x {given.dimensions} float32, {size / 1e6:,.0f} MB")
-        outcome = run(path, Path(scratch) / "index", given.bits, rerank, given.rows)
-    text = write(outcome, given)
-    report.replace(given.results, "memory", text)
+        size = write_vectors(path, args.rows, args.dimensions)
+        console.print(f"wrote {args.rows:,} x {args.dimensions} float32, {size / 1e6:,.0f} MB")
+        outcome = run(path, Path(scratch) / "index", args.bits, rerank, args.rows)
+    text = write(outcome, args)
+    report.replace(args.results, "memory", text)
     print(text)
 
 

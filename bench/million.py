@@ -1,8 +1,8 @@
 """Recall against speed on a million rows, where graphs gain: at which recall do the curves cross?
 
-``python -m bench.million`` makes a million clustered vectors with a decaying spectrum (synthetic: no real set of that
-size is at hand), and sweeps vsearch, FAISS, ScaNN and graphs as ``bench.search`` does. With ``--work KEPT`` what was
-measured stays in that folder, and ``--only NAME`` measures the named ones again and takes the others from there.
+``python -m bench.million`` generates a million clustered vectors with a decaying spectrum (synthetic, for lack of a real dataset of
+that size), and sweeps vsearch, FAISS, ScaNN and graphs like ``bench.search``. With ``--work KEPT``, measurements are kept in that
+folder, and ``--only NAME`` measures the named contestants again and takes the others from there.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from bench.peers import SETS
 from bench.search import LEVELS, K, Point, measure
 from bench.synthetic import clustered
 
-CENTRES = 4096
+CENTERS = 4096
 GRID = tuple(round(0.80 + 0.005 * i, 3) for i in range(40))
 MEASURED = "million.json"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What is kept of one contestant: sizes, seconds of its build, and for every setting recall, QPS and batch QPS."""
+    """Stored results of one contestant: sizes, build time, and for every setting recall, QPS and batch QPS."""
 
     name: str
     description: str
@@ -49,7 +49,7 @@ class Curve:
 
     @classmethod
     def of(cls, entry: Entry, points: Sequence[Point]) -> Curve:
-        own = sorted((p for p in points if p.entry is entry), key=lambda p: p.recall)
+        by_recall = sorted((p for p in points if p.entry is entry), key=lambda p: p.recall)
         return cls(
             entry.name,
             entry.index.description,
@@ -57,10 +57,10 @@ class Curve:
             entry.index.bytes_per_vector,
             entry.index.raw_bytes_per_vector,
             entry.build_seconds,
-            [p.setting.label for p in own],
-            [p.recall for p in own],
-            [p.single.qps for p in own],
-            [p.batch.qps for p in own],
+            [p.setting.label for p in by_recall],
+            [p.recall for p in by_recall],
+            [p.single.qps for p in by_recall],
+            [p.batch.qps for p in by_recall],
             report.today(),
         )
 
@@ -70,28 +70,28 @@ class Curve:
 
 
 def make_data(rows: int, queries: int, dimensions: int) -> Path:
-    """A folder with the synthetic vectors, kept in the temporary folder for the next run."""
+    """A folder with the synthetic vectors, cached in the temporary folder for the next run."""
     folder = CACHE / f"clustered-{rows}x{dimensions}"
     if not (folder / "queries.npy").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        base, asked = clustered(rows, queries, dimensions, centres=CENTRES)
+        base, asked = clustered(rows, queries, dimensions, centers=CENTERS)
         np.save(folder / "base.npy", base)
         np.save(folder / "queries.npy", asked)
     return folder
 
 
 def faster_from(ours: Curve, theirs: Curve) -> list[float]:
-    """Recalls of `GRID` at which we are at least as fast, out of those that both reach."""
-    found = []
+    """Recalls of `GRID`, among those that both reach, at which we are at least as fast."""
+    recalls = []
     for recall in GRID:
         mine, other = ours.speed_at(recall), theirs.speed_at(recall)
         if mine is not None and other is not None and mine >= other:
-            found.append(recall)
-    return found
+            recalls.append(recall)
+    return recalls
 
 
 def crossing(ours: Curve, theirs: Curve) -> str:
-    """Where our curve crosses theirs, in words."""
+    """Describe where our curve crosses theirs."""
     common = [r for r in GRID if ours.speed_at(r) is not None and theirs.speed_at(r) is not None]
     won = faster_from(ours, theirs)
     if not common:
@@ -136,13 +136,13 @@ def details(curves: Sequence[Curve]) -> str:
 def draw(path: Path, curves: Sequence[Curve], data: Data) -> None:
     drawn = []
     for c in curves:
-        kept = front(c.recalls, c.speeds)
+        shown = front(c.recalls, c.speeds)
         size = c.bytes_per_vector + c.raw_bytes_per_vector
         drawn.append(
             report.Curve(
                 f"{c.description} ({size:,.0f} B)",
-                [c.recalls[i] for i in kept],
-                [c.speeds[i] for i in kept],
+                [c.recalls[i] for i in shown],
+                [c.speeds[i] for i in shown],
                 ours=c.ours,
             )
         )
@@ -151,27 +151,27 @@ def draw(path: Path, curves: Sequence[Curve], data: Data) -> None:
 
 
 def kept_curves(work: Path | None) -> dict[str, Curve]:
-    """What earlier runs measured, by name, of those who take part still."""
+    """Measurements of earlier runs by name, for contestants that still take part."""
     path = None if work is None else work / MEASURED
     if path is None or not path.exists():
         return {}
     taking_part = {contestant.name for contestant in SETS["million"]()}
-    return {one["name"]: Curve(**one) for one in json.loads(path.read_text()) if one["name"] in taking_part}
+    return {record["name"]: Curve(**record) for record in json.loads(path.read_text()) if record["name"] in taking_part}
 
 
-def run(given: argparse.Namespace, data: Data) -> None:
-    """Build and measure those that were asked for, keep what comes out and write it with what was kept before."""
-    curves = kept_curves(given.work)
+def run(args: argparse.Namespace, data: Data) -> None:
+    """Build and measure the requested contestants, store the results and write them with those stored before."""
+    curves = kept_curves(args.work)
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
-        field = assemble("million", data, Path(scratch), build_threads=given.build_threads, only=given.only)
-        points = measure(field, data, timed=given.timed, repetitions=given.repetitions, clock=given.clock)
+        field = assemble("million", data, Path(scratch), build_threads=args.build_threads, only=args.only)
+        points = measure(field, data, timed=args.timed, repetitions=args.repetitions, clock=args.clock)
     curves |= {entry.name: Curve.of(entry, points) for entry in field.entries}
-    if given.work is not None:
-        (given.work / MEASURED).write_text(json.dumps([asdict(curve) for curve in curves.values()], indent=1))
-    write(given, data, list(curves.values()), field.absences)
+    if args.work is not None:
+        (args.work / MEASURED).write_text(json.dumps([asdict(curve) for curve in curves.values()], indent=1))
+    write(args, data, list(curves.values()), field.absences)
 
 
-def write(given: argparse.Namespace, data: Data, curves: Sequence[Curve], absences: dict[str, str]) -> None:
+def write(args: argparse.Namespace, data: Data, curves: Sequence[Curve], absences: dict[str, str]) -> None:
     curves = sorted(curves, key=lambda c: (not c.ours, c.name))
     plot = "plots/million.png"
     text = [
@@ -182,16 +182,16 @@ def write(given: argparse.Namespace, data: Data, curves: Sequence[Curve], absenc
         details(curves),
     ]
     parameters = {
-        "vectors": f"synthetic: {CENTRES} centres around coarser ones, deviations of the dimensions fall as 1 / sqrt(i + 1)",
-        "threads": f"searches 1, builds {given.build_threads}",
-        "clock": given.clock,
-        "repetitions": f"{given.repetitions}, interleaved; medians; {given.timed} single queries each",
+        "vectors": f"synthetic: {CENTERS} centers around coarser ones, deviations of the dimensions fall as 1 / sqrt(i + 1)",
+        "threads": f"searches 1, builds {args.build_threads}",
+        "clock": args.clock,
+        "repetitions": f"{args.repetitions}, interleaved; medians; {args.timed} single queries each",
         "versions": report.versions(["vsearch", "faiss-cpu", "scann", "scalable-vs", "hnswlib"]),
     }
-    if len({c.date for c in curves}) > 1 or given.only:
+    if len({c.date for c in curves}) > 1 or args.only:
         parameters["runs"] = "not all contestants were measured in one run; the last column says when"
-    report.replace(given.results, "million", report.section("A million rows", data, text, parameters))
-    draw(given.results.parent / plot, curves, data)
+    report.replace(args.results, "million", report.section("A million rows", data, text, parameters))
+    draw(args.results.parent / plot, curves, data)
     print("\n".join(text[:3]))
 
 
@@ -202,19 +202,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--rows", type=int, default=1_000_000)
     options.add_argument("--dimensions", type=int, default=96)
     options.add_argument("--queries", type=int, default=1000)
-    options.add_argument("--timed", type=int, default=200, help="queries of a single-query timing")
+    options.add_argument("--timed", type=int, default=200, help="queries for single-query timings")
     options.add_argument("--repetitions", type=int, default=3)
-    options.add_argument("--clock", choices=CLOCKS, default="wall", help="by which speeds are taken")
-    options.add_argument("--only", nargs="+", default=(), metavar="NAME", help="contestants by prefix of their name")
+    options.add_argument("--clock", choices=CLOCKS, default="wall", help="clock for speeds")
+    options.add_argument("--only", nargs="+", default=(), metavar="NAME", help="contestants by name prefix")
     options.add_argument("--build-threads", type=int, default=os.cpu_count() or 1)
-    options.add_argument("--work", type=Path, help="keeps what was measured, for runs with --only")
+    options.add_argument("--work", type=Path, help="folder for measurements, for runs with --only")
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
-    given = options.parse_args(arguments)
-    if given.work is not None:
-        given.work.mkdir(parents=True, exist_ok=True)
-    data = load(make_data(given.rows, given.queries, given.dimensions), queries=given.queries, k=K)
+    args = options.parse_args(arguments)
+    if args.work is not None:
+        args.work.mkdir(parents=True, exist_ok=True)
+    data = load(make_data(args.rows, args.queries, args.dimensions), queries=args.queries, k=K)
     console.print(f"{data.rows:,} x {data.dimensions} vectors are ready")
-    run(given, data)
+    run(args, data)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""``python bench/plaid.py FOLDER OUT REPETITIONS``: fast-plaid on the documents of `bench.documents`, told as one line of JSON.
+"""``python bench/plaid.py FOLDER OUT REPETITIONS``: fast-plaid on the documents of `bench.documents`; prints one line of JSON.
 
-It runs in an interpreter of its own, that has fast-plaid and torch and need not have vsearch. Times are processor time.
+It runs in a separate interpreter that has fast-plaid and torch and need not have vsearch. Times are processor time.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def main(folder: Path, out: str, repetitions: int) -> None:
     documents = [torch.from_numpy(vectors[a:b]) for a, b in itertools.pairwise(offsets)]
     index.create(documents_embeddings=documents, nbits=2)
     queries = [torch.from_numpy(asked[a:b])[None] for a, b in itertools.pairwise(edges)]
-    said: dict[str, Any] = {"version": metadata.version("fast-plaid"), "settings": {}}
+    result: dict[str, Any] = {"version": metadata.version("fast-plaid"), "settings": {}}
     for name, setting in SETTINGS.items():
         best, ids = np.full(len(queries), np.inf), list[list[int]]()
         for _ in range(repetitions):
             ids = []
             for number, query in enumerate(queries):
                 start = time.process_time()
-                found = index.search(queries_embeddings=query, top_k=10, show_progress=False, n_processes=1, **setting)
+                hits = index.search(queries_embeddings=query, top_k=10, show_progress=False, n_processes=1, **setting)
                 best[number] = min(best[number], time.process_time() - start)
-                ids.append([int(document) for document, _ in found[0]])
-        said["settings"][name] = {"ids": ids, "milliseconds": float(np.median(best)) * 1e3}
-    sys.stdout.write(json.dumps(said) + "\n")
+                ids.append([int(document) for document, _ in hits[0]])
+        result["settings"][name] = {"ids": ids, "milliseconds": float(np.median(best)) * 1e3}
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Quality of the estimators alone: all codes scanned, nothing reranked.
+"""Quality of the estimators alone: all codes scanned, nothing re-ranked.
 
-``python -m bench.recall FOLDER`` gives, by bytes per vector, recall@10 and the share of
-the true top 10 inside the best 50 and the best 100.
+``python -m bench.recall FOLDER`` reports, by bytes per vector, recall@10 and the fraction of the true top 10 among the best 50 and
+the best 100.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BYTES, RECALL = 2, 4  # columns of the table
 
 @dataclass(frozen=True)
 class Quality:
-    """One code: the share of the true top 10 inside its best 10, 50, 100."""
+    """One code: the fraction of the true top 10 among its best 10, 50 and 100."""
 
     entry: Entry
     shares: tuple[float, ...]
@@ -35,15 +35,15 @@ class Quality:
 
 def measure(field: Field, data: Data, search_threads: int) -> list[Quality]:
     """Scan everything once with every code."""
-    found = []
+    qualities = []
     for entry in field.entries:
         with threads(search_threads):
             search = entry.index.configure(entry.index.settings()[0])
             ids = search(data.queries, DEPTHS[-1])
         shares = tuple(recall(data, ids[:, :depth]) for depth in DEPTHS)
         console.print(f"{entry.name}: " + " ".join(map(report.share, shares)))
-        found.append(Quality(entry, shares))
-    return sorted(found, key=lambda q: (q.code_bytes, -q.shares[0]))
+        qualities.append(Quality(entry, shares))
+    return sorted(qualities, key=lambda q: (q.code_bytes, -q.shares[0]))
 
 
 def family(name: str) -> str:
@@ -56,11 +56,11 @@ def family(name: str) -> str:
 
 
 def draw(path: Path, rows: Sequence[Sequence[str]], data: Data) -> None:
-    """One curve per family, from the cells of the table."""
+    """Draw one curve per family, from the cells of the table."""
     curves = []
     for name in sorted({family(row[0]) for row in rows}):
-        own = [row for row in rows if family(row[0]) == name]
-        x, y = [_number(row[BYTES]) for row in own], [_number(row[RECALL]) for row in own]
+        members = [row for row in rows if family(row[0]) == name]
+        x, y = [_number(row[BYTES]) for row in members], [_number(row[RECALL]) for row in members]
         curves.append(report.Curve(name, x, y, ours=name == "vsearch-osq"))
     title = f"{data.name}, {data.rows:,} x {data.dimensions}: estimators alone"
     report.plot(path, curves, title=title, x="bytes per vector (code and factors)", y="recall@10", log="x")
@@ -82,27 +82,27 @@ def cells(qualities: Sequence[Quality]) -> list[list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("recall", "Recall of the codes alone, at equal bytes.", queries=1000)
-    options.add_argument("--add", action="store_true", help="keep the rows of those who are not measured now")
-    given = options.parse_args(arguments)
-    data = load(given.folder or sample(), rows=given.rows, queries=given.queries, metric=given.metric, k=K)
+    options.add_argument("--add", action="store_true", help="keep the rows of contestants that are not measured now")
+    args = options.parse_args(arguments)
+    data = load(args.folder or sample(), rows=args.rows, queries=args.queries, metric=args.metric, k=K)
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
-        field = assemble("recall", data, Path(scratch), build_threads=given.build_threads, only=given.only)
-        qualities = measure(field, data, given.build_threads)
+        field = assemble("recall", data, Path(scratch), build_threads=args.build_threads, only=args.only)
+        qualities = measure(field, data, args.build_threads)
     key, rows = f"recall {data.name}", cells(qualities)
-    if given.add:
+    if args.add:
         measured = {row[0] for row in rows}
-        rows += [row for row in report.rows(given.results, key) if row[0] not in measured]
+        rows += [row for row in report.rows(args.results, key) if row[0] not in measured]
         rows.sort(key=lambda row: (_number(row[BYTES]), -_number(row[RECALL])))
     header = ["contestant", "what", "code bytes", "bytes in all", "recall@10"]
     header += [f"top 10 in best {depth}" for depth in DEPTHS[1:]]
     plot = f"plots/recall-{data.name}.png"
     text = [report.table(header, rows), report.absences(field.absences), f"![recall by bytes]({plot})"]
     parameters = {
-        "threads": given.build_threads,
+        "threads": args.build_threads,
         "versions": report.versions(["faiss-cpu", "turbovec", "vsearch"]),
     }
-    report.replace(given.results, key, report.section("Codes alone", data, text, parameters))
-    draw(given.results.parent / plot, rows, data)
+    report.replace(args.results, key, report.section("Codes alone", data, text, parameters))
+    draw(args.results.parent / plot, rows, data)
     print("\n".join(text[:2]))
 
 

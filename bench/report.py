@@ -1,4 +1,4 @@
-"""What is written: Markdown sections that replace their predecessor, and PNG plots."""
+"""Output: Markdown sections that replace their predecessors, and PNG plots."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def cell(value: object) -> str:
-    """Numbers to three or four significant digits, None as a dash."""
+    """Format numbers to three or four significant digits, None as a dash."""
     if value is None:
         return "-"
     if not isinstance(value, float):
@@ -36,12 +36,12 @@ def cell(value: object) -> str:
 
 
 def share(value: float) -> str:
-    """A recall with its four decimals."""
+    """Format a recall with four decimals."""
     return f"{value:.4f}"
 
 
 def section(bench: str, data: Data, text: Iterable[str], parameters: Mapping[str, object]) -> str:
-    """Title, circumstances, parameters, then the text."""
+    """Title, environment, parameters, then the text."""
     facts = [
         f"- data: {data.name}, {data.rows:,} x {data.dimensions}, {data.metric}, {len(data.queries):,} queries",
         f"- machine: {machine()}",
@@ -83,14 +83,14 @@ def versions(packages: Iterable[str]) -> str:
 
 
 def absences(reasons: Mapping[str, str]) -> str:
-    """Who could not take part, and why."""
+    """List contestants that could not take part, with reasons."""
     if not reasons:
         return "Nobody was absent."
     return "Absent:\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in reasons.items())
 
 
 def replace(path: Path, key: str, text: str) -> None:
-    """Put a section into a file, in the place of the one with the same key, else at its end."""
+    """Write a section to a file, replacing the one with the same key, or else at the end."""
     opening, closing = f"<!-- {key} -->", f"<!-- end of {key} -->"
     block = f"{opening}\n{text.strip()}\n{closing}\n"
     old = path.read_text() if path.exists() else HEAD
@@ -103,13 +103,13 @@ def replace(path: Path, key: str, text: str) -> None:
 
 
 def rows(path: Path, key: str) -> list[list[str]]:
-    """Cells of the first table of a section, without its header; none where there is no such section."""
+    """Cells of the first table of a section, without its header; empty if there is no such section."""
     text = path.read_text() if path.exists() else ""
     _, _, section = text.partition(f"<!-- {key} -->")
     lines = section.partition(f"<!-- end of {key} -->")[0].splitlines()
     first = next((i for i, line in enumerate(lines) if line.startswith("| ---")), len(lines))
-    kept = itertools.takewhile(lambda line: line.startswith("| "), lines[first + 1 :])
-    return [[one.strip().replace("\\|", "|") for one in re.split(r"(?<!\\)\|", line)[1:-1]] for line in kept]
+    table_lines = itertools.takewhile(lambda line: line.startswith("| "), lines[first + 1 :])
+    return [[one.strip().replace("\\|", "|") for one in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table_lines]
 
 
 @dataclass(frozen=True)

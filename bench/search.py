@@ -1,7 +1,7 @@
 """Recall against speed: vsearch and its peers in one process, on one thread.
 
-``python -m bench.search FOLDER`` sweeps every contestant over its settings, keeps the
-fastest that reach each of several recalls, and times these in interleaved repetitions.
+``python -m bench.search FOLDER`` sweeps every contestant over its settings, keeps the fastest that reach each of several recalls, and
+times these in interleaved repetitions.
 """
 
 from __future__ import annotations
@@ -35,22 +35,24 @@ class Point:
 
 
 def screen(entry: Entry, data: Data, timed: int, clock: str) -> list[tuple[Setting, float]]:
-    """Settings worth timing well, with their recall, after one quick pass over all of them."""
+    """Settings worth careful timing, with their recall, after one quick pass over all of them."""
     settings = list(entry.index.settings())
     recalls, speeds = [], []
     for setting in settings:
         search = entry.index.configure(setting)
         recalls.append(recall(data, search(data.queries, K)))
         speeds.append(time_singles(search, data.queries[:timed], K, clock).qps)
-    kept = fastest_reaching(recalls, speeds, SCREENED)
-    console.print(f"[cyan]swept[/] {entry.name}: {len(kept)} of {len(settings)} settings are worth timing")
-    return [(settings[i], recalls[i]) for i in kept]
+    selected = fastest_reaching(recalls, speeds, SCREENED)
+    console.print(f"[cyan]swept[/] {entry.name}: {len(selected)} of {len(settings)} settings are worth timing")
+    return [(settings[i], recalls[i]) for i in selected]
 
 
 def measure(field: Field, data: Data, *, timed: int, repetitions: int, clock: str) -> list[Point]:
-    """Sweep and time everybody on one thread."""
+    """Sweep and time all contestants on one thread."""
     with threads(1):
-        pairs = [(entry, *kept) for entry in field.entries for kept in screen(entry, data, max(1, timed // 5), clock)]
+        pairs = [
+            (entry, *screened) for entry in field.entries for screened in screen(entry, data, max(1, timed // 5), clock)
+        ]
         singles = data.queries[:timed]
 
         def timings_of(entry: Entry, setting: Setting) -> tuple[Timing, Timing]:
@@ -120,14 +122,14 @@ def details(points: Sequence[Point]) -> str:
 def draw(path: Path, field: Field, points: Sequence[Point], data: Data) -> None:
     curves = []
     for entry in field.entries:
-        own = [p for p in points if p.entry is entry]
-        own = [own[i] for i in front([p.recall for p in own], [p.single.qps for p in own])]
+        shown = [p for p in points if p.entry is entry]
+        shown = [shown[i] for i in front([p.recall for p in shown], [p.single.qps for p in shown])]
         size = entry.index.bytes_per_vector + entry.index.raw_bytes_per_vector
         curves.append(
             report.Curve(
                 f"{entry.index.description} ({size:,.0f} B)",
-                [p.recall for p in own],
-                [p.single.qps for p in own],
+                [p.recall for p in shown],
+                [p.single.qps for p in shown],
                 ours=entry.contestant.package == "vsearch",
             )
         )
@@ -137,13 +139,13 @@ def draw(path: Path, field: Field, points: Sequence[Point], data: Data) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("search", "Recall against speed on one thread.")
-    options.add_argument("--timed", type=int, default=500, help="queries of a single-query timing")
+    options.add_argument("--timed", type=int, default=500, help="queries for single-query timings")
     options.add_argument("--repetitions", type=int, default=5)
-    given = options.parse_args(arguments)
-    data = load(given.folder or sample(), rows=given.rows, queries=given.queries, metric=given.metric, k=K)
+    args = options.parse_args(arguments)
+    data = load(args.folder or sample(), rows=args.rows, queries=args.queries, metric=args.metric, k=K)
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
-        field = assemble("search", data, Path(scratch), build_threads=given.build_threads, only=given.only)
-        points = measure(field, data, timed=given.timed, repetitions=given.repetitions, clock=given.clock)
+        field = assemble("search", data, Path(scratch), build_threads=args.build_threads, only=args.only)
+        points = measure(field, data, timed=args.timed, repetitions=args.repetitions, clock=args.clock)
     plot = f"plots/search-{data.name}.png"
     text = [
         summary(field, points),
@@ -152,13 +154,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         details(points),
     ]
     parameters = {
-        "threads": f"searches 1, builds {given.build_threads} (turbovec 1)",
-        "clock": given.clock,
-        "repetitions": f"{given.repetitions}, interleaved; medians; {given.timed} single queries each",
+        "threads": f"searches 1, builds {args.build_threads} (turbovec 1)",
+        "clock": args.clock,
+        "repetitions": f"{args.repetitions}, interleaved; medians; {args.timed} single queries each",
         "versions": report.versions(field.packages),
     }
-    report.replace(given.results, f"search {data.name}", report.section("Search", data, text, parameters))
-    draw(given.results.parent / plot, field, points, data)
+    report.replace(args.results, f"search {data.name}", report.section("Search", data, text, parameters))
+    draw(args.results.parent / plot, field, points, data)
     print("\n".join(text[:2]))
 
 

@@ -1,4 +1,4 @@
-"""``python -m bench.serverless FOLDER``: a stack of functions on this machine, its times and what its answers cost."""
+"""``python -m bench.serverless FOLDER``: times and costs of a stack of functions on this machine."""
 
 from __future__ import annotations
 
@@ -37,49 +37,49 @@ FAN_QUERIES = 4
 
 
 def main() -> None:
-    """Run what is asked for; each part replaces its own section of the results."""
+    """Run the requested parts; each replaces its own section of the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="base.npy, queries.npy and attributes.parquet")
+    parser.add_argument("folder", type=Path, help="with base.npy, queries.npy and attributes.parquet")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vsearch-bench" / "serverless")
     parser.add_argument("--parts", nargs="+", default=["times", "cost"], choices=["times", "cost"])
     parser.add_argument("--repetitions", type=int, default=12)
-    asked = parser.parse_args()
-    asked.work.mkdir(parents=True, exist_ok=True)
-    zipped = package(asked.work)
-    with object_store(asked.work / "s3") as endpoint:
-        if "times" in asked.parts:
-            write_times(asked.folder, asked.work, zipped, endpoint, asked.repetitions)
-        if "cost" in asked.parts:
-            write_costs(asked.work, zipped, endpoint)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    zipped = package(args.work)
+    with object_store(args.work / "s3") as endpoint:
+        if "times" in args.parts:
+            write_times(args.folder, args.work, zipped, endpoint, args.repetitions)
+        if "cost" in args.parts:
+            write_costs(args.work, zipped, endpoint)
 
 
 def build(folder: Path, work: Path, shards: int, metric: str) -> Path:
-    """The index of a data set, built once and tuned until it has the recall."""
+    """The index of a dataset, built once and tuned to the target recall."""
     import vsearch
 
     index = work / "index"
     if not index.exists():
         table = parquet.read_table(folder / "attributes.parquet")
-        kept = [name for name in table.column_names if name != "id"]
+        columns = [name for name in table.column_names if name != "id"]
         base = np.load(folder / "base.npy", mmap_mode="r")
-        vsearch.build(base, str(index), table.select(kept), metric=metric, bits=1.0, rerank="int8", shards=shards)
+        vsearch.build(base, str(index), table.select(columns), metric=metric, bits=1.0, rerank="int8", shards=shards)
     opened = vsearch.open(str(index))
     if metric == "l2" and (opened.info()["settings"]["recall"] or 0) < RECALL:
-        found = opened.tune(recall=RECALL, k=10)
-        if not found.reached:  # what it costs and takes would be that of other searches
-            raise RuntimeError(f"{index}: tuned for recall {RECALL}, which gave {found.recall:.4f}")
+        tuning = opened.tune(recall=RECALL, k=10)
+        if not tuning.reached:  # costs and times would be those of other searches
+            raise RuntimeError(f"{index}: tuning for recall {RECALL} reached only {tuning.recall:.4f}")
     return index
 
 
 def stand_in_index(stand_in: StandIn, work: Path) -> tuple[Path, Path]:
-    """Folder and index of a stand-in, made once."""
+    """Folder and index of a stand-in, created once."""
     folder = work / stand_in.folder
     make(folder, stand_in.measured, stand_in.dimensions)
     return folder, build(folder, folder, stand_in.shards, "l2")
 
 
 def write_times(folder: Path, work: Path, zipped: Path, endpoint: str, repetitions: int) -> None:
-    """Cold and warm times on the data set in 8 shards, and the fan-out on the large stand-in in 16."""
+    """Cold and warm times on the dataset in 8 shards, and the fan-out on the large stand-in in 16."""
     queries: Floats = np.load(folder / "queries.npy").astype(np.float32)
     index = build(folder, work / folder.name, 8, "cosine")
     with deployed(work, index, zipped, endpoint, MEMORY) as stack:
@@ -163,8 +163,8 @@ def _timed(times: Times) -> list[Any]:
 
 
 def write_costs(work: Path, zipped: Path, endpoint: str) -> None:
-    """Dollars per million queries of every stand-in."""
-    found: list[tuple[StandIn, Measured, Cost, Cost]] = []
+    """Dollars per million queries for every stand-in."""
+    lines: list[tuple[StandIn, Measured, Cost, Cost]] = []
     measured: dict[str, Measured] = {}
     for stand_in in STAND_INS:
         if stand_in.folder not in measured:
@@ -173,12 +173,12 @@ def write_costs(work: Path, zipped: Path, endpoint: str) -> None:
             with deployed(work, index, zipped, endpoint, MEMORY) as stack:
                 measured[stand_in.folder] = measure(stack, folder, queries, (1, 2, 3), 120)
         values = measured[stand_in.folder]
-        found.append((stand_in, values, price(stand_in, values, MEMORY), price(stand_in, values, MEMORY, "arm64")))
-        report.replace(RESULTS, "serverless cost", costs_text(found))
-    plot(found)
+        lines.append((stand_in, values, price(stand_in, values, MEMORY), price(stand_in, values, MEMORY, "arm64")))
+        report.replace(RESULTS, "serverless cost", costs_text(lines))
+    plot(lines)
 
 
-def costs_text(found: list[tuple[StandIn, Measured, Cost, Cost]]) -> str:
+def costs_text(lines: list[tuple[StandIn, Measured, Cost, Cost]]) -> str:
     """The section on costs."""
     costs = report.table(
         [
@@ -204,7 +204,7 @@ def costs_text(found: list[tuple[StandIn, Measured, Cost, Cost]]) -> str:
                 f"${cost.singly:.2f}",
                 f"${arm.batches:.3f}",
             ]
-            for s, m, cost, arm in found
+            for s, m, cost, arm in lines
         ],
     )
     parts = report.table(
@@ -235,7 +235,7 @@ def costs_text(found: list[tuple[StandIn, Measured, Cost, Cost]]) -> str:
                 f"${m.batch_bill:.2f}",
                 f"${m.single_bill:.2f}",
             ]
-            for s, m, _, _ in {s.folder: (s, m, a, b) for s, m, a, b in found}.values()
+            for s, m, _, _ in {s.folder: (s, m, a, b) for s, m, a, b in lines}.values()
         ],
     )
     facts = [
@@ -271,19 +271,19 @@ def costs_text(found: list[tuple[StandIn, Measured, Cost, Cost]]) -> str:
     )
 
 
-def plot(found: list[tuple[StandIn, Measured, Cost, Cost]]) -> None:
-    """Bars of dollars, beside the published ones."""
+def plot(lines: list[tuple[StandIn, Measured, Cost, Cost]]) -> None:
+    """Draw bars of dollars next to the published ones."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9, 5.4), constrained_layout=True)
-    places = np.arange(len(found))
+    places = np.arange(len(lines))
     bars = {
-        "SQUASH, published": [s.published for s, _, _, _ in found],
-        "vsearch, singly": [cost.singly for _, _, cost, _ in found],
-        "vsearch, batches of 1,000": [cost.batches for _, _, cost, _ in found],
+        "SQUASH, published": [s.published for s, _, _, _ in lines],
+        "vsearch, singly": [cost.singly for _, _, cost, _ in lines],
+        "vsearch, batches of 1,000": [cost.batches for _, _, cost, _ in lines],
     }
     for i, ((name, values), color) in enumerate(zip(bars.items(), ("0.65", "C0", "black"), strict=True)):
         drawn = axes.bar(places + 0.27 * (i - 1), values, 0.25, label=name, color=color)
@@ -295,7 +295,7 @@ def plot(found: list[tuple[StandIn, Measured, Cost, Cost]]) -> None:
         "measured on synthetic stand-ins, scaled linearly to the published rows and priced",
     )
     axes.set_xticks(
-        places, [f"{s.name}\n{s.rows:,} x {s.dimensions}\n({s.measured:,} measured)" for s, _, _, _ in found]
+        places, [f"{s.name}\n{s.rows:,} x {s.dimensions}\n({s.measured:,} measured)" for s, _, _, _ in lines]
     )
     axes.yaxis.set_major_formatter("{x:g}")
     axes.legend()

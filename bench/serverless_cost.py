@@ -1,4 +1,4 @@
-"""What a million filtered queries cost: processor time measured on stand-ins, priced and scaled to the published sizes."""
+"""The cost of a million filtered queries: processor time measured on stand-ins, priced and scaled to the published sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.data import Floats
-from bench.serverless_data import StandIn, true_neighbours, where
+from bench.serverless_data import StandIn, true_neighbors, where
 from bench.serverless_stack import Stack
 from vsearch.fanout.platforms.aws_lambda import PRICES
 
@@ -18,24 +18,24 @@ K = 10
 BATCH = 1000
 ROWS_PER_SHARD = 1_000_000
 HOP = 0.005
-"""Seconds that a caller waits for an invocation besides what the function takes: an assumption about the platform."""
+"""Assumed seconds per invocation that a caller waits on top of the function's own time."""
 
 LONGEST_CALL = 256
-"""Queries of one call of a processor."""
+"""Queries per call of a processor."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one query took, in batches of 1,000 and singly, in seconds of processor time; and the bills by the clock.
+    """Processor seconds per query, in batches of 1,000 and singly; and the bills by the clock.
 
     Attributes
     ----------
     recall : float
-        Of the filtered answers, against exact neighbours of the raw vectors.
+        Of the filtered results, against exact neighbors of the raw vectors.
     batch, single : dict of str to float
-        Seconds of a query by role.
+        Seconds per query by role.
     batch_bill, single_bill : float
-        Dollars per million queries as the answers carry them: by the clock of this machine.
+        Dollars per million queries from the bills of the results, by the clock of this machine.
     """
 
     recall: float
@@ -48,33 +48,33 @@ class Measured:
 
 
 def measure(stack: Stack, folder: Path, queries: Floats, seeds: tuple[int, ...], singles: int) -> Measured:
-    """Run batches and single queries, every batch and every single query with a predicate of its own."""
+    """Run batches and single queries, each with its own predicate."""
     index = stack.index
-    asked: dict[str, Any] = {"mode": "flat"}
+    options: dict[str, Any] = {"mode": "flat"}
     some = min(200, len(queries))
-    for seed in (99, 98):  # the environments come up, and load
-        index.search(queries[:BATCH], K, where(seed), **asked)
+    for seed in (99, 98):  # start environments and load data
+        index.search(queries[:BATCH], K, where(seed), **options)
     recalls, passing = [], []
     before = stack.processor_seconds()
     dollars = 0.0
-    found = []
+    ids_by_seed = []
     for seed in seeds:
-        hits = index.search(queries[:BATCH], K, where(seed), **asked)
+        hits = index.search(queries[:BATCH], K, where(seed), **options)
         assert hits.bill is not None
         dollars += hits.bill.total
         passing.append(hits.stats.rows_masked)
-        found.append(hits.ids)
+        ids_by_seed.append(hits.ids)
     after = stack.processor_seconds()
     total = len(seeds) * len(queries[:BATCH])
     batch = {role: (after[role] - before[role]) / total for role in after}
     batch_bill = 1e6 * dollars / total
-    for seed, ids in zip(seeds, found, strict=True):
-        truth = true_neighbours(folder, seed, queries[:some], K)
+    for seed, ids in zip(seeds, ids_by_seed, strict=True):
+        truth = true_neighbors(folder, seed, queries[:some], K)
         recalls += [len(set(a) & set(b)) / K for a, b in zip(ids[:some].tolist(), truth.tolist(), strict=True)]
-    index.search(queries[0], K, where(7), **asked)
+    index.search(queries[0], K, where(7), **options)
     before, dollars, woken = stack.processor_seconds(), 0.0, 0
     for i in range(singles):
-        hits = index.search(queries[i], K, where(1000 + i), **asked)
+        hits = index.search(queries[i], K, where(1000 + i), **options)
         assert hits.bill is not None
         dollars += hits.bill.total
         woken += hits.bill.usages.processor.invocations
@@ -103,8 +103,8 @@ class Cost:
 def price(stand_in: StandIn, measured: Measured, memory: int, arch: str = "x86_64") -> Cost:
     """Scale the processor time to the published size, linearly in the rows, and price it.
 
-    Every query is taken to wake every shard. A coordinator is billed while it waits for the processors, which are taken to
-    share the work evenly; a duration is rounded up to the next millisecond.
+    Assumes that every query wakes every shard, and that the processors share the work evenly. A coordinator is billed while it
+    waits for them; durations are rounded up to the next millisecond.
     """
     prices, gigabytes = PRICES[arch], memory / 1024
     factor = stand_in.rows / stand_in.measured

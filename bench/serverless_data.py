@@ -1,6 +1,6 @@
-"""Stand-ins for public data sets of which only the shape is at hand: made-up vectors, clustered, with a decaying spectrum.
+"""Stand-ins for public datasets of which only the shape is available: synthetic clustered vectors with a decaying spectrum.
 
-Recalls and costs on them are those of the stand-ins. Each is labelled as such wherever it is reported.
+Recalls and costs on them are those of the stand-ins, and are labeled as such wherever they are reported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ATTRIBUTES = ("a", "b", "c", "d")
 """Uniform in [0, 1), as in SQUASH's experiments."""
 
 JOINT = 0.08
-"""Share of the rows that the predicates on all four attributes let pass together."""
+"""Fraction of the rows that match the predicates on all four attributes together."""
 
 CLUSTERS_PER_ROW = 1 / 500
 CHUNK = 100_000
@@ -26,16 +26,16 @@ CHUNK = 100_000
 
 @dataclass(frozen=True)
 class StandIn:
-    """The shape of a published data set, and what of it is measured here.
+    """The shape of a published dataset, and the part of it that is measured here.
 
     Attributes
     ----------
     name : str
-        The data set whose shape it has.
+        The dataset whose shape it has.
     rows, dimensions : int
-        Of the published one.
+        Of the published dataset.
     measured : int
-        Rows that are made and measured; the rest is extrapolated.
+        Rows that are generated and measured; the rest is extrapolated.
     shards : int
         Of the measured rows.
     published : float
@@ -51,7 +51,7 @@ class StandIn:
 
     @property
     def folder(self) -> str:
-        """Where it is kept, below the work folder."""
+        """Its location below the work folder."""
         return f"standin-{self.measured}x{self.dimensions}"
 
 
@@ -64,10 +64,10 @@ STAND_INS = (
 
 
 def make(folder: Path, rows: int, dimensions: int, queries: int = 1000, seed: int = 0) -> None:
-    """Write ``base.npy``, ``queries.npy`` and ``attributes.parquet`` of a stand-in, unless they are there.
+    """Write ``base.npy``, ``queries.npy`` and ``attributes.parquet`` of a stand-in, unless they exist.
 
-    Centres and the vectors around them are Gaussian with variances that fall as 1 / j from direction to direction, in a
-    random rotation; clusters differ in size and in width. Queries are drawn like the rows and are none of them.
+    Centers and the vectors around them are Gaussian with variances that fall as 1 / j from direction to direction, in a random
+    rotation; clusters differ in size and width. Queries are drawn like the rows, but are not among them.
     """
     if (folder / "attributes.parquet").exists():
         return
@@ -76,7 +76,7 @@ def make(folder: Path, rows: int, dimensions: int, queries: int = 1000, seed: in
     clusters = max(16, round(rows * CLUSTERS_PER_ROW))
     deviations = (1 / np.sqrt(np.arange(1, dimensions + 1))).astype(np.float32)
     rotation = np.linalg.qr(random.standard_normal((dimensions, dimensions)))[0].astype(np.float32)
-    centres = random.standard_normal((clusters, dimensions), np.float32) * deviations
+    centers = random.standard_normal((clusters, dimensions), np.float32) * deviations
     widths = np.exp(random.normal(-0.4, 0.25, clusters)).astype(np.float32)
     shares = random.gamma(1.5, size=clusters)
     shares /= shares.sum()
@@ -84,8 +84,8 @@ def make(folder: Path, rows: int, dimensions: int, queries: int = 1000, seed: in
     def draw(count: int) -> Floats:
         chosen = random.choice(clusters, count, p=shares)
         around = random.standard_normal((count, dimensions), np.float32) * deviations * widths[chosen, None]
-        made: Floats = (centres[chosen] + around) @ rotation
-        return made
+        vectors: Floats = (centers[chosen] + around) @ rotation
+        return vectors
 
     base = np.lib.format.open_memmap(folder / "base.npy", "w+", np.float32, (rows, dimensions))
     for start in range(0, rows, CHUNK):
@@ -97,7 +97,7 @@ def make(folder: Path, rows: int, dimensions: int, queries: int = 1000, seed: in
 
 
 def ranges(seed: int) -> list[tuple[str, float, float]]:
-    """A range of every attribute, all of the same width: together they let pass `JOINT` of the rows."""
+    """A range for every attribute, all of the same width: together they match a fraction of `JOINT` of the rows."""
     width = JOINT ** (1 / len(ATTRIBUTES))
     lows = np.random.default_rng(seed).uniform(0, 1 - width, len(ATTRIBUTES))
     return [(name, round(low, 6), round(low + width, 6)) for name, low in zip(ATTRIBUTES, lows.tolist(), strict=True)]
@@ -108,7 +108,7 @@ def where(seed: int) -> str:
     return " AND ".join(f"{name} BETWEEN {low:.6f} AND {high:.6f}" for name, low, high in ranges(seed))
 
 
-def true_neighbours(folder: Path, seed: int, queries: Floats, k: int) -> Rows:
+def true_neighbors(folder: Path, seed: int, queries: Floats, k: int) -> Rows:
     """Exact nearest rows by squared distance among those in the ranges: int64 (m, k)."""
     import faiss
 
@@ -121,5 +121,5 @@ def true_neighbours(folder: Path, seed: int, queries: Floats, k: int) -> Rows:
     base = np.load(folder / "base.npy", mmap_mode="r")
     flat = faiss.IndexFlatL2(base.shape[1])
     flat.add(np.ascontiguousarray(base[rows]))
-    found: Rows = rows[flat.search(queries, k)[1]]
-    return found
+    neighbors: Rows = rows[flat.search(queries, k)[1]]
+    return neighbors

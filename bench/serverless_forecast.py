@@ -1,4 +1,4 @@
-"""``python -m bench.serverless_forecast``: `vsearch cost` beside the bills of the answers of a stack on the local FaaS."""
+"""``python -m bench.serverless_forecast``: `vsearch cost` compared with the bills of a stack on the local FaaS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ASKED = ((1, "alone"), (1, "flat"), (256, "flat"), (256, "tree"))
 
 @dataclass(frozen=True)
 class Hop:
-    """What an invocation takes besides the function, in seconds, and what each byte that it carries adds."""
+    """Seconds per invocation on top of the function's own time, and seconds per byte that it carries."""
 
     seconds: float
     byte: float
@@ -32,7 +32,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A forecast beside a measured bill: dollars per million queries."""
+    """A forecast and a measured bill, in dollars per million queries."""
 
     what: str
     predicted: float
@@ -40,7 +40,7 @@ class Prediction:
 
 
 def measure_hop(stack: Stack, queries: Floats) -> Hop:
-    """By the clock of the caller, less what the function was billed for: of single queries, and of batches."""
+    """Time on the caller's clock minus the time billed for the function, for single queries and for batches."""
 
     def waited(batch: int) -> float:
         times = []
@@ -57,7 +57,7 @@ def measure_hop(stack: Stack, queries: Floats) -> Hop:
 
 
 def predict(stack: Stack, index: Path, queries: Floats, batch: int, mode: str, hop: Hop) -> Prediction:
-    """Forecast a warm answer's bill, and take those of the stack: the best of some repetitions, then the mean of requests."""
+    """Forecast a warm answer's bill, and measure those of the stack: the best of some repetitions, then the mean of requests."""
     from vsearch.deploy.cost import measure_bill
     from vsearch.storage import open_store
 
@@ -73,8 +73,8 @@ def predict(stack: Stack, index: Path, queries: Floats, batch: int, mode: str, h
     best, prices = [], bill.prices
     requests = 16 if batch == 1 else 3
     for number in range(requests):
-        asked = queries[(number * batch + np.arange(batch)) % len(queries)]
-        hits = [stack.index.search(asked, K, mode=mode) for _ in range(REPETITIONS + 1)][1:]
+        query_batch = queries[(number * batch + np.arange(batch)) % len(queries)]
+        hits = [stack.index.search(query_batch, K, mode=mode) for _ in range(REPETITIONS + 1)][1:]
         best.append(min((each.bill for each in hits if each.bill is not None), key=lambda each: each.total).usages)
     measured = make_bill(Usages.sum(best), prices).total / (requests * batch)
     what = f"{stack.shards} {'shard' if stack.shards == 1 else 'shards'}, {'single queries' if batch == 1 else f'batches of {batch}'}, {mode}"
@@ -82,7 +82,7 @@ def predict(stack: Stack, index: Path, queries: Floats, batch: int, mode: str, h
 
 
 def table_of(predictions: list[Prediction]) -> str:
-    """Forecasts beside bills."""
+    """Forecasts and bills."""
     return report.table(
         ["dollars per million queries", "forecast by `vsearch cost`", "the answers' bills, best of 15", "ratio"],
         [[each.what, each.predicted, each.measured, each.predicted / each.measured] for each in predictions],
@@ -90,7 +90,7 @@ def table_of(predictions: list[Prediction]) -> str:
 
 
 def main() -> None:
-    """Forecast and measure on an index in one shard and in four; the section of the results is replaced."""
+    """Forecast and measure on an index in one shard and in four; replaces the section of the results."""
     import vsearch
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -106,7 +106,7 @@ def main() -> None:
             if not index.exists():
                 vsearch.build(sample.vectors, index, sample.attributes, shards=shards)
             with deployed(work, index, zipped, endpoint) as stack:
-                for batch, mode in ASKED:  # the environments come up, and load
+                for batch, mode in ASKED:  # start environments and load data
                     stack.index.search(queries[:batch], K, mode=mode)
                 hops.append(measure_hop(stack, queries))
                 found += [predict(stack, index, queries, batch, mode, hops[-1]) for batch, mode in ASKED]

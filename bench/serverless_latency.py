@@ -1,4 +1,4 @@
-"""How long answers of a stack take: cold and warm processors, a warm fan-out, single queries."""
+"""Latencies of a stack: cold and warm processors, a warm fan-out, single queries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ K = 10
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of some repetitions."""
+    """Seconds of several repetitions."""
 
     name: str
     seconds: tuple[float, ...]
@@ -40,19 +40,19 @@ class Times:
 
     @property
     def best(self) -> float:
-        """The least, in milliseconds."""
+        """The minimum, in milliseconds."""
         return 1e3 * min(self.seconds)
 
 
 def open_here(stack: Stack) -> Snapshot:
-    """The stack's index, open in this process."""
+    """The stack's index, opened in this process."""
     store = open_store(stack.url, endpoint=stack.endpoint)
     return open_snapshot(store, read_manifest(store, None))
 
 
 def requests_of(snapshot: Snapshot, query: Floats) -> list[ProcessRequest]:
-    """What the processors are asked for one query."""
-    asked = AllocateRequest(
+    """The requests to processors for one query."""
+    request = AllocateRequest(
         snapshot=snapshot.manifest.snapshot,
         count=1,
         dimensions=query.shape[-1],
@@ -62,11 +62,11 @@ def requests_of(snapshot: Snapshot, query: Floats) -> list[ProcessRequest]:
         branching=1,
         level=1,
     )
-    return [task.request for task in plan_batch(snapshot, query[None, :], asked, None, remaining=None)]
+    return [task.request for task in plan_batch(snapshot, query[None, :], request, None, remaining=None)]
 
 
 def cold_processors(stack: Stack, snapshot: Snapshot, query: Floats, repetitions: int) -> tuple[Times, Times]:
-    """Process start to answer of one processor, object store included; and its processor time."""
+    """Time from process start to answer of one processor, including the object store; and its processor time."""
     request = requests_of(snapshot, query)[0]
     function, payload = NAMES.processor(request.shard), wire.encode(request)
     invoker = stack.index._client.invoker  # noqa: SLF001
@@ -83,7 +83,7 @@ def cold_processors(stack: Stack, snapshot: Snapshot, query: Floats, repetitions
 
 @dataclass(frozen=True)
 class Overhead:
-    """Of warm processors, for one query each: answer time, time inside the function, kernel time, and what is between."""
+    """For warm processors, one query each: answer time, time inside the function, kernel time, and the difference."""
 
     answer: Times
     inside: Times
@@ -93,16 +93,16 @@ class Overhead:
 
 
 def warm_overhead(stack: Stack, snapshot: Snapshot, queries: Floats, repetitions: int) -> Overhead:
-    """Answer time of one warm processor less the kernels' time for the same request in this process."""
-    asked = [requests_of(snapshot, query)[0] for query in queries]
+    """Answer time of one warm processor minus the kernels' time for the same request in this process."""
+    requests = [requests_of(snapshot, query)[0] for query in queries]
     invoker = stack.index._client.invoker  # noqa: SLF001
-    for request in asked:
+    for request in requests:
         function = NAMES.processor(request.shard)
         open_reply(Envelope(), invoker.invoke(function, wire.encode(request), 120), function)
         _scan(snapshot, request)
     answers, insides, kernels = [], [], []
     for i in range(repetitions):
-        request = asked[i % len(asked)]
+        request = requests[i % len(requests)]
         function, payload = NAMES.processor(request.shard), wire.encode(request)
         start = time.perf_counter()
         reply = invoker.invoke(function, payload, 120)
@@ -137,14 +137,14 @@ def _scan(snapshot: Snapshot, request: ProcessRequest) -> float:
 
 @dataclass(frozen=True)
 class FanOut:
-    """A warm tree: times, what each request called, and what every role spent of processor time.
+    """A warm tree: times, calls per request, and processor time per role.
 
     Attributes
     ----------
     calls : float
-        Of processors, by all allocators together.
+        Calls of processors, by all allocators together.
     woken : int
-        Different processors among them.
+        Distinct processors among them.
     """
 
     times: Times
@@ -155,7 +155,7 @@ class FanOut:
 
 
 def warm_fan_out(stack: Stack, queries: Floats, repetitions: int, **asked: Any) -> FanOut:
-    """Requests of four queries to four allocators, again and again."""
+    """Repeat requests of four queries to four allocators."""
     for _ in range(4):
         stack.index.search(queries, K, **asked)
     before = stack.processor_seconds()
@@ -176,42 +176,42 @@ def warm_fan_out(stack: Stack, queries: Floats, repetitions: int, **asked: Any) 
 
 
 def choose_queries(snapshot: Snapshot, queries: Floats, processors: int, together: int = 4) -> Floats:
-    """`together` queries that wake `processors` different processors between them, if they can, by few calls."""
+    """Find `together` queries that wake `processors` distinct processors in total, if possible, with few calls."""
     woken = [{request.shard for request in requests_of(snapshot, query)} for query in queries]
     chosen: list[int] = []
     asleep = set(range(processors))
     for left in range(together, 0, -1):
         share = -(-len(asleep) // left)
-        rest = [i for i in range(len(queries)) if i not in chosen]
-        chosen.append(min(rest, key=lambda i: (-min(len(woken[i] & asleep), share), len(woken[i]), i)))
+        remaining = [i for i in range(len(queries)) if i not in chosen]
+        chosen.append(min(remaining, key=lambda i: (-min(len(woken[i] & asleep), share), len(woken[i]), i)))
         asleep -= woken[chosen[-1]]
     return queries[chosen]
 
 
-def singles(stack: Stack, queries: Floats, *, cold: int, **asked: Any) -> tuple[Times, Times]:
-    """Single queries through the whole stack: cold ones after every function was ended, then warm ones."""
+def singles(stack: Stack, queries: Floats, *, cold: int, **options: Any) -> tuple[Times, Times]:
+    """Single queries through the whole stack: cold ones after all functions were stopped, then warm ones."""
     frozen = []
     for i in range(cold):
         stack.evict_idle()
         start = time.perf_counter()
-        stack.index.search(queries[i % len(queries)], K, **asked)
+        stack.index.search(queries[i % len(queries)], K, **options)
         frozen.append(time.perf_counter() - start)
     for query in queries[:40]:
-        stack.index.search(query, K, **asked)
+        stack.index.search(query, K, **options)
     warm = []
     for query in queries:
         start = time.perf_counter()
-        stack.index.search(query, K, **asked)
+        stack.index.search(query, K, **options)
         warm.append(time.perf_counter() - start)
     return Times("cold", tuple(frozen)), Times("warm", tuple(warm))
 
 
 def in_process(snapshot: Snapshot, queries: Floats) -> float:
-    """Seconds of processor time that a processor takes for one query of a shard, in this process, warm."""
-    asked = [request for query in queries for request in requests_of(snapshot, query)]
-    for request in asked[:50]:
+    """Processor seconds that a processor takes for one query of a shard, in this process, warm."""
+    requests = [request for query in queries for request in requests_of(snapshot, query)]
+    for request in requests[:50]:
         process(snapshot, snapshot.groups[request.shard], request, Deadline())
     start = time.process_time()
-    for request in asked:
+    for request in requests:
         process(snapshot, snapshot.groups[request.shard], request, Deadline())
-    return (time.process_time() - start) / len(asked)
+    return (time.process_time() - start) / len(requests)

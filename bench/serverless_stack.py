@@ -1,4 +1,4 @@
-"""A stack on this machine: an S3 server, the local FaaS, and the very package that would be deployed."""
+"""A stack on this machine: an S3 server, the local FaaS, and the same package as would be deployed."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Stack:
     Attributes
     ----------
     url : str
-        Of the index in the object store.
+        URL of the index in the object store.
     platform : Platform
     index : RemoteIndex
     shards : int
     memory : int
-        MB of every function.
+        MB per function.
     """
 
     url: str
@@ -50,13 +50,13 @@ class Stack:
     memory: int
 
     def evict_idle(self) -> None:
-        """Make every function cold."""
+        """Make all functions cold."""
         self.platform.evict_idle()
 
     def processor_seconds(self) -> dict[str, float]:
-        """Processor time of the environments that are idle now, by role, from their start on."""
+        """Processor time of the environments that are idle now, by role, since their start."""
         spent = {"coordinator": 0.0, "allocator": 0.0, "processor": 0.0}
-        for function in self.platform._functions.values():  # noqa: SLF001 (nothing else knows the processes)
+        for function in self.platform._functions.values():  # noqa: SLF001 (only it knows the processes)
             for environment in function.idle:
                 spent[NAMES.role(function.spec.name)] += process_seconds(environment.pid)
         return spent
@@ -70,7 +70,7 @@ def process_seconds(pid: int) -> float:
 
 @contextmanager
 def object_store(folder: Path) -> Iterator[str]:
-    """SeaweedFS over an empty folder; gives its endpoint."""
+    """Run SeaweedFS on an empty folder; yields its endpoint."""
     beside = Path(sys.executable).with_name("weed")
     weed = str(beside) if beside.exists() else shutil.which("weed")
     if weed is None:
@@ -130,7 +130,7 @@ def _make_bucket(endpoint: str) -> None:
 
 
 def package(work: Path) -> Path:
-    """The package for this machine's kind of processor, with kernels that are compiled once per version of them."""
+    """The package for this machine's architecture, with kernels compiled once per version."""
     from vsearch.deploy.packages import build_package
     from vsearch.kernels.toolchain.ahead_of_time import TARGETS, build
     from vsearch.kernels.toolchain.library import TARGETS as PROCESSORS
@@ -148,7 +148,7 @@ def package(work: Path) -> Path:
 
 @contextmanager
 def deployed(work: Path, index: Path, zipped: Path, endpoint: str, memory: int = 1769) -> Iterator[Stack]:
-    """Upload an index, put a stack of functions for it on a local FaaS, and take both down at the end."""
+    """Upload an index, deploy a stack of functions for it to a local FaaS, and remove both at the end."""
     from vsearch.faas.functions import FunctionSpec
     from vsearch.faas.platform import Limits
     from vsearch.faas.server import Server

@@ -1,7 +1,7 @@
-"""``python -m bench.soak``: fuzzers that run as long as they are let. 0 wrong answers, 0 hangs, 0 raw errors, or status 1.
+"""``python -m bench.soak``: fuzzers that run for as long as allowed. 0 wrong answers, 0 hangs, 0 raw errors, or status 1.
 
-Each fuzzer runs in a process of its own, which is ended and started anew where a try crashes it or hangs. A try depends on
-the seed, the fuzzer and its number alone, so that a finding can be run again: ``--only file --seed 7 --first 123 --tries 1``.
+Each fuzzer runs in its own process, which is restarted if a try crashes or hangs it. A try depends only on the seed, the fuzzer and
+its number, so that a finding can be reproduced: ``--only file --seed 7 --first 123 --tries 1``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any
 
 from bench.soak_findings import Finding, raw_error
 
-#: Modules with a class `Fuzzer`: made from a folder of its own, its `attempt(Random)` says how one try ended, right or
-#: refused, or raises a `Finding`; `tried` says what it was. Or functions of a seed and a number of tries, which raise.
+#: Modules with a class `Fuzzer`: constructed with its own folder; `attempt(Random)` returns how one try ended, right or refused, or
+#: raises a `Finding`, and `tried` describes the try. Or functions of a seed and a number of tries, which raise.
 FUZZERS = {
     "file": "bench.soak_files",
     "payload": "bench.soak_payloads",
@@ -36,22 +36,22 @@ FUZZERS = {
 }
 
 START = 600.0
-"""Seconds until the first try begins: an index is built, and kernels are compiled where that was not done yet."""
+"""Seconds until the first try begins, to build an index and compile kernels if necessary."""
 
 HANG = 60.0
-"""Seconds that a try may take. All deadlines in the fuzzers are far shorter."""
+"""Seconds that a try may take. All deadlines in the fuzzers are much shorter."""
 
 MEMORY = 16 << 30
-"""Bytes of address space of a fuzzer's process: a length that is believed must not be the machine's end."""
+"""Address space of a fuzzer's process in bytes, so that a trusted bogus length does not take down the machine."""
 
 OUTCOMES = ("right", "refused")
 FINDINGS = ("wrong", "raw", "hang", "crash")
-LOSSES = ("lost", "doubled", "resurrected")  # how histories of changes begin to say what is wrong
+LOSSES = ("lost", "doubled", "resurrected")  # prefixes of findings in histories of changes
 
 
 @dataclass
 class Report:
-    """What became of one fuzzer's tries."""
+    """Outcomes of one fuzzer's tries."""
 
     name: str
     tries: int = 0
@@ -59,11 +59,11 @@ class Report:
     outcomes: Counter[str] = field(default_factory=Counter)
     findings: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    """What happened in the tries, where a fuzzer counts it."""
+    """What happened in the tries, if a fuzzer counts it."""
 
 
 def fuzz(name: str, seed: int, first: int, tries: int, until: float, folder: Path, hang: float = HANG) -> Report:
-    """Run one fuzzer's tries, in as many processes as it takes."""
+    """Run one fuzzer's tries, in as many processes as necessary."""
     report, begun = Report(name), time.monotonic()
     while report.tries < tries and time.monotonic() < until:
         left = tries - report.tries
@@ -81,7 +81,7 @@ def fuzz(name: str, seed: int, first: int, tries: int, until: float, folder: Pat
         with (folder / "stderr").open("w+b") as errors:
             child = subprocess.Popen(
                 [*command, "--first", str(first + report.tries), "--tries", str(left)],
-                bufsize=0,  # what waits in a buffer would not wake `select`
+                bufsize=0,  # buffered data would not wake `select`
                 stdout=subprocess.PIPE,
                 stderr=errors,
             )
@@ -103,7 +103,7 @@ def fuzz(name: str, seed: int, first: int, tries: int, until: float, folder: Pat
 def _listen(
     child: subprocess.Popen[bytes], report: Report, first: int, until: float, hang: float
 ) -> tuple[bool, str | None]:
-    """Take a child's lines until it ends: whether it began, and how it ended where it was not done: a hang or a crash."""
+    """Read a child's lines until it ends: whether it began, and how it ended if not done: a hang or a crash."""
     assert child.stdout is not None
     ready = False
     while time.monotonic() < until or not ready:
@@ -130,7 +130,7 @@ def _note(report: Report, first: int, outcome: str, text: str, tried: str) -> No
 
 
 def run_child(name: str, module: str, seed: int, first: int, tries: int, folder: Path) -> None:
-    """Make tries, and print a line of JSON about each."""
+    """Run tries, and print a line of JSON about each."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     fuzzer = _load(module, folder)
     _say("ready")
@@ -145,19 +145,19 @@ def run_child(name: str, module: str, seed: int, first: int, tries: int, folder:
 
 def _load(module: str, folder: Path) -> Any:
     name, _, function = module.partition(":")
-    found = import_module(name)
-    return Seeded(getattr(found, function)) if function else found.Fuzzer(folder)
+    module_object = import_module(name)
+    return Seeded(getattr(module_object, function)) if function else module_object.Fuzzer(folder)
 
 
 class Seeded:
-    """A fuzzer that is a function of a seed and a number of tries, and asserts what must hold."""
+    """A fuzzer that is a function of a seed and a number of tries, and asserts invariants."""
 
     def __init__(self, function: Callable[[int, int], object]) -> None:
         self.tried = ""
         self._function = function
 
     def attempt(self, rng: Random) -> str:
-        """One try; how it ended: right.
+        """Run one try; return how it ended: right.
 
         Raises
         ------
@@ -179,7 +179,7 @@ def _say(outcome: str, **more: Any) -> None:
 
 
 def available() -> list[str]:
-    """Fuzzers whose modules are there."""
+    """Fuzzers whose modules exist."""
     return [name for name, module in FUZZERS.items() if find_spec(module.partition(":")[0]) is not None]
 
 
@@ -195,34 +195,34 @@ def table(reports: list[Report]) -> str:
 
 
 def main() -> int:
-    """The command line; 1 where anything was found."""
+    """The command line; returns 1 if anything was found."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("names", nargs="*", help="fuzzers, as --only takes them")
-    parser.add_argument("--tries", "--histories", type=int, help="of each fuzzer (200, or as many as --minutes allow)")
+    parser.add_argument("--tries", "--histories", type=int, help="per fuzzer (200, or as many as --minutes allow)")
     parser.add_argument("--minutes", type=float, help="all fuzzers together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first try")
-    parser.add_argument("--only", default=",".join(available()), help="names with commas between them")
-    parser.add_argument("--json", action="store_true", help="print all that was found as one JSON document")
+    parser.add_argument("--only", default=",".join(available()), help="names separated by commas")
+    parser.add_argument("--json", action="store_true", help="print all findings as one JSON document")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        run_child(*given.child.split("="), given.seed, given.first, given.tries, given.folder)
+    args = parser.parse_args()
+    if args.child:
+        run_child(*args.child.split("="), args.seed, args.first, args.tries, args.folder)
         return 0
-    names = given.names or [name for name in given.only.split(",") if name]
+    names = args.names or [name for name in args.only.split(",") if name]
     for name in names:
         if name not in available():
             parser.error(f"--only takes {', '.join(available())}, got {name!r}")
-    tries = given.tries or (200 if given.minutes is None else sys.maxsize)
+    tries = args.tries or (200 if args.minutes is None else sys.maxsize)
     reports = []
     with TemporaryDirectory(prefix="vsearch-soak-") as scratch:
         for name in names:
             folder = Path(scratch) / name
             folder.mkdir()
-            until = time.monotonic() + (given.minutes * 60 / len(names) if given.minutes else float("inf"))
-            reports.append(fuzz(name, given.seed, given.first, tries, until, folder))
-    _print(reports, given.seed, as_json=given.json)
+            until = time.monotonic() + (args.minutes * 60 / len(names) if args.minutes else float("inf"))
+            reports.append(fuzz(name, args.seed, args.first, tries, until, folder))
+    _print(reports, args.seed, as_json=args.json)
     return int(any(report.findings for report in reports))
 
 
@@ -231,13 +231,15 @@ def _print(reports: list[Report], seed: int, *, as_json: bool) -> None:
         print(json.dumps({"seed": seed, "fuzzers": [vars(report) for report in reports]}, indent=2))
         return
     for report in reports:
-        for found in report.findings:
-            print(f"{report.name}, try {found['try']}: {found['outcome']}: {found['tried']}\n{found['text']}\n")
-            print(f"again: python -m bench.soak --only {report.name} --seed {seed} --first {found['try']} --tries 1\n")
+        for finding in report.findings:
+            print(f"{report.name}, try {finding['try']}: {finding['outcome']}: {finding['tried']}\n{finding['text']}\n")
+            print(
+                f"again: python -m bench.soak --only {report.name} --seed {seed} --first {finding['try']} --tries 1\n"
+            )
     print(table(reports))
     for report in reports:
         if report.counts:
-            texts = [found["text"] for found in report.findings]
+            texts = [finding["text"] for finding in report.findings]
             losses = [f"{sum(word in text for text in texts)} {word}" for word in LOSSES]
             print(
                 f"{report.name}: {', '.join([*(f'{n} {what}' for what, n in sorted(report.counts.items())), *losses])}"

@@ -1,4 +1,4 @@
-"""Damaged files: every file of an index, changed at random. It answers what it answered, or says what is damaged."""
+"""Damaged files: every file of an index, changed at random. The index gives the same answers, or reports the damage."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ WHERES = (None, "number < 20", "price > 0.25 AND price < 0.5", "name LIKE 'row 1
 
 
 class Fuzzer:
-    """Changes one file of an index in each try, and reads all of it.
+    """Changes one file of an index in each try, and reads everything.
 
     Parameters
     ----------
     folder : Path
-        Its own; the indexes in it are built once.
+        For this fuzzer alone; its indexes are built once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,7 +65,7 @@ class Fuzzer:
             vsearch.build(vectors, self._folder / kind, attributes=table, ids=ids, **KINDS[kind])
 
     def _use(self, folder: Path, kind: str) -> list[Any]:
-        """Open an index and read everything in it; what it answers."""
+        """Open an index and read everything in it; return its answers."""
         index = vsearch.open(folder)
         if kind == "documents":
             hits = index.search_documents(self._documents[0], k=60, where="number < 40", columns=["name"], matches=True)
@@ -73,12 +73,12 @@ class Fuzzer:
         answers = [
             index.search(self._queries, k=ROWS, where=where, exact=exact) for where in WHERES for exact in (False, True)
         ]
-        whole = index.search(self._queries, k=ROWS, columns=["number", "price", "name", "tags"]).to_arrow().to_pylist()
+        rows = index.search(self._queries, k=ROWS, columns=["number", "price", "name", "tags"]).to_arrow().to_pylist()
         some = index.get(["id 1", "id 77"] if kind == "osq" else [1, 77]).to_pylist()
-        return [[(hits.ids.tolist(), np.nan_to_num(hits.scores, nan=-1).tolist()) for hits in answers], whole, some]
+        return [[(hits.ids.tolist(), np.nan_to_num(hits.scores, nan=-1).tolist()) for hits in answers], rows, some]
 
     def attempt(self, rng: Random) -> str:
-        """One try; how it ended: right or refused.
+        """Run one try; return how it ended: right or refused.
 
         Raises
         ------
@@ -118,21 +118,21 @@ class Fuzzer:
             return "refused"
         except BaseException as error:
             raise raw_error(error) from error
-        # who can forge a checksum can say anything: that it is read without harm is all that is asked
+        # a forged checksum can make anything valid: all that is required is that reading does no harm
         if not forged and answers != self._right[kind]:
             raise Finding("wrong", "other answers than before the damage")
         return "right"
 
 
 def _forge(rng: Random, data: bytes) -> tuple[str, bytes]:
-    """A manifest that says something else, with a checksum that is right."""
+    """Forge a manifest with other content and a valid checksum."""
     what, body = change_tree(rng, json.loads(data)["manifest"])
     text = json.dumps(body, default=repr).encode()
     return f"forged, {what}", b'{"crc32c":"%08x","manifest":%b}\n' % (crc32c(text), text)
 
 
 def _verified(folder: Path) -> bool:
-    """Whether `verify` finds the index in order."""
+    """Whether `verify` finds no damage."""
     try:
         return vsearch.verify(folder).ok
     except vsearch.VsearchError:

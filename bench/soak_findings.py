@@ -1,4 +1,4 @@
-"""What a fuzzer finds, and the name by which it is called."""
+"""Findings of fuzzers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import traceback
 
 
 class Finding(Exception):  # noqa: N818  not every finding is an error
-    """An answer that is wrong, or an error that is none of ours.
+    """A wrong answer, or an error that is not one of ours.
 
     Attributes
     ----------
@@ -19,7 +19,7 @@ class Finding(Exception):  # noqa: N818  not every finding is an error
 
 
 def raw_error(error: BaseException) -> Finding:
-    """An error that should have been a `VsearchError`, with the end of its trace."""
+    """An error that should have been a `VsearchError`, with the end of its traceback."""
     if isinstance(error, Finding | KeyboardInterrupt | SystemExit):
         raise error
     return Finding("raw", "".join(traceback.format_exception(error))[-1500:])

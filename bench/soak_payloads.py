@@ -1,7 +1,7 @@
-"""Damaged and hostile messages: to every role, over HTTP, and replies on their way back. Right, or a refusal with its reason.
+"""Damaged and hostile messages: to every role, over HTTP, and in replies. The outcome must be right, or a refusal with a reason.
 
-The functions of a stack run in this process. What is answered to a message that was changed into another valid one is
-compared with what the index itself answers to that.
+The functions of a stack run in this process. The answer to a message that was changed into another valid one is compared with the
+index's own answer to it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Fuzzer:
     Parameters
     ----------
     folder : Path
-        Its own; the index in it is built once.
+        For this fuzzer alone; its index is built once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,7 +75,7 @@ class Fuzzer:
         self._damage: Random | None = None
         self._local = LocalInvoker(self._make)
         self._remote = RemoteIndex("soak", self._names, self, Envelope())
-        for shape in SHAPES:  # what the roles send each other is what is changed
+        for shape in SHAPES:  # collect the messages between roles, to be changed
             for where in WHERES:
                 self._remote.search(self._queries, k=5, where=where, columns=["name"], **shape)
         self._key = hashlib.sha256(KEY.encode()).hexdigest()
@@ -85,7 +85,7 @@ class Fuzzer:
         return Worker.open(role, open_store(self._url), function, invoker=self, names=self._names, policy=policy)
 
     def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
-        """Run a function, as `vsearch.fanout.platforms.in_process.Invoker` does; replies are damaged where a try asks for it."""
+        """Run a function, like `vsearch.fanout.platforms.in_process.Invoker`; damages replies if the try says so."""
         self._sent.setdefault(self._names.role(function), []).append(payload)
         reply = self._local.invoke(function, payload, timeout)
         if self._damage is not None and self._damage.random() < 0.5:
@@ -94,10 +94,10 @@ class Fuzzer:
         return reply
 
     def close(self) -> None:
-        """There are no connections."""
+        """Nothing to close."""
 
     def attempt(self, rng: Random) -> str:
-        """One try; how it ended: right or refused.
+        """Run one try; return how it ended: right or refused.
 
         Raises
         ------
@@ -112,12 +112,12 @@ class Fuzzer:
             raise raw_error(error) from error
 
     def _message(self, rng: Random) -> str:
-        """A message to some role: other bytes, or another tree with a checksum that is right."""
+        """Send a message to some role: with other bytes, or another tree with a valid checksum."""
         role = rng.choice(sorted(self._sent))
-        own = rng.choice(self._sent[rng.choice((role, role, rng.choice(sorted(self._sent))))])
+        original = rng.choice(self._sent[rng.choice((role, role, rng.choice(sorted(self._sent))))])
         if rng.random() < 0.1:
-            own = wire.encode(rng.choice((InfoRequest(), WarmRequest(shard=0), WarmRequest())))
-        what, payload = self._changed(rng, own)
+            original = wire.encode(rng.choice((InfoRequest(), WarmRequest(shard=0), WarmRequest())))
+        what, payload = self._changed(rng, original)
         self.tried = f"to the {role}: {what}"
         function = self._names.processor(rng.randrange(2)) if role == "processor" else f"soak-{role}"
         reply = wire.decode(self._local.invoke(function, payload, SECONDS))
@@ -142,7 +142,7 @@ class Fuzzer:
         return f"sealed, {', '.join(done)}", wire.seal(_packed(tree))
 
     def _event(self, rng: Random) -> str:
-        """A JSON event of the platform."""
+        """Send a JSON event of the platform."""
         event: Any = to_event(rng.choice(self._sent["coordinator"]))
         what, event = change_tree(rng, event)
         self.tried = f"event, {what}"
@@ -154,19 +154,19 @@ class Fuzzer:
         return _refusal(reply.error, reply.message) if isinstance(reply, Failure) else "right"
 
     def _http(self, rng: Random) -> str:
-        """A request to the web handler, its event or its body changed."""
+        """Send a request to the web handler with its event or body changed."""
         vectors = self._queries[: rng.randrange(1, 4)].tolist()
-        asked: Any = {
+        parameters: Any = {
             "k": rng.randrange(1, 9),
             "where": rng.choice(WHERES),
             "columns": ["name"],
             "exact": rng.random() < 0.3,
         }
-        asked |= {"vectors": vectors} if rng.random() < 0.5 else {"vector": vectors[0]}
+        parameters |= {"vectors": vectors} if rng.random() < 0.5 else {"vector": vectors[0]}
         way, what = rng.random(), "nothing"
         for _ in range(rng.choice((0, 1, 1, 2)) if way < 0.7 else 0):
-            what, asked = change_tree(rng, asked)
-        body = json.dumps(asked, default=repr)
+            what, parameters = change_tree(rng, parameters)
+        body = json.dumps(parameters, default=repr)
         if 0.7 <= way < 0.9:
             what, data = change_bytes(rng, body.encode(), b'{"vector": [1, 2], "k": 3}')
             body = data.decode(errors="surrogateescape") if rng.random() < 0.2 else data.decode(errors="replace")
@@ -189,12 +189,12 @@ class Fuzzer:
             if answered["statusCode"] == 500:
                 raise Finding("raw", str(document)[:500])
             return "refused"
-        if way < 0.7 and isinstance(asked, dict) and "hits" in document:
-            self._compare_http(asked, document)
+        if way < 0.7 and isinstance(parameters, dict) and "hits" in document:
+            self._compare_http(parameters, document)
         return "right"
 
     def _reply(self, rng: Random) -> str:
-        """Replies are damaged on their way, at any level."""
+        """Damage replies on their way, at any level."""
         self._damage, self.tried = rng, "a search"
         where, k = rng.choice(WHERES), rng.randrange(1, 12)
         shape = rng.choice(({"mode": "alone"}, *SHAPES))
@@ -204,48 +204,50 @@ class Fuzzer:
             return "refused"
         finally:
             self._damage = None
-        wanted = self._index.search(self._queries, k=k, where=where)
-        _same(hits.scores, wanted.scores, hits.ids, wanted.ids)
+        expected = self._index.search(self._queries, k=k, where=where)
+        _same(hits.scores, expected.scores, hits.ids, expected.ids)
         return "right"
 
     def _compare(self, message: Any, reply: Any) -> None:
-        """An answer to a search against the index's own."""
+        """Compare the answer to a search with the index's own."""
         if not (isinstance(message, SearchRequest) and isinstance(reply, Answer)) or reply.outcomes:
             return
-        asked: Options = message.options
+        options: Options = message.options
         vectors = floats(message.queries, message.count, message.dimensions)
         if not (np.abs(vectors) < LARGEST_ELEMENT).all():
-            return  # functions take what is longer, too
-        wanted = self._index.search(
+            return  # functions also accept longer values
+        expected = self._index.search(
             vectors,
-            k=asked.k,
-            where=None if asked.where is None else decode(asked.where),
-            nprobe=asked.nprobe,
-            exact=asked.exact,
-            min_score=asked.min_score,
-            offset=asked.offset,
+            k=options.k,
+            where=None if options.where is None else decode(options.where),
+            nprobe=options.nprobe,
+            exact=options.exact,
+            min_score=options.min_score,
+            offset=options.offset,
         )
         ids, scores, first = to_values(reply.ids) if reply.ids is not None else [], floats(reply.scores), 0
-        for query, found in enumerate(int32s(reply.found).tolist()):
-            stop = int((wanted.ids[query] >= 0).sum())
-            if found != stop:
-                raise Finding("wrong", f"query {query} has {found} rows, the index answers {stop}")
-            own = np.array(ids[first : first + found])
-            _same(scores[first : first + found], wanted.scores[query, :stop], own, wanted.ids[query, :stop])
-            first += found
+        for query, count in enumerate(int32s(reply.found).tolist()):
+            stop = int((expected.ids[query] >= 0).sum())
+            if count != stop:
+                raise Finding("wrong", f"query {query} has {count} rows, the index answers {stop}")
+            found_ids = np.array(ids[first : first + count])
+            _same(scores[first : first + count], expected.scores[query, :stop], found_ids, expected.ids[query, :stop])
+            first += count
 
-    def _compare_http(self, asked: dict[str, Any], document: dict[str, Any]) -> None:
-        vectors = asked.get("vectors") or [asked["vector"]]
+    def _compare_http(self, parameters: dict[str, Any], document: dict[str, Any]) -> None:
+        vectors = parameters.get("vectors") or [parameters["vector"]]
         options = {
-            name: asked[name] for name in ("k", "where", "exact", "min_score", "offset", "nprobe") if name in asked
+            name: parameters[name]
+            for name in ("k", "where", "exact", "min_score", "offset", "nprobe")
+            if name in parameters
         }
-        wanted = self._index.search(np.array(vectors, np.float64), **options)
+        expected = self._index.search(np.array(vectors, np.float64), **options)
         for query, hits in enumerate(document["hits"]):
-            stop = int((wanted.ids[query] >= 0).sum())
+            stop = int((expected.ids[query] >= 0).sum())
             if len(hits) != stop:
                 raise Finding("wrong", f"query {query} has {len(hits)} rows, the index answers {stop}")
             ids, scores = (np.array([hit[name] for hit in hits]) for name in ("id", "score"))
-            _same(scores, wanted.scores[query, :stop], ids, wanted.ids[query, :stop])
+            _same(scores, expected.scores[query, :stop], ids, expected.ids[query, :stop])
 
 
 def _packed(tree: Any) -> bytes:
@@ -256,20 +258,22 @@ def _packed(tree: Any) -> bytes:
 
 
 def _refusal(kind: str, text: str) -> str:
-    """A refusal; what is said to be a defect of vsearch is one."""
+    """A refusal, unless its text reports a defect of vsearch."""
     if kind in NOT_OURS or "Traceback" in text:
         raise Finding("raw", f"{kind}: {text[:500]}")
     return "refused"
 
 
-def _same(scores: Any, wanted: Any, ids: Any, wanted_ids: Any) -> None:
-    """Scores are alike, and the rows too but for those of equal scores."""
+def _same(scores: Any, expected_scores: Any, ids: Any, expected_ids: Any) -> None:
+    """Check that scores match, and rows as well, except among equal scores."""
     with suppress(ValueError):  # other shapes
-        if np.allclose(scores, wanted, rtol=1e-5, atol=1e-6, equal_nan=True):
-            different = np.asarray(ids) != np.asarray(wanted_ids)
-            ties = np.isclose(np.asarray(wanted)[..., 1:], np.asarray(wanted)[..., :-1], rtol=1e-5).any()
+        if np.allclose(scores, expected_scores, rtol=1e-5, atol=1e-6, equal_nan=True):
+            different = np.asarray(ids) != np.asarray(expected_ids)
+            ties = np.isclose(
+                np.asarray(expected_scores)[..., 1:], np.asarray(expected_scores)[..., :-1], rtol=1e-5
+            ).any()
             if not different.any() or ties:
                 return
     raise Finding(
-        "wrong", f"other rows than the index answers: {np.asarray(ids)!r}, not {np.asarray(wanted_ids)!r}"[:900]
+        "wrong", f"other rows than the index answers: {np.asarray(ids)!r}, not {np.asarray(expected_ids)!r}"[:900]
     )

@@ -1,9 +1,8 @@
-"""How long a worker takes from the start of its process to its first result, beside a process that only imports NumPy.
+"""Time from the start of a worker's process to its first result, compared with a process that only imports NumPy.
 
-``python -m bench.start FOLDER`` builds an index of the folder in a temporary place and starts processes in turns: Python
-alone, ``import numpy``, a worker that opens the index, searches it once and ends there, and one that also clears up as
-Python does at the end. Then one more worker tells by ``-X importtime`` which modules take its time, and by its own clock
-what opening and searching take.
+``python -m bench.start FOLDER`` builds an index of the folder in a temporary place and starts processes in turns: Python alone,
+``import numpy``, a worker that opens the index, searches it once and exits immediately, and one that shuts down Python normally.
+Another worker shows by ``-X importtime`` which modules take its time, and by its own clock how long opening and searching take.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ def run(code: str, *arguments: str) -> Run:
     Raises
     ------
     SystemExit
-        It failed; its messages are on standard error.
+        The process failed; its messages are on standard error.
     """
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-c", code, *arguments])
@@ -89,7 +88,7 @@ def run(code: str, *arguments: str) -> Run:
 
 
 def compile_bytecode() -> None:
-    """Compile vsearch to bytecode, as an installer does: without it every process would compile it again."""
+    """Compile vsearch to bytecode, like an installer; otherwise every process would compile it again."""
     import compileall
 
     import vsearch
@@ -99,19 +98,19 @@ def compile_bytecode() -> None:
 
 
 def modules(text: str) -> list[tuple[str, float]]:
-    """Modules of a report of ``-X importtime`` with the milliseconds that each took by itself, in its order."""
-    found = re.findall(r"import time: +(\d+) \| +\d+ \| +(\S+)", text)
-    return [(name, int(microseconds) / 1e3) for microseconds, name in found]
+    """Modules of an ``-X importtime`` report with their own milliseconds, in the order of the report."""
+    matches = re.findall(r"import time: +(\d+) \| +\d+ \| +(\S+)", text)
+    return [(name, int(microseconds) / 1e3) for microseconds, name in matches]
 
 
 def own_modules(worker: Sequence[tuple[str, float]], numpy: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Modules that a worker loads and ``import numpy`` does not, the slowest first."""
+    """Modules that a worker loads and ``import numpy`` does not, slowest first."""
     common = {name for name, _ in numpy}
     return sorted((pair for pair in worker if pair[0] not in common), key=lambda pair: -pair[1])
 
 
 def import_times(code: str, *arguments: str) -> list[tuple[str, float]]:
-    """Modules that a process imports, with the least milliseconds that each took by itself in a few runs."""
+    """Modules that a process imports, with the minimum of their own milliseconds over a few runs."""
     command = [sys.executable, "-X", "importtime", "-c", code, *arguments]
     least: dict[str, float] = {}
     for _ in range(5):
@@ -121,7 +120,7 @@ def import_times(code: str, *arguments: str) -> list[tuple[str, float]]:
 
 
 def phases(url: str, query: str, repetitions: int) -> tuple[list[float], list[str]]:
-    """Median milliseconds of a worker's steps, and what heavy packages it loaded."""
+    """Median milliseconds of a worker's steps, and the heavy packages that it loaded."""
     answers = []
     for _ in range(repetitions):
         command = [sys.executable, "-c", PHASES, url, query]
@@ -134,15 +133,15 @@ def table(names: Sequence[str], runs: Sequence[Sequence[Run]]) -> str:
     """Medians, and ratios to ``import numpy`` of the same repetition."""
     numpy = runs[names.index(NUMPY)]
     lines = []
-    for name, own in zip(names, runs, strict=True):
-        by_turn = list(zip(own, numpy, strict=True))
+    for name, own_runs in zip(names, runs, strict=True):
+        by_turn = list(zip(own_runs, numpy, strict=True))
         lines.append(
             [
                 name,
-                1e3 * median(one.processor for one in own),
-                median(one.processor / base.processor for one, base in by_turn),
-                1e3 * median(one.wall for one in own),
-                median(one.wall / base.wall for one, base in by_turn),
+                1e3 * median(measurement.processor for measurement in own_runs),
+                median(measurement.processor / base.processor for measurement, base in by_turn),
+                1e3 * median(measurement.wall for measurement in own_runs),
+                median(measurement.wall / base.wall for measurement, base in by_turn),
             ]
         )
     return report.table(["process", "processor ms", "of import numpy", "wall ms", "of import numpy"], lines)
@@ -150,17 +149,17 @@ def table(names: Sequence[str], runs: Sequence[Sequence[Run]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m bench.start", description="Process start to first result.")
-    options.add_argument("folder", type=Path, nargs="?", help="holds base.npy and queries.npy; without: the sample")
-    options.add_argument("--rows", type=int, help="only ROWS rows, at equal distances")
-    options.add_argument("--index", type=Path, help="an index of the folder that is there already")
+    options.add_argument("folder", type=Path, nargs="?", help="with base.npy and queries.npy; by default the sample")
+    options.add_argument("--rows", type=int, help="only ROWS evenly spaced rows")
+    options.add_argument("--index", type=Path, help="an existing index of the folder")
     options.add_argument("--repetitions", type=int, default=21)
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
-    given = options.parse_args(arguments)
-    data = load(given.folder or sample(), rows=given.rows, queries=1)
+    args = options.parse_args(arguments)
+    data = load(args.folder or sample(), rows=args.rows, queries=1)
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
-        query, url = str(Path(scratch) / "query.npy"), str(given.index or Path(scratch) / "index")
+        query, url = str(Path(scratch) / "query.npy"), str(args.index or Path(scratch) / "index")
         np.save(query, data.queries)
-        if given.index is None:
+        if args.index is None:
             import vsearch
 
             vsearch.build(data.base, url, metric=data.metric, bits=1.0, rerank="int8")
@@ -172,10 +171,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "worker to its first result": partial(run, FIRST, url, query),
             "worker and its clearing up": partial(run, WORKER, url, query),
         }
-        for task in tasks.values():  # what is on the disk comes into memory
+        for task in tasks.values():  # warm the page cache
             task()
-        runs = interleave(list(tasks.values()), given.repetitions)
-        steps, heavy = phases(url, query, max(3, given.repetitions // 3))
+        runs = interleave(list(tasks.values()), args.repetitions)
+        steps, heavy = phases(url, query, max(3, args.repetitions // 3))
         worker, numpy = import_times(WORKER, url, query), import_times(NUMPY)
     slowest = own_modules(worker, numpy)
     total = sum(milliseconds for _, milliseconds in slowest)
@@ -193,10 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report.table(["module", "ms"], profile),
     ]
     parameters = {
-        "processes": f"{given.repetitions} of each kind, in turns; medians; ratios are medians of those of a turn",
+        "processes": f"{args.repetitions} of each kind, in turns; medians; ratios are medians of those of a turn",
         "versions": report.versions(["vsearch", "numpy"]),
     }
-    report.replace(given.results, f"start {data.name}", report.section("Start of a worker", data, text, parameters))
+    report.replace(args.results, f"start {data.name}", report.section("Start of a worker", data, text, parameters))
     print("\n".join(text))
 
 

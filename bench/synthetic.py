@@ -1,7 +1,6 @@
-"""Made-up data of a size that real data at hand do not have: an index of random codes, and clustered vectors.
+"""Synthetic data of sizes that available real data do not have: an index of random codes, and clustered vectors.
 
-Speeds on them stand for speeds on real data only where no recall is concerned, or where it is said beside them how the
-vectors were made.
+Speeds on them represent speeds on real data only if recall is not involved, or if the method of generation is stated with them.
 """
 
 from __future__ import annotations
@@ -18,26 +17,26 @@ CHUNK = 1 << 24
 
 
 def random_bytes(count: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """Random uint8 (count,), made piece by piece."""
+    """Random uint8 (count,), generated piece by piece."""
     random = np.random.default_rng(seed)
-    made = np.empty(count, np.uint8)
+    data = np.empty(count, np.uint8)
     for start in range(0, count, CHUNK):
-        part = made[start : start + CHUNK]
+        part = data[start : start + CHUNK]
         part[:] = random.integers(0, 256, len(part), dtype=np.uint8)
-    return made
+    return data
 
 
 def write_random_codes(url: str, partition_rows: int, partitions: int, dimensions: int = 384) -> int:
-    """Write an index of random 1-bit codes without a rerank, as a build would lay it out; returns its rows.
+    """Write an index of random 1-bit codes without rerank codes, laid out like a build; return its rows.
 
     Parameters
     ----------
     url : str
         A folder.
     partition_rows : int
-        Rows of every partition, a multiple of 32.
+        Rows per partition, a multiple of 32.
     dimensions : int
-        A multiple of 16: a code then has ``dimensions / 8`` bytes.
+        A multiple of 16; a code has ``dimensions / 8`` bytes.
     """
     from vsearch.building.pipeline import write_model
     from vsearch.quantizers.osq import OSQ
@@ -119,26 +118,26 @@ def write_random_codes(url: str, partition_rows: int, partitions: int, dimension
 
 
 def clustered(
-    rows: int, queries: int, dimensions: int, *, centres: int, decay: float = 0.5, seed: int = 0
+    rows: int, queries: int, dimensions: int, *, centers: int, decay: float = 0.5, seed: int = 0
 ) -> tuple[Floats, Floats]:
-    """Unit vectors (rows, d) and held-out queries (m, d) of one mixture, as embeddings are: clusters inside clusters, few strong directions.
+    """Unit vectors (rows, d) and held-out queries (m, d) of one mixture that resembles embeddings: nested clusters, few strong directions.
 
-    Coordinates have the deviations ``(i + 1) ** -decay``. A vector is a coarse centre, a fine centre near it and noise of
-    its own; how many vectors a centre has falls by its rank.
+    Coordinates have the deviations ``(i + 1) ** -decay``. A vector is a coarse center, plus a fine center near it, plus independent
+    noise; the number of vectors per center falls with its rank.
     """
     random = np.random.default_rng(seed)
     spectrum = np.arange(1, dimensions + 1, dtype=np.float32) ** np.float32(-decay)
-    coarse = random.standard_normal((max(1, centres // 64), dimensions), dtype=np.float32)
-    fine = random.standard_normal((centres, dimensions), dtype=np.float32)
-    fine += coarse[random.integers(len(coarse), size=centres)]
-    weights = 1.0 / np.sqrt(np.arange(1, centres + 1))
+    coarse = random.standard_normal((max(1, centers // 64), dimensions), dtype=np.float32)
+    fine = random.standard_normal((centers, dimensions), dtype=np.float32)
+    fine += coarse[random.integers(len(coarse), size=centers)]
+    weights = 1.0 / np.sqrt(np.arange(1, centers + 1))
     total = rows + queries
-    chosen = random.choice(centres, size=total, p=weights / weights.sum())
-    made = np.empty((total, dimensions), np.float32)
+    chosen = random.choice(centers, size=total, p=weights / weights.sum())
+    vectors = np.empty((total, dimensions), np.float32)
     for start in range(0, total, 65_536):
-        own = chosen[start : start + 65_536]
-        part = random.standard_normal((len(own), dimensions), dtype=np.float32)
-        part += fine[own]
+        assigned = chosen[start : start + 65_536]
+        part = random.standard_normal((len(assigned), dimensions), dtype=np.float32)
+        part += fine[assigned]
         part *= spectrum
-        made[start : start + len(own)] = part / np.linalg.norm(part, axis=1, keepdims=True)
-    return made[queries:], made[:queries]
+        vectors[start : start + len(assigned)] = part / np.linalg.norm(part, axis=1, keepdims=True)
+    return vectors[queries:], vectors[:queries]

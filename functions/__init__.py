@@ -4,5 +4,5 @@ from __future__ import annotations
 
 import os
 
-# before NumPy comes: starting BLAS's threads costs a cold start 20 ms of processor, and no handler multiplies large matrices
+# set before NumPy is imported: starting BLAS threads costs 20 ms of CPU time per cold start, and no handler multiplies large matrices
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -11,15 +11,15 @@ from vsearch.errors import VsearchError
 
 
 def main() -> int:
-    """Build a package; 2 where that is not possible."""
+    """Build a package; return 2 if that fails."""
     parser = argparse.ArgumentParser(prog="python -m functions.build", description=__doc__)
     parser.add_argument("path", type=Path, help="the zip to write")
     parser.add_argument("--arch", choices=sorted(MACHINES), default="x86_64")
     parser.add_argument("--python", default=HERE, help="version of the interpreter that will run it")
-    parser.add_argument("--kernels", type=Path, help="folder of compiled kernels; those of vsearch by default")
-    given = parser.parse_args()
+    parser.add_argument("--kernels", type=Path, help="folder of compiled kernels; by default those of vsearch")
+    arguments = parser.parse_args()
     try:
-        built = build_package(given.path, given.arch, given.python, kernels=given.kernels)
+        built = build_package(arguments.path, arguments.arch, arguments.python, kernels=arguments.kernels)
     except VsearchError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 (a command)
         return 2

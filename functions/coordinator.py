@@ -12,5 +12,5 @@ host = Host("coordinator", STARTED)
 
 
 def handler(event: object, context: object) -> dict[str, str]:
-    """Answer an event that holds a message."""
+    """Answer an event that contains a message."""
     return host.answer_event(event, context)

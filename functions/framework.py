@@ -16,15 +16,15 @@ _hosts = {role: Host(role, STARTED) for role in ("coordinator", "allocator", "pr
 
 
 def coordinator(request: Any) -> tuple[bytes, int, dict[str, str]]:
-    """Answer a POST of a message as the coordinator."""
+    """Answer a POST request with a message, as the coordinator."""
     return _hosts["coordinator"].answer_http(request)
 
 
 def allocator(request: Any) -> tuple[bytes, int, dict[str, str]]:
-    """Answer a POST of a message as an allocator."""
+    """Answer a POST request with a message, as an allocator."""
     return _hosts["allocator"].answer_http(request)
 
 
 def processor(request: Any) -> tuple[bytes, int, dict[str, str]]:
-    """Answer a POST of a message as a processor."""
+    """Answer a POST request with a message, as a processor."""
     return _hosts["processor"].answer_http(request)

@@ -2,10 +2,10 @@
 
     python index/draw_sample.py COLLECTION vsearch/datasets/wordnet-10k --rows 10000 --queries 200
 
-COLLECTION holds ``base.npy`` (float16, rows x dimensions), ``attributes.parquet`` and ``texts.parquet`` (row-aligned),
-``queries.npy`` and ``queries.parquet``. Rows are drawn systematically within the strata of one attribute: each stratum
-keeps its share, a rare one is never lost, and within a stratum the draw is uniform, so the other attributes keep their
-distributions too. The exact neighbours are computed anew on the rows drawn. The same seed gives the same files.
+COLLECTION contains ``base.npy`` (float16, rows x dimensions), ``attributes.parquet`` and ``texts.parquet`` (row-aligned),
+``queries.npy`` and ``queries.parquet``. Rows are drawn systematically within the strata of one attribute: each stratum keeps
+its share and rare ones are never lost; within a stratum the draw is uniform, so that other attributes keep their distributions
+as well. The exact neighbors are recomputed on the drawn rows. The same seed gives the same files.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-NEIGHBOURS = 100
+NEIGHBORS = 100
 
 
 def draw(strata: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """``count`` rows, every stratum by its share, in ascending order.
+    """Draw ``count`` rows, each stratum in proportion to its size, in ascending order.
 
-    Rows are put in order of stratum, shuffled inside each, and taken at equal steps from a random start.
+    Rows are sorted by stratum, shuffled within each, and taken at equal steps from a random start.
     """
     order = np.lexsort((rng.random(strata.size), strata))
     steps = (np.arange(count) + rng.random()) * (strata.size / count)
     return np.sort(order[steps.astype(np.int64)])
 
 
-def exact_neighbours(base: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and cosines of the k nearest, best first, ties to the lower row: int32 and float32, (queries, k)."""
+def exact_neighbors(base: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and cosines of the k nearest neighbors, best first, ties by lower row: int32 and float32, (queries, k)."""
 
     def unit(vectors: np.ndarray) -> np.ndarray:
         vectors = vectors.astype(np.float64)
@@ -44,18 +44,18 @@ def exact_neighbours(base: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.
 
 
 def vector_column(vectors: np.ndarray) -> pa.Array:
-    """(n, d) array as a fixed-size list column."""
+    """Convert an (n, d) array to a fixed-size list column."""
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
 
 
 def plain_strings(table: pa.Table) -> pa.Table:
-    """The table with large strings as strings and without foreign metadata."""
+    """Convert large strings to strings, and drop foreign metadata."""
     fields = [f.with_type(pa.string()) if pa.types.is_large_string(f.type) else f for f in table.schema]
     return table.cast(pa.schema(fields)).replace_schema_metadata(None)
 
 
 def write(table: pa.Table, path: Path) -> None:
-    """Parquet with Zstandard; vector bytes are split by position, which compresses them a little."""
+    """Write Parquet with Zstandard; vector bytes are split by position, which compresses slightly better."""
     vectors = [f"{f.name}.list.element" for f in table.schema if pa.types.is_fixed_size_list(f.type)]
     others = [f.name for f in table.schema if not pa.types.is_fixed_size_list(f.type)]
     split = [name for name in vectors if not name.startswith("neighbours")]
@@ -71,7 +71,7 @@ def write(table: pa.Table, path: Path) -> None:
 
 
 def main() -> None:
-    """Read the arguments, draw, write two files."""
+    """Parse the arguments, draw rows and queries, and write two files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collection", type=Path)
     parser.add_argument("target", type=Path)
@@ -92,7 +92,7 @@ def main() -> None:
     questions = plain_strings(pq.read_table(options.collection / "queries.parquet"))
     chosen = draw(questions[options.stratum].to_numpy(zero_copy_only=False), options.queries, rng)
     queries = np.load(options.collection / "queries.npy")[chosen]
-    neighbours, scores = exact_neighbours(base, queries, NEIGHBOURS)
+    neighbors, scores = exact_neighbors(base, queries, NEIGHBORS)
 
     options.target.mkdir(parents=True, exist_ok=True)
     table = attributes.append_column("lemmas", lemmas).append_column("text", texts["text"])
@@ -100,7 +100,7 @@ def main() -> None:
     columns = {
         "text": questions["qtext"].take(chosen),
         "vector": vector_column(queries),
-        "neighbours": vector_column(neighbours),
+        "neighbours": vector_column(neighbors),
         "neighbour_scores": vector_column(scores),
     }
     write(pa.table(columns), options.target / "queries.parquet")

@@ -1,7 +1,7 @@
-"""Write the golden indexes of the current formats: small ones that every later version must still read.
+"""Write the golden indexes of the current formats: small indexes that every later version must still read.
 
-``python index/make_golden.py index/golden`` writes ``format-<n>/<name>/``, those of format 2 by changes of what was built, and, beside each index, ``expected.json`` with
-queries and the answers that were given when it was made. A golden index is written once and never again.
+``python index/make_golden.py index/golden`` writes ``format-<n>/<name>/``, those of format 2 by changing built indexes, and
+in each index an ``expected.json`` with queries and the answers at the time. A golden index is never rewritten.
 """
 
 from __future__ import annotations
@@ -51,31 +51,31 @@ DOCUMENT_INDEXES: dict[str, dict[str, Any]] = {
 
 
 def attributes(rng: np.random.Generator) -> pa.Table:
-    """A column of every type, most with NULLs."""
+    """One column of every type, most with NULLs."""
     numbers = rng.integers(0, 100, ROWS)
 
-    def some(values: list[Any]) -> list[Any]:
+    def with_nulls(values: list[Any]) -> list[Any]:
         return [None if i % 11 == 3 else value for i, value in enumerate(values)]
 
     return pa.table(
         {
-            "number": pa.array(some(numbers.tolist()), pa.int64()),
-            "price": pa.array(some((rng.standard_normal(ROWS) * 10).tolist()), pa.float64()),
-            "flag": pa.array(some((numbers % 2 == 0).tolist()), pa.bool_()),
-            "kind": pa.array(some([str("abcd"[n % 4]) for n in numbers]), pa.string()),
+            "number": pa.array(with_nulls(numbers.tolist()), pa.int64()),
+            "price": pa.array(with_nulls((rng.standard_normal(ROWS) * 10).tolist()), pa.float64()),
+            "flag": pa.array(with_nulls((numbers % 2 == 0).tolist()), pa.bool_()),
+            "kind": pa.array(with_nulls([str("abcd"[n % 4]) for n in numbers]), pa.string()),
             "name": pa.array([f"n{n % 10}{i}" for i, n in enumerate(numbers)], pa.string()),
-            "day": pa.array(some([date(2024, 1 + n % 12, 1 + n % 28) for n in numbers]), pa.date32()),
+            "day": pa.array(with_nulls([date(2024, 1 + n % 12, 1 + n % 28) for n in numbers]), pa.date32()),
             "moment": pa.array(
-                some([datetime(2024, 1 + int(n) % 12, 2, 3, 4, 5, tzinfo=UTC) for n in numbers]),
+                with_nulls([datetime(2024, 1 + int(n) % 12, 2, 3, 4, 5, tzinfo=UTC) for n in numbers]),
                 pa.timestamp("us", "UTC"),
             ),
-            "tags": pa.array(some([["red", "blue"][: int(n) % 3] for n in numbers]), pa.list_(pa.string())),
+            "tags": pa.array(with_nulls([["red", "blue"][: int(n) % 3] for n in numbers]), pa.list_(pa.string())),
         }
     )
 
 
 def write_vectors(folder: Path) -> None:
-    """Write those golden indexes of vectors below a folder that are not there."""
+    """Write the golden indexes of single vectors that do not exist yet below a folder."""
     for name, options in INDEXES.items():
         target = folder / name
         if target.exists():
@@ -95,7 +95,7 @@ def write_vectors(folder: Path) -> None:
 
 
 def write_documents(folder: Path) -> None:
-    """Write those golden indexes of documents of many vectors below a folder that are not there."""
+    """Write the golden indexes of multi-vector documents that do not exist yet below a folder."""
     for name, options in DOCUMENT_INDEXES.items():
         target = folder / name
         if target.exists():
@@ -150,9 +150,9 @@ def write_changed_documents(folder: Path) -> None:
     write_expected(target, {**expected, "answers": answers, "rows": rows})
 
 
-def answer(hits: vsearch.Hits, **asked: Any) -> dict[str, Any]:
-    """What was asked, how many rows matched, and the hits."""
-    return {**asked, "matching": hits.stats.rows_masked, "ids": hits.ids.tolist(), "scores": hits.scores.tolist()}
+def answer(hits: vsearch.Hits, **request: Any) -> dict[str, Any]:
+    """The request, the number of matching rows, and the hits."""
+    return {**request, "matching": hits.stats.rows_masked, "ids": hits.ids.tolist(), "scores": hits.scores.tolist()}
 
 
 CHANGED_ROWS = 120
@@ -170,12 +170,12 @@ CHANGED_INDEXES: dict[str, dict[str, Any]] = {
     "cosine-begun": {},
     "cosine-int8-split": {"metric": "cosine", "shards": 2, "partitions": 12},
 }
-"""By what they are: some deltas on the files of a build; a merged base and a young run; upserts by string; a base without rerank
-codes; one that was created empty; and partitions that were split, with a delta that was encoded before."""
+"""In order: deltas on the files of a build; a merged base and a young run; upserts by string id; a base without rerank codes;
+an index that was created empty; and split partitions, with a delta that was encoded before the split."""
 
 
 def write_changed(folder: Path) -> None:
-    """Write those golden indexes that were changed below a folder that are not there."""
+    """Write the golden indexes with changes that do not exist yet below a folder."""
     for name, options in CHANGED_INDEXES.items():
         target = folder / name
         if target.exists():
@@ -189,16 +189,16 @@ def write_changed(folder: Path) -> None:
         vsearch.prune(target, keep=1, grace=0, older_than=0)
         index = vsearch.open(target)
         answers = [answer(index.search(queries, K, where, exact=True), where=where) for where in CHANGED_FILTERS]
-        every = index.search(queries[0], len(index), exact=True).ids[0].tolist()
-        rows = index.get(every[::9]).to_pylist()
+        all_ids = index.search(queries[0], len(index), exact=True).ids[0].tolist()
+        rows = index.get(all_ids[::9]).to_pylist()
         expected = {"options": options, "k": K, "queries": queries.tolist(), "answers": answers, "rows": rows}
-        write_expected(target, {**expected, "live": sorted(every), "tags": index.tags()})
+        write_expected(target, {**expected, "live": sorted(all_ids), "tags": index.tags()})
 
 
 def change(
     target: Path, name: str, options: dict[str, Any], vectors: np.ndarray, ids: np.ndarray | None
 ) -> vsearch.Index:
-    """Build an index of the first half of some rows, or create it, and make changes of every kind."""
+    """Build an index from the first half of the rows, or create it empty, and apply changes of every kind."""
     table = changed_attributes(len(vectors))
 
     def rows(first: int, last: int) -> tuple[Any, ...]:
@@ -206,8 +206,8 @@ def change(
 
     n = CHANGED_ROWS
     if options:
-        first, columns, own = rows(0, n)
-        index = vsearch.build(first, target, columns, own, seed=7, **options)
+        first, columns, first_ids = rows(0, n)
+        index = vsearch.build(first, target, columns, first_ids, seed=7, **options)
     else:
         index = vsearch.create(target, DIMENSIONS, attributes=table.schema)
         index.append(*rows(0, n))
@@ -225,7 +225,7 @@ def change(
     index.append(*_named(rows(n + 30, n + 60)))
     if name.endswith("young"):
         index.delete(where="number < 5")
-        plan.TAIL_ROWS, usual = 1, plan.TAIL_ROWS  # so that so few rows become a young run
+        plan.TAIL_ROWS, usual = 1, plan.TAIL_ROWS  # lowered so that few rows become a young run
         index.optimize(retune=False)
         plan.TAIL_ROWS = usual
         index.append(*_named(rows(n + 60, n + 70)))
@@ -242,13 +242,13 @@ def change(
 
 
 def _named(rows: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Rows with the attributes that the index has by then."""
+    """Rows with the attributes that the index has at that point."""
     vectors, table, ids = rows
     return vectors, table.drop_columns("flag").rename_columns({"price": "cost"}), ids
 
 
 def changed_attributes(count: int) -> pa.Table:
-    """Columns of some types, with NULLs."""
+    """Columns of several types, with NULLs."""
     numbers = np.random.default_rng(23).integers(0, 100, count)
     return pa.table(
         {
@@ -262,7 +262,7 @@ def changed_attributes(count: int) -> pa.Table:
 
 
 def write_expected(target: Path, expected: dict[str, Any]) -> None:
-    """Write what an index answered beside it."""
+    """Write the expected answers into the index."""
     text = json.dumps(expected, indent=None, default=str).replace("NaN", "null")
     (target / "expected.json").write_text(text + "\n", encoding="utf-8")
 

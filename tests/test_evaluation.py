@@ -80,9 +80,9 @@ def test_only_queries_that_are_judged_count(index: vsearch.Index, queries: np.nd
         ({"metrics": ["quality@10"]}, "quality@10"),
         ({"metrics": "ndcg@10"}, "sequence of names"),
         ({"metrics": []}, "sequence of names"),
-        ({"query_ids": ["a"]}, "each of the 30 queries once"),
-        ({"query_ids": ["a"] * QUERIES}, "each of the 30 queries once"),
-        ({"query_ids": [f"z{i}" for i in range(QUERIES)]}, "none of the queries is judged"),
+        ({"query_ids": ["a"]}, "for each of the 30 queries"),
+        ({"query_ids": ["a"] * QUERIES}, "for each of the 30 queries"),
+        ({"query_ids": [f"z{i}" for i in range(QUERIES)]}, "none of the queries has judgments"),
         ({"qrels": "nowhere.tsv"}, "nowhere.tsv"),
     ],
 )
@@ -91,7 +91,9 @@ def test_bad_input_is_refused(index: vsearch.Index, queries: np.ndarray, given: 
         vsearch.evaluate(index, queries, **{"qrels": QRELS, **given})
 
 
-@pytest.mark.parametrize(("text", "match"), [("", "no judgements"), ("1 0 2 x\n", "line 1"), ("1 2 1\n3\n", "line 2")])
+@pytest.mark.parametrize(
+    ("text", "match"), [("", "contains no judgments"), ("1 0 2 x\n", "line 1"), ("1 2 1\n3\n", "line 2")]
+)
 def test_files_that_are_no_judgements(
     index: vsearch.Index, queries: np.ndarray, tmp_path: Path, text: str, match: str
 ) -> None:

@@ -213,7 +213,7 @@ def test_a_full_disk_leaves_no_files(tmp_path, monkeypatch):
         return write(file, *args)
 
     monkeypatch.setattr(writing, "write_batch", full)
-    with pytest.raises(vsearch.StoreError, match="No space left on device; free or allow space"):
+    with pytest.raises(vsearch.StoreError, match="No space left on device; free some space"):
         vsearch.build(rows(), url, attributes=table(), shards=2)
     assert files_of(url) == []
 
@@ -228,7 +228,7 @@ def test_readers_of_a_pruned_snapshot(tmp_path):
     vsearch.prune(url, keep=1)
     same(old.search(rows()[:3], where="number < 90", columns=["name"]), before)
     with pytest.raises(
-        vsearch.SnapshotNotFoundError, match=r"snapshot 1 was pruned since it was opened .*; open the index"
+        vsearch.SnapshotNotFoundError, match=r"snapshot 1 was pruned after it was opened .*; open the index"
     ):
         unread.search(rows()[:3], where="number < 90", columns=["name"])
     files_of(url / "model")[0].unlink()

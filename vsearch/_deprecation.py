@@ -1,4 +1,4 @@
-"""Names that moved: the old ones still work, with a warning, for at least two minor releases."""
+"""Deprecated names: old names keep working, with a warning, for at least two minor releases."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from vsearch.errors import VsearchDeprecationWarning
 
 RELEASES = 2
-"""Minor releases that warn, at least, before a name is removed."""
+"""Minimum number of minor releases that warn before a name is removed."""
 
 
 def deprecated_names(
     module: str, moved: Mapping[str, str], *, since: str, otherwise: Callable[[str], Any] | None = None
 ) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a module whose names moved elsewhere.
+    """Return the ``__getattr__`` of a module whose names moved elsewhere.
 
     Every use of an old name warns, and Python shows one warning for each line that uses it.
 
@@ -48,6 +48,6 @@ def deprecated_names(
 
 
 def removed_in(since: str) -> str:
-    """The first release that may lack a name which is deprecated since another."""
+    """The first release that may remove a name that is deprecated since another release."""
     major, minor = map(int, since.split("."))
     return f"{major}.{minor + RELEASES}"

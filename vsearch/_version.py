@@ -1,3 +1,3 @@
-"""The version of the package, apart, so that whoever only asks for it loads nothing else."""
+"""The version of the package, in a module without imports, so that reading it loads nothing else."""
 
 __version__ = "0.1.0"

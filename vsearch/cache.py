@@ -1,4 +1,4 @@
-"""A cache with a budget of bytes: the least recently used value goes first. What several values share is counted once."""
+"""An LRU cache with a byte budget; parts that several values share are counted once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CacheStats:
-    """Entries and bytes held now, and hits, loads and evictions so far."""
+    """Current entries and bytes; hits, loads and evictions so far."""
 
     entries: int
     bytes: int
@@ -25,7 +25,7 @@ class CacheStats:
 
 
 class LRUCache:
-    """Loaded state, kept while it fits. Safe to use from several threads; a key is loaded by one of them.
+    """A cache that evicts the least recently used values. Thread-safe; concurrent requests for a key load it once.
 
     Parameters
     ----------
@@ -42,27 +42,27 @@ class LRUCache:
         self._bytes = self._hits = self._loads = self._evictions = 0
 
     def renew_after_fork(self) -> None:
-        """Locks that nobody holds."""
+        """Replace the locks, which threads of the parent may have held."""
         self._lock = threading.Lock()
         self._loading: dict[Hashable, threading.Lock] = {}
 
     def get(self, key: Hashable, load: Callable[[], T], sizes: Callable[[T], Mapping[str, int]]) -> T:
-        """The value of a key, loaded if it is not there. What `load` raises is raised, and nothing is kept.
+        """Return the value of a key, loading it if necessary. An exception from `load` is propagated, and nothing is cached.
 
         Parameters
         ----------
         sizes : callable
             Bytes of the pieces of a loaded value, by name. Pieces of one name and size are the same wherever they are.
         """
-        found = self._find(key)
-        if found is not None:
-            return found[0]
+        cached = self._find(key)
+        if cached is not None:
+            return cached[0]
         with self._lock:
-            own = self._loading.setdefault(key, threading.Lock())
-        with own:
-            found = self._find(key)
-            if found is not None:
-                return found[0]
+            key_lock = self._loading.setdefault(key, threading.Lock())
+        with key_lock:
+            cached = self._find(key)
+            if cached is not None:
+                return cached[0]
             try:
                 value = load()
                 self._keep(key, value, sizes(value))
@@ -72,28 +72,28 @@ class LRUCache:
         return value
 
     def drop(self, unwanted: Callable[[Any], bool]) -> None:
-        """Forget the values of which `unwanted` is true."""
+        """Drop the values for which `unwanted` returns true."""
         with self._lock:
             for key in [key for key, (value, _) in self._kept.items() if unwanted(value)]:
                 self._release(self._kept.pop(key)[1])
 
     def values(self, kind: type[T]) -> list[T]:
-        """All values of a type that are kept now."""
+        """All cached values of a type."""
         with self._lock:
             return [value for value, _ in self._kept.values() if isinstance(value, kind)]
 
     def stats(self) -> CacheStats:
-        """Counts so far."""
+        """Current statistics."""
         with self._lock:
             return CacheStats(len(self._kept), self._bytes, self._hits, self._loads, self._evictions)
 
     def _find(self, key: Hashable) -> tuple[Any, Mapping[str, int]] | None:
         with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
+            cached = self._kept.get(key)
+            if cached is not None:
                 self._kept.move_to_end(key)
                 self._hits += 1
-            return found
+            return cached
 
     def _keep(self, key: Hashable, value: object, sizes: Mapping[str, int]) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Options of a search, checked before anything is read."""
+"""Validation of search options, before anything is read."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LATEST = 86_400
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is one real number; booleans are none."""
+    """Whether a value is a real number; booleans are not."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def check_whole(name: str, value: object, largest: int) -> None:
-    """Refuse what is no whole number from 1 to `largest`."""
+    """Refuse values that are not an integer from 1 to `largest`."""
     if type(value) is int and 1 <= value <= largest:
         return
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= largest:
@@ -27,7 +27,7 @@ def check_whole(name: str, value: object, largest: int) -> None:
 
 
 def check_offset(offset: object, k: int) -> None:
-    """Refuse what cannot be the number of rows before a page of k, which ends by row 10,000."""
+    """Refuse invalid offsets of a page of k rows; the page must end within the first 10,000 rows."""
     largest = LARGEST_K - k
     if type(offset) is int and 0 <= offset <= largest:
         return
@@ -54,12 +54,12 @@ def check_freshness(at_least: object, freshness: object) -> None:
 
 
 def check_columns(columns: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse names that are none of the `known` attribute columns; see `stored_names`."""
+    """Refuse names that are not among the `known` attribute columns; see `stored_names`."""
     stored_names(columns, known)
 
 
 def stored_names(columns: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The names under which columns are stored; as in predicates, case counts only where two differ by nothing else.
+    """Resolve column names to stored names. As in predicates, case matters only to distinguish names that differ in case alone.
 
     Raises
     ------
@@ -67,17 +67,17 @@ def stored_names(columns: Sequence[str], known: Sequence[str]) -> tuple[str, ...
         A name is none of the `known` attribute columns.
     """
     if isinstance(columns, str):
-        msg = f"columns must be a sequence of names: give [{columns!r}]"
+        msg = f"columns must be a sequence of names, got {columns!r}; use [{columns!r}]"
         raise InputError(msg)
-    found = []
+    resolved = []
     for name in columns:
-        alike = [name] if name in known else [one for one in known if str(name).lower() == one.lower()]
-        if len(alike) != 1:
+        matches = [name] if name in known else [stored for stored in known if str(name).lower() == stored.lower()]
+        if len(matches) != 1:
             listed = ", ".join(known) or "none"
             msg = f"no attribute column is called {name!r}; the index has {listed}"
             raise InputError(msg)
-        found.append(alike[0])
-    return tuple(found)
+        resolved.append(matches[0])
+    return tuple(resolved)
 
 
 def check_search(
@@ -90,7 +90,7 @@ def check_search(
     columns: Sequence[str] = (),
     known: Sequence[str] = (),
 ) -> None:
-    """Check the options of a search; `known` are the index's attribute columns.
+    """Validate the options of a search; `known` are the index's attribute columns.
 
     Raises
     ------

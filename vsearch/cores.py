@@ -1,4 +1,4 @@
-"""How many cores this process was given."""
+"""Number of cores available to this process."""
 
 from __future__ import annotations
 

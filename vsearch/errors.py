@@ -1,26 +1,26 @@
-"""The exceptions of vsearch, one tree.
+"""The exception hierarchy of vsearch.
 
 ::
 
     VsearchError
-    ├── InputError (ValueError)              what the caller gave is not usable
-    │   └── PredicateError                   a ``where`` that is no predicate on this index
+    ├── InputError (ValueError)              an argument or input is invalid
+    │   └── PredicateError                   a ``where`` is invalid, or invalid for this index
     ├── IndexNotFoundError (FileNotFoundError)
-    │   └── SnapshotNotFoundError            no such snapshot: it never was, or was pruned, perhaps while it was open
-    │       └── RemoteSnapshotNotFoundError (RemoteError)  functions say so
-    ├── IndexExistsError (FileExistsError)   refused: the target already holds an index
+    │   └── SnapshotNotFoundError            the snapshot never existed, or was pruned, perhaps while it was open
+    │       └── RemoteSnapshotNotFoundError (RemoteError)  the same, reported by functions
+    ├── IndexExistsError (FileExistsError)   the target already holds an index
     ├── CorruptIndexError                    a file is damaged; ``path`` names it
     ├── FormatVersionError                   the index was written by a newer vsearch
-    ├── ConflictError                        another writer was first
+    ├── ConflictError                        another writer committed first
     ├── StoreError (OSError)                 the object store or file system failed
     ├── MissingDependencyError (ImportError) an optional package is needed
     ├── RemoteError                          functions could not be called, or failed
-    │   └── IncompleteAnswerError            some shards gave no answer
-    └── SearchTimeoutError (TimeoutError)    the search ran into its ``timeout``
+    │   └── IncompleteAnswerError            some shards did not answer
+    └── SearchTimeoutError (TimeoutError)    the search exceeded its ``timeout``
 
-Every message says what is wrong and what to do about it. Errors travel between processes (pickle) with all their attributes
-and with the text of their cause. What is worth knowing but no error is a ``VsearchWarning``; an old name that still works is a
-``VsearchDeprecationWarning``.
+Messages say what is wrong and what to do about it. Errors can be pickled between processes with all their attributes and the
+text of their cause. Conditions worth knowing that are not errors are reported as ``VsearchWarning``; uses of a deprecated name
+as ``VsearchDeprecationWarning``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from typing import Any
 
 
 class VsearchError(Exception):
-    """Base of all errors that vsearch raises on purpose."""
+    """Base class of all errors that vsearch raises deliberately."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By itself Python would call the class with `args` alone, which fails where __init__ takes something else.
+        # By default, unpickling calls the class with `args` alone, which fails if __init__ has other parameters.
         _, arguments, *state = tuple(super().__reduce__())
         attributes: dict[str, Any] = dict(state[0] or {}) if state else {}
         if self.__cause__ is not None:
@@ -40,55 +40,55 @@ class VsearchError(Exception):
         return _restore, (type(self), arguments), attributes or None
 
 
-class Cause(Exception):  # noqa: N818 (it is raised nowhere)
-    """What an error from another process was raised from, as text: that exception itself need not travel."""
+class Cause(Exception):  # noqa: N818 (never raised)
+    """The cause of an error from another process, as text, since the original exception may not be picklable."""
 
     @classmethod
     def of(cls, error: BaseException) -> Cause:
-        """The type and message of an exception."""
+        """Describe an exception by type and message."""
         if isinstance(error, Cause):
             return error
         return cls(f"{type(error).__module__}.{type(error).__qualname__}: {error}")
 
 
 def _restore(kind: type[VsearchError], arguments: tuple[Any, ...]) -> VsearchError:
-    """An error as it was before its attributes are set, without calling its own __init__."""
+    """Recreate an error, except for its attributes, without calling its own __init__."""
     error = kind.__new__(kind, *arguments)
-    super(VsearchError, error).__init__(*arguments)  # OSError takes its number and file name from these
+    super(VsearchError, error).__init__(*arguments)  # OSError sets errno and filename from these
     return error
 
 
 class VsearchWarning(UserWarning):
-    """Something was left out or done otherwise than one might expect; the message names it."""
+    """Something was left out or done differently than might be expected; the message says what."""
 
 
 class VsearchDeprecationWarning(VsearchWarning, DeprecationWarning):
-    """A name, a path or an option that a later version removes; the message says when, and what to use instead."""
+    """A name, path or option that a later version will remove; the message says when, and what to use instead."""
 
 
 class InputError(VsearchError, ValueError):
-    """What the caller gave cannot be used as it is."""
+    """An argument or input is invalid."""
 
 
 class PredicateError(InputError):
-    """A ``where`` that is no predicate, or not one on this index."""
+    """A ``where`` is not a valid predicate, or not valid for this index."""
 
 
 class IndexNotFoundError(VsearchError, FileNotFoundError):
-    """No index is at the given place."""
+    """There is no index at this location."""
 
 
 class SnapshotNotFoundError(IndexNotFoundError):
-    """There is no such snapshot: it never was, or it was pruned, perhaps since it was opened."""
+    """There is no such snapshot: it never existed, or was pruned, perhaps while it was open."""
 
 
 class ChangesNotFoundError(SnapshotNotFoundError):
-    """What changed since a snapshot can no longer be told; read the whole index instead.
+    """The changes since a snapshot can no longer be determined; read the whole index instead.
 
     Attributes
     ----------
     oldest : int
-        The oldest snapshot whose changes can still be told.
+        The oldest snapshot for which they can still be determined.
     """
 
     def __init__(self, *arguments: object, oldest: int = 0) -> None:
@@ -97,7 +97,7 @@ class ChangesNotFoundError(SnapshotNotFoundError):
 
 
 class IndexExistsError(VsearchError, FileExistsError):
-    """The target already holds an index and ``overwrite`` was not asked for."""
+    """The target already holds an index, and ``overwrite`` is false."""
 
 
 class CorruptIndexError(VsearchError):
@@ -115,7 +115,7 @@ class CorruptIndexError(VsearchError):
 
 
 class FormatVersionError(VsearchError):
-    """The index was written in a format newer than this version reads."""
+    """The index was written in a newer format than this version supports."""
 
 
 class ConflictError(VsearchError):
@@ -123,15 +123,15 @@ class ConflictError(VsearchError):
 
 
 class StoreError(VsearchError, OSError):
-    """The object store or the file system refused or failed."""
+    """The object store or the file system failed or refused a request."""
 
 
 class MissingDependencyError(VsearchError, ImportError):
-    """An optional package is needed for what was asked."""
+    """An optional package is needed for this operation."""
 
 
 class SearchTimeoutError(VsearchError, TimeoutError):
-    """The search was stopped at its ``timeout``; no partial answer is given."""
+    """The search was stopped at its ``timeout``; no partial result is returned."""
 
 
 class RemoteError(VsearchError):
@@ -139,8 +139,8 @@ class RemoteError(VsearchError):
 
 
 class RemoteSnapshotNotFoundError(SnapshotNotFoundError, RemoteError):
-    """The functions of a stack do not find the snapshot that was asked for: it never was, or was pruned."""
+    """The functions of a stack cannot find the requested snapshot: it never existed, or was pruned."""
 
 
 class IncompleteAnswerError(RemoteError):
-    """Some shards gave no answer, and no partial answer was asked for."""
+    """Some shards did not answer, and partial results were not allowed."""

@@ -1,7 +1,7 @@
-"""What a forked process may not go on with: locks of threads that it lacks, and OpenMP's threads.
+"""State that must not be reused in a forked process: locks of threads that do not exist there, and OpenMP's threads.
 
-A fork copies memory and one thread. A lock that another thread held stays locked for ever in the child, and whoever waits for
-work of threads that were not copied waits for ever, too.
+A fork copies memory and one thread. A lock that another thread held stays locked forever in the child, and waiting for threads
+that were not copied never ends, either.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 FORKED_WITHOUT_EXEC = 0x40
-"""PF_FORKNOEXEC among the flags of a process, as Linux tells them in /proc/self/stat."""
+"""PF_FORKNOEXEC in the process flags of Linux, from /proc/self/stat."""
 
 
 class Renewable(Protocol):
-    """Holds locks, or what belongs to threads."""
+    """An object that holds locks or other state of threads."""
 
     def renew_after_fork(self) -> None:
-        """Make them anew: called in the child, where no other thread runs."""
+        """Replace that state; called in the child, where no other thread runs."""
 
 
 _renewable: WeakSet[Renewable] = WeakSet()
 
 
 def renew_in_children(owner: Renewable) -> None:
-    """Let an object renew its locks in every process that is forked from this one."""
+    """Call ``renew_after_fork`` of an object in every process that is forked from this one."""
     _renewable.add(owner)
 
 
 def is_forked() -> bool:
-    """Whether this process was forked from another Python process, and not started anew."""
+    """Whether this process was forked from another Python process without starting a new interpreter."""
     return os.getpid() != _imported_in or _was_forked()
 
 
 def with_threads_of_its_own(work: Callable[P, T]) -> Callable[P, T]:
-    """Decorate work for OpenMP, so that it does not wait for threads that stayed in the parent.
+    """Decorate a function that uses OpenMP, so that it does not wait for threads that stayed in the parent.
 
-    OpenMP keeps a team of threads for each thread that asks for one. The thread that survives a fork believes that it
-    still has its team; a new thread has none, and is given one. In a process that was not forked nothing is different.
+    OpenMP keeps a team of threads for each calling thread. After a fork, the surviving thread still refers to a team that no
+    longer exists, while a new thread is given a new team. In a process that was not forked nothing changes.
     """
 
     @wraps(work)
@@ -55,7 +55,7 @@ def with_threads_of_its_own(work: Callable[P, T]) -> Callable[P, T]:
             return work(*arguments, **options)
         import faiss
 
-        threads = faiss.omp_get_max_threads()  # a setting of the calling thread
+        threads = faiss.omp_get_max_threads()  # a setting per thread
         outcome: list[T] = []
         failure: list[BaseException] = []
 
@@ -78,7 +78,7 @@ def with_threads_of_its_own(work: Callable[P, T]) -> Callable[P, T]:
 
 @cache
 def _was_forked() -> bool:
-    """Whether it was forked before this module was loaded; False where the system does not tell."""
+    """Whether the process was forked before this module was loaded; False if the system does not say."""
     if sys.platform != "linux":
         return False
     try:

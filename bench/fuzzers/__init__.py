@@ -1,1 +1,1 @@
-"""Seeded attempts to break what must hold: each a plain function of a seed and a number of tries."""
+"""Seeded fuzzers for invariants: each is a plain function of a seed and a number of tries."""

@@ -1,4 +1,4 @@
-"""Several writers on one store, of which one at a time goes on, from store call to store call, as a seed says."""
+"""Several writers on one store, of which one at a time proceeds from store call to store call, in an order set by a seed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from vsearch.errors import ConflictError, StoreError
 from vsearch.storage import Store
 
 Fault = str
-"""What happens to a call: ``lost`` (done, but the answer is not heard), ``refused`` (a put is refused with nothing written),
-``failed`` (nothing is done), ``twice`` (a put is sent again), ``killed`` (the actor is no more; the call may have been done)."""
+"""Faults of a call: ``lost`` (done, but the response is lost), ``refused`` (a put is refused with nothing written), ``failed``
+(nothing is done), ``twice`` (a put is sent again), ``killed`` (the actor dies; the call may have been done)."""
 
 
 class Killed(BaseException):
-    """The actor is no more: nothing catches this, and nothing works for it afterwards."""
+    """The actor is dead: nothing catches this, and nothing works for it afterwards."""
 
 
 class Turns:
-    """Lets one of several threads go on at a time; which one, the seed says."""
+    """Lets one of several threads proceed at a time, in an order set by the seed."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -30,7 +30,7 @@ class Turns:
         self._expected = 0
 
     def run(self, actors: Sequence[Callable[[int], Any]]) -> list[BaseException | Any]:
-        """Run actors to their ends; what each returned or raised."""
+        """Run actors to completion; return what each returned or raised."""
         results: list[Any] = [None] * len(actors)
 
         def one(number: int) -> None:
@@ -55,7 +55,7 @@ class Turns:
         return results
 
     def wait(self, number: int) -> None:
-        """Give the others a chance, until it is this one's turn."""
+        """Let others proceed until it is this actor's turn."""
         with self._turn:
             self._waiting.add(number)
             self._choose()
@@ -71,7 +71,7 @@ class Turns:
 
 
 class TroubledStore:
-    """A store as one actor has it: every call waits for its turn, and some go wrong."""
+    """A store as seen by one actor: every call waits for its turn, and some fail."""
 
     def __init__(self, store: Store, turns: Turns, number: int, faults: Mapping[Fault, float]) -> None:
         self._store = store

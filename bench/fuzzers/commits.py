@@ -1,4 +1,4 @@
-"""Builds, trainings, tunings and prunes at once on a store that loses answers, refuses, fails and kills."""
+"""Concurrent builds, trainings, tunings and prunes on a store that loses responses, refuses, fails and kills."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DEADLY: Mapping[Fault, float] = {"lost": 0.03, "refused": 0.05, "twice": 0.05, "
 
 
 def fuzz_commits(seed: int, tries: int) -> int:
-    """Run so many histories, and check each; returns the number of commits.
+    """Run and check this many histories; return the number of commits.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def _history(seed: int) -> int:
     turns = Turns(seed)
     draw = turns.random
     store = open_store(f"memory://{uuid4().hex}/index")
-    # Writers take back what a prune without grace took files of, unless they die or lose the store just then.
+    # A writer takes back a commit whose files were removed by a prune without grace, unless it dies or loses the store.
     faults = draw.choice((QUIET, UNRELIABLE, DEADLY))
     grace = draw.choice((timedelta(0), timedelta(days=1))) if faults is QUIET else timedelta(days=1)
     if draw.random() < 0.7:
@@ -66,17 +66,17 @@ def _history(seed: int) -> int:
     committed: dict[str, str] = {}
 
     def actor(number: int) -> None:
-        own: Any = TroubledStore(store, turns, number, faults)
+        troubled: Any = TroubledStore(store, turns, number, faults)
         for _ in range(2):
             writer, kind = uuid4().hex, draw.choice(("first", "replace", "tune", "train", "prune", "prune"))
             with suppress(ConflictError, StoreError, IndexNotFoundError):
                 if kind == "prune":
-                    prune(own, draw.randint(1, 2), grace=grace)
+                    prune(troubled, draw.randint(1, 2), grace=grace)
                     continue
                 if kind in ("first", "replace"):
-                    _replace(own, writer, first=kind == "first")
+                    _replace(troubled, writer, first=kind == "first")
                 else:
-                    _go_on(own, writer, trained=kind == "train")
+                    _go_on(troubled, writer, trained=kind == "train")
                 committed[writer] = kind
 
     results = turns.run([actor] * draw.randint(2, 4))
@@ -96,7 +96,7 @@ def _check(seed: int, store: Store, committed: Mapping[str, str], began: Manifes
     assert report.ok, f"seed {seed}: the newest snapshot is damaged: {report.problems}"
     chain = {newest.writer, *newest.lineage}
     lost = set(committed) - chain
-    assert not lost, f"seed {seed}: the newest snapshot does not go back to {[committed[one] for one in lost]}"
+    assert not lost, f"seed {seed}: the newest snapshot does not go back to {[committed[name] for name in lost]}"
     assert began is None or began.writer in chain, f"seed {seed}: what was there at the start is lost"
     firsts = [writer for writer, kind in committed.items() if kind == "first"]
     assert len(firsts) <= (began is None), f"seed {seed}: {len(firsts)} builds found nothing and committed"
@@ -113,14 +113,14 @@ def _newest(store: Store) -> Manifest | None:
 
 
 def _replace(store: Store, writer: str, *, first: bool) -> None:
-    """What a build does."""
+    """Act like a build."""
     with discarded_on_failure(store, writer):
         manifest = _manifest(writer, tuple(_shard(store, writer, number) for number in range(2)))
     commit(store, manifest, base=0 if first else None, insist=not first)
 
 
 def _go_on(store: Store, writer: str, *, trained: bool) -> None:
-    """What a tuning does, or a training."""
+    """Act like a tuning or a training."""
     before = read_manifest(store)
     manifest = msgspec.structs.replace(before, writer=writer, settings=SettingsEntry(k=1))
     if trained:

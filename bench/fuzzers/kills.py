@@ -1,4 +1,4 @@
-"""Builds, tunings and prunes in processes that are killed (SIGKILL) at a call of their store, drawn at random."""
+"""Builds, tunings and prunes in processes that are killed (SIGKILL) at a random call of their store."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from vsearch.api import build_and_open as facade
 from vsearch.storage import Store, open_store, verify
 
 CALLS = {"build": 45, "tune": 12, "prune": 14}
-"""About as many store calls does each make."""
+"""Approximate number of store calls per operation."""
 
 
 def fuzz_kills(seed: int, tries: int) -> int:
-    """Kill so many processes at work on one index, and look at it after each; returns how many were killed in time.
+    """Kill this many processes at work on one index, checking it after each; return how many were killed in time.
 
     Raises
     ------
     AssertionError
-        The index is not the one before or the one after, a later build fails, or a prune leaves files of the dead.
+        The index is in neither the old nor the new state, a later build fails, or a prune leaves files of killed processes.
     """
     draw = random.Random(seed)
-    # A server without threads forks each process, with everything imported.
+    # A fork server without threads forks each process, with everything imported.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.fuzzers.kills", "vsearch.building.pipeline", "vsearch.search.tuning"])
     killed = 0
@@ -68,7 +68,7 @@ def _check(url: str, before: dict[str, Any], arguments: tuple[Any, ...]) -> None
 
 
 def _work(url: str, operation: str, last: int, done: bool, seed: int) -> None:
-    """What the process does that is killed."""
+    """Run the operation of the process that is killed."""
     facade.open_store = lambda *_, **__: _Deadly(open_store(url), last, done)  # type: ignore[attr-defined,return-value]
     if operation == "build":
         vsearch.build(_rows(200, seed), url, overwrite=True)
@@ -79,7 +79,7 @@ def _work(url: str, operation: str, last: int, done: bool, seed: int) -> None:
 
 
 class _Deadly:
-    """A store whose process is killed at a call, when the call is done or before it is."""
+    """A store whose process is killed at a given call, before or after it is done."""
 
     def __init__(self, store: Store, last: int, done: bool) -> None:
         self._store, self._last, self._done = store, last, done

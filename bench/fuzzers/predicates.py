@@ -1,4 +1,4 @@
-"""Random predicates on random typed tables full of NULLs find what DuckDB finds, in SQL, as they travel and as they are shown."""
+"""Random predicates on random typed tables full of NULLs, compared with DuckDB: as SQL, after serialization, and as displayed."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ class Table:
 
 
 def fuzz_predicates(seed: int, tries: int) -> None:
-    """Try random predicates; the same seed tries the same ones.
+    """Try random predicates; deterministic for a given seed.
 
     Raises
     ------
     AssertionError
-        Names the seed, the try and the predicate that found other rows than DuckDB.
+        Names the seed, the try and the predicate for which the rows differ from DuckDB.
     """
     rng = random.Random(seed)
     table = make_table(rng)
@@ -89,14 +89,14 @@ def fuzz_predicates(seed: int, tries: int) -> None:
 
 
 def make_table(rng: random.Random) -> Table:
-    """A table of all types with many NULLs, few or many distinct values."""
+    """A table of all types with many NULLs, and few or many distinct values."""
     import duckdb
 
     rows, nulls, wide = rng.choice(ROWS), rng.choice([0.0, 0.1, 0.5, 1.0]), rng.random() < 0.5
 
-    def column(few: list[Any], many: Callable[[], Any]) -> list[Any]:
+    def column(values: list[Any], draw: Callable[[], Any]) -> list[Any]:
         return [
-            None if rng.random() < nulls else many() if wide and rng.random() < 0.8 else rng.choice(few)
+            None if rng.random() < nulls else draw() if wide and rng.random() < 0.8 else rng.choice(values)
             for _ in range(rows)
         ]
 
@@ -147,7 +147,7 @@ def _moment(text: str) -> dt.datetime:
 
 
 def condition(rng: random.Random, depth: int) -> str:
-    """A random condition that both read."""
+    """A random condition that both can parse."""
     kind = rng.randrange(9)
     if depth == 0 or kind < 4:
         return _leaf(rng)
@@ -175,7 +175,9 @@ def _leaf(rng: random.Random) -> str:
     column, literal = _scalar(rng)
     if rng.random() < 0.25:
         default = literal()
-        column = f"COALESCE({column}, {'0.10' if default == '0.105' else default})"  # what stands for NULL has two places, too
+        column = (
+            f"COALESCE({column}, {'0.10' if default == '0.105' else default})"  # the default has two decimals as well
+        )
     shape = rng.randrange(3)
     if shape == 0:
         low, high = literal(), literal()

@@ -1,7 +1,6 @@
-"""Everything that vsearch is measured against, and vsearch itself, behind one protocol.
+"""The peers of vsearch, and vsearch itself, behind one protocol.
 
-The modules here import their library only when they build, so that one that is missing
-is reported as absent and the others still run.
+These modules import their library only when they build, so that a missing library is reported as absent and the others still run.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def searchers() -> list[Contestant]:
 
 
 def estimators() -> list[Contestant]:
-    """Contestants of ``bench.recall``: codes alone, all of them scanned."""
+    """Contestants of ``bench.recall``: codes alone, scanned exhaustively."""
     ours = [
         Ours(bits=bits, rerank=None, quantizer=quantizer, tuned=(), exhaustive=True)
         for quantizer in ("osq", "osq-lloyd")
@@ -71,7 +70,7 @@ def estimators() -> list[Contestant]:
 
 
 def filterers() -> list[Contestant]:
-    """Contestants of ``bench.filters``: those that take a filter."""
+    """Contestants of ``bench.filters``: those that support filters."""
     return [
         Ours(tuned=(0.95, 0.99)),
         Hnsw(16),
@@ -83,7 +82,7 @@ def filterers() -> list[Contestant]:
 
 
 def millions() -> list[Contestant]:
-    """Contestants of ``bench.million``: graphs are built with fewer candidates, to end in ten minutes of one core."""
+    """Contestants of ``bench.million``; graphs are built with fewer candidates, to finish in ten minutes on one core."""
     return [
         Ours(),
         Ours(rerank="float16"),

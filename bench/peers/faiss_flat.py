@@ -38,11 +38,11 @@ class FaissFlatIndex:
 
 @dataclass(frozen=True)
 class FaissFlat:
-    """``factory`` is a FAISS factory string; {d} the dimensions, {b} the bits,
-    {m} = 8 * bytes / bits and {n} the number of inverted lists.
+    """``factory`` is a FAISS factory string; {d} are the dimensions, {b} the bits, {m} = 8 * bytes / bits and {n} the number of
+    inverted lists.
 
-    With ``residual`` the codes are those of residuals to the centroids of inverted
-    lists, all of which are scanned: the terms on which vsearch's own codes stand.
+    With ``residual``, the codes are those of residuals to the centroids of inverted lists, all of which are scanned: the same
+    conditions as for vsearch's own codes.
     """
 
     name: str
@@ -81,8 +81,8 @@ class FaissFlat:
     def _train_rotation(self, index: Any, base: Floats, subquantizers: int) -> None:
         """Train the rotation for codes of these bits, on a sample.
 
-        By itself FAISS learns every rotation for 8 bits, whatever bits the codes that follow have, in 50 rounds on 65,536
-        rows: that takes an hour of two cores.
+        By default FAISS learns every rotation for 8 bits, whatever the bits of the following codes, in 50 rounds on 65,536 rows,
+        which takes an hour on two cores.
         """
         faiss = load("faiss", "faiss-cpu")
         rotation = faiss.downcast_VectorTransform(index.chain.at(0))
@@ -91,4 +91,4 @@ class FaissFlat:
         rotation.niter = ROTATION_ROUNDS
         rotation.pq = codes
         rotation.train(base)
-        rotation.pq = None  # the rotation does not own it
+        rotation.pq = None  # not owned by the rotation

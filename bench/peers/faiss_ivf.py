@@ -1,4 +1,4 @@
-"""FAISS: inverted lists of fast-scan codes, reordered by raw or 8-bit vectors."""
+"""FAISS: inverted lists of fast-scan codes, re-ranked with raw or 8-bit vectors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FaissIvfIndex:
     bytes_per_vector: float
     raw_bytes_per_vector: float
     refined: bool
-    table_bytes: int = 0  # of the lookup tables of one query and one list, where every list has its own
+    table_bytes: int = 0  # lookup tables per query and list, if every list has its own
 
     def settings(self) -> Sequence[Setting]:
         probes = sweep(int(self.ivf.nlist))
@@ -53,11 +53,11 @@ class FaissIvfIndex:
         return self._filtered(setting, where)
 
     def _search(self, queries: Floats, k: int) -> Rows:
-        many = together(self.table_bytes, int(self.ivf.nprobe))
-        if len(queries) <= many:
+        block = together(self.table_bytes, int(self.ivf.nprobe))
+        if len(queries) <= block:
             ids: Rows = self.index.search(queries, k)[1]
             return ids
-        parts = [self.index.search(queries[i : i + many], k)[1] for i in range(0, len(queries), many)]
+        parts = [self.index.search(queries[i : i + block], k)[1] for i in range(0, len(queries), block)]
         return np.concatenate(parts)
 
     def _filtered(self, setting: Setting, where: Predicate) -> Search:
@@ -69,7 +69,7 @@ class FaissIvfIndex:
         parameters = faiss.SearchParametersIVF(sel=selector, nprobe=setting["nprobe"])
 
         def search(queries: Floats, k: int) -> Rows:
-            # ``packed`` stays alive as long as this closure: the selector holds a bare pointer.
+            # ``packed`` must live as long as this closure: the selector holds a bare pointer.
             _ = packed
             ids: Rows = self.index.search(queries, k, params=parameters)[1]
             return ids
@@ -78,7 +78,7 @@ class FaissIvfIndex:
 
 
 def together(table_bytes: int, nprobe: int) -> int:
-    """How many queries FAISS can be given at once: all of their lookup tables are made before the scan."""
+    """How many queries FAISS can take at once: all of their lookup tables are computed before the scan."""
     return max(1, LARGEST_TABLES // (table_bytes * nprobe)) if table_bytes else LARGEST_TABLES
 
 

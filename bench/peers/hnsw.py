@@ -15,7 +15,7 @@ from bench.peers.protocol import Predicate, Setting, Task, load, sweep
 
 @dataclass
 class HnswIndex:
-    """hnswlib's graph; a filter is a Python callback, as its interface offers no other."""
+    """hnswlib's graph; a filter is a Python callback, the only kind that its interface supports."""
 
     graph: Any
     description: str
@@ -41,7 +41,7 @@ class HnswIndex:
             ids = np.full((len(queries), k), -1, dtype=np.int64)
             try:
                 found, _ = graph.knn_query(queries, k=reachable, num_threads=1, filter=allowed)
-            except RuntimeError:  # fewer than k reached: hnswlib gives nothing then
+            except RuntimeError:  # fewer than k reached: hnswlib returns nothing then
                 return ids
             ids[:, :reachable] = found
             return ids

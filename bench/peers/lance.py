@@ -1,4 +1,4 @@
-"""LanceDB: IVF_PQ with a prefilter, scalar indexes and refinement by raw vectors."""
+"""LanceDB: IVF_PQ with a prefilter, scalar indexes and refinement with raw vectors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROW = "row"
 
 @dataclass
 class LanceIndex:
-    """A table with a vector index; scalar indexes are made when a column is first filtered."""
+    """A table with a vector index; scalar indexes are created when a column is first filtered."""
 
     table: Any
     description: str
@@ -40,11 +40,11 @@ class LanceIndex:
         def search(queries: Floats, k: int) -> Rows:
             ids = np.full((len(queries), k), -1, dtype=np.int64)
             for i, query in enumerate(queries):
-                asked = table.search(query).limit(k).nprobes(probes).refine_factor(refine).select([ROW, "_distance"])
+                request = table.search(query).limit(k).nprobes(probes).refine_factor(refine).select([ROW, "_distance"])
                 if sql is not None:
-                    asked = asked.where(sql, prefilter=True)
-                found = asked.to_arrow()[ROW].to_numpy()
-                ids[i, : len(found)] = found
+                    request = request.where(sql, prefilter=True)
+                rows = request.to_arrow()[ROW].to_numpy()
+                ids[i, : len(rows)] = rows
             return ids
 
         return search
@@ -60,7 +60,7 @@ class LanceIndex:
 
 @dataclass(frozen=True)
 class Lance:
-    """One sub-quantizer of 8 bits for every 4 dimensions."""
+    """One 8-bit sub-quantizer per 4 dimensions."""
 
     name: str = "lancedb"
     package: str = "lancedb"

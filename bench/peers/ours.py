@@ -28,7 +28,7 @@ def facade() -> Any:
 
 @dataclass
 class OursIndex:
-    """An index on disk; every tuned recall is a reader of its own, over the same files."""
+    """An index on disk; every tuned recall has its own reader, over the same files."""
 
     url: Path
     index: Any
@@ -69,7 +69,7 @@ class OursIndex:
 
 @dataclass(frozen=True)
 class Ours:
-    """``exhaustive`` scans all rows with ``exact=True``: the estimator alone where rerank is None."""
+    """``exhaustive`` scans all rows with ``exact=True``: the estimator alone if rerank is None."""
 
     bits: float = 1.0
     rerank: str | None = "int8"
@@ -96,7 +96,7 @@ class Ours:
         )
         info = index.info()
         parts = info["bytes_per_vector_by_part"]
-        # Centroids, rotation and grids too: FAISS's figure holds its own.
+        # Includes centroids, rotation and grids, as FAISS's figure does.
         size = float(info["bytes_per_vector"]) + float(parts["model"])
         raw = {"float32": 4.0, "float16": 2.0}.get(self.rerank or "", 0.0) * task.dimensions
         return OursIndex(
@@ -112,7 +112,7 @@ class Ours:
 
 
 def tuned(url: Path, recall: float) -> Any:
-    """A reader of its own with its own settings: tune() stores what it finds, and the last one would win."""
+    """A separate reader with its own settings, since tune() stores its settings and the last call would win."""
     index = facade().open(str(url))
     index.tune(recall=recall, k=10)
     return index

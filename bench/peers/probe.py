@@ -1,7 +1,7 @@
-"""Try a contestant in a child process: a peer may end the process it runs in.
+"""Try a contestant in a child process, since a peer may end the process it runs in.
 
-``python -m bench.peers.probe SET NAME DIMENSIONS METRIC`` builds it on random rows and
-searches once; its last line on standard error is the reason when that fails.
+``python -m bench.peers.probe SET NAME DIMENSIONS METRIC`` builds it on random rows and searches once; if that fails, its last line
+on standard error is the reason.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from bench.peers.protocol import Absent, Task
 
 ROWS = 2048
 TIMEOUT = 300
-DONE = "took part"  # said, and not only status 0: a peer may end the process cleanly
+DONE = "took part"  # printed in addition to status 0, since a peer may end the process cleanly
 
 
 def absent(contestant_set: str, name: str, dimensions: int, metric: str) -> str | None:
-    """Why a contestant cannot take part here; None when it can."""
+    """Why a contestant cannot take part here; None if it can."""
     arguments = [contestant_set, name, str(dimensions), metric]
     command = [sys.executable, "-m", "bench.peers.probe", *arguments]
     try:
@@ -38,15 +38,15 @@ def absent(contestant_set: str, name: str, dimensions: int, metric: str) -> str 
 
 
 def attempt(contestant_set: str, name: str, dimensions: int, metric: str) -> None:
-    """Build and search once; whatever goes wrong is raised."""
+    """Build and search once; errors are raised."""
     contestant = {c.name: c for c in SETS[contestant_set]()}[name]
     base = prepare(np.random.default_rng(0).standard_normal((ROWS, dimensions)), metric)
     attributes = pa.table({"uniform": np.linspace(0, 1, ROWS)}) if contestant_set == "filters" else None
     with tempfile.TemporaryDirectory() as scratch:
         index = contestant.build(Task(base, metric, 1, Path(scratch), attributes))
-        found = index.configure(index.settings()[-1])(base[:4], 10)
-        if found.shape != (4, 10):
-            raise Absent(f"answered with shape {found.shape} where (4, 10) was asked")
+        ids = index.configure(index.settings()[-1])(base[:4], 10)
+        if ids.shape != (4, 10):
+            raise Absent(f"returned shape {ids.shape}, expected (4, 10)")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a contestant is: it builds an index of a task, and the index searches."""
+"""The protocol of contestants: they build an index for a task, and the index searches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.data import Floats, Rows
 from bench.measure import Search
 
 
-class Absent(Exception):  # noqa: N818 - it is an answer, not an error
+class Absent(Exception):  # noqa: N818 - a result, not an error
     """A contestant cannot take part; the message says why."""
 
 
@@ -31,19 +31,19 @@ def load(module: str, package: str | None = None) -> ModuleType:
 
 @dataclass(frozen=True)
 class Task:
-    """What every contestant gets to build from.
+    """The input of every contestant.
 
     Attributes
     ----------
     base : (rows, d) float32
-        Of unit length where the metric is cosine.
+        Of unit length if the metric is cosine.
     metric : "cosine", "ip" or "l2"
     threads : int
-        How many a build may use.
+        Maximum number for a build.
     scratch : Path
-        An empty folder of the contestant's own.
+        An empty folder for this contestant.
     attributes : pyarrow.Table or None
-        Row-aligned with ``base``; only in the bench of filters.
+        Aligned with the rows of ``base``; only in the filter benchmark.
     """
 
     base: Floats
@@ -92,8 +92,8 @@ class Predicate:
 class Index(Protocol):
     """A built index.
 
-    ``bytes_per_vector`` counts everything held but the raw vectors (codes, factors, ids,
-    graph, centroids), ``raw_bytes_per_vector`` the vectors kept beside it for reranking.
+    ``bytes_per_vector`` covers everything except the raw vectors (codes, factors, ids, graph, centroids), ``raw_bytes_per_vector``
+    the vectors kept for re-ranking.
     """
 
     description: str
@@ -107,7 +107,7 @@ class Index(Protocol):
     def configure(self, setting: Setting, where: Predicate | None = None, /) -> Search:
         """A search on one thread with this setting; valid until the next call of configure.
 
-        Only the contestants of ``bench.filters`` heed ``where``.
+        ``where`` is only used by the contestants of ``bench.filters``.
         """
         ...
 
@@ -115,7 +115,7 @@ class Index(Protocol):
 class Contestant(Protocol):
     """Builds an index; ``name`` is short and stable, ``package`` what to install.
 
-    ``build`` raises :class:`Absent` where the contestant cannot take part.
+    ``build`` raises :class:`Absent` if the contestant cannot take part.
     """
 
     @property
@@ -129,9 +129,9 @@ class Contestant(Protocol):
 
 def lists(rows: int) -> int:
     """Number of inverted lists for IVF indexes: the power of two nearest 4 sqrt(rows), at most rows / 39."""
-    wanted = round(log2(4 * rows**0.5))
-    most = int(log2(max(1, rows // 39)))
-    return 1 << min(wanted, most)
+    ideal = round(log2(4 * rows**0.5))
+    limit = int(log2(max(1, rows // 39)))
+    return 1 << min(ideal, limit)
 
 
 def sweep(most: int, first: int = 1) -> list[int]:
@@ -141,11 +141,11 @@ def sweep(most: int, first: int = 1) -> list[int]:
 
 
 def folder_bytes(folder: Path, without: str = "") -> int:
-    """Bytes of the files under a folder, except those of one name."""
+    """Bytes of the files below a folder, except those with a given name."""
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and f.name != without)
 
 
 def padded(ids: Rows, k: int) -> Rows:
-    """Bring ids to k columns with -1."""
+    """Pad ids to k columns with -1."""
     short = k - ids.shape[1]
     return ids if short <= 0 else np.pad(ids, ((0, 0), (0, short)), constant_values=-1)

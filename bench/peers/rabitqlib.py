@@ -1,4 +1,4 @@
-"""rabitqlib: RaBitQ's own library, inverted lists and the SymphonyQG graph."""
+"""rabitqlib: the library of RaBitQ's authors, with inverted lists and the SymphonyQG graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.peers.protocol import Predicate, Setting, Task, lists, load, sweep
 
 @dataclass
 class RabitqIndex:
-    """Either of the two; ``knob`` is the argument of search that is swept."""
+    """Either index type; ``knob`` is the search argument that is swept."""
 
     index: Any
     knob: str
@@ -31,8 +31,8 @@ class RabitqIndex:
         index, arguments = self.index, {self.knob: setting[self.knob], "num_threads": 1}
 
         def search(queries: Floats, k: int) -> Rows:
-            found = np.asarray(index.search(queries, k, **arguments)[0], dtype=np.uint32)
-            return found.view(np.int32).astype(np.int64)  # 2**32 - 1, "none", becomes -1
+            ids = np.asarray(index.search(queries, k, **arguments)[0], dtype=np.uint32)
+            return ids.view(np.int32).astype(np.int64)  # 2**32 - 1, "none", becomes -1
 
         return search
 
@@ -49,7 +49,7 @@ def _saved_bytes(index: Any, task: Task) -> int:
 
 @dataclass(frozen=True)
 class RabitqIvf:
-    """Inverted lists of 1 to 9 bit codes; 32 keeps raw vectors for the rerank."""
+    """Inverted lists of 1 to 9 bit codes; 32 keeps raw vectors for re-ranking."""
 
     bits: int
     package: str = "rabitqlib"

@@ -27,18 +27,18 @@ class ScanIndex:
 
     def configure(self, _setting: Setting, where: Predicate | None = None) -> Search:
         base, far = self.base, self.far
-        every = where is None or where.sql is None
+        unfiltered = where is None or where.sql is None
         rows = np.arange(len(base)) if where is None else where.rows
 
         def search(queries: Floats, k: int) -> Rows:
-            vectors = base if every else base[rows]
+            vectors = base if unfiltered else base[rows]
             scores = vectors @ queries.T
             if far:
                 scores = 2 * scores - np.einsum("ij,ij->i", vectors, vectors)[:, None]
-            kept = min(k, len(rows))
-            if kept == 0:
+            count = min(k, len(rows))
+            if count == 0:
                 return np.full((len(queries), k), -1, dtype=np.int64)
-            best = np.argpartition(-scores, kept - 1, axis=0)[:kept].T
+            best = np.argpartition(-scores, count - 1, axis=0)[:count].T
             order = np.argsort(-np.take_along_axis(scores.T, best, axis=1), axis=1, kind="stable")
             return padded(rows[np.take_along_axis(best, order, axis=1)], k)
 

@@ -1,4 +1,4 @@
-"""ScaNN: a tree of partitions, anisotropic 4-bit hashing, reordering by raw vectors."""
+"""ScaNN: a tree of partitions, anisotropic 4-bit hashing, re-ranking with raw vectors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ScannIndex:
 
 @dataclass(frozen=True)
 class Scann:
-    """Two dimensions per 4-bit code, threshold 0.2: what its documentation advises."""
+    """Two dimensions per 4-bit code, threshold 0.2, as recommended by its documentation."""
 
     name: str = "scann"
     package: str = "scann"

@@ -1,7 +1,7 @@
 """Intel's Scalable Vector Search: a Vamana graph over LVQ, LeanVec or float vectors.
 
-LVQ and LeanVec end the whole process on processors that are not Intel's; that is why
-contestants are tried in a child process first (:mod:`bench.peers.probe`).
+LVQ and LeanVec kill the process on processors that are not Intel's, which is why contestants are first tried in a child process
+(:mod:`bench.peers.probe`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SvsIndex:
 
 @dataclass(frozen=True)
 class Svs:
-    """``storage`` is lvq4x8, leanvec or float16; ``degree`` the most links per node, ``window`` the candidates of a build."""
+    """``storage`` is lvq4x8, leanvec or float16; ``degree`` the maximum links per node, ``window`` the candidates of a build."""
 
     storage: str
     degree: int = 32

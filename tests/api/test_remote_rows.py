@@ -90,7 +90,7 @@ def test_queries_that_are_none_are_refused_before_anything_is_sent(queries):
             raise AssertionError("called")
 
     remote = RemoteIndex("test://t", Stack("memory://rows-none/i", None, None).names, Broken(), Envelope())
-    with pytest.raises(vsearch.InputError, match=r"functions hold no query encoder|one number|at least one"):
+    with pytest.raises(vsearch.InputError, match=r"functions have no query encoder|one number|at least one"):
         remote.search(queries)
 
 

@@ -36,12 +36,12 @@ def test_what_was_measured_is_kept(tmp_path):
 
 
 def test_clustered_vectors_are_unit_vectors_with_a_falling_spectrum():
-    base, queries = clustered(4000, 50, 32, centres=64)
+    base, queries = clustered(4000, 50, 32, centers=64)
     assert base.shape == (4000, 32)
     assert queries.shape == (50, 32)
     np.testing.assert_allclose(np.linalg.norm(base, axis=1), 1, rtol=1e-5)
     deviations = base.std(axis=0)
     assert deviations[:4].mean() > 2 * deviations[-4:].mean()
-    assert np.array_equal(base, clustered(4000, 50, 32, centres=64)[0])
+    assert np.array_equal(base, clustered(4000, 50, 32, centers=64)[0])
     nearest = (queries @ base.T).max(axis=1)
     assert nearest.mean() > (base[:50] @ base[2000:2050].T).mean() + 0.2

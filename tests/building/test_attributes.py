@@ -123,15 +123,15 @@ def test_files_are_spooled_in_bounded_memory(tmp_path: Path, scratch: Path) -> N
     del data
     pool = pa.default_memory_pool()
     before, peak = pool.bytes_allocated(), 0
-    normalise = attributes_module.normalise
+    normalize = attributes_module.normalize
 
     def watched(*arguments: object) -> object:
         nonlocal peak
         peak = max(peak, pool.bytes_allocated() - before)
-        return normalise(*arguments)
+        return normalize(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attributes_module, "normalise", watched)
+        patch.setattr(attributes_module, "normalize", watched)
         patch.setattr(attributes_module, "WRITE_BYTES", 1 << 20)
         source = open_attributes(tmp_path / "x.parquet", rows, scratch)
     assert size > 25e6
@@ -305,9 +305,9 @@ def test_pandas(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (pd.DataFrame({"o": pd.Series([1.5, "a"], dtype=object)}), "column 'o' mixes types"),
-        (pd.DataFrame({"o": [1j, 2]}), "column 'o' mixes types"),
-        (pd.DataFrame({"o": pd.Series([2**64, 2], dtype=object)}), "column 'o' mixes types"),
+        (pd.DataFrame({"o": pd.Series([1.5, "a"], dtype=object)}), "column 'o' has mixed types"),
+        (pd.DataFrame({"o": [1j, 2]}), "column 'o' has mixed types"),
+        (pd.DataFrame({"o": pd.Series([2**64, 2], dtype=object)}), "column 'o' has mixed types"),
         (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), "2 columns are named 'a'"),
         (pl.DataFrame({"o": [1, 2]}).lazy(), "LazyFrame are not supported.*collect.. it first"),
     ],
@@ -411,15 +411,15 @@ def test_another_number_of_rows(kind: str, tmp_path: Path, scratch: Path) -> Non
     [
         ([1, 2], "attributes of type list are not supported"),
         (3, "attributes of type int"),
-        ({"a": [1, 2], "b": [1]}, "no table of columns of equal length"),
-        ({"a": [1, "x"]}, "no table of columns"),
+        ({"a": [1, 2], "b": [1]}, "does not hold columns of equal length"),
+        ({"a": [1, "x"]}, "does not hold columns"),
         (pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), "2 columns are named 'a'"),
         (pa.table([pa.array([1])], names=[""]), "column 0 has no name"),
         (pa.array([1]), "attributes of type Int64Array"),
         (pa.chunked_array([[1]]), "attributes of type ChunkedArray"),
         ("absent.parquet", "absent.parquet: no such file"),
-        ("a.xlsx", "unknown kind of table '.xlsx'"),
-        ("plain", "unknown kind of table ''"),
+        ("a.xlsx", "unsupported table format '.xlsx'"),
+        ("plain", "unsupported table format ''"),
     ],
 )
 def test_what_is_no_table(given: object, message: str, scratch: Path) -> None:

@@ -116,8 +116,8 @@ def test_whole_numbers_that_widen_late_in_a_file(late: str, tmp_path: Path, monk
     [
         (b"", "not a readable CSV file"),
         (b"a,b\n1,2\n1,2,3\n", "not a readable CSV file.*Expected 2 columns, got 3"),
-        (b"a,a\n1,2\n", "distinct column names; it holds: a, a"),
-        (b"a,\n1,2\n", "distinct column names"),
+        (b"a,a\n1,2\n", "must be distinct and not empty, got: a, a"),
+        (b"a,\n1,2\n", "must be distinct"),
         (b"a,b\n1,\xff\xfe\n", "not a readable CSV file|cannot be read"),
         (b"\xff\xfe,b\n1,2\n", "not a readable CSV file|column names"),
         (b"a,b\n", "0 rows of attributes for 1 embeddings"),

@@ -149,7 +149,7 @@ def test_a_column_of_the_attributes(tmp_path: Path) -> None:
         ("price", "ids .column 'price'. are double"),
         ("hole", "ids .column 'hole'.: row 1 is NULL"),
         ("same", "ids .column 'same'.: 1 occur more than once"),
-        ("absent", "no attribute column 'absent' .there are: key, number, price, hole, same"),
+        ("absent", "no attribute column 'absent' .the columns are: key, number, price, hole, same"),
     ):
         with pytest.raises(InputError, match=message):
             open_ids(name, 2, attributes)
@@ -172,13 +172,13 @@ def test_a_column_of_the_attributes(tmp_path: Path) -> None:
         (pa.chunked_array([["a"], ["b", None]]), "row 2 is NULL"),
         (np.ma.masked_array([1, 2, 3], [False, True, False]), "row 1 is NULL"),
         ([1, "a", 2], "neither all integers nor all strings"),
-        ([1.0, 2.5, 3.0], "are double; give integers or strings: row 1 is 2.5"),
-        ([1.0, np.inf, 3.0], "are double; give integers or strings: row 1 is inf"),
-        ([1.0, 2.0**53 + 2, 3.0], "are double and some beyond 2..53"),
+        ([1.0, 2.5, 3.0], "are double; pass integers or strings: row 1 is 2.5"),
+        ([1.0, np.inf, 3.0], "are double; pass integers or strings: row 1 is inf"),
+        ([1.0, 2.0**53 + 2, 3.0], "are double, and some exceed 2..53"),
         (pa.array([D("1"), D("1.5"), D("2")]), "are decimal128.*: row 1 is 1.5"),
         (pa.array([D(2**70), D(1), D(2)], pa.decimal128(38, 0)), "are decimal128"),
         ([1.0, None, 3.0], r"row 1 is NULL"),
-        ([b"0" * 16, b"1" * 16, b"2" * 15], r"are binary; .*only values of 16 bytes"),
+        ([b"0" * 16, b"1" * 16, b"2" * 15], r"are binary; .*must be 16 bytes each"),
         (np.array([1.0, np.nan, 3.0]), "are double"),
         ([True, False, True], "are bool"),
         ([b"a", b"b", b"c"], "are binary"),

@@ -91,7 +91,7 @@ def test_columns_may_be_chosen(tmp_path: Path, scratch: Path) -> None:
     other = opened(path, scratch, attributes={"x": list(range(ROWS))}, id="sku")
     assert other.columns is not None
     assert other.columns.schema.names == ["x"]
-    with pytest.raises(InputError, match="no column 'cost' besides the vectors; there are: sku, price"):
+    with pytest.raises(InputError, match="no column 'cost' besides the vectors; the others are: sku, price"):
         opened(path, scratch, attributes=["cost"])
 
 
@@ -112,14 +112,14 @@ def test_ids_may_be_a_column_that_no_attribute_is(tmp_path: Path, scratch: Path)
         ),
         (TABLE.drop_columns(["embedding"]), {}, "no column is a list .*the columns are: sku .*string, price int64"),
         (TABLE, {"vectors": "price"}, "column 'price' is int64, not a list"),
-        (TABLE, {"vectors": "absent"}, "no column 'absent'.*there are: sku, embedding, price"),
+        (TABLE, {"vectors": "absent"}, "no column 'absent'.*the columns are: sku, embedding, price"),
         (TABLE, {"id": "absent"}, "no attribute column 'absent'"),
-        (TABLE, {"id": "sku", "ids": "sku"}, "give one of the two"),
+        (TABLE, {"id": "sku", "ids": "sku"}, "pass only one of them"),
         (TABLE, {"missing": "drop"}, "missing must be 'error' or 'skip', got 'drop'"),
-        (TABLE, {"vectors": 1}, "vectors names a column"),
+        (TABLE, {"vectors": 1}, "vectors must be the name of a column"),
         (X, {"vectors": "embedding"}, "names a column, but embeddings of type ndarray have none"),
         (TABLE.rename_columns(["a", "embedding", "a"]), {}, "2 columns are named 'a'"),
-        (pa.table({"v": pa.array([[1, 2]]), "w": ["x"]}), {}, "; v would do if named with vectors="),
+        (pa.table({"v": pa.array([[1, 2]]), "w": ["x"]}), {}, "; v can be used if named with vectors="),
     ],
 )
 def test_tables_that_are_refused(table: object, options: dict[str, Any], message: str, scratch: Path) -> None:
@@ -139,11 +139,11 @@ def test_tables_that_are_refused(table: object, options: dict[str, Any], message
             "the splits test, train; name one",
         ),
         (lambda folder: shards(shards(folder), 2), "several sets of shards"),
-        (lambda folder: folder.mkdir(), "no .parquet or .arrow or .feather file is there"),
+        (lambda folder: folder.mkdir(), "contains no .parquet or .arrow or .feather file"),
         (lambda folder: parquet(folder / "_temporary"), "no .parquet or"),
         (
             lambda folder: (parquet(folder), parquet(folder, pa.table({"sku": [[1]]}), "q.parquet")),
-            "q.parquet: its columns do not fit",
+            "q.parquet: its columns are not compatible",
         ),
     ],
 )
@@ -218,7 +218,7 @@ def test_packed_bits(tmp_path: Path) -> None:
         hits = index.search(vsearch.unpack_bits(packed), k=5, exact=True)
         found = np.take_along_axis(distances, hits.ids, 1)
         np.testing.assert_array_equal(found, np.sort(distances, axis=1)[:, :5])
-    for bad, message in ((X, "these are float32"), (X.astype(np.float16), "these are fractions")):
+    for bad, message in ((X, "got float32"), (X.astype(np.float16), "got fractions")):
         with pytest.raises(InputError, match=message):
             vsearch.build(bad, tmp_path / "bad", packed=True)
 

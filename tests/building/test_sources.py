@@ -140,7 +140,7 @@ def test_hdf5(tmp_path: Path, scratch: Path) -> None:
     require_same(open_vectors(f"{other}::base", scratch), BYTES)
     with h5py.File(path) as file:
         require_same(open_vectors(file["train"], scratch), FLOATS)
-    with pytest.raises(InputError, match=r"no data set 'train' .it holds: base"):
+    with pytest.raises(InputError, match=r"no dataset 'train' .the file has: base"):
         open_vectors(other, scratch)
 
 

@@ -61,7 +61,7 @@ NOT_VECTORS = {
     "bools": (np.ones((3, 2), bool), "type bool are not supported.*astype"),
     "complex": (np.ones((3, 2), complex), "type complex128"),
     "strings": (np.array([["a"]]), "type <U1"),
-    "objects": (np.array([[None]]), "no array of numbers"),
+    "objects": (np.array([[None]]), "not arrays of numbers|not an array of numbers"),
     "one-axis": (np.ones(3), r"shape \(3,\).*vector\[None, :\]"),
     "three-axes": (np.ones((2, 2, 2)), r"shape \(2, 2, 2\)"),
     "no-rows": (np.ones((0, 4), np.float32), "no rows"),
@@ -76,12 +76,12 @@ NOT_VECTORS = {
     "rows-as-batches": (iter([np.ones(3)]), r"batch 0 has shape \(3,\).*vector\[None, :\]"),
     "strings-as-batches": (["a.npy"], "batch 0 is a str"),
     "none-as-batch": ([np.ones((1, 2)), None], "batch 1 is a NoneType"),
-    "texts-as-objects": (np.array([["a"], ["b"]], object)[:, 0], "no array of numbers|not a list"),
+    "texts-as-objects": (np.array([["a"], ["b"]], object)[:, 0], "not arrays of numbers|not a list"),
     "lists-of-texts": (pd.Series([["a"], ["b"]]), "not a list of float32"),
     "null-object": (pd.Series([[1.0], None]), "row 1 is NULL"),
     "nulls-only": (pd.Series([None, None]), "row 0 is NULL"),
-    "ragged": ([[[1.0, 2.0], [3.0]]], "batch 0 is no array"),
-    "ragged-rows": ([[1.0, 2.0], [3.0]], "embeddings is no array"),
+    "ragged": ([[[1.0, 2.0], [3.0]]], "batch 0 is not an array"),
+    "ragged-rows": ([[1.0, 2.0], [3.0]], "embeddings is not an array"),
     "widths-differ": ([np.ones((2, 3)), np.ones((2, 4))], "batch 1 has 4 dimensions, earlier batches have 3"),
     "types-differ": ([np.ones((2, 3), "f4"), np.ones((2, 3), "f2")], "batch 1 has elements of type float16"),
     "table-without-vectors": (pa.table({"a": [1], "b": ["x"]}), "the columns are: a int64, b string"),
@@ -125,9 +125,9 @@ BAD_FILES = {
     "vector.npy": (npy(described("'<f4'", (6,)), bytes(24)), r"shape \(6,\)"),
     "bool.npy": (npy(described("'|b1'", (2, 3)), bytes(6)), "type bool are not supported"),
     "empty.fvecs": (b"", "empty"),
-    "short.fvecs": (b"\x01\x00", "claims 0 dimensions"),
-    "huge.fvecs": (vecs(np.ones((2, 3), "<f4")).replace(b"\x03\0\0\0", b"\xff\xff\xff\x7f", 1), "claims 2147483647"),
-    "negative.bvecs": (b"\xff\xff\xff\xffabcd", "claims -1 dimensions"),
+    "short.fvecs": (b"\x01\x00", "declares 0 dimensions"),
+    "huge.fvecs": (vecs(np.ones((2, 3), "<f4")).replace(b"\x03\0\0\0", b"\xff\xff\xff\x7f", 1), "declares 2147483647"),
+    "negative.bvecs": (b"\xff\xff\xff\xffabcd", "declares -1 dimensions"),
     "truncated.fvecs": (vecs(np.ones((2, 3), "<f4"))[:-1], "truncated or its rows differ"),
     "truncated.bvecs": (vecs(np.ones((2, 3), "u1"))[:-2], "truncated or its rows differ"),
     "empty.fbin": (b"", "0 bytes are too few"),
@@ -142,8 +142,8 @@ BAD_FILES = {
     "text.feather": (b"FEA1 very old", "not a readable Arrow IPC file"),
     "text.hdf5": (b"\x89HDF\r\n\x1a\n no hdf5", "not a readable HDF5 file"),
     "text.h5": (b"hello", "not a readable HDF5 file"),
-    "a.npz": (b"PK", "unknown kind of vector file '.npz'.*supported are .npy"),
-    "noname": (b"", "unknown kind of vector file ''"),
+    "a.npz": (b"PK", "unsupported vector file format '.npz'.*supported are .npy"),
+    "noname": (b"", "unsupported vector file format ''"),
 }
 
 
@@ -164,9 +164,9 @@ def test_rows_of_vecs_that_state_another_dimension(tmp_path: Path, scratch: Path
     source = open_vectors(tmp_path / "x.fvecs", scratch)
     source.read(0, 77)
     source.take(np.array([299]))
-    with pytest.raises(InputError, match="row 77 states 6 dimensions, the first row 7"):
+    with pytest.raises(InputError, match="row 77 declares 6 dimensions, the first row 7"):
         source.read(50, 100)
-    with pytest.raises(InputError, match="row 77 states 6 dimensions"):
+    with pytest.raises(InputError, match="row 77 declares 6 dimensions"):
         source.take(np.array([299, 77, 0]))
 
 
@@ -214,7 +214,7 @@ def test_paths_that_are_no_files(tmp_path: Path, scratch: Path) -> None:
         with pytest.raises(InputError, match=message):
             open_vectors(path, scratch)
     np.save(tmp_path / "x.npy", FLOATS)
-    with pytest.raises(InputError, match="has no columns; leave out ::v"):
+    with pytest.raises(InputError, match="has no columns; remove ::v"):
         open_vectors(f"{tmp_path / 'x.npy'}::v", scratch)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,16 @@ def test_append_numbers_rows_and_a_token_counts_once(run, folder: Path) -> None:
     assert done(run("get", folder / "numbered", ROWS + 2, "--json"))[0]["code"] == "002"
     assert "added" in run(*command).text
     assert len(vsearch.open(folder / "numbered")) == ROWS + 6
+
+
+def test_append_and_upsert_show_how_far_they_are(run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int, int]] = []
+    monkeypatch.setattr("vsearch.cli.output.progress", lambda: nullcontext(lambda *stage: told.append(stage)))
+    monkeypatch.setattr("vsearch.live.inputs.BATCH_ROWS", 2)
+    done(run("append", folder / "numbered", folder / "new.npy", "--json"))
+    assert told == [("encode", 2, 3), ("encode", 3, 3)]
+    done(run("upsert", folder / "named", folder / "new.npy", "--ids", folder / "ids.txt", "--json"))
+    assert told[2:] == told[:2]
 
 
 def test_upsert_replaces_and_adds(run, folder: Path) -> None:
@@ -130,7 +141,7 @@ def test_optimize_tag_and_restore(run, folder: Path) -> None:
         (("update", "--set", "price=1", "--null", "price", "--ids", "1"), "twice"),
         (("delete",), "--where"),
         (("delete", "--ids", "1", "--where", "price < 4"), "--where"),
-        (("delete", "--ids", "one"), "whole numbers"),
+        (("delete", "--ids", "one"), "integers"),
         (("delete", "--where", "prize < 4", "--dry-run"), "prize"),
         (("append", "nothing.npy"), "nothing.npy"),
         (("restore",), "--snapshot"),

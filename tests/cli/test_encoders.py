@@ -33,13 +33,13 @@ def test_from_a_model_to_hits(run, model: Path, tmp_path: Path) -> None:
 
 def test_mistakes(run, files, model: Path, tmp_path: Path) -> None:
     for arguments, reason in [
-        (("encoder", "info", model), "not compressed"),
+        (("encoder", "info", model), "uncompressed"),
         (("encoder", "compress", model, tmp_path / "out", "--texts", tmp_path / "none"), "no such file"),
         (("encoder", "compress", model, tmp_path / "out", "--texts", tmp_path / "texts.txt", "--bits", 5), "got 5"),
         (("search", files.index, "--text", "a"), "has no query encoder"),
         (("search", files.index), "either QUERIES"),
         (("search", files.index, files.queries, "--text", "a"), "either QUERIES"),
-        (("search", files.index, "--text", "a", "--row", 1), "--row is for a file"),
+        (("search", files.index, "--text", "a", "--row", 1), "--row needs a file"),
     ]:
         done = run(*arguments)
         assert done.status == 2, arguments

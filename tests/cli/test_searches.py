@@ -107,7 +107,7 @@ def test_get(run, files) -> None:
         (("search", "{index}", "{queries}", "--where", "price = 'cheap'"), "price"),
         (("search", "{index}", "{queries}", "--where", "{broken"), "JSON"),
         (("search", "{index}", "{queries}", "--columns", "weight"), "weight"),
-        (("search", "{index}", "{queries}", "--row", "9"), "--row 9"),
+        (("search", "{index}", "{queries}", "--row", "9"), "--row must be below"),
         (("search", "{index}", "missing.npy"), "missing.npy"),
         (("search", "{index}", "[1, 2"), "JSON"),
         (("search", "{index}", "[1, 2]"), "24"),

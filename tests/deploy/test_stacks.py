@@ -122,7 +122,7 @@ def test_another_package_is_another_version_and_the_former_can_answer_again(sess
 
     assert versions.roll_back("words", session, web=False).release == first.release
     assert live(session) == [1] * 5
-    with pytest.raises(vsearch.InputError, match="no release to go back to"):
+    with pytest.raises(vsearch.InputError, match="no release to roll back to"):
         versions.roll_back("words", session, web=False)
     assert versions.roll_back("words", session, web=False, release=second.release[:5]).live is False
     assert live(session) == newer
@@ -170,7 +170,7 @@ def test_nested_stacks(session, spec):
 def test_a_url_goes_only_where_that_is_asked_for(session, spec):
     keyed = replace(spec, api_key_sha256="0" * 64, http_concurrency=5)
     assert deploy(keyed, session).url
-    with pytest.raises(vsearch.InputError, match="the key again"):
+    with pytest.raises(vsearch.InputError, match="its key again"):
         deploy(spec, session)
     assert "words-http" in functions(session)
     done = deploy(spec, session, drop_url=True)
@@ -247,7 +247,7 @@ def test_keys_of_s3_itself_need_no_right(session):
     assert encryption_key("plain", session) is None
     encrypted(session, SSEAlgorithm="AES256")
     assert encryption_key("data", session) is None
-    with pytest.raises(vsearch.StoreError, match="give --kms-key"):
+    with pytest.raises(vsearch.StoreError, match="pass --kms-key"):
         encryption_key("absent", session)
 
 
@@ -282,12 +282,12 @@ def test_the_command_line(session, spec, package, monkeypatch, tmp_path):
     assert functions(session)["words-processor-1"]["Environment"]["Variables"]["VSEARCH_METRICS"] == "1"
     assert [each["live"] for each in json.loads(run("rollback", "words", "--list", "--json"))] == [True, False]
     assert "yes" in run("rollback", "words", "--list")
-    assert "answers, of 2 shards" in run("rollback", "words")
+    assert "is live, with 2 shards" in run("rollback", "words")
     assert live(session, ["words-http"]) == [1]
     monkeypatch.delenv("VSEARCH_API_KEY", raising=False)
     refused = CliRunner().invoke(app, asked[:-2])
     assert refused.exit_code == 2
-    assert "the key again" in refused.output
+    assert "its key again" in refused.output
     assert "words-http" in functions(session)
     run(*asked[:-2], "--no-url")
     assert "words-http" not in functions(session)

@@ -75,13 +75,13 @@ def test_matches_of_pruned_queries(folder, collection) -> None:
 @pytest.mark.parametrize(
     ("index", "arguments", "message"),
     [
-        ("index", ["--nprobe", 3], "--nprobe is not for an index of documents"),
+        ("index", ["--nprobe", 3], "--nprobe is not supported by an index of documents"),
         ("index", ["--query-keep", 0.5], "query_saliency"),
         ("index", ["--query-keep", 2], "query_keep must be"),
-        ("index", ["--query-saliency", "vectors.npy"], "one for each of"),
+        ("index", ["--query-saliency", "vectors.npy"], "one number for each of"),
         ("index", ["--candidates", "some"], "got 'some'"),
-        ("single", ["--matches"], "--matches is for an index of documents"),
-        ("single", ["--query-keep", 0.5], "--query-keep is for an index of documents"),
+        ("single", ["--matches"], "--matches needs an index of documents"),
+        ("single", ["--query-keep", 0.5], "--query-keep needs an index of documents"),
     ],
 )
 def test_mistakes_of_a_search_are_one_line(folder, index, arguments, message, monkeypatch) -> None:
@@ -105,8 +105,8 @@ def test_info_tells_bytes_by_part(folder) -> None:
     ("arguments", "message"),
     [
         (["--offsets", "offsets.npy"], "--documents"),
-        (["--documents", "--offsets", "offsets.npy", "--metric", "l2"], "--metric does not go with --documents"),
-        (["--documents", "--offsets", "offsets.npy", "--dry-run"], "--dry-run does not go"),
+        (["--documents", "--offsets", "offsets.npy", "--metric", "l2"], "--metric cannot be combined with --documents"),
+        (["--documents", "--offsets", "offsets.npy", "--dry-run"], "--dry-run cannot be combined"),
         (["--documents"], "offsets"),
         (["--documents", "--offsets", "saliency.npy"], "offsets must be"),
     ],

@@ -17,7 +17,7 @@ from vsearch.encoders import CompressedEncoder, compress, load
 from vsearch.encoders.compressing import quantize_product
 from vsearch.encoders.grids import LARGEST_WEIGHT, round_jointly, round_plainly
 from vsearch.encoders.packing import pack_blocks, pack_planes, row_sums, unpack_blocks, unpack_planes
-from vsearch.encoders.quantized import quantize_rows
+from vsearch.encoders.quantized import Packed, quantize_rows
 from vsearch.encoders.reading import from_files
 from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.writing import DATA, ENTRY, model_parts, to_files
@@ -136,6 +136,22 @@ def test_planes_are_unpacked_as_they_were(bits: int) -> None:
     planes = pack_planes(codes, bits)
     assert planes.shape == (7, 3 * bits)
     np.testing.assert_array_equal(unpack_planes(planes, bits), codes)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize(("rows", "columns"), [(70, 64), (64, 40), (3, 1)])
+def test_kernels_unpack_what_numpy_unpacks(bits: int, rows: int, columns: int) -> None:
+    rng = np.random.default_rng([bits, rows])
+    shape = (rows, -(-columns // 32))
+    planes = pack_planes(rng.integers(0, 2**bits, (rows, shape[1] * 32)).astype(np.uint8), bits)
+    scales, offsets = rng.integers(0, 256, shape).astype(np.uint8), rng.integers(-128, 128, shape).astype(np.int8)
+    packed = Packed(bits, planes, scales, offsets)  # of a damaged file: what leaves 8 bits wraps
+    integers = packed.integers()[:, :columns]
+    blocks, sums = packed.blocks(columns)
+    np.testing.assert_array_equal(blocks, pack_blocks(integers))
+    np.testing.assert_array_equal(sums, integers.sum(axis=1))
+    steps, ids = rng.random(rows).astype(np.float32), rng.integers(0, rows, 9)
+    np.testing.assert_array_equal(packed.take(ids, steps, columns), integers[ids] * steps[ids][:, None])
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])

@@ -27,7 +27,7 @@ def run(*arguments):
 @pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_up_status_down(package):
-    assert run("down") == "none was running"
+    assert run("down") == "not running"
     url = run("up")
     assert run("up") == url
     daemon.put(FunctionSpec(name="echo", handler="handlers.echo", package=str(package)))

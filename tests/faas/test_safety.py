@@ -71,7 +71,7 @@ def test_the_state_is_for_its_user_only(folder):
     folder.chmod(0o770)
     try:
         for attempt in (daemon.up, daemon.find, daemon.status, local_endpoint):
-            with pytest.raises(InputError, match="others may write"):
+            with pytest.raises(InputError, match="others can write"):
                 attempt()
     finally:
         folder.chmod(0o700)
@@ -81,7 +81,7 @@ def test_a_folder_of_another_or_a_link_is_refused(folder, tmp_path, monkeypatch)
     real = tmp_path / "real"
     real.mkdir(mode=0o700)
     folder.symlink_to(real)
-    with pytest.raises(InputError, match="is a link"):
+    with pytest.raises(InputError, match="is a symbolic link"):
         own_folder()
     folder.unlink()
     folder.mkdir(mode=0o700)
@@ -92,6 +92,6 @@ def test_a_folder_of_another_or_a_link_is_refused(folder, tmp_path, monkeypatch)
             own_folder()
     folder.rmdir()
     folder.write_text("")
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         own_folder()
     folder.unlink()

@@ -14,11 +14,11 @@ from tests.fanout.conftest import Stack, make_sample
 from tests.fanout.test_loading import Watched
 from tests.fanout.test_pages import remote_of
 from vsearch.deploy.cost import measure_bill
-from vsearch.errors import IncompleteAnswerError, InputError
+from vsearch.errors import IncompleteAnswerError
 from vsearch.fanout.calls.retries import CallError, ErrorKind
 from vsearch.fanout.roles import processor
 from vsearch.fanout.roles.planning import PlanSettings, choose_plan
-from vsearch.search.state.fetching import find_ids
+from vsearch.search.state.id_lookup import find_ids
 from vsearch.storage import open_store, read_manifest
 from vsearch.storage.files.naming import manifest_path
 
@@ -306,17 +306,38 @@ def test_a_bill_is_forecast_for_a_changed_index(tmp_path):
     assert measure_bill(index.snapshot.store, queries=1)[0].total > 0
 
 
-def test_an_index_whose_rows_expire_is_refused_by_name():
-    vectors, attributes, queries = make_sample(300, D, 3)
+def test_rows_expire(monkeypatch):
+    """All roles go by the coordinator's clock; a snapshot that is asked for by its number is seen as it was."""
+    seconds = [1000]
+    monkeypatch.setattr("vsearch.search.state.expiry.now", lambda: seconds[0] * 10**9)
+    vectors, attributes, queries = make_sample(500, D, 3)
+    ends = np.random.default_rng(2).permutation(500) + 1001
+    attributes = attributes.append_column("expires", [[None if end % 10 == 0 else int(end) for end in ends]])
     url = f"memory://changed-ttl-{uuid4().hex}/index"
-    attributes = attributes.append_column("expires", [[None, *range(299)]])
-    index = vsearch.build(vectors, url, attributes, shards=2, partitions=8, ttl="expires")
-    assert len(index) == 1
-    remote = remote_of(Stack(url, index, queries))
-    for mode in MODES:
-        with pytest.raises(InputError, match=r"expire \(ttl\)"):
-            remote.search(queries, mode=mode)
-    with pytest.raises(InputError, match=r"expire \(ttl\)"):
-        remote.get([0])
-    with pytest.raises(InputError, match=r"expire \(ttl\)"):
-        measure_bill(index.snapshot.store, queries=1)
+    index = vsearch.build(vectors[:300], url, attributes[:300], shards=3, partitions=12, ttl="expires")
+    stack = Stack(url, index, queries[:6])
+    remote = remote_of(stack)
+
+    def check():
+        for where, mode in zip((None, "price < 50", "price BETWEEN 20 AND 60 AND year > 2000"), MODES, strict=True):
+            for options in ({"k": 12}, {"k": 40, "exact": True}, {"k": 5, "offset": 7}):
+                assert_same(index, remote, stack.queries, where, options, mode)
+        assert len(remote) == len(index)
+        assert remote.info()["expired"] == index.info()["expired"]
+
+    check()
+    seconds[0] = 1150
+    check()
+    index.append(vectors[300:], attributes[300:])
+    index.update({"expires": 9999}, where="price < 40")
+    check()
+    seconds[0] = 1300
+    check()
+    ids = index.search(queries[0], k=9).ids[0]
+    assert remote.get(ids).equals(index.get(ids))
+    first = vsearch.open(url, snapshot=1)
+    assert_same(first, remote_of(stack, snapshot=1), stack.queries, "price < 50", {"k": 30}, "flat")
+    index.optimize(force=True)
+    seconds[0] = 1400
+    check()
+    assert measure_bill(index.snapshot.store, queries=1)[0].total > 0

@@ -15,8 +15,9 @@ from vsearch.encoders.packing import pack_blocks
 from vsearch.encoders.quantized import quantize_rows
 from vsearch.kernels.encoders.fields import BLOCK, LANES, TOKENS
 from vsearch.kernels.encoders.functions import exponential, gelu
-from vsearch.kernels.encoders.layers import attend, quantize
+from vsearch.kernels.encoders.layers import attend
 from vsearch.kernels.encoders.products import SHIFT, multiply
+from vsearch.kernels.encoders.rounding import quantize
 
 
 @nb.njit

@@ -186,7 +186,7 @@ def test_open_creates_what_is_not_there(tmp_path):
     assert len(index.snapshots()) == 2
     with pytest.raises(vsearch.IndexExistsError, match="already holds an index"):
         vsearch.create(tmp_path / "index", D)
-    with pytest.raises(vsearch.InputError, match="does not go with"):
+    with pytest.raises(vsearch.InputError, match="cannot be combined with"):
         vsearch.open(tmp_path / "index", create=options, tag="x")
     for bad in ({}, {"dimensions": D, "colour": "red"}, "yes"):
         with pytest.raises(vsearch.InputError, match="create must be a dict"):

@@ -162,6 +162,17 @@ def test_a_restore_is_told_by_what_it_undoes(twin):
     assert told(twin.index.changes(5)) == ([1], [3], [])
 
 
+def test_a_split_of_partitions_changes_no_row(tmp_path):
+    vectors = clustered(160, D)
+    index = vsearch.build(vectors, tmp_path / "index", partitions=16, metric="l2", rerank="float32")
+    index.append(np.repeat(vectors[:1], 700, axis=0) + clustered(700, D, seed=2) / 50)
+    index.delete([3])
+    assert index.optimize(retune=False, force=True).split
+    assert told(index.changes(2)) == ([], [], [3])
+    index.delete([4, 160])
+    assert told(index.changes(1)) == (list(range(161, 860)), [], [3, 4])
+
+
 def test_pruned_snapshots_in_between_are_not_needed_where_no_row_moved(twin):
     twin.append(2)
     twin.delete([1, 120])

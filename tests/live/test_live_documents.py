@@ -14,7 +14,7 @@ from bench.fuzzers.live_model import mapped, open_here, remote
 from tests.live.small import clustered, numbers
 from tests.live.troubles import Deadly, Interrupted, Killed, is_manifest, is_segment
 from vsearch.errors import CorruptIndexError, InputError
-from vsearch.fanout.roles.loading import check_supported
+from vsearch.fanout.roles.multivector import check_changes
 from vsearch.live.optimizing import fold, optimize
 from vsearch.search.state.deltas import read_delta
 from vsearch.search.state.document_fetching import documents_at
@@ -313,12 +313,12 @@ def test_an_index_of_which_all_documents_are_deleted():
 def test_functions_refuse_documents_that_were_changed():
     held = Held()
     index = held.open()
-    assert check_supported(index.snapshot.manifest)
+    check_changes(index.snapshot.manifest)
     index.tag("built")
-    assert check_supported(index.snapshot.manifest)
+    check_changes(index.snapshot.manifest)
     index.delete([1])
     with pytest.raises(InputError, match="documents of snapshot 3 were changed"):
-        check_supported(index.snapshot.manifest)
+        check_changes(index.snapshot.manifest)
     index.optimize(force=True, retune=False)
     with pytest.raises(InputError, match="were changed"):
-        check_supported(index.snapshot.manifest)
+        check_changes(index.snapshot.manifest)

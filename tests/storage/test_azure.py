@@ -66,28 +66,28 @@ def test_the_account_is_that_of_the_url_or_the_environment(monkeypatch):
 @pytest.mark.parametrize(
     ("url", "options", "message"),
     [
-        ("az://c/x", {}, "az://c needs a storage account; give account= or set AZURE_STORAGE_ACCOUNT_NAME"),
-        ("az://", {}, "names no container; write az://container/prefix"),
-        ("az://user:hush@c/x", {}, "names no container.*keys are given by account_key="),
-        ("az://hush@words.dfs.core.windows.net/x", {}, "names no container"),
-        ("abfss://hush@evil.example/x", {}, "names no container"),
-        ("abfss://hush@words.dfs.core.windows.net.evil.example/x", {}, "names no container"),
-        ("az://c/x?sig=hush", {}, "names no container"),
+        ("az://c/x", {}, "az://c needs a storage account; pass account= or set AZURE_STORAGE_ACCOUNT_NAME"),
+        ("az://", {}, "is not a container URL; use az://container/prefix"),
+        ("az://user:hush@c/x", {}, "is not a container URL.*pass keys by account_key="),
+        ("az://hush@words.dfs.core.windows.net/x", {}, "is not a container URL"),
+        ("abfss://hush@evil.example/x", {}, "is not a container URL"),
+        ("abfss://hush@words.dfs.core.windows.net.evil.example/x", {}, "is not a container URL"),
+        ("az://c/x?sig=hush", {}, "is not a container URL"),
         ("az://c/../x", {"account": "words"}, "not a plain relative path"),
         (
             "abfss://c@words.dfs.core.windows.net/x",
             {"account": "other"},
-            "account must be that of the URL, 'words', got",
+            "account must be 'words', as in the URL, got",
         ),
         ("az://c/x", {"account": "words", "account_key": "hush!"}, "account_key must be base64"),
         (
             "az://c/x",
             {"account": "words", "account_key": KEY, "sas_token": "sig=hush"},
-            "give one of .*, got account_key and",
+            "pass only one of .*, got account_key and",
         ),
         ("az://c/x", {"account": "words", "endpoint": "http://10.0.0.1:10000/words"}, "not encrypted"),
-        ("az://c/x", {"account": "words", "endpoint": "https://host?sig=hush"}, "holds more than a host"),
-        ("az://c/x", {"account": "words", "region": "x"}, "region: these options are for s3:// URLs only"),
+        ("az://c/x", {"account": "words", "endpoint": "https://host?sig=hush"}, "has more than a host"),
+        ("az://c/x", {"account": "words", "region": "x"}, "region: only for s3:// URLs"),
     ],
 )
 def test_what_cannot_be_opened(url, options, message):
@@ -113,7 +113,7 @@ SAID = {
     "<Code>AuthenticationFailed</Code><Message>Server failed to authenticate</Message>": "wrong or has expired",
     "<Code>AuthorizationFailure</Code>": "firewall",
     "<Code>AuthorizationPermissionMismatch</Code>": "the role Storage Blob Data Reader",
-    "<Code>KeyBasedAuthenticationNotPermitted</Code>": "takes no account keys",
+    "<Code>KeyBasedAuthenticationNotPermitted</Code>": "does not accept account keys",
     "<Code>PublicAccessNotPermitted</Code>": "instead of anonymous",
     "<Code>BlobArchived</Code>": "archived",
     "<Code>ServerBusy</Code>": "fewer requests",
@@ -226,7 +226,7 @@ def test_what_is_asked_of_azure_and_what_its_refusals_become(recorder):
         store.put("a", b"1")
     method, path, headers = recorder.asked[0]
     assert (method, path, headers["if-none-match"]) == ("PUT", "/words/c/p/a", "*")
-    with pytest.raises(FileNotFoundError, match="a: is not in az://c/p"):
+    with pytest.raises(FileNotFoundError, match="a: not found in az://c/p"):
         store.get("a", start=1, stop=3)
     assert "bytes=1-2" in recorder.asked[-1][2].values()
     nowhere = open_store("az://none/p", account="words", account_key=KEY, endpoint=recorder.url)

@@ -244,7 +244,7 @@ def test_a_probe_leaves_nothing(store, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may write anywhere
-    with pytest.raises(StoreError, match=r"cannot be written; check who owns the folder"):
+    with pytest.raises(StoreError, match=r"is not writable; check the owner"):
         probe(open_store(tmp_path / "a" / "b"))
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="a part of the path is a file"):

@@ -55,7 +55,7 @@ def test_keys_are_kept_until_shortly_before_they_end(address):
     assert keys()["access_key_id"] == keys()["access_key_id"] == "reader"
     assert address.asked == 1
     give(address, "soon", left=EARLY - timedelta(seconds=30))
-    keys._found = None
+    keys._keys = None
     assert keys()["access_key_id"] == "soon"
     give(address, "later")
     assert (keys()["access_key_id"], keys()["token"]) == ("later", "t")
@@ -77,7 +77,7 @@ def test_a_store_asks_there(address, s3_server):
 
 def test_what_gives_no_keys_is_said(address, monkeypatch):
     monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "another")
-    with pytest.raises(vsearch.StoreError, match="gives no AWS credentials"):
+    with pytest.raises(vsearch.StoreError, match="returned no AWS keys"):
         find_container_keys()()
 
 

@@ -132,7 +132,7 @@ def test_several_files_in_one_round(store):
 @pytest.mark.parametrize("ranges", [([-1], [3]), ([0], [ROWS + 1]), ([5], [4]), ([2**62], [10]), ([0, 9], [1, 2**62])])
 def test_ranges_outside_the_array(written, ranges):
     store, _, entry, checksums = written
-    with pytest.raises(CorruptIndexError, match=f"'codes' were asked for, which has {ROWS}"):
+    with pytest.raises(CorruptIndexError, match=f"'codes' were requested, which has {ROWS}"):
         SegmentFile(store, entry, checksums).ensure("codes", *ranges)
 
 
@@ -160,9 +160,7 @@ def test_damage_is_found_where_it_is_touched_and_stays_found(written):
     file.ensure("codes", 0, 10)
     assert np.array_equal(file.array("codes")[:10], of_file["codes"][:10])
     for _ in range(2):
-        with pytest.raises(
-            CorruptIndexError, match=rf"{PATH}: bytes \d+\.\.\d+ are not those that were written; restore"
-        ):
+        with pytest.raises(CorruptIndexError, match=rf"{PATH}: bytes \d+\.\.\d+ do not match their checksum; restore"):
             file.ensure("codes", 20_000, 20_001)
     with pytest.raises(CorruptIndexError):
         file.ensure("codes")
@@ -195,7 +193,7 @@ def test_without_chunk_checksums_the_whole_file_is_checked_at_first_use(written)
 def test_truncated(written, keep, checked):
     store, _, entry, checksums = written
     damage(store, lambda data: data[:keep])
-    with pytest.raises(CorruptIndexError, match=rf"{PATH}: (has \d+ bytes instead of|is shorter than)"):
+    with pytest.raises(CorruptIndexError, match=rf"{PATH}: (has \d+ bytes, expected|is shorter than)"):
         SegmentFile(store, entry, checksums if checked else None).ensure_all()
 
 
@@ -267,5 +265,5 @@ def test_an_altered_file_in_a_folder(tmp_path):
     entry, checksums = write_arrays(store, PATH, arrays(10))
     with Path(tmp_path, PATH).open("ab") as file:
         file.write(b"more")
-    with pytest.raises(CorruptIndexError, match=f"has {entry.bytes + 4} bytes instead of {entry.bytes}"):
+    with pytest.raises(CorruptIndexError, match=f"has {entry.bytes + 4} bytes, expected {entry.bytes}"):
         SegmentFile(store, entry, checksums).ensure("codes")

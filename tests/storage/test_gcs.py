@@ -95,7 +95,7 @@ def test_errors_speak_of_google(gateway, place):
         (lambda: store.list(""), "list"),
     ):
         with pytest.raises(
-            StoreError, match=rf"access was denied .*GOOGLE_APPLICATION.*this takes storage\.objects\.{right}"
+            StoreError, match=rf"access was denied .*GOOGLE_APPLICATION.*this needs storage\.objects\.{right}"
         ):
             ask()
     nowhere = open_store("gs://no-such-bucket/x", endpoint=gateway.url, bearer_token=TOKEN)
@@ -106,9 +106,9 @@ def test_errors_speak_of_google(gateway, place):
 SAID = {
     "<Code>NoSuchBucket</Code><Message>The specified bucket does not exist.</Message>": "create it or correct the URL",
     "<Code>AccessDenied</Code><Message>x does not have storage.objects.get access</Message>": "storage.objects.get",
-    "<Code>AuthenticationRequired</Code><Message>Authentication required.</Message>": "get another",
+    "<Code>AuthenticationRequired</Code><Message>Authentication required.</Message>": "get a new one",
     '400 Bad Request: {"error": "invalid_grant"}': "gcloud auth application-default login",
-    "<Code>UserProjectMissing</Code>": "lets whoever reads it pay",
+    "<Code>UserProjectMissing</Code>": "requester-pays bucket",
     "<Code>SlowDown</Code>": "fewer requests",
     "Server returned non-2xx status code: 403 Forbidden: ": "GOOGLE_APPLICATION_CREDENTIALS",
     "error sending request for url (http://metadata.google.internal/computeMetadata)": "no Google credentials were found",
@@ -125,18 +125,18 @@ def test_what_google_says_comes_with_advice(text):
 @pytest.mark.parametrize(
     ("url", "options", "message"),
     [
-        ("gs://", {}, "names no bucket; write gs://bucket/prefix"),
-        ("gs:///x", {}, "names no bucket"),
-        ("gs://key:hush@b/x", {}, r"names no bucket.*keys are given by credentials_file="),
-        ("gs://b/x?sig=hush", {}, "names no bucket"),
+        ("gs://", {}, "is not a bucket URL; use gs://bucket/prefix"),
+        ("gs:///x", {}, "is not a bucket URL"),
+        ("gs://key:hush@b/x", {}, r"is not a bucket URL.*pass keys by credentials_file="),
+        ("gs://b/x?sig=hush", {}, "is not a bucket URL"),
         ("gs://b/../x", {}, "not a plain relative path"),
         ("gs://b/x", {"endpoint": "http://10.0.0.1:9000"}, "not encrypted"),
-        ("gs://b/x", {"endpoint": "https://key:hush@host"}, "holds more than a host"),
-        ("gs://b/x", {"endpoint": "host"}, "is no URL"),
+        ("gs://b/x", {"endpoint": "https://key:hush@host"}, "has more than a host"),
+        ("gs://b/x", {"endpoint": "host"}, "is not a URL"),
         (
             "gs://b/x",
             {"bearer_token": "hush", "service_account_key": "hush"},
-            "give one of .*, got service_account_key and",
+            "pass only one of .*, got service_account_key and",
         ),
         ("gs://b/x", {"credentials_file": "/none.json"}, "Google credentials cannot be used: .*/none.json"),
         ("gs://b/x", {"service_account_key": '{"hush": 1}'}, "Google credentials cannot be used"),

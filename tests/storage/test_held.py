@@ -22,7 +22,7 @@ def test_what_is_held_is_not_copied():
     assert np.shares_memory(mapped, data)
     assert not mapped.flags.writeable
     assert np.shares_memory(np.frombuffer(store.get("a", start=2), np.uint8), data)
-    with pytest.raises(ConflictError, match="a: is already there"):
+    with pytest.raises(ConflictError, match="a: already exists"):
         store.hold("a", data)
     store.hold("a", data[:3], create=False)
     assert store.head("a").bytes == 3

@@ -145,7 +145,7 @@ def test_a_deadline_bounds_what_is_repeated(busy, s3_url, s3_options):
 SAID = {
     "<Code>RequestTimeTooSkewed</Code><Message>The difference between</Message>": "clock is wrong",
     "<Code>ExpiredToken</Code><Message>x</Message>": "expired: log in again",
-    "<Code>InvalidAccessKeyId</Code>": "nobody has this access key",
+    "<Code>InvalidAccessKeyId</Code>": "this access key does not exist",
     "<Code>SignatureDoesNotMatch</Code>": "check the keys: the secret key",
     "<Code>InvalidToken</Code>": "AWS_SESSION_TOKEN",
     "<Code>NoSuchBucket</Code>": "create it or correct the URL",
@@ -157,7 +157,7 @@ SAID = {
     "<Code>AccessDenied</Code><Message>Access Denied</Message>": "without s3:ListBucket",
     "<Code>SlowDown</Code>": "fewer requests",
     "Server returned non-2xx status code: 403 Forbidden: ": "s3:GetObject",
-    "Server returned non-2xx status code: 501 Not Implemented": "lacks a part of S3",
+    "Server returned non-2xx status code: 501 Not Implemented": "lacks a feature of S3",
     "error sending request: invalid peer certificate: UnknownIssuer": "certificate is not trusted",
     "error sending request: dns error": "cannot be reached",
 }
@@ -172,7 +172,7 @@ def test_what_the_store_said_comes_with_advice(text):
 
 def test_advice_names_the_right_that_is_lacking():
     for action, right in (("list", "ListBucket"), ("write", "PutObject"), ("delete", "DeleteObject")):
-        assert f"this takes s3:{right}" in explain_store("<Code>AccessDenied</Code>", action)
+        assert f"this needs s3:{right}" in explain_store("<Code>AccessDenied</Code>", action)
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,11 @@ def test_what_is_registered_is_opened_with_its_options(dust):
     assert open_store("DUST2://b/x", grain=3, region=None, anonymous=False).grain == 3
     with pytest.raises(InputError, match=r"^nope: no such option of dust:// URLs, which take grain$"):
         open_store("dust://b/x", nope=1)
-    with pytest.raises(InputError, match=r"^grain: these options are for dust:// URLs only, not for 's3://b/x'$"):
+    with pytest.raises(InputError, match=r"^grain: only for dust:// URLs, not for 's3://b/x'$"):
         open_store("s3://b/x", grain=1)
-    with pytest.raises(InputError, match=r"give a folder, file://, s3://, gs://, az://, memory:// or dust://$"):
+    with pytest.raises(InputError, match=r"use a folder, file://, s3://, gs://, az://, memory:// or dust://$"):
         open_store("dusty://b/x")
-    with pytest.raises(InputError, match="two slashes follow the colon"):
+    with pytest.raises(InputError, match="two slashes must follow the colon"):
         open_store("dust:b/x")
 
 
@@ -73,10 +73,10 @@ def test_an_index_lives_in_what_is_registered(dust):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (DUST, "dust:// is already taken, by dust"),
-        (StoreKind(("s3",), "mine", "a:b"), "s3:// is already taken, by Amazon S3"),
-        (StoreKind(("mine", "abfs"), "mine", "a:b"), "abfs:// is already taken, by Azure"),
-        (StoreKind(("lambda",), "mine", "a:b"), "lambda:// is already taken, by stacks of functions"),
+        (DUST, "dust:// is already taken by dust"),
+        (StoreKind(("s3",), "mine", "a:b"), "s3:// is already taken by Amazon S3"),
+        (StoreKind(("mine", "abfs"), "mine", "a:b"), "abfs:// is already taken by Azure"),
+        (StoreKind(("lambda",), "mine", "a:b"), "lambda:// is already taken by stacks of functions"),
         (StoreKind(("",), "mine", "a:b"), "a scheme must be .*, got ''"),
         (StoreKind(("Mine",), "mine", "a:b"), "a scheme must be .*, got 'Mine'"),
         (StoreKind(("c",), "mine", "a:b"), "a scheme must be .*, got 'c'"),
@@ -109,9 +109,9 @@ def test_entry_points_of_installed_packages_are_found(table, tmp_path, monkeypat
 
 
 def test_options_are_refused_where_they_mean_nothing():
-    with pytest.raises(InputError, match=r"^region: these options are for s3:// URLs only, not for 'gs://b/x'$"):
+    with pytest.raises(InputError, match=r"^region: only for s3:// URLs, not for 'gs://b/x'$"):
         open_store("gs://b/x", region="eu-west-1")
-    with pytest.raises(InputError, match=r"^endpoint: these options are for s3://, gs:// and az:// URLs only, not"):
+    with pytest.raises(InputError, match=r"^endpoint: only for s3://, gs:// and az:// URLs, not"):
         open_store("memory://b/x", endpoint="https://host")
     with pytest.raises(InputError, match=r"^nope: no such option; a folder takes none$"):
         open_store("/tmp/x", nope=1)
@@ -130,5 +130,5 @@ def test_the_root_of_any_bucket_is_warned_of(dust):
 
 def test_stacks_on_aws_refuse_other_stores_by_name():
     for url in ("gs://b/x", "az://c/x", "/folder"):
-        with pytest.raises(InputError, match=f"'{url}' is no s3:// URL; functions of a stack on AWS can read nothing"):
+        with pytest.raises(InputError, match=f"'{url}' is not an s3:// URL; functions on AWS can read nothing"):
             Place.of(url)

@@ -40,6 +40,7 @@ def scratch(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr("tempfile.tempdir", str(folder))
+    monkeypatch.setattr("vsearch.storage.stores.scratch.SWEPT_FOR", 0.0)
     return folder
 
 

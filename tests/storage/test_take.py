@@ -62,7 +62,7 @@ def test_reads_only_what_the_rows_need(remote):
 def test_unknown_columns_and_rows(store):
     entry, checksums = write_table(store, PATH, sample_table(10))
     file = SegmentFile(store, entry, checksums)
-    with pytest.raises(InputError, match="no column 'nope'; there are: int, unsigned"):
+    with pytest.raises(InputError, match="no column 'nope'; the columns are: int, unsigned"):
         take(file, ["nope"], np.array([0]))
     for rows in ([10], [-1], [[0]]):
         with pytest.raises(InputError, match=r"0\.\.9"):

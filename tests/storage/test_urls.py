@@ -78,6 +78,6 @@ def test_urls_without_secrets_are_shown_as_they_are():
 def test_a_folder_may_have_a_colon_in_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run:").mkdir()
-    with pytest.raises(InputError, match="two slashes follow the colon"):
+    with pytest.raises(InputError, match="two slashes must follow the colon"):
         open_store("run:/index")
     assert open_store("./run:/index").url.endswith("/run:/index")

@@ -105,7 +105,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     store = open_store(tmp_path)
     with (
         patch("vsearch.storage.files.writing.write_batch", side_effect=OSError(28, "No space left on device")),
-        pytest.raises(StoreError, match=r"No space left on device; free or allow space"),
+        pytest.raises(StoreError, match=r"No space left on device; free some space"),
     ):
         write_arrays(store, PATH, {"a": np.zeros(1)})
     assert store.list("segments") == []

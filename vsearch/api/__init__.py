@@ -1,1 +1,1 @@
-"""The public face: building, opening and searching an index, in this process or behind functions."""
+"""The public API: building, opening and searching an index, in this process or through functions."""

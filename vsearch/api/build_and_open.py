@@ -1,4 +1,4 @@
-"""The facade: build an index, open it, and look after it."""
+"""The main entry points: build, open and maintain an index."""
 
 from __future__ import annotations
 
@@ -64,53 +64,53 @@ def build(
     ----------
     embeddings : array, table, path, or iterable of batches
         Vectors (n, d) of floats or integers. A path may be ``.npy .fvecs .bvecs .fbin .u8bin .parquet .arrow .hdf5``, or a
-        folder, a glob or a list of Parquet files; what is larger than memory is streamed. A table (such a file, a pandas or
-        polars frame, a pyarrow table or reader) has the vectors as lists in one column; its others become the attributes.
+        folder, glob or list of Parquet files; input larger than memory is streamed. A table (such a file, a pandas or
+        polars frame, a pyarrow table or reader) has the vectors as lists in one column; its other columns become the attributes.
     url : str or path
         A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
     attributes : pyarrow.Table, pandas or polars frame, path to Parquet or CSV, or list of names, optional
-        One row per vector; what predicates filter on. Names choose columns of the embeddings' own table. Columns of types
-        that no predicate can use are left out with a `VsearchWarning`.
+        One row per vector; predicates filter on these. Names select columns of the embeddings' own table. Columns of types
+        that predicates do not support are left out with a `VsearchWarning`.
     ids : array or list of int64, str or UUID, or the name of an attribute, optional
-        Unique; row numbers where none are given.
+        Unique; row numbers by default.
     vectors : str, optional
-        The column of vectors in a table; needed where several could be it.
+        The vector column of a table; needed only if several columns could be it.
     id : str, optional
-        The column of ids in a table.
+        The id column of a table.
     missing : {"error", "skip"}
-        What to do about rows whose vector is NULL, of another length, or holds NaN or infinity. "skip" leaves them out, their
-        attributes and ids too, and under cosine also vectors of zeros; `Index.info` says how many were skipped.
+        What to do with rows whose vector is NULL, has another length, or contains NaN or infinity. "skip" leaves them out,
+        with their attributes and ids, and under cosine zero vectors as well; `Index.info` reports how many were skipped.
     packed : bool
-        Vectors hold bits, eight to a byte of uint8 or int8, as embedding services give binary embeddings. Each bit counts as
-        +1 or -1; queries go through `vsearch.unpack_bits`.
+        Whether vectors are packed bits, eight to a byte of uint8 or int8, as embedding services return binary embeddings. Each
+        bit counts as +1 or -1; unpack queries with `vsearch.unpack_bits`.
     metric : {"cosine", "ip", "l2"}
     quantizer : {"osq", "osq-lloyd", "pq"} or PQ
-        "pq" takes 256 centroids, OPQ rotation and as many sub-quantizers as `bits` allows; `vsearch.PQ` says more.
+        "pq" means 256 centroids, OPQ rotation and as many sub-quantizers as `bits` allows; pass a `vsearch.PQ` for other settings.
     bits : float
         Average bits per dimension of the codes that are scanned, 0.25 to 8.
     rerank : {"auto", "int8", "float16", "float32"} or None
-        What the best candidates are scored with; with None scores are estimates. "auto" is "int8", but None for PQ,
-        whose training (`vsearch.jpq`) exact scores would undo.
+        What the best candidates are re-ranked with; with None, scores are estimates. "auto" is "int8", but None for PQ, since
+        exact scores would undo its training (`vsearch.jpq`).
     partitions, shards : int, optional
-        Defaults follow from the number of rows.
+        Defaults depend on the number of rows.
     seed : int
-        The same input, options and seed give the same index.
+        The same input, options and seed produce the same index.
     ttl : str, optional
-        The attribute that says until when each row lives: a timestamp, a date (until it begins, in UTC) or an integer, seconds
-        since 1970. From then on no search finds the row, and `Index.optimize` removes it. Rows without a value stay.
+        The attribute that holds the time at which each row expires: a timestamp, a date (its beginning, in UTC) or an integer,
+        seconds since 1970. From then on no search finds the row, and `Index.optimize` removes it. Rows without a value stay.
     overwrite : bool
-        Replace an index that is there: a new snapshot, the old one stays readable until it is pruned.
+        Replace an existing index by a new snapshot; the old one stays readable until it is pruned.
     progress : callable, optional
-        Told ``(stage, done, total)``.
+        Called with ``(stage, done, total)``.
     **storage
         ``endpoint``, ``region``, ``profile``, ``anonymous``... for object stores; see `vsearch.open`.
 
     Raises
     ------
     InputError
-        The input or an option is not usable; nothing was written that a reader sees.
+        The input or an option is invalid; nothing visible to readers was written.
     IndexExistsError
-        There is an index and `overwrite` is false.
+        The index already exists and `overwrite` is false.
     """
     from vsearch.building.inputs.rows import Given
     from vsearch.building.pipeline import build_index
@@ -135,7 +135,7 @@ def build(
 
 
 def _tune_defaults(store: Store, manifest: Any, report: Progress) -> Any:
-    """Default settings of an index that is written but not committed."""
+    """Tune the default settings of an index that is written but not yet committed."""
     report("tune", 0, 1)
     settings = tune_defaults(open_snapshot(store, manifest))
     report("tune", 1, 1)
@@ -168,51 +168,51 @@ def build_documents(
     progress: Progress | None = None,
     **storage: object,
 ) -> Index:
-    """Build an index of documents of many vectors each, for late interaction (MaxSim), and open it.
+    """Build an index of multi-vector documents, for late interaction (MaxSim), and open it.
 
     Parameters
     ----------
     vectors
-        With `offsets`: all vectors end to end, as `build` takes them. With None: a list or iterable of one matrix per
-        document, a padded block (documents, vectors, dimensions), a table or file with a list of vectors in each row, or
-        what a multi-vector encoder returns. Inner products are taken of them as they are.
+        With `offsets`: all vectors concatenated, in any form that `build` accepts. With None: a list or iterable with one
+        matrix per document, a padded array (documents, vectors, dimensions), a table or file with a list of vectors per row,
+        or the output of a multi-vector encoder. Vectors are compared by inner product, without normalization.
     offsets : int array (documents + 1,) or path to ``.npy``, or None
     out : str or path
         A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
     column, id : str, optional
-        Columns of a table: that of the documents' vectors, needed where several could be it, and that of their ids. The
-        others become the attributes.
+        Columns of a table: that of the documents' vectors, needed only if several could be it, and that of their ids. The
+        other columns become the attributes.
     missing : {"error", "skip"}
-        What to do about documents without vectors, or with one that is NULL, of another length than the first document's, or
-        holds NaN or infinity. "skip" leaves them out, their attributes, ids and saliency too; `Index.info` says how many.
+        What to do with documents without vectors, or with a vector that is NULL, differs in length from the first document's,
+        or contains NaN or infinity. "skip" leaves them out, with attributes, ids and saliency; `Index.info` reports how many.
     saliency : array (vectors,), one array per document, or path, optional
-        How much each vector matters, such as the attention it received. It is not stored.
+        The importance of each vector, such as the attention it received. Not stored.
     keep : float
-        Share of each document's vectors that stay, the most salient ones.
+        Fraction of each document's vectors to keep, by saliency.
     pool : float, optional
-        Merge near vectors of a document, so many to one on average.
+        Merge similar vectors of a document, on average this many into one.
     codebook : int
-        Centroids: up to 256 take one byte per vector, up to 65,536 two.
+        Number of centroids: up to 256 take one byte per vector, up to 65,536 take two.
     residual_bits : {0, 1, 2, 4}
-        Average bits per dimension of what the centroid leaves over.
+        Average bits per dimension for the residual to the centroid.
     binary : bool
-        Compare the numbers of centroids by Hamming distance, without residual bits.
+        Compare centroid numbers by Hamming distance, without residual bits.
     candidates : {"fde", "lists"}
-        How candidates are found: by fixed-dimensional encodings, or by inverted lists over centroids.
+        How candidates are found: by fixed-dimensional encodings, or by inverted lists over the centroids.
     dimensions, bits
-        Of the encodings that stand for documents in the ordinary part of the index.
+        Of the encodings that represent documents in the candidate search.
     store : {"float16", "float32"} or None
-        Keep the vectors too, for `search_documents(exact=True)`.
+        Keep the original vectors as well, for `search_documents(exact=True)`.
     attributes, ids, shards, seed, overwrite, progress, **storage
-        As `build` takes them, with one row per document.
+        As for `build`, with one row per document.
 
     Raises
     ------
     InputError
-        Offsets that do not ascend, an empty document, widths that differ, NaN, a saliency of the wrong length, or an option
-        that is not usable; nothing was written that a reader sees.
+        Offsets are not ascending, a document is empty, widths differ, vectors contain NaN, saliency has the wrong length, or
+        an option is invalid; nothing visible to readers was written.
     IndexExistsError
-        There is an index and `overwrite` is false.
+        The index already exists and `overwrite` is false.
     """
     from vsearch.building.inputs.rows import Given
     from vsearch.multivector.build import DocumentOptions, build_document_index
@@ -236,7 +236,7 @@ def build_documents(
 
 
 def _tune_document_defaults(store: Store, manifest: Any, queries: Any, report: Progress) -> Any:
-    """Default settings of a document index that is written but not committed."""
+    """Tune the default settings of a document index that is written but not yet committed."""
     from vsearch.multivector.tuning import tune_encodings
 
     report("tune", 0, 1)
@@ -247,12 +247,12 @@ def _tune_document_defaults(store: Store, manifest: Any, queries: Any, report: P
 
 
 def plan(embeddings: object, attributes: object | None = None, **options: Any) -> BuildPlan:
-    """Predict size, memory and time of a build without doing it; takes what `build` takes.
+    """Predict the size, memory and time of a build without running it; takes the arguments of `build`.
 
     Raises
     ------
     InputError
-        The input or an option is not usable.
+        The input or an option is invalid.
     """
     from vsearch.building.plan import plan_build
 
@@ -270,68 +270,67 @@ def open(
     timeout: float | None = None,
     **storage: object,
 ) -> Index:
-    """Open an index for searching; reads the manifest and headers only.
+    """Open an index for searching; reads only the manifest and headers.
 
     Parameters
     ----------
     url : str or path
-        A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``; or ``lambda://stack`` or ``local-faas://stack``, which gives a
-        `vsearch.RemoteIndex`, searched by the functions of a stack.
+        A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``; or ``lambda://stack`` or
+        ``local-faas://stack``, which return a `vsearch.RemoteIndex` that is searched by the functions of a stack.
     snapshot : int, optional
-        Which one; the newest by default.
+        Snapshot number; the newest by default.
     refresh : float, optional
-        Look for a newer snapshot before a search when so many seconds have passed since the last look. By default the index
-        stays with the snapshot that it opened, until it is changed through it or `Index.refresh` is called.
+        Look for a newer snapshot before a search if this many seconds have passed since the last look. By default the index
+        stays on its snapshot until it is changed through this object or `Index.refresh` is called.
     tag : str, optional
-        The snapshot that `Index.tag` gave this name.
+        The snapshot with this name, as set by `Index.tag`.
     as_of : datetime or ISO 8601 text, optional
-        The snapshot that was the newest at a time; in UTC where it names no zone.
+        The snapshot that was the newest at this time; taken as UTC if it has no time zone.
     create : mapping, optional
-        What `vsearch.create` takes, with ``dimensions``: the index is created so where there is none.
+        Arguments of `vsearch.create`, including ``dimensions``: if there is no index, create it with them.
     timeout : float, optional
-        Seconds that opening may take; each search has one of its own.
+        Seconds that opening may take; searches have their own.
     **storage
         For S3: ``endpoint``, ``region``, ``profile``, ``anonymous``, ``allow_http``, ``access_key_id``,
         ``secret_access_key``, ``session_token``. For Google Cloud Storage: ``endpoint``, ``anonymous``, ``allow_http``,
         ``credentials_file``, ``service_account_key``, ``bearer_token``. For Azure: ``account``, ``endpoint``, ``anonymous``,
-        ``allow_http``, ``account_key``, ``sas_token``, ``bearer_token``. What is not given comes from the provider's usual
-        environment.
+        ``allow_http``, ``account_key``, ``sas_token``, ``bearer_token``. Defaults come from the provider's usual environment
+        variables and files.
 
     Raises
     ------
     InputError
-        More than one of `snapshot`, `tag`, `as_of` and `refresh` is given, or one is not usable.
+        More than one of `snapshot`, `tag`, `as_of` and `refresh` is set, or one is invalid.
     IndexNotFoundError, CorruptIndexError, FormatVersionError, StoreError
     SnapshotNotFoundError
-        There is no such snapshot, or no longer.
+        The snapshot does not exist, or no longer.
     SearchTimeoutError
-        The timeout ran out.
+        Opening exceeded the timeout.
     """
     check_search(k=1, timeout=timeout)
     if refresh is not None and not (is_number(refresh) and refresh >= 0):
-        raise InputError(f"refresh must be a number of seconds of at least 0, got {refresh!r:.100}")
-    if refresh is not None and any(given is not None for given in (snapshot, tag, as_of)):
-        raise InputError("refresh looks for newer snapshots: it does not go with snapshot, tag or as_of")
-    if create is not None and any(given is not None for given in (snapshot, tag, as_of)):
-        raise InputError("create makes an index without snapshots: it does not go with snapshot, tag or as_of")
+        raise InputError(f"refresh must be a number of seconds, at least 0, got {refresh!r:.100}")
+    if refresh is not None and any(option is not None for option in (snapshot, tag, as_of)):
+        raise InputError("refresh cannot be combined with snapshot, tag or as_of: it looks for newer snapshots")
+    if create is not None and any(option is not None for option in (snapshot, tag, as_of)):
+        raise InputError("create cannot be combined with snapshot, tag or as_of: a new index has no older snapshots")
     if isinstance(url, str) and _names_functions(url):
-        if any(given is not None for given in (refresh, tag, as_of, create)):
-            raise InputError("refresh, tag, as_of and create are not for functions: open the index itself")
+        if any(option is not None for option in (refresh, tag, as_of, create)):
+            raise InputError("functions do not support refresh, tag, as_of and create: open the index by its own URL")
         from vsearch.api.remote_opening import open_remote
 
-        return cast(
-            "Index", open_remote(url, snapshot, **storage)
-        )  # has the same search; building and tuning stay here
+        # same search interface; building and tuning are not available through functions
+        return cast("Index", open_remote(url, snapshot, **storage))
     with within(None if timeout is None else time.monotonic() + timeout):
         store = open_store(url, **storage)
         if create is not None:
             from vsearch.api.creating import open_or_create
 
             return open_or_create(store, create, refresh)
-        found = open_snapshot(store, find_snapshot(store, snapshot, tag, as_of))
-        if any(given is not None for given in (snapshot, tag, as_of)):
-            found = replace(found, moment=moment_of(found.manifest, as_of))
-        return Index(found, refresh)
+        opened = open_snapshot(store, find_snapshot(store, snapshot, tag, as_of))
+        if any(choice is not None for choice in (snapshot, tag, as_of)):
+            opened = replace(opened, moment=moment_of(opened.manifest, as_of))
+        return Index(opened, refresh)
 
 
 def _names_functions(url: str) -> bool:
@@ -353,11 +352,11 @@ def prune(
 ) -> PruneReport:
     """Remove old snapshots, and files that no snapshot names.
 
-    The newest `keep` stay, and those that have a tag or were followed by another less than `older_than` seconds ago: by default
-    an hour for an index that changes, since readers may be at them; 0 for one that was only built.
+    The newest `keep` snapshots stay, as do tagged ones and those that were superseded less than `older_than` seconds ago: by
+    default an hour for an index that changes, since readers may still use them; 0 for one that was only built.
 
-    Files of a writer that wrote within the last `grace` seconds (a day by default) stay, since a build may be under way.
-    With `dry_run` nothing is removed, only reported.
+    Files of writers that were active within the last `grace` seconds (a day by default) stay, since a build may be in progress.
+    With `dry_run`, nothing is removed, only reported.
     """
     store = open_store(url, **storage)
     return prune_store(store, keep, grace=GRACE if grace is None else grace, older_than=older_than, dry_run=dry_run)
@@ -366,10 +365,10 @@ def prune(
 def verify(
     url: str | os.PathLike[str], snapshot: int | None = None, progress: Progress | None = None, **storage: object
 ) -> VerifyReport:
-    """Read every file of a snapshot and check it against its checksums; the report names what is damaged."""
+    """Read every file of a snapshot and verify its checksums; the report names damaged files."""
     report = progress or _silent
     return verify_store(open_store(url, **storage), snapshot, lambda done, total: report("verify", done, total))
 
 
 def _silent(stage: str, done: int, total: int) -> None:
-    """Report no progress."""
+    """Ignore progress."""

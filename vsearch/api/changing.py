@@ -1,9 +1,11 @@
-"""Changes of an open index. Each is one commit, and the index goes on to the snapshot that it made."""
+"""Changes of an open index. Each is one commit, after which the index reads the resulting snapshot."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vsearch.api.opened import OpenedIndex
@@ -11,7 +13,9 @@ from vsearch.errors import ConflictError, InputError, StoreError, VsearchError
 from vsearch.live.plan import MOST_DELTAS
 
 if TYPE_CHECKING:
+    from vsearch.building.inputs.rows import Given
     from vsearch.live.commits import Commit, Operation
+    from vsearch.live.grouping import Waiting
     from vsearch.live.inputs import NewRows
     from vsearch.predicates import Where
 
@@ -19,7 +23,7 @@ logger = logging.getLogger("vsearch")
 
 
 class ChangeableIndex(OpenedIndex):
-    """What can be done to an index while it is searched, by any number of writers."""
+    """Changes of an index while it is searched, by any number of writers."""
 
     def append(
         self,
@@ -35,22 +39,25 @@ class ChangeableIndex(OpenedIndex):
         saliency: object | None = None,
         token: str | None = None,
         if_snapshot: int | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> Commit:
         """Add rows.
 
         Parameters
         ----------
         embeddings, attributes, ids, vectors, id, missing, packed
-            As `vsearch.build` takes them. Attributes that are not given are NULL. Ids must be new; an index that was built
-            without ids numbers the rows.
+            As for `vsearch.build`. Missing attributes are NULL. Ids must be new; an index that was built without ids numbers
+            the rows.
         offsets, saliency
             Of documents of many vectors, with `embeddings` as `vsearch.build_documents` takes its vectors; `vectors` names the
             column of a table that has them. The index encodes them as it was built: with its codebook, `keep` and `pool`.
         token : str, optional
-            A name for this change, up to 200 characters: a second call with it does nothing and returns what the first came
-            to, so that a retry after a crash counts once. The last 256 are remembered.
+            An idempotency key, up to 200 characters: a second call with the same token does nothing and returns the result of
+            the first, so that a retry after a crash takes effect once. The last 256 tokens are remembered.
         if_snapshot : int, optional
-            Change this snapshot only.
+            Commit only if this is the newest snapshot.
+        progress : callable, optional
+            Called with ``(stage, done, total)``.
 
         Returns
         -------
@@ -59,13 +66,14 @@ class ChangeableIndex(OpenedIndex):
         Raises
         ------
         InputError
-            The rows are not usable, or an id is in the index already. Nothing was changed.
+            The rows are invalid, or an id is already in the index. Nothing was changed.
         ConflictError
-            The index was replaced or trained anew meanwhile, or `if_snapshot` is not the newest.
+            The index was replaced or retrained in the meantime, or `if_snapshot` is not the newest.
         """
+        from vsearch.building.inputs.rows import Given
         from vsearch.live.operations import Append
 
-        new = self._read(embeddings, (attributes, ids, vectors, id, missing, packed), offsets, saliency)
+        new = self._read(embeddings, Given(attributes, ids, vectors, id, missing, packed), offsets, saliency, progress)
         return self._change(Append(new), token, if_snapshot)
 
     def upsert(
@@ -82,14 +90,16 @@ class ChangeableIndex(OpenedIndex):
         saliency: object | None = None,
         token: str | None = None,
         if_snapshot: int | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> Commit:
-        """Add rows; one whose id is in the index replaces the row there, its attributes too. Takes what `append` takes.
+        """Add rows, replacing existing rows with the same ids, including their attributes. Takes the arguments of `append`.
 
-        Of two writers of one id, the later commit wins.
+        If two writers upsert the same id, the later commit wins.
         """
+        from vsearch.building.inputs.rows import Given
         from vsearch.live.operations import Upsert
 
-        new = self._read(embeddings, (attributes, ids, vectors, id, missing, packed), offsets, saliency)
+        new = self._read(embeddings, Given(attributes, ids, vectors, id, missing, packed), offsets, saliency, progress)
         return self._change(Upsert(new), token, if_snapshot)
 
     def update(
@@ -101,23 +111,23 @@ class ChangeableIndex(OpenedIndex):
         token: str | None = None,
         if_snapshot: int | None = None,
     ) -> Commit:
-        """Change attributes of rows. Their vectors stay and are not needed.
+        """Change attributes of rows. Their vectors are kept and need not be passed.
 
         Parameters
         ----------
         values : mapping
-            By attribute one value for all rows or, with `ids`, an array with one for each. None is NULL.
+            For each attribute, one value for all rows or, with `ids`, an array with one value per id. None is NULL.
         ids : ids, optional
-            Those of the rows; all must be there.
+            Rows to update; all must exist.
         where : str, dict or expression, optional
-            Which rows. Where another writer commits first, it is evaluated again, on that writer's rows too.
+            Rows to update. If another writer commits first, it is evaluated again, including on that writer's rows.
         token, if_snapshot
             See `append`.
 
         Raises
         ------
         InputError
-            No such attribute, a value that does not fit, an id that is not there, or neither `ids` nor `where`.
+            An attribute or id does not exist, a value does not fit, or neither `ids` nor `where` is set.
         ConflictError
         """
         from vsearch.live.operations import Update
@@ -134,12 +144,12 @@ class ChangeableIndex(OpenedIndex):
         token: str | None = None,
         if_snapshot: int | None = None,
     ) -> Commit:
-        """Remove rows, by id or by predicate. Ids that are not there are passed over: `Commit.deleted` says how many were.
+        """Remove rows, by id or by predicate. Unknown ids are ignored: `Commit.deleted` is the number of rows removed.
 
         Raises
         ------
         InputError
-            Neither `ids` nor `where`, or both.
+            Neither or both of `ids` and `where` are set.
         ConflictError
         """
         from vsearch.live.operations import Delete
@@ -161,18 +171,18 @@ class ChangeableIndex(OpenedIndex):
         ----------
         name : str
         values_or_type : type, or values
-            An Arrow type, the name of one as `info` says it (``"int64"``), or int, float, str or bool: all rows are NULL then, and
-            only the manifest is written. Or one value for all rows; or, with `ids`, an array with one for each of them, and NULL
-            for the others. Rows that get a value are written anew with their codes.
+            An Arrow type, its name as in `info` (``"int64"``), or int, float, str or bool: all rows are then NULL, and only the
+            manifest is written. Or one value for all rows; or, with `ids`, an array with one value per id, and NULL for other
+            rows. Rows that get a value are rewritten with their codes.
         ids : ids, optional
-            Of the rows that get values; all must be there.
+            Rows that get values; all must exist.
         token, if_snapshot
             See `append`.
 
         Raises
         ------
         InputError
-            There is an attribute of the name, or the values are of no type that attributes have.
+            The attribute already exists, or the values have an unsupported type.
         ConflictError
         """
         from vsearch.live.attributes import AddColumn, attribute_of, is_type, read_values
@@ -184,12 +194,12 @@ class ChangeableIndex(OpenedIndex):
         return self._change(operation, token, if_snapshot)
 
     def drop_column(self, name: str, *, token: str | None = None, if_snapshot: int | None = None) -> Commit:
-        """Drop an attribute. Its values go from the files when these are merged; older snapshots keep it.
+        """Drop an attribute. Its values leave the files when these are merged; older snapshots keep it.
 
         Raises
         ------
         InputError
-            There is no attribute of the name.
+            There is no such attribute.
         ConflictError
         """
         from vsearch.live.attributes import DropColumn
@@ -197,12 +207,12 @@ class ChangeableIndex(OpenedIndex):
         return self._change(DropColumn(name), token, if_snapshot)
 
     def rename_column(self, name: str, new: str, *, token: str | None = None, if_snapshot: int | None = None) -> Commit:
-        """Call an attribute `new` from now on. Only the manifest is written.
+        """Rename an attribute. Only the manifest is written.
 
         Raises
         ------
         InputError
-            There is no attribute of the name, or one that is called `new`.
+            There is no attribute `name`, or one named `new` already exists.
         ConflictError
         """
         from vsearch.live.attributes import RenameColumn, check_name
@@ -211,35 +221,62 @@ class ChangeableIndex(OpenedIndex):
         return self._change(RenameColumn(name, new), token, if_snapshot)
 
     def _read(
-        self, embeddings: object, given: tuple[Any, ...], offsets: object | None, saliency: object | None
+        self,
+        embeddings: object,
+        given: Given,
+        offsets: object | None,
+        saliency: object | None,
+        progress: Callable[[str, int, int], None] | None,
     ) -> NewRows:
-        from vsearch.building.inputs.rows import Given
-
-        rows = Given(*given)
         if self._snapshot.manifest.documents is None and offsets is None and saliency is None:
             from vsearch.live.inputs import read_rows
 
-            return read_rows(self._snapshot, embeddings, rows)
-        if rows.packed:
+            return read_rows(self._snapshot, embeddings, given, progress)
+        if given.packed:
             raise InputError("packed is for single vectors of bits, which documents do not have")
         from vsearch.live.document_inputs import read_documents
 
-        return read_documents(self._snapshot, embeddings, offsets, saliency, rows)
+        return read_documents(self._snapshot, embeddings, offsets, saliency, given, progress)
+
+    def renew_after_fork(self) -> None:
+        """Locks that nobody holds, and no changes of threads that are not here."""
+        super().renew_after_fork()
+        self._waiting: deque[Waiting] = deque()
 
     def _change(self, operation: Operation, token: str | None = None, if_snapshot: int | None = None) -> Commit:
-        from vsearch.live.commits import commit_change
+        from vsearch.live.commits import check_call, commit_change
+        from vsearch.live.grouping import GROUPED, Waiting, commit_waiting
 
-        with self._lock:
-            commit, self._snapshot = commit_change(self._snapshot, operation, token=token, if_snapshot=if_snapshot)
-            live = self._snapshot.manifest.live
-            if live and len(live.deltas) > MOST_DELTAS:
-                self._fold()
-            if live and live.pending is not None:
-                self._train()
-        return commit
+        check_call(token, if_snapshot)
+        documents = self._snapshot.manifest.documents is not None  # whose vectors each change counts
+        if if_snapshot is not None or documents or operation.kind not in GROUPED:
+            with self._lock:
+                commit, self._snapshot = commit_change(self._snapshot, operation, token=token, if_snapshot=if_snapshot)
+                self._keep_up()
+            return commit
+        waiting = Waiting(operation, token)
+        self._waiting.append(waiting)
+        try:
+            with self._lock:
+                while waiting.outcome is None:  # else a thread that had the lock before has done it
+                    self._snapshot = commit_waiting(self._waiting, self._snapshot)
+                    self._keep_up()
+        except BaseException:
+            with suppress(ValueError):  # it was taken already
+                self._waiting.remove(waiting)
+            raise
+        return waiting.result()
+
+    def _keep_up(self) -> None:
+        """Do what a change may make necessary."""
+        live = self._snapshot.manifest.live
+        if live and len(live.deltas) > MOST_DELTAS:
+            self._fold()
+        if live and live.pending is not None:
+            self._train()
 
     def _train(self) -> None:
-        """Train an index that began empty, once it has enough rows. Until then, and where it fails, it is searched whole."""
+        """Train an index that began empty, once it has enough rows. Until then, or if it fails, searches scan all rows."""
         from vsearch.live.beginning import due_options
         from vsearch.live.optimizing import silent
         from vsearch.live.retraining import retrain
@@ -250,13 +287,13 @@ class ChangeableIndex(OpenedIndex):
         try:
             _, self._snapshot = retrain(self._snapshot, options, progress=silent)
         except (ConflictError, StoreError) as error:
-            logger.warning("%s: it is trained by a later append: %s", self._snapshot.store.url, error)
+            logger.warning("%s: training is left to a later append: %s", self._snapshot.store.url, error)
 
     def _fold(self) -> None:
-        """Make fewer deltas of many. What was committed before stands whatever comes of it."""
+        """Fold many deltas into fewer. Failures do not affect what is already committed."""
         from vsearch.live.optimizing import fold
 
         try:
             _, self._snapshot = fold(self._snapshot)
         except VsearchError as error:
-            logger.warning("%s: deltas are left for optimize: %s", self._snapshot.store.url, error)
+            logger.warning("%s: folding deltas is left to optimize: %s", self._snapshot.store.url, error)

@@ -1,4 +1,4 @@
-"""Creating an index that has no rows yet."""
+"""Creating an empty index."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def create(
 ) -> Index:
     """Create an index without rows and open it.
 
-    Until there are 2,000 rows (10,000 for PQ) vectors are kept as they are and searches are exact. The `append` or `upsert` that
-    brings enough of them also trains the index, with the options given here; that takes as long as a build of so many rows.
+    Up to 2,000 rows (10,000 for PQ), vectors are stored as they are and searches are exact. The `append` or `upsert` that
+    reaches this number also trains the index with the options passed here, which takes as long as a build of that many rows.
 
     Parameters
     ----------
     url : str or path
         A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
     dimensions : int
-        Of the vectors to come.
+        Dimensions of the vectors.
     attributes : mapping of name to type, or pyarrow.Schema, optional
-        Arrow types, their names (``"int64"``), or int, float, str and bool. `Index.add_column` adds more.
+        Arrow types, their names (``"int64"``), or int, float, str and bool. `Index.add_column` adds more later.
     ids : {"row", "int64", "string"}
-        What rows are known by; "row": the index numbers them.
+        Type of the row ids; "row" means that the index numbers the rows.
     ttl, metric, quantizer, bits, rerank, partitions, shards, seed
         See `vsearch.build`.
     **storage
@@ -58,9 +58,9 @@ def create(
     Raises
     ------
     InputError
-        An option is not usable.
+        An option is invalid.
     IndexExistsError
-        There is an index.
+        The index already exists.
     """
     store = open_store(url, **storage)
     options = {
@@ -79,19 +79,19 @@ def create(
 
 
 def open_or_create(store: Store, options: Mapping[str, Any], refresh: float | None) -> Index:
-    """The newest snapshot of an index, which is created where there is none; of two who do so at once one is first.
+    """Open the newest snapshot of an index, creating the index if necessary; if several processes do, one creates it.
 
     Raises
     ------
     InputError
-        The options are not those of `create`.
+        The options are not arguments of `create`.
     """
     try:
         return Index(open_snapshot(store, read_manifest(store)), refresh)
     except IndexNotFoundError:
         pass
     if not isinstance(options, Mapping) or "dimensions" not in options:
-        raise InputError(f"create must be a dict of what vsearch.create takes, with dimensions, got {options!r:.100}")
+        raise InputError(f"create must be a dict of arguments of vsearch.create, with dimensions, got {options!r:.100}")
     try:
         manifest = _create(store, dict(options))
     except IndexExistsError:
@@ -110,6 +110,6 @@ def _create(store: Store, given: dict[str, Any]) -> Manifest:
     except TypeError:
         known = "dimensions, attributes, ids, ttl, metric, quantizer, bits, rerank, partitions, shards, seed"
         raise InputError(
-            f"create must be a dict of what vsearch.create takes ({known}), got {', '.join(given)}"
+            f"create must be a dict of arguments of vsearch.create ({known}), got {', '.join(given)}"
         ) from None
     return create_index(store, Beginning(dimensions, options, attribute_entries(attributes), ids, ttl))

@@ -19,38 +19,38 @@ if TYPE_CHECKING:
 
 
 class EncodingIndex(OpenedIndex):
-    """What turns texts into query vectors."""
+    """Encoding of text queries with the encoder stored in the index."""
 
     def __init__(self, snapshot: Snapshot, refresh: float | None = None) -> None:
         super().__init__(snapshot, refresh)
         self._encode: tuple[Any, Encode] | None = None
 
     def with_encoder(self, encoder: CompressedEncoder) -> Self:
-        """Put a text encoder into the index, in place of the one that it has: `search` then takes texts, without torch.
+        """Store a text encoder in the index, replacing any other, so that `search` accepts texts without torch.
 
         Parameters
         ----------
         encoder : CompressedEncoder
-            From `vsearch.encoders.compress` or `load`, made from the model that the rows' vectors come from.
+            From `vsearch.encoders.compress` or `load`; must be made from the model that produced the rows' vectors.
 
         Returns
         -------
         Index
-            A new snapshot, which holds the encoder; this index stays on its own.
+            Opened at a new snapshot that holds the encoder; this index stays at its snapshot.
 
         Raises
         ------
         InputError
-            It is no compressed encoder, or makes vectors of other dimensions.
+            It is not a compressed encoder, or its vectors have other dimensions.
         ConflictError
-            The index was replaced meanwhile.
+            The index was replaced in the meantime.
         """
         from vsearch.live.attaching import attach
 
         return type(self)(attach(self._snapshot, encoder), self._interval)
 
     def _encode_texts(self, snapshot: Snapshot, queries: Any) -> Any:
-        """Texts as vectors of the encoder that the index holds; what is no text as it is."""
+        """Encode texts with the encoder stored in the index; other input is returned unchanged."""
         texts = [queries] if isinstance(queries, str) else queries
         if not (isinstance(texts, (list, tuple)) and texts and all(isinstance(text, str) for text in texts)):
             return queries

@@ -1,4 +1,4 @@
-"""Judging an index by what is relevant, not by what is near: rankings against relevance judgements, by ir_measures."""
+"""Evaluate an index by relevance rather than distance: rankings against relevance judgments, with ir_measures."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 METRICS = ("ndcg@10", "mrr@10", "recall@100")
 NAMES = {"ndcg": "nDCG", "mrr": "RR", "rr": "RR", "recall": "R", "r": "R", "precision": "P", "p": "P", "map": "AP"}
-DEPTH = 1000  # rows of a ranking where a metric names no cut
+DEPTH = 1000  # rows of a ranking if a metric names no cutoff
 
 Qrels = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` measured.
+    """Result of `evaluate`.
 
     Attributes
     ----------
     metrics : dict
-        Mean of each metric over the queries, by the names that were asked for.
+        Mean of each metric over the queries, under the requested names.
     queries : int
-        Queries that were given and judged; the others do not count.
+        Number of queries that have judgments; others are ignored.
     per_query : dict
-        Each metric's value of each of them, by query id.
+        For each metric, its value for each of these queries, by query id.
     """
 
     metrics: dict[str, float]
@@ -56,28 +56,28 @@ def evaluate(
     where: Where = None,
     exact: bool = False,
 ) -> Evaluation:
-    """Measure how well an index ranks what is relevant.
+    """Measure how well an index ranks relevant documents.
 
     Parameters
     ----------
     index : Index
     queries : array (m, d)
     qrels : path or mapping
-        A file of judgements, TREC's (query 0 document grade) or BEIR's (query document grade, after a line of names), or
-        ``{query id: {document id: grade}}``.
+        A file of judgments in TREC format (query 0 document grade) or BEIR format (query document grade, after a header
+        line), or ``{query id: {document id: grade}}``.
     metrics : sequence of str
-        ``ndcg@k``, ``mrr@k``, ``recall@k``, ``precision@k``, ``map``, or any name that ir_measures knows.
+        ``ndcg@k``, ``mrr@k``, ``recall@k``, ``precision@k``, ``map``, or any name known to ir_measures.
     query_ids : sequence, optional
-        Id of each query as the judgements have it; its row number by default.
+        Id of each query in the judgments; its row number by default.
     where : optional
-        A predicate, as `Index.search` takes it.
+        A predicate, as for `Index.search`.
     exact : bool
-        Score every row, so that routing plays no part.
+        Score every row, so that routing has no influence.
 
     Raises
     ------
     InputError
-        Judgements or metrics that cannot be read, ids that are not one for each query, or no query that is judged.
+        Judgments or metrics cannot be read, query ids do not match the queries, or no query has judgments.
     MissingDependencyError
         ir_measures is not installed.
     """
@@ -87,20 +87,23 @@ def evaluate(
     )
     if len(names) != len(np.atleast_2d(queries)) or len(set(names)) != len(names):
         raise InputError(
-            f"query_ids must name each of the {len(np.atleast_2d(queries))} queries once; got {len(names)}"
+            f"query_ids must be one distinct id for each of the {len(np.atleast_2d(queries))} queries, got {len(names)}"
         )
-    judged = qrels if isinstance(qrels, Mapping) else read_qrels(qrels)
-    known = {str(query): {str(row): int(grade) for row, grade in of.items()} for query, of in judged.items()}
-    chosen = [position for position, name in enumerate(names) if name in known]
-    if not chosen:
+    judgments = qrels if isinstance(qrels, Mapping) else read_qrels(qrels)
+    grades = {
+        str(query): {str(row): int(grade) for row, grade in row_grades.items()}
+        for query, row_grades in judgments.items()
+    }
+    positions = [position for position, name in enumerate(names) if name in grades]
+    if not positions:
         raise InputError(
-            f"none of the queries is judged: they are called {names[0]!r}..., the judged ones {_some(known)}"
+            f"none of the queries has judgments: their ids are {names[0]!r}..., those of the judgments {_some(grades)}"
         )
     depth = min(max((m.params.get("cutoff") or DEPTH for m in measures.values()), default=DEPTH), 10_000)
-    hits = index.search(np.atleast_2d(queries)[chosen], k=int(depth), where=where, exact=exact)
+    hits = index.search(np.atleast_2d(queries)[positions], k=int(depth), where=where, exact=exact)
     import ir_measures
 
-    # its measures are written in C, where a string ends at a NUL: numbers stand for ids
+    # ir_measures is written in C, where strings end at a NUL, so numbers stand in for ids
     numbers: dict[str, str] = {}
 
     def number(name: str) -> str:
@@ -108,52 +111,52 @@ def evaluate(
 
     run = {
         str(position): {number(str(row)): float(-rank) for rank, row in enumerate(ids) if row is not None and row != -1}
-        for position, ids in zip(chosen, hits.ids.tolist(), strict=True)
+        for position, ids in zip(positions, hits.ids.tolist(), strict=True)
     }
-    asked = {
-        str(position): {number(row): grade for row, grade in known[names[position]].items()} for position in chosen
+    judged = {
+        str(position): {number(row): grade for row, grade in grades[names[position]].items()} for position in positions
     }
     per_query: dict[str, dict[str, float]] = {
-        name: dict.fromkeys((names[position] for position in chosen), 0.0) for name in measures
+        name: dict.fromkeys((names[position] for position in positions), 0.0) for name in measures
     }
     labels = {measure: name for name, measure in measures.items()}
-    for found in ir_measures.iter_calc(list(labels), asked, run):
-        per_query[labels[found.measure]][names[int(found.query_id)]] = float(found.value)
+    for result in ir_measures.iter_calc(list(labels), judged, run):
+        per_query[labels[result.measure]][names[int(result.query_id)]] = float(result.value)
     means = {name: float(np.mean([*values.values()])) for name, values in per_query.items()}
-    return Evaluation(means, len(asked), per_query)
+    return Evaluation(means, len(judged), per_query)
 
 
 def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
-    """Read a TREC or BEIR file of judgements.
+    """Read a file of judgments in TREC or BEIR format.
 
     Raises
     ------
     InputError
-        There is none, or a line is neither; names the line.
+        The file cannot be read, or a line is in neither format; the message names the line.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no file of judgements that can be read ({error})") from error
-    judged: dict[str, dict[str, int]] = {}
+        raise InputError(f"{path}: cannot read judgments ({error})") from error
+    judgments: dict[str, dict[str, int]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         fields = _fields(line)
         if not fields or (number == 1 and len(fields) == 3 and not re.fullmatch(r"-?\d+", fields[2])):
-            continue  # BEIR's line of names
+            continue  # the header line of BEIR
         try:
             query, document, grade = (fields[0], *fields[2:]) if len(fields) == 4 else fields
-            judged.setdefault(query, {})[document] = int(grade)
+            judgments.setdefault(query, {})[document] = int(grade)
         except ValueError:
             raise InputError(
-                f"{path}, line {number}: neither TREC's 'query 0 document grade' nor BEIR's 'query document grade'"
+                f"{path}, line {number}: must be TREC 'query 0 document grade' or BEIR 'query document grade'"
             ) from None
-    if not judged:
-        raise InputError(f"{path}: there are no judgements in it")
-    return judged
+    if not judgments:
+        raise InputError(f"{path}: contains no judgments")
+    return judgments
 
 
 def _fields(line: str) -> list[str]:
-    """Fields between tabs, which may hold spaces as BEIR's ids do, or else between spaces and tabs alone."""
+    """Split at tabs, since BEIR ids may contain spaces; if that does not fit, at spaces and tabs."""
     between_tabs = line.strip("\r\n").split("\t")
     if len(between_tabs) in (3, 4):
         return [field.strip(" ") for field in between_tabs]
@@ -161,7 +164,7 @@ def _fields(line: str) -> list[str]:
 
 
 def _parse(metrics: Sequence[str]) -> dict[str, Any]:
-    """Measures of ir_measures by the names given."""
+    """Resolve metric names to measures of ir_measures."""
     try:
         import ir_measures
     except ImportError as error:
@@ -174,11 +177,9 @@ def _parse(metrics: Sequence[str]) -> dict[str, Any]:
         try:
             parsed[str(name)] = ir_measures.parse_measure(f"{NAMES.get(stem.lower(), stem)}{at}{cut}")
         except (NameError, ValueError, SyntaxError) as error:
-            raise InputError(
-                f"the metric {name!r} is not known: give ndcg@10, mrr@10, recall@100 or the like"
-            ) from error
+            raise InputError(f"unknown metric {name!r}; use ndcg@10, mrr@10, recall@100 or similar") from error
     return parsed
 
 
-def _some(known: Mapping[str, object]) -> str:
-    return ", ".join(repr(name) for name in list(known)[:3]) + ("..." if len(known) > 3 else "")
+def _some(grades: Mapping[str, object]) -> str:
+    return ", ".join(repr(name) for name in list(grades)[:3]) + ("..." if len(grades) > 3 else "")

@@ -1,4 +1,4 @@
-"""How a search was answered, for people."""
+"""Human-readable explanation of how a search was answered."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a query is answered: the plan, and what it came to when run.
+    """The plan of a query and its execution counts.
 
     Attributes
     ----------
     predicate : str or None
-        The predicate as it was understood, as SQL.
+        The parsed predicate, as SQL.
     plan : dict
-        Settings and sizes that the search goes by.
+        Settings and sizes that determine the search.
     stats : SearchStats
-        Counts and times per level.
+        Counts and times per stage.
     notes : tuple of str
-        What of the tuned recall does not hold for this search.
+        Reasons why the tuned recall does not apply to this search.
     """
 
     predicate: str | None
@@ -42,7 +42,7 @@ class Explanation:
 
     def __str__(self) -> str:
         stats, ms = self.stats, self.stats.milliseconds
-        each = max(1, stats.queries)
+        queries = max(1, stats.queries)
         lines = [
             f"search of {stats.queries} queries, {stats.total_milliseconds:.2f} ms",
             f"  plan    {', '.join(f'{key}={value}' for key, value in self.plan.items())}",
@@ -52,20 +52,20 @@ class Explanation:
                 f"{stats.rows_rechecked} rechecked  ({ms['mask']:.2f} ms)"
             ),
             (
-                f"  scan    {stats.partitions_visited / each:.1f} partitions, {stats.rows_scanned / each:.1f} rows a query"
+                f"  scan    {stats.partitions_visited / queries:.1f} partitions, {stats.rows_scanned / queries:.1f} rows a query"
                 f"  ({ms['scan']:.2f} ms with route, refine and rerank)"
             ),
-            f"  refine  {stats.rows_refined / each:.1f} rows a query",
-            f"  rerank  {stats.rows_reranked / each:.1f} rows a query",
+            f"  refine  {stats.rows_refined / queries:.1f} rows a query",
+            f"  rerank  {stats.rows_reranked / queries:.1f} rows a query",
             f"  merge   ({ms['merge']:.2f} ms)",
-            f"  read    {stats.bytes_read / each:.0f} bytes a query, {stats.bytes_fetched} fetched from the store",
+            f"  read    {stats.bytes_read / queries:.0f} bytes a query, {stats.bytes_fetched} fetched from the store",
         ]
         lines += [f"  note    {note}" for note in self.notes]
         return "\n".join(lines)
 
 
 def sql_of(where: Where) -> str | None:
-    """A predicate as it was understood, as SQL; None where it restricts nothing."""
+    """A parsed predicate as SQL; None if it restricts nothing."""
     if where is None:
         return None
     from vsearch.predicates import parse, to_sql

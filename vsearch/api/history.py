@@ -1,4 +1,4 @@
-"""Snapshots of an open index: tags on them, and going back to one."""
+"""Snapshots of an open index: listing, tagging and restoring them."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 
-class TravellingIndex(OpenedIndex):
-    """What can be done with the snapshots of an index."""
+class VersionedIndex(OpenedIndex):
+    """Operations on the snapshots of an index."""
 
     def snapshots(self) -> list[SnapshotInfo]:
         """All snapshots that can be opened, oldest first."""
         return list_snapshots(self._snapshot.store)
 
     def tag(self, name: str, snapshot: int | None = None) -> Commit:
-        """Give a snapshot a name, so that it stays when others are pruned. A name that another one has moves here.
+        """Name a snapshot, which protects it from pruning. If another snapshot has the name, the tag moves.
 
         Parameters
         ----------
         name : str
-            Up to 200 characters; `vsearch.open` takes it as ``tag=``.
+            Up to 200 characters; `vsearch.open` accepts it as ``tag=``.
         snapshot : int, optional
-            The one that this index reads by default.
+            By default the one that this index reads.
 
         Returns
         -------
         Commit
-            Tags are part of the index: this is the snapshot that has the tag, not the one that is tagged.
+            Tags are part of the index: this is the snapshot that records the tag, not the one it refers to.
 
         Raises
         ------
         InputError
         SnapshotNotFoundError
-            There is no such snapshot, or a prune removed it meanwhile.
+            The snapshot does not exist, or was pruned in the meantime.
         """
         from vsearch.live.history import add_tag
 
@@ -52,7 +52,7 @@ class TravellingIndex(OpenedIndex):
         return commit
 
     def untag(self, name: str) -> Commit:
-        """Take a tag away. Nothing happens where there is none.
+        """Remove a tag; does nothing if it does not exist.
 
         Raises
         ------
@@ -68,59 +68,59 @@ class TravellingIndex(OpenedIndex):
         return commit
 
     def _follow(self, after: Snapshot) -> None:
-        """Go on to a snapshot with other tags, unless that would bring other rows."""
+        """Move to a snapshot that differs in tags only; stay if rows may have changed."""
         if after.manifest.snapshot == self._snapshot.manifest.snapshot + 1:
             self._snapshot = replace(after, moment=self._snapshot.moment)
 
     def tags(self) -> dict[str, int]:
-        """The snapshots that have tags, by name, as the newest snapshot has them."""
+        """Snapshot numbers by tag, according to the newest snapshot."""
         return stored_tags(read_manifest(self._snapshot.store))
 
     def changes(self, since: int) -> Changes:
-        """Which rows changed from an older snapshot to the one that this index reads, from deltas alone.
+        """Return the rows that changed between an older snapshot and the one that this index reads; reads deltas only.
 
-        Caches and other systems follow an index so: `refresh`, ask for the changes since the snapshot they know, remember
-        `Changes.to_snapshot`. Columns that are added without values, renamed or dropped change no row.
+        To follow an index, a cache or another system calls `refresh`, then `changes` with the last snapshot it knows, and stores
+        `Changes.to_snapshot`. Adding a column without values, renaming a column and dropping a column change no row.
 
         Parameters
         ----------
         since : int
-            The number of that snapshot. How far back one can ask depends on what was pruned.
+            Number of the older snapshot. Pruning limits how far back it may be.
 
         Raises
         ------
         InputError
             `since` is not the number of a snapshot up to the one that this index reads.
         ChangesNotFoundError
-            It, or a snapshot in between that is needed, was pruned; or the index was built, trained or retrained in between.
-            Read all of the index then.
+            That snapshot, or one in between that is needed, was pruned, or the index was built, trained or retrained in
+            between. Read the whole index in that case.
         """
         from vsearch.live.feed import changes_since
 
         return changes_since(self._current(), since)
 
     def restore(self, *, snapshot: int | None = None, tag: str | None = None) -> Commit:
-        """Make the index what it was: a new snapshot with the rows, attributes, settings and model of an older one.
+        """Restore an older state: commit a new snapshot with the rows, attributes, settings and model of an older one.
 
-        What was committed since stays in the snapshots in between, so that this can be undone. Tags stay, and ids of an index
-        that numbers its rows are not given out again.
+        The snapshots in between are kept, so that this can be undone. Tags are kept, and an index that numbers its rows never
+        reuses ids.
 
         Parameters
         ----------
         snapshot, tag
-            Which one; exactly one of the two.
+            The snapshot to restore; pass exactly one.
 
         Raises
         ------
         InputError
         SnapshotNotFoundError
-            There is no such snapshot, or no longer.
+            The snapshot does not exist, or no longer.
         """
         from vsearch.live.commits import newest_of
         from vsearch.live.history import restore
 
         if (snapshot is None) == (tag is None):
-            raise InputError("say what to restore: give either snapshot or tag")
+            raise InputError("restore needs either snapshot or tag")
         with self._lock:
             old = find_snapshot(self._snapshot.store, snapshot, tag)
             commit, self._snapshot = restore(newest_of(self._snapshot), old)

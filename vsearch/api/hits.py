@@ -1,4 +1,4 @@
-"""What a search returns."""
+"""Search results."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Hits:
     Attributes
     ----------
     ids : (queries, k)
-        int64, -1 where fewer than k rows match; or object (str), None there.
+        int64, with -1 if fewer than k rows match; or object (str), with None.
     scores : float32 (queries, k)
-        Similarity under cosine and ip, squared distance under l2; NaN where there is no row.
+        Similarity under cosine and ip, squared distance under l2; NaN for missing rows.
     stats : SearchStats
-        What the search did, level by level.
+        Counts and times per stage.
     columns : pyarrow.Table or None
-        The requested attribute columns, one row per (query, rank), NULL where there is no row.
+        The requested attribute columns, one row per (query, rank); NULL for missing rows.
     offset : int
-        Rows of each query before these, which were left to earlier pages.
+        Rows of each query that were skipped, as part of earlier pages.
     """
 
     ids: NDArray[Any]
@@ -42,42 +42,42 @@ class Hits:
         return len(self.ids)
 
     def to_arrow(self) -> pa.Table:
-        """Rows as a table: query, rank (from 1, through all pages), id, score and the requested columns; only rows that were found."""
+        """A table with query, rank (from 1, across pages), id, score and the requested columns; missing rows are left out."""
         import pyarrow as pa
 
         queries, k = self.scores.shape
-        found = ~np.isnan(self.scores.reshape(-1))
+        present = ~np.isnan(self.scores.reshape(-1))
         ids = self.ids.reshape(-1)
         table = pa.table(
             {
-                "query": pa.array(np.repeat(np.arange(queries), k)[found]),
-                "rank": pa.array(np.tile(np.arange(1, k + 1) + self.offset, queries)[found]),
-                "id": pa.array(ids[found].tolist(), pa.string()) if ids.dtype == object else pa.array(ids[found]),
-                "score": pa.array(self.scores.reshape(-1)[found]),
+                "query": pa.array(np.repeat(np.arange(queries), k)[present]),
+                "rank": pa.array(np.tile(np.arange(1, k + 1) + self.offset, queries)[present]),
+                "id": pa.array(ids[present].tolist(), pa.string()) if ids.dtype == object else pa.array(ids[present]),
+                "score": pa.array(self.scores.reshape(-1)[present]),
             }
         )
         if self.columns is not None:
-            kept = self.columns.filter(pa.array(found))
-            for name in kept.column_names:
-                # an attribute may bear one of our own names; it keeps its own, ours came first
+            columns = self.columns.filter(pa.array(present))
+            for name in columns.column_names:
+                # attributes may be named like the columns above, which come first
                 label = name if name not in ("query", "rank", "id", "score") else f"attribute.{name}"
-                table = table.append_column(label, kept.column(name))
+                table = table.append_column(label, columns.column(name))
         return table
 
 
 @dataclass(frozen=True, eq=False)
 class DocumentMatches:
-    """Which vectors of the hits one query's vectors met: what a page viewer highlights.
+    """For one query, the document vectors that its vectors matched: what a page viewer highlights.
 
     Attributes
     ----------
     positions : int64 (k, n)
-        For each hit and query vector the place of the document's best vector, in the document as it was given; -1 where
-        there is no hit. Of merged vectors the one that is most like them all.
+        For each hit and query vector, the position of the best vector in the original document; -1 for missing hits. If
+        vectors were merged, the position of the one most similar to all merged ones.
     scores : float32 (k, n)
-        Their inner products as far as what is stored tells; NaN where there is no hit.
+        Their inner products, as accurate as the stored codes; NaN for missing hits.
     places : int64 (n,)
-        Places of the query vectors in the query as it was given; not all of them under `query_keep`.
+        Positions of the query vectors in the original query; with `query_keep`, not all of them.
     """
 
     positions: NDArray[np.int64]
@@ -92,7 +92,7 @@ class DocumentHits(Hits):
     Attributes
     ----------
     matches : tuple of DocumentMatches or None
-        Of each query, where they were asked for.
+        One per query, if requested.
     """
 
     matches: tuple[DocumentMatches, ...] | None = None

@@ -1,4 +1,4 @@
-"""An open index: search it, ask what it is, how it answers and how well."""
+"""An open index: search, explanation, recall, tuning and information."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from vsearch.api.changing import ChangeableIndex
 from vsearch.api.encoding import EncodingIndex
 from vsearch.api.explanation import Explanation, sql_of
-from vsearch.api.history import TravellingIndex
+from vsearch.api.history import VersionedIndex
 from vsearch.api.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.api.maintaining import MaintainableIndex
 from vsearch.api.measuring import check_target, check_tunable, draw_sample, measure_recall, tune_snapshot
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 
-class Index(TravellingIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
-    """An open index. Safe to use from several threads.
+class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
+    """An open index. Thread-safe.
 
-    It reads one snapshot, until it changes the index itself or `refresh` finds a newer one.
+    It reads one snapshot, until it is changed through this object or `refresh` finds a newer one.
     """
 
     def __repr__(self) -> str:
@@ -71,39 +71,39 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
 
         Parameters
         ----------
-        queries : array (m, d) or (d,); a text or a list of texts where the index holds a query encoder
+        queries : array (m, d) or (d,); a string or list of strings if the index contains a query encoder
         k : int
-            1 to 10,000. min(k, rows that match) rows come back.
+            1 to 10,000. Returns min(k, number of matching rows) rows.
         where : str, dict or expression, optional
             A SQL WHERE string, a Mongo-style dict, or ``vsearch.col("x") < 3``; see `vsearch.predicates`.
         nprobe : int, optional
-            Visit so many partitions instead of what the settings ask for; under `where` it is a minimum.
+            Number of partitions to visit, overriding the settings; with `where` it is a minimum.
         columns : sequence of str
             Attribute columns to return with the hits.
         exact : bool
-            Score every matching row by what is stored, no estimates.
+            Score every matching row with the stored vectors, without estimates.
         min_score : float, optional
-            Leave out rows that are less similar; under l2 the largest squared distance.
+            Leave out rows with a lower score; under l2, rows with a larger squared distance.
         timeout : float, optional
             Seconds.
         offset : int
-            Rows before those that come back, for the next page: offset + k is at most 10,000. Pages of the same snapshot,
-            queries, k and other options never share a row, and together hold all of them. A page costs about twice a
-            search for offset + k, the first one nothing more; with `exact` one such search.
+            Rows to skip, for the next page: offset + k is at most 10,000. Pages of the same snapshot, queries, k and other
+            options never share a row and together hold all of them. A page costs about twice as much as a search for
+            offset + k rows, with `exact` as much; the first page costs nothing extra.
 
         Raises
         ------
         InputError
-            Queries or options are not usable; PredicateError for `where`.
+            Queries or options are invalid; PredicateError for `where`.
         SearchTimeoutError
-            The timeout ran out; no partial answer is given.
+            The search exceeded the timeout; no partial result is returned.
         """
         begun = time.perf_counter()
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, offset=offset)
         deadline = None if timeout is None else time.monotonic() + timeout
         with within(deadline):
             snapshot = self._current()
-            if not isinstance(columns, tuple) or columns:  # names are not even listed for a search that wants none
+            if not isinstance(columns, tuple) or columns:  # skip listing the schema if no columns are requested
                 check_columns(columns, snapshot.schema.names)
             stats = SearchStats()
             vectors = self._check_queries(snapshot, queries)
@@ -121,9 +121,9 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
             answer = find(snapshot, vectors, request, mask_of(snapshot, where, stats), stats)
             begun = time.perf_counter()
             ids = take_ids(snapshot, answer.rows)
-            found = take_columns(snapshot, columns, answer.rows.reshape(-1)) if len(columns) else None
+            attributes = take_columns(snapshot, columns, answer.rows.reshape(-1)) if len(columns) else None
             stats.add("fetch", begun)
-            return Hits(ids, answer.scores, stats, found, request.offset)
+            return Hits(ids, answer.scores, stats, attributes, request.offset)
 
     @rereads
     def search_documents(
@@ -141,39 +141,39 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
         timeout: float | None = None,
         offset: int = 0,
     ) -> DocumentHits:
-        """Find the documents whose vectors answer a query's vectors best: for each of these the best one, added up.
+        """Find the documents with the best MaxSim score: each query vector's best inner product in the document, summed.
 
         Parameters
         ----------
-        query_vectors : array (n, d), or a list of such
-            One query, or several; a padded block or what an encoder returns will do.
+        query_vectors : array (n, d), or a list of these
+            One query, or several; a padded array or the output of an encoder also works.
         k : int
-            1 to 10,000. min(k, documents that match) come back.
+            1 to 10,000. Returns min(k, number of matching documents) documents.
         where : str, dict or expression, optional
-            On the attributes of the documents; exact, as for `search`.
+            Filter on the attributes of the documents; exact, as for `search`.
         query_keep : float
-            Use only this share of each query's vectors, the most salient ones.
+            Use only this fraction of each query's vectors, by saliency.
         candidates : int or "all", optional
-            Documents that each shard reranks (128 by default); "all" scores every one that matches.
-        query_saliency : array (n,), or a list of such
-            What `query_keep` goes by.
+            Number of documents that each shard re-ranks (128 by default); "all" scores every matching document.
+        query_saliency : array (n,), or a list of these
+            Saliency for `query_keep`.
         matches : bool
-            Tell which vector of each hit each query vector met.
+            Return which document vector each query vector matched, for each hit.
         exact : bool
-            Order the candidates by the stored vectors; the index must have been built with `store`.
+            Score the candidates with the original vectors; requires an index built with `store`.
         columns : sequence of str
             Attribute columns to return with the hits.
         timeout : float, optional
             Seconds.
         offset : int
-            Documents before those that come back; see `search`.
+            Documents to skip; see `search`.
 
         Raises
         ------
         InputError
-            The index has no documents, or the query or an option is not usable; PredicateError for `where`.
+            The index has no documents, or the query or an option is invalid; PredicateError for `where`.
         SearchTimeoutError
-            The timeout ran out; no partial answer is given.
+            The search exceeded the timeout; no partial result is returned.
         """
         from vsearch.multivector.maxsim import match_rows
         from vsearch.multivector.opening import open_documents
@@ -195,36 +195,36 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
             with stats.level("fetch"):
                 rows = answer.rows.reshape(-1)
                 ids = take_ids(snapshot, answer.rows)
-                found = take_columns(snapshot, columns, rows) if len(columns) else None
-                met: tuple[DocumentMatches, ...] | None = None
+                attributes = take_columns(snapshot, columns, rows) if len(columns) else None
+                matched: tuple[DocumentMatches, ...] | None = None
                 if matches:
-                    each = [
+                    row_matches = [
                         match_rows(index, query, best, exact=exact)
                         for query, best in zip(queries, answer.rows, strict=True)
                     ]
-                    met = tuple(DocumentMatches(m.positions, m.scores, at) for m, at in zip(each, places, strict=True))
-            return DocumentHits(ids, answer.scores, stats, found, request.offset, met)
+                    matched = tuple(
+                        DocumentMatches(m.positions, m.scores, at) for m, at in zip(row_matches, places, strict=True)
+                    )
+            return DocumentHits(ids, answer.scores, stats, attributes, request.offset, matched)
 
     @property
     def has_documents(self) -> bool:
-        """Whether it holds documents of many vectors, for `search_documents`."""
+        """Whether the index holds multi-vector documents, for `search_documents`."""
         return self._snapshot.manifest.documents is not None
 
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
-        """Run a search and tell its plan and its counts per level; takes what `search` takes."""
+        """Run a search and return its plan and its counts per stage; takes the arguments of `search`."""
         hits = self.search(queries, k, where, **options)
         snapshot = self._snapshot
         settings = snapshot.settings
-        chosen: dict[str, Any] = {"k": k, "reach": round(settings.reach, 4), "margin": round(settings.margin, 4)}
-        chosen["tail"] = round(settings.tail, 4)
-        chosen |= {
-            name: value for name, value in options.items() if not (value is None or value is False or value == ())
-        }
-        chosen["code_bytes"] = list(snapshot.model.quantizer.stage_bytes)
-        chosen["rerank"] = snapshot.model.rerank
+        plan: dict[str, Any] = {"k": k, "reach": round(settings.reach, 4), "margin": round(settings.margin, 4)}
+        plan["tail"] = round(settings.tail, 4)
+        plan |= {name: value for name, value in options.items() if not (value is None or value is False or value == ())}
+        plan["code_bytes"] = list(snapshot.model.quantizer.stage_bytes)
+        plan["rerank"] = snapshot.model.rerank
         predicate = sql_of(where)
         notes = uncovered(settings, k=k, filtered=predicate is not None, nprobe=options.get("nprobe"))
-        return Explanation(predicate, chosen, hits.stats, notes)
+        return Explanation(predicate, plan, hits.stats, notes)
 
     @rereads
     def recall(
@@ -238,16 +238,16 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
         timeout: float | None = None,
         min_score: float | None = None,
     ) -> RecallReport:
-        """Measure recall@k against exhaustive search of what is stored, or against given truth.
+        """Measure recall@k against exhaustive search with the stored vectors, or against a given ground truth.
 
         Parameters
         ----------
         queries : array (m, d), optional
-            `sample` rows of the index by default, which do not count themselves.
+            By default, `sample` rows of the index; a row does not count as its own neighbor.
         truth : array (m, >= k) of ids, optional
-            The true neighbours of each query, best first.
+            The true neighbors of each query, best first.
         min_score : float, optional
-            Measure the rows that are at least so similar (l2: at most so far), up to k: a range search.
+            Measure a range search: all rows with at least this score (l2: at most this squared distance), up to k.
         timeout : float, optional
             Seconds.
 
@@ -255,12 +255,12 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
         ------
         InputError
         SearchTimeoutError
-            The timeout ran out.
+            The measurement exceeded the timeout.
         """
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         if queries is None and truth is not None:
-            raise InputError("truth needs the queries that it is about; give both")
+            raise InputError("truth needs the queries that it belongs to; pass both")
         with within(deadline):
             snapshot = self._current()
             drawn = replace(draw_sample(snapshot, queries, sample), mask=mask_of(snapshot, where, SearchStats()))
@@ -272,24 +272,25 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
     def tune(
         self, recall: float = 0.95, k: int = 10, queries: Any = None, sample: int = 512, where: Where = None
     ) -> TuneReport:
-        """Find and store the cheapest settings that reach a recall; `search` then uses them.
+        """Find and store the cheapest settings that reach a target recall; `search` uses them from then on.
 
-        The settings become a new snapshot, whatever others commit meanwhile; of two tunings the later one counts. They also reach the recall for queries unlike any row and under filters that
-        exclude what is near, as far as the codes allow; the report says what was measured.
+        The settings are committed as a new snapshot, on top of any concurrent commits; of two tunings, the later one wins.
+        They also reach the recall for queries unlike any row and under filters that exclude nearby rows, as far as the codes
+        allow; the report says what was measured.
 
         Parameters
         ----------
         queries : array (m, d), optional
-            What to tune with; a few hundred like those to come tell most. By default `sample` rows of the index and
-            points near them, which do not count themselves.
+            Queries to tune with, ideally a few hundred like those to come. By default `sample` rows of the index and points
+            near them; a row does not count as its own neighbor.
         where : str, dict or expression, optional
-            The filter that they are asked with. Some rows must pass it. Searches without it keep the recall, too.
+            The filter that such queries come with; some rows must pass it. Searches without it keep the recall as well.
 
         Raises
         ------
         InputError
         ConflictError
-            The index was replaced or trained anew meanwhile.
+            The index was replaced or retrained in the meantime.
         """
         check_target(recall)
         check_search(k=k)
@@ -303,19 +304,19 @@ class Index(TravellingIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
 
     @rereads
     def get(self, ids: Any, columns: Sequence[str] | None = None) -> pa.Table:
-        """Rows by id: a table with ``id`` and the attribute columns (all by default), in the order asked for.
+        """Fetch rows by id: a table with ``id`` and the attribute columns (all by default), in the order of `ids`.
 
-        An attribute that is called ``id`` itself is ``attribute.id`` there.
+        An attribute named ``id`` becomes ``attribute.id``.
 
         Raises
         ------
         InputError
-            An id is not in the index, or has the wrong type.
+            An id is not in the index or has the wrong type.
         """
         return get_rows(self._current(), ids, columns)
 
     def info(self) -> dict[str, Any]:
-        """What the index is: rows, dimensions, codes, bytes per vector by part, attributes, settings, snapshot, drift."""
+        """Describe the index: rows, dimensions, codes, bytes per vector by part, attributes, settings, snapshot, drift."""
         from vsearch.search.state.info import describe
 
         return describe(seen(self._snapshot))

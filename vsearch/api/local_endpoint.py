@@ -1,7 +1,7 @@
-"""Where the local FaaS of this user is: its address in a small file, which `vsearch faas up` writes.
+"""The location of this user's local FaaS: its address in a small file, written by `vsearch faas up`.
 
-Whoever can write that file is sent the searches of this user, and the token beside the address lets run any code. So
-the folder must be the user's own.
+Whoever can write that file receives this user's searches, and the token next to the address allows running arbitrary code.
+The folder must therefore belong to the user.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def state_file() -> Path:
-    """The file: ``VSEARCH_FAAS_STATE``, or one place for each user."""
+    """Path of the file: ``VSEARCH_FAAS_STATE``, or a default per user."""
     named = os.environ.get("VSEARCH_FAAS_STATE")
     return Path(named) if named else Path(gettempdir()) / f"vsearch-faas-{os.getuid()}" / "state.json"
 
 
 def own_folder(*, make: bool = False) -> Path:
-    """The folder of the state, made for this user alone where it is not there and `make` asks for it.
+    """The folder of the state file; with `make`, it is created for this user alone if it does not exist.
 
     Raises
     ------
     InputError
-        The folder is a link, another user's, or others may write into it.
+        The folder is a symbolic link, belongs to another user, or is writable by others.
     """
     folder = state_file().parent
     if make:
@@ -38,47 +38,47 @@ def own_folder(*, make: bool = False) -> Path:
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
     try:
-        found = folder.lstat()
+        status = folder.lstat()
     except FileNotFoundError:
         return folder
     except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}; let VSEARCH_FAAS_STATE name a file elsewhere") from None
-    if stat.S_ISLNK(found.st_mode):
-        wrong = "is a link"
-    elif not stat.S_ISDIR(found.st_mode):
-        wrong = "is no folder"
-    elif found.st_uid != os.getuid():
-        wrong = "belongs to another user"
-    elif found.st_mode & OTHERS_WRITE:
-        wrong = "is a folder that others may write into"
+        raise InputError(f"{folder}: {error.strerror}; set VSEARCH_FAAS_STATE to a file elsewhere") from None
+    if stat.S_ISLNK(status.st_mode):
+        problem = "is a symbolic link"
+    elif not stat.S_ISDIR(status.st_mode):
+        problem = "is not a folder"
+    elif status.st_uid != os.getuid():
+        problem = "belongs to another user"
+    elif status.st_mode & OTHERS_WRITE:
+        problem = "is a folder that others can write to"
     else:
         return folder
-    raise InputError(f"{folder}: {wrong}; remove it, or let VSEARCH_FAAS_STATE name a file in a folder of your own")
+    raise InputError(f"{folder}: {problem}; remove it, or set VSEARCH_FAAS_STATE to a file in a folder of your own")
 
 
 def local_state() -> tuple[str, str] | None:
-    """Address and token of the local FaaS, None where none was started.
+    """Address and token of the local FaaS; None if it was not started.
 
     Raises
     ------
     InputError
-        The state may be another's; see `own_folder`.
+        The state may belong to another user; see `own_folder`.
     """
     own_folder()
     try:
-        found = json.loads(state_file().read_text(encoding="utf-8"))
-        return str(found["url"]), str(found["token"])
+        state = json.loads(state_file().read_text(encoding="utf-8"))
+        return str(state["url"]), str(state["token"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def local_endpoint() -> str | None:
-    """The address of the local FaaS, None where none was started.
+    """The address of the local FaaS; None if it was not started.
 
     Raises
     ------
     InputError
-        The state may be another's; see `own_folder`.
+        The state may belong to another user; see `own_folder`.
     """
-    found = local_state()
-    return None if found is None else found[0]
+    state = local_state()
+    return None if state is None else state[0]

@@ -1,4 +1,4 @@
-"""What keeps an open index fast: merging, settings, and a new model where it has outgrown the old one."""
+"""Maintenance of an open index: merging, tuning, and retraining when the data have outgrown the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MaintainableIndex(OpenedIndex):
-    """What has to be done now and then to an index that changes."""
+    """Maintenance that an index needs from time to time as it changes."""
 
     def optimize(
         self,
@@ -26,24 +26,24 @@ class MaintainableIndex(OpenedIndex):
         force: bool = False,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> OptimizeReport:
-        """Do what keeps the index fast and small, where it is due: a second call does nothing.
+        """Do the maintenance that is due; a second call does nothing.
 
-        Deltas are folded, rows merged into runs, removed ones and old snapshots dropped, and settings found anew where the rows
-        are others than those they were found for. Codes are copied, so no score changes. Partitions of over four times the mean are
-        split where rows are merged, and rows that come to a new one are encoded anew from their rerank codes; without these
-        nothing is split. The index is searched and changed meanwhile; each step is one commit, and one that is killed leaves the
-        index as it was.
+        Folds deltas, merges rows into runs, drops removed rows and old snapshots, and tunes the settings again if the rows have
+        changed. Codes are copied, so scores do not change. Where rows are merged, partitions of more than four times the mean
+        size are split, and the rows that move to a new partition are encoded again from their rerank codes; without rerank
+        codes nothing is split. The index can be searched and changed in the meantime; each step is one commit, and a step that
+        is killed leaves the index as it was.
 
         Parameters
         ----------
         budget_seconds : float, optional
-            No further step is begun after so long.
+            Start no further step after this time.
         retune : {"auto", True, False}
-            Find settings anew: where more than a tenth of the rows changed or they lie elsewhere, always, or never.
+            Tune the settings again: if more than a tenth of the rows changed or the data moved, always, or never.
         force : bool
-            Merge all that can be merged.
+            Merge everything that can be merged.
         progress : callable, optional
-            Told ``(stage, done, total)``.
+            Called with ``(stage, done, total)``.
 
         Returns
         -------
@@ -53,7 +53,7 @@ class MaintainableIndex(OpenedIndex):
         ------
         InputError
         ConflictError
-            The index was replaced or trained anew meanwhile.
+            The index was replaced or retrained in the meantime.
         """
         from vsearch.live.maintenance import maintain
 
@@ -78,33 +78,33 @@ class MaintainableIndex(OpenedIndex):
         seed: int | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> Commit:
-        """Build the index anew beside itself, with partitions and codes for the rows that it has now, and go on to it.
+        """Rebuild the index next to the current one, with partitions and codes trained on the current rows, then switch to it.
 
-        It is searched and changed meanwhile: what others commit is encoded with the new model when that is committed. Rows, ids,
-        attributes and the metric stay.
+        It can be searched and changed in the meantime: concurrent commits are encoded with the new model as part of the final
+        commit. Rows, ids, attributes and the metric are kept.
 
         Parameters
         ----------
         vectors : array, file or table, optional
-            Those of all rows, as `vsearch.build` takes them, with `ids`. By default those that the index stores for reranking,
-            which int8 codes round a little each time.
+            The vectors of all rows, as for `vsearch.build`, with `ids`. By default those stored for re-ranking; with int8
+            codes, each retraining adds a little rounding.
         ids : ids, optional
-            Those of `vectors`; row numbers by default.
+            Ids of `vectors`; row numbers by default.
         quantizer, bits, rerank
-            See `vsearch.build`; as they are by default.
+            See `vsearch.build`; unchanged by default.
         partitions, shards : int, optional
-            By default partitions for so many rows, and as many shards as now.
+            By default the usual number of partitions for the rows, and as many shards as now.
         seed : int, optional
         progress : callable, optional
-            Told ``(stage, done, total)``.
+            Called with ``(stage, done, total)``.
 
         Raises
         ------
         InputError
-            An option is not usable, the index does not store its vectors (PQ without rerank codes) and some are not given, or
-            `vsearch.jpq` has trained it.
+            An option is invalid, the index does not store vectors (PQ without rerank codes) and `vectors` is not complete, or
+            it was trained by `vsearch.jpq`.
         ConflictError
-            The index was built or trained anew meanwhile.
+            The index was rebuilt or retrained in the meantime.
         """
         from vsearch.building.inputs.rows import Given
         from vsearch.live.optimizing import silent
@@ -112,7 +112,7 @@ class MaintainableIndex(OpenedIndex):
         from vsearch.live.retraining import retrain
 
         if self._snapshot.manifest.documents is not None:
-            raise InputError("indexes of multi-vector documents cannot be trained anew: build the index again")
+            raise InputError("indexes of multi-vector documents cannot be retrained: rebuild the index")
         snapshot = self._snapshot
         options = options_of(snapshot, quantizer, bits, rerank, partitions, shards, seed)
         commit, after = retrain(snapshot, options, vectors, Given(ids=ids), progress=progress or silent)

@@ -1,4 +1,4 @@
-"""Recall and tuning of an open snapshot: what `Index.recall` and `Index.tune` do."""
+"""Recall and tuning of an open snapshot: the implementation of `Index.recall` and `Index.tune`."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from vsearch.search.engine.request import SearchRequest
     from vsearch.search.state.model import SearchSettings
 
-SHORTFALL = 0.02  # below the tuned recall: more than a sample of a hundred queries misses it by chance
+SHORTFALL = 0.02  # difference to the tuned recall that a sample of a hundred queries can have by chance
 
 
 def draw_sample(snapshot: Snapshot, queries: Any, sample: int, *, mixture: bool = False) -> Sample:
-    """The queries to measure with: those given, or rows of the index (with points near them if `mixture`).
+    """The queries to measure with: those passed, or rows of the index (with points near them if `mixture`).
 
     Raises
     ------
     InputError
-        There is no query, one is not usable, or `sample` is no count.
+        There are no queries, a query is invalid, or `sample` is not a positive integer.
     """
     check_sample(sample)
     if queries is None:
@@ -43,20 +43,20 @@ def draw_sample(snapshot: Snapshot, queries: Any, sample: int, *, mixture: bool 
         return draw(snapshot, sample, snapshot.manifest.seed + 1)
     vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.model.metric)
     if len(vectors) == 0:
-        msg = "there is no query to measure with; give at least one"
+        msg = "there are no queries to measure with; pass at least one"
         raise InputError(msg)
     return Sample(prepare_queries(snapshot.model, vectors), None)
 
 
 def check_sample(sample: object) -> None:
-    """Refuse what is no number of queries."""
+    """Refuse values that are not a number of queries."""
     if isinstance(sample, bool) or not isinstance(sample, (int, np.integer)) or sample < 1:
         msg = f"sample must be an integer of at least 1, got {sample!r}"
         raise InputError(msg)
 
 
 def measure_recall(snapshot: Snapshot, drawn: Sample, request: SearchRequest, truth: Any) -> RecallReport:
-    """Compare a search of a sample with exhaustive search of what is stored, or with given truth.
+    """Compare a search of a sample with exhaustive search, or with a given ground truth.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def measure_recall(snapshot: Snapshot, drawn: Sample, request: SearchRequest, tr
 def recall_notes(
     settings: SearchSettings, recall: float, *, k: int, filtered: bool, nprobe: int | None, measurable: bool
 ) -> tuple[str, ...]:
-    """What of the tuned recall does not hold for a measurement, or why it is lower; nothing if it holds."""
+    """Reasons why the tuned recall does not apply to a measurement, or why it is lower; empty if it holds."""
     if not measurable:
         return ("no row could have been found, so nothing was measured",)
     notes = uncovered(settings, k=k, filtered=filtered, nprobe=nprobe)
@@ -102,12 +102,12 @@ def recall_notes(
     return notes
 
 
-def recall_of_ids(found: NDArray[Any], truth: Any, k: int) -> float:
-    """Share of the true neighbours among the ids found.
+def recall_of_ids(returned_ids: NDArray[Any], truth: Any, k: int) -> float:
+    """Fraction of the true neighbors among the returned ids.
 
     Parameters
     ----------
-    found : (m, k)
+    returned_ids : ndarray (m, k)
     truth : array (m, >= k) of ids
         Best first; NULL and -1 are padding.
 
@@ -117,31 +117,31 @@ def recall_of_ids(found: NDArray[Any], truth: Any, k: int) -> float:
         `truth` has another shape.
     """
     true = id_array(truth)
-    if true.ndim != 2 or len(true) != len(found) or true.shape[1] < k:
-        msg = f"truth must have the shape ({len(found)}, at least {k}), got {true.shape}"
+    if true.ndim != 2 or len(true) != len(returned_ids) or true.shape[1] < k:
+        msg = f"truth must have the shape ({len(returned_ids)}, at least {k}), got {true.shape}"
         raise InputError(msg)
-    wanted = [set(ids) - {None, -1} for ids in true[:, :k].tolist()]  # padding is nothing to find
-    hits = sum(len(ids.intersection(other)) for ids, other in zip(wanted, found.tolist(), strict=True))
-    total = sum(map(len, wanted))
+    expected = [set(ids) - {None, -1} for ids in true[:, :k].tolist()]  # without padding
+    hits = sum(len(ids.intersection(other)) for ids, other in zip(expected, returned_ids.tolist(), strict=True))
+    total = sum(map(len, expected))
     return hits / total if total else 1.0
 
 
 def check_target(recall: object) -> None:
-    """Refuse what is no share of the true neighbours."""
-    if not (is_number(recall) and 0 < recall <= 1):  # type: ignore[operator]  # is_number has looked
+    """Refuse values that are not a recall target."""
+    if not (is_number(recall) and 0 < recall <= 1):  # type: ignore[operator]  # checked by is_number
         msg = f"recall must be above 0 and at most 1, got {recall!r}"
         raise InputError(msg)
 
 
 def check_tunable(snapshot: Snapshot) -> None:
-    """Refuse an index that has no use for other settings."""
+    """Refuse an index for which tuning has no effect."""
     live = snapshot.manifest.live
     if live and live.pending is not None:
         raise InputError(
-            "this index is not trained yet: until it has rows enough, searches look at all of them and are exact"
+            "this index is not trained yet: until it has enough rows, searches scan all of them and are exact"
         )
     if not snapshot.live_count:
-        raise InputError("there must be rows to tune with; this index has none")
+        raise InputError("there are no rows to tune with: this index is empty")
 
 
 def tune_snapshot(
@@ -154,13 +154,13 @@ def tune_snapshot(
     InputError
         No row passes the filter.
     ConflictError
-        The index was replaced or trained anew meanwhile.
+        The index was replaced or retrained in the meantime.
     """
     foreign = draw_foreign(snapshot, min(FOREIGN_QUERIES, sample), snapshot.manifest.seed + 1)
     if mask is None:
         settings, report = tune(snapshot, drawn, recall, k, foreign)
     elif mask.rows == 0:
-        msg = "no row satisfies the filter, so there is nothing to tune with; give a filter that some rows pass"
+        msg = "no row satisfies the filter, so there is nothing to tune with; use a filter that some rows pass"
         raise InputError(msg)
     else:
         settings, report = tune_under_filter(snapshot, drawn, mask, recall, k, foreign)

@@ -1,4 +1,4 @@
-"""What an open index reads: one snapshot, or the newest one, looked for now and then."""
+"""The state of an open index: one snapshot, optionally refreshed to the newest from time to time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def rereads(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
-    """Have a method that reads the index do so once more where it met a snapshot that was pruned and may go on to a newer one."""
+    """Decorate a method that reads the index: if its snapshot was pruned and it may refresh, refresh and call it again."""
 
     @wraps(method)
     def read(self: OpenedIndex, /, *args: P.args, **options: P.kwargs) -> T:
@@ -46,8 +46,8 @@ def rereads(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[An
 class OpenedIndex:
     """An index that is open in this process.
 
-    It pickles as its URL, the number of its snapshot and the options of its store, without keys: another process opens it
-    at its first use, with keys from its own environment. A copy shares what is open.
+    It is pickled as URL, snapshot number and store options, without keys: another process opens it on first use, with keys
+    from its own environment. Copies share the open state.
     """
 
     _snapshot: Snapshot
@@ -59,7 +59,7 @@ class OpenedIndex:
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """Locks that nobody holds."""
+        """Replace the locks, which threads of the parent may have held."""
         self._lock, self._looking = threading.RLock(), threading.Lock()
         self._looked = time.monotonic()
 
@@ -70,7 +70,7 @@ class OpenedIndex:
     def __setstate__(self, state: tuple[Store, int, int | None, float | None]) -> None:
         store, number, moment, interval = state
         type(self).__init__(self, cast("Snapshot", None), interval)
-        del self._snapshot  # opened when it is first needed: an error while unpickling would end the worker of a pool
+        del self._snapshot  # opened on first use: an error while unpickling would kill the worker of a process pool
         self._place = store, number, moment
 
     def __getattr__(self, name: str) -> Any:
@@ -85,20 +85,20 @@ class OpenedIndex:
         return type(self)(self._snapshot, self._interval)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return copy.copy(self)  # a snapshot does not change
+        return copy.copy(self)  # snapshots are immutable
 
     @property
     def snapshot(self) -> Snapshot:
-        """What this index reads: the model, runs and manifest of one committed state."""
+        """The open snapshot: model, runs and manifest of one committed state."""
         return self._snapshot
 
     def refresh(self) -> bool:
-        """Go on to the newest snapshot, reading only what is new of it; whether there was a newer one.
+        """Move to the newest snapshot, reading only what is new; return whether there was a newer one.
 
         Raises
         ------
         StoreError, CorruptIndexError
-            It could not be read. The index stays as it was.
+            The newer snapshot could not be read. The index stays as it was.
         """
         with self._lock:
             from vsearch.live.commits import newest_of
@@ -109,7 +109,7 @@ class OpenedIndex:
             return self._snapshot is not before
 
     def _adopt(self, snapshot: Snapshot) -> None:
-        """Read a snapshot that this process made from now on, unless there is a newer one."""
+        """Move to a snapshot made by this process, unless the index reads a newer one already."""
         with self._lock:
             if snapshot.manifest.snapshot > self._snapshot.manifest.snapshot:
                 self._snapshot = snapshot
@@ -119,7 +119,7 @@ class OpenedIndex:
         return seen(self._newest())
 
     def _newest(self) -> Snapshot:
-        """The snapshot to search. Where it is time to look for a newer one, the first thread that comes does."""
+        """The newest snapshot known. When it is time to look for a newer one, the first thread to call does so."""
         snapshot, interval = self._snapshot, self._interval
         if interval is None or time.monotonic() - self._looked < interval or not self._looking.acquire(blocking=False):
             return snapshot
@@ -127,7 +127,7 @@ class OpenedIndex:
             self.refresh()
         except StoreError as error:
             logger.warning(
-                "%s: searching snapshot %d: a newer one could not be looked for: %s",
+                "%s: searching snapshot %d, since looking for a newer one failed: %s",
                 snapshot.store.url,
                 snapshot.manifest.snapshot,
                 error,

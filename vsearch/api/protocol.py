@@ -1,4 +1,4 @@
-"""What every index offers, wherever it is searched: in this process or by functions."""
+"""The interface of every index, whether searched in this process or by functions."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 class SearchableIndex(Protocol):
-    """An open index. `vsearch.Index` and `vsearch.RemoteIndex` are the two kinds; `vsearch.open` chooses by the URL.
+    """An open index. Implemented by `vsearch.Index` and `vsearch.RemoteIndex`; `vsearch.open` chooses by the URL.
 
-    Each method takes the same arguments and gives the same answer on both, or raises a `VsearchError` that says what to do
-    instead. `tests/api/test_contract.py` holds both to it.
+    Each method takes the same arguments and returns the same results on both, or raises a `VsearchError` that says what to do
+    instead. `tests/api/test_contract.py` tests both.
     """
 
     def __len__(self) -> int:
-        """Rows of the index."""
+        """Number of rows."""
 
     @property
     def has_documents(self) -> bool:
-        """Whether it holds multi-vector documents, for `search_documents`."""
+        """Whether the index holds multi-vector documents, for `search_documents`."""
 
     def search(
         self,
@@ -45,7 +45,7 @@ class SearchableIndex(Protocol):
         *,
         offset: int = 0,
     ) -> Hits:
-        """The nearest rows that satisfy a predicate; see `vsearch.Index.search`."""
+        """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`."""
 
     def search_documents(
         self,
@@ -62,16 +62,16 @@ class SearchableIndex(Protocol):
         timeout: float | None = None,
         offset: int = 0,
     ) -> DocumentHits:
-        """The documents whose vectors answer a query's vectors best; see `vsearch.Index.search_documents`."""
+        """Find the documents with the best MaxSim score; see `vsearch.Index.search_documents`."""
 
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
-        """A search, its plan and its counts; see `vsearch.Index.explain`."""
+        """Run a search and return its plan and counts; see `vsearch.Index.explain`."""
 
     def get(self, ids: Any, columns: Sequence[str] | None = None) -> pa.Table:
-        """Rows by id; see `vsearch.Index.get`."""
+        """Fetch rows by id; see `vsearch.Index.get`."""
 
     def info(self) -> dict[str, Any]:
-        """What the index is; see `vsearch.Index.info`."""
+        """Describe the index; see `vsearch.Index.info`."""
 
     def recall(
         self,
@@ -84,12 +84,12 @@ class SearchableIndex(Protocol):
         timeout: float | None = None,
         min_score: float | None = None,
     ) -> RecallReport:
-        """Recall against exhaustive search or given truth; see `vsearch.Index.recall`."""
+        """Measure recall against exhaustive search or a ground truth; see `vsearch.Index.recall`."""
 
     def tune(
         self, recall: float = 0.95, k: int = 10, queries: Any = None, sample: int = 512, where: Where = None
     ) -> TuneReport:
-        """Settings that reach a recall, found and stored; see `vsearch.Index.tune`."""
+        """Find and store settings that reach a recall; see `vsearch.Index.tune`."""
 
     def snapshots(self) -> list[SnapshotInfo]:
         """All snapshots that can be opened, oldest first."""
@@ -118,25 +118,25 @@ class SearchableIndex(Protocol):
     def optimize(
         self, budget_seconds: float | None = None, retune: bool | str = "auto", **options: Any
     ) -> OptimizeReport:
-        """Keep the index fast and small; see `vsearch.Index.optimize`."""
+        """Do the maintenance that is due; see `vsearch.Index.optimize`."""
 
     def retrain(self, vectors: Any = None, ids: Any = None, **options: Any) -> Commit:
-        """Build the index anew beside itself; see `vsearch.Index.retrain`."""
+        """Rebuild the index for its current rows; see `vsearch.Index.retrain`."""
 
     def refresh(self) -> bool:
-        """Go on to the newest snapshot; see `vsearch.Index.refresh`."""
+        """Move to the newest snapshot; see `vsearch.Index.refresh`."""
 
     def tag(self, name: str, snapshot: int | None = None) -> Commit:
-        """Give a snapshot a name; see `vsearch.Index.tag`."""
+        """Name a snapshot; see `vsearch.Index.tag`."""
 
     def untag(self, name: str) -> Commit:
-        """Take a tag away; see `vsearch.Index.untag`."""
+        """Remove a tag; see `vsearch.Index.untag`."""
 
     def tags(self) -> dict[str, int]:
-        """Snapshots by tag; see `vsearch.Index.tags`."""
+        """Snapshot numbers by tag; see `vsearch.Index.tags`."""
 
     def changes(self, since: int) -> Changes:
         """Ids of rows that changed since a snapshot; see `vsearch.Index.changes`."""
 
     def restore(self, *, snapshot: int | None = None, tag: str | None = None) -> Commit:
-        """Make the index what it was; see `vsearch.Index.restore`."""
+        """Restore an older snapshot; see `vsearch.Index.restore`."""

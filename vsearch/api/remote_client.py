@@ -1,4 +1,4 @@
-"""Calling the functions of a stack from outside: again where that may help, and failures as a user knows them."""
+"""The client of a stack's functions: calls with retries, and translation of failures to public exceptions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vsearch.predicates import Where
 
 MOST_QUERIES = 2048
-"""Queries of one request; larger batches are sent as several."""
+"""Maximum queries per request; larger batches are split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Client:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     def search(self, request: SearchRequest, deadline: Deadline) -> Answer:
-        """The coordinator's answer.
+        """Call the coordinator.
 
         Raises
         ------
@@ -61,18 +61,18 @@ class Client:
         """
 
         def check(reply: Any) -> bool:
-            asked = request.count, request.options.k
-            return isinstance(reply, Answer) and (reply.count, reply.k) == asked
+            expected = request.count, request.options.k
+            return isinstance(reply, Answer) and (reply.count, reply.k) == expected
 
         with span("search", queries=request.count):
             traced = msgspec.structs.replace(request, trace=traceparent())
             answer: Answer = self._call(self.names.coordinator, traced, check, deadline)
         if answer.outcomes and not request.allow_partial:
-            raise IncompleteAnswerError("the answer lacks a shard, and allow_partial was not asked for")
+            raise IncompleteAnswerError("some shards did not answer, and allow_partial is false")
         return answer
 
     def call(self, function: str, request: Message, kind: type, deadline: Deadline | None = None) -> Any:
-        """A function's reply, which is of a kind.
+        """Call a function whose reply must be of a type.
 
         Raises
         ------
@@ -81,38 +81,38 @@ class Client:
         return self._call(function, request, lambda reply: isinstance(reply, kind), deadline or Deadline())
 
     def room(self, options: Options) -> int | None:
-        """Bytes that queries, or their answers, may take in one message; None where there is no limit."""
+        """Bytes that queries, or their answers, may take in one message; None if there is no limit."""
         if self.envelope.limit is None or self.envelope.overflow is not None:
             return None
         return int(0.9 * self.envelope.limit) - 4096 - len(options.where or b"")
 
     def batch(self, dimensions: int, options: Options) -> int:
-        """Queries of one vector that fit a request, and mostly their answer a reply."""
+        """Number of single-vector queries that fit a request and whose answers usually fit a reply."""
         room = self.room(options)
         if room is None:
             return MOST_QUERIES
         return max(1, min(MOST_QUERIES, room // (4 * dimensions), room // answered(options)))
 
     def close(self) -> None:
-        """Close the connections that are kept open; a call opens them again."""
-        close = getattr(self.invoker, "close", None)  # some have nothing to close
+        """Close open connections; a later call opens new ones."""
+        close = getattr(self.invoker, "close", None)  # not all invokers have connections
         if close is not None:
             close()
 
     def _call(self, function: str, request: Message, check: Callable[[Any], bool], deadline: Deadline) -> Any:
         def once() -> Any:
-            asked = msgspec.structs.replace(request, id=os.urandom(16).hex())
+            attempt = msgspec.structs.replace(request, id=os.urandom(16).hex())
             with within(deadline.at):
-                sent = self.invoker.invoke(function, self.envelope.pack(asked), deadline.remaining())
+                sent = self.invoker.invoke(function, self.envelope.pack(attempt), deadline.remaining())
             try:
                 with within(deadline.at):
-                    reply = open_reply(self.envelope, sent, function, asked.id)
+                    reply = open_reply(self.envelope, sent, function, attempt.id)
             except CallError as error:
                 if error.kind is ErrorKind.MALFORMED:
-                    self.close()  # a connection may have fallen out of step
+                    self.close()  # a connection may be out of sync
                 raise
             if not check(reply):
-                raise CallError(ErrorKind.MALFORMED, f"{function} answered something else")
+                raise CallError(ErrorKind.MALFORMED, f"{function} returned an unexpected reply")
             return reply
 
         try:
@@ -126,7 +126,7 @@ class TooLargeError(RemoteError):
 
 
 def answered(options: Options) -> int:
-    """About as many bytes does the answer to one query take."""
+    """Estimate the bytes of the answer to one query."""
     return 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
 
 
@@ -140,14 +140,14 @@ def search_options(
     min_score: float | None,
     offset: int,
 ) -> Options:
-    """Checked options of a search, as they travel.
+    """Validate search options and encode them for a request.
 
     Raises
     ------
     InputError
     """
     if isinstance(columns, str):
-        raise InputError(f"columns must be a sequence of names: give [{columns!r}]")
+        raise InputError(f"columns must be a sequence of names, got {columns!r}; use [{columns!r}]")
     check_search(k=k, nprobe=nprobe, min_score=min_score, offset=offset)
     return Options(
         k=int(k),
@@ -161,7 +161,7 @@ def search_options(
 
 
 def _translate(error: CallError) -> Exception:
-    """A failure as the exception that the same mistake raises on an index that is opened here."""
+    """Translate a failure to the exception that a local index would raise."""
     text = str(error)
     if error.kind is ErrorKind.PREDICATE:
         return PredicateError(text)

@@ -1,4 +1,4 @@
-"""Searching documents of many vectors by the functions of a stack: requests that fit a message, and hits with their matches."""
+"""Search of multi-vector documents by functions: requests that fit a message, and hits with their matches."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from vsearch.multivector.queries import check_request, prepare_queries
 
 @dataclass(frozen=True, eq=False)
 class RemoteDocumentHits(RemoteHits, DocumentHits):
-    """Documents that functions found; see `vsearch.DocumentHits`."""
+    """Documents found by functions; see `vsearch.DocumentHits`."""
 
 
 @dataclass(frozen=True, eq=False)
 class QueryBatch:
-    """Checked queries, float32 (n, d) each, where their vectors were in what was given, and how documents are ranked."""
+    """Validated queries, float32 (n, d) each, the original positions of their vectors, and options for ranking documents."""
 
     queries: list[NDArray[np.float32]]
     places: list[NDArray[np.int64]]
@@ -42,57 +42,62 @@ class QueryBatch:
         exact: bool,
         matches: bool,
     ) -> QueryBatch:
-        """Raise InputError for what is wrong with the queries; what depends on the index is checked there."""
+        """Validate queries, raising InputError; checks that depend on the index are left to the functions."""
         request = check_request(None, k, candidates, exact=exact, deadline=None)
         queries, places = prepare_queries(vectors, saliency, keep, None)
         return cls(queries, places, pack_documents(queries[:1], request, matches=matches))
 
     def batches(self, room: int | None, answered: int, k: int) -> Iterator[Documents]:
-        """Runs of queries whose request, and mostly its reply, fit into a message.
+        """Split into batches of queries whose requests, and usually replies, fit a message.
 
         Parameters
         ----------
         room : int or None
-            Bytes of a message; None without a limit.
+            Bytes per message; None without a limit.
         answered : int
-            Bytes of the answer to a query, matches aside.
+            Bytes of the answer to one query, without matches.
         """
         start, size, reply = 0, 0, 0
-        wanted = self.packed
+        options = self.packed
         for position, query in enumerate(self.queries):
-            own = 4 + query.nbytes
-            back = answered + (8 * k * (1 + len(query)) if wanted.matches else 0)
-            many = position - start
-            if many and (many == MOST_QUERIES or (room is not None and (size + own > room or reply + back > room))):
+            query_bytes = 4 + query.nbytes
+            reply_bytes = answered + (8 * k * (1 + len(query)) if options.matches else 0)
+            queued = position - start
+            if queued and (
+                queued == MOST_QUERIES
+                or (room is not None and (size + query_bytes > room or reply + reply_bytes > room))
+            ):
                 yield self._pack(start, position)
                 start, size, reply = position, 0, 0
-            size, reply = size + own, reply + back
+            size, reply = size + query_bytes, reply + reply_bytes
         yield self._pack(start, len(self.queries))
 
     def _pack(self, start: int, stop: int) -> Documents:
-        own, wanted = self.queries[start:stop], self.packed
+        batch, options = self.queries[start:stop], self.packed
         return Documents(
-            dimensions=wanted.dimensions,
-            vectors=np.concatenate(own).astype("<f4").tobytes(),
-            lengths=np.array([len(query) for query in own], "<i4").tobytes(),
-            candidates=wanted.candidates,
-            exact=wanted.exact,
-            matches=wanted.matches,
+            dimensions=options.dimensions,
+            vectors=np.concatenate(batch).astype("<f4").tobytes(),
+            lengths=np.array([len(query) for query in batch], "<i4").tobytes(),
+            candidates=options.candidates,
+            exact=options.exact,
+            matches=options.matches,
         )
 
 
-def read_hits(asked: QueryBatch, found: bytes, k: int, columns: Sequence[Any]) -> tuple[DocumentMatches, ...] | None:
-    """The matches of every query, padded as its hits are; None where they were not asked for."""
-    if not asked.packed.matches:
+def read_hits(
+    batch: QueryBatch, packed_counts: bytes, k: int, columns: Sequence[Any]
+) -> tuple[DocumentMatches, ...] | None:
+    """The matches of every query, padded like the hits; None if they were not requested."""
+    if not batch.packed.matches:
         return None
-    counts = int32s(found).tolist()
+    counts = int32s(packed_counts).tolist()
     positions, scores = read_matches(columns) if len(columns) >= MATCHES else ([], [])
-    made, first = [], 0
-    for query, places, count in zip(asked.queries, asked.places, counts, strict=True):
-        met = np.full((k, len(query)), -1, np.int64)
+    all_matches, first = [], 0
+    for query, places, count in zip(batch.queries, batch.places, counts, strict=True):
+        vector_positions = np.full((k, len(query)), -1, np.int64)
         values = np.full((k, len(query)), np.nan, np.float32)
         for rank in range(count):
-            met[rank], values[rank] = positions[first + rank], scores[first + rank]
+            vector_positions[rank], values[rank] = positions[first + rank], scores[first + rank]
         first += count
-        made.append(DocumentMatches(met, values, places))
-    return tuple(made)
+        all_matches.append(DocumentMatches(vector_positions, values, places))
+    return tuple(all_matches)

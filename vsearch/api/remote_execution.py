@@ -1,4 +1,4 @@
-"""How a search of functions is carried out, apart from what it asks."""
+"""Options for how functions execute a search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODES = ("auto", "alone", "flat", "tree")
 
 @dataclass(frozen=True)
 class ExecutionOptions:
-    """What a caller wants of how it is answered; see `RemoteIndex.search`."""
+    """How the caller wants a search to be executed; see `RemoteIndex.search`."""
 
     deadline: Deadline
     mode: str
@@ -35,7 +35,7 @@ class ExecutionOptions:
         *,
         allow_partial: bool,
     ) -> ExecutionOptions:
-        """Checked options.
+        """Check and convert the options.
 
         Raises
         ------

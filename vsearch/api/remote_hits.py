@@ -1,4 +1,4 @@
-"""Hits that functions found: made of their answers, with what they cost."""
+"""Hits found by functions: built from their answers, with the bill."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ H = TypeVar("H", bound="RemoteHits")
 
 @dataclass(frozen=True, eq=False)
 class RemoteHits(Hits):
-    """Hits that functions found.
+    """Hits found by functions.
 
     Attributes
     ----------
     bill : Bill
-        What they cost.
+        What the search cost.
     plan : str
-        How they were found, and why so.
+        How the search was executed, and why.
     failed : tuple of Outcome
-        Shards that gave no answer; empty unless ``allow_partial``.
+        Shards that did not answer; empty unless ``allow_partial``.
     snapshot : int
     shards : tuple of int
-        Which were searched.
+        Shards that were searched.
     """
 
     bill: Bill | None = None
@@ -55,24 +55,24 @@ class RemoteHits(Hits):
 def make_hits(
     kind: type[H], answers: Sequence[Answer], options: Options, prices_of: Callable[[str], Prices], **more: Any
 ) -> H:
-    """Hits of a kind, from the answers to one batch of queries after another.
+    """Combine the answers to consecutive batches of queries into hits of a type.
 
     Parameters
     ----------
     prices_of : callable
-        Gives the prices of the architecture that the functions run on.
+        Returns the prices for the architecture that the functions run on.
     **more
-        What this kind has besides.
+        Additional fields of this type.
     """
     answer = append(answers)
-    there = np.arange(options.k) < int32s(answer.found)[:, None]
-    scores = np.full(there.shape, np.nan, np.float32)
-    scores[there] = floats(answer.scores)
+    present = np.arange(options.k) < int32s(answer.found)[:, None]
+    scores = np.full(present.shape, np.nan, np.float32)
+    scores[present] = floats(answer.scores)
     return kind(
-        _ids(answer.ids, there),
+        _ids(answer.ids, present),
         scores,
         _stats(answer),
-        _table(options.columns, answer.columns[: len(options.columns)], there),
+        _table(options.columns, answer.columns[: len(options.columns)], present),
         offset=options.offset,
         bill=make_bill(answer.usages, prices_of(answers[0].arch)),
         plan=answers[0].plan,
@@ -84,23 +84,23 @@ def make_hits(
 
 
 def probe_request(dimensions: int, options: Options) -> SearchRequest:
-    """What is asked where there is no query: the functions know the index's dimensions and types, and bind the condition."""
+    """The request for an empty batch: the functions then check dimensions and types, and bind the predicate."""
     cheap = msgspec.structs.replace(options, k=1, nprobe=1, exact=False, min_score=None, offset=0)
     query = np.eye(1, dimensions, dtype="<f4")
     return SearchRequest(count=1, dimensions=dimensions, queries=query.tobytes(), options=cheap)
 
 
 def without_queries(answer: Answer) -> Answer:
-    """An answer's types, snapshot and usage, to no query at all."""
-    none = np.empty(0, np.int64)
+    """Reduce an answer to its types, snapshot and usage, without results."""
+    no_rows = np.empty(0, np.int64)
     return msgspec.structs.replace(
         answer,
         count=0,
         found=b"",
         scores=b"",
         rows=b"",
-        ids=None if answer.ids is None else gather(answer.ids, none),
-        columns=tuple(gather(column, none) for column in answer.columns),
+        ids=None if answer.ids is None else gather(answer.ids, no_rows),
+        columns=tuple(gather(column, no_rows) for column in answer.columns),
         counters=Counters(),
     )
 
@@ -115,25 +115,25 @@ def _stats(answer: Answer) -> SearchStats:
     return stats
 
 
-def _ids(column: Column | None, there: Any) -> Any:
+def _ids(column: Column | None, present: Any) -> Any:
     if column is None or column.type == "string":
         text = column is not None
-        ids: Any = np.full(there.shape, None if text else -1, object if text else np.int64)
+        ids: Any = np.full(present.shape, None if text else -1, object if text else np.int64)
         if column is not None:
-            ids[there] = np.array(to_arrow(column).to_pylist(), object)
+            ids[present] = np.array(to_arrow(column).to_pylist(), object)
         return ids
-    numbers = np.full(there.shape, -1, np.int64)
-    numbers[there] = np.frombuffer(column.values, "<i8")
+    numbers = np.full(present.shape, -1, np.int64)
+    numbers[present] = np.frombuffer(column.values, "<i8")
     return numbers
 
 
-def _table(names: tuple[str, ...], columns: Sequence[Column], there: Any) -> pa.Table | None:
+def _table(names: tuple[str, ...], columns: Sequence[Column], present: Any) -> pa.Table | None:
     if not names:
         return None
     import pyarrow as pa
 
-    if not columns:  # nothing was found, so the types are not known here
-        return pa.table([pa.nulls(there.size)] * len(names), names=list(names))
-    position = np.cumsum(there.reshape(-1)) - 1
-    rows = pa.array(position, mask=~there.reshape(-1))
+    if not columns:  # there are no hits, so the types are unknown here
+        return pa.table([pa.nulls(present.size)] * len(names), names=list(names))
+    position = np.cumsum(present.reshape(-1)) - 1
+    rows = pa.array(position, mask=~present.reshape(-1))
     return pa.table([as_written(to_arrow(column).take(rows)) for column in columns], names=list(names))

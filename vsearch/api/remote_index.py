@@ -1,4 +1,4 @@
-"""An index that is searched by the functions of a stack; it looks like one that is opened here."""
+"""An index that is searched by the functions of a stack, with the interface of a local index."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class RemoteIndex(RefusesChanges):
-    """An index behind functions. Safe to use from several threads.
+    """An index behind functions. Thread-safe.
 
     Parameters
     ----------
@@ -52,11 +52,11 @@ class RemoteIndex(RefusesChanges):
     invoker : Invoker
     envelope : Envelope
     snapshot : int or None
-        None: the newest at the time of each search.
+        None for the newest at the time of each search.
     prices : Prices, optional
-        Of the bill; list prices of the architecture that the functions run on by default.
+        Prices for the bill; by default list prices of the architecture that the functions run on.
     platform : Platform
-        Whose list prices these are.
+        The platform whose list prices apply.
     """
 
     def __init__(
@@ -71,15 +71,17 @@ class RemoteIndex(RefusesChanges):
     ) -> None:
         self._url, self._client = url, Client(names, invoker, envelope)
         self._snapshot, self._prices, self._platform = snapshot, prices, platform
+        self._moment: int | None = None  # by which rows have expired; None leaves it to the functions
 
     def __repr__(self) -> str:
         return f"<vsearch.RemoteIndex {self._url}>"
 
-    def _pinned(self, snapshot: int) -> RemoteIndex:
-        """The same index, of one snapshot; it shares the connections."""
-        client, platform = self._client, self._platform
-        own = client.names, client.invoker, client.envelope
-        return RemoteIndex(self._url, *own, snapshot, self._prices, platform)
+    def _pinned(self, snapshot: int, moment: int | None) -> RemoteIndex:
+        """The same index, fixed to one snapshot and the rows of one moment; shares the connections."""
+        own = self._client.names, self._client.invoker, self._client.envelope
+        pinned = RemoteIndex(self._url, *own, snapshot, self._prices, self._platform)
+        pinned._moment = moment
+        return pinned
 
     def _prices_of(self, arch: str) -> Prices:
         return self._prices or self._platform.prices_of(arch)
@@ -98,7 +100,7 @@ class RemoteIndex(RefusesChanges):
         )
 
     def close(self) -> None:
-        """Close the connections that are kept open; a search opens them again."""
+        """Close open connections; a later search opens new ones."""
         self._client.close()
 
     def search(
@@ -121,33 +123,34 @@ class RemoteIndex(RefusesChanges):
     ) -> RemoteHits:
         """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`.
 
-        An array (0, d) is checked by the functions, too, with a search for one row.
+        An empty array (0, d) is validated by the functions as well, by a search for one row.
 
         Parameters
         ----------
         allow_partial : bool
-            Take what the others found where a shard gives no answer; `RemoteHits.failed` names it.
+            Accept results without the shards that did not answer; `RemoteHits.failed` names these.
         mode : {"auto", "alone", "flat", "tree"}
-            How to answer: the coordinator alone, with the processors, or with a tree of allocators. It chooses by itself.
+            How to execute: by the coordinator alone, with processors, or with a tree of allocators; "auto" lets it choose.
         allocators, branching : int, optional
             Shape of the tree.
         offset : int
-            As there. Pages are of one snapshot where the index is opened with one: ``vsearch.open(url,
-            snapshot=hits.snapshot)`` gives the next pages of `hits` whatever is committed in between.
+            As for `vsearch.Index.search`. Pages are consistent if the index is opened at a snapshot: ``vsearch.open(url,
+            snapshot=hits.snapshot)`` returns further pages of `hits` whatever is committed in between.
         at_least : int
-            The least snapshot that will do: `Commit.snapshot` reads an own write, which others may see up to a second later.
+            The oldest acceptable snapshot: with `Commit.snapshot` a search reads its caller's own write, which other searches
+            may see up to a second later.
         freshness : float
-            Seconds by which the answer may be late. A newer snapshot is then loaded while the one before is answered from, so
-            that nobody waits for it.
+            Seconds by which the answer may be late. A newer snapshot is then loaded in the background while the previous one
+            answers, so no search waits for it.
 
         Raises
         ------
         InputError
-            Queries or options are not usable; PredicateError for `where`.
+            Queries or options are invalid; PredicateError for `where`.
         IncompleteAnswerError
-            A shard gave no answer, and `allow_partial` was not asked for.
+            A shard did not answer, and `allow_partial` is false.
         SearchTimeoutError
-            The timeout ran out; no partial answer is given.
+            The search exceeded the timeout; no partial result is returned.
         RemoteError
             The functions could not be called, or failed.
         """
@@ -157,14 +160,14 @@ class RemoteIndex(RefusesChanges):
         if isinstance(queries, str) or (
             isinstance(queries, (list, tuple)) and any(isinstance(q, str) for q in queries[:1])
         ):
-            raise InputError("functions hold no query encoder: give vectors, or open the index by its own URL")
+            raise InputError("functions have no query encoder: pass vectors, or open the index by its own URL")
         vectors = np.asarray(queries)
         if vectors.ndim == 1:
             vectors = vectors[None, :]
         if vectors.ndim == 0 and vectors.dtype.kind in "biuf":
             raise InputError("queries must have the shape (queries, dimensions) or (dimensions,), got one number")
         if vectors.size == 0 and (vectors.ndim != 2 or len(vectors) or not vectors.shape[1]):
-            raise InputError("there is no query; give at least one")
+            raise InputError("there are no queries; pass at least one")
         checked = check_queries(vectors, vectors.shape[-1] if vectors.ndim else 0)
         options = search_options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
         if not len(checked):
@@ -174,35 +177,35 @@ class RemoteIndex(RefusesChanges):
         batches = (checked[start : start + size] for start in range(0, len(checked), size))
         requests = (
             SearchRequest(
-                count=len(some), dimensions=some.shape[1], queries=some.astype("<f4").tobytes(), options=options
+                count=len(batch), dimensions=batch.shape[1], queries=batch.astype("<f4").tobytes(), options=options
             )
-            for some in batches
+            for batch in batches
         )
         return make_hits(RemoteHits, self._answers(requests, execution), options, self._prices_of)
 
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
-        """Run a search and tell who answered it and why so, and its counts; takes what `search` takes."""
+        """Run a search and return how it was executed, why, and its counts; takes the arguments of `search`."""
         hits = self.search(queries, k, where, **options)
-        hits.stats.partitions = self._pinned(hits.snapshot).info()["partitions"]
+        hits.stats.partitions = self._pinned(hits.snapshot, None).info()["partitions"]
         plan = {"k": k, "how": hits.plan, "shards": list(hits.shards), "snapshot": hits.snapshot}
         plan |= {name: value for name, value in options.items() if not (value is None or value is False or value == ())}
         return Explanation(sql_of(where), plan | {"bill": str(hits.bill)}, hits.stats)
 
     def info(self) -> dict[str, Any]:
-        """What the index is; see `vsearch.Index.info`.
+        """Describe the index; see `vsearch.Index.info`.
 
         Raises
         ------
         RemoteError
         """
-        return self._info(Deadline())
+        return self._describe(Deadline())[0]
 
-    def _info(self, deadline: Deadline) -> dict[str, Any]:
-        asked = InfoRequest(snapshot=self._snapshot)
-        found: dict[str, Any] = msgspec.json.decode(
-            self._client.call(self._client.names.coordinator, asked, Described, deadline).document
-        )
-        return found
+    def _describe(self, deadline: Deadline) -> tuple[dict[str, Any], RemoteIndex]:
+        """Return the description of the index, and the index fixed to what was described."""
+        asked = InfoRequest(snapshot=self._snapshot, moment=self._moment)
+        described: Described = self._client.call(self._client.names.coordinator, asked, Described, deadline)
+        info = msgspec.json.decode(described.document)
+        return info, self._pinned(info["snapshot"], described.moment)
 
     def __bool__(self) -> bool:
         return True  # without asking the functions for its length
@@ -212,18 +215,18 @@ class RemoteIndex(RefusesChanges):
         return rows
 
     def get(self, ids: Any, columns: Sequence[str] | None = None) -> pa.Table:
-        """Rows by id; see `vsearch.Index.get`. Each thousand of them is a search.
+        """Fetch rows by id; see `vsearch.Index.get`. Takes one search per thousand ids.
 
         Raises
         ------
         InputError
-            An id is not in the index, or has the wrong type.
+            An id is not in the index or has the wrong type.
         RemoteError
         """
         from vsearch.api.remote_rows import get_remote_rows
 
-        info = self.info()
-        return get_remote_rows(self._pinned(info["snapshot"]), info, ids, columns)
+        info, pinned = self._describe(Deadline())
+        return get_remote_rows(pinned, info, ids, columns)
 
     def recall(
         self,
@@ -236,12 +239,12 @@ class RemoteIndex(RefusesChanges):
         timeout: float | None = None,
         min_score: float | None = None,
     ) -> RecallReport:
-        """Measure recall@k against exhaustive search of what is stored, or against given truth; see `vsearch.Index.recall`.
+        """Measure recall@k against exhaustive search, or against a given ground truth; see `vsearch.Index.recall`.
 
         Parameters
         ----------
         queries : array (m, d)
-            Needed here: functions draw no rows of their own, so that `sample` has no meaning.
+            Required: functions do not draw rows, so `sample` has no effect.
 
         Raises
         ------
@@ -251,9 +254,9 @@ class RemoteIndex(RefusesChanges):
 
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout)
         deadline = Deadline.after(timeout)
-        info = self._info(deadline)
+        info, pinned = self._describe(deadline)
         return measure_remote_recall(
-            self._pinned(info["snapshot"]),
+            pinned,
             info,
             queries,
             k,
@@ -310,7 +313,7 @@ class RemoteIndex(RefusesChanges):
         at_least: int = 0,
         freshness: float = 0.0,
     ) -> RemoteDocumentHits:
-        """Find the documents whose vectors answer a query's vectors best; see `vsearch.Index.search_documents`.
+        """Find the documents with the best MaxSim score; see `vsearch.Index.search_documents`.
 
         Parameters
         ----------
@@ -328,7 +331,7 @@ class RemoteIndex(RefusesChanges):
             timeout, mode, allocators, branching, at_least, freshness, allow_partial=allow_partial
         )
         options = search_options(k, where, None, columns, exact=False, min_score=None, offset=offset)
-        asked = QueryBatch.of(
+        batch = QueryBatch.of(
             query_vectors, query_saliency, query_keep, options.k, candidates, exact=exact, matches=matches
         )
         requests = (
@@ -339,52 +342,53 @@ class RemoteIndex(RefusesChanges):
                 options=options,
                 documents=documents,
             )
-            for documents in asked.batches(self._client.room(options), answered(options), options.k)
+            for documents in batch.batches(self._client.room(options), answered(options), options.k)
         )
         answers = self._answers(requests, execution)
-        whole = append(answers)
-        met = read_hits(asked, whole.found, options.k, whole.columns)
-        return make_hits(RemoteDocumentHits, answers, options, self._prices_of, matches=met)
+        combined = append(answers)
+        matched = read_hits(batch, combined.found, options.k, combined.columns)
+        return make_hits(RemoteDocumentHits, answers, options, self._prices_of, matches=matched)
 
     @property
     def has_documents(self) -> bool:
-        """Whether it holds documents of many vectors, for `search_documents`; the functions are asked."""
+        """Whether the index holds multi-vector documents, for `search_documents`; calls the functions."""
         return self.info().get("documents") is not None
 
     def warm(self, shards: int | None = None) -> int:
-        """Load what searches need into every function; returns the bytes that they hold.
+        """Load what searches need into every function; return the total bytes that they hold.
 
         Parameters
         ----------
         shards : int, optional
-            Processors of the stack; as many as the index has shards by default.
+            Number of processors to warm; by default the number of the index's shards.
         """
         shards = self.info()["shards"] if shards is None else shards
         names = self._client.names
         first = self._warm(names.coordinator, self._snapshot, None)
-        # only a coordinator may look for the newest snapshot; the others are told
+        # only a coordinator may look for the newest snapshot; the others are told its number
         warmed = [first, self._warm(names.allocator, first.snapshot, None)]
         warmed += [self._warm(names.processor(shard), first.snapshot, shard) for shard in range(shards)]
-        return sum(each.bytes for each in warmed)
+        return sum(reply.bytes for reply in warmed)
 
     def _warm(self, function: str, snapshot: int | None, shard: int | None) -> Warmed:
         warmed: Warmed = self._client.call(function, WarmRequest(snapshot=snapshot, shard=shard), Warmed)
         return warmed
 
     def _answers(self, requests: Iterable[SearchRequest], execution: ExecutionOptions) -> list[Answer]:
-        """The answers to one search that takes some requests; all of the snapshot that the first one saw."""
+        """Run one search that takes several requests, all on the snapshot of the first."""
         answers: list[Answer] = []
         for request in requests:
-            asked = msgspec.structs.replace(
+            complete = msgspec.structs.replace(
                 request,
                 snapshot=answers[0].snapshot if answers else self._snapshot,
                 at_least=execution.at_least,
                 freshness=execution.freshness,
+                moment=answers[0].moment if answers else self._moment,
                 remaining=execution.deadline.remaining(),
                 mode=execution.mode,
                 allocators=execution.allocators,
                 branching=execution.branching,
                 allow_partial=execution.allow_partial,
             )
-            answers.append(self._client.search(asked, execution.deadline))
+            answers.append(self._client.search(complete, execution.deadline))
         return answers

@@ -18,24 +18,24 @@ from vsearch.storage.stores.urls import redacted, split_url
 
 
 def open_remote(url: str, snapshot: int | None = None, **options: Any) -> RemoteIndex:
-    """Open ``lambda://stack`` or ``local-faas://stack``. Nothing is called yet.
+    """Open ``lambda://stack`` or ``local-faas://stack``. Calls nothing yet.
 
     Parameters
     ----------
     **options
-        ``region``, ``endpoint``, ``profile``; ``alias`` where functions are called by another than the one that `vsearch
-        deploy` moves (None: by what was last put there); ``prices``, of the bill: a `vsearch.Prices`, by
-        default the platform's list prices where the functions run; ``overflow``, the ``s3://`` place for large messages that
-        the stack was deployed with. Other platforms have other options than the first four.
+        ``region``, ``endpoint``, ``profile``; ``alias``, if not the alias that `vsearch deploy` moves (None calls the latest
+        version deployed); ``prices`` for the bill: a `vsearch.Prices`, by default the platform's list prices where the
+        functions run; ``overflow``, the ``s3://`` prefix for large messages that the stack was deployed with. Other platforms
+        have other options in place of the first four.
 
     Raises
     ------
     InputError
-        The URL names no stack, or an option is not usable.
+        The URL is not that of a stack, or an option is invalid.
     """
     parts, platform = split_url(url), platform_of_url(url)
     if platform is None or platform.connect is None or not parts.netloc or parts.path.strip("/"):
-        raise InputError(f"{redacted(url)!r} names no stack; write {url_forms()}")
+        raise InputError(f"{redacted(url)!r} is not the URL of a stack; use {url_forms()}")
     unknown = sorted(set(options) - {*platform.options, "prices", "overflow"})
     if unknown:
         raise InputError(f"{', '.join(unknown)}: no such option of {parts.scheme}://")
@@ -56,9 +56,9 @@ def find_local_faas() -> str:
     Raises
     ------
     InputError
-        None is running, or its state may be another's.
+        The FaaS is not running, or its state may belong to another user.
     """
-    found = os.environ.get("AWS_ENDPOINT_URL_LAMBDA") or local_endpoint()
-    if not found:
+    address = os.environ.get("AWS_ENDPOINT_URL_LAMBDA") or local_endpoint()
+    if not address:
         raise InputError("no local FaaS is running; start one with: vsearch faas up")
-    return found
+    return address

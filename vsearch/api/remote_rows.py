@@ -1,4 +1,4 @@
-"""Rows by id, and recall, of an index behind functions: made of ordinary searches."""
+"""Fetching rows by id, and measuring recall, of an index behind functions, by ordinary searches."""
 
 from __future__ import annotations
 
@@ -25,76 +25,76 @@ if TYPE_CHECKING:
     from vsearch.predicates import Where
 
 TOGETHER = 1000
-"""Ids of one search, at most."""
+"""Maximum number of ids per search."""
 
 TOGETHER_BYTES = 1 << 20
-"""Bytes of these ids, at most, unless one alone is longer."""
+"""Maximum bytes of these ids, unless a single one is longer."""
 
 
 def get_remote_rows(index: SearchableIndex, info: dict[str, Any], ids: Any, columns: Sequence[str] | None) -> pa.Table:
-    """What `Index.get` returns: searches that only these ids pass, whatever the query.
+    """Implement `Index.get` by searches restricted to these ids, with an arbitrary query.
 
     Parameters
     ----------
     index : SearchableIndex
-        Of one snapshot.
+        Fixed to one snapshot.
     info : dict
-        What `index.info` returns.
+        The result of `index.info`.
 
     Raises
     ------
     InputError
-        An id is not in the index, or has the wrong type; or a column is none of its attributes.
+        An id is not in the index or has the wrong type, or a column does not exist.
     RemoteError
     """
     import pyarrow as pa
 
     names = list(info["attributes"])
-    chosen = names if columns is None else columns
-    stored = list(stored_names(chosen, names))
+    requested = names if columns is None else columns
+    stored = list(stored_names(requested, names))
     text = info["id_type"] == "string"
-    wanted = as_ids(ids, text=text).tolist()
-    unique = list(dict.fromkeys(wanted))
-    _refuse([one for one in unique if text and not is_unicode(one)])  # no such id can be stored
+    id_list = as_ids(ids, text=text).tolist()
+    unique = list(dict.fromkeys(id_list))
+    _refuse([id_ for id_ in unique if text and not is_unicode(id_)])  # such ids cannot be stored
     row_id = _row_id(names)
-    nowhere = np.zeros(info["dimensions"], np.float32)
+    any_query = np.zeros(info["dimensions"], np.float32)
 
-    def find(some: list[Any]) -> Hits:
+    def find(batch: list[Any]) -> Hits:
         from vsearch.predicates import col
 
-        return index.search(nowhere, len(some), col(row_id).is_in(some), columns=stored, exact=True)
+        return index.search(any_query, len(batch), col(row_id).is_in(batch), columns=stored, exact=True)
 
-    place: dict[Any, int] = {}
+    position_of: dict[Any, int] = {}
     tables = []
-    for some, hits in _batches(unique, find):
-        count = int((~np.isnan(hits.scores[0])).sum())  # of the rest of the ids there is no row
-        found = hits.ids[0][:count].tolist()
-        place |= {one: len(place) + position for position, one in enumerate(found)}
-        _refuse([one for one in some if one not in place])
+    for batch, hits in _batches(unique, find):
+        count = int((~np.isnan(hits.scores[0])).sum())  # fewer than the batch if ids are missing
+        found_ids = hits.ids[0][:count].tolist()
+        position_of |= {id_: len(position_of) + position for position, id_ in enumerate(found_ids)}
+        _refuse([id_ for id_ in batch if id_ not in position_of])
         if hits.columns is not None:
             tables.append(hits.columns.slice(0, count))
     if stored and not tables:
-        empty = index.search(nowhere, 1, columns=stored).columns  # for the types
+        empty = index.search(any_query, 1, columns=stored).columns  # for the types
         tables = [] if empty is None else [empty.slice(0, 0)]
-    table = pa.table({"id": pa.array(wanted, pa.string() if text else pa.int64())})
+    table = pa.table({"id": pa.array(id_list, pa.string() if text else pa.int64())})
     if tables:
-        rows = pa.array([place[one] for one in wanted], pa.int64())
-        taken = pa.concat_tables(tables).take(rows)
-        for name, column in zip(chosen, taken.columns, strict=True):
+        rows = pa.array([position_of[id_] for id_ in id_list], pa.int64())
+        selected = pa.concat_tables(tables).take(rows)
+        for name, column in zip(requested, selected.columns, strict=True):
             table = table.append_column("attribute.id" if name == "id" else name, column)
     return table
 
 
 def _refuse(missing: Sequence[Any]) -> None:
     if missing:
-        raise InputError(f"no row has the id {', '.join(shown(one) for one in missing[:5])}")
+        raise InputError(f"no row has the id {', '.join(shown(id_) for id_ in missing[:5])}")
 
 
 def _row_id(names: Sequence[str]) -> str:
-    """What predicates call the id of the row, beside attributes of some names."""
-    taken = {name.lower() for name in names}
+    """The name of the row id in predicates, given the names of the attributes."""
+    attribute_names = {name.lower() for name in names}
     for name in ("id", "_id"):
-        if name not in taken:
+        if name not in attribute_names:
             return name
     raise InputError(
         "attributes are called id and _id, so functions cannot find rows by id: open the index by its own URL"
@@ -102,7 +102,7 @@ def _row_id(names: Sequence[str]) -> str:
 
 
 def _batches(ids: list[Any], find: Callable[[list[Any]], Hits]) -> Iterator[tuple[list[Any], Hits]]:
-    """Runs of ids and their hits; smaller ones where a message would be too large."""
+    """Search ids in batches; batches shrink if a message would be too large."""
     start, most = 0, TOGETHER
     while start < len(ids):
         stop, size = start, 0
@@ -133,27 +133,27 @@ def measure_remote_recall(
     min_score: float | None,
     until: float | None,
 ) -> RecallReport:
-    """What `Index.recall` returns: one search as it is, one that scores every row.
+    """Implement `Index.recall` by one ordinary search and one that scores every row.
 
     Parameters
     ----------
     index, info
-        Of one snapshot.
+        Fixed to one snapshot.
     until : float or None
-        By `time.monotonic`.
+        Deadline on the clock of `time.monotonic`.
 
     Raises
     ------
     InputError
-        No queries, or unusable ones: functions draw none.
+        There are no queries or they are invalid: functions do not draw any.
     RemoteError, SearchTimeoutError
     """
     check_sample(sample)
     if queries is None:
-        raise InputError("functions draw no rows to measure with: give queries, or open the index by its own URL")
+        raise InputError("functions do not draw rows to measure with: pass queries, or open the index by its own URL")
     vectors = check_queries(queries, info["dimensions"], info["metric"])
     if len(vectors) == 0:
-        raise InputError("there is no query to measure with; give at least one")
+        raise InputError("there are no queries to measure with; pass at least one")
     begun = time.perf_counter()
     hits = index.search(vectors, k, where, nprobe=nprobe, min_score=min_score, timeout=_left(until))
     seconds = time.perf_counter() - begun

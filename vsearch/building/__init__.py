@@ -1,1 +1,1 @@
-"""Building an index: sources, partitioning and the streaming pipeline, in bounded memory."""
+"""Building an index in bounded memory: inputs, partitioning and the streaming pipeline."""

@@ -1,4 +1,4 @@
-"""Encoding: codes of vectors with a model that is there, for the rows of a build and for those that come later."""
+"""Encode vectors with a trained model, for the rows of a build and for rows that are added later."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from vsearch.quantizers.rerank_codes import (
 from vsearch.search.state.model import Model
 from vsearch.search.state.row_codes import RowCodes, concatenate, no_rows, row_columns, take
 
-CHUNK_ROWS = 16384  # rows assigned at a time
-BATCH_ROWS = 2048  # rows encoded at a time: some arrays of their size are needed
+CHUNK_ROWS = 16384  # rows assigned to partitions at a time
+BATCH_ROWS = 2048  # rows encoded at a time: encoding needs several temporary arrays of this length
 
 
 def model_of(trained: Trained, metric: Metric, rerank: Rerank | None) -> Model:
-    """What was learnt as searches will read it: rows are encoded with the very numbers that are stored."""
+    """Return the model as searches will read it, so that rows are encoded with exactly the numbers that are stored."""
     squares = np.einsum("ij,ij->i", trained.centroids, trained.centroids)
     wide = metric == "l2" and lie_far_apart(squares, trained.rerank_weights)
     rotation = trained.quantizer.rotation
     centroids = (
         rotate_widely(trained.centroids, rotation) if wide else np.asarray(trained.centroids @ rotation.T, np.float32)
     )
-    # of unit vectors, halves are off by less than a tenth of what int8 codes are
+    # for unit vectors, float16 centroids add less than a tenth of the error of int8 rerank codes
     halves = centroids.astype(np.float16) if metric == "cosine" and rerank == "int8" else None
     if halves is not None:
         centroids = halves.astype(np.float32)
@@ -56,14 +56,14 @@ def encode_rows(model: Model, vectors: NDArray[np.generic]) -> tuple[RowCodes, N
     Parameters
     ----------
     vectors : (n, d)
-        Numbers of any stored type, checked: finite, and bounded as the metric asks.
+        Of any stored dtype; already checked to be finite and within the bounds of the metric.
 
     Returns
     -------
     codes : RowCodes
-        By partition.
+        Sorted by partition.
     order : int64 (n,)
-        Which vector each of them is of; ascending inside a partition.
+        For each code, the index of its vector; ascending within a partition.
     """
     parts = []
     for start in range(0, len(vectors), CHUNK_ROWS):
@@ -77,7 +77,7 @@ def encode_rows(model: Model, vectors: NDArray[np.generic]) -> tuple[RowCodes, N
 
 
 def decode_rows(model: Model, codes: RowCodes) -> NDArray[np.floating[Any]]:
-    """Rotated vectors (n, d) of rows, from their rerank codes, which the model must have; float64 where `rotate` gives that."""
+    """Decode rows to rotated vectors (n, d); the model must have rerank codes. float64 if `rotate` returns that."""
     if model.rerank is None or codes.rerank is None or codes.rerank_scales is None:
         raise ValueError("the rows must have rerank codes")
     residuals = decode_residuals(ResidualCodes(codes.rerank, codes.rerank_scales), model.rerank_weights, model.rerank)
@@ -86,12 +86,12 @@ def decode_rows(model: Model, codes: RowCodes) -> NDArray[np.floating[Any]]:
 
 
 def original_vectors(model: Model, rotated: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Vectors as they were given, float32 (n, d), but normalised under cosine."""
+    """Undo rotation and centering: vectors float32 (n, d) as they were passed in, but normalized under cosine."""
     return np.asarray(rotated @ model.quantizer.rotation + model.mean, np.float32)
 
 
 def rotate(model: Model, prepared: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-    """Rotate prepared vectors (n, d), in float64 where centroids are so far out that their residuals want its digits."""
+    """Rotate prepared vectors (n, d); in float64 if the centroids lie so far out that float32 would lose the residuals."""
     rotation = model.quantizer.rotation
     if model.far_apart:
         return prepared.astype(np.float64) @ rotation.T.astype(np.float64)
@@ -99,7 +99,7 @@ def rotate(model: Model, prepared: NDArray[np.float32]) -> NDArray[np.floating[A
 
 
 def encode_rotated(model: Model, rotated: NDArray[np.floating[Any]], partitions: NDArray[np.integer[Any]]) -> RowCodes:
-    """Encode rotated vectors (n, d) that lie in some partitions of the index, integers (n,), in their order."""
+    """Encode rotated vectors (n, d) given the partition of each, integers (n,); the order is kept."""
     parts = []
     for start in range(0, len(rotated), BATCH_ROWS):
         batch = slice(start, start + BATCH_ROWS)
@@ -112,16 +112,16 @@ def _encode_batch(model: Model, rotated: NDArray[np.floating[Any]], partitions: 
     centroids = model.centroids[partitions]
     residuals = np.asarray(rotated - centroids, np.float32)
     squares = np.einsum("ij,ij->i", residuals, residuals)
-    whole = quantizer.scan == "cells"
-    encoded = quantizer.encode(np.ascontiguousarray(rotated, np.float32) if whole else residuals)
-    factors = None if whole else round_to_half_precision(encoded.factors)
+    scans_cells = quantizer.scan == "cells"
+    encoded = quantizer.encode(np.ascontiguousarray(rotated, np.float32) if scans_cells else residuals)
+    factors = None if scans_cells else round_to_half_precision(encoded.factors)
     first = encoded.first_factors if "first_factors" in present else None
     offsets = None
     if "offsets" in present:
-        seen = residuals
-        if model.rerank is None and factors is not None:  # what the code is off by along the centroid goes, too
-            seen = quantizer.decode(encoded.codes) * (factors * quantizer.calibration.scale[-1])[:, None]
-        offsets = squares + 2 * np.einsum("ij,ij->i", seen, centroids)
+        reconstructed = residuals
+        if model.rerank is None and factors is not None:  # includes the code's error along the centroid
+            reconstructed = quantizer.decode(encoded.codes) * (factors * quantizer.calibration.scale[-1])[:, None]
+        offsets = squares + 2 * np.einsum("ij,ij->i", reconstructed, centroids)
     rerank = None
     if model.rerank is not None:
         rerank = encode_residuals(residuals, model.rerank_weights, model.rerank, centroids)

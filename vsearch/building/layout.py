@@ -1,4 +1,4 @@
-"""Layout: the arrays of one shard from its vectors, partition by partition."""
+"""Lay out the arrays of one shard from its vectors, partition by partition."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ Take = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class ShardRows:
-    """Which rows of the input a shard holds, in which order.
+    """The input rows that a shard holds, in order.
 
     Attributes
     ----------
     rows : int64 (n,)
-        Input rows; by partition, ascending inside each.
+        Input rows, sorted by partition; ascending within each.
     counts : int64 (partitions,)
+        Rows per partition.
     first_partition : int
-        Which centroid its first partition has; the others follow.
+        Number of its first partition; the others follow consecutively.
     """
 
     rows: NDArray[np.int64]
@@ -49,14 +50,14 @@ class ShardLayout:
 
 
 def lay_out(shard: ShardRows, take: Take, model: Model, progress: Callable[[int], None]) -> ShardLayout:
-    """Encode a shard; memory is that of its arrays plus some chunks of vectors.
+    """Encode a shard; takes memory for its arrays plus a few chunks of vectors.
 
     Parameters
     ----------
     take : callable
-        Prepared vectors float32 (n, d) of input rows, less the mean as the centroids are.
+        Returns prepared vectors float32 (n, d) of input rows, minus the mean like the centroids.
     progress : callable
-        Told how many rows were just done.
+        Called with the number of rows just encoded.
     """
     blocks = (shard.counts + BLOCK - 1) // BLOCK
     row_edges, block_edges = (np.concatenate([[0], np.cumsum(counts)]) for counts in (shard.counts, blocks))
@@ -66,7 +67,7 @@ def lay_out(shard: ShardRows, take: Take, model: Model, progress: Callable[[int]
         "rows": len(shard.rows),
         "rerank": len(shard.rows),
     }
-    made: dict[str, dict[str, NDArray[Any]]] = {
+    shard_arrays: dict[str, dict[str, NDArray[Any]]] = {
         kind: {name: np.empty((sizes[kind], *array.shape[1:]), array.dtype) for name, array in arrays.items()}
         for kind, arrays in lay_out_run(model, no_rows(model), 0, 0).items()
     }
@@ -74,23 +75,23 @@ def lay_out(shard: ShardRows, take: Take, model: Model, progress: Callable[[int]
     def encode(low: int, high: int) -> int:
         """Encode partitions low..high of the shard."""
         rows = slice(int(row_edges[low]), int(row_edges[high]))
-        places = {"partitions": slice(low, high), "codes": slice(int(block_edges[low]), int(block_edges[high]))}
+        slices = {"partitions": slice(low, high), "codes": slice(int(block_edges[low]), int(block_edges[high]))}
         partitions = shard.first_partition + np.repeat(np.arange(low, high), shard.counts[low:high])
         codes = encode_rotated(model, rotate(model, take(shard.rows[rows])), partitions)
         for kind, arrays in lay_out_run(model, codes, shard.first_partition + low, high - low).items():
             for name, array in arrays.items():
-                made[kind][name][places.get(kind, rows)] = array
+                shard_arrays[kind][name][slices.get(kind, rows)] = array
         return len(codes)
 
     edges = _chunk_edges(shard.counts)
     with ThreadPoolExecutor(available_cores()) as pool:
         for done in pool.map(encode, edges[:-1], edges[1:]):
             progress(done)
-    return ShardLayout(**made)
+    return ShardLayout(**shard_arrays)
 
 
 def _chunk_edges(counts: NDArray[np.int64]) -> list[int]:
-    """Edges between runs of partitions of about `CHUNK_ROWS` rows."""
+    """Split the partitions into runs of about `CHUNK_ROWS` rows and return the edges."""
     edges, filled = [0], 0
     for partition, count in enumerate(counts.tolist()):
         if filled and filled + count > CHUNK_ROWS:

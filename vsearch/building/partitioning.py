@@ -1,4 +1,4 @@
-"""Partitions: centroids from a sample, every row to its nearest, oversize ones split, and partitions dealt to shards."""
+"""Partitioning: train centroids on a sample, assign rows to the nearest, split oversize partitions, and deal them to shards."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from numpy.typing import NDArray
 from vsearch.errors import InputError
 from vsearch.quantizers.kmeans import train_kmeans
 
-LARGEST_OVER_MEAN = 4.0  # no partition holds more than so many times the mean
-LEAST_LARGEST = 8.0  # but so many rows any may hold
-ROWS_PER_PARTITION = 64  # on average at least: below it, routing costs more than it saves
+LARGEST_OVER_MEAN = 4.0  # largest size of a partition, relative to the mean
+LEAST_LARGEST = 8.0  # rows that any partition may hold, however small the mean
+ROWS_PER_PARTITION = 64  # least mean size: with smaller partitions, routing costs more than it saves
 SAMPLE_PER_PARTITION = 48
 LEAST_SAMPLE = 4096
 SAMPLE_BYTES = 512 << 20
 SHARD_ROWS = 1_000_000
 ITERATIONS = 10
-SOME = 256  # rows and centroids whose distances tell what arithmetic the others need
-LOST_IN_FLOAT32 = 1e-5  # of a vector's square: nearer centroids are told apart by few of float32's digits
+SOME = 256  # rows and centroids that are checked to choose between float32 and float64
+LOST_IN_FLOAT32 = 1e-5  # squared distance relative to the vector's square, below which few digits of float32 are left
 LOST_IN_FLOAT64 = 1e-14
 FIRST_ROWS = 8192
 WIDE_ELEMENTS = 1 << 22
 WIDE_COLUMNS = 64
-LOOSE = 1e3  # times the square of a short residual: rows of such a partition are no neighbours, and bytes do not tell them apart
-SHORT = 0.25  # of the residuals are shorter
-MOST_SPLIT = 4  # times the partitions
-LOOSE_ROWS = 2048  # that tell whether any partition may be so
+LOOSE = 1e3  # times the square of a short residual: rows of such a partition are not neighbors, and int8 cannot resolve them
+SHORT = 0.25  # quantile of the residuals that counts as short
+MOST_SPLIT = 4  # largest number of centroids after splitting, relative to the number before
+LOOSE_ROWS = 2048  # rows that are checked first for loose partitions
 LOOSE_PIECES = 8
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Prepared vectors float32 (n, d) of some rows, ascending."""
+"""Returns prepared vectors float32 (n, d) of ascending rows."""
 
 Train = Callable[[NDArray[np.float32], int, int], NDArray[np.float32]]
 """Centroids of a sample: how many, and the seed."""
 
 
 def default_partitions(rows: int) -> int:
-    """About 3 * sqrt(rows), but 64 rows each; one below 256 rows."""
+    """About 3 * sqrt(rows), but at least 64 rows per partition; one partition below 256 rows."""
     if rows < 4 * ROWS_PER_PARTITION:
         return 1
     return max(1, min(round(3 * rows**0.5), rows // ROWS_PER_PARTITION))
 
 
 def default_shards(rows: int) -> int:
-    """One per million rows: what one worker function holds in a gigabyte."""
+    """One per million rows, which is what one worker function holds in a gigabyte."""
     return max(1, -(-rows // SHARD_ROWS))
 
 
 def check_counts(rows: int, partitions: int | None, shards: int | None) -> tuple[int, int]:
-    """Partitions and shards to build, from what was asked for."""
+    """Validate the requested numbers of partitions and shards, filling in defaults."""
     parts = default_partitions(rows) if partitions is None else partitions
     split = default_shards(rows) if shards is None else shards
     for name, value in (("partitions", parts), ("shards", split)):
@@ -69,29 +69,29 @@ def check_counts(rows: int, partitions: int | None, shards: int | None) -> tuple
 def sample_rows(
     rows: int, partitions: int, dimensions: int, rng: np.random.Generator, least: int = LEAST_SAMPLE
 ) -> NDArray[np.int64]:
-    """Rows to train on, ascending: some per partition, at most 512 MB of vectors, at least `least` where there are."""
-    wanted = max(least, SAMPLE_PER_PARTITION * partitions)
-    wanted = min(rows, wanted, max(LEAST_SAMPLE, SAMPLE_BYTES // (4 * dimensions)))
-    if wanted == rows:
+    """Draw rows to train on, ascending: 48 per partition, at least `least` if there are that many, at most 512 MB of vectors."""
+    count = max(least, SAMPLE_PER_PARTITION * partitions)
+    count = min(rows, count, max(LEAST_SAMPLE, SAMPLE_BYTES // (4 * dimensions)))
+    if count == rows:
         return np.arange(rows)
-    return np.sort(rng.choice(rows, wanted, replace=False))
+    return np.sort(rng.choice(rows, count, replace=False))
 
 
 def train_centroids(sample: NDArray[np.float32], partitions: int, seed: int) -> NDArray[np.float32]:
-    """Centroids float32 (partitions', d) by k-means (faiss); fewer where the sample has fewer distinct vectors."""
+    """Train centroids float32 (partitions', d) by k-means (faiss); fewer if the sample has fewer distinct vectors."""
     if partitions == 1:
         return sample.mean(axis=0, dtype=np.float64).astype(np.float32)[None, :]
     if lost_in_float32(sample, sample[:: max(1, len(sample) // min(partitions, SOME))]):
-        return _train_widely(sample, min(partitions, len(sample)), seed)
+        return _train_in_float64(sample, min(partitions, len(sample)), seed)
     return train_kmeans(sample, partitions, ITERATIONS, seed)
 
 
 def assign(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int32]:
-    """The nearest centroid of each vector, of equally near ones the first: int32 (n,). O(n * partitions * d), as matrix products."""
+    """The nearest centroid of each vector, the first among ties: int32 (n,). O(n * partitions * d), as matrix products."""
     if len(centroids) == 1 or len(vectors) == 0:
         return np.zeros(len(vectors), np.int32)
     if lost_in_float32(vectors, centroids):
-        return _assign_widely(vectors, centroids)
+        return _assign_in_float64(vectors, centroids)
     halves = np.einsum("ij,ij->i", centroids, centroids) / np.float32(2)
     nearest = np.empty(len(vectors), np.int32)
     step = max(1, WIDE_ELEMENTS // len(centroids))
@@ -103,15 +103,18 @@ def assign(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDAr
 
 
 def lost_in_float32(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> bool:
-    """Whether differences of float32 squares and products cannot tell which centroid is nearest.
+    """Whether float32 is too coarse to tell which centroid is nearest.
 
-    They are off by the rounding of the squares, which lie far from the origin while distances may be small.
+    Distances are computed as differences of squares, whose rounding errors exceed small distances far from the origin.
     """
-    rows = vectors[:: max(1, len(vectors) // SOME)].astype(np.float64)
-    some = centroids[:: max(1, len(centroids) // SOME)].astype(np.float64)
-    squares = np.einsum("ij,ij->i", rows, rows)
-    distances = _distances(rows, some, np.einsum("ij,ij->i", some, some)) + squares[:, None]
-    distances[distances <= LOST_IN_FLOAT64 * squares.max()] = np.inf  # of a row that is the centroid
+    sampled_rows = vectors[:: max(1, len(vectors) // SOME)].astype(np.float64)
+    sampled_centroids = centroids[:: max(1, len(centroids) // SOME)].astype(np.float64)
+    squares = np.einsum("ij,ij->i", sampled_rows, sampled_rows)
+    distances = (
+        _distances(sampled_rows, sampled_centroids, np.einsum("ij,ij->i", sampled_centroids, sampled_centroids))
+        + squares[:, None]
+    )
+    distances[distances <= LOST_IN_FLOAT64 * squares.max()] = np.inf  # the row is the centroid itself
     nearest = distances.min(axis=1)
     return bool(np.mean(nearest < LOST_IN_FLOAT32 * squares) > 0.05)
 
@@ -119,13 +122,13 @@ def lost_in_float32(vectors: NDArray[np.float32], centroids: NDArray[np.float32]
 def _distances(
     vectors: NDArray[np.float64], centroids: NDArray[np.float64], squares: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Squared distances (n, p) of vectors (n, d) to centroids (p, d), less the vectors' squares."""
+    """Squared distances (n, p) of vectors (n, d) to centroids (p, d), minus the squares of the vectors."""
     distances: NDArray[np.float64] = vectors @ (-2 * centroids.T)
     distances += squares
     return distances
 
 
-def _assign_widely(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int32]:
+def _assign_in_float64(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int32]:
     """`assign` in float64."""
     wide = centroids.astype(np.float64)
     squares = np.einsum("ij,ij->i", wide, wide)
@@ -138,27 +141,27 @@ def _assign_widely(vectors: NDArray[np.float32], centroids: NDArray[np.float32])
 
 
 def _far_rows(sample: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Rows to begin with, each drawn by its squared distance to those before (k-means++): every far cluster has some."""
-    some = sample[rng.choice(len(sample), min(len(sample), max(FIRST_ROWS, 2 * count)), replace=False)]
-    chosen, nearest = [0], np.full(len(some), np.inf)
+    """Draw initial rows with probability proportional to the squared distance to those drawn before (k-means++)."""
+    candidates = sample[rng.choice(len(sample), min(len(sample), max(FIRST_ROWS, 2 * count)), replace=False)]
+    chosen, nearest = [0], np.full(len(candidates), np.inf)
     while len(chosen) < count:
-        differences = some - some[chosen[-1]]
+        differences = candidates - candidates[chosen[-1]]
         nearest = np.minimum(nearest, np.einsum("ij,ij->i", differences, differences))
         if not nearest.any():
             break
         summed = np.cumsum(nearest)
         drawn = int(np.searchsorted(summed, rng.random() * summed[-1], side="right"))
-        chosen.append(min(drawn, len(some) - 1))
-    return some[chosen]
+        chosen.append(min(drawn, len(candidates) - 1))
+    return candidates[chosen]
 
 
-def _train_widely(sample: NDArray[np.float32], partitions: int, seed: int) -> NDArray[np.float32]:
-    """`train_centroids` in float64; a centroid without rows starts again at a row."""
+def _train_in_float64(sample: NDArray[np.float32], partitions: int, seed: int) -> NDArray[np.float32]:
+    """`train_centroids` in float64; a centroid that loses all its rows restarts at a random row."""
     rng = np.random.default_rng(seed + 1)
     centroids = _far_rows(sample, partitions, rng)
     partitions = len(centroids)
     for _ in range(ITERATIONS):
-        members = _assign_widely(sample, centroids)
+        members = _assign_in_float64(sample, centroids)
         order = np.argsort(members, kind="stable")
         counts = np.bincount(members, minlength=partitions)
         used = np.flatnonzero(counts)
@@ -172,10 +175,10 @@ def _train_widely(sample: NDArray[np.float32], partitions: int, seed: int) -> ND
 
 
 def split_loose(sample: NDArray[np.float32], centroids: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Centroids (p', d) of which none stands for clusters much farther apart than rows of others, or four times as many.
+    """Split centroids (p, d) that stand for clusters far farther apart than the rows of other partitions; at most fourfold.
 
-    Where there are fewer partitions than clusters some hold several, and residuals as long as these are apart, in one byte, say
-    nothing of what is near within.
+    With fewer partitions than clusters, some partitions hold several clusters. One byte per dimension then has to span the
+    distance between these, and does not resolve distances within one.
     """
     most = MOST_SPLIT * len(centroids)
     rows = sample[:: max(1, len(sample) // LOOSE_ROWS)]
@@ -203,7 +206,7 @@ def split_loose(sample: NDArray[np.float32], centroids: NDArray[np.float32], see
 
 @dataclass(frozen=True, eq=False)
 class Partitioning:
-    """Which partition each row belongs to.
+    """The partition of each row.
 
     Attributes
     ----------
@@ -216,10 +219,10 @@ class Partitioning:
 
 
 def split_oversize(partitioning: Partitioning, take: Vectors, seed: int) -> Partitioning:
-    """Split partitions until none holds over four times the mean, and drop empty ones.
+    """Split partitions until none holds more than four times the mean, and drop empty ones.
 
-    A partition is split by k-means on its rows; where that does not help (duplicates), its rows are dealt out in order
-    to copies of its centroid.
+    A partition is split by k-means on its rows. Where that does not help (duplicates), the rows are divided in order among
+    copies of its centroid.
     """
     centroids, members = partitioning.centroids, partitioning.members.copy()
     while True:
@@ -229,13 +232,15 @@ def split_oversize(partitioning: Partitioning, take: Vectors, seed: int) -> Part
         if len(oversize) == 0:
             break
         for partition in oversize:
-            inside = np.flatnonzero(members == partition)
-            pieces = pieces_of(len(inside), limit)
-            chosen, fresh = split_rows(inside, take, centroids[partition], pieces, train_centroids, seed)
-            targets = np.concatenate([[partition], len(centroids) + np.arange(len(fresh) - 1)])
-            members[inside] = targets[chosen].astype(np.int32)
-            centroids = np.concatenate([centroids, fresh[1:]])
-            centroids[partition] = fresh[0]
+            partition_rows = np.flatnonzero(members == partition)
+            pieces = pieces_of(len(partition_rows), limit)
+            pieces_of_rows, new_centroids = split_rows(
+                partition_rows, take, centroids[partition], pieces, train_centroids, seed
+            )
+            targets = np.concatenate([[partition], len(centroids) + np.arange(len(new_centroids) - 1)])
+            members[partition_rows] = targets[pieces_of_rows].astype(np.int32)
+            centroids = np.concatenate([centroids, new_centroids[1:]])
+            centroids[partition] = new_centroids[0]
     used = np.flatnonzero(counts)
     renumber = np.zeros(len(centroids), np.int32)
     renumber[used] = np.arange(len(used), dtype=np.int32)
@@ -243,45 +248,52 @@ def split_oversize(partitioning: Partitioning, take: Vectors, seed: int) -> Part
 
 
 def largest_partition(counts: NDArray[np.int64]) -> float:
-    """Rows that a partition may hold where all hold so many: four times the mean."""
+    """Maximum number of rows in a partition, given the current sizes: four times the mean of those that are not empty."""
     return max(LARGEST_OVER_MEAN * float(counts.sum()) / max(1, int(np.count_nonzero(counts))), LEAST_LARGEST)
 
 
 def pieces_of(rows: int, limit: float) -> int:
-    """Pieces for a partition of more rows than `limit`."""
+    """Number of pieces into which to split a partition with more rows than `limit`."""
     return int(min(max(2, round(2 * rows / limit)), 256))
 
 
 def split_rows(
-    inside: NDArray[np.int64], take: Vectors, centroid: NDArray[np.float32], pieces: int, train: Train, seed: int
+    partition_rows: NDArray[np.int64],
+    take: Vectors,
+    centroid: NDArray[np.float32],
+    pieces: int,
+    train: Train,
+    seed: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Piece of each row and the pieces' centroids; pieces of equal size where k-means cannot tell the rows apart.
+    """The piece of each row and the centroids of the pieces; pieces of equal size if k-means cannot separate the rows.
 
     Parameters
     ----------
-    inside : int64 (n,)
-        Rows of a partition.
+    partition_rows : ndarray of int64 (n,)
+        Rows of one partition.
     take : callable
-        Their vectors.
-    centroid : float32 (d,)
-        Theirs so far.
+        Returns their vectors.
+    centroid : ndarray of float32 (d,)
+        The present centroid of the partition.
     train : callable
-        As `train_centroids`.
+        Trains centroids; same signature as `train_centroids`.
     """
-    step = max(1, len(inside) // (SAMPLE_PER_PARTITION * 8 * pieces))
-    centroids = train(take(inside[::step]), pieces, seed)
-    chosen = np.empty(len(inside), np.int64)
-    for start in range(0, len(inside), 1 << 16):
-        chosen[start : start + (1 << 16)] = assign(take(inside[start : start + (1 << 16)]), centroids)
-    if np.bincount(chosen, minlength=len(centroids)).max() > 0.9 * len(inside):
-        return np.arange(len(inside)) * pieces // len(inside), np.repeat(centroid[None, :], pieces, axis=0)
-    return chosen, centroids
+    step = max(1, len(partition_rows) // (SAMPLE_PER_PARTITION * 8 * pieces))
+    centroids = train(take(partition_rows[::step]), pieces, seed)
+    pieces_of_rows = np.empty(len(partition_rows), np.int64)
+    for start in range(0, len(partition_rows), 1 << 16):
+        pieces_of_rows[start : start + (1 << 16)] = assign(take(partition_rows[start : start + (1 << 16)]), centroids)
+    if np.bincount(pieces_of_rows, minlength=len(centroids)).max() > 0.9 * len(partition_rows):
+        return np.arange(len(partition_rows)) * pieces // len(partition_rows), np.repeat(
+            centroid[None, :], pieces, axis=0
+        )
+    return pieces_of_rows, centroids
 
 
 def deal_to_shards(centroids: NDArray[np.float32], counts: NDArray[np.int64], shards: int) -> list[NDArray[np.int64]]:
-    """Partitions of each shard: near ones together, about equally many rows each.
+    """Deal partitions to shards: nearby ones together, with about the same number of rows in each shard.
 
-    The partitions are halved again and again along the direction in which their centroids spread most.
+    The partitions are halved recursively along the direction of largest spread of their centroids.
     O(partitions * d * log(shards)).
     """
     if shards == 1:
@@ -290,12 +302,12 @@ def deal_to_shards(centroids: NDArray[np.float32], counts: NDArray[np.int64], sh
     def halve(group: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:
         if parts == 1:
             return [np.sort(group)]
-        centred = centroids[group] - centroids[group].mean(axis=0)
-        direction = centred[int(np.argmax(np.sum(centred**2, axis=1)))].astype(np.float64)
+        centered = centroids[group] - centroids[group].mean(axis=0)
+        direction = centered[int(np.argmax(np.sum(centered**2, axis=1)))].astype(np.float64)
         for _ in range(8):  # power iteration towards the first principal direction
-            direction = centred.T @ (centred @ direction)
+            direction = centered.T @ (centered @ direction)
             direction /= max(float(np.linalg.norm(direction)), 1e-30)
-        ordered = group[np.argsort(centred @ direction, kind="stable")]
+        ordered = group[np.argsort(centered @ direction, kind="stable")]
         left = parts // 2
         filled = np.cumsum(counts[ordered])
         cut = int(np.searchsorted(filled, filled[-1] * left / parts)) + 1

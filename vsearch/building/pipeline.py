@@ -1,6 +1,6 @@
-"""The build: sample, train, assign, then shard by shard encode and write, and at last commit.
+"""The build: sample, train, assign, encode and write shard by shard, then commit.
 
-Memory is bounded by the sample, four bytes per row, and one shard, whatever the input's size; nothing is visible before
+Memory is bounded by the sample, four bytes per row and one shard, regardless of the input's size. Nothing is visible until
 the manifest is committed, and a build that is killed leaves only files that no manifest names.
 """
 
@@ -90,31 +90,31 @@ if TYPE_CHECKING:
 BATCH_ROWS = 16384
 
 WriteArrays = Callable[[str, dict[str, NDArray[Any]]], None]
-"""Writes a file of a shard: its kind, and its arrays by name."""
+"""Writes one file of a shard, given its kind and its arrays by name."""
 
 Progress = Callable[[str, int, int], None]
-"""Told the stage, how much of it is done and how much there is."""
+"""Called with the stage, the amount done and the total."""
 
 
 class PartWriter(Protocol):
-    """What an index holds beside the files of its vectors, such as documents of many vectors: written with them, seen with them."""
+    """An extension of an index, such as multi-vector documents, whose files are written and committed with those of the vectors."""
 
     @property
     def name(self) -> str:
-        """The field of the manifest that describes it; kinds of its files of the model begin with it and a colon."""
+        """The manifest field that describes the part; the kinds of its model files begin with this name and a colon."""
 
     @property
     def kinds(self) -> frozenset[str]:
-        """Kinds of the files that it may write of a shard; nothing else writes these."""
+        """File kinds that the part may write for each shard; reserved for it."""
 
     def model(self) -> dict[str, NDArray[Any]]:
-        """Arrays that all shards share."""
+        """Arrays shared by all shards."""
 
     def entry(self) -> DocumentsEntry:
-        """What the manifest says of it."""
+        """The part's entry in the manifest."""
 
     def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays) -> None:
-        """Write the files of a shard that holds these rows of the input, in this order: ``arrays(kind, arrays)`` each."""
+        """Write the files of a shard that holds these input rows, in this order, by calling ``arrays(kind, arrays)`` for each."""
 
 
 def build_index(
@@ -135,25 +135,25 @@ def build_index(
     Parameters
     ----------
     tune_defaults : callable
-        Given the manifest before it is committed, returns it with the search settings that the index shall have.
+        Takes the manifest before it is committed and returns it with the search settings of the index.
     parts : sequence of PartWriter
-        Written beside the files of the vectors, in this order.
+        Written with the files of the vectors, in this order.
     noted : Unusable, optional
         See `open_inputs`.
     ttl : str, optional
-        An attribute that has to be there, and of a type that says until when a row lives.
+        Name of an existing attribute whose type can hold an expiry time.
 
     Raises
     ------
     IndexExistsError
-        If the store already holds an index and `overwrite` is false.
+        The store already holds an index and `overwrite` is false.
     ConflictError
-        If another build was first and `overwrite` is false, or a prune removed what was written.
+        Another build committed first and `overwrite` is false, or a prune removed the files of this one.
     InputError
-        If the input cannot be used; nothing is left.
+        The input cannot be used; no files are left behind.
     """
     if not overwrite and snapshot_numbers(store):
-        msg = f"{store.url} already holds an index; give overwrite=True to replace it, or choose another place"
+        msg = f"{store.url} already holds an index; pass overwrite=True to replace it, or choose another location"
         raise IndexExistsError(msg)
     probe(store)
     with scratch_folder() as scratch:
@@ -179,13 +179,13 @@ def write_index(
     progress: Progress,
     parts: Sequence[PartWriter] = (),
 ) -> Manifest:
-    """Write all files of an index, with names that begin with `writer`; its manifest, not committed and without settings."""
+    """Write all files of an index, with names that begin with `writer`; return the manifest, not committed and without settings."""
     job = _Build(store, inputs.vectors, inputs.columns, inputs.ids, options, progress, parts, inputs.skipped, writer)
     return job.run()
 
 
 def model_arrays(model: Model) -> dict[str, NDArray[Any]]:
-    """What is stored of a model, by name."""
+    """The arrays that are stored for a model, by name."""
     arrays = {f"quantizer.{key}": np.asarray(value) for key, value in model.quantizer.arrays().items()}
     return arrays | {
         "mean": model.mean,
@@ -195,7 +195,7 @@ def model_arrays(model: Model) -> dict[str, NDArray[Any]]:
 
 
 def write_model(store: Store, writer: str, arrays: dict[str, NDArray[Any]], kind: str = "") -> dict[str, FileEntry]:
-    """Write the arrays that all shards share; those of one length share a file."""
+    """Write the arrays that all shards share; arrays of the same length share a file."""
     by_length: dict[int, dict[str, NDArray[Any]]] = {}
     for key, array in arrays.items():
         by_length.setdefault(len(array), {})[key] = array
@@ -224,7 +224,7 @@ class _Build:
         partitions, shards = check_counts(rows, options.partitions, options.shards)
         rng = np.random.default_rng(options.seed)
         self.progress("train", 0, 1)
-        options.specification(self.vectors.dimensions)  # refused, if it is, before vectors are read
+        options.specification(self.vectors.dimensions)  # raises, if it does, before vectors are read
         least = max(LEAST_SAMPLE, options.record.least_rows)
         chosen = sample_rows(rows, partitions, self.vectors.dimensions, rng, least)
         drawn = self.vectors.take(chosen)
@@ -247,9 +247,9 @@ class _Build:
         starts = np.cumsum(counts) - counts
         entries, first, done = [], 0, 0
         for number, members in enumerate(dealt):
-            inside = np.concatenate([by_partition[starts[p] : starts[p] + counts[p]] for p in members])
-            entries.append(self._write_shard(number, ShardRows(inside, counts[members], first), model, done))
-            first, done = first + len(members), done + len(inside)
+            shard_rows = np.concatenate([by_partition[starts[p] : starts[p] + counts[p]] for p in members])
+            entries.append(self._write_shard(number, ShardRows(shard_rows, counts[members], first), model, done))
+            first, done = first + len(members), done + len(shard_rows)
         return self._manifest(model, self._write_model(model), entries)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -263,9 +263,9 @@ class _Build:
         members = np.empty(rows, np.int32)
         for start in range(0, rows, BATCH_ROWS):
             stop = min(start + BATCH_ROWS, rows)
-            given = self.vectors.read(start, stop)
-            check_bounded(given, self.options.metric, start)
-            batch = self.prepare(given)
+            raw = self.vectors.read(start, stop)
+            check_bounded(raw, self.options.metric, start)
+            batch = self.prepare(raw)
             members[start:stop] = assign(batch, centroids)
             self.progress("assign", stop, rows)
         return members
@@ -319,7 +319,7 @@ class _Build:
         arrays(IDS, {"id": numbers.astype(np.uint32) if small else numbers})
 
     def _write_columns(self, exact: pa.Table, arrays: Callable[..., None]) -> dict[str, EncodingEntry]:
-        """Write cells and postings of every attribute; arrays of one length share a file."""
+        """Write cells and postings of every attribute; arrays of the same length share a file."""
         from vsearch.predicates import encode_column, schema_from_arrow
 
         schema = schema_from_arrow(exact.schema)
@@ -343,8 +343,8 @@ class _Build:
     def _write_model(self, model: Model) -> dict[str, FileEntry]:
         files = write_model(self.store, self.writer, model_arrays(model))
         for part in self.parts:
-            own = write_model(self.store, self.writer, part.model(), part.name)
-            files |= {f"{part.name}:{kind}": entry for kind, entry in own.items()}
+            part_files = write_model(self.store, self.writer, part.model(), part.name)
+            files |= {f"{part.name}:{kind}": entry for kind, entry in part_files.items()}
         return files
 
     def _manifest(self, model: Model, files: dict[str, FileEntry], shards: list[ShardEntry]) -> Manifest:
@@ -379,11 +379,11 @@ class _Build:
 
 
 def _own_kinds(part: PartWriter, files: Mapping[str, FileEntry], arrays: WriteArrays) -> WriteArrays:
-    """What a part writes its files of a shard by: those of its own kinds, each once."""
+    """Restrict `arrays` to the file kinds of a part, each written at most once per shard."""
 
     def write(kind: str, of_kind: dict[str, NDArray[Any]]) -> None:
         if kind not in part.kinds or kind in files:
-            raise ValueError(f"a file of the part {part.name!r} must be of a kind of its own, each once, got {kind!r}")
+            raise ValueError(f"part {part.name!r} may write each of its own file kinds once per shard, got {kind!r}")
         arrays(kind, of_kind)
 
     return write

@@ -1,4 +1,4 @@
-"""What a build would come to: sizes, memory and time, predicted from the input's shape and a short probe of the machine."""
+"""Predict the size, memory and time of a build from the input's shape and a short probe of the machine."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from vsearch.storage.snapshots import kinds
 from vsearch.storage.stores.scratch import scratch_folder
 
 INTERPRETER_BYTES = 350 << 20  # Python with NumPy, Arrow, faiss and the compiled kernels
-ENCODE_SECONDS = 6e-9  # per dimension of a row, one thread; measured, 2026
+ENCODE_SECONDS = 6e-9  # per dimension of a row on one thread, as measured in 2026
 
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What a build would come to.
+    """Predicted size, memory and time of a build.
 
     Attributes
     ----------
     rows, dimensions, partitions, shards : int
     bytes_per_vector : dict
-        By part, in bytes; attributes are known only once they are encoded, so their in-memory size stands in.
+        Bytes by part; the encoded size of attributes is unknown in advance and is estimated from their size in memory.
     bytes_total : int
     peak_memory_bytes : int
     seconds : float
-        From a probe of this machine; expect a factor of two.
+        From a probe of this machine; accurate to about a factor of two.
     """
 
     rows: int
@@ -53,18 +53,18 @@ class BuildPlan:
 
 
 def plan_build(embeddings: object, attributes: object | None = None, **given: Any) -> BuildPlan:
-    """Predict a build; takes the arguments of `vsearch.build`, of which only those of the codec matter.
+    """Predict a build; takes the arguments of `vsearch.build`, of which only those of the codec affect the result.
 
     Raises
     ------
     InputError
-        The input or an option is not usable.
+        The input or an option is invalid.
     """
     known = {field.name for field in fields(BuildOptions)}
     for name in given:
         if name not in known | {"ids", "vectors", "id", "missing", "packed", "ttl", "overwrite", "progress"}:
-            near = ", ".join(sorted(inspect.signature(BuildOptions).parameters))
-            msg = f"plan does not take {name!r}; it takes {near}"
+            accepted = ", ".join(sorted(inspect.signature(BuildOptions).parameters))
+            msg = f"plan does not accept {name!r}; it accepts {accepted}"
             raise InputError(msg)
     options = BuildOptions(**{name: value for name, value in given.items() if name in known})
     with scratch_folder() as scratch:
@@ -73,8 +73,8 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
         n, d = inputs.vectors.rows, inputs.vectors.dimensions
         attribute_bytes = 0.0
         if inputs.columns is not None:
-            some = min(n, 4096)
-            attribute_bytes = sum(column.nbytes for column in inputs.columns.read(0, some).columns) * (n / some)
+            sampled = min(n, 4096)
+            attribute_bytes = sum(column.nbytes for column in inputs.columns.read(0, sampled).columns) * (n / sampled)
         own_ids = inputs.ids.kind != "row"
     partitions, shards = check_counts(n, options.partitions, options.shards)
     forecast = options.specification(d).forecast(d)
@@ -107,7 +107,7 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
 
 
 def _multiply_adds_per_second() -> float:
-    """How fast this machine multiplies matrices, from a product of some milliseconds."""
+    """Measure how fast this machine multiplies matrices, with products of a few milliseconds."""
     a = np.ones((1024, 384), np.float32)
     b = np.ones((384, 1024), np.float32)
     best = np.inf

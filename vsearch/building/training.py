@@ -1,4 +1,4 @@
-"""Training: everything of an index that is learnt from a sample of its vectors."""
+"""Train everything in an index that is learned from a sample of its vectors."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from vsearch.quantizers.registry import RECORDS, find_quantizer
 from vsearch.quantizers.rerank_codes import KINDS, dimension_weights
 
 OUTLYING = (
-    100.0  # mean over median of the squared distances to the mean, above which few rows pull it away from the others
+    100.0  # mean over median of the squared distances to the mean, above which a few rows pull it away from the others
 )
 MEDIAN_ROWS = 4096
-TRAINING_ROWS = 1 << 16  # a covariance of 1,536 dimensions is steady well before
+TRAINING_ROWS = 1 << 16  # the covariance of 1,536 dimensions converges with far fewer rows
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What `vsearch.build` was asked for, checked.
+    """Validated options of `vsearch.build`.
 
     Attributes
     ----------
     metric : {"cosine", "ip", "l2"}
     quantizer : str or Specification
-        The name of one of `vsearch.quantizers.registry.RECORDS`, or what one of them takes instead, such as a `vsearch.PQ`.
+        The name of one of `vsearch.quantizers.registry.RECORDS`, or a specification such as `vsearch.PQ`.
     bits : float
-        Average bits per dimension of the code that is scanned; a specification says it itself.
+        Average bits per dimension of the codes that are scanned; ignored with a specification.
     rerank : {"int8", "float16", "float32"} or None
-        What "auto" stands for is settled here, by the quantizer's record.
+        "auto" is resolved here, to the default of the quantizer's record.
     partitions, shards : int or None
-        None for the defaults.
+        None for the default.
     seed : int
     """
 
@@ -72,29 +72,29 @@ class BuildOptions:
 
     @property
     def record(self) -> QuantizerRecord:
-        """What there is to know of the quantizer before it is trained."""
-        found = find_quantizer(self.quantizer)
-        if found is None:
+        """The registered properties of the quantizer."""
+        record = find_quantizer(self.quantizer)
+        if record is None:
             raise InputError(f"no quantizer is called {self.quantizer!r}")
-        return found
+        return record
 
     def specification(self, dimensions: int) -> Specification:
-        """What to train for vectors of so many dimensions.
+        """The specification to train for vectors with this many dimensions.
 
         Raises
         ------
         InputError
-            The quantizer is not for them.
+            The quantizer does not support this number of dimensions.
         """
-        asked = self.quantizer
-        found = self.record.from_bits(self.bits, dimensions) if isinstance(asked, str) else asked
-        found.check(dimensions)
-        return found
+        requested = self.quantizer
+        specification = self.record.from_bits(self.bits, dimensions) if isinstance(requested, str) else requested
+        specification.check(dimensions)
+        return specification
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What was learnt: centroids float32 (partitions, d), less the mean and not rotated, codec, mean and rerank weights (d,)."""
+    """Trained state: centroids float32 (partitions, d), minus the mean and not rotated; codec; mean and rerank weights (d,)."""
 
     centroids: NDArray[np.float32]
     quantizer: Quantizer
@@ -103,9 +103,9 @@ class Trained:
 
 
 def prepare_vectors(vectors: NDArray[np.generic], metric: Metric, mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors of any stored dtype as float32: normalised for cosine, less the mean for l2.
+    """Convert vectors of any stored dtype to float32: normalized for cosine, minus the mean for l2.
 
-    Distances are differences of squares in places: with the mean taken off first, these are small wherever the data lie.
+    Some distances are computed as differences of squares: subtracting the mean first keeps these small wherever the data lie.
     """
     floats = np.ascontiguousarray(vectors, np.float32)
     if metric == "cosine":
@@ -114,19 +114,19 @@ def prepare_vectors(vectors: NDArray[np.generic], metric: Metric, mean: NDArray[
 
 
 def choose_mean(sample: NDArray[np.generic], metric: Metric) -> NDArray[np.float32]:
-    """What is taken off all vectors, float32 (d,): about the mean of a sample (n, d) under l2, 0 otherwise.
+    """The vector subtracted from all vectors, float32 (d,): about the mean of a sample (n, d) under l2, 0 otherwise.
 
-    Where few rows lie so far out that they pull the mean away from the others, the median stands in. It is a multiple of the
-    steps that the largest numbers have, so that vectors lose nothing when it is subtracted.
+    If a few rows lie so far out that they pull the mean away from the others, the median is used. The result is rounded to
+    the spacing of the largest numbers, so that subtracting it loses no precision.
     """
     if metric != "l2":
         return np.zeros(sample.shape[1], np.float32)
     floats = np.ascontiguousarray(sample, np.float32)
     mean = floats.mean(axis=0, dtype=np.float64)
-    some = floats[:: max(1, -(-len(floats) // MEDIAN_ROWS))]
-    squares = np.square(some - mean).sum(axis=1)
+    sampled_rows = floats[:: max(1, -(-len(floats) // MEDIAN_ROWS))]
+    squares = np.square(sampled_rows - mean).sum(axis=1)
     if squares.mean() > OUTLYING * np.sort(squares)[len(squares) // 2]:
-        mean = np.sort(some, axis=0)[len(some) // 2].astype(np.float64)
+        mean = np.sort(sampled_rows, axis=0)[len(sampled_rows) // 2].astype(np.float64)
     steps = np.spacing(np.abs(floats).max(axis=0)).astype(np.float64)
     return np.asarray(np.rint(mean / steps) * steps, np.float32)
 
@@ -145,6 +145,6 @@ def train_quantizer(
 
 
 def train(sample: NDArray[np.float32], partitions: int, options: BuildOptions) -> NDArray[np.float32]:
-    """Centroids of prepared vectors: float32 (partitions', d)."""
+    """Train centroids float32 (partitions', d) on prepared vectors."""
     centroids = train_centroids(sample, partitions, options.seed)
     return split_loose(sample, centroids, options.seed) if options.metric == "l2" else centroids

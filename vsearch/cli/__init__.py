@@ -1,6 +1,6 @@
 """The command line: ``vsearch build | search | info | verify | recall | tune | explain | get | snapshots | prune``.
 
-Commands read arguments, call the library and print; they compute nothing of their own.
+Commands parse arguments, call the library and print results; they contain no other logic.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m vsearch.cli`` is the script ``vsearch``."""
+"""``python -m vsearch.cli`` runs the script ``vsearch``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The typer application: every command under one name, every mistake in one line."""
+"""The typer application: all commands under one name, and user errors reported in one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
-    """The group of commands, which turns what a user can cause into one line on stderr and a status."""
+    """The command group; turns errors that a user can cause into one line on stderr and an exit status."""
 
     def main(
         self,
@@ -31,7 +31,7 @@ class Commands(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command; exit with 2 on a mistake of the user."""
+        """Run a command; exit with status 2 on a user error."""
         run = partial(super().main, args, prog_name, complete_var, False, windows_expand_args, **extra)
         if not standalone_mode:
             return run()
@@ -48,14 +48,14 @@ class Commands(TyperGroup):
             sys.exit(INTERRUPTED)
         except BrokenPipeError:
             raise
-        except OSError as mistake:  # files that a command itself writes
+        except OSError as mistake:  # from files that a command itself writes
             from vsearch.storage.stores.advice import explain_system
 
             _fail(f"{mistake.filename}: {explain_system(mistake)}" if mistake.filename else explain_system(mistake))
         except Exception as mistake:
             if not type(mistake).__module__.startswith("botocore."):
                 raise
-            _fail(f"AWS: {mistake}")  # no region, no keys, a refusal
+            _fail(f"AWS: {mistake}")  # no region or keys, or a refusal by AWS
         sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -79,15 +79,15 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"vsearch {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
-    version: Annotated[  # its callback acts
+    version: Annotated[  # handled by its callback
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Commands that change an index: append, upsert, update, delete, optimize, tag, restore; and what changed."""
+"""Commands that change an index: append, upsert, update, delete, optimize, tag, restore; and one that lists changes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from vsearch.api.index import Index
 
 SAMPLE = 10
-"""How many ids are shown."""
+"""Maximum number of ids printed."""
 
 Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="Vectors as a build reads them: .npy, .fvecs ..., or a .parquet or .arrow table with a column of them, whose "
-        "other columns are the attributes.",
+        help="Vectors in any form that build reads: .npy, .fvecs ..., or a .parquet or .arrow table with a vector column, "
+        "whose other columns become attributes.",
     ),
 ]
 Attributes = Annotated[str | None, typer.Option(help="Parquet or CSV file, one row per vector.")]
-Vectors = Annotated[str | None, typer.Option(help="Column of the vectors, where several could be it.")]
-Id = Annotated[str | None, typer.Option("--id", help="Column of the ids.")]
+Vectors = Annotated[str | None, typer.Option(help="Vector column, if several could be it.")]
+Id = Annotated[str | None, typer.Option("--id", help="Id column.")]
 Ids = Annotated[
     str | None, typer.Option(help="A .npy file, a text file with one id per line, or a column of the attributes.")
 ]
@@ -36,12 +36,15 @@ Offsets = Annotated[
 ]
 Saliency = Annotated[str | None, typer.Option(help="Documents: .npy with a number per vector.")]
 Token = Annotated[
-    str | None, typer.Option(help="A name for this change: a second call with it changes nothing, so a retry is safe.")
+    str | None,
+    typer.Option(help="Idempotency key: a second call with the same token changes nothing, so retries are safe."),
 ]
-IfSnapshot = Annotated[int | None, typer.Option(min=1, help="Change this snapshot only, or fail.")]
+IfSnapshot = Annotated[int | None, typer.Option(min=1, help="Fail unless this is the newest snapshot.")]
 Chosen = Annotated[
     str | None,
-    typer.Option("--ids", help="Rows by id: a .npy file, a text file with one id per line, or ids with commas."),
+    typer.Option(
+        "--ids", help="Rows by id: a .npy file, a text file with one id per line, or ids separated by commas."
+    ),
 ]
 
 
@@ -65,7 +68,9 @@ def append(
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     given = _rows(attributes, vectors, id, ids, missing) | options.given(token=token, if_snapshot=if_snapshot)
     given |= _documents(offsets, saliency)
-    _print_commit(index.append(source, **given), as_json=as_json)
+    with output.progress() as report:
+        commit = index.append(source, **given, progress=report)
+    _print_commit(commit, as_json=as_json)
 
 
 def upsert(
@@ -84,11 +89,13 @@ def upsert(
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Add rows to an index; those whose ids are there take their places."""
+    """Add rows to an index, replacing rows with the same ids."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     given = _rows(attributes, vectors, id, ids, missing) | options.given(token=token, if_snapshot=if_snapshot)
     given |= _documents(offsets, saliency)
-    _print_commit(index.upsert(source, **given), as_json=as_json)
+    with output.progress() as report:
+        commit = index.upsert(source, **given, progress=report)
+    _print_commit(commit, as_json=as_json)
 
 
 def update(
@@ -98,18 +105,20 @@ def update(
         typer.Option("--set", metavar="NAME=VALUE", help="An attribute and its new value; lists as JSON. Repeatable."),
     ] = None,
     nulls: Annotated[
-        list[str] | None, typer.Option("--null", metavar="NAME", help="An attribute that becomes NULL. Repeatable.")
+        list[str] | None, typer.Option("--null", metavar="NAME", help="An attribute to set to NULL. Repeatable.")
     ] = None,
     where: options.Where = None,
     ids: Chosen = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many rows, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print how many rows match, without changing any.")
+    ] = False,
     token: Token = None,
     if_snapshot: IfSnapshot = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Change attributes of rows, by id or by a condition; their vectors stay."""
+    """Change attributes of rows, by id or by predicate; vectors are kept."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     new = _values(index, values or [], nulls or [])
     chosen = _chosen(index, ids, where)
@@ -124,7 +133,7 @@ def delete(
     where: options.Where = None,
     ids: Chosen = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many rows and name some, and remove nothing.")
+        bool, typer.Option("--dry-run", help="Print how many rows match, with some ids, without removing any.")
     ] = False,
     token: Token = None,
     if_snapshot: IfSnapshot = None,
@@ -132,7 +141,7 @@ def delete(
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Remove rows, by id or by a condition. Ids that are not there are passed over."""
+    """Remove rows, by id or by predicate. Unknown ids are ignored."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     chosen = _chosen(index, ids, where)
     if dry_run:
@@ -144,17 +153,18 @@ def delete(
 def optimize(
     url: options.Url,
     budget: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Begin no further step after so long.")
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Start no further step after this time.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Merge all that can be merged.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Merge everything that can be merged.")] = False,
     retune: Annotated[
-        bool | None, typer.Option("--retune/--no-retune", help="Find search settings anew; by default where it is due.")
+        bool | None,
+        typer.Option("--retune/--no-retune", help="Tune the search settings again; by default only when due."),
     ] = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Do what keeps an index that changes fast and small, where it is due."""
+    """Do the maintenance of a changing index that is due."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     with output.progress() as report:
         done = index.optimize(budget, "auto" if retune is None else retune, force=force, progress=report)
@@ -170,20 +180,22 @@ def tag(
     url: options.Url,
     name: Annotated[str | None, typer.Argument(help="Name of the tag; without it, the tags are listed.")] = None,
     snapshot: Annotated[int | None, typer.Option(min=1, help="Snapshot to tag; the newest by default.")] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Take the tag away.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the tag.")] = False,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Give a snapshot a name, so that it stays when others are pruned; or list the tags."""
+    """Name a snapshot, which protects it from pruning; or list the tags."""
     if name is None and (remove or snapshot is not None):
-        raise InputError("say which tag: give its NAME")
+        raise InputError("--remove and --snapshot need the NAME of a tag")
     if remove and snapshot is not None:
-        raise InputError("--remove takes the tag away, whichever snapshot has it; leave out --snapshot")
+        raise InputError(
+            "--snapshot cannot be combined with --remove, which removes the tag from whichever snapshot has it"
+        )
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     if name is not None:
         if remove and name not in index.tags():
-            raise InputError(f"no snapshot has the tag {name!r}; vsearch tag {url} lists those there are")
+            raise InputError(f"no snapshot has the tag {name!r}; vsearch tag {url} lists the tags")
         if remove:
             index.untag(name)
         else:
@@ -199,12 +211,12 @@ def tag(
 
 def changes(
     url: options.Url,
-    since: Annotated[int, typer.Option(min=1, metavar="SNAPSHOT", help="The snapshot that is known.")],
+    since: Annotated[int, typer.Option(min=1, metavar="SNAPSHOT", help="The snapshot to compare with the newest one.")],
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Which rows were added, replaced and deleted since a snapshot; with --json all their ids."""
+    """Print the rows added, replaced and deleted since a snapshot; with --json all their ids."""
     found = vsearch.open(url, **options.storage(endpoint, anonymous)).changes(since)
     if as_json:
         output.print_json(found)
@@ -223,9 +235,9 @@ def restore(
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Make an index what it was in an older snapshot, by a new one; this can be undone."""
+    """Restore an older state of an index as a new snapshot; can be undone."""
     if (snapshot is None) == (tag is None):
-        raise InputError("say what to restore: give either --snapshot or --tag")
+        raise InputError("restore needs either --snapshot or --tag")
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     commit = index.restore(snapshot=snapshot, tag=tag)
     facts = {"snapshot": commit.snapshot, "restored": tag if snapshot is None else snapshot, "rows": len(index)}
@@ -238,7 +250,7 @@ def restore(
 def _rows(
     attributes: str | None, vectors: str | None, id: str | None, ids: str | None, missing: str | None
 ) -> dict[str, Any]:
-    """New rows as the library takes them."""
+    """New rows as arguments of the library."""
     given = options.given(vectors=vectors, id=id, missing=missing)
     if attributes is not None:
         given["attributes"] = str(options.existing(attributes))
@@ -254,9 +266,9 @@ def _documents(offsets: str | None, saliency: str | None) -> dict[str, Any]:
 
 
 def _chosen(index: Index, ids: str | None, where: str | None) -> dict[str, Any]:
-    """Which rows: ids in the type of the index, or a condition."""
+    """Selected rows: ids in the type of the index, or a predicate."""
     if (ids is None) == (where is None):
-        raise InputError("say which rows: give either --ids or --where")
+        raise InputError("rows must be selected by either --ids or --where")
     if ids is None:
         return {"where": options.condition(where)}
     found = inputs.read_ids(ids)
@@ -267,7 +279,7 @@ def _chosen(index: Index, ids: str | None, where: str | None) -> dict[str, Any]:
     try:
         return {"ids": [int(one) for one in found]}
     except ValueError as error:
-        raise InputError(f"the ids of this index are whole numbers: {error}") from error
+        raise InputError(f"the ids of this index are integers: {error}") from error
 
 
 def _values(index: Index, values: list[str], nulls: list[str]) -> dict[str, Any]:
@@ -278,27 +290,27 @@ def _values(index: Index, values: list[str], nulls: list[str]) -> dict[str, Any]
         if not sign or not name:
             raise InputError(f"--set must be NAME=VALUE, got {text!r}")
         if name in new:
-            raise InputError(f"{name!r} is given twice; an attribute gets one value")
+            raise InputError(f"{name!r} is set twice; an attribute gets one value")
         new[name] = inputs.read_value(index.snapshot.schema, name, value)
     if not new:
-        raise InputError("say what to change: give --set NAME=VALUE or --null NAME")
+        raise InputError("an update needs --set NAME=VALUE or --null NAME")
     return new
 
 
 def _rehearse(index: Index, chosen: dict[str, Any], *, as_json: bool) -> None:
-    """Say which rows a change would be about."""
+    """Print which rows a change would affect."""
     from vsearch.live.operations import select, stored_ids
 
     rows = select(index.snapshot, chosen.get("ids"), chosen.get("where"))
-    some = stored_ids(index.snapshot, rows[:SAMPLE])
-    sample = some.tolist() if hasattr(some, "tolist") else some.to_pylist()
+    ids = stored_ids(index.snapshot, rows[:SAMPLE])
+    sample = ids.tolist() if hasattr(ids, "tolist") else ids.to_pylist()
     facts = {"snapshot": index.snapshot.manifest.snapshot, "rows": len(rows), "sample": sample}
     if as_json:
         output.print_json(facts)
     elif sample:
         typer.echo(f"rows {len(rows):,}, such as {', '.join(map(str, sample))}; nothing was changed")
     else:
-        typer.echo("no row is meant; nothing was changed")
+        typer.echo("no row matches; nothing was changed")
 
 
 def _print_commit(commit: vsearch.Commit, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The command ``vsearch demo``: the whole path on the sample that ships, from vectors to filtered answers."""
+"""The command ``vsearch demo``: all steps on the bundled sample, from vectors to filtered results."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from vsearch.datasets import Dataset
 
 SAMPLE = "wordnet-10k"
-TARGET = 0.98  # recall that the index is tuned to, with one half of the queries; the other half measures it
+TARGET = 0.98  # recall to tune for, with one half of the queries; the other half measures it
 
 
 @dataclass(frozen=True)
 class Question:
-    """One search of the demo: a held-out query of the sample, by its text, and a condition."""
+    """One search of the demo: a held-out query of the sample, by its text, and a predicate."""
 
     text: str
     where: str | None
@@ -45,7 +45,7 @@ def demo(
     folder: Annotated[Path | None, typer.Option(help="Keep the index in this folder.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Build an index of the sample that ships and run a few filtered searches on it."""
+    """Build an index of the bundled sample and run a few filtered searches on it."""
     sample = vsearch.datasets.load(SAMPLE)
     with tempfile.TemporaryDirectory(prefix="vsearch-demo-") as scratch:
         url = str(folder or Path(scratch) / SAMPLE)
@@ -54,7 +54,7 @@ def demo(
             index = vsearch.build(sample.vectors, url, attributes=sample.attributes, overwrite=True, progress=report)
         seconds = time.perf_counter() - started
         index.tune(recall=TARGET, k=k, queries=sample.queries[::2])
-        for question in QUESTIONS:  # the first call of a kernel compiles it, which is not what a search costs
+        for question in QUESTIONS:  # warm up: the first call may compile kernels
             index.search(sample.queries[:2], k=k, where=question.where, columns=("text",))
         answers = [_answer(index, sample, question, k) for question in QUESTIONS]
         if as_json:
@@ -68,7 +68,7 @@ def demo(
 
 
 def _answer(index: vsearch.Index, sample: Dataset, question: Question, k: int) -> dict[str, Any]:
-    """One search with its hits and cost, and the recall of other queries under the same condition."""
+    """Run one search; return its hits and cost, and the recall of other queries under the same predicate."""
     query = sample.queries[sample.query_texts.index(question.text)]
     hits = index.search(query, k=k, where=question.where, columns=("text",))
     report = index.recall(sample.queries[1::2], k=k, where=question.where)

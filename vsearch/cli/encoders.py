@@ -11,7 +11,7 @@ import vsearch
 from vsearch.cli import options, output
 from vsearch.errors import InputError
 
-app = typer.Typer(help="Turn texts into vectors: compress an encoder, put it into an index.", no_args_is_help=True)
+app = typer.Typer(help="Compress a text encoder and store it in an index.", no_args_is_help=True)
 
 Folder = Annotated[str, typer.Argument(metavar="ENCODER", help="Folder that `compress` wrote.")]
 
@@ -20,13 +20,15 @@ Folder = Annotated[str, typer.Argument(metavar="ENCODER", help="Folder that `com
 def compress(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder that sentence-transformers saved.")],
     out: Annotated[str, typer.Argument(metavar="ENCODER", help="Folder to write.")],
-    texts: Annotated[str, typer.Option(help="File of calibration texts, one a line; 256 like the queries are enough.")],
-    bits: Annotated[int, typer.Option(help="Bits of a weight on disk: 8, 4, 3 or 2.")] = 8,
-    table: Annotated[int | None, typer.Option(help="Bits of the token table; --bits by default.")] = None,
-    holdout: Annotated[str | None, typer.Option(help="File of texts to measure on, one a line.")] = None,
+    texts: Annotated[
+        str, typer.Option(help="File of calibration texts, one per line; 256 texts like the queries are enough.")
+    ],
+    bits: Annotated[int, typer.Option(help="Bits per weight on disk: 8, 4, 3 or 2.")] = 8,
+    table: Annotated[int | None, typer.Option(help="Bits per value of the token table; --bits by default.")] = None,
+    holdout: Annotated[str | None, typer.Option(help="File of texts for measuring the error, one per line.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Compress a text encoder, without training, and say how near it is to the model."""
+    """Compress a text encoder without training and report how close it is to the model."""
     chosen = {"weights": bits, "table": bits if table is None else table}
     measured = None if holdout is None else _read_lines(holdout)
     encoder = vsearch.encoders.compress(model, _read_lines(texts), bits=chosen, holdout=measured)
@@ -36,7 +38,7 @@ def compress(
 
 @app.command()
 def info(folder: Folder, as_json: options.AsJson = False) -> None:
-    """Say what a compressed encoder is."""
+    """Describe a compressed encoder."""
     _print(_load(folder), folder, as_json=as_json)
 
 
@@ -48,7 +50,7 @@ def attach(
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Put a compressed encoder into an index, so that it can be searched with --text; the result is a new snapshot."""
+    """Store a compressed encoder in an index, so that it can be searched with --text; creates a new snapshot."""
     encoder = _load(folder)
     index = vsearch.open(url, **options.storage(endpoint, anonymous)).with_encoder(encoder)
     facts = {"snapshot": index.snapshot.manifest.snapshot, "bytes": encoder.report.total_bytes}
@@ -61,7 +63,7 @@ def attach(
 def _load(folder: str) -> vsearch.encoders.CompressedEncoder:
     encoder = vsearch.encoders.load(folder)
     if not isinstance(encoder, vsearch.encoders.CompressedEncoder):
-        raise InputError(f"{folder} holds a model that is not compressed; `vsearch encoder compress` does that")
+        raise InputError(f"{folder} holds an uncompressed model; compress it with `vsearch encoder compress`")
     return encoder
 
 
@@ -76,9 +78,9 @@ def _print(encoder: vsearch.encoders.CompressedEncoder, folder: str, *, as_json:
 
 
 def _read_lines(path: str) -> list[str]:
-    """The lines of a text file that are not empty."""
+    """The non-empty lines of a text file."""
     try:
         lines = Path(options.existing(path)).read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: a file of texts must be UTF-8: {error}") from None
+        raise InputError(f"{path}: the file must be UTF-8 text: {error}") from None
     return [line for line in lines if line.strip()]

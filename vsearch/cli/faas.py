@@ -8,16 +8,16 @@ import typer
 
 from vsearch.cli import options, output
 
-app = typer.Typer(help="Run functions on this machine as AWS Lambda would.", no_args_is_help=True)
+app = typer.Typer(help="Run functions on this machine as on AWS Lambda.", no_args_is_help=True)
 
 
 @app.command()
 def up(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Loopback port of the Invoke API; 0 for any.")] = 0,
-    environments: Annotated[int, typer.Option(min=1, help="Execution environments at most.")] = 40,
-    idle: Annotated[float, typer.Option(min=0.1, help="Seconds after which an unused environment ends.")] = 600.0,
+    environments: Annotated[int, typer.Option(min=1, help="Maximum number of execution environments.")] = 40,
+    idle: Annotated[float, typer.Option(min=0.1, help="Seconds after which an unused environment is stopped.")] = 600.0,
 ) -> None:
-    """Start the local FaaS in the background; prints its endpoint."""
+    """Start the local FaaS in the background and print its endpoint."""
     from vsearch.faas import daemon
 
     typer.echo(daemon.up(port, environments, idle))
@@ -28,16 +28,16 @@ def status(as_json: options.AsJson = False) -> None:
     """List the functions and their environments."""
     from vsearch.faas import daemon
 
-    found = daemon.status()
+    functions = daemon.status()
     if as_json:
-        output.print_json(found)
+        output.print_json(functions)
     else:
-        output.print_rows(found)
+        output.print_rows(functions)
 
 
 @app.command()
 def down() -> None:
-    """End the local FaaS and all its functions."""
+    """Stop the local FaaS and all its functions."""
     from vsearch.faas import daemon
 
-    typer.echo("ended" if daemon.down() else "none was running")
+    typer.echo("stopped" if daemon.down() else "not running")

@@ -1,4 +1,4 @@
-"""Commands that make or describe an index: build, info, datasets."""
+"""Commands that build or describe an index: build, info, datasets."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def build(
     embeddings: Annotated[
         str,
         typer.Argument(
-            help="Vectors: .npy, .fvecs, .bvecs, .fbin, .u8bin or .hdf5; or a table with a column of them, .parquet or "
-            ".arrow, a folder or a glob of such, whose other columns become the attributes."
+            help="Vectors: .npy, .fvecs, .bvecs, .fbin, .u8bin or .hdf5; or a table with a vector column: .parquet or "
+            ".arrow, or a folder or glob of these. Its other columns become the attributes."
         ),
     ],
     url: Annotated[str, typer.Argument(metavar="INDEX", help="Folder or URL to write the index to.")],
@@ -27,68 +27,74 @@ def build(
     ids: Annotated[
         str | None, typer.Option(help="A .npy file, a text file with one id per line, or a column of the attributes.")
     ] = None,
-    vectors: Annotated[str | None, typer.Option(help="Column of the vectors, where several could be it.")] = None,
-    id: Annotated[str | None, typer.Option("--id", help="Column of the ids.")] = None,
+    vectors: Annotated[str | None, typer.Option(help="Vector column, if several could be it.")] = None,
+    id: Annotated[str | None, typer.Option("--id", help="Id column.")] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Columns that become attributes, separated by commas; all others by default.")
+        str | None, typer.Option(help="Columns that become attributes, separated by commas; by default all others.")
     ] = None,
     missing: Annotated[
         str | None, typer.Option(help="Rows or documents without a usable vector: error or skip.")
     ] = None,
-    packed: Annotated[bool, typer.Option("--packed", help="Vectors of bits, eight to a byte.")] = False,
+    packed: Annotated[bool, typer.Option("--packed", help="Vectors are bits, packed eight to a byte.")] = False,
     recipe: Annotated[
-        str | None, typer.Option(help="Options by name (tiny, small, balanced, exact) or .toml file.")
+        str | None,
+        typer.Option(help="Build options from a named recipe (tiny, small, balanced, exact) or a .toml file."),
     ] = None,
     metric: Annotated[str | None, typer.Option(help="cosine, ip or l2.")] = None,
     quantizer: Annotated[str | None, typer.Option(help=f"{quantizer_names()}.")] = None,
-    bits: Annotated[float | None, typer.Option(help="Bits per dimension, on average.")] = None,
+    bits: Annotated[float | None, typer.Option(help="Average bits per dimension.")] = None,
     rerank: Annotated[str | None, typer.Option(help="int8, float16, float32 or none.")] = None,
     partitions: Annotated[int | None, typer.Option(min=1, help="Coarse partitions.")] = None,
     shards: Annotated[int | None, typer.Option(min=1, help="Shards.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all that is random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random choices.")] = None,
     documents: Annotated[
-        bool, typer.Option("--documents", help="Documents of many vectors each; see the options that say so.")
+        bool, typer.Option("--documents", help="Build an index of multi-vector documents; see the options marked so.")
     ] = False,
     offsets: Annotated[
-        str | None, typer.Option(help="Documents: .npy of where each begins; without it, a table of lists of vectors.")
+        str | None,
+        typer.Option(help="Documents: .npy with the start of each; without it, a table with lists of vectors."),
     ] = None,
     saliency: Annotated[str | None, typer.Option(help="Documents: .npy with a number per vector.")] = None,
-    keep: Annotated[float | None, typer.Option(help="Documents: share of the vectors, by saliency.")] = None,
-    pool: Annotated[float | None, typer.Option(help="Documents: merge so many near vectors into one.")] = None,
-    codebook: Annotated[int | None, typer.Option(help="Documents: centroids, 256 take a byte.")] = None,
+    keep: Annotated[float | None, typer.Option(help="Documents: fraction of the vectors to keep, by saliency.")] = None,
+    pool: Annotated[float | None, typer.Option(help="Documents: merge this many similar vectors into one.")] = None,
+    codebook: Annotated[int | None, typer.Option(help="Documents: number of centroids; up to 256 take a byte.")] = None,
     residual_bits: Annotated[int | None, typer.Option(help="Documents: 0, 1, 2 or 4 per dimension.")] = None,
-    binary: Annotated[bool, typer.Option("--binary", help="Documents: compare numbers of centroids only.")] = False,
+    binary: Annotated[bool, typer.Option("--binary", help="Documents: compare centroid numbers only.")] = False,
     candidates: Annotated[str | None, typer.Option(help="Documents: fde or lists.")] = None,
     dimensions: Annotated[
-        int | None, typer.Option(help="Documents: at most so many in the encodings that candidates are found by.")
+        int | None, typer.Option(help="Documents: maximum dimensions of the encodings for the candidate search.")
     ] = None,
-    store: Annotated[str | None, typer.Option(help="Documents: keep the vectors, float16 or float32.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Documents: keep the original vectors as float16 or float32.")
+    ] = None,
     ttl: Annotated[
-        str | None, typer.Option(help="Attribute that says until when each row lives: timestamp, date or seconds.")
+        str | None, typer.Option(help="Attribute with the expiry time of each row: timestamp, date or seconds.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Predict size, memory and time; write nothing.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing index.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Predict size, memory and time without writing.")] = False,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
     """Build an index from vectors and a table of attributes."""
-    chosen: dict[str, Any] = read_recipe(recipe) if recipe else {}
-    chosen |= options.given(
+    arguments: dict[str, Any] = read_recipe(recipe) if recipe else {}
+    arguments |= options.given(
         metric=metric, quantizer=quantizer, bits=bits, rerank=rerank, partitions=partitions, shards=shards, seed=seed
     )
-    if chosen.get("rerank") == "none":
-        chosen["rerank"] = None
-    chosen |= options.given(vectors=vectors, id=id, missing=missing, packed=True if packed else None, ttl=ttl)
+    if arguments.get("rerank") == "none":
+        arguments["rerank"] = None
+    arguments |= options.given(vectors=vectors, id=id, missing=missing, packed=True if packed else None, ttl=ttl)
     if columns is not None:
         if attributes is not None:
-            raise InputError("--columns chooses from the table of the vectors and --attributes names another; give one")
-        chosen["attributes"] = list(options.names(columns))
+            raise InputError(
+                "--columns selects from the table of the vectors, --attributes names another; pass only one"
+            )
+        arguments["attributes"] = list(options.names(columns))
     if attributes is not None:
-        chosen["attributes"] = str(options.existing(attributes))
+        arguments["attributes"] = str(options.existing(attributes))
     if ids is not None:
-        chosen["ids"] = inputs.read_ids(ids)
-    of_documents = options.given(
+        arguments["ids"] = inputs.read_ids(ids)
+    document_options = options.given(
         offsets=offsets,
         saliency=saliency,
         keep=keep,
@@ -101,27 +107,25 @@ def build(
         binary=True if binary else None,
     )
     if documents:
-        chosen |= of_documents
-        if "vectors" in chosen:
-            chosen["column"] = chosen.pop("vectors")
-        _check_documents(chosen, dry_run=dry_run)
-    elif of_documents:
-        raise InputError(
-            f"--{next(iter(of_documents)).replace('_', '-')} is for --documents; add it, or leave this out"
-        )
+        arguments |= document_options
+        if "vectors" in arguments:
+            arguments["column"] = arguments.pop("vectors")
+        _check_documents(arguments, dry_run=dry_run)
+    elif document_options:
+        raise InputError(f"--{next(iter(document_options)).replace('_', '-')} needs --documents")
     if dry_run:
-        plan = vsearch.plan(embeddings, **chosen)
+        plan = vsearch.plan(embeddings, **arguments)
         if as_json:
             output.print_json(plan)
         else:
             output.print_facts(plan, "predicted")
         return
     with output.progress() as report:
-        chosen |= {"overwrite": overwrite, "progress": report, **options.storage(endpoint, anonymous)}
+        arguments |= {"overwrite": overwrite, "progress": report, **options.storage(endpoint, anonymous)}
         if documents:
-            index = vsearch.build_documents(embeddings, chosen.pop("offsets", None), url, **chosen)
+            index = vsearch.build_documents(embeddings, arguments.pop("offsets", None), url, **arguments)
         else:
-            index = vsearch.build(embeddings, url, **chosen)
+            index = vsearch.build(embeddings, url, **arguments)
     _describe(index, url, as_json=as_json)
 
 
@@ -132,21 +136,23 @@ def info(
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Say what an index holds and how many bytes a vector takes."""
+    """Describe an index: contents, settings and bytes per vector."""
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
     _describe(index, url, as_json=as_json)
 
 
 def datasets(
-    name: Annotated[str | None, typer.Argument(help="One of the data sets listed without an argument.")] = None,
-    save: Annotated[Path | None, typer.Option(help="Write it to this folder as files that a build reads.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a dataset; without it, the datasets are listed.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the dataset to this folder, as files that build reads.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the data sets that ship, describe one, or write one out as files."""
+    """List the bundled datasets, describe one, or write one to files."""
     if name is None:
         if save is not None:
-            raise InputError("--save needs the name of a data set")
-        listed = [{"name": one} for one in vsearch.datasets.names()]
+            raise InputError("--save needs the name of a dataset")
+        listed = [{"name": dataset} for dataset in vsearch.datasets.names()]
         if as_json:
             output.print_json(listed)
         else:
@@ -168,11 +174,11 @@ def datasets(
         output.print_facts(facts)
 
 
-def _check_documents(chosen: dict[str, Any], *, dry_run: bool) -> None:
-    """Refuse the options of a build that an index of documents does not know."""
-    unknown = [name for name in ("metric", "quantizer", "rerank", "partitions", "packed", "ttl") if name in chosen]
+def _check_documents(arguments: dict[str, Any], *, dry_run: bool) -> None:
+    """Refuse build options that document indexes do not support."""
+    unknown = [name for name in ("metric", "quantizer", "rerank", "partitions", "packed", "ttl") if name in arguments]
     if dry_run or unknown:
-        raise InputError(f"--{'dry-run' if dry_run else unknown[0]} does not go with --documents; leave it out")
+        raise InputError(f"--{'dry-run' if dry_run else unknown[0]} cannot be combined with --documents")
 
 
 def _describe(index: vsearch.Index, url: str, *, as_json: bool) -> None:
@@ -183,19 +189,19 @@ def _describe(index: vsearch.Index, url: str, *, as_json: bool) -> None:
 
 
 def _save(sample: vsearch.datasets.Dataset, folder: Path) -> list[Path]:
-    """Write a data set as files; they and their licence, in the order written."""
+    """Write a dataset as files with its license; return the paths in the order written."""
     import numpy as np
     import pyarrow.parquet as pq
 
     folder.mkdir(parents=True, exist_ok=True)
     near = sample.neighbours
     arrays: dict[str, np.ndarray] = {"base": sample.vectors, "queries": sample.queries, "neighbours": near}
-    arrays["positives"] = near[:, 0]  # something to train and to judge by: the nearest is relevant
-    judgements = [f"{query}\t{row}\t1\n" for query, rows in enumerate(near[:, :10].tolist()) for row in rows]
+    arrays["positives"] = near[:, 0]  # relevance for training and evaluation: the nearest row counts as relevant
+    judgments = [f"{query}\t{row}\t1\n" for query, rows in enumerate(near[:, :10].tolist()) for row in rows]
     for stem, array in arrays.items():
         np.save(folder / f"{stem}.npy", array)
     pq.write_table(sample.attributes, folder / "attributes.parquet")
-    (folder / "qrels.tsv").write_text("query\tdocument\tgrade\n" + "".join(judgements), encoding="utf-8")
+    (folder / "qrels.tsv").write_text("query\tdocument\tgrade\n" + "".join(judgments), encoding="utf-8")
     (folder / "queries.txt").write_text("\n".join(sample.query_texts) + "\n", encoding="utf-8")
     (folder / "LICENSE").write_text(sample.licence, encoding="utf-8")
     return [

@@ -1,4 +1,4 @@
-"""What a command reads besides its options: query vectors, ids, expected neighbours."""
+"""Input of commands besides options: query vectors, ids, expected neighbors."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def read_queries(text: str, row: int | None = None) -> npt.NDArray[Any]:
-    """Query vectors out of a file, or one or several written as JSON.
+    """Read query vectors from a file, or parse one or several from JSON.
 
     Parameters
     ----------
     text : str
-        A path that a build would read too, or a JSON list of numbers, or of such lists.
+        A path to a vector file as for build, or a JSON list of numbers or of such lists.
     row : int, optional
         Keep only this row.
 
@@ -35,7 +35,7 @@ def read_queries(text: str, row: int | None = None) -> npt.NDArray[Any]:
     Raises
     ------
     InputError
-        It is neither, or there is no such row.
+        The text is neither, or there is no such row.
     """
     import numpy as np
 
@@ -43,25 +43,27 @@ def read_queries(text: str, row: int | None = None) -> npt.NDArray[Any]:
     if row is None:
         return vectors
     if row >= len(vectors):
-        raise InputError(f"--row {row}: there are {len(vectors)} query vectors, counted from 0")
+        raise InputError(f"--row must be below {len(vectors)}, the number of query vectors, got {row}")
     return np.ascontiguousarray(vectors[row : row + 1])
 
 
 def read_document_queries(
     text: str, offsets: str | None, row: int | None = None, saliency: str | None = None
 ) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]] | None]:
-    """Queries of several vectors each, cut by the offsets of a ``.npy`` file; without one, all vectors are one query.
+    """Read multi-vector queries, split by the offsets in a ``.npy`` file; without one, all vectors are one query.
 
     Returns
     -------
     queries : list of (vectors, dimensions) arrays
     saliency : list of (vectors,) arrays, or None
-        Of another ``.npy`` file, which holds a number for each vector of all queries.
+        From another ``.npy`` file, with one number per vector of all queries.
     """
     vectors = read_queries(text)
     weights = None if saliency is None else _load_npy(existing(saliency))
     if weights is not None and weights.shape != (len(vectors),):
-        raise InputError(f"{saliency}: it holds {weights.shape} numbers; give one for each of {len(vectors)} vectors")
+        raise InputError(
+            f"{saliency}: must have one number for each of {len(vectors)} vectors, got shape {weights.shape}"
+        )
     if offsets is None:
         edges = [0, len(vectors)]
     else:
@@ -70,7 +72,7 @@ def read_document_queries(
         edges = check_offsets(str(existing(offsets)), len(vectors)).tolist()
     if row is not None:
         if row >= len(edges) - 1:
-            raise InputError(f"--row {row}: there are {len(edges) - 1} queries, counted from 0")
+            raise InputError(f"--row must be below {len(edges) - 1}, the number of queries, got {row}")
         edges = edges[row : row + 2]
     cuts = list(itertools.pairwise(edges))
     queries = [vectors[start:stop] for start, stop in cuts]
@@ -78,7 +80,7 @@ def read_document_queries(
 
 
 def read_ids(text: str) -> Any:
-    """Ids out of a ``.npy`` file or a text file with one id per line; else the text itself, the name of an attribute."""
+    """Read ids from a ``.npy`` file or a text file with one id per line; other text is returned as the name of an attribute."""
     path = Path(text)
     if not path.is_file():
         return text
@@ -86,12 +88,12 @@ def read_ids(text: str) -> Any:
 
 
 def read_value(schema: Schema, name: str, text: str) -> Any:
-    """A value of an attribute: text as it is, lists out of JSON, all else as the type of the attribute spells it.
+    """Parse a value of an attribute: strings as they are, lists as JSON, anything else by casting to the type.
 
     Raises
     ------
     InputError
-        There is no such attribute, or the text is no value of its type.
+        There is no such attribute, or the text is not a value of its type.
     """
     import pyarrow as pa
 
@@ -109,16 +111,16 @@ def read_value(schema: Schema, name: str, text: str) -> Any:
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines of a text file; only line feeds end one, since ids may hold what `str.splitlines` takes for an end too."""
+    """Lines of a text file; only line feeds count, since ids may contain other line breaks of `str.splitlines`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no text file that can be read ({error})") from error
+        raise InputError(f"{path}: not a readable text file ({error})") from error
     return text.removesuffix("\n").split("\n") if text else []
 
 
 def read_truth(text: str) -> npt.NDArray[np.int64]:
-    """Expected ids, (queries, k), out of a ``.npy`` or ``.ivecs`` file."""
+    """Read expected ids, (queries, k), from a ``.npy`` or ``.ivecs`` file."""
     import numpy as np
 
     path = existing(text)
@@ -126,7 +128,7 @@ def read_truth(text: str) -> npt.NDArray[np.int64]:
         flat = np.fromfile(path, dtype="<i4")
         width = int(flat[0]) if flat.size else 0
         if width <= 0 or flat.size % (width + 1):
-            raise InputError(f"{text}: this is no .ivecs file, or it is cut short")
+            raise InputError(f"{text}: not an .ivecs file, or truncated")
         return flat.reshape(-1, width + 1)[:, 1:].astype(np.int64)
     return _load_npy(path)
 
@@ -137,7 +139,7 @@ def _parse_vectors(text: str) -> npt.NDArray[np.float32]:
     try:
         vectors = np.atleast_2d(np.asarray(json.loads(text), dtype=np.float32))
     except (json.JSONDecodeError, ValueError, TypeError) as error:
-        raise InputError(f"the query is no JSON list of numbers, nor of lists of one length: {error}") from error
+        raise InputError(f"the query must be a JSON list of numbers, or of lists of equal length: {error}") from error
     return vectors
 
 
@@ -155,4 +157,4 @@ def _load_npy(path: Path) -> npt.NDArray[Any]:
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{path}: not a .npy file that can be read ({error})") from error
+        raise InputError(f"{path}: not a readable .npy file ({error})") from error

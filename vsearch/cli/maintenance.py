@@ -1,4 +1,4 @@
-"""Commands that look after what is stored: verify, snapshots, prune."""
+"""Commands that check and clean up stored files: verify, snapshots, prune."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 def _seconds(text: str, option: str = "--grace") -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
     if match is None:
-        raise vsearch.InputError(f"{option} must be seconds, or 90s, 30m, 12h, 2d, got {text!r}")
+        raise vsearch.InputError(f"{option} must be seconds, or a time such as 90s, 30m, 12h or 2d, got {text!r}")
     return float(match[1]) * UNITS[match[2]]
 
 
@@ -29,13 +29,13 @@ def verify(
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Read every file and compare its checksums; the status is 1 when something is damaged."""
+    """Read every file and verify its checksums; exits with status 1 if anything is damaged."""
     with output.progress() as report:
         result = vsearch.verify(url, snapshot, progress=report, **options.storage(endpoint, anonymous))
     if as_json:
         output.print_json(result)
     elif not result.ok:
-        typer.echo("\n".join(f"damaged: {one.path}: {one.reason}" for one in result.problems))
+        typer.echo("\n".join(f"damaged: {problem.path}: {problem.reason}" for problem in result.problems))
     else:
         typer.echo(f"{result.files:,} files, {output.in_bytes(result.bytes)}: all sound")
     if not result.ok:
@@ -48,40 +48,42 @@ def snapshots(
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """List the snapshots that exist."""
-    found = [output.plain(one) for one in vsearch.open(url, **options.storage(endpoint, anonymous)).snapshots()]
+    """List the existing snapshots."""
+    infos = [output.plain(info) for info in vsearch.open(url, **options.storage(endpoint, anonymous)).snapshots()]
     if as_json:
-        output.print_json(found)
+        output.print_json(infos)
     else:
-        output.print_rows(found)
+        output.print_rows(infos)
 
 
 def prune(
     url: options.Url,
-    keep: Annotated[int, typer.Option(min=1, help="Snapshots to keep, the latest first.")] = 2,
+    keep: Annotated[int, typer.Option(min=1, help="Number of newest snapshots to keep.")] = 2,
     grace: Annotated[
         str,
         typer.Option(
             metavar="TIME",
-            help="How old files that no snapshot names must be, as 90s, 30m, 12h or 2d; 0 only if nothing else writes.",
+            help="Minimum age of files that no snapshot names, as 90s, 30m, 12h or 2d; 0 only if nothing else is writing.",
         ),
     ] = "1d",
     older_than: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="How long a snapshot stays after the next one came; by default 1h for an index that changes, 0 for others.",
+            help="Minimum time since a snapshot was superseded; by default 1h for an index that changes, 0 for others.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be removed, without removing it.")
+    ] = False,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
     """Remove old snapshots and files that no snapshot names."""
     storage = options.storage(endpoint, anonymous)
-    held = None if older_than is None else _seconds(older_than, "--older-than")
-    report = vsearch.prune(url, keep=keep, grace=_seconds(grace), older_than=held, dry_run=dry_run, **storage)
+    seconds = None if older_than is None else _seconds(older_than, "--older-than")
+    report = vsearch.prune(url, keep=keep, grace=_seconds(grace), older_than=seconds, dry_run=dry_run, **storage)
     if as_json:
         output.print_json(report)
     else:

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, so that each is called the same everywhere."""
+"""Arguments and options shared by several commands, so that they have the same names everywhere."""
 
 from __future__ import annotations
 
@@ -20,29 +20,27 @@ Queries = Annotated[str, QUERIES]
 QueryFile = Annotated[
     str | None, typer.Option("--queries", help="File of query vectors; without one, stored rows are sampled.")
 ]
-Row = Annotated[int | None, typer.Option("--row", min=0, help="Only this row of the file of queries.")]
+Row = Annotated[int | None, typer.Option("--row", min=0, help="Use only this row of the query file.")]
 Where = Annotated[
     str | None,
-    typer.Option("--where", help="Condition on attributes, in SQL (\"price < 10 AND tag = 'a'\") or as a JSON object."),
+    typer.Option("--where", help="Predicate on attributes, in SQL (\"price < 10 AND tag = 'a'\") or as a JSON object."),
 ]
 K = Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="Rows per query.")]
-Offset = Annotated[
-    int, typer.Option("--offset", min=0, help="Rows before those to print: the next page of the same k.")
-]
-Exact = Annotated[bool, typer.Option("--exact", help="Search all that is stored.")]
-Nprobe = Annotated[int | None, typer.Option("--nprobe", min=1, help="Partitions to visit; a minimum under --where.")]
+Offset = Annotated[int, typer.Option("--offset", min=0, help="Rows to skip: for the next page, with the same k.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Search exhaustively.")]
+Nprobe = Annotated[int | None, typer.Option("--nprobe", min=1, help="Partitions to visit; a minimum with --where.")]
 Columns = Annotated[str | None, typer.Option("--columns", help="Attribute columns to print, separated by commas.")]
 Snapshot = Annotated[int | None, typer.Option("--snapshot", min=0, help="Read this snapshot instead of the latest.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Endpoint = Annotated[
     str | None,
-    typer.Option("--endpoint", help="URL of a service that speaks the API of S3, Google Cloud Storage or Azure."),
+    typer.Option("--endpoint", help="URL of a service with the API of S3, Google Cloud Storage or Azure."),
 ]
 Anonymous = Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests (public buckets).")]
 
 
 def storage(endpoint: str | None, anonymous: bool) -> dict[str, Any]:
-    """Keyword arguments of the library for the store options that were given."""
+    """Keyword arguments of the library for the store options that are set."""
     given: dict[str, Any] = {}
     if endpoint is not None:
         given["endpoint"] = endpoint
@@ -52,29 +50,29 @@ def storage(endpoint: str | None, anonymous: bool) -> dict[str, Any]:
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that are not None; the library knows the defaults of the others."""
+    """The options that are not None; the library has defaults for the others."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def condition(where: str | None) -> str | dict[str, Any] | None:
-    """A condition as the library takes it: JSON objects are decoded, SQL stays text."""
+    """Prepare a predicate for the library: JSON objects are decoded, SQL stays text."""
     if where is None or not where.lstrip().startswith("{"):
         return where
     try:
         decoded: dict[str, Any] = json.loads(where)
     except json.JSONDecodeError as error:
-        raise PredicateError(f"--where starts with a brace but is no JSON object: {error}") from error
+        raise PredicateError(f"--where starts with a brace but is not a JSON object: {error}") from error
     return decoded
 
 
 def names(columns: str | None) -> tuple[str, ...]:
-    """Column names out of a list with commas."""
+    """Split a comma-separated list of column names."""
     return tuple(name.strip() for name in (columns or "").split(",") if name.strip())
 
 
 def existing(path: str) -> Path:
-    """The path, which must be there."""
-    found = Path(path)
-    if not found.exists():
-        raise InputError(f"{path}: there is no such file")
-    return found
+    """The path of a file, which must exist."""
+    file = Path(path)
+    if not file.exists():
+        raise InputError(f"{path}: no such file")
+    return file

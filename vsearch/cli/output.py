@@ -1,4 +1,4 @@
-"""How results are printed: as one JSON document, or as tables for people."""
+"""Output of results: as one JSON document, or as tables for humans."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     Report: TypeAlias = Callable[[str, int, int], None]
 
-PIPE_WIDTH = 160  # columns when the output is no terminal, whose width could be asked
+PIPE_WIDTH = 160  # columns if stdout is not a terminal
 
 
 def console() -> Console:
-    """The console of stdout, wide when it is no terminal."""
+    """The console for stdout; wide if it is not a terminal."""
     from rich.console import Console
 
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
@@ -33,7 +33,7 @@ def console() -> Console:
 
 
 def plain(value: Any) -> Any:
-    """A value in terms of JSON: dataclasses and structs as objects, arrays as lists, NaN as null."""
+    """Convert a value to JSON types: dataclasses and structs to objects, arrays to lists, NaN to null."""
     if hasattr(value, "to_dict"):
         return plain(value.to_dict())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -56,12 +56,12 @@ def plain(value: Any) -> Any:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document to stdout."""
     print(json.dumps(plain(value), ensure_ascii=False, indent=2))  # noqa: T201
 
 
 def print_facts(value: Any, title: str | None = None) -> None:
-    """Names and values in two columns; what is nested is indented, what holds bytes is readable."""
+    """Print names and values in two columns, with nested objects indented and readable units."""
     from rich.table import Table
     from rich.text import Text
 
@@ -74,7 +74,7 @@ def print_facts(value: Any, title: str | None = None) -> None:
 
 
 def print_rows(rows: list[dict[str, Any]], title: str | None = None) -> None:
-    """Records as a table, one column per name."""
+    """Print records as a table, one column per field."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -89,7 +89,7 @@ def print_rows(rows: list[dict[str, Any]], title: str | None = None) -> None:
 
 
 def print_hits(hits: Hits, *, as_json: bool) -> None:
-    """The rows found, query by query, and what the search cost."""
+    """Print the hits query by query, and the statistics of the search."""
     answers: list[list[dict[str, Any]]] = [[] for _ in hits.ids]
     matches = getattr(hits, "matches", None)
     for row in hits.to_arrow().to_pylist():
@@ -109,16 +109,16 @@ def print_hits(hits: Hits, *, as_json: bool) -> None:
     print_facts(hits.stats)
 
 
-def _matches(found: DocumentMatches, rank: int, *, as_json: bool) -> Any:
-    """Which vector of a hit each query vector met: objects, or for people ``query vector: vector (score)``."""
-    met = zip(found.places.tolist(), found.positions[rank].tolist(), found.scores[rank].tolist(), strict=True)
+def _matches(matches: DocumentMatches, rank: int, *, as_json: bool) -> Any:
+    """The document vector that each query vector matched: as objects, or for humans ``query vector: vector (score)``."""
+    matched = zip(matches.places.tolist(), matches.positions[rank].tolist(), matches.scores[rank].tolist(), strict=True)
     if as_json:
-        return [{"vector": place, "position": position, "score": score} for place, position, score in met]
-    return ", ".join(f"{place}: {position} ({score:.3f})" for place, position, score in met)
+        return [{"vector": place, "position": position, "score": score} for place, position, score in matched]
+    return ", ".join(f"{place}: {position} ({score:.3f})" for place, position, score in matched)
 
 
 def readable(name: str, value: Any) -> str:
-    """A value for people: bytes in units, floats in four digits, lists with commas."""
+    """Format a value for humans: bytes with units, floats with four digits, lists with commas."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -135,7 +135,7 @@ def readable(name: str, value: Any) -> str:
 
 
 def in_bytes(count: float) -> str:
-    """A number of bytes with its decimal unit."""
+    """Format a number of bytes with a decimal unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -145,7 +145,7 @@ def in_bytes(count: float) -> str:
 
 @contextmanager
 def progress() -> Iterator[Report | None]:
-    """A function that shows ``(stage, done, total)`` as bars on stderr; None when stderr is no terminal."""
+    """Yield a function that shows ``(stage, done, total)`` as bars on stderr; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -165,7 +165,7 @@ def progress() -> Iterator[Report | None]:
 
 
 def _flat(value: Any, indent: str = "") -> Iterator[tuple[str, Any]]:
-    """Names and leaves of nested objects, depth first, names indented by depth."""
+    """Names and leaves of nested objects, depth first, with names indented by depth."""
     for name, item in value.items():
         shown = indent + name
         if isinstance(item, dict):
@@ -173,6 +173,6 @@ def _flat(value: Any, indent: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(item, indent + "  ")
         elif isinstance(item, list) and item and isinstance(item[0], dict):
             yield shown, ""
-            yield from ((indent + "  ", ", ".join(f"{k} {readable(k, v)}" for k, v in one.items())) for one in item)
+            yield from ((indent + "  ", ", ".join(f"{k} {readable(k, v)}" for k, v in entry.items())) for entry in item)
         else:
             yield shown, item

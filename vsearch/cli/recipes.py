@@ -15,38 +15,36 @@ OPTIONS = frozenset(
 
 
 def folder() -> Path:
-    """Where the recipes that ship are: inside an installed package, or in a checkout beside it."""
+    """The folder of the bundled recipes: inside an installed package, or next to it in a checkout."""
     package = Path(vsearch.__file__).parent
     installed = package / "recipes"
     return installed if installed.is_dir() else package.parent / "index" / "recipes"
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """Build options of a recipe.
+    """Read the build options of a recipe.
 
     Parameters
     ----------
     name : str
-        Name of a recipe that ships, or the path of a TOML file with a table ``[build]``.
+        Name of a bundled recipe, or path of a TOML file with a table ``[build]``.
 
     Raises
     ------
     InputError
-        There is no such recipe, or it is not one.
+        There is no such recipe, or it is invalid.
     """
     path = Path(name) if name.endswith(".toml") else folder() / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(recipe.stem for recipe in folder().glob("*.toml")))
-        raise InputError(f"--recipe {name}: there is no such recipe; give a .toml file or one of {known}")
+        raise InputError(f"--recipe must be a .toml file or one of {known}, got {name!r}")
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not TOML ({error})") from error
     options = document.get("build")
     if not isinstance(options, dict):
-        raise InputError(f"{path}: a recipe has a table [build]")
+        raise InputError(f"{path}: a recipe needs a table [build]")
     if unknown := sorted(set(options) - OPTIONS):
-        raise InputError(
-            f"{path}: no build option is called {', '.join(unknown)}; there is {', '.join(sorted(OPTIONS))}"
-        )
+        raise InputError(f"{path}: unknown build option {', '.join(unknown)}; options are {', '.join(sorted(OPTIONS))}")
     return options

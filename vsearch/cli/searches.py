@@ -24,17 +24,20 @@ def search(
     columns: options.Columns = None,
     exact: options.Exact = False,
     offset: options.Offset = 0,
-    min_score: Annotated[float | None, typer.Option(help="Leave out what is less similar (l2: farther).")] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Leave out rows with a lower score (l2: farther away).")
+    ] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which the search gives up.")] = None,
     offsets: Annotated[
-        str | None, typer.Option(help="Documents: .npy of where each query begins; else the file is one query.")
+        str | None,
+        typer.Option(help="Documents: .npy with the start of each query; without it, the file is one query."),
     ] = None,
-    candidates: Annotated[str | None, typer.Option(help="Documents: how many are reranked, or all.")] = None,
+    candidates: Annotated[str | None, typer.Option(help="Documents: how many to re-rank, or all.")] = None,
     matches: Annotated[
-        bool, typer.Option("--matches", help="Documents: tell which of its vectors each query vector met.")
+        bool, typer.Option("--matches", help="Documents: print which document vector each query vector matched.")
     ] = False,
     query_keep: Annotated[
-        float | None, typer.Option(help="Documents: share of a query's vectors, by saliency.")
+        float | None, typer.Option(help="Documents: fraction of a query's vectors to use, by saliency.")
     ] = None,
     query_saliency: Annotated[str | None, typer.Option(help="Documents: .npy with a number per query vector.")] = None,
     snapshot: options.Snapshot = None,
@@ -42,11 +45,11 @@ def search(
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Find the rows nearest to each query among those that satisfy a condition."""
+    """Find the rows nearest to each query among those that satisfy a predicate."""
     if (queries is None) == (not text):
-        raise InputError("give either QUERIES, a file of vectors or one in JSON, or --text")
+        raise InputError("pass either QUERIES, a file of vectors or one vector as JSON, or --text")
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
-    of_documents = options.given(
+    document_options = options.given(
         offsets=offsets,
         candidates=candidates,
         matches=True if matches else None,
@@ -54,14 +57,14 @@ def search(
         query_saliency=query_saliency,
     )
     if index.has_documents:
-        unfit = options.given(nprobe=nprobe, min_score=min_score)
-        if unfit:
-            raise InputError(f"{_flag(unfit)} is not for an index of documents; leave it out")
+        unsupported = options.given(nprobe=nprobe, min_score=min_score)
+        if unsupported:
+            raise InputError(f"{_flag(unsupported)} is not supported by an index of documents")
         if queries is None:
-            raise InputError("--text is not for an index of documents; give QUERIES")
-        asked, saliency = inputs.read_document_queries(queries, offsets, row, query_saliency)
-        found = index.search_documents(
-            asked,
+            raise InputError("--text is not supported by an index of documents; pass QUERIES")
+        document_queries, saliency = inputs.read_document_queries(queries, offsets, row, query_saliency)
+        document_hits = index.search_documents(
+            document_queries,
             k=k,
             where=options.condition(where),
             candidates=int(candidates) if candidates and candidates.isdigit() else candidates,
@@ -73,12 +76,12 @@ def search(
             offset=offset,
             **options.given(query_keep=query_keep),
         )
-        output.print_hits(found, as_json=as_json)
+        output.print_hits(document_hits, as_json=as_json)
         return
-    if of_documents:
-        raise InputError(f"{_flag(of_documents)} is for an index of documents; this one holds single vectors")
+    if document_options:
+        raise InputError(f"{_flag(document_options)} needs an index of documents; this one holds single vectors")
     if text and row is not None:
-        raise InputError("--row is for a file of queries; leave it out")
+        raise InputError("--row needs a file of queries")
     hits = index.search(
         inputs.read_queries(queries, row) if queries is not None else text,
         k=k,
@@ -106,7 +109,7 @@ def explain(
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Show the plan of a search and, run, its counts per level."""
+    """Run a search and print its plan and its counts per stage."""
     vectors = inputs.read_queries(queries, row)
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
     explained = index.explain(vectors, k=k, where=options.condition(where), nprobe=nprobe, exact=exact)
@@ -121,20 +124,21 @@ def recall(
     queries: options.QueryFile = None,
     k: options.K = 10,
     where: options.Where = None,
-    sample: Annotated[int, typer.Option(min=1, help="Stored rows to ask for when no queries are given.")] = 100,
+    sample: Annotated[int, typer.Option(min=1, help="Number of stored rows to sample if no queries are given.")] = 100,
     truth: Annotated[
         str | None, typer.Option(help=".npy or .ivecs file of the expected ids, one row per query.")
     ] = None,
     nprobe: options.Nprobe = None,
     min_score: Annotated[
-        float | None, typer.Option(help="Measure the rows that are at least so similar (l2: at most so far), up to k.")
+        float | None,
+        typer.Option(help="Measure the rows with at least this score (l2: at most this distance), up to k."),
     ] = None,
     snapshot: options.Snapshot = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Measure recall against exhaustive search of what is stored, or against a given truth."""
+    """Measure recall against exhaustive search, or against a given ground truth."""
     vectors = None if queries is None else inputs.read_queries(queries)
     expected = None if truth is None else inputs.read_truth(truth)
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
@@ -183,20 +187,20 @@ def get(
 ) -> None:
     """Print rows by id."""
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
-    wanted: list[str] | list[int] = ids
+    row_ids: list[str] | list[int] = ids
     if index.info()["id_type"] != "string":
         try:
-            wanted = [int(one) for one in ids]
+            row_ids = [int(text) for text in ids]
         except ValueError as error:
-            raise InputError(f"the ids of this index are whole numbers: {error}") from error
-    rows = index.get(wanted, columns=options.names(columns) or None).to_pylist()
+            raise InputError(f"the ids of this index are integers: {error}") from error
+    rows = index.get(row_ids, columns=options.names(columns) or None).to_pylist()
     if as_json:
         output.print_json(rows)
         return
-    for one in rows:
-        output.print_facts(one)
+    for row in rows:
+        output.print_facts(row)
 
 
 def _flag(given: dict[str, Any]) -> str:
-    """The first of some options, as it is written."""
+    """The command-line form of the first of some options."""
     return f"--{next(iter(given)).replace('_', '-')}"

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 Stack = Annotated[
     str,
     typer.Option(
-        "--stack", help="What the functions are named after; on AWS Lambda, unless a platform's scheme:// is before it."
+        "--stack", help="Name of the stack; on AWS Lambda, unless prefixed with the scheme:// of another platform."
     ),
 ]
-Region = Annotated[str | None, typer.Option(help="AWS region; the usual one by default.")]
-Memory = Annotated[int, typer.Option(min=LIMITS.least_memory, max=LIMITS.most_memory, help="MB of each function.")]
+Region = Annotated[str | None, typer.Option(help="AWS region; by default the configured one.")]
+Memory = Annotated[int, typer.Option(min=LIMITS.least_memory, max=LIMITS.most_memory, help="MB per function.")]
 
 
 def deploy(
@@ -28,44 +28,42 @@ def deploy(
     memory: Memory = 1769,
     arch: Annotated[str, typer.Option(help="x86_64 or arm64.")] = "x86_64",
     python: Annotated[
-        str | None, typer.Option(help="Python of the functions; this one by default, if AWS has it.")
+        str | None, typer.Option(help="Python version of the functions; by default this one, if AWS supports it.")
     ] = None,
-    timeout: Annotated[int, typer.Option(min=1, max=LIMITS.seconds, help="Seconds of each function.")] = 60,
-    bucket: Annotated[str | None, typer.Option(help="Bucket of the package; the index's by default.")] = None,
+    timeout: Annotated[int, typer.Option(min=1, max=LIMITS.seconds, help="Seconds per function.")] = 60,
+    bucket: Annotated[str | None, typer.Option(help="Bucket for the package; by default the index's.")] = None,
     kms_key: Annotated[
         str | None, typer.Option(help="ARN of the key that encrypts the index's bucket; looked up by default.")
     ] = None,
-    overflow: Annotated[str | None, typer.Option(help="s3:// place for messages over 6 MB.")] = None,
+    overflow: Annotated[str | None, typer.Option(help="s3:// prefix for messages over 6 MB.")] = None,
     api_key: Annotated[
         str | None,
-        typer.Option(envvar="VSEARCH_API_KEY", help="Add a URL that answers JSON to who knows this key."),
+        typer.Option(envvar="VSEARCH_API_KEY", help="Add a URL that answers JSON to callers with this key."),
     ] = None,
     http_concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Requests that the URL answers at once, at most.")
+        int | None, typer.Option(min=1, help="Maximum number of concurrent requests to the URL.")
     ] = None,
-    no_url: Annotated[bool, typer.Option("--no-url", help="Take the URL away that the stack has.")] = False,
+    no_url: Annotated[bool, typer.Option("--no-url", help="Remove the stack's URL.")] = False,
     snap_start: Annotated[bool, typer.Option("--snap-start", help="Start functions from a memory snapshot.")] = False,
-    env: Annotated[
-        list[str] | None, typer.Option("--env", help="NAME=VALUE for every function; may be repeated.")
-    ] = None,
-    keep: Annotated[int, typer.Option(min=1, help="Releases that stay for a rollback, this one among them.")] = 3,
+    env: Annotated[list[str] | None, typer.Option("--env", help="NAME=VALUE for every function. Repeatable.")] = None,
+    keep: Annotated[int, typer.Option(min=1, help="Releases to keep for rollbacks, including this one.")] = 3,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Build the package and print the templates. Only the manifest is read; buckets' keys are not looked up.",
+            help="Build the package and print the templates. Only the manifest is read; bucket keys are not looked up.",
         ),
     ] = False,
     region: Region = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
 ) -> None:
-    """Deploy an index: package, functions, roles; then ask whether each function can be invoked."""
+    """Deploy an index: package, functions and roles; then check that every function can be invoked."""
     from vsearch.deploy.deployer import DeployRequest, find_target
     from vsearch.errors import InputError
 
     if no_url and api_key:
-        raise InputError("--no-url does not go with an API key: leave one out, or unset VSEARCH_API_KEY")
+        raise InputError("--no-url cannot be combined with an API key: leave one out, or unset VSEARCH_API_KEY")
     target = find_target(stack)
     deployer, name = target.deployer, target.stack
     own = {"bucket": bucket, "kms_key": kms_key, "http_concurrency": http_concurrency, "snap_start": snap_start or None}
@@ -116,12 +114,15 @@ def _tell(package: Package) -> None:
 
 def undeploy(
     stack: Annotated[
-        str, typer.Argument(help="Name of the stack; on AWS Lambda, unless a platform's scheme:// is before it.")
+        str,
+        typer.Argument(
+            help="Name of the stack; on AWS Lambda, unless prefixed with the scheme:// of another platform."
+        ),
     ],
     region: Region = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Delete a stack that vsearch deployed, with its package and its logs; the index stays."""
+    """Delete a stack that vsearch deployed, with its package and logs; the index is kept."""
     from vsearch.deploy.deployer import find_target
 
     target = find_target(stack)
@@ -135,37 +136,42 @@ def undeploy(
 
 def rollback(
     stack: Annotated[
-        str, typer.Argument(help="Name of the stack; on AWS Lambda, unless a platform's scheme:// is before it.")
+        str,
+        typer.Argument(
+            help="Name of the stack; on AWS Lambda, unless prefixed with the scheme:// of another platform."
+        ),
     ],
-    to: Annotated[str | None, typer.Option(help="Release, or how its name begins; the one before by default.")] = None,
-    show: Annotated[bool, typer.Option("--list", help="Only list the releases that are there.")] = False,
+    to: Annotated[
+        str | None, typer.Option(help="Release, or a prefix of its name; by default the previous one.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--list", help="Only list the existing releases.")] = False,
     region: Region = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Let a former release of a stack answer again."""
+    """Make an earlier release of a stack live again."""
     from vsearch.deploy.deployer import find_target
 
     target = find_target(stack)
     deployer, name = target.deployer, target.stack
     if show:
-        rows = [vars(each) for each in deployer.releases(name, region)]
+        rows = [vars(release) for release in deployer.releases(name, region)]
         (output.print_json if as_json else output.print_rows)(rows)
         return
     done = deployer.roll_back(name, region, to)
     if as_json:
         output.print_json(vars(done) | {"live": True})
     else:
-        typer.echo(f"{name}: release {done.release} answers, of {done.shards} shards")
+        typer.echo(f"{name}: release {done.release} is live, with {done.shards} shards")
 
 
 def warm(
     url: Annotated[str, typer.Argument(metavar="STACK", help="lambda://stack or local-faas://stack.")],
-    shards: Annotated[int | None, typer.Option(min=1, help="Processors of the stack; all by default.")] = None,
+    shards: Annotated[int | None, typer.Option(min=1, help="Number of processors to warm; all by default.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Load what searches need into every function of a stack.
 
-    One environment of each function is warmed: searches side by side start others cold. AWS ends idle ones after minutes.
+    Warms one environment of each function: concurrent searches start others cold, and AWS stops idle ones after minutes.
     """
     from vsearch.api.remote_opening import open_remote
 
@@ -181,19 +187,20 @@ def cost(
     qps: Annotated[float, typer.Option(help="Queries per second.")] = 1.0,
     memory: Memory = 1769,
     arch: Annotated[str, typer.Option(help="x86_64 or arm64.")] = "x86_64",
-    batch: Annotated[int, typer.Option(min=1, help="Queries of one request.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Queries per request.")] = 1,
     queries: options.QueryFile = None,
-    hop: Annotated[float, typer.Option(min=0, help="Milliseconds of an invocation besides the function.")] = (
-        1e3 * FORECAST.hop
-    ),
+    hop: Annotated[
+        float, typer.Option(min=0, help="Milliseconds per invocation on top of the function's own time.")
+    ] = (1e3 * FORECAST.hop),
     k: options.K = 10,
     where: options.Where = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
 ) -> None:
-    """Predict what a stack will cost, from its roles run warm on this machine, one after the other.
+    """Predict what a stack will cost, by running its roles on this machine, warm and one at a time.
 
-    The forecast is for functions that have a processor each, asked with the same condition again and again. With less memory than 1,769 MB functions have a share of a processor and take longer, so they cost about the same.
+    The forecast assumes a full processor per function and the same predicate in every query. With less than 1,769 MB of memory,
+    a function has a fraction of a processor and takes longer, so it costs about the same.
     """
     from vsearch.deploy.cost import estimate_cost, measure_bill
     from vsearch.errors import InputError
@@ -203,11 +210,11 @@ def cost(
         raise InputError(f"arch must be {' or '.join(PRICES)}, got {arch!r}")
     store = open_store(url, **options.storage(endpoint, False))
     vectors = None if queries is None else inputs.read_queries(queries)
-    bill, many = measure_bill(
+    bill, count = measure_bill(
         store, memory=memory, queries=batch, k=k, where=options.condition(where), vectors=vectors, hop=hop / 1e3
     )
-    found = estimate_cost(bill, many, qps, PRICES[arch])
+    estimate = estimate_cost(bill, count, qps, PRICES[arch])
     if as_json:
-        output.print_json(found.to_dict())
+        output.print_json(estimate.to_dict())
     else:
-        output.print_facts(found)
+        output.print_facts(estimate)

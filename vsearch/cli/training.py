@@ -1,4 +1,4 @@
-"""Commands about relevance: evaluate an index by judgements, train one of PQ codes by pairs."""
+"""Commands about relevance: evaluate an index by relevance judgments, train one with PQ codes on pairs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from vsearch.errors import InputError
 def evaluate(
     url: options.Url,
     queries: options.Queries,
-    qrels: Annotated[str, typer.Option(help="Judgements: a TREC or BEIR file.")],
+    qrels: Annotated[str, typer.Option(help="Relevance judgments: a TREC or BEIR file.")],
     query_ids: Annotated[
-        str | None, typer.Option(help="A .npy file or a text file with the id of each query; row numbers without one.")
+        str | None, typer.Option(help="A .npy or text file with the id of each query; row numbers by default.")
     ] = None,
     metrics: Annotated[str, typer.Option(help="Names separated by commas.")] = "ndcg@10,mrr@10,recall@100",
     where: options.Where = None,
@@ -27,7 +27,7 @@ def evaluate(
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Measure how well an index ranks what is relevant."""
+    """Measure how well an index ranks relevant documents."""
     vectors = inputs.read_queries(queries)
     names = None if query_ids is None else inputs.read_ids(str(options.existing(query_ids)))
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
@@ -51,39 +51,39 @@ def train(
     queries: Annotated[str, typer.Option(help="Training queries: a file of vectors.")],
     positives: Annotated[
         str,
-        typer.Option(help="What is relevant: Parquet with columns query and id, or .npy with the id for each query."),
+        typer.Option(help="Relevant rows: Parquet with columns query and id, or .npy with one id per query."),
     ],
     validation_queries: Annotated[
-        str | None, typer.Option(help="Queries to choose by; else some are held out.")
+        str | None, typer.Option(help="Queries for model selection; by default some are held out.")
     ] = None,
-    validation_positives: Annotated[str | None, typer.Option(help="What is relevant to them.")] = None,
+    validation_positives: Annotated[str | None, typer.Option(help="Relevant rows for these.")] = None,
     loss: Annotated[str | None, typer.Option(help="lambda, pairwise or softmax.")] = None,
     negatives: Annotated[str | None, typer.Option(help="live, static or batch.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the queries, at most.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Maximum number of passes over the queries.")] = None,
     adapter: Annotated[str | None, typer.Option(help="linear or none.")] = None,
     centroids: Annotated[bool, typer.Option("--centroids/--no-centroids", help="Train the centroids.")] = True,
-    reassign: Annotated[bool, typer.Option("--reassign/--no-reassign", help="Make the codes anew if it helps.")] = True,
+    reassign: Annotated[bool, typer.Option("--reassign/--no-reassign", help="Recompute the codes if it helps.")] = True,
     documents: Annotated[
         str | None, typer.Option(help="The vectors that the index was built from, for --reassign.")
     ] = None,
-    document_ids: Annotated[str | None, typer.Option(help="Their ids, if the index has ids of its own.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="File to write after each epoch and to go on from.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all that is random.")] = None,
+    document_ids: Annotated[str | None, typer.Option(help="Their ids, unless the index numbers its rows.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="File to write after each epoch, and to resume from.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random choices.")] = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Train an index of PQ codes so that relevant rows rank first; the result is a new snapshot."""
+    """Train an index with PQ codes so that relevant rows rank first; the result is a new snapshot."""
     if (validation_queries is None) != (validation_positives is None):
-        raise InputError("--validation-queries and --validation-positives go together; give both")
-    chosen: dict[str, Any] = options.given(
+        raise InputError("--validation-queries and --validation-positives must be passed together")
+    arguments: dict[str, Any] = options.given(
         loss=loss, negatives=negatives, epochs=epochs, adapter=adapter, checkpoint=checkpoint, seed=seed
     )
     if validation_queries is not None and validation_positives is not None:
-        chosen["validation"] = (inputs.read_queries(validation_queries), _positives(validation_positives))
+        arguments["validation"] = (inputs.read_queries(validation_queries), _positives(validation_positives))
     if documents is not None:
-        chosen["documents"] = str(options.existing(documents))
-        chosen["document_ids"] = None if document_ids is None else inputs.read_ids(document_ids)
+        arguments["documents"] = str(options.existing(documents))
+        arguments["document_ids"] = None if document_ids is None else inputs.read_ids(document_ids)
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     with output.progress() as report:
         trained = vsearch.jpq.train(
@@ -93,7 +93,7 @@ def train(
             centroids=centroids,
             reassign=reassign,
             progress=report,
-            **chosen,
+            **arguments,
         )
     facts = {"snapshot": trained.snapshot.manifest.snapshot, **trained.info()["training"]}
     if as_json:

@@ -1,1 +1,1 @@
-"""Deploying an index to AWS Lambda: packages, a template, functions with least privilege, and what they will cost."""
+"""Deployment of an index to AWS Lambda: packages, templates, functions with least privilege, and cost estimates."""

@@ -1,4 +1,4 @@
-"""What a function's package carries of our own code: its handlers, and every module that they import."""
+"""The part of a function's package that is our own code: the handlers and every module that they import."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from pathlib import Path
 
 _NAMED = re.compile(r"(vsearch(?:\.\w+)+):\w+")
 
-_CLIENTS = ("vsearch.api.", "vsearch.deploy.")  # where what only clients call is named by text
+_CLIENTS = ("vsearch.api.", "vsearch.deploy.")  # named in registries, but called by clients only
 
-NOT_DEPLOYED = ("build.py",)  # of the handlers' folder: it runs where packages are made
+NOT_DEPLOYED = ("build.py",)  # in the handlers' folder, but runs where packages are built
 
 
 def list_sources(root: Path) -> list[Path]:
-    """The handlers and the modules of vsearch that they need, as paths below `root`, sorted.
+    """List the handlers and the modules of vsearch that they need, as paths below `root`, sorted.
 
-    Imports inside functions count, and so do texts like ``"vsearch.module:function"``, by which registries name what they
-    import later, but for what only clients call. Imports for type checkers alone do not.
+    Imports inside functions count, and so do strings like ``"vsearch.module:function"``, by which registries name what they
+    import later, except those that only clients call. Imports for type checkers alone do not count.
 
     Parameters
     ----------
     root : Path
-        The folder that holds the packages ``functions`` and ``vsearch``.
+        The folder with the packages ``functions`` and ``vsearch``.
     """
     handlers = [path for path in sorted((root / "functions").glob("*.py")) if path.name not in NOT_DEPLOYED]
-    found: set[Path] = set()
-    waiting = list(handlers)
-    while waiting:
-        path = waiting.pop()
-        if path in found:
+    sources: set[Path] = set()
+    queue = list(handlers)
+    while queue:
+        path = queue.pop()
+        if path in sources:
             continue
-        found.add(path)
+        sources.add(path)
         for module in _imported(path, root):
-            waiting += _files(module, root)
-    return sorted(path.relative_to(root) for path in found)
+            queue += _files(module, root)
+    return sorted(path.relative_to(root) for path in sources)
 
 
 def _imported(path: Path, root: Path) -> Iterator[str]:
@@ -58,7 +58,7 @@ def _homes(module: str, name: str, root: Path) -> list[str]:
         return [module]
     if _files(f"{module}.{name}", root)[-1:] != _files(module, root)[-1:]:
         return [f"{module}.{name}"]
-    # a public name that the package imports when it is first used: it says whence to type checkers
+    # a lazily imported public name: the imports for type checkers say which module defines it
     declared = [
         node for node in ast.walk(ast.parse(package.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
     ]
@@ -66,7 +66,7 @@ def _homes(module: str, name: str, root: Path) -> list[str]:
 
 
 def _files(module: str, root: Path) -> list[Path]:
-    """The files that importing a module of ours runs, the module's own last; none for a library's."""
+    """The files that run when one of our modules is imported, its own last; empty for libraries."""
     parts = module.split(".")
     if parts[0] not in ("vsearch", "functions"):
         return []
@@ -76,7 +76,7 @@ def _files(module: str, root: Path) -> list[Path]:
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes that may run."""
+    """All nodes that may run, skipping blocks for type checkers."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
             continue

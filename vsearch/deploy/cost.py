@@ -1,4 +1,4 @@
-"""What a stack will cost: the bill of measured answers, scaled to a rate of queries."""
+"""Cost estimates for a stack: the bill of measured answers, scaled to a query rate."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vsearch.fanout.platforms.aws_lambda import FORECAST, PRICES
 from vsearch.fanout.platforms.platform import Forecast
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire.envelope import Envelope
+from vsearch.search.state.expiry import present
 from vsearch.search.state.fetching import reconstruct
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import Manifest, Store, read_manifest
@@ -24,24 +25,24 @@ from vsearch.storage import Manifest, Store, read_manifest
 SECONDS_A_MONTH = 30 * 24 * 3600
 
 REQUESTS, SPREAD = 16, 768
-"""Requests to measure, as single ones differ in how many shards they wake; fewer where they have more queries together."""
+"""Requests to measure, since single requests differ in how many shards they wake; fewer if they have more queries in total."""
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """Dollars, by what was measured.
+    """Cost in dollars, extrapolated from measurements.
 
     Attributes
     ----------
     per_million : float
-        Of a million queries.
+        Dollars per million queries.
     per_month : float
-        At the given rate, all month long.
+        Dollars per month at the given rate.
     queries_per_second : float
     concurrency : float
-        Environments that are busy at that rate, all functions together.
+        Busy environments at that rate, over all functions.
     items : dict
-        Per million queries: invocations, compute, storage.
+        Dollars per million queries for invocations, compute and storage.
     """
 
     per_million: float
@@ -57,14 +58,14 @@ class CostEstimate:
 def estimate_cost(
     bill: Bill, queries: int, queries_per_second: float, prices: Prices = PRICES["x86_64"]
 ) -> CostEstimate:
-    """Scale a measured bill.
+    """Scale a measured bill to a query rate.
 
     Parameters
     ----------
     bill : Bill
-        Of warm answers like those to come.
+        Of warm answers to typical queries.
     queries : int
-        Queries that it was for.
+        Number of queries that the bill covers.
     queries_per_second : float
 
     Raises
@@ -72,16 +73,16 @@ def estimate_cost(
     InputError
     """
     if queries < 1 or not queries_per_second > 0:
-        raise InputError("give at least one query and a rate above 0")
+        raise InputError("queries must be at least 1 and queries_per_second above 0")
     priced = make_bill(bill.usages, prices)
-    million = {name: 1e6 * dollars / queries for name, dollars in priced.dollars.items()}
-    total = sum(million.values())
+    per_million = {name: 1e6 * dollars / queries for name, dollars in priced.dollars.items()}
+    total = sum(per_million.values())
     return CostEstimate(
         per_million=total,
         per_month=total / 1e6 * queries_per_second * SECONDS_A_MONTH,
         queries_per_second=queries_per_second,
         concurrency=bill.usages.total.seconds / queries * queries_per_second,
-        items=million,
+        items=per_million,
     )
 
 
@@ -100,41 +101,41 @@ def measure_bill(
     processors: float | None = None,
     platform: Forecast = FORECAST,
 ) -> tuple[Bill, int]:
-    """Run a stack's roles in this process, warm and one at a time, and take their bill; see `rehearsal`.
+    """Run a stack's roles in this process, warm and one at a time, and return their bill; see `rehearsal`.
 
-    The time is this machine's, so the estimate is as good as this machine resembles the platform's.
+    Times are those of this machine, so the estimate is as good as this machine resembles the platform's.
 
     Parameters
     ----------
     queries : int
-        Queries of one request. Several requests are measured, more of them where each has few queries.
+        Queries per request. Several requests are measured, the more the fewer queries each has.
     vectors : array (m, d), optional
-        Queries to ask; by default rows of the index stand in for them, which are easier to answer than most queries.
+        Queries to measure with; by default rows of the index, which are easier to answer than most queries.
     hop : float, optional
-        Seconds that a caller waits for an invocation besides what the function takes, and is billed for.
+        Seconds that a caller waits, and is billed, for an invocation on top of the function's own time.
     byte : float, optional
-        The same for each byte of a message or reply.
+        The same per byte of a message or reply.
     processors : float, optional
-        Of each function; by default as many as the platform gives for its memory.
+        Processors per function; by default as many as the platform provides for its memory.
     platform : Forecast
-        What the three are by default.
+        Defaults for the three options above.
 
     Returns
     -------
     bill : Bill
     queries : int
-        For which it is.
+        Number of queries that the bill covers.
 
     Raises
     ------
     InputError
-        The queries or an option are not usable.
+        The queries or an option are invalid.
     """
     manifest = read_manifest(store, None)
     requests = max(1, min(REQUESTS, SPREAD // queries))
-    asked = _stand_ins(store, manifest, requests * queries, seed) if vectors is None else np.asarray(vectors)
-    if asked.ndim != 2 or not len(asked):
-        raise InputError(f"queries must have the shape (m, {manifest.dimensions}), got {asked.shape}")
+    query_vectors = _stand_ins(store, manifest, requests * queries, seed) if vectors is None else np.asarray(vectors)
+    if query_vectors.ndim != 2 or not len(query_vectors):
+        raise InputError(f"queries must have the shape (m, {manifest.dimensions}), got {query_vectors.shape}")
     names = Names("cost")
 
     def open_worker(function: str, caller: Invoker) -> Worker:
@@ -149,21 +150,23 @@ def measure_bill(
     rehearsal = Rehearsal(open_worker, names, conditions)
     index = RemoteIndex(store.url, names, rehearsal, Envelope(), manifest.snapshot)
     bills: list[Bill] = []
-    for number in range(requests + 1):  # the first loads what is kept
-        batch = asked[(number * queries + np.arange(queries)) % len(asked)]  # starts again where it ends
+    for number in range(requests + 1):  # the first request fills caches
+        batch = query_vectors[
+            (number * queries + np.arange(queries)) % len(query_vectors)
+        ]  # cycles through the queries
         hits = index.search(batch, k, where, mode=mode)
         if hits.bill is None:
-            raise InputError("the answer carries no bill")
+            raise InputError("the answer has no bill")
         bills.append(hits.bill)
     return make_bill(Usages.sum(bill.usages for bill in bills[1:]), bills[0].prices), requests * queries
 
 
-def _stand_ins(store: Store, manifest: Manifest, many: int, seed: int) -> NDArray[np.float32]:
-    """Rows of the index as queries."""
-    snapshot = open_snapshot(store, manifest)
+def _stand_ins(store: Store, manifest: Manifest, count: int, seed: int) -> NDArray[np.float32]:
+    """Draw rows of the index as queries."""
+    snapshot = present(open_snapshot(store, manifest))
     live = snapshot.live_rows()
-    some = np.random.default_rng(seed).choice(
-        manifest.rows if live is None else live, min(many, manifest.rows), replace=False
+    rows = np.random.default_rng(seed).choice(
+        snapshot.rows if live is None else live, min(count, snapshot.live_count), replace=False
     )
-    vectors: NDArray[np.float32] = reconstruct(snapshot, np.sort(some)) @ snapshot.model.quantizer.rotation
+    vectors: NDArray[np.float32] = reconstruct(snapshot, np.sort(rows)) @ snapshot.model.quantizer.rotation
     return np.random.default_rng(seed).permutation(vectors + snapshot.model.mean)

@@ -1,6 +1,6 @@
-"""What deploys an index to a platform: one module for each, named by the platform's record, and what it is asked.
+"""The interface of deployers: one module per platform, named by the platform's record, and the requests that it handles.
 
-A module stands for a `Deployer`. The commands deploy, rollback and undeploy ask it, whatever the platform.
+A module implements `Deployer`. The commands deploy, rollback and undeploy use it for any platform.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ Tell = Callable[[Package], None]
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """What is to be deployed, in words of all platforms. A deployer refuses what its platform does not have.
+    """What to deploy, independent of the platform. A deployer refuses what its platform does not support.
 
     Attributes
     ----------
     index : str
-        URL.
+        URL of the index.
     stack : str
-        What the functions are named after.
+        Name of the stack, and prefix of its functions.
     memory : int
-        MB of each function.
+        MB per function.
     arch, python : str
-        What the package is for; None for the Python that suits.
+        Architecture and Python version of the package; None for a suitable Python version.
     timeout : int
-        Seconds of each function.
+        Seconds per function.
     region : str, optional
     overflow : str, optional
-        Place for messages over the platform's limit.
+        URL for messages over the platform's limit.
     api_key : str, optional
-        Add a URL that answers JSON to who knows it.
+        Add a URL that answers JSON to callers with this key.
     drop_url : bool
-        Take the URL away that the stack has.
+        Remove the stack's URL.
     keep : int
-        Releases that stay for a rollback, this one among them.
+        Releases to keep for rollbacks, including this one.
     variables : dict
         Environment variables of every function.
     storage : dict
         Options of `vsearch.open` for the index.
     own : dict
-        Options of one platform only.
+        Options of a single platform.
     """
 
     index: str
@@ -69,7 +69,7 @@ class DeployRequest:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A stack that is there.
+    """A deployed stack.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Deployment:
         Whether anything was created, updated or switched.
     functions : tuple of str
     url : str or None
-        Of the function that answers JSON.
+        Of the function with the JSON API.
     """
 
     stack: str
@@ -91,17 +91,17 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Release:
-    """Something that was deployed.
+    """A deployed release.
 
     Attributes
     ----------
     release : str
-        Digest of package and configuration.
+        Digest of the package and configuration.
     shards : int
     version : int
         Of the coordinator.
     live : bool
-        Whether it answers.
+        Whether it is the release that answers.
     """
 
     release: str
@@ -111,27 +111,27 @@ class Release:
 
 
 class Deployer(Protocol):
-    """A module that deploys."""
+    """A module that deploys to a platform."""
 
     def deploy(self, request: DeployRequest, tell: Tell) -> Deployment:
-        """Deploy a stack, or deploy it again; `tell` is given the package once it is built."""
+        """Deploy or update a stack; `tell` is called with the package once it is built."""
 
     def preview(self, request: DeployRequest, tell: Tell) -> str:
-        """What would be deployed, as text."""
+        """Describe what would be deployed, as text."""
 
     def undeploy(self, stack: str, region: str | None) -> bool:
-        """Take a stack away; False where there is none. The index stays."""
+        """Delete a stack; False if there is no such stack. The index is kept."""
 
     def releases(self, stack: str, region: str | None) -> Sequence[Release]:
-        """What was deployed and is still there, newest first."""
+        """Deployed releases that still exist, newest first."""
 
     def roll_back(self, stack: str, region: str | None, release: str | None) -> Release:
-        """Let a former release answer, the one before by default; returns it."""
+        """Make an earlier release live, by default the previous one; return it."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A stack, by name, and who deploys it."""
+    """The name of a stack and its deployer."""
 
     deployer: Deployer
     scheme: str
@@ -139,17 +139,19 @@ class Target:
 
 
 def find_target(stack: str) -> Target:
-    """Who deploys ``name``, which is on AWS Lambda, or ``scheme://name`` of any platform.
+    """Find the deployer for ``name``, which is on AWS Lambda, or for ``scheme://name`` on any platform.
 
     Raises
     ------
     InputError
-        No platform is called so, or nothing deploys to it.
+        There is no such platform, or it has no deployer.
     """
     if "://" not in stack:
         stack = f"{LAMBDA.scheme}://{stack}"
     platform = registry.platform_of_url(stack)
     if platform is None or not platform.deployer:
-        known = ", ".join(f"{each.scheme}://" for each in registry.PLATFORMS if each.deployer)
-        raise InputError(f"nothing deploys {stack!r}: stacks are deployed to {known}")
+        known = ", ".join(
+            f"{platform_record.scheme}://" for platform_record in registry.PLATFORMS if platform_record.deployer
+        )
+        raise InputError(f"cannot deploy to {stack!r}: supported are {known}")
     return Target(cast("Deployer", load_named(platform.deployer)), platform.scheme, stack.partition("://")[2])

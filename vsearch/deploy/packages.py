@@ -1,7 +1,7 @@
-"""Deployment packages: one zip for all handlers, the same bytes for the same content.
+"""Deployment packages: one zip for all handlers, byte-identical for identical content.
 
-A package is for one kind of processor and one version of Python: it holds extension modules and byte code. Libraries are
-copied from where they are installed if those would load there, else fetched as wheels.
+A package is built for one architecture and one version of Python, since it contains extension modules and byte code. Libraries
+are copied from the local installation if they would load on the target, otherwise downloaded as wheels.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from vsearch.kernels.toolchain.library import FOLDER, INDEX, KERNELS, TARGETS, f
 logger = logging.getLogger("vsearch")
 
 LARGEST_UNZIPPED = 120 * 1024 * 1024
-"""Bytes; AWS takes 262,144,000, but what is small starts fast."""
+"""Size limit in bytes; AWS allows 262,144,000, but small packages start faster."""
 
 LIBRARIES = ("numpy", "obstore", "msgspec", "google-crc32c", "sqlglot")
-"""What handlers import besides vsearch, the last where JSON brings a condition in SQL; boto3 comes from the runtime."""
+"""Libraries that handlers import besides vsearch; sqlglot for SQL predicates in JSON requests. The runtime provides boto3."""
 
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
 NEWEST_GLIBC = 34
-"""2.34, of Amazon Linux 2023: wheels that need a newer one do not load there."""
+"""Minor version of glibc (2.34) on Amazon Linux 2023: wheels that need a newer one do not load there."""
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-"""This interpreter's version."""
+"""The version of this interpreter."""
 
 _UNUSED = re.compile(
     r"^bin/|(^|/)(tests?|testing/tests|__pycache__|f2py|distutils|_pyinstaller|doc|include)/|\.(pyi|pxd|h|a|c|nbi|nbc|md|rst)$"
@@ -56,11 +56,11 @@ class Package:
     path : Path
     arch : {"x86_64", "arm64"}
     python : str
-        Version of the interpreter that it is for.
+        Version of the interpreter that the package is for.
     zipped, unzipped : int
         Bytes.
     sha256 : str
-        Of the zip, in hex: what its version is published under.
+        Hex digest of the zip, under which its version is published.
     """
 
     path: Path
@@ -80,17 +80,17 @@ def build_package(out: Path, arch: str = "x86_64", python: str = HERE, *, kernel
         The zip to write.
     arch : {"x86_64", "arm64"}
     python : str
-        Version of the interpreter that will run it, such as 3.13; one of another version than this must be installed,
-        to compile byte code.
+        Version of the interpreter that will run it, such as 3.13; if it is not this one, it must be installed to compile
+        byte code.
     kernels : Path, optional
-        Folder of kernels compiled ahead of time; those that came with vsearch by default.
+        Folder of kernels compiled ahead of time; by default those installed with vsearch.
 
     Raises
     ------
     InputError
-        The architecture is not known, or the package is over the limit.
+        The architecture is unknown, or the package exceeds the size limit.
     MissingDependencyError
-        There are no compiled kernels for the architecture, or a library or an interpreter cannot be had.
+        There are no compiled kernels for the architecture, or a library or an interpreter is not available.
     """
     if arch not in MACHINES:
         raise InputError(f"arch must be {' or '.join(MACHINES)}, got {arch!r}")
@@ -104,83 +104,85 @@ def build_package(out: Path, arch: str = "x86_64", python: str = HERE, *, kernel
         _compile(folder, python)
         unzipped = _zip(folder, out)
     if unzipped > LARGEST_UNZIPPED:
-        raise InputError(
-            f"the package has {unzipped} bytes unzipped, more than the {LARGEST_UNZIPPED} that are allowed"
-        )
+        raise InputError(f"the package has {unzipped} bytes unzipped, more than the limit of {LARGEST_UNZIPPED}")
     data = out.read_bytes()
     return Package(out, arch, python, len(data), unzipped, hashlib.sha256(data).hexdigest())
 
 
 def _copy_own(folder: Path) -> None:
     root = Path(__file__).parents[2]
-    kernels = [KERNELS.relative_to(root) / name for name in kernel_sources()]  # compiled ones are held against them
+    kernels = [
+        KERNELS.relative_to(root) / name for name in kernel_sources()
+    ]  # compiled kernels are checked against these
     for source in {*list_sources(root), *kernels}:
         _copy(root / source, folder / source)
 
 
 def _copy_kernels(to: Path, arch: str, kernels: Path | None) -> None:
-    """Kernels for every processor of the architecture; those that did not come with vsearch are compiled now."""
+    """Copy kernels for every target of the architecture; those not installed with vsearch are compiled now."""
     targets = list(TARGETS[MACHINES[arch]])
     source = kernels or FOLDER
-    there = [target for target in targets if (source / f"{target}.so").is_file()]
+    present = [target for target in targets if (source / f"{target}.so").is_file()]
     current = bool(functions_in(source))
     if kernels is not None:
-        if not there or not (source / INDEX).is_file():
+        if not present or not (source / INDEX).is_file():
             raise MissingDependencyError(
-                f"{source} holds no kernels compiled for {arch}; make them with: python -m vsearch.kernels.toolchain.ahead_of_time"
+                f"{source} has no kernels compiled for {arch}; build them with: python -m vsearch.kernels.toolchain.ahead_of_time"
             )
         if not current:
             raise MissingDependencyError(
-                f"the kernels in {source} were compiled from other sources; make them again with: "
+                f"the kernels in {source} were compiled from other sources; rebuild them with: "
                 "python -m vsearch.kernels.toolchain.ahead_of_time"
             )
-        targets = there
-    elif not current or there != targets:
-        _compile_kernels(to, [target for target in targets if not current or target not in there])
-        targets = there if current else []
+        targets = present
+    elif not current or present != targets:
+        _compile_kernels(to, [target for target in targets if not current or target not in present])
+        targets = present if current else []
     for name in (*(f"{target}.so" for target in targets), *([INDEX] if targets else [])):
         _copy(source / name, to / name)
 
 
 def _compile_kernels(folder: Path, targets: list[str]) -> None:
-    """Compile kernels for processors that no install compiles them for: minutes, and said so."""
+    """Compile kernels for targets that are not compiled on installation; takes minutes, and logs a warning."""
     from vsearch.kernels.toolchain.ahead_of_time import build
 
     missing = [name for name in ("numba", "ziglang") if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingDependencyError(
-            f"there are no compiled kernels for {', '.join(targets)}, and {' and '.join(missing)}, which would compile "
-            "them, cannot be imported: pip install 'vsearch[deploy]'"
+            f"there are no compiled kernels for {', '.join(targets)}, and {' and '.join(missing)}, which are needed to "
+            "compile them, cannot be imported: pip install 'vsearch[deploy]'"
         )
     logger.warning(
-        "vsearch compiles kernels for %s, which takes minutes; to compile them once for all packages: "
+        "compiling kernels for %s, which takes minutes; to compile them once for all packages: "
         "python -m vsearch.kernels.toolchain.ahead_of_time",
         ", ".join(targets),
     )
     try:
         build(folder, targets, logger.info)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise MissingDependencyError(f"the kernels for {', '.join(targets)} do not compile here: {error}") from error
+        raise MissingDependencyError(f"compiling the kernels for {', '.join(targets)} failed: {error}") from error
 
 
 def _add_libraries(folder: Path, arch: str, python: str) -> None:
-    found = []
+    distributions = []
     for name in LIBRARIES:
         try:
-            found.append(metadata.distribution(name))
+            distributions.append(metadata.distribution(name))
         except metadata.PackageNotFoundError:
             raise MissingDependencyError(f"a package needs {name}: pip install {name}") from None
-    if python == HERE and all(loads_on(each.read_text("WHEEL") or "", arch) for each in found):
-        for each in found:
-            _copy_installed(folder, each)
+    if python == HERE and all(loads_on(distribution.read_text("WHEEL") or "", arch) for distribution in distributions):
+        for distribution in distributions:
+            _copy_installed(folder, distribution)
     else:
-        _download(folder, arch, python, [f"{each.name}=={each.version}" for each in found])
+        _download(
+            folder, arch, python, [f"{distribution.name}=={distribution.version}" for distribution in distributions]
+        )
 
 
 def loads_on(wheel: str, arch: str) -> bool:
-    """Whether what a WHEEL file describes loads on AWS's machines; the versions of Python are not looked at.
+    """Whether the distribution that a WHEEL file describes loads on AWS's machines; Python versions are not checked.
 
-    What was compiled where it is installed, or for another system, does not.
+    Distributions compiled locally, or for another system, do not.
     """
     tags = re.findall(r"^Tag: [^-\s]+-[^-\s]+-(\S+)$", wheel, re.MULTILINE)
     return bool(tags) and any(tag == "any" or tag in _platforms(arch) for tag in tags)
@@ -191,26 +193,28 @@ def _platforms(arch: str) -> list[str]:
     return [*(f"manylinux_2_{minor}_{machine}" for minor in range(NEWEST_GLIBC, 16, -1)), f"manylinux2014_{machine}"]
 
 
-def _copy_installed(folder: Path, found: metadata.Distribution) -> None:
-    for file in found.files or []:
-        inside = file.as_posix()
+def _copy_installed(folder: Path, distribution: metadata.Distribution) -> None:
+    for file in distribution.files or []:
+        relative = file.as_posix()
         source = Path(str(file.locate()))
-        if not inside.startswith("..") and _is_used(inside) and source.is_file():
-            _copy(source, folder / inside)
+        if not relative.startswith("..") and _is_used(relative) and source.is_file():
+            _copy(source, folder / relative)
 
 
-def _download(folder: Path, arch: str, python: str, wanted: list[str]) -> None:
-    """Wheels for another machine or interpreter, from the package index that pip is set to."""
+def _download(folder: Path, arch: str, python: str, requirements: list[str]) -> None:
+    """Download wheels for another machine or interpreter from the package index that pip is configured for."""
     if importlib.util.find_spec("pip") is None:
-        raise MissingDependencyError(f"the libraries for {arch} and Python {python} are fetched by pip: install pip")
+        raise MissingDependencyError(f"pip is needed to download libraries for {arch} and Python {python}: install pip")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--no-compile", "--only-binary", ":all:", "--implementation", "cp", "--python-version", python]
     for platform in _platforms(arch):
         command += ["--platform", platform]
-    done = subprocess.run([*command, "--target", str(folder), *wanted], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--target", str(folder), *requirements], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         reason = done.stderr.strip()[-300:]
-        raise MissingDependencyError(f"the libraries for {arch} and Python {python} cannot be had: {reason}")
+        raise MissingDependencyError(f"downloading libraries for {arch} and Python {python} failed: {reason}")
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not _is_used(path.relative_to(folder).as_posix()):
             path.unlink()
@@ -223,9 +227,9 @@ def _is_used(inside: str) -> bool:
 
 
 def _compile(folder: Path, python: str) -> None:
-    """Byte code that holds whatever the times of files: a function's folder is read-only and its times are not ours.
+    """Compile byte code that does not depend on file times, since a function's folder is read-only and its file times change.
 
-    In a process of its own, since what else a process has loaded changes the bytes.
+    Runs in a separate process, since the modules that a process has loaded affect the bytes.
     """
     interpreter = sys.executable if python == HERE else _interpreter(python)
     command = [interpreter, "-I", "-m", "compileall", "-qq", "-s", str(folder)]
@@ -234,14 +238,14 @@ def _compile(folder: Path, python: str) -> None:
 
 def _interpreter(python: str) -> str:
     for name in (f"python{python}", "python3", "python"):
-        found = shutil.which(name)
-        if found is not None:
-            asked = [found, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-            done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        executable = shutil.which(name)
+        if executable is not None:
+            command = [executable, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.stdout.strip() == python:
-                return found
+                return executable
     raise MissingDependencyError(
-        f"byte code for Python {python} takes that version: install python{python}, or run vsearch in it"
+        f"byte code for Python {python} needs that version: install python{python}, or run vsearch with it"
     )
 
 

@@ -1,8 +1,8 @@
-"""A stack's functions in this process, one at a time: what each takes where it has a machine of its own.
+"""Rehearsal of a stack's functions in this process, one at a time, as if each had a machine of its own.
 
-Run together, as they call each other, they would share this machine's cores and one interpreter, and be billed for waiting for
-each other. So a search is run once to see who calls whom with what; then every call is run again, callees first, with the
-replies of those that it calls at hand: they come after the time that they took, and a hop.
+If they ran concurrently, as they call each other, they would share this machine's cores and one interpreter, and be billed for
+waiting on each other. Instead, a search is run once to record which functions call which with what payload. Then every call
+is repeated, callees first; replies of callees are replayed after the time that they took plus a hop.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire import codec as wire
 
 RUNS = 7
-"""Runs of each call; the median counts."""
+"""Runs per call; the median counts."""
 
 LONGEST = 2.0
-"""Seconds after which a call is not run again."""
+"""Seconds after which a call is not repeated."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What functions run under.
+    """The conditions under which functions run.
 
     Attributes
     ----------
     memory : int
-        MB of each function.
+        MB per function.
     hop, byte : float
-        Seconds that a caller waits for an invocation besides what the function takes: for each, and for each byte of its
+        Seconds that a caller waits for an invocation on top of the function's own time: per call, and per byte of its
         message and reply.
     processors : float
-        Processors of each function; below 1 a share of one.
+        Processors per function; a value below 1 is a share of one.
     """
 
     memory: int
@@ -49,31 +49,31 @@ class Conditions:
 
 
 class Rehearsal:
-    """An `Invoker` that rehearses every call from outside, and answers with a bill as the conditions make it.
+    """An `Invoker` that rehearses every outside call and replies with the bill under the given conditions.
 
     Parameters
     ----------
     open_worker : callable
-        Makes the worker of a function, given its name and what it calls others by.
+        Creates the worker of a function, given its name and the invoker for its calls.
     """
 
     def __init__(self, open_worker: Callable[[str, Invoker], Worker], names: Names, conditions: Conditions) -> None:
         self._names, self._conditions = names, conditions
         self._functions = LocalInvoker(lambda function: open_worker(function, _Between(self)))
         self._replies: dict[tuple[str, bytes], tuple[bytes, float]] = {}
-        self._done: list[tuple[str, bytes]] = []  # callees before their callers
+        self._done: list[tuple[str, bytes]] = []  # callees come before their callers
 
-    def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:  # noqa: ARG002 (it is no real call)
+    def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:  # noqa: ARG002 (not a real call)
         """See `Invoker.invoke`."""
         self._replies.clear()
         self._done.clear()
         reply = self.call(function, payload)
-        for one in list(dict.fromkeys(self._done)):
-            reply, _ = self._replies[one] = self._rehearse(*one)
+        for call in list(dict.fromkeys(self._done)):
+            reply, _ = self._replies[call] = self._rehearse(*call)
         return reply
 
     def call(self, function: str, payload: bytes) -> bytes:
-        """What a function replies: after its time where it was rehearsed, else by running it now."""
+        """Reply of a function: replayed after its measured time if it was rehearsed, otherwise by running it now."""
         known = self._replies.get((function, payload))
         if known is not None:
             reply, seconds = known
@@ -85,7 +85,7 @@ class Rehearsal:
         return reply
 
     def _rehearse(self, function: str, payload: bytes) -> tuple[bytes, float]:
-        """A reply with its bill as on the platform, and the seconds that it takes there."""
+        """Return the reply with its bill on the platform, and the seconds that it takes there."""
         runs: list[tuple[float, float, bytes]] = []
         begun = time.perf_counter()
         while len(runs) < RUNS and (len(runs) < 2 or time.perf_counter() - begun < LONGEST):
@@ -102,7 +102,7 @@ class Rehearsal:
 
 
 class _Between:
-    """How rehearsed functions call each other."""
+    """The invoker for calls between rehearsed functions."""
 
     def __init__(self, rehearsal: Rehearsal) -> None:
         self._rehearsal = rehearsal
@@ -113,10 +113,10 @@ class _Between:
 
 
 def platform_seconds(wall: float, busy: float, processors: float) -> float:
-    """How long a call takes with so many processors that took `wall` seconds here, `busy` ones of processor time.
+    """Estimate the duration of a call on `processors` processors that took `wall` seconds here, `busy` of them CPU time.
 
-    What is not busy waits, which takes as long there. Threads that ran side by side here take turns where there are fewer
-    processors for them; with a share of one, work takes longer in proportion.
+    Time that is not CPU time is waiting, which takes as long there. Threads that ran in parallel here share fewer processors
+    there; with a fraction of a processor, work takes proportionally longer.
     """
     alone = busy / min(processors, 1.0)
     return max(wall + alone - busy, busy / processors)

@@ -19,7 +19,6 @@ from vsearch.encoders.encoder import check_texts
 from vsearch.encoders.float_model import read_float_model
 from vsearch.encoders.grids import (
     BITS,
-    GROUP,
     LARGEST_ENTRY,
     LARGEST_WEIGHT,
     round_jointly,
@@ -31,6 +30,7 @@ from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.running import QuantizedBert
 from vsearch.encoders.writing import part_bytes
 from vsearch.errors import InputError
+from vsearch.kernels.encoders.fields import GROUP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from vsearch.kernels.encoders.fields import GROUP
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-GROUP = 32
-"""Columns that share a scale and an offset."""
 
 LARGEST_WEIGHT = 63
 """Weights of products have 7 bits: two products with unsigned 8-bit numbers then fit 16 bits, which AVX2 adds up in."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vsearch.encoders.grids import GROUP
-from vsearch.kernels.encoders.fields import BLOCK, TOGETHER
+from vsearch.kernels.encoders.fields import BLOCK, GROUP, TOGETHER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,8 +38,11 @@ def unpack_blocks(blocks: NDArray[np.int8], rows: int, columns: int) -> NDArray[
 
 def row_sums(blocks: NDArray[np.int8], rows: int) -> NDArray[np.int32]:
     """Sums int32 (rows,) of each row's weights."""
-    words = blocks.reshape(len(blocks), -1, BLOCK, TOGETHER)
-    return words.sum(axis=(1, 3), dtype=np.int32).reshape(-1)[:rows]
+    from vsearch.kernels.encoders.api import sum_weights
+
+    sums = np.empty(rows, np.int32)
+    sum_weights(blocks, sums)
+    return sums
 
 
 def pack_planes(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint32]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from vsearch.encoders.grids import Rounded, expand
-from vsearch.encoders.packing import pack_blocks, pack_planes, unpack_blocks, unpack_planes
+from vsearch.encoders.packing import pack_blocks, pack_planes, unpack_blocks, unpack_planes, up_to
+from vsearch.kernels.encoders.fields import BLOCK, GROUP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,8 +76,25 @@ class Packed(NamedTuple):
         """What the codes stand for, int8 (rows, columns)."""
         return expand(unpack_planes(self.planes, self.bits), self.scales, self.offsets)
 
-    def take(self, rows: Sequence[int]) -> Packed:
-        return Packed(self.bits, self.planes[rows], self.scales[rows], self.offsets[rows])
+    def blocks(self, columns: int) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
+        """The first columns as `pack_blocks` lays them out, and the sum of each row, by the kernel."""
+        from vsearch.kernels.encoders.api import unpack_weights
+
+        rows, groups = self.scales.shape
+        blocks = np.zeros((up_to(rows, BLOCK) // BLOCK, groups * GROUP * BLOCK), np.int8)
+        sums = np.empty(rows, np.int32)
+        unpack_weights(
+            self.planes, self.scales, self.offsets, self.bits, columns, np.empty(GROUP, np.int32), blocks, sums
+        )
+        return blocks, sums
+
+    def take(self, rows: Sequence[int], steps: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+        """Some rows times their steps, float32 (t, width), by the kernel."""
+        from vsearch.kernels.encoders.api import take_rows
+
+        taken, ids = np.empty((len(rows), width), np.float32), np.asarray(rows, np.int64)
+        take_rows(self.planes, self.scales, self.offsets, self.bits, steps, ids, np.empty(GROUP, np.int32), taken)
+        return taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,5 +170,6 @@ class TokenTable:
 
     def take(self, ids: Sequence[int], width: int) -> NDArray[np.float32]:
         """Embeddings float32 (t, width) of tokens."""
-        chosen = self.codes.take(ids).integers() if isinstance(self.codes, Packed) else self.codes[ids]
-        return chosen[:, :width].astype(np.float32) * self.steps[ids][:, None]
+        if isinstance(self.codes, Packed):
+            return self.codes.take(ids, self.steps, width)
+        return self.codes[ids, :width].astype(np.float32) * self.steps[ids][:, None]

@@ -18,15 +18,15 @@ from vsearch.encoders.architecture import Architecture
 from vsearch.encoders.bert import PRODUCTS, Layer, Linear, Norm
 from vsearch.encoders.compressed import CompressedEncoder
 from vsearch.encoders.folders import make_tokenizer
-from vsearch.encoders.grids import BITS, GROUP, LARGEST_WEIGHT
-from vsearch.encoders.packing import pack_blocks, row_sums, up_to
+from vsearch.encoders.grids import BITS, LARGEST_WEIGHT
+from vsearch.encoders.packing import row_sums, up_to
 from vsearch.encoders.quantized import Packed, QuantizedLinear, TokenTable
 from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.running import QuantizedBert
 from vsearch.encoders.wordpiece import Normalization, WordPiece
 from vsearch.encoders.writing import DATA, ENTRY, FORMAT, Entry
 from vsearch.errors import CorruptIndexError, FormatVersionError, InputError
-from vsearch.kernels.encoders.fields import BLOCK
+from vsearch.kernels.encoders.fields import BLOCK, GROUP
 from vsearch.storage.files.bundle import open_bundle
 from vsearch.storage.stores.held import HeldBytes
 
@@ -146,16 +146,17 @@ class _Reader:
         if bits == 8:
             shape = (up_to(rows, BLOCK) // BLOCK, up_to(columns, GROUP) * BLOCK)
             blocks = self._take("weights", f"{at}blocks", np.int8, shape)
+            sums = row_sums(blocks, rows)
         else:
             packed = self._packed("weights", at, bits, rows, columns)
-            blocks = pack_blocks(packed.integers()[:, :columns])
+            blocks, sums = packed.blocks(columns)
         if blocks.max() > LARGEST_WEIGHT or blocks.min() < -LARGEST_WEIGHT:
             raise InputError(f"weights of {at[:-1]!r} must be from -{LARGEST_WEIGHT} to {LARGEST_WEIGHT}")
         return QuantizedLinear(
             blocks,
             steps=self._floats(f"{at}steps", (rows,), "weights"),
             bias=self._floats(f"{at}bias", (rows,), "weights"),
-            sums=row_sums(blocks, rows),
+            sums=sums,
             scales=self._floats(f"{at}scales", (columns,), "weights"),
             packed=packed,
         )

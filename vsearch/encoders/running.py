@@ -11,10 +11,9 @@ import numpy as np
 
 from vsearch.encoders.bert import PRODUCTS, Bert
 from vsearch.encoders.functions import pool
-from vsearch.encoders.grids import GROUP
 from vsearch.encoders.packing import up_to
 from vsearch.encoders.quantized import QuantizedLinear, TokenTable
-from vsearch.kernels.encoders.fields import BLOCK, LANES, TOKENS, ProductField
+from vsearch.kernels.encoders.fields import BLOCK, GROUP, LANES, TOKENS, ProductField
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,1 +1,1 @@
-"""A FaaS on this machine: the Invoke API of AWS Lambda in front, one real runtime process per execution environment."""
+"""A local FaaS: the Invoke API of AWS Lambda in front of one real runtime process per execution environment."""

@@ -1,4 +1,4 @@
-"""``python -m vsearch.faas STATE OPTIONS``: what `vsearch.faas.daemon.up` starts."""
+"""``python -m vsearch.faas STATE OPTIONS``: the process started by `vsearch.faas.daemon.up`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the servers of this folder take of an HTTP request: by a name of this machine, with a body whose length is told once.
+"""Checks of HTTP requests by the servers of this package: loopback host names, and bodies with an unambiguous length.
 
-A body that is read by another length than its sender meant leaves bytes behind that pass for the next request, or waits for
-bytes that never come.
+If a body is read with a different length than its sender meant, leftover bytes are taken for the next request, or the reader
+waits for bytes that never come.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 
 
 class BodyError(Exception):
-    """A body that cannot be read; `status` is HTTP's. The connection is of no use any more."""
+    """A body that cannot be read; `status` is the HTTP status. The connection cannot be used any further."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -23,40 +23,40 @@ class BodyError(Exception):
 
 
 def own_names(port: int) -> list[str]:
-    """What a server of the loopback is called by."""
+    """Host names under which a loopback server may be addressed."""
     return [f"{name}:{port}" for name in ("127.0.0.1", "localhost")]
 
 
 def has_body(headers: Message) -> bool:
-    """Whether bytes follow the headers, as far as these tell."""
+    """Whether a body follows, according to the headers."""
     return headers.get("transfer-encoding") is not None or headers.get("content-length", "0") != "0"
 
 
 def read_body(stream: BufferedIOBase, headers: Message, largest: int, *, chunks: bool = False) -> bytes:
-    """The body of a POST.
+    """Read the body of a POST request.
 
     Parameters
     ----------
     largest : int
-        Bytes; what is longer is not read.
+        Maximum size in bytes; longer bodies are not read.
     chunks : bool
-        Whether it may come in chunks.
+        Whether chunked encoding is allowed.
 
     Raises
     ------
     BodyError
-        There is no length, or more than one, or it is not a number; the body is too long or ends early.
+        The length is missing, ambiguous or not a number, or the body is too long or ends early.
     """
     lengths, encodings = headers.get_all("content-length", []), headers.get_all("transfer-encoding", [])
-    if chunks and not lengths and [each.strip().lower() for each in encodings] == ["chunked"]:
+    if chunks and not lengths and [encoding.strip().lower() for encoding in encodings] == ["chunked"]:
         return _read_chunks(stream, largest)
     if encodings or not lengths:
         raise BodyError(411, "send the body with a Content-Length")
     if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0].strip()):
-        raise BodyError(400, f"Content-Length must be one whole number from 0, got {', '.join(lengths)[:100]!r}")
+        raise BodyError(400, f"Content-Length must be a single non-negative integer, got {', '.join(lengths)[:100]!r}")
     length = int(lengths[0])
     if length > largest:
-        raise BodyError(413, f"a body of {length} bytes is longer than {largest}")
+        raise BodyError(413, f"the body must be at most {largest} bytes, got {length}")
     return _read(stream, length)
 
 
@@ -72,11 +72,11 @@ def _read_chunks(stream: BufferedIOBase, largest: int) -> bytes:
     while True:
         line = stream.readline(1024).split(b";")[0].strip()
         if not _SIZE.fullmatch(line):
-            raise BodyError(400, "a chunk begins without its length")
+            raise BodyError(400, "a chunk must begin with its length")
         size = int(line, 16)
         left -= size
         if left < 0:
-            raise BodyError(413, f"a body is longer than {largest} bytes")
+            raise BodyError(413, f"the body must be at most {largest} bytes")
         parts.append(_read(stream, size))
         if stream.readline(8).strip():
             raise BodyError(400, "a chunk is longer than its length")

@@ -1,7 +1,7 @@
-"""The local FaaS as a process of its own: started, asked and ended from the command line.
+"""The local FaaS as a background process that is started, queried and stopped from the command line.
 
-Its address and the token that control asks for are kept in a small file, so that ``vsearch faas status`` and
-``local-faas://`` find it.
+Its address and the token for control requests are stored in a small file, where ``vsearch faas status`` and
+``local-faas://`` find them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from vsearch.storage.stores.loopback import is_loopback
 
 START_SECONDS = 20.0
 
-_started: list[subprocess.Popen[bytes]] = []  # by this process; waited for when they are ended
+_started: list[subprocess.Popen[bytes]] = []  # started by this process, which waits for their end
 
 
 class FaasError(VsearchError):
-    """The local FaaS is not there, or refused."""
+    """The local FaaS is not running, or refused a request."""
 
 
 def find() -> str:
@@ -40,29 +40,29 @@ def find() -> str:
     Raises
     ------
     FaasError
-        None is running.
+        The FaaS is not running.
     InputError
-        The folder of its state may be another's.
+        The folder of its state may belong to another user.
     """
-    found = local_state()
-    if found is None:
+    state = local_state()
+    if state is None:
         raise FaasError("no local FaaS is running; start one with: vsearch faas up")
     try:
         _ask("/vsearch/functions")
     except FaasError:
-        raise FaasError("the local FaaS does not answer; start another with: vsearch faas up") from None
-    return found[0]
+        raise FaasError("the local FaaS does not answer; start it again with: vsearch faas up") from None
+    return state[0]
 
 
 def up(port: int = 0, environments: int = 40, idle: float = 600.0, variables: dict[str, str] | None = None) -> str:
-    """Start the FaaS in the background, unless it runs; returns its address.
+    """Start the FaaS in the background unless it is running; return its address.
 
     Raises
     ------
     FaasError
-        It does not start.
+        The FaaS does not start.
     InputError
-        The folder of its state may be another's.
+        The folder of its state may belong to another user.
     """
     own_folder(make=True)
     try:
@@ -88,19 +88,19 @@ def up(port: int = 0, environments: int = 40, idle: float = 600.0, variables: di
         except FaasError:
             time.sleep(0.05)
     tail = file.with_suffix(".log").read_text(encoding="utf-8", errors="replace")[-500:]
-    raise FaasError(f"the local FaaS did not start: {tail.strip() or 'it said nothing'}")
+    raise FaasError(f"the local FaaS did not start: {tail.strip() or 'no output'}")
 
 
 def status() -> list[dict[str, Any]]:
-    """Functions with their environments.
+    """Functions and the number of their environments.
 
     Raises
     ------
     FaasError
     """
     find()
-    found: list[dict[str, Any]] = json.loads(_ask("/vsearch/functions"))
-    return found
+    functions: list[dict[str, Any]] = json.loads(_ask("/vsearch/functions"))
+    return functions
 
 
 def put(spec: FunctionSpec) -> None:
@@ -119,13 +119,13 @@ def remove(name: str) -> None:
     Raises
     ------
     FaasError
-        There is none of that name.
+        There is no function with this name.
     """
     _ask(f"/vsearch/functions/{name}", method="DELETE")
 
 
 def down() -> bool:
-    """End the FaaS and all its functions; False where none runs."""
+    """Stop the FaaS and all its functions; False if it is not running."""
     try:
         find()
     except FaasError:
@@ -140,7 +140,7 @@ def down() -> bool:
 
 
 def serve(file: Path, options: dict[str, Any]) -> None:
-    """Run the FaaS in this process until it is told to end."""
+    """Run the FaaS in this process until it is stopped."""
     from vsearch.faas.platform import Limits, Platform
     from vsearch.faas.server import Server
 
@@ -159,12 +159,12 @@ def serve(file: Path, options: dict[str, Any]) -> None:
 
 
 def _ask(path: str, body: bytes | None = None, method: str | None = None) -> bytes:
-    found = local_state()
-    if found is None:
+    state = local_state()
+    if state is None:
         raise FaasError("no local FaaS is running; start one with: vsearch faas up")
-    url, token = found
+    url, token = state
     if not is_loopback(urlsplit(url).hostname or ""):
-        raise FaasError(f"the local FaaS is on this machine only, not at {url}; start it again with: vsearch faas up")
+        raise FaasError(f"the local FaaS must be on this machine, not at {url}; start it again with: vsearch faas up")
     request = urllib.request.Request(url + path, body, {CONTROL_HEADER: token}, method=method)  # noqa: S310 (our own address)
     try:
         with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310

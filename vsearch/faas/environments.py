@@ -1,4 +1,4 @@
-"""One execution environment: a process of the real runtime client, and the Runtime API that it talks to."""
+"""An execution environment: a process with the real runtime client, and the Runtime API that it polls."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from vsearch.faas.functions import (
 
 INIT_SECONDS = 10.0
 POLL = 0.05
-"""Seconds between looks at the memory of a running function."""
+"""Seconds between checks of a running function's memory."""
 
 LOG_TAIL = 4096
 
 LONGEST_BODY = 64 << 20
-"""Bytes of what a function posts: a response over the platform's limit is read, and answered with the error that AWS gives."""
+"""Maximum bytes that a function may post: a response over the platform's limit is read, then answered with AWS's error."""
 
 
 @dataclass
 class Invocation:
-    """One call, from its event to its reply."""
+    """One call, from the event to the reply."""
 
     request: str
     event: bytes
@@ -54,7 +54,7 @@ class Invocation:
 class Environment:
     """A process that serves one function, one invocation at a time.
 
-    Between invocations the process is stopped (SIGSTOP), as AWS freezes it: nothing runs in the background.
+    Between invocations the process is stopped (SIGSTOP), like a frozen environment on AWS: nothing runs in the background.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Environment:
     code, runtime : Path
         Folders of the package and of the runtime.
     variables : dict
-        What every function of the platform is given: credentials and endpoints.
+        Environment variables that the platform sets for every function: credentials and endpoints.
     """
 
     def __init__(self, spec: FunctionSpec, code: Path, runtime: Path, variables: dict[str, str]) -> None:
@@ -72,7 +72,7 @@ class Environment:
         self.invocations = 0
         self.peak = 0
         self._changed = threading.Condition()
-        self._waiting = False  # the runtime asks for its next invocation
+        self._waiting = False  # the runtime is polling for its next invocation
         self._current: Invocation | None = None
         self._taken = False
         self._init_error: bytes | None = None
@@ -95,11 +95,11 @@ class Environment:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The process id."""
         return self._process.pid
 
     def invoke(self, event: bytes, request: str) -> Reply:
-        """Run one invocation to its reply; kills the process at the time limit and over the memory limit."""
+        """Run one invocation and return its reply; kills the process when it exceeds the time or memory limit."""
         spec = self.spec
         if self._init_error is not None or not self.alive:
             reply = self._failed_init(request)
@@ -137,7 +137,7 @@ class Environment:
         return exited(request, self._process.returncode, log)
 
     def stop(self) -> None:
-        """End the process and what belongs to it."""
+        """Kill the process group and clean up."""
         with self._changed:
             self._waiting = False
             self._changed.notify_all()
@@ -153,10 +153,10 @@ class Environment:
         """The end of the log."""
         return self._tail(0)
 
-    # -- the runtime's side, called by the Runtime API's threads
+    # -- the runtime's side, called by threads of the Runtime API
 
     def next(self) -> Invocation | None:
-        """Wait for the next invocation; None when the environment ends."""
+        """Wait for the next invocation; None when the environment stops."""
         with self._changed:
             self._waiting = True
             self._changed.notify_all()
@@ -167,7 +167,7 @@ class Environment:
             return self._current
 
     def finish(self, request: str, reply: Reply) -> bool:
-        """Take the reply of an invocation; False where it is not the current one."""
+        """Store the reply to an invocation; False if the invocation is not the current one."""
         with self._changed:
             call = self._current
             if call is None or call.request != request or call.reply is not None:
@@ -178,7 +178,7 @@ class Environment:
             return True
 
     def fail_init(self, body: bytes) -> None:
-        """Take the runtime's report that the function does not start."""
+        """Store the runtime's report that the function failed to start."""
         with self._changed:
             self._init_error = body
             self._changed.notify_all()
@@ -186,7 +186,7 @@ class Environment:
     def _ended(self) -> bool:
         return self._process.poll() is not None
 
-    # -- inside
+    # -- internals
 
     def _spawn(self, code: Path, runtime: Path, variables: dict[str, str]) -> subprocess.Popen[bytes]:
         spec = self.spec
@@ -214,9 +214,9 @@ class Environment:
             **variables,
             **spec.environment,
         }
-        alone = ["-S"] if spec.isolated else []
+        site_options = ["-S"] if spec.isolated else []
         return subprocess.Popen(
-            [sys.executable, *alone, "-m", "awslambdaric", spec.handler],
+            [sys.executable, *site_options, "-m", "awslambdaric", spec.handler],
             cwd=code,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -261,7 +261,7 @@ class Environment:
         )
 
     def _settle(self) -> None:
-        """Wait until the runtime asks for more, then freeze it."""
+        """Wait until the runtime polls again, then freeze it."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._ended(), 5.0)
         if self.alive:
@@ -279,12 +279,12 @@ class Environment:
 
 
 def _with_log(reply: Reply, log: bytes) -> Reply:
-    """A reply with its log."""
+    """Add the log to a reply."""
     return Reply(reply.status, reply.body, reply.error, reply.kind, log)
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory that a process holds, 0 where that cannot be told."""
+    """Resident memory of a process in bytes; 0 if unknown."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -293,7 +293,7 @@ def resident_bytes(pid: int) -> int:
 
 
 class _RuntimeApi(ThreadingHTTPServer):
-    """The Runtime API of one environment, on a port of its own: the client takes no path in its address."""
+    """The Runtime API of one environment, on its own port, since the client's address cannot include a path."""
 
     daemon_threads = True
     request_queue_size = 16
@@ -303,7 +303,7 @@ class _RuntimeApi(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _RuntimeHandler)
 
     def handle_error(self, *_: object) -> None:
-        """A client that goes away is no event."""
+        """Ignore clients that disconnect."""
 
     def server_bind(self) -> None:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -319,10 +319,10 @@ class _RuntimeHandler(BaseHTTPRequestHandler):
     server: _RuntimeApi
 
     def do_GET(self) -> None:
-        """Long poll for the next invocation."""
+        """Long-poll for the next invocation."""
         if self._refuses():
             return
-        self.close_connection |= has_body(self.headers)  # nobody reads it
+        self.close_connection |= has_body(self.headers)  # the body is not read
         call = self.server.environment.next() if self.path.endswith("/runtime/invocation/next") else None
         if call is None:
             self._send(404 if not self.path.endswith("/next") else 410, b"{}")
@@ -337,7 +337,7 @@ class _RuntimeHandler(BaseHTTPRequestHandler):
         self._send(200, call.event, headers)
 
     def do_POST(self) -> None:
-        """Take a response, an error, or the report that the function does not start."""
+        """Accept a response, an error, or the report that the function failed to start."""
         if self._refuses():
             return
         try:
@@ -362,10 +362,10 @@ class _RuntimeHandler(BaseHTTPRequestHandler):
             self._send(400, b'{"errorType":"InvalidRequestID"}')
 
     def log_message(self, *_: object) -> None:
-        """Stay silent."""
+        """Disable logging."""
 
     def _refuses(self) -> bool:
-        """Refuse what comes by another name than the runtime client calls, or from a page in a browser."""
+        """Refuse requests under a host name other than the runtime client's, and requests from web pages."""
         known = self.headers.get_all("host", []) in [[name] for name in own_names(self.server.server_port)]
         if known and self.headers.get("origin") is None:
             return False

@@ -1,4 +1,4 @@
-"""What a function is, and the answers of the platform about it, worded as AWS words them."""
+"""Function specifications, and the platform's replies in the wording of AWS."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import msgspec
 from vsearch.fanout.platforms.aws_lambda import LIMITS
 
 LARGEST_REQUEST = LIMITS.request_bytes
-"""Bytes of a request; the limit of AWS."""
+"""Size limit of a request in bytes, as on AWS."""
 
 LARGEST_RESPONSE = LIMITS.response_bytes
-"""Bytes of a response."""
+"""Size limit of a response in bytes."""
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
@@ -22,25 +22,25 @@ Name = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
 
 
 class FunctionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A function as it was deployed.
+    """A deployed function.
 
     Attributes
     ----------
     handler : str
-        ``module.function``; modules in packages with dots or slashes between.
+        ``module.function``; modules in packages are separated by dots or slashes.
     package : str
-        A zip file, or a folder that stands for one.
+        A zip file, or a folder in place of one.
     memory : int
         MB.
     timeout : float
-        Seconds, for one invocation.
+        Seconds per invocation.
     environment : dict
         Variables.
     concurrency : int or None
-        Environments at most; None: as many as the platform has.
+        Maximum number of environments; None for the platform's limit.
     isolated : bool
-        Whether the function sees only the interpreter, the runtime, boto3 and its package, as it would on AWS. Without,
-        it also sees what is installed here, which is of use as long as a package is not built.
+        Whether the function sees only the interpreter, the runtime, boto3 and its package, as on AWS. If not, it also sees
+        locally installed packages, which helps during development, before a package is built.
     """
 
     name: Name
@@ -54,19 +54,19 @@ class FunctionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def arn(self) -> str:
-        """The function's resource name."""
+        """The ARN of the function."""
         return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.name}"
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What the Invoke API answers.
+    """A reply of the Invoke API.
 
     Attributes
     ----------
     error : str or None
         The header X-Amz-Function-Error.
     kind : str or None
-        The header X-Amzn-ErrorType, where the platform refuses.
+        The header X-Amzn-ErrorType, if the platform refuses the request.
     log : bytes
         The end of the invocation's log.
     """
@@ -79,48 +79,48 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 def refuse(status: int, kind: str, message: str, **more: str) -> Reply:
-    """The platform's own refusal."""
+    """A refusal by the platform."""
     return Reply(
         status, json.dumps({**more, "Type": "User", "Message": message, "message": message}).encode(), kind=kind
     )
 
 
 def not_found(name: str) -> Reply:
-    """There is no such function."""
+    """The function does not exist."""
     arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
     return refuse(404, "ResourceNotFoundException", f"Function not found: {arn}")
 
 
 def too_large() -> Reply:
-    """The request is over the limit."""
+    """The request exceeds the size limit."""
     limit = f"Request must be smaller than {LARGEST_REQUEST} bytes for the InvokeFunction operation"
     return refuse(413, "RequestTooLargeException", limit)
 
 
 def throttled(reason: str) -> Reply:
-    """There is no room for another environment."""
+    """There is no capacity for another environment."""
     return refuse(429, "TooManyRequestsException", "Rate Exceeded.", Reason=reason)
 
 
 def not_json(detail: str) -> Reply:
-    """The request is no JSON."""
+    """The request is not JSON."""
     text = f"Could not parse request body into json: {detail}"
     return refuse(400, "InvalidRequestContentException", text)
 
 
 def failed(kind: str, message: str, log: bytes = b"") -> Reply:
-    """A function error that the platform reports in the function's place."""
+    """A function error reported by the platform on behalf of the function."""
     body = json.dumps({"errorType": kind, "errorMessage": message}).encode()
     return Reply(200, body, error="Unhandled", log=log)
 
 
 def timed_out(request: str, seconds: float, log: bytes) -> Reply:
-    """The invocation ran into its time limit."""
+    """The invocation exceeded its time limit."""
     return failed("Sandbox.Timedout", f"RequestId: {request} Error: Task timed out after {seconds:.2f} seconds", log)
 
 
 def exited(request: str, status: int | None, log: bytes) -> Reply:
-    """The process ended during the invocation."""
+    """The process exited during the invocation."""
     reason = "without providing a reason"
     if status is not None and status < 0:
         signals = {-9: "killed", -11: "segmentation fault", -6: "aborted", -4: "illegal instruction", -15: "terminated"}
@@ -131,6 +131,6 @@ def exited(request: str, status: int | None, log: bytes) -> Reply:
 
 
 def response_too_large() -> Reply:
-    """The response is over the limit."""
+    """The response exceeds the size limit."""
     limit = f"Response payload size exceeded maximum allowed payload size ({LARGEST_RESPONSE} bytes)."
     return failed("Function.ResponseSizeTooLarge", limit)

@@ -1,4 +1,4 @@
-"""Unpacking a function's package, and the runtime that AWS would put beside it."""
+"""Unpacking of a function's package, and the runtime that AWS adds to it."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ RUNTIME = (
     "six",
     "urllib3",
 )
-"""Modules that the Python runtime of AWS brings: the runtime client and boto3 with what it needs."""
+"""Modules provided by AWS's Python runtime: the runtime client, and boto3 with its dependencies."""
 
 LARGEST_UNZIPPED = 262_144_000
 
 
 def unpack(package: str, into: Path) -> Path:
-    """The folder of a package: itself, or a zip's content, unpacked once per content and made read-only.
+    """Return the folder of a package: the folder itself, or the content of a zip, unpacked once per content and read-only.
 
     Raises
     ------
     InputError
-        There is no such package, or it is larger unzipped than AWS takes.
+        There is no such package, or it exceeds AWS's limit when unzipped.
     """
     source = Path(package)
     if source.is_dir():
@@ -51,12 +51,12 @@ def unpack(package: str, into: Path) -> Path:
     with zipfile.ZipFile(source) as archive:
         size = sum(info.file_size for info in archive.infolist())
         if size > LARGEST_UNZIPPED:
-            raise InputError(f"{package}: has {size} bytes unzipped, AWS takes {LARGEST_UNZIPPED}")
+            raise InputError(f"{package}: must be at most {LARGEST_UNZIPPED} bytes unzipped, as on AWS, got {size}")
         for info in archive.infolist():
             path = Path(archive.extract(info, partial))
             moment = info.date_time
             if path.is_file():
-                # what was compiled when the package was made counts only with the time it was made for
+                # cached compiled code is valid only with the file time it was compiled for
                 _stamp(path, moment)
                 path.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IXUSR)
     partial.rename(folder)
@@ -64,7 +64,7 @@ def unpack(package: str, into: Path) -> Path:
 
 
 def runtime_folder(at: Path) -> Path:
-    """A folder with nothing but the runtime's modules, linked from where they are installed.
+    """Create a folder with only the modules of the runtime, linked from their installation.
 
     Raises
     ------
@@ -73,10 +73,10 @@ def runtime_folder(at: Path) -> Path:
     """
     at.mkdir(parents=True, exist_ok=True)
     for name in RUNTIME:
-        found = importlib.util.find_spec(name)
-        if found is None or found.origin is None:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
             raise MissingDependencyError(f"the local FaaS needs {name}: pip install 'vsearch[faas]'")
-        origin = Path(found.origin)
+        origin = Path(spec.origin)
         target = origin.parent if origin.name == "__init__.py" else origin
         link = at / target.name
         if not link.is_symlink():

@@ -1,4 +1,4 @@
-"""The platform: functions, their environments cold and warm, and the limits on how many there are."""
+"""The platform: functions, their warm and cold environments, and limits on their number."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vsearch.faas.packages import runtime_folder, unpack
 
 @dataclass(frozen=True)
 class Limits:
-    """What the platform allows.
+    """Limits of the platform.
 
     Attributes
     ----------
     environments : int
-        Of all functions; more concurrent invocations are throttled.
+        Maximum number over all functions; further concurrent invocations are throttled.
     idle : float
-        Seconds after which an unused environment ends.
+        Seconds after which an unused environment is stopped.
     """
 
     environments: int = 40
@@ -34,7 +34,7 @@ class Limits:
 class _Function:
     spec: FunctionSpec
     code: Path
-    idle: list[Environment] = field(default_factory=list)  # the last one used is used next
+    idle: list[Environment] = field(default_factory=list)  # last in, first out
     busy: int = 0
     cold: int = 0
     invocations: int = 0
@@ -63,12 +63,12 @@ class Platform:
         threading.Thread(target=self._reap, daemon=True).start()
 
     def put(self, spec: FunctionSpec) -> None:
-        """Create or replace a function; environments of the old one end.
+        """Create or replace a function; environments of the old one are stopped.
 
         Raises
         ------
         InputError
-            The package is not usable.
+            The package is invalid.
         """
         code = unpack(spec.package, self._folder / "packages")
         with self._lock:
@@ -78,7 +78,7 @@ class Platform:
             environment.stop()
 
     def remove(self, name: str) -> bool:
-        """Remove a function; False where there is none."""
+        """Remove a function; False if it does not exist."""
         with self._lock:
             old = self._functions.pop(name, None)
         for environment in old.idle if old else ():
@@ -93,10 +93,10 @@ class Platform:
             function = self._functions.get(name)
         if function is None:
             return not_found(name)
-        taken = self._take(function)
-        if isinstance(taken, Reply):
-            return taken
-        environment: Environment | None = taken
+        claimed = self._take(function)
+        if isinstance(claimed, Reply):
+            return claimed
+        environment: Environment | None = claimed
         try:
             if environment is None:
                 environment = Environment(function.spec, function.code, self._runtime, self.variables)
@@ -105,7 +105,7 @@ class Platform:
             self._give_back(function, environment)
 
     def status(self) -> list[dict[str, Any]]:
-        """Functions with their environments."""
+        """Functions and the number of their environments."""
         with self._lock:
             return [
                 {
@@ -121,46 +121,46 @@ class Platform:
             ]
 
     def spec(self, name: str) -> FunctionSpec | None:
-        """A function as it was deployed."""
+        """The specification of a function; None if it does not exist."""
         with self._lock:
-            found = self._functions.get(name)
-        return None if found is None else found.spec
+            function = self._functions.get(name)
+        return None if function is None else function.spec
 
     def log(self, name: str) -> bytes:
-        """The end of the log of the function's last used environment."""
+        """The end of the log of the function's most recently used environment."""
         with self._lock:
-            found = self._functions.get(name)
-            idle = list(found.idle) if found else []
+            function = self._functions.get(name)
+            idle = list(function.idle) if function else []
         return idle[-1].tail() if idle else b""
 
     def evict_idle(self, name: str | None = None) -> int:
-        """End idle environments, so that the next invocation is a cold start; returns how many."""
+        """Stop idle environments, so that the next invocation is a cold start; return how many were stopped."""
         with self._lock:
             chosen = [f for f in self._functions.values() if name in (None, f.spec.name)]
-            ended = [environment for function in chosen for environment in function.idle]
+            evicted = [environment for function in chosen for environment in function.idle]
             for function in chosen:
                 function.idle = []
-        for environment in ended:
+        for environment in evicted:
             environment.stop()
-        return len(ended)
+        return len(evicted)
 
     def close(self) -> None:
-        """End all environments."""
+        """Stop all environments."""
         self._closing.set()
         self.evict_idle()
 
     def _take(self, function: _Function) -> Environment | Reply | None:
-        """A warm environment, None for a new one, or a refusal."""
+        """Return a warm environment, None if a new one is needed, or a refusal."""
         evicted = None
         with self._lock:
             limit = function.spec.concurrency
             if limit is not None and function.busy >= limit:
                 return throttled("ReservedFunctionConcurrentInvocationLimitExceeded")
-            found = None
-            while function.idle and found is None:
+            warm = None
+            while function.idle and warm is None:
                 candidate = function.idle.pop()
-                found = candidate if candidate.alive else None
-            if found is None:
+                warm = candidate if candidate.alive else None
+            if warm is None:
                 total = sum(f.busy + len(f.idle) for f in self._functions.values())
                 if total >= self.limits.environments:
                     evicted = self._oldest_idle()
@@ -171,15 +171,15 @@ class Platform:
             function.invocations += 1
         if evicted is not None:
             evicted.stop()
-        return found
+        return warm
 
     def _oldest_idle(self) -> Environment | None:
-        every = [
+        oldest = [
             (environment.used, function) for function in self._functions.values() for environment in function.idle[:1]
         ]
-        if not every:
+        if not oldest:
             return None
-        _, function = min(every, key=lambda pair: pair[0])
+        _, function = min(oldest, key=lambda pair: pair[0])
         return function.idle.pop(0)
 
     def _give_back(self, function: _Function, environment: Environment | None) -> None:
@@ -194,11 +194,11 @@ class Platform:
 
     def _reap(self) -> None:
         while not self._closing.wait(min(1.0, self.limits.idle / 4)):
-            oldest = time.monotonic() - self.limits.idle
+            cutoff = time.monotonic() - self.limits.idle
             with self._lock:
-                ended = []
+                expired = []
                 for function in self._functions.values():
-                    ended += [environment for environment in function.idle if environment.used < oldest]
-                    function.idle = [environment for environment in function.idle if environment.used >= oldest]
-            for environment in ended:
+                    expired += [environment for environment in function.idle if environment.used < cutoff]
+                    function.idle = [environment for environment in function.idle if environment.used >= cutoff]
+            for environment in expired:
                 environment.stop()

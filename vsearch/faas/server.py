@@ -1,7 +1,8 @@
-"""The Invoke API over HTTP, and a few paths of our own to put functions there and to look at them.
+"""The Invoke API over HTTP, plus a few paths of our own to manage functions.
 
-Who may control it may run any code as this user: that takes a token. A page in a browser can send requests to this machine
-too, under a name of its own: what does not come by a name of the loopback, or comes from a page of elsewhere, is refused.
+Control requests allow running arbitrary code as this user, so they need a token. Web pages can also send requests to this
+machine, under host names of their own: requests under a name that is not a loopback name, or from a page of another origin,
+are refused.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from vsearch.faas.functions import LARGEST_REQUEST, FunctionSpec, Reply, not_fou
 from vsearch.faas.platform import Platform
 
 CONTROL_HEADER = "X-Vsearch-Token"
-"""Holds the token of whoever controls it."""
+"""Header with the token for control requests."""
 
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 _URL = re.compile(r"/url/([^/]+)(/.*)?")
@@ -32,18 +33,18 @@ _ARN = re.compile(r"arn:aws:lambda:[^:]+:[^:]+:function:([A-Za-z0-9_-]+)(?::[^:]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves a platform on a loopback port.
+    """A server for a platform on a loopback port.
 
     Parameters
     ----------
     platform : Platform
     port : int
-        0 for any free one.
+        0 for any free port.
 
     Attributes
     ----------
     token : str
-        What control asks for.
+        Required by control requests.
     """
 
     daemon_threads = True
@@ -54,19 +55,19 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
 
     def handle_error(self, *_: object) -> None:
-        """A client that goes away is no event."""
+        """Ignore clients that disconnect."""
 
     @property
     def url(self) -> str:
-        """What boto3 takes as the endpoint of Lambda."""
+        """The endpoint URL of Lambda for boto3."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def start(self) -> None:
-        """Serve in a thread."""
+        """Serve in a background thread."""
         threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True).start()
 
     def stop(self) -> None:
-        """Stop serving and end all functions."""
+        """Stop the server and all functions."""
         self.shutdown()
         self.server_close()
         self.platform.close()
@@ -79,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
-        """Invoke a function; or one of our own paths."""
+        """Invoke a function, or handle one of our own paths."""
         path = urlsplit(self.path).path
         if self._refuses(path):
             return
@@ -87,8 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = read_body(self.rfile, self.headers, LARGEST_REQUEST + 65536)
         except BodyError as error:
             self.close_connection = True
-            wrong = refuse(error.status, "InvalidRequestContentException", str(error))
-            self._reply(too_large() if error.status == 413 else wrong)
+            refusal = refuse(error.status, "InvalidRequestContentException", str(error))
+            self._reply(too_large() if error.status == 413 else refusal)
             return
         matched = _INVOKE.fullmatch(path)
         if matched:
@@ -104,11 +105,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(refuse(404, "ResourceNotFoundException", f"there is no {path}"))
 
     def do_GET(self) -> None:
-        """Look at functions."""
+        """List functions."""
         path = urlsplit(self.path).path
         if self._refuses(path):
             return
-        self.close_connection |= has_body(self.headers)  # nobody reads it
+        self.close_connection |= has_body(self.headers)  # the body is not read
         if path == "/vsearch/functions":
             self._reply(Reply(200, json.dumps(self.server.platform.status()).encode()))
         elif not self._by_url("GET", b""):
@@ -124,19 +125,19 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(Reply(204, b"") if self.server.platform.remove(name) else not_found(name))
 
     def log_message(self, *_: object) -> None:
-        """Stay silent."""
+        """Disable logging."""
 
     def _refuses(self, path: str) -> bool:
-        """Refuse what comes from elsewhere, and control without the token."""
+        """Refuse requests from other hosts or origins, and control requests without the token."""
         names = own_names(self.server.server_address[1])
         origin = self.headers.get("origin")
         if self.headers.get_all("host", []) not in [[name] for name in names] or origin not in (
             None,
             *(f"http://{name}" for name in names),
         ):
-            text = f"call it as {self.server.url}"
+            text = f"requests must be addressed to {self.server.url}"
         elif path.startswith("/vsearch/") and not self._knows_token():
-            text = "control needs the token that is kept beside the address"
+            text = "control requests need the token that is stored next to the address"
         else:
             return False
         self.close_connection = True  # the body is not read
@@ -174,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         return Reply(201, json.dumps({"FunctionName": spec.name, "FunctionArn": spec.arn}).encode())
 
     def _by_url(self, method: str, body: bytes) -> bool:
-        """Serve /url/<function>/... as the function's own URL would be; False where the path is none."""
+        """Serve /url/<function>/... like the function's own URL; False if the path is not of this form."""
         parts = urlsplit(self.path)
         matched = _URL.fullmatch(parts.path)
         if not matched:

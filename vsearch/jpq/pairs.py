@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
-from vsearch.search.state.fetching import find_ids
 from vsearch.search.state.given_ids import id_array, shown
+from vsearch.search.state.id_lookup import find_ids
 from vsearch.search.state.model import check_queries, plain_queries
 from vsearch.search.state.snapshot import Snapshot
 

@@ -15,7 +15,6 @@ from vsearch.metrics import gain_of
 from vsearch.quantizers.pq import ProductQuantizer
 from vsearch.search.state.model import Model
 from vsearch.search.state.snapshot import Snapshot
-from vsearch.search.state.workspace import pack_model
 from vsearch.storage.snapshots.manifest import manifest_segments
 
 
@@ -72,9 +71,7 @@ class Documents:
     def live(self, parameters: Parameters) -> Snapshot:
         """Return the index with these parameters, as a snapshot that can be searched."""
         model = model_with(self.snapshot.model, self.codec, parameters)
-        return replace(
-            self.snapshot, model=model, native=pack_model(model, self.snapshot.radii, self.snapshot.manifest.rows)
-        )
+        return replace(self.snapshot, model=model)
 
     def scores(
         self, parameters: Parameters, rotated: NDArray[np.float32], rows: NDArray[np.int64]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 import msgspec
-import numpy as np
 from msgspec import UNSET, UnsetType
 
 from vsearch.errors import (
@@ -22,7 +21,7 @@ from vsearch.errors import (
     StoreError,
     VsearchError,
 )
-from vsearch.search.state.deltas import Removed, Rows, write_delta
+from vsearch.live.written import Written, discard
 from vsearch.search.state.model_reading import training_of
 from vsearch.search.state.snapshot import Snapshot, reopen_snapshot
 from vsearch.storage import read_manifest
@@ -30,7 +29,6 @@ from vsearch.storage.snapshots.commits import newest_after
 from vsearch.storage.snapshots.committing import PATIENCE, TakenBackError, commit_after, retry_waits
 from vsearch.storage.snapshots.manifest import (
     OperationEntry,
-    SegmentEntry,
     TokenEntry,
 )
 from vsearch.storage.snapshots.upgrading import origin_of, upgraded
@@ -38,8 +36,9 @@ from vsearch.storage.snapshots.upgrading import origin_of, upgraded
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from vsearch.search.state.deltas import Delta, Removed, Rows
     from vsearch.search.state.model import Model
-    from vsearch.storage import Manifest, Store
+    from vsearch.storage import Manifest
 
 TOKENS = 256
 """How many tokens a manifest remembers."""
@@ -178,10 +177,10 @@ def commit_change(
         The index was replaced or trained anew meanwhile, or `if_snapshot` is not the newest, or others committed first for a
         whole minute.
     """
-    _check(token, if_snapshot)
+    check_call(token, if_snapshot)
     store, trained, origin = snapshot.store, training_of(snapshot.manifest), origin_of(snapshot.manifest)
     begun = time.monotonic()
-    written: _Written | None = None
+    written: Written | None = None
     for wait in retry_waits():
         manifest = snapshot.manifest
         stale = ""
@@ -190,20 +189,20 @@ def commit_change(
         elif training_of(manifest) != trained and operation.kind in OF_TRAINING:
             stale = "trained"
         if stale:
-            _discard(store, written, paths)
+            discard(store, written, paths)
             raise ConflictError(
                 f"{store.url}: snapshot {manifest.snapshot} was {stale} anew meanwhile; open the index again and retry"
             )
-        known = _known(manifest, token)
+        known = known_change(manifest, token)
         if known is not None:
-            _discard(store, written, paths)
+            discard(store, written, paths)
             return Commit(known.snapshot, known.added, known.replaced, known.deleted), snapshot
         if if_snapshot is not None and manifest.snapshot != if_snapshot:
             newest = newest_of(snapshot) if manifest.snapshot < if_snapshot else snapshot
             if newest is not snapshot:
                 snapshot = newest
                 continue
-            _discard(store, written, paths)
+            discard(store, written, paths)
             raise ConflictError(
                 f"{store.url}: snapshot {manifest.snapshot} is the newest, not {if_snapshot}; nothing was changed"
             )
@@ -211,25 +210,26 @@ def commit_change(
         if draft is None or draft.empty:
             newest = newest_of(snapshot)  # what cannot or need not be done here may be otherwise there
             if newest is snapshot:
-                _discard(store, written, paths)
+                discard(store, written, paths)
                 if problem is not None:
                     raise problem
                 return Commit(manifest.snapshot), snapshot
             snapshot = newest
             continue
         # Until here no manifest named what was written. From here on one may, whatever is raised: a prune will tell.
-        written = _Written.of(snapshot, draft, written)
-        after, follower = None, _next_manifest(snapshot, operation.kind, draft, written, token)
+        written = Written.of(store, draft.model or snapshot.model, draft.rows, draft.removed, written)
+        after, own, follower = None, written, next_manifest(snapshot, operation.kind, draft, written, token)
         try:
             after = commit_after(store, manifest, follower, check=check or time.monotonic() - begun > UNCHECKED)
         except TakenBackError:  # a prune may take what was written, now or later: it is written anew
-            _discard(store, written)
+            discard(store, written)
             written, check = None, check or bool(paths)
         if after is not None:
-            return Commit(after.snapshot, draft.added, draft.replaced, draft.deleted), _opened(snapshot, after)
+            commit = Commit(after.snapshot, draft.added, draft.replaced, draft.deleted)
+            return commit, _opened(snapshot, after, own.delta(snapshot, after))
         snapshot = newest_of(snapshot)
         time.sleep(wait * random.random())  # noqa: S311 (no secret)
-    _discard(store, written, paths)
+    discard(store, written, paths)
     raise ConflictError(
         f"{store.url}: other writers were first for {PATIENCE:.0f} s; try again, or write from fewer places"
     )
@@ -243,10 +243,10 @@ def _resolved(operation: Operation, snapshot: Snapshot) -> tuple[Draft | None, V
         return None, error
 
 
-def _opened(snapshot: Snapshot, manifest: Manifest) -> Snapshot:
-    """The snapshot that was committed, open."""
+def _opened(snapshot: Snapshot, manifest: Manifest, own: Delta | None) -> Snapshot:
+    """The snapshot that was committed, open; its own delta is not read again."""
     try:
-        return reopen_snapshot(snapshot, manifest)
+        return reopen_snapshot(snapshot, manifest, own)
     except (StoreError, SnapshotNotFoundError) as error:
         raise StoreError(
             f"{snapshot.store.url}: snapshot {manifest.snapshot} is committed, but could not be read ({error}); refresh, "
@@ -275,62 +275,15 @@ def newest_of(snapshot: Snapshot) -> Snapshot:
     raise ConflictError(f"{store.url}: snapshots come and go faster than they can be read; try again")
 
 
-@dataclass(frozen=True, eq=False)
-class _Written:
-    """The delta of a draft, written once and again only where the draft is another."""
-
-    draft: Draft
-    writer: str
-    entry: SegmentEntry | None
-
-    @classmethod
-    def of(cls, snapshot: Snapshot, draft: Draft, before: _Written | None) -> _Written:
-        if (
-            before is not None
-            and _same_rows(before.draft.rows, draft.rows)
-            and _same(before.draft.removed, draft.removed)
-        ):
-            return cls(draft, before.writer, before.entry)
-        _discard(snapshot.store, before)
-        writer = uuid4().hex
-        if draft.rows is None and draft.removed is None:
-            return cls(draft, writer, None)
-        model, path = draft.model or snapshot.model, f"segments/{writer}-delta.arrow"
-        return cls(draft, writer, write_delta(snapshot.store, path, model, draft.rows, draft.removed))
-
-
-def _discard(store: Store, written: _Written | None, paths: Sequence[str] = ()) -> None:
-    """Remove the files of a change, which no manifest names."""
-    own = [] if written is None or written.entry is None else [written.entry.bundle.path]
-    if own or paths:
-        with suppress(StoreError):
-            store.delete([*own, *paths])
-
-
-def _same_rows(one: Rows | None, other: Rows | None) -> bool:
-    """Whether rows are the same, of which the codes are those of the same change."""
-    if one is None or other is None or one is other:
-        return one is other
-    if one.codes is not other.codes or (one.attributes is None) != (other.attributes is None):
-        return False
-    ids = (one.ids == other.ids).all() if isinstance(one.ids, np.ndarray) else one.ids.equals(other.ids)
-    return bool(ids) and (one.attributes is None or bool(one.attributes.equals(other.attributes)))
-
-
-def _same(one: Removed | None, other: Removed | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return len(one) == len(other) and bool((one.segments == other.segments).all() and (one.rows == other.rows).all())
-
-
-def _known(manifest: Manifest, token: str | None) -> TokenEntry | None:
+def known_change(manifest: Manifest, token: str | None) -> TokenEntry | None:
     """The change that has this token."""
     if token is None or not manifest.live:
         return None
     return next((entry for entry in manifest.live.tokens if entry.token == token), None)
 
 
-def _next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: _Written, token: str | None) -> Manifest:
+def next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: Written, token: str | None) -> Manifest:
+    """The manifest with a change; its number is that of the snapshot until it is committed."""
     manifest = snapshot.manifest if draft.plain else upgraded(snapshot.manifest)
     if draft.change is not None:
         manifest = draft.change(manifest)
@@ -373,7 +326,8 @@ def _now(before: Manifest) -> str:
     return now.isoformat(timespec="milliseconds")
 
 
-def _check(token: str | None, if_snapshot: int | None) -> None:
+def check_call(token: str | None, if_snapshot: int | None) -> None:
+    """Refuse what is no token, or no number of a snapshot."""
     if token is not None and not (isinstance(token, str) and 0 < len(token) <= LONGEST_TOKEN):
         raise InputError(f"token must be a text of 1 to {LONGEST_TOKEN} characters, got {token!r:.100}")
     if if_snapshot is not None and (isinstance(if_snapshot, bool) or not isinstance(if_snapshot, int)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def read_documents(
-    snapshot: Snapshot, vectors: object, offsets: object | None, saliency: object | None, given: Given
+    snapshot: Snapshot,
+    vectors: object,
+    offsets: object | None,
+    saliency: object | None,
+    given: Given,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> NewRows:
     """Read and encode documents, with fewer vectors each where the index was built so.
 
@@ -60,6 +66,6 @@ def read_documents(
             exact = None if entry.store is None else rows.astype(STORED[entry.store])
             places = None if positions is None else np.asarray(positions[own], np.uint32)
             parts.append(replace(made, exact=exact, positions=places))
-        new = read_rows(snapshot, np.concatenate(encodings), given, noted)
+        new = read_rows(snapshot, np.concatenate(encodings), given, progress, noted)
         codes = concatenate_documents(parts)
         return replace(new, documents=None if codes is None else codes.take(new.order), given=int(opened.offsets[-1]))

@@ -21,6 +21,8 @@ from vsearch.search.state.row_codes import RowCodes
 from vsearch.storage.stores.scratch import scratch_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
     from vsearch.building.inputs.unusable import Unusable
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import Manifest
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 16_384
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +81,21 @@ class NewRows:
         return msgspec.structs.replace(manifest, documents=entry)
 
 
-def read_rows(snapshot: Snapshot, embeddings: object, given: Given, noted: Unusable | None = None) -> NewRows:
+def read_rows(
+    snapshot: Snapshot,
+    embeddings: object,
+    given: Given,
+    progress: Callable[[str, int, int], None] | None = None,
+    noted: Unusable | None = None,
+) -> NewRows:
     """Read and encode rows.
 
     Parameters
     ----------
     embeddings, given
         As `vsearch.build` takes them.
+    progress : callable, optional
+        Told ``(stage, done, total)``.
     noted : Unusable, optional
         See `open_inputs`.
 
@@ -104,11 +114,14 @@ def read_rows(snapshot: Snapshot, embeddings: object, given: Given, noted: Unusa
         parts, orders = [], []
         try:
             for start in range(0, inputs.vectors.rows, BATCH_ROWS):
-                batch = inputs.vectors.read(start, min(start + BATCH_ROWS, inputs.vectors.rows))
+                stop = min(start + BATCH_ROWS, inputs.vectors.rows)
+                batch = inputs.vectors.read(start, stop)
                 check_bounded(batch, model.metric, start)
                 codes, order = encode_rows(model, batch)
                 parts.append(codes)
                 orders.append(start + order)
+                if progress is not None:
+                    progress("encode", stop, inputs.vectors.rows)
         except NotFiniteError as error:
             raise explained(error, inputs, model.metric) from error
         codes, order = row_codes.concatenate(parts), np.concatenate(orders)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vsearch.live.operations import codes_of, stored_ids
 from vsearch.search.state import row_codes
-from vsearch.search.state.deltas import Removed, Rows, concatenate_ids, no_ids
+from vsearch.search.state.deltas import Removed, Rows, concatenate_ids, no_ids, take_ids
 from vsearch.search.state.document_fetching import documents_at
 from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.shard import Addresses
@@ -130,3 +130,11 @@ def join_removed(parts: Sequence[Removed | None]) -> Removed | None:
     order = order[fresh]
     taken = ids[order] if isinstance(ids, np.ndarray) else ids.take(order)
     return Removed(segments[fresh], rows[fresh], taken)
+
+
+def removed_elsewhere(removed: Removed, segments: NDArray[np.uint32]) -> Removed:
+    """What is removed of other segments than these."""
+    chosen = np.flatnonzero(~np.isin(removed.segments, segments))
+    if not len(chosen):
+        return Removed(removed.segments[:0], removed.rows[:0], no_ids(removed.ids))
+    return Removed(removed.segments[chosen], removed.rows[chosen], take_ids(removed.ids, chosen))

@@ -12,14 +12,16 @@ from vsearch.errors import InputError
 from vsearch.live.commits import Draft
 from vsearch.live.inputs import NewRows, cast_column, check_id_type, conform, fit_model
 from vsearch.search.engine.rows import matching_rows
-from vsearch.search.state import row_codes
-from vsearch.search.state.deltas import Removed, Rows
+from vsearch.search.state import fetching, row_codes
+from vsearch.search.state.deltas import Removed, Rows, take_ids
 from vsearch.search.state.document_fetching import documents_at
-from vsearch.search.state.expiry import expired_rows, living, present
-from vsearch.search.state.fetching import find_ids, take_fields, take_ids
+from vsearch.search.state.expiry import expired_rows, living, present, ttl_field
+from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.field_types import arrow_of
 from vsearch.search.state.given_ids import as_ids, shown
+from vsearch.search.state.id_lookup import Found, find_addresses, find_ids
 from vsearch.search.state.row_codes import RowCodes
+from vsearch.search.state.shard import Addresses
 from vsearch.search.where import bound_of
 
 if TYPE_CHECKING:
@@ -53,13 +55,13 @@ class Append:
         ids = next_row + new.order if numbered else check_id_type(new.ids, snapshot.manifest.id_type)
         removed = None
         if not numbered and beyond_all(snapshot, ids) is False:
-            found = find_ids(snapshot, _searchable(ids))
-            known = living(present(snapshot), found) >= 0
-            if known.any():
+            old, alive = look_up(snapshot, ids)
+            known = old.places[alive]
+            if len(known):
                 raise InputError(
-                    f"the index has rows with these ids already: {listed(ids, known)}; upsert replaces them"
+                    f"the index has rows with these ids already: {listed(ids, np.sort(known))}; upsert replaces them"
                 )
-            removed = remove(snapshot, found[found >= 0])  # only rows that have expired
+            removed = removed_at(old.addresses, take_ids(ids, old.places))  # only rows that have expired
         rows = Rows(new.codes, ids, conform(new.attributes, snapshot), new.documents)
         following = next_row + len(new) if numbered else None
         return Draft(rows, removed, added=len(new), next_row=following, change=new.count_vectors)
@@ -84,13 +86,11 @@ class Upsert:
                 f"this index numbers its rows itself, so far from 0 to {next_number(snapshot) - 1}: append adds rows, got the id "
                 f"{ids.min() if ids.min() < 0 else ids.max()}"
             )
-        found = find_ids(snapshot, _searchable(ids))
-        old = found[found >= 0]
-        replaced = int((living(present(snapshot), old) >= 0).sum())
+        old, alive = look_up(snapshot, ids)
+        replaced = int(alive.sum())
         rows = Rows(new.codes, ids, conform(new.attributes, snapshot), new.documents)
-        return Draft(
-            rows, remove(snapshot, old), added=len(new) - replaced, replaced=replaced, change=new.count_vectors
-        )
+        removed = removed_at(old.addresses, take_ids(ids, old.places))
+        return Draft(rows, removed, added=len(new) - replaced, replaced=replaced, change=new.count_vectors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +102,13 @@ class Delete:
     kind: str = "delete"
 
     def resolve(self, snapshot: Snapshot) -> Draft:
-        rows = select(snapshot, self.ids, self.where)
-        return Draft(None, remove(snapshot, rows), deleted=len(rows))
+        if self.ids is None or self.where is not None:
+            rows = select(snapshot, self.ids, self.where)
+            return Draft(None, remove(snapshot, rows), deleted=len(rows))
+        asked = storable(asked_ids(snapshot, self.ids))
+        found, alive = look_up(snapshot, asked)
+        where = Addresses(found.addresses.segments[alive], found.addresses.rows[alive])
+        return Draft(None, removed_at(where, take_ids(asked, found.places[alive])), deleted=len(where.rows))
 
 
 @dataclass(frozen=True)
@@ -245,6 +250,19 @@ def select(snapshot: Snapshot, ids: Any, where: Where) -> NDArray[np.int64]:
     return matching_rows(present(snapshot), bound_of(snapshot, where))
 
 
+def look_up(snapshot: Snapshot, ids: Any) -> tuple[Found, NDArray[np.bool_]]:
+    """Where the rows of ids are, and which of these have not expired. The tail is stitched only where rows may expire."""
+    wanted = _searchable(ids)
+    if ttl_field(snapshot.manifest) is None:
+        found = find_addresses(snapshot, wanted)
+        return found, np.ones(len(found), np.bool_)
+    rows = find_ids(snapshot, wanted)
+    places = np.unique(rows, return_index=True)[1]
+    places = places[rows[places] >= 0]
+    alive = living(present(snapshot), rows[places]) >= 0
+    return Found(places, snapshot.addresses(rows[places])), alive
+
+
 def find_living(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
     """Rows of ids, -1 for an id that is not there or whose row has expired."""
     return living(present(snapshot), find_ids(snapshot, ids))
@@ -286,17 +304,25 @@ def codes_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> tuple[RowCodes, NDA
 
 def remove(snapshot: Snapshot, rows: NDArray[np.int64]) -> Removed | None:
     """Where rows are, to be removed there; None for no rows."""
-    if not len(rows):
+    return removed_at(snapshot.addresses(rows), stored_ids(snapshot, rows))
+
+
+def removed_at(where: Addresses, ids: Any) -> Removed | None:
+    """Rows at some addresses, with these ids, to be removed; None for no rows."""
+    if not len(where.rows):
         return None
-    where = snapshot.addresses(rows)
     order = np.lexsort((where.rows, where.segments))
-    return Removed(where.segments[order], where.rows[order], stored_ids(snapshot, rows[order]))
+    return Removed(where.segments[order], where.rows[order], take_ids(ids, order))
 
 
 def stored_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> Any:
     """Ids of rows: int64 (n,), or an Arrow array of strings."""
-    ids = take_ids(snapshot, rows)
-    if snapshot.manifest.id_type != "string":
+    return storable(fetching.take_ids(snapshot, rows))
+
+
+def storable(ids: NDArray[Any]) -> Any:
+    """Ids as deltas hold them: int64 (n,), or an Arrow array of strings."""
+    if ids.dtype != object:
         return ids
     import pyarrow as pa
 
@@ -330,7 +356,7 @@ def _searchable(ids: Any) -> NDArray[Any]:
     return ids if isinstance(ids, np.ndarray) else np.array(ids.to_pylist(), object)
 
 
-def listed(ids: Any, chosen: NDArray[np.bool_]) -> str:
+def listed(ids: Any, chosen: NDArray[Any]) -> str:
     """Some of the chosen ids, for a message."""
     values = ids if isinstance(ids, np.ndarray) else np.array(ids.to_pylist(), object)
     some = values[chosen]

@@ -14,10 +14,10 @@ from msgspec import UNSET
 
 from vsearch.errors import ConflictError, StoreError
 from vsearch.live.commits import Draft, commit_change
-from vsearch.live.merging import Moved, gather, join_removed, partitions_of, removed_of, runs_of
+from vsearch.live.merging import Moved, gather, join_removed, partitions_of, removed_elsewhere, removed_of, runs_of
 from vsearch.live.plan import MOST_DELTAS, RunCounts, ShardPlan, plan_folds, plan_shards
 from vsearch.live.splitting import SplitOutput, plan_split, write_split
-from vsearch.search.state.deltas import Gone, Removed, no_ids, take_ids, write_delta
+from vsearch.search.state.deltas import Gone, Removed, take_ids, write_delta
 from vsearch.search.state.runs import live_rows, write_run
 from vsearch.search.state.shard import Addresses
 from vsearch.storage.snapshots.manifest import manifest_files
@@ -345,7 +345,7 @@ def _write_folds(rewrite: Rewrite, folds: Sequence[range], progress: Progress) -
         numbered = [replace(delta, number=entries[at].number) for delta, at in zip(deltas, run, strict=True)]
         rows, addresses = live_rows(numbered, gone)
         inputs = np.array([entries[at].number for at in run], np.uint32)
-        kept = [_without(delta.removed, inputs) for delta in deltas]
+        kept = [removed_elsewhere(delta.removed, inputs) for delta in deltas]
         path = f"segments/{name}-{place:05d}-delta.arrow"
         level = 1 + max(entries[at].level for at in run)
         entry = write_delta(snapshot.store, path, snapshot.model, rows, join_removed(kept), level)
@@ -353,11 +353,3 @@ def _write_folds(rewrite: Rewrite, folds: Sequence[range], progress: Progress) -
         written += 0 if rows is None else len(rows)
     progress("fold", len(folds), len(folds))
     return written
-
-
-def _without(removed: Removed, segments: Any) -> Removed:
-    """What is removed of other segments."""
-    chosen = np.flatnonzero(~np.isin(removed.segments, segments))
-    if not len(chosen):
-        return Removed(removed.segments[:0], removed.rows[:0], no_ids(removed.ids))
-    return Removed(removed.segments[chosen], removed.rows[chosen], take_ids(removed.ids, chosen))

@@ -27,7 +27,8 @@ from vsearch.search.defaults import DEFAULT_K, DEFAULT_RECALL, tune_defaults
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state.deltas import Removed, Rows
 from vsearch.search.state.expiry import present
-from vsearch.search.state.fetching import find_ids, reconstruct, take_fields, take_ids
+from vsearch.search.state.fetching import reconstruct, take_fields, take_ids
+from vsearch.search.state.id_lookup import find_ids
 from vsearch.search.state.shard import Addresses
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import discarded_on_failure

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vsearch.predicates.columns import CellColumn, PostingColumn, frozen
 from vsearch.predicates.dictionary import Dictionary
 from vsearch.predicates.encoding import encode_keys, encode_postings, encode_texts
+from vsearch.predicates.keys import keys_from_values
 from vsearch.predicates.text_order import sort_texts
 from vsearch.predicates.types.record import ByteKeys, ElementKeys, OrderedKeys
 from vsearch.predicates.types.table import find_type
@@ -38,6 +39,17 @@ def encode_plain(name: str, kind: str, column: Column) -> CellColumn | PostingCo
         dictionary, positions = _distinct(*_texts(column), valid)
         return encode_texts(name, kind, dictionary, positions, valid)
     return _encode_lists(name, kind, keys, column, valid)
+
+
+def plain_keys(kind: str, column: Column) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The int64 keys of a column of a type that has such, and its validity.
+
+    Raises
+    ------
+    ValueError
+        The type has none.
+    """
+    return keys_from_values(kind, _numbers(column)), _valid(column)
 
 
 def _encode_lists(name: str, kind: str, keys: ElementKeys, column: Column, valid: NDArray[np.bool_]) -> PostingColumn:

@@ -1,8 +1,8 @@
-"""Object stores, Arrow files, snapshots.
+"""Object stores, Arrow files and snapshots.
 
-An index is a prefix in a store: ``manifest/`` with one small file per snapshot, ``model/`` and ``segments/`` with immutable
-Arrow files. ``index/FORMAT.md`` has them byte by byte. Names are loaded when they are first used: a
-worker never loads what only a build needs.
+An index is a prefix in a store: ``manifest/`` has one small file per snapshot, ``model/`` and ``segments/`` have immutable
+Arrow files; ``index/FORMAT.md`` specifies them. Names are imported on first use: a worker never loads what only a build
+needs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Vectors in Arrow columns: Parquet files, Arrow IPC files and tables in memory.
 
-A vector column is a fixed-size or variable list of floats, int8 or uint8, or one that is named of any integers; all its
-lists have the same length and nothing in it is NULL, but where rows without a usable vector are noted instead of refused.
+A vector column holds fixed-size or variable-size lists of floats, int8 or uint8; a column that the caller names may hold any
+integers. All lists must have the same length and contain no NULL, unless the caller collects unusable rows instead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def parquet_batches(path: Path, column: str | None, unusable: Unusable | None = 
     """Decode the vector column of a Parquet file batch by batch, each of shape (n, d)."""
     import pyarrow.parquet as pq
 
-    # buffer_size and no pre_buffer: a row group is read in pieces, not whole
+    # buffer_size without pre_buffer: row groups are streamed rather than loaded at once
     with reading(path, "Parquet"), pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
         name = vector_column(file.schema_arrow, column, str(path))
         first = 0
@@ -46,23 +46,23 @@ def arrow_chunks(path: Path, column: str | None, unusable: Unusable | None = Non
     chunks : iterator of ndarray, shape (n, d)
         One for each record batch.
     mapped : bool
-        True when the chunks are views of the file and may all be held at once; False when the file is
-        compressed, so that every chunk is memory.
+        True if the chunks are views of the file and may all be held at once; False if the file is compressed, so that
+        every chunk takes memory.
     """
     import pyarrow as pa
 
     with reading(path, "Arrow IPC"):
-        whole = pa.memory_map(str(path)).read_buffer()
-        schema, batches = open_ipc(whole)
+        buffer = pa.memory_map(str(path)).read_buffer()
+        schema, batches = open_ipc(buffer)
         name = vector_column(schema, column, str(path))
         label = f"{path}: column {name!r}"
-        mapped = all(_inside(batch.column(name), whole) for batch in batches)
-        batches = open_ipc(whole)[1]
+        mapped = all(_inside(batch.column(name), buffer) for batch in batches)
+        batches = open_ipc(buffer)[1]
     return _matrices(batches, name, label, path, unusable), mapped
 
 
 def table_chunks(table: Any, column: str | None, label: str, unusable: Unusable | None = None) -> Iterator[np.ndarray]:
-    """Give the vector column of a table (or record batch reader) as arrays of shape (n, d)."""
+    """Yield the vector column of a table (or record batch reader) as arrays of shape (n, d)."""
     name = vector_column(table.schema, column, label)
     first = 0
     for batch in table.to_batches() if hasattr(table, "to_batches") else table:
@@ -71,50 +71,50 @@ def table_chunks(table: Any, column: str | None, label: str, unusable: Unusable 
 
 
 def vector_column(schema: pa.Schema, column: str | None, label: str) -> str:
-    """Return the name of the vector column: `column`, or the only list of floats, int8 or uint8.
+    """Return the name of the vector column: `column`, or the only column of lists of floats, int8 or uint8.
 
     Raises
     ------
     InputError
-        None or several to choose from, or `column` is absent or no list of numbers.
+        There is no candidate or more than one, or `column` does not exist or does not hold lists of numbers.
     """
     names = list(schema.names)
     if column is not None:
         if names.count(column) != 1:
-            msg = f"{label}: no column {column!r} (or more than one); there are: {', '.join(names)}"
+            msg = f"{label}: no column {column!r} (or more than one); the columns are: {', '.join(names)}"
             raise InputError(msg)
         kind = schema.field(column).type
         if element_type(kind, named=True) is None:
             msg = f"{label}: column {column!r} is {kind}, not a list of float32, float16, uint8 or other numbers"
             raise InputError(msg)
         return column
-    found = [field.name for field in schema if element_type(field.type) is not None]
-    if len(found) == 1:
-        return str(found[0])
-    if found:
-        msg = f"{label}: several vector columns ({', '.join(found)}); name one as path::column, or with vectors="
+    candidates = [field.name for field in schema if element_type(field.type) is not None]
+    if len(candidates) == 1:
+        return str(candidates[0])
+    if candidates:
+        msg = f"{label}: several vector columns ({', '.join(candidates)}); name one as path::column, or with vectors="
         raise InputError(msg)
     columns = ", ".join(f"{field.name} {field.type}" for field in list(schema)[:_NAMED]) or "none"
-    more = " and others; one number per column is no vector column: give an array" if len(names) > _NAMED else ""
+    more = " and others; one number per column is not a vector column: pass an array" if len(names) > _NAMED else ""
     integers = [field.name for field in schema if element_type(field.type, named=True) is not None]
-    hint = f"; {', '.join(integers)} would do if named with vectors=" if integers else ""
+    hint = f"; {', '.join(integers)} can be used if named with vectors=" if integers else ""
     msg = f"{label}: no column is a list of float32, float16 or uint8{hint}; the columns are: {columns}{more}"
     raise InputError(msg)
 
 
 def matrix(array: Any, label: str, first: int, unusable: Unusable | None = None) -> np.ndarray:
-    """Return a list array as a view of shape (n, d), after checking that it is one.
+    """Return a list array as a view of shape (n, d), after validating it.
 
     Parameters
     ----------
     array : pyarrow.Array
-        Fixed-size, large or plain list, or an extension (tensor) over one.
+        Fixed-size, large or plain list, or an extension type (tensor) stored as one.
     label : str
         Names the column in messages.
     first : int
         Row number of the first list, for messages.
     unusable : Unusable, optional
-        Where lists that are NULL, hold a NULL or have another length are noted, and left out; without it they are errors.
+        Collects lists that are NULL, contain a NULL or have another length, which are then dropped; without it they are errors.
     """
     import pyarrow as pa
 
@@ -139,12 +139,12 @@ def matrix(array: Any, label: str, first: int, unusable: Unusable | None = None)
         width = int(lengths[0])
         if (lengths != width).any():
             row = int(np.argmax(lengths != width))
-            msg = f"{label}: row {first + row} has {lengths[row]} dimensions, the rows before it {width}"
+            msg = f"{label}: row {first + row} has {lengths[row]} dimensions, the rows before it have {width}"
             raise InputError(msg)
         values = array.values.slice(int(offsets[0]), rows * width)
     if values.null_count:
-        place = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
-        msg = f"{label}: row {first + place // width} has a NULL in dimension {place % width}; repair that row"
+        position = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
+        msg = f"{label}: row {first + position // width} has a NULL in dimension {position % width}; repair that row"
         raise InputError(msg)
     if width == 0:
         msg = f"{label}: row {first} has no dimensions; give vectors of at least one"
@@ -153,7 +153,7 @@ def matrix(array: Any, label: str, first: int, unusable: Unusable | None = None)
 
 
 def _usable(array: Any, first: int, unusable: Unusable) -> Any:
-    """The lists of an array that are vectors of one width; the others are noted."""
+    """Return the lists that are vectors of the common width; the others are added to `unusable`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -176,7 +176,7 @@ def _usable(array: Any, first: int, unusable: Unusable) -> Any:
 
 
 def element_type(kind: Any, *, named: bool = False) -> Any:
-    """The type of a vector's elements; None for what is none, as lists of other integers are unless they are named."""
+    """The element type of a vector column, or None if it is not one; integers other than int8 and uint8 count only if `named`."""
     import pyarrow as pa
 
     if isinstance(kind, pa.BaseExtensionType):
@@ -189,19 +189,19 @@ def element_type(kind: Any, *, named: bool = False) -> Any:
     return element if plain or (named and types.is_integer(element)) else None
 
 
-def open_ipc(whole: Any) -> tuple[Any, Iterator[Any]]:
+def open_ipc(buffer: Any) -> tuple[Any, Iterator[Any]]:
     """Return the schema and the record batches of an IPC file or stream held in one Arrow buffer."""
     import pyarrow as pa
 
-    if whole.size >= 8 and whole[:6].to_pybytes() == b"ARROW1":
-        file = pa.ipc.open_file(pa.BufferReader(whole))
+    if buffer.size >= 8 and buffer[:6].to_pybytes() == b"ARROW1":
+        file = pa.ipc.open_file(pa.BufferReader(buffer))
         return file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
-    stream = pa.ipc.open_stream(pa.BufferReader(whole))
+    stream = pa.ipc.open_stream(pa.BufferReader(buffer))
     return stream.schema, iter(stream)
 
 
 def open_stream(stream: object, label: str) -> Any:
-    """Open anything with an Arrow stream (a polars or pandas frame, a DuckDB relation) as record batches."""
+    """Open anything with an Arrow stream (such as a polars or pandas frame or a DuckDB relation) as record batches."""
     import pyarrow as pa
 
     try:
@@ -221,6 +221,6 @@ def _matrices(
             first += batch.num_rows
 
 
-def _inside(array: Any, whole: Any) -> bool:
+def _inside(array: Any, mapping: Any) -> bool:
     buffers = [buffer for buffer in array.buffers() if buffer is not None and buffer.size]
-    return all(whole.address <= b.address and b.address + b.size <= whole.address + whole.size for b in buffers)
+    return all(mapping.address <= b.address and b.address + b.size <= mapping.address + mapping.size for b in buffers)

@@ -1,25 +1,25 @@
-"""The types an attribute may have, and how what people bring becomes one of them.
+"""Attribute types, and how input columns are converted to them.
 
 ====================================================  =================================
-given                                                 kept
+input                                                 stored as
 ====================================================  =================================
 bool                                                  bool
 int8 to int64, uint8 to uint32                        int64
 uint64                                                uint64
-float16, float32, float64                             itself (NaN stays NaN, no NULL)
+float16, float32, float64                             the same type (NaN stays NaN, not NULL)
 decimal of up to 38 digits                            decimal128, exact
 string, large_string, string_view, all NULL           string
-UUID, binary of a fixed size of 16 bytes              string: the UUID's canonical form
-dictionary (category)                                 as its values
+UUID, fixed-size binary of 16 bytes                   string: the canonical form of the UUID
+dictionary (category)                                 the type of its values
 date32, date64                                        date32
 timestamp in ns                                       timestamp in ns, UTC
 timestamp in s, ms or us                              timestamp in us, UTC
 list, large or fixed-size list of any string          list<string>
 list of integers, except uint64                       list<int64>
-list of floats                                        list of these floats
+list of floats                                        list of the same float type
 ====================================================  =================================
 
-A timestamp without a zone is taken as UTC.
+A timestamp without a time zone is taken as UTC.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ if TYPE_CHECKING:
 
 
 def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
-    """Return the schema in which columns of the given schema are kept; others are left out with a warning that names them.
+    """Return the schema in which the columns are stored; columns of other types are left out with a warning that names them.
 
     Raises
     ------
     InputError
-        A column without a name, or two of one name.
+        A column without a name, or duplicate names.
     """
     import pyarrow as pa
 
     check_names(schema, label)
-    kept = [(field.name, kept_type(field.type)) for field in schema]
+    stored_fields = [(field.name, kept_type(field.type)) for field in schema]
     left_out = [f"{field.name} ({field.type})" for field in schema if kept_type(field.type) is None]
     if left_out:
         *plain, lists = accepted_types()
         accepted = f"{', '.join(plain)}, UUIDs, categories, and {lists} (but not uint64)"
         msg = f"{label}: left out of the attributes: {', '.join(left_out)}; attributes may be {accepted}"
         warnings.warn(msg, VsearchWarning, stacklevel=2)
-    return pa.schema([pa.field(name, kind) for name, kind in kept if kind is not None])
+    return pa.schema([pa.field(name, kind) for name, kind in stored_fields if kind is not None])
 
 
 def check_names(schema: pa.Schema, label: str) -> None:
-    """Raise InputError for a column without a name, or two of one name."""
+    """Raise InputError if a column has no name or names are duplicated."""
     names = list(schema.names)
     for name in names:
         if not name:
@@ -70,27 +70,27 @@ def check_names(schema: pa.Schema, label: str) -> None:
             raise InputError(msg)
 
 
-def normalise(array: Any, target: Any, name: str, label: str) -> Any:
-    """Return an array in its kept type.
+def normalize(array: Any, target: Any, name: str, label: str) -> Any:
+    """Convert an array to its stored type.
 
     Parameters
     ----------
     array : pyarrow.Array
-        Values of a type that :func:`attribute_schema` keeps.
+        Of a type that :func:`attribute_schema` keeps.
     target : pyarrow.DataType
-        What :func:`attribute_schema` said for that type.
+        The type that :func:`attribute_schema` returned for the column.
     name, label : str
         Name the column and the input in messages.
 
     Raises
     ------
     InputError
-        A value does not fit, or a string is not UTF-8; names the column.
+        A value does not fit the type, or a string is not valid UTF-8; the message names the column.
     """
     import pyarrow as pa
 
     try:
-        # whole, and before anything else: Arrow's kernels follow offsets and indices without looking
+        # validate everything first: Arrow's kernels follow offsets and indices unchecked
         array.validate(full=True)
         if is_uuid(array.type):
             array = uuid_strings(array)
@@ -107,7 +107,7 @@ def normalise(array: Any, target: Any, name: str, label: str) -> Any:
 
 
 def decoded(array: Any) -> Any:
-    """Return the values of a dictionary array, also where Arrow knows no take: of string views."""
+    """Return the values of a dictionary array, including string views, for which Arrow implements no `take`."""
     import pyarrow as pa
 
     values = array.dictionary
@@ -116,30 +116,32 @@ def decoded(array: Any) -> Any:
     return values.take(array.indices)
 
 
-def kept_type(given: Any) -> Any:
-    """The Arrow type in which an attribute of an Arrow type is kept; None where there is none."""
+def kept_type(arrow_type: Any) -> Any:
+    """The Arrow type in which an attribute of a given Arrow type is stored, or None if it cannot be an attribute."""
     import pyarrow as pa
 
     types = pa.types
-    if is_uuid(given):
+    if is_uuid(arrow_type):
         return pa.string()
-    if isinstance(given, pa.BaseExtensionType):
-        # such as arrow.json; others (tensors, periods) mean more than their storage
-        return pa.string() if _is_text(given.storage_type) else None
-    if types.is_dictionary(given):
-        return kept_type(given.value_type)
-    if types.is_null(given):
+    if isinstance(arrow_type, pa.BaseExtensionType):
+        # text such as arrow.json is kept; for others (tensors, periods) the storage is not the meaning
+        return pa.string() if _is_text(arrow_type.storage_type) else None
+    if types.is_dictionary(arrow_type):
+        return kept_type(arrow_type.value_type)
+    if types.is_null(arrow_type):
         return pa.string()
-    if types.is_list(given) or types.is_large_list(given) or types.is_fixed_size_list(given):
-        item = kept_type(given.value_type)
+    if types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type):
+        item = kept_type(arrow_type.value_type)
         if item is None:
             return None
-        given = pa.list_(item)
-    record = type_of_arrow(given)
-    return None if record is None else record.stored(given)
+        arrow_type = pa.list_(item)
+    record = type_of_arrow(arrow_type)
+    return None if record is None else record.stored(arrow_type)
 
 
-def _is_text(given: Any) -> bool:
+def _is_text(arrow_type: Any) -> bool:
     import pyarrow as pa
 
-    return bool(pa.types.is_string(given) or pa.types.is_large_string(given) or pa.types.is_string_view(given))
+    return bool(
+        pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type) or pa.types.is_string_view(arrow_type)
+    )

@@ -1,4 +1,4 @@
-"""Where attributes come from: tables, files and frames behind one source, in bounded memory."""
+"""Attributes from tables, files and frames behind one source, in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.building.inputs.attribute_types import attribute_schema, normalise
+from vsearch.building.inputs.attribute_types import attribute_schema, normalize
 from vsearch.building.inputs.files import first_line
 from vsearch.building.inputs.spool import scratch_file
 from vsearch.building.inputs.tables import open_table
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 16_384
-"""Rows normalised at a time."""
+"""Rows converted at a time."""
 
 WRITE_BYTES = 32 << 20
-"""Batches are joined to about this size in the scratch file, so that taking rows meets few of them."""
+"""Batches are joined to about this size in the scratch file, so that gathering rows touches few batches."""
 
 TAKE_ROWS = 131_072
-"""Rows gathered at a time; keeps the text of one step below the 2 GB that an Arrow string array holds."""
+"""Rows gathered at a time; keeps the text of one step below the 2 GB limit of an Arrow string array."""
 
 
 @dataclass(frozen=True)
 class AttributeSource:
-    """Attributes in row order, in memory or memory-mapped, in the types that predicates know.
+    """Attributes in row order, in memory or memory-mapped, in the types that predicates support.
 
     Attributes
     ----------
     table : pyarrow.Table
         All columns, possibly in many chunks; without columns when there are no attributes.
     rows : int
-        Number of rows, that of the embeddings.
+        Number of rows, equal to that of the embeddings.
     kept : ndarray of int64 (rows,) or None
-        Which rows of the table these are; None for all.
+        Rows of the table that make up this source; None for all.
     """
 
     table: pa.Table
@@ -49,17 +49,17 @@ class AttributeSource:
 
     @property
     def schema(self) -> pa.Schema:
-        """Names and kept types, see :mod:`vsearch.building.inputs.attribute_types`."""
+        """Names and stored types, see :mod:`vsearch.building.inputs.attribute_types`."""
         return self.table.schema
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """Return one whole column, zero-copy."""
+        """Return one column in full, zero-copy unless rows were skipped."""
         if self.kept is not None:
             return take_rows(self.table.select([name]), self.kept).column(name)
         return self.table.column(name)
 
     def read(self, start: int, stop: int) -> pa.Table:
-        """Return rows ``start:stop``, zero-copy."""
+        """Return rows ``start:stop``, zero-copy unless rows were skipped."""
         if self.kept is not None:
             return take_rows(self.table, self.kept[start:stop])
         return self.table.slice(start, stop - start)
@@ -75,11 +75,11 @@ def open_attributes(attributes: object | None, rows: int, scratch: str | Path) -
     Parameters
     ----------
     attributes : object or None
-        A table of any kind that :func:`vsearch.building.inputs.tables.open_table` opens; None for no attributes.
+        Any table that :func:`vsearch.building.inputs.tables.open_table` opens; None for no attributes.
     rows : int
         Number of vectors.
     scratch : path
-        Folder for what must be spooled; made when needed, owned and removed by the caller.
+        Folder for spooled data; created if needed, owned and removed by the caller.
 
     Returns
     -------
@@ -89,9 +89,9 @@ def open_attributes(attributes: object | None, rows: int, scratch: str | Path) -
     Raises
     ------
     InputError
-        Not a table, or another number of rows. Columns of types that cannot be kept are left out with a warning.
+        Not a table, or the number of rows differs. Columns of unsupported types are left out with a warning.
     StoreError
-        The scratch folder cannot be written.
+        The scratch folder is not writable.
     """
     import pyarrow as pa
 
@@ -99,32 +99,32 @@ def open_attributes(attributes: object | None, rows: int, scratch: str | Path) -
         return AttributeSource(pa.table({}), rows)
     label = str(attributes) if isinstance(attributes, (str, os.PathLike)) else "attributes"
     if isinstance(attributes, pa.Table):
-        kept = attribute_schema(attributes.schema, label)
+        stored_schema = attribute_schema(attributes.schema, label)
         _require_rows(attributes.num_rows, rows, label)
-        chosen = attributes.select(list(kept.names))
-        if all(field.type == own.type for field, own in zip(kept, chosen.schema, strict=True)):
-            return AttributeSource(_validated(chosen.cast(kept), label), rows)
+        chosen = attributes.select(list(stored_schema.names))
+        if all(field.type == current.type for field, current in zip(stored_schema, chosen.schema, strict=True)):
+            return AttributeSource(_validated(chosen.cast(stored_schema), label), rows)
     table = open_table(attributes, label)
     label = table.label
-    kept = attribute_schema(table.schema, label)
-    spooled = _spool(table.read(list(kept.names)), kept, Path(scratch), label)
-    _require_rows(spooled.num_rows if kept.names else rows, rows, label)
+    stored_schema = attribute_schema(table.schema, label)
+    spooled = _spool(table.read(list(stored_schema.names)), stored_schema, Path(scratch), label)
+    _require_rows(spooled.num_rows if stored_schema.names else rows, rows, label)
     return AttributeSource(spooled, rows)
 
 
 def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
-    """Gather rows of a table of many chunks without joining the chunks first.
+    """Gather rows of a table with many chunks without joining the chunks first.
 
     Parameters
     ----------
     table : pyarrow.Table
     rows : ndarray of int64, shape (n,)
-        In any order; repeats are allowed.
+        In any order; may repeat.
 
     Returns
     -------
     pyarrow.Table
-        n rows, one chunk per column as far as its type can hold them.
+        n rows, in one chunk per column unless the column's type cannot hold that much.
     """
     import pyarrow as pa
 
@@ -146,24 +146,24 @@ def _gather(batches: list[Any], starts: np.ndarray, rows: np.ndarray) -> pa.Tabl
     order = np.argsort(rows, kind="stable")
     ascending = rows[order]
     bounds = np.searchsorted(ascending, starts)
-    taken = [
+    gathered = [
         batches[i].take(pa.array(ascending[bounds[i] : bounds[i + 1]] - starts[i]))
         for i in np.flatnonzero(np.diff(bounds))
     ]
     place = np.empty(len(rows), np.int64)
     place[order] = np.arange(len(rows))
-    return pa.Table.from_batches(taken).combine_chunks().take(pa.array(place))
+    return pa.Table.from_batches(gathered).combine_chunks().take(pa.array(place))
 
 
 def _spool(batches: Iterator[Any], schema: pa.Schema, scratch: Path, label: str) -> pa.Table:
-    """Write normalised batches to a scratch Arrow file and return it as a memory-mapped table."""
+    """Write converted batches to a scratch Arrow file and return it as a memory-mapped table."""
     import pyarrow as pa
 
     with scratch_file(scratch, ".attributes") as path:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             held: list[Any] = []
             held_bytes = 0
-            for batch in _normalised(batches, schema, label):
+            for batch in _normalized(batches, schema, label):
                 held.append(batch)
                 held_bytes += batch.nbytes
                 if held_bytes >= WRITE_BYTES:
@@ -174,14 +174,14 @@ def _spool(batches: Iterator[Any], schema: pa.Schema, scratch: Path, label: str)
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _normalised(batches: Iterator[Any], schema: pa.Schema, label: str) -> Iterator[Any]:
+def _normalized(batches: Iterator[Any], schema: pa.Schema, label: str) -> Iterator[Any]:
     import pyarrow as pa
 
-    for whole in batches:
-        for start in range(0, whole.num_rows, BATCH_ROWS):
-            batch = whole.slice(start, BATCH_ROWS)
+    for large_batch in batches:
+        for start in range(0, large_batch.num_rows, BATCH_ROWS):
+            batch = large_batch.slice(start, BATCH_ROWS)
             columns = [
-                normalise(column, field.type, field.name, label)
+                normalize(column, field.type, field.name, label)
                 for column, field in zip(batch.columns, schema, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -198,7 +198,10 @@ def _validated(table: pa.Table, label: str) -> pa.Table:
     return table
 
 
-def _require_rows(found: int, rows: int, label: str) -> None:
-    if found != rows:
-        msg = f"{label}: {found} rows of attributes for {rows} embeddings; give one row for each vector, in the same order"
+def _require_rows(attribute_rows: int, rows: int, label: str) -> None:
+    if attribute_rows != rows:
+        msg = (
+            f"{label}: {attribute_rows} rows of attributes for {rows} embeddings; "
+            "pass one row for each vector, in the same order"
+        )
         raise InputError(msg)

@@ -1,10 +1,10 @@
-"""CSV files: types found over the whole file, then typed record batches, never the file in memory.
+"""CSV files: infer types in one pass over the whole file, then read typed record batches, without loading the file.
 
-An empty field is NULL. A quoted empty one is an empty string in columns of text, and NULL in others, as the words of
-`NULL_WORDS` are. An empty line is NULL in a file of one column, elsewhere it is nothing. Columns at the front without a
-name, where pandas writes an index, are called as `DataFrame.reset_index` calls them: ``index``, or ``level_0`` and so on.
-Fields are separated by commas; by tabs in a ``.tsv`` file; by semicolons, tabs or bars where the first line has these and
-no commas. Whole numbers beyond 64 bits are decimals, and text beyond the 38 digits that these hold: float64 would round them.
+An empty field is NULL. A quoted empty field is an empty string in text columns and NULL in others, as are the words in
+`NULL_WORDS`. An empty line is NULL in a file with one column and is ignored otherwise. Leading columns without a name,
+where pandas writes an index, are named as by `DataFrame.reset_index`: ``index``, or ``level_0`` and so on. Fields are
+separated by commas; by tabs in a ``.tsv`` file; by semicolons, tabs or bars if these occur in the first line and commas do
+not. Integers beyond 64 bits become decimals, and beyond the 38 digits of a decimal they stay text: float64 would round them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vsearch.building.inputs.files import reading
 from vsearch.errors import InputError
 
 NULL_WORDS = ("", "NULL", "null", "NA", "N/A", "None")
-"""Read as NULL in columns of numbers, bools, dates and timestamps."""
+"""Read as NULL in numeric, bool, date and timestamp columns."""
 
 _BLOCK_BYTES = 8 << 20
 _HEADER_BYTES = 1 << 16
@@ -28,19 +28,19 @@ _LONG_INTEGER = r"^[+-]?[0-9]{39,}$"
 
 
 def csv_batches(path: Path) -> tuple[Any, Iterator[Any]]:
-    """Open a CSV (or, by its name, tab-separated) file with a header line.
+    """Open a CSV (or, by its suffix, tab-separated) file with a header line.
 
     Returns
     -------
     schema : pyarrow.Schema
-        The narrowest type that every value of a column has: int64, uint64, decimal(38, 0), float64, bool, date32,
+        For each column the narrowest type that fits all values: int64, uint64, decimal(38, 0), float64, bool, date32,
         timestamp, else string.
     batches : iterator of pyarrow.RecordBatch
 
     Raises
     ------
     InputError
-        Empty, not UTF-8, without distinct column names, or rows that differ in length.
+        The file is empty or not UTF-8, column names are missing or repeated, or rows differ in length.
     """
     import pyarrow as pa
 
@@ -63,16 +63,16 @@ def _ladder() -> list[Any]:
     import pyarrow as pa
 
     stamps = [pa.timestamp(unit, zone) for zone in (None, "UTC") for unit in ("us", "ns")]
-    whole = [pa.int64(), pa.uint64(), pa.decimal128(38, 0), pa.string()]
-    return [*whole, pa.float64(), pa.bool_(), pa.date32(), *stamps]
+    integers = [pa.int64(), pa.uint64(), pa.decimal128(38, 0), pa.string()]
+    return [*integers, pa.float64(), pa.bool_(), pa.date32(), *stamps]
 
 
 def _possible(column: Any, kinds: list[Any]) -> list[Any]:
-    """The types among `kinds` that every value has; string only stands for whole numbers that no other type holds."""
+    """The types among `kinds` that fit every value; string is a candidate only for integers that no other type holds."""
     import pyarrow as pa
 
     fitting = [kind for kind in kinds if not _is_wide(kind) and _can_cast(column, kind)]
-    if pa.int64() in fitting:  # what fits it fits the wide ones
+    if pa.int64() in fitting:  # whatever fits int64 fits the wide types, too
         return [kind for kind in kinds if kind in fitting or _is_wide(kind)]
     return [kind for kind in kinds if kind in fitting or (_is_wide(kind) and _can_cast(column, kind))]
 
@@ -87,10 +87,10 @@ def _can_cast(column: Any, kind: Any) -> bool:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if _is_wide(kind):  # a cast would take 1.0 and 1e3, too, and wrap around beyond 38 digits
-        whole = pc.all(pc.match_substring_regex(column, _INTEGER)).as_py() is not False
+    if _is_wide(kind):  # a cast would accept 1.0 and 1e3 as well, and wrap around beyond 38 digits
+        all_integers = pc.all(pc.match_substring_regex(column, _INTEGER)).as_py() is not False
         too_long = pa.types.is_decimal(kind) and pc.any(pc.match_substring_regex(column, _LONG_INTEGER)).as_py()
-        return whole and not too_long
+        return all_integers and not too_long
     try:
         column.cast(kind)
     except pa.ArrowInvalid:
@@ -107,7 +107,7 @@ def _without_null_words(column: Any, words: Sequence[str] = NULL_WORDS) -> Any:
 
 
 def _typed(batch: Any, schema: Any, blank: set[str]) -> Any:
-    """A batch in the types of a schema; in `blank` columns, of which nothing is known, quoted empty fields are NULL too."""
+    """Cast a batch to a schema; in `blank` columns, which have no values at all, quoted empty fields become NULL, too."""
     import pyarrow as pa
 
     columns = []
@@ -124,7 +124,7 @@ def _typed(batch: Any, schema: Any, blank: set[str]) -> Any:
 def _names(path: Path) -> list[str]:
     names = _named(_first_line(path))
     if len(set(names)) != len(names) or not all(names):
-        msg = f"{path}: the first line must hold distinct column names; it holds: {', '.join(names)}"
+        msg = f"{path}: column names in the first line must be distinct and not empty, got: {', '.join(names)}"
         raise InputError(msg)
     return names
 
@@ -135,11 +135,11 @@ def _first_line(path: Path) -> list[str]:
 
 
 def _named(names: list[str]) -> list[str]:
-    """Names for the nameless columns at the front, which are the index of a frame."""
+    """Name the nameless leading columns, which are the index of a data frame."""
     nameless = next((number for number, name in enumerate(names) if name), 0)
     single = nameless == 1 and "index" not in names
-    own = ["index"] if single else [f"level_{number}" for number in range(nameless)]
-    return own + names[nameless:]
+    index_names = ["index"] if single else [f"level_{number}" for number in range(nameless)]
+    return index_names + names[nameless:]
 
 
 def _text_batches(path: Path, names: list[str]) -> Iterator[Any]:
@@ -148,14 +148,14 @@ def _text_batches(path: Path, names: list[str]) -> Iterator[Any]:
 
 
 def _open(path: Path, text: list[str] | None, *, renamed: bool = False) -> Any:
-    """Open a file whose columns are all text; without their names, to read these."""
+    """Open a file with all columns as text; with `text` None, to read the column names only."""
     import pyarrow as pa
     from pyarrow import csv
 
-    own = {"column_names": text, "skip_rows_after_names": 1} if renamed else {}
+    header_options = {"column_names": text, "skip_rows_after_names": 1} if renamed else {}
     return csv.open_csv(
         path,
-        read_options=csv.ReadOptions(block_size=_BLOCK_BYTES, **own),
+        read_options=csv.ReadOptions(block_size=_BLOCK_BYTES, **header_options),
         parse_options=csv.ParseOptions(
             delimiter=_delimiter(path), newlines_in_values=True, ignore_empty_lines=text is None or len(text) > 1
         ),
@@ -175,5 +175,5 @@ def _delimiter(path: Path) -> str:
         return "\t"
     with pa.input_stream(str(path)) as stream:
         first = _QUOTED.sub(b"", stream.read(_HEADER_BYTES)).partition(b"\n")[0]
-    others = [] if b"," in first else [sign for sign in (b";", b"\t", b"|") if sign in first]
-    return max(others, key=first.count).decode() if others else ","
+    separators = [] if b"," in first else [separator for separator in (b";", b"\t", b"|") if separator in first]
+    return max(separators, key=first.count).decode() if separators else ","

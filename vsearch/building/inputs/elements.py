@@ -1,4 +1,4 @@
-"""The element types of vectors, and the checks that they pass: finite elements, and squares that fit where a metric takes them."""
+"""Element types of vectors and their checks: elements must be finite, and small enough for the metric to square in float32."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from vsearch.errors import InputError
 from vsearch.metrics import Metric, unbounded
 
 BLOCK_BYTES = 4 << 20
-"""Work on vectors goes in blocks of about this size, so that temporaries stay in cache."""
+"""Vectors are processed in blocks of about this size, so that temporaries stay in cache."""
 
 LARGEST_FLOAT, LEAST_FLOAT = np.finfo(np.float32).max, float(np.finfo(np.float32).tiny)
 _HALF_EXPONENT = np.uint16(0x7C00)
 
 
 class NotFiniteError(InputError):
-    """A vector holds what is no finite number, or one too large."""
+    """A vector holds an element that is NaN, infinite or too large."""
 
 
-def stored_dtype(given: np.dtype, label: str) -> np.dtype:
-    """Return the element type in which vectors of type `given` are kept.
+def stored_dtype(dtype: np.dtype, label: str) -> np.dtype:
+    """Return the element type in which vectors of type `dtype` are stored.
 
     Parameters
     ----------
-    given : numpy.dtype
+    dtype : numpy.dtype
         float32, float16 and uint8 stay (in native byte order); int8 becomes float16, which holds it exactly; float64 and
         other integers become float32.
     label : str
@@ -32,48 +32,48 @@ def stored_dtype(given: np.dtype, label: str) -> np.dtype:
     Raises
     ------
     InputError
-        Any other type.
+        Any other type; the message says how to convert it.
     """
-    if given.kind == "f" and given.itemsize in (4, 8):
+    if dtype.kind == "f" and dtype.itemsize in (4, 8):
         return np.dtype(np.float32)
-    if given.kind == "f" and given.itemsize == 2:
+    if dtype.kind == "f" and dtype.itemsize == 2:
         return np.dtype(np.float16)
-    if given == np.uint8:
+    if dtype == np.uint8:
         return np.dtype(np.uint8)
-    if given.kind in "iu":
-        return np.dtype(np.float16 if given == np.int8 else np.float32)
-    if given.kind == "b":
+    if dtype.kind in "iu":
+        return np.dtype(np.float16 if dtype == np.int8 else np.float32)
+    if dtype.kind == "b":
         advice = "convert them with .astype('float32') first"
-    elif given.kind == "O":
+    elif dtype.kind == "O":
         advice = "objects are never loaded; save the vectors as a plain float32 array"
     else:
         advice = "vectors must be real numbers; convert them to float32"
-    msg = f"{label}: elements of type {given} are not supported (floats and integers are); {advice}"
+    msg = f"{label}: elements of type {dtype} are not supported (floats and integers are); {advice}"
     raise InputError(msg)
 
 
 def converted(
     batch: np.ndarray, dtype: np.dtype, label: str, rows: int | np.ndarray, *, check: bool = True
 ) -> np.ndarray:
-    """Return `batch` as a C-contiguous array of `dtype`, every element finite.
+    """Return `batch` as a C-contiguous array of `dtype`, with all elements finite.
 
     Parameters
     ----------
     batch : ndarray, shape (n, d)
-        Vectors in any layout and byte order; returned itself when nothing is to do.
+        Vectors in any layout and byte order; returned unchanged if nothing needs to be converted.
     dtype : numpy.dtype
-        What :func:`stored_dtype` says for the type of `batch`.
+        What :func:`stored_dtype` returns for the type of `batch`.
     label : str
-        Names the input in the message.
+        Names the input in error messages.
     rows : int or ndarray of int, shape (n,)
-        Row number of the first vector, or of each, for the message.
+        Row number of the first vector, or of each vector, for error messages.
     check : bool
-        False when these vectors have been checked before.
+        False if these vectors have been checked before.
 
     Raises
     ------
     InputError
-        NaN, infinity, a number beyond float32, or a row of numbers that are all too small for it; names the first bad row.
+        NaN, infinity, a number beyond float32, or a row of numbers that all vanish in float32; names the first bad row.
     """
     if dtype.kind == "u":
         return np.ascontiguousarray(batch, dtype=dtype)
@@ -89,27 +89,27 @@ def converted(
             number = rows + start + row if isinstance(rows, int) else int(rows[start + row])
             raise NotFiniteError(_fault(label, number, column, float(batch[start + row, column])))
         if batch.dtype.kind == "f" and batch.dtype.itemsize > result.dtype.itemsize:
-            lost = _vanished(batch[start : start + step], block)
-            if lost is not None:
-                number = rows + start + lost if isinstance(rows, int) else int(rows[start + lost])
-                raise NotFiniteError(_fault(label, number, 0, float(np.abs(batch[start + lost]).max())))
+            vanished = _vanished(batch[start : start + step], block)
+            if vanished is not None:
+                number = rows + start + vanished if isinstance(rows, int) else int(rows[start + vanished])
+                raise NotFiniteError(_fault(label, number, 0, float(np.abs(batch[start + vanished]).max())))
     return result
 
 
 def _vanished(batch: np.ndarray, block: np.ndarray) -> int | None:
-    """The first row (of n, d) whose numbers are all too small for float32, though not all 0; None where there is none."""
+    """The first row of (n, d) whose numbers are all too small for float32 but not all 0; None if there is no such row."""
     small = np.flatnonzero(np.maximum(block.max(axis=1, initial=0), -block.min(axis=1, initial=0)) < LEAST_FLOAT)
-    lost = small[(batch[small] != 0).any(axis=1)]
-    return int(lost[0]) if len(lost) else None
+    vanished = small[(batch[small] != 0).any(axis=1)]
+    return int(vanished[0]) if len(vanished) else None
 
 
 def check_bounded(batch: np.ndarray, metric: Metric, rows: int | np.ndarray) -> None:
-    """Refuse numbers whose squares a metric would have to add up in float32, and could not.
+    """Refuse numbers so large that sums of their squares, which l2 and ip need, could overflow float32.
 
     Parameters
     ----------
     rows : int or ndarray of int, shape (n,)
-        Row number of the first vector, or of each, for the message.
+        Row number of the first vector, or of each vector, for error messages.
 
     Raises
     ------
@@ -134,10 +134,10 @@ def block_rows(dimensions: int, itemsize: int) -> int:
 
 def _all_finite(block: np.ndarray) -> bool:
     if block.dtype == np.float16:
-        # isfinite on float16 is five times slower than looking at the exponent bits
+        # testing the exponent bits is five times faster than isfinite on float16
         bits = block.view(np.uint16)
         return not bool(((bits & _HALF_EXPONENT) == _HALF_EXPONENT).any())
-    # without a temporary; NaN fails both comparisons
+    # needs no temporary; NaN fails both comparisons
     return bool(block.max(initial=0) <= LARGEST_FLOAT and block.min(initial=0) >= -LARGEST_FLOAT)
 
 

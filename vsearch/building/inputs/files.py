@@ -1,4 +1,4 @@
-"""Files that people name: their paths, and the errors that libraries raise on what is inside."""
+"""Input files: parsing of paths, and translation of the errors that libraries raise on damaged content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vsearch.errors import InputError, VsearchError
 
 
 def split_path(text: str) -> tuple[Path, str | None]:
-    """Split ``path::column`` into its parts; the column is None when none is named."""
+    """Split ``path::column`` into its parts; the column is None if there is none."""
     if "::" in text and not Path(text).exists():
         base, _, name = text.rpartition("::")
         return Path(base).expanduser(), name or None
@@ -18,12 +18,12 @@ def split_path(text: str) -> tuple[Path, str | None]:
 
 
 def require_file(path: Path) -> None:
-    """Raise InputError unless `path` is a file that can be read."""
+    """Raise InputError unless `path` is a readable file."""
     if path.is_dir():
-        msg = f"{path}: is a folder; give one file, or an iterable of batches"
+        msg = f"{path}: is a folder; pass one file, or an iterable of batches"
         raise InputError(msg)
     if not path.exists():
-        hint = "; only local files are read, so copy it here first" if ":/" in str(path) else ""
+        hint = "; only local files can be read: copy it here first" if ":/" in str(path) else ""
         msg = f"{path}: no such file{hint}"
         raise InputError(msg)
     try:
@@ -35,14 +35,14 @@ def require_file(path: Path) -> None:
 
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a library raises on a damaged or hostile file into InputError.
+    """Turn any exception that a library raises on a damaged or hostile file into InputError.
 
     Parameters
     ----------
     path : Path
-        The file, for the message.
+        The file, for the error message.
     kind : str
-        What it should have been, such as ``"Parquet"``.
+        The expected format, such as ``"Parquet"``.
     """
     try:
         yield
@@ -54,5 +54,5 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what a library's error says, short enough for a message of ours."""
+    """Return the first line of a library's error message, at most 200 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,6 +1,6 @@
-"""The ids of vectors: row numbers, int64 or strings; unique and never NULL.
+"""Vector ids: row numbers, int64 or strings; unique and never NULL.
 
-UUIDs (objects, Arrow's type, 16 bytes) become their canonical strings; floats and decimals that are whole, integers.
+UUIDs (objects, Arrow's type, 16 bytes) become their canonical strings; floats and decimals must be integral and become int64.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PASS_ROWS = 1 << 24
-"""Ids compared at a time when looking for duplicates: 128 MB of keys."""
+"""Ids compared at a time in the search for duplicates: 128 MB of keys."""
 
 HASH_ROWS = 16_384
 """Strings hashed at a time."""
 
 NAMED = 5
-"""How many duplicates a message names."""
+"""Maximum number of duplicates that an error message names."""
 
 LARGEST_FLOAT = 2**53
-"""Up to here every whole number is a float64."""
+"""Every integer up to this magnitude is exact in float64."""
 
 _SUSPECTS = 1000
 _WEIGHTS = 8192
@@ -44,11 +44,11 @@ class IdSource:
     Attributes
     ----------
     kind : {"row", "int64", "string"}
-        ``"row"``: none were given, a vector's id is its row number.
+        ``"row"`` if no ids were passed: the id of a vector is its row number.
     rows : int
         Number of ids.
     values : ndarray of int64 or pyarrow.Table or None
-        The ids given; strings as the one column ``id``.
+        The ids; strings are the single column ``id`` of a table.
     """
 
     kind: Literal["row", "int64", "string"]
@@ -78,20 +78,20 @@ def open_ids(
     Parameters
     ----------
     ids : object or None
-        None for row numbers; integers, whole floats, strings or UUIDs as an array, a sequence, a pyarrow array or a
+        None for row numbers; integers, integral floats, strings or UUIDs as an array, a sequence, a pyarrow array or a
         pandas or polars series; or the name of a column of `attributes`.
     rows : int
         Number of vectors.
     attributes : AttributeSource, optional
-        Where a column named by `ids` is looked up; it has these rows.
+        Where a column named by `ids` is looked up; its rows are those of the vectors.
     kept : ndarray of int64 (rows,), optional
-        Which of the ids given are those of the vectors, where rows were skipped.
+        Positions of the vectors' ids in `ids`, if rows were skipped.
 
     Raises
     ------
     InputError
-        Another number of ids, a NULL, duplicates (the first are named), integers beyond int64, or values
-        of other types.
+        The number of ids differs from `rows`, or there are NULLs, duplicates (the first are named), integers beyond int64 or
+        values of other types.
     """
     import pyarrow as pa
 
@@ -105,7 +105,7 @@ def open_ids(
         ids = _taken(ids, kept, label)
     values = _values(ids, label)
     if len(values) != rows:
-        msg = f"{label}: {len(values)} ids for {rows} embeddings; give one id for each vector, in the same order"
+        msg = f"{label}: {len(values)} ids for {rows} embeddings; pass one id for each vector, in the same order"
         raise InputError(msg)
     if isinstance(values, np.ndarray):
         _require_distinct(repeated(values).tolist(), label)
@@ -116,57 +116,57 @@ def open_ids(
 
 
 def some_ids(ids: object | None, attributes: AttributeSource | None, rows: np.ndarray) -> list[Any]:
-    """Ids of a few rows for a message, as they were given; row numbers where there are none."""
+    """Ids of a few rows for a message, as they were passed; row numbers if there are none."""
     if ids is None:
         return rows.tolist()
     if isinstance(ids, str):
         ids = _attribute_column(ids, attributes)
-    taken = _taken(ids, rows, "ids")
-    return taken.tolist() if isinstance(taken, np.ndarray) else taken.to_pylist()
+    selected = _taken(ids, rows, "ids")
+    return selected.tolist() if isinstance(selected, np.ndarray) else selected.to_pylist()
 
 
 def _taken(ids: Any, rows: np.ndarray, label: str) -> np.ndarray | pa.ChunkedArray:
-    """Some of the ids given, nothing about them checked but that they are there."""
+    """Select ids by position, checking only that they exist."""
     import pyarrow as pa
 
-    whole = ids if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and ids.ndim == 1 else _arrow(ids, label)
-    if len(rows) and len(whole) <= rows.max():
-        msg = f"{label}: {len(whole)} ids for {int(rows.max()) + 1} or more embeddings; give one id for each vector"
+    all_ids = ids if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and ids.ndim == 1 else _arrow(ids, label)
+    if len(rows) and len(all_ids) <= rows.max():
+        msg = f"{label}: {len(all_ids)} ids for {int(rows.max()) + 1} or more embeddings; pass one id for each vector"
         raise InputError(msg)
-    return whole[rows] if isinstance(whole, np.ndarray) else whole.take(pa.array(rows))
+    return all_ids[rows] if isinstance(all_ids, np.ndarray) else all_ids.take(pa.array(rows))
 
 
 def repeated(keys: np.ndarray, pass_rows: int = PASS_ROWS) -> np.ndarray:
-    """Return the values that occur more than once, looking at about `pass_rows` keys at a time.
+    """Return the values that occur more than once, sorting only about `pass_rows` keys at a time.
 
     Parameters
     ----------
     keys : ndarray of int64, shape (n,)
     pass_rows : int
-        Every pass over the keys sorts those of one residue, so that a sorted copy of all is never made.
+        Each pass sorts the keys of one residue class, so that no sorted copy of all keys is ever made.
     """
     passes = -(-len(keys) // pass_rows)
-    found = [np.empty(0, np.int64)]
+    duplicates = [np.empty(0, np.int64)]
     for number in range(passes):
         blocks = (keys[low : low + pass_rows] for low in range(0, len(keys), pass_rows))
-        chosen = np.concatenate([block[_residue(block, passes) == number] for block in blocks])
-        chosen.sort()
-        found.append(np.unique(chosen[1:][chosen[1:] == chosen[:-1]]))
-    return np.sort(np.concatenate(found))
+        selected = np.concatenate([block[_residue(block, passes) == number] for block in blocks])
+        selected.sort()
+        duplicates.append(np.unique(selected[1:][selected[1:] == selected[:-1]]))
+    return np.sort(np.concatenate(duplicates))
 
 
 def _residue(keys: np.ndarray, passes: int) -> np.ndarray:
-    # a multiplicative hash first: ids in steps of `passes` would all fall into one pass
+    # hash first, by multiplication: otherwise ids in steps of `passes` would all fall into one pass
     mixed = (keys.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
     return np.asarray(mixed % np.uint64(passes))
 
 
 def _values(ids: Any, label: str) -> np.ndarray | pa.ChunkedArray:
-    """Return ids as int64 array or as chunked array of strings."""
+    """Return ids as an int64 array or as a chunked array of strings."""
     import pyarrow as pa
 
     if isinstance(ids, set | frozenset):
-        msg = f"{label}: a set has no order, so its values belong to no rows; give a list or an array"
+        msg = f"{label}: a set has no order, so its values cannot be matched to rows; pass a list or an array"
         raise InputError(msg)
     if isinstance(ids, range):
         return np.arange(ids.start, ids.stop, ids.step, dtype=np.int64)
@@ -196,30 +196,30 @@ def _values(ids: Any, label: str) -> np.ndarray | pa.ChunkedArray:
         return pa.chunked_array([uuid_strings(chunk) for chunk in array.chunks], pa.string())
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         binary = "binary" in str(array.type)
-        hint = " (only values of 16 bytes, which are taken for UUIDs; others as text, such as value.hex())"
-        msg = f"{label} are {array.type}; give integers or strings{hint if binary else ''}"
+        hint = " (binary ids must be 16 bytes each and are read as UUIDs; pass others as text, such as value.hex())"
+        msg = f"{label} are {array.type}; pass integers or strings{hint if binary else ''}"
         raise InputError(msg)
     return array
 
 
 def _whole(array: pa.ChunkedArray, label: str) -> np.ndarray:
-    """Numbers that are whole as int64: what pandas makes of integers where a value is missing, or a decimal of databases."""
+    """Convert integral numbers to int64: pandas turns integers with missing values into floats, and databases return decimals."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_decimal(array.type):
-        whole = np.asarray(pc.equal(pc.floor(array), array).to_numpy())
+        integral = np.asarray(pc.equal(pc.floor(array), array).to_numpy())
         largest = pc.max(pc.abs(array)).as_py() >= np.iinfo(np.int64).max
     else:
         values = array.to_numpy().astype(np.float64)
-        whole = np.isfinite(values) & (np.floor(values) == values)
+        integral = np.isfinite(values) & (np.floor(values) == values)
         largest = bool(np.abs(values).max(initial=0) > LARGEST_FLOAT)
-    if not whole.all():
-        row = int(np.argmin(whole))
-        msg = f"{label} are {array.type}; give integers or strings: row {row} is {array[row].as_py()}"
+    if not integral.all():
+        row = int(np.argmin(integral))
+        msg = f"{label} are {array.type}; pass integers or strings: row {row} is {array[row].as_py()}"
         raise InputError(msg)
     if largest:
-        msg = f"{label} are {array.type} and some beyond 2**53, where floats skip integers; give integers or strings"
+        msg = f"{label} are {array.type}, and some exceed 2**53, where floats skip integers; pass integers or strings"
         raise InputError(msg)
     return np.asarray(array.cast(pa.int64()).to_numpy())
 
@@ -237,7 +237,7 @@ def _arrow(ids: Any, label: str) -> pa.ChunkedArray:
     import pyarrow as pa
 
     if isinstance(ids, (bytes, bytearray, Mapping)) or not hasattr(ids, "__iter__"):
-        msg = f"{label} of type {type(ids).__name__} are not supported; give integers or strings, one for each vector"
+        msg = f"{label} of type {type(ids).__name__} are not supported; pass integers or strings, one for each vector"
         raise InputError(msg)
     try:
         if not isinstance(ids, (pa.Array, pa.ChunkedArray)):
@@ -248,7 +248,7 @@ def _arrow(ids: Any, label: str) -> pa.ChunkedArray:
                 ids = pa.array(ids, from_pandas=type(ids).__module__.startswith("pandas"))
         ids.validate(full=True)
     except OverflowError as error:
-        msg = f"{label}: an integer is beyond int64; use smaller ids, or strings, such as ids.astype(str)"
+        msg = f"{label}: an integer is beyond int64; use smaller ids or strings, such as ids.astype(str)"
         raise InputError(msg) from error
     except (pa.ArrowException, TypeError, ValueError) as error:
         msg = f"{label}: neither all integers nor all strings ({first_line(error)})"
@@ -260,7 +260,7 @@ def _int64(array: np.ndarray, label: str) -> np.ndarray:
     top = np.iinfo(np.int64).max
     if array.dtype.kind == "u" and array.size and int(array.max()) > top:
         row = int(np.argmax(array > top))
-        msg = f"{label}: row {row} is {int(array[row])}, beyond int64; use smaller ids, or strings, such as ids.astype(str)"
+        msg = f"{label}: row {row} is {int(array[row])}, beyond int64; use smaller ids or strings, such as ids.astype(str)"
         raise InputError(msg)
     return np.asarray(array.astype(np.int64, copy=False))
 
@@ -268,14 +268,14 @@ def _int64(array: np.ndarray, label: str) -> np.ndarray:
 def _attribute_column(name: str, attributes: AttributeSource | None) -> pa.ChunkedArray:
     names = list(attributes.schema.names) if attributes is not None else []
     if attributes is None or name not in names:
-        found = f"there are: {', '.join(names)}" if names else "there are no attributes"
-        msg = f"ids: no attribute column {name!r} ({found}); give a column's name or the ids themselves"
+        available = f"the columns are: {', '.join(names)}" if names else "there are no attributes"
+        msg = f"ids: no attribute column {name!r} ({available}); pass the name of a column or the ids themselves"
         raise InputError(msg)
     return attributes.column(name)
 
 
 def _repeated_strings(table: pa.Table) -> list[str]:
-    """Return some of the strings that occur more than once: equal hashes first, then the strings themselves."""
+    """Return some of the strings that occur more than once: find equal hashes first, then compare the strings."""
     import pyarrow.compute as pc
 
     hashes = np.empty(table.num_rows, np.int64)
@@ -285,9 +285,9 @@ def _repeated_strings(table: pa.Table) -> list[str]:
             part = _hashed(chunk.slice(low, HASH_ROWS))
             hashes[first : first + len(part)] = part
             first += len(part)
-    suspects = repeated(hashes)
-    for low in range(0, len(suspects), _SUSPECTS):
-        rows = np.flatnonzero(np.isin(hashes, suspects[low : low + _SUSPECTS]))
+    repeated_hashes = repeated(hashes)
+    for low in range(0, len(repeated_hashes), _SUSPECTS):
+        rows = np.flatnonzero(np.isin(hashes, repeated_hashes[low : low + _SUSPECTS]))
         counts = pc.value_counts(take_rows(table, rows).column("id"))
         twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
         if twice:

@@ -1,4 +1,4 @@
-"""Vectors of bits, eight to a byte, as embedding services give them: each bit counts as +1 or -1."""
+"""Bit vectors packed eight to a byte, as embedding services return them: each bit counts as +1 or -1."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vsearch.errors import InputError
 
 
 def unpack_bits(packed: Any) -> np.ndarray:
-    """Unpack vectors of bits: 1 becomes +1 and 0 becomes -1, so that inner products rank as Hamming distances do.
+    """Unpack bit vectors: 1 becomes +1 and 0 becomes -1, so that inner products rank like Hamming distances.
 
     Parameters
     ----------
-    packed : array (..., bytes) of uint8 ("ubinary"), or int8 ("binary": the byte less 128)
-        The first bit is the highest of the first byte, as `numpy.packbits` writes it.
+    packed : array (..., bytes) of uint8 ("ubinary"), or int8 ("binary": the byte minus 128)
+        The first bit is the most significant bit of the first byte, as in `numpy.packbits`.
 
     Returns
     -------
@@ -26,42 +26,42 @@ def unpack_bits(packed: Any) -> np.ndarray:
     Raises
     ------
     InputError
-        The elements are no bytes.
+        The elements are neither uint8 nor int8.
     """
     array = np.asarray(packed)
     if array.dtype == np.int8:
         array = (array.astype(np.int16) + 128).astype(np.uint8)
     if array.dtype != np.uint8 or array.ndim < 1:
-        msg = f"packed vectors are uint8 or int8, eight bits to a byte; got {array.dtype} {array.shape}"
+        msg = f"packed vectors must be uint8 or int8, eight bits to a byte, got {array.dtype} of shape {array.shape}"
         raise InputError(msg)
     return np.unpackbits(array, axis=-1).astype(np.float32) * 2 - 1
 
 
 @dataclass(frozen=True, eq=False)
 class PackedVectors:
-    """A source of packed vectors, unpacked as it is read.
+    """A source of packed vectors that are unpacked when read.
 
     Attributes
     ----------
     source : VectorSource
-        Of uint8; or of float16 that holds int8.
+        Of uint8, or of float16 holding int8 values.
     """
 
     source: VectorSource
 
     def __post_init__(self) -> None:
         if self.source.dtype not in (np.dtype(np.uint8), np.dtype(np.float16)):
-            msg = f"packed=True is for vectors of uint8 or int8, eight bits to a byte; these are {self.source.dtype}"
+            msg = f"packed=True needs vectors of uint8 or int8, eight bits to a byte, got {self.source.dtype}"
             raise InputError(msg)
 
     @property
     def rows(self) -> int:
-        """How many vectors."""
+        """Number of vectors."""
         return self.source.rows
 
     @property
     def dimensions(self) -> int:
-        """Eight for each byte."""
+        """Eight per byte."""
         return 8 * self.source.dimensions
 
     @property
@@ -70,18 +70,18 @@ class PackedVectors:
         return np.dtype(np.float32)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return rows ``start:stop`` of +1 and -1."""
+        """Return rows ``start:stop`` as +1 and -1."""
         return self._unpacked(self.source.read(start, stop))
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Return the given rows of +1 and -1."""
+        """Return the given rows as +1 and -1."""
         return self._unpacked(self.source.take(rows))
 
     def _unpacked(self, read: np.ndarray) -> np.ndarray:
         if read.dtype == np.float16:
             signed = read.astype(np.int8)
             if (signed != read).any():
-                msg = "packed=True is for vectors of uint8 or int8, eight bits to a byte; these are fractions"
+                msg = "packed=True needs vectors of uint8 or int8, eight bits to a byte, got fractions"
                 raise InputError(msg)
             read = signed
         return unpack_bits(read)

@@ -1,4 +1,4 @@
-"""pandas frames as record batches, slice by slice, by one rule: what pandas itself calls missing is NULL."""
+"""pandas frames as record batches, slice by slice: whatever pandas considers missing is NULL."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SLICE_ROWS = 16_384
-"""Values of objects looked at together."""
+"""Object values converted at a time."""
 
 
-def is_frame(given: object) -> bool:
-    """Whether something is a pandas frame; pandas is not imported for it."""
-    return type(given).__module__.partition(".")[0] == "pandas" and hasattr(given, "columns")
+def is_frame(value: object) -> bool:
+    """Whether `value` is a pandas frame; does not import pandas."""
+    return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns")
 
 
-def is_series(given: object) -> bool:
-    """Whether something is a pandas series or index."""
-    return type(given).__module__.partition(".")[0] == "pandas" and hasattr(given, "isna") and hasattr(given, "name")
+def is_series(value: object) -> bool:
+    """Whether `value` is a pandas series or index."""
+    return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "isna") and hasattr(value, "name")
 
 
 def frame_columns(frame: Any, label: str) -> dict[str, Any]:
-    """Columns of a frame by name, with the named levels of its index, as `DataFrame.to_parquet` keeps them.
+    """Columns of a frame by name, including the named levels of its index, as `DataFrame.to_parquet` stores them.
 
     Raises
     ------
     InputError
-        Two columns of one name.
+        Two columns have the same name.
     """
     named: list[tuple[str, Any]] = [
         (str(name), frame.index.get_level_values(level).to_series())
@@ -52,42 +52,42 @@ def frame_columns(frame: Any, label: str) -> dict[str, Any]:
 
 
 def series_type(series: Any, name: str, label: str) -> pa.DataType:
-    """The Arrow type of a series; of one of objects, one that holds all its values, which are looked at in slices.
+    """The Arrow type of a series; for a series of objects, a type that fits all values, found slice by slice.
 
     Raises
     ------
     InputError
-        Values of several types, or of one that Arrow does not have; names the column.
+        Values of mixed types, or of a type that Arrow does not support; the message names the column.
     """
     import pyarrow as pa
 
     if series.dtype != object:
         series = series.iloc[:0]
     slices = (series.iloc[start : start + SLICE_ROWS] for start in range(0, max(1, len(series)), SLICE_ROWS))
-    found: pa.DataType = pa.null()
+    common: pa.DataType = pa.null()
     try:
         for part in slices:
-            kind = series_array(part, None).type
-            if kind != found:
-                pair = [pa.schema([pa.field(name, found)]), pa.schema([pa.field(name, kind)])]
-                found = pa.unify_schemas(pair, promote_options="permissive").field(0).type
+            slice_type = series_array(part, None).type
+            if slice_type != common:
+                pair = [pa.schema([pa.field(name, common)]), pa.schema([pa.field(name, slice_type)])]
+                common = pa.unify_schemas(pair, promote_options="permissive").field(0).type
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         if _holds_objects_only(series):
-            return pa.struct([])  # as of records: left out by name
-        msg = f"{label}: column {name!r} mixes types or holds what no attribute can ({first_line(error)})"
+            return pa.struct([])  # treated like records: left out with a warning that names the column
+        msg = f"{label}: column {name!r} has mixed types or values that cannot be attributes ({first_line(error)})"
         raise InputError(msg) from error
-    return found
+    return common
 
 
 def _holds_objects_only(series: Any) -> bool:
-    """Whether nothing in a series is a number, a text, a time or the like: what Arrow makes of maps, and sets, it does not take back."""
+    """Whether a series holds no number, text, time or similar value: Arrow cannot convert maps and sets consistently."""
     kinds = set(map(type, series[series.notna().to_numpy()]))
     plain = (str, bytes, Number, np.generic, date, time, timedelta)
     return bool(kinds) and not any(issubclass(kind, plain) for kind in kinds)
 
 
 def series_array(series: Any, kind: pa.DataType | None) -> pa.Array:
-    """A series as one Arrow array; NULL is what `Series.isna` says: NaN, None, NaT and NA, each where pandas means it."""
+    """A series as one Arrow array; NULL is whatever `Series.isna` reports: NaN, None, NaT and NA, depending on the dtype."""
     import pyarrow as pa
 
     if hasattr(series.dtype, "subtype") and hasattr(series.dtype, "fill_value"):
@@ -97,7 +97,7 @@ def series_array(series: Any, kind: pa.DataType | None) -> pa.Array:
 
 
 def frame_batches(columns: dict[str, Any], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
-    """Some columns of a frame in slices of so many rows."""
+    """Yield some columns of a frame in slices of `rows` rows."""
     import pyarrow as pa
 
     total = max((len(series) for series in columns.values()), default=0)
@@ -107,17 +107,17 @@ def frame_batches(columns: dict[str, Any], schema: pa.Schema, rows: int) -> Iter
 
 
 def whole_strings(values: Any) -> Any:
-    """NumPy's strings as objects, others as they are: Arrow reads strings of fixed width to their first NUL only."""
+    """Return NumPy strings as objects and anything else unchanged: Arrow cuts fixed-width strings at the first NUL."""
     return values.astype(object) if isinstance(values, np.ndarray) and values.dtype.kind in "US" else values
 
 
 def mapping_table(columns: Mapping[str, Any]) -> pa.Table:
-    """A mapping of columns as a table; in NumPy arrays of floats and objects NaN is NULL, since they have no other NULL.
+    """A mapping of columns as a table; NaN is NULL in NumPy arrays of floats and objects, which have no other NULL.
 
     Raises
     ------
     TypeError, ValueError
-        Columns of no type or of different lengths.
+        Columns of unsupported types or of different lengths.
     """
     import pyarrow as pa
 
@@ -128,12 +128,12 @@ def _mapped(values: Any) -> Any:
     import pyarrow as pa
 
     if type(values).__module__.partition(".")[0] == "pandas" and hasattr(values, "isna"):
-        import pandas as pd  # type: ignore[import-untyped]  # who gives its arrays has it
+        import pandas as pd  # type: ignore[import-untyped]  # installed, since the caller passed one of its arrays
 
         return series_array(values if isinstance(values, pd.Series) else pd.Series(values), None)
     values = whole_strings(values)
     if isinstance(values, np.ndarray) and not isinstance(values, np.ma.MaskedArray):
-        if values.ndim == 2 and values.dtype.kind in "fiu":  # an embedding in each row
+        if values.ndim == 2 and values.dtype.kind in "fiu":  # one embedding per row
             return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
         if values.dtype.kind in "fO":
             return pa.array(values, from_pandas=True)

@@ -1,4 +1,4 @@
-"""All that a build is given, brought together: vectors, attributes and ids of the same rows, without those that are skipped."""
+"""All inputs of a build combined: vectors, attributes and ids of the same rows, without the rows that are skipped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vsearch.metrics import Metric
 
 LONG_LIST = 32
-"""Lists of numbers that are all so long, and of one length, are vectors; so are those of the vectors' own length if it is ..."""
+"""Number lists of one length, at least this, are vectors; so are lists as long as the vectors themselves, if that is ..."""
 
 SHORT_VECTOR = 8
 """... at least this."""
@@ -36,20 +36,20 @@ SKIP = "repair them, or leave them out with missing='skip'"
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What a build was given besides embeddings; see `vsearch.build`.
+    """The arguments of a build besides the embeddings; see `vsearch.build`.
 
     Attributes
     ----------
-    attributes : table, names of columns of the embeddings' table, or None for all of these
+    attributes : table, names of columns of the embeddings' table, or None for all its other columns
     ids : ids, name of a column, or None
     vectors : str or None
         The vector column of the embeddings' table.
     id : str or None
-        Another way to name the column of ids.
+        Another way to name the id column.
     missing : {"error", "skip"}
-        What to do about rows without a usable vector.
+        What to do with rows that have no usable vector.
     packed : bool
-        Whether each byte of a vector holds eight bits of it.
+        Whether each byte of a vector holds eight of its bits.
     """
 
     attributes: object | None = None
@@ -64,16 +64,16 @@ class Given:
         for name in ("vectors", "id"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                msg = f"{name} names a column, as a string; got {type(value).__name__}"
+                msg = f"{name} must be the name of a column, got {type(value).__name__}"
                 raise InputError(msg)
         if self.id is not None and self.ids is not None:
-            msg = "id names the column of ids, and ids gives them; give one of the two"
+            msg = "id names a column of ids, and ids holds ids; pass only one of them"
             raise InputError(msg)
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Vectors with their attributes and ids, row by row.
+    """Vectors with their attributes and ids, all with the same rows.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Inputs:
     columns : AttributeSource or None
     ids : IdSource
     skipped : dict
-        How many rows were skipped for each reason.
+        Number of skipped rows by reason.
     """
 
     vectors: VectorSource
@@ -92,7 +92,7 @@ class Inputs:
 
 @dataclass(frozen=True, eq=False)
 class KeptVectors:
-    """Some rows of a source.
+    """A subset of the rows of a source.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class KeptVectors:
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """Number of kept rows."""
         return len(self.kept)
 
     @property
@@ -119,36 +119,36 @@ class KeptVectors:
         return self.source.dtype
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return rows ``start:stop`` of those kept."""
+        """Return rows ``start:stop`` of the kept rows."""
         return self.source.take(self.kept[start:stop])
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Return the given rows of those kept."""
+        """Return the given rows of the kept rows."""
         return self.source.take(self.kept[np.asarray(rows, np.int64)])
 
 
 def open_inputs(
     embeddings: object, given: Given, metric: Metric, scratch: str | Path, noted: Unusable | None = None
 ) -> Inputs:
-    """Open all that a build was given.
+    """Open all inputs of a build.
 
     Parameters
     ----------
     embeddings : object
-        See `inputs.vectors.open_vectors`. Where it is a table, and `given` has no attributes of its own, its other columns are the
+        See `inputs.vectors.open_vectors`. If it is a table and `given` names no attributes, its other columns are the
         attributes.
     metric : {"cosine", "ip", "l2"}
-        Under cosine, vectors of zeros are skipped with the others that are not usable; without ``missing="skip"`` they stay.
+        Under cosine, ``missing="skip"`` also skips zero vectors; otherwise they are kept.
     scratch : path
         Owned and removed by the caller.
     noted : Unusable, optional
-        Rows that the caller has left out of the embeddings, though attributes and ids have them; no others are then.
+        Rows that the caller has already left out of the embeddings, but not of attributes and ids; no others are then skipped.
 
     Raises
     ------
     InputError
-        Something cannot be read or does not fit, or rows have no usable vector. NaN and infinite numbers are errors only when
-        they are read; see :func:`explained`.
+        An input cannot be read or does not fit the others, or rows have no usable vector. NaN and infinite numbers raise only
+        when they are read; see :func:`explained`.
     """
     scratch, unusable = Path(scratch), Unusable() if noted is None else noted
     table, column, attributes = split_table(embeddings, given.vectors, given.attributes, vector_column, scratch)
@@ -186,7 +186,7 @@ def open_inputs(
 
 
 def explained(error: InputError, inputs: Inputs, metric: Metric) -> InputError:
-    """The error for a vector that is not finite, with how many such there are and the ids of some."""
+    """Extend the error for a vector that is not finite with the number of such vectors and the ids of some."""
     source = inputs.vectors
     if not isinstance(source, ArrayVectors):
         return error
@@ -203,49 +203,47 @@ def split_table(
     find: Callable[[pa.Schema, str | None, str], str],
     scratch: Path,
 ) -> tuple[Table | None, str | None, object | None]:
-    """Part a table of vectors and attributes.
+    """Split a table into its vector column and its attributes.
 
     Parameters
     ----------
     find : callable
-        Given schema, the name asked for and a label, the name of the vector column.
+        Takes the schema, the requested name and a label; returns the name of the vector column.
 
     Returns
     -------
     table : Table or None
-        None where the embeddings are no table.
+        None if the embeddings are not a table.
     column : str or None
         The vector column.
     attributes : object or None
-        Those that were given, or the other columns, or those of them that were named.
+        Those that were passed, or the table's other columns, or the named ones among these.
     """
     if not is_table(embeddings):
         return None, column, attributes
-    given, named = named_column(embeddings)
-    table = open_table(given, "embeddings").reread(scratch)
-    name = find(table.schema, named if column is None else column, table.label)
-    chosen = attributes is None or (
+    table_source, named = named_column(embeddings)
+    table = open_table(table_source, "embeddings").reread(scratch)
+    vector_name = find(table.schema, named if column is None else column, table.label)
+    from_table = attributes is None or (
         isinstance(attributes, (list, tuple))
-        and all(isinstance(one, str) for one in attributes)
+        and all(isinstance(column_name, str) for column_name in attributes)
         and not is_table(attributes)
     )
-    if not chosen:
-        return table, name, attributes
-    others = [one for one in table.schema.names if one != name]
+    if not from_table:
+        return table, vector_name, attributes
+    others = [name for name in table.schema.names if name != vector_name]
     if attributes is not None:
-        wanted: Any = attributes
-        if absent := [one for one in wanted if one not in others]:
-            msg = (
-                f"{table.label}: no column {absent[0]!r} besides the vectors; there are: {', '.join(others) or 'none'}"
-            )
+        requested: Any = attributes
+        if absent := [column_name for column_name in requested if column_name not in others]:
+            msg = f"{table.label}: no column {absent[0]!r} besides the vectors; the others are: {', '.join(others) or 'none'}"
             raise InputError(msg)
-        others = list(wanted)
+        others = list(requested)
     check_names(table.schema, table.label)
-    return table, name, table.select(others) if others else None
+    return table, vector_name, table.select(others) if others else None
 
 
 def _without_vectors(attributes: object, dimensions: int) -> object:
-    """Leave out columns of vectors, which are no attributes: lists of numbers, all of one length that lists rarely have."""
+    """Leave out columns that hold vectors, not attributes: number lists all of one length that plain lists rarely have."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -272,7 +270,7 @@ def _without_vectors(attributes: object, dimensions: int) -> object:
 
 
 def id_values(ids: object | None, columns: AttributeSource | None, table: Table | None) -> object | None:
-    """Ids as they were given, or the column of the embeddings' table that they name where no attribute is called so."""
+    """The ids as passed; or, if they name no attribute, the column of that name in the embeddings' table."""
     if not isinstance(ids, str) or (columns is not None and ids in columns.schema.names):
         return ids
     if table is None or ids not in table.schema.names:

@@ -1,4 +1,4 @@
-"""Spooling: what cannot be memory-mapped is written once, batch by batch, to a file that can."""
+"""Spooling: input that cannot be memory-mapped is written once, batch by batch, to a file that can."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vsearch.storage.stores.advice import ROOM, explain_system
 
 @contextmanager
 def scratch_file(scratch: Path, suffix: str) -> Iterator[Path]:
-    """Give a new empty file in `scratch` (made if absent); it is removed again if the body fails.
+    """Create an empty file in `scratch` (created if missing); the file is removed if the body fails.
 
     Raises
     ------
     StoreError
-        The folder cannot be made or written; a full disk met in the body.
+        The folder cannot be created or written, or the disk fills up in the body.
     """
     path: Path | None = None
     try:
@@ -56,7 +56,7 @@ def spool_vectors(batches: Iterable[object], scratch: Path, label: str, *, check
     label : str
         Names the input in messages.
     check : bool
-        False when whoever reads the vectors looks whether they are finite.
+        False if the reader of the vectors checks that they are finite.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def spool_vectors(batches: Iterable[object], scratch: Path, label: str, *, check
     Raises
     ------
     InputError
-        No rows; a batch that is not 2-d, of another width or type, or not finite.
+        There are no rows, or a batch is not 2-d, has another width or type, or is not finite.
     StoreError
         The scratch folder is full or not writable.
     """
@@ -78,10 +78,10 @@ def spool_vectors(batches: Iterable[object], scratch: Path, label: str, *, check
                 batch = as_batch(item, f"{label}: batch {number}")
                 if len(batch) == 0:
                     continue
-                found = stored_dtype(batch.dtype, f"{label}: batch {number}")
+                batch_dtype = stored_dtype(batch.dtype, f"{label}: batch {number}")
                 if dtype is None:
-                    dtype, width = found, batch.shape[1]
-                _require_same(found, batch.shape[1], dtype, width, f"{label}: batch {number}")
+                    dtype, width = batch_dtype, batch.shape[1]
+                _require_same(batch_dtype, batch.shape[1], dtype, width, f"{label}: batch {number}")
                 file.write(converted(batch, dtype, label, rows, check=check).data)
                 rows += len(batch)
         if dtype is None:
@@ -91,12 +91,12 @@ def spool_vectors(batches: Iterable[object], scratch: Path, label: str, *, check
 
 
 def as_batch(item: object, label: str) -> np.ndarray:
-    """Return `item` as a 2-d array of at least one column.
+    """Return `item` as a 2-d array with at least one column.
 
     Raises
     ------
     InputError
-        It is no array, a masked one, or has another number of axes.
+        It is not an array, is masked, or has another number of dimensions.
     """
     if isinstance(item, np.ma.MaskedArray):
         msg = f"{label} is a masked array; vectors have no missing values: fill or drop them"
@@ -107,13 +107,13 @@ def as_batch(item: object, label: str) -> np.ndarray:
     try:
         array = np.asarray(item)
     except (ValueError, TypeError) as error:
-        msg = f"{label} is no array of shape (rows, dimensions): {error}"
+        msg = f"{label} is not an array of shape (rows, dimensions): {error}"
         raise InputError(msg) from error
     if array.dtype == object:
-        msg = f"{label} is a {type(item).__name__} that is no array of numbers; give shape (rows, dimensions)"
+        msg = f"{label} is a {type(item).__name__}, not an array of numbers; expected shape (rows, dimensions)"
         raise InputError(msg)
     if array.ndim != 2 or array.shape[1] == 0:
-        hint = "; a single vector is written vector[None, :]" if array.ndim == 1 else ""
+        hint = "; pass a single vector as vector[None, :]" if array.ndim == 1 else ""
         msg = f"{label} has shape {array.shape}, expected (rows, dimensions){hint}"
         raise InputError(msg)
     return array

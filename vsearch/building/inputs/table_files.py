@@ -1,4 +1,4 @@
-"""Which files a path, a folder, a glob or a list of such names; shards of data sets are all there and in order."""
+"""Resolve a path, folder, glob or list of these to files; the shards of a dataset must be complete and come in order."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from vsearch.building.inputs.files import split_path
 from vsearch.errors import InputError
 
 COLUMNAR = (".parquet", ".arrow", ".feather")
-"""Files that hold a table in columns."""
+"""Suffixes of files that hold a columnar table."""
 
 _SHARD = re.compile(r"(.*?)-(\d{5,})-of-(\d{5,})")
 _DIGITS = re.compile(r"(\d+)")
 
 
-def expand(given: object) -> list[Path] | None:
-    """Files of columns that were named, in their order; None for a single file of another kind.
+def expand(source: object) -> list[Path] | None:
+    """Resolve what was passed to columnar files, in order; None for a single file of another kind.
 
     Parameters
     ----------
-    given : path, or list of paths
-        A file, a folder (with all its files, but hidden ones and those that begin with ``_``), or a glob. Files of a folder
-        or glob are sorted, numbers by their value.
+    source : path, or list of paths
+        A file, a folder (all its files except hidden ones and those that begin with ``_``), or a glob. Files of a folder or
+        glob are sorted, with numbers compared by value.
 
     Raises
     ------
     InputError
-        A folder or glob without files; shards (``train-00000-of-00010``) of several splits, or of one that lacks some.
+        A folder or glob without files; shards (``train-00000-of-00010``) of several splits, or an incomplete set of shards.
     """
-    if isinstance(given, (list, tuple)):
-        found: list[Path] = []
-        for one in given:
-            found += expand(one) or [Path(one).expanduser()]
-        return found
-    if not isinstance(given, (str, os.PathLike)):
+    if isinstance(source, (list, tuple)):
+        files: list[Path] = []
+        for path in source:
+            files += expand(path) or [Path(path).expanduser()]
+        return files
+    if not isinstance(source, (str, os.PathLike)):
         return None
-    path = Path(given).expanduser()
+    path = Path(source).expanduser()
     if path.is_dir() and path.suffix.lower() not in (".npy", ".csv", ".tsv"):
         files = _sorted(path.rglob("*"), path)
     elif not path.exists() and glob.has_magic(str(path)):
         files = _sorted((Path(name) for name in glob.iglob(str(path), recursive=True)), path)  # noqa: PTH207  absolute ones too
     else:
-        path = split_path(str(given))[0]
+        path = split_path(str(source))[0]
         return [path] if path.suffix.lower() in COLUMNAR else None
     _check_shards(files, path)
     return files
@@ -61,7 +61,7 @@ def _sorted(paths: Iterable[Path], where: Path) -> list[Path]:
         and path.is_file()
     ]
     if not files:
-        msg = f"{where}: no {' or '.join(COLUMNAR)} file is there"
+        msg = f"{where}: contains no {' or '.join(COLUMNAR)} file"
         raise InputError(msg)
     return sorted(files, key=lambda path: [int(p) if p.isdigit() else p for p in _DIGITS.split(str(path))])
 
@@ -74,11 +74,11 @@ def _check_shards(files: list[Path], where: Path) -> None:
             sets[path.parent, match[1], int(match[3])].add(int(match[2]))
     splits = sorted({name for _, name, _ in sets})
     if len(splits) > 1:
-        msg = f"{where}: it holds the splits {', '.join(splits)}; name one, as {where / (splits[0] + '-*.parquet')}"
+        msg = f"{where}: contains the splits {', '.join(splits)}; name one, as {where / (splits[0] + '-*.parquet')}"
         raise InputError(msg)
     if len(sets) > 1:
         places = ", ".join(sorted(str(folder / name) for folder, name, _ in sets))
-        msg = f"{where}: it holds several sets of shards ({places}); name one"
+        msg = f"{where}: contains several sets of shards ({places}); name one"
         raise InputError(msg)
     for (folder, name, count), numbers in sets.items():
         absent = sorted(set(range(count)) - numbers)

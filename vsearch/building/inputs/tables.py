@@ -1,4 +1,4 @@
-"""Tables that people bring: frames, files, folders of files and streams, as record batches of chosen columns."""
+"""Input tables: frames, files, folders of files and streams, read as record batches of selected columns."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Table:
     Attributes
     ----------
     schema : pyarrow.Schema
-        Its columns, or those of it that were selected.
+        Its columns, or the selected ones.
     read : callable
-        Gives record batches with the named columns, in that order.
+        Takes column names; yields record batches with these columns, in that order.
     label : str
         Names the table in messages.
     once : bool
-        Whether it is a stream, which can be read once.
+        Whether it is a stream, which can be read only once.
     mapped : bool
-        Whether its batches lie in memory, or in a mapped file, and may all be held.
+        Whether its batches are in memory, or in a mapped file, and may all be held.
     path : Path or None
-        The one file that it is.
+        The file, if the table is a single one.
     """
 
     schema: pa.Schema
@@ -52,26 +52,26 @@ class Table:
     path: Path | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Give all columns of the schema."""
+        """Yield batches with all columns of the schema."""
         return self.read(list(self.schema.names))
 
     def select(self, names: Sequence[str]) -> Table:
-        """Keep some columns only."""
+        """Keep only some columns."""
         import pyarrow as pa
 
         return replace(self, schema=pa.schema([self.schema.field(name) for name in names]))
 
     def peek(self) -> tuple[pa.RecordBatch | None, Table]:
-        """Look at the first batch; the table that comes with it can still be read from its beginning."""
+        """Return the first batch, and a table that can still be read from the beginning."""
         batches = self.batches()
         first = next(batches, None)
         if not self.once:
             return first, self
-        whole = batches if first is None else itertools.chain([first], batches)
-        return first, replace(self, read=lambda names: _picked(whole, names))
+        all_batches = batches if first is None else itertools.chain([first], batches)
+        return first, replace(self, read=lambda names: _picked(all_batches, names))
 
     def reread(self, scratch: Path) -> Table:
-        """Make a table that can be read again: itself, or for a stream what was spooled of it."""
+        """Return a table that can be read again: itself, or a spooled copy of a stream."""
         if not self.once:
             return self
         import pyarrow as pa
@@ -83,84 +83,84 @@ class Table:
             return replace(_open_file(path, self.label), path=None, mapped=True)
 
 
-def is_table(given: object) -> bool:
-    """Whether something has named columns: a frame, a table, a stream of batches, or files that hold tables."""
-    if isinstance(given, Table) or is_frame(given):
+def is_table(source: object) -> bool:
+    """Whether `source` has named columns: a frame, a table, a stream of batches, or files that hold tables."""
+    if isinstance(source, Table) or is_frame(source):
         return True
-    if isinstance(given, (str, os.PathLike)) or _is_list_of_paths(given):
-        return expand(given) is not None
-    if isinstance(given, Mapping):
-        return bool(given) and all(
-            hasattr(column, "__len__") and not isinstance(column, (str, bytes)) for column in given.values()
+    if isinstance(source, (str, os.PathLike)) or _is_list_of_paths(source):
+        return expand(source) is not None
+    if isinstance(source, Mapping):
+        return bool(source) and all(
+            hasattr(column, "__len__") and not isinstance(column, (str, bytes)) for column in source.values()
         )
-    module = type(given).__module__.partition(".")[0]
+    module = type(source).__module__.partition(".")[0]
     if module == "pyarrow":
-        return hasattr(given, "schema")
-    return hasattr(given, "__arrow_c_stream__") and type(given).__name__ != "Series"
+        return hasattr(source, "schema")
+    return hasattr(source, "__arrow_c_stream__") and type(source).__name__ != "Series"
 
 
-def open_table(given: object, label: str) -> Table:
+def open_table(source: object, label: str) -> Table:
     """Open a table of any kind.
 
     Parameters
     ----------
-    given : object
+    source : object
         A pyarrow Table, RecordBatch or RecordBatchReader; a pandas or polars frame or anything else with an Arrow stream; a
-        mapping of columns; a file (``.parquet .arrow .feather .csv .tsv``), a folder or a glob of files, or a list of such.
+        mapping of columns; a file (``.parquet .arrow .feather .csv .tsv``), a folder or glob of files, or a list of these.
     label : str
-        Names it in messages; a path names itself.
+        Names the input in error messages; a path is its own label.
 
     Raises
     ------
     InputError
-        It is none of these, or cannot be read.
+        The input is none of these or cannot be read.
     """
     import pyarrow as pa
 
-    if isinstance(given, Table):
-        return given
-    if isinstance(given, (str, os.PathLike)) or _is_list_of_paths(given):
-        return _open_paths(given)
-    if is_frame(given):
-        columns = frame_columns(given, label)
+    if isinstance(source, Table):
+        return source
+    if isinstance(source, (str, os.PathLike)) or _is_list_of_paths(source):
+        return _open_paths(source)
+    if is_frame(source):
+        columns = frame_columns(source, label)
         schema = pa.schema([pa.field(name, series_type(series, name, label)) for name, series in columns.items()])
         return Table(schema, lambda names: frame_batches(columns, _chosen(schema, names), BATCH_ROWS), label)
-    if isinstance(given, Mapping):
+    if isinstance(source, Mapping):
         try:
-            given = mapping_table(given)
+            source = mapping_table(source)
         except (pa.ArrowException, TypeError, ValueError) as error:
-            msg = f"{label}: the mapping is no table of columns of equal length ({first_line(error)})"
+            msg = f"{label}: the mapping does not hold columns of equal length ({first_line(error)})"
             raise InputError(msg) from error
-    if isinstance(given, pa.RecordBatch):
-        given = pa.Table.from_batches([given])
-    if isinstance(given, pa.Table):
-        table = given
+    if isinstance(source, pa.RecordBatch):
+        source = pa.Table.from_batches([source])
+    if isinstance(source, pa.Table):
+        table = source
         return Table(table.schema, lambda names: iter(_columns(table, names, label).to_batches()), label, mapped=True)
-    if hasattr(given, "__arrow_c_stream__"):
-        reader = open_stream(given, label)
-        if type(given).__module__.startswith("polars"):
-            return Table(reader.schema, lambda names: _picked(open_stream(given, label), names), label)
+    if hasattr(source, "__arrow_c_stream__"):
+        reader = open_stream(source, label)
+        if type(source).__module__.startswith("polars"):
+            return Table(reader.schema, lambda names: _picked(open_stream(source, label), names), label)
         return Table(reader.schema, lambda names: _picked(reader, names), label, once=True)
-    hint = "; collect() it first" if hasattr(given, "collect") else ""
+    hint = "; collect() it first" if hasattr(source, "collect") else ""
     msg = (
-        f"{label} of type {type(given).__name__} are not supported; give a pyarrow Table, a Parquet or CSV "
+        f"{label} of type {type(source).__name__} are not supported; pass a pyarrow Table, a Parquet or CSV "
         f"path, or a pandas or polars frame{hint}"
     )
     raise InputError(msg)
 
 
-def _is_list_of_paths(given: object) -> bool:
+def _is_list_of_paths(source: object) -> bool:
     return (
-        isinstance(given, (list, tuple))
-        and bool(given)
-        and all(isinstance(one, (str, os.PathLike)) and Path(one).suffix.lower() in COLUMNAR for one in given)
+        isinstance(source, (list, tuple))
+        and bool(source)
+        and all(isinstance(path, (str, os.PathLike)) and Path(path).suffix.lower() in COLUMNAR for path in source)
     )
 
 
-def _open_paths(given: Any) -> Table:
-    files = expand(given)
+def _open_paths(source: Any) -> Table:
+    files = expand(source)
     if files is None:
-        return _open_file(Path(given).expanduser())
+        return _open_file(Path(source).expanduser())
     if len(files) == 1:
         return _open_file(files[0])
     import pyarrow as pa
@@ -172,21 +172,21 @@ def _open_paths(given: Any) -> Table:
         try:
             schema = pa.unify_schemas([schema, part.schema], promote_options="permissive")
         except pa.ArrowException as error:
-            msg = f"{part.path}: its columns do not fit those of {files[0]} ({first_line(error)})"
+            msg = f"{part.path}: its columns are not compatible with those of {files[0]} ({first_line(error)})"
             raise InputError(msg) from error
 
     def read(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        wanted = _chosen(schema, names)
+        requested = _chosen(schema, names)
         for part in parts:
-            there = [name for name in names if name in part.schema.names]
-            for batch in part.read(there):
-                yield _fitted(batch, wanted, str(part.path))
+            available = [name for name in names if name in part.schema.names]
+            for batch in part.read(available):
+                yield _fitted(batch, requested, str(part.path))
 
     return Table(schema.remove_metadata(), read, label)
 
 
 def _fitted(batch: pa.RecordBatch, schema: pa.Schema, label: str) -> pa.RecordBatch:
-    """Cast a batch of one file to the columns of all; those that it lacks are NULL."""
+    """Cast a batch of one file to the common schema; columns that the file lacks are NULL."""
     import pyarrow as pa
 
     columns = []
@@ -211,7 +211,7 @@ def _open_file(path: Path, label: str | None = None) -> Table:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
     if kind not in (".csv", ".tsv", *COLUMNAR):
-        msg = f"{path}: unknown kind of table {kind!r}; supported are .parquet .csv .tsv .arrow .feather"
+        msg = f"{path}: unsupported table format {kind!r}; supported are .parquet .csv .tsv .arrow .feather"
         raise InputError(msg)
     require_file(path)
     if kind in (".csv", ".tsv"):
@@ -224,7 +224,7 @@ def _open_file(path: Path, label: str | None = None) -> Table:
                 schema = file.schema_arrow
         else:
             schema = open_ipc(pa.memory_map(str(path)).read_buffer())[0]
-        list(schema.names)  # a name that is no UTF-8 shall fail here
+        list(schema.names)  # fail here if a name is not valid UTF-8
 
     def read(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with reading(path, name):
@@ -260,9 +260,9 @@ def _chosen(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
     return pa.schema([schema.field(name) for name in names])
 
 
-def named_column(given: object) -> tuple[object, str | None]:
-    """Split ``path::column`` into what names the table and the column; anything else stays as it is."""
-    if isinstance(given, (str, os.PathLike)):
-        path, column = split_path(str(given))
-        return (str(path) if column is not None else given), column
-    return given, None
+def named_column(source: object) -> tuple[object, str | None]:
+    """Split ``path::column`` into the table's path and the column; anything else is returned unchanged."""
+    if isinstance(source, (str, os.PathLike)):
+        path, column = split_path(str(source))
+        return (str(path) if column is not None else source), column
+    return source, None

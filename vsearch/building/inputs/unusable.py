@@ -1,4 +1,4 @@
-"""Rows without a usable vector: which they are and why, so that they can be skipped or all be named at once."""
+"""Rows without a usable vector, with the reasons, so that they can be skipped or reported all at once."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from vsearch.metrics import LARGEST_ELEMENT, Metric
 
 POLICIES = ("error", "skip")
 NAMED = 5
-"""How many ids a message names."""
+"""Maximum number of ids that a message names."""
 
 
 @dataclass(eq=False)
 class Unusable:
-    """Rows of the input that have no usable vector, gathered while it is read.
+    """Rows of the input that have no usable vector, collected while the input is read.
 
     Attributes
     ----------
     width : int
-        Dimensions of the vectors, once one is known; 0 before.
+        Dimensions of the vectors, once known; 0 before.
     rows : list of int64 arrays
-        Rows of the input, counted with all that are in it.
+        Row numbers, counted over all rows of the input.
     reasons : dict
-        How many rows for each reason.
+        Number of rows by reason.
     what : {"row", "document"}
-        What has no usable vector.
+        What lacks a usable vector.
     """
 
     width: int = 0
@@ -39,27 +39,27 @@ class Unusable:
     what: str = "row"
 
     def add(self, rows: np.ndarray, reason: str) -> None:
-        """Note rows."""
+        """Add rows that have no usable vector for this reason."""
         if len(rows):
             self.rows.append(np.asarray(rows, np.int64))
             self.reasons[reason] = self.reasons.get(reason, 0) + len(rows)
 
     def sorted(self) -> np.ndarray:
-        """All rows noted, int64 (n,), ascending."""
+        """All collected rows, int64 (n,), ascending."""
         return np.sort(np.concatenate([np.empty(0, np.int64), *self.rows]))
 
     def describe(self, names: Iterable[object]) -> str:
-        """Say how many, why, and the ids of some."""
+        """Return a text with the number of rows, the reasons, and the ids of some."""
         named = [repr(name) for name, _ in zip(names, range(NAMED + 1), strict=False)]
         listed = ", ".join(named[:NAMED]) + (" and others" if len(named) > NAMED else "")
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.items())
         total = sum(self.reasons.values())
-        many = f"{self.what} has" if total == 1 else f"{self.what}s have"
-        return f"{total} {many} no usable vector{'s' if self.what == 'document' else ''} ({reasons}): {listed}"
+        subject = f"{self.what} has" if total == 1 else f"{self.what}s have"
+        return f"{total} {subject} no usable vector{'s' if self.what == 'document' else ''} ({reasons}): {listed}"
 
 
 def check_policy(missing: object) -> None:
-    """Refuse what is no policy for rows without a vector."""
+    """Refuse an unknown policy for rows without a vector."""
     if missing not in POLICIES:
         msg = f"missing must be 'error' or 'skip', got {missing!r}"
         raise InputError(msg)
@@ -68,21 +68,21 @@ def check_policy(missing: object) -> None:
 def note_numbers(
     source: Any, kept: np.ndarray, metric: Metric, unusable: Unusable, *, zeros: bool = True
 ) -> np.ndarray:
-    """Note rows with numbers that are NaN, infinite or too large for the metric; one pass over the vectors.
+    """Collect rows with numbers that are NaN, infinite or too large for the metric; one pass over the vectors.
 
     Parameters
     ----------
     source : ArrayVectors
     kept : ndarray of int64 (source.rows,)
-        Row of the input that each vector is.
+        Input row of each vector.
     unusable : Unusable
     zeros : bool
-        Note rows of zeros under cosine, too.
+        Whether zero vectors count as unusable under cosine.
 
     Returns
     -------
     ndarray of int64
-        Which vectors of the source are usable, ascending.
+        Indices of the usable vectors of the source, ascending.
     """
     good = np.ones(source.rows, np.bool_)
     limit = LARGEST_FLOAT if metric == "cosine" else LARGEST_ELEMENT
@@ -90,7 +90,7 @@ def note_numbers(
     for start in range(0, source.rows, step):
         stop = min(start + step, source.rows)
         block = source.read_unchecked(start, stop).astype(np.float32, copy=False)
-        largest = np.abs(block).max(axis=1)  # NaN where one is NaN
+        largest = np.abs(block).max(axis=1)  # NaN if any element is
         rows = kept[start:stop]
         faults = {
             "with NaN": np.isnan(largest),

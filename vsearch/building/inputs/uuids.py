@@ -1,4 +1,4 @@
-"""UUIDs in Arrow columns, as their canonical strings."""
+"""Conversion of UUIDs in Arrow columns to their canonical strings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LENGTH = 36
 
 
 def is_uuid(kind: Any) -> bool:
-    """Whether an Arrow type holds UUIDs: arrow.uuid, or binary of a fixed size of 16 bytes."""
+    """Whether an Arrow type holds UUIDs: arrow.uuid, or fixed-size binary of 16 bytes."""
     import pyarrow as pa
 
     if isinstance(kind, pa.BaseExtensionType):
@@ -33,9 +33,9 @@ def uuid_strings(array: Any) -> Any:
     first = int(np.frombuffer(offsets, np.int32)[present.offset]) if len(present) else 0
     raw = np.frombuffer(data or b"", np.uint8)[first : first + UUID_BYTES * len(present)].reshape(-1, UUID_BYTES)
     text = np.full((len(raw), _LENGTH), ord("-"), np.uint8)
-    places = np.setdiff1d(np.arange(_LENGTH), _DASHES)
-    text[:, places[0::2]] = _DIGITS[raw >> 4]
-    text[:, places[1::2]] = _DIGITS[raw & 15]
+    digit_positions = np.setdiff1d(np.arange(_LENGTH), _DASHES)
+    text[:, digit_positions[0::2]] = _DIGITS[raw >> 4]
+    text[:, digit_positions[1::2]] = _DIGITS[raw & 15]
     ends = np.concatenate([[0], np.cumsum(valid)]).astype(np.int32) * _LENGTH
     bits = pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
     return pa.Array.from_buffers(pa.string(), len(valid), [bits, pa.py_buffer(ends), pa.py_buffer(text)])

@@ -1,4 +1,4 @@
-"""Where vectors come from: every kind of input behind one small protocol, in bounded memory.
+"""Vectors from any kind of input behind one small protocol, in bounded memory.
 
 Arrays and files whose layout allows it are read in place (memory-mapped); Parquet, HDF5, compressed
 Arrow files and iterables of batches are spooled once to a scratch file.
@@ -24,14 +24,14 @@ from vsearch.building.inputs.unusable import Unusable
 from vsearch.errors import InputError
 
 SUFFIXES = (".npy", ".fvecs", ".bvecs", ".fbin", ".u8bin", ".parquet", ".arrow", ".feather", ".hdf5", ".h5")
-"""The vector files that :func:`open_vectors` reads."""
+"""Suffixes of the vector files that :func:`open_vectors` reads."""
 
 OBJECT_ROWS = 4096
-"""Vectors that are objects, converted together."""
+"""Vectors given as objects that are converted at a time."""
 
 
 class VectorSource(Protocol):
-    """Vectors that can be read in order and by row, any number of times."""
+    """Vectors that can be read in order and by row, repeatedly."""
 
     @property
     def rows(self) -> int:
@@ -46,7 +46,7 @@ class VectorSource(Protocol):
         """float32, float16 or uint8."""
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return rows ``start:stop``, shape (stop - start, dimensions), C-contiguous, maybe read-only."""
+        """Return rows ``start:stop``, shape (stop - start, dimensions), C-contiguous, possibly read-only."""
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return the given rows in the given order, shape (len(rows), dimensions), C-contiguous."""
@@ -58,18 +58,18 @@ class ArrayVectors:
     Parameters
     ----------
     chunks : sequence of ndarray, each of shape (n, d)
-        Consecutive rows; all of one width and element type.
+        Consecutive rows; all of the same width and element type.
     label : str
         Names the input in messages.
     finite : bool
-        True when the elements have been checked already.
+        True if the elements have already been checked.
     declared : ndarray of int32, shape (rows,), optional
-        The dimension every row states in its file; compared when the row is read.
+        The dimension that each row declares in its file; compared when the row is read.
 
     Raises
     ------
     InputError
-        No rows, or chunks that differ; later, from `read` and `take`: a row that is not finite.
+        There are no rows, or chunks differ in width or type; later, from `read` and `take`: a row is not finite.
     """
 
     def __init__(
@@ -93,14 +93,14 @@ class ArrayVectors:
         self.rows = int(self._starts[-1])
         self.dimensions = int(first.shape[1])
         self.dtype = stored_dtype(first.dtype, label)
-        # Rows below this one have been checked. Threads may race for it: the worst is a second check.
+        # Rows below this one have been checked. A race between threads is harmless: rows are then checked twice.
         self._checked = self.rows if finite else 0
 
     def __repr__(self) -> str:
         return f"ArrayVectors({self._label}: {self.rows} x {self.dimensions} {self.dtype})"
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return rows ``start:stop``; a view when the layout allows it."""
+        """Return rows ``start:stop``; a view if the layout allows it."""
         if not 0 <= start <= stop <= self.rows:
             msg = f"rows {start}:{stop} are outside 0:{self.rows}"
             raise IndexError(msg)
@@ -132,17 +132,17 @@ class ArrayVectors:
         for number in np.flatnonzero(np.diff(bounds)):
             for low in range(int(bounds[number]), int(bounds[number + 1]), step):
                 high = min(low + step, int(bounds[number + 1]))
-                wanted = ascending[low:high]
-                result[order[low:high]] = self._piece(int(number), wanted - self._starts[number], wanted)
+                chunk_rows = ascending[low:high]
+                result[order[low:high]] = self._piece(int(number), chunk_rows - self._starts[number], chunk_rows)
         return result
 
     def read_unchecked(self, start: int, stop: int) -> np.ndarray:
-        """Return rows ``start:stop`` as `read` does, whatever numbers they hold."""
-        known, self._checked = self._checked, self.rows
+        """Like `read`, without checking the elements."""
+        checked, self._checked = self._checked, self.rows
         try:
             return self.read(start, stop)
         finally:
-            self._checked = known
+            self._checked = checked
 
     def _piece(self, number: int, part: slice | np.ndarray, rows: int | np.ndarray) -> np.ndarray:
         batch = self._chunks[number][part]
@@ -158,7 +158,7 @@ class ArrayVectors:
         if wrong.size:
             row = rows + int(wrong[0]) if isinstance(rows, int) else int(rows[wrong[0]])
             msg = (
-                f"{self._label}: row {row} states {stated[wrong[0]]} dimensions, the first row {self.dimensions}; "
+                f"{self._label}: row {row} declares {stated[wrong[0]]} dimensions, the first row {self.dimensions}; "
                 f"all vectors need the same width"
             )
             raise InputError(msg)
@@ -167,20 +167,20 @@ class ArrayVectors:
 def open_vectors(
     embeddings: object, scratch: str | Path, column: str | None = None, unusable: Unusable | None = None
 ) -> ArrayVectors:
-    """Open embeddings of any supported kind.
+    """Open embeddings of any supported type.
 
     Parameters
     ----------
     embeddings : ndarray, memmap, path, table, series, list of vectors or iterable of batches
         Shape (rows, dimensions), of floats or integers. A path is ``.npy``, ``.fvecs``, ``.bvecs``, ``.fbin``, ``.u8bin``, or
-        ``.hdf5`` (data set ``train``, or ``path::data_set``). Tables, also files and folders of them, are what
-        `tables.open_table` opens, but CSV; of these a column is read.
+        ``.hdf5`` (dataset ``train``, or ``path::dataset``). Tables, including files and folders of files, are opened by
+        `tables.open_table`, and one column is read; CSV has no vector columns.
     scratch : path
-        Folder for what must be spooled; made when needed, owned and removed by the caller.
+        Folder for spooled data; created if needed, owned and removed by the caller.
     column : str, optional
-        The vector column of a table; it is found by its type, or named as ``path::column``.
+        The vector column of a table; by default it is found by its type, or named as ``path::column``.
     unusable : Unusable, optional
-        Where rows without a vector (NULL, of another length) are noted, and left out; without it they are errors.
+        Collects rows without a vector (NULL or of another length), which are left out; without it they are errors.
 
     Returns
     -------
@@ -190,17 +190,17 @@ def open_vectors(
     Raises
     ------
     InputError
-        What is given is no set of vectors; the message says why and what to do.
+        The input does not hold vectors; the message says why and what to do.
     MissingDependencyError
         An HDF5 file without h5py.
     StoreError
-        The scratch folder cannot be written.
+        The scratch folder is not writable.
     """
     scratch = Path(scratch)
     if is_table(embeddings):
-        given, named = named_column(embeddings)
-        table = open_table(given, "embeddings")
-        return _open_table(table, named if column is None else column, scratch, unusable)
+        table_source, column_name = named_column(embeddings)
+        table = open_table(table_source, "embeddings")
+        return _open_table(table, column_name if column is None else column, scratch, unusable)
     if column is not None:
         msg = f"vectors={column!r} names a column, but embeddings of type {type(embeddings).__name__} have none"
         raise InputError(msg)
@@ -219,12 +219,12 @@ def open_vectors(
         return _spooled(_slices(embeddings), scratch, "embeddings")
     if isinstance(embeddings, (bytes, bytearray, dict, set)) or not isinstance(embeddings, Iterable):
         msg = (
-            f"embeddings of type {type(embeddings).__name__} are not supported; give an array of shape "
+            f"embeddings of type {type(embeddings).__name__} are not supported; pass an array of shape "
             f"(rows, dimensions), a path, or an iterable of such arrays"
         )
         raise InputError(msg)
     if isinstance(embeddings, (list, tuple)) and embeddings:
-        present = next((one for one in embeddings if one is not None), None)
+        present = next((vector for vector in embeddings if vector is not None), None)
         if _is_vector(present):
             if unusable is not None and not _is_even(embeddings):
                 return _open_objects(embeddings, scratch, unusable)
@@ -239,7 +239,7 @@ def _spooled(batches: Iterable[object], scratch: Path, label: str) -> ArrayVecto
 
 
 def _unchecked(batches: Iterable[object], scratch: Path, label: str) -> ArrayVectors:
-    """Spool batches whose numbers are looked at later, where rows are counted."""
+    """Spool batches whose elements are checked later, when rows can be skipped."""
     return ArrayVectors([spool_vectors(batches, scratch, label, check=False)], label)
 
 
@@ -265,7 +265,7 @@ def _noted(chunks: list[np.ndarray], label: str, unusable: Unusable | None) -> A
 
 
 def _open_objects(values: Any, scratch: Path, unusable: Unusable | None) -> ArrayVectors:
-    """Vectors as objects in a series, an object array or a list, slice by slice."""
+    """Open vectors that are objects in a series, an object array or a list, converting slice by slice."""
 
     def chunks() -> Iterator[np.ndarray]:
         import pyarrow as pa
@@ -279,9 +279,9 @@ def _open_objects(values: Any, scratch: Path, unusable: Unusable | None) -> Arra
             try:
                 array = pa.array(list(part), from_pandas=True)
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                msg = f"embeddings: rows {start} and on are no array of numbers each ({first_line(error)})"
+                msg = f"embeddings: rows from {start} on are not arrays of numbers ({first_line(error)})"
                 raise InputError(msg) from error
-            empty = pa.types.is_list(array.type) and pa.types.is_null(array.type.value_type)  # of NULL and NaN alone
+            empty = pa.types.is_list(array.type) and pa.types.is_null(array.type.value_type)  # only NULL and NaN
             if empty or (pa.types.is_null(array.type) and unusable is None):
                 array = array.cast(pa.list_(pa.float32()))
             if not pa.types.is_null(array.type):
@@ -292,23 +292,23 @@ def _open_objects(values: Any, scratch: Path, unusable: Unusable | None) -> Arra
 
 
 def _is_even(vectors: Sequence[Any]) -> bool:
-    """Whether all are vectors of the first's length."""
-    lengths = {-1 if one is None else len(one) for one in vectors}
+    """Whether all are vectors of the same length."""
+    lengths = {-1 if vector is None else len(vector) for vector in vectors}
     return len(lengths) == 1 and -1 not in lengths
 
 
-def _open_path(given: str, scratch: Path) -> ArrayVectors:
-    path, name = split_path(given)
+def _open_path(text: str, scratch: Path) -> ArrayVectors:
+    path, name = split_path(text)
     label = str(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        msg = f"{path}: unknown kind of vector file {suffix!r}; supported are {' '.join(SUFFIXES)}"
+        msg = f"{path}: unsupported vector file format {suffix!r}; supported are {' '.join(SUFFIXES)}"
         raise InputError(msg)
     require_file(path)
     if suffix in (".hdf5", ".h5"):
         return _spooled(hdf5_batches(path, name), scratch, label)
     if name is not None:
-        msg = f"{given}: a {suffix} file has no columns; leave out ::{name}"
+        msg = f"{text}: a {suffix} file has no columns; remove ::{name}"
         raise InputError(msg)
     if suffix in (".fvecs", ".bvecs"):
         vectors, declared = map_vecs(path)
@@ -318,13 +318,13 @@ def _open_path(given: str, scratch: Path) -> ArrayVectors:
 
 
 def _open_arrow(embeddings: Any, scratch: Path, unusable: Unusable | None) -> ArrayVectors:
-    """Open a column by itself: an Arrow array, or a series of polars."""
+    """Open a single column: an Arrow array or a polars series."""
     import pyarrow as pa
 
     if not isinstance(embeddings, (pa.Array, pa.ChunkedArray)):
         if not hasattr(embeddings, "__arrow_c_stream__"):
             msg = (
-                f"embeddings of type {type(embeddings).__name__} are not supported; give a pyarrow table or list array"
+                f"embeddings of type {type(embeddings).__name__} are not supported; pass a pyarrow table or list array"
             )
             raise InputError(msg)
         try:
@@ -344,7 +344,7 @@ def _is_list(kind: Any) -> bool:
 
 
 class _Batches:
-    """What `table_chunks` asks of a table."""
+    """The part of a table that `table_chunks` reads."""
 
     def __init__(self, schema: Any, batches: Iterator[Any]) -> None:
         self.schema = schema
@@ -361,7 +361,7 @@ def _is_vector(item: Any) -> bool:
 
 
 def _slices(sliceable: Any) -> Iterator[Any]:
-    """Cut what looks like an array but is none (h5py, zarr, torch) into batches."""
+    """Cut an array-like that is not a NumPy array (h5py, zarr, torch) into batches."""
     shape = tuple(sliceable.shape)
     if len(shape) != 2:
         msg = f"embeddings has shape {shape}, expected (rows, dimensions)"

@@ -1,1 +1,1 @@
-"""AWS: templates, roles, versions and the stack itself."""
+"""AWS: templates, roles, versions and stacks."""

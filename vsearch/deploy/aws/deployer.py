@@ -1,4 +1,4 @@
-"""The deployer of AWS Lambda: what the commands ask, put into CloudFormation's words."""
+"""The deployer of AWS Lambda: implements the deploy commands with CloudFormation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OWN = ("bucket", "kms_key", "http_concurrency", "snap_start")
 
 
 def deploy(request: DeployRequest, tell: Tell) -> Deployment:
-    """Build the package, upload it, create or update the stack, and ask whether each function can be invoked.
+    """Build and upload the package, create or update the stack, and check that every function can be invoked.
 
     Raises
     ------
@@ -42,24 +42,25 @@ def deploy(request: DeployRequest, tell: Tell) -> Deployment:
 
 
 def preview(request: DeployRequest, tell: Tell) -> str:
-    """The templates. The package is built; only the manifest is read, and buckets' keys are not looked up.
+    """Render the templates. The package is built, but only the manifest is read, and bucket keys are not looked up.
 
     Raises
     ------
     InputError, StoreError, MissingDependencyError
     """
     with _packaged(request, tell) as (_, spec):
-        made = template.make_templates(spec)
-    return render(made.root) + "".join(f"---\n# {place}\n{render(nested)}" for place, nested in made.nested.items())
+        templates = template.make_templates(spec)
+    nested = "".join(f"---\n# {place}\n{render(body)}" for place, body in templates.nested.items())
+    return render(templates.root) + nested
 
 
 def undeploy(stack: str, region: str | None) -> bool:
-    """Delete a stack and the files that were uploaded for it; see `stacks.undeploy`."""
+    """Delete a stack and its uploaded files; see `stacks.undeploy`."""
     return stacks.undeploy(stack, _session(region))
 
 
 def releases(stack: str, region: str | None) -> Sequence[Release]:
-    """What was deployed and is still there, newest first.
+    """Deployed releases that still exist, newest first.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def releases(stack: str, region: str | None) -> Sequence[Release]:
 
 
 def roll_back(stack: str, region: str | None, release: str | None) -> Release:
-    """Let a former release answer; see `versions.roll_back`.
+    """Make an earlier release live; see `versions.roll_back`.
 
     Raises
     ------
@@ -80,13 +81,13 @@ def roll_back(stack: str, region: str | None, release: str | None) -> Release:
         There is no such stack, or no such release.
     """
     session = _session(region)
-    found = _find(stack, session)
-    return versions.roll_back(stack, session, web="Url" in stacks.outputs_of(found), release=release)
+    stack_found = _find(stack, session)
+    return versions.roll_back(stack, session, web="Url" in stacks.outputs_of(stack_found), release=release)
 
 
 @contextmanager
 def _packaged(request: DeployRequest, tell: Tell) -> Iterator[tuple[packages.Package, template.StackSpec]]:
-    """The package, in a folder that goes, and what is deployed with it."""
+    """Yield the package, in a temporary folder, and the specification of the stack."""
     unknown = sorted(set(request.own) - set(OWN))
     if unknown:
         raise InputError(f"{', '.join(unknown)}: no such option of AWS Lambda")

@@ -1,4 +1,4 @@
-"""Which key encrypts a bucket, so that roles may be let use it and no other."""
+"""Lookup of the key that encrypts a bucket, so that roles can be granted the use of this key only."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from vsearch.errors import StoreError
 
 
 def encryption_key(bucket: str, session: Any) -> str | None:
-    """ARN of the customer's key that encrypts what is put into a bucket.
+    """ARN of the customer managed key that encrypts objects in a bucket by default.
 
     Returns
     -------
     str or None
-        None where S3 uses a key of its own, for which a role needs no right.
+        None if S3 uses its own key, for which a role needs no permission.
 
     Raises
     ------
     StoreError
-        The bucket or its key cannot be looked at; the key may be given by hand.
+        The encryption settings cannot be read; the key can be passed explicitly.
     """
     client = session.client("s3")
     try:
@@ -26,7 +26,9 @@ def encryption_key(bucket: str, session: Any) -> str | None:
     except client.exceptions.ClientError as error:
         if "ServerSideEncryptionConfigurationNotFound" in str(error):
             return None
-        raise StoreError(f"the encryption of the bucket {bucket} cannot be read; give --kms-key: {error}") from None
+        raise StoreError(
+            f"the encryption settings of the bucket {bucket} cannot be read; pass --kms-key: {error}"
+        ) from None
     for rule in rules:
         default = rule.get("ApplyServerSideEncryptionByDefault", {})
         if str(default.get("SSEAlgorithm", "")).startswith("aws:kms") and default.get("KMSMasterKeyID"):
@@ -37,7 +39,7 @@ def encryption_key(bucket: str, session: Any) -> str | None:
 def _arn(key: str, session: Any) -> str | None:
     client = session.client("kms")
     try:
-        found = client.describe_key(KeyId=key)["KeyMetadata"]
+        metadata = client.describe_key(KeyId=key)["KeyMetadata"]
     except client.exceptions.ClientError as error:
-        raise StoreError(f"the key {key} cannot be looked at; give --kms-key with its ARN: {error}") from None
-    return None if found.get("KeyManager") == "AWS" else str(found["Arn"])
+        raise StoreError(f"the key {key} cannot be described; pass --kms-key with its ARN: {error}") from None
+    return None if metadata.get("KeyManager") == "AWS" else str(metadata["Arn"])

@@ -1,4 +1,4 @@
-"""Templates as text, and as what AWS makes of them."""
+"""Rendering of templates as text, and their transformation to plain CloudFormation."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from vsearch.errors import MissingDependencyError
 
 WIDTH = 90
-"""Characters of a value that still stands on one line."""
+"""Values up to this many characters are kept on one line."""
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9:_]*")
 
 
 def render(template: dict[str, Any]) -> str:
-    """The template as YAML whose values are JSON, so that nothing in it can be read as something else."""
+    """Render a template as YAML with JSON values, which cannot be misinterpreted."""
     return "\n".join(_lines(template, "")) + "\n"
 
 
 def transform(template: dict[str, Any], region: str = "us-east-1") -> dict[str, Any]:
-    """What AWS makes of the template: plain CloudFormation, by AWS's own translator run here.
+    """Transform a template to plain CloudFormation, with AWS's own SAM translator.
 
     Raises
     ------
@@ -42,14 +42,14 @@ def transform(template: dict[str, Any], region: str = "us-east-1") -> dict[str, 
 def _lines(value: Any, indent: str) -> list[str]:
     lines: list[str] = []
     if isinstance(value, list):
-        for below in value:
-            inside = _lines_below(below, indent + "  ")
-            lines += [f"{indent}- {inside[0].lstrip()}", *inside[1:]]
+        for nested in value:
+            nested_lines = _lines_below(nested, indent + "  ")
+            lines += [f"{indent}- {nested_lines[0].lstrip()}", *nested_lines[1:]]
         return lines
-    for name, below in value.items():
+    for name, nested in value.items():
         start = f"{indent}{name if _PLAIN.fullmatch(name) else json.dumps(name)}:"
-        inside = _lines_below(below, indent + "  ")
-        lines += [start, *inside] if _is_block(below) else [f"{start} {inside[0].lstrip()}"]
+        nested_lines = _lines_below(nested, indent + "  ")
+        lines += [start, *nested_lines] if _is_block(nested) else [f"{start} {nested_lines[0].lstrip()}"]
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Who may do what: the statements of the three roles of a stack, and nothing beside them."""
+"""Permissions: the policy statements of the three roles of a stack."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from vsearch.fanout.calls.invoker import LIVE, Names
 from vsearch.storage.stores.urls import redacted, split_url
 
 MOST_NAMED = 64
-"""Processors that a policy names one by one; a role's policies hold 10,240 characters at most."""
+"""Up to this many processors are named one by one in a policy, since the policies of a role are limited to 10,240 characters."""
 
 Statement = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A bucket and the prefix in it, of an ``s3://`` URL; the prefix is empty or ends in a slash."""
+    """Bucket and prefix of an ``s3://`` URL; the prefix is empty or ends in a slash."""
 
     bucket: str
     prefix: str
 
     @classmethod
     def of(cls, url: str) -> Place:
-        """The place that a URL names.
+        """Parse a URL.
 
         Raises
         ------
         InputError
-            It is no s3:// URL, or has characters that mean something else in a policy.
+            It is not an s3:// URL, or contains characters with a special meaning in policies.
         """
         parts = split_url(url)
         if parts.scheme != "s3" or not parts.netloc:
             raise InputError(
-                f"{redacted(url)!r} is no s3:// URL; functions of a stack on AWS can read nothing else: copy the index there"
+                f"{redacted(url)!r} is not an s3:// URL; functions on AWS can read nothing else: copy the index there"
             )
         if set("*?${}#").intersection(url):
             raise InputError(
-                f"{redacted(url)!r} has one of * ? $ {{ }} #, which a policy cannot name; use another prefix"
+                f"{redacted(url)!r} contains one of * ? $ {{ }} #, which are special in policies; use another prefix"
             )
         path = parts.path.strip("/")
         return cls(parts.netloc, f"{path}/" if path else "")
 
     @property
     def key(self) -> str:
-        """The prefix as the name of one object."""
+        """The prefix as an object key."""
         return self.prefix.rstrip("/")
 
     @property
     def url(self) -> str:
-        """As it was given, without a slash at the end."""
+        """The URL, without a trailing slash."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
 
 def make_roles(names: Names, shards: int, index: Place, overflow: Place | None, log_group: str) -> dict[str, Any]:
-    """The roles as CloudFormation resources, for functions that write to one log group.
+    """The roles as CloudFormation resources, for functions that share one log group.
 
     The template has the parameters KmsKey and OverflowKmsKey and the conditions HasKmsKey and HasOverflowKmsKey.
     """
@@ -73,7 +73,7 @@ def make_roles(names: Names, shards: int, index: Place, overflow: Place | None, 
 
 
 def _called(names: Names, shards: int) -> list[Any]:
-    """Aliases of the allocator and of every processor: by name, or where they are many by the length of their number."""
+    """Aliases of the allocator and of every processor: by name, or if there are many, by pattern per number of digits."""
     if shards <= MOST_NAMED:
         processors = [names.processor(shard) for shard in range(shards)]
     else:
@@ -83,13 +83,13 @@ def _called(names: Names, shards: int) -> list[Any]:
 
 
 def _lists(index: Place) -> Statement:
-    """Finding the newest snapshot."""
+    """Permission to find the newest snapshot."""
     statement = _allow("s3:ListBucket", {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{index.bucket}"})
     return {**statement, "Condition": {"StringLike": {"s3:prefix": f"{index.prefix}manifest/*"}}}
 
 
 def _decrypts(parameter: str, *actions: str) -> Statement:
-    """Use of the key that a parameter names, through S3 only; nothing where it names none."""
+    """Permission to use the key in a parameter, through S3 only; nothing if the parameter is empty."""
     statement = _allow(list(actions), {"Ref": parameter})
     through = {"StringEquals": {"kms:ViaService": {"Fn::Sub": "s3.${AWS::Region}.amazonaws.com"}}}
     return {"Fn::If": [f"Has{parameter}", {**statement, "Condition": through}, {"Ref": "AWS::NoValue"}]}

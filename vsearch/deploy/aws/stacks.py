@@ -1,6 +1,6 @@
-"""Putting a stack on AWS, and taking it away: package and templates into a bucket, the rest through CloudFormation.
+"""Creating, updating and deleting stacks on AWS: files go to a bucket, the rest through CloudFormation.
 
-What a stack needs lies in ``s3://bucket/vsearch/stacks/<stack>/``, each file under a digest of its content.
+The files of a stack are in ``s3://bucket/vsearch/stacks/<stack>/``, each named after a digest of its content.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Transform = Callable[[dict[str, Any]], dict[str, Any]]
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 NEVER_MADE = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
-"""States of a stack whose creation failed: it can only be deleted."""
+"""States of a stack whose creation failed; it can only be deleted."""
 
 
 def package_url(package: Package, bucket: str, stack: str) -> str:
-    """Where the package of a stack goes."""
+    """URL for the package of a stack."""
     return f"s3://{bucket}/vsearch/stacks/{stack}/{package.sha256}.zip"
 
 
 def upload(package: Package, url: str, session: Any) -> bool:
-    """Put the package there, unless it is there already; returns whether it was put."""
+    """Upload the package unless it is already there; return whether it was uploaded."""
     place = Place.of(url)
     return _put(place, package.path.read_bytes(), session)
 
@@ -39,70 +39,70 @@ def upload(package: Package, url: str, session: Any) -> bool:
 def deploy(
     spec: StackSpec, session: Any, *, transform: Transform | None = None, keep: int = 3, drop_url: bool = False
 ) -> Deployment:
-    """Create or update the stack, wait for it, and ask of every function whether it can be invoked.
+    """Create or update the stack, wait for it, and check that every function can be invoked.
 
-    Where the stack has the same release already, CloudFormation is not called; a release that was rolled back from
-    answers again.
+    If the stack already has this release, CloudFormation is not called; a release that was rolled back from becomes live
+    again.
 
     Parameters
     ----------
     session : boto3.Session
     transform : callable, optional
-        Run on the templates before they are sent; AWS needs none, it runs the SAM transform itself.
+        Applied to the templates before they are sent; not needed on AWS, which runs the SAM transform itself.
     keep : int
-        Releases that stay for a rollback, this one among them; older versions of functions are deleted.
+        Releases to keep for rollbacks, including this one; older versions of functions are deleted.
     drop_url : bool
-        Whether a URL that the stack has goes where `spec` has no key for it.
+        Whether to remove the stack's URL if `spec` has no API key.
 
     Raises
     ------
     InputError
-        There is a stack of that name that is not ours, or it has a URL, and neither its key nor `drop_url` was given.
+        A stack of this name was not deployed by vsearch, or the stack has a URL and neither its key nor `drop_url` is given.
     StoreError
-        CloudFormation refused or failed, or a function cannot be invoked; the message has the reason.
+        CloudFormation refused or failed, or a function cannot be invoked; the message says why.
     """
     templates = make_templates(spec)
-    found = find(spec.stack, session)
-    if found is not None:
-        _require_ours(found)
-        if found["StackStatus"] in NEVER_MADE:
+    existing = find(spec.stack, session)
+    if existing is not None:
+        _require_ours(existing)
+        if existing["StackStatus"] in NEVER_MADE:
             _delete(spec.stack, session)
-            found = None
-        elif found["StackStatus"].endswith("IN_PROGRESS"):
-            raise StoreError(f"the stack {spec.stack} is in state {found['StackStatus']}; wait, then deploy again")
-        elif "Url" in outputs_of(found) and spec.api_key_sha256 is None and not drop_url:
+            existing = None
+        elif existing["StackStatus"].endswith("IN_PROGRESS"):
+            raise StoreError(f"the stack {spec.stack} is in state {existing['StackStatus']}; wait, then deploy again")
+        elif "Url" in outputs_of(existing) and spec.api_key_sha256 is None and not drop_url:
             raise InputError(
-                f"the stack {spec.stack} has a URL, which would go; give the key again (VSEARCH_API_KEY), or --no-url"
+                f"the stack {spec.stack} has a URL, which would be removed; pass its key again (VSEARCH_API_KEY), or --no-url"
             )
-    changed = found is None or outputs_of(found).get("Release") != templates.release
+    changed = existing is None or outputs_of(existing).get("Release") != templates.release
     if changed:
-        changed = _send(spec, templates, session, transform, exists=found is not None)
+        changed = _send(spec, templates, session, transform, exists=existing is not None)
     functions = function_names(spec.stack, spec.shards, web=spec.api_key_sha256 is not None)
     changed |= activate(functions, templates.release, session) > 0
     check_invocable(functions, session)
     prune(functions, keep, session)
-    found = find(spec.stack, session)
-    if found is None:
-        raise StoreError(f"the stack {spec.stack} is not there after all; see its events in CloudFormation")
-    url = outputs_of(found).get("Url")
-    return Deployment(spec.stack, found["StackStatus"], templates.release, changed, tuple(functions), url)
+    existing = find(spec.stack, session)
+    if existing is None:
+        raise StoreError(f"the stack {spec.stack} does not exist after deployment; see its events in CloudFormation")
+    url = outputs_of(existing).get("Url")
+    return Deployment(spec.stack, existing["StackStatus"], templates.release, changed, tuple(functions), url)
 
 
 def undeploy(stack: str, session: Any) -> bool:
-    """Delete a stack and the files that were uploaded for it; False where there is none. The index stays.
+    """Delete a stack and its uploaded files; False if there is no such stack. The index is kept.
 
     Raises
     ------
     InputError
-        The stack was not made by vsearch.
+        The stack was not deployed by vsearch.
     StoreError
-        CloudFormation failed; the message has its reason.
+        CloudFormation failed; the message says why.
     """
-    found = find(stack, session)
-    if found is None:
+    existing = find(stack, session)
+    if existing is None:
         return False
-    _require_ours(found)
-    files = outputs_of(found).get("Files", "")
+    _require_ours(existing)
+    files = outputs_of(existing).get("Files", "")
     _delete(stack, session)
     if files.endswith(f"/vsearch/stacks/{stack}/"):
         _remove(Place.of(files), session)
@@ -110,12 +110,12 @@ def undeploy(stack: str, session: Any) -> bool:
 
 
 def check_invocable(functions: Iterable[str], session: Any) -> None:
-    """Ask AWS of every function whether it could be invoked by its alias, without running it.
+    """Check for every function that it can be invoked by its alias, without running it.
 
     Raises
     ------
     StoreError
-        One could not; the message names it.
+        A function cannot be invoked; the message names it.
     """
     client = session.client("lambda")
     for name in functions:
@@ -126,32 +126,32 @@ def check_invocable(functions: Iterable[str], session: Any) -> None:
 
 
 def find(stack: str, session: Any) -> dict[str, Any] | None:
-    """What CloudFormation knows of a stack, None where there is none."""
+    """CloudFormation's description of a stack; None if there is no such stack."""
     client = session.client("cloudformation")
     try:
-        found: list[dict[str, Any]] = client.describe_stacks(StackName=stack)["Stacks"]
+        descriptions: list[dict[str, Any]] = client.describe_stacks(StackName=stack)["Stacks"]
     except client.exceptions.ClientError as error:
         if "does not exist" in str(error):
             return None
         raise StoreError(f"CloudFormation failed: {error}") from None
-    alive = [each for each in found if each["StackStatus"] != "DELETE_COMPLETE"]
+    alive = [description for description in descriptions if description["StackStatus"] != "DELETE_COMPLETE"]
     return alive[0] if alive else None
 
 
-def outputs_of(found: dict[str, Any]) -> dict[str, str]:
+def outputs_of(description: dict[str, Any]) -> dict[str, str]:
     """Outputs of a stack by name."""
-    return {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
+    return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
 
 
-def _require_ours(found: dict[str, Any]) -> None:
-    if not str(found.get("Description", "")).startswith(DESCRIPTION):
-        raise InputError(f"the stack {found['StackName']} was not deployed by vsearch; it stays as it is")
+def _require_ours(description: dict[str, Any]) -> None:
+    if not str(description.get("Description", "")).startswith(DESCRIPTION):
+        raise InputError(f"the stack {description['StackName']} was not deployed by vsearch and is left unchanged")
 
 
 def _send(
     spec: StackSpec, templates: StackTemplates, session: Any, transform: Transform | None, *, exists: bool
 ) -> bool:
-    """Create or update; False where CloudFormation finds nothing to do."""
+    """Create or update the stack; False if CloudFormation has nothing to update."""
     change = transform or (lambda template: template)
     for url, template in templates.nested.items():
         _put(Place.of(url), render(change(template)).encode(), session)
@@ -160,8 +160,8 @@ def _send(
     client = session.client("cloudformation")
     address = f"{session.client('s3').meta.endpoint_url}/{root.bucket}/{root.key}"
     try:
-        asked = {"StackName": spec.stack, "TemplateURL": address, "Capabilities": CAPABILITIES}
-        (client.update_stack if exists else client.create_stack)(**asked)
+        arguments = {"StackName": spec.stack, "TemplateURL": address, "Capabilities": CAPABILITIES}
+        (client.update_stack if exists else client.create_stack)(**arguments)
     except client.exceptions.ClientError as error:
         if "No updates are to be performed" in str(error):
             return False
@@ -176,10 +176,10 @@ def _delete(stack: str, session: Any) -> None:
 
 
 def _put(place: Place, data: bytes, session: Any) -> bool:
-    """Put an object whose name says what is in it; False where it is there already."""
+    """Put an object named after its content; False if it already exists."""
     client = session.client("s3")
-    found = client.list_objects_v2(Bucket=place.bucket, Prefix=place.key).get("Contents", [])
-    if any(each["Key"] == place.key and each["Size"] == len(data) for each in found):
+    objects = client.list_objects_v2(Bucket=place.bucket, Prefix=place.key).get("Contents", [])
+    if any(stored["Key"] == place.key and stored["Size"] == len(data) for stored in objects):
         return False
     client.put_object(Bucket=place.bucket, Key=place.key, Body=data)
     return True
@@ -188,7 +188,7 @@ def _put(place: Place, data: bytes, session: Any) -> bool:
 def _remove(folder: Place, session: Any) -> None:
     client = session.client("s3")
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=folder.bucket, Prefix=folder.prefix):
-        names = [{"Key": each["Key"]} for each in page.get("Contents", [])]
+        names = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
         if names:
             client.delete_objects(Bucket=folder.bucket, Delete={"Objects": names, "Quiet": True})
 
@@ -205,17 +205,17 @@ def _wait(event: str, stack: str, session: Any) -> None:
 
 
 def _reasons(stack: str, client: Any, depth: int = 0) -> list[str]:
-    """Why a stack failed, as its events and those of its nested stacks say."""
+    """Why a stack failed, from its events and those of nested stacks."""
     reasons: list[str] = []
-    for each in client.describe_stack_events(StackName=stack).get("StackEvents", []):
-        if not str(each.get("ResourceStatus", "")).endswith("FAILED"):
+    for event in client.describe_stack_events(StackName=stack).get("StackEvents", []):
+        if not str(event.get("ResourceStatus", "")).endswith("FAILED"):
             continue
-        inner = str(each.get("PhysicalResourceId", ""))
+        inner = str(event.get("PhysicalResourceId", ""))
         if (
-            each.get("ResourceType") == "AWS::CloudFormation::Stack"
-            and inner not in ("", each["StackId"])
+            event.get("ResourceType") == "AWS::CloudFormation::Stack"
+            and inner not in ("", event["StackId"])
             and not depth
         ):
             reasons += _reasons(inner, client, depth + 1)
-        reasons.append(f"{each['LogicalResourceId']}: {each.get('ResourceStatusReason', 'no reason given')}")
+        reasons.append(f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}")
     return list(dict.fromkeys(reasons))[:10]

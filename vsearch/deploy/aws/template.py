@@ -1,4 +1,4 @@
-"""The SAM template of a stack: one function per shard, in stacks of their own where one would not hold them."""
+"""The SAM template of a stack: one function per shard, in nested stacks if one stack cannot hold them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vsearch.fanout.calls.invoker import LIVE, Names
 from vsearch.fanout.platforms.aws_lambda import LIMITS
 
 RUNTIMES = ("python3.12", "python3.13", "python3.14")
-"""What AWS offers on Amazon Linux 2023; NumPy's wheels do not load on the system of those before."""
+"""AWS runtimes on Amazon Linux 2023; NumPy's wheels do not load on older systems."""
 
 LARGEST_RESOURCES = 500
-"""Of one CloudFormation stack."""
+"""Resource limit of a CloudFormation stack."""
 
 PER_FUNCTION = 3
-"""Resources that a function becomes: itself, its version and its alias."""
+"""Resources per function: the function, its version and its alias."""
 
 BESIDE = 20
-"""Resources of a stack that are not processors, at most: roles, logs, coordinator, allocator, web function and its URL."""
+"""Maximum number of resources besides processors: roles, logs, coordinator, allocator, web function and its URL."""
 
 MOST_PROCESSORS = (LARGEST_RESOURCES - BESIDE) // PER_FUNCTION
 
@@ -33,10 +33,10 @@ LOG_DAYS = 30
 OWN_VARIABLES = {
     f"VSEARCH_{name}" for name in ("INDEX", "STACK", "ALIAS", "RELEASE", "OVERFLOW", "INVOKER", "API_KEY_SHA256")
 }
-"""What templates set by themselves."""
+"""Variables that templates set themselves."""
 
 DESCRIPTION = "vsearch: "
-"""What the description of every stack of ours begins with."""
+"""Prefix of the description of every stack deployed by vsearch."""
 
 _STACK = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{0,39}")
 _KEY = "arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]{12}:key/.+"
@@ -44,39 +44,39 @@ _KEY = "arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]{12}:key/.+"
 
 @dataclass(frozen=True)
 class StackSpec:
-    """What is deployed.
+    """What to deploy.
 
     Attributes
     ----------
     stack : str
-        What its functions are named after.
+        Name of the stack, and prefix of its functions.
     index : str
         ``s3://bucket/prefix``.
     shards : int
     code : str
-        ``s3://bucket/key`` of the package; the key holds the package's digest, so that other code is another version.
-        What else the stack needs lies beside it.
+        ``s3://bucket/key`` of the package; the key contains a digest of the package, so that new code becomes a new version.
+        Other files of the stack are stored next to it.
     runtime : str
-        ``python3.13``; what the package was built for.
+        Runtime that the package was built for, such as ``python3.13``.
     memory : int
-        MB of each function.
+        MB per function.
     timeout : int
-        Seconds of each function.
+        Seconds per function.
     arch : {"x86_64", "arm64"}
     kms_key : str, optional
         ARN of the key that encrypts the index's bucket.
     overflow : str, optional
-        ``s3://bucket/prefix`` for messages over the platform's limit; give the bucket a rule that expires them.
+        ``s3://bucket/prefix`` for messages over the platform's limit; the bucket should have a rule that expires them.
     overflow_kms_key : str, optional
-        ARN of the key that encrypts the bucket of the overflow.
+        ARN of the key that encrypts the overflow bucket.
     api_key_sha256 : str, optional
-        With it the stack has a function URL that answers JSON.
+        If set, the stack has a function URL that answers JSON.
     http_concurrency : int, optional
-        Requests that the URL answers at once, at most; AWS keeps so many of the account's for it.
+        Maximum number of concurrent requests to the URL, reserved from the account's concurrency.
     snap_start : bool
-        Start functions from a snapshot of their memory.
+        Whether functions start from a snapshot of their memory.
     variables : dict
-        Further environment variables of every function.
+        Additional environment variables of every function.
     """
 
     stack: str
@@ -104,10 +104,10 @@ class StackTemplates:
     Attributes
     ----------
     release : str
-        Digest of all that they say. Versions of functions are published under it.
+        Digest of the templates. Versions of functions are published under it.
     root : dict
     nested : dict
-        Further templates by the URL (``s3://``) where the root expects them.
+        Nested templates by the URL (``s3://``) that the root refers to.
     """
 
     release: str
@@ -116,12 +116,12 @@ class StackTemplates:
 
 
 def make_templates(spec: StackSpec) -> StackTemplates:
-    """The templates, as plain data.
+    """Build the templates, as plain data.
 
     Raises
     ------
     InputError
-        The stack's name, an URL or a size is not usable.
+        The stack's name, a URL or a size is invalid.
     """
     _check(spec)
     blank = _make(spec, "")
@@ -162,10 +162,10 @@ def _make(spec: StackSpec, release: str) -> StackTemplates:
         resources |= _processors(names, range(spec.shards), _arn_of("ProcessorRole"), version)
     else:
         for number, first in enumerate(range(0, spec.shards, MOST_PROCESSORS)):
-            some = range(first, min(first + MOST_PROCESSORS, spec.shards))
-            made = _nested_template(spec, names, some, shared, version)
-            url = f"{_files(spec)}processors-{number}-{_digest(made)}.json"
-            nested[url] = made
+            shard_range = range(first, min(first + MOST_PROCESSORS, spec.shards))
+            body = _nested_template(spec, names, shard_range, shared, version)
+            url = f"{_files(spec)}processors-{number}-{_digest(body)}.json"
+            nested[url] = body
             resources[f"Processors{number}"] = _nested_stack(url)
     return StackTemplates(release, _root_template(spec, shared, resources, outputs), nested)
 
@@ -243,7 +243,7 @@ def _processors(names: Names, shards: range, role: Any, version: str) -> dict[st
 
 def _function(name: str, handler: str, role: Any, version: str) -> dict[str, Any]:
     properties: dict[str, Any] = {"FunctionName": name, "Handler": f"functions.{handler}.handler", "Role": role}
-    # whatever changes is published as a version; cfn-lint does not take this among what functions share
+    # publish a version for any change; cfn-lint does not accept this property among Globals
     properties |= {"AutoPublishAliasAllProperties": True, "VersionDescription": version}
     return {"Type": "AWS::Serverless::Function", "Properties": properties}
 
@@ -253,7 +253,7 @@ def _arn_of(role: str) -> dict[str, list[str]]:
 
 
 def _files(spec: StackSpec) -> str:
-    """The folder of the package, with a slash at its end."""
+    """The folder of the package, with a trailing slash."""
     return spec.code.rpartition("/")[0] + "/"
 
 
@@ -263,27 +263,29 @@ def _digest(value: Any) -> str:
 
 def _check(spec: StackSpec) -> None:
     if not _STACK.fullmatch(spec.stack):
-        raise InputError(f"stack must be at most 40 letters, digits and hyphens, a letter first, got {spec.stack!r}")
+        raise InputError(
+            f"stack must be at most 40 letters, digits and hyphens, starting with a letter, got {spec.stack!r}"
+        )
     if spec.stack.endswith("-processor"):
-        raise InputError(f"stack must not end like the name of a processor of another stack, got {spec.stack!r}")
+        raise InputError(f"stack must not end in '-processor', like functions of other stacks, got {spec.stack!r}")
     if spec.arch not in ("x86_64", "arm64"):
         raise InputError(f"arch must be x86_64 or arm64, got {spec.arch!r}")
     if spec.runtime not in RUNTIMES:
         raise InputError(f"runtime must be one of {', '.join(RUNTIMES)}, got {spec.runtime!r}")
     least, most, longest = LIMITS.least_memory, LIMITS.most_memory, LIMITS.seconds
     if not least <= spec.memory <= most or not 1 <= spec.timeout <= longest or spec.shards < 1:
-        raise InputError(f"give a memory of {least} to {most} MB, a timeout of 1 to {longest} s and at least one shard")
+        raise InputError(f"memory must be {least} to {most} MB, timeout 1 to {longest} s, and shards at least 1")
     if spec.http_concurrency is not None and (spec.http_concurrency < 1 or not spec.api_key_sha256):
         raise InputError(f"http_concurrency must be at least 1 and needs an API key, got {spec.http_concurrency}")
-    wrong = [
+    invalid = [
         name for name in spec.variables if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]+", name) or name in OWN_VARIABLES
     ]
-    if wrong:
+    if invalid:
         raise InputError(
-            f"an environment variable must have a valid name that the stack does not set itself, got {wrong[0]!r}"
+            f"an environment variable must have a valid name that the stack does not set itself, got {invalid[0]!r}"
         )
     for key in (spec.kms_key, spec.overflow_kms_key):
         if key is not None and not re.fullmatch(_KEY, key):
-            raise InputError(f"{key!r} is no ARN of a key: give arn:aws:kms:region:account:key/name")
+            raise InputError(f"a key must be an ARN such as arn:aws:kms:region:account:key/name, got {key!r}")
     for url in filter(None, (spec.index, spec.code, spec.overflow)):
         Place.of(url)

@@ -1,4 +1,4 @@
-"""Releases of a stack: a version of every function, published under one digest, and the alias that names which answers."""
+"""Releases of a stack: a version of every function, published under one digest, and the alias that selects the live one."""
 
 from __future__ import annotations
 
@@ -14,84 +14,84 @@ _DESCRIPTION = re.compile(r"vsearch release ([0-9a-f]+) of ([0-9]+) shards")
 
 
 def describe_version(release: str, shards: int) -> str:
-    """What the versions of a release are described by."""
+    """The description of a release's versions."""
     return f"vsearch release {release} of {shards} shards"
 
 
 def function_names(stack: str, shards: int, *, web: bool) -> list[str]:
-    """Functions of a stack; who is called comes before who calls."""
+    """Functions of a stack, callees before their callers."""
     names = Names(stack)
     called = [*(names.processor(shard) for shard in range(shards)), names.allocator, names.coordinator]
     return [*called, f"{stack}-http"] if web else called
 
 
 def releases(stack: str, session: Any) -> list[Release]:
-    """What was deployed and is still there, newest first."""
+    """Deployed releases that still exist, newest first."""
     client, function = session.client("lambda"), Names(stack).coordinator
     live = _alias(function, client)
-    found: dict[str, Release] = {}
+    by_name: dict[str, Release] = {}
     for version, release, shards in _versions(function, client):
-        known = found.get(release)
+        known = by_name.get(release)
         if known is None or version == live:
-            found[release] = Release(release, shards, version, version == live)
-    return sorted(found.values(), key=lambda each: -each.version)
+            by_name[release] = Release(release, shards, version, version == live)
+    return sorted(by_name.values(), key=lambda release: -release.version)
 
 
 def activate(functions: Sequence[str], release: str, session: Any) -> int:
-    """Let a release answer; returns how many aliases were moved. None is where a function lacks the release.
+    """Make a release live; return the number of aliases moved. None is moved if a function lacks the release.
 
     Raises
     ------
     InputError
-        A function lacks it.
+        A function lacks the release.
     """
-    client, chosen = session.client("lambda"), []
+    client, moves = session.client("lambda"), []
     for function in functions:
-        having = [version for version, name, _ in _versions(function, client) if name == release]
-        if not having:
+        candidates = [version for version, name, _ in _versions(function, client) if name == release]
+        if not candidates:
             raise InputError(f"{function} has no version of release {release}; deploy it again")
-        if _alias(function, client) not in having:
-            chosen.append((function, having[0]))
-    for function, version in chosen:
+        if _alias(function, client) not in candidates:
+            moves.append((function, candidates[0]))
+    for function, version in moves:
         client.update_alias(FunctionName=function, Name=LIVE, FunctionVersion=str(version))
-    return len(chosen)
+    return len(moves)
 
 
 def roll_back(stack: str, session: Any, *, web: bool, release: str | None = None) -> Release:
-    """Let a former release answer; no function is changed, only aliases.
+    """Make an earlier release live; only aliases change, not functions.
 
     Parameters
     ----------
     web : bool
-        Whether the stack answers JSON.
+        Whether the stack has a JSON API.
     release : str, optional
-        Or the beginning of its name; by default the one before the release that answers now.
+        Name of the release or a unique prefix; by default the one before the live release.
 
     Raises
     ------
     InputError
-        There is none such, or functions of it are gone.
+        There is no such release, or functions of it no longer exist.
     """
-    there = releases(stack, session)
+    existing = releases(stack, session)
     if release is None:
-        live = next((i for i, each in enumerate(there) if each.live), len(there))
-        older = there[live + 1 :]
+        live = next((i for i, candidate in enumerate(existing) if candidate.live), len(existing))
+        older = existing[live + 1 :]
     else:
-        older = [each for each in there if each.release.startswith(release)]
+        older = [candidate for candidate in existing if candidate.release.startswith(release)]
     if not older or (release is not None and len(older) > 1):
-        known = ", ".join(each.release for each in there) or "none"
-        raise InputError(f"there is no release to go back to for {stack!r}; those that are there: {known}")
+        known = ", ".join(candidate.release for candidate in existing) or "none"
+        raise InputError(f"there is no release to roll back to for {stack!r}; available releases: {known}")
     activate(function_names(stack, older[0].shards, web=web), older[0].release, session)
     return older[0]
 
 
 def prune(functions: Sequence[str], keep: int, session: Any) -> int:
-    """Delete versions of all but the newest releases and of that which answers; returns how many."""
+    """Delete all versions except those of the newest releases and the live one; return how many were deleted."""
     client, deleted = session.client("lambda"), 0
     for function in functions:
-        live, there = _alias(function, client), _versions(function, client)
-        newest = list(dict.fromkeys(release for _, release, _ in there))[: max(1, keep)]
-        for version, release, _ in there:
+        live, versions = _alias(function, client), _versions(function, client)
+        newest = list(dict.fromkeys(release for _, release, _ in versions))[: max(1, keep)]
+        for version, release, _ in versions:
             if release not in newest and version != live:
                 client.delete_function(FunctionName=function, Qualifier=str(version))
                 deleted += 1
@@ -99,17 +99,17 @@ def prune(functions: Sequence[str], keep: int, session: Any) -> int:
 
 
 def _versions(function: str, client: Any) -> list[tuple[int, str, int]]:
-    """Version, release and shards of what was published of a function, newest first."""
-    found = []
+    """Version, release and shards of the published versions of a function, newest first."""
+    published = []
     try:
         for page in client.get_paginator("list_versions_by_function").paginate(FunctionName=function):
-            for each in page["Versions"]:
-                matched = _DESCRIPTION.fullmatch(each.get("Description", ""))
-                if matched and each["Version"] != "$LATEST":
-                    found.append((int(each["Version"]), matched[1], int(matched[2])))
+            for entry in page["Versions"]:
+                matched = _DESCRIPTION.fullmatch(entry.get("Description", ""))
+                if matched and entry["Version"] != "$LATEST":
+                    published.append((int(entry["Version"]), matched[1], int(matched[2])))
     except client.exceptions.ResourceNotFoundException:
         return []
-    return sorted(found, reverse=True)
+    return sorted(published, reverse=True)
 
 
 def _alias(function: str, client: Any) -> int | None:

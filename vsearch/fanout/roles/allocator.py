@@ -157,7 +157,7 @@ def plan_batch(
         asking = np.flatnonzero([len(each.order) > 0 for each in visits])
         if len(asking):
             own = [visits[position] for position in asking]
-            asked = _request(snapshot, number, prepared[asking], own, request.options, remaining)
+            asked = _request(snapshot, number, prepared[asking], own, request, remaining)
             if leg is not None:
                 asked = msgspec.structs.replace(asked, **leg.take(asking))
             tasks.append(ShardTask(asked, asking))
@@ -169,7 +169,7 @@ def _request(
     shard: int,
     prepared: NDArray[np.float32],
     visits: Sequence[ProbePlan],
-    options: Options,
+    asked: AllocateRequest,
     remaining: float | None,
 ) -> ProcessRequest:
     return ProcessRequest(
@@ -178,12 +178,13 @@ def _request(
         count=len(prepared),
         dimensions=prepared.shape[1],
         queries=prepared.tobytes(),
-        options=options,
+        options=asked.options,
         visits=np.array([len(each.order) for each in visits], "<i4").tobytes(),
         minimums=np.array([each.minimum for each in visits], "<i4").tobytes(),
         partitions=np.concatenate([each.order for each in visits]).astype("<i4").tobytes(),
         bases=np.concatenate([each.bases for each in visits]).astype("<f4").tobytes(),
         bounds=np.concatenate([each.bounds for each in visits]).astype("<f4").tobytes(),
+        moment=asked.moment,
         remaining=remaining,
     )
 

@@ -14,7 +14,7 @@ from vsearch.fanout.calls.retries import RETRIES, CallError, Deadline, ErrorKind
 from vsearch.fanout.calls.tree import children_of_root, split
 from vsearch.fanout.roles.allocator import Calls, allocate, part_of
 from vsearch.fanout.roles.legs import leg_of
-from vsearch.fanout.roles.loading import Loader
+from vsearch.fanout.roles.loading import Loader, as_of, moment_for
 from vsearch.fanout.roles.merging import append, nothing_found
 from vsearch.fanout.roles.planning import Plan, PlanSettings, choose_plan
 from vsearch.fanout.roles.processor import MaskCache, check_columns, process
@@ -56,6 +56,7 @@ def coordinate(
     """
     manifest = loader.manifest(_choose_snapshot(request, loader, prepare))
     columns = _check(request, manifest)
+    moment = moment_for(manifest, request.moment, pinned=request.snapshot is not None)
     request = msgspec.structs.replace(request, options=check_columns(manifest, request.options))
     plan = choose_plan(
         manifest,
@@ -74,15 +75,16 @@ def coordinate(
         allocators=1,
         branching=plan.branching,
         level=1,
+        moment=moment,
         remaining=deadline.remaining(),
         documents=request.documents,
     )
     if plan.mode == "alone":
-        part = loader.whole(manifest.snapshot, columns)
-        answer = allocate(part.snapshot, whole, _own_calls(part.snapshot, deadline, masks), deadline)
+        snapshot = as_of(loader.whole(manifest.snapshot, columns).snapshot, moment)
+        answer = allocate(snapshot, whole, _own_calls(snapshot, deadline, masks), deadline)
     elif plan.mode == "flat":
-        part = loader.tables(manifest.snapshot, columns)
-        answer = allocate(part.snapshot, whole, calls_for(manifest, part.snapshot), deadline)
+        snapshot = as_of(loader.tables(manifest.snapshot, columns).snapshot, moment)
+        answer = allocate(snapshot, whole, calls_for(manifest, snapshot), deadline)
     else:
         answer = _start_tree(whole, plan, calls_for(manifest, None), deadline)
     lost = answer.outcomes
@@ -90,7 +92,8 @@ def coordinate(
         raise CallError(ErrorKind(lost[0].error), _describe(lost), final=not _out_of_time(lost))
     if not answer.rows:
         answer = _with_types(answer, request, manifest)
-    return msgspec.structs.replace(answer, plan=_explain(plan, answer, manifest), snapshot=manifest.snapshot)
+    explained = _explain(plan, answer, manifest)
+    return msgspec.structs.replace(answer, plan=explained, snapshot=manifest.snapshot, moment=moment)
 
 
 def _choose_snapshot(request: SearchRequest, loader: Loader, prepare: Callable[[int], object] | None) -> int:

@@ -20,11 +20,14 @@ from vsearch.fanout.roles.column_loading import (
     load_scanned,
 )
 from vsearch.fanout.roles.newest import NewestSnapshot
+from vsearch.search.state import expiry
+from vsearch.search.state.expiry import at, ttl_field
 from vsearch.search.state.model_reading import model_files
 from vsearch.search.state.snapshot import Snapshot, open_shard, open_snapshot
 from vsearch.storage import CHUNK, FileEntry, Manifest, ShardEntry, Store, check_not_pruned, read_manifest
 from vsearch.storage.files.bundle import SMALL, BundleEntry, bundle_file
 from vsearch.storage.files.prefetched import MissingObjectError, PrefetchedStore, fetch_files
+from vsearch.storage.snapshots.finding import moment_of
 from vsearch.storage.snapshots.kinds import (
     ATTRIBUTES,
     CELLS,
@@ -80,18 +83,26 @@ class Part:
         return sum(self.sizes.values())
 
 
-def check_supported(manifest: Manifest) -> Manifest:
-    """Return a manifest, or raise InputError where its rows expire, or its documents were changed: functions know neither."""
-    if manifest.live and manifest.live.ttl is not None:
-        raise InputError(
-            f"rows of snapshot {manifest.snapshot} expire (ttl), which functions do not support: open the index by its own URL"
-        )
-    changed = manifest.live and (manifest.live.deltas or any(shard.runs for shard in manifest.shards))
-    if manifest.documents is not None and changed:
-        raise InputError(
-            f"documents of snapshot {manifest.snapshot} were changed, which functions do not support: open the index by its own URL"
-        )
-    return manifest
+def moment_for(manifest: Manifest, moment: int | None, *, pinned: bool) -> int | None:
+    """The time by which rows have expired, for who begins a search; None where they do not.
+
+    Parameters
+    ----------
+    moment : int or None
+        As it was asked for, in nanoseconds since 1970 UTC.
+    pinned : bool
+        Whether the snapshot was asked for by its number: it is seen as it was when it was made.
+    """
+    if ttl_field(manifest) is None:
+        return None
+    if moment is not None:
+        return moment
+    return moment_of(manifest, None) if pinned else expiry.now()
+
+
+def as_of(snapshot: Snapshot, moment: int | None) -> Snapshot:
+    """A snapshot without the rows that have expired by a time."""
+    return snapshot if moment is None or ttl_field(snapshot.manifest) is None else at(snapshot, moment)
 
 
 class Loader:
@@ -119,9 +130,7 @@ class Loader:
         number = self.newest.number() if snapshot is None else snapshot
         key = f"manifest {number}"
         return self.retention.get(
-            key,
-            lambda: check_supported(read_manifest(self.store, number)),
-            lambda manifest: {key: _manifest_bytes(manifest)},
+            key, lambda: read_manifest(self.store, number), lambda manifest: {key: _manifest_bytes(manifest)}
         )
 
     def tables(self, snapshot: int, columns: Sequence[str] = ()) -> Part:

@@ -22,7 +22,7 @@ from vsearch.kernels.query.fields import REFINED, RERANKED, SCANNED, VISITED
 from vsearch.predicates.binding import columns_of
 from vsearch.predicates.bound import Bound
 from vsearch.predicates.schema import ROW_ID
-from vsearch.search.engine.masking import ShardMask, mask_shard
+from vsearch.search.engine.masking import ShardMask, mask_rows, mask_shard
 from vsearch.search.engine.merge import ShardHits, drop_dissimilar
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.routing import ProbePlan
@@ -87,7 +87,7 @@ def process(
     bound = bind_where(snapshot.manifest, options)
     # the part of a tail that lies in a shard has the tail's own numbers of rows
     whole = [snapshot.shards[run.number] for run in shard.runs]
-    masks = [None if bound is None else mask_of(snapshot, run, bound) for run in whole]
+    masks = [None if bound is None else _mask(snapshot, run, bound, mask_of) for run in whole]
     words = [run.live if mask is None else mask.words for run, mask in zip(whole, masks, strict=True)]
     leg = leg_of(request)
     ranking = None if leg is None else leg.scan(snapshot, options)
@@ -136,6 +136,13 @@ def process(
         snapshot=snapshot.manifest.snapshot,
         estimated=snapshot.model.rerank is None if leg is None else leg.estimated,
     )
+
+
+def _mask(snapshot: Snapshot, run: Shard, bound: Bound, mask_of: MaskOf) -> ShardMask:
+    """The mask of a predicate in a run; it is evaluated once, whatever expires."""
+    if snapshot.whole is None:
+        return mask_of(snapshot, run, bound)
+    return mask_rows(run, mask_of(snapshot.whole, snapshot.whole.shards[run.number], bound))
 
 
 def _read(shard: ShardRuns, rows: NDArray[np.int64], read: Callable[[Shard, NDArray[np.int64]], Column]) -> Column:

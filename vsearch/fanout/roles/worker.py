@@ -29,7 +29,7 @@ from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind, RetryPo
 from vsearch.fanout.calls.telemetry import log, measure, span, traceparent
 from vsearch.fanout.roles.allocator import CALLS, Calls, allocate, check_answer, check_subtree
 from vsearch.fanout.roles.coordinator import coordinate, require
-from vsearch.fanout.roles.loading import Loader
+from vsearch.fanout.roles.loading import Loader, as_of, moment_for
 from vsearch.fanout.roles.planning import PlanSettings, choose_plan
 from vsearch.fanout.roles.processor import MaskCache, process
 from vsearch.fanout.wire.envelope import Envelope
@@ -285,12 +285,14 @@ def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
         columns = _columns(worker, message)
         with span("load", shard=message.shard):
             part = worker.loader.shard(message.snapshot, message.shard, columns)
-        return process(part.snapshot, part.snapshot.groups[0], message, deadline, worker.masks)
+            snapshot = as_of(part.snapshot, message.moment)
+        return process(snapshot, snapshot.groups[0], message, deadline, worker.masks)
     if isinstance(message, AllocateRequest):
         with span("load"):
             part = worker.loader.tables(message.snapshot, _columns(worker, message))
-        calls = remote_calls(worker, part.snapshot.manifest, part.snapshot, deadline)
-        return allocate(part.snapshot, message, calls, deadline)
+            snapshot = as_of(part.snapshot, message.moment)
+        calls = remote_calls(worker, snapshot.manifest, snapshot, deadline)
+        return allocate(snapshot, message, calls, deadline)
     request: SearchRequest = message
     return coordinate(
         request,
@@ -374,5 +376,7 @@ def _prepare(worker: Worker, number: int) -> None:
 def _info(worker: Worker, message: InfoRequest) -> Described:
     from vsearch.search.state.info import describe
 
-    number = worker.loader.manifest(message.snapshot).snapshot
-    return Described(document=msgspec.json.encode(describe(worker.loader.tables(number).snapshot)))
+    manifest = worker.loader.manifest(message.snapshot)
+    moment = moment_for(manifest, message.moment, pinned=message.snapshot is not None)
+    snapshot = as_of(worker.loader.tables(manifest.snapshot).snapshot, moment)
+    return Described(document=msgspec.json.encode(describe(snapshot)), moment=moment)

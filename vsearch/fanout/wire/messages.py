@@ -17,7 +17,7 @@ from vsearch.fanout.calls.tree import DEEPEST, LARGEST
 from vsearch.storage.files.plain_columns import Column
 
 VERSION = 3
-"""1 had no `id`, 2 neither `at_least` nor `freshness`."""
+"""1 had no `id`, 2 neither `at_least` and `freshness` nor `moment`."""
 LARGEST_MESSAGE = 256 << 20
 LARGEST_K = 10_000
 LARGEST_BATCH = 100_000
@@ -34,6 +34,8 @@ Position = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_BATCH)]
 Tally = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Trace = Annotated[str, msgspec.Meta(max_length=100)]
 ShardNumber = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Moment = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""Nanoseconds since 1970 UTC."""
 Mode = Literal["auto", "alone", "flat", "tree"]
 
 
@@ -104,6 +106,8 @@ class SearchRequest(Message, frozen=True, tag="search"):
         The least snapshot that will do.
     freshness : float
         Seconds by which the newest may be late.
+    moment : int or None
+        The time by which rows have expired; None: now, of a snapshot that is named the time when it was made.
     remaining : float or None
         Seconds until nobody waits for the answer any more.
     mode, allocators, branching
@@ -121,6 +125,7 @@ class SearchRequest(Message, frozen=True, tag="search"):
     snapshot: Snapshot | None = None
     at_least: Snapshot = 0
     freshness: Seconds = 0.0
+    moment: Moment | None = None
     remaining: Seconds | None = None
     mode: Mode = "auto"
     allocators: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)] | None = None
@@ -131,7 +136,7 @@ class SearchRequest(Message, frozen=True, tag="search"):
 
 
 class AllocateRequest(Message, frozen=True, tag="allocate"):
-    """To an allocator: the queries of its subtree, and how many allocators that has."""
+    """To an allocator: the queries of its subtree, and how many allocators that has. `moment` is the coordinator's."""
 
     snapshot: Snapshot
     count: Count
@@ -141,6 +146,7 @@ class AllocateRequest(Message, frozen=True, tag="allocate"):
     allocators: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
     branching: Annotated[int, msgspec.Meta(ge=1, le=1000)]
     level: Annotated[int, msgspec.Meta(ge=1, le=DEEPEST)]
+    moment: Moment | None = None
     remaining: Seconds | None = None
     trace: Trace = ""
     documents: Documents | None = None
@@ -168,6 +174,7 @@ class ProcessRequest(Message, frozen=True, tag="process"):
     partitions: bytes
     bases: bytes
     bounds: bytes
+    moment: Moment | None = None
     remaining: Seconds | None = None
     trace: Trace = ""
     documents: Documents | None = None
@@ -181,9 +188,10 @@ class WarmRequest(Message, frozen=True, tag="warm"):
 
 
 class InfoRequest(Message, frozen=True, tag="info"):
-    """To the coordinator: describe the index."""
+    """To the coordinator: describe the index. `moment` is that of a search."""
 
     snapshot: Snapshot | None = None
+    moment: Moment | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -241,6 +249,8 @@ class Answer(Message, frozen=True, tag="answer"):
         What the function runs on, which its price depends on.
     plan : str
         How it was answered, and why so.
+    moment : int or None
+        That of the search, where rows may expire.
     """
 
     count: Count
@@ -255,6 +265,7 @@ class Answer(Message, frozen=True, tag="answer"):
     usages: Usages = Usages()
     counters: Counters = Counters()
     snapshot: Snapshot = 0
+    moment: Moment | None = None
     arch: Annotated[str, msgspec.Meta(max_length=100)] = ""
     plan: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
     estimated: bool = False
@@ -269,9 +280,10 @@ class Warmed(Message, frozen=True, tag="warmed"):
 
 
 class Described(Message, frozen=True, tag="described"):
-    """From the coordinator: what `vsearch.Index.info` gives, as JSON."""
+    """From the coordinator: what `vsearch.Index.info` gives, as JSON. `moment` is there where rows may expire."""
 
     document: Annotated[bytes, msgspec.Meta(max_length=4 << 20)]
+    moment: Moment | None = None
     usages: Usages = Usages()
 
 

@@ -1,4 +1,4 @@
-"""The kernel of text encoders for whoever calls it: compiled here, or out of the library."""
+"""The kernels of text encoders for whoever calls them: compiled here, or out of the library."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from vsearch.kernels.toolchain.compiling import LIBRARY
 
 if LIBRARY is None:
     from vsearch.kernels.encoders.layers import run_layers
+    from vsearch.kernels.encoders.unpacking import sum_weights, take_rows, unpack_weights
 else:
     run_layers = LIBRARY.function("encoders.layers.run_layers")
+    sum_weights = LIBRARY.function("encoders.unpacking.sum_weights")
+    take_rows = LIBRARY.function("encoders.unpacking.take_rows")
+    unpack_weights = LIBRARY.function("encoders.unpacking.unpack_weights")
 
-__all__ = ["run_layers"]
+__all__ = ["run_layers", "sum_weights", "take_rows", "unpack_weights"]

@@ -10,6 +10,9 @@ BLOCK = 64
 TOGETHER = 4
 """Columns of a row that lie together."""
 
+GROUP = 32
+"""Columns that share a scale and an offset where weights have fewer than 8 bits."""
+
 TOKENS = 6
 """Tokens that are multiplied at a time."""
 

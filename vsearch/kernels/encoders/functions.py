@@ -3,15 +3,24 @@
 The coefficients are those of `vsearch.encoders.functions`, whose NumPy is the twin of what stands here.
 """
 
+# ruff: noqa: ARG001  the arguments of an intrinsic are only its type
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
+from vsearch.kernels.encoders.fields import LANES
+from vsearch.kernels.encoders.loops import FLOATS, FOUR, WORDS, loop, pointer, store
 from vsearch.kernels.toolchain.compiling import inlined, inlined_summing
+from vsearch.kernels.toolchain.simd import DIALECT, F32, I32, broadcast, load, splat
 
 ROOT_HALF, ERF_LIMIT = np.float32(0.7071067811865476), np.float32(4.0)
 LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
 LEAST_EXPONENT = np.float32(-87.0)
+#: Of ``(exp(r) - 1 - r) / r^2`` for r from -ln 2 / 2 to ln 2 / 2, highest power first.
+POWERS = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 
 
 @inlined
@@ -42,14 +51,63 @@ def exponential(x):
     whole = np.int32(x * LOG2_E - np.float32(0.5))  # rounds to the nearest: it is not positive
     n = np.float32(whole)
     r = x - n * LN2_HIGH - n * LN2_LOW
-    p = np.float32(1.9875691500e-4)
-    p = p * r + np.float32(1.3981999507e-3)
-    p = p * r + np.float32(8.3334519073e-3)
-    p = p * r + np.float32(4.1665795894e-2)
-    p = p * r + np.float32(1.6666665459e-1)
-    p = p * r + np.float32(5.0000001201e-1)
+    p = np.float32(POWERS[0])
+    p = p * r + np.float32(POWERS[1])
+    p = p * r + np.float32(POWERS[2])
+    p = p * r + np.float32(POWERS[3])
+    p = p * r + np.float32(POWERS[4])
+    p = p * r + np.float32(POWERS[5])
     power = np.int32((whole + np.int32(127)) << np.int32(23)).view(np.float32)
     return (p * r * r + r + np.float32(1.0)) * power
+
+
+@inlined
+def raise_powers_plain(scores, highest):
+    """The portable body of `raise_powers`."""
+    for j in range(scores.shape[0]):
+        scores[j] = exponential(min(scores[j] - highest, np.float32(0.0)))
+
+
+@intrinsic
+def _raise_powers(typingctx, scores, highest, count):
+    """`raise_powers_plain`; the count is a multiple of 16 and not 0."""
+    signature = types.void(scores, types.float32, types.int64)
+
+    def codegen(context, b, signature, args):
+        scores, highest = pointer(context, b, signature.args[0], args[0]), broadcast(b, args[1], LANES)
+        log2, high, low, half, one = (splat(F32, LANES, float(value)) for value in (LOG2_E, LN2_HIGH, LN2_LOW, 0.5, 1))
+        zero, least = splat(F32, LANES, 0.0), splat(F32, LANES, float(LEAST_EXPONENT))
+
+        def body(index: ir.Value) -> list[ir.Value]:
+            x = b.fsub(load(b, scores, b.mul(index, FOUR), FLOATS, 4), highest)
+            x = b.select(b.fcmp_ordered("<", x, zero), x, zero)
+            x = b.select(b.fcmp_ordered(">", x, least), x, least)
+            whole = b.fptosi(b.fsub(b.fmul(x, log2), half), WORDS)
+            n = b.sitofp(whole, FLOATS)
+            r = b.fsub(b.fsub(x, b.fmul(n, high)), b.fmul(n, low))
+            p = splat(F32, LANES, POWERS[0])
+            for coefficient in POWERS[1:]:
+                p = b.fadd(b.fmul(p, r), splat(F32, LANES, coefficient))
+            value = b.fadd(b.fadd(b.fmul(b.fmul(p, r), r), r), one)
+            power = b.shl(b.add(whole, splat(I32, LANES, 127)), splat(I32, LANES, 23))
+            store(b, b.fmul(value, b.bitcast(power, FLOATS)), scores, b.mul(index, FOUR))
+            return []
+
+        loop(b, args[2], [], body)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+if DIALECT is None:
+    raise_powers = raise_powers_plain
+
+else:
+
+    @inlined
+    def raise_powers(scores, highest):
+        """Turn scores, as many as a multiple of 16, into ``exp(score - highest)``, those above the highest into 1."""
+        _raise_powers(scores, highest, scores.shape[0])
 
 
 @inlined_summing
@@ -84,14 +142,14 @@ def layer_norm(row, norm, epsilon):
 
 @inlined
 def soften(scores, count):
-    """Turn the first scores into shares that add up to 1; what follows, up to the end, becomes 0."""
+    """Turn the first scores into shares that add up to 1; what follows, up to a multiple of 16, becomes 0."""
     highest = scores[0]
     for j in range(1, count):
         highest = max(highest, scores[j])
-    for j in range(count):
-        scores[j] = exponential(scores[j] - highest)
+    raise_powers(scores, highest)
     for j in range(count, scores.shape[0]):
         scores[j] = np.float32(0.0)
     share = np.float32(1.0) / add_up(scores, count)
-    for j in range(count):
-        scores[j] *= share
+    for start in range(0, scores.shape[0], LANES):
+        for lane in range(LANES):
+            scores[start + lane] *= share

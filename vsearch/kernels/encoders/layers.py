@@ -9,8 +9,9 @@ import numpy as np
 
 from vsearch.kernels.encoders.fields import BLOCK, LANES, NORMS, PRODUCTS, TOKENS, ProductField
 from vsearch.kernels.encoders.functions import gelu, layer_norm, soften
-from vsearch.kernels.encoders.products import SHIFT, multiply, weigh
-from vsearch.kernels.toolchain.compiling import inlined, kernel, part
+from vsearch.kernels.encoders.products import multiply, weigh
+from vsearch.kernels.encoders.rounding import quantize, settle
+from vsearch.kernels.toolchain.compiling import kernel, part
 from vsearch.kernels.toolchain.views import ArrayField, view
 
 PRODUCT_BYTES = 8 * len(ProductField)
@@ -26,52 +27,6 @@ product_at = view(
         "scales": ArrayField("float32", ("columns",)),
     },
 )
-
-
-@inlined
-def quantize(row, scales, codes, bounds):
-    """Scale a row by column and round it to unsigned 8 bits between its least and its greatest element.
-
-    Parameters
-    ----------
-    row, scales : float32 (columns,)
-        The row is overwritten.
-    codes : uint8 (>= columns,)
-        Output; 0 beyond the columns.
-    bounds : float32 (2, 16)
-        Scratch.
-
-    Returns
-    -------
-    low, step : float32
-        An element is about ``low + step * code``.
-    """
-    columns = row.shape[0]
-    for lane in range(LANES):
-        bounds[0, lane] = np.float32(3.0e38)
-        bounds[1, lane] = np.float32(-3.0e38)
-    for start in range(0, columns - LANES + 1, LANES):
-        for lane in range(LANES):  # a least one for each lane: one for all would hold up the next lane
-            value = row[start + lane] * scales[start + lane]
-            row[start + lane] = value
-            bounds[0, lane] = min(bounds[0, lane], value)
-            bounds[1, lane] = max(bounds[1, lane], value)
-    for column in range(columns - columns % LANES, columns):
-        value = row[column] * scales[column]
-        row[column] = value
-        bounds[0, 0] = min(bounds[0, 0], value)
-        bounds[1, 0] = max(bounds[1, 0], value)
-    low, high = bounds[0, 0], bounds[1, 0]
-    for lane in range(1, LANES):
-        low, high = min(low, bounds[0, lane]), max(high, bounds[1, lane])
-    step = (high - low) * np.float32(1.0 / 255.0)
-    inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
-    for column in range(columns):
-        code = np.int32((row[column] - low) * inverse + np.float32(0.5))
-        codes[column] = np.uint8(min(code, np.int32(255)))
-    for column in range(columns, codes.shape[0]):
-        codes[column] = np.uint8(0)
-    return low, step
 
 
 @part
@@ -92,23 +47,18 @@ def apply(address, inputs, codes, factors, bounds, sums, outputs):
     """
     product = product_at(address)
     weights, steps, bias, row_sums = product.weights, product.steps, product.bias, product.sums
-    scales, rows = product.scales, product.rows
+    scales = product.scales
     tokens = inputs.shape[0]
     for token in range(tokens):
         factors[token, 0], factors[token, 1] = quantize(inputs[token], scales, codes[token], bounds)
     for block in range(weights.shape[0]):
         start = block * BLOCK
-        stop = min(rows, start + BLOCK)
         for first in range(0, tokens, TOKENS):
             count = min(TOKENS, tokens - first)
             multiply(weights, block, codes, first, count, sums)
             for token in range(count):
-                low, step = factors[first + token, 0], factors[first + token, 1]
-                for row in range(start, stop):
-                    total = np.float32(sums[token, row - start] + SHIFT * row_sums[row])
-                    outputs[first + token, row] = (total * step + low * np.float32(row_sums[row])) * steps[row] + bias[
-                        row
-                    ]
+                at = first + token
+                settle(sums, token, row_sums, steps, bias, start, factors[at, 0], factors[at, 1], outputs[at])
 
 
 @part

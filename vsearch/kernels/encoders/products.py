@@ -15,13 +15,16 @@ from numba import types
 from numba.extending import intrinsic
 
 from vsearch.kernels.encoders.fields import BLOCK, LANES, TOGETHER, TOKENS
+from vsearch.kernels.encoders.loops import pointer
 from vsearch.kernels.toolchain.compiling import inlined
-from vsearch.kernels.toolchain.simd import DIALECT, F32, I8, I32, I64, Dialect, broadcast, load, splat
+from vsearch.kernels.toolchain.simd import DIALECT, F32, I32, I64, Dialect, broadcast, load, splat
 
 #: What inputs are lessened by where the processor multiplies signed numbers alone.
 SHIFT = 128 if DIALECT is not None and DIALECT.name == "neon" else 0
 #: Rows whose sums fit the registers, for six tokens.
 ROWS_AT_ONCE = {"avx512": 64, "avx2": 16, "neon": 16}
+#: Rows of floats that are added up side by side.
+UNROLLED = 4
 
 
 @inlined
@@ -70,10 +73,6 @@ def weigh_plain(factors, rows, column, count, total):
             total[lane] += factors[i] * rows[i, column + lane]
 
 
-def _pointer(context: Any, b: ir.IRBuilder, kind: Any, value: ir.Value) -> ir.Value:
-    return b.bitcast(context.make_array(kind)(context, b, value).data, I8.as_pointer())
-
-
 def _make_multiply(dialect: Dialect, tokens: int) -> Any:
     """Build the body for so many tokens: ``(weights, offset, codes, offset, columns, sums)``, offsets in bytes."""
     native, rows = dialect.native, ROWS_AT_ONCE[dialect.name]
@@ -117,9 +116,9 @@ def _make_multiply(dialect: Dialect, tokens: int) -> Any:
 
         def codegen(context, b, signature, args):
             kinds = signature.args
-            weights = b.gep(_pointer(context, b, kinds[0], args[0]), [args[1]])
-            codes = b.gep(_pointer(context, b, kinds[2], args[2]), [args[3]])
-            sums = _pointer(context, b, kinds[5], args[5])
+            weights = b.gep(pointer(context, b, kinds[0], args[0]), [args[1]])
+            codes = b.gep(pointer(context, b, kinds[2], args[2]), [args[3]])
+            sums = pointer(context, b, kinds[5], args[5])
             for part in range(BLOCK // rows):
                 emit(b, weights, codes, args[4], sums, part)
             return context.get_dummy_value()
@@ -136,22 +135,49 @@ def _weigh(typingctx, factors, rows, column, width, count, total):
 
     def codegen(context, b, signature, args):
         kinds, floats = signature.args, ir.VectorType(F32, LANES)
-        factors, rows, total = (_pointer(context, b, kinds[i], args[i]) for i in (0, 1, 5))
+        factors, rows, total = (pointer(context, b, kinds[i], args[i]) for i in (0, 1, 5))
         four = ir.Constant(I64, 4)
-        entry, loop, done = b.block, b.append_basic_block("rows"), b.append_basic_block("weighed")
-        b.branch(loop)
-        b.position_at_end(loop)
-        i, sums = b.phi(I64), b.phi(floats)
+        zero, step = ir.Constant(floats, None), ir.Constant(I64, UNROLLED)
+
+        def add(sums: ir.Value, i: ir.Value) -> ir.Value:
+            row = load(b, rows, b.mul(b.add(args[2], b.mul(i, args[3])), four), floats, 4)
+            factor = broadcast(b, load(b, factors, b.mul(i, four), F32, 4), LANES)
+            return b.fadd(sums, b.fmul(row, factor, flags=("contract",)), flags=("contract",))
+
+        entry, several, last, done = b.block, *(b.append_basic_block(name) for name in ("several", "last", "weighed"))
+        whole = b.and_(args[4], ir.Constant(I64, -UNROLLED))
+        rest = b.append_basic_block("rest")
+        b.cbranch(b.icmp_signed(">", whole, ir.Constant(I64, 0)), several, rest)
+        b.position_at_end(several)  # sums of their own, so that none waits for the other
+        i, apart = b.phi(I64), [b.phi(floats) for _ in range(UNROLLED)]
         i.add_incoming(ir.Constant(I64, 0), entry)
-        sums.add_incoming(ir.Constant(floats, None), entry)
-        row = load(b, rows, b.mul(b.add(args[2], b.mul(i, args[3])), four), floats, 4)
-        factor = broadcast(b, load(b, factors, b.mul(i, four), F32, 4), LANES)
-        added = b.fadd(sums, b.fmul(row, factor, flags=("contract",)), flags=("contract",))
+        added = [add(sums, b.add(i, ir.Constant(I64, lane))) for lane, sums in enumerate(apart)]
+        following = b.add(i, step)
+        i.add_incoming(following, several)
+        for phi, value in zip(apart, added, strict=True):
+            phi.add_incoming(zero, entry)
+            phi.add_incoming(value, several)
+        b.cbranch(b.icmp_signed("<", following, whole), several, rest)
+        b.position_at_end(rest)
+        parts = [b.phi(floats) for _ in range(UNROLLED)]
+        for phi, value in zip(parts, added, strict=True):
+            phi.add_incoming(zero, entry)
+            phi.add_incoming(value, several)
+        joined = b.fadd(b.fadd(parts[0], parts[1]), b.fadd(parts[2], parts[3]))
+        b.cbranch(b.icmp_signed("<", whole, args[4]), last, done)
+        b.position_at_end(last)
+        i, sums = b.phi(I64), b.phi(floats)
+        i.add_incoming(whole, rest)
+        sums.add_incoming(joined, rest)
+        more = add(sums, i)
         following = b.add(i, ir.Constant(I64, 1))
-        i.add_incoming(following, loop)
-        sums.add_incoming(added, loop)
-        b.cbranch(b.icmp_signed("<", following, args[4]), loop, done)
+        i.add_incoming(following, last)
+        sums.add_incoming(more, last)
+        b.cbranch(b.icmp_signed("<", following, args[4]), last, done)
         b.position_at_end(done)
+        added = b.phi(floats)
+        added.add_incoming(joined, rest)
+        added.add_incoming(more, last)
         b.store(added, b.bitcast(total, floats.as_pointer())).align = 4
         return context.get_dummy_value()
 

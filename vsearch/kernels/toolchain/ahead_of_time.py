@@ -127,6 +127,15 @@ EXPORTS = {
         ),
         "none",
     ),
+    "encoders.unpacking.sum_weights": ("int8/2 int32/1", "none"),
+    "encoders.unpacking.take_rows": (
+        "uint32/2 uint8/2 int8/2 int64 float32/1 int64/1 int32/1 float32/2",
+        "none",
+    ),
+    "encoders.unpacking.unpack_weights": (
+        "uint32/2 uint8/2 int8/2 int64 int64 int32/1 int8/2 int32/1",
+        "none",
+    ),
     "multivector.numbering.swap_numbers": (
         "float32/2 float32/2 uint8/1 int64/1 int64/1 int64 float32",
         "none",

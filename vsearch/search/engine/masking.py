@@ -32,6 +32,8 @@ class ShardMask:
         Number of rows that pass.
     rechecked : int
         Number of rows that only the exact column could decide.
+    open : uint64 (ceil(rows / 64),) or None
+        These rows; None if there are none.
     """
 
     words: NDArray[np.uint64]
@@ -39,13 +41,14 @@ class ShardMask:
     certain: NDArray[np.int64]
     rows: int
     rechecked: int
+    open: NDArray[np.uint64] | None = None
 
 
 def mask_shard_cells(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
     """Evaluate a bound predicate on a shard's cells only; `words` has the rows that certainly pass. O(rows)."""
     mask = _evaluate(snapshot, shard, bound)
     matches, certain = count_matches(shard, mask)
-    return ShardMask(mask.yes, matches, certain, int(certain.sum()), 0)
+    return ShardMask(mask.yes, matches, certain, int(certain.sum()), 0, mask.maybe)
 
 
 def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
@@ -64,7 +67,7 @@ def mask_shard(snapshot: Snapshot, shard: Shard, bound: Bound) -> ShardMask:
             words = words.copy()
             np.bitwise_or.at(words, passing >> 6, np.uint64(1) << (passing & 63).astype(np.uint64))
     rows = int(certain.sum()) + (int(np.count_nonzero(passes)) if rechecked else 0)
-    return ShardMask(words, matches, certain, rows, rechecked)
+    return ShardMask(words, matches, certain, rows, rechecked, mask.maybe)
 
 
 def _evaluate(snapshot: Snapshot, shard: Shard, bound: Bound) -> RowMask:
@@ -89,12 +92,17 @@ def mask_live(shard: Shard) -> ShardMask:
 
 
 def mask_rows(shard: Shard, mask: ShardMask) -> ShardMask:
-    """A mask without the rows that are removed of a run by now; it knows which of the others pass."""
+    """A mask without the rows that are removed of a run by now; searches are planned as if it had been evaluated now."""
     if shard.live is None:
         return mask
     words = mask.words & shard.live
-    counts = count_ranges(words, shard.table.row_starts, shard.table.row_starts + shard.table.rows)
-    return ShardMask(words, counts, counts, int(counts.sum()), mask.rechecked)
+    starts, ends = shard.table.row_starts, shard.table.row_starts + shard.table.rows
+    passing = count_ranges(words, starts, ends)
+    if mask.open is None:
+        return ShardMask(words, passing, passing, int(passing.sum()), mask.rechecked)
+    undecided = mask.open & shard.live
+    certain, matches = (count_ranges(bits, starts, ends) for bits in (words & ~undecided, words | undecided))
+    return ShardMask(words, matches, certain, int(passing.sum()), mask.rechecked, undecided)
 
 
 def count_matches(shard: Shard, mask: RowMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

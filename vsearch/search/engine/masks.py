@@ -76,7 +76,8 @@ class IndexMask:
 
     @property
     def bytes(self) -> int:
-        return self.matches.nbytes + sum(mask.words.nbytes for mask in self.shards)
+        open_bytes = sum(mask.open.nbytes for mask in self.shards if mask.open is not None)
+        return self.matches.nbytes + open_bytes + sum(mask.words.nbytes for mask in self.shards)
 
 
 def _spread(matches: NDArray[np.int64], rows: NDArray[np.int64], radii: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from vsearch.search.state.model import Model
     from vsearch.storage import Manifest, SegmentFile, Store
+    from vsearch.storage.files.bundle import BundleEntry
 
 
 Ids = Any
@@ -60,9 +61,14 @@ class Rows:
         return Rows(
             row_codes.take(self.codes, order),
             take_ids(self.ids, order),
-            None if self.attributes is None else self.attributes.take(order),
+            None if self.attributes is None else _take_table(self.attributes, order),
             None if self.documents is None else self.documents.take(order),
         )
+
+
+def _take_table(table: Any, order: NDArray[np.int64]) -> Any:
+    """Rows of a table; Arrow takes them from one chunk far faster than from many."""
+    return table.take(order) if isinstance(table, PlainTable) else table.combine_chunks().take(order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +174,8 @@ def concatenate_ids(parts: Sequence[Ids]) -> Ids:
     return pa.concat_arrays(parts)
 
 
-def concatenate_rows(parts: Sequence[Rows]) -> Rows:
-    """Rows of several parts, sorted by partition; within one, in the order of the parts."""
+def concatenate_rows(parts: Sequence[Rows], order: NDArray[np.int64]) -> Rows:
+    """Rows of several parts, as they lie one after the other, in the given order."""
     codes = row_codes.concatenate([part.codes for part in parts])
     tables = [part.attributes for part in parts]
     joined = Rows(
@@ -178,7 +184,7 @@ def concatenate_rows(parts: Sequence[Rows]) -> Rows:
         _stack(tables, [len(part) for part in parts]),
         concatenate_documents([part.documents for part in parts]),
     )
-    return joined.take(np.argsort(codes.partitions, kind="stable"))
+    return joined.take(order)
 
 
 def _stack(tables: Sequence[Any], counts: Sequence[int]) -> Any:
@@ -189,6 +195,9 @@ def _stack(tables: Sequence[Any], counts: Sequence[int]) -> Any:
         return stack_tables("attributes", tables, counts)
     import pyarrow as pa
 
+    first = tables[0]
+    if first is not None and all(table is not None and table.schema.equals(first.schema) for table in tables):
+        return pa.concat_tables(tables)
     types = {field.name: field.type for table in tables if table is not None for field in table.schema}
     whole = []
     for table, count in zip(tables, counts, strict=True):
@@ -209,7 +218,6 @@ def write_delta(
 ) -> SegmentEntry:
     """Write a delta; its entry for the manifest, in which it has the number 0."""
     parts: dict[str, Mapping[str, Any] | pa.Table] = {}
-    ids: tuple[int, int] | None = None
     if rows is not None and len(rows):
         parts[DELTA] = rows.codes.to_arrays() | {"partitions": model.numbers_of(rows.codes.partitions)}
         parts[IDS] = id_part(rows.ids)
@@ -217,13 +225,18 @@ def write_delta(
             parts[ATTRIBUTES] = rows.attributes.combine_chunks()
         if rows.documents is not None:
             parts |= rows.documents.parts()
-        if isinstance(rows.ids, np.ndarray):
-            ids = int(rows.ids.min()), int(rows.ids.max())
     parts |= removed_parts(removed)
+    facts = {"rows": 0 if rows is None else len(rows), "removed": 0 if removed is None else len(removed)}
+    return delta_entry(write_bundle(store, path, parts, facts), rows, removed, level)
+
+
+def delta_entry(bundle: BundleEntry, rows: Rows | None, removed: Removed | None, level: int = 0) -> SegmentEntry:
+    """What a manifest says of a delta, but for its number, which is 0."""
+    ids = None
+    if rows is not None and len(rows) and isinstance(rows.ids, np.ndarray):
+        ids = int(rows.ids.min()), int(rows.ids.max())
     count = 0 if rows is None else len(rows)
-    gone = 0 if removed is None else len(removed)
-    bundle = write_bundle(store, path, parts, {"rows": count, "removed": gone})
-    return SegmentEntry(0, bundle, count, ids, level, gone)
+    return SegmentEntry(0, bundle, count, ids, level, 0 if removed is None else len(removed))
 
 
 def removed_parts(removed: Removed | None) -> dict[str, Any]:

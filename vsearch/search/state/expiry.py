@@ -8,7 +8,7 @@ is cached, and derived incrementally from the last one when further rows have ex
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.predicates.schema import AttributeType
-from vsearch.search.state.shard_runs import group_runs
+from vsearch.search.state.column_reading import read_exact
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -178,12 +178,10 @@ def _moment(snapshot: Snapshot, when: int, before: Moment | None) -> Moment:
         return Moment(start, end, expired, None)
     if last is None:
         derived = {name: made for name, made in snapshot.derived.items() if name != __name__}
-        whole: Snapshot | None = replace(snapshot, derived=derived)
+        whole: Snapshot | None = snapshot.like(derived=derived)
     else:
         whole = last.whole
-    groups = group_runs(snapshot.manifest, left)
-    view = replace(snapshot, shards=left, groups=groups, derived={}, expired=removed, whole=whole)
-    return Moment(start, end, expired, view)
+    return Moment(start, end, expired, snapshot.like(shards=left, derived={}, expired=removed, whole=whole))
 
 
 def _read_all(snapshot: Snapshot) -> tuple[int, list[Lifetimes]]:
@@ -193,26 +191,31 @@ def _read_all(snapshot: Snapshot) -> tuple[int, list[Lifetimes]]:
     if unit is None:
         raise CorruptIndexError("manifest", f"rows cannot expire by {attribute.name!r}, which is {attribute.type}")
     field = snapshot.find_entry(attribute.name).field_name
-    return unit, [_lifetimes(run, field, attribute) for run in snapshot.shards]
+    return unit, [_lifetimes(run, field, attribute, plain=snapshot.plain) for run in snapshot.shards]
 
 
-def _lifetimes(run: Shard, field: str, attribute: Attribute) -> Lifetimes:
+def _lifetimes(run: Shard, field: str, attribute: Attribute, *, plain: bool) -> Lifetimes:
     """Return the expiry times of a run, read and sorted at the first call. O(rows log rows); keeps 12 bytes per row."""
     known = _LIFETIMES.setdefault(run.read, {})
     found = known.get(field)
     if found is None:
-        found = known[field] = _read_lifetimes(run, field, attribute)
+        found = known[field] = _read_lifetimes(run, field, attribute, plain=plain)
     return found
 
 
-def _read_lifetimes(run: Shard, field: str, attribute: Attribute) -> Lifetimes:
-    from vsearch.predicates.keys import keys_from_arrow
-    from vsearch.storage.files.columns import take
-
+def _read_lifetimes(run: Shard, field: str, attribute: Attribute, *, plain: bool) -> Lifetimes:
     file = run.files.get(ATTRIBUTES)
     if file is None or field not in {column.name for column in file.entry.columns}:
         return Lifetimes(np.empty(0, np.int64), np.empty(0, np.uint32))
-    keys, valid = keys_from_arrow(attribute.type, take(file, [field], np.arange(run.rows)).column(field))
+    if plain:
+        from vsearch.predicates.plain_encoding import plain_keys
+
+        keys, valid = plain_keys(attribute.type, read_exact(run, field, attribute, np.arange(run.rows)))
+    else:
+        from vsearch.predicates.keys import keys_from_arrow
+        from vsearch.storage.files.columns import take
+
+        keys, valid = keys_from_arrow(attribute.type, take(file, [field], np.arange(run.rows)).column(field))
     rows = np.flatnonzero(valid).astype(np.uint32)
     order = np.argsort(keys[rows], kind="stable")
     return Lifetimes(keys[rows][order], rows[order])

@@ -13,7 +13,8 @@ from vsearch.errors import InputError
 from vsearch.quantizers.rerank_codes import ResidualCodes, decode_residuals
 from vsearch.search.state.expiry import living
 from vsearch.search.state.field_types import arrow_of
-from vsearch.search.state.given_ids import as_ids, is_unicode, shown
+from vsearch.search.state.given_ids import as_ids, shown
+from vsearch.search.state.id_lookup import find_ids
 from vsearch.search.state.row_codes import rerank_codes, row_major_codes
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage.files.columns import as_written, take
@@ -67,58 +68,6 @@ def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
             file.ensure("id", inside, inside + 1)
             ids[places] = file.array("id")[inside]
     return ids.reshape(shape)
-
-
-def find_ids(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
-    """Rows of ids, -1 for an id that is not there. O(rows + ids log ids).
-
-    Parameters
-    ----------
-    ids : (n,) int64, or object (str)
-        As `as_ids` gives them.
-    """
-    rows = np.full(len(ids), -1, np.int64)
-    if len(ids) == 0:
-        return rows
-    if snapshot.manifest.id_type == "string":
-        return _find_texts(snapshot, ids.tolist())
-    order = np.argsort(ids, kind="stable")
-    ordered = ids[order]
-    for shard in snapshot.shards:
-        file = shard.files[IDS]
-        file.ensure("id")
-        stored = file.array("id")
-        near = np.minimum(np.searchsorted(ordered, stored), len(ordered) - 1)
-        inside = _living(shard, np.flatnonzero(ordered[near] == stored))
-        values = stored[inside]
-        by_value = np.argsort(values, kind="stable")
-        values, inside = values[by_value], inside[by_value]
-        if len(values):
-            at = np.minimum(np.searchsorted(values, ordered), len(values) - 1)
-            hit = values[at] == ordered
-            rows[order[hit]] = shard.first_row + inside[at[hit]]
-    return rows
-
-
-def _find_texts(snapshot: Snapshot, ids: list[str]) -> NDArray[np.int64]:
-    """The same for strings, by Arrow: NumPy takes strings that end in NUL characters for shorter ones."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    found = dict.fromkeys(ids, -1)
-    wanted = [one for one in found if is_unicode(one)]  # no other can be stored
-    for shard in snapshot.shards if wanted else ():
-        stored = take(shard.files[IDS], ["id"], np.arange(shard.rows)).column("id").combine_chunks()
-        places = pc.index_in(stored, value_set=pa.array(wanted, stored.type))
-        inside = _living(shard, np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False)))
-        for row, place in zip(inside.tolist(), places.take(pa.array(inside)).to_pylist(), strict=True):
-            found[wanted[place]] = shard.first_row + row
-    return np.array([found[one] for one in ids], np.int64)
-
-
-def _living(shard: Shard, inside: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of some rows of a run that are not removed."""
-    return inside if not len(shard.gone) else inside[~np.isin(inside, shard.gone)]
 
 
 def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:

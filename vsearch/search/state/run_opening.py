@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from vsearch.errors import CorruptIndexError
-from vsearch.search.state.shard import Addresses, PartitionTable, Shard, view_arrays
+from vsearch.search.state.layout import open_run
+from vsearch.search.state.shard import Shard
 from vsearch.search.state.workspace import pack_shard
 from vsearch.storage import Manifest, ShardEntry, Store, ensure_together, open_files
 from vsearch.storage.snapshots.kinds import PARTITIONS, REMOVED
 
 if TYPE_CHECKING:
-    from vsearch.search.state.deltas import Delta, Removed
+    from vsearch.search.state.deltas import Delta, Gone, Removed
     from vsearch.search.state.model import Model
     from vsearch.storage import SegmentFile
     from vsearch.storage.snapshots.manifest import EncodingEntry, SegmentEntry
@@ -88,9 +88,20 @@ class RunOpener:
         self._firsts: list[int] = firsts
         self._where = range(firsts[-1]) if only is None else range(firsts[only], firsts[only + 1])
         self.runs: list[Shard] = []
+        self.gone: Gone | None = None
+        self.first_row = self.tail_rows = 0
+
+    @property
+    def where(self) -> range:
+        """The partitions of these shards."""
+        return self._where
 
     def open(self) -> tuple[Delta, ...]:
-        """Open the runs, tell them what is removed, and add the tail; returns the deltas."""
+        """Open the runs, tell them what is removed, and read the deltas.
+
+        Afterwards `gone` is what is removed, `first_row` counts the rows of the runs of all shards, and `tail_rows` those that
+        are left of the deltas.
+        """
         sources: list[_Source] = []
         firsts, first_row = [], 0
         for entry in self._manifest.shards:
@@ -109,7 +120,8 @@ class RunOpener:
                 path = source.entry.bundle.path
                 id_type = None if self._plain else self._manifest.id_type
                 removed.append(read_removed(source.files, source.entry.removed, id_type, path))
-        return self._add_tail(removed, first_row) if self._manifest.live else ()
+        self.first_row = first_row
+        return self._read_deltas(removed) if self._manifest.live else ()
 
     def _sources(self, shard: ShardEntry) -> list[_Source]:
         first, snapshot, found = self._firsts[shard.number], self._manifest.snapshot, []
@@ -161,45 +173,24 @@ class RunOpener:
             state=known.read,
         )
 
-    def _add_tail(self, removed: Sequence[Removed], first_row: int) -> tuple[Delta, ...]:
+    def _read_deltas(self, removed: Sequence[Removed]) -> tuple[Delta, ...]:
         from vsearch.search.state.deltas import Gone, read_delta
-        from vsearch.search.state.runs import hold_tail, live_rows, rows_before
 
         manifest, model, deltas = self._manifest, self._model, []
-        for entry in manifest.live.deltas if manifest.live else ():
+        entries = manifest.live.deltas if manifest.live else ()
+        for entry in entries:
             known = self._known.deltas.get(entry.bundle.path)
             if known is None:
                 only = self._where if self._plain else None
                 known = read_delta(self._store, entry, model, manifest, only=only)
             deltas.append(known)
-        gone = Gone([*removed, *(delta.removed for delta in deltas)])
+        self.gone = gone = Gone([*removed, *(delta.removed for delta in deltas)])
         for run in self.runs:
             run.gone = gone.check(cast("int", run.segment), run.rows, run.files[PARTITIONS].path)
-        rows, addresses = live_rows(deltas, gone)
-        if rows is not None:
-            files = hold_tail(model, rows, self._where, plain=self._plain)
-            tail = open_run(model, files, self._where, len(rows), {})
-            self._add(tail, first_row + rows_before(deltas, gone), addresses)
-            tail.ensure(np.arange(len(self._where), dtype=np.int32))
+        for entry in entries:
+            self.tail_rows += entry.rows - len(gone.check(entry.number, entry.rows, entry.bundle.path))
         return tuple(deltas)
 
-    def _add(self, run: Shard, first_row: int, segment: int | Addresses) -> None:
+    def _add(self, run: Shard, first_row: int, segment: int) -> None:
         run.number, run.first_row, run.segment = len(self.runs), first_row, segment
         self.runs.append(run)
-
-
-def open_run(
-    model: Model, files: dict[str, SegmentFile], where: range, rows: int, encodings: Mapping[str, EncodingEntry]
-) -> Shard:
-    """Open a run that holds so many rows of some partitions of an index."""
-    if PARTITIONS not in files:
-        raise CorruptIndexError("manifest", "a shard has no partition table; restore the manifest")
-    file = files[PARTITIONS]
-    file.ensure_all()
-    arrays = {name: file.array(name) for name in file.arrays}
-    table = PartitionTable.from_arrays(file.path, arrays, rows)
-    if len(table.rows) != len(where):
-        raise CorruptIndexError(file.path, f"holds {len(table.rows)} partitions, the manifest says {len(where)}")
-    views = view_arrays(model, rows, table.blocks, files)
-    native = pack_shard(where.start, rows, table, views)
-    return Shard(0, where.start, 0, rows, table, files, views, native, encodings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
+from vsearch.forking import renew_in_children
 from vsearch.kernels.query.fields import ModelField
 from vsearch.predicates.schema import ROW_ID, Attribute, AttributeType, Schema
 from vsearch.search.state.arguments import KernelArguments
 from vsearch.search.state.column_reading import read_column
+from vsearch.search.state.layout import LAID_OUT, TailPlace, lay_out
 from vsearch.search.state.model import Model, SearchSettings
 from vsearch.search.state.model_reading import read_model, reread_model, training_of
 from vsearch.search.state.run_opening import KnownRuns, RunOpener
 from vsearch.search.state.shard import Addresses, Shard
 from vsearch.search.state.shard_runs import ShardRuns, group_runs
-from vsearch.search.state.workspace import Workspace, pack_model
+from vsearch.search.state.workspace import Workspace
 from vsearch.storage import Manifest, Store
 from vsearch.storage.snapshots.kinds import IDS
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vsearch.predicates import EncodedColumn
-    from vsearch.search.state.deltas import Delta
+    from vsearch.search.state.deltas import Delta, Gone
     from vsearch.storage.snapshots.manifest import AttributeEntry
 
 
@@ -38,14 +40,20 @@ class Snapshot:
 
     Attributes
     ----------
+    runs : tuple of Shard
+        Those in files: of an index that was never changed one a shard; of others bases and young runs by shard.
+    tail : TailPlace
+        Where the tail belongs.
+    deltas : tuple of Delta
+        What the tail is made of.
+    gone : Gone or None
+        Rows that are removed; None of an index that was never changed.
     shards : tuple of Shard
-        Its runs: of an index that was never changed one a shard; of others bases and young runs by shard, then the tail.
+        The runs, then the tail. The tail is stitched when one of these and the following is first asked for: writers ask for none.
     groups : tuple of ShardRuns
         The same by shard, as they are searched.
     radii, partition_rows : float32 (partitions,), int64 (partitions,)
         Of all partitions, over all runs, in the order of the centroids. Removed rows count until a merge.
-    deltas : tuple of Delta
-        What the tail is made of.
     moment : int or None
         The time for which it was opened, in nanoseconds since 1970 UTC; None: rows expire as time passes (`expiry`).
     whole : Snapshot or None
@@ -57,27 +65,58 @@ class Snapshot:
     store: Store
     manifest: Manifest
     model: Model
-    shards: tuple[Shard, ...]
-    groups: tuple[ShardRuns, ...]
+    runs: tuple[Shard, ...]
     schema: Schema
     settings: SearchSettings
-    radii: NDArray[np.float32]
-    partition_rows: NDArray[np.int64]
-    native: KernelArguments
+    tail: TailPlace
     plain: bool = False
     deltas: tuple[Delta, ...] = ()
+    gone: Gone | None = None
     moment: int | None = None
     whole: Snapshot | None = None
     expired: int = 0
+    shards: tuple[Shard, ...] = field(init=False)
+    groups: tuple[ShardRuns, ...] = field(init=False)
+    radii: NDArray[np.float32] = field(init=False)
+    partition_rows: NDArray[np.int64] = field(init=False)
+    native: KernelArguments = field(init=False)
     derived: dict[str, Any] = field(default_factory=dict)  # what other modules make of it once, by the module's name
     _threads: threading.local = field(default_factory=threading.local)
     _fused: bool = field(init=False, default=False)
     _ids: NDArray[np.integer[Any]] | None = field(init=False, default=None)
 
+    def __post_init__(self) -> None:
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self._laying = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in LAID_OUT:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        own = vars(self)
+        with self._laying:
+            if name not in own:
+                layout = lay_out(
+                    self.model, self.manifest, self.runs, self.tail, self.deltas, self.gone, plain=self.plain
+                )
+                own |= vars(layout)
+        return own[name]
+
     @property
     def rows(self) -> int:
         """Positions: rows of all runs, removed ones included."""
         return sum(shard.rows for shard in self.shards)
+
+    def like(self, shards: tuple[Shard, ...] | None = None, **changes: Any) -> Snapshot:
+        """The same with other attributes; `shards` are its runs with other rows removed. Nothing is stitched again."""
+        changed = replace(self, **changes)
+        vars(changed).update((name, getattr(self, name)) for name in LAID_OUT)
+        if shards is not None:
+            changed.shards, changed.groups = shards, group_runs(self.manifest, shards)
+        return changed
 
     @property
     def live_count(self) -> int:
@@ -190,16 +229,12 @@ def open_snapshot(store: Store, manifest: Manifest, known: Sequence[Snapshot] = 
     plain : bool
         Whether to do without an Arrow library, as functions do; then rows cannot be fetched as tables.
     """
-    snapshot = _open(store, manifest, known, None, plain=plain)
-    held = sum(run.rows - len(run.gone) for run in snapshot.shards)
-    if sum(entry.partitions for entry in manifest.shards) != manifest.partitions or held != manifest.rows:
-        raise CorruptIndexError("manifest", "the shards do not add up to the index; restore the manifest")
-    return snapshot
+    return _open(store, manifest, known, None, plain=plain)
 
 
-def reopen_snapshot(before: Snapshot, manifest: Manifest) -> Snapshot:
-    """Open another snapshot of an index; what the two have in common is not read again."""
-    return open_snapshot(before.store, manifest, (before,), plain=before.plain)
+def reopen_snapshot(before: Snapshot, manifest: Manifest, own: Delta | None = None) -> Snapshot:
+    """Open another snapshot of an index; what the two have in common is not read again, nor its last delta if that is `own`."""
+    return _open(before.store, manifest, (before,), None, plain=before.plain, own=own)
 
 
 def open_shard(store: Store, manifest: Manifest, number: int, known: Sequence[Snapshot] = ()) -> Snapshot:
@@ -216,51 +251,45 @@ def open_shard(store: Store, manifest: Manifest, number: int, known: Sequence[Sn
     return _open(store, manifest, known, number, plain=True)
 
 
-def _open(store: Store, manifest: Manifest, known: Sequence[Snapshot], only: int | None, *, plain: bool) -> Snapshot:
+def _open(
+    store: Store,
+    manifest: Manifest,
+    known: Sequence[Snapshot],
+    only: int | None,
+    *,
+    plain: bool,
+    own: Delta | None = None,
+) -> Snapshot:
     alike = [snapshot for snapshot in known if training_of(snapshot.manifest) == training_of(manifest)]
     latest, runs = (alike[-1] if alike else None), KnownRuns()
     model = reread_model(store, manifest, latest.manifest, latest.model) if latest else read_model(store, manifest)
     for snapshot in alike:
-        runs.add(snapshot.shards)
+        runs.add(snapshot.runs)
         if snapshot.manifest.model == manifest.model:  # otherwise partitions have other places
             runs.add_deltas(snapshot.manifest, snapshot.deltas)
+    if own is not None and manifest.live:
+        runs.deltas[manifest.live.deltas[-1].bundle.path] = own
     opener = RunOpener(store, model, manifest, runs, only, plain=plain)
     deltas = opener.open()
-    radii, rows = _statistics(opener.runs, manifest.partitions)
-    if only is not None:
+    if only is None:
+        rows = opener.tail_rows + sum(run.rows - len(run.gone) for run in opener.runs)
+        if sum(entry.partitions for entry in manifest.shards) != manifest.partitions or rows != manifest.rows:
+            raise CorruptIndexError("manifest", "the shards do not add up to the index; restore the manifest")
+    else:
         alone = msgspec.structs.replace(manifest.shards[only], number=0)
         manifest = msgspec.structs.replace(manifest, shards=(alone,))
     return Snapshot(
         store=store,
         manifest=manifest,
         model=model,
-        shards=tuple(opener.runs),
-        groups=group_runs(manifest, opener.runs),
+        runs=tuple(opener.runs),
         schema=schema_of(manifest),
         settings=SearchSettings.from_entry(manifest.settings),
-        radii=radii,
-        native=pack_model(model, radii, manifest.rows),
-        partition_rows=rows,
+        tail=TailPlace(opener.where, opener.first_row),
         plain=plain,
         deltas=deltas,
+        gone=opener.gone,
     )
-
-
-def _statistics(shards: list[Shard], partitions: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Radii and rows of all partitions over all runs."""
-    radii, rows = np.zeros(partitions, np.float32), np.zeros(partitions, np.int64)
-    for shard in shards:
-        own = slice(shard.first_partition, shard.first_partition + shard.partitions)
-        more, before = shard.table.rows, rows[own]
-        both = (more > 0) & (before > 0)
-        joined = np.where(more > 0, shard.table.radii, radii[own])
-        if both.any():
-            squares = before * np.square(radii[own], dtype=np.float64) + more * np.square(
-                shard.table.radii, dtype=np.float64
-            )
-            joined[both] = np.sqrt(squares[both] / (before + more)[both])
-        radii[own], rows[own] = joined, before + more
-    return radii, rows
 
 
 def schema_of(manifest: Manifest) -> Schema:

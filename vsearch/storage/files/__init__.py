@@ -1,1 +1,1 @@
-"""Immutable Arrow files: what is in them, reading and writing them."""
+"""Immutable Arrow files: contents, reading and writing."""

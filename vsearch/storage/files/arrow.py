@@ -1,8 +1,8 @@
-"""Arrow IPC files written by hand-placed buffers: one record batch, uncompressed, every buffer 64-byte aligned.
+"""Arrow IPC files with manually placed buffers: one record batch, uncompressed, every buffer aligned to 64 bytes.
 
-pyarrow aligns buffers to 8 bytes and wants whole arrays in its own memory. So it only writes a template here, one row
-of the same schema; the lengths and offsets in the template's headers are then replaced by the true ones, and the buffers
-are streamed to where these say.
+pyarrow aligns buffers to 8 bytes and needs whole arrays in its own memory. It therefore only writes a template here, with one
+row of the same schema; the lengths and offsets in the template's headers are then replaced by the actual ones, and the
+buffers are streamed to these offsets.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Node(NamedTuple):
 
 
 class Sink(Protocol):
-    """What takes bytes, one piece after the other: a file, or memory."""
+    """A receiver of consecutive bytes: a file, or memory."""
 
     def write(self, data: Any, /) -> object:
-        """Take the bytes of a buffer."""
+        """Append the bytes of a buffer."""
 
 
 class Placed(NamedTuple):
-    """Where the buffers ended up."""
+    """Offsets and lengths of the written buffers."""
 
     offsets: list[int]
     lengths: list[int]
@@ -53,7 +53,7 @@ def write_batch(
     rows: int,
     columns: Iterable[tuple[list[Node], list[Buffer]]],
 ) -> Placed:
-    """Write an Arrow file of one record batch.
+    """Write an Arrow file with one record batch.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def write_batch(
     rows
         Length of the batch.
     columns
-        For every field its nodes and buffers, depth first, as the Arrow format orders them; taken one by one, so that no
-        two need be in memory. A buffer is any array; None stands for an absent validity bitmap.
+        Nodes and buffers of every field, depth first, in the order of the Arrow format. Consumed one by one, so that no
+        two columns need be in memory. A buffer is any array; None stands for an absent validity bitmap.
 
     Returns
     -------
@@ -76,8 +76,8 @@ def write_batch(
     placed = Placed([], [])
     file.seek(template.body)
     at = template.body
-    for of_column, buffers in columns:
-        nodes += of_column
+    for column_nodes, buffers in columns:
+        nodes += column_nodes
         for buffer in buffers:
             placed.offsets.append(at)
             placed.lengths.append(0 if buffer is None else buffer.nbytes)
@@ -90,12 +90,12 @@ def write_batch(
 
 
 def padded(length: int) -> int:
-    """A length up to the next multiple of the alignment."""
+    """Round a length up to a multiple of the alignment."""
     return -(-length // ALIGNMENT) * ALIGNMENT
 
 
 def stream(file: Sink, buffer: NDArray[np.generic]) -> int:
-    """Write an array row-major and little-endian in bounded pieces, then zeros up to the alignment."""
+    """Write an array row-major and little-endian in bounded pieces, then zeros up to the alignment; return the bytes written."""
     little = buffer.dtype.newbyteorder("<")
     rows = max(1, _BLOCK // max(1, buffer.nbytes // max(1, len(buffer))))
     for start in range(0, len(buffer), rows):
@@ -107,12 +107,12 @@ def stream(file: Sink, buffer: NDArray[np.generic]) -> int:
 
 
 class Template:
-    """The headers that pyarrow writes for one row of a schema, taken apart.
+    """The headers that pyarrow writes for one row of a schema, with their fields located.
 
     Attributes
     ----------
     body : int
-        Where in the file the buffers begin.
+        Offset of the first buffer in the file.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
@@ -122,28 +122,28 @@ class Template:
         with pa.ipc.new_file(sink, schema) as writer:
             row = [pa.nulls(1, field.type) for field in schema]
             writer.write_batch(pa.RecordBatch.from_arrays(row, schema=schema))
-        whole = sink.getvalue().to_pybytes()
-        (footer_length,) = struct.unpack_from("<i", whole, len(whole) - 10)
-        self._footer = bytearray(whole[-10 - footer_length : -10])
+        file_bytes = sink.getvalue().to_pybytes()
+        (footer_length,) = struct.unpack_from("<i", file_bytes, len(file_bytes) - 10)
+        self._footer = bytearray(file_bytes[-10 - footer_length : -10])
         self._block = _field(self._footer, _root(self._footer), 3) + 4
         at, metadata = struct.unpack_from("<qi", self._footer, self._block)
-        self._prefix = whole[:at]
-        self._message = bytearray(whole[at + 8 : at + metadata])
+        self._prefix = file_bytes[:at]
+        self._message = bytearray(file_bytes[at + 8 : at + metadata])
         self.body = padded(at + metadata)
 
     def place(self, lengths: list[int]) -> Placed:
-        """Where buffers of these lengths go."""
+        """Assign offsets to buffers of these lengths."""
         ends = np.cumsum([self.body, *map(padded, lengths)], dtype=np.int64).tolist()
         return Placed(ends[:-1], lengths)
 
     def tail(self, body: int) -> bytes:
-        """All bytes of the file after the buffers, which take ``body`` bytes."""
+        """The bytes of the file after the buffers, which take ``body`` bytes."""
         at = len(self._prefix)
         struct.pack_into("<qi4xq", self._footer, self._block, at, self.body - at, body)
         return b"\xff\xff\xff\xff\0\0\0\0" + bytes(self._footer) + struct.pack("<i", len(self._footer)) + _MAGIC
 
     def header(self, rows: int, nodes: list[Node], placed: Placed, body: int) -> bytes:
-        """All bytes of the file before the buffers."""
+        """The bytes of the file before the buffers."""
         message = self._message
         root = _root(message)
         struct.pack_into("<q", message, _at(message, root, 3), body)
@@ -158,7 +158,7 @@ class Template:
     def _fill(self, vector: int, pairs: list[Node] | list[tuple[int, int]]) -> None:
         (count,) = struct.unpack_from("<I", self._message, vector)
         if count != len(pairs):
-            raise ValueError(f"{len(pairs)} entries for a schema of {count}")
+            raise ValueError(f"the schema has {count} entries, got {len(pairs)}")
         for i, pair in enumerate(pairs):
             struct.pack_into("<qq", self._message, vector + 4 + 16 * i, *pair)
 
@@ -168,15 +168,15 @@ def _root(table: bytearray) -> int:
 
 
 def _at(data: bytearray, table: int, field: int) -> int:
-    """Where a field of a flatbuffer table lies; the template has all that are asked for."""
+    """Position of a field of a flatbuffer table; the template has all fields that are looked up."""
     vtable = table - struct.unpack_from("<i", data, table)[0]
     (offset,) = struct.unpack_from("<H", data, vtable + 4 + 2 * field)
     if offset == 0:
-        raise ValueError("this version of pyarrow writes headers that vsearch does not know")
+        raise ValueError("this version of pyarrow writes headers that vsearch does not support")
     return int(table + offset)
 
 
 def _field(data: bytearray, table: int, field: int) -> int:
-    """What a reference field of a flatbuffer table points to."""
+    """Target of a reference field of a flatbuffer table."""
     at = _at(data, table, field)
     return int(at + struct.unpack_from("<I", data, at)[0])

@@ -1,7 +1,7 @@
-"""Bundles: arrays of any lengths, and tables, as the parts of one Arrow file that says itself where they are.
+"""Bundles: arrays of any lengths, and tables, as the parts of one self-describing Arrow file.
 
-A bundle is one record batch of one row. Its last column is a header in JSON, of which the manifest knows where it lies. So a
-reader asks for the header, or for all of a small bundle, and then has one :class:`SegmentFile` for each part.
+A bundle is one record batch with one row. Its last column is a JSON header, whose position is in the manifest. A reader fetches
+the header, or all of a small bundle, and then has one :class:`SegmentFile` per part.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from vsearch.storage.stores.base import Store
 
 SMALL = 1 << 20
-"""Bytes up to which a bundle is read whole."""
+"""Bundles up to this size in bytes are read as a whole."""
 
 LARGEST_HEADER = 64 << 20
-"""Most bytes of a header besides the checksums."""
+"""Maximum size of a header in bytes, without checksums."""
 
 _DIGITS = 8
 
 
 class HeaderEntry(msgspec.Struct, frozen=True, array_like=True):
-    """Where in a bundle its header lies. All bytes before it are data, which its checksums cover."""
+    """Position of the header in a bundle. All bytes before it are data, which its checksums cover."""
 
     offset: Count
     bytes: Count
@@ -54,7 +54,7 @@ class HeaderEntry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BundleEntry(msgspec.Struct, frozen=True):
-    """What a manifest says of a bundle."""
+    """Entry of a bundle in a manifest."""
 
     path: Text
     bytes: Count
@@ -63,7 +63,7 @@ class BundleEntry(msgspec.Struct, frozen=True):
 
 
 class PartEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One part of a bundle, in its header. ``rows`` is 0 where arrays have several lengths."""
+    """One part of a bundle, as described in its header. ``rows`` is 0 if arrays differ in length."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=1024, pattern="^[^/]+$")]
     rows: Count
@@ -72,7 +72,7 @@ class PartEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class BundleHeader(msgspec.Struct, frozen=True):
-    """The header: parts, what the writer added, and 8 hex digits for each chunk of data."""
+    """The header: parts, facts added by the writer, and 8 hex digits of checksum per chunk of data."""
 
     parts: tuple[PartEntry, ...]
     facts: dict[str, Any]
@@ -87,11 +87,11 @@ class Bundle:
     ----------
     entry : BundleEntry
     facts : mapping
-        What its writer added. Checked for nothing: whoever uses them checks them.
+        Added by the writer. Not validated here: that is up to the code that uses them.
     files : dict of str to SegmentFile
-        The parts by name, which share the bundle's bytes.
+        The parts by name; they share the bytes of the bundle.
     opened : ReadCounts
-        What was read to open it.
+        Reads that opening it took.
     """
 
     entry: BundleEntry
@@ -101,31 +101,31 @@ class Bundle:
 
 
 def bundle_file(entry: BundleEntry) -> FileEntry:
-    """A bundle as a file like any other: its path, length and checksum, for those who list, prefetch or verify files."""
+    """The bundle as an ordinary file entry (path, length, checksum), for code that lists, prefetches or verifies files."""
     return FileEntry(entry.path, entry.bytes, entry.crc32c, 0, ())
 
 
 def check_bundle_entry(entry: BundleEntry) -> None:
-    """Hold the place of the header in ``entry`` against the file's length.
+    """Validate the position of the header against the length of the file.
 
     Raises
     ------
     CorruptIndexError
-        Names the file and what does not fit.
+        The entry is invalid; the error names the file and the reason.
     """
     problem = path_problem(entry.path) or file_problem(bundle_file(entry)) or _header_problem(entry)
     if problem is not None:
-        raise CorruptIndexError(entry.path, f"its entry in the manifest is not valid: {problem}; restore the manifest")
+        raise CorruptIndexError(entry.path, f"its entry in the manifest is invalid: {problem}; restore the manifest")
 
 
 def _header_problem(entry: BundleEntry) -> str | None:
     header = entry.header
     if not 0 < header.offset <= LARGEST or header.offset % ALIGNMENT:
-        return f"a header at {header.offset} is at no multiple of {ALIGNMENT}"
+        return f"the header's offset {header.offset} is not a multiple of {ALIGNMENT}"
     if header.bytes < 1 or header.offset + header.bytes > entry.bytes:
-        return f"a header at {header.offset}..{header.offset + header.bytes} is not in the file's {entry.bytes} bytes"
+        return f"a header at {header.offset}..{header.offset + header.bytes} exceeds the file's {entry.bytes} bytes"
     if header.bytes > LARGEST_HEADER + _DIGITS * _chunks(header.offset):
-        return f"a header of {header.bytes} bytes is larger than any"
+        return f"a header of {header.bytes} bytes is too large"
     return None
 
 
@@ -134,9 +134,9 @@ def _chunks(data: int) -> int:
 
 
 def open_bundle(store: Store, entry: BundleEntry, snapshot: int = 0, *, verify: bool = True) -> Bundle:
-    """Open a bundle: one request, of all of it up to 1 MiB, else of its header; none where the store maps it.
+    """Open a bundle with one request: for all of it up to 1 MiB, else for its header; with none if the store maps it.
 
-    Chunks of a larger one are verified at first touch.
+    Chunks of a larger bundle are verified at first access.
 
     Parameters
     ----------
@@ -144,16 +144,16 @@ def open_bundle(store: Store, entry: BundleEntry, snapshot: int = 0, *, verify: 
     entry
         From the manifest; validated here.
     snapshot
-        The one that names the bundle, 0 where it is not committed.
+        The snapshot that names the bundle; 0 if it is not committed.
     verify
-        False passes over checksums: for bytes that this process made itself.
+        False skips checksums, for bytes that this process wrote itself.
 
     Raises
     ------
     CorruptIndexError
-        The bundle is missing, too short or damaged, or its header does not fit it.
+        The bundle is missing, too short or damaged, or its header is inconsistent with it.
     SnapshotNotFoundError
-        It is missing because the snapshot was pruned.
+        The bundle is missing because the snapshot was pruned.
     """
     check_bundle_entry(entry)
     shared = FileBytes(store, entry.path, entry.bytes, snapshot)
@@ -172,12 +172,12 @@ def open_bundle(store: Store, entry: BundleEntry, snapshot: int = 0, *, verify: 
 
 
 def part_file(entry: BundleEntry, part: PartEntry) -> FileEntry:
-    """A part as a file of its own, which ends where the bundle's data does."""
+    """A part as a file entry that ends where the bundle's data end."""
     return FileEntry(entry.path, entry.header.offset, entry.crc32c, part.rows, part.arrays, part.columns)
 
 
 def decode_header(entry: BundleEntry, data: NDArray[np.uint8]) -> tuple[BundleHeader, NDArray[np.uint32]]:
-    """Read a header, and hold all that it says against the bundle.
+    """Decode a header and validate it against the bundle.
 
     Returns
     -------
@@ -188,36 +188,36 @@ def decode_header(entry: BundleEntry, data: NDArray[np.uint8]) -> tuple[BundleHe
     Raises
     ------
     CorruptIndexError
-        It is no header, or something in it does not fit.
+        It is not a header, or is inconsistent with the bundle.
     """
     try:
         header = msgspec.json.decode(data.data, type=BundleHeader)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _unfit(entry, f"is not valid ({error})") from None
+        raise _bad_header(entry, f"is not valid ({error})") from None
     except RecursionError:
-        raise _unfit(entry, "is nested too deeply") from None
+        raise _bad_header(entry, "is nested too deeply") from None
     if len({part.name for part in header.parts}) != len(header.parts):
-        raise _unfit(entry, "has two parts of the same name")
+        raise _bad_header(entry, "has two parts of the same name")
     for part in header.parts:
         problem = file_problem(part_file(entry, part), mixed=part.rows == 0)
         if problem is not None:
-            raise _unfit(entry, f"does not fit the file: part {part.name!r}: {problem}")
+            raise _bad_header(entry, f"is inconsistent with the file: part {part.name!r}: {problem}")
     count = _chunks(entry.header.offset)
     try:
         checksums = np.frombuffer(bytes.fromhex(header.crc32c), ">u4").astype(np.uint32)
     except ValueError:
-        raise _unfit(entry, "has checksums that are no hex digits") from None
+        raise _bad_header(entry, "has checksums that are not hex digits") from None
     if len(header.crc32c) != _DIGITS * count or len(checksums) != count:
-        raise _unfit(entry, f"has {len(header.crc32c)} digits of checksums for {count} chunks")
+        raise _bad_header(entry, f"has {len(header.crc32c)} checksum digits for {count} chunks")
     return header, checksums
 
 
 def encode_header(parts: tuple[PartEntry, ...], facts: Mapping[str, Any], checksums: NDArray[np.uint32]) -> bytes:
-    """The bytes of a header, as many for any checksums of the same number."""
+    """Encode a header; its length depends on the number of checksums, not on their values."""
     return msgspec.json.encode(BundleHeader(parts, dict(facts), checksums.astype(">u4").tobytes().hex()))
 
 
-def _unfit(entry: BundleEntry, reason: str) -> CorruptIndexError:
+def _bad_header(entry: BundleEntry, reason: str) -> CorruptIndexError:
     return CorruptIndexError(
         entry.path, f"its header {reason}; restore the file from a copy, or open an older snapshot"
     )

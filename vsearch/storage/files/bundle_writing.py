@@ -1,4 +1,4 @@
-"""Writing bundles in one pass: lengths and places are known before the first byte, checksums are taken on the way."""
+"""Writing bundles in one pass: lengths and offsets are known before the first byte, checksums are computed on the way."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
     from vsearch.storage.stores.base import Store
 
 HEADER = "header"
-"""The column of the header, the last; names of the others have a slash in them."""
+"""Name of the header column, the last one; other columns have a slash in their names."""
 
 _OFFSETS = 16  # bytes of the offsets of a list column of one row
 
 KEPT = 4 << 20
-"""Bytes of a table up to which its buffers are made once, else once for their lengths and once more to be written."""
+"""Tables up to this size in bytes are converted once; for larger ones, buffers are made once for their lengths and again to write."""
 
 MOST_REFUSALS = 6
-"""How often a put may be refused although nothing is there."""
+"""How often a put may be refused although the object does not exist."""
 
 
 class _Array(NamedTuple):
@@ -63,7 +63,7 @@ class _Array(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is known of a part before it is written, and its arrays, one at a time."""
+    """A planned part: its entries, and its arrays one at a time."""
 
     name: str
     rows: int
@@ -77,21 +77,25 @@ def write_bundle(
     path: str,
     parts: Mapping[str, Mapping[str, NDArray[np.generic]] | pa.Table],
     facts: Mapping[str, Any] | None = None,
+    *,
+    checksums: bool = True,
 ) -> BundleEntry:
     """Write arrays and tables as one Arrow file.
 
-    Memory beyond the arrays stays at some megabytes, of a table at one column. A small bundle, and any in `HeldBytes`, is made
-    in memory and put; a larger one is written to a temporary file.
+    Memory beyond the arrays stays at a few megabytes, or at one column of a table. Small bundles, and all in `HeldBytes`, are
+    made in memory and put; larger ones are written to a temporary file.
 
     Parameters
     ----------
     store
     path
-        Where in the store, ending in ``.arrow``; never written before.
+        Path in the store, ending in ``.arrow``; must not have been used before.
     parts
-        By name, without slashes: arrays by name, of 1 to 3 axes and any lengths, or a table.
+        By name, without slashes: arrays by name, with 1 to 3 dimensions and of any lengths, or a table.
     facts
-        Values for :attr:`Bundle.facts`, as JSON has them.
+        JSON values for :attr:`Bundle.facts`.
+    checksums
+        Whether to compute them. Without them, only a `HeldBytes` of this process may be opened, unverified.
 
     Raises
     ------
@@ -113,7 +117,7 @@ def write_bundle(
     plan = layout.finish(path, planned, facts or {})
     if isinstance(store, HeldBytes) or plan.size <= SMALL:
         memory = _Memory(plan.size)
-        entry = plan.write(memory)
+        entry = plan.write(memory, checksums=checksums)
         if isinstance(store, HeldBytes):
             store.hold(path, memory.data)
         else:
@@ -126,7 +130,7 @@ def write_bundle(
 
 
 def _put(store: Store, path: str, data: bytes) -> None:
-    """Put a file where none is. A put that was sent twice, because its first answer was lost, meets its own success."""
+    """Put a new object. A put that is sent again because its response was lost finds its own earlier success."""
     for refusals in range(1, MOST_REFUSALS + 1):
         try:
             store.put(path, data)
@@ -148,26 +152,28 @@ def _plan(path: str, name: str, part: Mapping[str, NDArray[np.generic]] | pa.Tab
         raise InputError(f"{path}: the name of a part must be text without a slash, got {name!r}")
     if not isinstance(part, pa.Table):
         check_arrays(path, part)
-        arrays = [_Array(of, array.dtype, tuple(map(int, array.shape))) for of, array in part.items()]
+        arrays = [_Array(array_name, array.dtype, tuple(map(int, array.shape))) for array_name, array in part.items()]
         lengths = {array.shape[0] for array in arrays}
         return _Part(name, lengths.pop() if len(lengths) == 1 else 0, arrays, (), part.values)
     fields = table_fields(path, part)
-    keep = part.nbytes <= KEPT
-    kept: list[NDArray[np.generic]] = []
+    buffer_all = part.nbytes <= KEPT
+    buffered: list[NDArray[np.generic]] = []
     arrays, columns = [], []
     for field in fields:
         nodes, buffers = column_buffers(part.column(field.name), field.type)
         columns.append(ColumnEntry(field.name, type_of(field.type).name, nodes[0].nulls))
-        there = [(of, buffer) for of, buffer in buffers if buffer is not None]
-        arrays += [_Array(f"{field.name}.{of}", buffer.dtype, (len(buffer),)) for of, buffer in there]
-        kept += [buffer for _, buffer in there if keep]
+        present = [(buffer_name, buffer) for buffer_name, buffer in buffers if buffer is not None]
+        arrays += [
+            _Array(f"{field.name}.{buffer_name}", buffer.dtype, (len(buffer),)) for buffer_name, buffer in present
+        ]
+        buffered += [buffer for _, buffer in present if buffer_all]
 
-    def again() -> Iterator[NDArray[np.generic]]:
+    def convert_again() -> Iterator[NDArray[np.generic]]:
         for field in fields:
             _, buffers = column_buffers(part.column(field.name), field.type)
             yield from (buffer for _, buffer in buffers if buffer is not None)
 
-    return _Part(name, part.num_rows, arrays, tuple(columns), (lambda: kept) if keep else again)
+    return _Part(name, part.num_rows, arrays, tuple(columns), (lambda: buffered) if buffer_all else convert_again)
 
 
 def _list_type(array: _Array) -> pa.DataType:
@@ -177,13 +183,13 @@ def _list_type(array: _Array) -> pa.DataType:
 
 
 class _Layout:
-    """Where the buffers of the one row go. Each array is a list: offsets 0 and its length, then the array."""
+    """Placement of the buffers of the one row. Each array is a list: offsets 0 and its length, then the values."""
 
     def __init__(self, template: Template) -> None:
         self._template = template
         self._nodes: list[Node] = []
         self._lengths: list[int] = []
-        self._at: list[int] = []  # which of the lengths are arrays
+        self._at: list[int] = []  # indices of the arrays among the lengths
 
     def add(self, array: _Array) -> None:
         rows, width = array.shape[0], int(np.prod(array.shape[1:]))
@@ -196,15 +202,17 @@ class _Layout:
         self._lengths.append(array.bytes)
 
     def finish(self, path: str, parts: list[_Part], facts: Mapping[str, Any]) -> _Plan:
-        """The plan of a file, with its header as the last buffer."""
+        """Return the plan of the file, with the header as the last buffer."""
         self._nodes.append(Node(1, 0))
         placed = self._template.place([*self._lengths, 0, _OFFSETS, 0])
-        places = iter([placed.offsets[at] for at in self._at])
+        array_offsets = iter([placed.offsets[at] for at in self._at])
         entries = tuple(
             PartEntry(
                 part.name,
                 part.rows,
-                tuple(ArrayEntry(of.name, of.dtype.name, of.shape, next(places)) for of in part.arrays),
+                tuple(
+                    ArrayEntry(array.name, array.dtype.name, array.shape, next(array_offsets)) for array in part.arrays
+                ),
                 part.columns,
             )
             for part in parts
@@ -218,11 +226,11 @@ class _Layout:
             path, parts, entries, facts, self._template.header(1, self._nodes, placed, body), start, len(header), tail
         )
         entry = BundleEntry(path, plan.size, 0, HeaderEntry(start, len(header), 0))
-        try:  # what could not be read is not written
+        try:  # never write what could not be read
             check_bundle_entry(entry)
             decode_header(entry, np.frombuffer(header, np.uint8))
         except CorruptIndexError as error:
-            raise InputError(f"this cannot be stored as a bundle: {str(error).split(';')[0]}") from None
+            raise InputError(f"cannot be stored as a bundle: {str(error).split(';')[0]}") from None
         return plan
 
 
@@ -230,7 +238,7 @@ def _encode(path: str, parts: tuple[PartEntry, ...], facts: Mapping[str, Any], c
     try:
         header = encode_header(parts, facts, checksums)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: facts must be what JSON can hold ({error})") from None
+        raise InputError(f"{path}: facts must be JSON values ({error})") from None
     if len(header) > LARGEST_HEADER:
         raise InputError(f"{path}: facts and arrays must fit in a header of {LARGEST_HEADER} bytes, got {len(header)}")
     return header
@@ -238,7 +246,7 @@ def _encode(path: str, parts: tuple[PartEntry, ...], facts: Mapping[str, Any], c
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """All of a file but the arrays and the checksums."""
+    """A planned file without its arrays and checksums."""
 
     path: str
     parts: list[_Part]
@@ -251,12 +259,12 @@ class _Plan:
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Length of the file in bytes."""
         return self.start + padded(self.length) + len(self.tail)
 
-    def write(self, sink: Sink) -> BundleEntry:
+    def write(self, sink: Sink, *, checksums: bool = True) -> BundleEntry:
         """Write the file from its first byte to its last."""
-        summed = _Summed(sink)
+        summed = _Summed(sink, google_crc32c.extend if checksums else _no_sum)
         summed.write(self.head)
         for part in self.parts:
             for array in part.each():
@@ -270,22 +278,28 @@ class _Plan:
 
 
 def _offsets(length: int) -> bytes:
-    """The offsets of a list column of one row, padded."""
+    """The offsets of a list column with one row, padded."""
     return struct.pack("<qq", 0, length).ljust(padded(_OFFSETS), b"\0")
 
 
-class _Summed:
-    """Passes bytes on and takes checksums: of all, and of each chunk."""
+def _no_sum(_before: int, _data: Any) -> int:
+    """The checksum of bytes that nobody will verify."""
+    return 0
 
-    def __init__(self, sink: Sink) -> None:
+
+class _Summed:
+    """Forwards bytes and computes checksums: of the whole, and of each chunk."""
+
+    def __init__(self, sink: Sink, extend: Callable[[int, Any], int]) -> None:
         self._sink = sink
+        self._extend = extend
         self._at = 0
         self._chunks: list[int] = []
         self.whole = 0
 
     def write(self, data: Any, /) -> None:
         self._sink.write(data)
-        view, extend, done = np.frombuffer(data, np.uint8), google_crc32c.extend, 0
+        view, extend, done = np.frombuffer(data, np.uint8), self._extend, 0
         while done < len(view):
             within = self._at % CHUNK
             if within == 0:
@@ -297,12 +311,12 @@ class _Summed:
             done += len(part)
 
     def checksums(self) -> NDArray[np.uint32]:
-        """Of the chunks so far, the last of which may be shorter."""
+        """Checksums of the chunks so far; the last chunk may be shorter."""
         return np.array(self._chunks, np.uint32)
 
 
 class _Memory:
-    """A file of a known size in memory, aligned as a map would be."""
+    """A file of known size in memory, aligned to 64 bytes."""
 
     def __init__(self, size: int) -> None:
         room = np.empty(size + ALIGNMENT, np.uint8)

@@ -1,4 +1,4 @@
-"""CRC32C (Castagnoli), of whole buffers and of every chunk."""
+"""CRC32C (Castagnoli) of whole buffers and of their chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def crc32c(data: bytes | NDArray[np.uint8], crc: int = 0) -> int:
-    """CRC32C of ``data``, going on from ``crc``."""
+    """CRC32C of ``data``, continued from ``crc``."""
     return int(google_crc32c.extend(crc, data))
 
 
@@ -25,11 +25,11 @@ def chunk_checksums(data: NDArray[np.uint8], chunk: int = CHUNK) -> NDArray[np.u
 
 
 def file_checksums(data: NDArray[np.uint8]) -> tuple[int, NDArray[np.uint32]]:
-    """CRC32C of ``data`` and of each of its chunks, reading memory once."""
-    value, extend, whole = google_crc32c.value, google_crc32c.extend, 0
+    """CRC32C of ``data`` and of each of its chunks, in one pass over memory."""
+    value, extend, total = google_crc32c.value, google_crc32c.extend, 0
     chunks = np.empty(-(-len(data) // CHUNK), np.uint32)
     for i in range(len(chunks)):
         part = data[i * CHUNK : (i + 1) * CHUNK]
         chunks[i] = value(part)
-        whole = extend(whole, part)
-    return int(whole), chunks
+        total = extend(total, part)
+    return int(total), chunks

@@ -1,8 +1,8 @@
-"""The Arrow types that exact columns may have, one record each: name, buffers, the Arrow type itself, and plain values.
+"""The Arrow types that exact columns may have, with one record per family: names, buffers, Arrow types and JSON values.
 
-Manifests and messages name a column's type. A record says of such a name what buffers hold the column, so that a file can be
-written and read, and a message checked, without an Arrow library; pyarrow is imported only where its own types are asked for.
-A new type of a layout that is there is a record in `FORMS`.
+Manifests and messages name the type of a column. A record describes the buffers of such a column, so that files can be written
+and read, and messages checked, without an Arrow library; pyarrow is imported only for its own types. A new type with an existing
+layout is a record in `FORMS`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Layout = Literal["fixed", "bits", "text", "list"]
-"""How a column lies in its buffers: numbers of one size, a bit for each row, offsets and text, or offsets and items."""
+"""How a column is stored in buffers: fixed-size numbers, one bit per row, offsets and text, or offsets and items."""
 
 _LOW = (1 << 64) - 1
 _LARGEST_PRECISION = 38
@@ -32,23 +32,23 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class ColumnForm:
-    """A family of Arrow types that are named and stored alike.
+    """A family of Arrow types with the same kind of name and storage.
 
     Attributes
     ----------
     pattern : str
-        A regular expression; the names of the family match it whole. Groups are parameters, such as a unit.
+        A regular expression that the names of the family match in full. Groups are parameters, such as a unit.
     layout : {"fixed", "bits", "text", "list"}
     dtype : str
-        Of the numbers in the buffer of values, or of offsets; "" where the name says it itself.
+        Element type of the values buffer, or of the offsets; "" if it is the name of the type.
     arrow : callable
-        The Arrow type of a name's groups; None where the parameters cannot be. Imports pyarrow itself.
+        Returns the Arrow type for the groups of a name; None for invalid parameters. Imports pyarrow itself.
     name : callable
-        The name of an Arrow type, None where it is not of the family. Imports pyarrow itself.
+        Returns the name of an Arrow type; None if it is not in the family. Imports pyarrow itself.
     plain : callable, optional
-        Values for JSON, from the numbers of the buffer and the groups of the name; for layout "fixed".
+        Converts the numbers of the buffer to JSON values, given the groups of the name; for layout "fixed".
     numbers : int
-        How many numbers make one value.
+        How many numbers make up one value.
     """
 
     pattern: str
@@ -62,17 +62,17 @@ class ColumnForm:
 
 @dataclass(frozen=True)
 class ColumnType:
-    """The type of a column, as far as buffers go.
+    """The type of a column, as far as its buffers are concerned.
 
     Attributes
     ----------
     name : str
-        As manifests and messages have it.
+        As in manifests and messages.
     form : ColumnForm
     parameters : tuple of str
         The groups of the name.
     item : ColumnType or None
-        Of lists.
+        The item type of lists.
     """
 
     name: str
@@ -86,20 +86,20 @@ class ColumnType:
 
     @property
     def dtype(self) -> str:
-        """Of the numbers in the buffer of values, or of the offsets."""
+        """Element type of the values buffer, or of the offsets."""
         return self.form.dtype or self.name
 
     @property
     def width(self) -> int:
-        """Bytes of one value of the layouts "fixed" and "bits" in a message, where a bool is a byte."""
+        """Bytes per value of the layouts "fixed" and "bits" in a message, where a bool takes a byte."""
         return self.form.numbers * np.dtype(self.dtype).itemsize
 
     def arrow(self) -> pa.DataType | None:
-        """The Arrow type; None where the parameters cannot be."""
+        """The Arrow type; None for invalid parameters."""
         return self.form.arrow(*self.parameters)
 
     def plain(self, values: bytes) -> list[Any]:
-        """Values for JSON, from the bytes of a column of the layouts "fixed" and "bits" in a message; NULLs not seen to."""
+        """Convert the bytes of a column with layout "fixed" or "bits" in a message to JSON values; NULLs are not handled."""
         numbers = np.frombuffer(values, np.dtype(self.dtype).newbyteorder("<"))
         if self.form.plain is None:
             return numbers.tolist()
@@ -107,7 +107,7 @@ class ColumnType:
 
 
 def column_type(name: str) -> ColumnType | None:
-    """The type of a name from a manifest or a message; None for a name that is none."""
+    """The type with this name in a manifest or message; None if the name is invalid."""
     if len(name) > _LONGEST_NAME:
         return None
     for form in FORMS.values():
@@ -124,13 +124,13 @@ def column_type(name: str) -> ColumnType | None:
 
 
 def arrow_type(name: str) -> pa.DataType | None:
-    """The Arrow type of a name from a manifest; None for a name that is none."""
-    found = column_type(name)
-    return None if found is None else found.arrow()
+    """The Arrow type with this name in a manifest; None if the name is invalid."""
+    column = column_type(name)
+    return None if column is None else column.arrow()
 
 
 def type_of(arrow: pa.DataType) -> ColumnType:
-    """The type that stores an Arrow type.
+    """The column type that stores an Arrow type.
 
     Raises
     ------
@@ -139,9 +139,9 @@ def type_of(arrow: pa.DataType) -> ColumnType:
     """
     for form in FORMS.values():
         name = form.name(arrow)
-        found = None if name is None else column_type(name)
-        if found is not None:
-            return found
+        column = None if name is None else column_type(name)
+        if column is not None:
+            return column
     raise InputError(f"{arrow} columns cannot be stored; cast them to a number, string, date or list")
 
 
@@ -149,7 +149,7 @@ Ways = tuple[Callable[..., Any], Callable[[Any], str | None]]
 
 
 def _plainly_named(*names: str) -> Ways:
-    """`arrow` and `name` of a form whose types have no parameters: their names are those of functions of pyarrow."""
+    """`arrow` and `name` of a family without parameters, whose names are those of pyarrow's factory functions."""
 
     def make(name: str) -> Any:
         import pyarrow as pa
@@ -209,8 +209,8 @@ def _plain_numbers(numbers: NDArray[Any], name: str) -> list[Any]:
     if not name.startswith("float"):
         return numbers.tolist()
     if name != "float64":
-        numbers = shortest(numbers)  # 0.1 reads as 0.1
-    return [value if math.isfinite(value) else None for value in numbers.tolist()]  # JSON has no NaN and no infinity
+        numbers = shortest(numbers)  # 0.1 is shown as 0.1
+    return [value if math.isfinite(value) else None for value in numbers.tolist()]  # JSON has neither NaN nor infinity
 
 
 def _plain_bools(numbers: NDArray[Any], _: str) -> list[Any]:
@@ -232,16 +232,16 @@ def _plain_decimals(halves: NDArray[Any], _: str, scale: str) -> list[Any]:
     return [_decimal_text((high << 64) + (low & _LOW), int(scale)) for low, high in pairs]
 
 
-def _decimal_text(whole: int, scale: int) -> str:
-    """Write ``whole / 10**scale`` with all its digits."""
+def _decimal_text(unscaled: int, scale: int) -> str:
+    """Format ``unscaled / 10**scale`` with all its digits."""
     if scale <= 0:
-        return str(whole * 10**-scale)
-    digits = str(abs(whole)).rjust(scale + 1, "0")
-    return f"{'-' if whole < 0 else ''}{digits[:-scale]}.{digits[-scale:]}"
+        return str(unscaled * 10**-scale)
+    digits = str(abs(unscaled)).rjust(scale + 1, "0")
+    return f"{'-' if unscaled < 0 else ''}{digits[:-scale]}.{digits[-scale:]}"
 
 
 def shortest(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """The shortest decimals that name the values of a float array."""
+    """For each value, the shortest decimal that identifies it among the values of its type."""
     return values.astype("U32").astype(np.float64)
 
 
@@ -265,4 +265,4 @@ FORMS: dict[str, ColumnForm] = {
     "list": ColumnForm("list<(.+)>", "list", "int32", *_list(large=False)),
     "large list": ColumnForm("large_list<(.+)>", "list", "int64", *_list(large=True)),
 }
-"""All families of types. Their names do not overlap."""
+"""All families of types. Their patterns do not overlap."""

@@ -1,7 +1,7 @@
-"""Exact columns of a table file: their types, their buffers, and reading some of their rows.
+"""Exact columns of a table file: types, buffers, and reading by row.
 
-A column of ``n`` rows is stored as Arrow stores it: a validity bitmap where it has nulls, then values; bool as bits;
-decimals as pairs of int64; strings as offsets and data; lists as offsets and the items' own buffers.
+A column of ``n`` rows is stored as in Arrow: a validity bitmap if it has nulls, then values; bool as bits; decimals as pairs
+of int64; strings as offsets and data; lists as offsets and the buffers of the items.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _LARGEST_SMALL = 2**31 - 1
 
 
 def storable(name: str, column: pa.ChunkedArray) -> pa.DataType:
-    """The type in which a column is stored: its own, but views become plain and 2 GB of text needs large offsets.
+    """The type in which a column is stored: its own, except that views become plain and 2 GB of text needs large offsets.
 
     Raises
     ------
     InputError
-        Names the column whose type cannot be stored.
+        The type of the column cannot be stored; the error names the column.
     """
     import pyarrow as pa
 
@@ -53,16 +53,16 @@ def storable(name: str, column: pa.ChunkedArray) -> pa.DataType:
 def column_buffers(
     column: pa.ChunkedArray, arrow: pa.DataType
 ) -> tuple[list[Node], list[tuple[str, NDArray[np.generic] | None]]]:
-    """Nodes and named buffers of a column cast to ``arrow``, depth first, from offset 0 and exactly as long as needed."""
+    """Nodes and named buffers of a column cast to ``arrow``, depth first, starting at offset 0 and without excess length."""
     import pyarrow as pa
 
     if not column.type.equals(arrow):
         column = column.cast(arrow)
-    whole = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], arrow)
-    batch = pa.RecordBatch.from_arrays([whole], names=["column"])
-    # Serialising is what rebases a sliced array: offsets from 0, bitmaps from bit 0.
-    array = pa.ipc.read_record_batch(batch.serialize(), batch.schema).column(0)
-    nodes, named = _parts(array, type_of(arrow), "")
+    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], arrow)
+    batch = pa.RecordBatch.from_arrays([array], names=["column"])
+    # Serialization rebases a sliced array: offsets start at 0, bitmaps at bit 0.
+    rebased = pa.ipc.read_record_batch(batch.serialize(), batch.schema).column(0)
+    nodes, named = _parts(rebased, type_of(arrow), "")
     return nodes, named
 
 
@@ -92,19 +92,19 @@ def _slice(buffer: Any, dtype: Any, count: int) -> NDArray[Any]:
 
 
 def as_written(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
-    """A column for its reader: float16 and float32 as float64, each the shortest decimal that names the stored value.
+    """Prepare a column for its reader: float16 and float32 become float64, as the shortest decimals that identify them.
 
-    So 0.1 comes back as 0.1; rounding to the column's own type gives what is stored, bit by bit.
+    That way 0.1 is returned as 0.1, and rounding to the column's own type restores the stored value bit by bit.
     """
     import pyarrow as pa
 
     large = pa.types.is_large_list(column.type)
     if (large or pa.types.is_list(column.type)) and pa.types.is_floating(column.type.value_type):
-        whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        if pa.types.is_float64(whole.type.value_type):
+        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        if pa.types.is_float64(array.type.value_type):
             return column
         kind = pa.LargeListArray if large else pa.ListArray
-        return kind.from_arrays(whole.offsets, as_written(whole.values), mask=whole.is_null())
+        return kind.from_arrays(array.offsets, as_written(array.values), mask=array.is_null())
     if pa.types.is_float32(column.type):
         return column.cast(pa.string()).cast(pa.float64())
     if pa.types.is_float16(column.type):
@@ -115,7 +115,7 @@ def as_written(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array
 
 
 def take(file: SegmentFile, columns: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:
-    """Exact columns by row, in the order of ``rows``, which may repeat. Reads only what these rows need.
+    """Read exact columns by row, in the order of ``rows``, which may repeat. Reads only the bytes that these rows need.
 
     Parameters
     ----------
@@ -139,10 +139,10 @@ def take(file: SegmentFile, columns: Sequence[str], rows: NDArray[np.int64]) -> 
 
     rows = np.ascontiguousarray(rows, np.int64)
     if rows.ndim != 1 or (len(rows) and not 0 <= rows.min() <= rows.max() < file.entry.rows):
-        raise InputError(f"{file.path}: rows to take must lie in 0..{file.entry.rows - 1}")
+        raise InputError(f"{file.path}: rows to take must be in 0..{file.entry.rows - 1}")
     readers = [_Reader(file, _column(file, name)) for name in columns]
     if len(rows):
-        # Two or three rounds whatever the number of columns: bitmaps, values and offsets; then what offsets point to.
+        # Two or three rounds for any number of columns: bitmaps, values and offsets; then what the offsets point to.
         file.ensure_arrays([part for reader in readers for part in reader.first(rows)])
         file.ensure_arrays([part for reader in readers for part in reader.second(rows)])
         file.ensure_arrays([part for reader in readers for part in reader.third()])
@@ -155,29 +155,29 @@ def _column(file: SegmentFile, name: str) -> ColumnEntry:
         if column.name == name:
             return column
     known = ", ".join(column.name for column in file.entry.columns) or "none"
-    raise InputError(f"{file.path}: there is no column {name!r}; there are: {known}")
+    raise InputError(f"{file.path}: there is no column {name!r}; the columns are: {known}")
 
 
 Parts = list[tuple[str, "NDArray[np.int64]", "NDArray[np.int64]"]]
 
 
 class _Reader:
-    """Which bytes of one column some rows need, round by round, and the rows out of them."""
+    """Plans the byte ranges of one column that some rows need, round by round, and extracts the rows."""
 
     def __init__(self, file: SegmentFile, column: ColumnEntry) -> None:
         self._file = file
         self._column = column
-        found = column_type(column.type)
-        arrow = None if found is None else found.arrow()
-        if found is None or arrow is None:
-            raise self._damaged(f"type {column.type!r} is not known")
-        self._type, self._arrow_type = found, arrow
+        kind = column_type(column.type)
+        arrow = None if kind is None else kind.arrow()
+        if kind is None or arrow is None:
+            raise self._damaged(f"type {column.type!r} is unknown")
+        self._type, self._arrow_type = kind, arrow
         self._rows = file.entry.rows
         self._items = 0
         self._check_layout()
 
     def first(self, rows: NDArray[np.int64]) -> Parts:
-        """Bitmaps and values or offsets."""
+        """Ranges of bitmaps, and of values or offsets."""
         parts = self._bits("validity", rows) if self._column.nulls else []
         if self._type.layout == "bits":
             return [*parts, *self._bits("values", rows)]
@@ -187,7 +187,7 @@ class _Reader:
         return [*parts, (self._name("offsets"), rows, rows + 2)]
 
     def second(self, rows: NDArray[np.int64]) -> Parts:
-        """What the offsets point to: text, or the items of lists."""
+        """Ranges that the offsets point to: text, or the items of lists."""
         if self._type.layout in ("fixed", "bits"):
             return []
         item = self._type.item
@@ -209,7 +209,7 @@ class _Reader:
         return [*parts, (self._name("item_values"), numbers * starts, numbers * stops)]
 
     def third(self) -> Parts:
-        """The text of the items of lists."""
+        """Ranges of the text of list items."""
         if self._type.item is None or self._type.item.layout != "text":
             return []
         starts, stops = self._inner
@@ -218,13 +218,13 @@ class _Reader:
         return [(self._name("item_data"), *self._pointed("item_offsets", items, self._length("item_data")))]
 
     def array(self, rows: NDArray[np.int64]) -> pa.Array:
-        """The rows themselves, by pyarrow over the file's own bytes."""
+        """Extract the rows, by pyarrow on the file's own bytes."""
         import pyarrow as pa
 
         if len(rows) == 0:
             return pa.array([], self._arrow_type)
-        whole = self._arrow()
-        return whole.take(pa.array(rows))
+        column = self._arrow()
+        return column.take(pa.array(rows))
 
     def _arrow(self) -> pa.Array:
         import pyarrow as pa
@@ -259,7 +259,7 @@ class _Reader:
         return starts, stops
 
     def _check_layout(self) -> None:
-        """Every buffer there, of the right element type and long enough for the rows."""
+        """Check that every buffer exists, has the right element type and is long enough for the rows."""
         if self._column.nulls:
             self._expect("validity", "uint8", -(-self._rows // 8))
         item = self._type.item
@@ -295,7 +295,9 @@ class _Reader:
             raise self._damaged(f"its buffer {part} is missing")
         entry = self._file.arrays[self._name(part)]
         if entry.dtype != dtype or len(entry.shape) != 1 or entry.shape[0] < least:
-            raise self._damaged(f"its buffer {part} is {entry.dtype} {entry.shape}, not {dtype} of {least}")
+            raise self._damaged(
+                f"its buffer {part} must be {dtype} with at least {least} elements, got {entry.dtype} {entry.shape}"
+            )
 
     def _name(self, part: str) -> str:
         return f"{self._column.name}.{part}"
@@ -308,5 +310,5 @@ class _Reader:
 
     def _damaged(self, reason: str) -> CorruptIndexError:
         return CorruptIndexError(
-            self._file.path, f"column {self._column.name!r}: {reason}; restore the file or build the index again"
+            self._file.path, f"column {self._column.name!r}: {reason}; restore the file or rebuild the index"
         )

@@ -1,11 +1,12 @@
-"""What a manifest says of a file: its size, its checksum and where each array lies.
+"""Manifest entries of files: size, checksum and position of each array.
 
-An entry is a claim that a hostile or damaged manifest may get wrong, so nothing uses one before :func:`check_entry`
-has held it against the file's own length.
+Entries of a hostile or damaged manifest may be wrong, so none is used before :func:`check_entry` has validated it against the
+file's length.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from typing import Annotated
 
@@ -16,16 +17,19 @@ from vsearch.errors import CorruptIndexError
 from vsearch.storage.stores.base import path_problem
 
 CHUNK = 65536
-"""Bytes that are checksummed, fetched and verified together."""
+"""Number of bytes that are checksummed, fetched and verified together."""
 
 ALIGNMENT = 64
 """Every buffer starts at a multiple of this many bytes."""
 
 DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
-"""The element types an array may have; little-endian in the file."""
+"""Element types of arrays; little-endian in the file."""
 
 LARGEST = 2**62
-"""No count, offset or length of an index is larger."""
+"""Upper limit of all counts, offsets and lengths."""
+
+CHECKED = 1 << 14
+"""Entries that are remembered as checked: snapshots of an index have most of theirs in common."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
@@ -33,7 +37,7 @@ Checksum = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 
 
 class ArrayEntry(msgspec.Struct, frozen=True):
-    """One array: ``bytes`` bytes from ``offset`` on, row-major, little-endian."""
+    """One array: ``bytes`` bytes at ``offset``, row-major, little-endian."""
 
     name: Text
     dtype: str
@@ -70,25 +74,26 @@ class FileEntry(msgspec.Struct, frozen=True):
     columns: tuple[ColumnEntry, ...] = ()
 
 
+@lru_cache(maxsize=CHECKED)
 def check_entry(entry: FileEntry) -> None:
-    """Hold every offset, shape, type and length of ``entry`` against the file's length.
+    """Validate every offset, shape, type and length of ``entry`` against the length of the file.
 
     Raises
     ------
     CorruptIndexError
-        Names the file and what does not fit.
+        The entry is invalid; the error names the file and the reason.
     """
     problem = path_problem(entry.path) or file_problem(entry)
     if problem is not None:
-        raise CorruptIndexError(entry.path, f"its entry in the manifest is not valid: {problem}; restore the manifest")
+        raise CorruptIndexError(entry.path, f"its entry in the manifest is invalid: {problem}; restore the manifest")
 
 
 def file_problem(entry: FileEntry, *, mixed: bool = False) -> str | None:
-    """Why ``entry`` does not fit itself, or None. With ``mixed`` its arrays may be of any lengths."""
+    """Return why ``entry`` is inconsistent, or None. With ``mixed``, its arrays may differ in length."""
     if not entry.path.endswith(".arrow"):
-        return "a data file ends in .arrow"
+        return "the path of a data file must end in .arrow"
     if not 0 < entry.bytes <= LARGEST:
-        return f"{entry.bytes} bytes is no length of a file"
+        return f"{entry.bytes} bytes is not a valid file length"
     if len({a.name for a in entry.arrays}) != len(entry.arrays):
         return "two arrays have the same name"
     if len({c.name for c in entry.columns}) != len(entry.columns):
@@ -106,15 +111,15 @@ def file_problem(entry: FileEntry, *, mixed: bool = False) -> str | None:
 
 def _array_problem(array: ArrayEntry, size: int, rows: int | None) -> str | None:
     if array.dtype not in DTYPES:
-        return f"dtype {array.dtype!r} is none of {', '.join(DTYPES)}"
+        return f"dtype must be one of {', '.join(DTYPES)}, got {array.dtype!r}"
     if not 1 <= len(array.shape) <= 3 or not all(0 <= n <= LARGEST for n in array.shape):
-        return f"shape {array.shape} is not of one to three axes"
+        return f"shape {array.shape} does not have one to three valid dimensions"
     if array.row_bytes == 0:
-        return f"shape {array.shape} has rows of no bytes"
+        return f"shape {array.shape} has empty rows"
     if rows is not None and array.shape[0] != rows:
-        return f"shape {array.shape} does not have the file's {rows} rows"
+        return f"shape {array.shape} does not match the file's {rows} rows"
     if array.offset < 0 or array.offset % ALIGNMENT:
-        return f"offset {array.offset} is no multiple of {ALIGNMENT}"
+        return f"offset {array.offset} is not a multiple of {ALIGNMENT}"
     if array.offset + array.bytes > size:
-        return f"bytes {array.offset}..{array.offset + array.bytes} lie beyond the file's {size}"
+        return f"bytes {array.offset}..{array.offset + array.bytes} exceed the file's {size}"
     return None

@@ -1,4 +1,4 @@
-"""The bytes of one immutable file: fetched or mapped, and verified chunk by chunk at first touch."""
+"""The bytes of one immutable file: fetched or mapped, and verified chunk by chunk at first access."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from vsearch.storage.stores.base import Store
 
 GAP = 4
-"""Chunks between two wanted ones that are fetched along, for one request less."""
+"""Up to this many chunks between two requested runs are fetched as well, to save a request."""
 
 REQUEST = 8 << 20
-"""Most bytes of one request; longer ranges travel as several side by side."""
+"""Maximum bytes per request; longer ranges are split into concurrent requests."""
 
 ABSENT, CLAIMED, PRESENT = 0, 1, 2
 
 
 @dataclass(slots=True)
 class ReadCounts:
-    """Bytes fetched (or, mapped, verified), and requests for them (mapped: 0)."""
+    """Bytes fetched (or, if mapped, verified) and the number of requests (0 if mapped)."""
 
     bytes: int = 0
     requests: int = 0
@@ -41,8 +41,8 @@ class ReadCounts:
 class FileBytes:
     """A file as one array of bytes, which several :class:`SegmentFile` may share.
 
-    In a folder it is a memory map; elsewhere an anonymous map of the file's size that fills up with what is asked for.
-    All methods may be called from many threads.
+    In a folder it is a memory map; elsewhere it is an anonymous map of the file's size, filled as ranges are requested.
+    All methods are thread-safe.
 
     Parameters
     ----------
@@ -51,18 +51,18 @@ class FileBytes:
     size
         Length of the file.
     snapshot
-        The one that names the file, 0 where it is not committed.
+        The snapshot that names the file; 0 if it is not committed.
 
     Attributes
     ----------
     chunk : int
-        Bytes of a chunk.
+        Chunk size in bytes.
     flags : bytearray (chunks,)
-        `PRESENT` where a chunk is there and verified.
+        `PRESENT` for chunks that are present and verified.
     pending : int
-        Chunks that are not.
+        Number of chunks that are not.
     unverified : int64 (chunks + 1,)
-        How many chunks before each are not.
+        For each chunk, how many before it are not.
     """
 
     def __init__(self, store: Store, path: str, size: int, snapshot: int = 0) -> None:
@@ -77,21 +77,21 @@ class FileBytes:
         renew_in_children(self)
 
     def cover(self, checksums: NDArray[np.uint32], chunk: int, covered: int, *, verify: bool = True) -> None:
-        """Say how the file is verified, before anything else is done with it.
+        """Define how the file is verified; must be called before anything else.
 
         Parameters
         ----------
         checksums : uint32 (chunks,)
-            CRC32C of every ``chunk`` bytes of the first ``covered``.
+            CRC32C of every ``chunk`` bytes of the first ``covered`` bytes.
         chunk
         covered
         verify
-            False for bytes that this process made itself.
+            False for bytes that this process wrote itself.
 
         Raises
         ------
         CorruptIndexError
-            There are not as many checksums as chunks.
+            The number of checksums differs from that of chunks.
         """
         count = -(-covered // chunk)
         if checksums.shape != (count,):
@@ -108,7 +108,7 @@ class FileBytes:
         self.unverified = np.arange(count + 1)
 
     def renew_after_fork(self) -> None:
-        """Nobody holds the lock any more, and nobody fetches what was claimed."""
+        """Replace the lock, and give up the claims of threads that do not exist in the child."""
         self._changed = Condition()
         self._state[self._state == CLAIMED] = ABSENT
 
@@ -119,7 +119,7 @@ class FileBytes:
         return self._mapped
 
     def data(self) -> NDArray[np.uint8]:
-        """All bytes of the file; what was not ensured is not there yet."""
+        """All bytes of the file; those that were not ensured are undefined."""
         with self._changed:
             if self._data is None:
                 mapped = self._map()
@@ -133,47 +133,47 @@ class FileBytes:
         except FileNotFoundError:
             raise self._missing() from None
         if mapped is not None and len(mapped) != self.size:
-            raise self._damaged(f"has {len(mapped)} bytes instead of {self.size}")
+            raise self._damaged(f"has {len(mapped)} bytes, expected {self.size}")
         return mapped
 
     def _reserve(self) -> NDArray[np.uint8]:
-        # An anonymous map takes memory only for the pages that are written, and starts on a page.
+        # An anonymous map takes memory only for pages that are written, and is page-aligned.
         try:
             return np.frombuffer(mmap.mmap(-1, self.size), np.uint8)
         except (OSError, OverflowError, ValueError, MemoryError):
-            raise self._damaged(f"its entry claims {self.size} bytes, more than this machine can hold") from None
+            raise self._damaged(f"its entry declares {self.size} bytes, more than this machine can hold") from None
 
-    def fill(self, wanted: NDArray[np.bool_], counts: ReadCounts) -> None:
-        """Make chunks present, and add to ``counts`` what that took.
+    def fill(self, requested: NDArray[np.bool_], counts: ReadCounts) -> None:
+        """Make chunks present, and add the reads to ``counts``.
 
-        Each is claimed by one thread; the others wait for it, or take over if it fails.
+        Each chunk is claimed by one thread; others wait for it, or take over if it fails.
 
         Raises
         ------
         CorruptIndexError
-            The file is missing, too short, or its bytes are not those that were written.
+            The file is missing or too short, or its bytes do not match their checksums.
         SnapshotNotFoundError
-            It is missing because the snapshot was pruned.
+            The file is missing because the snapshot was pruned.
         """
         data = self.data()
         while True:
             with self._changed:
                 absent = self._state == ABSENT
-                mine = wanted & absent
-                if not mine.any():
-                    if (self._state[wanted] == PRESENT).all():
+                claimed = requested & absent
+                if not claimed.any():
+                    if (self._state[requested] == PRESENT).all():
                         return
                     self._changed.wait(time_left())
                     continue
                 if not self._mapped:
-                    mine = bridge(mine, absent, gap=GAP)
-                self._state[mine] = CLAIMED
+                    claimed = bridge(claimed, absent, gap=GAP)
+                self._state[claimed] = CLAIMED
             try:
-                self._load(data, mine, counts)
+                self._load(data, claimed, counts)
             except BaseException:
-                self._settle(mine, ABSENT)
+                self._settle(claimed, ABSENT)
                 raise
-            self._settle(mine, PRESENT)
+            self._settle(claimed, PRESENT)
 
     def _settle(self, chunks: NDArray[np.bool_], state: int) -> None:
         with self._changed:
@@ -193,12 +193,12 @@ class FileBytes:
         self._count(counts, int((end - begin).sum()), requests)
 
     def read(self, start: int, stop: int, checksum: int | None, counts: ReadCounts) -> NDArray[np.uint8]:
-        """A range that no chunk covers, held against its own checksum, unless that is None.
+        """Read a range that no chunk covers, and verify it against its own checksum unless that is None.
 
         Raises
         ------
         CorruptIndexError, SnapshotNotFoundError
-            As :meth:`fill`.
+            As for :meth:`fill`.
         """
         data = self.data()
         requests = self._fetch(data, np.array([start], np.int64), np.array([stop], np.int64))
@@ -208,7 +208,7 @@ class FileBytes:
         return data[start:stop]
 
     def _fetch(self, data: NDArray[np.uint8], begin: NDArray[np.int64], end: NDArray[np.int64]) -> int:
-        """Read ranges, unless the file is mapped; how many requests that took."""
+        """Read ranges, unless the file is mapped; return the number of requests."""
         if self._mapped:
             return 0
         starts, stops = split(begin, end, limit=REQUEST)
@@ -217,12 +217,12 @@ class FileBytes:
         except FileNotFoundError:
             raise self._missing() from None
         except EOFError:
-            raise self._damaged(f"is shorter than its {self.size} bytes") from None
+            raise self._damaged(f"is shorter than {self.size} bytes") from None
         return len(starts)
 
     def _compare(self, data: NDArray[np.uint8], start: int, stop: int, checksum: int) -> None:
         if crc32c(data[start:stop]) != checksum:
-            raise self._damaged(f"bytes {start}..{stop} are not those that were written")
+            raise self._damaged(f"bytes {start}..{stop} do not match their checksum")
 
     def _count(self, counts: ReadCounts, read: int, requests: int) -> None:
         with self._changed:
@@ -231,11 +231,11 @@ class FileBytes:
 
     def _damaged(self, reason: str) -> CorruptIndexError:
         return CorruptIndexError(
-            self.path, f"{reason}; restore the file from a copy, open an older snapshot or build the index again"
+            self.path, f"{reason}; restore the file from a copy, open an older snapshot or rebuild the index"
         )
 
     def _missing(self) -> CorruptIndexError:
-        """What to raise of a file that is not there; raises SnapshotNotFoundError itself where that was pruned."""
+        """The error for a missing file; raises SnapshotNotFoundError itself if the snapshot was pruned."""
         check_not_pruned(self._store, self._snapshot, self.path)
         return CorruptIndexError(
             self.path,

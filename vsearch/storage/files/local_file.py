@@ -1,4 +1,4 @@
-"""A file on its way into a store: written to a temporary one beside it, checksummed, handed over."""
+"""A file on its way into a store: written to a temporary file, checksummed and handed over."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ T = TypeVar("T")
 
 
 class LocalFile:
-    """A temporary file that becomes an object of the store, or vanishes.
+    """A temporary file that becomes an object of the store or is removed.
 
     Parameters
     ----------
     store
     path
-        Where in the store; never written before.
+        Path in the store; must not have been used before.
     """
 
     def __init__(self, store: Store, path: str) -> None:
@@ -56,12 +56,12 @@ class LocalFile:
         release(self._lock)
 
     def write(self, fill: Callable[[BinaryIO], T]) -> T:
-        """Let ``fill`` write the file, once; return what it returns.
+        """Let ``fill`` write the file, once; return its result.
 
         Raises
         ------
         StoreError
-            The system refuses: there is no room.
+            The system refuses the write, for lack of space.
         """
         with self._clear():
             filled = fill(self._file)
@@ -69,13 +69,13 @@ class LocalFile:
         return filled
 
     def sums(self) -> tuple[int, int, NDArray[np.uint32]]:
-        """Length of the file, its CRC32C and those of its chunks."""
+        """Length of the file, its CRC32C and the CRC32C of its chunks."""
         with self._clear(), self._name.open("rb") as file:
             data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
             return (len(data), *file_checksums(data))
 
     def put(self) -> None:
-        """Hand the file to the store."""
+        """Move the file into the store."""
         self._store.put_file(self._path, self._name)
 
     @contextmanager
@@ -86,5 +86,9 @@ class LocalFile:
             raise
         except OSError as error:
             folder = self._name.parent
-            said = explain_system(error) if error.errno not in ROOM else f"{error.strerror}; free or allow space for it"
-            raise StoreError(f"{self._path}: {said} ({folder})") from error
+            message = (
+                explain_system(error)
+                if error.errno not in ROOM
+                else f"{error.strerror}; free some space, or raise the limit"
+            )
+            raise StoreError(f"{self._path}: {message} ({folder})") from error

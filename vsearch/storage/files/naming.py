@@ -1,4 +1,4 @@
-"""What manifests and files are called, and whether the one that names a file is still there."""
+"""Names of manifests and files, and a check whether the manifest that names a file still exists."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ _FILE_NAME = re.compile(r"manifest/([0-9]{20})\.json")
 
 
 def manifest_path(snapshot: int) -> str:
-    """Where the manifest of a snapshot is."""
+    """Path of the manifest of a snapshot."""
     return f"manifest/{snapshot:020d}.json"
 
 
 def segment_path(writer: str, shard: int, kind: str) -> str:
-    """Where a writer puts a file of a shard; readers go by the manifest alone."""
+    """Path of a shard's file; chosen by the writer, while readers rely on the manifest alone."""
     return f"segments/{writer}-{shard:05d}-{kind}.arrow"
 
 
 def snapshot_number(path: str) -> int | None:
-    """The snapshot whose manifest is at ``path``; None where the path is no manifest's."""
+    """The snapshot whose manifest has this path; None if it is not the path of a manifest."""
     match = _FILE_NAME.fullmatch(path)
     return int(match[1]) if match else None
 
 
 def check_not_pruned(store: Store, snapshot: int, path: str) -> None:
-    """Tell a snapshot that was pruned from one that is damaged, when a file of it is not there.
+    """Distinguish a pruned snapshot from a damaged one when one of its files is missing.
 
     Parameters
     ----------
     store
     snapshot
-        0 for one that is not committed, of which nothing can be said.
+        0 if it is not committed, which passes the check.
     path
-        The file.
+        The missing file.
 
     Raises
     ------
     SnapshotNotFoundError
-        Its manifest is not there either.
+        The manifest is missing as well.
     """
     if snapshot:
         try:
             store.head(manifest_path(snapshot))
         except FileNotFoundError:
             raise SnapshotNotFoundError(
-                f"{store.url}: snapshot {snapshot} was pruned since it was opened ({path} is gone); open the index again"
+                f"{store.url}: snapshot {snapshot} was pruned after it was opened ({path} is gone); open the index again"
             ) from None

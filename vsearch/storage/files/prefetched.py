@@ -1,4 +1,4 @@
-"""Whole files, and parts of files, that are fetched in one round of requests and then served out of memory."""
+"""Files, and parts of files, that are fetched in one round of requests and then served from memory."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from vsearch.storage.stores.base import Store
 
 PART = 8 << 20
-"""Most bytes of one request: larger files travel as several, side by side."""
+"""Maximum bytes per request; larger files are fetched by concurrent requests."""
 
 PARALLEL = 64
 
 
 class PrefetchedStore(MeteredStore):
-    """A store some of whose files are in memory as a whole; they are served as if mapped, so nothing is copied.
+    """A store with some files in memory, which are served as if mapped, without copies.
 
     Parameters
     ----------
     store
     files : mapping of str to uint8 (bytes,)
-        By path. Unverified: whoever reads them checks their checksums, as for any file.
+        By path. Not verified: readers compare their checksums, as for any file.
     parts : sequence of (path, first byte, uint8 (bytes,))
-        Parts of other files that were read ahead.
+        Parts of other files that were prefetched.
     """
 
     def __init__(
@@ -48,30 +48,30 @@ class PrefetchedStore(MeteredStore):
         self.parts = parts
 
     def drop(self, paths: Iterable[str]) -> None:
-        """Let go of files that nobody reads any more."""
-        gone = set(paths)
-        self.files = {path: data for path, data in self.files.items() if path not in gone}
+        """Release files that are no longer read."""
+        dropped = set(paths)
+        self.files = {path: data for path, data in self.files.items() if path not in dropped}
 
     def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
-        """See `Store.read_into`; ranges that were read ahead cost no request."""
-        left = []
+        """See `Store.read_into`; prefetched ranges need no request."""
+        missing = []
         for start, stop in zip(starts, stops, strict=True):
-            for held, first, data in self.parts:
-                if held == path and first <= start and stop <= first + len(data):
+            for part_path, first, data in self.parts:
+                if part_path == path and first <= start and stop <= first + len(data):
                     out[start:stop] = data[start - first : stop - first]
                     break
             else:
-                left.append((start, stop))
-        if left:
-            self._store.read_into(path, [start for start, _ in left], [stop for _, stop in left], out)
+                missing.append((start, stop))
+        if missing:
+            self._store.read_into(path, [start for start, _ in missing], [stop for _, stop in missing], out)
 
     def memory_map(self, path: str) -> NDArray[np.uint8] | None:
         """The file in memory, if it is held."""
-        held = self.files.get(path)
-        return self._store.memory_map(path) if held is None else held
+        data = self.files.get(path)
+        return self._store.memory_map(path) if data is None else data
 
     def count(self, requests: int, read: int, *, writes: int = 0) -> None:
-        """The store below counts."""
+        """Do nothing: the wrapped store counts."""
 
 
 def fetch_files(
@@ -80,9 +80,9 @@ def fetch_files(
     held: Mapping[str, NDArray[np.uint8]],
     parts: Sequence[tuple[FileEntry, int, int]] = (),
 ) -> PrefetchedStore:
-    """Read whole files, and `parts` of others from byte to byte, in one round of requests, all side by side.
+    """Read whole files, and byte ranges (`parts`) of others, in one round of concurrent requests.
 
-    Files that the store maps are left out, those in `held` are taken from there.
+    Files that the store maps are skipped; those in `held` are reused.
 
     Raises
     ------
@@ -90,17 +90,17 @@ def fetch_files(
         A file is missing or too short.
     """
     files: dict[str, NDArray[np.uint8]] = {}
-    wanted = list({entry.path: entry for entry in entries}.values())
-    if wanted and _maps(store, wanted[0]):
+    requested = list({entry.path: entry for entry in entries}.values())
+    if requested and _maps(store, requested[0]):
         return PrefetchedStore(store, {})
     reads: list[tuple[FileEntry, int, int, NDArray[np.uint8]]] = []
     ahead: list[tuple[str, int, NDArray[np.uint8]]] = []
     for entry, first, last in parts:
         check_entry(entry)
-        sparse = np.frombuffer(mmap.mmap(-1, entry.bytes), np.uint8)  # takes memory only where it is written
+        sparse = np.frombuffer(mmap.mmap(-1, entry.bytes), np.uint8)  # takes memory only for pages that are written
         ahead.append((entry.path, first, sparse[first:last]))
         reads += [(entry, start, min(start + PART, last), sparse) for start in range(first, last, PART)]
-    for entry in wanted:
+    for entry in requested:
         check_entry(entry)
         if entry.path in held and len(held[entry.path]) == entry.bytes:
             files[entry.path] = held[entry.path]
@@ -120,7 +120,7 @@ def fetch_files(
                 entry.path, f"is missing in {store.url}; if it was pruned, open the index again"
             ) from None
         except EOFError:
-            raise CorruptIndexError(entry.path, f"is shorter than its {entry.bytes} bytes; restore it") from None
+            raise CorruptIndexError(entry.path, f"is shorter than {entry.bytes} bytes; restore it") from None
 
     if len(reads) == 1:
         read(reads[0])
@@ -142,4 +142,4 @@ def _maps(store: Store, entry: FileEntry) -> bool:
 
 
 class MissingObjectError(CorruptIndexError):
-    """An object that the snapshot names is not there."""
+    """An object that the snapshot names does not exist."""

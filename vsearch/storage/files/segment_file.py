@@ -1,4 +1,4 @@
-"""Reading immutable files: arrays as views, their bytes fetched and verified at first touch."""
+"""Reading immutable files: arrays as views, with their bytes fetched and verified at first access."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class SegmentFile:
     """One immutable file of a snapshot, opened at first use.
 
-    In a folder it is a memory map; elsewhere an anonymous map of the file's size that fills up with what is asked for.
-    Either way a chunk is used only after its CRC32C was found right. All methods may be called from many threads.
+    In a folder it is a memory map; elsewhere it is an anonymous map of the file's size, filled as ranges are requested.
+    Either way, a chunk is used only after its CRC32C was verified. All methods are thread-safe.
 
     Parameters
     ----------
@@ -35,19 +35,19 @@ class SegmentFile:
     entry
         From the manifest or a message; validated here.
     checksums : uint32 (chunks,) or None
-        CRC32C of every ``CHUNK`` bytes. With None the file is read and checked whole at first use.
+        CRC32C of every ``CHUNK`` bytes. If None, the whole file is read and checked at first use.
     snapshot
-        The one that names the file, 0 where it is not committed.
+        The snapshot that names the file; 0 if it is not committed.
 
     Attributes
     ----------
     shared : FileBytes
-        The file's bytes. The parts of a bundle share them.
+        The bytes of the file, shared by the parts of a bundle.
 
     Raises
     ------
     CorruptIndexError
-        The entry does not fit itself, or there are not as many checksums as chunks.
+        The entry is inconsistent, or the number of checksums differs from that of chunks.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SegmentFile:
 
     @classmethod
     def part(cls, shared: FileBytes, entry: FileEntry) -> SegmentFile:
-        """A part of a file: the arrays of ``entry``, which the caller has checked to lie in the chunks of ``shared``."""
+        """Open a part of a file: the arrays of ``entry``, which the caller has checked to lie in the chunks of ``shared``."""
         file = cls.__new__(cls)
         full = [array for array in entry.arrays if array.bytes]
         start = min((array.offset for array in full), default=0)
@@ -92,12 +92,12 @@ class SegmentFile:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes that this object has fetched (or, mapped, verified) so far."""
+        """Bytes fetched by this object so far (or, if mapped, verified)."""
         return self._counts.bytes
 
     @property
     def requests(self) -> int:
-        """Requests for them (mapped: 0)."""
+        """Number of requests for these bytes (0 if mapped)."""
         return self._counts.requests
 
     @property
@@ -106,12 +106,12 @@ class SegmentFile:
         return self.shared.mapped
 
     def array(self, name: str) -> NDArray[Any]:
-        """Read-only view of an array, with its declared type and shape. Its bytes count only after :meth:`ensure`.
+        """Read-only view of an array, with its declared type and shape; its bytes are valid only after :meth:`ensure`.
 
         Raises
         ------
         CorruptIndexError
-            There is no such array, or the file is missing or of another length.
+            There is no such array, or the file is missing or has another length.
         """
         view = self._views.get(name)
         if view is None:
@@ -124,39 +124,39 @@ class SegmentFile:
         return view
 
     def ensure(self, name: str, starts: ArrayLike | None = None, stops: ArrayLike | None = None) -> None:
-        """Make rows ``[starts[i], stops[i])`` of an array present and verified; all of it without ranges.
+        """Make rows ``[starts[i], stops[i])`` of an array present and verified; the whole array without ranges.
 
-        Costs next to nothing where they already are. Is no check of the ranges: these must lie inside the array.
+        Nearly free if they already are. Does not check the ranges, which must lie inside the array.
 
         Raises
         ------
         CorruptIndexError
-            The file is missing, too short, or its bytes are not those that were written.
+            The file is missing or too short, or its bytes do not match their checksums.
         SnapshotNotFoundError
-            It is missing because the snapshot was pruned.
+            The file is missing because the snapshot was pruned.
         """
         if self.shared.pending and name not in self._complete and not self._has(name, starts, stops):
             self.ensure_arrays([(name, starts, stops)])
 
     def ensure_arrays(self, parts: Sequence[Part]) -> None:
-        """:meth:`ensure` for several arrays of this file in one round of requests.
+        """Like :meth:`ensure`, for several arrays of this file in one round of requests.
 
         Parameters
         ----------
         parts
-            ``(name, starts, stops)`` each.
+            Tuples ``(name, starts, stops)``.
         """
         ensure_parts([(self, parts)])
 
     def ensure_all(self) -> None:
-        """Make the whole file present and verified; of a part of a file, the part."""
+        """Make the whole file, or the whole part, present and verified."""
         if not self.whole:
-            wanted = np.zeros(len(self.shared.flags), np.bool_)
-            wanted[self._first : self._stop] = True
-            self.shared.fill(wanted, self._counts)
+            chunks = np.zeros(len(self.shared.flags), np.bool_)
+            chunks[self._first : self._stop] = True
+            self.shared.fill(chunks, self._counts)
 
     def absent(self, parts: Sequence[Part]) -> NDArray[np.bool_] | None:
-        """Chunks of the file to make present for some parts; None where they all are."""
+        """The chunks that must be made present for some parts; None if all are."""
         ranges = [self._bytes_of(*part) for part in parts if part[0] not in self._complete]
         if not ranges:
             return None
@@ -172,11 +172,11 @@ class SegmentFile:
         return mark(first, stop, count=len(shared.flags))
 
     def note(self, parts: Sequence[Part]) -> None:
-        """Remember which arrays are present as a whole."""
+        """Remember which arrays are completely present."""
         self._complete.update(name for name, starts, _ in parts if starts is None)
 
     def _has(self, name: str, starts: ArrayLike | None, stops: ArrayLike | None) -> bool:
-        """Whether the ranges are quickly seen to be present; False where it takes a closer look."""
+        """Whether a cheap check finds the ranges present; False if it takes a closer look."""
         if name not in self._layout:
             return False
         offset, row_bytes = self._layout[name]
@@ -218,8 +218,7 @@ class SegmentFile:
             if len(begin) and not (begin.min() >= 0 and end.max() <= rows and (begin <= end).all()):
                 raise CorruptIndexError(
                     self.path,
-                    f"rows {begin.min()}..{end.max()} of {name!r} were asked for, which has {rows}; "
-                    "build the index again",
+                    f"rows {begin.min()}..{end.max()} of {name!r} were requested, which has {rows}; rebuild the index",
                 )
         return entry.offset + begin * entry.row_bytes, entry.offset + end * entry.row_bytes
 
@@ -227,23 +226,23 @@ class SegmentFile:
 def ensure_together(
     parts: Sequence[tuple[SegmentFile, str, ArrayLike | None, ArrayLike | None]],
 ) -> None:
-    """:meth:`SegmentFile.ensure` for arrays of several files in one round of requests.
+    """Like :meth:`SegmentFile.ensure`, for arrays of several files in one round of requests.
 
     Parameters
     ----------
     parts
-        ``(file, name, starts, stops)`` each.
+        Tuples ``(file, name, starts, stops)``.
 
     Raises
     ------
     CorruptIndexError
-        Of the first file found damaged.
+        For the first file that is damaged.
     """
     by_bytes: dict[FileBytes, dict[SegmentFile, list[Part]]] = {}
     for file, name, starts, stops in parts:
         if not file.whole:
             by_bytes.setdefault(file.shared, {}).setdefault(file, []).append((name, starts, stops))
-    groups = [list(of_bytes.items()) for of_bytes in by_bytes.values()]
+    groups = [list(files.items()) for files in by_bytes.values()]
     if len(groups) < 2 or all(shared.mapped for shared in by_bytes):
         for group in groups:
             ensure_parts(group)
@@ -256,12 +255,12 @@ def ensure_together(
 
 
 def ensure_parts(group: Sequence[tuple[SegmentFile, Sequence[Part]]]) -> None:
-    """:meth:`SegmentFile.ensure_arrays` for parts of one file, in one round of requests; the first counts them."""
+    """Like :meth:`SegmentFile.ensure_arrays`, for parts of one file in one round of requests, counted by the first."""
     first, _ = group[0]
     if not first.shared.pending:
         return
-    wanted = [chunks for file, parts in group if (chunks := file.absent(parts)) is not None]
-    if wanted:
-        first.shared.fill(np.logical_or.reduce(wanted), first._counts)  # noqa: SLF001 (of the same module)
+    absent = [chunks for file, parts in group if (chunks := file.absent(parts)) is not None]
+    if absent:
+        first.shared.fill(np.logical_or.reduce(absent), first._counts)  # noqa: SLF001 (of the same module)
     for file, parts in group:
         file.note(parts)

@@ -1,4 +1,4 @@
-"""Arrays and tables to Arrow files: streamed to a local file, checksummed, handed to the store."""
+"""Writing arrays and tables as Arrow files: streamed to a local file, checksummed, handed to the store."""
 
 from __future__ import annotations
 
@@ -29,19 +29,18 @@ if TYPE_CHECKING:
 def write_arrays(
     store: Store, path: str, arrays: Mapping[str, NDArray[np.generic]]
 ) -> tuple[FileEntry, NDArray[np.uint32]]:
-    """Write arrays of one length as the columns of an Arrow file.
+    """Write arrays of equal length as the columns of an Arrow file.
 
-    Memory beyond the arrays stays at some megabytes, whatever their size: they may be memory maps, and need not be
-    contiguous.
+    Memory beyond the arrays stays at a few megabytes for any size: arrays may be memory maps and need not be contiguous.
 
     Parameters
     ----------
     store
     path
-        Where in the store; never written before.
+        Path in the store; must not have been used before.
     arrays
-        By name: 1 to 3 axes, all with the same first one, of an integer or floating type. More axes than one become a
-        ``fixed_size_list`` column.
+        By name: 1 to 3 dimensions, all with the same first one, of an integer or floating type. Arrays with more than one
+        dimension become ``fixed_size_list`` columns.
 
     Returns
     -------
@@ -52,13 +51,13 @@ def write_arrays(
     Raises
     ------
     InputError
-        An array has no such type or shape.
+        An array has an unsupported type or shape.
     """
     import pyarrow as pa
 
     lengths = {array.shape[0] if array.ndim else -1 for array in arrays.values()}
     if len(lengths) != 1:
-        raise InputError(f"{path}: arrays of one file need the same first axis, not {sorted(lengths)}")
+        raise InputError(f"{path}: arrays of one file must have the same length, got {sorted(lengths)}")
     check_arrays(path, arrays)
     rows = lengths.pop()
     fields = [pa.field(name, row_type(array.dtype, array.shape), nullable=False) for name, array in arrays.items()]
@@ -83,7 +82,7 @@ def write_arrays(
 
 
 def check_arrays(path: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """Refuse arrays of a type or shape that no file holds.
+    """Refuse arrays of types and shapes that cannot be stored.
 
     Raises
     ------
@@ -108,13 +107,13 @@ def row_type(dtype: np.dtype[Any], shape: tuple[int, ...]) -> pa.DataType:
 def write_table(store: Store, path: str, table: pa.Table) -> tuple[FileEntry, NDArray[np.uint32]]:
     """Write a table as an Arrow file whose columns :meth:`SegmentFile.take` reads by row.
 
-    One column at a time is copied while it is written.
+    Columns are copied one at a time while they are written.
 
     Parameters
     ----------
     store
     path
-        Where in the store; never written before.
+        Path in the store; must not have been used before.
     table
         Columns of numbers, bool, string, date, timestamp or lists of these, with or without nulls.
 
@@ -128,7 +127,7 @@ def write_table(store: Store, path: str, table: pa.Table) -> tuple[FileEntry, ND
     Raises
     ------
     InputError
-        A column has a type that cannot be stored, or two have one name.
+        A column has a type that cannot be stored, or names are duplicated.
     """
     import pyarrow as pa
 
@@ -137,7 +136,7 @@ def write_table(store: Store, path: str, table: pa.Table) -> tuple[FileEntry, ND
     parts: list[tuple[str, NDArray[np.generic] | None]] = []
     columns: list[ColumnEntry] = []
 
-    def each() -> Columns:
+    def convert_columns() -> Columns:
         for field, name_of_type in zip(fields, types, strict=True):
             nodes, buffers = column_buffers(table.column(field.name), field.type)
             columns.append(ColumnEntry(field.name, name_of_type, nodes[0].nulls))
@@ -145,7 +144,7 @@ def write_table(store: Store, path: str, table: pa.Table) -> tuple[FileEntry, ND
             yield nodes, [buffer for _, buffer in buffers]
 
     with LocalFile(store, path) as local:
-        placed = local.write(lambda file: write_batch(file, pa.schema(fields), table.num_rows, each()))
+        placed = local.write(lambda file: write_batch(file, pa.schema(fields), table.num_rows, convert_columns()))
         entries = tuple(
             ArrayEntry(name, like.dtype.name, (length // like.itemsize,), offset)
             for (name, like), offset, length in zip(parts, placed.offsets, placed.lengths, strict=True)
@@ -157,26 +156,26 @@ def write_table(store: Store, path: str, table: pa.Table) -> tuple[FileEntry, ND
 def _finish(
     local: LocalFile, path: str, rows: int, arrays: tuple[ArrayEntry, ...], columns: tuple[ColumnEntry, ...]
 ) -> tuple[FileEntry, NDArray[np.uint32]]:
-    size, whole, chunks = local.sums()
-    entry = FileEntry(path, size, whole, rows, arrays, columns)
+    size, checksum, chunks = local.sums()
+    entry = FileEntry(path, size, checksum, rows, arrays, columns)
     check_entry(entry)
     local.put()
     return entry, chunks
 
 
 def table_fields(path: str, table: pa.Table) -> list[pa.Field]:
-    """The columns of a table in the types in which they are stored.
+    """The columns of a table with the types in which they are stored.
 
     Raises
     ------
     InputError
-        A column has a type that cannot be stored, or two have one name.
+        A column has a type that cannot be stored, or names are missing or duplicated.
     """
     import pyarrow as pa
 
     names = list(table.column_names)
     if not names or len(set(names)) != len(names) or "" in names:
-        raise InputError(f"{path}: columns need names, each its own; these are {names}")
+        raise InputError(f"{path}: column names must be distinct and not empty, got {names}")
     return [pa.field(name, storable(name, table.column(name))) for name in names]
 
 

@@ -1,4 +1,4 @@
-"""What stores and systems say when they refuse, and the advice that helps: one table each."""
+"""Advice for the errors of stores and of the operating system, in one table each."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from dataclasses import dataclass, field
 
 from vsearch.storage.stores.urls import without_secrets
 
-_ROOM = "free some space, or choose a place with more of it"
-_ANOTHER_FOLDER = "a part of the path is a file; give the folder of the index"
+_ROOM = "free some space, or choose a place with more"
+_ANOTHER_FOLDER = "a part of the path is a file; pass the folder of the index"
 
 OF_SYSTEM = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
-    errno.EFBIG: "the file system, or ulimit -f, allows no file of this size; choose another place",
-    errno.EROFS: "the file system is read-only; choose a folder that can be written",
-    errno.EACCES: "check who owns the folder and what its mode allows",
-    errno.EPERM: "check who owns the folder and what its mode allows",
+    errno.EFBIG: "the file system or ulimit -f does not allow files of this size; choose another place",
+    errno.EROFS: "the file system is read-only; choose a writable folder",
+    errno.EACCES: "check the owner and the permissions of the folder",
+    errno.EPERM: "check the owner and the permissions of the folder",
     errno.EEXIST: _ANOTHER_FOLDER,
     errno.ENOTDIR: _ANOTHER_FOLDER,
-    errno.EISDIR: "a folder is where a file should be",
+    errno.EISDIR: "there is a folder in place of a file",
     errno.EMFILE: "this process has too many files open; raise its limit (ulimit -n) or open fewer indexes",
     errno.ENFILE: "the system has too many files open; close some",
     errno.ENAMETOOLONG: "the path is longer than the file system allows; choose a shorter one",
-    errno.ENOMEM: "too little memory, or too many maps (vm.max_map_count)",
+    errno.ENOMEM: "there is too little memory, or there are too many maps (vm.max_map_count)",
     errno.ESTALE: "the network file system lost the file; mount it again",
     errno.EIO: "the disk failed; check it",
-    errno.ELOOP: "links lead in a circle; give another path",
+    errno.ELOOP: "symbolic links form a loop; use another path",
 }
-"""Advice by error number; `explain_system` falls back to a look at the disk."""
+"""Advice by error number; without an entry, `explain_system` says to check the disk."""
 
 
 ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-"""Numbers of errors that more room, or another place, helps against."""
+"""Error numbers that freeing space, or choosing another place, can fix."""
 
 
 def explain_system(error: OSError) -> str:
-    """What the system said, and what to do about it."""
-    said = error.strerror or str(error) or type(error).__name__
-    return f"{said}; {OF_SYSTEM.get(error.errno or 0, 'check the disk')}"
+    """Return the system's error message and advice on what to do."""
+    message = error.strerror or str(error) or type(error).__name__
+    return f"{message}; {OF_SYSTEM.get(error.errno or 0, 'check the disk')}"
 
 
 Rules = tuple[tuple[str, str, str], ...]
-"""Patterns of codes and words, what happened, and what to do: the first that matches counts."""
+"""Patterns of error codes and messages, what happened, and what to do; the first match applies."""
 
 NO_BUCKET = r"NoSuchBucket|ContainerNotFound"
-"""Codes of what the client library takes for a missing object."""
+"""Error codes that the client library reports as a missing object."""
 
 _OF_PLACES: Rules = (
     (r"NoSuchBucket", "there is no such bucket", "create it or correct the URL"),
@@ -69,33 +69,33 @@ _OF_S3: Rules = (
     (
         r"InvalidToken",
         "access was denied",
-        "the session token belongs to other keys: give AWS_SESSION_TOKEN with its own keys, or unset it",
+        "the session token belongs to other keys: set AWS_SESSION_TOKEN to the one of these keys, or unset it",
     ),
-    (r"InvalidAccessKeyId", "access was denied", "check the keys: nobody has this access key at this endpoint"),
+    (r"InvalidAccessKeyId", "access was denied", "check the keys: this access key does not exist at this endpoint"),
     (
         r"SignatureDoesNotMatch",
         "access was denied",
-        "check the keys: the secret key does not fit the access key; check region and endpoint, too",
+        "check the keys: the secret key does not match the access key; check region and endpoint, too",
     ),
     (
         r"KMS\.\w+|\bkms:\w+|KMSKey|KMS key",
         "access was denied",
-        "the bucket's encryption key may not be used: enable it, and allow kms:Decrypt and, to write, kms:GenerateDataKey",
+        "the bucket's encryption key may not be used: enable it, and allow kms:Decrypt and, for writing, kms:GenerateDataKey",
     ),
     (
         r"InvalidObjectState",
         "the object is archived (Glacier)",
-        "restore it first (aws s3api restore-object), and let no lifecycle rule archive an index",
+        "restore it first (aws s3api restore-object), and exclude indexes from lifecycle rules that archive objects",
     ),
     (
         r"AuthorizationHeaderMalformed|IllegalLocationConstraint|redirect|\b30[127]\b (?:Moved|Found|Temporary|Perm)",
         "the bucket is in another region",
-        "give region= or set AWS_REGION",
+        "pass region= or set AWS_REGION",
     ),
     (
         r"NotImplemented|\b501\b",
-        "the store lacks a part of S3 that an index needs",
-        "conditional writes (If-None-Match: *), ranges and listing: use a store that has them",
+        "the store lacks a feature of S3 that an index needs",
+        "use a store with conditional writes (If-None-Match: *), range reads and listing",
     ),
 )
 
@@ -103,22 +103,22 @@ _OF_GCS: Rules = (
     (
         r"invalid_grant|invalid_rapt|Invalid JWT|Token has been expired or revoked",
         "access was denied",
-        "the credentials have ended: log in again (gcloud auth application-default login) or make a new key; check the clock",
+        "the credentials are no longer valid: log in again (gcloud auth application-default login) or create a key; check the clock",
     ),
     (
         r"AuthenticationRequired|InvalidAuthentication|Invalid Credentials|invalid_token",
         "access was denied",
-        "the access token is not valid or has expired: get another, or use credentials that renew it",
+        "the access token is invalid or has expired: get a new one, or use credentials that are renewed automatically",
     ),
     (
         r"UserProjectMissing",
-        "the bucket lets whoever reads it pay",
-        "vsearch cannot name a project that pays: copy the index to a bucket of your own",
+        "the bucket is a requester-pays bucket",
+        "vsearch cannot name a project to bill: copy the index to a bucket of your own",
     ),
     (
         r"\bKMS\b|cloudkms",
         "access was denied",
-        "the bucket's encryption key may not be used: enable it, and let the bucket's service agent use it",
+        "the bucket's encryption key may not be used: enable it, and grant the bucket's service agent the right to use it",
     ),
 )
 
@@ -135,22 +135,22 @@ _OF_AZURE: Rules = (
     (
         r"AuthorizationFailure|IpAuthorizationFailure|AuthorizationSourceIPMismatch",
         "access was denied",
-        "the account's firewall, or the address or protocol that its signature names, keeps this machine out",
+        "this machine is blocked by the account's firewall, or by the address or protocol in the shared access signature",
     ),
     (
         r"KeyBasedAuthenticationNotPermitted",
         "access was denied",
-        "the account takes no account keys: use a bearer token or a managed identity",
+        "the account does not accept account keys: use a bearer token or a managed identity",
     ),
     (
         r"PublicAccessNotPermitted|NoAuthenticationInformation",
         "access was denied",
-        "the container is not public: give credentials instead of anonymous",
+        "the container is not public: pass credentials instead of anonymous",
     ),
     (
         r"BlobArchived|BlobBeingRehydrated|InvalidBlobTier",
         "the object is archived",
-        "restore it to the hot or cool tier first, and let no lifecycle rule archive an index",
+        "restore it to the hot or cool tier first, and exclude indexes from lifecycle rules that archive blobs",
     ),
     (r"BlobImmutableDueToPolicy|ImmutabilityPolicy", "the object is locked", "see the container's immutability policy"),
     (
@@ -169,37 +169,37 @@ _OF_ANY: Rules = (
         "the store asks for fewer requests",
         "try again later, or with fewer processes at once",
     ),
-    (r"\b407\b|[Pp]roxy", "a proxy refused", "check HTTPS_PROXY and NO_PROXY"),
+    (r"\b407\b|[Pp]roxy", "a proxy refused the request", "check HTTPS_PROXY and NO_PROXY"),
     (
         r"[Cc]ertificate|UnknownIssuer|SSL",
         "the store's certificate is not trusted",
-        "check the endpoint, or trust its authority (SSL_CERT_FILE)",
+        "check the endpoint, or trust its certificate authority (SSL_CERT_FILE)",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """What is particular to a provider of object stores: names of things, for people.
+    """Wording for one provider of object stores, used in error messages.
 
     Attributes
     ----------
     bucket, example : str
-        What it calls a bucket, and a URL.
+        The provider's word for a bucket, and an example URL.
     ways : str
-        How credentials are given.
+        How credentials are passed.
     allow_http : str
         Environment variable that allows plain HTTP.
     no_keys : str
-        That there are no credentials, and what to do.
+        Message for missing credentials, with advice.
     keys : str
-        What to check where access is denied.
+        What to check when access is denied.
     network : str
-        What to check where nobody answers.
+        What to check when the store cannot be reached.
     rights, hidden : mapping of str
-        By what was asked of the store: the right that it takes, and what a lack of another right looks like.
+        By action: the permission that it needs, and how the lack of another permission shows.
     rules : Rules
-        Advice on errors.
+        Advice by error.
     """
 
     bucket: str = "bucket"
@@ -222,7 +222,7 @@ AWS = Provider(
     keys="check the keys (AWS_ACCESS_KEY_ID or profile)",
     rights={"read": "s3:GetObject", "list": "s3:ListBucket", "write": "s3:PutObject", "delete": "s3:DeleteObject"},
     hidden={
-        "read": ", and without s3:ListBucket S3 denies what is not there, too",
+        "read": ", and without s3:ListBucket, S3 reports missing objects as access denied",
         "list": " on the bucket itself",
     },
     rules=_OF_PLACES + _OF_S3 + _OF_ANY,
@@ -233,7 +233,7 @@ GOOGLE = Provider(
     ways="credentials_file=, service_account_key=, bearer_token= or the environment",
     allow_http="GOOGLE_ALLOW_HTTP",
     no_keys="no Google credentials were found; set GOOGLE_APPLICATION_CREDENTIALS, log in (gcloud auth "
-    "application-default login), or give credentials_file, bearer_token or anonymous",
+    "application-default login), or pass credentials_file, bearer_token or anonymous",
     keys="check the credentials (GOOGLE_APPLICATION_CREDENTIALS or credentials_file)",
     rights={
         "read": "storage.objects.get",
@@ -241,7 +241,7 @@ GOOGLE = Provider(
         "write": "storage.objects.create",
         "delete": "storage.objects.delete",
     },
-    hidden={"read": ", and without storage.objects.list the store denies what is not there, too"},
+    hidden={"read": ", and without storage.objects.list, the store reports missing objects as access denied"},
     rules=_OF_PLACES + _OF_GCS + _OF_ANY,
 )
 
@@ -251,7 +251,7 @@ AZURE = Provider(
     ways="account_key=, sas_token=, bearer_token= or the environment",
     allow_http="AZURE_ALLOW_HTTP",
     no_keys="no Azure credentials were found; set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or those of a service "
-    "principal (AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_TENANT_ID), or give account_key, sas_token, bearer_token or "
+    "principal (AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_TENANT_ID), or pass account_key, sas_token, bearer_token or "
     "anonymous",
     keys="check the credentials (AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_CLIENT_ID)",
     network="check the account's name, the endpoint and the network",
@@ -265,7 +265,7 @@ AZURE = Provider(
 )
 
 _METADATA = r"169\.254\.1|metadata\.google\.internal"
-"""Where a machine inside a cloud would be given credentials, the last place that is asked."""
+"""Addresses of the cloud's metadata services, the last place that is asked for credentials."""
 
 _DENIED = r"AccessDenied|AccountProblem|AuthorizationPermissionMismatch|InsufficientAccountPermissions|\b403\b|\b401\b|Forbidden|Unauthori[sz]ed|denied"
 
@@ -278,12 +278,12 @@ _UNREACHABLE = r"error sending request|error trying to connect|dns error"
 
 
 def passes(text: str) -> bool:
-    """Whether an error may pass by itself: the store is busy or restarts, or a connection broke."""
+    """Whether an error is transient: the store is busy or restarting, or a connection broke."""
     return re.search(_TRANSIENT, _without_urls(text), re.IGNORECASE) is not None
 
 
 def unreachable(text: str) -> bool:
-    """Whether nobody answered at all."""
+    """Whether the store could not be reached at all."""
     return re.search(_UNREACHABLE, text, re.IGNORECASE) is not None
 
 
@@ -292,34 +292,34 @@ def _without_urls(text: str) -> str:
 
 
 def explain_store(text: str, action: str, *, refused: bool = False, provider: Provider = AWS) -> str:
-    """Say in one line what went wrong and what to do about it.
+    """Describe an error in one line, with advice on what to do.
 
     Parameters
     ----------
     text
-        What the client library said.
+        The error message of the client library.
     action : {"read", "list", "write", "delete"}
-        What was asked of the store.
+        The action that failed.
     refused
-        Whether the library knows it for a lack of rights.
+        Whether the library classified the error as a lack of permission.
     provider
-        Whose store it is.
+        The provider of the store.
     """
     if re.search(_METADATA, text):
         return provider.no_keys
     detail, text = _detail(text), _without_urls(text)
     nobody = unreachable(text)
     code = re.search("<Code>([^<]+)</Code>", text)
-    # The code says it best; the words around it may speak of anything.
-    told = [text] if code is None else [code[1], text]
+    # The code is the best evidence; the message around it may mention anything.
+    sources = [text] if code is None else [code[1], text]
     if re.search(r"\bkms:", text, re.IGNORECASE):
-        told.reverse()  # a plain AccessDenied whose words name the right
-    for said in told:
-        for pattern, what, advice in () if nobody and "ertificate" not in said else provider.rules:
-            if re.search(pattern, said, re.IGNORECASE):
+        sources.reverse()  # a plain AccessDenied whose message names the permission
+    for source in sources:
+        for pattern, what, advice in () if nobody and "ertificate" not in source else provider.rules:
+            if re.search(pattern, source, re.IGNORECASE):
                 return f"{what} ({detail}); {advice}"
-        if re.search(_DENIED, said) or refused:
-            rights = f"this takes {provider.rights[action]}{provider.hidden.get(action, '')}"
+        if re.search(_DENIED, source) or refused:
+            rights = f"this needs {provider.rights[action]}{provider.hidden.get(action, '')}"
             return f"access was denied ({detail}); {provider.keys}: {rights}"
     if nobody:
         return f"the store cannot be reached ({detail}); {provider.network}"
@@ -327,7 +327,7 @@ def explain_store(text: str, action: str, *, refused: bool = False, provider: Pr
 
 
 def _detail(text: str, limit: int = 200) -> str:
-    """The store's own error code and message where it gave them, else what the library said, shortened."""
+    """Return the store's own error code and message if there are any, else the library's message, shortened."""
     code = re.search("<Code>([^<]+)</Code>", text)
     message = re.search("<Message>([^<]+)</Message>", text)
     if code:

@@ -1,4 +1,4 @@
-"""Opening ``az://`` URLs, and those that Azure itself writes (``abfss://``): Azure Blob Storage."""
+"""Opening ``az://`` URLs, and Azure's own ``abfss://`` URLs: Azure Blob Storage."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def open_azure(
     """Open ``az://container/prefix``; see :func:`vsearch.storage.open_store` for the options."""
     from obstore.store import AzureStore
 
-    short, of_url = _account(url)
+    short, url_account = _account(url)
     container, prefix = bucket_and_prefix(short, AZURE)
-    if account and of_url and account != of_url:
-        raise InputError(f"account must be that of the URL, {of_url!r}, got {account!r}")
+    if account and url_account and account != url_account:
+        raise InputError(f"account must be {url_account!r}, as in the URL, got {account!r}")
     environment = os.environ.get
-    account = account or of_url or environment("AZURE_STORAGE_ACCOUNT_NAME") or None
+    account = account or url_account or environment("AZURE_STORAGE_ACCOUNT_NAME") or None
     emulator = environment("AZURE_STORAGE_USE_EMULATOR", "").lower() in ("1", "true")
     if account is None and not emulator:
-        raise InputError(f"az://{container} needs a storage account; give account= or set AZURE_STORAGE_ACCOUNT_NAME")
+        raise InputError(f"az://{container} needs a storage account; pass account= or set AZURE_STORAGE_ACCOUNT_NAME")
     endpoint = endpoint or environment("AZURE_STORAGE_ENDPOINT") or environment("AZURE_ENDPOINT") or None
     plain_http = http_is_fine(endpoint, allow_http, AZURE)
     config: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
@@ -58,22 +58,22 @@ def open_azure(
 
 
 def _account(url: str) -> tuple[str, str | None]:
-    """The URL without the storage account that it may name, and that account."""
+    """Split the storage account off a URL; returns the URL without it and the account, if any."""
     match = _WITH_ACCOUNT.match(url)
     return (match[1] + url[match.end() :], match[2].lower()) if match else (url, None)
 
 
 def _credentials(key: str | None, sas: str | None, token: str | None, *, anonymous: bool) -> dict[str, Any]:
-    """Options of the store; none where obstore finds credentials by itself."""
-    given = one_of(account_key=key, sas_token=sas, bearer_token=token)
-    if given is None:
+    """Credential options of the backend; empty if obstore finds credentials by itself."""
+    credential = one_of(account_key=key, sas_token=sas, bearer_token=token)
+    if credential is None:
         return {"skip_signature": True} if anonymous else {}
-    name, value = given
+    name, value = credential
     if name == "account_key":
         try:
             b64decode(value, validate=True)
         except ValueError:
-            raise InputError("account_key must be base64, as the portal shows it, got something else") from None
-    known = {"account_key": "access_key", "sas_token": "sas_token", "bearer_token": "token"}
-    # Not as options: these would be mixed with what the environment holds.
-    return {"credential_provider": lambda: {known[name]: value, "expires_at": None}, "skip_signature": False}
+            raise InputError("account_key must be base64, as the portal shows it") from None
+    option_names = {"account_key": "access_key", "sas_token": "sas_token", "bearer_token": "token"}
+    # Passed by a provider, since obstore would mix plain options with the environment.
+    return {"credential_provider": lambda: {option_names[name]: value, "expires_at": None}, "skip_signature": False}

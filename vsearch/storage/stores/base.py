@@ -1,7 +1,7 @@
-"""What an index needs of a place to be kept: one small protocol, with obstore's verbs.
+"""The protocol of a place that holds an index, named after obstore's methods.
 
-Paths are relative to the store's prefix, with ``/`` between their parts. A missing object is the builtin
-``FileNotFoundError``; whatever else goes wrong is a ``StoreError`` that says what to do.
+Paths are relative to the store's prefix, with ``/`` as separator. A missing object raises the builtin ``FileNotFoundError``;
+any other failure raises a ``StoreError`` that says what to do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One stored object: its path, its length and when it was written (UTC)."""
+    """One stored object: path, length in bytes and time of writing (UTC)."""
 
     path: str
     bytes: int
@@ -32,62 +32,62 @@ class ObjectInfo:
 
 @runtime_checkable
 class Store(Protocol):
-    """What an index needs of a place to be kept."""
+    """A place that holds the files of an index."""
 
     @property
     def url(self) -> str:
-        """Where this is, as :func:`vsearch.storage.open_store` takes it."""
+        """The location, as :func:`vsearch.storage.open_store` accepts it."""
 
     def get(self, path: str, *, start: int | None = None, stop: int | None = None) -> memoryview:
-        """Bytes ``[start, stop)`` of an object, fewer where it ends before ``stop``."""
+        """Bytes ``[start, stop)`` of an object, fewer if it ends before ``stop``."""
 
     def get_ranges(self, path: str, starts: Sequence[int], stops: Sequence[int]) -> list[memoryview]:
-        """Several ranges at once, each as :meth:`get` gives it."""
+        """Read several ranges concurrently, each as by :meth:`get`."""
 
     def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
-        """Read ranges side by side, each to its own place in ``out`` (the whole object's length).
+        """Read ranges concurrently, each to the same position in ``out``, which has the length of the object.
 
         Raises
         ------
         EOFError
-            The object ends before one of the ranges does.
+            The object ends before one of the ranges.
         """
 
     def head(self, path: str) -> ObjectInfo:
-        """What is known of one object."""
+        """Length and time of an object."""
 
     def put(self, path: str, data: bytes, *, create: bool = True) -> None:
-        """Write an object at once and durably.
+        """Write an object atomically and durably.
 
         Raises
         ------
         ConflictError
-            ``create`` and there is one already.
+            ``create`` is true and the object already exists.
         """
 
     def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
-        """Write an object from a local file, which is used up: moved where that is possible, else removed."""
+        """Write an object from a local file and consume the file: move it if possible, otherwise copy and remove it."""
 
     def scratch(self) -> str | None:
-        """Folder from which :meth:`put_file` moves instead of copying; None for any."""
+        """Folder from which :meth:`put_file` can move files instead of copying; None if any folder will do."""
 
     def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
-        """All objects below the folder ``prefix``, sorted by path; with ``after`` those whose paths sort behind it."""
+        """All objects below the folder ``prefix``, sorted by path; with ``after``, only paths that sort after it."""
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Remove objects; one that is not there is no error."""
+        """Remove objects; missing ones are ignored."""
 
     def memory_map(self, path: str) -> NDArray[np.uint8] | None:
-        """The object as read-only mapped memory; None where the store is remote."""
+        """The object as read-only mapped memory; None if the store is remote."""
 
 
 _SEGMENT = re.compile(r"[^/\\\x00-\x1f\x7f:]+")
 
 
 def path_problem(path: str) -> str | None:
-    """Say why ``path`` may not be used below an index prefix, or None where it may."""
+    """Return why ``path`` is not a valid path below an index prefix, or None if it is valid."""
     if not path or len(path.encode("utf-8", "surrogatepass")) > 1024:
-        return "a path needs 1 to 1024 bytes"
+        return "a path must have 1 to 1024 bytes"
     for part in path.split("/"):
         if part in ("", ".", "..") or not _SEGMENT.fullmatch(part):
             return f"the path {path!r} is not a plain relative path"
@@ -95,12 +95,12 @@ def path_problem(path: str) -> str | None:
 
 
 def check_path(path: str) -> str:
-    """Return ``path`` if it is plain and relative, so that no store ever reaches outside its prefix.
+    """Return ``path`` if it is a plain relative path, so that no store ever reaches outside its prefix.
 
     Raises
     ------
     InputError
-        It is absolute, has ``..`` in it, or is not a path at all.
+        The path is absolute, contains ``..``, or is not a path at all.
     """
     problem = path_problem(path)
     if problem is not None:

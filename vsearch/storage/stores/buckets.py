@@ -1,4 +1,4 @@
-"""What the stores of cloud providers have in common: a bucket and a prefix, an endpoint, patience."""
+"""Common parts of the stores of cloud providers: bucket and prefix, endpoint, retries."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RETRIES = 6
-"""How often a place is asked that never answered, waiting 0.1 s and twice as long each time, up to 5 s: 6 s in all. One that
-has answered before is given minutes (`vsearch.storage.stores.retrying`)."""
+"""Retries for a store that has never answered, with waits from 0.1 s doubling up to 5 s: 6 s in all. A store that has
+answered before is retried for minutes (`vsearch.storage.stores.retrying`)."""
 
 PART_RETRIES = 10
-"""How often a part of an upload is repeated before the whole upload is."""
+"""Retries for a part of an upload before the whole upload is retried."""
 
 
 def bucket_and_prefix(url: str, provider: Provider) -> tuple[str, str]:
-    """The two parts of ``scheme://bucket/prefix``; the prefix may be empty.
+    """Split ``scheme://bucket/prefix``; the prefix may be empty.
 
     Raises
     ------
     InputError
-        The URL has other parts, or no bucket.
+        The URL has other parts or no bucket.
     """
     bucket, _, prefix = url.split("://", 1)[1].partition("/")
     prefix = prefix.strip("/")
     if not bucket or any(c in bucket for c in "@:?#") or any(c in prefix for c in "?#"):
-        hint = f"; keys are given by {provider.ways}" if "@" in url else ""
-        raise InputError(f"{redacted(url)!r} names no {provider.bucket}; write {provider.example}{hint}")
+        hint = f"; pass keys by {provider.ways}" if "@" in url else ""
+        raise InputError(f"{redacted(url)!r} is not a {provider.bucket} URL; use {provider.example}{hint}")
     return bucket, check_path(prefix) if prefix else ""
 
 
 def http_is_fine(endpoint: str | None, allowed: bool, provider: Provider) -> bool:
-    """Whether the endpoint is on this machine, or trusted, and speaks plain HTTP.
+    """Whether to use plain HTTP: the endpoint asks for it, and is on this machine or trusted.
 
     Raises
     ------
     InputError
-        It is no endpoint, or secrets would travel unencrypted.
+        It is not an endpoint, or secrets would be sent unencrypted.
     """
     if endpoint is None:
         return False
@@ -59,10 +59,10 @@ def http_is_fine(endpoint: str | None, allowed: bool, provider: Provider) -> boo
     parts = split_url(endpoint)
     scheme, host = parts.scheme.lower(), parts.hostname or ""
     if scheme not in ("http", "https") or not host:
-        raise InputError(f"the endpoint {redacted(endpoint)!r} is no URL; write https://host or http://127.0.0.1:port")
+        raise InputError(f"the endpoint {redacted(endpoint)!r} is not a URL; use https://host or http://127.0.0.1:port")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise InputError(
-            f"the endpoint {redacted(endpoint)!r} holds more than a host and a path; give keys by {provider.ways}"
+            f"the endpoint {redacted(endpoint)!r} has more than a host and a path; pass keys by {provider.ways}"
         )
     if scheme == "https":
         return False
@@ -74,17 +74,17 @@ def http_is_fine(endpoint: str | None, allowed: bool, provider: Provider) -> boo
 
 
 def one_of(**secrets: T | None) -> tuple[str, T] | None:
-    """The name and value of the only one that was given, None where none was.
+    """Return the name and value of the single option that is set, or None if none is.
 
     Raises
     ------
     InputError
-        There are several.
+        Several are set.
     """
-    given = [(name, value) for name, value in secrets.items() if value]
-    if len(given) > 1:
-        raise InputError(f"give one of {', '.join(secrets)}, got {' and '.join(name for name, _ in given)}")
-    return given[0] if given else None
+    present = [(name, value) for name, value in secrets.items() if value]
+    if len(present) > 1:
+        raise InputError(f"pass only one of {', '.join(secrets)}, got {' and '.join(name for name, _ in present)}")
+    return present[0] if present else None
 
 
 def connect(
@@ -97,16 +97,16 @@ def connect(
     provider: Provider,
     plain_http: bool = False,
 ) -> ObjectStore:
-    """The store at a bucket.
+    """Open the store for a bucket.
 
     Parameters
     ----------
     open_backend
-        Takes ``client_options`` and ``retry_config`` of obstore.
+        Takes obstore's ``client_options`` and ``retry_config``.
     reopen
         See `ObjectStore`.
     place
-        Options of `reopen` that are no secrets; empty ones are left out.
+        Options of `reopen` that are not secret; empty ones are dropped.
     """
     client: dict[str, Any] = {"allow_http": plain_http, "timeout": "60s"}
 
@@ -120,7 +120,7 @@ def connect(
         backend(0),
         prefix,
         reopen,
-        {name: value for name, value in place.items() if value},  # keys that were given stay here
+        {name: value for name, value in place.items() if value},  # passed keys are not included
         uploads=backend(PART_RETRIES),
         first_patience=sum(min(FIRST_WAIT * 2**i, LONGEST_WAIT) for i in range(RETRIES)),
         provider=provider,

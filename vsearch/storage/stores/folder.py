@@ -24,7 +24,7 @@ _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSY
 
 
 def open_folder(url: str) -> FolderStore:
-    """Open the folder of this name."""
+    """Open a folder given by its path."""
     return FolderStore(url)
 
 
@@ -36,17 +36,17 @@ def open_file_url(url: str) -> FolderStore:
 
     parts = split_url(url)
     if parts.netloc not in ("", "localhost") or not parts.path:
-        raise InputError(f"{redacted(url)!r} names no folder; write file:///path/to/folder")
+        raise InputError(f"{redacted(url)!r} is not the URL of a folder; use file:///path/to/folder")
     return FolderStore(unquote(parts.path))
 
 
 class FolderStore:
-    """Objects are files below one folder.
+    """A store whose objects are files below one folder.
 
     Parameters
     ----------
     folder : str or path
-        Need not exist; the first write makes it.
+        Need not exist; the first write creates it.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -73,7 +73,7 @@ class FolderStore:
         return [self.get(path, start=start, stop=stop) for start, stop in zip(starts, stops, strict=True)]
 
     def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
-        """Ranges of one file, each to its own place in ``out``."""
+        """Read ranges of one file, each to the same position in ``out``."""
         for start, stop in zip(starts, stops, strict=True):
             part = self.get(path, start=start, stop=stop)
             if len(part) != stop - start:
@@ -81,12 +81,12 @@ class FolderStore:
             out[start:stop] = part
 
     def head(self, path: str) -> ObjectInfo:
-        """Length and time of one file."""
+        """Length and modification time of a file."""
         with _clear(path):
             return _info(path, self._local(path).stat())
 
     def put(self, path: str, data: bytes, *, create: bool = True) -> None:
-        """Write a file at once: a temporary one, synced, then linked or renamed into place."""
+        """Write a file atomically: a temporary file is synced, then linked or renamed into place."""
         target = self._local(path)
         temporary = _beside(target)
         with _clear(path):
@@ -98,13 +98,13 @@ class FolderStore:
                 else:
                     temporary.replace(target)
             except FileExistsError:
-                raise ConflictError(f"{path}: is already there; another writer was first") from None
+                raise ConflictError(f"{path}: already exists; another writer was first") from None
             finally:
                 temporary.unlink(missing_ok=True)
             _sync(target.parent)
 
     def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
-        """Move a local file into place; copied first where it lies on another file system."""
+        """Move a local file into place; it is copied first if it is on another file system."""
         target, source = self._local(path), Path(local_path)
         with _clear(path):
             _make_folder(target.parent)
@@ -119,11 +119,11 @@ class FolderStore:
             _sync(target.parent)
 
     def scratch(self) -> str | None:
-        """The folder of the segments, so that a finished file is only renamed."""
+        """The folder of segments, so that a finished file only needs to be renamed."""
         with _clear("segments"):
             _make_folder(self._root / "segments")
         if not self._swept:
-            from vsearch.storage.stores.scratch import remove_abandoned  # who only reads does without
+            from vsearch.storage.stores.scratch import remove_abandoned  # not needed for reading
 
             self._swept = True
             for folder in ("segments", "model", "manifest"):
@@ -131,9 +131,9 @@ class FolderStore:
         return str(self._root / "segments")
 
     def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
-        """All files below ``prefix``, sorted by path; with ``after`` those whose paths sort behind it."""
+        """All files below ``prefix``, sorted by path; with ``after``, only paths that sort after it."""
         folder = self._local(prefix.strip("/")) if prefix.strip("/") else self._root
-        found: list[ObjectInfo] = []
+        infos: list[ObjectInfo] = []
         with _clear(prefix):
             for parent, _, names in os.walk(folder, onerror=_unreadable):
                 below = Path(parent).relative_to(self._root).as_posix()
@@ -142,11 +142,11 @@ class FolderStore:
                     if after is not None and path <= after:
                         continue
                     with suppress(FileNotFoundError):
-                        found.append(_info(path, Path(parent, name).stat()))
-        return sorted(found, key=lambda info: info.path)
+                        infos.append(_info(path, Path(parent, name).stat()))
+        return sorted(infos, key=lambda info: info.path)
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Remove files; a missing one is no error."""
+        """Remove files; missing ones are ignored."""
         for path in paths:
             with _clear(path):
                 self._local(path).unlink(missing_ok=True)
@@ -159,15 +159,15 @@ class FolderStore:
             return map_file(file.fileno())
 
     def check_writable(self) -> None:
-        """Raise StoreError where files cannot be written. Makes nothing: the folder need not be there yet."""
+        """Raise StoreError if files cannot be written. Creates nothing: the folder need not exist yet."""
         folder = self._root
         while not folder.exists() and folder.parent != folder:
             folder = folder.parent
         if not folder.is_dir():
-            raise StoreError(f"{folder}: is no folder; {OF_SYSTEM[errno.ENOTDIR]}")
+            raise StoreError(f"{folder}: is not a folder; {OF_SYSTEM[errno.ENOTDIR]}")
         for place in (folder, *(self._root / name for name in ("manifest", "model", "segments"))):
             if place.exists() and not os.access(place, os.W_OK | os.X_OK):
-                raise StoreError(f"{place}: cannot be written; {OF_SYSTEM[errno.EACCES]}")
+                raise StoreError(f"{place}: is not writable; {OF_SYSTEM[errno.EACCES]}")
 
     def _local(self, path: str) -> Path:
         return self._root.joinpath(*check_path(path).split("/"))
@@ -192,7 +192,7 @@ def _make_folder(folder: Path) -> None:
         _make_folder(folder.parent)
     try:
         folder.mkdir(exist_ok=True)
-    except FileNotFoundError as error:  # the parent is there, but of a kind that holds no new folders, such as /proc
+    except FileNotFoundError as error:  # the parent exists, but does not allow new folders, such as /proc
         raise StoreError(f"{folder}: {explain_system(error)}") from error
     _sync(folder.parent)
 
@@ -210,8 +210,8 @@ def _create(temporary: Path, target: Path, data: bytes) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # Without hard links the name is still claimed by one writer only; a crash in between leaves a file that its own
-        # checksum exposes.
+        # Without hard links, exclusive creation still lets only one writer claim the name; a crash in between leaves a
+        # file that its own checksum exposes.
         _write(target, data)
 
 
@@ -228,8 +228,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Make a file's bytes, or a folder's names, survive a power cut."""
-    if os.name == "nt":  # a folder cannot be opened there, and a file not for reading
+    """Make the bytes of a file, or the names in a folder, survive a power failure."""
+    if os.name == "nt":  # folders cannot be opened there, nor files opened for reading be synced
         return
     number = os.open(path, os.O_RDONLY)
     try:
@@ -245,7 +245,7 @@ def _unreadable(error: OSError) -> None:
 
 @contextmanager
 def _clear(path: str) -> Iterator[None]:
-    """Turn the system's errors into ones that say what to do; a missing file stays FileNotFoundError."""
+    """Turn OSErrors into StoreErrors with advice; a missing file stays FileNotFoundError."""
     try:
         yield
     except (FileNotFoundError, StoreError):

@@ -1,4 +1,4 @@
-"""Opening ``gs://`` URLs: Google Cloud Storage, and what speaks its XML API."""
+"""Opening ``gs://`` URLs: Google Cloud Storage and services with its XML API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_ENVIRONMENT = (
     "GOOGLE_SERVICE_ACCOUNT_PATH",
     "GOOGLE_SERVICE_ACCOUNT_KEY",
 )
-"""Variables that obstore prefers to a file of credentials that it is given."""
+"""Environment variables that obstore prefers to a credentials file that is passed."""
 
 
 def open_gcs(
@@ -53,20 +53,20 @@ def open_gcs(
             plain_http=plain_http,
         )
     except BaseError as error:
-        said = str(error).split("\n", 1)[0].removeprefix("Generic GCS error: ")
-        raise InputError(f"Google credentials cannot be used: {said}") from None
+        message = str(error).split("\n", 1)[0].removeprefix("Generic GCS error: ")
+        raise InputError(f"Google credentials cannot be used: {message}") from None
 
 
 def _credentials(file: str | None, key: str | None, token: str | None, *, anonymous: bool) -> dict[str, Any]:
-    """Options of the store; none where obstore finds credentials by itself."""
-    given = one_of(credentials_file=file, service_account_key=key, bearer_token=token)
-    if given is None:
+    """Credential options of the backend; empty if obstore finds credentials by itself."""
+    credential = one_of(credentials_file=file, service_account_key=key, bearer_token=token)
+    if credential is None:
         return {"skip_signature": True} if anonymous else {}
-    name, value = given
+    name, value = credential
     if name == "bearer_token":
-        return {"bearer_token": value, "skip_signature": False}  # goes before all else that obstore knows
-    others = [variable for variable in _OF_ENVIRONMENT if os.environ.get(variable)]
-    if others:
-        raise InputError(f"{name} was given, but {others[0]} in the environment would be used instead; unset it")
-    known = {"credentials_file": "application_credentials", "service_account_key": "service_account_key"}
-    return {known[name]: value, "skip_signature": False}
+        return {"bearer_token": value, "skip_signature": False}  # obstore prefers it to all other credentials
+    conflicting = [variable for variable in _OF_ENVIRONMENT if os.environ.get(variable)]
+    if conflicting:
+        raise InputError(f"{name} was passed, but {conflicting[0]} in the environment would be used instead; unset it")
+    option_names = {"credentials_file": "application_credentials", "service_account_key": "service_account_key"}
+    return {option_names[name]: value, "skip_signature": False}

@@ -1,4 +1,4 @@
-"""Objects that this process made and keeps in memory: a store whose files are never copied, not even when they are opened."""
+"""Objects kept in the memory of this process: a store whose files are never copied, not even when they are opened."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class HeldBytes:
-    """A store in the memory of this process, which keeps what it is given and hands it out as if mapped.
+    """A store in the memory of this process that keeps arrays and returns them as if they were mapped files.
 
     Parameters
     ----------
     url : str
-        What messages call it.
+        Name for error messages.
     """
 
     def __init__(self, url: str = "held://") -> None:
@@ -36,7 +36,7 @@ class HeldBytes:
 
     @property
     def url(self) -> str:
-        """What messages call it; nothing opens it again."""
+        """Name for error messages; it cannot be opened."""
         return self._url
 
     def get(self, path: str, *, start: int | None = None, stop: int | None = None) -> memoryview:
@@ -48,7 +48,7 @@ class HeldBytes:
         return [self.get(path, start=start, stop=stop) for start, stop in zip(starts, stops, strict=True)]
 
     def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
-        """Ranges of one object, each copied to its own place in ``out``."""
+        """Copy ranges of one object, each to the same position in ``out``."""
         data = self._bytes(path)
         for start, stop in zip(starts, stops, strict=True):
             if stop > len(data):
@@ -56,28 +56,28 @@ class HeldBytes:
             out[start:stop] = data[start:stop]
 
     def head(self, path: str) -> ObjectInfo:
-        """Length and time of one object."""
+        """Length and time of an object."""
         return ObjectInfo(path, len(self._bytes(path)), self._objects[path][1])
 
     def put(self, path: str, data: bytes, *, create: bool = True) -> None:
-        """Keep bytes, without a copy."""
+        """Keep bytes without copying them."""
         self.hold(path, np.frombuffer(data, np.uint8), create=create)
 
     def hold(self, path: str, data: NDArray[np.uint8], *, create: bool = True) -> None:
-        """Keep an array, without a copy. Nobody may write to it any more.
+        """Keep an array without copying it; it must not be modified afterwards.
 
         Raises
         ------
         ConflictError
-            ``create`` and there is an object of this path.
+            ``create`` is true and the object already exists.
         """
         view = data.view()
         view.flags.writeable = False
-        kept = (view, datetime.now(UTC))
+        entry = (view, datetime.now(UTC))
         if not create:
-            self._objects[check_path(path)] = kept
-        elif self._objects.setdefault(check_path(path), kept) is not kept:
-            raise ConflictError(f"{path}: is already there; another writer was first")
+            self._objects[check_path(path)] = entry
+        elif self._objects.setdefault(check_path(path), entry) is not entry:
+            raise ConflictError(f"{path}: already exists; another writer was first")
 
     def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
         """Read a local file, then remove it."""
@@ -86,17 +86,17 @@ class HeldBytes:
         local.unlink()
 
     def scratch(self) -> str | None:
-        """Any folder will do."""
+        """None: files are never moved."""
         return None
 
     def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
-        """All objects below ``prefix``, sorted by path; with ``after`` those whose paths sort behind it."""
+        """All objects below ``prefix``, sorted by path; with ``after``, only paths that sort after it."""
         below = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         paths = (path for path in self._objects if path.startswith(below) and (after is None or path > after))
         return [self.head(path) for path in sorted(paths)]
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Let go of objects; their views live on."""
+        """Remove objects; existing views stay valid."""
         for path in paths:
             self._objects.pop(check_path(path), None)
 
@@ -108,4 +108,4 @@ class HeldBytes:
         try:
             return self._objects[check_path(path)][0]
         except KeyError:
-            raise FileNotFoundError(f"{path}: is not in {self._url}") from None
+            raise FileNotFoundError(f"{path}: not found in {self._url}") from None

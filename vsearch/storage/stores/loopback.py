@@ -1,4 +1,4 @@
-"""Which hosts are this machine: only there may secrets travel without encryption."""
+"""Recognition of loopback hosts, the only ones to which secrets may be sent without encryption."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from ipaddress import ip_address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, as it stands in a URL, is ``localhost``, in 127.0.0.0/8 or ``::1``.
+    """Whether a host, as written in a URL, is ``localhost``, in 127.0.0.0/8 or ``::1``.
 
-    Other names are not, whatever they resolve to now.
+    Other names are not, whatever they resolve to.
     """
     if host.lower() == "localhost":
         return True

@@ -1,7 +1,7 @@
-"""Files as read-only memory that keeps no descriptor: a process may have only 1,024 of these, and an index has many files.
+"""Map files as read-only memory without keeping a descriptor: processes may be limited to 1,024, and indexes have many files.
 
-A file that is cut short while it is mapped ends the process at the next touch of what is gone (SIGBUS), and nothing can
-prevent that. Files of an index are never written over or cut: each has a name of its own, and only whole files are removed.
+If a mapped file is truncated, the next access to the missing part kills the process (SIGBUS), which cannot be prevented.
+Files of an index are never overwritten or truncated: each has a unique name, and files are only ever removed as a whole.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def map_file(descriptor: int) -> NDArray[np.uint8]:
-    """Map a file that is not empty; the descriptor may be closed afterwards.
+    """Map a non-empty file; the descriptor may be closed afterwards.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def map_file(descriptor: int) -> NDArray[np.uint8]:
 
 
 def _map_by_libc(descriptor: int) -> NDArray[np.uint8]:
-    """What `mmap.mmap` does, but without the copy of the descriptor that it keeps before Python 3.13."""
+    """Like `mmap.mmap`, without the copy of the descriptor that it keeps before Python 3.13."""
     import ctypes
     import os
     import weakref
@@ -48,7 +48,9 @@ def _map_by_libc(descriptor: int) -> NDArray[np.uint8]:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     owner = (ctypes.c_uint8 * length).from_address(address)
-    weakref.finalize(owner, libc.munmap, address, length).atexit = False  # other threads may read to the end
+    weakref.finalize(
+        owner, libc.munmap, address, length
+    ).atexit = False  # other threads may read until the process exits
     return np.frombuffer(memoryview(owner).toreadonly(), np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""A store that counts what is read."""
+"""A store that counts requests and bytes read."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class MeteredStore:
-    """A store that counts the requests it makes and the bytes it reads.
+    """A store that counts its requests and the bytes it reads.
 
     Parameters
     ----------
     store
     within : MeteredStore, optional
-        Counts instead, besides what it counts of its own.
+        If given, counts are added to this store instead of to this one.
 
     Attributes
     ----------
     requests, writes, bytes : int
-        So far; writes are those among the requests that list or write. Mapped files count nothing.
+        Totals so far; writes are the requests that list or write. Mapped files are not counted.
     """
 
     def __init__(self, store: Store, within: MeteredStore | None = None) -> None:
@@ -42,12 +42,12 @@ class MeteredStore:
         self.bytes = 0
 
     def renew_after_fork(self) -> None:
-        """A lock that nobody holds."""
+        """Replace the lock by an unlocked one."""
         self._lock = Lock()
 
     @property
     def url(self) -> str:
-        """Where the store is."""
+        """The URL of the wrapped store."""
         return self._store.url
 
     def get(self, path: str, *, start: int | None = None, stop: int | None = None) -> memoryview:
@@ -88,10 +88,10 @@ class MeteredStore:
 
     def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
         """See `Store.list`."""
-        found = self._store.list(prefix, after=after)
-        pages = 1 + len(found) // 1000
+        infos = self._store.list(prefix, after=after)
+        pages = 1 + len(infos) // 1000
         self.count(pages, 0, writes=pages)
-        return found
+        return infos
 
     def delete(self, paths: Iterable[str]) -> None:
         """See `Store.delete`."""
@@ -102,7 +102,7 @@ class MeteredStore:
         return self._store.memory_map(path)
 
     def count(self, requests: int, read: int, *, writes: int = 0) -> None:
-        """Add to what was counted."""
+        """Add to the totals."""
         if self._within is not None:
             self._within.count(requests, read, writes=writes)
             return

@@ -1,4 +1,4 @@
-"""An index in an object store: S3, Google Cloud Storage, Azure, or memory for tests. obstore does the work."""
+"""A store in S3, Google Cloud Storage, Azure, or memory for tests, on top of obstore."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PARALLEL = 32
-"""Requests in flight per store: first bytes take 10 to 50 ms, so waiting dominates, not work."""
+"""Requests in flight per store: the first byte takes 10 to 50 ms, so latency dominates."""
 
 PART = 8 << 20
-"""Bytes of one part of an upload; more where a file would need over 10,000 parts."""
+"""Bytes per part of an upload; more if a file would need over 10,000 parts."""
 
 
 class ObjectStore:
@@ -46,22 +46,22 @@ class ObjectStore:
     Parameters
     ----------
     url : str
-        Shown in messages; holds no secret.
+        For error messages; holds no secret.
     backend : obstore store
-        Need not repeat what fails.
+        Should not retry by itself.
     prefix : str
-        Without slashes at its ends; may be empty.
+        Without leading or trailing slash; may be empty.
     reopen : callable
-        Opens this place again, in another process: a function of a module, of the URL and the options.
+        Opens the same store in another process: a module-level function of the URL and the options.
     options : mapping
-        What `reopen` needs besides the URL. Holds no secret: it travels to other processes,
-        which take their keys from their own environment.
+        Arguments of `reopen` besides the URL. Must not hold secrets: they are pickled, and other processes take their keys
+        from their own environment.
     uploads : obstore store, optional
-        For files that travel in parts: repeats a part that fails, so that not all of them start again.
+        For uploads in parts: retries a failed part, so that the others need not be repeated.
     first_patience : float
-        Seconds for which a place is tried that never answered; it may be the wrong one.
+        Seconds for which requests are retried while the store has never answered; its address may be wrong.
     provider : Provider
-        Whose names errors use.
+        Wording for error messages.
     """
 
     _backend: Backend
@@ -91,7 +91,7 @@ class ObjectStore:
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """A lock that nobody holds, and no threads."""
+        """Replace the lock by an unlocked one and drop the thread pool."""
         self._pool: ThreadPoolExecutor | None = None
         self._lock = Lock()
 
@@ -104,10 +104,8 @@ class ObjectStore:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         ObjectStore.__init__(self, **state, backend=cast("Backend", None))
-        del (
-            self._backend,
-            self._uploads,
-        )  # opened when first needed: an error while unpickling would end a pool's worker
+        # Opened on first use: an error while unpickling would kill the worker of a process pool.
+        del self._backend, self._uploads
 
     def __getattr__(self, name: str) -> Any:
         if name not in ("_backend", "_uploads") or "_url" not in vars(self):
@@ -118,18 +116,18 @@ class ObjectStore:
         return vars(self)[name]
 
     def __copy__(self) -> Self:
-        return self  # nothing in it changes
+        return self  # immutable
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
     @property
     def url(self) -> str:
-        """Where this is."""
+        """The URL, without secrets."""
         return self._url
 
     def get(self, path: str, *, start: int | None = None, stop: int | None = None) -> memoryview:
-        """Bytes ``[start, stop)`` of an object; all of it without limits."""
+        """Bytes ``[start, stop)`` of an object; the whole object without bounds."""
         import obstore
 
         key = self._key(path)
@@ -139,39 +137,39 @@ class ObjectStore:
         return self._ask(path, "read", lambda: memoryview(obstore.get(self._backend, key, options=options).bytes()))
 
     def get_ranges(self, path: str, starts: Sequence[int], stops: Sequence[int]) -> list[memoryview]:
-        """Several ranges, side by side."""
-        return self._side_by_side(lambda start, stop: self._range(path, start, stop), starts, stops)
+        """Read several ranges concurrently."""
+        return self._concurrently(lambda start, stop: self._range(path, start, stop), starts, stops)
 
     def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
-        """Ranges, side by side, each to its own place in ``out``."""
+        """Read ranges concurrently, each to the same position in ``out``."""
 
-        def one(start: int, stop: int) -> None:
+        def read_range(start: int, stop: int) -> None:
             part = self._range(path, start, stop)
             if len(part) != stop - start:
                 raise EOFError(path)
             out[start:stop] = part
 
-        self._side_by_side(one, starts, stops)
+        self._concurrently(read_range, starts, stops)
 
-    def _side_by_side(self, one: Callable[[int, int], T], starts: Sequence[int], stops: Sequence[int]) -> list[T]:
-        # obstore.get_ranges would do for small reads, but it keeps ten requests in flight, joins neighbours into one, and
-        # panics where the object is shorter than asked.
+    def _concurrently(self, call: Callable[[int, int], T], starts: Sequence[int], stops: Sequence[int]) -> list[T]:
+        # obstore.get_ranges would do for small reads, but it keeps only ten requests in flight, merges neighboring ranges,
+        # and panics if the object is shorter than requested.
         if len(starts) == 1:
-            return [one(int(starts[0]), int(stops[0]))]
+            return [call(int(starts[0]), int(stops[0]))]
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="vsearch-read")
-        return list(self._pool.map(carried(one), map(int, starts), map(int, stops)))
+        return list(self._pool.map(carried(call), map(int, starts), map(int, stops)))
 
     def head(self, path: str) -> ObjectInfo:
-        """Length and time of one object."""
+        """Length and time of an object."""
         import obstore
 
-        found = self._ask(path, "read", lambda: obstore.head(self._backend, self._key(path)))
-        return ObjectInfo(path, found["size"], found["last_modified"])
+        meta = self._ask(path, "read", lambda: obstore.head(self._backend, self._key(path)))
+        return ObjectInfo(path, meta["size"], meta["last_modified"])
 
     def put(self, path: str, data: bytes, *, create: bool = True) -> None:
-        """Write an object; with ``create`` only if there is none, which the store decides."""
+        """Write an object; with ``create`` only if it does not exist, which the store checks."""
         import obstore
 
         key, tries = self._key(path), 0
@@ -184,7 +182,7 @@ class ObjectStore:
         try:
             self._ask(path, "write", once)
         except ConflictError:
-            # An answer that was lost may have been to a put that had succeeded.
+            # A lost response may have belonged to a put that succeeded.
             if tries == 1 or not self._holds(path, data):
                 raise
 
@@ -204,11 +202,11 @@ class ObjectStore:
         local.unlink()
 
     def scratch(self) -> str | None:
-        """Any folder will do."""
+        """None: files are uploaded from any folder."""
         return None
 
     def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
-        """All objects below ``prefix``, over all pages of the listing, sorted by path; ``after`` a path, those behind it."""
+        """All objects below ``prefix``, over all pages, sorted by path; with ``after``, only paths that sort after it."""
         import obstore
 
         below = self._prefix + prefix.strip("/")
@@ -225,29 +223,29 @@ class ObjectStore:
         return sorted(self._ask(prefix, "list", pages), key=lambda info: info.path)
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Remove objects; a missing one is no error."""
+        """Remove objects; missing ones are ignored."""
         import obstore
 
         keys = [self._key(path) for path in paths]
         for i in range(0, len(keys), 1000):
-            some = keys[i : i + 1000]
+            batch = keys[i : i + 1000]
             try:
-                self._ask(self._prefix, "delete", partial(obstore.delete, self._backend, some))
+                self._ask(self._prefix, "delete", partial(obstore.delete, self._backend, batch))
             except FileNotFoundError:
-                # Not S3, which takes many at once: the first that is missing ended it, and the rest may still be there.
-                self._delete_each(some)
+                # Stores other than S3 have no bulk delete: the first missing object stops it, so that others may remain.
+                self._delete_each(batch)
 
     def _delete_each(self, keys: Sequence[str]) -> None:
         import obstore
 
-        def one(at: int, _: int) -> None:
+        def delete_key(position: int, _: int) -> None:
             with suppress(FileNotFoundError):
-                self._ask(self._prefix, "delete", partial(obstore.delete, self._backend, keys[at]))
+                self._ask(self._prefix, "delete", partial(obstore.delete, self._backend, keys[position]))
 
-        self._side_by_side(one, range(len(keys)), range(len(keys)))
+        self._concurrently(delete_key, range(len(keys)), range(len(keys)))
 
     def memory_map(self, path: str) -> NDArray[np.uint8] | None:
-        """None: an object store has no files to map."""
+        """None: objects cannot be mapped."""
         del path
         return None
 
@@ -263,19 +261,19 @@ class ObjectStore:
         return self._ask(path, "read", lambda: memoryview(obstore.get_range(self._backend, key, start=start, end=stop)))
 
     def _ask(self, path: str, action: str, call: Callable[[], T]) -> T:
-        """Ask the store, and again while it puts off; a missing object stays FileNotFoundError, other errors become ours."""
+        """Call the store, retrying transient errors; a missing object stays FileNotFoundError, other errors are translated."""
         from obstore import exceptions
 
         _claim_threads(self._url)
         try:
             answer = persist(lambda: in_time(call, self._url), self._patience, self._url)
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-            raise ConflictError(f"{path}: is already there; another writer was first") from None
+            raise ConflictError(f"{path}: already exists; another writer was first") from None
         except FileNotFoundError as error:
             if re.search(NO_BUCKET, str(error)):
-                said = explain_store(str(error), action, provider=self._provider)
-                raise StoreError(f"{self._url}: {said}") from None
-            raise FileNotFoundError(f"{path}: is not in {self._url}") from None
+                message = explain_store(str(error), action, provider=self._provider)
+                raise StoreError(f"{self._url}: {message}") from None
+            raise FileNotFoundError(f"{path}: not found in {self._url}") from None
         except (VsearchError, EOFError):
             raise
         except Exception as error:
@@ -285,8 +283,8 @@ class ObjectStore:
             refused = isinstance(
                 error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | PermissionError
             )
-            said = explain_store(text, action, refused=refused, provider=self._provider)
-            raise StoreError(f"{self._url}: {said}") from error
+            message = explain_store(text, action, refused=refused, provider=self._provider)
+            raise StoreError(f"{self._url}: {message}") from error
         self._answered = True
         return answer
 
@@ -294,30 +292,30 @@ class ObjectStore:
         text = str(error).split("\n\nDebug source:")[0]
         if not passes(text):
             return 0.0
-        nobody = unreachable(text)
-        self._answered = self._answered or not nobody
+        is_unreachable = unreachable(text)
+        self._answered = self._answered or not is_unreachable
         return PATIENCE if self._answered else self._first_patience
 
 
-_process: int | None = None  # in which obstore has its threads
+_process: int | None = None  # the process that runs obstore's threads
 
 
 def _claim_threads(url: str) -> None:
-    """Note in which process obstore works; in one that is forked from it, every call would wait for ever.
+    """Record the process that uses obstore; in a process forked from it, every call would wait forever.
 
     Raises
     ------
     StoreError
-        It worked in the parent process.
+        obstore was used in the parent process.
     """
-    global _process  # noqa: PLW0603 (obstore has threads once for all stores)
+    global _process  # noqa: PLW0603 (obstore shares its threads among all stores)
     if _process is None:
         _process = os.getpid()
     elif _process != os.getpid():
         raise StoreError(
-            f"{url}: this process was forked from one that had used an object store, which works by threads that a fork "
-            "does not copy; start processes by 'spawn' or 'forkserver' (multiprocessing.get_context('spawn')), or use object "
-            "stores only after the fork (gunicorn: without --preload)"
+            f"{url}: this process was forked from one that had used an object store, whose threads a fork does not copy; "
+            "start processes by 'spawn' or 'forkserver' (multiprocessing.get_context('spawn')), or use object stores only "
+            "after the fork (gunicorn: without --preload)"
         )
 
 
@@ -326,7 +324,7 @@ _memories_lock = Lock()
 
 
 def open_memory(url: str) -> ObjectStore:
-    """``memory://name/prefix``: lives as long as the process; every opening of a name sees the same objects."""
+    """Open ``memory://name/prefix``, which lives as long as the process; all stores of a name share their objects."""
     from obstore.store import MemoryStore
 
     parts = split_url(url)

@@ -1,4 +1,4 @@
-"""Whether a place can hold an index, asked before the hours of a build."""
+"""Check that a store can hold an index, before a build spends hours."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from vsearch.storage.stores.folder import FolderStore
 from vsearch.storage.stores.registry import find_kind
 
 AT_THE_ROOT = (
-    "this index lies at the root of its bucket, so whoever may read it, as the roles of a deployed stack, may read the whole "
-    "bucket; give it a prefix: {scheme}://bucket/prefix"
+    "this index lies at the root of its bucket, so anyone who may read it, such as the roles of a deployed stack, may read the "
+    "whole bucket; use a prefix: {scheme}://bucket/prefix"
 )
 
 
 def probe(store: Store) -> None:
-    """See that objects can be written, and that one that is there is not written over by a put that must create it.
+    """Check that objects can be written, and that a conditional put does not overwrite an existing one.
 
-    A store that ignores the condition (``If-None-Match`` on S3 and Azure) would lose commits of two writers at once without a word.
+    A store that ignores the condition (``If-None-Match`` on S3 and Azure) would silently lose one of two concurrent commits.
 
     Raises
     ------
     StoreError
-        It cannot be written, or ignores the condition.
+        The store cannot be written, or ignores the condition.
     """
     if isinstance(store, FolderStore):
         store.check_writable()
@@ -42,6 +42,6 @@ def probe(store: Store) -> None:
     finally:
         store.delete([path])
     raise StoreError(
-        f"{store.url}: this store ignores conditional writes (If-None-Match: *), so two writers at once would lose each "
-        "other's work unseen; keep the index in one that has them, such as AWS S3, MinIO or SeaweedFS, or in a folder"
+        f"{store.url}: this store ignores conditional writes (If-None-Match: *), so concurrent writers would silently "
+        "overwrite each other; keep the index in a store that has them, such as AWS S3, MinIO or SeaweedFS, or in a folder"
     )

@@ -1,4 +1,4 @@
-"""Kinds of stores: one record for the schemes of each. A kind's module is imported when a URL first asks for it."""
+"""Registry of the kinds of stores, by URL scheme. The module of a kind is imported when a URL first needs it."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     Opener = Callable[..., Store]
 
 GROUP = "vsearch.stores"
-"""Entry points of other packages: the name is a scheme, the object a `StoreKind`."""
+"""Entry point group for other packages: the name is a scheme, the object a `StoreKind`."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreKind:
-    """One kind of store, as `register_store` takes it.
+    """One kind of store, for `register_store`.
 
     Attributes
     ----------
     schemes : tuple of str
-        Of its URLs, in lower case and without ``://``; the first is the one that messages name.
+        Schemes of its URLs, in lower case and without ``://``; error messages use the first.
     name : str
-        What it is, in words.
+        Description for error messages.
     opener : str
         ``module:function``; the function takes the URL, whose scheme may be in any case, and the options as keywords, and
         returns a `Store`.
     options : tuple of str
-        Names of the keywords. Those that are given to another kind are refused.
+        Names of these keywords; they are refused for other kinds.
     bucket : bool
-        The URL's host is a bucket on which others may have rights, so that an index needs a prefix of its own.
+        Whether the host of the URL is a bucket that others may access, so that an index needs its own prefix.
     """
 
     schemes: tuple[str, ...]
@@ -46,20 +46,20 @@ class StoreKind:
     bucket: bool = False
 
     def load(self) -> Opener:
-        """The function that opens a URL."""
+        """Import the function that opens a URL."""
         module, _, function = self.opener.partition(":")
         return cast("Opener", getattr(import_module(module), function))
 
 
 FOLDER = StoreKind(("",), "a folder", "vsearch.storage.stores.folder:open_folder")
-"""What has no scheme."""
+"""Paths without a scheme."""
 
 BUILT_IN = (
     FOLDER,
     StoreKind(("file",), "a folder", "vsearch.storage.stores.folder:open_file_url"),
     StoreKind(
         ("s3",),
-        "Amazon S3, and what speaks its API",
+        "Amazon S3 and services with its API",
         "vsearch.storage.stores.s3:open_s3",
         (
             "endpoint",
@@ -93,27 +93,29 @@ BUILT_IN = (
 _kinds = {scheme: kind for kind in BUILT_IN for scheme in kind.schemes}
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+")
-_ELSEWHERE = frozenset({"lambda", "local-faas"})  # vsearch.open takes these for stacks of functions
+_ELSEWHERE = frozenset({"lambda", "local-faas"})  # handled by vsearch.open: stacks of functions
 
 
 def register_store(kind: StoreKind) -> None:
-    """Let `open_store`, and all that takes the URL of an index, open URLs of further schemes.
+    """Register URL schemes, so that `open_store` and everything that takes the URL of an index can open them.
 
-    A package that is installed need not call this: an entry point of the group ``vsearch.stores``, named as the scheme, whose
-    object is the `StoreKind`, is found when such a URL is first opened. `vsearch.testing.stores.StoreContract` has the tests
-    that the store must pass.
+    Installed packages need not call this: an entry point in the group ``vsearch.stores``, named after the scheme, whose object
+    is the `StoreKind`, is found when such a URL is first opened. `vsearch.testing.stores.StoreContract` has the tests that the
+    store must pass.
 
     Raises
     ------
     InputError
-        A scheme is not valid or already taken, or the opener is not written as ``module:function``.
+        A scheme is invalid or already taken, or the opener is not of the form ``module:function``.
     """
     for scheme in kind.schemes:
         if not _SCHEME.fullmatch(scheme):
-            raise InputError(f"a scheme must be two or more of a-z 0-9 + . - and begin with a letter, got {scheme!r}")
+            raise InputError(
+                f"a scheme must be two or more owner a-z 0-9 + . - and begin with a letter, got {scheme!r}"
+            )
         if scheme in _kinds or scheme in _ELSEWHERE:
-            of = _kinds[scheme].name if scheme in _kinds else "stacks of functions"
-            raise InputError(f"{scheme}:// is already taken, by {of}")
+            owner = _kinds[scheme].name if scheme in _kinds else "stacks of functions"
+            raise InputError(f"{scheme}:// is already taken by {owner}")
     if not kind.schemes or not re.fullmatch(r"\w+(\.\w+)*:\w+", kind.opener):
         raise InputError(
             f"a store needs schemes and an opener 'module:function', got {kind.schemes} and {kind.opener!r}"
@@ -122,19 +124,19 @@ def register_store(kind: StoreKind) -> None:
 
 
 def find_kind(scheme: str) -> StoreKind | None:
-    """The kind that opens URLs of a scheme (lower case; empty for folders); None where nobody does."""
+    """The kind that opens URLs of a scheme (lower case; empty for folders), or None."""
     if scheme not in _kinds:
         _load_entry_point(scheme)
     return _kinds.get(scheme)
 
 
 def store_kinds() -> tuple[StoreKind, ...]:
-    """All kinds that are registered, folders first."""
+    """All registered kinds, folders first."""
     return tuple(dict.fromkeys(_kinds.values()))
 
 
 def one_slash(url: str) -> bool:
-    """Whether a text without a scheme looks like a URL that lacks a slash or both."""
+    """Whether a text without a scheme looks like a URL that lacks one or both slashes."""
     schemes = "|".join(re.escape(scheme) for scheme in (*_kinds, *sorted(_ELSEWHERE)) if scheme)
     return re.match(rf"[a-z][a-z0-9+.-]+:/(?!/)|({schemes}):(?!//)", url, re.IGNORECASE) is not None
 

@@ -1,4 +1,4 @@
-"""Repeating what a store put off: with jitter, for minutes, a line in the log, and never beyond the caller's deadline."""
+"""Retry of transient store errors: with jitter, for minutes, logged, and never beyond the caller's deadline."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PATIENCE = 180.0
-"""Seconds for which a request is repeated, so that a build of hours outlives minutes in which its store is busy."""
+"""Seconds for which a request is retried, so that a build of hours survives minutes in which its store is busy."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
-"""Seconds; the bound doubles from time to time, and a random part of it, at least half, is waited."""
+"""Seconds; the bound doubles with each retry, and the wait is random between half the bound and the bound."""
 
-_QUIET, _PAUSE = 1.0, 10.0  # seconds for which repeating is no news, and between two warnings
+_QUIET, _PAUSE = 1.0, 10.0  # seconds of retrying before the first warning, and between warnings
 
 _until: ContextVar[float | None] = ContextVar("vsearch_until", default=None)
 
 
 @contextmanager
 def no_later_than(moment: float | None) -> Iterator[None]:
-    """Let nothing in the body wait beyond a moment of the monotonic clock; None sets no bound of its own."""
+    """Set a deadline on the monotonic clock for waits in the body; an earlier outer deadline stays in effect."""
     outer = _until.get()
-    given = [bound for bound in (moment, outer) if bound is not None]
-    token = _until.set(min(given, default=None))
+    deadlines = [bound for bound in (moment, outer) if bound is not None]
+    token = _until.set(min(deadlines, default=None))
     try:
         yield
     finally:
@@ -39,12 +39,12 @@ def no_later_than(moment: float | None) -> Iterator[None]:
 
 
 def until() -> float | None:
-    """The moment of the monotonic clock that bounds this thread, if any."""
+    """The deadline of this thread on the monotonic clock, if any."""
     return _until.get()
 
 
 def carried(call: Callable[P, T]) -> Callable[P, T]:
-    """A function that other threads run under the bound of the calling one."""
+    """Wrap a function so that other threads run it under the deadline of the calling thread."""
     moment = _until.get()
 
     def bounded(*args: P.args, **named: P.kwargs) -> T:
@@ -55,40 +55,40 @@ def carried(call: Callable[P, T]) -> Callable[P, T]:
 
 
 def persist(call: Callable[[], T], patience: Callable[[Exception], float], where: str) -> T:
-    """Call until it succeeds, or fails in a way that does not pass.
+    """Call until it succeeds or fails with an error that is not transient.
 
     Parameters
     ----------
     call
         Must be safe to repeat.
     patience
-        Seconds since the first call for which an error is worth another try; 0 where it does not pass.
+        Seconds since the first call for which an error is retried; 0 for errors that are not transient.
     where
         Names the store in the log.
     """
-    begun, bound, said = time.monotonic(), FIRST_WAIT, -_PAUSE
+    begun, bound, last_warning = time.monotonic(), FIRST_WAIT, -_PAUSE
     while True:
         try:
             return call()
         except Exception as error:
-            import random  # brings hashlib, which a process that only reads does without
+            import random  # imports hashlib, which a process that only reads does not need
 
             wait = random.uniform(bound / 2, bound)  # noqa: S311 (no secret)
             now, moment = time.monotonic(), _until.get()
             end = begun + patience(error)
             if now + wait > (end if moment is None else min(end, moment)):
                 raise
-            said = _log(where, error, now - begun, said)
+            last_warning = _log(where, error, now - begun, last_warning)
         time.sleep(wait)
         bound = min(2 * bound, LONGEST_WAIT)
 
 
-def _log(where: str, error: Exception, waited: float, said: float) -> float:
-    """Warn after a second and every ten from then on; says when it last did."""
+def _log(where: str, error: Exception, waited: float, last_warning: float) -> float:
+    """Warn after one second of retrying, then every ten; return the time of the last warning."""
     import logging
 
-    warn = waited >= _QUIET and waited - said >= _PAUSE
+    warn = waited >= _QUIET and waited - last_warning >= _PAUSE
     text = without_secrets(" ".join(str(error).split()))[:300]
     level = logging.WARNING if warn else logging.DEBUG
     logging.getLogger("vsearch").log(level, "%s: still trying after %.1f s: %s", where, waited, text)
-    return waited if warn else said
+    return waited if warn else last_warning

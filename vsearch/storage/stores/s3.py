@@ -1,4 +1,4 @@
-"""Opening ``s3://`` URLs: endpoint, region, and where the keys come from."""
+"""Opening ``s3://`` URLs: endpoint, region and sources of keys."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def open_s3(
     config: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
     if access_key_id and secret_access_key:
         keys = {"access_key_id": access_key_id, "secret_access_key": secret_access_key, "token": session_token}
-        # Not as options: these would be mixed with a session token of other keys in the environment.
+        # Passed by a provider, since obstore would mix plain options with a session token from the environment.
         config["credential_provider"] = lambda: {**keys, "expires_at": None}
     elif access_key_id or secret_access_key:
-        raise InputError("give access_key_id and secret_access_key together, or neither")
+        raise InputError("access_key_id and secret_access_key must be passed together")
     elif anonymous:
         config["skip_signature"] = True
     else:
         config |= _keys(url, profile)
-    of_profile = config.pop("region", None)
-    region = region or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION") or of_profile or "us-east-1"
+    profile_region = config.pop("region", None)
+    region = region or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION") or profile_region or "us-east-1"
 
     return connect(
         f"s3://{bucket}/{prefix}".rstrip("/"),
@@ -75,52 +75,52 @@ def open_s3(
 
 
 def _keys(url: str, profile: str | None) -> dict[str, Any]:
-    """Where the keys come from, as options of the store: nothing where obstore finds them by itself."""
+    """Credential options of the backend; empty if obstore finds keys by itself."""
     environment = os.environ.get
     container = None if profile or environment("AWS_PROFILE") else find_container_keys()
     if container is not None:
         return {"credential_provider": container}
-    of_itself = any(environment(name) for name in _KEY_SOURCES)
+    in_environment = any(environment(name) for name in _KEY_SOURCES)
     files = (
         environment("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
         environment("AWS_CONFIG_FILE", "~/.aws/config"),
     )
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if (
         profile
         or environment("AWS_PROFILE")
-        or (not of_itself and any(Path(file).expanduser().exists() for file in files))
+        or (not in_environment and any(Path(file).expanduser().exists() for file in files))
     ):
-        found = _from_files(profile)
-    if not (of_itself or "credential_provider" in found or _on_an_instance()):
+        options = _from_files(profile)
+    if not (in_environment or "credential_provider" in options or _on_an_instance()):
         raise StoreError(f"{url}: {AWS.no_keys}")
-    return found
+    return options
 
 
 def _from_files(profile: str | None) -> dict[str, Any]:
-    """Keys and region of a profile in the AWS configuration files, which obstore does not read."""
+    """Keys and region from the AWS configuration files, which obstore does not read."""
     try:
         import boto3
         from botocore.exceptions import BotoCoreError
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError as error:
         raise MissingDependencyError(
-            "AWS profiles need boto3: pip install boto3, or give the keys by AWS_ACCESS_KEY_ID"
+            "AWS profiles need boto3: pip install boto3, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
     try:
         session = boto3.Session(profile_name=profile)
-        found = {"region": session.region_name}
+        options = {"region": session.region_name}
         if session.get_credentials() is not None:
-            return {**found, "credential_provider": Boto3CredentialProvider(session)}
+            return {**options, "credential_provider": Boto3CredentialProvider(session)}
     except BotoCoreError as error:
         raise InputError(f"AWS profile: {error}") from error
     if profile:
-        raise InputError(f"the AWS profile {profile!r} holds no credentials; log in or name another")
-    return found
+        raise InputError(f"the AWS profile {profile!r} has no credentials; log in or name another")
+    return options
 
 
 def _on_an_instance() -> bool:
-    """Whether the place answers where a machine inside AWS is given its keys; obstore would go on asking it for long."""
+    """Whether an AWS instance metadata service answers; without one, obstore would keep trying for a long time."""
     try:
         socket.create_connection(("169.254.169.254", 80), timeout=1).close()
     except OSError:

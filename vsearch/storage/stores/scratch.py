@@ -1,8 +1,8 @@
-"""Temporary folders and files that outlive nobody: what a killed process left is removed by the next one.
+"""Temporary folders and files that do not outlive their process for long: the next process removes what a killed one left.
 
-Each is locked (flock) by its process for as long as this lives, however it ends; the system takes the lock away. So what
-can be locked belongs to nobody. Names say which start of which machine and which process it was: a lock means something only
-on the machine that holds it.
+A process holds a lock (flock) on each until it exits, and the system releases the lock however it exits: an entry that can
+be locked belongs to no running process. Names contain the boot of the machine and the process id, since a lock means
+something only on the machine that holds it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ABANDONED = 86_400.0
-"""Seconds without a change after which what another start of a machine left is removed."""
+"""Seconds without a change after which files from another boot or machine are removed."""
+
+SWEPT_FOR = 60.0
+"""Seconds for which a temporary directory is not looked through again: it may be large, and changes of an index are many."""
 
 _FOLDER = re.compile(r"vsearch-scratch-([0-9a-f]{8})-(\d+)-\w+")
 _FILE = re.compile(r"\.vsearch-([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.tmp")
+_swept: dict[str, float] = {}
 
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
-    """A temporary folder for this process, removed at the end; first, those of processes that were killed are."""
-    remove_abandoned(Path(tempfile.gettempdir()), _FOLDER)
-    remove_abandoned(Path(tempfile.gettempdir()))
+    """A temporary folder for this process, removed at the end; now and then, those of processes that were killed are first."""
+    _sweep(tempfile.gettempdir())
     # Locked before it has the name by which others find it.
     folder = Path(tempfile.mkdtemp(prefix="vsearch-new-"))
     lock = hold(folder)
@@ -45,13 +48,22 @@ def scratch_folder() -> Iterator[str]:
         release(lock)
 
 
+def _sweep(folder: str) -> None:
+    """Remove what killed processes left in a temporary directory, unless that was done a moment ago."""
+    now = time.monotonic()
+    if now - _swept.get(folder, -SWEPT_FOR) >= SWEPT_FOR:
+        _swept[folder] = now
+        remove_abandoned(Path(folder), _FOLDER)
+        remove_abandoned(Path(folder))
+
+
 def temporary_name(folder: Path) -> Path:
-    """A name for a temporary file of this process in the folder of an index; `hold` it while it is there."""
+    """A name for a temporary file of this process in the folder of an index; the file should be locked by `hold`."""
     return folder / f".vsearch-{machine_start()}-{os.getpid()}-{uuid4().hex}.tmp"
 
 
 def remove_abandoned(folder: Path, pattern: re.Pattern[str] = _FILE) -> None:
-    """Remove what killed processes left in a folder: scratch, or by default temporary files of an index."""
+    """Remove files of killed processes from a folder: scratch folders or, by default, temporary files of an index."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             match = pattern.fullmatch(entry.name)
@@ -78,7 +90,7 @@ def _remove_if_abandoned(path: Path, start: str, process: int) -> None:
 
 
 def _lives(process: int) -> bool:
-    """Whether there is such a process here; another container's may live without being seen, but holds its lock."""
+    """Whether the process exists here; one in another container is invisible, but holds its lock."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -89,7 +101,7 @@ def _lives(process: int) -> bool:
 
 
 def hold(path: Path) -> int | None:
-    """Lock a file or folder until the process ends or `release`s it; None where another holds it or locks are unknown."""
+    """Lock a file or folder until `release` or exit; None if another process holds it or locks are not supported."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -107,20 +119,20 @@ def hold(path: Path) -> int | None:
 
 
 def release(lock: int | None) -> None:
-    """Give back what `hold` returned."""
+    """Release a lock returned by `hold`."""
     if lock is not None:
         os.close(lock)
 
 
 @cache
 def machine_start() -> str:
-    """Eight hex digits for this start of this machine; what a lock holds for no longer."""
+    """Eight hex digits that identify this boot of this machine; locks do not outlive it."""
     from zlib import crc32
 
     try:
-        told = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        identity = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     except OSError:
         import platform
 
-        told = platform.node()
-    return f"{crc32(told.encode()):08x}"
+        identity = platform.node()
+    return f"{crc32(identity.encode()):08x}"

@@ -1,4 +1,4 @@
-"""Waiting for a store no longer than the caller does: `timeout=` of a search bounds every read that it makes."""
+"""Deadlines for store calls: `timeout=` of a search bounds every read that it makes."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _UNBOUND = nullcontext()
 
 
 def within(moment: float | None) -> AbstractContextManager[None]:
-    """`no_later_than`, at no cost where there is no bound."""
+    """Like `no_later_than`, but free if there is no deadline."""
     return _UNBOUND if moment is None else no_later_than(moment)
 
 
 def time_left() -> float | None:
-    """Seconds until the bound of this thread, None without one.
+    """Seconds until the deadline of this thread, or None without one.
 
     Raises
     ------
     SearchTimeoutError
-        There are none.
+        The deadline has passed.
     """
     moment = until()
     if moment is None:
         return None
     left = moment - time.monotonic()
     if left <= 0:
-        raise SearchTimeoutError("the time ran out before all was read; give it longer")
+        raise SearchTimeoutError("the time ran out before everything was read; allow more time")
     return left
 
 
 def in_time(call: Callable[[], T], where: str) -> T:
-    """What a call returns or raises, if it does so before the bound of this thread.
+    """Return or raise what a call does, if it finishes before the deadline of this thread.
 
-    A call into a store cannot be broken off. Under a bound it runs in a thread of its own, which is left to end by itself.
+    A call into a store cannot be interrupted. Under a deadline it runs in a separate thread, which is left to finish by itself.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def in_time(call: Callable[[], T], where: str) -> T:
     Raises
     ------
     SearchTimeoutError
-        It did not.
+        The call did not finish in time.
     """
     left = time_left()
     if left is None:
@@ -69,7 +69,7 @@ def in_time(call: Callable[[], T], where: str) -> T:
 
     threading.Thread(target=run, name="vsearch-wait", daemon=True).start()
     if not done.wait(left):
-        raise SearchTimeoutError(f"{where} did not answer before the time ran out; give it longer")
+        raise SearchTimeoutError(f"{where} did not answer before the time ran out; allow more time")
     if failure:
         raise failure[0]
     return outcome[0]

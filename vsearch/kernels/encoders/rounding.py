@@ -1,0 +1,201 @@
+"""Between floats and small integers: inputs rounded to unsigned 8 bits before a product, sums made floats after it."""
+
+# ruff: noqa: ARG001  the arguments of an intrinsic are only its type
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from vsearch.kernels.encoders.fields import BLOCK, LANES
+from vsearch.kernels.encoders.loops import FLOATS, FOUR, WORDS, loop, pointer, store
+from vsearch.kernels.encoders.products import SHIFT
+from vsearch.kernels.toolchain.compiling import inlined
+from vsearch.kernels.toolchain.simd import DIALECT, F32, I8, I32, I64, broadcast, load, splat
+
+OCTETS = ir.VectorType(I8, LANES)
+
+
+@inlined
+def scale_plain(row, scales, start, bounds):
+    """Scale a row from a column on, in place, and lower and raise the first lane of its bounds (2, 16)."""
+    for column in range(start, row.shape[0]):
+        value = row[column] * scales[column]
+        row[column] = value
+        bounds[0, 0] = min(bounds[0, 0], value)
+        bounds[1, 0] = max(bounds[1, 0], value)
+
+
+@inlined
+def round_plain(row, start, low, inverse, codes):
+    """Round a row from a column on: ``floor((x - low) * inverse + 1/2)``, at most 255."""
+    for column in range(start, row.shape[0]):
+        code = np.int32((row[column] - low) * inverse + np.float32(0.5))
+        codes[column] = np.uint8(min(code, np.int32(255)))
+
+
+@inlined
+def settle_plain(sums, token, row_sums, steps, bias, start, low, step, outputs):
+    """Make floats of a token's sums: ``(sum * step + low * row_sum) * row_step + bias``.
+
+    Parameters
+    ----------
+    sums : int32 (6, 64)
+    token : int
+    row_sums, steps, bias : int32, float32 and float32 (rows,)
+    start : int
+        The first row of the block.
+    low, step : float32
+        What the token's codes stand for.
+    outputs : float32 (>= rows,)
+        Output.
+    """
+    for row in range(start, min(start + BLOCK, row_sums.shape[0])):
+        total = np.float32(np.int32(sums[token, row - start] + SHIFT * row_sums[row]))
+        outputs[row] = (total * step + low * np.float32(row_sums[row])) * steps[row] + bias[row]
+
+
+@intrinsic
+def _scale(typingctx, row, scales, count, bounds):
+    """`scale_plain` of the first columns, a multiple of 16 and not 0; all lanes of the bounds are written."""
+    signature = types.void(row, scales, types.int64, bounds)
+
+    def codegen(context, b, signature, args):
+        row, scales, bounds = (pointer(context, b, signature.args[i], args[i]) for i in (0, 1, 3))
+
+        def body(index: ir.Value, low: ir.Value, high: ir.Value) -> list[ir.Value]:
+            at = b.mul(index, FOUR)
+            value = b.fmul(load(b, row, at, FLOATS, 4), load(b, scales, at, FLOATS, 4))
+            store(b, value, row, at)
+            lower, higher = b.fcmp_ordered("<", value, low), b.fcmp_ordered(">", value, high)
+            return [b.select(lower, value, low), b.select(higher, value, high)]
+
+        low, high = loop(b, args[2], [splat(F32, LANES, 3.0e38), splat(F32, LANES, -3.0e38)], body)
+        store(b, low, bounds, ir.Constant(I64, 0))
+        store(b, high, bounds, ir.Constant(I64, 4 * LANES))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _round(typingctx, row, count, low, inverse, codes):
+    """`round_plain` of the first columns, a multiple of 16 and not 0."""
+    signature = types.void(row, types.int64, types.float32, types.float32, codes)
+
+    def codegen(context, b, signature, args):
+        row, codes = (pointer(context, b, signature.args[i], args[i]) for i in (0, 4))
+        low, inverse = broadcast(b, args[2], LANES), broadcast(b, args[3], LANES)
+        most = splat(I32, LANES, 255)
+
+        def body(index: ir.Value) -> list[ir.Value]:
+            value = b.fsub(load(b, row, b.mul(index, FOUR), FLOATS, 4), low)
+            code = b.fptosi(b.fadd(b.fmul(value, inverse), splat(F32, LANES, 0.5)), WORDS)
+            store(b, b.trunc(b.select(b.icmp_signed("<", code, most), code, most), OCTETS), codes, index)
+            return []
+
+        loop(b, args[1], [], body)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _settle(typingctx, sums, token, row_sums, steps, bias, start, low, step, outputs):
+    """`settle_plain` of a block of 64 rows."""
+    signature = types.void(sums, types.int64, row_sums, steps, bias, types.int64, types.float32, types.float32, outputs)
+
+    def codegen(context, b, signature, args):
+        kinds = signature.args
+        sums, row_sums, steps, bias, outputs = (pointer(context, b, kinds[i], args[i]) for i in (0, 2, 3, 4, 8))
+        low, step = broadcast(b, args[6], LANES), broadcast(b, args[7], LANES)
+        sums = b.gep(sums, [b.mul(args[1], ir.Constant(I64, 4 * BLOCK))])
+        for lane in range(0, BLOCK, LANES):
+            at = b.mul(b.add(args[5], ir.Constant(I64, lane)), FOUR)
+            total = load(b, sums, ir.Constant(I64, 4 * lane), WORDS, 4)
+            row_sum = load(b, row_sums, at, WORDS, 4)
+            if SHIFT:
+                total = b.add(total, b.mul(row_sum, splat(I32, LANES, SHIFT)))
+            value = b.fadd(b.fmul(b.sitofp(total, FLOATS), step), b.fmul(low, b.sitofp(row_sum, FLOATS)))
+            value = b.fadd(b.fmul(value, load(b, steps, at, FLOATS, 4)), load(b, bias, at, FLOATS, 4))
+            store(b, value, outputs, at)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+VECTORS = DIALECT is not None
+
+if DIALECT is None:
+
+    @inlined
+    def scale(row, scales, whole, bounds):
+        """Scale a row in place and find its bounds."""
+        scale_plain(row, scales, whole, bounds)
+
+    @inlined
+    def to_codes(row, whole, low, inverse, codes):
+        """Round a scaled row."""
+        round_plain(row, whole, low, inverse, codes)
+
+    settle = settle_plain
+
+else:
+
+    @inlined
+    def scale(row, scales, whole, bounds):
+        """Scale a row in place and find its bounds; the first `whole` columns by vectors."""
+        if whole > 0:
+            _scale(row, scales, whole, bounds)
+        scale_plain(row, scales, whole, bounds)
+
+    @inlined
+    def to_codes(row, whole, low, inverse, codes):
+        """Round a scaled row; the first `whole` columns by vectors."""
+        if whole > 0:
+            _round(row, whole, low, inverse, codes)
+        round_plain(row, whole, low, inverse, codes)
+
+    @inlined
+    def settle(sums, token, row_sums, steps, bias, start, low, step, outputs):
+        """Make floats of a token's sums with a block of rows; see `settle_plain`."""
+        if start + BLOCK <= row_sums.shape[0]:
+            _settle(sums, token, row_sums, steps, bias, start, low, step, outputs)
+        else:
+            settle_plain(sums, token, row_sums, steps, bias, start, low, step, outputs)
+
+
+@inlined
+def quantize(row, scales, codes, bounds):
+    """Scale a row by column and round it to unsigned 8 bits between its least and its greatest element.
+
+    Parameters
+    ----------
+    row, scales : float32 (columns,)
+        The row is overwritten.
+    codes : uint8 (>= columns,)
+        Output; 0 beyond the columns.
+    bounds : float32 (2, 16)
+        Scratch.
+
+    Returns
+    -------
+    low, step : float32
+        An element is about ``low + step * code``.
+    """
+    columns = row.shape[0]
+    whole = columns - columns % LANES if VECTORS else 0
+    for lane in range(LANES):
+        bounds[0, lane] = np.float32(3.0e38)
+        bounds[1, lane] = np.float32(-3.0e38)
+    scale(row, scales, whole, bounds)
+    low, high = bounds[0, 0], bounds[1, 0]
+    for lane in range(1, LANES):
+        low, high = min(low, bounds[0, lane]), max(high, bounds[1, lane])
+    step = (high - low) * np.float32(1.0 / 255.0)
+    inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
+    to_codes(row, whole, low, inverse, codes)
+    for column in range(columns, codes.shape[0]):
+        codes[column] = np.uint8(0)
+    return low, step

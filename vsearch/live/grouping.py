@@ -1,0 +1,189 @@
+"""Group commit: changes that threads make of one open index at once go into one delta and one commit."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+
+from vsearch.errors import ConflictError, CorruptIndexError, InputError, SnapshotNotFoundError, StoreError
+from vsearch.live.commits import Commit, Draft, commit_change, known_change, next_manifest
+from vsearch.live.merging import join_removed, removed_elsewhere
+from vsearch.live.written import Written
+from vsearch.search.state.deltas import Rows, delta_entry
+from vsearch.search.state.runs import live_rows
+from vsearch.search.state.snapshot import reopen_snapshot
+from vsearch.storage.files.bundle import BundleEntry, HeaderEntry
+
+if TYPE_CHECKING:
+    from vsearch.live.commits import Operation
+    from vsearch.search.state.deltas import Delta, Gone
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import Manifest
+
+GROUPED = frozenset({"append", "upsert", "delete"})
+"""Kinds of changes that may share a commit."""
+
+MOST_CHANGES = 256
+"""Changes of one commit; as many tokens are remembered."""
+
+REFUSALS = (InputError, SnapshotNotFoundError, CorruptIndexError, ConflictError)
+"""Errors of one change, which the others of its group do not share."""
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A change that a thread asks for, and what came of it: a commit, or an error."""
+
+    operation: Operation
+    token: str | None = None
+    outcome: Commit | Exception | None = None
+
+    def result(self) -> Commit:
+        """What came of it; raises its error."""
+        if isinstance(self.outcome, Commit):
+            return self.outcome
+        raise self.outcome or StoreError("the change was not made")
+
+
+def commit_waiting(queue: deque[Waiting], snapshot: Snapshot) -> Snapshot:
+    """Commit the changes that wait, each in its turn, and tell each what came of it; by one thread at a time.
+
+    Parameters
+    ----------
+    queue
+        Threads add to it meanwhile; those are for the next one.
+    snapshot
+
+    Returns
+    -------
+    Snapshot
+        The one that holds the changes, or the same where nothing was changed.
+    """
+    taken: list[Waiting] = []
+    while queue and len(taken) < MOST_CHANGES:
+        taken.append(queue.popleft())
+    try:
+        return _commit(snapshot, taken)
+    except Exception as error:  # raised again in each of the threads
+        for waiting in taken:
+            waiting.outcome = error
+        return snapshot
+    except BaseException:
+        for waiting in taken:
+            waiting.outcome = StoreError(
+                f"{snapshot.store.url}: it is not known whether the change was committed: the thread that did so for this one "
+                "was interrupted; look at the snapshots, then retry"
+            )
+        raise
+
+
+def _commit(snapshot: Snapshot, taken: Sequence[Waiting]) -> Snapshot:
+    if len(taken) == 1:
+        taken[0].outcome, after = commit_change(snapshot, taken[0].operation, token=taken[0].token)
+        return after
+    group = Group(taken)
+    commit, after = commit_change(snapshot, group)
+    for waiting, outcome in zip(taken, group.outcomes, strict=True):
+        waiting.outcome = (
+            Commit(commit.snapshot, outcome.added, outcome.replaced, outcome.deleted)
+            if isinstance(outcome, Draft)
+            else outcome
+        )
+    return after
+
+
+@dataclass(eq=False)
+class Group:
+    """Several changes as one: each is resolved on what those before it make of the snapshot.
+
+    Attributes
+    ----------
+    changes : sequence of Waiting
+    outcomes : list
+        Of each, on the snapshot that was met last: what it changes; the commit that its token names; or its error.
+    """
+
+    changes: Sequence[Waiting]
+    outcomes: list[Draft | Commit | Exception] = field(default_factory=list)
+    _joined: _Joined | None = None
+
+    @property
+    def kind(self) -> str:
+        """That of all of them, or "changes"."""
+        kinds = {waiting.operation.kind for waiting in self.changes}
+        return kinds.pop() if len(kinds) == 1 else "changes"
+
+    def resolve(self, snapshot: Snapshot) -> Draft:
+        self.outcomes, after = [], snapshot
+        for waiting in self.changes:
+            outcome = _resolved(waiting, after)
+            self.outcomes.append(outcome)
+            if isinstance(outcome, Draft) and not outcome.empty:
+                after = _applied(after, waiting, outcome)
+        drafts = [outcome for outcome in self.outcomes if isinstance(outcome, Draft) and not outcome.empty]
+        live = after.manifest.live
+        if not drafts or not live or after.gone is None:
+            return Draft()
+        own = after.deltas[len(snapshot.deltas) :]
+        numbers = np.array([delta.number for delta in own], np.uint32)
+        self._joined = _Joined.of(own, after.gone, self._joined)
+
+        def change(manifest: Manifest) -> Manifest:
+            if not manifest.live:
+                return manifest
+            changed = msgspec.structs.replace(manifest.live, next_row=live.next_row, tokens=live.tokens)
+            return msgspec.structs.replace(manifest, live=changed)
+
+        return Draft(
+            self._joined.rows,
+            join_removed([removed_elsewhere(delta.removed, numbers) for delta in own]),
+            added=sum(draft.added for draft in drafts),
+            replaced=sum(draft.replaced for draft in drafts),
+            deleted=sum(draft.deleted for draft in drafts),
+            change=change,
+        )
+
+
+def _resolved(waiting: Waiting, snapshot: Snapshot) -> Draft | Commit | Exception:
+    known = known_change(snapshot.manifest, waiting.token)
+    if known is not None:
+        return Commit(known.snapshot, known.added, known.replaced, known.deleted)
+    try:
+        return waiting.operation.resolve(snapshot)
+    except REFUSALS as error:
+        return error
+
+
+def _applied(snapshot: Snapshot, waiting: Waiting, draft: Draft) -> Snapshot:
+    """The snapshot as it would be with a change, of which nothing is written."""
+    nowhere = BundleEntry(f"segments/{uuid4().hex}.arrow", 0, 0, HeaderEntry(0, 0, 0))
+    written = Written(draft.rows, draft.removed, delta_entry(nowhere, draft.rows, draft.removed))
+    manifest = next_manifest(snapshot, waiting.operation.kind, draft, written, waiting.token)
+    return reopen_snapshot(snapshot, manifest, written.delta(snapshot, manifest))
+
+
+@dataclass(frozen=True, eq=False)
+class _Joined:
+    """Rows of several changes that none of them removes, put together once and again only where they are others."""
+
+    codes: tuple[Any, ...]
+    kept: tuple[Any, Any]
+    rows: Rows | None
+
+    @classmethod
+    def of(cls, deltas: Sequence[Delta], gone: Gone, before: _Joined | None) -> _Joined:
+        """Of at least one change."""
+        rows, addresses = live_rows(deltas, gone)
+        codes = tuple(delta.rows.codes for delta in deltas)
+        kept = addresses.segments - np.uint32(deltas[0].number), addresses.rows
+        if rows is not None and before is not None and before.rows is not None:
+            same = len(codes) == len(before.codes) and all(a is b for a, b in zip(codes, before.codes, strict=True))
+            if same and all(np.array_equal(a, b) for a, b in zip(kept, before.kept, strict=True)):
+                rows = Rows(before.rows.codes, rows.ids, rows.attributes)
+        return cls(codes, kept, rows)

@@ -1,0 +1,111 @@
+"""The runs that searches of a snapshot meet: bases and young runs, and the tail, which is stitched of deltas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import CorruptIndexError
+from vsearch.search.state.shard import PartitionTable, Shard, view_arrays
+from vsearch.search.state.shard_runs import ShardRuns, group_runs
+from vsearch.search.state.workspace import pack_model, pack_shard
+from vsearch.storage.snapshots.kinds import PARTITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vsearch.search.state.arguments import KernelArguments
+    from vsearch.search.state.deltas import Delta, Gone
+    from vsearch.search.state.model import Model
+    from vsearch.storage import Manifest, SegmentFile
+    from vsearch.storage.snapshots.manifest import EncodingEntry
+
+
+@dataclass(frozen=True)
+class TailPlace:
+    """Where the tail of a snapshot belongs: the partitions that it may have rows of, and the runs' rows, after which its own are
+    numbered.
+    """
+
+    partitions: range
+    first_row: int
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """All runs of a snapshot, and what they come to; attributes as those of `Snapshot`."""
+
+    shards: tuple[Shard, ...]
+    groups: tuple[ShardRuns, ...]
+    radii: NDArray[np.float32]
+    partition_rows: NDArray[np.int64]
+    native: KernelArguments
+
+
+LAID_OUT = frozenset(field.name for field in fields(Layout))
+"""What a snapshot has of its layout."""
+
+
+def lay_out(
+    model: Model,
+    manifest: Manifest,
+    runs: Sequence[Shard],
+    place: TailPlace,
+    deltas: Sequence[Delta],
+    gone: Gone | None,
+    *,
+    plain: bool,
+) -> Layout:
+    """Stitch the tail of what deltas have that is not removed, and add up all runs. O(rows of the deltas + partitions)."""
+    shards = list(runs)
+    if deltas and gone is not None:
+        from vsearch.search.state.runs import hold_tail, live_rows, rows_before
+
+        rows, addresses = live_rows(deltas, gone)
+        if rows is not None:
+            where = place.partitions
+            tail = open_run(model, hold_tail(model, rows, where, plain=plain), where, len(rows), {})
+            tail.number, tail.segment = len(shards), addresses
+            tail.first_row = place.first_row + rows_before(deltas, gone)
+            tail.ensure(np.arange(len(where), dtype=np.int32))
+            shards.append(tail)
+    radii, rows_of = _add_up(shards, manifest.partitions)
+    native = pack_model(model, radii, manifest.rows)
+    return Layout(tuple(shards), group_runs(manifest, shards), radii, rows_of, native)
+
+
+def open_run(
+    model: Model, files: dict[str, SegmentFile], where: range, rows: int, encodings: Mapping[str, EncodingEntry]
+) -> Shard:
+    """Open a run that holds so many rows of some partitions of an index."""
+    if PARTITIONS not in files:
+        raise CorruptIndexError("manifest", "a shard has no partition table; restore the manifest")
+    file = files[PARTITIONS]
+    file.ensure_all()
+    arrays: dict[str, NDArray[Any]] = {name: file.array(name) for name in file.arrays}
+    table = PartitionTable.from_arrays(file.path, arrays, rows)
+    if len(table.rows) != len(where):
+        raise CorruptIndexError(file.path, f"holds {len(table.rows)} partitions, the manifest says {len(where)}")
+    views = view_arrays(model, rows, table.blocks, files)
+    native = pack_shard(where.start, rows, table, views)
+    return Shard(0, where.start, 0, rows, table, files, views, native, encodings)
+
+
+def _add_up(shards: Sequence[Shard], partitions: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Radii and rows of all partitions over all runs."""
+    radii, rows = np.zeros(partitions, np.float32), np.zeros(partitions, np.int64)
+    for shard in shards:
+        own = slice(shard.first_partition, shard.first_partition + shard.partitions)
+        more, before = shard.table.rows, rows[own]
+        both = (more > 0) & (before > 0)
+        joined = np.where(more > 0, shard.table.radii, radii[own])
+        if both.any():
+            squares = before * np.square(radii[own], dtype=np.float64) + more * np.square(
+                shard.table.radii, dtype=np.float64
+            )
+            joined[both] = np.sqrt(squares[both] / (before + more)[both])
+        radii[own], rows[own] = joined, before + more
+    return radii, rows
