@@ -202,7 +202,7 @@ def test_documents_that_are_not_usable():
         index.append(drawn(1, 5), ids=[3])
     with pytest.raises(InputError, match="packed"):
         index.append(drawn(1, 5), ids=[900], packed=True)
-    with pytest.raises(InputError, match="trained anew"):
+    with pytest.raises(InputError, match="cannot be retrained"):
         index.retrain()
     assert index.append([]).added == 0
     assert read_manifest(held.store).snapshot == 1
