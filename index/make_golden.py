@@ -117,6 +117,39 @@ def write_documents(folder: Path) -> None:
         write_expected(target, {**expected, "answers": answers, "rows": rows})
 
 
+def write_changed_documents(folder: Path) -> None:
+    """Write a golden index of documents that was changed below a folder, if it is not there."""
+    target = folder / "documents-changed"
+    if target.exists():
+        return
+    options = {"codebook": 16, "dimensions": 24, "store": "float16", "pool": 2.0, "shards": 2}
+    rng = np.random.default_rng(25)
+    documents = [
+        rng.standard_normal((n, PATCH_DIMENSIONS)).astype(np.float32) for n in rng.integers(1, 9, DOCUMENTS + 20)
+    ]
+    table = pa.table({"number": pa.array(range(DOCUMENTS + 20), pa.int64()), "kind": ["ab"[i % 2] for i in range(68)]})
+    index = vsearch.build_documents(
+        documents[:DOCUMENTS], None, target, attributes=table[:DOCUMENTS], seed=7, **options
+    )
+    index.delete(ids=[3, 5, 8])
+    index.append(documents[DOCUMENTS : DOCUMENTS + 10], table[DOCUMENTS : DOCUMENTS + 10])
+    index.optimize(force=True, retune=False)
+    index.upsert(documents[DOCUMENTS + 10 :], table[DOCUMENTS + 10 :], np.arange(10))
+    index.update({"kind": "a"}, where="number > 60")
+    index.delete(ids=[0])
+    vsearch.prune(target, keep=1, grace=0, older_than=0)
+    index = vsearch.open(target)
+    queries = [rng.standard_normal((n, PATCH_DIMENSIONS)).round(3) for n in (1, 3, 6)]
+    answers = [
+        answer(index.search_documents(queries, K, where, candidates="all", exact=exact), where=where, exact=exact)
+        for where in DOCUMENT_FILTERS
+        for exact in (False, True)
+    ]
+    rows = index.get(index.search_documents(queries[0], 3).ids[0]).to_pylist()
+    expected = {"options": options, "k": K, "queries": [query.tolist() for query in queries]}
+    write_expected(target, {**expected, "answers": answers, "rows": rows})
+
+
 def answer(hits: vsearch.Hits, **request: Any) -> dict[str, Any]:
     """The request, the number of matching rows, and the hits."""
     return {**request, "matching": hits.stats.rows_masked, "ids": hits.ids.tolist(), "scores": hits.scores.tolist()}
@@ -239,3 +272,4 @@ if __name__ == "__main__":
     write_vectors(place / f"format-{BUILT_FORMAT}")
     write_documents(place / f"format-{BUILT_FORMAT}")
     write_changed(place / f"format-{FORMAT}")
+    write_changed_documents(place / f"format-{FORMAT}")

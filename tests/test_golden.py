@@ -30,7 +30,7 @@ def scores_of(answer: dict[str, Any]) -> np.ndarray:
 
 def test_there_are_some() -> None:
     assert len(INDEXES) >= 6
-    assert len(DOCUMENTS) >= 2
+    assert len(DOCUMENTS) >= 3
     assert len(CHANGED) >= 5
 
 

@@ -137,3 +137,16 @@ def test_documents_without_vectors_are_skipped(tmp_path):
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["skipped"] == {"without vectors": 1}
     assert "1 document has no usable vectors (1 without vectors): 1; skipped" in done.stderr
+
+
+def test_documents_are_appended(folder, collection, tmp_path) -> None:
+    index = tmp_path / "index"
+    vsearch.build_documents(collection.matrices()[:20], None, index, codebook=8, dimensions=16)
+    np.save(tmp_path / "vectors.npy", collection.vectors[: collection.offsets[3]])
+    np.save(tmp_path / "offsets.npy", collection.offsets[:4])
+    done = invoke("append", index, tmp_path / "vectors.npy", "--offsets", tmp_path / "offsets.npy", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["added"] == 3
+    assert len(vsearch.open(index)) == 23
+    refused = invoke("append", index, tmp_path / "vectors.npy")
+    assert (refused.exit_code, "offsets" in refused.stderr) == (2, True)

@@ -16,8 +16,8 @@ from vsearch.errors import CorruptIndexError
 from vsearch.live.merging import live_counts
 from vsearch.live.operations import codes_of
 from vsearch.live.optimizing import optimize
-from vsearch.search.state.fetching import find_ids
-from vsearch.search.state.snapshot import open_snapshot
+from vsearch.search.state.fetching import find_ids, take_ids
+from vsearch.search.state.snapshot import open_shard, open_snapshot
 from vsearch.storage import open_store, prune, read_manifest, verify, write_arrays
 from vsearch.storage.snapshots.kinds import SPLITS
 
@@ -337,6 +337,30 @@ def test_rows_far_from_the_origin_are_split_with_all_their_digits():
     assert (hits.ids[:, 0] == np.array(list(held.rows)[FIRST : FIRST + 50])).all()
     squares = np.square(vectors[:50, None].astype(np.float64) - vectors).sum(axis=2)
     np.testing.assert_allclose(hits.scores, np.sort(squares, axis=1)[:, :2], atol=0.02)
+
+
+def test_one_shard_alone_has_the_rows_that_it_has_in_the_index():
+    """As functions open it, without Arrow; its deltas were encoded before partitions of others were split."""
+    held = Held(3)
+    held.outgrown()
+
+    def event():
+        held.append(held.open(), np.concatenate([cluster(9, seed) for seed in (7, 50, 0, 3, 5)]))
+
+    optimize(held.open(Interrupted(held.store, is_manifest, event)).snapshot, force=True)
+    held.append(held.open(), np.concatenate([cluster(9, seed) for seed in (2, 50, 6)]))
+    held.delete(held.open(), range(800, 810))
+    manifest = read_manifest(held.store)
+    whole = open_snapshot(held.store, manifest, plain=True)
+    assert SPLITS in manifest.model
+    assert sum(delta.rows for delta in manifest.live.deltas) == 72
+    seen = np.zeros(whole.rows, np.int64)
+    for number in range(3):
+        for run in open_shard(held.store, manifest, number).shards:
+            rows = run.first_row + np.arange(run.rows)
+            seen[rows] += 1
+            np.testing.assert_array_equal(take_ids(whole, rows), run.files["ids"].array("id"))
+    assert (seen == 1).all()
 
 
 @pytest.mark.slow

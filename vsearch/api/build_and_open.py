@@ -14,10 +14,7 @@ from vsearch.api.index import Index
 from vsearch.checks import check_search, is_number
 from vsearch.errors import InputError
 from vsearch.search.defaults import tune_defaults
-from vsearch.search.samples import FOREIGN_QUERIES, Sample, draw_foreign
-from vsearch.search.state.model import prepare_queries
 from vsearch.search.state.snapshot import open_snapshot
-from vsearch.search.tuning import tune
 from vsearch.storage import (
     GRACE,
     PruneReport,
@@ -35,8 +32,6 @@ if TYPE_CHECKING:
 
     from vsearch.building.plan import BuildPlan
     from vsearch.quantizers.pq import PQ
-
-CANDIDATE_RECALL, CANDIDATES = 0.98, 256  # tuning target for the candidate search of a new document index
 
 Progress = Callable[[str, int, int], None]
 
@@ -242,11 +237,11 @@ def build_documents(
 
 def _tune_document_defaults(store: Store, manifest: Any, queries: Any, report: Progress) -> Any:
     """Tune the default settings of a document index that is written but not yet committed."""
+    from vsearch.multivector.tuning import tune_encodings
+
     report("tune", 0, 1)
     snapshot = open_snapshot(store, manifest)
-    sample = Sample(prepare_queries(snapshot.model, queries), None)
-    foreign = draw_foreign(snapshot, FOREIGN_QUERIES, manifest.seed)
-    settings, _ = tune(snapshot, sample, CANDIDATE_RECALL, min(CANDIDATES, manifest.rows), foreign)
+    settings = tune_encodings(snapshot, queries)
     report("tune", 1, 1)
     return msgspec.structs.replace(manifest, settings=settings.to_entry())
 

@@ -35,6 +35,8 @@ class ChangeableIndex(OpenedIndex):
         id: str | None = None,
         missing: str = "error",
         packed: bool = False,
+        offsets: object | None = None,
+        saliency: object | None = None,
         token: str | None = None,
         if_snapshot: int | None = None,
         progress: Callable[[str, int, int], None] | None = None,
@@ -46,6 +48,9 @@ class ChangeableIndex(OpenedIndex):
         embeddings, attributes, ids, vectors, id, missing, packed
             As for `vsearch.build`. Missing attributes are NULL. Ids must be new; an index that was built without ids numbers
             the rows.
+        offsets, saliency
+            Of documents of many vectors, with `embeddings` as `vsearch.build_documents` takes its vectors; `vectors` names the
+            column of a table that has them. The index encodes them as it was built: with its codebook, `keep` and `pool`.
         token : str, optional
             An idempotency key, up to 200 characters: a second call with the same token does nothing and returns the result of
             the first, so that a retry after a crash takes effect once. The last 256 tokens are remembered.
@@ -68,7 +73,7 @@ class ChangeableIndex(OpenedIndex):
         from vsearch.building.inputs.rows import Given
         from vsearch.live.operations import Append
 
-        new = self._read(embeddings, Given(attributes, ids, vectors, id, missing, packed), progress)
+        new = self._read(embeddings, Given(attributes, ids, vectors, id, missing, packed), offsets, saliency, progress)
         return self._change(Append(new), token, if_snapshot)
 
     def upsert(
@@ -81,6 +86,8 @@ class ChangeableIndex(OpenedIndex):
         id: str | None = None,
         missing: str = "error",
         packed: bool = False,
+        offsets: object | None = None,
+        saliency: object | None = None,
         token: str | None = None,
         if_snapshot: int | None = None,
         progress: Callable[[str, int, int], None] | None = None,
@@ -92,7 +99,7 @@ class ChangeableIndex(OpenedIndex):
         from vsearch.building.inputs.rows import Given
         from vsearch.live.operations import Upsert
 
-        new = self._read(embeddings, Given(attributes, ids, vectors, id, missing, packed), progress)
+        new = self._read(embeddings, Given(attributes, ids, vectors, id, missing, packed), offsets, saliency, progress)
         return self._change(Upsert(new), token, if_snapshot)
 
     def update(
@@ -217,16 +224,19 @@ class ChangeableIndex(OpenedIndex):
         self,
         embeddings: object,
         given: Given,
+        offsets: object | None,
+        saliency: object | None,
         progress: Callable[[str, int, int], None] | None,
     ) -> NewRows:
-        from vsearch.live.inputs import read_rows
+        if self._snapshot.manifest.documents is None and offsets is None and saliency is None:
+            from vsearch.live.inputs import read_rows
 
-        self._check_changeable()
-        return read_rows(self._snapshot, embeddings, given, progress)
+            return read_rows(self._snapshot, embeddings, given, progress)
+        if given.packed:
+            raise InputError("packed is for single vectors of bits, which documents do not have")
+        from vsearch.live.document_inputs import read_documents
 
-    def _check_changeable(self) -> None:
-        if self._snapshot.manifest.documents is not None:
-            raise InputError("indexes of multi-vector documents cannot be changed yet: rebuild the index")
+        return read_documents(self._snapshot, embeddings, offsets, saliency, given, progress)
 
     def renew_after_fork(self) -> None:
         """Locks that nobody holds, and no changes of threads that are not here."""
@@ -237,9 +247,9 @@ class ChangeableIndex(OpenedIndex):
         from vsearch.live.commits import check_call, commit_change
         from vsearch.live.grouping import GROUPED, Waiting, commit_waiting
 
-        self._check_changeable()
         check_call(token, if_snapshot)
-        if if_snapshot is not None or operation.kind not in GROUPED:
+        documents = self._snapshot.manifest.documents is not None  # whose vectors each change counts
+        if if_snapshot is not None or documents or operation.kind not in GROUPED:
             with self._lock:
                 commit, self._snapshot = commit_change(self._snapshot, operation, token=token, if_snapshot=if_snapshot)
                 self._keep_up()

@@ -31,6 +31,10 @@ Ids = Annotated[
     str | None, typer.Option(help="A .npy file, a text file with one id per line, or a column of the attributes.")
 ]
 Missing = Annotated[str | None, typer.Option(help="Rows without a usable vector: error or skip.")]
+Offsets = Annotated[
+    str | None, typer.Option(help="Documents: .npy of where each begins; without it, a table of lists of vectors.")
+]
+Saliency = Annotated[str | None, typer.Option(help="Documents: .npy with a number per vector.")]
 Token = Annotated[
     str | None,
     typer.Option(help="Idempotency key: a second call with the same token changes nothing, so retries are safe."),
@@ -52,6 +56,8 @@ def append(
     id: Id = None,
     ids: Ids = None,
     missing: Missing = None,
+    offsets: Offsets = None,
+    saliency: Saliency = None,
     token: Token = None,
     if_snapshot: IfSnapshot = None,
     as_json: options.AsJson = False,
@@ -61,6 +67,7 @@ def append(
     """Add rows to an index; their ids must be new."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     given = _rows(attributes, vectors, id, ids, missing) | options.given(token=token, if_snapshot=if_snapshot)
+    given |= _documents(offsets, saliency)
     with output.progress() as report:
         commit = index.append(source, **given, progress=report)
     _print_commit(commit, as_json=as_json)
@@ -74,6 +81,8 @@ def upsert(
     id: Id = None,
     ids: Ids = None,
     missing: Missing = None,
+    offsets: Offsets = None,
+    saliency: Saliency = None,
     token: Token = None,
     if_snapshot: IfSnapshot = None,
     as_json: options.AsJson = False,
@@ -83,6 +92,7 @@ def upsert(
     """Add rows to an index, replacing rows with the same ids."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     given = _rows(attributes, vectors, id, ids, missing) | options.given(token=token, if_snapshot=if_snapshot)
+    given |= _documents(offsets, saliency)
     with output.progress() as report:
         commit = index.upsert(source, **given, progress=report)
     _print_commit(commit, as_json=as_json)
@@ -247,6 +257,12 @@ def _rows(
     if ids is not None:
         given["ids"] = inputs.read_ids(ids)
     return given
+
+
+def _documents(offsets: str | None, saliency: str | None) -> dict[str, Any]:
+    """What there is beside the vectors of documents."""
+    files = {"offsets": offsets, "saliency": saliency}
+    return {name: str(options.existing(path)) for name, path in files.items() if path is not None}
 
 
 def _chosen(index: Index, ids: str | None, where: str | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from vsearch.live.operations import codes_of, column_of, distinct_ids, find_livi
 from vsearch.predicates.types.table import attribute_from_arrow, attribute_of_kind
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state.deltas import Rows
+from vsearch.search.state.document_fetching import documents_at
 from vsearch.search.state.expiry import present, ttl_field
 from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.field_types import arrow_of
@@ -128,7 +129,7 @@ class AddColumn:
         names = snapshot.schema.names
         table = take_fields(snapshot, names, rows) if names else None
         table = pa.table({field: column}) if table is None else table.append_column(field, column)
-        rows_of = Rows(codes, stored_ids(snapshot, rows), table)
+        rows_of = Rows(codes, stored_ids(snapshot, rows), table, documents_at(snapshot, rows))
         return Draft(rows_of, remove(snapshot, rows), replaced=len(rows), change=change)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from vsearch.building.inputs.unusable import Unusable
     from vsearch.predicates.schema import Schema
+    from vsearch.search.state.document_codes import DocumentCodes
     from vsearch.search.state.model import Model
     from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import Manifest
 
 BATCH_ROWS = 16_384
 
@@ -47,6 +51,10 @@ class NewRows:
         In the order of `codes`, as they were given.
     model : Model
         What they were encoded with.
+    documents : DocumentCodes or None
+        In the order of `codes`, where rows stand for documents of many vectors.
+    given : int
+        Vectors of these, before any was left out or merged.
     """
 
     codes: RowCodes
@@ -54,13 +62,31 @@ class NewRows:
     ids: Any
     attributes: pa.Table | None
     model: Model
+    documents: DocumentCodes | None = None
+    given: int = 0
 
     def __len__(self) -> int:
         return len(self.order)
 
+    def count_vectors(self, manifest: Manifest) -> Manifest:
+        """A manifest that counts the vectors of the documents, too. Those of removed ones stay in its counts."""
+        entry = manifest.documents
+        if entry is None or self.documents is None:
+            return manifest
+        entry = msgspec.structs.replace(
+            entry,
+            vectors=entry.vectors + len(self.documents.codes),
+            vectors_given=entry.vectors_given + self.given,
+        )
+        return msgspec.structs.replace(manifest, documents=entry)
+
 
 def read_rows(
-    snapshot: Snapshot, embeddings: object, given: Given, progress: Callable[[str, int, int], None] | None = None
+    snapshot: Snapshot,
+    embeddings: object,
+    given: Given,
+    progress: Callable[[str, int, int], None] | None = None,
+    noted: Unusable | None = None,
 ) -> NewRows:
     """Read and encode rows.
 
@@ -70,6 +96,8 @@ def read_rows(
         As `vsearch.build` takes them.
     progress : callable, optional
         Told ``(stage, done, total)``.
+    noted : Unusable, optional
+        See `open_inputs`.
 
     Raises
     ------
@@ -77,10 +105,10 @@ def read_rows(
         They cannot be read, or have other dimensions than the index; or some ids are the same.
     """
     model, dimensions = snapshot.model, snapshot.manifest.dimensions
-    if _is_empty(embeddings):
-        return NewRows(row_codes.no_rows(model), np.empty(0, np.int64), None, None, model)
+    if is_empty(embeddings):
+        return no_rows(snapshot)
     with scratch_folder() as scratch:
-        inputs = open_inputs(embeddings, given, model.metric, scratch)
+        inputs = open_inputs(embeddings, given, model.metric, scratch, noted)
         if inputs.vectors.dimensions != dimensions:
             raise InputError(f"vectors must have the index's {dimensions} dimensions, got {inputs.vectors.dimensions}")
         parts, orders = [], []
@@ -132,10 +160,17 @@ def _encoded(new: NewRows, codes: RowCodes, order: NDArray[np.int64], model: Mod
     """Rows with other codes, in another order."""
     ids = new.ids if new.ids is None else take_ids(new.ids, order)
     attributes = None if new.attributes is None else new.attributes.take(order)
-    return NewRows(codes, new.order[order], ids, attributes, model)
+    documents = None if new.documents is None else new.documents.take(order)
+    return NewRows(codes, new.order[order], ids, attributes, model, documents, new.given)
 
 
-def _is_empty(embeddings: object) -> bool:
+def no_rows(snapshot: Snapshot) -> NewRows:
+    """No row at all."""
+    model = snapshot.model
+    return NewRows(row_codes.no_rows(model), np.empty(0, np.int64), None, None, model)
+
+
+def is_empty(embeddings: object) -> bool:
     """Whether there is no row at all, which no input of a build may be."""
     shape = getattr(embeddings, "shape", None)
     return (isinstance(shape, tuple) and len(shape) == 2 and shape[0] == 0) or (

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vsearch.live.operations import codes_of, stored_ids
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import Removed, Rows, concatenate_ids, no_ids, take_ids
+from vsearch.search.state.document_fetching import documents_at
 from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.shard import Addresses
 
@@ -80,12 +81,14 @@ def gather(snapshot: Snapshot, runs: Sequence[Shard], where: range) -> tuple[Row
     """The rows of some runs that lie in some partitions and are not removed, and their positions; both by partition."""
     positions = live_positions(runs, where)
     if not len(positions):
-        empty = Rows(row_codes.no_rows(snapshot.model), no_ids(stored_ids(snapshot, positions)), None)
+        none, ids = documents_at(snapshot, positions), no_ids(stored_ids(snapshot, positions))
+        empty = Rows(row_codes.no_rows(snapshot.model), ids, None, none)
         return empty, positions
     codes, order = codes_of(snapshot, positions)
     positions = positions[order]
     names = snapshot.schema.names
-    rows = Rows(codes, stored_ids(snapshot, positions), take_fields(snapshot, names, positions) if names else None)
+    table = take_fields(snapshot, names, positions) if names else None
+    rows = Rows(codes, stored_ids(snapshot, positions), table, documents_at(snapshot, positions))
     return rows, positions
 
 

@@ -14,6 +14,7 @@ from vsearch.live.inputs import NewRows, cast_column, check_id_type, conform, fi
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state import fetching, row_codes
 from vsearch.search.state.deltas import Removed, Rows, take_ids
+from vsearch.search.state.document_fetching import documents_at
 from vsearch.search.state.expiry import expired_rows, living, present, ttl_field
 from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.field_types import arrow_of
@@ -61,8 +62,9 @@ class Append:
                     f"the index has rows with these ids already: {listed(ids, np.sort(known))}; upsert replaces them"
                 )
             removed = removed_at(old.addresses, take_ids(ids, old.places))  # only rows that have expired
-        rows = Rows(new.codes, ids, conform(new.attributes, snapshot))
-        return Draft(rows, removed, added=len(new), next_row=next_row + len(new) if numbered else None)
+        rows = Rows(new.codes, ids, conform(new.attributes, snapshot), new.documents)
+        following = next_row + len(new) if numbered else None
+        return Draft(rows, removed, added=len(new), next_row=following, change=new.count_vectors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +88,9 @@ class Upsert:
             )
         old, alive = look_up(snapshot, ids)
         replaced = int(alive.sum())
-        rows = Rows(new.codes, ids, conform(new.attributes, snapshot))
+        rows = Rows(new.codes, ids, conform(new.attributes, snapshot), new.documents)
         removed = removed_at(old.addresses, take_ids(ids, old.places))
-        return Draft(rows, removed, added=len(new) - replaced, replaced=replaced)
+        return Draft(rows, removed, added=len(new) - replaced, replaced=replaced, change=new.count_vectors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +157,8 @@ class Update:
         for field, column in columns.items():
             table = table.set_column(table.column_names.index(field), field, column.take(pa.array(order)))
         ids = stored_ids(snapshot, rows)
-        return Draft(Rows(codes, ids, table), remove(snapshot, rows), replaced=len(rows))
+        new = Rows(codes, ids, table, documents_at(snapshot, rows))
+        return Draft(new, remove(snapshot, rows), replaced=len(rows))
 
     def _columns(self, snapshot: Snapshot, count: int, places: NDArray[np.int64] | None) -> dict[str, Any]:
         """The new values of so many rows, by field."""

@@ -54,5 +54,10 @@ def commit_settings(snapshot: Snapshot, settings: SearchSettings) -> Snapshot:
 def retune(snapshot: Snapshot) -> Snapshot:
     """Find settings that reach what those of the index were to reach, and commit them."""
     before = snapshot.settings
+    if snapshot.manifest.documents is not None:
+        from vsearch.multivector.tuning import CANDIDATE_RECALL, CANDIDATES, tune_documents
+
+        found = tune_documents(snapshot, before.target or CANDIDATE_RECALL, max(before.k or 0, CANDIDATES))
+        return commit_settings(snapshot, found)
     recall = DEFAULT_RECALL if before.target is None else before.target
     return commit_settings(snapshot, tune_defaults(snapshot, recall, before.k or DEFAULT_K))

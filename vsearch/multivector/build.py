@@ -17,14 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.building.inputs.rows import Given, id_values, split_table
+from vsearch.building.inputs.unusable import Unusable
 from vsearch.building.pipeline import Progress, WriteArrays, build_index
 from vsearch.building.training import BuildOptions
 from vsearch.errors import IndexExistsError, InputError
 from vsearch.multivector.codec import TokenCodec, check_token_codec, train_token_codec
 from vsearch.multivector.fde import FixedEncoding, train_fde
+from vsearch.multivector.opening import centroids_of, list_documents_of
 from vsearch.multivector.reduction import check_reduction, reduce_documents
 from vsearch.multivector.sources import Documents, documents_column, open_documents, open_saliency
+from vsearch.multivector.tuning import draw_queries
 from vsearch.multivector.usable import open_usable
+from vsearch.search.state.document_codes import DocumentCodes, pack
 from vsearch.storage import DocumentsEntry, Manifest, Store, snapshot_numbers
 from vsearch.storage.snapshots import kinds
 from vsearch.storage.stores.scratch import scratch_folder
@@ -35,8 +39,6 @@ SAMPLE_BYTES = 256 << 20
 SAMPLE_PER_CENTROID = 64
 SHARD_BYTES = 1 << 30
 BUCKETS = 32
-QUERY_VECTORS = 16
-SAMPLE_QUERIES = 64
 KINDS = ("fde", "lists")
 STORED = {None: None, "float16": np.float16, "float32": np.float32}
 
@@ -151,16 +153,13 @@ class DocumentPart:
             exact = spool("exact", STORED[options.store], total, patches.dimensions) if options.store else None
             for start, stop in batches(offsets):
                 vectors, inside = self.documents.take(rows[start:stop])
-                encoded = patches.encode(vectors)
+                encoded = encode_documents(patches, vectors, inside)
                 low, high = int(offsets[start]), int(offsets[stop])
-                codes[low:high] = encoded.centroids if patches.numbers is None else patches.numbers[encoded.centroids]
+                codes[low:high], scales[start:stop] = encoded.codes, encoded.scales
                 if exact is not None:
                     exact[low:high] = vectors
                 if residuals is not None and encoded.residuals is not None and encoded.factors is not None:
-                    scales[start:stop] = np.maximum.reduceat(encoded.factors, inside[:-1])
-                    scales[start:stop][scales[start:stop] == 0] = 1.0
-                    factors[low:high] = encoded.factors / np.repeat(scales[start:stop], np.diff(inside))
-                    residuals[low:high] = transpose_documents(encoded.residuals, inside)
+                    residuals[low:high], factors[low:high] = encoded.residuals, encoded.factors
             arrays(kinds.DOCUMENTS, {"vectors": lengths.astype(np.uint32), "factor_scale": scales})
             if patches.numbers is not None:
                 arrays(kinds.PATCH_NUMBERS, {"packed": pack(np.asarray(codes, np.uint16), patches.number_bits)})
@@ -192,17 +191,10 @@ class DocumentPart:
 
     def _write_lists(self, codes: NDArray[Any], offsets: NDArray[np.int64], arrays: WriteArrays) -> None:
         """Write the inverted lists: the documents of each centroid, ascending."""
-        if self.patches.numbers is not None:
-            inverse = np.zeros(1 << self.patches.number_bits, np.int64)
-            inverse[self.patches.numbers] = np.arange(len(self.patches.numbers))
-            centroids = inverse[codes]
-        else:
-            centroids = codes.astype(np.int64)
-        documents = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        pairs = np.unique(centroids * (len(offsets) - 1) + documents)
-        counts = np.bincount(pairs // (len(offsets) - 1), minlength=len(self.patches.codebook))
-        arrays(kinds.LIST_LENGTHS, {"documents": counts.astype(np.uint32)})
-        arrays(kinds.LISTS, {"document": (pairs % (len(offsets) - 1)).astype(np.uint32)})
+        centroids = centroids_of(self.patches, codes)
+        counts, listed = list_documents_of(centroids, np.diff(offsets).astype(np.uint32), len(self.patches.codebook))
+        arrays(kinds.LIST_LENGTHS, {"documents": counts})
+        arrays(kinds.LISTS, {"document": listed})
 
 
 def build_document_index(
@@ -237,15 +229,7 @@ def build_document_index(
     check_reduction(options.keep, options.pool, saliency=saliency is not None)
     with scratch_folder() as folder:
         scratch = Path(folder)
-        if offsets is None:
-            vectors, given = _split(vectors, given, scratch)
-        noted = None
-        if given.missing == "skip":
-            usable = open_usable(vectors, offsets, scratch)
-            opened, noted, weights = usable.documents, usable.unusable, usable.saliency(saliency)
-        else:
-            opened = open_documents(vectors, offsets, scratch)
-            weights = open_saliency(saliency, opened.offsets)
+        opened, weights, given, noted = open_given(vectors, offsets, saliency, given, scratch)
         documents, positions = reduce_documents(
             opened, weights, options.keep, options.pool, scratch, lambda done, all_: progress("reduce", done, all_)
         )
@@ -263,7 +247,7 @@ def build_document_index(
         use_lists = options.candidates == "lists"
         width = min(options.dimensions, documents.vectors.dimensions) if use_lists else options.dimensions
         fde = train_fde(drawn, drawn_offsets, width, 0 if use_lists else BUCKETS, options.seed)
-        queries = _pseudo_queries(fde, drawn, drawn_offsets, rng)
+        queries = draw_queries(fde, drawn, drawn_offsets, rng)
         del drawn
 
         def encoded() -> Iterator[NDArray[np.float32]]:
@@ -283,6 +267,19 @@ def build_document_index(
             parts=(part,),
             noted=noted,
         )
+
+
+def open_given(
+    vectors: object, offsets: object | None, saliency: object | None, given: Given, scratch: Path
+) -> tuple[Documents, NDArray[np.floating[Any]] | None, Given, Unusable | None]:
+    """Open documents and their saliency; returns also the other inputs, and which documents are left out, if any."""
+    if offsets is None:
+        vectors, given = _split(vectors, given, scratch)
+    if given.missing == "skip":
+        usable = open_usable(vectors, offsets, scratch)
+        return usable.documents, usable.saliency(saliency), given, usable.unusable
+    opened = open_documents(vectors, offsets, scratch)
+    return opened, open_saliency(saliency, opened.offsets), given, None
 
 
 def _split(vectors: object, given: Given, scratch: Path) -> tuple[object, Given]:
@@ -306,6 +303,28 @@ def batches(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         start = stop
 
 
+def encode_documents(patches: TokenCodec, vectors: NDArray[np.float32], offsets: NDArray[np.int64]) -> DocumentCodes:
+    """Encode documents that lie end to end: vectors float32 (n, d), offsets int64 (documents + 1,)."""
+    encoded, lengths = patches.encode(vectors), np.diff(offsets)
+    scales = np.ones(len(lengths), np.float32)
+    residuals = factors = None
+    if encoded.residuals is not None and encoded.factors is not None:
+        scales = np.maximum.reduceat(encoded.factors, offsets[:-1])
+        scales[scales == 0] = 1.0
+        factors = (encoded.factors / np.repeat(scales, lengths)).astype(np.float16)
+        residuals = transpose_documents(encoded.residuals, offsets)
+    binary = patches.numbers is not None
+    codes = encoded.centroids if patches.numbers is None else patches.numbers[encoded.centroids]
+    return DocumentCodes(
+        lengths=lengths.astype(np.uint32),
+        scales=scales,
+        codes=codes.astype(np.uint16 if binary else patches.code_dtype),
+        bits=patches.number_bits if binary else 0,
+        residuals=residuals,
+        factors=factors,
+    )
+
+
 def transpose_documents(codes: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Transpose the residual codes (n, bytes) of each document: byte j of all its vectors together."""
     out = np.empty(codes.size, np.uint8)
@@ -313,15 +332,6 @@ def transpose_documents(codes: NDArray[np.uint8], offsets: NDArray[np.int64]) ->
     for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         out[start * width : stop * width] = codes[start:stop].T.reshape(-1)
     return out.reshape(codes.shape)
-
-
-def pack(numbers: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
-    """Pack numbers into a stream of `bits` bits each, plus the padding that readers need."""
-    from vsearch.kernels.multivector.hamming import PADDING, pack_numbers
-
-    packed = np.zeros(-(-len(numbers) * bits // 8) + PADDING, np.uint8)
-    pack_numbers(numbers, bits, packed)
-    return packed
 
 
 def _sample_vectors(documents: Documents, codebook: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -339,19 +349,6 @@ def _sample_documents(documents: Documents, rng: np.random.Generator) -> NDArray
     if count == len(documents):
         return np.arange(count)
     return np.sort(rng.choice(len(documents), count, replace=False))
-
-
-def _pseudo_queries(
-    fde: FixedEncoding, vectors: NDArray[np.float32], offsets: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Draw encoded queries for tuning, each made of some vectors of one document."""
-    documents = rng.choice(len(offsets) - 1, min(SAMPLE_QUERIES, len(offsets) - 1), replace=False)
-    encoded = []
-    for document in documents.tolist():
-        inside = np.arange(offsets[document], offsets[document + 1])
-        chosen = rng.choice(inside, min(QUERY_VECTORS, len(inside)), replace=False)
-        encoded.append(fde.encode_query(np.ascontiguousarray(vectors[chosen])))
-    return np.stack(encoded)
 
 
 def _shards(part: DocumentPart) -> int | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,6 +13,8 @@ from vsearch.errors import CorruptIndexError, InputError
 from vsearch.kernels.multivector.hamming import PADDING
 from vsearch.multivector.codec import TokenCodec, TokenCodes, load_token_codec
 from vsearch.multivector.fde import FixedEncoding, load_fde
+from vsearch.search.state.document_codes import read_documents, take_numbers
+from vsearch.search.state.model import Model
 from vsearch.search.state.shard import Shard
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import DocumentsEntry, SegmentFile, ensure_together
@@ -92,7 +94,7 @@ class DocumentIndex:
 
 
 _opened: WeakKeyDictionary[Snapshot, DocumentIndex] = WeakKeyDictionary()
-_codecs: WeakKeyDictionary[Snapshot, tuple[TokenCodec, FixedEncoding]] = WeakKeyDictionary()
+_codecs: WeakKeyDictionary[Model, tuple[TokenCodec, FixedEncoding]] = WeakKeyDictionary()
 
 
 def open_documents(snapshot: Snapshot) -> DocumentIndex:
@@ -108,15 +110,15 @@ def open_documents(snapshot: Snapshot) -> DocumentIndex:
     index = _opened.get(snapshot)
     if index is None:
         entry = _entry(snapshot)
-        patches, fde = _codec(snapshot)
-        shards = tuple(_open_shard(shard, patches, entry) for shard in snapshot.shards)
+        patches, fde = codecs_of(snapshot)
+        shards = tuple(_open_run(run, patches, entry) for run in snapshot.shards)
         index = _opened.setdefault(snapshot, DocumentIndex(patches, fde, entry, shards))
     return index
 
 
 def encoding_of(snapshot: Snapshot) -> FixedEncoding:
     """Return the encoding of documents and queries, without opening shards. Raises like `open_documents`."""
-    return _codec(snapshot)[1]
+    return codecs_of(snapshot)[1]
 
 
 def _entry(snapshot: Snapshot) -> DocumentsEntry:
@@ -126,9 +128,10 @@ def _entry(snapshot: Snapshot) -> DocumentsEntry:
     return snapshot.manifest.documents
 
 
-def _codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
-    codec = _codecs.get(snapshot)
-    return _codecs.setdefault(snapshot, _read_codec(snapshot)) if codec is None else codec
+def codecs_of(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
+    """Return the codec of vectors and the encoding of documents, read once per model. Raises like `open_documents`."""
+    codecs = _codecs.get(snapshot.model)
+    return _codecs.setdefault(snapshot.model, _read_codec(snapshot)) if codecs is None else codecs
 
 
 def _read_codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
@@ -147,6 +150,14 @@ def _read_codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
     if not valid:
         raise CorruptIndexError("model", "the codec of the documents does not match the manifest; restore the manifest")
     return patches, fde
+
+
+def _open_run(run: Shard, patches: TokenCodec, entry: DocumentsEntry) -> DocumentShard:
+    """Open the documents of a run, once for all snapshots that share it."""
+    opened = run.read.derived.get(__name__)
+    if opened is None:
+        opened = run.read.derived.setdefault(__name__, _open_shard(run, patches, entry))
+    return replace(cast("DocumentShard", opened), shard=run)
 
 
 def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> DocumentShard:
@@ -189,7 +200,9 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
         )
         if positions.shape != (total,) or positions.dtype.kind != "u":
             raise CorruptIndexError("manifest", f"shard {shard.number} does not have a position for each vector")
-    if entry.candidates == "lists":
+    if entry.candidates == "lists" and kinds.LISTS not in shard.files and kinds.LIST_LENGTHS not in shard.files:
+        list_offsets, list_documents = _make_lists(shard, patches, entry)
+    elif entry.candidates == "lists":
         lengths = take(kinds.LIST_LENGTHS, "documents", np.uint32, len(patches.codebook))
         shard.files[kinds.LIST_LENGTHS].ensure_all()
         list_offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -211,6 +224,43 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
         list_documents,
         checked=np.full(shard.rows, len(patches.codebook) == 1 << (8 * codes.itemsize)),
     )
+
+
+def _make_lists(run: Shard, patches: TokenCodec, entry: DocumentsEntry) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """Make the inverted lists of a run that stores none: offsets and documents of each centroid. Reads all its codes."""
+    documents = read_documents(run.files, run.rows, entry)
+    centroids = centroids_of(patches, documents.codes)
+    if centroids.max(initial=0) >= len(patches.codebook):
+        raise CorruptIndexError(run.files[kinds.PATCH_CODES].path, "a code is no centroid's number")
+    counts, listed = list_documents_of(centroids, documents.lengths, len(patches.codebook))
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]), listed
+
+
+def list_documents_of(
+    centroids: NDArray[np.int64], lengths: NDArray[np.uint32], codebook: int
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Return inverted lists of documents: how many each centroid has, and which, ascending.
+
+    Parameters
+    ----------
+    centroids : int64 (vectors,)
+        Document by document; `lengths` uint32 (documents,) are how many each has.
+    codebook : int
+        Centroids that there are.
+    """
+    many = max(1, len(lengths))
+    pairs = np.unique(centroids * many + np.repeat(np.arange(len(lengths)), lengths))
+    counts = np.bincount(pairs // many, minlength=codebook)
+    return counts.astype(np.uint32), (pairs % many).astype(np.uint32)
+
+
+def centroids_of(patches: TokenCodec, codes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the centroids of codes, which are their numbers in binary mode."""
+    if patches.numbers is None:
+        return codes.astype(np.int64)
+    inverse = np.zeros(1 << patches.number_bits, np.int64)
+    inverse[patches.numbers] = np.arange(len(patches.numbers))
+    return np.asarray(inverse[codes])
 
 
 def ensure_codes(index: DocumentIndex, documents: DocumentShard, rows: NDArray[np.int64]) -> None:
@@ -245,10 +295,8 @@ def decode_documents(
     patches = index.patches
     if patches.numbers is not None:
         documents.ensure_numbers(starts, stops, patches.number_bits)
-        inverse = np.zeros(1 << patches.number_bits, np.int64)
-        inverse[patches.numbers] = np.arange(len(patches.numbers))
         numbers = take_numbers(documents.packed, patches.number_bits, places)
-        return patches.decode(TokenCodes(inverse[numbers], None, None)), offsets
+        return patches.decode(TokenCodes(centroids_of(patches, numbers), None, None)), offsets
     ensure_codes(index, documents, rows)
     centroids = documents.codes[places].astype(np.int64)
     if patches.residual is None:
@@ -264,11 +312,3 @@ def decode_documents(
     return patches.decode(
         TokenCodes(centroids, residuals, factors * np.repeat(documents.scales[rows], stops - starts))
     ), offsets
-
-
-def take_numbers(packed: NDArray[np.uint8], bits: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Read numbers of `bits` bits (1 to 16) at some places of a packed stream: int64 (places,)."""
-    at = places * bits
-    first = at >> 3
-    word = packed[first] | packed[first + 1].astype(np.int64) << 8 | packed[first + 2].astype(np.int64) << 16
-    return (word >> (at & 7)) & ((1 << bits) - 1)

@@ -19,13 +19,15 @@ from vsearch.cores import available_cores
 from vsearch.errors import InputError, SearchTimeoutError
 from vsearch.kernels.filters.bitmaps import list_rows
 from vsearch.kernels.multivector.inverted_lists import collect_lists
+from vsearch.kernels.query.fields import COUNTERS
 from vsearch.metrics import LARGEST_ELEMENT
 from vsearch.multivector.maxsim import QueryTokens, prepare_query, score_by_codes, score_by_residuals, score_exactly
 from vsearch.multivector.opening import DocumentIndex, DocumentShard
-from vsearch.search.engine.masks import IndexMask
+from vsearch.search.engine.masks import IndexMask, live_mask
 from vsearch.search.engine.merge import ShardHits, merge, top
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
+from vsearch.search.engine.steps import merge_hits
 from vsearch.search.pages import collect_page
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.search.vectors import search_shards
@@ -235,14 +237,14 @@ def search_documents(
     Returns min(k, matching documents) per query. Scores are MaxSim on the codes (equal bits in binary mode), or on
     the stored vectors if `request.exact`. Ties go to the lower row.
     """
+    mask = live_mask(snapshot) if mask is None else mask
     first = first_candidates(index.entry, request, snapshot.manifest.rows)
     hits: list[list[ShardHits]] | None = None
     eligible: list[NDArray[np.int64]] | None = None
     if first is not None and by_encodings(index.entry, request):
         with stats.level("prepare"):
             encoded = np.stack([index.fde.encode_query(query) for query in queries])
-        inner = SearchRequest(k=first, settings=snapshot.settings, deadline=request.deadline)
-        hits = search_shards(snapshot, encoded, inner, mask, stats)
+        hits = _search_encodings(snapshot, encoded, first, request, mask, stats)
     else:
         eligible = _eligible(snapshot, mask)
         stats.queries += len(queries)
@@ -285,6 +287,34 @@ def search_documents(
         answer.candidates.append(reranked)
         stats.rows_reranked += len(reranked)
     return answer
+
+
+def _search_encodings(
+    snapshot: Snapshot,
+    encoded: NDArray[np.float32],
+    first: int,
+    request: DocumentRequest,
+    mask: IndexMask | None,
+    stats: SearchStats,
+) -> list[list[ShardHits]]:
+    """Find what the encodings say of each query in every run of a snapshot: `first` hits per shard."""
+    shards = len(snapshot.manifest.shards)
+    shared = len(snapshot.shards) > shards  # runs of one shard are searched together
+    k = min(first * shards, snapshot.manifest.rows) if shared else first
+    inner = SearchRequest(k=k, settings=snapshot.settings, deadline=request.deadline)
+    found = search_shards(snapshot, encoded, inner, mask, stats)
+    if not shared:
+        return found
+    return [_by_run(snapshot, *merge_hits(snapshot, hits, k)) for hits in found]
+
+
+def _by_run(snapshot: Snapshot, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> list[ShardHits]:
+    """Split the hits of a whole snapshot by run."""
+    parts = []
+    for run in snapshot.shards:
+        own = (rows >= run.first_row) & (rows < run.first_row + run.rows)
+        parts.append(ShardHits(scores[own], rows[own] - run.first_row, np.zeros(COUNTERS, np.int64)))
+    return parts
 
 
 def search_document_page(

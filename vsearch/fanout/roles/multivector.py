@@ -59,6 +59,15 @@ def take_documents(documents: Documents, positions: NDArray[np.int64] | slice) -
     return msgspec.structs.replace(documents, vectors=vectors, lengths=lengths[positions].tobytes())
 
 
+def check_changes(manifest: Manifest) -> None:
+    """Refuse an index whose documents were changed since it was built: functions know one run of each shard."""
+    live = manifest.live
+    if live and (live.deltas or any(shard.runs for shard in manifest.shards)):
+        raise InputError(
+            f"documents of snapshot {manifest.snapshot} were changed, which functions do not support: open the index by its own URL"
+        )
+
+
 def check_documents(manifest: Manifest, documents: Documents) -> None:
     """Hold what is asked of documents against the index.
 
@@ -67,6 +76,7 @@ def check_documents(manifest: Manifest, documents: Documents) -> None:
     InputError
     """
     entry = _entry_of(manifest)
+    check_changes(manifest)
     if documents.dimensions != entry.dimensions:
         raise InputError(f"query vectors must have {entry.dimensions} dimensions, got {documents.dimensions}")
     if not is_bounded(floats(documents.vectors)):

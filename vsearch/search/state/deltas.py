@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
 from vsearch.search.state import row_codes
+from vsearch.search.state.document_codes import DocumentCodes, concatenate_documents, read_documents
 from vsearch.search.state.plain_rows import PlainTable, read_table, stack_tables
 from vsearch.search.state.row_codes import RowCodes
 from vsearch.storage.files.bundle import open_bundle
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vsearch.search.state.model import Model
-    from vsearch.storage import SegmentFile, Store
+    from vsearch.storage import Manifest, SegmentFile, Store
     from vsearch.storage.files.bundle import BundleEntry
 
 
@@ -37,10 +38,12 @@ class Rows:
     Attributes
     ----------
     codes : RowCodes
-        By partition, but for those of a delta that is older than a split.
+        Sorted by partition.
     ids : int64 (n,), or pyarrow.Array of strings
     attributes : pyarrow.Table or None
         Exact columns under the names of their fields (`AttributeEntry.field`); a field that is missing is NULL.
+    documents : DocumentCodes or None
+        Where rows stand for documents of many vectors.
 
     Functions have a `PlainTable` in place of either.
     """
@@ -48,6 +51,7 @@ class Rows:
     codes: RowCodes
     ids: Ids
     attributes: pa.Table | None
+    documents: DocumentCodes | None = None
 
     def __len__(self) -> int:
         return len(self.codes.partitions)
@@ -58,6 +62,7 @@ class Rows:
             row_codes.take(self.codes, order),
             take_ids(self.ids, order),
             None if self.attributes is None else _take_table(self.attributes, order),
+            None if self.documents is None else self.documents.take(order),
         )
 
 
@@ -176,7 +181,12 @@ def concatenate_rows(parts: Sequence[Rows], order: NDArray[np.int64]) -> Rows:
     """Rows of several parts, as they lie one after the other, in the given order."""
     codes = row_codes.concatenate([part.codes for part in parts])
     tables = [part.attributes for part in parts]
-    joined = Rows(codes, concatenate_ids([part.ids for part in parts]), _stack(tables, [len(part) for part in parts]))
+    joined = Rows(
+        codes,
+        concatenate_ids([part.ids for part in parts]),
+        _stack(tables, [len(part) for part in parts]),
+        concatenate_documents([part.documents for part in parts]),
+    )
     return joined.take(order)
 
 
@@ -216,6 +226,8 @@ def write_delta(
         parts[IDS] = id_part(rows.ids)
         if rows.attributes is not None:
             parts[ATTRIBUTES] = rows.attributes.combine_chunks()
+        if rows.documents is not None:
+            parts |= rows.documents.parts()
     parts |= removed_parts(removed)
     facts = {"rows": 0 if rows is None else len(rows), "removed": 0 if removed is None else len(removed)}
     return delta_entry(write_bundle(store, path, parts, facts), rows, removed, level)
@@ -250,13 +262,7 @@ def id_part(ids: Ids) -> Any:
 
 
 def read_delta(
-    store: Store,
-    entry: SegmentEntry,
-    model: Model,
-    id_type: str,
-    snapshot: int = 0,
-    *,
-    only: range | None = None,
+    store: Store, entry: SegmentEntry, model: Model, manifest: Manifest, *, only: range | None = None
 ) -> Delta:
     """Read a delta whole.
 
@@ -270,7 +276,8 @@ def read_delta(
     CorruptIndexError
         It does not hold what its entry says, or what the model can have written.
     """
-    bundle, path = open_bundle(store, entry.bundle, snapshot), entry.bundle.path
+    id_type = manifest.id_type
+    bundle, path = open_bundle(store, entry.bundle, manifest.snapshot), entry.bundle.path
     files = bundle.files
     for kind, file in files.items():
         if only is None or kind != REMOVED_IDS:
@@ -294,8 +301,12 @@ def read_delta(
     if ATTRIBUTES in files:
         file = files[ATTRIBUTES]
         table = take(file, [column.name for column in file.entry.columns], np.arange(entry.rows))
-    rows = Rows(codes, read_ids(files, IDS, entry.rows, id_type, path), table)
-    return Delta(entry.number, rows, read_removed(files, entry.removed, id_type, path))
+    documents = None
+    if manifest.documents is not None and entry.rows:
+        documents = read_documents(files, entry.rows, manifest.documents)
+    rows = Rows(codes, read_ids(files, IDS, entry.rows, id_type, path), table, documents)
+    removed = read_removed(files, entry.removed, id_type, path)
+    return Delta(entry.number, rows, removed)
 
 
 def read_delta_ids(store: Store, entry: SegmentEntry, id_type: str, snapshot: int = 0) -> tuple[Ids, Removed]:

@@ -74,12 +74,11 @@ def needs_tuning(snapshot: Snapshot) -> bool:
 
 
 def _recommend(snapshot: Snapshot, energy: float, rows: float) -> str | None:
+    anew = "retrain()" if snapshot.manifest.documents is None else "build it again"
     if rows >= GROWTH:
-        return f"retrain(): the index has {rows:.0f} times the rows of its training"
+        return f"{anew}: the index has {rows:.0f} times the rows of its training"
     if energy >= FAR_ENERGY:
-        return (
-            f"retrain(): later rows lie {energy:.1f} times as far (squared) from the centroids as those of the training"
-        )
+        return f"{anew}: later rows lie {energy:.1f} times as far (squared) from the centroids as those of the training"
     if needs_tuning(snapshot):
         return "optimize(): the settings were found for other rows"
     return None

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from vsearch.search.state.document_fetching import count_vectors
 from vsearch.search.state.drift import measure_drift
 from vsearch.search.state.expiry import ttl_name
 from vsearch.search.state.snapshot import Snapshot
@@ -102,22 +103,25 @@ def describe_documents(snapshot: Snapshot, by_part: dict[str, int]) -> dict[str,
 
     Bytes are those of the files, headers and padding included, everything that a search may read: the codes, what the
     candidates are found by, ids and checksums. Attributes are the user's own, and the model does not grow with the
-    documents: both are apart. Ratios are to all vectors that were given, before any was left out or merged.
+    documents: both are apart, but for attributes in bundles, which are one file each. Ratios are to all vectors that were given,
+    before any was left out or merged: of documents that are not removed in proportion to their vectors.
     """
     entry = snapshot.manifest.documents
     if entry is None:
         return None
-    documents = snapshot.manifest.rows
-    names = set(DOCUMENT_PARTS.values())
+    documents = max(1, snapshot.manifest.rows)
+    vectors = count_vectors(snapshot) if snapshot.manifest.live else entry.vectors
+    given = round(vectors * entry.vectors_given / entry.vectors)
+    names = {*DOCUMENT_PARTS.values(), *BUNDLE_PARTS}
     patches = {part: size / documents for part, size in sorted(by_part.items()) if part in names}
     candidates = sum(by_part.get(part, 0) for part in kinds.VECTOR_KINDS) / documents
     total = sum(patches.values()) + candidates
-    raw = entry.vectors_given * entry.dimensions / documents
+    raw = given * entry.dimensions / documents
     return {
-        "documents": documents,
+        "documents": snapshot.manifest.rows,
         "dimensions": entry.dimensions,
-        "vectors_given": entry.vectors_given,
-        "vectors": entry.vectors,
+        "vectors_given": given,
+        "vectors": vectors,
         "codec": msgspec.to_builtins(entry.patches),
         "keep": entry.keep,
         "pool": entry.pool,

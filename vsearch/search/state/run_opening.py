@@ -182,7 +182,7 @@ class RunOpener:
             known = self._known.deltas.get(entry.bundle.path)
             if known is None:
                 only = self._where if self._plain else None
-                known = read_delta(self._store, entry, model, manifest.id_type, manifest.snapshot, only=only)
+                known = read_delta(self._store, entry, model, manifest, only=only)
             deltas.append(known)
         self.gone = gone = Gone([*removed, *(delta.removed for delta in deltas)])
         for run in self.runs:

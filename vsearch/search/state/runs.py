@@ -72,6 +72,8 @@ def _parts(model: Model, rows: Rows, where: range) -> dict[str, Any]:
     parts[IDS] = id_part(rows.ids)
     if rows.attributes is not None:
         parts[ATTRIBUTES] = rows.attributes.combine_chunks()
+    if rows.documents is not None:
+        parts |= rows.documents.parts()
     return parts
 
 

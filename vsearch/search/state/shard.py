@@ -77,6 +77,7 @@ class RunState:
         self.ready = np.zeros(partitions, np.bool_)
         self.all_ready = False
         self.columns: dict[str, EncodedColumn] = {}
+        self.derived: dict[str, Any] = {}  # what other modules make of it once, by the module's name
         self.lock = threading.Lock()
         renew_in_children(self)
 

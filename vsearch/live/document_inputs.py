@@ -1,0 +1,71 @@
+"""Documents of many vectors that a change was given, encoded by the codec of the index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vsearch.errors import InputError
+from vsearch.live.inputs import NewRows, is_empty, no_rows, read_rows
+from vsearch.multivector.build import STORED, batches, encode_documents, open_given
+from vsearch.multivector.opening import codecs_of
+from vsearch.multivector.reduction import check_reduction, reduce_documents
+from vsearch.search.state.document_codes import concatenate_documents
+from vsearch.storage.stores.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from vsearch.building.inputs.rows import Given
+    from vsearch.search.state.snapshot import Snapshot
+
+
+def read_documents(
+    snapshot: Snapshot,
+    vectors: object,
+    offsets: object | None,
+    saliency: object | None,
+    given: Given,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> NewRows:
+    """Read and encode documents, with fewer vectors each where the index was built so.
+
+    Parameters
+    ----------
+    vectors, offsets, saliency, given
+        As `vsearch.build_documents` takes them.
+
+    Raises
+    ------
+    InputError
+        They cannot be read, have other dimensions than those of the index, or have no saliency where some vectors are to go.
+    """
+    entry = snapshot.manifest.documents
+    if entry is None:
+        raise InputError("this index holds single vectors: leave out offsets and saliency, which are of documents")
+    if offsets is None and is_empty(vectors):
+        return no_rows(snapshot)
+    patches, fde = codecs_of(snapshot)
+    check_reduction(entry.keep, entry.pool, saliency=saliency is not None)
+    with scratch_folder() as folder:
+        scratch = Path(folder)
+        opened, weights, given, noted = open_given(vectors, offsets, saliency, given, scratch)
+        if opened.vectors.dimensions != entry.dimensions:
+            raise InputError(
+                f"vectors must have the {entry.dimensions} dimensions of those of the index, got {opened.vectors.dimensions}"
+            )
+        documents, positions = reduce_documents(opened, weights, entry.keep, entry.pool, scratch, lambda *_: None)
+        encodings, parts = [], []
+        for start, stop in batches(documents.offsets):
+            rows, inside = documents.read(start, stop)
+            own = slice(int(documents.offsets[start]), int(documents.offsets[stop]))
+            encodings.append(fde.encode_documents(rows, inside))
+            made = encode_documents(patches, rows, inside)
+            exact = None if entry.store is None else rows.astype(STORED[entry.store])
+            places = None if positions is None else np.asarray(positions[own], np.uint32)
+            parts.append(replace(made, exact=exact, positions=places))
+        new = read_rows(snapshot, np.concatenate(encodings), given, progress, noted)
+        codes = concatenate_documents(parts)
+        return replace(new, documents=None if codes is None else codes.take(new.order), given=int(opened.offsets[-1]))

@@ -1,0 +1,181 @@
+"""Codes of documents of many vectors, document by document: how these move between segments, beside `row_codes`.
+
+Whatever a document's codes are relative to belongs to it alone, so documents that move keep every bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import CorruptIndexError
+from vsearch.storage.snapshots import kinds
+
+if TYPE_CHECKING:
+    from vsearch.storage import DocumentsEntry, SegmentFile
+
+PLACES = (np.uint8, np.uint16, np.uint32)
+"""Types of positions; a segment has the smallest that holds its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentCodes:
+    """Codes of n documents of many vectors, one document after the other (see index/FORMAT.md, Documents).
+
+    Attributes
+    ----------
+    lengths, scales : uint32 (n,), float32 (n,)
+        Vectors of each document, and what its factors are relative to.
+    codes : uint8 or uint16 (vectors,)
+        Centroids; in binary mode uint16 numbers of centroids.
+    bits : int
+        Of such a number; 0 for centroids.
+    residuals, factors : uint8 (vectors, bytes), float16 (vectors,); or None
+        Each document's rectangle of residual codes is transposed.
+    exact : float16 or float32 (vectors, d), or None
+    positions : uint32 (vectors,), or None
+    """
+
+    lengths: NDArray[np.uint32]
+    scales: NDArray[np.float32]
+    codes: NDArray[Any]
+    bits: int = 0
+    residuals: NDArray[np.uint8] | None = None
+    factors: NDArray[np.float16] | None = None
+    exact: NDArray[Any] | None = None
+    positions: NDArray[np.uint32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def take(self, order: NDArray[np.integer[Any]]) -> DocumentCodes:
+        """Some documents, in the order given."""
+        places = places_of(_offsets(self.lengths), order)
+        columns: dict[str, Any] = {name: column[places] for name, column in _columns(self).items()}
+        return replace(self, lengths=self.lengths[order], scales=self.scales[order], **columns)
+
+    def parts(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """What a segment holds of them, by kind."""
+        found: dict[str, dict[str, NDArray[Any]]] = {
+            kinds.DOCUMENTS: {"vectors": self.lengths, "factor_scale": self.scales}
+        }
+        if self.bits:
+            found[kinds.PATCH_NUMBERS] = {"packed": pack(self.codes, self.bits)}
+        else:
+            found[kinds.PATCH_CODES] = {"code": self.codes}
+        if self.residuals is not None and self.factors is not None:
+            found[kinds.PATCH_RESIDUALS] = {"residual": self.residuals}
+            found[kinds.PATCH_FACTORS] = {"factor": self.factors}
+        if self.exact is not None:
+            found[kinds.PATCH_EXACT] = {"exact": self.exact}
+        if self.positions is not None:
+            largest = int(self.positions.max(initial=0))
+            kind = next(kind for kind in PLACES if largest <= np.iinfo(kind).max)
+            found[kinds.PATCH_POSITIONS] = {"position": self.positions.astype(kind)}
+        return found
+
+
+def _columns(documents: DocumentCodes) -> dict[str, NDArray[Any]]:
+    """What there is of each vector."""
+    columns = {name: getattr(documents, name) for name in ("codes", "residuals", "factors", "exact", "positions")}
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def concatenate_documents(parts: Sequence[DocumentCodes | None]) -> DocumentCodes | None:
+    """Documents of several parts of an index, one part after the other; None where it has none."""
+    some = [part for part in parts if part is not None]
+    if len(some) < 2:
+        return some[0] if some else None
+    columns = [_columns(part) for part in some]
+    joined: dict[str, Any] = {name: np.concatenate([own[name] for own in columns]) for name in columns[0]}
+    lengths = np.concatenate([part.lengths for part in some])
+    return replace(some[0], lengths=lengths, scales=np.concatenate([part.scales for part in some]), **joined)
+
+
+def read_documents(
+    files: Mapping[str, SegmentFile], count: int, entry: DocumentsEntry, rows: NDArray[np.int64] | None = None
+) -> DocumentCodes:
+    """Some documents of a segment of so many, or all of them, read and verified first.
+
+    Raises
+    ------
+    CorruptIndexError
+        The segment does not hold what the manifest says.
+    """
+
+    def part(kind: str, name: str, many: int) -> NDArray[Any]:
+        if kind not in files:
+            raise CorruptIndexError("manifest", f"a segment of documents has no {kind!r}; restore the manifest")
+        array = files[kind].array(name)
+        if len(array) != many:
+            raise CorruptIndexError(files[kind].path, f"{name} has {len(array)} entries, expected {many}")
+        return array
+
+    lengths, scales = part(kinds.DOCUMENTS, "vectors", count), part(kinds.DOCUMENTS, "factor_scale", count)
+    files[kinds.DOCUMENTS].ensure_all()
+    offsets = _offsets(lengths)
+    rows = np.arange(count) if rows is None else rows
+    starts, stops, total = offsets[rows], offsets[rows + 1], int(offsets[-1])
+    places = places_of(offsets, rows)
+
+    def take(kind: str, name: str) -> NDArray[Any]:
+        array = part(kind, name, total)
+        files[kind].ensure(name, starts, stops)
+        return array[places]
+
+    bits, coded = number_bits(entry), entry.patches.residual is not None
+    if bits:
+        from vsearch.kernels.multivector.hamming import PADDING
+
+        packed = part(kinds.PATCH_NUMBERS, "packed", -(-total * bits // 8) + PADDING)
+        files[kinds.PATCH_NUMBERS].ensure("packed", starts * bits // 8, -(-stops * bits // 8) + PADDING)
+        codes: NDArray[Any] = take_numbers(packed, bits, places).astype(np.uint16)
+    else:
+        codes = take(kinds.PATCH_CODES, "code")
+    return DocumentCodes(
+        lengths=lengths[rows],
+        scales=scales[rows],
+        codes=codes,
+        bits=bits,
+        residuals=take(kinds.PATCH_RESIDUALS, "residual") if coded else None,
+        factors=take(kinds.PATCH_FACTORS, "factor") if coded else None,
+        exact=None if entry.store is None else take(kinds.PATCH_EXACT, "exact"),
+        positions=take(kinds.PATCH_POSITIONS, "position").astype(np.uint32) if entry.positions else None,
+    )
+
+
+def number_bits(entry: DocumentsEntry) -> int:
+    """Bits of a centroid's number in binary mode; 0 in others."""
+    return max(1, int(entry.patches.centroids - 1).bit_length()) if entry.patches.binary else 0
+
+
+def places_of(offsets: NDArray[np.int64], rows: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Where the vectors of some documents are, document by document: int64 (vectors,)."""
+    lengths = offsets[rows + 1] - offsets[rows]
+    own = np.cumsum(lengths) - lengths
+    return np.repeat(offsets[rows] - own, lengths) + np.arange(int(lengths.sum()))
+
+
+def pack(numbers: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
+    """Numbers of `bits` bits without waste, and the padding that reading them asks for."""
+    from vsearch.kernels.multivector.hamming import PADDING, pack_numbers
+
+    packed = np.zeros(-(-len(numbers) * bits // 8) + PADDING, np.uint8)
+    pack_numbers(numbers, bits, packed)
+    return packed
+
+
+def take_numbers(packed: NDArray[np.uint8], bits: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers of `bits` bits (1 to 16) at some places of a packed stream: int64 (places,)."""
+    at = places * bits
+    first = at >> 3
+    word = packed[first] | packed[first + 1].astype(np.int64) << 8 | packed[first + 2].astype(np.int64) << 16
+    return (word >> (at & 7)) & ((1 << bits) - 1)
+
+
+def _offsets(lengths: NDArray[np.uint32]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
