@@ -51,6 +51,9 @@ UNCHECKED = 60.0
 OF_TRAINING = frozenset({"tune", "retrain"})
 """Changes that are of the model that they were begun with."""
 
+YIELD = 0.2
+"""Seconds within which a change waits that another writer was before; divided by how often that happened."""
+
 COPYING = frozenset({"update", "add_column"})
 """Changes that copy the codes of rows: nothing that settings depend on."""
 
@@ -181,7 +184,8 @@ def commit_change(
     store, trained, origin = snapshot.store, training_of(snapshot.manifest), origin_of(snapshot.manifest)
     begun = time.monotonic()
     written: Written | None = None
-    for wait in retry_waits():
+    lost = 0
+    for _ in retry_waits():
         manifest = snapshot.manifest
         stale = ""
         if origin_of(manifest) != origin and not isinstance(operation, Override):
@@ -227,8 +231,10 @@ def commit_change(
         if after is not None:
             commit = Commit(after.snapshot, draft.added, draft.replaced, draft.deleted)
             return commit, _opened(snapshot, after, own.delta(snapshot, after))
+        # Who lost more often waits less, and looks for the newest snapshot after the wait: so that nobody loses for ever.
+        lost += 1
+        time.sleep(random.random() * YIELD / lost)  # noqa: S311 (no secret)
         snapshot = newest_of(snapshot)
-        time.sleep(wait * random.random())  # noqa: S311 (no secret)
     discard(store, written, paths)
     raise ConflictError(
         f"{store.url}: other writers were first for {PATIENCE:.0f} s; try again, or write from fewer places"

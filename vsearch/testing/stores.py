@@ -39,6 +39,17 @@ class StoreContract:
         assert store.head("segments/a.arrow") == store.list("segments")[0]
         assert store.head("segments/a.arrow").modified.tzinfo is not None
 
+    def test_a_listing_begins_after_any_path(self, store: Store) -> None:
+        paths = sorted(["m/1.json", "m/10.json", "m/2.json", "m/2/deep.json", "m/2/deeper/x", "m/2.x/y", "n/1", "m0/1"])
+        for path in paths:
+            store.put(path, b"x")
+        for after in [*paths, "m", "m/2", "m/2/d", "m/2.json0", "m/9", "a", "z"]:
+            below = [path for path in paths if path > after]
+            assert [info.path for info in store.list("", after=after)] == below, after
+            assert [info.path for info in store.list("m", after=after)] == [
+                path for path in below if path.startswith("m/")
+            ], after
+
     def test_deleting_what_is_not_there_is_no_error(self, store: Store) -> None:
         store.put("segments/a.arrow", b"a")
         store.put("segments/b.arrow", b"b")

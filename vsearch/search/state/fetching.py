@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +56,14 @@ def reconstruct(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float
 def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Ids of an array of rows, in its shape: int64, or object (str and None); -1 or None where a row is -1."""
     plain = snapshot.plain_ids()
-    if plain is not None and -1 not in (rows.ravel().tolist() if rows.size <= FEW else rows):
-        return plain.take(rows).astype(np.int64, copy=False)
+    if plain is not None and rows.size <= FEW:
+        listed = rows.ravel().tolist()
+        if len(plain[1]) > 1:
+            return np.array([_id_of(plain, place) for place in listed], np.int64).reshape(rows.shape)
+        if -1 not in listed and plain[1]:
+            return plain[1][0].take(rows).astype(np.int64, copy=False)
+    elif plain is not None and len(plain[1]) == 1 and -1 not in rows:
+        return plain[1][0].take(rows).astype(np.int64, copy=False)
     shape, rows = rows.shape, rows.reshape(-1)
     text = snapshot.manifest.id_type == "string"
     ids: NDArray[Any] = np.full(len(rows), None if text else -1, object if text else np.int64)
@@ -68,6 +75,15 @@ def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
             file.ensure("id", inside, inside + 1)
             ids[places] = file.array("id")[inside]
     return ids.reshape(shape)
+
+
+def _id_of(plain: tuple[list[int], list[NDArray[np.integer[Any]]]], row: int) -> int:
+    """The id of one row; -1 where the row is -1."""
+    if row < 0:
+        return -1
+    firsts, ids = plain
+    run = bisect_right(firsts, row) - 1
+    return ids[run].item(row - firsts[run])
 
 
 def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:

@@ -83,7 +83,7 @@ class Snapshot:
     derived: dict[str, Any] = field(default_factory=dict)  # what other modules make of it once, by the module's name
     _threads: threading.local = field(default_factory=threading.local)
     _fused: bool = field(init=False, default=False)
-    _ids: NDArray[np.integer[Any]] | None = field(init=False, default=None)
+    _ids: tuple[list[int], list[NDArray[np.integer[Any]]]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.renew_after_fork()
@@ -177,13 +177,17 @@ class Snapshot:
             self._fused = not given and self.model.quantizer.scan != "cells"
         return self._fused
 
-    def plain_ids(self) -> NDArray[np.integer[Any]] | None:
-        """Ids of all rows where these are numbers in one mapped file: checked once, then free. None elsewhere."""
-        if self._ids is None and len(self.shards) == 1 and self.manifest.id_type != "string":
-            file = self.shards[0].files[IDS]
-            if file.mapped:
-                file.ensure("id")
-                self._ids = file.array("id")
+    def plain_ids(self) -> tuple[list[int], list[NDArray[np.integer[Any]]]] | None:
+        """The first row of each run, and ids of its rows, where these are numbers in memory or in mapped files.
+
+        Checked once, then free. None elsewhere.
+        """
+        if self._ids is None and self.manifest.id_type != "string":
+            runs = [run for run in self.shards if run.rows]
+            if all(isinstance(run.segment, Addresses) or run.files[IDS].mapped for run in runs):  # a tail is in memory
+                for run in runs:
+                    run.files[IDS].ensure("id")
+                self._ids = [run.first_row for run in runs], [run.files[IDS].array("id") for run in runs]
         return self._ids
 
     def bytes_fetched(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,17 +133,10 @@ class FolderStore:
 
     def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
         """All files below ``prefix``, sorted by path; with ``after``, only paths that sort after it."""
-        folder = self._local(prefix.strip("/")) if prefix.strip("/") else self._root
-        infos: list[ObjectInfo] = []
+        below = prefix.strip("/")
+        folder = self._local(below) if below else self._root
         with _clear(prefix):
-            for parent, _, names in os.walk(folder, onerror=_unreadable):
-                below = Path(parent).relative_to(self._root).as_posix()
-                for name in names:
-                    path = name if below == "." else f"{below}/{name}"
-                    if after is not None and path <= after:
-                        continue
-                    with suppress(FileNotFoundError):
-                        infos.append(_info(path, Path(parent, name).stat()))
+            infos = _list_files(str(folder), f"{below}/" if below else "", after or "")
         return sorted(infos, key=lambda info: info.path)
 
     def delete(self, paths: Iterable[str]) -> None:
@@ -238,9 +232,30 @@ def _sync(path: Path) -> None:
         os.close(number)
 
 
-def _unreadable(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
+def _list_files(folder: str, below: str, after: str) -> Iterator[ObjectInfo]:
+    """Yield the files of a folder, whose paths begin with `below`, that sort after a path. Linked folders are not entered.
+
+    Names before it cost no call each: a folder of manifests holds one for every snapshot.
+    """
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 (a Path for each would cost more than the rest)
+    except FileNotFoundError:
+        return
+    if after:
+        names = [
+            name for name in names if f"{below}{name}0" > after
+        ]  # "0" sorts after "/": a folder's files are before it
+    for name in names:
+        path, place = below + name, f"{folder}/{name}"
+        with suppress(FileNotFoundError):
+            status = os.lstat(place)
+            if stat.S_ISDIR(status.st_mode):
+                yield from _list_files(place, f"{path}/", after)
+                continue
+            if stat.S_ISLNK(status.st_mode):
+                status = Path(place).stat()
+            if path > after and not stat.S_ISDIR(status.st_mode):
+                yield _info(path, status)
 
 
 @contextmanager
