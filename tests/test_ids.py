@@ -132,7 +132,7 @@ def test_unknown_columns(numbered, ask):
     arguments = [[10]] if ask == "get" else [rows()[0]]
     for columns, message in (
         (["weight"], "no attribute column is called 'weight'; the index has number, name"),
-        ("name", r"give \['name'\]"),
+        ("name", r"use \['name'\]"),
         ([3], "no attribute column is called 3"),
     ):
         with pytest.raises(vsearch.InputError, match=message):

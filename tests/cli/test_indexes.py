@@ -48,7 +48,7 @@ def test_rows_that_expire(run, files, tmp_path: Path) -> None:
     given = ("build", files.vectors, tmp_path / "index", "--attributes", attributes, "--ttl")
     assert "until" in run(*given, "untill").errors
     assert run(*given, "until", "--dry-run", "--json").status == 0
-    assert "--ttl does not go with --documents" in run(*given, "until", "--documents").errors
+    assert "--ttl cannot be combined with --documents" in run(*given, "until", "--documents").errors
     info = run(*given, "until", "--json").json
     assert (info["rows"], info["expired"], info["ttl"]) == (1, 499, "until")
     assert run("optimize", tmp_path / "index", "--json").json["expired"] == 499

@@ -143,4 +143,4 @@ def test_functions_cannot_read_a_folder(tmp_path):
 
     refused = CliRunner().invoke(app, ["deploy", str(tmp_path), "--stack", "words", "--dry-run"])
     assert refused.exit_code != 0
-    assert "no s3:// URL" in str(refused.exception) + refused.output
+    assert "is not an s3:// URL" in str(refused.exception) + refused.output

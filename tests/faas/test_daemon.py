@@ -42,6 +42,6 @@ def test_up_status_down(package):
     assert json.loads(run("status", "--json")) == []
     with pytest.raises(daemon.FaasError, match="refused"):
         daemon.put(FunctionSpec(name="echo", handler="handlers.echo", package="/nowhere"))
-    assert run("down") == "ended"
+    assert run("down") == "stopped"
     with pytest.raises(daemon.FaasError, match="vsearch faas up"):
         daemon.find()

@@ -126,5 +126,5 @@ def test_a_row_is_all_that_a_new_platform_needs(monkeypatch, stack):
 def test_who_deploys_a_stack():
     assert find_target("words") == find_target("lambda://words")
     for unknown in ("local-faas://words", "nothing://words"):
-        with pytest.raises(InputError, match="deployed to lambda://"):
+        with pytest.raises(InputError, match="supported are lambda://"):
             find_target(unknown)

@@ -140,7 +140,7 @@ def test_specifications_are_checked(given: dict[str, Any], match: str) -> None:
 
 
 def test_parts_must_divide_the_dimensions(tmp_path: Path) -> None:
-    with pytest.raises(vsearch.InputError, match=r"give one of 1, 2, 3, 4, 6"):
+    with pytest.raises(vsearch.InputError, match=r"use one of 1, 2, 3, 4, 6"):
         vsearch.build(residuals_of(300), tmp_path / "i", quantizer=PQ(7))
     assert spec_from_bits(1.0, 384) == PQ(48)
     assert spec_from_bits(1.0, 100) == PQ(10)

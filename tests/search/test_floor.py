@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -93,5 +91,7 @@ def test_little_is_lost_and_much_is_saved(index):
 
 def test_one_shard_has_no_floor(index):
     opened, queries = index
-    workspace, _ = plan(replace(opened._snapshot, groups=opened._snapshot.groups[:1]), queries[0], 10, None)
+    alone = opened._snapshot.like()
+    alone.groups = alone.groups[:1]
+    workspace, _ = plan(alone, queries[0], 10, None)
     assert workspace.values[CallField.VISITS] == opened._snapshot.manifest.partitions

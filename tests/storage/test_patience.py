@@ -150,7 +150,7 @@ SAID = {
     "<Code>InvalidToken</Code>": "AWS_SESSION_TOKEN",
     "<Code>NoSuchBucket</Code>": "create it or correct the URL",
     "<Code>PermanentRedirect</Code>": "another region",
-    "<Code>AuthorizationHeaderMalformed</Code><Message>the region 'us-east-1' is wrong; expecting 'eu-west-3'</Message>": "give region=",
+    "<Code>AuthorizationHeaderMalformed</Code><Message>the region 'us-east-1' is wrong; expecting 'eu-west-3'</Message>": "pass region=",
     "<Code>InvalidObjectState</Code>": "archived",
     "<Code>KMS.DisabledException</Code>": "kms:Decrypt",
     "<Code>AccessDenied</Code><Message>User is not authorized to perform: kms:GenerateDataKey</Message>": "kms:Decrypt",
@@ -178,7 +178,7 @@ def test_advice_names_the_right_that_is_lacking():
 @pytest.mark.parametrize(
     ("number", "word"),
     [
-        (errno.EACCES, "who owns"),
+        (errno.EACCES, "check the owner"),
         (errno.ENOSPC, "free some space"),
         (errno.EROFS, "read-only"),
         (errno.EMFILE, "ulimit -n"),

@@ -116,8 +116,8 @@ def test_spellings_of_a_folder(tmp_path, monkeypatch):
         ("s3://b/x", {"access_key_id": "a"}, "together"),
         ("s3://b/x", {"endpoint": "http://10.0.0.1:9000"}, "not encrypted"),
         ("s3://b/x", {"endpoint": "127.0.0.1:9000"}, "is not a URL"),
-        ("/tmp/x", {"region": "eu-west-1"}, "for s3:// URLs only"),
-        ("memory://x", {"anonymous": True}, "for s3://, gs:// and az:// URLs only"),
+        ("/tmp/x", {"region": "eu-west-1"}, "only for s3:// URLs"),
+        ("memory://x", {"anonymous": True}, "only for s3://, gs:// and az:// URLs"),
     ],
 )
 def test_what_cannot_be_opened(url, options, message):

@@ -22,8 +22,8 @@ from vsearch.live.merging import live_counts, live_positions, runs_of
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import Rows, take_ids
 from vsearch.search.state.fetching import reconstruct
-from vsearch.search.state.model_reading import write_splits
 from vsearch.search.state.row_codes import RowCodes
+from vsearch.storage import write_arrays
 from vsearch.storage.snapshots.kinds import SPLITS
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class SplitOutput:
 
 def write_split(store: Store, path: str, split: Split) -> SplitOutput:
     """Write the file of a split."""
-    return SplitOutput(split, write_splits(store, path, split.model))
+    return SplitOutput(split, _write_splits(store, path, split.model))
 
 
 def can_split(manifest: Manifest) -> bool:
@@ -238,3 +238,11 @@ def _train(
     if model.half_centroids is not None:
         fresh = fresh.astype(np.float16).astype(np.float32)
     return np.concatenate([centroid[None], fresh])
+
+
+def _write_splits(store: Store, path: str, model: Model) -> FileEntry:
+    """Write the centroids and numbers of a model of which partitions were split."""
+    if model.numbers is None:
+        raise ValueError("no partition of the model was split")
+    centroids = model.centroids if model.half_centroids is None else model.half_centroids
+    return write_arrays(store, path, {"centroids": centroids, "numbers": model.numbers})[0]

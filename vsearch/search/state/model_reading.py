@@ -13,7 +13,7 @@ from vsearch.metrics import METRICS
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.model import Model
 from vsearch.search.state.shard import RERANK_DTYPES
-from vsearch.storage import FileEntry, Manifest, SegmentFile, Store, ensure_together, write_arrays
+from vsearch.storage import FileEntry, Manifest, SegmentFile, Store, ensure_together
 from vsearch.storage.snapshots.kinds import SPLITS, ModelPart
 
 if TYPE_CHECKING:
@@ -111,11 +111,3 @@ def _with_splits(model: Model, arrays: Mapping[str, NDArray[Any]], partitions: i
     if numbers.min(initial=0) < 0 or len(np.unique(numbers)) != partitions:
         raise CorruptIndexError("model", "two of its partitions have one number")
     return model.with_centroids(centroids.astype(np.float32), numbers)
-
-
-def write_splits(store: Store, path: str, model: Model) -> FileEntry:
-    """Write the centroids and numbers of a model of which partitions were split."""
-    if model.numbers is None:
-        raise ValueError("no partition of the model was split")
-    centroids = model.centroids if model.half_centroids is None else model.half_centroids
-    return write_arrays(store, path, {"centroids": centroids, "numbers": model.numbers})[0]

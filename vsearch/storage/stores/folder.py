@@ -137,7 +137,7 @@ class FolderStore:
         folder = self._local(below) if below else self._root
         with _clear(prefix):
             infos = _list_files(str(folder), f"{below}/" if below else "", after or "")
-        return sorted(infos, key=lambda info: info.path)
+            return sorted(infos, key=lambda info: info.path)
 
     def delete(self, paths: Iterable[str]) -> None:
         """Remove files; missing ones are ignored."""
