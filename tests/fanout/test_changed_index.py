@@ -178,7 +178,7 @@ def test_answers_follow_any_changes(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(1))
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_answers_follow_random_changes(kind, seed):
     machine = Machine(kind, seed)
