@@ -165,3 +165,12 @@ assert not {"obstore", "boto3"} & set(sys.modules)
     store = open_store(tmp_path)
     commit(store, manifest(shards=(write_shard(store, 0),)))
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_a_folder_is_listed_after_a_file_that_is_named_like_a_folder_beside_it(tmp_path):
+    store = open_store(tmp_path)
+    paths = sorted(["m/2.json", "m/2/deep.json", "m/2.x/y"])
+    for path in paths:
+        store.put(path, b"x")
+    for after in [*paths, "m/2"]:
+        assert [info.path for info in store.list("m", after=after)] == [path for path in paths if path > after]
