@@ -167,10 +167,12 @@ assert not {"obstore", "boto3"} & set(sys.modules)
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 
 
-def test_a_folder_is_listed_after_a_file_that_is_named_like_a_folder_beside_it(tmp_path):
+def test_a_folder_is_listed_after_any_path(tmp_path):
     store = open_store(tmp_path)
-    paths = sorted(["m/2.json", "m/2/deep.json", "m/2.x/y"])
+    paths = sorted(["m/1.json", "m/10.json", "m/2.json", "m/2/deep.json", "m/2/deeper/x", "m/2.x/y", "n/1", "m0/1"])
     for path in paths:
         store.put(path, b"x")
-    for after in [*paths, "m/2"]:
-        assert [info.path for info in store.list("m", after=after)] == [path for path in paths if path > after]
+    for after in [*paths, "m", "m/2", "m/2/d", "m/2.json0", "m/9", "a", "z"]:
+        below = [path for path in paths if path > after]
+        assert [info.path for info in store.list("", after=after)] == below
+        assert [info.path for info in store.list("m", after=after)] == [path for path in below if path.startswith("m/")]
