@@ -322,3 +322,20 @@ def test_functions_refuse_documents_that_were_changed():
     index.optimize(force=True, retune=False)
     with pytest.raises(InputError, match="were changed"):
         check_changes(index.snapshot.manifest)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_emptied_index_is_searched(kind):
+    """There are no rows of which a kernel could take the best candidates."""
+    held = Held(kind)
+    index, queries = held.open(), drawn(2, 9)
+    index.delete(where="number >= 0")
+    for _ in range(2):
+        for where in (None, "number < 5"):
+            for options in ({}, {"candidates": "all"}, {"offset": 3}, {"k": 100}):
+                for asked in (queries, queries[:1]):
+                    assert (index.search_documents(asked, where=where, **options).ids == -1).all()
+        index.optimize(force=True)
+    held.rows.clear()
+    held.put(index, 200, 3)
+    held.check(index)

@@ -10,6 +10,7 @@ import pytest
 
 import vsearch
 from tests.indexes import METRICS, brute_force, clustered
+from vsearch.search.engine.request import SearchRequest
 
 ROWS, PARTITIONS = 900, 16
 
@@ -286,3 +287,8 @@ def test_no_query_has_no_hits(build_once, shards):
     hits = index.search(np.empty((0, index.info()["dimensions"]), np.float32), k=3)
     assert hits.ids.shape == hits.scores.shape == (0, 3)
     assert hits.to_arrow().num_rows == 0
+
+
+def test_no_request_of_no_rows_reaches_a_kernel(index):
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        SearchRequest(0, index.snapshot.settings)

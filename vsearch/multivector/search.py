@@ -171,7 +171,7 @@ def first_candidates(entry: DocumentsEntry, request: DocumentRequest, rows: int)
     if request.candidates is None:
         return None
     staged = entry.patches.residual is not None
-    return min(max(request.candidates, request.k) * (OVERSAMPLING if staged else 1), rows)
+    return max(1, min(max(request.candidates, request.k) * (OVERSAMPLING if staged else 1), rows))
 
 
 def by_encodings(entry: DocumentsEntry, request: DocumentRequest) -> bool:
@@ -300,7 +300,7 @@ def _search_encodings(
     """Find what the encodings say of each query in every run of a snapshot: `first` hits per shard."""
     shards = len(snapshot.manifest.shards)
     shared = len(snapshot.shards) > shards  # runs of one shard are searched together
-    k = min(first * shards, snapshot.manifest.rows) if shared else first
+    k = max(1, min(first * shards, snapshot.manifest.rows)) if shared else first
     inner = SearchRequest(k=k, settings=snapshot.settings, deadline=request.deadline)
     found = search_shards(snapshot, encoded, inner, mask, stats)
     if not shared:

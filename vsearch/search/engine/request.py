@@ -40,6 +40,10 @@ class SearchRequest(msgspec.Struct, frozen=True):
     deadline: float | None = None
     offset: int = 0
 
+    def __post_init__(self) -> None:
+        if self.k < 1:  # kernels write the first hit before they look at k
+            raise ValueError(f"k must be at least 1, got {self.k}")
+
 
 class Answer(msgspec.Struct, frozen=True, eq=False):
     """The best rows of m queries: scores float32 (m, k), as users see them, rows int64 (m, k); NaN and -1 if none."""
