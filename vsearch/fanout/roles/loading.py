@@ -26,7 +26,8 @@ from vsearch.search.state.model_reading import model_files, training_of
 from vsearch.search.state.snapshot import Snapshot, open_shard, open_snapshot
 from vsearch.storage import CHUNK, FileEntry, Manifest, ShardEntry, Store, check_not_pruned, read_manifest
 from vsearch.storage.files.bundle import SMALL, BundleEntry, bundle_file
-from vsearch.storage.files.prefetched import MissingObjectError, PrefetchedStore, fetch_files
+from vsearch.storage.files.naming import MissingObjectError
+from vsearch.storage.files.prefetched import PrefetchedStore, fetch_files
 from vsearch.storage.snapshots.finding import moment_of
 from vsearch.storage.snapshots.kinds import (
     ATTRIBUTES,

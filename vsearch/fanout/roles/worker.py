@@ -52,7 +52,7 @@ from vsearch.forking import renew_in_children
 from vsearch.predicates.binding import columns_of
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import Manifest, Store
-from vsearch.storage.files.prefetched import MissingObjectError
+from vsearch.storage.files.naming import MissingObjectError
 from vsearch.storage.stores.metered import MeteredStore
 from vsearch.storage.stores.retrying import no_later_than
 
@@ -258,11 +258,11 @@ def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
         return failure(ErrorKind.PREDICATE, str(error))
     except InputError as error:
         return failure(ErrorKind.REFUSED, str(error))
-    except (MissingObjectError, IndexNotFoundError, FormatVersionError) as error:
+    except (IndexNotFoundError, FormatVersionError) as error:
         return failure(ErrorKind.MISSING, str(error))
     except CorruptIndexError as error:
         worker.loader.forget(error.path)  # it may have been damaged on its way here
-        return failure(ErrorKind.MISSING if " is missing in " in str(error) else ErrorKind.CORRUPT, str(error))
+        return failure(ErrorKind.MISSING if isinstance(error, MissingObjectError) else ErrorKind.CORRUPT, str(error))
     except (StoreError, FileNotFoundError, EOFError) as error:
         return failure(ErrorKind.STORE, str(error))
     except MemoryError:

@@ -12,7 +12,7 @@ import numpy as np
 from vsearch.errors import CorruptIndexError
 from vsearch.forking import renew_in_children
 from vsearch.storage.files.checksums import crc32c
-from vsearch.storage.files.naming import check_not_pruned
+from vsearch.storage.files.naming import MissingObjectError, check_not_pruned
 from vsearch.storage.files.ranges import bridge, runs, split
 from vsearch.storage.stores.waiting import time_left
 
@@ -237,7 +237,7 @@ class FileBytes:
     def _missing(self) -> CorruptIndexError:
         """The error for a missing file; raises SnapshotNotFoundError itself if the snapshot was pruned."""
         check_not_pruned(self._store, self._snapshot, self.path)
-        return CorruptIndexError(
+        return MissingObjectError(
             self.path,
             f"is missing in {self._store.url}; restore the file from a copy, or open another snapshot",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from vsearch.errors import SnapshotNotFoundError
+from vsearch.errors import CorruptIndexError, SnapshotNotFoundError
 
 if TYPE_CHECKING:
     from vsearch.storage.stores.base import Store
@@ -52,3 +52,7 @@ def check_not_pruned(store: Store, snapshot: int, path: str) -> None:
             raise SnapshotNotFoundError(
                 f"{store.url}: snapshot {snapshot} was pruned after it was opened ({path} is gone); open the index again"
             ) from None
+
+
+class MissingObjectError(CorruptIndexError):
+    """An object that the snapshot names does not exist."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
 from vsearch.storage.files.entries import check_entry
+from vsearch.storage.files.naming import MissingObjectError
 from vsearch.storage.stores.metered import MeteredStore
 from vsearch.storage.stores.retrying import carried
 
@@ -139,7 +140,3 @@ def _maps(store: Store, entry: FileEntry) -> bool:
         raise MissingObjectError(
             entry.path, f"is missing in {store.url}; restore it or open another snapshot"
         ) from None
-
-
-class MissingObjectError(CorruptIndexError):
-    """An object that the snapshot names does not exist."""
