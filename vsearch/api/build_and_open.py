@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -329,7 +328,7 @@ def open(
             return open_or_create(store, create, refresh)
         opened = open_snapshot(store, find_snapshot(store, snapshot, tag, as_of))
         if any(choice is not None for choice in (snapshot, tag, as_of)):
-            opened = replace(opened, moment=moment_of(opened.manifest, as_of))
+            opened = opened.like(moment=moment_of(opened.manifest, as_of))
         return Index(opened, refresh)
 
 

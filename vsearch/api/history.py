@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vsearch.api.opened import OpenedIndex
@@ -70,7 +69,7 @@ class VersionedIndex(OpenedIndex):
     def _follow(self, after: Snapshot) -> None:
         """Move to a snapshot that differs in tags only; stay if rows may have changed."""
         if after.manifest.snapshot == self._snapshot.manifest.snapshot + 1:
-            self._snapshot = replace(after, moment=self._snapshot.moment)
+            self._snapshot = after.like(moment=self._snapshot.moment)
 
     def tags(self) -> dict[str, int]:
         """Snapshot numbers by tag, according to the newest snapshot."""

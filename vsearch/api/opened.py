@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
@@ -78,7 +77,7 @@ class OpenedIndex:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         store, number, moment = self._place
         snapshot = open_snapshot(store, read_manifest(store, None if self._interval is not None else number))
-        self._snapshot = replace(snapshot, moment=moment)
+        self._snapshot = snapshot.like(moment=moment)
         return self._snapshot
 
     def __copy__(self) -> Self:
@@ -105,7 +104,7 @@ class OpenedIndex:
 
             self._looked, before = time.monotonic(), self._snapshot
             newest = newest_of(before)
-            self._snapshot = newest if newest.moment is None else replace(newest, moment=None)
+            self._snapshot = newest if newest.moment is None else newest.like(moment=None)
             return self._snapshot is not before
 
     def _adopt(self, snapshot: Snapshot) -> None:

@@ -111,9 +111,9 @@ class Snapshot:
         return sum(shard.rows for shard in self.shards)
 
     def like(self, shards: tuple[Shard, ...] | None = None, **changes: Any) -> Snapshot:
-        """The same with other attributes; `shards` are its runs with other rows removed. Nothing is stitched again."""
-        changed = replace(self, **changes)
-        vars(changed).update((name, getattr(self, name)) for name in LAID_OUT)
+        """The same with other attributes; `shards` are its runs with other rows removed. What was stitched is not again."""
+        changed, own = replace(self, **changes), vars(self)
+        vars(changed).update((name, own[name]) for name in LAID_OUT if name in own)
         if shards is not None:
             changed.shards, changed.groups = shards, group_runs(self.manifest, shards)
         return changed
