@@ -160,6 +160,17 @@ def test_numbers_of_rows_are_not_given_out_again_after_a_restore(tmp_path):
         index.get([34])
 
 
+def test_not_even_where_another_build_replaced_the_index_meanwhile(tmp_path):
+    index = vsearch.build(clustered(30, D), tmp_path / "index", metric="l2")
+    index.append(clustered(20, D, seed=1))
+    vsearch.build(clustered(10, D, seed=3), tmp_path / "index", overwrite=True).append(clustered(1, D))
+    index.restore(snapshot=1)
+    index.append(clustered(2, D, seed=2))
+    assert index.get([50, 51]).num_rows == 2
+    with pytest.raises(vsearch.InputError):
+        index.get([30])
+
+
 def test_restore_says_what(twin):
     for options in ({}, {"snapshot": 1, "tag": "x"}):
         with pytest.raises(vsearch.InputError, match="either snapshot or tag"):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from vsearch.errors import SnapshotNotFoundError
+from vsearch.errors import CorruptIndexError, SnapshotNotFoundError
 from vsearch.live.commits import Draft, Override, commit_change, newest_of
 from vsearch.storage import read_manifest
 from vsearch.storage.files.naming import manifest_path
+from vsearch.storage.snapshots.commits import snapshot_numbers
 from vsearch.storage.snapshots.committing import retry_waits
 from vsearch.storage.snapshots.condemned import condemned_paths
 from vsearch.storage.snapshots.finding import check_tag
-from vsearch.storage.snapshots.upgrading import upgraded
+from vsearch.storage.snapshots.upgrading import origin_of, upgraded
 
 if TYPE_CHECKING:
     from vsearch.live.commits import Commit
@@ -51,6 +53,7 @@ class Restore(Override):
     """Make an index what it was in an older snapshot. Numbers that were given out since are not given out again; tags stay."""
 
     old: Manifest
+    latest: Manifest  # of those that go back to the same build: it says which numbers were given out
     kind: str = "restore"
 
     def resolve(self, snapshot: Snapshot) -> Draft:
@@ -58,19 +61,14 @@ class Restore(Override):
         return Draft(change=self._change, restored=self.old.snapshot)
 
     def _change(self, manifest: Manifest) -> Manifest:
-        old, now = upgraded(self.old), manifest.live
-        then = old.live
-        if not then or not now:
+        old, now, latest = upgraded(self.old), manifest.live, upgraded(self.latest).live
+        if not old.live or not now or not latest:
             return manifest
-        live = msgspec.structs.replace(
-            then,
-            next_row=max(then.next_row, now.next_row),
-            next_segment=max(then.next_segment, now.next_segment),
-            next_field=max(then.next_field, now.next_field),
-            next_partition=max(then.next_partition, now.next_partition),
-            tags=now.tags,
-            tokens=now.tokens,
-        )
+        counts = {
+            name: max(getattr(live, name) for live in (old.live, now, latest))
+            for name in ("next_row", "next_segment", "next_field", "next_partition")
+        }
+        live = msgspec.structs.replace(old.live, **counts, tags=now.tags, tokens=now.tokens)
         return msgspec.structs.replace(old, snapshot=manifest.snapshot, live=live)
 
 
@@ -115,4 +113,17 @@ def restore(snapshot: Snapshot, old: Manifest) -> tuple[Commit, Snapshot]:
     ConflictError
         A prune removes its files.
     """
-    return commit_change(snapshot, Restore(old), check=True)
+    return commit_change(snapshot, Restore(old, _latest_like(snapshot, old)), check=True)
+
+
+def _latest_like(snapshot: Snapshot, old: Manifest) -> Manifest:
+    """The newest manifest that goes back to the same build as an older one: other builds may have replaced it since."""
+    if origin_of(snapshot.manifest) == origin_of(old):
+        return snapshot.manifest
+    for number in reversed(snapshot_numbers(snapshot.store)):
+        if number > old.snapshot:
+            with suppress(SnapshotNotFoundError, CorruptIndexError):
+                manifest = read_manifest(snapshot.store, number)
+                if origin_of(manifest) == origin_of(old):
+                    return manifest
+    return old
