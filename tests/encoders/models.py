@@ -25,6 +25,32 @@ TEXTS = [
     "unknowable ☃ [SEP] world",
 ]
 
+COMMON = [
+    "the",
+    "fast",
+    "slow",
+    "small",
+    "large",
+    "red",
+    "green",
+    "blue",
+    "house",
+    "tree",
+    "river",
+    "stone",
+    "search",
+    "engine",
+    "editor",
+    "text",
+    "graphics",
+    "vector",
+]
+
+
+def sentences(count: int, lengths: int) -> list[str]:
+    """Made texts of 3 words and more, in so many lengths."""
+    return [" ".join(np.random.default_rng(row).choice(COMMON, 3 + row % lengths)) for row in range(count)]
+
 
 def tensors(seed: int = 0, width: int = WIDTH, layers: int = LAYERS, inner: int = INNER) -> dict[str, np.ndarray]:
     """Random weights by the names that BERT has for them."""

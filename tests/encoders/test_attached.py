@@ -10,32 +10,12 @@ import numpy as np
 import pytest
 
 import vsearch
-from tests.encoders.models import write_model
+from tests.encoders.models import sentences, write_model
 from vsearch.encoders import CompressedEncoder, compress, load
 from vsearch.errors import CorruptIndexError, InputError, MissingDependencyError
 from vsearch.storage import write_arrays
 
-WORDS = [
-    "the",
-    "fast",
-    "slow",
-    "small",
-    "large",
-    "red",
-    "green",
-    "blue",
-    "house",
-    "tree",
-    "river",
-    "stone",
-    "search",
-    "engine",
-    "editor",
-    "text",
-    "graphics",
-    "vector",
-]
-TEXTS = [" ".join(np.random.default_rng(row).choice(WORDS, 3 + row % 6)) for row in range(300)]
+TEXTS = sentences(300, 6)
 
 
 @pytest.fixture(scope="module")

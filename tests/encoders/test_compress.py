@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vsearch
-from tests.encoders.models import TEXTS, tensors, write_model
+from tests.encoders.models import TEXTS, sentences, tensors, write_model
 from vsearch.encoders import CompressedEncoder, compress, load
 from vsearch.encoders.compressing import quantize_product
 from vsearch.encoders.grids import LARGEST_WEIGHT, round_jointly, round_plainly
@@ -25,27 +25,7 @@ from vsearch.errors import CorruptIndexError, FormatVersionError, InputError
 from vsearch.storage.files.bundle_writing import write_bundle
 from vsearch.storage.stores.held import HeldBytes
 
-WORDS = [
-    "the",
-    "fast",
-    "slow",
-    "small",
-    "large",
-    "red",
-    "green",
-    "blue",
-    "house",
-    "tree",
-    "river",
-    "stone",
-    "search",
-    "engine",
-    "editor",
-    "text",
-    "graphics",
-    "vector",
-]
-CALIBRATION = [" ".join(np.random.default_rng(row).choice(WORDS, 3 + row % 9)) for row in range(64)]
+CALIBRATION = sentences(64, 9)
 
 
 @pytest.fixture(scope="module")
