@@ -71,6 +71,11 @@ class LRUCache:
                     self._loading.pop(key, None)
         return value
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether the value of a key is cached."""
+        with self._lock:
+            return key in self._kept
+
     def drop(self, unwanted: Callable[[Any], bool]) -> None:
         """Drop the values for which `unwanted` returns true."""
         with self._lock:

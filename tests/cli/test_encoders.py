@@ -1,4 +1,4 @@
-"""encoder compress, info and attach, and search --text."""
+"""encoder compress, info, evaluate and attach, and search --text."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ def test_from_a_model_to_hits(run, model: Path, tmp_path: Path) -> None:
     assert "worst_cosine" in run("encoder", "info", folder).text
     rows = vsearch.encoders.load(model).encode(["red house", "small river", "blue tree", "slow editor"])
     vsearch.build(np.repeat(rows, 10, axis=0), url)
+    (tmp_path / "pairs.csv").write_text("query,id\nred house,0\nred house,1\nblue tree,20\n", encoding="utf-8")
+    options = ("--texts", texts, "--model", model, "--index", url, "--pairs", tmp_path / "pairs.csv")
+    measured = run("encoder", "evaluate", folder, *options, "--json").json
+    assert (measured["texts"], measured["pairs"]) == (3, 2)
+    assert measured["cosine"] > 0.95
+    assert 0 <= measured["ranking"]["mrr"] <= 1
+    shown = run("encoder", "evaluate", folder, *options).text
+    assert all(name in shown for name in ("cosine to the model", "recall@10", "MRR@10", "nDCG@10"))
     attached = run("encoder", "attach", url, folder, "--json").json
     assert attached["snapshot"] == vsearch.open(url).snapshot.manifest.snapshot
     found = run("search", url, "--text", "blue tree", "--text", "red house", "-k", 1, "--json").json["queries"]
@@ -36,6 +44,11 @@ def test_mistakes(run, files, model: Path, tmp_path: Path) -> None:
         (("encoder", "info", model), "uncompressed"),
         (("encoder", "compress", model, tmp_path / "out", "--texts", tmp_path / "none"), "no such file"),
         (("encoder", "compress", model, tmp_path / "out", "--texts", tmp_path / "texts.txt", "--bits", 5), "got 5"),
+        (("encoder", "evaluate", model, "--texts", tmp_path / "texts.txt"), "pass --model"),
+        (
+            ("encoder", "evaluate", model, "--texts", tmp_path / "texts.txt", "--pairs", files.attributes),
+            "query and id",
+        ),
         (("search", files.index, "--text", "a"), "has no query encoder"),
         (("search", files.index), "either QUERIES"),
         (("search", files.index, files.queries, "--text", "a"), "either QUERIES"),

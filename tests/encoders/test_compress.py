@@ -15,12 +15,13 @@ import vsearch
 from tests.encoders.models import TEXTS, sentences, tensors, write_model
 from vsearch.encoders import CompressedEncoder, compress, load
 from vsearch.encoders.compressing import quantize_product
+from vsearch.encoders.entries import DATA, ENTRY
 from vsearch.encoders.grids import LARGEST_WEIGHT, round_jointly, round_plainly
+from vsearch.encoders.loading import from_files
 from vsearch.encoders.packing import pack_blocks, pack_planes, row_sums, unpack_blocks, unpack_planes
 from vsearch.encoders.quantized import Packed, quantize_rows
-from vsearch.encoders.reading import from_files
 from vsearch.encoders.report import EncoderReport
-from vsearch.encoders.writing import DATA, ENTRY, model_parts, to_files
+from vsearch.encoders.writing import model_parts, to_files
 from vsearch.errors import CorruptIndexError, FormatVersionError, InputError
 from vsearch.storage.files.bundle_writing import write_bundle
 from vsearch.storage.stores.held import HeldBytes

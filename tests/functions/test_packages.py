@@ -113,6 +113,9 @@ def test_the_package_of_this_machine(package):
     assert not any(
         name.startswith(("vsearch/deploy", "vsearch/cli", "vsearch/building", "vsearch/jpq")) for name in names
     )
+    encoders = {path.stem for path in map(Path, names) if path.parts[:2] == ("vsearch", "encoders")}
+    assert {"reading", "running", "wordpiece", "queries"} <= encoders
+    assert encoders.isdisjoint({"compressing", "float_model", "folders", "loading", "writing"})
 
 
 def test_the_package_for_arm64(arm_package):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from vsearch.api.opened import OpenedIndex
+from vsearch.encoders.queries import as_texts, encode_queries
 from vsearch.storage.snapshots.kinds import ModelPart
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from vsearch.encoders import CompressedEncoder
+    from vsearch.encoders.queries import Encode
     from vsearch.search.state.snapshot import Snapshot
-
-    Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 class EncodingIndex(OpenedIndex):
@@ -51,8 +47,8 @@ class EncodingIndex(OpenedIndex):
 
     def _encode_texts(self, snapshot: Snapshot, queries: Any) -> Any:
         """Encode texts with the encoder stored in the index; other input is returned unchanged."""
-        texts = [queries] if isinstance(queries, str) else queries
-        if not (isinstance(texts, (list, tuple)) and texts and all(isinstance(text, str) for text in texts)):
+        texts = as_texts(queries)
+        if texts is None:
             return queries
         files = ModelPart.ENCODER.files(snapshot.manifest.model)
         known = self._encode
@@ -60,4 +56,4 @@ class EncodingIndex(OpenedIndex):
             from vsearch.jpq import load_encoder
 
             self._encode = known = files, load_encoder(type(self)(snapshot))
-        return known[1](texts)
+        return encode_queries(known[1], texts)

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.remote_client import Client, answered, search_options
 from vsearch.api.remote_execution import ExecutionOptions
 from vsearch.api.remote_hits import RemoteHits, make_hits, probe_request, without_queries
+from vsearch.api.remote_queries import check_vectors, text_requests, vector_requests
 from vsearch.api.remote_refusals import RefusesChanges
 from vsearch.checks import check_search
+from vsearch.encoders.queries import as_texts
 from vsearch.errors import InputError
 from vsearch.fanout.calls.bill import Prices
 from vsearch.fanout.calls.invoker import Invoker, Names
@@ -30,7 +31,6 @@ from vsearch.fanout.wire.messages import (
     Warmed,
     WarmRequest,
 )
-from vsearch.search.state.model import check_queries
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -123,7 +123,7 @@ class RemoteIndex(RefusesChanges):
     ) -> RemoteHits:
         """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`.
 
-        An empty array (0, d) is validated by the functions as well, by a search for one row.
+        Texts are encoded by the functions, with the compressed encoder that the index holds. An empty array (0, d) is validated by the functions as well, by a search for one row.
 
         Parameters
         ----------
@@ -157,30 +157,16 @@ class RemoteIndex(RefusesChanges):
         execution = ExecutionOptions.of(
             timeout, mode, allocators, branching, at_least, freshness, allow_partial=allow_partial
         )
-        if isinstance(queries, str) or (
-            isinstance(queries, (list, tuple)) and any(isinstance(q, str) for q in queries[:1])
-        ):
-            raise InputError("functions have no query encoder: pass vectors, or open the index by its own URL")
-        vectors = np.asarray(queries)
-        if vectors.ndim == 1:
-            vectors = vectors[None, :]
-        if vectors.ndim == 0 and vectors.dtype.kind in "biuf":
-            raise InputError("queries must have the shape (queries, dimensions) or (dimensions,), got one number")
-        if vectors.size == 0 and (vectors.ndim != 2 or len(vectors) or not vectors.shape[1]):
-            raise InputError("there are no queries; pass at least one")
-        checked = check_queries(vectors, vectors.shape[-1] if vectors.ndim else 0)
+        texts = as_texts(queries)
+        vectors = check_vectors(queries) if texts is None else None
         options = search_options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
-        if not len(checked):
-            answer = self._answers([probe_request(checked.shape[1], options)], execution)[0]
+        if vectors is None:
+            requests = text_requests(self._client, texts or (), options)
+        elif len(vectors):
+            requests = vector_requests(self._client, vectors, options)
+        else:
+            answer = self._answers([probe_request(vectors.shape[1], options)], execution)[0]
             return make_hits(RemoteHits, [without_queries(answer)], options, self._prices_of)
-        size = self._client.batch(checked.shape[1], options)
-        batches = (checked[start : start + size] for start in range(0, len(checked), size))
-        requests = (
-            SearchRequest(
-                count=len(batch), dimensions=batch.shape[1], queries=batch.astype("<f4").tobytes(), options=options
-            )
-            for batch in batches
-        )
         return make_hits(RemoteHits, self._answers(requests, execution), options, self._prices_of)
 
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:

@@ -1,4 +1,4 @@
-"""Commands about text encoders: compress, info, attach."""
+"""Commands about text encoders: compress, info, evaluate, attach."""
 
 from __future__ import annotations
 
@@ -43,6 +43,43 @@ def info(folder: Folder, as_json: options.AsJson = False) -> None:
 
 
 @app.command()
+def evaluate(
+    folder: Folder,
+    texts: Annotated[str, typer.Option(help="File of texts like the queries to come, one per line.")],
+    model: Annotated[str | None, typer.Option(help="Folder of the model that it was made from.")] = None,
+    index: Annotated[
+        str | None, typer.Option(metavar="INDEX", help="Index of vectors of that model, for recall@10 and --pairs.")
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(help="Parquet, CSV or TSV file with the columns query (a text) and id (a relevant row)."),
+    ] = None,
+    as_json: options.AsJson = False,
+    endpoint: options.Endpoint = None,
+    anonymous: options.Anonymous = False,
+) -> None:
+    """Measure a compressed encoder: cosine to its model, recall@10 on an index, MRR@10 and nDCG@10 of pairs."""
+    if model is None and pairs is None:
+        raise InputError("pass --model, the folder of the model that the encoder was made from, or --pairs")
+    opened = None if index is None else vsearch.open(index, **options.storage(endpoint, anonymous))
+    report = vsearch.encoders.evaluate(
+        folder, _read_lines(texts), model=model, index=opened, pairs=None if pairs is None else _read_pairs(pairs)
+    )
+    if as_json:
+        output.print_json(report)
+        return
+    rows: list[dict[str, Any]] = [
+        {"measure": "cosine to the model", "on": report.texts, "encoder": report.cosine, "model": 1.0},
+        {"measure": "cosine, 1 % are below", "on": report.texts, "encoder": report.worst_cosine, "model": 1.0},
+        {"measure": "recall@10 of the model's neighbors", "on": report.texts, "encoder": report.recall, "model": 1.0},
+    ]
+    for name, field in (("MRR@10", "mrr"), ("nDCG@10", "ndcg")):
+        ours, theirs = (getattr(ranking, field, None) for ranking in (report.ranking, report.model_ranking))
+        rows.append({"measure": name, "on": report.pairs, "encoder": ours, "model": theirs})
+    output.print_rows([row for row in rows if row["encoder"] is not None], folder)
+
+
+@app.command()
 def attach(
     url: options.Url,
     folder: Folder,
@@ -75,6 +112,20 @@ def _print(encoder: vsearch.encoders.CompressedEncoder, folder: str, *, as_json:
         output.print_json(facts)
     else:
         output.print_facts(facts, folder)
+
+
+def _read_pairs(path: str) -> list[tuple[str, Any]]:
+    """Queries and ids of relevant rows."""
+    from vsearch.building.inputs.tables import open_table
+
+    table = open_table(str(options.existing(path)), "pairs")
+    missing = [name for name in ("query", "id") if name not in table.schema.names]
+    if missing:
+        raise InputError(f"{path}: must have the columns query and id, got {', '.join(table.schema.names)}")
+    pairs: list[tuple[str, Any]] = []
+    for batch in table.read(["query", "id"]):
+        pairs += zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
+    return pairs
 
 
 def _read_lines(path: str) -> list[str]:

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from vsearch.encoders.compressed import CompressedEncoder
     from vsearch.encoders.compressing import compress
     from vsearch.encoders.encoder import TextEncoder
+    from vsearch.encoders.evaluation import EncoderEvaluation, evaluate
     from vsearch.encoders.loading import load
     from vsearch.encoders.report import EncoderReport
 
-__all__ = ["CompressedEncoder", "EncoderReport", "TextEncoder", "compress", "load"]
+__all__ = ["CompressedEncoder", "EncoderEvaluation", "EncoderReport", "TextEncoder", "compress", "evaluate", "load"]
 
 __getattr__ = lazy_names(
     __name__,
@@ -21,6 +22,7 @@ __getattr__ = lazy_names(
         "vsearch.encoders.compressed": ("CompressedEncoder",),
         "vsearch.encoders.compressing": ("compress",),
         "vsearch.encoders.encoder": ("TextEncoder",),
+        "vsearch.encoders.evaluation": ("EncoderEvaluation", "evaluate"),
         "vsearch.encoders.loading": ("load",),
         "vsearch.encoders.report": ("EncoderReport",),
     },

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vsearch.encoders.encoder import TextEncoder
+from vsearch.encoders.entries import DATA, ENTRY
 from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.running import QuantizedBert
-from vsearch.encoders.writing import DATA, ENTRY, to_files
+from vsearch.encoders.writing import to_files
 from vsearch.errors import InputError
 
 

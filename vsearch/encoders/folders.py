@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from vsearch.encoders.architecture import ACTIVATIONS, MOST_LAYERS, MOST_TOKENS, Architecture, check_size
 from vsearch.encoders.tensors import Tensors
+from vsearch.encoders.vocabularies import make_tokenizer
 from vsearch.encoders.wordpiece import Normalization, WordPiece
 from vsearch.errors import InputError
 
@@ -19,7 +20,6 @@ LARGEST_TEXT = 256 << 20
 
 LIBRARY = "sentence_transformers."
 WEIGHTS = "model.safetensors"
-SPECIAL = {"unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "mask": "[MASK]"}
 CONFIGURATIONS = ("sentence_bert_config.json", "sentence_xlnet_config.json")
 
 
@@ -293,27 +293,4 @@ def _normalization(config: Mapping[str, Any], lowercase: str) -> Normalization:
         ideographs=ideographs is not False,
         strip_accents=lower if strip is None else bool(strip),
         lowercase=lower,
-    )
-
-
-def make_tokenizer(path: str, vocabulary: Any, tokens: int, normalization: Normalization, **options: Any) -> WordPiece:
-    """A tokenizer of a checked vocabulary: ids of distinct tokens, below `tokens`, with BERT's special tokens among them."""
-    if not isinstance(vocabulary, dict) or not 0 < len(vocabulary) <= tokens:
-        count = len(vocabulary) if isinstance(vocabulary, dict) else 0
-        raise InputError(f"{path}: the vocabulary must have from 1 to {tokens} tokens, got {count}")
-    valid: Callable[[Any], bool] = lambda row: type(row) is int and 0 <= row < tokens  # noqa: E731
-    if not all(map(valid, vocabulary.values())):
-        raise InputError(f"{path}: ids of tokens must be integers from 0 to {tokens - 1}")
-    special = {name: vocabulary[name] for name in SPECIAL.values() if name in vocabulary}
-    missing = {SPECIAL[name] for name in ("unk", "cls", "sep")} - special.keys()
-    if missing:
-        raise InputError(f"{path}: the vocabulary lacks {', '.join(sorted(missing))}")
-    return WordPiece(
-        vocabulary,
-        unknown=special["[UNK]"],
-        first=special["[CLS]"],
-        last=special["[SEP]"],
-        special=special,
-        normalization=normalization,
-        **options,
     )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vsearch.encoders.encoder import TextEncoder
+from vsearch.encoders.entries import DATA, ENTRY
 from vsearch.encoders.float_model import read_float_model
 
-COMPRESSED = "encoder.json"
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vsearch.encoders.compressed import CompressedEncoder
 
 
 def load(folder: str | Path) -> TextEncoder:
@@ -31,8 +38,27 @@ def load(folder: str | Path) -> TextEncoder:
     CorruptIndexError
         A file of a compressed encoder is missing or damaged.
     """
-    if (Path(folder) / COMPRESSED).is_file():
-        from vsearch.encoders.reading import read_folder
-
-        return read_folder(Path(folder))
+    if (Path(folder) / ENTRY).is_file():
+        return _read_folder(Path(folder))
     return TextEncoder(read_float_model(folder))
+
+
+def from_files(files: Mapping[str, NDArray[np.uint8]], name: str) -> CompressedEncoder:
+    """The compressed encoder in some files; see `vsearch.encoders.reading.read_model`."""
+    from vsearch.encoders.compressed import CompressedEncoder
+    from vsearch.encoders.reading import read_model
+
+    return CompressedEncoder(*read_model(files, name))
+
+
+def _read_folder(folder: Path) -> CompressedEncoder:
+    """The encoder in a folder; its larger file is mapped."""
+    import numpy as np
+
+    data = (
+        np.memmap(folder / DATA, np.uint8, "r")
+        if (folder / DATA).is_file() and (folder / DATA).stat().st_size
+        else None
+    )
+    files = {ENTRY: np.frombuffer((folder / ENTRY).read_bytes(), np.uint8)}
+    return from_files(files if data is None else files | {DATA: np.asarray(data)}, str(folder))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,15 +15,14 @@ import numpy as np
 
 from vsearch.encoders.architecture import Architecture
 from vsearch.encoders.bert import PRODUCTS, Layer, Linear, Norm
-from vsearch.encoders.compressed import CompressedEncoder
-from vsearch.encoders.folders import make_tokenizer
+from vsearch.encoders.entries import DATA, ENTRY, FORMAT, Entry
 from vsearch.encoders.grids import BITS, LARGEST_WEIGHT
 from vsearch.encoders.packing import row_sums, up_to
 from vsearch.encoders.quantized import Packed, QuantizedLinear, TokenTable
 from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.running import QuantizedBert
+from vsearch.encoders.vocabularies import make_tokenizer
 from vsearch.encoders.wordpiece import Normalization, WordPiece
-from vsearch.encoders.writing import DATA, ENTRY, FORMAT, Entry
 from vsearch.errors import CorruptIndexError, FormatVersionError, InputError
 from vsearch.kernels.encoders.fields import BLOCK, GROUP
 from vsearch.storage.files.bundle import open_bundle
@@ -36,8 +34,8 @@ if TYPE_CHECKING:
     from vsearch.storage.files.segment_file import SegmentFile
 
 
-def from_files(files: Mapping[str, NDArray[np.uint8]], name: str) -> CompressedEncoder:
-    """The encoder in some files, uint8 arrays by name, which may be memory maps.
+def read_model(files: Mapping[str, NDArray[np.uint8]], name: str) -> tuple[QuantizedBert, EncoderReport]:
+    """The model of the encoder in some files, uint8 arrays by name, which may be memory maps.
 
     Raises
     ------
@@ -66,7 +64,7 @@ def from_files(files: Mapping[str, NDArray[np.uint8]], name: str) -> CompressedE
     store.hold(DATA, data)
     bundle = open_bundle(store, entry.data)
     try:
-        return _Reader(bundle.files, bundle.facts).encoder()
+        return _Reader(bundle.files, bundle.facts).model()
     except (InputError, TypeError, ValueError) as error:
         raise CorruptIndexError(f"{name}/{DATA}", f"{error}; restore it from a copy") from None
 
@@ -84,7 +82,7 @@ class _Reader:
         for file in files.values():
             file.ensure_all()
 
-    def encoder(self) -> CompressedEncoder:
+    def model(self) -> tuple[QuantizedBert, EncoderReport]:
         sizes = self._sizes
         model = QuantizedBert(
             architecture=sizes,
@@ -95,7 +93,7 @@ class _Reader:
             layers=tuple(map(self._layer, range(sizes.layers))),
             dense=tuple(self._dense()),
         )
-        return CompressedEncoder(model, self._report)
+        return model, self._report
 
     def _take(self, part: str, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         file = self._files.get(part)
@@ -196,14 +194,3 @@ class _Reader:
             prefix=prefix,
             longest_word=longest,
         )
-
-
-def read_folder(folder: Path) -> CompressedEncoder:
-    """The encoder in a folder; its larger file is mapped."""
-    data = (
-        np.memmap(folder / DATA, np.uint8, "r")
-        if (folder / DATA).is_file() and (folder / DATA).stat().st_size
-        else None
-    )
-    files = {ENTRY: np.frombuffer((folder / ENTRY).read_bytes(), np.uint8)}
-    return from_files(files if data is None else files | {DATA: np.asarray(data)}, str(folder))

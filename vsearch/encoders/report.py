@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from vsearch.encoders.bert import Bert, Linear
     from vsearch.encoders.running import QuantizedBert
 
 WORST = 1.0
 """Percentile of cosines that stands for the worst."""
+
+
+def cosines(expected: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Cosines float64 (m,) of pairs of vectors (m, d); 0 where one has no direction."""
+    one, other = expected.astype(np.float64), vectors.astype(np.float64)
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    products: NDArray[np.float64] = (one * other).sum(axis=1)
+    return products / np.maximum(norms, np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -56,14 +66,12 @@ class EncoderReport:
         bytes_: dict[str, int],
     ) -> EncoderReport:
         """Compare a compressed model with the one it was made from, on texts given by their tokens' ids; `bytes_` are those of its parts."""
-        expected, vectors = (run.forward(texts).astype(np.float64) for run in (model, compressed))
-        norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(vectors, axis=1)
-        cosines = (expected * vectors).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
+        near = cosines(model.forward(texts), compressed.forward(texts))
         return cls(
             weight_bits,
             compressed.table.bits,
             bytes_,
-            round(float(cosines.mean()), 5),
-            round(float(np.percentile(cosines, WORST)), 5),
+            round(float(near.mean()), 5),
+            round(float(np.percentile(near, WORST)), 5),
             len(texts),
         )

@@ -18,6 +18,9 @@ from vsearch.kernels.encoders.fields import BLOCK, GROUP, LANES, TOKENS, Product
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+TOKEN_BYTES = 160
+"""What a token of the vocabulary takes in memory: a string, and its place in a dictionary."""
+
 
 class Runner:
     """The layers of a model as the kernel takes them: addresses of arrays, which it keeps alive."""
@@ -85,6 +88,13 @@ class QuantizedBert(Bert[QuantizedLinear]):
     def runner(self) -> Runner:
         """The layers as the kernel takes them."""
         return Runner(self)
+
+    @property
+    def own_bytes(self) -> int:
+        """Memory that it takes in bytes besides its files, of which it holds views."""
+        products = [layer.product(name) for layer in self.layers for name in PRODUCTS]
+        expanded = sum(product.blocks.nbytes for product in products if product.packed is not None)
+        return expanded + self.positions.nbytes + TOKEN_BYTES * len(self.tokenizer.vocabulary)
 
     def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
         """Vectors float32 (m, dimensions) of texts by their tokens' ids, each computed alone by the kernel."""

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 
 from vsearch.encoders.bert import PRODUCTS
+from vsearch.encoders.entries import DATA, ENTRY, FORMAT, Entry
 from vsearch.encoders.quantized import Packed
-from vsearch.storage.files.bundle import BundleEntry
 from vsearch.storage.files.bundle_writing import write_bundle
 from vsearch.storage.stores.held import HeldBytes
 
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from vsearch.encoders.wordpiece import WordPiece
 
     Arrays = dict[str, NDArray[Any]]
-
-FORMAT = 1
-ENTRY, DATA = "encoder.json", "encoder.arrow"
-
-
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ``encoder.json`` holds."""
-
-    format: int
-    data: BundleEntry
 
 
 def model_parts(model: QuantizedBert) -> dict[str, Arrays]:

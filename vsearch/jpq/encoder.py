@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.encoders.attached import is_compressed, read_attached
+from vsearch.encoders.attached import read_attached
 from vsearch.encoders.encoder import TextEncoder
+from vsearch.encoders.entries import is_compressed
 from vsearch.encoders.float_model import read_float_model
 from vsearch.errors import CorruptIndexError, InputError, MissingDependencyError
 from vsearch.jpq.mining import list_candidates, search_live
@@ -190,7 +191,7 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
     """
     entries = ModelPart.ENCODER.files(index.snapshot.manifest.model)
     if is_compressed(entries):
-        return read_attached(index.snapshot.store, entries, index.snapshot.manifest.snapshot).encode
+        return TextEncoder(read_attached(index.snapshot.store, entries, index.snapshot.manifest.snapshot)).encode
     files = _read_encoder(index)
     try:
         _torch()

@@ -9,16 +9,16 @@ from uuid import uuid4
 
 import msgspec
 
-from vsearch.encoders.attached import write_attached
 from vsearch.encoders.compressed import CompressedEncoder
+from vsearch.encoders.writing import to_files
 from vsearch.errors import InputError
 from vsearch.live.commits import Draft, commit_change
-from vsearch.storage import discarded_on_failure, probe
+from vsearch.storage import discarded_on_failure, probe, write_arrays
 from vsearch.storage.snapshots.kinds import ModelPart
 
 if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
-    from vsearch.storage import FileEntry, Manifest
+    from vsearch.storage import FileEntry, Manifest, Store
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,15 @@ def attach(snapshot: Snapshot, encoder: object) -> Snapshot:
     store, writer = snapshot.store, uuid4().hex
     probe(store)
     with discarded_on_failure(store, writer):
-        files = write_attached(store, encoder, writer)
+        files = _write(store, encoder, writer)
     _, after = commit_change(snapshot, Attach(files), paths=[entry.path for entry in files.values()], check=True)
     return after
+
+
+def _write(store: Store, encoder: CompressedEncoder, writer: str) -> dict[str, FileEntry]:
+    """Write an encoder beside the model of an index; its files by the kinds that the manifest names them with."""
+    entries = {}
+    for number, (name, data) in enumerate(to_files(encoder.model, encoder.report).items()):
+        entry, _ = write_arrays(store, f"model/{writer}-encoder-{number}.arrow", {"bytes": data})
+        entries[ModelPart.ENCODER.kind(name)] = entry
+    return entries

@@ -16,13 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.checks import check_offset
+from vsearch.encoders.queries import as_texts
 from vsearch.errors import InputError, MissingDependencyError
 from vsearch.fanout.calls.bill import make_bill
 from vsearch.fanout.calls.retries import Deadline, ErrorKind
 from vsearch.fanout.platforms.aws_lambda import LAMBDA, LIMITS
 from vsearch.fanout.roles.worker import Worker, serve
 from vsearch.fanout.wire import codec as wire
-from vsearch.fanout.wire.messages import LARGEST_K, Answer, Documents, Failure, Options, SearchRequest, floats, int32s
+from vsearch.fanout.wire.messages import (
+    LARGEST_K,
+    MOST_TEXTS,
+    Answer,
+    Documents,
+    Failure,
+    Options,
+    SearchRequest,
+    floats,
+    int32s,
+    text_bytes,
+)
 from vsearch.fanout.wire.values import to_values
 from vsearch.fanout.wire.where import encode_where
 from vsearch.search.state.model import check_queries
@@ -48,8 +60,14 @@ TOO_LARGE = {"error": "too large", "message": "the answer is too large; ask for 
 
 
 class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The JSON body of a search: `vector` or `vectors`; on documents of many vectors `query_vectors`, or `queries` of them."""
+    """The JSON body of a search: `vector`, `vectors` or `text`; on documents of many vectors `query_vectors`, or `queries` of them."""
 
+    text: (
+        Annotated[
+            str | list[str], msgspec.Meta(description="One text or several, for an index that holds a text encoder.")
+        ]
+        | None
+    ) = None
     vector: list[float] | None = None
     vectors: list[list[float]] | None = None
     query_vectors: list[list[float]] | None = None
@@ -245,26 +263,16 @@ def _request(body: bytes) -> SearchRequest:
         asked = msgspec.json.decode(body, type=SearchBody)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"the body is no search: {str(error)[:300]}") from None
-    if [asked.vector, asked.vectors, asked.query_vectors, asked.queries].count(None) != 3:
-        raise InputError("give one of vector, vectors, query_vectors and queries")
+    if [asked.text, asked.vector, asked.vectors, asked.query_vectors, asked.queries].count(None) != 4:
+        raise InputError("give one of text, vector, vectors, query_vectors and queries")
     check_offset(asked.offset, asked.k)
-    several = asked.queries or ([asked.query_vectors] if asked.query_vectors else [])
-    given = (
-        asked.vectors or ([asked.vector] if asked.vector else []) or [vector for query in several for vector in query]
-    )
-    if not given or not given[0] or any(len(one) != len(given[0]) for one in given) or not all(several):
-        raise InputError("vectors must be one or more lists of the same length, which is not 0")
-    vectors = check_queries(np.array(given, np.float64), len(given[0]))
-    documents = _documents(asked, vectors, [len(query) for query in several])
+    given = _queries(asked)
     return SearchRequest(
-        count=len(vectors) if documents is None else len(several),
-        dimensions=vectors.shape[1],
-        queries=vectors.astype("<f4").tobytes() if documents is None else b"",
         options=Options(
             k=asked.k,
             where=encode_where(asked.where),
             nprobe=asked.nprobe,
-            exact=asked.exact and documents is None,
+            exact=asked.exact and "documents" not in given,
             min_score=asked.min_score,
             columns=asked.columns,
             offset=asked.offset,
@@ -274,8 +282,30 @@ def _request(body: bytes) -> SearchRequest:
         freshness=asked.freshness,
         remaining=asked.timeout,
         allow_partial=asked.allow_partial,
-        documents=documents,
+        **given,
     )
+
+
+def _queries(asked: SearchBody) -> dict[str, Any]:
+    """The fields of a message that hold the queries of a body."""
+    if asked.text is not None:
+        texts = as_texts(asked.text)
+        if texts is None or len(texts) > MOST_TEXTS:
+            raise InputError(f"text must be a string or a list of 1 to {MOST_TEXTS} strings, got {len(asked.text)}")
+        _documents(asked, np.empty((0, 0), np.float32), [])
+        return {"count": len(texts), "dimensions": 0, "queries": b"", "texts": tuple(map(text_bytes, texts))}
+    several = asked.queries or ([asked.query_vectors] if asked.query_vectors else [])
+    given = (
+        asked.vectors or ([asked.vector] if asked.vector else []) or [vector for query in several for vector in query]
+    )
+    if not given or not given[0] or any(len(one) != len(given[0]) for one in given) or not all(several):
+        raise InputError("vectors must be one or more lists of the same length, which is not 0")
+    vectors = check_queries(np.array(given, np.float64), len(given[0]))
+    fields: dict[str, Any] = {"dimensions": vectors.shape[1]}
+    documents = _documents(asked, vectors, [len(query) for query in several])
+    if documents is not None:
+        return fields | {"count": len(several), "queries": b"", "documents": documents}
+    return fields | {"count": len(vectors), "queries": vectors.astype("<f4").tobytes()}
 
 
 def _documents(asked: SearchBody, vectors: NDArray[np.float32], lengths: list[int]) -> Documents | None:

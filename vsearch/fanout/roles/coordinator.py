@@ -14,10 +14,11 @@ from vsearch.fanout.calls.retries import RETRIES, CallError, Deadline, ErrorKind
 from vsearch.fanout.calls.tree import children_of_root, split
 from vsearch.fanout.roles.allocator import Calls, allocate, part_of
 from vsearch.fanout.roles.legs import leg_of
-from vsearch.fanout.roles.loading import Loader, as_of, moment_for
+from vsearch.fanout.roles.loading import Loader, Part, as_of, moment_for
 from vsearch.fanout.roles.merging import append, nothing_found
 from vsearch.fanout.roles.planning import Plan, PlanSettings, choose_plan
 from vsearch.fanout.roles.processor import MaskCache, check_columns, process
+from vsearch.fanout.roles.texts import encode_texts
 from vsearch.fanout.wire.messages import AllocateRequest, Answer, Outcome, ProcessRequest, SearchRequest
 from vsearch.fanout.wire.where import bind_where
 from vsearch.predicates.binding import columns_of
@@ -51,11 +52,13 @@ def coordinate(
     ------
     InputError
         The request is not usable, or does not fit the index.
+    SearchTimeoutError
+        The time ran out while texts were encoded.
     CallError
         A shard failed for good and the caller takes no partial answer; its kind is the shard's.
     """
     manifest = loader.manifest(_choose_snapshot(request, loader, prepare))
-    columns = _check(request, manifest)
+    columns = _attributes(request, manifest)
     moment = moment_for(manifest, request.moment, pinned=request.snapshot is not None)
     request = msgspec.structs.replace(request, options=check_columns(manifest, request.options))
     plan = choose_plan(
@@ -66,6 +69,9 @@ def coordinate(
         allocators=request.allocators,
         branching=request.branching,
     )
+    if request.texts:
+        request = encode_texts(request, loader, manifest, lambda: _load(loader, plan, manifest, columns))
+    _check(request, manifest)
     whole = AllocateRequest(
         snapshot=manifest.snapshot,
         count=request.count,
@@ -79,14 +85,13 @@ def coordinate(
         remaining=deadline.remaining(),
         documents=request.documents,
     )
-    if plan.mode == "alone":
-        snapshot = as_of(loader.whole(manifest.snapshot, columns).snapshot, moment)
-        answer = allocate(snapshot, whole, _own_calls(snapshot, deadline, masks), deadline)
-    elif plan.mode == "flat":
-        snapshot = as_of(loader.tables(manifest.snapshot, columns).snapshot, moment)
-        answer = allocate(snapshot, whole, calls_for(manifest, snapshot), deadline)
-    else:
+    part = _load(loader, plan, manifest, columns)
+    if part is None:
         answer = _start_tree(whole, plan, calls_for(manifest, None), deadline)
+    else:
+        snapshot = as_of(part.snapshot, moment)
+        calls = _own_calls(snapshot, deadline, masks) if plan.mode == "alone" else calls_for(manifest, snapshot)
+        answer = allocate(snapshot, whole, calls, deadline)
     lost = answer.outcomes
     if lost and not request.allow_partial:
         raise CallError(ErrorKind(lost[0].error), _describe(lost), final=not _out_of_time(lost))
@@ -111,8 +116,21 @@ def require(reply: Any, kind: type) -> None:
         raise InputError(f"the reply is a {type(reply).__name__}, not a {kind.__name__}")
 
 
-def _check(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
-    """Hold a request against the index; returns the attributes that its predicate reads."""
+def _load(loader: Loader, plan: Plan, manifest: Manifest, columns: Sequence[str]) -> Part | None:
+    """What a plan needs here; None where that is nothing."""
+    if plan.mode == "alone":
+        return loader.whole(manifest.snapshot, columns)
+    return loader.tables(manifest.snapshot, columns) if plan.mode == "flat" else None
+
+
+def _attributes(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
+    """The attributes that the predicate of a request reads."""
+    bound = bind_where(manifest, request.options)
+    return () if bound is None else columns_of(bound)
+
+
+def _check(request: SearchRequest, manifest: Manifest) -> None:
+    """Hold the queries of a request against the index."""
     leg = leg_of(request)
     if leg is not None:
         leg.check(manifest)
@@ -120,8 +138,6 @@ def _check(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
         raise InputError("this index holds multi-vector documents: use search_documents, or query_vectors over HTTP")
     elif request.dimensions != manifest.dimensions:
         raise InputError(f"queries must have {manifest.dimensions} dimensions, got {request.dimensions}")
-    bound = bind_where(manifest, request.options)
-    return () if bound is None else columns_of(bound)
 
 
 def _own_calls(snapshot: Snapshot, deadline: Deadline, masks: MaskCache) -> Calls:

@@ -32,6 +32,7 @@ from vsearch.fanout.roles.coordinator import coordinate, require
 from vsearch.fanout.roles.loading import Loader, as_of, moment_for
 from vsearch.fanout.roles.planning import PlanSettings, choose_plan
 from vsearch.fanout.roles.processor import MaskCache, process
+from vsearch.fanout.roles.texts import HeldEncoder, has_encoder, load_encoder
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.fanout.wire.messages import (
     AllocateRequest,
@@ -340,13 +341,16 @@ def remote_calls(worker: Worker, manifest: Manifest, snapshot: Snapshot | None, 
 
 
 def _warm(worker: Worker, message: WarmRequest) -> Warmed:
-    number = worker.loader.manifest(message.snapshot).snapshot
+    manifest = worker.loader.manifest(message.snapshot)
+    number = manifest.snapshot
     if worker.role == "processor":
         if message.shard is None:
             raise InputError("a processor is warmed for a shard; name it")
         worker.loader.shard(number, message.shard)
     else:
         worker.loader.tables(number)
+    if worker.role == "coordinator" and has_encoder(manifest):
+        load_encoder(worker.loader, manifest)
     return Warmed(snapshot=number, bytes=worker.loader.retention.stats().bytes)
 
 
@@ -358,6 +362,8 @@ def _prepare(worker: Worker, number: int) -> None:
     CallError, StoreError, CorruptIndexError
     """
     manifest = worker.loader.manifest(number)
+    if worker.loader.retention.values(HeldEncoder) and has_encoder(manifest):
+        load_encoder(worker.loader, manifest)
     if choose_plan(manifest, 1, worker.plans).mode == "alone":
         worker.loader.whole(number)
         return

@@ -16,6 +16,7 @@ from vsearch.errors import InputError
 from vsearch.fanout.wire.messages import (
     LARGEST_K,
     LARGEST_MESSAGE,
+    LARGEST_TEXTS,
     VERSION,
     AllocateRequest,
     Answer,
@@ -31,6 +32,7 @@ from vsearch.fanout.wire.messages import (
     floats,
     int32s,
     int64s,
+    text_of,
 )
 from vsearch.metrics import LARGEST_NORM
 from vsearch.storage.files.checksums import crc32c
@@ -127,6 +129,11 @@ def _check(message: Any) -> None:
 
 def _check_queries(message: SearchRequest | AllocateRequest | ProcessRequest) -> None:
     documents = message.documents
+    if isinstance(message, SearchRequest) and message.texts:
+        _check_texts(message)
+        return
+    if message.dimensions < 1:
+        raise ValueError("vectors have at least one dimension")
     if documents is None or isinstance(message, ProcessRequest):
         prepared = isinstance(message, ProcessRequest)
         _check_vectors(message.queries, message.count, message.dimensions, LARGEST_NORM if prepared else np.inf)
@@ -138,6 +145,18 @@ def _check_queries(message: SearchRequest | AllocateRequest | ProcessRequest) ->
     if (lengths < 1).any():
         raise ValueError("there is not one number of vectors, above 0, for each query")
     _check_vectors(documents.vectors, int(lengths.sum(dtype=np.int64)), documents.dimensions)
+
+
+def _check_texts(message: SearchRequest) -> None:
+    if message.queries or message.dimensions or message.documents is not None:
+        raise ValueError("texts come with vectors")
+    if len(message.texts) != message.count:
+        raise ValueError(f"{len(message.texts)} texts are not {message.count} queries")
+    total = sum(map(len, message.texts))
+    if total > LARGEST_TEXTS:
+        raise ValueError(f"texts of {total} bytes are more than {LARGEST_TEXTS}")
+    for text in message.texts:
+        text_of(text)  # a UnicodeDecodeError is a ValueError
 
 
 def _check_vectors(data: bytes, count: int, dimensions: int, largest: float = LARGEST_NORM) -> None:

@@ -16,12 +16,16 @@ from vsearch.fanout.calls.retries import ErrorKind
 from vsearch.fanout.calls.tree import DEEPEST, LARGEST
 from vsearch.storage.files.plain_columns import Column
 
-VERSION = 3
-"""1 had no `id`, 2 neither `at_least` and `freshness` nor `moment`."""
+VERSION = 4
+"""1 had no `id`, 2 neither `at_least` and `freshness` nor `moment`, 3 no `texts`."""
 LARGEST_MESSAGE = 256 << 20
 LARGEST_K = 10_000
 LARGEST_BATCH = 100_000
 LARGEST_WHERE = 4 << 20
+LARGEST_TEXT = 4 << 20
+LARGEST_TEXTS = 32 << 20
+MOST_TEXTS = 1000
+"""Each of them takes a coordinator milliseconds; larger batches are split."""
 OVERFLOW = "messages"
 """The folder of messages in the overflow store: nothing else in it is ever read as one."""
 
@@ -96,10 +100,13 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class SearchRequest(Message, frozen=True, tag="search"):
-    """To the coordinator: queries float32 (count, dimensions) as the user gave them; none where `documents` has them.
+    """To the coordinator: queries float32 (count, dimensions) as the user gave them; none where `documents` or `texts` has them.
 
     Attributes
     ----------
+    texts : tuple of bytes
+        Queries for the encoder of the index, which knows their dimensions: that is 0 here. In UTF-8, which may have halves of
+        surrogate pairs.
     snapshot : int or None
         None: the newest.
     at_least : int
@@ -119,9 +126,12 @@ class SearchRequest(Message, frozen=True, tag="search"):
     """
 
     count: Count
-    dimensions: Dimensions
+    dimensions: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
     queries: bytes
     options: Options
+    texts: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(max_length=LARGEST_TEXT)], ...], msgspec.Meta(max_length=MOST_TEXTS)
+    ] = ()
     snapshot: Snapshot | None = None
     at_least: Snapshot = 0
     freshness: Seconds = 0.0
@@ -317,6 +327,22 @@ def int32s(data: bytes) -> NDArray[np.int32]:
 def int64s(data: bytes) -> NDArray[np.int64]:
     """Read-only int64 array over the bytes of a message."""
     return np.frombuffer(data, "<i8")
+
+
+def text_bytes(text: str) -> bytes:
+    """A text as a message carries it."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def text_of(data: bytes) -> str:
+    """The text in a message.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        It is none, which `vsearch.fanout.wire.codec.decode` refuses.
+    """
+    return data.decode("utf-8", "surrogatepass")
 
 
 def failure(

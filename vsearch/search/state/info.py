@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from vsearch.encoders.entries import is_compressed
 from vsearch.search.state.document_fetching import count_vectors
 from vsearch.search.state.drift import measure_drift
 from vsearch.search.state.expiry import ttl_name
@@ -41,7 +42,10 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
             )
             by_kind[part] = by_kind.get(part, 0) + entry.bytes
     by_kind |= _bundle_bytes(snapshot)
-    by_kind["model"] = sum(entry.bytes for entry in manifest.model.values())
+    by_kind["model"] = sum(entry.bytes for entry in kinds.ModelPart.ENCODER.others(manifest.model).values())
+    encoder = kinds.ModelPart.ENCODER.files(manifest.model)
+    if encoder:
+        by_kind["encoder"] = sum(entry.bytes for entry in encoder.values())
     rows = snapshot.live_count
     vector = sum(by_kind.get(part, 0) for part in (*kinds.VECTOR_KINDS, *BUNDLE_PARTS))
     return {
@@ -69,6 +73,7 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
         "attributes": {a.name: a.type for a in manifest.attributes},
         "settings": snapshot.settings.to_dict(),
         "training": manifest.provenance.jpq or None,
+        "encoder": {"compressed": is_compressed(encoder), "bytes": by_kind["encoder"]} if encoder else None,
         "documents": describe_documents(snapshot, by_kind),
         "bytes": sum(by_kind.values()),
         "bytes_per_vector": vector / max(rows, 1),

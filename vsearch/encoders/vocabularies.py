@@ -1,0 +1,34 @@
+"""Tokenizers of checked vocabularies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vsearch.encoders.wordpiece import Normalization, WordPiece
+from vsearch.errors import InputError
+
+SPECIAL = {"unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "mask": "[MASK]"}
+
+
+def make_tokenizer(path: str, vocabulary: Any, tokens: int, normalization: Normalization, **options: Any) -> WordPiece:
+    """A tokenizer of a checked vocabulary: ids of distinct tokens, below `tokens`, with BERT's special tokens among them."""
+    if not isinstance(vocabulary, dict) or not 0 < len(vocabulary) <= tokens:
+        count = len(vocabulary) if isinstance(vocabulary, dict) else 0
+        raise InputError(f"{path}: the vocabulary must have from 1 to {tokens} tokens, got {count}")
+    valid: Callable[[Any], bool] = lambda row: type(row) is int and 0 <= row < tokens  # noqa: E731
+    if not all(map(valid, vocabulary.values())):
+        raise InputError(f"{path}: ids of tokens must be integers from 0 to {tokens - 1}")
+    special = {name: vocabulary[name] for name in SPECIAL.values() if name in vocabulary}
+    missing = {SPECIAL[name] for name in ("unk", "cls", "sep")} - special.keys()
+    if missing:
+        raise InputError(f"{path}: the vocabulary lacks {', '.join(sorted(missing))}")
+    return WordPiece(
+        vocabulary,
+        unknown=special["[UNK]"],
+        first=special["[CLS]"],
+        last=special["[SEP]"],
+        special=special,
+        normalization=normalization,
+        **options,
+    )

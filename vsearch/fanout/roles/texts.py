@@ -1,0 +1,120 @@
+"""Queries that are texts: encoded once, by who begins a search, with the compressed encoder of the index.
+
+Encoders are imported, and their files read, when the first text comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from vsearch.encoders.entries import is_compressed
+from vsearch.errors import InputError
+from vsearch.fanout.calls.telemetry import span
+from vsearch.fanout.roles.loading import Loader
+from vsearch.fanout.wire.messages import SearchRequest, text_of
+from vsearch.storage import FileEntry, Manifest
+from vsearch.storage.files.prefetched import fetch_files
+from vsearch.storage.snapshots.kinds import ModelPart
+from vsearch.storage.stores.retrying import carried
+
+if TYPE_CHECKING:
+    from vsearch.encoders.encoder import TextEncoder
+
+
+@dataclass(frozen=True, eq=False)
+class HeldEncoder:
+    """An encoder that is open, and the memory that it takes in bytes."""
+
+    encoder: TextEncoder
+    bytes: int
+
+
+def has_encoder(manifest: Manifest) -> bool:
+    """Whether an index holds an encoder that functions can run."""
+    return is_compressed(ModelPart.ENCODER.files(manifest.model))
+
+
+def load_encoder(loader: Loader, manifest: Manifest) -> TextEncoder:
+    """The encoder of an index, which is kept until a snapshot names another one or memory is short.
+
+    Raises
+    ------
+    InputError
+        There is none, or it is not compressed.
+    CorruptIndexError
+        A file of it is missing or damaged.
+    """
+    entries = ModelPart.ENCODER.files(manifest.model)
+    if not entries:
+        raise InputError("the index has no query encoder: pass vectors, or attach one with Index.with_encoder")
+    if not has_encoder(manifest):
+        raise InputError(
+            "the query encoder of the index is not compressed, and functions run no other: pass vectors, or replace it "
+            "with vsearch.encoders.compress and Index.with_encoder"
+        )
+    held = loader.retention.get(
+        _key(manifest),
+        lambda: _read(loader, entries, manifest.snapshot),
+        lambda held: {f"encoder {_key(manifest)}": held.bytes},
+    )
+    return held.encoder
+
+
+def is_loaded(loader: Loader, manifest: Manifest) -> bool:
+    """Whether the encoder of an index is open."""
+    return _key(manifest) in loader.retention
+
+
+def encode_texts(
+    request: SearchRequest, loader: Loader, manifest: Manifest, ahead: Callable[[], object]
+) -> SearchRequest:
+    """A request with vectors in place of its texts.
+
+    Parameters
+    ----------
+    ahead : callable
+        Loads what is needed after that. It runs beside the loading of the encoder, if that is not open.
+
+    Raises
+    ------
+    InputError, CorruptIndexError
+        See `load_encoder`.
+    SearchTimeoutError
+        The deadline of this thread passed.
+    """
+    from vsearch.encoders.queries import encode_queries
+
+    if manifest.documents is not None:
+        raise InputError("this index holds multi-vector documents: use search_documents, or query_vectors over HTTP")
+    with span("encode", texts=request.count):
+        if is_loaded(loader, manifest):
+            encoder = load_encoder(loader, manifest)
+        else:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(carried(ahead))  # what fails there is tried again, and reported, where it is needed
+                encoder = load_encoder(loader, manifest)
+        vectors = encode_queries(encoder.encode, [text_of(text) for text in request.texts])
+    dimensions = vectors.shape[1]
+    return msgspec.structs.replace(
+        request, texts=(), dimensions=dimensions, queries=vectors.astype("<f4", copy=False).tobytes()
+    )
+
+
+def _key(manifest: Manifest) -> tuple[str, ...]:
+    return tuple(sorted(entry.path for entry in ModelPart.ENCODER.files(manifest.model).values()))
+
+
+def _read(loader: Loader, entries: dict[str, FileEntry], snapshot: int) -> HeldEncoder:
+    from vsearch.encoders.attached import read_attached
+    from vsearch.encoders.encoder import TextEncoder
+
+    with span("load", bytes=sum(entry.bytes for entry in entries.values())):
+        held = fetch_files(loader.store, entries.values(), {})
+        model = read_attached(held, entries, snapshot)
+    sizes = sum(map(len, held.files.values()))
+    return HeldEncoder(TextEncoder(model), sizes + model.own_bytes)
