@@ -184,10 +184,10 @@ PARAMETERS = 15
 #: Functions with more, and how many they may have: public ones, whose options are keywords, and commands, whose parameters
 #: are options of the command line.
 MANY = {
-    "vsearch.api.build_and_open.build": 19,
+    "vsearch.api.build_and_open.build": 22,
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
-    "vsearch.cli.indexes.build": 34,
+    "vsearch.cli.indexes.build": 37,
     "vsearch.cli.searches.search": 21,
     "vsearch.api.remote_index.search_documents": 17,
     "vsearch.cli.stacks.deploy": 19,

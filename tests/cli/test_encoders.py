@@ -57,3 +57,15 @@ def test_mistakes(run, files, model: Path, tmp_path: Path) -> None:
         done = run(*arguments)
         assert done.status == 2, arguments
         assert reason in done.errors
+
+
+def test_an_index_of_texts(run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "bodies.csv").write_text("name,body\na,red house\nb,small river\nc,blue tree\n", encoding="utf-8")
+    url = str(tmp_path / "texts-index")
+    options = ("--text-column", "body", "--encoder", model)
+    assert run("build", tmp_path / "bodies.csv", url, *options, "--id", "name", "--json").json["rows"] == 3
+    assert run("search", url, "--text", "blue tree", "-k", 1, "--json").json["queries"][0]["hits"][0]["id"] == "c"
+    for wrong, reason in ((("--dry-run",), "--dry-run"), (("--documents",), "--documents")):
+        done = run("build", tmp_path / "bodies.csv", url, *options, *wrong)
+        assert done.status == 2
+        assert f"--text-column cannot be combined with {reason}" in done.errors

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vsearch.building.plan import BuildPlan
+    from vsearch.encoders import TextEncoder
     from vsearch.quantizers.pq import PQ
 
 Progress = Callable[[str, int, int], None]
@@ -45,6 +46,9 @@ def build(
     id: str | None = None,
     missing: str = "error",
     packed: bool = False,
+    text_column: str | None = None,
+    encoder: TextEncoder | str | os.PathLike[str] | None = None,
+    spool: str | os.PathLike[str] | None = None,
     metric: str = "cosine",
     quantizer: str | PQ = "osq",
     bits: float = 1.0,
@@ -82,6 +86,14 @@ def build(
     packed : bool
         Whether vectors are packed bits, eight to a byte of uint8 or int8, as embedding services return binary embeddings. Each
         bit counts as +1 or -1; unpack queries with `vsearch.unpack_bits`.
+    text_column : str, optional
+        The embeddings are a table without vectors, CSV and TSV too: this column is embedded by `encoder`, on all cores. All columns
+        become attributes, unless `attributes` names some. The index holds the encoder, and takes texts as queries.
+    encoder : TextEncoder or path, optional
+        From `vsearch.encoders`, or its folder. The index holds a compressed one as it is, of any other a compression to 8 bits.
+    spool : path, optional
+        Folder for the vectors of texts while the index is built. A build that was killed goes on from it if it is started again;
+        it is removed in the end. By default ``<url>.vectors`` beside an index in a folder, and none elsewhere.
     metric : {"cosine", "ip", "l2"}
     quantizer : {"osq", "osq-lloyd", "pq"} or PQ
         "pq" means 256 centroids, OPQ rotation and as many sub-quantizers as `bits` allows; pass a `vsearch.PQ` for other settings.
@@ -120,17 +132,26 @@ def build(
     options = BuildOptions(metric, quantizer, bits, rerank, partitions, shards, seed)  # type: ignore[arg-type]
     store = open_store(url, **storage)
     report = progress or _silent
-    manifest = build_index(
-        store,
-        embeddings,
-        given=given,
-        options=options,
-        overwrite=overwrite,
-        tune_defaults=lambda made: _tune_defaults(store, made if ttl is None else with_ttl(made, ttl), report),
-        progress=report,
-        ttl=ttl,
-    )
-    return Index(open_snapshot(store, manifest))
+
+    def build_it(build: Callable[..., Any], *args: Any) -> Any:
+        tune = lambda made: _tune_defaults(store, made if ttl is None else with_ttl(made, ttl), report)  # noqa: E731
+        return build(
+            store,
+            embeddings,
+            *args,
+            given=given,
+            options=options,
+            overwrite=overwrite,
+            tune_defaults=tune,
+            progress=report,
+            ttl=ttl,
+        )
+
+    if text_column is None and encoder is None and spool is None:
+        return Index(open_snapshot(store, build_it(build_index)))
+    from vsearch.api.text_building import build_from_texts
+
+    return Index(open_snapshot(store, build_it(build_from_texts, text_column, encoder, spool)))
 
 
 def _tune_defaults(store: Store, manifest: Any, report: Progress) -> Any:

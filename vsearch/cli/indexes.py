@@ -36,6 +36,19 @@ def build(
         str | None, typer.Option(help="Rows or documents without a usable vector: error or skip.")
     ] = None,
     packed: Annotated[bool, typer.Option("--packed", help="Vectors are bits, packed eight to a byte.")] = False,
+    text_column: Annotated[
+        str | None,
+        typer.Option(help="Embed this column of texts with --encoder; the input is then a table, or CSV or TSV."),
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Folder of a text encoder, which the index then holds: compressed, or a model.")
+    ] = None,
+    spool: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder for vectors of texts, from which a build that was killed goes on. Default: INDEX.vectors."
+        ),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="Build options from a named recipe (tiny, small, balanced, exact) or a .toml file."),
@@ -113,6 +126,12 @@ def build(
         _check_documents(arguments, dry_run=dry_run)
     elif document_options:
         raise InputError(f"--{next(iter(document_options)).replace('_', '-')} needs --documents")
+    texts = options.given(text_column=text_column, encoder=encoder, spool=spool)
+    if texts and (dry_run or documents):
+        raise InputError(
+            f"--{next(iter(texts)).replace('_', '-')} cannot be combined with {'--dry-run' if dry_run else '--documents'}"
+        )
+    arguments |= texts
     if dry_run:
         plan = vsearch.plan(embeddings, **arguments)
         if as_json:

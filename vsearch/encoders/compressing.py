@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.encoders.bert import PRODUCTS, Layer
+from vsearch.encoders.bert import PRODUCTS, Bert, Layer
 from vsearch.encoders.compressed import CompressedEncoder
-from vsearch.encoders.encoder import check_texts
+from vsearch.encoders.encoder import TextEncoder, check_texts
 from vsearch.encoders.float_model import read_float_model
 from vsearch.encoders.grids import (
     BITS,
@@ -35,7 +35,7 @@ from vsearch.kernels.encoders.fields import GROUP
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vsearch.encoders.bert import Bert, Linear
+    from vsearch.encoders.bert import Linear
 
 MOST_TOKENS = 16_384
 """Tokens of the calibration texts, at most; a few hundred short texts tell all that is needed."""
@@ -51,8 +51,8 @@ def compress(
 
     Parameters
     ----------
-    model : path or SentenceTransformer
-        A folder as for `load`; a model in memory is saved to a temporary one.
+    model : path, TextEncoder or SentenceTransformer
+        A folder as for `load`, or what `load` made of it; a SentenceTransformer is saved to a temporary one.
     texts : sequence of str
         Calibration texts, like the queries to come: 256 are enough. The model's prompt for queries is put before them.
     bits : {8, 4, 3, 2} or mapping
@@ -98,6 +98,8 @@ def check_bits(bits: Any) -> tuple[int, int]:
 def _read(model: Any) -> Bert[Linear]:
     if isinstance(model, (str, Path)):
         return read_float_model(model)
+    if isinstance(model, TextEncoder) and isinstance(model.model, Bert) and not isinstance(model.model, QuantizedBert):
+        return model.model
     if not callable(getattr(model, "save", None)):
         raise InputError(f"model must be a folder or a SentenceTransformer, got {type(model).__name__}")
     with TemporaryDirectory(prefix="vsearch-encoder-") as folder:

@@ -59,12 +59,12 @@ def attach(snapshot: Snapshot, encoder: object) -> Snapshot:
     store, writer = snapshot.store, uuid4().hex
     probe(store)
     with discarded_on_failure(store, writer):
-        files = _write(store, encoder, writer)
+        files = write_encoder(store, encoder, writer)
     _, after = commit_change(snapshot, Attach(files), paths=[entry.path for entry in files.values()], check=True)
     return after
 
 
-def _write(store: Store, encoder: CompressedEncoder, writer: str) -> dict[str, FileEntry]:
+def write_encoder(store: Store, encoder: CompressedEncoder, writer: str) -> dict[str, FileEntry]:
     """Write an encoder beside the model of an index; its files by the kinds that the manifest names them with."""
     entries = {}
     for number, (name, data) in enumerate(to_files(encoder.model, encoder.report).items()):

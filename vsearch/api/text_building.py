@@ -1,0 +1,96 @@
+"""Building an index of texts: embedded by an encoder, which the index holds from its first snapshot on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from vsearch.building.inputs.embedding import TextTable, embed, signature
+from vsearch.building.inputs.text_spool import TextSpool
+from vsearch.building.pipeline import build_index
+from vsearch.encoders.compressed import CompressedEncoder
+from vsearch.encoders.compressing import compress
+from vsearch.encoders.encoder import TextEncoder
+from vsearch.encoders.loading import load
+from vsearch.errors import IndexExistsError, InputError
+from vsearch.live.attaching import write_encoder
+from vsearch.storage import Manifest, Store, snapshot_numbers
+from vsearch.storage.snapshots.kinds import ModelPart
+from vsearch.storage.stores.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from vsearch.building.inputs.rows import Given
+
+
+def build_from_texts(
+    store: Store,
+    source: object,
+    column: str | None,
+    encoder: TextEncoder | str | Path | None,
+    spool: str | Path | None,
+    *,
+    given: Given,
+    overwrite: bool,
+    tune_defaults: Callable[[Manifest], Manifest],
+    progress: Callable[[str, int, int], None],
+    **more: Any,
+) -> Manifest:
+    """Embed a column of texts and build an index of the vectors; see `vsearch.build`.
+
+    Raises
+    ------
+    InputError
+        The column or the encoder is missing or not usable, or an option is for vectors.
+    IndexExistsError
+        The store already holds an index and `overwrite` is false.
+    """
+    if column is None or encoder is None:
+        raise InputError("text_column and encoder go together: which column is embedded, and by what")
+    if given.vectors is not None or given.packed:
+        raise InputError("vectors and packed are for vectors, text_column for texts; pass only one of them")
+    if not overwrite and snapshot_numbers(store):  # known before hours of embedding
+        raise IndexExistsError(
+            f"{store.url} already holds an index; pass overwrite=True to replace it, or choose another location"
+        )
+    opened = encoder if isinstance(encoder, TextEncoder) else load(encoder)
+    with scratch_folder() as scratch:
+        texts = TextTable.open(source, column, Path(scratch))
+        arguments = texts.without_vectors(given)
+        folder = Path(spool) if spool is not None else _beside(store) or Path(scratch) / "texts"
+        with TextSpool(folder, signature(opened), opened.dimensions) as vectors:
+            unusable, sample = embed(texts, opened, vectors, progress)
+
+            def complete(made: Manifest) -> Manifest:
+                attached = opened
+                if not isinstance(attached, CompressedEncoder):
+                    progress("compress", 0, 1)
+                    attached = compress(opened, sample)
+                    progress("compress", 1, 1)
+                files = write_encoder(store, attached, made.writer)
+                model = ModelPart.ENCODER.others(made.model) | files
+                return tune_defaults(msgspec.structs.replace(made, model=model))
+
+            manifest = build_index(
+                store,
+                vectors.read(),
+                given=arguments,
+                overwrite=overwrite,
+                tune_defaults=complete,
+                progress=progress,
+                noted=unusable if unusable.rows else None,
+                **more,
+            )
+            vectors.remove()
+    return manifest
+
+
+def _beside(store: Store) -> Path | None:
+    """The spool of an index in a folder; None for other stores."""
+    url = store.url.removeprefix("file://")
+    if "://" in url:
+        return None
+    folder = Path(url)
+    return folder.with_name(f"{folder.name}.vectors")
