@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Tests of kernels call their pieces, which a library has no names for; the library has tests of its own.
-os.environ["VSEARCH_JIT"] = "1"
+from tests.compiled import use_library
 
 # Tests start hundreds of processes: without bytecode each would compile the sources again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -22,6 +21,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("vsearch", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "vsearch"))
+
+# Before the first import of kernels, here and in the processes beside this one.
+use_library()
 
 pytest.register_assert_rewrite("vsearch.testing")
 pytest_plugins = ["tests.once", "tests.seaweed", "tests.azurite"]

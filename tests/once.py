@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.compiled import library_folder
 from vsearch.kernels.toolchain.ahead_of_time import TARGETS, build, compile_object
 from vsearch.kernels.toolchain.library import INDEX, targets_here
 
@@ -39,7 +40,10 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 @pytest.fixture(scope="session")
 def compiled(once) -> Callable[[str], Path]:
-    """A function that gives the folder of a target's kernels: the library, its index, and the objects it is linked from."""
+    """A function that gives the folder of a target's kernels: the library and its index.
+
+    If the target is another one than this processor's, the objects it is linked from are there, too.
+    """
 
     def make(folder: Path, target: str) -> None:
         def compile_and_keep(path: Path, *given) -> None:
@@ -52,7 +56,11 @@ def compiled(once) -> Callable[[str], Path]:
             patch.setattr("vsearch.kernels.toolchain.ahead_of_time.MOST_PARTS", 1)
             build(folder, [target], lambda _: None)
 
-    return lambda target: once(f"kernels-{target}", lambda folder: make(folder, target))
+    def get(target: str) -> Path:
+        here = library_folder() if target in targets_here()[:1] else None
+        return here or once(f"kernels-{target}", lambda folder: make(folder, target))
+
+    return get
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +80,6 @@ def libraries(compiled, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = tmp_path_factory.mktemp("libraries")
     every = os.environ.get("VSEARCH_TEST_TARGETS") == "all"
-    # the other architecture first: this processor's kernels are what the process beside this one begins with
     for target in sorted(TARGETS) if every else dict.fromkeys(["aarch64-dotprod", *targets_here()[:1]]):
         for name in (f"{target}.so", INDEX):
             shutil.copy(compiled(target) / name, folder)

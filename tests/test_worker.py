@@ -56,9 +56,9 @@ def compiled_here(libraries: Path) -> list[str]:
     return [target for target in targets_here() if (libraries / f"{target}.so").exists()]
 
 
-def run_worker(libraries: Path, index: Path, queries: Path, where: bytes = b"") -> dict[str, object]:
+def run_worker(index: Path, queries: Path, where: bytes = b"", **variables: str) -> dict[str, object]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("VSEARCH", "COV_"))}
-    environment["VSEARCH_KERNELS"] = str(libraries)
+    environment |= variables
     command = [sys.executable, "-W", "error", "-c", ANSWER, str(index), str(queries), where.hex()]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -88,12 +88,25 @@ def test_worker_answers_as_the_client_without_compiling(
         only.mkdir()
         for name in (f"{target}.so", "index.json"):
             shutil.copy(libraries / name, only / name)
-        answer = run_worker(only, index_folder, queries, b"" if expression is None else encode(expression))
+        answer = run_worker(
+            index_folder, queries, b"" if expression is None else encode(expression), VSEARCH_KERNELS=str(only)
+        )
         assert answer["library"] == target
         assert not set(HEAVY) & set(answer["loaded"])  # type: ignore[arg-type]
         np.testing.assert_array_equal(answer["ids"], hits.ids)
         np.testing.assert_array_equal(answer["exact"], exact.ids)
         np.testing.assert_allclose(answer["scores"], hits.scores, rtol=1e-5)
+
+
+def test_kernels_compiled_just_in_time_give_the_same_answers(index_folder: Path, queries: Path) -> None:
+    index = vsearch.open(index_folder)
+    answer = run_worker(index_folder, queries, VSEARCH_JIT="1")
+    assert answer["library"] is None
+    assert "numba" in answer["loaded"]  # type: ignore[operator]
+    hits = index.search(np.load(queries), 10)
+    np.testing.assert_array_equal(answer["ids"], hits.ids)
+    np.testing.assert_array_equal(answer["exact"], index.search(np.load(queries), 10, exact=True).ids)
+    np.testing.assert_allclose(answer["scores"], hits.scores, rtol=1e-5)
 
 
 def test_worker_import_time_shows_nothing_heavy(libraries: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsearch.kernels.multivector import maxsim
+from vsearch.kernels.multivector import api, maxsim
 from vsearch.kernels.multivector.hamming import PADDING, pack_numbers, score_hamming
 from vsearch.kernels.multivector.inverted_lists import collect_lists
 from vsearch.kernels.multivector.strips import STRIP, TOGETHER
@@ -34,7 +34,7 @@ def test_codes_score_as_their_twin(seed, total, queries, dtype) -> None:
     starts, stops = spans(rng, total)
     table = rng.standard_normal((centroids, -(-queries // STRIP) * STRIP)).astype(np.float32)
     scores = np.empty(len(starts), np.float32)
-    kernel = maxsim.score_codes if dtype is np.uint8 else maxsim.score_wide_codes
+    kernel = api.score_codes if dtype is np.uint8 else api.score_wide_codes
     kernel(codes, starts, stops, table, queries, np.empty(STRIP, np.float32), scores)
     np.testing.assert_allclose(scores, twin_maxsim(table[codes, :queries], starts, stops), rtol=1e-5, atol=1e-5)
 
@@ -112,7 +112,7 @@ def test_residuals_score_as_their_twin(bits, centroids) -> None:
     table = np.zeros((len(patches.codebook), STRIP), np.float32)
     table[:, :queries] = patches.codebook @ query.T
     scores = np.empty(len(starts), np.float32)
-    kernel = maxsim.score_residuals if centroids <= 256 else maxsim.score_wide_residuals
+    kernel = api.score_residuals if centroids <= 256 else api.score_wide_residuals
     kernel(
         encoded.centroids.astype(patches.code_dtype),
         relative.view(np.uint16),

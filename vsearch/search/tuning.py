@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -285,7 +286,7 @@ def _needs(
             lost = decay * fades[position[at], shard.first_partition + local] * radii / np.maximum(width, 1e-30)
             reaches[at] += np.where(spread > 0, lost, 0)
         offsets = shard.arrays.offsets[inside] if model.metric == "l2" else 0.0
-        estimates, factors = _first_estimates(snapshot, shard, queries, local, inside)
+        estimates, factors = _first_estimates(snapshot, shard, queries, position[at], local, inside)
         estimate = base + gain * estimates - offsets
         error = gain * factors * deviation * norms[position[at]]
         if model.exact_bases:
@@ -308,9 +309,17 @@ def _fades(snapshot: Snapshot, sample: Sample, reach: float) -> NDArray[np.float
 
 
 def _first_estimates(
-    snapshot: Snapshot, shard: Any, queries: NDArray[np.float32], partitions: NDArray[np.int64], rows: NDArray[np.int64]
+    snapshot: Snapshot,
+    shard: Any,
+    queries: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    partitions: NDArray[np.int64],
+    rows: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return first-stage estimates of ``<query, residual>`` and the factors of (query, row) pairs."""
+    """Return first-stage estimates of ``<query, residual>`` and the factors of (query, row) pairs.
+
+    `positions` of the queries in their batch are ascending: the tables of a query serve all of its rows.
+    """
     from vsearch.kernels.scan.blocks import BLOCK
 
     quantizer, table, arrays = snapshot.model.quantizer, shard.table, shard.arrays
@@ -321,13 +330,18 @@ def _first_estimates(
     within = rows - table.row_starts[partitions]
     blocks, lanes = table.block_starts[partitions] + within // BLOCK, within % BLOCK
     codes = arrays.first_codes[blocks].reshape(len(rows), -1, BLOCK)[np.arange(len(rows)), :, lanes]
-    width = codes.shape[1]
+    pairs = np.arange(codes.shape[1])
     sums = np.empty(len(rows))
-    pairs = np.arange(width)
-    for i in range(len(rows)):
-        tables = quantizer.tables(np.ascontiguousarray(queries[i]))
+    for members in _runs(positions):
+        tables, mine = quantizer.tables(np.ascontiguousarray(queries[members.start])), codes[members]
         if quantizer.scan == "bytes":
-            sums[i] = tables[pairs, codes[i]].sum()
-            continue
-        sums[i] = tables[2 * pairs, codes[i] & 15].sum() + tables[2 * pairs + 1, codes[i] >> 4].sum()
+            sums[members] = tables[pairs, mine].sum(axis=1)
+        else:
+            sums[members] = tables[2 * pairs, mine & 15].sum(axis=1) + tables[2 * pairs + 1, mine >> 4].sum(axis=1)
     return sums * factors * float(quantizer.calibration.scale[0]), factors
+
+
+def _runs(values: NDArray[np.int64]) -> list[slice]:
+    """Return where each run of equal values is."""
+    edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    return [slice(start, stop) for start, stop in pairwise(edges) if stop > start]

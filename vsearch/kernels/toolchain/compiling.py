@@ -5,6 +5,7 @@ A kernel only reads and writes the arrays that it is passed: it allocates nothin
 
 If the package contains a library for this processor that was built from exactly these sources, the decorators return
 its functions, and neither Numba nor LLVM is imported. Otherwise, or if ``VSEARCH_JIT=1`` is set, they compile.
+``VSEARCH_JIT=parts`` uses the library and compiles only what it does not export, for tests that call parts of kernels.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from vsearch.kernels.toolchain.library import Library, find_library, why_compile
 
 Decorator = Callable[[Any], Any]
 
+#: Whether only what the library does not export is compiled just in time.
+COMPILES_PARTS = os.environ.get("VSEARCH_JIT") == "parts"
 #: The library in use, None if kernels are compiled just in time.
 LIBRARY: Library | None = None
-if not os.environ.get("VSEARCH_JIT") and not os.environ.get("VSEARCH_DIALECT"):
+if (COMPILES_PARTS or not os.environ.get("VSEARCH_JIT")) and not os.environ.get("VSEARCH_DIALECT"):
     LIBRARY = find_library()
 #: Whether kernels are compiled to LLVM IR only, from which the ahead-of-time build makes libraries.
 STOPS_AT_IR = os.environ.get("VSEARCH_JIT") == "ir"
@@ -40,8 +43,9 @@ def _kernel(**options: Any) -> Decorator:
         return _part(**options)
 
     def decorate(function: Any) -> Any:
-        if LIBRARY is not None:
-            return LIBRARY.function(f"{function.__module__.removeprefix('vsearch.kernels.')}.{function.__name__}")
+        name = f"{function.__module__.removeprefix('vsearch.kernels.')}.{function.__name__}"
+        if LIBRARY is not None and (name in LIBRARY or not COMPILES_PARTS):
+            return LIBRARY.function(name)
         import numba
 
         from vsearch.kernels.toolchain.caching import make_cache
@@ -58,7 +62,7 @@ def _part(**options: Any) -> Decorator:
     """Return a decorator for functions that only kernels call; a library contains them as part of their callers."""
 
     def decorate(function: Any) -> Any:
-        if LIBRARY is not None:
+        if LIBRARY is not None and not COMPILES_PARTS:
             return function
         from vsearch.kernels.toolchain.intermediate import Part
 

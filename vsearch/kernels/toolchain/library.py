@@ -162,6 +162,9 @@ class Library:
         self._library = ctypes.CDLL(str(path))
         self._functions = functions
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._functions
+
     def function(self, name: str) -> Function:
         """Return a function by ``folder.module.name``; one that the library lacks raises when it is called."""
         description = self._functions.get(name)
