@@ -30,10 +30,14 @@ pytest_plugins = ["tests.once", "tests.seaweed", "tests.azurite"]
 
 # Files that take seconds, the longest first: begun last, one of them would keep a single core busy at the end.
 LONG = [
-    "test_docs", "test_worker", "functions/test_faults", "functions/test_end_to_end", "predicates/test_duckdb",
-    "jpq/test_encoder", "search/test_limits", "fanout/test_answers", "documents/test_search", "jpq/test_trainer",
-    "deploy/test_stacks", "documents/test_memory", "kernels/test_dialects", "test_remote", "test_odd_data",
-    "live/test_histories", "live/test_kills", "live/test_machine",
+    "test_docs", "fanout/test_answers", "functions/test_end_to_end", "functions/test_faults", "test_worker",
+    "fanout/test_changed_index", "jpq/test_trainer", "predicates/test_duckdb", "documents/test_search",
+    "functions/test_texts", "jpq/test_encoder", "search/test_limits", "deploy/test_stacks", "documents/test_memory",
+    "kernels/test_dialects", "test_remote", "test_odd_data", "live/test_histories", "live/test_kills",
+    "live/test_machine", "encoders/test_attached", "live/test_retrain", "live/test_splitting", "live/test_ttl",
+    "live/test_beginning", "live/test_live_documents", "live/test_changes", "building/test_texts",
+    "fanout/test_texts", "building/test_encoding", "api/test_remote_rows", "live/test_history",
+    "live/test_maintenance", "live/test_optimizing", "functions/test_deployed", "deploy/test_keys",
     "search/test_lloyd", "functions/test_packages", "fanout/test_documents", "fanout/test_loading",
     "deploy/test_template", "search/test_tuning", "test_damage", "fanout/test_faults", "quantizers/test_pq",
     "faas/test_platform", "storage/test_stores", "documents/test_codecs", "documents/test_kernels", "cli/test_app",
@@ -41,8 +45,8 @@ LONG = [
     "test_magnitudes", "functions/test_handlers", "jpq/test_pairs", "test_forking", "kernels/test_caching",
     "fanout/test_pages", "search/test_native", "deploy/test_cost", "storage/test_patience", "test_cores",
     "test_timeouts", "api/test_contract", "bench/test_soak", "test_install", "search/test_min_score",
-    "search/test_pages", "test_index", "test_snapshots", "cli/test_indexes", "cli/test_maintenance", "jpq/test_scoring",
-    "storage/test_s3", "cli/test_training",
+    "search/test_pages", "test_index", "test_snapshots", "cli/test_indexes", "cli/test_maintenance",
+    "jpq/test_scoring", "storage/test_s3", "cli/test_training",
 ]  # fmt: skip
 RANKS = {Path(__file__).parent / f"{name}.py": rank for rank, name in enumerate(LONG)}
 

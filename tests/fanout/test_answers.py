@@ -13,7 +13,8 @@ from vsearch.fanout.wire.messages import floats, int32s, int64s
 from vsearch.fanout.wire.values import to_values
 from vsearch.storage.files.plain_columns import to_arrow
 
-PLANS = [{"mode": "alone"}, {"mode": "flat"}, {"allocators": 20, "branching": 4}, {"allocators": 3, "branching": 1}]
+#: The tree has three levels; one of many allocators has a test of its own, since each of them costs a search time.
+PLANS = [{"mode": "alone"}, {"mode": "flat"}, {"allocators": 6, "branching": 2}, {"allocators": 3, "branching": 1}]
 PREDICATES = [
     None,
     "price < 43.21 AND year >= 2001",
@@ -40,6 +41,12 @@ def test_identical_to_the_index(any_stack, plan, where):
     for options in ({}, {"nprobe": 2}, {"exact": True, "k": 37}):
         hits = any_stack.index.search(any_stack.queries, where=where, **options)
         assert_same(any_stack.search(where=where, **plan, **options), hits)
+
+
+def test_a_tree_of_many_allocators(any_stack):
+    for where in PREDICATES:
+        hits = any_stack.index.search(any_stack.queries, where=where)
+        assert_same(any_stack.search(where=where, allocators=20, branching=4), hits)
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=["alone", "flat", "tree", "chain"])

@@ -35,10 +35,18 @@ def test_the_same_content_makes_the_same_package(tmp_path, package, kernels):
     assert build_package(tmp_path / "again.zip", kernels=kernels).sha256 == package.sha256
 
 
-@pytest.mark.parametrize("plan", [{"mode": "flat"}, {"mode": "alone"}, {"allocators": 20, "branching": 4}])
+#: Three levels of few functions: each that runs at the same time is a process to start.
+TREE = {"allocators": 6, "branching": 2}
+
+
+@pytest.mark.parametrize("plan", [{"mode": "flat"}, {"mode": "alone"}, TREE])
 @pytest.mark.parametrize("number", range(len(PREDICATES)))
 def test_answers_are_those_of_the_index(deployed, plan, number):
     assert_same(deployed.search(PREDICATES[number], **plan), deployed.reference[number])
+
+
+def test_a_tree_of_more_functions_than_may_run_at_once(deployed):
+    assert_same(deployed.search(PREDICATES[1], allocators=20, branching=4), deployed.reference[1])
 
 
 def test_warm_functions_read_nothing(deployed):
@@ -55,10 +63,10 @@ def test_warm_functions_read_nothing(deployed):
 def test_warm_functions_of_a_tree_read_nothing(deployed):
     warm = set()
     for _ in range(5):
-        answer = deployed.search(PREDICATES[1], allocators=20, branching=4, snapshot=1)
+        answer = deployed.search(PREDICATES[1], **TREE, snapshot=1)
         assert_same(answer, deployed.reference[1])
         usage = answer.usages.allocator
-        assert usage.invocations - usage.failures == 20  # those that were throttled are called again
+        assert usage.invocations - usage.failures == TREE["allocators"]  # those that were throttled are called again
         for role in ("coordinator", "allocator", "processor"):
             usage = getattr(answer.usages, role)
             if usage.cold_starts == 0:  # how many environments are warm depends on how many ran side by side before
