@@ -33,6 +33,7 @@ FUZZERS = {
     "predicate": "bench.fuzzers.predicates:fuzz_predicates",
     "kill": "bench.fuzzers.commits:fuzz_commits",
     "live": "bench.fuzzers.live",
+    "bundle": "bench.fuzzers.bundles",
 }
 
 START = 600.0

@@ -281,3 +281,27 @@ def test_single_vectors_on_an_index_of_documents_are_refused(stacks):
         remote(stacks("encodings")).search(np.ones(24))
     with pytest.raises(InputError, match="use search_documents"):
         stacks("encodings").index.search(np.ones(24))
+
+
+@pytest.mark.parametrize("kind", ["no residuals", "binary"])
+def test_documents_that_were_changed_are_described_and_fetched(kind):
+    """Functions hold no documents of deltas, and still count their vectors."""
+    rng = np.random.default_rng(4)
+    matrices = [rng.standard_normal((length, 24)).astype("f4") for length in rng.integers(1, 9, 60)]
+    options = {"codebook": 16, "dimensions": 32, "shards": 2} | {
+        n: v for n, v in KINDS[kind].items() if n != "codebook"
+    }
+    url = f"memory://changed-documents-{kind.replace(' ', '-')}/index"
+    index = vsearch.build_documents(
+        matrices[:40], None, url, attributes={"year": np.arange(40)}, ids=np.arange(40), **options
+    )
+    stack = Stack(url, index, matrices[:2])
+    index.append(matrices[40:], {"year": np.arange(40, 60)}, np.arange(40, 60))
+    index.upsert(matrices[3:5], {"year": np.array([7, 8])}, [41, 2])
+    index.delete([0, 1, 45])
+    for _ in range(2):
+        found = remote(stack)
+        assert found.info() == index.info()
+        assert found.get([41, 50, 2]).equals(index.get([41, 50, 2]))
+        index.optimize(force=True, retune=False)
+        stack.reset()

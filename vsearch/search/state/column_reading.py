@@ -57,6 +57,9 @@ def read_column(shard: Shard, name: str, attribute: Attribute, *, plain: bool = 
         header = msgspec.convert(msgspec.to_builtins(encoding.header), ColumnHeader)
     except msgspec.ValidationError as error:
         raise CorruptIndexError("manifest", f"the attribute {name!r}: {error}") from None
+    if header.type != attribute.type:
+        path = files[0].path if files else "manifest"
+        raise CorruptIndexError(path, f"the attribute {name!r} is {attribute.type}, its encoding {header.type}")
     return decode_column(header, arrays)
 
 

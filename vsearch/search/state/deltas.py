@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError
 from vsearch.search.state import row_codes
 from vsearch.search.state.document_codes import DocumentCodes, concatenate_documents, read_documents
+from vsearch.search.state.field_types import as_type
 from vsearch.search.state.plain_rows import PlainTable, read_table, stack_tables
 from vsearch.search.state.row_codes import RowCodes
+from vsearch.search.state.stored_ids import check_ids
 from vsearch.storage.files.bundle import open_bundle
 from vsearch.storage.files.bundle_writing import write_bundle
 from vsearch.storage.snapshots.kinds import ATTRIBUTES, DELTA, IDS, REMOVED, REMOVED_IDS
@@ -208,12 +210,8 @@ def _stack(tables: Sequence[Any], counts: Sequence[int]) -> Any:
             name: pa.nulls(count, kind) if table is None or name not in table.column_names else table.column(name)
             for name, kind in types.items()
         }
-        whole.append(pa.table({name: _cast(column, types[name]) for name, column in columns.items()}))
+        whole.append(pa.table({name: as_type(column, types[name], "attributes") for name, column in columns.items()}))
     return pa.concat_tables(whole)
-
-
-def _cast(column: Any, kind: pa.DataType) -> Any:
-    return column if column.type == kind else column.cast(kind)
 
 
 def write_delta(
@@ -335,9 +333,10 @@ def _read_plainly(
     ids: Ids = np.empty(0, np.int64)
     if id_type != "string":
         ids = read_ids(files, IDS, entry.rows, id_type, path)[inside]
-    elif entry.rows and (IDS not in files or files[IDS].entry.rows != entry.rows):
-        raise CorruptIndexError(path, f"does not hold the {entry.rows} ids that the manifest names")
     elif entry.rows:
+        if IDS not in files:
+            raise CorruptIndexError(path, f"does not hold the {entry.rows} ids that the manifest names")
+        check_ids(files[IDS], entry.rows, text=True)
         ids = read_table(files[IDS], inside)
     table = read_table(files[ATTRIBUTES], inside) if ATTRIBUTES in files else None
     rows = Rows(row_codes.take(codes, inside), ids, table)
@@ -352,14 +351,14 @@ def read_removed(files: Mapping[str, Any], count: int, id_type: str | None, path
     CorruptIndexError
         They are not `count`.
     """
-    segments, gone = np.empty(0, np.uint32), np.empty(0, np.int64)
+    segments = gone = np.empty(0, np.uint32)
     if REMOVED in files:
         files[REMOVED].ensure_all()
-        segments, gone = files[REMOVED].array("segment"), files[REMOVED].array("row").astype(np.int64)
-    if segments.dtype != np.uint32 or segments.shape != gone.shape or len(gone) != count:
+        segments, gone = files[REMOVED].array("segment"), files[REMOVED].array("row")
+    if any(array.dtype != np.uint32 or array.shape != (count,) for array in (segments, gone)):
         raise CorruptIndexError(path, f"does not hold the {count} removed rows that the manifest names")
     ids = np.empty(0, np.int64) if id_type is None else read_ids(files, REMOVED_IDS, count, id_type, path)
-    return Removed(segments, gone, ids)
+    return Removed(segments, gone.astype(np.int64), ids)
 
 
 def read_ids(files: Mapping[str, Any], kind: str, count: int, id_type: str, path: str) -> Ids:
@@ -370,19 +369,19 @@ def read_ids(files: Mapping[str, Any], kind: str, count: int, id_type: str, path
     CorruptIndexError
         They are not `count`, or of another type.
     """
+    text = id_type == "string"
     if kind in files:
+        check_ids(files[kind], count, text=text)
         files[kind].ensure_all()
-    if id_type != "string":
-        ids = files[kind].array("id") if kind in files else np.empty(0, np.int64)
-        if ids.dtype not in (np.int64, np.uint32) or ids.shape != (count,):
-            raise CorruptIndexError(path, f"holds {ids.dtype} {ids.shape} for {count} ids")
-        return ids.astype(np.int64)
+    elif count:
+        raise CorruptIndexError(path, f"does not hold the {count} ids that the manifest names")
+    if not text:
+        return files[kind].array("id").astype(np.int64) if kind in files else np.empty(0, np.int64)
     import pyarrow as pa
 
     from vsearch.storage.files.columns import take
 
-    if (files[kind].entry.rows if kind in files else 0) != count:
-        raise CorruptIndexError(path, f"does not hold the {count} ids that the manifest names")
     if not count:
         return pa.array([], pa.string())
-    return take(files[kind], ["id"], np.arange(count)).column("id").combine_chunks().cast(pa.string())
+    ids = take(files[kind], ["id"], np.arange(count)).column("id").combine_chunks()
+    return as_type(ids, pa.string(), path)

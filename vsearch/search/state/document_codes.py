@@ -18,6 +18,8 @@ from vsearch.storage.snapshots import kinds
 if TYPE_CHECKING:
     from vsearch.storage import DocumentsEntry, SegmentFile
 
+_Column = tuple["SegmentFile", str, NDArray[Any]]
+
 PLACES = (np.uint8, np.uint16, np.uint32)
 """Types of positions; a segment has the smallest that holds its own."""
 
@@ -91,9 +93,31 @@ def concatenate_documents(parts: Sequence[DocumentCodes | None]) -> DocumentCode
     if len(some) < 2:
         return some[0] if some else None
     columns = [_columns(part) for part in some]
+    for own in columns[1:]:
+        for name, column in own.items():
+            first = columns[0].get(name)
+            if first is None or first.shape[1:] != column.shape[1:]:
+                raise CorruptIndexError(
+                    "manifest", f"segments of documents hold {name} of several widths; restore them"
+                )
     joined: dict[str, Any] = {name: np.concatenate([own[name] for own in columns]) for name in columns[0]}
     lengths = np.concatenate([part.lengths for part in some])
     return replace(some[0], lengths=lengths, scales=np.concatenate([part.scales for part in some]), **joined)
+
+
+def document_lengths(files: Mapping[str, SegmentFile], count: int) -> NDArray[np.uint32]:
+    """How many vectors each document of a segment of so many has, uint32 (count,), read and verified first.
+
+    Raises
+    ------
+    CorruptIndexError
+        They are not `count`, or one has none.
+    """
+    lengths = _part(files, kinds.DOCUMENTS, "vectors", (count,), np.uint32)
+    files[kinds.DOCUMENTS].ensure_all()
+    if (lengths == 0).any():
+        raise CorruptIndexError(files[kinds.DOCUMENTS].path, "a document has no vectors; restore the file")
+    return lengths
 
 
 def read_documents(
@@ -106,46 +130,61 @@ def read_documents(
     CorruptIndexError
         The segment does not hold what the manifest says.
     """
-
-    def part(kind: str, name: str, many: int) -> NDArray[Any]:
-        if kind not in files:
-            raise CorruptIndexError("manifest", f"a segment of documents has no {kind!r}; restore the manifest")
-        array = files[kind].array(name)
-        if len(array) != many:
-            raise CorruptIndexError(files[kind].path, f"{name} has {len(array)} entries, expected {many}")
-        return array
-
-    lengths, scales = part(kinds.DOCUMENTS, "vectors", count), part(kinds.DOCUMENTS, "factor_scale", count)
-    files[kinds.DOCUMENTS].ensure_all()
+    lengths = document_lengths(files, count)
+    scales = _part(files, kinds.DOCUMENTS, "factor_scale", (count,), np.float32)
     offsets = _offsets(lengths)
     rows = np.arange(count) if rows is None else rows
     starts, stops, total = offsets[rows], offsets[rows + 1], int(offsets[-1])
-    places = places_of(offsets, rows)
 
-    def take(kind: str, name: str) -> NDArray[Any]:
-        array = part(kind, name, total)
-        files[kind].ensure(name, starts, stops)
-        return array[places]
+    # Shapes are checked before any place is made of the lengths, which may say anything.
+    def part(kind: str, name: str, dtype: Any = None, inner: tuple[int | None, ...] = ()) -> _Column:
+        array = _part(files, kind, name, (total, *inner), dtype)
+        return files[kind], name, array
 
     bits, coded = number_bits(entry), entry.patches.residual is not None
+    columns: dict[str, _Column] = {}
     if bits:
         from vsearch.kernels.multivector.hamming import PADDING
 
-        packed = part(kinds.PATCH_NUMBERS, "packed", -(-total * bits // 8) + PADDING)
+        packed = _part(files, kinds.PATCH_NUMBERS, "packed", (-(-total * bits // 8) + PADDING,), np.uint8)
         files[kinds.PATCH_NUMBERS].ensure("packed", starts * bits // 8, -(-stops * bits // 8) + PADDING)
-        codes: NDArray[Any] = take_numbers(packed, bits, places).astype(np.uint16)
     else:
-        codes = take(kinds.PATCH_CODES, "code")
-    return DocumentCodes(
-        lengths=lengths[rows],
-        scales=scales[rows],
-        codes=codes,
-        bits=bits,
-        residuals=take(kinds.PATCH_RESIDUALS, "residual") if coded else None,
-        factors=take(kinds.PATCH_FACTORS, "factor") if coded else None,
-        exact=None if entry.store is None else take(kinds.PATCH_EXACT, "exact"),
-        positions=take(kinds.PATCH_POSITIONS, "position").astype(np.uint32) if entry.positions else None,
-    )
+        columns["codes"] = part(kinds.PATCH_CODES, "code", np.uint8 if entry.patches.centroids <= 256 else np.uint16)
+    if coded:
+        columns["residuals"] = part(kinds.PATCH_RESIDUALS, "residual", np.uint8, (None,))
+        columns["factors"] = part(kinds.PATCH_FACTORS, "factor", np.float16)
+    if entry.store is not None:
+        columns["exact"] = part(kinds.PATCH_EXACT, "exact", entry.store, (entry.dimensions,))
+    if entry.positions:
+        columns["positions"] = part(kinds.PATCH_POSITIONS, "position")
+        if columns["positions"][2].dtype.kind != "u":
+            raise CorruptIndexError(
+                files[kinds.PATCH_POSITIONS].path, "positions are no whole numbers; restore the file"
+            )
+    places = places_of(offsets, rows)
+    taken: dict[str, NDArray[Any]] = {}
+    for column, (file, name, array) in columns.items():
+        file.ensure(name, starts, stops)
+        taken[column] = array[places]
+    if bits:
+        taken["codes"] = take_numbers(packed, bits, places).astype(np.uint16)
+    if "positions" in taken:
+        taken["positions"] = taken["positions"].astype(np.uint32)
+    return DocumentCodes(lengths=lengths[rows], scales=scales[rows], bits=bits, **taken)
+
+
+def _part(
+    files: Mapping[str, SegmentFile], kind: str, name: str, shape: tuple[int | None, ...], dtype: Any = None
+) -> NDArray[Any]:
+    """An array of a segment, not yet read. It may have any length along an axis that is None, and any type by default."""
+    if kind not in files:
+        raise CorruptIndexError("manifest", f"a segment of documents has no {kind!r}; restore the manifest")
+    array = files[kind].array(name)
+    fits = len(array.shape) == len(shape) and all(b in (None, a) for a, b in zip(array.shape, shape, strict=True))
+    if not fits or (dtype is not None and array.dtype != np.dtype(dtype)):
+        expected = f"{'' if dtype is None else np.dtype(dtype)} {shape}".strip()
+        raise CorruptIndexError(files[kind].path, f"{name} is {array.dtype} {array.shape}, expected {expected}")
+    return array
 
 
 def number_bits(entry: DocumentsEntry) -> int:

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.search.state.document_codes import DocumentCodes, concatenate_documents, read_documents
-from vsearch.storage.snapshots import kinds
+from vsearch.search.state.document_codes import (
+    DocumentCodes,
+    concatenate_documents,
+    document_lengths,
+    read_documents,
+)
+from vsearch.storage.files.bundle import open_bundle
 
 if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
@@ -29,11 +34,24 @@ def documents_at(snapshot: Snapshot, rows: NDArray[np.int64]) -> DocumentCodes |
 
 
 def count_vectors(snapshot: Snapshot) -> int:
-    """Vectors of the documents of a snapshot that are not removed."""
-    total = 0
-    for run in snapshot.shards:
-        file = run.files[kinds.DOCUMENTS]
-        file.ensure_all()
-        lengths = file.array("vectors")
-        total += int(lengths.sum(dtype=np.int64)) - int(lengths[run.gone].sum(dtype=np.int64))
+    """Vectors of the documents of a snapshot that are not removed. No tail is needed: functions hold none of its documents."""
+    manifest, gone, total = snapshot.manifest, snapshot.gone, 0
+    for run in snapshot.runs:
+        total += _vectors_left(document_lengths(run.files, run.rows), run.gone)
+    if not manifest.live or gone is None:
+        return total
+    for entry, delta in zip(manifest.live.deltas, snapshot.deltas, strict=True):
+        documents = delta.rows.documents
+        if documents is not None:
+            lengths = documents.lengths
+        elif entry.rows:
+            bundle = open_bundle(snapshot.store, entry.bundle, manifest.snapshot)
+            lengths = document_lengths(bundle.files, entry.rows)
+        else:
+            continue
+        total += _vectors_left(lengths, gone.of(entry.number))
     return total
+
+
+def _vectors_left(lengths: NDArray[np.uint32], gone: NDArray[np.int64]) -> int:
+    return int(lengths.sum(dtype=np.int64)) - int(lengths[gone].sum(dtype=np.int64))

@@ -13,7 +13,7 @@ from vsearch.checks import check_columns, stored_names
 from vsearch.errors import InputError
 from vsearch.quantizers.rerank_codes import ResidualCodes, decode_residuals
 from vsearch.search.state.expiry import living
-from vsearch.search.state.field_types import arrow_of
+from vsearch.search.state.field_types import arrow_of, as_type
 from vsearch.search.state.given_ids import as_ids, shown
 from vsearch.search.state.id_lookup import find_ids
 from vsearch.search.state.row_codes import rerank_codes, row_major_codes
@@ -125,8 +125,7 @@ def _take_own(shard: Shard, fields: Mapping[str, pa.DataType], inside: NDArray[n
         if stored is None or name not in own:
             columns[name] = pa.nulls(len(inside), kind)
             continue
-        column = stored.column(name)
-        columns[name] = column if column.type == kind else column.cast(kind)
+        columns[name] = as_type(stored.column(name), kind, shard.files[ATTRIBUTES].path)
     return pa.table(columns)
 
 

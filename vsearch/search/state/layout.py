@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError
 from vsearch.search.state.shard import PartitionTable, Shard, view_arrays
 from vsearch.search.state.shard_runs import ShardRuns, group_runs
+from vsearch.search.state.stored_ids import check_ids
 from vsearch.search.state.workspace import pack_model, pack_shard
-from vsearch.storage.snapshots.kinds import PARTITIONS
+from vsearch.storage.snapshots.kinds import ATTRIBUTES, IDS, PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,7 +68,8 @@ def lay_out(
         rows, addresses = live_rows(deltas, gone)
         if rows is not None:
             where = place.partitions
-            tail = open_run(model, hold_tail(model, rows, where, plain=plain), where, len(rows), {})
+            files, text = hold_tail(model, rows, where, plain=plain), manifest.id_type == "string"
+            tail = open_run(model, files, where, len(rows), {}, text=text)
             tail.number, tail.segment = len(shards), addresses
             tail.first_row = place.first_row + rows_before(deltas, gone)
             tail.ensure(np.arange(len(where), dtype=np.int32))
@@ -78,9 +80,21 @@ def lay_out(
 
 
 def open_run(
-    model: Model, files: dict[str, SegmentFile], where: range, rows: int, encodings: Mapping[str, EncodingEntry]
+    model: Model,
+    files: dict[str, SegmentFile],
+    where: range,
+    rows: int,
+    encodings: Mapping[str, EncodingEntry],
+    *,
+    text: bool,
 ) -> Shard:
-    """Open a run that holds so many rows of some partitions of an index."""
+    """Open a run that holds so many rows of some partitions of an index; `text` says that their ids are strings.
+
+    Raises
+    ------
+    CorruptIndexError
+        Its files do not hold what they must, of so many rows.
+    """
     if PARTITIONS not in files:
         raise CorruptIndexError("manifest", "a shard has no partition table; restore the manifest")
     file = files[PARTITIONS]
@@ -90,8 +104,19 @@ def open_run(
     if len(table.rows) != len(where):
         raise CorruptIndexError(file.path, f"holds {len(table.rows)} partitions, the manifest says {len(where)}")
     views = view_arrays(model, rows, table.blocks, files)
+    _check_rows(files, rows, text=text)
     native = pack_shard(where.start, rows, table, views)
     return Shard(0, where.start, 0, rows, table, files, views, native, encodings)
+
+
+def _check_rows(files: Mapping[str, SegmentFile], rows: int, *, text: bool) -> None:
+    """Hold ids and attributes, which are read row by row, against the number of rows."""
+    if IDS not in files:
+        raise CorruptIndexError("manifest", f"a shard has no file of kind {IDS!r}; restore the manifest")
+    check_ids(files[IDS], rows, text=text)
+    if ATTRIBUTES in files and files[ATTRIBUTES].entry.rows != rows:
+        file = files[ATTRIBUTES]
+        raise CorruptIndexError(file.path, f"holds attributes of {file.entry.rows} rows instead of {rows}")
 
 
 def _add_up(shards: Sequence[Shard], partitions: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -13,7 +13,7 @@ from vsearch.errors import CorruptIndexError
 from vsearch.storage.files.column_types import ColumnType, column_type
 from vsearch.storage.files.entries import ALIGNMENT, ArrayEntry, ColumnEntry, FileEntry
 from vsearch.storage.files.file_bytes import FileBytes, ReadCounts
-from vsearch.storage.files.plain_columns import Column, concatenate, gather, null_column, read_column
+from vsearch.storage.files.plain_columns import Column, concatenate, gather, null_column, read_column, wide_name
 from vsearch.storage.files.segment_file import SegmentFile
 from vsearch.storage.stores.held import HeldBytes
 
@@ -71,7 +71,7 @@ def table_arrays(table: PlainTable) -> tuple[Arrays, tuple[ColumnEntry, ...]]:
             raise ValueError(f"no column has the type {column.type!r}")
         arrays |= _buffers(f"{name}.", column, kind)
         nulls = 0 if column.valid is None else column.valid.count(0)
-        entries.append(ColumnEntry(name, column.type, nulls))
+        entries.append(ColumnEntry(name, wide_name(column.type), nulls))
     return arrays, tuple(entries)
 
 

@@ -156,7 +156,8 @@ class RunOpener:
     def _open(self, source: _Source) -> Shard:
         known = source.known
         if known is None:
-            return open_run(self._model, source.files, source.where, source.rows, source.encodings)
+            text = self._manifest.id_type == "string"
+            return open_run(self._model, source.files, source.where, source.rows, source.encodings, text=text)
         first, native = source.first_partition, known.native
         if first != known.first_partition:  # partitions of a shard before it were split
             native = pack_shard(first, known.rows, known.table, known.arrays)

@@ -12,6 +12,7 @@ import numpy as np
 
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.storage.files.arrow import Node
+from vsearch.storage.files.column_layout import check_layout, damaged
 from vsearch.storage.files.column_types import ColumnType, column_type, shortest, type_of
 
 if TYPE_CHECKING:
@@ -173,8 +174,7 @@ class _Reader:
             raise self._damaged(f"type {column.type!r} is unknown")
         self._type, self._arrow_type = kind, arrow
         self._rows = file.entry.rows
-        self._items = 0
-        self._check_layout()
+        self._items = check_layout(file, column, kind)
 
     def first(self, rows: NDArray[np.int64]) -> Parts:
         """Ranges of bitmaps, and of values or offsets."""
@@ -223,8 +223,12 @@ class _Reader:
 
         if len(rows) == 0:
             return pa.array([], self._arrow_type)
-        column = self._arrow()
-        return column.take(pa.array(rows))
+        try:
+            taken = self._arrow().take(pa.array(rows))
+            taken.validate(full=True)  # texts are UTF-8, decimals have the digits that their type allows
+        except pa.ArrowInvalid as error:
+            raise self._damaged(str(error)) from None
+        return taken
 
     def _arrow(self) -> pa.Array:
         import pyarrow as pa
@@ -258,47 +262,6 @@ class _Reader:
             raise self._damaged(f"{part} point outside their {limit} elements")
         return starts, stops
 
-    def _check_layout(self) -> None:
-        """Check that every buffer exists, has the right element type and is long enough for the rows."""
-        if self._column.nulls:
-            self._expect("validity", "uint8", -(-self._rows // 8))
-        item = self._type.item
-        if item is None:
-            self._expect_values(self._type, "", self._rows)
-            return
-        self._expect("offsets", self._type.dtype, self._rows + 1 if self._rows else 0)
-        self._items = self._item_count(item)
-        if self._has("item_validity"):
-            self._expect("item_validity", "uint8", -(-self._items // 8))
-        self._expect_values(item, "item_", self._items)
-
-    def _item_count(self, item: ColumnType) -> int:
-        part = "item_offsets" if item.layout == "text" else "item_values"
-        if not self._has(part):
-            raise self._damaged(f"its buffer {part} is missing")
-        count = self._length(part)
-        if item.layout == "text":
-            return max(count - 1, 0)
-        return 8 * count if item.layout == "bits" else count // item.form.numbers
-
-    def _expect_values(self, kind: ColumnType, prefix: str, rows: int) -> None:
-        if kind.layout == "text":
-            self._expect(f"{prefix}offsets", kind.dtype, rows + 1 if rows else 0)
-            self._expect(f"{prefix}data", "uint8", 0)
-        elif kind.layout == "bits":
-            self._expect(f"{prefix}values", "uint8", -(-rows // 8))
-        else:
-            self._expect(f"{prefix}values", kind.dtype, kind.form.numbers * rows)
-
-    def _expect(self, part: str, dtype: str, least: int) -> None:
-        if not self._has(part):
-            raise self._damaged(f"its buffer {part} is missing")
-        entry = self._file.arrays[self._name(part)]
-        if entry.dtype != dtype or len(entry.shape) != 1 or entry.shape[0] < least:
-            raise self._damaged(
-                f"its buffer {part} must be {dtype} with at least {least} elements, got {entry.dtype} {entry.shape}"
-            )
-
     def _name(self, part: str) -> str:
         return f"{self._column.name}.{part}"
 
@@ -309,6 +272,4 @@ class _Reader:
         return self._file.arrays[self._name(part)].shape[0]
 
     def _damaged(self, reason: str) -> CorruptIndexError:
-        return CorruptIndexError(
-            self._file.path, f"column {self._column.name!r}: {reason}; restore the file or rebuild the index"
-        )
+        return damaged(self._file, self._column, reason)

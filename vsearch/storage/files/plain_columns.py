@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
+from vsearch.storage.files.column_layout import check_layout, damaged
 from vsearch.storage.files.column_types import ColumnType, arrow_type, column_type
 
 if TYPE_CHECKING:
@@ -92,15 +93,15 @@ def read_column(file: SegmentFile, name: str, rows: Rows) -> Column:
     ------
     CorruptIndexError
     """
-    kind = next((column.type for column in file.entry.columns if column.name == name), None)
-    if kind is None:  # an array of whole numbers, not a table's column
+    column = next((column for column in file.entry.columns if column.name == name), None)
+    if column is None:  # an array of whole numbers, not a table's column
         file.ensure(name, rows, rows + 1)
         return Column("int64", len(rows), None, file.array(name)[rows].astype(np.int64).tobytes())
-    try:
-        found = _type(_small(kind))
-    except ValueError as error:
-        raise CorruptIndexError(file.path, str(error)) from None
-    return _read(file, f"{name}.", found, rows)
+    stored, kind = column_type(column.type), column_type(_small(column.type))
+    if stored is None or kind is None:
+        raise damaged(file, column, f"type {column.type!r} is unknown")
+    check_layout(file, column, stored)
+    return _read(file, f"{name}.", kind, rows, nulls=column.nulls > 0)
 
 
 def empty_column(kind: str) -> Column:
@@ -191,12 +192,8 @@ def to_arrow(column: Column) -> pa.Array:
     return pa.Array.from_buffers(kind, column.rows, [bits, offsets], null_count=nulls, children=children)
 
 
-def _read(file: SegmentFile, prefix: str, kind: ColumnType, rows: Rows) -> Column:
-    validity = f"{prefix}validity"
-    stored = file.arrays.get(validity)
-    valid = None
-    if stored is not None and stored.shape[0]:
-        valid = _read_bits(file, validity, rows)
+def _read(file: SegmentFile, prefix: str, kind: ColumnType, rows: Rows, *, nulls: bool) -> Column:
+    valid = _read_bits(file, f"{prefix}validity", rows) if nulls else None
     present = None if valid is None else valid.tobytes()
     if kind.layout in ("fixed", "bits"):
         values, numbers = f"{prefix}values", kind.form.numbers
@@ -204,9 +201,7 @@ def _read(file: SegmentFile, prefix: str, kind: ColumnType, rows: Rows) -> Colum
             return Column(kind.name, len(rows), present, _read_bits(file, values, rows).tobytes())
         file.ensure(values, numbers * rows, numbers * (rows + 1))
         array = file.array(values)
-        if array.dtype.itemsize * numbers != kind.width:
-            raise CorruptIndexError(file.path, f"{values} is {array.dtype}, which is not {kind.name}")
-        taken = array[rows] if numbers == 1 else array.reshape(-1, numbers)[rows]
+        taken = array[rows] if numbers == 1 else array[: len(array) // numbers * numbers].reshape(-1, numbers)[rows]
         return Column(kind.name, len(rows), present, taken.tobytes())
     name, limit = f"{prefix}offsets", _inner_rows(file, prefix, kind)
     file.ensure(name, rows, rows + 2)
@@ -214,14 +209,30 @@ def _read(file: SegmentFile, prefix: str, kind: ColumnType, rows: Rows) -> Colum
     starts, stops = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
     if len(rows) and not (starts.min() >= 0 and (stops >= starts).all() and stops.max() <= limit):
         raise CorruptIndexError(file.path, f"{name} point outside their {limit} elements; restore the file")
+    if valid is not None:  # nothing that a writer left behind a NULL is read
+        stops = np.where(valid == 0, starts, stops)
     lengths = stops - starts
     inner = _spread(starts, lengths)
     if kind.item is None:
         file.ensure(f"{prefix}data", starts, stops)
-        text = file.array(f"{prefix}data")[inner].tobytes()
-        return Column(kind.name, len(rows), present, text, _offsets(lengths))
-    items = _read(file, f"{prefix}item_", kind.item, inner)
+        text = file.array(f"{prefix}data")[inner]
+        if not _are_texts(text, np.cumsum(lengths) - lengths):
+            raise CorruptIndexError(file.path, f"{prefix}data is not UTF-8; restore the file")
+        return Column(kind.name, len(rows), present, text.tobytes(), _offsets(lengths))
+    stored = file.arrays.get(f"{prefix}item_validity")
+    present_items = stored is not None and stored.shape[0] > 0
+    items = _read(file, f"{prefix}item_", kind.item, inner, nulls=present_items)
     return Column(kind.name, len(rows), present, b"", _offsets(lengths), items)
+
+
+def _are_texts(data: NDArray[np.uint8], starts: Rows) -> bool:
+    """Whether texts that begin at these places, one after another, are UTF-8 each."""
+    try:
+        str(data.data, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    first = data[starts[starts < len(data)]]
+    return not bool(((first & 0xC0) == 0x80).any())  # no text begins inside a character
 
 
 def _inner_rows(file: SegmentFile, prefix: str, kind: ColumnType) -> int:
@@ -253,6 +264,11 @@ def _offsets(lengths: Rows) -> bytes:
 def _small(kind: str) -> str:
     """The name of a type in a message, where offsets travel as int64 anyway."""
     return kind.replace("large_", "")
+
+
+def wide_name(kind: str) -> str:
+    """The name of a message's type in a file that keeps the offsets as int64."""
+    return kind.replace("string", "large_string").replace("list<", "large_list<")
 
 
 def _type(kind: str) -> ColumnType:

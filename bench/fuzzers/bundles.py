@@ -1,0 +1,413 @@
+"""Changed indexes whose bundles, model or manifest somebody forged: every operation is right, or refused by name.
+
+Checksums are right, so whatever kernels, NumPy and Arrow are given was checked by its reader, or was not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+
+import vsearch
+from bench.fuzzers.forging import forge
+from bench.fuzzers.live import small_measures
+from bench.fuzzers.live_model import mapped, open_here, remote
+from bench.soak_findings import Finding, raw_error
+from vsearch.api.index import Index
+from vsearch.api.remote_index import RemoteIndex
+from vsearch.errors import VsearchError
+from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.calls.retries import RetryPolicy
+from vsearch.fanout.platforms.in_process import LocalInvoker
+from vsearch.fanout.roles import newest, worker
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.live.optimizing import fold, optimize
+from vsearch.storage import Store, open_store, verify
+
+ROWS, DIMENSIONS = 90, 16
+KINDS: dict[str, dict[str, Any]] = {
+    "split": {"metric": "l2", "bits": 3.0, "shards": 2, "partitions": 4, "rerank": "int8"},
+    "cells": {"metric": "cosine", "quantizer": "osq-lloyd", "bits": 2.0, "partitions": 4, "rerank": "float16"},
+    "pq": {"metric": "ip", "quantizer": "pq", "bits": 2.0, "partitions": 4, "rerank": None},
+    "bare": {"metric": "l2", "rerank": None, "partitions": 4},
+    "expiring": {"metric": "l2", "rerank": "float32", "shards": 3, "partitions": 6, "ttl": "until"},
+}
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    "documents": {"codebook": 8, "residual_bits": 2, "store": "float16", "pool": 2.0, "shards": 2},
+    "lists": {"codebook": 8, "residual_bits": 0, "candidates": "lists", "store": "float32"},
+    "binary": {"codebook": 8, "residual_bits": 0, "binary": True},
+}
+TEXT = ("split", "binary")
+"""Kinds whose ids are strings."""
+
+WHERES = (
+    "number < 20",
+    "price > 0.25 AND price < 0.5",
+    "name LIKE 'row 1%'",
+    "list_contains(tags, 'b')",
+    "amount > 3.5 OR ok",
+    "extra = 7 OR extra IS NULL",
+    "name > 'row 5' AND NOT ok",
+)
+START = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def _table(first: int, count: int, *, extra: bool = False) -> pa.Table:
+    numbers = np.arange(first, first + count)
+    columns = {
+        "number": pa.array(numbers % 50, mask=numbers % 7 == 0),
+        "price": pa.array(numbers % 17 / 17),
+        "name": pa.array([f"row {i}" for i in numbers]),
+        "tags": pa.array([["a", "b"][: i % 3] for i in numbers]),
+        "amount": pa.array([i / 4 for i in numbers]).cast(pa.decimal128(9, 2)),
+        "ok": pa.array([bool(i % 2) if i % 9 else None for i in numbers]),
+        "until": pa.array([START + timedelta(days=int(i)) for i in numbers], pa.timestamp("us", tz="UTC")),
+    }
+    return pa.table(columns | ({"extra": pa.array(numbers)} if extra else {}))
+
+
+def _vectors(kind: str, count: int, seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+    if kind in DOCUMENTS:
+        return [rng.standard_normal((n, DIMENSIONS)).astype(np.float32) for n in rng.integers(1, 7, count)]
+    near = rng.standard_normal((count, DIMENSIONS)) * 0.3 + np.eye(DIMENSIONS)[rng.integers(0, 2, count)] * 2
+    return near.astype(np.float32)
+
+
+def _names(kind: str, numbers: Any) -> Any:
+    return [f"id {number}" for number in numbers] if kind in TEXT else np.array(list(numbers), np.int64)
+
+
+class Beginning:
+    """An index that was changed in every way: its objects, and the ids of its rows."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, store = kind, open_store(f"memory://forged-{kind}-{uuid4().hex}/index")
+        options: dict[str, Any] = {**KINDS, **DOCUMENTS}[kind]
+        if kind in DOCUMENTS:
+            table, ids = _table(0, ROWS), _names(kind, range(ROWS))
+            vsearch.build_documents(
+                _vectors(kind, ROWS, 1), None, store.url, attributes=table, ids=ids, dimensions=32, **options
+            )
+        else:
+            vsearch.build(_vectors(kind, ROWS, 1), store.url, _table(0, ROWS), _names(kind, range(ROWS)), **options)
+        index = vsearch.open(store.url)
+        self.dimensions = index.snapshot.manifest.dimensions
+        self.stages: list[tuple[dict[str, bytes], list[Any]]] = []
+        for change in (self._first, self._second, self._third):
+            change(index)
+            held = index.search(np.zeros(self.dimensions, np.float32), k=len(index), exact=True).ids[0].tolist()
+            self.stages.append(({info.path: bytes(store.get(info.path)) for info in store.list("")}, held))
+
+    def _put(self, index: Index, first: int, count: int, seed: int, *, upsert: bool = False) -> None:
+        change = index.upsert if upsert else index.append
+        extra = "extra" in index.snapshot.schema.names
+        change(
+            _vectors(self.kind, count, seed),
+            _table(first, count, extra=extra),
+            _names(self.kind, range(first, first + count)),
+        )
+
+    def _first(self, index: Index) -> None:
+        """Deltas upon files that a build wrote."""
+        self._put(index, 100, 14, 2)
+        self._put(index, 3, 5, 3, upsert=True)
+        index.delete(_names(self.kind, [9, 10, 11, 101]))
+        index.update({"price": 0.4}, where="number = 12")
+        index.add_column("extra", [7, 7, 7], _names(self.kind, [20, 21, 104]))
+
+    def _second(self, index: Index) -> None:
+        """Bases and young runs in bundles, partitions that were split, and a delta that was folded."""
+        optimize(index.snapshot, force=True)
+        index.refresh()
+        index.drop_column("ok")
+        index.add_column("ok", "bool")
+        self._put(index, 120, 9, 4)
+        index.delete(_names(self.kind, [30, 31, 105]))
+        optimize(index.snapshot)
+        index.refresh()
+        self._put(index, 130, 5, 5)
+        index.update({"name": "row 1"}, ids=_names(self.kind, [40, 131]))
+
+    def _third(self, index: Index) -> None:
+        """Folded deltas, and others after them."""
+        for number in range(3):
+            self._put(index, 140 + 3 * number, 3, 6 + number)
+            index.delete(_names(self.kind, [50 + number, 132 + number]))
+        fold(index.snapshot, most=2)
+        index.refresh()
+        self._put(index, 60, 3, 11, upsert=True)
+        index.delete(where="number = 3")
+
+    def copy(self, store: Store, stage: int) -> Store:
+        """Put it into a store as it was after some of its changes."""
+        for path, data in self.stages[stage][0].items():
+            store.put(path, data)
+        return store
+
+
+beginning_of = cache(Beginning)
+
+
+class Functions:
+    """Functions in this process, over a store, that keep what no function foresaw."""
+
+    def __init__(self, store: Store, unforeseen: list[str]) -> None:
+        self.names, self._store = Names("f"), store
+        self._local = LocalInvoker(self._make)
+        self.index = RemoteIndex("test://f", self.names, self._local, Envelope())
+        self._unforeseen = unforeseen
+
+    def _make(self, function: str) -> worker.Worker:
+        policy = RetryPolicy(first_wait=0.0001, longest_wait=0.0002)
+        return worker.Worker.open(
+            self.names.role(function), self._store, function, invoker=self._local, names=self.names, policy=policy
+        )
+
+
+@contextmanager
+def listening(unforeseen: list[str]) -> Iterator[None]:
+    """Keep the traces of what no function foresaw, and look for the newest snapshot at every search."""
+
+    def log(*_: Any, trace: str = "", **__: Any) -> None:
+        if trace:
+            unforeseen.append(trace)
+
+    before = worker.log, newest.FRESH
+    worker.log, newest.FRESH = log, 0.0  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        worker.log, newest.FRESH = before
+
+
+def fuzz_bundles(seed: int, tries: int) -> Counter[str]:
+    """Run so many tries; returns how they ended.
+
+    Raises
+    ------
+    Finding
+    """
+    fuzzer, counts = Fuzzer(None), Counter[str]()
+    for number in range(tries):
+        counts[fuzzer.attempt(Random(f"{seed} {number}"))] += 1
+    return counts
+
+
+class Fuzzer:
+    """Forges something of a changed index in each try, and does everything with it."""
+
+    def __init__(self, _: Path | None) -> None:
+        self.tried, self.refusals = "", Counter[str]()
+        self._kinds = os.environ.get("VSEARCH_FORGED_KINDS", ",".join((*KINDS, *DOCUMENTS))).split(",")
+
+    def attempt(self, rng: Random) -> str:
+        """One try; how it ended: right or refused.
+
+        Raises
+        ------
+        Finding
+        """
+        kind, stage = rng.choice(self._kinds), rng.randrange(3)
+        with small_measures():
+            begun = beginning_of(kind)
+            store = begun.copy(rng.choice((mapped, remote))(), stage)
+            forged = [forge(rng, store)]
+            self.tried = f"{kind} {stage}, {forged[0]}"
+            trial = Trial(begun, stage, store, rng)
+            try:
+                return trial.run(self)
+            except Finding as finding:
+                raise Finding(finding.kind, f"{trial.doing}: {finding}") from finding
+            except BaseException as error:
+                found = raw_error(error)
+                raise Finding(found.kind, f"{trial.doing}: {found}") from error
+
+
+class Trial:
+    """One forged index."""
+
+    def __init__(self, begun: Beginning, stage: int, store: Store, rng: Random) -> None:
+        self._ids = begun.stages[stage][1]
+        self.begun, self.store, self.rng, self.doing = begun, store, rng, "opening"
+        self.refused: Counter[str] = Counter()
+        self.unforeseen: list[str] = []
+        self.documents = begun.kind in DOCUMENTS
+        self.queries = np.random.default_rng(8).standard_normal((2, begun.dimensions)).astype(np.float32)
+
+    def run(self, fuzzer: Fuzzer) -> str:
+        """Open it, read, change, and read again."""
+        self._try("verify", lambda: verify(self.store))
+        index = self._try("open", lambda: open_here(self.store))
+        with listening(self.unforeseen):
+            self._functions(index)
+        if index is None:
+            fuzzer.refusals += self.refused
+            return "refused"
+        self._read(index)
+        for name in self.rng.sample(sorted(CHANGES), 2):
+            change = CHANGES[name]
+            fresh = self._try("open again", lambda: open_here(self.store))
+            if fresh is not None:
+                self._try(name, lambda fresh=fresh, change=change: change(self, fresh))
+                self._read(fresh, briefly=True)
+        if self._try("follow", index.refresh):
+            self._read(index, briefly=True)
+        fuzzer.refusals += self.refused
+        return "refused" if self.refused else "right"
+
+    def _try(self, doing: str, act: Callable[[], Any]) -> Any:
+        """What an operation answers; None where it is refused."""
+        self.doing = doing
+        try:
+            return act()
+        except VsearchError as error:
+            self.refused[f"{doing}: {type(error).__name__}"] += 1
+            if "Traceback" in str(error):
+                raise
+            return None
+
+    def some(self, count: int = 4) -> Any:
+        """Ids of some rows."""
+        chosen = self.rng.sample(self._ids, count)
+        return chosen if self.begun.kind in TEXT else np.array(chosen, np.int64)
+
+    def _read(self, index: Index, *, briefly: bool = False) -> None:
+        self._try("info", index.info)
+        hits = self._try("search", lambda: index.search(self.queries, k=200, exact=True))
+        if hits is not None:
+            self._count(index, hits)
+        where, exact, names = self.rng.choice(WHERES), self.rng.random() < 0.3, index.snapshot.schema.names
+        reads: dict[str, Callable[[], Any]] = {
+            f"search {where} {exact}": lambda: index.search(self.queries, k=200, where=where, exact=exact),
+            "columns": lambda: index.search(self.queries, k=200, columns=names).to_arrow().to_pylist(),
+            "page": lambda: index.search(self.queries, k=7, offset=9),
+            "min_score": lambda: index.search(self.queries, k=50, min_score=1.0),
+            "ids": lambda: index.search(self.queries, k=50, where={"id": {"$in": list(self.some())}}),
+            "get": lambda: index.get(self.some()),
+            "changes": lambda: index.changes(self.rng.randint(1, index.snapshot.manifest.snapshot)).to_dict(),
+            "recall": lambda: index.recall(k=5, sample=9),
+        }
+        if self.documents:
+            query = np.random.default_rng(3).standard_normal((4, DIMENSIONS)).astype(np.float32)
+            reads |= {
+                f"documents {where}": lambda: index.search_documents(query, k=120, where=where, columns=["name"]),
+                "all documents": lambda: index.search_documents(query, k=9, candidates="all", matches=True),
+                "exact documents": lambda: index.search_documents(query, k=9, exact=True),
+            }
+        chosen = self.rng.sample(sorted(reads), 2 if briefly else 7)
+        for name in chosen:
+            self._try(name, reads[name])
+
+    def _count(self, index: Index, hits: Any) -> None:
+        """An exact search without a filter finds all rows, best first."""
+        none = None if hits.ids.dtype == object else -1
+        found = (hits.ids[0] != none).sum()
+        if found > min(200, len(index)) or (found < min(200, len(index)) and _finite(index)):
+            raise Finding("wrong", f"{found} rows found, {len(index)} counted")
+        scores = hits.scores[0, :found]
+        rising = index.snapshot.manifest.metric == "l2"
+        sorted_ = (np.diff(scores) >= 0).all() if rising else (np.diff(scores) <= 0).all()
+        if not np.isnan(scores).any() and not sorted_:
+            raise Finding("wrong", f"scores are not sorted: {scores[:20]}")
+
+    def _functions(self, index: Index | None) -> None:
+        functions = Functions(self.store, self.unforeseen).index
+        where = self.rng.choice((None, *WHERES))
+        for mode in self.rng.sample(("alone", "flat", "tree"), 2):
+            options: dict[str, Any] = {"k": 200, "where": where, "exact": self.rng.random() < 0.5}
+            columns = ["name"] if self.rng.random() < 0.5 else []
+            name = f"functions {mode} {options} {columns}"
+            there = self._try(
+                name, lambda m=mode, o=options, c=columns: functions.search(self.queries, mode=m, columns=c, **o)
+            )
+            self._foreseen()
+            if there is not None and index is not None:
+                here = self._try(f"{name} here", lambda o=options: index.search(self.queries, **o))
+                self.doing = name
+                if here is not None:
+                    self._same(here, there)
+        self._try("functions get", lambda: functions.get(self.some()))
+        self._try("functions info", functions.info)
+        self._try("functions ids", lambda: functions.search(self.queries, where={"id": {"$in": list(self.some())}}))
+        self._foreseen()
+
+    def _foreseen(self) -> None:
+        if self.unforeseen:
+            raise Finding("raw", self.unforeseen[0][-1500:])
+
+    def _same(self, here: Any, there: Any) -> None:
+        if here.ids.shape != there.ids.shape or not np.array_equal(here.scores, there.scores, equal_nan=True):
+            raise Finding(
+                "wrong",
+                f"functions answer otherwise: {there.ids!r} {there.scores!r}, here {here.ids!r} {here.scores!r}"[:1500],
+            )
+        ties = (np.diff(here.scores, axis=1) == 0).any()
+        if not ties and here.ids.tolist() != there.ids.tolist():
+            raise Finding("wrong", f"functions find others: {there.ids!r}, here {here.ids!r}"[:1500])
+
+    def new(self, count: int) -> tuple[Any, Any]:
+        return _vectors(self.begun.kind, count, self.rng.randrange(1000)), _table(0, count)
+
+
+def _finite(index: Index) -> bool:
+    """Whether no row is without a score."""
+    kinds = {
+        "factors": np.float16,
+        "first_factors": np.float16,
+        "rerank_scales": np.float16,
+        "rerank_halves": np.float16,
+    }
+    for run in index.snapshot.shards:
+        for name, array in vars(run.arrays).items():
+            floats = array.view(kinds.get(name, array.dtype))
+            if floats.dtype.kind == "f" and not np.isfinite(floats).all():
+                return False
+    return True
+
+
+def _append(trial: Trial, index: Index) -> None:
+    first = trial.rng.randrange(1000, 9000)
+    vectors, table = trial.new(4)
+    index.append(vectors, table, _names(trial.begun.kind, range(first, first + 4)))
+
+
+def _upsert(trial: Trial, index: Index) -> None:
+    vectors, table = trial.new(4)
+    index.upsert(vectors, table, trial.some())
+
+
+def _optimize(_: Trial, index: Index) -> None:
+    optimize(index.snapshot, force=True)
+    index.refresh()
+
+
+def _fold(_: Trial, index: Index) -> None:
+    fold(index.snapshot, most=2)
+    index.refresh()
+
+
+CHANGES: Mapping[str, Callable[[Trial, Index], Any]] = {
+    "append": _append,
+    "upsert": _upsert,
+    "delete": lambda trial, index: index.delete(trial.some()),
+    "delete where": lambda trial, index: index.delete(where=trial.rng.choice(WHERES)),
+    "update": lambda trial, index: index.update({"price": 0.5}, ids=trial.some()),
+    "update where": lambda trial, index: index.update({"name": "x"}, where=trial.rng.choice(WHERES)),
+    "add_column": lambda trial, index: index.add_column(f"new{trial.rng.randrange(99)}", [3, 3, 4, 4], trial.some()),
+    "optimize": _optimize,
+    "fold": _fold,
+    "tune": lambda _, index: index.tune(0.9, k=3, sample=20),
+    "restore": lambda trial, index: index.restore(snapshot=trial.rng.randint(1, index.snapshot.manifest.snapshot)),
+}

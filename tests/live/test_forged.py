@@ -1,0 +1,181 @@
+"""Bundles that somebody forged, with the right checksums: what is wrong with them is told before anything is done with it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from random import Random
+
+import msgspec
+import numpy as np
+import pytest
+
+from bench.fuzzers import bundles
+from bench.fuzzers.forging import Contents, put_manifest, write_contents
+from bench.fuzzers.live import small_measures
+from bench.fuzzers.live_model import mapped, open_here, remote
+from vsearch.errors import CorruptIndexError, RemoteError
+from vsearch.storage import read_manifest
+
+ANY = np.zeros((1, bundles.DIMENSIONS), np.float32)
+BUNDLES = ("base", "young", "delta")
+
+
+@pytest.fixture(scope="module")
+def begun():
+    with small_measures():
+        return {kind: bundles.Beginning(kind) for kind in ("bare", "documents")}
+
+
+def forged(begun, kind, which, change, place=mapped):
+    """A store of an index of which one bundle was changed."""
+    store = begun[kind].copy(place(), 1)
+    manifest = read_manifest(store)
+    live, shard = manifest.live, manifest.shards[0]
+    segment = live.deltas[0] if which == "delta" else getattr(shard, which)
+    contents = Contents.of(store, segment.bundle)
+    change(contents.parts, segment)
+    segment = msgspec.structs.replace(segment, bundle=write_contents(store, "segments/forged.arrow", contents))
+    if which == "delta":
+        live = msgspec.structs.replace(live, deltas=(segment, *live.deltas[1:]))
+    else:
+        shard = msgspec.structs.replace(shard, **{which: segment})
+    manifest = msgspec.structs.replace(manifest, live=live, shards=(shard, *manifest.shards[1:]))
+    put_manifest(store, manifest, manifest.snapshot)
+    return store
+
+
+def array(part, name, make):
+    def change(parts, _):
+        parts[part].arrays[name] = np.ascontiguousarray(make(parts[part].arrays[name]))
+
+    return change
+
+
+def column(name, part="attributes", **changes):
+    def change(parts, _):
+        columns = parts[part].columns
+        at = [one.name for one in columns].index(name)
+        columns[at] = msgspec.structs.replace(columns[at], **changes)
+
+    return change
+
+
+def without(part):
+    return lambda parts, _: parts.pop(part)
+
+
+def more_rows(parts, _):
+    parts["attributes"].rows += 1
+
+
+#: What is done to a base, a young run and a delta, and what is said of it.
+OF_ALL = {
+    "fewer ids": (array("ids", "id", lambda ids: ids[:-1]), "ids|rows"),
+    "ids with a second axis": (array("ids", "id", lambda ids: ids[:, None]), "ids"),
+    "ids that are floats": (array("ids", "id", lambda ids: ids.astype(np.float64)), "float64"),
+    "no ids": (without("ids"), "ids"),
+    "attributes of other rows": (more_rows, "attributes of"),
+    "a column of fewer numbers": (array("attributes", "price.values", lambda values: values[:-1]), "at least"),
+    "a column of other numbers": (array("attributes", "price.values", lambda values: values.view(np.int64)), "int64"),
+    "a column without offsets": (array("attributes", "name.offsets", lambda offsets: offsets[:0]), "at least"),
+    "lists that end behind their items": (array("attributes", "tags.item_data", lambda data: data[:0]), "tags"),
+    "text that is not UTF-8": (array("attributes", "name.data", lambda data: data | 128), "name|UTF-8"),
+    "a column of another type": (column("price", type="timestamp[us]"), "price|timestamp"),
+    "a column of no type": (column("price", type="nothing"), "unknown"),
+    "nulls that no bitmap tells": (column("price", nulls=1), "validity"),
+}
+OF_RUNS = {
+    "an encoding of another attribute": (
+        lambda parts, _: parts.update({"column-0-0": parts["column-1-0"]}), "attribute|number|price",
+    ),
+    "an encoding without counts": (lambda parts, _: parts["column-0-0"].arrays.pop("counts"), "counts"),
+}  # fmt: skip
+OF_DELTAS = {
+    "partitions that there are not": (array("delta", "partitions", lambda one: one + 10**6), "partitions"),
+    "partitions below 0": (array("delta", "partitions", lambda one: one - 10**6), "partitions"),
+    "squares that are not finite": (array("delta", "squares", lambda one: one * np.nan), "finite"),
+}
+OF_REMOVED = {
+    "rows of another type": (array("removed", "row", lambda rows: rows.astype(np.float64)), "removed rows"),
+    "rows beyond the segment": (array("removed", "row", lambda rows: rows + 2**31), "said to be removed"),
+    "fewer segments": (array("removed", "segment", lambda segments: segments[:-1]), "removed rows"),
+    "ids of fewer": (array("removed-ids", "id", lambda ids: ids[:-1]), "ids"),
+}
+CASES = [
+    *((which, name, *case) for which in BUNDLES for name, case in OF_ALL.items()),
+    *((which, name, *case) for which in BUNDLES[:2] for name, case in OF_RUNS.items()),
+    *(("delta", name, *case) for name, case in OF_DELTAS.items()),
+    *(("young", name, *case) for name, case in OF_REMOVED.items()),
+]
+
+
+def everything(index):
+    """Read all rows, by all their columns."""
+    query = np.zeros((1, index.snapshot.manifest.dimensions), np.float32)
+    index.search(query, k=200, columns=index.snapshot.schema.names).to_arrow().to_pylist()
+    for where in bundles.WHERES:
+        index.search(query, k=200, where=where)
+    index.get(index.search(query, k=200, exact=True).ids[0][:3])
+
+
+@pytest.mark.parametrize(("which", "name", "change", "said"), CASES, ids=[f"{case[0]}: {case[1]}" for case in CASES])
+def test_what_is_wrong_with_a_bundle_is_told(begun, which, name, change, said):
+    store = forged(begun, "bare", which, change)
+    with pytest.raises(CorruptIndexError, match=said):
+        everything(open_here(store))
+    unforeseen, refused = [], name == "ids of fewer"  # which functions have no use for
+    with bundles.listening(unforeseen):
+        functions = bundles.Functions(store, unforeseen).index
+        for where in (None, *bundles.WHERES):
+            try:
+                functions.search(ANY, k=200, where=where, columns=["price", "name", "tags"], mode="alone")
+            except (RemoteError, CorruptIndexError):
+                refused = True
+    assert not unforeseen
+    assert refused
+
+
+DOCUMENTS = {
+    "more vectors than there are": array("documents", "vectors", lambda one: np.full_like(one, 2**32 - 1)),
+    "a document without vectors": array("documents", "vectors", np.zeros_like),
+    "vectors that are floats": array("documents", "vectors", lambda one: one.astype(np.float32)),
+    "codes with a second axis": array("patch-codes", "code", lambda one: one[:, None]),
+    "codes of another type": array("patch-codes", "code", lambda one: one.astype(np.uint16)),
+    "residuals of another width": array("patch-residuals", "residual", lambda one: one[:, :-1]),
+    "factors of another type": array("patch-factors", "factor", lambda one: one.view(np.uint16)),
+    "fewer vectors": array("patch-exact", "exact", lambda one: one[:-1]),
+    "positions that are floats": array("patch-positions", "position", lambda one: one.astype(np.float32)),
+    "no factors": without("patch-factors"),
+}
+
+
+@pytest.mark.parametrize("which", BUNDLES)
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_is_wrong_with_documents_is_told(begun, which, name):
+    """Before places are made of lengths, which may be of more vectors than memory holds; by a search, and by a merge."""
+    store = forged(begun, "documents", which, DOCUMENTS[name])
+    query = np.ones((3, bundles.DIMENSIONS), np.float32)
+    with pytest.raises(CorruptIndexError):
+        open_here(store).search_documents(query, k=200)
+    with small_measures(), suppress(CorruptIndexError):
+        bundles.optimize(open_here(store).snapshot, force=True)
+    with pytest.raises(CorruptIndexError):
+        open_here(store).search_documents(query, k=200)
+
+
+@pytest.mark.parametrize("seed", [*range(12), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(12, 24))])
+def test_any_forgery_is_refused_or_does_no_harm(seed, monkeypatch):
+    monkeypatch.setenv("VSEARCH_FORGED_KINDS", "bare,documents")
+    assert bundles.Fuzzer(None).attempt(Random(seed)) in {"right", "refused"}
+
+
+def test_what_nobody_forged_is_right(begun):
+    with small_measures():
+        for place in (mapped, remote):
+            for kind, one in begun.items():
+                for stage in range(3):
+                    everything(open_here(one.copy(place(), stage)))
+                    if kind == "bare":
+                        trial = bundles.Trial(one, stage, one.copy(place(), stage), Random(stage))
+                        trial.run(bundles.Fuzzer(None))
+                        assert not trial.refused
