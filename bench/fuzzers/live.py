@@ -21,6 +21,7 @@ from bench.fuzzers.live_model import (
     ID_TYPES,
     Ask,
     State,
+    begin,
     beginning,
     carry_out,
     changes,
@@ -29,7 +30,6 @@ from bench.fuzzers.live_model import (
     mapped,
     open_here,
     outcome,
-    remote,
 )
 from bench.soak_findings import Finding, raw_error
 from vsearch.api import changing
@@ -190,8 +190,7 @@ class _History:
         self.seed, self.turns = seed, Turns(seed)
         self.draw = Random(seed)
         self.id_type = self.draw.choice(ID_TYPES)
-        self.begin = beginning(self.id_type, self.draw.choice((1, 2)))
-        self.store = self.begin.copy(self.draw.choice((mapped, remote))())
+        self.store, self.state = begin(self.draw, self.id_type)
         self.faults = self.draw.choice((SOUND, QUIET, QUIET, UNRELIABLE, DEADLY))
         self.prunes = self.draw.random() < 0.3
         self.log, self.counts = Log(), Counter[str](histories=1)
@@ -283,7 +282,7 @@ class _History:
         manifest = read_manifest(self.store)
         chain = [manifest.writer, *manifest.lineage][::-1]
         assert len(chain) == manifest.snapshot, f"snapshot {manifest.snapshot} goes back to {len(chain) - 1} others"
-        states, seen = {1: self.begin.state}, Counter[int]()
+        states, seen = {1: self.state}, Counter[int]()
         self.at: dict[int, tuple[int, tuple[int, int, int]]] = {}
         for number, writer in enumerate(chain[1:], 2):
             deed = self.log.deeds[writer]

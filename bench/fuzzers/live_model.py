@@ -219,6 +219,12 @@ def remote() -> Store:
     return open_store(f"memory://{uuid4().hex}/index")
 
 
+def begin(draw: random.Random, id_type: str) -> tuple[Store, State]:
+    """A small index of one or two shards, in a store of either kind, and what it holds."""
+    begun = beginning(id_type, draw.choice((1, 2)))
+    return begun.copy(draw.choice((mapped, remote))()), begun.state
+
+
 def open_here(store: Store) -> Index:
     """The newest snapshot."""
     return Index(open_snapshot(store, read_manifest(store)))

@@ -10,17 +10,7 @@ import numpy as np
 import pytest
 
 import vsearch
-from bench.fuzzers.live_model import (
-    ID_TYPES,
-    beginning,
-    carry_out,
-    check,
-    draw_ask,
-    mapped,
-    open_here,
-    outcome,
-    remote,
-)
+from bench.fuzzers.live_model import ID_TYPES, begin, carry_out, check, draw_ask, open_here, outcome, remote
 from tests.indexes import clustered
 from tests.live.small import D, Twin
 from vsearch.api.index import Index
@@ -240,9 +230,8 @@ def test_of_a_large_delta_only_ids_are_read(tmp_path):
 def test_any_history(id_type, seed):
     """Several writers, each with a handle that may be behind; optimize, tags and restores in between."""
     draw = random.Random(f"{id_type} {seed}")
-    begun = beginning(id_type, draw.choice((1, 2)))
-    store = begun.copy(draw.choice((mapped, remote))())
-    handles, states = [open_here(store) for _ in range(3)], {1: begun.state}
+    store, state = begin(draw, id_type)
+    handles, states = [open_here(store) for _ in range(3)], {1: state}
     for _ in range(25):
         index, newest = draw.choice(handles), max(states)
         state, chance = states[newest], draw.random()
@@ -278,9 +267,8 @@ def test_a_history_that_is_pruned(seed):
     """What has a tag stays whole, what is kept can be restored, and changes are told right or refused."""
     draw = random.Random(seed)
     id_type = draw.choice(ID_TYPES)
-    begun = beginning(id_type, draw.choice((1, 2)))
-    store = begun.copy(draw.choice((mapped, remote))())
-    index, states, tags = open_here(store), {1: begun.state}, {}
+    store, state = begin(draw, id_type)
+    index, states, tags = open_here(store), {1: state}, {}
     for _ in range(30):
         newest, kept, chance = max(states), snapshot_numbers(store), draw.random()
         state = states[newest]

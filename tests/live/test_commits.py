@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.fuzzers.live_model import Ask, Row, carry_out, outcome
-from tests.live.troubles import Interrupted, is_manifest, is_segment, on, raising, segments
+from tests.live.troubles import Counting, Interrupted, is_manifest, is_segment, on, raising, segments
 from vsearch.api import changing
 from vsearch.errors import ConflictError, InputError, SnapshotNotFoundError, StoreError
 from vsearch.live import commits, plan
@@ -153,21 +153,14 @@ def test_segments_are_put_although_answers_are_lost_and_puts_refused(begin):
 def test_a_change_that_meets_others_writes_its_rows_once(begin):
     store, _ = begin()
     ahead = on(store)
-    counted = []
 
-    class Counting:
-        def __getattr__(self, name):
-            return getattr(store, name)
+    def overtake():
+        if counting.puts.count("manifest") < 3:
+            ahead.append(rows(1), ids=[1000 + len(counting.puts)])
 
-        def put(self, path, data, *, create=True):
-            counted.append(path.split("/")[0])
-            if path.startswith("manifest/") and len(counted) < 4:
-                ahead.append(rows(1), ids=[1000 + len(counted)])
-            store.put(path, data, create=create)
-
-    assert on(Counting()).append(rows(50), {"n": np.arange(50)}, ids=np.arange(2000, 2050)).snapshot == 4
-    assert counted.count("segments") == 1
-    assert counted.count("manifest") == 3
+    counting = Counting(store, overtake)
+    assert on(counting).append(rows(50), {"n": np.arange(50)}, ids=np.arange(2000, 2050)).snapshot == 4
+    assert counting.puts == ["segments", "manifest", "manifest", "manifest"]
     assert segments(store) == {path for path in named(store) if path.startswith("segments/")}
 
 
@@ -369,16 +362,10 @@ def test_others_that_are_always_first(begin, monkeypatch):
     monkeypatch.setattr("vsearch.storage.snapshots.committing.PATIENCE", 0.2)
     ahead = on(store)
 
-    class Overtaken:
-        def __getattr__(self, name):
-            return getattr(store, name)
-
-        def put(self, path, data, *, create=True):
-            if path.startswith("manifest/0"):
-                ahead.update({"n": int(time.monotonic_ns() % 1000)}, ids=[7])
-            store.put(path, data, create=create)
+    def overtake():
+        ahead.update({"n": int(time.monotonic_ns() % 1000)}, ids=[7])
 
     with pytest.raises(ConflictError, match="other writers were first"):
-        on(Overtaken()).append(rows(1), ids=[900])
+        on(Counting(store, overtake)).append(rows(1), ids=[900])
     assert len(on(store)) == 60
     assert segments(store) == {path for path in named(store) if path.startswith("segments/")}

@@ -12,7 +12,7 @@ import pytest
 import vsearch
 from bench.fuzzers.live_model import Ask, Row, carry_out, outcome
 from tests.live.small import Twin, check, clustered, numbers
-from tests.live.troubles import Interrupted, is_manifest, on, raising, segments
+from tests.live.troubles import Interrupted, is_manifest, on, raising, segments, together
 from vsearch.errors import ConflictError, InputError, StoreError
 from vsearch.live.grouping import MOST_CHANGES
 from vsearch.storage import open_store, read_manifest
@@ -25,29 +25,6 @@ D = 8
 
 def rows(n, seed=1):
     return clustered(n, D, seed=seed)
-
-
-def together(index, *calls):
-    """Make calls in threads while another one has the lock, so that the first to have it takes all, in this order."""
-    outcomes = [None] * len(calls)
-
-    def make(place, call):
-        try:
-            outcomes[place] = call(index)
-        except BaseException as error:
-            outcomes[place] = error
-
-    threads = [threading.Thread(target=make, args=item, daemon=True) for item in enumerate(calls)]
-    with index._lock:
-        for place, thread in enumerate(threads, 1):
-            thread.start()
-            for _ in range(200):  # one that goes alone does not wait in the queue
-                if len(index._waiting) >= place or not thread.is_alive():
-                    break
-                thread.join(0.005)
-    for thread in threads:
-        thread.join(60)
-    return outcomes
 
 
 def unnamed(store):
@@ -160,20 +137,8 @@ def test_rows_that_an_index_numbers(begin):
 def test_a_group_that_meets_another_writer_is_resolved_again(begin):
     store, _ = begin()
     ahead = on(store)
-    puts = []
-
-    class Counting:
-        def __getattr__(self, name):
-            return getattr(store, name)
-
-        def put(self, path, data, *, create=True):
-            puts.append(path.split("/")[0])
-            if path.startswith("manifest/") and len(puts) == 2:
-                ahead.append(rows(2), {"n": [77, 77]}, [901, 950])
-            store.put(path, data, create=create)
-
     done = together(
-        on(Counting()),
+        on(Interrupted(store, is_manifest, lambda: ahead.append(rows(2), {"n": [77, 77]}, [901, 950]))),
         lambda index: index.append(rows(1), {"n": [1]}, [900]),
         lambda index: index.append(rows(1), {"n": [1]}, [901]),
         lambda index: index.upsert(rows(2), {"n": [2, 2]}, [950, 3]),

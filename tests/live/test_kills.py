@@ -7,7 +7,7 @@ import pytest
 
 from bench.fuzzers.live import small_measures
 from bench.fuzzers.live_model import Ask, Row, beginning, carry_out, outcome
-from tests.live.troubles import Deadly, Killed, on
+from tests.live.troubles import Deadly, Killed, objects, on
 from vsearch.storage import open_store, prune, read_manifest, verify
 from vsearch.storage.snapshots.manifest import manifest_files
 
@@ -43,10 +43,6 @@ def changed():
         carry_out(index, ask)
         state = outcome(state, ask).state
     return objects(store), state
-
-
-def objects(store):
-    return {info.path: bytes(store.get(info.path)) for info in store.list("")}
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 
 class Killed(BaseException):
     """The process is no more: nothing that it does later reaches the store."""
@@ -62,6 +64,57 @@ class Deadly:
         return call
 
 
+class Counting:
+    """A store that notes the folder of every put, and does something before it puts a manifest."""
+
+    def __init__(self, store, event=lambda: None):
+        self._store, self._event, self.puts = store, event, []
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def put(self, path, data, *, create=True):
+        self.puts.append(path.split("/")[0])
+        if is_manifest("put", path):
+            self._event()
+        self._store.put(path, data, create=create)
+
+
+def nth(number, names=None):
+    """Pick the call with a number, counted from 0, of those with some names, or of all that reach a store."""
+    left = [number]
+
+    def chosen(name, *_):
+        counts = name in names if names else name not in {"scratch", "memory_map"}
+        left[0] -= counts
+        return counts and left[0] == -1
+
+    return chosen
+
+
+def together(index, *calls):
+    """Make calls in threads while another one has the lock, so that the first to have it takes all, in this order."""
+    outcomes = [None] * len(calls)
+
+    def make(place, call):
+        try:
+            outcomes[place] = call(index)
+        except BaseException as error:
+            outcomes[place] = error
+
+    threads = [threading.Thread(target=make, args=item, daemon=True) for item in enumerate(calls)]
+    with index._lock:
+        for place, thread in enumerate(threads, 1):
+            thread.start()
+            for _ in range(200):  # one that goes alone does not wait in the queue
+                if len(index._waiting) >= place or not thread.is_alive():
+                    break
+                thread.join(0.005)
+    for thread in threads:
+        thread.join(60)
+    return outcomes
+
+
 def is_manifest(name, path="", *_):
     return name == "put" and path.startswith("manifest/0")
 
@@ -86,3 +139,8 @@ def on(store):
 
 def segments(store):
     return {info.path for info in store.list("segments")}
+
+
+def objects(store):
+    """All that a store holds, by path."""
+    return {info.path: bytes(store.get(info.path)) for info in store.list("")}
