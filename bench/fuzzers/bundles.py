@@ -5,21 +5,27 @@ Checksums are right, so whatever kernels, NumPy and Arrow are given was checked 
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
-import pyarrow as pa
 
-import vsearch
+from bench.fuzzers.changed import (
+    DIMENSIONS,
+    DOCUMENTS,
+    KINDS,
+    TEXT,
+    WHERES,
+    Beginning,
+    beginning_of,
+    names_of,
+    table_of,
+    vectors_of,
+)
 from bench.fuzzers.forging import forge
 from bench.fuzzers.live import small_measures
 from bench.fuzzers.live_model import mapped, open_here, remote
@@ -33,131 +39,7 @@ from vsearch.fanout.platforms.in_process import LocalInvoker
 from vsearch.fanout.roles import newest, worker
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.live.optimizing import fold, optimize
-from vsearch.storage import Store, open_store, verify
-
-ROWS, DIMENSIONS = 90, 16
-KINDS: dict[str, dict[str, Any]] = {
-    "split": {"metric": "l2", "bits": 3.0, "shards": 2, "partitions": 4, "rerank": "int8"},
-    "cells": {"metric": "cosine", "quantizer": "osq-lloyd", "bits": 2.0, "partitions": 4, "rerank": "float16"},
-    "pq": {"metric": "ip", "quantizer": "pq", "bits": 2.0, "partitions": 4, "rerank": None},
-    "bare": {"metric": "l2", "rerank": None, "partitions": 4},
-    "expiring": {"metric": "l2", "rerank": "float32", "shards": 3, "partitions": 6, "ttl": "until"},
-}
-DOCUMENTS: dict[str, dict[str, Any]] = {
-    "documents": {"codebook": 8, "residual_bits": 2, "store": "float16", "pool": 2.0, "shards": 2},
-    "lists": {"codebook": 8, "residual_bits": 0, "candidates": "lists", "store": "float32"},
-    "binary": {"codebook": 8, "residual_bits": 0, "binary": True},
-}
-TEXT = ("split", "binary")
-"""Kinds whose ids are strings."""
-
-WHERES = (
-    "number < 20",
-    "price > 0.25 AND price < 0.5",
-    "name LIKE 'row 1%'",
-    "list_contains(tags, 'b')",
-    "amount > 3.5 OR ok",
-    "extra = 7 OR extra IS NULL",
-    "name > 'row 5' AND NOT ok",
-)
-START = datetime(2100, 1, 1, tzinfo=UTC)
-
-
-def _table(first: int, count: int, *, extra: bool = False) -> pa.Table:
-    numbers = np.arange(first, first + count)
-    columns = {
-        "number": pa.array(numbers % 50, mask=numbers % 7 == 0),
-        "price": pa.array(numbers % 17 / 17),
-        "name": pa.array([f"row {i}" for i in numbers]),
-        "tags": pa.array([["a", "b"][: i % 3] for i in numbers]),
-        "amount": pa.array([i / 4 for i in numbers]).cast(pa.decimal128(9, 2)),
-        "ok": pa.array([bool(i % 2) if i % 9 else None for i in numbers]),
-        "until": pa.array([START + timedelta(days=int(i)) for i in numbers], pa.timestamp("us", tz="UTC")),
-    }
-    return pa.table(columns | ({"extra": pa.array(numbers)} if extra else {}))
-
-
-def _vectors(kind: str, count: int, seed: int) -> Any:
-    rng = np.random.default_rng(seed)
-    if kind in DOCUMENTS:
-        return [rng.standard_normal((n, DIMENSIONS)).astype(np.float32) for n in rng.integers(1, 7, count)]
-    near = rng.standard_normal((count, DIMENSIONS)) * 0.3 + np.eye(DIMENSIONS)[rng.integers(0, 2, count)] * 2
-    return near.astype(np.float32)
-
-
-def _names(kind: str, numbers: Any) -> Any:
-    return [f"id {number}" for number in numbers] if kind in TEXT else np.array(list(numbers), np.int64)
-
-
-class Beginning:
-    """An index that was changed in every way: its objects, and the ids of its rows."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind, store = kind, open_store(f"memory://forged-{kind}-{uuid4().hex}/index")
-        options: dict[str, Any] = {**KINDS, **DOCUMENTS}[kind]
-        if kind in DOCUMENTS:
-            table, ids = _table(0, ROWS), _names(kind, range(ROWS))
-            vsearch.build_documents(
-                _vectors(kind, ROWS, 1), None, store.url, attributes=table, ids=ids, dimensions=32, **options
-            )
-        else:
-            vsearch.build(_vectors(kind, ROWS, 1), store.url, _table(0, ROWS), _names(kind, range(ROWS)), **options)
-        index = vsearch.open(store.url)
-        self.dimensions = index.snapshot.manifest.dimensions
-        self.stages: list[tuple[dict[str, bytes], list[Any]]] = []
-        for change in (self._first, self._second, self._third):
-            change(index)
-            held = index.search(np.zeros(self.dimensions, np.float32), k=len(index), exact=True).ids[0].tolist()
-            self.stages.append(({info.path: bytes(store.get(info.path)) for info in store.list("")}, held))
-
-    def _put(self, index: Index, first: int, count: int, seed: int, *, upsert: bool = False) -> None:
-        change = index.upsert if upsert else index.append
-        extra = "extra" in index.snapshot.schema.names
-        change(
-            _vectors(self.kind, count, seed),
-            _table(first, count, extra=extra),
-            _names(self.kind, range(first, first + count)),
-        )
-
-    def _first(self, index: Index) -> None:
-        """Deltas upon files that a build wrote."""
-        self._put(index, 100, 14, 2)
-        self._put(index, 3, 5, 3, upsert=True)
-        index.delete(_names(self.kind, [9, 10, 11, 101]))
-        index.update({"price": 0.4}, where="number = 12")
-        index.add_column("extra", [7, 7, 7], _names(self.kind, [20, 21, 104]))
-
-    def _second(self, index: Index) -> None:
-        """Bases and young runs in bundles, partitions that were split, and a delta that was folded."""
-        optimize(index.snapshot, force=True)
-        index.refresh()
-        index.drop_column("ok")
-        index.add_column("ok", "bool")
-        self._put(index, 120, 9, 4)
-        index.delete(_names(self.kind, [30, 31, 105]))
-        optimize(index.snapshot)
-        index.refresh()
-        self._put(index, 130, 5, 5)
-        index.update({"name": "row 1"}, ids=_names(self.kind, [40, 131]))
-
-    def _third(self, index: Index) -> None:
-        """Folded deltas, and others after them."""
-        for number in range(3):
-            self._put(index, 140 + 3 * number, 3, 6 + number)
-            index.delete(_names(self.kind, [50 + number, 132 + number]))
-        fold(index.snapshot, most=2)
-        index.refresh()
-        self._put(index, 60, 3, 11, upsert=True)
-        index.delete(where="number = 3")
-
-    def copy(self, store: Store, stage: int) -> Store:
-        """Put it into a store as it was after some of its changes."""
-        for path, data in self.stages[stage][0].items():
-            store.put(path, data)
-        return store
-
-
-beginning_of = cache(Beginning)
+from vsearch.storage import Store, verify
 
 
 class Functions:
@@ -208,9 +90,9 @@ def fuzz_bundles(seed: int, tries: int) -> Counter[str]:
 class Fuzzer:
     """Forges something of a changed index in each try, and does everything with it."""
 
-    def __init__(self, _: Path | None) -> None:
+    def __init__(self, _: Path | None, kinds: Sequence[str] = (*KINDS, *DOCUMENTS)) -> None:
         self.tried, self.refusals = "", Counter[str]()
-        self._kinds = os.environ.get("VSEARCH_FORGED_KINDS", ",".join((*KINDS, *DOCUMENTS))).split(",")
+        self._kinds = kinds
 
     def attempt(self, rng: Random) -> str:
         """One try; how it ended: right or refused.
@@ -358,7 +240,7 @@ class Trial:
             raise Finding("wrong", f"functions find others: {there.ids!r}, here {here.ids!r}"[:1500])
 
     def new(self, count: int) -> tuple[Any, Any]:
-        return _vectors(self.begun.kind, count, self.rng.randrange(1000)), _table(0, count)
+        return vectors_of(self.begun.kind, count, self.rng.randrange(1000)), table_of(0, count)
 
 
 def _finite(index: Index) -> bool:
@@ -380,7 +262,7 @@ def _finite(index: Index) -> bool:
 def _append(trial: Trial, index: Index) -> None:
     first = trial.rng.randrange(1000, 9000)
     vectors, table = trial.new(4)
-    index.append(vectors, table, _names(trial.begun.kind, range(first, first + 4)))
+    index.append(vectors, table, names_of(trial.begun.kind, range(first, first + 4)))
 
 
 def _upsert(trial: Trial, index: Index) -> None:

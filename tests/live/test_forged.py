@@ -10,20 +10,25 @@ import numpy as np
 import pytest
 
 from bench.fuzzers import bundles
-from bench.fuzzers.forging import Contents, put_manifest, write_contents
+from bench.fuzzers.changed import DIMENSIONS, WHERES, beginning_of
+from bench.fuzzers.forging import Contents, Part, put_manifest, write_contents
 from bench.fuzzers.live import small_measures
 from bench.fuzzers.live_model import mapped, open_here, remote
 from vsearch.errors import CorruptIndexError, RemoteError
+from vsearch.live.optimizing import optimize
+from vsearch.search.state.stored_ids import check_ids
 from vsearch.storage import read_manifest
+from vsearch.storage.files.bundle import open_bundle
+from vsearch.storage.files.entries import ColumnEntry
 
-ANY = np.zeros((1, bundles.DIMENSIONS), np.float32)
+ANY = np.zeros((1, DIMENSIONS), np.float32)
 BUNDLES = ("base", "young", "delta")
 
 
 @pytest.fixture(scope="module")
 def begun():
     with small_measures():
-        return {kind: bundles.Beginning(kind) for kind in ("bare", "documents")}
+        return {kind: beginning_of(kind) for kind in ("bare", "documents")}
 
 
 def forged(begun, kind, which, change, place=mapped):
@@ -113,7 +118,7 @@ def everything(index):
     """Read all rows, by all their columns."""
     query = np.zeros((1, index.snapshot.manifest.dimensions), np.float32)
     index.search(query, k=200, columns=index.snapshot.schema.names).to_arrow().to_pylist()
-    for where in bundles.WHERES:
+    for where in WHERES:
         index.search(query, k=200, where=where)
     index.get(index.search(query, k=200, exact=True).ids[0][:3])
 
@@ -126,7 +131,7 @@ def test_what_is_wrong_with_a_bundle_is_told(begun, which, name, change, said):
     unforeseen, refused = [], name == "ids of fewer"  # which functions have no use for
     with bundles.listening(unforeseen):
         functions = bundles.Functions(store, unforeseen).index
-        for where in (None, *bundles.WHERES):
+        for where in (None, *WHERES):
             try:
                 functions.search(ANY, k=200, where=where, columns=["price", "name", "tags"], mode="alone")
             except (RemoteError, CorruptIndexError):
@@ -154,19 +159,18 @@ DOCUMENTS = {
 def test_what_is_wrong_with_documents_is_told(begun, which, name):
     """Before places are made of lengths, which may be of more vectors than memory holds; by a search, and by a merge."""
     store = forged(begun, "documents", which, DOCUMENTS[name])
-    query = np.ones((3, bundles.DIMENSIONS), np.float32)
+    query = np.ones((3, DIMENSIONS), np.float32)
     with pytest.raises(CorruptIndexError):
         open_here(store).search_documents(query, k=200)
     with small_measures(), suppress(CorruptIndexError):
-        bundles.optimize(open_here(store).snapshot, force=True)
+        optimize(open_here(store).snapshot, force=True)
     with pytest.raises(CorruptIndexError):
         open_here(store).search_documents(query, k=200)
 
 
 @pytest.mark.parametrize("seed", [*range(12), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(12, 24))])
-def test_any_forgery_is_refused_or_does_no_harm(seed, monkeypatch):
-    monkeypatch.setenv("VSEARCH_FORGED_KINDS", "bare,documents")
-    assert bundles.Fuzzer(None).attempt(Random(seed)) in {"right", "refused"}
+def test_any_forgery_is_refused_or_does_no_harm(seed):
+    assert bundles.Fuzzer(None, ("bare", "documents")).attempt(Random(seed)) in {"right", "refused"}
 
 
 def test_what_nobody_forged_is_right(begun):
@@ -179,3 +183,38 @@ def test_what_nobody_forged_is_right(begun):
                         trial = bundles.Trial(one, stage, one.copy(place(), stage), Random(stage))
                         trial.run(bundles.Fuzzer(None))
                         assert not trial.refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": np.zeros((2, 1), np.uint8)}, "data must be uint8"),
+        ({"offsets": np.zeros(2, np.int32)}, "offsets must be int32 with at least 3"),
+        ({"offsets": np.zeros(3, np.int64)}, "offsets must be int32"),
+        ({"nulls": 1}, "as strings"),
+        ({"type": "list<string>"}, "as strings"),
+        ({"name": "di"}, "as strings"),
+        ({"rows": 3}, "ids of 2 rows"),
+    ],
+)
+def test_ids_that_are_no_texts(changes, said):
+    buffers = {"offsets": np.array([0, 1, 2], np.int32), "data": np.zeros(2, np.uint8)}
+
+    def ids(name="id", type="string", nulls=0, rows=2, **arrays):
+        buffered = {f"{name}.{buffer}": array for buffer, array in {**buffers, **arrays}.items()}
+        store = mapped()
+        contents = Contents({"ids": Part(buffered, [ColumnEntry(name, type, nulls)], rows)}, {})
+        return open_bundle(store, write_contents(store, "segments/ids.arrow", contents)).files["ids"]
+
+    check_ids(ids(), 2, text=True)
+    with pytest.raises(CorruptIndexError, match=said):
+        check_ids(ids(**changes), 2, text=True)
+
+
+def test_vectors_of_documents_of_a_type_that_there_is_not(begun):
+    store = begun["documents"].copy(mapped(), 1)
+    manifest = read_manifest(store)
+    documents = msgspec.structs.replace(manifest.documents, store="floa\x002")
+    put_manifest(store, msgspec.structs.replace(manifest, documents=documents), manifest.snapshot)
+    with pytest.raises(CorruptIndexError, match="are stored as"):
+        open_here(store)

@@ -13,7 +13,7 @@ from vsearch.errors import CorruptIndexError, InputError
 from vsearch.kernels.multivector.hamming import PADDING
 from vsearch.multivector.codec import TokenCodec, TokenCodes, load_token_codec
 from vsearch.multivector.fde import FixedEncoding, load_fde
-from vsearch.search.state.document_codes import read_documents, take_numbers
+from vsearch.search.state.document_codes import STORED, read_documents, take_numbers
 from vsearch.search.state.model import Model
 from vsearch.search.state.shard import Shard
 from vsearch.search.state.snapshot import Snapshot
@@ -144,7 +144,7 @@ def _read_codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
         patches, fde = load_token_codec(entry.patches, arrays), load_fde(arrays)
         valid = patches.dimensions == entry.dimensions == fde.bases.shape[1]
         valid = valid and fde.dimensions == snapshot.manifest.dimensions
-        valid = valid and entry.store in (None, "float16", "float32")
+        valid = valid and entry.store in STORED
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptIndexError("model", f"cannot load the codec of the documents: {error!r}") from error
     if not valid:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _Column = tuple["SegmentFile", str, NDArray[Any]]
 
+STORED = (None, "float16", "float32")
+"""Types of the vectors that are kept."""
+
 PLACES = (np.uint8, np.uint16, np.uint32)
 """Types of positions; a segment has the smallest that holds its own."""
 
@@ -130,6 +133,8 @@ def read_documents(
     CorruptIndexError
         The segment does not hold what the manifest says.
     """
+    if entry.store not in STORED:
+        raise CorruptIndexError("manifest", f"vectors of documents are stored as {entry.store!r}; restore the manifest")
     lengths = document_lengths(files, count)
     scales = _part(files, kinds.DOCUMENTS, "factor_scale", (count,), np.float32)
     offsets = _offsets(lengths)
