@@ -218,3 +218,39 @@ def test_vectors_of_documents_of_a_type_that_there_is_not(begun):
     put_manifest(store, msgspec.structs.replace(manifest, documents=documents), manifest.snapshot)
     with pytest.raises(CorruptIndexError, match="are stored as"):
         open_here(store)
+
+
+def of_live(**changes):
+    return lambda manifest: msgspec.structs.replace(manifest, live=msgspec.structs.replace(manifest.live, **changes))
+
+
+def of_operation(**changes):
+    return lambda manifest: of_live(operation=msgspec.structs.replace(manifest.live.operation, **changes))(manifest)
+
+
+def one_file_twice(manifest):
+    first, *others = manifest.live.deltas
+    again = msgspec.structs.replace(first, number=manifest.live.next_segment)
+    return of_live(deltas=(first, *others, again), next_segment=again.number + 1)(
+        msgspec.structs.replace(manifest, rows=manifest.rows + first.rows)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda manifest: of_operation(restored=manifest.snapshot)(manifest), "no older one"),
+        (lambda manifest: of_operation(restored=manifest.snapshot + 5)(manifest), "no older one"),
+        (of_live(next_partition=2**31), "next_partition"),
+        (of_live(next_segment=2**32), "next_segment"),
+        (one_file_twice, "are one file"),
+    ],
+    ids=["restores itself", "restores a later one", "partitions", "segments", "one file twice"],
+)
+def test_numbers_of_a_manifest_that_writers_and_followers_count_on(begun, change, said):
+    """Of one that restored itself, the way back to an older one would have no end."""
+    store = begun["bare"].copy(mapped(), 1)
+    manifest = read_manifest(store)
+    put_manifest(store, change(manifest), manifest.snapshot)
+    with pytest.raises(CorruptIndexError, match=said):
+        open_here(store)

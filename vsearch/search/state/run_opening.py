@@ -181,7 +181,7 @@ class RunOpener:
         entries = manifest.live.deltas if manifest.live else ()
         for entry in entries:
             known = self._known.deltas.get(entry.bundle.path)
-            if known is None:
+            if known is None or known.number != entry.number:
                 only = self._where if self._plain else None
                 known = read_delta(self._store, entry, model, manifest, only=only)
             deltas.append(known)

@@ -30,6 +30,8 @@ _ADDED_FIELD = re.compile(r"#\d+")  # what segments call a column that came afte
 
 
 _Extent = Annotated[float, msgspec.Meta(ge=0, lt=1e6)]
+_SegmentNumber = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]  # uint32 in files
+_PartitionNumber = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]  # int32 in files
 _Measured = Annotated[float, msgspec.Meta(gt=-1e30, lt=1e30)]
 
 
@@ -189,9 +191,9 @@ class LiveEntry(msgspec.Struct, frozen=True):
     """
 
     next_row: Count
-    next_segment: Count
+    next_segment: _SegmentNumber
     next_field: Count = 0
-    next_partition: Count = 0
+    next_partition: _PartitionNumber = 0
     trained_rows: Count = 0
     tuned_rows: Count = 0
     changed: Count = 0
@@ -367,6 +369,12 @@ def _live_problem(manifest: Manifest) -> str | None:
         numbers += [shard.segment] if not shard.base and shard.segment is not UNSET else []
     if len(set(numbers)) != len(numbers) or max(numbers, default=-1) >= live.next_segment:
         return "the numbers of its segments do not fit together"
+    paths = [run.bundle.path for run in manifest_segments(manifest)]
+    if len(set(paths)) != len(paths):
+        return "two of its segments are one file"
+    restored = UNSET if live.operation is None else live.operation.restored
+    if restored is not UNSET and restored >= manifest.snapshot:
+        return f"it says that it restored snapshot {restored}, which is no older one"
     fields = [attribute.field_name for attribute in manifest.attributes]
     if len(set(fields)) != len(fields):
         return "two attributes have the same field"
