@@ -6,6 +6,7 @@ import json
 import struct
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,7 +200,7 @@ def test_a_model_of_pickles_is_refused(tmp_path: Path) -> None:
 
 def test_the_tokenizer_of_the_library_is_read(tmp_path: Path) -> None:
     expected = load(write_model(tmp_path)).encode(TEXTS)
-    described = {
+    described: dict[str, Any] = {
         "model": {"type": "WordPiece", "vocab": {token: row for row, token in enumerate(VOCABULARY)}},
         "normalizer": {"type": "BertNormalizer", "lowercase": True},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
@@ -207,6 +208,11 @@ def test_the_tokenizer_of_the_library_is_read(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").unlink()
     (tmp_path / "tokenizer.json").write_text(json.dumps(described))
     np.testing.assert_array_equal(load(tmp_path).encode(TEXTS), expected)
+    for wrong in (-1, len(VOCABULARY), True, 1.0, "1", None, [2]):
+        damaged = {"vocab": described["model"]["vocab"] | {"the": wrong}}
+        (tmp_path / "tokenizer.json").write_text(json.dumps(described | {"model": described["model"] | damaged}))
+        with pytest.raises(InputError, match="ids of tokens must be integers from 0 to"):
+            load(tmp_path)
     (tmp_path / "tokenizer.json").write_text(json.dumps(described | {"model": {"type": "BPE"}}))
     with pytest.raises(InputError, match="must be a WordPiece, got 'BPE'"):
         load(tmp_path)

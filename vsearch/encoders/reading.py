@@ -186,9 +186,11 @@ class _Reader:
         file = self._files.get("vocabulary")
         size = file.arrays["text"].shape[0] if file is not None and "text" in file.arrays else 0
         tokens = self._take("vocabulary", "text", np.uint8, (size,)).tobytes().decode().split("\n")
+        vocabulary = dict(zip(tokens, range(len(tokens)), strict=True))
+        vocabulary.pop("", None)  # ids that no text has
         return make_tokenizer(
             "vocabulary",
-            {token: row for row, token in enumerate(tokens) if token},
+            vocabulary,
             self._sizes.tokens,
             Normalization(**{name: said[name] for name in names}),
             prefix=prefix,

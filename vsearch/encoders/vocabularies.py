@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from vsearch.encoders.wordpiece import Normalization, WordPiece
@@ -16,8 +15,8 @@ def make_tokenizer(path: str, vocabulary: Any, tokens: int, normalization: Norma
     if not isinstance(vocabulary, dict) or not 0 < len(vocabulary) <= tokens:
         count = len(vocabulary) if isinstance(vocabulary, dict) else 0
         raise InputError(f"{path}: the vocabulary must have from 1 to {tokens} tokens, got {count}")
-    valid: Callable[[Any], bool] = lambda row: type(row) is int and 0 <= row < tokens  # noqa: E731
-    if not all(map(valid, vocabulary.values())):
+    ids = vocabulary.values()
+    if set(map(type, ids)) != {int} or min(ids) < 0 or max(ids) >= tokens:
         raise InputError(f"{path}: ids of tokens must be integers from 0 to {tokens - 1}")
     special = {name: vocabulary[name] for name in SPECIAL.values() if name in vocabulary}
     missing = {SPECIAL[name] for name in ("unk", "cls", "sep")} - special.keys()
