@@ -1,101 +1,242 @@
-"""Training of the query encoder against an index of PQ codes, with a real sentence-transformers model.
+"""Compressed text encoders beside the runtimes in use: time, size, nearness to float32, and texts through functions.
 
-``python -m bench.encoder FOLDER --model MODEL --work KEPT`` takes the folder of `bench.jpq`, with ``attributes.parquet`` for the
-texts of the queries: a query is the synopsis of its positive. It starts from the untrained index that `bench.jpq` keeps.
+``python -m bench.encoder FOLDER --model MODEL --work KEPT --relevance FOLDER``: FOLDER has ``base.npy``, vectors of the model, and
+``queries.parquet`` with the texts of queries; the other has ``base.npy``, ``attributes.parquet`` with a column ``synopsis``, and
+``validation_positives.npy``, rows of these. The model's folder is one of sentence-transformers; peers are made of it in KEPT.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import vsearch
 from bench import report
-from bench.data import Data, Rows, Truth, prepare
-from bench.jpq import Runs, against, load
-from vsearch.jpq.quality import Quality, measure
+from bench.data import Data, Floats, Truth
+from bench.encoder_peers import Engine, ours, peers
+from bench.measure import threads
 
-HEADER = ("queries from", "documents", "MRR@10", "nDCG@10", "recall@100", "MRR against floats")
+LENGTHS = (5, 12, 32)
+"""Tokens of the texts that are timed, with the first and the last."""
+
+HEADER = (
+    "engine",
+    *(f"{length} tokens, us" for length in LENGTHS),
+    "model MB",
+    "libraries MB",
+    "cosine",
+    "1 % are below",
+)
+RANKED = ("recall@10", "MRR@10")
+
+COLD = """
+import time
+import numpy
+begun = time.perf_counter()
+{load}
+{encode}
+print(time.perf_counter() - begun)
+"""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Of the vectors of an engine: cosine to float32, 1 % below, recall of its neighbors, MRR of relevant rows."""
+
+    cosine: float
+    worst: float
+    recall: float
+    mrr: float
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.encoder", description="Training of a query encoder.")
+    parser = argparse.ArgumentParser(prog="python -m bench.encoder", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path, required=True, help="folder of a sentence-transformers model")
-    parser.add_argument("--name", help="name in the results; by default that of the model's folder")
-    parser.add_argument("--work", type=Path, required=True, help="folder kept by bench.jpq")
-    parser.add_argument("--size", type=int, default=48, help="bytes per vector")
-    parser.add_argument("--queries", type=int, default=6400, help="training queries, each seen once")
-    parser.add_argument("--rate", type=float, default=5e-5, help="learning rate of the encoder")
+    parser.add_argument("--relevance", type=Path, required=True, help="folder with relevant rows for MRR@10")
+    parser.add_argument("--work", type=Path, required=True, help="folder for compressed encoders and models of peers")
+    parser.add_argument("--texts", type=int, default=2000, help="queries that quality is measured on")
+    parser.add_argument("--rounds", type=int, default=25, help="rounds in which all engines are timed in turn")
+    parser.add_argument("--stack", action="store_true", help="also time texts through the local FaaS")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     args = parser.parse_args(arguments)
     import pyarrow.parquet as pq
-    import torch
-    from sentence_transformers import SentenceTransformer
 
-    torch.set_num_threads(2)
-    task = load(args.folder)
-    synopses = pq.read_table(args.folder / "attributes.parquet", columns=["synopsis"]).column(0).to_pylist()
-    (asked, relevant), (_, chosen) = task.reported, task.chosen_by
-    texts = texts_of(synopses, relevant)
-    encoder = SentenceTransformer(str(args.model), device="cpu", local_files_only=True)
-    base = Runs(task, args.work, 1).base(args.size, None)
-    path = args.work / f"encoder-{args.size}"
-    shutil.rmtree(path, ignore_errors=True)
-    shutil.copytree(base, path)
-    start, processor = time.perf_counter(), time.process_time()
-    index = vsearch.jpq.train_encoder(
-        vsearch.open(path),
-        encoder,
-        texts_of(synopses, task.positives[: args.queries]),
-        task.positives[: args.queries],
-        validation=(texts_of(synopses, chosen), chosen),
-        epochs=1,
-        encoder_rate=args.rate,
+    args.work.mkdir(parents=True, exist_ok=True)
+    base = np.load(args.folder / "base.npy", mmap_mode="r")
+    table = pq.read_table(args.folder / "queries.parquet", columns=["qtext"]).column(0).to_pylist()
+    texts: list[str] = [text for text in table if text][: args.texts]
+    calibration = (
+        pq.read_table(args.folder / "texts.parquet", columns=["text"]).column(0).to_pylist()[:: len(base) // 256][:256]
     )
-    seconds, used = time.perf_counter() - start, time.process_time() - processor
-    opened = vsearch.open(path)
-    learned = prepare(vsearch.jpq.load_encoder(opened)(texts), "cosine")
-
-    def ranked(queries: np.ndarray, index: vsearch.Index | None) -> Quality:
-        if index is not None:
-            return measure(index.search(queries, 100, exact=True).ids, relevant[:, None])
-        return measure(np.argsort(-(queries @ task.base.T), axis=1, kind="stable")[:, :100], relevant[:, None])
-
-    floats = ranked(asked, None)
-    rows: list[list[object]] = []
-    for name, documents, quality in (
-        ("the encoder as it is", "floats", floats),
-        ("the encoder as it is", f"{args.size} B, untrained", ranked(asked, vsearch.open(base))),
-        ("the trained encoder", f"{args.size} B, trained with it", ranked(learned, opened)),
-        ("the trained encoder", "floats", ranked(learned, None)),
-    ):
-        means = [report.share(value) for value in quality.means().values()]
-        rows.append([name, documents, *means, "-" if quality is floats else against(quality, floats)])
-    history = index.info()["training"]["history"]
-    lines = [
-        report.table(HEADER, rows),
+    folders = {f"vsearch, {bits} bits": _compress(args.model, args.work, bits, calibration) for bits in (8, 4)}
+    with threads(1):
+        others, absent = peers(args.model, args.work)
+        engines = [*ours(folders), *others]
+        times = _time(engines, _by_length(texts, folders["vsearch, 8 bits"]), args.rounds)
+        truth = vsearch.encoders.load(args.model)
+        expected = truth.encode(texts)
+        asked, relevant, rows = _relevance(args.relevance)
+        qualities = [_quality(engine, texts, expected, base, asked, relevant, rows) for engine in engines]
+    lines = []
+    for engine, taken, quality in zip(engines, times, qualities, strict=True):
+        sizes = [engine.model_bytes / 1e6, engine.library_bytes / 1e6 or None]
+        values = [report.share(value) for value in (quality.cosine, quality.worst, quality.recall, quality.mrr)]
+        lines.append([engine.name, *(1e6 * one for one in taken), *sizes, *values])
+    text = [
+        report.table([*HEADER, *RANKED], lines),
         (
-            f"Trained once over {args.queries:,} queries, learning rate {args.rate:g}, in {seconds:.0f} s of the clock and "
-            f"{used:.0f} s of processor time; nDCG@10 on the first half of the validation queries "
-            f"{history[0]['ndcg@10']:.4f} before, {history[-1]['ndcg@10']:.4f} after."
+            "Processor time of one text at a time on one thread, with tokenization and pooling: median of "
+            f"{args.rounds} rounds, in each of which all engines took their turn with the same texts. Quality on {len(texts):,} queries; recall@10 is the part "
+            f"of the 10 nearest of {len(base):,} rows under float32 that are the 10 nearest under the engine's vector; MRR@10 of {len(asked):,} synopses "
+            f"against {len(rows):,} descriptions."
+        ),
+        report.table(("process-cold, ms above NumPy", "best", "median"), _cold(folders, args.work, args.model)),
+        "A fresh process from after the import of NumPy to the first vector, from local files, wall clock, best and median of 9.",
+        *(_through_functions(args, folders, base, texts) if args.stack else ()),
+        report.absences(absent),
+    ]
+    packages = ["vsearch", "numpy", "torch", "sentence-transformers", "onnxruntime", "ctranslate2", "tokenizers"]
+    data = Data(
+        args.folder.name,
+        "cosine",
+        base,
+        np.empty((len(texts), base.shape[1])),
+        Truth(np.empty((0, 0), np.int64), np.empty((0, 0))),
+    )
+    parameters = {
+        "model": "all-MiniLM-L6-v2" if "minilm" in str(args.model).lower() else args.model.name,
+        "threads": 1,
+        "versions": report.versions(packages),
+    }
+    report.replace(args.results, f"encoders {data.name}", report.section("Text encoders", data, text, parameters))
+
+
+def _compress(model: Path, work: Path, bits: int, texts: Sequence[str]) -> Path:
+    folder = work / f"encoder-{bits}"
+    if not folder.exists():
+        vsearch.encoders.compress(model, texts, bits=bits).save(folder)
+    return folder
+
+
+def _by_length(texts: Sequence[str], folder: Path) -> list[list[str]]:
+    """Texts of each length, made by cutting and joining words until they have so many tokens."""
+    tokenizer = vsearch.encoders.load(folder).model.tokenizer
+    words = " ".join(texts).split()
+    found = []
+    for length in LENGTHS:
+        made: list[str] = []
+        at = 0
+        while len(made) < 8:
+            for stop in range(at + 1, at + length + 1):
+                count = len(tokenizer.encode(" ".join(words[at:stop]), 10 * length))
+                if count >= length:
+                    made += [" ".join(words[at:stop])] if count == length else []
+                    break
+            at += length
+        found.append(made)
+    return found
+
+
+def _time(engines: Sequence[Engine], texts: Sequence[Sequence[str]], rounds: int) -> list[list[float]]:
+    """Seconds of processor time of each engine for a text of each length: medians over rounds."""
+    taken: list[list[list[float]]] = [[[] for _ in texts] for _ in engines]
+    for number in range(rounds + 1):
+        for engine, times in zip(engines, taken, strict=True):
+            for of_length, seconds in zip(texts, times, strict=True):
+                begun = time.process_time()
+                for text in of_length:
+                    engine.encode(text)
+                if number:  # the first round warms up
+                    seconds.append((time.process_time() - begun) / len(of_length))
+    return [[statistics.median(seconds) for seconds in times] for times in taken]
+
+
+def _relevance(folder: Path) -> tuple[list[str], np.ndarray, Floats]:
+    import pyarrow.parquet as pq
+
+    synopses = pq.read_table(folder / "attributes.parquet", columns=["synopsis"]).column(0).to_pylist()
+    relevant = np.load(folder / "validation_positives.npy").reshape(-1)
+    return [synopses[row] for row in relevant], relevant, np.load(folder / "base.npy").astype(np.float32)
+
+
+def _quality(
+    engine: Engine,
+    texts: Sequence[str],
+    expected: Floats,
+    base: Floats,
+    asked: Sequence[str],
+    relevant: np.ndarray,
+    rows: Floats,
+) -> Quality:
+    vectors = np.stack([engine.encode(text) for text in texts])
+    cosines = (vectors * expected).sum(axis=1)
+    pairs = zip(_nearest(expected, base), _nearest(vectors, base), strict=True)
+    recall = np.mean([len({*a} & {*b}) / len(a) for a, b in pairs])
+    ranked = _nearest(np.stack([engine.encode(text) for text in asked]), rows)
+    ranks = [
+        next((1 / (1 + n) for n, row in enumerate(one) if row == own), 0.0)
+        for one, own in zip(ranked, relevant, strict=True)
+    ]
+    return Quality(float(cosines.mean()), float(np.percentile(cosines, 1)), float(recall), float(np.mean(ranks)))
+
+
+def _nearest(queries: Floats, rows: Floats) -> list[list[int]]:
+    found: list[list[int]] = []
+    matrix = np.asarray(rows, np.float32)
+    for start in range(0, len(queries), 200):
+        scores = queries[start : start + 200] @ matrix.T
+        best = np.argpartition(-scores, 10, axis=1)[:, :10]
+        order = np.take_along_axis(-scores, best, axis=1).argsort(axis=1, kind="stable")
+        found += np.take_along_axis(best, order, axis=1).tolist()
+    return found
+
+
+def _cold(folders: dict[str, Path], work: Path, model: Path) -> list[list[object]]:
+    ask = "encoder.encode('an editor for vector graphics')"
+    codes = {
+        name: (f"import vsearch; encoder = vsearch.encoders.load({str(folder)!r})", ask)
+        for name, folder in folders.items()
+    }
+    if (work / "int8.onnx").exists():
+        load = f"import onnxruntime, tokenizers; t = tokenizers.Tokenizer.from_file({str(model / 'tokenizer.json')!r})"
+        load += f"; s = onnxruntime.InferenceSession({str(work / 'int8.onnx')!r})"
+        run = "ids = numpy.array([t.encode('an editor for vector graphics').ids]); ones = numpy.ones_like(ids)"
+        run += "; s.run(None, {'input_ids': ids, 'attention_mask': ones, 'token_type_ids': 0 * ones})"
+        codes["onnxruntime int8"] = load, run
+    taken: dict[str, list[float]] = {name: [] for name in codes}
+    for _ in range(9):
+        for name, (load, encode) in codes.items():
+            command = [sys.executable, "-c", COLD.format(load=load, encode=encode)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            taken[name].append(1e3 * float(done.stdout))
+    return [[name, min(times), statistics.median(times)] for name, times in taken.items()]
+
+
+def _through_functions(
+    args: argparse.Namespace, folders: dict[str, Path], base: Floats, texts: Sequence[str]
+) -> list[str]:
+    from bench.encoder_stack import measure
+
+    asked = [text for length in _by_length(texts, folders["vsearch, 8 bits"])[1:2] for text in length]
+    found = measure(args.work, np.asarray(base[:10_000], np.float32), folders, asked * 20, 200, 9)
+    header = ("through the local FaaS, ms", "by vector", "a text takes more", "of the best", "of processor time")
+    rows = [[one.name, one.vector, one.text, one.best, one.processor] for one in found]
+    return [
+        report.table(header, rows),
+        (
+            "A search of 10,000 rows by a coordinator alone, of the clock, seen by the client: medians; texts of 12 tokens and their vectors in turn. A cold "
+            "function starts its process, reads index and, for texts, encoder from an S3 server on this machine."
         ),
     ]
-    data = Data(task.name, "cosine", task.base, asked, Truth(np.empty((0, 0), np.int64), np.empty((0, 0))))
-    versions = report.versions(["vsearch", "torch", "sentence-transformers", "faiss-cpu"])
-    section = report.section(
-        "Trained query encoder", data, lines, {"model": args.name or args.model.name, "versions": versions}
-    )
-    report.replace(args.results, f"encoder {task.name}", section)
-
-
-def texts_of(synopses: Sequence[str], rows: Rows) -> list[str]:
-    return [synopses[row] for row in rows]
 
 
 if __name__ == "__main__":
