@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vsearch.api.opened import OpenedIndex
-from vsearch.errors import ConflictError, InputError, StoreError, VsearchError
-from vsearch.live.plan import MOST_DELTAS
+from vsearch.errors import InputError
 
 if TYPE_CHECKING:
     from vsearch.building.inputs.rows import Given
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from vsearch.live.grouping import Waiting
     from vsearch.live.inputs import NewRows
     from vsearch.predicates import Where
-
-logger = logging.getLogger("vsearch")
 
 
 class ChangeableIndex(OpenedIndex):
@@ -268,32 +264,6 @@ class ChangeableIndex(OpenedIndex):
         return waiting.result()
 
     def _keep_up(self) -> None:
-        """Do what a change may make necessary."""
-        live = self._snapshot.manifest.live
-        if live and len(live.deltas) > MOST_DELTAS:
-            self._fold()
-        if live and live.pending is not None:
-            self._train()
+        from vsearch.live.maintenance import keep_up
 
-    def _train(self) -> None:
-        """Train an index that began empty, once it has enough rows. Until then, or if it fails, searches scan all rows."""
-        from vsearch.live.beginning import due_options
-        from vsearch.live.optimizing import silent
-        from vsearch.live.retraining import retrain
-
-        options = due_options(self._snapshot)
-        if options is None:
-            return
-        try:
-            _, self._snapshot = retrain(self._snapshot, options, progress=silent)
-        except (ConflictError, StoreError) as error:
-            logger.warning("%s: training is left to a later append: %s", self._snapshot.store.url, error)
-
-    def _fold(self) -> None:
-        """Fold many deltas into fewer. Failures do not affect what is already committed."""
-        from vsearch.live.optimizing import fold
-
-        try:
-            _, self._snapshot = fold(self._snapshot)
-        except VsearchError as error:
-            logger.warning("%s: folding deltas is left to optimize: %s", self._snapshot.store.url, error)
+        self._snapshot = keep_up(self._snapshot)

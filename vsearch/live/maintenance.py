@@ -8,10 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from vsearch.errors import ConflictError, CorruptIndexError, StoreError
+from vsearch.errors import ConflictError, CorruptIndexError, StoreError, VsearchError
 from vsearch.live.commits import commit_change, newest_of
 from vsearch.live.operations import Expire
-from vsearch.live.optimizing import OptimizeReport, optimize, silent
+from vsearch.live.optimizing import OptimizeReport, fold, optimize, silent
+from vsearch.live.plan import MOST_DELTAS
 from vsearch.live.retuning import retune as find_settings
 from vsearch.search.state.drift import needs_tuning
 from vsearch.search.state.expiry import present
@@ -66,6 +67,44 @@ def maintain(
     if in_time() and snapshot.manifest.live:
         done = _prune(snapshot.store, done)
     return replace(done, snapshot=snapshot.manifest.snapshot), snapshot
+
+
+def keep_up(snapshot: Snapshot, *, train: bool = True) -> Snapshot:
+    """Do what a change may have made necessary: fold many deltas, and train an index that began empty.
+
+    The change itself is committed already, so what fails here is logged and left to a later change or to `maintain`.
+    """
+    live = snapshot.manifest.live
+    if live and len(live.deltas) > MOST_DELTAS:
+        try:
+            _, snapshot = fold(snapshot)
+        except VsearchError as error:
+            logger.warning("%s: folding deltas is left to optimize: %s", snapshot.store.url, error)
+    return train_if_due(snapshot) if train else snapshot
+
+
+def train_if_due(snapshot: Snapshot, *, keep_shards: bool = False) -> Snapshot:
+    """Train an index that began empty, once it has enough rows. Until then, or if it fails, searches scan all rows.
+
+    Parameters
+    ----------
+    keep_shards : bool
+        Leave an index untrained if its number of shards would change, for which functions would have to be deployed again.
+    """
+    live = snapshot.manifest.live
+    if not live or live.pending is None:
+        return snapshot
+    from vsearch.live.beginning import due_options
+    from vsearch.live.retraining import retrain
+
+    options = due_options(snapshot)
+    if options is None or (keep_shards and (options.shards or 1) != len(snapshot.manifest.shards)):
+        return snapshot
+    try:
+        _, snapshot = retrain(snapshot, options, progress=silent)
+    except (ConflictError, StoreError) as error:
+        logger.warning("%s: training is left to a later append: %s", snapshot.store.url, error)
+    return snapshot
 
 
 def _prune(store: Store, done: OptimizeReport) -> OptimizeReport:

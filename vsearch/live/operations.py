@@ -36,6 +36,20 @@ NAMED = 5
 """How many ids a message names."""
 
 
+class KnownIdsError(InputError):
+    """Ids of new rows are in the index already.
+
+    Attributes
+    ----------
+    positions : list of int
+        Which of the new rows, as they were passed, ascending.
+    """
+
+    def __init__(self, message: str, positions: list[int]) -> None:
+        super().__init__(message)
+        self.positions = positions
+
+
 @dataclass(frozen=True, eq=False)
 class Append:
     """Add rows whose ids are new."""
@@ -58,8 +72,9 @@ class Append:
             old, alive = look_up(snapshot, ids)
             known = old.places[alive]
             if len(known):
-                raise InputError(
-                    f"the index has rows with these ids already: {listed(ids, np.sort(known))}; upsert replaces them"
+                raise KnownIdsError(
+                    f"the index has rows with these ids already: {listed(ids, np.sort(known))}; upsert replaces them",
+                    np.sort(new.order[known]).tolist(),
                 )
             removed = removed_at(old.addresses, take_ids(ids, old.places))  # only rows that have expired
         rows = Rows(new.codes, ids, conform(new.attributes, snapshot), new.documents)

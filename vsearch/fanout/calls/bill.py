@@ -49,6 +49,8 @@ class Usages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     coordinator: Usage = Usage()
     allocator: Usage = Usage()
     processor: Usage = Usage()
+    writer: Usage = Usage()
+    keeper: Usage = Usage()
 
     def __add__(self, other: Usages) -> Usages:
         return Usages(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
@@ -56,7 +58,7 @@ class Usages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def total(self) -> Usage:
         """All roles together."""
-        return self.coordinator + self.allocator + self.processor
+        return self.coordinator + self.allocator + self.processor + self.writer + self.keeper
 
     @classmethod
     def of(cls, role: str, usage: Usage) -> Usages:

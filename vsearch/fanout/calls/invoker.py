@@ -45,6 +45,16 @@ class Names:
         """The allocators' function."""
         return f"{self.stack}-allocator"
 
+    @property
+    def writer(self) -> str:
+        """The function that changes the index."""
+        return f"{self.stack}-writer"
+
+    @property
+    def keeper(self) -> str:
+        """The function that maintains the index."""
+        return f"{self.stack}-keeper"
+
     def processor(self, shard: int) -> str:
         """The function of a shard."""
         return f"{self.stack}-processor-{shard}"
@@ -58,7 +68,7 @@ class Names:
             It is not one of this stack.
         """
         rest = function.removeprefix(f"{self.stack}-")
-        if rest in ("coordinator", "allocator"):
+        if rest in ("coordinator", "allocator", "writer", "keeper"):
             return rest
         if rest.startswith("processor-") and rest != function:
             return "processor"

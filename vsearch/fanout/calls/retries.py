@@ -33,6 +33,7 @@ class ErrorKind(StrEnum):
     DEADLINE = "deadline"  # no time was left
     REFUSED = "refused"  # the request is not usable
     PREDICATE = "predicate"  # its condition is not
+    CONFLICT = "conflict"  # another writer was first, and the change cannot follow it
     INTERNAL = "internal"  # a defect of vsearch
 
 

@@ -49,6 +49,7 @@ STATUS = {
     ErrorKind.MISSING: 502,
     ErrorKind.CORRUPT: 502,
     ErrorKind.STORE: 502,
+    ErrorKind.CONFLICT: 409,
 }
 
 LARGEST_BODY = LIMITS.request_bytes

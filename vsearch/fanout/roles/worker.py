@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ import msgspec
 
 from vsearch.cache import LRUCache
 from vsearch.errors import (
+    ConflictError,
     CorruptIndexError,
     FormatVersionError,
     IndexNotFoundError,
@@ -72,7 +74,7 @@ class Worker:
 
     Attributes
     ----------
-    role : {"coordinator", "allocator", "processor"}
+    role : {"coordinator", "allocator", "processor", "writer", "keeper"}
     meter : MeteredStore
         The index's store; it counts what goes by the overflow store, too.
     loader : Loader
@@ -85,6 +87,8 @@ class Worker:
     names : Names or None
     init_seconds : float
         Of the start of the process, billed with the first answer.
+    run : callable or None
+        Answers the messages of a role that is not about searching, given the worker, the message and its deadline.
     """
 
     role: str
@@ -99,6 +103,7 @@ class Worker:
     plans: PlanSettings = field(default_factory=PlanSettings)
     masks: MaskCache = field(default_factory=MaskCache)
     init_seconds: float = 0.0
+    run: Callable[[Worker, Any, Deadline], Reply] | None = None
     served: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -264,6 +269,8 @@ def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
     except CorruptIndexError as error:
         worker.loader.forget(error.path)  # it may have been damaged on its way here
         return failure(ErrorKind.MISSING if isinstance(error, MissingObjectError) else ErrorKind.CORRUPT, str(error))
+    except ConflictError as error:
+        return failure(ErrorKind.CONFLICT, str(error))
     except (StoreError, FileNotFoundError, EOFError) as error:
         return failure(ErrorKind.STORE, str(error))
     except MemoryError:
@@ -276,6 +283,8 @@ def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
 
 
 def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
+    if worker.run is not None:
+        return worker.run(worker, message, deadline)
     if isinstance(message, WarmRequest):
         return _warm(worker, message)
     if isinstance(message, InfoRequest) and worker.role == "coordinator":

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from vsearch.errors import InputError
+from vsearch.fanout.wire.change_messages import BadRows, Committed, KeepRequest, Kept, WriteRequest
 from vsearch.fanout.wire.messages import (
     LARGEST_K,
     LARGEST_MESSAGE,
@@ -46,9 +47,14 @@ AnyMessage = (
     | ProcessRequest
     | WarmRequest
     | InfoRequest
+    | WriteRequest
+    | KeepRequest
     | Answer
     | Warmed
     | Described
+    | Committed
+    | BadRows
+    | Kept
     | Failure
     | Overflow
 )

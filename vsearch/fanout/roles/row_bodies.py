@@ -1,0 +1,333 @@
+"""Rows, ids and values of a change as the writer receives them: JSON or Arrow IPC, checked row by row.
+
+JSON rows are ``{"rows": [{"id": 7, "vector": [0.1, ...], "columns": {"price": 9.5}}, ...]}``; times and decimals are strings,
+as in answers. An Arrow table has the columns ``vector`` and, unless the index numbers its rows, ``id``; all others are
+attributes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InputError
+from vsearch.fanout.roles.row_columns import convert_values, fit_column
+from vsearch.search.state.field_types import arrow_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.fanout.wire.change_messages import Form
+    from vsearch.metrics import Metric
+    from vsearch.predicates.schema import Schema
+    from vsearch.search.state.snapshot import Snapshot
+
+ID, VECTOR = "id", "vector"
+
+
+class BadRowsError(InputError):
+    """Some rows of a request are invalid.
+
+    Attributes
+    ----------
+    faults : dict of int to str
+        What is wrong, by position in the request, ascending.
+    """
+
+    def __init__(self, faults: dict[int, str]) -> None:
+        self.faults = dict(sorted(faults.items()))
+        position, fault = next(iter(self.faults.items()))
+        super().__init__(f"{len(faults)} rows are invalid; the first is row {position}: {fault}")
+
+
+@dataclass(frozen=True, eq=False)
+class ReceivedRows:
+    """Rows of a request.
+
+    Attributes
+    ----------
+    vectors : float32 (n, dimensions)
+    ids : pyarrow.Array or None
+    attributes : pyarrow.Table or None
+    """
+
+    vectors: NDArray[np.float32]
+    ids: pa.Array | None
+    attributes: pa.Table | None
+
+
+@dataclass
+class _Faults:
+    """What is wrong with rows; the first fault of a row counts."""
+
+    rows: dict[int, str] = field(default_factory=dict)
+
+    def add(self, positions: Any, message: str) -> None:
+        for position in positions:
+            self.rows.setdefault(int(position), message)
+
+    def merge(self, faults: dict[int, str]) -> None:
+        for position, message in faults.items():
+            self.rows.setdefault(position, message)
+
+    def check(self) -> None:
+        if self.rows:
+            raise BadRowsError(self.rows)
+
+
+class _JsonRow(msgspec.Struct, forbid_unknown_fields=True):
+    vector: list[float]
+    id: int | str | None = None
+    columns: dict[str, Any] = {}
+
+
+class _JsonRows(msgspec.Struct, forbid_unknown_fields=True):
+    rows: list[_JsonRow]
+
+
+class _RawRows(msgspec.Struct, forbid_unknown_fields=True):
+    rows: list[msgspec.Raw]
+
+
+class _JsonChange(msgspec.Struct, forbid_unknown_fields=True):
+    ids: list[int | str] | None = None
+    values: dict[str, Any] = {}
+
+
+def read_rows_body(snapshot: Snapshot, form: Form, body: bytes) -> ReceivedRows:
+    """Read the rows of an append or upsert.
+
+    Raises
+    ------
+    BadRowsError
+        Some rows are invalid: a vector of another length, a missing or repeated id, a value that does not fit its attribute.
+    InputError
+        The body is invalid as a whole.
+    """
+    faults = _Faults()
+    if form == "json":
+        rows = _decode_rows(body)
+        ids = _json_ids([row.id for row in rows], snapshot.manifest.id_type, faults)
+        attributes = _json_attributes(snapshot.schema, [row.columns for row in rows], faults)
+        vectors = _json_vectors([row.vector for row in rows], snapshot.manifest.dimensions, faults)
+    else:
+        table = _read_arrow(body)
+        if VECTOR not in table.column_names:
+            raise InputError(f"the table must have a column {VECTOR!r}, got {', '.join(table.column_names) or 'none'}")
+        ids = table.column(ID).combine_chunks() if ID in table.column_names else None
+        attributes = _arrow_attributes(snapshot.schema, table, faults)
+        vectors = _arrow_vectors(table.column(VECTOR).combine_chunks(), snapshot.manifest.dimensions, faults)
+    if ids is not None:
+        _check_ids(ids, snapshot.manifest.id_type, faults)
+    if vectors is not None:
+        _check_numbers(vectors, snapshot.manifest.metric, faults)
+    faults.check()
+    if vectors is None:
+        raise InputError("the body has no rows")
+    return ReceivedRows(vectors.astype(np.float32), ids, attributes)
+
+
+def read_change_body(snapshot: Snapshot, form: Form, body: bytes) -> tuple[Any, dict[str, Any]]:
+    """Read the ids and the new values of an update, or the ids of a deletion.
+
+    Returns
+    -------
+    ids : pyarrow.Array, list or None
+        None where the request selects rows by a predicate.
+    values : dict
+        By attribute, one value, or with ids an array with one value per id.
+
+    Raises
+    ------
+    BadRowsError, InputError
+        As for `read_rows_body`.
+    """
+    faults, values = _Faults(), {}
+    if form == "arrow":
+        table = _read_arrow(body)
+        ids = table.column(ID).combine_chunks() if ID in table.column_names else None
+        columns = _arrow_attributes(snapshot.schema, table, faults)
+        if ids is None and table.num_rows != 1:
+            raise InputError(f"without a column {ID!r} the table must have one row, got {table.num_rows}")
+        for name in columns.column_names if columns is not None else ():
+            values[name] = columns.column(name) if ids is not None else columns.column(name)[0].as_py()
+    else:
+        try:
+            change = msgspec.json.decode(body or b"{}", type=_JsonChange)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InputError(f'the body must be {{"ids": [...], "values": {{...}}}}: {str(error)[:300]}') from None
+        ids = change.ids
+        for name, value in change.values.items():
+            listed = [value] if ids is None else value
+            if ids is not None and (not isinstance(value, list) or len(value) != len(ids)):
+                raise InputError(f"values of {name!r} must be a list with one value for each of the {len(ids)} ids")
+            column, wrong = convert_values(listed, arrow_of(snapshot.schema.find(_name_of(snapshot.schema, name))))
+            faults.merge({position: f"{name}: {fault}" for position, fault in wrong.items()})
+            if column is not None:
+                values[name] = column if ids is not None else column[0].as_py()
+    faults.check()
+    return ids, values
+
+
+def _decode_rows(body: bytes) -> list[_JsonRow]:
+    try:
+        return msgspec.json.decode(body, type=_JsonRows).rows
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = str(error)[:300]
+    try:
+        raw_rows = msgspec.json.decode(body, type=_RawRows).rows
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InputError(f'the body must be {{"rows": [{{"vector": [...]}}, ...]}}: {reason}') from None
+    faults = {}
+    for position, raw in enumerate(raw_rows):
+        try:
+            msgspec.json.decode(raw, type=_JsonRow)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            faults[position] = str(error)[:300]
+    raise BadRowsError(faults) if faults else InputError(f"the body is not valid JSON: {reason}")
+
+
+def _json_vectors(vectors: list[list[float]], dimensions: int, faults: _Faults) -> NDArray[Any] | None:
+    lengths = np.fromiter(map(len, vectors), np.int64, len(vectors))
+    return np.array(vectors, np.float64) if _check_lengths(lengths, dimensions, faults) and vectors else None
+
+
+def _arrow_vectors(column: Any, dimensions: int, faults: _Faults) -> NDArray[Any] | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    listed = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    listed = listed or pa.types.is_fixed_size_list(column.type)
+    if not listed or not (pa.types.is_floating(column.type.value_type) or pa.types.is_integer(column.type.value_type)):
+        raise InputError(f"the column {VECTOR!r} must hold lists of numbers, got {column.type}")
+    lengths = pc.fill_null(pc.list_value_length(column), -1).to_numpy(zero_copy_only=False)
+    if not _check_lengths(lengths, dimensions, faults) or not len(column):
+        return None
+    flat = column.flatten()
+    numbers = flat.to_numpy(zero_copy_only=False)  # NULLs become NaN
+    return np.asarray(numbers).reshape(len(column), dimensions)
+
+
+def _check_lengths(lengths: NDArray[np.int64], dimensions: int, faults: _Faults) -> bool:
+    faults.add(np.flatnonzero(lengths < 0), "has no vector")
+    for position in np.flatnonzero((lengths >= 0) & (lengths != dimensions)):
+        faults.add(
+            [position], f"the vector must have the index's {dimensions} dimensions, got {int(lengths[position])}"
+        )
+    return bool((lengths == dimensions).all())
+
+
+def _check_numbers(vectors: NDArray[Any], metric: Metric, faults: _Faults) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored = vectors.astype(np.float32)
+    faults.add(
+        np.flatnonzero(~np.isfinite(stored).all(axis=1)), "the vector holds NaN, infinity or a number beyond float32"
+    )
+    if metric != "cosine":
+        large = (np.abs(stored) > LARGEST_NUMBER).any(axis=1)
+        faults.add(np.flatnonzero(large), f"the vector holds a number beyond {LARGEST_NUMBER:g}, too large for {metric}")
+
+
+LARGEST_NUMBER = 1e15
+"""Largest number of a vector under l2 and ip: sums of squares must fit float32."""
+
+
+def _json_ids(ids: list[int | str | None], id_type: str, faults: _Faults) -> Any:
+    import pyarrow as pa
+
+    if all(id_ is None for id_ in ids):
+        return None
+    column, wrong = convert_values(ids, pa.string() if id_type == "string" else pa.int64())
+    faults.merge({position: f"id: {fault}" for position, fault in wrong.items()})
+    return column
+
+
+def _check_ids(ids: Any, id_type: str, faults: _Faults) -> None:
+    """Refuse rows without an id, and rows with the id of an earlier row; integers or strings as the index has them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_text = pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)
+    if not is_text and not pa.types.is_integer(ids.type):
+        raise InputError(f"ids must be integers or strings, got {ids.type}")
+    if is_text != (id_type == "string"):
+        expected = "strings" if id_type == "string" else "integers"
+        raise InputError(f"ids of this index must be {expected}, got {ids.type}")
+    faults.add(np.flatnonzero(ids.is_null().to_numpy(zero_copy_only=False)), "has no id, and other rows have one")
+    codes = pc.fill_null(ids.dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
+    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    earlier = first[inverse]
+    for position in np.flatnonzero((earlier != np.arange(len(codes))) & (codes >= 0)):
+        faults.add([position], f"has the same id as row {int(earlier[position])}")
+
+
+def _json_attributes(schema: Schema, rows: list[dict[str, Any]], faults: _Faults) -> Any:
+    import pyarrow as pa
+
+    known = {name: _matching(schema, name) for name in dict.fromkeys(name for row in rows for name in row)}
+    unknown = {name for name, attribute in known.items() if attribute is None}
+    if unknown:
+        listed = ", ".join(schema.names) or "none"
+        for position, row in enumerate(rows):
+            for name in unknown.intersection(row):
+                faults.add([position], f"the index has no attribute {name!r:.100}; it has {listed}")
+    columns: dict[str, Any] = {}
+    for name, attribute in known.items():
+        if attribute is None:
+            continue
+        column, wrong = convert_values([row.get(name) for row in rows], arrow_of(schema.find(attribute)))
+        faults.merge({position: f"{name}: {fault}" for position, fault in wrong.items()})
+        if attribute in columns:
+            raise InputError(f"the attribute {attribute!r} appears under two names; pass it once")
+        columns[attribute] = column
+    return pa.table(columns) if columns and all(column is not None for column in columns.values()) else None
+
+
+def _arrow_attributes(schema: Schema, table: Any, faults: _Faults) -> Any:
+    import pyarrow as pa
+
+    columns = {}
+    for name in table.column_names:
+        if name in (ID, VECTOR) and name not in schema.names:
+            continue
+        attribute = _name_of(schema, name)
+        if attribute in columns:
+            raise InputError(f"the attribute {attribute!r} appears twice in the table; pass it once")
+        column, wrong = fit_column(table.column(name), arrow_of(schema.find(attribute)), name)
+        faults.merge({position: f"{name}: {fault}" for position, fault in wrong.items()})
+        columns[attribute] = column
+    return pa.table(columns) if columns and all(column is not None for column in columns.values()) else None
+
+
+def _matching(schema: Schema, name: str) -> str | None:
+    """The attribute of a name; letter case counts only where two differ in nothing else."""
+    alike = [name] if name in schema.names else [known for known in schema.names if known.lower() == name.lower()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _name_of(schema: Schema, name: str) -> str:
+    attribute = _matching(schema, name)
+    if attribute is None:
+        raise InputError(f"the index has no attribute {name!r:.100}; it has {', '.join(schema.names) or 'none'}")
+    return attribute
+
+
+def _read_arrow(body: bytes) -> Any:
+    import pyarrow as pa
+
+    try:
+        source = pa.py_buffer(body)
+        is_file = body[:6] == b"ARROW1"
+        table = (pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)).read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"the body is not an Arrow IPC stream or file: {str(error)[:300]}") from None
+    names = table.column_names
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise InputError(f"the table has two columns {duplicates[0]!r:.100}; names must be unique")
+    return table

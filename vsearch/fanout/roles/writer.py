@@ -1,0 +1,133 @@
+"""The writer: the function that commits changes. It keeps the index open between calls, and follows other writers' commits."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vsearch.errors import InputError
+from vsearch.fanout.calls.bill import architecture
+from vsearch.fanout.roles.row_bodies import BadRowsError, ReceivedRows, read_change_body, read_rows_body
+from vsearch.fanout.wire.change_messages import MOST_FAULTS, BadRows, Committed, RowFault, WriteRequest
+from vsearch.fanout.wire.messages import Warmed, WarmRequest
+from vsearch.forking import renew_in_children
+from vsearch.live.commits import commit_change, newest_of
+from vsearch.live.maintenance import keep_up
+from vsearch.live.operations import Append, Delete, KnownIdsError, Update, Upsert
+from vsearch.search.state.snapshot import open_snapshot
+from vsearch.storage import read_manifest
+
+if TYPE_CHECKING:
+    from vsearch.fanout.calls.retries import Deadline
+    from vsearch.fanout.roles.worker import Worker
+    from vsearch.fanout.wire.replies import Reply
+    from vsearch.live.commits import Operation
+    from vsearch.live.inputs import NewRows
+    from vsearch.predicates.expressions import Expression
+    from vsearch.search.state.snapshot import Snapshot
+
+FOLDING = 15.0
+"""Seconds that must be left to fold deltas after a change; otherwise a later change or the keeper does it."""
+
+
+@dataclass(eq=False)
+class Writer:
+    """What a writer keeps between calls.
+
+    Attributes
+    ----------
+    snapshot : Snapshot or None
+        The newest that it knows; None before the first call.
+    """
+
+    snapshot: Snapshot | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """A lock that nobody holds."""
+        self.lock = threading.Lock()
+
+    def answer(self, worker: Worker, message: Any, deadline: Deadline) -> Reply:
+        """Answer a message.
+
+        Raises
+        ------
+        InputError, ConflictError, StoreError, CorruptIndexError
+            Nothing was changed, unless the message of a `StoreError` says that this is not known.
+        """
+        with self.lock:  # platforms other than AWS may call concurrently
+            if self.snapshot is None:
+                self.snapshot = open_snapshot(worker.meter, read_manifest(worker.meter, None))
+            if isinstance(message, WarmRequest):
+                self.snapshot = newest_of(self.snapshot)
+                return Warmed(snapshot=self.snapshot.manifest.snapshot, bytes=0)
+            if not isinstance(message, WriteRequest):
+                raise InputError(f"a writer does not take {type(message).__name__}")
+            try:
+                return self._write(self.snapshot, message, deadline)
+            except BadRowsError as error:
+                faults = [RowFault(position, text) for position, text in error.faults.items()]
+                return BadRows(count=len(faults), faults=tuple(faults[:MOST_FAULTS]), arch=architecture())
+            except KnownIdsError as error:
+                faults = [RowFault(position, "the index has a row with this id already") for position in error.positions]
+                return BadRows(count=len(faults), faults=tuple(faults[:MOST_FAULTS]), arch=architecture())
+
+    def _write(self, snapshot: Snapshot, request: WriteRequest, deadline: Deadline) -> Committed:
+        if snapshot.manifest.documents is not None:
+            raise InputError("functions do not search changed indexes of multi-vector documents: change it with vsearch.open")
+        if request.dry_run:
+            self.snapshot = newest_of(snapshot)
+            matching = _operation(self.snapshot, request).resolve(self.snapshot).deleted
+            return Committed(snapshot=self.snapshot.manifest.snapshot, deleted=matching, arch=architecture())
+        operation = _operation(snapshot, request)
+        commit, self.snapshot = commit_change(
+            snapshot, operation, token=request.token, if_snapshot=request.if_snapshot
+        )
+        left = deadline.remaining()
+        if left is None or left > FOLDING:
+            self.snapshot = keep_up(self.snapshot, train=False)
+        return Committed(**commit.to_dict(), arch=architecture())
+
+
+def _operation(snapshot: Snapshot, request: WriteRequest) -> Operation:
+    """The change that a request asks for.
+
+    Raises
+    ------
+    InputError
+    """
+    if request.dry_run and request.operation != "delete":
+        raise InputError(f"dry_run is for deletions, got {request.operation}")
+    if request.operation in ("append", "upsert"):
+        if request.where is not None:
+            raise InputError(f"where is for update and delete, got {request.operation}")
+        rows = _encoded(snapshot, read_rows_body(snapshot, request.form, request.body))
+        return Append(rows) if request.operation == "append" else Upsert(rows)
+    where = _decoded(request.where)
+    ids, values = read_change_body(snapshot, request.form, request.body) if request.body else (None, {})
+    if request.operation == "update":
+        if not values:
+            raise InputError("an update needs a value for at least one attribute")
+        return Update(values, ids, where)
+    if values:
+        raise InputError("a deletion takes ids or where, and no values")
+    return Delete(ids, where)
+
+
+def _encoded(snapshot: Snapshot, rows: ReceivedRows) -> NewRows:
+    from vsearch.building.inputs.rows import Given
+    from vsearch.live.inputs import read_rows
+
+    return read_rows(snapshot, rows.vectors, Given(rows.attributes, rows.ids))
+
+
+def _decoded(where: bytes | None) -> Expression | None:
+    if where is None:
+        return None
+    from vsearch.predicates.checking import decode
+
+    return decode(where)

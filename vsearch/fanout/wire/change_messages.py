@@ -1,0 +1,99 @@
+"""Messages to the functions that change an index, the writer and the keeper, and their replies."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from vsearch.fanout.calls.bill import Usages
+from vsearch.fanout.wire.messages import LARGEST_WHERE, Message, Seconds, Snapshot, Tally, Trace
+
+LONGEST_TOKEN = 200
+MOST_FAULTS = 100
+"""Rows that a reply names; `BadRows.count` counts all."""
+
+Operation = Literal["append", "upsert", "update", "delete"]
+Form = Literal["arrow", "json"]
+
+
+class WriteRequest(Message, frozen=True, tag="write"):
+    """To the writer: make one change.
+
+    Attributes
+    ----------
+    operation : {"append", "upsert", "update", "delete"}
+    token : str
+        Idempotency key, so that the request can be repeated: a change with the same token takes effect once.
+    form : {"arrow", "json"}
+        Encoding of `body`: an Arrow IPC stream or file, or JSON. See `vsearch.fanout.roles.row_bodies`.
+    body : bytes
+        Rows to append or upsert; ids and values to update; ids to delete.
+    where : bytes or None
+        An encoded expression that selects the rows to update or delete, if `body` has no ids.
+    if_snapshot : int or None
+        Commit only if this is the newest snapshot.
+    dry_run : bool
+        Count the rows that a deletion would remove, and change nothing.
+    """
+
+    operation: Operation
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TOKEN)]
+    form: Form = "json"
+    body: bytes = b""
+    where: Annotated[bytes, msgspec.Meta(max_length=LARGEST_WHERE)] | None = None
+    if_snapshot: Snapshot | None = None
+    dry_run: bool = False
+    remaining: Seconds | None = None
+    trace: Trace = ""
+
+
+class KeepRequest(Message, frozen=True, tag="keep"):
+    """To the keeper: do the maintenance that is due, or, with `force`, merge everything."""
+
+    force: bool = False
+    remaining: Seconds | None = None
+    trace: Trace = ""
+
+
+class Committed(Message, frozen=True, tag="committed"):
+    """From the writer: the snapshot that contains the change, and the number of rows by what happened to them."""
+
+    snapshot: Snapshot
+    added: Tally = 0
+    replaced: Tally = 0
+    deleted: Tally = 0
+    usages: Usages = Usages()
+    arch: Annotated[str, msgspec.Meta(max_length=100)] = ""
+
+
+class RowFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is wrong with the row at a position of the request."""
+
+    position: Tally
+    message: Annotated[str, msgspec.Meta(max_length=1000)]
+
+
+class BadRows(Message, frozen=True, tag="bad rows"):
+    """From the writer: nothing was changed, since some rows are invalid.
+
+    Attributes
+    ----------
+    count : int
+        Number of invalid rows.
+    faults : tuple of RowFault
+        The first of them.
+    """
+
+    count: Tally
+    faults: Annotated[tuple[RowFault, ...], msgspec.Meta(min_length=1, max_length=MOST_FAULTS)]
+    usages: Usages = Usages()
+    arch: Annotated[str, msgspec.Meta(max_length=100)] = ""
+
+
+class Kept(Message, frozen=True, tag="kept"):
+    """From the keeper: `vsearch.live.optimizing.OptimizeReport` as JSON."""
+
+    report: Annotated[bytes, msgspec.Meta(max_length=4 << 20)]
+    usages: Usages = Usages()
+    arch: Annotated[str, msgspec.Meta(max_length=100)] = ""
