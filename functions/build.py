@@ -1,4 +1,4 @@
-"""``python -m functions.build PATH``: build the deployment package of all handlers; prints its sizes and its digest."""
+"""``python -m functions.build PATH``: build a deployment package; prints its sizes and its digest."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ def main() -> int:
     parser.add_argument("--arch", choices=sorted(MACHINES), default="x86_64")
     parser.add_argument("--python", default=HERE, help="version of the interpreter that will run it")
     parser.add_argument("--kernels", type=Path, help="folder of compiled kernels; by default those of vsearch")
+    parser.add_argument("--changes", action="store_true", help="the package of the writer and the keeper")
     arguments = parser.parse_args()
     try:
-        built = build_package(arguments.path, arguments.arch, arguments.python, kernels=arguments.kernels)
+        built = build_package(arguments.path, arguments.arch, arguments.python, kernels=arguments.kernels, changes=arguments.changes)
     except VsearchError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 (a command)
         return 2

@@ -1,8 +1,7 @@
-"""Search over HTTP behind a Lambda function URL or an HTTP API: a coordinator that speaks JSON."""
+"""Search and changes over HTTP behind a Lambda function URL or an HTTP API: a coordinator that speaks JSON."""
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
@@ -15,4 +14,4 @@ host = Host("coordinator", STARTED)
 
 def handler(event: object, context: object) -> dict[str, Any]:
     """Answer an HTTP event (payload format 2.0)."""
-    return web_event(host, event, context, os.environ.get("VSEARCH_API_KEY_SHA256", ""))
+    return web_event(host, event, context)

@@ -13,8 +13,10 @@ _CLIENTS = ("vsearch.api.", "vsearch.deploy.")  # named in registries, but calle
 
 NOT_DEPLOYED = ("build.py",)  # in the handlers' folder, but runs where packages are built
 
+_CHANGING = ("writer.py", "keeper.py", "framework_changes.py")  # handlers that change the index
 
-def list_sources(root: Path) -> list[Path]:
+
+def list_sources(root: Path, *, changes: bool = False) -> list[Path]:
     """List the handlers and the modules of vsearch that they need, as paths below `root`, sorted.
 
     Imports inside functions count, and so do strings like ``"vsearch.module:function"``, by which registries name what they
@@ -24,8 +26,14 @@ def list_sources(root: Path) -> list[Path]:
     ----------
     root : Path
         The folder with the packages ``functions`` and ``vsearch``.
+    changes : bool
+        The handlers that change the index, in place of those that search it.
     """
-    handlers = [path for path in sorted((root / "functions").glob("*.py")) if path.name not in NOT_DEPLOYED]
+    handlers = [
+        path
+        for path in sorted((root / "functions").glob("*.py"))
+        if path.name == "__init__.py" or (path.name not in NOT_DEPLOYED and (path.name in _CHANGING) is changes)
+    ]
     sources: set[Path] = set()
     queue = list(handlers)
     while queue:

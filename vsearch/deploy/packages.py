@@ -1,4 +1,6 @@
-"""Deployment packages: one zip for all handlers, byte-identical for identical content.
+"""Deployment packages: one zip for the handlers that search, one for those that change the index.
+
+They are byte-identical for identical content.
 
 A package is built for one architecture and one version of Python, since it contains extension modules and byte code. Libraries
 are copied from the local installation if they would load on the target, otherwise downloaded as wheels.
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +34,12 @@ LARGEST_UNZIPPED = 120 * 1024 * 1024
 LIBRARIES = ("numpy", "obstore", "msgspec", "google-crc32c", "sqlglot")
 """Libraries that handlers import besides vsearch; sqlglot for SQL predicates in JSON requests. The runtime provides boto3."""
 
+CHANGING_LIBRARIES = (*LIBRARIES, "pyarrow")
+"""Those of the handlers that change the index."""
+
+LARGEST_CHANGING = 220 * 1024 * 1024
+"""Size limit of their package in bytes: Arrow alone takes 100 MB."""
+
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
 NEWEST_GLIBC = 34
@@ -41,6 +50,13 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 _UNUSED = re.compile(
     r"^bin/|(^|/)(tests?|testing/tests|__pycache__|f2py|distutils|_pyinstaller|doc|include)/|\.(pyi|pxd|h|a|c|nbi|nbc|md|rst)$"
+)
+_UNUSED_ARROW = re.compile(
+    # what `import pyarrow` does not load, and two of three copies of its libraries, which the wheel has for linkers
+    r"^pyarrow/(src|vendored|interchange)/|^pyarrow/lib\w+\.so(\.\d+\.\d+\.\d+)?$"
+    r"|^pyarrow/libarrow(_python)?_(flight|s3|gcs|azure|gandiva|orc|parquet_encryption)\b"
+    r"|^pyarrow/_(flight|s3fs|gcsfs|azurefs|hdfs|orc|substrait|gandiva|parquet_encryption|dataset_parquet_encryption"
+    r"|dataset_orc|pyarrow_cpp_tests|cuda)\b"
 )
 _ALWAYS = re.compile(r"\.dist-info/(METADATA|licenses?/.*|LICENSE.*)$", re.IGNORECASE)
 
@@ -71,8 +87,10 @@ class Package:
     sha256: str
 
 
-def build_package(out: Path, arch: str = "x86_64", python: str = HERE, *, kernels: Path | None = None) -> Package:
-    """Build the package of all handlers.
+def build_package(
+    out: Path, arch: str = "x86_64", python: str = HERE, *, kernels: Path | None = None, changes: bool = False
+) -> Package:
+    """Build the package of the handlers that search, or of those that change the index.
 
     Parameters
     ----------
@@ -84,6 +102,8 @@ def build_package(out: Path, arch: str = "x86_64", python: str = HERE, *, kernel
         byte code.
     kernels : Path, optional
         Folder of kernels compiled ahead of time; by default those installed with vsearch.
+    changes : bool
+        Build the package of the writer and the keeper, which has Arrow as well.
 
     Raises
     ------
@@ -98,23 +118,24 @@ def build_package(out: Path, arch: str = "x86_64", python: str = HERE, *, kernel
         raise InputError(f"python must be a version such as 3.13, got {python!r}")
     with tempfile.TemporaryDirectory(prefix="vsearch-package-") as name:
         folder = Path(name)
-        _add_libraries(folder, arch, python)
-        _copy_own(folder)
+        _add_libraries(folder, arch, python, CHANGING_LIBRARIES if changes else LIBRARIES)
+        _copy_own(folder, changes=changes)
         _copy_kernels(folder / "vsearch" / "kernels" / "compiled", arch, kernels)
         _compile(folder, python)
         unzipped = _zip(folder, out)
-    if unzipped > LARGEST_UNZIPPED:
-        raise InputError(f"the package has {unzipped} bytes unzipped, more than the limit of {LARGEST_UNZIPPED}")
+    limit = LARGEST_CHANGING if changes else LARGEST_UNZIPPED
+    if unzipped > limit:
+        raise InputError(f"the package has {unzipped} bytes unzipped, more than the limit of {limit}")
     data = out.read_bytes()
     return Package(out, arch, python, len(data), unzipped, hashlib.sha256(data).hexdigest())
 
 
-def _copy_own(folder: Path) -> None:
+def _copy_own(folder: Path, *, changes: bool) -> None:
     root = Path(__file__).parents[2]
     kernels = [
         KERNELS.relative_to(root) / name for name in kernel_sources()
     ]  # compiled kernels are checked against these
-    for source in {*list_sources(root), *kernels}:
+    for source in {*list_sources(root, changes=changes), *kernels}:
         _copy(root / source, folder / source)
 
 
@@ -163,9 +184,9 @@ def _compile_kernels(folder: Path, targets: list[str]) -> None:
         raise MissingDependencyError(f"compiling the kernels for {', '.join(targets)} failed: {error}") from error
 
 
-def _add_libraries(folder: Path, arch: str, python: str) -> None:
+def _add_libraries(folder: Path, arch: str, python: str, libraries: Sequence[str]) -> None:
     distributions = []
-    for name in LIBRARIES:
+    for name in libraries:
         try:
             distributions.append(metadata.distribution(name))
         except metadata.PackageNotFoundError:
@@ -223,7 +244,7 @@ def _download(folder: Path, arch: str, python: str, requirements: list[str]) -> 
 def _is_used(inside: str) -> bool:
     if ".dist-info/" in inside:
         return _ALWAYS.search(inside) is not None
-    return _UNUSED.search(inside) is None
+    return _UNUSED.search(inside) is None and _UNUSED_ARROW.search(inside) is None
 
 
 def _compile(folder: Path, python: str) -> None:

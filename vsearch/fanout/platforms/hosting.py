@@ -4,20 +4,21 @@ Environment: ``VSEARCH_INDEX`` (URL of the index), ``VSEARCH_STACK`` (what its f
 ``VSEARCH_OVERFLOW`` (URL of the overflow store, may be missing), ``VSEARCH_INVOKER`` (``lambda``, the default, another platform
 of `vsearch.fanout.platforms.registry`, or the URL template of an HTTP platform), ``VSEARCH_HTTP_TOKEN`` (bearer token for
 that platform, may be missing), ``VSEARCH_ALIAS`` (by which a Lambda function calls others, may be missing),
-``VSEARCH_API_KEY_SHA256`` (of the key that the web handler asks for). Credentials, region and endpoints are AWS's usual ones.
+``VSEARCH_API_KEY_SHA256`` and ``VSEARCH_WRITE_KEY_SHA256`` (of the keys that the web handler asks for). Credentials, region and endpoints are AWS's usual ones.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from vsearch.errors import InputError, VsearchError
+from vsearch.errors import InputError, RemoteError, VsearchError
 from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.calls.retries import Deadline, ErrorKind
 from vsearch.fanout.platforms.registry import platform_of_functions
@@ -28,6 +29,9 @@ from vsearch.fanout.wire.messages import failure
 from vsearch.forking import renew_in_children
 from vsearch.storage import open_store
 
+LEAVES = ("processor", "writer", "keeper")
+"""Roles that call no others."""
+
 LAST = 0.2
 """Seconds before the platform's time limit at which a function answers that it ran out of time."""
 
@@ -37,13 +41,15 @@ class Host:
 
     Parameters
     ----------
-    role : {"coordinator", "allocator", "processor"}
+    role : {"coordinator", "allocator", "processor", "writer", "keeper"}
     started : float
         `time.perf_counter` at the process's start, or of the first import.
+    run : callable, optional
+        See `Worker.run`.
     """
 
-    def __init__(self, role: str, started: float) -> None:
-        self.role = role
+    def __init__(self, role: str, started: float, run: Callable[[Worker, Any, Deadline], Any] | None = None) -> None:
+        self.role, self.run = role, run
         # what follows until the first call may last long where a platform starts functions ahead of calls
         self._imported = time.perf_counter() - started
         self._worker: Worker | None = None
@@ -66,6 +72,7 @@ class Host:
             if self._worker is None:
                 begun = time.perf_counter()
                 self._worker = open_worker(self.role, os.environ)
+                self._worker.run = self.run
                 self._worker.init_seconds = self._imported + time.perf_counter() - begun
             return self._worker
 
@@ -110,7 +117,7 @@ def open_worker(role: str, environment: Mapping[str, str]) -> Worker:
         open_store(url),
         environment.get(platform.function_variable, f"{stack}-{role}"),
         memory=int(environment.get(platform.memory_variable, "1769")),
-        invoker=None if role == "processor" or platform.call is None else platform.call(named, environment),
+        invoker=None if role in LEAVES or platform.call is None else platform.call(named, environment),
         names=Names(stack),
         envelope=Envelope(platform.message_bytes, open_store(overflow) if overflow else None),
     )
@@ -121,7 +128,26 @@ def _time_left(context: Any) -> float | None:
     return None if left is None else max(0.0, left() / 1000 - LAST)
 
 
-def web_event(host: Host, event: object, context: Any, key_hash: str) -> dict[str, Any]:
+def keep_event(host: Host, event: object, context: Any) -> dict[str, Any]:
+    """Answer an event of a schedule, or a message, as the keeper; returns what was done, which the platform logs.
+
+    Raises
+    ------
+    RemoteError
+        It failed; the platform counts the failure, and may try again.
+    """
+    if isinstance(event, dict) and "vsearch" in event:
+        return dict(host.answer_event(event, context))
+    from vsearch.fanout.wire.change_messages import KeepRequest, Kept
+
+    reply = wire.decode(host.answer_bytes(wire.encode(KeepRequest()), _time_left(context)))
+    if not isinstance(reply, Kept):
+        raise RemoteError(f"the index was not maintained: {getattr(reply, 'message', reply)}")
+    report: dict[str, Any] = json.loads(reply.report)
+    return report
+
+
+def web_event(host: Host, event: object, context: Any) -> dict[str, Any]:
     """Answer an event of a function URL; see `vsearch.fanout.platforms.http_api`."""
     from vsearch.fanout.platforms import http_api as web
 
@@ -131,7 +157,7 @@ def web_event(host: Host, event: object, context: Any, key_hash: str) -> dict[st
         text = '{"error": "init", "message": "the function cannot start; its environment does not describe an index"}'
         return {"statusCode": 500, "headers": {"content-type": "application/json"}, "body": text}
     try:
-        return web.answer_event(worker, event, key_hash, Deadline.after(_time_left(context)))
+        return web.answer_event(worker, event, web.KeyHashes.of(os.environ), Deadline.after(_time_left(context)))
     except Exception:
         traceback.print_exc(file=sys.stderr)  # a function's log
         text = '{"error": "internal", "message": "the request could not be answered; the function\'s log says why"}'

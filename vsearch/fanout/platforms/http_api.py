@@ -1,4 +1,4 @@
-"""Search over HTTP with JSON: ``POST /search``, and a description of it under ``GET /openapi.json``."""
+"""Search over HTTP with JSON, ``POST /search``; changes are passed on. ``GET /openapi.json`` describes both."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import hmac
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ from vsearch.encoders.queries import as_texts
 from vsearch.errors import InputError, MissingDependencyError
 from vsearch.fanout.calls.bill import make_bill
 from vsearch.fanout.calls.retries import Deadline, ErrorKind
+from vsearch.fanout.platforms import http_rows
 from vsearch.fanout.platforms.aws_lambda import LAMBDA, LIMITS
 from vsearch.fanout.roles.worker import Worker, serve
 from vsearch.fanout.wire import codec as wire
@@ -49,7 +51,6 @@ STATUS = {
     ErrorKind.MISSING: 502,
     ErrorKind.CORRUPT: 502,
     ErrorKind.STORE: 502,
-    ErrorKind.CONFLICT: 409,
 }
 
 LARGEST_BODY = LIMITS.request_bytes
@@ -93,8 +94,36 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     matches: bool = False
 
 
+@dataclass(frozen=True)
+class KeyHashes:
+    """SHA-256 of the keys in hex; where one is empty, nobody is let in.
+
+    Attributes
+    ----------
+    search : str
+        Of the API key, in the header x-api-key.
+    write : str
+        Of the write key, in the header x-write-key.
+    """
+
+    search: str = ""
+    write: str = ""
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> KeyHashes:
+        """Those that a function was deployed with."""
+        return cls(environment.get("VSEARCH_API_KEY_SHA256", ""), environment.get("VSEARCH_WRITE_KEY_SHA256", ""))
+
+
 def answer(
-    worker: Worker, method: str, path: str, headers: Mapping[str, str], body: bytes, key_hash: str, deadline: Deadline
+    worker: Worker,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    keys: KeyHashes,
+    deadline: Deadline,
+    query: str = "",
 ) -> tuple[int, dict[str, Any]]:
     """Answer a request with a status and a JSON document.
 
@@ -104,15 +133,22 @@ def answer(
         A coordinator.
     headers : mapping
         Names in lower case.
-    key_hash : str
-        SHA-256 of the API key in hex; where it is empty nobody is let in.
+    keys : KeyHashes
+    query : str
+        The query string, of changes only.
     """
     if method == "GET" and path == "/openapi.json":
         return 200, describe()
-    if not _knows_key(headers, key_hash):
+    if path == "/rows":
+        if not keys.write:
+            return 404, {"error": "absent", "message": "this stack has no writer; deploy it with a write key"}
+        if not _knows_key(headers, "x-write-key", keys.write):
+            return 401, {"error": "denied", "message": "send the write key in the header x-write-key"}
+        return http_rows.answer_rows(worker, method, query, headers, body, deadline)
+    if not _knows_key(headers, "x-api-key", keys.search):
         return 401, {"error": "denied", "message": "send the API key in the header x-api-key"}
     if path != "/search":
-        return 404, {"error": "absent", "message": f"there is no {path[:100]!r}; POST to /search"}
+        return 404, {"error": "absent", "message": f"there is no {path[:100]!r}; POST to /search, or to /rows"}
     if method != "POST":
         return 405, {"error": "refused", "message": "POST to /search"}
     arrived = time.monotonic()
@@ -136,7 +172,7 @@ def answer(
     return 200, _document(reply, request)
 
 
-def answer_event(worker: Worker, event: Any, key_hash: str, deadline: Deadline) -> dict[str, Any]:
+def answer_event(worker: Worker, event: Any, keys: KeyHashes, deadline: Deadline) -> dict[str, Any]:
     """Answer an event of a Lambda function URL or an HTTP API (payload format 2.0)."""
     status, document = 400, {"error": "refused", "message": "this is no HTTP event"}
     if isinstance(event, dict):
@@ -144,11 +180,11 @@ def answer_event(worker: Worker, event: Any, key_hash: str, deadline: Deadline) 
             method = str(event["requestContext"]["http"]["method"]).upper()
             path = _path(event)
             headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
-            body = _body(event)
+            body, query = _body(event), str(event.get("rawQueryString") or "")
         except (KeyError, TypeError, AttributeError, binascii.Error, ValueError):
             pass
         else:
-            status, document = answer(worker, method, path, headers, body, key_hash, deadline)
+            status, document = answer(worker, method, path, headers, body, keys, deadline, query)
     text = json.dumps(document, allow_nan=False)
     if len(text) + text.count('"') + text.count("\\") > LARGEST_ANSWER:  # the platform's JSON escapes these
         status, text = 413, json.dumps(TOO_LARGE)
@@ -228,20 +264,24 @@ def describe() -> dict[str, Any]:
                         **{status: {"description": text, **failed} for status, text in statuses.items()},
                     },
                 }
-            }
+            },
+            "/rows": http_rows.describe_paths(failed),
         },
         "components": {
-            "schemas": {**components, "Answer": reply, "Error": error},
-            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
+            "schemas": {**components, **http_rows.describe_schemas(), "Answer": reply, "Error": error},
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "write-key": {"type": "apiKey", "in": "header", "name": "x-write-key"},
+            },
         },
     }
     described: dict[str, Any] = json.loads(json.dumps(document))  # defaults may be tuples
     return described
 
 
-def _knows_key(headers: Mapping[str, str], key_hash: str) -> bool:
-    given = hashlib.sha256(headers.get("x-api-key", "").encode("utf-8", "surrogatepass")).hexdigest()
-    return bool(key_hash) and hmac.compare_digest(given, key_hash.lower())
+def _knows_key(headers: Mapping[str, str], header: str, key_hash: str) -> bool:
+    received = hashlib.sha256(headers.get(header, "").encode("utf-8", "surrogatepass")).hexdigest()
+    return bool(key_hash) and hmac.compare_digest(received, key_hash.lower())
 
 
 def _path(event: Mapping[str, Any]) -> str:

@@ -166,3 +166,101 @@ def _read_query(query: str) -> RowsQuery:
 def _require_change(reply: Any) -> None:
     if not isinstance(reply, Committed | BadRows):
         raise InputError(f"the reply is a {type(reply).__name__}, not a change")
+
+
+def describe_schemas() -> dict[str, Any]:
+    """Schemas of the OpenAPI description by name."""
+    _, schemas = msgspec.json.schema_components([RowsBody, ChangeBody], ref_template="#/components/schemas/{name}")
+    counts = {name: {"type": "integer"} for name in ("snapshot", "added", "replaced", "deleted")}
+    fault = {
+        "type": "object",
+        "required": ["position", "message"],
+        "properties": {"position": {"type": "integer"}, "message": {"type": "string"}},
+    }
+    return {
+        **schemas,
+        "Change": {
+            "type": "object",
+            "required": list(counts),
+            "properties": {**counts, "bill": {"type": "object"}},
+            "description": "`snapshot` contains the change; as `at_least`, a search sees it.",
+        },
+        "BadRows": {
+            "type": "object",
+            "required": ["error", "message"],
+            "properties": {
+                "error": {"type": "string"},
+                "message": {"type": "string"},
+                "count": {"type": "integer", "description": "Number of invalid rows."},
+                "rows": {"type": "array", "items": fault, "description": "The first of them."},
+            },
+        },
+    }
+
+
+def describe_paths(failed: dict[str, Any]) -> dict[str, Any]:
+    """The path ``/rows`` of the OpenAPI description.
+
+    Parameters
+    ----------
+    failed : dict
+        Content of an error.
+    """
+    texts = {
+        "401": "No or a wrong write key",
+        "404": "The stack has no writer",
+        "409": "`if_snapshot` is not the newest, or the index was rebuilt meanwhile",
+        "413": "Too large",
+        "500": "An error in vsearch",
+        "502": "The index or the writer cannot be reached",
+        "503": "Too many concurrent requests",
+        "504": "Out of time; repeat the request with the same key",
+    }
+    bad = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/BadRows"}}}}
+    answers = {
+        "200": {
+            "description": "The change is committed",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Change"}}},
+        },
+        "400": {"description": "Invalid; nothing was changed", **bad},
+        **{status: {"description": text, **failed} for status, text in texts.items()},
+    }
+    token = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "maxLength": LONGEST_TOKEN},
+        "description": "A request that is repeated with the same key takes effect once.",
+    }
+    query = {
+        "if_snapshot": ({"type": "integer"}, "Commit only if this is the newest snapshot."),
+        "timeout": ({"type": "number"}, "Seconds."),
+    }
+    upsert = {"upsert": ({"type": "boolean"}, "Replace rows with the same ids.")}
+    dry_run = {"dry_run": ({"type": "boolean"}, "Count the rows, and delete none.")}
+
+    def operation(name: str, summary: str, schema: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        reference = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
+        arrow = {"schema": {"type": "string", "format": "binary"}}
+        return {
+            "operationId": name,
+            "summary": summary,
+            "security": [{"write-key": []}],
+            "parameters": [
+                token,
+                *(
+                    {"name": parameter, "in": "query", "schema": kind, "description": text}
+                    for parameter, (kind, text) in parameters.items()
+                ),
+            ],
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": reference, "application/vnd.apache.arrow.stream": arrow},
+            },
+            "responses": answers,
+        }
+
+    return {
+        "post": operation("append", "Append or upsert rows", "RowsBody", upsert | query),
+        "patch": operation("update", "Change attributes of rows", "ChangeBody", query),
+        "delete": operation("delete", "Delete rows", "ChangeBody", dry_run | query),
+    }
