@@ -20,7 +20,9 @@ def main() -> int:
     parser.add_argument("--changes", action="store_true", help="the package of the writer and the keeper")
     arguments = parser.parse_args()
     try:
-        built = build_package(arguments.path, arguments.arch, arguments.python, kernels=arguments.kernels, changes=arguments.changes)
+        built = build_package(
+            arguments.path, arguments.arch, arguments.python, kernels=arguments.kernels, changes=arguments.changes
+        )
     except VsearchError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 (a command)
         return 2

@@ -120,14 +120,14 @@ def test_another_package_is_another_version_and_the_former_can_answer_again(sess
         (first.release, False, 3),
     ]
 
-    assert versions.roll_back("words", session, web=False).release == first.release
+    assert versions.roll_back("words", session, versions.OptionalFunctions()).release == first.release
     assert live(session) == [1] * 5
     with pytest.raises(vsearch.InputError, match="no release to roll back to"):
-        versions.roll_back("words", session, web=False)
-    assert versions.roll_back("words", session, web=False, release=second.release[:5]).live is False
+        versions.roll_back("words", session, versions.OptionalFunctions())
+    assert versions.roll_back("words", session, versions.OptionalFunctions(), second.release[:5]).live is False
     assert live(session) == newer
 
-    versions.roll_back("words", session, web=False)
+    versions.roll_back("words", session, versions.OptionalFunctions())
     again = deploy(other, session)  # the stack has it, but another release answers
     assert (again.changed, live(session)) == (True, newer)
 
@@ -135,7 +135,7 @@ def test_another_package_is_another_version_and_the_former_can_answer_again(sess
 def test_old_versions_go_but_never_the_one_that_answers(session, spec):
     made = [deploy(replace(spec, memory=memory), session, keep=2).release for memory in (512, 1024, 2048)]
     assert [each.release for each in versions.releases("words", session)] == [made[2], made[1]]
-    versions.roll_back("words", session, web=False)
+    versions.roll_back("words", session, versions.OptionalFunctions())
     assert versions.prune(NAMES, 1, session) == 0
     assert [each.live for each in versions.releases("words", session)] == [False, True]
 
@@ -145,7 +145,7 @@ def test_a_release_of_functions_that_are_gone_cannot_answer(session, spec):
     deploy(replace(spec, shards=2), session)
     assert set(functions(session)) == set(NAMES) - {"words-processor-2"}
     with pytest.raises(vsearch.InputError, match="words-processor-2 has no version"):
-        versions.roll_back("words", session, web=False)
+        versions.roll_back("words", session, versions.OptionalFunctions())
     assert len(set(live(session, ["words-processor-0", "words-coordinator"]))) == 1
 
 
@@ -173,7 +173,7 @@ def test_a_url_goes_only_where_that_is_asked_for(session, spec):
     with pytest.raises(vsearch.InputError, match="its key again"):
         deploy(spec, session)
     assert "words-http" in functions(session)
-    done = deploy(spec, session, drop_url=True)
+    done = deploy(spec, session, drop={"url"})
     assert done.url is None
     assert "words-http" not in functions(session)
     assert deploy(spec, session).url is None

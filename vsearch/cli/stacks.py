@@ -44,6 +44,26 @@ def deploy(
         int | None, typer.Option(min=1, help="Maximum number of concurrent requests to the URL.")
     ] = None,
     no_url: Annotated[bool, typer.Option("--no-url", help="Remove the stack's URL.")] = False,
+    writer: Annotated[
+        bool | None,
+        typer.Option("--writer/--no-writer", help="Add or remove a function that changes the index."),
+    ] = None,
+    write_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="VSEARCH_WRITE_KEY", help="Let callers with this key change rows through the URL; adds the writer."
+        ),
+    ] = None,
+    write_concurrency: Annotated[
+        int, typer.Option(min=0, help="Concurrent invocations reserved for the writer; 0 reserves none.")
+    ] = 2,
+    optimize_every: Annotated[
+        int | None, typer.Option(min=1, help="Minutes; add a function that runs `vsearch optimize` on this schedule.")
+    ] = None,
+    no_keeper: Annotated[bool, typer.Option("--no-keeper", help="Remove that function.")] = False,
+    keeper_memory: Annotated[
+        int, typer.Option(min=LIMITS.least_memory, max=LIMITS.most_memory, help="MB of that function.")
+    ] = 3008,
     snap_start: Annotated[bool, typer.Option("--snap-start", help="Start functions from a memory snapshot.")] = False,
     env: Annotated[list[str] | None, typer.Option("--env", help="NAME=VALUE for every function. Repeatable.")] = None,
     keep: Annotated[int, typer.Option(min=1, help="Releases to keep for rollbacks, including this one.")] = 3,
@@ -64,9 +84,19 @@ def deploy(
 
     if no_url and api_key:
         raise InputError("--no-url cannot be combined with an API key: leave one out, or unset VSEARCH_API_KEY")
+    if writer is False and write_key:
+        raise InputError("--no-writer cannot be combined with a write key: leave one out, or unset VSEARCH_WRITE_KEY")
+    if no_keeper and optimize_every is not None:
+        raise InputError("--no-keeper cannot be combined with --optimize-every")
     target = find_target(stack)
     deployer, name = target.deployer, target.stack
+    changes = bool(writer or write_key)
     own = {"bucket": bucket, "kms_key": kms_key, "http_concurrency": http_concurrency, "snap_start": snap_start or None}
+    own |= {
+        "write_concurrency": write_concurrency if changes else None,
+        "keeper_memory": keeper_memory if optimize_every is not None else None,
+    }
+    dropped = {"url": no_url, "writer": writer is False, "keeper": no_keeper}
     request = DeployRequest(
         url,
         name,
@@ -77,7 +107,10 @@ def deploy(
         region=region,
         overflow=overflow,
         api_key=api_key,
-        drop_url=no_url,
+        writer=changes,
+        write_key=write_key,
+        optimize_every=optimize_every,
+        drop=frozenset(part for part, drop in dropped.items() if drop),
         keep=keep,
         variables=dict(map(_variable, env or ())),
         storage=options.storage(endpoint, False),
@@ -95,7 +128,7 @@ def deploy(
         f"{name}: {state}; release {done.release}, {len(done.functions)} functions; open it as {target.scheme}://{name}"
     )
     if done.url:
-        typer.echo(f"POST {done.url}search")
+        typer.echo(f"POST {done.url}search" + (f", {done.url}rows" if write_key else ""))
 
 
 def _variable(text: str) -> tuple[str, str]:

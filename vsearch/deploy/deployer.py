@@ -39,8 +39,14 @@ class DeployRequest:
         URL for messages over the platform's limit.
     api_key : str, optional
         Add a URL that answers JSON to callers with this key.
-    drop_url : bool
-        Remove the stack's URL.
+    writer : bool
+        Add a function that changes the index.
+    write_key : str, optional
+        Let callers with this key change the index through the URL.
+    optimize_every : int, optional
+        Add a function that maintains the index, every so many minutes.
+    drop : frozenset of str
+        What may be removed from the stack: "url", "writer", "keeper".
     keep : int
         Releases to keep for rollbacks, including this one.
     variables : dict
@@ -60,7 +66,10 @@ class DeployRequest:
     region: str | None = None
     overflow: str | None = None
     api_key: str | None = None
-    drop_url: bool = False
+    writer: bool = False
+    write_key: str | None = None
+    optimize_every: int | None = None
+    drop: frozenset[str] = frozenset()
     keep: int = 3
     variables: dict[str, str] = field(default_factory=dict)
     storage: dict[str, Any] = field(default_factory=dict)

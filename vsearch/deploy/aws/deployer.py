@@ -13,12 +13,13 @@ from typing import Any
 from vsearch import storage
 from vsearch.deploy import packages
 from vsearch.deploy.aws import keys, stacks, template, versions
+from vsearch.deploy.aws.changing import ChangingSpec
 from vsearch.deploy.aws.rendering import render
 from vsearch.deploy.aws.roles import Place
 from vsearch.deploy.deployer import Deployment, DeployRequest, Release, Tell
 from vsearch.errors import InputError
 
-OWN = ("bucket", "kms_key", "http_concurrency", "snap_start")
+OWN = ("bucket", "kms_key", "http_concurrency", "snap_start", "write_concurrency", "keeper_memory")
 """Options that other platforms do not have."""
 
 
@@ -30,15 +31,16 @@ def deploy(request: DeployRequest, tell: Tell) -> Deployment:
     InputError, StoreError, MissingDependencyError
     """
     session = _session(request.region)
-    with _packaged(request, tell) as (package, spec):
+    with _packaged(request, tell) as (built, spec):
         overflow = request.overflow
         spec = replace(
             spec,
             kms_key=spec.kms_key or keys.encryption_key(Place.of(request.index).bucket, session),
             overflow_kms_key=keys.encryption_key(Place.of(overflow).bucket, session) if overflow else None,
         )
-        stacks.upload(package, spec.code, session)
-        return stacks.deploy(spec, session, keep=request.keep, drop_url=request.drop_url)
+        for url, package in built.items():
+            stacks.upload(package, url, session)
+        return stacks.deploy(spec, session, keep=request.keep, drop=request.drop)
 
 
 def preview(request: DeployRequest, tell: Tell) -> str:
@@ -82,40 +84,69 @@ def roll_back(stack: str, region: str | None, release: str | None) -> Release:
     """
     session = _session(region)
     stack_found = _find(stack, session)
-    return versions.roll_back(stack, session, web="Url" in stacks.outputs_of(stack_found), release=release)
+    optional = versions.OptionalFunctions.of_outputs(stacks.outputs_of(stack_found))
+    return versions.roll_back(stack, session, optional, release)
 
 
 @contextmanager
-def _packaged(request: DeployRequest, tell: Tell) -> Iterator[tuple[packages.Package, template.StackSpec]]:
-    """Yield the package, in a temporary folder, and the specification of the stack."""
+def _packaged(request: DeployRequest, tell: Tell) -> Iterator[tuple[dict[str, packages.Package], template.StackSpec]]:
+    """Yield the packages, in a temporary folder, by the URLs to upload them to, and the specification of the stack."""
     unknown = sorted(set(request.own) - set(OWN))
     if unknown:
         raise InputError(f"{', '.join(unknown)}: no such option of AWS Lambda")
     home = request.own.get("bucket") or Place.of(request.index).bucket
     store = storage.open_store(request.index, **request.storage)
     manifest = storage.read_manifest(store, None)
+    python = request.python or _python()
     with TemporaryDirectory(prefix="vsearch-deploy-") as folder:
-        package = packages.build_package(Path(folder) / "vsearch.zip", request.arch, request.python or _python())
-        tell(package)
+        built: dict[str, packages.Package] = {}
+
+        def build(name: str, *, changes: bool) -> str:
+            package = packages.build_package(Path(folder) / name, request.arch, python, changes=changes)
+            tell(package)
+            url = stacks.package_url(package, home, request.stack)
+            built[url] = package
+            return url
+
+        code = build("vsearch.zip", changes=False)
+        changing = None
+        if request.writer or request.write_key or request.optimize_every is not None:
+            changing = _changing(request, build("vsearch-changes.zip", changes=True))
         yield (
-            package,
+            built,
             template.StackSpec(
                 request.stack,
                 request.index,
                 len(manifest.shards),
-                stacks.package_url(package, home, request.stack),
-                runtime=f"python{package.python}",
+                code,
+                runtime=f"python{built[code].python}",
                 memory=request.memory,
                 timeout=request.timeout,
                 arch=request.arch,
                 kms_key=request.own.get("kms_key"),
                 overflow=request.overflow,
-                api_key_sha256=hashlib.sha256(request.api_key.encode()).hexdigest() if request.api_key else None,
+                api_key_sha256=_sha256(request.api_key),
                 http_concurrency=request.own.get("http_concurrency"),
                 snap_start=bool(request.own.get("snap_start")),
                 variables=request.variables,
+                changing=changing,
             ),
         )
+
+
+def _changing(request: DeployRequest, code: str) -> ChangingSpec:
+    own = {name: request.own[name] for name in ("write_concurrency", "keeper_memory") if name in request.own}
+    return ChangingSpec(
+        code,
+        writer=request.writer or request.write_key is not None,
+        write_key_sha256=_sha256(request.write_key),
+        keep_minutes=request.optimize_every,
+        **own,
+    )
+
+
+def _sha256(key: str | None) -> str | None:
+    return hashlib.sha256(key.encode()).hexdigest() if key else None
 
 
 def _session(region: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""Permissions: the policy statements of the three roles of a stack."""
+"""Permissions: the policy statements of the roles of a stack."""
 
 from __future__ import annotations
 
@@ -54,7 +54,16 @@ class Place:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
 
-def make_roles(names: Names, shards: int, index: Place, overflow: Place | None, log_group: str) -> dict[str, Any]:
+def make_roles(
+    names: Names,
+    shards: int,
+    index: Place,
+    overflow: Place | None,
+    log_group: str,
+    *,
+    writer: bool = False,
+    keeper: bool = False,
+) -> dict[str, Any]:
     """The roles as CloudFormation resources, for functions that share one log group.
 
     The template has the parameters KmsKey and OverflowKmsKey and the conditions HasKmsKey and HasOverflowKmsKey.
@@ -65,11 +74,24 @@ def make_roles(names: Names, shards: int, index: Place, overflow: Place | None, 
         reads.append(_decrypts("OverflowKmsKey", "kms:Decrypt", "kms:GenerateDataKey"))
     logs = _allow(["logs:CreateLogStream", "logs:PutLogEvents"], _arn("logs", f"log-group:{log_group}:*"))
     calls = _allow("lambda:InvokeFunction", *_called(names, shards))
-    return {
-        "CoordinatorRole": _role([*reads, _lists(index), calls, logs]),
+    passes_on = [_allow("lambda:InvokeFunction", _alias(names.writer))] if writer else []
+    roles = {
+        "CoordinatorRole": _role([*reads, _lists(index, "manifest/*"), calls, *passes_on, logs]),
         "AllocatorRole": _role([*reads, calls, logs]),
         "ProcessorRole": _role([*reads, logs]),
     }
+    writes = [
+        *reads,
+        _lists(index, "*"),
+        _allow("s3:PutObject", _objects(index, "*")),
+        _decrypts("KmsKey", "kms:GenerateDataKey"),
+    ]
+    if writer:
+        roles["WriterRole"] = _role([*writes, logs])
+    if keeper:
+        removes = _allow(["s3:DeleteObject", "s3:AbortMultipartUpload"], _objects(index, "*"))
+        roles["KeeperRole"] = _role([*writes, removes, logs])
+    return roles
 
 
 def _called(names: Names, shards: int) -> list[Any]:
@@ -79,13 +101,17 @@ def _called(names: Names, shards: int) -> list[Any]:
     else:
         first = names.processor(0)
         processors = [f"{first[:-1]}{'?' * digits}" for digits in range(1, len(str(shards - 1)) + 1)]
-    return [_arn("lambda", f"function:{name}:{LIVE}") for name in (names.allocator, *processors)]
+    return [_alias(name) for name in (names.allocator, *processors)]
 
 
-def _lists(index: Place) -> Statement:
-    """Permission to find the newest snapshot."""
+def _alias(function: str) -> dict[str, str]:
+    return _arn("lambda", f"function:{function}:{LIVE}")
+
+
+def _lists(index: Place, below: str) -> Statement:
+    """Permission to list objects below a folder of the index: ``manifest/*`` to find the newest snapshot."""
     statement = _allow("s3:ListBucket", {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{index.bucket}"})
-    return {**statement, "Condition": {"StringLike": {"s3:prefix": f"{index.prefix}manifest/*"}}}
+    return {**statement, "Condition": {"StringLike": {"s3:prefix": f"{index.prefix}{below}"}}}
 
 
 def _decrypts(parameter: str, *actions: str) -> Statement:

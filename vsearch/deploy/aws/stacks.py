@@ -5,13 +5,13 @@ The files of a stack are in ``s3://bucket/vsearch/stacks/<stack>/``, each named 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from vsearch.deploy.aws.rendering import render
 from vsearch.deploy.aws.roles import Place
 from vsearch.deploy.aws.template import DESCRIPTION, StackSpec, StackTemplates, make_templates
-from vsearch.deploy.aws.versions import activate, function_names, prune
+from vsearch.deploy.aws.versions import OptionalFunctions, activate, function_names, prune
 from vsearch.deploy.deployer import Deployment
 from vsearch.deploy.packages import Package
 from vsearch.errors import InputError, StoreError
@@ -37,7 +37,12 @@ def upload(package: Package, url: str, session: Any) -> bool:
 
 
 def deploy(
-    spec: StackSpec, session: Any, *, transform: Transform | None = None, keep: int = 3, drop_url: bool = False
+    spec: StackSpec,
+    session: Any,
+    *,
+    transform: Transform | None = None,
+    keep: int = 3,
+    drop: Collection[str] = (),
 ) -> Deployment:
     """Create or update the stack, wait for it, and check that every function can be invoked.
 
@@ -51,17 +56,17 @@ def deploy(
         Applied to the templates before they are sent; not needed on AWS, which runs the SAM transform itself.
     keep : int
         Releases to keep for rollbacks, including this one; older versions of functions are deleted.
-    drop_url : bool
-        Whether to remove the stack's URL if `spec` has no API key.
+    drop : collection of str
+        What may be removed if `spec` does not have it: "url", "writer", "keeper".
 
     Raises
     ------
     InputError
-        A stack of this name was not deployed by vsearch, or the stack has a URL and neither its key nor `drop_url` is given.
+        A stack of this name was not deployed by vsearch, or something would be removed that is not in `drop`.
     StoreError
         CloudFormation refused or failed, or a function cannot be invoked; the message says why.
     """
-    templates = make_templates(spec)
+    templates, optional = make_templates(spec), spec.optional
     existing = find(spec.stack, session)
     if existing is not None:
         _require_ours(existing)
@@ -70,14 +75,12 @@ def deploy(
             existing = None
         elif existing["StackStatus"].endswith("IN_PROGRESS"):
             raise StoreError(f"the stack {spec.stack} is in state {existing['StackStatus']}; wait, then deploy again")
-        elif "Url" in outputs_of(existing) and spec.api_key_sha256 is None and not drop_url:
-            raise InputError(
-                f"the stack {spec.stack} has a URL, which would be removed; pass its key again (VSEARCH_API_KEY), or --no-url"
-            )
+        else:
+            _check_dropped(spec.stack, OptionalFunctions.of_outputs(outputs_of(existing)), optional, drop)
     changed = existing is None or outputs_of(existing).get("Release") != templates.release
     if changed:
         changed = _send(spec, templates, session, transform, exists=existing is not None)
-    functions = function_names(spec.stack, spec.shards, web=spec.api_key_sha256 is not None)
+    functions = function_names(spec.stack, spec.shards, optional)
     changed |= activate(functions, templates.release, session) > 0
     check_invocable(functions, session)
     prune(functions, keep, session)
@@ -86,6 +89,18 @@ def deploy(
         raise StoreError(f"the stack {spec.stack} does not exist after deployment; see its events in CloudFormation")
     url = outputs_of(existing).get("Url")
     return Deployment(spec.stack, existing["StackStatus"], templates.release, changed, tuple(functions), url)
+
+
+def _check_dropped(stack: str, present: OptionalFunctions, requested: OptionalFunctions, drop: Collection[str]) -> None:
+    """Refuse to remove a part of a stack unless it was asked for."""
+    advice = {
+        "url": (present.web and not requested.web, "a URL", "pass its key again (VSEARCH_API_KEY), or --no-url"),
+        "writer": (present.writer and not requested.writer, "a writer", "pass --writer again, or --no-writer"),
+        "keeper": (present.keeper and not requested.keeper, "a keeper", "pass --optimize-every again, or --no-keeper"),
+    }
+    for part, (removed, described, remedy) in advice.items():
+        if removed and part not in drop:
+            raise InputError(f"the stack {stack} has {described}, which would be removed; {remedy}")
 
 
 def undeploy(stack: str, session: Any) -> bool:

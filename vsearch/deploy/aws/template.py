@@ -8,8 +8,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from vsearch.deploy.aws.changing import ChangingSpec, keeper_properties, writer_properties
 from vsearch.deploy.aws.roles import Place, make_roles
-from vsearch.deploy.aws.versions import describe_version
+from vsearch.deploy.aws.versions import OptionalFunctions, describe_version
 from vsearch.errors import InputError
 from vsearch.fanout.calls.invoker import LIVE, Names
 from vsearch.fanout.platforms.aws_lambda import LIMITS
@@ -23,15 +24,17 @@ LARGEST_RESOURCES = 500
 PER_FUNCTION = 3
 """Resources per function: the function, its version and its alias."""
 
-BESIDE = 20
-"""Maximum number of resources besides processors: roles, logs, coordinator, allocator, web function and its URL."""
+BESIDE = 26
+"""Maximum number of resources besides processors: roles, logs, coordinator, allocator, web function and its URL, writer, keeper
+and its schedule."""
 
 MOST_PROCESSORS = (LARGEST_RESOURCES - BESIDE) // PER_FUNCTION
 
 LOG_DAYS = 30
 
 OWN_VARIABLES = {
-    f"VSEARCH_{name}" for name in ("INDEX", "STACK", "ALIAS", "RELEASE", "OVERFLOW", "INVOKER", "API_KEY_SHA256")
+    f"VSEARCH_{name}"
+    for name in ("INDEX", "STACK", "ALIAS", "RELEASE", "OVERFLOW", "INVOKER", "API_KEY_SHA256", "WRITE_KEY_SHA256")
 }
 """Variables that templates set themselves."""
 
@@ -77,6 +80,10 @@ class StackSpec:
         Whether functions start from a snapshot of their memory.
     variables : dict
         Additional environment variables of every function.
+    tags : dict
+        Tags of every function.
+    changing : ChangingSpec, optional
+        Functions that change the index.
     """
 
     stack: str
@@ -95,6 +102,17 @@ class StackSpec:
     snap_start: bool = False
     variables: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    changing: ChangingSpec | None = None
+
+    @property
+    def optional(self) -> OptionalFunctions:
+        """Functions that not every stack has."""
+        changing = self.changing
+        return OptionalFunctions(
+            web=self.api_key_sha256 is not None,
+            writer=changing is not None and changing.writer,
+            keeper=changing is not None and changing.keep_minutes is not None,
+        )
 
 
 @dataclass(frozen=True)
@@ -130,7 +148,7 @@ def make_templates(spec: StackSpec) -> StackTemplates:
 
 
 def _make(spec: StackSpec, release: str) -> StackTemplates:
-    names, index = Names(spec.stack), Place.of(spec.index)
+    names, index, optional, changing = Names(spec.stack), Place.of(spec.index), spec.optional, spec.changing
     overflow = Place.of(spec.overflow) if spec.overflow else None
     log_group, version = f"/vsearch/{spec.stack}", describe_version(release, spec.shards)
     variables = {**spec.variables, "VSEARCH_INDEX": index.url, "VSEARCH_STACK": spec.stack, "VSEARCH_ALIAS": LIVE}
@@ -138,7 +156,15 @@ def _make(spec: StackSpec, release: str) -> StackTemplates:
     shared = _shared(spec, log_group, variables)
     logs = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": log_group, "RetentionInDays": LOG_DAYS}}
     resources: dict[str, Any] = {
-        **make_roles(names, spec.shards, index, overflow, log_group),
+        **make_roles(
+            names,
+            spec.shards,
+            index,
+            overflow,
+            log_group,
+            writer=optional.writer,
+            keeper=optional.keeper,
+        ),
         "Logs": logs | {"DeletionPolicy": "Delete", "UpdateReplacePolicy": "Delete"},
         "Coordinator": _function(names.coordinator, "coordinator", _arn_of("CoordinatorRole"), version),
         "Allocator": _function(names.allocator, "allocator", _arn_of("AllocatorRole"), version),
@@ -151,12 +177,20 @@ def _make(spec: StackSpec, release: str) -> StackTemplates:
     if spec.api_key_sha256:
         resources["Http"] = _function(f"{spec.stack}-http", "http", _arn_of("CoordinatorRole"), version)
         resources["Http"]["Properties"] |= {
-            "Environment": {"Variables": {"VSEARCH_API_KEY_SHA256": spec.api_key_sha256}},
+            "Environment": {"Variables": _key_variables(spec)},
             "FunctionUrlConfig": {"AuthType": "NONE"},
         }
         if spec.http_concurrency is not None:
             resources["Http"]["Properties"]["ReservedConcurrentExecutions"] = spec.http_concurrency
         outputs["Url"] = {"Value": {"Fn::GetAtt": ["HttpUrl", "FunctionUrl"]}}
+    if changing is not None and optional.writer:
+        resources["Writer"] = _function(names.writer, "writer", _arn_of("WriterRole"), version)
+        resources["Writer"]["Properties"] |= writer_properties(changing)
+        outputs["Writer"] = {"Value": names.writer}
+    if changing is not None and optional.keeper:
+        resources["Keeper"] = _function(names.keeper, "keeper", _arn_of("KeeperRole"), version)
+        resources["Keeper"]["Properties"] |= keeper_properties(changing)
+        outputs["Keeper"] = {"Value": names.keeper}
     nested = {}
     if spec.shards <= MOST_PROCESSORS:
         resources |= _processors(names, range(spec.shards), _arn_of("ProcessorRole"), version)
@@ -168,6 +202,13 @@ def _make(spec: StackSpec, release: str) -> StackTemplates:
             nested[url] = body
             resources[f"Processors{number}"] = _nested_stack(url)
     return StackTemplates(release, _root_template(spec, shared, resources, outputs), nested)
+
+
+def _key_variables(spec: StackSpec) -> dict[str, str]:
+    hashes = {"VSEARCH_API_KEY_SHA256": spec.api_key_sha256 or ""}
+    if spec.changing is not None and spec.changing.write_key_sha256:
+        hashes["VSEARCH_WRITE_KEY_SHA256"] = spec.changing.write_key_sha256
+    return hashes
 
 
 def _root_template(
@@ -277,6 +318,8 @@ def _check(spec: StackSpec) -> None:
         raise InputError(f"memory must be {least} to {most} MB, timeout 1 to {longest} s, and shards at least 1")
     if spec.http_concurrency is not None and (spec.http_concurrency < 1 or not spec.api_key_sha256):
         raise InputError(f"http_concurrency must be at least 1 and needs an API key, got {spec.http_concurrency}")
+    if spec.changing is not None and spec.changing.write_key_sha256 and not spec.api_key_sha256:
+        raise InputError("a write key needs an API key: the URL that takes changes also answers searches")
     invalid = [
         name for name in spec.variables if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]+", name) or name in OWN_VARIABLES
     ]
@@ -287,5 +330,6 @@ def _check(spec: StackSpec) -> None:
     for key in (spec.kms_key, spec.overflow_kms_key):
         if key is not None and not re.fullmatch(_KEY, key):
             raise InputError(f"a key must be an ARN such as arn:aws:kms:region:account:key/name, got {key!r}")
-    for url in filter(None, (spec.index, spec.code, spec.overflow)):
+    changing_code = spec.changing.code if spec.changing is not None else None
+    for url in filter(None, (spec.index, spec.code, spec.overflow, changing_code)):
         Place.of(url)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vsearch.deploy.deployer import Release
@@ -18,11 +19,34 @@ def describe_version(release: str, shards: int) -> str:
     return f"vsearch release {release} of {shards} shards"
 
 
-def function_names(stack: str, shards: int, *, web: bool) -> list[str]:
+@dataclass(frozen=True)
+class OptionalFunctions:
+    """Functions that not every stack has.
+
+    Attributes
+    ----------
+    web, writer, keeper : bool
+    """
+
+    web: bool = False
+    writer: bool = False
+    keeper: bool = False
+
+    @classmethod
+    def of_outputs(cls, outputs: Mapping[str, str]) -> OptionalFunctions:
+        """Those of a deployed stack."""
+        return cls("Url" in outputs, "Writer" in outputs, "Keeper" in outputs)
+
+
+def function_names(stack: str, shards: int, optional: OptionalFunctions) -> list[str]:
     """Functions of a stack, callees before their callers."""
     names = Names(stack)
     called = [*(names.processor(shard) for shard in range(shards)), names.allocator, names.coordinator]
-    return [*called, f"{stack}-http"] if web else called
+    if optional.writer:
+        called.append(names.writer)
+    if optional.keeper:
+        called.append(names.keeper)
+    return [*called, f"{stack}-http"] if optional.web else called
 
 
 def releases(stack: str, session: Any) -> list[Release]:
@@ -57,13 +81,13 @@ def activate(functions: Sequence[str], release: str, session: Any) -> int:
     return len(moves)
 
 
-def roll_back(stack: str, session: Any, *, web: bool, release: str | None = None) -> Release:
+def roll_back(stack: str, session: Any, optional: OptionalFunctions, release: str | None = None) -> Release:
     """Make an earlier release live; only aliases change, not functions.
 
     Parameters
     ----------
-    web : bool
-        Whether the stack has a JSON API.
+    optional : OptionalFunctions
+        Of the stack as it is deployed.
     release : str, optional
         Name of the release or a unique prefix; by default the one before the live release.
 
@@ -81,7 +105,7 @@ def roll_back(stack: str, session: Any, *, web: bool, release: str | None = None
     if not older or (release is not None and len(older) > 1):
         known = ", ".join(candidate.release for candidate in existing) or "none"
         raise InputError(f"there is no release to roll back to for {stack!r}; available releases: {known}")
-    activate(function_names(stack, older[0].shards, web=web), older[0].release, session)
+    activate(function_names(stack, older[0].shards, optional), older[0].release, session)
     return older[0]
 
 

@@ -17,10 +17,10 @@ from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind
 from vsearch.fanout.calls.telemetry import traceparent
 from vsearch.fanout.platforms.aws_lambda import LAMBDA
 from vsearch.fanout.roles.worker import Worker, call
-from vsearch.fanout.wire.change_messages import LONGEST_TOKEN, BadRows, Committed, WriteRequest
+from vsearch.fanout.wire.change_messages import LONGEST_TOKEN, BadRows, Committed, Form, Operation, WriteRequest
 from vsearch.fanout.wire.where import encode_where
 
-OPERATIONS = {"POST": "append", "PATCH": "update", "DELETE": "delete"}
+OPERATIONS: dict[str, Operation] = {"POST": "append", "PATCH": "update", "DELETE": "delete"}
 
 TOKEN_HEADER = "idempotency-key"
 
@@ -111,9 +111,7 @@ STATUS = {
 }
 
 
-def read_request(
-    method: str, query: str, headers: Mapping[str, str], body: bytes
-) -> tuple[WriteRequest, float | None]:
+def read_request(method: str, query: str, headers: Mapping[str, str], body: bytes) -> tuple[WriteRequest, float | None]:
     """Read a change; returns the message to the writer and the timeout in seconds.
 
     Rows are passed on as they came: the writer checks them.
@@ -125,11 +123,11 @@ def read_request(
     options = _read_query(query)
     if options.upsert and method != "POST":
         raise InputError(f"upsert is for POST, got {method}")
-    operation = "upsert" if options.upsert else OPERATIONS[method]
+    operation: Operation = "upsert" if options.upsert else OPERATIONS[method]
     token = headers.get(TOKEN_HEADER) or uuid4().hex
     if len(token) > LONGEST_TOKEN:
         raise InputError(f"Idempotency-Key must have at most {LONGEST_TOKEN} characters, got {len(token)}")
-    form = "arrow" if "arrow" in headers.get("content-type", "").lower() else "json"
+    form: Form = "arrow" if "arrow" in headers.get("content-type", "").lower() else "json"
     where = None
     if method != "POST" and form == "json":
         try:

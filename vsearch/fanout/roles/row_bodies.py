@@ -124,7 +124,7 @@ def read_rows_body(snapshot: Snapshot, form: Form, body: bytes) -> ReceivedRows:
     if ids is not None:
         _check_ids(ids, snapshot.manifest.id_type, faults)
     if vectors is not None:
-        _check_numbers(vectors, snapshot.manifest.metric, faults)
+        _check_numbers(vectors, snapshot.model.metric, faults)
     faults.check()
     if vectors is None:
         raise InputError("the body has no rows")
@@ -229,7 +229,9 @@ def _check_numbers(vectors: NDArray[Any], metric: Metric, faults: _Faults) -> No
     )
     if metric != "cosine":
         large = (np.abs(stored) > LARGEST_NUMBER).any(axis=1)
-        faults.add(np.flatnonzero(large), f"the vector holds a number beyond {LARGEST_NUMBER:g}, too large for {metric}")
+        faults.add(
+            np.flatnonzero(large), f"the vector holds a number beyond {LARGEST_NUMBER:g}, too large for {metric}"
+        )
 
 
 LARGEST_NUMBER = 1e15

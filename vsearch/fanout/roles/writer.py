@@ -73,24 +73,32 @@ class Writer:
                 faults = [RowFault(position, text) for position, text in error.faults.items()]
                 return BadRows(count=len(faults), faults=tuple(faults[:MOST_FAULTS]), arch=architecture())
             except KnownIdsError as error:
-                faults = [RowFault(position, "the index has a row with this id already") for position in error.positions]
+                faults = [
+                    RowFault(position, "the index has a row with this id already") for position in error.positions
+                ]
                 return BadRows(count=len(faults), faults=tuple(faults[:MOST_FAULTS]), arch=architecture())
 
     def _write(self, snapshot: Snapshot, request: WriteRequest, deadline: Deadline) -> Committed:
         if snapshot.manifest.documents is not None:
-            raise InputError("functions do not search changed indexes of multi-vector documents: change it with vsearch.open")
+            raise InputError(
+                "functions do not search changed indexes of multi-vector documents: change it with vsearch.open"
+            )
         if request.dry_run:
             self.snapshot = newest_of(snapshot)
             matching = _operation(self.snapshot, request).resolve(self.snapshot).deleted
             return Committed(snapshot=self.snapshot.manifest.snapshot, deleted=matching, arch=architecture())
         operation = _operation(snapshot, request)
-        commit, self.snapshot = commit_change(
-            snapshot, operation, token=request.token, if_snapshot=request.if_snapshot
-        )
+        commit, self.snapshot = commit_change(snapshot, operation, token=request.token, if_snapshot=request.if_snapshot)
         left = deadline.remaining()
         if left is None or left > FOLDING:
             self.snapshot = keep_up(self.snapshot, train=False)
-        return Committed(**commit.to_dict(), arch=architecture())
+        return Committed(
+            snapshot=commit.snapshot,
+            added=commit.added,
+            replaced=commit.replaced,
+            deleted=commit.deleted,
+            arch=architecture(),
+        )
 
 
 def _operation(snapshot: Snapshot, request: WriteRequest) -> Operation:

@@ -7,8 +7,8 @@ from typing import Any
 from vsearch.errors import InputError
 from vsearch.fanout.calls.bill import Usages
 from vsearch.fanout.calls.retries import CallError, ErrorKind
-from vsearch.fanout.wire.envelope import Envelope
 from vsearch.fanout.wire.change_messages import BadRows, Committed, Kept
+from vsearch.fanout.wire.envelope import Envelope
 from vsearch.fanout.wire.messages import Answer, Described, Failure, Warmed
 
 Reply = Answer | Warmed | Described | Committed | BadRows | Kept
