@@ -10,7 +10,9 @@ import vsearch
 from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.calls.retries import RetryPolicy
 from vsearch.fanout.platforms.in_process import LocalInvoker
+from vsearch.fanout.roles.keeper import keep
 from vsearch.fanout.roles.worker import Worker
+from vsearch.fanout.roles.writer import Writer
 from vsearch.fanout.wire import codec as wire
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.fanout.wire.messages import Answer, Options, SearchRequest
@@ -68,9 +70,9 @@ class Stack:
             def invoke(self, function, payload, timeout):
                 return stack.invoker.invoke(function, payload, timeout)
 
-        return Worker.open(
-            self.names.role(function), store, function, invoker=Through(), names=self.names, policy=QUICK
-        )
+        role = self.names.role(function)
+        run = {"writer": Writer().answer, "keeper": keep}.get(role)
+        return Worker.open(role, store, function, invoker=Through(), names=self.names, policy=QUICK, run=run)
 
     def with_overflow(self, spill):
         """The functions of a platform that carries 4 kB, with a store for what is larger."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vsearch.api.opened import OpenedIndex
-from vsearch.checks import is_number
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,12 +54,9 @@ class MaintainableIndex(OpenedIndex):
         ConflictError
             The index was replaced or retrained in the meantime.
         """
-        from vsearch.live.maintenance import maintain
+        from vsearch.live.maintenance import check_options, maintain
 
-        if not (retune == "auto" or isinstance(retune, bool)):
-            raise InputError(f"retune must be 'auto', True or False, got {retune!r:.100}")
-        if budget_seconds is not None and not (is_number(budget_seconds) and budget_seconds >= 0):
-            raise InputError(f"budget_seconds must be a number of seconds, got {budget_seconds!r:.100}")
+        check_options(budget_seconds, retune)
         report, after = maintain(self._snapshot, budget_seconds, retune=retune, force=force, progress=progress)
         self._adopt(after)
         return report

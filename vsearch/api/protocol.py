@@ -94,16 +94,42 @@ class SearchableIndex(Protocol):
     def snapshots(self) -> list[SnapshotInfo]:
         """All snapshots that can be opened, oldest first."""
 
-    def append(self, embeddings: Any, attributes: Any = None, ids: Any = None, **options: Any) -> Commit:
+    def append(
+        self,
+        embeddings: Any,
+        attributes: Any = None,
+        ids: Any = None,
+        *,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
         """Add rows; see `vsearch.Index.append`."""
 
-    def upsert(self, embeddings: Any, attributes: Any = None, ids: Any = None, **options: Any) -> Commit:
+    def upsert(
+        self,
+        embeddings: Any,
+        attributes: Any = None,
+        ids: Any = None,
+        *,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
         """Add or replace rows; see `vsearch.Index.upsert`."""
 
-    def update(self, values: Mapping[str, Any], *, ids: Any = None, where: Where = None, **options: Any) -> Commit:
+    def update(
+        self,
+        values: Mapping[str, Any],
+        *,
+        ids: Any = None,
+        where: Where = None,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
         """Change attributes of rows; see `vsearch.Index.update`."""
 
-    def delete(self, ids: Any = None, *, where: Where = None, **options: Any) -> Commit:
+    def delete(
+        self, ids: Any = None, *, where: Where = None, token: str | None = None, if_snapshot: int | None = None
+    ) -> Commit:
         """Remove rows; see `vsearch.Index.delete`."""
 
     def add_column(self, name: str, values_or_type: Any, ids: Any = None, **options: Any) -> Commit:
@@ -116,7 +142,7 @@ class SearchableIndex(Protocol):
         """Rename an attribute; see `vsearch.Index.rename_column`."""
 
     def optimize(
-        self, budget_seconds: float | None = None, retune: bool | str = "auto", **options: Any
+        self, budget_seconds: float | None = None, retune: bool | str = "auto", *, force: bool = False
     ) -> OptimizeReport:
         """Do the maintenance that is due; see `vsearch.Index.optimize`."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from vsearch.checks import check_search
 from vsearch.errors import (
+    ConflictError,
     IncompleteAnswerError,
     InputError,
     PredicateError,
@@ -71,14 +73,27 @@ class Client:
             raise IncompleteAnswerError("some shards did not answer, and allow_partial is false")
         return answer
 
-    def call(self, function: str, request: Message, kind: type, deadline: Deadline | None = None) -> Any:
+    def call(
+        self,
+        function: str,
+        request: Message,
+        kind: type | UnionType,
+        deadline: Deadline | None = None,
+        *,
+        absent: str | None = None,
+    ) -> Any:
         """Call a function whose reply must be of a type.
+
+        Parameters
+        ----------
+        absent : str, optional
+            Message of the error if the stack does not have this function.
 
         Raises
         ------
-        InputError, RemoteError
+        InputError, ConflictError, RemoteError
         """
-        return self._call(function, request, lambda reply: isinstance(reply, kind), deadline or Deadline())
+        return self._call(function, request, lambda reply: isinstance(reply, kind), deadline or Deadline(), absent)
 
     def room(self, options: Options) -> int | None:
         """Bytes that queries, or their answers, may take in one message; None if there is no limit."""
@@ -99,7 +114,14 @@ class Client:
         if close is not None:
             close()
 
-    def _call(self, function: str, request: Message, check: Callable[[Any], bool], deadline: Deadline) -> Any:
+    def _call(
+        self,
+        function: str,
+        request: Message,
+        check: Callable[[Any], bool],
+        deadline: Deadline,
+        absent: str | None = None,
+    ) -> Any:
         def once() -> Any:
             attempt = msgspec.structs.replace(request, id=os.urandom(16).hex())
             with within(deadline.at):
@@ -118,6 +140,8 @@ class Client:
         try:
             return call_with_retries(once, self.policy, deadline)
         except CallError as error:
+            if absent is not None and error.kind is ErrorKind.ABSENT:
+                raise RemoteError(f"{absent} ({error})") from None
             raise _translate(error) from None
 
 
@@ -167,6 +191,8 @@ def _translate(error: CallError) -> Exception:
         return PredicateError(text)
     if error.kind is ErrorKind.REFUSED:
         return InputError(text)
+    if error.kind is ErrorKind.CONFLICT:
+        return ConflictError(text)
     if error.kind is ErrorKind.MISSING and ("there is no snapshot" in text or "was pruned" in text):
         return RemoteSnapshotNotFoundError(f"{text} ({error.kind}, {error.attempts} attempts)")
     if error.final and error.kind is not ErrorKind.DEADLINE:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from vsearch.api.explanation import Explanation, sql_of
+from vsearch.api.remote_changes import RemoteChanges
 from vsearch.api.remote_client import Client, answered, search_options
 from vsearch.api.remote_execution import ExecutionOptions
 from vsearch.api.remote_hits import RemoteHits, make_hits, probe_request, without_queries
 from vsearch.api.remote_queries import check_vectors, text_requests, vector_requests
-from vsearch.api.remote_refusals import RefusesChanges
 from vsearch.checks import check_search
 from vsearch.encoders.queries import as_texts
 from vsearch.errors import InputError
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from vsearch.storage import SnapshotInfo
 
 
-class RemoteIndex(RefusesChanges):
+class RemoteIndex(RemoteChanges):
     """An index behind functions. Thread-safe.
 
     Parameters

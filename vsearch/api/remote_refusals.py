@@ -1,4 +1,4 @@
-"""What functions do not do, since they only read: each method of `vsearch.Index` that changes it says so."""
+"""Methods of `vsearch.Index` that functions do not have: each says so."""
 
 from __future__ import annotations
 
@@ -9,29 +9,13 @@ from vsearch.errors import InputError
 
 def _refuse(what: str) -> NoReturn:
     raise InputError(
-        f"{what} is not for functions, which only read an index: open it by its own URL and do it there; functions see the "
-        "change within a second"
+        f"{what} is not available through functions: open the index by its own URL and do it there; functions see the change "
+        "within a second"
     )
 
 
 class RefusesChanges:
     """Methods of `vsearch.Index` that are refused. All raise `vsearch.InputError`, whatever they are given."""
-
-    def append(self, *_given: Any, **_options: Any) -> NoReturn:
-        """Not for functions; see `vsearch.Index.append`."""
-        _refuse("append")
-
-    def upsert(self, *_given: Any, **_options: Any) -> NoReturn:
-        """Not for functions; see `vsearch.Index.upsert`."""
-        _refuse("upsert")
-
-    def update(self, *_given: Any, **_options: Any) -> NoReturn:
-        """Not for functions; see `vsearch.Index.update`."""
-        _refuse("update")
-
-    def delete(self, *_given: Any, **_options: Any) -> NoReturn:
-        """Not for functions; see `vsearch.Index.delete`."""
-        _refuse("delete")
 
     def add_column(self, *_given: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.add_column`."""
@@ -44,10 +28,6 @@ class RefusesChanges:
     def rename_column(self, *_given: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.rename_column`."""
         _refuse("rename_column")
-
-    def optimize(self, *_given: Any, **_options: Any) -> NoReturn:
-        """Not for functions; see `vsearch.Index.optimize`."""
-        _refuse("optimize")
 
     def retrain(self, *_given: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.retrain`."""

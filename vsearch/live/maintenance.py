@@ -6,9 +6,10 @@ import logging
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vsearch.errors import ConflictError, CorruptIndexError, StoreError, VsearchError
+from vsearch.checks import is_number
+from vsearch.errors import ConflictError, CorruptIndexError, InputError, StoreError, VsearchError
 from vsearch.live.commits import commit_change, newest_of
 from vsearch.live.operations import Expire
 from vsearch.live.optimizing import OptimizeReport, fold, optimize, silent
@@ -28,6 +29,19 @@ logger = logging.getLogger("vsearch")
 
 KEPT = 2
 """Snapshots that stay however old they are."""
+
+
+def check_options(budget: Any, retune: Any) -> None:
+    """Refuse options that `maintain` does not take.
+
+    Raises
+    ------
+    InputError
+    """
+    if not (retune == "auto" or isinstance(retune, bool)):
+        raise InputError(f"retune must be 'auto', True or False, got {retune!r:.100}")
+    if budget is not None and not (is_number(budget) and budget >= 0):
+        raise InputError(f"budget_seconds must be a number of seconds, got {budget!r:.100}")
 
 
 def maintain(

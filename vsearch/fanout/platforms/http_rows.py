@@ -22,7 +22,7 @@ from vsearch.fanout.wire.where import encode_where
 
 OPERATIONS: dict[str, Operation] = {"POST": "append", "PATCH": "update", "DELETE": "delete"}
 
-TOKEN_HEADER = "idempotency-key"
+TOKEN_HEADER = "idempotency-key"  # noqa: S105 (no secret)
 
 REFUSED = {"error": "refused"}
 

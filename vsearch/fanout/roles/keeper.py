@@ -34,5 +34,6 @@ def keep(worker: Worker, message: Any, deadline: Deadline) -> Reply:
     left = deadline.remaining()
     snapshot = open_snapshot(worker.meter, read_manifest(worker.meter, None))
     snapshot = train_if_due(snapshot, keep_shards=True)
-    report, _ = maintain(snapshot, None if left is None else STARTING * left, force=message.force)
+    budgets = [budget for budget in (message.budget, None if left is None else STARTING * left) if budget is not None]
+    report, _ = maintain(snapshot, min(budgets, default=None), retune=message.retune, force=message.force)
     return Kept(report=msgspec.json.encode(report.to_dict()), arch=architecture())

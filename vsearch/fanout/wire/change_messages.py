@@ -49,9 +49,17 @@ class WriteRequest(Message, frozen=True, tag="write"):
 
 
 class KeepRequest(Message, frozen=True, tag="keep"):
-    """To the keeper: do the maintenance that is due, or, with `force`, merge everything."""
+    """To the keeper: do the maintenance that is due; see `vsearch.Index.optimize`.
+
+    Attributes
+    ----------
+    budget : float or None
+        Seconds after which no further step is started; by default half of the time that the function has.
+    """
 
     force: bool = False
+    retune: bool | Literal["auto"] = "auto"
+    budget: Seconds | None = None
     remaining: Seconds | None = None
     trace: Trace = ""
 

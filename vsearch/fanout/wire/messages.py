@@ -17,7 +17,6 @@ from vsearch.fanout.calls.tree import DEEPEST, LARGEST
 from vsearch.storage.files.plain_columns import Column
 
 VERSION = 4
-VERSION = 4
 """1 had no `id`, 2 neither `at_least` and `freshness` nor `moment`, 3 neither `texts` nor changes."""
 LARGEST_MESSAGE = 256 << 20
 LARGEST_K = 10_000

@@ -1,0 +1,307 @@
+"""Changes of an index by the functions of its stack: the writer commits them, the keeper maintains the index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import msgspec
+
+from vsearch.api.remote_client import Client
+from vsearch.api.remote_refusals import RefusesChanges
+from vsearch.errors import InputError
+from vsearch.fanout.calls.retries import Deadline
+from vsearch.fanout.wire.change_messages import (
+    LONGEST_TOKEN,
+    BadRows,
+    Committed,
+    KeepRequest,
+    Kept,
+    Operation,
+    WriteRequest,
+)
+from vsearch.fanout.wire.where import encode_where
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.live.commits import Commit
+    from vsearch.live.optimizing import OptimizeReport
+    from vsearch.predicates import Where
+
+NAMED = 5
+"""Invalid rows that a message names."""
+
+ENVELOPE_BYTES = 4096
+"""Bytes of a message besides its rows."""
+
+NO_WRITER = "the stack has no writer: deploy it with `vsearch deploy --writer`, or open the index by its own URL"
+NO_KEEPER = (
+    "the stack has no keeper: deploy it with `vsearch deploy --optimize-every`, or open the index by its own URL"
+)
+
+
+class RemoteChanges(RefusesChanges):
+    """Changes that a stack with a writer takes. Each is one commit, unless its rows exceed the platform's limit."""
+
+    _client: Client
+
+    def append(
+        self,
+        embeddings: object,
+        attributes: object | None = None,
+        ids: object | None = None,
+        *,
+        vectors: str | None = None,
+        id: str | None = None,
+        missing: str = "error",
+        packed: bool = False,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Commit:
+        """Add rows; see `vsearch.Index.append`.
+
+        Rows over the platform's limit for a message (6 MB on AWS, of which 4 MB can be rows) take several commits, unless the
+        stack has an overflow store. The result then counts all of them, and has the snapshot of the last.
+
+        Raises
+        ------
+        InputError
+            Rows are invalid, or their ids are in the index already.
+        ConflictError
+        RemoteError
+            The stack has no writer, or it failed. The change can be repeated with the same `token`.
+        """
+        from vsearch.building.inputs.rows import Given
+
+        given = Given(attributes, ids, vectors, id, missing, packed)
+        return self._add("append", embeddings, given, token, if_snapshot, progress)
+
+    def upsert(
+        self,
+        embeddings: object,
+        attributes: object | None = None,
+        ids: object | None = None,
+        *,
+        vectors: str | None = None,
+        id: str | None = None,
+        missing: str = "error",
+        packed: bool = False,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Commit:
+        """Add rows, replacing existing rows with the same ids; see `vsearch.Index.upsert`, and `append` for large batches."""
+        from vsearch.building.inputs.rows import Given
+
+        given = Given(attributes, ids, vectors, id, missing, packed)
+        return self._add("upsert", embeddings, given, token, if_snapshot, progress)
+
+    def update(
+        self,
+        values: Mapping[str, Any],
+        *,
+        ids: object | None = None,
+        where: Where = None,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
+        """Change attributes of rows; see `vsearch.Index.update`.
+
+        Raises
+        ------
+        InputError, ConflictError, RemoteError
+            As for `append`.
+        """
+        import pyarrow as pa
+
+        if not isinstance(values, Mapping) or not values:
+            raise InputError(f"values must be a dict with a value for at least one attribute, got {values!r:.100}")
+        _check_selection(ids, where)
+        columns = {}
+        try:
+            if ids is not None:
+                columns["id"] = _id_column(ids)
+            for name, value in values.items():
+                columns[name] = pa.array([value] if ids is None else value)
+            table = pa.table(columns)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise InputError(f"values must be one value, or with ids an array with one value per id: {error}") from None
+        return self._write("update", _stream(table), where, token, if_snapshot)
+
+    def delete(
+        self,
+        ids: object | None = None,
+        *,
+        where: Where = None,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
+        """Remove rows, by id or by predicate; see `vsearch.Index.delete`.
+
+        Raises
+        ------
+        InputError, ConflictError, RemoteError
+            As for `append`.
+        """
+        import pyarrow as pa
+
+        _check_selection(ids, where)
+        body = b"" if ids is None else _stream(pa.table({"id": _id_column(ids)}))
+        return self._write("delete", body, where, token, if_snapshot)
+
+    def optimize(
+        self, budget_seconds: float | None = None, retune: bool | str = "auto", *, force: bool = False
+    ) -> OptimizeReport:
+        """Let the keeper do the maintenance that is due; see `vsearch.Index.optimize`.
+
+        Raises
+        ------
+        InputError
+        RemoteError
+            The stack has no keeper, or it failed.
+        """
+        from vsearch.live.maintenance import check_options
+        from vsearch.live.optimizing import OptimizeReport
+
+        check_options(budget_seconds, retune)
+        request = KeepRequest(
+            force=bool(force),
+            retune="auto" if retune == "auto" else bool(retune),
+            budget=None if budget_seconds is None else float(budget_seconds),
+        )
+        kept: Kept = self._client.call(self._client.names.keeper, request, Kept, absent=NO_KEEPER)
+        report = msgspec.json.decode(kept.report, type=dict[str, Any])
+        return OptimizeReport(**report | {"pruned": tuple(report["pruned"])})
+
+    def _add(
+        self,
+        operation: Operation,
+        embeddings: object,
+        given: Any,
+        token: str | None,
+        if_snapshot: int | None,
+        progress: Callable[[str, int, int], None] | None,
+    ) -> Commit:
+        from vsearch.live.commits import Commit
+
+        total: Commit | None = None
+        for part, body, done, rows in _bodies(embeddings, given, self._metric, self._room()):
+            part_token = token if token is None or not part else f"{token[: LONGEST_TOKEN - 12]}/{part}"
+            base = if_snapshot if total is None or if_snapshot is None else total.snapshot
+            commit = self._write(operation, body, None, part_token, base)
+            if total is not None:
+                commit = Commit(
+                    commit.snapshot,
+                    total.added + commit.added,
+                    total.replaced + commit.replaced,
+                    total.deleted + commit.deleted,
+                )
+            total = commit
+            if progress is not None:
+                progress("write", done, rows)
+        if total is None:
+            raise InputError("there are no rows; pass at least one")
+        return total
+
+    def _metric(self) -> Any:
+        return self.info()["metric"]
+
+    def info(self) -> dict[str, Any]:
+        """See `RemoteIndex.info`."""
+        raise NotImplementedError
+
+    def _room(self) -> int | None:
+        envelope = self._client.envelope
+        return None if envelope.limit is None or envelope.overflow is not None else envelope.limit - ENVELOPE_BYTES
+
+    def _write(
+        self, operation: Operation, body: bytes, where: Where, token: str | None, if_snapshot: int | None
+    ) -> Commit:
+        from vsearch.live.commits import Commit, check_call
+
+        check_call(token, if_snapshot)
+        request = WriteRequest(
+            operation=operation,
+            token=token or uuid4().hex,
+            form="arrow",
+            body=body,
+            where=encode_where(where),
+            if_snapshot=if_snapshot,
+        )
+        reply = self._client.call(self._client.names.writer, request, Committed | BadRows, Deadline(), absent=NO_WRITER)
+        if isinstance(reply, BadRows):
+            named = "; ".join(f"row {fault.position} {fault.message}" for fault in reply.faults[:NAMED])
+            more = "" if reply.count <= NAMED else f"; and {reply.count - NAMED} more"
+            raise InputError(f"{reply.count} rows are invalid: {named}{more}")
+        return Commit(reply.snapshot, reply.added, reply.replaced, reply.deleted)
+
+
+def _check_selection(ids: object | None, where: Where) -> None:
+    if (ids is None) == (where is None):
+        raise InputError("pass either ids or where")
+
+
+def _id_column(ids: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(ids, (pa.Array, pa.ChunkedArray)):
+        return ids
+    listed = ids.tolist() if hasattr(ids, "tolist") else ids
+    listed = [listed] if isinstance(listed, (str, int, UUID)) else list(listed)
+    try:
+        return pa.array(
+            [str(id_) if isinstance(id_, UUID) else id_ for id_ in listed], pa.string() if not listed else None
+        )
+    except (pa.ArrowException, OverflowError, TypeError) as error:
+        raise InputError(f"ids must be integers or strings: {error}") from None
+
+
+def _stream(table: pa.Table) -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _bodies(
+    embeddings: object, given: Any, metric: Callable[[], Any], room: int | None
+) -> Iterator[tuple[int, bytes, int, int]]:
+    """Arrow streams of rows, each of at most `room` bytes: its number, the stream, the rows so far, and all rows."""
+    import numpy as np
+    import pyarrow as pa
+
+    from vsearch.building.inputs.rows import open_inputs
+    from vsearch.storage.stores.scratch import scratch_folder
+
+    with scratch_folder() as scratch:
+        inputs = open_inputs(embeddings, given, metric() if given.missing == "skip" else "ip", scratch)
+        total = inputs.vectors.rows
+        start, size, part = 0, total, 0
+        while start < total:
+            rows = np.arange(start, min(start + size, total))
+            columns = {"vector": _vector_column(inputs.vectors.take(rows))}
+            if inputs.ids.kind != "row":
+                columns["id"] = pa.array(inputs.ids.take(rows))
+            attributes = None if inputs.columns is None else inputs.columns.take(rows)
+            if attributes is not None:
+                columns |= {name: attributes.column(name) for name in attributes.column_names}
+            body = _stream(pa.table(columns))
+            if room is not None and len(body) > room and len(rows) > 1:
+                size = max(1, min(len(rows) // 2, int(0.9 * len(rows) * room / len(body))))
+                continue
+            start += len(rows)
+            yield part, body, start, total
+            part += 1
+
+
+def _vector_column(vectors: Any) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    numbers = vectors.astype(np.float32) if vectors.dtype == np.uint8 else vectors
+    return pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), vectors.shape[1])
