@@ -41,6 +41,8 @@ class FunctionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     isolated : bool
         Whether the function sees only the interpreter, the runtime, boto3 and its package, as on AWS. If not, it also sees
         locally installed packages, which helps during development, before a package is built.
+    every : float or None
+        Seconds between invocations by a schedule, as by EventBridge; None for no schedule.
     """
 
     name: Name
@@ -51,6 +53,7 @@ class FunctionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environment: dict[str, str] = {}
     concurrency: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
     isolated: bool = True
+    every: Annotated[float, msgspec.Meta(gt=0, le=7 * 86_400)] | None = None
 
     @property
     def arn(self) -> str:
@@ -76,6 +79,10 @@ class Reply(msgspec.Struct, frozen=True):
     error: str | None = None
     kind: str | None = None
     log: bytes = b""
+
+
+SCHEDULED = b'{"version": "0", "detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}'
+"""The event of a schedule."""
 
 
 def refuse(status: int, kind: str, message: str, **more: str) -> Reply:

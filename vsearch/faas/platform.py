@@ -10,8 +10,12 @@ from typing import Any
 from uuid import uuid4
 
 from vsearch.faas.environments import Environment
-from vsearch.faas.functions import LARGEST_REQUEST, FunctionSpec, Reply, not_found, throttled, too_large
+from vsearch.faas.functions import LARGEST_REQUEST, SCHEDULED, FunctionSpec, Reply, not_found, throttled, too_large
 from vsearch.faas.packages import runtime_folder, unpack
+
+
+TICK = 0.1
+"""Seconds between two looks at the schedules."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class _Function:
     busy: int = 0
     cold: int = 0
     invocations: int = 0
+    due: float = field(default_factory=time.monotonic)  # of its schedule
 
 
 class Platform:
@@ -61,6 +66,7 @@ class Platform:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         threading.Thread(target=self._reap, daemon=True).start()
+        threading.Thread(target=self._run_schedules, daemon=True).start()
 
     def put(self, spec: FunctionSpec) -> None:
         """Create or replace a function; environments of the old one are stopped.
@@ -73,7 +79,7 @@ class Platform:
         code = unpack(spec.package, self._folder / "packages")
         with self._lock:
             old = self._functions.get(spec.name)
-            self._functions[spec.name] = _Function(spec, code)
+            self._functions[spec.name] = _Function(spec, code, due=time.monotonic() + (spec.every or 0))
         for environment in old.idle if old else ():
             environment.stop()
 
@@ -191,6 +197,17 @@ class Platform:
                 function.idle.append(environment)
         if environment is not None and not keep:
             environment.stop()
+
+    def _run_schedules(self) -> None:
+        while not self._closing.wait(TICK):
+            now = time.monotonic()
+            with self._lock:
+                due = [(f.spec.name, f) for f in self._functions.values() if f.spec.every is not None and f.due <= now]
+                for _, function in due:
+                    function.due = now + (function.spec.every or 0)
+            for name, function in due:
+                if not function.busy:  # the last run goes on
+                    threading.Thread(target=self.invoke, args=(name, SCHEDULED), daemon=True).start()
 
     def _reap(self) -> None:
         while not self._closing.wait(min(1.0, self.limits.idle / 4)):
