@@ -13,7 +13,6 @@ from vsearch.faas.environments import Environment
 from vsearch.faas.functions import LARGEST_REQUEST, SCHEDULED, FunctionSpec, Reply, not_found, throttled, too_large
 from vsearch.faas.packages import runtime_folder, unpack
 
-
 TICK = 0.1
 """Seconds between two looks at the schedules."""
 
