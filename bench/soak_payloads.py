@@ -24,7 +24,7 @@ from bench.soak_findings import Finding, raw_error
 from vsearch.api.remote_index import RemoteIndex
 from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.calls.retries import Deadline, ErrorKind, RetryPolicy
-from vsearch.fanout.platforms.http_api import answer_event
+from vsearch.fanout.platforms.http_api import KeyHashes, answer_event
 from vsearch.fanout.platforms.in_process import LocalInvoker
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire import codec as wire
@@ -183,7 +183,7 @@ class Fuzzer:
             what, event = change_tree(rng, event)
         self.tried = f"over HTTP: {what}"
         worker = self._local.worker("soak-coordinator")
-        answered = answer_event(worker, event, self._key, Deadline.after(SECONDS))
+        answered = answer_event(worker, event, KeyHashes(self._key), Deadline.after(SECONDS))
         document = json.loads(answered["body"])
         if answered["statusCode"] != 200:
             if answered["statusCode"] == 500:

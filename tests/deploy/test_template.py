@@ -280,4 +280,7 @@ def test_the_example_in_the_functions_folder_is_what_is_deployed():
     spec = StackSpec("words", "s3://my-bucket/words", 4, "s3://my-bucket/vsearch/stacks/words/package.zip")
     path = Path(functions.__file__).with_name("template.yaml")
     body = "".join(line for line in path.read_text().splitlines(keepends=True) if not line.startswith("#"))
-    assert body == render(make_templates(replace(spec, api_key_sha256="0" * 64)).root)
+    changing = ChangingSpec(
+        "s3://my-bucket/vsearch/stacks/words/changes.zip", writer=True, write_key_sha256="1" * 64, keep_minutes=15
+    )
+    assert body == render(make_templates(replace(spec, api_key_sha256="0" * 64, changing=changing)).root)

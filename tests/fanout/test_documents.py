@@ -200,7 +200,7 @@ def post(stack, **body):
     """What the web handler answers to a body."""
     worker, key = stack.local.worker("t-coordinator"), hashlib.sha256(b"key").hexdigest()
     data = json.dumps(body).encode()
-    return web.answer(worker, "POST", "/search", {"x-api-key": "key"}, data, key, Deadline())
+    return web.answer(worker, "POST", "/search", {"x-api-key": "key"}, data, web.KeyHashes(key), Deadline())
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -124,7 +124,9 @@ def test_pages_of_one_snapshot(tmp_path):
 
 def ask(stack, **body):
     worker, key = stack.local.worker("t-coordinator"), hashlib.sha256(b"key").hexdigest()
-    return web.answer(worker, "POST", "/search", {"x-api-key": "key"}, json.dumps(body).encode(), key, Deadline())
+    return web.answer(
+        worker, "POST", "/search", {"x-api-key": "key"}, json.dumps(body).encode(), web.KeyHashes(key), Deadline()
+    )
 
 
 def test_json(stack):

@@ -316,7 +316,7 @@ class TestWeb:
     def ask(self, stack, body, *, method="POST", path="/search", key="key"):
         worker = stack.local.worker("t-coordinator")
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return web.answer(worker, method, path, {"x-api-key": key}, data, self.KEY, Deadline())
+        return web.answer(worker, method, path, {"x-api-key": key}, data, web.KeyHashes(self.KEY), Deadline())
 
     def test_hits_with_columns(self, stack):
         vector = stack.queries[0].tolist()
@@ -365,7 +365,7 @@ class TestWeb:
         assert self.ask(stack, good, path="/else")[0] == 404
         assert self.ask(stack, good, method="GET")[0] == 405
         worker = stack.local.worker("t-coordinator")
-        assert web.answer(worker, "POST", "/search", {}, b"{}", "", Deadline())[0] == 401
+        assert web.answer(worker, "POST", "/search", {}, b"{}", web.KeyHashes(), Deadline())[0] == 401
 
     def test_the_description_is_valid(self):
         from openapi_spec_validator import validate
@@ -374,5 +374,5 @@ class TestWeb:
 
     @pytest.mark.parametrize("event", [None, {}, [], {"requestContext": {"http": {}}}, {"requestContext": 3}])
     def test_events_that_are_none(self, stack, event):
-        reply = web.answer_event(stack.local.worker("t-coordinator"), event, self.KEY, Deadline())
+        reply = web.answer_event(stack.local.worker("t-coordinator"), event, web.KeyHashes(self.KEY), Deadline())
         assert reply["statusCode"] == 400

@@ -294,7 +294,7 @@ def test_a_coordinator_of_an_older_release_says_so(stack, monkeypatch):
 def post(stack, body):
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     key = hashlib.sha256(b"k").hexdigest()
-    return web.answer(worker_of(stack), "POST", "/search", {"x-api-key": "k"}, data, key, Deadline())
+    return web.answer(worker_of(stack), "POST", "/search", {"x-api-key": "k"}, data, web.KeyHashes(key), Deadline())
 
 
 def test_texts_over_http(stack):
