@@ -15,6 +15,7 @@ import yaml
 
 import vsearch
 from tests.deploy.policies import allowed, may, resolve, statements
+from vsearch.deploy.aws.changing import ChangingSpec
 from vsearch.deploy.aws.rendering import render, transform
 from vsearch.deploy.aws.roles import MOST_NAMED
 from vsearch.deploy.aws.template import LARGEST_RESOURCES, MOST_PROCESSORS, StackSpec, make_templates

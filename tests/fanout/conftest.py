@@ -45,6 +45,11 @@ def make_sample(rows, dimensions, seed):
     )
 
 
+def run_of(role):
+    """How a role answers that is not about searching."""
+    return {"writer": Writer().answer, "keeper": keep}.get(role)
+
+
 @dataclass
 class Stack:
     """An index in a store that counts requests, its functions in this process, and the same opened directly."""
@@ -71,15 +76,15 @@ class Stack:
                 return stack.invoker.invoke(function, payload, timeout)
 
         role = self.names.role(function)
-        run = {"writer": Writer().answer, "keeper": keep}.get(role)
-        return Worker.open(role, store, function, invoker=Through(), names=self.names, policy=QUICK, run=run)
+        return Worker.open(role, store, function, invoker=Through(), names=self.names, policy=QUICK, run=run_of(role))
 
     def with_overflow(self, spill):
         """The functions of a platform that carries 4 kB, with a store for what is larger."""
 
         def make(function):
             role, store = self.names.role(function), open_store(self.url)
-            return Worker.open(role, store, function, invoker=local, names=self.names, envelope=Envelope(4096, spill))
+            envelope, run = Envelope(4096, spill), run_of(role)
+            return Worker.open(role, store, function, invoker=local, names=self.names, envelope=envelope, run=run)
 
         local = LocalInvoker(make)
         return local

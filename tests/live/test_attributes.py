@@ -212,3 +212,14 @@ def test_what_is_impossible_in_an_old_snapshot_is_done_in_the_newest(twin):
     assert stale[0].append(clustered(1, D), ids=[4]).added == 1
     assert stale[1].add_column("number", "string").snapshot == 6
     assert stale[2].update({"number": "x"}, ids=[800]).replaced == 1
+
+
+@pytest.mark.parametrize("empty", [[], [None]])
+def test_lists_without_a_value_fit_every_list(tmp_path, empty):
+    vectors = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
+    tags = [["a", "b"]] * 40
+    index = vsearch.build(vectors, tmp_path / "index", {"tags": tags}, np.arange(40))
+    index.update({"tags": empty}, where="id = 3")
+    index.update({"tags": [empty, empty]}, ids=[4, 5])
+    index.append(vectors[:2], {"tags": [empty, empty]}, [100, 101])
+    assert index.get([2, 3, 4, 5, 100, 101], ["tags"])["tags"].to_pylist() == [["a", "b"], *[empty] * 5]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.fanout.roles.row_columns import convert_values, fit_column
+from vsearch.fanout.wire.change_messages import MOST_FAULTS
 from vsearch.search.state.field_types import arrow_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 ID, VECTOR = "id", "vector"
+
+LARGEST_NUMBER = 1e15
+"""Largest number of a vector under l2 and ip: sums of squares must fit float32."""
 
 
 class BadRowsError(InputError):
@@ -113,22 +117,20 @@ def read_rows_body(snapshot: Snapshot, form: Form, body: bytes) -> ReceivedRows:
         rows = _decode_rows(body)
         ids = _json_ids([row.id for row in rows], snapshot.manifest.id_type, faults)
         attributes = _json_attributes(snapshot.schema, [row.columns for row in rows], faults)
-        vectors = _json_vectors([row.vector for row in rows], snapshot.manifest.dimensions, faults)
+        vectors = _json_vectors([row.vector for row in rows], snapshot, faults)
     else:
         table = _read_arrow(body)
         if VECTOR not in table.column_names:
             raise InputError(f"the table must have a column {VECTOR!r}, got {', '.join(table.column_names) or 'none'}")
         ids = table.column(ID).combine_chunks() if ID in table.column_names else None
         attributes = _arrow_attributes(snapshot.schema, table, faults)
-        vectors = _arrow_vectors(table.column(VECTOR).combine_chunks(), snapshot.manifest.dimensions, faults)
+        vectors = _arrow_vectors(table.column(VECTOR).combine_chunks(), snapshot, faults)
     if ids is not None:
         _check_ids(ids, snapshot.manifest.id_type, faults)
-    if vectors is not None:
-        _check_numbers(vectors, snapshot.model.metric, faults)
     faults.check()
-    if vectors is None:
+    if not len(vectors):
         raise InputError("the body has no rows")
-    return ReceivedRows(vectors.astype(np.float32), ids, attributes)
+    return ReceivedRows(vectors, ids, attributes)
 
 
 def read_change_body(snapshot: Snapshot, form: Form, body: bytes) -> tuple[Any, dict[str, Any]]:
@@ -191,51 +193,55 @@ def _decode_rows(body: bytes) -> list[_JsonRow]:
     raise BadRowsError(faults) if faults else InputError(f"the body is not valid JSON: {reason}")
 
 
-def _json_vectors(vectors: list[list[float]], dimensions: int, faults: _Faults) -> NDArray[Any] | None:
+def _json_vectors(vectors: list[list[float]], snapshot: Snapshot, faults: _Faults) -> NDArray[np.float32]:
     lengths = np.fromiter(map(len, vectors), np.int64, len(vectors))
-    return np.array(vectors, np.float64) if _check_lengths(lengths, dimensions, faults) and vectors else None
+    complete = _check_lengths(lengths, snapshot.manifest.dimensions, faults)
+    numbers = np.array([vectors[position] for position in complete], np.float64)
+    return _check_numbers(
+        numbers.reshape(len(complete), snapshot.manifest.dimensions), complete, snapshot.model.metric, faults
+    )
 
 
-def _arrow_vectors(column: Any, dimensions: int, faults: _Faults) -> NDArray[Any] | None:
+def _arrow_vectors(column: Any, snapshot: Snapshot, faults: _Faults) -> NDArray[np.float32]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    listed = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    listed = listed or pa.types.is_fixed_size_list(column.type)
-    if not listed or not (pa.types.is_floating(column.type.value_type) or pa.types.is_integer(column.type.value_type)):
+    types = pa.types
+    listed = types.is_list(column.type) or types.is_large_list(column.type) or types.is_fixed_size_list(column.type)
+    if not listed or not (types.is_floating(column.type.value_type) or types.is_integer(column.type.value_type)):
         raise InputError(f"the column {VECTOR!r} must hold lists of numbers, got {column.type}")
     lengths = pc.fill_null(pc.list_value_length(column), -1).to_numpy(zero_copy_only=False)
-    if not _check_lengths(lengths, dimensions, faults) or not len(column):
-        return None
-    flat = column.flatten()
-    numbers = flat.to_numpy(zero_copy_only=False)  # NULLs become NaN
-    return np.asarray(numbers).reshape(len(column), dimensions)
+    complete = _check_lengths(lengths, snapshot.manifest.dimensions, faults)
+    if len(complete) < len(column):
+        column = column.take(pa.array(complete))
+    numbers = column.flatten().to_numpy(zero_copy_only=False)  # NULLs become NaN
+    return _check_numbers(
+        numbers.reshape(len(complete), snapshot.manifest.dimensions), complete, snapshot.model.metric, faults
+    )
 
 
-def _check_lengths(lengths: NDArray[np.int64], dimensions: int, faults: _Faults) -> bool:
+def _check_lengths(lengths: NDArray[np.int64], dimensions: int, faults: _Faults) -> NDArray[np.int64]:
+    """Positions of the vectors with the right length; the length of a missing vector is -1."""
     faults.add(np.flatnonzero(lengths < 0), "has no vector")
     for position in np.flatnonzero((lengths >= 0) & (lengths != dimensions)):
         faults.add(
             [position], f"the vector must have the index's {dimensions} dimensions, got {int(lengths[position])}"
         )
-    return bool((lengths == dimensions).all())
+    return np.flatnonzero(lengths == dimensions)
 
 
-def _check_numbers(vectors: NDArray[Any], metric: Metric, faults: _Faults) -> None:
+def _check_numbers(
+    vectors: NDArray[Any], positions: NDArray[np.int64], metric: Metric, faults: _Faults
+) -> NDArray[np.float32]:
+    """The vectors at some positions as float32."""
     with np.errstate(over="ignore", invalid="ignore"):
         stored = vectors.astype(np.float32)
-    faults.add(
-        np.flatnonzero(~np.isfinite(stored).all(axis=1)), "the vector holds NaN, infinity or a number beyond float32"
-    )
+    wrong = ~np.isfinite(stored).all(axis=1)
+    faults.add(positions[wrong], "the vector holds NaN, infinity or a number beyond float32")
     if metric != "cosine":
         large = (np.abs(stored) > LARGEST_NUMBER).any(axis=1)
-        faults.add(
-            np.flatnonzero(large), f"the vector holds a number beyond {LARGEST_NUMBER:g}, too large for {metric}"
-        )
-
-
-LARGEST_NUMBER = 1e15
-"""Largest number of a vector under l2 and ip: sums of squares must fit float32."""
+        faults.add(positions[large], f"the vector holds a number beyond {LARGEST_NUMBER:g}, too large for {metric}")
+    return stored
 
 
 def _json_ids(ids: list[int | str | None], id_type: str, faults: _Faults) -> Any:
@@ -243,8 +249,11 @@ def _json_ids(ids: list[int | str | None], id_type: str, faults: _Faults) -> Any
 
     if all(id_ is None for id_ in ids):
         return None
-    column, wrong = convert_values(ids, pa.string() if id_type == "string" else pa.int64())
+    kind: Any = pa.string() if id_type == "string" else pa.int64()
+    column, wrong = convert_values(ids, kind)
     faults.merge({position: f"id: {fault}" for position, fault in wrong.items()})
+    if 0 < len(wrong) < MOST_FAULTS:  # check the others, too
+        column, _ = convert_values([None if place in wrong else id_ for place, id_ in enumerate(ids)], kind)
     return column
 
 
