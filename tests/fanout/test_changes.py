@@ -25,6 +25,7 @@ from vsearch.fanout.wire.change_messages import MOST_FAULTS, BadRows, Committed,
 from vsearch.fanout.wire.envelope import Envelope
 from vsearch.fanout.wire.messages import Failure
 from vsearch.storage import open_store
+from vsearch.storage.snapshots.condemned import DATA_FOLDERS
 
 D = 16
 KEY = "a write key"
@@ -37,21 +38,44 @@ def sample():
     return vectors, attributes, queries
 
 
-def make_stack(sample, ids):
-    vectors, attributes, queries = sample
+IDS = {"strings": [f"row {i}" for i in range(300)], "integers": np.arange(300), "none": None}
+
+
+@pytest.fixture(scope="module")
+def built(sample):
+    """Indexes by their ids, built once; tests change copies."""
+    vectors, attributes, _ = sample
+    return {
+        kind: vsearch.build(
+            vectors[:300], f"memory://changes-{kind}/index", attributes[:300], ids, shards=2, partitions=8
+        ).snapshot.store
+        for kind, ids in IDS.items()
+    }
+
+
+def copy_of(store):
+    """The URL of a copy of an index."""
     url = f"memory://changes-{uuid4().hex}/index"
-    index = vsearch.build(vectors[:300], url, attributes[:300], ids, shards=2, partitions=8)
-    return Stack(url, index, queries)
+    copy = open_store(url)
+    for folder in ("manifest", *DATA_FOLDERS):
+        for info in store.list(folder):
+            copy.put(info.path, store.get(info.path))
+    return url
+
+
+def make_stack(built, sample, kind):
+    url = copy_of(built[kind])
+    return Stack(url, vsearch.open(url), sample[2])
 
 
 @pytest.fixture
-def stack(sample):
-    return make_stack(sample, [f"row {i}" for i in range(300)])
+def stack(built, sample):
+    return make_stack(built, sample, "strings")
 
 
 @pytest.fixture
-def numbered(sample):
-    return make_stack(sample, np.arange(300))
+def numbered(built, sample):
+    return make_stack(built, sample, "integers")
 
 
 def remote_of(stack, invoker=None, envelope=None):
@@ -70,12 +94,10 @@ def row(id_, vector=(0.5,) * D, **columns):
 
 
 class TestRemoteIndex:
-    def test_changes_equal_those_of_an_index_opened_in_process(self, stack, sample):
+    def test_changes_equal_those_of_an_index_opened_in_process(self, stack, built, sample):
         vectors, attributes, queries = sample
-        twin_url = f"memory://twin-{uuid4().hex}/index"
         ids = [f"row {i}" for i in range(400)]
-        twin = vsearch.build(vectors[:300], twin_url, attributes[:300], ids[:300], shards=2, partitions=8)
-        remote = remote_of(stack)
+        twin, remote = vsearch.open(copy_of(built["strings"])), remote_of(stack)
 
         def both(change):
             there, here = change(remote), change(twin)
@@ -143,8 +165,8 @@ class TestRemoteIndex:
         stack.index.refresh()
         assert (len(stack.index), stack.index.info()["snapshot"]) == (302, 2)
 
-    def test_an_index_that_numbers_its_rows(self, sample):
-        stack = make_stack(sample, None)
+    def test_an_index_that_numbers_its_rows(self, built, sample):
+        stack = make_stack(built, sample, "none")
         remote = remote_of(stack)
         assert remote.append(sample[0][:5]).added == 5
         assert remote.delete([300, 301]).deleted == 2
