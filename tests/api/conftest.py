@@ -1,3 +1,3 @@
-from tests.functions.conftest import kernels, keys, package
+from tests.functions.conftest import changes_package, kernels, keys, package
 
-__all__ = ["kernels", "keys", "package"]
+__all__ = ["changes_package", "kernels", "keys", "package"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import vsearch
+from tests.fanout.conftest import run_of
 from tests.functions.deployment import deploy
 from vsearch.api.remote_index import RemoteIndex
 from vsearch.api.remote_refusals import RefusesChanges
@@ -52,7 +53,8 @@ class TestBehindWorkers(IndexContract):
         vsearch.build(c.vectors, url, c.attributes, c.ids, **OPTIONS)
 
         def make(function):
-            return Worker.open(names.role(function), open_store(url), function, invoker=local, names=names)
+            role = names.role(function)
+            return Worker.open(role, open_store(url), function, invoker=local, names=names, run=run_of(role))
 
         local = LocalInvoker(make)
         return c.opened(RemoteIndex("test://contract", names, local, Envelope()), *REFUSED)
@@ -62,9 +64,10 @@ class TestBehindWorkers(IndexContract):
 class TestBehindFunctions(IndexContract):
     @pytest.fixture(scope="class")
     @classmethod
-    def opened(cls, collection, s3_server, package, keys, tmp_path_factory):
+    def opened(cls, collection, s3_server, package, changes_package, keys, tmp_path_factory):
         c, url = collection, "s3://vsearch/contract/functions"
         vsearch.build(c.vectors, url, c.attributes, c.ids, **OPTIONS, **s3_server.options())
         folder = tmp_path_factory.mktemp("faas")
-        with deploy(folder, package.path, s3_server.endpoint, c.queries, None, "contract", VSEARCH_INDEX=url) as stack:
+        options = {"changes": changes_package.path, "VSEARCH_INDEX": url}
+        with deploy(folder, package.path, s3_server.endpoint, c.queries, None, "contract", **options) as stack:
             yield c.opened(stack.remote, *REFUSED)

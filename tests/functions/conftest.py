@@ -21,6 +21,11 @@ def package(tmp_path_factory, kernels):
 
 
 @pytest.fixture(scope="session")
+def changes_package(tmp_path_factory, kernels):
+    return build_package(tmp_path_factory.mktemp("changes") / "vsearch-changes.zip", kernels=kernels, changes=True)
+
+
+@pytest.fixture(scope="session")
 def keys():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "any")

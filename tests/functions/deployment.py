@@ -26,7 +26,8 @@ from vsearch.fanout.wire.values import to_values
 from vsearch.fanout.wire.where import encode_where
 
 SHARDS = 4
-KEY = "an api key"
+WRITER_KEYS = {"AWS_ACCESS_KEY_ID": "writer", "AWS_SECRET_ACCESS_KEY": "writer-secret"}
+KEY, WRITE_KEY = "an api key", "a write key"
 URL = "s3://vsearch/end-to-end/index"
 PREDICATES = [None, "price < 43.21 AND year >= 2001", "word = 'w3' OR tags @> ARRAY['t1']"]
 
@@ -102,9 +103,14 @@ def deploy(
     module="functions.{}",
     timeout=60.0,
     memory=1769,
+    changes=None,
+    keep_every=None,
     **variables,
 ):
-    """Put a stack on a FaaS of its own; `module` is where the handlers of a role are."""
+    """Put a stack on a FaaS of its own; `module` is where the handlers of a role are.
+
+    With `changes`, the package of the writer and the keeper, there are these as well, the keeper every so many seconds.
+    """
     platform = Platform(folder, Limits(environments=34))
     server = Server(platform)
     server.start()
@@ -118,19 +124,23 @@ def deploy(
         "VSEARCH_INDEX": URL,
         "VSEARCH_STACK": stack,
         "VSEARCH_API_KEY_SHA256": hashlib.sha256(KEY.encode()).hexdigest(),
+        "VSEARCH_WRITE_KEY_SHA256": hashlib.sha256(WRITE_KEY.encode()).hexdigest(),
         **variables,
     }
     handlers = {role: role for role in ("coordinator", "allocator", "http")}
     handlers |= {f"processor-{shard}": "processor" for shard in range(SHARDS)}
+    handlers |= {"writer": "writer", "keeper": "keeper"} if changes is not None else {}
     for name, role in handlers.items():
+        changing = role in ("writer", "keeper")
         platform.put(
             FunctionSpec(
                 name=f"{stack}-{name}",
-                handler=f"{module.format(role)}.handler",
-                package=str(package),
+                handler=f"functions.{role}.handler" if changing else f"{module.format(role)}.handler",
+                package=str(changes if changing else package),
+                every=keep_every if role == "keeper" else None,
                 memory=memory,
                 timeout=timeout,
-                environment=variables,
+                environment=variables | (WRITER_KEYS if changing else {}),
             )
         )
     found = Deployed(server, stack, queries, reference, URL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -125,7 +125,9 @@ class RemoteChanges(RefusesChanges):
             if ids is not None:
                 columns["id"] = _id_column(ids)
             for name, value in values.items():
-                columns[name] = pa.array([value] if ids is None else value)
+                single = ids is None or isinstance(value, str) or not isinstance(value, Iterable)
+                count = 1 if ids is None else len(columns["id"])
+                columns[name] = pa.array([value] * count if single else value)
             table = pa.table(columns)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise InputError(f"values must be one value, or with ids an array with one value per id: {error}") from None
@@ -186,7 +188,10 @@ class RemoteChanges(RefusesChanges):
         progress: Callable[[str, int, int], None] | None,
     ) -> Commit:
         from vsearch.live.commits import Commit
+        from vsearch.live.inputs import is_empty
 
+        if is_empty(embeddings):
+            return Commit(self.info()["snapshot"])
         total: Commit | None = None
         for part, body, done, rows in _bodies(embeddings, given, self._metric, self._room()):
             part_token = token if token is None or not part else f"{token[: LONGEST_TOKEN - 12]}/{part}"

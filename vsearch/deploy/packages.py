@@ -53,7 +53,7 @@ _UNUSED = re.compile(
 )
 _UNUSED_ARROW = re.compile(
     # what `import pyarrow` does not load, and two of three copies of its libraries, which the wheel has for linkers
-    r"^pyarrow/(src|vendored|interchange)/|^pyarrow/lib\w+\.so(\.\d+\.\d+\.\d+)?$"
+    r"^pyarrow/(src|interchange)/|^pyarrow/lib\w+\.so(\.\d+\.\d+\.\d+)?$"
     r"|^pyarrow/libarrow(_python)?_(flight|s3|gcs|azure|gandiva|orc|parquet_encryption)\b"
     r"|^pyarrow/_(flight|s3fs|gcsfs|azurefs|hdfs|orc|substrait|gandiva|parquet_encryption|dataset_parquet_encryption"
     r"|dataset_orc|pyarrow_cpp_tests|cuda)\b"

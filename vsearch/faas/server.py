@@ -84,12 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if self._refuses(path):
             return
-        try:
-            body = read_body(self.rfile, self.headers, LARGEST_REQUEST + 65536)
-        except BodyError as error:
-            self.close_connection = True
-            refusal = refuse(error.status, "InvalidRequestContentException", str(error))
-            self._reply(too_large() if error.status == 413 else refusal)
+        body = self._read_body()
+        if body is None:
             return
         matched = _INVOKE.fullmatch(path)
         if matched:
@@ -115,9 +111,18 @@ class _Handler(BaseHTTPRequestHandler):
         elif not self._by_url("GET", b""):
             self._reply(refuse(404, "ResourceNotFoundException", f"there is no {path}"))
 
+    def do_PATCH(self) -> None:
+        """Pass a request on to a function's own URL."""
+        if not self._refuses(urlsplit(self.path).path):
+            self._pass_on("PATCH")
+
     def do_DELETE(self) -> None:
-        """Remove a function."""
+        """Remove a function, or pass a request on to a function's own URL."""
         path = urlsplit(self.path).path
+        if _URL.fullmatch(path):
+            if not self._refuses(path):
+                self._pass_on("DELETE")
+            return
         if self._refuses("/vsearch/"):
             return
         self.close_connection |= has_body(self.headers)
@@ -126,6 +131,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Disable logging."""
+
+    def _read_body(self) -> bytes | None:
+        """Read the body of the request; None if it was refused."""
+        try:
+            return read_body(self.rfile, self.headers, LARGEST_REQUEST + 65536)
+        except BodyError as error:
+            self.close_connection = True
+            refusal = refuse(error.status, "InvalidRequestContentException", str(error))
+            self._reply(too_large() if error.status == 413 else refusal)
+            return None
+
+    def _pass_on(self, method: str) -> None:
+        body = self._read_body()
+        if body is not None and not self._by_url(method, body):
+            self._reply(refuse(404, "ResourceNotFoundException", f"there is no {urlsplit(self.path).path}"))
 
     def _refuses(self, path: str) -> bool:
         """Refuse requests from other hosts or origins, and control requests without the token."""
