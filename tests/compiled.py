@@ -11,15 +11,16 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from vsearch.kernels.toolchain.ahead_of_time import build
-from vsearch.kernels.toolchain.library import functions_in, targets_here
-
 #: Kept between runs; `make clean` removes it.
 FOLDER = Path(__file__).parents[1] / "build" / "test-kernels"
 
 
 def library_folder() -> Path | None:
     """The folder of the library, compiled by the first process that asks; None if this machine cannot have one."""
+    # NumPy comes with them, and reads how many threads it may have
+    from vsearch.kernels.toolchain.ahead_of_time import build
+    from vsearch.kernels.toolchain.library import functions_in, targets_here
+
     if not targets_here() or find_spec("ziglang") is None:
         return None
     target = targets_here()[0]

@@ -41,17 +41,20 @@ LONG = [
     "search/test_lloyd", "functions/test_packages", "fanout/test_documents", "fanout/test_loading",
     "deploy/test_template", "search/test_tuning", "test_damage", "fanout/test_faults", "quantizers/test_pq",
     "faas/test_platform", "storage/test_stores", "documents/test_codecs", "documents/test_kernels", "cli/test_app",
-    "test_far_from_the_origin", "search/test_exact", "test_wheel", "search/test_foreign", "search/test_floor",
-    "test_magnitudes", "functions/test_handlers", "jpq/test_pairs", "test_forking", "kernels/test_caching",
-    "fanout/test_pages", "search/test_native", "deploy/test_cost", "storage/test_patience", "test_cores",
-    "test_timeouts", "api/test_contract", "bench/test_soak", "test_install", "search/test_min_score",
-    "search/test_pages", "test_index", "test_snapshots", "cli/test_indexes", "cli/test_maintenance",
-    "jpq/test_scoring", "storage/test_s3", "cli/test_training",
+    "quantizers/test_contract", "search/test_filters", "test_ids", "cli/test_changes", "search/test_row_ids",
+    "documents/test_cli", "encoders/test_compress", "predicates/test_text_limits", "live/test_groups",
+    "live/test_live_prune", "cli/test_encoders", "storage/test_gcs", "test_far_from_the_origin",
+    "search/test_exact", "test_wheel", "search/test_foreign", "search/test_floor", "test_magnitudes",
+    "functions/test_handlers", "jpq/test_pairs", "test_forking", "kernels/test_caching", "fanout/test_pages",
+    "search/test_native", "deploy/test_cost", "storage/test_patience", "test_cores", "test_timeouts",
+    "api/test_contract", "bench/test_soak", "test_install", "search/test_min_score", "search/test_pages",
+    "test_index", "test_snapshots", "cli/test_indexes", "cli/test_maintenance", "jpq/test_scoring",
+    "storage/test_s3", "cli/test_training",
 ]  # fmt: skip
 RANKS = {Path(__file__).parent / f"{name}.py": rank for rank, name in enumerate(LONG)}
 
-#: Fixtures that compile kernels ahead of time, or start what needs them.
-SLOW_FIXTURES = {"compiled", "kernels", "libraries"}
+#: Fixtures that compile kernels ahead of time, or start what needs them; and a server of a dozen processor seconds.
+SLOW_FIXTURES = {"compiled", "kernels", "libraries", "s3_server"}
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -214,12 +214,14 @@ def test_rows_outside() -> None:
                 source.take(np.array([row]))
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(-40, 40)), st.integers(1, 9))
 def test_repeated_in_any_number_of_passes(values: list[int], pass_rows: int) -> None:
     expected = sorted({value for value in values if values.count(value) > 1})
     assert repeated(np.array(values, np.int64), pass_rows).tolist() == expected
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=3)))
 def test_equal_strings_are_found_whatever_they_are(values: list[str]) -> None:
     if len(set(values)) == len(values):

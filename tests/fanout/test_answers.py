@@ -39,24 +39,22 @@ def assert_same(answer, hits):
 @pytest.mark.parametrize("where", PREDICATES)
 def test_identical_to_the_index(any_stack, plan, where):
     for options in ({}, {"nprobe": 2}, {"exact": True, "k": 37}):
-        hits = any_stack.index.search(any_stack.queries, where=where, **options)
-        assert_same(any_stack.search(where=where, **plan, **options), hits)
+        assert_same(any_stack.search(where=where, **plan, **options), any_stack.hits(where, **options))
 
 
 def test_a_tree_of_many_allocators(any_stack):
     for where in PREDICATES:
-        hits = any_stack.index.search(any_stack.queries, where=where)
-        assert_same(any_stack.search(where=where, allocators=20, branching=4), hits)
+        assert_same(any_stack.search(where=where, allocators=20, branching=4), any_stack.hits(where))
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=["alone", "flat", "tree", "chain"])
 @pytest.mark.parametrize("k", [1, 10, 200])
 def test_min_score_only_leaves_hits_out(any_stack, plan, k):
     for where in (None, "year > 2010"):
-        free = any_stack.index.search(any_stack.queries, k=k, where=where)
+        free = any_stack.hits(where, k=k)
         for share in (0.1, 0.5, 0.99):
             bar = float(np.quantile(free.scores, share))
-            hits = any_stack.index.search(any_stack.queries, k=k, where=where, min_score=bar)
+            hits = any_stack.hits(where, k=k, min_score=bar)
             good = free.scores <= bar if any_stack.index.info()["metric"] == "l2" else free.scores >= bar
             assert (hits.ids[good] == free.ids[good]).all()
             assert np.isnan(hits.scores[~good]).all()

@@ -89,6 +89,7 @@ def ask(worker, request):
 
 @pytest.mark.parametrize("where", PREDICATES)
 def test_a_cold_processor_takes_two_rounds(any_stack, where):
+    any_stack.reset()
     sent = []
 
     class Noting:

@@ -160,6 +160,7 @@ TABLES = st.tuples(
 ).map(lambda drawn: SAMPLE.select(drawn[0]).slice(drawn[1], drawn[2]))
 
 
+@pytest.mark.slow
 @given(st.dictionaries(NAMES, ARRAYS | TABLES, max_size=4), st.booleans(), st.booleans())
 def test_any_arrays_and_tables(written, whole, twice):
     limits = {"SMALL": SMALL if whole else 0}
