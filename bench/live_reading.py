@@ -28,7 +28,7 @@ STEPS = (1, 10, 30)
 """Appends after which a search is looked at, beside the last one; a fresh build is made for the first and the last."""
 
 WIDTHS = (1.0, 0.8, 0.9, 1.1, 1.25)
-"""What a fresh build's reach and margin are multiplied by, so that its cost at any recall between is known."""
+"""Factors of a fresh build's radius factor and error sigmas, to interpolate its cost at any recall in between."""
 
 DELETED = 0.1
 PLOT = "plots/live.png"
@@ -141,7 +141,9 @@ def widths(index: Any) -> list[Any]:
     before, made = index.snapshot, []
     for width in WIDTHS:
         settings = replace(
-            before.settings, reach=width * before.settings.reach, margin=width * before.settings.margin
+            before.settings,
+            radius_factor=width * before.settings.radius_factor,
+            error_sigmas=width * before.settings.error_sigmas,
         ).to_entry()
         made.append(Index(open_snapshot(before.store, msgspec.structs.replace(before.manifest, settings=settings))))
     return made

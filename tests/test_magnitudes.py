@@ -75,7 +75,7 @@ def test_what_other_metrics_cannot_square_is_refused(tmp_path, plain, metric):
     hits = index.search(scaled(plain[:5], 1e15), k=10)
     assert np.isfinite(hits.scores).all()
     for size in (1e16, 1e30, 3e38):
-        with pytest.raises(vsearch.InputError, match=r"query 0 holds .* beyond 1e"):
+        with pytest.raises(vsearch.InputError, match=r"query 0 contains"):
             index.search(scaled(plain[0], size))
 
 

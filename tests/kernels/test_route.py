@@ -12,7 +12,7 @@ from vsearch.kernels.query.route import (
     Fading,
     bound_partitions,
     fade_bounds,
-    forced_visits,
+    min_probe_count,
     nearness,
     order_head,
     order_tail,
@@ -21,16 +21,16 @@ from vsearch.kernels.query.route import (
 )
 
 
-def ordered(bounds: np.ndarray, eligible: np.ndarray) -> tuple[np.ndarray, int]:
+def ordered(upper_bounds: np.ndarray, match_counts: np.ndarray) -> tuple[np.ndarray, int]:
     """The order of all partitions, and how many of them were ordered at first."""
-    n = len(bounds)
+    n = len(upper_bounds)
     order = np.full(n + 8, -7, np.int32)  # what lies behind must stay as it is
     keys, histogram = np.empty(n, np.uint32), np.empty(RADIX, np.int32)
     slots = np.full(2 * HEAD + 8, -7, np.int64)
-    head = order_head(bounds, eligible, order[:n], keys, histogram, slots[: 2 * HEAD])
+    head = order_head(upper_bounds, match_counts, order[:n], keys, histogram, slots[: 2 * HEAD])
     assert (slots[2 * HEAD :] == -7).all()
     before = order[:head].copy()
-    count = order_tail(bounds, order[:n], head, keys, np.empty(n, np.int32), np.empty(n, np.uint32), histogram)
+    count = order_tail(upper_bounds, order[:n], head, keys, np.empty(n, np.int32), np.empty(n, np.uint32), histogram)
     assert (order[n:] == -7).all()
     np.testing.assert_array_equal(order[:head], before)
     return order[:count], head
@@ -42,40 +42,40 @@ def ordered(bounds: np.ndarray, eligible: np.ndarray) -> tuple[np.ndarray, int]:
     st.integers(0, 2**32 - 1),
 )
 def test_order_is_a_stable_descending_sort_of_the_eligible(values: list[float], times: int, seed: int) -> None:
-    bounds = np.tile(np.array(values, np.float32), times)
-    bounds[bounds == 0] = 0.0  # -0 and 0 are one value
-    eligible = np.random.default_rng(seed).integers(0, 3, len(bounds)).astype(np.int64)
-    twin = np.argsort(-bounds, kind="stable")
-    found, _ = ordered(bounds, eligible)
-    np.testing.assert_array_equal(found, twin[eligible[twin] > 0])
+    upper_bounds = np.tile(np.array(values, np.float32), times)
+    upper_bounds[upper_bounds == 0] = 0.0  # -0 and 0 are one value
+    match_counts = np.random.default_rng(seed).integers(0, 3, len(upper_bounds)).astype(np.int64)
+    twin = np.argsort(-upper_bounds, kind="stable")
+    found, _ = ordered(upper_bounds, match_counts)
+    np.testing.assert_array_equal(found, twin[match_counts[twin] > 0])
 
 
 @pytest.mark.parametrize("count", [1, HEAD - 1, HEAD, HEAD + 1, 5000])
 def test_a_head_of_many_is_ordered_first(count: int) -> None:
-    bounds = np.random.default_rng(count).standard_normal(count).astype(np.float32)
-    found, head = ordered(bounds, np.ones(count, np.int64))
-    np.testing.assert_array_equal(found, np.argsort(-bounds, kind="stable"))
+    upper_bounds = np.random.default_rng(count).standard_normal(count).astype(np.float32)
+    found, head = ordered(upper_bounds, np.ones(count, np.int64))
+    np.testing.assert_array_equal(found, np.argsort(-upper_bounds, kind="stable"))
     assert min(count, HEAD) <= head <= 2 * HEAD
 
 
 @pytest.mark.parametrize("outlier", [None, 1e30, -1e30])
 def test_order_of_many_equal_bounds(outlier: float | None) -> None:
-    bounds = np.repeat(np.array([1.5, -2.0, 1.5], np.float32), 1000)
+    upper_bounds = np.repeat(np.array([1.5, -2.0, 1.5], np.float32), 1000)
     if outlier is not None:
-        bounds[77] = outlier
-    twin = np.argsort(-bounds, kind="stable")
-    np.testing.assert_array_equal(ordered(bounds, np.ones(3000, np.int64))[0], twin)
+        upper_bounds[77] = outlier
+    twin = np.argsort(-upper_bounds, kind="stable")
+    np.testing.assert_array_equal(ordered(upper_bounds, np.ones(3000, np.int64))[0], twin)
 
 
 @pytest.mark.parametrize("odd", [[3e38, -3e38], [np.inf], [-np.inf], [np.inf, -np.inf], [np.nan]])
 @pytest.mark.parametrize("count", [3, 300, 3000])
 def test_bounds_of_any_size_are_ordered(odd: list[float], count: int) -> None:
-    bounds = np.random.default_rng(count).standard_normal(count).astype(np.float32)
-    bounds[1 : 1 + len(odd)] = odd
-    found, _ = ordered(bounds, np.ones(count, np.int64))
+    upper_bounds = np.random.default_rng(count).standard_normal(count).astype(np.float32)
+    upper_bounds[1 : 1 + len(odd)] = odd
+    found, _ = ordered(upper_bounds, np.ones(count, np.int64))
     np.testing.assert_array_equal(np.sort(found), np.arange(count))
     if not np.isnan(odd).any():
-        np.testing.assert_array_equal(found, np.argsort(-bounds, kind="stable"))
+        np.testing.assert_array_equal(found, np.argsort(-upper_bounds, kind="stable"))
 
 
 @pytest.mark.parametrize("squared", [False, True])
@@ -86,51 +86,68 @@ def test_scores_and_bounds(squared: bool, partitions: int, dimensions: int) -> N
     centroids = rng.standard_normal((partitions, dimensions)).astype(np.float32)
     squares = np.einsum("ij,ij->i", centroids, centroids)
     radii = rng.uniform(0, 2, partitions).astype(np.float32)
-    spreads = (radii * rng.uniform(0.5, 1, partitions)).astype(np.float32)
-    bases, bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
-    reach, square = np.float32(0.6), np.float32(query @ query)
-    slacks = rng.uniform(0, 0.1, partitions).astype(np.float32)
-    bound_partitions(centroids @ query, square, squares, slacks, radii, spreads, reach, squared, bases, bounds)
+    effective_radii = (radii * rng.uniform(0.5, 1, partitions)).astype(np.float32)
+    centroid_scores, upper_bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
+    radius_factor, square = np.float32(0.6), np.float32(query @ query)
+    rounding_bounds = rng.uniform(0, 0.1, partitions).astype(np.float32)
+    bound_partitions(
+        centroids @ query,
+        square,
+        squares,
+        rounding_bounds,
+        radii,
+        effective_radii,
+        radius_factor,
+        squared,
+        centroid_scores,
+        upper_bounds,
+    )
     if squared:
         expected = -np.sum((query - centroids) ** 2, axis=1)
         distances = np.sqrt(-expected)
-        inside = np.maximum(reach * spreads - distances, 0)
-        limits = expected + 2 * (reach * distances * spreads + inside**2 + slacks * np.sqrt(square)) - radii**2
+        inside = np.maximum(radius_factor * effective_radii - distances, 0)
+        limits = (
+            expected
+            + 2 * (radius_factor * distances * effective_radii + inside**2 + rounding_bounds * np.sqrt(square))
+            - radii**2
+        )
     else:
         expected = centroids @ query
-        limits = expected + np.sqrt(square) * (reach * spreads + slacks)
-    np.testing.assert_allclose(bases, expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(bounds, limits, rtol=1e-4, atol=1e-4)
+        limits = expected + np.sqrt(square) * (radius_factor * effective_radii + rounding_bounds)
+    np.testing.assert_allclose(centroid_scores, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(upper_bounds, limits, rtol=1e-4, atol=1e-4)
 
 
 def test_of_equal_partitions_the_nearer_has_the_higher_bound() -> None:
     distances = np.linspace(0, 4, 50).astype(np.float32)
-    bases, bounds = np.empty(50, np.float32), np.empty(50, np.float32)
+    centroid_scores, upper_bounds = np.empty(50, np.float32), np.empty(50, np.float32)
     ones, zeros = np.ones(50, np.float32), np.zeros(50, np.float32)
-    bound_partitions(zeros, np.float32(0), distances**2, zeros, ones, ones, np.float32(1.5), True, bases, bounds)
-    assert (np.diff(bounds) < 0).all()
+    bound_partitions(
+        zeros, np.float32(0), distances**2, zeros, ones, ones, np.float32(1.5), True, centroid_scores, upper_bounds
+    )
+    assert (np.diff(upper_bounds) < 0).all()
 
 
 @pytest.mark.parametrize("squared", [False, True])
 @pytest.mark.parametrize("split", [0, 1, 20, 60])
 def test_bounds_fade_with_the_rows_before_them(squared: bool, split: int) -> None:
     rng = np.random.default_rng(split)
-    bases = -rng.uniform(0, 4, 60).astype(np.float32)
-    bounds, radii = bases + np.float32(0.5), rng.uniform(0.5, 1, 60).astype(np.float32)
-    spreads = (radii * rng.uniform(0.5, 1, 60)).astype(np.float32)
-    eligible = rng.integers(1, 40, 60).astype(np.int64)
+    centroid_scores = -rng.uniform(0, 4, 60).astype(np.float32)
+    upper_bounds, radii = centroid_scores + np.float32(0.5), rng.uniform(0.5, 1, 60).astype(np.float32)
+    effective_radii = (radii * rng.uniform(0.5, 1, 60)).astype(np.float32)
+    match_counts = rng.integers(1, 40, 60).astype(np.int64)
     fades = np.log1p(np.arange(31)).astype(np.float32)
-    order = np.argsort(-bounds, kind="stable").astype(np.int32)
-    before = np.cumsum(eligible[order]) - eligible[order]
-    unit = 2 * np.sqrt(-bases) if squared else np.float32(1.7)
-    fade = np.minimum(0.1 * fades[np.minimum(before // 20, 30)] * radii[order], 0.3 * spreads[order])
+    order = np.argsort(-upper_bounds, kind="stable").astype(np.int32)
+    before = np.cumsum(match_counts[order]) - match_counts[order]
+    unit = 2 * np.sqrt(-centroid_scores) if squared else np.float32(1.7)
+    fade = np.minimum(0.1 * fades[np.minimum(before // 20, 30)] * radii[order], 0.3 * effective_radii[order])
     fade *= np.broadcast_to(unit, 60)[order]
-    wanted = bounds[order] - fade
+    wanted = upper_bounds[order] - fade
     numbers = np.float32(1 / 20), np.float32(0.1), np.float32(0.3), np.float32(1.7)
-    fading = Fading(fades, *numbers, squared, radii, spreads, bases, bounds)
-    fade_bounds(fading, order, 0, split, eligible)
-    fade_bounds(fading, order, split, 60, eligible)
-    np.testing.assert_allclose(bounds[order], wanted, rtol=1e-5)
+    fading = Fading(fades, *numbers, squared, radii, effective_radii, centroid_scores, upper_bounds)
+    fade_bounds(fading, order, 0, split, match_counts)
+    fade_bounds(fading, order, split, 60, match_counts)
+    np.testing.assert_allclose(upper_bounds[order], wanted, rtol=1e-5)
 
 
 @given(
@@ -139,16 +156,16 @@ def test_bounds_fade_with_the_rows_before_them(squared: bool, split: int) -> Non
     st.integers(0, 80),
 )
 def test_forced_visits_cover_nprobe_and_k(rows: list[int], k: int, nprobe: int) -> None:
-    eligible = np.array(rows, np.int64)
-    order = np.argsort(-eligible, kind="stable").astype(np.int32)
-    forced = forced_visits(order, len(order), eligible, k, nprobe)
+    match_counts = np.array(rows, np.int64)
+    order = np.argsort(-match_counts, kind="stable").astype(np.int32)
+    min_probes = min_probe_count(order, len(order), match_counts, k, nprobe)
     if nprobe == 0:
-        assert forced == 0
+        assert min_probes == 0
         return
-    covered = eligible[order[:forced]].sum()
-    assert forced == len(rows) or (forced >= nprobe and covered >= k)
-    if 0 < forced < len(rows):  # not one more than that
-        assert forced == nprobe or eligible[order[: forced - 1]].sum() < k
+    covered = match_counts[order[:min_probes]].sum()
+    assert min_probes == len(rows) or (min_probes >= nprobe and covered >= k)
+    if 0 < min_probes < len(rows):  # not one more than that
+        assert min_probes == nprobe or match_counts[order[: min_probes - 1]].sum() < k
 
 
 @pytest.mark.parametrize("dimensions", [1, 7, 384])
@@ -184,19 +201,22 @@ def test_whether_a_partition_without_an_order_may_hold_a_row(squared: bool, spre
     """Bounds that fade need not descend, so the first of the rest is not the highest."""
     count = 3000
     rng = np.random.default_rng(int(squared))
-    bases = -rng.uniform(0, 4, count).astype(np.float32)
+    centroid_scores = -rng.uniform(0, 4, count).astype(np.float32)
     radii = rng.uniform(0.2, 1, count).astype(np.float32)
-    bounds, eligible = (bases + radii).astype(np.float32), rng.integers(0, 3, count).astype(np.int64)
-    spreads, fades = (spread * radii).astype(np.float32), np.log1p(np.arange(count + 1)).astype(np.float32)
+    upper_bounds, match_counts = (
+        (centroid_scores + radii).astype(np.float32),
+        rng.integers(0, 3, count).astype(np.int64),
+    )
+    effective_radii, fades = (spread * radii).astype(np.float32), np.log1p(np.arange(count + 1)).astype(np.float32)
     order, keys = np.full(count, -7, np.int32), np.empty(count, np.uint32)
     slots = np.empty(2 * HEAD, np.int64)
-    head = order_head(bounds, eligible, order, keys, np.empty(RADIX, np.int32), slots)
-    before = int(eligible[order[:head]].sum())
-    rest = np.setdiff1d(np.flatnonzero(eligible), order[:head])
-    unit = 2 * np.sqrt(-bases[rest]) if squared else np.float32(1.7)
-    fade = np.minimum(0.07 * fades[min(before // 4, count)] * radii[rest], 0.3 * spreads[rest]) * unit
-    highest = float((bounds[rest] - fade).max())
+    head = order_head(upper_bounds, match_counts, order, keys, np.empty(RADIX, np.int32), slots)
+    before = int(match_counts[order[:head]].sum())
+    rest = np.setdiff1d(np.flatnonzero(match_counts), order[:head])
+    unit = 2 * np.sqrt(-centroid_scores[rest]) if squared else np.float32(1.7)
+    fade = np.minimum(0.07 * fades[min(before // 4, count)] * radii[rest], 0.3 * effective_radii[rest]) * unit
+    highest = float((upper_bounds[rest] - fade).max())
     numbers = np.float32(1 / 4), np.float32(0.07), np.float32(0.3), np.float32(1.7)
-    fading = Fading(fades, *numbers, squared, radii, spreads, bases, bounds)
+    fading = Fading(fades, *numbers, squared, radii, effective_radii, centroid_scores, upper_bounds)
     for threshold, wanted in ((highest - 1e-4, True), (highest + 1e-4, False)):
         assert tail_reaches(fading, np.float32(threshold), keys, before) == wanted

@@ -34,8 +34,8 @@ def plan(snapshot, query, k, mask):
         nprobe=None,
         exact=False,
         settings=snapshot.settings,
-        eligible=None if mask is None else mask.matches,
-        spreads=None if mask is None else mask.spreads,
+        match_counts=None if mask is None else mask.matches,
+        effective_radii=None if mask is None else mask.effective_radii,
     )
     workspace.use_query(query, prepared=False)
     plan_query(snapshot.native.address, workspace.fields.address)
@@ -58,7 +58,7 @@ def test_enough_rows_are_above_the_floor(index, where, k):
         if floor == NOTHING:
             assert rows.sum() < COVER * k
         else:
-            assert rows[workspace.bounds >= np.float32(floor)].sum() >= COVER * k
+            assert rows[workspace.upper_bounds >= np.float32(floor)].sum() >= COVER * k
         visited = workspace.order[: workspace.values[CallField.VISITS]]
         assert rows[visited].sum() >= min(k, rows.sum())
     assert (min(floors) > NOTHING) == (rows.sum() >= COVER * k)

@@ -96,7 +96,7 @@ def test_settings_of_before_have_a_tail(build_once, data):
     stored = {
         name: value
         for name, value in index.snapshot.settings.to_dict().items()
-        if name in ("reach", "margin", "decay", "recall")
+        if name in ("radius_factor", "error_sigmas", "radius_decay", "recall")
     }
     old = vsearch.Index(replace(index.snapshot, settings=SearchSettings.from_dict(stored)))
     found = {name: recall(old, queries, where) for name, queries, where in data.cases()}
@@ -106,7 +106,7 @@ def test_settings_of_before_have_a_tail(build_once, data):
 
 @pytest.mark.slow
 def test_a_wide_partition_does_not_shut_out_a_tight_one_behind_it(tmp_path):
-    """Half of the rows are nearly one point: partitions of the others come first, and lose their reach first."""
+    """Half of the rows are nearly one point: partitions of the others come first, and their bounds decay first."""
     rng = np.random.default_rng(3)
     rows = rng.normal(size=(8000, 24)).astype(np.float32)
     rows[4000:] = rows[0] + 0.02 * rng.normal(size=(4000, 24))
@@ -159,7 +159,7 @@ def test_tuning_under_a_filter(tmp_path, data):
 
 
 def test_tuning_under_a_filter_leaves_searches_without_it_their_recall(tmp_path):
-    """Few rows need next to no reach, which is not what all others need."""
+    """A few matching rows need a radius factor near 0; searches without the filter need more."""
     rng = np.random.default_rng(0)
     made = (rng.normal(size=(4100, 32)) * 0.9 ** np.arange(32)).astype(np.float32)
     index = vsearch.build(made[:4000], tmp_path / "index", attributes=pa.table({"u": rng.random(4000)}))
@@ -198,7 +198,7 @@ def test_tuning_reaches_what_held_out_queries_find(build_once, data):
 
 
 def test_settings_of_later_versions_are_understood():
-    assert SearchSettings.from_dict({"reach": 0.5, "later": {"a": 1}}) == SearchSettings(0.5)
+    assert SearchSettings.from_dict({"radius_factor": 0.5, "later": {"a": 1}}) == SearchSettings(0.5)
     tuned = SearchSettings(0.5, 2.0, 0.1, 0.97, 3.0, -0.4, 0.96, 10)
     assert SearchSettings.from_dict(tuned.to_dict()) == tuned
     assert SearchSettings.from_entry(tuned.to_entry()) == tuned
@@ -209,7 +209,9 @@ def test_settings_are_stored_with_all_their_fields():
     assert msgspec.to_builtins(SearchSettings().to_entry()) == SearchSettings().to_dict()
 
 
-@pytest.mark.parametrize("name", ["reach", "margin", "decay", "tail", "familiar", "recall", "foreign_recall", "k"])
+@pytest.mark.parametrize(
+    "name", ["radius_factor", "error_sigmas", "radius_decay", "tail", "familiar", "recall", "foreign_recall", "k"]
+)
 @pytest.mark.parametrize("value", ["0.5", True, float("nan"), float("inf"), [], {}])
 def test_settings_that_are_no_numbers_are_refused(name, value):
     with pytest.raises(vsearch.CorruptIndexError, match=name):

@@ -38,7 +38,7 @@ def test_wide_settings_find_what_exhaustive_search_finds(tmp_path: Path, metric:
     rng = np.random.default_rng(3)
     vectors = (rng.standard_normal((700, 37)) * np.linspace(2, 0.1, 37) + 0.3).astype(np.float32)
     index = vsearch.build(vectors, tmp_path / "index", metric=metric, rerank=rerank, bits=bits, partitions=9)
-    index._snapshot.settings = type(index._snapshot.settings)(reach=100.0, margin=50.0)
+    index._snapshot.settings = type(index._snapshot.settings)(radius_factor=100.0, error_sigmas=50.0)
     for query in rng.standard_normal((5, 37)).astype(np.float32):
         hits = index.search(query, k=12)
         rows, scores = search_twin(index, query, 12, np.ones(700, bool))
@@ -75,7 +75,9 @@ def test_plan_prepares_as_numpy_does(tmp_path: Path) -> None:
         index = vsearch.build(vectors, tmp_path / f"{metric}-{rerank}", metric=metric, rerank=rerank, partitions=7)
         snapshot = index._snapshot
         workspace = snapshot.workspace()
-        workspace.begin(k=5, nprobe=3, exact=False, settings=SearchSettings(0.5, 2.0), eligible=None, spreads=None)
+        workspace.begin(
+            k=5, nprobe=3, exact=False, settings=SearchSettings(0.5, 2.0), match_counts=None, effective_radii=None
+        )
         query = rng.standard_normal(24).astype(np.float32)
         workspace.use_query(query, prepared=False)
         plan_query(snapshot.native.address, workspace.fields.address)
@@ -86,8 +88,8 @@ def test_plan_prepares_as_numpy_does(tmp_path: Path) -> None:
             np.testing.assert_allclose(
                 workspace.tables, snapshot.model.quantizer.tables(rotated), rtol=1e-3, atol=slack
             )
-        assert workspace.values[CallField.FORCED] >= 3
-        assert workspace.values[CallField.VISITS] == workspace.values[CallField.FORCED]
+        assert workspace.values[CallField.MIN_PROBES] >= 3
+        assert workspace.values[CallField.VISITS] == workspace.values[CallField.MIN_PROBES]
         assert workspace.numbers[FloatField.FIRST_MARGIN] > 0
 
 

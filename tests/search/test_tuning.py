@@ -174,7 +174,7 @@ def test_tune_reaches_and_stores(tmp_path, metric):
     high = index.tune(recall=0.995, queries=queries)
     assert high.reached
     assert high.recall >= 0.995
-    assert high.settings["reach"] >= low.settings["reach"]
+    assert high.settings["radius_factor"] >= low.settings["radius_factor"]
     dear = index.search(queries).stats
     assert cheap.rows_scanned + cheap.rows_reranked < dear.rows_scanned + dear.rows_reranked
     assert index.recall(queries).recall == pytest.approx(high.recall, abs=0.005)
@@ -277,7 +277,7 @@ def test_partitions_without_extent_need_no_reach(build_once, metric):
     if (snapshot.radii > 1e-6).any():
         pytest.skip("rows share partitions")
     settings, _ = tune(snapshot, draw_rows(snapshot, 40, 0), 0.5, 5)
-    assert settings.reach < 0.01
+    assert settings.radius_factor < 0.01
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
@@ -291,25 +291,25 @@ def test_rows_of_tight_partitions_are_found(tmp_path, metric):
 
 
 def test_recall_grows_with_the_reach(tmp_path):
-    """Under l2 too, where the reach goes beyond the nearest partitions."""
+    """For l2 too, where the radius factor extends beyond the nearest partitions."""
     rows = np.random.default_rng(0).random((4200, 16)).astype(np.float32)
     index = vsearch.build(rows[:4000], tmp_path / "index", metric="l2", partitions=100)
     recalls = []
-    for reach in (0.5, 1.0, 1.5, 2.0):
-        index._snapshot.settings = SearchSettings(reach, 3.0, 0.1)
+    for radius_factor in (0.5, 1.0, 1.5, 2.0):
+        index._snapshot.settings = SearchSettings(radius_factor, 3.0, 0.1)
         recalls.append(index.recall(rows[4000:]).recall)
     assert recalls == sorted(recalls)
     assert recalls[-1] > 0.98
 
 
 def test_bounds_fade_less_where_the_recall_is_not_reached(tmp_path, monkeypatch):
-    """With far too much of it no reach that is allowed makes up for it."""
+    """No allowed radius factor makes up for far too much decay."""
     index = build(tmp_path, partitions=40, shards=1)
     sample = draw_rows(index._snapshot, 100, 0)
     monkeypatch.setattr("vsearch.search.tuning.DECAYS", (1e5, 0.0))
     settings, report = tune(index._snapshot, sample, 0.9, 10)
     assert report.reached
-    assert settings.decay == 0.0
+    assert settings.radius_decay == 0.0
     monkeypatch.setattr("vsearch.search.tuning.DECAYS", (1e5,))
     settings, report = tune(index._snapshot, sample, 0.9, 10)
     assert not report.reached
@@ -338,10 +338,10 @@ def test_the_best_that_was_measured_is_kept(tmp_path, monkeypatch):
     measured = noting(monkeypatch, [0.5, 0.8, 0.7, *[0.1] * 100])
     settings, report = tune(index._snapshot, sample, 0.95, 10)
     assert (report.recall, report.reached) == (0.8, False)
-    assert (settings.reach, settings.margin, settings.decay) == (
-        measured[1].reach,
-        measured[1].margin,
-        measured[1].decay,
+    assert (settings.radius_factor, settings.error_sigmas, settings.radius_decay) == (
+        measured[1].radius_factor,
+        measured[1].error_sigmas,
+        measured[1].radius_decay,
     )
 
 
@@ -351,7 +351,7 @@ def test_settings_are_narrowed_to_the_least_that_reach_the_recall(tmp_path, monk
     measured = noting(monkeypatch, [0.90, 0.99, 0.94, 0.97, 0.965, 0.96])
     settings, report = tune(index._snapshot, sample, 0.95, 10)
     assert (report.recall, report.reached) == (0.96, True)  # a little more than asked for: others find less
-    margins = [tried.margin for tried in measured]
-    assert len(margins) == 6
-    assert margins[0] < margins[2] < margins[5] < margins[4] < margins[3] < margins[1]
-    assert settings.margin == margins[5]
+    tried_sigmas = [tried.error_sigmas for tried in measured]
+    assert len(tried_sigmas) == 6
+    assert tried_sigmas[0] < tried_sigmas[2] < tried_sigmas[5] < tried_sigmas[4] < tried_sigmas[3] < tried_sigmas[1]
+    assert settings.error_sigmas == tried_sigmas[5]

@@ -217,8 +217,8 @@ class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
         hits = self.search(queries, k, where, **options)
         snapshot = self._snapshot
         settings = snapshot.settings
-        plan: dict[str, Any] = {"k": k, "reach": round(settings.reach, 4), "margin": round(settings.margin, 4)}
-        plan["tail"] = round(settings.tail, 4)
+        plan: dict[str, Any] = {"k": k, "radius_factor": round(settings.radius_factor, 4)}
+        plan |= {"error_sigmas": round(settings.error_sigmas, 4), "tail": round(settings.tail, 4)}
         plan |= {name: value for name, value in options.items() if not (value is None or value is False or value == ())}
         plan["code_bytes"] = list(snapshot.model.quantizer.stage_bytes)
         plan["rerank"] = snapshot.model.rerank

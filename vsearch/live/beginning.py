@@ -47,8 +47,8 @@ SAMPLE_ROWS = 1024
 
 ID_TYPES = ("row", "int64", "string")
 
-WHOLE = SearchSettings(reach=4.0, margin=1e5, decay=0.0, recall=1.0, foreign_recall=1.0, k=10_000)
-"""With so wide a margin no row is left out for its estimate: all are scored by their rerank codes, which are exact."""
+WHOLE = SearchSettings(radius_factor=4.0, error_sigmas=1e5, radius_decay=0.0, recall=1.0, foreign_recall=1.0, k=10_000)
+"""So many error sigmas that no row is dropped by its estimate: all are scored by their rerank codes, which are exact."""
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ from vsearch.search.samples import Sample
 from vsearch.search.state.model import SearchSettings, nearness_unit
 from vsearch.search.state.snapshot import Snapshot
 
-MARGIN_SHARE = 0.2  # fraction of the neighbors that may be missed that may be lost to estimation errors
+ERROR_SHARE = 0.2  # fraction of the neighbors that may be missed that may be lost to estimation errors
 STEPS = 12
 NARROWING = 4  # bisection steps between the settings that reach the recall and the step before them
 DECAYS = (0.07, 0.035, 0.0)
 # Measured on 115,659 glosses: with 0.07, a third fewer rows are scanned at the same recall than with 0. At a recall of
 # 0.95, 0.07 to 0.14 are equivalent; at 0.99, 0.07 is an eighth faster than 0.1. If radii differ much (for l2), wide
 # partitions far away rank before near ones, and less decay is better.
-FIRST_REACH = 0.8  # ranks partitions before the reach is known
+FIRST_RADIUS_FACTOR = 0.8  # ranks partitions before the radius factor is known
 ROUNDING = 1e-6  # rounding error of a score, relative to the terms of its sum
 LARGEST_SETTING = 1e4  # larger needs are quotients of rounding errors
 LEAST_TAIL, LARGEST_TAIL = FAMILIAR_TAIL, 12.0  # standard deviations
@@ -41,10 +41,10 @@ TOGETHER = 1.5  # factor of the standard error, as the neighbors of a query are 
 def tune(
     snapshot: Snapshot, sample: Sample, target: float, k: int, foreign: Sequence[Sample] = ()
 ) -> tuple[SearchSettings, TuneReport]:
-    """Find about the smallest reach, margin and tail for a recall, relative to an exhaustive search of the codes.
+    """Find about the smallest settings that reach a recall, relative to an exhaustive search of the codes.
 
-    The exact results determine the reach that every true neighbor's partition needs and the error of its estimate; the
-    settings are quantiles of both. They are then measured, widened until they reach the recall, and narrowed again as
+    The exact results determine the radius factor that every true neighbor's partition needs and the error of its
+    estimate; the settings are quantiles of both. They are measured, widened until they reach the recall, and narrowed as
     far as possible. If none reach it, the bounds are faded less; if that does not help either, the best settings
     measured are kept. Then the tail with which the foreign samples reach the recall is determined in the same way.
 
@@ -70,8 +70,8 @@ def tune(
             settings, measured, milliseconds = candidate, recall, spent
         return recall >= aim
 
-    for decay in (0.0,) if cells else DECAYS:
-        widths = _widths(snapshot, sample, exact, target, decay)
+    for radius_decay in (0.0,) if cells else DECAYS:
+        widths = _widths(snapshot, sample, exact, target, radius_decay)
         first_step = next((step for step in range(STEPS) if measure(widths(step))), None)
         if first_step is not None:
             too_narrow, sufficient = first_step - 1.0, float(first_step)
@@ -109,10 +109,14 @@ def tune_under_filter(
     """
     plain, _ = tune(snapshot, sample, target, k, foreign)
     filtered, report = tune(snapshot, replace(sample, mask=mask), target, k, foreign)
-    widest = {name: max(getattr(plain, name), getattr(filtered, name)) for name in ("reach", "margin", "tail")}
+    widest = {
+        name: max(getattr(plain, name), getattr(filtered, name)) for name in ("radius_factor", "error_sigmas", "tail")
+    }
     recalls = (plain.foreign_recall, filtered.foreign_recall)
     lowest = max((recall for recall in recalls if recall is not None), default=None)  # wider settings find no fewer
-    settings = replace(plain, **widest, decay=min(plain.decay, filtered.decay), foreign_recall=lowest)
+    settings = replace(
+        plain, **widest, radius_decay=min(plain.radius_decay, filtered.radius_decay), foreign_recall=lowest
+    )
     sample = replace(sample, mask=mask)
     exact = run_sample(snapshot, sample, SearchRequest(k, settings, exact=True))
     recall, milliseconds = _measure(snapshot, sample, exact, settings)
@@ -129,7 +133,12 @@ def tune_under_filter(
 
 def widened(settings: SearchSettings) -> SearchSettings:
     """Widen settings such that a search misses hardly any rows."""
-    return replace(settings, reach=max(settings.reach, 4.0), margin=max(settings.margin, 8.0), decay=0.0)
+    return replace(
+        settings,
+        radius_factor=max(settings.radius_factor, 4.0),
+        error_sigmas=max(settings.error_sigmas, 8.0),
+        radius_decay=0.0,
+    )
 
 
 def _measure(snapshot: Snapshot, sample: Sample, exact: Answer, settings: SearchSettings) -> tuple[float, float]:
@@ -155,9 +164,9 @@ def _tune_tail(
     """Find about the smallest tail with which foreign samples reach a recall; return settings and worst recall.
 
     The samples must reach it on average, and each nearly. If a longer tail does not help, rows are lost to estimation
-    errors, and the margin is widened; or queries are wrongly taken to lie among the rows, and that condition is
-    tightened. The reach is lengthened last, and only if the worst sample falls short, since searches for nearby rows
-    become slower.
+    errors, and `error_sigmas` is increased; or queries are wrongly taken to lie among the rows, and that condition is
+    tightened. The radius factor is increased last, and only if the worst sample falls short, since searches for nearby
+    rows become slower.
 
     Parameters
     ----------
@@ -178,10 +187,10 @@ def _tune_tail(
     while missing > 0:
         candidates = [replace(best, tail=best.tail * longer) for longer in (1.25, 1.6, 2.5)]
         candidates = [candidate for candidate in candidates if candidate.tail <= LARGEST_TAIL]
-        candidates.append(replace(best, margin=1.25 * best.margin))
+        candidates.append(replace(best, error_sigmas=1.25 * best.error_sigmas))
         if lowest < target - ALLOWANCE:  # otherwise not worth the cost for queries that lie among the rows
             candidates += [replace(best, familiar=threshold) for threshold in stricter]
-            candidates.append(replace(best, reach=1.25 * best.reach))
+            candidates.append(replace(best, radius_factor=1.25 * best.radius_factor))
         for candidate in candidates:
             less, reached = measure(candidate)
             if less < missing - LITTLE_GAIN:
@@ -192,7 +201,11 @@ def _tune_tail(
         missing, lowest, best = less, reached, candidate
     allowed = missing + LITTLE_GAIN if missing > 0 else 0.0
     # Undo what did not help: try the initial value, then bisect between it and the current one.
-    for name, least in (("reach", settings.reach), ("tail", LEAST_TAIL), ("margin", settings.margin)):
+    for name, least in (
+        ("radius_factor", settings.radius_factor),
+        ("tail", LEAST_TAIL),
+        ("error_sigmas", settings.error_sigmas),
+    ):
         value, too_little = least, least
         for _ in range(NARROWING + 1):
             if value >= getattr(best, name):
@@ -209,38 +222,47 @@ def _tune_tail(
 
 def _familiar(snapshot: Snapshot, sample: Sample) -> list[float]:
     """Return the nearness to a centroid that all but a fraction `UNFAMILIAR` of a sample's queries reach, ascending."""
-    bases = route(snapshot.model, sample.queries, snapshot.radii, SearchSettings(0.0)).bases.max(axis=1)
+    centroid_scores = route(snapshot.model, sample.queries, snapshot.radii, SearchSettings(0.0)).centroid_scores.max(
+        axis=1
+    )
     if snapshot.model.metric != "l2":
-        bases = bases / np.maximum(np.linalg.norm(sample.queries, axis=1), np.finfo(np.float32).tiny)
+        centroid_scores = centroid_scores / np.maximum(
+            np.linalg.norm(sample.queries, axis=1), np.finfo(np.float32).tiny
+        )
     unit = nearness_unit(snapshot.model, snapshot.radii)
-    return [float(np.quantile(bases, share)) / unit for share in UNFAMILIAR]
+    return [float(np.quantile(centroid_scores, share)) / unit for share in UNFAMILIAR]
 
 
 def _widths(
-    snapshot: Snapshot, sample: Sample, exact: Answer, target: float, decay: float
+    snapshot: Snapshot, sample: Sample, exact: Answer, target: float, radius_decay: float
 ) -> Callable[[float], SearchSettings]:
     """Return a function from a step to the settings to try: 0 matches the needs of the sample, more is wider."""
-    reaches, margins = _needs(snapshot, sample, exact, FIRST_REACH, decay)
-    if len(reaches):
-        reaches, margins = _needs(snapshot, sample, exact, float(np.quantile(reaches, target)), decay)
+    radius_factors, error_sigmas = _needs(snapshot, sample, exact, FIRST_RADIUS_FACTOR, radius_decay)
+    if len(radius_factors):
+        radius_factors, error_sigmas = _needs(
+            snapshot, sample, exact, float(np.quantile(radius_factors, target)), radius_decay
+        )
 
     def settings(step: float) -> SearchSettings:
         missed = min((1.0 - target) * 0.6**step, 1.0)
-        reach = float(np.quantile(reaches, 1 - (1 - MARGIN_SHARE) * missed)) if len(reaches) else 0.0
-        margin = float(np.quantile(margins, 1 - MARGIN_SHARE * missed)) if len(margins) else 0.0
+        radius_factor = (
+            float(np.quantile(radius_factors, 1 - (1 - ERROR_SHARE) * missed)) if len(radius_factors) else 0.0
+        )
+        sigmas = float(np.quantile(error_sigmas, 1 - ERROR_SHARE * missed)) if len(error_sigmas) else 0.0
         slack = 1e-4 + 0.02 * max(0.0, step - STEPS // 2)
-        reach = min(max(0.0, reach), LARGEST_SETTING) + slack
-        return SearchSettings(reach, min(max(0.5, margin), LARGEST_SETTING) + slack, decay, tail=0.0)
+        radius_factor = min(max(0.0, radius_factor), LARGEST_SETTING) + slack
+        return SearchSettings(radius_factor, min(max(0.5, sigmas), LARGEST_SETTING) + slack, radius_decay, tail=0.0)
 
     return settings
 
 
 def _needs(
-    snapshot: Snapshot, sample: Sample, exact: Answer, ranked_by: float, decay: float
+    snapshot: Snapshot, sample: Sample, exact: Answer, ranked_by: float, radius_decay: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the reach and margin that each true neighbor needs; see `SearchSettings`. Cells do not use a margin.
+    """Return the radius factor and error sigmas that each true neighbor needs; see `SearchSettings`.
 
-    The loss of reach by fading is computed for partitions ranked by the reach `ranked_by`.
+    Cells do not use error sigmas. The decrease of the radius factor is computed for partitions ranked by the radius
+    factor `ranked_by`.
     """
     model = snapshot.model
     cells = model.quantizer.scan == "cells"
@@ -250,11 +272,15 @@ def _needs(
     rows = exact.rows[position, place]
     if len(rows) == 0:
         return np.empty(0), np.empty(0)
-    reaches, margins = np.zeros(len(rows)), np.zeros(len(rows))
+    radius_factors, error_sigmas = np.zeros(len(rows)), np.zeros(len(rows))
     # the score that the bound of a visited partition must reach: a search of cells only knows the best centroid's
-    goal = route(model, sample.queries, snapshot.radii, SearchSettings(0.0)).bases.max(axis=1) if cells else worst
-    fades = None if cells or decay == 0 else _fades(snapshot, sample, max(0.0, ranked_by))
-    spreads = snapshot.radii if sample.mask is None else sample.mask.spreads
+    goal = (
+        route(model, sample.queries, snapshot.radii, SearchSettings(0.0)).centroid_scores.max(axis=1)
+        if cells
+        else worst
+    )
+    fades = None if cells or radius_decay == 0 else _fades(snapshot, sample, max(0.0, ranked_by))
+    effective_radii = snapshot.radii if sample.mask is None else sample.mask.effective_radii
     norms = np.linalg.norm(sample.queries, axis=1)
     deviation = float(model.quantizer.calibration.deviation[0])
     gain = gain_of(model.metric)
@@ -266,7 +292,7 @@ def _needs(
         true = scores[position[at], place[at]].astype(np.float64)
         inner = np.einsum("ij,ij->i", queries, centroids).astype(np.float64)
         radii = table.radii[local].astype(np.float64)
-        width = spreads[shard.first_partition + local].astype(np.float64)
+        width = effective_radii[shard.first_partition + local].astype(np.float64)
         if model.metric == "l2":
             differences = queries - centroids  # expanding the square would cancel far from the mean
             base = -np.einsum("ij,ij->i", differences, differences).astype(np.float64)
@@ -277,32 +303,36 @@ def _needs(
         rounding = ROUNDING * (
             norms[position[at]] ** 2 + squares if model.metric == "l2" else norms[position[at]] * np.sqrt(squares)
         )
-        if model.exact_bases:  # the terms are then differences, not squares
+        if model.exact_centroid_scores:  # the terms are then differences, not squares
             rounding = ROUNDING * np.abs(base)
-        reaches[at] = np.where(spread > 0, (goal[position[at]] - floor - rounding) / np.maximum(spread, 1e-30), 0)
+        radius_factors[at] = np.where(
+            spread > 0, (goal[position[at]] - floor - rounding) / np.maximum(spread, 1e-30), 0
+        )
         if cells:
             continue
         if fades is not None:
-            lost = decay * fades[position[at], shard.first_partition + local] * radii / np.maximum(width, 1e-30)
-            reaches[at] += np.where(spread > 0, lost, 0)
+            lost = radius_decay * fades[position[at], shard.first_partition + local] * radii / np.maximum(width, 1e-30)
+            radius_factors[at] += np.where(spread > 0, lost, 0)
         offsets = shard.arrays.offsets[inside] if model.metric == "l2" else 0.0
         estimates, factors = _first_estimates(snapshot, shard, queries, position[at], local, inside)
         estimate = base + gain * estimates - offsets
         error = gain * factors * deviation * norms[position[at]]
-        if model.exact_bases:
+        if model.exact_centroid_scores:
             rounding = ROUNDING * (np.abs(base) + np.abs(offsets))
         short = np.minimum(true, worst[position[at]]) - estimate - rounding
-        margins[at] = np.where(error > 0, short / np.maximum(error, 1e-30), 0)
-    return reaches, margins
+        error_sigmas[at] = np.where(error > 0, short / np.maximum(error, 1e-30), 0)
+    return radius_factors, error_sigmas
 
 
-def _fades(snapshot: Snapshot, sample: Sample, reach: float) -> NDArray[np.float64]:
+def _fades(snapshot: Snapshot, sample: Sample, radius_factor: float) -> NDArray[np.float64]:
     """Return log(1 + number of average-sized partitions that precede each partition), float64 (m, partitions)."""
-    bounds = route(snapshot.model, sample.queries, snapshot.radii, SearchSettings(reach, tail=0.0)).bounds
-    order = np.argsort(-bounds, axis=1, kind="stable")
+    upper_bounds = route(
+        snapshot.model, sample.queries, snapshot.radii, SearchSettings(radius_factor, tail=0.0)
+    ).upper_bounds
+    order = np.argsort(-upper_bounds, axis=1, kind="stable")
     rows = (snapshot.partition_rows if sample.mask is None else sample.mask.matches)[order]
     before = np.cumsum(rows, axis=1) - rows
-    fades = np.empty(bounds.shape)
+    fades = np.empty(upper_bounds.shape)
     average = snapshot.manifest.rows / snapshot.manifest.partitions
     np.put_along_axis(fades, order, np.log1p(before // average), axis=1)
     return fades

@@ -182,8 +182,8 @@ def _request(
         visits=np.array([len(each.order) for each in visits], "<i4").tobytes(),
         minimums=np.array([each.minimum for each in visits], "<i4").tobytes(),
         partitions=np.concatenate([each.order for each in visits]).astype("<i4").tobytes(),
-        bases=np.concatenate([each.bases for each in visits]).astype("<f4").tobytes(),
-        bounds=np.concatenate([each.bounds for each in visits]).astype("<f4").tobytes(),
+        bases=np.concatenate([each.centroid_scores for each in visits]).astype("<f4").tobytes(),
+        bounds=np.concatenate([each.upper_bounds for each in visits]).astype("<f4").tobytes(),
         moment=asked.moment,
         remaining=remaining,
     )

@@ -69,7 +69,7 @@ class ModelField(IntEnum):
     FADES = 28  # float32 (FADES_LENGTH,)
     ROWS = 29  # of the index
     ROTATION_GROUPS = 30  # int16 (ROTATION_BLOCKS, ROTATION_WIDTH) if ROTATION is 0
-    CENTROID_SLACKS = 31  # float32 (p,)
+    CENTROID_ROUNDING_BOUNDS = 31  # float32 (p,)
     ROTATION_STEPS = 32  # float32 (d,), steps of the rotation groups
     HALF_CENTROIDS = 33  # float16 (p, d) if CENTROIDS is 0
     VARIANCES = 34  # float32 (d,): each dimension's share of the residuals' variance
@@ -78,7 +78,9 @@ class ModelField(IntEnum):
     ROTATION_BLOCKS = 37  # d / 64, rounded up
     ROTATION_WIDTH = 38  # 64 * D', where D' is d rounded up to an even number
     WIDE_ROTATION = 39  # 1: queries are rotated in float64
-    EXACT_BASES = 40  # 1: all base scores are computed from differences; CENTROID_SQUARES and CENTROID_SLACKS are 0
+    EXACT_CENTROID_SCORES = (
+        40  # 1: all base scores are computed from differences; CENTROID_SQUARES and CENTROID_SLACKS are 0
+    )
 
 
 @unique
@@ -132,15 +134,15 @@ class CallField(IntEnum):
     EXPANDED = 5  # uint8 (EXPANDED_BYTES,)
     EXPANDED_BYTES = 6
     ORDER = 7  # int32 (p,)
-    BASES = 8  # float32 (p,), by partition
-    BOUNDS = 9  # float32 (p,), by partition
+    CENTROID_SCORES = 8  # float32 (p,), by partition
+    UPPER_BOUNDS = 9  # float32 (p,), by partition
     KEYS = 10  # uint32 (p,)
     SPARE_ORDER = 11  # int32 (p,)
     SPARE_KEYS = 12  # uint32 (p,)
     HISTOGRAM = 13  # int32 (RADIX,)
-    ELIGIBLE = 14  # int64 (p,)
+    MATCH_COUNTS = 14  # int64 (p,)
     VISITS = 15  # from `plan_query`: number of entries of ORDER
-    FORCED = 16  # from `plan_query`
+    MIN_PROBES = 16  # from `plan_query`
     FIRST_VISIT = 17
     LAST_VISIT = 18
     K = 19
@@ -156,7 +158,7 @@ class CallField(IntEnum):
     FLOATS = 29  # float32 (FloatField,)
     PENDING = 30  # int64 (2, PENDING)
     SCALED = 31  # float32 (d,), scratch
-    SPREADS = 32  # float32 (p,)
+    EFFECTIVE_RADII = 32  # float32 (p,)
     SUMS = 33  # float32 (32,), scratch
     SETTLED = 34  # 1: the nearest partitions are done, and k rows are found or no partition is left
     NEAR = 35  # number of the shard's partitions visited so far in descending order of their bounds
@@ -184,18 +186,18 @@ class CallField(IntEnum):
 class FloatField(IntEnum):
     """The floating-point numbers of a call."""
 
-    REACH = 0
-    MARGIN = 1
+    RADIUS_FACTOR = 0
+    ERROR_SIGMAS = 1
     STEP = 2  # from `plan_query`
     BIAS = 3  # from `plan_query`
     FIRST_MARGIN = 4  # from `plan_query`
     LAST_MARGIN = 5  # from `plan_query`
-    DECAY = 6
+    RADIUS_DECAY = 6
     SQUARE = 7  # from `plan_query`: squared norm of the rotated query
     TAIL = 8
     FAMILIAR = 9
     DEVIATION = 10  # from `plan_query`: see `route.relative_deviation`
-    TAIL_REACH = 11  # from `plan_query`: the tail in radii, like REACH
+    TAIL_RADII = 11  # from `plan_query`: the tail in radii, like RADIUS_FACTOR
 
 
 #: Lengths of the blocks.

@@ -39,7 +39,7 @@ def visit_nearest(model, shard, call):
         stop = min(visit + max(NEAREST - call.near, 1), call.last_visit)
         before = counters[VISITED]
         visit = search_partitions(
-            model, shard, call, call.order[: call.ordered], visit, stop, call.forced, descending=True, fetch=True
+            model, shard, call, call.order[: call.ordered], visit, stop, call.min_probes, descending=True, fetch=True
         )
         call.near += counters[VISITED] - before
         if visit < stop:

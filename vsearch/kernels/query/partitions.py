@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 from vsearch.kernels.query.fields import PENDING, REFINED, RERANK_NONE, SCANNED, VISITED, FloatField
 from vsearch.kernels.query.prefetching import AHEAD, fetch_blocks, fetch_centroid, fetch_factors, fetch_rerank
 from vsearch.kernels.query.rerank import LEAST, rerank_waiting
-from vsearch.kernels.query.route import exact_base
+from vsearch.kernels.query.route import exact_centroid_score
 from vsearch.kernels.scan.byte_codes import good_bytes, sum_bytes
 from vsearch.kernels.scan.dot_products import half_to_float
 from vsearch.kernels.scan.nibbles import good_lanes, sum_nibbles
@@ -92,9 +92,9 @@ def scan_partition(model, shard, call, partition, fetch, following, following_bl
     refined = kind == RERANK_NONE or (stages == 2 and not exhaustive)
     ahead = max(AHEAD // first_codes.shape[1], 1)
     threshold = scores[0] if size == k else LEAST
-    base = call.bases[partition]
-    if refined or (not exhaustive and model.centroid_slacks[partition] > TIGHT * model.radii[partition]):
-        base = exact_base(call.rotated, centroids, half_centroids, squared, partition)
+    base = call.centroid_scores[partition]
+    if refined or (not exhaustive and model.centroid_rounding_bounds[partition] > TIGHT * model.radii[partition]):
+        base = exact_centroid_score(call.rotated, centroids, half_centroids, squared, partition)
     counters[VISITED] += 1
     row_start, rows, block_start = shard.row_starts[local], shard.row_counts[local], shard.block_starts[local]
     factor_scale = shard.factor_scales[local]
@@ -165,7 +165,7 @@ def scan_partition(model, shard, call, partition, fetch, following, following_bl
 
 
 @part
-def search_partitions(model, shard, call, order, first, last, forced, descending, fetch):
+def search_partitions(model, shard, call, order, first, last, min_probes, descending, fetch):
     """Search the visited partitions of a shard, into the heap of the call; return the visit before which it stopped.
 
     Candidates stay pending while their rerank codes are prefetched, some until after this call: see `rerank_waiting`.
@@ -176,7 +176,7 @@ def search_partitions(model, shard, call, order, first, last, forced, descending
         See `views`.
     order : int32 (n,)
         Partitions in visiting order; entries `first` to `last` are visited now.
-    forced : int
+    min_probes : int
         Number of leading entries of `order` that are visited regardless of their bounds.
     descending : bool
         Whether the bounds approximately descend in `order`: then the first partition of the shard that cannot reach the
@@ -184,7 +184,7 @@ def search_partitions(model, shard, call, order, first, last, forced, descending
     fetch : bool
         Whether to prefetch codes, which is a waste if they are in the cache already.
     """
-    bounds, scores, k = call.bounds, call.scores, call.k
+    upper_bounds, scores, k = call.upper_bounds, call.scores, call.k
     row_counts, block_starts = shard.row_counts, shard.block_starts
     first_partition, own = shard.first_partition, shard.partitions
     near = shard.first_factors if model.stages == 2 else shard.factors
@@ -198,7 +198,7 @@ def search_partitions(model, shard, call, order, first, last, forced, descending
         if row_counts[partition - first_partition] == 0:
             continue  # a run may have no rows of a partition
         threshold = scores[0] if size == k else LEAST
-        if visit >= forced and bounds[partition] < threshold:
+        if visit >= min_probes and upper_bounds[partition] < threshold:
             if descending:
                 reached = visit
                 break

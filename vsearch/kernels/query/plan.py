@@ -13,9 +13,9 @@ from vsearch.kernels.query.rotation import rotate_in_words, rotate_widely
 from vsearch.kernels.query.route import (
     Fading,
     bound_partitions,
-    exact_base,
+    exact_centroid_score,
     fade_bounds,
-    forced_visits,
+    min_probe_count,
     nearness,
     order_head,
     order_tail,
@@ -30,7 +30,7 @@ from vsearch.kernels.toolchain.compiling import inlined, part
 
 ROUNDING = np.float32(0.2887)  # standard deviation of one rounding to nearest, in steps: 1 / sqrt(12)
 LEAST_SQUARE, LARGEST_SQUARE = np.float32(1e-30), np.float32(1e36)  # squared norms that float32 computes safely
-LEAST_ROUNDING_MARGIN = np.float32(3.0)
+LEAST_ROUNDING_SIGMAS = np.float32(3.0)
 
 
 @inlined
@@ -77,14 +77,14 @@ def _score_far_centroids(model, rotated, inner):
     """Compute half the base scores from differences: for partitions far apart, other formulas would cancel."""
     centroids, halves = model.centroids, model.half_centroids
     for p in range(inner.shape[0]):
-        inner[p] = np.float32(0.5) * exact_base(rotated, centroids, halves, True, p)
+        inner[p] = np.float32(0.5) * exact_centroid_score(rotated, centroids, halves, True, p)
 
 
 @inlined
 def _find_tail(model, call, numbers, rotated, inner, square):
     """Set the tail: how far rows unrelated to the query are assumed to scatter.
 
-    For a query that lies among the rows the reach covers what is near, so a shorter tail suffices. `square` is the term
+    For a query that lies among the rows, the radius factor covers nearby rows, so a shorter tail suffices. `square` is the term
     that `inner` does not include yet.
     """
     tail = numbers[FloatField.TAIL]
@@ -92,7 +92,7 @@ def _find_tail(model, call, numbers, rotated, inner, square):
         near = nearness(inner, square, model.centroid_squares, model.squared != 0) >= numbers[FloatField.FAMILIAR]
         tail = np.float32(FAMILIAR_TAIL) if near else min(tail, np.float32(PLAIN_TAIL))
     deviation = relative_deviation(rotated, numbers[FloatField.SQUARE], model.variances, model.least_deviation[0])
-    numbers[FloatField.DEVIATION], numbers[FloatField.TAIL_REACH] = deviation, tail * deviation
+    numbers[FloatField.DEVIATION], numbers[FloatField.TAIL_RADII] = deviation, tail * deviation
 
 
 @part
@@ -103,9 +103,9 @@ def plan_visits(model, call):
         _prepare(model, call, rotated)
     square = dot_float(rotated, rotated)
     numbers[FloatField.SQUARE] = square
-    bases, bounds, quantized = call.bases, call.bounds, model.quantised_dimensions
-    if model.exact_bases != 0:
-        _score_far_centroids(model, rotated, bases)
+    centroid_scores, upper_bounds, quantized = call.centroid_scores, call.upper_bounds, model.quantised_dimensions
+    if model.exact_centroid_scores != 0:
+        _score_far_centroids(model, rotated, centroid_scores)
         square = np.float32(0.0)
     else:
         score_centroids(
@@ -115,25 +115,25 @@ def plan_visits(model, call):
             rotated[: min(rotated.shape[0], quantized)],
             call.query_codes[:quantized],
             call.group_sums,
-            bases,
+            centroid_scores,
         )
-    _find_tail(model, call, numbers, rotated, bases, square)
+    _find_tail(model, call, numbers, rotated, centroid_scores, square)
     bound_partitions(
-        bases,
+        centroid_scores,
         square,
         model.centroid_squares,
-        model.centroid_slacks,
+        model.centroid_rounding_bounds,
         model.radii,
-        call.spreads,
-        max(numbers[FloatField.REACH], numbers[FloatField.TAIL_REACH]),
+        call.effective_radii,
+        max(numbers[FloatField.RADIUS_FACTOR], numbers[FloatField.TAIL_RADII]),
         model.squared != 0,
-        bases,
-        bounds,
+        centroid_scores,
+        upper_bounds,
     )
-    ordered = order_head(bounds, call.eligible, call.order, call.keys, call.histogram, call.slots)
+    ordered = order_head(upper_bounds, call.match_counts, call.order, call.keys, call.histogram, call.slots)
     _fade(model, call, 0, ordered)
     call.ordered = call.visits = ordered
-    call.forced = call.complete = 0
+    call.min_probes = call.complete = 0
     if ordered == 0 or call.exact != 0 or call.nprobe > 0:
         complete_order(model, call)
 
@@ -153,31 +153,31 @@ def _fading(model, call):
     return Fading(
         model.fades,
         np.float32(model.partitions) / np.float32(model.rows),
-        numbers[FloatField.DECAY],
-        max(numbers[FloatField.REACH] - numbers[FloatField.TAIL_REACH], np.float32(0.0)),
+        numbers[FloatField.RADIUS_DECAY],
+        max(numbers[FloatField.RADIUS_FACTOR] - numbers[FloatField.TAIL_RADII], np.float32(0.0)),
         np.sqrt(numbers[FloatField.SQUARE]),
         model.squared != 0,
         model.radii,
-        call.spreads,
-        call.bases,
-        call.bounds,
+        call.effective_radii,
+        call.centroid_scores,
+        call.upper_bounds,
     )
 
 
 @inlined
 def _fade(model, call, start, stop):
     """Fade the bounds of a range of the ordered partitions."""
-    if call.floats[FloatField.DECAY] > np.float32(0.0):
-        fade_bounds(_fading(model, call), call.order, start, stop, call.eligible)
+    if call.floats[FloatField.RADIUS_DECAY] > np.float32(0.0):
+        fade_bounds(_fading(model, call), call.order, start, stop, call.match_counts)
 
 
 @part
 def rest_reaches(model, call, threshold):
     """Return whether a partition that is not ordered yet may contain a row that scores `threshold`."""
-    order, eligible = call.order, call.eligible
+    order, match_counts = call.order, call.match_counts
     before = np.int64(0)
     for visit in range(call.ordered):
-        before += eligible[order[visit]]
+        before += match_counts[order[visit]]
     return tail_reaches(_fading(model, call), threshold, call.keys, before)
 
 
@@ -187,15 +187,15 @@ def complete_order(model, call):
     if call.complete != 0:
         return
     order, ordered = call.order, call.ordered
-    visits = order_tail(call.bounds, order, ordered, call.keys, call.spare_order, call.spare_keys, call.histogram)
+    visits = order_tail(call.upper_bounds, order, ordered, call.keys, call.spare_order, call.spare_keys, call.histogram)
     _fade(model, call, ordered, visits)
     call.ordered, call.complete = visits, 1
-    forced = forced_visits(order, visits, call.eligible, call.k, call.nprobe)
+    min_probes = min_probe_count(order, visits, call.match_counts, call.k, call.nprobe)
     if call.exact != 0:
-        forced = visits
+        min_probes = visits
     elif call.nprobe > 0 and call.filtered == 0:
-        visits = forced
-    call.visits, call.forced = visits, forced
+        visits = min_probes
+    call.visits, call.min_probes = visits, min_probes
 
 
 @inlined
@@ -227,10 +227,10 @@ def _make_tables(model, call, rotated):
 def _margins(model, numbers, step, bias, rounding):
     """Compute the error margins of the table sums of the stages."""
     stages, scales, deviations = model.stages, model.stage_scales, model.stage_deviations
-    margin, norm = numbers[FloatField.MARGIN], np.sqrt(numbers[FloatField.SQUARE])
-    first = margin * deviations[0] * norm
+    sigmas, norm = numbers[FloatField.ERROR_SIGMAS], np.sqrt(numbers[FloatField.SQUARE])
+    first = sigmas * deviations[0] * norm
     if model.rerank_kind == 0 and stages == 1:
         first = np.float32(0.0)  # the estimate is the score itself, so only rounding errors count
     numbers[FloatField.STEP], numbers[FloatField.BIAS] = step, bias
-    numbers[FloatField.FIRST_MARGIN] = first + max(margin, LEAST_ROUNDING_MARGIN) * rounding * scales[0]
-    numbers[FloatField.LAST_MARGIN] = margin * deviations[stages - 1] * norm
+    numbers[FloatField.FIRST_MARGIN] = first + max(sigmas, LEAST_ROUNDING_SIGMAS) * rounding * scales[0]
+    numbers[FloatField.LAST_MARGIN] = sigmas * deviations[stages - 1] * norm

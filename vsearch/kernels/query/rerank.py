@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels.query.fields import RERANK_HALF, RERANK_INT8, RERANKED
-from vsearch.kernels.query.route import exact_base
+from vsearch.kernels.query.route import exact_centroid_score
 from vsearch.kernels.scan.dot_products import (
     distance_to_float,
     distance_to_half,
@@ -68,7 +68,7 @@ def rerank_waiting(model, shard, call, waiting, size):
             score = -rerank_distance(kind, rerank_query, weights, codes, halves, floats, row, scale)
         else:
             if partition != last:
-                base = exact_base(query, centroids, half_centroids, squared, partition)
+                base = exact_centroid_score(query, centroids, half_centroids, squared, partition)
                 last = partition
             dot = rerank_dot(kind, rerank_query, codes, halves, floats, row)
             offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)

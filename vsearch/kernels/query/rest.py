@@ -19,21 +19,21 @@ def rerank_rest(model, shard, call):
 
 @part
 def find_rest(model, shard, call):
-    """List the shard's remaining partitions that are forced or whose bounds reach the k-th best score, ascending."""
+    """List the shard's remaining partitions that must be visited or whose bounds reach the k-th best score, ascending."""
     rerank_rest(model, shard, call)
-    order, bounds, marks, rest = call.order, call.bounds, call.spare_keys, call.rest
+    order, upper_bounds, marks, rest = call.order, call.upper_bounds, call.spare_keys, call.rest
     low, held = shard.first_partition, shard.partitions
     threshold = call.scores[0] if call.size == call.k else LEAST
     if call.complete == 0 and rest_reaches(model, call, threshold):
         complete_order(model, call)
     marked = 0
     marks[low : low + held] = 0
-    forced = call.forced
+    min_probes = call.min_probes
     for visit in range(call.first_visit, call.visits):
         partition = np.int64(order[visit])
-        if visit < forced:
-            bounds[partition] = np.float32(np.inf)
-        if bounds[partition] >= threshold and low <= partition < low + held:
+        if visit < min_probes:
+            upper_bounds[partition] = np.float32(np.inf)
+        if upper_bounds[partition] >= threshold and low <= partition < low + held:
             marks[partition] = 1
             marked += 1
     count = 0

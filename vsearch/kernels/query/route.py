@@ -89,27 +89,38 @@ def nearness(inner, square, centroid_squares, squared):
 
 
 @summing_part
-def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, reach, squared, bases, bounds):
-    """Compute base scores and bounds from the inner products of a query with all centroids. O(partitions).
+def bound_partitions(
+    inner,
+    square,
+    centroid_squares,
+    rounding_bounds,
+    radii,
+    effective_radii,
+    radius_factor,
+    squared,
+    centroid_scores,
+    upper_bounds,
+):
+    """Compute centroid scores and upper bounds from the inner products of a query with all centroids. O(partitions).
 
     Parameters
     ----------
     inner : float32 (partitions,)
-        May be `bases` itself.
+        May be `centroid_scores` itself.
     square : float32
         Squared norm of the query.
-    centroid_squares, slacks, radii : float32 (partitions,)
-        Slacks are the errors of the inner products for a query of norm 1. Radii are root mean square distances of the
-        rows to the centroid.
-    spreads : float32 (partitions,)
-        The radii, reduced if few rows are eligible.
-    reach : float32
-        A row is assumed to be at most this many spreads from its centroid in the direction of the query: the larger of
-        the reach and the tail's reach.
+    centroid_squares, rounding_bounds, radii : float32 (partitions,)
+        Rounding bounds are the largest errors of the inner products for a query of norm 1. Radii are root mean square
+        distances of the rows to the centroid.
+    effective_radii : float32 (partitions,)
+        The radii, reduced if few rows match.
+    radius_factor : float32
+        A row is assumed to be at most this many effective radii from its centroid in the direction of the query: the
+        larger of the setting and the tail.
     squared : bool
         Whether scores are negated squared distances instead of inner products.
-    bases, bounds : float32 (partitions,)
-        Outputs: base scores (see `partitions`), and upper bounds of the rows' scores.
+    centroid_scores, upper_bounds : float32 (partitions,)
+        Outputs: scores of the centroids (see `partitions`), and upper bounds of the rows' scores.
     """
     norm = np.sqrt(square)
     if squared:
@@ -117,19 +128,19 @@ def bound_partitions(inner, square, centroid_squares, slacks, radii, spreads, re
             base = np.float32(2.0) * inner[p] - centroid_squares[p] - square
             distance = np.sqrt(max(-base, np.float32(0.0)))
             inside = max(
-                reach * spreads[p] - distance, np.float32(0.0)
-            )  # the query is within reach: a row may coincide with it
-            above = reach * distance * spreads[p] + inside * inside + norm * slacks[p]
-            bases[p] = base
-            bounds[p] = base + np.float32(2.0) * above - radii[p] * radii[p]
+                radius_factor * effective_radii[p] - distance, np.float32(0.0)
+            )  # if positive, a row may coincide with the query
+            above = radius_factor * distance * effective_radii[p] + inside * inside + norm * rounding_bounds[p]
+            centroid_scores[p] = base
+            upper_bounds[p] = base + np.float32(2.0) * above - radii[p] * radii[p]
     else:
         for p in range(inner.shape[0]):
-            bases[p] = inner[p]
-            bounds[p] = inner[p] + norm * (reach * spreads[p] + slacks[p])
+            centroid_scores[p] = inner[p]
+            upper_bounds[p] = inner[p] + norm * (radius_factor * effective_radii[p] + rounding_bounds[p])
 
 
 @inlined
-def exact_base(query, centroids, half_centroids, squared, partition):
+def exact_centroid_score(query, centroids, half_centroids, squared, partition):
     """Return the base score of one partition from its float centroid; float16 if `half_centroids` has rows.
 
     Squared distances are computed from differences: for partitions far from the mean, expanding the square would
@@ -145,7 +156,7 @@ def exact_base(query, centroids, half_centroids, squared, partition):
 
 
 @part
-def order_head(bounds, eligible, order, keys, histogram, slots):
+def order_head(upper_bounds, match_counts, order, keys, histogram, slots):
     """Order the partitions with the highest bounds, descending, ties by number; at least HEAD of them, or all.
 
     Few partitions are visited, so the others need no order. Bounds are bucketed by equal width, and again within the
@@ -153,8 +164,8 @@ def order_head(bounds, eligible, order, keys, histogram, slots):
 
     Parameters
     ----------
-    bounds : float32 (partitions,)
-    eligible : int64 (partitions,)
+    upper_bounds : float32 (partitions,)
+    match_counts : int64 (partitions,)
         Number of rows of each partition that may be returned; partitions without any are omitted.
     order : int32 (partitions,)
         Output.
@@ -170,16 +181,16 @@ def order_head(bounds, eligible, order, keys, histogram, slots):
     """
     # Branch-free in the bounds: such branches are mispredicted half of the time, which costs more than the work.
     nearest, farthest = np.uint32(0xFFFFFFFF), np.uint32(0)
-    for p in range(bounds.shape[0]):
-        key = sortable(bounds[p])
+    for p in range(upper_bounds.shape[0]):
+        key = sortable(upper_bounds[p])
         nearest, farthest = min(nearest, key), max(farthest, key)
     highest = _unsortable(nearest)
     per_unit = _buckets_per_unit(highest, _unsortable(farthest), COARSE - 1)
-    for p in range(bounds.shape[0]):
-        bucket = np.uint32(_bucket(bounds[p], highest, per_unit, COARSE - 1))
-        keys[p] = bucket if eligible[p] > 0 else np.uint32(RADIX)
+    for p in range(upper_bounds.shape[0]):
+        bucket = np.uint32(_bucket(upper_bounds[p], highest, per_unit, COARSE - 1))
+        keys[p] = bucket if match_counts[p] > 0 else np.uint32(RADIX)
     histogram[: COARSE + 1] = 0
-    for p in range(bounds.shape[0]):
+    for p in range(upper_bounds.shape[0]):
         histogram[min(keys[p], np.uint32(COARSE))] += 1
     total, last = 0, COARSE - 1
     for bucket in range(COARSE):
@@ -190,17 +201,17 @@ def order_head(bounds, eligible, order, keys, histogram, slots):
     if total > 2 * HEAD:
         return 0
     count = 0
-    for p in range(bounds.shape[0]):
+    for p in range(upper_bounds.shape[0]):
         order[count] = p
         count += np.int64(keys[p] <= np.uint32(last))
-    for p in range(bounds.shape[0]):
+    for p in range(upper_bounds.shape[0]):
         keys[p] = np.uint32(RADIX) if keys[p] <= np.uint32(last) else keys[p]
-    _sort_head(bounds, order, count, highest, histogram, slots)
+    _sort_head(upper_bounds, order, count, highest, histogram, slots)
     return count
 
 
 @inlined
-def _sort_head(bounds, order, count, highest, histogram, slots):
+def _sort_head(upper_bounds, order, count, highest, histogram, slots):
     """Sort `count` ascending partitions by descending bound: first into buckets, then by exchanging neighbors.
 
     Sorts `order` in place; the last ``2 * HEAD`` entries of `histogram` are scratch.
@@ -209,11 +220,11 @@ def _sort_head(bounds, order, count, highest, histogram, slots):
     farthest = np.uint32(0)
     for i in range(count):
         waiting[i] = order[i]
-        farthest = max(farthest, sortable(bounds[order[i]]))
+        farthest = max(farthest, sortable(upper_bounds[order[i]]))
     per_unit = _buckets_per_unit(highest, _unsortable(farthest), FINE - 1)
     histogram[:FINE] = 0
     for i in range(count):
-        histogram[_bucket(bounds[waiting[i]], highest, per_unit, FINE - 1)] += 1
+        histogram[_bucket(upper_bounds[waiting[i]], highest, per_unit, FINE - 1)] += 1
     place = np.int32(0)
     for bucket in range(FINE):
         size = histogram[bucket]
@@ -221,10 +232,10 @@ def _sort_head(bounds, order, count, highest, histogram, slots):
         place += size
     for i in range(count):
         partition = waiting[i]
-        bucket = _bucket(bounds[partition], highest, per_unit, FINE - 1)
+        bucket = _bucket(upper_bounds[partition], highest, per_unit, FINE - 1)
         at = histogram[bucket]
         histogram[bucket] = at + 1
-        slots[at] = np.int64(sortable(bounds[partition])) << 31 | np.int64(partition)
+        slots[at] = np.int64(sortable(upper_bounds[partition])) << 31 | np.int64(partition)
     moved = True
     while moved:
         moved = _exchange(slots[:count]) | _exchange(slots[1:count])
@@ -244,7 +255,7 @@ def _exchange(slots):
 
 
 @part
-def order_tail(bounds, order, first, keys, spare_order, spare_keys, histogram):
+def order_tail(upper_bounds, order, first, keys, spare_order, spare_keys, histogram):
     """Order the partitions of the tail by descending bound, ties by number, after the `first` entries of `order`.
 
     A radix sort of three stable passes over 11 bits each: O(partitions). `spare_order`, int32 (partitions,), and
@@ -257,10 +268,10 @@ def order_tail(bounds, order, first, keys, spare_order, spare_keys, histogram):
     """
     count = 0
     rest = order[first:]
-    for p in range(bounds.shape[0]):
+    for p in range(upper_bounds.shape[0]):
         if keys[p] < np.uint32(RADIX):
             rest[count] = p
-            keys[count] = sortable(bounds[p])
+            keys[count] = sortable(upper_bounds[p])
             count += 1
     if count == 0:
         return first
@@ -287,37 +298,38 @@ def order_tail(bounds, order, first, keys, spare_order, spare_keys, histogram):
 
 
 class Fading(NamedTuple):
-    """How bounds decrease with the number of eligible rows in preceding partitions.
+    """How bounds decrease with the number of matching rows in preceding partitions.
 
     The more partitions are nearer, the less likely a partition contains a neighbor, regardless of its radius. But rows
-    unrelated to the query scatter as far as ever, so no bound decreases by more than `most_decay` spreads.
+    unrelated to the query scatter as far as ever, so no bound decreases by more than `largest_decay` effective radii.
 
     Attributes
     ----------
     fades : float32 (partitions + 1,)
-        Times `decay`: the decrease of the reach, indexed by the number of preceding rows in units of ``1 / per_rank``.
-    per_rank, decay, most_decay : float32
+        Times `radius_decay`: the decrease of the radius factor, indexed by the number of preceding rows in units of
+        ``1 / per_rank``.
+    per_rank, radius_decay, largest_decay : float32
     norm : float32
         Norm of the query.
     squared : bool
         Whether scores are negated squared distances instead of inner products.
-    radii, spreads, bases, bounds : float32 (partitions,)
+    radii, effective_radii, centroid_scores, upper_bounds : float32 (partitions,)
     """
 
     fades: Any
     per_rank: Any
-    decay: Any
-    most_decay: Any
+    radius_decay: Any
+    largest_decay: Any
     norm: Any
     squared: Any
     radii: Any
-    spreads: Any
-    bases: Any
-    bounds: Any
+    effective_radii: Any
+    centroid_scores: Any
+    upper_bounds: Any
 
 
 @part
-def fade_bounds(fading, order, start, stop, eligible):
+def fade_bounds(fading, order, start, stop, match_counts):
     """Lower the bounds of visits `start` to `stop`.
 
     The order does not change with the bounds, which need not descend any more: a wide partition may precede a tight one
@@ -329,23 +341,34 @@ def fade_bounds(fading, order, start, stop, eligible):
         Its bounds are modified.
     order : int32 (partitions,)
         Visits before `start` are faded already.
-    eligible : int64 (partitions,)
+    match_counts : int64 (partitions,)
     """
-    fades, per_rank, decay, most_decay, norm, squared, radii, spreads, bases, bounds = fading
+    (
+        fades,
+        per_rank,
+        radius_decay,
+        largest_decay,
+        norm,
+        squared,
+        radii,
+        effective_radii,
+        centroid_scores,
+        upper_bounds,
+    ) = fading
     before = np.int64(0)
     for i in range(start):
-        before += eligible[order[i]]
+        before += match_counts[order[i]]
     most = np.int64(fades.shape[0] - 1)
     for i in range(start, stop):
         partition = order[i]
-        fade = decay * fades[min(np.int64(np.float32(before) * per_rank), most)] * radii[partition]
-        fade = min(fade, most_decay * spreads[partition])
+        fade = radius_decay * fades[min(np.int64(np.float32(before) * per_rank), most)] * radii[partition]
+        fade = min(fade, largest_decay * effective_radii[partition])
         if squared:
-            fade *= np.float32(2.0) * np.sqrt(max(-bases[partition], np.float32(0.0)))
+            fade *= np.float32(2.0) * np.sqrt(max(-centroid_scores[partition], np.float32(0.0)))
         else:
             fade *= norm
-        bounds[partition] -= fade
-        before += eligible[partition]
+        upper_bounds[partition] -= fade
+        before += match_counts[partition]
 
 
 @part
@@ -358,28 +381,39 @@ def tail_reaches(fading, threshold, keys, before):
     keys : uint32 (partitions,)
         From `order_head`.
     before : int
-        Number of eligible rows of the partitions in the head, by which the tail is faded as in `fade_bounds`.
+        Number of matching rows of the partitions in the head, by which the tail is faded as in `fade_bounds`.
     """
-    fades, per_rank, decay, most_decay, norm, squared, radii, spreads, bases, bounds = fading
+    (
+        fades,
+        per_rank,
+        radius_decay,
+        largest_decay,
+        norm,
+        squared,
+        radii,
+        effective_radii,
+        centroid_scores,
+        upper_bounds,
+    ) = fading
     most = np.int64(fades.shape[0] - 1)
-    faded = decay * fades[min(np.int64(np.float32(before) * per_rank), most)]
+    faded = radius_decay * fades[min(np.int64(np.float32(before) * per_rank), most)]
     reached = np.int64(0)
-    for p in range(bounds.shape[0]):  # branch-free, so that it is vectorized
-        by_rank, largest = faded * radii[p], most_decay * spreads[p]
+    for p in range(upper_bounds.shape[0]):  # branch-free, so that it is vectorized
+        by_rank, largest = faded * radii[p], largest_decay * effective_radii[p]
         fade = by_rank if by_rank < largest else largest  # noqa: FURB136
-        bound = bounds[p] - fade * (np.float32(2.0) * np.sqrt(np.abs(bases[p])) if squared else norm)
+        bound = upper_bounds[p] - fade * (np.float32(2.0) * np.sqrt(np.abs(centroid_scores[p])) if squared else norm)
         reached |= np.int64(bound >= threshold) & np.int64(keys[p] < np.uint32(RADIX))
     return reached != 0
 
 
 @part
-def forced_visits(order, count, eligible, k, nprobe):
+def min_probe_count(order, count, match_counts, k, nprobe):
     """Return the number of partitions that are visited regardless of bounds: `nprobe`, or more to cover k rows."""
     if nprobe <= 0:
         return 0
     covered = np.int64(0)
     for i in range(count):
-        covered += eligible[order[i]]
+        covered += match_counts[order[i]]
         if i + 1 >= nprobe and covered >= k:
             return i + 1
     return count

@@ -70,8 +70,8 @@ def plan_cells(
     """Choose the partitions that a prepared query (d,) visits in every shard."""
     routes = route(snapshot.model, query[None, :], snapshot.radii, request.settings)
     return plan_visits(
-        routes.bases[0],
-        routes.bounds[0],
+        routes.centroid_scores[0],
+        routes.upper_bounds[0],
         [range(shard.first_partition, shard.first_partition + shard.partitions) for shard in snapshot.groups],
         k=request.k,
         nprobe=request.nprobe,
@@ -110,7 +110,7 @@ def search_cells(
     codec, bits = cast("LloydOSQ", model.quantizer), NO_MASK if mask is None else mask
     chosen = choose_visits(shard, visits, k, mask)
     order = np.argsort(visits.order[chosen])  # ascending rows, so that ties go to the lower row
-    partitions, bases = visits.order[chosen][order], visits.bases[chosen][order]
+    partitions, centroid_scores = visits.order[chosen][order], visits.centroid_scores[chosen][order]
     shard.ensure(partitions)
     rows, places, visit, distances = _scan(shard, tables, partitions, bits)
     counters = np.zeros(COUNTERS, np.int64)
@@ -132,7 +132,7 @@ def search_cells(
         scores = -bounds if model.metric == "l2" else (norm + 1 - bounds) / 2
     else:
         counters[RERANKED] = len(kept)
-        scores = _rerank(model, shard, tables, rows[kept], partitions[visit[kept]], bases[visit[kept]])
+        scores = _rerank(model, shard, tables, rows[kept], partitions[visit[kept]], centroid_scores[visit[kept]])
     first = np.argsort(-scores, kind="stable")[:k]
     hits = ShardHits(np.full(k, np.nan, np.float32), np.full(k, -1, np.int64), counters)
     hits.scores[: len(first)], hits.rows[: len(first)] = scores[first], rows[kept[first]]
@@ -146,7 +146,7 @@ def choose_visits(shard: Shard, visits: ProbePlan, k: int, mask: NDArray[np.uint
     table = shard.table
     starts, rows = table.row_starts[visits.order], table.rows[visits.order]
     covered = np.cumsum(rows if mask is None else count_ranges(mask, starts, starts + rows))
-    promising = int(np.count_nonzero(visits.bounds >= visits.bases.max()))
+    promising = int(np.count_nonzero(visits.upper_bounds >= visits.centroid_scores.max()))
     return slice(max(visits.minimum, promising, int(np.searchsorted(covered, k)) + 1))
 
 
@@ -190,7 +190,7 @@ def _rerank(
     tables: CellTables,
     rows: NDArray[np.int64],
     partitions: NDArray[np.int32],
-    bases: NDArray[np.float32],
+    centroid_scores: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Score rows by their rerank codes, float32 (n,)."""
     arrays, scores = shard.arrays, np.empty(len(rows), np.float32)
@@ -210,4 +210,4 @@ def _rerank(
             values *= model.rerank_weights
         values += model.centroids[shard.first_partition + partitions[part]]
         scores[part] = negated_squares(values, tables.query)
-    return scores if model.metric == "l2" else bases + scales * scores
+    return scores if model.metric == "l2" else centroid_scores + scales * scores

@@ -50,14 +50,14 @@ def search_exhaustively(
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    eligible = snapshot.partition_rows if mask is None else mask.matches
-    run_rows = max(1, -(-int(eligible.sum()) // RUNS))
+    match_counts = snapshot.partition_rows if mask is None else mask.matches
+    run_rows = max(1, -(-int(match_counts.sum()) // RUNS))
     tasks = []
     for run in (run for shard in snapshot.groups for run in shard.runs):
         low = run.first_partition
-        partitions = low + np.flatnonzero(eligible[low : low + run.partitions]).astype(np.int32)
+        partitions = low + np.flatnonzero(match_counts[low : low + run.partitions]).astype(np.int32)
         run.ensure_own(partitions)
-        parts = np.cumsum(eligible[partitions]) // run_rows
+        parts = np.cumsum(match_counts[partitions]) // run_rows
         tasks += [(run, part) for part in np.split(partitions, np.flatnonzero(np.diff(parts)) + 1) if len(part)]
 
     def plan() -> None:
@@ -73,7 +73,7 @@ def search_exhaustively(
         call = workspace.fields.address
         workspace.empty()
         workspace.use_mask(None if mask is None else mask.shards[run.number].words)
-        workspace.bounds[part] = np.inf
+        workspace.upper_bounds[part] = np.inf
         workspace.rest[: len(part)] = part
         workspace.values[CallField.REST_COUNT] = len(part)
         scan_rest(snapshot.native.address, run.native.address, call)

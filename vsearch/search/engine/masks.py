@@ -32,11 +32,11 @@ class IndexMask:
     shards : tuple of ShardMask
     matches : int64 (partitions,)
         Number of rows in each partition, over all shards, that may pass by their cells.
-    spreads : float32 (partitions,)
+    effective_radii : float32 (partitions,)
         How far the matching rows of a partition spread: its radius, or less if few rows match. The largest of m
         Gaussian values is about sqrt(2 ln m) deviations out, so m of n rows reach only sqrt((ln m + TAIL) / (ln n +
         TAIL)) times as far.
-    certain, certain_spreads : int64 (partitions,), float32 (partitions,)
+    certain, certain_radii : int64 (partitions,), float32 (partitions,)
         The same for the rows that certainly pass by their cells.
     rows, rechecked : int
         Number of rows that pass, and of rows that only an exact column could decide.
@@ -47,9 +47,9 @@ class IndexMask:
 
     shards: tuple[ShardMask, ...]
     matches: NDArray[np.int64]
-    spreads: NDArray[np.float32]
+    effective_radii: NDArray[np.float32]
     certain: NDArray[np.int64]
-    certain_spreads: NDArray[np.float32]
+    certain_radii: NDArray[np.float32]
     rows: int
     rechecked: int
     correlated: bool

@@ -19,8 +19,8 @@ class Routes:
     any row scores above the bound.
     """
 
-    bases: NDArray[np.float32]
-    bounds: NDArray[np.float32]
+    centroid_scores: NDArray[np.float32]
+    upper_bounds: NDArray[np.float32]
 
 
 def negated_squares(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -38,16 +38,18 @@ def route(model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32]
         Root mean square distance of a partition's rows to its centroid.
     settings : SearchSettings
     """
-    reach = np.maximum(settings.reach, settings.tail * model.deviations(queries)).astype(np.float32)[:, None]
+    radius_factors = np.maximum(settings.radius_factor, settings.tail * model.deviations(queries)).astype(np.float32)[
+        :, None
+    ]
     if model.metric == "l2":
-        bases = np.stack([negated_squares(model.centroids, query) for query in queries])
-        distances = np.sqrt(np.maximum(-bases, 0))
-        inside = np.maximum(reach * radii - distances, 0)  # the query is within reach: a row may coincide with it
-        bounds = bases + 2 * (reach * distances * radii + inside**2) - radii**2
+        centroid_scores = np.stack([negated_squares(model.centroids, query) for query in queries])
+        distances = np.sqrt(np.maximum(-centroid_scores, 0))
+        inside = np.maximum(radius_factors * radii - distances, 0)  # the query may coincide with a row
+        upper_bounds = centroid_scores + 2 * (radius_factors * distances * radii + inside**2) - radii**2
     else:
-        bases = queries @ model.centroids.T
-        bounds = bases + reach * np.linalg.norm(queries, axis=1, keepdims=True) * radii
-    return Routes(bases.astype(np.float32, copy=False), bounds.astype(np.float32, copy=False))
+        centroid_scores = queries @ model.centroids.T
+        upper_bounds = centroid_scores + radius_factors * np.linalg.norm(queries, axis=1, keepdims=True) * radii
+    return Routes(centroid_scores.astype(np.float32, copy=False), upper_bounds.astype(np.float32, copy=False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,21 +60,21 @@ class ProbePlan:
     ----------
     order : int32 (v,)
         Partitions, numbered within the shard.
-    bases, bounds : float32 (v,)
+    centroid_scores, upper_bounds : float32 (v,)
         The bounds descend only approximately, since fading lowers them by different amounts.
     minimum : int
         Number of first visits that are made regardless of their bounds.
     """
 
     order: NDArray[np.int32]
-    bases: NDArray[np.float32]
-    bounds: NDArray[np.float32]
+    centroid_scores: NDArray[np.float32]
+    upper_bounds: NDArray[np.float32]
     minimum: int
 
 
 def plan_visits(
-    bases: NDArray[np.float32],
-    bounds: NDArray[np.float32],
+    centroid_scores: NDArray[np.float32],
+    upper_bounds: NDArray[np.float32],
     runs: Sequence[range],
     *,
     k: int,
@@ -85,7 +87,7 @@ def plan_visits(
 
     Parameters
     ----------
-    bases, bounds : float32 (partitions,)
+    centroid_scores, upper_bounds : float32 (partitions,)
         One query's row of `Routes`.
     runs : sequence of range
         Partitions of each shard.
@@ -101,7 +103,7 @@ def plan_visits(
     exact : bool
         Whether to visit all partitions.
     """
-    order = np.argsort(-bounds, kind="stable")
+    order = np.argsort(-upper_bounds, kind="stable")
     order = order[rows[order] > 0]
     minimum = 0
     if exact:
@@ -116,5 +118,7 @@ def plan_visits(
     for run in runs:
         in_run = order[(order >= run.start) & (order < run.stop)]
         count = int(np.count_nonzero((forced >= run.start) & (forced < run.stop)))
-        visits.append(ProbePlan((in_run - run.start).astype(np.int32), bases[in_run], bounds[in_run], count))
+        visits.append(
+            ProbePlan((in_run - run.start).astype(np.int32), centroid_scores[in_run], upper_bounds[in_run], count)
+        )
     return visits

@@ -15,7 +15,7 @@ from vsearch.search.state.snapshot import Snapshot
 from vsearch.search.state.workspace import Workspace
 
 SHARE = 0.4
-"""Fraction of the reach above a partition's mean score that some of its rows are expected to reach.
+"""Fraction of the radius factor: the height above a partition's mean score that some of its rows are expected to reach.
 
 Measured on 115,659 glosses in 8 shards, tuned as built: recall@10 0.980 with 9,712 rows scanned per query; without a
 floor 0.992 with 38,836; in one shard 0.976 with 7,781. A single query visits 6 of the 8 shards.
@@ -32,7 +32,7 @@ CORRELATED_TAIL = 4.0
 """Standard deviations that hardly any row exceeds under such a filter: a minimum for the tail."""
 
 HIGHEST = 0.25
-"""Maximum height above the mean score, in radii, so that a longer reach from `tune` does not raise the floor."""
+"""Maximum height above the mean score, in radii, so that a larger radius factor does not raise the floor."""
 
 COVER = 5
 """The partitions that set the floor must contain this many times k rows."""
@@ -52,50 +52,52 @@ def prune_visits(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | Non
         With a planned query.
     """
     values = workspace.values
-    visits, forced = int(values[CallField.VISITS]), int(values[CallField.FORCED])
-    if len(snapshot.groups) == 1 or forced == visits:
+    visits, min_probes = int(values[CallField.VISITS]), int(values[CallField.MIN_PROBES])
+    if len(snapshot.groups) == 1 or min_probes == visits:
         return
     order = workspace.order[:visits]
     rows = snapshot.partition_rows if mask is None else mask.certain
-    worth = workspace.bounds[order] >= np.float32(find_floor(snapshot, workspace, mask))
+    worth = workspace.upper_bounds[order] >= np.float32(find_floor(snapshot, workspace, mask))
     tail_floor, tail_bounds = _tail(snapshot, workspace, mask)
     worth |= tail_bounds[order] >= np.float32(tail_floor)
     covered = int(np.searchsorted(np.cumsum(rows[order]), int(values[CallField.K]))) + 1
     kept = max(covered, visits - int(np.argmax(worth[::-1])) if worth.any() else 0)
-    values[CallField.VISITS] = max(forced, min(kept, visits))
+    values[CallField.VISITS] = max(min_probes, min(kept, visits))
 
 
 def find_floor(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> float:
     """Compute the floor of the query planned in a workspace; `NOTHING` if too few rows certainly pass."""
     rows = snapshot.partition_rows if mask is None else mask.certain
-    reach = workspace.numbers[FloatField.REACH]
-    heights = np.minimum(np.float32(SHARE) * reach, np.float32(HIGHEST)) * snapshot.radii
+    radius_factor = workspace.numbers[FloatField.RADIUS_FACTOR]
+    heights = np.minimum(np.float32(SHARE) * radius_factor, np.float32(HIGHEST)) * snapshot.radii
     if mask is not None:
-        heights = np.minimum(heights, reach * mask.certain_spreads)
+        heights = np.minimum(heights, radius_factor * mask.certain_radii)
     # a partition that sets the floor must not be below it itself
-    scores = np.minimum(_scores_at(snapshot, workspace, heights), workspace.bounds)
+    scores = np.minimum(_scores_at(snapshot, workspace, heights), workspace.upper_bounds)
     return _cover(scores, rows, COVER * int(workspace.values[CallField.K]))
 
 
 def _tail(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> tuple[float, NDArray[np.float32]]:
     """Compute a floor for rows unrelated to the query, and bounds of their scores by partition."""
-    reach, deviation = workspace.numbers[FloatField.TAIL_REACH], workspace.numbers[FloatField.DEVIATION]
+    radius_factor, deviation = workspace.numbers[FloatField.TAIL_RADII], workspace.numbers[FloatField.DEVIATION]
     rows = snapshot.partition_rows if mask is None else mask.certain
     heights = CERTAIN * deviation * snapshot.radii
     if mask is not None and mask.correlated:
-        reach = max(reach, np.float32(CORRELATED_TAIL) * deviation)
+        radius_factor = max(radius_factor, np.float32(CORRELATED_TAIL) * deviation)
         heights *= 1 - LOWER / CERTAIN * (1 - rows / np.maximum(snapshot.partition_rows, 1))
     likely = _scores_at(snapshot, workspace, heights.astype(np.float32))
     floor = _cover(likely, rows, COVER * int(workspace.values[CallField.K]))
-    return floor, _scores_at(snapshot, workspace, reach * workspace.spreads)
+    return floor, _scores_at(snapshot, workspace, radius_factor * workspace.effective_radii)
 
 
 def _scores_at(snapshot: Snapshot, workspace: Workspace, heights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the scores of rows at heights: distances from their centroids in the direction of the query."""
-    bases = workspace.bases
+    centroid_scores = workspace.centroid_scores
     if snapshot.model.metric == "l2":
-        return bases + 2 * np.sqrt(np.maximum(-bases, 0)) * heights - snapshot.radii * snapshot.radii
-    return bases + np.linalg.norm(workspace.rotated) * heights
+        return (
+            centroid_scores + 2 * np.sqrt(np.maximum(-centroid_scores, 0)) * heights - snapshot.radii * snapshot.radii
+        )
+    return centroid_scores + np.linalg.norm(workspace.rotated) * heights
 
 
 def _cover(scores: NDArray[np.float32], rows: NDArray[np.int64], target: int) -> float:

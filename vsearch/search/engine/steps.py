@@ -67,8 +67,8 @@ def begin(workspace: Workspace, request: SearchRequest, mask: IndexMask | None) 
         nprobe=request.nprobe,
         exact=request.exact,
         settings=request.settings,
-        eligible=None if mask is None else mask.matches,
-        spreads=None if mask is None else mask.spreads,
+        match_counts=None if mask is None else mask.matches,
+        effective_radii=None if mask is None else mask.effective_radii,
     )
 
 
@@ -97,15 +97,15 @@ def plan_query(
     workspace = snapshot.workspace()
     begin(workspace, request, mask)
     _plan(snapshot, workspace, query, mask, prepared=False)
-    count, forced = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.FORCED])
+    count, min_probes = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.MIN_PROBES])
     order = workspace.order[:count]
-    bases, bounds = workspace.bases[order], workspace.bounds[order]
+    centroid_scores, upper_bounds = workspace.centroid_scores[order], workspace.upper_bounds[order]
     visits = []
     for shard in snapshot.groups:
         places = np.flatnonzero((order >= shard.first_partition) & (order < shard.first_partition + shard.partitions))
-        minimum = int(np.searchsorted(places, forced))
+        minimum = int(np.searchsorted(places, min_probes))
         partitions = order[places] - np.int32(shard.first_partition)
-        visits.append(ProbePlan(partitions, bases[places], bounds[places], minimum))
+        visits.append(ProbePlan(partitions, centroid_scores[places], upper_bounds[places], minimum))
     return workspace.rotated.copy(), visits
 
 
@@ -151,8 +151,8 @@ def scan_shard(
     plan_natively(snapshot.native.address, workspace.fields.address)  # for the tables; the visits are replaced below
     order = visits.order + np.int32(shard.first_partition)
     workspace.order[: len(order)] = order
-    workspace.bases[order], workspace.bounds[order] = visits.bases, visits.bounds
-    workspace.values[CallField.VISITS], workspace.values[CallField.FORCED] = len(order), visits.minimum
+    workspace.centroid_scores[order], workspace.upper_bounds[order] = visits.centroid_scores, visits.upper_bounds
+    workspace.values[CallField.VISITS], workspace.values[CallField.MIN_PROBES] = len(order), visits.minimum
     return _scan(snapshot, shard, workspace, words)
 
 

@@ -1,4 +1,4 @@
-"""What a search has to know of an index besides its shards: transform, centroids, codec and settings."""
+"""The parts of an index that all shards share: transform, centroids, codec and search settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, InputError
@@ -19,45 +20,46 @@ from vsearch.search.state.packed_centroids import CoarseCentroids, encode_centro
 from vsearch.search.state.packed_rotation import WordRotation, encode_rotation
 from vsearch.storage import SettingsEntry
 
-APART = 30.0  # as `rerank_codes.FAR`: half of the partitions at least
+APART = 30.0
+"""Like `rerank_codes.FAR`, for at least half of the partitions."""
+
 DEFAULT_TAIL = 3.5
-"""Standard deviations; of Gaussian values one of 4,300 lies beyond it. Of indexes that were tuned before there was a tail."""
+"""Standard deviations, which one in 4,300 Gaussian values exceeds; for indexes tuned by versions without this setting."""
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How hard a search tries; `tune` finds and stores them.
+    """The settings of the early stop; `tune` finds and stores them.
 
     Attributes
     ----------
-    reach : float
-        A partition is skipped when a row that lies `reach` radii from its centroid towards the query would still score
-        below the k-th best found. Larger visits more partitions.
-    decay : float
-        How much the reach falls with every e-fold of rows in partitions that are nearer: the more of these there are, the
+    radius_factor : float
+        A partition is skipped if a row that lies this many radii from its centroid, in the direction of the query, would
+        score below the k-th best score so far. Larger values visit more partitions.
+    radius_decay : float
+        Decrease of the radius factor with every e-fold of rows in closer partitions: the more of these there are, the
         less likely a row of the partition is among the best.
-    margin : float
-        Error allowed to an estimate, in standard deviations. Larger reranks more rows.
+    error_sigmas : float
+        The error allowed for an estimate, in standard deviations. Larger values rerank more rows.
     tail : float
-        How far the scores of rows that have nothing to do with the query scatter above their partition's, in standard
-        deviations: what is left of the reach is no less than that. It counts under filters, which may exclude all that is
-        near, and for queries far from all rows.
+        Lower limit of the decreased radius factor, in standard deviations of the scores of unrelated rows. It matters
+        under filters that exclude nearby rows, and for queries far from all rows.
     familiar : float or None
-        Queries are far from all rows whose nearest centroid is less near than this (`kernels.query.route.nearness`, in units of
-        `nearness_unit`); all are if it is None.
+        Nearness to a centroid (`kernels.query.route.nearness`, in units of `nearness_unit`) below which a query counts as
+        far from all rows; if None, all queries do.
     recall : float or None
-        What a `tune` measured with them, None where nobody has.
+        The recall that `tune` measured; None if it was not measured.
     foreign_recall : float or None
-        The lowest that it measured for queries unlike the rows, and under filters.
+        The lowest recall measured for queries unlike the rows and under filters.
     k : int or None
-        How many neighbours it measured with.
+        Number of neighbors that the recall was measured with.
     target : float or None
-        The recall that it was to reach.
+        The target recall.
     """
 
-    reach: float = 0.6
-    margin: float = 2.5
-    decay: float = 0.0
+    radius_factor: float = 0.6
+    error_sigmas: float = 2.5
+    radius_decay: float = 0.0
     recall: float | None = None
     tail: float = DEFAULT_TAIL
     familiar: float | None = None
@@ -69,32 +71,34 @@ class SearchSettings:
         return asdict(self)
 
     def to_entry(self) -> SettingsEntry:
-        """What a manifest stores of them."""
+        """Return the settings as stored in a manifest."""
         return SettingsEntry(**asdict(self))
 
     @classmethod
     def from_entry(cls, stored: SettingsEntry) -> SearchSettings:
-        """Settings of a manifest; it may be of an earlier version, which stored fewer."""
-        return cls(**msgspec.to_builtins(stored))
+        """Return the settings stored in a manifest; earlier versions stored fewer of them."""
+        return cls(**{name: value for name, value in msgspec.structs.asdict(stored).items() if value is not UNSET})
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> SearchSettings:
-        """Settings as `to_dict` gave them, maybe in a later version: fields that are not known here are passed over.
+    def from_dict(cls, settings: Mapping[str, Any]) -> SearchSettings:
+        """Return the settings of a dict from `to_dict`, possibly of a later version: unknown fields are ignored.
 
         Raises
         ------
         CorruptIndexError
-            One that is known is no number, or none that it can be.
+            A value is not a number or out of range.
         """
+        stored_names = {field.name: field.encode_name for field in msgspec.structs.fields(SettingsEntry)}
+        stored = {stored_names.get(name, name): value for name, value in settings.items()}
         try:
             return cls.from_entry(msgspec.convert(stored, SettingsEntry))
         except msgspec.ValidationError as error:
-            raise CorruptIndexError("manifest", f"the search settings are not understood: {error}") from None
+            raise CorruptIndexError("manifest", f"invalid search settings: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """The part of an index that all shards share.
+    """The transform, the centroids and the codec of an index.
 
     Attributes
     ----------
@@ -110,11 +114,12 @@ class Model:
     rerank_weights : float32 (d,)
         Weights of the int8 codes' dimensions.
     adapter : float32 (d, d) or None
-        Learnt transform of normalised or centred queries (`vsearch.jpq`): ``adapter @ query``, before the rotation.
+        Learned transform of normalized or centered queries (`vsearch.jpq`): ``adapter @ query``, before the rotation.
     half_centroids : float16 (partitions, d) or None
-        The centroids where they are stored so: the same numbers in half the bytes.
+        The centroids, if they are stored as float16: the same numbers in half the bytes.
     numbers : int32 (partitions,) or None
-        What deltas call the partitions, for good, whatever place a split gave them since; None where that is their place.
+        The permanent numbers of the partitions, which deltas use; splits change positions, not numbers. None if the
+        number of each partition is its position.
     """
 
     metric: Metric
@@ -129,11 +134,11 @@ class Model:
     numbers: NDArray[np.int32] | None = None
 
     def numbers_of(self, partitions: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The numbers of partitions."""
+        """Return the permanent numbers of partitions, int32."""
         return partitions if self.numbers is None else self.numbers[partitions]
 
     def partitions_of(self, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The partitions of numbers; -1 for a number that none has."""
+        """Return the partitions that have these numbers, int32; -1 for unknown numbers."""
         if self.numbers is None:
             return np.where((numbers >= 0) & (numbers < len(self.centroids)), numbers, np.int32(-1))
         order = np.argsort(self.numbers).astype(np.int32)
@@ -141,7 +146,7 @@ class Model:
         return np.where(self.numbers[at] == numbers, at, np.int32(-1))
 
     def with_centroids(self, centroids: NDArray[np.float32], numbers: NDArray[np.int32]) -> Model:
-        """The same model with other partitions."""
+        """Return this model with other partitions."""
         return replace(
             self,
             centroids=centroids,
@@ -162,33 +167,34 @@ class Model:
 
     @cached_property
     def least_deviation(self) -> float:
-        """Under l2 the `deviations` of an offset that is like a residual; 0 otherwise, where the query itself counts."""
+        """For l2, the `deviations` of a typical residual; 0 otherwise, since then only the query counts."""
         return float(np.linalg.norm(self.variances)) if self.metric == "l2" else 0.0
 
     @cached_property
     def far_apart(self) -> bool:
-        """Whether partitions under l2 lie so far from the mean that their rows' distances are small beside it.
+        """Whether, for l2, partitions lie so far from the mean that distances between rows are small in comparison.
 
-        Then distances are made of differences, of queries that are rotated in full: products with what is far lose digits.
+        Distances are then computed from differences, with queries rotated in full precision, since products of large
+        numbers would cancel.
         """
         return self.metric == "l2" and lie_far_apart(self.centroid_squares, self.rerank_weights)
 
     @cached_property
-    def exact_bases(self) -> bool:
-        """Whether most partitions are so far apart that 8 bits cannot tell which of a cluster's is the nearest."""
+    def exact_centroid_scores(self) -> bool:
+        """Whether most partitions are so far apart that 8 bits cannot tell the centroids of a cluster apart."""
         if not self.far_apart or self.half_centroids is not None:
             return False
         return lie_far_apart(np.sort(self.centroid_squares)[: len(self.centroids) // 2 + 1], self.rerank_weights, APART)
 
     def deviations(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`kernels.query.route.relative_deviation` of prepared queries (m, d): float32 (m,)."""
+        """Return `kernels.query.route.relative_deviation` of prepared queries (m, d): float32 (m,)."""
         squares = np.einsum("ij,ij->i", queries, queries)
-        own = np.sqrt((queries * queries) @ self.variances / np.maximum(squares, np.finfo(np.float32).tiny))
-        return np.maximum(own, np.float32(self.least_deviation))
+        deviations = np.sqrt((queries * queries) @ self.variances / np.maximum(squares, np.finfo(np.float32).tiny))
+        return np.maximum(deviations, np.float32(self.least_deviation))
 
     @cached_property
     def coarse_centroids(self) -> CoarseCentroids:
-        """The centroids as routing reads them."""
+        """The centroids in 8 bits, as routing reads them."""
         return encode_centroids(self.centroids)
 
     @cached_property
@@ -198,15 +204,19 @@ class Model:
 
     @cached_property
     def query_transform(self) -> NDArray[np.float32]:
-        """Rotation of the queries, float32 (d, d), the adapter folded in: it costs a query nothing."""
+        """Rotation of the queries, float32 (d, d), with the adapter multiplied in."""
         rotation = self.quantizer.rotation
         return rotation if self.adapter is None else np.ascontiguousarray(rotation @ self.adapter)
 
 
 def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -> NDArray[np.float32]:
-    """Queries as float32 (m, d), or an error that says what is wrong with them.
+    """Check queries and return them as float32 (m, d).
 
-    Callers who do not know the metric give None: then all finite numbers are taken, and `check_magnitudes` is for later.
+    Without a metric all finite numbers are accepted; call `check_magnitudes` later.
+
+    Raises
+    ------
+    InputError
     """
     if (
         type(queries) is np.ndarray
@@ -216,12 +226,12 @@ def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -
         one = queries.ravel()
         with np.errstate(over="ignore"):
             square = one.dot(one)
-        if square <= LARGEST_ELEMENT**2:  # so no element is beyond it
+        if square <= LARGEST_ELEMENT**2:  # so no element is larger
             return one[None, :]
     try:
         array = np.asarray(queries)
     except ValueError:
-        msg = f"queries of unlike lengths: give an array of the shape (queries, {dimensions})"
+        msg = f"queries must have the shape (queries, {dimensions}) or ({dimensions},), got rows of different lengths"
         raise InputError(msg) from None
     if array.dtype.kind not in "fiu":
         msg = f"queries must be numbers, got {array.dtype}"
@@ -239,7 +249,7 @@ def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -
     array = np.ascontiguousarray(array)
     if not np.isfinite(array).all():
         bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        msg = f"query {bad} holds NaN or infinity, or a number beyond float32; remove it or mend the encoder"
+        msg = f"queries must be finite float32 numbers; query {bad} contains NaN, infinity, or a number beyond float32"
         raise InputError(msg)
     if metric is not None:
         check_magnitudes(array, metric)
@@ -247,32 +257,32 @@ def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -
 
 
 def _within_float32(queries: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Queries (m, d) at lengths that float32 holds: only their directions count."""
+    """Scale queries (m, d) to lengths that float32 can represent; only their directions matter."""
     largest = np.abs(queries).max(axis=1, initial=0, keepdims=True)
     outside = np.isfinite(largest) & (largest > 0) & ((largest < 1e-30) | (largest > 1e30))
     return queries / np.where(outside, largest, 1) if outside.any() else queries
 
 
 def check_magnitudes(queries: NDArray[np.float32], metric: Metric) -> None:
-    """Refuse queries (m, d) with numbers whose squares a metric would have to add up in float32, and could not."""
+    """Refuse queries (m, d) whose sums of squares, which a metric needs, may overflow float32."""
     bad = unbounded(queries, metric)
     if bad is not None:
         msg = (
-            f"query {bad[0]} holds {float(queries[bad]):g}, a number beyond {LARGEST_ELEMENT:g}: "
-            f"{metric} adds up squares, which must fit float32; scale vectors and queries"
+            f"elements of queries must be at most {LARGEST_ELEMENT:g} in magnitude for {metric}, whose sums of squares "
+            f"must fit float32; query {bad[0]} contains {float(queries[bad]):g}: scale vectors and queries"
         )
         raise InputError(msg)
 
 
 def plain_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Normalise or centre checked queries float32 (m, d), as the metric asks."""
+    """Normalize (cosine) or center (l2) checked queries: float32 (m, d)."""
     if model.metric == "cosine":
         return normalise(queries)
     return queries - model.mean if model.metric == "l2" else queries
 
 
 def prepare_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Normalise, centre, adapt and rotate checked queries: float32 (m, d). O(m d^2)."""
+    """Normalize or center, adapt and rotate checked queries: float32 (m, d). O(m d^2)."""
     plain = plain_queries(model, queries)
     if model.far_apart:
         return rotate_widely(plain, model.query_transform)
@@ -280,7 +290,7 @@ def prepare_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.fl
 
 
 def nearness_unit(model: Model, radii: NDArray[np.float32]) -> float:
-    """What `kernels.query.route.nearness` is measured in, so that settings do not depend on the unit of the vectors."""
+    """Return the unit of `kernels.query.route.nearness`, so that settings do not depend on the scale of the vectors."""
     if model.metric == "cosine":
         return 1.0
     square = float(np.mean(np.square(radii, dtype=np.float64)))

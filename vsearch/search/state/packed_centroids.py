@@ -23,7 +23,7 @@ class CoarseCentroids:
     groups : uint8 (ceil(p / 64), 64 * D)
         Codes up to 127: four dimensions of each of 64 centroids, then the next four; D is `dimensions`.
     steps, lows : float32 (p,)
-    slacks : float32 (p,)
+    rounding_bounds : float32 (p,)
         What an inner product with a query of norm 1 is off by for their rounding, hardly ever more.
     dimensions : int
         D: leading dimensions that are coded, a multiple of 4; the last may be beyond the centroids' own.
@@ -32,7 +32,7 @@ class CoarseCentroids:
     groups: NDArray[np.uint8]
     steps: NDArray[np.float32]
     lows: NDArray[np.float32]
-    slacks: NDArray[np.float32]
+    rounding_bounds: NDArray[np.float32]
     dimensions: int
 
 
@@ -48,8 +48,10 @@ def encode_centroids(centroids: NDArray[np.float32]) -> CoarseCentroids:
     codes = np.zeros((-(-many // TOGETHER) * TOGETHER, padded), np.uint8)
     codes[:many, :d] = np.minimum(np.rint((kept - lows[:, None]) * inverse[:, None]), LEVELS)
     groups = codes.reshape(-1, TOGETHER, padded // 4, 4).transpose(0, 2, 1, 3)
-    slacks = (ROUNDING * steps).astype(np.float32)
-    return CoarseCentroids(np.ascontiguousarray(groups).reshape(-1, TOGETHER * padded), steps, lows, slacks, padded)
+    rounding_bounds = (ROUNDING * steps).astype(np.float32)
+    return CoarseCentroids(
+        np.ascontiguousarray(groups).reshape(-1, TOGETHER * padded), steps, lows, rounding_bounds, padded
+    )
 
 
 def _leading(vectors: NDArray[np.float32]) -> int:

@@ -42,9 +42,9 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
         raise ValueError(msg)
     stages = quantizer.stage_bytes
     coarse, squares = model.coarse_centroids, model.centroid_squares
-    slacks = coarse.slacks
-    if model.exact_bases:
-        squares, slacks = np.zeros_like(squares), np.zeros_like(slacks)
+    rounding_bounds = coarse.rounding_bounds
+    if model.exact_centroid_scores:
+        squares, rounding_bounds = np.zeros_like(squares), np.zeros_like(rounding_bounds)
     values[ModelField.DIMENSIONS], values[ModelField.PARTITIONS], values[ModelField.ROWS] = d, partitions, rows
     values[ModelField.GROUPS], values[ModelField.QUANTISED_DIMENSIONS] = len(coarse.groups), coarse.dimensions
     values[ModelField.CENTROID_GROUP_WIDTH] = coarse.groups.shape[1]
@@ -52,7 +52,10 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
     values[ModelField.NORMALISE] = model.metric == "cosine"
     values[ModelField.SQUARED] = model.metric == "l2"
     values[ModelField.DIFFERENCES] = model.far_apart or (model.metric == "l2" and model.rerank == "float32")
-    values[ModelField.WIDE_ROTATION], values[ModelField.EXACT_BASES] = model.far_apart, model.exact_bases
+    values[ModelField.WIDE_ROTATION], values[ModelField.EXACT_CENTROID_SCORES] = (
+        model.far_apart,
+        model.exact_centroid_scores,
+    )
     values[ModelField.RERANK_KIND] = RERANK_KINDS[model.rerank]
     values[ModelField.STAGES] = len(stages)
     values[ModelField.FADES_LENGTH] = partitions + 1
@@ -62,7 +65,7 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
         (ModelField.CENTROID_SQUARES, squares),
         (ModelField.CENTROID_STEPS, coarse.steps),
         (ModelField.CENTROID_LOWS, coarse.lows),
-        (ModelField.CENTROID_SLACKS, slacks),
+        (ModelField.CENTROID_ROUNDING_BOUNDS, rounding_bounds),
         (ModelField.RADII, radii),
         (ModelField.FADES, np.log1p(np.arange(partitions + 1)).astype(np.float32)),
         (ModelField.RERANK_WEIGHTS, weights),
@@ -142,17 +145,17 @@ class Workspace:
         by_bytes = model.quantizer.scan == "bytes"
         self.tables = np.zeros((whole, 256) if by_bytes else (2 * whole, 16), np.float32)
         self.order, self.rest = np.empty(partitions, np.int32), np.empty(partitions, np.int32)
-        self.bases, self.bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
+        self.centroid_scores, self.upper_bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
         self.counters = np.zeros(COUNTERS, np.int64)
         self.numbers = np.zeros(len(FloatField), np.float32)
-        self._partition_rows, self._radii, self.spreads = partition_rows, radii, radii
+        self._partition_rows, self._radii, self.effective_radii = partition_rows, radii, radii
         self._unit = nearness_unit(model, radii)
         expanded = np.zeros(expanded_bytes(first), np.uint8)
         codes_length, words_length = -(-d // 4) * 4, d + d % 2
         self._k = 0
         self._asked: tuple[object, ...] | None = None
         self._settings: SearchSettings | None = None
-        self._eligible: NDArray[np.int64] | None = None
+        self._match_counts: NDArray[np.int64] | None = None
         self.scores, self.rows = np.empty(0, np.float32), np.empty(0, np.int64)
         for field, array in (
             (CallField.QUERY, self.query),
@@ -164,14 +167,14 @@ class Workspace:
             (CallField.ROUNDED, np.zeros((2 * first, 16), np.uint8)),
             (CallField.EXPANDED, expanded),
             (CallField.ORDER, self.order),
-            (CallField.BASES, self.bases),
-            (CallField.BOUNDS, self.bounds),
+            (CallField.CENTROID_SCORES, self.centroid_scores),
+            (CallField.UPPER_BOUNDS, self.upper_bounds),
             (CallField.KEYS, np.empty(partitions, np.uint32)),
             (CallField.SPARE_ORDER, np.empty(partitions, np.int32)),
             (CallField.SPARE_KEYS, np.empty(partitions, np.uint32)),
             (CallField.HISTOGRAM, np.empty(RADIX, np.int32)),
             (CallField.SLOTS, np.empty(2 * HEAD, np.int64)),
-            (CallField.ELIGIBLE, partition_rows),
+            (CallField.MATCH_COUNTS, partition_rows),
             (CallField.PENDING, np.empty((2, PENDING), np.int64)),
             (CallField.PENDING_SCALES, np.empty(PENDING, np.float32)),
             (CallField.REST, self.rest),
@@ -201,17 +204,17 @@ class Workspace:
         nprobe: int | None,
         exact: bool,
         settings: SearchSettings,
-        eligible: NDArray[np.int64] | None,
-        spreads: NDArray[np.float32] | None,
+        match_counts: NDArray[np.int64] | None,
+        effective_radii: NDArray[np.float32] | None,
     ) -> None:
         """Set what is the same for all shards.
 
-        `eligible` int64 and `spreads` float32 (partitions,) are a predicate's (`masks.IndexMask`); None without one.
+        `match_counts` int64 and `effective_radii` float32 (partitions,) are a predicate's (`masks.IndexMask`); None without one.
         """
         asked = (k, nprobe, exact)
-        if asked == self._asked and settings is self._settings and eligible is self._eligible:
+        if asked == self._asked and settings is self._settings and match_counts is self._match_counts:
             return
-        self._asked, self._settings, self._eligible = asked, settings, eligible
+        self._asked, self._settings, self._match_counts = asked, settings, match_counts
         if k != self._k:
             self._k = k
             self.scores, self.rows = np.empty(k, np.float32), np.empty(k, np.int64)
@@ -221,12 +224,17 @@ class Workspace:
         values = self.values
         values[CallField.NPROBE] = nprobe or 0
         values[CallField.EXACT] = exact
-        values[CallField.FILTERED] = eligible is not None
-        self.fields.point(CallField.ELIGIBLE, self._partition_rows if eligible is None else eligible, np.int64)
-        self.spreads = self._radii if spreads is None else spreads
-        self.fields.point(CallField.SPREADS, self.spreads, np.float32)
-        self.numbers[FloatField.REACH], self.numbers[FloatField.DECAY] = settings.reach, settings.decay
-        self.numbers[FloatField.MARGIN], self.numbers[FloatField.TAIL] = settings.margin, settings.tail
+        values[CallField.FILTERED] = match_counts is not None
+        self.fields.point(
+            CallField.MATCH_COUNTS, self._partition_rows if match_counts is None else match_counts, np.int64
+        )
+        self.effective_radii = self._radii if effective_radii is None else effective_radii
+        self.fields.point(CallField.EFFECTIVE_RADII, self.effective_radii, np.float32)
+        self.numbers[FloatField.RADIUS_FACTOR], self.numbers[FloatField.RADIUS_DECAY] = (
+            settings.radius_factor,
+            settings.radius_decay,
+        )
+        self.numbers[FloatField.ERROR_SIGMAS], self.numbers[FloatField.TAIL] = settings.error_sigmas, settings.tail
         familiar = settings.familiar
         self.numbers[FloatField.FAMILIAR] = LARGEST_FLOAT if familiar is None else familiar * self._unit
 

@@ -43,14 +43,14 @@ class CodecEntry(msgspec.Struct, frozen=True):
 
 
 class SettingsEntry(msgspec.Struct, frozen=True):
-    """Search settings as they are stored. Which there are depends on the version that tuned them; UNSET are not stored.
+    """Stored search settings. Which of them are set depends on the version that tuned them; UNSET ones are not stored.
 
-    What they mean, and what stands in for those that are not there, is in `vsearch.search.state.model.SearchSettings`.
+    `vsearch.search.state.model.SearchSettings` describes them and has their defaults. Three are stored under older names.
     """
 
-    reach: _Extent | UnsetType = UNSET
-    margin: _Extent | UnsetType = UNSET
-    decay: _Extent | UnsetType = UNSET
+    radius_factor: _Extent | UnsetType = msgspec.field(name="reach", default=UNSET)
+    error_sigmas: _Extent | UnsetType = msgspec.field(name="margin", default=UNSET)
+    radius_decay: _Extent | UnsetType = msgspec.field(name="decay", default=UNSET)
     recall: _Measured | UnsetType | None = UNSET
     tail: _Extent | UnsetType = UNSET
     familiar: _Measured | UnsetType | None = UNSET
