@@ -93,14 +93,14 @@ def test_another_encoder_takes_its_place(plain: vsearch.Index, encoder: Compress
 def test_what_does_not_fit_is_refused(
     plain: vsearch.Index, encoder: CompressedEncoder, model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"got TextEncoder; vsearch\.encoders\.compress makes one"):
+    with pytest.raises(InputError, match=r"got TextEncoder; create one with vsearch\.encoders\.compress"):
         plain.with_encoder(load(model))  # type: ignore[arg-type]
     narrow = vsearch.build(np.eye(16, dtype=np.float32), tmp_path / "narrow")
-    with pytest.raises(InputError, match="of 64 dimensions, the index has 16"):
+    with pytest.raises(InputError, match="16 dimensions, got 64"):
         narrow.with_encoder(encoder)
     matrices = list(np.random.default_rng(0).standard_normal((20, 4, 64)).astype(np.float32))
     documents = vsearch.build_documents(matrices, None, tmp_path / "documents")
-    with pytest.raises(InputError, match="multi-vector documents takes no text encoder"):
+    with pytest.raises(InputError, match="multi-vector documents cannot use a text encoder"):
         documents.with_encoder(encoder)
     assert len(narrow.snapshots()) == 1
 

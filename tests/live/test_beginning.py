@@ -19,7 +19,7 @@ def exact(metric, queries, vectors, k):
 def early(monkeypatch):
     """Train with fewer rows."""
     monkeypatch.setattr(beginning, "ENOUGH_ROWS", 200)
-    monkeypatch.setattr(beginning, "MOST_WANTED", 300)
+    monkeypatch.setattr(beginning, "LARGEST_MINIMUM", 300)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -184,7 +184,7 @@ def test_open_creates_what_is_not_there(tmp_path):
     other.append(clustered(5, D))
     assert index.search(clustered(1, D), k=1).ids.tolist() == [[0]]
     assert len(index.snapshots()) == 2
-    with pytest.raises(vsearch.IndexExistsError, match="already holds an index"):
+    with pytest.raises(vsearch.IndexExistsError, match="already contains an index"):
         vsearch.create(tmp_path / "index", D)
     with pytest.raises(vsearch.InputError, match="cannot be combined with"):
         vsearch.open(tmp_path / "index", create=options, tag="x")

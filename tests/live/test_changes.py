@@ -96,7 +96,7 @@ def test_updates_and_new_columns_with_values_replace_rows_other_columns_do_not(t
 @pytest.mark.parametrize("since", [0, -1, 3, True, 1.0, "1", None])
 def test_since_is_the_number_of_an_older_snapshot(twin, since):
     twin.append(1)
-    with pytest.raises(InputError, match="since must be the number of a snapshot from 1 to 2"):
+    with pytest.raises(InputError, match="since must be a snapshot number from 1 to 2"):
         twin.index.changes(since)
 
 
@@ -179,7 +179,7 @@ def test_changes_that_are_lost_are_refused(twin):
     index = vsearch.open(twin.url)
     for since in (1, 2):
         with pytest.raises(
-            vsearch.ChangesNotFoundError, match=r"read all of it.*oldest snapshot to ask from is 3"
+            vsearch.ChangesNotFoundError, match=r"read the whole index.*available since snapshot 3"
         ) as lost:
             index.changes(since)
         assert lost.value.oldest == 3
@@ -190,12 +190,12 @@ def test_changes_that_are_lost_are_refused(twin):
 def test_an_index_that_was_built_or_trained_anew_is_read_whole(twin):
     twin.append(2)
     twin.index.retrain()
-    with pytest.raises(vsearch.ChangesNotFoundError, match="oldest snapshot to ask from is 3"):
+    with pytest.raises(vsearch.ChangesNotFoundError, match="available since snapshot 3"):
         twin.index.changes(2)
     twin.append(1)
     assert told(twin.index.changes(3)) == ([122], [], [])
     index = vsearch.build(clustered(9, D), twin.url, metric="l2", overwrite=True)
-    with pytest.raises(vsearch.ChangesNotFoundError, match="oldest snapshot to ask from is 5"):
+    with pytest.raises(vsearch.ChangesNotFoundError, match="available since snapshot 5"):
         index.changes(4)
     index.restore(snapshot=4)
     assert told(index.changes(3)) == ([122], [], [])

@@ -61,14 +61,14 @@ def test_a_tag_needs_its_snapshot(twin):
 def test_a_snapshot_that_is_pruned_while_it_is_tagged_has_no_tag(twin, monkeypatch):
     from vsearch.live import history
 
-    store, stays = twin.index.snapshot.store, history._stays
+    store, stays = twin.index.snapshot.store, history._is_kept
 
     def pruned(_, number):
         forget(store, [1])
         return stays(store, number)
 
     twin.append(1)
-    monkeypatch.setattr(history, "_stays", pruned)
+    monkeypatch.setattr(history, "_is_kept", pruned)
     with pytest.raises(vsearch.SnapshotNotFoundError, match="pruned before it was tagged"):
         twin.index.tag("first", snapshot=1)
     assert vsearch.open(twin.url).tags() == {}

@@ -214,7 +214,7 @@ def test_documents_that_are_not_usable():
     assert commit.added == 2
     assert index.get([900, 901])["number"].to_pylist() == [0, 1]
     vectors = vsearch.build(clustered(50, D, seed=1), "memory://single/index")
-    with pytest.raises(InputError, match="single vectors"):
+    with pytest.raises(InputError, match="one vector per row"):
         vectors.append(clustered(3, D, seed=2), offsets=[0, 3])
 
 

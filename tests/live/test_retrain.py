@@ -132,7 +132,7 @@ def test_of_two_retrains_the_first_counts(twin):
         if stage == "tune" and not done:
             twin.index.retrain(seed=9)
 
-    with pytest.raises(vsearch.ConflictError, match="trained anew"):
+    with pytest.raises(vsearch.ConflictError, match="retrained in the meantime"):
         other.retrain(progress=meanwhile)
     twin.check(vsearch.open(twin.url))
     vsearch.prune(twin.url, keep=1, older_than=0, grace=0)
@@ -142,7 +142,7 @@ def test_of_two_retrains_the_first_counts(twin):
 def test_settings_of_the_old_model_are_not_for_the_new_one(twin):
     other = vsearch.open(twin.url)
     twin.index.retrain(seed=9)
-    with pytest.raises(vsearch.ConflictError, match="trained anew"):
+    with pytest.raises(vsearch.ConflictError, match="retrained in the meantime"):
         other.tune(sample=20)
 
 
@@ -151,9 +151,9 @@ def test_codes_that_are_all_there_is_need_the_vectors_again(tmp_path):
     index = vsearch.build(vectors, tmp_path / "index", quantizer="pq", metric="l2", ids=np.arange(300) + 10)
     with pytest.raises(vsearch.InputError, match=r"pq without rerank codes.*vectors="):
         index.retrain()
-    with pytest.raises(vsearch.InputError, match=r"missing is that of the id 309"):
+    with pytest.raises(vsearch.InputError, match=r"missing: 309"):
         index.retrain(vectors[:299], np.arange(299) + 10)
-    with pytest.raises(vsearch.InputError, match="ids of this index"):
+    with pytest.raises(vsearch.InputError, match="id type"):
         index.retrain(vectors)
     with pytest.raises(vsearch.InputError, match="8 dimensions"):
         index.retrain(vectors[:, :4], np.arange(300) + 10)
@@ -181,7 +181,7 @@ def test_string_ids(tmp_path):
 
 def test_an_index_without_rows_has_nothing_to_train_on(twin):
     twin.delete(range(120))
-    with pytest.raises(vsearch.InputError, match="there must be rows"):
+    with pytest.raises(vsearch.InputError, match="without rows"):
         twin.index.retrain()
 
 

@@ -302,13 +302,16 @@ def test_a_kill_at_every_call_of_a_split():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda arrays: arrays.pop("numbers"), "numbers of its"),
-        (lambda arrays: arrays.update(numbers=np.zeros_like(arrays["numbers"])), "one number"),
-        (lambda arrays: arrays.update(numbers=arrays["numbers"] - 1), "one number"),
-        (lambda arrays: arrays.update(numbers=arrays["numbers"].astype(np.int64)), "numbers of its"),
-        (lambda arrays: arrays.update(centroids=arrays["centroids"][:, 1:]), "centroids are no finite"),
-        (lambda arrays: arrays.update(centroids=arrays["centroids"] * np.float32(np.inf)), "centroids are no finite"),
-        (lambda arrays: arrays.update({n: a[1:] for n, a in arrays.items()}), "centroids are no finite"),
+        (lambda arrays: arrays.pop("numbers"), "numbers must be an int32"),
+        (lambda arrays: arrays.update(numbers=np.zeros_like(arrays["numbers"])), "must be unique"),
+        (lambda arrays: arrays.update(numbers=arrays["numbers"] - 1), "must be unique"),
+        (lambda arrays: arrays.update(numbers=arrays["numbers"].astype(np.int64)), "numbers must be an int32"),
+        (lambda arrays: arrays.update(centroids=arrays["centroids"][:, 1:]), "centroids must be a finite"),
+        (
+            lambda arrays: arrays.update(centroids=arrays["centroids"] * np.float32(np.inf)),
+            "centroids must be a finite",
+        ),
+        (lambda arrays: arrays.update({n: a[1:] for n, a in arrays.items()}), "centroids must be a finite"),
     ],
     ids=map(str, range(7)),
 )

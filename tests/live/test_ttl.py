@@ -236,7 +236,7 @@ def test_the_column_is_renamed_but_not_dropped(tmp_path, clock):
     assert index.info()["ttl"] == "until"
     clock.seconds = N
     assert len(index) == N // 10
-    with pytest.raises(InputError, match="'until' says until when rows live"):
+    with pytest.raises(InputError, match=r"'until'.*ttl"):
         index.drop_column("until")
     index.drop_column("expires")
     index.optimize(force=True)
@@ -304,7 +304,7 @@ def test_an_index_that_begins_empty_and_one_that_is_trained_anew(tmp_path, clock
     assert index.snapshot.manifest.rows == len(index) == 1000
     clock.seconds = 9
     assert len(vsearch.open(tmp_path / "index")) == 0
-    with pytest.raises(InputError, match="there must be rows"):
+    with pytest.raises(InputError, match="without rows"):
         index.retrain()
 
 

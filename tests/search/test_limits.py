@@ -93,9 +93,9 @@ def test_queries_of_other_types(index):
         (np.full((2, 24), np.nan), "query 0 contains NaN"),
         (np.concatenate([np.zeros((1, 24)), np.full((1, 24), np.inf)]), "query 1 contains NaN, infinity"),
         (np.full((1, 24), 1e300), "a number beyond float32"),
-        (np.full((1, 24), -1e16), "query 0 contains"),
-        (np.full(24, 1e20, np.float32), "query 0 contains"),
-        (np.full((1, 24), 3e38, np.float32), "query 0 contains"),
+        (np.full((1, 24), -1e16), "at most 1e.*query 0 contains"),
+        (np.full(24, 1e20, np.float32), "at most 1e.*query 0 contains"),
+        (np.full((1, 24), 3e38, np.float32), "at most 1e.*query 0 contains"),
         (["a"] * 24, "has no query encoder"),
         ([[1.0, 2.0], [3.0]], "rows of different lengths"),
         (None, "queries"),
@@ -103,7 +103,7 @@ def test_queries_of_other_types(index):
     ],
 )
 def test_unusable_queries(index, metric, queries, message):
-    if metric == "cosine" and "beyond" in message:  # a direction is all that matters
+    if metric == "cosine" and ("beyond" in message or "at most" in message):  # only directions matter
         assert (index.search(queries).ids >= 0).all()
         return
     with pytest.raises(vsearch.InputError, match=message):

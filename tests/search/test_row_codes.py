@@ -201,23 +201,23 @@ def first_is(value):
 
 
 BROKEN = [
-    ("partitions", first_is(-1), "names partitions that are none of the 7"),
-    ("partitions", first_is(7), "names partitions that are none of the 7"),
+    ("partitions", first_is(-1), "refer to unknown partitions; the index has 7"),
+    ("partitions", first_is(7), "refer to unknown partitions; the index has 7"),
     ("partitions", lambda array: array.astype(np.int64), "int64"),
     ("partitions", lambda array: array[:, None], "partitions is"),
     ("partitions", lambda _: np.array(3, np.int32), "partitions is"),
     ("codes", lambda array: array[:, :-1], "codes is"),
     ("codes", lambda array: array[:-1], "codes is"),
     ("codes", lambda array: array.view(np.int8), "codes is"),
-    ("factors", first_is(np.nan), "factors holds numbers that are not finite"),
-    ("factors", first_is(-1), "factors holds numbers below 0"),
-    ("first_factors", first_is(np.inf), "first_factors holds"),
-    ("offsets", first_is(np.nan), "offsets holds"),
+    ("factors", first_is(np.nan), "factors must be finite"),
+    ("factors", first_is(-1), "factors must not be negative"),
+    ("first_factors", first_is(np.inf), "first_factors must be finite"),
+    ("offsets", first_is(np.nan), "offsets must be finite"),
     ("offsets", lambda array: array.astype(np.float64), "float64"),
-    ("rerank_scales", first_is(-1e-9), "rerank_scales holds numbers below 0"),
-    ("squares", first_is(-1), "squares holds numbers below 0"),
-    ("squares", first_is(np.inf), "squares holds"),
-    ("rerank", first_is(np.nan), "rerank holds"),
+    ("rerank_scales", first_is(-1e-9), "rerank_scales must not be negative"),
+    ("squares", first_is(-1), "squares must not be negative"),
+    ("squares", first_is(np.inf), "squares must be finite"),
+    ("rerank", first_is(np.nan), "rerank must be finite"),
     ("rerank", lambda array: array[:, :-1], "rerank is"),
 ]
 
@@ -232,7 +232,9 @@ def test_damaged_codes_are_refused(staged, name, change, message):
 def test_missing_codes_are_refused(staged):
     arrays = all_codes(staged).to_arrays()
     for name in arrays:
-        with pytest.raises(CorruptIndexError, match=f"lack {name}|partitions is|lack partitions|is .* expected"):
+        with pytest.raises(
+            CorruptIndexError, match=f"column {name} of|partitions is|column partitions of|is .* expected"
+        ):
             RowCodes.from_arrays("delta", staged.model, {n: a for n, a in arrays.items() if n != name})
     offsets = arrays["offsets"] - 1e6  # which may be negative
     assert (RowCodes.from_arrays("delta", staged.model, arrays | {"offsets": offsets}).offsets == offsets).all()

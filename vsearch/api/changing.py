@@ -186,7 +186,7 @@ class ChangeableIndex(OpenedIndex):
         if ids is None and is_type(values_or_type):
             operation = AddColumn(attribute_of(name, values_or_type))
         else:
-            operation = AddColumn(*read_values(name, values_or_type, each=ids is not None), ids)
+            operation = AddColumn(*read_values(name, values_or_type, per_row=ids is not None), ids)
         return self._change(operation, token, if_snapshot)
 
     def drop_column(self, name: str, *, token: str | None = None, if_snapshot: int | None = None) -> Commit:

@@ -101,7 +101,7 @@ def open_or_create(store: Store, options: Mapping[str, Any], refresh: float | No
 
 def _create(store: Store, given: dict[str, Any]) -> Manifest:
     from vsearch.building.training import BuildOptions
-    from vsearch.live.beginning import Beginning, attribute_entries, create_index
+    from vsearch.live.beginning import Creation, attribute_entries, create_index
 
     dimensions, attributes = given.pop("dimensions"), given.pop("attributes", None)
     ids, ttl = given.pop("ids", "row"), given.pop("ttl", None)
@@ -112,4 +112,4 @@ def _create(store: Store, given: dict[str, Any]) -> Manifest:
         raise InputError(
             f"create must be a dict of arguments of vsearch.create ({known}), got {', '.join(given)}"
         ) from None
-    return create_index(store, Beginning(dimensions, options, attribute_entries(attributes), ids, ttl))
+    return create_index(store, Creation(dimensions, options, attribute_entries(attributes), ids, ttl))

@@ -1,4 +1,4 @@
-"""A text encoder put into an index, so that it takes texts as queries."""
+"""Attach a text encoder to an index, so that searches accept texts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Attach:
-    """Replace the encoder of an index by the one with these files."""
+    """Replace the encoder of an index by one whose files are already written."""
 
     files: Mapping[str, FileEntry]
     kind: str = "encoder"
@@ -37,24 +37,26 @@ class Attach:
 
 
 def attach(snapshot: Snapshot, encoder: object) -> Snapshot:
-    """Write a compressed encoder into an index and commit it; the snapshot that has it.
+    """Write a compressed encoder into an index and commit it; return the new snapshot.
 
     Raises
     ------
     InputError
-        It is no compressed encoder, or does not fit the index.
+        The encoder is not compressed, or does not fit the index.
     ConflictError
-        The index was replaced meanwhile.
+        The index was rebuilt in the meantime.
     """
     if not isinstance(encoder, CompressedEncoder):
         raise InputError(
-            f"encoder must be a CompressedEncoder, got {type(encoder).__name__}; vsearch.encoders.compress makes one"
+            f"encoder must be a CompressedEncoder, got {type(encoder).__name__}; create one with vsearch.encoders.compress"
         )
     if snapshot.manifest.documents is not None:
-        raise InputError("an index of multi-vector documents takes no text encoder, which makes one vector of a text")
+        raise InputError(
+            "an index of multi-vector documents cannot use a text encoder, which returns one vector per text"
+        )
     if encoder.dimensions != snapshot.manifest.dimensions:
         raise InputError(
-            f"the encoder makes vectors of {encoder.dimensions} dimensions, the index has {snapshot.manifest.dimensions}"
+            f"the encoder must have the index's {snapshot.manifest.dimensions} dimensions, got {encoder.dimensions}"
         )
     store, writer = snapshot.store, uuid4().hex
     probe(store)

@@ -1,4 +1,4 @@
-"""Attributes that an index is given later, renamed or dropped. Segments keep what they have: the manifest says what it is."""
+"""Add, rename and drop attributes. Segments are not rewritten; the manifest maps attributes to their fields."""
 
 from __future__ import annotations
 
@@ -37,7 +37,12 @@ PLAIN_TYPES = {int: "int64", float: "float64", str: "string", bool: "bool"}
 
 
 def attribute_of(name: str, kind: Any) -> Attribute:
-    """The attribute of a name and a type: an Arrow type, the name of one as `Index.info` says it, or int, float, str or bool.
+    """Return the attribute with a name and a type.
+
+    Parameters
+    ----------
+    kind : pyarrow.DataType, str or type
+        An Arrow type, the name of a type as in `Index.info`, or int, float, str or bool.
 
     Raises
     ------
@@ -53,22 +58,20 @@ def attribute_of(name: str, kind: Any) -> Attribute:
     except (ValueError, AttributeError, TypeError):
         kept = None
     if kept is None:
-        raise InputError(
-            f"the type of {name!r} must be one that attributes have, such as int64 or string, got {kind!r:.100}"
-        )
+        raise InputError(f"the type of {name!r} must be an attribute type, such as int64 or string, got {kind!r:.100}")
     return attribute_from_arrow(name, kept)
 
 
 def check_name(name: Any) -> None:
-    """Refuse what cannot be the name of an attribute."""
+    """Check the name of an attribute."""
     if not (isinstance(name, str) and 0 < len(name) <= LONGEST_NAME):
         raise InputError(
-            f"the name of an attribute must be a text of 1 to {LONGEST_NAME} characters, got {name!r:.100}"
+            f"the name of an attribute must be a string of 1 to {LONGEST_NAME} characters, got {name!r:.100}"
         )
 
 
 def is_type(value: Any) -> bool:
-    """Whether a value is meant as a type: an Arrow type, the name of one, or a Python type."""
+    """Whether a value denotes a type: an Arrow type, the name of one, or a Python type."""
     if isinstance(value, str):
         try:
             attribute_of_kind("x", value)
@@ -88,11 +91,10 @@ class AddColumn:
 
     Attributes
     ----------
-    name : str
     attribute : Attribute
     values : pyarrow.Array or None
-        One for all rows or, with `ids`, one for each. In the type that the attribute is stored in.
-    ids
+        One value for all rows or, with `ids`, one per id; in the attribute's storage type.
+    ids : sequence of int or str, optional
     """
 
     attribute: Attribute
@@ -113,12 +115,12 @@ class AddColumn:
         if self.ids is None:
             rows, places = matching_rows(present(snapshot), None), None
         else:
-            wanted = distinct_ids(snapshot, self.ids)
-            rows, places = find_living(snapshot, wanted), np.arange(len(wanted))
+            ids = distinct_ids(snapshot, self.ids)
+            rows, places = find_living(snapshot, ids), np.arange(len(ids))
             if (rows < 0).any():
-                raise InputError(f"no row has the id {listed(wanted, rows < 0)}")
+                raise InputError(f"no row has the id {listed(ids, rows < 0)}")
             if len(self.values) != len(rows):
-                raise InputError(f"values must be one for each of the {len(rows)} ids, got {len(self.values)}")
+                raise InputError(f"there must be one value for each of the {len(rows)} ids, got {len(self.values)}")
         if not len(rows):
             return Draft(change=change)
         import pyarrow as pa
@@ -135,7 +137,7 @@ class AddColumn:
 
 @dataclass(frozen=True)
 class DropColumn:
-    """Drop an attribute. What segments hold of it goes when they are merged."""
+    """Drop an attribute. Its values remain in segments until these are merged."""
 
     name: str
     kind: str = "drop_column"
@@ -144,14 +146,14 @@ class DropColumn:
         entry = _entry(snapshot, self.name)
         if entry.field_name == ttl_field(snapshot.manifest):
             raise InputError(
-                f"{self.name!r} says until when rows live (ttl), so it stays: without it none would expire"
+                f"cannot drop {self.name!r}: it is the ttl attribute, and without it rows would not expire"
             )
         return Draft(change=lambda manifest: _replaced(manifest, entry.name, ()))
 
 
 @dataclass(frozen=True)
 class RenameColumn:
-    """Call an attribute otherwise. Segments go on calling it as they did."""
+    """Rename an attribute. The field in segments keeps its name."""
 
     name: str
     new: str
@@ -166,8 +168,14 @@ class RenameColumn:
         return Draft(change=lambda manifest: _replaced(manifest, entry.name, (renamed,)))
 
 
-def read_values(name: str, values: Any, *, each: bool) -> tuple[Attribute, Any]:
-    """Values of a new attribute, in the type that it is stored in: an Arrow array of one for all rows, or of one for each.
+def read_values(name: str, values: Any, *, per_row: bool) -> tuple[Attribute, Any]:
+    """Read the values of a new attribute: one per row, or one for all rows.
+
+    Returns
+    -------
+    attribute : Attribute
+    values : pyarrow.Array
+        In the attribute's storage type.
 
     Raises
     ------
@@ -176,19 +184,19 @@ def read_values(name: str, values: Any, *, each: bool) -> tuple[Attribute, Any]:
     import pyarrow as pa
 
     check_name(name)
-    array = column_of(name, values, each=each)
+    array = column_of(name, values, per_row=per_row)
     if pa.types.is_null(array.type):
-        raise InputError(f"{name!r} must have a type: give one instead of values that are all NULL")
+        raise InputError(f"all values of {name!r} are NULL; pass the type of the attribute instead")
     table = read_attributes(pa.table({name: array}), len(array))
     if table is None:
-        raise InputError(f"{name!r} must be of a type that attributes have, got {array.type}")
+        raise InputError(f"the type of {name!r} must be an attribute type, such as int64 or string, got {array.type}")
     column = table.column(name).combine_chunks()
     attribute = attribute_from_arrow(name, column.type)
     return attribute, column.cast(arrow_of(attribute))
 
 
 def with_ttl(manifest: Manifest, name: str) -> Manifest:
-    """A manifest whose rows live until the time that an attribute says. Earlier versions refuse its format."""
+    """Return a manifest of format 2 with a ttl attribute."""
     manifest = upgraded(manifest)
     field = next(entry.field_name for entry in manifest.attributes if entry.name == name)
     live = manifest.live
@@ -197,19 +205,19 @@ def with_ttl(manifest: Manifest, name: str) -> Manifest:
 
 def _check_new(snapshot: Snapshot, name: str) -> None:
     if name in snapshot.schema.names:
-        raise InputError(f"the index has an attribute that is called {name!r} already")
+        raise InputError(f"the index already has an attribute {name!r}")
 
 
 def _entry(snapshot: Snapshot, name: str) -> AttributeEntry:
-    found = next((entry for entry in snapshot.manifest.attributes if entry.name == name), None)
-    if found is None:
-        listed_names = ", ".join(snapshot.schema.names) or "none"
-        raise InputError(f"no attribute of this index is called {name!r}; it has {listed_names}")
-    return found
+    entry = next((entry for entry in snapshot.manifest.attributes if entry.name == name), None)
+    if entry is None:
+        names = ", ".join(snapshot.schema.names) or "none"
+        raise InputError(f"this index has no attribute {name!r}; it has {names}")
+    return entry
 
 
 def _free_field(snapshot: Snapshot) -> tuple[str, int]:
-    """What segments are to call a new column: nothing that any of them calls one yet. Its number besides."""
+    """Return a field name for a new column that no segment uses yet, and its number."""
     taken = {entry.field_name for entry in snapshot.manifest.attributes}
     for run in snapshot.shards:
         file = run.files.get(ATTRIBUTES)

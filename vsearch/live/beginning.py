@@ -1,4 +1,4 @@
-"""Indexes that begin empty: searched whole until there are rows enough to train on."""
+"""Indexes that start empty: searched exhaustively until they have enough rows to train on."""
 
 from __future__ import annotations
 
@@ -38,32 +38,34 @@ if TYPE_CHECKING:
     from vsearch.storage import Store
 
 ENOUGH_ROWS = 2000
-"""Rows from which there is something to learn."""
+"""Minimum number of rows for training."""
 
-MOST_WANTED = 10_000
-"""Rows that no codec is waited for beyond."""
+LARGEST_MINIMUM = 10_000
+"""Number of rows at which every codec is trained, even if it would need more."""
 
 SAMPLE_ROWS = 1024
 
 ID_TYPES = ("row", "int64", "string")
 
-WHOLE = SearchSettings(radius_factor=4.0, error_sigmas=1e5, radius_decay=0.0, recall=1.0, foreign_recall=1.0, k=10_000)
+EXHAUSTIVE = SearchSettings(
+    radius_factor=4.0, error_sigmas=1e5, radius_decay=0.0, recall=1.0, foreign_recall=1.0, k=10_000
+)
 """So many error sigmas that no row is dropped by its estimate: all are scored by their rerank codes, which are exact."""
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """What an index is to be, checked.
+class Creation:
+    """The checked arguments of a new, empty index.
 
     Attributes
     ----------
     dimensions : int
     options : BuildOptions
-        Those of its training.
+        The options of its training.
     attributes : tuple of AttributeEntry
     id_type : {"row", "int64", "string"}
     ttl : str or None
-        The attribute that says until when each row lives.
+        The attribute that holds the expiry time of each row.
     """
 
     dimensions: int
@@ -73,57 +75,62 @@ class Beginning:
     ttl: str | None = None
 
     def __post_init__(self) -> None:
-        many = self.dimensions
-        if isinstance(many, bool) or not isinstance(many, (int, np.integer)) or not 1 <= many <= 1_000_000:
-            raise InputError(f"dimensions must be an integer from 1 to 1,000,000, got {many!r:.100}")
+        count = self.dimensions
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count <= 1_000_000:
+            raise InputError(f"dimensions must be an integer from 1 to 1,000,000, got {count!r:.100}")
         if self.id_type not in ID_TYPES:
             raise InputError(f"ids must be one of {', '.join(ID_TYPES)}, got {self.id_type!r:.100}")
         for name, value in (("partitions", self.options.partitions), ("shards", self.options.shards)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be an integer of at least 1, got {value!r:.100}")
-        self.options.specification(int(many))
+        self.options.specification(int(count))
         if self.ttl is not None:
             check_ttl(self.ttl, [attribute_of(entry.name, entry.type) for entry in self.attributes])
 
 
-def attribute_entries(given: Any) -> tuple[AttributeEntry, ...]:
-    """Attributes of a dict of types by name, an Arrow schema, or what `Index.info` says of those of an index.
+def attribute_entries(types: Any) -> tuple[AttributeEntry, ...]:
+    """Return the entries of attributes.
+
+    Parameters
+    ----------
+    types : mapping or pyarrow.Schema, optional
+        Types by name; also the attributes in `Index.info`.
 
     Raises
     ------
     InputError
     """
-    if given is None:
+    if types is None:
         return ()
     try:
-        pairs = list(given.items()) if hasattr(given, "items") else [(field.name, field.type) for field in given]
+        pairs = list(types.items()) if hasattr(types, "items") else [(field.name, field.type) for field in types]
     except (AttributeError, TypeError):
         raise InputError(
-            f"attributes must be a dict of types by name, or a pyarrow.Schema, got {given!r:.100}"
+            f"attributes must be a dict of types by name, or a pyarrow.Schema, got {types!r:.100}"
         ) from None
-    found = [attribute_of(name, kind) for name, kind in pairs]
-    names = [attribute.name for attribute in found]
+    attributes = [attribute_of(name, kind) for name, kind in pairs]
+    names = [attribute.name for attribute in attributes]
     if len(set(names)) != len(names):
-        raise InputError("attributes must have different names")
-    return tuple(AttributeEntry(attribute.name, attribute.kind) for attribute in found)
+        raise InputError(f"attributes must have different names, got {', '.join(names)}"[:400])
+    return tuple(AttributeEntry(attribute.name, attribute.kind) for attribute in attributes)
 
 
-def create_index(store: Store, beginning: Beginning) -> Manifest:
-    """Commit an index of no rows.
+def create_index(store: Store, creation: Creation) -> Manifest:
+    """Commit an index without rows.
 
     Raises
     ------
     IndexExistsError
-        There is one already.
+        The store already contains an index.
     """
-    exists = f"{store.url} already holds an index; open it, or choose another place"
+    exists = f"{store.url} already contains an index; open it, or choose another location"
     if snapshot_numbers(store):
         raise IndexExistsError(exists)
     probe(store)
     writer = uuid4().hex
     try:
         with discarded_on_failure(store, writer):
-            manifest = _manifest(store, beginning, writer)
+            manifest = _manifest(store, creation, writer)
         return commit(store, manifest, base=0)
     except ConflictError:
         if snapshot_numbers(store):
@@ -131,11 +138,11 @@ def create_index(store: Store, beginning: Beginning) -> Manifest:
         raise
 
 
-def _manifest(store: Store, beginning: Beginning, writer: str) -> Manifest:
-    options, dimensions = beginning.options, int(beginning.dimensions)
+def _manifest(store: Store, creation: Creation, writer: str) -> Manifest:
+    options, dimensions = creation.options, int(creation.dimensions)
     model = untrained_model(dimensions, options.metric, options.seed)
     ids: Any = np.empty(0, np.int64)
-    if beginning.id_type == "string":
+    if creation.id_type == "string":
         import pyarrow as pa
 
         ids = pa.array([], pa.string())
@@ -149,22 +156,22 @@ def _manifest(store: Store, beginning: Beginning, writer: str) -> Manifest:
         rows=0,
         dimensions=dimensions,
         metric=options.metric,
-        id_type=beginning.id_type,
+        id_type=creation.id_type,
         quantizer=CodecEntry(model.quantizer.name, model.quantizer.configuration()),
         rerank=model.rerank,
         partitions=1,
         seed=options.seed,
         model=write_model(store, writer, model_arrays(model)),
         shards=(ShardEntry(0, 0, 1, {}, base=base),),
-        attributes=beginning.attributes,
-        settings=WHOLE.to_entry(),
+        attributes=creation.attributes,
+        settings=EXHAUSTIVE.to_entry(),
         provenance=ProvenanceEntry(__version__),
-        live=LiveEntry(0, 1, origin=writer, pending=store_options(options), ttl=beginning.ttl),
+        live=LiveEntry(0, 1, origin=writer, pending=store_options(options), ttl=creation.ttl),
     )
 
 
 def untrained_model(dimensions: int, metric: Metric, seed: int) -> Model:
-    """A model that holds for any data: one partition around the origin, a rotation at random, vectors as they are for reranking."""
+    """Return a model for any data: one partition at the origin, a random rotation, and float32 vectors for reranking."""
     options = BuildOptions(metric, "osq", 1.0, "float32", 1, 1, seed)
     noise = np.random.default_rng(seed).standard_normal((SAMPLE_ROWS, dimensions), dtype=np.float32)
     origin = np.zeros((1, dimensions), np.float32)
@@ -172,7 +179,7 @@ def untrained_model(dimensions: int, metric: Metric, seed: int) -> Model:
 
 
 def due_options(snapshot: Snapshot) -> BuildOptions | None:
-    """What an index is to be trained with, where it was not and has rows enough by now."""
+    """Return the training options of an untrained index that has enough rows; None if no training is due."""
     live = snapshot.manifest.live
     if not live or live.pending is None:
         return None
@@ -180,5 +187,5 @@ def due_options(snapshot: Snapshot) -> BuildOptions | None:
     if rows < ENOUGH_ROWS:
         return None
     options = read_options(live.pending, snapshot.model.metric)
-    wanted = max(min(options.record.least_rows, MOST_WANTED), options.partitions or 0, options.shards or 0)
-    return options if rows >= wanted else None
+    minimum = max(min(options.record.least_rows, LARGEST_MINIMUM), options.partitions or 0, options.shards or 0)
+    return options if rows >= minimum else None

@@ -1,4 +1,4 @@
-"""Commits of changes: try, and where another writer was first, go on from what it committed."""
+"""Commit changes; if another writer was first, apply the change again on top of its commit."""
 
 from __future__ import annotations
 
@@ -41,33 +41,33 @@ if TYPE_CHECKING:
     from vsearch.storage import Manifest
 
 TOKENS = 256
-"""How many tokens a manifest remembers."""
+"""Number of tokens that a manifest keeps."""
 
 LONGEST_TOKEN = 200
 
 UNCHECKED = 60.0
-"""Seconds after which a change sees whether its files are there still: a prune may have taken them for abandoned."""
+"""Seconds after which a commit checks that its files still exist, since a prune may have considered them abandoned."""
 
 OF_TRAINING = frozenset({"tune", "retrain"})
-"""Changes that are of the model that they were begun with."""
+"""Kinds of changes that are only valid for the model that they started with."""
 
 YIELD = 0.2
-"""Seconds within which a change waits that another writer was before; divided by how often that happened."""
+"""Maximum wait in seconds after another writer was first; divided by the number of times that happened."""
 
 COPYING = frozenset({"update", "add_column"})
-"""Changes that copy the codes of rows: nothing that settings depend on."""
+"""Kinds of changes that copy the codes of rows, so search settings remain valid."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """What a change came to.
+    """The result of a change.
 
     Attributes
     ----------
     snapshot : int
-        The snapshot that holds it; where nothing was to be changed, the one that was looked at.
+        The snapshot that contains the change; if nothing changed, the newest one.
     added, replaced, deleted : int
-        Rows that are new, that took the place of a row with their id, and that are gone.
+        Number of rows that were added, that replaced a row with the same id, and that were deleted.
     """
 
     snapshot: int
@@ -76,33 +76,33 @@ class Commit:
     deleted: int = 0
 
     def to_dict(self) -> dict[str, int]:
-        """The same as a dict."""
+        """Return the fields as a dict."""
         return {"snapshot": self.snapshot, "added": self.added, "replaced": self.replaced, "deleted": self.deleted}
 
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """What an operation changes of one snapshot.
+    """The changes that an operation makes to one snapshot.
 
     Attributes
     ----------
     rows : Rows or None
-        New ones.
+        New rows.
     removed : Removed or None
-        Rows of that snapshot that go.
+        Rows of the snapshot that are removed.
     added, replaced, deleted : int
-    next_row : int
-        The number of the next row that is given none.
+    next_row : int or None
+        The next automatic row number.
     change : callable, optional
-        What else becomes of the manifest.
+        Further changes to the manifest.
     counted : bool
-        Whether the rows that go are counted yet: not so where a segment repeats what others removed.
+        Whether removals reduce the row count; False if they repeat removals that were counted before.
     plain : bool
-        Whether the change needs nothing of the newest format: an index that was only built keeps its own.
+        Whether the change does not require format 2, so that a built index keeps format 1.
     restored : int, optional
-        The older snapshot whose rows come back.
+        The older snapshot that is restored.
     model : Model or None
-        What the new rows are encoded with, where that is not the model of that snapshot.
+        The model of the new rows, if it is not the snapshot's.
     """
 
     rows: Rows | None = None
@@ -119,7 +119,7 @@ class Draft:
 
     @property
     def empty(self) -> bool:
-        """Whether it changes nothing."""
+        """Whether nothing changes."""
         return (
             not (self.rows is not None and len(self.rows))
             and not (self.removed is not None and len(self.removed))
@@ -128,18 +128,18 @@ class Draft:
 
 
 class Override:
-    """A change that holds whatever index it meets."""
+    """Base class of changes that apply even if the index was rebuilt in the meantime."""
 
 
 class Operation(Protocol):
-    """A change as it was asked for: it is resolved anew on every snapshot that it meets."""
+    """A requested change, resolved against each snapshot that it is tried on."""
 
     @property
     def kind(self) -> str:
-        """What it is called in manifests."""
+        """Name of the operation in manifests."""
 
     def resolve(self, snapshot: Snapshot) -> Draft:
-        """What it changes of a snapshot; raises InputError where it cannot be done there."""
+        """Return the changes to a snapshot; raises InputError if they are impossible there."""
 
 
 def commit_change(
@@ -151,34 +151,34 @@ def commit_change(
     paths: Sequence[str] = (),
     check: bool = False,
 ) -> tuple[Commit, Snapshot]:
-    """Commit an operation; where another writer was first, resolve it on what that committed and try again, for a minute.
+    """Commit an operation; if another writer was first, resolve it against that commit and retry, for a minute.
 
-    So histories are serial, in the order of the commits.
+    The history is therefore serial, in the order of the commits.
 
     Parameters
     ----------
     snapshot : Snapshot
-        The newest that is known; an older one costs a request more.
+        The newest known snapshot; an older one costs one more request.
     token : str, optional
-        A name for this change: if a commit with it is there already, that one is the answer.
+        Idempotency key of the change: if a commit with this token exists, it is returned.
     if_snapshot : int, optional
-        Change this snapshot only.
+        Commit only if this is the newest snapshot.
     paths : sequence of str
-        Files that were written for it: removed where it is certain that nothing is committed.
+        Files written for the operation; removed if it is certain that nothing was committed.
     check : bool
-        See that all files are there: for work that takes longer than a prune may wait.
+        Whether to check that all files exist, for work that takes longer than the grace period of a prune.
 
     Returns
     -------
     commit : Commit
     snapshot : Snapshot
-        The one that holds it, open.
+        The snapshot that contains the change, open.
 
     Raises
     ------
     ConflictError
-        The index was replaced or trained anew meanwhile, or `if_snapshot` is not the newest, or others committed first for a
-        whole minute.
+        The index was rebuilt or retrained in the meantime, `if_snapshot` is not the newest snapshot, or other writers were
+        first for a whole minute.
     """
     check_call(token, if_snapshot)
     store, trained, origin = snapshot.store, training_of(snapshot.manifest), origin_of(snapshot.manifest)
@@ -189,13 +189,13 @@ def commit_change(
         manifest = snapshot.manifest
         stale = ""
         if origin_of(manifest) != origin and not isinstance(operation, Override):
-            stale = "built"
+            stale = "rebuilt"
         elif training_of(manifest) != trained and operation.kind in OF_TRAINING:
-            stale = "trained"
+            stale = "retrained"
         if stale:
             discard(store, written, paths)
             raise ConflictError(
-                f"{store.url}: snapshot {manifest.snapshot} was {stale} anew meanwhile; open the index again and retry"
+                f"{store.url}: the index was {stale} in the meantime (snapshot {manifest.snapshot}); open it again and retry"
             )
         known = known_change(manifest, token)
         if known is not None:
@@ -208,11 +208,11 @@ def commit_change(
                 continue
             discard(store, written, paths)
             raise ConflictError(
-                f"{store.url}: snapshot {manifest.snapshot} is the newest, not {if_snapshot}; nothing was changed"
+                f"{store.url}: the newest snapshot is {manifest.snapshot}, not {if_snapshot}; nothing was changed"
             )
         draft, problem = _resolved(operation, snapshot)
         if draft is None or draft.empty:
-            newest = newest_of(snapshot)  # what cannot or need not be done here may be otherwise there
+            newest = newest_of(snapshot)  # the outcome may be different there
             if newest is snapshot:
                 discard(store, written, paths)
                 if problem is not None:
@@ -220,48 +220,48 @@ def commit_change(
                 return Commit(manifest.snapshot), snapshot
             snapshot = newest
             continue
-        # Until here no manifest named what was written. From here on one may, whatever is raised: a prune will tell.
+        # From here on a manifest may refer to the written files whatever is raised, so only a prune may remove them.
         written = Written.of(store, draft.model or snapshot.model, draft.rows, draft.removed, written)
-        after, own, follower = None, written, next_manifest(snapshot, operation.kind, draft, written, token)
+        after, committed, follower = None, written, next_manifest(snapshot, operation.kind, draft, written, token)
         try:
             after = commit_after(store, manifest, follower, check=check or time.monotonic() - begun > UNCHECKED)
-        except TakenBackError:  # a prune may take what was written, now or later: it is written anew
+        except TakenBackError:  # a prune may remove the written files, now or later, so write them again
             discard(store, written)
             written, check = None, check or bool(paths)
         if after is not None:
             commit = Commit(after.snapshot, draft.added, draft.replaced, draft.deleted)
-            return commit, _opened(snapshot, after, own.delta(snapshot, after))
-        # Who lost more often waits less, and looks for the newest snapshot after the wait: so that nobody loses for ever.
+            return commit, _opened(snapshot, after, committed.delta(snapshot, after))
+        # Writers that lost more often wait less, and look for the newest snapshot after the wait, so that none starves.
         lost += 1
         time.sleep(random.random() * YIELD / lost)  # noqa: S311 (no secret)
         snapshot = newest_of(snapshot)
     discard(store, written, paths)
     raise ConflictError(
-        f"{store.url}: other writers were first for {PATIENCE:.0f} s; try again, or write from fewer places"
+        f"{store.url}: other writers committed first for {PATIENCE:.0f} s; try again, or use fewer writers"
     )
 
 
 def _resolved(operation: Operation, snapshot: Snapshot) -> tuple[Draft | None, VsearchError | None]:
-    """What an operation changes of a snapshot; or why it cannot be done there, which a newer snapshot may disprove."""
+    """Resolve an operation; return its draft, or the error, which may not occur on a newer snapshot."""
     try:
         return operation.resolve(snapshot), None
     except (InputError, SnapshotNotFoundError, CorruptIndexError) as error:
         return None, error
 
 
-def _opened(snapshot: Snapshot, manifest: Manifest, own: Delta | None) -> Snapshot:
-    """The snapshot that was committed, open; its own delta is not read again."""
+def _opened(snapshot: Snapshot, manifest: Manifest, delta: Delta | None) -> Snapshot:
+    """Open the snapshot that was committed, without reading its new delta again."""
     try:
-        return reopen_snapshot(snapshot, manifest, own)
+        return reopen_snapshot(snapshot, manifest, delta)
     except (StoreError, SnapshotNotFoundError) as error:
         raise StoreError(
-            f"{snapshot.store.url}: snapshot {manifest.snapshot} is committed, but could not be read ({error}); refresh, "
-            "and do not repeat the change"
+            f"{snapshot.store.url}: snapshot {manifest.snapshot} was committed, but could not be read ({error}); refresh the "
+            "index, and do not repeat the change"
         ) from error
 
 
 def newest_of(snapshot: Snapshot) -> Snapshot:
-    """The newest snapshot: this one, or a newer one, opened. One listing where there is none.
+    """Return the newest snapshot, open: this one, after one listing, if there is no newer one.
 
     Raises
     ------
@@ -277,19 +277,19 @@ def newest_of(snapshot: Snapshot) -> Snapshot:
         except (SnapshotNotFoundError, CorruptIndexError):
             if newest_after(store, number - 1) == number:
                 raise
-        time.sleep(wait)  # it was pruned, or taken back, while it was read
-    raise ConflictError(f"{store.url}: snapshots come and go faster than they can be read; try again")
+        time.sleep(wait)  # it was pruned or taken back during the read
+    raise ConflictError(f"{store.url}: snapshots are pruned faster than they can be read; try again")
 
 
 def known_change(manifest: Manifest, token: str | None) -> TokenEntry | None:
-    """The change that has this token."""
+    """Return the committed change that has this token, if any."""
     if token is None or not manifest.live:
         return None
     return next((entry for entry in manifest.live.tokens if entry.token == token), None)
 
 
 def next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: Written, token: str | None) -> Manifest:
-    """The manifest with a change; its number is that of the snapshot until it is committed."""
+    """Return the manifest with a change; until it is committed, it keeps the number of the snapshot."""
     manifest = snapshot.manifest if draft.plain else upgraded(snapshot.manifest)
     if draft.change is not None:
         manifest = draft.change(manifest)
@@ -304,8 +304,8 @@ def next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: Written,
     added = 0 if draft.rows is None else len(draft.rows)
     tokens = live.tokens
     if token is not None:
-        mine = TokenEntry(token, manifest.snapshot + 1, draft.added, draft.replaced, draft.deleted)
-        tokens = (*tokens, mine)[-TOKENS:]
+        entry = TokenEntry(token, manifest.snapshot + 1, draft.added, draft.replaced, draft.deleted)
+        tokens = (*tokens, entry)[-TOKENS:]
     changed = draft.added + draft.deleted + (0 if kind in COPYING else draft.replaced)
     return msgspec.structs.replace(
         manifest,
@@ -325,16 +325,21 @@ def next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: Written,
 
 
 def _now(before: Manifest) -> str:
-    """When a snapshot is made: never earlier than the one that it follows, whatever this machine's clock says."""
+    """Return the creation time of a snapshot: never before its predecessor's, even if this machine's clock is slow."""
     now = datetime.now(UTC)
-    with suppress(ValueError, TypeError):  # written elsewhere, without a zone or in another form
+    with suppress(ValueError, TypeError):  # the time may lack a zone or have another form
         now = max(now, datetime.fromisoformat(before.created))
     return now.isoformat(timespec="milliseconds")
 
 
 def check_call(token: str | None, if_snapshot: int | None) -> None:
-    """Refuse what is no token, or no number of a snapshot."""
+    """Check the arguments of a change.
+
+    Raises
+    ------
+    InputError
+    """
     if token is not None and not (isinstance(token, str) and 0 < len(token) <= LONGEST_TOKEN):
-        raise InputError(f"token must be a text of 1 to {LONGEST_TOKEN} characters, got {token!r:.100}")
+        raise InputError(f"token must be a string of 1 to {LONGEST_TOKEN} characters, got {token!r:.100}")
     if if_snapshot is not None and (isinstance(if_snapshot, bool) or not isinstance(if_snapshot, int)):
-        raise InputError(f"if_snapshot must be the number of a snapshot, got {if_snapshot!r:.100}")
+        raise InputError(f"if_snapshot must be a snapshot number, got {if_snapshot!r:.100}")

@@ -1,4 +1,4 @@
-"""Documents of many vectors that a change was given, encoded by the codec of the index."""
+"""Read multi-vector documents for a change, and encode them with the codec of the index."""
 
 from __future__ import annotations
 
@@ -30,42 +30,43 @@ def read_documents(
     given: Given,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> NewRows:
-    """Read and encode documents, with fewer vectors each where the index was built so.
+    """Read and encode documents, with reduced vectors if the index was built that way.
 
     Parameters
     ----------
     vectors, offsets, saliency, given
-        As `vsearch.build_documents` takes them.
+        As in `vsearch.build_documents`.
 
     Raises
     ------
     InputError
-        They cannot be read, have other dimensions than those of the index, or have no saliency where some vectors are to go.
+        The documents cannot be read, their dimensions do not match the index, or their saliency is missing.
     """
     entry = snapshot.manifest.documents
     if entry is None:
-        raise InputError("this index holds single vectors: leave out offsets and saliency, which are of documents")
+        raise InputError("this index has one vector per row: omit offsets and saliency, which apply to documents")
     if offsets is None and is_empty(vectors):
         return no_rows(snapshot)
-    patches, fde = codecs_of(snapshot)
+    token_codec, fde = codecs_of(snapshot)
     check_reduction(entry.keep, entry.pool, saliency=saliency is not None)
     with scratch_folder() as folder:
         scratch = Path(folder)
         opened, weights, given, noted = open_given(vectors, offsets, saliency, given, scratch)
         if opened.vectors.dimensions != entry.dimensions:
             raise InputError(
-                f"vectors must have the {entry.dimensions} dimensions of those of the index, got {opened.vectors.dimensions}"
+                f"vectors must have the index's {entry.dimensions} dimensions, got {opened.vectors.dimensions}"
             )
         documents, positions = reduce_documents(opened, weights, entry.keep, entry.pool, scratch, lambda *_: None)
         encodings, parts = [], []
         for start, stop in batches(documents.offsets):
             rows, inside = documents.read(start, stop)
-            own = slice(int(documents.offsets[start]), int(documents.offsets[stop]))
+            batch = slice(int(documents.offsets[start]), int(documents.offsets[stop]))
             encodings.append(fde.encode_documents(rows, inside))
-            made = encode_documents(patches, rows, inside)
+            encoded = encode_documents(token_codec, rows, inside)
             exact = None if entry.store is None else rows.astype(STORED[entry.store])
-            places = None if positions is None else np.asarray(positions[own], np.uint32)
-            parts.append(replace(made, exact=exact, positions=places))
+            batch_positions = None if positions is None else np.asarray(positions[batch], np.uint32)
+            parts.append(replace(encoded, exact=exact, positions=batch_positions))
         new = read_rows(snapshot, np.concatenate(encodings), given, progress, noted)
         codes = concatenate_documents(parts)
-        return replace(new, documents=None if codes is None else codes.take(new.order), given=int(opened.offsets[-1]))
+        codes = None if codes is None else codes.take(new.order)
+        return replace(new, documents=codes, input_vectors=int(opened.offsets[-1]))

@@ -103,7 +103,7 @@ def changes_since(snapshot: Snapshot, since: Any) -> Changes:
     manifest, store = snapshot.manifest, snapshot.store
     if isinstance(since, bool) or not isinstance(since, (int, np.integer)) or not 1 <= since <= manifest.snapshot:
         raise InputError(
-            f"since must be the number of a snapshot from 1 to {manifest.snapshot}, the one that is read here, got {since!r:.100}"
+            f"since must be a snapshot number from 1 to {manifest.snapshot}, the open snapshot, got {since!r:.100}"
         )
 
     @cache
@@ -114,8 +114,8 @@ def changes_since(snapshot: Snapshot, since: Any) -> Changes:
     known = {path: (delta.rows.ids, delta.removed) for path, delta in opened}
 
     def read_ids(entry: SegmentEntry, number: int) -> tuple[Ids, Removed]:
-        found = known.get(entry.bundle.path)
-        return read_delta_ids(store, entry, manifest.id_type, number) if found is None else found
+        delta = known.get(entry.bundle.path)
+        return read_delta_ids(store, entry, manifest.id_type, number) if delta is None else delta
 
     try:
         old = read(int(since))
@@ -123,9 +123,9 @@ def changes_since(snapshot: Snapshot, since: Any) -> Changes:
     except SnapshotNotFoundError:
         oldest = oldest_known(manifest, read)
         raise ChangesNotFoundError(
-            f"{store.url}: what changed from snapshot {since} to {manifest.snapshot} cannot be told: a snapshot that is needed was "
-            "pruned, or the index was built or trained anew in between; read all of it instead. The oldest snapshot to ask from "
-            f"is {oldest}",
+            f"{store.url}: the changes from snapshot {since} to {manifest.snapshot} are not available: a required snapshot was "
+            "pruned, or the index was rebuilt or retrained in between; read the whole index instead. Changes are available since "
+            f"snapshot {oldest}",
             oldest=oldest,
         ) from None
     return Changes(old.snapshot, manifest.snapshot, *net(steps, text=manifest.id_type == "string"))
@@ -172,7 +172,7 @@ def net(steps: Sequence[Step], *, text: bool) -> tuple[NDArray[Any], NDArray[Any
     keys, values = _ranked(concatenate_ids([ids for ids, _, _ in parts]))
     step = np.repeat([number for _, number, _ in parts], counts)
     came = np.repeat([came for _, _, came in parts], counts)
-    order = np.lexsort((came, step, keys))  # of one step, what went is before what came
+    order = np.lexsort((came, step, keys))  # within a step, removed rows precede added ones
     keys, came = keys[order], came[order]
     first = np.append(True, keys[1:] != keys[:-1])
     last = np.append(first[1:], True)

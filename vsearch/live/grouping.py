@@ -1,4 +1,4 @@
-"""Group commit: changes that threads make of one open index at once go into one delta and one commit."""
+"""Group commit: concurrent changes by threads that share an open index go into one delta and one commit."""
 
 from __future__ import annotations
 
@@ -30,40 +30,40 @@ GROUPED = frozenset({"append", "upsert", "delete"})
 """Kinds of changes that may share a commit."""
 
 MOST_CHANGES = 256
-"""Changes of one commit; as many tokens are remembered."""
+"""Maximum number of changes in a commit; a manifest keeps as many tokens."""
 
 REFUSALS = (InputError, SnapshotNotFoundError, CorruptIndexError, ConflictError)
-"""Errors of one change, which the others of its group do not share."""
+"""Errors that fail one change of a group, but not the others."""
 
 
 @dataclass(eq=False)
 class Waiting:
-    """A change that a thread asks for, and what came of it: a commit, or an error."""
+    """A change requested by a thread, and its outcome: a commit or an error."""
 
     operation: Operation
     token: str | None = None
     outcome: Commit | Exception | None = None
 
     def result(self) -> Commit:
-        """What came of it; raises its error."""
+        """Return the commit, or raise the error."""
         if isinstance(self.outcome, Commit):
             return self.outcome
-        raise self.outcome or StoreError("the change was not made")
+        raise self.outcome or StoreError("the change was not committed")
 
 
 def commit_waiting(queue: deque[Waiting], snapshot: Snapshot) -> Snapshot:
-    """Commit the changes that wait, each in its turn, and tell each what came of it; by one thread at a time.
+    """Commit the waiting changes in order, and set the outcome of each. Must be called by one thread at a time.
 
     Parameters
     ----------
-    queue
-        Threads add to it meanwhile; those are for the next one.
-    snapshot
+    queue : deque of Waiting
+        Changes that other threads add in the meantime are left for the next call.
+    snapshot : Snapshot
 
     Returns
     -------
     Snapshot
-        The one that holds the changes, or the same where nothing was changed.
+        The snapshot with the changes; the same if nothing changed.
     """
     taken: list[Waiting] = []
     while queue and len(taken) < MOST_CHANGES:
@@ -77,8 +77,8 @@ def commit_waiting(queue: deque[Waiting], snapshot: Snapshot) -> Snapshot:
     except BaseException:
         for waiting in taken:
             waiting.outcome = StoreError(
-                f"{snapshot.store.url}: it is not known whether the change was committed: the thread that did so for this one "
-                "was interrupted; look at the snapshots, then retry"
+                f"{snapshot.store.url}: it is unknown whether the change was committed, because the thread that committed it was "
+                "interrupted; check the snapshots before you retry"
             )
         raise
 
@@ -100,13 +100,13 @@ def _commit(snapshot: Snapshot, taken: Sequence[Waiting]) -> Snapshot:
 
 @dataclass(eq=False)
 class Group:
-    """Several changes as one: each is resolved on what those before it make of the snapshot.
+    """Several changes as one: each is resolved against the snapshot as changed by those before it.
 
     Attributes
     ----------
     changes : sequence of Waiting
     outcomes : list
-        Of each, on the snapshot that was met last: what it changes; the commit that its token names; or its error.
+        For each change, on the latest snapshot: its draft, the existing commit with its token, or its error.
     """
 
     changes: Sequence[Waiting]
@@ -115,7 +115,7 @@ class Group:
 
     @property
     def kind(self) -> str:
-        """That of all of them, or "changes"."""
+        """The common kind of all changes, or "changes"."""
         kinds = {waiting.operation.kind for waiting in self.changes}
         return kinds.pop() if len(kinds) == 1 else "changes"
 
@@ -130,9 +130,9 @@ class Group:
         live = after.manifest.live
         if not drafts or not live or after.gone is None:
             return Draft()
-        own = after.deltas[len(snapshot.deltas) :]
-        numbers = np.array([delta.number for delta in own], np.uint32)
-        self._joined = _Joined.of(own, after.gone, self._joined)
+        new_deltas = after.deltas[len(snapshot.deltas) :]
+        numbers = np.array([delta.number for delta in new_deltas], np.uint32)
+        self._joined = _Joined.of(new_deltas, after.gone, self._joined)
 
         def change(manifest: Manifest) -> Manifest:
             if not manifest.live:
@@ -142,7 +142,7 @@ class Group:
 
         return Draft(
             self._joined.rows,
-            join_removed([removed_elsewhere(delta.removed, numbers) for delta in own]),
+            join_removed([removed_elsewhere(delta.removed, numbers) for delta in new_deltas]),
             added=sum(draft.added for draft in drafts),
             replaced=sum(draft.replaced for draft in drafts),
             deleted=sum(draft.deleted for draft in drafts),
@@ -161,16 +161,16 @@ def _resolved(waiting: Waiting, snapshot: Snapshot) -> Draft | Commit | Exceptio
 
 
 def _applied(snapshot: Snapshot, waiting: Waiting, draft: Draft) -> Snapshot:
-    """The snapshot as it would be with a change, of which nothing is written."""
-    nowhere = BundleEntry(f"segments/{uuid4().hex}.arrow", 0, 0, HeaderEntry(0, 0, 0))
-    written = Written(draft.rows, draft.removed, delta_entry(nowhere, draft.rows, draft.removed))
+    """Return the snapshot as it would be with a change, without writing anything."""
+    placeholder = BundleEntry(f"segments/{uuid4().hex}.arrow", 0, 0, HeaderEntry(0, 0, 0))
+    written = Written(draft.rows, draft.removed, delta_entry(placeholder, draft.rows, draft.removed))
     manifest = next_manifest(snapshot, waiting.operation.kind, draft, written, waiting.token)
     return reopen_snapshot(snapshot, manifest, written.delta(snapshot, manifest))
 
 
 @dataclass(frozen=True, eq=False)
 class _Joined:
-    """Rows of several changes that none of them removes, put together once and again only where they are others."""
+    """The rows of several changes that none of them removes; joined again only if they differ from the last time."""
 
     codes: tuple[Any, ...]
     kept: tuple[Any, Any]
@@ -178,7 +178,7 @@ class _Joined:
 
     @classmethod
     def of(cls, deltas: Sequence[Delta], gone: Gone, before: _Joined | None) -> _Joined:
-        """Of at least one change."""
+        """Join the rows of at least one delta; reuse the previous result if its rows are the same."""
         rows, addresses = live_rows(deltas, gone)
         codes = tuple(delta.rows.codes for delta in deltas)
         kept = addresses.segments - np.uint32(deltas[0].number), addresses.rows

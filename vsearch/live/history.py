@@ -1,4 +1,4 @@
-"""Tags on snapshots, and what an index was like before: by number, by tag, or at a time."""
+"""Tag snapshots, and restore older ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tag:
-    """Give a snapshot a name; None takes the name away."""
+    """Assign a tag to a snapshot; with None, remove the tag."""
 
     name: str
     number: int | None
@@ -50,14 +50,21 @@ class Tag:
 
 @dataclass(frozen=True)
 class Restore(Override):
-    """Make an index what it was in an older snapshot. Numbers that were given out since are not given out again; tags stay."""
+    """Restore the contents of an older snapshot. Tags are kept, and numbers assigned since then are not reused.
+
+    Attributes
+    ----------
+    old : Manifest
+    latest : Manifest
+        The newest one of the same build, which has the highest assigned numbers.
+    """
 
     old: Manifest
-    latest: Manifest  # of those that go back to the same build: it says which numbers were given out
+    latest: Manifest
     kind: str = "restore"
 
     def resolve(self, snapshot: Snapshot) -> Draft:
-        del snapshot  # whatever others committed meanwhile is undone, too: the history is serial
+        del snapshot  # commits made in the meantime are undone too, since the history is serial
         return Draft(change=self._change, restored=self.old.snapshot)
 
     def _change(self, manifest: Manifest) -> Manifest:
@@ -73,27 +80,27 @@ class Restore(Override):
 
 
 def add_tag(snapshot: Snapshot, name: str, number: int | None) -> tuple[Commit, Snapshot]:
-    """Tag a snapshot, that which is given by default.
+    """Tag a snapshot; by default, the open one.
 
     Raises
     ------
     InputError
-        `name` is no name.
+        `name` is not a valid tag.
     SnapshotNotFoundError
-        There is no such snapshot, or a prune removed it meanwhile. It has no tag then.
+        The snapshot does not exist, or was pruned in the meantime; it is not tagged.
     """
     check_tag(name)
     number = snapshot.manifest.snapshot if number is None else number
-    before = read_manifest(snapshot.store, number).snapshot
-    commit, after = commit_change(newest_of(snapshot), Tag(name, before))
-    if not _stays(snapshot.store, before):
+    tagged = read_manifest(snapshot.store, number).snapshot
+    commit, after = commit_change(newest_of(snapshot), Tag(name, tagged))
+    if not _is_kept(snapshot.store, tagged):
         commit_change(after, Tag(name, None))
-        raise SnapshotNotFoundError(f"{snapshot.store.url}: snapshot {before} was pruned before it was tagged")
+        raise SnapshotNotFoundError(f"{snapshot.store.url}: snapshot {tagged} was pruned before it was tagged")
     return commit, after
 
 
-def _stays(store: Store, number: int) -> bool:
-    """Whether a snapshot that was just tagged is there and no prune that did not see the tag is about to remove it."""
+def _is_kept(store: Store, number: int) -> bool:
+    """Whether a snapshot that was just tagged exists, and no prune that missed the tag is about to remove it."""
     path = manifest_path(number)
     for wait in retry_waits():
         infos = store.list("manifest")
@@ -106,18 +113,18 @@ def _stays(store: Store, number: int) -> bool:
 
 
 def restore(snapshot: Snapshot, old: Manifest) -> tuple[Commit, Snapshot]:
-    """Commit anew what an older snapshot was.
+    """Commit the contents of an older snapshot as a new one.
 
     Raises
     ------
     ConflictError
-        A prune removes its files.
+        A prune is removing its files.
     """
     return commit_change(snapshot, Restore(old, _latest_like(snapshot, old)), check=True)
 
 
 def _latest_like(snapshot: Snapshot, old: Manifest) -> Manifest:
-    """The newest manifest that goes back to the same build as an older one: other builds may have replaced it since."""
+    """Return the newest manifest of the same build as an older one; other builds may have replaced it since."""
     if origin_of(snapshot.manifest) == origin_of(old):
         return snapshot.manifest
     for number in reversed(snapshot_numbers(snapshot.store)):

@@ -1,4 +1,4 @@
-"""What a change is given: rows in any container that a build takes, encoded as the index encodes, in its own types."""
+"""Read the rows of a change, from the same inputs as a build, and encode them with the model of the index."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ BATCH_ROWS = 16_384
 
 @dataclass(frozen=True, eq=False)
 class NewRows:
-    """Rows that a change was given, encoded.
+    """The encoded rows of a change.
 
     Attributes
     ----------
     codes : RowCodes
         Sorted by partition.
     order : int64 (n,)
-        Which of the rows given each of them is.
+        The position of each row in the input.
     ids : int64 (n,), pyarrow.Array of strings, or None
-        In the order of `codes`; None where the index is to number them.
+        In the order of `codes`; None if the input has none.
     attributes : pyarrow.Table or None
-        In the order of `codes`, as they were given.
+        In the order of `codes`, with the types of the input.
     model : Model
-        What they were encoded with.
+        The model that encoded the rows.
     documents : DocumentCodes or None
-        In the order of `codes`, where rows stand for documents of many vectors.
-    given : int
-        Vectors of these, before any was left out or merged.
+        In the order of `codes`, for multi-vector documents.
+    input_vectors : int
+        Number of vectors of the documents before they were reduced.
     """
 
     codes: RowCodes
@@ -63,20 +63,20 @@ class NewRows:
     attributes: pa.Table | None
     model: Model
     documents: DocumentCodes | None = None
-    given: int = 0
+    input_vectors: int = 0
 
     def __len__(self) -> int:
         return len(self.order)
 
     def count_vectors(self, manifest: Manifest) -> Manifest:
-        """A manifest that counts the vectors of the documents, too. Those of removed ones stay in its counts."""
+        """Return a manifest whose counts include the vectors of the documents. Vectors of removed ones stay counted."""
         entry = manifest.documents
         if entry is None or self.documents is None:
             return manifest
         entry = msgspec.structs.replace(
             entry,
             vectors=entry.vectors + len(self.documents.codes),
-            vectors_given=entry.vectors_given + self.given,
+            vectors_given=entry.vectors_given + self.input_vectors,
         )
         return msgspec.structs.replace(manifest, documents=entry)
 
@@ -93,16 +93,16 @@ def read_rows(
     Parameters
     ----------
     embeddings, given
-        As `vsearch.build` takes them.
+        As in `vsearch.build`.
     progress : callable, optional
-        Told ``(stage, done, total)``.
+        Called with ``(stage, done, total)``.
     noted : Unusable, optional
         See `open_inputs`.
 
     Raises
     ------
     InputError
-        They cannot be read, or have other dimensions than the index; or some ids are the same.
+        The rows cannot be read, their dimensions do not match the index, or ids are duplicated.
     """
     model, dimensions = snapshot.model, snapshot.manifest.dimensions
     if is_empty(embeddings):
@@ -134,44 +134,44 @@ def read_rows(
 
 
 def fit_model(new: NewRows, model: Model) -> NewRows:
-    """Rows as another model encodes them: the index was trained anew since they were read.
+    """Return the rows as encoded by another model, if the index was retrained or split since they were read.
 
     Raises
     ------
     ConflictError
-        Their codes do not say exactly enough what they were.
+        The rows have no rerank codes to decode.
     """
     if new.model is model or not len(new):
         return new
-    if new.model.quantizer is model.quantizer:  # partitions were split since
+    if new.model.quantizer is model.quantizer:  # partitions were split
         partitions = model.partitions_of(new.model.numbers_of(new.codes.partitions))
-        if partitions.min() >= 0:  # else it was restored to before the split that the rows know of
+        if partitions.min() >= 0:  # otherwise a restore undid the split
             order = np.argsort(partitions, kind="stable")
             codes = row_codes.take(replace(new.codes, partitions=partitions), order)
             return _encoded(new, codes, order, model)
     if new.model.rerank is None:
-        raise ConflictError("the index was trained anew meanwhile; open it again and retry")
+        raise ConflictError("the index was retrained in the meantime; open it again and retry")
     vectors = original_vectors(new.model, decode_rows(new.model, new.codes))
     codes, order = encode_rows(model, vectors)
     return _encoded(new, codes, order, model)
 
 
 def _encoded(new: NewRows, codes: RowCodes, order: NDArray[np.int64], model: Model) -> NewRows:
-    """Rows with other codes, in another order."""
+    """Return rows with other codes, in another order."""
     ids = new.ids if new.ids is None else take_ids(new.ids, order)
     attributes = None if new.attributes is None else new.attributes.take(order)
     documents = None if new.documents is None else new.documents.take(order)
-    return NewRows(codes, new.order[order], ids, attributes, model, documents, new.given)
+    return NewRows(codes, new.order[order], ids, attributes, model, documents, new.input_vectors)
 
 
 def no_rows(snapshot: Snapshot) -> NewRows:
-    """No row at all."""
+    """Return an empty set of rows."""
     model = snapshot.model
     return NewRows(row_codes.no_rows(model), np.empty(0, np.int64), None, None, model)
 
 
 def is_empty(embeddings: object) -> bool:
-    """Whether there is no row at all, which no input of a build may be."""
+    """Whether an input has no rows; unlike builds, changes accept this."""
     shape = getattr(embeddings, "shape", None)
     return (isinstance(shape, tuple) and len(shape) == 2 and shape[0] == 0) or (
         isinstance(embeddings, list) and not embeddings
@@ -179,29 +179,29 @@ def is_empty(embeddings: object) -> bool:
 
 
 def check_id_type(ids: Any, id_type: str) -> Any:
-    """Ids in the type of the index; None where there are none.
+    """Return ids, or None, if they have the id type of the index.
 
     Raises
     ------
     InputError
-        They are of another type.
+        They have another type.
     """
     if ids is None:
         return None
     text = not isinstance(ids, np.ndarray)
     if text != (id_type == "string"):
-        wanted, got = ("strings", "integers") if not text else ("integers", "strings")
-        raise InputError(f"ids of this index must be {wanted}, got {got}")
+        expected, got = ("integers", "strings") if text else ("strings", "integers")
+        raise InputError(f"ids of this index must be {expected}, got {got}")
     return ids
 
 
 def conform(table: pa.Table | None, snapshot: Snapshot) -> pa.Table | None:
-    """Attributes as the index stores them, under the names of its fields; what is not given is NULL.
+    """Return attributes with the field names and types of the index; missing attributes are NULL.
 
     Raises
     ------
     InputError
-        A column is none of the index, or its values do not fit.
+        A column is not an attribute of the index, or its values do not fit.
     """
     entries, schema = snapshot.manifest.attributes, snapshot.schema
     if table is None:
@@ -217,29 +217,29 @@ def conform(table: pa.Table | None, snapshot: Snapshot) -> pa.Table | None:
     return pa.table(columns) if columns else None
 
 
-def _matched(given: list[str], schema: Schema) -> dict[str, str]:
-    """Which of the given columns each attribute is; letter case counts only where two differ by nothing else."""
+def _matched(columns: list[str], schema: Schema) -> dict[str, str]:
+    """Return the column of each attribute; the match ignores case unless that is ambiguous."""
     matched: dict[str, str] = {}
-    for name in given:
-        alike = [name] if name in schema.names else [one for one in schema.names if one.lower() == name.lower()]
+    for column in columns:
+        alike = [column] if column in schema.names else [n for n in schema.names if n.lower() == column.lower()]
         if len(alike) != 1:
-            listed = ", ".join(schema.names) or "none"
-            raise InputError(f"no attribute of this index is called {name!r}; it has {listed}: add_column adds one")
+            names = ", ".join(schema.names) or "none"
+            raise InputError(f"this index has no attribute {column!r}; it has {names}: add it with add_column")
         if alike[0] in matched:
             raise InputError(
-                f"the attribute {alike[0]!r} is given twice, as {matched[alike[0]]!r} and {name!r}; give it once"
+                f"each attribute must occur once, got {alike[0]!r} as {matched[alike[0]]!r} and {column!r}"
             )
-        matched[alike[0]] = name
+        matched[alike[0]] = column
     return matched
 
 
 def cast_column(column: Any, kind: pa.DataType, name: str) -> Any:
-    """A column in the type of its attribute.
+    """Cast a column to the type of its attribute.
 
     Raises
     ------
     InputError
-        Another kind of type, or a value that does not fit.
+        The types are not related, or a value does not fit.
     """
     import pyarrow as pa
 
@@ -253,8 +253,8 @@ def cast_column(column: Any, kind: pa.DataType, name: str) -> Any:
         raise InputError(f"the attribute {name!r} must be {kind}: {str(error).splitlines()[0]}") from None
 
 
-def _alike(given: pa.DataType, kind: pa.DataType) -> bool:
-    """Whether values of one type may become the other's where they fit."""
+def _alike(column_type: pa.DataType, kind: pa.DataType) -> bool:
+    """Whether values of one type may be cast to the other."""
     from pyarrow import types
 
     def family(one: pa.DataType) -> str:
@@ -266,13 +266,14 @@ def _alike(given: pa.DataType, kind: pa.DataType) -> bool:
             return f"list of {family(one.value_type)}"
         return "time" if types.is_timestamp(one) or types.is_date(one) else str(one)
 
-    if types.is_list(kind) and (types.is_list(given) or types.is_large_list(given)) and types.is_null(given.value_type):
+    is_list = types.is_list(column_type) or types.is_large_list(column_type)
+    if types.is_list(kind) and is_list and types.is_null(column_type.value_type):
         return True  # lists that are all empty, or have only NULLs
-    return family(given) == family(kind)
+    return family(column_type) == family(kind)
 
 
 def read_attributes(attributes: object, count: int) -> pa.Table | None:
-    """A table of attributes of so many rows, without vectors, in the types that indexes keep."""
+    """Read the attributes of `count` rows, in the types that indexes store; None if there are none."""
     with scratch_folder() as scratch:
         source = open_attributes(attributes, count, scratch)
         return source.take(np.arange(count)) if source.schema.names else None

@@ -1,4 +1,4 @@
-"""What keeps an index fast and small, one step after the other: fold and merge, find settings, prune."""
+"""Maintenance: remove expired rows, fold and merge, tune, and prune, as due."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("vsearch")
 
 KEPT = 2
-"""Snapshots that stay however old they are."""
+"""Number of snapshots that are kept regardless of their age."""
 
 
 def check_options(budget: Any, retune: Any) -> None:
@@ -52,14 +52,14 @@ def maintain(
     force: bool = False,
     progress: Progress | None = None,
 ) -> tuple[OptimizeReport, Snapshot]:
-    """Do what is due; see `vsearch.Index.optimize`."""
+    """Run the steps that are due; see `vsearch.Index.optimize`."""
     until, report = None if budget is None else time.monotonic() + budget, progress or silent
 
     def in_time() -> bool:
         return until is None or time.monotonic() < until
 
     if in_time():
-        snapshot = newest_of(snapshot)  # else what others did would make the work vain, or what is due not seen
+        snapshot = newest_of(snapshot)  # a commit by another writer may change what is due, or invalidate the work
     expired, done = 0, OptimizeReport(snapshot.manifest.snapshot)
     if in_time() and present(snapshot).expired:
         commit, snapshot = commit_change(snapshot, Expire())
@@ -67,7 +67,9 @@ def maintain(
     if in_time():
         done, snapshot = optimize(snapshot, force=force, progress=report)
     done = replace(done, expired=expired)
-    trained = not (snapshot.manifest.live and snapshot.manifest.live.pending is not None)  # else it is searched whole
+    trained = not (
+        snapshot.manifest.live and snapshot.manifest.live.pending is not None
+    )  # else searches are exhaustive
     if (
         in_time()
         and trained
@@ -122,18 +124,18 @@ def train_if_due(snapshot: Snapshot, *, keep_shards: bool = False) -> Snapshot:
 
 
 def _prune(store: Store, done: OptimizeReport) -> OptimizeReport:
-    """Remove snapshots that nobody needs any more. What is optimized stands, whatever becomes of it."""
+    """Remove old snapshots. Errors are logged, since the optimization is already committed."""
     try:
         if not _any_old(store):
             return done
         pruned = prune(store, KEPT, older_than=OLDER_THAN)
     except (ConflictError, CorruptIndexError, StoreError) as error:
-        logger.warning("%s: old snapshots are left: %s", store.url, error)
+        logger.warning("%s: old snapshots were not pruned: %s", store.url, error)
         return done
     return replace(done, pruned=pruned.snapshots, bytes_freed=pruned.bytes)
 
 
 def _any_old(store: Store) -> bool:
-    """Whether a snapshot seems to be old enough, by one listing and the clock here: else a prune need not look closer."""
-    came = [info.modified for info in store.list("manifest") if snapshot_number(info.path) is not None]
-    return len(came) > KEPT and datetime.now(UTC) - sorted(came)[1] >= OLDER_THAN
+    """Whether a snapshot seems old enough to prune, by one listing and the local clock."""
+    times = [info.modified for info in store.list("manifest") if snapshot_number(info.path) is not None]
+    return len(times) > KEPT and datetime.now(UTC) - sorted(times)[1] >= OLDER_THAN

@@ -1,4 +1,4 @@
-"""Merging runs and deltas into new runs, shard by shard: which rows there are, and what becomes of them. Codes are copied."""
+"""Collect the rows of runs and deltas for merged runs, shard by shard, and track where they move. Codes are copied."""
 
 from __future__ import annotations
 
@@ -24,62 +24,64 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """Where rows went: old segments and rows, by these two, and the new rows of one segment that each became.
+    """The new positions of rows that moved to one segment.
 
     Attributes
     ----------
     segments, rows : uint32 (n,), int64 (n,)
-    became : int64 (n,)
+        Old addresses, ascending.
+    new_rows : int64 (n,)
+        The row of each in the new segment.
     """
 
     segments: NDArray[np.uint32]
     rows: NDArray[np.int64]
-    became: NDArray[np.int64]
+    new_rows: NDArray[np.int64]
 
     @classmethod
     def of(cls, addresses: Addresses) -> Moved:
-        """Of rows that are now in the order of these addresses."""
+        """Return the moves of rows to a new segment, given their old addresses in the order of the new rows."""
         order = np.lexsort((addresses.rows, addresses.segments))
         return cls(addresses.segments[order], addresses.rows[order], order)
 
     def find(
         self, segments: NDArray[np.uint32], rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The new rows of some old ones, int64 (m,), and which of these are among those that moved."""
-        own = (self.segments.astype(np.uint64) << np.uint64(32)) | self.rows.astype(np.uint64)
-        asked = (segments.astype(np.uint64) << np.uint64(32)) | rows.astype(np.uint64)
-        if not len(own):
-            return np.zeros(len(asked), np.int64), np.zeros(len(asked), np.bool_)
-        at = np.minimum(np.searchsorted(own, asked), len(own) - 1)
-        return self.became[at], own[at] == asked
+        """Return the new rows of old addresses, int64 (m,), and a mask of those that moved."""
+        moved = (self.segments.astype(np.uint64) << np.uint64(32)) | self.rows.astype(np.uint64)
+        keys = (segments.astype(np.uint64) << np.uint64(32)) | rows.astype(np.uint64)
+        if not len(moved):
+            return np.zeros(len(keys), np.int64), np.zeros(len(keys), np.bool_)
+        at = np.minimum(np.searchsorted(moved, keys), len(moved) - 1)
+        return self.new_rows[at], moved[at] == keys
 
 
 def runs_of(snapshot: Snapshot) -> tuple[list[list[Shard]], Shard | None]:
-    """The runs of every shard, its base first, and the tail."""
+    """Return the runs of each shard, its base first, and the tail."""
     shards = iter(snapshot.shards)
     runs = [[next(shards) for _ in range(1 + bool(entry.young))] for entry in snapshot.manifest.shards]
     return runs, next(shards, None)
 
 
 def partitions_of(manifest: Manifest, number: int) -> range:
-    """Partitions of a shard."""
+    """Return the partitions of a shard."""
     first = sum(shard.partitions for shard in manifest.shards[:number])
     return range(first, first + manifest.shards[number].partitions)
 
 
 def live_counts(snapshot: Snapshot) -> NDArray[np.int64]:
-    """Rows of every partition that are not removed, int64 (partitions,)."""
+    """Return the number of live rows of each partition, int64 (partitions,)."""
     counts = np.zeros(snapshot.manifest.partitions, np.int64)
     for run in snapshot.shards:
         gone = np.searchsorted(run.table.row_starts + run.table.rows, run.gone, side="right")
-        own = slice(run.first_partition, run.first_partition + run.partitions)
-        counts[own] += run.table.rows - np.bincount(gone, minlength=run.partitions)
+        partitions = slice(run.first_partition, run.first_partition + run.partitions)
+        counts[partitions] += run.table.rows - np.bincount(gone, minlength=run.partitions)
     return counts
 
 
-def gather(snapshot: Snapshot, runs: Sequence[Shard], where: range) -> tuple[Rows, NDArray[np.int64]]:
-    """The rows of some runs that lie in some partitions and are not removed, and their positions; both by partition."""
-    positions = live_positions(runs, where)
+def gather(snapshot: Snapshot, runs: Sequence[Shard], partitions: range) -> tuple[Rows, NDArray[np.int64]]:
+    """Return the live rows of runs in a range of partitions, and their positions; both sorted by partition."""
+    positions = live_positions(runs, partitions)
     if not len(positions):
         none, ids = documents_at(snapshot, positions), no_ids(stored_ids(snapshot, positions))
         empty = Rows(row_codes.no_rows(snapshot.model), ids, None, none)
@@ -92,14 +94,14 @@ def gather(snapshot: Snapshot, runs: Sequence[Shard], where: range) -> tuple[Row
     return rows, positions
 
 
-def live_positions(runs: Sequence[Shard], where: range) -> NDArray[np.int64]:
-    """Positions of the rows of some runs that lie in some partitions and are not removed, run by run."""
-    return np.concatenate([np.empty(0, np.int64), *(_own(run, where) for run in runs)])
+def live_positions(runs: Sequence[Shard], partitions: range) -> NDArray[np.int64]:
+    """Return the positions of the live rows of runs in a range of partitions, run by run."""
+    return np.concatenate([np.empty(0, np.int64), *(_live_in_run(run, partitions) for run in runs)])
 
 
-def _own(run: Shard, where: range) -> NDArray[np.int64]:
-    """Positions of a run's rows in some partitions that are not removed."""
-    low, high = max(where.start - run.first_partition, 0), min(where.stop - run.first_partition, run.partitions)
+def _live_in_run(run: Shard, partitions: range) -> NDArray[np.int64]:
+    low = max(partitions.start - run.first_partition, 0)
+    high = min(partitions.stop - run.first_partition, run.partitions)
     if low >= high:
         return np.empty(0, np.int64)
     table = run.table
@@ -108,7 +110,7 @@ def _own(run: Shard, where: range) -> NDArray[np.int64]:
 
 
 def removed_of(run: Shard, segment: int, snapshot: Snapshot) -> Removed | None:
-    """What is removed of a run that stays."""
+    """Return the removals of a run that is kept, under its segment number; None if there are none."""
     if not len(run.gone):
         return None
     ids = stored_ids(snapshot, run.first_row + run.gone)
@@ -116,24 +118,22 @@ def removed_of(run: Shard, segment: int, snapshot: Snapshot) -> Removed | None:
 
 
 def join_removed(parts: Sequence[Removed | None]) -> Removed | None:
-    """Rows that several parts say are removed, each once."""
-    some = [part for part in parts if part is not None and len(part)]
-    if not some:
+    """Return the union of removals; None if it is empty."""
+    nonempty = [part for part in parts if part is not None and len(part)]
+    if not nonempty:
         return None
-    segments = np.concatenate([part.segments for part in some])
-    rows = np.concatenate([part.rows for part in some])
-    ids = concatenate_ids([part.ids for part in some])
+    segments = np.concatenate([part.segments for part in nonempty])
+    rows = np.concatenate([part.rows for part in nonempty])
+    ids = concatenate_ids([part.ids for part in nonempty])
     order = np.lexsort((rows, segments))
     segments, rows = segments[order], rows[order]
-    fresh = np.ones(len(rows), np.bool_)
-    fresh[1:] = (segments[1:] != segments[:-1]) | (rows[1:] != rows[:-1])
-    order = order[fresh]
-    taken = ids[order] if isinstance(ids, np.ndarray) else ids.take(order)
-    return Removed(segments[fresh], rows[fresh], taken)
+    first = np.ones(len(rows), np.bool_)
+    first[1:] = (segments[1:] != segments[:-1]) | (rows[1:] != rows[:-1])
+    return Removed(segments[first], rows[first], take_ids(ids, order[first]))
 
 
 def removed_elsewhere(removed: Removed, segments: NDArray[np.uint32]) -> Removed:
-    """What is removed of other segments than these."""
+    """Return the removals from segments other than these."""
     chosen = np.flatnonzero(~np.isin(removed.segments, segments))
     if not len(chosen):
         return Removed(removed.segments[:0], removed.rows[:0], no_ids(removed.ids))

@@ -1,4 +1,4 @@
-"""Append, upsert, update and delete: what each changes of a snapshot, found anew on every snapshot that it meets."""
+"""Append, upsert, update and delete, each resolved against the snapshot that it is tried on."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from vsearch.predicates import Where
     from vsearch.search.state.snapshot import Snapshot
 
-NAMED = 5
-"""How many ids a message names."""
+LISTED_IDS = 5
+"""Maximum number of ids in an error message."""
 
 
 class KnownIdsError(InputError):
@@ -52,7 +52,7 @@ class KnownIdsError(InputError):
 
 @dataclass(frozen=True, eq=False)
 class Append:
-    """Add rows whose ids are new."""
+    """Add rows with new ids."""
 
     new: NewRows
     kind: str = "append"
@@ -62,21 +62,21 @@ class Append:
         if not len(new):
             return Draft()
         if numbered and new.ids is not None:
-            raise InputError("this index numbers its rows itself: leave out ids, or replace rows with upsert")
+            raise InputError("this index numbers its rows automatically: omit ids, or replace rows with upsert")
         if not numbered and new.ids is None:
-            raise InputError("the rows of this index have ids; give one for each new row")
+            raise InputError("the rows of this index have ids: pass one id for each new row")
         next_row = next_number(snapshot)
         ids = next_row + new.order if numbered else check_id_type(new.ids, snapshot.manifest.id_type)
         removed = None
         if not numbered and beyond_all(snapshot, ids) is False:
             old, alive = look_up(snapshot, ids)
-            known = old.places[alive]
-            if len(known):
+            duplicates = old.places[alive]
+            if len(duplicates):
                 raise KnownIdsError(
-                    f"the index has rows with these ids already: {listed(ids, np.sort(known))}; upsert replaces them",
-                    np.sort(new.order[known]).tolist(),
+                    f"the index already has rows with these ids: {listed(ids, np.sort(duplicates))}; replace them with upsert",
+                    np.sort(new.order[duplicates]).tolist(),
                 )
-            removed = removed_at(old.addresses, take_ids(ids, old.places))  # only rows that have expired
+            removed = removed_at(old.addresses, take_ids(ids, old.places))  # only expired rows
         rows = Rows(new.codes, ids, conform(new.attributes, snapshot), new.documents)
         following = next_row + len(new) if numbered else None
         return Draft(rows, removed, added=len(new), next_row=following, change=new.count_vectors)
@@ -84,7 +84,7 @@ class Append:
 
 @dataclass(frozen=True, eq=False)
 class Upsert:
-    """Add rows; those whose ids are there take their places."""
+    """Add rows, and replace those with the same ids."""
 
     new: NewRows
     kind: str = "upsert"
@@ -94,12 +94,12 @@ class Upsert:
         if not len(new):
             return Draft()
         if new.ids is None:
-            raise InputError("upsert needs the id of each row; append adds rows that have none")
+            raise InputError("upsert requires ids; add rows without ids with append")
         ids = check_id_type(new.ids, snapshot.manifest.id_type)
         if snapshot.manifest.id_type == "row" and not (ids.min() >= 0 and ids.max() < next_number(snapshot)):
             raise InputError(
-                f"this index numbers its rows itself, so far from 0 to {next_number(snapshot) - 1}: append adds rows, got the id "
-                f"{ids.min() if ids.min() < 0 else ids.max()}"
+                f"ids of this index, which numbers its rows, must be from 0 to {next_number(snapshot) - 1}, got "
+                f"{ids.min() if ids.min() < 0 else ids.max()}; add rows with append"
             )
         old, alive = look_up(snapshot, ids)
         replaced = int(alive.sum())
@@ -110,7 +110,7 @@ class Upsert:
 
 @dataclass(frozen=True, eq=False)
 class Delete:
-    """Remove rows, by id or by predicate. An id that is not there is passed over."""
+    """Delete rows by id or predicate. Unknown ids are ignored."""
 
     ids: Any = None
     where: Where = None
@@ -120,15 +120,15 @@ class Delete:
         if self.ids is None or self.where is not None:
             rows = select(snapshot, self.ids, self.where)
             return Draft(None, remove(snapshot, rows), deleted=len(rows))
-        asked = storable(asked_ids(snapshot, self.ids))
-        found, alive = look_up(snapshot, asked)
-        where = Addresses(found.addresses.segments[alive], found.addresses.rows[alive])
-        return Draft(None, removed_at(where, take_ids(asked, found.places[alive])), deleted=len(where.rows))
+        ids = storable(read_ids(snapshot, self.ids))
+        found, alive = look_up(snapshot, ids)
+        addresses = Addresses(found.addresses.segments[alive], found.addresses.rows[alive])
+        return Draft(None, removed_at(addresses, take_ids(ids, found.places[alive])), deleted=len(addresses.rows))
 
 
 @dataclass(frozen=True)
 class Expire:
-    """Remove the rows that have expired."""
+    """Remove expired rows."""
 
     kind: str = "expire"
 
@@ -144,7 +144,7 @@ class Update:
     Attributes
     ----------
     values : mapping
-        By attribute a value for all rows, or with `ids` a value for each.
+        New values by attribute: one for all rows, or with `ids` one per id.
     """
 
     values: Mapping[str, Any]
@@ -158,11 +158,10 @@ class Update:
         if self.ids is None:
             rows, places = select(snapshot, None, self.where), None
         else:
-            wanted = distinct_ids(snapshot, self.ids)
-            found = find_living(snapshot, wanted)
-            if (found < 0).any():
-                raise InputError(f"no row has the id {listed(wanted, found < 0)}")
-            rows, places = found, np.arange(len(found))
+            ids = distinct_ids(snapshot, self.ids)
+            rows, places = find_living(snapshot, ids), np.arange(len(ids))
+            if (rows < 0).any():
+                raise InputError(f"no row has the id {listed(ids, rows < 0)}")
         columns = self._columns(snapshot, len(rows), places)
         if not len(rows):
             return Draft()
@@ -171,17 +170,16 @@ class Update:
         table = take_fields(snapshot, snapshot.schema.names, rows)
         for field, column in columns.items():
             table = table.set_column(table.column_names.index(field), field, column.take(pa.array(order)))
-        ids = stored_ids(snapshot, rows)
-        new = Rows(codes, ids, table, documents_at(snapshot, rows))
+        new = Rows(codes, stored_ids(snapshot, rows), table, documents_at(snapshot, rows))
         return Draft(new, remove(snapshot, rows), replaced=len(rows))
 
     def _columns(self, snapshot: Snapshot, count: int, places: NDArray[np.int64] | None) -> dict[str, Any]:
-        """The new values of so many rows, by field."""
+        """Return the new values of `count` rows, by field."""
         names, columns = snapshot.schema.names, {}
         for name, values in self.values.items():
             attribute = snapshot.schema.find(name)
             if attribute.name not in names:
-                raise InputError(f"no attribute of this index is called {name!r}; it has {', '.join(names) or 'none'}")
+                raise InputError(f"this index has no attribute {name!r}; it has {', '.join(names) or 'none'}")
             field = snapshot.find_entry(attribute.name).field_name
             columns[field] = self._column(values, name, arrow_of(attribute), count, places)
         return columns
@@ -189,26 +187,26 @@ class Update:
     def _column(self, values: Any, name: str, kind: pa.DataType, count: int, order: NDArray[np.int64] | None) -> Any:
         import pyarrow as pa
 
-        whole = _whole(values)
+        several = _is_sequence(values)
         nested = pa.types.is_list(kind)
         try:
-            if whole and order is not None and not (nested and not _lists(values)):
-                column = pa.array(_plain(values))
+            if several and order is not None and not (nested and not _is_lists(values)):
+                column = pa.array(_to_list(values))
                 if len(column) != len(order):
                     raise InputError(
-                        f"{name!r} must be one value, or one for each of the {len(order)} ids, got {len(column)}"
+                        f"{name!r} must be one value, or one for each of the {len(order)} ids, got {len(column)} values"
                     )
                 return cast_column(column.take(pa.array(order)), kind, name)
-            if whole and not nested:
-                raise InputError(f"{name!r} must be one value; values row by row need ids=")
-            one = pa.array([_plain(values) if whole else values])
-            return cast_column(one, kind, name).take(pa.array(np.zeros(count, np.int64)))
+            if several and not nested:
+                raise InputError(f"{name!r} must be one value; to set a value per row, pass ids=")
+            single = pa.array([_to_list(values) if several else values])
+            return cast_column(single, kind, name).take(pa.array(np.zeros(count, np.int64)))
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise InputError(f"the attribute {name!r} must be {kind}: {str(error).splitlines()[0]}") from None
 
 
-def column_of(name: str, values: Any, *, each: bool) -> pa.Array:
-    """Values as an Arrow array: with `each` one for each row, else of one row.
+def column_of(name: str, values: Any, *, per_row: bool) -> pa.Array:
+    """Return values as an Arrow array: one per row, or a single one.
 
     Raises
     ------
@@ -224,54 +222,56 @@ def column_of(name: str, values: Any, *, each: bool) -> pa.Array:
         elif isinstance(values, pa.Scalar):
             array = pa.array([values.as_py()], values.type)
         else:
-            array = pa.array(_plain(values) if each else [_plain(values) if _whole(values) else values])
+            array = pa.array(_to_list(values) if per_row else [_to_list(values) if _is_sequence(values) else values])
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
-        raise InputError(f"the values of {name!r} must be of one type: {str(error).splitlines()[0]}") from None
-    if not each and len(array) != 1:
-        raise InputError(f"{name!r} must be one value; values row by row need ids=")
+        raise InputError(f"the values of {name!r} must have one type: {str(error).splitlines()[0]}") from None
+    if not per_row and len(array) != 1:
+        raise InputError(f"{name!r} must be one value; to set a value per row, pass ids=")
     return array
 
 
-def _whole(values: Any) -> bool:
-    """Whether a value is several."""
+def _is_sequence(values: Any) -> bool:
     return isinstance(values, (list, tuple, np.ndarray)) or hasattr(values, "to_pylist") or hasattr(values, "to_list")
 
 
-def _plain(values: Any) -> Any:
+def _to_list(values: Any) -> Any:
     for method in ("to_pylist", "to_list", "tolist"):
         if hasattr(values, method):
             return getattr(values, method)()
     return list(values)
 
 
-def _lists(values: Any) -> bool:
-    """Whether values of a list attribute are one list for each row, rather than one list."""
-    return all(value is None or isinstance(value, (list, tuple, np.ndarray)) for value in _plain(values))
+def _is_lists(values: Any) -> bool:
+    """Whether the values of a list attribute are one list per row, not a single list."""
+    return all(value is None or isinstance(value, (list, tuple, np.ndarray)) for value in _to_list(values))
 
 
 def select(snapshot: Snapshot, ids: Any, where: Where) -> NDArray[np.int64]:
-    """Positions of the rows that a change is about, ascending.
+    """Return the positions of rows by id or predicate, ascending.
 
     Raises
     ------
     InputError
-        Neither ids nor a predicate, or both.
+        Neither ids nor a predicate are passed, or both.
     """
     if (ids is None) == (where is None):
-        raise InputError("say which rows: give either ids or where")
+        raise InputError(f"exactly one of ids and where is required, got {'neither' if ids is None else 'both'}")
     if ids is not None:
-        found = find_living(snapshot, asked_ids(snapshot, ids))
-        return np.unique(found[found >= 0])
+        rows = find_living(snapshot, read_ids(snapshot, ids))
+        return np.unique(rows[rows >= 0])
     return matching_rows(present(snapshot), bound_of(snapshot, where))
 
 
 def look_up(snapshot: Snapshot, ids: Any) -> tuple[Found, NDArray[np.bool_]]:
-    """Where the rows of ids are, and which of these have not expired. The tail is stitched only where rows may expire."""
-    wanted = _searchable(ids)
+    """Find the rows with ids; return their addresses and a mask of those that have not expired.
+
+    The tail is assembled only if the index has a ttl attribute.
+    """
+    values = _searchable(ids)
     if ttl_field(snapshot.manifest) is None:
-        found = find_addresses(snapshot, wanted)
+        found = find_addresses(snapshot, values)
         return found, np.ones(len(found), np.bool_)
-    rows = find_ids(snapshot, wanted)
+    rows = find_ids(snapshot, values)
     places = np.unique(rows, return_index=True)[1]
     places = places[rows[places] >= 0]
     alive = living(present(snapshot), rows[places]) >= 0
@@ -279,32 +279,32 @@ def look_up(snapshot: Snapshot, ids: Any) -> tuple[Found, NDArray[np.bool_]]:
 
 
 def find_living(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
-    """Rows of ids, -1 for an id that is not there or whose row has expired."""
+    """Return the rows with ids, -1 for unknown ids and expired rows."""
     return living(present(snapshot), find_ids(snapshot, ids))
 
 
-def asked_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:
-    """Ids that a change names, in the order in which they come."""
+def read_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:
+    """Return the ids passed to a change, in their order."""
     return as_ids(ids, text=snapshot.manifest.id_type == "string")
 
 
 def distinct_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:
-    """Ids that values are given for, in the order in which they come.
+    """Return the ids passed to a change, in their order.
 
     Raises
     ------
     InputError
-        One comes more than once.
+        An id occurs more than once.
     """
-    asked = asked_ids(snapshot, ids)
-    values, counts = np.unique(asked, return_counts=True)
-    if len(values) != len(asked):
-        raise InputError(f"ids must differ; {shown(values[counts > 1][0])} comes more than once")
-    return asked
+    passed = read_ids(snapshot, ids)
+    values, counts = np.unique(passed, return_counts=True)
+    if len(values) != len(passed):
+        raise InputError(f"ids must be unique; {shown(values[counts > 1][0])} occurs more than once")
+    return passed
 
 
 def codes_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> tuple[RowCodes, NDArray[np.int64]]:
-    """Codes of rows, sorted by partition, and which of the rows each is of."""
+    """Return the codes of rows, sorted by partition, and the index in `rows` of each."""
     parts, places = [], []
     for shard, at, inside in snapshot.locate(rows):
         shard.ensure(
@@ -318,25 +318,25 @@ def codes_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> tuple[RowCodes, NDA
 
 
 def remove(snapshot: Snapshot, rows: NDArray[np.int64]) -> Removed | None:
-    """Where rows are, to be removed there; None for no rows."""
+    """Return the removals of rows; None for no rows."""
     return removed_at(snapshot.addresses(rows), stored_ids(snapshot, rows))
 
 
-def removed_at(where: Addresses, ids: Any) -> Removed | None:
-    """Rows at some addresses, with these ids, to be removed; None for no rows."""
-    if not len(where.rows):
+def removed_at(addresses: Addresses, ids: Any) -> Removed | None:
+    """Return the removals of rows by address, with their ids; None for no rows."""
+    if not len(addresses.rows):
         return None
-    order = np.lexsort((where.rows, where.segments))
-    return Removed(where.segments[order], where.rows[order], take_ids(ids, order))
+    order = np.lexsort((addresses.rows, addresses.segments))
+    return Removed(addresses.segments[order], addresses.rows[order], take_ids(ids, order))
 
 
 def stored_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> Any:
-    """Ids of rows: int64 (n,), or an Arrow array of strings."""
+    """Return the ids of rows: int64 (n,), or an Arrow array of strings."""
     return storable(fetching.take_ids(snapshot, rows))
 
 
 def storable(ids: NDArray[Any]) -> Any:
-    """Ids as deltas hold them: int64 (n,), or an Arrow array of strings."""
+    """Return ids in the form that deltas store: int64 (n,), or an Arrow array of strings."""
     if ids.dtype != object:
         return ids
     import pyarrow as pa
@@ -345,13 +345,13 @@ def storable(ids: NDArray[Any]) -> Any:
 
 
 def next_number(snapshot: Snapshot) -> int:
-    """The id of the next row of an index that numbers its rows."""
+    """Return the id of the next row in an index that numbers its rows."""
     live = snapshot.manifest.live
     return live.next_row if live else snapshot.manifest.rows
 
 
 def beyond_all(snapshot: Snapshot, ids: Any) -> bool:
-    """Whether integer ids are all greater than those of the index, as far as its segments say: then none can be there."""
+    """Whether integer ids exceed all ids of the index according to its segments, so that none can exist."""
     live = snapshot.manifest.live
     if not isinstance(ids, np.ndarray) or not live:
         return False
@@ -372,8 +372,7 @@ def _searchable(ids: Any) -> NDArray[Any]:
 
 
 def listed(ids: Any, chosen: NDArray[Any]) -> str:
-    """Some of the chosen ids, for a message."""
-    values = ids if isinstance(ids, np.ndarray) else np.array(ids.to_pylist(), object)
-    some = values[chosen]
-    more = f" and {len(some) - NAMED} more" if len(some) > NAMED else ""
-    return ", ".join(shown(one) for one in some[:NAMED]) + more
+    """Return the chosen ids for an error message, abbreviated."""
+    values = _searchable(ids)[chosen]
+    more = f" and {len(values) - LISTED_IDS} more" if len(values) > LISTED_IDS else ""
+    return ", ".join(shown(value) for value in values[:LISTED_IDS]) + more

@@ -1,4 +1,4 @@
-"""Optimize: fold deltas, merge tails and young runs, rewrite runs with many removed rows. Searched and changed meanwhile."""
+"""Fold deltas, merge tails and young runs, and rewrite runs with many removed rows, during searches and changes."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ def silent(stage: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class OptimizeReport:
-    """What an `optimize` did.
+    """The result of an `optimize`.
 
     Attributes
     ----------
     snapshot : int
         The newest snapshot afterwards.
     folded : int
-        Deltas that became fewer.
+        Number of deltas that were combined.
     expired : int
-        Rows that were removed since their time had come.
+        Number of expired rows that were removed.
     merged : int
-        Shards whose runs were written again.
+        Number of shards whose runs were rewritten.
     split : int
-        Partitions that became several, since they had over four times the rows of others.
+        Number of partitions that were split because they had more than four times the mean number of rows.
     tuned : bool
-        Whether the search settings were found anew.
+        Whether the search settings were tuned.
     rows_written : int
     pruned : tuple of int
         Snapshots that were removed.
     bytes_freed : int
-        Those of the files that went with them.
+        Size of the files removed with them.
     """
 
     snapshot: int
@@ -72,24 +72,24 @@ class OptimizeReport:
 
     @property
     def changed(self) -> bool:
-        """Whether anything was due."""
+        """Whether anything was done."""
         return bool(self.folded or self.expired or self.merged or self.tuned or self.pruned)
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as a dict."""
+        """Return the fields as a dict."""
         return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """A segment that was written for others.
+    """A segment that replaces others.
 
     Attributes
     ----------
     entry : SegmentEntry
-        Numbered when it is committed.
+        It gets its number when it is committed.
     moved : Moved
-        Where its rows were.
+        Where its rows came from.
     """
 
     entry: SegmentEntry
@@ -98,7 +98,7 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class ShardOutput:
-    """What a shard is to be made of: a base and a young run; None for a base that stays, or for no young run."""
+    """The new runs of a shard; None for a base that is kept, or for no young run."""
 
     base: Output | None
     young: Output | None
@@ -106,29 +106,29 @@ class ShardOutput:
 
 @dataclass(eq=False)
 class Rewrite:
-    """A commit of segments that were written for those of a snapshot. Where these are gone meanwhile, it changes nothing.
+    """An operation that replaces segments of a snapshot; dropped if other commits removed those segments.
 
-    What others removed meanwhile is removed of the new segments, too.
+    Rows that other writers removed in the meantime are removed from the new segments too.
     """
 
     start: Snapshot
     shards: dict[int, ShardOutput] = field(default_factory=dict)
     split: SplitOutput | None = None
     folds: dict[range, Output] = field(default_factory=dict)
-    clear: bool = False  # all deltas go, since none has anything that is not removed
+    clear: bool = False  # drop all deltas, since all of their rows are merged or removed
     kind: str = "optimize"
     dropped: bool = False
 
     @property
     def paths(self) -> list[str]:
-        """Files that were written."""
+        """Paths of the written files."""
         split = [] if self.split is None else [self.split.entry.path]
         return split + [output.entry.bundle.path for output in self._outputs()]
 
     def resolve(self, snapshot: Snapshot) -> Draft:
         manifest = snapshot.manifest
         live, before = manifest.live, self.start.manifest.live
-        if self.dropped or not live or not before or not self._stands(manifest):
+        if self.dropped or not live or not before or not self._applies(manifest):
             self.dropped = True
             return Draft()
         known = {entry.bundle.path for entry in before.deltas}
@@ -147,12 +147,12 @@ class Rewrite:
 
         return Draft(None, removed, change=change, counted=False)
 
-    def _stands(self, manifest: Manifest) -> bool:
-        """Whether a snapshot has all that the segments were made of, and their shards no other run."""
+    def _applies(self, manifest: Manifest) -> bool:
+        """Whether a snapshot still has all inputs of the new segments, and the affected shards have no other runs."""
         before = self.start.manifest.shards
         if any(_shard_paths(manifest.shards[number]) != _shard_paths(before[number]) for number in self.shards):
             return False
-        if self.split is not None and not self.split.stands(manifest, self.start.manifest):
+        if self.split is not None and not self.split.applies(manifest, self.start.manifest):
             return False
         return self._inputs() | self._removals() <= {entry.path for entry in manifest_files(manifest)}
 
@@ -165,25 +165,26 @@ class Rewrite:
         return inputs | {deltas[place].bundle.path for place in consumed}
 
     def _removals(self) -> set[str]:
-        """Files that said which rows were removed: where one is gone, an older snapshot may have been restored."""
+        """Return the paths of deltas with removals; if one is missing, an older snapshot may have been restored."""
         before = self.start.manifest.live
         return {entry.bundle.path for entry in before.deltas if entry.removed} if before else set()
 
     def _outputs(self) -> list[Output]:
-        made = [output for shard in self.shards.values() for output in (shard.base, shard.young)]
-        return [output for output in (*made, *self.folds.values()) if output is not None]
+        runs = [output for shard in self.shards.values() for output in (shard.base, shard.young)]
+        return [output for output in (*runs, *self.folds.values()) if output is not None]
 
     def _change(self, manifest: Manifest, numbers: dict[int, int]) -> Manifest:
         def numbered(output: Output) -> SegmentEntry:
             return msgspec.structs.replace(output.entry, number=numbers[id(output)])
 
         shards = list(manifest.shards)
-        for number, made in self.shards.items():
+        for number, output in self.shards.items():
             shard = shards[number]
-            if made.base is not None:
-                base = numbered(made.base)
+            if output.base is not None:
+                base = numbered(output.base)
                 shard = msgspec.structs.replace(shard, rows=base.rows, files={}, columns={}, segment=UNSET, base=base)
-            shards[number] = msgspec.structs.replace(shard, young=UNSET if made.young is None else numbered(made.young))
+            young = UNSET if output.young is None else numbered(output.young)
+            shards[number] = msgspec.structs.replace(shard, young=young)
         live, before = manifest.live, self.start.manifest.live
         if not live or not before:
             raise ConflictError("the index has no changes to optimize")
@@ -200,20 +201,20 @@ class Rewrite:
 
 
 def _shard_paths(shard: ShardEntry) -> set[str]:
-    """Files of a shard: also of a base that stays, since what is removed of it goes into the young run."""
+    """Return the files of a shard, even of a base that is kept, since its removals go into the young run."""
     return {run.bundle.path for run in shard.runs} | {entry.path for entry in shard.files.values()}
 
 
 def _follow(outputs: Sequence[Output], first: int, later: Sequence[Removed]) -> Removed | None:
-    """What was removed meanwhile, where it is now."""
+    """Map later removals to the new segments."""
     moved = []
     for part in later:
         for place, output in enumerate(outputs):
-            became, among = output.moved.find(part.segments, part.rows)
-            if among.any():
-                chosen = np.flatnonzero(among)
+            new_rows, was_moved = output.moved.find(part.segments, part.rows)
+            if was_moved.any():
+                chosen = np.flatnonzero(was_moved)
                 segments = np.full(len(chosen), first + place, np.uint32)
-                moved.append(Removed(segments, became[chosen], take_ids(part.ids, chosen)))
+                moved.append(Removed(segments, new_rows[chosen], take_ids(part.ids, chosen)))
     return join_removed(moved)
 
 
@@ -223,12 +224,12 @@ def optimize(
     force: bool = False,
     progress: Progress = silent,
 ) -> tuple[OptimizeReport, Snapshot]:
-    """Fold and merge what is due, in commits that are each complete; nothing where nothing is.
+    """Fold or merge as due, in one commit; do nothing if nothing is due.
 
     Parameters
     ----------
-    force
-        Merge all that can be merged.
+    force : bool
+        Whether to merge everything that can be merged.
     """
     live = snapshot.manifest.live
     if not live:
@@ -249,7 +250,7 @@ def optimize(
 def fold(
     snapshot: Snapshot, *, most: int = MOST_DELTAS, progress: Progress = silent
 ) -> tuple[OptimizeReport, Snapshot]:
-    """Make fewer deltas of many."""
+    """Combine deltas so that at most `most` are left."""
     live = snapshot.manifest.live
     folds = plan_folds([entry.level for entry in live.deltas], most=most) if live else []
     if not folds:
@@ -261,7 +262,7 @@ def fold(
 
 
 def _commit(rewrite: Rewrite, write: Callable[[], int], snapshot: Snapshot) -> tuple[Snapshot, int]:
-    """Write, then commit; what is certainly not committed is removed."""
+    """Write, then commit; remove the files if it is certain that they were not committed."""
     try:
         written = write()
     except BaseException:
@@ -280,19 +281,20 @@ def _plan(snapshot: Snapshot, *, force: bool) -> list[ShardPlan]:
     runs, tail = runs_of(snapshot)
     shards = [partitions_of(snapshot.manifest, number) for number in range(len(runs))]
     tails = [0 if tail is None else _tail_rows(tail, where) for where in shards]
-    return plan_shards([_counts(snapshot, number, own) for number, own in enumerate(runs)], tails, force=force)
+    counts = [_counts(snapshot, number, shard_runs) for number, shard_runs in enumerate(runs)]
+    return plan_shards(counts, tails, force=force)
 
 
 def _counts(snapshot: Snapshot, number: int, runs: Sequence[Shard]) -> list[RunCounts]:
     young = snapshot.manifest.shards[number].young
-    settled = [0 if young is UNSET else young.removed, 0]  # the young run says what is removed of the base
-    return [RunCounts(run.rows, len(run.gone), len(run.gone) - past) for run, past in zip(runs, settled, strict=False)]
+    merged = [0 if young is UNSET else young.removed, 0]  # the young run holds earlier removals from the base
+    return [RunCounts(run.rows, len(run.gone), len(run.gone) - past) for run, past in zip(runs, merged, strict=False)]
 
 
 def _idle(snapshot: Snapshot) -> bool:
-    """Whether there are deltas, and none has anything that is not removed or that is to be removed elsewhere."""
+    """Whether there are deltas, but none has live rows or removals from runs."""
     runs, tail = runs_of(snapshot)
-    waiting = [run.waiting for number, own in enumerate(runs) for run in _counts(snapshot, number, own)]
+    waiting = [run.waiting for number, shard_runs in enumerate(runs) for run in _counts(snapshot, number, shard_runs)]
     return bool(snapshot.deltas) and tail is None and not any(waiting)
 
 
@@ -311,17 +313,18 @@ def _write_shards(rewrite: Rewrite, plans: Sequence[ShardPlan], progress: Progre
         progress("merge", number, len(plans))
         if not (plan.base or plan.young):
             continue
-        where, own = partitions_of(manifest, number), runs[number]
-        rows, positions = gather(snapshot, [*(own if plan.base else own[1:]), *tails], where)
+        partitions, shard_runs = partitions_of(manifest, number), runs[number]
+        rows, positions = gather(snapshot, [*(shard_runs if plan.base else shard_runs[1:]), *tails], partitions)
         if split is not None:
             rows, positions = split.apply(rows, positions)
-            where = split.partitions_of(where, number)
-        removed = None if plan.base else removed_of(own[0], _segment(own[0]), snapshot)
+            partitions = split.partitions_of(partitions, number)
+        base = shard_runs[0]
+        removed = None if plan.base else removed_of(base, _segment(base), snapshot)
         output = None
         if plan.base or len(rows) or removed is not None:
             path = f"segments/{name}-{number:05d}-run.arrow"
-            segment = write_run(snapshot.store, path, snapshot.model, rows, where, manifest.attributes, 0, removed)
-            output = Output(segment, Moved.of(snapshot.addresses(positions)))
+            entry = write_run(snapshot.store, path, snapshot.model, rows, partitions, manifest.attributes, 0, removed)
+            output = Output(entry, Moved.of(snapshot.addresses(positions)))
         rewrite.shards[number] = ShardOutput(output, None) if plan.base else ShardOutput(None, output)
         written += len(rows)
     progress("merge", len(plans), len(plans))
@@ -330,7 +333,7 @@ def _write_shards(rewrite: Rewrite, plans: Sequence[ShardPlan], progress: Progre
 
 def _segment(run: Shard) -> int:
     if isinstance(run.segment, Addresses):
-        raise TypeError("a tail is no segment")
+        raise TypeError("a tail is not a segment")
     return run.segment
 
 

@@ -1,4 +1,4 @@
-"""Options of a build: those that an index was built with, and those it is to be built with, as its manifest keeps them."""
+"""Convert between the build options of an index and their form in the manifest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def options_of(
     shards: int | None = None,
     seed: int | None = None,
 ) -> BuildOptions:
-    """Options to build an index anew with: as it was, but for those that are given.
+    """Return the options of a retraining: those that the index was built with, except those passed here.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def options_of(
 
 
 def store_options(options: BuildOptions) -> dict[str, Any]:
-    """Options as JSON."""
+    """Return options as JSON values."""
     quantizer: Any = options.quantizer
     if isinstance(quantizer, PQ):
         quantizer = {
@@ -78,16 +78,16 @@ class _Stored(msgspec.Struct):
 
 
 def read_options(stored: dict[str, Any], metric: Any) -> BuildOptions:
-    """Options that a manifest keeps.
+    """Return the options stored in a manifest.
 
     Raises
     ------
     CorruptIndexError
-        They are none.
+        They are invalid.
     """
     try:
         read = msgspec.convert(stored, _Stored)
         quantizer = PQ(**read.quantizer) if isinstance(read.quantizer, dict) else read.quantizer
         return BuildOptions(metric, quantizer, read.bits, read.rerank, read.partitions, read.shards, read.seed)
     except (msgspec.ValidationError, TypeError, ValueError) as error:
-        raise CorruptIndexError("manifest", f"the options of its training are not understood: {error}") from None
+        raise CorruptIndexError("manifest", f"invalid training options: {error}") from None

@@ -1,4 +1,4 @@
-"""What is due: which deltas to fold, which shards to merge. Pure: numbers in, a plan out."""
+"""Plan which deltas to fold and which shards to merge; pure functions of row counts."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 FANOUT = 16
-"""Deltas of one level that become one of the next."""
+"""Number of deltas of one level that are folded into one of the next."""
 
 MOST_DELTAS = 64
-"""Deltas that an append leaves at most."""
+"""Maximum number of deltas that an append leaves."""
 
 TAIL_ROWS = 20_000
-"""Rows that a tail may have whatever the size of the index ..."""
+"""A tail is merged if it exceeds both this number of rows ..."""
 
 TAIL_SHARE = 0.05
-"""... and of all rows."""
+"""... and this fraction of all rows."""
 
 YOUNG_SHARE = 0.25
-"""Of a base's rows, from which a young run, with the tail that is to join it, is merged into it."""
+"""Fraction of a base's rows at which the young run and the tail are merged into the base."""
 
 REMOVED_SHARE = 0.2
-"""Of a run's rows, from which it is written again without those that are removed."""
+"""Fraction of removed rows at which a run is rewritten."""
 
 
 @dataclass(frozen=True)
 class RunCounts:
-    """Rows of a run, how many of them are removed, and how many of these are removed by deltas."""
+    """Number of rows of a run, of those that are removed, and of those that deltas remove (`waiting`)."""
 
     rows: int
     removed: int
@@ -35,28 +35,28 @@ class RunCounts:
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """What becomes of a shard: its tail and its young run are made one (`young`), or these and its base (`base`), or nothing."""
+    """The merge of a shard: of its tail and young run (`young`), of these and its base (`base`), or none."""
 
     young: bool = False
     base: bool = False
 
 
 def plan_shards(shards: Sequence[Sequence[RunCounts]], tails: Sequence[int], *, force: bool = False) -> list[ShardPlan]:
-    """What is due of every shard.
+    """Plan the merges of all shards.
 
     Parameters
     ----------
-    shards
-        Of each its base and, where there is one, its young run.
-    tails
-        Rows of each in the tail.
-    force
-        Merge all that can be merged.
+    shards : sequence of sequence of RunCounts
+        The base of each shard and, if it has one, its young run.
+    tails : sequence of int
+        Number of rows of each shard in the tail.
+    force : bool
+        Whether to merge everything that can be merged.
 
     Returns
     -------
     list of ShardPlan
-        Where one takes what deltas have of it, all do: afterwards there are no deltas.
+        If one shard merges its rows in deltas, all shards do, so that no deltas remain.
     """
     total = sum(run.rows for runs in shards for run in runs)
     plans = [_plan_shard(runs, tail, force=force) for runs, tail in zip(shards, tails, strict=True)]
@@ -68,16 +68,16 @@ def plan_shards(shards: Sequence[Sequence[RunCounts]], tails: Sequence[int], *, 
 
 
 def _plan_due(runs: Sequence[RunCounts], tail: int) -> ShardPlan:
-    """What is due of a shard where deltas are to go."""
-    if _heavy(runs, tail):  # at once, rather than by way of a young run
+    """Plan the merge of a shard if all deltas are merged."""
+    if _heavy(runs, tail):  # merge into the base at once, without writing a young run first
         return ShardPlan(base=True)
     return ShardPlan(young=bool(tail or any(run.waiting for run in runs)))
 
 
 def _heavy(runs: Sequence[RunCounts], tail: int) -> bool:
-    """Whether there is much beside a base."""
-    beside = tail + sum(run.rows for run in runs[1:])
-    return beside >= YOUNG_SHARE * max(runs[0].rows, 1) and beside > 0
+    """Whether the young run and the tail are large compared to the base."""
+    recent = tail + sum(run.rows for run in runs[1:])
+    return recent >= YOUNG_SHARE * max(runs[0].rows, 1) and recent > 0
 
 
 def _plan_shard(runs: Sequence[RunCounts], tail: int, *, force: bool) -> ShardPlan:
@@ -89,19 +89,19 @@ def _plan_shard(runs: Sequence[RunCounts], tail: int, *, force: bool) -> ShardPl
 
 
 def plan_folds(levels: Sequence[int], *, most: int = MOST_DELTAS) -> list[range]:
-    """Which neighbouring deltas to fold into one.
+    """Plan which adjacent deltas to fold into one.
 
     Parameters
     ----------
-    levels
-        How often each was folded, oldest first.
-    most
-        Deltas that are to be left at most.
+    levels : sequence of int
+        How often each delta was folded, oldest first.
+    most : int
+        Maximum number of deltas that may remain.
 
     Returns
     -------
     list of range
-        Of places in `levels`, apart from each other; from `FANOUT` deltas of one level on.
+        Disjoint ranges of positions in `levels`, of `FANOUT` deltas of one level each, or one range of all deltas.
     """
     folds: list[range] = []
     start = 0

@@ -1,6 +1,6 @@
-"""Training anew: a second index is built beside the one that is searched, of the vectors that it stores, and takes its place.
+"""Retraining: build a second index from the stored vectors, then replace the current one in a single commit.
 
-What others commit meanwhile is encoded with the new model when the new one is committed.
+Rows that other writers commit in the meantime are encoded with the new model at that point.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class StoredVectors:
-    """Vectors of some rows of a snapshot, out of its rerank codes.
+    """Vectors of rows of a snapshot, decoded from its rerank codes.
 
     Attributes
     ----------
@@ -72,11 +72,11 @@ class StoredVectors:
         return self.snapshot.manifest.dimensions
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Rows ``start:stop``."""
+        """Return rows ``start:stop``."""
         return self._vectors(self.positions[start:stop])
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Some rows."""
+        """Return selected rows."""
         return self._vectors(self.positions[np.asarray(rows, np.int64)])
 
     def _vectors(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -84,15 +84,15 @@ class StoredVectors:
 
 
 @dataclass(frozen=True, eq=False)
-class GivenVectors:
-    """Vectors that were given again, by id.
+class PassedVectors:
+    """Vectors passed to a retraining, by id.
 
     Attributes
     ----------
     source : VectorSource
     ids : int64 (n,) ascending, or pyarrow.Array of strings
     places : int64 (n,)
-        Where in the source each of the ids is.
+        Position of each id in the source.
     """
 
     source: VectorSource
@@ -100,46 +100,46 @@ class GivenVectors:
     places: NDArray[np.int64]
 
     def of(self, snapshot: Snapshot, positions: NDArray[np.int64]) -> KeptVectors:
-        """Those of some rows of a snapshot.
+        """Return the vectors of rows of a snapshot.
 
         Raises
         ------
         InputError
             Some are missing.
         """
-        wanted = stored_ids(snapshot, positions)
+        ids = stored_ids(snapshot, positions)
         if isinstance(self.ids, np.ndarray):
-            at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
-            missing = self.ids[at] != wanted
+            at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+            missing = self.ids[at] != ids
         else:
             import pyarrow.compute as pc
 
-            found = pc.index_in(wanted, value_set=self.ids)
-            missing = found.is_null().to_numpy(zero_copy_only=False)
-            at = found.fill_null(0).to_numpy(zero_copy_only=False)
+            matches = pc.index_in(ids, value_set=self.ids)
+            missing = matches.is_null().to_numpy(zero_copy_only=False)
+            at = matches.fill_null(0).to_numpy(zero_copy_only=False)
         if missing.any():
-            raise InputError(f"vectors must be those of all rows; missing is that of the id {listed(wanted, missing)}")
+            raise InputError(f"vectors must contain all rows; missing: {listed(ids, missing)}")
         return KeptVectors(self.source, self.places[at])
 
 
 @dataclass(eq=False)
 class Retrain:
-    """Put an index that was built of some rows of a snapshot in the place of that snapshot.
+    """Replace a snapshot by an index that was built from its rows.
 
     Attributes
     ----------
     start : Snapshot
     positions : int64 (n,)
-        The rows of it.
+        The rows of `start` that were built.
     built : Snapshot
-        Of a manifest that is not committed.
-    given : GivenVectors or None
+        The new index, whose manifest is not committed.
+    vectors : PassedVectors or None
     """
 
     start: Snapshot
     positions: NDArray[np.int64]
     built: Snapshot
-    given: GivenVectors | None = None
+    vectors: PassedVectors | None = None
     kind: str = "retrain"
 
     def resolve(self, snapshot: Snapshot) -> Draft:
@@ -149,7 +149,7 @@ class Retrain:
         fresh = now[~np.isin(after, before)]
         live = upgraded(snapshot.manifest).live
         if not live:
-            raise ConflictError("the index was built anew meanwhile")
+            raise ConflictError("the index was rebuilt in the meantime")
         first = live.next_segment
         removed = remove(self.built, find_ids(self.built, take_ids(self.start, gone)))
         if removed is not None:
@@ -158,11 +158,11 @@ class Retrain:
         return Draft(rows, removed, change=lambda manifest: self._change(manifest, first), model=self.built.model)
 
     def _encode(self, snapshot: Snapshot, fresh: NDArray[np.int64]) -> Rows:
-        """Rows that came meanwhile."""
-        if self.given is None:
+        """Encode rows that were added in the meantime."""
+        if self.vectors is None:
             vectors: Any = StoredVectors(snapshot, fresh).read(0, len(fresh))
         else:
-            vectors = self.given.of(snapshot, fresh).read(0, len(fresh))
+            vectors = self.vectors.of(snapshot, fresh).read(0, len(fresh))
         codes, order = encode_rows(self.built.model, vectors)
         fresh, names = fresh[order], snapshot.schema.names
         return Rows(codes, stored_ids(snapshot, fresh), take_fields(snapshot, names, fresh) if names else None)
@@ -205,35 +205,35 @@ def retrain(
     *,
     progress: Progress,
 ) -> tuple[Commit, Snapshot]:
-    """Build an index anew beside itself and commit it.
+    """Retrain an index and commit it.
 
     Parameters
     ----------
     options : BuildOptions
-        Of the metric of the index.
-    vectors, given
-        Vectors of all rows with their ids, where other ones than those that are stored are to be used.
+        With the metric of the index.
+    vectors, given : optional
+        The vectors of all rows with their ids, to use instead of the stored ones.
 
     Raises
     ------
     InputError
-        There is no row, or vectors are not stored and some are not given.
+        The index has no rows; or it does not store its vectors, and some are missing in `vectors`.
     ConflictError
-        The index was built or trained anew meanwhile.
+        The index was rebuilt or retrained in the meantime.
     """
     positions = matching_rows(present(snapshot), None)
     _check(snapshot, vectors, len(positions))
     writer, store = uuid4().hex, snapshot.store
     with scratch_folder() as scratch:
-        anew = None if vectors is None or given is None else _open_given(snapshot, vectors, given, str(scratch))
-        source: Any = StoredVectors(snapshot, positions) if anew is None else anew.of(snapshot, positions)
+        passed = None if vectors is None or given is None else _open_passed(snapshot, vectors, given, str(scratch))
+        source: Any = StoredVectors(snapshot, positions) if passed is None else passed.of(snapshot, positions)
         with discarded_on_failure(store, writer):
             inputs = Inputs(source, _attributes(snapshot, positions), _ids(snapshot, positions), {})
             manifest = write_index(store, inputs, options, writer, progress)
             progress("tune", 0, 1)
             target, k = snapshot.settings.target, snapshot.settings.k
             if _pending(snapshot):
-                target, k = None, None  # those of an index that is searched whole
+                target, k = None, None  # those of an untrained index are not targets to tune for
             settings = tune_defaults(open_snapshot(store, manifest), target or DEFAULT_RECALL, k or DEFAULT_K)
             manifest = msgspec.structs.replace(
                 manifest, settings=settings.to_entry(), id_type=snapshot.manifest.id_type
@@ -241,9 +241,9 @@ def retrain(
             built = open_snapshot(store, manifest)
             progress("tune", 1, 1)
         try:
-            return commit_change(snapshot, Retrain(snapshot, positions, built, anew), check=True)
+            return commit_change(snapshot, Retrain(snapshot, positions, built, passed), check=True)
         except StoreError:
-            raise  # the commit may stand
+            raise  # the commit may have succeeded
         except BaseException:
             with suppress(StoreError):
                 discard(store, writer)
@@ -258,18 +258,18 @@ def _pending(snapshot: Snapshot) -> bool:
 def _check(snapshot: Snapshot, vectors: object | None, rows: int) -> None:
     manifest = snapshot.manifest
     if not rows:
-        raise InputError("there must be rows to train on; this index has none")
+        raise InputError("cannot retrain an index without rows")
     if manifest.provenance.jpq is not UNSET:
         raise InputError(
-            "this index was trained by vsearch.jpq, which a retrain would undo: build it anew and train it"
+            "cannot retrain an index that vsearch.jpq trained, since that training would be lost: build and train it again"
         )
     if manifest.rerank is None and vectors is None:
         raise InputError(
-            f"this index ({manifest.quantizer.name} without rerank codes) does not store its vectors: give them again, as vectors="
+            f"this index ({manifest.quantizer.name} without rerank codes) does not store its vectors: pass them as vectors="
         )
 
 
-def _open_given(snapshot: Snapshot, vectors: object, given: Given, scratch: str) -> GivenVectors:
+def _open_passed(snapshot: Snapshot, vectors: object, given: Given, scratch: str) -> PassedVectors:
     manifest = snapshot.manifest
     inputs = open_inputs(vectors, given, snapshot.model.metric, scratch)
     if inputs.vectors.dimensions != manifest.dimensions:
@@ -279,17 +279,17 @@ def _open_given(snapshot: Snapshot, vectors: object, given: Given, scratch: str)
     if (inputs.ids.kind == "string") != (manifest.id_type == "string") or (
         inputs.ids.kind == "row" and manifest.id_type != "row"
     ):
-        raise InputError(f"vectors must come with the ids of this index ({manifest.id_type}), got {inputs.ids.kind}")
+        raise InputError(f"ids of vectors must have the index's id type {manifest.id_type}, got {inputs.ids.kind}")
     places = np.arange(inputs.vectors.rows)
     ids = inputs.ids.take(places)
     if isinstance(ids, np.ndarray):
         places = np.argsort(ids, kind="stable")
         ids = ids[places]
-    return GivenVectors(inputs.vectors, ids, places)
+    return PassedVectors(inputs.vectors, ids, places)
 
 
 def _attributes(snapshot: Snapshot, positions: NDArray[np.int64]) -> AttributeSource | None:
-    """Attributes under the names of their fields, which stay."""
+    """Return attributes under their field names, which do not change."""
     names = snapshot.schema.names
     return AttributeSource(take_fields(snapshot, names, positions), len(positions)) if names else None
 

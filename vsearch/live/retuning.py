@@ -1,4 +1,4 @@
-"""Search settings of an index that changes: found on one snapshot, committed after whatever others committed meanwhile."""
+"""Tune an index that changes: settings are found on one snapshot and committed on top of the newest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Retune:
-    """Other settings, found with so many rows and so many changes before them. The later one of two counts."""
+    """Replace the search settings; of two concurrent ones, the later wins.
+
+    Attributes
+    ----------
+    settings : SearchSettings
+    rows : int
+        Number of rows when they were found.
+    changed : int
+        Number of changes since the previous tuning at that time.
+    """
 
     settings: SearchSettings
     rows: int
@@ -38,26 +47,26 @@ class Retune:
 
 
 def commit_settings(snapshot: Snapshot, settings: SearchSettings) -> Snapshot:
-    """Commit settings that were found on a snapshot; the snapshot that has them.
+    """Commit settings that were found on a snapshot; return the new snapshot.
 
     Raises
     ------
     ConflictError
-        The index was replaced or trained anew meanwhile.
+        The index was rebuilt or retrained in the meantime.
     """
     live = snapshot.manifest.live
-    found = Retune(settings, snapshot.manifest.rows, live.changed if live else 0)
-    _, after = commit_change(snapshot, found)
+    operation = Retune(settings, snapshot.manifest.rows, live.changed if live else 0)
+    _, after = commit_change(snapshot, operation)
     return after
 
 
 def retune(snapshot: Snapshot) -> Snapshot:
-    """Find settings that reach what those of the index were to reach, and commit them."""
+    """Tune to the target of the current settings, and commit the result."""
     before = snapshot.settings
     if snapshot.manifest.documents is not None:
         from vsearch.multivector.tuning import CANDIDATE_RECALL, CANDIDATES, tune_documents
 
-        found = tune_documents(snapshot, before.target or CANDIDATE_RECALL, max(before.k or 0, CANDIDATES))
-        return commit_settings(snapshot, found)
+        settings = tune_documents(snapshot, before.target or CANDIDATE_RECALL, max(before.k or 0, CANDIDATES))
+        return commit_settings(snapshot, settings)
     recall = DEFAULT_RECALL if before.target is None else before.target
     return commit_settings(snapshot, tune_defaults(snapshot, recall, before.k or DEFAULT_K))

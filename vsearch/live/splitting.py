@@ -1,7 +1,7 @@
-"""Splitting: partitions that outgrew the others become several when the base of their shard is written again.
+"""Split oversized partitions when the base of their shard is rewritten.
 
-A partition that is split keeps its number and its centroid, with the rows that lie nearest to that, so deltas that were encoded before stay
-what they are. Its other rows are encoded anew, from their rerank codes, for centroids that are new.
+A split partition keeps its number, its centroid and the rows nearest to it, so that existing deltas remain valid. The other
+rows are decoded from their rerank codes and encoded for new centroids.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ BATCH_ROWS = 16_384
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Partitions of a snapshot that become several.
+    """A split of partitions of a snapshot.
 
     Attributes
     ----------
     before, model : Model
-        Without the new partitions and with them: those of a shard come after its others.
-    places : int32 (partitions before,)
-        Where these are now.
+        The models without and with the new partitions, which follow the other partitions of their shard.
+    places : int32 (old partitions,)
+        New positions of the old partitions.
     added : list of int
-        How many partitions each shard has more.
+        Number of new partitions of each shard.
     positions, partitions : int64 (n,) ascending, int32 (n,)
-        Rows of the partitions that are split, and where each comes to lie.
+        Rows of the partitions that are split, and the new partition of each.
     count : int
-        How many partitions are split.
+        Number of partitions that are split.
     """
 
     before: Model
@@ -61,7 +61,10 @@ class Split:
     count: int
 
     def apply(self, rows: Rows, positions: NDArray[np.int64]) -> tuple[Rows, NDArray[np.int64]]:
-        """Rows as the new model has them, and their positions, both by partition. Rows of other partitions keep their codes."""
+        """Return rows encoded by the new model, and their positions; both sorted by partition.
+
+        Rows of other partitions keep their codes.
+        """
         inside = np.flatnonzero(np.isin(positions, self.positions))
         others = np.setdiff1d(np.arange(len(positions)), inside, assume_unique=True)
         codes = row_codes.take(rows.codes, others)
@@ -75,13 +78,16 @@ class Split:
         attributes = None if rows.attributes is None else rows.attributes.take(mixed)
         return Rows(row_codes.take(codes, order), take_ids(rows.ids, mixed), attributes), positions[mixed]
 
-    def partitions_of(self, where: range, number: int) -> range:
-        """The partitions of a shard, which were `where`."""
-        first = int(self.places[where.start])
-        return range(first, first + len(where) + self.added[number])
+    def partitions_of(self, before: range, number: int) -> range:
+        """Return the new partitions of a shard, given the old ones."""
+        first = int(self.places[before.start])
+        return range(first, first + len(before) + self.added[number])
 
     def _encode(self, codes: RowCodes, partitions: NDArray[np.int32]) -> RowCodes:
-        """Rows of split partitions, where they are to lie. Those that stay keep their codes, and get squares without those that go."""
+        """Encode rows of split partitions for their new partitions.
+
+        Rows that stay keep their codes; their squares are computed again.
+        """
         parts = []
         for start in range(0, len(codes), BATCH_ROWS):
             batch = np.arange(start, min(start + BATCH_ROWS, len(codes)))
@@ -99,21 +105,21 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class SplitOutput:
-    """A split, and the file of the centroids and numbers that its model has."""
+    """A split, and the file with the centroids and numbers of its model."""
 
     split: Split
     entry: FileEntry
 
-    def stands(self, manifest: Manifest, start: Manifest) -> bool:
-        """Whether a snapshot has the partitions of that which was split, and none was split since."""
+    def applies(self, manifest: Manifest, start: Manifest) -> bool:
+        """Whether a snapshot still has the partitions of the snapshot that was split."""
         now, before = manifest.live, start.live
         return bool(now and before and now.next_partition == before.next_partition and manifest.model == start.model)
 
     def change(self, manifest: Manifest) -> Manifest:
-        """A manifest of the new model. Rows of partitions that were split count as changed: settings were found for the others."""
+        """Return a manifest with the new model. Rows of split partitions count as changed for the next tuning."""
         split, live = self.split, manifest.live
         if not live or split.model.numbers is None:
-            raise ValueError("only an index that changes has partitions to split")
+            raise ValueError("only a changed index has partitions to split")
         return msgspec.structs.replace(
             manifest,
             partitions=len(split.model.centroids),
@@ -136,16 +142,22 @@ def write_split(store: Store, path: str, split: Split) -> SplitOutput:
 
 
 def can_split(manifest: Manifest) -> bool:
-    """Whether rows of an index can be encoded anew: it stores their vectors, and nothing was trained on top of their codes."""
+    """Whether rows can be encoded again: their vectors are stored, and nothing was trained on their codes."""
     live = manifest.live
     trained = manifest.provenance.jpq is not UNSET or manifest.documents is not None
     return bool(live and live.pending is None and manifest.rerank is not None and not trained)
 
 
 def plan_split(snapshot: Snapshot, shards: Collection[int]) -> Split | None:
-    """Split partitions of some shards until none has over four times the mean of all; None where none has, or none can be split.
+    """Split partitions of some shards until none has more than four times the mean number of rows.
 
-    As in a build, by k-means on their rows, and where that does not help (duplicates) into equal parts; no row of another partition moves.
+    As in a build, by k-means on their rows, or if that does not help (duplicates) into equal parts. Rows of other partitions
+    do not move.
+
+    Returns
+    -------
+    Split or None
+        None if no partition is oversized or none can be split.
     """
     if not can_split(snapshot.manifest):
         return None
@@ -161,14 +173,14 @@ def plan_split(snapshot: Snapshot, shards: Collection[int]) -> Split | None:
 
 
 class _Pieces:
-    """Partitions of a snapshot while some are split: new ones come after all others.
+    """The partitions of a snapshot during splits; new ones follow all others.
 
     Attributes
     ----------
     counts, owners : int64 (partitions,)
-        Rows of each that are not removed, and its shard.
-    members : dict
-        Positions of the rows of those that were split, and of the new ones.
+        Number of live rows of each partition, and its shard.
+    members : dict of int to int64 array
+        Positions of the rows of the split and the new partitions.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -181,14 +193,14 @@ class _Pieces:
         self._tails = [] if tail is None else [tail]
 
     def split(self, partition: int, limit: float) -> None:
-        """Split a partition that has more rows than `limit`."""
+        """Split a partition with more rows than `limit`."""
         owner, snapshot = int(self.owners[partition]), self.snapshot
         inside = self.members.get(partition)
         if inside is None:
             inside = live_positions([*self._runs[owner], *self._tails], range(partition, partition + 1))
-        centroid, many = self.centroids[partition], pieces_of(len(inside), limit)
+        centroid, pieces = self.centroids[partition], pieces_of(len(inside), limit)
         train, take = partial(_train, snapshot.model, centroid), partial(reconstruct, snapshot)
-        chosen, fresh = split_rows(inside, take, centroid, many, train, snapshot.manifest.seed)
+        chosen, fresh = split_rows(inside, take, centroid, pieces, train, snapshot.manifest.seed)
         places = [partition, *range(len(self.counts), len(self.counts) + len(fresh) - 1)]
         self.members |= {place: inside[chosen == piece] for piece, place in enumerate(places)}
         sizes = np.bincount(chosen, minlength=len(fresh))
@@ -198,7 +210,7 @@ class _Pieces:
         self.centroids = np.concatenate([self.centroids, fresh[1:]])
 
     def finish(self) -> Split:
-        """What came of it, without new partitions that have no rows."""
+        """Return the split, without new partitions that have no rows."""
         model, before = self.snapshot.model, self.before
         fresh = before + np.flatnonzero(self.counts[before:])
         kept = np.concatenate([np.arange(before), fresh])
@@ -224,7 +236,7 @@ class _Pieces:
 
 
 def next_partition(snapshot: Snapshot) -> int:
-    """The number of the next new partition: above all that any snapshot had."""
+    """Return the number of the next new partition, which no snapshot has used."""
     live, numbers = snapshot.manifest.live, snapshot.model.numbers
     used = len(snapshot.model.centroids) if numbers is None else int(numbers.max()) + 1
     return max(live.next_partition if live else 0, used)
@@ -233,7 +245,7 @@ def next_partition(snapshot: Snapshot) -> int:
 def _train(
     model: Model, centroid: NDArray[np.float32], sample: NDArray[np.float32], pieces: int, seed: int
 ) -> NDArray[np.float32]:
-    """Centroids of a sample beside one that stays, rounded as they are stored."""
+    """Train centroids of a sample in addition to one that is kept; rounded as they are stored."""
     fresh = train_centroids(sample, pieces, seed)
     if model.half_centroids is not None:
         fresh = fresh.astype(np.float16).astype(np.float32)
@@ -241,7 +253,7 @@ def _train(
 
 
 def _write_splits(store: Store, path: str, model: Model) -> FileEntry:
-    """Write the centroids and numbers of a model of which partitions were split."""
+    """Write the centroids and numbers of a model with split partitions."""
     if model.numbers is None:
         raise ValueError("no partition of the model was split")
     centroids = model.centroids if model.half_centroids is None else model.half_centroids

@@ -1,4 +1,4 @@
-"""The delta of a change that is not committed yet: written once, and again only where the change came to something else."""
+"""The delta of an uncommitted change: written once, and again only if a retry resolves to other rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """What a change adds and removes, and the entry of the delta that says so; None where it does neither."""
+    """The rows that a change adds and removes, and the entry of its delta; None if it does neither."""
 
     rows: Rows | None
     removed: Removed | None
@@ -34,7 +34,7 @@ class Written:
     def of(
         cls, store: Store, model: Model, rows: Rows | None, removed: Removed | None, before: Written | None
     ) -> Written:
-        """Write a delta of rows that a model encoded, unless that of an earlier attempt is the same."""
+        """Write a delta, unless that of the previous attempt is the same."""
         if before is not None and _same_rows(before.rows, rows) and _same(before.removed, removed):
             return cls(rows, removed, before.entry)
         discard(store, before)
@@ -43,28 +43,28 @@ class Written:
         return cls(rows, removed, write_delta(store, f"segments/{uuid4().hex}-delta.arrow", model, rows, removed))
 
     def delta(self, before: Snapshot, after: Manifest) -> Delta | None:
-        """The delta as readers of the commit have it; None where there is none, or where it is of another model."""
+        """Return the delta as readers of the commit see it; None if there is none, or its model differs."""
         rows, removed = self.rows, self.removed
-        some = rows or removed
-        if some is None or not after.live or after.model != before.manifest.model:
+        typed = rows or removed
+        if typed is None or not after.live or after.model != before.manifest.model:
             return None
         if rows is None:
-            rows = Rows(row_codes.no_rows(before.model), no_ids(some.ids), None)
+            rows = Rows(row_codes.no_rows(before.model), no_ids(typed.ids), None)
         if removed is None:
-            removed = Removed(np.empty(0, np.uint32), np.empty(0, np.int64), no_ids(some.ids))
+            removed = Removed(np.empty(0, np.uint32), np.empty(0, np.int64), no_ids(typed.ids))
         return Delta(after.live.deltas[-1].number, rows, removed)
 
 
 def discard(store: Store, written: Written | None, paths: Sequence[str] = ()) -> None:
-    """Remove the files of a change, which no manifest names."""
-    own = [] if written is None or written.entry is None else [written.entry.bundle.path]
-    if own or paths:
+    """Remove the files of a change that no manifest refers to."""
+    delta_paths = [] if written is None or written.entry is None else [written.entry.bundle.path]
+    if delta_paths or paths:
         with suppress(StoreError):
-            store.delete([*own, *paths])
+            store.delete([*delta_paths, *paths])
 
 
 def _same_rows(one: Rows | None, other: Rows | None) -> bool:
-    """Whether rows are the same, of which the codes are those of the same change."""
+    """Whether two sets of rows of one change are the same."""
     if one is None or other is None or one is other:
         return one is other
     if one.codes is not other.codes or (one.attributes is None) != (other.attributes is None):

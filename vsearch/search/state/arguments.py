@@ -1,4 +1,4 @@
-"""What a fused kernel is given: a block of int64 numbers and addresses, and the arrays behind these."""
+"""The arguments of a fused kernel: a block of int64 numbers and addresses, and the arrays at these addresses."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 
 def address(array: NDArray[Any]) -> int:
-    """Where an array's first element lies in memory."""
+    """Return the memory address of an array's first element."""
     return int(array.__array_interface__["data"][0])
 
 
 class KernelArguments:
-    """A block of int64 fields, and the arrays whose addresses it holds.
+    """A block of int64 fields, and the arrays whose addresses it contains.
 
     Attributes
     ----------
     address : int
-        What a kernel is given.
+        Address of the block, the argument of a kernel.
     """
 
     def __init__(self, count: int) -> None:
@@ -28,9 +28,9 @@ class KernelArguments:
         self._kept: dict[int, NDArray[Any]] = {}
 
     def point(self, field: int, array: NDArray[Any], dtype: Any) -> None:
-        """Let a field be the address of an array, which is kept alive and must be C-contiguous; 0 for one without elements."""
+        """Set a field to the address of a C-contiguous array, which is kept alive; to 0 for an empty array."""
         if array.dtype != np.dtype(dtype) or not array.flags.c_contiguous:
-            msg = f"field {field} needs a C-contiguous {np.dtype(dtype)} array, got {array.dtype} {array.shape}"
+            msg = f"field {field} must be a C-contiguous {np.dtype(dtype)} array, got {array.dtype} {array.shape}"
             raise ValueError(msg)
         self._kept[field] = array
         self.values[field] = address(array) if array.size else 0

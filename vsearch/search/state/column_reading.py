@@ -1,4 +1,4 @@
-"""Reading an attribute of a run as predicates evaluate it: cells or postings."""
+"""Read an attribute of a run in the form that predicates evaluate: cells or postings."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 
 def read_column(shard: Shard, name: str, attribute: Attribute, *, plain: bool = False) -> EncodedColumn:
-    """The encoding of an attribute: as it is stored, or made of the exact column, which a tail alone has.
+    """Return the stored encoding of an attribute, or encode the exact column of a tail, which has no other.
 
     Parameters
     ----------
     shard : Shard
     name : str
-        Of its field. A run that has no such field holds NULLs.
+        Field name. A run without this field has NULLs.
     attribute : Attribute
     plain : bool
-        Whether to do without an Arrow library.
+        Whether to avoid pyarrow.
 
     Raises
     ------
     CorruptIndexError
     """
-    from vsearch.predicates import ColumnHeader, decode_column  # a search without a predicate does without
+    from vsearch.predicates import ColumnHeader, decode_column  # not needed without predicates
 
     encoding = shard.encodings.get(name)
     if encoding is None:
@@ -46,10 +46,10 @@ def read_column(shard: Shard, name: str, attribute: Attribute, *, plain: bool = 
     arrays: dict[str, NDArray[Any]] = {}
     files = [shard.files[kind] for kind in column_kinds(shard.files, encoding.position)]
     parts = [(file, key, None, None) for file in files for key in file.arrays]
-    cells, own = shard.files.get(CELLS), str(encoding.position)
-    if cells is not None and own in cells.arrays:
-        ensure_together([*parts, (cells, own, None, None)])
-        arrays["cells"] = cells.array(own)
+    cells, key = shard.files.get(CELLS), str(encoding.position)
+    if cells is not None and key in cells.arrays:
+        ensure_together([*parts, (cells, key, None, None)])
+        arrays["cells"] = cells.array(key)
     else:
         ensure_together(parts)
     arrays |= {key: file.array(key) for file, key, _, _ in parts}
@@ -86,7 +86,7 @@ def _encode_plainly(shard: Shard, name: str, attribute: Attribute) -> EncodedCol
 
 
 def read_exact(shard: Shard, name: str, attribute: Attribute, rows: NDArray[np.int64]) -> Column:
-    """Exact values of an attribute at some rows of a run, which may not have its field: then they are NULL."""
+    """Return exact values of an attribute at rows of a run; NULL if the run does not have the field."""
     file = shard.files.get(ATTRIBUTES)
     if file is None or name not in {column.name for column in file.entry.columns}:
         return null_column(column_of(attribute), len(rows))

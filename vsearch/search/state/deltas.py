@@ -1,4 +1,4 @@
-"""Deltas: the rows that one commit adds, and the older ones that it removes."""
+"""Deltas: the rows that a commit adds, and the older rows that it removes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Ids = Any
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows with all that an index keeps of them.
+    """Rows with all of their stored data.
 
     Attributes
     ----------
@@ -43,11 +43,13 @@ class Rows:
         Sorted by partition.
     ids : int64 (n,), or pyarrow.Array of strings
     attributes : pyarrow.Table or None
-        Exact columns under the names of their fields (`AttributeEntry.field`); a field that is missing is NULL.
+        Exact columns by field name (`AttributeEntry.field_name`); a missing field is NULL.
     documents : DocumentCodes or None
-        Where rows stand for documents of many vectors.
+        For an index of multi-vector documents.
 
-    Functions have a `PlainTable` in place of either.
+    Notes
+    -----
+    In functions, `ids` and `attributes` are a `PlainTable` instead of Arrow data.
     """
 
     codes: RowCodes
@@ -59,7 +61,7 @@ class Rows:
         return len(self.codes.partitions)
 
     def take(self, order: NDArray[np.int64]) -> Rows:
-        """Some of the rows, in the given order."""
+        """Return selected rows, in the given order."""
         return Rows(
             row_codes.take(self.codes, order),
             take_ids(self.ids, order),
@@ -69,7 +71,7 @@ class Rows:
 
 
 def _take_table(table: Any, order: NDArray[np.int64]) -> Any:
-    """Rows of a table; Arrow takes them from one chunk far faster than from many."""
+    """Return rows of a table, whose chunks are combined first because that is much faster in Arrow."""
     return table.take(order) if isinstance(table, PlainTable) else table.combine_chunks().take(order)
 
 
@@ -81,7 +83,7 @@ class Removed:
     ----------
     segments, rows : uint32 (m,), int64 (m,)
     ids : int64 (m,), or pyarrow.Array of strings
-        Told to those who follow the changes of an index.
+        For the change feed.
     """
 
     segments: NDArray[np.uint32]
@@ -92,22 +94,25 @@ class Removed:
         return len(self.segments)
 
     def take(self, order: NDArray[np.int64]) -> Removed:
-        """Some of them, in the given order."""
+        """Return selected removals, in the given order."""
         return Removed(self.segments[order], self.rows[order], take_ids(self.ids, order))
 
 
 @dataclass(frozen=True, eq=False)
 class Delta:
-    """What one commit changes.
+    """The rows that a commit adds and removes.
 
     Attributes
     ----------
+    number : int
+        Segment number.
     rows : Rows
-        All that it adds, or those of some partitions.
+        All added rows, or those of a range of partitions.
+    removed : Removed
     inside : int64 (n,) or None
-        Which of all these are, ascending; None if they are all.
+        Positions of `rows` among all added rows, ascending; None for all rows.
     earlier : int64 (m,)
-        Which of all lie in partitions before theirs.
+        Positions of the added rows in partitions before that range.
     """
 
     number: int
@@ -118,58 +123,57 @@ class Delta:
 
 
 class Gone:
-    """Rows that are removed, by segment; many deltas may name the same ones."""
+    """Removed rows by segment, without duplicates."""
 
     def __init__(self, removed: Sequence[Removed]) -> None:
         segments = np.concatenate([np.empty(0, np.uint32), *(part.segments for part in removed)])
         rows = np.concatenate([np.empty(0, np.int64), *(part.rows for part in removed)])
         order = np.lexsort((rows, segments))
         segments, rows = segments[order], rows[order]
-        fresh = np.ones(len(rows), np.bool_)
-        fresh[1:] = (segments[1:] != segments[:-1]) | (rows[1:] != rows[:-1])
-        self._segments, self._rows = segments[fresh], rows[fresh]
+        first = np.ones(len(rows), np.bool_)
+        first[1:] = (segments[1:] != segments[:-1]) | (rows[1:] != rows[:-1])
+        self._segments, self._rows = segments[first], rows[first]
 
     def of(self, segment: int) -> NDArray[np.int64]:
-        """Rows of a segment that are removed: ascending, each once."""
+        """Return the removed rows of a segment, ascending."""
         low, high = np.searchsorted(self._segments, [segment, segment + 1])
         return self._rows[low:high]
 
     def holds(self, removed: Removed) -> NDArray[np.bool_]:
-        """Which of some rows are removed, bool (m,)."""
-        own, asked = _keys(self._segments, self._rows), _keys(removed.segments, removed.rows)
-        return np.isin(asked, own)
+        """Return which of these rows are removed, bool (m,)."""
+        return np.isin(_keys(removed.segments, removed.rows), _keys(self._segments, self._rows))
 
     def check(self, segment: int, rows: int, path: str) -> NDArray[np.int64]:
-        """`of`, for a segment of so many rows.
+        """Return the removed rows of a segment with `rows` rows.
 
         Raises
         ------
         CorruptIndexError
-            A row is beyond them.
+            A row is out of range.
         """
         gone = self.of(segment)
         if len(gone) and not 0 <= gone[0] <= gone[-1] < rows:
-            raise CorruptIndexError(path, f"row {gone[-1]} of its {rows} is said to be removed; restore the manifest")
+            raise CorruptIndexError(path, f"removed row {gone[-1]} is not one of its {rows} rows; restore the manifest")
         return gone
 
 
 def _keys(segments: NDArray[np.uint32], rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """One number for each row of a segment."""
+    """Return a unique key per address."""
     return (segments.astype(np.uint64) << np.uint64(32)) | rows.astype(np.uint64)
 
 
 def no_ids(like: Ids) -> Ids:
-    """No id, of the type of others."""
+    """Return an empty array of ids of the same type."""
     return take_ids(like, np.empty(0, np.int64))
 
 
 def take_ids(ids: Ids, order: NDArray[np.int64]) -> Ids:
-    """Some ids, in the given order."""
+    """Return selected ids, in the given order."""
     return ids[order] if isinstance(ids, np.ndarray) else ids.take(order)
 
 
 def concatenate_ids(parts: Sequence[Ids]) -> Ids:
-    """Ids of several parts, one after the other."""
+    """Concatenate ids."""
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
     if isinstance(parts[0], PlainTable):
@@ -180,7 +184,7 @@ def concatenate_ids(parts: Sequence[Ids]) -> Ids:
 
 
 def concatenate_rows(parts: Sequence[Rows], order: NDArray[np.int64]) -> Rows:
-    """Rows of several parts, as they lie one after the other, in the given order."""
+    """Concatenate rows, then select them in the given order."""
     codes = row_codes.concatenate([part.codes for part in parts])
     tables = [part.attributes for part in parts]
     joined = Rows(
@@ -193,7 +197,7 @@ def concatenate_rows(parts: Sequence[Rows], order: NDArray[np.int64]) -> Rows:
 
 
 def _stack(tables: Sequence[Any], counts: Sequence[int]) -> Any:
-    """Tables below each other; a column that one lacks is NULL there."""
+    """Concatenate tables; missing columns are NULL."""
     if all(table is None for table in tables):
         return None
     if any(isinstance(table, PlainTable) for table in tables):
@@ -204,20 +208,20 @@ def _stack(tables: Sequence[Any], counts: Sequence[int]) -> Any:
     if first is not None and all(table is not None and table.schema.equals(first.schema) for table in tables):
         return pa.concat_tables(tables)
     types = {field.name: field.type for table in tables if table is not None for field in table.schema}
-    whole = []
+    stacked = []
     for table, count in zip(tables, counts, strict=True):
         columns = {
             name: pa.nulls(count, kind) if table is None or name not in table.column_names else table.column(name)
             for name, kind in types.items()
         }
-        whole.append(pa.table({name: as_type(column, types[name], "attributes") for name, column in columns.items()}))
-    return pa.concat_tables(whole)
+        stacked.append(pa.table({name: as_type(column, types[name], "attributes") for name, column in columns.items()}))
+    return pa.concat_tables(stacked)
 
 
 def write_delta(
     store: Store, path: str, model: Model, rows: Rows | None, removed: Removed | None, level: int = 0
 ) -> SegmentEntry:
-    """Write a delta; its entry for the manifest, in which it has the number 0."""
+    """Write a delta; return its manifest entry, with the number 0."""
     parts: dict[str, Mapping[str, Any] | pa.Table] = {}
     if rows is not None and len(rows):
         parts[DELTA] = rows.codes.to_arrays() | {"partitions": model.numbers_of(rows.codes.partitions)}
@@ -232,7 +236,7 @@ def write_delta(
 
 
 def delta_entry(bundle: BundleEntry, rows: Rows | None, removed: Removed | None, level: int = 0) -> SegmentEntry:
-    """What a manifest says of a delta, but for its number, which is 0."""
+    """Return the manifest entry of a delta, with the number 0."""
     ids = None
     if rows is not None and len(rows) and isinstance(rows.ids, np.ndarray):
         ids = int(rows.ids.min()), int(rows.ids.max())
@@ -241,7 +245,7 @@ def delta_entry(bundle: BundleEntry, rows: Rows | None, removed: Removed | None,
 
 
 def removed_parts(removed: Removed | None) -> dict[str, Any]:
-    """What a bundle holds of the rows that are removed."""
+    """Return the parts of a bundle that hold the removed rows."""
     if removed is None or not len(removed):
         return {}
     return {
@@ -251,7 +255,7 @@ def removed_parts(removed: Removed | None) -> dict[str, Any]:
 
 
 def id_part(ids: Ids) -> Any:
-    """What a bundle holds of ids."""
+    """Return the part of a bundle that holds ids."""
     if isinstance(ids, np.ndarray):
         return {"id": ids}
     import pyarrow as pa
@@ -262,17 +266,17 @@ def id_part(ids: Ids) -> Any:
 def read_delta(
     store: Store, entry: SegmentEntry, model: Model, manifest: Manifest, *, only: range | None = None
 ) -> Delta:
-    """Read a delta whole.
+    """Read a delta.
 
     Parameters
     ----------
     only : range, optional
-        Partitions: no others' rows are kept, and none as Arrow arrays. Ids of removed rows are not read.
+        Keep only rows of these partitions, without Arrow arrays, and skip the ids of removed rows.
 
     Raises
     ------
     CorruptIndexError
-        It does not hold what its entry says, or what the model can have written.
+        The file does not match its entry or the model.
     """
     id_type = manifest.id_type
     bundle, path = open_bundle(store, entry.bundle, manifest.snapshot), entry.bundle.path
@@ -282,7 +286,7 @@ def read_delta(
             file.ensure_all()
     codes_of = {name: files[DELTA].array(name) for name in files[DELTA].arrays} if DELTA in files else None
     if (codes_of is None) != (entry.rows == 0) or (REMOVED in files) != (entry.removed > 0):
-        raise CorruptIndexError(path, "does not hold what the manifest says")
+        raise CorruptIndexError(path, "its parts do not match the manifest")
     codes = row_codes.no_rows(model) if codes_of is None else RowCodes.from_arrays(path, model, codes_of)
     if len(codes.partitions) != entry.rows:
         raise CorruptIndexError(path, f"holds {len(codes.partitions)} rows, the manifest says {entry.rows}")
@@ -308,12 +312,12 @@ def read_delta(
 
 
 def read_delta_ids(store: Store, entry: SegmentEntry, id_type: str, snapshot: int = 0) -> tuple[Ids, Removed]:
-    """Ids of the rows that a delta has, and what it removes; of a large delta no more than that is read.
+    """Read the ids and the removals of a delta, without its codes.
 
     Raises
     ------
     CorruptIndexError
-        It does not hold what its entry says.
+        The file does not match its entry.
     """
     files, path = open_bundle(store, entry.bundle, snapshot).files, entry.bundle.path
     return read_ids(files, IDS, entry.rows, id_type, path), read_removed(files, entry.removed, id_type, path)
@@ -327,7 +331,7 @@ def _read_plainly(
     id_type: str,
     only: range,
 ) -> Delta:
-    """The rows of some partitions, copied out of the bundle, which need not stay in memory then."""
+    """Copy the rows of some partitions out of a bundle, which can then be freed."""
     path, partitions = entry.bundle.path, codes.partitions
     inside = np.flatnonzero((partitions >= only.start) & (partitions < only.stop))
     ids: Ids = np.empty(0, np.int64)
@@ -335,7 +339,7 @@ def _read_plainly(
         ids = read_ids(files, IDS, entry.rows, id_type, path)[inside]
     elif entry.rows:
         if IDS not in files:
-            raise CorruptIndexError(path, f"does not hold the {entry.rows} ids that the manifest names")
+            raise CorruptIndexError(path, f"does not contain the {entry.rows} ids listed in the manifest")
         check_ids(files[IDS], entry.rows, text=True)
         ids = read_table(files[IDS], inside)
     table = read_table(files[ATTRIBUTES], inside) if ATTRIBUTES in files else None
@@ -344,37 +348,37 @@ def _read_plainly(
 
 
 def read_removed(files: Mapping[str, Any], count: int, id_type: str | None, path: str) -> Removed:
-    """The rows that a bundle says are removed; without their ids where their type is None.
+    """Read the removals in a bundle; without their ids if `id_type` is None.
 
     Raises
     ------
     CorruptIndexError
-        They are not `count`.
+        Their number is not `count`.
     """
     segments = gone = np.empty(0, np.uint32)
     if REMOVED in files:
         files[REMOVED].ensure_all()
         segments, gone = files[REMOVED].array("segment"), files[REMOVED].array("row")
     if any(array.dtype != np.uint32 or array.shape != (count,) for array in (segments, gone)):
-        raise CorruptIndexError(path, f"does not hold the {count} removed rows that the manifest names")
+        raise CorruptIndexError(path, f"does not contain the {count} removed rows listed in the manifest")
     ids = np.empty(0, np.int64) if id_type is None else read_ids(files, REMOVED_IDS, count, id_type, path)
     return Removed(segments, gone.astype(np.int64), ids)
 
 
 def read_ids(files: Mapping[str, Any], kind: str, count: int, id_type: str, path: str) -> Ids:
-    """All ids of a part of a bundle.
+    """Read all ids in a part of a bundle.
 
     Raises
     ------
     CorruptIndexError
-        They are not `count`, or of another type.
+        Their number is not `count`, or they have another type.
     """
     text = id_type == "string"
     if kind in files:
         check_ids(files[kind], count, text=text)
         files[kind].ensure_all()
     elif count:
-        raise CorruptIndexError(path, f"does not hold the {count} ids that the manifest names")
+        raise CorruptIndexError(path, f"does not contain the {count} ids listed in the manifest")
     if not text:
         return files[kind].array("id").astype(np.int64) if kind in files else np.empty(0, np.int64)
     import pyarrow as pa

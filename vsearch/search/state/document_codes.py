@@ -1,6 +1,6 @@
-"""Codes of documents of many vectors, document by document: how these move between segments, beside `row_codes`.
+"""Codes of multi-vector documents, document by document: the form in which they move between segments, like `row_codes`.
 
-Whatever a document's codes are relative to belongs to it alone, so documents that move keep every bit.
+The scale of a document's codes belongs to the document, so codes are copied without change.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ STORED = (None, "float16", "float32")
 """Types of the vectors that are kept."""
 
 PLACES = (np.uint8, np.uint16, np.uint32)
-"""Types of positions; a segment has the smallest that holds its own."""
+"""Types of positions; a segment uses the smallest that fits."""
 
 
 @dataclass(frozen=True, eq=False)
 class DocumentCodes:
-    """Codes of n documents of many vectors, one document after the other (see index/FORMAT.md, Documents).
+    """Codes of n multi-vector documents, in order (see index/FORMAT.md, Documents).
 
     Attributes
     ----------
     lengths, scales : uint32 (n,), float32 (n,)
-        Vectors of each document, and what its factors are relative to.
+        Number of vectors of each document, and the scale of its factors.
     codes : uint8 or uint16 (vectors,)
-        Centroids; in binary mode uint16 numbers of centroids.
+        Centroids; in binary mode, uint16 numbers of centroids.
     bits : int
-        Of such a number; 0 for centroids.
+        Bits of a number in binary mode; 0 otherwise.
     residuals, factors : uint8 (vectors, bytes), float16 (vectors,); or None
-        Each document's rectangle of residual codes is transposed.
+        The residual codes of each document are transposed.
     exact : float16 or float32 (vectors, d), or None
     positions : uint32 (vectors,), or None
     """
@@ -58,34 +58,34 @@ class DocumentCodes:
         return len(self.lengths)
 
     def take(self, order: NDArray[np.integer[Any]]) -> DocumentCodes:
-        """Some documents, in the order given."""
+        """Return selected documents, in the given order."""
         places = places_of(_offsets(self.lengths), order)
         columns: dict[str, Any] = {name: column[places] for name, column in _columns(self).items()}
         return replace(self, lengths=self.lengths[order], scales=self.scales[order], **columns)
 
     def parts(self) -> dict[str, dict[str, NDArray[Any]]]:
-        """What a segment holds of them, by kind."""
-        found: dict[str, dict[str, NDArray[Any]]] = {
+        """Return the arrays of a segment, by file kind."""
+        parts: dict[str, dict[str, NDArray[Any]]] = {
             kinds.DOCUMENTS: {"vectors": self.lengths, "factor_scale": self.scales}
         }
         if self.bits:
-            found[kinds.PATCH_NUMBERS] = {"packed": pack(self.codes, self.bits)}
+            parts[kinds.PATCH_NUMBERS] = {"packed": pack(self.codes, self.bits)}
         else:
-            found[kinds.PATCH_CODES] = {"code": self.codes}
+            parts[kinds.PATCH_CODES] = {"code": self.codes}
         if self.residuals is not None and self.factors is not None:
-            found[kinds.PATCH_RESIDUALS] = {"residual": self.residuals}
-            found[kinds.PATCH_FACTORS] = {"factor": self.factors}
+            parts[kinds.PATCH_RESIDUALS] = {"residual": self.residuals}
+            parts[kinds.PATCH_FACTORS] = {"factor": self.factors}
         if self.exact is not None:
-            found[kinds.PATCH_EXACT] = {"exact": self.exact}
+            parts[kinds.PATCH_EXACT] = {"exact": self.exact}
         if self.positions is not None:
             largest = int(self.positions.max(initial=0))
             kind = next(kind for kind in PLACES if largest <= np.iinfo(kind).max)
-            found[kinds.PATCH_POSITIONS] = {"position": self.positions.astype(kind)}
-        return found
+            parts[kinds.PATCH_POSITIONS] = {"position": self.positions.astype(kind)}
+        return parts
 
 
 def _columns(documents: DocumentCodes) -> dict[str, NDArray[Any]]:
-    """What there is of each vector."""
+    """Return the columns that have one entry per vector."""
     columns = {name: getattr(documents, name) for name in ("codes", "residuals", "factors", "exact", "positions")}
     return {name: column for name, column in columns.items() if column is not None}
 
@@ -193,19 +193,19 @@ def _part(
 
 
 def number_bits(entry: DocumentsEntry) -> int:
-    """Bits of a centroid's number in binary mode; 0 in others."""
+    """Return the number of bits of a centroid's number in binary mode; 0 otherwise."""
     return max(1, int(entry.patches.centroids - 1).bit_length()) if entry.patches.binary else 0
 
 
 def places_of(offsets: NDArray[np.int64], rows: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """Where the vectors of some documents are, document by document: int64 (vectors,)."""
+    """Return the positions of the vectors of documents, document by document: int64 (vectors,)."""
     lengths = offsets[rows + 1] - offsets[rows]
-    own = np.cumsum(lengths) - lengths
-    return np.repeat(offsets[rows] - own, lengths) + np.arange(int(lengths.sum()))
+    starts = np.cumsum(lengths) - lengths
+    return np.repeat(offsets[rows] - starts, lengths) + np.arange(int(lengths.sum()))
 
 
 def pack(numbers: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
-    """Numbers of `bits` bits without waste, and the padding that reading them asks for."""
+    """Pack numbers of `bits` bits, followed by the padding that readers need."""
     from vsearch.kernels.multivector.hamming import PADDING, pack_numbers
 
     packed = np.zeros(-(-len(numbers) * bits // 8) + PADDING, np.uint8)
@@ -214,7 +214,7 @@ def pack(numbers: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
 
 
 def take_numbers(packed: NDArray[np.uint8], bits: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Numbers of `bits` bits (1 to 16) at some places of a packed stream: int64 (places,)."""
+    """Unpack numbers of `bits` bits (1 to 16) at positions of a packed stream: int64 (places,)."""
     at = places * bits
     first = at >> 3
     word = packed[first] | packed[first + 1].astype(np.int64) << 8 | packed[first + 2].astype(np.int64) << 16

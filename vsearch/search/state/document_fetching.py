@@ -1,4 +1,4 @@
-"""Documents of many vectors as a snapshot stores them."""
+"""Read the stored multi-vector documents of a snapshot."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def documents_at(snapshot: Snapshot, rows: NDArray[np.int64]) -> DocumentCodes | None:
-    """The documents at some positions of a snapshot; None in an index of single vectors."""
+    """Return the documents at positions of a snapshot; None if the index has one vector per row."""
     entry = snapshot.manifest.documents
     if entry is None:
         return None
-    first = snapshot.shards[0]  # which says what columns there are, also where no row is asked for
+    first = snapshot.shards[0]  # an empty selection determines the columns even if `rows` is empty
     parts, places = [read_documents(first.files, first.rows, entry, rows[:0])], [rows[:0]]
     for run, at, inside in snapshot.locate(rows):
         parts.append(read_documents(run.files, run.rows, entry, inside))

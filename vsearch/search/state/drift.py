@@ -1,4 +1,4 @@
-"""Drift: how far an index has moved away from what its model and its settings were made for."""
+"""Drift: how much an index has changed since its training and tuning."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 CHANGED_SHARE = 0.1
-"""Of the rows that settings were found for: with more changes than that, others are found."""
+"""Number of changes, as a fraction of the rows at the last tuning, above which an index is tuned again."""
 
 ENERGY = 1.05
-"""Residual energy of later rows, relative to that of the others, above which other settings are found."""
+"""Relative residual energy of later rows above which an index is tuned again."""
 
 LEAST_SHARE = 0.01
-"""Changes below this share say nothing about the settings, however far the rows lie."""
+"""Fraction of changes below which an index is not tuned again, whatever the residual energy."""
 
 FAR_ENERGY = 1.5
-"""Residual energy from which a new model is worth its time."""
+"""Relative residual energy above which retraining is recommended."""
 
 GROWTH = 10.0
-"""Times the rows of its training, from which an index has too few partitions."""
+"""Number of rows, relative to the training, above which retraining is recommended, as there are too few partitions."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What became of an index since its model was trained.
+    """Changes of an index since its model was trained.
 
     Attributes
     ----------
     energy : float
-        Mean squared distance of the rows of the tail and of young runs to their centroids, over that of the base; 1 where there
-        are none.
+        Mean squared distance of the rows of the tail and of young runs to their centroids, relative to the base; 1 if there
+        are no such rows.
     rows : float
-        Rows, over those of the training.
+        Number of rows, relative to the training.
     recommendation : str or None
-        What to do about it.
+        What to run, and why.
     """
 
     energy: float
@@ -49,12 +49,12 @@ class Drift:
     recommendation: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as a dict."""
+        """Return the fields as a dict."""
         return asdict(self)
 
 
 def measure_drift(snapshot: Snapshot) -> Drift:
-    """Drift of a snapshot: from its partition tables alone. O(partitions of all runs)."""
+    """Measure the drift of a snapshot from its partition tables. O(partitions of all runs)."""
     manifest = snapshot.manifest
     live = manifest.live
     if not live:
@@ -65,7 +65,7 @@ def measure_drift(snapshot: Snapshot) -> Drift:
 
 
 def needs_tuning(snapshot: Snapshot) -> bool:
-    """Whether the settings were found for other rows than there are now."""
+    """Whether enough rows changed since the settings were found."""
     live = snapshot.manifest.live
     if not live or not live.trained_rows or not snapshot.manifest.rows:
         return False
@@ -74,18 +74,20 @@ def needs_tuning(snapshot: Snapshot) -> bool:
 
 
 def _recommend(snapshot: Snapshot, energy: float, rows: float) -> str | None:
-    anew = "retrain()" if snapshot.manifest.documents is None else "build it again"
+    action = "retrain()" if snapshot.manifest.documents is None else "build it again"
     if rows >= GROWTH:
-        return f"{anew}: the index has {rows:.0f} times the rows of its training"
+        return f"{action}: the index has {rows:.0f} times as many rows as when it was trained"
     if energy >= FAR_ENERGY:
-        return f"{anew}: later rows lie {energy:.1f} times as far (squared) from the centroids as those of the training"
+        return (
+            f"{action}: the squared distance of later rows to centroids is {energy:.1f} times that of the trained rows"
+        )
     if needs_tuning(snapshot):
-        return "optimize(): the settings were found for other rows"
+        return "optimize(): many rows changed since the settings were tuned"
     return None
 
 
 def _energy(snapshot: Snapshot) -> float:
-    """Energy of rows that came later, over that of the bases'."""
+    """Return the residual energy of later rows, relative to the bases."""
     bases, later = [], []
     shards = iter(snapshot.shards)
     for entry in snapshot.manifest.shards:
@@ -97,7 +99,7 @@ def _energy(snapshot: Snapshot) -> float:
 
 
 def _mean_square(runs: Sequence[Shard]) -> float:
-    """Mean squared distance of the rows of some runs to their centroids; 0 for none."""
+    """Return the mean squared distance of the rows of runs to their centroids; 0 for no rows."""
     rows = sum(run.rows for run in runs)
     total = sum(float(run.table.rows @ np.square(run.table.radii, dtype=np.float64)) for run in runs)
     return total / rows if rows else 0.0

@@ -110,22 +110,22 @@ def at(snapshot: Snapshot, when: int) -> Snapshot:
 
 def living(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Replace positions of rows that have expired in a view (of `present` or `seen`) by -1."""
-    found = rows.copy()
+    alive = rows.copy()
     if snapshot.whole is not None:
         for run, places, inside in snapshot.locate(rows):
             if run.live is not None:
                 bits = run.live[inside >> 6] >> (inside & 63).astype(np.uint64)
-                found[places[(bits & np.uint64(1)) == 0]] = -1
-    return found
+                alive[places[(bits & np.uint64(1)) == 0]] = -1
+    return alive
 
 
 def expired_rows(snapshot: Snapshot) -> NDArray[np.int64]:
     """Return positions of rows that have expired by now but are not removed yet, int64 (n,) ascending."""
-    alive, found = present(snapshot), [np.empty(0, np.int64)]
-    for run, left in zip(snapshot.shards, alive.shards, strict=True):
+    view, expired = present(snapshot), [np.empty(0, np.int64)]
+    for run, left in zip(snapshot.shards, view.shards, strict=True):
         if left is not run:
-            found.append(run.first_row + np.setdiff1d(left.gone, run.gone, assume_unique=True))
-    return np.concatenate(found)
+            expired.append(run.first_row + np.setdiff1d(left.gone, run.gone, assume_unique=True))
+    return np.concatenate(expired)
 
 
 def ttl_field(manifest: Manifest) -> str | None:
@@ -146,33 +146,33 @@ def check_ttl(ttl: object, attributes: Iterable[Attribute]) -> None:
     ------
     InputError
     """
-    found = {attribute.name: attribute for attribute in attributes}
-    if ttl not in found:
+    types = {attribute.name: attribute.type for attribute in attributes}
+    if ttl not in types:
         raise InputError(
-            f"ttl must be the name of an attribute ({', '.join(found) or 'there is none'}), got {ttl!r:.100}"
+            f"ttl must be the name of an attribute ({', '.join(types) or 'there is none'}), got {ttl!r:.100}"
         )
-    kind = found[str(ttl)].type
+    kind = types[str(ttl)]
     if kind not in UNITS:
         raise InputError(
-            f"ttl must be an attribute of timestamps, dates or whole seconds since 1970 (int64); {ttl!r} is {kind}"
+            f"ttl must be an attribute of timestamps, dates, or seconds since 1970 as int64; {ttl!r} is {kind}"
         )
 
 
 def _moment(snapshot: Snapshot, when: int, before: Moment | None) -> Moment:
     unit, lifetimes = _read_all(snapshot)
     key = min(when // unit, np.iinfo(np.int64).max)
-    expired = tuple(int(np.searchsorted(each.ends, key, side="right")) for each in lifetimes)
+    expired = tuple(int(np.searchsorted(times.ends, key, side="right")) for times in lifetimes)
     counted = list(zip(lifetimes, expired, strict=True))
-    start = max((int(each.ends[n - 1]) * unit for each, n in counted if n), default=-FOREVER)
-    end = min((int(each.ends[n]) * unit for each, n in counted if n < len(each.ends)), default=FOREVER)
+    start = max((int(times.ends[n - 1]) * unit for times, n in counted if n), default=-FOREVER)
+    end = min((int(times.ends[n]) * unit for times, n in counted if n < len(times.ends)), default=FOREVER)
     last = None if before is None else before.view
     if before is None or last is None or any(n < past for n, past in zip(expired, before.expired, strict=True)):
-        runs, done = snapshot.shards, (0,) * len(expired)  # nothing to go on from, or the clock was set back
+        runs, done = snapshot.shards, (0,) * len(expired)  # no earlier view, or the clock was set back
     else:
         runs, done = last.shards, before.expired
     left = tuple(
-        run if n == past else run.without(np.sort(each.rows[past:n]).astype(np.int64))
-        for run, past, (each, n) in zip(runs, done, counted, strict=True)
+        run if n == past else run.without(np.sort(times.rows[past:n]).astype(np.int64))
+        for run, past, (times, n) in zip(runs, done, counted, strict=True)
     )
     removed = sum(len(run.gone) for run in left) - sum(len(run.gone) for run in snapshot.shards)
     if not removed:
@@ -198,10 +198,10 @@ def _read_all(snapshot: Snapshot) -> tuple[int, list[Lifetimes]]:
 def _lifetimes(run: Shard, field: str, attribute: Attribute, *, plain: bool) -> Lifetimes:
     """Return the expiry times of a run, read and sorted at the first call. O(rows log rows); keeps 12 bytes per row."""
     known = _LIFETIMES.setdefault(run.read, {})
-    found = known.get(field)
-    if found is None:
-        found = known[field] = _read_lifetimes(run, field, attribute, plain=plain)
-    return found
+    lifetimes = known.get(field)
+    if lifetimes is None:
+        lifetimes = known[field] = _read_lifetimes(run, field, attribute, plain=plain)
+    return lifetimes
 
 
 def _read_lifetimes(run: Shard, field: str, attribute: Attribute, *, plain: bool) -> Lifetimes:

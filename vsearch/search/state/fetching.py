@@ -1,4 +1,4 @@
-"""Rows as they are stored: reconstructed vectors, ids and attribute columns."""
+"""Fetch rows: reconstructed vectors, ids and attribute columns."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from vsearch.search.state.shard import Shard
 
-FEW = 100  # rows that are sooner looked at as a list
+FEW = 100  # up to this number of rows, Python lists are faster than arrays
 
 
 def reconstruct(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Rotated vectors float32 (n, d) of some rows, from rerank codes or, where there are none, from the codes."""
+    """Return rotated vectors float32 (n, d) of rows, decoded from rerank codes or, without them, from the codes."""
     model = snapshot.model
     vectors = np.empty((len(rows), model.dimensions), np.float32)
     for shard, places, inside in snapshot.locate(rows):
@@ -54,7 +54,7 @@ def reconstruct(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float
 
 
 def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Ids of an array of rows, in its shape: int64, or object (str and None); -1 or None where a row is -1."""
+    """Return the ids of rows, in the same shape: int64, or object (str and None); -1 or None for row -1."""
     plain = snapshot.plain_ids()
     if plain is not None and rows.size <= FEW:
         listed = rows.ravel().tolist()
@@ -78,7 +78,7 @@ def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
 
 
 def _id_of(plain: tuple[list[int], list[NDArray[np.integer[Any]]]], row: int) -> int:
-    """The id of one row; -1 where the row is -1."""
+    """Return the id of a row; -1 for row -1."""
     if row < 0:
         return -1
     firsts, ids = plain
@@ -87,7 +87,7 @@ def _id_of(plain: tuple[list[int], list[NDArray[np.integer[Any]]]], row: int) ->
 
 
 def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:
-    """Exact attribute columns of rows, in their order, called as they were asked for; NULL where a row is -1."""
+    """Return exact attribute columns of rows, under the requested names; NULL for row -1."""
     import pyarrow as pa
 
     names = stored_names(columns, snapshot.schema.names)
@@ -97,32 +97,32 @@ def take_columns(snapshot: Snapshot, columns: Sequence[str], rows: NDArray[np.in
 
 
 def take_fields(snapshot: Snapshot, names: Sequence[str], rows: NDArray[np.int64]) -> pa.Table:
-    """Attributes of rows just as they are stored, under the names of their fields; NULL where a row is -1."""
+    """Return attributes of rows as stored, under their field names; NULL for row -1."""
     import pyarrow as pa
 
     fields = {snapshot.find_entry(name).field_name: arrow_of(snapshot.schema.find(name)) for name in names}
     pieces, places = [], []
     for shard, at, inside in snapshot.locate(rows):
-        pieces.append(_take_own(shard, fields, inside))
+        pieces.append(_take_from_run(shard, fields, inside))
         places.append(at)
     if not pieces:
         return pa.table({name: pa.nulls(len(rows), kind) for name, kind in fields.items()})
-    whole = pa.concat_tables(pieces)
+    table = pa.concat_tables(pieces)
     position = np.full(len(rows), -1, np.int64)
-    position[np.concatenate(places)] = np.arange(whole.num_rows)
-    return whole.take(pa.array(position, mask=position < 0))
+    position[np.concatenate(places)] = np.arange(table.num_rows)
+    return table.take(pa.array(position, mask=position < 0))
 
 
-def _take_own(shard: Shard, fields: Mapping[str, pa.DataType], inside: NDArray[np.int64]) -> pa.Table:
-    """Fields of rows of a run; NULL where it has none of the name."""
+def _take_from_run(shard: Shard, fields: Mapping[str, pa.DataType], inside: NDArray[np.int64]) -> pa.Table:
+    """Return fields of rows of a run; NULL for fields that it does not have."""
     import pyarrow as pa
 
     file = shard.files.get(ATTRIBUTES)
-    own = [] if file is None else [name for name in fields if name in {column.name for column in file.entry.columns}]
-    stored = take(file, own, inside) if file is not None and own else None
+    stored_fields = set() if file is None else {column.name for column in file.entry.columns}.intersection(fields)
+    stored = take(file, sorted(stored_fields), inside) if file is not None and stored_fields else None
     columns = {}
     for name, kind in fields.items():
-        if stored is None or name not in own:
+        if stored is None or name not in stored_fields:
             columns[name] = pa.nulls(len(inside), kind)
             continue
         columns[name] = as_type(stored.column(name), kind, shard.files[ATTRIBUTES].path)
@@ -130,25 +130,25 @@ def _take_own(shard: Shard, fields: Mapping[str, pa.DataType], inside: NDArray[n
 
 
 def get_rows(snapshot: Snapshot, ids: Any, columns: Sequence[str] | None) -> pa.Table:
-    """Rows by id, with attribute columns, all by default: what `Index.get` returns.
+    """Return rows by id with attribute columns, all by default; see `Index.get`.
 
     Raises
     ------
     InputError
-        An id is not in the index, or has the wrong type; or a column is none of its attributes.
+        An id is not in the index or has the wrong type, or a column is not an attribute.
     """
     import pyarrow as pa
 
     chosen = list(snapshot.schema.names if columns is None else columns)
     check_columns(chosen if columns is None else columns, snapshot.schema.names)
     text = snapshot.manifest.id_type == "string"
-    wanted = as_ids(ids, text=text)
-    rows = living(snapshot, find_ids(snapshot, wanted))
+    requested = as_ids(ids, text=text)
+    rows = living(snapshot, find_ids(snapshot, requested))
     if (rows < 0).any():
-        missing = ", ".join(shown(wanted[i]) for i in np.flatnonzero(rows < 0)[:5])
+        missing = ", ".join(shown(requested[i]) for i in np.flatnonzero(rows < 0)[:5])
         msg = f"no row has the id {missing}"
         raise InputError(msg)
-    table = pa.table({"id": pa.array(wanted.tolist(), pa.string() if text else pa.int64())})
+    table = pa.table({"id": pa.array(requested.tolist(), pa.string() if text else pa.int64())})
     if chosen:
         for name, column in zip(chosen, take_columns(snapshot, chosen, rows).columns, strict=True):
             table = table.append_column("attribute.id" if name == "id" else name, column)

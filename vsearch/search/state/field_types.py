@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def arrow_of(attribute: Attribute) -> pa.DataType:
-    """The Arrow type of an attribute's exact column, as a build stores it."""
+    """Return the Arrow type in which an attribute's exact column is stored."""
     import pyarrow as pa
 
     from vsearch.predicates.types.table import find_type
@@ -24,7 +24,7 @@ def arrow_of(attribute: Attribute) -> pa.DataType:
 
 
 def column_of(attribute: Attribute) -> str:
-    """What manifests and messages call `arrow_of`, which takes an Arrow library."""
+    """Return the name of `arrow_of` in manifests and messages, without pyarrow."""
     from vsearch.predicates.types.table import find_type
 
     record = find_type(attribute.type)

@@ -1,6 +1,6 @@
-"""Ids that are asked for, in the types that indexes hold: int64, or str.
+"""Convert ids passed by callers to the types of an index: int64 or str.
 
-Strings never pass through NumPy's own string types: these drop NUL characters at the end.
+Strings never pass through NumPy's string types, which drop trailing NUL characters.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ UUID_BYTES = 16
 
 
 def as_ids(ids: Any, *, text: bool) -> NDArray[Any]:
-    """Ids of any container, or a single one, as an array of what the index has.
+    """Return one or more ids as an array with the id type of the index.
 
     Parameters
     ----------
-    ids : int, str, UUID, or a sequence, array or series of such
-        A UUID, or its 16 bytes, stands for its canonical string.
+    ids : int, str, UUID, or a sequence, array or series of these
+        A UUID or its 16 bytes is converted to the canonical string.
     text : bool
         Whether the index has string ids.
 
@@ -35,37 +35,37 @@ def as_ids(ids: Any, *, text: bool) -> NDArray[Any]:
     Raises
     ------
     InputError
-        An id of another type, or an integer that no index can hold.
+        An id has another type, or is not an int64.
     """
-    given = _listed(ids)
+    values = _to_list(ids)
     if text:
-        names = [_text(one) for one in given]
-        if any(name is None for name in names):
-            msg = "this index has string ids; give strings"
+        names = [_text(value) for value in values]
+        if None in names:
+            msg = f"ids of this index must be strings, got {values[names.index(None)]!r:.100}"
             raise InputError(msg)
         return id_array(names)
-    if any(isinstance(one, (bool, np.bool_)) or not isinstance(one, (int, np.integer)) for one in given):
-        msg = "this index has integer ids; give integers"
-        raise InputError(msg)
     limits = np.iinfo(np.int64)
-    for one in given:
-        if not limits.min <= one <= limits.max:
-            msg = f"no row has the id {shown(one)}"
+    for value in values:
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+            msg = f"ids of this index must be integers, got {value!r:.100}"
             raise InputError(msg)
-    return np.array(given, np.int64)
+        if not limits.min <= value <= limits.max:
+            msg = f"no row has the id {shown(value)}"
+            raise InputError(msg)
+    return np.array(values, np.int64)
 
 
 def id_array(values: Any) -> NDArray[Any]:
-    """Ids as NumPy sees them, but strings, and what mixes types, as objects: each stays what it is."""
+    """Return ids as a NumPy array, of dtype object for strings and mixed types."""
     if isinstance(values, np.ndarray) and values.dtype.kind not in "UTS":
         return values
-    listed = values if isinstance(values, (list, tuple)) else _listed(values)
+    listed = values if isinstance(values, (list, tuple)) else _to_list(values)
     array = np.asarray(listed)
     return array if array.dtype.kind in "biufc" else np.asarray(listed, object)
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a string can be stored: one with half a surrogate pair cannot."""
+    """Whether a string can be stored, which lone surrogates prevent."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -73,14 +73,14 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def shown(one: object) -> str:
-    """An id as a message names it: printable, and not endless."""
-    text = str(one)
+def shown(id_: object) -> str:
+    """Return an id for an error message: printable and abbreviated."""
+    text = str(id_)
     text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}... ({len(text)} characters)"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _listed(ids: Any) -> list[Any]:
+def _to_list(ids: Any) -> list[Any]:
     for method in ("to_pylist", "to_list", "tolist"):
         if hasattr(ids, method):
             ids = getattr(ids, method)()
@@ -90,9 +90,9 @@ def _listed(ids: Any) -> list[Any]:
     return list(ids)
 
 
-def _text(one: Any) -> str | None:
-    if isinstance(one, str):
-        return str(one)
-    if isinstance(one, bytes) and len(one) == UUID_BYTES:
-        one = UUID(bytes=one)
-    return str(one) if isinstance(one, UUID) else None
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bytes) and len(value) == UUID_BYTES:
+        value = UUID(bytes=value)
+    return str(value) if isinstance(value, UUID) else None

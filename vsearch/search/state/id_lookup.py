@@ -1,4 +1,4 @@
-"""Rows by id: as positions of a snapshot, or as addresses, for which no tail is needed."""
+"""Look up rows by id: as positions in a snapshot, or as addresses, which need no tail."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 SPARSE = 6
-"""A table of ids has 2^6 places for each, ..."""
+"""A hash table of ids has 2^6 slots per id, ..."""
 
 LEAST_BITS, MOST_BITS = 12, 22
-"""... but at least and at most so many that its bytes stay in the processor's caches."""
+"""... within limits, so that it fits into the processor's caches."""
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Ids that are there.
+    """The addresses of the ids that exist.
 
     Attributes
     ----------
     places : int64 (m,)
-        Which of the ids that were asked for.
+        Positions among the requested ids.
     addresses : Addresses
-        Where each is.
     """
 
     places: NDArray[np.int64]
@@ -45,66 +44,66 @@ class Found:
 
 
 def find_ids(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
-    """Rows of ids, -1 for an id that is not there. O(rows * log ids).
+    """Return the rows with ids, -1 for unknown ids. O(rows * log ids).
 
     Parameters
     ----------
     ids : (n,) int64, or object (str)
-        As `as_ids` gives them; some may be the same.
+        From `as_ids`; duplicates are allowed.
     """
-    wanted, which = _distinct(ids)
-    rows = np.full(len(wanted), -1, np.int64)
-    for run in snapshot.shards if len(wanted) else ():
-        places, inside = _in_run(run, wanted)
+    distinct, inverse = _distinct(ids)
+    rows = np.full(len(distinct), -1, np.int64)
+    for run in snapshot.shards if len(distinct) else ():
+        places, inside = _in_run(run, distinct)
         rows[places] = run.first_row + inside
-    return rows[which]
+    return rows[inverse]
 
 
 def find_addresses(snapshot: Snapshot, ids: NDArray[Any]) -> Found:
-    """Where the rows of ids are. The tail is not stitched for it. O(rows * log ids).
+    """Return the addresses of the rows with ids, without assembling the tail. O(rows * log ids).
 
     Parameters
     ----------
     ids : (n,) int64, or object (str)
-        As `as_ids` gives them; of some that are the same, one is found.
+        From `as_ids`; of duplicates, one is returned.
     """
-    wanted, which = _distinct(ids)
+    distinct, inverse = _distinct(ids)
     places, segments, rows = [np.empty(0, np.int64)], [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
 
-    def add(segment: int, found: tuple[NDArray[np.int64], NDArray[np.int64]]) -> None:
-        places.append(found[0])
-        segments.append(np.full(len(found[0]), segment, np.uint32))
-        rows.append(found[1])
+    def add(segment: int, matches: tuple[NDArray[np.int64], NDArray[np.int64]]) -> None:
+        places.append(matches[0])
+        segments.append(np.full(len(matches[0]), segment, np.uint32))
+        rows.append(matches[1])
 
-    if len(wanted):
+    if len(distinct):
         for run in snapshot.runs:
-            add(cast("int", run.segment), _in_run(run, wanted))
+            add(cast("int", run.segment), _in_run(run, distinct))
         for delta in snapshot.deltas:
-            add(delta.number, _in_delta(delta, wanted, snapshot.gone))
-    given = np.empty(len(wanted), np.int64)
-    given[which] = np.arange(len(which))
-    return Found(given[np.concatenate(places)], Addresses(np.concatenate(segments), np.concatenate(rows)))
+            add(delta.number, _in_delta(delta, distinct, snapshot.gone))
+    positions = np.empty(len(distinct), np.int64)
+    positions[inverse] = np.arange(len(inverse))
+    return Found(positions[np.concatenate(places)], Addresses(np.concatenate(segments), np.concatenate(rows)))
 
 
 def _distinct(ids: NDArray[Any]) -> tuple[Any, NDArray[np.int64]]:
-    """Each id once, int64 ascending or a list of str, and which of these each given one is."""
+    """Return the distinct ids, int64 ascending or a list of str, and the index of each id among them."""
     if ids.dtype != object:
         return np.unique(ids, return_inverse=True)
     numbers: dict[str, int] = {}
-    which = [numbers.setdefault(one, len(numbers)) for one in ids.tolist()]
-    return list(numbers), np.array(which, np.int64)
+    inverse = [numbers.setdefault(id_, len(numbers)) for id_ in ids.tolist()]
+    return list(numbers), np.array(inverse, np.int64)
 
 
-def _in_run(run: Shard, wanted: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which of the ids a run has, and its rows of them that are not removed."""
-    places, inside = _matches(_run_ids(run, text=isinstance(wanted, list)), wanted)
+def _in_run(run: Shard, ids: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the positions of the ids that live rows of a run have, and these rows."""
+    places, inside = _matches(_run_ids(run, text=isinstance(ids, list)), ids)
     living = _living(inside, run.gone)
     return places[living], inside[living]
 
 
-def _in_delta(delta: Delta, wanted: Any, gone: Gone | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The same of a delta."""
-    places, inside = _matches(delta.rows.ids, wanted)
+def _in_delta(delta: Delta, ids: Any, gone: Gone | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Do the same for a delta."""
+    places, inside = _matches(delta.rows.ids, ids)
     living = _living(inside, None if gone is None else gone.of(delta.number))
     return places[living], inside[living]
 
@@ -117,31 +116,31 @@ def _run_ids(run: Shard, *, text: bool) -> Ids:
     return file.array("id")
 
 
-def _matches(stored: Ids, wanted: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which of the wanted ids each stored one is, where it is one of them; and its place among the stored ones."""
+def _matches(stored: Ids, ids: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of equal ids: positions in `ids` and in `stored`."""
     if isinstance(stored, np.ndarray):
-        maybe = _candidates(stored.astype(np.int64, copy=False), wanted)
-        near = np.minimum(np.searchsorted(wanted, stored[maybe]), len(wanted) - 1)
-        hit = wanted[near] == stored[maybe]
+        maybe = _candidates(stored.astype(np.int64, copy=False), ids)
+        near = np.minimum(np.searchsorted(ids, stored[maybe]), len(ids) - 1)
+        hit = ids[near] == stored[maybe]
         return near[hit], maybe[hit]
-    # By Arrow: NumPy takes strings that end in NUL characters for shorter ones.
+    # With Arrow, because NumPy drops trailing NUL characters of strings.
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    storable = [place for place, one in enumerate(wanted) if is_unicode(one)]  # no other is stored
-    at = pc.index_in(stored, value_set=pa.array([wanted[place] for place in storable], stored.type))
+    storable = [place for place, id_ in enumerate(ids) if is_unicode(id_)]  # other strings cannot be stored
+    at = pc.index_in(stored, value_set=pa.array([ids[place] for place in storable], stored.type))
     inside = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))
     return np.array(storable, np.int64)[at.take(pa.array(inside)).to_numpy(zero_copy_only=False)], inside
 
 
-def _candidates(stored: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows whose ids may be wanted ones: all that are, and few others. A table of hashed ids is read faster than any search."""
-    bits = min(max(len(wanted).bit_length() + SPARSE, LEAST_BITS), MOST_BITS)
+def _candidates(stored: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return rows that may have ids ids: all that do, and few others; a hash table is faster than a search."""
+    bits = min(max(len(ids).bit_length() + SPARSE, LEAST_BITS), MOST_BITS)
     table, last = np.zeros(1 << bits, np.bool_), np.int64((1 << bits) - 1)
-    table[(wanted ^ (wanted >> bits)) & last] = True
+    table[(ids ^ (ids >> bits)) & last] = True
     return np.flatnonzero(table[(stored ^ (stored >> bits)) & last])
 
 
 def _living(inside: NDArray[np.int64], gone: NDArray[np.int64] | None) -> slice | NDArray[np.bool_]:
-    """Which of some rows are not removed."""
+    """Select the rows that are not removed."""
     return slice(None) if gone is None or not len(gone) or not len(inside) else ~np.isin(inside, gone)

@@ -1,4 +1,4 @@
-"""What an index is and what it takes."""
+"""Describe an index and its size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from vsearch.search.state.expiry import ttl_name
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage.snapshots import kinds
 
-#: What the files of documents of many vectors are counted under.
 DOCUMENT_PARTS = {
     kinds.DOCUMENTS: "document_lengths",
     kinds.PATCH_CODES: "patch_codes",
@@ -25,14 +24,14 @@ DOCUMENT_PARTS = {
     kinds.LIST_LENGTHS: "lists",
     kinds.LISTS: "lists",
 }
-
+"""Names in `Index.info` of the files of multi-vector documents, by file kind."""
 
 BUNDLE_PARTS = ("runs", "deltas")
-"""What segments in bundles are counted under."""
+"""Names in `Index.info` of segments in bundles."""
 
 
 def describe(snapshot: Snapshot) -> dict[str, Any]:
-    """The answer of `Index.info`; bytes are those of the files, headers and padding included."""
+    """Return the result of `Index.info`; sizes are those of the files, with headers and padding."""
     manifest, model = snapshot.manifest, snapshot.model
     by_kind: dict[str, int] = {}
     for shard in manifest.shards:
@@ -82,7 +81,7 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def describe_changes(snapshot: Snapshot) -> dict[str, Any]:
-    """What became of an index since it was built: removed rows that are still in its files, deltas, runs by shard, their tail."""
+    """Return counts of removed rows that are still in files, deltas, runs by shard, and rows of the tail."""
     live = snapshot.manifest.live
     removed = sum(len(run.gone) for run in snapshot.shards) - snapshot.expired
     runs = [1 + bool(shard.young) for shard in snapshot.manifest.shards]
@@ -96,7 +95,7 @@ def describe_changes(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _bundle_bytes(snapshot: Snapshot) -> dict[str, int]:
-    """Bytes of what is in bundles: runs and deltas, each with its attributes."""
+    """Return the bytes of bundles: runs and deltas, with their attributes."""
     manifest = snapshot.manifest
     runs = sum(run.bundle.bytes for shard in manifest.shards for run in shard.runs)
     deltas = sum(delta.bundle.bytes for delta in manifest.live.deltas) if manifest.live else 0
@@ -104,12 +103,11 @@ def _bundle_bytes(snapshot: Snapshot) -> dict[str, int]:
 
 
 def describe_documents(snapshot: Snapshot, by_part: dict[str, int]) -> dict[str, Any] | None:
-    """What an index holds of documents of many vectors; None where it holds single ones.
+    """Describe the multi-vector documents of an index; None if it has one vector per row.
 
-    Bytes are those of the files, headers and padding included, everything that a search may read: the codes, what the
-    candidates are found by, ids and checksums. Attributes are the user's own, and the model does not grow with the
-    documents: both are apart, but for attributes in bundles, which are one file each. Ratios are to all vectors that were given,
-    before any was left out or merged: of documents that are not removed in proportion to their vectors.
+    Sizes are those of the files, with headers and padding, that a search may read: codes, the candidate search, ids and
+    checksums. Attributes and the model are not included, except attributes in bundles, which are single files. Ratios refer
+    to all input vectors before reduction, in proportion to the vectors of live documents.
     """
     entry = snapshot.manifest.documents
     if entry is None:
@@ -125,14 +123,14 @@ def describe_documents(snapshot: Snapshot, by_part: dict[str, int]) -> dict[str,
     return {
         "documents": snapshot.manifest.rows,
         "dimensions": entry.dimensions,
-        "vectors_given": given,
+        "vectors_given": input_vectors,
         "vectors": vectors,
         "codec": msgspec.to_builtins(entry.patches),
         "keep": entry.keep,
         "pool": entry.pool,
         "candidates": entry.candidates,
         "bytes_per_document": total,
-        "bytes_per_document_by_part": patches | {"candidates": candidates},
+        "bytes_per_document_by_part": parts | {"candidates": candidates},
         "model_bytes": by_part["model"],
         "float16_bytes_per_document": 2 * raw,
         "ratio_to_float16": 2 * raw / total,

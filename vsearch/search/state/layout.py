@@ -1,4 +1,4 @@
-"""The runs that searches of a snapshot meet: bases and young runs, and the tail, which is stitched of deltas."""
+"""The runs that are searched: bases, young runs, and the tail, which is assembled from deltas."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TailPlace:
-    """Where the tail of a snapshot belongs: the partitions that it may have rows of, and the runs' rows, after which its own are
-    numbered.
-    """
+    """The partitions of the tail, and the number of rows in runs, after which its rows are numbered."""
 
     partitions: range
     first_row: int
@@ -37,7 +35,7 @@ class TailPlace:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """All runs of a snapshot, and what they come to; attributes as those of `Snapshot`."""
+    """All runs of a snapshot, and totals over them; see the attributes of `Snapshot`."""
 
     shards: tuple[Shard, ...]
     groups: tuple[ShardRuns, ...]
@@ -47,7 +45,7 @@ class Layout:
 
 
 LAID_OUT = frozenset(field.name for field in fields(Layout))
-"""What a snapshot has of its layout."""
+"""Attributes of a snapshot that belong to its layout."""
 
 
 def lay_out(
@@ -60,7 +58,7 @@ def lay_out(
     *,
     plain: bool,
 ) -> Layout:
-    """Stitch the tail of what deltas have that is not removed, and add up all runs. O(rows of the deltas + partitions)."""
+    """Assemble the tail from the live rows of deltas, and compute totals over all runs. O(delta rows + partitions)."""
     shards = list(runs)
     if deltas and gone is not None:
         from vsearch.search.state.runs import hold_tail, live_rows, rows_before

@@ -1,4 +1,4 @@
-"""Reading the model of an index: what all its shards share."""
+"""Read the model of an index, which all shards share."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 def model_files(manifest: Manifest) -> list[FileEntry]:
-    """Files of the model that searches read: not those of a query encoder."""
+    """Return the model files that searches read, without those of a query encoder."""
     return list(ModelPart.ENCODER.others(manifest.model).values())
 
 
 def training_of(manifest: Manifest) -> dict[str, str]:
-    """Return what codes and partitions depend on: files of the model by kind, which splits and query encoders leave as they are."""
+    """Return the paths of the model files that codes depend on, by kind; splits and query encoders do not change them."""
     return {kind: entry.path for kind, entry in ModelPart.ENCODER.others(manifest.model).items() if kind != SPLITS}
 
 
 def reread_model(store: Store, manifest: Manifest, before: Manifest, model: Model) -> Model:
-    """Read the model of a snapshot, of which that of another is there. What the two have in common is not read again."""
+    """Read the model of a snapshot, given that of another; common files are not read again."""
     if manifest.model == before.model:
         return model
     if SPLITS in manifest.model and training_of(manifest) == training_of(before):
@@ -47,10 +47,10 @@ def read_model(store: Store, manifest: Manifest) -> Model:
     Raises
     ------
     CorruptIndexError
-        Something is missing, or has a shape or numbers that it cannot have.
+        An array is missing or invalid.
     """
     if manifest.metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
-        reason = f"metric {manifest.metric!r} with rerank {manifest.rerank!r} is not known; upgrade vsearch"
+        reason = f"unknown metric {manifest.metric!r} or rerank {manifest.rerank!r}; upgrade vsearch"
         raise CorruptIndexError("manifest", reason)
     entries = {kind: entry for kind, entry in ModelPart.SEARCH.files(manifest.model).items() if ":" not in kind}
     splits = entries.pop(SPLITS, None)
@@ -74,10 +74,10 @@ def read_model(store: Store, manifest: Manifest) -> Model:
     for name, shape in shapes.items():
         array = arrays.get(name)
         if array is None or array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
-            raise CorruptIndexError("model", f"{name} is not a finite float32 array of the shape {shape}")
+            raise CorruptIndexError("model", f"{name} must be a finite float32 array of shape {shape}")
     prefix = "quantizer."
-    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    quantizer = load_quantizer(manifest.quantizer.name, manifest.quantizer.configuration, own)
+    quantizer_arrays = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    quantizer = load_quantizer(manifest.quantizer.name, manifest.quantizer.configuration, quantizer_arrays)
     centroids = arrays["centroids"]
     model = Model(
         metric=manifest.metric,
@@ -85,7 +85,7 @@ def read_model(store: Store, manifest: Manifest) -> Model:
         quantizer=quantizer,
         centroids=centroids,
         centroid_squares=np.einsum("ij,ij->i", centroids, centroids),
-        rerank=cast("Rerank | None", manifest.rerank),  # one of them: checked above
+        rerank=cast("Rerank | None", manifest.rerank),  # checked above
         rerank_weights=arrays["rerank_weights"],
         adapter=arrays.get("adapter"),
         half_centroids=halves,
@@ -96,7 +96,7 @@ def read_model(store: Store, manifest: Manifest) -> Model:
 
 
 def _with_splits(model: Model, arrays: Mapping[str, NDArray[Any]], partitions: int) -> Model:
-    """A model of which partitions were split, from the arrays of that file."""
+    """Return a model with the split partitions of a file."""
     centroids, numbers = arrays.get("centroids"), arrays.get("numbers")
     dtype = np.float32 if model.half_centroids is None else np.float16
     if (
@@ -105,9 +105,10 @@ def _with_splits(model: Model, arrays: Mapping[str, NDArray[Any]], partitions: i
         or centroids.shape != (partitions, model.dimensions)
         or not np.isfinite(centroids).all()
     ):
-        raise CorruptIndexError("model", f"centroids are no finite {np.dtype(dtype)} of {partitions} partitions")
+        expected = f"{np.dtype(dtype)} array of shape {(partitions, model.dimensions)}"
+        raise CorruptIndexError("model", f"centroids must be a finite {expected}")
     if numbers is None or numbers.dtype != np.int32 or numbers.shape != (partitions,):
-        raise CorruptIndexError("model", f"the numbers of its {partitions} partitions are missing")
+        raise CorruptIndexError("model", f"numbers must be an int32 array of shape ({partitions},)")
     if numbers.min(initial=0) < 0 or len(np.unique(numbers)) != partitions:
-        raise CorruptIndexError("model", "two of its partitions have one number")
+        raise CorruptIndexError("model", "the numbers of partitions must be unique and not negative")
     return model.with_centroids(centroids.astype(np.float32), numbers)

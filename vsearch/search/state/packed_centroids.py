@@ -1,4 +1,4 @@
-"""Centroids in 7 bits, laid out for the kernel that routes: see `vsearch.kernels.query.centroids`."""
+"""Centroids in 7 bits, in the layout of the routing kernel; see `vsearch.kernels.query.centroids`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from numpy.typing import NDArray
 from vsearch.kernels.query.fields import TOGETHER
 
 LEVELS = 127
-ROUNDING = 1.2  # steps: three deviations of the two roundings, the centroid's and the query's
-ENERGY = 0.95  # share of the centroids' squares in the leading dimensions that are kept: the rest hardly moves an order
+ROUNDING = 1.2  # in steps: three standard deviations of the rounding errors of centroid and query together
+ENERGY = (
+    0.95  # fraction of the centroids' energy in the leading dimensions that are kept; the rest hardly changes the order
+)
 
 
 @dataclass(frozen=True, eq=False)
 class CoarseCentroids:
-    """Codes of p centroids: one is about ``low + step * code``.
+    """Codes of p centroids, which are about ``low + step * code``.
 
     Attributes
     ----------
     groups : uint8 (ceil(p / 64), 64 * D)
-        Codes up to 127: four dimensions of each of 64 centroids, then the next four; D is `dimensions`.
+        Codes from 0 to 127: four dimensions of each of 64 centroids, then the next four; D is `dimensions`.
     steps, lows : float32 (p,)
     rounding_bounds : float32 (p,)
-        What an inner product with a query of norm 1 is off by for their rounding, hardly ever more.
+        Rounding error of an inner product with a query of norm 1, which is hardly ever exceeded.
     dimensions : int
-        D: leading dimensions that are coded, a multiple of 4; the last may be beyond the centroids' own.
+        D: number of leading dimensions that are encoded, padded to a multiple of 4.
     """
 
     groups: NDArray[np.uint8]
@@ -37,16 +39,16 @@ class CoarseCentroids:
 
 
 def encode_centroids(centroids: NDArray[np.float32]) -> CoarseCentroids:
-    """Codes of rotated centroids float32 (p, d), on a grid of their own each."""
+    """Encode rotated centroids float32 (p, d), each on its own grid."""
     needed = max(_leading(centroids), _leading(centroids - centroids.mean(axis=0)))
     padded = min(-(-needed // 16) * 16, -(-centroids.shape[1] // 4) * 4)
     kept = centroids[:, :padded]
-    many, d = kept.shape
+    count, d = kept.shape
     lows = kept.min(axis=1)
     steps = (kept.max(axis=1) - lows) / np.float32(LEVELS)
     inverse = np.divide(np.float32(1), steps, out=np.zeros_like(steps), where=steps > np.finfo(np.float32).tiny)
-    codes = np.zeros((-(-many // TOGETHER) * TOGETHER, padded), np.uint8)
-    codes[:many, :d] = np.minimum(np.rint((kept - lows[:, None]) * inverse[:, None]), LEVELS)
+    codes = np.zeros((-(-count // TOGETHER) * TOGETHER, padded), np.uint8)
+    codes[:count, :d] = np.minimum(np.rint((kept - lows[:, None]) * inverse[:, None]), LEVELS)
     groups = codes.reshape(-1, TOGETHER, padded // 4, 4).transpose(0, 2, 1, 3)
     rounding_bounds = (ROUNDING * steps).astype(np.float32)
     return CoarseCentroids(
@@ -55,6 +57,6 @@ def encode_centroids(centroids: NDArray[np.float32]) -> CoarseCentroids:
 
 
 def _leading(vectors: NDArray[np.float32]) -> int:
-    """Leading dimensions that hold `ENERGY` of the squares."""
+    """Return the number of leading dimensions that contain the fraction `ENERGY` of the squares."""
     squares = np.einsum("ij,ij->j", vectors, vectors, dtype=np.float64).cumsum()
     return int(np.searchsorted(squares, ENERGY * squares[-1])) + 1

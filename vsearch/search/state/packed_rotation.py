@@ -1,4 +1,4 @@
-"""A rotation in 16-bit words, laid out for the kernel that rotates queries: see `vsearch.kernels.query.rotation`."""
+"""A rotation in 16-bit words, in the layout of the kernel that rotates queries; see `vsearch.kernels.query.rotation`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vsearch.kernels.query.fields import LARGEST_WORD, TOGETHER
 
 @dataclass(frozen=True, eq=False)
 class WordRotation:
-    """A matrix of d rows, each of which is about ``step * words``.
+    """A matrix of d rows, which are about ``step * words``.
 
     Attributes
     ----------
@@ -26,9 +26,9 @@ class WordRotation:
 
 
 def encode_rotation(matrix: NDArray[np.float32]) -> WordRotation:
-    """A matrix float32 (d, d) in words: every row that is not 0 has a norm of 32,767, so that no sum of products leaves 32 bits.
+    """Encode a matrix float32 (d, d). Nonzero rows are scaled to a norm of 32,767, so that sums of products fit 32 bits.
 
-    With a query in words too, products are off by about 0.41 / (32,767 / sqrt(d)) of the norms.
+    With an encoded query, the error of a product is about 0.41 / (32,767 / sqrt(d)) of the norms.
     """
     d = len(matrix)
     padded = d + d % 2
@@ -36,9 +36,9 @@ def encode_rotation(matrix: NDArray[np.float32]) -> WordRotation:
     inverse = np.divide(1.0, steps, out=np.zeros(d), where=steps > np.finfo(np.float32).tiny).astype(np.float32)
     pairs = np.zeros((-(-d // TOGETHER), padded // 2, TOGETHER), np.int32)
     scaled = np.zeros((TOGETHER, padded), np.float32)
-    for group, start in enumerate(range(0, d, TOGETHER)):  # a group at a time stays in cache
-        many = min(TOGETHER, d - start)
-        np.multiply(matrix[start : start + many], inverse[start : start + many, None], out=scaled[:many, :d])
-        words = np.rint(scaled[:many], out=scaled[:many]).astype(np.int16)
-        pairs[group, :, :many] = words.view(np.int32).T
+    for group, start in enumerate(range(0, d, TOGETHER)):  # one group at a time, to stay in cache
+        count = min(TOGETHER, d - start)
+        np.multiply(matrix[start : start + count], inverse[start : start + count, None], out=scaled[:count, :d])
+        words = np.rint(scaled[:count], out=scaled[:count]).astype(np.int16)
+        pairs[group, :, :count] = words.view(np.int32).T
     return WordRotation(pairs.view(np.int16).reshape(-1, TOGETHER * padded), steps.astype(np.float32))

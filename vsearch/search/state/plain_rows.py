@@ -1,4 +1,4 @@
-"""Rows of deltas, and the tail that is made of them, without an Arrow library, which functions do without."""
+"""Rows of deltas and of the tail without pyarrow, for functions."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class PlainTable:
-    """Columns by name, of as many rows each."""
+    """Columns of equal length, by name."""
 
     rows: int
     columns: Mapping[str, Column]
 
     def take(self, order: NDArray[np.int64]) -> PlainTable:
-        """Some of the rows, in the given order."""
+        """Return selected rows, in the given order."""
         return PlainTable(len(order), {name: gather(column, order) for name, column in self.columns.items()})
 
 
 def read_table(file: SegmentFile, rows: NDArray[np.int64]) -> PlainTable:
-    """All columns of a part of a bundle, at some rows."""
+    """Read rows of all columns of a part of a bundle."""
     return PlainTable(len(rows), {entry.name: read_column(file, entry.name, rows) for entry in file.entry.columns})
 
 
 def stack_tables(path: str, tables: Sequence[PlainTable | None], counts: Sequence[int]) -> PlainTable | None:
-    """Tables below each other; a column that one lacks is NULL there.
+    """Concatenate tables; missing columns are NULL.
 
     Raises
     ------
@@ -62,13 +62,13 @@ def stack_tables(path: str, tables: Sequence[PlainTable | None], counts: Sequenc
 
 
 def table_arrays(table: PlainTable) -> tuple[Arrays, tuple[ColumnEntry, ...]]:
-    """The buffers of a table as files have them, by name, and what its entry says of the columns."""
+    """Return the buffers of a table as stored in files, by name, and the entries of its columns."""
     arrays: Arrays = {}
     entries = []
     for name, column in table.columns.items():
         kind = column_type(column.type)
         if kind is None:
-            raise ValueError(f"no column has the type {column.type!r}")
+            raise ValueError(f"unknown column type {column.type!r}")
         arrays |= _buffers(f"{name}.", column, kind)
         nulls = 0 if column.valid is None else column.valid.count(0)
         entries.append(ColumnEntry(name, wide_name(column.type), nulls))
@@ -76,37 +76,37 @@ def table_arrays(table: PlainTable) -> tuple[Arrays, tuple[ColumnEntry, ...]]:
 
 
 def _buffers(prefix: str, column: Column, kind: ColumnType) -> Arrays:
-    found: Arrays = {}
+    arrays: Arrays = {}
     if column.valid is not None:
-        found[f"{prefix}validity"] = np.packbits(np.frombuffer(column.valid, np.uint8), bitorder="little")
+        arrays[f"{prefix}validity"] = np.packbits(np.frombuffer(column.valid, np.uint8), bitorder="little")
     if kind.layout == "bits":
-        found[f"{prefix}values"] = np.packbits(np.frombuffer(column.values, np.uint8), bitorder="little")
+        arrays[f"{prefix}values"] = np.packbits(np.frombuffer(column.values, np.uint8), bitorder="little")
     elif kind.layout == "fixed":
-        found[f"{prefix}values"] = np.frombuffer(column.values, kind.dtype)
+        arrays[f"{prefix}values"] = np.frombuffer(column.values, kind.dtype)
     else:
-        found[f"{prefix}offsets"] = np.frombuffer(column.offsets or bytes(8), np.int64)
+        arrays[f"{prefix}offsets"] = np.frombuffer(column.offsets or bytes(8), np.int64)
         if kind.item is None or column.items is None:
-            found[f"{prefix}data"] = np.frombuffer(column.values, np.uint8)
+            arrays[f"{prefix}data"] = np.frombuffer(column.values, np.uint8)
         else:
-            found |= _buffers(f"{prefix}item_", column.items, kind.item)
-    return found
+            arrays |= _buffers(f"{prefix}item_", column.items, kind.item)
+    return arrays
 
 
 def hold_parts(path: str, parts: Mapping[str, Arrays | PlainTable], rows: int) -> dict[str, SegmentFile]:
-    """Files in memory, by name, that hold arrays or tables of so many rows."""
+    """Return in-memory files with the arrays or tables of `rows` rows, by name."""
     entries, at = {}, 0
     pieces: list[tuple[int, NDArray[Any]]] = []
     for name, part in parts.items():
         arrays, columns = table_arrays(part) if isinstance(part, PlainTable) else (part, ())
         placed = []
-        for of, array in arrays.items():
-            placed.append(ArrayEntry(of, array.dtype.name, array.shape, at))
+        for array_name, array in arrays.items():
+            placed.append(ArrayEntry(array_name, array.dtype.name, array.shape, at))
             pieces.append((at, array))
             at += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
         entries[name] = tuple(placed), columns
     size = max(at, ALIGNMENT)
-    room = np.empty(size + ALIGNMENT, np.uint8)
-    data = room[(-room.ctypes.data) % ALIGNMENT :][:size]
+    buffer = np.empty(size + ALIGNMENT, np.uint8)
+    data = buffer[(-buffer.ctypes.data) % ALIGNMENT :][:size]
     for start, array in pieces:
         data[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     store = HeldBytes()

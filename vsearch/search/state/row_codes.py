@@ -1,7 +1,7 @@
-"""Codes of rows one by one, apart from the blocks and the scales of the partition they lie in: how rows move between runs.
+"""Codes of individual rows, independent of blocks and partition scales: the form in which rows move between runs.
 
-Numbers that a run keeps as float16 are float32 of 11 significant bits here. Where a run's scales are powers of two, rows
-that leave it and are laid out again (`run_layout`) keep every bit, whatever rows they meet there.
+Numbers stored as float16 in a run are float32 with 11 significant bits here. If the scales of a run are powers of two, rows
+that move to another run (`run_layout`) keep every bit.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from vsearch.search.state.model import Model
     from vsearch.search.state.shard import Shard
 
-SIGNED = ("offsets", "rerank")  # columns whose numbers may be negative
+SIGNED = ("offsets", "rerank")  # columns that may contain negative numbers
 
 
 @dataclass(frozen=True, eq=False)
 class RowCodes:
-    """Codes of n rows; columns that an index does not have are None (see `row_columns`).
+    """Codes of n rows; columns that the index does not have are None (see `row_columns`).
 
     Attributes
     ----------
     partitions : int32 (n,)
-        As the snapshot counts them; deltas hold their numbers (`Model.numbers`).
+        Positions of the partitions in the snapshot; deltas store their numbers instead (`Model.numbers`).
     codes : uint8 (n, bytes)
-        Of all stages, row by row.
+        Codes of all stages, row-major.
     factors, first_factors : float32 (n,) or None
-        Of at most 11 significant bits.
+        With at most 11 significant bits.
     offsets : float32 (n,) or None
     rerank_scales : float32 (n,) or None
-        Of at most 11 significant bits; for float16 codes powers of two that belong to each row, or 0.
+        With at most 11 significant bits; for float16 codes, a power of two for each row, or 0.
     squares : float32 (n,)
-        Squared length of the residual; of a row that was read from a run, the mean of its partition.
+        Squared norm of the residual; for rows read from a run, the mean of the partition.
     rerank : int8, float16 or float32 (n, d), or None
     """
 
@@ -58,42 +58,42 @@ class RowCodes:
         return len(self.partitions)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """The columns that there are, by name."""
+        """Return the columns that exist, by name."""
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: column for name, column in columns.items() if column is not None}
 
     @classmethod
     def from_arrays(cls, path: str, model: Model, arrays: Mapping[str, NDArray[Any]]) -> RowCodes:
-        """Check what was read from `path`; arrays that the model does not ask for are passed over.
+        """Check the arrays read from `path`; arrays that the model does not need are ignored.
 
         Raises
         ------
         CorruptIndexError
-            A column is missing, has another type or shape, or holds numbers that it cannot.
+            A column is missing, or has an invalid type, shape or value.
         """
         checked: dict[str, NDArray[Any]] = {}
         rows = len(arrays["partitions"]) if "partitions" in arrays and arrays["partitions"].ndim else 0
         for name, (dtype, inner) in row_columns(model).items():
             array = arrays.get(name)
             if array is None:
-                raise CorruptIndexError(path, f"the codes of its rows lack {name}")
+                raise CorruptIndexError(path, f"the column {name} of its row codes is missing")
             if array.dtype != dtype or array.shape != (rows, *inner):
                 expected = f"{dtype} {(rows, *inner)}"
                 raise CorruptIndexError(path, f"{name} is {array.dtype} {array.shape}, expected {expected}")
             if dtype.kind == "f":
                 if not np.isfinite(array).all():
-                    raise CorruptIndexError(path, f"{name} holds numbers that are not finite")
+                    raise CorruptIndexError(path, f"{name} must be finite")
                 if name not in SIGNED and array.min(initial=0) < 0:
-                    raise CorruptIndexError(path, f"{name} holds numbers below 0")
+                    raise CorruptIndexError(path, f"{name} must not be negative, got {array.min():g}")
             checked[name] = np.ascontiguousarray(array)
         checked["partitions"] = model.partitions_of(checked["partitions"])
         if checked["partitions"].min(initial=0) < 0:
-            raise CorruptIndexError(path, f"names partitions that are none of the {len(model.centroids)} of the index")
-        return _made(checked)
+            raise CorruptIndexError(path, f"its rows refer to unknown partitions; the index has {len(model.centroids)}")
+        return _from_columns(checked)
 
 
 def row_columns(model: Model) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """The columns that rows of a model have: dtype and shape of one row."""
+    """Return the columns of rows encoded by a model: dtype and shape per row."""
     stages, reranked = model.quantizer.stage_bytes, model.rerank is not None
     cells = model.quantizer.scan == "cells"
     numbers = {
@@ -114,27 +114,29 @@ def row_columns(model: Model) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]
 
 
 def no_rows(model: Model) -> RowCodes:
-    """Codes of no rows, with the columns of a model."""
-    return _made({name: np.empty((0, *inner), dtype) for name, (dtype, inner) in row_columns(model).items()})
+    """Return empty codes, with the columns of a model."""
+    return _from_columns({name: np.empty((0, *inner), dtype) for name, (dtype, inner) in row_columns(model).items()})
 
 
 def take(codes: RowCodes, order: NDArray[np.integer[Any]]) -> RowCodes:
-    """Some rows, in the order given."""
-    return _made({name: column[order] for name, column in codes.to_arrays().items()})
+    """Return selected rows, in the given order."""
+    return _from_columns({name: column[order] for name, column in codes.to_arrays().items()})
 
 
 def concatenate(parts: Sequence[RowCodes]) -> RowCodes:
-    """Rows of several, one or more, one after the other."""
+    """Concatenate codes of one or more parts."""
     columns = [part.to_arrays() for part in parts]
-    return parts[0] if len(parts) == 1 else _made({n: np.concatenate([c[n] for c in columns]) for n in columns[0]})
+    return (
+        parts[0] if len(parts) == 1 else _from_columns({n: np.concatenate([c[n] for c in columns]) for n in columns[0]})
+    )
 
 
-def _made(columns: Mapping[str, NDArray[Any]]) -> RowCodes:
+def _from_columns(columns: Mapping[str, NDArray[Any]]) -> RowCodes:
     return RowCodes(**{field.name: columns.get(field.name) for field in fields(RowCodes)})  # type: ignore[arg-type]
 
 
 def read_row_codes(model: Model, shard: Shard, rows: NDArray[np.int64]) -> RowCodes:
-    """Codes of some rows of a shard (numbers inside it), read and verified first. O(rows * bytes of a row)."""
+    """Read and verify the codes of rows of a shard, numbered within it. O(rows * bytes per row)."""
     table, arrays = shard.table, shard.arrays
     local = np.searchsorted(table.row_starts + table.rows, rows, side="right").astype(np.int32)
     shard.ensure(np.unique(local))
@@ -151,16 +153,16 @@ def read_row_codes(model: Model, shard: Shard, rows: NDArray[np.int64]) -> RowCo
     ):
         if name in present:
             values = halves[rows].view(np.float16).astype(np.float32) * scales[local]
-            columns[name] = round_to_half_precision(values)  # which scales that are no powers of two need
+            columns[name] = round_to_half_precision(values)  # needed for scales that are not powers of two
     if "offsets" in present:
         columns["offsets"] = arrays.offsets[rows]
     if model.rerank is not None:
         columns["rerank"] = rerank_codes(model, shard)[rows]
-    return _made(columns)
+    return _from_columns(columns)
 
 
 def rerank_codes(model: Model, shard: Shard) -> NDArray[Any]:
-    """Rerank codes of all rows of a shard, (rows, d) in the model's dtype; the model has some."""
+    """Return the rerank codes of all rows of a shard, (rows, d) in the model's dtype, for a model with rerank codes."""
     arrays = shard.arrays
     stored: dict[str | None, NDArray[Any]] = {
         "int8": arrays.rerank_bytes,
@@ -171,12 +173,12 @@ def rerank_codes(model: Model, shard: Shard) -> NDArray[Any]:
 
 
 def row_major_codes(shard: Shard, partitions: NDArray[np.int32], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Row-major codes uint8 (n, bytes) of some rows of a shard, out of their blocks.
+    """Extract row-major codes uint8 (n, bytes) of rows of a shard from their blocks.
 
     Parameters
     ----------
-    partitions : int32 (n,)
-        Of the rows; numbers inside the shard, as those of `rows` are.
+    partitions, rows : int32 (n,), int64 (n,)
+        Numbered within the shard.
     """
     table, arrays = shard.table, shard.arrays
     within = rows - table.row_starts[partitions]

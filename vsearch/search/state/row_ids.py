@@ -1,4 +1,4 @@
-"""The ids of a shard's rows as a column that predicates can ask for, sorted once, when one first does."""
+"""The ids of a shard's rows as a column for predicates, sorted on first use."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def read_row_ids(shard: Shard, schema: Schema) -> EncodedColumn:
-    """Read and sort the ids of a shard. O(rows log rows), and 12 bytes a row to keep, for strings their bytes besides.
+    """Read and sort the ids of a shard. O(rows log rows); keeps 12 bytes per row, plus the bytes of strings.
 
     Raises
     ------
     CorruptIndexError
-        The strings leave their data.
+        The offsets of strings are invalid.
     """
     file = shard.files[IDS]
     if schema.row_id != AttributeType.STRING:
@@ -36,7 +36,7 @@ def read_row_ids(shard: Shard, schema: Schema) -> EncodedColumn:
     offsets = np.asarray(file.array("id.offsets"), np.int64) if shard.rows else np.zeros(1, np.int64)
     data: NDArray[np.uint8] = file.array("id.data")
     if len(offsets) != shard.rows + 1 or offsets[0] != 0 or offsets[-1] > len(data) or (np.diff(offsets) < 0).any():
-        raise CorruptIndexError(file.path, "the offsets of the ids leave their text; restore the file")
+        raise CorruptIndexError(file.path, "the offsets of its ids are invalid; restore the file")
     order = sort_texts(offsets, data)
     lengths = np.diff(offsets)[order]
     ends = np.cumsum(lengths)

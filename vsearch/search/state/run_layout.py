@@ -1,4 +1,4 @@
-"""Layout of a run: rows by partition as the scan reads them, in blocks and relative to scales of their partition."""
+"""Lay out a run for the scan: rows by partition, in blocks, relative to scales of their partition."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from vsearch.search.state.row_codes import RowCodes
 def lay_out_run(
     model: Model, codes: RowCodes, first_partition: int, partitions: int
 ) -> dict[str, dict[str, NDArray[Any]]]:
-    """Arrays of a run by file kind (see index/FORMAT.md); nothing of it is a loop over partitions. O(rows + partitions).
+    """Return the arrays of a run by file kind (see index/FORMAT.md), without a loop over partitions. O(rows + partitions).
 
     Parameters
     ----------
     codes : RowCodes
-        By partition.
+        Sorted by partition.
     first_partition, partitions : int
-        The partitions of the run; some may be empty: they have radius 0 and scales of 1.
+        The partitions of the run; empty ones have a radius of 0 and scales of 1.
 
     Returns
     -------
-    arrays : dict
-        Of the kinds "partitions", "codes", "rows" and "rerank", each by name; no names where an index has none.
+    dict
+        Arrays by name, for each of the kinds "partitions", "codes", "rows" and "rerank"; empty dicts for missing kinds.
 
     Raises
     ------
     ValueError
-        The rows are not sorted by partition, or lie in others.
+        The rows are not sorted by partition, or lie in other partitions.
     """
     local = codes.partitions.astype(np.int64) - first_partition
     if len(local) and (local[0] < 0 or local[-1] >= partitions or (np.diff(local) < 0).any()):
-        msg = f"rows must be sorted by partition and lie in {first_partition} to {first_partition + partitions - 1}"
+        last = first_partition + partitions - 1
+        msg = f"rows must be sorted by partition, in partitions {first_partition} to {last}"
         raise ValueError(msg)
     counts = np.bincount(local, minlength=partitions).astype(np.int64)
     starts = np.cumsum(counts) - counts
@@ -72,9 +73,9 @@ def _blocks(
     starts: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> dict[str, NDArray[Any]]:
-    """Codes of every stage in blocks, each partition beginning one: uint8 (blocks, bytes * 32)."""
+    """Return the codes of each stage in blocks, uint8 (blocks, bytes * 32); each partition starts a new block."""
     blocks = (counts + BLOCK - 1) // BLOCK
-    before = (np.cumsum(blocks) - blocks) * BLOCK - starts  # lanes that are left empty before a partition's rows
+    before = (np.cumsum(blocks) - blocks) * BLOCK - starts  # empty lanes before the rows of each partition
     total = int(blocks.sum())
     padded = np.zeros((total * BLOCK, codes.shape[1]), np.uint8)
     padded[np.arange(len(codes)) + before[partitions]] = codes

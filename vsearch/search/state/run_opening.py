@@ -1,4 +1,4 @@
-"""Opening the runs of a snapshot: those in files, those in bundles, and the tail, which is made of the deltas."""
+"""Open the runs of a snapshot, in files and in bundles, and read its deltas."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class KnownRuns:
-    """What open snapshots hold that another one needs, too: runs and deltas by path."""
+    """Runs and deltas of open snapshots, by path, which other snapshots can share."""
 
     runs: dict[str, Shard] = field(default_factory=dict)
     deltas: dict[str, Delta] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class KnownRuns:
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """Where a run is: its entry in the manifest, its files, and what is known of it."""
+    """A run to open: its manifest entries, its files, and the same run of an open snapshot, if any."""
 
     shard: ShardEntry
     entry: SegmentEntry | None
@@ -50,7 +50,7 @@ class _Source:
     known: Shard | None
 
     @property
-    def where(self) -> range:
+    def partitions(self) -> range:
         return range(self.first_partition, self.first_partition + self.shard.partitions)
 
     @property
@@ -65,7 +65,7 @@ class _Source:
 
 
 class RunOpener:
-    """Opens the runs of the shards of a snapshot, all of them or one.
+    """Opens the runs of all shards of a snapshot, or of one.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ class RunOpener:
     manifest : Manifest
     known : KnownRuns
     only : int, optional
-        The shard. Its rows and partitions keep the numbers that they have in the index.
+        Open only this shard. Its rows and partitions keep their numbers in the index.
     plain : bool
-        Whether to do without an Arrow library.
+        Whether to avoid pyarrow.
     """
 
     def __init__(
@@ -86,21 +86,21 @@ class RunOpener:
         self._only, self._plain = only, plain
         firsts = np.cumsum([0, *(entry.partitions for entry in manifest.shards)]).tolist()
         self._firsts: list[int] = firsts
-        self._where = range(firsts[-1]) if only is None else range(firsts[only], firsts[only + 1])
+        self._partitions = range(firsts[-1]) if only is None else range(firsts[only], firsts[only + 1])
         self.runs: list[Shard] = []
         self.gone: Gone | None = None
         self.first_row = self.tail_rows = 0
 
     @property
-    def where(self) -> range:
+    def partitions(self) -> range:
         """The partitions of these shards."""
-        return self._where
+        return self._partitions
 
     def open(self) -> tuple[Delta, ...]:
-        """Open the runs, tell them what is removed, and read the deltas.
+        """Open the runs, read the deltas, and apply all removals.
 
-        Afterwards `gone` is what is removed, `first_row` counts the rows of the runs of all shards, and `tail_rows` those that
-        are left of the deltas.
+        Afterwards, `gone` has all removed rows, `first_row` is the number of rows in the runs of all shards, and `tail_rows`
+        the number of live rows of the deltas.
         """
         sources: list[_Source] = []
         firsts, first_row = [], 0
@@ -124,27 +124,27 @@ class RunOpener:
         return self._read_deltas(removed) if self._manifest.live else ()
 
     def _sources(self, shard: ShardEntry) -> list[_Source]:
-        first, snapshot, found = self._firsts[shard.number], self._manifest.snapshot, []
+        first, snapshot, sources = self._firsts[shard.number], self._manifest.snapshot, []
         if not shard.base:
             path = shard.files[PARTITIONS].path if PARTITIONS in shard.files else ""
             known = self._known.runs.get(path)
             files = open_files(self._store, shard, snapshot) if known is None else known.files
-            found.append(_Source(shard, None, files, shard.columns, first, known))
+            sources.append(_Source(shard, None, files, shard.columns, first, known))
         for entry in shard.runs:
             from vsearch.search.state.runs import run_columns
             from vsearch.storage.files.bundle import open_bundle
 
             known = self._known.runs.get(entry.bundle.path)
             if known is not None:
-                found.append(_Source(shard, entry, known.files, known.encodings, first, known))
+                sources.append(_Source(shard, entry, known.files, known.encodings, first, known))
                 continue
             bundle = open_bundle(self._store, entry.bundle, snapshot)
             columns = run_columns(bundle, entry.bundle.path)
-            found.append(_Source(shard, entry, bundle.files, columns, first, None))
-        return found
+            sources.append(_Source(shard, entry, bundle.files, columns, first, None))
+        return sources
 
     def _read_tables(self, sources: Sequence[_Source]) -> None:
-        """Read the partition tables of bundles side by side; those that are files were read with others, or are small."""
+        """Read the partition tables of bundles together; those in files are small or already read."""
         files = [
             source.files[kind]
             for source in sources
@@ -159,7 +159,7 @@ class RunOpener:
             text = self._manifest.id_type == "string"
             return open_run(self._model, source.files, source.where, source.rows, source.encodings, text=text)
         first, native = source.first_partition, known.native
-        if first != known.first_partition:  # partitions of a shard before it were split
+        if first != known.first_partition:  # partitions of an earlier shard were split
             native = pack_shard(first, known.rows, known.table, known.arrays)
         return Shard(
             0,
@@ -182,7 +182,7 @@ class RunOpener:
         for entry in entries:
             known = self._known.deltas.get(entry.bundle.path)
             if known is None or known.number != entry.number:
-                only = self._where if self._plain else None
+                only = self._partitions if self._plain else None
                 known = read_delta(self._store, entry, model, manifest, only=only)
             deltas.append(known)
         self.gone = gone = Gone([*removed, *(delta.removed for delta in deltas)])

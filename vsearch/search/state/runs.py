@@ -1,4 +1,4 @@
-"""Runs: rows of a shard laid out by partition, as kernels scan them, in one bundle; and the tail, which is one in memory."""
+"""Runs: rows of a shard laid out by partition for the scan, in one bundle; the tail is a run in memory."""
 
 from __future__ import annotations
 
@@ -34,25 +34,27 @@ def write_run(
     path: str,
     model: Model,
     rows: Rows,
-    where: range,
+    partitions: range,
     attributes: Sequence[AttributeEntry],
     number: int,
     removed: Removed | None = None,
 ) -> SegmentEntry:
-    """Write a run; its entry for the manifest. Codes are copied: no score changes.
+    """Write a run; return its manifest entry. Codes are copied, so scores do not change.
 
     Parameters
     ----------
     rows : Rows
         Sorted by partition.
-    where : range
-        Partitions of the index that the run holds rows of.
-    attributes
-        Those of the index; each is encoded for predicates.
+    partitions : range
+        The partitions of the run.
+    attributes : sequence of AttributeEntry
+        The attributes of the index, to be encoded for predicates.
+    number : int
+        Segment number.
     removed : Removed, optional
-        Rows of older segments that are removed.
+        Removed rows of older segments.
     """
-    parts: dict[str, Any] = _parts(model, rows, where)
+    parts: dict[str, Any] = _parts(model, rows, partitions)
     columns: dict[str, EncodingEntry] = {}
     if rows.attributes is not None:
         for position, attribute in enumerate(attributes):
@@ -61,14 +63,14 @@ def write_run(
                 parts[column_kind(position, 0)] = arrays
                 columns[attribute.field_name] = entry
     parts |= removed_parts(removed)
-    facts = {"rows": len(rows), "partitions": len(where), "columns": msgspec.to_builtins(columns)}
+    facts = {"rows": len(rows), "partitions": len(partitions), "columns": msgspec.to_builtins(columns)}
     bundle = write_bundle(store, path, parts, facts)
     ids = (int(rows.ids.min()), int(rows.ids.max())) if isinstance(rows.ids, np.ndarray) and len(rows) else None
     return SegmentEntry(number, bundle, len(rows), ids, 0, 0 if removed is None else len(removed))
 
 
-def _parts(model: Model, rows: Rows, where: range) -> dict[str, Any]:
-    parts: dict[str, Any] = dict(lay_out_run(model, rows.codes, where.start, len(where)))
+def _parts(model: Model, rows: Rows, partitions: range) -> dict[str, Any]:
+    parts: dict[str, Any] = dict(lay_out_run(model, rows.codes, partitions.start, len(partitions)))
     parts[IDS] = id_part(rows.ids)
     if rows.attributes is not None:
         parts[ATTRIBUTES] = rows.attributes.combine_chunks()
@@ -88,7 +90,7 @@ def _encode(table: pa.Table, attribute: AttributeEntry, position: int) -> tuple[
 
 
 def run_columns(bundle: Bundle, path: str) -> Mapping[str, EncodingEntry]:
-    """How a run encodes its attributes, by the names of their fields.
+    """Return the encodings of the attributes of a run, by field name.
 
     Raises
     ------
@@ -97,18 +99,18 @@ def run_columns(bundle: Bundle, path: str) -> Mapping[str, EncodingEntry]:
     try:
         return msgspec.convert(bundle.facts.get("columns", {}), dict[str, EncodingEntry])
     except msgspec.ValidationError as error:
-        raise CorruptIndexError(path, f"does not describe its attributes ({error}); restore the file") from None
+        raise CorruptIndexError(path, f"invalid description of its attributes ({error}); restore the file") from None
 
 
 def live_rows(deltas: Sequence[Delta], gone: Gone) -> tuple[Rows | None, Addresses]:
-    """The rows of deltas that are not removed, sorted by partition, and where each is from."""
+    """Return the live rows of deltas, sorted by partition, and their addresses."""
     parts, kept, numbers = [], [np.empty(0, np.int64)], []
     for delta in deltas:
         rows, removed = delta.rows, gone.of(delta.number)
         inside = np.arange(len(rows)) if delta.inside is None else delta.inside
         if len(removed):
-            stays = ~np.isin(inside, removed)
-            inside, rows = inside[stays], rows.take(np.flatnonzero(stays))
+            live = ~np.isin(inside, removed)
+            inside, rows = inside[live], rows.take(np.flatnonzero(live))
         if len(inside):
             parts.append(rows)
             kept.append(inside)
@@ -122,22 +124,22 @@ def live_rows(deltas: Sequence[Delta], gone: Gone) -> tuple[Rows | None, Address
 
 
 def rows_before(deltas: Sequence[Delta], gone: Gone) -> int:
-    """Rows that deltas have before those that were read of them, and that are not removed: what the tail is numbered from."""
+    """Return the number of live rows of deltas in earlier partitions, which precede the rows of this tail."""
     return sum(len(np.setdiff1d(delta.earlier, gone.of(delta.number), assume_unique=True)) for delta in deltas)
 
 
-def hold_tail(model: Model, rows: Rows, where: range, *, plain: bool) -> dict[str, SegmentFile]:
-    """Lay rows out as a run in memory. Its attributes are encoded when a predicate first asks for them.
+def hold_tail(model: Model, rows: Rows, partitions: range, *, plain: bool) -> dict[str, SegmentFile]:
+    """Lay out rows as a run in memory. Its attributes are encoded when a predicate first needs them.
 
-    `plain` says that columns are `PlainTable`, and no Arrow library is at hand.
+    With `plain`, attributes are a `PlainTable`, and pyarrow is not used.
     """
     if plain:
-        parts: dict[str, Any] = {**lay_out_run(model, rows.codes, where.start, len(where))}
+        parts: dict[str, Any] = {**lay_out_run(model, rows.codes, partitions.start, len(partitions))}
         parts[IDS] = rows.ids if isinstance(rows.ids, PlainTable) else {"id": rows.ids}
         if rows.attributes is not None:
             parts[ATTRIBUTES] = rows.attributes
         return hold_parts(TAIL, parts, len(rows))
     store = HeldBytes()
-    facts = {"rows": len(rows), "partitions": len(where)}
-    entry = write_bundle(store, TAIL, _parts(model, rows, where), facts, checksums=False)
+    facts = {"rows": len(rows), "partitions": len(partitions)}
+    entry = write_bundle(store, TAIL, _parts(model, rows, partitions), facts, checksums=False)
     return open_bundle(store, entry, verify=False).files

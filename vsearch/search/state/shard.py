@@ -1,4 +1,4 @@
-"""One shard as the search sees it: its partitions, codes, factors and rerank codes, read when first touched."""
+"""A run of a shard: its partitions, codes, factors and rerank codes, read on first use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}
 
 @dataclass(frozen=True, eq=False)
 class PartitionTable:
-    """A shard's partitions, one entry each, in the order of their rows.
+    """The partitions of a run, in the order of their rows.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class PartitionTable:
     radii : float32 (partitions,)
         Root mean square distance of the rows to the centroid.
     factor_scales, first_factor_scales, rerank_scales : float32 (partitions,)
-        What the float16 columns of the rows are relative to.
+        Scales of the float16 columns of the rows.
     """
 
     rows: NDArray[np.int64]
@@ -49,7 +49,7 @@ class PartitionTable:
 
     @classmethod
     def from_arrays(cls, path: str, arrays: dict[str, NDArray[Any]], total: int) -> PartitionTable:
-        """Check what was read from `path` and derive the starts."""
+        """Check the arrays read from `path`, and compute the starts."""
         try:
             rows = np.asarray(arrays["rows"], np.int64)
             floats = [
@@ -59,9 +59,9 @@ class PartitionTable:
         except KeyError as missing:
             raise CorruptIndexError(path, f"the partition table has no column {missing}") from None
         if rows.ndim != 1 or (rows < 0).any() or int(rows.sum()) != total or any(len(f) != len(rows) for f in floats):
-            raise CorruptIndexError(path, "the partition table does not add up to the shard's rows")
+            raise CorruptIndexError(path, f"the row counts of its partitions do not add up to {total}")
         if not all(np.isfinite(f).all() for f in floats):
-            raise CorruptIndexError(path, "the partition table holds numbers that are not finite")
+            raise CorruptIndexError(path, "the numbers of its partition table must be finite")
         blocks = (rows + BLOCK - 1) // BLOCK
         return cls(rows, np.cumsum(rows) - rows, np.cumsum(blocks) - blocks, *floats)
 
@@ -71,24 +71,24 @@ class PartitionTable:
 
 
 class RunState:
-    """What was read of a run so far. Snapshots that have the run in common share it."""
+    """The data of a run that were read so far, shared by all snapshots that have the run."""
 
     def __init__(self, partitions: int) -> None:
         self.ready = np.zeros(partitions, np.bool_)
         self.all_ready = False
         self.columns: dict[str, EncodedColumn] = {}
-        self.derived: dict[str, Any] = {}  # what other modules make of it once, by the module's name
+        self.derived: dict[str, Any] = {}  # caches of other modules, by module name
         self.lock = threading.Lock()
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """A lock that nobody holds."""
+        """Replace the lock, which another thread of the parent process may hold."""
         self.lock = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
 class Addresses:
-    """Where each row of a tail is from: a segment uint32 (n,), and a row of it int64 (n,)."""
+    """Addresses of rows: segments uint32 (n,), and rows within them int64 (n,)."""
 
     segments: NDArray[np.uint32]
     rows: NDArray[np.int64]
@@ -96,25 +96,25 @@ class Addresses:
 
 @dataclass(eq=False)
 class Shard:
-    """A run of an open snapshot: rows laid out by partition. A shard that was never changed is one; others are up to three.
+    """A run of an open snapshot. An unchanged shard has one run; others have up to three.
 
     Attributes
     ----------
     number, first_partition, first_row : int
-        Its place among the runs of the snapshot: rows are numbered through all of them, partitions through the index.
+        Position among the runs of the snapshot; rows are numbered over all runs, partitions over the index.
     table : PartitionTable
-    files : dict
-        Its segment files by kind.
+    files : dict of str to SegmentFile
+        Segment files by kind.
     native : KernelArguments
-        The same for the fused kernels.
-    encodings : dict
-        How its attributes are encoded, by the names of their fields.
+        The run as arguments of the fused kernels.
+    encodings : mapping of str to EncodingEntry
+        Encodings of its attributes, by field name.
     segment : int or Addresses
-        The segment that it is, or those that its rows are from.
+        Segment number; for a tail, the addresses of its rows.
     gone : int64 (removed,)
-        Rows of it that are removed, ascending.
+        Removed rows, ascending.
     read : RunState
-        That of `state`, another run of the same files, or its own.
+        Shared with another run of the same files if `state` is passed.
     """
 
     number: int
@@ -141,12 +141,12 @@ class Shard:
 
     @property
     def ready(self) -> bool:
-        """Whether every partition is present and verified."""
+        """Whether all partitions are read and verified."""
         return self.read.all_ready
 
     @property
     def live(self) -> NDArray[np.uint64] | None:
-        """Bits of the rows that are not removed, uint64 (ceil(rows / 64),); None where none is."""
+        """Bit mask of the live rows, uint64 (ceil(rows / 64),); None if no row is removed."""
         if self._live is None and len(self.gone):
             bits = np.ones(-(-self.rows // 64) * 64, np.uint8)
             bits[self.rows :] = 0
@@ -155,7 +155,7 @@ class Shard:
         return self._live
 
     def without(self, rows: NDArray[np.int64]) -> Shard:
-        """Return the run with further rows removed (ascending); some of them may be removed already."""
+        """Return the run with more rows removed (ascending); some may be removed already."""
         places = np.searchsorted(self.gone, rows)
         fresh = np.ones(len(rows), np.bool_)
         inside = places < len(self.gone)
@@ -169,19 +169,19 @@ class Shard:
         return replace(self, gone=np.insert(self.gone, places[fresh], rows), state=self.read, _live=live)
 
     def addresses(self, inside: NDArray[np.int64]) -> Addresses:
-        """Where rows of this run are: in which segments, and where there."""
+        """Return the addresses of rows of this run."""
         if isinstance(self.segment, Addresses):
             return Addresses(self.segment.segments[inside], self.segment.rows[inside])
         return Addresses(np.full(len(inside), self.segment, np.uint32), inside)
 
     def ensure(self, partitions: NDArray[np.int32]) -> None:
-        """Make what a scan reads of these partitions present and verified. Near free once it is."""
+        """Read and verify the scanned data of partitions; cheap if they are read already."""
         state = self.read
         if state.all_ready:
             return
-        wanted = np.zeros(len(state.ready), np.bool_)
-        wanted[partitions] = True
-        missing = np.flatnonzero(wanted & ~state.ready)
+        needed = np.zeros(len(state.ready), np.bool_)
+        needed[partitions] = True
+        missing = np.flatnonzero(needed & ~state.ready)
         if len(missing) == 0:
             return
         table = self.table
@@ -196,19 +196,19 @@ class Shard:
             state.all_ready = bool(state.ready.all())
 
     def ensure_own(self, partitions: NDArray[np.int32]) -> None:
-        """`ensure` for those of some partitions of the index that this shard holds."""
+        """Call `ensure` for the partitions, numbered as in the index, that belong to this run."""
         if not self.read.all_ready:
-            own = partitions - self.first_partition
-            self.ensure(own[(own >= 0) & (own < self.partitions)])
+            local = partitions - self.first_partition
+            self.ensure(local[(local >= 0) & (local < self.partitions)])
 
     def bytes_fetched(self) -> int:
-        """Bytes read from the store so far, all files together."""
+        """Return the bytes read from the store so far."""
         return sum(file.bytes_read for file in self.files.values())
 
 
 @dataclass(frozen=True, eq=False)
 class ShardArrays:
-    """Views of a shard's columns as the kernels take them; columns that an index does not have are empty."""
+    """The arrays of a run as kernels take them; arrays that the index does not have are empty."""
 
     first_codes: NDArray[np.uint8]
     later_codes: NDArray[np.uint8]
@@ -223,7 +223,7 @@ class ShardArrays:
     def ranges(
         self, first: NDArray[np.int64], last: NDArray[np.int64], starts: NDArray[np.int64], stops: NDArray[np.int64]
     ) -> list[tuple[str, list[str], NDArray[np.int64], NDArray[np.int64]]]:
-        """What to ensure for some blocks and rows: (file kind, arrays, starts, stops)."""
+        """Return the ranges to read for blocks and rows: (file kind, arrays, starts, stops)."""
         codes = ["first"] + (["later"] if self.later_codes.shape[1] else [])
         rows = ["factor"] if len(self.factors) else []
         rows += ["first_factor"] if len(self.first_factors) else []
@@ -236,7 +236,7 @@ class ShardArrays:
 
 
 def view_arrays(model: Model, rows: int, blocks: int, files: dict[str, SegmentFile]) -> ShardArrays:
-    """Views of a shard's files; every shape and dtype is checked against the model before a kernel sees it."""
+    """Return the arrays of a run, with every shape and dtype checked against the model before kernels use them."""
 
     def take(kind: str, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         if kind not in files:

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ShardRuns:
-    """A shard as it is searched: its base, its young run, and what the tail holds of its partitions.
+    """The runs of a shard: its base, its young run, and the part of the tail in its partitions.
 
     Attributes
     ----------
     number : int
-        Of the shard.
+        Shard number.
     first_partition, partitions : int
     runs : tuple of Shard
-        One or more; their numbers are those of the snapshot's runs, so the mask of each is found by it.
+        One or more runs, numbered as in the snapshot, so that masks can be indexed by their numbers.
     """
 
     number: int
@@ -36,11 +36,11 @@ class ShardRuns:
 
     @property
     def first_row(self) -> int:
-        """What the rows of its hits are numbered from."""
+        """First row number of its hits."""
         return self.runs[0].first_row
 
     def holds(self, rows: NDArray[np.int64]) -> bool:
-        """Whether all of some rows, numbered through the snapshot, are its own."""
+        """Whether all rows, numbered as in the snapshot, belong to the shard."""
         inside = np.zeros(len(rows), np.bool_)
         for run in self.runs:
             table = run.table
@@ -52,36 +52,36 @@ class ShardRuns:
 
 
 def group_runs(manifest: Manifest, runs: Sequence[Shard]) -> tuple[ShardRuns, ...]:
-    """The runs of every shard, out of those of a snapshot: bases and young ones by shard, then the tail."""
+    """Group the runs of a snapshot, bases and young runs by shard and then the tail, by shard."""
     left = iter(runs)
-    of_shards = [[next(left) for _ in range(1 + bool(entry.young))] for entry in manifest.shards]
+    by_shard = [[next(left) for _ in range(1 + bool(entry.young))] for entry in manifest.shards]
     tail, groups = next(left, None), []
-    for entry, own in zip(manifest.shards, of_shards, strict=True):
-        first, many = own[0].first_partition, entry.partitions
-        part = None if tail is None else part_of(tail, range(first, first + many))
-        groups.append(ShardRuns(entry.number, first, many, (*own, *([] if part is None else [part]))))
+    for entry, shard_runs in zip(manifest.shards, by_shard, strict=True):
+        first, count = shard_runs[0].first_partition, entry.partitions
+        part = None if tail is None else part_of(tail, range(first, first + count))
+        groups.append(ShardRuns(entry.number, first, count, (*shard_runs, *([] if part is None else [part]))))
     return tuple(groups)
 
 
-def part_of(run: Shard, where: range) -> Shard | None:
-    """What a run that is all there holds of some of its partitions, with its numbers of rows; None where that is nothing."""
-    low, high = where.start - run.first_partition, where.stop - run.first_partition
+def part_of(run: Shard, partitions: range) -> Shard | None:
+    """Return the part of a run in memory in a range of partitions, with unchanged row numbers; None if it is empty."""
+    low, high = partitions.start - run.first_partition, partitions.stop - run.first_partition
     if not run.table.rows[low:high].any():
         return None
     if (low, high) == (0, run.partitions):
         return run
     table = PartitionTable(*(getattr(run.table, field.name)[low:high] for field in fields(PartitionTable)))
-    state = RunState(len(where))
+    state = RunState(len(partitions))
     state.ready[:] = state.all_ready = True
     return Shard(
         run.number,
-        where.start,
+        partitions.start,
         run.first_row,
         run.rows,
         table,
         run.files,
         run.arrays,
-        pack_shard(where.start, run.rows, table, run.arrays),
+        pack_shard(partitions.start, run.rows, table, run.arrays),
         run.encodings,
         run.segment,
         run.gone,

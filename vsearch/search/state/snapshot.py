@@ -1,4 +1,4 @@
-"""An open snapshot: model, runs and attribute columns, read from the store when they are first needed."""
+"""An open snapshot: model, runs and attribute columns, read from the store on first use."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ class Snapshot:
     Attributes
     ----------
     runs : tuple of Shard
-        Those in files: of an index that was never changed one a shard; of others bases and young runs by shard.
+        The runs in files: one per shard if the index was never changed, otherwise bases and young runs by shard.
     tail : TailPlace
-        Where the tail belongs.
+        Partitions and first row of the tail.
     deltas : tuple of Delta
-        What the tail is made of.
+        The deltas that make up the tail.
     gone : Gone or None
-        Rows that are removed; None of an index that was never changed.
+        Removed rows; None if the index was never changed.
     shards : tuple of Shard
-        The runs, then the tail. The tail is stitched when one of these and the following is first asked for: writers ask for none.
+        The runs, then the tail. It is assembled on first access to this or the following attributes; writers use none of them.
     groups : tuple of ShardRuns
-        The same by shard, as they are searched.
+        The same runs by shard.
     radii, partition_rows : float32 (partitions,), int64 (partitions,)
-        Of all partitions, over all runs, in the order of the centroids. Removed rows count until a merge.
+        Totals over all runs, in the order of the centroids. Removed rows count until they are merged.
     moment : int or None
-        The time for which it was opened, in nanoseconds since 1970 UTC; None: rows expire as time passes (`expiry`).
+        The time for which it was opened, in nanoseconds since 1970 UTC; if None, rows expire as time passes (`expiry`).
     whole : Snapshot or None
-        The same with the rows that have expired, where this one is without them; their number is `expired`.
+        In a view without expired rows, the snapshot with these rows; their number is `expired`.
     plain : bool
-        Whether it is read without an Arrow library.
+        Whether it is read without pyarrow.
     """
 
     store: Store
@@ -80,7 +80,7 @@ class Snapshot:
     radii: NDArray[np.float32] = field(init=False)
     partition_rows: NDArray[np.int64] = field(init=False)
     native: KernelArguments = field(init=False)
-    derived: dict[str, Any] = field(default_factory=dict)  # what other modules make of it once, by the module's name
+    derived: dict[str, Any] = field(default_factory=dict)  # caches of other modules, by module name
     _threads: threading.local = field(default_factory=threading.local)
     _fused: bool = field(init=False, default=False)
     _ids: tuple[list[int], list[NDArray[np.integer[Any]]]] | None = field(init=False, default=None)
@@ -90,67 +90,67 @@ class Snapshot:
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """A lock that nobody holds."""
-        self._laying = threading.Lock()
+        """Replace the lock, which another thread of the parent process may hold."""
+        self._layout_lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         if name not in LAID_OUT:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        own = vars(self)
-        with self._laying:
-            if name not in own:
+        attributes = vars(self)
+        with self._layout_lock:
+            if name not in attributes:
                 layout = lay_out(
                     self.model, self.manifest, self.runs, self.tail, self.deltas, self.gone, plain=self.plain
                 )
-                own |= vars(layout)
-        return own[name]
+                attributes |= vars(layout)
+        return attributes[name]
 
     @property
     def rows(self) -> int:
-        """Positions: rows of all runs, removed ones included."""
+        """Number of positions: the rows of all runs, including removed ones."""
         return sum(shard.rows for shard in self.shards)
 
     def like(self, shards: tuple[Shard, ...] | None = None, **changes: Any) -> Snapshot:
-        """The same with other attributes; `shards` are its runs with other rows removed. What was stitched is not again."""
-        changed, own = replace(self, **changes), vars(self)
-        vars(changed).update((name, own[name]) for name in LAID_OUT if name in own)
+        """Return a copy with other attributes that shares the layout; `shards` are its runs with other rows removed."""
+        changed, attributes = replace(self, **changes), vars(self)
+        vars(changed).update((name, attributes[name]) for name in LAID_OUT if name in attributes)
         if shards is not None:
             changed.shards, changed.groups = shards, group_runs(self.manifest, shards)
         return changed
 
     @property
     def live_count(self) -> int:
-        """Rows that are not removed."""
+        """Number of live rows."""
         return self.manifest.rows - self.expired
 
     def live_rows(self) -> NDArray[np.int64] | None:
-        """Positions of the rows that are not removed, int64 (n,) ascending; None where none is removed."""
+        """Return the positions of live rows, int64 (n,) ascending; None if no row is removed."""
         gone = [shard.first_row + shard.gone for shard in self.shards if len(shard.gone)]
         return np.setdiff1d(np.arange(self.rows), np.concatenate(gone), assume_unique=True) if gone else None
 
     def column(self, shard: Shard, name: str) -> EncodedColumn:
-        """The cells or postings of an attribute in a run; kept once read."""
+        """Return the cells or postings of an attribute in a run, which are cached."""
         columns = shard.read.columns
         attribute = None if name == ROW_ID else self.find_entry(name)
         key = name if attribute is None else attribute.field_name
-        found = columns.get(key)
-        if found is None:
+        column = columns.get(key)
+        if column is None:
             if attribute is None:
-                from vsearch.search.state.row_ids import read_row_ids  # few predicates ask for ids
+                from vsearch.search.state.row_ids import read_row_ids  # few predicates use ids
 
-                found = read_row_ids(shard, self.schema)
+                column = read_row_ids(shard, self.schema)
             else:
-                found = read_column(shard, key, self.schema.find(name), plain=self.plain)
+                column = read_column(shard, key, self.schema.find(name), plain=self.plain)
             with shard.read.lock:
-                found = columns.setdefault(key, found)
-        return found
+                column = columns.setdefault(key, column)
+        return column
 
     def find_entry(self, name: str) -> AttributeEntry:
-        """The manifest's entry of an attribute."""
+        """Return the manifest entry of an attribute."""
         return next(attribute for attribute in self.manifest.attributes if attribute.name == name)
 
     def workspaces(self, count: int) -> list[Workspace]:
-        """The calling thread's workspaces, each for one query."""
+        """Return workspaces of the calling thread, one per query."""
         kept: list[Workspace] = getattr(self._threads, "workspaces", [])
         while len(kept) < count:
             kept.append(Workspace(self.model, self.partition_rows, self.radii))
@@ -158,7 +158,7 @@ class Snapshot:
         return kept[:count]
 
     def workspace(self) -> Workspace:
-        """The calling thread's first workspace."""
+        """Return the first workspace of the calling thread."""
         try:
             return cast("Workspace", self._threads.workspaces[0])
         except AttributeError:
@@ -166,21 +166,21 @@ class Snapshot:
 
     @property
     def ready(self) -> bool:
-        """Whether every partition of every run is present and verified."""
+        """Whether all partitions of all runs are read and verified."""
         return all(shard.ready for shard in self.shards)
 
     @property
     def fused(self) -> bool:
-        """Whether one native call does a whole query: one shard, all there, and tables that kernels make."""
+        """Whether one native call runs a whole query: for one shard, read completely, with tables computed by kernels."""
         if not self._fused and len(self.groups) == 1 and self.ready:
-            given = self.native.values[ModelField.TABLES_GIVEN] != 0
-            self._fused = not given and self.model.quantizer.scan != "cells"
+            tables_given = self.native.values[ModelField.TABLES_GIVEN] != 0
+            self._fused = not tables_given and self.model.quantizer.scan != "cells"
         return self._fused
 
     def plain_ids(self) -> tuple[list[int], list[NDArray[np.integer[Any]]]] | None:
-        """The first row of each run, and ids of its rows, where these are numbers in memory or in mapped files.
+        """Return the first row and the ids of each run, if ids are integers in memory or in mapped files; otherwise None.
 
-        Checked once, then free. None elsewhere.
+        They are verified on the first call.
         """
         if self._ids is None and self.manifest.id_type != "string":
             runs = [run for run in self.shards if run.rows]
@@ -191,66 +191,65 @@ class Snapshot:
         return self._ids
 
     def bytes_fetched(self) -> int:
-        """Bytes read from the store by all runs so far."""
+        """Return the bytes read from the store by all runs so far."""
         return sum(shard.bytes_fetched() for shard in self.shards)
 
     def locate(self, rows: NDArray[np.int64]) -> list[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
-        """Split rows by run: (run, places in `rows`, rows inside the run)."""
-        found = []
+        """Group rows by run: (run, positions in `rows`, rows within the run)."""
+        groups = []
         for shard in self.shards:
             places = np.flatnonzero((rows >= shard.first_row) & (rows < shard.first_row + shard.rows))
             if len(places):
-                found.append((shard, places, rows[places] - shard.first_row))
-        return found
+                groups.append((shard, places, rows[places] - shard.first_row))
+        return groups
 
     def addresses(self, rows: NDArray[np.int64]) -> Addresses:
-        """Where rows are: in which segments, and where there."""
-        segments, inside = np.empty(len(rows), np.uint32), np.empty(len(rows), np.int64)
-        for shard, places, own in self.locate(rows):
-            found = shard.addresses(own)
-            segments[places], inside[places] = found.segments, found.rows
-        return Addresses(segments, inside)
+        """Return the addresses of rows."""
+        segments, segment_rows = np.empty(len(rows), np.uint32), np.empty(len(rows), np.int64)
+        for shard, places, inside in self.locate(rows):
+            part = shard.addresses(inside)
+            segments[places], segment_rows[places] = part.segments, part.rows
+        return Addresses(segments, segment_rows)
 
     def partitions_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The partition of each row, as the index numbers them."""
+        """Return the partition of each row, numbered as in the index."""
         partitions = np.empty(len(rows), np.int64)
         for shard, places, inside in self.locate(rows):
             table = shard.table
-            own = np.searchsorted(table.row_starts + table.rows, inside, side="right")
-            partitions[places] = shard.first_partition + own
+            local = np.searchsorted(table.row_starts + table.rows, inside, side="right")
+            partitions[places] = shard.first_partition + local
         return partitions
 
 
 def open_snapshot(store: Store, manifest: Manifest, known: Sequence[Snapshot] = (), *, plain: bool = False) -> Snapshot:
-    """Open what a manifest describes.
+    """Open the snapshot of a manifest.
 
-    Reads the model, each run's partition table and checksums, and the deltas.
+    Reads the model, the deltas, and the partition table and checksums of each run.
 
     Parameters
     ----------
     known : sequence of Snapshot
-        Open ones of the same index, and read like this one; what they have in common with it is not read again.
+        Open snapshots of the same index with the same `plain`; common parts are not read again.
     plain : bool
-        Whether to do without an Arrow library, as functions do; then rows cannot be fetched as tables.
+        Whether to avoid pyarrow, as functions do; rows can then not be fetched as tables.
     """
     return _open(store, manifest, known, None, plain=plain)
 
 
-def reopen_snapshot(before: Snapshot, manifest: Manifest, own: Delta | None = None) -> Snapshot:
-    """Open another snapshot of an index; what the two have in common is not read again, nor its last delta if that is `own`."""
-    return _open(before.store, manifest, (before,), None, plain=before.plain, own=own)
+def reopen_snapshot(before: Snapshot, manifest: Manifest, last_delta: Delta | None = None) -> Snapshot:
+    """Open another snapshot of an index without reading common parts again, nor `last_delta`, if passed."""
+    return _open(before.store, manifest, (before,), None, plain=before.plain, last_delta=last_delta)
 
 
 def open_shard(store: Store, manifest: Manifest, number: int, known: Sequence[Snapshot] = ()) -> Snapshot:
-    """Open one shard of what a manifest describes, as the only shard of a snapshot, without an Arrow library.
+    """Open one shard of a manifest as the only shard of a snapshot, without pyarrow.
 
-    In that snapshot it has the number 0, while its partitions and rows keep the numbers that they have in the index. All
-    other partitions are empty.
+    It becomes shard 0; its partitions and rows keep their numbers in the index. All other partitions are empty.
 
     Parameters
     ----------
     known : sequence of Snapshot
-        As for `open_snapshot`, of the same shard.
+        As in `open_snapshot`, of the same shard.
     """
     return _open(store, manifest, known, number, plain=True)
 
@@ -262,23 +261,25 @@ def _open(
     only: int | None,
     *,
     plain: bool,
-    own: Delta | None = None,
+    last_delta: Delta | None = None,
 ) -> Snapshot:
     alike = [snapshot for snapshot in known if training_of(snapshot.manifest) == training_of(manifest)]
     latest, runs = (alike[-1] if alike else None), KnownRuns()
     model = reread_model(store, manifest, latest.manifest, latest.model) if latest else read_model(store, manifest)
     for snapshot in alike:
         runs.add(snapshot.runs)
-        if snapshot.manifest.model == manifest.model:  # otherwise partitions have other places
+        if snapshot.manifest.model == manifest.model:  # otherwise partitions have other positions
             runs.add_deltas(snapshot.manifest, snapshot.deltas)
-    if own is not None and manifest.live:
-        runs.deltas[manifest.live.deltas[-1].bundle.path] = own
+    if last_delta is not None and manifest.live:
+        runs.deltas[manifest.live.deltas[-1].bundle.path] = last_delta
     opener = RunOpener(store, model, manifest, runs, only, plain=plain)
     deltas = opener.open()
     if only is None:
         rows = opener.tail_rows + sum(run.rows - len(run.gone) for run in opener.runs)
         if sum(entry.partitions for entry in manifest.shards) != manifest.partitions or rows != manifest.rows:
-            raise CorruptIndexError("manifest", "the shards do not add up to the index; restore the manifest")
+            raise CorruptIndexError(
+                "manifest", "the rows or partitions of the shards do not add up; restore the manifest"
+            )
     else:
         alone = msgspec.structs.replace(manifest.shards[only], number=0)
         manifest = msgspec.structs.replace(manifest, shards=(alone,))
@@ -289,7 +290,7 @@ def _open(
         runs=tuple(opener.runs),
         schema=schema_of(manifest),
         settings=SearchSettings.from_entry(manifest.settings),
-        tail=TailPlace(opener.where, opener.first_row),
+        tail=TailPlace(opener.partitions, opener.first_row),
         plain=plain,
         deltas=deltas,
         gone=opener.gone,
@@ -297,22 +298,22 @@ def _open(
 
 
 def schema_of(manifest: Manifest) -> Schema:
-    """What predicates may ask for: the attributes of an index, and the ids of its rows.
+    """Return the schema for predicates: the attributes of an index and the ids of its rows.
 
     Raises
     ------
     CorruptIndexError
-        The manifest names a type that is none.
+        An attribute has an unknown type.
     """
     row_id = AttributeType.STRING if manifest.id_type == "string" else AttributeType.INT64
     return Schema(tuple(_attribute(a.name, a.type) for a in manifest.attributes), row_id)
 
 
 def _attribute(name: str, kind: str) -> Attribute:
-    from vsearch.predicates.types.table import attribute_of_kind  # an index without attributes does without
+    from vsearch.predicates.types.table import attribute_of_kind  # not needed without attributes
 
     try:
         return attribute_of_kind(name, kind)
     except ValueError:
-        reason = f"the attribute {name!r} has the type {kind!r}, which this version does not know; upgrade vsearch"
+        reason = f"unknown type {kind!r} of the attribute {name!r}; upgrade vsearch"
         raise CorruptIndexError("manifest", reason) from None

@@ -1,4 +1,4 @@
-"""Blocks of fields for the fused kernels: a model's and a shard's, packed once, and a workspace for each thread."""
+"""Arguments of the fused kernels: models and runs, packed once, and a workspace per thread."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LARGEST_FLOAT = np.finfo(np.float32).max
 
 
 def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArguments:
-    """The fields of a model of so many rows; `radii` float32 (partitions,) are of all its partitions."""
+    """Pack a model of an index with `rows` rows and partition radii float32 (partitions,)."""
     fields = KernelArguments(len(ModelField))
     values, quantizer = fields.values, model.quantizer
     d, partitions = model.dimensions, len(model.centroids)
@@ -82,7 +82,7 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
     transform = model.query_transform
     if (
         model.rerank == "int8" and not model.far_apart
-    ):  # words are half the bytes, and off by much less than the rerank codes are
+    ):  # words have half the bytes, and an error much smaller than that of the rerank codes
         rotation = model.word_rotation
         values[ModelField.ROTATION_BLOCKS], values[ModelField.ROTATION_WIDTH] = rotation.groups.shape
         fields.point(ModelField.ROTATION_GROUPS, rotation.groups, np.int16)
@@ -100,7 +100,7 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
 
 
 def pack_shard(first_partition: int, rows: int, table: PartitionTable, arrays: ShardArrays) -> KernelArguments:
-    """The fields of a shard, whose arrays were checked by `shard.view_arrays`."""
+    """Pack a run whose arrays were checked by `shard.view_arrays`."""
     fields = KernelArguments(len(ShardField))
     values = fields.values
     values[ShardField.FIRST_PARTITION], values[ShardField.PARTITIONS] = first_partition, len(table.rows)
@@ -132,7 +132,7 @@ def pack_shard(first_partition: int, rows: int, table: PartitionTable, arrays: S
 
 
 class Workspace:
-    """What one thread needs to run queries on a model: scratch, outputs, and the block of a call's fields."""
+    """Scratch arrays, outputs and the argument block with which one thread runs queries on a model."""
 
     def __init__(self, model: Model, partition_rows: NDArray[np.int64], radii: NDArray[np.float32]) -> None:
         d, partitions = model.dimensions, len(model.centroids)
@@ -153,7 +153,7 @@ class Workspace:
         expanded = np.zeros(expanded_bytes(first), np.uint8)
         codes_length, words_length = -(-d // 4) * 4, d + d % 2
         self._k = 0
-        self._asked: tuple[object, ...] | None = None
+        self._options: tuple[object, ...] | None = None
         self._settings: SearchSettings | None = None
         self._match_counts: NDArray[np.int64] | None = None
         self.scores, self.rows = np.empty(0, np.float32), np.empty(0, np.int64)
@@ -207,14 +207,15 @@ class Workspace:
         match_counts: NDArray[np.int64] | None,
         effective_radii: NDArray[np.float32] | None,
     ) -> None:
-        """Set what is the same for all shards.
+        """Set the arguments that are the same for all shards.
 
-        `match_counts` int64 and `effective_radii` float32 (partitions,) are a predicate's (`masks.IndexMask`); None without one.
+        `match_counts` int64 and `effective_radii` float32 (partitions,) belong to a predicate (`masks.IndexMask`); None
+        without one.
         """
-        asked = (k, nprobe, exact)
-        if asked == self._asked and settings is self._settings and match_counts is self._match_counts:
+        options = (k, nprobe, exact)
+        if options == self._options and settings is self._settings and match_counts is self._match_counts:
             return
-        self._asked, self._settings, self._match_counts = asked, settings, match_counts
+        self._options, self._settings, self._match_counts = options, settings, match_counts
         if k != self._k:
             self._k = k
             self.scores, self.rows = np.empty(k, np.float32), np.empty(k, np.int64)
@@ -239,7 +240,7 @@ class Workspace:
         self.numbers[FloatField.FAMILIAR] = LARGEST_FLOAT if familiar is None else familiar * self._unit
 
     def use_query(self, query: NDArray[np.float32], *, prepared: bool) -> None:
-        """Take a query as given, or one that is normalised, centred and rotated already."""
+        """Set the query, either as passed by the caller or already normalized, centered and rotated."""
         if prepared:
             self.rotated[:] = query
             self.values[CallField.QUERY] = 0
@@ -248,12 +249,12 @@ class Workspace:
             self.values[CallField.QUERY] = self._query_address
 
     def empty(self) -> None:
-        """Empty the heap and the counters for another shard: kernels that do a whole query begin so."""
+        """Reset the heap and the counters for another shard, as kernels that run a whole query do."""
         self.values[CallField.SIZE] = self.values[CallField.WAITING] = 0
         self.counters[:] = 0
 
     def use_mask(self, mask: NDArray[np.uint64] | None) -> None:
-        """Take a shard's mask, uint64 (words,), or none."""
+        """Set the mask of a run, uint64 (words,), or none."""
         if mask is None:
             self.values[CallField.MASK_WORDS] = 0
         else:
