@@ -82,10 +82,10 @@ def test_get(numbered):
     ("ids", "message"),
     [
         ([10, 11], "no row has the id 11"),
-        (["10"], "integer ids"),
-        ([1.0], "integer ids"),
-        ([None], "integer ids"),
-        ([10, None], "integer ids"),
+        (["10"], "must be integers"),
+        ([1.0], "must be integers"),
+        ([None], "must be integers"),
+        ([10, None], "must be integers"),
         (np.array([2**64 - 1], np.uint64), "no row has the id 18446744073709551615"),
         ([2**70], "id"),
         (-1, "no row has the id -1"),
@@ -102,10 +102,10 @@ def test_get_by_string(tmp_path):
     assert index.get("k4").column("id").to_pylist() == ["k4"]
     for ids, message in (
         (["k4", "k999"], "no row has the id k999"),
-        ([4], "string ids"),
-        ([None], "string ids"),
-        (["k4", None], "string ids"),
-        ([b"k4"], "string ids"),
+        ([4], "must be strings"),
+        ([None], "must be strings"),
+        (["k4", None], "must be strings"),
+        ([b"k4"], "must be strings"),
     ):
         with pytest.raises(vsearch.InputError, match=message):
             index.get(ids)

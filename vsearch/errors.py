@@ -8,7 +8,7 @@
     ├── IndexNotFoundError (FileNotFoundError)
     │   └── SnapshotNotFoundError            the snapshot never existed, or was pruned, perhaps while it was open
     │       └── RemoteSnapshotNotFoundError (RemoteError)  the same, reported by functions
-    ├── IndexExistsError (FileExistsError)   the target already holds an index
+    ├── IndexExistsError (FileExistsError)   the target already contains an index
     ├── CorruptIndexError                    a file is damaged; ``path`` names it
     ├── FormatVersionError                   the index was written by a newer vsearch
     ├── ConflictError                        another writer committed first
@@ -97,7 +97,7 @@ class ChangesNotFoundError(SnapshotNotFoundError):
 
 
 class IndexExistsError(VsearchError, FileExistsError):
-    """The target already holds an index, and ``overwrite`` is false."""
+    """The target already contains an index, and ``overwrite`` is false."""
 
 
 class CorruptIndexError(VsearchError):

@@ -22,8 +22,8 @@ def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
 def test_residual_bits_lower_the_error(collection) -> None:
     errors = []
     for bits in (0, 1, 2, 4):
-        patches = train_token_codec(collection.vectors, 64, bits)
-        decoded = patches.decode(patches.encode(collection.vectors))
+        token_codec = train_token_codec(collection.vectors, 64, bits)
+        decoded = token_codec.decode(token_codec.encode(collection.vectors))
         errors.append(float(((decoded - collection.vectors) ** 2).sum(axis=1).mean()))
     assert errors[0] > errors[1] > errors[2] > errors[3]
     assert errors[3] < 0.05 * errors[0]
@@ -31,16 +31,17 @@ def test_residual_bits_lower_the_error(collection) -> None:
 
 @pytest.mark.parametrize("options", [{"residual_bits": 2}, {"residual_bits": 0}, {"residual_bits": 0, "binary": True}])
 def test_a_codec_is_made_again_from_what_is_stored(collection, options) -> None:
-    patches = train_token_codec(collection.vectors, 50, **options)
-    again = load_token_codec(patches.configuration(), patches.arrays())
+    token_codec = train_token_codec(collection.vectors, 50, **options)
+    again = load_token_codec(token_codec.configuration(), token_codec.arrays())
     np.testing.assert_array_equal(
-        patches.decode(patches.encode(collection.vectors[:100])), again.decode(again.encode(collection.vectors[:100]))
+        token_codec.decode(token_codec.encode(collection.vectors[:100])),
+        again.decode(again.encode(collection.vectors[:100])),
     )
 
 
 def test_a_codec_that_does_not_fit_is_refused(collection) -> None:
-    patches = train_token_codec(collection.vectors, 50, 2)
-    arrays = dict(patches.arrays())
+    token_codec = train_token_codec(collection.vectors, 50, 2)
+    arrays = dict(token_codec.arrays())
     for name, wrong in (
         ("codebook", arrays["codebook"][:10]),
         ("codebook", np.full_like(arrays["codebook"], np.nan)),
@@ -48,22 +49,22 @@ def test_a_codec_that_does_not_fit_is_refused(collection) -> None:
         ("residual.rotation", arrays["residual.rotation"][:5]),
     ):
         with pytest.raises(ValueError, match=r"codebook|dimension_bits|rotation"):
-            load_token_codec(patches.configuration(), arrays | {name: wrong})
+            load_token_codec(token_codec.configuration(), arrays | {name: wrong})
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 40])
 def test_few_vectors_train(count) -> None:
     vectors = unit(np.random.default_rng(0), count, 8)
     for bits in (0, 1, 4):
-        patches = train_token_codec(vectors, 256, bits)
-        assert 1 <= len(patches.codebook) <= max(1, count)
-        assert np.isfinite(patches.decode(patches.encode(vectors))).all()
+        token_codec = train_token_codec(vectors, 256, bits)
+        assert 1 <= len(token_codec.codebook) <= max(1, count)
+        assert np.isfinite(token_codec.decode(token_codec.encode(vectors))).all()
 
 
 def test_equal_vectors_train() -> None:
     vectors = np.ones((100, 8), np.float32)
-    patches = train_token_codec(vectors, 16, 2)
-    np.testing.assert_allclose(patches.decode(patches.encode(vectors)), vectors, atol=1e-5)
+    token_codec = train_token_codec(vectors, 16, 2)
+    np.testing.assert_allclose(token_codec.decode(token_codec.encode(vectors)), vectors, atol=1e-5)
 
 
 @pytest.mark.parametrize(

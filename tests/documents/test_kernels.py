@@ -76,23 +76,23 @@ def test_residuals_score_as_their_twin(bits, centroids) -> None:
     rng = np.random.default_rng(bits)
     total, d, queries = 700, 48, 5
     vectors = rng.standard_normal((total, d)).astype(np.float32) * np.linspace(2, 0.1, d, dtype=np.float32)
-    patches = train_token_codec(vectors, centroids, bits)
-    encoded = patches.encode(vectors)
+    token_codec = train_token_codec(vectors, centroids, bits)
+    encoded = token_codec.encode(vectors)
     # documents shorter than a register, as long as one, and of several
     edges = np.array([0, 1, 3, 34, 66, 98, 131, 200, 329, 700])
     starts, stops = edges[:-1].astype(np.int64), edges[1:].astype(np.int64)
     scales = np.array([encoded.factors[a:b].max() for a, b in zip(starts, stops, strict=True)], np.float32)
     relative = (encoded.factors / np.repeat(scales, stops - starts)).astype(np.float16)
-    width = patches.residual_bytes
+    width = token_codec.residual_bytes
     flat = np.concatenate([encoded.residuals[a:b].T.reshape(-1) for a, b in zip(starts, stops, strict=True)])
     query = rng.standard_normal((queries, d)).astype(np.float32)
     padded = -(-queries // TOGETHER) * TOGETHER
-    scaled = np.zeros((padded, patches.table_scale.shape[1]), np.float32)
-    scaled[:queries] = query @ patches.table_scale
+    scaled = np.zeros((padded, token_codec.table_scale.shape[1]), np.float32)
+    scaled[:queries] = query @ token_codec.table_scale
     expanded = np.zeros(padded * maxsim.table_bytes(width), np.uint8)
     scalings = np.empty((2, padded), np.float32)
     steps, biases = scalings
-    planes, offsets = patches.residual.plane_dimensions, patches.residual.plane_offsets
+    planes, offsets = token_codec.residual.plane_dimensions, token_codec.residual.plane_offsets
     maxsim.fill_tables(scaled, planes, offsets, width, expanded, scalings)
 
     similar = np.empty((total, queries), np.float32)
@@ -108,13 +108,13 @@ def test_residuals_score_as_their_twin(bits, centroids) -> None:
         low = np.take_along_axis(rounded[0::2].T, (encoded.residuals & 15).astype(np.int64), axis=0)
         high = np.take_along_axis(rounded[1::2].T, (encoded.residuals >> 4).astype(np.int64), axis=0)
         sums = (low + high).sum(axis=1)
-        similar[:, i] = (patches.codebook @ query[i])[encoded.centroids] + factors * (sums * steps[i] + biases[i])
-    table = np.zeros((len(patches.codebook), STRIP), np.float32)
-    table[:, :queries] = patches.codebook @ query.T
+        similar[:, i] = (token_codec.codebook @ query[i])[encoded.centroids] + factors * (sums * steps[i] + biases[i])
+    table = np.zeros((len(token_codec.codebook), STRIP), np.float32)
+    table[:, :queries] = token_codec.codebook @ query.T
     scores = np.empty(len(starts), np.float32)
     kernel = api.score_residuals if centroids <= 256 else api.score_wide_residuals
     kernel(
-        encoded.centroids.astype(patches.code_dtype),
+        encoded.centroids.astype(token_codec.code_dtype),
         relative.view(np.uint16),
         flat,
         width,
@@ -132,7 +132,7 @@ def test_residuals_score_as_their_twin(bits, centroids) -> None:
     )
     np.testing.assert_allclose(scores, twin_maxsim(similar, starts, stops), rtol=2e-3, atol=2e-3)
     # and against what decoding says: only the tables' rounding is between
-    decoded = patches.decode(encoded)
+    decoded = token_codec.decode(encoded)
     exact = twin_maxsim(decoded @ query.T, starts, stops)
     assert np.abs(scores - exact).max() < 0.02 * np.abs(exact).max() + 6 * queries * steps.max() * scales.max()
 

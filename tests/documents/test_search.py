@@ -261,7 +261,7 @@ def test_sizes_are_those_of_the_files(index, collection, tmp_path) -> None:
     vectors = len(collection.vectors)
     assert documents["vectors"] == vectors
     parts = documents["bytes_per_document_by_part"]
-    residual = document_part.open_documents(index.snapshot).patches.residual_bytes
+    residual = document_part.open_documents(index.snapshot).token_codec.residual_bytes
     for part, least in (
         ("patch_codes", vectors),
         ("patch_residuals", residual * vectors),

@@ -249,18 +249,18 @@ def rewrite(encoder: CompressedEncoder, parts: dict, facts: dict) -> dict[str, n
     [
         (("architecture", "width"), 10**9, "width must be an integer from 1"),
         (("architecture", "width"), 32, "must be int8"),
-        (("architecture", "layers"), 3, "there is no array '2"),
+        (("architecture", "layers"), 3, "'2.*is missing"),
         (("architecture", "heads"), 7, "heads must divide"),
         (("architecture", "length"), 10**6, "length must be"),
         (("architecture", "tokens"), 5, "must have from 1 to 5 tokens"),
-        (("architecture", "dense"), [[64, "tanh"]], "there is no array 'dense"),
+        (("architecture", "dense"), [[64, "tanh"]], "'dense.*is missing"),
         (("architecture", "pooling"), "max", "pooling must be"),
         (("architecture", "prompts"), {"a": 1}, "prompts must be"),
-        (("report", "weight_bits"), 4, "there is no array"),
+        (("report", "weight_bits"), 4, "is missing"),
         (("report", "table_bits"), 5, "bits must be"),
         (("report", "cosine"), "high", "cosine"),
         (("tokenizer", "prefix"), None, "prefix"),
-        (("tokenizer", "lowercase"), 1, "not described"),
+        (("tokenizer", "lowercase"), 1, "missing or incomplete"),
     ],
 )
 def test_facts_that_lie(encoder: CompressedEncoder, where: tuple[str, str], value: object, reason: str) -> None:
@@ -283,13 +283,13 @@ def test_facts_that_lie(encoder: CompressedEncoder, where: tuple[str, str], valu
     ("part", "name", "change", "reason"),
     [
         ("weights", "0.up.blocks", lambda array: np.full_like(array, 64), "from -63 to 63"),
-        ("weights", "0.up.steps", lambda array: array * np.nan, "NaN"),
+        ("weights", "0.up.steps", lambda array: array * np.nan, "must be finite"),
         ("weights", "0.up.bias", lambda array: array[:-1], "must be float32"),
         ("weights", "1.down.scales", lambda array: array.astype(np.float64), "must be float32"),
         ("table", "codes", lambda array: array.astype(np.int16), "must be int8"),
         ("vocabulary", "text", lambda array: array | 0x80, "utf-8"),
-        ("vocabulary", "text", lambda _: np.frombuffer(b"a\nb", np.uint8), "lacks"),
-        ("floats", "positions", lambda array: array + np.float16(np.inf), "NaN or infinity"),
+        ("vocabulary", "text", lambda _: np.frombuffer(b"a\nb", np.uint8), "must contain"),
+        ("floats", "positions", lambda array: array + np.float16(np.inf), "must be finite"),
     ],
 )
 def test_arrays_that_do_not_fit(encoder: CompressedEncoder, part: str, name: str, change: object, reason: str) -> None:

@@ -81,7 +81,7 @@ def test_what_is_refused(model: Path, encoder: CompressedEncoder, index: vsearch
         ({"texts": []}, "at least one text"),
         ({"texts": [1]}, "text 0 must be a string"),
         ({"model": narrow}, "has 64 dimensions, the model 32"),
-        ({"pairs": [("a", 1)]}, "pairs need the index"),
+        ({"pairs": [("a", 1)]}, "pairs require an index"),
         ({"index": index, "pairs": []}, "at least one pair"),
         ({"index": index, "pairs": [("a", 1), "b"]}, "pair 1 must be a query and an id"),
     ]:

@@ -96,7 +96,7 @@ def test_values_by_id(twin):
         ("x", [1], [1000], "no row has the id 1000"),
         ("x", [None], [1], "must have a type"),
         ("x", [1, "a"], [1, 2], "of one type"),
-        ("x", pa.array([1, 2]), None, "need ids="),
+        ("x", pa.array([1, 2]), None, "pass ids="),
     ],
 )
 def test_columns_that_cannot_be_added(twin, name, given, ids, match):

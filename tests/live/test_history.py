@@ -173,7 +173,7 @@ def test_not_even_where_another_build_replaced_the_index_meanwhile(tmp_path):
 
 def test_restore_says_what(twin):
     for options in ({}, {"snapshot": 1, "tag": "x"}):
-        with pytest.raises(vsearch.InputError, match="either snapshot or tag"):
+        with pytest.raises(vsearch.InputError, match="exactly one of snapshot and tag"):
             twin.index.restore(**options)
     with pytest.raises(vsearch.SnapshotNotFoundError):
         twin.index.restore(snapshot=5)

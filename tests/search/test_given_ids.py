@@ -86,7 +86,7 @@ def test_integers_of_any_container(tmp_path):
     ):
         assert index.get(ids).column("id").to_pylist() == [20, 2**62]
     for bad in ([20.5], [True], ["20"], pd.Series([20, None], dtype="Int64"), [uuid.UUID(int=3)]):
-        with pytest.raises(vsearch.InputError, match="integer ids"):
+        with pytest.raises(vsearch.InputError, match="must be integers"):
             index.get(bad)
 
 

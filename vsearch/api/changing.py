@@ -45,11 +45,11 @@ class ChangeableIndex(OpenedIndex):
             As for `vsearch.build`. Missing attributes are NULL. Ids must be new; an index that was built without ids numbers
             the rows.
         offsets, saliency
-            Of documents of many vectors, with `embeddings` as `vsearch.build_documents` takes its vectors; `vectors` names the
-            column of a table that has them. The index encodes them as it was built: with its codebook, `keep` and `pool`.
+            For multi-vector documents, as in `vsearch.build_documents`, with their vectors in `embeddings`; `vectors` is then
+            the name of the column with the documents. They are encoded as in the build: with its codebook, `keep` and `pool`.
         token : str, optional
             An idempotency key, up to 200 characters: a second call with the same token does nothing and returns the result of
-            the first, so that a retry after a crash takes effect once. The last 256 tokens are remembered.
+            the first, so that a retry after a crash takes effect once. The index keeps the last 256 tokens.
         if_snapshot : int, optional
             Commit only if this is the newest snapshot.
         progress : callable, optional
@@ -64,7 +64,7 @@ class ChangeableIndex(OpenedIndex):
         InputError
             The rows are invalid, or an id is already in the index. Nothing was changed.
         ConflictError
-            The index was replaced or retrained in the meantime, or `if_snapshot` is not the newest.
+            The index was rebuilt or retrained in the meantime, or `if_snapshot` is not the newest snapshot.
         """
         from vsearch.building.inputs.rows import Given
         from vsearch.live.operations import Append
@@ -229,13 +229,13 @@ class ChangeableIndex(OpenedIndex):
 
             return read_rows(self._snapshot, embeddings, given, progress)
         if given.packed:
-            raise InputError("packed is for single vectors of bits, which documents do not have")
+            raise InputError("packed requires an index with one vector per row; this one has multi-vector documents")
         from vsearch.live.document_inputs import read_documents
 
         return read_documents(self._snapshot, embeddings, offsets, saliency, given, progress)
 
     def renew_after_fork(self) -> None:
-        """Locks that nobody holds, and no changes of threads that are not here."""
+        """Replace the locks, and drop the waiting changes of threads that do not exist in this process."""
         super().renew_after_fork()
         self._waiting: deque[Waiting] = deque()
 
@@ -244,7 +244,7 @@ class ChangeableIndex(OpenedIndex):
         from vsearch.live.grouping import GROUPED, Waiting, commit_waiting
 
         check_call(token, if_snapshot)
-        documents = self._snapshot.manifest.documents is not None  # whose vectors each change counts
+        documents = self._snapshot.manifest.documents is not None  # each change updates the count of vectors
         if if_snapshot is not None or documents or operation.kind not in GROUPED:
             with self._lock:
                 commit, self._snapshot = commit_change(self._snapshot, operation, token=token, if_snapshot=if_snapshot)
@@ -254,11 +254,11 @@ class ChangeableIndex(OpenedIndex):
         self._waiting.append(waiting)
         try:
             with self._lock:
-                while waiting.outcome is None:  # else a thread that had the lock before has done it
+                while waiting.outcome is None:  # otherwise the previous holder of the lock has committed it
                     self._snapshot = commit_waiting(self._waiting, self._snapshot)
                     self._keep_up()
         except BaseException:
-            with suppress(ValueError):  # it was taken already
+            with suppress(ValueError):  # already taken from the queue
                 self._waiting.remove(waiting)
             raise
         return waiting.result()

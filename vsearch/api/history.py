@@ -19,11 +19,11 @@ class VersionedIndex(OpenedIndex):
     """Operations on the snapshots of an index."""
 
     def snapshots(self) -> list[SnapshotInfo]:
-        """All snapshots that can be opened, oldest first."""
+        """Return all snapshots that can be opened, oldest first."""
         return list_snapshots(self._snapshot.store)
 
     def tag(self, name: str, snapshot: int | None = None) -> Commit:
-        """Name a snapshot, which protects it from pruning. If another snapshot has the name, the tag moves.
+        """Tag a snapshot, which protects it from pruning. If another snapshot has the tag, the tag moves.
 
         Parameters
         ----------
@@ -35,7 +35,7 @@ class VersionedIndex(OpenedIndex):
         Returns
         -------
         Commit
-            Tags are part of the index: this is the snapshot that records the tag, not the one it refers to.
+            Tags are part of the index: this is the new snapshot that contains the tag, not the one that is tagged.
 
         Raises
         ------
@@ -72,11 +72,11 @@ class VersionedIndex(OpenedIndex):
             self._snapshot = after.like(moment=self._snapshot.moment)
 
     def tags(self) -> dict[str, int]:
-        """Snapshot numbers by tag, according to the newest snapshot."""
+        """Return snapshot numbers by tag, from the newest snapshot."""
         return stored_tags(read_manifest(self._snapshot.store))
 
     def changes(self, since: int) -> Changes:
-        """Return the rows that changed between an older snapshot and the one that this index reads; reads deltas only.
+        """Return the rows that changed between an older snapshot and the one that this index reads, from deltas alone.
 
         To follow an index, a cache or another system calls `refresh`, then `changes` with the last snapshot it knows, and stores
         `Changes.to_snapshot`. Adding a column without values, renaming a column and dropping a column change no row.
@@ -89,10 +89,10 @@ class VersionedIndex(OpenedIndex):
         Raises
         ------
         InputError
-            `since` is not the number of a snapshot up to the one that this index reads.
+            `since` is not a snapshot number up to that of this index.
         ChangesNotFoundError
-            That snapshot, or one in between that is needed, was pruned, or the index was built, trained or retrained in
-            between. Read the whole index in that case.
+            That snapshot or a required one in between was pruned, or the index was rebuilt or retrained in between. Read the
+            whole index in that case.
         """
         from vsearch.live.feed import changes_since
 
@@ -107,19 +107,19 @@ class VersionedIndex(OpenedIndex):
         Parameters
         ----------
         snapshot, tag
-            The snapshot to restore; pass exactly one.
+            The snapshot to restore; exactly one is required.
 
         Raises
         ------
         InputError
         SnapshotNotFoundError
-            The snapshot does not exist, or no longer.
+            The snapshot does not exist or was pruned.
         """
         from vsearch.live.commits import newest_of
         from vsearch.live.history import restore
 
         if (snapshot is None) == (tag is None):
-            raise InputError("restore needs either snapshot or tag")
+            raise InputError(f"exactly one of snapshot and tag is required, got {'neither' if tag is None else 'both'}")
         with self._lock:
             old = find_snapshot(self._snapshot.store, snapshot, tag)
             commit, self._snapshot = restore(newest_of(self._snapshot), old)

@@ -52,7 +52,7 @@ class MaintainableIndex(OpenedIndex):
         ------
         InputError
         ConflictError
-            The index was replaced or retrained in the meantime.
+            The index was rebuilt or retrained in the meantime.
         """
         from vsearch.live.maintenance import check_options, maintain
 
@@ -82,14 +82,14 @@ class MaintainableIndex(OpenedIndex):
         Parameters
         ----------
         vectors : array, file or table, optional
-            The vectors of all rows, as for `vsearch.build`, with `ids`. By default those stored for re-ranking; with int8
-            codes, each retraining adds a little rounding.
+            The vectors of all rows, as in `vsearch.build`, with `ids`. By default, the vectors stored for reranking; with
+            int8 codes, each retraining adds a small rounding error.
         ids : ids, optional
             Ids of `vectors`; row numbers by default.
         quantizer, bits, rerank
             See `vsearch.build`; unchanged by default.
         partitions, shards : int, optional
-            By default the usual number of partitions for the rows, and as many shards as now.
+            By default, the number of partitions that a build would choose, and the current number of shards.
         seed : int, optional
         progress : callable, optional
             Called with ``(stage, done, total)``.

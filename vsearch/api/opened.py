@@ -1,4 +1,4 @@
-"""The state of an open index: one snapshot, optionally refreshed to the newest from time to time."""
+"""The state of an open index: one snapshot, which may be refreshed periodically."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def rereads(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
-    """Decorate a method that reads the index: if its snapshot was pruned and it may refresh, refresh and call it again."""
+    """Decorate a method that reads the index: if its snapshot was pruned and the index refreshes, refresh and retry."""
 
     @wraps(method)
     def read(self: OpenedIndex, /, *args: P.args, **options: P.kwargs) -> T:
@@ -114,11 +114,11 @@ class OpenedIndex:
                 self._snapshot = snapshot
 
     def _current(self) -> Snapshot:
-        """The snapshot to search, without the rows that have expired."""
+        """Return the snapshot to search, without expired rows."""
         return seen(self._newest())
 
     def _newest(self) -> Snapshot:
-        """The newest snapshot known. When it is time to look for a newer one, the first thread to call does so."""
+        """Return the newest known snapshot; when a refresh is due, the first thread that calls this does it."""
         snapshot, interval = self._snapshot, self._interval
         if interval is None or time.monotonic() - self._looked < interval or not self._looking.acquire(blocking=False):
             return snapshot

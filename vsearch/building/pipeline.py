@@ -146,14 +146,14 @@ def build_index(
     Raises
     ------
     IndexExistsError
-        The store already holds an index and `overwrite` is false.
+        The store already contains an index, and `overwrite` is false.
     ConflictError
         Another build committed first and `overwrite` is false, or a prune removed the files of this one.
     InputError
         The input cannot be used; no files are left behind.
     """
     if not overwrite and snapshot_numbers(store):
-        msg = f"{store.url} already holds an index; pass overwrite=True to replace it, or choose another location"
+        msg = f"{store.url} already contains an index; pass overwrite=True to replace it, or choose another location"
         raise IndexExistsError(msg)
     probe(store)
     with scratch_folder() as scratch:

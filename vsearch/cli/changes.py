@@ -32,7 +32,7 @@ Ids = Annotated[
 ]
 Missing = Annotated[str | None, typer.Option(help="Rows without a usable vector: error or skip.")]
 Offsets = Annotated[
-    str | None, typer.Option(help="Documents: .npy of where each begins; without it, a table of lists of vectors.")
+    str | None, typer.Option(help="Documents: .npy of their first vectors; without it, a table of lists of vectors.")
 ]
 Saliency = Annotated[str | None, typer.Option(help="Documents: .npy with a number per vector.")]
 Token = Annotated[
@@ -164,7 +164,7 @@ def optimize(
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Do the maintenance of a changing index that is due."""
+    """Run the maintenance that is due."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     with output.progress() as report:
         done = index.optimize(budget, "auto" if retune is None else retune, force=force, progress=report)
@@ -185,12 +185,12 @@ def tag(
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Name a snapshot, which protects it from pruning; or list the tags."""
+    """Tag a snapshot, which protects it from pruning; or list the tags."""
     if name is None and (remove or snapshot is not None):
-        raise InputError("--remove and --snapshot need the NAME of a tag")
+        raise InputError("--remove and --snapshot require the NAME of a tag")
     if remove and snapshot is not None:
         raise InputError(
-            "--snapshot cannot be combined with --remove, which removes the tag from whichever snapshot has it"
+            "--snapshot cannot be combined with --remove, which removes the tag from the snapshot that has it"
         )
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     if name is not None:
@@ -204,7 +204,7 @@ def tag(
     if as_json:
         output.print_json({"tags": tags})
     elif tags:
-        output.print_rows([{"tag": one, "snapshot": number} for one, number in sorted(tags.items())])
+        output.print_rows([{"tag": tag_name, "snapshot": number} for tag_name, number in sorted(tags.items())])
     else:
         typer.echo("no snapshot has a tag")
 
@@ -217,14 +217,14 @@ def changes(
     anonymous: options.Anonymous = False,
 ) -> None:
     """Print the rows added, replaced and deleted since a snapshot; with --json all their ids."""
-    found = vsearch.open(url, **options.storage(endpoint, anonymous)).changes(since)
+    changed = vsearch.open(url, **options.storage(endpoint, anonymous)).changes(since)
     if as_json:
-        output.print_json(found)
+        output.print_json(changed)
         return
-    typer.echo(f"snapshot {found.from_snapshot} to {found.to_snapshot}")
-    for name, ids in (("added", found.added), ("replaced", found.replaced), ("deleted", found.deleted)):
-        some = ", ".join(map(str, ids[:SAMPLE].tolist())) + (", ..." if len(ids) > SAMPLE else "")
-        typer.echo(f"{name} {len(ids):,}" + (f": {some}" if len(ids) else ""))
+    typer.echo(f"snapshot {changed.from_snapshot} to {changed.to_snapshot}")
+    for name, ids in (("added", changed.added), ("replaced", changed.replaced), ("deleted", changed.deleted)):
+        sample = ", ".join(map(str, ids[:SAMPLE].tolist())) + (", ..." if len(ids) > SAMPLE else "")
+        typer.echo(f"{name} {len(ids):,}" + (f": {sample}" if len(ids) else ""))
 
 
 def restore(
@@ -237,7 +237,7 @@ def restore(
 ) -> None:
     """Restore an older state of an index as a new snapshot; can be undone."""
     if (snapshot is None) == (tag is None):
-        raise InputError("restore needs either --snapshot or --tag")
+        raise InputError(f"exactly one of --snapshot and --tag is required, got {'neither' if tag is None else 'both'}")
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     commit = index.restore(snapshot=snapshot, tag=tag)
     facts = {"snapshot": commit.snapshot, "restored": tag if snapshot is None else snapshot, "rows": len(index)}
@@ -250,7 +250,7 @@ def restore(
 def _rows(
     attributes: str | None, vectors: str | None, id: str | None, ids: str | None, missing: str | None
 ) -> dict[str, Any]:
-    """New rows as arguments of the library."""
+    """Return the options of new rows as arguments of the library."""
     given = options.given(vectors=vectors, id=id, missing=missing)
     if attributes is not None:
         given["attributes"] = str(options.existing(attributes))
@@ -260,40 +260,40 @@ def _rows(
 
 
 def _documents(offsets: str | None, saliency: str | None) -> dict[str, Any]:
-    """What there is beside the vectors of documents."""
+    """Return the options of multi-vector documents as arguments of the library."""
     files = {"offsets": offsets, "saliency": saliency}
     return {name: str(options.existing(path)) for name, path in files.items() if path is not None}
 
 
 def _chosen(index: Index, ids: str | None, where: str | None) -> dict[str, Any]:
-    """Selected rows: ids in the type of the index, or a predicate."""
+    """Return the selected rows as arguments of the library: ids with the type of the index, or a predicate."""
     if (ids is None) == (where is None):
-        raise InputError("rows must be selected by either --ids or --where")
+        raise InputError(f"exactly one of --ids and --where is required, got {'neither' if ids is None else 'both'}")
     if ids is None:
         return {"where": options.condition(where)}
-    found = inputs.read_ids(ids)
-    if isinstance(found, str):
-        found = list(options.names(found))
-    if index.info()["id_type"] == "string" or not isinstance(found, list):
-        return {"ids": found}
+    values = inputs.read_ids(ids)
+    if isinstance(values, str):
+        values = list(options.names(values))
+    if index.info()["id_type"] == "string" or not isinstance(values, list):
+        return {"ids": values}
     try:
-        return {"ids": [int(one) for one in found]}
+        return {"ids": [int(value) for value in values]}
     except ValueError as error:
-        raise InputError(f"the ids of this index are integers: {error}") from error
+        raise InputError(f"ids of this index must be integers: {error}") from error
 
 
 def _values(index: Index, values: list[str], nulls: list[str]) -> dict[str, Any]:
-    """New values of attributes, in their types."""
+    """Parse new values of attributes, in their types."""
     new: dict[str, Any] = dict.fromkeys(nulls)
     for text in values:
         name, sign, value = text.partition("=")
         if not sign or not name:
             raise InputError(f"--set must be NAME=VALUE, got {text!r}")
         if name in new:
-            raise InputError(f"{name!r} is set twice; an attribute gets one value")
+            raise InputError(f"each attribute must be set once, got {name!r} twice")
         new[name] = inputs.read_value(index.snapshot.schema, name, value)
     if not new:
-        raise InputError("an update needs --set NAME=VALUE or --null NAME")
+        raise InputError("update requires --set NAME=VALUE or --null NAME")
     return new
 
 

@@ -1,4 +1,4 @@
-"""Text encoders that need no torch: read what sentence-transformers saved, compress it, and turn texts into vectors."""
+"""Text encoders without torch: load and compress models saved by sentence-transformers, and encode texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a text encoder is made of: sizes, pooling, prompts and limits, as its configuration files say."""
+"""The architecture of a text encoder: sizes, pooling, prompts and limits."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ ACTIVATIONS = ("identity", "tanh")
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes and rules of a BERT encoder.
+    """Configuration of a BERT encoder.
 
     Attributes
     ----------
     width : int
-        Dimensions of a token within the model.
+        Dimensions of the hidden states.
     layers, heads, inner : int
-        Transformer layers, attention heads of each, and width between the two products of its feed-forward part.
+        Number of transformer layers, attention heads per layer, and width of the feed-forward layers.
     tokens, positions : int
-        Rows of the tables of token and position embeddings.
+        Number of token and position embeddings.
     length : int
-        Most tokens of a text, with the first and the last; what is beyond is cut off.
+        Maximum number of tokens of a text, including the first and the last; longer texts are truncated.
     epsilon : float
         Added to the variance in layer normalization.
     pooling : {"mean", "cls"}
-        A text's vector is the mean of its tokens' vectors, or its first token's.
+        The vector of a text is the mean of its tokens' vectors, or that of the first token.
     dense : tuple of (int, str)
         Dense modules after pooling: width and activation of each.
     normalized : bool
         Whether vectors are scaled to norm 1.
     prompts : dict of str to str
-        Texts that are put before a text, by the name of its purpose.
+        Prefixes of texts, by name.
     prompt : str or None
-        Name of the prompt that is put before queries.
+        Name of the default prompt for queries.
     """
 
     width: int
@@ -67,12 +67,12 @@ class Architecture:
         return self.width // self.heads
 
     def find_prompt(self, prompt: str | None) -> str:
-        """The text before each query: a prompt by its name, the one that the model names for queries if it is None.
+        """Return a prompt by name; if None, the default prompt for queries, or an empty string.
 
         Raises
         ------
         InputError
-            There is no such prompt.
+            There is no prompt with this name.
         """
         name = self.prompt if prompt is None else prompt
         if not name:
@@ -83,34 +83,36 @@ class Architecture:
         return self.prompts[name]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        """Return the configuration as JSON values."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return values | {"dense": [list(module) for module in self.dense], "prompts": dict(self.prompts)}
 
     @classmethod
     def from_dict(cls, values: Any) -> Architecture:
-        """What `to_dict` gave.
+        """Return the configuration from the result of `to_dict`.
 
         Raises
         ------
         InputError
-            Something is missing, or is out of range.
+            A value is missing or out of range.
         """
         if not isinstance(values, dict):
             raise InputError(f"an architecture must be an object, got {type(values).__name__}")
-        names = [each.name for each in fields(cls)]
+        names = [entry.name for entry in fields(cls)]
         missing = [name for name in names if name not in values]
         if missing:
-            raise InputError(f"the architecture lacks {', '.join(missing)}")
+            raise InputError(f"missing in the architecture: {', '.join(missing)}")
         dense = values["dense"]
         if not isinstance(dense, list) or not all(isinstance(module, list) and len(module) == 2 for module in dense):
             raise InputError("dense must be a list of pairs of a width and an activation")
-        made = cls(**{name: values[name] for name in names} | {"dense": tuple((width, kind) for width, kind in dense)})
-        made.check()
-        return made
+        architecture = cls(
+            **{name: values[name] for name in names} | {"dense": tuple((width, kind) for width, kind in dense)}
+        )
+        architecture.check()
+        return architecture
 
     def check(self) -> None:
-        """Refuse sizes that do not fit together, or that no encoder has.
+        """Check the ranges and the consistency of all values.
 
         Raises
         ------
@@ -143,13 +145,18 @@ class Architecture:
             raise InputError(f"normalized must be true or false, got {self.normalized!r}")
         prompts = self.prompts
         if not isinstance(prompts, dict) or not all(isinstance(text, str) for pair in prompts.items() for text in pair):
-            raise InputError("prompts must be texts by name")
+            raise InputError("prompts must be a dict of strings by name")
         if self.prompt is not None and self.prompt not in prompts:
-            raise InputError(f"the prompt of queries must be one of the prompts, got {self.prompt!r}")
+            raise InputError(f"prompt must be the name of a prompt, got {self.prompt!r}")
 
 
 def check_size(name: str, value: Any, most: int) -> int:
-    """A whole number from 1 to `most`; InputError otherwise."""
+    """Return an integer from 1 to `most`.
+
+    Raises
+    ------
+    InputError
+    """
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise InputError(f"{name} must be an integer from 1 to {most}, got {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""Compressed encoders inside an index: their files are files of its model, which searches by vectors never read."""
+"""Compressed encoders in an index, stored as files of its model that searches by vectors do not read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_attached(store: Store, entries: Mapping[str, FileEntry], snapshot: int) -> QuantizedBert:
-    """The model of the compressed encoder of an index with these files, by name.
+    """Read the model of the compressed encoder of an index from its files, by name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""BERT: what a model consists of, and how texts run through it with NumPy, whatever its weights are stored as."""
+"""BERT in NumPy, independent of how weights are stored."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from vsearch.encoders.wordpiece import WordPiece
 
 PRODUCTS = ("attention", "joined", "up", "down")
-"""The products of a layer: query, key and value in one; attention's output; the two of the feed-forward part."""
+"""The linear layers of a transformer layer: query, key and value together; attention output; the two feed-forward layers."""
 
 
 class Product(Protocol):
-    """A matrix and a bias."""
+    """A linear layer: a matrix and a bias."""
 
     def apply(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Products float32 (t, out) with inputs float32 (t, in)."""
+        """Return outputs float32 (t, out) for inputs float32 (t, in)."""
         ...
 
 
 class Table(Protocol):
-    """The embeddings of tokens."""
+    """Token embeddings."""
 
     def take(self, ids: Sequence[int], width: int) -> NDArray[np.float32]:
-        """Embeddings float32 (t, width) of tokens."""
+        """Return the embeddings float32 (t, width) of tokens."""
         ...
 
 
@@ -42,7 +42,7 @@ Call = Callable[[int, str, "NDArray[np.float32]"], "NDArray[np.float32]"]
 
 
 class Linear(NamedTuple):
-    """A product in float32: ``weight @ x + bias``, (out, in) and (out,)."""
+    """A linear layer in float32: ``weight @ x + bias``, (out, in) and (out,)."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -61,7 +61,7 @@ class FloatTable(NamedTuple):
 
 
 class Norm(NamedTuple):
-    """A layer normalization's weight and bias, float32 (width,)."""
+    """Weight and bias of a layer normalization, float32 (width,)."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -69,7 +69,7 @@ class Norm(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Layer(Generic[P]):
-    """A transformer layer: its four products, and the normalizations after attention and after the feed-forward part."""
+    """A transformer layer: four linear layers, and the normalizations after attention and after the feed-forward layers."""
 
     attention: P
     joined: P
@@ -79,9 +79,9 @@ class Layer(Generic[P]):
     output_norm: Norm
 
     def product(self, name: str) -> P:
-        """A product by its name."""
-        found: P = getattr(self, name)
-        return found
+        """Return a linear layer by name."""
+        product: P = getattr(self, name)
+        return product
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +91,13 @@ class Bert(Generic[P]):
     Attributes
     ----------
     table : Table
-        Embeddings of the tokens.
+        Token embeddings.
     positions : float32 (length, width)
-        Embeddings of the positions, that of the first token type added.
+        Position embeddings, plus the embedding of the first token type.
     embedding_norm : Norm
     layers : tuple of Layer
     dense : tuple of Linear
-        Modules after pooling; the architecture names their activations.
+        Dense modules after pooling, whose activations are in the architecture.
     """
 
     architecture: Architecture
@@ -109,19 +109,19 @@ class Bert(Generic[P]):
     dense: tuple[Linear, ...]
 
     def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
-        """Vectors float32 (m, dimensions) of texts by their tokens' ids, each computed alone."""
+        """Return vectors float32 (m, dimensions) of texts, given as token ids; each is computed separately."""
         vectors = [self.forward([ids]) for ids in texts]
         return np.concatenate(vectors) if vectors else np.empty((0, self.architecture.dimensions), np.float32)
 
     def forward(self, texts: Sequence[list[int]], product: Call | None = None) -> NDArray[np.float32]:
-        """Run texts through the model together: products of all tokens at once, attention in each text.
+        """Run texts through the model as a batch: linear layers on all tokens at once, attention per text.
 
         Parameters
         ----------
         texts : sequence of list of int
-            At least one, each of its tokens' ids.
+            Token ids of at least one text.
         product : callable, optional
-            Stands in for the products of the layers: takes a layer's number, a product's name and rows.
+            Replaces the linear layers: takes a layer number, the name of a linear layer, and its inputs.
 
         Returns
         -------
@@ -140,7 +140,7 @@ class Bert(Generic[P]):
         return self.finish(np.stack([pool(text, sizes.pooling) for text in np.split(rows, bounds)]))
 
     def finish(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Pooled vectors float32 (m, width) through the dense modules, scaled as the model asks."""
+        """Apply the dense modules and the normalization to pooled vectors float32 (m, width)."""
         for module, (_, activation) in zip(self.dense, self.architecture.dense, strict=True):
             vectors = module.apply(vectors)
             vectors = np.tanh(vectors) if activation == "tanh" else vectors

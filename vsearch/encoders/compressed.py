@@ -21,26 +21,26 @@ class CompressedEncoder(TextEncoder):
     ----------
     model : QuantizedBert
     report : EncoderReport
-        Sizes, and nearness to the model that it was made from.
+        Sizes, and similarity to the original model.
     """
 
     model: QuantizedBert
     report: EncoderReport
 
     def save(self, folder: str | Path) -> None:
-        """Write it to a folder, which `load` opens; an encoder that is there already is replaced.
+        """Save the encoder to a folder, for `load`; replaces an encoder in the same folder.
 
         Raises
         ------
         InputError
-            The folder holds other files.
+            The folder contains other files.
         """
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        foreign = sorted(each.name for each in place.iterdir() if each.name not in (DATA, ENTRY))
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        foreign = sorted(path.name for path in target.iterdir() if path.name not in (DATA, ENTRY))
         if foreign:
-            raise InputError(f"{place}: an encoder must have a folder of its own, this one holds {foreign[0]!r}")
+            raise InputError(f"{target} must be empty or contain only an encoder, got {foreign[0]!r}")
         for name, data in to_files(self.model, self.report).items():
-            unfinished = place / f".{name}"
-            unfinished.write_bytes(data.data)
-            unfinished.replace(place / name)
+            temporary = target / f".{name}"
+            temporary.write_bytes(data.data)
+            temporary.replace(target / name)

@@ -1,6 +1,6 @@
-"""Compressing an encoder without training: each product is rounded when the calibration texts first reach it.
+"""Compress an encoder without training: each linear layer is rounded when the calibration texts reach it.
 
-So the inputs that it is rounded for have the errors of all products before it.
+Its calibration inputs therefore include the errors of all layers before it.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from vsearch.encoders.bert import Linear
 
 MOST_TOKENS = 16_384
-"""Tokens of the calibration texts, at most; a few hundred short texts tell all that is needed."""
+"""Maximum number of tokens of the calibration texts; a few hundred short texts are enough."""
 
 EXPONENT = 0.5
-"""How much of the range of inputs the channel scales move into the weights (SmoothQuant)."""
+"""Exponent of the channel scales, which move part of the range of the inputs into the weights (SmoothQuant)."""
 
 
 def compress(
@@ -52,14 +52,14 @@ def compress(
     Parameters
     ----------
     model : path, TextEncoder or SentenceTransformer
-        A folder as for `load`, or what `load` made of it; a SentenceTransformer is saved to a temporary one.
+        A folder as in `load`, or the result of `load`; a SentenceTransformer is saved to a temporary folder.
     texts : sequence of str
-        Calibration texts, like the queries to come: 256 are enough. The model's prompt for queries is put before them.
+        Calibration texts that resemble queries; 256 are enough. The model's prompt for queries is prepended.
     bits : {8, 4, 3, 2} or mapping
-        Bits of a weight on disk; with ``{"weights": 4, "table": 8}`` those of the products and of the token table. Weights
-        are computed with in 7 bits whatever their number on disk: fewer make the file smaller, not faster.
+        Bits per weight on disk, or separately for the linear layers and the token table, as in
+        ``{"weights": 4, "table": 8}``. All products use 7-bit weights, so fewer bits make files smaller, not encoding faster.
     holdout : sequence of str, optional
-        Texts that the report is measured on; the calibration texts by default.
+        Texts for the report; by default, the calibration texts.
 
     Returns
     -------
@@ -68,13 +68,13 @@ def compress(
     Raises
     ------
     InputError
-        The model is not supported, or an argument is not valid.
+        The model is not supported, or an argument is invalid.
     """
     weight_bits, table_bits = check_bits(bits)
     calibration = check_texts(texts)
     measured = calibration if holdout is None else check_texts(holdout)
     if not calibration or not measured:
-        raise InputError("texts and holdout must have at least one text each")
+        raise InputError("texts and holdout must contain at least one text each")
     source = _read(model)
     table = quantize_table(source, table_bits)
     compressed = _quantize(source, table, _tokenize(source, calibration), weight_bits)
@@ -84,15 +84,15 @@ def compress(
 
 
 def check_bits(bits: Any) -> tuple[int, int]:
-    """Bits of the weights of products, and of the token table."""
-    given = bits if isinstance(bits, Mapping) else {"weights": bits, "table": bits}
-    unknown = given.keys() - {"weights", "table"}
+    """Return the bits of the weights of linear layers, and of the token table."""
+    by_part = bits if isinstance(bits, Mapping) else {"weights": bits, "table": bits}
+    unknown = by_part.keys() - {"weights", "table"}
     if unknown:
-        raise InputError(f"bits must be of 'weights' and 'table', got {', '.join(sorted(map(repr, unknown)))}")
-    for value in given.values():
+        raise InputError(f"keys of bits must be 'weights' or 'table', got {', '.join(sorted(map(repr, unknown)))}")
+    for value in by_part.values():
         if isinstance(value, bool) or value not in BITS:
             raise InputError(f"bits must be one of {', '.join(map(str, BITS))}, got {value!r}")
-    return given.get("weights", 8), given.get("table", 8)
+    return by_part.get("weights", 8), by_part.get("table", 8)
 
 
 def _read(model: Any) -> Bert[Linear]:
@@ -108,7 +108,7 @@ def _read(model: Any) -> Bert[Linear]:
 
 
 def _tokenize(model: Bert[Linear], texts: Sequence[str]) -> list[list[int]]:
-    """The texts' tokens: of the first text, and of as many more as stay within `MOST_TOKENS`."""
+    """Return the token ids of the first text, and of further texts up to `MOST_TOKENS`."""
     architecture, before = model.architecture, model.architecture.find_prompt(None)
     chosen: list[list[int]] = []
     count = 0
@@ -122,27 +122,27 @@ def _tokenize(model: Bert[Linear], texts: Sequence[str]) -> list[list[int]]:
 
 
 def _quantize(model: Bert[Linear], table: TokenTable, texts: list[list[int]], bits: int) -> QuantizedBert:
-    """Run texts through the model and round each product for what reaches it."""
-    made: dict[tuple[int, str], QuantizedLinear] = {}
+    """Run texts through the model, and round each linear layer for its inputs."""
+    products: dict[tuple[int, str], QuantizedLinear] = {}
 
     def call(layer: int, name: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         product = quantize_product(model.layers[layer].product(name), rows, bits)
-        made[layer, name] = product
+        products[layer, name] = product
         return product.apply(rows)
 
     replace(model, table=table).forward(texts, call)
     layers = []
     for number, layer in enumerate(model.layers):
-        attention, joined, up, down = (made[number, name] for name in PRODUCTS)
+        attention, joined, up, down = (products[number, name] for name in PRODUCTS)
         layers.append(Layer(attention, joined, up, down, layer.attention_norm, layer.output_norm))
-    positions = model.positions.astype(np.float16).astype(np.float32)  # as they are on disk
+    positions = model.positions.astype(np.float16).astype(np.float32)  # as stored
     return QuantizedBert(
         model.architecture, model.tokenizer, table, positions, model.embedding_norm, tuple(layers), model.dense
     )
 
 
 def quantize_product(linear: Linear, inputs: NDArray[np.float32], bits: int) -> QuantizedLinear:
-    """Round a product so that it stays the same for inputs float32 (t, columns) like these."""
+    """Round a linear layer so that its outputs for inputs float32 (t, columns) change least."""
     rows, columns = linear.weight.shape
     channels = channel_scales(np.abs(inputs).max(axis=0), np.abs(linear.weight).max(axis=0))
     weights = np.zeros((rows, up_to(columns, GROUP)), np.float32)
@@ -154,14 +154,14 @@ def quantize_product(linear: Linear, inputs: NDArray[np.float32], bits: int) -> 
 
 
 def channel_scales(inputs: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What each column's weights are multiplied with, and its inputs divided by, by their greatest magnitudes (columns,)."""
+    """Return the factors of each column's weights, by which its inputs are divided, from their largest magnitudes."""
     known = (inputs > 0) & (weights > 0)
     ratio = np.divide(inputs**EXPONENT, weights ** (1 - EXPONENT), out=np.ones_like(inputs), where=known)
     return ratio.astype(np.float32)
 
 
 def quantize_table(model: Bert[Linear], bits: int) -> TokenTable:
-    """Round the embeddings of tokens."""
+    """Round the token embeddings."""
     sizes = model.architecture
     rows = model.table.take(range(sizes.tokens), sizes.width)
     if bits < 8 and sizes.width % GROUP:

@@ -1,4 +1,4 @@
-"""Encoders: what turns texts into vectors, whatever its weights are stored as."""
+"""The interface of text encoders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """A model that makes vectors of tokens."""
+    """A model that turns tokens into vectors."""
 
     @property
     def architecture(self) -> Architecture: ...
@@ -26,47 +26,47 @@ class Model(Protocol):
     def tokenizer(self) -> WordPiece: ...
 
     def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
-        """Vectors float32 (m, dimensions) of texts by their tokens' ids, each computed alone."""
+        """Return vectors float32 (m, dimensions) of texts, given as token ids; each is computed separately."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class TextEncoder:
-    """Turns texts into vectors.
+    """Encodes texts as vectors.
 
     Attributes
     ----------
     model : Model
-        Each text runs through it alone, so its vector does not depend on other texts.
+        Texts are encoded one by one, so vectors do not depend on other texts.
     """
 
     model: Model
 
     @property
     def dimensions(self) -> int:
-        """Dimensions of a vector."""
+        """Number of dimensions of the vectors."""
         return self.model.architecture.dimensions
 
     def encode(self, texts: str | Sequence[str], prompt: str | None = None) -> NDArray[np.float32]:
-        """Vectors of texts.
+        """Encode texts.
 
         Parameters
         ----------
         texts : str or sequence of str
-            Tokens beyond the model's length limit are cut off.
+            Texts beyond the model's length limit are truncated.
         prompt : str, optional
-            Name of the model's prompt that is put before each text; by default the one that the model has for queries,
-            if any. ``""`` for none.
+            Name of the prompt that is prepended to each text; by default the model's prompt for queries, if it has one. Pass
+            ``""`` for none.
 
         Returns
         -------
         float32 (m, dimensions)
-            One row for each text.
+            One row per text.
 
         Raises
         ------
         InputError
-            Texts are not strings, or there is no such prompt.
+            Texts are not strings, or the prompt does not exist.
         """
         architecture, tokenizer = self.model.architecture, self.model.tokenizer
         before = architecture.find_prompt(prompt)
@@ -74,7 +74,13 @@ class TextEncoder:
 
 
 def check_texts(texts: Any) -> list[str]:
-    """The texts as a list; InputError where they are no texts."""
+    """Return texts as a list.
+
+    Raises
+    ------
+    InputError
+        They are not strings.
+    """
     if isinstance(texts, str):
         return [texts]
     if not isinstance(texts, Sequence) or isinstance(texts, bytes):

@@ -1,4 +1,4 @@
-"""The files of a compressed encoder: what they are called, and what the smaller one holds."""
+"""The names of the files of a compressed encoder, and the contents of the smaller one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ENTRY, DATA = "encoder.json", "encoder.arrow"
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ``encoder.json`` holds."""
+    """The contents of ``encoder.json``."""
 
     format: int
     data: BundleEntry
 
 
 def is_compressed(names: Iterable[str]) -> bool:
-    """Whether the encoder with files of these names is a compressed one."""
+    """Whether an encoder with files of these names is compressed."""
     return ENTRY in names

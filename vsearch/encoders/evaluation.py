@@ -1,4 +1,4 @@
-"""How near a compressed encoder is to the model that it was made from: vectors, nearest neighbors, relevant rows."""
+"""Compare a compressed encoder with the original model: vectors, nearest neighbors, and ranking of relevant rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEPTH = 10
-"""Rows of a ranking that count."""
+"""Number of rows of a ranking that are evaluated."""
 
 
 class Searchable(Protocol):
@@ -29,7 +29,7 @@ class Searchable(Protocol):
 
 @dataclass(frozen=True)
 class Ranking:
-    """How early relevant rows come, in the mean: reciprocal rank, and discounted cumulative gain, of the first ten rows."""
+    """Mean reciprocal rank and mean normalized discounted cumulative gain of the first ten rows."""
 
     mrr: float
     ndcg: float
@@ -42,14 +42,14 @@ class EncoderEvaluation:
     Attributes
     ----------
     texts : int
-        How many texts `cosine`, `worst_cosine` and `recall` are measured on.
+        Number of texts for `cosine`, `worst_cosine` and `recall`.
     cosine, worst_cosine : float or None
-        Of the vectors to those of the model: mean, and 1 % are below. None without a model.
+        Mean and first percentile of the cosine similarities to the vectors of the model. None without a model.
     recall : float or None
-        Of the ten rows nearest to the model's vector, the part that is among the ten nearest to the encoder's, both by exhaustive
-        search. None without a model or an index.
+        Fraction of the ten rows nearest to the model's vector that are among the ten nearest to the encoder's, both by
+        exhaustive search. None without a model or an index.
     pairs : int
-        How many queries `ranking` and `model_ranking` are measured on.
+        Number of queries for `ranking` and `model_ranking`.
     ranking, model_ranking : Ranking or None
         With the vectors of the encoder, and with those of the model. None without pairs.
     """
@@ -74,37 +74,37 @@ def evaluate(
     index: Searchable | None = None,
     pairs: Iterable[tuple[str, Hashable]] | None = None,
 ) -> EncoderEvaluation:
-    """Measure an encoder on texts like the queries to come.
+    """Evaluate an encoder on texts that resemble queries.
 
     Parameters
     ----------
     encoder, model : TextEncoder or path
-        The compressed encoder, and the model that it was made from. A path is opened by `load`.
+        The compressed encoder, and the original model. Paths are opened with `load`.
     texts : sequence of str
-        Should be none that the encoder was calibrated on.
+        Should not include texts that the encoder was calibrated with.
     index : Index, optional
-        With vectors of the model.
+        An index with vectors of the model.
     pairs : iterable of (str, id), optional
         Queries, each with the id of a row of the index that is relevant to it; a query may occur several times.
 
     Raises
     ------
     InputError
-        There are no texts, dimensions differ, or pairs come without an index.
+        There are no texts, the dimensions differ, or pairs are passed without an index.
     """
     compressed, original = _open(encoder), None if model is None else _open(model)
-    given = check_texts(texts)
-    if not given:
-        raise InputError("texts must have at least one text")
+    checked = check_texts(texts)
+    if not checked:
+        raise InputError("texts must contain at least one text")
     if original is not None and original.dimensions != compressed.dimensions:
         raise InputError(
-            f"the encoder has {compressed.dimensions} dimensions, the model {original.dimensions}: it was made from another"
+            f"the encoder must have the model's {original.dimensions} dimensions, got {compressed.dimensions}"
         )
     if pairs is not None and index is None:
-        raise InputError("pairs need the index whose ids they name")
+        raise InputError("pairs require an index")
     cosine = worst = recall = None
     if original is not None:
-        expected, vectors = original.encode(given), compressed.encode(given)
+        expected, vectors = original.encode(checked), compressed.encode(checked)
         near = cosines(expected, vectors)
         cosine, worst = float(near.mean()), float(np.percentile(near, WORST))
         if index is not None:
@@ -114,7 +114,7 @@ def evaluate(
     if relevant and index is not None:
         ranking = _rank(compressed, index, relevant)
         model_ranking = None if original is None else _rank(original, index, relevant)
-    return EncoderEvaluation(len(given), cosine, worst, recall, len(relevant), ranking, model_ranking)
+    return EncoderEvaluation(len(checked), cosine, worst, recall, len(relevant), ranking, model_ranking)
 
 
 def _open(encoder: TextEncoder | str | Path) -> TextEncoder:
@@ -122,7 +122,7 @@ def _open(encoder: TextEncoder | str | Path) -> TextEncoder:
 
 
 def _nearest(index: Searchable, vectors: NDArray[np.float32]) -> list[list[Any]]:
-    """Ids of the rows nearest to each vector, best first."""
+    """Return the ids of the rows nearest to each vector, best first."""
     hits = index.search(vectors, k=DEPTH, exact=True)
     return [[id for id in ids if id is not None and id != -1] for ids in hits.ids.tolist()]
 
@@ -139,15 +139,15 @@ def _by_query(pairs: Iterable[tuple[str, Hashable]]) -> dict[str, set[Hashable]]
             raise InputError(f"pair {number} must be a query and an id, got {pair!r:.100}")
         relevant.setdefault(pair[0], set()).add(pair[1])
     if not relevant:
-        raise InputError("pairs must have at least one pair")
+        raise InputError("pairs must contain at least one pair")
     return relevant
 
 
 def _rank(encoder: TextEncoder, index: Searchable, relevant: Mapping[str, set[Hashable]]) -> Ranking:
     discounts = 1 / np.log2(np.arange(2, DEPTH + 2))
     ranks, gains = [], []
-    for ids, wanted in zip(_nearest(index, encoder.encode([*relevant])), relevant.values(), strict=True):
-        hits = np.array([id in wanted for id in ids] + [False] * (DEPTH - len(ids)))
+    for ids, relevant_ids in zip(_nearest(index, encoder.encode([*relevant])), relevant.values(), strict=True):
+        hits = np.array([id in relevant_ids for id in ids] + [False] * (DEPTH - len(ids)))
         ranks.append(1 / (1 + int(hits.argmax())) if hits.any() else 0.0)
-        gains.append(float(discounts[hits].sum() / discounts[: min(DEPTH, len(wanted))].sum()))
+        gains.append(float(discounts[hits].sum() / discounts[: min(DEPTH, len(relevant_ids))].sum()))
     return Ranking(float(np.mean(ranks)), float(np.mean(gains)))

@@ -1,4 +1,4 @@
-"""Reading models that sentence-transformers saved, as BERT in float32."""
+"""Read models saved by sentence-transformers as BERT in float32."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def read_float_model(source: str | Path | Mapping[str, bytes]) -> Bert[Linear]:
-    """Read a model that sentence-transformers saved.
+    """Read a model saved by sentence-transformers.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def read_float_model(source: str | Path | Mapping[str, bytes]) -> Bert[Linear]:
     Raises
     ------
     InputError
-        A file is missing or damaged, or the model is of a kind that is not supported; the message names it.
+        A file is missing or damaged, or the kind of model is not supported.
     """
     files = ModelFiles(source)
     modules = Modules(files)
@@ -59,7 +59,7 @@ def read_float_model(source: str | Path | Mapping[str, bytes]) -> Bert[Linear]:
     positions = take.tensor("embeddings.position_embeddings.weight", (sizes.positions, width))[: sizes.length]
     first_type = take.tensor("embeddings.token_type_embeddings.weight", (kinds, width))[:1]
     if not len(first_type):
-        raise InputError(f"{tensors.path}: there must be an embedding of the first token type")
+        raise InputError(f"{tensors.path}: the embedding of the first token type is missing")
     return Bert(
         architecture=sizes,
         tokenizer=read_tokenizer(files, modules, sizes.tokens),
@@ -72,7 +72,7 @@ def read_float_model(source: str | Path | Mapping[str, bytes]) -> Bert[Linear]:
 
 
 class _Taker:
-    """Tensors of a transformer by what they are called within it."""
+    """Reads tensors of a transformer by their names within it."""
 
     def __init__(self, tensors: Tensors, prefix: str) -> None:
         self._tensors, self._prefix = tensors, prefix
@@ -84,7 +84,7 @@ class _Taker:
         return Linear(self.tensor(f"{name}.weight", (out, width)), self.tensor(f"{name}.bias", (out,)))
 
     def norm(self, name: str, width: int) -> Norm:
-        # models that were converted from TensorFlow say gamma and beta
+        # models converted from TensorFlow use gamma and beta
         old = f"{self._prefix}{name}.gamma" in self._tensors.entries
         names = ("gamma", "beta") if old else ("weight", "bias")
         return Norm(*(self.tensor(f"{name}.{part}", (width,)) for part in names))

@@ -1,4 +1,4 @@
-"""Reading what sentence-transformers writes: which modules a model has, and how each is configured. No code of it is run."""
+"""Read the configuration of models saved by sentence-transformers, without running any of their code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vsearch.encoders.wordpiece import Normalization, WordPiece
 from vsearch.errors import InputError
 
 LARGEST_TEXT = 256 << 20
-"""Most bytes of a configuration or vocabulary file."""
+"""Maximum size of a configuration or vocabulary file in bytes."""
 
 LIBRARY = "sentence_transformers."
 WEIGHTS = "model.safetensors"
@@ -39,38 +39,38 @@ class ModelFiles:
             raise InputError(f"the encoder must be a folder, got {self.name!r}")
 
     def read(self, path: str) -> bytes | None:
-        """The bytes of a file; None where there is none."""
+        """Return the bytes of a file; None if it does not exist."""
         if self._root is None:
             return None if self._held is None else self._held.get(path)
         place = self._root / path
         if not place.is_file():
             return None
         if place.stat().st_size > LARGEST_TEXT:
-            raise InputError(f"{place}: a file of at most {LARGEST_TEXT} bytes was expected")
+            raise InputError(f"{place} must have at most {LARGEST_TEXT} bytes, got {place.stat().st_size}")
         return place.read_bytes()
 
     def read_json(self, path: str) -> dict[str, Any] | None:
-        """The object in a JSON file; None where there is no such file."""
+        """Return the object in a JSON file; None if the file does not exist."""
         content = self._parse(path)
         if content is not None and not isinstance(content, dict):
-            raise InputError(f"{self.name}/{path} must hold a JSON object, got {type(content).__name__}")
+            raise InputError(f"{self.name}/{path} must contain a JSON object, got {type(content).__name__}")
         return content
 
     def read_list(self, path: str) -> list[Any] | None:
-        """The list in a JSON file; None where there is no such file."""
+        """Return the list in a JSON file; None if the file does not exist."""
         content = self._parse(path)
         if content is not None and not isinstance(content, list):
-            raise InputError(f"{self.name}/{path} must hold a JSON list, got {type(content).__name__}")
+            raise InputError(f"{self.name}/{path} must contain a JSON list, got {type(content).__name__}")
         return content
 
     def tensors(self, folder: str) -> Tensors:
-        """The weights of a module."""
+        """Return the weights of a module."""
         path = join(folder, WEIGHTS)
         if self._root is not None and (self._root / path).is_file() and (self._root / path).stat().st_size:
             return Tensors(np.memmap(self._root / path, np.uint8, "r"), f"{self.name}/{path}")
         data = self.read(path)
         if data is None:
-            raise InputError(f"{self.name}: there is no {path}; save the model as safetensors")
+            raise InputError(f"{self.name}: {path} is missing; save the model as safetensors")
         return Tensors(np.frombuffer(data, np.uint8), f"{self.name}/{path}")
 
     def _parse(self, path: str) -> Any:
@@ -84,7 +84,7 @@ class ModelFiles:
 
 
 def join(folder: str, name: str) -> str:
-    """A path within the model."""
+    """Return a path within the model."""
     return f"{folder}/{name}" if folder else name
 
 
@@ -108,7 +108,7 @@ class Modules:
         self.dense: list[str] = []
         modules = files.read_list("modules.json")
         if modules is None:
-            return  # a bare transformer: mean pooling, as sentence-transformers has it
+            return  # a bare transformer: mean pooling, as in sentence-transformers
         kinds = [self._add(files.name, module) for module in modules]
         if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] != sorted(kinds[2:]) or kinds.count("Normalize") > 1:
             order = "Transformer, Pooling, any Dense, Normalize"
@@ -135,17 +135,17 @@ class Modules:
 
 
 def read_architecture(files: ModelFiles, modules: Modules) -> Architecture:
-    """Sizes and rules of a model.
+    """Read the architecture of a model.
 
     Raises
     ------
     InputError
-        It is no BERT encoder, or uses what is not supported.
+        It is not a BERT encoder, or uses unsupported features.
     """
     path = join(modules.transformer, "config.json")
     config = files.read_json(path)
     if config is None:
-        raise InputError(f"{files.name}: there is no {path}")
+        raise InputError(f"{files.name}: {path} is missing")
     expected = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
     for name, value in expected.items():
         if config.get(name, value) != value or (name == "model_type" and name not in config):
@@ -156,7 +156,7 @@ def read_architecture(files: ModelFiles, modules: Modules) -> Architecture:
 
     positions, width = size("max_position_embeddings"), size("hidden_size")
     prompts, prompt = _read_prompts(files)
-    made = Architecture(
+    architecture = Architecture(
         width=width,
         layers=size("num_hidden_layers", MOST_LAYERS),
         heads=size("num_attention_heads"),
@@ -171,12 +171,12 @@ def read_architecture(files: ModelFiles, modules: Modules) -> Architecture:
         prompts=prompts,
         prompt=prompt,
     )
-    made.check()
-    return made
+    architecture.check()
+    return architecture
 
 
 def dense_input(files: ModelFiles, folder: str) -> int:
-    """Dimensions that a dense module takes."""
+    """Return the input dimensions of a dense module."""
     config = files.read_json(join(folder, "config.json")) or {}
     return check_size(f"{files.name}/{folder}: in_features", config.get("in_features"), MOST_TOKENS)
 
@@ -191,18 +191,18 @@ def _read_dense(files: ModelFiles, folder: str) -> tuple[int, str]:
 
 
 def has_bias(files: ModelFiles, folder: str) -> bool:
-    """Whether a dense module adds a bias."""
+    """Whether a dense module has a bias."""
     return (files.read_json(join(folder, "config.json")) or {}).get("bias", True) is not False
 
 
 def _read_length(files: ModelFiles, folder: str, positions: int) -> int:
-    """Most tokens of a text."""
+    """Return the maximum number of tokens of a text."""
     for name in CONFIGURATIONS:
-        given = (files.read_json(join(folder, name)) or {}).get("max_seq_length")
-        if given is not None:
-            return min(check_size(f"{files.name}/{name}: max_seq_length", given, 2**31), positions)
-    given = (files.read_json(join(folder, "tokenizer_config.json")) or {}).get("model_max_length")
-    return min(int(given), positions) if isinstance(given, (int, float)) and 0 < given < positions else positions
+        length = (files.read_json(join(folder, name)) or {}).get("max_seq_length")
+        if length is not None:
+            return min(check_size(f"{files.name}/{name}: max_seq_length", length, 2**31), positions)
+    length = (files.read_json(join(folder, "tokenizer_config.json")) or {}).get("model_max_length")
+    return min(int(length), positions) if isinstance(length, (int, float)) and 0 < length < positions else positions
 
 
 def _read_pooling(files: ModelFiles, folder: str | None) -> str:
@@ -211,7 +211,7 @@ def _read_pooling(files: ModelFiles, folder: str | None) -> str:
     path = join(folder, "config.json")
     config = files.read_json(path)
     if config is None:
-        raise InputError(f"{files.name}: there is no {path}")
+        raise InputError(f"{files.name}: {path} is missing")
     if config.get("include_prompt", True) is not True:
         raise InputError(f"{files.name}/{path}: pooling without the prompt (include_prompt) is not supported")
     if "pooling_mode" in config:
@@ -222,30 +222,35 @@ def _read_pooling(files: ModelFiles, folder: str | None) -> str:
     known = {"mean_tokens": "mean", "cls_token": "cls", "mean": "mean", "cls": "cls"}
     if len(modes) != 1 or not modes <= known.keys():
         got = ", ".join(sorted(modes)) or "none"
-        raise InputError(f"{files.name}/{path}: pooling must be of the mean or of the first token, got {got}")
+        raise InputError(f"{files.name}/{path}: pooling must be mean_tokens or cls_token, got {got}")
     return known[modes.pop()]
 
 
 def _read_prompts(files: ModelFiles) -> tuple[dict[str, str], str | None]:
-    """The prompts by name, and the name of the one for queries."""
+    """Return the prompts by name, and the name of the prompt for queries."""
     path = "config_sentence_transformers.json"
     config = files.read_json(path) or {}
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
-        raise InputError(f"{files.name}/{path}: prompts must be texts by name")
+        raise InputError(f"{files.name}/{path}: prompts must be strings by name")
     default = config.get("default_prompt_name")
     if default is not None and default not in prompts:
-        raise InputError(f"{files.name}/{path}: default_prompt_name must name a prompt, got {default!r}")
+        raise InputError(f"{files.name}/{path}: default_prompt_name must be the name of a prompt, got {default!r}")
     return prompts, "query" if prompts.get("query") else default
 
 
 def read_tokenizer(files: ModelFiles, modules: Modules, tokens: int) -> WordPiece:
-    """The tokenizer of a model with so many token embeddings.
+    """Read the tokenizer of a model.
+
+    Parameters
+    ----------
+    tokens : int
+        Number of token embeddings.
 
     Raises
     ------
     InputError
-        It is no WordPiece tokenizer, or its vocabulary does not fit.
+        It is not a WordPiece tokenizer, or its vocabulary does not fit.
     """
     config = files.read_json(join(modules.transformer, "tokenizer_config.json")) or {}
     described = files.read_json(join(modules.transformer, "tokenizer.json"))
@@ -253,7 +258,7 @@ def read_tokenizer(files: ModelFiles, modules: Modules, tokens: int) -> WordPiec
         return _read_described(f"{files.name}/tokenizer.json", described, tokens)
     data = files.read(join(modules.transformer, "vocab.txt"))
     if data is None:
-        raise InputError(f"{files.name}: there is neither tokenizer.json nor vocab.txt")
+        raise InputError(f"{files.name} must contain tokenizer.json or vocab.txt")
     try:
         lines = data.decode().split("\n")
     except UnicodeDecodeError as error:
@@ -263,7 +268,7 @@ def read_tokenizer(files: ModelFiles, modules: Modules, tokens: int) -> WordPiec
 
 
 def _read_described(path: str, described: dict[str, Any], tokens: int) -> WordPiece:
-    """A tokenizer as the library `tokenizers` writes it."""
+    """Read a tokenizer saved by the library `tokenizers`."""
 
     def part(name: str, kind: str) -> dict[str, Any]:
         value = described.get(name)
@@ -279,7 +284,7 @@ def _read_described(path: str, described: dict[str, Any], tokens: int) -> WordPi
         "longest_word": model.get("max_input_chars_per_word", 100),
     }
     if not isinstance(options["prefix"], str):
-        raise InputError(f"{path}: continuing_subword_prefix must be a text")
+        raise InputError(f"{path}: continuing_subword_prefix must be a string")
     check_size(f"{path}: max_input_chars_per_word", options["longest_word"], 1000)
     return make_tokenizer(path, model.get("vocab"), tokens, _normalization(normalizer, "lowercase"), **options)
 

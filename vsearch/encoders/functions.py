@@ -1,4 +1,4 @@
-"""The functions between a transformer's products, in float32 with NumPy, each of the tokens of one text."""
+"""The functions between the linear layers of a transformer, in float32 with NumPy, on the tokens of one text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Numerator and denominator of a rational approximation of erf(x) in x^2, highest power first, for |x| <= 4; the numerator
-#: is multiplied with x. Absolute error below 4e-7.
+#: is multiplied by x. The absolute error is below 4e-7.
 ERF_NUMERATOR = (
     -2.72614225801306e-10,
     2.77068142495902e-08,
@@ -34,14 +34,14 @@ ROOT_HALF = 0.7071067811865476
 def layer_norm(
     rows: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32], epsilon: float
 ) -> NDArray[np.float32]:
-    """Rows float32 (t, width) with mean 0 and variance 1, times weight plus bias."""
+    """Normalize rows float32 (t, width) to mean 0 and variance 1, then apply weight and bias."""
     centered = rows - rows.mean(axis=1, keepdims=True)
     variance = np.square(centered).mean(axis=1, keepdims=True)
     return centered / np.sqrt(variance + np.float32(epsilon)) * weight + bias
 
 
 def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``x * Phi(x)``, Phi being the normal distribution function."""
+    """Return ``x * Phi(x)``, where Phi is the cumulative normal distribution."""
     z = np.clip(x * np.float32(ROOT_HALF), -ERF_LIMIT, ERF_LIMIT)
     square = z * z
     numerator, denominator = np.zeros_like(x), np.zeros_like(x)
@@ -54,13 +54,13 @@ def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shares along the last axis, which add up to 1."""
+    """Return the softmax along the last axis."""
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def attend(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """Attention.
+    """Compute self-attention.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def attend(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
     Returns
     -------
     float32 (t, width)
-        The heads' outputs side by side.
+        The concatenated outputs of the heads.
     """
     count = len(rows)
     query, key, value = rows.reshape(count, 3, heads, -1).transpose(1, 2, 0, 3)
@@ -81,5 +81,5 @@ def attend(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
 
 
 def pool(rows: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
-    """The vector of a text out of its tokens' float32 (t, width): their mean, or the first one's."""
+    """Return the vector of a text from its tokens' float32 (t, width): their mean, or the first."""
     return rows[0] if pooling == "cls" else rows.mean(axis=0)

@@ -1,7 +1,7 @@
-"""Rounding weights to integers: rows in steps of their own, groups of 32 columns in fewer bits on the same steps.
+"""Round weights to integers: with a step size per row and, for fewer than 8 bits, a scale and offset per 32 columns.
 
-Within a group a weight is ``scale * code + offset`` steps, with small integers for scale and offset, so that it is an int8
-whatever the number of bits: one product serves all.
+In a group, a weight is ``scale * code + offset`` steps, where scale and offset are small integers. All weights are therefore
+int8, and one kernel serves all numbers of bits.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGEST_WEIGHT = 63
-"""Weights of products have 7 bits: two products with unsigned 8-bit numbers then fit 16 bits, which AVX2 adds up in."""
+"""Weights of linear layers have 7 bits, so that the sum of two products with unsigned 8-bit numbers fits 16 bits (AVX2)."""
 
 LARGEST_ENTRY = 127
-"""Entries of the token table are multiplied with nothing."""
+"""Entries of the token table are not multiplied."""
 
 BITS = (2, 3, 4, 8)
-"""Bits of a number on disk; 8 are stored as they are, without groups."""
+"""Bits per number on disk; 8-bit numbers have no groups."""
 
 SHRINKAGES = (1.0, 0.9, 0.8, 0.7, 0.6)
-"""Parts of a group's range that its codes may cover: a narrower one clips what is far out and rounds the rest less."""
+"""Fractions of a group's range that its codes may cover: smaller ones clip outliers, and round the rest more finely."""
 
 DAMPING = 0.01
-"""Added to the diagonal of second moments, as part of its mean."""
+"""Added to the diagonal of the second moments, as a fraction of its mean."""
 
 
 class Rounded(NamedTuple):
@@ -37,11 +37,11 @@ class Rounded(NamedTuple):
     Attributes
     ----------
     steps : float32 (rows,)
-        What one unit of a row stands for.
+        Step size of each row.
     codes : int8 or uint8 (rows, columns)
         The integers themselves (8 bits), or codes from 0 to ``2^bits - 1``.
     scales, offsets : uint8 and int8 (rows, groups), or None
-        Of groups of columns, in steps; None for 8 bits.
+        Scales and offsets of groups of columns, in steps; None for 8 bits.
     """
 
     steps: NDArray[np.float32]
@@ -50,20 +50,20 @@ class Rounded(NamedTuple):
     offsets: NDArray[np.int8] | None = None
 
     def integers(self) -> NDArray[np.int8]:
-        """The weights in steps, int8 (rows, columns)."""
+        """Return the weights in steps, int8 (rows, columns)."""
         if self.scales is None or self.offsets is None:
             return self.codes.astype(np.int8)
         return expand(self.codes, self.scales, self.offsets)
 
 
 def expand(codes: NDArray[np.generic], scales: NDArray[np.uint8], offsets: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Integers int8 (rows, columns) out of codes and their groups' scales and offsets. Those of damaged files wrap."""
+    """Return integers int8 (rows, columns) from codes and the scales and offsets of their groups; overflows wrap."""
     grouped = codes.reshape(*scales.shape, -1).astype(np.int16)
     return (grouped * scales[:, :, None] + offsets[:, :, None]).astype(np.int8).reshape(len(codes), -1)
 
 
 def choose_steps(weights: NDArray[np.floating], largest: int) -> NDArray[np.float32]:
-    """Steps float32 (rows,) in which the largest weight of each row is `largest`."""
+    """Return step sizes float32 (rows,) such that the largest weight of each row is `largest` steps."""
     steps = (np.abs(weights).max(axis=1, initial=0) / largest).astype(np.float32)
     return np.where(steps > np.finfo(np.float32).tiny, steps, np.float32(1))
 
@@ -71,19 +71,19 @@ def choose_steps(weights: NDArray[np.floating], largest: int) -> NDArray[np.floa
 def choose_groups(
     weights: NDArray[np.float32], bits: int, largest: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scales and offsets with which codes are nearest to weights in steps.
+    """Choose the scales and offsets of groups with the smallest rounding errors.
 
     Parameters
     ----------
     weights : float32 (n, 32)
         In steps.
     bits, largest : int
-        Bits of a code; integers stay from ``-largest`` to ``largest``.
+        Bits per code, and the largest magnitude of the resulting integers.
 
     Returns
     -------
     scales, offsets : float32 (n,)
-        Whole numbers.
+        Integers.
     """
     top = 2**bits - 1
     inside = np.clip(weights, -largest, largest)
@@ -104,12 +104,12 @@ def choose_groups(
 def round_to(
     weights: NDArray[np.float32], scale: NDArray[np.float32], offset: NDArray[np.float32], top: int
 ) -> NDArray[np.float32]:
-    """Codes, as floats, of weights in steps."""
+    """Return the codes of weights in steps, as floats."""
     return np.clip(np.rint((weights - offset) / scale), 0, top)
 
 
 def round_plainly(weights: NDArray[np.float32], bits: int, largest: int) -> Rounded:
-    """Round each weight to the nearest integer. Columns are a multiple of 32 for fewer than 8 bits."""
+    """Round each weight to the nearest integer. The number of columns must be a multiple of 32 for fewer than 8 bits."""
     steps = choose_steps(weights, largest)
     units = weights / steps[:, None]
     if bits == 8:
@@ -127,14 +127,14 @@ def round_plainly(weights: NDArray[np.float32], bits: int, largest: int) -> Roun
 
 
 def round_jointly(weights: NDArray[np.float32], moments: NDArray[np.float64], bits: int, largest: int) -> Rounded:
-    """Round column by column, each time moving the columns to come so that they make up for the error (GPTQ).
+    """Round column by column, and adjust the remaining columns to compensate for each error (GPTQ).
 
     Parameters
     ----------
     weights : float32 (rows, columns)
-        Columns are a multiple of 32.
+        The number of columns is a multiple of 32.
     moments : float64 (columns, columns)
-        Second moments of the inputs: the rounding keeps products with such inputs.
+        Second moments of the inputs, for which products are preserved.
     bits, largest : int
 
     Notes
@@ -168,7 +168,7 @@ def round_jointly(weights: NDArray[np.float32], moments: NDArray[np.float64], bi
 
 
 def _error_factor(moments: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The upper Cholesky factor of the inverse of damped second moments: how an error moves the columns to come."""
+    """Return the upper Cholesky factor of the inverse of the damped second moments, by which errors propagate."""
     diagonal = np.diagonal(moments)
     damped = moments + np.diag(np.full(len(moments), max(DAMPING * diagonal.mean(), 1e-12)))
     return np.linalg.cholesky(np.linalg.inv(damped)).T.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Opening an encoder from a folder."""
+"""Load an encoder from a folder."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 def load(folder: str | Path) -> TextEncoder:
-    """Open a text encoder.
+    """Load a text encoder.
 
     Parameters
     ----------
     folder : path
-        What `CompressedEncoder.save` wrote, or what sentence-transformers saved: a BERT encoder with its WordPiece vocabulary
-        and safetensors weights, which runs in float32 with NumPy. No code of a model is run, and nothing is unpickled.
+        A folder saved by `CompressedEncoder.save`, or by sentence-transformers: a BERT encoder with a WordPiece vocabulary and
+        safetensors weights, which runs in float32 with NumPy. No code of the model is run, and nothing is unpickled.
 
     Returns
     -------
     TextEncoder
-        A `CompressedEncoder` for the first.
+        A `CompressedEncoder` if it was compressed.
 
     Raises
     ------
     InputError
-        A file of the model is missing or damaged, or the model is of a kind that is not supported; the message names it.
+        A file of the model is missing or damaged, or the kind of model is not supported.
     CorruptIndexError
         A file of a compressed encoder is missing or damaged.
     """
@@ -44,7 +44,7 @@ def load(folder: str | Path) -> TextEncoder:
 
 
 def from_files(files: Mapping[str, NDArray[np.uint8]], name: str) -> CompressedEncoder:
-    """The compressed encoder in some files; see `vsearch.encoders.reading.read_model`."""
+    """Read a compressed encoder from files; see `vsearch.encoders.reading.read_model`."""
     from vsearch.encoders.compressed import CompressedEncoder
     from vsearch.encoders.reading import read_model
 
@@ -52,7 +52,7 @@ def from_files(files: Mapping[str, NDArray[np.uint8]], name: str) -> CompressedE
 
 
 def _read_folder(folder: Path) -> CompressedEncoder:
-    """The encoder in a folder; its larger file is mapped."""
+    """Read the encoder in a folder; the larger file is memory-mapped."""
     import numpy as np
 
     data = (

@@ -1,7 +1,7 @@
-"""How rounded weights lie in a file and in memory.
+"""The layout of rounded weights in files and in memory.
 
-8-bit weights lie in both as products read them: blocks of 64 rows, of each row four neighboring columns, then the next four.
-Codes of fewer bits lie row by row as bit planes: of 32 columns one 32-bit word for each bit.
+8-bit weights have the layout that kernels read: blocks of 64 rows; four adjacent columns of each row, then the next four.
+Codes of fewer bits are stored row by row as bit planes: one 32-bit word per bit of 32 columns.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def up_to(count: int, multiple: int) -> int:
-    """A count rounded up to a multiple."""
+    """Round a count up to a multiple."""
     return -(-count // multiple) * multiple
 
 
 def pack_blocks(integers: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Weights (rows, columns) as blocks (rows / 64, columns * 64), both rounded up, to 64 and to 32, with zeros."""
+    """Pack weights (rows, columns) as blocks (rows / 64, columns * 64), padded with zeros to multiples of 64 and 32."""
     rows, columns = integers.shape
     padded = np.zeros((up_to(rows, BLOCK), up_to(columns, GROUP)), np.int8)
     padded[:rows, :columns] = integers
@@ -31,13 +31,13 @@ def pack_blocks(integers: NDArray[np.int8]) -> NDArray[np.int8]:
 
 
 def unpack_blocks(blocks: NDArray[np.int8], rows: int, columns: int) -> NDArray[np.int8]:
-    """The inverse of `pack_blocks`."""
+    """Invert `pack_blocks`."""
     words = blocks.reshape(len(blocks), -1, BLOCK, TOGETHER)
     return np.ascontiguousarray(words.transpose(0, 2, 1, 3).reshape(len(blocks) * BLOCK, -1)[:rows, :columns])
 
 
 def row_sums(blocks: NDArray[np.int8], rows: int) -> NDArray[np.int32]:
-    """Sums int32 (rows,) of each row's weights."""
+    """Return the sums int32 (rows,) of the weights of each row."""
     from vsearch.kernels.encoders.api import sum_weights
 
     sums = np.empty(rows, np.int32)
@@ -46,14 +46,14 @@ def row_sums(blocks: NDArray[np.int8], rows: int) -> NDArray[np.int32]:
 
 
 def pack_planes(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint32]:
-    """Codes (rows, columns) as bit planes uint32 (rows, columns / 32 * bits); columns are a multiple of 32."""
+    """Pack codes (rows, columns), a multiple of 32 columns, as bit planes uint32 (rows, columns / 32 * bits)."""
     grouped = codes.reshape(len(codes), -1, 1, GROUP)
     planes = grouped >> np.arange(bits, dtype=np.uint8)[:, None] & np.uint8(1)
     return np.packbits(planes, axis=-1, bitorder="little").view("<u4").reshape(len(codes), -1)
 
 
 def unpack_planes(planes: NDArray[np.uint32], bits: int) -> NDArray[np.uint8]:
-    """The inverse of `pack_planes`."""
+    """Invert `pack_planes`."""
     octets = np.ascontiguousarray(planes).view(np.uint8).reshape(len(planes), -1, bits, GROUP // 8)
     ones = np.unpackbits(octets, axis=-1, bitorder="little")
     return (ones << np.arange(bits, dtype=np.uint8)[:, None]).sum(axis=2, dtype=np.uint8).reshape(len(planes), -1)

@@ -1,7 +1,7 @@
-"""Products with 7-bit weights and 8-bit inputs, and token tables of few bits, in NumPy.
+"""Linear layers with 7-bit weights and 8-bit inputs, and token tables with few bits, in NumPy.
 
-Each token's inputs are scaled by channel and rounded to unsigned 8 bits between their least and greatest; sums of products are
-exact integers, the same in any order.
+The inputs of each token are scaled by channel and rounded to unsigned 8 bits between their minimum and maximum. Sums of products
+are exact integers, so they do not depend on the order of summation.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 LEVELS = 255
 EXACT_COLUMNS = 1024
-"""Columns whose products, at most 255 * 63 each, float32 adds up exactly."""
+"""Number of columns for which float32 sums of products, each at most 255 * 63, are exact."""
 
 
 class Activations(NamedTuple):
-    """Rows as ``low + step * codes``.
+    """Rows represented as ``low + step * codes``.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Activations(NamedTuple):
 
 
 def quantize_rows(rows: NDArray[np.float32], scales: NDArray[np.float32]) -> Activations:
-    """Scale rows float32 (t, columns) by channel and round each between its least and greatest element."""
+    """Scale rows float32 (t, columns) by channel, and round each row between its minimum and maximum."""
     scaled = rows * scales
     low, high = scaled.min(axis=1), scaled.max(axis=1)
     step = (high - low) * np.float32(1 / LEVELS)
@@ -50,13 +50,13 @@ def quantize_rows(rows: NDArray[np.float32], scales: NDArray[np.float32]) -> Act
 
 
 class Packed(NamedTuple):
-    """Integers of fewer than 8 bits as they lie on disk.
+    """Integers of fewer than 8 bits in their layout on disk.
 
     Attributes
     ----------
     bits : int
     planes : uint32 (rows, groups * bits)
-        Codes, as `pack_planes` lays them out.
+        Codes from `pack_planes`.
     scales, offsets : uint8 and int8 (rows, groups)
     """
 
@@ -67,17 +67,17 @@ class Packed(NamedTuple):
 
     @classmethod
     def of(cls, rounded: Rounded, bits: int) -> Packed | None:
-        """Rounded weights, packed; None for 8 bits."""
+        """Pack rounded weights; None for 8 bits."""
         if rounded.scales is None or rounded.offsets is None:
             return None
         return cls(bits, pack_planes(rounded.codes.view(np.uint8), bits), rounded.scales, rounded.offsets)
 
     def integers(self) -> NDArray[np.int8]:
-        """What the codes stand for, int8 (rows, columns)."""
+        """Return the integers that the codes represent, int8 (rows, columns)."""
         return expand(unpack_planes(self.planes, self.bits), self.scales, self.offsets)
 
     def blocks(self, columns: int) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-        """The first columns as `pack_blocks` lays them out, and the sum of each row, by the kernel."""
+        """Return the first columns in the layout of `pack_blocks`, and the sum of each row, using a kernel."""
         from vsearch.kernels.encoders.api import unpack_weights
 
         rows, groups = self.scales.shape
@@ -89,7 +89,7 @@ class Packed(NamedTuple):
         return blocks, sums
 
     def take(self, rows: Sequence[int], steps: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-        """Some rows times their steps, float32 (t, width), by the kernel."""
+        """Return selected rows times their steps, float32 (t, width), using a kernel."""
         from vsearch.kernels.encoders.api import take_rows
 
         taken, ids = np.empty((len(rows), width), np.float32), np.asarray(rows, np.int64)
@@ -99,20 +99,20 @@ class Packed(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class QuantizedLinear:
-    """A product with 7-bit weights.
+    """A linear layer with 7-bit weights.
 
     Attributes
     ----------
     blocks : int8 (rows / 64, columns * 64)
-        Weights as `pack_blocks` lays them out.
+        Weights in the layout of `pack_blocks`.
     steps, bias : float32 (rows,)
-        What one unit of a row stands for, and what is added to the product.
+        Step size and bias of each row.
     sums : int32 (rows,)
-        Sums of each row's integers.
+        Sums of the integers of each row.
     scales : float32 (columns,)
-        What inputs are multiplied with before they are rounded; the weights were divided by it.
+        Factors of the inputs before rounding, by which the weights were divided.
     packed : Packed or None
-        The weights as they are on disk, where that is in fewer than 8 bits.
+        The weights in their layout on disk, for fewer than 8 bits.
     """
 
     blocks: NDArray[np.int8]
@@ -124,7 +124,7 @@ class QuantizedLinear:
 
     @classmethod
     def of(cls, rounded: Rounded, bits: int, bias: NDArray[np.float32], scales: NDArray[np.float32]) -> QuantizedLinear:
-        """A product with rounded weights; these may have more columns, which count for nothing."""
+        """Return a linear layer with rounded weights; columns beyond `scales` are ignored."""
         integers = rounded.integers()[:, : len(scales)]
         sums = integers.sum(axis=1, dtype=np.int32)
         return cls(pack_blocks(integers), rounded.steps, bias, sums, scales, Packed.of(rounded, bits))
@@ -135,7 +135,7 @@ class QuantizedLinear:
         return unpack_blocks(self.blocks, len(self.steps), len(self.scales)).astype(np.float32)
 
     def apply(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Products float32 (t, rows) with inputs float32 (t, columns)."""
+        """Return outputs float32 (t, rows) for inputs float32 (t, columns)."""
         codes, low, step = quantize_rows(rows, self.scales)
         inputs, total = codes.astype(np.float32), np.zeros((len(rows), len(self.steps)), np.int64)
         for start in range(0, inputs.shape[1], EXACT_COLUMNS):
@@ -147,12 +147,12 @@ class QuantizedLinear:
 
 @dataclass(frozen=True, eq=False)
 class TokenTable:
-    """Token embeddings in few bits.
+    """Token embeddings with few bits.
 
     Attributes
     ----------
     steps : float32 (tokens,)
-        What one unit of a row stands for.
+        Step size of each row.
     codes : int8 (tokens, width) or Packed
         The rows in steps.
     """
@@ -169,7 +169,7 @@ class TokenTable:
         return self.codes.bits if isinstance(self.codes, Packed) else 8
 
     def take(self, ids: Sequence[int], width: int) -> NDArray[np.float32]:
-        """Embeddings float32 (t, width) of tokens."""
+        """Return the embeddings float32 (t, width) of tokens."""
         if isinstance(self.codes, Packed):
             return self.codes.take(ids, self.steps, width)
         return self.codes[ids, :width].astype(np.float32) * self.steps[ids][:, None]

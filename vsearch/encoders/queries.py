@@ -1,4 +1,4 @@
-"""Texts as queries: what they may be, and their vectors."""
+"""Check and encode text queries."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
 LONGEST = 1 << 20
-"""Most characters of a query; an encoder reads some hundred words of it."""
+"""Maximum number of characters of a query; an encoder reads a few hundred words of it."""
 
 TOGETHER = 32
-"""Texts between two looks at the clock."""
+"""Number of texts that are encoded between two checks of the deadline."""
 
 
 def as_texts(queries: Any) -> list[str] | None:
-    """The queries of a search where they are texts: a string, or a list or tuple of one or more.
+    """Return the queries of a search as texts, if they are a string or a nonempty list or tuple of strings.
 
     Returns
     -------
     list of str or None
-        None where they are something else.
+        None for other queries.
 
     Raises
     ------
@@ -41,12 +41,12 @@ def as_texts(queries: Any) -> list[str] | None:
         return None
     for row, text in enumerate(texts):
         if len(text) > LONGEST:
-            raise InputError(f"text {row} has {len(text)} characters; at most {LONGEST} are allowed")
+            raise InputError(f"texts must have at most {LONGEST} characters, text {row} has {len(text)}")
     return list(texts)
 
 
 def encode_queries(encode: Encode, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Vectors float32 (m, dimensions) of queries.
+    """Return vectors float32 (m, dimensions) of text queries.
 
     Raises
     ------
@@ -55,8 +55,8 @@ def encode_queries(encode: Encode, texts: Sequence[str]) -> NDArray[np.float32]:
     """
     vectors = []
     for start in range(0, len(texts), TOGETHER):
-        moment = until()
-        if moment is not None and time.monotonic() > moment:
+        deadline = until()
+        if deadline is not None and time.monotonic() > deadline:
             raise SearchTimeoutError(f"the time ran out after {start} of {len(texts)} texts were encoded")
         vectors.append(encode(texts[start : start + TOGETHER]))
     return vectors[0] if len(vectors) == 1 else np.concatenate(vectors)

@@ -1,7 +1,6 @@
-"""Opening a compressed encoder.
+"""Read a compressed encoder.
 
-What files say is checked before it is used: sizes follow from the architecture, and every array must have the type and the
-shape that follow from these.
+Everything is checked before use: the architecture determines the type and shape of every array.
 """
 
 from __future__ import annotations
@@ -35,21 +34,26 @@ if TYPE_CHECKING:
 
 
 def read_model(files: Mapping[str, NDArray[np.uint8]], name: str) -> tuple[QuantizedBert, EncoderReport]:
-    """The model of the encoder in some files, uint8 arrays by name, which may be memory maps.
+    """Read the model of an encoder from files, uint8 arrays by name, which may be memory maps.
+
+    Parameters
+    ----------
+    name : str
+        Name of the encoder in error messages.
 
     Raises
     ------
     CorruptIndexError
-        A file is missing or damaged; `name` says of what.
+        A file is missing or damaged.
     FormatVersionError
-        A later version wrote them.
+        A later version wrote the files.
     """
     try:
         entry = msgspec.json.decode(files[ENTRY].tobytes(), type=Entry)
     except KeyError:
         raise CorruptIndexError(f"{name}/{ENTRY}", "is missing; restore it from a copy") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CorruptIndexError(f"{name}/{ENTRY}", f"is not valid ({error}); restore it from a copy") from None
+        raise CorruptIndexError(f"{name}/{ENTRY}", f"is invalid ({error}); restore it from a copy") from None
     if entry.format != FORMAT:
         raise FormatVersionError(
             f"{name}: the encoder has format {entry.format}, this version reads {FORMAT}; upgrade vsearch"
@@ -70,7 +74,7 @@ def read_model(files: Mapping[str, NDArray[np.uint8]], name: str) -> tuple[Quant
 
 
 class _Reader:
-    """The arrays of an encoder, each held against what it must be."""
+    """Reads the arrays of an encoder, and checks each."""
 
     def __init__(self, files: Mapping[str, SegmentFile], facts: Mapping[str, Any]) -> None:
         self._files, self._facts = files, facts
@@ -98,13 +102,13 @@ class _Reader:
     def _take(self, part: str, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         file = self._files.get(part)
         if file is None or name not in file.arrays:
-            raise InputError(f"there is no array {name!r} of the {part}")
+            raise InputError(f"array {name!r} of the {part} is missing")
         array = file.array(name)
         if array.dtype != dtype or array.shape != shape:
             expected = f"{np.dtype(dtype).name} {shape}"
             raise InputError(f"array {name!r} of the {part} must be {expected}, got {array.dtype.name} {array.shape}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(f"array {name!r} of the {part} holds NaN or infinity")
+            raise InputError(f"array {name!r} of the {part} must be finite")
         return array
 
     def _floats(self, name: str, shape: tuple[int, ...], part: str = "floats") -> NDArray[np.float32]:
@@ -176,13 +180,15 @@ class _Reader:
             width = out
 
     def _tokenizer(self) -> WordPiece:
-        said = self._facts.get("tokenizer")
-        names = [each.name for each in fields(Normalization)]
-        if not isinstance(said, dict) or not all(isinstance(said.get(name), bool) for name in names):
-            raise InputError("the tokenizer is not described")
-        prefix, longest = said.get("prefix"), said.get("longest_word")
+        facts = self._facts.get("tokenizer")
+        names = [entry.name for entry in fields(Normalization)]
+        if not isinstance(facts, dict) or not all(isinstance(facts.get(name), bool) for name in names):
+            raise InputError("the description of the tokenizer is missing or incomplete")
+        prefix, longest = facts.get("prefix"), facts.get("longest_word")
         if not isinstance(prefix, str) or type(longest) is not int or not 1 <= longest <= 1000:
-            raise InputError("the tokenizer's prefix and longest word are not valid")
+            raise InputError(
+                f"the tokenizer must have a string prefix and a longest_word from 1 to 1000, got {prefix!r:.100} and {longest!r:.100}"
+            )
         file = self._files.get("vocabulary")
         size = file.arrays["text"].shape[0] if file is not None and "text" in file.arrays else 0
         tokens = self._take("vocabulary", "text", np.uint8, (size,)).tobytes().decode().split("\n")
@@ -192,7 +198,7 @@ class _Reader:
             "vocabulary",
             vocabulary,
             self._sizes.tokens,
-            Normalization(**{name: said[name] for name in names}),
+            Normalization(**{name: facts[name] for name in names}),
             prefix=prefix,
             longest_word=longest,
         )

@@ -1,4 +1,4 @@
-"""What was measured of a compressed encoder."""
+"""The report of a compression."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from vsearch.encoders.running import QuantizedBert
 
 WORST = 1.0
-"""Percentile of cosines that stands for the worst."""
+"""Percentile of the cosines that is reported as the worst."""
 
 
 def cosines(expected: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Cosines float64 (m,) of pairs of vectors (m, d); 0 where one has no direction."""
+    """Return the cosine similarities float64 (m,) of pairs of vectors (m, d); 0 if one of them is zero."""
     one, other = expected.astype(np.float64), vectors.astype(np.float64)
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     products: NDArray[np.float64] = (one * other).sum(axis=1)
@@ -28,18 +28,18 @@ def cosines(expected: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDAr
 
 @dataclass(frozen=True)
 class EncoderReport:
-    """What was measured when an encoder was compressed.
+    """The size of a compressed encoder, and its similarity to the original.
 
     Attributes
     ----------
     weight_bits, table_bits : int
-        Bits of a number on disk.
+        Bits per number on disk.
     bytes : dict of str to int
-        On disk, by part.
+        Bytes on disk, by part.
     cosine, worst_cosine : float
-        Of the vectors to those of the float model: mean, and 1 % are below.
+        Mean and first percentile of the cosine similarities to the vectors of the float model.
     texts : int
-        How many texts were measured.
+        Number of texts that were measured.
     """
 
     weight_bits: int
@@ -65,7 +65,7 @@ class EncoderReport:
         weight_bits: int,
         bytes_: dict[str, int],
     ) -> EncoderReport:
-        """Compare a compressed model with the one it was made from, on texts given by their tokens' ids; `bytes_` are those of its parts."""
+        """Compare a compressed model with the original on texts, given as token ids; `bytes_` are the sizes of its parts."""
         near = cosines(model.forward(texts), compressed.forward(texts))
         return cls(
             weight_bits,

@@ -1,4 +1,4 @@
-"""A BERT encoder of quantized products, whose layers one native call runs on a text."""
+"""A BERT encoder with quantized linear layers, which one native call runs on a text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKEN_BYTES = 160
 
 
 class Runner:
-    """The layers of a model as the kernel takes them: addresses of arrays, which it keeps alive."""
+    """The layers of a model in the form of kernel arguments: addresses of arrays, which it keeps alive."""
 
     def __init__(self, model: Bert[QuantizedLinear]) -> None:
         sizes = model.architecture
@@ -39,7 +39,7 @@ class Runner:
         self._products = np.array(blocks, np.int64)
 
     def _pack(self, product: QuantizedLinear) -> list[int]:
-        """A product as a block of `ProductField`."""
+        """Pack a linear layer as a block of `ProductField`."""
         arrays: dict[ProductField, NDArray[Any]] = {
             ProductField.WEIGHTS: np.ascontiguousarray(product.blocks),
             ProductField.STEPS: np.ascontiguousarray(product.steps, np.float32),
@@ -54,7 +54,7 @@ class Runner:
         return [numbers[field] for field in ProductField]
 
     def run(self, rows: NDArray[np.float32]) -> None:
-        """Run the tokens of a text, float32 (t, width) with their positions, through all layers, in place."""
+        """Run all layers in place on the embeddings of a text, float32 (t, width), with positions added."""
         from vsearch.kernels.encoders.api import run_layers
 
         tokens, width = rows.shape
@@ -80,13 +80,13 @@ class Runner:
 
 @dataclass(frozen=True, eq=False)
 class QuantizedBert(Bert[QuantizedLinear]):
-    """BERT with products in small integers, and a token table in few bits."""
+    """BERT with quantized linear layers and a quantized token table."""
 
     table: TokenTable
 
     @cached_property
     def runner(self) -> Runner:
-        """The layers as the kernel takes them."""
+        """The layers as kernel arguments."""
         return Runner(self)
 
     @property
@@ -97,7 +97,7 @@ class QuantizedBert(Bert[QuantizedLinear]):
         return expanded + self.positions.nbytes + TOKEN_BYTES * len(self.tokenizer.vocabulary)
 
     def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
-        """Vectors float32 (m, dimensions) of texts by their tokens' ids, each computed alone by the kernel."""
+        """Return vectors float32 (m, dimensions) of texts, given as token ids; each is computed separately by the kernel."""
         sizes = self.architecture
         vectors = np.empty((len(texts), sizes.dimensions), np.float32)
         for row, ids in enumerate(texts):

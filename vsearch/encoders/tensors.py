@@ -1,7 +1,6 @@
-"""Reading safetensors files: a length, a JSON header, raw buffers. Nothing is unpickled.
+"""Read safetensors files: a length, a JSON header, and raw buffers. Nothing is unpickled.
 
-The header is a claim that a hostile or damaged file may get wrong: every offset, shape and size is checked before a byte
-of a tensor is used.
+Headers are not trusted: every offset, shape and size is checked before a tensor is read.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGEST_HEADER = 100_000_000
-"""Most bytes of a header, as the format says."""
+"""Maximum size of a header in bytes, according to the format."""
 
 MOST_AXES = 8
 
@@ -44,7 +43,7 @@ _FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 
 
 class Tensor(NamedTuple):
-    """What the header says of one tensor."""
+    """The header entry of a tensor."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -58,14 +57,14 @@ class Tensors:
     Parameters
     ----------
     data : uint8 (n,)
-        The whole file; may be a memory map.
+        The contents of the file; may be a memory map.
     path : str
-        What errors call the file.
+        Name of the file in error messages.
 
     Raises
     ------
     InputError
-        The header is not valid, or does not fit the file.
+        The header is invalid or does not match the file.
     """
 
     def __init__(self, data: NDArray[np.uint8], path: str) -> None:
@@ -80,16 +79,16 @@ class Tensors:
                     raise InputError(f"{path}: tensor {name[:100]!r} {error}") from None
 
     def take(self, name: str, shape: Sequence[int]) -> NDArray[np.float32]:
-        """Copy of a tensor as float32.
+        """Return a copy of a tensor as float32.
 
         Raises
         ------
         InputError
-            There is no such tensor, or its type or shape is another, or it holds NaN or infinity.
+            The tensor is missing, has another type or shape, or is not finite.
         """
         tensor = self.entries.get(name)
         if tensor is None:
-            raise InputError(f"{self.path}: there is no tensor {name!r}")
+            raise InputError(f"{self.path}: tensor {name!r} is missing")
         if tensor.shape != tuple(shape):
             raise InputError(f"{self.path}: tensor {name!r} must have the shape {tuple(shape)}, got {tensor.shape}")
         raw = self._body[tensor.start : tensor.stop]
@@ -99,16 +98,16 @@ class Tensors:
             with np.errstate(over="ignore"):
                 values = np.frombuffer(raw.tobytes(), _FLOATS[tensor.dtype]).astype(np.float32)
         else:
-            raise InputError(f"{self.path}: tensor {name!r} must hold floats, got {tensor.dtype}")
+            raise InputError(f"{self.path}: tensor {name!r} must have a float type, got {tensor.dtype}")
         if not np.isfinite(values).all():
-            raise InputError(f"{self.path}: tensor {name!r} holds NaN, infinity or a number beyond float32")
+            raise InputError(f"{self.path}: tensor {name!r} contains NaN, infinity or a number beyond float32")
         return values.reshape(tensor.shape)
 
 
 def _split(data: NDArray[np.uint8], path: str) -> tuple[NDArray[np.uint8], Mapping[str, Any]]:
-    """The buffers of a file and its header."""
+    """Split a file into its buffers and its header."""
     if len(data) < 8:
-        raise InputError(f"{path}: a safetensors file has at least 8 bytes, got {len(data)}")
+        raise InputError(f"{path}: a safetensors file must have at least 8 bytes, got {len(data)}")
     (length,) = struct.unpack("<Q", data[:8].tobytes())
     if length > min(LARGEST_HEADER, len(data) - 8):
         raise InputError(f"{path}: a header of {length} bytes does not fit a file of {len(data)} bytes")
@@ -129,22 +128,22 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parse(fields: Any, size: int) -> Tensor:
-    """Check one entry of a header against the bytes there are; raises ValueError."""
+    """Check a header entry against the size of the buffers; raises ValueError."""
     if not isinstance(fields, dict):
         raise ValueError("has no fields")  # noqa: TRY004  the file is wrong, not the caller
     dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise ValueError(f"has the type {str(dtype)[:20]!r}; known are {', '.join(ITEM_BYTES)}")
+        raise ValueError(f"must have one of the types {', '.join(ITEM_BYTES)}, got {str(dtype)[:20]!r}")
     if not isinstance(shape, list) or len(shape) > MOST_AXES or not all(_is_count(extent) for extent in shape):
-        raise ValueError(f"has no valid shape; it must be a list of up to {MOST_AXES} counts")
+        raise ValueError(f"must have a shape of up to {MOST_AXES} nonnegative integers")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_count(offset) for offset in offsets):
-        raise ValueError("has no valid data_offsets; they must be two counts")
+        raise ValueError("must have data_offsets of two nonnegative integers")
     start, stop = offsets
     if not start <= stop <= size:
-        raise ValueError(f"lies in bytes {start} to {stop} of {size}")
+        raise ValueError(f"must lie within {size} bytes, got bytes {start} to {stop}")
     needed = prod(shape) * ITEM_BYTES[dtype]
     if needed != stop - start:
-        raise ValueError(f"of the shape {tuple(shape)} and type {dtype} takes {needed} bytes, got {stop - start}")
+        raise ValueError(f"of shape {tuple(shape)} and type {dtype} must have {needed} bytes, got {stop - start}")
     return Tensor(dtype, tuple(shape), start, stop)
 
 

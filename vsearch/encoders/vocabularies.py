@@ -1,4 +1,4 @@
-"""Tokenizers of checked vocabularies."""
+"""Check vocabularies of tokenizers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPECIAL = {"unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "mask
 
 
 def make_tokenizer(path: str, vocabulary: Any, tokens: int, normalization: Normalization, **options: Any) -> WordPiece:
-    """A tokenizer of a checked vocabulary: ids of distinct tokens, below `tokens`, with BERT's special tokens among them."""
+    """Check a vocabulary and return its tokenizer: ids must be below `tokens`, and BERT's special tokens are required."""
     if not isinstance(vocabulary, dict) or not 0 < len(vocabulary) <= tokens:
         count = len(vocabulary) if isinstance(vocabulary, dict) else 0
         raise InputError(f"{path}: the vocabulary must have from 1 to {tokens} tokens, got {count}")
@@ -21,7 +21,7 @@ def make_tokenizer(path: str, vocabulary: Any, tokens: int, normalization: Norma
     special = {name: vocabulary[name] for name in SPECIAL.values() if name in vocabulary}
     missing = {SPECIAL[name] for name in ("unk", "cls", "sep")} - special.keys()
     if missing:
-        raise InputError(f"{path}: the vocabulary lacks {', '.join(sorted(missing))}")
+        raise InputError(f"{path}: the vocabulary must contain {', '.join(sorted(missing))}")
     return WordPiece(
         vocabulary,
         unknown=special["[UNK]"],

@@ -1,6 +1,6 @@
-"""WordPiece: text to token ids as BERT's tokenizer makes them, with ``unicodedata`` alone.
+"""WordPiece tokenization as in BERT, using only ``unicodedata``.
 
-Time and memory are bounded by the length of the text; a text is read only up to where the model's length limit is reached.
+Time and memory are bounded by the length of the text, which is read only until the model's length limit is reached.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from functools import cached_property
 from itertools import groupby
 
 PIECE = 8192
-"""Characters that are normalized at a time."""
+"""Number of characters that are normalized at a time."""
 
 KEPT = 1 << 16
-"""Most characters whose normal form is remembered."""
+"""Maximum number of characters whose normal form is cached."""
 
 _IDEOGRAPHS = (
     (0x4E00, 0x9FFF),
@@ -32,7 +32,7 @@ _IDEOGRAPHS = (
 
 @dataclass(frozen=True)
 class Normalization:
-    """How text is prepared before it is split into words.
+    """Normalization of text before it is split into words.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Normalization:
 
 
 class CharacterTable(dict[int, str]):
-    """What `str.translate` puts in the place of each character: its normal form, with spaces around what is a word by itself."""
+    """A table for `str.translate`: the normal form of each character, with spaces around characters that are words."""
 
     def __init__(self, normalization: Normalization) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class CharacterTable(dict[int, str]):
 
     def _normal_form(self, char: str) -> str:
         rules = self._normalization
-        if 0xD800 <= ord(char) <= 0xDFFF:  # half of a pair is no character
+        if 0xD800 <= ord(char) <= 0xDFFF:  # a lone surrogate
             return ""
         if rules.clean and _is_control(char):
             return ""
@@ -94,14 +94,14 @@ def _is_ideograph(code: int) -> bool:
 
 
 def _is_punctuation(char: str) -> bool:
-    """Whether a character is punctuation to BERT: all of ASCII that is no letter, digit or space counts."""
+    """Whether a character is punctuation for BERT, which includes all ASCII symbols."""
     if char < "\x80":
         return char.isprintable() and not char.isalnum() and char != " "
     return unicodedata.category(char).startswith("P")
 
 
 def _in_canonical_order(text: str) -> str:
-    """Sort each run of combining characters by class, as a decomposition of the whole text would have."""
+    """Sort each run of combining characters by class, as in a decomposition of the whole text."""
     if text.isascii() or not any(map(unicodedata.combining, set(text))):
         return text
     return "".join(
@@ -117,14 +117,14 @@ class WordPiece:
     Attributes
     ----------
     vocabulary : mapping of str to int
-        Ids of the tokens; those that continue a word begin with `prefix`.
+        Ids of the tokens; tokens that continue a word start with `prefix`.
     unknown, first, last : int
-        Ids of the token for words that cannot be composed, and of those that begin and end every text.
+        Ids of the token for unknown words, and of the first and last token of every text.
     special : mapping of str to int
-        Tokens that are recognized in the text itself, before it is normalized.
+        Tokens that are recognized in the text before normalization.
     prefix : str
     longest_word : int
-        A word of more characters is unknown.
+        Longer words are unknown.
     """
 
     vocabulary: Mapping[str, int]
@@ -137,7 +137,7 @@ class WordPiece:
     longest_word: int = 100
 
     def encode(self, text: str, limit: int) -> list[int]:
-        """Ids of a text, at most `limit` of them with the first and the last; what is beyond is cut off."""
+        """Return the token ids of a text, truncated to `limit` ids including the first and the last."""
         ids = [self.first]
         for part in self._parts(text):
             if isinstance(part, int):
@@ -163,7 +163,7 @@ class WordPiece:
         return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def _parts(self, text: str) -> Iterator[str | int]:
-        """The text between special tokens, and these tokens' ids."""
+        """Yield the text between special tokens, and the ids of these tokens."""
         start = 0
         if self._special_pattern is not None:
             for match in self._special_pattern.finditer(text):
@@ -173,36 +173,36 @@ class WordPiece:
         yield text[start:]
 
     def _words(self, text: str) -> Iterator[str]:
-        """Normalized words, one piece of the text after the other."""
-        table, begun = self._table, ""
+        """Yield normalized words, piece by piece."""
+        table, partial = self._table, ""
         for start in range(0, len(text), PIECE):
-            normal = begun + text[start : start + PIECE].translate(table)
+            normal = partial + text[start : start + PIECE].translate(table)
             normal = _in_canonical_order(normal)
             words = normal.split(" ")
-            begun = words.pop()[: self.longest_word + 1]  # it may go on in the next piece; too long is unknown already
+            partial = words.pop()[: self.longest_word + 1]  # may continue in the next piece, unless it is too long
             yield from filter(None, words)
-        if begun:
-            yield begun
+        if partial:
+            yield partial
 
     def _append(self, word: str, ids: list[int]) -> None:
-        """Append the ids of a word: the longest token that it begins with, then the longest that continues it."""
+        """Append the ids of a word: the longest token that it starts with, then the longest that continues it, and so on."""
         vocabulary = self.vocabulary
-        whole = vocabulary.get(word)
-        if whole is not None and len(word) <= self.longest_word:
-            ids.append(whole)
+        word_id = vocabulary.get(word)
+        if word_id is not None and len(word) <= self.longest_word:
+            ids.append(word_id)
             return
         size, start, count = len(word), 0, len(ids)
         while start < size:
-            stop, found = size if size <= self.longest_word else start, None
+            stop, token_id = size if size <= self.longest_word else start, None
             while stop > start:
                 token = word[start:stop] if start == 0 else self.prefix + word[start:stop]
-                found = vocabulary.get(token)
-                if found is not None:
+                token_id = vocabulary.get(token)
+                if token_id is not None:
                     break
                 stop -= 1
-            if found is None:
+            if token_id is None:
                 del ids[count:]
                 ids.append(self.unknown)
                 return
-            ids.append(found)
+            ids.append(token_id)
             start = stop

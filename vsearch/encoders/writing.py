@@ -1,4 +1,4 @@
-"""Writing a compressed encoder: its arrays into one checked Arrow file, and a JSON file that says where in it the header lies."""
+"""Write a compressed encoder: its arrays in one Arrow file with checksums, and a JSON file with the location of its header."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def model_parts(model: QuantizedBert) -> dict[str, Arrays]:
-    """The arrays of a model by part: weights, table, vocabulary, and what stays in float32."""
+    """Return the arrays of a model by part: weights, table, vocabulary, and float arrays."""
     weights: Arrays = {}
     rest: Arrays = {"positions": model.positions.astype(np.float16), **_norm_arrays("embedding", model.embedding_norm)}
     for number, layer in enumerate(model.layers):
@@ -49,7 +49,7 @@ def model_parts(model: QuantizedBert) -> dict[str, Arrays]:
 
 
 def part_bytes(model: QuantizedBert) -> dict[str, int]:
-    """Bytes of a model's arrays by part."""
+    """Return the bytes of a model's arrays by part."""
     return {part: sum(array.nbytes for array in arrays.values()) for part, arrays in model_parts(model).items()}
 
 
@@ -67,7 +67,7 @@ def _norm_arrays(name: str, norm: Norm) -> Arrays:
 
 
 def _vocabulary_text(tokenizer: WordPiece) -> NDArray[np.uint8]:
-    """Tokens by id, one a line. No text has a token with a line break or half a surrogate pair: its line is empty."""
+    """Return the tokens by id, one per line. Tokens with line breaks or lone surrogates never occur, so their lines are empty."""
     lines = [""] * (max(tokenizer.vocabulary.values()) + 1)
     for token, row in tokenizer.vocabulary.items():
         if "\n" not in token and not any("\ud800" <= char <= "\udfff" for char in token):
@@ -76,7 +76,7 @@ def _vocabulary_text(tokenizer: WordPiece) -> NDArray[np.uint8]:
 
 
 def to_files(model: QuantizedBert, report: EncoderReport) -> dict[str, NDArray[np.uint8]]:
-    """The files of an encoder by name, as uint8 arrays."""
+    """Return the files of an encoder by name, as uint8 arrays."""
     tokenizer = model.tokenizer
     facts = {
         "architecture": model.architecture.to_dict(),

@@ -41,7 +41,7 @@ def check_options(budget: Any, retune: Any) -> None:
     if not (retune == "auto" or isinstance(retune, bool)):
         raise InputError(f"retune must be 'auto', True or False, got {retune!r:.100}")
     if budget is not None and not (is_number(budget) and budget >= 0):
-        raise InputError(f"budget_seconds must be a number of seconds, got {budget!r:.100}")
+        raise InputError(f"budget_seconds must be a number of at least 0, got {budget!r:.100}")
 
 
 def maintain(
@@ -95,7 +95,7 @@ def keep_up(snapshot: Snapshot, *, train: bool = True) -> Snapshot:
         try:
             _, snapshot = fold(snapshot)
         except VsearchError as error:
-            logger.warning("%s: folding deltas is left to optimize: %s", snapshot.store.url, error)
+            logger.warning("%s: folding deltas failed, optimize will retry it: %s", snapshot.store.url, error)
     return train_if_due(snapshot) if train else snapshot
 
 
@@ -119,7 +119,7 @@ def train_if_due(snapshot: Snapshot, *, keep_shards: bool = False) -> Snapshot:
     try:
         _, snapshot = retrain(snapshot, options, progress=silent)
     except (ConflictError, StoreError) as error:
-        logger.warning("%s: training is left to a later append: %s", snapshot.store.url, error)
+        logger.warning("%s: training failed, a later append will retry it: %s", snapshot.store.url, error)
     return snapshot
 
 

@@ -1,8 +1,8 @@
-"""Build a document index: reduce, train, encode each document to one vector, and build an ordinary index of these.
+"""Build a document index: reduce, train, encode each document as one vector, and build an ordinary index of these.
 
 The document part, which MaxSim reads, is written shard by shard next to the ordinary files, in the order of the shard's
-rows, and published by the same commit. Memory is bounded by the samples and one batch of documents; larger data is
-spooled to scratch files.
+rows, and committed with them. Memory is bounded by the samples and one batch of documents; larger data is spooled to
+scratch files.
 """
 
 from __future__ import annotations
@@ -102,8 +102,13 @@ class DocumentPart:
         The reduced documents.
     positions : int32 (vectors,) or None
         Position of each vector in its input document.
-    given : int
+    input_vectors : int
         Number of vectors before the reduction.
+    token_codec : TokenCodec
+    fde : FixedEncoding
+    options : DocumentOptions
+    scratch : Path
+        Folder for temporary files.
     """
 
     name: ClassVar[str] = "documents"
@@ -111,23 +116,23 @@ class DocumentPart:
 
     documents: Documents
     positions: NDArray[np.int32] | None
-    given: int
-    patches: TokenCodec
+    input_vectors: int
+    token_codec: TokenCodec
     fde: FixedEncoding
     options: DocumentOptions
     scratch: Path
 
     def model(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of the model."""
-        return {**self.patches.arrays(), **self.fde.arrays()}
+        return {**self.token_codec.arrays(), **self.fde.arrays()}
 
     def entry(self) -> DocumentsEntry:
         """Return the manifest entry of the document part."""
         return DocumentsEntry(
-            patches=self.patches.configuration(),
-            dimensions=self.patches.dimensions,
+            patches=self.token_codec.configuration(),
+            dimensions=self.token_codec.dimensions,
             vectors=int(self.documents.offsets[-1]),
-            vectors_given=self.given,
+            vectors_given=self.input_vectors,
             keep=float(self.options.keep),
             pool=None if self.options.pool is None else float(self.options.pool),
             candidates=self.options.candidates,
@@ -139,21 +144,21 @@ class DocumentPart:
         """Encode the documents of a shard, in the order of `rows`, and pass the arrays of its files to `arrays`."""
         lengths = self.documents.offsets[rows + 1] - self.documents.offsets[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        total, patches, options = int(offsets[-1]), self.patches, self.options
+        total, token_codec, options = int(offsets[-1]), self.token_codec, self.options
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
 
             def spool(name: str, dtype: Any, *shape: int) -> NDArray[Any]:
                 return np.memmap(Path(folder) / name, dtype, "w+", shape=shape)
 
-            codes = spool("codes", patches.code_dtype, total)
-            residual = patches.residual is not None
-            residuals = spool("residuals", np.uint8, total, patches.residual_bytes) if residual else None
+            codes = spool("codes", token_codec.code_dtype, total)
+            residual = token_codec.residual is not None
+            residuals = spool("residuals", np.uint8, total, token_codec.residual_bytes) if residual else None
             factors = spool("factors", np.float16, total if residual else 0)
             scales = np.ones(len(rows), np.float32)
-            exact = spool("exact", STORED[options.store], total, patches.dimensions) if options.store else None
+            exact = spool("exact", STORED[options.store], total, token_codec.dimensions) if options.store else None
             for start, stop in batches(offsets):
                 vectors, inside = self.documents.take(rows[start:stop])
-                encoded = encode_documents(patches, vectors, inside)
+                encoded = encode_documents(token_codec, vectors, inside)
                 low, high = int(offsets[start]), int(offsets[stop])
                 codes[low:high], scales[start:stop] = encoded.codes, encoded.scales
                 if exact is not None:
@@ -161,8 +166,8 @@ class DocumentPart:
                 if residuals is not None and encoded.residuals is not None and encoded.factors is not None:
                     residuals[low:high], factors[low:high] = encoded.residuals, encoded.factors
             arrays(kinds.DOCUMENTS, {"vectors": lengths.astype(np.uint32), "factor_scale": scales})
-            if patches.numbers is not None:
-                arrays(kinds.PATCH_NUMBERS, {"packed": pack(np.asarray(codes, np.uint16), patches.number_bits)})
+            if token_codec.numbers is not None:
+                arrays(kinds.PATCH_NUMBERS, {"packed": pack(np.asarray(codes, np.uint16), token_codec.number_bits)})
             else:
                 arrays(kinds.PATCH_CODES, {"code": codes})
             if residuals is not None:
@@ -191,8 +196,10 @@ class DocumentPart:
 
     def _write_lists(self, codes: NDArray[Any], offsets: NDArray[np.int64], arrays: WriteArrays) -> None:
         """Write the inverted lists: the documents of each centroid, ascending."""
-        centroids = centroids_of(self.patches, codes)
-        counts, listed = list_documents_of(centroids, np.diff(offsets).astype(np.uint32), len(self.patches.codebook))
+        centroids = centroids_of(self.token_codec, codes)
+        counts, listed = list_documents_of(
+            centroids, np.diff(offsets).astype(np.uint32), len(self.token_codec.codebook)
+        )
         arrays(kinds.LIST_LENGTHS, {"documents": counts})
         arrays(kinds.LISTS, {"document": listed})
 
@@ -224,7 +231,7 @@ def build_document_index(
         The options or the documents are invalid.
     """
     if not overwrite and snapshot_numbers(store):
-        msg = f"{store.url} already holds an index; pass overwrite=True to replace it, or choose another location"
+        msg = f"{store.url} already contains an index; pass overwrite=True to replace it, or choose another location"
         raise IndexExistsError(msg)
     check_reduction(options.keep, options.pool, saliency=saliency is not None)
     with scratch_folder() as folder:
@@ -233,16 +240,16 @@ def build_document_index(
         documents, positions = reduce_documents(
             opened, weights, options.keep, options.pool, scratch, lambda done, all_: progress("reduce", done, all_)
         )
-        progress("train patches", 0, 1)
+        progress("train token codec", 0, 1)
         rng = np.random.default_rng(options.seed)
-        patches = train_token_codec(
+        token_codec = train_token_codec(
             _sample_vectors(documents, options.codebook, rng),
             options.codebook,
             options.residual_bits,
             binary=options.binary,
             seed=options.seed,
         )
-        progress("train patches", 1, 1)
+        progress("train token codec", 1, 1)
         drawn, drawn_offsets = documents.take(_sample_documents(documents, rng))
         use_lists = options.candidates == "lists"
         width = min(options.dimensions, documents.vectors.dimensions) if use_lists else options.dimensions
@@ -255,7 +262,7 @@ def build_document_index(
                 yield fde.encode_documents(*documents.read(start, stop))
                 progress("encode documents", stop, len(documents))
 
-        part = DocumentPart(documents, positions, int(opened.offsets[-1]), patches, fde, options, scratch)
+        part = DocumentPart(documents, positions, int(opened.offsets[-1]), token_codec, fde, options, scratch)
         return build_index(
             store,
             encoded(),
@@ -272,7 +279,7 @@ def build_document_index(
 def open_given(
     vectors: object, offsets: object | None, saliency: object | None, given: Given, scratch: Path
 ) -> tuple[Documents, NDArray[np.floating[Any]] | None, Given, Unusable | None]:
-    """Open documents and their saliency; returns also the other inputs, and which documents are left out, if any."""
+    """Open documents and their saliency; also return the other inputs, and the documents that are skipped, if any."""
     if offsets is None:
         vectors, given = _split(vectors, given, scratch)
     if given.missing == "skip":
@@ -303,9 +310,11 @@ def batches(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def encode_documents(patches: TokenCodec, vectors: NDArray[np.float32], offsets: NDArray[np.int64]) -> DocumentCodes:
-    """Encode documents that lie end to end: vectors float32 (n, d), offsets int64 (documents + 1,)."""
-    encoded, lengths = patches.encode(vectors), np.diff(offsets)
+def encode_documents(
+    token_codec: TokenCodec, vectors: NDArray[np.float32], offsets: NDArray[np.int64]
+) -> DocumentCodes:
+    """Encode consecutive documents: vectors float32 (n, d), offsets int64 (documents + 1,)."""
+    encoded, lengths = token_codec.encode(vectors), np.diff(offsets)
     scales = np.ones(len(lengths), np.float32)
     residuals = factors = None
     if encoded.residuals is not None and encoded.factors is not None:
@@ -313,20 +322,20 @@ def encode_documents(patches: TokenCodec, vectors: NDArray[np.float32], offsets:
         scales[scales == 0] = 1.0
         factors = (encoded.factors / np.repeat(scales, lengths)).astype(np.float16)
         residuals = transpose_documents(encoded.residuals, offsets)
-    binary = patches.numbers is not None
-    codes = encoded.centroids if patches.numbers is None else patches.numbers[encoded.centroids]
+    binary = token_codec.numbers is not None
+    codes = encoded.centroids if token_codec.numbers is None else token_codec.numbers[encoded.centroids]
     return DocumentCodes(
         lengths=lengths.astype(np.uint32),
         scales=scales,
-        codes=codes.astype(np.uint16 if binary else patches.code_dtype),
-        bits=patches.number_bits if binary else 0,
+        codes=codes.astype(np.uint16 if binary else token_codec.code_dtype),
+        bits=token_codec.number_bits if binary else 0,
         residuals=residuals,
         factors=factors,
     )
 
 
 def transpose_documents(codes: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Transpose the residual codes (n, bytes) of each document: byte j of all its vectors together."""
+    """Transpose the residual codes (n, bytes) of each document, so that byte j of all its vectors is contiguous."""
     out = np.empty(codes.size, np.uint8)
     width = codes.shape[1]
     for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
@@ -343,7 +352,7 @@ def _sample_vectors(documents: Documents, codebook: int, rng: np.random.Generato
 
 
 def _sample_documents(documents: Documents, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw documents to fit the encoding to, at most `SAMPLE_DOCUMENTS` and, with buckets, `SAMPLE_BYTES`."""
+    """Draw documents for the training of the encoding, limited by `SAMPLE_DOCUMENTS` and, with buckets, `SAMPLE_BYTES`."""
     per_document = max(float(np.diff(documents.offsets).mean()), BUCKETS) * 4 * documents.vectors.dimensions
     count = int(min(len(documents), SAMPLE_DOCUMENTS, max(16, SAMPLE_BYTES // per_document)))
     if count == len(documents):
@@ -352,14 +361,14 @@ def _sample_documents(documents: Documents, rng: np.random.Generator) -> NDArray
 
 
 def _shards(part: DocumentPart) -> int | None:
-    """Return the requested number of shards, or one that makes a shard's document part about a gigabyte."""
+    """Return the requested number of shards, or the number for document parts of about a gigabyte."""
     if part.options.shards is not None:
         return part.options.shards
-    stored = {None: 0, "float16": 2, "float32": 4}[part.options.store] * part.patches.dimensions
+    stored = {None: 0, "float16": 2, "float32": 4}[part.options.store] * part.token_codec.dimensions
     bytes_per_vector = (
-        part.patches.code_dtype.itemsize
-        + part.patches.residual_bytes
-        + 2 * (part.patches.residual is not None)
+        part.token_codec.code_dtype.itemsize
+        + part.token_codec.residual_bytes
+        + 2 * (part.token_codec.residual is not None)
         + stored
     )
     total = int(part.documents.offsets[-1]) * bytes_per_vector

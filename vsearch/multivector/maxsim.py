@@ -49,27 +49,27 @@ class QueryTokens:
 
 def prepare_query(index: DocumentIndex, query: NDArray[np.float32]) -> QueryTokens:
     """Compute the tables of a checked query (n, d). O(n * d * (centroids + d))."""
-    patches = index.patches
+    token_codec = index.token_codec
     count = len(query)
     numbers, expanded, scalings = np.empty(0, np.uint16), np.empty(0, np.uint8), np.empty((2, 0), np.float32)
-    table = np.zeros((len(patches.codebook), -(-count // STRIP) * STRIP), np.float32)
-    if len(patches.codebook) <= FEW_CENTROIDS:
-        products = np.zeros((count, len(patches.codebook)), np.float32)
-        multiply(query, patches.codebook_columns, products)
+    table = np.zeros((len(token_codec.codebook), -(-count // STRIP) * STRIP), np.float32)
+    if len(token_codec.codebook) <= FEW_CENTROIDS:
+        products = np.zeros((count, len(token_codec.codebook)), np.float32)
+        multiply(query, token_codec.codebook_columns, products)
         table[:, :count] = products.T
     else:
-        np.matmul(patches.codebook, query.T, out=table[:, :count])
-    if patches.numbers is not None:
-        half_squares = np.einsum("ij,ij->i", patches.codebook, patches.codebook) / 2
-        numbers = patches.numbers[np.argmax(table[:, :count] - half_squares[:, None], axis=0)]
-    if patches.residual is not None:
+        np.matmul(token_codec.codebook, query.T, out=table[:, :count])
+    if token_codec.numbers is not None:
+        half_squares = np.einsum("ij,ij->i", token_codec.codebook, token_codec.codebook) / 2
+        numbers = token_codec.numbers[np.argmax(table[:, :count] - half_squares[:, None], axis=0)]
+    if token_codec.residual is not None:
         even = -(-count // TOGETHER) * TOGETHER
-        scaled = np.zeros((even, len(patches.residual.deltas)), np.float32)
-        multiply(query, patches.table_scale, scaled)
-        expanded = np.zeros(even * table_bytes(patches.residual_bytes), np.uint8)
+        scaled = np.zeros((even, len(token_codec.residual.deltas)), np.float32)
+        multiply(query, token_codec.table_scale, scaled)
+        expanded = np.zeros(even * table_bytes(token_codec.residual_bytes), np.uint8)
         scalings = np.empty((2, even), np.float32)
-        planes, offsets = patches.residual.plane_dimensions, patches.residual.plane_offsets
-        fill_tables(scaled, planes, offsets, patches.residual_bytes, expanded, scalings)
+        planes, offsets = token_codec.residual.plane_dimensions, token_codec.residual.plane_offsets
+        fill_tables(scaled, planes, offsets, token_codec.residual_bytes, expanded, scalings)
     return QueryTokens(query, table, numbers, expanded, scalings)
 
 
@@ -79,8 +79,8 @@ def score_by_codes(
     """Compute the MaxSim of documents of a shard from centroid codes only, Hamming in binary mode: float32 (rows,)."""
     starts, stops = documents.offsets[rows], documents.offsets[rows + 1]
     scores, count = np.empty(len(rows), np.float32), len(query.vectors)
-    if index.patches.numbers is not None:
-        bits = index.patches.number_bits
+    if index.token_codec.numbers is not None:
+        bits = index.token_codec.number_bits
         documents.ensure_numbers(starts, stops, bits)
         score_hamming(documents.packed, bits, starts, stops, query.numbers, np.empty(count, np.uint16), scores)
         return scores
@@ -98,7 +98,7 @@ def score_by_residuals(
     ensure_codes(index, documents, rows)
     documents.ensure(kinds.PATCH_FACTORS, "factor", starts, stops)
     documents.ensure(kinds.PATCH_RESIDUALS, "residual", starts, stops)
-    width, count, scores = index.patches.residual_bytes, len(query.vectors), np.empty(len(rows), np.float32)
+    width, count, scores = index.token_codec.residual_bytes, len(query.vectors), np.empty(len(rows), np.float32)
     kernel = score_residuals if documents.codes.itemsize == 1 else score_wide_residuals
     kernel(
         documents.codes,

@@ -82,7 +82,7 @@ class DocumentIndex:
         The manifest entry of the documents.
     """
 
-    patches: TokenCodec
+    token_codec: TokenCodec
     fde: FixedEncoding
     entry: DocumentsEntry
     shards: tuple[DocumentShard, ...]
@@ -90,7 +90,7 @@ class DocumentIndex:
     @property
     def dimensions(self) -> int:
         """Dimensions of the documents' vectors."""
-        return self.patches.dimensions
+        return self.token_codec.dimensions
 
 
 _opened: WeakKeyDictionary[Snapshot, DocumentIndex] = WeakKeyDictionary()
@@ -110,9 +110,9 @@ def open_documents(snapshot: Snapshot) -> DocumentIndex:
     index = _opened.get(snapshot)
     if index is None:
         entry = _entry(snapshot)
-        patches, fde = codecs_of(snapshot)
-        shards = tuple(_open_run(run, patches, entry) for run in snapshot.shards)
-        index = _opened.setdefault(snapshot, DocumentIndex(patches, fde, entry, shards))
+        token_codec, fde = codecs_of(snapshot)
+        shards = tuple(_open_run(run, token_codec, entry) for run in snapshot.shards)
+        index = _opened.setdefault(snapshot, DocumentIndex(token_codec, fde, entry, shards))
     return index
 
 
@@ -141,26 +141,26 @@ def _read_codec(snapshot: Snapshot) -> tuple[TokenCodec, FixedEncoding]:
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
     arrays = {name: file.array(name) for file in files for name in file.arrays}
     try:
-        patches, fde = load_token_codec(entry.patches, arrays), load_fde(arrays)
-        valid = patches.dimensions == entry.dimensions == fde.bases.shape[1]
+        token_codec, fde = load_token_codec(entry.patches, arrays), load_fde(arrays)
+        valid = token_codec.dimensions == entry.dimensions == fde.bases.shape[1]
         valid = valid and fde.dimensions == snapshot.manifest.dimensions
         valid = valid and entry.store in STORED
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptIndexError("model", f"cannot load the codec of the documents: {error!r}") from error
     if not valid:
         raise CorruptIndexError("model", "the codec of the documents does not match the manifest; restore the manifest")
-    return patches, fde
+    return token_codec, fde
 
 
-def _open_run(run: Shard, patches: TokenCodec, entry: DocumentsEntry) -> DocumentShard:
+def _open_run(run: Shard, token_codec: TokenCodec, entry: DocumentsEntry) -> DocumentShard:
     """Open the documents of a run, once for all snapshots that share it."""
     opened = run.read.derived.get(__name__)
     if opened is None:
-        opened = run.read.derived.setdefault(__name__, _open_shard(run, patches, entry))
+        opened = run.read.derived.setdefault(__name__, _open_shard(run, token_codec, entry))
     return replace(cast("DocumentShard", opened), shard=run)
 
 
-def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> DocumentShard:
+def _open_shard(shard: Shard, token_codec: TokenCodec, entry: DocumentsEntry) -> DocumentShard:
     def take(kind: str, name: str, dtype: Any, *shape: int) -> NDArray[Any]:
         if kind not in shard.files:
             raise CorruptIndexError("manifest", f"shard {shard.number} has no file of kind {kind!r}")
@@ -182,18 +182,18 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
     offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     total = int(offsets[-1])
     empty: NDArray[np.uint8] = np.empty(0, np.uint8)
-    codes, packed = np.empty(0, patches.code_dtype), empty
-    if patches.numbers is None:
-        codes = take(kinds.PATCH_CODES, "code", patches.code_dtype, total)
+    codes, packed = np.empty(0, token_codec.code_dtype), empty
+    if token_codec.numbers is None:
+        codes = take(kinds.PATCH_CODES, "code", token_codec.code_dtype, total)
     else:
-        packed = take(kinds.PATCH_NUMBERS, "packed", np.uint8, -(-total * patches.number_bits // 8) + PADDING)
+        packed = take(kinds.PATCH_NUMBERS, "packed", np.uint8, -(-total * token_codec.number_bits // 8) + PADDING)
     residuals, factors = empty, np.empty(0, np.uint16)
-    if patches.residual is not None:
-        residuals = take(kinds.PATCH_RESIDUALS, "residual", np.uint8, total, patches.residual_bytes).reshape(-1)
+    if token_codec.residual is not None:
+        residuals = take(kinds.PATCH_RESIDUALS, "residual", np.uint8, total, token_codec.residual_bytes).reshape(-1)
         factors = take(kinds.PATCH_FACTORS, "factor", np.float16, total).view(np.uint16)
     exact = positions = list_offsets = list_documents = None
     if entry.store is not None:
-        exact = take(kinds.PATCH_EXACT, "exact", entry.store, total, patches.dimensions)
+        exact = take(kinds.PATCH_EXACT, "exact", entry.store, total, token_codec.dimensions)
     if entry.positions:
         positions = (
             shard.files[kinds.PATCH_POSITIONS].array("position") if kinds.PATCH_POSITIONS in shard.files else empty
@@ -201,9 +201,9 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
         if positions.shape != (total,) or positions.dtype.kind != "u":
             raise CorruptIndexError("manifest", f"shard {shard.number} does not have a position for each vector")
     if entry.candidates == "lists" and kinds.LISTS not in shard.files and kinds.LIST_LENGTHS not in shard.files:
-        list_offsets, list_documents = _make_lists(shard, patches, entry)
+        list_offsets, list_documents = _make_lists(shard, token_codec, entry)
     elif entry.candidates == "lists":
-        lengths = take(kinds.LIST_LENGTHS, "documents", np.uint32, len(patches.codebook))
+        lengths = take(kinds.LIST_LENGTHS, "documents", np.uint32, len(token_codec.codebook))
         shard.files[kinds.LIST_LENGTHS].ensure_all()
         list_offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         list_documents = take(kinds.LISTS, "document", np.uint32, int(list_offsets[-1]))
@@ -222,17 +222,19 @@ def _open_shard(shard: Shard, patches: TokenCodec, entry: DocumentsEntry) -> Doc
         positions,
         list_offsets,
         list_documents,
-        checked=np.full(shard.rows, len(patches.codebook) == 1 << (8 * codes.itemsize)),
+        checked=np.full(shard.rows, len(token_codec.codebook) == 1 << (8 * codes.itemsize)),
     )
 
 
-def _make_lists(run: Shard, patches: TokenCodec, entry: DocumentsEntry) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+def _make_lists(
+    run: Shard, token_codec: TokenCodec, entry: DocumentsEntry
+) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
     """Make the inverted lists of a run that stores none: offsets and documents of each centroid. Reads all its codes."""
     documents = read_documents(run.files, run.rows, entry)
-    centroids = centroids_of(patches, documents.codes)
-    if centroids.max(initial=0) >= len(patches.codebook):
+    centroids = centroids_of(token_codec, documents.codes)
+    if centroids.max(initial=0) >= len(token_codec.codebook):
         raise CorruptIndexError(run.files[kinds.PATCH_CODES].path, "a code is no centroid's number")
-    counts, listed = list_documents_of(centroids, documents.lengths, len(patches.codebook))
+    counts, listed = list_documents_of(centroids, documents.lengths, len(token_codec.codebook))
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]), listed
 
 
@@ -254,12 +256,12 @@ def list_documents_of(
     return counts.astype(np.uint32), (pairs % many).astype(np.uint32)
 
 
-def centroids_of(patches: TokenCodec, codes: NDArray[Any]) -> NDArray[np.int64]:
+def centroids_of(token_codec: TokenCodec, codes: NDArray[Any]) -> NDArray[np.int64]:
     """Return the centroids of codes, which are their numbers in binary mode."""
-    if patches.numbers is None:
+    if token_codec.numbers is None:
         return codes.astype(np.int64)
-    inverse = np.zeros(1 << patches.number_bits, np.int64)
-    inverse[patches.numbers] = np.arange(len(patches.numbers))
+    inverse = np.zeros(1 << token_codec.number_bits, np.int64)
+    inverse[token_codec.numbers] = np.arange(len(token_codec.numbers))
     return np.asarray(inverse[codes])
 
 
@@ -270,7 +272,7 @@ def ensure_codes(index: DocumentIndex, documents: DocumentShard, rows: NDArray[n
     unchecked = ~documents.checked[rows]
     if not unchecked.any():
         return
-    limit = len(index.patches.codebook)
+    limit = len(index.token_codec.codebook)
     for start, stop in zip(starts[unchecked].tolist(), stops[unchecked].tolist(), strict=True):
         if documents.codes[start:stop].max() >= limit:
             raise CorruptIndexError(
@@ -292,23 +294,23 @@ def decode_documents(
             raise InputError(msg)
         documents.ensure(kinds.PATCH_EXACT, "exact", starts, stops)
         return documents.exact[places].astype(np.float32), offsets
-    patches = index.patches
-    if patches.numbers is not None:
-        documents.ensure_numbers(starts, stops, patches.number_bits)
-        numbers = take_numbers(documents.packed, patches.number_bits, places)
-        return patches.decode(TokenCodes(centroids_of(patches, numbers), None, None)), offsets
+    token_codec = index.token_codec
+    if token_codec.numbers is not None:
+        documents.ensure_numbers(starts, stops, token_codec.number_bits)
+        numbers = take_numbers(documents.packed, token_codec.number_bits, places)
+        return token_codec.decode(TokenCodes(centroids_of(token_codec, numbers), None, None)), offsets
     ensure_codes(index, documents, rows)
     centroids = documents.codes[places].astype(np.int64)
-    if patches.residual is None:
-        return patches.decode(TokenCodes(centroids, None, None)), offsets
+    if token_codec.residual is None:
+        return token_codec.decode(TokenCodes(centroids, None, None)), offsets
     documents.ensure(kinds.PATCH_RESIDUALS, "residual", starts, stops)
     documents.ensure(kinds.PATCH_FACTORS, "factor", starts, stops)
-    width = patches.residual_bytes
+    width = token_codec.residual_bytes
     residuals = np.empty((int(offsets[-1]), width), np.uint8)
     for number, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
         rectangle = documents.residuals[start * width : stop * width].reshape(width, stop - start)
         residuals[offsets[number] : offsets[number + 1]] = rectangle.T
     factors = documents.factors[places].view(np.float16).astype(np.float32)
-    return patches.decode(
+    return token_codec.decode(
         TokenCodes(centroids, residuals, factors * np.repeat(documents.scales[rows], stops - starts))
     ), offsets

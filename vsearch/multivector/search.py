@@ -212,7 +212,7 @@ def rank_shard(
         rows, estimates = search_lists(documents, query, eligible, first)
     order = np.argsort(rows)
     rows, estimates = rows[order], estimates[order]
-    by_codes = score_by_codes if index.patches.residual is None else score_by_residuals
+    by_codes = score_by_codes if index.token_codec.residual is None else score_by_residuals
     limit = len(rows) if request.candidates is None else max(request.candidates, request.k)
     if len(rows) > limit and hits is not None:
         # encodings and centroids have complementary errors: the sum of both scores is better than either

@@ -69,7 +69,7 @@ def check_changes(manifest: Manifest) -> None:
 
 
 def check_documents(manifest: Manifest, documents: Documents) -> None:
-    """Hold what is asked of documents against the index.
+    """Check a request for documents against the index.
 
     Raises
     ------
@@ -80,14 +80,14 @@ def check_documents(manifest: Manifest, documents: Documents) -> None:
     if documents.dimensions != entry.dimensions:
         raise InputError(f"query vectors must have {entry.dimensions} dimensions, got {documents.dimensions}")
     if not is_bounded(floats(documents.vectors)):
-        raise InputError("the queries' vectors hold numbers that are too large; mend the encoder")
+        raise InputError("elements of query vectors must be at most 1e15 in magnitude")
     if documents.exact and entry.store is None:
-        raise InputError("this index stores no vectors to be exact with; build it with store='float16'")
+        raise InputError("this index stores no vectors for exact=True; build it with store='float16'")
 
 
 def _entry_of(manifest: Manifest) -> DocumentsEntry:
     if manifest.documents is None:
-        raise InputError("this is an index of single vectors: use search, or build one of documents")
+        raise InputError("this index has one vector per row: use search, or build an index of documents")
     return manifest.documents
 
 
