@@ -193,7 +193,7 @@ def test_arguments_are_checked(folder: Path, encoder: CompressedEncoder, tmp_pat
     with pytest.raises(InputError, match="must be a folder or a SentenceTransformer, got int"):
         compress(7, CALIBRATION)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"holds 'notes\.txt'"):
+    with pytest.raises(InputError, match=r"got 'notes\.txt'"):
         encoder.save(tmp_path)
 
 

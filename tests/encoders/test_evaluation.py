@@ -80,7 +80,7 @@ def test_what_is_refused(model: Path, encoder: CompressedEncoder, index: vsearch
     for options, message in [
         ({"texts": []}, "at least one text"),
         ({"texts": [1]}, "text 0 must be a string"),
-        ({"model": narrow}, "has 64 dimensions, the model 32"),
+        ({"model": narrow}, "the model.s 32 dimensions, got 64"),
         ({"pairs": [("a", 1)]}, "pairs require an index"),
         ({"index": index, "pairs": []}, "at least one pair"),
         ({"index": index, "pairs": [("a", 1), "b"]}, "pair 1 must be a query and an id"),

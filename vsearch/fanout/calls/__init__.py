@@ -1,1 +1,1 @@
-"""Calling functions: the tree of calls, retries, what it cost and what is told of it."""
+"""Calling functions: the tree of calls, retries, cost and telemetry."""

@@ -1,4 +1,4 @@
-"""What an answer cost: invocations, memory times time, object requests, and dollars by a table of prices."""
+"""The cost of an answer: invocations, gigabyte-seconds, object requests, and their prices."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Tally = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What some invocations of one role used.
+    """Resources used by invocations of one role.
 
     Attributes
     ----------
     invocations, cold_starts, failures : int
-        Failed invocations are among the invocations.
+        Invocations include failed ones.
     seconds : float
-        Run time, summed.
+        Total run time.
     gigabyte_seconds : float
-        Run time times the memory of the function.
+        Run time multiplied by the memory of the function.
     requests, bytes : int
-        Requests to object stores, of the index and of large messages, and bytes read from them.
+        Requests to the object stores of the index and of large messages, and bytes read.
     writes : int
-        Those among the requests that list or write, which cost more.
+        Number of requests that list or write, which cost more.
     """
 
     invocations: Tally = 0
@@ -57,17 +57,17 @@ class Usages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def total(self) -> Usage:
-        """All roles together."""
+        """The sum over all roles."""
         return self.coordinator + self.allocator + self.processor + self.writer + self.keeper
 
     @classmethod
     def of(cls, role: str, usage: Usage) -> Usages:
-        """Usage of one role only."""
+        """Return the usage of a single role."""
         return cls(**{role: usage})
 
     @classmethod
     def sum(cls, usages: Iterable[Usages]) -> Usages:
-        """All of them together."""
+        """Return the sum of usages."""
         total = cls()
         for each in usages:
             total += each
@@ -81,13 +81,13 @@ class Prices:
     Attributes
     ----------
     region, date : str
-        Where and when they were read.
+        Region and date of the price list.
     invocation : float
-        Of one request to a function.
+        Price of a request to a function.
     gigabyte_second : float
-        Of one GB of memory for one second.
+        Price of one GB of memory for one second.
     get, write : float
-        Of one GET or HEAD of an object, and of one PUT or LIST.
+        Price of a GET or HEAD request, and of a PUT or LIST request.
     """
 
     region: str
@@ -99,21 +99,21 @@ class Prices:
 
 
 def architecture() -> str:
-    """What this process runs on, as prices name it."""
+    """Return the processor architecture of this process, as named in price lists."""
     machine = platform.machine()
     return "arm64" if machine == "aarch64" else machine
 
 
 @dataclass(frozen=True)
 class Bill:
-    """What one answer cost.
+    """The cost of an answer.
 
     Attributes
     ----------
     usages : Usages
     prices : Prices
     dollars : dict
-        By item: ``invocations``, ``compute``, ``storage``.
+        Dollars by item: ``invocations``, ``compute``, ``storage``.
     """
 
     usages: Usages
@@ -122,7 +122,7 @@ class Bill:
 
     @property
     def total(self) -> float:
-        """Dollars, all items together."""
+        """Total cost in dollars."""
         return sum(self.dollars.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Bill:
 
 
 def make_bill(usages: Usages, prices: Prices) -> Bill:
-    """Price what was used."""
+    """Return the bill for usages."""
     total = usages.total
     return Bill(
         usages,

@@ -1,4 +1,4 @@
-"""Calling functions: one small protocol, whatever the platform, and what the functions of a stack are called."""
+"""The protocol for calling functions on any platform, and the names of a stack's functions."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import Protocol
 from vsearch.fanout.calls.retries import CallError, ErrorKind
 
 LIVE = "live"
-"""Alias by which deployed functions are called: it names the version that answers."""
+"""Alias by which deployed functions are called; it points to the live version."""
 
 
 class Invoker(Protocol):
     """Calls a function by name and waits for its reply."""
 
     def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
-        """Send a message and return the reply's.
+        """Send a message and return the payload of the reply.
 
         Parameters
         ----------
         timeout : float or None
-            Seconds that the caller waits.
+            Seconds to wait for the reply.
 
         Raises
         ------
         CallError
-            There is no reply; its kind says why.
+            There is no reply; the kind of the error is the reason.
         """
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the functions of a stack are called. Each shard has a function of its own, so that a warm one holds it."""
+    """The names of the functions of a stack. Each shard has its own function, so that warm processes hold its data."""
 
     stack: str
 
     @property
     def coordinator(self) -> str:
-        """The coordinator's function."""
+        """Name of the coordinator's function."""
         return f"{self.stack}-coordinator"
 
     @property
     def allocator(self) -> str:
-        """The allocators' function."""
+        """Name of the allocators' function."""
         return f"{self.stack}-allocator"
 
     @property
@@ -56,16 +56,16 @@ class Names:
         return f"{self.stack}-keeper"
 
     def processor(self, shard: int) -> str:
-        """The function of a shard."""
+        """Return the name of a shard's function."""
         return f"{self.stack}-processor-{shard}"
 
     def role(self, function: str) -> str:
-        """Which role a function plays.
+        """Return the role of a function.
 
         Raises
         ------
         CallError
-            It is not one of this stack.
+            The function does not belong to this stack.
         """
         rest = function.removeprefix(f"{self.stack}-")
         if rest in ("coordinator", "allocator", "writer", "keeper"):

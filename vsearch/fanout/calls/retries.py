@@ -1,4 +1,4 @@
-"""What can go wrong with one call of a function, how often it is tried again, and until when."""
+"""Errors of function calls, retries per error kind, and deadlines."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ T = TypeVar("T")
 
 
 class ErrorKind(StrEnum):
-    """Why a call gave no answer. Each has an attempt budget of its own; see `RetryPolicy`."""
+    """Why a call failed. Each kind has its own number of retries; see `RetryPolicy`."""
 
-    THROTTLED = "throttled"  # the platform had no room
-    TIMEOUT = "timeout"  # the function ran into its time limit
+    THROTTLED = "throttled"  # the platform had no capacity
+    TIMEOUT = "timeout"  # the function reached its time limit
     MEMORY = "memory"  # the function was killed for its memory
-    CRASH = "crash"  # the process ended, or failed in a way nobody foresaw
-    MALFORMED = "malformed"  # the reply is not one
-    MISSING = "missing"  # an object of the index is not there
+    CRASH = "crash"  # the process ended or failed unexpectedly
+    MALFORMED = "malformed"  # the reply is invalid
+    MISSING = "missing"  # an object of the index does not exist
     CORRUPT = "corrupt"  # an object of the index is damaged
     STORE = "store"  # the object store failed
     UNREACHABLE = "unreachable"  # the function could not be called
-    DENIED = "denied"  # the caller may not call the function
-    ABSENT = "absent"  # there is no such function
-    INIT = "init"  # the function does not start: its package is not right
-    TOO_LARGE = "too large"  # the message is over the platform's limit
-    DEADLINE = "deadline"  # no time was left
-    REFUSED = "refused"  # the request is not usable
-    PREDICATE = "predicate"  # its condition is not
-    CONFLICT = "conflict"  # another writer was first, and the change cannot follow it
-    INTERNAL = "internal"  # a defect of vsearch
+    DENIED = "denied"  # the caller is not allowed to call the function
+    ABSENT = "absent"  # the function does not exist
+    INIT = "init"  # the function does not start, for example because of its package
+    TOO_LARGE = "too large"  # the message exceeds the platform's limit
+    DEADLINE = "deadline"  # the deadline passed
+    REFUSED = "refused"  # the request is invalid
+    PREDICATE = "predicate"  # its predicate is invalid
+    CONFLICT = "conflict"  # another writer was first, and the change cannot be applied after it
+    INTERNAL = "internal"  # a bug in vsearch
 
 
 class CallError(VsearchError):
-    """One call of a function gave no answer.
+    """A call of a function failed.
 
     Attributes
     ----------
     kind : ErrorKind
     attempts : int
-        Calls made until it was given up.
+        Number of calls made.
     seconds : float
-        How long they took, all together.
+        Their total duration.
     final : bool
-        Whether what failed was called again already, further down: to repeat the whole would repeat what did not fail.
+        Whether the part that failed was already retried further down, so that retrying the whole call makes no sense.
     """
 
     def __init__(
@@ -63,32 +63,32 @@ class CallError(VsearchError):
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment of this machine's monotonic clock; what travels is the time that remains.
+    """A deadline on this machine's monotonic clock; messages carry the remaining time.
 
     Attributes
     ----------
     at : float or None
-        None never comes.
+        None for no deadline.
     """
 
     at: float | None = None
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
-        """The moment `seconds` from now, never for None."""
+        """Return the deadline `seconds` from now; none for None."""
         return cls(None if seconds is None else time.monotonic() + seconds)
 
     def remaining(self) -> float | None:
-        """Seconds left, at least 0."""
+        """Return the seconds left, at least 0."""
         return None if self.at is None else max(0.0, self.at - time.monotonic())
 
     def check(self, doing: str) -> None:
-        """Raise `CallError` of kind DEADLINE if nothing is left."""
+        """Raise `CallError` of kind DEADLINE if no time is left."""
         if self.at is not None and time.monotonic() >= self.at:
-            raise CallError(ErrorKind.DEADLINE, f"the deadline passed while {doing}; give the search more time")
+            raise CallError(ErrorKind.DEADLINE, f"the deadline passed while {doing}; increase the timeout")
 
     def sooner(self, seconds: float | None) -> Deadline:
-        """The sooner of this deadline and the one `seconds` from now."""
+        """Return the earlier of this deadline and the one `seconds` from now."""
         if seconds is None:
             return self
         other = time.monotonic() + seconds
@@ -96,7 +96,7 @@ class Deadline:
 
 
 RETRIES: Mapping[ErrorKind, int] = {
-    ErrorKind.THROTTLED: 20,  # nothing ran and nothing is billed; the deadline bounds it
+    ErrorKind.THROTTLED: 20,  # nothing ran or was billed, and the deadline limits the retries
     ErrorKind.UNREACHABLE: 4,
     ErrorKind.STORE: 2,
     ErrorKind.CRASH: 2,
@@ -106,21 +106,21 @@ RETRIES: Mapping[ErrorKind, int] = {
     ErrorKind.MEMORY: 1,
     ErrorKind.MISSING: 1,
 }
-"""So often is a call repeated after a failure of this kind; kinds that are not here are final at once."""
+"""Retries per error kind; other kinds are not retried."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How failed calls are repeated.
+    """How failed calls are retried.
 
     Attributes
     ----------
     retries : mapping of ErrorKind to int
-        Budget of each kind.
+        Retries per error kind.
     attempts : int
-        Calls at most, whatever the kinds.
+        Maximum number of calls in total.
     first_wait, longest_wait : float
-        Seconds; the wait doubles from time to time, and a random part of it (at least half) is waited.
+        Seconds; exponential backoff with jitter of up to half the wait.
     """
 
     retries: Mapping[ErrorKind, int] = field(default_factory=lambda: dict(RETRIES))
@@ -129,7 +129,7 @@ class RetryPolicy:
     longest_wait: float = 2.0
 
     def wait(self, attempt: int, draw: Callable[[], float] = random.random) -> float:
-        """Seconds to wait after the `attempt`-th call, counted from 1."""
+        """Return the seconds to wait after a call; `attempt` counts from 1."""
         longest = min(self.longest_wait, self.first_wait * 2 ** min(attempt - 1, 30))
         return longest * (0.5 + 0.5 * draw())
 
@@ -141,19 +141,19 @@ def call_with_retries(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Call until there is an answer, the budget of a kind of failure is used up, or the deadline comes.
+    """Call until there is an answer, the retries of an error kind are used up, or the deadline passes.
 
     Parameters
     ----------
     call : callable
-        Raises `CallError` where it fails.
+        Raises `CallError` if it fails.
     sleep : callable
-        Waits some seconds.
+        Takes seconds to wait.
 
     Raises
     ------
     CallError
-        The last failure, with the number of attempts.
+        The last error, with the number of attempts.
     """
     start = time.monotonic()
     left = dict(policy.retries)

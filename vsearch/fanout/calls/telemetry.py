@@ -1,8 +1,8 @@
-"""What a worker tells of itself: lines of JSON in its log, metrics in them, and spans of a trace.
+"""Telemetry of workers: JSON log lines, metrics and traces.
 
 ``VSEARCH_LOG=0`` silences the log. ``VSEARCH_METRICS=1`` writes a line for every invocation, with metrics in CloudWatch's embedded
-format. ``VSEARCH_TRACE=1`` records spans through OpenTelemetry (``pip install vsearch[telemetry]``), to whatever provider the
-process has; without that package it does nothing. All are off by default but failures: a line costs time and money.
+format. ``VSEARCH_TRACE=1`` records spans with OpenTelemetry (``pip install vsearch[telemetry]``) and the provider of the process;
+without that package it has no effect. By default only failures are logged, since log lines cost time and money.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ UNITS = {
 
 
 def log(function: str, role: str, event: str, **facts: Any) -> None:
-    """Write one line of JSON to the function's log."""
+    """Write a line of JSON to the function's log."""
     if os.environ.get("VSEARCH_LOG", "1") != "0":
         _write({"event": event, "function": function, "role": role, **facts})
 
 
 def measure(function: str, role: str, kind: str, usage: Usage, error: str = "") -> None:
-    """Write what one invocation took, as metrics by role and by function.
+    """Write the resources used by an invocation as metrics, by role and function.
 
     Parameters
     ----------
     kind : str
-        Of message.
+        Type of the message.
     error : str
-        Kind of failure; empty where there was none.
+        Error kind; empty if the invocation succeeded.
     """
     if os.environ.get("VSEARCH_METRICS") != "1":
         return
@@ -77,12 +77,12 @@ def measure(function: str, role: str, kind: str, usage: Usage, error: str = "") 
 
 @contextmanager
 def span(name: str, parent: str = "", **attributes: str | float | bool) -> Iterator[Any]:
-    """A span of a trace, where traces are recorded.
+    """Record a span, if tracing is enabled.
 
     Parameters
     ----------
     parent : str
-        The `traceparent` of a span elsewhere (another process, another thread); by default the one this runs in.
+        The `traceparent` of a span in another process or thread; by default, the current span.
 
     Yields
     ------
@@ -102,7 +102,7 @@ def span(name: str, parent: str = "", **attributes: str | float | bool) -> Itera
 
 
 def traceparent() -> str:
-    """The span that this thread is in, as it travels to others; empty where there is none."""
+    """Return the traceparent of the current span; empty if there is none."""
     if not tracing():
         return ""
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -113,7 +113,7 @@ def traceparent() -> str:
 
 
 def tracing() -> bool:
-    """Whether traces are recorded."""
+    """Whether tracing is enabled."""
     return os.environ.get("VSEARCH_TRACE") == "1" and _installed()
 
 

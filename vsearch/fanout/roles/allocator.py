@@ -1,4 +1,4 @@
-"""The allocator: it masks, plans and fans out its share of the queries, and starts its children before that."""
+"""The allocator starts its children, then masks, plans and fans out its share of the queries."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ from vsearch.storage.snapshots.manifest import stored_rows
 from vsearch.storage.stores.retrying import carried
 
 LARGEST_BATCH = 256
-"""Most queries of one call of a processor."""
+"""Maximum number of queries per call of a processor."""
 
 CALLS = 64
-"""Most calls that an allocator waits for at once."""
+"""Maximum number of concurrent calls of an allocator."""
 
 CallProcessor = Callable[[int, ProcessRequest], Answer]
 CallAllocator = Callable[[AllocateRequest], Answer]
@@ -54,15 +54,15 @@ CallAllocator = Callable[[AllocateRequest], Answer]
 
 @dataclass(frozen=True)
 class Calls:
-    """How an allocator reaches the others. Each raises `CallError` for good, after its retries.
+    """The functions by which an allocator calls others; they raise `CallError` after all retries.
 
     Attributes
     ----------
     processor : callable
-        Given the shard and the request.
+        Takes the shard and the request.
     allocator : callable
     message_bytes : int or None
-        What a message may hold.
+        Maximum size of a message.
     """
 
     processor: CallProcessor
@@ -72,14 +72,14 @@ class Calls:
 
 @dataclass(frozen=True, eq=False)
 class ShardTask:
-    """What a shard is asked, and which queries of the batch it is for: int64 (count,)."""
+    """The request to a shard, and the positions of its queries in the batch: int64 (count,)."""
 
     request: ProcessRequest
     positions: NDArray[np.int64]
 
 
 def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadline: Deadline) -> Answer:
-    """Answer the queries of a subtree: hand most of them to the children, then answer the own share.
+    """Answer the queries of a subtree: pass most of them to the children, then answer the rest.
 
     Parameters
     ----------
@@ -89,19 +89,19 @@ def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadlin
     Returns
     -------
     Answer
-        Scores as users see them. Shards and subtrees that failed are among its outcomes.
+        With scores in their public form. Its outcomes include failed shards and subtrees.
 
     Raises
     ------
     InputError
-        The request does not fit the index.
+        The request does not match the index.
     CallError
         The deadline passed.
     """
     options, dimensions = request.options, snapshot.manifest.dimensions
     leg = leg_of(request)
     if leg is None and request.dimensions != dimensions:
-        raise InputError(f"the queries have {request.dimensions} dimensions, the index has {dimensions}")
+        raise InputError(f"queries must have {dimensions} dimensions, got {request.dimensions}")
     if leg is None:
         check_magnitudes(floats(request.queries, request.count, dimensions), snapshot.model.metric)
     _check_columns(snapshot, options)
@@ -113,21 +113,21 @@ def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadlin
         with span("mask", predicate=bound is not None):
             mask = mask_cells(snapshot, bound)
 
-        def answer_own(asked: AllocateRequest) -> list[Answer]:
-            return _answer_own(snapshot, asked, mask, calls, deadline, pool)
+        def answer(part: AllocateRequest) -> list[Answer]:
+            return _answer_batches(snapshot, part, mask, calls, deadline, pool)
 
         share = part_of(request, slice(0, shares[0]))
         if options.offset:
             runs = page_runs(share.count, options.k, options.offset)
-            own = [answer_page(part_of(share, run), answer_own) for run in runs]
+            answers = [answer_page(part_of(share, run), answer) for run in runs]
         else:
-            own = answer_own(share)
-        below = [_settle(child, future) for child, future in started]
-    return append([*own, *below])
+            answers = answer(share)
+        child_answers = [_child_answer(child, future) for child, future in started]
+    return append([*answers, *child_answers])
 
 
 def part_of(request: AllocateRequest, positions: slice) -> AllocateRequest:
-    """The same, asked for a run of its queries."""
+    """Return the request for a range of its queries."""
     count = len(range(request.count)[positions])
     leg = leg_of(request)
     if leg is None:
@@ -144,23 +144,23 @@ def plan_batch(
     *,
     remaining: float | None,
 ) -> list[ShardTask]:
-    """What each shard is asked: only the queries that visit something in it, and nothing where there is none."""
+    """Return the requests to shards, each with the queries that visit partitions in it."""
     options, leg = request.options, leg_of(request)
     if leg is not None:
         options = leg.options(snapshot.manifest, options)
-    asked_for = SearchRequest(options.k, snapshot.settings, options.nprobe, options.exact)
-    planned = [plan_query(snapshot, query, asked_for, mask) for query in queries]
+    search_request = SearchRequest(options.k, snapshot.settings, options.nprobe, options.exact)
+    planned = [plan_query(snapshot, query, search_request, mask) for query in queries]
     prepared = np.stack([query for query, _ in planned]).astype("<f4")
     tasks = []
     for number in range(len(snapshot.groups)):
-        visits = [of_shards[number] for _, of_shards in planned]
-        asking = np.flatnonzero([len(each.order) > 0 for each in visits])
-        if len(asking):
-            own = [visits[position] for position in asking]
-            asked = _request(snapshot, number, prepared[asking], own, request, remaining)
+        plans = [shard_plans[number] for _, shard_plans in planned]
+        positions = np.flatnonzero([len(plan.order) > 0 for plan in plans])
+        if len(positions):
+            visiting = [plans[position] for position in positions]
+            task = _request(snapshot, number, prepared[positions], visiting, request, remaining)
             if leg is not None:
-                asked = msgspec.structs.replace(asked, **leg.take(asking))
-            tasks.append(ShardTask(asked, asking))
+                task = msgspec.structs.replace(task, **leg.take(positions))
+            tasks.append(ShardTask(task, positions))
     return tasks
 
 
@@ -168,8 +168,8 @@ def _request(
     snapshot: Snapshot,
     shard: int,
     prepared: NDArray[np.float32],
-    visits: Sequence[ProbePlan],
-    asked: AllocateRequest,
+    plans: Sequence[ProbePlan],
+    request: AllocateRequest,
     remaining: float | None,
 ) -> ProcessRequest:
     return ProcessRequest(
@@ -178,13 +178,13 @@ def _request(
         count=len(prepared),
         dimensions=prepared.shape[1],
         queries=prepared.tobytes(),
-        options=asked.options,
-        visits=np.array([len(each.order) for each in visits], "<i4").tobytes(),
-        minimums=np.array([each.minimum for each in visits], "<i4").tobytes(),
-        partitions=np.concatenate([each.order for each in visits]).astype("<i4").tobytes(),
-        bases=np.concatenate([each.centroid_scores for each in visits]).astype("<f4").tobytes(),
-        bounds=np.concatenate([each.upper_bounds for each in visits]).astype("<f4").tobytes(),
-        moment=asked.moment,
+        options=request.options,
+        visits=np.array([len(plan.order) for plan in plans], "<i4").tobytes(),
+        minimums=np.array([plan.minimum for plan in plans], "<i4").tobytes(),
+        partitions=np.concatenate([plan.order for plan in plans]).astype("<i4").tobytes(),
+        bases=np.concatenate([plan.centroid_scores for plan in plans]).astype("<f4").tobytes(),
+        bounds=np.concatenate([plan.upper_bounds for plan in plans]).astype("<f4").tobytes(),
+        moment=request.moment,
         remaining=remaining,
     )
 
@@ -210,8 +210,8 @@ def _children(request: AllocateRequest, shares: list[int], deadline: Deadline) -
     return requests
 
 
-def _settle(request: AllocateRequest, future: Future[Answer]) -> Answer:
-    """A child's answer, or the outcome of its failure."""
+def _child_answer(request: AllocateRequest, future: Future[Answer]) -> Answer:
+    """Return the answer of a child, or an empty one with the outcome of its failure."""
     try:
         answer = future.result()
     except CallError as error:
@@ -220,7 +220,7 @@ def _settle(request: AllocateRequest, future: Future[Answer]) -> Answer:
     return answer
 
 
-def _answer_own(
+def _answer_batches(
     snapshot: Snapshot,
     request: AllocateRequest,
     mask: IndexMask | None,
@@ -228,7 +228,7 @@ def _answer_own(
     deadline: Deadline,
     pool: ThreadPoolExecutor,
 ) -> list[Answer]:
-    """Answer queries batch by batch: the next batch is planned while the processors work on the one before."""
+    """Answer queries batch by batch; the next batch is planned while processors work on the previous one."""
     size = _batch_size(snapshot, request, calls.message_bytes)
     edges = [*range(0, request.count, size), request.count]
     answers: list[Answer] = []
@@ -240,7 +240,7 @@ def _answer_own(
             planned = plan_batch(snapshot, _vectors(snapshot, batch), batch, mask, remaining=deadline.remaining())
         if waiting is not None:
             answers.append(_gather(snapshot, *waiting, request))
-        sent = [(each, pool.submit(carried(calls.processor), each.request.shard, each.request)) for each in planned]
+        sent = [(task, pool.submit(carried(calls.processor), task.request.shard, task.request)) for task in planned]
         waiting = (stop - start, sent)
     if waiting is not None:
         answers.append(_gather(snapshot, *waiting, request))
@@ -248,7 +248,7 @@ def _answer_own(
 
 
 def _vectors(snapshot: Snapshot, request: AllocateRequest) -> NDArray[np.float32]:
-    """What partitions are planned by: float32 (count, dimensions of the index)."""
+    """Return the vectors to plan with: float32 (count, dimensions of the index)."""
     leg = leg_of(request)
     return floats(request.queries, request.count, request.dimensions) if leg is None else leg.encode(snapshot)
 
@@ -256,7 +256,7 @@ def _vectors(snapshot: Snapshot, request: AllocateRequest) -> NDArray[np.float32
 def _gather(
     snapshot: Snapshot, count: int, sent: list[tuple[ShardTask, Future[Answer]]], request: AllocateRequest
 ) -> Answer:
-    """Wait for the processors and merge what they found."""
+    """Wait for the processors, and merge their answers."""
     options, leg = request.options, leg_of(request)
     answers, positions, outcomes = [], [], []
     for task, future in sent:
@@ -281,56 +281,56 @@ def _gather(
 
 
 def check_answer(answer: Answer, request: ProcessRequest, snapshot: Snapshot) -> None:
-    """Hold a processor's answer against what it was asked.
+    """Check the answer of a processor against the request.
 
     Raises
     ------
     InputError
-        It answers something else.
+        They do not match.
     """
     same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
     inside = snapshot.groups[request.shard].holds(int64s(answer.rows))
     if not (same and inside and answer.ids is not None and len(answer.columns) == _columns(request)):
-        raise InputError(f"the answer of shard {request.shard} is not to what was asked")
+        raise InputError(f"the answer of shard {request.shard} does not match the request")
     visited = int32s(request.visits) == 0
     if (int32s(answer.found)[visited] > 0).any():
-        raise InputError(f"shard {request.shard} found rows for queries that visit nothing in it")
+        raise InputError(f"shard {request.shard} returned rows for queries that do not visit it")
 
 
 def check_subtree(answer: Answer, request: AllocateRequest, manifest: Manifest) -> None:
-    """Hold an allocator's answer against what it was asked.
+    """Check the answer of an allocator against the request.
 
     Raises
     ------
     InputError
-        It answers something else.
+        They do not match.
     """
     rows = int64s(answer.rows)
     same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
     columns = _columns(request) if len(rows) else len(answer.columns)
     if not (same and (len(rows) == 0 or rows.max() < stored_rows(manifest)) and len(answer.columns) == columns):
-        raise InputError("the answer is not to what was asked")
+        raise InputError("the answer does not match the request")
 
 
 def _columns(request: AllocateRequest | ProcessRequest) -> int:
-    """Columns of an answer: those that were asked for, and those of the leg."""
+    """Return the number of columns of an answer: the requested ones and those of the leg."""
     leg = leg_of(request)
     return len(request.options.columns) + (0 if leg is None else len(leg.column_types))
 
 
 def _batch_size(snapshot: Snapshot, request: AllocateRequest, limit: int | None) -> int:
-    """Queries of one call, so that neither the request nor, mostly, the reply is too large."""
+    """Return the number of queries per call, so that the request and usually the reply fit into a message."""
     if limit is None:
         return LARGEST_BATCH
     options, leg = request.options, leg_of(request)
     most = max(shard.partitions for shard in snapshot.groups)
-    asked = 4 * snapshot.manifest.dimensions + 12 * most + 8
-    answered = 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
+    request_bytes = 4 * snapshot.manifest.dimensions + 12 * most + 8
+    reply_bytes = 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
     if leg is not None:
-        more_asked, more_answered = leg.sizes(options.k)
-        asked, answered = asked + more_asked, answered + more_answered
+        leg_request_bytes, leg_reply_bytes = leg.sizes(options.k)
+        request_bytes, reply_bytes = request_bytes + leg_request_bytes, reply_bytes + leg_reply_bytes
     room = int(0.9 * limit) - 4096
-    return max(1, min(LARGEST_BATCH, (room - len(options.where or b"")) // asked, room // answered))
+    return max(1, min(LARGEST_BATCH, (room - len(options.where or b"")) // request_bytes, room // reply_bytes))
 
 
 def _check_columns(snapshot: Snapshot, options: Options) -> None:

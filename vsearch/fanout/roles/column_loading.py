@@ -1,4 +1,4 @@
-"""Which files and arrays hold some attributes of a run, and what a search scans; read in one round of requests."""
+"""Read the files and arrays of attributes, and of scans, in one round of requests."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from vsearch.storage.snapshots.kinds import (
 T = TypeVar("T", SegmentFile, FileEntry)
 
 ALL_CELLS = 254
-"""Columns of fewer values have a cell for each of them, which leaves no row open."""
+"""Columns with fewer distinct values have one cell per value, so no row is undecided."""
 
 SCANNED = (CODES, ROWS, RERANK, IDS)
 """Parts of a bundle that every search of its rows reads."""
 
 
 def load_columns(snapshot: Snapshot, names: Sequence[str], *, exact: bool) -> None:
-    """Read the encoded columns of all open runs. Near free once they are there.
+    """Read the encoded columns of all open runs; cheap if they are read already.
 
     Parameters
     ----------
-    names
-        Of attributes.
-    exact
-        Whether to read exact values of bundles along where cells may leave rows open; those of other files are read ahead.
+    names : sequence of str
+        Names of attributes.
+    exact : bool
+        Whether to also read the exact values in bundles if cells may leave rows undecided; those in other files are prefetched.
     """
     fields = fields_of(snapshot, names)
     parts: list[tuple[SegmentFile, str, None, None]] = []
@@ -55,7 +55,7 @@ def load_columns(snapshot: Snapshot, names: Sequence[str], *, exact: bool) -> No
 
 
 def load_scanned(snapshot: Snapshot) -> None:
-    """Read what searches scan of runs in bundles; that of other files is read ahead."""
+    """Read the scanned parts of runs in bundles; those in other files are prefetched."""
     runs = [run for run in snapshot.shards if is_bundle(run) and not run.ready and not run.files[CODES].mapped]
     files = [run.files[kind] for run in runs for kind in SCANNED if kind in run.files]
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
@@ -69,14 +69,14 @@ def is_bundle(run: Shard) -> bool:
 
 
 def fields_of(snapshot: Snapshot, names: Sequence[str]) -> list[str]:
-    """What segments call attributes."""
+    """Return the field names of attributes."""
     return [entry.field_name for entry in snapshot.manifest.attributes if entry.name in names]
 
 
 def column_arrays(
     files: Mapping[str, T], encodings: Mapping[str, EncodingEntry], fields: Sequence[str]
 ) -> list[tuple[T, str | None]]:
-    """Files that hold the encodings of some fields, each with the one array that matters, or None for all."""
+    """Return the files with the encodings of fields, each with the required array, or None for all arrays."""
     found: list[tuple[T, str | None]] = []
     for name in fields:
         encoding = encodings.get(name)
@@ -87,7 +87,7 @@ def column_arrays(
 
 
 def exact_arrays(encodings: Mapping[str, EncodingEntry], fields: Sequence[str]) -> list[str]:
-    """Arrays with the exact values of some fields whose cells may leave rows open."""
+    """Return the arrays with the exact values of fields whose cells may leave rows undecided."""
     found = []
     for name in fields:
         encoding = encodings.get(name)

@@ -1,4 +1,4 @@
-"""The coordinator: it validates a request, chooses a plan, starts the tree and hands back one answer."""
+"""The coordinator validates a request, chooses a plan, starts the tree of allocators and returns the answer."""
 
 from __future__ import annotations
 
@@ -44,18 +44,19 @@ def coordinate(
     Parameters
     ----------
     calls_for : callable
-        Gives the ways to reach the others, which check answers against the manifest and, if given, a snapshot's tables.
+        Returns the functions that call other workers, and check their answers against the manifest and, if passed, a
+        snapshot's tables.
     prepare : callable, optional
-        Loads a snapshot everywhere, while the one before is answered from.
+        Loads a newer snapshot in all workers while requests are answered from the previous one.
 
     Raises
     ------
     InputError
-        The request is not usable, or does not fit the index.
+        The request is invalid or does not match the index.
     SearchTimeoutError
-        The time ran out while texts were encoded.
+        The deadline passed while texts were encoded.
     CallError
-        A shard failed for good and the caller takes no partial answer; its kind is the shard's.
+        A shard failed after all retries, and partial answers are not allowed; the error has the shard's kind.
     """
     manifest = loader.manifest(_choose_snapshot(request, loader, prepare))
     columns = _attributes(request, manifest)
@@ -102,35 +103,35 @@ def coordinate(
 
 
 def _choose_snapshot(request: SearchRequest, loader: Loader, prepare: Callable[[int], object] | None) -> int:
-    """The snapshot that a request is answered from."""
+    """Return the number of the snapshot for a request."""
     if request.snapshot is None:
         return loader.newest.number(request.freshness, request.at_least, prepare)
     if request.snapshot < request.at_least:
-        raise InputError(f"snapshot {request.snapshot} is asked for, and at least {request.at_least}: give one of them")
+        raise InputError(f"only one of snapshot and at_least is allowed, got {request.snapshot} and {request.at_least}")
     return request.snapshot
 
 
 def require(reply: Any, kind: type) -> None:
-    """Raise InputError unless a reply is of a kind."""
+    """Raise InputError unless a reply has a type."""
     if not isinstance(reply, kind):
-        raise InputError(f"the reply is a {type(reply).__name__}, not a {kind.__name__}")
+        raise InputError(f"the reply must be a {kind.__name__}, got a {type(reply).__name__}")
 
 
 def _load(loader: Loader, plan: Plan, manifest: Manifest, columns: Sequence[str]) -> Part | None:
-    """What a plan needs here; None where that is nothing."""
+    """Load the part of the index that a plan needs in the coordinator; None if it needs nothing."""
     if plan.mode == "alone":
         return loader.whole(manifest.snapshot, columns)
     return loader.tables(manifest.snapshot, columns) if plan.mode == "flat" else None
 
 
 def _attributes(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
-    """The attributes that the predicate of a request reads."""
+    """Return the attributes that the predicate of a request reads."""
     bound = bind_where(manifest, request.options)
     return () if bound is None else columns_of(bound)
 
 
 def _check(request: SearchRequest, manifest: Manifest) -> None:
-    """Hold the queries of a request against the index."""
+    """Check the queries of a request against the index."""
     leg = leg_of(request)
     if leg is not None:
         leg.check(manifest)
@@ -141,19 +142,19 @@ def _check(request: SearchRequest, manifest: Manifest) -> None:
 
 
 def _own_calls(snapshot: Snapshot, deadline: Deadline, masks: MaskCache) -> Calls:
-    """Processors that run right here."""
+    """Return functions that search shards in this process."""
 
     def processor(shard: int, request: ProcessRequest) -> Answer:
         return process(snapshot, snapshot.groups[shard], request, deadline, masks)
 
     def allocator(request: AllocateRequest) -> Answer:
-        raise CallError(ErrorKind.INTERNAL, f"a coordinator alone has no allocators for {request.count} queries")
+        raise CallError(ErrorKind.INTERNAL, f"the plan has no allocators for {request.count} queries")
 
     return Calls(processor, allocator)
 
 
 def _start_tree(whole: AllocateRequest, plan: Plan, calls: Calls, deadline: Deadline) -> Answer:
-    """Give every subtree below the root its run of the queries, and join their answers in order."""
+    """Distribute the queries over the subtrees below the root, and concatenate their answers."""
     edges = np.concatenate(([0], np.cumsum(split(whole.count, plan.allocators))))
     requests = []
     for child in children_of_root(plan.allocators, plan.branching):
@@ -176,7 +177,7 @@ def _explain(plan: Plan, answer: Answer, manifest: Manifest) -> str:
 
 
 def _with_types(answer: Answer, request: SearchRequest, manifest: Manifest) -> Answer:
-    """An answer without rows whose ids and columns have the types that they have where there are rows."""
+    """Return an answer without rows with the same id and column types as an answer with rows."""
     schema, leg = schema_of(manifest), leg_of(request)
     columns = [column_of(schema.find(name)) for name in request.options.columns]
     columns += () if leg is None else leg.column_types
@@ -188,7 +189,7 @@ def _with_types(answer: Answer, request: SearchRequest, manifest: Manifest) -> A
 
 
 def _out_of_time(lost: Sequence[Outcome]) -> bool:
-    """Whether nothing was asked a second time that could have been: what hangs takes all the time that its caller has."""
+    """Whether errors were not retried because the first attempt used all of the time."""
     return all(outcome.attempts == 1 and outcome.error in RETRIES for outcome in lost)
 
 
@@ -197,5 +198,5 @@ def _describe(lost: Sequence[Outcome]) -> str:
     where = f"shards {', '.join(map(str, shards))}" if shards else "an allocator"
     return (
         f"no complete answer: {where} failed ({lost[0].error} after {lost[0].attempts} attempts: {lost[0].message}); "
-        "allow_partial=True takes what the others found"
+        "pass allow_partial=True for the results of the other shards"
     )

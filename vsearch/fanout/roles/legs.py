@@ -1,8 +1,8 @@
-"""What the roles ask of a second leg of search, one beside that of single vectors, and which legs there are.
+"""The interface of search legs: kinds of search other than by single vectors.
 
-A request names its leg by a field of its own. A leg plans by vectors, so that partitions and conditions apply to it as well;
-in each shard it makes hits out of what these vectors found there, or out of all rows that may be returned. Shards are merged
-by score, which must therefore compare between shards.
+Each leg has its own field in a request. A leg plans with vectors, so that partitions and predicates apply to it as well. In each
+shard it ranks the rows that these vectors found, or all rows that match. Shards are merged by score, so scores must be comparable
+between shards.
 """
 
 from __future__ import annotations
@@ -22,58 +22,58 @@ from vsearch.storage.files.plain_columns import Column
 
 
 class ShardScan(Protocol):
-    """How a processor searches its shard for the queries of one request."""
+    """The search of a shard for the queries of one request."""
 
     @property
     def nearest(self) -> int | None:
-        """Rows that the vectors are searched for first; None where all that may be returned come in their place."""
+        """Number of rows that are searched by vector first; None to rank all matching rows."""
 
     def rank(self, shard: int, position: int, hits: ShardHits | None, mask: ShardMask | None) -> ShardHits:
-        """The best rows of a shard for the query at a position, out of what the vectors found, or of what a mask lets pass."""
+        """Return the best rows of a shard for a query, among the hits of the vector search or the rows of a mask."""
 
     def columns(self, rows: Sequence[NDArray[np.int64]]) -> tuple[Column, ...]:
-        """What an answer carries besides about the rows of each query: a column for each of `Leg.column_types`."""
+        """Return additional columns about the rows of each query, one for each of `Leg.column_types`."""
 
 
 class Leg(Protocol):
-    """The part of a request that a leg is asked."""
+    """The part of a request that belongs to a leg."""
 
     @property
     def estimated(self) -> bool:
-        """Whether its scores are estimates."""
+        """Whether scores are estimates."""
 
     @property
     def ordered(self) -> bool:
-        """Whether a deeper search keeps the order of a shallower one, as where every row is scored."""
+        """Whether a search with a larger k keeps the order of one with a smaller k."""
 
     @property
     def column_types(self) -> tuple[str, ...]:
-        """Types of the columns that its answers have after those that were asked for."""
+        """Types of the additional columns of its answers, after the requested ones."""
 
     def check(self, manifest: Manifest) -> None:
-        """Raise InputError unless it fits the index."""
+        """Raise InputError unless the request matches the index."""
 
     def take(self, positions: NDArray[np.int64] | slice) -> dict[str, Any]:
-        """The fields of a message that is asked some of the queries only."""
+        """Return the fields of a message with some of the queries."""
 
     def without_columns(self) -> dict[str, Any]:
-        """The fields of a message whose answer shall have no columns of the leg."""
+        """Return the fields of a message for an answer without the columns of the leg."""
 
     def sizes(self, k: int) -> tuple[int, int]:
-        """Bytes of its largest query, and of what it adds to the answer to one."""
+        """Return the bytes of its largest query, and of its additions to the answer per query."""
 
     def encode(self, snapshot: Snapshot) -> NDArray[np.float32]:
-        """What partitions are planned by: float32 (count, dimensions of the index)."""
+        """Return the vectors to plan with: float32 (count, dimensions of the index)."""
 
     def options(self, manifest: Manifest, options: Options) -> Options:
-        """How partitions are planned."""
+        """Return the options for planning."""
 
     def scan(self, snapshot: Snapshot, options: Options) -> ShardScan:
-        """How a shard is searched; raises InputError unless it fits the index."""
+        """Return the search of a shard; raises InputError unless the request matches the index."""
 
 
 def leg_of(request: SearchRequest | AllocateRequest | ProcessRequest) -> Leg | None:
-    """The leg that a request names; None where it asks of single vectors alone. Each is loaded where it is asked for."""
+    """Return the leg of a request; None for a search by single vectors. Legs are imported on first use."""
     if request.documents is not None:
         from vsearch.fanout.roles.multivector import DocumentLeg
 

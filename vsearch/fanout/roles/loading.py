@@ -1,7 +1,7 @@
-"""What workers load of a snapshot: the manifest, then every file they need side by side.
+"""Load parts of a snapshot in workers: the manifest, then all required files concurrently.
 
-Of a changed index a snapshot shares most with the one before: what is open of that is neither read nor held again, whether a
-model, a run or a delta. Bundles above a megabyte take a round of requests more, since their headers say what lies where.
+A snapshot of a changed index shares most of its model, runs and deltas with the previous one; open parts are neither read nor
+stored again. Bundles above a megabyte take another round of requests, since their layout is in their headers.
 """
 
 from __future__ import annotations
@@ -41,35 +41,35 @@ from vsearch.storage.snapshots.kinds import (
 from vsearch.storage.snapshots.manifest import manifest_segments
 
 BY_ROW = (ATTRIBUTES, CELLS, *RANKED_KINDS)
-"""Kinds of files that are read by row, and only where a query asks for columns, cells leave a row open or documents are ranked."""
+"""Kinds of files that are read by row: for columns, for rows that cells leave undecided, and to rank documents."""
 
 TABLE_KINDS = (PARTITIONS, CHECKSUMS, REMOVED)
-"""Kinds of files that a planner reads."""
+"""Kinds of files that are read for planning."""
 
 PART_BYTES, PARTITION_BYTES, REMOVED_BYTES = 1 << 16, 200, 16
-"""What an open snapshot takes besides its files: blocks for kernels, statistics and workspaces, and for each partition; for
-each row that a delta removes."""
+"""Memory of an open snapshot besides its files: kernel arguments, statistics and workspaces; per partition; and per row removed
+by a delta."""
 
 TABLES, WHOLE, SHARD = "tables", "whole", "shard"
 
 Kind = tuple[str, int]
-"""What of a snapshot is open: `TABLES` or `WHOLE`, or `SHARD` and its number."""
+"""The part of a snapshot that is open: `TABLES`, `WHOLE`, or `SHARD` and its number."""
 
 
 @dataclass(eq=False)
 class Part:
-    """Something of a snapshot that is open: the tables of all shards, all of them, or one whole shard.
+    """An open part of a snapshot: the tables of all shards, all shards, or one shard.
 
     Attributes
     ----------
     kind : Kind
     snapshot : Snapshot
-        With the shards that are open; `model` and `settings` are the index's.
+        With the open shards.
     held : PrefetchedStore
     sizes : dict of str to int
-        Bytes in memory by what takes them: files, which other parts may hold, too, and what is its own.
+        Bytes in memory by file, which other parts may share, and of the part itself.
     paths : frozenset of str
-        Of all files that it reads.
+        Paths of all files that it reads.
     """
 
     kind: Kind
@@ -80,19 +80,19 @@ class Part:
 
     @property
     def bytes(self) -> int:
-        """Memory that it takes."""
+        """Memory in bytes."""
         return sum(self.sizes.values())
 
 
 def moment_for(manifest: Manifest, moment: int | None, *, pinned: bool) -> int | None:
-    """The time by which rows have expired, for who begins a search; None where they do not.
+    """Return the time by which rows have expired, for the worker that starts a search; None if rows do not expire.
 
     Parameters
     ----------
     moment : int or None
-        As it was asked for, in nanoseconds since 1970 UTC.
+        The requested time, in nanoseconds since 1970 UTC.
     pinned : bool
-        Whether the snapshot was asked for by its number: it is seen as it was when it was made.
+        Whether the request has a snapshot number; then the time is that of the snapshot's creation.
     """
     if ttl_field(manifest) is None:
         return None
@@ -102,17 +102,17 @@ def moment_for(manifest: Manifest, moment: int | None, *, pinned: bool) -> int |
 
 
 def as_of(snapshot: Snapshot, moment: int | None) -> Snapshot:
-    """A snapshot without the rows that have expired by a time."""
+    """Return a snapshot without the rows that have expired by a time."""
     return snapshot if moment is None or ttl_field(snapshot.manifest) is None else at(snapshot, moment)
 
 
 class Loader:
-    """Opens parts of an index and keeps them.
+    """Opens parts of an index, and caches them.
 
     Parameters
     ----------
     store : Store
-        Of the index.
+        The store of the index.
     retention : LRUCache
     """
 
@@ -122,7 +122,7 @@ class Loader:
         self.newest = NewestSnapshot(store)
 
     def manifest(self, snapshot: int | None) -> Manifest:
-        """The manifest of a snapshot, of the newest for None.
+        """Return the manifest of a snapshot; by default, of the newest.
 
         Raises
         ------
@@ -135,39 +135,39 @@ class Loader:
         )
 
     def tables(self, snapshot: int, columns: Sequence[str] = ()) -> Part:
-        """The model, and the partition tables of all shards: what a coordinator or allocator plans with.
+        """Return the model and the partition tables of all shards, for planning.
 
         Parameters
         ----------
         columns : sequence of str
-            Attributes whose cells are wanted at once; others are read when they are first asked for.
+            Attributes whose cells are read immediately; others are read on first use.
         """
         return self._part((TABLES, 0), snapshot, columns)
 
     def shard(self, snapshot: int, number: int, columns: Sequence[str] = ()) -> Part:
-        """One shard, whole, as the only one of its snapshot, and the model.
+        """Return the model and one complete shard as the only one of its snapshot.
 
         Parameters
         ----------
         columns : sequence of str
-            As for `tables`.
+            As in `tables`.
 
         Raises
         ------
         InputError
-            There is no such shard.
+            The shard does not exist.
         """
         shards = len(self.manifest(snapshot).shards)
         if not 0 <= number < shards:
-            raise InputError(f"there is no shard {number}; snapshot {snapshot} has {shards}")
+            raise InputError(f"shard must be from 0 to {shards - 1} in snapshot {snapshot}, got {number}")
         return self._part((SHARD, number), snapshot, columns)
 
     def whole(self, snapshot: int, columns: Sequence[str] = ()) -> Part:
-        """All shards, for a worker that answers alone; `columns` as for `tables`."""
+        """Return all shards, for a worker that answers alone; `columns` are as in `tables`."""
         return self._part((WHOLE, 0), snapshot, columns)
 
     def forget(self, path: str) -> None:
-        """Drop whatever holds a file, so that it is read again."""
+        """Drop all parts that read a file, so that it is read again."""
         self.retention.drop(lambda value: isinstance(value, Part) and path in value.paths)
 
     def _part(self, kind: Kind, snapshot: int, columns: Sequence[str]) -> Part:
@@ -195,7 +195,7 @@ class Loader:
         return Part(kind, snapshot, held, *_account(kind, snapshot, held, sizes))
 
     def _fetch(self, wanted: _Wanted) -> PrefetchedStore:
-        # Files are immutable, so what another part has loaded of them serves this one too.
+        # Files are immutable, so the data loaded by other parts can be shared.
         kept = {path: data for part in self.retention.values(Part) for path, data in part.held.files.items()}
         try:
             return fetch_files(self.store, wanted.files(), kept, wanted.ranges())
@@ -206,7 +206,7 @@ class Loader:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What a part of a snapshot reads before anything else, and is not open yet."""
+    """The files to read for a part of a snapshot, except those of open parts."""
 
     kind: Kind
     manifest: Manifest
@@ -215,7 +215,7 @@ class _Wanted:
 
     @property
     def shards(self) -> Sequence[ShardEntry]:
-        """Those whose base is files that are not open."""
+        """The shards whose base is stored in files that are not open."""
         return [shard for shard in self._all() if not self.known.issuperset(e.path for e in shard.files.values())]
 
     def _all(self) -> Sequence[ShardEntry]:
@@ -230,7 +230,7 @@ class _Wanted:
         return [entry.field_name for entry in self.manifest.attributes if entry.name in self.columns]
 
     def files(self) -> list[FileEntry]:
-        """Files that are read whole: the model, tables or all that a search scans, small bundles, and deltas."""
+        """Return the files that are read completely: model, tables or scanned files, small bundles, and deltas."""
         found = [entry for entry in model_files(self.manifest) if entry.path not in self.known]
         for shard in self.shards:
             kinds = [k for k in shard.files if (k in TABLE_KINDS if self.kind[0] == TABLES else is_scanned(k))]
@@ -241,7 +241,7 @@ class _Wanted:
         return found + [bundle_file(entry.bundle) for entry in deltas if entry.bundle.path not in self.known]
 
     def ranges(self) -> list[tuple[FileEntry, int, int]]:
-        """Parts of files, from byte to byte: headers of bundles, and exact columns that cells may leave open."""
+        """Return byte ranges of files: headers of bundles, and exact columns for rows that cells may leave undecided."""
         found = [
             (bundle_file(entry), entry.header.offset, entry.header.offset + entry.header.bytes)
             for entry in self._bundles()
@@ -259,14 +259,14 @@ class _Wanted:
 
 
 def is_scanned(kind: str) -> bool:
-    """Whether every search of a shard reads files of a kind."""
+    """Whether every search of a shard reads a kind of files."""
     return kind not in BY_ROW and not is_column(kind)
 
 
 def _account(
     kind: Kind, snapshot: Snapshot, held: PrefetchedStore, before: Mapping[str, int]
 ) -> tuple[dict[str, int], frozenset[str]]:
-    """What a part holds in memory, in bytes, and the paths of all files that it reads."""
+    """Return the bytes of a part in memory, by file, and the paths of all files that it reads."""
     manifest = snapshot.manifest
     sizes = {path: len(data) for path, data in held.files.items()}
     for path, _, data in held.parts:

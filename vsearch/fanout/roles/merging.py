@@ -1,4 +1,4 @@
-"""Joining answers: of several shards to the same queries, and of several allocators to different ones."""
+"""Merge the answers of several shards to the same queries, and of several allocators to different queries."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vsearch.storage.files.plain_columns import Column, concatenate, gather
 
 
 def merge_shards(answers: Sequence[Answer], positions: Sequence[NDArray[np.int64]], count: int, k: int) -> Answer:
-    """The k best rows of each query out of what several shards found: higher score first, ties to the lower row.
+    """Return the k best rows of each query over several shards, by descending score, then ascending row.
 
-    The same for any order of the answers.
+    The result does not depend on the order of the answers.
 
     Parameters
     ----------
     positions : sequence of int64 (n,)
-        Which of the `count` queries each answer is about.
+        The positions among the `count` queries that each answer is for.
     """
     query = np.concatenate(
         [np.repeat(own, int32s(answer.found)) for answer, own in zip(answers, positions, strict=True)]
@@ -48,7 +48,7 @@ def merge_shards(answers: Sequence[Answer], positions: Sequence[NDArray[np.int64
 
 
 def append(answers: Sequence[Answer]) -> Answer:
-    """One answer to the queries of all, in their order."""
+    """Concatenate the answers to consecutive queries."""
     outcomes: list[Outcome] = []
     first = 0
     for answer in answers:
@@ -74,12 +74,12 @@ def append(answers: Sequence[Answer]) -> Answer:
 
 
 def nothing_found(count: int, k: int) -> Answer:
-    """An answer without a row."""
+    """Return an answer without rows."""
     return Answer(count=count, k=k, found=bytes(4 * count), scores=b"", rows=b"")
 
 
 def add_batches(counters: Sequence[Counters]) -> Counters:
-    """Counters of other queries: what their scans looked at adds up, the mask that they share does not."""
+    """Add the counters of different queries, except those of the mask, which they share."""
     return msgspec.structs.replace(
         sum(counters, Counters()),
         rows_masked=max(each.rows_masked for each in counters),
@@ -91,4 +91,4 @@ def _join(columns: Sequence[Column]) -> Column:
     try:
         return concatenate(columns)
     except ValueError as error:
-        raise InputError(f"the answers do not fit together: {error}") from None
+        raise InputError(f"the answers are inconsistent: {error}") from None

@@ -1,6 +1,7 @@
-"""Queries of many vectors on their way through the roles, and how a processor ranks the documents of its shard for them.
+"""Multi-vector queries in the roles of a stack, and the ranking of documents in processors.
 
-They travel as they are; who plans encodes each to the one vector that the ordinary part of the index is searched with.
+Messages contain the vectors; the planner encodes each query as the single vector that the ordinary part of the index is searched
+with.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from vsearch.storage import DocumentsEntry, Manifest
 from vsearch.storage.files.plain_columns import Column
 
 MATCHES = 2
-"""Columns that matches travel in, after those that were asked for: the vectors' positions, and their scores."""
+"""Columns of matches in answers, after the requested ones: positions of vectors, and their scores."""
 
 
 def pack_documents(
     queries: Sequence[NDArray[np.float32]], request: DocumentRequest, *, matches: bool = False
 ) -> Documents:
-    """Checked queries, float32 (n, d) each, as they travel."""
+    """Pack checked queries, float32 (n, d) each, for messages."""
     return Documents(
         dimensions=queries[0].shape[1],
         vectors=np.concatenate(queries).astype("<f4").tobytes(),
@@ -45,13 +46,13 @@ def pack_documents(
 
 
 def unpack_queries(documents: Documents) -> list[NDArray[np.float32]]:
-    """Each query's vectors, float32 (n, d)."""
+    """Return the vectors of each query, float32 (n, d)."""
     vectors = floats(documents.vectors, -1, documents.dimensions)
     return np.split(vectors, np.cumsum(int32s(documents.lengths))[:-1])
 
 
 def take_documents(documents: Documents, positions: NDArray[np.int64] | slice) -> Documents:
-    """Some of the queries, by position."""
+    """Return selected queries."""
     lengths = int32s(documents.lengths)
     queries = unpack_queries(documents)
     chosen = [queries[position] for position in np.arange(len(lengths))[positions]]
@@ -60,11 +61,11 @@ def take_documents(documents: Documents, positions: NDArray[np.int64] | slice) -
 
 
 def check_changes(manifest: Manifest) -> None:
-    """Refuse an index whose documents were changed since it was built: functions know one run of each shard."""
+    """Refuse an index with changed documents, since functions support only one run per shard."""
     live = manifest.live
     if live and (live.deltas or any(shard.runs for shard in manifest.shards)):
         raise InputError(
-            f"documents of snapshot {manifest.snapshot} were changed, which functions do not support: open the index by its own URL"
+            f"functions do not support changed documents (snapshot {manifest.snapshot}): open the index by its own URL"
         )
 
 
@@ -93,62 +94,62 @@ def _entry_of(manifest: Manifest) -> DocumentsEntry:
 
 @dataclass(frozen=True)
 class DocumentLeg:
-    """Queries of many vectors as a leg; see `vsearch.fanout.roles.legs.Leg`."""
+    """Multi-vector queries as a leg; see `vsearch.fanout.roles.legs.Leg`."""
 
     asked: Documents
 
     @property
     def estimated(self) -> bool:
-        """MaxSim on codes is an estimate."""
+        """Whether MaxSim is computed from codes."""
         return not self.asked.exact
 
     @property
     def ordered(self) -> bool:
-        """Where every document is scored."""
+        """Whether every document is scored."""
         return self.asked.candidates is None
 
     @property
     def column_types(self) -> tuple[str, ...]:
-        """Of the matches: the vectors' positions, and their scores."""
+        """Types of the columns of matches: positions of vectors, and their scores."""
         return ("list<int32>", "list<float32>") if self.asked.matches else ()
 
     def check(self, manifest: Manifest) -> None:
-        """See `check_documents`."""
+        """Check the request; see `check_documents`."""
         check_documents(manifest, self.asked)
 
     def take(self, positions: NDArray[np.int64] | slice) -> dict[str, Any]:
-        """Some of the queries, by position."""
+        """Return selected queries."""
         return {"documents": take_documents(self.asked, positions)}
 
     def without_columns(self) -> dict[str, Any]:
-        """The same without matches."""
+        """Return the fields of a message without matches."""
         return {"documents": msgspec.structs.replace(self.asked, matches=False)}
 
     def sizes(self, k: int) -> tuple[int, int]:
-        """Every query is counted as large as the largest."""
+        """Return sizes, where every query counts as the largest."""
         longest = int(int32s(self.asked.lengths).max())
         asked = 4 + 4 * self.asked.dimensions * longest
         return asked, 8 * k * (1 + longest) if self.asked.matches else 0
 
     def encode(self, snapshot: Snapshot) -> NDArray[np.float32]:
-        """Encodings float32 (count, D)."""
+        """Return the encodings float32 (count, D)."""
         encoding = encoding_of(snapshot)
         return np.stack([encoding.encode_query(query) for query in unpack_queries(self.asked)])
 
     def options(self, manifest: Manifest, options: Options) -> Options:
-        """For the first candidates, or, where others come in their place, everywhere."""
+        """Return the options for planning: for the first candidates, or for all partitions."""
         _, _, nearest = self._candidates(manifest, options)
         if nearest is not None:
             return msgspec.structs.replace(options, k=nearest)
         return msgspec.structs.replace(options, exact=True)
 
     def scan(self, snapshot: Snapshot, options: Options) -> ShardRanking:
-        """Ranks the documents of a shard."""
+        """Return the ranking of a shard's documents."""
         wanted, first, nearest = self._candidates(snapshot.manifest, options)
         return ShardRanking(open_documents(snapshot), unpack_queries(self.asked), wanted, first, nearest)
 
     def _candidates(self, manifest: Manifest, options: Options) -> tuple[DocumentRequest, int | None, int | None]:
-        """What the documents are ranked by, how many to begin with, and how many come from a search of the encodings."""
+        """Return the ranking request, the number of first candidates, and the number found by encodings."""
         self.check(manifest)
         entry = _entry_of(manifest)
         wanted = DocumentRequest(options.k, self.asked.candidates, self.asked.exact)
@@ -158,14 +159,14 @@ class DocumentLeg:
 
 @dataclass(frozen=True, eq=False)
 class ShardRanking:
-    """How a processor ranks the documents of its shard.
+    """The ranking of a shard's documents.
 
     Attributes
     ----------
     first : int or None
-        Candidates to begin with; None for every document.
+        Number of first candidates; None for all documents.
     nearest : int or None
-        The same where they come from a search of the encodings, else None.
+        Number of candidates from a search by encodings; None if they come from elsewhere.
     """
 
     index: DocumentIndex
@@ -175,7 +176,7 @@ class ShardRanking:
     nearest: int | None
 
     def rank(self, shard: int, position: int, hits: ShardHits | None, mask: ShardMask | None) -> ShardHits:
-        """The best documents for one query, out of what the encodings found, or of all that a mask lets pass."""
+        """Return the best documents for a query, among the hits of the encodings or the documents of a mask."""
         documents = self.index.shards[shard]
         eligible = None
         if hits is None:
@@ -188,7 +189,7 @@ class ShardRanking:
         return ShardHits(best.scores, best.rows, counters)
 
     def columns(self, rows: Sequence[NDArray[np.int64]]) -> tuple[Column, ...]:
-        """Which vectors met in some rows of each query: their positions and their scores, a list for every row."""
+        """Return the matching vectors in rows of each query: lists of positions and of scores per row."""
         found = [
             match_rows(self.index, query, own, exact=self.wanted.exact)
             for query, own in zip(self.queries, rows, strict=True)
@@ -200,11 +201,11 @@ class ShardRanking:
 
 
 def read_matches(columns: Sequence[Column]) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float32]]]:
-    """Positions and scores, one array for each row, out of an answer's last columns."""
+    """Read the positions and scores of matches, one array per row, from an answer's last columns."""
     positions, scores = columns[-MATCHES:]
     edges = np.frombuffer(positions.offsets or bytes(8), "<i8")[1:-1]
     if positions.items is None or scores.items is None or positions.offsets != scores.offsets:
-        raise InputError("the answer holds no matches")
+        raise InputError("the answer has no matches")
     numbers = np.frombuffer(positions.items.values, "<i4").astype(np.int64)
     return np.split(numbers, edges), np.split(np.frombuffer(scores.items.values, "<f4"), edges)
 

@@ -1,4 +1,4 @@
-"""Which snapshot is the newest, as a worker knows it."""
+"""Track the newest snapshot in a worker."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from vsearch.storage import Store, snapshot_numbers
 from vsearch.storage.snapshots.commits import newest_after
 
 FRESH = 1.0
-"""Seconds for which the number of the newest snapshot is believed."""
+"""Seconds for which the number of the newest snapshot is cached."""
 
 
 class NewestSnapshot:
-    """The number of the newest snapshot, looked for now and then: one listing from the last known name on.
+    """The number of the newest snapshot, refreshed by a listing that starts at the last known name.
 
     Parameters
     ----------
     store : Store
-        Of the index.
+        The store of the index.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: tuple[int, float] | None = None  # the number, and when the listing that found it began
+        self._known: tuple[int, float] | None = None  # the number, and the start time of the listing that returned it
         self.renew_after_fork()
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """A lock that nobody holds."""
+        """Replace the lock, which another thread of the parent process may hold."""
         self._looking = threading.Lock()
 
     def number(self, freshness: float = 0.0, at_least: int = 0, prepare: Callable[[int], object] | None = None) -> int:
-        """The number of the newest snapshot.
+        """Return the number of the newest snapshot.
 
         Parameters
         ----------
         freshness : float
-            Seconds by which it may be late. Then a newer one is looked for, and prepared, while the known one is answered from.
+            Maximum staleness in seconds. Within it, the known snapshot is used while a newer one is found and prepared.
         at_least : int
-            The least number that will do.
+            The minimum number.
         prepare : callable, optional
             Loads a snapshot.
 
         Raises
         ------
         IndexNotFoundError
-            There is no index.
+            The store contains no index.
         SnapshotNotFoundError
-            There is no snapshot so new.
+            The newest snapshot is older than `at_least`.
         StoreError
         """
         known, now = self._known, time.monotonic()
@@ -67,7 +67,7 @@ class NewestSnapshot:
         number = self._look(known)
         if number < at_least:
             raise SnapshotNotFoundError(
-                f"{self._store.url}: there is no snapshot {at_least} yet; the newest is {number}"
+                f"{self._store.url}: snapshot {at_least} does not exist yet; the newest is {number}"
             )
         self._know(number, now)
         return number
@@ -77,7 +77,7 @@ class NewestSnapshot:
             return newest_after(self._store, known[0]) or known[0]
         numbers = snapshot_numbers(self._store)
         if not numbers:
-            raise IndexNotFoundError(f"{self._store.url} holds no index")
+            raise IndexNotFoundError(f"{self._store.url} contains no index")
         return numbers[-1]
 
     def _know(self, number: int, when: float) -> None:
@@ -86,7 +86,7 @@ class NewestSnapshot:
             self._known = number, when
 
     def _look_aside(self, known: int, prepare: Callable[[int], object]) -> None:
-        """Look for a newer snapshot in a thread of its own, unless one looks already."""
+        """Look for a newer snapshot in a new thread, unless one is already running."""
         looking = self._looking
         if not looking.acquire(blocking=False):
             return
@@ -98,7 +98,7 @@ class NewestSnapshot:
                 if number is not None:
                     prepare(number)
                 self._know(known if number is None else number, now)
-            except VsearchError as error:  # whoever asks next looks again
+            except VsearchError as error:  # the next request looks again
                 log("newest", "coordinator", "failed", message=str(error))
             finally:
                 looking.release()

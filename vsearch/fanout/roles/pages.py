@@ -1,4 +1,4 @@
-"""A page of a search through processors: the searches that `vsearch.search.pages` asks for, and their parts as one answer."""
+"""Answer a request for a page by the searches that `vsearch.search.pages` requires."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from vsearch.storage.files.plain_columns import gather
 
 
 def answer_page(request: AllocateRequest, search: Callable[[AllocateRequest], list[Answer]]) -> Answer:
-    """Answer a request that has an offset.
+    """Answer a request with an offset.
 
     Parameters
     ----------
     search : callable
-        Answers one without, batch by batch.
+        Answers a request without an offset, batch by batch.
     """
     options, leg = request.options, leg_of(request)
     ordered = options.exact if leg is None else leg.ordered
@@ -65,7 +65,7 @@ def answer_page(request: AllocateRequest, search: Callable[[AllocateRequest], li
 
 
 def _deepen(request: AllocateRequest, depth: int, *, fetch: bool) -> AllocateRequest:
-    """The same without an offset, for more rows, whose columns and matches are of use only where the page takes some."""
+    """Return the request without an offset for `depth` rows; columns and matches are only needed with `fetch`."""
     leg = leg_of(request)
     options = request.options
     options = msgspec.structs.replace(options, k=depth, offset=0, columns=options.columns if fetch else ())
@@ -74,14 +74,14 @@ def _deepen(request: AllocateRequest, depth: int, *, fetch: bool) -> AllocateReq
 
 
 def _padded_rows(answer: Answer, depth: int) -> NDArray[np.int64]:
-    """Rows of each query, int64 (count, depth), -1 after the last."""
+    """Return the rows of each query, int64 (count, depth), padded with -1."""
     rows = np.full((answer.count, depth), -1, np.int64)
     rows[np.arange(depth) < int32s(answer.found)[:, None]] = int64s(answer.rows)
     return rows
 
 
 def _take(answer: Answer, at: NDArray[np.int64]) -> Answer:
-    """An answer's rows by position, as those of a single query."""
+    """Return selected rows of an answer as those of a single query."""
     return Answer(
         count=1,
         k=answer.k,

@@ -1,4 +1,4 @@
-"""How a request is answered: by the coordinator alone, by it and the processors, or by a tree of allocators."""
+"""Choose how to answer a request: in the coordinator alone, with processors, or with a tree of allocators."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from vsearch.storage.snapshots.manifest import manifest_segments
 
 @dataclass(frozen=True)
 class PlanSettings:
-    """What the choice goes by.
+    """The thresholds of the choice.
 
     Attributes
     ----------
     alone_bytes : int
-        The largest index (bytes that a scan may read) that the coordinator searches alone.
+        Maximum size (bytes that a scan may read) of an index that the coordinator searches alone.
     alone_queries : int
-        The most queries that it answers alone.
+        Maximum number of queries that it answers alone.
     allocator_queries : int
-        Queries for which an allocator is worth starting.
+        Number of queries per allocator.
     branching : int
     allocators : int
-        The most allocators.
+        Maximum number of allocators.
     """
 
     alone_bytes: int = 64 << 20
@@ -37,7 +37,7 @@ class PlanSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """The choice. `allocators` is 0 unless the mode is "tree"; `reason` says why."""
+    """The chosen plan and its reason. `allocators` is 0 unless the mode is "tree"."""
 
     mode: str
     allocators: int
@@ -66,22 +66,22 @@ def choose_plan(
     Parameters
     ----------
     mode, allocators, branching
-        What the caller wants; the rest is chosen.
+        Requested by the caller; None to choose.
 
     Raises
     ------
     InputError
-        The options do not go together.
+        The options cannot be combined.
     """
     factor = branching or settings.branching
     if allocators is not None and mode not in ("auto", "tree"):
-        raise InputError(f"allocators={allocators} goes with mode 'tree', not with {mode!r}")
+        raise InputError(f"allocators requires mode 'tree', got {mode!r}")
     if mode == "tree" or allocators is not None:
         wanted = allocators or -(-queries // settings.allocator_queries)
         count = max(1, min(wanted, queries, LARGEST))
         if depth(count, factor) > DEEPEST:
             raise InputError(
-                f"{count} allocators with branching {factor} are more than {DEEPEST} levels; give a larger branching"
+                f"the tree must have at most {DEEPEST} levels, which {count} allocators with branching {factor} exceed; increase branching"
             )
         less = f" ({wanted} were asked for, but there are {queries} queries)" if count < wanted else ""
         return Plan("tree", count, factor, f"asked for{less}")
@@ -102,6 +102,6 @@ def choose_plan(
 
 
 def _scanned_bytes(manifest: Manifest) -> int:
-    """Bytes that a scan may read; of runs and deltas in bundles all that they hold."""
+    """Return the number of bytes that a scan may read; bundles count completely."""
     files = [entry for shard in manifest.shards for kind, entry in shard.files.items() if kind in SCANNED_KINDS]
     return sum(entry.bytes for entry in files) + sum(run.bundle.bytes for run in manifest_segments(manifest))

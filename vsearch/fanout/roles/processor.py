@@ -1,4 +1,4 @@
-"""The processor: it owns one shard, masks it exactly and searches the partitions that an allocator planned."""
+"""The processor holds one shard, evaluates predicates on it, and searches the partitions that an allocator planned."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MaskOf = Callable[[Snapshot, Shard, Bound], ShardMask]
 
 
 def check_columns(manifest: Manifest, options: Options) -> Options:
-    """The options with the columns under their stored names; refuse those that are no attributes of the index.
+    """Return the options with the stored names of columns; columns that are not attributes are an error.
 
     Raises
     ------
@@ -62,30 +62,30 @@ def process(
     Parameters
     ----------
     snapshot : Snapshot
-        In which the shard is open.
+        With the shard open.
     mask_of : callable
-        Makes, or remembers, the mask of a predicate in a run.
+        Returns the mask of a predicate in a run, possibly from a cache.
 
     Returns
     -------
     Answer
-        Scores as scans have them (negated squared distances under l2), rows numbered through all shards.
+        Scores are those of scans (negated squared distances for l2), and rows are numbered over all shards.
 
     Raises
     ------
     InputError
-        The request does not fit the shard.
+        The request does not match the shard.
     CallError
         The deadline passed.
     """
     dimensions, options = snapshot.manifest.dimensions, request.options
     if request.dimensions != dimensions:
-        raise InputError(f"the queries have {request.dimensions} dimensions, the index has {dimensions}")
+        raise InputError(f"queries must have {dimensions} dimensions, got {request.dimensions}")
     options = check_columns(snapshot.manifest, options)
     plans = _read_visits(request, shard.partitions)
     queries = floats(request.queries, request.count, dimensions)
     bound = bind_where(snapshot.manifest, options)
-    # the part of a tail that lies in a shard has the tail's own numbers of rows
+    # the part of a tail in a shard keeps the row numbers of the tail
     whole = [snapshot.shards[run.number] for run in shard.runs]
     masks = [None if bound is None else _mask(snapshot, run, bound, mask_of) for run in whole]
     words = [run.live if mask is None else mask.words for run, mask in zip(whole, masks, strict=True)]
@@ -139,14 +139,14 @@ def process(
 
 
 def _mask(snapshot: Snapshot, run: Shard, bound: Bound, mask_of: MaskOf) -> ShardMask:
-    """The mask of a predicate in a run; it is evaluated once, whatever expires."""
+    """Return the mask of a predicate in a run, which is evaluated once even if rows expire."""
     if snapshot.whole is None:
         return mask_of(snapshot, run, bound)
     return mask_rows(run, mask_of(snapshot.whole, snapshot.whole.shards[run.number], bound))
 
 
 def _read(shard: ShardRuns, rows: NDArray[np.int64], read: Callable[[Shard, NDArray[np.int64]], Column]) -> Column:
-    """A column of some rows of a shard, numbered through the snapshot, out of its runs."""
+    """Read a column of rows of a shard, numbered over the snapshot, from its runs."""
     if len(shard.runs) == 1:
         return read(shard.runs[0], rows - shard.first_row)
     parts, places = [], []
@@ -165,7 +165,7 @@ def _read_attribute(snapshot: Snapshot, shard: ShardRuns, name: str, rows: NDArr
 
 
 def _count(run: Shard, words: NDArray[np.uint64] | None) -> int:
-    """Rows of a run that pass."""
+    """Return the number of rows of a run that pass."""
     table = run.table
     if words is None or not len(table.rows):
         return int(table.rows.sum())
@@ -174,12 +174,12 @@ def _count(run: Shard, words: NDArray[np.uint64] | None) -> int:
 
 
 class MaskCache:
-    """Masks of the last predicates of each run. They stay while the run does, whatever is committed, until rows of it are removed.
+    """A cache of the masks of recent predicates, per run. Masks stay valid until rows of the run are removed.
 
     Parameters
     ----------
     most : int
-        Of one run.
+        Maximum number of masks per run.
     """
 
     def __init__(self, most: int = 16) -> None:
@@ -189,12 +189,12 @@ class MaskCache:
         )
 
     def __call__(self, snapshot: Snapshot, run: Shard, bound: Bound) -> ShardMask:
-        """The mask, made if it is not remembered."""
+        """Return the mask, evaluated if it is not cached."""
         names = [name for name in columns_of(bound) if name != ROW_ID]
         key = (
             bound,
             tuple(snapshot.find_entry(name).field_name for name in names),
-        )  # a name may be another column's by now
+        )  # another column may have the name by now
         kept = self._kept.setdefault(run.read, {})
         found = kept.get(key)
         if found is not None and np.array_equal(found[0], run.gone):
@@ -210,14 +210,14 @@ def _read_visits(request: ProcessRequest, partitions: int) -> list[ProbePlan]:
     counts, minimums = int32s(request.visits), int32s(request.minimums)
     order, bases, bounds = int32s(request.partitions), floats(request.bases), floats(request.bounds)
     if len(order) and not (order.min() >= 0 and order.max() < partitions):
-        raise InputError(f"a partition to visit is not one of the shard's {partitions}")
+        raise InputError(f"partitions to visit must be from 0 to {partitions - 1}")
     if (counts > partitions).any():
-        raise InputError(f"a query visits more partitions than the shard's {partitions}")
+        raise InputError(f"a query must visit at most the shard's {partitions} partitions")
     edges = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
     plans = []
     for i in range(request.count):
         own = slice(int(edges[i]), int(edges[i + 1]))
         if len(np.unique(order[own])) != counts[i]:
-            raise InputError("a query visits a partition twice")
+            raise InputError("a query must visit each partition at most once")
         plans.append(ProbePlan(order[own], bases[own], bounds[own], int(minimums[i])))
     return plans

@@ -1,4 +1,4 @@
-"""A worker: what one function of a stack is made of, and how it answers a message, whatever happens."""
+"""A worker: the state of one function of a stack, and the handling of its messages."""
 
 from __future__ import annotations
 
@@ -62,33 +62,33 @@ from vsearch.storage.stores.retrying import no_later_than
 TAKES: dict[str, Any] = {"coordinator": SearchRequest, "allocator": AllocateRequest, "processor": ProcessRequest}
 
 PREPARING = 60.0
-"""Seconds that all processors may take to load a newer snapshot."""
+"""Time limit in seconds for all processors to load a newer snapshot."""
 
 RESERVE = 0.05
-"""Seconds that a caller keeps of its deadline for merging what it is sent."""
+"""Seconds of its deadline that a caller reserves for merging the replies."""
 
 
 @dataclass(eq=False)
 class Worker:
-    """One function's state, which lives as long as its process.
+    """The state of a function, for the lifetime of its process.
 
     Attributes
     ----------
     role : {"coordinator", "allocator", "processor", "writer", "keeper"}
     meter : MeteredStore
-        The index's store; it counts what goes by the overflow store, too.
+        The store of the index; its counts include the overflow store.
     loader : Loader
     function : str
-        Its own name, for messages.
+        The name of the function, for messages.
     memory : int
-        MB of the function; what time is billed by, and half of it is the budget of what is kept.
+        Memory of the function in MB, by which time is billed; half of it is the budget of the cache.
     invoker : Invoker or None
-        Processors need none.
+        None for processors.
     names : Names or None
     init_seconds : float
-        Of the start of the process, billed with the first answer.
+        Duration of the process start, billed with the first answer.
     run : callable or None
-        Answers the messages of a role that is not about searching, given the worker, the message and its deadline.
+        Answers the messages of roles that do not search; takes the worker, the message and its deadline.
     """
 
     role: str
@@ -111,7 +111,7 @@ class Worker:
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """A lock that nobody holds."""
+        """Replace the lock, which another thread of the parent process may hold."""
         self.lock = threading.Lock()
 
     @classmethod
@@ -125,7 +125,7 @@ class Worker:
         envelope: Envelope | None = None,
         **more: Any,
     ) -> Worker:
-        """A worker over a store; `more` are its other attributes."""
+        """Return a worker for a store; `more` are its other attributes."""
         meter = MeteredStore(store)
         if envelope is not None and envelope.overflow is not None:
             envelope = Envelope(envelope.limit, MeteredStore(envelope.overflow, meter))
@@ -134,9 +134,9 @@ class Worker:
 
 
 def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
-    """Answer a message: always with another message, never with an exception.
+    """Answer a message; errors are returned as messages, not raised.
 
-    What nobody foresaw is logged with its trace, and the caller is told no more than that it happened.
+    Unexpected errors are logged with their traceback, which is not part of the reply.
     """
     start, meter = time.perf_counter(), worker.meter
     before = meter.requests, meter.bytes, meter.writes
@@ -150,7 +150,7 @@ def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
         cold_starts=int(cold),
         failures=int(isinstance(reply, Failure)),
         seconds=seconds,
-        gigabyte_seconds=math.ceil(1e3 * seconds) / 1e3 * worker.memory / 1024,  # time is billed by the millisecond
+        gigabyte_seconds=math.ceil(1e3 * seconds) / 1e3 * worker.memory / 1024,  # billed per millisecond
         requests=meter.requests - before[0],
         bytes=meter.bytes - before[1],
         writes=meter.writes - before[2],
@@ -177,23 +177,23 @@ def call(
     check: Any = None,
     parent: str = "",
 ) -> tuple[Any, Usages]:
-    """Call a function of the stack, again where it fails in a way that may pass.
+    """Call a function of the stack, with retries.
 
     Parameters
     ----------
     parent : str
-        The span that the call belongs to: calls run in threads of their own.
+        The traceparent of the span of the call, which runs in its own thread.
 
     Returns
     -------
     reply : Answer or Warmed
     usages : Usages
-        Of the attempts that failed.
+        The usage of failed attempts.
 
     Raises
     ------
     CallError
-        For good.
+        The last error, after all retries.
     """
     invoker = worker.invoker
     if invoker is None:
@@ -224,7 +224,7 @@ def call(
 
 
 def _fill_in(message: Message, remaining: float | None, trace: str) -> Message:
-    """The message with what is known only when it is sent, and an id of its own."""
+    """Return the message with a new id, the remaining time and the trace."""
     message = msgspec.structs.replace(message, id=os.urandom(16).hex())
     if not hasattr(message, "remaining"):
         return message
@@ -234,7 +234,7 @@ def _fill_in(message: Message, remaining: float | None, trace: str) -> Message:
 
 
 def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> tuple[Reply | Failure, str, str]:
-    """The reply, and the kind and id of the message that it is to."""
+    """Return the reply, and the type and id of the message."""
     try:
         with no_later_than(deadline.at):
             message = worker.envelope.unpack(payload)
@@ -254,7 +254,7 @@ def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> tuple[Reply | 
 
 def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
     try:
-        with no_later_than(deadline.at):  # what a busy store puts off
+        with no_later_than(deadline.at):  # limits the retries of a busy store
             return _run(worker, message, deadline)
     except CallError as error:
         return failure(error.kind, str(error), final=error.final)
@@ -267,19 +267,17 @@ def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
     except (IndexNotFoundError, FormatVersionError) as error:
         return failure(ErrorKind.MISSING, str(error))
     except CorruptIndexError as error:
-        worker.loader.forget(error.path)  # it may have been damaged on its way here
+        worker.loader.forget(error.path)  # it may have been damaged in transit
         return failure(ErrorKind.MISSING if isinstance(error, MissingObjectError) else ErrorKind.CORRUPT, str(error))
     except ConflictError as error:
         return failure(ErrorKind.CONFLICT, str(error))
     except (StoreError, FileNotFoundError, EOFError) as error:
         return failure(ErrorKind.STORE, str(error))
     except MemoryError:
-        return failure(ErrorKind.MEMORY, f"{worker.function} ran out of memory; give it more")
+        return failure(ErrorKind.MEMORY, f"{worker.function} ran out of memory; increase its memory")
     except Exception:
         log(worker.function, worker.role, "failed", trace=traceback.format_exc())
-        return failure(
-            ErrorKind.INTERNAL, f"{worker.function} failed in a way that was not foreseen; its log says more"
-        )
+        return failure(ErrorKind.INTERNAL, f"{worker.function} failed unexpectedly; see its log")
 
 
 def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
@@ -290,7 +288,7 @@ def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
     if isinstance(message, InfoRequest) and worker.role == "coordinator":
         return _info(worker, message)
     if type(message) is not TAKES[worker.role]:
-        raise InputError(f"a {worker.role} takes no {type(message).__name__}")
+        raise InputError(f"a {worker.role} does not accept a {type(message).__name__}")
     if isinstance(message, ProcessRequest):
         columns = _columns(worker, message)
         with span("load", shard=message.shard):
@@ -316,7 +314,7 @@ def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
 
 
 def _columns(worker: Worker, message: ProcessRequest | AllocateRequest) -> tuple[str, ...]:
-    """Attributes that the predicate of a message reads."""
+    """Return the attributes that the predicate of a message reads."""
     if message.options.where is None:
         return ()
     bound = bind_where(worker.loader.manifest(message.snapshot), message.options)
@@ -324,7 +322,7 @@ def _columns(worker: Worker, message: ProcessRequest | AllocateRequest) -> tuple
 
 
 def remote_calls(worker: Worker, manifest: Manifest, snapshot: Snapshot | None, deadline: Deadline) -> Calls:
-    """How a worker reaches processors and allocators through its invoker."""
+    """Return the functions by which a worker calls processors and allocators with its invoker."""
     names, parent = worker.names or Names("vsearch"), traceparent()
 
     def processor(shard: int, request: ProcessRequest) -> Answer:
@@ -354,7 +352,7 @@ def _warm(worker: Worker, message: WarmRequest) -> Warmed:
     number = manifest.snapshot
     if worker.role == "processor":
         if message.shard is None:
-            raise InputError("a processor is warmed for a shard; name it")
+            raise InputError("shard is required to warm a processor")
         worker.loader.shard(number, message.shard)
     else:
         worker.loader.tables(number)
@@ -364,7 +362,7 @@ def _warm(worker: Worker, message: WarmRequest) -> Warmed:
 
 
 def _prepare(worker: Worker, number: int) -> None:
-    """Load a snapshot here and in the processors, as far as single queries need it.
+    """Load the parts of a snapshot that single queries need, here and in the processors.
 
     Raises
     ------
