@@ -56,13 +56,13 @@ def test_prune(tmp_path):
     assert sum(path.stat().st_size for path in files_of(url)) < 2 * last.info()["bytes"]
     assert vsearch.verify(url).ok
     assert (vsearch.open(url).search(rows()[:2]).ids >= 0).all()
-    with pytest.raises(vsearch.IndexNotFoundError, match="no snapshot 1; there are: 3"):
+    with pytest.raises(vsearch.IndexNotFoundError, match="snapshot 1 does not exist; existing snapshots: 3"):
         vsearch.open(url, snapshot=1)
 
 
 def test_no_index(tmp_path):
     for place in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(vsearch.IndexNotFoundError, match="there is no index here"):
+        with pytest.raises(vsearch.IndexNotFoundError, match="contains no index"):
             vsearch.open(place)
     with pytest.raises(vsearch.IndexNotFoundError):
         vsearch.verify(tmp_path)
@@ -72,7 +72,7 @@ def test_no_index(tmp_path):
 def test_no_such_snapshot(tmp_path):
     vsearch.build(rows(50), tmp_path / "index")
     for snapshot in (0, -1, 2, 10**30):
-        with pytest.raises(vsearch.IndexNotFoundError, match="there is no snapshot"):
+        with pytest.raises(vsearch.IndexNotFoundError, match="does not exist"):
             vsearch.open(tmp_path / "index", snapshot=snapshot)
 
 

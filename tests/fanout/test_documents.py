@@ -252,7 +252,7 @@ def test_json_exact_on_stored_vectors(stacks):
     ("body", "message"),
     [
         ({"query_vectors": [[1.0] * 24], "vector": [1.0]}, "one of vector"),
-        ({"query_vectors": []}, "one or more lists"),
+        ({"query_vectors": []}, "one or more nonempty lists"),
         ({"query_vectors": [[1.0] * 24, [1.0]]}, "same length"),
         ({"query_vectors": [[1.0] * 23]}, "must have 24 dimensions"),
         ({"query_vectors": [[1e300] * 24]}, "NaN or infinity"),
@@ -260,14 +260,14 @@ def test_json_exact_on_stored_vectors(stacks):
         ({"query_vectors": [[1.0] * 24], "candidates": 0}, "candidates"),
         ({"query_vectors": [[1.0] * 24], "candidates": "some"}, "candidates"),
         ({"query_vectors": [[1.0] * 24], "exact": True}, "stores no vectors"),
-        ({"queries": []}, "one or more lists"),
-        ({"queries": [[]]}, "one or more lists"),
-        ({"queries": [[[1.0] * 24], []]}, "one or more lists"),
+        ({"queries": []}, "one or more nonempty lists"),
+        ({"queries": [[]]}, "one or more nonempty lists"),
+        ({"queries": [[[1.0] * 24], []]}, "one or more nonempty lists"),
         ({"queries": [[[1.0] * 24], [[1.0]]]}, "same length"),
         ({"queries": [[[1.0] * 24]], "query_vectors": [[1.0] * 24]}, "one of vector"),
         ({"queries": [[[1.0] * 24]], "min_score": 0.5}, "min_score"),
         ({"vectors": [[1.0] * 24]}, "multi-vector documents"),
-        ({"vectors": [[1.0] * 24], "matches": True}, "go with query_vectors"),
+        ({"vectors": [[1.0] * 24], "matches": True}, "require query_vectors"),
     ],
 )
 def test_json_mistakes_are_named(stacks, body, message):

@@ -166,7 +166,7 @@ def test_messages_with_offsets_that_cannot_be(stack):
         minimums=bytes(4),
         **fields,
     )
-    with pytest.raises(InputError, match="no offset"):
+    with pytest.raises(InputError, match="offset must be 0"):
         decode(encode(asked))
 
 

@@ -115,7 +115,7 @@ def test_batches_fit_the_messages(stack, monkeypatch):
 
 
 def test_a_single_text_over_the_limit_of_the_platform(stack):
-    with pytest.raises(vsearch.RemoteError, match="over the platform's limit"):
+    with pytest.raises(vsearch.RemoteError, match="messages must have at most"):
         remote_of(stack, Envelope(10_000)).search(["a short one", "long " * 10_000])
 
 
@@ -286,7 +286,7 @@ def test_a_coordinator_of_an_older_release_says_so(stack, monkeypatch):
 
     remote = RemoteIndex("test://t", stack.names, Older(), Envelope())
     with pytest.raises(
-        vsearch.InputError, match=rf"has version {messages.VERSION}, this vsearch speaks .*; upgrade the older"
+        vsearch.InputError, match=rf"has version {messages.VERSION}, this vsearch supports .*; upgrade the older"
     ):
         remote.search("a text")
 
@@ -313,14 +313,14 @@ def test_texts_over_http(stack):
     [
         ({"text": []}, "text must be a string or a list of 1 to 1000 strings, got 0"),
         ({"text": ["a"] * 1001}, "got 1001"),
-        ({"text": "a" * ((1 << 20) + 1)}, "text 0 has 1048577 characters"),
-        ({"text": "a", "vector": [1.0]}, "give one of text, vector"),
-        ({"text": None}, "give one of text, vector"),
-        ({"text": 5}, "is no search"),
-        ({"text": ["a", 5]}, "is no search"),
-        ({"text": "a", "matches": True}, "go with query_vectors"),
-        (b'{"text": "\\ud800 a"}', "is no search"),
-        (b'{"text": "\xff"}', "is no search"),
+        ({"text": "a" * ((1 << 20) + 1)}, "text 0 has 1048577"),
+        ({"text": "a", "vector": [1.0]}, "exactly one of text, vector"),
+        ({"text": None}, "exactly one of text, vector"),
+        ({"text": 5}, "is not a valid search"),
+        ({"text": ["a", 5]}, "is not a valid search"),
+        ({"text": "a", "matches": True}, "require query_vectors"),
+        (b'{"text": "\\ud800 a"}', "is not a valid search"),
+        (b'{"text": "\xff"}', "is not a valid search"),
     ],
 )
 def test_bodies_that_are_no_texts(stack, body, message):

@@ -212,4 +212,4 @@ def test_checksums_of_other_data(store):
     data[5000] ^= 1
     store.put(PATH, bytes(data), create=False)
     forged = replace(entry, crc32c=google_crc32c.value(bytes(data)))
-    assert check_bundle(store, forged, lambda _: None) == "its header does not hold the checksums of its data"
+    assert check_bundle(store, forged, lambda _: None) == "the checksums in its header do not match its data"

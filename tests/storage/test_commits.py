@@ -110,14 +110,14 @@ def test_a_race_without_hard_links(tmp_path, monkeypatch):
 
 def test_no_index(store):
     for ask in (read_manifest, list_snapshots):
-        with pytest.raises(IndexNotFoundError, match="there is no index here; build one"):
+        with pytest.raises(IndexNotFoundError, match="contains no index; build one"):
             ask(store)
 
 
 @pytest.mark.parametrize("number", [0, 3, -1, 10**20])
 def test_no_such_snapshot(store, number):
     commit(store, manifest())
-    with pytest.raises(IndexNotFoundError, match=f"there is no snapshot {number}"):
+    with pytest.raises(IndexNotFoundError, match=f"snapshot {number} does not exist"):
         read_manifest(store, number)
 
 

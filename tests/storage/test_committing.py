@@ -83,7 +83,7 @@ def test_a_store_that_always_refuses_ends(store, monkeypatch):
     monkeypatch.setattr("vsearch.storage.snapshots.committing.FIRST_WAIT", 0.001)
     refusing = Interrupted(store, lambda *_: False, None)
     refusing.put = lambda *_, **__: (_ for _ in ()).throw(ConflictError("no"))
-    with pytest.raises(ConflictError, match=r"refused 6 times, .* and is not there"):
+    with pytest.raises(ConflictError, match=r"6 times as existing, but it does not exist"):
         commit(refusing, manifest(), base=0)
     assert snapshot_numbers(store) == []
 

@@ -137,7 +137,7 @@ def test_truncated_object_is_named(store):
 
 
 def test_nothing_there_is_no_index(store):
-    with pytest.raises(IndexNotFoundError, match="there is no index here"):
+    with pytest.raises(IndexNotFoundError, match="contains no index"):
         read_manifest(store)
 
 
@@ -229,7 +229,7 @@ def test_no_keys_at_all(monkeypatch, tmp_path):
 
 def test_an_empty_manifest(store):
     store.put("manifest/00000000000000000001.json", b"")
-    with pytest.raises(CorruptIndexError, match="is not a whole manifest"):
+    with pytest.raises(CorruptIndexError, match="is not a complete manifest"):
         read_manifest(store)
 
 

@@ -1,6 +1,6 @@
-"""AWS Lambda, and the local FaaS, which speaks its Invoke API: limits, prices, and how they are called.
+"""AWS Lambda, and the local FaaS with the same Invoke API: limits, prices and invokers.
 
-The invoker itself is in `vsearch.fanout.platforms.network`, which a processor does not load: it calls nobody.
+The invoker itself is in `vsearch.fanout.platforms.network`, which processors do not import, since they call no functions.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ FORECAST = Forecast(whole_processor=1769, hop=0.005, byte=1 / 50e6)
 def connect(
     region: str | None = None, endpoint: str | None = None, profile: str | None = None, alias: str | None = LIVE
 ) -> Invoker:
-    """The invoker of a client, by the alias that a deployment moves unless another is named."""
+    """Return the invoker of a client; by default, it uses the alias that deployments move."""
     from vsearch.fanout.platforms.network import LambdaInvoker
 
     return LambdaInvoker(region, endpoint, profile, alias)
 
 
 def call(name: str, environment: Mapping[str, str]) -> Invoker:  # noqa: ARG001 (other platforms read the name)
-    """The invoker by which functions call each other: by the alias that they were deployed with."""
+    """Return the invoker by which functions call each other, with the alias that they were deployed with."""
     from vsearch.fanout.platforms.network import LambdaInvoker
 
     return LambdaInvoker(alias=environment.get("VSEARCH_ALIAS"))

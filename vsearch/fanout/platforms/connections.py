@@ -1,4 +1,4 @@
-"""HTTP connections that stay open, for calls whose own work is a few milliseconds."""
+"""Persistent HTTP connections, for calls that take only a few milliseconds."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from vsearch.forking import renew_in_children
 from vsearch.storage.stores.urls import redacted, split_url
 
 LONGEST = 910.0
-"""Seconds that are waited for a reply where the caller names no time: a function runs 900 s at most."""
+"""Default timeout of a call in seconds; functions run for at most 900 s."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a server replied; header names are in lower case."""
+    """The response of a server; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -33,7 +33,7 @@ class Response:
 
 
 class Connections:
-    """Connections to one server, opened as they are needed and kept for the next call.
+    """Connections to one server, opened on demand and kept for later calls.
 
     Parameters
     ----------
@@ -44,9 +44,11 @@ class Connections:
     def __init__(self, url: str) -> None:
         parts = split_url(url)
         if "@" in parts.netloc:
-            raise InputError("the endpoint holds a name or password; give it without: https://host")
+            raise InputError("the endpoint must not contain a user name or password; use https://host")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"the endpoint {redacted(url)!r} is no URL; write https://host or http://127.0.0.1:port")
+            raise InputError(
+                f"the endpoint must be a URL such as https://host or http://127.0.0.1:port, got {redacted(url)!r}"
+            )
         self._url, self.host = url, parts.netloc
         self._secure, self._name, self._port = parts.scheme == "https", parts.hostname, parts.port
         self._idle: list[http.client.HTTPConnection] = []
@@ -56,7 +58,7 @@ class Connections:
         self._context = ssl.create_default_context() if self._secure else None
 
     def renew_after_fork(self) -> None:
-        """Connections belong to the process that opened them: two that read from one get each other's replies."""
+        """Drop connections of the parent process, since processes that share one would read each other's replies."""
         self._lock, self._process = threading.Lock(), os.getpid()
         self.close()  # closes the child's descriptors; the parent's stay open
 
@@ -67,12 +69,12 @@ class Connections:
         Connections.__init__(self, url)
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes, timeout: float | None) -> Response:
-        """Send a POST and read the whole reply.
+        """Send a POST request, and read the complete response.
 
         Raises
         ------
         CallError
-            TIMEOUT where nothing came in time, UNREACHABLE where the server cannot be talked to.
+            TIMEOUT if there is no response in time, UNREACHABLE if the server cannot be reached.
         """
         wait = LONGEST if timeout is None else max(0.001, min(timeout, LONGEST))
         until = time.monotonic() + wait
@@ -90,7 +92,7 @@ class Connections:
                 connection, fresh = (
                     self._open(max(0.001, until - time.monotonic())),
                     True,
-                )  # the server had closed the kept one
+                )  # the server had closed the kept connection
             else:
                 if not connection.sock:
                     return response
@@ -99,7 +101,7 @@ class Connections:
                 return response
 
     def close(self) -> None:
-        """Close what is kept open."""
+        """Close all connections."""
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -107,7 +109,7 @@ class Connections:
 
     def _take(self, wait: float) -> tuple[http.client.HTTPConnection, bool]:
         if self._process != os.getpid():
-            self.renew_after_fork()  # of a fork that Python was not told of
+            self.renew_after_fork()  # after a fork that bypassed Python's hooks
         with self._lock:
             if self._idle:
                 return self._idle.pop(), False
@@ -120,7 +122,7 @@ class Connections:
 
 
 class _Reply(http.client.HTTPResponse):
-    """A reply that must be there as a whole by a moment: a socket's own timeout begins anew with every byte."""
+    """A response with a deadline for all of its bytes, since socket timeouts restart with every byte."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, until: float, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
@@ -128,7 +130,7 @@ class _Reply(http.client.HTTPResponse):
 
 
 class _Source(io.RawIOBase):
-    """The bytes of a socket until a moment; `file` is what keeps the socket open."""
+    """The bytes of a socket until a deadline; `file` keeps the socket open."""
 
     def __init__(self, sock: socket.socket, file: Any, until: float) -> None:
         self._sock, self._file, self._until = sock, file, until

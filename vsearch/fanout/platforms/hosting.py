@@ -1,10 +1,11 @@
-"""A worker on a platform: made from the environment, called with the platform's events.
+"""A worker on a platform: created from the environment, called with the platform's events.
 
-Environment: ``VSEARCH_INDEX`` (URL of the index), ``VSEARCH_STACK`` (what its functions are named after),
-``VSEARCH_OVERFLOW`` (URL of the overflow store, may be missing), ``VSEARCH_INVOKER`` (``lambda``, the default, another platform
-of `vsearch.fanout.platforms.registry`, or the URL template of an HTTP platform), ``VSEARCH_HTTP_TOKEN`` (bearer token for
-that platform, may be missing), ``VSEARCH_ALIAS`` (by which a Lambda function calls others, may be missing),
-``VSEARCH_API_KEY_SHA256`` and ``VSEARCH_WRITE_KEY_SHA256`` (of the keys that the web handler asks for). Credentials, region and endpoints are AWS's usual ones.
+Environment: ``VSEARCH_INDEX`` (URL of the index), ``VSEARCH_STACK`` (prefix of the function names), ``VSEARCH_OVERFLOW`` (URL of
+the overflow store, optional), ``VSEARCH_INVOKER`` (``lambda``, the default, another platform of
+`vsearch.fanout.platforms.registry`, or the URL template of an HTTP platform), ``VSEARCH_HTTP_TOKEN`` (bearer token for that
+platform, optional), ``VSEARCH_ALIAS`` (alias by which a Lambda function calls others, optional), ``VSEARCH_API_KEY_SHA256`` and
+``VSEARCH_WRITE_KEY_SHA256`` (hashes of the API keys of the web handler). Credentials, region and endpoints are read from AWS's
+usual variables.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ LEAVES = ("processor", "writer", "keeper")
 """Roles that call no others."""
 
 LAST = 0.2
-"""Seconds before the platform's time limit at which a function answers that it ran out of time."""
+"""Seconds before the platform's time limit at which a function replies with a timeout."""
 
 
 class Host:
-    """The worker of this process, made at the first call.
+    """The worker of this process, created on the first call.
 
     Parameters
     ----------
@@ -57,16 +58,16 @@ class Host:
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """A lock that nobody holds."""
+        """Replace the lock, which another thread of the parent process may hold."""
         self._lock = threading.Lock()
 
     def worker(self) -> Worker:
-        """The worker.
+        """Return the worker.
 
         Raises
         ------
         VsearchError
-            The environment does not describe one.
+            The environment is incomplete or invalid.
         """
         with self._lock:
             if self._worker is None:
@@ -77,7 +78,7 @@ class Host:
             return self._worker
 
     def answer_event(self, event: object, context: Any = None) -> dict[str, str]:
-        """Answer a JSON event that holds a message, as AWS Lambda hands it over."""
+        """Answer a JSON event with a message, as passed by AWS Lambda."""
         try:
             payload = from_event(event)
         except InputError as error:
@@ -93,22 +94,22 @@ class Host:
         return serve(worker, payload, Deadline.after(seconds))
 
     def answer_http(self, request: Any) -> tuple[bytes, int, dict[str, str]]:
-        """Answer a POST of a message (a Flask request, as functions-framework hands it over)."""
+        """Answer a POST request with a message (a Flask request, as passed by functions-framework)."""
         reply = self.answer_bytes(request.get_data())
         return reply, 200, {"content-type": "application/msgpack"}
 
 
 def open_worker(role: str, environment: Mapping[str, str]) -> Worker:
-    """Make a worker from environment variables.
+    """Create a worker from environment variables.
 
     Raises
     ------
     InputError
-        A variable is missing or wrong.
+        A variable is missing or invalid.
     """
     url, stack = environment.get("VSEARCH_INDEX"), environment.get("VSEARCH_STACK")
     if not url or not stack:
-        raise InputError("VSEARCH_INDEX and VSEARCH_STACK must name the index and the stack")
+        raise InputError("VSEARCH_INDEX and VSEARCH_STACK must be set")
     overflow = environment.get("VSEARCH_OVERFLOW")
     named = environment.get("VSEARCH_INVOKER", "lambda")
     platform = platform_of_functions(named)

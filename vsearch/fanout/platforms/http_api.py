@@ -62,7 +62,7 @@ TOO_LARGE = {"error": "too large", "message": "the answer is too large; ask for 
 
 
 class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The JSON body of a search: `vector`, `vectors` or `text`; on documents of many vectors `query_vectors`, or `queries` of them."""
+    """The JSON body of a search: `vector`, `vectors` or `text`; for multi-vector documents, `query_vectors` or `queries`."""
 
     text: (
         Annotated[
@@ -197,7 +197,7 @@ def answer_event(worker: Worker, event: Any, keys: KeyHashes, deadline: Deadline
 
 
 def describe() -> dict[str, Any]:
-    """The OpenAPI description."""
+    """Return the OpenAPI description."""
     schemas, components = msgspec.json.schema_components([SearchBody], ref_template="#/components/schemas/{name}")
     failed = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     match = {
@@ -285,7 +285,7 @@ def _knows_key(headers: Mapping[str, str], header: str, key_hash: str) -> bool:
 
 
 def _path(event: Mapping[str, Any]) -> str:
-    """The path without the name of an HTTP API's stage, which a function URL does not have."""
+    """Return the path without the stage of an HTTP API, which function URLs do not have."""
     path, stage = str(event.get("rawPath") or "/"), str(event["requestContext"].get("stage") or "$default")
     return path.removeprefix(f"/{stage}") if path.startswith(f"/{stage}/") else path
 
@@ -299,13 +299,13 @@ def _body(event: Mapping[str, Any]) -> bytes:
 
 def _request(body: bytes) -> SearchRequest:
     if len(body) > LARGEST_BODY:
-        raise InputError(f"a body of {len(body)} bytes is too large; send fewer vectors")
+        raise InputError(f"the body is too large ({len(body)} bytes); send fewer vectors")
     try:
         asked = msgspec.json.decode(body, type=SearchBody)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"the body is no search: {str(error)[:300]}") from None
+        raise InputError(f"the body is not a valid search: {str(error)[:300]}") from None
     if [asked.text, asked.vector, asked.vectors, asked.query_vectors, asked.queries].count(None) != 4:
-        raise InputError("give one of text, vector, vectors, query_vectors and queries")
+        raise InputError("exactly one of text, vector, vectors, query_vectors and queries is required")
     check_offset(asked.offset, asked.k)
     given = _queries(asked)
     return SearchRequest(
@@ -328,7 +328,7 @@ def _request(body: bytes) -> SearchRequest:
 
 
 def _queries(asked: SearchBody) -> dict[str, Any]:
-    """The fields of a message that hold the queries of a body."""
+    """Return the fields of a message with the queries of a body."""
     if asked.text is not None:
         texts = as_texts(asked.text)
         if texts is None or len(texts) > MOST_TEXTS:
@@ -340,7 +340,7 @@ def _queries(asked: SearchBody) -> dict[str, Any]:
         asked.vectors or ([asked.vector] if asked.vector else []) or [vector for query in several for vector in query]
     )
     if not given or not given[0] or any(len(one) != len(given[0]) for one in given) or not all(several):
-        raise InputError("vectors must be one or more lists of the same length, which is not 0")
+        raise InputError("vectors must be one or more nonempty lists of the same length")
     vectors = check_queries(np.array(given, np.float64), len(given[0]))
     fields: dict[str, Any] = {"dimensions": vectors.shape[1]}
     documents = _documents(asked, vectors, [len(query) for query in several])
@@ -350,15 +350,15 @@ def _queries(asked: SearchBody) -> dict[str, Any]:
 
 
 def _documents(asked: SearchBody, vectors: NDArray[np.float32], lengths: list[int]) -> Documents | None:
-    """The queries of many vectors that were asked, of so many each; None where it was single vectors."""
+    """Return the multi-vector queries of a body, with `lengths` vectors each; None for single vectors."""
     if not lengths:
         if asked.matches or asked.candidates is not None:
             raise InputError(
-                "candidates and matches go with query_vectors or queries, on an index of documents of many vectors"
+                "candidates and matches require query_vectors or queries, on an index of multi-vector documents"
             )
         return None
     if asked.nprobe is not None or asked.min_score is not None:
-        raise InputError("nprobe and min_score do not go with queries of many vectors; leave them out")
+        raise InputError("nprobe and min_score cannot be combined with multi-vector queries")
     from vsearch.fanout.roles.multivector import pack_documents  # MaxSim is loaded where it is asked for
     from vsearch.multivector.queries import check_request
 

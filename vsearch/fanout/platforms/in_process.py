@@ -1,4 +1,4 @@
-"""Functions that run in this process, each with a worker of its own."""
+"""Run functions in this process, each with its own worker."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class LocalInvoker:
-    """Runs every function in this process, each with a worker of its own that stays warm.
+    """Runs every function in this process, each with its own warm worker.
 
     Parameters
     ----------
     make : callable
-        Makes the worker of a function.
+        Creates the worker of a function.
     """
 
     def __init__(self, make: Callable[[str], Worker]) -> None:
@@ -29,11 +29,11 @@ class LocalInvoker:
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """A lock that nobody holds."""
+        """Replace the lock, which another thread of the parent process may hold."""
         self._lock = threading.Lock()
 
     def worker(self, function: str) -> Worker:
-        """The worker of a function, made at its first call."""
+        """Return the worker of a function, created on its first call."""
         with self._lock:
             found = self._workers.get(function)
             if found is None:
@@ -41,12 +41,12 @@ class LocalInvoker:
             return found
 
     def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
-        """See `Invoker.invoke`."""
+        """Call a function; see `Invoker.invoke`."""
         from vsearch.fanout.roles.worker import serve
 
         return serve(self.worker(function), payload, Deadline.after(timeout))
 
     def close(self) -> None:
-        """Forget all workers."""
+        """Drop all workers."""
         with self._lock:
             self._workers.clear()

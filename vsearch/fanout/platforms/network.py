@@ -1,4 +1,4 @@
-"""Invokers of platforms: AWS Lambda (and whatever speaks its Invoke API), and functions behind plain HTTP."""
+"""Invokers for AWS Lambda (and platforms with its Invoke API), and for functions behind plain HTTP."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ERROR_KINDS = {
     "Function.ResponseSizeTooLarge": ErrorKind.TOO_LARGE,
     "MemoryError": ErrorKind.MEMORY,
 }
-"""What the error types of function errors mean; others are crashes."""
+"""Error kinds by the type of function errors; others are crashes."""
 
 STATUS_KINDS = {
     400: ErrorKind.REFUSED,
@@ -52,16 +52,16 @@ class LambdaInvoker:
     Parameters
     ----------
     region : str, optional
-        From the environment by default.
+        By default, from the environment.
     endpoint : str, optional
-        ``AWS_ENDPOINT_URL_LAMBDA`` by default, else AWS itself.
+        By default ``AWS_ENDPOINT_URL_LAMBDA``, otherwise AWS.
     profile : str, optional
     alias : str, optional
-        Which version of functions to call; without one, what was last put there.
+        Alias of the version to call; by default, the latest version.
 
     Notes
     -----
-    It pickles without keys: another process takes them from its own environment.
+    It is pickled without keys; another process reads them from its own environment.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class LambdaInvoker:
         return Signer(find_keys(self._profile), self._region, "lambda")
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_signer": None}  # which holds the keys
+        return vars(self) | {"_signer": None}  # the signer has the keys
 
     def __copy__(self) -> Self:
-        return self  # threads share it, so copies may
+        return self  # it is thread-safe, so copies can share it
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
@@ -96,7 +96,7 @@ class LambdaInvoker:
         body = json.dumps(to_event(payload)).encode("ascii")
         path = f"/2015-03-31/functions/{quote(function + self._qualifier, safe='')}/invocations"
         headers = {"content-type": "application/json", "x-amz-invocation-type": "RequestResponse"}
-        if self._signer is None:  # it came from another process
+        if self._signer is None:  # after unpickling
             self._signer = self._find_signer()
         signed = self._signer.sign(self._connections.host, path, headers, body)
         reply = self._connections.post(path, signed, body, timeout)
@@ -105,39 +105,39 @@ class LambdaInvoker:
         try:
             event = json.loads(reply.body)
         except ValueError:
-            raise CallError(ErrorKind.MALFORMED, f"{function} gave a reply that is no JSON") from None
+            raise CallError(ErrorKind.MALFORMED, f"{function} returned a reply that is not JSON") from None
         if "x-amz-function-error" in reply.headers:
             raise function_error(event, function)
         try:
             return from_event(event)
         except InputError as error:
-            raise CallError(ErrorKind.MALFORMED, f"{function} gave a malformed reply: {error}") from None
+            raise CallError(ErrorKind.MALFORMED, f"{function} returned a malformed reply: {error}") from None
 
     def close(self) -> None:
-        """Close the connections that are kept open."""
+        """Close all connections."""
         self._connections.close()
 
 
 class HttpInvoker:
-    """Calls functions that answer a POST of a message with a message: Cloud Run functions, Knative, functions-framework.
+    """Calls functions by POST requests: Cloud Run functions, Knative, functions-framework.
 
     Parameters
     ----------
     template : str
-        URL of a function, with ``{function}`` where its name goes.
+        URL of a function, with the placeholder ``{function}`` for its name.
     token : str, optional
-        Sent as a bearer token, by https:// or to this machine only. It does not pickle: another process takes
+        Bearer token, sent only over https:// or to this machine. It is not pickled; another process reads
         ``VSEARCH_HTTP_TOKEN`` from its own environment.
 
     Raises
     ------
     InputError
-        The template names no function, or a token would travel without encryption.
+        The template has no placeholder, or the token would be sent without encryption.
     """
 
     def __init__(self, template: str, token: str | None = None) -> None:
         if "{function}" not in template:
-            raise InputError(f"{template!r} does not say where the function's name goes: write {{function}}")
+            raise InputError(f"the URL template must contain {{function}}, got {template!r}")
         self._template, self._token = template, token
         self._servers: dict[str, Connections] = {}
         if token:
@@ -151,7 +151,7 @@ class HttpInvoker:
         self._token = os.environ.get("VSEARCH_HTTP_TOKEN") or None
 
     def __copy__(self) -> Self:
-        return self  # threads share it, so copies may
+        return self  # it is thread-safe, so copies can share it
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
@@ -160,13 +160,15 @@ class HttpInvoker:
         try:
             return urlsplit(self._template.replace("{function}", quote(function, safe="")))
         except ValueError:
-            raise InputError(f"{self._template!r} is no URL; write https://host/{{function}}") from None
+            raise InputError(
+                f"the URL template must be a URL such as https://host/{{function}}, got {self._template!r}"
+            ) from None
 
     def _check_token(self, parts: SplitResult) -> None:
-        """Refuse to send the token where others on the way could read it."""
+        """Refuse to send the token without encryption."""
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise InputError(
-                f"a bearer token would travel unencrypted to {parts.hostname!r}: use https://, or http:// on this machine"
+                f"a bearer token requires https://, or http:// to this machine, got http:// to {parts.hostname!r}"
             )
 
     def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
@@ -174,7 +176,7 @@ class HttpInvoker:
         parts = self._place(function)
         headers = {"content-type": "application/msgpack"}
         if self._token:
-            self._check_token(parts)  # again: a name in the host's place may lead elsewhere
+            self._check_token(parts)  # again, since the function name may be part of the host
             headers["authorization"] = f"Bearer {self._token}"
         server = self._servers.setdefault(parts.netloc, Connections(f"{parts.scheme}://{parts.netloc}"))
         reply = server.post(parts.path or "/", headers, payload, timeout)
@@ -183,13 +185,13 @@ class HttpInvoker:
         return reply.body
 
     def close(self) -> None:
-        """Close the connections that are kept open."""
+        """Close all connections."""
         for server in self._servers.values():
             server.close()
 
 
 def function_error(event: Any, function: str) -> CallError:
-    """What a function error, as Lambda words it, means."""
+    """Return the CallError for a function error of Lambda."""
     facts: Mapping[str, Any] = event if isinstance(event, dict) else {}
     name, message = str(facts.get("errorType", "")), str(facts.get("errorMessage", ""))
     kind = ERROR_KINDS.get(name, ErrorKind.CRASH)

@@ -1,4 +1,4 @@
-"""Messages as a platform carries them: within its size limit, or by way of the overflow store."""
+"""Pack messages for a platform: within its size limit, or through the overflow store."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 
 
 def binary_limit(limit: int) -> int:
-    """Bytes of a message that fit a JSON event of `limit` bytes as base64."""
+    """Return the maximum size of a message whose base64 fits a JSON event of `limit` bytes."""
     return (limit - 64) // 4 * 3
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """How messages travel.
+    """Packs and unpacks messages for a platform.
 
     Attributes
     ----------
     limit : int or None
-        Bytes of a message that the platform carries.
+        Maximum size of a message in bytes.
     overflow : Store or None
-        Where larger ones are put; they are refused without it. Its objects should expire after a day.
+        Store for larger messages, which are refused without it. Its objects should expire after a day.
     """
 
     limit: int | None = None
     overflow: Store | None = None
 
     def pack(self, message: Message) -> bytes:
-        """The bytes to send.
+        """Return the bytes to send.
 
         Raises
         ------
@@ -52,8 +52,8 @@ class Envelope:
         if self.overflow is None:
             raise CallError(
                 ErrorKind.TOO_LARGE,
-                f"a message of {len(data)} bytes is over the platform's limit of {self.limit}; send fewer queries, ask for "
-                "a smaller k or fewer columns, or deploy with an overflow store",
+                f"messages must have at most {self.limit} bytes on this platform, got {len(data)}; send fewer queries, use a "
+                "smaller k or fewer columns, or deploy with an overflow store",
             )
         path = f"{OVERFLOW}/{uuid4().hex}"
         try:
@@ -63,26 +63,26 @@ class Envelope:
         return wire.encode(Overflow(path=path, bytes=len(data), crc32c=crc32c(data)))
 
     def spills(self, message: Message) -> bool:
-        """Whether a message will go by the overflow store."""
+        """Whether a message needs the overflow store."""
         return self.limit is not None and self.overflow is not None and len(wire.encode(message)) > self.limit
 
     def unpack(self, data: bytes) -> Any:
-        """The message that was sent.
+        """Return the message that was sent.
 
         Raises
         ------
         InputError
-            These bytes are none.
+            The bytes are not a message.
         CallError
-            It lies in the overflow store, which failed.
+            The message is in the overflow store, which failed.
         """
         message = wire.decode(data)
         if not isinstance(message, Overflow):
             return message
         if self.overflow is None:
             raise InputError(
-                "the message lies in the stack's overflow store, which is not known here: name it, as VSEARCH_OVERFLOW of "
-                "a function or overflow='s3://...' of vsearch.open"
+                "the message is in the stack's overflow store, which is not configured here: set VSEARCH_OVERFLOW of the "
+                "function, or pass overflow='s3://...' to vsearch.open"
             )
         try:
             whole = self.overflow.get(message.path, start=0, stop=message.bytes + 1)
@@ -96,17 +96,17 @@ class Envelope:
             raise CallError(ErrorKind.MALFORMED, f"{message.path}: the message is not the one that was sent")
         inner = wire.decode(whole)
         if isinstance(inner, Overflow):
-            raise InputError("the message in the overflow store only points to another")
+            raise InputError("a message in the overflow store must not refer to another")
         return inner
 
 
 def to_event(data: bytes) -> dict[str, str]:
-    """A message as the JSON event of a platform that takes nothing else."""
+    """Wrap a message in a JSON event, for platforms that accept nothing else."""
     return {"vsearch": base64.b64encode(data).decode("ascii")}
 
 
 def from_event(event: object) -> bytes:
-    """The bytes of a message out of a JSON event.
+    """Return the bytes of the message in a JSON event.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def from_event(event: object) -> bytes:
     """
     body = event.get("vsearch") if isinstance(event, dict) else None
     if not isinstance(body, str):
-        raise InputError('the event is no vsearch message; it is {"vsearch": "<base64>"}')
+        raise InputError('the event must be {"vsearch": "<base64>"}')
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError):

@@ -1,6 +1,6 @@
 """The messages between client, coordinator, allocators and processors: msgpack structs. `vsearch.fanout.wire.codec` has their bytes.
 
-Vectors, scores and rows travel as little-endian bytes whose lengths follow from the counts beside them.
+Vectors, scores and rows are little-endian bytes, whose lengths follow from the counts in the same message.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ LARGEST_WHERE = 4 << 20
 LARGEST_TEXT = 4 << 20
 LARGEST_TEXTS = 32 << 20
 MOST_TEXTS = 1000
-"""Each of them takes a coordinator milliseconds; larger batches are split."""
+"""Maximum number of texts per message, since each takes a coordinator milliseconds; larger batches are split."""
 OVERFLOW = "messages"
-"""The folder of messages in the overflow store: nothing else in it is ever read as one."""
+"""The folder of messages in the overflow store; other objects are never read as messages."""
 
 Version = Annotated[int, msgspec.Meta(ge=1)]
 Snapshot = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
@@ -44,14 +44,14 @@ Mode = Literal["auto", "alone", "flat", "tree"]
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is asked of every query of a message; see `vsearch.Index.search`.
+    """Options for all queries of a message; see `vsearch.Index.search`.
 
     Attributes
     ----------
     where : bytes or None
         An encoded expression.
     offset : int
-        Rows before those wanted; never sent to a processor.
+        Number of rows to skip; never sent to a processor.
     """
 
     k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)]
@@ -64,18 +64,18 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 class Documents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Queries of many vectors, and how documents are ranked for them; see `vsearch.Index.search_documents`.
+    """Multi-vector queries, and how to rank documents; see `vsearch.Index.search_documents`.
 
     Attributes
     ----------
     vectors : bytes
-        float32 (sum of lengths, dimensions), of all queries one after another.
+        float32 (sum of lengths, dimensions): the vectors of all queries, in order.
     lengths : bytes
-        int32 (count,): vectors of each query.
+        int32 (count,): number of vectors of each query.
     candidates : int or None
-        Documents that each shard reranks; None for all.
+        Number of documents that each shard reranks; None for all.
     matches : bool
-        Whether the answer tells which vectors met, in two columns after those that were asked for.
+        Whether the answer has the matching vectors, in two columns after the requested ones.
     """
 
     dimensions: Dimensions
@@ -87,12 +87,12 @@ class Documents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", kw_only=True):
-    """Any message. `version` comes first, so that a newer one can be told.
+    """Base class of messages. `version` comes first, so that newer versions can be recognized.
 
     Attributes
     ----------
     id : str
-        Of a request; its reply has the same, so that nobody takes the reply to another.
+        Id of the request, which the reply repeats, so that replies cannot be mistaken for others.
     """
 
     version: Version = VERSION
@@ -100,29 +100,28 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class SearchRequest(Message, frozen=True, tag="search"):
-    """To the coordinator: queries float32 (count, dimensions) as the user gave them; none where `documents` or `texts` has them.
+    """To the coordinator: unprepared queries float32 (count, dimensions); none if they are in `documents` or `texts`.
 
     Attributes
     ----------
     texts : tuple of bytes
-        Queries for the encoder of the index, which knows their dimensions: that is 0 here. In UTF-8, which may have halves of
-        surrogate pairs.
+        Queries for the encoder of the index, in UTF-8 that may have lone surrogates; `dimensions` is then 0.
     snapshot : int or None
-        None: the newest.
+        None for the newest.
     at_least : int
-        The least snapshot that will do.
+        Minimum snapshot number.
     freshness : float
-        Seconds by which the newest may be late.
+        Maximum staleness of the newest snapshot in seconds.
     moment : int or None
-        The time by which rows have expired; None: now, of a snapshot that is named the time when it was made.
+        The time by which rows have expired; None for now or, with `snapshot`, for its creation time.
     remaining : float or None
-        Seconds until nobody waits for the answer any more.
+        Seconds until the deadline.
     mode, allocators, branching
-        What the caller wants of the plan; "auto" and None leave it to the coordinator.
+        Requested plan; "auto" and None leave the choice to the coordinator.
     allow_partial : bool
-        Whether an answer without some shards is of use.
+        Whether an answer without some shards is acceptable.
     trace : str
-        The span that it belongs to, as a W3C ``traceparent``; empty where none is recorded.
+        W3C ``traceparent`` of the span of the request; empty without tracing.
     """
 
     count: Count
@@ -146,7 +145,7 @@ class SearchRequest(Message, frozen=True, tag="search"):
 
 
 class AllocateRequest(Message, frozen=True, tag="allocate"):
-    """To an allocator: the queries of its subtree, and how many allocators that has. `moment` is the coordinator's."""
+    """To an allocator: the queries of its subtree, and the number of its allocators. `moment` is set by the coordinator."""
 
     snapshot: Snapshot
     count: Count
@@ -168,9 +167,9 @@ class ProcessRequest(Message, frozen=True, tag="process"):
     Attributes
     ----------
     visits, minimums : bytes
-        int32 (count,): how many partitions each query visits, and how many of them whatever their bounds.
+        int32 (count,): number of partitions that each query visits, and number of those visited regardless of their bounds.
     partitions, bases, bounds : bytes
-        int32, float32, float32, one for each visit of all queries; numbered inside the shard.
+        int32, float32, float32: partition (numbered within the shard), centroid score and upper bound of each visit.
     """
 
     snapshot: Snapshot
@@ -191,28 +190,28 @@ class ProcessRequest(Message, frozen=True, tag="process"):
 
 
 class WarmRequest(Message, frozen=True, tag="warm"):
-    """To any role: load what a search would need, and answer."""
+    """To any role: load what a search needs, and reply."""
 
     snapshot: Snapshot | None = None
     shard: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
 
 
 class InfoRequest(Message, frozen=True, tag="info"):
-    """To the coordinator: describe the index. `moment` is that of a search."""
+    """To the coordinator: describe the index. `moment` is as in a search."""
 
     snapshot: Snapshot | None = None
     moment: Moment | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """That one shard (or a subtree of allocators) gave no answer to a run of queries.
+    """A shard (or a subtree of allocators) that failed for a range of queries.
 
     Attributes
     ----------
     shard : int or None
-        None: an allocator failed, so no shard answered these queries.
+        None if an allocator failed, so that no shard answered the queries.
     first, count : int
-        The queries it is about.
+        The range of queries.
     error : str
         An error kind.
     """
@@ -226,7 +225,7 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Counters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What searches looked at, summed over queries; see `vsearch.search.engine.stats.SearchStats`."""
+    """Counts of the work of searches, summed over queries; see `vsearch.search.engine.stats.SearchStats`."""
 
     partitions_visited: Tally = 0
     rows_scanned: Tally = 0
@@ -240,27 +239,27 @@ class Counters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Answer(Message, frozen=True, tag="answer"):
-    """From any role: the best rows of each query, only those that were found, best first.
+    """From any role: the best rows of each query, best first.
 
     Attributes
     ----------
     found : bytes
-        int32 (count,): rows found for each query, at most k.
+        int32 (count,): number of rows of each query, at most k.
     scores, rows : bytes
-        float32, int64, one for each row found, of all queries one after another. Rows are numbered through all shards.
+        float32, int64: scores and rows of all queries, in order. Rows are numbered over all shards.
     ids : Column or None
-        Ids of these rows; None where there is no row.
+        Ids of these rows; None if there are no rows.
     columns : tuple of Column
     outcomes : tuple of Outcome
-        Of what failed for good; empty where the answer is complete.
+        Failures after all retries; empty if the answer is complete.
     shards : tuple of int
-        Which were searched, ascending.
+        The shards that were searched, ascending.
     arch : str
-        What the function runs on, which its price depends on.
+        Processor architecture of the function, on which its price depends.
     plan : str
-        How it was answered, and why so.
+        The plan, and the reason for it.
     moment : int or None
-        That of the search, where rows may expire.
+        The time of the search, if rows may expire.
     """
 
     count: Count
@@ -290,7 +289,7 @@ class Warmed(Message, frozen=True, tag="warmed"):
 
 
 class Described(Message, frozen=True, tag="described"):
-    """From the coordinator: what `vsearch.Index.info` gives, as JSON. `moment` is there where rows may expire."""
+    """From the coordinator: the result of `vsearch.Index.info` as JSON. `moment` is set if rows may expire."""
 
     document: Annotated[bytes, msgspec.Meta(max_length=4 << 20)]
     moment: Moment | None = None
@@ -298,7 +297,7 @@ class Described(Message, frozen=True, tag="described"):
 
 
 class Failure(Message, frozen=True, tag="failure"):
-    """From any role: no answer, and why."""
+    """From any role: the error of a request."""
 
     error: Annotated[str, msgspec.Meta(max_length=100)]
     message: Annotated[str, msgspec.Meta(max_length=10_000)]
@@ -307,7 +306,7 @@ class Failure(Message, frozen=True, tag="failure"):
 
 
 class Overflow(Message, frozen=True, tag="overflow"):
-    """In place of a message that is too large for the platform: where it is in the overflow store."""
+    """Replaces a message that is too large for the platform: its path in the overflow store."""
 
     path: Annotated[str, msgspec.Meta(pattern=rf"^{OVERFLOW}/[0-9a-f]{{32}}\Z")]
     bytes: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_MESSAGE)]
@@ -315,32 +314,32 @@ class Overflow(Message, frozen=True, tag="overflow"):
 
 
 def floats(data: bytes, *shape: int) -> NDArray[np.float32]:
-    """Read-only float32 array over the bytes of a message."""
+    """Return a read-only float32 array over the bytes of a message."""
     return np.frombuffer(data, "<f4").reshape(shape or (-1,))
 
 
 def int32s(data: bytes) -> NDArray[np.int32]:
-    """Read-only int32 array over the bytes of a message."""
+    """Return a read-only int32 array over the bytes of a message."""
     return np.frombuffer(data, "<i4")
 
 
 def int64s(data: bytes) -> NDArray[np.int64]:
-    """Read-only int64 array over the bytes of a message."""
+    """Return a read-only int64 array over the bytes of a message."""
     return np.frombuffer(data, "<i8")
 
 
 def text_bytes(text: str) -> bytes:
-    """A text as a message carries it."""
+    """Encode a text for a message."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def text_of(data: bytes) -> str:
-    """The text in a message.
+    """Decode a text in a message.
 
     Raises
     ------
     UnicodeDecodeError
-        It is none, which `vsearch.fanout.wire.codec.decode` refuses.
+        The bytes are invalid, which `vsearch.fanout.wire.codec.decode` checks.
     """
     return data.decode("utf-8", "surrogatepass")
 
@@ -352,5 +351,5 @@ def failure(
     *,
     final: bool = False,
 ) -> Failure:
-    """A failure to send, its text cut to what a message may hold."""
+    """Return a failure message, with its text truncated."""
     return Failure(error=str(kind), message=" ".join(message.split())[:2000], usages=usages, final=final)

@@ -1,4 +1,4 @@
-"""What functions reply, and failures that they report."""
+"""Read the replies of functions, and the failures that they report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Reply = Answer | Warmed | Described | Committed | BadRows | Kept
 
 
 class ReportedError(CallError):
-    """A failure that the function reported itself, with what it used."""
+    """A failure reported by the function itself, with its usage."""
 
     def __init__(self, kind: ErrorKind, message: str, usages: Usages, *, final: bool) -> None:
         super().__init__(kind, message, final=final)
@@ -23,12 +23,12 @@ class ReportedError(CallError):
 
 
 def open_reply(envelope: Envelope, data: bytes, function: str, id: str | None = None) -> Any:
-    """The reply of a function to the request with this id, to any for None.
+    """Read the reply of a function to the request with this id; None accepts any id.
 
     Raises
     ------
     CallError
-        It failed, or this is no reply.
+        The function failed, or the bytes are not a reply.
     """
     try:
         return read_reply(envelope, data, function, id)
@@ -37,7 +37,7 @@ def open_reply(envelope: Envelope, data: bytes, function: str, id: str | None = 
 
 
 def read_reply(envelope: Envelope, data: bytes, function: str, id: str | None) -> Any:
-    """The same; a failure that the function reported is raised with what it used.
+    """Read a reply like `open_reply`, but raise failures with their usage.
 
     Raises
     ------
@@ -46,8 +46,8 @@ def read_reply(envelope: Envelope, data: bytes, function: str, id: str | None) -
     try:
         reply = envelope.unpack(data)
     except InputError as error:
-        raise CallError(ErrorKind.MALFORMED, f"{function} gave a malformed reply: {error}") from None
-    unread = isinstance(reply, Failure) and not reply.id  # of what it could not read it knows no id
+        raise CallError(ErrorKind.MALFORMED, f"{function} returned a malformed reply: {error}") from None
+    unread = isinstance(reply, Failure) and not reply.id  # the function could not read the request, nor its id
     if id is not None and reply.id != id and not unread:
         raise CallError(ErrorKind.MALFORMED, f"{function} replied to another request")
     if isinstance(reply, Failure):
@@ -59,12 +59,12 @@ def read_reply(envelope: Envelope, data: bytes, function: str, id: str | None) -
 
 
 def check_reply(check: Any, reply: Any, function: str) -> None:
-    """Hold a reply against the request, by a function that raises InputError.
+    """Check a reply against the request with a function that raises InputError.
 
     Raises
     ------
     CallError
-        It does not fit.
+        They do not match.
     """
     try:
         check(reply)

@@ -1,4 +1,4 @@
-"""Columns of an answer as plain Python values, for JSON."""
+"""Convert columns of an answer to plain Python values, for JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vsearch.storage.files.plain_columns import Column
 
 
 def to_values(column: Column) -> list[Any]:
-    """The values of a column, None for NULL; timestamps and dates in ISO 8601, decimals as text, which is exact."""
+    """Return the values of a column, None for NULL; timestamps and dates in ISO 8601, decimals as strings."""
     if column.offsets is not None:
         edges = np.frombuffer(column.offsets, np.int64).tolist()
         runs = pairwise(edges)
@@ -24,7 +24,7 @@ def to_values(column: Column) -> list[Any]:
     else:
         kind = column_type(column.type)
         if kind is None:
-            raise ValueError(f"no column has the type {column.type!r}")
+            raise ValueError(f"unknown column type {column.type!r}")
         values = kind.plain(column.values)
     if column.valid is not None:
         values = [value if valid else None for value, valid in zip(values, column.valid, strict=True)]

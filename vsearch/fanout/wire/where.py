@@ -1,4 +1,4 @@
-"""Predicates of messages: as they travel, and bound to the attributes of an index."""
+"""Encode predicates for messages, and bind them to the attributes of an index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def encode_where(where: Any) -> bytes | None:
-    """A predicate in any of its spellings, as it travels.
+    """Encode a predicate of any form for a message.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def encode_where(where: Any) -> bytes | None:
 
 
 def bind_where(manifest: Manifest, options: Options) -> Bound | None:
-    """The predicate of a message, bound to the attributes of the index.
+    """Bind the predicate of a message to the attributes of the index.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Snapshots: reading one, listing them."""
+"""Read and list snapshots."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from vsearch.storage.stores.base import Store
 
 LARGEST_MANIFEST = 1 << 28
-"""Bytes beyond which a manifest is not read; there is room for tens of thousands of shards."""
+"""Maximum size of a manifest in bytes, enough for tens of thousands of shards."""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotInfo:
-    """One committed state. ``error`` says why its manifest cannot be read; the rest is then None."""
+    """A snapshot. If its manifest cannot be read, ``error`` is the reason, and the other fields are None."""
 
     snapshot: int
     created: str | None = None
@@ -38,37 +38,37 @@ class SnapshotInfo:
 
 
 def read_manifest(store: Store, snapshot: int | None = None) -> Manifest:
-    """Read the manifest of a snapshot, or of the newest.
+    """Read the manifest of a snapshot; by default, of the newest.
 
     Raises
     ------
     InputError
-        `snapshot` is no whole number.
+        `snapshot` is not an integer.
     IndexNotFoundError
-        There is no index.
+        The store contains no index.
     SnapshotNotFoundError
-        There is no such snapshot, or no longer.
+        The snapshot does not exist or was pruned.
     CorruptIndexError, FormatVersionError
     """
     if isinstance(snapshot, bool) or not (snapshot is None or isinstance(snapshot, (int, np.integer))):
-        raise InputError(f"snapshot must be a whole number, got {snapshot!r:.100}")
+        raise InputError(f"snapshot must be an integer, got {snapshot!r:.100}")
     number = _latest(store) if snapshot is None else snapshot
     if number is None:
-        raise IndexNotFoundError(f"{store.url}: there is no index here; build one or correct the path")
+        raise IndexNotFoundError(f"{store.url} contains no index; build one or correct the path")
     if not 0 <= number < 10**20:
-        raise SnapshotNotFoundError(f"{store.url}: there is no snapshot {number}")
+        raise SnapshotNotFoundError(f"{store.url}: snapshot {number} does not exist")
     path = manifest_path(number)
     data = stored_manifest(store, path)
     if data is None:
-        if snapshot is None and _latest(store) != number:  # a newer one came, and this was pruned, since the listing
+        if snapshot is None and _latest(store) != number:  # since the listing, it was pruned and a newer one committed
             return read_manifest(store)
         there = ", ".join(map(str, snapshot_numbers(store))) or "none"
-        raise SnapshotNotFoundError(f"{store.url}: there is no snapshot {number}; there are: {there}")
+        raise SnapshotNotFoundError(f"{store.url}: snapshot {number} does not exist; existing snapshots: {there}")
     return decode_manifest(path, data)
 
 
 def stored_manifest(store: Store, path: str) -> bytes | None:
-    """The bytes of a manifest file; None where there is none."""
+    """Return the bytes of a manifest file; None if it does not exist."""
     try:
         data = store.get(path, start=0, stop=LARGEST_MANIFEST + 1)
     except FileNotFoundError:
@@ -81,28 +81,28 @@ def stored_manifest(store: Store, path: str) -> bytes | None:
 
 
 def snapshot_numbers(store: Store) -> list[int]:
-    """Numbers of all snapshots, ascending. One listing, no manifest is read."""
+    """Return the numbers of all snapshots, ascending, by one listing."""
     numbers = (snapshot_number(info.path) for info in store.list("manifest"))
     return sorted(number for number in numbers if number is not None)
 
 
 def newest_after(store: Store, snapshot: int) -> int | None:
-    """The number of the newest snapshot, where it is beyond this one. One listing from its name on."""
+    """Return the number of the newest snapshot if it is newer than this one, by one listing from its name on."""
     numbers = (snapshot_number(info.path) for info in store.list("manifest", after=manifest_path(snapshot)))
     return max((number for number in numbers if number is not None and number > snapshot), default=None)
 
 
 def list_snapshots(store: Store) -> list[SnapshotInfo]:
-    """All snapshots, oldest first; one whose manifest is damaged is listed with the reason.
+    """List all snapshots, oldest first; those with damaged manifests are listed with the error.
 
     Raises
     ------
     IndexNotFoundError
-        There is no index.
+        The store contains no index.
     """
     numbers = snapshot_numbers(store)
     if not numbers:
-        raise IndexNotFoundError(f"{store.url}: there is no index here; build one or correct the path")
+        raise IndexNotFoundError(f"{store.url} contains no index; build one or correct the path")
     return [_info(store, number) for number in numbers]
 
 

@@ -1,8 +1,7 @@
-"""Committing a snapshot.
+"""Commit a snapshot.
 
-A commit is one manifest, put where none was. So there is nothing to lock and nothing to repair: either the new snapshot
-is there whole, or readers never saw it. After the put the writer looks once more, at what others committed and pruned
-meanwhile.
+A commit is a conditional put of one manifest, so there are no locks and nothing to repair: the new snapshot is either complete, or
+readers never see it. After the put, the writer checks what others committed and pruned in the meantime.
 """
 
 from __future__ import annotations
@@ -30,44 +29,43 @@ if TYPE_CHECKING:
     from vsearch.storage.stores.base import ObjectInfo, Store
 
 PATIENCE = 60.0
-"""Seconds for which a commit is tried."""
+"""Seconds for which a commit is retried."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
 
 MOST_REFUSALS = 6
-"""How often a put may be refused although nothing is there."""
+"""Number of times that a put may be refused although no manifest exists."""
 
 LINEAGE = 32
-"""How many writers before it a manifest names."""
+"""Number of previous writers in a manifest."""
 
 
 def commit(store: Store, manifest: Manifest, *, base: int | None = None, insist: bool = False) -> Manifest:
-    """Make a snapshot of files that are all written: put its manifest where none was, then see that it stands.
+    """Commit a snapshot whose files are written: put its manifest, then check that it is valid.
 
     Parameters
     ----------
-    store
-    manifest
+    store : Store
+    manifest : Manifest
         ``writer`` must be unique to this commit; ``snapshot`` and ``lineage`` are replaced.
-    base
-        The snapshot that this one goes on from, 0 for a place without an index; refused if there is a newer one by now.
-        None: the newest, whichever.
-    insist
-        Where another writer is first, go on from its snapshot, for up to a minute; what tags name stays tagged. Only without a
-        ``base``.
+    base : int, optional
+        The snapshot that this one follows, 0 for a store without an index; refused if there is a newer one. By default, the
+        newest.
+    insist : bool
+        Whether to retry on top of the snapshots of other writers, for up to a minute; tags are kept. Only without ``base``.
 
     Returns
     -------
     Manifest
-        With the number it was committed under.
+        With the number of the commit.
 
     Raises
     ------
     ConflictError
-        Another writer was first, or a prune has removed the files. Nothing was changed; files whose names begin with
+        Another writer was first, or a prune has removed the files. Nothing was changed; files whose names start with
         ``writer`` are removed.
     StoreError
-        The store failed. The message says so where it is not known whether the commit took place.
+        The store failed; the message says if it is unknown whether the commit succeeded.
     """
     try:
         return _commit(store, manifest, base, insist)
@@ -84,7 +82,7 @@ class _PrunedError(ConflictError):
 
 
 class TakenBackError(ConflictError):
-    """A manifest was put where a prune had made room, and taken back. To a prune its files were those of an old snapshot."""
+    """A manifest was put under a pruned number and taken back; a prune may remove its files like those of an old snapshot."""
 
 
 def _commit(store: Store, manifest: Manifest, base: int | None, insist: bool) -> Manifest:
@@ -104,13 +102,13 @@ def _commit(store: Store, manifest: Manifest, base: int | None, insist: bool) ->
         manifest = msgspec.structs.replace(kept, snapshot=newest + 1, lineage=lineage)
         _check_present(store, manifest)
         outcome = _put(store, manifest)
-        if outcome is _Outcome.COMMITTED and _stands(store, manifest):
+        if outcome is _Outcome.COMMITTED and _is_valid(store, manifest):
             return manifest
         refusals += outcome is _Outcome.REFUSED
         if refusals == MOST_REFUSALS:
             raise ConflictError(
-                f"{store.url}: snapshot {manifest.snapshot} was refused {refusals} times, as if another writer committed it "
-                "first, and is not there; look for what else writes there, then retry"
+                f"{store.url}: the store refused snapshot {manifest.snapshot} {refusals} times as existing, but it does not "
+                "exist; check for other writers, then retry"
             )
         if outcome is not _Outcome.REFUSED and not insist:
             break
@@ -121,30 +119,30 @@ def _commit(store: Store, manifest: Manifest, base: int | None, insist: bool) ->
 
 
 def commit_after(store: Store, base: Manifest, manifest: Manifest, *, check: bool = False) -> Manifest | None:
-    """Commit a snapshot that follows another, in one put and one listing from that one's name on.
+    """Commit a snapshot that follows another, with one put and one listing from that one's name on.
 
     Parameters
     ----------
-    store
-    base
-        The snapshot that it follows, read lately.
-    manifest
+    store : Store
+    base : Manifest
+        The snapshot that it follows, read recently.
+    manifest : Manifest
         ``writer`` must be unique to this commit; ``snapshot`` and ``lineage`` are replaced.
-    check
-        See that its files are there, by listings, before and after: for work that takes longer than a prune may wait, or
-        whose files a manifest named that was taken back.
+    check : bool
+        Whether to check that its files exist, by listings before and after the put: for work that takes longer than the grace
+        period of a prune, or files that a manifest referred to that was taken back.
 
     Returns
     -------
     Manifest or None
-        With the number it was committed under; None where another snapshot follows `base` already. Then nothing was changed.
+        With the number of the commit; None if another snapshot already follows `base`, and nothing was changed.
 
     Raises
     ------
     TakenBackError
-        As None; but a prune may remove the files, as if they were those of an old snapshot.
+        As for None, but a prune may remove the files, like those of an old snapshot.
     StoreError
-        The store failed. The message says so where it is not known whether the commit took place.
+        The store failed; the message says if it is unknown whether the commit succeeded.
     """
     lineage = (base.writer, *base.lineage)[:LINEAGE]
     manifest = msgspec.structs.replace(manifest, snapshot=base.snapshot + 1, lineage=lineage)
@@ -153,7 +151,7 @@ def commit_after(store: Store, base: Manifest, manifest: Manifest, *, check: boo
     for wait, _ in zip(retry_waits(), range(MOST_REFUSALS), strict=False):
         outcome = _put(store, manifest)
         if outcome is _Outcome.COMMITTED:
-            if _stands(store, manifest, after=base.snapshot, check=check):
+            if _is_valid(store, manifest, after=base.snapshot, check=check):
                 return manifest
             raise TakenBackError(f"{store.url}: snapshot {manifest.snapshot} was committed and pruned before")
         if outcome is _Outcome.FOREIGN:
@@ -164,12 +162,12 @@ def commit_after(store: Store, base: Manifest, manifest: Manifest, *, check: boo
 
 class _Outcome(Enum):
     COMMITTED = auto()
-    FOREIGN = auto()  # another writer's manifest is there
-    REFUSED = auto()  # nothing is there
+    FOREIGN = auto()  # another writer's manifest exists
+    REFUSED = auto()  # no manifest exists
 
 
 def retry_waits() -> Iterator[float]:
-    """Seconds to wait after each attempt, a random part of a bound that doubles; ends after ``PATIENCE``."""
+    """Yield seconds to wait after each attempt: exponential backoff with jitter, which ends after ``PATIENCE``."""
     end, bound = time.monotonic() + PATIENCE, FIRST_WAIT
     while time.monotonic() < end:
         yield random.uniform(bound / 2, bound)  # noqa: S311 (no secret)
@@ -177,13 +175,13 @@ def retry_waits() -> Iterator[float]:
 
 
 def _put(store: Store, manifest: Manifest) -> _Outcome:
-    """Put a manifest where none was, and find out what came of it if that was not said."""
+    """Put a manifest if none exists, and determine the outcome."""
     path, data = manifest_path(manifest.snapshot), encode_manifest(manifest)
     try:
         store.put(path, data, create=True)
     except ConflictError:
-        # A put that was sent twice, because its first answer was lost, meets its own success; and S3 refuses both of two
-        # puts at one moment (409), with nothing written.
+        # A put that is sent again, because its response was lost, finds its own result; and S3 refuses both of two
+        # concurrent puts (409) without writing anything.
         stored = stored_manifest(store, path)
         if stored is None:
             return _Outcome.REFUSED
@@ -193,8 +191,8 @@ def _put(store: Store, manifest: Manifest) -> _Outcome:
             stored = stored_manifest(store, path)
         except StoreError:
             raise StoreError(
-                f"{store.url}: it is not known whether snapshot {manifest.snapshot} was committed: the store failed before it "
-                f"said so ({error}); look at the snapshots, then retry"
+                f"{store.url}: it is unknown whether snapshot {manifest.snapshot} was committed, because the store failed "
+                f"({error}); check the snapshots before you retry"
             ) from error
         if stored == data:
             return _Outcome.COMMITTED
@@ -204,18 +202,18 @@ def _put(store: Store, manifest: Manifest) -> _Outcome:
     return _Outcome.COMMITTED
 
 
-def _stands(store: Store, manifest: Manifest, *, after: int | None = None, check: bool = True) -> bool:
-    """Whether a manifest that was put is the newest, or was followed, and its files are there. If not, it is taken back.
+def _is_valid(store: Store, manifest: Manifest, *, after: int | None = None, check: bool = True) -> bool:
+    """Whether a manifest that was put is the newest, or was followed, and its files exist. If not, it is taken back.
 
-    Between the listing and the put, others may have committed this very number and more, and a prune may have removed
-    it; then nobody would ever see this one. And a prune may have condemned its files before it could see their manifest.
+    Between the listing and the put, others may have committed this number and later ones, and a prune may have removed it;
+    readers would then never see this one. And a prune may have condemned its files before it could see their manifest.
 
     Raises
     ------
     ConflictError
         A prune has condemned or removed its files.
     StoreError
-        It could not be looked at again.
+        The check failed.
     """
     path = manifest_path(manifest.snapshot)
     try:
@@ -227,7 +225,9 @@ def _stands(store: Store, manifest: Manifest, *, after: int | None = None, check
         named = {entry.path for entry in manifest_files(manifest)}
         waits = retry_waits()
         while named & condemned_paths(store, infos, _written(infos, path)):
-            wait = next(waits, None)  # the prune spares what it sees a manifest name, or has removed it by its end
+            wait = next(
+                waits, None
+            )  # the prune spares files that a manifest refers to, or has removed them when it ends
             if wait is None:
                 store.delete([path])
                 raise _PrunedError(f"{store.url}: {_PRUNED}")
@@ -241,7 +241,7 @@ def _stands(store: Store, manifest: Manifest, *, after: int | None = None, check
             raise
     except StoreError as error:
         raise StoreError(
-            f"{store.url}: snapshot {manifest.snapshot} is committed, but the store failed before it was seen to stand "
+            f"{store.url}: snapshot {manifest.snapshot} was committed, but could not be checked, because the store failed "
             f"({error}); verify the index"
         ) from error
     return True
@@ -258,7 +258,7 @@ _PRUNED = (
 
 
 def _followed(store: Store, manifest: Manifest, infos: list[ObjectInfo]) -> bool:
-    """Whether a manifest is the newest or one that the newest goes back to."""
+    """Whether a manifest is the newest, or an ancestor of the newest."""
     by_number = {number: info for info in infos if (number := snapshot_number(info.path)) is not None}
     newest = max(by_number, default=0)
     if newest <= manifest.snapshot:
@@ -276,12 +276,12 @@ def _followed(store: Store, manifest: Manifest, infos: list[ObjectInfo]) -> bool
 
 
 def _check_present(store: Store, manifest: Manifest) -> None:
-    """See that all files of a manifest are there, by two listings.
+    """Check that all files of a manifest exist, by two listings.
 
     Raises
     ------
     ConflictError
-        One is not, or has another length.
+        A file is missing or has another size.
     """
     entries = manifest_files(manifest)
     if not entries:
@@ -293,7 +293,10 @@ def _check_present(store: Store, manifest: Manifest) -> None:
 
 
 def _previous(store: Store, newest: int) -> tuple[tuple[str, ...], dict[str, int]] | None:
-    """Writers of a snapshot and of those before it, the latest first, and tags; none where it cannot be read, None where it went."""
+    """Return the writers of a snapshot and its ancestors, latest first, and its tags; None if the snapshot was removed.
+
+    Both are empty if it cannot be read.
+    """
     try:
         before = read_manifest(store, newest) if newest else None
     except IndexNotFoundError:

@@ -1,8 +1,8 @@
-"""What a prune is about to remove, told to writers; and what a writer that failed takes away itself.
+"""Markers of the files that a prune is about to remove; and the removal of files of failed writers.
 
-A prune puts a marker that names files, lists the manifests after that, and removes what none of them names. A
-writer puts its manifest and looks for markers after that. So one of them sees the other: a file that a manifest names is
-spared, or the writer that names it waits for the prune to end and takes its manifest back if the file is gone.
+A prune puts a marker with the names of files, then lists the manifests, and removes the files that none refers to. A writer puts
+its manifest, then looks for markers. So one of them sees the other: either the file is spared, or the writer waits for the prune
+to end, and takes its manifest back if the file is gone.
 """
 
 from __future__ import annotations
@@ -31,34 +31,33 @@ logger = logging.getLogger("vsearch")
 DATA_FOLDERS = ("model", "segments")
 
 LIFETIME = timedelta(minutes=10)
-"""How long a marker holds; a prune stops long before that."""
+"""Lifetime of a marker; a prune stops long before that."""
 
 _MARKER = re.compile(r"manifest/condemned-[0-9a-f]{32}\.json")
 
 
 def file_group(path: str) -> str:
-    """What the files of one writer have in common: the name up to the first hyphen. A temporary file stands alone."""
+    """Return the common prefix of the files of a writer: the name up to the first hyphen; temporary files are on their own."""
     name = path.rsplit("/", 1)[-1]
     return name if name.startswith(".") else name.split("-", 1)[0]
 
 
 def is_marker(path: str) -> bool:
-    """Whether a path is that of a prune's marker."""
+    """Whether a path is a marker of a prune."""
     return _MARKER.fullmatch(path) is not None
 
 
 def put_marker(store: Store, paths: Iterable[str]) -> str:
-    """Condemn files; returns the path of the marker."""
+    """Condemn files; return the path of the marker."""
     path = f"manifest/condemned-{uuid4().hex}.json"
     store.put(path, msgspec.json.encode(sorted(paths)))
     return path
 
 
 def condemned_paths(store: Store, infos: Iterable[ObjectInfo], now: datetime | None) -> set[str]:
-    """Files that the markers among some files name.
+    """Return the files that markers condemn.
 
-    One that is gone by now belonged to a prune that is done, and one that is old by the store's clock, which says `now`, to
-    one that was killed.
+    A missing marker belonged to a completed prune; one that is old by the store's clock (`now`) to a killed prune.
     """
     found: set[str] = set()
     for info in infos:
@@ -68,12 +67,12 @@ def condemned_paths(store: Store, infos: Iterable[ObjectInfo], now: datetime | N
             except FileNotFoundError:
                 continue
             except msgspec.DecodeError:
-                continue  # no prune of this format wrote it
+                continue  # not a marker of this format
     return found
 
 
 def discard(store: Store, group: str) -> None:
-    """Remove the files of a writer that failed before its commit, unless a manifest names some of them."""
+    """Remove the files of a writer that failed before its commit, unless a manifest refers to some of them."""
     paths = {info.path for folder in DATA_FOLDERS for info in store.list(folder) if file_group(info.path) == group}
     for number in snapshot_numbers(store) if paths else ():
         try:
@@ -89,9 +88,9 @@ def discard(store: Store, group: str) -> None:
 
 @contextmanager
 def discarded_on_failure(store: Store, writer: str) -> Iterator[None]:
-    """Remove files whose names begin with a writer's when the body fails.
+    """Remove the files of a writer if the body fails.
 
-    For all that is done before a commit: from then on files may be in use.
+    Only for work before a commit, since files may be in use afterwards.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Finding a snapshot by a tag or a time."""
+"""Find a snapshot by number, tag or time."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ LONGEST_TAG = 200
 def find_snapshot(
     store: Store, snapshot: int | None = None, tag: str | None = None, as_of: datetime | str | None = None
 ) -> Manifest:
-    """The manifest that one of these names; the newest where none is given.
+    """Return the manifest of a snapshot; by default, of the newest.
 
     Raises
     ------
     InputError
-        More than one is given, or `as_of` is no time.
+        More than one argument is passed, or `as_of` is not a time.
     IndexNotFoundError
-        There is no index, or no such snapshot (SnapshotNotFoundError).
+        The index or the snapshot (SnapshotNotFoundError) does not exist.
     """
-    if sum(given is not None for given in (snapshot, tag, as_of)) > 1:
-        raise InputError("say which snapshot once: give one of snapshot, tag and as_of")
+    if sum(value is not None for value in (snapshot, tag, as_of)) > 1:
+        raise InputError("at most one of snapshot, tag and as_of is allowed")
     if tag is not None:
         return read_manifest(store, tagged_snapshot(store, tag))
     return read_manifest(store, snapshot) if as_of is None else _as_of(store, read_time(as_of))
 
 
 def tagged_snapshot(store: Store, tag: str) -> int:
-    """The number of the snapshot that has a tag.
+    """Return the number of the snapshot with a tag.
 
     Raises
     ------
@@ -45,52 +45,52 @@ def tagged_snapshot(store: Store, tag: str) -> int:
     tags = stored_tags(read_manifest(store))
     if tag not in tags:
         raise SnapshotNotFoundError(
-            f"{store.url}: no snapshot has the tag {tag!r}; there are: {', '.join(tags) or 'none'}"
+            f"{store.url}: no snapshot has the tag {tag!r}; existing tags: {', '.join(tags) or 'none'}"
         )
     return tags[tag]
 
 
 def check_tag(name: object) -> None:
-    """Refuse what cannot be the name of a tag."""
+    """Check the name of a tag."""
     if not (isinstance(name, str) and 0 < len(name) <= LONGEST_TAG and name.isprintable()):
         raise InputError(
-            f"the name of a tag must be a text of 1 to {LONGEST_TAG} printable characters, got {name!r:.100}"
+            f"the name of a tag must be a string of 1 to {LONGEST_TAG} printable characters, got {name!r:.100}"
         )
 
 
 def stored_tags(manifest: Manifest) -> dict[str, int]:
-    """Tags by name, sorted."""
+    """Return the tags sorted by name."""
     return dict(sorted(manifest.live.tags.items())) if manifest.live else {}
 
 
-def read_time(given: datetime | str) -> datetime:
-    """A time; in UTC where it names no zone.
+def read_time(value: datetime | str) -> datetime:
+    """Parse a time; without a time zone, it is in UTC.
 
     Raises
     ------
     InputError
-        It is none.
+        The value is not a time.
     """
     try:
-        when = datetime.fromisoformat(given) if isinstance(given, str) else given
+        when = datetime.fromisoformat(value) if isinstance(value, str) else value
         return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
     except (ValueError, AttributeError, TypeError, OverflowError):
         raise InputError(
-            f"as_of must be a datetime or an ISO 8601 text such as 2030-01-31T12:00Z, got {given!r:.100}"
+            f"as_of must be a datetime or an ISO 8601 string such as 2030-01-31T12:00Z, got {value!r:.100}"
         ) from None
 
 
 def moment_of(manifest: Manifest, as_of: datetime | str | None) -> int:
-    """The time that a snapshot is looked at for: the given one, or when it was made. In nanoseconds since 1970 UTC."""
+    """The time that a snapshot is looked at for: the value one, or when it was made. In nanoseconds since 1970 UTC."""
     when = read_time(manifest.created if as_of is None else as_of)
     return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 
 def _as_of(store: Store, when: datetime) -> Manifest:
-    """The newest snapshot that was made by a time. Snapshots are made in the order of their numbers: O(log n) manifests are read."""
+    """Return the newest snapshot created by a time, by a binary search: O(log n) manifests are read."""
     numbers = snapshot_numbers(store)
     if not numbers:
-        return read_manifest(store)  # which says that there is no index
+        return read_manifest(store)  # raises IndexNotFoundError
     found: Manifest | None = None
     low, high = 0, len(numbers)
     while low < high:
@@ -107,6 +107,6 @@ def _as_of(store: Store, when: datetime) -> Manifest:
             high = middle
     if found is None:
         raise SnapshotNotFoundError(
-            f"{store.url}: no snapshot is as old as {when.isoformat()}: the index was made later, or they were pruned"
+            f"{store.url}: no snapshot is as old as {when.isoformat()}; older ones were pruned, or the index was created later"
         )
     return found

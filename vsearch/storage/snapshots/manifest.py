@@ -1,7 +1,7 @@
-"""The manifest: all that is known of one snapshot, as one small JSON file with a checksum of its own.
+"""The manifest of a snapshot: a small JSON file with its own checksum.
 
 The file is one line, ``{"crc32c":"<8 hex digits>","manifest":<body>}``; the checksum is over the bytes of the body. This
-envelope, and ``format`` in the body, stay as they are in every later format.
+envelope, and ``format`` in the body, will not change in later formats.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from vsearch.storage.files.entries import Count, FileEntry, Text, check_entry
 from vsearch.storage.files.naming import manifest_path, snapshot_number
 
 FORMAT = 2
-"""The newest format that this version reads, and the one that a change of an index writes."""
+"""The newest format that this version reads, which changes of an index write."""
 
 BUILT_FORMAT = 1
-"""The format of an index that was built and never changed: earlier versions read it, too."""
+"""The format of an index that was never changed, which earlier versions also read."""
 
 
 _ENVELOPE = re.compile(rb'\{"crc32c":"([0-9a-f]{8})","manifest":(.+)\}\n?', re.DOTALL)
-_ADDED_FIELD = re.compile(r"#\d+")  # what segments call a column that came after the build: a base may not have it
+_ADDED_FIELD = re.compile(r"#\d+")  # field name of a column added after the build, which a base may not have
 
 
 _Extent = Annotated[float, msgspec.Meta(ge=0, lt=1e6)]
@@ -36,7 +36,7 @@ _Measured = Annotated[float, msgspec.Meta(gt=-1e30, lt=1e30)]
 
 
 class CodecEntry(msgspec.Struct, frozen=True):
-    """The quantizer: its name, and the configuration that its loader takes (`vsearch.quantizers.registry`)."""
+    """The quantizer: its name, and the configuration for its loader (`vsearch.quantizers.registry`)."""
 
     name: Text
     configuration: dict[str, Any]
@@ -60,7 +60,7 @@ class SettingsEntry(msgspec.Struct, frozen=True):
 
 
 class TokenCodecEntry(msgspec.Struct, frozen=True):
-    """The codec of documents' vectors; ``residual`` is the configuration of the osq codec of its residuals."""
+    """The codec of the vectors of multi-vector documents; ``residual`` is the configuration of its residual quantizer."""
 
     centroids: Count
     residual: dict[str, Any] | None
@@ -68,9 +68,9 @@ class TokenCodecEntry(msgspec.Struct, frozen=True):
 
 
 class DocumentsEntry(msgspec.Struct, frozen=True):
-    """What an index holds of documents of many vectors.
+    """The multi-vector documents of an index.
 
-    ``vectors_given`` counts them before any was left out or merged; ``store`` is the type of the vectors that are kept.
+    ``vectors_given`` is the number of vectors before reduction; ``store`` is the type of the stored vectors.
     """
 
     patches: TokenCodecEntry
@@ -85,7 +85,7 @@ class DocumentsEntry(msgspec.Struct, frozen=True):
 
 
 class ProvenanceEntry(msgspec.Struct, frozen=True):
-    """How an index was made: by which version, what it left out and why, and what `vsearch.jpq` says of its training."""
+    """The provenance of an index: the version that built it, skipped rows by reason, and the training of `vsearch.jpq`."""
 
     vsearch: str | UnsetType = UNSET
     skipped: dict[str, int] | UnsetType = UNSET
@@ -93,7 +93,7 @@ class ProvenanceEntry(msgspec.Struct, frozen=True):
 
 
 class EncodingHeader(msgspec.Struct, frozen=True):
-    """What is needed to decode an attribute besides its arrays; `vsearch.predicates` knows the types and forms."""
+    """The header of an encoded attribute; types and forms are defined in `vsearch.predicates`."""
 
     name: Text
     type: Text
@@ -103,7 +103,7 @@ class EncodingHeader(msgspec.Struct, frozen=True):
 
 
 class EncodingEntry(msgspec.Struct, frozen=True):
-    """How a shard encodes an attribute: ``position`` names the files and arrays that are its."""
+    """The encoding of an attribute in a shard; ``position`` determines its files and arrays."""
 
     position: Count
     header: EncodingHeader
@@ -112,8 +112,8 @@ class EncodingEntry(msgspec.Struct, frozen=True):
 class SegmentEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """A segment in one bundle: a delta or a run.
 
-    ``rows`` counts removed ones too; ``ids`` are the least and the greatest, of integers; ``removed`` counts the rows of older
-    segments that it says are removed; ``level`` says how often the rows of a delta were folded with others.
+    ``rows`` includes removed rows; ``ids`` are the minimum and maximum of integer ids; ``removed`` is the number of rows that it
+    removes from older segments; ``level`` is the number of times that the rows of a delta were folded.
     """
 
     number: Count
@@ -127,8 +127,8 @@ class SegmentEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 class ShardEntry(msgspec.Struct, frozen=True):
     """One shard.
 
-    Its base is a set of files by kind (see `kinds`), with the encodings of its attributes by name, and has the segment number
-    ``segment``; or, since the first merge, the bundle ``base``. ``young`` is a second run beside it.
+    Its base is a set of files by kind (see `kinds`), with the encodings of its attributes by name, and the segment number
+    ``segment``; or, after the first merge, the bundle ``base``. ``young`` is its second run.
     """
 
     number: Count
@@ -142,12 +142,12 @@ class ShardEntry(msgspec.Struct, frozen=True):
 
     @property
     def runs(self) -> tuple[SegmentEntry, ...]:
-        """Those in bundles, the base first."""
+        """The runs in bundles, the base first."""
         return tuple(run for run in (self.base, self.young) if run is not UNSET)
 
 
 class AttributeEntry(msgspec.Struct, frozen=True):
-    """One attribute: its name and its type as predicates know it, and how segments call it where that differs from its name."""
+    """An attribute: its name, its type, and its field name in segments if that differs from the name."""
 
     name: Text
     type: Text
@@ -155,12 +155,12 @@ class AttributeEntry(msgspec.Struct, frozen=True):
 
     @property
     def field_name(self) -> str:
-        """What segments call it."""
+        """The field name in segments."""
         return self.name if self.field is UNSET else self.field
 
 
 class TokenEntry(msgspec.Struct, frozen=True):
-    """A change that was given a name, and what it came to."""
+    """The token of a change, and its result."""
 
     token: Text
     snapshot: Count
@@ -170,7 +170,7 @@ class TokenEntry(msgspec.Struct, frozen=True):
 
 
 class OperationEntry(msgspec.Struct, frozen=True):
-    """What made a snapshot of another; of a restore, ``restored`` is the snapshot whose rows it brought back."""
+    """The operation that created a snapshot from its predecessor; ``restored`` is the snapshot that a restore restored."""
 
     kind: Text
     base: Count
@@ -181,13 +181,14 @@ class OperationEntry(msgspec.Struct, frozen=True):
 
 
 class LiveEntry(msgspec.Struct, frozen=True):
-    """What an index that changes has besides its shards.
+    """The state of a changed index, besides its shards.
 
-    ``next_row`` is the id of the next row that is given none, ``next_segment`` the number of the next segment, ``next_field`` that
-    of the next column, ``next_partition`` that of the next partition of a split (0 before the first one); ``trained_rows`` are the rows for which the model was made, ``tuned_rows`` those for which the settings
-    were found, and ``changed`` counts the rows that were added, replaced and removed since. ``origin`` is what all snapshots
-    have in common that go back to one build, whatever was trained since; ``pending`` are the options of the training that is
-    due when there are enough rows. ``ttl`` is the field of the attribute that says until when each row lives. ``tags`` name snapshots; ``tokens`` are the last ones, the latest at the end.
+    ``next_row`` is the id of the next row without one; ``next_segment``, ``next_field`` and ``next_partition`` are the numbers of the
+    next segment, added column and split partition (0 before the first split). ``trained_rows`` and ``tuned_rows`` are the numbers of
+    rows at the last training and tuning, and ``changed`` is the number of rows that were added, replaced and removed since the
+    latter. ``origin`` identifies the build that all snapshots descend from; ``pending`` are the options of a training that is due
+    once there are enough rows. ``ttl`` is the field of the attribute with the expiry time of each row. ``tags`` are snapshots by
+    tag; ``tokens`` are the latest tokens, newest last.
     """
 
     next_row: Count
@@ -227,7 +228,7 @@ class Manifest(msgspec.Struct, frozen=True):
     settings: SettingsEntry
     provenance: ProvenanceEntry
     documents: DocumentsEntry | None = None
-    lineage: tuple[Text, ...] = ()  # writers of the snapshots before, the latest first
+    lineage: tuple[Text, ...] = ()  # writers of the previous snapshots, latest first
     live: LiveEntry | UnsetType = UNSET
 
 
@@ -236,7 +237,7 @@ class _Format(msgspec.Struct):
 
 
 def manifest_files(manifest: Manifest) -> list[FileEntry]:
-    """Every file that a snapshot names, the model's first."""
+    """Return all files of a snapshot, those of the model first."""
     of_shards = [entry for shard in manifest.shards for entry in shard.files.values()]
     return [
         *manifest.model.values(),
@@ -246,25 +247,25 @@ def manifest_files(manifest: Manifest) -> list[FileEntry]:
 
 
 def manifest_segments(manifest: Manifest) -> list[SegmentEntry]:
-    """Every segment that is a bundle: runs, then deltas."""
+    """Return all segments in bundles: runs, then deltas."""
     runs = [run for shard in manifest.shards for run in shard.runs]
     return runs if manifest.live is UNSET else [*runs, *manifest.live.deltas]
 
 
 def stored_rows(manifest: Manifest) -> int:
-    """Rows of all files, removed ones included."""
+    """Return the number of rows in all files, including removed ones."""
     return sum(shard.rows for shard in manifest.shards if not shard.base) + sum(
         segment.rows for segment in manifest_segments(manifest)
     )
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The bytes of a manifest file.
+    """Return the bytes of a manifest file.
 
     Raises
     ------
     CorruptIndexError
-        The manifest is not one that could be read again.
+        The manifest is invalid.
     """
     body = msgspec.json.encode(manifest, order="sorted")
     data = b'{"crc32c":"%08x","manifest":%b}\n' % (crc32c(body), body)
@@ -277,20 +278,20 @@ def decode_manifest(path: str, data: bytes) -> Manifest:
 
     Parameters
     ----------
-    path
-        Named in errors; its number must be the manifest's.
-    data
+    path : str
+        Path of the file; its number must be that of the manifest.
+    data : bytes
 
     Raises
     ------
     CorruptIndexError
-        The bytes are not those that were written, or what they say does not fit together.
+        The bytes are damaged, or the manifest is inconsistent.
     FormatVersionError
         The index was written by a newer version.
     """
     envelope = _ENVELOPE.fullmatch(data)
     if envelope is None:
-        raise _damaged(path, "is not a whole manifest")
+        raise _damaged(path, "is not a complete manifest")
     if int(envelope[1], 16) != crc32c(envelope[2]):
         raise _damaged(path, "its checksum does not match")
     try:
@@ -301,7 +302,7 @@ def decode_manifest(path: str, data: bytes) -> Manifest:
             )
         manifest = msgspec.json.decode(envelope[2], type=Manifest)
     except msgspec.DecodeError as error:
-        raise _damaged(path, f"is not valid ({error})") from None
+        raise _damaged(path, f"is invalid ({error})") from None
     except RecursionError:
         raise _damaged(path, "is nested too deeply") from None
     problem = _problem(path, manifest)
@@ -341,7 +342,7 @@ def _problem(path: str, manifest: Manifest) -> str | None:
 
 
 def _columns_problem(manifest: Manifest) -> str | None:
-    """An attribute that a build must have written, and a base of files does not have."""
+    """Return a problem if the base of a shard lacks an attribute of the build."""
     fields = [attribute.field_name for attribute in manifest.attributes]
     if manifest.live:
         fields = [field for field in fields if not _ADDED_FIELD.fullmatch(field)]
@@ -353,7 +354,7 @@ def _columns_problem(manifest: Manifest) -> str | None:
 
 
 def _live_problem(manifest: Manifest) -> str | None:
-    """What does not fit of an index that changes."""
+    """Return the first inconsistency of a changed index, if any."""
     live = manifest.live
     if not live:
         changed = any(shard.base or shard.young or shard.segment is not UNSET for shard in manifest.shards)

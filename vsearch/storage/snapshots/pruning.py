@@ -1,4 +1,4 @@
-"""Removing old snapshots, and files that belong to nothing."""
+"""Remove old snapshots and orphaned files."""
 
 from __future__ import annotations
 
@@ -42,28 +42,28 @@ if TYPE_CHECKING:
     from vsearch.storage.stores.base import ObjectInfo, Store
 
 GRACE = timedelta(days=1)
-"""How long a file that no manifest names is taken for part of a commit under way."""
+"""Time for which a file without a manifest counts as part of a commit in progress."""
 
 
 OLDER_THAN = timedelta(hours=1)
-"""How long a snapshot of an index that changes stays after the next one came: readers may still be at it."""
+"""Time for which a snapshot of a changed index is kept after the next one, since readers may still use it."""
 
 LONGEST = 300.0
-"""Seconds after which a prune stops removing, long before its marker ends."""
+"""Seconds after which a prune stops removing files, long before its marker expires."""
 
 ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class PruneReport:
-    """What a prune removed: snapshots, and the files that belonged to them or to nothing."""
+    """The snapshots that a prune removed, and their files and orphaned ones."""
 
     snapshots: tuple[int, ...]
     files: tuple[str, ...]
     bytes: int
     kept: tuple[int, ...]
     young: int
-    """Files that no manifest names but that are too young to be removed."""
+    """Files without a manifest that are too recent to be removed."""
 
 
 def prune(
@@ -74,56 +74,57 @@ def prune(
     older_than: timedelta | float | None = None,
     dry_run: bool = False,
 ) -> PruneReport:
-    """Remove old snapshots, and the files that no kept one names.
+    """Remove old snapshots, and the files that no kept snapshot refers to.
 
-    A snapshot is kept if it is among the newest, has a tag, or was followed by another less than ``older_than`` ago. A snapshot that lacks files does not count as kept, so that one that is whole always stays.
+    A snapshot is kept if it is among the newest, has a tag, or was followed by another less than ``older_than`` ago. Snapshots
+    with missing files do not count, so that a complete one is always kept.
 
-    A file that no manifest names may belong to a commit under way. What one writer wrote is as old as its youngest file, by
-    the store's own clock, and is removed only when it is older than ``grace``. A writer whose files are removed all the
-    same finds that out when it commits, and commits nothing.
+    A file without a manifest may belong to a commit in progress. The files of a writer are as old as the newest of them, by the
+    store's clock, and are removed only if they are older than ``grace``. A writer whose files are removed nevertheless notices
+    this when it commits, and commits nothing.
 
     Parameters
     ----------
-    store
-    keep
-        Snapshots to keep, at least 1.
+    store : Store
+    keep : int
+        Number of snapshots to keep, at least 1.
     grace : timedelta or seconds
-        0 only when nothing else writes.
+        Use 0 only if there are no other writers.
     older_than : timedelta or seconds, optional
-        By the store's clock. By default an hour for an index that changes, 0 for one that was only built.
-    dry_run
-        Report what would be removed, and remove nothing.
+        By the store's clock. By default, an hour for a changed index, and 0 for one that was never changed.
+    dry_run : bool
+        Report what would be removed without removing anything.
 
     Raises
     ------
     InputError
     CorruptIndexError
-        A snapshot that is to be kept cannot be read, so what it needs is not known. Nothing was removed.
+        A snapshot to keep cannot be read, so its files are unknown. Nothing was removed.
     ConflictError
-        Others build and prune there at this moment. Nothing was removed.
+        Other processes are building or pruning. Nothing was removed.
     """
     if isinstance(keep, bool) or not isinstance(keep, (int, np.integer)) or keep < 1:
-        raise InputError(f"keep must be a number of snapshots of at least 1, got {keep!r}")
+        raise InputError(f"keep must be an integer of at least 1, got {keep!r}")
     margin = _margin(grace, "grace")
     held = None if older_than is None else _margin(older_than, "older_than")
     for _ in range(ATTEMPTS):
         plan = _plan(store, keep, margin, held, clock=not dry_run)
         if dry_run or _carry_out(store, plan):
             return plan.report()
-    raise ConflictError(f"{store.url}: builds or prunes go on there at this moment; nothing was removed: try again")
+    raise ConflictError(f"{store.url}: other processes are building or pruning; nothing was removed, try again")
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a prune is to do."""
+    """The plan of a prune."""
 
     numbers: tuple[int, ...]
-    """All snapshots that were there."""
+    """All snapshots."""
     old: tuple[int, ...]
     sound: frozenset[int]
-    """Those to keep whose files are all there, and condemned by nobody."""
+    """Snapshots to keep whose files all exist and are not condemned."""
     free: tuple[ObjectInfo, ...]
-    """Files that none of those to keep names."""
+    """Files that no kept snapshot refers to."""
     gone: tuple[ObjectInfo, ...]
     """Files to remove."""
 
@@ -143,19 +144,19 @@ def _plan(store: Store, keep: int, margin: timedelta, held: timedelta | None, *,
     beside = store.list("manifest")
     numbers = sorted(number for info in beside if (number := snapshot_number(info.path)) is not None)
     if not numbers:
-        raise IndexNotFoundError(f"{store.url}: there is no index here; nothing was removed")
+        raise IndexNotFoundError(f"{store.url} contains no index; nothing was removed")
     condemned = condemned_paths(store, beside, now)
     files = [info for folder in DATA_FOLDERS for info in store.list(folder)]
     whole = {info.path: info.bytes for info in files if info.path not in condemned}
     named: dict[int, set[str]] = {}
     sound: set[int] = set()
     live: LiveEntry | UnsetType = UNSET
-    for number in reversed(numbers):  # the newest, until enough of them are whole
+    for number in reversed(numbers):  # newest first, until enough of them are complete
         if len(sound) == keep:
             break
         try:
             manifest = read_manifest(store, number)
-        except IndexNotFoundError:  # its writer took it back, or another prune was here
+        except IndexNotFoundError:  # taken back by its writer, or pruned by another process
             continue
         live, entries = live if named else manifest.live, manifest_files(manifest)
         named[number] = {entry.path for entry in entries}
@@ -178,7 +179,7 @@ def _plan(store: Store, keep: int, margin: timedelta, held: timedelta | None, *,
 
 
 def _held(beside: Sequence[ObjectInfo], now: datetime, older_than: timedelta, live: LiveEntry | UnsetType) -> set[int]:
-    """Snapshots that a tag or a reader may need: those that were followed by another only lately."""
+    """Return the snapshots that have tags, or that readers may use since they were followed by another only recently."""
     came = {number: info.modified for info in beside if (number := snapshot_number(info.path)) is not None}
     numbers = sorted(came)
     lately = {one for one, after in pairwise(numbers) if now - came[after] < older_than}
@@ -186,7 +187,7 @@ def _held(beside: Sequence[ObjectInfo], now: datetime, older_than: timedelta, li
 
 
 def _carry_out(store: Store, plan: _Plan) -> bool:
-    """Condemn files, look again who names them, and remove them; False where others changed too much meanwhile."""
+    """Condemn files, check the manifests again, and remove the files; False if others changed too much in the meantime."""
     if not plan.gone and not plan.old:
         return True
     end = time.monotonic() + LONGEST
@@ -199,7 +200,7 @@ def _carry_out(store: Store, plan: _Plan) -> bool:
         condemned = condemned_paths(store, [info for info in infos if info.path != marker], None)
         named, tagged = set(), set()
         for number in late | plan.sound:
-            with suppress(IndexNotFoundError):  # its writer took it back
+            with suppress(IndexNotFoundError):  # taken back by its writer
                 manifest = read_manifest(store, number)
                 named |= {entry.path for entry in manifest_files(manifest)}
                 tagged |= set(manifest.live.tags.values()) if manifest.live and number in late else set()
@@ -207,7 +208,7 @@ def _carry_out(store: Store, plan: _Plan) -> bool:
             return False
         if named & (condemned | {info.path for info in plan.gone}):
             return False
-        # Manifests first: a prune that stops half-way leaves orphans, never a snapshot without its files.
+        # Manifests first: an interrupted prune leaves orphans, never a snapshot without its files.
         store.delete(old)
         paths = [info.path for info in plan.gone]
         for start in range(0, len(paths), 1000):
@@ -230,7 +231,7 @@ def _margin(asked: timedelta | float, name: str) -> timedelta:
 
 
 def _store_time(store: Store) -> datetime:
-    """What the store's clock says; this machine's may be off by more than the grace."""
+    """Return the time of the store's clock, since this machine's may be off by more than the grace period."""
     path = f"manifest/.vsearch-clock-{uuid4().hex}.tmp"
     store.put(path, b"")
     try:
@@ -240,7 +241,7 @@ def _store_time(store: Store) -> datetime:
 
 
 def _group_ages(files: Sequence[ObjectInfo], now: datetime) -> dict[str, timedelta]:
-    """How old what each writer wrote is: as old as its youngest file."""
+    """Return the age of the newest file of each writer."""
     ages: dict[str, timedelta] = {}
     for info in files:
         group, age = file_group(info.path), now - info.modified
@@ -249,7 +250,7 @@ def _group_ages(files: Sequence[ObjectInfo], now: datetime) -> dict[str, timedel
 
 
 def _patience(info: ObjectInfo, margin: timedelta) -> timedelta:
-    """How old a file beside the manifests must be to be left over; the marker of another prune holds for a while."""
+    """Return the age at which a file next to the manifests is orphaned; markers of other prunes have a lifetime."""
     return LIFETIME if is_marker(info.path) else margin
 
 

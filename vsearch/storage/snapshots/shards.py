@@ -1,4 +1,4 @@
-"""The files of one shard, and the one file that holds the chunk checksums of the others."""
+"""The files of a shard, and the file with the chunk checksums of the others."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 
 def open_files(store: Store, shard: ShardEntry, snapshot: int = 0) -> dict[str, SegmentFile]:
-    """The files of a shard by kind, each with its chunk checksums. Reads the file of the checksums, if there is one.
+    """Open the files of a shard, by kind, each with its chunk checksums, which are read from their file if there is one.
 
-    ``snapshot`` is the one that names them.
+    Parameters
+    ----------
+    snapshot : int
+        The snapshot that refers to the files.
 
     Raises
     ------
     CorruptIndexError
-        The checksums are damaged or do not fit the files.
+        The checksums are damaged or do not match the files.
     """
     kinds = sorted(kind for kind in shard.files if kind != CHECKSUMS)
     if CHECKSUMS not in shard.files:
@@ -40,7 +43,7 @@ def open_files(store: Store, shard: ShardEntry, snapshot: int = 0) -> dict[str, 
     if sums.dtype != np.uint32 or sums.shape != (sum(counts),):
         raise CorruptIndexError(
             holder.path,
-            f"holds {sums.dtype} {sums.shape} for files of {sum(counts)} chunks; build the index again",
+            f"must contain {sum(counts)} checksums, got {sums.dtype} {sums.shape}; build the index again",
         )
     ends = np.cumsum(counts, dtype=np.int64).tolist()
     return {
@@ -50,6 +53,6 @@ def open_files(store: Store, shard: ShardEntry, snapshot: int = 0) -> dict[str, 
 
 
 def join_checksums(checksums: Mapping[str, NDArray[np.uint32]]) -> NDArray[np.uint32]:
-    """Chunk checksums of the files of a shard, given by kind, in the order in which :func:`open_files` expects them."""
+    """Concatenate the chunk checksums of the files of a shard, passed by kind, in the order that `open_files` expects."""
     parts = [checksums[kind] for kind in sorted(checksums)]
     return np.concatenate(parts) if parts else np.empty(0, np.uint32)

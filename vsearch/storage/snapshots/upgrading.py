@@ -1,4 +1,4 @@
-"""Upgrade manifests from format 1, which builds write, to format 2, which changes need."""
+"""Upgrade manifests from format 1, which builds write, to format 2, which changes require."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def origin_of(manifest: Manifest) -> str:
-    """What all snapshots have in common that go back to one build."""
+    """Return the identifier shared by all snapshots that descend from one build."""
     if manifest.live:
         return manifest.live.origin
     return min(entry.path for entry in ModelPart.ENCODER.others(manifest.model).values())
 
 
 def upgraded(manifest: Manifest) -> Manifest:
-    """A manifest in the newest format; that of an index that was only built gets what its first change needs."""
+    """Return a manifest in the newest format, with the initial state of a changed index if it was never changed."""
     if manifest.live:
         return manifest
     shards = tuple(msgspec.structs.replace(shard, segment=number) for number, shard in enumerate(manifest.shards))

@@ -1,4 +1,4 @@
-"""Reading a snapshot whole and holding it against its checksums."""
+"""Verify the checksums of all files of a snapshot."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One file that is not as it was written."""
+    """A damaged or missing file."""
 
     path: str
     reason: str
@@ -42,7 +42,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What a verification read and found."""
+    """The result of a verification."""
 
     snapshot: int
     files: int
@@ -51,7 +51,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every file is as it was written."""
+        """Whether all files are intact."""
         return not self.problems
 
 
@@ -60,20 +60,20 @@ def verify(
     snapshot: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
-    """Read every file of a snapshot whole and hold it against its checksums.
+    """Read all files of a snapshot, and verify their checksums.
 
     Parameters
     ----------
-    store
-    snapshot
-        None: the newest.
-    progress
-        Called with (bytes read, bytes in all) as it goes on.
+    store : Store
+    snapshot : int, optional
+        By default, the newest.
+    progress : callable, optional
+        Called with ``(bytes read, total bytes)``.
 
     Raises
     ------
     IndexNotFoundError, FormatVersionError
-        A damaged manifest is no error but a problem in the report.
+        A damaged manifest is not an error, but a problem in the report.
     """
     try:
         manifest = read_manifest(store, snapshot)
@@ -104,7 +104,7 @@ def _report(progress: Callable[[int, int], None] | None, before: int, total: int
 def _check_file(
     store: Store, entry: FileEntry, progress: Callable[[int], None]
 ) -> tuple[str | None, NDArray[np.uint32]]:
-    """Why a file is not as it was written, or None, and the checksums of its chunks."""
+    """Return the damage of a file, or None, and the checksums of its chunks."""
     none = np.empty(0, np.uint32)
     try:
         size = store.head(entry.path).bytes
@@ -129,19 +129,19 @@ def _check_file(
 
 
 def check_bundle(store: Store, entry: BundleEntry, progress: Callable[[int], None]) -> str | None:
-    """Read a bundle whole and hold it against its checksums, and its header against what it heads.
+    """Read a bundle, and verify its checksums and its header.
 
     Parameters
     ----------
-    store
-    entry
-    progress
+    store : Store
+    entry : BundleEntry
+    progress : callable
         Called with the bytes read so far.
 
     Returns
     -------
     str or None
-        Why it is not as it was written.
+        The damage, if any.
     """
     header = entry.header
     try:
@@ -149,7 +149,7 @@ def check_bundle(store: Store, entry: BundleEntry, progress: Callable[[int], Non
         reason, sums = _check_file(store, bundle_file(entry), progress)
         if reason is not None:
             return reason
-        first = header.offset // CHUNK * CHUNK  # the last chunk of data ends where the header begins
+        first = header.offset // CHUNK * CHUNK  # the last chunk of data ends at the header
         data, raw = (
             np.frombuffer(piece, np.uint8)
             for piece in store.get_ranges(
@@ -162,12 +162,12 @@ def check_bundle(store: Store, entry: BundleEntry, progress: Callable[[int], Non
     except CorruptIndexError as error:
         return str(error).removeprefix(f"{entry.path}: ")
     if not np.array_equal(stored, np.concatenate([sums[: first // CHUNK], chunk_checksums(data)])):
-        return "its header does not hold the checksums of its data"
+        return "the checksums in its header do not match its data"
     return None
 
 
 def _check_sums(store: Store, shard: ShardEntry, sums: dict[str, NDArray[np.uint32]], bad: set[str]) -> list[Problem]:
-    """Whether the stored chunk checksums are those of the files, which ``verify`` just computed."""
+    """Compare the stored chunk checksums with those that ``verify`` computed."""
     if CHECKSUMS not in shard.files or any(entry.path in bad for entry in shard.files.values()):
         return []
     path = shard.files[CHECKSUMS].path
@@ -179,5 +179,5 @@ def _check_sums(store: Store, shard: ShardEntry, sums: dict[str, NDArray[np.uint
         return [Problem(path, str(error).removeprefix(f"{path}: "))]
     own = {kind: sums[entry.path] for kind, entry in shard.files.items() if kind != CHECKSUMS}
     if not np.array_equal(stored, join_checksums(own)):
-        return [Problem(path, "does not hold the checksums of the shard's files")]
+        return [Problem(path, "does not match the checksums of the shard's files")]
     return []
