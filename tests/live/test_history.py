@@ -43,7 +43,7 @@ def test_tags_name_snapshots(twin):
     assert vsearch.open(twin.url).tags() == {"five more": 2}
     twin.check()
     with pytest.raises(
-        vsearch.SnapshotNotFoundError, match="no snapshot has the tag .built.; existing tags: five more"
+        vsearch.SnapshotNotFoundError, match=r"no snapshot has the tag 'built'; existing tags: five more"
     ):
         vsearch.open(twin.url, tag="built")
 

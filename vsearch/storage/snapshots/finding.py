@@ -81,7 +81,7 @@ def read_time(value: datetime | str) -> datetime:
 
 
 def moment_of(manifest: Manifest, as_of: datetime | str | None) -> int:
-    """The time that a snapshot is looked at for: the value one, or when it was made. In nanoseconds since 1970 UTC."""
+    """Return the time for which a snapshot is opened, by default its creation time, in nanoseconds since 1970 UTC."""
     when = read_time(manifest.created if as_of is None else as_of)
     return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
