@@ -7,17 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vsearch.kernels.query.fading import Fading, fade_bounds, tail_reaches
 from vsearch.kernels.query.fields import HEAD, RADIX
 from vsearch.kernels.query.route import (
-    Fading,
     bound_partitions,
-    fade_bounds,
     min_probe_count,
     nearness,
     order_head,
     order_tail,
     relative_deviation,
-    tail_reaches,
 )
 
 

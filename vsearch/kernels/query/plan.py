@@ -8,19 +8,17 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels.query.centroids import score_centroids
+from vsearch.kernels.query.fading import Fading, fade_bounds, tail_reaches
 from vsearch.kernels.query.fields import FAMILIAR_TAIL, PLAIN_TAIL, FloatField
 from vsearch.kernels.query.rotation import rotate_in_words, rotate_widely
 from vsearch.kernels.query.route import (
-    Fading,
     bound_partitions,
     exact_centroid_score,
-    fade_bounds,
     min_probe_count,
     nearness,
     order_head,
     order_tail,
     relative_deviation,
-    tail_reaches,
 )
 from vsearch.kernels.scan.byte_codes import sum_slack
 from vsearch.kernels.scan.dot_products import dot_float
