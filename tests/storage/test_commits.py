@@ -133,7 +133,7 @@ def test_a_damaged_newest_manifest_does_not_hide_the_others(store):
     commit(store, manifest())
     store.put(manifest_path(2), bytes(store.get(manifest_path(2)))[:-20], create=False)
     with pytest.raises(
-        CorruptIndexError, match=r"manifest/0+2\.json: is not a whole manifest; .* open another snapshot"
+        CorruptIndexError, match=r"manifest/0+2\.json: is not a complete manifest; .* open another snapshot"
     ):
         read_manifest(store)
     first, second = list_snapshots(store)
