@@ -288,7 +288,7 @@ def test_own_writes_are_read_at_once(growing):
     assert remote.search(stack.queries).snapshot == commit.snapshot  # it is known now
     with pytest.raises(SnapshotNotFoundError, match="snapshot 9 does not exist yet; the newest is 2"):
         remote.search(stack.queries, at_least=9)
-    with pytest.raises(InputError, match="snapshot 1 is asked for, and at least 2"):
+    with pytest.raises(InputError, match="only one of snapshot and at_least is allowed, got 1 and 2"):
         remote_of(stack, snapshot=1).search(stack.queries, at_least=2)
 
 

@@ -68,7 +68,7 @@ def test_the_token_of_a_container_stays_in_it_too(monkeypatch):
     monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "a-token")
     for address in ("http://example.com/keys", "http://10.0.0.1/keys", "http://127.0.0.1@example.com/keys"):
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", address)
-        with pytest.raises(InputError, match="requires https"):
+        with pytest.raises(InputError, match="unencrypted"):
             find_container_keys()
     for address in (
         "https://example.com/keys",

@@ -198,7 +198,7 @@ def test_documents_that_are_not_usable():
         index.append([np.ones((2, D + 1), np.float32)], ids=[900])
     with pytest.raises(InputError, match="empty"):
         index.append([np.ones((2, D), np.float32), np.ones((0, D), np.float32)], ids=[900, 901])
-    with pytest.raises(InputError, match="ids already: 3"):
+    with pytest.raises(InputError, match="already has rows with these ids: 3"):
         index.append(drawn(1, 5), ids=[3])
     with pytest.raises(InputError, match="packed"):
         index.append(drawn(1, 5), ids=[900], packed=True)

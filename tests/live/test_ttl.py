@@ -187,7 +187,7 @@ def test_changes_see_only_what_is_alive(tmp_path, clock):
     assert index.delete(where="n = 0").deleted == 0
     assert index.update({"n": 9}, where="n < 5").replaced == 3
     assert index.append(row, table([50]), [0]).to_dict() == {"snapshot": 3, "added": 1, "replaced": 0, "deleted": 0}
-    with pytest.raises(InputError, match="rows with these ids already: 0"):
+    with pytest.raises(InputError, match="already has rows with these ids: 0"):
         index.append(row, table([50]), [0])
     clock.seconds = 20
     commit = index.upsert(clustered(2, D), table([60, 60]), [1, 2])

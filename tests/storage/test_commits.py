@@ -179,5 +179,5 @@ def test_a_refused_put_that_nobody_won(store):
         def put(self, path, data, *, create=True):
             raise ConflictError(path)
 
-    with pytest.raises(ConflictError, match="another writer committed"):
+    with pytest.raises(ConflictError, match="times as existing, but it does not exist"):
         commit(Refusing(), manifest())
