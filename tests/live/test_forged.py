@@ -102,7 +102,7 @@ OF_DELTAS = {
 }
 OF_REMOVED = {
     "rows of another type": (array("removed", "row", lambda rows: rows.astype(np.float64)), "removed rows"),
-    "rows beyond the segment": (array("removed", "row", lambda rows: rows + 2**31), "said to be removed"),
+    "rows beyond the segment": (array("removed", "row", lambda rows: rows + 2**31), "is not one of its"),
     "fewer segments": (array("removed", "segment", lambda segments: segments[:-1]), "removed rows"),
     "ids of fewer": (array("removed-ids", "id", lambda ids: ids[:-1]), "ids"),
 }

@@ -114,12 +114,12 @@ def describe_documents(snapshot: Snapshot, by_part: dict[str, int]) -> dict[str,
         return None
     documents = max(1, snapshot.manifest.rows)
     vectors = count_vectors(snapshot) if snapshot.manifest.live else entry.vectors
-    given = round(vectors * entry.vectors_given / max(1, entry.vectors))
+    input_vectors = round(vectors * entry.vectors_given / max(1, entry.vectors))
     names = {*DOCUMENT_PARTS.values(), *BUNDLE_PARTS}
-    patches = {part: size / documents for part, size in sorted(by_part.items()) if part in names}
+    parts = {part: size / documents for part, size in sorted(by_part.items()) if part in names}
     candidates = sum(by_part.get(part, 0) for part in kinds.VECTOR_KINDS) / documents
-    total = sum(patches.values()) + candidates
-    raw = given * entry.dimensions / documents
+    total = sum(parts.values()) + candidates
+    raw = input_vectors * entry.dimensions / documents
     return {
         "documents": snapshot.manifest.rows,
         "dimensions": entry.dimensions,

@@ -157,7 +157,7 @@ class RunOpener:
         known = source.known
         if known is None:
             text = self._manifest.id_type == "string"
-            return open_run(self._model, source.files, source.where, source.rows, source.encodings, text=text)
+            return open_run(self._model, source.files, source.partitions, source.rows, source.encodings, text=text)
         first, native = source.first_partition, known.native
         if first != known.first_partition:  # partitions of an earlier shard were split
             native = pack_shard(first, known.rows, known.table, known.arrays)
