@@ -170,7 +170,7 @@ class TestRemoteIndex:
         remote = remote_of(stack)
         assert remote.append(sample[0][:5]).added == 5
         assert remote.delete([300, 301]).deleted == 2
-        with pytest.raises(vsearch.InputError, match="numbers its rows itself"):
+        with pytest.raises(vsearch.InputError, match="numbers its rows"):
             remote.append(sample[0][:1], ids=[7])
 
     def test_what_is_refused(self, stack, sample):
