@@ -96,7 +96,7 @@ def test_table_sums_are_inner_products_with_the_decoded_code(bits):
         width = codec.stage_bytes[0]
         if len(codec.stage_bytes) == 2:
             first = coarser(codec, 1)
-            wanted = first.decode(codes[:, :width]) @ query
+            wanted = first.decode(np.ascontiguousarray(codes[:, :width])) @ query
             np.testing.assert_allclose(
                 table_sums(tables[: 2 * width], codes[:, :width]), wanted, atol=1e-5 * np.linalg.norm(query)
             )
