@@ -173,7 +173,7 @@ class Trial:
         where, exact, names = self.rng.choice(WHERES), self.rng.random() < 0.3, index.snapshot.schema.names
         reads: dict[str, Callable[[], Any]] = {
             f"search {where} {exact}": lambda: index.search(self.queries, k=200, where=where, exact=exact),
-            "columns": lambda: index.search(self.queries, k=200, columns=names).to_arrow().to_pylist(),
+            "columns": lambda: index.search(self.queries, k=200, columns=names).to_arrow().validate(full=True),
             "page": lambda: index.search(self.queries, k=7, offset=9),
             "min_score": lambda: index.search(self.queries, k=50, min_score=1.0),
             "ids": lambda: index.search(self.queries, k=50, where={"id": {"$in": list(self.some())}}),

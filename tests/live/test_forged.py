@@ -11,7 +11,7 @@ import pytest
 
 from bench.fuzzers import bundles
 from bench.fuzzers.changed import DIMENSIONS, WHERES, beginning_of
-from bench.fuzzers.forging import Contents, Part, put_manifest, write_contents
+from bench.fuzzers.forging import Contents, Part, put_manifest, write_contents, write_part
 from bench.fuzzers.live import small_measures
 from bench.fuzzers.live_model import mapped, open_here, remote
 from vsearch.errors import CorruptIndexError, RemoteError
@@ -20,6 +20,8 @@ from vsearch.search.state.stored_ids import check_ids
 from vsearch.storage import read_manifest
 from vsearch.storage.files.bundle import open_bundle
 from vsearch.storage.files.entries import ColumnEntry
+from vsearch.storage.files.naming import manifest_path
+from vsearch.storage.files.segment_file import SegmentFile
 
 ANY = np.zeros((1, DIMENSIONS), np.float32)
 BUNDLES = ("base", "young", "delta")
@@ -253,4 +255,42 @@ def test_numbers_of_a_manifest_that_writers_and_followers_count_on(begun, change
     manifest = read_manifest(store)
     put_manifest(store, change(manifest), manifest.snapshot)
     with pytest.raises(CorruptIndexError, match=said):
+        open_here(store)
+
+
+@pytest.mark.parametrize("which", BUNDLES)
+def test_a_run_that_is_open_is_held_against_a_newer_manifest(begun, which):
+    """What is known of a file by its path is not taken for what another manifest says of it."""
+    store = begun["bare"].copy(mapped(), 1)
+    index, manifest = open_here(store), read_manifest(store)
+    everything(index)
+    live, shard = manifest.live, manifest.shards[0]
+    segment = live.deltas[0] if which == "delta" else getattr(shard, which)
+    segment = msgspec.structs.replace(segment, rows=segment.rows - 2)
+    if which == "delta":
+        segment = msgspec.structs.replace(segment, number=live.next_segment)
+        live = msgspec.structs.replace(live, deltas=(*live.deltas[1:], segment), next_segment=live.next_segment + 1)
+    else:
+        shard = msgspec.structs.replace(shard, **{which: segment})
+        shard = msgspec.structs.replace(shard, rows=shard.base.rows)
+    newer = msgspec.structs.replace(
+        manifest, snapshot=manifest.snapshot + 1, writer="other", live=live, shards=(shard,)
+    )
+    store.put(manifest_path(newer.snapshot), b"")
+    put_manifest(store, newer, newer.snapshot)
+    with pytest.raises(CorruptIndexError):
+        index.refresh()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 3e38])
+def test_centroids_that_no_vectors_have(begun, number):
+    store = begun["bare"].copy(mapped(), 1)
+    manifest = read_manifest(store)
+    for kind, entry in manifest.model.items():
+        part = Part.of(SegmentFile(store, entry))
+        if "centroids" in part.arrays:
+            part.arrays["centroids"][0, 0] = number
+            model = {**manifest.model, kind: write_part(store, "model/forged.arrow", part)}
+            put_manifest(store, msgspec.structs.replace(manifest, model=model), manifest.snapshot)
+    with pytest.raises(CorruptIndexError, match="centroids"):
         open_here(store)

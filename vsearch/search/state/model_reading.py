@@ -37,7 +37,7 @@ def reread_model(store: Store, manifest: Manifest, before: Manifest, model: Mode
     if SPLITS in manifest.model and training_of(manifest) == training_of(before):
         file = SegmentFile(store, manifest.model[SPLITS], None, manifest.snapshot)
         file.ensure_all()
-        return _with_splits(model, {name: file.array(name) for name in file.arrays}, manifest.partitions)
+        return _checked(_with_splits(model, {name: file.array(name) for name in file.arrays}, manifest.partitions))
     return read_model(store, manifest)
 
 
@@ -92,6 +92,13 @@ def read_model(store: Store, manifest: Manifest) -> Model:
     )
     for file in split:
         model = _with_splits(model, {name: file.array(name) for name in file.arrays}, manifest.partitions)
+    return _checked(model)
+
+
+def _checked(model: Model) -> Model:
+    """A model whose centroids have squares that float32 holds, as those of all vectors that are stored do."""
+    if not np.isfinite(model.centroid_squares).all():
+        raise CorruptIndexError("model", "centroids are too large for float32 to hold their squares")
     return model
 
 

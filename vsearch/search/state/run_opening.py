@@ -32,6 +32,11 @@ class KnownRuns:
         """Add the runs of an open snapshot of the same training."""
         self.runs.update((run.files[PARTITIONS].path, run) for run in runs)
 
+    def run(self, path: str, rows: int) -> Shard | None:
+        """The run of a path, if it has as many rows as a manifest says."""
+        found = self.runs.get(path)
+        return found if found is not None and found.rows == rows else None
+
     def add_deltas(self, manifest: Manifest, deltas: Sequence[Delta]) -> None:
         """Add the deltas of an open snapshot of the same model."""
         entries = manifest.live.deltas if manifest.live else ()
@@ -127,14 +132,14 @@ class RunOpener:
         first, snapshot, sources = self._firsts[shard.number], self._manifest.snapshot, []
         if not shard.base:
             path = shard.files[PARTITIONS].path if PARTITIONS in shard.files else ""
-            known = self._known.runs.get(path)
+            known = self._known.run(path, shard.rows)
             files = open_files(self._store, shard, snapshot) if known is None else known.files
             sources.append(_Source(shard, None, files, shard.columns, first, known))
         for entry in shard.runs:
             from vsearch.search.state.runs import run_columns
             from vsearch.storage.files.bundle import open_bundle
 
-            known = self._known.runs.get(entry.bundle.path)
+            known = self._known.run(entry.bundle.path, entry.rows)
             if known is not None:
                 sources.append(_Source(shard, entry, known.files, known.encodings, first, known))
                 continue
