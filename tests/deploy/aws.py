@@ -56,7 +56,7 @@ class Alias(CloudFormationModel):
 
     @property
     def physical_resource_id(self):
-        return f"{self.function}:{self.name}"
+        return f"arn:aws:lambda:us-east-1:123456789012:function:{self.function}:{self.name}"
 
     @classmethod
     def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
@@ -103,7 +103,7 @@ class Url(CloudFormationModel):
     @classmethod
     def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
         given = cloudformation_json["Properties"]
-        function = given["TargetFunctionArn"].removesuffix(":live")
+        function = given["TargetFunctionArn"].removesuffix(":live").rpartition(":")[2]
         return cls(function, get_backend(account_id, region_name).create_function_url_config(function, given).url)
 
     def delete(self, account_id, region_name):

@@ -17,6 +17,7 @@ from botocore.stub import Stubber
 import vsearch
 from tests.deploy.aws import account
 from vsearch.deploy.aws import stacks, versions
+from vsearch.deploy.aws.changing import ChangingSpec
 from vsearch.deploy.aws.keys import encryption_key
 from vsearch.deploy.aws.rendering import render, transform
 from vsearch.deploy.aws.template import StackSpec
@@ -179,6 +180,29 @@ def test_a_url_goes_only_where_that_is_asked_for(session, spec):
     assert deploy(spec, session).url is None
 
 
+def test_a_writer_and_a_keeper_come_and_go_only_when_asked(session, spec):
+    changing = ChangingSpec(spec.code, writer=True, write_key_sha256="1" * 64, keep_minutes=15)
+    first = deploy(spec, session)
+    full = replace(spec, api_key_sha256="0" * 64, changing=changing)
+    done = deploy(full, session)
+    assert set(done.functions) == {*NAMES, "words-writer", "words-keeper", "words-http"}
+    assert set(live(session, done.functions)) - set(live(session)) == {1}
+    rules = session.client("events").list_rules()["Rules"]
+    assert [rule["ScheduleExpression"] for rule in rules] == ["rate(15 minutes)"]
+    roles = {role["RoleName"] for role in session.client("iam").list_roles()["Roles"]}
+    assert len(roles) == 5
+    with pytest.raises(vsearch.InputError, match="has a writer, which would be removed; pass --writer again"):
+        deploy(replace(full, changing=None), session)
+    kept = replace(full, changing=replace(changing, keep_minutes=None))
+    with pytest.raises(vsearch.InputError, match="has a keeper, which would be removed; pass --optimize-every again"):
+        deploy(kept, session)
+    assert "words-keeper" not in deploy(kept, session, drop={"keeper"}).functions
+    assert set(functions(session)) == {*NAMES, "words-writer", "words-http"}
+    with pytest.raises(vsearch.InputError, match="words-writer has no version"):
+        versions.roll_back("words", session, versions.OptionalFunctions(web=True, writer=True), first.release)
+    assert deploy(spec, session, drop={"url", "writer"}).functions == first.functions
+
+
 def test_a_stack_whose_creation_failed_is_made_anew(session, spec, monkeypatch):
     deploy(spec, session)
     real, asked = stacks.find, []
@@ -261,7 +285,7 @@ def test_the_command_line(session, spec, package, monkeypatch, tmp_path):
     vsearch.build(vectors, str(tmp_path / "index"), attributes, shards=2, partitions=6)
     opened = open_store(str(tmp_path / "index"))
     monkeypatch.setattr("vsearch.storage.open_store", lambda *_, **__: opened)
-    monkeypatch.setattr("vsearch.deploy.packages.build_package", lambda *_: package())
+    monkeypatch.setattr("vsearch.deploy.packages.build_package", lambda *_, **__: package())
     monkeypatch.setattr(stacks, "render", lambda template: render(transform(template)))
     encrypted(session, SSEAlgorithm="AES256")
 
@@ -284,6 +308,15 @@ def test_the_command_line(session, spec, package, monkeypatch, tmp_path):
     assert "yes" in run("rollback", "words", "--list")
     assert "is live, with 2 shards" in run("rollback", "words")
     assert live(session, ["words-http"]) == [1]
+    changing = ["--write-key", "write secret", "--optimize-every", "15", "--keeper-memory", "4096"]
+    assert "rows" in run(*asked, *changing)
+    variables = functions(session)["words-http"]["Environment"]["Variables"]
+    assert variables["VSEARCH_WRITE_KEY_SHA256"] == hashlib.sha256(b"write secret").hexdigest()
+    assert functions(session)["words-keeper"]["MemorySize"] == 4096
+    for combined in (["--no-writer", *changing], ["--no-keeper", *changing], ["--write-key", "x", "--no-url"]):
+        assert CliRunner().invoke(app, [*asked[:-2], *combined]).exit_code == 2
+    run(*asked, "--no-writer", "--no-keeper")
+    assert "words-writer" not in functions(session)
     monkeypatch.delenv("VSEARCH_API_KEY", raising=False)
     refused = CliRunner().invoke(app, asked[:-2])
     assert refused.exit_code == 2

@@ -35,6 +35,13 @@ FULL = replace(
     variables={"VSEARCH_METRICS": "1"},
 )
 LARGE = replace(FULL, shards=700)
+CHANGING = replace(
+    SPEC,
+    api_key_sha256="0" * 64,
+    changing=ChangingSpec(
+        "s3://code/vsearch/stacks/words/changes.zip", writer=True, write_key_sha256="1" * 64, keep_minutes=15
+    ),
+)
 SPECS = pytest.mark.parametrize("spec", [SPEC, FULL, LARGE], ids=["plain", "full", "nested"])
 WAYS = pytest.mark.parametrize("way", [dict, transform], ids=["SAM", "transformed"])
 LAMBDA = "arn:aws:lambda:us-east-1:123456789012:function:"
@@ -74,6 +81,63 @@ def test_keys_and_overflow_are_granted_where_asked_for(way):
     assert allowed(template, "ProcessorRole") == {READ, *LOGS, *more}
     assert allowed(template, "AllocatorRole") == {READ, *CALLS, *LOGS, *more}
     assert allowed(template, "CoordinatorRole") == {READ, LIST, *CALLS, *LOGS, *more}
+
+
+@WAYS
+def test_the_writer_may_put_and_the_keeper_delete(way):
+    template = way(make_templates(CHANGING).root)
+    write = ("s3:PutObject", "arn:aws:s3:::data/indexes/words/*")
+    remove = {(f"s3:{action}", write[1]) for action in ("DeleteObject", "AbortMultipartUpload")}
+    assert allowed(template, "WriterRole") == {READ, LIST, write, *LOGS}
+    assert allowed(template, "KeeperRole") == {READ, LIST, write, *remove, *LOGS}
+    assert allowed(template, "CoordinatorRole") == {
+        READ, LIST, *CALLS, ("lambda:InvokeFunction", f"{LAMBDA}words-writer:live"), *LOGS
+    }  # fmt: skip
+    for role in ("ProcessorRole", "AllocatorRole"):
+        assert allowed(template, role) == allowed(way(make_templates(SPEC).root), role)
+    for role in ("WriterRole", "KeeperRole"):
+        assert not may(template, role, "s3:PutObject", "arn:aws:s3:::data/indexes/words2/manifest/1")
+        assert may(template, role, "s3:ListBucket", LIST[1], prefix="indexes/words/segments/")
+        assert not may(template, role, "s3:ListBucket", LIST[1], prefix="indexes/")
+    keyed = {"KmsKey": KEY}
+    more = {("kms:Decrypt", KEY), ("kms:GenerateDataKey", KEY)}
+    assert allowed(make_templates(CHANGING).root, "WriterRole", keyed) - allowed(template, "WriterRole") == more
+
+
+def test_writer_and_keeper():
+    functions = functions_of(CHANGING)
+    writer, keeper = functions["words-writer"], functions["words-keeper"]
+    assert (writer["ReservedConcurrentExecutions"], writer["Handler"]) == (2, "functions.writer.handler")
+    assert (keeper["MemorySize"], keeper["Timeout"], keeper["Handler"]) == (3008, 900, "functions.keeper.handler")
+    assert writer["Code"] == keeper["Code"] == {"S3Bucket": "code", "S3Key": "vsearch/stacks/words/changes.zip"}
+    assert functions["words-coordinator"]["Code"] != writer["Code"]
+    hashes = {name: "VSEARCH_WRITE_KEY_SHA256" in each["Environment"]["Variables"] for name, each in functions.items()}
+    assert [name for name, has in hashes.items() if has] == ["words-http"]
+    resources = transform(make_templates(CHANGING).root)["Resources"]
+    rules = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::Events::Rule"]
+    assert [rule["ScheduleExpression"] for rule in rules] == ["rate(15 minutes)"]
+    assert rules[0]["Targets"][0]["Arn"] == {"Ref": "KeeperAliaslive"}
+    one = replace(CHANGING, changing=replace(CHANGING.changing, keep_minutes=1, writer=False, write_key_sha256=None))
+    rates = [each for each in transform(make_templates(one).root)["Resources"].values() if "Rule" in each["Type"]]
+    assert rates[0]["Properties"]["ScheduleExpression"] == "rate(1 minute)"
+    free = replace(CHANGING, changing=replace(CHANGING.changing, write_concurrency=0))
+    assert "ReservedConcurrentExecutions" not in functions_of(free)["words-writer"]
+    for most in (MOST_PROCESSORS, MOST_PROCESSORS + 1):
+        assert len(transform(make_templates(replace(CHANGING, shards=most)).root)["Resources"]) <= LARGEST_RESOURCES
+
+
+@pytest.mark.parametrize(
+    "change", [{"write_concurrency": -1}, {"keep_minutes": 0}, {"keep_minutes": 20_000}, {"keeper_memory": 100},
+               {"writer": False}]
+)  # fmt: skip
+def test_what_no_writer_and_keeper_can_be(change):
+    with pytest.raises(vsearch.InputError):
+        replace(CHANGING.changing, **change)
+
+
+def test_a_write_key_needs_a_url():
+    with pytest.raises(vsearch.InputError, match="needs an API key"):
+        make_templates(replace(CHANGING, api_key_sha256=None))
 
 
 @pytest.mark.parametrize("role", ["ProcessorRole", "AllocatorRole", "CoordinatorRole"])

@@ -7,6 +7,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
@@ -184,5 +185,23 @@ def test_a_replaced_function_starts_anew(tmp_path, package):
         assert second["pid"] != first["pid"]
         assert platform.remove("a")
         assert platform.invoke("a", b"1").status == 404
+    finally:
+        platform.close()
+
+
+def test_a_schedule(tmp_path, package):
+    platform = Platform(tmp_path)
+    try:
+        platform.put(FunctionSpec(name="a", handler="handlers.echo", package=str(package), every=0.2))
+        platform.put(FunctionSpec(name="b", handler="handlers.echo", package=str(package)))
+        deadline = time.monotonic() + 30
+        while platform.status()[0]["invocations"] < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert json.loads(platform.invoke("a", b"1").body)["calls"] >= 3
+        platform.remove("a")
+        assert [(each["name"], each["invocations"]) for each in platform.status()] == [("b", 0)]
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({"name": "a", "handler": "a.b", "package": "p", "every": 0}, FunctionSpec)
     finally:
         platform.close()
