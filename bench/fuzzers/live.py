@@ -32,7 +32,6 @@ from bench.fuzzers.live_model import (
     outcome,
 )
 from bench.soak_findings import Finding, raw_error
-from vsearch.api import changing
 from vsearch.api.index import Index
 from vsearch.building import partitioning
 from vsearch.errors import (
@@ -43,7 +42,7 @@ from vsearch.errors import (
     StoreError,
     VsearchError,
 )
-from vsearch.live import plan
+from vsearch.live import maintenance, plan
 from vsearch.live.commits import Commit
 from vsearch.storage import Store, prune, read_manifest, verify
 from vsearch.storage.files.naming import snapshot_number
@@ -117,7 +116,7 @@ def small_measures() -> Iterator[None]:
         (plan, "FANOUT", 3),
         (plan, "TAIL_ROWS", 6),
         (plan, "TAIL_SHARE", 0.0),
-        (changing, "MOST_DELTAS", 5),
+        (maintenance, "MOST_DELTAS", 5),
         (partitioning, "LARGEST_OVER_MEAN", 1.5),
         (partitioning, "LEAST_LARGEST", 6.0),
     ]

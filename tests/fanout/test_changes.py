@@ -191,7 +191,7 @@ class TestRemoteIndex:
             remote.update({"year": [1]}, ids=["nobody"])
         with pytest.raises(vsearch.PredicateError):
             remote.delete(where="nothing = 1")
-        with pytest.raises(vsearch.ConflictError, match="snapshot 1 is the newest, not 5"):
+        with pytest.raises(vsearch.ConflictError, match="newest snapshot is 1, not 5"):
             remote.delete(["row 1"], if_snapshot=5)
         stack.index.refresh()
         assert stack.index.info()["snapshot"] == 1

@@ -92,10 +92,10 @@ def test_values_by_id(twin):
         (3, "int64", None, "name of an attribute"),
         ("x", pa.time32("s"), None, "the type of 'x'"),
         ("x", dict, None, "the type of 'x'"),
-        ("x", [1, 2], [1], "one for each of the 1 ids"),
+        ("x", [1, 2], [1], "one value for each of the 1 ids"),
         ("x", [1], [1000], "no row has the id 1000"),
-        ("x", [None], [1], "must have a type"),
-        ("x", [1, "a"], [1, 2], "of one type"),
+        ("x", [None], [1], "are NULL; pass the type"),
+        ("x", [1, "a"], [1, 2], "one type"),
         ("x", pa.array([1, 2]), None, "pass ids="),
     ],
 )

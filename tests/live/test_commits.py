@@ -11,9 +11,8 @@ import pytest
 
 from bench.fuzzers.live_model import Ask, Row, carry_out, outcome
 from tests.live.troubles import Counting, Interrupted, is_manifest, is_segment, on, raising, segments
-from vsearch.api import changing
 from vsearch.errors import ConflictError, InputError, SnapshotNotFoundError, StoreError
-from vsearch.live import commits, plan
+from vsearch.live import commits, maintenance, plan
 from vsearch.live.optimizing import optimize
 from vsearch.storage import prune, read_manifest, verify
 from vsearch.storage.snapshots import pruning
@@ -100,7 +99,7 @@ def test_what_is_raised_after_a_commit_leaves_its_files(begin, holds, error):
     with pytest.raises(type(error)) as raised:
         index.delete(ids=[1, 2], token="t")
     if isinstance(error, StoreError):
-        assert "is committed" in str(raised.value)
+        assert "was committed" in str(raised.value)
     assert verify(store).ok
     assert index.delete(ids=[1, 2], token="t").deleted == 2
     assert read_manifest(store).snapshot == 2
@@ -325,7 +324,7 @@ def test_files_of_a_snapshot_that_was_taken_back_may_be_others(begin, monkeypatc
 @pytest.mark.parametrize("error", [StoreError("full"), SnapshotNotFoundError("pruned")])
 def test_an_append_counts_whatever_becomes_of_the_fold_after_it(begin, monkeypatch, caplog, error):
     store, _ = begin()
-    monkeypatch.setattr(changing, "MOST_DELTAS", 2)
+    monkeypatch.setattr(maintenance, "MOST_DELTAS", 2)
     monkeypatch.setattr(plan, "FANOUT", 3)
     index = on(store)
     for one in (900, 901):

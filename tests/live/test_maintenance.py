@@ -88,9 +88,9 @@ def test_options_that_are_none(twin, options):
 
 
 def test_an_append_folds_what_is_too_much(twin, monkeypatch):
-    from vsearch.api import changing
+    from vsearch.live import maintenance
 
-    monkeypatch.setattr(changing, "MOST_DELTAS", 16)  # 64 take longer to reach
+    monkeypatch.setattr(maintenance, "MOST_DELTAS", 16)  # 64 take longer to reach
     assert MOST_DELTAS == 64
     for seed in range(17):
         twin.append(1, seed)
