@@ -190,7 +190,7 @@ MANY = {
     "vsearch.cli.indexes.build": 37,
     "vsearch.cli.searches.search": 21,
     "vsearch.api.remote_index.search_documents": 17,
-    "vsearch.cli.stacks.deploy": 19,
+    "vsearch.cli.stacks.deploy": 25,
     "vsearch.cli.training.train": 18,
 }
 

@@ -11,7 +11,9 @@ import pytest
 
 import vsearch
 from tests.fanout.conftest import make_sample
+from tests.indexes import files_of
 from vsearch.api.remote_index import RemoteIndex
+from vsearch.deploy.change_cost import measure_changes
 from vsearch.deploy.cost import estimate_cost, measure_bill
 from vsearch.deploy.rehearsal import RUNS, Conditions, Rehearsal, platform_seconds
 from vsearch.fanout.calls.bill import Usage, Usages, make_bill
@@ -144,3 +146,23 @@ def test_functions_cannot_read_a_folder(tmp_path):
     refused = CliRunner().invoke(app, ["deploy", str(tmp_path), "--stack", "words", "--dry-run"])
     assert refused.exit_code != 0
     assert "is not an s3:// URL" in str(refused.exception) + refused.output
+
+
+@pytest.mark.parametrize("ids", [None, "int64", "string"])
+def test_changes_are_forecast_and_not_made(tmp_path, ids):
+    vectors, attributes, _ = make_sample(300, 16, 2)
+    names = {None: None, "int64": np.arange(300), "string": [f"row {i}" for i in range(300)]}[ids]
+    folder = tmp_path / "index"
+    vsearch.build(vectors, folder, attributes, names, shards=2, partitions=6)
+    before = files_of(folder)
+    store = open_store(str(folder))
+    once = measure_changes(store, writes_per_hour=60, rows_per_write=4, optimize_every=15)
+    assert files_of(folder) == before
+    # two objects are written and one listing is made for each, whatever the machine
+    requests = 1e6 * 3 * PRICES["x86_64"].write
+    assert once.per_million_writes > requests
+    assert once.writes_per_month == pytest.approx(once.per_million_writes / 1e6 * 60 * 24 * 30)
+    assert once.keeper_per_month > 0
+    assert measure_changes(store, writes_per_hour=1).keeper_per_month == 0
+    with pytest.raises(vsearch.InputError, match="positive"):
+        measure_changes(store, writes_per_hour=0)

@@ -227,10 +227,17 @@ def cost(
     ] = (1e3 * FORECAST.hop),
     k: options.K = 10,
     where: options.Where = None,
+    writes_per_hour: Annotated[
+        float | None, typer.Option(help="Requests to the writer per hour; forecast their cost as well.")
+    ] = None,
+    rows_per_write: Annotated[int, typer.Option(min=1, help="Rows per request to the writer.")] = 1,
+    optimize_every: Annotated[float | None, typer.Option(help="Minutes between two runs of the keeper.")] = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
 ) -> None:
     """Predict what a stack will cost, by running its roles on this machine, warm and one at a time.
+
+    Changes are measured over a copy in memory: the index stays as it is.
 
     The forecast assumes a full processor per function and the same predicate in every query. With less than 1,769 MB of memory,
     a function has a fraction of a processor and takes longer, so it costs about the same.
@@ -246,8 +253,20 @@ def cost(
     bill, count = measure_bill(
         store, memory=memory, queries=batch, k=k, where=options.condition(where), vectors=vectors, hop=hop / 1e3
     )
-    estimate = estimate_cost(bill, count, qps, PRICES[arch])
+    facts = estimate_cost(bill, count, qps, PRICES[arch]).to_dict()
+    if writes_per_hour is not None:
+        from vsearch.deploy.change_cost import measure_changes
+
+        changes = measure_changes(
+            store,
+            writes_per_hour=writes_per_hour,
+            rows_per_write=rows_per_write,
+            optimize_every=optimize_every,
+            memory=memory,
+            prices=PRICES[arch],
+        )
+        facts |= {"changes": vars(changes)}
     if as_json:
-        output.print_json(estimate.to_dict())
+        output.print_json(facts)
     else:
-        output.print_facts(estimate)
+        output.print_facts(facts)

@@ -133,7 +133,7 @@ def measure_bill(
     """
     manifest = read_manifest(store, None)
     requests = max(1, min(REQUESTS, SPREAD // queries))
-    query_vectors = _stand_ins(store, manifest, requests * queries, seed) if vectors is None else np.asarray(vectors)
+    query_vectors = stand_ins(store, manifest, requests * queries, seed) if vectors is None else np.asarray(vectors)
     if query_vectors.ndim != 2 or not len(query_vectors):
         raise InputError(f"queries must have the shape (m, {manifest.dimensions}), got {query_vectors.shape}")
     names = Names("cost")
@@ -161,8 +161,13 @@ def measure_bill(
     return make_bill(Usages.sum(bill.usages for bill in bills[1:]), bills[0].prices), requests * queries
 
 
-def _stand_ins(store: Store, manifest: Manifest, count: int, seed: int) -> NDArray[np.float32]:
-    """Draw rows of the index as queries."""
+def stand_ins(store: Store, manifest: Manifest, count: int, seed: int) -> NDArray[np.float32]:
+    """Draw rows of the index, in random order; all of them if there are fewer.
+
+    Returns
+    -------
+    float32 (count, dimensions)
+    """
     snapshot = present(open_snapshot(store, manifest))
     live = snapshot.live_rows()
     rows = np.random.default_rng(seed).choice(
