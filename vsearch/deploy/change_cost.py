@@ -192,13 +192,17 @@ def _requests(store: Store, rows: int, seed: int) -> list[WriteRequest]:
     for number in range(WRITES + 1):
         listed = vectors[number * rows : (number + 1) * rows].astype(np.float64).round(6).tolist()
         first = LARGEST_ID + number * rows
-        names: list[Any] = {
+        by_type: dict[str, list[Any]] = {
             "row": [None] * rows,
             "int64": list(range(first, first + rows)),
             "string": [uuid4().hex for _ in range(rows)],
-        }[manifest.id_type]
+        }
         body = msgspec.json.encode(
-            {"rows": [{"vector": vector, "id": id_} for vector, id_ in zip(listed, names, strict=True)]}
+            {
+                "rows": [
+                    {"vector": vector, "id": id_} for vector, id_ in zip(listed, by_type[manifest.id_type], strict=True)
+                ]
+            }
         )
         requests.append(WriteRequest(operation="append", token=uuid4().hex, body=body))
     return requests
