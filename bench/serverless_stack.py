@@ -55,7 +55,7 @@ class Stack:
 
     def processor_seconds(self) -> dict[str, float]:
         """Processor time of the environments that are idle now, by role, since their start."""
-        spent = {"coordinator": 0.0, "allocator": 0.0, "processor": 0.0}
+        spent = dict.fromkeys(("coordinator", "allocator", "processor", "writer", "keeper"), 0.0)
         for function in self.platform._functions.values():  # noqa: SLF001 (only it knows the processes)
             for environment in function.idle:
                 spent[NAMES.role(function.spec.name)] += process_seconds(environment.pid)
@@ -129,8 +129,8 @@ def _make_bucket(endpoint: str) -> None:
     raise RuntimeError("SeaweedFS did not start")
 
 
-def package(work: Path) -> Path:
-    """The package for this machine's architecture, with kernels compiled once per version."""
+def package(work: Path, *, changes: bool = False) -> Path:
+    """A package for this machine's architecture, with kernels compiled once per version; `changes`: of writer and keeper."""
     from vsearch.deploy.packages import build_package
     from vsearch.kernels.toolchain.ahead_of_time import TARGETS, build
     from vsearch.kernels.toolchain.library import TARGETS as PROCESSORS
@@ -143,12 +143,25 @@ def package(work: Path) -> Path:
         shutil.rmtree(kernels, ignore_errors=True)
         kernels.mkdir(parents=True)
         build(kernels, [target] if target in TARGETS else list(TARGETS), lambda _: None)
-    return build_package(work / "vsearch.zip", kernels=kernels).path
+    name = "vsearch-changes.zip" if changes else "vsearch.zip"
+    return build_package(work / name, kernels=kernels, changes=changes).path
 
 
 @contextmanager
-def deployed(work: Path, index: Path, zipped: Path, endpoint: str, memory: int = 1769) -> Iterator[Stack]:
-    """Upload an index, deploy a stack of functions for it to a local FaaS, and remove both at the end."""
+def deployed(
+    work: Path,
+    index: Path,
+    zipped: Path,
+    endpoint: str,
+    memory: int = 1769,
+    *,
+    changes: Path | None = None,
+    keep_every: float | None = None,
+) -> Iterator[Stack]:
+    """Upload an index, deploy a stack of functions for it to a local FaaS, and remove both at the end.
+
+    With `changes`, the package of the writer and the keeper, there are these as well, the keeper every so many seconds.
+    """
     from vsearch.faas.functions import FunctionSpec
     from vsearch.faas.platform import Limits
     from vsearch.faas.server import Server
@@ -171,12 +184,16 @@ def deployed(work: Path, index: Path, zipped: Path, endpoint: str, memory: int =
     }
     roles = {NAMES.coordinator: "coordinator", NAMES.allocator: "allocator"}
     roles |= {NAMES.processor(shard): "processor" for shard in range(shards)}
+    if changes is not None:
+        roles |= {NAMES.writer: "writer", NAMES.keeper: "keeper"}
     for name, role in roles.items():
+        changing = role in ("writer", "keeper")
         platform.put(
             FunctionSpec(
                 name=name,
                 handler=f"functions.{role}.handler",
-                package=str(zipped),
+                package=str(changes if changing else zipped),
+                every=keep_every if role == "keeper" else None,
                 memory=memory,
                 timeout=120,
                 environment={"VSEARCH_INDEX": url, "VSEARCH_STACK": NAMES.stack},
