@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from vsearch.errors import InputError
+from vsearch.errors import ConflictError, InputError
 from vsearch.fanout.calls.bill import architecture
 from vsearch.fanout.roles.row_bodies import BadRowsError, ReceivedRows, read_change_body, read_rows_body
-from vsearch.fanout.wire.change_messages import MOST_FAULTS, BadRows, Committed, RowFault, WriteRequest
+from vsearch.fanout.wire.change_messages import MOST_FAULTS, BadRows, Committed, RowFault, WriteRequest, abbreviated
 from vsearch.fanout.wire.messages import Warmed, WarmRequest
 from vsearch.forking import renew_in_children
-from vsearch.live.commits import commit_change, newest_of
+from vsearch.live.commits import Commit, commit_change, known_change, newest_of
 from vsearch.live.maintenance import keep_up
 from vsearch.live.operations import Append, Delete, KnownIdsError, Update, Upsert
+from vsearch.search.state.model_reading import training_of
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import read_manifest
+from vsearch.storage.snapshots.upgrading import origin_of
 
 if TYPE_CHECKING:
     from vsearch.fanout.calls.retries import Deadline
@@ -70,15 +73,26 @@ class Writer:
             try:
                 return self._write(self.snapshot, message, deadline)
             except BadRowsError as error:
-                faults = [RowFault(position, text) for position, text in error.faults.items()]
-                return BadRows(count=len(faults), faults=tuple(faults[:MOST_FAULTS]), arch=architecture())
+                return _bad_rows(error.faults)
             except KnownIdsError as error:
-                faults = [
-                    RowFault(position, "the index has a row with this id already") for position in error.positions
-                ]
-                return BadRows(count=len(faults), faults=tuple(faults[:MOST_FAULTS]), arch=architecture())
+                return _bad_rows(dict.fromkeys(error.positions, "the index has a row with this id already"))
 
     def _write(self, snapshot: Snapshot, request: WriteRequest, deadline: Deadline) -> Committed:
+        """Make a change; once more if it was refused for a snapshot that is no longer the newest.
+
+        The caller does not know which snapshot is open here, so the answer must not depend on it: others may have added a
+        column, or built the index anew.
+        """
+        try:
+            return self._change(snapshot, request, deadline)
+        except (InputError, ConflictError) as error:
+            newest = newest_of(snapshot)
+            if newest is snapshot or (isinstance(error, ConflictError) and not _is_rebuilt(snapshot, newest)):
+                raise
+            self.snapshot = newest
+        return self._change(newest, request, deadline)
+
+    def _change(self, snapshot: Snapshot, request: WriteRequest, deadline: Deadline) -> Committed:
         if snapshot.manifest.documents is not None:
             raise InputError(
                 "functions do not search changed indexes of multi-vector documents: change it with vsearch.open"
@@ -87,18 +101,38 @@ class Writer:
             self.snapshot = newest_of(snapshot)
             matching = _operation(self.snapshot, request).resolve(self.snapshot).deleted
             return Committed(snapshot=self.snapshot.manifest.snapshot, deleted=matching, arch=architecture())
+        known = known_change(snapshot.manifest, request.token)
+        if known is not None:  # whatever the index looks like now
+            return _committed(Commit(known.snapshot, known.added, known.replaced, known.deleted))
         operation = _operation(snapshot, request)
         commit, self.snapshot = commit_change(snapshot, operation, token=request.token, if_snapshot=request.if_snapshot)
         left = deadline.remaining()
         if left is None or left > FOLDING:
             self.snapshot = keep_up(self.snapshot, train=False)
-        return Committed(
-            snapshot=commit.snapshot,
-            added=commit.added,
-            replaced=commit.replaced,
-            deleted=commit.deleted,
-            arch=architecture(),
-        )
+        return _committed(commit)
+
+
+def _committed(commit: Commit) -> Committed:
+    return Committed(
+        snapshot=commit.snapshot,
+        added=commit.added,
+        replaced=commit.replaced,
+        deleted=commit.deleted,
+        arch=architecture(),
+    )
+
+
+def _bad_rows(faults: dict[int, str]) -> BadRows:
+    named = islice(faults.items(), MOST_FAULTS)
+    rows = tuple(RowFault(position, abbreviated(text)) for position, text in named)
+    return BadRows(count=len(faults), faults=rows, arch=architecture())
+
+
+def _is_rebuilt(before: Snapshot, after: Snapshot) -> bool:
+    """Whether the index was built anew or retrained between two snapshots."""
+    return origin_of(before.manifest) != origin_of(after.manifest) or training_of(before.manifest) != training_of(
+        after.manifest
+    )
 
 
 def _operation(snapshot: Snapshot, request: WriteRequest) -> Operation:
@@ -117,6 +151,8 @@ def _operation(snapshot: Snapshot, request: WriteRequest) -> Operation:
         return Append(rows) if request.operation == "append" else Upsert(rows)
     where = _decoded(request.where)
     ids, values = read_change_body(snapshot, request.form, request.body) if request.body else (None, {})
+    if ids is not None and where is not None:
+        raise InputError("exactly one of ids and where is required, got both")
     if request.operation == "update":
         if not values:
             raise InputError("an update needs a value for at least one attribute")

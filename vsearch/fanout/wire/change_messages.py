@@ -13,6 +13,8 @@ LONGEST_TOKEN = 200
 MOST_FAULTS = 100
 """Rows that a reply names; `BadRows.count` counts all."""
 
+LONGEST_FAULT = 1000
+
 Operation = Literal["append", "upsert", "update", "delete"]
 Form = Literal["arrow", "json"]
 
@@ -79,7 +81,12 @@ class RowFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is wrong with the row at a position of the request."""
 
     position: Tally
-    message: Annotated[str, msgspec.Meta(max_length=1000)]
+    message: Annotated[str, msgspec.Meta(max_length=LONGEST_FAULT)]
+
+
+def abbreviated(text: str) -> str:
+    """The message of a `RowFault`: names of attributes can make it too long."""
+    return text if len(text) <= LONGEST_FAULT else f"{text[: LONGEST_FAULT - 3]}..."
 
 
 class BadRows(Message, frozen=True, tag="bad rows"):
