@@ -325,7 +325,7 @@ class TestHttp:
         assert "beyond float32" in messages[3]
         assert messages[4] == "has the same id as row 0"
         assert "no attribute 'colour'" in messages[6]
-        assert messages[9] == "day: must be date32[day], got 'yesterday'"
+        assert messages[9] == "day: must be date, got 'yesterday'"
         status, reply = ask(numbered, "POST", {"rows": [row(5), row(1000), row(7)]})
         assert [fault["position"] for fault in reply["rows"]] == [0, 2]
         malformed = [{"id": 1}, row(2), {"id": 3, "vector": "x"}, {"id": 4.5, "vector": [1] * D}, 7]

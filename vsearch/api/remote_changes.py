@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -13,13 +14,13 @@ from vsearch.api.remote_refusals import RefusesChanges
 from vsearch.errors import InputError
 from vsearch.fanout.calls.retries import Deadline
 from vsearch.fanout.wire.change_messages import (
-    LONGEST_TOKEN,
     BadRows,
     Committed,
     KeepRequest,
     Kept,
     Operation,
     WriteRequest,
+    column_of_attribute,
 )
 from vsearch.fanout.wire.where import encode_where
 
@@ -35,6 +36,9 @@ NAMED = 5
 
 ENVELOPE_BYTES = 4096
 """Bytes of a message besides its rows."""
+
+LARGEST_PART = 64 << 20
+"""Maximum number of bytes of rows in one message."""
 
 NO_WRITER = "the stack has no writer: deploy it with `vsearch deploy --writer`, or open the index by its own URL"
 NO_KEEPER = (
@@ -63,8 +67,9 @@ class RemoteChanges(RefusesChanges):
     ) -> Commit:
         """Add rows; see `vsearch.Index.append`.
 
-        Rows over the platform's limit for a message (6 MB on AWS, of which 4 MB can be rows) take several commits, unless the
-        stack has an overflow store. The result then counts all of them, and has the snapshot of the last.
+        Rows over the platform's limit for a message take several commits: on AWS over 4 MB, with an overflow store over 64 MB.
+        The result counts all of them, and has the snapshot of the last. If one fails, those before it are kept; a repetition
+        with the same `token` does not add them again. An index remembers the 256 newest tokens.
 
         Raises
         ------
@@ -125,11 +130,11 @@ class RemoteChanges(RefusesChanges):
             if ids is not None:
                 columns["id"] = _id_column(ids)
             for name, value in values.items():
-                single = ids is None or isinstance(value, str) or not isinstance(value, Iterable)
+                single = ids is None or isinstance(value, (str, pa.Scalar)) or not isinstance(value, Iterable)
                 count = 1 if ids is None else len(columns["id"])
-                columns[name] = pa.array([value] * count if single else value)
+                columns[column_of_attribute(name)] = _repeated(value, count) if single else _as_arrow(value)
             table = pa.table(columns)
-        except (pa.ArrowException, TypeError, ValueError) as error:
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"values must be one value, or with ids an array with one value per id: {error}") from None
         return self._write("update", _stream(table), where, token, if_snapshot)
 
@@ -193,8 +198,8 @@ class RemoteChanges(RefusesChanges):
         if is_empty(embeddings):
             return Commit(self.info()["snapshot"])
         total: Commit | None = None
-        for part, body, done, rows in _bodies(embeddings, given, self._metric, self._room()):
-            part_token = token if token is None or not part else f"{token[: LONGEST_TOKEN - 12]}/{part}"
+        for part, body, done, rows in _bodies(embeddings, given, self.info, self._room()):
+            part_token = token if token is None or not part else _token_of_part(token, part)
             base = if_snapshot if total is None or if_snapshot is None else total.snapshot
             commit = self._write(operation, body, None, part_token, base)
             if total is not None:
@@ -211,16 +216,16 @@ class RemoteChanges(RefusesChanges):
             raise InputError("there are no rows; pass at least one")
         return total
 
-    def _metric(self) -> Any:
-        return self.info()["metric"]
-
     def info(self) -> dict[str, Any]:
         """See `RemoteIndex.info`."""
         raise NotImplementedError
 
-    def _room(self) -> int | None:
+    def _room(self) -> int:
+        """Bytes of the rows in one message, which a function has to hold in memory even if the platform takes more."""
         envelope = self._client.envelope
-        return None if envelope.limit is None or envelope.overflow is not None else envelope.limit - ENVELOPE_BYTES
+        if envelope.limit is None or envelope.overflow is not None:
+            return LARGEST_PART
+        return envelope.limit - ENVELOPE_BYTES
 
     def _write(
         self, operation: Operation, body: bytes, where: Where, token: str | None, if_snapshot: int | None
@@ -264,6 +269,21 @@ def _id_column(ids: Any) -> Any:
         raise InputError(f"ids must be integers or strings: {error}") from None
 
 
+def _repeated(value: Any, count: int) -> Any:
+    import pyarrow as pa
+
+    return pa.repeat(value, count) if isinstance(value, pa.Scalar) else _as_arrow([value] * count)
+
+
+def _as_arrow(values: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values)
+    except OverflowError:  # Arrow infers no uint64
+        return pa.array(values, pa.uint64())
+
+
 def _stream(table: pa.Table) -> bytes:
     import pyarrow as pa
 
@@ -273,8 +293,13 @@ def _stream(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
+def _token_of_part(token: str, part: int) -> str:
+    """The token of a part after the first: never that of another change, however long or alike their tokens are."""
+    return f"{hashlib.sha256(token.encode('utf-8', 'surrogatepass')).hexdigest()}/{part}"
+
+
 def _bodies(
-    embeddings: object, given: Any, metric: Callable[[], Any], room: int | None
+    embeddings: object, given: Any, info: Callable[[], dict[str, Any]], room: int
 ) -> Iterator[tuple[int, bytes, int, int]]:
     """Arrow streams of rows, each of at most `room` bytes: its number, the stream, the rows so far, and all rows."""
     import numpy as np
@@ -284,9 +309,11 @@ def _bodies(
     from vsearch.storage.stores.scratch import scratch_folder
 
     with scratch_folder() as scratch:
-        inputs = open_inputs(embeddings, given, metric() if given.missing == "skip" else "ip", scratch)
+        metric: Any = info()["metric"] if given.missing == "skip" else "ip"
+        inputs = open_inputs(embeddings, given, metric, scratch, known=lambda: info()["attributes"])
         total = inputs.vectors.rows
-        start, size, part = 0, total, 0
+        start, part = 0, 0
+        size = max(1, room // (inputs.vectors.dimensions * inputs.vectors.dtype.itemsize))  # few enough for memory
         while start < total:
             rows = np.arange(start, min(start + size, total))
             columns = {"vector": _vector_column(inputs.vectors.take(rows))}
@@ -294,9 +321,9 @@ def _bodies(
                 columns["id"] = pa.array(inputs.ids.take(rows))
             attributes = None if inputs.columns is None else inputs.columns.take(rows)
             if attributes is not None:
-                columns |= {name: attributes.column(name) for name in attributes.column_names}
+                columns |= {column_of_attribute(name): attributes.column(name) for name in attributes.column_names}
             body = _stream(pa.table(columns))
-            if room is not None and len(body) > room and len(rows) > 1:
+            if len(body) > room and len(rows) > 1:
                 size = max(1, min(len(rows) // 2, int(0.9 * len(rows) * room / len(body))))
                 continue
             start += len(rows)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.building.encoding import decode_rows, encode_rows, original_vectors
+from vsearch.building.inputs.attribute_types import kept_type, normalize
 from vsearch.building.inputs.attributes import open_attributes
 from vsearch.building.inputs.elements import NotFiniteError, check_bounded
 from vsearch.building.inputs.rows import Given, explained, open_inputs
@@ -108,7 +109,7 @@ def read_rows(
     if is_empty(embeddings):
         return no_rows(snapshot)
     with scratch_folder() as scratch:
-        inputs = open_inputs(embeddings, given, model.metric, scratch, noted)
+        inputs = open_inputs(embeddings, given, model.metric, scratch, noted, lambda: snapshot.schema.names)
         if inputs.vectors.dimensions != dimensions:
             raise InputError(f"vectors must have the index's {dimensions} dimensions, got {inputs.vectors.dimensions}")
         parts, orders = [], []
@@ -245,15 +246,50 @@ def cast_column(column: Any, kind: pa.DataType, name: str) -> Any:
 
     if column.type == kind:
         return column
-    if not (column.null_count == len(column) or _alike(column.type, kind)):
+    if not (column.null_count == len(column) or is_alike(column.type, kind)):
         raise InputError(f"the attribute {name!r} must be {kind}, got {column.type}")
     try:
-        return column.cast(kind)
+        cast = column.cast(kind)
     except pa.ArrowException as error:
         raise InputError(f"the attribute {name!r} must be {kind}: {str(error).splitlines()[0]}") from None
+    if _overflows(column, cast):
+        raise InputError(f"the attribute {name!r} must be {kind}: a number is too large")
+    return cast
 
 
-def _alike(column_type: pa.DataType, kind: pa.DataType) -> bool:
+def as_stored(column: Any, name: str) -> Any:
+    """Return a column in the type in which a build stores its values; as it is if a build would leave it out.
+
+    Raises
+    ------
+    InputError
+        The type accepts the column, but not all values.
+    """
+    import pyarrow as pa
+
+    kind = kept_type(column.type)
+    if kind is None or column.type == kind or column.null_count == len(column):
+        return column
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return normalize(array, kind, name, "attributes")
+
+
+def _overflows(column: Any, cast: Any) -> bool:
+    """Whether a finite number became infinite."""
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    while types.is_list(cast.type) or types.is_large_list(cast.type):
+        column, cast = pc.list_flatten(column), pc.list_flatten(cast)
+    if not types.is_floating(cast.type):
+        return False
+    infinite = pc.is_inf(cast)
+    if not pc.any(infinite).as_py():
+        return False
+    return not (types.is_floating(column.type) and pc.all(pc.is_inf(column.filter(infinite))).as_py())
+
+
+def is_alike(column_type: pa.DataType, kind: pa.DataType) -> bool:
     """Whether values of one type may be cast to the other."""
     from pyarrow import types
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.live.commits import Draft
-from vsearch.live.inputs import NewRows, cast_column, check_id_type, conform, fit_model
+from vsearch.live.inputs import NewRows, as_stored, cast_column, check_id_type, conform, fit_model
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state import fetching, row_codes
 from vsearch.search.state.deltas import Removed, Rows, take_ids
@@ -190,8 +190,10 @@ class Update:
         several = _is_sequence(values)
         nested = pa.types.is_list(kind)
         try:
+            if isinstance(values, pa.Scalar):
+                return cast_column(pa.repeat(values, 1), kind, name).take(pa.array(np.zeros(count, np.int64)))
             if several and order is not None and not (nested and not _is_lists(values)):
-                column = pa.array(_to_list(values))
+                column = _as_arrow(values, kind, name)
                 if len(column) != len(order):
                     raise InputError(
                         f"{name!r} must be one value, or one for each of the {len(order)} ids, got {len(column)} values"
@@ -199,10 +201,23 @@ class Update:
                 return cast_column(column.take(pa.array(order)), kind, name)
             if several and not nested:
                 raise InputError(f"{name!r} must be one value; to set a value per row, pass ids=")
-            single = pa.array([_to_list(values) if several else values])
+            single = _as_arrow([_to_list(values) if several else values], kind, name)
             return cast_column(single, kind, name).take(pa.array(np.zeros(count, np.int64)))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
             raise InputError(f"the attribute {name!r} must be {kind}: {str(error).splitlines()[0]}") from None
+
+
+def _as_arrow(values: Any, kind: pa.DataType, name: str) -> Any:
+    """Return a sequence as an Arrow array; Arrow stays Arrow, since Python's times have no nanoseconds."""
+    import pyarrow as pa
+
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return as_stored(values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values, name)
+    listed = _to_list(values)
+    try:
+        return pa.array(listed)
+    except OverflowError:  # Arrow infers no uint64
+        return pa.array(listed, kind)
 
 
 def column_of(name: str, values: Any, *, per_row: bool) -> pa.Array:
@@ -243,6 +258,10 @@ def _to_list(values: Any) -> Any:
 
 def _is_lists(values: Any) -> bool:
     """Whether the values of a list attribute are one list per row, not a single list."""
+    import pyarrow as pa
+
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return pa.types.is_nested(values.type) or values.null_count == len(values)
     return all(value is None or isinstance(value, (list, tuple, np.ndarray)) for value in _to_list(values))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +128,12 @@ class KeptVectors:
 
 
 def open_inputs(
-    embeddings: object, given: Given, metric: Metric, scratch: str | Path, noted: Unusable | None = None
+    embeddings: object,
+    given: Given,
+    metric: Metric,
+    scratch: str | Path,
+    noted: Unusable | None = None,
+    known: Callable[[], Iterable[str]] | None = None,
 ) -> Inputs:
     """Open all inputs of a build.
 
@@ -143,6 +148,8 @@ def open_inputs(
         Owned and removed by the caller.
     noted : Unusable, optional
         Rows that the caller has already left out of the embeddings, but not of attributes and ids; no others are then skipped.
+    known : callable, optional
+        Returns the attributes of the index that the rows are added to; their lists of numbers are not taken for vectors.
 
     Raises
     ------
@@ -162,7 +169,7 @@ def open_inputs(
         if len(good) < source.rows:
             vectors, kept = KeptVectors(source, good), kept[good]
     if attributes is not None:
-        attributes = _without_vectors(attributes, source.dimensions)
+        attributes = _without_vectors(attributes, source.dimensions, known)
     columns = None if attributes is None else open_attributes(attributes, rows, scratch)
     ids = id_values(given.id if given.id is not None else given.ids, columns, table)
     dropped = unusable.sorted()
@@ -242,7 +249,7 @@ def split_table(
     return table, vector_name, table.select(others) if others else None
 
 
-def _without_vectors(attributes: object, dimensions: int) -> object:
+def _without_vectors(attributes: object, dimensions: int, known: Callable[[], Iterable[str]] | None) -> object:
     """Leave out columns that hold vectors, not attributes: number lists all of one length that plain lists rarely have."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -254,6 +261,8 @@ def _without_vectors(attributes: object, dimensions: int) -> object:
     first, table = table.peek()
     long: list[str] = []
     columns = {} if first is None else {name: first.column(name) for name in lists}
+    names = {name.lower() for name in known()} if columns and known is not None else set()
+    columns = {name: column for name, column in columns.items() if name.lower() not in names}
     for name, column in columns.items():
         storage = column.storage if isinstance(column, pa.ExtensionArray) else column
         lengths = pc.unique(pc.list_value_length(storage).drop_null()).to_pylist()

@@ -2,7 +2,7 @@
 
 JSON rows are ``{"rows": [{"id": 7, "vector": [0.1, ...], "columns": {"price": 9.5}}, ...]}``; times and decimals are strings,
 as in answers. An Arrow table has the columns ``vector`` and, unless the index numbers its rows, ``id``; all others are
-attributes.
+attributes. An attribute that is called ``id`` or ``vector`` itself is the column ``attribute.id`` or ``attribute.vector``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.building.inputs.attribute_types import kept_type
 from vsearch.errors import InputError
 from vsearch.fanout.roles.row_columns import convert_values, fit_column
-from vsearch.fanout.wire.change_messages import MOST_FAULTS
+from vsearch.fanout.wire.change_messages import LONGEST_FAULT, MOST_FAULTS, attribute_of_column
 from vsearch.search.state.field_types import arrow_of
 
 if TYPE_CHECKING:
@@ -122,11 +123,11 @@ def read_rows_body(snapshot: Snapshot, form: Form, body: bytes) -> ReceivedRows:
         table = _read_arrow(body)
         if VECTOR not in table.column_names:
             raise InputError(f"the table must have a column {VECTOR!r}, got {', '.join(table.column_names) or 'none'}")
-        ids = table.column(ID).combine_chunks() if ID in table.column_names else None
+        ids = _arrow_ids(table, snapshot.manifest.id_type, faults)
         attributes = _arrow_attributes(snapshot.schema, table, faults)
         vectors = _arrow_vectors(table.column(VECTOR).combine_chunks(), snapshot, faults)
     if ids is not None:
-        _check_ids(ids, snapshot.manifest.id_type, faults)
+        _check_ids(ids, faults)
     faults.check()
     if not len(vectors):
         raise InputError("the body has no rows")
@@ -156,7 +157,7 @@ def read_change_body(snapshot: Snapshot, form: Form, body: bytes) -> tuple[Any, 
         if ids is None and table.num_rows != 1:
             raise InputError(f"without a column {ID!r} the table must have one row, got {table.num_rows}")
         for name in columns.column_names if columns is not None else ():
-            values[name] = columns.column(name) if ids is not None else columns.column(name)[0].as_py()
+            values[name] = columns.column(name) if ids is not None else columns.column(name)[0]
     else:
         try:
             change = msgspec.json.decode(body or b"{}", type=_JsonChange)
@@ -164,13 +165,15 @@ def read_change_body(snapshot: Snapshot, form: Form, body: bytes) -> tuple[Any, 
             raise InputError(f'the body must be {{"ids": [...], "values": {{...}}}}: {str(error)[:300]}') from None
         ids = change.ids
         for name, value in change.values.items():
+            attribute = _name_of(snapshot.schema, name)
+            if attribute in values:
+                raise InputError(f"the attribute {attribute!r} appears under two names; pass it once")
             listed = [value] if ids is None else value
             if ids is not None and (not isinstance(value, list) or len(value) != len(ids)):
                 raise InputError(f"values of {name!r} must be a list with one value for each of the {len(ids)} ids")
-            column, wrong = convert_values(listed, arrow_of(snapshot.schema.find(_name_of(snapshot.schema, name))))
+            column, wrong = convert_values(listed, arrow_of(snapshot.schema.find(attribute)))
             faults.merge({position: f"{name}: {fault}" for position, fault in wrong.items()})
-            if column is not None:
-                values[name] = column if ids is not None else column[0].as_py()
+            values[attribute] = None if column is None else column if ids is not None else column[0]
     faults.check()
     return ids, values
 
@@ -257,17 +260,29 @@ def _json_ids(ids: list[int | str | None], id_type: str, faults: _Faults) -> Any
     return column
 
 
-def _check_ids(ids: Any, id_type: str, faults: _Faults) -> None:
-    """Refuse rows without an id, and rows with the id of an earlier row; integers or strings as the index has them."""
+def _arrow_ids(table: Any, id_type: str, faults: _Faults) -> Any:
+    """The ids of a table, integers or strings as the index has them; None if it has none."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    is_text = pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)
-    if not is_text and not pa.types.is_integer(ids.type):
-        raise InputError(f"ids must be integers or strings, got {ids.type}")
+    column = table.column(ID) if ID in table.column_names else None
+    if column is None or (pa.types.is_null(column.type) and len(column)):
+        return None
+    stored = kept_type(column.type)
+    is_text = stored is not None and pa.types.is_string(stored)
+    if stored is None or not (is_text or pa.types.is_integer(stored)):
+        raise InputError(f"ids must be integers or strings, got {column.type}"[:LONGEST_FAULT])
     if is_text != (id_type == "string"):
         expected = "strings" if id_type == "string" else "integers"
-        raise InputError(f"ids of this index must be {expected}, got {ids.type}")
+        raise InputError(f"ids of this index must be {expected}, got {column.type}"[:LONGEST_FAULT])
+    ids, wrong = fit_column(column, pa.string() if is_text else pa.int64(), ID)
+    faults.merge({position: f"id: {fault}" for position, fault in wrong.items()})
+    return ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+
+
+def _check_ids(ids: Any, faults: _Faults) -> None:
+    """Refuse rows without an id, and rows with the id of an earlier row."""
+    import pyarrow.compute as pc
+
     faults.add(np.flatnonzero(ids.is_null().to_numpy(zero_copy_only=False)), "has no id, and other rows have one")
     codes = pc.fill_null(ids.dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
@@ -303,9 +318,9 @@ def _arrow_attributes(schema: Schema, table: Any, faults: _Faults) -> Any:
 
     columns = {}
     for name in table.column_names:
-        if name in (ID, VECTOR) and name not in schema.names:
+        if name in (ID, VECTOR):
             continue
-        attribute = _name_of(schema, name)
+        attribute = _name_of(schema, attribute_of_column(name))
         if attribute in columns:
             raise InputError(f"the attribute {attribute!r} appears twice in the table; pass it once")
         column, wrong = fit_column(table.column(name), arrow_of(schema.find(attribute)), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,8 +16,23 @@ MOST_FAULTS = 100
 
 LONGEST_FAULT = 1000
 
+ATTRIBUTE = "attribute."
+"""Prefix of the attributes ``id`` and ``vector`` in an Arrow table, where the plain names are the rows' ids and vectors."""
+
+_RESERVED = re.compile(rf"({re.escape(ATTRIBUTE)})*(id|vector)")
+
 Operation = Literal["append", "upsert", "update", "delete"]
 Form = Literal["arrow", "json"]
+
+
+def column_of_attribute(name: str) -> str:
+    """The column of an attribute in an Arrow table."""
+    return f"{ATTRIBUTE}{name}" if _RESERVED.fullmatch(name) else name
+
+
+def attribute_of_column(column: str) -> str:
+    """The attribute in a column of an Arrow table other than ``id`` and ``vector``."""
+    return column.removeprefix(ATTRIBUTE) if _RESERVED.fullmatch(column) else column
 
 
 class WriteRequest(Message, frozen=True, tag="write"):
