@@ -1,4 +1,4 @@
-"""Building an index of texts: embedded by an encoder, which the index holds from its first snapshot on."""
+"""Building an index from texts, which are embedded by an encoder that is stored in the index."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def build_from_texts(
     Raises
     ------
     InputError
-        The column or the encoder is missing or not usable, or an option is for vectors.
+        The column or the encoder is missing or unusable, or an option applies to vectors only.
     IndexExistsError
-        The store already holds an index and `overwrite` is false.
+        The store already contains an index and `overwrite` is false.
     """
     if column is None or encoder is None:
         raise InputError("text_column and encoder go together: which column is embedded, and by what")
     if given.vectors is not None or given.packed:
         raise InputError("vectors and packed are for vectors, text_column for texts; pass only one of them")
-    if not overwrite and snapshot_numbers(store):  # known before hours of embedding
+    if not overwrite and snapshot_numbers(store):  # fail before hours of embedding
         raise IndexExistsError(
             f"{store.url} already holds an index; pass overwrite=True to replace it, or choose another location"
         )
@@ -88,7 +88,7 @@ def build_from_texts(
 
 
 def _beside(store: Store) -> Path | None:
-    """The spool of an index in a folder; None for other stores."""
+    """The default spool of an index in a folder; None for other stores."""
     url = store.url.removeprefix("file://")
     if "://" in url:
         return None

@@ -27,7 +27,7 @@ from vsearch.storage.stores.loopback import is_loopback
 
 START_SECONDS = 20.0
 
-_started: list[subprocess.Popen[bytes]] = []  # started by this process, which waits for their end
+_started: list[subprocess.Popen[bytes]] = []  # started by this process, which waits for them to exit
 
 
 class FaasError(VsearchError):

@@ -14,7 +14,7 @@ from vsearch.faas.functions import LARGEST_REQUEST, SCHEDULED, FunctionSpec, Rep
 from vsearch.faas.packages import runtime_folder, unpack
 
 TICK = 0.1
-"""Seconds between two looks at the schedules."""
+"""Seconds between checks of the schedules."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class _Function:
     busy: int = 0
     cold: int = 0
     invocations: int = 0
-    due: float = field(default_factory=time.monotonic)  # of its schedule
+    due: float = field(default_factory=time.monotonic)  # time of the next scheduled run
 
 
 class Platform:
@@ -205,7 +205,7 @@ class Platform:
                 for _, function in due:
                     function.due = now + (function.spec.every or 0)
             for name, function in due:
-                if not function.busy:  # the last run goes on
+                if not function.busy:  # the previous run has not finished
                     threading.Thread(target=self.invoke, args=(name, SCHEDULED), daemon=True).start()
 
     def _reap(self) -> None:

@@ -50,7 +50,7 @@ ID_TYPES = ("row", "int64", "string")
 EXHAUSTIVE = SearchSettings(
     radius_factor=4.0, error_sigmas=1e5, radius_decay=0.0, recall=1.0, foreign_recall=1.0, k=10_000
 )
-"""So many error sigmas that no row is dropped by its estimate: all are scored by their rerank codes, which are exact."""
+"""Enough error sigmas that no row is dropped by its estimate: all rows are scored by their rerank codes, which are exact."""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def maintain(
     done = replace(done, expired=expired)
     trained = not (
         snapshot.manifest.live and snapshot.manifest.live.pending is not None
-    )  # else searches are exhaustive
+    )  # otherwise searches are exhaustive
     if (
         in_time()
         and trained
@@ -86,9 +86,9 @@ def maintain(
 
 
 def keep_up(snapshot: Snapshot, *, train: bool = True) -> Snapshot:
-    """Do what a change may have made necessary: fold many deltas, and train an index that began empty.
+    """Do what a change may have made necessary: fold many deltas, or train an index that started empty.
 
-    The change itself is committed already, so what fails here is logged and left to a later change or to `maintain`.
+    The change itself is already committed, so errors are logged, and the work is left to a later change or to `maintain`.
     """
     live = snapshot.manifest.live
     if live and len(live.deltas) > MOST_DELTAS:
@@ -100,12 +100,12 @@ def keep_up(snapshot: Snapshot, *, train: bool = True) -> Snapshot:
 
 
 def train_if_due(snapshot: Snapshot, *, keep_shards: bool = False) -> Snapshot:
-    """Train an index that began empty, once it has enough rows. Until then, or if it fails, searches scan all rows.
+    """Train an index that started empty, once it has enough rows. Until then, or if it fails, searches scan all rows.
 
     Parameters
     ----------
     keep_shards : bool
-        Leave an index untrained if its number of shards would change, for which functions would have to be deployed again.
+        Leave the index untrained if its number of shards would change, since functions would have to be deployed again.
     """
     live = snapshot.manifest.live
     if not live or live.pending is None:

@@ -381,7 +381,7 @@ def _flatten(terms: Iterable[Bound], kind: type[AllOf | AnyOf]) -> Iterable[Boun
 
 def _merge(left: Any, right: Any, kind: type[AllOf | AnyOf]) -> Bound:
     if not isinstance(left, KeyRange | StringRange):
-        return left  # already reduced to no row, or to every row that is not NULL
+        return left  # already reduced to no rows, or to all rows that are not NULL
     merged: Any = (
         intervals.intersection(left.intervals, right.intervals)
         if kind is AllOf

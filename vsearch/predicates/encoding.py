@@ -58,7 +58,7 @@ def encode_column(name: str, type: str, array: pa.Array | pa.ChunkedArray) -> Ce
 def encode_keys(
     name: str, kind: str, keys: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_]
 ) -> CellColumn | PostingColumn:
-    """Cells of a column whose rows have these keys, where they are not NULL."""
+    """Encode keys as cells; ``valid`` marks the rows that are not NULL."""
     low, high = _boundaries(keys[valid])
     cells = (np.searchsorted(high, keys) + 1).astype(np.uint8)
     cells[~valid] = 0
@@ -106,7 +106,7 @@ def _cell_column(
 def encode_texts(
     name: str, kind: str, dictionary: Dictionary, positions: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_]
 ) -> CellColumn | PostingColumn:
-    """Cells, or where they are too many postings, of a column of strings, given by their places among the distinct ones."""
+    """Encode a column of strings, given by their dictionary positions, as cells, or as postings if there are too many."""
     if len(dictionary) > MAXIMUM_CELLS:
         rows = np.flatnonzero(valid).astype(np.uint32)
         return encode_postings(name, kind, valid, dictionary, positions[valid], rows, np.empty(0, np.uint32))

@@ -1,4 +1,4 @@
-"""A column in plain buffers -> an encoded column, without an Arrow library: as `encoding.encode_column` encodes the same values."""
+"""Encode columns in plain buffers without an Arrow library, with the same result as `encoding.encode_column`."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def encode_plain(name: str, kind: str, column: Column) -> CellColumn | PostingCo
 
 
 def plain_keys(kind: str, column: Column) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The int64 keys of a column of a type that has such, and its validity.
+    """The int64 keys of a column, and its validity.
 
     Raises
     ------
     ValueError
-        The type has none.
+        The type has no int64 keys.
     """
     return keys_from_values(kind, _numbers(column)), _valid(column)
 
@@ -59,7 +59,7 @@ def _encode_lists(name: str, kind: str, keys: ElementKeys, column: Column, valid
     offsets = np.frombuffer(column.offsets, np.int64)
     lengths: NDArray[np.int64] = offsets[1:] - offsets[:-1]
     rows = np.repeat(np.arange(column.rows, dtype=np.uint32), lengths)
-    if not valid.all():  # what Arrow keeps behind a NULL is no element
+    if not valid.all():  # items behind a NULL are not elements
         inside = np.flatnonzero(valid[rows])
         rows, items = rows[inside], gather(items, inside)
     present = _valid(items)
@@ -99,7 +99,7 @@ def _texts(column: Column) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
 def _distinct(
     offsets: NDArray[np.int64], data: NDArray[np.uint8], valid: NDArray[np.bool_]
 ) -> tuple[Dictionary, NDArray[np.int64]]:
-    """Distinct texts in byte order, and the position of each row's among them, 0 where it is NULL."""
+    """Distinct texts in byte order, and for each row the position of its text, 0 if it is NULL."""
     positions = np.zeros(len(valid), np.int64)
     rows = np.flatnonzero(valid)
     if not len(rows):
@@ -118,13 +118,13 @@ def _distinct(
 def _gather(
     starts: NDArray[np.int64], lengths: NDArray[np.int64], data: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Some texts laid end to end: their offsets and bytes."""
+    """Concatenate a selection of texts: return their offsets and bytes."""
     edges = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
     return edges, data[np.repeat(starts - edges[:-1], lengths) + np.arange(int(edges[-1]))]
 
 
 def _equal(starts: NDArray[np.int64], lengths: NDArray[np.int64], data: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether each text but the first equals the one before it."""
+    """Whether each text, except the first, equals the one before it."""
     same = lengths[1:] == lengths[:-1]
     pairs = np.flatnonzero(same)
     left, right, many = starts[:-1][pairs], starts[1:][pairs], lengths[1:][pairs]

@@ -81,7 +81,7 @@ class Schema(msgspec.Struct, frozen=True):
         return tuple(attribute.name for attribute in self.attributes)
 
     def find(self, name: str) -> Attribute:
-        """Look up a column by name; as in SQL, case matters only if two names differ in nothing else.
+        """Look up a column by name, case-insensitively as in SQL, unless two names differ only by case.
 
         Raises
         ------

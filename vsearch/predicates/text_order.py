@@ -1,4 +1,4 @@
-"""The order of texts by their bytes."""
+"""Sorting of texts by their bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WORD = 8
 
 
 def sort_texts(offsets: NDArray[np.int64], data: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The order of texts by their bytes, without one object per text: eight bytes at a time, of those that are still alike.
+    """Argsort texts by their bytes without an object per text: by eight bytes at a time, for texts that are still equal.
 
     Parameters
     ----------
@@ -27,13 +27,13 @@ def sort_texts(offsets: NDArray[np.int64], data: NDArray[np.uint8]) -> NDArray[n
     starts, lengths = offsets[:-1], np.diff(offsets)
     padded = np.concatenate((data, np.zeros(_WORD, np.uint8)))
     order = np.arange(count, dtype=np.int64)
-    group = np.zeros(count, np.int64)  # of each place in the order; alike so far where equal
+    group = np.zeros(count, np.int64)  # for each position in the order; texts of one group are equal so far
     open_places = order.copy()
     at = 0
     while len(open_places):
         texts = order[open_places]
         keys: list[Any] = [_words(padded, starts[texts], lengths[texts], at), group[open_places]]
-        # a text that ends is less than one that goes on with zeros
+        # a text sorts before the same text followed by zeros
         ends = np.minimum(np.maximum(lengths[texts] - at, 0), _WORD + 1)
         by = np.lexsort((ends, *keys))
         order[open_places] = texts[by]
@@ -50,7 +50,7 @@ def sort_texts(offsets: NDArray[np.int64], data: NDArray[np.uint8]) -> NDArray[n
 def _words(
     padded: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], at: int
 ) -> NDArray[np.uint64]:
-    """Eight bytes of each text from `at` on as a number that orders as they do, zeros behind its end."""
+    """Eight bytes of each text, starting at `at` and padded with zeros, as a number with the same order."""
     words = np.zeros(len(starts), np.uint64)
     for place in range(at, at + _WORD):
         inside = place < lengths

@@ -31,7 +31,7 @@ from vsearch.forking import renew_in_children
 from vsearch.storage import open_store
 
 LEAVES = ("processor", "writer", "keeper")
-"""Roles that call no others."""
+"""Roles that do not call other functions."""
 
 LAST = 0.2
 """Seconds before the platform's time limit at which a function replies with a timeout."""
@@ -51,14 +51,14 @@ class Host:
 
     def __init__(self, role: str, started: float, run: Callable[[Worker, Any, Deadline], Any] | None = None) -> None:
         self.role, self.run = role, run
-        # what follows until the first call may last long where a platform starts functions ahead of calls
+        # the first call may come much later, if the platform starts functions in advance
         self._imported = time.perf_counter() - started
         self._worker: Worker | None = None
         self.renew_after_fork()
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """Replace the lock, which another thread of the parent process may hold."""
+        """Replace the lock, which another thread may have held at the fork."""
         self._lock = threading.Lock()
 
     def worker(self) -> Worker:
@@ -130,12 +130,12 @@ def _time_left(context: Any) -> float | None:
 
 
 def keep_event(host: Host, event: object, context: Any) -> dict[str, Any]:
-    """Answer an event of a schedule, or a message, as the keeper; returns what was done, which the platform logs.
+    """Handle a scheduled event or a message as the keeper; returns a report, which the platform logs.
 
     Raises
     ------
     RemoteError
-        It failed; the platform counts the failure, and may try again.
+        It failed; the platform counts the failure and may retry.
     """
     if isinstance(event, dict) and "vsearch" in event:
         return dict(host.answer_event(event, context))
@@ -160,6 +160,6 @@ def web_event(host: Host, event: object, context: Any) -> dict[str, Any]:
     try:
         return web.answer_event(worker, event, web.KeyHashes.of(os.environ), Deadline.after(_time_left(context)))
     except Exception:
-        traceback.print_exc(file=sys.stderr)  # a function's log
+        traceback.print_exc(file=sys.stderr)  # the function's log
         text = '{"error": "internal", "message": "the request could not be answered; the function\'s log says why"}'
         return {"statusCode": 500, "headers": {"content-type": "application/json"}, "body": text}

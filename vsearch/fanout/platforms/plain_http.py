@@ -1,4 +1,4 @@
-"""Functions behind plain HTTP: Cloud Run functions, Knative, functions-framework. Nothing is known of limits and prices."""
+"""Functions behind plain HTTP: Cloud Run functions, Knative, functions-framework. Their limits and prices are unknown."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from vsearch.fanout.platforms.platform import Platform
 
 
 def call(template: str, environment: Mapping[str, str]) -> Invoker:
-    """The invoker by which functions call each other.
+    """Create the invoker that functions use to call each other.
 
     Raises
     ------
     InputError
-        The template names no function, or a token would travel without encryption.
+        The template has no ``{function}``, or a token would be sent without encryption.
     """
     from vsearch.fanout.platforms.network import HttpInvoker
 

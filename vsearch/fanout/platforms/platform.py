@@ -1,4 +1,4 @@
-"""What there is to know of a platform that runs functions, in one record."""
+"""Records that describe a platform for functions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vsearch.fanout.calls.invoker import Invoker
 
 @dataclass(frozen=True)
 class Limits:
-    """What a platform sets limits to.
+    """The limits of a platform.
 
     Attributes
     ----------
     request_bytes, response_bytes : int
-        Of an event and of what a function returns, as the platform counts them.
+        Maximum size of an event, and of a function's response, as counted by the platform.
     least_memory, most_memory : int
-        MB of a function.
+        Minimum and maximum memory of a function in MB.
     seconds : int
-        Of one invocation, at most.
+        Maximum duration of an invocation.
     """
 
     request_bytes: int
@@ -34,16 +34,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a forecast of cost takes a platform for.
+    """Assumptions about a platform for cost forecasts.
 
     Attributes
     ----------
     whole_processor : int
-        MB for which a function has one virtual processor; less memory has a share of one.
+        Memory in MB at which a function has one virtual CPU; with less memory it has a proportional share.
     hop : float
-        Seconds that a caller waits for an invocation besides what the function takes.
+        Overhead of an invocation in seconds, in addition to the function's duration.
     byte : float
-        The same for each byte of a message or reply.
+        Additional seconds per byte of a message or reply.
     """
 
     whole_processor: int
@@ -53,33 +53,33 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Platform:
-    """One platform. The table of them is in `vsearch.fanout.platforms.registry`.
+    """One platform. All platforms are listed in `vsearch.fanout.platforms.registry`.
 
     Attributes
     ----------
     name : str
-        What ``VSEARCH_INVOKER`` of a function calls it.
+        The name of the platform in ``VSEARCH_INVOKER``.
     scheme : str
-        Of the URLs that `vsearch.open` takes; empty where it opens none.
+        URL scheme for `vsearch.open`; empty if it has none.
     options : tuple of str
-        Options of `vsearch.open` that `connect` takes.
+        Options of `vsearch.open` that are passed to `connect`.
     connect : callable or None
-        Makes the invoker of a client, given options by name.
+        Creates the invoker of a client from keyword options.
     call : callable or None
-        Makes the invoker by which functions call each other, given the value of ``VSEARCH_INVOKER`` and the environment.
+        Creates the invoker that functions use to call each other, from the value of ``VSEARCH_INVOKER`` and the environment.
     events : {"json", "bytes"}
-        How a message travels: as base64 in a JSON event, or as it is.
+        Encoding of messages: base64 in a JSON event, or raw bytes.
     limits : Limits or None
-        None where the platform is not known to have any.
+        None if no limits are known.
     prices : mapping of str to Prices
-        By architecture; empty where nothing is billed.
+        By architecture; empty if nothing is billed.
     forecast : Forecast or None
     function_variable, memory_variable : str
-        Environment variables that tell a function its name and its memory in MB.
+        Environment variables that contain a function's name, and its memory in MB.
     endpoint : str
-        ``module:function`` that gives the option ``endpoint`` where a client names none; empty where `connect` knows it.
+        ``module:function`` that returns the default of the option ``endpoint``; empty if `connect` has its own default.
     deployer : str
-        The module that deploys to it, see `vsearch.deploy.deployer`; empty where there is none.
+        The module that deploys to the platform, see `vsearch.deploy.deployer`; empty if there is none.
 
     Notes
     -----
@@ -102,7 +102,7 @@ class Platform:
 
     @property
     def message_bytes(self) -> int | None:
-        """Bytes of a message that fit an event; None where there is no limit."""
+        """Maximum size of a message in an event, in bytes; None if there is no limit."""
         if self.limits is None or self.events == "bytes":
             return None if self.limits is None else self.limits.request_bytes
         from vsearch.fanout.wire.envelope import binary_limit
@@ -110,16 +110,16 @@ class Platform:
         return binary_limit(self.limits.request_bytes)
 
     def prices_of(self, arch: str) -> Prices:
-        """List prices of an architecture; those of the first in the table where the platform does not have it."""
+        """List prices of an architecture; of the first one in the table if the platform does not have it."""
         return self.prices.get(arch) or next(iter(self.prices.values()), FREE)
 
 
 FREE = Prices("nowhere", "", 0.0, 0.0, 0.0, 0.0)
-"""Of a platform that bills nothing."""
+"""Whether the platform bills nothing."""
 
 
 def load_named(name: str) -> Any:
-    """What ``module:attribute`` or ``module`` names."""
+    """Import the object that ``module:attribute`` or ``module`` names."""
     module, _, attribute = name.partition(":")
     loaded = import_module(module)
     return getattr(loaded, attribute) if attribute else loaded

@@ -1,4 +1,4 @@
-"""The platforms that are known, one row each. A new one is added here and nowhere else in this folder."""
+"""The table of platforms. A new platform only needs to be added here."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from vsearch.fanout.platforms.plain_http import HTTP
 from vsearch.fanout.platforms.platform import Platform
 
 IN_PROCESS = Platform("in-process")
-"""Functions of this process, for tests and forecasts: `LocalInvoker` is made by who has the workers, and nothing is billed."""
+"""Functions in this process, for tests and forecasts: the owner of the workers creates a `LocalInvoker`; nothing is billed."""
 
 PLATFORMS: tuple[Platform, ...] = (LAMBDA, LOCAL_FAAS, HTTP, IN_PROCESS)
 
 
 def platform_of_url(url: str) -> Platform | None:
-    """Whose functions a URL names; None where it names none."""
+    """The platform of a URL; None if the URL does not refer to functions."""
     scheme, separator, _ = url.partition("://")
     return next((each for each in PLATFORMS if scheme and separator and each.scheme == scheme), None)
 
 
 def platform_of_functions(invoker: str) -> Platform:
-    """What functions call each other by, given ``VSEARCH_INVOKER``: the name of a platform, or a URL template of plain HTTP."""
+    """The platform for a value of ``VSEARCH_INVOKER``: a platform's name, or a URL template of plain HTTP."""
     return next((each for each in PLATFORMS if each.call is not None and each.name == invoker), HTTP)
 
 
 def url_forms() -> str:
-    """How the URLs of stacks are written, for messages."""
+    """The URL forms of stacks, for error messages."""
     return " or ".join(f"{each.scheme}://stack" for each in PLATFORMS if each.scheme)

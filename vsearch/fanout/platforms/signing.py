@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 for one POST, so that a worker need not load boto3 to call another."""
+"""AWS Signature Version 4 for POST requests, so that a worker can call another without loading boto3."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vsearch.storage.stores.aws_container_keys import find_container_keys
 
 @dataclass(frozen=True)
 class Keys:
-    """AWS credentials; `token` belongs to temporary ones."""
+    """AWS credentials; temporary ones have a `token`."""
 
     access: str
     secret: str
@@ -27,17 +27,17 @@ class Keys:
 
 
 def find_keys(profile: str | None = None) -> Callable[[], Keys]:
-    """Where keys come from: the environment, which is where a function is given them, else what boto3 finds.
+    """Find AWS credentials: in the environment, where functions receive them, otherwise through boto3.
 
     Returns
     -------
     callable
-        Gives the keys of the moment; temporary ones are renewed.
+        Returns the current keys; temporary ones are renewed.
 
     Raises
     ------
     InputError
-        There are none.
+        No credentials were found.
     """
     access, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if access and secret and profile is None:
@@ -65,7 +65,7 @@ def find_keys(profile: str | None = None) -> Callable[[], Keys]:
 
 
 class Signer:
-    """Signs POST requests to one service in one region. The day's key is derived once."""
+    """Signs POST requests to one service in one region. The signing key is derived once per day."""
 
     def __init__(self, keys: Callable[[], Keys], region: str, service: str) -> None:
         self._keys, self._region, self._service = keys, region, service
@@ -74,18 +74,18 @@ class Signer:
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """A lock that nobody holds."""
+        """Replace the lock, which another thread may have held at the fork."""
         self._lock = threading.Lock()
 
     def sign(
         self, host: str, path: str, headers: Mapping[str, str], body: bytes, now: float | None = None
     ) -> dict[str, str]:
-        """The headers to send: those given, and host, date, token and signature.
+        """Return the headers to send: the given ones plus host, date, token and signature.
 
         Parameters
         ----------
         path : str
-            As it is sent.
+            As sent.
         now : float, optional
             Seconds since the epoch.
         """
@@ -98,7 +98,7 @@ class Signer:
         canonical = "\n".join(
             [
                 "POST",
-                quote(path, safe="/-_.~"),  # a path is encoded once more than it is sent, except for S3
+                quote(path, safe="/-_.~"),  # the canonical path is URI-encoded twice, except for S3
                 "",
                 *(f"{name}:{sent[name]}" for name in sorted(sent)),
                 "",

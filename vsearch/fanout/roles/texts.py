@@ -1,6 +1,6 @@
-"""Queries that are texts: encoded once, by who begins a search, with the compressed encoder of the index.
+"""Text queries: encoded once, by the function that receives the search, with the compressed encoder of the index.
 
-Encoders are imported, and their files read, when the first text comes.
+Encoders are imported, and their files read, at the first text query.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class HeldEncoder:
-    """An encoder that is open, and the memory that it takes in bytes."""
+    """An open encoder, and its memory in bytes."""
 
     encoder: TextEncoder
     bytes: int
@@ -40,14 +40,14 @@ def has_encoder(manifest: Manifest) -> bool:
 
 
 def load_encoder(loader: Loader, manifest: Manifest) -> TextEncoder:
-    """The encoder of an index, which is kept until a snapshot names another one or memory is short.
+    """Return the encoder of an index; it is cached until a snapshot has another one or memory is short.
 
     Raises
     ------
     InputError
-        There is none, or it is not compressed.
+        The index has no encoder, or it is not compressed.
     CorruptIndexError
-        A file of it is missing or damaged.
+        One of its files is missing or damaged.
     """
     entries = ModelPart.ENCODER.files(manifest.model)
     if not entries:
@@ -73,12 +73,12 @@ def is_loaded(loader: Loader, manifest: Manifest) -> bool:
 def encode_texts(
     request: SearchRequest, loader: Loader, manifest: Manifest, ahead: Callable[[], object]
 ) -> SearchRequest:
-    """A request with vectors in place of its texts.
+    """Return a request with vectors in place of texts.
 
     Parameters
     ----------
     ahead : callable
-        Loads what is needed after that. It runs beside the loading of the encoder, if that is not open.
+        Loads data for the next step. It runs concurrently with the loading of the encoder, if that is not open yet.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def encode_texts(
             encoder = load_encoder(loader, manifest)
         else:
             with ThreadPoolExecutor(1) as pool:
-                pool.submit(carried(ahead))  # what fails there is tried again, and reported, where it is needed
+                pool.submit(carried(ahead))  # errors are ignored: they recur, and are reported, when the data is needed
                 encoder = load_encoder(loader, manifest)
         vectors = encode_queries(encoder.encode, [text_of(text) for text in request.texts])
     dimensions = vectors.shape[1]

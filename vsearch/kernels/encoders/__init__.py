@@ -1,1 +1,1 @@
-"""A text encoder's layers in small integers."""
+"""The layers of a text encoder in quantized integer arithmetic."""

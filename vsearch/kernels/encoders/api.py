@@ -1,4 +1,4 @@
-"""The kernels of text encoders for whoever calls them: compiled here, or out of the library."""
+"""The kernels of text encoders: compiled by Numba, or loaded from the precompiled library."""
 
 from __future__ import annotations
 

@@ -1,33 +1,33 @@
-"""What a product of a text encoder consists of, as a block of int64 fields that Python packs and kernels read by name."""
+"""The parameters of a matrix product of a text encoder: a block of int64 fields that Python packs and kernels read by name."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 
 BLOCK = 64
-"""Rows of weights that lie together."""
+"""Rows of a block of weights."""
 
 TOGETHER = 4
-"""Columns of a row that lie together."""
+"""Adjacent columns of a row that are stored contiguously."""
 
 GROUP = 32
-"""Columns that share a scale and an offset where weights have fewer than 8 bits."""
+"""Columns that share a scale and an offset if weights have fewer than 8 bits."""
 
 TOKENS = 6
-"""Tokens that are multiplied at a time."""
+"""Tokens processed at a time."""
 
 LANES = 16
-"""Floats that are added up at a time."""
+"""Floats accumulated at a time."""
 
 PRODUCTS = 4
-"""Products of a layer: query, key and value; attention's output; up; down."""
+"""Products per layer: query, key and value; attention output; up; down."""
 
 NORMS = 2
-"""Normalizations of a layer: after attention, and after the feed-forward part."""
+"""Normalizations per layer: after attention, and after the feed-forward network."""
 
 
 class ProductField(IntEnum):
-    """Sizes, and addresses of arrays."""
+    """Sizes and array addresses."""
 
     ROWS = 0
     COLUMNS = 1

@@ -1,6 +1,6 @@
-"""The functions between an encoder's products: layer normalization, GELU and softmax in float32, with polynomials of their own.
+"""The functions between an encoder's products: layer normalization, GELU and softmax in float32, by polynomial approximations.
 
-The coefficients are those of `vsearch.encoders.functions`, whose NumPy is the twin of what stands here.
+The coefficients are those of `vsearch.encoders.functions`, the NumPy reference of this module.
 """
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
@@ -46,9 +46,9 @@ def gelu(x):
 
 @inlined
 def exponential(x):
-    """``exp(x)`` of x at most 0; relative error below 2e-7, and what is below exp(-87) is that."""
+    """``exp(x)`` for x <= 0; relative error below 2e-7; x is clipped at -87."""
     x = max(x, LEAST_EXPONENT)
-    whole = np.int32(x * LOG2_E - np.float32(0.5))  # rounds to the nearest: it is not positive
+    whole = np.int32(x * LOG2_E - np.float32(0.5))  # rounds to nearest, since it is not positive
     n = np.float32(whole)
     r = x - n * LN2_HIGH - n * LN2_LOW
     p = np.float32(POWERS[0])
@@ -63,14 +63,14 @@ def exponential(x):
 
 @inlined
 def raise_powers_plain(scores, highest):
-    """The portable body of `raise_powers`."""
+    """Portable implementation of `raise_powers`."""
     for j in range(scores.shape[0]):
         scores[j] = exponential(min(scores[j] - highest, np.float32(0.0)))
 
 
 @intrinsic
 def _raise_powers(typingctx, scores, highest, count):
-    """`raise_powers_plain`; the count is a multiple of 16 and not 0."""
+    """Vectorized `raise_powers_plain`; the count is a nonzero multiple of 16."""
     signature = types.void(scores, types.float32, types.int64)
 
     def codegen(context, b, signature, args):
@@ -106,7 +106,7 @@ else:
 
     @inlined
     def raise_powers(scores, highest):
-        """Turn scores, as many as a multiple of 16, into ``exp(score - highest)``, those above the highest into 1."""
+        """Replace scores by ``exp(score - highest)``, at most 1; their number is a multiple of 16."""
         _raise_powers(scores, highest, scores.shape[0])
 
 
@@ -121,7 +121,7 @@ def add_up(values, count):
 
 @inlined_summing
 def square_sum(values, mean, count):
-    """Sum of squared differences to a mean."""
+    """Sum of squared differences from a mean."""
     total = np.float32(0.0)
     for i in range(count):
         difference = values[i] - mean
@@ -142,7 +142,7 @@ def layer_norm(row, norm, epsilon):
 
 @inlined
 def soften(scores, count):
-    """Turn the first scores into shares that add up to 1; what follows, up to a multiple of 16, becomes 0."""
+    """Softmax of the first scores, in place; the padding up to a multiple of 16 becomes 0."""
     highest = scores[0]
     for j in range(1, count):
         highest = max(highest, scores[j])

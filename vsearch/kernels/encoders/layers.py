@@ -1,6 +1,6 @@
-"""All layers of a text encoder on the tokens of one text.
+"""All layers of a text encoder, for the tokens of one text.
 
-A text is computed alone and by one thread, so its vector has the same bits in any batch.
+Each text is processed alone and by one thread, so its vector is bitwise identical in any batch.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ product_at = view(
 
 @part
 def apply(address, inputs, codes, factors, bounds, sums, outputs):
-    """Multiply the rows of a text.
+    """Multiply the token rows of a text by a weight matrix.
 
     Parameters
     ----------
     address : int
-        Of a block of `ProductField`.
+        Address of a block of `ProductField`.
     inputs : float32 (t, columns)
         Overwritten.
     codes : uint8 (t, columns rounded up)
@@ -63,7 +63,7 @@ def apply(address, inputs, codes, factors, bounds, sums, outputs):
 
 @part
 def attend(joined, heads, keys, scores, total, outputs):
-    """Attention of a text.
+    """Multi-head attention over the tokens of a text.
 
     Parameters
     ----------
@@ -113,9 +113,9 @@ def run_layers(
     layers, heads : int
     epsilon : float
     norms : float32 (1 + 2 * layers, 2, width)
-        Weight and bias of the embeddings' normalization, then of each layer's two.
+        Weight and bias of the embedding normalization, then of the two normalizations of each layer.
     rows : float32 (t, width)
-        Embeddings of the tokens, positions added; output.
+        Token embeddings plus position embeddings; overwritten with the output.
     attended, wide, inner : float32 (t, width), (t, 3 * width), (t, inner)
         Scratch.
     codes, inner_codes : uint8 (t, width rounded up), (t, inner rounded up)

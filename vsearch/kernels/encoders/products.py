@@ -1,4 +1,4 @@
-"""Exact products of unsigned 8-bit inputs with 7-bit weights, 64 rows of these and up to six tokens at a time.
+"""Exact integer products of unsigned 8-bit inputs with 7-bit weights, for 64 rows of weights and up to six tokens at a time.
 
 Weights lie as registers take them: four neighboring columns of each of 64 rows, then the next four. The same integers come out
 on every processor.
@@ -19,28 +19,28 @@ from vsearch.kernels.encoders.loops import pointer
 from vsearch.kernels.toolchain.compiling import inlined
 from vsearch.kernels.toolchain.simd import DIALECT, F32, I32, I64, Dialect, broadcast, load, splat
 
-#: What inputs are lessened by where the processor multiplies signed numbers alone.
+#: Subtracted from inputs on processors that only multiply signed numbers.
 SHIFT = 128 if DIALECT is not None and DIALECT.name == "neon" else 0
-#: Rows whose sums fit the registers, for six tokens.
+#: Rows whose sums fit into registers, for six tokens.
 ROWS_AT_ONCE = {"avx512": 64, "avx2": 16, "neon": 16}
-#: Rows of floats that are added up side by side.
+#: Rows of floats that are accumulated in parallel.
 UNROLLED = 4
 
 
 @inlined
 def multiply_plain(weights, block, codes, first, count, sums):
-    """The portable body of `multiply`.
+    """Portable implementation of `multiply`.
 
     Parameters
     ----------
     weights : int8 (blocks, columns * 64)
-        From -63 to 63; columns are a multiple of four.
+        From -63 to 63; the number of columns is a multiple of four.
     block : int
     codes : uint8 (t, columns)
     first, count : int
         Tokens, 1 to 6.
     sums : int32 (6, 64)
-        Output: of each token with each row of the block.
+        Output: the product of each token with each row of the block.
     """
     columns = codes.shape[1]
     for token in range(count):
@@ -55,7 +55,7 @@ def multiply_plain(weights, block, codes, first, count, sums):
 
 @inlined
 def weigh_plain(factors, rows, column, count, total):
-    """The portable body of `weigh`: ``total[l] = sum_i factors[i] * rows[i, column + l]``.
+    """Portable implementation of `weigh`: ``total[l] = sum_i factors[i] * rows[i, column + l]``.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def weigh_plain(factors, rows, column, count, total):
 
 
 def _make_multiply(dialect: Dialect, tokens: int) -> Any:
-    """Build the body for so many tokens: ``(weights, offset, codes, offset, columns, sums)``, offsets in bytes."""
+    """Build the function body for a number of tokens: ``(weights, offset, codes, offset, columns, sums)``, offsets in bytes."""
     native, rows = dialect.native, ROWS_AT_ONCE[dialect.name]
     registers = rows * TOGETHER // native
     words, flipped = ir.VectorType(I32, native // 4), splat(I32, native // 4, 0x80808080 - (1 << 32))
@@ -130,7 +130,7 @@ def _make_multiply(dialect: Dialect, tokens: int) -> Any:
 
 @intrinsic
 def _weigh(typingctx, factors, rows, column, width, count, total):
-    """`weigh_plain` with the sums in registers; the rows have so many columns."""
+    """`weigh_plain` with the sums in registers, for rows with this number of columns."""
     signature = types.void(factors, rows, types.int64, types.int64, types.int64, total)
 
     def codegen(context, b, signature, args):
@@ -148,7 +148,7 @@ def _weigh(typingctx, factors, rows, column, width, count, total):
         whole = b.and_(args[4], ir.Constant(I64, -UNROLLED))
         rest = b.append_basic_block("rest")
         b.cbranch(b.icmp_signed(">", whole, ir.Constant(I64, 0)), several, rest)
-        b.position_at_end(several)  # sums of their own, so that none waits for the other
+        b.position_at_end(several)  # separate sums, to break the dependency chain
         i, apart = b.phi(I64), [b.phi(floats) for _ in range(UNROLLED)]
         i.add_incoming(ir.Constant(I64, 0), entry)
         added = [add(sums, b.add(i, ir.Constant(I64, lane))) for lane, sums in enumerate(apart)]

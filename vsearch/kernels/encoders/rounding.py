@@ -1,4 +1,4 @@
-"""Between floats and small integers: inputs rounded to unsigned 8 bits before a product, sums made floats after it."""
+"""Quantization: inputs are rounded to unsigned 8 bits before a product, and sums are converted to floats after it."""
 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
 from __future__ import annotations
@@ -19,7 +19,7 @@ OCTETS = ir.VectorType(I8, LANES)
 
 @inlined
 def scale_plain(row, scales, start, bounds):
-    """Scale a row from a column on, in place, and lower and raise the first lane of its bounds (2, 16)."""
+    """Scale a row in place, starting at a column, and update the first lane of its bounds (2, 16)."""
     for column in range(start, row.shape[0]):
         value = row[column] * scales[column]
         row[column] = value
@@ -29,7 +29,7 @@ def scale_plain(row, scales, start, bounds):
 
 @inlined
 def round_plain(row, start, low, inverse, codes):
-    """Round a row from a column on: ``floor((x - low) * inverse + 1/2)``, at most 255."""
+    """Round a row, starting at a column: ``floor((x - low) * inverse + 1/2)``, at most 255."""
     for column in range(start, row.shape[0]):
         code = np.int32((row[column] - low) * inverse + np.float32(0.5))
         codes[column] = np.uint8(min(code, np.int32(255)))
@@ -37,7 +37,7 @@ def round_plain(row, start, low, inverse, codes):
 
 @inlined
 def settle_plain(sums, token, row_sums, steps, bias, start, low, step, outputs):
-    """Make floats of a token's sums: ``(sum * step + low * row_sum) * row_step + bias``.
+    """Convert a token's sums to floats: ``(sum * step + low * row_sum) * row_step + bias``.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def settle_plain(sums, token, row_sums, steps, bias, start, low, step, outputs):
     start : int
         The first row of the block.
     low, step : float32
-        What the token's codes stand for.
+        Offset and step of the token's codes.
     outputs : float32 (>= rows,)
         Output.
     """
@@ -58,7 +58,7 @@ def settle_plain(sums, token, row_sums, steps, bias, start, low, step, outputs):
 
 @intrinsic
 def _scale(typingctx, row, scales, count, bounds):
-    """`scale_plain` of the first columns, a multiple of 16 and not 0; all lanes of the bounds are written."""
+    """Vectorized `scale_plain` of the first columns, a nonzero multiple of 16; all lanes of the bounds are written."""
     signature = types.void(row, scales, types.int64, bounds)
 
     def codegen(context, b, signature, args):
@@ -81,7 +81,7 @@ def _scale(typingctx, row, scales, count, bounds):
 
 @intrinsic
 def _round(typingctx, row, count, low, inverse, codes):
-    """`round_plain` of the first columns, a multiple of 16 and not 0."""
+    """Vectorized `round_plain` of the first columns, a nonzero multiple of 16."""
     signature = types.void(row, types.int64, types.float32, types.float32, codes)
 
     def codegen(context, b, signature, args):
@@ -103,7 +103,7 @@ def _round(typingctx, row, count, low, inverse, codes):
 
 @intrinsic
 def _settle(typingctx, sums, token, row_sums, steps, bias, start, low, step, outputs):
-    """`settle_plain` of a block of 64 rows."""
+    """Vectorized `settle_plain` for a block of 64 rows."""
     signature = types.void(sums, types.int64, row_sums, steps, bias, types.int64, types.float32, types.float32, outputs)
 
     def codegen(context, b, signature, args):
@@ -145,21 +145,21 @@ else:
 
     @inlined
     def scale(row, scales, whole, bounds):
-        """Scale a row in place and find its bounds; the first `whole` columns by vectors."""
+        """Scale a row in place and find its bounds; the first `whole` columns are vectorized."""
         if whole > 0:
             _scale(row, scales, whole, bounds)
         scale_plain(row, scales, whole, bounds)
 
     @inlined
     def to_codes(row, whole, low, inverse, codes):
-        """Round a scaled row; the first `whole` columns by vectors."""
+        """Round a scaled row; the first `whole` columns are vectorized."""
         if whole > 0:
             _round(row, whole, low, inverse, codes)
         round_plain(row, whole, low, inverse, codes)
 
     @inlined
     def settle(sums, token, row_sums, steps, bias, start, low, step, outputs):
-        """Make floats of a token's sums with a block of rows; see `settle_plain`."""
+        """Convert a token's sums with a block of rows to floats; see `settle_plain`."""
         if start + BLOCK <= row_sums.shape[0]:
             _settle(sums, token, row_sums, steps, bias, start, low, step, outputs)
         else:
@@ -168,21 +168,21 @@ else:
 
 @inlined
 def quantize(row, scales, codes, bounds):
-    """Scale a row by column and round it to unsigned 8 bits between its least and its greatest element.
+    """Scale a row by column and quantize it to unsigned 8 bits between its minimum and its maximum.
 
     Parameters
     ----------
     row, scales : float32 (columns,)
         The row is overwritten.
     codes : uint8 (>= columns,)
-        Output; 0 beyond the columns.
+        Output; padded with 0 beyond the columns.
     bounds : float32 (2, 16)
         Scratch.
 
     Returns
     -------
     low, step : float32
-        An element is about ``low + step * code``.
+        An element is approximately ``low + step * code``.
     """
     columns = row.shape[0]
     whole = columns - columns % LANES if VECTORS else 0

@@ -1,4 +1,4 @@
-"""Weights of 2 to 4 bits as bit planes, expanded to the integers that products and sums take."""
+"""Expansion of weights of 2 to 4 bits, stored as bit planes, to the integers that products take."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def unpack_weights(planes, scales, offsets, bits, columns, integers, blocks, sum
     bits : int
         2 to 4.
     columns : int
-        Those beyond, up to a multiple of 32, become 0.
+        The padding up to a multiple of 32 becomes 0.
     integers : int32 (32,)
         Scratch.
     blocks : int8 (rows / 64, groups * 32 * 64), zero
-        Output, as products read them.
+        Output, in the layout that products read.
     sums : int32 (rows,)
-        Output: of each row.
+        Output: the sum of each row.
     """
     for row in range(planes.shape[0]):
         block, lane = row // BLOCK, row % BLOCK * TOGETHER
@@ -62,7 +62,7 @@ def unpack_weights(planes, scales, offsets, bits, columns, integers, blocks, sum
 
 @kernel
 def sum_weights(blocks, sums):
-    """Sums int32 (rows,) of the rows in blocks int8 (rows / 64, columns * 64)."""
+    """Row sums, int32 (rows,), of blocks int8 (rows / 64, columns * 64)."""
     for row in range(sums.shape[0]):
         sums[row] = 0
     for block in range(blocks.shape[0]):
@@ -77,7 +77,7 @@ def sum_weights(blocks, sums):
 
 @kernel
 def take_rows(planes, scales, offsets, bits, steps, ids, integers, rows):
-    """Some rows of a table.
+    """Expand some rows of a table.
 
     Parameters
     ----------

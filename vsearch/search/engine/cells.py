@@ -1,4 +1,4 @@
-"""Search a shard of cells as in SQUASH: sign bits, then lower bounds, then rerank, each for a fixed share of rows.
+"""Search a shard of cells as in SQUASH: sign bits, then lower bounds, then rerank, each for a fixed fraction of rows.
 
 There is no threshold that rises during the search: the partitions are chosen first, their rows are ranked by the
 Hamming distance of sign bits, the best of them by the lower bound of their squared distance, and a multiple of k of

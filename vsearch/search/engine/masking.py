@@ -92,7 +92,7 @@ def mask_live(shard: Shard) -> ShardMask:
 
 
 def mask_rows(shard: Shard, mask: ShardMask) -> ShardMask:
-    """A mask without the rows that are removed of a run by now; searches are planned as if it had been evaluated now."""
+    """Remove rows that were removed from a run since a mask was computed; the result is as if it were evaluated now."""
     if shard.live is None:
         return mask
     words = mask.words & shard.live

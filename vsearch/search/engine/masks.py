@@ -107,7 +107,7 @@ def live_mask(snapshot: Snapshot) -> IndexMask | None:
 
 
 def restrict(mask: IndexMask, snapshot: Snapshot) -> IndexMask:
-    """What a mask of a whole snapshot lets pass once rows of it have expired: nothing is evaluated again."""
+    """Remove expired rows from the mask of a snapshot, without evaluating the predicate again."""
     return IndexMask.of(
         [mask_rows(run, each) for run, each in zip(snapshot.shards, mask.shards, strict=True)], snapshot
     )

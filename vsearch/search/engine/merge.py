@@ -50,7 +50,7 @@ def drop_dissimilar(
     """
     if min_score is None:
         return scores, rows
-    with np.errstate(over="ignore"):  # beyond the largest float32 it is infinite
+    with np.errstate(over="ignore"):  # beyond the largest float32 it becomes infinite
         threshold = np.float32(min_score)
     shown = as_seen(scores, model)
     similar = shown <= threshold if model.metric == "l2" else shown >= threshold

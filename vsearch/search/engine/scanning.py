@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 FIRST_WAVE = 64  # visits of the first wave, whose partitions are fetched together; doubles with each wave
 Words = NDArray[np.uint64] | None
-"""Bits of the rows of a run that pass, uint64 (words,); None where all do."""
+"""Bit mask of the rows of a run that pass, uint64 (words,); None if all do."""
 
 
 def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> None:
     """Scan a shard's part of the planned visits, fetching partitions before they are scanned.
 
-    The nearest come first, in waves that start with `FIRST_WAVE` visits, mostly a single one; then all that remain,
+    The nearest come first, in waves of at least `FIRST_WAVE` visits, usually a single one; then all that remain,
     together. So a shard that was never read needs two rounds of requests.
     """
     _scan_nearest(snapshot, shard, workspace)
@@ -36,9 +36,9 @@ def scan_in_waves(snapshot: Snapshot, shard: Shard, workspace: Workspace) -> Non
 
 
 def scan_runs_in_waves(snapshot: Snapshot, shard: ShardRuns, workspace: Workspace, words: Sequence[Words]) -> None:
-    """`scan_in_waves` for a shard of several runs, with one heap: as `kernels.query.query.search_runs` does it.
+    """`scan_in_waves` for a shard of several runs, with one heap, like `kernels.query.query.search_runs`.
 
-    The nearest partitions of every run come before the rest of any, so that the k-th best score is high by then.
+    The nearest partitions of every run come first, so that the k-th best score is already high for the rest.
     """
     values, resumed = workspace.values, []
     for run, mask in zip(shard.runs, words, strict=True):
@@ -48,7 +48,7 @@ def scan_runs_in_waves(snapshot: Snapshot, shard: ShardRuns, workspace: Workspac
         values[CallField.REST_COUNT] = 0
         scan_rest(
             snapshot.native.address, run.native.address, workspace.fields.address
-        )  # rows that wait are this run's
+        )  # pending rows belong to this run
         _number_from(workspace, shard.first_row - run.first_row)
         resumed.append(int(values[CallField.FIRST_VISIT]))
     for run, mask, visit in zip(shard.runs, words, resumed, strict=True):
@@ -60,7 +60,7 @@ def scan_runs_in_waves(snapshot: Snapshot, shard: ShardRuns, workspace: Workspac
 
 
 def _number_from(workspace: Workspace, first: int) -> None:
-    """Number the rows of the heap from another one."""
+    """Renumber the rows in the heap relative to another first row."""
     workspace.rows[: workspace.values[CallField.SIZE]] -= first
 
 

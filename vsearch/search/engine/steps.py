@@ -176,7 +176,7 @@ def _scan_cells(
     request: SearchRequest,
     words: Sequence[Words],
 ) -> ShardHits:
-    """The same for cells, whose cuts are of one run."""
+    """The same for cells, whose cuts apply to one run at a time."""
     found = [
         search_cells(snapshot.model, run, tables, visits, request.k, mask=mask, exact=request.exact)
         for run, mask in zip(shard.runs, words, strict=True)
@@ -185,7 +185,7 @@ def _scan_cells(
 
 
 def join_runs(shard: ShardRuns, found: Sequence[ShardHits], k: int) -> ShardHits:
-    """The best of what was found in each run of a shard, as hits of the shard."""
+    """Merge the hits of each run of a shard into the hits of the shard."""
     firsts = [run.first_row - shard.first_row for run in shard.runs]
     rows = [np.where(hits.rows >= 0, hits.rows + first, -1) for hits, first in zip(found, firsts, strict=True)]
     scores, best = merge([hits.scores for hits in found], rows, k)
@@ -230,7 +230,7 @@ def search_queries(
 
 
 def _search_only(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
-    """Search the only shard, which is all there, in one native call."""
+    """Search the only shard, which is completely fetched, in one native call."""
     runs = snapshot.groups[0].runs
     if len(runs) == 1:
         workspace.use_mask(_words(mask, runs[0].number))

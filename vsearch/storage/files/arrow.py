@@ -168,7 +168,7 @@ def _root(table: bytearray) -> int:
 
 
 def _at(data: bytearray, table: int, field: int) -> int:
-    """Position of a field of a flatbuffer table; the template has all fields that are looked up."""
+    """Position of a field of a flatbuffer table; the template contains all fields that are looked up."""
     vtable = table - struct.unpack_from("<i", data, table)[0]
     (offset,) = struct.unpack_from("<H", data, vtable + 4 + 2 * field)
     if offset == 0:

@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 HEADER = "header"
 """Name of the header column, the last one; other columns have a slash in their names."""
 
-_OFFSETS = 16  # bytes of the offsets of a list column of one row
+_OFFSETS = 16  # bytes of the offsets of a list column with one row
 
 KEPT = 4 << 20
 """Tables up to this size in bytes are converted once; for larger ones, buffers are made once for their lengths and again to write."""
 
 MOST_REFUSALS = 6
-"""How often a put may be refused although the object does not exist."""
+"""Number of times a put may be refused although the object does not exist."""
 
 
 class _Array(NamedTuple):
@@ -283,7 +283,7 @@ def _offsets(length: int) -> bytes:
 
 
 def _no_sum(_before: int, _data: Any) -> int:
-    """The checksum of bytes that nobody will verify."""
+    """A placeholder for checksums that are never verified."""
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The buffers that an exact column needs, held against those that its file has: before any of them is followed."""
+"""Checks that a file has the buffers that an exact column needs, before any offset is followed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_layout(file: SegmentFile, column: ColumnEntry, kind: ColumnType) -> in
     Returns
     -------
     int
-        How many items the lists of the column may point to; 0 for other columns.
+        Number of items that the lists of the column can refer to; 0 for other columns.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def check_layout(file: SegmentFile, column: ColumnEntry, kind: ColumnType) -> in
 
 
 def damaged(file: SegmentFile, column: ColumnEntry, reason: str) -> CorruptIndexError:
-    """What is raised for a column."""
+    """The error to raise for a column."""
     return CorruptIndexError(file.path, f"column {column.name!r}: {reason}; restore the file or rebuild the index")
 
 

@@ -225,7 +225,7 @@ class _Reader:
             return pa.array([], self._arrow_type)
         try:
             taken = self._arrow().take(pa.array(rows))
-            taken.validate(full=True)  # texts are UTF-8, decimals have the digits that their type allows
+            taken.validate(full=True)  # strings are UTF-8, decimals fit the precision of their type
         except pa.ArrowInvalid as error:
             raise self._damaged(str(error)) from None
         return taken

@@ -29,7 +29,7 @@ LARGEST = 2**62
 """Upper limit of all counts, offsets and lengths."""
 
 CHECKED = 1 << 14
-"""Entries that are remembered as checked: snapshots of an index have most of theirs in common."""
+"""Number of validated entries to cache: snapshots of an index share most of their entries."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]

@@ -1,4 +1,4 @@
-"""A file on its way into a store: written to a temporary file, checksummed and handed over."""
+"""Files to be stored: written to a temporary file, checksummed and handed over to the store."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class LocalFile:
         Raises
         ------
         StoreError
-            The system refuses the write, for lack of space.
+            The write fails, for example because the disk is full.
         """
         with self._clear():
             filled = fill(self._file)

@@ -55,4 +55,4 @@ def check_not_pruned(store: Store, snapshot: int, path: str) -> None:
 
 
 class MissingObjectError(CorruptIndexError):
-    """An object that the snapshot names does not exist."""
+    """An object that the snapshot refers to does not exist."""

@@ -1,4 +1,4 @@
-"""Columns as plain buffers, as they travel and as functions read them: no Arrow library is needed."""
+"""Columns as plain buffers, for messages and for functions: no Arrow library is needed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     type : str
-        As the manifest names Arrow types.
+        Name of the Arrow type, as in the manifest.
     rows : int
     valid : bytes or None
-        One byte per row, 1 where it is not NULL; None where no row is.
+        One byte per row, 1 if it is not NULL; None if no row is NULL.
     values : bytes
         Fixed-width values, little-endian; bools as one byte; the text of strings. Empty for lists.
     offsets : bytes or None
-        int64 (rows + 1,): where each string or list begins and ends.
+        int64 (rows + 1,): start and end of each string or list.
     items : Column or None
         The items of lists.
     """
@@ -50,7 +50,7 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def check_column(column: Column, rows: int) -> None:
-    """Hold every length and offset of a column from a message against each other.
+    """Check that all lengths and offsets of a column from a message are consistent.
 
     Raises
     ------
@@ -87,14 +87,14 @@ def read_column(file: SegmentFile, name: str, rows: Rows) -> Column:
     file : SegmentFile
         Of attributes or ids.
     rows : int64 (n,)
-        Inside the file; checked by whoever searched.
+        Must be valid rows of the file; not checked here.
 
     Raises
     ------
     CorruptIndexError
     """
     column = next((column for column in file.entry.columns if column.name == name), None)
-    if column is None:  # an array of whole numbers, not a table's column
+    if column is None:  # an array of integers, not a column of a table
         file.ensure(name, rows, rows + 1)
         return Column("int64", len(rows), None, file.array(name)[rows].astype(np.int64).tobytes())
     stored, kind = column_type(column.type), column_type(_small(column.type))
@@ -105,7 +105,7 @@ def read_column(file: SegmentFile, name: str, rows: Rows) -> Column:
 
 
 def empty_column(kind: str) -> Column:
-    """A column of a type, as manifests name it, without rows."""
+    """A column without rows, of a type given by its name in manifests."""
     return _empty(_type(_small(kind)))
 
 
@@ -117,7 +117,7 @@ def _empty(kind: ColumnType) -> Column:
 
 
 def null_column(kind: str, rows: int) -> Column:
-    """A column of a type, as manifests name it, that is NULL everywhere."""
+    """A column of NULLs, of a type given by its name in manifests."""
     return _null(_type(_small(kind)), rows)
 
 
@@ -170,7 +170,7 @@ def concatenate(columns: Sequence[Column]) -> Column:
 
 
 def to_arrow(column: Column) -> pa.Array:
-    """The same as an Arrow array of the type that the index stores."""
+    """Convert to an Arrow array of the type that the index stores."""
     import pyarrow as pa
 
     kind: Any = arrow_type(column.type)
@@ -209,7 +209,7 @@ def _read(file: SegmentFile, prefix: str, kind: ColumnType, rows: Rows, *, nulls
     starts, stops = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
     if len(rows) and not (starts.min() >= 0 and (stops >= starts).all() and stops.max() <= limit):
         raise CorruptIndexError(file.path, f"{name} point outside their {limit} elements; restore the file")
-    if valid is not None:  # nothing that a writer left behind a NULL is read
+    if valid is not None:  # values behind a NULL are never read
         stops = np.where(valid == 0, starts, stops)
     lengths = stops - starts
     inner = _spread(starts, lengths)
@@ -226,17 +226,17 @@ def _read(file: SegmentFile, prefix: str, kind: ColumnType, rows: Rows, *, nulls
 
 
 def _are_texts(data: NDArray[np.uint8], starts: Rows) -> bool:
-    """Whether texts that begin at these places, one after another, are UTF-8 each."""
+    """Whether consecutive strings that start at these offsets are each valid UTF-8."""
     try:
         str(data.data, "utf-8")
     except UnicodeDecodeError:
         return False
     first = data[starts[starts < len(data)]]
-    return not bool(((first & 0xC0) == 0x80).any())  # no text begins inside a character
+    return not bool(((first & 0xC0) == 0x80).any())  # no string starts inside a character
 
 
 def _inner_rows(file: SegmentFile, prefix: str, kind: ColumnType) -> int:
-    """How many elements the offsets of a column may point to."""
+    """Number of elements that the offsets of a column refer to."""
     if kind.item is None:
         return file.arrays[f"{prefix}data"].shape[0]
     if kind.item.layout == "text":
@@ -262,12 +262,12 @@ def _offsets(lengths: Rows) -> bytes:
 
 
 def _small(kind: str) -> str:
-    """The name of a type in a message, where offsets travel as int64 anyway."""
+    """The name of a type in a message, where offsets are always int64."""
     return kind.replace("large_", "")
 
 
 def wide_name(kind: str) -> str:
-    """The name of a message's type in a file that keeps the offsets as int64."""
+    """The name of a message's type in a file with int64 offsets."""
     return kind.replace("string", "large_string").replace("list<", "large_list<")
 
 
@@ -277,7 +277,7 @@ def _type(kind: str) -> ColumnType:
     Raises
     ------
     ValueError
-        There is none of this name.
+        There is no type with this name.
     """
     found = column_type(kind) if kind == _small(kind) else None
     if found is None:

@@ -98,7 +98,7 @@ def fetch_files(
     ahead: list[tuple[str, int, NDArray[np.uint8]]] = []
     for entry, first, last in parts:
         check_entry(entry)
-        sparse = np.frombuffer(mmap.mmap(-1, entry.bytes), np.uint8)  # takes memory only for pages that are written
+        sparse = np.frombuffer(mmap.mmap(-1, entry.bytes), np.uint8)  # uses memory only for pages that are written
         ahead.append((entry.path, first, sparse[first:last]))
         reads += [(entry, start, min(start + PART, last), sparse) for start in range(first, last, PART)]
     for entry in requested:

@@ -176,7 +176,7 @@ class SegmentFile:
         self._complete.update(name for name, starts, _ in parts if starts is None)
 
     def _has(self, name: str, starts: ArrayLike | None, stops: ArrayLike | None) -> bool:
-        """Whether a cheap check finds the ranges present; False if it takes a closer look."""
+        """Whether a cheap check finds the ranges present; False if that takes a full check."""
         if name not in self._layout:
             return False
         offset, row_bytes = self._layout[name]
