@@ -114,6 +114,16 @@ def test_values_are_written_as_arrow(stack):
         assert others == [sample] * 5, name
 
 
+def test_one_list_for_several_rows(stack):
+    remote = remote_of(stack)
+    for index in (remote, stack.index):
+        index.update({"words": ["p", "q"], "double": [1, 2]}, ids=["row 1", "row 2"])
+        assert stored(stack, ["row 1", "row 2"], "words").to_pylist() == [["p", "q"]] * 2
+        assert stored(stack, ["row 1", "row 2"], "double").to_pylist() == [1, 2]
+        index.update({"words": [["r"], None], "double": [3, 4]}, ids=["row 1", "row 2"])
+        assert stored(stack, ["row 1", "row 2"], "words").to_pylist() == [["r"], None]
+
+
 def test_an_index_opened_in_process_updates_the_same_values(stack):
     stack.index.update(VALUES, ids=["row 1"])
     stack.index.update({name: values[0] for name, values in VALUES.items()}, ids=["row 2"])

@@ -175,7 +175,7 @@ class TestRemoteIndex:
 
     def test_what_is_refused(self, stack, sample):
         remote, vectors = remote_of(stack), sample[0]
-        with pytest.raises(vsearch.InputError, match=r"1 rows are invalid: row 1 the index has a row with this id"):
+        with pytest.raises(vsearch.InputError, match=r"1 row is invalid: row 1: the index has a row with this id"):
             remote.append(vectors[:2], ids=["new", "row 7"])
         with pytest.raises(vsearch.InputError, match="'a' occur more than once"):
             remote.upsert(vectors[:3], ids=["a", "b", "a"])

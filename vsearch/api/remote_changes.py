@@ -21,6 +21,7 @@ from vsearch.fanout.wire.change_messages import (
     Operation,
     WriteRequest,
     column_of_attribute,
+    counted,
 )
 from vsearch.fanout.wire.where import encode_where
 
@@ -57,6 +58,8 @@ class RemoteChanges(RefusesChanges):
         attributes: object | None = None,
         ids: object | None = None,
         *,
+        offsets: object | None = None,
+        saliency: object | None = None,
         vectors: str | None = None,
         id: str | None = None,
         missing: str = "error",
@@ -81,6 +84,7 @@ class RemoteChanges(RefusesChanges):
         """
         from vsearch.building.inputs.rows import Given
 
+        _check_documents(offsets, saliency)
         given = Given(attributes, ids, vectors, id, missing, packed)
         return self._add("append", embeddings, given, token, if_snapshot, progress)
 
@@ -90,6 +94,8 @@ class RemoteChanges(RefusesChanges):
         attributes: object | None = None,
         ids: object | None = None,
         *,
+        offsets: object | None = None,
+        saliency: object | None = None,
         vectors: str | None = None,
         id: str | None = None,
         missing: str = "error",
@@ -101,6 +107,7 @@ class RemoteChanges(RefusesChanges):
         """Add rows, replacing existing rows with the same ids; see `vsearch.Index.upsert`, and `append` for large batches."""
         from vsearch.building.inputs.rows import Given
 
+        _check_documents(offsets, saliency)
         given = Given(attributes, ids, vectors, id, missing, packed)
         return self._add("upsert", embeddings, given, token, if_snapshot, progress)
 
@@ -131,6 +138,7 @@ class RemoteChanges(RefusesChanges):
                 columns["id"] = _id_column(ids)
             for name, value in values.items():
                 single = ids is None or isinstance(value, (str, pa.Scalar)) or not isinstance(value, Iterable)
+                single = single or (_is_flat(value) and self._holds_lists(name))
                 count = 1 if ids is None else len(columns["id"])
                 columns[column_of_attribute(name)] = _repeated(value, count) if single else _as_arrow(value)
             table = pa.table(columns)
@@ -160,7 +168,12 @@ class RemoteChanges(RefusesChanges):
         return self._write("delete", body, where, token, if_snapshot)
 
     def optimize(
-        self, budget_seconds: float | None = None, retune: bool | str = "auto", *, force: bool = False
+        self,
+        budget_seconds: float | None = None,
+        retune: bool | str = "auto",
+        *,
+        force: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> OptimizeReport:
         """Let the keeper do the maintenance that is due; see `vsearch.Index.optimize`.
 
@@ -179,9 +192,17 @@ class RemoteChanges(RefusesChanges):
             retune="auto" if retune == "auto" else bool(retune),
             budget=None if budget_seconds is None else float(budget_seconds),
         )
+        if progress is not None:
+            progress("optimize", 0, 1)
         kept: Kept = self._client.call(self._client.names.keeper, request, Kept, absent=NO_KEEPER)
+        if progress is not None:
+            progress("optimize", 1, 1)
         report = msgspec.json.decode(kept.report, type=dict[str, Any])
         return OptimizeReport(**report | {"pruned": tuple(report["pruned"])})
+
+    def _holds_lists(self, name: str) -> bool:
+        kinds = {known.lower(): kind for known, kind in self.info()["attributes"].items()}
+        return str(kinds.get(name.lower(), "")).startswith("list")
 
     def _add(
         self,
@@ -243,10 +264,17 @@ class RemoteChanges(RefusesChanges):
         )
         reply = self._client.call(self._client.names.writer, request, Committed | BadRows, Deadline(), absent=NO_WRITER)
         if isinstance(reply, BadRows):
-            named = "; ".join(f"row {fault.position} {fault.message}" for fault in reply.faults[:NAMED])
+            named = "; ".join(f"row {fault.position}: {fault.message}" for fault in reply.faults[:NAMED])
             more = "" if reply.count <= NAMED else f"; and {reply.count - NAMED} more"
-            raise InputError(f"{reply.count} rows are invalid: {named}{more}")
+            raise InputError(f"{counted(reply.count)} invalid: {named}{more}")
         return Commit(reply.snapshot, reply.added, reply.replaced, reply.deleted)
+
+
+def _check_documents(offsets: object | None, saliency: object | None) -> None:
+    if offsets is not None or saliency is not None:
+        raise InputError(
+            "offsets and saliency are for multi-vector documents, which functions do not change: open the index by its own URL"
+        )
 
 
 def _check_selection(ids: object | None, where: Where) -> None:
@@ -267,6 +295,13 @@ def _id_column(ids: Any) -> Any:
         )
     except (pa.ArrowException, OverflowError, TypeError) as error:
         raise InputError(f"ids must be integers or strings: {error}") from None
+
+
+def _is_flat(values: Any) -> bool:
+    """Whether a sequence has an item that is neither NULL nor a list, so that for a list attribute it is one value."""
+    return isinstance(values, (list, tuple)) and any(
+        item is not None and not isinstance(item, (list, tuple)) and not hasattr(item, "__array__") for item in values
+    )
 
 
 def _repeated(value: Any, count: int) -> Any:

@@ -96,7 +96,7 @@ class RemoteIndex(RemoteChanges):
             Always.
         """
         raise InputError(
-            "functions only read an index: open it by its own URL for what needs its snapshot, such as training"
+            "the snapshot is open in the functions, not here: open the index by its own URL for what needs it, such as training"
         )
 
     def close(self) -> None:

@@ -284,6 +284,11 @@ def _chosen(index: Index, ids: str | None, where: str | None) -> dict[str, Any]:
 
 def _values(index: Index, values: list[str], nulls: list[str]) -> dict[str, Any]:
     """Parse new values of attributes, in their types."""
+    from vsearch.predicates.schema import Schema
+    from vsearch.predicates.types.table import attribute_of_kind
+
+    kinds = index.info()["attributes"]  # functions have no schema to pass
+    schema = Schema(tuple(attribute_of_kind(name, kind) for name, kind in kinds.items()))
     new: dict[str, Any] = dict.fromkeys(nulls)
     for text in values:
         name, sign, value = text.partition("=")
@@ -291,14 +296,20 @@ def _values(index: Index, values: list[str], nulls: list[str]) -> dict[str, Any]
             raise InputError(f"--set must be NAME=VALUE, got {text!r}")
         if name in new:
             raise InputError(f"each attribute must be set once, got {name!r} twice")
-        new[name] = inputs.read_value(index.snapshot.schema, name, value)
+        new[name] = inputs.read_value(schema, name, value)
     if not new:
         raise InputError("update requires --set NAME=VALUE or --null NAME")
     return new
 
 
+def _is_remote(index: object) -> bool:
+    return isinstance(index, vsearch.RemoteIndex)
+
+
 def _rehearse(index: Index, chosen: dict[str, Any], *, as_json: bool) -> None:
     """Print which rows a change would affect."""
+    if _is_remote(index):
+        raise InputError("--dry-run is not available through functions: pass the index's own URL")
     from vsearch.live.operations import select, stored_ids
 
     rows = select(index.snapshot, chosen.get("ids"), chosen.get("where"))

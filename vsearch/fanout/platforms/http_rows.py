@@ -17,7 +17,15 @@ from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind
 from vsearch.fanout.calls.telemetry import traceparent
 from vsearch.fanout.platforms.aws_lambda import LAMBDA
 from vsearch.fanout.roles.worker import Worker, call
-from vsearch.fanout.wire.change_messages import LONGEST_TOKEN, BadRows, Committed, Form, Operation, WriteRequest
+from vsearch.fanout.wire.change_messages import (
+    LONGEST_TOKEN,
+    BadRows,
+    Committed,
+    Form,
+    Operation,
+    WriteRequest,
+    counted,
+)
 from vsearch.fanout.wire.where import encode_where
 
 OPERATIONS: dict[str, Operation] = {"POST": "append", "PATCH": "update", "DELETE": "delete"}
@@ -82,7 +90,7 @@ def answer_rows(
         return STATUS.get(kind, 500), {"error": str(kind), "message": str(error)}
     if isinstance(reply, BadRows):
         rows = [{"position": fault.position, "message": fault.message} for fault in reply.faults]
-        message = f"{reply.count} rows are invalid; nothing was changed"
+        message = f"{counted(reply.count)} invalid; nothing was changed"
         return 400, {"error": "bad rows", "message": message, "count": reply.count, "rows": rows}
     seconds = time.perf_counter() - arrived
     own = Usage(1, 0, 0, seconds, seconds * worker.memory / 1024)

@@ -100,6 +100,11 @@ class RowFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: Annotated[str, msgspec.Meta(max_length=LONGEST_FAULT)]
 
 
+def counted(rows: int) -> str:
+    """The subject of a message about invalid rows."""
+    return "1 row is" if rows == 1 else f"{rows} rows are"
+
+
 def abbreviated(text: str) -> str:
     """The message of a `RowFault`: names of attributes can make it too long."""
     return text if len(text) <= LONGEST_FAULT else f"{text[: LONGEST_FAULT - 3]}..."
