@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,9 +32,12 @@ def keep(worker: Worker, message: Any, deadline: Deadline) -> Reply:
     """
     if not isinstance(message, KeepRequest):
         raise InputError(f"a keeper does not take {type(message).__name__}")
-    left = deadline.remaining()
+    begun = time.monotonic()
     snapshot = open_snapshot(worker.meter, read_manifest(worker.meter, None))
     snapshot = train_if_due(snapshot, keep_shards=True)
-    budgets = [budget for budget in (message.budget, None if left is None else STARTING * left) if budget is not None]
+    left = deadline.remaining()  # training took some of it
+    budgets = [] if left is None else [STARTING * max(left, 0.0)]
+    if message.budget is not None:
+        budgets.append(max(0.0, message.budget - (time.monotonic() - begun)))
     report, _ = maintain(snapshot, min(budgets, default=None), retune=message.retune, force=message.force)
     return Kept(report=msgspec.json.encode(report.to_dict()), arch=architecture())
