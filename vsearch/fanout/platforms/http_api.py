@@ -174,7 +174,7 @@ def answer(
 
 def answer_event(worker: Worker, event: Any, keys: KeyHashes, deadline: Deadline) -> dict[str, Any]:
     """Answer an event of a Lambda function URL or an HTTP API (payload format 2.0)."""
-    status, document = 400, {"error": "refused", "message": "this is no HTTP event"}
+    status, document = 400, {"error": "refused", "message": "the event is not an HTTP request"}
     if isinstance(event, dict):
         try:
             method = str(event["requestContext"]["http"]["method"]).upper()
@@ -240,13 +240,13 @@ def describe() -> dict[str, Any]:
         "properties": {"error": {"type": "string"}, "message": {"type": "string"}},
     }
     statuses = {
-        "400": "Not usable",
+        "400": "The request is invalid",
         "401": "No or a wrong API key",
         "404": "No such snapshot, or none so new yet",
         "413": "Too large",
-        "500": "A mistake of ours",
+        "500": "An error in vsearch",
     }
-    statuses |= {"502": "The index cannot be read", "503": "Too many requests at once", "504": "Out of time"}
+    statuses |= {"502": "The index cannot be read", "503": "Too many concurrent requests", "504": "Out of time"}
     document = {
         "openapi": "3.1.0",
         "info": {"title": "vsearch", "version": "1", "description": "Nearest rows that satisfy a predicate."},

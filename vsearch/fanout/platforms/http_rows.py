@@ -45,7 +45,7 @@ class RowsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RowBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row to append or upsert. Times and decimals are strings; attributes that are left out are NULL."""
+    """A row to append or upsert. Times and decimals are strings, times without a zone in UTC; attributes that are left out are NULL."""
 
     vector: list[float]
     id: int | str | None = None
@@ -197,7 +197,7 @@ def describe_schemas() -> dict[str, Any]:
             "properties": {
                 "error": {"type": "string"},
                 "message": {"type": "string"},
-                "count": {"type": "integer", "description": "Number of invalid rows."},
+                "count": {"type": "integer", "description": "Number of invalid rows that were found."},
                 "rows": {"type": "array", "items": fault, "description": "The first of them."},
             },
         },

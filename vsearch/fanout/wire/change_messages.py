@@ -12,7 +12,7 @@ from vsearch.fanout.wire.messages import LARGEST_WHERE, Message, Seconds, Snapsh
 
 LONGEST_TOKEN = 200
 MOST_FAULTS = 100
-"""Rows that a reply names; `BadRows.count` counts all."""
+"""Maximum number of rows that a reply names."""
 
 LONGEST_FAULT = 1000
 
@@ -116,7 +116,7 @@ class BadRows(Message, frozen=True, tag="bad rows"):
     Attributes
     ----------
     count : int
-        Number of invalid rows.
+        Number of invalid rows that were found; the values of an attribute are checked until 100 do not fit.
     faults : tuple of RowFault
         The first of them.
     """
