@@ -25,7 +25,7 @@ from bench.encoder_peers import Engine, ours, peers
 from bench.measure import threads
 
 LENGTHS = (5, 12, 32)
-"""Tokens of the texts that are timed, with the first and the last."""
+"""Numbers of tokens of the timed texts, including the first and the last."""
 
 HEADER = (
     "engine",
@@ -49,7 +49,7 @@ print(time.perf_counter() - begun)
 
 @dataclass(frozen=True)
 class Quality:
-    """Of the vectors of an engine: cosine to float32, 1 % below, recall of its neighbors, MRR of relevant rows."""
+    """Quality of an engine's vectors: cosine to float32 (mean, 1st percentile), recall of its neighbors, MRR of relevant rows."""
 
     cosine: float
     worst: float
@@ -128,7 +128,7 @@ def _compress(model: Path, work: Path, bits: int, texts: Sequence[str]) -> Path:
 
 
 def _by_length(texts: Sequence[str], folder: Path) -> list[list[str]]:
-    """Texts of each length, made by cutting and joining words until they have so many tokens."""
+    """Texts of each length, made by cutting and joining words until they have the required number of tokens."""
     tokenizer = vsearch.encoders.load(folder).model.tokenizer
     words = " ".join(texts).split()
     found = []
@@ -147,7 +147,7 @@ def _by_length(texts: Sequence[str], folder: Path) -> list[list[str]]:
 
 
 def _time(engines: Sequence[Engine], texts: Sequence[Sequence[str]], rounds: int) -> list[list[float]]:
-    """Seconds of processor time of each engine for a text of each length: medians over rounds."""
+    """CPU seconds of each engine for a text of each length: medians over rounds."""
     taken: list[list[list[float]]] = [[[] for _ in texts] for _ in engines]
     for number in range(rounds + 1):
         for engine, times in zip(engines, taken, strict=True):

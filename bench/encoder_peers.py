@@ -1,6 +1,6 @@
-"""Text encoders that are timed side by side: a function from one text to its vector, and what each takes.
+"""Text encoders to compare: for each, a function from one text to its vector, and its size.
 
-Peers run in the environment of ``bench.encoder``, with one thread each; who is not installed is absent, with the reason.
+Peers run in the environment of ``bench.encoder``, with one thread each; peers that are not installed are listed as absent, with the reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import vsearch
 from bench.data import Floats
 
 LENGTH = 128
-"""Most tokens of a text, for everyone."""
+"""Maximum number of tokens of a text, for all encoders."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Engine:
     encode : callable
         Takes a text, returns float32 (d,).
     model_bytes, library_bytes : int
-        Of the model's files, and of the installed packages that it needs besides NumPy.
+        Size of the model's files, and of the installed packages that it needs in addition to NumPy.
     """
 
     name: str
@@ -75,7 +75,7 @@ def peers(model: Path, work: Path) -> tuple[list[Engine], dict[str, str]]:
     return engines, absent
 
 
-def _torch(model: Path, work: Path) -> Iterable[Engine]:  # noqa: ARG001 (peers are made alike)
+def _torch(model: Path, work: Path) -> Iterable[Engine]:  # noqa: ARG001 (all peers have the same signature)
     torch: Any = importlib.import_module("torch")
     library: Any = importlib.import_module("sentence_transformers")
     torch.set_num_threads(1)
@@ -110,7 +110,7 @@ def _onnx(model: Path, work: Path) -> Iterable[Engine]:
         optimizer: Any = importlib.import_module("onnxruntime.transformers.optimizer")
         optimizer.optimize_model(str(plain), "bert", num_heads=12, hidden_size=384).save_model_to_file(str(fused))
         quantization: Any = importlib.import_module("onnxruntime.quantization")
-        options = {"DefaultTensorType": importlib.import_module("onnx").TensorProto.FLOAT}  # fused nodes tell none
+        options = {"DefaultTensorType": importlib.import_module("onnx").TensorProto.FLOAT}  # fused nodes declare no type
         quantization.quantize_dynamic(str(fused), str(small), per_channel=True, extra_options=options)
     tokenizer = _tokenizer(model)
 
@@ -138,7 +138,7 @@ def _export(model: Path, path: Path) -> None:
     bert.eval()
 
     class Plain(torch.nn.Module):  # type: ignore[misc]
-        """Called with inputs by position, as the exporter calls it."""
+        """Takes positional inputs, as the exporter passes them."""
 
         def __init__(self) -> None:
             super().__init__()

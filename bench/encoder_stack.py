@@ -1,4 +1,4 @@
-"""Texts through a stack of functions on this machine, beside their vectors: warm and cold, one query at a time."""
+"""Text queries and vector queries through a local stack of functions: warm and cold, one query at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLAN = {"mode": "alone", "k": 10, "freshness": 3600.0}
 
 @dataclass(frozen=True)
 class Added:
-    """Milliseconds of a search by a vector, and what a text takes more: of the clock, and of the coordinator's processor time."""
+    """Milliseconds of a search by a vector, and the extra cost of a text: wall time, and the coordinator's CPU time."""
 
     name: str
     vector: float
@@ -92,7 +92,7 @@ def _time(stack: Stack, query: object) -> float:
 
 
 def _environment(stack: Stack) -> object:
-    (environment,) = stack.platform._functions[NAMES.coordinator].idle  # noqa: SLF001 (only it knows the processes)
+    (environment,) = stack.platform._functions[NAMES.coordinator].idle  # noqa: SLF001 (the only access to the processes)
     return environment
 
 

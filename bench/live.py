@@ -1,8 +1,8 @@
-"""An index that changes: what appends, deletions, merges and competing writers cost, and what searches pay for them.
+"""A changing index: the cost of appends, deletions, merges and competing writers, and their effect on searches.
 
-``python -m bench.live FOLDER`` measures each of its parts against what was asked of it; ``--parts append,delete`` only some,
-whose lines take the place of their predecessors. Without a folder it takes the sample, whose rows are few: give
-``--appends`` and ``--batch`` that fit. What is asked of a million rows is measured on made ones (``--large``).
+``python -m bench.live FOLDER`` measures each part against its target; ``--parts append,delete`` measures only some,
+whose lines replace the previous ones. Without a folder it uses the sample, which has few rows: choose suitable
+``--appends`` and ``--batch``. Targets for a million rows are measured on synthetic rows (``--large``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HEADER = ["part", "what", "asked", "measured", "", "how", "date"]
 
 
 def write(given: argparse.Namespace, setup: Setup, name: str, result: Result) -> None:
-    """Put what a part found into the results, in the place of what it found before."""
+    """Write a part's results, replacing its previous ones."""
     data = setup.collection.data
     parameters = {
         "threads": "searches 1, BLAS and OpenMP 1",
@@ -68,7 +68,7 @@ def shown(rows: Sequence[Row]) -> str:
 
 
 def shape_of(text: str) -> tuple[int, int]:
-    """ROWSxDIMENSIONS as numbers."""
+    """Parse ROWSxDIMENSIONS."""
     rows, dimensions = text.split("x")
     return int(rows), int(dimensions)
 

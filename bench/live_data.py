@@ -1,4 +1,4 @@
-"""What the bench of a changing index works on: rows that come and go, indexes of them, and a store that counts."""
+"""Data for the bench of a changing index: rows to add and remove, indexes of them, and a store that counts requests."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from vsearch.storage.stores.metered import MeteredStore
 K = 10
 CENTRES = 4096
 COLUMNS = ("pos", "lexname", "polysemy", "has_example", "depth", "gloss_len")
-"""Attributes that are taken of a folder, as far as it has them."""
+"""Attributes to use from a folder, if it has them."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows as a change takes them; their ids are their numbers in the whole collection."""
+    """Rows as input of a change; their ids are their positions in the whole collection."""
 
     vectors: Floats
     attributes: pa.Table
@@ -58,20 +58,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class Collection:
-    """All rows there will ever be, in random order, and held-out queries."""
+    """All rows, in random order, and held-out queries."""
 
     data: Data
     rows: Batch
 
     def truth(self, live: Rows) -> Truth:
-        """The exact best among some rows."""
+        """The exact nearest neighbors among some rows."""
         data = self.data
         found = exact(data.base[live], data.queries, K, data.metric)
         return Truth(np.where(found.ids < 0, -1, live[found.ids]), found.scores)
 
 
 def read(folder: Path, rows: int | None, queries: int | None) -> Collection:
-    """A folder's rows in random order: files are sorted, and batches of their neighbours would drift."""
+    """The rows of a folder in random order: files are often sorted, and consecutive batches would drift."""
     data = load(folder, rows=rows, queries=queries)
     order = np.random.default_rng(0).permutation(data.rows)
     columns: dict[str, Any] = {"number": np.arange(data.rows)}
@@ -84,7 +84,7 @@ def read(folder: Path, rows: int | None, queries: int | None) -> Collection:
 
 
 def made(rows: int, dimensions: int) -> Batch:
-    """Clustered unit vectors with a number and a kind each, and ids in random order."""
+    """Clustered unit vectors, each with a number and a kind, and ids in random order."""
     vectors, _ = clustered(rows, 1, dimensions, centers=CENTRES)
     random = np.random.default_rng(1)
     kinds = pa.array([f"kind {number}" for number in range(20)]).take(random.integers(20, size=rows))
@@ -93,28 +93,28 @@ def made(rows: int, dimensions: int) -> Batch:
 
 @dataclass(frozen=True)
 class Setup:
-    """What the parts share.
+    """Configuration shared by all parts.
 
     Attributes
     ----------
     collection : Collection
     large : (rows, dimensions)
-        Of the made index for what is asked of a million rows.
+        Size of the synthetic index, for the targets for a million rows.
     appends, batch : int
-        How many commits, of how many rows.
+        Number of commits, and rows per commit.
     batches : tuple of int
-        Sizes of batches that the cost of a search is measured with.
+        Batch sizes for which the cost of a search is measured.
     timed, repetitions : int
-        Single queries of a timing, and how often it is repeated.
+        Number of single queries per timing, and of repetitions.
     commits : int
-        Of each of several writers.
+        Number of commits per concurrent writer.
     minutes, seed
-        Of the histories.
+        Duration and seed of the histories.
     scratch : Path
     kept : Path
-        What was built is looked for here first.
+        Cache of built indexes.
     plots : Path
-        The folder above that of the plots.
+        Parent of the plots' folder.
     """
 
     collection: Collection
@@ -133,19 +133,19 @@ class Setup:
 
     @cached_property
     def more(self) -> Batch:
-        """Rows of the kind of the large index, with later ids."""
+        """Rows like those of the large index, with later ids."""
         rows, dimensions = self.large
         few = made(rows // 8 + 2200, dimensions)
         return Batch(few.vectors, few.attributes, few.ids + rows)
 
     @property
     def first(self) -> int:
-        """Rows before the appends."""
+        """Number of rows before the appends."""
         rows = len(self.collection.rows)
         return rows - self.appends * self.batch
 
     def large_index(self) -> Path:
-        """A copy of the large index, as it was built."""
+        """A copy of the large index, as built."""
         rows, dimensions = self.large
         return self._built(f"live-{rows}x{dimensions}", lambda: made(rows, dimensions))
 
@@ -155,7 +155,7 @@ class Setup:
         return self._built(f"live-{self.collection.data.name}-{len(rows)}-{count}", lambda: rows[:count])
 
     def left(self, live: Rows) -> Path:
-        """A copy of an index of the rows that are left of all."""
+        """A copy of an index of the rows that remain after the deletions."""
         rows = self.collection.rows
         return self._built(f"live-{self.collection.data.name}-{len(rows)}-left-{len(live)}", lambda: rows[live])
 
@@ -168,16 +168,16 @@ class Setup:
         return self.copy(folder)
 
     def place(self) -> Path:
-        """A folder that is not there yet."""
+        """A folder that does not exist yet."""
         return Path(tempfile.mkdtemp(dir=self.scratch)) / "index"
 
     def copy(self, folder: Path) -> Path:
-        """A copy of an index that may be changed. Files are never written twice, so links to them do."""
+        """A copy of an index that may be changed. Files are never overwritten, so hard links suffice."""
         return Path(shutil.copytree(folder, self.place(), copy_function=os.link))
 
 
 class Bucket(MeteredStore):
-    """A store that is read as a bucket is: nothing is mapped, and lists, writes and reads are counted apart."""
+    """A store that is read like a bucket: nothing is mapped, and lists, writes and reads are counted separately."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -199,7 +199,7 @@ class Bucket(MeteredStore):
         super().put_file(path, local_path)
 
     def memory_map(self, path: str) -> None:
-        """No file of a bucket can be mapped."""
+        """Files of a bucket cannot be mapped."""
         del path
 
 
@@ -208,13 +208,13 @@ def bucket(url: str | Path, **options: Any) -> Bucket:
 
 
 def open_on(store: Store) -> Index:
-    """The newest snapshot of what is in a store."""
+    """The newest snapshot in a store."""
     return Index(open_snapshot(store, read_manifest(store)))
 
 
 @dataclass
 class Spent:
-    """What a step took: seconds, requests, and bytes by the folder that they were written to."""
+    """The cost of a step: seconds, requests, and bytes written by folder."""
 
     processor: float = 0.0
     wall: float = 0.0
@@ -231,7 +231,7 @@ class Spent:
 
 @contextmanager
 def measured(store: Bucket | None = None) -> Iterator[Spent]:
-    """Take the processor time of all threads, and count the requests of a store, from here to the end of the block."""
+    """Measure the CPU time of all threads, and count the requests to a store, inside the block."""
     spent = Spent()
     before = (0, 0, 0, 0) if store is None else (store.requests, store.writes, store.lists, store.bytes)
     if store is not None:
@@ -251,7 +251,7 @@ def measured(store: Bucket | None = None) -> Iterator[Spent]:
 
 
 def search_with(index: Index) -> Search:
-    """A search by the settings that an index has."""
+    """A search with the index's own settings."""
 
     def search(queries: Floats, k: int) -> Rows:
         ids: Rows = index.search(queries, k=k).ids
@@ -262,7 +262,7 @@ def search_with(index: Index) -> Search:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was asked and what was measured; ``met`` is None where nothing was asked."""
+    """One line of the table: the target and the measurement; ``met`` is None if there is no target."""
 
     part: str
     what: str
@@ -279,7 +279,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """What a part found: lines of the table, and texts of sections of their own, by title."""
+    """Results of a part: lines of the table, and additional sections by title."""
 
     rows: list[Row]
     sections: dict[str, list[str]] = field(default_factory=dict)

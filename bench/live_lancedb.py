@@ -1,4 +1,4 @@
-"""The same changes by vsearch and by LanceDB, on the same disk: seconds, objects and bytes written, recall and search time."""
+"""The same changes with vsearch and LanceDB, on the same disk: seconds, objects and bytes written, recall and search time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REFINES = (2, 5, 20)
 
 @dataclass
 class Step:
-    """What one system took for one step, and how its searches are afterwards."""
+    """The cost of one step for one system, and its searches afterwards."""
 
     system: str
     name: str
@@ -45,7 +45,7 @@ class Step:
 
 @contextmanager
 def watched(system: str, name: str, folder: Path, steps: list[Step]) -> Iterator[None]:
-    """Note what a step takes and what files it leaves; those that it removes again itself are not seen."""
+    """Measure the cost of a step and the files it leaves; files that it removes itself are not counted."""
     before = _files(folder)
     with measured() as spent:
         yield
@@ -59,7 +59,7 @@ def _files(folder: Path) -> dict[Path, int]:
 
 
 class Ours:
-    """vsearch with the settings that it finds by itself."""
+    """vsearch with the settings found by its own tuning."""
 
     name = "vsearch"
 
@@ -81,12 +81,12 @@ class Ours:
         vsearch.prune(self.folder, keep=1, grace=0, older_than=0)
 
     def searches(self) -> list[list[tuple[str, Search]]]:
-        """By kind the settings to choose from, the faster before the more thorough."""
+        """The settings to choose from, by kind, from fast to thorough."""
         return [[("its own settings", search_with(vsearch.open(self.folder)))]]
 
 
 class Lance:
-    """LanceDB with IVF_PQ, one sub-quantizer for four dimensions, refined by its vectors, and an index of ids."""
+    """LanceDB with IVF_PQ, one sub-quantizer per four dimensions, refined with raw vectors, and an index of ids."""
 
     name = "LanceDB"
 
@@ -121,7 +121,7 @@ class Lance:
 
 
 def lists_of(rows: int) -> int:
-    """As many lists as other indexes get; LanceDB makes no more than one of 256 rows."""
+    """As many lists as other indexes have; LanceDB creates at most one per 256 rows."""
     return max(1, min(lists(rows), rows // 256))
 
 
@@ -132,7 +132,7 @@ def _table(rows: Batch) -> pa.Table:
 
 
 def beside(setup: Setup) -> Result:
-    """Appends, deletions and optimize, then upserts of the same rows, by both; their searches between, at equal recall."""
+    """Appends, deletions and optimize, then upserts of the same rows, with both; searches in between, at equal recall."""
     rows = setup.collection.rows
     first = setup.first
     folder = setup.place()
@@ -192,7 +192,7 @@ def beside(setup: Setup) -> Result:
 
 
 def _search(setup: Setup, systems: list[Any], steps: list[Step], truth: Truth) -> None:
-    """Time both at the recall of the first, as far as the other reaches it."""
+    """Time both at the recall of the first, if the other reaches it."""
     data, goal = setup.collection.data, 0.0
     singles = data.queries[: setup.timed]
     with threads(1):

@@ -1,4 +1,4 @@
-"""What merges and many snapshots cost: rows written again, runs, deltas, manifests, and histories of faults."""
+"""The cost of merges and of many snapshots: rows rewritten, runs, deltas, manifests, and histories of faults."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vsearch.storage.files.naming import manifest_path
 from vsearch.storage.snapshots.manifest import encode_manifest, manifest_files
 
 SHAPES = ((1, 1500), (100, 1000), (1000, 300), (10_000, 40))
-"""Rows of a batch, and how many of them."""
+"""Rows per batch, and number of batches."""
 
 SHAPE_ROWS, SHAPE_DIMENSIONS = 20_000, 16
 SNAPSHOTS = 100_000
@@ -32,7 +32,7 @@ SINGLES = 21
 
 @dataclass
 class Shape:
-    """The worst that a history of appends came to, each followed by `optimize`."""
+    """The worst values in a history of appends, each followed by `optimize`."""
 
     written: float
     runs: int
@@ -42,7 +42,7 @@ class Shape:
 
 
 def shape(setup: Setup) -> Result:
-    """Rows written for each that was appended, runs, deltas and manifests; and commits after very many others."""
+    """Rows written per appended row, runs, deltas and manifests; and the cost of commits after very many others."""
     share = min(1.0, setup.large[0] / 1e6)
     lines = []
     for batch, appends in SHAPES:
@@ -75,7 +75,7 @@ def _history(setup: Setup, batch: int, appends: int) -> Shape:
             rows[start : start + batch].append_to(index)
             written += batch
             after = _segments(index)
-            # Deltas of level 0 are those of appends, which are counted already, and may be folded by now.
+            # Deltas of level 0 come from appends, which are already counted, and may have been folded.
             written += sum(size for path, (size, again) in after.items() if path not in known and again)
             now = index.snapshot.manifest
             deltas = max(deltas, len(now.live.deltas))
@@ -98,7 +98,7 @@ def _segments(index: Any) -> dict[str, tuple[int, bool]]:
 
 
 def _after_many(setup: Setup, names: int, *, remote: bool) -> Row:
-    """Appends of one row to an index with a few snapshots and to one with very many, in turns."""
+    """Appends of one row to an index with few snapshots and to one with very many, interleaved."""
     rows = made(2000 + 2 * SINGLES, SHAPE_DIMENSIONS)
     rows = Batch(rows.vectors, rows.attributes, np.arange(len(rows)))
     stores = [_store(setup, remote=remote) for _ in range(2)]
@@ -140,20 +140,20 @@ def _copy(source: Store, target: Store) -> None:
 
 
 def _age(store: Bucket, names: int) -> None:
-    """Put the newest manifest behind very many others, whose names alone are there: nobody reads them."""
+    """Move the newest manifest after very many others, which are placeholders, since nothing reads them."""
     manifest = read_manifest(store)
     folder = None if store.url.startswith("memory:") else store.url
     for number in range(manifest.snapshot + 1, names):
         if folder is None:
             store.put(manifest_path(number), b"-")
-        else:  # without waiting for the disk each time
+        else:  # without a sync for each
             with open(f"{folder}/{manifest_path(number)}", "xb"):  # noqa: PTH123
                 pass
     store.put(manifest_path(names), encode_manifest(msgspec.structs.replace(manifest, snapshot=names)))
 
 
 def merge(setup: Setup) -> Result:
-    """A merge of all rows, some of them appended, beside a build of them, in turns."""
+    """A merge of all rows, some of them appended, compared with a build of the same rows, interleaved."""
     rows, first = setup.collection.rows, setup.first
     url = setup.built(first)
     index = vsearch.open(url)

@@ -1,4 +1,4 @@
-"""What changes do to searches: their cost and recall beside a fresh build of the same rows, and what a refresh reads."""
+"""The effect of changes on searches: cost and recall compared with a fresh build of the same rows, and what a refresh reads."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage.files.naming import manifest_path
 
 STEPS = (1, 10, 30)
-"""Appends after which a search is looked at, beside the last one; a fresh build is made for the first and the last."""
+"""Numbers of appends after which searches are measured, in addition to the last; the first and the last are compared with a fresh build."""
 
 WIDTHS = (1.0, 0.8, 0.9, 1.1, 1.25)
-"""Factors of a fresh build's radius factor and error sigmas, to interpolate its cost at any recall in between."""
+"""Multipliers of a fresh build's radius factor and error sigmas, to interpolate its cost at any recall in between."""
 
 DELETED = 0.1
 PLOT = "plots/live.png"
 COLUMN, VALUE = "pos", "noun"
-"""Rows that the model of a drifting index is trained on."""
+"""Number of rows that the model of a drifting index is trained on."""
 
 
 @dataclass
 class State:
-    """An index at one moment, and a fresh build of its rows with several settings: their recalls and milliseconds.
+    """An index at one point in time, and a fresh build of its rows with several settings: recalls and milliseconds.
 
-    ``index`` is a handle of its own, which stays where it is; ``fresh`` is empty where none was built.
+    ``index`` is a separate handle, which stays on its snapshot; ``fresh`` is empty if there is no fresh build.
     """
 
     name: str
@@ -58,7 +58,7 @@ class State:
         return median(self.times)
 
     def ratios(self) -> list[float]:
-        """The index's time over a fresh build's at equal recall, by repetition."""
+        """The index's time divided by that of a fresh build at equal recall, by repetition."""
         order = np.argsort(self.recalls)
         known = np.array(self.recalls)[order]
         logs = np.log(self.fresh_times)[order]
@@ -72,17 +72,17 @@ class State:
 
     @property
     def fresh_recall(self) -> float:
-        """Of a fresh build with its own settings, which come first."""
+        """Milliseconds of a fresh build with its own settings, which come first."""
         return self.recalls[0] if self.fresh else nan
 
     @property
     def fresh_time(self) -> float:
-        """Of a fresh build at the recall of the index."""
+        """Milliseconds of a fresh build at the recall of the index."""
         return self.time / self.ratio
 
 
 class Growth:
-    """An index that grows by appends and loses rows, looked at on its way."""
+    """An index that grows by appends and loses rows, measured at several points."""
 
     def __init__(self, setup: Setup, batch: int, steps: Sequence[int]) -> None:
         self.setup, self.batch, self.states = setup, batch, list[State]()
@@ -113,13 +113,13 @@ class Growth:
         self.look("and optimize(force=True)", fresh)
 
     def look(self, name: str, fresh: list[Any]) -> None:
-        """Keep a handle of the index as it is now, beside a fresh build."""
+        """Keep a handle of the index in its current state, and optionally a fresh build."""
         truth = self.setup.collection.truth(self.live)
         self.states.append(State(name, vsearch.open(self.url), fresh, self.live, truth))
         console.print(f"batches of {self.batch}: {name}")
 
     def measure(self) -> None:
-        """Recall of all, then processor time of single queries, in turns."""
+        """Measure the recall of all, then the CPU time of single queries, interleaved."""
         setup, data = self.setup, self.setup.collection.data
         singles = data.queries[: setup.timed]
         readers: dict[int, Any] = {}
@@ -155,7 +155,7 @@ def recall_of(setup: Setup, index: Any, state: State) -> float:
     Raises
     ------
     AssertionError
-        A row was found that is not there, or too few were.
+        A removed row was found, or too few rows.
     """
     data = setup.collection.data
     found = index.search(data.queries, k=K).ids
@@ -165,7 +165,7 @@ def recall_of(setup: Setup, index: Any, state: State) -> float:
 
 
 def cost(setup: Setup) -> Result:
-    """Processor time of a search after appends, deletions and optimize, beside fresh builds of the same rows."""
+    """CPU time of a search after appends, deletions and optimize, compared with fresh builds of the same rows."""
     lines, growths = [], []
     for batch in dict.fromkeys((setup.batch, *setup.batches)):
         growth = Growth(setup, batch, STEPS if batch == setup.batch else ())
@@ -247,7 +247,7 @@ def draw(setup: Setup, growth: Growth) -> None:
 
 
 def recalls(setup: Setup) -> Result:
-    """Recall after appends without drift, and with it: a model of some kind of rows, and the others appended."""
+    """Recall after appends without and with drift: the model is trained on one kind of rows, and other kinds are appended."""
     rows, first = setup.collection.rows, setup.first
     index = vsearch.open(setup.built(first))
     for start in range(first, len(rows), setup.batch):
@@ -302,11 +302,11 @@ def _drifting(setup: Setup, fresh: Any, state: State, built: float) -> list[Row]
 
 
 def refresh(setup: Setup) -> Result:
-    """A reader of the large index goes on to what another one appended, and searches it."""
+    """A reader of the large index refreshes after another process appended, and searches."""
     folder = setup.large_index()
     store = bucket(folder)
     reader, writer, more = open_on(store), vsearch.open(folder), setup.more
-    reader.search(more.vectors[:1], k=K, exact=True)  # reads all there is
+    reader.search(more.vectors[:1], k=K, exact=True)  # reads everything
     spent, excess = [], []
     for turn in range(21):
         added = more[turn * 100 : (turn + 1) * 100]
@@ -315,7 +315,7 @@ def refresh(setup: Setup) -> Result:
             reader.refresh()
         with (
             measured() as searched
-        ):  # which lays the tail out; what it reads of the base, it would read without an append
+        ):  # which builds the tail; it would read the same parts of the base without an append
             reader.search(added.vectors[:1], k=K)
         one.processor += searched.processor
         manifest = writer.snapshot.manifest

@@ -1,4 +1,4 @@
-"""How soon a warm stack of functions on this machine sees what was appended to its index."""
+"""How soon a warm local stack of functions sees rows that were appended to its index."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASKED = 1.5
 
 
 def stack(setup: Setup) -> Result:
-    """Append a row, and search for it until it is found, time after time."""
+    """Append a row and search for it until it is found, repeatedly."""
     rows = setup.collection.rows
     first = len(rows) - TURNS
     folder = setup.place()
@@ -46,17 +46,17 @@ def stack(setup: Setup) -> Result:
 
 
 def _seen_after(up: Stack, writer: Any, row: Any) -> float:
-    """Seconds until a search finds a row, from the end of its append on.
+    """Seconds from the end of an append until a search finds the row.
 
     Raises
     ------
     AssertionError
-        It is not found.
+        The row is not found.
     """
     row.append_to(writer)
     begun = time.perf_counter()
     while time.perf_counter() - begun < PATIENCE:
-        # by its id: of two rows alike another may be the nearest
+        # by id, since an equal row may be the nearest
         ids = np.asarray(up.index.search(row.vectors, k=1, where=f"number = {row.ids[0]}").ids)
         if ids[0, 0] == row.ids[0]:
             return time.perf_counter() - begun

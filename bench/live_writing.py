@@ -1,4 +1,4 @@
-"""What changes cost: appends, deletions, writers that compete, and the room that upserts of the same rows take."""
+"""The cost of changes: appends, deletions, competing writers, and the space used by upserts of the same rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UPSERTED, UPSERTS = 1000, 100
 
 
 def append(setup: Setup) -> Result:
-    """One row into the large index, batches, and one row again, time after time; the first of each is left out."""
+    """Append one row to the large index, then batches, then one row again, repeatedly; the first of each is a warm-up."""
     batch = min(LARGE_BATCH, setup.large[0] // 50)
     store = bucket(setup.large_index())
     index, rows = open_on(store), iter(range(len(setup.more)))
@@ -79,7 +79,7 @@ def large(setup: Setup) -> str:
 
 
 def delete(setup: Setup) -> Result:
-    """Deletions of random ids: by a process that has just opened the index, and then again; before and after a merge."""
+    """Deletions of random ids: right after opening the index, and then again; before and after a merge."""
     rows = setup.large[0]
     deleted = min(DELETED, rows // 20)
     ids = np.random.default_rng(2).permutation(rows)[: 2 * (TURNS + 1) * deleted].reshape(-1, deleted)
@@ -153,7 +153,7 @@ def writers(setup: Setup) -> Result:
 
 
 def write(url: str, options: dict[str, Any], vectors: Floats, ids: Rows) -> tuple[int, list[int]]:
-    """Append rows one by one; how many manifests were put for it, and the rows that could not be appended."""
+    """Append rows one by one; return the number of manifests put, and the rows that could not be appended."""
     store = bucket(url, **options)
     index, failed = open_on(store), list[int]()
     for row, number in enumerate(ids):
@@ -166,7 +166,7 @@ def write(url: str, options: dict[str, Any], vectors: Floats, ids: Rows) -> tupl
 
 
 def disk(setup: Setup) -> Result:
-    """Rows upserted again and again as they are, then optimize and prune; the build before them is what a fresh one would be."""
+    """Upsert the same rows repeatedly, then optimize and prune; compared with the initial build."""
     rows = setup.collection.rows
     count = min(UPSERTED, len(rows) // 10)
     url = setup.built(len(rows))

@@ -56,7 +56,7 @@ class Stack:
     def processor_seconds(self) -> dict[str, float]:
         """Processor time of the environments that are idle now, by role, since their start."""
         spent = dict.fromkeys(("coordinator", "allocator", "processor", "writer", "keeper"), 0.0)
-        for function in self.platform._functions.values():  # noqa: SLF001 (only it knows the processes)
+        for function in self.platform._functions.values():  # noqa: SLF001 (the only access to the processes)
             for environment in function.idle:
                 spent[NAMES.role(function.spec.name)] += process_seconds(environment.pid)
         return spent
@@ -160,7 +160,7 @@ def deployed(
 ) -> Iterator[Stack]:
     """Upload an index, deploy a stack of functions for it to a local FaaS, and remove both at the end.
 
-    With `changes`, the package of the writer and the keeper, there are these as well, the keeper every so many seconds.
+    With `changes`, the package of the writer and the keeper, these are deployed as well; the keeper runs on a schedule.
     """
     from vsearch.faas.functions import FunctionSpec
     from vsearch.faas.platform import Limits

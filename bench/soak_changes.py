@@ -1,4 +1,4 @@
-"""Random changes of bytes and of trees of values, for the fuzzers: what a bad disk, network or neighbour makes of them."""
+"""Random mutations of bytes and of trees of values, for the fuzzers, like those by a bad disk, network or peer."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ VALUES: tuple[Any, ...] = (
 
 
 def change_bytes(rng: Random, data: bytes, other: bytes) -> tuple[str, bytes]:
-    """One change of a file or message; `other` is another one like it. What was done, and the bytes."""
+    """Mutate a file or message; `other` is a similar one. Return what was done, and the bytes."""
     name = rng.choice(sorted(_BYTES))
     return name, _BYTES[name](rng, data, other)
 
 
 def _place(rng: Random, data: bytes) -> int:
-    """Anywhere, and often near an end, where headers and footers are."""
+    """A random position, often near an end, where headers and footers are."""
     length = len(data)
     if rng.random() < 0.5:
         near = rng.randrange(min(length, 512) + 1)
@@ -60,7 +60,7 @@ def _overwrite(rng: Random, data: bytes, other: bytes) -> bytes:
 
 
 def _number(rng: Random, data: bytes, _: bytes) -> bytes:
-    """A length or an offset, at a place where one could be."""
+    """Overwrite a possible length or offset."""
     size = rng.choice((1, 2, 4, 8))
     at = _place(rng, data) // size * size
     value = (rng.choice(EXTREMES) % (1 << 8 * size)).to_bytes(size, rng.choice(("little", "big")))
@@ -96,7 +96,7 @@ _BYTES: dict[str, Callable[[Random, bytes, bytes], bytes]] = {
 
 
 def change_tree(rng: Random, tree: Any) -> tuple[str, Any]:
-    """One change somewhere in a tree of dicts, lists and values. What was done, and the tree; the given one stays."""
+    """Mutate a copy of a tree of dicts, lists and values at one place. Return what was done, and the new tree."""
     path: list[Any] = []
     node = tree
     while isinstance(node, (dict, list, tuple)) and node and rng.random() < 0.85:
@@ -140,7 +140,7 @@ def _change_value(rng: Random, value: Any) -> tuple[str, Any]:
 
 
 def _with(tree: Any, path: list[Any], value: Any, *, remove: bool = False) -> Any:
-    """The tree with another value at a path, or without what is there."""
+    """The tree with another value at a path, or without that entry."""
     if not path:
         return value
     key, *rest = path

@@ -29,10 +29,10 @@ from bench.serverless_stack import NAMES, Stack, deployed, object_store, package
 DIMENSIONS = 32
 BASE_ROWS = 3000
 RANGE = 1_000_000
-"""Ids of each writer."""
+"""Number of ids per writer."""
 
 LARGEST_GROWTH = 1.25
-"""Of a function's memory, from the second quarter of the run to the last."""
+"""Allowed growth of a function's memory from the second quarter of the run to the last."""
 
 
 def vector_of(id_: int, version: int) -> np.ndarray:
@@ -50,16 +50,16 @@ class Owner:
     ----------
     number : int
     versions : dict of int to int
-        Of each row that is there.
+        Version of each live row.
     latest : dict of int to int
-        The newest version that each id ever had.
+        The newest version of each id, including deleted ones.
     deleted : set of int
     snapshot : int
-        Of its last commit.
+        Snapshot of its last commit.
     busy : set of int
-        Ids of a change that is not confirmed yet.
+        Ids in a change that is not confirmed yet.
     lock : Lock
-        Held to read or to change what is known.
+        Protects this state.
     turn : Lock
         Held while a change is made.
     """
@@ -79,7 +79,7 @@ class Soak:
 
     def __init__(self, up: Stack, writers: int, pause: float, seed: int) -> None:
         self.up, self.pause = up, pause
-        self.owners = [Owner(number) for number in range(writers + 1)]  # the first owns what was built
+        self.owners = [Owner(number) for number in range(writers + 1)]  # the first one owns the initial rows
         self.owners[0].versions = dict.fromkeys(range(BASE_ROWS), 0)
         self.owners[0].latest = dict(self.owners[0].versions)
         self.findings: list[str] = []
@@ -89,7 +89,7 @@ class Soak:
         self._seed, self._begun = seed, time.monotonic()
 
     def run(self, minutes: float) -> None:
-        """Write and search for so many minutes."""
+        """Write and search for a number of minutes."""
         jobs = [(self._write, owner) for owner in self.owners] + [(self._search, None)] * 2
         threads = [
             threading.Thread(target=self._guard, args=(job, argument, number))
@@ -195,7 +195,7 @@ class Soak:
             return id_ in owner.busy or owner.versions.get(id_) != version
 
     def _compare(self, _: Any, __: Random) -> None:
-        """Every row of every writer, while none writes."""
+        """Check every row of every writer, while no writer is active."""
         for owner in self.owners:
             owner.turn.acquire()
         try:
@@ -228,13 +228,13 @@ class Soak:
 
     def _measure(self) -> None:
         at = time.monotonic() - self._begun
-        for function in self.up.platform._functions.values():  # noqa: SLF001 (only it knows the processes)
+        for function in self.up.platform._functions.values():  # noqa: SLF001 (the only access to the processes)
             for environment in list(function.idle):
                 role = NAMES.role(function.spec.name)
                 self.memory.setdefault(role, []).append((at, resident(environment.pid)))
 
     def growth(self, role: str) -> float:
-        """Median memory in the last quarter of the run against that in the second; 1 if there is nothing to compare."""
+        """Median memory in the last quarter of the run relative to the second; 1 if there is nothing to compare."""
         samples, end = self.memory.get(role, []), time.monotonic() - self._begun
         quarter = [[size for at, size in samples if part <= 4 * at / end < part + 1] for part in (1, 3)]
         return median(quarter[1]) / median(quarter[0]) if all(quarter) else 1.0

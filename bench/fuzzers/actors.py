@@ -16,7 +16,7 @@ Fault = str
 
 
 class Killed(BaseException):
-    """The actor is dead: nothing catches this, and nothing works for it afterwards."""
+    """The actor was killed: nothing catches this error, and all further calls of the actor fail."""
 
 
 class Turns:

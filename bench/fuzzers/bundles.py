@@ -1,6 +1,6 @@
-"""Changed indexes whose bundles, model or manifest somebody forged: every operation is right, or refused by name.
+"""Changed indexes with forged bundles, models or manifests: every operation succeeds correctly, or fails with a named error.
 
-Checksums are right, so whatever kernels, NumPy and Arrow are given was checked by its reader, or was not.
+Checksums are valid, so readers themselves must validate everything that they pass to kernels, NumPy and Arrow.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from vsearch.storage import Store, verify
 
 
 class Functions:
-    """Functions in this process, over a store, that keep what no function foresaw."""
+    """Functions in this process, over a store, that record unexpected errors."""
 
     def __init__(self, store: Store, unforeseen: list[str]) -> None:
         self.names, self._store = Names("f"), store
@@ -60,7 +60,7 @@ class Functions:
 
 @contextmanager
 def listening(unforeseen: list[str]) -> Iterator[None]:
-    """Keep the traces of what no function foresaw, and look for the newest snapshot at every search."""
+    """Record the tracebacks of unexpected errors, and look for the newest snapshot at every search."""
 
     def log(*_: Any, trace: str = "", **__: Any) -> None:
         if trace:
@@ -75,7 +75,7 @@ def listening(unforeseen: list[str]) -> Iterator[None]:
 
 
 def fuzz_bundles(seed: int, tries: int) -> Counter[str]:
-    """Run so many tries; returns how they ended.
+    """Run a number of tries; return their outcomes.
 
     Raises
     ------
@@ -88,14 +88,14 @@ def fuzz_bundles(seed: int, tries: int) -> Counter[str]:
 
 
 class Fuzzer:
-    """Forges something of a changed index in each try, and does everything with it."""
+    """Forges one thing in a changed index in each try, and runs all operations on it."""
 
     def __init__(self, _: Path | None, kinds: Sequence[str] = (*KINDS, *DOCUMENTS)) -> None:
         self.tried, self.refusals = "", Counter[str]()
         self._kinds = kinds
 
     def attempt(self, rng: Random) -> str:
-        """One try; how it ended: right or refused.
+        """Run one try; return how it ended: right or refused.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class Trial:
         self.queries = np.random.default_rng(8).standard_normal((2, begun.dimensions)).astype(np.float32)
 
     def run(self, fuzzer: Fuzzer) -> str:
-        """Open it, read, change, and read again."""
+        """Open the index, read it, change it, and read it again."""
         self._try("verify", lambda: verify(self.store))
         index = self._try("open", lambda: open_here(self.store))
         with listening(self.unforeseen):
@@ -150,7 +150,7 @@ class Trial:
         return "refused" if self.refused else "right"
 
     def _try(self, doing: str, act: Callable[[], Any]) -> Any:
-        """What an operation answers; None where it is refused."""
+        """The result of an operation; None if it is refused."""
         self.doing = doing
         try:
             return act()
@@ -244,7 +244,7 @@ class Trial:
 
 
 def _finite(index: Index) -> bool:
-    """Whether no row is without a score."""
+    """Whether every row has a score."""
     kinds = {
         "factors": np.float16,
         "first_factors": np.float16,

@@ -1,4 +1,4 @@
-"""Small indexes of all kinds that were changed in every way, as they were after some of the changes."""
+"""Small indexes of all kinds with all kinds of changes, in several states."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "binary": {"codebook": 8, "residual_bits": 0, "binary": True},
 }
 TEXT = ("split", "binary")
-"""Kinds whose ids are strings."""
+"""Kinds with string ids."""
 
 WHERES = (
     "number < 20",
@@ -70,7 +70,7 @@ def names_of(kind: str, numbers: Any) -> Any:
 
 
 class Beginning:
-    """An index that was changed in every way: its objects, and the ids of its rows."""
+    """An index with all kinds of changes: its objects, and the ids of its rows."""
 
     def __init__(self, kind: str) -> None:
         self.kind, store = kind, open_store(f"memory://forged-{kind}-{uuid4().hex}/index")
@@ -102,7 +102,7 @@ class Beginning:
         )
 
     def _first(self, index: Index) -> None:
-        """Deltas upon files that a build wrote."""
+        """Deltas on top of the files of a build."""
         self._put(index, 100, 14, 2)
         self._put(index, 3, 5, 3, upsert=True)
         index.delete(names_of(self.kind, [9, 10, 11, 101]))
@@ -110,7 +110,7 @@ class Beginning:
         index.add_column("extra", [7, 7, 7], names_of(self.kind, [20, 21, 104]))
 
     def _second(self, index: Index) -> None:
-        """Bases and young runs in bundles, partitions that were split, and a delta that was folded."""
+        """Bases and young runs in bundles, split partitions, and a folded delta."""
         optimize(index.snapshot, force=True)
         index.refresh()
         index.drop_column("ok")
@@ -123,7 +123,7 @@ class Beginning:
         index.update({"name": "row 1"}, ids=names_of(self.kind, [40, 131]))
 
     def _third(self, index: Index) -> None:
-        """Folded deltas, and others after them."""
+        """Folded deltas, followed by others."""
         for number in range(3):
             self._put(index, 140 + 3 * number, 3, 6 + number)
             index.delete(names_of(self.kind, [50 + number, 132 + number]))
@@ -133,7 +133,7 @@ class Beginning:
         index.delete(where="number = 3")
 
     def copy(self, store: Store, stage: int) -> Store:
-        """Put it into a store as it was after some of its changes."""
+        """Copy the index into a store, in its state after some of its changes."""
         for path, data in self.stages[stage][0].items():
             store.put(path, data)
         return store

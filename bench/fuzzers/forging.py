@@ -1,4 +1,4 @@
-"""Files of an index that somebody wrote on purpose: any arrays, columns and facts, under the right checksums."""
+"""Forged files of an index: arbitrary arrays, columns and facts with valid checksums."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Array = NDArray[Any]
 
 @dataclass(eq=False)
 class Part:
-    """One part of a bundle, or one file: arrays, the columns that they are buffers of, and the rows that its entry names."""
+    """One part of a bundle, or one file: its arrays, its columns, and the number of rows in its entry."""
 
     arrays: dict[str, Array]
     columns: list[ColumnEntry] = field(default_factory=list)
@@ -37,14 +37,14 @@ class Part:
 
     @classmethod
     def of(cls, file: SegmentFile) -> Part:
-        """What a file holds."""
+        """The contents of a file."""
         file.ensure_all()
         arrays = {name: file.array(name).copy() for name in file.arrays}
         return cls(arrays, list(file.entry.columns), file.entry.rows)
 
     @property
     def stated_rows(self) -> int:
-        """Rows that an entry can name for these arrays: 0 where they have several lengths."""
+        """Number of rows in the entry of these arrays: 0 if they differ in length."""
         if self.columns:
             return self.rows
         lengths = {array.shape[0] for array in self.arrays.values()}
@@ -53,7 +53,7 @@ class Part:
 
 @dataclass(eq=False)
 class Contents:
-    """All that a bundle holds."""
+    """The contents of a bundle."""
 
     parts: dict[str, Part]
     facts: dict[str, Any]
@@ -78,7 +78,7 @@ def _lay_out(parts: Mapping[str, Part]) -> tuple[bytearray, dict[str, tuple[Arra
 
 
 def write_contents(store: Store, path: str, contents: Contents) -> BundleEntry:
-    """Write what a reader takes for a bundle, with the right checksums, whatever it holds."""
+    """Write a bundle with arbitrary contents and valid checksums."""
     data, arrays = _lay_out(contents.parts)
     entries = tuple(
         PartEntry(name, part.stated_rows, arrays[name], tuple(part.columns)) for name, part in contents.parts.items()
@@ -91,28 +91,28 @@ def write_contents(store: Store, path: str, contents: Contents) -> BundleEntry:
 
 
 def write_part(store: Store, path: str, part: Part) -> FileEntry:
-    """Write what a reader takes for a file of arrays or columns."""
+    """Write a file of arrays or columns with arbitrary contents."""
     data, arrays = _lay_out({"": part})
     store.put(path, bytes(data))
     return FileEntry(path, len(data), crc32c(bytes(data)), part.stated_rows, arrays[""], tuple(part.columns))
 
 
 def put_manifest(store: Store, body: Any, snapshot: int) -> None:
-    """Put a manifest in the place of another, valid or not."""
+    """Replace a manifest by another, valid or not."""
     text = msgspec.json.encode(body)
     data = b'{"crc32c":"%08x","manifest":%b}\n' % (crc32c(text), text)
     store.put(manifest_path(snapshot), data, create=False)
 
 
 def forge(rng: Random, store: Store) -> str:
-    """Forge something of the newest snapshot of a store; return what."""
+    """Forge one thing in the newest snapshot of a store; return a description."""
     manifest = read_manifest(store)
     chosen = rng.choice(["bundle"] * 8 + ["model", "base", "entry", "entry", "manifest", "swap"])
     return _FORGERIES[chosen](rng, store, manifest)
 
 
 def _segments(manifest: Manifest) -> list[tuple[Any, ...]]:
-    """Where segment entries are in a manifest."""
+    """Paths of the segment entries in a manifest."""
     shards = [
         ("shards", number, name)
         for number, shard in enumerate(manifest.shards)
@@ -167,7 +167,7 @@ def _forge_bundle(rng: Random, store: Store, manifest: Manifest) -> str:
 
 
 def _cut(rng: Random, contents: Contents, rows: int) -> tuple[int, str]:
-    """Leave out, or double, rows at the end of all arrays that have as many."""
+    """Drop or duplicate rows at the end of all arrays of the same length."""
     now = rng.choice((max(0, rows - 1), 0, rows + 1, rows // 2))
     for part in contents.parts.values():
         for name, array in part.arrays.items():
@@ -255,7 +255,7 @@ def _change_column(rng: Random, part: Part) -> str:
 
 
 def _forge_entry(rng: Random, store: Store, manifest: Manifest) -> str:
-    """Another number in a segment entry, or of the shard that has it."""
+    """Change a number in a segment entry, or in its shard entry."""
     place = rng.choice(_segments(manifest))
     segment = _at(manifest, place)
     name = rng.choice(("rows", "removed", "number", "ids", "level", "shard"))
@@ -292,7 +292,7 @@ def _forge_manifest(rng: Random, store: Store, manifest: Manifest) -> str:
 
 
 def _swap(rng: Random, store: Store, manifest: Manifest) -> str:
-    """The bundle of another segment, of this snapshot or an older one."""
+    """Swap in the bundle of another segment, of this snapshot or an older one."""
     place = rng.choice(_segments(manifest))
     old = read_manifest(store, rng.randint(2, manifest.snapshot))
     other = _at(old, rng.choice(_segments(old))) if _segments(old) else _at(manifest, place)
@@ -315,7 +315,7 @@ def _forge_model(rng: Random, store: Store, manifest: Manifest) -> str:
 
 
 def _forge_base(rng: Random, store: Store, manifest: Manifest) -> str:
-    """A file of a base that was built, with the chunk checksums that it needs."""
+    """Forge a file of a built base, with matching chunk checksums."""
     shards = [shard for shard in manifest.shards if shard.files]
     if not shards:
         return _forge_bundle(rng, store, manifest)

@@ -1,4 +1,4 @@
-"""Arrays with numbers, lengths, types and shapes that their readers may not expect."""
+"""Arrays with values, lengths, types and shapes that readers may not expect."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Array = NDArray[Any]
 
 
 def change_array(rng: Random, array: Array) -> tuple[str, Array]:
-    """Change an array; return what was done, and the changed one."""
+    """Mutate an array; return what was done, and the new array."""
     what = rng.choice(sorted(_WAYS))
     return what.strip(), np.ascontiguousarray(_WAYS[what](rng, array))
 
 
 def _numbers(rng: Random, array: Array) -> Array:
-    """Numbers that an array may hold and its reader may not expect."""
+    """Values that an array can hold and its reader may not expect."""
     kind = array.dtype
     if kind.kind == "f":
         values = [

@@ -1,6 +1,6 @@
-"""Writers of one live index, interleaved at every store call, on stores that lose answers, refuse, fail and kill.
+"""Writers of one live index, interleaved at every store call, on stores that lose responses, refuse, fail and kill.
 
-What they committed is carried out on a dict in the order of the commits; the index has to hold the same.
+Committed operations are applied to a dict in the order of the commits; the index must have the same contents.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ FOLDS = ("fold", "optimize")
 
 
 def fuzz_live(seed: int, tries: int) -> Counter[str]:
-    """Run so many histories, and check each; returns what happened in them.
+    """Run and check a number of histories; return counts of events.
 
     Raises
     ------
     AssertionError
-        Rows were lost, doubled or brought back, an answer is wrong, or the index does not go on.
+        Rows were lost, duplicated or resurrected, an answer is wrong, or the index is stuck.
     """
     counts: Counter[str] = Counter()
     with small_measures():
@@ -75,7 +75,7 @@ def fuzz_live(seed: int, tries: int) -> Counter[str]:
 
 
 class Fuzzer:
-    """One history a try, for `bench.soak`."""
+    """One history per try, for `bench.soak`."""
 
     def __init__(self, _: object) -> None:
         self.tried, self.counts = "", Counter[str]()
@@ -89,7 +89,7 @@ class Fuzzer:
                     )
 
     def attempt(self, rng: Random) -> str:
-        """One history; how it ended: right.
+        """Run one history; return how it ended: right.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class Fuzzer:
 
 @contextmanager
 def small_measures() -> Iterator[None]:
-    """Merges, folds and splits are due after a few rows, and nobody waits long."""
+    """Make merges, folds and splits due after a few rows, and waits short."""
     places: list[tuple[Any, str, Any]] = [
         (committing, "PATIENCE", 20.0),
         (committing, "FIRST_WAIT", 0.0001),
@@ -132,11 +132,11 @@ def small_measures() -> Iterator[None]:
 
 @dataclass(eq=False)
 class Deed:
-    """An operation that an actor asked for, and what became of it."""
+    """An operation requested by an actor, and its outcome."""
 
     ask: Ask
     begun: int
-    """The newest snapshot then."""
+    """The newest snapshot at that time."""
     ended: int = 0
     commit: Commit | None = None
     error: BaseException | None = None
@@ -144,14 +144,14 @@ class Deed:
 
 @dataclass(eq=False)
 class Log:
-    """Which manifests were put, and for whom."""
+    """The manifests that were put, and by which operation."""
 
     deeds: dict[str, Deed] = field(default_factory=dict)
     newest: int = 1
 
 
 class Recorded:
-    """A store as one actor has it, which notes whose manifests are put."""
+    """A store as seen by one actor, which records the manifests that it puts."""
 
     def __init__(self, store: Store, log: Log) -> None:
         self._store, self._log = store, log
@@ -172,7 +172,7 @@ class Recorded:
 
 
 class OwnStore(TroubledStore):
-    """A store whose calls wait for their turn, but for those of helping threads, and of who looks at all afterwards."""
+    """A store whose calls wait for their turn, except calls of helper threads and of the final check."""
 
     def __init__(self, store: Any, turns: Turns, number: int, faults: Mapping[Fault, float]) -> None:
         super().__init__(store, turns, number, faults)
@@ -277,7 +277,7 @@ class _History:
         self._go_on(index, states[newest])
 
     def _states(self) -> dict[int, State]:
-        """What each snapshot must hold, by the operations in the order of their commits."""
+        """The expected contents of each snapshot, from the operations in commit order."""
         manifest = read_manifest(self.store)
         chain = [manifest.writer, *manifest.lineage][::-1]
         assert len(chain) == manifest.snapshot, f"snapshot {manifest.snapshot} goes back to {len(chain) - 1} others"
@@ -317,8 +317,8 @@ class _History:
                 assert deed.ended > ask.if_snapshot, f"{ask}: {deed.error}"
 
     def _go_on(self, index: Index, state: State) -> None:
-        """The next operations work, and a prune leaves nothing of the dead and the failed."""
-        for deed in self.deeds:  # a process that was killed starts again, and says the same once more
+        """Check that further operations work, and that a prune removes all files of killed and failed writers."""
+        for deed in self.deeds:  # a killed process restarts and repeats its operation
             if isinstance(deed.error, Killed) and deed.ask.token is not None:
                 deed.ask.if_snapshot = None
                 known, made = self.at.get(id(deed.ask)), outcome(state, deed.ask)
@@ -346,7 +346,7 @@ class _History:
 
 
 def _patiently(open_it: Callable[[], Index]) -> Index:
-    """Open an index, on a store that fails now and then."""
+    """Open an index on a store that fails occasionally."""
     end = time.monotonic() + 20
     while True:
         try:

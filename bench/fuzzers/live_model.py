@@ -1,4 +1,4 @@
-"""What a live index must hold: a dict of its rows, what every operation makes of it, and an index held against it."""
+"""A reference model of a live index: a dict of its rows, the effect of every operation, and a comparison with an index."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORDS = ("red", "green", "blue")
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What is known of a row besides its id."""
+    """The contents of a row, without its id."""
 
     vector: np.ndarray
     n: int | None
@@ -37,13 +37,13 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """All rows of an index by id, and the id of the next one where the index numbers them."""
+    """All rows of an index by id, and the next id if the index numbers its rows."""
 
     rows: Mapping[Any, Row]
     next_row: int = 0
 
 
-#: Predicates, and what they say of a row.
+#: Predicates, as SQL and as Python functions.
 CONDITIONS: dict[str, Callable[[Row], bool]] = {
     "n = 3": lambda row: row.n == 3,
     "n < 2": lambda row: row.n is not None and row.n < 2,
@@ -57,7 +57,7 @@ CONDITIONS: dict[str, Callable[[Row], bool]] = {
 
 @dataclass(eq=False)
 class Ask:
-    """A change that is asked for.
+    """A requested change.
 
     ``kind`` is append, upsert, update, delete, fold or optimize; ``rows`` are new ones in order; ``value`` is what `update`
     sets ``n`` to.
@@ -79,7 +79,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an operation makes of a state: the state after it and its counts; or None where it cannot be done there."""
+    """Apply an operation to a state: return the new state and the counts; None if it is not applicable."""
 
     state: State
     added: int = 0
@@ -92,7 +92,7 @@ class Outcome:
 
 
 def outcome(state: State, ask: Ask) -> Outcome | None:
-    """What an operation makes of a state; None where it must be refused there."""
+    """Apply an operation to a state; None if it must be refused."""
     rows = dict(state.rows)
     if ask.kind in ("fold", "optimize"):
         return Outcome(state)
@@ -119,12 +119,12 @@ def outcome(state: State, ask: Ask) -> Outcome | None:
 
 
 def changes(made: Outcome | None) -> bool:
-    """Whether an operation leaves another state."""
+    """Whether an operation changes a state."""
     return made is not None and any(made.counts)
 
 
 def carry_out(index: Index, ask: Ask) -> Commit:
-    """Ask an index for a change."""
+    """Apply a change to an index."""
     if ask.kind in ("append", "upsert"):
         change = index.append if ask.kind == "append" else index.upsert
         vectors = np.stack([row.vector for row in ask.rows])
@@ -144,7 +144,7 @@ def carry_out(index: Index, ask: Ask) -> Commit:
 
 
 def draw_row(draw: random.Random) -> Row:
-    """Any row; a few have no attributes."""
+    """A random row; a few have no attributes."""
     vector = np.array([draw.gauss(0, 1) for _ in range(DIMENSIONS)], np.float32)
     if draw.random() < 0.1:
         return Row(vector, None, None)
@@ -157,7 +157,7 @@ def named(id_type: str, number: int) -> Any:
 
 
 def draw_ask(draw: random.Random, id_type: str, new: int = 12) -> Ask:
-    """Any change. Ids are few, so that writers meet: those of the first rows, and some that are new."""
+    """A random change. There are few ids, so that writers conflict: those of the first rows, and some new ones."""
     kind = draw.choice(("append", "append", "upsert", "upsert", "update", "delete", "delete", "optimize", "fold"))
     token = uuid4().hex if draw.random() < 0.4 else None
     many = draw.randint(1, 4)
@@ -181,14 +181,14 @@ def draw_ask(draw: random.Random, id_type: str, new: int = 12) -> Ask:
 
 @dataclass(frozen=True, eq=False)
 class Beginning:
-    """An index as it was built: its objects, and what it holds."""
+    """An index as built: its objects, and its contents."""
 
     objects: Mapping[str, bytes]
     state: State
     id_type: str
 
     def copy(self, store: Store) -> Store:
-        """Put it into a store."""
+        """Copy the index into a store."""
         for path, data in self.objects.items():
             store.put(path, data)
         return store
@@ -196,7 +196,7 @@ class Beginning:
 
 @cache
 def beginning(id_type: str, shards: int, rerank: str | None = "float32", rows: int = ROWS) -> Beginning:
-    """A small index, built once in a process."""
+    """A small index, built once per process."""
     draw = random.Random(f"{id_type} {shards}")
     made = [draw_row(draw) for _ in range(rows)]
     ids = [named(id_type, number) for number in range(rows)]
@@ -210,17 +210,17 @@ def beginning(id_type: str, shards: int, rerank: str | None = "float32", rows: i
 
 
 def mapped() -> Store:
-    """A store whose files stay readable for those who opened them, as a folder's do."""
+    """A store whose files remain readable after they are removed if they were opened before, like those of a folder."""
     return HeldBytes(f"held://{uuid4().hex}")
 
 
 def remote() -> Store:
-    """A store whose files are read piece by piece, as a bucket's are."""
+    """A store whose files are read by ranges, like those of a bucket."""
     return open_store(f"memory://{uuid4().hex}/index")
 
 
 def begin(draw: random.Random, id_type: str) -> tuple[Store, State]:
-    """A small index of one or two shards, in a store of either kind, and what it holds."""
+    """A small index of one or two shards, in either kind of store, and its contents."""
     begun = beginning(id_type, draw.choice((1, 2)))
     return begun.copy(draw.choice((mapped, remote))()), begun.state
 
@@ -231,12 +231,12 @@ def open_here(store: Store) -> Index:
 
 
 def check(index: Index, state: State, draw: random.Random, *, scores: bool = True) -> None:
-    """Hold an index against what it must hold.
+    """Compare an index with its expected contents.
 
     Parameters
     ----------
     scores
-        Whether it holds vectors as they were given, so that scores of exact searches are those of these vectors.
+        Whether the index stores vectors without loss, so that scores of exact searches can be compared.
 
     Raises
     ------
