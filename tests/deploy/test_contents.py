@@ -52,7 +52,14 @@ def test_records_of_platforms_are_there_and_what_they_only_name_is_not(carried):
     """Deployers and what finds the local FaaS stand above; nobody in a package calls functions of its own process."""
     there = {path.rsplit("/", 1)[1] for path in carried if path.startswith("vsearch/fanout/platforms/")}
     records = {"__init__.py", "platform.py", "registry.py", "aws_lambda.py", "plain_http.py"}
-    assert there == records | {"connections.py", "hosting.py", "http_api.py", "network.py", "signing.py"}
+    assert there == records | {
+        "connections.py",
+        "hosting.py",
+        "http_api.py",
+        "http_rows.py",
+        "network.py",
+        "signing.py",
+    }
 
 
 def test_names_that_packages_hand_out_are_followed(tmp_path):

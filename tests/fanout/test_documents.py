@@ -147,7 +147,7 @@ def test_mistakes_are_named(stacks):
     with pytest.raises(InputError, match="NaN"):
         remote(stack).search_documents(np.full((2, 24), np.nan))
     single = vsearch.build(np.eye(24, dtype="f4"), "memory://fanout-documents-single/index")
-    with pytest.raises(InputError, match="single vectors"):
+    with pytest.raises(InputError, match="one vector per row"):
         remote(Stack("memory://fanout-documents-single/index", single, [])).search_documents(stack.queries)
 
 
