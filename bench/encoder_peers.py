@@ -110,7 +110,7 @@ def _onnx(model: Path, work: Path) -> Iterable[Engine]:
         optimizer: Any = importlib.import_module("onnxruntime.transformers.optimizer")
         optimizer.optimize_model(str(plain), "bert", num_heads=12, hidden_size=384).save_model_to_file(str(fused))
         quantization: Any = importlib.import_module("onnxruntime.quantization")
-        options = {"DefaultTensorType": importlib.import_module("onnx").TensorProto.FLOAT}  # fused nodes declare no type
+        options = {"DefaultTensorType": importlib.import_module("onnx").TensorProto.FLOAT}  # fused nodes are untyped
         quantization.quantize_dynamic(str(fused), str(small), per_channel=True, extra_options=options)
     tokenizer = _tokenizer(model)
 

@@ -39,7 +39,7 @@ def check_offset(offset: object, k: int) -> None:
 
 
 def check_freshness(at_least: object, freshness: object) -> None:
-    """Refuse what is no number of a snapshot, or no seconds by which an answer may be late.
+    """Refuse invalid snapshot numbers, and invalid numbers of seconds by which an answer may be stale.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Conformance suites: what every implementation of one of our protocols, and every record, has to do, as pytest classes.
+"""Conformance test suites for implementations of the protocols and records of vsearch, as pytest classes.
 
-Subclass a suite in a test file, give the fixture that it asks for, and run pytest: the suite's tests are then yours.
+Subclass a suite in a test file, define the fixture that it needs, and run pytest: the subclass inherits all tests.
 
 ==================================================== ========== =================
 Suite                                                Fixture    of

@@ -1,4 +1,4 @@
-"""What every attribute type has to do."""
+"""Tests for every attribute type."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ def same(value: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class AttributeTypeCase:
-    """An attribute type, and values to try it with.
+    """An attribute type, and values to test it with.
 
     Attributes
     ----------
     record : AttributeRecord
         Of `vsearch.predicates.types.table.TYPES`.
     arrow : pyarrow.DataType
-        What the values are brought in.
+        The Arrow type of the input.
     values : sequence
         At least two that differ from each other, ascending where the type has an order: as `pyarrow.array` takes them and
         `Index.get` gives them back. More than 255 of them also try cells of several values.
     foreign : object
         A literal that does not compare with the type.
     literal : callable, optional
-        How a value, of a list an element, is written in a predicate; as it is by default.
+        Converts a value (for lists an element) to a literal of a predicate; the value itself by default.
     """
 
     record: AttributeRecord
@@ -77,7 +77,7 @@ class AttributeTypeCase:
 
     @cached_property
     def chosen(self) -> list[int | None]:
-        """Which of the values each row has, None for NULL."""
+        """The index of each row's value, None for NULL."""
         return [None if row % NULL_EVERY == 3 else row % len(self.values) for row in range(ROWS)]
 
     @cached_property
@@ -91,7 +91,7 @@ class AttributeTypeCase:
 
     @cached_property
     def stored(self) -> pa.Array:
-        """The values as the index keeps them."""
+        """The values as stored in the index."""
         return self.record.convert(self.array, self.record.stored(self.arrow))
 
     @cached_property
@@ -165,7 +165,7 @@ class AttributeTypeContract:
         assert rows_of(opened, col("value").is_not_null()) == set(range(ROWS)) - null
 
     def test_comparisons_are_exact(self, case: AttributeTypeCase, opened: Index) -> None:
-        """By the places of values among each other, which the keys have no part in."""
+        """Compares the order of the values, independently of the keys."""
         if case.is_list:
             pytest.skip("lists have no order")
         count = len(case.values)
@@ -203,7 +203,7 @@ class AttributeTypeContract:
             assert take(file, ["value"], rows).column(0).combine_chunks().equals(case.stored.take(pa.array(rows)))
 
     def test_values_travel(self, case: AttributeTypeCase) -> None:
-        """From a file to a message and out of it, without an Arrow library until the end."""
+        """From a file to a message and back, without an Arrow library until the end."""
         file = written(case.stored)
         for rows in chosen_rows():
             column = msgspec.msgpack.decode(msgspec.msgpack.encode(read_column(file, "value", rows)), type=Column)
@@ -224,7 +224,7 @@ class AttributeTypeContract:
             assert len({repr(value) for value in plain if value is not None}) == len(distinct)
 
     def test_functions_encode_alike(self, case: AttributeTypeCase) -> None:
-        """Without an Arrow library, as a build does with one."""
+        """Without an Arrow library, with the same result as a build with one."""
         attribute = attribute_from_arrow("value", case.arrow)
         assert column_of(attribute) == type_of(case.record.stored(case.arrow)).name
         order = np.random.default_rng(3).permutation(ROWS)
@@ -249,7 +249,7 @@ class AttributeTypeContract:
 
 
 def comparisons(case: AttributeTypeCase, place: int) -> list[tuple[Any, set[int]]]:
-    """Predicates about one of the values, and the places of the values that they are true of."""
+    """Predicates on a value, and the positions of the values that match."""
     column, count = col("value"), len(case.values)
     first, literal, last = (case.literal(case.values[at]) for at in (0, place, count - 1))
     every, below = set(range(count)), set(range(place))
@@ -268,7 +268,7 @@ def comparisons(case: AttributeTypeCase, place: int) -> list[tuple[Any, set[int]
 
 
 def containments(case: AttributeTypeCase, elements: list[Any]) -> list[tuple[Any, set[int]]]:
-    """Predicates about elements of lists, and the places of the lists that they are true of."""
+    """Predicates on list elements, and the positions of the lists that match."""
     column, literals = col("value"), [case.literal(element) for element in elements]
     every = set(range(len(case.values)))
     having = [{place for place in every if element in case.values[place]} for element in elements]

@@ -1,4 +1,4 @@
-"""Indexes for suites: built without tuning, which would take the longest."""
+"""Indexes for test suites, built without tuning, which would take most of the time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every open index has to do, wherever it is searched."""
+"""Tests for every kind of open index, local or remote."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from vsearch.errors import InputError, PredicateError, VsearchError
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """An index, and what it was built from.
+    """An index, and the data it was built from.
 
     Attributes
     ----------
     index : SearchableIndex
-        Of metric l2, built by `make_collection`'s arguments for `vsearch.build`.
+        With metric l2, built from the data of `make_collection`.
     vectors : float32 (n, d)
     attributes : pyarrow.Table
     ids : list of str
     queries : float32 (m, d)
     refuses : frozenset of str
-        Methods that this kind of index does not have: it says so by a `VsearchError`.
+        Methods that this kind of index does not support: they raise a `VsearchError`.
     """
 
     index: SearchableIndex
@@ -49,7 +49,7 @@ class Collection:
     queries: npt.NDArray[np.float32]
 
     def opened(self, index: Any, *refuses: str) -> Opened:
-        """An index that was built of these rows."""
+        """An index that was built from these rows."""
         return Opened(index, self.vectors, self.attributes, self.ids, self.queries, frozenset(refuses))
 
 
@@ -188,7 +188,7 @@ class IndexContract:
             opened.index.search(queries)
 
     def test_no_query_finds_nothing(self, opened: Opened) -> None:
-        """What is asked of none is checked all the same, and ids and columns have the types that they have elsewhere."""
+        """Arguments are checked even without queries, and ids and columns have the usual types."""
         nobody = np.zeros((0, opened.vectors.shape[1]), np.float32)
         for options in ({}, {"where": "number < 50", "exact": True}, {"where": "number < 0"}, {"offset": 3}):
             asked: dict[str, Any] = {"k": 4, "columns": ["word", "number"], **options}
@@ -208,7 +208,7 @@ class IndexContract:
                 opened.index.search(nobody, **refused)
 
     def test_what_it_cannot_do_it_refuses(self, opened: Opened) -> None:
-        """Never by an AttributeError, a TypeError or an error of a library."""
+        """Never with an AttributeError, a TypeError or an error of a library."""
         index = opened.index
         with pytest.raises(VsearchError):
             index.search_documents(np.ones((3, 16), np.float32))
@@ -223,7 +223,7 @@ class IndexContract:
                 assert ask()
 
     def test_changes_are_made_or_refused_by_name(self, opened: Opened) -> None:
-        """Ones that change nothing, as the index is that of all tests."""
+        """Changes without effect, since all tests share the index."""
         index, nobody = opened.index, np.zeros((0, opened.vectors.shape[1]), np.float32)
         changes: dict[str, Callable[[], Any]] = {
             "append": lambda: index.append(nobody, ids=[]),

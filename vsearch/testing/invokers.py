@@ -1,4 +1,4 @@
-"""What every invoker has to do, whatever platform it calls."""
+"""Tests for every invoker, on any platform."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from vsearch.fanout.calls.invoker import Invoker
 from vsearch.fanout.calls.retries import RETRIES, CallError, Deadline, ErrorKind, RetryPolicy, call_with_retries
 
 PATIENCE = 60.0
-"""Seconds for calls that are to be answered, however slowly the platform starts functions."""
+"""Timeout in seconds of calls that must be answered, even if the platform starts functions slowly."""
 
 LATE = 10.0
-"""Seconds by which a call may outlast the time that its caller gave it, on a busy machine."""
+"""Seconds by which a call may exceed its timeout, on a busy machine."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,20 +32,20 @@ class Called:
     function : str
         Answers every request at once.
     request : callable
-        Makes the request of a number, 0 to 999.
+        Returns the request with a number, 0 to 999.
     number : callable
-        Given a reply, returns the number of the request that it is to; raises `CallError` where the reply is a refusal.
+        Returns the number of the request that a reply answers; raises `CallError` if the reply is a refusal.
     failing : mapping of ErrorKind to str
-        Functions that fail, by the kind that a caller is told: as many kinds as the platform can be brought to. ABSENT is
-        a name that no function has.
+        Functions that fail, by the kind reported to the caller: as many kinds as the platform can produce. ABSENT is
+        the name of a function that does not exist.
     slow : str
         A function that takes `seconds` to answer.
     seconds : float
         At least 1.
     padded : callable or None
-        Makes the request 0 of so many bytes.
+        Returns request 0, padded to a number of bytes.
     limit : int or None
-        Bytes of the largest request that the platform carries.
+        Maximum size of a request on the platform, in bytes.
     """
 
     invoker: Invoker
@@ -59,7 +59,7 @@ class Called:
     limit: int | None = None
 
     def ask(self, number: int, function: str = "", timeout: float | None = PATIENCE) -> int:
-        """Call a function; which request it answered."""
+        """Call a function; return the number of the request that it answered."""
         return self.number(self.invoker.invoke(function or self.function, self.request(number), timeout))
 
 
@@ -83,10 +83,10 @@ class InvokerContract:
                 called.ask(0, function)
             assert caught.value.kind is kind, str(caught.value)
             assert str(caught.value)
-            assert called.ask(1) == 1  # one that fails does not spoil the others
+            assert called.ask(1) == 1  # a failing call does not affect the others
 
     def test_retries_go_by_the_kind(self, called: Called) -> None:
-        """What may pass is tried again as often as its kind allows, what may not is final at once."""
+        """Transient errors are retried as often as their kind allows, others are final at once."""
         for kind, function in called.failing.items():
             policy = RetryPolicy({kind: 1} if kind in RETRIES else RETRIES, first_wait=0.001, longest_wait=0.002)
             with pytest.raises(CallError) as caught:
@@ -105,7 +105,7 @@ class InvokerContract:
             called.ask(0, called.slow, timeout=called.seconds / 4)
         assert caught.value.kind in (ErrorKind.TIMEOUT, ErrorKind.DEADLINE)
         assert time.monotonic() - begun < called.seconds + LATE
-        assert called.ask(3) == 3  # and no late reply is taken for another's
+        assert called.ask(3) == 3  # and no late reply is returned for another request
         assert called.ask(4, called.slow) == 4
 
     def test_the_largest_request_is_carried_and_a_larger_one_refused(self, called: Called) -> None:
@@ -135,12 +135,12 @@ class InvokerContract:
         assert called.ask(2) == 2
 
     def test_a_forked_child_calls_for_itself(self, called: Called) -> None:
-        """Parent and child take no replies from each other, whatever was open before the fork."""
+        """Parent and child do not receive each other's replies, whatever was open before the fork."""
         assert called.ask(1) == 1
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on warns of threads
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later warn about threads
             child = os.fork()
-        if child == 0:  # nothing of pytest may run here
+        if child == 0:  # pytest must not run here
             try:
                 fine = [called.ask(number) for number in range(100, 120)] == list(range(100, 120))
                 os._exit(0 if fine else 1)
@@ -155,7 +155,7 @@ class InvokerContract:
 
 
 def _wait(child: int) -> int:
-    """The exit status of a child, which is killed where it takes too long."""
+    """The exit status of a child, which is killed if it takes too long."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         done, status = os.waitpid(child, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""What every quantizer has to do."""
+"""Tests for every quantizer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROWS, QUERIES = 2000, 40
 
 @dataclass(frozen=True, eq=False)
 class QuantizerCase:
-    """A quantizer to try: what `vsearch.build` is given, and for vectors of so many dimensions.
+    """A quantizer to test: the arguments for `vsearch.build`, and the dimensions of the vectors.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class QuantizerCase:
     bits : float
     dimensions : int
     recall, reranked : float
-        More than so much of the ten nearest rows is found with these codes alone, and when the best are scored exactly.
+        Lower limits of recall@10 with these codes alone, and after exact reranking.
     """
 
     quantizer: str | Specification
@@ -58,7 +58,7 @@ class QuantizerCase:
 
     @cached_property
     def vectors(self) -> Array:
-        """Rows whose variance falls off, mixed by a rotation: float32 (n, d)."""
+        """Rows with decaying variances, mixed by a rotation: float32 (n, d)."""
         return self.draw(ROWS, 0)
 
     @cached_property
@@ -71,18 +71,18 @@ class QuantizerCase:
 
     @cached_property
     def queries(self) -> Array:
-        """Rotated as the codes are."""
+        """Rotated like the codes."""
         return np.ascontiguousarray(self.draw(QUERIES, 1) @ self.codec.rotation.T)
 
     def draw(self, rows: int, seed: int) -> Array:
-        """Vectors of the one distribution."""
+        """Vectors from the same distribution."""
         d = self.dimensions
         basis = np.linalg.qr(np.random.default_rng(99).standard_normal((d, d)))[0]
         drawn = np.random.default_rng(seed).standard_normal((rows, d)) * 0.97 ** np.arange(d)
         return (drawn @ basis).astype(np.float32)
 
     def train(self) -> Quantizer:
-        """Train anew, on one partition around the origin."""
+        """Train a new codec, on one partition around the origin."""
         return self.specification.train(TrainingRows(self.vectors, self.vectors), 3)
 
 
@@ -182,7 +182,7 @@ class QuantizerContract:
         assert np.sum(estimate * true) / np.sum(true * true) == pytest.approx(1, abs=0.3)
 
     def test_sizes_are_as_forecast(self, case: QuantizerCase) -> None:
-        """Within a tenth; planes may be rounded up, and a model may have some numbers for each dimension."""
+        """Within ten percent; planes may be rounded up, and a model may have some numbers per dimension."""
         forecast, codec = case.specification.forecast(case.dimensions), case.codec
         assert forecast.scan == codec.scan
         assert abs(forecast.code_bytes - sum(codec.stage_bytes)) <= 16 + 0.1 * forecast.code_bytes
@@ -192,7 +192,7 @@ class QuantizerContract:
 
     @pytest.mark.parametrize("value", ["absent", None, "many", float("nan"), float("inf"), -1, [1], {}])
     def test_a_hostile_configuration_is_refused(self, case: QuantizerCase, value: Any) -> None:
-        """Or what is wrong in it makes no difference."""
+        """A damaged codec is refused, or the damage has no effect."""
         for key in case.codec.configuration():
             configuration, arrays = stored(case.codec)
             if value == "absent":
@@ -232,13 +232,13 @@ class QuantizerContract:
 
 
 def stored(codec: Quantizer) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-    """What a reader has of a codec: the configuration went through JSON, the arrays are copies."""
+    """A codec as a reader gets it: the configuration went through JSON, the arrays are copies."""
     configuration = msgspec.json.decode(msgspec.json.encode(codec.configuration()))
     return configuration, {name: np.array(array) for name, array in codec.arrays().items()}
 
 
 def assert_same(case: QuantizerCase, codec: Quantizer) -> None:
-    """Assert that a codec does what the one of the case does, to the last bit."""
+    """Assert that a codec behaves exactly like that of the case."""
     rows, query = case.rotated[:50], case.queries[0]
     one, other = case.codec.encode(rows), codec.encode(rows)
     np.testing.assert_array_equal(one.codes, other.codes)
@@ -249,7 +249,7 @@ def assert_same(case: QuantizerCase, codec: Quantizer) -> None:
 
 
 def table_sums(codec: Quantizer, query: Array, codes: npt.NDArray[np.uint8]) -> Array:
-    """Sums float32 (n,) of a query's tables at some codes."""
+    """Table sums of a query for some codes, float32 (n,)."""
     tables = codec.tables(query)
     nibbles = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), 2 * codes.shape[1])
     numbers = codes if codec.scan == "bytes" else nibbles
@@ -260,7 +260,7 @@ def _infinite(array: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
     return np.full(array.shape, np.inf, array.dtype) if array.dtype.kind == "f" else None
 
 
-#: What happens to an array; None takes it away.
+#: Mutations of an array; None removes it.
 DAMAGES: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any] | None]] = {
     "absent": lambda _: None,
     "shorter": lambda array: array[:-1],

@@ -1,4 +1,4 @@
-"""What every store has to do."""
+"""Tests for every store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vsearch.storage.stores.base import Store
 
 
 class StoreContract:
-    """Tests of a fixture ``store``: a `Store` that holds nothing yet, a new one for each test."""
+    """Tests of a fixture ``store``: an empty `Store`, a new one for each test."""
 
     def test_it_is_a_store(self, store: Store) -> None:
         assert isinstance(store, Store)

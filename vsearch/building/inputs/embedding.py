@@ -1,4 +1,4 @@
-"""A column of texts as vectors: embedded on all cores, in bounded memory, by way of a spool."""
+"""Embedding of a text column: on all cores, in bounded memory, through a spool on disk."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from vsearch.encoders.encoder import TextEncoder
 
 CHUNK = 512
-"""Texts between two records of the spool: what a killed build computes again, at most."""
+"""Texts per record of the spool: the maximum that a killed build has to compute again."""
 
 TOGETHER = 8
-"""Texts that a thread embeds at a time. Each runs alone, so its vector does not depend on the others."""
+"""Texts that a thread embeds at a time. Each is processed alone, so its vector does not depend on the others."""
 
 PROMPTS = ("document", "passage", "corpus")
-"""Names that models have for the prompt of documents."""
+"""Names of the document prompt in models."""
 
 SAMPLE = 256
 """Texts that are kept for calibration."""
@@ -51,7 +51,7 @@ class TextTable:
         Raises
         ------
         InputError
-            It is no table, or has no such column of texts.
+            The input is not a table, or has no such text column.
         """
         if not is_table(source):
             if not isinstance(source, (str, Path)):
@@ -68,16 +68,16 @@ class TextTable:
         return cls(table, column)
 
     def count(self) -> int:
-        """Rows, whether they have a text or not."""
+        """Number of rows, including those without a text."""
         return sum(batch.num_rows for batch in self.table.read([self.column]))
 
     def batches(self) -> Iterator[list[str | None]]:
-        """The texts, batch by batch; None where there is none."""
+        """The texts, batch by batch; None for rows without a text."""
         for batch in self.table.read([self.column]):
             yield batch.column(0).to_pylist()
 
     def without_vectors(self, given: Given) -> Given:
-        """The arguments of a build of vectors: attributes and ids come out of the table, where they are not apart."""
+        """The arguments for building from vectors: attributes and ids are taken from the table unless they are passed separately."""
         names = given.attributes
         chosen: object | None = given.attributes
         if names is None:

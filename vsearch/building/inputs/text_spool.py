@@ -1,8 +1,8 @@
-"""Vectors of texts on disk, chunk by chunk, so that a build that was killed goes on where it stopped.
+"""Vectors of texts on disk, chunk by chunk, so that a killed build can resume.
 
 A folder holds ``vectors.bin`` (float32), ``chunks.bin`` (a record for each chunk: SHA-256 of its texts, number of texts, CRC32C of
-its vectors) and ``spool.json`` (what computed them). A record is written after its vectors. What is there is used as far as texts and
-vectors agree with the records, and what follows is computed again.
+its vectors) and ``spool.json`` (which encoder computed them). A record is written after its vectors. Chunks are reused as long as texts and
+vectors match the records; the rest is computed again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _RECORD = struct.Struct("<32sII")
 
 
 class Description(msgspec.Struct, frozen=True):
-    """What ``spool.json`` holds."""
+    """The contents of ``spool.json``."""
 
     format: int
     computed_by: str
@@ -47,17 +47,17 @@ class TextSpool:
     Parameters
     ----------
     folder : Path
-        Created if it is missing. Must hold nothing else.
+        Created if missing. Must not contain other files.
     computed_by : str
-        Identifies the encoder; vectors of another are removed.
+        Identifies the encoder; vectors of another encoder are removed.
     dimensions : int
 
     Raises
     ------
     InputError
-        The folder holds other files, or another process uses it.
+        The folder contains other files, or another process uses it.
     StoreError
-        It cannot be written.
+        The folder cannot be written.
     """
 
     def __init__(self, folder: Path, computed_by: str, dimensions: int) -> None:
@@ -95,7 +95,7 @@ class TextSpool:
         self._lock = None
 
     def skip(self, texts: Sequence[str]) -> bool:
-        """Whether the vectors of the next texts are there; if not, nothing that follows is."""
+        """Whether the spool has the vectors of the next texts; if not, later ones are missing too."""
         record = self._chunks.read(_RECORD.size)
         if len(record) == _RECORD.size:
             digest, count, checksum = _RECORD.unpack(record)

@@ -51,7 +51,7 @@ class Writer:
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        """A lock that nobody holds."""
+        """Replace the lock, which another thread may have held at the fork."""
         self.lock = threading.Lock()
 
     def answer(self, worker: Worker, message: Any, deadline: Deadline) -> Reply:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _Column = tuple["SegmentFile", str, NDArray[Any]]
 
 STORED = (None, "float16", "float32")
-"""Types of the vectors that are kept."""
+"""Types of stored vectors."""
 
 PLACES = (np.uint8, np.uint16, np.uint32)
 """Types of positions; a segment uses the smallest that fits."""
@@ -91,7 +91,7 @@ def _columns(documents: DocumentCodes) -> dict[str, NDArray[Any]]:
 
 
 def concatenate_documents(parts: Sequence[DocumentCodes | None]) -> DocumentCodes | None:
-    """Documents of several parts of an index, one part after the other; None where it has none."""
+    """Concatenate the documents of several parts of an index; None if it has no documents."""
     some = [part for part in parts if part is not None]
     if len(some) < 2:
         return some[0] if some else None
@@ -109,12 +109,12 @@ def concatenate_documents(parts: Sequence[DocumentCodes | None]) -> DocumentCode
 
 
 def document_lengths(files: Mapping[str, SegmentFile], count: int) -> NDArray[np.uint32]:
-    """How many vectors each document of a segment of so many has, uint32 (count,), read and verified first.
+    """Read, verify and return the number of vectors of each document of a segment, uint32 (count,).
 
     Raises
     ------
     CorruptIndexError
-        They are not `count`, or one has none.
+        The number of documents is not `count`, or a document has no vectors.
     """
     lengths = _part(files, kinds.DOCUMENTS, "vectors", (count,), np.uint32)
     files[kinds.DOCUMENTS].ensure_all()
@@ -126,12 +126,12 @@ def document_lengths(files: Mapping[str, SegmentFile], count: int) -> NDArray[np
 def read_documents(
     files: Mapping[str, SegmentFile], count: int, entry: DocumentsEntry, rows: NDArray[np.int64] | None = None
 ) -> DocumentCodes:
-    """Some documents of a segment of so many, or all of them, read and verified first.
+    """Read, verify and return some documents, or all, of a segment of `count` documents.
 
     Raises
     ------
     CorruptIndexError
-        The segment does not hold what the manifest says.
+        The segment does not match the manifest.
     """
     if entry.store not in STORED:
         raise CorruptIndexError("manifest", f"vectors of documents are stored as {entry.store!r}; restore the manifest")
@@ -141,7 +141,7 @@ def read_documents(
     rows = np.arange(count) if rows is None else rows
     starts, stops, total = offsets[rows], offsets[rows + 1], int(offsets[-1])
 
-    # Shapes are checked before any place is made of the lengths, which may say anything.
+    # Shapes are checked before offsets are computed from the lengths, which may be arbitrary.
     def part(kind: str, name: str, dtype: Any = None, inner: tuple[int | None, ...] = ()) -> _Column:
         array = _part(files, kind, name, (total, *inner), dtype)
         return files[kind], name, array

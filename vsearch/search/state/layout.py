@@ -86,12 +86,12 @@ def open_run(
     *,
     text: bool,
 ) -> Shard:
-    """Open a run that holds so many rows of some partitions of an index; `text` says that their ids are strings.
+    """Open a run with a number of rows in some partitions of an index; `text` means that ids are strings.
 
     Raises
     ------
     CorruptIndexError
-        Its files do not hold what they must, of so many rows.
+        Its files are incomplete, or do not have this number of rows.
     """
     if PARTITIONS not in files:
         raise CorruptIndexError("manifest", "a shard has no partition table; restore the manifest")
@@ -108,7 +108,7 @@ def open_run(
 
 
 def _check_rows(files: Mapping[str, SegmentFile], rows: int, *, text: bool) -> None:
-    """Hold ids and attributes, which are read row by row, against the number of rows."""
+    """Check the lengths of ids and attributes, which are read row by row, against the number of rows."""
     if IDS not in files:
         raise CorruptIndexError("manifest", f"a shard has no file of kind {IDS!r}; restore the manifest")
     check_ids(files[IDS], rows, text=text)

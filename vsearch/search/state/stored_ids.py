@@ -1,4 +1,4 @@
-"""Ids as files hold them: held against the rows that they belong to, before one is read."""
+"""Ids as stored in files, checked against the number of rows before any is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_ids(file: SegmentFile, rows: int, *, text: bool) -> None:
-    """Check that a file, or a part of one, holds an id of each of its rows.
+    """Check that a file, or a part of one, contains an id for each of its rows.
 
     Parameters
     ----------
