@@ -1,4 +1,4 @@
-"""Indexes of every kind of codes, and all their rows' codes: what tests of codes row by row begin with."""
+"""Indexes with every kind of code, and the codes of all their rows, for tests of row codes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def vectors():
 
 
 def build(folder, rows, **options):
-    """Build an index and open it, as `vsearch.build` does but for the tuning."""
+    """Build an index like `vsearch.build`, but without tuning, and open it."""
     store = open_store(str(folder))
     build_index(
         store,
@@ -53,7 +53,7 @@ def build(folder, rows, **options):
 
 @cache
 def built(folder, quantizer, metric, rerank):
-    """An index of `vectors` with small partitions, built once in a process."""
+    """An index of `vectors` with small partitions, built once per process."""
     name = f"{quantizer}-{metric}-{rerank}"
     options = {"metric": metric, "rerank": rerank, "partitions": PARTITIONS, "shards": 2}
     return build(folder / name, vectors(), **options, **QUANTIZERS[quantizer])
@@ -65,7 +65,7 @@ def all_codes(snapshot):
 
 
 def assert_same(one, two, names=None):
-    """Two `RowCodes` are equal to the bit, or some of their columns."""
+    """Assert that two `RowCodes`, or some of their columns, are bitwise equal."""
     first, second = one.to_arrays(), two.to_arrays()
     assert first.keys() == second.keys()
     for name in first.keys() if names is None else names & first.keys():

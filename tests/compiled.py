@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[1] / "build" / "test-kernels"
 
 def library_folder() -> Path | None:
     """The folder of the library, compiled by the first process that asks; None if this machine cannot have one."""
-    # NumPy comes with them, and reads how many threads it may have
+    # they import NumPy, which reads its number of threads
     from vsearch.kernels.toolchain.ahead_of_time import build
     from vsearch.kernels.toolchain.library import functions_in, targets_here
 
@@ -44,4 +44,4 @@ def use_library() -> None:
     os.environ["VSEARCH_JIT"] = "parts"
     import vsearch.kernels.toolchain.compiling  # noqa: F401  reads the variable
 
-    del os.environ["VSEARCH_JIT"]  # the processes that tests start have no need of Numba
+    del os.environ["VSEARCH_JIT"]  # the processes that tests start do not need Numba

@@ -22,7 +22,7 @@ settings.register_profile("vsearch", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "vsearch"))
 
-# Before the first import of kernels, here and in the processes beside this one.
+# Before the first import of kernels, here and in other worker processes.
 use_library()
 
 pytest.register_assert_rewrite("vsearch.testing")
@@ -58,7 +58,7 @@ SLOW_FIXTURES = {"compiled", "kernels", "libraries", "s3_server"}
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Files of which all tests are slow need not be imported to leave them out; some of them import for seconds."""
+    """Skip files in which all tests are slow without importing them, since some imports take seconds."""
     return True if config.option.markexpr == "not slow" and collection_path in RANKS else None
 
 
@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def two_threads():
-    """BLAS and OpenMP as a user has them, with more than one thread."""
+    """BLAS and OpenMP with more than one thread, as for users."""
     import faiss  # noqa: F401  what is not loaded yet cannot be told
     from threadpoolctl import threadpool_limits
 

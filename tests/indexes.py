@@ -1,4 +1,4 @@
-"""Small indexes to search, and what NumPy says they should answer."""
+"""Small indexes to search, and the expected answers computed by NumPy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def files_of(folder):
 
 
 def same(one, two):
-    """Two answers are equal to the bit."""
+    """Assert that two answers are bitwise equal."""
     np.testing.assert_array_equal(one.ids, two.ids)
     np.testing.assert_array_equal(one.scores, two.scores)
 

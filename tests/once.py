@@ -1,4 +1,4 @@
-"""What is dear to make is made once for all processes of a run: who comes first makes it, the others wait for it."""
+"""Expensive fixtures are created once for all processes of a run: the first process creates them, the others wait."""
 
 from __future__ import annotations
 

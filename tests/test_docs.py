@@ -1,4 +1,4 @@
-"""Every block of the README and of the documentation runs as it stands: those of a page one after the other, in an empty folder."""
+"""Every code block of the README and the documentation runs unmodified: the blocks of a page in order, in an empty folder."""
 
 from __future__ import annotations
 

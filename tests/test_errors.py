@@ -1,4 +1,4 @@
-"""Errors travel between processes: whatever is raised in a child can be raised again in its parent."""
+"""Errors can be pickled: whatever is raised in a child process can be raised again in its parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every script of examples/ runs as it stands, and shows what it says."""
+"""Every script in examples/ runs unmodified, and prints what it claims."""
 
 from __future__ import annotations
 

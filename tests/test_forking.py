@@ -1,4 +1,4 @@
-"""In a forked process nothing is wrong and nothing hangs. Children are real forks; one that hangs is killed."""
+"""Forked processes give right answers and never hang. Children are real forks; one that hangs is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Golden indexes: what an earlier version wrote is read and answered as it was then."""
+"""Golden indexes: files written by earlier versions are read and give the same answers."""
 
 from __future__ import annotations
 

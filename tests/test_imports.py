@@ -1,4 +1,4 @@
-"""What an import costs: heavy libraries are loaded by the path that needs them, never before."""
+"""The cost of imports: heavy libraries are loaded only by the code paths that need them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The facade: what is built is what is opened and asked, and it says what it holds."""
+"""The public interface: an index is built, opened and searched, and describes itself."""
 
 from __future__ import annotations
 

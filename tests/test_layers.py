@@ -1,4 +1,4 @@
-"""A module imports only from floors below its own, or from its own folder; no modules import each other in a circle.
+"""A module imports only from layers below its own, or from its own folder; there are no circular imports.
 
 Modules and functions keep to a size.
 """
@@ -59,7 +59,7 @@ MODULES = sorted((ROOT / "vsearch").rglob("*.py"))
 
 
 def dotted(path: Path) -> str:
-    """What a module is called."""
+    """The name of a module."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -69,7 +69,7 @@ NAMES = {dotted(path): path for path in MODULES}
 
 @cache
 def tree(path: Path) -> ast.Module:
-    """What a module says."""
+    """The source of a module."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
@@ -169,7 +169,7 @@ def test_kernels_know_only_arrays() -> None:
         assert outside <= allowed, (path, outside - allowed)
 
 
-#: Lines of a module at most.
+#: Maximum number of lines of a module.
 LINES = 400
 
 
@@ -179,7 +179,7 @@ def test_modules_are_short() -> None:
     assert long == {}, "split these: one module, one subject"
 
 
-#: Parameters of a function at most, without self.
+#: Maximum number of parameters of a function, without self.
 PARAMETERS = 15
 #: Functions with more, and how many they may have: public ones, whose options are keywords, and commands, whose parameters
 #: are options of the command line.

@@ -1,4 +1,4 @@
-"""Data that embeddings rarely are: few rows, one dimension, zeros, duplicates, outliers; all of it is found."""
+"""Unusual data: few rows, one dimension, zeros, duplicates, outliers; every row is found."""
 
 from __future__ import annotations
 

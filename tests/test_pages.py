@@ -1,4 +1,4 @@
-"""What is written holds together: blocks that cannot run are well formed, extras and public names and floors are all there."""
+"""The documentation is consistent: blocks that cannot run are well formed; extras, public names and layers are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program hands to its workers travels: indexes as a place and a snapshot, without keys; answers as they are."""
+"""Objects passed to worker processes can be pickled: indexes as a URL and a snapshot, without keys; answers as they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An index in a bucket answers as one in a folder does, and reads no more than it needs."""
+"""An index in a bucket returns the same answers as one in a folder, and reads no more than needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pyproject.toml asks for can be had together."""
+"""The requirements in pyproject.toml are compatible with each other."""
 
 from __future__ import annotations
 

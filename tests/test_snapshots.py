@@ -1,4 +1,4 @@
-"""An index is replaced as a whole or not at all: overwriting, builds that die, pruning, old snapshots."""
+"""An index is replaced completely or not at all: overwriting, killed builds, pruning, old snapshots."""
 
 from __future__ import annotations
 

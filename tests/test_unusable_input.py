@@ -1,4 +1,4 @@
-"""What no index can be built from is refused in one line that says why, and leaves nothing behind."""
+"""Input that no index can be built from is refused in one line that says why, and leaves no files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fuzzers run in every test run for a while, and what drives them counts what they find."""
+"""Every test run includes short runs of the fuzzers; their driver counts the findings."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Fuzzer:
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """A fuzzer that finds what chance tells it to."""
+    """A fuzzer with random outcomes."""
     (tmp_path / "soak_stand_in.py").write_text(STAND_IN)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     monkeypatch.setitem(soak.FUZZERS, "file", "soak_stand_in")

@@ -1,4 +1,4 @@
-"""Attributes of every kind become the types that predicates know, row by row the same; nothing is lost on the way."""
+"""Attributes of every kind are converted to the types that predicates support, row by row and without loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that come later are encoded as those of a build are."""
+"""Rows added later are encoded like those of a build."""
 
 from __future__ import annotations
 

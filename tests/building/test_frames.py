@@ -1,4 +1,4 @@
-"""Frames of pandas and polars become attributes in types that predicates know; what they call missing is NULL."""
+"""pandas and polars frames become attributes of types that predicates support; their missing values become NULL."""
 
 from __future__ import annotations
 

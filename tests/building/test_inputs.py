@@ -1,4 +1,4 @@
-"""Vectors, attributes and ids out of one table, in step with each other."""
+"""Vectors, attributes and ids from one table, row-aligned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written beside the files of the vectors: under its own name, of its own kinds, in the order of the rows."""
+"""Additional parts of a build: written under their own names and kinds, in the order of the rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors are read where they are, or pass through a little memory."""
+"""Vectors are read in place, or streamed through bounded memory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_files_are_mapped_not_loaded(tmp_path: Path, scratch: Path) -> None:
     npy_path.write_bytes(npy(described("'<f4'", (rows, 256))))
     bin_path.write_bytes(np.array([rows, 256], "<u4").tobytes())
     for path in (npy_path, bin_path):
-        with path.open("r+b") as file:  # sparse: 1 GB that takes no room
+        with path.open("r+b") as file:  # a sparse file of 1 GB
             file.truncate(path.stat().st_size + rows * 1024)
         tracemalloc.start()
         try:

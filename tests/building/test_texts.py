@@ -55,7 +55,7 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 def embedded(source: object, encoder: Path | TextEncoder, spool: Path, progress: Progress = silent) -> np.ndarray:
-    """The vectors of a column, by way of a spool that stays."""
+    """The vectors of a column, computed through a persistent spool."""
     opened = encoder if isinstance(encoder, TextEncoder) else load(encoder)
     texts = embedding.TextTable.open(source, "body", spool.with_name("scratch"))
     with TextSpool(spool, embedding.signature(opened), opened.dimensions) as vectors:

@@ -1,4 +1,4 @@
-"""What is no set of vectors is refused with what to do."""
+"""Input that is not a set of vectors is refused with advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors in files of every kind, as other programs write them."""
+"""Vector files in all formats, as written by other programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def variable(vectors: np.ndarray, large: bool = False) -> pa.Array:
 
 
 def table(column: pa.Array, rows: int = 50) -> pa.Table:
-    """The column beside another, in several chunks."""
+    """The column next to another one, in several chunks."""
     whole = pa.table({"title": pa.array(["x"] * len(column)), "vector": column})
     return pa.concat_tables([whole.slice(low, rows) for low in range(0, len(column), rows)])
 

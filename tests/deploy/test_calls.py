@@ -1,4 +1,4 @@
-"""Functions are called by their alias, do without rights that their roles lack, and are billed for their own start."""
+"""Functions are called by their alias, need no permissions beyond their roles, and are billed for their own start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a function's package carries is what its handlers import, and nothing else of ours."""
+"""A function's package contains the modules that its handlers import, and no other modules of vsearch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stack costs is what was measured, scaled."""
+"""The forecast cost of a stack is the measured cost, scaled."""
 
 from __future__ import annotations
 

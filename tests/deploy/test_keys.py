@@ -1,4 +1,4 @@
-"""An index in a bucket that a key encrypts: built, found to be so, and searched."""
+"""An index in a bucket encrypted with a key: built, detected, and searched."""
 
 from __future__ import annotations
 

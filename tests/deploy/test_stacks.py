@@ -1,4 +1,4 @@
-"""Stacks are created, updated, rolled back and deleted on moto; nothing of them stays, and nothing of others goes."""
+"""Stacks are created, updated, rolled back and deleted on moto, completely and without affecting others."""
 
 from __future__ import annotations
 

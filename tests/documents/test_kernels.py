@@ -1,4 +1,4 @@
-"""Kernels against their NumPy twins."""
+"""Kernels compared with their NumPy references."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MaxSim out of libraries compiled ahead of time: what a worker without Numba runs."""
+"""MaxSim from libraries compiled ahead of time, as run by workers without Numba."""
 
 from __future__ import annotations
 

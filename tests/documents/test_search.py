@@ -23,7 +23,7 @@ def matching(collection, where: str) -> np.ndarray:
 
 
 def decoded_scores(index: vsearch.Index, collection, query: np.ndarray) -> np.ndarray:
-    """MaxSim on what is stored, by decoding every document; by id."""
+    """MaxSim on the stored vectors, by decoding every document; by id."""
     from vsearch.multivector.opening import decode_documents
     from vsearch.search.state.fetching import take_ids
 

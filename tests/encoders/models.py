@@ -1,4 +1,4 @@
-"""Small encoders in the folders of sentence-transformers, written without its help."""
+"""Small encoders in the folder format of sentence-transformers, written without that library."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ COMMON = [
 
 
 def sentences(count: int, lengths: int) -> list[str]:
-    """Made texts of 3 words and more, in so many lengths."""
+    """Synthetic texts of 3 and more words, in a number of lengths."""
     return [" ".join(np.random.default_rng(row).choice(COMMON, 3 + row % lengths)) for row in range(count)]
 
 
 def tensors(seed: int = 0, width: int = WIDTH, layers: int = LAYERS, inner: int = INNER) -> dict[str, np.ndarray]:
-    """Random weights by the names that BERT has for them."""
+    """Random weights under the names of BERT."""
     rng = np.random.default_rng(seed)
 
     def draw(*shape: int, scale: float = 0.1) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""An index that holds an encoder takes texts, keeps it through changes, and shares its place with encoders of torch."""
+"""An index with an encoder accepts texts and keeps the encoder through changes; torch encoders use the same files."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_damaged_encoder_is_an_error(plain: vsearch.Index, encoder: Compressed
 def test_a_float_encoder_of_bert_needs_no_torch(
     plain: vsearch.Index, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What `train_encoder` puts into an index is run by NumPy where torch is not installed."""
+    """An encoder stored by `train_encoder` is run by NumPy if torch is not installed."""
     from vsearch.live.attaching import Attach
     from vsearch.live.commits import commit_change
 

@@ -1,4 +1,4 @@
-"""Compressed encoders: near to the model they come from, the same after they were saved, and checked when they are opened."""
+"""Compressed encoders: close to their source model, unchanged by saving, and validated when opened."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_a_later_format_is_refused(encoder: CompressedEncoder) -> None:
 
 
 def rewrite(encoder: CompressedEncoder, parts: dict, facts: dict) -> dict[str, np.ndarray]:
-    """The files of an encoder with other arrays and facts, their checksums right."""
+    """The files of an encoder with other arrays and facts, and valid checksums."""
     store = HeldBytes()
     entry = write_bundle(store, DATA, parts, facts)
     data = np.frombuffer(store.get(DATA), np.uint8)

@@ -1,4 +1,4 @@
-"""Evaluation of encoders: against hand-made rankings, against the report of a compression, and what is refused."""
+"""Evaluation of encoders: against handmade rankings and the report of a compression, and refused input."""
 
 from __future__ import annotations
 

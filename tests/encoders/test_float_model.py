@@ -1,4 +1,4 @@
-"""Models are read as they were saved, and run as transformers runs them; what is damaged or lies is refused."""
+"""Models are read as saved, and give the same vectors as transformers; damaged or inconsistent ones are refused."""
 
 from __future__ import annotations
 

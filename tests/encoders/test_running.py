@@ -1,4 +1,4 @@
-"""The kernel gives what the forward pass in NumPy gives, and a text the same bits in any company."""
+"""The kernel matches the forward pass in NumPy, and a text's vector is bitwise identical in any batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WordPiece gives the ids that BERT's own tokenizer gives, in time and memory that grow with the text alone."""
+"""WordPiece returns the same ids as BERT's own tokenizer, in time and memory linear in the text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests whose body is not what their headers say, or that come by another name: answered at once, on every port."""
+"""Requests whose body does not match their headers, or with another host name: answered immediately, on every port."""
 
 from __future__ import annotations
 

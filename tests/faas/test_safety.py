@@ -1,4 +1,4 @@
-"""The local FaaS obeys the user who started it, and nobody else on the machine or in a browser."""
+"""The local FaaS accepts control requests only from the user who started it, not from other users or web pages."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def make_sample(rows, dimensions, seed):
 
 
 def run_of(role):
-    """How a role answers that is not about searching."""
+    """The answer of a role that does not search."""
     return {"writer": Writer().answer, "keeper": keep}.get(role)
 
 
@@ -69,7 +69,7 @@ class Stack:
         self.invoker = self.local
 
     def hits(self, where=None, **options):
-        """What the index answers to the queries, computed once for all plans."""
+        """The index's own answers to the queries, computed once for all plans."""
         key = (where, *options.items())
         if key not in self.expected:
             self.expected[key] = self.index.search(self.queries, where=where, **options)
@@ -87,7 +87,7 @@ class Stack:
         return Worker.open(role, store, function, invoker=Through(), names=self.names, policy=QUICK, run=run_of(role))
 
     def with_overflow(self, spill):
-        """The functions of a platform that carries 4 kB, with a store for what is larger."""
+        """The functions of a platform with a message limit of 4 kB, and an overflow store."""
 
         def make(function):
             role, store = self.names.role(function), open_store(self.url)

@@ -52,14 +52,14 @@ KINDS = {
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    """The newest snapshot is looked for at every search, and a few rows are enough for folds and merges."""
+    """Look for the newest snapshot at every search, and fold and merge after a few rows."""
     monkeypatch.setattr("vsearch.fanout.roles.newest.FRESH", 0.0)
     with small_measures():
         yield
 
 
 def begin(name, rows=300, ids=None, **options):
-    """An index with a stack beside it, and rows that are not in it yet."""
+    """An index with a stack, and rows that are not in it yet."""
     vectors, attributes, queries = make_sample(rows + 400, D, 3)
     url = f"memory://changed-{name}-{uuid4().hex}/index"
     named = None if ids is None else ids(range(rows))
@@ -200,7 +200,7 @@ def test_an_index_that_begins_without_rows():
 
 
 def test_partitions_that_were_split():
-    """They have other places then, those of later shards too; deltas that are older say their numbers."""
+    """Places of partitions change, also in later shards; older deltas refer to them by number."""
     index, stack, vectors, attributes = begin("split", shards=2, metric="l2")
     remote = remote_of(stack)
     assert_same(index, remote, stack.queries, None, {}, "flat")
@@ -241,7 +241,7 @@ def test_a_part_of_the_answer_is_that_of_the_other_shards(mode):
 
 
 def test_a_commit_costs_a_manifest_and_a_delta(monkeypatch):
-    """Nothing that is unchanged is read again, nor counted twice."""
+    """Unchanged files are neither read again nor counted twice."""
     index, stack, vectors, attributes = begin("requests", shards=2)
     where = "price < 50"
     reads = []
@@ -323,7 +323,7 @@ def test_a_bill_is_forecast_for_a_changed_index(tmp_path):
 
 
 def test_rows_expire(monkeypatch):
-    """All roles go by the coordinator's clock; a snapshot that is asked for by its number is seen as it was."""
+    """All roles use the coordinator's clock; a snapshot requested by number is seen as of its creation."""
     seconds = [1000]
     monkeypatch.setattr("vsearch.search.state.expiry.now", lambda: seconds[0] * 10**9)
     vectors, attributes, queries = make_sample(500, D, 3)

@@ -1,4 +1,4 @@
-"""Whatever fails, at whatever edge: the right answer or an explicit error, never a wrong or silently partial one."""
+"""Failures between any two roles: the right answer or an explicit error, never a wrong or silently partial one."""
 
 from __future__ import annotations
 

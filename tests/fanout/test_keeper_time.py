@@ -1,4 +1,4 @@
-"""The time that a keeper has: what training took of it is gone when the other steps are planned."""
+"""The time limit of a keeper: time spent on training counts when the other steps are planned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers load: in how many rounds of requests, within which memory, and when a newer snapshot comes."""
+"""Loading by workers: rounds of requests, memory limits, and newer snapshots."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUIET = 0.15
 
 
 class Watched:
-    """A store that notes when each request begins and ends. None ends before all that can begin have begun."""
+    """A store that records the start and end of each request. No request ends before all concurrent ones have started."""
 
     def __init__(self, store):
         self._store = store
@@ -69,7 +69,7 @@ class Watched:
             return self._ticks - 1
 
     def rounds(self):
-        """The most requests of which each began only after the one before had ended."""
+        """The length of the longest chain of sequential requests."""
         rounds, last = 0, -1
         for begun, ended in sorted(self.requests, key=lambda pair: pair[1]):
             if begun > last:
@@ -250,7 +250,7 @@ def test_the_next_batch_is_planned_while_processors_work(stack, monkeypatch):
 
 
 class Slow:
-    """A store whose reads of new manifests wait until they may go on."""
+    """A store whose reads of new manifests block until they are released."""
 
     def __init__(self, store, gate, after):
         self._store, self._gate, self._after = store, gate, after
@@ -266,7 +266,7 @@ class Slow:
 
 @pytest.fixture
 def growing(monkeypatch):
-    """A stack of two shards, rows to append, and a gate that manifests of later snapshots wait for."""
+    """A stack of two shards, rows to append, and a gate that blocks reads of later manifests."""
     vectors, attributes, queries = make_sample(400, 16, 2)
     url = f"memory://fanout-growing-{uuid4().hex}/index"
     index = vsearch.build(vectors[:300], url, attributes[:300], shards=2, partitions=12)

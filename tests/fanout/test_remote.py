@@ -1,4 +1,4 @@
-"""A remote index answers as the one that is opened here, and fails as it does."""
+"""A remote index returns the same answers and errors as one opened locally."""
 
 from __future__ import annotations
 

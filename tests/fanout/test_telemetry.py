@@ -1,4 +1,4 @@
-"""What workers tell of themselves: lines, metrics and spans, and none of it unless it is asked for."""
+"""Telemetry of workers: log lines, metrics and spans, each only if enabled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deployed functions follow an index that changes: nothing is deployed anew, and nothing unchanged is read again."""
+"""Deployed functions follow an index that changes, without a new deployment and without reading unchanged files again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults at every edge of a stack that runs: the answer is right, or it is an error that says what is wrong."""
+"""Faults between all parts of a running stack: the answer is right, or an error that says what is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a handler is sent, it answers: a clear refusal, never an exception and never a trace."""
+"""A handler answers any input: with a clear refusal, never with an exception or a traceback."""
 
 from __future__ import annotations
 

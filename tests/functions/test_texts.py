@@ -1,4 +1,4 @@
-"""Texts to hits by real functions: packages of their own, kernels compiled ahead of time, an index on a real S3 server."""
+"""Text queries through real functions: real packages, kernels compiled ahead of time, an index on a real S3 server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers that misbehave when they are told to; they go into a package beside the real ones.
+"""Handlers that misbehave on request; they are added to a package next to the real ones.
 
 For each trouble there is a file in ``TROUBLE``, called after the function; whoever removes it has it.
 """

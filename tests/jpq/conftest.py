@@ -41,6 +41,6 @@ def built(task: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def index(built: Path, tmp_path: Path) -> vsearch.Index:
-    """An index of one's own, which may be trained."""
+    """A private copy of an index, which may be trained."""
     shutil.copytree(built, tmp_path / "index")
     return vsearch.open(tmp_path / "index")

@@ -19,7 +19,7 @@ class StoppedError(Exception):
 
 
 def quality(index: vsearch.Index, task: Task, part: slice = slice(700, None)) -> float:
-    """nDCG@10 on queries that nothing was learnt from."""
+    """nDCG@10 on held-out queries."""
     hits = index.search(task.queries[part], 20, exact=True)
     return measure(hits.ids, task.positives[part, None]).means()["ndcg@10"]
 

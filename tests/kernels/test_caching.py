@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept, and what is said when they are compiled: on machines that keep nothing, too."""
+"""The cache of compiled kernels and the messages about compilation, also on machines without a usable cache."""
 
 from __future__ import annotations
 

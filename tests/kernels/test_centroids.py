@@ -1,4 +1,4 @@
-"""Coarse centroids: what their products stand for is near the truth."""
+"""Quantized centroids: their products approximate the exact ones."""
 
 from __future__ import annotations
 

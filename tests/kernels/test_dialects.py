@@ -1,4 +1,4 @@
-"""The twins of what is written for registers hold for every instruction set that this machine has, and for the portable body."""
+"""SIMD kernels match their references for every instruction set of this machine, and for the portable implementation."""
 
 from __future__ import annotations
 

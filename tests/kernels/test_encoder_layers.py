@@ -1,4 +1,4 @@
-"""What a text encoder's kernel is made of equals its twins in NumPy: products exactly, functions to the last digits."""
+"""The parts of a text encoder's kernel match their NumPy references: products exactly, functions to the last digits."""
 
 from __future__ import annotations
 

@@ -10,20 +10,20 @@ from vsearch.storage.snapshots import committing
 
 @pytest.fixture(params=["mapped", "remote"])
 def any_store(request):
-    """An empty store: one whose files are mapped, then one that is read as a bucket is."""
+    """An empty store: one whose files are mapped, then one that is read like a bucket."""
     return {"mapped": mapped, "remote": remote}[request.param]()
 
 
 @pytest.fixture
 def quickly(monkeypatch):
-    """Nobody waits long for another try."""
+    """Make pauses between retries short."""
     monkeypatch.setattr(committing, "FIRST_WAIT", 0.0001)
     monkeypatch.setattr(committing, "LONGEST_WAIT", 0.0002)
 
 
 @pytest.fixture
 def begin():
-    """Put a small index of 60 rows into a store, by default into one of its own; the store, and what it holds."""
+    """Put a small index of 60 rows into a store, by default a new one; return the store and its contents."""
 
     def put(id_type="int", shards=2, store=None, rerank="float32"):
         begun = beginning(id_type, shards, rerank)
@@ -34,7 +34,7 @@ def begin():
 
 @pytest.fixture
 def holds():
-    """Hold the newest snapshot of a store against a state."""
+    """Compare the newest snapshot of a store with a state."""
 
     def hold(store, state):
         index = open_here(store)

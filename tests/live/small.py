@@ -1,4 +1,4 @@
-"""Small live indexes, and a dict beside each that says what it holds."""
+"""Small live indexes, each with a dict of its expected contents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ D = 8
 
 
 class Twin:
-    """An index and a dict of id to (vector, number): changed together, compared when asked."""
+    """An index and a dict of id to (vector, number): changed together, compared on demand."""
 
     def __init__(self, url, n=120, **options):
         self.url, self.rows, self.next = url, {}, n
@@ -53,7 +53,7 @@ def numbers(values):
 
 
 def check(index, rows):
-    """An index holds these rows: ids, attributes, exact answers, counts under a filter."""
+    """Assert that an index contains these rows: ids, attributes, exact answers, counts under a filter."""
     assert len(index) == len(rows)
     if not rows:
         assert index.search(clustered(1, D, seed=7), k=3).ids.size in (0, 3)

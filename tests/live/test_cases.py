@@ -1,4 +1,4 @@
-"""What went wrong in the field, elsewhere: each is a test by name."""
+"""Known failures of other systems, each as a named test."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_handle_that_looks_sees_new_rows(begin):
 
 
 def test_appends_do_not_slow_down_with_every_version(begin):
-    """What an append asks of the store is the same after a hundred versions."""
+    """An append makes the same store requests after a hundred versions."""
     store, _ = begin()
     metered = MeteredStore(store)
     index = on(metered)

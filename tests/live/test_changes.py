@@ -1,4 +1,4 @@
-"""What changed since a snapshot, held against dicts of what each snapshot held."""
+"""Changes since a snapshot, compared with dicts of the contents of each snapshot."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def told(changes):
 
 
 def difference(before, after):
-    """What two dicts say: rows that were written anew are other objects."""
+    """The difference of two dicts: rewritten rows are different objects."""
     added, deleted = set(after) - set(before), set(before) - set(after)
     replaced = {one for one in set(before) & set(after) if before[one] is not after[one]}
     return sorted(added), sorted(replaced), sorted(deleted)
 
 
 def asked(index, since):
-    """What changed, None where that is lost; and the oldest snapshot that can be asked from."""
+    """The changes, None if they are no longer available; and the oldest snapshot that changes can be computed from."""
     try:
         return told(index.changes(since)), since
     except vsearch.ChangesNotFoundError as lost:
@@ -264,7 +264,7 @@ def test_any_history(id_type, seed):
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
 def test_a_history_that_is_pruned(seed):
-    """What has a tag stays whole, what is kept can be restored, and changes are told right or refused."""
+    """Tagged snapshots stay complete, kept ones can be restored, and changes are reported correctly or refused."""
     draw = random.Random(seed)
     id_type = draw.choice(ID_TYPES)
     store, state = begin(draw, id_type)
@@ -307,7 +307,7 @@ def test_a_history_that_is_pruned(seed):
 
 
 def test_a_follower_that_only_ever_asks_for_changes_has_all_ids(twin):
-    """As a cache does it: refresh, ask, remember."""
+    """Like a cache: refresh, compute the changes, remember the snapshot."""
     follower, known, held = vsearch.open(twin.url), 1, set(range(120))
     for seed in range(8):
         twin.append(3, seed)

@@ -1,4 +1,4 @@
-"""Bundles that somebody forged, with the right checksums: what is wrong with them is told before anything is done with it."""
+"""Forged bundles with valid checksums: the fault is reported before the contents are used."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def begun():
 
 
 def forged(begun, kind, which, change, place=mapped):
-    """A store of an index of which one bundle was changed."""
+    """A store with an index in which one bundle was modified."""
     store = begun[kind].copy(place(), 1)
     manifest = read_manifest(store)
     live, shard = manifest.live, manifest.shards[0]
@@ -75,7 +75,7 @@ def more_rows(parts, _):
     parts["attributes"].rows += 1
 
 
-#: What is done to a base, a young run and a delta, and what is said of it.
+#: Mutations of a base, a young run and a delta, and the expected errors.
 OF_ALL = {
     "fewer ids": (array("ids", "id", lambda ids: ids[:-1]), "ids|rows"),
     "ids with a second axis": (array("ids", "id", lambda ids: ids[:, None]), "ids"),

@@ -1,4 +1,4 @@
-"""Changes of threads that share commits, on a store that fails at every call: each is made whole or not at all, and once."""
+"""Changes of threads that share commits, on a store that fails at every call: each is made completely or not at all, and once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of threads that come at once: one commit for several, each with its own answer, none lost."""
+"""Concurrent changes of threads: one commit for several, each with its own result, none lost."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_threads_that_append_make_few_commits(place, tmp_path):
 
 
 def test_threads_that_change_rows_of_their_own(tmp_path):
-    """Each knows what became of its rows; all together are what the index holds."""
+    """Each thread knows the outcome for its rows; together they are the contents of the index."""
     twin = Twin(str(tmp_path / "index"), n=160)
     kept = [{} for _ in range(8)]
 

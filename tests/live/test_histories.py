@@ -1,4 +1,4 @@
-"""Histories of several writers, interleaved at every store call, on stores at which something goes wrong."""
+"""Histories of several writers, interleaved at every store call, on faulty stores."""
 
 from __future__ import annotations
 

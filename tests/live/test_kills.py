@@ -1,4 +1,4 @@
-"""A process that dies at a store call, at every one of every operation: the index is as before or as after, and goes on."""
+"""A process dies at any store call of any operation: the index is in the old or the new state, and stays usable."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OPERATIONS = {
 
 @pytest.fixture(scope="module")
 def changed():
-    """Objects of an index that was changed, and what it holds."""
+    """Objects of a changed index, and its contents."""
     begun = beginning("int", 2)
     store, state = begun.copy(open_store("memory://kills/index")), begun.state
     index = on(store)

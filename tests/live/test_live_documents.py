@@ -1,4 +1,4 @@
-"""Documents of many vectors in an index that changes: held against a dict of their vectors, by MaxSim of these."""
+"""Multi-vector documents in a changing index, compared with a dict of their vectors by exact MaxSim."""
 
 from __future__ import annotations
 

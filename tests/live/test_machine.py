@@ -1,4 +1,4 @@
-"""Any order of changes by several writers, each with a handle of its own, held against a dict after every step."""
+"""Random sequences of changes by several writers, each with its own handle, compared with a dict after every step."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class LiveIndex(RuleBasedStateMachine):
         return (ask, done) if token and changes(made) else None
 
     def compare(self, index):
-        """Hold a handle, and who opens the index now, against the dict."""
+        """Compare a handle, and a newly opened index, with the dict."""
         fresh = open_here(self.store)
         self.check(fresh, self.state)
         assert len(index) == len(fresh)

@@ -1,4 +1,4 @@
-"""Folds and merges beside writers and beside each other: no row is lost, doubled or brought back."""
+"""Folds and merges concurrent with writers and each other: no row is lost, duplicated or resurrected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many requests changes and refreshes make, and that none reads what is known already."""
+"""The number of requests of changes and refreshes; data that is already known is not read again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Counted:
         return call
 
     def of(self, work):
-        """What a piece of work asks for: writes, lists and reads, and the files that it reads."""
+        """The requests of a piece of work: writes, lists and reads, and the files that it reads."""
         self.calls, self.read = Counter(), []
         work()
         assert not self.calls["delete"]

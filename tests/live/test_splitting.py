@@ -1,4 +1,4 @@
-"""Partitions that outgrow the others are split when their base is written again; what was encoded before stays valid."""
+"""Oversized partitions are split when their base is rewritten; rows encoded before remain valid."""
 
 from __future__ import annotations
 

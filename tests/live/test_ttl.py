@@ -1,4 +1,4 @@
-"""Rows that live until a time, held against dicts of what is alive."""
+"""Rows that expire, compared with dicts of the live rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ N = 300
 
 
 class Clock:
-    """What time it is, in seconds since `START`; fractions count."""
+    """The current time, in seconds since `START`, with fractions."""
 
     seconds = 0.0
 
@@ -43,7 +43,7 @@ def clock(monkeypatch):
 
 
 def table(ends):
-    """Rows that live for so many seconds, None for ever, and a number."""
+    """Rows with lifetimes in seconds (None: no expiry), and a number."""
     ends = [None if end is None else START + end for end in ends]
     return pa.table({"expires": pa.array(ends, pa.int64()), "n": pa.array(range(len(ends)), pa.int64())})
 
@@ -70,7 +70,7 @@ def found(hits):
 
 
 def hold(index, living, n=N):
-    """An index holds these ids and no others, whatever it is asked."""
+    """Assert by all kinds of queries that an index contains exactly these ids."""
     query = clustered(1, D, seed=5)[0]
     assert len(index) == index.info()["rows"] == len(living)
     assert found(index.search(query, k=n + 5, exact=True)) == living
@@ -340,7 +340,7 @@ def test_readers_of_format_1_refuse_it_and_a_manifest_must_name_the_column(tmp_p
     "seed", [0, 1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
 )
 def test_any_history(tmp_path, clock, seed):
-    """Several writers and a clock that goes on: at every time each handle holds what a dict says is alive."""
+    """Several writers and a moving clock: at every time, each handle contains exactly the live rows of a dict."""
     draw = random.Random(seed)
     build(tmp_path / "index", [draw.choice([None, draw.randrange(60)]) for _ in range(40)], ids=np.arange(40))
     handles = [vsearch.open(tmp_path / "index") for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Stores at which one thing goes wrong, or something else happens, at a call that is named."""
+"""Stores at which a fault or another event happens at a selected call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class Killed(BaseException):
-    """The process is no more: nothing that it does later reaches the store."""
+    """The process was killed: its later calls do not reach the store."""
 
 
 class Interrupted:
@@ -142,5 +142,5 @@ def segments(store):
 
 
 def objects(store):
-    """All that a store holds, by path."""
+    """The contents of a store, by path."""
     return {info.path: bytes(store.get(info.path)) for info in store.list("")}

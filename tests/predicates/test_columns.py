@@ -1,4 +1,4 @@
-"""Encoding, the stored form, and what damage to it does."""
+"""Encoding, the stored form, and damage to it."""
 
 from __future__ import annotations
 

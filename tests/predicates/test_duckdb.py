@@ -1,4 +1,4 @@
-"""Thousands of random predicates, in every spelling that can say them, find the rows that DuckDB finds."""
+"""Thousands of random predicates, in every syntax that can express them, match the same rows as in DuckDB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forms of predicates: text, case, empty lists, COALESCE and three-valued logic, and what is said where they do not apply."""
+"""Forms of predicates: text, case, empty lists, COALESCE and three-valued logic, and errors where they do not apply."""
 
 from __future__ import annotations
 

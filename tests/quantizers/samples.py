@@ -1,4 +1,4 @@
-"""Residuals as partitions have them, and those that nobody hopes for."""
+"""Typical residuals of partitions, and degenerate ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries that settings were not fitted to: far from all rows, or with a filter that excludes what is near."""
+"""Queries unlike those used for tuning: far from all rows, or with a filter that excludes nearby rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids that are asked for: every string stays itself, whatever NumPy makes of its end."""
+"""Requested ids: strings are kept exactly, including trailing NULs that NumPy would strip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Native code reads and writes nothing outside its arrays: beside each lies a page whose touch ends the process."""
+"""Native code never reads or writes outside its arrays: next to each is a guard page that ends the process if touched."""
 
 from __future__ import annotations
 

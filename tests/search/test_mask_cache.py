@@ -1,4 +1,4 @@
-"""A predicate that comes again, in whatever words, is not evaluated again; columns are found whatever their case."""
+"""A repeated predicate is not evaluated again, even if it is spelled differently; column names are case-insensitive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A threshold leaves hits out of an answer and changes nothing else about it."""
+"""A threshold removes hits from an answer and changes nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fused kernels against the multi-level search written out in NumPy, for every stage and rerank kind."""
+"""The fused kernels compared with a multi-stage search in NumPy, for every stage and rerank type."""
 
 from __future__ import annotations
 

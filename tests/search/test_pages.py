@@ -1,4 +1,4 @@
-"""Pages of one search never share a row, and together hold every one that matches."""
+"""Pages of one search never share a row, and together contain every matching row."""
 
 from __future__ import annotations
 

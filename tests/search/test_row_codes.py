@@ -1,4 +1,4 @@
-"""Rows leave a run and come to lie in another, bit for bit as they were."""
+"""Rows move from one run to another, bitwise unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bundles that were damaged, or that somebody wrote on purpose."""
+"""Damaged and forged bundles."""
 
 from __future__ import annotations
 
