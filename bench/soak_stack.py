@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import threading
 import time
@@ -256,9 +257,12 @@ def main() -> int:
     parser.add_argument("--pause", type=float, default=0.5, help="largest pause of a thread between two calls, seconds")
     parser.add_argument("--keep-every", type=float, default=20.0, help="seconds between two runs of the keeper")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kernels", type=Path, help="folder of compiled kernels, to compile none")
     args = parser.parse_args()
     with TemporaryDirectory(prefix="vsearch-soak-stack-") as name:
         work = Path(name)
+        if args.kernels is not None:
+            shutil.copytree(args.kernels, work / "kernels")
         folder = work / "built" / "index"
         ids = np.arange(BASE_ROWS)
         vectors = np.stack([vector_of(int(id_), 0) for id_ in ids])
