@@ -88,7 +88,7 @@ class RemoteIndex(RemoteChanges):
 
     @property
     def snapshot(self) -> Any:
-        """Not for functions: what is open is open there.
+        """Not available: the snapshot is open in the functions, not in this process.
 
         Raises
         ------

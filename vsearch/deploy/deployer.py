@@ -44,7 +44,7 @@ class DeployRequest:
     write_key : str, optional
         Let callers with this key change the index through the URL.
     optimize_every : int, optional
-        Add a function that maintains the index, every so many minutes.
+        Add a function that maintains the index, at this interval in minutes.
     drop : frozenset of str
         What may be removed from the stack: "url", "writer", "keeper".
     keep : int

@@ -1,4 +1,4 @@
-"""Old names of what is in `vsearch.fanout.calls.bill`."""
+"""Deprecated names for `vsearch.fanout.calls.bill`."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def publish(
     Raises
     ------
     ConflictError
-        A newer snapshot was committed meanwhile.
+        A newer snapshot was committed in the meantime.
     """
     manifest = msgspec.structs.replace(trained.manifest, writer=writer)
     with discarded_on_failure(base.store, writer):

@@ -188,7 +188,7 @@ def train(
     InputError
         Pairs, options or the index are invalid; nothing was changed.
     ConflictError
-        Another snapshot was committed meanwhile; nothing was changed.
+        Another snapshot was committed in the meantime; nothing was changed.
     """
     options = TrainOptions(loss, negatives, epochs, adapter, centroids, batch, depth, learning_rate, patience, seed)
     if not isinstance(reassign, (bool, np.bool_)):

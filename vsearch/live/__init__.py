@@ -1,1 +1,1 @@
-"""Changes of an index that is searched meanwhile: rows added, replaced and removed, and what keeps it fast."""
+"""Changes of an index while it is being searched: adding, replacing and removing rows, and maintenance."""

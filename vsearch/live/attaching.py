@@ -67,7 +67,7 @@ def attach(snapshot: Snapshot, encoder: object) -> Snapshot:
 
 
 def write_encoder(store: Store, encoder: CompressedEncoder, writer: str) -> dict[str, FileEntry]:
-    """Write an encoder beside the model of an index; its files by the kinds that the manifest names them with."""
+    """Write the files of an encoder next to the model of an index; return them by their kinds in the manifest."""
     entries = {}
     for number, (name, data) in enumerate(to_files(encoder.model, encoder.report).items()):
         entry, _ = write_arrays(store, f"model/{writer}-encoder-{number}.arrow", {"bytes": data})

@@ -127,7 +127,7 @@ def train_fde(
         mean = entries[:, bucket].mean(axis=0, dtype=np.float64)
         centered = entries[:, bucket] - mean.astype(np.float32)
         values, directions = np.linalg.eigh(np.asarray(centered.T @ centered, np.float64) / len(centered))
-        # the worth of a direction: the variance of documents in it, times the share of vectors in its bucket
+        # the weight of a direction: the variance of documents along it, times the fraction of vectors in its bucket
         worth.append(values[::-1] * shares[bucket])
         bases.append(directions[:, ::-1].T)
         means.append(mean)

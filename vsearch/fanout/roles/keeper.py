@@ -24,7 +24,7 @@ STARTING = 0.5
 
 
 def keep(worker: Worker, message: Any, deadline: Deadline) -> Reply:
-    """Do the maintenance that is due; see `vsearch.Index.optimize`. The index is opened anew at each call.
+    """Do the maintenance that is due; see `vsearch.Index.optimize`. The index is opened again for each call.
 
     Raises
     ------

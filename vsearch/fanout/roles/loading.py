@@ -47,7 +47,7 @@ TABLE_KINDS = (PARTITIONS, CHECKSUMS, REMOVED)
 """Kinds of files that are read for planning."""
 
 PART_BYTES, PARTITION_BYTES, REMOVED_BYTES = 1 << 16, 200, 16
-"""Memory of an open snapshot besides its files: kernel arguments, statistics and workspaces; per partition; and per row removed
+"""Memory of an open snapshot in addition to its files: kernel arguments, statistics and workspaces; per partition; and per row removed
 by a delta."""
 
 TABLES, WHOLE, SHARD = "tables", "whole", "shard"

@@ -1,4 +1,4 @@
-"""The runs of a shard: what a search scans together, with one heap."""
+"""The runs of a shard, which a search scans together, with one heap."""
 
 from __future__ import annotations
 
