@@ -34,6 +34,8 @@ def error_classes() -> list[type[VsearchError]]:
 ARGUMENTS = {
     "CorruptIndexError": [("segments/a", "is missing")],
     "MissingObjectError": [("segments/a", "is missing")],
+    "KnownIdsError": [("the index has rows with these ids", [1, 5])],
+    "BadRowsError": [({3: "has no vector", 1: "has no id"},)],
     "CallError": [(ErrorKind.CRASH, "it ended"), (ErrorKind.DEADLINE, "it was late")],
     "ReportedError": [(ErrorKind.STORE, "it failed", Usages.of("processor", Usage(invocations=1, seconds=0.5)))],
 }

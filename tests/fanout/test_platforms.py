@@ -37,7 +37,7 @@ def test_functions_name_their_platform_or_a_template():
     assert platform_of_functions("https://host/{function}") is HTTP
     assert isinstance(HTTP.call("https://host/{function}", {}), HttpInvoker)
     for value in ("in-process", "nothing"):
-        with pytest.raises(InputError, match=r"write \{function\}"):
+        with pytest.raises(InputError, match=r"must contain \{function\}"):
             platform_of_functions(value).call(value, {})
 
 
