@@ -91,4 +91,4 @@ def test_json_reads_own_writes(stack):
         post(vector=vector, at_least=99)
     with caught.value:
         assert caught.value.code == 404
-        assert "no snapshot 99 yet" in json.loads(caught.value.read())["message"]
+        assert "snapshot 99 does not exist yet" in json.loads(caught.value.read())["message"]

@@ -110,8 +110,8 @@ def test_as_of(twin):
     [
         ({"as_of": "yesterday"}, "as_of must be"),
         ({"as_of": 3}, "as_of must be"),
-        ({"snapshot": 1, "tag": "x"}, "once"),
-        ({"tag": "x", "as_of": "2030-01-01"}, "once"),
+        ({"snapshot": 1, "tag": "x"}, "at most one of"),
+        ({"tag": "x", "as_of": "2030-01-01"}, "at most one of"),
         ({"snapshot": 1, "refresh": 1}, "cannot be combined with"),
         ({"refresh": -1}, "refresh must be"),
         ({"refresh": "soon"}, "refresh must be"),

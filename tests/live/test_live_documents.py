@@ -132,11 +132,17 @@ class Held:
         return documents_at(index.snapshot, find_ids(index.snapshot, wanted)).parts()
 
 
+def same_floats(one, other, **options):
+    """Equal but for the last digit: how many rows are multiplied at once decides the order of a sum on some processors."""
+    np.testing.assert_allclose(one, other, rtol=5e-7, **options)
+
+
 def assert_same(one, other):
     assert one.keys() == other.keys()
     for kind, arrays in one.items():
         for name, array in arrays.items():
-            np.testing.assert_array_equal(array, other[kind][name], err_msg=f"{kind} {name}")
+            compare = same_floats if array.dtype.kind == "f" else np.testing.assert_array_equal
+            compare(array, other[kind][name], err_msg=f"{kind} {name}")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -156,8 +162,8 @@ def test_documents_are_changed_and_merged(kind):
     assert (report.merged >= 1, report.split) == (True, 0)
     assert not index.optimize(force=True).changed
     assert_same(held.codes(index), codes)
-    np.testing.assert_array_equal(held.check(index).scores, before.scores)
-    np.testing.assert_array_equal(held.check().scores, before.scores)
+    same_floats(held.check(index).scores, before.scores)
+    same_floats(held.check().scores, before.scores)
     held.put(index, 200, 8)
     held.delete(index, range(10, 20))
     held.check(index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import UnionType
@@ -193,7 +194,7 @@ def _translate(error: CallError) -> Exception:
         return InputError(text)
     if error.kind is ErrorKind.CONFLICT:
         return ConflictError(text)
-    if error.kind is ErrorKind.MISSING and ("there is no snapshot" in text or "was pruned" in text):
+    if error.kind is ErrorKind.MISSING and re.search(r"snapshot [0-9]+ (does not exist|was pruned)", text):
         return RemoteSnapshotNotFoundError(f"{text} ({error.kind}, {error.attempts} attempts)")
     if error.final and error.kind is not ErrorKind.DEADLINE:
         return IncompleteAnswerError(text)
