@@ -98,8 +98,9 @@ print(json.dumps(missing))
 """
 
 
-def test_what_handlers_import_of_vsearch_is_in_the_package(tmp_path):
-    packages._copy_own(tmp_path)
+@pytest.mark.parametrize("changes", [False, True])
+def test_what_handlers_import_of_vsearch_is_in_the_package(tmp_path, changes):
+    packages._copy_own(tmp_path, changes=changes)
     command = [sys.executable, "-I", "-c", IMPORT_ALL, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     missing = json.loads(done.stdout)
