@@ -122,7 +122,7 @@ def test_tune_keeps_an_index_that_was_never_changed_in_its_format(twin):
 def test_tune_of_an_index_that_was_replaced_is_refused(twin):
     other = vsearch.open(twin.url)
     vsearch.build(np.eye(8, dtype=np.float32), twin.url, overwrite=True)
-    with pytest.raises(vsearch.ConflictError, match="open the index again"):
+    with pytest.raises(vsearch.ConflictError, match="rebuilt in the meantime"):
         other.tune(sample=20)
 
 
