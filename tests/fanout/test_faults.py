@@ -241,7 +241,7 @@ def test_unusable_requests_are_refused(stack, asked):
 def test_every_role_refuses_the_messages_of_others(stack):
     payload = wire.encode(stack.request())
     for function in ("t-allocator", "t-processor-0"):
-        with pytest.raises(CallError, match="takes no SearchRequest"):
+        with pytest.raises(CallError, match="does not accept a SearchRequest"):
             open_reply(Envelope(), stack.local.invoke(function, payload, None), function)
 
 
@@ -276,7 +276,11 @@ def test_a_processor_checks_its_visits_and_columns(stack):
         bases=bytes(8),
         bounds=bytes(8),
     )
-    for partitions, reason in (([0, 0], "twice"), ([0, 10_000], "not one of"), ([-1, 0], "not one of")):
+    for partitions, reason in (
+        ([0, 0], "at most once"),
+        ([0, 10_000], "partitions to visit must be"),
+        ([-1, 0], "not one of"),
+    ):
         bad = msgspec.structs.replace(request, partitions=np.array(partitions, "<i4").tobytes())
         with pytest.raises(ValueError, match=reason):
             process(part.snapshot, part.snapshot.groups[0], bad, Deadline())

@@ -288,7 +288,7 @@ def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
     if isinstance(message, InfoRequest) and worker.role == "coordinator":
         return _info(worker, message)
     if type(message) is not TAKES[worker.role]:
-        raise InputError(f"a {worker.role} does not accept a {type(message).__name__}")
+        raise InputError(f"the {worker.role} does not accept a {type(message).__name__}")
     if isinstance(message, ProcessRequest):
         columns = _columns(worker, message)
         with span("load", shard=message.shard):
