@@ -176,7 +176,7 @@ def test_functions_over_a_slow_store(stored, proxy, options, mode):
     body = json.dumps({"vector": rows(1)[0].tolist(), "timeout": SHORT}).encode()
     key = hashlib.sha256(b"key").hexdigest()
     status, document = web.answer(
-        local.worker("t-coordinator"), "POST", "/search", {"x-api-key": "key"}, body, key, Deadline()
+        local.worker("t-coordinator"), "POST", "/search", {"x-api-key": "key"}, body, web.KeyHashes(key), Deadline()
     )
     assert (status, document["error"]) == (504, "deadline")
 
@@ -200,7 +200,7 @@ def test_time_counts_from_when_a_request_comes(monkeypatch):
     monkeypatch.setattr(web, "serve", lambda *_: pytest.fail("it was searched"))
     body = json.dumps({"vector": [1.0, 0.0], "timeout": 0.2}).encode()
     key = hashlib.sha256(b"key").hexdigest()
-    status, document = web.answer(None, "POST", "/search", {"x-api-key": "key"}, body, key, Deadline())
+    status, document = web.answer(None, "POST", "/search", {"x-api-key": "key"}, body, web.KeyHashes(key), Deadline())
     assert (status, document["error"]) == (504, "deadline")
 
 
@@ -210,7 +210,7 @@ def test_a_long_text_over_http_is_refused_before_it_is_parsed(monkeypatch):
     body = json.dumps({"vector": [1.0, 0.0], "timeout": 3, "where": where}).encode()
     assert 5_000_000 < len(body) < web.LARGEST_BODY
     key = hashlib.sha256(b"key").hexdigest()
-    status, document = web.answer(None, "POST", "/search", {"x-api-key": "key"}, body, key, Deadline())
+    status, document = web.answer(None, "POST", "/search", {"x-api-key": "key"}, body, web.KeyHashes(key), Deadline())
     assert (status, document["error"]) == (400, "refused")
     assert len(document["message"]) < 300
 
