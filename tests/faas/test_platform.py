@@ -198,7 +198,8 @@ def test_a_schedule(tmp_path, package):
         while platform.status()[0]["invocations"] < 3:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert json.loads(platform.invoke("a", b"1").body)["calls"] >= 3
+        # a call beside one of the schedule may start another environment, which counts anew
+        assert json.loads(platform.invoke("a", b"1").body)["event"] == 1
         platform.remove("a")
         assert [(each["name"], each["invocations"]) for each in platform.status()] == [("b", 0)]
         with pytest.raises(msgspec.ValidationError):
