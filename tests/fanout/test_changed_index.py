@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from uuid import uuid4
 
 import numpy as np
@@ -13,14 +14,17 @@ from bench.fuzzers.live import small_measures
 from tests.fanout.conftest import Stack, make_sample
 from tests.fanout.test_loading import Watched
 from tests.fanout.test_pages import remote_of
+from vsearch.api.remote_index import RemoteIndex
 from vsearch.deploy.cost import measure_bill
 from vsearch.errors import IncompleteAnswerError
 from vsearch.fanout.calls.retries import CallError, ErrorKind
 from vsearch.fanout.roles import processor
 from vsearch.fanout.roles.planning import PlanSettings, choose_plan
+from vsearch.fanout.wire.envelope import Envelope
 from vsearch.search.state.id_lookup import find_ids
 from vsearch.storage import open_store, read_manifest
 from vsearch.storage.files.naming import manifest_path
+from vsearch.storage.snapshots.pruning import prune
 
 D = 16
 MODES = ("alone", "flat", "tree")
@@ -320,6 +324,25 @@ def test_a_bill_is_forecast_for_a_changed_index(tmp_path):
     index.delete(list(range(100)))
     index.append(vectors[250:], attributes[250:])
     assert measure_bill(index.snapshot.store, queries=1)[0].total > 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_snapshot_that_was_pruned(mode):
+    index, stack, vectors, attributes = begin(f"pruned-{mode}", shards=2)
+
+    def search(**options):
+        remote = RemoteIndex("test://t", stack.names, stack.local, Envelope(), 1)
+        return remote.search(stack.queries, mode=mode, **options)
+
+    before = search()
+    index.append(vectors[300:], attributes[300:])
+    index.retrain(vectors)
+    prune(index.snapshot.store, 1, older_than=timedelta(0))
+    np.testing.assert_array_equal(search().ids, before.ids)  # warm functions hold what they read
+    stack.reset()
+    for allow_partial in (False, True):
+        with pytest.raises(vsearch.RemoteSnapshotNotFoundError, match="snapshot 1 does not exist"):
+            search(allow_partial=allow_partial)
 
 
 def test_rows_expire(monkeypatch):

@@ -203,7 +203,7 @@ def test_info_is_that_of_the_index(stack, remote):
 
 def test_info_of_an_index_that_is_not_there(stack):
     missing = RemoteIndex("test://t", stack.names, stack.local, Envelope(), 99)
-    with pytest.raises(vsearch.RemoteError, match="missing"):
+    with pytest.raises(vsearch.RemoteSnapshotNotFoundError, match="snapshot 99 does not exist"):
         missing.info()
 
 

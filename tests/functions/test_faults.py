@@ -126,7 +126,7 @@ def test_one_spoiled_read_is_made_good(stack, file, kind):
     ("kind", "named", "error"),
     [
         ("refuse", "store", vsearch.IncompleteAnswerError),
-        ("gone", "missing", vsearch.RemoteSnapshotNotFoundError),  # as if the snapshot had been pruned
+        ("gone", "missing", vsearch.IncompleteAnswerError),
         ("flip", "corrupt", vsearch.IncompleteAnswerError),
     ],
 )

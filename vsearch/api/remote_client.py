@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import UnionType
@@ -194,7 +193,7 @@ def _translate(error: CallError) -> Exception:
         return InputError(text)
     if error.kind is ErrorKind.CONFLICT:
         return ConflictError(text)
-    if error.kind is ErrorKind.MISSING and re.search(r"snapshot [0-9]+ (does not exist|was pruned)", text):
+    if error.kind is ErrorKind.SNAPSHOT:
         return RemoteSnapshotNotFoundError(f"{text} ({error.kind}, {error.attempts} attempts)")
     if error.final and error.kind is not ErrorKind.DEADLINE:
         return IncompleteAnswerError(text)

@@ -23,6 +23,7 @@ class ErrorKind(StrEnum):
     CRASH = "crash"  # the process ended or failed unexpectedly
     MALFORMED = "malformed"  # the reply is invalid
     MISSING = "missing"  # an object of the index does not exist
+    SNAPSHOT = "snapshot"  # the snapshot does not exist, or no longer
     CORRUPT = "corrupt"  # an object of the index is damaged
     STORE = "store"  # the object store failed
     UNREACHABLE = "unreachable"  # the function could not be called
@@ -105,6 +106,7 @@ RETRIES: Mapping[ErrorKind, int] = {
     ErrorKind.TIMEOUT: 1,
     ErrorKind.MEMORY: 1,
     ErrorKind.MISSING: 1,
+    ErrorKind.SNAPSHOT: 1,
 }
 """Retries per error kind; other kinds are not retried."""
 

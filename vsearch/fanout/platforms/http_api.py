@@ -49,6 +49,7 @@ STATUS = {
     ErrorKind.TIMEOUT: 504,
     ErrorKind.THROTTLED: 503,
     ErrorKind.MISSING: 502,
+    ErrorKind.SNAPSHOT: 502,  # 404 if the request names it
     ErrorKind.CORRUPT: 502,
     ErrorKind.STORE: 502,
 }
@@ -164,9 +165,9 @@ def answer(
     reply = wire.decode(serve(worker, wire.encode(request), deadline.sooner(request.remaining)))
     if isinstance(reply, Failure):
         kind = ErrorKind(reply.error)
-        named = kind is ErrorKind.MISSING and (request.snapshot is not None or request.at_least > 0)
-        shown = ErrorKind.REFUSED if kind is ErrorKind.PREDICATE else kind
-        return 404 if named else STATUS.get(kind, 500), {"error": str(shown), "message": reply.message}
+        named = request.snapshot is not None or request.at_least > 0
+        status = 404 if kind is ErrorKind.SNAPSHOT and named else STATUS.get(kind, 500)
+        return status, {"error": str(http_rows.SHOWN.get(kind, kind)), "message": reply.message}
     if not isinstance(reply, Answer):
         return 413, TOO_LARGE
     return 200, _document(reply, request)

@@ -32,6 +32,9 @@ OPERATIONS: dict[str, Operation] = {"POST": "append", "PATCH": "update", "DELETE
 
 TOKEN_HEADER = "idempotency-key"  # noqa: S105 (no secret)
 
+SHOWN = {ErrorKind.PREDICATE: ErrorKind.REFUSED, ErrorKind.SNAPSHOT: ErrorKind.MISSING}
+"""Error kinds that HTTP clients see under another name."""
+
 REFUSED = {"error": "refused"}
 
 
@@ -86,7 +89,7 @@ def answer_rows(
             worker, names.writer, request, deadline.sooner(timeout), "writer", _require_change, traceparent()
         )
     except CallError as error:
-        kind = ErrorKind.REFUSED if error.kind is ErrorKind.PREDICATE else error.kind
+        kind = SHOWN.get(error.kind, error.kind)
         return STATUS.get(kind, 500), {"error": str(kind), "message": str(error)}
     if isinstance(reply, BadRows):
         rows = [{"position": fault.position, "message": fault.message} for fault in reply.faults]
@@ -114,6 +117,7 @@ STATUS = {
     ErrorKind.THROTTLED: 503,
     ErrorKind.UNREACHABLE: 502,
     ErrorKind.MISSING: 502,
+    ErrorKind.SNAPSHOT: 502,
     ErrorKind.CORRUPT: 502,
     ErrorKind.STORE: 502,
 }

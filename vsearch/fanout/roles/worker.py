@@ -23,6 +23,7 @@ from vsearch.errors import (
     InputError,
     PredicateError,
     SearchTimeoutError,
+    SnapshotNotFoundError,
     StoreError,
 )
 from vsearch.fanout.calls.bill import Usage, Usages, architecture
@@ -264,6 +265,8 @@ def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
         return failure(ErrorKind.PREDICATE, str(error))
     except InputError as error:
         return failure(ErrorKind.REFUSED, str(error))
+    except SnapshotNotFoundError as error:
+        return failure(ErrorKind.SNAPSHOT, str(error))
     except (IndexNotFoundError, FormatVersionError) as error:
         return failure(ErrorKind.MISSING, str(error))
     except CorruptIndexError as error:

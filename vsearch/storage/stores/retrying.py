@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from vsearch.errors import SearchTimeoutError
 from vsearch.storage.stores.urls import without_secrets
 
 if TYPE_CHECKING:
@@ -67,9 +68,14 @@ def persist(call: Callable[[], T], patience: Callable[[Exception], float], where
         Names the store in the log.
     """
     begun, bound, last_warning = time.monotonic(), FIRST_WAIT, -_PAUSE
+    last: Exception | None = None
     while True:
         try:
             return call()
+        except SearchTimeoutError:
+            if last is not None:  # why the call had to be repeated says more than that time ran out meanwhile
+                raise last from None
+            raise
         except Exception as error:
             import random  # imports hashlib, which a process that only reads does not need
 
@@ -78,7 +84,7 @@ def persist(call: Callable[[], T], patience: Callable[[Exception], float], where
             end = begun + patience(error)
             if now + wait > (end if moment is None else min(end, moment)):
                 raise
-            last_warning = _log(where, error, now - begun, last_warning)
+            last, last_warning = error, _log(where, error, now - begun, last_warning)
         time.sleep(wait)
         bound = min(2 * bound, LONGEST_WAIT)
 
