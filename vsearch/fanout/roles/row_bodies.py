@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vsearch.building.inputs.attribute_types import kept_type
 from vsearch.errors import InputError
+from vsearch.fanout.roles.arrow_bodies import read_arrow
 from vsearch.fanout.roles.row_columns import convert_values, fit_column
 from vsearch.fanout.wire.change_messages import LONGEST_FAULT, MOST_FAULTS, attribute_of_column
 from vsearch.search.state.field_types import arrow_of
@@ -120,7 +121,7 @@ def read_rows_body(snapshot: Snapshot, form: Form, body: bytes) -> ReceivedRows:
         attributes = _json_attributes(snapshot.schema, [row.columns for row in rows], faults)
         vectors = _json_vectors([row.vector for row in rows], snapshot, faults)
     else:
-        table = _read_arrow(body)
+        table = read_arrow(body)
         if VECTOR not in table.column_names:
             raise InputError(f"the table must have a column {VECTOR!r}, got {', '.join(table.column_names) or 'none'}")
         ids = _arrow_ids(table, snapshot.manifest.id_type, faults)
@@ -151,7 +152,7 @@ def read_change_body(snapshot: Snapshot, form: Form, body: bytes) -> tuple[Any, 
     """
     faults, values = _Faults(), {}
     if form == "arrow":
-        table = _read_arrow(body)
+        table = read_arrow(body)
         ids = table.column(ID).combine_chunks() if ID in table.column_names else None
         columns = _arrow_attributes(snapshot.schema, table, faults)
         if ids is None and table.num_rows != 1:
@@ -340,20 +341,3 @@ def _name_of(schema: Schema, name: str) -> str:
     if attribute is None:
         raise InputError(f"the index has no attribute {name!r:.100}; it has {', '.join(schema.names) or 'none'}")
     return attribute
-
-
-def _read_arrow(body: bytes) -> Any:
-    import pyarrow as pa
-
-    try:
-        source = pa.py_buffer(body)
-        is_file = body[:6] == b"ARROW1"
-        table = (pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)).read_all()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"the body is not an Arrow IPC stream or file: {str(error)[:300]}") from None
-    names = table.column_names
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise InputError(f"the table has two columns {duplicates[0]!r:.100}; names must be unique")
-    return table
