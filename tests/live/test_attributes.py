@@ -223,3 +223,6 @@ def test_lists_without_a_value_fit_every_list(tmp_path, empty):
     index.update({"tags": [empty, empty]}, ids=[4, 5])
     index.append(vectors[:2], {"tags": [empty, empty]}, [100, 101])
     assert index.get([2, 3, 4, 5, 100, 101], ["tags"])["tags"].to_pylist() == [["a", "b"], *[empty] * 5]
+    assert index.update({"tags": []}, ids=[7, 8]).replaced == 2
+    assert index.get([7, 8], ["tags"])["tags"].to_pylist() == [[], []]
+    assert index.update({"tags": []}, ids=[]).replaced == 0

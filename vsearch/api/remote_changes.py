@@ -298,9 +298,13 @@ def _id_column(ids: Any) -> Any:
 
 
 def _is_flat(values: Any) -> bool:
-    """Whether a sequence has an item that is neither NULL nor a list, so that for a list attribute it is one value."""
-    return isinstance(values, (list, tuple)) and any(
-        item is not None and not isinstance(item, (list, tuple)) and not hasattr(item, "__array__") for item in values
+    """Whether a sequence is empty or has an item that is neither NULL nor a list, so that for a list attribute it is one value."""
+    return isinstance(values, (list, tuple)) and (
+        not values
+        or any(
+            item is not None and not isinstance(item, (list, tuple)) and not hasattr(item, "__array__")
+            for item in values
+        )
     )
 
 

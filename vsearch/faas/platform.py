@@ -13,9 +13,6 @@ from vsearch.faas.environments import Environment
 from vsearch.faas.functions import LARGEST_REQUEST, SCHEDULED, FunctionSpec, Reply, not_found, throttled, too_large
 from vsearch.faas.packages import runtime_folder, unpack
 
-TICK = 0.1
-"""Seconds between checks of the schedules."""
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -63,7 +60,7 @@ class Platform:
         self._runtime = runtime_folder(folder / "runtime")
         self._functions: dict[str, _Function] = {}
         self._lock = threading.Lock()
-        self._closing = threading.Event()
+        self._closing, self._rescheduled = threading.Event(), threading.Event()
         threading.Thread(target=self._reap, daemon=True).start()
         threading.Thread(target=self._run_schedules, daemon=True).start()
 
@@ -79,6 +76,7 @@ class Platform:
         with self._lock:
             old = self._functions.get(spec.name)
             self._functions[spec.name] = _Function(spec, code, due=time.monotonic() + (spec.every or 0))
+        self._rescheduled.set()
         for environment in old.idle if old else ():
             environment.stop()
 
@@ -152,6 +150,7 @@ class Platform:
     def close(self) -> None:
         """Stop all environments."""
         self._closing.set()
+        self._rescheduled.set()
         self.evict_idle()
 
     def _take(self, function: _Function) -> Environment | Reply | None:
@@ -198,7 +197,12 @@ class Platform:
             environment.stop()
 
     def _run_schedules(self) -> None:
-        while not self._closing.wait(TICK):
+        while not self._closing.is_set():
+            with self._lock:
+                upcoming = [function.due for function in self._functions.values() if function.spec.every is not None]
+            wait = max(0.0, min(upcoming) - time.monotonic()) if upcoming else None
+            self._rescheduled.wait(wait)
+            self._rescheduled.clear()
             now = time.monotonic()
             with self._lock:
                 due = [(f.spec.name, f) for f in self._functions.values() if f.spec.every is not None and f.due <= now]

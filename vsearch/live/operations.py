@@ -262,7 +262,8 @@ def _is_lists(values: Any) -> bool:
 
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         return pa.types.is_nested(values.type) or values.null_count == len(values)
-    return all(value is None or isinstance(value, (list, tuple, np.ndarray)) for value in _to_list(values))
+    listed = _to_list(values)  # [] is the empty list, for all rows
+    return bool(listed) and all(value is None or isinstance(value, (list, tuple, np.ndarray)) for value in listed)
 
 
 def select(snapshot: Snapshot, ids: Any, where: Where) -> NDArray[np.int64]:
