@@ -266,3 +266,27 @@ def test_a_small_index_loses_nothing(tmp_path, metric):
         index = vsearch.build(vectors, tmp_path / f"{metric}-{rows}", metric=metric)
         queries = np.concatenate([-vectors[:20], 3 * rng.normal(size=(20, 16))]).astype(np.float32)
         assert recall(index, queries, None) >= 0.98
+
+
+def test_removed_rows_are_no_filter(tmp_path):
+    """`nprobe` stays exact, and as many partitions are visited as before, if the rows were removed at random."""
+    rng = np.random.default_rng(0)
+    rows, queries = (rng.normal(size=(count, 16)).astype(np.float32) for count in (4000, 40))
+    index = vsearch.build(rows, tmp_path / "index", ids=np.arange(len(rows)), metric="l2")
+    before, probed = index.search(queries).stats, index.search(queries, nprobe=1).stats
+    index.delete(rng.choice(len(rows), 200, replace=False))
+    after = index.search(queries).stats
+    assert index.search(queries, nprobe=1).stats.partitions_visited == probed.partitions_visited == len(queries)
+    assert after.partitions_visited < 1.1 * before.partitions_visited
+    assert recall(index, queries, None) >= 0.95
+    filtered = index.search(queries, nprobe=1, where="id <> 5").stats
+    assert filtered.partitions_visited > len(queries)
+
+
+@pytest.mark.slow
+def test_rows_that_were_removed_around_a_query(tmp_path, data):
+    index = vsearch.build(data.rows, tmp_path / "index", ids=np.arange(len(data.rows)))
+    probed = index.search(data.queries, nprobe=2).stats.partitions_visited
+    index.delete(np.flatnonzero(data.cluster == data.own))
+    assert index.search(data.queries, nprobe=2).stats.partitions_visited == probed
+    assert recall(index, data.queries, None) >= 0.95

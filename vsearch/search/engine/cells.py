@@ -76,7 +76,7 @@ def plan_cells(
         k=request.k,
         nprobe=request.nprobe,
         rows=snapshot.partition_rows if mask is None else mask.matches,
-        filtered=mask is not None,
+        filtered=mask is not None and mask.filters(request.nprobe),
         exact=request.exact,
     )
 

@@ -22,6 +22,8 @@ BUDGET_BYTES = 64 << 20
 BY_CHANCE = 3.0  # times the expected deviation, which dozens of partitions hardly ever exceed by chance
 TAIL = 2.5  # -ln of the probability that a row exceeds the bound; measured: filtered recall stays above the unfiltered
 
+MOST_ROWS = 0.5  # share of the rows that leaves the nearest ones at about the same ranks
+
 
 @dataclass(frozen=True, eq=False)
 class IndexMask:
@@ -43,6 +45,10 @@ class IndexMask:
     correlated : bool
         Whether the shares of passing rows differ between partitions by more than chance: then the passing rows of a
         partition may differ from its other rows.
+    live : bool
+        Whether it only lacks removed rows: there is no predicate.
+    even : bool
+        Whether it has most of the rows, and about the same share of all partitions.
     """
 
     shards: tuple[ShardMask, ...]
@@ -53,26 +59,38 @@ class IndexMask:
     rows: int
     rechecked: int
     correlated: bool
+    live: bool = False
+    even: bool = False
 
     @classmethod
-    def of(cls, shards: list[ShardMask], snapshot: Snapshot) -> IndexMask:
-        """Combine the masks of all runs of a snapshot."""
+    def of(cls, shards: list[ShardMask], snapshot: Snapshot, *, live: bool = False) -> IndexMask:
+        """Combine the masks of all runs of a snapshot; `live` if they only lack removed rows."""
         partition_rows, radii = snapshot.partition_rows, snapshot.radii
         matches, certain = np.zeros(len(radii), np.int64), np.zeros(len(radii), np.int64)
         for mask, run in zip(shards, snapshot.shards, strict=True):
             partitions = slice(run.first_partition, run.first_partition + run.partitions)
             matches[partitions] += mask.matches
             certain[partitions] += mask.certain
+        rows, correlated = sum(mask.rows for mask in shards), _correlated(certain, partition_rows)
         return cls(
             tuple(shards),
             matches,
             _spread(matches, partition_rows, radii),
             certain,
             _spread(certain, partition_rows, radii),
-            sum(mask.rows for mask in shards),
+            rows,
             sum(mask.rechecked for mask in shards),
-            _correlated(certain, partition_rows),
+            correlated,
+            live,
+            not correlated and rows >= MOST_ROWS * int(partition_rows.sum()),
         )
+
+    def filters(self, nprobe: int | None) -> bool:
+        """Return whether routing must treat this as a filter, that is, expect that the rows nearest to a query do not pass.
+
+        Removed rows leave `nprobe` exact, and otherwise count as a filter only if not removed evenly.
+        """
+        return not self.live or (nprobe is None and not self.even)
 
     @property
     def bytes(self) -> int:
@@ -101,7 +119,7 @@ def live_mask(snapshot: Snapshot) -> IndexMask | None:
     except KeyError:
         mask = None
         if any(len(run.gone) for run in snapshot.shards):
-            mask = IndexMask.of([mask_live(run) for run in snapshot.shards], snapshot)
+            mask = IndexMask.of([mask_live(run) for run in snapshot.shards], snapshot, live=True)
         snapshot.derived[__name__] = mask
         return mask
 

@@ -69,6 +69,7 @@ def begin(workspace: Workspace, request: SearchRequest, mask: IndexMask | None) 
         settings=request.settings,
         match_counts=None if mask is None else mask.matches,
         effective_radii=None if mask is None else mask.effective_radii,
+        filtered=mask is not None and mask.filters(request.nprobe),
     )
 
 

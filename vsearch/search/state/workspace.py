@@ -206,11 +206,12 @@ class Workspace:
         settings: SearchSettings,
         match_counts: NDArray[np.int64] | None,
         effective_radii: NDArray[np.float32] | None,
+        filtered: bool,
     ) -> None:
         """Set the arguments that are the same for all shards.
 
-        `match_counts` int64 and `effective_radii` float32 (partitions,) belong to a predicate (`masks.IndexMask`); None
-        without one.
+        `match_counts` int64 and `effective_radii` float32 (partitions,) belong to a mask (`masks.IndexMask`), and `filtered` is
+        whether routing treats it as a filter; None without one.
         """
         options = (k, nprobe, exact)
         if options == self._options and settings is self._settings and match_counts is self._match_counts:
@@ -225,7 +226,7 @@ class Workspace:
         values = self.values
         values[CallField.NPROBE] = nprobe or 0
         values[CallField.EXACT] = exact
-        values[CallField.FILTERED] = match_counts is not None
+        values[CallField.FILTERED] = filtered
         self.fields.point(
             CallField.MATCH_COUNTS, self._partition_rows if match_counts is None else match_counts, np.int64
         )
