@@ -64,6 +64,7 @@ PASSING = [
     ErrorKind.STORE,
     ErrorKind.CORRUPT,
     ErrorKind.MISSING,
+    ErrorKind.SNAPSHOT,
 ]
 FINAL = [
     ErrorKind.DENIED,
