@@ -26,6 +26,13 @@ def check_whole(name: str, value: object, largest: int) -> None:
         raise InputError(msg)
 
 
+def check_missing(missing: object) -> None:
+    """Refuse values that do not say what to do with missing ids."""
+    if missing not in ("error", "skip"):
+        msg = f"missing must be 'error' or 'skip', got {missing!r:.100}"
+        raise InputError(msg)
+
+
 def check_offset(offset: object, k: int) -> None:
     """Refuse invalid offsets of a page of k rows; the page must end within the first 10,000 rows."""
     largest = LARGEST_K - k

@@ -8,6 +8,7 @@ import vsearch
 from tests.fanout.conftest import run_of
 from tests.functions.deployment import deploy
 from vsearch.api.remote_index import RemoteIndex
+from vsearch.api.remote_reading import RemoteReading
 from vsearch.api.remote_refusals import RefusesChanges
 from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.platforms.in_process import LocalInvoker
@@ -17,7 +18,13 @@ from vsearch.storage import open_store
 from vsearch.testing.indexes import IndexContract, make_collection
 
 OPTIONS = {"metric": "l2", "shards": 2, "partitions": 8}
-REFUSED = ("snapshots", "tune", *(name for name in vars(RefusesChanges) if not name.startswith("_")))
+ANSWERED = {"get", "count"}
+REFUSED = (
+    "snapshots",
+    "tune",
+    *(name for name in vars(RefusesChanges) if not name.startswith("_")),
+    *(name for name in vars(RemoteReading) if not name.startswith("_") and name not in ANSWERED),
+)
 
 
 @pytest.fixture(scope="module")

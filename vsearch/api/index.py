@@ -17,6 +17,7 @@ from vsearch.api.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.api.maintaining import MaintainableIndex
 from vsearch.api.measuring import check_target, check_tunable, draw_sample, measure_recall, tune_snapshot
 from vsearch.api.opened import rereads
+from vsearch.api.reading import ReadableIndex
 from vsearch.checks import check_columns, check_search
 from vsearch.errors import InputError
 from vsearch.search.engine.promise import uncovered
@@ -24,21 +25,20 @@ from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.recall import RecallReport, TuneReport
 from vsearch.search.state.expiry import present, seen
-from vsearch.search.state.fetching import get_rows, take_columns, take_ids
+from vsearch.search.state.fetching import take_columns, take_ids
 from vsearch.search.state.model import check_queries
 from vsearch.search.vectors import search_page, search_vectors
 from vsearch.search.where import mask_of
 from vsearch.storage.stores.waiting import within
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from vsearch.predicates import Where
     from vsearch.search.state.snapshot import Snapshot
 
 
-class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
+class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, EncodingIndex):
     """An open index. Thread-safe.
 
     It reads one snapshot, until it is changed through this object or `refresh` finds a newer one.
@@ -301,19 +301,6 @@ class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, EncodingIndex):
             mask = mask_of(snapshot, where, SearchStats())
             self._snapshot, report = tune_snapshot(snapshot, recall, k, drawn, sample, mask)
         return report
-
-    @rereads
-    def get(self, ids: Any, columns: Sequence[str] | None = None) -> pa.Table:
-        """Fetch rows by id: a table with ``id`` and the attribute columns (all by default), in the order of `ids`.
-
-        An attribute named ``id`` becomes ``attribute.id``.
-
-        Raises
-        ------
-        InputError
-            An id is not in the index or has the wrong type.
-        """
-        return get_rows(self._current(), ids, columns)
 
     def info(self) -> dict[str, Any]:
         """Describe the index: rows, dimensions, codes, bytes per vector by part, attributes, settings, snapshot, drift."""

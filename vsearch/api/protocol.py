@@ -67,8 +67,38 @@ class SearchableIndex(Protocol):
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and return its plan and counts; see `vsearch.Index.explain`."""
 
-    def get(self, ids: Any, columns: Sequence[str] | None = None) -> pa.Table:
+    def get(self, ids: Any, columns: Sequence[str] | None = None, *, missing: str = "error") -> pa.Table:
         """Fetch rows by id; see `vsearch.Index.get`."""
+
+    def count(self, where: Where = None) -> int:
+        """Count the rows that satisfy a predicate; see `vsearch.Index.count`."""
+
+    def rows(
+        self,
+        where: Where = None,
+        columns: Sequence[str] | None = None,
+        *,
+        order: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        after: Any = None,
+    ) -> pa.Table:
+        """Fetch the rows that satisfy a predicate; see `vsearch.Index.rows`."""
+
+    def to_batches(
+        self,
+        where: Where = None,
+        columns: Sequence[str] | None = None,
+        *,
+        order: str | Sequence[str] | None = None,
+        batch_rows: int = 10_000,
+    ) -> pa.RecordBatchReader:
+        """Stream the rows that satisfy a predicate; see `vsearch.Index.to_batches`."""
+
+    def facet(self, column: str, where: Where = None, *, limit: int | None = None) -> pa.Table:
+        """Count the values of an attribute; see `vsearch.Index.facet`."""
+
+    def min_max(self, column: str, where: Where = None) -> tuple[Any, Any]:
+        """Least and greatest value of an attribute; see `vsearch.Index.min_max`."""
 
     def info(self) -> dict[str, Any]:
         """Describe the index; see `vsearch.Index.info`."""

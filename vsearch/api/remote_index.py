@@ -13,6 +13,7 @@ from vsearch.api.remote_client import Client, answered, search_options
 from vsearch.api.remote_execution import ExecutionOptions
 from vsearch.api.remote_hits import RemoteHits, make_hits, probe_request, without_queries
 from vsearch.api.remote_queries import check_vectors, text_requests, vector_requests
+from vsearch.api.remote_reading import RemoteReading
 from vsearch.checks import check_search
 from vsearch.encoders.queries import as_texts
 from vsearch.errors import InputError
@@ -33,15 +34,13 @@ from vsearch.fanout.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from vsearch.api.remote_documents import RemoteDocumentHits
     from vsearch.predicates import Where
     from vsearch.search.recall import RecallReport, TuneReport
     from vsearch.storage import SnapshotInfo
 
 
-class RemoteIndex(RemoteChanges):
+class RemoteIndex(RemoteReading, RemoteChanges):
     """An index behind functions. Thread-safe.
 
     Parameters
@@ -199,20 +198,6 @@ class RemoteIndex(RemoteChanges):
     def __len__(self) -> int:
         rows: int = self.info()["rows"]
         return rows
-
-    def get(self, ids: Any, columns: Sequence[str] | None = None) -> pa.Table:
-        """Fetch rows by id; see `vsearch.Index.get`. Takes one search per thousand ids.
-
-        Raises
-        ------
-        InputError
-            An id is not in the index or has the wrong type.
-        RemoteError
-        """
-        from vsearch.api.remote_rows import get_remote_rows
-
-        info, pinned = self._describe(Deadline())
-        return get_remote_rows(pinned, info, ids, columns)
 
     def recall(
         self,

@@ -31,7 +31,28 @@ TOGETHER_BYTES = 1 << 20
 """Maximum bytes of these ids, unless a single one is longer."""
 
 
-def get_remote_rows(index: SearchableIndex, info: dict[str, Any], ids: Any, columns: Sequence[str] | None) -> pa.Table:
+def count_remote_rows(index: SearchableIndex, info: dict[str, Any], where: Where) -> int:
+    """Implement `Index.count` by an exact search for one row: it visits every shard with rows that pass, and these count them.
+
+    Parameters
+    ----------
+    index, info
+        Fixed to one snapshot.
+
+    Raises
+    ------
+    PredicateError, RemoteError
+    """
+    if where is None:
+        rows: int = info["rows"]
+        return rows
+    any_query = np.zeros(info["dimensions"], np.float32)
+    return index.search(any_query, 1, where, exact=True).stats.rows_masked
+
+
+def get_remote_rows(
+    index: SearchableIndex, info: dict[str, Any], ids: Any, columns: Sequence[str] | None, *, skip: bool = False
+) -> pa.Table:
     """Implement `Index.get` by searches restricted to these ids, with an arbitrary query.
 
     Parameters
@@ -40,11 +61,13 @@ def get_remote_rows(index: SearchableIndex, info: dict[str, Any], ids: Any, colu
         Fixed to one snapshot.
     info : dict
         The result of `index.info`.
+    skip : bool
+        Whether to leave out ids that are not in the index.
 
     Raises
     ------
     InputError
-        An id is not in the index or has the wrong type, or a column does not exist.
+        An id is not in the index, unless they are skipped, or has the wrong type, or a column does not exist.
     RemoteError
     """
     import pyarrow as pa
@@ -53,9 +76,12 @@ def get_remote_rows(index: SearchableIndex, info: dict[str, Any], ids: Any, colu
     requested = names if columns is None else columns
     stored = list(stored_names(requested, names))
     text = info["id_type"] == "string"
-    id_list = as_ids(ids, text=text).tolist()
+    id_list = as_ids(ids, text=text, beyond=skip).tolist()
     unique = list(dict.fromkeys(id_list))
-    _refuse([id_ for id_ in unique if text and not is_unicode(id_)])  # such ids cannot be stored
+    unstorable = [id_ for id_ in unique if text and not is_unicode(id_)]
+    if unstorable and not skip:
+        _refuse(unstorable)
+    unique = [id_ for id_ in unique if id_ not in unstorable] if unstorable else unique
     row_id = _row_id(names)
     any_query = np.zeros(info["dimensions"], np.float32)
 
@@ -70,12 +96,14 @@ def get_remote_rows(index: SearchableIndex, info: dict[str, Any], ids: Any, colu
         count = int((~np.isnan(hits.scores[0])).sum())  # fewer than the batch if ids are missing
         found_ids = hits.ids[0][:count].tolist()
         position_of |= {id_: len(position_of) + position for position, id_ in enumerate(found_ids)}
-        _refuse([id_ for id_ in batch if id_ not in position_of])
+        if not skip:
+            _refuse([id_ for id_ in batch if id_ not in position_of])
         if hits.columns is not None:
             tables.append(hits.columns.slice(0, count))
     if stored and not tables:
         empty = index.search(any_query, 1, columns=stored).columns  # for the types
         tables = [] if empty is None else [empty.slice(0, 0)]
+    id_list = [id_ for id_ in id_list if id_ in position_of]
     table = pa.table({"id": pa.array(id_list, pa.string() if text else pa.int64())})
     if tables:
         rows = pa.array([position_of[id_] for id_ in id_list], pa.int64())

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from vsearch._version import __version__
-from vsearch.cli import changes, demo, encoders, faas, indexes, maintenance, searches, stacks, training
+from vsearch.cli import changes, demo, encoders, faas, indexes, maintenance, reading, searches, stacks, training
 from vsearch.errors import VsearchError, VsearchWarning
 
 MISTAKE = 2
@@ -109,6 +109,9 @@ app.command()(training.evaluate)
 app.command()(training.train)
 app.command()(searches.explain)
 app.command()(searches.get)
+app.command()(reading.count)
+app.command()(reading.rows)
+app.command()(reading.facet)
 app.command()(maintenance.snapshots)
 app.command()(changes.tag)
 app.command()(changes.restore)

@@ -145,6 +145,44 @@ class IndexContract:
         with pytest.raises(InputError):
             opened.index.get(asked, columns=["no such column"])
 
+    def test_missing_rows_are_skipped_if_asked(self, opened: Opened) -> None:
+        there = [opened.ids[5], opened.ids[0], opened.ids[5]]
+        asked = ["nobody", *there, "\udc80", "no one"]
+        assert opened.index.get(asked, missing="skip").equals(opened.index.get(there))
+        with pytest.raises(InputError):
+            opened.index.get(asked)
+        with pytest.raises(InputError):
+            opened.index.get(there, missing="ignore")
+
+    def test_rows_are_counted(self, opened: Opened) -> None:
+        rows = opened.attributes.to_pylist()
+        assert opened.index.count() == len(rows)
+        assert opened.index.count("number >= 1000000") == 0
+        assert opened.index.count({"flag": True}) == sum(row["flag"] for row in rows)
+        expected = sum(row["word"] is None or row["number"] < 7 for row in rows)
+        assert opened.index.count("word IS NULL OR number < 7") == expected
+        with pytest.raises(PredicateError):
+            opened.index.count("no_such_column = 1")
+
+    def test_rows_are_listed_or_refused_by_name(self, opened: Opened) -> None:
+        index, passing = opened.index, "number < 4"
+        words = ["w1", "w2", "w3", None]  # of the first four rows, the first has none
+        asked: dict[str, tuple[Callable[[], Any], Any]] = {
+            "rows": (
+                lambda: list(index.rows(passing, ["word"], order="number DESC", limit=3)["id"].to_pylist()),
+                [opened.ids[3], opened.ids[2], opened.ids[1]],
+            ),
+            "to_batches": (lambda: sorted(index.to_batches(passing, []).read_all()["id"].to_pylist()), opened.ids[:4]),
+            "facet": (lambda: list(index.facet("word", passing)["value"].to_pylist()), words),
+            "min_max": (lambda: index.min_max("number", passing), (0, 3)),
+        }
+        for name, (ask, expected) in asked.items():
+            if name in opened.refuses:
+                with pytest.raises(InputError, match=rf"{name}.*by its own URL"):
+                    ask()
+            else:
+                assert ask() == expected, name
+
     def test_recall_is_measured(self, opened: Opened) -> None:
         report = opened.index.recall(opened.queries, k=5)
         assert 0.5 < report.recall <= 1.0

@@ -77,6 +77,23 @@ def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
     return ids.reshape(shape)
 
 
+def take_id_array(snapshot: Snapshot, rows: NDArray[np.int64]) -> pa.Array:
+    """Return the ids of rows, int64 (n,), as an Arrow array of int64 or string."""
+    import pyarrow as pa
+
+    if snapshot.manifest.id_type != "string":
+        return pa.array(take_ids(snapshot, rows), pa.int64())
+    pieces, places = [], []
+    for shard, at, inside in snapshot.locate(rows):
+        pieces += take(shard.files[IDS], ["id"], inside).column("id").cast(pa.string()).chunks
+        places.append(at)
+    if not pieces:
+        return pa.array([], pa.string())
+    position = np.empty(len(rows), np.int64)
+    position[np.concatenate(places)] = np.arange(len(rows))
+    return pa.concat_arrays(pieces).take(pa.array(position))
+
+
 def _id_of(plain: tuple[list[int], list[NDArray[np.integer[Any]]]], row: int) -> int:
     """Return the id of a row; -1 for row -1."""
     if row < 0:
@@ -129,25 +146,45 @@ def _take_from_run(shard: Shard, fields: Mapping[str, pa.DataType], inside: NDAr
     return pa.table(columns)
 
 
-def get_rows(snapshot: Snapshot, ids: Any, columns: Sequence[str] | None) -> pa.Table:
-    """Return rows by id with attribute columns, all by default; see `Index.get`.
+def rows_of_ids(snapshot: Snapshot, ids: Any, *, skip: bool) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return ids and the positions of their rows, in the order of the ids; those without a row are left out if `skip`.
 
     Raises
     ------
     InputError
-        An id is not in the index or has the wrong type, or a column is not an attribute.
+        An id has the wrong type, or is not in the index.
+    """
+    requested = as_ids(ids, text=snapshot.manifest.id_type == "string", beyond=skip)
+    rows = living(snapshot, find_ids(snapshot, requested))
+    absent = rows < 0
+    if not absent.any():
+        return requested, rows
+    if not skip:
+        missing = ", ".join(shown(requested[i]) for i in np.flatnonzero(absent)[:5])
+        msg = f"no row has the id {missing}"
+        raise InputError(msg)
+    return requested[~absent], rows[~absent]
+
+
+def get_rows(snapshot: Snapshot, ids: Any, columns: Sequence[str] | None, *, skip: bool = False) -> pa.Table:
+    """Return rows by id with attribute columns, all by default; see `Index.get`.
+
+    Parameters
+    ----------
+    skip : bool
+        Whether to leave out ids that are not in the index.
+
+    Raises
+    ------
+    InputError
+        An id is not in the index, unless they are skipped, or has the wrong type, or a column is not an attribute.
     """
     import pyarrow as pa
 
     chosen = list(snapshot.schema.names if columns is None else columns)
     check_columns(chosen if columns is None else columns, snapshot.schema.names)
     text = snapshot.manifest.id_type == "string"
-    requested = as_ids(ids, text=text)
-    rows = living(snapshot, find_ids(snapshot, requested))
-    if (rows < 0).any():
-        missing = ", ".join(shown(requested[i]) for i in np.flatnonzero(rows < 0)[:5])
-        msg = f"no row has the id {missing}"
-        raise InputError(msg)
+    requested, rows = rows_of_ids(snapshot, ids, skip=skip)
     table = pa.table({"id": pa.array(requested.tolist(), pa.string() if text else pa.int64())})
     if chosen:
         for name, column in zip(chosen, take_columns(snapshot, chosen, rows).columns, strict=True):

@@ -18,7 +18,7 @@ LONGEST_SHOWN = 200
 UUID_BYTES = 16
 
 
-def as_ids(ids: Any, *, text: bool) -> NDArray[Any]:
+def as_ids(ids: Any, *, text: bool, beyond: bool = False) -> NDArray[Any]:
     """Return one or more ids as an array with the id type of the index.
 
     Parameters
@@ -27,6 +27,8 @@ def as_ids(ids: Any, *, text: bool) -> NDArray[Any]:
         A UUID or its 16 bytes is converted to the canonical string.
     text : bool
         Whether the index has string ids.
+    beyond : bool
+        Leave out integers beyond int64, which no row has, instead of refusing them.
 
     Returns
     -------
@@ -45,14 +47,17 @@ def as_ids(ids: Any, *, text: bool) -> NDArray[Any]:
             raise InputError(msg)
         return id_array(names)
     limits = np.iinfo(np.int64)
+    kept = []
     for value in values:
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
             msg = f"ids of this index must be integers, got {value!r:.100}"
             raise InputError(msg)
-        if not limits.min <= value <= limits.max:
+        if limits.min <= value <= limits.max:
+            kept.append(value)
+        elif not beyond:
             msg = f"no row has the id {shown(value)}"
             raise InputError(msg)
-    return np.array(values, np.int64)
+    return np.array(kept, np.int64)
 
 
 def id_array(values: Any) -> NDArray[Any]:
@@ -81,7 +86,7 @@ def shown(id_: object) -> str:
 
 
 def _to_list(ids: Any) -> list[Any]:
-    for method in ("to_pylist", "to_list", "tolist"):
+    for method in ("to_pylist", "to_list", "tolist", "as_py"):
         if hasattr(ids, method):
             ids = getattr(ids, method)()
             break

@@ -1,0 +1,182 @@
+"""Rows of an open index without a search: by id or predicate, their number, and the values of attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from vsearch.api.opened import OpenedIndex, rereads
+from vsearch.checks import check_missing, check_whole
+from vsearch.search.state.fetching import get_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.predicates import Where
+
+MOST = 2**31 - 1
+"""Largest number of rows of a page or batch."""
+
+
+class ReadableIndex(OpenedIndex):
+    """Reading of rows, counts and values."""
+
+    @rereads
+    def get(self, ids: Any, columns: Sequence[str] | None = None, *, missing: str = "error") -> pa.Table:
+        """Fetch rows by id: a table with ``id`` and the attribute columns (all by default), in the order of `ids`.
+
+        An attribute named ``id`` becomes ``attribute.id``.
+
+        Parameters
+        ----------
+        missing : {"error", "skip"}
+            What to do with ids that are not in the index.
+
+        Raises
+        ------
+        InputError
+            An id is not in the index, unless they are skipped, or has the wrong type.
+        """
+        check_missing(missing)
+        return get_rows(self._current(), ids, columns, skip=missing == "skip")
+
+    @rereads
+    def count(self, where: Where = None) -> int:
+        """Count the rows that satisfy a predicate; all rows without one. Exact.
+
+        Raises
+        ------
+        PredicateError
+        """
+        from vsearch.search.listing import count_rows
+
+        return count_rows(self._current(), where)
+
+    @rereads
+    def rows(
+        self,
+        where: Where = None,
+        columns: Sequence[str] | None = None,
+        *,
+        order: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        after: Any = None,
+    ) -> pa.Table:
+        """Fetch the rows that satisfy a predicate: a table with ``id`` and the attribute columns, as `get` returns it.
+
+        Parameters
+        ----------
+        where : str, dict or expression, optional
+        columns : sequence of str, optional
+            Attribute columns; all by default.
+        order : str or sequence of str, optional
+            Columns to sort by, each with ``ASC`` (the default) or ``DESC``, such as ``["price DESC", "name"]``. NULL comes
+            last. Ties are in ascending order of the ids, and so are all rows by default; strings are ordered by their bytes.
+        limit : int, optional
+            Most rows of the table; all by default.
+        after : int, str or UUID, optional
+            The id of the last row of the page before. Pages of one snapshot never repeat or omit a row. Without `order`, they
+            never do so for rows that are there throughout, whatever else is added or deleted in between.
+
+        Raises
+        ------
+        InputError
+            An option is invalid, or `after` is not the id of a row that satisfies the predicate, which `order` requires.
+        PredicateError
+        """
+        from vsearch.search.listing import list_page, make_table, parse_order
+
+        if limit is not None:
+            check_whole("limit", limit, MOST)
+        snapshot = self._current()
+        make_table(snapshot, snapshot.partition_rows[:0], columns)  # checks them first
+        return make_table(
+            snapshot, list_page(snapshot, where, parse_order(order, snapshot.schema), limit, after), columns
+        )
+
+    @rereads
+    def to_batches(
+        self,
+        where: Where = None,
+        columns: Sequence[str] | None = None,
+        *,
+        order: str | Sequence[str] | None = None,
+        batch_rows: int = 10_000,
+    ) -> pa.RecordBatchReader:
+        """Stream the rows that satisfy a predicate as Arrow record batches, with the columns that `rows` returns.
+
+        All batches are of the snapshot that is open now, even if the index changes in between.
+
+        Parameters
+        ----------
+        where, columns
+            As for `rows`.
+        order : str or sequence of str, optional
+            As for `rows`; by default the order in which rows are stored, which needs no sorting and reads files in sequence.
+        batch_rows : int
+            Most rows of a batch.
+
+        Raises
+        ------
+        InputError, PredicateError
+        """
+        from vsearch.search.listing import list_page, make_batches, parse_order, passing_rows
+
+        check_whole("batch_rows", batch_rows, MOST)
+        snapshot = self._current()
+        sorted_by = parse_order(order, snapshot.schema)
+        rows = list_page(snapshot, where, sorted_by, None, None) if sorted_by else passing_rows(snapshot, where)
+        return make_batches(snapshot, rows, columns, int(batch_rows))
+
+    @rereads
+    def facet(self, column: str, where: Where = None, *, limit: int | None = None) -> pa.Table:
+        """Count how many of the rows that satisfy a predicate have each value of an attribute. Exact.
+
+        Parameters
+        ----------
+        column : str
+            An attribute. Of lists, rows are counted once for each distinct element that is not NULL.
+        where : str, dict or expression, optional
+        limit : int, optional
+            Only this many values; all by default.
+
+        Returns
+        -------
+        pyarrow.Table
+            ``value`` and ``count`` (int64), most frequent first and equally frequent values in ascending order. NULL is a value,
+            except as or in a list.
+
+        Raises
+        ------
+        InputError
+            There is no such attribute, or `limit` is invalid.
+        PredicateError
+        """
+        from vsearch.checks import stored_names
+        from vsearch.search.facets import count_values
+
+        if limit is not None:
+            check_whole("limit", limit, MOST)
+        snapshot = self._current()
+        (name,) = stored_names([column], snapshot.schema.names)
+        return count_values(snapshot, name, where, limit)
+
+    @rereads
+    def min_max(self, column: str, where: Where = None) -> tuple[Any, Any]:
+        """Return the least and the greatest value of an attribute among the rows that satisfy a predicate.
+
+        NULL does not count, and NaN is above all numbers; both are None if there is no value. Timestamps in nanoseconds are
+        returned as `numpy.datetime64`.
+
+        Raises
+        ------
+        InputError
+            There is no such attribute, or it holds lists.
+        PredicateError
+        """
+        from vsearch.checks import stored_names
+        from vsearch.search.facets import extremes
+
+        snapshot = self._current()
+        (name,) = stored_names([column], snapshot.schema.names)
+        return extremes(snapshot, name, where)

@@ -1,0 +1,75 @@
+"""Reading of rows of an index behind functions: by id, and their number; what reads many rows is refused."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from vsearch.checks import check_missing
+from vsearch.errors import InputError
+from vsearch.fanout.calls.retries import Deadline
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.api.protocol import SearchableIndex
+    from vsearch.predicates import Where
+
+
+def _refuse(what: str) -> NoReturn:
+    raise InputError(
+        f"{what} is not available through functions, which return the best rows of a query, not all: open the index by its own "
+        "URL and do it there"
+    )
+
+
+class RemoteReading:
+    """Methods of `vsearch.Index` that read rows. Those that read many raise `vsearch.InputError`, whatever they are given."""
+
+    @abstractmethod
+    def _describe(self, deadline: Deadline) -> tuple[dict[str, Any], SearchableIndex]:
+        """Return the description of the index, and the index fixed to what was described."""
+
+    def get(self, ids: Any, columns: Sequence[str] | None = None, *, missing: str = "error") -> pa.Table:
+        """Fetch rows by id; see `vsearch.Index.get`. Takes one search per thousand ids.
+
+        Raises
+        ------
+        InputError
+            An id is not in the index, unless they are skipped, or has the wrong type.
+        RemoteError
+        """
+        from vsearch.api.remote_rows import get_remote_rows
+
+        check_missing(missing)
+        info, pinned = self._describe(Deadline())
+        return get_remote_rows(pinned, info, ids, columns, skip=missing == "skip")
+
+    def count(self, where: Where = None) -> int:
+        """Count the rows that satisfy a predicate; see `vsearch.Index.count`. Takes an exact search among these rows.
+
+        Raises
+        ------
+        PredicateError, RemoteError
+        """
+        from vsearch.api.remote_rows import count_remote_rows
+
+        info, pinned = self._describe(Deadline())
+        return count_remote_rows(pinned, info, where)
+
+    def rows(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.rows`."""
+        _refuse("rows")
+
+    def to_batches(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.to_batches`."""
+        _refuse("to_batches")
+
+    def facet(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.facet`."""
+        _refuse("facet")
+
+    def min_max(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.min_max`."""
+        _refuse("min_max")
