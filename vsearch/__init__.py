@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from vsearch.api.build_and_open import build, build_documents, open, plan, prune, verify
     from vsearch.api.creating import create
     from vsearch.api.evaluation import Evaluation, evaluate
-    from vsearch.api.hits import DocumentHits, Hits
+    from vsearch.api.hits import DocumentHits, Hit, Hits
     from vsearch.api.index import Index
     from vsearch.api.protocol import SearchableIndex
+    from vsearch.api.reading import StoredVectors
     from vsearch.api.remote_hits import RemoteHits
     from vsearch.api.remote_index import RemoteIndex
     from vsearch.building.inputs.packed_bits import unpack_bits
@@ -62,6 +63,7 @@ __all__ = [
     "DocumentHits",
     "Evaluation",
     "FormatVersionError",
+    "Hit",
     "Hits",
     "IncompleteAnswerError",
     "Index",
@@ -79,6 +81,7 @@ __all__ = [
     "SearchableIndex",
     "SnapshotNotFoundError",
     "StoreError",
+    "StoredVectors",
     "VsearchDeprecationWarning",
     "VsearchError",
     "VsearchWarning",
@@ -103,8 +106,9 @@ __getattr__ = lazy_names(
         "vsearch.api.build_and_open": ("build", "build_documents", "open", "plan", "prune", "verify"),
         "vsearch.api.creating": ("create",),
         "vsearch.api.evaluation": ("Evaluation", "evaluate"),
-        "vsearch.api.hits": ("DocumentHits", "Hits"),
+        "vsearch.api.hits": ("DocumentHits", "Hit", "Hits"),
         "vsearch.api.index": ("Index",),
+        "vsearch.api.reading": ("StoredVectors",),
         "vsearch.api.remote_hits": ("RemoteHits",),
         "vsearch.api.protocol": ("SearchableIndex",),
         "vsearch.api.remote_index": ("RemoteIndex",),

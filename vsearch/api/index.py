@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vsearch.api.asynchronous import AsyncIndex
 from vsearch.api.changing import ChangeableIndex
 from vsearch.api.encoding import EncodingIndex
 from vsearch.api.explanation import Explanation, sql_of
@@ -24,6 +25,7 @@ from vsearch.search.engine.promise import uncovered
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.recall import RecallReport, TuneReport
+from vsearch.search.state.decoding import decode_vectors
 from vsearch.search.state.expiry import present, seen
 from vsearch.search.state.fetching import take_columns, take_ids
 from vsearch.search.state.model import check_queries
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 
-class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, EncodingIndex):
+class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, EncodingIndex, AsyncIndex):
     """An open index. Thread-safe.
 
     It reads one snapshot, until it is changed through this object or `refresh` finds a newer one.
@@ -50,6 +52,22 @@ class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, E
             f"<vsearch.Index {self._snapshot.store.url} snapshot {manifest.snapshot}: "
             f"{manifest.rows} x {manifest.dimensions} {manifest.metric}>"
         )
+
+    def _repr_html_(self) -> str:
+        """The index as a table, for notebooks."""
+        from html import escape
+
+        manifest = self._snapshot.manifest
+        facts = {
+            "index": self._snapshot.store.url,
+            "snapshot": str(manifest.snapshot),
+            "rows": f"{len(self):,}",
+            "vectors": f"{manifest.dimensions} dimensions, {manifest.metric}, {manifest.quantizer.name}",
+            "attributes": ", ".join(f"{attribute.name} {attribute.type}" for attribute in manifest.attributes)
+            or "none",
+        }
+        rows = "".join(f"<tr><th>{name}</th><td>{escape(fact)}</td></tr>" for name, fact in facts.items())
+        return f"<table>{rows}</table>"
 
     def __len__(self) -> int:
         return seen(self._snapshot).live_count
@@ -66,6 +84,7 @@ class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, E
         min_score: float | None = None,
         timeout: float | None = None,
         offset: int = 0,
+        vectors: bool = False,
     ) -> Hits:
         """Find the nearest rows that satisfy a predicate.
 
@@ -90,6 +109,8 @@ class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, E
             Rows to skip, for the next page: offset + k is at most 10,000. Pages of the same snapshot, queries, k and other
             options never share a row and together hold all of them. A page costs about twice as much as a search for
             offset + k rows, with `exact` as much; the first page costs nothing extra.
+        vectors : bool
+            Decode the vectors of the hits; see `Index.vectors`.
 
         Raises
         ------
@@ -106,7 +127,7 @@ class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, E
             if not isinstance(columns, tuple) or columns:  # skip listing the schema if no columns are requested
                 check_columns(columns, snapshot.schema.names)
             stats = SearchStats()
-            vectors = self._check_queries(snapshot, queries)
+            points = self._check_queries(snapshot, queries)
             stats.add("prepare", begun)
             request = SearchRequest(
                 k=int(k),
@@ -118,12 +139,13 @@ class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, E
                 offset=int(offset),
             )
             find = search_page if offset else search_vectors
-            answer = find(snapshot, vectors, request, mask_of(snapshot, where, stats), stats)
+            answer = find(snapshot, points, request, mask_of(snapshot, where, stats), stats)
             begun = time.perf_counter()
             ids = take_ids(snapshot, answer.rows)
             attributes = take_columns(snapshot, columns, answer.rows.reshape(-1)) if len(columns) else None
+            decoded = decode_vectors(snapshot, answer.rows) if vectors else None
             stats.add("fetch", begun)
-            return Hits(ids, answer.scores, stats, attributes, request.offset)
+            return Hits(ids, answer.scores, stats, attributes, request.offset, decoded)
 
     @rereads
     def search_documents(
@@ -205,7 +227,7 @@ class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, E
                     matched = tuple(
                         DocumentMatches(m.positions, m.scores, at) for m, at in zip(row_matches, places, strict=True)
                     )
-            return DocumentHits(ids, answer.scores, stats, attributes, request.offset, matched)
+            return DocumentHits(ids, answer.scores, stats, attributes, request.offset, matches=matched)
 
     @property
     def has_documents(self) -> bool:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from vsearch.api.explanation import Explanation
     from vsearch.api.hits import DocumentHits, Hits
+    from vsearch.api.reading import StoredVectors
     from vsearch.live.commits import Commit
     from vsearch.live.feed import Changes
     from vsearch.live.optimizing import OptimizeReport
@@ -44,6 +45,7 @@ class SearchableIndex(Protocol):
         timeout: float | None = None,
         *,
         offset: int = 0,
+        vectors: bool = False,
     ) -> Hits:
         """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`."""
 
@@ -69,6 +71,9 @@ class SearchableIndex(Protocol):
 
     def get(self, ids: Any, columns: Sequence[str] | None = None, *, missing: str = "error") -> pa.Table:
         """Fetch rows by id; see `vsearch.Index.get`."""
+
+    def vectors(self, ids: Any, *, missing: str = "error") -> StoredVectors:
+        """Decode the vectors of rows; see `vsearch.Index.vectors`."""
 
     def count(self, where: Where = None) -> int:
         """Count the rows that satisfy a predicate; see `vsearch.Index.count`."""
@@ -196,3 +201,24 @@ class SearchableIndex(Protocol):
 
     def restore(self, *, snapshot: int | None = None, tag: str | None = None) -> Commit:
         """Restore an older snapshot; see `vsearch.Index.restore`."""
+
+    async def asearch(self, *arguments: Any, **options: Any) -> Hits:
+        """Await `search`; see `vsearch.Index.asearch`."""
+
+    async def aget(self, *arguments: Any, **options: Any) -> pa.Table:
+        """Await `get`; see `vsearch.Index.aget`."""
+
+    async def acount(self, *arguments: Any, **options: Any) -> int:
+        """Await `count`; see `vsearch.Index.acount`."""
+
+    async def aappend(self, *arguments: Any, **options: Any) -> Commit:
+        """Await `append`; see `vsearch.Index.aappend`."""
+
+    async def aupsert(self, *arguments: Any, **options: Any) -> Commit:
+        """Await `upsert`; see `vsearch.Index.aupsert`."""
+
+    async def aupdate(self, *arguments: Any, **options: Any) -> Commit:
+        """Await `update`; see `vsearch.Index.aupdate`."""
+
+    async def adelete(self, *arguments: Any, **options: Any) -> Commit:
+        """Await `delete`; see `vsearch.Index.adelete`."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vsearch.api.opened import OpenedIndex, rereads
 from vsearch.checks import check_missing, check_whole
-from vsearch.search.state.fetching import get_rows
+from vsearch.search.state.fetching import get_rows, rows_of_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,6 +20,28 @@ if TYPE_CHECKING:
 
 MOST = 2**31 - 1
 """Largest number of rows of a page or batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredVectors:
+    """Vectors decoded from an index.
+
+    Attributes
+    ----------
+    ids : int64, or object (str) (n,)
+    vectors : float32 (n, d)
+    codes : {"float32", "float16", "int8", "codes"}
+        What they are decoded from, which tells how exact they are: rerank codes of float32 keep the indexed vector up to
+        rounding; float16 to about 3 digits of its distance to the centroid; int8 to a step, 1/127 of the largest element of that
+        difference. Indexes without rerank codes only have the codes that are scanned: coarse approximations.
+    """
+
+    ids: NDArray[Any]
+    vectors: NDArray[np.float32]
+    codes: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 class ReadableIndex(OpenedIndex):
@@ -39,6 +65,30 @@ class ReadableIndex(OpenedIndex):
         """
         check_missing(missing)
         return get_rows(self._current(), ids, columns, skip=missing == "skip")
+
+    @rereads
+    def vectors(self, ids: Any, *, missing: str = "error") -> StoredVectors:
+        """Decode the vectors of rows, by id.
+
+        Under cosine they have length 1, since lengths are not stored. How far they are from the vectors that were indexed depends
+        on the codes: see `StoredVectors`.
+
+        Parameters
+        ----------
+        missing : {"error", "skip"}
+            What to do with ids that are not in the index.
+
+        Raises
+        ------
+        InputError
+            An id is not in the index, unless they are skipped, or has the wrong type; or the index has multi-vector documents.
+        """
+        from vsearch.search.state.decoding import decode_vectors
+
+        check_missing(missing)
+        snapshot = self._current()
+        found, rows = rows_of_ids(snapshot, ids, skip=missing == "skip")
+        return StoredVectors(found, decode_vectors(snapshot, rows), snapshot.model.rerank or "codes")
 
     @rereads
     def count(self, where: Where = None) -> int:

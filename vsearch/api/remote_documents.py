@@ -17,7 +17,7 @@ from vsearch.fanout.wire.messages import Documents, int32s
 from vsearch.multivector.queries import check_request, prepare_queries
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RemoteDocumentHits(RemoteHits, DocumentHits):
     """Documents found by functions; see `vsearch.DocumentHits`."""
 

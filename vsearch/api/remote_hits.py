@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 H = TypeVar("H", bound="RemoteHits")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RemoteHits(Hits):
     """Hits found by functions.
 

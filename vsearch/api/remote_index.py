@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from vsearch.api.asynchronous import AsyncIndex
 from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.remote_changes import RemoteChanges
 from vsearch.api.remote_client import Client, answered, search_options
 from vsearch.api.remote_execution import ExecutionOptions
 from vsearch.api.remote_hits import RemoteHits, make_hits, probe_request, without_queries
 from vsearch.api.remote_queries import check_vectors, text_requests, vector_requests
-from vsearch.api.remote_reading import RemoteReading
+from vsearch.api.remote_reading import RemoteReading, refuse_vectors
 from vsearch.checks import check_search
 from vsearch.encoders.queries import as_texts
 from vsearch.errors import InputError
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from vsearch.storage import SnapshotInfo
 
 
-class RemoteIndex(RemoteReading, RemoteChanges):
+class RemoteIndex(RemoteReading, RemoteChanges, AsyncIndex):
     """An index behind functions. Thread-safe.
 
     Parameters
@@ -119,6 +120,7 @@ class RemoteIndex(RemoteReading, RemoteChanges):
         offset: int = 0,
         at_least: int = 0,
         freshness: float = 0.0,
+        vectors: bool = False,
     ) -> RemoteHits:
         """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`.
 
@@ -141,6 +143,8 @@ class RemoteIndex(RemoteReading, RemoteChanges):
         freshness : float
             Seconds by which the answer may be late. A newer snapshot is then loaded in the background while the previous one
             answers, so no search waits for it.
+        vectors : bool
+            Not for functions, which do not return vectors.
 
         Raises
         ------
@@ -153,18 +157,20 @@ class RemoteIndex(RemoteReading, RemoteChanges):
         RemoteError
             The functions could not be called, or failed.
         """
+        if vectors:
+            refuse_vectors()
         execution = ExecutionOptions.of(
             timeout, mode, allocators, branching, at_least, freshness, allow_partial=allow_partial
         )
         texts = as_texts(queries)
-        vectors = check_vectors(queries) if texts is None else None
+        points = check_vectors(queries) if texts is None else None
         options = search_options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
-        if vectors is None:
+        if points is None:
             requests = text_requests(self._client, texts or (), options)
-        elif len(vectors):
-            requests = vector_requests(self._client, vectors, options)
+        elif len(points):
+            requests = vector_requests(self._client, points, options)
         else:
-            answer = self._answers([probe_request(vectors.shape[1], options)], execution)[0]
+            answer = self._answers([probe_request(points.shape[1], options)], execution)[0]
             return make_hits(RemoteHits, [without_queries(answer)], options, self._prices_of)
         return make_hits(RemoteHits, self._answers(requests, execution), options, self._prices_of)
 

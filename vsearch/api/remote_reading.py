@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 def _refuse(what: str) -> NoReturn:
     raise InputError(
-        f"{what} is not available through functions, which return the best rows of a query, not all: open the index by its own "
-        "URL and do it there"
+        f"{what} is not available through functions, which return the best rows of a query, with ids and attributes: open the "
+        "index by its own URL and do it there"
     )
+
+
+def refuse_vectors() -> NoReturn:
+    """Refuse to return vectors with hits."""
+    _refuse("vectors=True")
 
 
 class RemoteReading:
@@ -73,3 +78,7 @@ class RemoteReading:
     def min_max(self, *_given: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.min_max`."""
         _refuse("min_max")
+
+    def vectors(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.vectors`."""
+        _refuse("vectors")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -164,6 +165,21 @@ class IndexContract:
         with pytest.raises(PredicateError):
             opened.index.count("no_such_column = 1")
 
+    def test_vectors_come_with_the_hits_or_are_refused(self, opened: Opened) -> None:
+        if "vectors" in opened.refuses:
+            with pytest.raises(InputError, match=r"vectors=True.*by its own URL"):
+                opened.index.search(opened.queries, vectors=True)
+            return
+        hits = opened.index.search(opened.queries, k=3, vectors=True)
+        assert hits.vectors is not None
+        squares = ((hits.vectors - opened.queries[:, None]) ** 2).sum(axis=2)
+        np.testing.assert_allclose(squares, hits.scores, rtol=0.05)  # int8 codes
+
+    def test_methods_to_await(self, opened: Opened) -> None:
+        hits = asyncio.run(opened.index.asearch(opened.queries, k=3))
+        assert hits.ids.tolist() == opened.index.search(opened.queries, k=3).ids.tolist()
+        assert asyncio.run(opened.index.acount("number < 7")) == 7
+
     def test_rows_are_listed_or_refused_by_name(self, opened: Opened) -> None:
         index, passing = opened.index, "number < 4"
         words = ["w1", "w2", "w3", None]  # of the first four rows, the first has none
@@ -175,6 +191,7 @@ class IndexContract:
             "to_batches": (lambda: sorted(index.to_batches(passing, []).read_all()["id"].to_pylist()), opened.ids[:4]),
             "facet": (lambda: list(index.facet("word", passing)["value"].to_pylist()), words),
             "min_max": (lambda: index.min_max("number", passing), (0, 3)),
+            "vectors": (lambda: list(index.vectors(opened.ids[:2]).ids.tolist()), opened.ids[:2]),
         }
         for name, (ask, expected) in asked.items():
             if name in opened.refuses:

@@ -1,0 +1,54 @@
+"""Vectors of rows in the coordinates in which they were indexed, as far as their codes keep them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import InputError
+from vsearch.metrics import normalise
+from vsearch.search.state.fetching import reconstruct
+
+if TYPE_CHECKING:
+    from vsearch.search.state.snapshot import Snapshot
+
+TOGETHER = 1 << 14
+"""Rows that are decoded at a time: their intermediate arrays stay small."""
+
+
+def decode_vectors(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return vectors of rows, float32 (..., d) for rows (...), NaN for row -1. O(rows d^2).
+
+    Raises
+    ------
+    InputError
+        The rows are documents of many vectors.
+    """
+    if snapshot.manifest.documents is not None:
+        raise InputError(
+            "vectors can be read from an index with one vector per row; this one has multi-vector documents"
+        )
+    shape, rows = rows.shape, rows.reshape(-1)
+    vectors = np.full((len(rows), snapshot.model.dimensions), np.nan, np.float32)
+    present = np.flatnonzero(rows >= 0)
+    for start in range(0, len(present), TOGETHER):
+        places = present[start : start + TOGETHER]
+        vectors[places] = _decode(snapshot, rows[places])
+    return vectors.reshape(*shape, snapshot.model.dimensions)
+
+
+def _decode(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    model = snapshot.model
+    rotated, rotation = (
+        reconstruct(snapshot, rows),
+        model.quantizer.rotation,
+    )  # orthogonal: its transpose is its inverse
+    if model.far_apart:
+        plain = rotated.astype(np.float64) @ rotation.astype(np.float64) + model.mean
+        return plain.astype(np.float32)
+    vectors = rotated @ rotation
+    if model.metric == "cosine":
+        return normalise(vectors)
+    return vectors + model.mean if model.metric == "l2" else vectors
