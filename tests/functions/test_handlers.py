@@ -118,6 +118,7 @@ def test_a_search_with_damaged_parts(index, handlers, role, seed):
         ErrorKind.UNREACHABLE,
         ErrorKind.DEADLINE,
         ErrorKind.TIMEOUT,
+        ErrorKind.MISSING,
         ErrorKind.SNAPSHOT,
     )
 
