@@ -115,6 +115,7 @@ def test_a_search_with_damaged_parts(index, handlers, role, seed):
     assert kind in (
         None,
         ErrorKind.REFUSED,
+        ErrorKind.PREDICATE,
         ErrorKind.UNREACHABLE,
         ErrorKind.DEADLINE,
         ErrorKind.TIMEOUT,
