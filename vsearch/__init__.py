@@ -17,7 +17,7 @@ from vsearch._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from vsearch import datasets, encoders, jpq
-    from vsearch.api.build_and_open import build, build_documents, open, plan, prune, verify
+    from vsearch.api.build_and_open import build, build_documents, open, plan
     from vsearch.api.creating import create
     from vsearch.api.evaluation import Evaluation, evaluate
     from vsearch.api.hits import DocumentHits, Hit, Hits
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vsearch.api.reading import StoredVectors
     from vsearch.api.remote_hits import RemoteHits
     from vsearch.api.remote_index import RemoteIndex
+    from vsearch.api.upkeep import prune, verify
     from vsearch.building.inputs.packed_bits import unpack_bits
     from vsearch.errors import (
         ChangesNotFoundError,
@@ -103,7 +104,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "vsearch.api.build_and_open": ("build", "build_documents", "open", "plan", "prune", "verify"),
+        "vsearch.api.build_and_open": ("build", "build_documents", "open", "plan"),
         "vsearch.api.creating": ("create",),
         "vsearch.api.evaluation": ("Evaluation", "evaluate"),
         "vsearch.api.hits": ("DocumentHits", "Hit", "Hits"),
@@ -112,6 +113,7 @@ __getattr__ = lazy_names(
         "vsearch.api.remote_hits": ("RemoteHits",),
         "vsearch.api.protocol": ("SearchableIndex",),
         "vsearch.api.remote_index": ("RemoteIndex",),
+        "vsearch.api.upkeep": ("prune", "verify"),
         "vsearch.building.inputs.packed_bits": ("unpack_bits",),
         "vsearch.datasets": ("datasets",),
         "vsearch.encoders": ("encoders",),

@@ -1,4 +1,4 @@
-"""The main entry points: build, open and maintain an index."""
+"""The main entry points: build and open an index."""
 
 from __future__ import annotations
 
@@ -14,15 +14,7 @@ from vsearch.checks import check_search, is_number
 from vsearch.errors import InputError
 from vsearch.search.defaults import tune_defaults
 from vsearch.search.state.snapshot import open_snapshot
-from vsearch.storage import (
-    GRACE,
-    PruneReport,
-    Store,
-    VerifyReport,
-    open_store,
-)
-from vsearch.storage import prune as prune_store
-from vsearch.storage import verify as verify_store
+from vsearch.storage import Store, open_store
 from vsearch.storage.snapshots.finding import find_snapshot, moment_of
 from vsearch.storage.stores.waiting import within
 
@@ -59,6 +51,7 @@ def build(
     ttl: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    source_storage: Mapping[str, object] | None = None,
     **storage: object,
 ) -> Index:
     """Build an index and open it.
@@ -67,7 +60,8 @@ def build(
     ----------
     embeddings : array, table, path, or iterable of batches
         Vectors (n, d) of floats or integers. A path may be ``.npy .fvecs .bvecs .fbin .u8bin .parquet .arrow .hdf5``, or a
-        folder, glob or list of Parquet files; input larger than memory is streamed. A table (such a file, a pandas or
+        folder, glob or list of Parquet files; input larger than memory is streamed. A URL such as ``s3://bucket/prefix`` names
+        all ``.parquet``, ``.arrow``, ``.npy``, ``.fbin`` or ``.u8bin`` files below a prefix, or one. A table (such a file, a pandas or
         polars frame, a pyarrow table or reader) has the vectors as lists in one column; its other columns become the attributes.
     url : str or path
         A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
@@ -113,6 +107,8 @@ def build(
         Replace an existing index by a new snapshot; the old one stays readable until it is pruned.
     progress : callable, optional
         Called with ``(stage, done, total)``.
+    source_storage : mapping, optional
+        Like `storage`, for embeddings given by a URL; by default the options in `storage` if both URLs are of one kind.
     **storage
         ``endpoint``, ``region``, ``profile``, ``anonymous``... for object stores; see `vsearch.open`.
 
@@ -123,6 +119,7 @@ def build(
     IndexExistsError
         The index already exists and `overwrite` is false.
     """
+    from vsearch.api.sources import located
     from vsearch.building.inputs.rows import Given
     from vsearch.building.pipeline import build_index
     from vsearch.building.training import BuildOptions
@@ -131,6 +128,7 @@ def build(
     given = Given(attributes, ids, vectors, id, missing, packed)
     options = BuildOptions(metric, quantizer, bits, rerank, partitions, shards, seed)  # type: ignore[arg-type]
     store = open_store(url, **storage)
+    embeddings = located(embeddings, url, source_storage, storage)
     report = progress or _silent
 
     def build_it(build: Callable[..., Any], *args: Any) -> Any:
@@ -359,35 +357,6 @@ def _names_functions(url: str) -> bool:
     from vsearch.fanout.platforms.registry import platform_of_url
 
     return platform_of_url(url) is not None
-
-
-def prune(
-    url: str | os.PathLike[str],
-    keep: int = 2,
-    *,
-    grace: float | None = None,
-    older_than: float | None = None,
-    dry_run: bool = False,
-    **storage: object,
-) -> PruneReport:
-    """Remove old snapshots, and files that no snapshot names.
-
-    The newest `keep` snapshots stay, as do tagged ones and those that were superseded less than `older_than` seconds ago: by
-    default an hour for an index that changes, since readers may still use them; 0 for one that was only built.
-
-    Files of writers that were active within the last `grace` seconds (a day by default) stay, since a build may be in progress.
-    With `dry_run`, nothing is removed, only reported.
-    """
-    store = open_store(url, **storage)
-    return prune_store(store, keep, grace=GRACE if grace is None else grace, older_than=older_than, dry_run=dry_run)
-
-
-def verify(
-    url: str | os.PathLike[str], snapshot: int | None = None, progress: Progress | None = None, **storage: object
-) -> VerifyReport:
-    """Read every file of a snapshot and verify its checksums; the report names damaged files."""
-    report = progress or _silent
-    return verify_store(open_store(url, **storage), snapshot, lambda done, total: report("verify", done, total))
 
 
 def _silent(stage: str, done: int, total: int) -> None:

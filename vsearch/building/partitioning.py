@@ -224,27 +224,42 @@ def split_oversize(partitioning: Partitioning, take: Vectors, seed: int) -> Part
     A partition is split by k-means on its rows. Where that does not help (duplicates), the rows are divided in order among
     copies of its centroid.
     """
-    centroids, members = partitioning.centroids, partitioning.members.copy()
-    while True:
-        counts = np.bincount(members, minlength=len(centroids))
-        limit = largest_partition(counts)
-        oversize = np.flatnonzero(counts > limit)
-        if len(oversize) == 0:
-            break
-        for partition in oversize:
-            partition_rows = np.flatnonzero(members == partition)
-            pieces = pieces_of(len(partition_rows), limit)
-            pieces_of_rows, new_centroids = split_rows(
-                partition_rows, take, centroids[partition], pieces, train_centroids, seed
-            )
-            targets = np.concatenate([[partition], len(centroids) + np.arange(len(new_centroids) - 1)])
-            members[partition_rows] = targets[pieces_of_rows].astype(np.int32)
-            centroids = np.concatenate([centroids, new_centroids[1:]])
-            centroids[partition] = new_centroids[0]
-    used = np.flatnonzero(counts)
+    current = Partitioning(partitioning.centroids, partitioning.members.copy())
+    while len(oversize := oversize_partitions(current)):
+        current = split_once(current, oversize, take, seed)
+    return without_empty(current)
+
+
+def oversize_partitions(partitioning: Partitioning) -> NDArray[np.int64]:
+    """Partitions that hold more than four times the mean, ascending."""
+    counts = np.bincount(partitioning.members, minlength=len(partitioning.centroids))
+    return np.flatnonzero(counts > largest_partition(counts))
+
+
+def split_once(partitioning: Partitioning, oversize: NDArray[np.int64], take: Vectors, seed: int) -> Partitioning:
+    """Split each oversize partition once, in place of its members; `take` is called for rows of these partitions only."""
+    centroids, members = partitioning.centroids, partitioning.members
+    limit = largest_partition(np.bincount(members, minlength=len(centroids)))
+    for partition in oversize:
+        partition_rows = np.flatnonzero(members == partition)
+        pieces = pieces_of(len(partition_rows), limit)
+        pieces_of_rows, new_centroids = split_rows(
+            partition_rows, take, centroids[partition], pieces, train_centroids, seed
+        )
+        targets = np.concatenate([[partition], len(centroids) + np.arange(len(new_centroids) - 1)])
+        members[partition_rows] = targets[pieces_of_rows].astype(np.int32)
+        centroids = np.concatenate([centroids, new_centroids[1:]])
+        centroids[partition] = new_centroids[0]
+    return Partitioning(centroids, members)
+
+
+def without_empty(partitioning: Partitioning) -> Partitioning:
+    """Drop partitions without rows, and renumber the others."""
+    centroids = partitioning.centroids
+    used = np.flatnonzero(np.bincount(partitioning.members, minlength=len(centroids)))
     renumber = np.zeros(len(centroids), np.int32)
     renumber[used] = np.arange(len(used), dtype=np.int32)
-    return Partitioning(np.ascontiguousarray(centroids[used]), renumber[members])
+    return Partitioning(np.ascontiguousarray(centroids[used]), renumber[partitioning.members])
 
 
 def largest_partition(counts: NDArray[np.int64]) -> float:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
 import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
@@ -20,40 +19,23 @@ from numpy.typing import NDArray
 from vsearch._version import __version__
 from vsearch.building.encoding import model_of
 from vsearch.building.inputs.attributes import AttributeSource
-from vsearch.building.inputs.elements import NotFiniteError, check_bounded
+from vsearch.building.inputs.elements import NotFiniteError
 from vsearch.building.inputs.ids import IdSource
 from vsearch.building.inputs.rows import Given, Inputs, explained, open_inputs
 from vsearch.building.inputs.unusable import Unusable
 from vsearch.building.inputs.vectors import VectorSource
-from vsearch.building.layout import ShardRows, lay_out
-from vsearch.building.partitioning import (
-    LEAST_SAMPLE,
-    Partitioning,
-    assign,
-    check_counts,
-    deal_to_shards,
-    sample_rows,
-    split_oversize,
-)
-from vsearch.building.training import (
-    BuildOptions,
-    Trained,
-    choose_mean,
-    prepare_vectors,
-    train,
-    train_quantizer,
-)
+from vsearch.building.layout import ShardRows
+from vsearch.building.partitioning import Partitioning, split_oversize
+from vsearch.building.shards import PartWriter, ShardContent, write_shard
+from vsearch.building.steps import BATCH_ROWS, assign_batch, deal, train_on, training_rows
+from vsearch.building.training import BuildOptions, Trained, prepare_vectors
 from vsearch.errors import IndexExistsError
 from vsearch.search.state.expiry import check_ttl
 from vsearch.search.state.model import Model
 from vsearch.storage import (
     BUILT_FORMAT,
-    CHECKSUMS,
     AttributeEntry,
     CodecEntry,
-    DocumentsEntry,
-    EncodingEntry,
-    EncodingHeader,
     FileEntry,
     Manifest,
     ProvenanceEntry,
@@ -62,24 +44,11 @@ from vsearch.storage import (
     Store,
     commit,
     discarded_on_failure,
-    join_checksums,
     probe,
     snapshot_numbers,
     write_arrays,
-    write_table,
 )
-from vsearch.storage.files.naming import segment_path
-from vsearch.storage.snapshots.kinds import (
-    ATTRIBUTES,
-    CELLS,
-    CODES,
-    IDS,
-    PARTITIONS,
-    RERANK,
-    ROWS,
-    column_kind,
-    model_kind,
-)
+from vsearch.storage.snapshots.kinds import model_kind
 from vsearch.storage.stores.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -87,34 +56,8 @@ if TYPE_CHECKING:
 
     from vsearch.quantizers.rerank_codes import Rerank
 
-BATCH_ROWS = 16384
-
-WriteArrays = Callable[[str, dict[str, NDArray[Any]]], None]
-"""Writes one file of a shard, given its kind and its arrays by name."""
-
 Progress = Callable[[str, int, int], None]
 """Called with the stage, the amount done and the total."""
-
-
-class PartWriter(Protocol):
-    """An extension of an index, such as multi-vector documents, whose files are written and committed with those of the vectors."""
-
-    @property
-    def name(self) -> str:
-        """The manifest field that describes the part; the kinds of its model files begin with this name and a colon."""
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        """File kinds that the part may write for each shard; reserved for it."""
-
-    def model(self) -> dict[str, NDArray[Any]]:
-        """Arrays shared by all shards."""
-
-    def entry(self) -> DocumentsEntry:
-        """The part's entry in the manifest."""
-
-    def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays) -> None:
-        """Write the files of a shard that holds these input rows, in this order, by calling ``arrays(kind, arrays)`` for each."""
 
 
 def build_index(
@@ -217,128 +160,46 @@ class _Build:
     parts: Sequence[PartWriter]
     skipped: dict[str, int]
     writer: str
-    mean: NDArray[np.float32] = field(init=False)
 
     def run(self) -> Manifest:
         rows, options = self.vectors.rows, self.options
-        partitions, shards = check_counts(rows, options.partitions, options.shards)
-        rng = np.random.default_rng(options.seed)
         self.progress("train", 0, 1)
-        options.specification(self.vectors.dimensions)  # raises, if it does, before vectors are read
-        least = max(LEAST_SAMPLE, options.record.least_rows)
-        chosen = sample_rows(rows, partitions, self.vectors.dimensions, rng, least)
-        drawn = self.vectors.take(chosen)
-        check_bounded(drawn, options.metric, chosen)
-        self.mean = choose_mean(drawn, options.metric)
-        sample = self.prepare(drawn)
-        del drawn
-        centroids = train(sample, partitions, options)
-        trained = train_quantizer(sample, centroids, self.mean, options)
-        del sample
+        chosen = training_rows(rows, self.vectors.dimensions, options)
+        trained = train_on(self.vectors.take(chosen), chosen, rows, options)
         self.progress("train", 1, 1)
-        split = split_oversize(Partitioning(centroids, self._assign(centroids)), self.take, options.seed)
+
+        def take(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            return prepare_vectors(self.vectors.take(rows), options.metric, trained.mean)
+
+        split = split_oversize(Partitioning(trained.centroids, self._assign(trained)), take, options.seed)
         counts = np.bincount(split.members, minlength=len(split.centroids)).astype(np.int64)
-        dealt = deal_to_shards(split.centroids, counts, min(shards, len(counts)))
-        trained = Trained(
-            split.centroids[np.concatenate(dealt)], trained.quantizer, trained.mean, trained.rerank_weights
-        )
+        trained, dealt = deal(replace(trained, centroids=split.centroids), counts, rows, options)
         model = model_of(trained, options.metric, cast("Rerank | None", options.rerank))
         by_partition = np.argsort(split.members, kind="stable")
         starts = np.cumsum(counts) - counts
+        content = ShardContent(take, self.columns, self.ids, rows, self.parts)
         entries, first, done = [], 0, 0
+
+        def report(encoded: int) -> None:
+            nonlocal done
+            done += encoded
+            self.progress("encode", done, rows)
+
         for number, members in enumerate(dealt):
             shard_rows = np.concatenate([by_partition[starts[p] : starts[p] + counts[p]] for p in members])
-            entries.append(self._write_shard(number, ShardRows(shard_rows, counts[members], first), model, done))
-            first, done = first + len(members), done + len(shard_rows)
+            shard = ShardRows(shard_rows, counts[members], first)
+            entries.append(write_shard(self.store, self.writer, number, shard, content, model, report))
+            first += len(members)
         return self._manifest(model, self._write_model(model), entries)
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self.prepare(self.vectors.take(rows))
-
-    def prepare(self, vectors: NDArray[np.generic]) -> NDArray[np.float32]:
-        return prepare_vectors(vectors, self.options.metric, self.mean)
-
-    def _assign(self, centroids: NDArray[np.float32]) -> NDArray[np.int32]:
+    def _assign(self, trained: Trained) -> NDArray[np.int32]:
         rows = self.vectors.rows
         members = np.empty(rows, np.int32)
         for start in range(0, rows, BATCH_ROWS):
             stop = min(start + BATCH_ROWS, rows)
-            raw = self.vectors.read(start, stop)
-            check_bounded(raw, self.options.metric, start)
-            batch = self.prepare(raw)
-            members[start:stop] = assign(batch, centroids)
+            members[start:stop] = assign_batch(self.vectors.read(start, stop), start, trained, self.options)
             self.progress("assign", stop, rows)
         return members
-
-    def _write_shard(self, number: int, shard: ShardRows, model: Model, done: int) -> ShardEntry:
-        files: dict[str, FileEntry] = {}
-        sums: dict[str, NDArray[np.uint32]] = {}
-        encodings: dict[str, EncodingEntry] = {}
-        total = done
-
-        def report(rows: int) -> None:
-            nonlocal total
-            total += rows
-            self.progress("encode", total, self.vectors.rows)
-
-        def arrays(kind: str, of_kind: dict[str, NDArray[Any]]) -> None:
-            if of_kind:
-                path = segment_path(self.writer, number, kind)
-                files[kind], sums[kind] = write_arrays(self.store, path, of_kind)
-
-        def table(kind: str, of_kind: pa.Table) -> None:
-            path = segment_path(self.writer, number, kind)
-            files[kind], sums[kind] = write_table(self.store, path, of_kind)
-
-        layout = lay_out(shard, self.take, model, report)
-        arrays(CODES, layout.codes)
-        arrays(ROWS, layout.rows)
-        arrays(RERANK, layout.rerank)
-        arrays(PARTITIONS, layout.partitions)
-        del layout
-        self._write_ids(shard, arrays, table)
-        if self.columns is not None:
-            exact = self.columns.take(shard.rows)
-            table(ATTRIBUTES, exact)
-            encodings = self._write_columns(exact, arrays)
-        for part in self.parts:
-            part.write_shard(shard.rows, _own_kinds(part, files, arrays))
-        path = segment_path(self.writer, number, CHECKSUMS)
-        files[CHECKSUMS], _ = write_arrays(self.store, path, {"crc32c": join_checksums(sums)})
-        return ShardEntry(number, len(shard.rows), len(shard.counts), files, encodings)
-
-    def _write_ids(self, shard: ShardRows, arrays: Callable[..., None], table: Callable[..., None]) -> None:
-        values = self.ids.take(shard.rows)
-        if self.ids.kind == "string":
-            import pyarrow as pa
-
-            table(IDS, pa.table({"id": values}))
-            return
-        numbers = np.asarray(values, np.int64)
-        small = self.ids.kind == "row" and self.vectors.rows <= 2**32
-        arrays(IDS, {"id": numbers.astype(np.uint32) if small else numbers})
-
-    def _write_columns(self, exact: pa.Table, arrays: Callable[..., None]) -> dict[str, EncodingEntry]:
-        """Write cells and postings of every attribute; arrays of the same length share a file."""
-        from vsearch.predicates import encode_column, schema_from_arrow
-
-        schema = schema_from_arrow(exact.schema)
-        cells: dict[str, NDArray[Any]] = {}
-        encodings: dict[str, EncodingEntry] = {}
-        for position, attribute in enumerate(schema):
-            encoded = encode_column(attribute.name, attribute.type, exact.column(attribute.name))
-            header = msgspec.convert(msgspec.to_builtins(encoded.header()), EncodingHeader)
-            encodings[attribute.name] = EncodingEntry(position, header)
-            by_length: dict[int, dict[str, NDArray[Any]]] = {}
-            for key, array in encoded.arrays().items():
-                if key == "cells":
-                    cells[str(position)] = array
-                else:
-                    by_length.setdefault(len(array), {})[key] = array
-            for length, together in by_length.items():
-                arrays(column_kind(position, length), together)
-        arrays(CELLS, cells)
-        return encodings
 
     def _write_model(self, model: Model) -> dict[str, FileEntry]:
         files = write_model(self.store, self.writer, model_arrays(model))
@@ -348,42 +209,59 @@ class _Build:
         return files
 
     def _manifest(self, model: Model, files: dict[str, FileEntry], shards: list[ShardEntry]) -> Manifest:
-        attributes: tuple[AttributeEntry, ...] = ()
-        if self.columns is not None:
-            from vsearch.predicates import schema_from_arrow
-
-            schema = schema_from_arrow(self.columns.schema)
-            attributes = tuple(AttributeEntry(attribute.name, attribute.kind) for attribute in schema)
-        quantizer = CodecEntry(model.quantizer.name, model.quantizer.configuration())
-        described: dict[str, Any] = {part.name: part.entry() for part in self.parts}
-        return Manifest(
-            format=BUILT_FORMAT,
-            snapshot=0,
-            writer=self.writer,
-            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            rows=self.vectors.rows,
-            dimensions=self.vectors.dimensions,
-            metric=self.options.metric,
-            id_type=self.ids.kind,
-            quantizer=quantizer,
-            rerank=self.options.rerank,
-            partitions=len(model.centroids),
-            seed=self.options.seed,
-            model=files,
-            shards=tuple(shards),
-            attributes=attributes,
-            settings=SettingsEntry(),
-            provenance=ProvenanceEntry(__version__, self.skipped or UNSET),
-            **described,
+        schema = None if self.columns is None else self.columns.schema
+        described = {part.name: part.entry() for part in self.parts}
+        return manifest_of(
+            self.writer, model, files, shards, self.options, self.ids.kind, schema, described, self.skipped
         )
 
 
-def _own_kinds(part: PartWriter, files: Mapping[str, FileEntry], arrays: WriteArrays) -> WriteArrays:
-    """Restrict `arrays` to the file kinds of a part, each written at most once per shard."""
+def manifest_of(
+    writer: str,
+    model: Model,
+    files: dict[str, FileEntry],
+    shards: Sequence[ShardEntry],
+    options: BuildOptions,
+    id_type: str,
+    columns: pa.Schema | None,
+    described: Mapping[str, Any],
+    skipped: dict[str, int],
+) -> Manifest:
+    """Return the manifest of a new index, not committed and without settings.
 
-    def write(kind: str, of_kind: dict[str, NDArray[Any]]) -> None:
-        if kind not in part.kinds or kind in files:
-            raise ValueError(f"part {part.name!r} may write each of its own file kinds once per shard, got {kind!r}")
-        arrays(kind, of_kind)
+    Parameters
+    ----------
+    files : dict
+        Files of the model by kind.
+    columns : pyarrow.Schema, optional
+        Attributes.
+    described : mapping
+        Entries of extensions by manifest field.
+    skipped : dict
+        Number of skipped rows by reason.
+    """
+    attributes: tuple[AttributeEntry, ...] = ()
+    if columns is not None:
+        from vsearch.predicates import schema_from_arrow
 
-    return write
+        attributes = tuple(AttributeEntry(attribute.name, attribute.kind) for attribute in schema_from_arrow(columns))
+    return Manifest(
+        format=BUILT_FORMAT,
+        snapshot=0,
+        writer=writer,
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        rows=sum(shard.rows for shard in shards),
+        dimensions=model.dimensions,
+        metric=options.metric,
+        id_type=id_type,
+        quantizer=CodecEntry(model.quantizer.name, model.quantizer.configuration()),
+        rerank=options.rerank,
+        partitions=len(model.centroids),
+        seed=options.seed,
+        model=files,
+        shards=tuple(shards),
+        attributes=attributes,
+        settings=SettingsEntry(),
+        provenance=ProvenanceEntry(__version__, skipped or UNSET),
+        **described,
+    )

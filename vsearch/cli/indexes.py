@@ -19,7 +19,7 @@ def build(
         str,
         typer.Argument(
             help="Vectors: .npy, .fvecs, .bvecs, .fbin, .u8bin or .hdf5; or a table with a vector column: .parquet or "
-            ".arrow, or a folder or glob of these. Its other columns become the attributes."
+            ".arrow, or a folder or glob of these; or s3://bucket/prefix with such files. Other columns become the attributes."
         ),
     ],
     url: Annotated[str, typer.Argument(metavar="INDEX", help="Folder or URL to write the index to.")],
@@ -140,11 +140,12 @@ def build(
             output.print_facts(plan, "predicted")
         return
     with output.progress() as report:
-        arguments |= {"overwrite": overwrite, "progress": report, **options.storage(endpoint, anonymous)}
+        arguments |= {"overwrite": overwrite, "progress": report}
         if documents:
+            arguments |= options.storage(endpoint, anonymous)
             index = vsearch.build_documents(embeddings, arguments.pop("offsets", None), url, **arguments)
         else:
-            index = vsearch.build(embeddings, url, **arguments)
+            index = vsearch.build(embeddings, url, **_storages(arguments, embeddings, url, endpoint, anonymous))
     _describe(index, url, as_json=as_json)
 
 
@@ -198,6 +199,16 @@ def _check_documents(arguments: dict[str, Any], *, dry_run: bool) -> None:
     unknown = [name for name in ("metric", "quantizer", "rerank", "partitions", "packed", "ttl") if name in arguments]
     if dry_run or unknown:
         raise InputError(f"--{'dry-run' if dry_run else unknown[0]} cannot be combined with --documents")
+
+
+def _storages(
+    arguments: dict[str, Any], source: str, url: str, endpoint: str | None, anonymous: bool
+) -> dict[str, Any]:
+    """Add the storage options to arguments: they are for the index, or for the source if only that is a URL."""
+    storage = options.storage(endpoint, anonymous)
+    if storage and "://" in source and "://" not in url:
+        return arguments | {"source_storage": storage}
+    return arguments | storage
 
 
 def _describe(index: vsearch.Index, url: str, *, as_json: bool) -> None:

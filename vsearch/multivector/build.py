@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from vsearch.building.inputs.rows import Given, id_values, split_table
 from vsearch.building.inputs.unusable import Unusable
-from vsearch.building.pipeline import Progress, WriteArrays, build_index
+from vsearch.building.pipeline import Progress, build_index
+from vsearch.building.shards import WriteArrays
 from vsearch.building.training import BuildOptions
 from vsearch.errors import IndexExistsError, InputError
 from vsearch.multivector.codec import TokenCodec, check_token_codec, train_token_codec

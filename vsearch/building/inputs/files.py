@@ -34,12 +34,12 @@ def require_file(path: Path) -> None:
 
 
 @contextmanager
-def reading(path: Path, kind: str) -> Iterator[None]:
+def reading(path: Path | str, kind: str) -> Iterator[None]:
     """Turn any exception that a library raises on a damaged or hostile file into InputError.
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         The file, for the error message.
     kind : str
         The expected format, such as ``"Parquet"``.

@@ -17,7 +17,9 @@ from vsearch.building.inputs.elements import block_rows, stored_dtype
 from vsearch.building.inputs.files import reading
 from vsearch.errors import InputError, MissingDependencyError
 
-_BIN_TYPES = {".fbin": "<f4", ".u8bin": "u1"}
+BIN_TYPES = {".fbin": "<f4", ".u8bin": "u1"}
+"""Element types of the files that begin with two counts."""
+
 _VECS_TYPES = {".fvecs": "<f4", ".bvecs": "u1"}
 _MAX_NPY_HEADER = 10_000
 
@@ -32,7 +34,7 @@ def map_npy(path: Path) -> np.ndarray:
     """
     with reading(path, ".npy"), path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        shape, fortran, dtype = _npy_header(file)
+        shape, fortran, dtype = npy_header(file)
         offset = file.tell()
     stored_dtype(dtype, str(path))
     if len(shape) != 2 or min(shape) < 1:
@@ -51,7 +53,7 @@ def map_bin(path: Path) -> np.ndarray:
     ndarray, shape (rows, dimensions)
         Read-only float32 or uint8.
     """
-    dtype = np.dtype(_BIN_TYPES[path.suffix.lower()])
+    dtype = np.dtype(BIN_TYPES[path.suffix.lower()])
     with path.open("rb") as file:
         header = file.read(8)
     if len(header) < 8:
@@ -138,7 +140,8 @@ def hdf5_batches(path: Path, name: str | None) -> Iterator[np.ndarray]:
             yield dataset[start : start + step]
 
 
-def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+def npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read the header of an ``.npy`` file: shape, whether it is in Fortran order, element type."""
     lib = np.lib.format
     version = lib.read_magic(file)
     if version == (1, 0):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
 
 from vsearch.building.inputs.files import split_path
 from vsearch.errors import InputError
@@ -47,7 +47,7 @@ def expand(source: object) -> list[Path] | None:
     else:
         path = split_path(str(source))[0]
         return [path] if path.suffix.lower() in COLUMNAR else None
-    _check_shards(files, path)
+    check_shards(files, path, whole=path.is_dir())
     return files
 
 
@@ -63,10 +63,21 @@ def _sorted(paths: Iterable[Path], where: Path) -> list[Path]:
     if not files:
         msg = f"{where}: contains no {' or '.join(COLUMNAR)} file"
         raise InputError(msg)
-    return sorted(files, key=lambda path: [int(p) if p.isdigit() else p for p in _DIGITS.split(str(path))])
+    return sorted(files, key=lambda path: natural_key(str(path)))
 
 
-def _check_shards(files: list[Path], where: Path) -> None:
+def natural_key(path: str) -> list[int | str]:
+    """Key that sorts paths with their numbers compared by value."""
+    return [int(part) if part.isdigit() else part for part in _DIGITS.split(path)]
+
+
+def check_shards(files: Sequence[PurePath], where: PurePath, *, whole: bool) -> None:
+    """Refuse shards (``train-00000-of-00010``) of several splits or sets and, of a `whole` folder, an incomplete set.
+
+    Raises
+    ------
+    InputError
+    """
     matches = [(path, _SHARD.fullmatch(path.stem)) for path in files]
     sets = {(path.parent, match[1], int(match[3])): set[int]() for path, match in matches if match}
     for path, match in matches:
@@ -82,7 +93,7 @@ def _check_shards(files: list[Path], where: Path) -> None:
         raise InputError(msg)
     for (folder, name, count), numbers in sets.items():
         absent = sorted(set(range(count)) - numbers)
-        if absent and where.is_dir():
+        if absent and whole:
             msg = (
                 f"{folder}: {len(absent)} of {count} shards are missing, such as {name}-{absent[0]:05d}-of-{count:05d}"
             )

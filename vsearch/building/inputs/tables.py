@@ -180,12 +180,12 @@ def _open_paths(source: Any) -> Table:
         for part in parts:
             available = [name for name in names if name in part.schema.names]
             for batch in part.read(available):
-                yield _fitted(batch, requested, str(part.path))
+                yield fitted(batch, requested, str(part.path))
 
     return Table(schema.remove_metadata(), read, label)
 
 
-def _fitted(batch: pa.RecordBatch, schema: pa.Schema, label: str) -> pa.RecordBatch:
+def fitted(batch: pa.RecordBatch, schema: pa.Schema, label: str) -> pa.RecordBatch:
     """Cast a batch of one file to the common schema; columns that the file lacks are NULL."""
     import pyarrow as pa
 
