@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vsearch.api.build_and_open import build, build_documents, open, plan
     from vsearch.api.creating import create
     from vsearch.api.evaluation import Evaluation, evaluate
-    from vsearch.api.hits import DocumentHits, Hit, Hits
+    from vsearch.api.hits import DocumentHits, Hit, Hits, fuse
     from vsearch.api.index import Index
     from vsearch.api.protocol import SearchableIndex
     from vsearch.api.reading import StoredVectors
@@ -93,6 +93,7 @@ __all__ = [
     "datasets",
     "encoders",
     "evaluate",
+    "fuse",
     "jpq",
     "open",
     "plan",
@@ -107,7 +108,7 @@ __getattr__ = lazy_names(
         "vsearch.api.build_and_open": ("build", "build_documents", "open", "plan"),
         "vsearch.api.creating": ("create",),
         "vsearch.api.evaluation": ("Evaluation", "evaluate"),
-        "vsearch.api.hits": ("DocumentHits", "Hit", "Hits"),
+        "vsearch.api.hits": ("DocumentHits", "Hit", "Hits", "fuse"),
         "vsearch.api.index": ("Index",),
         "vsearch.api.reading": ("StoredVectors",),
         "vsearch.api.remote_hits": ("RemoteHits",),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.errors import MissingDependencyError
+from vsearch.checks import LARGEST_K, check_whole, is_number
+from vsearch.errors import InputError, MissingDependencyError
 from vsearch.search.engine.stats import SearchStats
+from vsearch.search.fusion import CONSTANT, fuse_ranks
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
@@ -116,6 +118,89 @@ class Hits:
         left = table.num_rows - SHOWN
         return f"<table>{rows}</table>" + (f"<p>and {left} more</p>" if left > 0 else "")
 
+    def choose(self, places: NDArray[np.int64], scores: NDArray[np.float32] | None = None) -> Self:
+        """Return these hits in another order, or fewer of them.
+
+        Parameters
+        ----------
+        places : int64 (queries, n)
+            For each query, positions among its hits; -1 for none.
+        scores : float32 (queries, n), optional
+            Their scores, by default those that they have.
+        """
+        queries, k = self.scores.shape
+        absent = places < 0
+        at = np.arange(queries)[:, None], np.where(absent, 0, places)
+        if not k:
+            return self
+        ids, old = self.ids[at], self.scores[at] if scores is None else scores.astype(np.float32)
+        ids[absent] = None if ids.dtype == object else -1
+        changes: dict[str, Any] = {"ids": ids, "scores": np.where(absent, np.float32(np.nan), old), "offset": 0}
+        if self.columns is not None:
+            import pyarrow as pa
+
+            rows = np.arange(queries)[:, None] * k + places
+            changes["columns"] = self.columns.take(pa.array(rows.reshape(-1), mask=absent.reshape(-1)))
+        if self.vectors is not None:
+            vectors = self.vectors[at]
+            vectors[absent] = np.nan
+            changes["vectors"] = vectors
+        return replace(self, **changes)
+
+    def rerank(self, score: Callable[[int, pa.Table], Any], k: int | None = None) -> Self:
+        """Order the hits by other scores, such as those of a cross-encoder.
+
+        Parameters
+        ----------
+        score : callable
+            ``score(query, table)`` returns a number for each row of a table with the ``id``, ``score`` and requested columns of
+            a query's hits; larger is better. `query` is the number of the query, from 0.
+        k : int, optional
+            Hits to keep of each query; all by default.
+
+        Raises
+        ------
+        InputError
+            `score` did not return a finite number per row.
+        """
+        table = self.to_arrow()
+        queries, most = self.scores.shape
+        kept = most if k is None else min(int(k), most)
+        places, scores = np.full((queries, most), -1, np.int64), np.full((queries, most), np.nan, np.float32)
+        counts = (~np.isnan(self.scores)).sum(axis=1)
+        starts = np.cumsum(counts) - counts
+        rows = table.drop_columns(["query", "rank"])
+        for query, (start, count) in enumerate(zip(starts.tolist(), counts.tolist(), strict=True)):
+            if not count:
+                continue
+            given = np.asarray(score(query, rows.slice(start, count)), np.float32)
+            if given.shape != (count,) or not np.isfinite(given).all():
+                raise InputError(f"rerank needs {count} finite numbers for query {query}, got shape {given.shape}")
+            order = np.argsort(-given, kind="stable")
+            places[query, :count] = np.flatnonzero(~np.isnan(self.scores[query]))[order]
+            scores[query, :count] = given[order]
+        return self.choose(places[:, :kept], scores[:, :kept])
+
+    def fuse(self, k: int = 10, weights: Sequence[float] | None = None, constant: float = CONSTANT) -> Hits:
+        """Fuse the hits of several queries into those of one, by reciprocal ranks (RRF): see `vsearch.fuse`."""
+        apart = [self.choose_queries([query]) for query in range(len(self))]
+        return fuse(apart, k, weights, constant)
+
+    def choose_queries(self, queries: Sequence[int]) -> Hits:
+        """Return the hits of some queries, by number."""
+        import pyarrow as pa
+
+        numbers, k = np.asarray(queries, np.int64), self.scores.shape[1]
+        rows = (numbers[:, None] * k + np.arange(k)).reshape(-1)
+        return Hits(
+            self.ids[numbers],
+            self.scores[numbers],
+            self.stats,
+            None if self.columns is None else self.columns.take(pa.array(rows)),
+            self.offset,
+            None if self.vectors is None else self.vectors[numbers],
+        )
+
     def to_pandas(self) -> pd.DataFrame:
         """The table of `to_arrow` as a pandas frame; needs pandas."""
         _need("pandas")
@@ -154,6 +239,86 @@ class Hits:
         return table
 
 
+def fuse(
+    answers: Sequence[Hits], k: int = 10, weights: Sequence[float] | None = None, constant: float = CONSTANT
+) -> Hits:
+    """Fuse answers to the same queries into one, by reciprocal ranks (RRF).
+
+    The score of a row is the sum of ``weight / (constant + rank)`` over the answers that contain it. So scores of different scales,
+    and even of different metrics, can be combined. Ask for more hits than are needed in the end, such as 50 for 10.
+
+    Parameters
+    ----------
+    answers : sequence of Hits
+        Each with the same number of queries and the same columns, such as those of several searches, or of an index of titles and
+        one of texts with the same ids.
+    k : int
+        Hits of each query.
+    weights : sequence of float, optional
+        One per answer, 1 by default.
+    constant : float
+        How little the first ranks count more than the next.
+
+    Raises
+    ------
+    InputError
+        The answers do not fit together, or a weight is not a positive number.
+    """
+    answers = list(answers)
+    check_whole("k", k, LARGEST_K)
+    if not answers or not all(isinstance(answer, Hits) for answer in answers):
+        raise InputError("fuse needs the hits of at least one search")
+    if len({len(answer) for answer in answers}) > 1 or len({answer.ids.dtype for answer in answers}) > 1:
+        raise InputError("fuse needs answers to the same queries, with ids of the same type")
+    if len({None if answer.columns is None else tuple(answer.columns.column_names) for answer in answers}) > 1:
+        raise InputError("fuse needs answers with the same columns")
+    given = [1.0] * len(answers) if weights is None else list(weights)
+    if len(given) != len(answers) or not all(is_number(weight) and 0 < weight < np.inf for weight in given):
+        raise InputError(
+            f"weights must be a positive number for each of the {len(answers)} answers, got {weights!r:.100}"
+        )
+    if not (is_number(constant) and 0 <= constant < np.inf):
+        raise InputError(f"constant must be a number of at least 0, got {constant!r:.100}")
+    joined = _side_by_side(answers)
+    places = np.full((len(joined), k), -1, np.int64)
+    scores = np.full((len(joined), k), np.nan, np.float32)
+    edges = np.cumsum([0, *(answer.scores.shape[1] for answer in answers)])
+    for query in range(len(joined)):
+        present = [np.flatnonzero(~np.isnan(answer.scores[query])) for answer in answers]
+        lists = [answer.ids[query, at] for answer, at in zip(answers, present, strict=True)]
+        best, fused = fuse_ranks(lists, given, float(constant))
+        origin = np.concatenate([edge + at for edge, at in zip(edges.tolist(), present, strict=False)])
+        places[query, : len(best[:k])], scores[query, : len(best[:k])] = origin[best[:k]], fused[:k]
+    return joined.choose(places, scores)
+
+
+def _side_by_side(answers: list[Hits]) -> Hits:
+    """Put the hits of each query of several answers next to each other."""
+    queries, first = len(answers[0]), answers[0]
+    columns = None
+    if first.columns is not None:
+        import pyarrow as pa
+
+        tables = [answer.columns for answer in answers if answer.columns is not None]
+        starts = np.cumsum([0, *(table.num_rows for table in tables)])
+        rows = [
+            start + np.arange(table.num_rows).reshape(queries, -1) for start, table in zip(starts, tables, strict=False)
+        ]
+        together = pa.concat_tables(tables, promote_options="permissive")
+        columns = together.take(pa.array(np.concatenate(rows, axis=1).reshape(-1)))
+    vectors = None
+    if all(answer.vectors is not None for answer in answers):
+        vectors = np.concatenate([answer.vectors for answer in answers if answer.vectors is not None], axis=1)
+    return Hits(
+        np.concatenate([answer.ids for answer in answers], axis=1),
+        np.concatenate([answer.scores for answer in answers], axis=1),
+        first.stats,
+        columns,
+        0,
+        vectors,
+    )
+
+
 def _need(package: str) -> None:
     from importlib.util import find_spec
 
@@ -185,6 +350,12 @@ class DocumentMatches:
     scores: NDArray[np.float32]
     places: NDArray[np.int64]
 
+    def choose(self, hits: NDArray[np.int64]) -> DocumentMatches:
+        """Return the matches of hits in another order; -1 for none."""
+        absent = (hits < 0)[:, None]
+        positions = np.where(absent, -1, self.positions[hits])
+        return DocumentMatches(positions, np.where(absent, np.float32(np.nan), self.scores[hits]), self.places)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DocumentHits(Hits):
@@ -197,3 +368,10 @@ class DocumentHits(Hits):
     """
 
     matches: tuple[DocumentMatches, ...] | None = None
+
+    def choose(self, places: NDArray[np.int64], scores: NDArray[np.float32] | None = None) -> Self:
+        """Return these hits in another order, or fewer of them, with their matches: see `Hits.choose`."""
+        chosen = super().choose(places, scores)
+        if self.matches is None:
+            return chosen
+        return replace(chosen, matches=tuple(m.choose(at) for m, at in zip(self.matches, places, strict=True)))

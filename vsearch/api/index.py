@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -13,12 +13,14 @@ from vsearch.api.asynchronous import AsyncIndex
 from vsearch.api.changing import ChangeableIndex
 from vsearch.api.encoding import EncodingIndex
 from vsearch.api.explanation import Explanation, sql_of
+from vsearch.api.groups import FixedIndex
 from vsearch.api.history import VersionedIndex
 from vsearch.api.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.api.maintaining import MaintainableIndex
 from vsearch.api.measuring import check_target, check_tunable, draw_sample, measure_recall, tune_snapshot
 from vsearch.api.opened import rereads
 from vsearch.api.reading import ReadableIndex
+from vsearch.api.variants import VectorSearch
 from vsearch.checks import check_columns, check_search
 from vsearch.errors import InputError
 from vsearch.search.engine.promise import uncovered
@@ -36,11 +38,12 @@ from vsearch.storage.stores.waiting import within
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from vsearch.api.protocol import SearchableIndex
     from vsearch.predicates import Where
     from vsearch.search.state.snapshot import Snapshot
 
 
-class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, EncodingIndex, AsyncIndex):
+class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, EncodingIndex, VectorSearch, AsyncIndex):
     """An open index. Thread-safe.
 
     It reads one snapshot, until it is changed through this object or `refresh` finds a newer one.
@@ -329,6 +332,14 @@ class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, E
         from vsearch.search.state.info import describe
 
         return describe(seen(self._snapshot))
+
+    def _fixed(self) -> FixedIndex:
+        snapshot = self._newest()
+        types = {attribute.name: attribute.type for attribute in snapshot.manifest.attributes}
+        return FixedIndex(cast("SearchableIndex", type(self)(snapshot)), types, snapshot.model.metric)
+
+    def _points(self, queries: Any) -> NDArray[np.float32]:
+        return self._check_queries(self._snapshot, queries)
 
     def _check_queries(self, snapshot: Snapshot, queries: Any) -> NDArray[np.float32]:
         try:

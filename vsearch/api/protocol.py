@@ -66,6 +66,27 @@ class SearchableIndex(Protocol):
     ) -> DocumentHits:
         """Find the documents with the best MaxSim score; see `vsearch.Index.search_documents`."""
 
+    def search_groups(
+        self,
+        queries: Any,
+        per: str,
+        k: int = 10,
+        where: Where = None,
+        *,
+        columns: Sequence[str] = (),
+        nprobe: int | None = None,
+        exact: bool = False,
+        min_score: float | None = None,
+        timeout: float | None = None,
+    ) -> Hits:
+        """Find the best row of each group; see `vsearch.Index.search_groups`."""
+
+    def search_diverse(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Hits:
+        """Find rows that are unlike each other; see `vsearch.Index.search_diverse`."""
+
+    def search_like(self, like: Any, unlike: Any = (), k: int = 10, where: Where = None, **options: Any) -> Hits:
+        """Find rows like other rows; see `vsearch.Index.search_like`."""
+
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and return its plan and counts; see `vsearch.Index.explain`."""
 

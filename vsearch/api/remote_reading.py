@@ -6,7 +6,11 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from vsearch.api.groups import FixedIndex
+from vsearch.api.remote_queries import check_vectors
+from vsearch.api.variants import GroupedSearch
 from vsearch.checks import check_missing
+from vsearch.encoders.queries import as_texts
 from vsearch.errors import InputError
 from vsearch.fanout.calls.retries import Deadline
 
@@ -29,12 +33,20 @@ def refuse_vectors() -> NoReturn:
     _refuse("vectors=True")
 
 
-class RemoteReading:
+class RemoteReading(GroupedSearch):
     """Methods of `vsearch.Index` that read rows. Those that read many raise `vsearch.InputError`, whatever they are given."""
 
     @abstractmethod
     def _describe(self, deadline: Deadline) -> tuple[dict[str, Any], SearchableIndex]:
         """Return the description of the index, and the index fixed to what was described."""
+
+    def _fixed(self) -> FixedIndex:
+        info, pinned = self._describe(Deadline())
+        return FixedIndex(pinned, info["attributes"], info["metric"])
+
+    def _points(self, queries: Any) -> Any:
+        texts = as_texts(queries)
+        return check_vectors(queries) if texts is None else list(texts)
 
     def get(self, ids: Any, columns: Sequence[str] | None = None, *, missing: str = "error") -> pa.Table:
         """Fetch rows by id; see `vsearch.Index.get`. Takes one search per thousand ids.
@@ -82,3 +94,11 @@ class RemoteReading:
     def vectors(self, *_given: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.vectors`."""
         _refuse("vectors")
+
+    def search_diverse(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.search_diverse`."""
+        _refuse("search_diverse")
+
+    def search_like(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.search_like`."""
+        _refuse("search_like")

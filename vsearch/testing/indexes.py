@@ -175,6 +175,21 @@ class IndexContract:
         squares = ((hits.vectors - opened.queries[:, None]) ** 2).sum(axis=2)
         np.testing.assert_allclose(squares, hits.scores, rtol=0.05)  # int8 codes
 
+    def test_the_best_row_of_each_group(self, opened: Opened) -> None:
+        hits = opened.index.search_groups(opened.queries[0], "word", 9, "number < 300", exact=True, columns=["number"])
+        rows = opened.attributes.to_pylist()[:300]
+        squares = ((opened.queries[0] - opened.vectors[:300]) ** 2).sum(axis=1)
+        best: dict[str | None, int] = {}
+        for row in np.argsort(squares).tolist():
+            best.setdefault(rows[row]["word"], row)
+        assert hits.columns is not None
+        assert hits.columns.column_names == ["word", "number"]
+        assert {hit.values["word"] for hit in hits[0]} == set(best)
+        assert len(hits[0]) == len(best) == 6
+        np.testing.assert_allclose([hit.score for hit in hits[0]], squares[list(best.values())], rtol=0.05)
+        with pytest.raises(InputError):
+            opened.index.search_groups(opened.queries, "no such column")
+
     def test_methods_to_await(self, opened: Opened) -> None:
         hits = asyncio.run(opened.index.asearch(opened.queries, k=3))
         assert hits.ids.tolist() == opened.index.search(opened.queries, k=3).ids.tolist()
@@ -191,6 +206,8 @@ class IndexContract:
             "to_batches": (lambda: sorted(index.to_batches(passing, []).read_all()["id"].to_pylist()), opened.ids[:4]),
             "facet": (lambda: list(index.facet("word", passing)["value"].to_pylist()), words),
             "min_max": (lambda: index.min_max("number", passing), (0, 3)),
+            "search_diverse": (lambda: index.search_diverse(opened.queries, 4, diversity=0.3).ids.shape, (12, 4)),
+            "search_like": (lambda: index.search_like(opened.ids[:2], k=4).ids.shape, (1, 4)),
             "vectors": (lambda: list(index.vectors(opened.ids[:2]).ids.tolist()), opened.ids[:2]),
         }
         for name, (ask, expected) in asked.items():
