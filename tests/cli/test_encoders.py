@@ -39,11 +39,32 @@ def test_from_a_model_to_hits(run, model: Path, tmp_path: Path) -> None:
     assert [one["hits"][0]["id"] // 10 for one in found] == [2, 0]
 
 
+def test_smaller_encoders(run, model: Path, tmp_path: Path) -> None:
+    options = ("--texts", tmp_path / "texts.txt", "--json")
+    made = run("encoder", "compress", model, tmp_path / "a", *options, "--bits", "auto", "--quality", 0.8).json
+    assert made["cosine"] >= 0.8
+    assert {*made["sensitivity"]} == {*made["product_bits"], "table"}
+    assert run("encoder", "info", tmp_path / "a", "--json").json == made
+    made = run("encoder", "compress", model, tmp_path / "b", *options, "--bits", "ternary", "--layers", 1).json
+    assert (made["weight_bits"], made["table_bits"], len(made["layers"])) == ("ternary", "ternary", 1)
+    pruned = ("--layers", "0,1", "--vocabulary", 100)
+    warned = run("encoder", "compress", model, tmp_path / "c", *options[:2], *pruned)
+    assert "11 tokens were left out" in warned.errors
+    assert "pass holdout" in warned.errors
+    assert run("encoder", "compress", model, tmp_path / "c", *options[:2], *pruned, "--holdout", options[1]).status == 0
+    made = run("encoder", "info", tmp_path / "c", "--json").json
+    assert (made["layers"], made["tokens"]) == ([0, 1], 100)
+
+
 def test_mistakes(run, files, model: Path, tmp_path: Path) -> None:
     for arguments, reason in [
         (("encoder", "info", model), "uncompressed"),
         (("encoder", "compress", model, tmp_path / "out", "--texts", tmp_path / "none"), "no such file"),
         (("encoder", "compress", model, tmp_path / "out", "--texts", tmp_path / "texts.txt", "--bits", 5), "got 5"),
+        (
+            ("encoder", "compress", model, tmp_path / "out", "--texts", tmp_path / "texts.txt", "--layers", "a"),
+            "--layers must be",
+        ),
         (("encoder", "evaluate", model, "--texts", tmp_path / "texts.txt"), "pass --model"),
         (
             ("encoder", "evaluate", model, "--texts", tmp_path / "texts.txt", "--pairs", files.attributes),

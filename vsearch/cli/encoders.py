@@ -23,15 +23,33 @@ def compress(
     texts: Annotated[
         str, typer.Option(help="File of calibration texts, one per line; 256 texts like the queries are enough.")
     ],
-    bits: Annotated[int, typer.Option(help="Bits per weight on disk: 8, 4, 3 or 2.")] = 8,
-    table: Annotated[int | None, typer.Option(help="Bits per value of the token table; --bits by default.")] = None,
+    bits: Annotated[str, typer.Option(help="Bits per weight on disk: 8, 4, 3, 2, ternary or auto.")] = "8",
+    table: Annotated[str | None, typer.Option(help="Bits per value of the token table; --bits by default.")] = None,
+    quality: Annotated[
+        float | None, typer.Option(help="Mean cosine to the model that --bits auto keeps on the texts. [default: 0.99]")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers to keep: how many, or their numbers from 0, separated by commas.")
+    ] = None,
+    vocabulary: Annotated[
+        int | None,
+        typer.Option(help="Number of tokens to keep: single characters and the most frequent ones in the texts."),
+    ] = None,
     holdout: Annotated[str | None, typer.Option(help="File of texts for measuring the error, one per line.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Compress a text encoder without training and report how close it is to the model."""
-    chosen = {"weights": bits, "table": bits if table is None else table}
+    chosen = {"weights": _read_bits(bits), "table": _read_bits(bits if table is None else table)}
     measured = None if holdout is None else _read_lines(holdout)
-    encoder = vsearch.encoders.compress(model, _read_lines(texts), bits=chosen, holdout=measured)
+    encoder = vsearch.encoders.compress(
+        model,
+        _read_lines(texts),
+        bits=chosen,
+        quality=quality,
+        layers=None if layers is None else _read_layers(layers),
+        vocabulary=vocabulary,
+        holdout=measured,
+    )
     encoder.save(out)
     _print(encoder, out, as_json=as_json)
 
@@ -102,6 +120,19 @@ def _load(folder: str) -> vsearch.encoders.CompressedEncoder:
     if not isinstance(encoder, vsearch.encoders.CompressedEncoder):
         raise InputError(f"{folder} holds an uncompressed model; compress it with `vsearch encoder compress`")
     return encoder
+
+
+def _read_bits(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _read_layers(text: str) -> int | list[int]:
+    """One number is how many layers, several are which."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--layers must be a number, or numbers separated by commas, got {text!r}") from None
+    return numbers if "," in text else numbers[0]
 
 
 def _print(encoder: vsearch.encoders.CompressedEncoder, folder: str, *, as_json: bool) -> None:

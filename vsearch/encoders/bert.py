@@ -83,6 +83,10 @@ class Layer(Generic[P]):
         product: P = getattr(self, name)
         return product
 
+    def products(self) -> list[P]:
+        """Return all linear layers, in the order of `PRODUCTS`."""
+        return [self.product(name) for name in PRODUCTS]
+
 
 @dataclass(frozen=True, eq=False)
 class Bert(Generic[P]):

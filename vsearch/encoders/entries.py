@@ -8,7 +8,9 @@ import msgspec
 
 from vsearch.storage.files.bundle import BundleEntry
 
-FORMAT = 1
+FORMAT, PLAIN_FORMAT = 2, 1
+"""The newest format, and that of encoders whose linear layers have the same 8, 4, 3 or 2 bits."""
+
 ENTRY, DATA = "encoder.json", "encoder.arrow"
 
 

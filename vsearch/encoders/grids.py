@@ -6,7 +6,7 @@ int8, and one kernel serves all numbers of bits.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,11 +21,19 @@ LARGEST_WEIGHT = 63
 LARGEST_ENTRY = 127
 """Entries of the token table are not multiplied."""
 
-BITS = (2, 3, 4, 8)
+Bits: TypeAlias = Literal[8, 4, 3, 2, "ternary"]
+
+TERNARY: Literal["ternary"] = "ternary"
+"""Three values per group: minus the scale, 0, and the scale."""
+
+BITS: tuple[Bits, ...] = (8, 4, 3, 2, TERNARY)
 """Bits per number on disk; 8-bit numbers have no groups."""
 
 SHRINKAGES = (1.0, 0.9, 0.8, 0.7, 0.6)
 """Fractions of a group's range that its codes may cover: smaller ones clip outliers, and round the rest more finely."""
+
+TERNARY_SHRINKAGES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+"""The same for ternary weights, for normally distributed ones of which about 0.55 is best."""
 
 DAMPING = 0.01
 """Added to the diagonal of the second moments, as a fraction of its mean."""
@@ -39,7 +47,7 @@ class Rounded(NamedTuple):
     steps : float32 (rows,)
         Step size of each row.
     codes : int8 or uint8 (rows, columns)
-        The integers themselves (8 bits), or codes from 0 to ``2^bits - 1``.
+        The integers themselves (8 bits), or codes from 0 to ``2^bits - 1``; from 0 to 2 for ternary weights.
     scales, offsets : uint8 and int8 (rows, groups), or None
         Scales and offsets of groups of columns, in steps; None for 8 bits.
     """
@@ -56,6 +64,16 @@ class Rounded(NamedTuple):
         return expand(self.codes, self.scales, self.offsets)
 
 
+def is_bits(value: Any) -> bool:
+    """Whether a value is one of `BITS`."""
+    return type(value) in (int, str) and value in BITS
+
+
+def largest_code(bits: Bits) -> int:
+    """Return the largest code of groups."""
+    return 2 if bits == TERNARY else 2**bits - 1
+
+
 def expand(codes: NDArray[np.generic], scales: NDArray[np.uint8], offsets: NDArray[np.int8]) -> NDArray[np.int8]:
     """Return integers int8 (rows, columns) from codes and the scales and offsets of their groups; overflows wrap."""
     grouped = codes.reshape(*scales.shape, -1).astype(np.int16)
@@ -69,7 +87,7 @@ def choose_steps(weights: NDArray[np.floating], largest: int) -> NDArray[np.floa
 
 
 def choose_groups(
-    weights: NDArray[np.float32], bits: int, largest: int
+    weights: NDArray[np.float32], bits: Bits, largest: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Choose the scales and offsets of groups with the smallest rounding errors.
 
@@ -77,20 +95,25 @@ def choose_groups(
     ----------
     weights : float32 (n, 32)
         In steps.
-    bits, largest : int
-        Bits per code, and the largest magnitude of the resulting integers.
+    bits : {4, 3, 2, "ternary"}
+        Bits per code; the offsets of ternary weights are minus the scales.
+    largest : int
+        The largest magnitude of the resulting integers.
 
     Returns
     -------
     scales, offsets : float32 (n,)
         Integers.
     """
-    top = 2**bits - 1
+    top = largest_code(bits)
     inside = np.clip(weights, -largest, largest)
     low, high = inside.min(axis=1), inside.max(axis=1)
+    if bits == TERNARY:
+        high = np.maximum(high, -low)
+        low = -high
     best = np.full(len(weights), np.inf, np.float32)
     scales, offsets = np.ones_like(best), np.zeros_like(best)
-    for shrinkage in SHRINKAGES:
+    for shrinkage in TERNARY_SHRINKAGES if bits == TERNARY else SHRINKAGES:
         scale = np.clip(np.rint((high - low) * np.float32(shrinkage / top)), 1, 2 * largest // top)
         offset = np.clip(np.rint((low + high - scale * top) / 2), -largest, largest - scale * top)
         nearest = round_to(weights, scale[:, None], offset[:, None], top) * scale[:, None] + offset[:, None]
@@ -108,7 +131,7 @@ def round_to(
     return np.clip(np.rint((weights - offset) / scale), 0, top)
 
 
-def round_plainly(weights: NDArray[np.float32], bits: int, largest: int) -> Rounded:
+def round_plainly(weights: NDArray[np.float32], bits: Bits, largest: int) -> Rounded:
     """Round each weight to the nearest integer. The number of columns must be a multiple of 32 for fewer than 8 bits."""
     steps = choose_steps(weights, largest)
     units = weights / steps[:, None]
@@ -116,7 +139,7 @@ def round_plainly(weights: NDArray[np.float32], bits: int, largest: int) -> Roun
         return Rounded(steps, np.rint(units).astype(np.int8))
     groups = units.reshape(-1, GROUP)
     scales, offsets = choose_groups(groups, bits, largest)
-    codes = round_to(groups, scales[:, None], offsets[:, None], 2**bits - 1)
+    codes = round_to(groups, scales[:, None], offsets[:, None], largest_code(bits))
     shape = (len(weights), -1)
     return Rounded(
         steps,
@@ -126,7 +149,7 @@ def round_plainly(weights: NDArray[np.float32], bits: int, largest: int) -> Roun
     )
 
 
-def round_jointly(weights: NDArray[np.float32], moments: NDArray[np.float64], bits: int, largest: int) -> Rounded:
+def round_jointly(weights: NDArray[np.float32], moments: NDArray[np.float64], bits: Bits, largest: int) -> Rounded:
     """Round column by column, and adjust the remaining columns to compensate for each error (GPTQ).
 
     Parameters
@@ -135,7 +158,8 @@ def round_jointly(weights: NDArray[np.float32], moments: NDArray[np.float64], bi
         The number of columns is a multiple of 32.
     moments : float64 (columns, columns)
         Second moments of the inputs, for which products are preserved.
-    bits, largest : int
+    bits : {8, 4, 3, 2, "ternary"}
+    largest : int
 
     Notes
     -----
@@ -145,14 +169,14 @@ def round_jointly(weights: NDArray[np.float32], moments: NDArray[np.float64], bi
     steps = choose_steps(weights, largest)
     units = (weights / steps[:, None]).astype(np.float32)
     factor = _error_factor(moments)
-    top = 2**bits - 1 if bits < 8 else 2 * largest
+    top = 2 * largest if bits == 8 else largest_code(bits)
     codes = np.empty((rows, columns), np.float32)
     scales = np.ones((rows, columns // GROUP), np.float32)
     offsets = np.full((rows, columns // GROUP), -largest, np.float32)
     for group in range(columns // GROUP):
         start, stop = group * GROUP, (group + 1) * GROUP
         block = units[:, start:stop].copy()
-        if bits < 8:
+        if bits != 8:
             scales[:, group], offsets[:, group] = choose_groups(block, bits, largest)
         scale, offset = scales[:, group], offsets[:, group]
         errors = np.empty_like(block)

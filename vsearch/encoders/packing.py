@@ -1,7 +1,8 @@
 """The layout of rounded weights in files and in memory.
 
 8-bit weights have the layout that kernels read: blocks of 64 rows; four adjacent columns of each row, then the next four.
-Codes of fewer bits are stored row by row as bit planes: one 32-bit word per bit of 32 columns.
+Codes of fewer bits are stored row by row as bit planes: one 32-bit word per bit of 32 columns. Files store ternary codes as
+numbers to the base 3, five to a byte.
 """
 
 from __future__ import annotations
@@ -14,6 +15,13 @@ from vsearch.kernels.encoders.fields import BLOCK, GROUP, TOGETHER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+TRITS = 5
+"""Ternary codes in a byte, since 3^5 = 243."""
+
+TRIT_BYTES = -(-GROUP // TRITS)
+"""Bytes of the ternary codes of a group; its last byte holds two codes."""
 
 
 def up_to(count: int, multiple: int) -> int:
@@ -57,3 +65,29 @@ def unpack_planes(planes: NDArray[np.uint32], bits: int) -> NDArray[np.uint8]:
     octets = np.ascontiguousarray(planes).view(np.uint8).reshape(len(planes), -1, bits, GROUP // 8)
     ones = np.unpackbits(octets, axis=-1, bitorder="little")
     return (ones << np.arange(bits, dtype=np.uint8)[:, None]).sum(axis=2, dtype=np.uint8).reshape(len(planes), -1)
+
+
+def pack_trits(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pack ternary codes (rows, columns), a multiple of 32 columns, five to a byte: uint8 (rows, columns / 32 * 7)."""
+    padded = np.zeros((codes.size // GROUP, TRIT_BYTES * TRITS), np.uint8)
+    padded[:, :GROUP] = codes.reshape(-1, GROUP)
+    powers = 3 ** np.arange(TRITS, dtype=np.uint8)
+    return (padded.reshape(len(padded), TRIT_BYTES, TRITS) * powers).sum(axis=2, dtype=np.uint8).reshape(len(codes), -1)
+
+
+def are_trits(trits: NDArray[np.uint8]) -> bool:
+    """Whether bytes can be the result of `pack_trits`."""
+    last = trits.reshape(-1, TRIT_BYTES)[:, -1]
+    return int(trits.max(initial=0)) < 3**TRITS and int(last.max(initial=0)) < 3 ** (GROUP % TRITS)
+
+
+def trits_to_planes(trits: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Convert ternary codes from `pack_trits` to two bit planes, as from `pack_planes`."""
+    digits = np.arange(256)[:, None] // 3 ** np.arange(TRITS) % 3
+    grouped = trits.reshape(len(trits), -1, TRIT_BYTES)
+    planes = np.zeros((*grouped.shape[:2], 2), np.uint32)
+    for bit in range(2):
+        words = ((digits >> bit & 1) << np.arange(TRITS)).sum(axis=1).astype(np.uint32)
+        for place in range(TRIT_BYTES):
+            planes[:, :, bit] |= words[grouped[:, :, place]] << np.uint32(TRITS * place)
+    return planes.reshape(len(trits), -1)

@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from vsearch.encoders.grids import Rounded, expand
-from vsearch.encoders.packing import pack_blocks, pack_planes, unpack_blocks, unpack_planes, up_to
+from vsearch.encoders.grids import TERNARY, Bits, Rounded, expand
+from vsearch.encoders.packing import (
+    TRIT_BYTES,
+    pack_blocks,
+    pack_planes,
+    trits_to_planes,
+    unpack_blocks,
+    unpack_planes,
+    up_to,
+)
 from vsearch.kernels.encoders.fields import BLOCK, GROUP
 
 if TYPE_CHECKING:
@@ -54,27 +62,50 @@ class Packed(NamedTuple):
 
     Attributes
     ----------
-    bits : int
-    planes : uint32 (rows, groups * bits)
+    width : int
+        Bits per code: 2 for ternary weights, which files pack more closely (see `pack_trits`).
+    planes : uint32 (rows, groups * width)
         Codes from `pack_planes`.
     scales, offsets : uint8 and int8 (rows, groups)
+    ternary : bool
+        Whether there are only three codes, and the offsets are minus the scales.
     """
 
-    bits: int
+    width: int
     planes: NDArray[np.uint32]
     scales: NDArray[np.uint8]
     offsets: NDArray[np.int8]
+    ternary: bool = False
 
     @classmethod
-    def of(cls, rounded: Rounded, bits: int) -> Packed | None:
+    def of(cls, rounded: Rounded, bits: Bits) -> Packed | None:
         """Pack rounded weights; None for 8 bits."""
         if rounded.scales is None or rounded.offsets is None:
             return None
-        return cls(bits, pack_planes(rounded.codes.view(np.uint8), bits), rounded.scales, rounded.offsets)
+        width = 2 if bits == TERNARY else bits
+        planes = pack_planes(rounded.codes.view(np.uint8), width)
+        return cls(width, planes, rounded.scales, rounded.offsets, bits == TERNARY)
+
+    @classmethod
+    def of_trits(cls, trits: NDArray[np.uint8], scales: NDArray[np.uint8]) -> Packed:
+        """Return ternary weights from their codes in the layout of `pack_trits`."""
+        return cls(2, trits_to_planes(trits), scales, np.negative(scales.view(np.int8)), ternary=True)
+
+    @property
+    def bits(self) -> Bits:
+        """Bits per number, as passed to `compress`."""
+        return TERNARY if self.ternary else cast("Bits", self.width)
+
+    @property
+    def nbytes(self) -> int:
+        """Size on disk."""
+        if self.ternary:
+            return self.scales.size * (TRIT_BYTES + 1)
+        return self.planes.nbytes + self.scales.nbytes + self.offsets.nbytes
 
     def integers(self) -> NDArray[np.int8]:
         """Return the integers that the codes represent, int8 (rows, columns)."""
-        return expand(unpack_planes(self.planes, self.bits), self.scales, self.offsets)
+        return expand(unpack_planes(self.planes, self.width), self.scales, self.offsets)
 
     def blocks(self, columns: int) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
         """Return the first columns in the layout of `pack_blocks`, and the sum of each row, using a kernel."""
@@ -84,7 +115,7 @@ class Packed(NamedTuple):
         blocks = np.zeros((up_to(rows, BLOCK) // BLOCK, groups * GROUP * BLOCK), np.int8)
         sums = np.empty(rows, np.int32)
         unpack_weights(
-            self.planes, self.scales, self.offsets, self.bits, columns, np.empty(GROUP, np.int32), blocks, sums
+            self.planes, self.scales, self.offsets, self.width, columns, np.empty(GROUP, np.int32), blocks, sums
         )
         return blocks, sums
 
@@ -93,7 +124,7 @@ class Packed(NamedTuple):
         from vsearch.kernels.encoders.api import take_rows
 
         taken, ids = np.empty((len(rows), width), np.float32), np.asarray(rows, np.int64)
-        take_rows(self.planes, self.scales, self.offsets, self.bits, steps, ids, np.empty(GROUP, np.int32), taken)
+        take_rows(self.planes, self.scales, self.offsets, self.width, steps, ids, np.empty(GROUP, np.int32), taken)
         return taken
 
 
@@ -123,11 +154,18 @@ class QuantizedLinear:
     packed: Packed | None = None
 
     @classmethod
-    def of(cls, rounded: Rounded, bits: int, bias: NDArray[np.float32], scales: NDArray[np.float32]) -> QuantizedLinear:
+    def of(
+        cls, rounded: Rounded, bits: Bits, bias: NDArray[np.float32], scales: NDArray[np.float32]
+    ) -> QuantizedLinear:
         """Return a linear layer with rounded weights; columns beyond `scales` are ignored."""
         integers = rounded.integers()[:, : len(scales)]
         sums = integers.sum(axis=1, dtype=np.int32)
         return cls(pack_blocks(integers), rounded.steps, bias, sums, scales, Packed.of(rounded, bits))
+
+    @property
+    def bits(self) -> Bits:
+        """Bits per weight on disk."""
+        return 8 if self.packed is None else self.packed.bits
 
     @cached_property
     def integers(self) -> NDArray[np.float32]:
@@ -161,11 +199,17 @@ class TokenTable:
     codes: NDArray[np.int8] | Packed
 
     @classmethod
-    def of(cls, rounded: Rounded, bits: int) -> TokenTable:
+    def of(cls, rounded: Rounded, bits: Bits) -> TokenTable:
         return cls(rounded.steps, Packed.of(rounded, bits) or rounded.codes.view(np.int8))
 
     @property
-    def bits(self) -> int:
+    def packed(self) -> Packed | None:
+        """The rows in their layout on disk, for fewer than 8 bits."""
+        return self.codes if isinstance(self.codes, Packed) else None
+
+    @property
+    def bits(self) -> Bits:
+        """Bits per number on disk."""
         return self.codes.bits if isinstance(self.codes, Packed) else 8
 
     def take(self, ids: Sequence[int], width: int) -> NDArray[np.float32]:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
 
 from vsearch.encoders.architecture import Architecture
 from vsearch.encoders.bert import PRODUCTS, Layer, Linear, Norm
-from vsearch.encoders.entries import DATA, ENTRY, FORMAT, Entry
-from vsearch.encoders.grids import BITS, LARGEST_WEIGHT
-from vsearch.encoders.packing import row_sums, up_to
+from vsearch.encoders.entries import DATA, ENTRY, FORMAT, PLAIN_FORMAT, Entry
+from vsearch.encoders.grids import BITS, LARGEST_ENTRY, LARGEST_WEIGHT, TERNARY, is_bits
+from vsearch.encoders.packing import TRIT_BYTES, are_trits, row_sums, up_to
 from vsearch.encoders.quantized import Packed, QuantizedLinear, TokenTable
 from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.running import QuantizedBert
@@ -30,6 +30,7 @@ from vsearch.storage.stores.held import HeldBytes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from vsearch.encoders.grids import Bits
     from vsearch.storage.files.segment_file import SegmentFile
 
 
@@ -54,9 +55,9 @@ def read_model(files: Mapping[str, NDArray[np.uint8]], name: str) -> tuple[Quant
         raise CorruptIndexError(f"{name}/{ENTRY}", "is missing; restore it from a copy") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptIndexError(f"{name}/{ENTRY}", f"is invalid ({error}); restore it from a copy") from None
-    if entry.format != FORMAT:
+    if not PLAIN_FORMAT <= entry.format <= FORMAT:
         raise FormatVersionError(
-            f"{name}: the encoder has format {entry.format}, this version reads {FORMAT}; upgrade vsearch"
+            f"{name}: the encoder has format {entry.format}, this version reads {PLAIN_FORMAT} to {FORMAT}; upgrade vsearch"
         )
     data = files.get(DATA)
     if data is None or entry.data.path != DATA or len(data) != entry.data.bytes:
@@ -73,6 +74,12 @@ def read_model(files: Mapping[str, NDArray[np.uint8]], name: str) -> tuple[Quant
         raise CorruptIndexError(f"{name}/{DATA}", f"{error}; restore it from a copy") from None
 
 
+def _check_bits(value: Any) -> Bits:
+    if not is_bits(value):
+        raise InputError(f"bits must be one of {', '.join(map(str, BITS))}, got {value!r:.100}")
+    return cast("Bits", value)
+
+
 class _Reader:
     """Reads the arrays of an encoder, and checks each."""
 
@@ -80,9 +87,12 @@ class _Reader:
         self._files, self._facts = files, facts
         self._sizes = Architecture.from_dict(facts.get("architecture"))
         self._report = msgspec.convert(facts.get("report"), EncoderReport)
-        for bits in (self._report.weight_bits, self._report.table_bits):
-            if bits not in BITS:
-                raise InputError(f"bits must be one of {BITS}, got {bits}")
+        names = [f"{layer}.{name}" for layer in range(self._sizes.layers) for name in PRODUCTS]
+        told: Mapping[str, Any] = self._report.product_bits or dict.fromkeys(names, self._report.weight_bits)
+        missing = [name for name in names if name not in told]
+        if missing:
+            raise InputError(f"the bits of {missing[0]!r} are missing")
+        self._bits = {name: _check_bits(told[name]) for name in names}
         for file in files.values():
             file.ensure_all()
 
@@ -122,8 +132,14 @@ class _Reader:
         shape = (self._sizes.width,)
         return Norm(self._floats(f"{name}.norm.weight", shape), self._floats(f"{name}.norm.bias", shape))
 
-    def _packed(self, part: str, before: str, bits: int, rows: int, columns: int) -> Packed:
+    def _packed(self, part: str, before: str, bits: Bits, rows: int, columns: int) -> Packed:
         groups = up_to(columns, GROUP) // GROUP
+        if bits == TERNARY:
+            trits = self._take(part, f"{before}trits", np.uint8, (rows, groups * TRIT_BYTES))
+            scales = self._take(part, f"{before}group_scales", np.uint8, (rows, groups))
+            if not are_trits(trits) or scales.max(initial=0) > LARGEST_ENTRY:
+                raise InputError(f"codes or scales of {before or part!r} are out of range")
+            return Packed.of_trits(trits, scales)
         return Packed(
             bits,
             self._take(part, f"{before}planes", np.uint32, (rows, groups * bits)),
@@ -144,7 +160,7 @@ class _Reader:
         return Layer(attention, joined, up, down, *norms)
 
     def _product(self, at: str, rows: int, columns: int) -> QuantizedLinear:
-        bits, packed = self._report.weight_bits, None
+        bits, packed = self._bits[at[:-1]], None
         if bits == 8:
             shape = (up_to(rows, BLOCK) // BLOCK, up_to(columns, GROUP) * BLOCK)
             blocks = self._take("weights", f"{at}blocks", np.int8, shape)
@@ -164,7 +180,7 @@ class _Reader:
         )
 
     def _table(self) -> TokenTable:
-        tokens, width, bits = self._sizes.tokens, self._sizes.width, self._report.table_bits
+        tokens, width, bits = self._sizes.tokens, self._sizes.width, _check_bits(self._report.table_bits)
         codes: NDArray[np.int8] | Packed
         if bits == 8:
             codes = self._take("table", "codes", np.int8, (tokens, width))

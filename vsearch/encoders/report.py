@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from vsearch.encoders.grids import TERNARY
+from vsearch.encoders.packing import TRIT_BYTES
+from vsearch.encoders.quantizing import tokenize
+from vsearch.errors import VsearchWarning
+from vsearch.kernels.encoders.fields import GROUP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,6 +23,9 @@ if TYPE_CHECKING:
 
 WORST = 1.0
 """Percentile of the cosines that is reported as the worst."""
+
+SAFE_WORST = 0.95
+"""With dropped tokens, a lower cosine at this percentile is warned of."""
 
 
 def cosines(expected: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -32,22 +42,40 @@ class EncoderReport:
 
     Attributes
     ----------
-    weight_bits, table_bits : int
-        Bits per number on disk.
+    weight_bits : int, float or "ternary"
+        Bits per weight of the linear layers on disk; their mean, if they differ.
+    table_bits : int or "ternary"
+        Bits per number of the token table.
     bytes : dict of str to int
         Bytes on disk, by part.
     cosine, worst_cosine : float
-        Mean and first percentile of the cosine similarities to the vectors of the float model.
+        Mean and first percentile of the cosine similarities to the vectors of the float model, with all its layers and tokens.
     texts : int
         Number of texts that were measured.
+    product_bits : dict of str to int or "ternary"
+        Bits of each linear layer, like ``0.attention``.
+    sensitivity : dict of str to dict of str to float
+        With ``bits="auto"``: the mean cosine on the calibration texts if only one linear layer or the table is rounded, by name and
+        number of bits.
+    layers : tuple of int
+        Numbers of the kept layers, if some were left out.
+    dropped_tokens : int
+        Number of tokens that were left out of the vocabulary.
+    split_texts : float
+        Fraction of the measured texts with such tokens.
     """
 
-    weight_bits: int
-    table_bits: int
+    weight_bits: int | float | str
+    table_bits: int | str
     bytes: dict[str, int]
     cosine: float
     worst_cosine: float
     texts: int
+    product_bits: dict[str, int | str] = field(default_factory=dict)
+    sensitivity: dict[str, dict[str, float]] = field(default_factory=dict)
+    layers: tuple[int, ...] = ()
+    dropped_tokens: int = 0
+    split_texts: float = 0.0
 
     @property
     def total_bytes(self) -> int:
@@ -61,17 +89,51 @@ class EncoderReport:
         cls,
         model: Bert[Linear],
         compressed: QuantizedBert,
-        texts: Sequence[list[int]],
-        weight_bits: int,
-        bytes_: dict[str, int],
+        texts: Sequence[str],
+        sizes: dict[str, int],
+        layers: tuple[int, ...] = (),
+        sensitivity: dict[str, dict[str, float]] | None = None,
     ) -> EncoderReport:
-        """Compare a compressed model with the original on texts, given as token ids; `bytes_` are the sizes of its parts."""
-        near = cosines(model.forward(texts), compressed.forward(texts))
+        """Compare a compressed model, with parts of these sizes in bytes, with the original on texts."""
+        ids = tokenize(model, texts)
+        near = cosines(model.forward(ids), compressed.forward(tokenize(compressed, texts)))
+        kept = compressed.tokenizer.vocabulary
+        dropped = {number for token, number in model.tokenizer.vocabulary.items() if token not in kept}
+        split = [not dropped.isdisjoint(text) for text in ids]
+        products = compressed.product_bits
         return cls(
-            weight_bits,
-            compressed.table.bits,
-            bytes_,
-            round(float(near.mean()), 5),
-            round(float(np.percentile(near, WORST)), 5),
-            len(texts),
+            weight_bits=_mean_bits(compressed),
+            table_bits=compressed.table.bits,
+            bytes=sizes,
+            cosine=round(float(near.mean()), 5),
+            worst_cosine=round(float(np.percentile(near, WORST)), 5),
+            texts=len(texts),
+            product_bits={**products},
+            sensitivity=sensitivity or {},
+            layers=layers,
+            dropped_tokens=len(dropped),
+            split_texts=round(float(np.mean(split)), 5),
         )
+
+    def warn_of_dropped_tokens(self, *, measured_apart: bool) -> None:
+        """Warn if dropped tokens change some texts much, or if this was not measured on texts of its own."""
+        if measured_apart and self.worst_cosine >= SAFE_WORST:
+            return
+        cost = (
+            f"{self.dropped_tokens} tokens were left out, with which {self.split_texts:.1%} of {self.texts} texts were written; "
+            f"cosine to the model: mean {self.cosine}, first percentile {self.worst_cosine}"
+        )
+        advice = (
+            "" if measured_apart else "; texts with other words lose more: pass holdout, texts that are not in texts"
+        )
+        warnings.warn(cost + advice, VsearchWarning, stacklevel=3)
+
+
+def _mean_bits(model: QuantizedBert) -> int | float | str:
+    """Return the bits of all linear layers, or their mean."""
+    bits = model.product_bits
+    if len(set(bits.values())) == 1:
+        return next(iter(bits.values()))
+    sizes = [product.steps.size * product.scales.size for layer in model.layers for product in layer.products()]
+    each = [8 * TRIT_BYTES / GROUP if value == TERNARY else float(value) for value in bits.values()]
+    return round(float(np.average(each, weights=sizes)), 3)

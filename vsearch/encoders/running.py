@@ -18,6 +18,8 @@ from vsearch.kernels.encoders.fields import BLOCK, GROUP, LANES, TOKENS, Product
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from vsearch.encoders.grids import Bits
+
 TOKEN_BYTES = 160
 """What a token of the vocabulary takes in memory: a string, and its place in a dictionary."""
 
@@ -90,10 +92,21 @@ class QuantizedBert(Bert[QuantizedLinear]):
         return Runner(self)
 
     @property
+    def product_bits(self) -> dict[str, Bits]:
+        """Bits per weight of each linear layer, by names like ``0.attention``."""
+        return {
+            f"{number}.{name}": layer.product(name).bits
+            for number, layer in enumerate(self.layers)
+            for name in PRODUCTS
+        }
+
+    @property
     def own_bytes(self) -> int:
         """Memory that it takes in bytes besides its files, of which it holds views."""
-        products = [layer.product(name) for layer in self.layers for name in PRODUCTS]
+        products = [product for layer in self.layers for product in layer.products()]
         expanded = sum(product.blocks.nbytes for product in products if product.packed is not None)
+        packed = [product.packed for product in products] + [self.table.packed]
+        expanded += sum(one.planes.nbytes for one in packed if one is not None and one.ternary)
         return expanded + self.positions.nbytes + TOKEN_BYTES * len(self.tokenizer.vocabulary)
 
     def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:

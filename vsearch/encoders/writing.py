@@ -9,7 +9,9 @@ import msgspec
 import numpy as np
 
 from vsearch.encoders.bert import PRODUCTS
-from vsearch.encoders.entries import DATA, ENTRY, FORMAT, Entry
+from vsearch.encoders.entries import DATA, ENTRY, FORMAT, PLAIN_FORMAT, Entry
+from vsearch.encoders.grids import TERNARY
+from vsearch.encoders.packing import pack_trits, unpack_planes
 from vsearch.encoders.quantized import Packed
 from vsearch.storage.files.bundle_writing import write_bundle
 from vsearch.storage.stores.held import HeldBytes
@@ -59,6 +61,8 @@ def _product_arrays(product: QuantizedLinear) -> Arrays:
 
 
 def _packed_arrays(packed: Packed) -> Arrays:
+    if packed.ternary:
+        return {"trits": pack_trits(unpack_planes(packed.planes, packed.width)), "group_scales": packed.scales}
     return {"planes": packed.planes, "group_scales": packed.scales, "group_offsets": packed.offsets}
 
 
@@ -75,6 +79,12 @@ def _vocabulary_text(tokenizer: WordPiece) -> NDArray[np.uint8]:
     return np.frombuffer("\n".join(lines).encode(), np.uint8)
 
 
+def format_of(model: QuantizedBert) -> int:
+    """Return the lowest format in which a model can be written."""
+    bits = set(model.product_bits.values())
+    return PLAIN_FORMAT if len(bits) == 1 and TERNARY not in bits | {model.table.bits} else FORMAT
+
+
 def to_files(model: QuantizedBert, report: EncoderReport) -> dict[str, NDArray[np.uint8]]:
     """Return the files of an encoder by name, as uint8 arrays."""
     tokenizer = model.tokenizer
@@ -89,7 +99,7 @@ def to_files(model: QuantizedBert, report: EncoderReport) -> dict[str, NDArray[n
     }
     store = HeldBytes("encoder://")
     entry = write_bundle(store, DATA, model_parts(model), facts)
-    described = msgspec.json.format(msgspec.json.encode(Entry(FORMAT, entry)), indent=1)
+    described = msgspec.json.format(msgspec.json.encode(Entry(format_of(model), entry)), indent=1)
     data = store.memory_map(DATA)
     return {
         DATA: np.frombuffer(store.get(DATA), np.uint8) if data is None else data,

@@ -1,0 +1,116 @@
+"""Quantize an encoder: each linear layer is rounded when the calibration texts reach it.
+
+Its calibration inputs therefore include the errors of all layers before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsearch.encoders.bert import PRODUCTS, Layer
+from vsearch.encoders.grids import LARGEST_ENTRY, LARGEST_WEIGHT, Bits, round_jointly, round_plainly
+from vsearch.encoders.packing import up_to
+from vsearch.encoders.quantized import QuantizedLinear, TokenTable
+from vsearch.encoders.running import QuantizedBert
+from vsearch.kernels.encoders.fields import GROUP
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vsearch.encoders.bert import Bert, Linear
+
+MOST_TOKENS = 16_384
+"""Maximum number of tokens of the calibration texts; a few hundred short texts are enough."""
+
+EXPONENT = 0.5
+"""Exponent of the channel scales, which move part of the range of the inputs into the weights (SmoothQuant)."""
+
+TABLE = "table"
+"""Name of the token table among the parts with their own number of bits."""
+
+
+def product_name(layer: int, name: str) -> str:
+    """Return the name of a linear layer among the parts with their own number of bits."""
+    return f"{layer}.{name}"
+
+
+def uniform_bits(model: Bert[Any], weights: Bits, table: Bits) -> dict[str, Bits]:
+    """Return the bits of each linear layer and the table."""
+    names = [product_name(layer, name) for layer in range(len(model.layers)) for name in PRODUCTS]
+    return dict.fromkeys(names, weights) | {TABLE: table}
+
+
+def select_texts(model: Bert[Any], texts: Sequence[str]) -> list[str]:
+    """Return the first text, and further texts up to `MOST_TOKENS`."""
+    chosen: list[str] = []
+    count = 0
+    for text in texts:
+        count += len(tokenize(model, [text])[0])
+        if chosen and count > MOST_TOKENS:
+            break
+        chosen.append(text)
+    return chosen
+
+
+def tokenize(model: Bert[Any], texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of texts with the prompt for queries."""
+    architecture, before = model.architecture, model.architecture.find_prompt(None)
+    return [model.tokenizer.encode(before + text, architecture.length) for text in texts]
+
+
+def quantize(model: Bert[Linear], texts: list[list[int]], bits: Mapping[str, Bits]) -> QuantizedBert:
+    """Run texts through the model, and round each linear layer for its inputs to the bits of its name."""
+    products: dict[str, QuantizedLinear] = {}
+    table = quantize_table(model, bits[TABLE])
+
+    def call(layer: int, name: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        at = product_name(layer, name)
+        products[at] = quantize_product(model.layers[layer].product(name), rows, bits[at])
+        return replace(products[at]).apply(rows)
+
+    replace(model, table=table).forward(texts, call)
+    return assemble(model, table, products)
+
+
+def assemble(model: Bert[Linear], table: TokenTable, products: Mapping[str, QuantizedLinear]) -> QuantizedBert:
+    """Return a model with quantized linear layers and a quantized table, the rest as stored."""
+    layers = []
+    for number, layer in enumerate(model.layers):
+        attention, joined, up, down = (products[product_name(number, name)] for name in PRODUCTS)
+        layers.append(Layer(attention, joined, up, down, layer.attention_norm, layer.output_norm))
+    positions = model.positions.astype(np.float16).astype(np.float32)  # as stored
+    return QuantizedBert(
+        model.architecture, model.tokenizer, table, positions, model.embedding_norm, tuple(layers), model.dense
+    )
+
+
+def quantize_product(linear: Linear, inputs: NDArray[np.float32], bits: Bits) -> QuantizedLinear:
+    """Round a linear layer so that its outputs for inputs float32 (t, columns) change least."""
+    rows, columns = linear.weight.shape
+    channels = channel_scales(np.abs(inputs).max(axis=0), np.abs(linear.weight).max(axis=0))
+    weights = np.zeros((rows, up_to(columns, GROUP)), np.float32)
+    weights[:, :columns] = linear.weight * channels
+    scaled = np.zeros((len(inputs), weights.shape[1]), np.float32)
+    scaled[:, :columns] = inputs / channels
+    rounded = round_jointly(weights, (scaled.T @ scaled).astype(np.float64), bits, LARGEST_WEIGHT)
+    return QuantizedLinear.of(rounded, bits, linear.bias, (1 / channels).astype(np.float32))
+
+
+def channel_scales(inputs: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the factors of each column's weights, by which its inputs are divided, from their largest magnitudes."""
+    known = (inputs > 0) & (weights > 0)
+    ratio = np.divide(inputs**EXPONENT, weights ** (1 - EXPONENT), out=np.ones_like(inputs), where=known)
+    return ratio.astype(np.float32)
+
+
+def quantize_table(model: Bert[Linear], bits: Bits) -> TokenTable:
+    """Round the token embeddings."""
+    sizes = model.architecture
+    rows = model.table.take(range(sizes.tokens), sizes.width)
+    if bits != 8 and sizes.width % GROUP:
+        rows = np.pad(rows, ((0, 0), (0, -sizes.width % GROUP)))
+    return TokenTable.of(round_plainly(rows, bits, LARGEST_ENTRY), bits)
