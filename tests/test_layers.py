@@ -42,7 +42,7 @@ fanout.wire
 fanout.roles
 fanout.platforms
 api
-deploy testing
+deploy integrations testing
 deploy.aws faas
 vsearch
 cli
@@ -189,6 +189,7 @@ MANY = {
     "vsearch.jpq.trainer.train": 19,
     "vsearch.cli.indexes.build": 37,
     "vsearch.cli.searches.search": 21,
+    "vsearch.api.remote_index.search": 16,
     "vsearch.api.remote_index.search_documents": 17,
     "vsearch.cli.stacks.deploy": 25,
     "vsearch.cli.training.train": 18,

@@ -1,0 +1,242 @@
+"""Texts with metadata in an index: what the adapters have in common."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.api.build_and_open import open as open_index
+from vsearch.api.creating import create
+from vsearch.errors import CorruptIndexError, IndexExistsError, IndexNotFoundError, InputError
+from vsearch.integrations.metadata import new_types, to_columns, to_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.api.hits import Hits
+    from vsearch.live.commits import Commit
+    from vsearch.predicates import Where
+
+METADATA = "_metadata"
+"""The attribute with the metadata as JSON, of indexes that adapters created."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredDocument:
+    """A document of an index.
+
+    Attributes
+    ----------
+    id : str
+    text : str
+    metadata : dict
+    score : float
+        NaN if it was not searched for.
+    vector : float32 (d,) or None
+    """
+
+    id: str
+    text: str
+    metadata: dict[str, Any]
+    score: float = float("nan")
+    vector: NDArray[np.float32] | None = None
+
+
+class DocumentIndex:
+    """An index of documents, created with the first of them. Thread-safe.
+
+    Each document is a row: its text is the attribute `text`, its metadata are kept as JSON, and those that have a type are attributes
+    as well. An index that was built otherwise works too: its attributes are then the metadata.
+
+    Parameters
+    ----------
+    url : str
+    text : str
+        The attribute with the texts.
+    create_options : mapping, optional
+        Options of `vsearch.create`.
+    refresh : float, optional
+        As for `vsearch.open`.
+    **storage
+        As for `vsearch.open`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        text: str = "_text",
+        *,
+        create_options: Mapping[str, Any] | None = None,
+        refresh: float | None = None,
+        **storage: Any,
+    ) -> None:
+        self.url, self.text = url, text
+        self._options, self._refresh, self._storage = dict(create_options or {}), refresh, storage
+        self._lock = threading.Lock()
+        self._index: Any = None
+        self.index  # noqa: B018  opens it, or fails now
+
+    @property
+    def index(self) -> Any:
+        """The `vsearch.Index` or `vsearch.RemoteIndex`; None if there is none yet."""
+        if self._index is None:
+            with suppress(IndexNotFoundError):
+                self._index = open_index(self.url, refresh=self._refresh, **self._storage)
+        return self._index
+
+    @property
+    def metric(self) -> str:
+        """The metric of the index."""
+        index = self.index
+        return str(self._options.get("metric", "cosine") if index is None else index.info()["metric"])
+
+    def _create(self, dimensions: int) -> Any:
+        attributes = {self.text: "string", METADATA: "string"}
+        with self._lock:
+            if self.index is None:
+                options = {"metric": "cosine", **self._options, "ids": "string", "attributes": attributes}
+                try:
+                    self._index = create(self.url, dimensions, **options, **self._storage)
+                except IndexExistsError:  # another process was first
+                    self._index = open_index(self.url, refresh=self._refresh, **self._storage)
+                if self._refresh is not None:
+                    self._index = open_index(self.url, refresh=self._refresh, **self._storage)
+        return self._index
+
+    def put(
+        self, ids: Sequence[str], texts: Sequence[str], metadatas: Sequence[Mapping[str, Any]], vectors: Any
+    ) -> Commit | None:
+        """Add documents, or replace those with the same ids; of equal ids, the last counts.
+
+        Raises
+        ------
+        InputError
+        """
+        if not len(ids):
+            return None
+        last = sorted({id_: place for place, id_ in enumerate(ids)}.values())
+        ids, texts = [ids[place] for place in last], [texts[place] for place in last]
+        metadatas = [metadatas[place] for place in last]
+        points = np.asarray(vectors, np.float32)[last]
+        encoded = [to_json(metadata) for metadata in metadatas]
+        index = self.index or self._create(points.shape[1])
+        types = self._types(index)
+        own = METADATA in types
+        reserved = {self.text, METADATA}
+        fresh = new_types(metadatas, types) if own else {}
+        for name, kind in fresh.items():
+            if name not in reserved:
+                self._add_column(index, name, kind)
+        types = {name: kind for name, kind in self._types(index).items() if name not in reserved}
+        table: dict[str, Any] = {self.text: list(texts), **({METADATA: encoded} if own else {})}
+        table |= to_columns(metadatas, types)
+        commit: Commit = index.upsert(points, _arrow(table, types), self.as_ids(ids))
+        return commit
+
+    @staticmethod
+    def _add_column(index: Any, name: str, kind: str) -> None:
+        try:
+            index.add_column(name, kind)
+        except InputError:
+            if name not in DocumentIndex._types(index):  # otherwise another thread or process has added it
+                raise
+
+    @staticmethod
+    def _types(index: Any) -> dict[str, str]:
+        types: dict[str, str] = index.info()["attributes"]
+        return types
+
+    def as_ids(self, ids: Sequence[str]) -> list[Any]:
+        """Return ids as those of the index; texts of integers if it numbers its rows. Those that cannot be ids are left out."""
+        index = self.index
+        if index is None or index.info()["id_type"] == "string":
+            return [str(id_) for id_ in ids]
+        return [int(id_) for id_ in ids if str(id_).removeprefix("-").isdecimal()]
+
+    def delete(self, ids: Sequence[str] | None = None, where: Where = None) -> int:
+        """Remove documents; return how many there were."""
+        index = self.index
+        if index is None:
+            return 0
+        commit: Commit = index.delete(None if ids is None else self.as_ids(ids), where=where)
+        return commit.deleted
+
+    def get(self, ids: Sequence[str]) -> list[StoredDocument]:
+        """Return documents by id, in order, without those that are missing."""
+        index = self.index
+        if index is None or not len(ids):
+            return []
+        return self._documents(index.get(self.as_ids(ids), missing="skip"))
+
+    def list_documents(self, where: Where = None, limit: int | None = None) -> list[StoredDocument]:
+        """Return the documents that pass a filter, by ascending id."""
+        index = self.index
+        return [] if index is None else self._documents(index.rows(where, limit=limit))
+
+    def search(
+        self,
+        vector: Any,
+        k: int,
+        where: Where = None,
+        *,
+        diversity: float | None = None,
+        candidates: int | None = None,
+        **options: Any,
+    ) -> list[StoredDocument]:
+        """Return the nearest documents, or with `diversity` those of `search_diverse`."""
+        index = self.index
+        if index is None:
+            return []
+        columns = [name for name in self._types(index) if name in {self.text, METADATA}]
+        columns = columns if METADATA in columns else list(self._types(index))
+        query = np.asarray(vector, np.float32)
+        hits: Hits
+        if diversity is None:
+            hits = index.search(query, k, where, columns=columns, **options)
+        else:
+            hits = index.search_diverse(
+                query, k, where, diversity=diversity, candidates=candidates, columns=columns, **options
+            )
+        return [self._document(hit.id, hit.values, hit.score, hit.vector) for hit in hits[0]]
+
+    def _documents(self, table: pa.Table) -> list[StoredDocument]:
+        return [
+            self._document(row.pop("id"), {name.removeprefix("attribute."): value for name, value in row.items()})
+            for row in table.to_pylist()
+        ]
+
+    def _document(
+        self, id_: Any, values: Mapping[str, Any], score: float = float("nan"), vector: Any = None
+    ) -> StoredDocument:
+        metadata = values.get(METADATA)
+        if METADATA in values:
+            try:
+                decoded = json.loads(metadata or "{}")
+            except ValueError as error:
+                raise CorruptIndexError("attributes", f"the metadata of {id_!r:.100} are no JSON: {error}") from None
+        else:
+            decoded = {name: value for name, value in values.items() if name != self.text and value is not None}
+        return StoredDocument(str(id_), values.get(self.text) or "", decoded, score, vector)
+
+
+def _arrow(table: Mapping[str, list[Any]], types: Mapping[str, str]) -> pa.Table:
+    import pyarrow as pa
+
+    arrow = {
+        "bool": pa.bool_(),
+        "int64": pa.int64(),
+        "float64": pa.float64(),
+        "list<string>": pa.list_(pa.string()),
+        "list<int64>": pa.list_(pa.int64()),
+        "list<float64>": pa.list_(pa.float64()),
+    }
+    return pa.table(
+        {name: pa.array(values, arrow.get(types.get(name, ""), pa.string())) for name, values in table.items()}
+    )
