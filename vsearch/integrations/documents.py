@@ -92,6 +92,11 @@ class DocumentIndex:
         return self._index
 
     @property
+    def types(self) -> dict[str, str]:
+        """The types of the attributes by name; none if there is no index."""
+        return {} if self.index is None else self._types(self.index)
+
+    @property
     def metric(self) -> str:
         """The metric of the index."""
         index = self.index
@@ -224,6 +229,21 @@ class DocumentIndex:
         else:
             decoded = {name: value for name, value in values.items() if name != self.text and value is not None}
         return StoredDocument(str(id_), values.get(self.text) or "", decoded, score, vector)
+
+
+def row_id_of(types: Mapping[str, str]) -> str:
+    """Return the name that filters have for the id of a row.
+
+    Raises
+    ------
+    InputError
+        Attributes have both names that it could have.
+    """
+    taken = {name.lower() for name in types}
+    for name in ("id", "_id"):
+        if name not in taken:
+            return name
+    raise InputError("attributes are called id and _id, so filters cannot select rows by id")
 
 
 def _arrow(table: Mapping[str, list[Any]], types: Mapping[str, str]) -> pa.Table:

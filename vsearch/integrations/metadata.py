@@ -45,11 +45,14 @@ def type_of(value: Any) -> str | None:
 
 
 def new_types(metadatas: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> dict[str, str]:
-    """Return the types of the attributes that the index does not have yet: those of the first value, int64 and float64 are float64."""
+    """Return the types of the attributes that the index does not have yet: those of the first value, int64 and float64 are float64.
+
+    Names that begin with an underscore are internal, and no attributes.
+    """
     found: dict[str, str] = {}
     for metadata in metadatas:
         for key, value in metadata.items():
-            if key in known:
+            if key in known or not key or key.startswith("_"):
                 continue
             kind = type_of(value)
             before = found.get(key)
@@ -57,7 +60,7 @@ def new_types(metadatas: Sequence[Mapping[str, Any]], known: Mapping[str, str]) 
                 before is None or {kind, before} in ({"int64", "float64"}, {"list<int64>", "list<float64>"})
             ):
                 found[key] = kind if before is None else kind.replace("int64", "float64")
-    return {key: kind for key, kind in found.items() if key}
+    return found
 
 
 def fit(value: Any, kind: str) -> Any:
