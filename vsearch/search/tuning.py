@@ -173,6 +173,7 @@ def _tune_tail(
     familiar : sequence of float
         Values of that setting to try.
     """
+    cells = snapshot.model.quantizer.scan == "cells"
     exacts = [run_sample(snapshot, sample, SearchRequest(settings.k or 1, settings, exact=True)) for sample in foreign]
     aim = target + (1 - target) / 2  # real queries differ more from these samples than rows do from each other
 
@@ -187,9 +188,10 @@ def _tune_tail(
     while missing > 0:
         candidates = [replace(best, tail=best.tail * longer) for longer in (1.25, 1.6, 2.5)]
         candidates = [candidate for candidate in candidates if candidate.tail <= LARGEST_TAIL]
-        candidates.append(replace(best, error_sigmas=1.25 * best.error_sigmas))
+        if not cells:  # searches of cells use neither
+            candidates.append(replace(best, error_sigmas=1.25 * best.error_sigmas))
         if lowest < target - ALLOWANCE:  # otherwise not worth the cost for queries that lie among the rows
-            candidates += [replace(best, familiar=threshold) for threshold in stricter]
+            candidates += [replace(best, familiar=threshold) for threshold in stricter if not cells]
             candidates.append(replace(best, radius_factor=1.25 * best.radius_factor))
         for candidate in candidates:
             less, reached = measure(candidate)

@@ -25,6 +25,9 @@ from vsearch.storage.stores.retrying import carried
 
 RERANK_BYTES = {None: 0, "int8": 1, "float16": 2, "float32": 4}  # per dimension
 QUERIES_PER_TASK = 16  # queries that a thread searches at a time
+THREADED_CELLS = (
+    100_000  # rows from which threads pay for cells: below, Python is most of the work, and threads only contend
+)
 
 
 def count_mask(mask: IndexMask, stats: SearchStats) -> None:
@@ -144,7 +147,8 @@ def search_shards(
         return batch_results
 
     with stats.level("scan"):
-        results = search_range(range(count)) if count == 1 else _in_threads(search_range, count)
+        alone = count == 1 or (model.quantizer.scan == "cells" and snapshot.manifest.rows < THREADED_CELLS)
+        results = search_range(range(count)) if alone else _in_threads(search_range, count)
     if not ready:
         stats.bytes_fetched += snapshot.bytes_fetched() - fetched
     counters = [np.zeros(COUNTERS, np.int64), *(hits.counters for per_shard in results for hits in per_shard)]
