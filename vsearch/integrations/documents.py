@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,9 @@ class DocumentIndex:
         As for `vsearch.open`.
     """
 
+    own_types: ClassVar[Mapping[str, str]] = {}
+    """Types of further attributes that an adapter needs."""
+
     def __init__(
         self,
         url: str,
@@ -103,7 +106,7 @@ class DocumentIndex:
         return str(self._options.get("metric", "cosine") if index is None else index.info()["metric"])
 
     def _create(self, dimensions: int) -> Any:
-        attributes = {self.text: "string", METADATA: "string"}
+        attributes = {self.text: "string", METADATA: "string", **self.own_types}
         with self._lock:
             if self.index is None:
                 options = {"metric": "cosine", **self._options, "ids": "string", "attributes": attributes}
@@ -132,18 +135,32 @@ class DocumentIndex:
         points = np.asarray(vectors, np.float32)[last]
         encoded = [to_json(metadata) for metadata in metadatas]
         index = self.index or self._create(points.shape[1])
-        types = self._types(index)
-        own = METADATA in types
-        reserved = {self.text, METADATA}
-        fresh = new_types(metadatas, types) if own else {}
-        for name, kind in fresh.items():
-            if name not in reserved:
-                self._add_column(index, name, kind)
-        types = {name: kind for name, kind in self._types(index).items() if name not in reserved}
+        own, types = METADATA in self._types(index), self._add_new(index, metadatas)
         table: dict[str, Any] = {self.text: list(texts), **({METADATA: encoded} if own else {})}
-        table |= to_columns(metadatas, types)
+        table |= self._columns(metadatas, types)
         commit: Commit = index.upsert(points, _arrow(table, types), self.as_ids(ids))
         return commit
+
+    def _columns(self, metadatas: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> dict[str, list[Any]]:
+        """Return the attributes of documents by name, given the types of those that the index has."""
+        return to_columns(metadatas, types)
+
+    def replace_metadata(self, ids: Sequence[str], metadatas: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the metadata of documents; texts and vectors stay."""
+        if not len(ids):
+            return
+        index, encoded = self.index, [to_json(metadata) for metadata in metadatas]
+        types = self._add_new(index, metadatas)
+        table: dict[str, Any] = {METADATA: encoded, **self._columns(metadatas, types)}
+        columns = _arrow(table, types)
+        index.update({name: columns.column(name) for name in columns.column_names}, ids=self.as_ids(ids))
+
+    def _add_new(self, index: Any, metadatas: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        """Add the attributes that metadata need; return the types of all but the texts and the JSON."""
+        types, reserved = self._types(index), {self.text, METADATA}
+        for name, kind in (new_types(metadatas, types) if METADATA in types else {}).items():
+            self._add_column(index, name, kind)
+        return {name: kind for name, kind in self._types(index).items() if name not in reserved}
 
     @staticmethod
     def _add_column(index: Any, name: str, kind: str) -> None:

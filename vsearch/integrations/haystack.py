@@ -1,0 +1,349 @@
+"""Haystack: a document store and its retriever.
+
+>>> store = VsearchDocumentStore("s3://bucket/index", embedding_dim=384)  # doctest: +SKIP
+>>> pipeline.add_component("retriever", VsearchEmbeddingRetriever(store))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+from haystack import Document, component, default_from_dict, default_to_dict
+from haystack.document_stores.errors import DuplicateDocumentError
+from haystack.document_stores.types import DuplicatePolicy, FilterPolicy, apply_filter_policy
+
+from vsearch.errors import InputError
+from vsearch.integrations.haystack_documents import (
+    EMBEDDED,
+    MISFITS,
+    WHOLE,
+    HaystackIndex,
+    is_list,
+    to_document,
+    to_metadata,
+)
+from vsearch.integrations.haystack_filters import to_expression
+from vsearch.predicates import col
+from vsearch.predicates.expressions import Constant
+
+
+class VsearchDocumentStore:
+    """Documents in a vsearch index.
+
+    Parameters
+    ----------
+    url : str
+        Of the index; if there is none, the first documents create it.
+    embedding_dim : int
+        Dimensions of the embeddings, for a new index: documents may come without any.
+    create_options : dict, optional
+        Options of `vsearch.create` for a new index. By default embeddings are kept as float32 (``{"rerank": "float32"}``), so
+        that they are returned as they were given, but for rounding.
+    **options
+        As for `vsearch.open`: ``refresh`` and options of the store.
+
+    Filters have exactly the semantics of Haystack. They are evaluated by the index if a field has values of one type, and document by
+    document for values of other types than the first, lists and dicts.
+    """
+
+    def __init__(
+        self, url: str, embedding_dim: int = 768, create_options: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        self._url, self._dimensions, self._create, self._options = url, embedding_dim, create_options, options
+        defaults = {"rerank": "float32", **(create_options or {})}
+        self._documents = HaystackIndex(url, create_options=defaults, **options)
+
+    @property
+    def index(self) -> Any:
+        """The open index; None before the first document."""
+        return self._documents.index
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the arguments as a dict; options that are keys included."""
+        given = {"url": self._url, "embedding_dim": self._dimensions, "create_options": self._create}
+        made: dict[str, Any] = default_to_dict(self, **given, **self._options)
+        return made
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> VsearchDocumentStore:
+        """Create a store from such a dict."""
+        made: VsearchDocumentStore = default_from_dict(cls, data)
+        return made
+
+    def count_documents(self) -> int:
+        """Return the number of documents."""
+        return 0 if self.index is None else int(self.index.count())
+
+    def filter_documents(self, filters: dict[str, Any] | None = None) -> list[Document]:
+        """Return the documents that pass, with their embeddings, by ascending id."""
+        if self.index is None:
+            return []
+        stored = self._documents.list_documents(self._where(filters))
+        vectors = self.index.vectors(self._documents.as_ids([one.id for one in stored])).vectors
+        return [to_document(one, vector) for one, vector in zip(stored, vectors, strict=True)]
+
+    def write_documents(self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE) -> int:
+        """Write documents; return how many. NONE means FAIL.
+
+        Raises
+        ------
+        DuplicateDocumentError
+            A document with the same id exists, and the policy is FAIL. Nothing was written.
+        InputError
+            A document is none, or its embedding has other dimensions.
+        """
+        if not isinstance(documents, list) or not all(isinstance(one, Document) for one in documents):
+            raise InputError("write_documents needs a list of Documents")
+        unique = {one.id: one for one in (documents if policy == DuplicatePolicy.OVERWRITE else documents[::-1])}
+        if policy != DuplicatePolicy.OVERWRITE:
+            known = {one.id for one in self._documents.get(list(unique))}
+            if policy != DuplicatePolicy.SKIP and (known or len(unique) < len(documents)):
+                counts: dict[str, int] = {}
+                for one in documents:
+                    counts[one.id] = counts.get(one.id, 0) + 1
+                twice = sorted(known) or [id_ for id_, count in counts.items() if count > 1]
+                raise DuplicateDocumentError(f"documents with these ids exist: {', '.join(twice[:5])}")
+            unique = {id_: one for id_, one in reversed(unique.items()) if id_ not in known}
+        written = list(unique.values())
+        lengths = [None if one.embedding is None else float(np.linalg.norm(one.embedding)) for one in written]
+        vectors = [[0.0] * self._width if one.embedding is None else one.embedding for one in written]
+        if len({len(vector) for vector in vectors}) > 1:
+            raise InputError(f"embeddings must have {self._width} dimensions, as the index or embedding_dim says")
+        metadatas = [to_metadata(one, length) for one, length in zip(written, lengths, strict=True)]
+        self._documents.put([one.id for one in written], [one.content or "" for one in written], metadatas, vectors)
+        return len(written)
+
+    @property
+    def _width(self) -> int:
+        return self._dimensions if self.index is None else int(self.index.info()["dimensions"])
+
+    def delete_documents(self, document_ids: list[str]) -> None:
+        """Delete documents by id; unknown ids are ignored."""
+        self._documents.delete(document_ids)
+
+    def delete_all_documents(self) -> None:
+        """Delete all documents."""
+        self._documents.delete(where=Constant(value=True))
+
+    def delete_by_filter(self, filters: dict[str, Any]) -> int:
+        """Delete the documents that pass; return how many."""
+        return 0 if self.index is None else self._documents.delete(where=self._some(filters))
+
+    def update_by_filter(self, filters: dict[str, Any], meta: dict[str, Any]) -> int:
+        """Set fields of the meta of the documents that pass; return how many. Embeddings stay."""
+        stored = [] if self.index is None else self._documents.list_documents(self._some(filters))
+        self._documents.replace_metadata([one.id for one in stored], [one.metadata | meta for one in stored])
+        return len(stored)
+
+    def count_documents_by_filter(self, filters: dict[str, Any]) -> int:
+        """Return the number of documents that pass."""
+        return 0 if self.index is None else int(self.index.count(self._where(filters)))
+
+    def count_unique_metadata_by_filter(self, filters: dict[str, Any], metadata_fields: list[str]) -> dict[str, int]:
+        """Return for each field the number of distinct values among the documents that pass."""
+        return {field.removeprefix("meta."): len(self._values(field, filters)) for field in metadata_fields}
+
+    def get_metadata_fields_info(self) -> dict[str, dict[str, str]]:
+        """Return the fields and the types of their attributes."""
+        return {name: {"type": kind} for name, kind in self._documents.types.items() if not name.startswith("_")}
+
+    def get_metadata_field_min_max(self, metadata_field: str) -> dict[str, Any]:
+        """Return the least and the greatest value of a field, among those of its attribute's type; None if there is none."""
+        name = metadata_field.removeprefix("meta.")
+        types = self._documents.types
+        if name not in types or is_list(types[name]):
+            return {"min": None, "max": None}
+        least, greatest = self.index.min_max(name)
+        return {"min": least, "max": greatest}
+
+    def get_metadata_field_unique_values(
+        self,
+        metadata_field: str,
+        search_term: str | None = None,
+        from_: int = 0,
+        size: int | None = 10,
+        filters: dict[str, Any] | None = None,
+    ) -> tuple[list[Any], int]:
+        """Return a page of the distinct values of a field, and how many there are; values of different types are distinct.
+
+        Parameters
+        ----------
+        search_term : str, optional
+            Only values that contain it, in upper or lower case.
+        from_, size : int
+        """
+        values = self._values(metadata_field, filters)
+        if search_term:
+            values = [value for value in values if search_term.lower() in str(value).lower()]
+        ordered = sorted(values, key=lambda value: (isinstance(value, str), type(value).__name__, value))
+        return ordered[from_ : None if size is None else from_ + size], len(values)
+
+    def _values(self, field: str, filters: dict[str, Any] | None) -> list[Any]:
+        """Return the distinct values of a field that are not lists or dicts, among the documents that pass."""
+        name, types = field.removeprefix("meta."), self._documents.types
+        if self.index is None:
+            return []
+        where = self._where(filters)
+        values: list[Any] = []
+        if name in types and not is_list(types[name]):
+            whole = col(WHOLE).contains(name)
+            parts = [(whole, int), (~whole, float)] if types[name] == "float64" else [(None, None)]
+            for part, kind in parts:
+                both = [each for each in (where, part) if each is not None]
+                selected = None if not both else both[0] if len(both) == 1 else both[0] & both[1]
+                found = [value for value in self.index.facet(name, selected)["value"].to_pylist() if value is not None]
+                values += found if kind is None else [kind(value) for value in found]
+        misfit = col(MISFITS).contains(name)
+        others = self._documents.list_documents(misfit if where is None else where & misfit)
+        others_values = [one.metadata[name] for one in others if not isinstance(one.metadata[name], (list, dict))]
+        return values + list({(type(value), value): value for value in others_values}.values())
+
+    def embedding_retrieval(
+        self, query_embedding: list[float], filters: dict[str, Any] | None = None, top_k: int = 10, **options: Any
+    ) -> list[Document]:
+        """Return the nearest documents that have embeddings, with scores: similarities, under l2 negated squared distances.
+
+        Options are those of `vsearch.Index.search`; ``diversity`` and ``candidates`` make it `search_diverse`.
+        """
+        if self.index is None or not top_k:
+            return []
+        where = self._where(filters)
+        embedded = col(EMBEDDED) == True  # noqa: E712  an expression
+        found = self._documents.search(
+            query_embedding, top_k, embedded if where is None else where & embedded, vectors=True, **options
+        )
+        sign = -1 if self._documents.metric == "l2" else 1
+        return [to_document(one, one.vector, sign * one.score) for one in found]
+
+    def _where(self, filters: dict[str, Any] | None) -> Any:
+        return to_expression(filters, self._documents) if filters else None
+
+    def _some(self, filters: dict[str, Any]) -> Any:
+        if not filters:
+            raise InputError("filters are needed; delete_all_documents deletes all")
+        return self._where(filters)
+
+    async def count_documents_async(self) -> int:
+        """`count_documents` in a thread."""
+        return await asyncio.to_thread(self.count_documents)
+
+    async def filter_documents_async(self, filters: dict[str, Any] | None = None) -> list[Document]:
+        """`filter_documents` in a thread."""
+        return await asyncio.to_thread(self.filter_documents, filters)
+
+    async def write_documents_async(
+        self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE
+    ) -> int:
+        """`write_documents` in a thread."""
+        return await asyncio.to_thread(self.write_documents, documents, policy)
+
+    async def delete_documents_async(self, document_ids: list[str]) -> None:
+        """`delete_documents` in a thread."""
+        await asyncio.to_thread(self.delete_documents, document_ids)
+
+    async def delete_all_documents_async(self) -> None:
+        """`delete_all_documents` in a thread."""
+        await asyncio.to_thread(self.delete_all_documents)
+
+    async def delete_by_filter_async(self, filters: dict[str, Any]) -> int:
+        """`delete_by_filter` in a thread."""
+        return await asyncio.to_thread(self.delete_by_filter, filters)
+
+    async def update_by_filter_async(self, filters: dict[str, Any], meta: dict[str, Any]) -> int:
+        """`update_by_filter` in a thread."""
+        return await asyncio.to_thread(self.update_by_filter, filters, meta)
+
+    async def count_documents_by_filter_async(self, filters: dict[str, Any]) -> int:
+        """`count_documents_by_filter` in a thread."""
+        return await asyncio.to_thread(self.count_documents_by_filter, filters)
+
+    async def count_unique_metadata_by_filter_async(
+        self, filters: dict[str, Any], metadata_fields: list[str]
+    ) -> dict[str, int]:
+        """`count_unique_metadata_by_filter` in a thread."""
+        return await asyncio.to_thread(self.count_unique_metadata_by_filter, filters, metadata_fields)
+
+    async def get_metadata_fields_info_async(self) -> dict[str, dict[str, str]]:
+        """`get_metadata_fields_info` in a thread."""
+        return await asyncio.to_thread(self.get_metadata_fields_info)
+
+    async def get_metadata_field_min_max_async(self, metadata_field: str) -> dict[str, Any]:
+        """`get_metadata_field_min_max` in a thread."""
+        return await asyncio.to_thread(self.get_metadata_field_min_max, metadata_field)
+
+    async def get_metadata_field_unique_values_async(self, *arguments: Any, **options: Any) -> tuple[list[Any], int]:
+        """`get_metadata_field_unique_values` in a thread."""
+        return await asyncio.to_thread(self.get_metadata_field_unique_values, *arguments, **options)
+
+    async def embedding_retrieval_async(self, *arguments: Any, **options: Any) -> list[Document]:
+        """`embedding_retrieval` in a thread."""
+        return await asyncio.to_thread(self.embedding_retrieval, *arguments, **options)
+
+
+@component
+class VsearchEmbeddingRetriever:
+    """Retrieves documents by their embeddings.
+
+    Parameters
+    ----------
+    document_store : VsearchDocumentStore
+    filters : dict, optional
+    top_k : int
+    filter_policy : FilterPolicy
+        Whether filters of a run replace these or are merged with them.
+    diversity : float, optional
+        Return documents that are unlike each other; see `vsearch.Index.search_diverse`.
+    """
+
+    def __init__(
+        self,
+        document_store: VsearchDocumentStore,
+        filters: dict[str, Any] | None = None,
+        top_k: int = 10,
+        filter_policy: FilterPolicy | str = FilterPolicy.REPLACE,
+        diversity: float | None = None,
+    ) -> None:
+        if not isinstance(document_store, VsearchDocumentStore):
+            raise InputError(f"document_store must be a VsearchDocumentStore, got {document_store!r:.100}")
+        self.document_store, self.filters, self.top_k, self.diversity = document_store, filters or {}, top_k, diversity
+        policy = filter_policy if isinstance(filter_policy, FilterPolicy) else FilterPolicy.from_str(filter_policy)
+        self.filter_policy = policy
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the arguments as a dict."""
+        made: dict[str, Any] = default_to_dict(
+            self,
+            document_store=self.document_store.to_dict(),
+            filters=self.filters,
+            top_k=self.top_k,
+            filter_policy=self.filter_policy.value,
+            diversity=self.diversity,
+        )
+        return made
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> VsearchEmbeddingRetriever:
+        """Create a retriever from such a dict."""
+        parameters = {**data["init_parameters"]}
+        parameters["document_store"] = VsearchDocumentStore.from_dict(parameters["document_store"])
+        made: VsearchEmbeddingRetriever = default_from_dict(cls, {**data, "init_parameters": parameters})
+        return made
+
+    @component.output_types(documents=list[Document])
+    def run(
+        self, query_embedding: list[float], filters: dict[str, Any] | None = None, top_k: int | None = None
+    ) -> dict[str, list[Document]]:
+        """Retrieve documents; `filters` and `top_k` override or complement those of the retriever."""
+        merged = apply_filter_policy(self.filter_policy, self.filters, filters)
+        most = self.top_k if top_k is None else top_k
+        options = {} if self.diversity is None else {"diversity": self.diversity}
+        return {"documents": self.document_store.embedding_retrieval(query_embedding, merged, most, **options)}
+
+    @component.output_types(documents=list[Document])
+    async def run_async(
+        self, query_embedding: list[float], filters: dict[str, Any] | None = None, top_k: int | None = None
+    ) -> dict[str, list[Document]]:
+        """`run` in a thread."""
+        return await asyncio.to_thread(self.run, query_embedding, filters, top_k)
