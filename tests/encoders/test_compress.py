@@ -287,7 +287,7 @@ def test_reports_without_the_bits_of_each_product(encoder: CompressedEncoder) ->
     from dataclasses import asdict
 
     report = asdict(encoder.report)
-    for name in ("product_bits", "sensitivity", "layers", "dropped_tokens", "split_texts"):
+    for name in ("product_bits", "sensitivity", "layers", "columns_apart", "dropped_tokens", "split_texts"):
         del report[name]
     tokenizer = {"prefix": "##", "longest_word": 100, **asdict(encoder.model.tokenizer.normalization)}
     facts = {"architecture": encoder.model.architecture.to_dict(), "tokenizer": tokenizer, "report": report}

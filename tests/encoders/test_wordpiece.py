@@ -57,6 +57,12 @@ def test_accents_and_case_may_count() -> None:
     assert tokens("The the", cased) == ["[UNK]", "the"]
 
 
+def test_tokens_that_no_text_has() -> None:
+    for token, occurs in (("the", True), ("##ing", True), ("[SEP]", True), ("The", False), ("café", False)):
+        assert TOKENIZER.can_occur(token) is occurs
+    assert not TOKENIZER.can_occur("[unused7]")
+
+
 @given(st.text(), st.integers(2, 12))
 def test_a_limit_cuts_off_the_end(text: str, limit: int) -> None:
     whole, cut = TOKENIZER.encode(text, UNBOUNDED), TOKENIZER.encode(text, limit)

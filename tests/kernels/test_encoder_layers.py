@@ -10,6 +10,7 @@ import pytest
 
 from tests.kernels.guards import Guarded
 from vsearch.encoders.functions import attend as attend_twin
+from vsearch.encoders.functions import attention
 from vsearch.encoders.functions import gelu as gelu_twin
 from vsearch.encoders.packing import pack_blocks
 from vsearch.encoders.quantized import quantize_rows
@@ -105,6 +106,9 @@ def test_attention(tokens: int, heads: int, each: int) -> None:
     padded = -(-tokens // LANES) * LANES
     with Guarded() as guarded:
         outputs = guarded.empty((tokens, width), np.float32)
-        scratch = [guarded.empty(shape, np.float32) for shape in ((each, padded), (padded,), (LANES,))]
+        scratch = [guarded.empty(shape, np.float32) for shape in ((each, padded), (padded,), (LANES,), (padded,))]
         attend(guarded.copy(joined), heads, *scratch, outputs)
     np.testing.assert_allclose(outputs, attend_twin(joined, heads), atol=1e-5)
+    shares = attention(joined, heads)
+    np.testing.assert_allclose(scratch[3][:tokens], shares.sum(axis=(0, 1)), atol=1e-4)
+    assert (scratch[3][tokens:] == 0).all()

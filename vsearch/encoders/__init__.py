@@ -9,19 +9,28 @@ from vsearch._lazy import lazy_names
 if TYPE_CHECKING:
     from vsearch.encoders.compressed import CompressedEncoder
     from vsearch.encoders.compressing import compress
-    from vsearch.encoders.encoder import TextEncoder
+    from vsearch.encoders.encoder import TextEncoder, TokenVectors
     from vsearch.encoders.evaluation import EncoderEvaluation, evaluate
     from vsearch.encoders.loading import load
     from vsearch.encoders.report import EncoderReport
 
-__all__ = ["CompressedEncoder", "EncoderEvaluation", "EncoderReport", "TextEncoder", "compress", "evaluate", "load"]
+__all__ = [
+    "CompressedEncoder",
+    "EncoderEvaluation",
+    "EncoderReport",
+    "TextEncoder",
+    "TokenVectors",
+    "compress",
+    "evaluate",
+    "load",
+]
 
 __getattr__ = lazy_names(
     __name__,
     {
         "vsearch.encoders.compressed": ("CompressedEncoder",),
         "vsearch.encoders.compressing": ("compress",),
-        "vsearch.encoders.encoder": ("TextEncoder",),
+        "vsearch.encoders.encoder": ("TextEncoder", "TokenVectors"),
         "vsearch.encoders.evaluation": ("EncoderEvaluation", "evaluate"),
         "vsearch.encoders.loading": ("load",),
         "vsearch.encoders.report": ("EncoderReport",),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from vsearch.encoders.functions import attend, gelu, layer_norm, pool
+from vsearch.encoders.functions import attend, attention, gelu, layer_norm, pool
 from vsearch.metrics import normalise
 
 if TYPE_CHECKING:
@@ -131,7 +131,13 @@ class Bert(Generic[P]):
         -------
         float32 (m, dimensions)
         """
-        sizes, call = self.architecture, product or self._apply
+        rows = self.run_layers(texts, product or self._apply)
+        bounds = np.cumsum([len(ids) for ids in texts])[:-1]
+        return self.finish(np.stack([pool(text, self.architecture.pooling) for text in np.split(rows, bounds)]))
+
+    def run_layers(self, texts: Sequence[list[int]], call: Call) -> NDArray[np.float32]:
+        """Return the outputs float32 (t, width) of the last layer for all tokens of texts; `call` runs linear layers."""
+        sizes = self.architecture
         bounds = np.cumsum([len(ids) for ids in texts])[:-1]
         embedded = [self.table.take(ids, sizes.width) + self.positions[: len(ids)] for ids in texts]
         rows = layer_norm(np.concatenate(embedded), *self.embedding_norm, sizes.epsilon)
@@ -141,7 +147,28 @@ class Bert(Generic[P]):
             rows = layer_norm(rows, *layer.attention_norm, sizes.epsilon)
             rows = rows + call(number, "down", gelu(call(number, "up", rows)))
             rows = layer_norm(rows, *layer.output_norm, sizes.epsilon)
-        return self.finish(np.stack([pool(text, sizes.pooling) for text in np.split(rows, bounds)]))
+        return rows
+
+    def embed_tokens(self, ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the vectors float32 (t, dimensions) of the tokens of a text, and their saliency float32 (t,).
+
+        The saliency is the attention that a token receives from all tokens in the last layer, averaged over the heads.
+        """
+        sizes, last = self.architecture, len(self.layers) - 1
+        joined: list[NDArray[np.float32]] = []
+
+        def call(layer: int, name: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+            outputs = self._apply(layer, name, rows)
+            if (layer, name) == (last, PRODUCTS[0]):
+                joined.append(outputs)
+            return outputs
+
+        rows = self.run_layers([ids], call)
+        return self.finish_tokens(rows), attention(joined[0], sizes.heads).sum(axis=1).mean(axis=0)
+
+    def finish_tokens(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Apply the dense modules and the normalization to each of a text's tokens, so that none depends on the others."""
+        return np.concatenate([self.finish(row[None]) for row in rows])
 
     def finish(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply the dense modules and the normalization to pooled vectors float32 (m, width)."""

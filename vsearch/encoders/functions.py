@@ -74,10 +74,15 @@ def attend(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
         The concatenated outputs of the heads.
     """
     count = len(rows)
-    query, key, value = rows.reshape(count, 3, heads, -1).transpose(1, 2, 0, 3)
+    value = rows.reshape(count, 3, heads, -1)[:, 2].transpose(1, 0, 2)
+    return (attention(rows, heads) @ value).transpose(1, 0, 2).reshape(count, -1)
+
+
+def attention(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+    """Return the shares float32 (heads, t, t) of attention that each token (second axis) pays to each; see `attend`."""
+    query, key, _ = rows.reshape(len(rows), 3, heads, -1).transpose(1, 2, 0, 3)
     scale = np.float32(1 / np.sqrt(query.shape[-1]))
-    shares = softmax(query @ key.transpose(0, 2, 1) * scale)
-    return (shares @ value).transpose(1, 0, 2).reshape(count, -1)
+    return softmax(query @ key.transpose(0, 2, 1) * scale)
 
 
 def pool(rows: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:

@@ -70,7 +70,7 @@ def keep_tokens(model: Bert[Linear], texts: Sequence[str], count: int) -> Bert[L
     """Return the model with `count` of its tokens only, in their order.
 
     Special tokens and the tokens that `needed_tokens` returns are always kept, then those that occur most often in texts; of equally
-    frequent ones those with the lowest ids, since vocabularies are usually sorted by frequency.
+    frequent ones those with the lowest ids, since vocabularies are usually sorted by frequency. Tokens that no text has are last.
 
     Raises
     ------
@@ -86,7 +86,10 @@ def keep_tokens(model: Bert[Linear], texts: Sequence[str], count: int) -> Bert[L
             f"got {count!r}"
         )
     occurrences = Counter(token for ids in tokenize(model, texts) for token in ids)
-    rest = sorted(set(vocabulary.values()) - needed, key=lambda token: (-occurrences[token], token))
+    ranks = {
+        number: (-occurrences[number], not tokenizer.can_occur(token), number) for token, number in vocabulary.items()
+    }
+    rest = sorted(set(vocabulary.values()) - needed, key=ranks.__getitem__)
     kept = sorted(needed.union(rest[: count - len(needed)]))
     return replace(
         model,

@@ -128,6 +128,20 @@ class Packed(NamedTuple):
         return taken
 
 
+class Apart(NamedTuple):
+    """Columns whose inputs are far larger than all others, multiplied in float32 instead.
+
+    Attributes
+    ----------
+    columns : int32 (n,)
+        Ascending; the scales of these columns are 0.
+    weights : float32 (n, rows)
+    """
+
+    columns: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+
 @dataclass(frozen=True, eq=False)
 class QuantizedLinear:
     """A linear layer with 7-bit weights.
@@ -144,6 +158,8 @@ class QuantizedLinear:
         Factors of the inputs before rounding, by which the weights were divided.
     packed : Packed or None
         The weights in their layout on disk, for fewer than 8 bits.
+    apart : Apart or None
+        Columns that are not quantized.
     """
 
     blocks: NDArray[np.int8]
@@ -152,15 +168,21 @@ class QuantizedLinear:
     sums: NDArray[np.int32]
     scales: NDArray[np.float32]
     packed: Packed | None = None
+    apart: Apart | None = None
 
     @classmethod
     def of(
-        cls, rounded: Rounded, bits: Bits, bias: NDArray[np.float32], scales: NDArray[np.float32]
+        cls,
+        rounded: Rounded,
+        bits: Bits,
+        bias: NDArray[np.float32],
+        scales: NDArray[np.float32],
+        apart: Apart | None = None,
     ) -> QuantizedLinear:
         """Return a linear layer with rounded weights; columns beyond `scales` are ignored."""
         integers = rounded.integers()[:, : len(scales)]
         sums = integers.sum(axis=1, dtype=np.int32)
-        return cls(pack_blocks(integers), rounded.steps, bias, sums, scales, Packed.of(rounded, bits))
+        return cls(pack_blocks(integers), rounded.steps, bias, sums, scales, Packed.of(rounded, bits), apart)
 
     @property
     def bits(self) -> Bits:
@@ -180,7 +202,8 @@ class QuantizedLinear:
             stop = start + EXACT_COLUMNS
             total += (inputs[:, start:stop] @ self.integers[:, start:stop].T).astype(np.int64)
         unscaled = total.astype(np.float32) * step[:, None] + low[:, None] * self.sums.astype(np.float32)
-        return unscaled * self.steps + self.bias
+        outputs = unscaled * self.steps + self.bias
+        return outputs if self.apart is None else outputs + rows[:, self.apart.columns] @ self.apart.weights
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 from vsearch.encoders.bert import PRODUCTS, Layer
 from vsearch.encoders.grids import LARGEST_ENTRY, LARGEST_WEIGHT, Bits, round_jointly, round_plainly
 from vsearch.encoders.packing import up_to
-from vsearch.encoders.quantized import QuantizedLinear, TokenTable
+from vsearch.encoders.quantized import Apart, QuantizedLinear, TokenTable, quantize_rows
 from vsearch.encoders.running import QuantizedBert
 from vsearch.kernels.encoders.fields import GROUP
 
@@ -28,6 +28,16 @@ MOST_TOKENS = 16_384
 
 EXPONENT = 0.5
 """Exponent of the channel scales, which move part of the range of the inputs into the weights (SmoothQuant)."""
+
+SHARE_APART = 0.01
+"""Fraction of the columns of a linear layer that may stay float."""
+
+LARGEST_INPUT_ERROR = 0.04
+"""Change of the outputs by rounded inputs, relative to how much the outputs of tokens differ, from which some columns stay
+float. It is 0.01 to 0.02 if no column is much larger than the others."""
+
+SOME_INPUTS = 1024
+"""Number of tokens for measuring this."""
 
 TABLE = "table"
 """Name of the token table among the parts with their own number of bits."""
@@ -92,12 +102,44 @@ def quantize_product(linear: Linear, inputs: NDArray[np.float32], bits: Bits) ->
     """Round a linear layer so that its outputs for inputs float32 (t, columns) change least."""
     rows, columns = linear.weight.shape
     channels = channel_scales(np.abs(inputs).max(axis=0), np.abs(linear.weight).max(axis=0))
+    apart = columns_apart(linear, inputs, channels)
+    scales = (1 / channels).astype(np.float32)
+    scales[apart] = 0
     weights = np.zeros((rows, up_to(columns, GROUP)), np.float32)
     weights[:, :columns] = linear.weight * channels
+    weights[:, apart] = 0
     scaled = np.zeros((len(inputs), weights.shape[1]), np.float32)
-    scaled[:, :columns] = inputs / channels
+    scaled[:, :columns] = inputs * scales
     rounded = round_jointly(weights, (scaled.T @ scaled).astype(np.float64), bits, LARGEST_WEIGHT)
-    return QuantizedLinear.of(rounded, bits, linear.bias, (1 / channels).astype(np.float32))
+    held = Apart(apart.astype(np.int32), np.ascontiguousarray(linear.weight.T[apart])) if apart.size else None
+    return QuantizedLinear.of(rounded, bits, linear.bias, scales, held)
+
+
+def columns_apart(linear: Linear, inputs: NDArray[np.float32], channels: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the columns that are not quantized: none, unless rounding the inputs changes the outputs too much.
+
+    If it does, they are the hundredth of the columns with the largest inputs divided by `channels`, if without these the outputs
+    change at most half as much.
+    """
+
+    def error(scales: NDArray[np.float32]) -> float:
+        codes, low, step = quantize_rows(some, scales)
+        rounded = (low[:, None] + step[:, None] * codes.astype(np.float32)) * channels
+        difference = np.where(scales > 0, some - rounded, 0) @ linear.weight.T
+        return float(np.linalg.norm(difference) / max(np.linalg.norm(outputs), np.finfo(np.float32).tiny))
+
+    some = inputs[:: max(1, len(inputs) // SOME_INPUTS)]
+    outputs = some @ linear.weight.T
+    outputs = outputs - outputs.mean(axis=0)  # what all tokens have in common says nothing about them
+    scales = (1 / channels).astype(np.float32)
+    none = np.empty(0, np.intp)
+    before = error(scales)
+    if before <= LARGEST_INPUT_ERROR:
+        return none
+    count = max(1, round(len(channels) * SHARE_APART))
+    largest = np.sort(np.argsort(-np.abs(some / channels).max(axis=0), kind="stable")[:count])
+    scales[largest] = 0
+    return largest if error(scales) <= before / 2 else none
 
 
 def channel_scales(inputs: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from vsearch.encoders.bert import PRODUCTS, Layer, Linear, Norm
 from vsearch.encoders.entries import DATA, ENTRY, FORMAT, PLAIN_FORMAT, Entry
 from vsearch.encoders.grids import BITS, LARGEST_ENTRY, LARGEST_WEIGHT, TERNARY, is_bits
 from vsearch.encoders.packing import TRIT_BYTES, are_trits, row_sums, up_to
-from vsearch.encoders.quantized import Packed, QuantizedLinear, TokenTable
+from vsearch.encoders.quantized import Apart, Packed, QuantizedLinear, TokenTable
 from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.running import QuantizedBert
 from vsearch.encoders.vocabularies import make_tokenizer
@@ -177,7 +177,23 @@ class _Reader:
             sums=sums,
             scales=self._floats(f"{at}scales", (columns,), "weights"),
             packed=packed,
+            apart=self._apart(at, rows, columns),
         )
+
+    def _apart(self, at: str, rows: int, columns: int) -> Apart | None:
+        name, file = f"{at}apart_columns", self._files["weights"]
+        if name not in file.arrays:
+            return None
+        count = file.arrays[name].shape[0]
+        apart = Apart(
+            self._take("weights", name, np.int32, (count,)),
+            self._floats(f"{at}apart_weights", (count, rows), "weights"),
+        )
+        most = min(self._sizes.width, self._sizes.inner)  # what kernels have scratch for
+        ascending = (np.diff(apart.columns) > 0).all()
+        if not 0 < count <= most or not ascending or apart.columns[0] < 0 or apart.columns[-1] >= columns:
+            raise InputError(f"array {name!r} must have 1 to {most} ascending numbers from 0 to {columns - 1}")
+        return apart
 
     def _table(self) -> TokenTable:
         tokens, width, bits = self._sizes.tokens, self._sizes.width, _check_bits(self._report.table_bits)

@@ -61,6 +61,8 @@ class EncoderReport:
         Numbers of the kept layers, if some were left out.
     dropped_tokens : int
         Number of tokens that were left out of the vocabulary.
+    columns_apart : int
+        Number of columns of linear layers that are not quantized, because their inputs are far larger than all others.
     split_texts : float
         Fraction of the measured texts with such tokens.
     """
@@ -74,6 +76,7 @@ class EncoderReport:
     product_bits: dict[str, int | str] = field(default_factory=dict)
     sensitivity: dict[str, dict[str, float]] = field(default_factory=dict)
     layers: tuple[int, ...] = ()
+    columns_apart: int = 0
     dropped_tokens: int = 0
     split_texts: float = 0.0
 
@@ -111,6 +114,7 @@ class EncoderReport:
             product_bits={**products},
             sensitivity=sensitivity or {},
             layers=layers,
+            columns_apart=compressed.columns_apart,
             dropped_tokens=len(dropped),
             split_texts=round(float(np.mean(split)), 5),
         )

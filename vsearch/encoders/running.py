@@ -50,17 +50,29 @@ class Runner:
             ProductField.SCALES: np.ascontiguousarray(product.scales, np.float32),
         }
         self._held += arrays.values()
+        apart = product.apart
+        if apart is not None:
+            arrays[ProductField.APART_COLUMNS] = np.ascontiguousarray(apart.columns, np.int32)
+            arrays[ProductField.APART_WEIGHTS] = np.ascontiguousarray(apart.weights, np.float32)
         numbers = {ProductField.ROWS: len(product.steps), ProductField.COLUMNS: len(product.scales)}
         numbers |= {ProductField.BLOCKS: product.blocks.shape[0], ProductField.BLOCK_BYTES: product.blocks.shape[1]}
+        numbers[ProductField.APART] = 0 if apart is None else len(apart.columns)
         numbers |= {field: array.ctypes.data for field, array in arrays.items()}
-        return [numbers[field] for field in ProductField]
+        return [numbers.get(field, 0) for field in ProductField]
 
-    def run(self, rows: NDArray[np.float32]) -> None:
-        """Run all layers in place on the embeddings of a text, float32 (t, width), with positions added."""
+    def run(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run all layers in place on the embeddings of a text, float32 (t, width), with positions added.
+
+        Returns
+        -------
+        float32 (t,)
+            The attention that each token receives from all tokens in the last layer, summed over the heads.
+        """
         from vsearch.kernels.encoders.api import run_layers
 
         tokens, width = rows.shape
         columns = up_to(tokens, LANES)
+        scores = np.empty((2, columns), np.float32)
         run_layers(
             self._products.ctypes.data,
             self._layers,
@@ -74,10 +86,11 @@ class Runner:
             np.empty((tokens, up_to(width, GROUP)), np.uint8),
             np.empty((tokens, up_to(self._inner, GROUP)), np.uint8),
             np.empty((width // self._heads, columns), np.float32),
-            np.empty(columns, np.float32),
+            scores,
             np.empty((3 + tokens, LANES), np.float32),
             np.empty((TOKENS, BLOCK), np.int32),
         )
+        return scores[1, :tokens]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +114,12 @@ class QuantizedBert(Bert[QuantizedLinear]):
         }
 
     @property
+    def columns_apart(self) -> int:
+        """Number of columns of linear layers that are not quantized."""
+        parts = [product.apart for layer in self.layers for product in layer.products()]
+        return sum(len(apart.columns) for apart in parts if apart is not None)
+
+    @property
     def own_bytes(self) -> int:
         """Memory that it takes in bytes besides its files, of which it holds views."""
         products = [product for layer in self.layers for product in layer.products()]
@@ -114,7 +133,16 @@ class QuantizedBert(Bert[QuantizedLinear]):
         sizes = self.architecture
         vectors = np.empty((len(texts), sizes.dimensions), np.float32)
         for row, ids in enumerate(texts):
-            tokens = self.table.take(ids, sizes.width) + self.positions[: len(ids)]
-            self.runner.run(tokens)
+            tokens, _ = self._run(ids)
             vectors[row] = self.finish(pool(tokens, sizes.pooling)[None])[0]
         return vectors
+
+    def embed_tokens(self, ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the vectors float32 (t, dimensions) of the tokens of a text, and their saliency float32 (t,)."""
+        tokens, received = self._run(ids)
+        return self.finish_tokens(tokens), received / np.float32(self.architecture.heads)
+
+    def _run(self, ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the outputs float32 (t, width) of the last layer, and the attention that tokens receive in it."""
+        tokens = self.table.take(ids, self.architecture.width) + self.positions[: len(ids)]
+        return tokens, self.runner.run(tokens)

@@ -153,6 +153,11 @@ class WordPiece:
         ids.append(self.last)
         return ids
 
+    def can_occur(self, token: str) -> bool:
+        """Whether a text can have a token; others have characters that are removed, changed or words of their own."""
+        word = token.removeprefix(self.prefix)
+        return token in self.special or [*self._words(word)] == [word]
+
     @cached_property
     def _table(self) -> CharacterTable:
         return CharacterTable(self.normalization)

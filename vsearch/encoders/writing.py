@@ -57,6 +57,8 @@ def part_bytes(model: QuantizedBert) -> dict[str, int]:
 
 def _product_arrays(product: QuantizedLinear) -> Arrays:
     arrays: Arrays = {name: getattr(product, name) for name in ("steps", "bias", "scales")}
+    if product.apart is not None:
+        arrays |= {"apart_columns": product.apart.columns, "apart_weights": product.apart.weights}
     return arrays | ({"blocks": product.blocks} if product.packed is None else _packed_arrays(product.packed))
 
 
@@ -82,7 +84,8 @@ def _vocabulary_text(tokenizer: WordPiece) -> NDArray[np.uint8]:
 def format_of(model: QuantizedBert) -> int:
     """Return the lowest format in which a model can be written."""
     bits = set(model.product_bits.values())
-    return PLAIN_FORMAT if len(bits) == 1 and TERNARY not in bits | {model.table.bits} else FORMAT
+    plain = len(bits) == 1 and TERNARY not in bits | {model.table.bits} and not model.columns_apart
+    return PLAIN_FORMAT if plain else FORMAT
 
 
 def to_files(model: QuantizedBert, report: EncoderReport) -> dict[str, NDArray[np.uint8]]:

@@ -38,3 +38,6 @@ class ProductField(IntEnum):
     BIAS = 6
     SUMS = 7
     SCALES = 8
+    APART = 9
+    APART_COLUMNS = 10
+    APART_WEIGHTS = 11

@@ -25,13 +25,17 @@ product_at = view(
         "bias": ArrayField("float32", ("rows",)),
         "sums": ArrayField("int32", ("rows",)),
         "scales": ArrayField("float32", ("columns",)),
+        "apart_columns": ArrayField("int32", ("apart",)),
+        "apart_weights": ArrayField("float32", ("apart", "rows")),
     },
 )
 
 
 @part
-def apply(address, inputs, codes, factors, bounds, sums, outputs):
+def apply(address, inputs, codes, factors, bounds, sums, apart, first_apart, outputs):
     """Multiply the token rows of a text by a weight matrix.
+
+    Inputs of the columns apart, whose scales are 0, are multiplied by float weights.
 
     Parameters
     ----------
@@ -42,14 +46,20 @@ def apply(address, inputs, codes, factors, bounds, sums, outputs):
     codes : uint8 (t, columns rounded up)
     factors, bounds, sums : float32 (t, 2), float32 (2, 16), int32 (6, 64)
         Scratch.
+    apart : float32 (t, >= first_apart + columns apart)
+        Scratch from column `first_apart` on.
+    first_apart : int
     outputs : float32 (t, >= rows)
         Output.
     """
     product = product_at(address)
     weights, steps, bias, row_sums = product.weights, product.steps, product.bias, product.sums
     scales = product.scales
+    apart_columns, apart_weights = product.apart_columns, product.apart_weights
     tokens = inputs.shape[0]
     for token in range(tokens):
+        for i in range(apart_columns.shape[0]):
+            apart[token, first_apart + i] = inputs[token, apart_columns[i]]
         factors[token, 0], factors[token, 1] = quantize(inputs[token], scales, codes[token], bounds)
     for block in range(weights.shape[0]):
         start = block * BLOCK
@@ -59,10 +69,15 @@ def apply(address, inputs, codes, factors, bounds, sums, outputs):
             for token in range(count):
                 at = first + token
                 settle(sums, token, row_sums, steps, bias, start, factors[at, 0], factors[at, 1], outputs[at])
+    for token in range(tokens):
+        for i in range(apart_columns.shape[0]):
+            value = apart[token, first_apart + i]
+            for row in range(steps.shape[0]):
+                outputs[token, row] += value * apart_weights[i, row]
 
 
 @part
-def attend(joined, heads, keys, scores, total, outputs):
+def attend(joined, heads, keys, scores, total, received, outputs):
     """Multi-head attention over the tokens of a text.
 
     Parameters
@@ -72,9 +87,13 @@ def attend(joined, heads, keys, scores, total, outputs):
     heads : int
     keys, scores, total : float32 (width / heads, T), (T,) and (16,), T being t rounded up to 16
         Scratch.
+    received : float32 (T,)
+        Output: the attention that each token receives from all tokens, summed over heads.
     outputs : float32 (t, width)
         Output.
     """
+    for token in range(received.shape[0]):
+        received[token] = np.float32(0.0)
     tokens, width = outputs.shape
     each, columns = width // heads, keys.shape[1]
     scale = np.float32(1.0) / np.sqrt(np.float32(each))
@@ -89,6 +108,8 @@ def attend(joined, heads, keys, scores, total, outputs):
             for start in range(0, columns, LANES):
                 weigh(joined[token, query : query + each], keys, start, each, scores[start : start + LANES])
             soften(scores, tokens)
+            for other in range(received.shape[0]):
+                received[other] += scores[other]
             whole = each - each % LANES
             for start in range(0, whole, LANES):
                 place = head * each + start
@@ -109,7 +130,7 @@ def run_layers(
     Parameters
     ----------
     products : int
-        Address of ``layers * 4`` blocks of `ProductField`.
+        Address of ``layers * 4`` blocks of `ProductField`. A product has at most as many columns apart as width and inner.
     layers, heads : int
     epsilon : float
     norms : float32 (1 + 2 * layers, 2, width)
@@ -120,8 +141,10 @@ def run_layers(
         Scratch.
     codes, inner_codes : uint8 (t, width rounded up), (t, inner rounded up)
         Scratch.
-    keys, scores : float32 (width / heads, T), (T,), T being t rounded up to 16
+    keys : float32 (width / heads, T), T being t rounded up to 16
         Scratch.
+    scores : float32 (2, T)
+        Scratch, and output: the attention that each token receives in the last layer, summed over tokens and heads.
     small : float32 (3 + t, 16)
         Scratch.
     sums : int32 (6, 64)
@@ -136,20 +159,20 @@ def run_layers(
         for token in range(tokens):
             for column in range(width):
                 attended[token, column] = rows[token, column]
-        apply(at, attended, codes, factors, bounds, sums, wide)
-        attend(wide, heads, keys, scores, total, attended)
-        apply(at + PRODUCT_BYTES, attended, codes, factors, bounds, sums, wide)
+        apply(at, attended, codes, factors, bounds, sums, inner, 0, wide)
+        attend(wide, heads, keys, scores[0], total, scores[1], attended)
+        apply(at + PRODUCT_BYTES, attended, codes, factors, bounds, sums, inner, 0, wide)
         for token in range(tokens):
             for column in range(width):
                 rows[token, column] += wide[token, column]
             layer_norm(rows[token], norms[1 + NORMS * layer], epsilon)
             for column in range(width):
                 attended[token, column] = rows[token, column]
-        apply(at + 2 * PRODUCT_BYTES, attended, codes, factors, bounds, sums, inner)
+        apply(at + 2 * PRODUCT_BYTES, attended, codes, factors, bounds, sums, wide, 0, inner)
         for token in range(tokens):
             for column in range(inner.shape[1]):
                 inner[token, column] = gelu(inner[token, column])
-        apply(at + 3 * PRODUCT_BYTES, inner, inner_codes, factors, bounds, sums, wide)
+        apply(at + 3 * PRODUCT_BYTES, inner, inner_codes, factors, bounds, sums, wide, width, wide)
         for token in range(tokens):
             for column in range(width):
                 rows[token, column] += wide[token, column]

@@ -123,7 +123,7 @@ EXPORTS = {
     "encoders.layers.run_layers": (
         (
             "int64 int64 int64 float32 float32/3 float32/2 float32/2 float32/2 float32/2 uint8/2 uint8/2 float32/2 "
-            "float32/1 float32/2 int32/2"
+            "float32/2 float32/2 int32/2"
         ),
         "none",
     ),
