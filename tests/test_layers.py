@@ -23,7 +23,7 @@ cache checks
 datasets kernels.toolchain
 kernels.scan
 kernels.query
-kernels.filters kernels.multivector kernels.encoders
+kernels.filters kernels.multivector kernels.encoders kernels.text
 storage.stores
 storage.files
 storage.snapshots
@@ -34,7 +34,7 @@ search.engine
 search
 building.inputs
 building
-multivector
+multivector text
 jpq
 live
 fanout.calls
@@ -184,11 +184,11 @@ PARAMETERS = 15
 #: Functions with more, and how many they may have: public ones, whose options are keywords, and commands, whose parameters
 #: are options of the command line.
 MANY = {
-    "vsearch.api.build_and_open.build": 23,
+    "vsearch.api.build_and_open.build": 24,
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
-    "vsearch.cli.indexes.build": 37,
-    "vsearch.cli.searches.search": 21,
+    "vsearch.cli.indexes.build": 38,
+    "vsearch.cli.searches.search": 22,
     "vsearch.api.remote_index.search": 16,
     "vsearch.api.remote_index.search_documents": 17,
     "vsearch.cli.stacks.deploy": 25,

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from vsearch.live.feed import Changes
     from vsearch.predicates import col
     from vsearch.quantizers.pq import PQ
+    from vsearch.text.columns import TextColumn
 
 __all__ = [
     "PQ",
@@ -83,6 +84,7 @@ __all__ = [
     "SnapshotNotFoundError",
     "StoreError",
     "StoredVectors",
+    "TextColumn",
     "VsearchDeprecationWarning",
     "VsearchError",
     "VsearchWarning",
@@ -125,6 +127,7 @@ __getattr__ = lazy_names(
         "vsearch.live.feed": ("Changes",),
         "vsearch.predicates": ("col",),
         "vsearch.quantizers.pq": ("PQ",),
+        "vsearch.text.columns": ("TextColumn",),
     },
 )
 

@@ -37,7 +37,11 @@ class Words:
     def entry(self):
         return DocumentsEntry(TokenCodecEntry(4, None, False), 8, 200, 200, 1.0, None)
 
-    def write_shard(self, rows, arrays):
+    def check(self, attributes):
+        assert attributes is None
+
+    def write_shard(self, rows, arrays, attributes):
+        assert attributes is None
         for kind in self.writes:
             arrays(kind, {"number": 10 * rows})
 

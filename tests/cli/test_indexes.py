@@ -162,3 +162,23 @@ def test_packed_vectors(run, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (40, 4)).astype(np.uint8))
     done = run("build", tmp_path / "x.npy", tmp_path / "index", "--packed", "--json")
     assert done.json["dimensions"] == 32
+
+
+def test_words_are_searched(run, files, tmp_path: Path) -> None:
+    attributes = tmp_path / "attributes.parquet"
+    pq.write_table(pa.table({"title": [f"number {i}" for i in range(500)], "body": ["even", "odd"] * 250}), attributes)
+    given = ("build", files.vectors, tmp_path / "index", "--attributes", attributes)
+    assert "--text must be NAME or NAME=WEIGHT" in run(*given, "--text", "title=x").errors
+    assert "cannot be combined with --dry-run" in run(*given, "--text", "title", "--dry-run").errors
+    built = run(*given, "--text", "title=2", "--text", "body", "--json")
+    assert {name: column["weight"] for name, column in built.json["text"].items()} == {"title": 2.0, "body": 1.0}
+    assert built.json["bytes_per_vector_by_part"]["text"] > 0
+    search = ("search", tmp_path / "index", "--words", "17 title:18", "--words", "+odd -number")
+    found = run(*search, "--columns", "title", "--json").json["queries"]
+    assert {hit["title"] for hit in found[0]["hits"]} == {"number 17", "number 18"}
+    assert found[1]["hits"] == []
+    assert "no row matches" in run(*search).text
+    assert "--exact cannot be combined with --words" in run(*search, "--exact").errors
+    assert "--nprobe cannot be combined with --words" in run(*search, "--nprobe", "3").errors
+    assert "or --words" in run("search", tmp_path / "index").errors
+    assert "has no text columns" in run("search", files.index, "--words", "x").errors

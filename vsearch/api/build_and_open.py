@@ -7,14 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
-
+from vsearch.api.built import tune_built, tune_built_documents
 from vsearch.api.index import Index
 from vsearch.checks import check_search, is_number
 from vsearch.errors import InputError
-from vsearch.search.defaults import tune_defaults
 from vsearch.search.state.snapshot import open_snapshot
-from vsearch.storage import Store, open_store
+from vsearch.storage import open_store
 from vsearch.storage.snapshots.finding import find_snapshot, moment_of
 from vsearch.storage.stores.waiting import within
 
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
     from vsearch.building.plan import BuildPlan
     from vsearch.encoders import TextEncoder
     from vsearch.quantizers.pq import PQ
+    from vsearch.text.building import TextWriter
+    from vsearch.text.columns import TextColumn
 
 Progress = Callable[[str, int, int], None]
 
@@ -49,6 +49,7 @@ def build(
     shards: int | None = None,
     seed: int = 0,
     ttl: str | None = None,
+    text: str | Mapping[str, float | TextColumn] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     source_storage: Mapping[str, object] | None = None,
@@ -103,6 +104,9 @@ def build(
     ttl : str, optional
         The attribute that holds the time at which each row expires: a timestamp, a date (its beginning, in UTC) or an integer,
         seconds since 1970. From then on no search finds the row, and `Index.optimize` removes it. Rows without a value stay.
+    text : str or mapping, optional
+        The attribute whose words `Index.search_text` searches, or several: ``{"title": 2.0, "body": 1.0}`` with their weights, or
+        with a `vsearch.TextColumn` each.
     overwrite : bool
         Replace an existing index by a new snapshot; the old one stays readable until it is pruned.
     progress : callable, optional
@@ -131,8 +135,10 @@ def build(
     embeddings = located(embeddings, url, source_storage, storage)
     report = progress or _silent
 
+    parts = _text_parts(text)
+
     def build_it(build: Callable[..., Any], *args: Any) -> Any:
-        tune = lambda made: _tune_defaults(store, made if ttl is None else with_ttl(made, ttl), report)  # noqa: E731
+        tune = lambda made: tune_built(store, made if ttl is None else with_ttl(made, ttl), report)  # noqa: E731
         return build(
             store,
             embeddings,
@@ -142,6 +148,7 @@ def build(
             overwrite=overwrite,
             tune_defaults=tune,
             progress=report,
+            parts=parts,
             ttl=ttl,
         )
 
@@ -152,12 +159,13 @@ def build(
     return Index(open_snapshot(store, build_it(build_from_texts, text_column, encoder, spool)))
 
 
-def _tune_defaults(store: Store, manifest: Any, report: Progress) -> Any:
-    """Tune the default settings of an index that is written but not yet committed."""
-    report("tune", 0, 1)
-    settings = tune_defaults(open_snapshot(store, manifest))
-    report("tune", 1, 1)
-    return msgspec.structs.replace(manifest, settings=settings.to_entry())
+def _text_parts(text: Any) -> tuple[TextWriter, ...]:
+    if text is None:
+        return ()
+    from vsearch.text.building import TextWriter
+    from vsearch.text.columns import read_columns
+
+    return (TextWriter.of(read_columns(text)),)
 
 
 def build_documents(
@@ -247,21 +255,10 @@ def build_documents(
         given=Given(attributes, ids, column, id, missing),
         options=options,
         overwrite=overwrite,
-        tune_defaults=lambda made, queries: _tune_document_defaults(where, made, queries, report),
+        tune_defaults=lambda made, queries: tune_built_documents(where, made, queries, report),
         progress=report,
     )
     return Index(open_snapshot(where, manifest))
-
-
-def _tune_document_defaults(store: Store, manifest: Any, queries: Any, report: Progress) -> Any:
-    """Tune the default settings of a document index that is written but not yet committed."""
-    from vsearch.multivector.tuning import tune_encodings
-
-    report("tune", 0, 1)
-    snapshot = open_snapshot(store, manifest)
-    settings = tune_encodings(snapshot, queries)
-    report("tune", 1, 1)
-    return msgspec.structs.replace(manifest, settings=settings.to_entry())
 
 
 def plan(embeddings: object, attributes: object | None = None, **options: Any) -> BuildPlan:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from vsearch.api.asynchronous import AsyncIndex
-from vsearch.api.changing import ChangeableIndex
 from vsearch.api.encoding import EncodingIndex
 from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.groups import FixedIndex
@@ -21,6 +20,7 @@ from vsearch.api.measuring import check_target, check_tunable, draw_sample, meas
 from vsearch.api.opened import rereads
 from vsearch.api.reading import ReadableIndex
 from vsearch.api.variants import VectorSearch
+from vsearch.api.words import TextSearchableIndex
 from vsearch.checks import check_columns, check_search
 from vsearch.errors import InputError
 from vsearch.search.engine.promise import uncovered
@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 
-class Index(VersionedIndex, MaintainableIndex, ChangeableIndex, ReadableIndex, EncodingIndex, VectorSearch, AsyncIndex):
+class Index(
+    VersionedIndex, MaintainableIndex, TextSearchableIndex, ReadableIndex, EncodingIndex, VectorSearch, AsyncIndex
+):
     """An open index. Thread-safe.
 
     It reads one snapshot, until it is changed through this object or `refresh` finds a newer one.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vsearch.predicates import Where
     from vsearch.search.recall import RecallReport, TuneReport
     from vsearch.storage import SnapshotInfo
+    from vsearch.text.columns import TextColumn
 
 
 class SearchableIndex(Protocol):
@@ -86,6 +87,18 @@ class SearchableIndex(Protocol):
 
     def search_like(self, like: Any, unlike: Any = (), k: int = 10, where: Where = None, **options: Any) -> Hits:
         """Find rows like other rows; see `vsearch.Index.search_like`."""
+
+    def search_text(
+        self,
+        queries: str | Sequence[str],
+        k: int = 10,
+        where: Where = None,
+        columns: Sequence[str] = (),
+        *,
+        timeout: float | None = None,
+        offset: int = 0,
+    ) -> Hits:
+        """Find the rows that fit words best; see `vsearch.Index.search_text`."""
 
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and return its plan and counts; see `vsearch.Index.explain`."""
@@ -196,6 +209,12 @@ class SearchableIndex(Protocol):
 
     def rename_column(self, name: str, new: str, **options: Any) -> Commit:
         """Rename an attribute; see `vsearch.Index.rename_column`."""
+
+    def add_text(self, column: str, settings: TextColumn | None = None, **options: Any) -> Commit:
+        """Make the words of an attribute searchable; see `vsearch.Index.add_text`."""
+
+    def drop_text(self, column: str, **options: Any) -> Commit:
+        """Stop searching the words of an attribute; see `vsearch.Index.drop_text`."""
 
     def optimize(
         self, budget_seconds: float | None = None, retune: bool | str = "auto", *, force: bool = False

@@ -105,6 +105,8 @@ def build_index(
             from vsearch.predicates import schema_from_arrow
 
             check_ttl(ttl, () if inputs.columns is None else schema_from_arrow(inputs.columns.schema).attributes)
+        for part in parts:
+            part.check(None if inputs.columns is None else inputs.columns.schema)
         writer = uuid.uuid4().hex
         try:
             with discarded_on_failure(store, writer):

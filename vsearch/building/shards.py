@@ -30,6 +30,8 @@ from vsearch.storage.snapshots.kinds import ATTRIBUTES, CELLS, CODES, IDS, PARTI
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from vsearch.storage.snapshots.text_entries import TextEntry
+
 WriteArrays = Callable[[str, dict[str, NDArray[Any]]], None]
 """Writes one file of a shard, given its kind and its arrays by name."""
 
@@ -48,11 +50,17 @@ class PartWriter(Protocol):
     def model(self) -> dict[str, NDArray[Any]]:
         """Arrays shared by all shards."""
 
-    def entry(self) -> DocumentsEntry:
+    def check(self, attributes: pa.Schema | None) -> None:
+        """Check the attributes of the input, before anything is written; raise InputError if the part cannot use them."""
+
+    def entry(self) -> DocumentsEntry | TextEntry:
         """The part's entry in the manifest."""
 
-    def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays) -> None:
-        """Write the files of a shard that holds these input rows, in this order, by calling ``arrays(kind, arrays)`` for each."""
+    def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays, attributes: pa.Table | None) -> None:
+        """Write the files of a shard by calling ``arrays(kind, arrays)`` for each.
+
+        The shard holds these input rows, in this order; `attributes` are theirs.
+        """
 
 
 class TakesIds(Protocol):
@@ -131,12 +139,12 @@ def write_shard(
     arrays(PARTITIONS, layout.partitions)
     del layout
     _write_ids(shard, content, arrays, table)
-    if content.columns is not None:
-        exact = content.columns.take(shard.rows)
+    exact = None if content.columns is None else content.columns.take(shard.rows)
+    if exact is not None:
         table(ATTRIBUTES, exact)
         encodings = _write_columns(exact, arrays)
     for part in content.parts:
-        part.write_shard(shard.rows, _own_kinds(part, files, arrays))
+        part.write_shard(shard.rows, _own_kinds(part, files, arrays), exact)
     path = segment_path(writer, number, CHECKSUMS)
     files[CHECKSUMS], _ = write_arrays(store, path, {"crc32c": join_checksums(sums)})
     return ShardEntry(number, len(shard.rows), len(shard.counts), files, encodings)

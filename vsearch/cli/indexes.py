@@ -80,6 +80,13 @@ def build(
     store: Annotated[
         str | None, typer.Option(help="Documents: keep the original vectors as float16 or float32.")
     ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Attribute whose words `search --words` searches, as NAME or NAME=WEIGHT (may be repeated).",
+            metavar="COLUMN",
+        ),
+    ] = None,
     ttl: Annotated[
         str | None, typer.Option(help="Attribute with the expiry time of each row: timestamp, date or seconds.")
     ] = None,
@@ -97,6 +104,8 @@ def build(
     if arguments.get("rerank") == "none":
         arguments["rerank"] = None
     arguments |= options.given(vectors=vectors, id=id, missing=missing, packed=True if packed else None, ttl=ttl)
+    if text:
+        arguments["text"] = _weights(text)
     if columns is not None:
         if attributes is not None:
             raise InputError(
@@ -126,6 +135,8 @@ def build(
         _check_documents(arguments, dry_run=dry_run)
     elif document_options:
         raise InputError(f"--{next(iter(document_options)).replace('_', '-')} needs --documents")
+    if text and (dry_run or documents):
+        raise InputError(f"--text cannot be combined with {'--dry-run' if dry_run else '--documents'}")
     texts = options.given(text_column=text_column, encoder=encoder, spool=spool)
     if texts and (dry_run or documents):
         raise InputError(
@@ -192,6 +203,18 @@ def datasets(
         output.print_json(facts)
     else:
         output.print_facts(facts)
+
+
+def _weights(columns: list[str]) -> dict[str, float]:
+    """The weights of text columns, given as NAME or NAME=WEIGHT."""
+    weights: dict[str, float] = {}
+    for column in columns:
+        name, equals, weight = column.rpartition("=")
+        try:
+            weights[name if equals else column] = float(weight) if equals else 1.0
+        except ValueError:
+            raise InputError(f"--text must be NAME or NAME=WEIGHT, got {column!r:.100}") from None
+    return weights
 
 
 def _check_documents(arguments: dict[str, Any], *, dry_run: bool) -> None:

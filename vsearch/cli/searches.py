@@ -17,6 +17,12 @@ def search(
     text: Annotated[
         list[str] | None, typer.Option(help="A text to search for, if the index holds an encoder (may be repeated).")
     ] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Words to search in the text columns: word +must -not prefix* column:word (may be repeated)."
+        ),
+    ] = None,
     k: options.K = 10,
     where: options.Where = None,
     row: options.Row = None,
@@ -46,8 +52,8 @@ def search(
     anonymous: options.Anonymous = False,
 ) -> None:
     """Find the rows nearest to each query among those that satisfy a predicate."""
-    if (queries is None) == (not text):
-        raise InputError("pass either QUERIES, a file of vectors or one vector as JSON, or --text")
+    if (queries is not None) + bool(text) + bool(words) != 1:
+        raise InputError("pass either QUERIES, a file of vectors or one vector as JSON, or --text, or --words")
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
     document_options = options.given(
         offsets=offsets,
@@ -56,6 +62,15 @@ def search(
         query_keep=query_keep,
         query_saliency=query_saliency,
     )
+    if words:
+        unsupported = {**document_options, **options.given(row=row, nprobe=nprobe, min_score=min_score)}
+        if unsupported or exact:
+            raise InputError(f"{_flag(unsupported) if unsupported else '--exact'} cannot be combined with --words")
+        found = index.search_text(
+            words, k, options.condition(where), options.names(columns), timeout=timeout, offset=offset
+        )
+        output.print_hits(found, as_json=as_json)
+        return
     if index.has_documents:
         unsupported = options.given(nprobe=nprobe, min_score=min_score)
         if unsupported:

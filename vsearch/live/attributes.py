@@ -22,6 +22,7 @@ from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.field_types import arrow_of
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
 from vsearch.storage.snapshots.manifest import AttributeEntry
+from vsearch.storage.snapshots.text_entries import text_columns
 from vsearch.storage.snapshots.upgrading import upgraded
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ class DropColumn:
             raise InputError(
                 f"cannot drop {self.name!r}: it is the ttl attribute, and without it rows would not expire"
             )
+        if entry.field_name in {column.field for column in text_columns(snapshot.manifest.text)}:
+            raise InputError(f"cannot drop {self.name!r}: its words are searched; call drop_text first")
         return Draft(change=lambda manifest: _replaced(manifest, entry.name, ()))
 
 

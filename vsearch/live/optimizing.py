@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from vsearch.errors import ConflictError, StoreError
+from vsearch.errors import ConflictError, MissingDependencyError, StoreError
 from vsearch.live.commits import Draft, commit_change
 from vsearch.live.merging import Moved, gather, join_removed, partitions_of, removed_elsewhere, removed_of, runs_of
 from vsearch.live.plan import MOST_DELTAS, RunCounts, ShardPlan, plan_folds, plan_shards
@@ -23,10 +24,13 @@ from vsearch.search.state.shard import Addresses
 from vsearch.storage.snapshots.manifest import manifest_files
 
 if TYPE_CHECKING:
+    from vsearch.search.state.deltas import Rows
     from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import Manifest
     from vsearch.storage.snapshots.manifest import SegmentEntry, ShardEntry
+
+logger = logging.getLogger("vsearch")
 
 Progress = Callable[[str, int, int], None]
 
@@ -323,12 +327,28 @@ def _write_shards(rewrite: Rewrite, plans: Sequence[ShardPlan], progress: Progre
         output = None
         if plan.base or len(rows) or removed is not None:
             path = f"segments/{name}-{number:05d}-run.arrow"
-            entry = write_run(snapshot.store, path, snapshot.model, rows, partitions, manifest.attributes, 0, removed)
+            more = _postings(manifest, rows)
+            entry = write_run(
+                snapshot.store, path, snapshot.model, rows, partitions, manifest.attributes, 0, removed, more
+            )
             output = Output(entry, Moved.of(snapshot.addresses(positions)))
         rewrite.shards[number] = ShardOutput(output, None) if plan.base else ShardOutput(None, output)
         written += len(rows)
     progress("merge", len(plans), len(plans))
     return written
+
+
+def _postings(manifest: Manifest, rows: Rows) -> dict[str, Any] | None:
+    """Return the parts of a run with the postings of text columns."""
+    if not manifest.text:
+        return None
+    from vsearch.text.building import postings_parts  # few indexes have text columns
+
+    try:
+        return dict(postings_parts(manifest.text, rows.attributes, len(rows)))
+    except MissingDependencyError as error:  # as in functions; readers then make the postings of the run
+        logger.warning("the merged rows are stored without an index of their words: %s", error)
+        return None
 
 
 def _segment(run: Shard) -> int:

@@ -39,6 +39,7 @@ from vsearch.storage.stores.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from vsearch.building.inputs.vectors import VectorSource
+    from vsearch.building.shards import PartWriter
     from vsearch.building.training import BuildOptions
     from vsearch.live.commits import Commit
     from vsearch.live.optimizing import Progress
@@ -229,7 +230,7 @@ def retrain(
         source: Any = StoredVectors(snapshot, positions) if passed is None else passed.of(snapshot, positions)
         with discarded_on_failure(store, writer):
             inputs = Inputs(source, _attributes(snapshot, positions), _ids(snapshot, positions), {})
-            manifest = write_index(store, inputs, options, writer, progress)
+            manifest = write_index(store, inputs, options, writer, progress, _parts(snapshot.manifest))
             progress("tune", 0, 1)
             target, k = snapshot.settings.target, snapshot.settings.k
             if _pending(snapshot):
@@ -248,6 +249,14 @@ def retrain(
             with suppress(StoreError):
                 discard(store, writer)
             raise
+
+
+def _parts(manifest: Manifest) -> tuple[PartWriter, ...]:
+    if not manifest.text:
+        return ()
+    from vsearch.text.building import TextWriter
+
+    return (TextWriter(manifest.text),)
 
 
 def _pending(snapshot: Snapshot) -> bool:

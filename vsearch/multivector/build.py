@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ from vsearch.search.state.document_codes import DocumentCodes, pack
 from vsearch.storage import DocumentsEntry, Manifest, Store, snapshot_numbers
 from vsearch.storage.snapshots import kinds
 from vsearch.storage.stores.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BATCH_VECTORS = 16384
 SAMPLE_DOCUMENTS = 4096
@@ -141,7 +144,10 @@ class DocumentPart:
             store=self.options.store,
         )
 
-    def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays) -> None:
+    def check(self, attributes: pa.Schema | None) -> None:
+        """Any attributes will do."""
+
+    def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays, attributes: pa.Table | None) -> None:  # noqa: ARG002
         """Encode the documents of a shard, in the order of `rows`, and pass the arrays of its files to `arrays`."""
         lengths = self.documents.offsets[rows + 1] - self.documents.offsets[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])

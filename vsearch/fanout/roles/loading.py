@@ -37,6 +37,7 @@ from vsearch.storage.snapshots.kinds import (
     RANKED_KINDS,
     REMOVED,
     is_column,
+    is_text,
 )
 from vsearch.storage.snapshots.manifest import manifest_segments
 
@@ -260,7 +261,7 @@ class _Wanted:
 
 def is_scanned(kind: str) -> bool:
     """Whether every search of a shard reads a kind of files."""
-    return kind not in BY_ROW and not is_column(kind)
+    return kind not in BY_ROW and not is_column(kind) and not is_text(kind)
 
 
 def _account(

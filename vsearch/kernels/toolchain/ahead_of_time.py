@@ -120,6 +120,21 @@ EXPORTS = {
     "multivector.fde.encode_query": ("float32/2 float32/2 float32/1 float32/2 int64/1 float32/2 float32/1", "none"),
     "multivector.pooling.merge_chain": ("float32/2 int64/1 int64/1 int64/2 float32/1", "none"),
     "multivector.pooling.cut_merges": ("int64/2 int64/1 int64 int64/1", "none"),
+    "text.postings.measure_blocks": (
+        "int64/1 uint32/1 uint32/1 uint32/1 uint32/1 int64/1 uint8/1 uint8/1 uint16/1 uint16/1",
+        "int64",
+    ),
+    "text.postings.pack_blocks": ("int64/1 uint32/1 uint32/1 int64/1 uint8/1 uint8/1 uint32/1", "none"),
+    "text.postings.unpack_list": ("int64 int64 int64 int64 int64/1 int64/1", "boolean"),
+    "text.postings.mark_list": ("int64 int64 int64 int64 int64/1 uint64/1", "boolean"),
+    "text.postings.count_list": ("int64 int64 int64 int64 int64/1 uint64/1", "int64"),
+    "text.ranking.rank_rows": (
+        (
+            "int64/1 int64/2 float64/1 float64/2 uint64/2 int64/1 uint64/1 int64/2 int64/1 int64/2 int64/2 int64/1 "
+            "int64/1 int64/1 int64/1"
+        ),
+        "boolean",
+    ),
     "encoders.layers.run_layers": (
         (
             "int64 int64 int64 float32 float32/3 float32/2 float32/2 float32/2 float32/2 uint8/2 uint8/2 float32/2 "

@@ -36,9 +36,8 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
     by_kind: dict[str, int] = {}
     for shard in manifest.shards:
         for kind, entry in shard.files.items():
-            part = (
-                DOCUMENT_PARTS.get(kind, kinds.CELLS) if kind not in (*kinds.VECTOR_KINDS, kinds.ATTRIBUTES) else kind
-            )
+            part = kind if kind in (*kinds.VECTOR_KINDS, kinds.ATTRIBUTES) else DOCUMENT_PARTS.get(kind, kinds.CELLS)
+            part = "text" if kinds.is_text(kind) else part
             by_kind[part] = by_kind.get(part, 0) + entry.bytes
     by_kind |= _bundle_bytes(snapshot)
     by_kind["model"] = sum(entry.bytes for entry in kinds.ModelPart.ENCODER.others(manifest.model).values())
@@ -74,9 +73,24 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
         "training": manifest.provenance.jpq or None,
         "encoder": {"compressed": is_compressed(encoder), "bytes": by_kind["encoder"]} if encoder else None,
         "documents": describe_documents(snapshot, by_kind),
+        "text": describe_text(snapshot),
         "bytes": sum(by_kind.values()),
         "bytes_per_vector": vector / max(rows, 1),
         "bytes_per_vector_by_part": {part: size / max(rows, 1) for part, size in sorted(by_kind.items())},
+    }
+
+
+def describe_text(snapshot: Snapshot) -> dict[str, Any] | None:
+    """Return the settings of the text columns by name; None if words are not searched."""
+    text = snapshot.manifest.text
+    if not text or not text.columns:
+        return None
+    names = {attribute.field_name: attribute.name for attribute in snapshot.manifest.attributes}
+    return {
+        names[column.field]: {"weight": column.weight, "k1": column.k1, "b": column.b}
+        | {"language": column.analyzer.language, "fold": column.analyzer.fold}
+        | {"stop_words": len(column.analyzer.stop_words)}
+        for column in text.columns
     }
 
 

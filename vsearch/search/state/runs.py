@@ -21,6 +21,7 @@ from vsearch.storage.stores.held import HeldBytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from vsearch.search.state.model import Model
     from vsearch.storage import SegmentFile, Store
@@ -38,6 +39,7 @@ def write_run(
     attributes: Sequence[AttributeEntry],
     number: int,
     removed: Removed | None = None,
+    more: Mapping[str, Mapping[str, NDArray[Any]]] | None = None,
 ) -> SegmentEntry:
     """Write a run; return its manifest entry. Codes are copied, so scores do not change.
 
@@ -53,6 +55,8 @@ def write_run(
         Segment number.
     removed : Removed, optional
         Removed rows of older segments.
+    more : mapping, optional
+        Further parts, as arrays by name.
     """
     parts: dict[str, Any] = _parts(model, rows, partitions)
     columns: dict[str, EncodingEntry] = {}
@@ -62,7 +66,7 @@ def write_run(
                 arrays, entry = _encode(rows.attributes, attribute, position)
                 parts[column_kind(position, 0)] = arrays
                 columns[attribute.field_name] = entry
-    parts |= removed_parts(removed)
+    parts |= removed_parts(removed) | dict(more or {})
     facts = {"rows": len(rows), "partitions": len(partitions), "columns": msgspec.to_builtins(columns)}
     bundle = write_bundle(store, path, parts, facts)
     ids = (int(rows.ids.min()), int(rows.ids.max())) if isinstance(rows.ids, np.ndarray) and len(rows) else None

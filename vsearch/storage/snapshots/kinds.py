@@ -69,6 +69,19 @@ def column_kinds(kinds: Iterable[str], position: int) -> list[str]:
     return [kind for kind in kinds if kind.startswith(prefix)]
 
 
+_TEXT = "text-"
+
+
+def text_kind(key: str, name: str) -> str:
+    """Return the kind of a file of the postings of the text column with a key."""
+    return f"{_TEXT}{key}-{name}"
+
+
+def is_text(kind: str) -> bool:
+    """Whether a file contains postings of a text column."""
+    return kind.startswith(_TEXT)
+
+
 class ModelPart(StrEnum):
     """Parts of the model, identified by the prefix of the kinds of their files; that of `SEARCH` is empty."""
 

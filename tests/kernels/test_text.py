@@ -1,0 +1,191 @@
+"""The kernels of the text leg against the same in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vsearch.kernels.text.api import rank_rows
+from vsearch.kernels.text.fields import BLOCK, LARGEST, WINDOW, SpanField
+from vsearch.text.analyzer import Analyzer, Settings
+from vsearch.text.postings import Postings, make_postings
+
+SEEDS = st.integers(0, 10_000)
+
+
+def texts_of(rng, rows, terms, *, longest=12):
+    """Texts of skewed words, so that some lists have many blocks and most have one posting."""
+    share = 1 / np.arange(1, terms + 1)
+    lengths = rng.integers(0, longest, rows)
+    words = rng.choice(terms, int(lengths.sum()), p=share / share.sum())
+    stops = np.cumsum(lengths)
+    return [
+        " ".join(f"w{word}" for word in words[stop - length : stop])
+        for stop, length in zip(stops, lengths, strict=True)
+    ]
+
+
+def counts_of(texts, term):
+    """Rows with a term, and how often they have it."""
+    counts = np.array([text.split().count(term) for text in texts], np.int64)
+    rows = np.flatnonzero(counts)
+    return rows, counts[rows]
+
+
+def words_of(flags):
+    packed = np.zeros((len(flags) + 63) // 64 * 8, np.uint8)
+    packed[: (len(flags) + 7) // 8] = np.packbits(flags, bitorder="little")
+    return packed.view("<u8").astype(np.uint64)
+
+
+def gains_of(postings, number, weight, fixed, slope):
+    """What each row gains from a list, as whole numbers: the twin of the kernel's arithmetic."""
+    rows, counts = postings.unpack(number)
+    gains = np.zeros(len(postings.lengths), np.int64)
+    lengths = postings.lengths[rows].astype(np.float64)
+    gains[rows] = (weight * (counts / (counts + (fixed + slope * lengths)))).astype(np.int64) + 1
+    return gains
+
+
+def rank(postings, numbers, weights, norms, bitmaps, constants, allowed, k, span=1 << 62):
+    """The best rows of a run by the kernel."""
+    order = np.argsort(-np.asarray(weights), kind="stable")
+    lists = np.array([(0, *postings.list(numbers[i])) for i in order], np.int64).reshape(-1, 4)
+    cursors = np.zeros((len(lists), 3), np.int64)
+    cursors[:, 0], cursors[:, 1] = lists[:, 1], -1
+    state = np.zeros(len(SpanField), np.int64)
+    scores, rows = np.zeros(k, np.int64), np.zeros(k, np.int64)
+    scratch = [np.zeros(len(lists), np.int64), *(np.empty((len(lists), BLOCK), np.int64) for _ in range(2))]
+    sums, total = np.zeros(WINDOW, np.int64), len(postings.lengths)
+    for first in range(0, total, min(span, total)):
+        state[SpanField.FIRST], state[SpanField.STOP], state[SpanField.BASE] = first, min(first + span, total), 1000
+        assert rank_rows(
+            np.array([postings.address]), lists, np.asarray(weights, np.float64)[order], np.array([norms]), bitmaps,
+            np.asarray(constants, np.int64), allowed, cursors, *scratch, sums, scores, rows, state,
+        )  # fmt: skip
+        assert not sums.any()
+    size = int(state[SpanField.SIZE])
+    best = np.lexsort((rows[:size], -scores[:size]))
+    return scores[best], rows[best] - 1000
+
+
+@settings(max_examples=40)
+@given(seed=SEEDS, rows=st.sampled_from([1, 63, 64, 65, 700, 3000]), terms=st.sampled_from([1, 3, 40]))
+def test_lists_are_unpacked_as_they_were_packed(seed, rows, terms):
+    texts = texts_of(np.random.default_rng(seed), rows, terms)
+    postings = make_postings(texts, rows, Analyzer(Settings()))
+    assert [postings.term(number) for number in range(postings.terms)] == sorted(
+        {word.encode() for text in texts for word in text.split()}
+    )
+    assert postings.lengths.tolist() == [len(text.split()) for text in texts]
+    for number in range(postings.terms):
+        expected, counts = counts_of(texts, postings.term(number).decode())
+        found, repeated = postings.unpack(number)
+        assert found.tolist() == expected.tolist()
+        assert repeated.tolist() == counts.tolist()
+        marked, flags = np.zeros(-(-rows // 64), np.uint64), np.zeros(rows, bool)
+        postings.mark([number], marked)
+        flags[expected] = True
+        np.testing.assert_array_equal(marked, words_of(flags))
+        flags &= np.random.default_rng(seed).random(rows) < 0.5
+        assert postings.count(number, words_of(flags)) == flags.sum()
+
+
+def test_gaps_and_counts_of_any_width():
+    rows = 300_000
+    texts = [""] * rows
+    for row in (0, 1, 2, 70_000, 299_999):
+        texts[row] = "a " * (row % 7 + 1)
+    texts[5] = "a " * 70_000 + "b"
+    postings = make_postings(texts, rows, Analyzer(Settings()))
+    found, counts = postings.unpack(postings.find(b"a"))
+    assert found.tolist() == [0, 1, 2, 5, 70_000, 299_999]
+    assert counts.tolist() == [1, 2, 3, 70_000, 1, 299_999 % 7 + 1]
+    assert postings.largest_counts[postings.list(postings.find(b"a"))[0]] == LARGEST
+    scores, best = rank(
+        postings, [0], [1e9], (1.2, 0.0), np.zeros((0, 4688), np.uint64), [], words_of(np.ones(rows, bool)), 2
+    )
+    assert best.tolist() == [5, 2]
+    assert scores[0] > scores[1]
+
+
+@settings(max_examples=60)
+@given(seed=SEEDS, share=st.sampled_from([1.0, 0.5, 0.01]), k=st.sampled_from([1, 3, 20, 5000]))
+def test_the_best_rows_are_those_of_all_sums(seed, share, k):
+    rng = np.random.default_rng(seed)
+    rows = int(rng.choice([1, 100, 2047, 2048, 6000]))
+    texts = texts_of(rng, rows, 30)
+    postings = make_postings(texts, rows, Analyzer(Settings()))
+    numbers = rng.permutation(postings.terms)[: rng.integers(1, 8)]
+    weights = rng.choice([1.0, 5e5, 3e9], len(numbers))
+    norms = (0.3, 0.05)
+    constants = rng.integers(1, 10**9, rng.integers(0, 3))
+    flags = rng.random((len(constants), rows)) < 0.02
+    bitmaps = np.array([words_of(one) for one in flags], np.uint64).reshape(len(constants), -(-rows // 64))
+    allowed = rng.random(rows) < share
+    scores, best = rank(
+        postings,
+        numbers,
+        weights,
+        norms,
+        bitmaps,
+        constants,
+        words_of(allowed),
+        k,
+        span=int(rng.choice([1 << 40, 2048])),
+    )
+    sums = sum(
+        (gains_of(postings, number, weight, *norms) for number, weight in zip(numbers, weights, strict=True)),
+        constants @ flags if len(constants) else np.zeros(rows, np.int64),
+    )
+    sums[~allowed] = 0
+    order = np.lexsort((np.arange(rows), -sums))[:k]
+    order = order[sums[order] > 0]
+    assert best.tolist() == order.tolist()
+    assert scores.tolist() == sums[order].tolist()
+
+
+def test_whole_windows_are_passed_over():
+    rng = np.random.default_rng(0)
+    rows = 60_000
+    texts = ["common " * int(rng.integers(1, 4)) + "filler " * int(rng.integers(0, 9)) for _ in range(rows)]
+    for row in (10, 20, 30):
+        texts[row] = "rare common"
+    postings = make_postings(texts, rows, Analyzer(Settings()))
+    numbers, weights = [postings.find(b"rare"), postings.find(b"common")], [1e9, 1e5]
+    order = np.argsort(-np.array(weights))
+    lists = np.array([(0, *postings.list(numbers[i])) for i in order], np.int64)
+    cursors = np.zeros((2, 3), np.int64)
+    cursors[:, 0], cursors[:, 1] = lists[:, 1], -1
+    state = np.zeros(len(SpanField), np.int64)
+    state[SpanField.STOP] = rows
+    assert rank_rows(
+        np.array([postings.address]), lists, np.array(weights), np.array([(0.3, 0.05)]), np.zeros((0, 938), np.uint64),
+        np.zeros(0, np.int64), words_of(np.ones(rows, bool)), cursors, np.zeros(2, np.int64), np.empty((2, BLOCK), np.int64),
+        np.empty((2, BLOCK), np.int64), np.zeros(WINDOW, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64), state,
+    )  # fmt: skip
+    assert state[SpanField.SCORED] < 3000  # of 60,003 postings
+
+
+def test_damaged_gaps_are_noticed_by_every_kernel():
+    texts = ["a"] * 3 + [""] * 100 + ["a"]
+    postings = make_postings(texts, 104, Analyzer(Settings()))
+    damaged = Postings(
+        **{
+            name: getattr(postings, name)
+            for name in Postings.__dataclass_fields__
+            if name not in ("packed", "arguments")
+        },
+        packed=np.full_like(postings.packed, 0xFFFFFFFF),
+    )
+    words = np.zeros(2, np.uint64)
+    with pytest.raises(Exception, match="rows that do not exist"):
+        damaged.unpack(0)
+    with pytest.raises(Exception, match="rows that do not exist"):
+        damaged.mark([0], words)
+    with pytest.raises(Exception, match="rows that do not exist"):
+        damaged.count(0, words)
+    with pytest.raises(AssertionError):
+        rank(damaged, [0], [1e9], (0.3, 0.05), np.zeros((0, 2), np.uint64), [], words_of(np.ones(104, bool)), 3)

@@ -1,0 +1,1 @@
+"""Kernels of the text leg: packing and unpacking of postings, BM25."""

@@ -1,0 +1,18 @@
+"""The kernels of the text leg: compiled by Numba, or loaded from the precompiled library."""
+
+from __future__ import annotations
+
+from vsearch.kernels.toolchain.compiling import LIBRARY
+
+if LIBRARY is None:
+    from vsearch.kernels.text.postings import count_list, mark_list, measure_blocks, pack_blocks, unpack_list
+    from vsearch.kernels.text.ranking import rank_rows
+else:
+    count_list = LIBRARY.function("text.postings.count_list")
+    mark_list = LIBRARY.function("text.postings.mark_list")
+    measure_blocks = LIBRARY.function("text.postings.measure_blocks")
+    pack_blocks = LIBRARY.function("text.postings.pack_blocks")
+    rank_rows = LIBRARY.function("text.ranking.rank_rows")
+    unpack_list = LIBRARY.function("text.postings.unpack_list")
+
+__all__ = ["count_list", "mark_list", "measure_blocks", "pack_blocks", "rank_rows", "unpack_list"]

@@ -1,0 +1,55 @@
+"""The part of a manifest that describes text columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import UnsetType
+
+from vsearch.storage.files.entries import Count, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class AnalyzerEntry(msgspec.Struct, frozen=True):
+    """How the texts of a column are cut into terms: the version of the rules, and their settings (`vsearch.text.analyzer`)."""
+
+    version: Count
+    language: Text | None = None
+    stop_words: tuple[str, ...] = ()
+    fold: bool = True
+
+
+class TextColumnEntry(msgspec.Struct, frozen=True):
+    """A text column: its field in segments, how its scores count, and the key in the names of its postings."""
+
+    key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{1,32}$")]
+    field: Text
+    weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+    k1: Annotated[float, msgspec.Meta(ge=0, le=1e3)]
+    b: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    analyzer: AnalyzerEntry
+
+
+class TextEntry(msgspec.Struct, frozen=True):
+    """The text columns of an index, whose words are searched."""
+
+    columns: tuple[TextColumnEntry, ...]
+
+
+def text_columns(text: TextEntry | UnsetType) -> tuple[TextColumnEntry, ...]:
+    """Return the text columns of an index."""
+    return text.columns if text else ()
+
+
+def text_problem(text: TextEntry | UnsetType, kinds: Mapping[str, str]) -> str | None:
+    """Return a problem if text columns are ambiguous, or are no attributes of strings; `kinds` has the types of all fields."""
+    columns = text_columns(text)
+    for column in columns:
+        if kinds.get(column.field) != "string":
+            return f"its text column {column.field!r} is no attribute of strings"
+    if any(len({getattr(column, name) for column in columns}) != len(columns) for name in ("key", "field")):
+        return "two of its text columns are one"
+    return None

@@ -1,0 +1,279 @@
+"""From texts to terms: the same at build and query, by settings that the index stores.
+
+A text is normalized (Unicode NFKC) and cut into chunks: words, numbers, codes, emoji. Each distinct chunk is analyzed once and
+gives any number of terms, so that the work in Python is per distinct chunk and not per row.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VERSION = 1
+"""Of the rules in this module. An index states the version that it was built with."""
+
+LONGEST_TERM = 128
+"""Characters of a term; longer words are cut into several."""
+
+LONGEST_CODE = 64
+"""Characters of a code that is kept whole besides its parts."""
+
+BATCH_CHARACTERS = 1 << 22
+"""Characters that are cut into chunks at a time."""
+
+SEPARATOR = "\x00"
+
+#: Scripts without spaces between words, of which pairs of characters are terms.
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3041-\u30ff\u3100-\u312f\u31f0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\ua9e0-\ua9fe\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+)
+#: Accents, and the vowel points of Arabic and Hebrew, which are optional in writing.
+ACCENTS = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc"
+EMOJI = "\u2600-\u27bf\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff"
+
+
+def _marks() -> str:
+    r"""Return the marks of the basic plane as ranges of a character class: parts of words that ``\w`` lacks."""
+    ranges: list[list[int]] = []
+    for code in range(0x300, 0x10000):
+        if unicodedata.category(chr(code))[0] == "M" and not 0xFE00 <= code <= 0xFE0F:  # variants of emoji
+            if ranges and ranges[-1][1] == code - 1:
+                ranges[-1][1] = code
+            else:
+                ranges.append([code, code])
+    return "".join(f"{chr(low)}-{chr(high)}" for low, high in ranges)
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """Return the patterns of chunks, of words in a chunk, of runs of unspaced scripts, of numbers, and of accents."""
+    marks = _marks()
+    word = rf"[^\W_](?:[^\W_]+|[{marks}]+|(?<=[^\W_])\u200d)*"
+    chunk = rf"{SEPARATOR}|{word}(?:(?:[-._/:@]|(?<=\d),(?=\d)){word})*(?:(?:\+\+|#)(?!\w))?|[{EMOJI}]"
+    return (
+        re.compile(chunk),
+        re.compile(word),
+        re.compile(f"[{UNSPACED}{marks}]*[{UNSPACED}][{UNSPACED}{marks}]*"),
+        re.compile(r"\d+(?:[.,]\d+)*"),
+        re.compile(f"[{ACCENTS}]+"),
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of an analyzer.
+
+    Attributes
+    ----------
+    language : str or None
+        Of the Snowball stemmer; None for no stemming.
+    stop_words : tuple of str
+        Words that are left out, in lower case.
+    fold : bool
+        Whether accents are removed.
+    """
+
+    language: str | None = None
+    stop_words: tuple[str, ...] = ()
+    fold: bool = True
+
+
+class Analyzer:
+    """Cuts texts into terms. Not safe to share between threads while it is used: Snowball stemmers have state."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._chunk, self._word, self._unspaced, self._number, self._accents = _patterns()
+        self._stop = frozenset(map(lowered, settings.stop_words))
+        self._stem = None if settings.language is None else stemmer(settings.language)
+
+    def terms(self, text: str) -> list[str]:
+        """Return the terms of a text, in order; a code gives its parts besides itself."""
+        chunks = self._chunk.findall(unicodedata.normalize("NFKC", text.replace(SEPARATOR, " ")))
+        return list(chain.from_iterable(map(self.analyze, chunks)))
+
+    def prefix(self, text: str) -> str:
+        """Return the beginning of terms that a text before an asterisk means, not stemmed; empty if it has no characters of words."""
+        text = unicodedata.normalize("NFKC", text)
+        return self._folded(lowered(text))[:LONGEST_TERM] if self._word.search(text) else ""
+
+    def chunks(self, texts: Sequence[str]) -> list[str]:
+        """Return the chunks of some texts, with `SEPARATOR` between two texts."""
+        joined = SEPARATOR.join(texts)
+        if joined.count(SEPARATOR) >= len(texts):  # a text has that character, which is no part of a word
+            joined = SEPARATOR.join([text.replace(SEPARATOR, " ") for text in texts])
+        return self._chunk.findall(unicodedata.normalize("NFKC", joined))
+
+    def analyze(self, chunk: str) -> list[str]:
+        """Return the terms of a chunk."""
+        if chunk.isascii() and chunk.isalpha():
+            return self._finish(chunk)
+        if self._number.fullmatch(chunk):
+            return cut(chunk)
+        words = self._word.findall(chunk)
+        if not words:
+            return [chunk]  # an emoji
+        if chunk[-1] in "+#":
+            base = chunk.rstrip("+#")
+            if len(base) <= 2:  # C++, C#
+                return [lowered(chunk)]
+            chunk = base
+        terms: list[str] = []
+        coded = len(words) > 1 and len(chunk) <= LONGEST_CODE and any(c == "_" or c.isdigit() for c in chunk)
+        if coded:
+            terms.append(self._folded(lowered(chunk)))
+        for word in words:
+            terms += self._of_word(word)
+        return terms
+
+    def _of_word(self, word: str) -> list[str]:
+        if word.isascii():
+            return self._finish(word)
+        terms: list[str] = []
+        done = 0
+        for run in self._unspaced.finditer(word):
+            if run.start() > done:
+                terms += self._finish(word[done : run.start()])
+            terms += self._pairs(run[0])
+            done = run.end()
+        if done < len(word):
+            terms += self._finish(word[done:])
+        return terms
+
+    def _pairs(self, run: str) -> list[str]:
+        """Return the pairs of adjacent characters of a script without spaces; a single one as it is."""
+        run = lowered(run)
+        return [run] if len(run) < 3 else [run[i : i + 2] for i in range(len(run) - 1)]
+
+    def _finish(self, word: str) -> list[str]:
+        word = lowered(word)
+        if word in self._stop:
+            return []
+        if self._stem is not None and word.isalpha() and len(word) <= LONGEST_TERM:
+            word = self._stem(word)
+        word = self._folded(word)
+        return cut(word) if word else []
+
+    def _folded(self, word: str) -> str:
+        if word.isascii() or not self.settings.fold:
+            return word
+        return unicodedata.normalize("NFC", self._accents.sub("", unicodedata.normalize("NFD", word)))
+
+
+def lowered(word: str) -> str:
+    """Return a word in lower case, as Unicode folds cases, in normal form."""
+    return word.lower() if word.isascii() else unicodedata.normalize("NFKC", word.casefold())
+
+
+def cut(word: str) -> list[str]:
+    """Return the pieces of a word that are not longer than a term may be."""
+    if len(word) <= LONGEST_TERM:
+        return [word]
+    return [word[i : i + LONGEST_TERM] for i in range(0, len(word), LONGEST_TERM)]
+
+
+def stemmer(language: str) -> Callable[[str], str]:
+    """Return the Snowball stemmer of a language.
+
+    Raises
+    ------
+    MissingDependencyError
+        The package snowballstemmer is not installed.
+    """
+    try:
+        import snowballstemmer
+    except ImportError:
+        raise MissingDependencyError(
+            "stemming needs the package snowballstemmer: pip install 'vsearch[text]'", name="snowballstemmer"
+        ) from None
+    return snowballstemmer.stemmer(language).stemWord  # type: ignore[no-any-return,unused-ignore]
+
+
+def stemmed_languages() -> list[str]:
+    """Return the languages that have a Snowball stemmer, if the package is installed."""
+    try:
+        import snowballstemmer
+    except ImportError:
+        return []
+    return sorted(snowballstemmer.algorithms())
+
+
+@dataclass(frozen=True, eq=False)
+class Occurrences:
+    """The terms of some texts.
+
+    Attributes
+    ----------
+    terms : list of str
+        Distinct, in any order.
+    rows, numbers : int64 (n,), int32 (n,)
+        The text and the term of every occurrence, texts ascending.
+    """
+
+    terms: list[str]
+    rows: NDArray[np.int64]
+    numbers: NDArray[np.int32]
+
+
+class _Chunks(dict[str, int]):
+    """Numbers of chunks, and the terms of each; chunks are analyzed when they are first looked up."""
+
+    def __init__(self, analyzer: Analyzer) -> None:
+        self.analyzer = analyzer
+        self.numbers: dict[str, int] = {}  # of terms
+        self.terms: list[int] = []
+        self.ends = [0]
+        self[SEPARATOR] = 0
+
+    def __missing__(self, chunk: str) -> int:
+        numbers = self.numbers
+        self.terms += [numbers.setdefault(term, len(numbers)) for term in self.analyzer.analyze(chunk)]
+        number = self[chunk] = len(self.ends)
+        self.ends.append(len(self.terms))
+        return number
+
+
+def occurrences(texts: Iterable[str | None], analyzer: Analyzer) -> Occurrences:
+    """Return the terms of texts; a missing text has none."""
+    chunks = _Chunks(analyzer)
+    rows, numbers, first = [np.empty(0, np.int64)], [np.empty(0, np.int32)], 0
+    for batch in _batches(texts):
+        found: NDArray[Any] = np.fromiter(map(chunks.__getitem__, analyzer.chunks(batch)), np.int64)
+        text = first + np.cumsum(found == 0)
+        first += len(batch)
+        ends, terms = np.array(chunks.ends), np.array(chunks.terms, np.int32)
+        inside = found > 0
+        found, text = found[inside], text[inside]
+        starts, counts = ends[found - 1], ends[found] - ends[found - 1]
+        before = np.cumsum(counts) - counts
+        places = np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
+        rows.append(np.repeat(text, counts))
+        numbers.append(terms[places])
+    return Occurrences(list(chunks.numbers), np.concatenate(rows), np.concatenate(numbers))
+
+
+def _batches(texts: Iterable[str | None]) -> Iterable[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text or "")
+        size += len(batch[-1])
+        if size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,156 @@
+"""Text columns: what users say about them, and what the manifest stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import uuid4
+
+from vsearch.checks import is_number
+from vsearch.errors import FormatVersionError, InputError
+from vsearch.storage.snapshots.text_entries import AnalyzerEntry, TextColumnEntry, TextEntry
+from vsearch.text.analyzer import VERSION, Analyzer, Settings, stemmed_languages, stemmer
+from vsearch.text.stop_words import ENGLISH
+
+MOST_COLUMNS = 64
+MOST_STOP_WORDS = 10_000
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """How the words of a text column are searched.
+
+    Attributes
+    ----------
+    weight : float
+        What its scores are multiplied by, above 0 to 1,000,000.
+    language : str or None
+        Words are reduced to their stems by the Snowball stemmer of this language, such as ``"english"``; this needs the package
+        snowballstemmer (``pip install 'vsearch[text]'``) wherever the index is changed or searched. With None, only equal words match.
+    stop_words : bool or iterable of str
+        Words that are left out of texts and queries; True for a short list of English ones.
+    fold : bool
+        Whether accents are ignored. Cases always are.
+    k1 : float
+        How slowly the score of a word levels off as it is repeated in a text, 0 to 1,000.
+    b : float
+        How much long texts are discounted, 0 to 1.
+
+    Raises
+    ------
+    InputError
+    MissingDependencyError
+        `language` is set, and snowballstemmer is not installed.
+    """
+
+    weight: float = 1.0
+    language: str | None = None
+    stop_words: bool | Iterable[str] = False
+    fold: bool = True
+    k1: float = 1.2
+    b: float = 0.75
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("weight", 0, 1e6), ("k1", 0, 1e3), ("b", 0, 1)):
+            value = getattr(self, name)
+            if not (is_number(value) and low <= value <= high and (name != "weight" or value > 0)):
+                least = "above 0" if name == "weight" else f"from {low}"
+                raise InputError(f"{name} of a text column must be a number {least} to {high:g}, got {value!r:.100}")
+        if not isinstance(self.fold, bool):
+            raise InputError(f"fold of a text column must be True or False, got {self.fold!r:.100}")
+        if self.language is not None:
+            if not isinstance(self.language, str):
+                raise InputError(f"language of a text column must be a name or None, got {self.language!r:.100}")
+            known = stemmed_languages()
+            if known and self.language not in known:
+                raise InputError(
+                    f"there is no Snowball stemmer for {self.language!r:.100}; there are {', '.join(known)}"
+                )
+            stemmer(self.language)
+        object.__setattr__(self, "stop_words", _stop_words(self.stop_words))
+
+    def entry(self, field: str, key: str) -> TextColumnEntry:
+        """Return the manifest entry of the column, given its field and the key of its postings."""
+        stop_words: Any = self.stop_words
+        analyzer = AnalyzerEntry(VERSION, self.language, stop_words, self.fold)
+        return TextColumnEntry(key, field, float(self.weight), float(self.k1), float(self.b), analyzer)
+
+
+def _stop_words(given: Any) -> tuple[str, ...]:
+    if isinstance(given, bool):
+        return ENGLISH if given else ()
+    words = None if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if words is None or not all(isinstance(word, str) for word in words) or len(words) > MOST_STOP_WORDS:
+        raise InputError(f"stop_words must be True, False or at most {MOST_STOP_WORDS} strings, got {given!r:.100}")
+    return tuple(sorted(set(words)))
+
+
+def read_columns(text: Any) -> dict[str, TextColumn]:
+    """Return text columns by name, as passed to `vsearch.build`: a name, several, or a mapping to weights or `TextColumn`.
+
+    Raises
+    ------
+    InputError
+    """
+    if isinstance(text, str):
+        named: dict[Any, Any] = {text: TextColumn()}
+    elif isinstance(text, Mapping):
+        named = dict(text)
+    elif isinstance(text, list | tuple):
+        named = dict.fromkeys(text, TextColumn())
+    else:
+        raise InputError(f"text must be the name of a column, or a dict of names and weights, got {text!r:.100}")
+    columns: dict[str, TextColumn] = {}
+    for name, value in named.items():
+        if not isinstance(name, str):
+            raise InputError(f"the name of a text column must be a string, got {name!r:.100}")
+        columns[name] = value if isinstance(value, TextColumn) else TextColumn(weight=value)
+    if not 0 < len(columns) <= MOST_COLUMNS:
+        raise InputError(f"text must name 1 to {MOST_COLUMNS} columns, got {len(columns)}")
+    return columns
+
+
+def check_columns(names: Iterable[str], kinds: Mapping[str, str]) -> None:
+    """Check that columns are attributes of strings; `kinds` has the types of all attributes by name.
+
+    Raises
+    ------
+    InputError
+    """
+    for name in names:
+        if name not in kinds:
+            raise InputError(f"the text column {name!r} must be an attribute; there are {', '.join(kinds) or 'none'}")
+        if kinds[name] != "string":
+            raise InputError(f"the text column {name!r} must hold strings, its type is {kinds[name]}")
+
+
+def new_entry(columns: Mapping[str, TextColumn], fields: Mapping[str, str]) -> TextEntry:
+    """Return the manifest entry of text columns of a new index, by name; `fields` has the fields of attributes by name.
+
+    Keys of postings are unique, so that those of a column that was dropped are never taken for those of another.
+    """
+    return TextEntry(tuple(column.entry(fields[name], uuid4().hex[:12]) for name, column in columns.items()))
+
+
+@lru_cache(maxsize=64)
+def _settings(entry: AnalyzerEntry) -> Settings:
+    return Settings(entry.language, entry.stop_words, entry.fold)
+
+
+def analyzer_of(entry: TextColumnEntry) -> Analyzer:
+    """Return a new analyzer for a column, for one thread.
+
+    Raises
+    ------
+    FormatVersionError
+        The rules are of a later version.
+    MissingDependencyError
+    """
+    if entry.analyzer.version != VERSION:
+        raise FormatVersionError(
+            f"the texts of this index were cut into words by rules of version {entry.analyzer.version}, this vsearch has "
+            f"version {VERSION}; upgrade vsearch"
+        )
+    return Analyzer(_settings(entry.analyzer))

@@ -1,0 +1,132 @@
+"""Open the text columns of a snapshot: postings of every run, and statistics over the rows that are alive.
+
+A run that has no postings of a column, such as the tail, gets them from its texts. So how rows came into an index does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from vsearch.errors import InputError
+from vsearch.storage.snapshots.kinds import ATTRIBUTES, text_kind
+from vsearch.storage.snapshots.text_entries import text_columns
+from vsearch.text.columns import analyzer_of
+from vsearch.text.postings import ARRAYS, Postings, make_postings, open_postings
+
+if TYPE_CHECKING:
+    from vsearch.search.state.shard import Shard
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import SegmentFile
+    from vsearch.storage.snapshots.text_entries import TextColumnEntry
+
+READ_ROWS = 16384
+"""Rows whose texts are read at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class OpenColumn:
+    """A text column of a snapshot.
+
+    Attributes
+    ----------
+    name : str
+        Of the attribute.
+    runs : tuple of Postings
+        Of each run of the snapshot, in order.
+    texts : int
+        Number of live rows with at least one term.
+    length : float
+        Mean number of terms of these rows; at least 1.
+    """
+
+    name: str
+    entry: TextColumnEntry
+    runs: tuple[Postings, ...]
+    texts: int
+    length: float
+    _counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, term: str, runs: tuple[Shard, ...]) -> int:
+        """Return the number of live rows that have a term."""
+        count = self._counts.get(term)
+        if count is None:
+            spelled, count = term.encode(), 0
+            for postings, run in zip(self.runs, runs, strict=True):
+                number = postings.find(spelled)
+                count += 0 if number < 0 else postings.count(number, run.live)
+            self._counts[term] = count
+        return count
+
+
+_opened: WeakKeyDictionary[Snapshot, tuple[OpenColumn, ...]] = WeakKeyDictionary()
+
+
+def open_text(snapshot: Snapshot) -> tuple[OpenColumn, ...]:
+    """Open the text columns of a snapshot, once.
+
+    Raises
+    ------
+    InputError
+        The index has no text columns.
+    CorruptIndexError
+    """
+    columns = _opened.get(snapshot)
+    if columns is None:
+        entries = text_columns(snapshot.manifest.text)
+        if not entries:
+            raise InputError(
+                "this index has no text columns: build it with text=, or add one with add_text, to search for words"
+            )
+        columns = _opened.setdefault(snapshot, tuple(_open_column(snapshot, entry) for entry in entries))
+    return columns
+
+
+def _open_column(snapshot: Snapshot, entry: TextColumnEntry) -> OpenColumn:
+    name = next(a.name for a in snapshot.manifest.attributes if a.field_name == entry.field)
+    runs = tuple(_postings_of(run, entry) for run in snapshot.shards)
+    texts = terms = 0
+    for postings, run in zip(runs, snapshot.shards, strict=True):
+        gone = postings.lengths[run.gone]
+        texts += int(np.count_nonzero(postings.lengths)) - int(np.count_nonzero(gone))
+        terms += int(postings.lengths.sum(dtype=np.int64)) - int(gone.sum(dtype=np.int64))
+    return OpenColumn(name, entry, runs, texts, terms / texts if texts else 1.0)
+
+
+def _postings_of(run: Shard, entry: TextColumnEntry) -> Postings:
+    """Return the postings of a run: stored ones, or made from its texts. They are kept with the run."""
+    derived: dict[str, Any] = run.read.derived
+    key = f"{__name__}:{entry.key}"
+    postings = derived.get(key)
+    if postings is None:
+        files = stored_files(run.files, entry.key)
+        if files:
+            postings = open_postings(files, run.rows)
+        else:
+            postings = make_postings(texts_of(run, entry.field), run.rows, analyzer_of(entry))
+        with run.read.lock:
+            postings = derived.setdefault(key, postings)
+    return postings
+
+
+def stored_files(files: Mapping[str, SegmentFile], key: str) -> dict[str, SegmentFile]:
+    """Return the files of the postings of a column, by name; none if they are not stored."""
+    return {name: files[kind] for name in ARRAYS if (kind := text_kind(key, name)) in files}
+
+
+def texts_of(run: Shard, field_name: str) -> Iterator[str | None]:
+    """Yield the texts of all rows of a run; None where there is none."""
+    from vsearch.storage.files.columns import take
+
+    file = run.files.get(ATTRIBUTES)
+    if file is None or field_name not in {column.name for column in file.entry.columns}:
+        for _ in range(run.rows):
+            yield None
+        return
+    for start in range(0, run.rows, READ_ROWS):
+        rows = np.arange(start, min(start + READ_ROWS, run.rows))
+        yield from take(file, [field_name], rows).column(field_name).to_pylist()
