@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vsearch.api.hits import DocumentHits, Hit, Hits, fuse
     from vsearch.api.index import Index
     from vsearch.api.protocol import SearchableIndex
-    from vsearch.api.reading import StoredVectors
+    from vsearch.api.reading import DocumentVectors, StoredVectors
     from vsearch.api.remote_hits import RemoteHits
     from vsearch.api.remote_index import RemoteIndex
     from vsearch.api.upkeep import prune, verify
@@ -63,6 +63,7 @@ __all__ = [
     "ConflictError",
     "CorruptIndexError",
     "DocumentHits",
+    "DocumentVectors",
     "Evaluation",
     "FormatVersionError",
     "Hit",
@@ -112,7 +113,7 @@ __getattr__ = lazy_names(
         "vsearch.api.evaluation": ("Evaluation", "evaluate"),
         "vsearch.api.hits": ("DocumentHits", "Hit", "Hits", "fuse"),
         "vsearch.api.index": ("Index",),
-        "vsearch.api.reading": ("StoredVectors",),
+        "vsearch.api.reading": ("DocumentVectors", "StoredVectors"),
         "vsearch.api.remote_hits": ("RemoteHits",),
         "vsearch.api.protocol": ("SearchableIndex",),
         "vsearch.api.remote_index": ("RemoteIndex",),

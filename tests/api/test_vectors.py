@@ -87,13 +87,30 @@ def test_missing_ids(index):
         index.vectors([5], missing=None)
 
 
-def test_documents_of_many_vectors_are_refused():
-    vectors = unit(clustered(60, 8))
+@pytest.mark.parametrize(("store", "error"), [("float32", 1e-6), ("float16", 1e-3), (None, 0.5)])
+def test_documents_of_many_vectors(store, error):
+    rows, ends = unit(clustered(90, 8)), np.arange(0, 91, 6)
+    url = f"memory://vectors-documents-{store}/i"
+    ids = [f"d{i}" for i in range(15)]
     index = vsearch.build_documents(
-        vectors, np.arange(0, 61, 6), "memory://vectors-documents/i", codebook=8, dimensions=64
+        rows[:60], ends[:11], url, ids=ids[:10], codebook=16, residual_bits=4, dimensions=64, store=store, shards=2
     )
-    with pytest.raises(vsearch.InputError, match="multi-vector documents"):
-        index.vectors([0])
+    index.append(rows[60:], ids=ids[10:], offsets=ends[10:] - 60)
+    index.delete(["d2"])
+    stored = index.document_vectors(["d14", "d0", "d2", "d14"], missing="skip")
+    assert (stored.ids.tolist(), stored.codes, len(stored)) == (["d14", "d0", "d14"], store or "codes", 3)
+    for id_, vectors in zip(stored.ids, stored.vectors, strict=True):
+        first = 6 * int(id_[1:])
+        assert np.linalg.norm(vectors - rows[first : first + 6], axis=1).max() < error
+    with pytest.raises(vsearch.InputError, match="use document_vectors"):
+        index.vectors(["d0"])
+    with pytest.raises(vsearch.InputError, match="no row has the id d2"):
+        index.document_vectors(["d2"])
+
+
+def test_an_index_without_documents_has_none(index):
+    with pytest.raises(vsearch.InputError, match="use vectors"):
+        index.document_vectors([0])
 
 
 def test_a_new_index_keeps_vectors_as_they_are():

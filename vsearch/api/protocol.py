@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from vsearch.api.explanation import Explanation
     from vsearch.api.hits import DocumentHits, Hits
-    from vsearch.api.reading import StoredVectors
+    from vsearch.api.reading import DocumentVectors, StoredVectors
     from vsearch.live.commits import Commit
     from vsearch.live.feed import Changes
     from vsearch.live.optimizing import OptimizeReport
@@ -108,6 +108,9 @@ class SearchableIndex(Protocol):
 
     def vectors(self, ids: Any, *, missing: str = "error") -> StoredVectors:
         """Decode the vectors of rows; see `vsearch.Index.vectors`."""
+
+    def document_vectors(self, ids: Any, *, missing: str = "error") -> DocumentVectors:
+        """Decode the vectors of documents; see `vsearch.Index.document_vectors`."""
 
     def count(self, where: Where = None) -> int:
         """Count the rows that satisfy a predicate; see `vsearch.Index.count`."""

@@ -44,6 +44,27 @@ class StoredVectors:
         return len(self.ids)
 
 
+@dataclass(frozen=True, eq=False)
+class DocumentVectors:
+    """Vectors of multi-vector documents, decoded from an index.
+
+    Attributes
+    ----------
+    ids : int64, or object (str) (n,)
+    vectors : list of float32 (vectors of the document, d)
+        As many as were kept: `keep` and `pool` of the build leave out and merge some.
+    codes : {"float32", "float16", "codes"}
+        What they come from: the vectors kept by ``store`` in the build, or the codes that are scored.
+    """
+
+    ids: NDArray[Any]
+    vectors: list[NDArray[np.float32]]
+    codes: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
 class ReadableIndex(OpenedIndex):
     """Reading of rows, counts and values."""
 
@@ -89,6 +110,27 @@ class ReadableIndex(OpenedIndex):
         snapshot = self._current()
         found, rows = rows_of_ids(snapshot, ids, skip=missing == "skip")
         return StoredVectors(found, decode_vectors(snapshot, rows), snapshot.model.rerank or "codes")
+
+    @rereads
+    def document_vectors(self, ids: Any, *, missing: str = "error") -> DocumentVectors:
+        """Decode the vectors of multi-vector documents, by id.
+
+        Parameters
+        ----------
+        missing : {"error", "skip"}
+            What to do with ids that are not in the index.
+
+        Raises
+        ------
+        InputError
+            An id is not in the index, unless they are skipped, or has the wrong type; or the index has one vector per row.
+        """
+        from vsearch.multivector.reading import read_vectors
+
+        check_missing(missing)
+        snapshot = self._current()
+        found, rows = rows_of_ids(snapshot, ids, skip=missing == "skip")
+        return DocumentVectors(found, *read_vectors(snapshot, rows))
 
     @rereads
     def count(self, where: Where = None) -> int:

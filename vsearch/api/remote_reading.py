@@ -102,3 +102,7 @@ class RemoteReading(GroupedSearch):
     def search_like(self, *_given: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.search_like`."""
         _refuse("search_like")
+
+    def document_vectors(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.document_vectors`."""
+        _refuse("document_vectors")

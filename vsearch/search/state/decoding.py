@@ -27,9 +27,7 @@ def decode_vectors(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.fl
         The rows are documents of many vectors.
     """
     if snapshot.manifest.documents is not None:
-        raise InputError(
-            "vectors can be read from an index with one vector per row; this one has multi-vector documents"
-        )
+        raise InputError("this index has multi-vector documents: use document_vectors")
     shape, rows = rows.shape, rows.reshape(-1)
     vectors = np.full((len(rows), snapshot.model.dimensions), np.nan, np.float32)
     present = np.flatnonzero(rows >= 0)
