@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vsearch.api.creating import create
     from vsearch.api.evaluation import Evaluation, evaluate
     from vsearch.api.hits import DocumentHits, Hit, Hits, fuse
+    from vsearch.api.hybrid_hits import HybridHits
     from vsearch.api.index import Index
     from vsearch.api.protocol import SearchableIndex
     from vsearch.api.reading import DocumentVectors, StoredVectors
@@ -68,6 +69,7 @@ __all__ = [
     "FormatVersionError",
     "Hit",
     "Hits",
+    "HybridHits",
     "IncompleteAnswerError",
     "Index",
     "IndexExistsError",
@@ -112,6 +114,7 @@ __getattr__ = lazy_names(
         "vsearch.api.creating": ("create",),
         "vsearch.api.evaluation": ("Evaluation", "evaluate"),
         "vsearch.api.hits": ("DocumentHits", "Hit", "Hits", "fuse"),
+        "vsearch.api.hybrid_hits": ("HybridHits",),
         "vsearch.api.index": ("Index",),
         "vsearch.api.reading": ("DocumentVectors", "StoredVectors"),
         "vsearch.api.remote_hits": ("RemoteHits",),

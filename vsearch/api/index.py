@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -90,8 +90,13 @@ class Index(
         timeout: float | None = None,
         offset: int = 0,
         vectors: bool = False,
+        *,
+        text: str | Sequence[str] | None = None,
+        fusion: str | Callable[[Any, Any], Any] | None = None,
+        weights: Sequence[float] | None = None,
+        depth: int | None = None,
     ) -> Hits:
-        """Find the nearest rows that satisfy a predicate.
+        """Find the nearest rows that satisfy a predicate; with `text`, those that are best by vectors and words together.
 
         Parameters
         ----------
@@ -116,6 +121,15 @@ class Index(
             offset + k rows, with `exact` as much; the first page costs nothing extra.
         vectors : bool
             Decode the vectors of the hits; see `Index.vectors`.
+        text : str or list of str, optional
+            Words for each query, as for `search_text`. The answer is `HybridHits`.
+        fusion : {"rrf", "weighted"} or callable, optional
+            How the nearest rows and those with the words become one ranking: by reciprocal ranks (the default), by the sum of their
+            scores scaled to 0 to 1, or by ``fusion(vector_scores, text_scores)``, which returns a number per row.
+        weights : two numbers, optional
+            Of vectors and of words, 1 by default.
+        depth : int, optional
+            Candidates of each part; by default 2 (offset + k), and at least 100.
 
         Raises
         ------
@@ -126,6 +140,12 @@ class Index(
         """
         begun = time.perf_counter()
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, offset=offset)
+        if text is not None or fusion is not None or weights is not None or depth is not None:
+            asked = {"nprobe": nprobe, "exact": exact, "min_score": min_score, "timeout": timeout}
+            fusing = fusion, weights, depth
+            return self._search_both(
+                queries, text, int(k), where, fusing, asked, columns=columns, vectors=vectors, offset=int(offset)
+            )
         deadline = None if timeout is None else time.monotonic() + timeout
         with within(deadline):
             snapshot = self._current()

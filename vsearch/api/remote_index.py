@@ -121,6 +121,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, AsyncIndex):
         at_least: int = 0,
         freshness: float = 0.0,
         vectors: bool = False,
+        text: Any = None,
     ) -> RemoteHits:
         """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`.
 
@@ -145,6 +146,8 @@ class RemoteIndex(RemoteReading, RemoteChanges, AsyncIndex):
             answers, so no search waits for it.
         vectors : bool
             Not for functions, which do not return vectors.
+        text
+            Not for functions yet; see `vsearch.Index.search`.
 
         Raises
         ------
@@ -159,6 +162,8 @@ class RemoteIndex(RemoteReading, RemoteChanges, AsyncIndex):
         """
         if vectors:
             refuse_vectors()
+        if text is not None:
+            self.search_text(text)  # refused
         execution = ExecutionOptions.of(
             timeout, mode, allocators, branching, at_least, freshness, allow_partial=allow_partial
         )

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vsearch.api.changing import ChangeableIndex
 from vsearch.api.hits import Hits
+from vsearch.api.hybrid_hits import HybridHits
 from vsearch.api.opened import rereads
 from vsearch.checks import check_columns, check_search
 from vsearch.errors import InputError
+from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
+from vsearch.search.state.decoding import decode_vectors
 from vsearch.search.state.fetching import take_columns, take_ids
 from vsearch.search.where import mask_of
 from vsearch.storage.stores.waiting import within
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from vsearch.live.commits import Commit
     from vsearch.predicates import Where
+    from vsearch.search.state.snapshot import Snapshot
     from vsearch.text.columns import TextColumn
 
 
@@ -79,6 +87,68 @@ class TextSearchableIndex(ChangeableIndex):
                 ids = take_ids(snapshot, rows)
                 attributes = take_columns(snapshot, columns, rows.reshape(-1)) if len(columns) else None
             return Hits(ids, scores, stats, attributes, int(offset))
+
+    def _search_both(
+        self,
+        queries: Any,
+        text: Any,
+        k: int,
+        where: Where,
+        fusing: tuple[Any, Any, Any],
+        asked: dict[str, Any],
+        *,
+        columns: Sequence[str],
+        vectors: bool,
+        offset: int,
+    ) -> HybridHits:
+        """Search by vectors and words; `fusing` and `asked` are the options of the fusion and of the vectors."""
+        from vsearch.text.hybrid import FusionOptions, search_both
+
+        fusion, weights, depth = fusing
+        texts = [text] if isinstance(text, str) else text
+        if not isinstance(texts, list | tuple) or not all(isinstance(each, str) for each in texts):
+            needs = "fusion, weights and depth need text" if text is None else "text"
+            raise InputError(f"{needs} to be a string or a list of strings, got {text!r:.100}")
+        if asked["min_score"] is not None:
+            raise InputError("min_score cannot be combined with text: fused scores have no scale of their own")
+        options = FusionOptions.of("rrf" if fusion is None else fusion, weights, depth, k + offset)
+        timeout = asked["timeout"]
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with within(deadline):
+            snapshot, stats = self._current(), SearchStats()
+            check_columns(columns, snapshot.schema.names)
+            points = self._check_queries(snapshot, queries)
+            if len(points) != len(texts):
+                raise InputError(f"there must be one text for each of the {len(points)} queries, got {len(texts)}")
+            request = SearchRequest(
+                k=k + offset,
+                settings=snapshot.settings,
+                nprobe=asked["nprobe"],
+                exact=asked["exact"],
+                deadline=deadline,
+            )
+            found = search_both(snapshot, points, texts, request, options, mask_of(snapshot, where, stats), stats)
+            with stats.level("fetch"):
+                rows = found.rows[:, offset:]
+                ids = take_ids(snapshot, rows)
+                attributes = take_columns(snapshot, columns, rows.reshape(-1)) if len(columns) else None
+                decoded = decode_vectors(snapshot, rows) if vectors else None
+            return HybridHits(
+                ids,
+                found.scores[:, offset:],
+                stats,
+                attributes,
+                offset,
+                decoded,
+                found.vector_scores[:, offset:],
+                found.vector_ranks[:, offset:],
+                found.text_scores[:, offset:],
+                found.text_ranks[:, offset:],
+            )
+
+    @abstractmethod
+    def _check_queries(self, snapshot: Snapshot, queries: Any) -> NDArray[np.float32]:
+        """Return queries as vectors."""
 
     @property
     def has_text(self) -> bool:

@@ -1,0 +1,214 @@
+"""Rank rows by vectors and words together: the candidates of both, each with the scores of both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.checks import check_whole, is_number
+from vsearch.errors import InputError
+from vsearch.kernels.filters.bitmaps import count_ranges
+from vsearch.search.engine.masking import ShardMask
+from vsearch.search.engine.masks import IndexMask
+from vsearch.search.engine.stats import SearchStats
+from vsearch.search.fusion import CONSTANT
+from vsearch.search.vectors import search_vectors
+from vsearch.text.search import search_words
+
+if TYPE_CHECKING:
+    from vsearch.search.engine.request import SearchRequest
+    from vsearch.search.state.snapshot import Snapshot
+
+DEPTH = 100
+"""Candidates of each part by default, if that is at least twice k."""
+
+DEEPEST = 10_000
+
+Scores = NDArray[np.float64]
+Fusion = str | Callable[[Scores, Scores], Any]
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """How two rankings become one.
+
+    Attributes
+    ----------
+    fusion : {"rrf", "weighted"} or callable
+    weights : tuple of float
+        Of vectors and of words.
+    depth : int
+        Candidates of each part.
+    """
+
+    fusion: Fusion
+    weights: tuple[float, float]
+    depth: int
+
+    @classmethod
+    def of(cls, fusion: Any, weights: Any, depth: Any, k: int) -> FusionOptions:
+        """Check options as users pass them; `k` hits are needed.
+
+        Raises
+        ------
+        InputError
+        """
+        if fusion not in ("rrf", "weighted") and not callable(fusion):
+            raise InputError(f"fusion must be 'rrf', 'weighted' or a function, got {fusion!r:.100}")
+        if callable(fusion) and weights is not None:
+            raise InputError("weights are for the fusions 'rrf' and 'weighted': a function has its own")
+        given = (1.0, 1.0) if weights is None else weights
+        if not (
+            isinstance(given, Sequence)
+            and len(given) == 2
+            and all(is_number(weight) and 0 <= weight < np.inf for weight in given)
+            and sum(given) > 0
+        ):
+            raise InputError(f"weights must be two numbers of at least 0, for vectors and words, got {given!r:.100}")
+        if depth is None:
+            depth = min(max(DEPTH, 2 * k), DEEPEST)
+        check_whole("depth", depth, DEEPEST)
+        if depth < k:
+            raise InputError(f"depth must be at least offset + k, {k}, got {depth}")
+        return cls(fusion, (float(given[0]), float(given[1])), int(depth))
+
+
+@dataclass(frozen=True, eq=False)
+class FusedRows:
+    """The best rows of each query; all arrays have the shape (queries, k).
+
+    Attributes
+    ----------
+    scores, rows : float32, int64
+        Fused scores, best first; NaN and -1 after the last.
+    vector_scores, text_scores : float32
+        As users see them; 0 for a row without any of the words.
+    vector_ranks, text_ranks : int64
+        From 1 on, among the candidates of both parts; 0 for none.
+    """
+
+    scores: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    vector_scores: NDArray[np.float32]
+    vector_ranks: NDArray[np.int64]
+    text_scores: NDArray[np.float32]
+    text_ranks: NDArray[np.int64]
+
+
+def search_both(
+    snapshot: Snapshot,
+    points: NDArray[np.float32],
+    texts: Sequence[str],
+    request: SearchRequest,
+    options: FusionOptions,
+    mask: IndexMask | None,
+    stats: SearchStats,
+) -> FusedRows:
+    """Find the best rows by vectors and words.
+
+    Parameters
+    ----------
+    points : float32 (queries, d)
+        Checked queries.
+    texts : sequence of str
+        One for each.
+    request : SearchRequest
+        Of the result; its `offset` is not used.
+
+    Raises
+    ------
+    InputError
+        There are no text columns, a text is invalid, or a function did not return a number per row.
+    SearchTimeoutError
+    """
+    deep = msgspec.structs.replace(request, k=options.depth, offset=0, min_score=None)
+    near = search_vectors(snapshot, points, deep, mask, stats)
+    _, worded = search_words(snapshot, texts, options.depth, mask, stats, request.deadline)
+    shape = len(texts), request.k
+    fused = FusedRows(
+        np.full(shape, np.nan, np.float32),
+        np.full(shape, -1, np.int64),
+        np.full(shape, np.nan, np.float32),
+        np.zeros(shape, np.int64),
+        np.full(shape, np.nan, np.float32),
+        np.zeros(shape, np.int64),
+    )
+    for query, text in enumerate(texts):
+        rows = np.union1d(near.rows[query], worded[query])
+        rows = rows[rows >= 0]
+        if not len(rows):
+            continue
+        begun, apart = time.perf_counter(), SearchStats()
+        only = mask_of_rows(snapshot, rows)
+        exact = msgspec.structs.replace(deep, k=len(rows), exact=True, nprobe=None)
+        found = search_vectors(snapshot, points[query : query + 1], exact, only, apart)
+        by_vector = _scatter(rows, found.rows[0], found.scores[0])
+        by_text = _scatter(
+            rows, *reversed([part[0] for part in search_words(snapshot, [text], len(rows), only, apart)])
+        )
+        similar = -by_vector if snapshot.model.metric == "l2" else by_vector
+        ranks = _ranks(similar), np.where(by_text > 0, _ranks(by_text), 0)
+        scores = _fuse(options, by_vector, similar, by_text, ranks, query)
+        best = np.lexsort((rows, -scores))[: request.k]
+        count = len(best)
+        fused.scores[query, :count], fused.rows[query, :count] = scores[best], rows[best]
+        fused.vector_scores[query, :count], fused.text_scores[query, :count] = by_vector[best], by_text[best]
+        fused.vector_ranks[query, :count], fused.text_ranks[query, :count] = ranks[0][best], ranks[1][best]
+        stats.add("merge", begun)
+    return fused
+
+
+def mask_of_rows(snapshot: Snapshot, rows: NDArray[np.int64]) -> IndexMask:
+    """Return the mask of some rows of a snapshot, ascending."""
+    masks = []
+    for run in snapshot.shards:
+        inside = rows[(rows >= run.first_row) & (rows < run.first_row + run.rows)] - run.first_row
+        words = np.zeros(-(-run.rows // 64), np.uint64)
+        np.bitwise_or.at(words, inside >> 6, np.uint64(1) << (inside & 63).astype(np.uint64))
+        counts = count_ranges(words, run.table.row_starts, run.table.row_starts + run.table.rows)
+        masks.append(ShardMask(words, counts, counts, len(inside), 0))
+    return IndexMask.of(masks, snapshot)
+
+
+def _scatter(rows: NDArray[np.int64], found: NDArray[np.int64], scores: NDArray[np.float32]) -> Scores:
+    """Return the scores of rows, ascending; 0 for those that were not found."""
+    values = np.zeros(len(rows))
+    present = found >= 0
+    values[np.searchsorted(rows, found[present])] = scores[present]
+    return values
+
+
+def _ranks(scores: Scores) -> NDArray[np.int64]:
+    """Return the rank of each score, from 1; equal scores have equal ranks, so that they do not depend on the order of rows."""
+    return 1 + np.searchsorted(np.sort(-scores), -scores, side="left")
+
+
+def _fuse(
+    options: FusionOptions,
+    by_vector: Scores,
+    similar: Scores,
+    by_text: Scores,
+    ranks: tuple[NDArray[np.int64], NDArray[np.int64]],
+    query: int,
+) -> Scores:
+    of_vectors, of_words = options.weights
+    if options.fusion == "rrf":
+        worded = np.where(ranks[1] > 0, 1 / (CONSTANT + ranks[1]), 0.0)
+        return of_vectors / (CONSTANT + ranks[0]) + of_words * worded
+    if options.fusion == "weighted":
+        low, high = similar.min(), similar.max()
+        near = (similar - low) / (high - low) if high > low else np.ones(len(similar))
+        return of_vectors * near + of_words * by_text / max(by_text.max(), np.finfo(np.float64).tiny)
+    assert callable(options.fusion)  # noqa: S101  checked
+    given = np.asarray(options.fusion(by_vector, by_text), np.float64)
+    if given.shape != by_vector.shape or not np.isfinite(given).all():
+        raise InputError(
+            f"fusion must return {len(by_vector)} finite numbers for query {query}, got an array of shape {given.shape}"
+        )
+    return given
