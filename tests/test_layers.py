@@ -37,6 +37,7 @@ building
 multivector text
 jpq
 live
+cluster
 fanout.calls
 fanout.wire
 fanout.roles
@@ -184,10 +185,10 @@ PARAMETERS = 15
 #: Functions with more, and how many they may have: public ones, whose options are keywords, and commands, whose parameters
 #: are options of the command line.
 MANY = {
-    "vsearch.api.build_and_open.build": 24,
+    "vsearch.api.build_and_open.build": 25,
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
-    "vsearch.cli.indexes.build": 38,
+    "vsearch.cli.indexes.build": 39,
     "vsearch.cli.searches.search": 22,
     "vsearch.api.remote_index.search": 17,
     "vsearch.api.remote_index.search_documents": 17,

@@ -59,6 +59,7 @@ def test_what_users_need_is_in(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     assert "vsearch/py.typed" in names
     assert "vsearch/recipes/balanced.toml" in names
+    assert "vsearch/jobs/build.toml" in names
     assert "vsearch/datasets/wordnet-10k/LICENSE" in names
     assert {name for name in names if name.startswith("vsearch/datasets/wordnet-10k/")} >= {
         "vsearch/datasets/wordnet-10k/base.parquet",

@@ -232,7 +232,7 @@ def test_equal_strings_are_found_whatever_they_are(values: list[str]) -> None:
 
 
 def test_equal_hashes_are_no_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ids_module, "_hashed", lambda strings: np.zeros(len(strings), np.int64))
+    monkeypatch.setattr(ids_module, "hashed_strings", lambda strings: np.zeros(len(strings), np.int64))
     assert open_ids(["a", "b", "c"], 3).kind == "string"
     with pytest.raises(InputError, match="'b' occur"):
         open_ids(["a", "b", "c", "b"], 4)

@@ -53,6 +53,7 @@ def build(
     overwrite: bool = False,
     progress: Progress | None = None,
     source_storage: Mapping[str, object] | None = None,
+    client: object | None = None,
     **storage: object,
 ) -> Index:
     """Build an index and open it.
@@ -113,6 +114,10 @@ def build(
         Called with ``(stage, done, total)``.
     source_storage : mapping, optional
         Like `storage`, for embeddings given by a URL; by default the options in `storage` if both URLs are of one kind.
+    client : distributed.Client, address, "local" or "local:<workers>", optional
+        Build by many tasks on a dask cluster, or on worker processes of this machine. The result is the same, and a build that
+        was interrupted goes on if it is started again. The embeddings are then a URL or a folder or file, `attributes` and `ids`
+        name its columns, and the options for texts, packed bits and ``missing="skip"`` are refused.
     **storage
         ``endpoint``, ``region``, ``profile``, ``anonymous``... for object stores; see `vsearch.open`.
 
@@ -132,6 +137,23 @@ def build(
     given = Given(attributes, ids, vectors, id, missing, packed)
     options = BuildOptions(metric, quantizer, bits, rerank, partitions, shards, seed)  # type: ignore[arg-type]
     store = open_store(url, **storage)
+    if client is not None:
+        from vsearch.api.cluster_building import build_on_cluster
+
+        made = build_on_cluster(
+            store,
+            embeddings,
+            given,
+            options,
+            client=client,
+            texts={"text_column": text_column, "encoder": encoder, "spool": spool, "text": text},
+            ttl=ttl,
+            storage=storage,
+            source_storage=source_storage,
+            overwrite=overwrite,
+            progress=progress or _silent,
+        )
+        return Index(open_snapshot(store, made))
     embeddings = located(embeddings, url, source_storage, storage)
     report = progress or _silent
 

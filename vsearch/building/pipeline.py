@@ -213,14 +213,25 @@ class _Build:
     def _manifest(self, model: Model, files: dict[str, FileEntry], shards: list[ShardEntry]) -> Manifest:
         schema = None if self.columns is None else self.columns.schema
         described = {part.name: part.entry() for part in self.parts}
+        codec = CodecEntry(model.quantizer.name, model.quantizer.configuration())
         return manifest_of(
-            self.writer, model, files, shards, self.options, self.ids.kind, schema, described, self.skipped
+            self.writer,
+            codec,
+            model.centroids.shape,
+            files,
+            shards,
+            self.options,
+            self.ids.kind,
+            schema,
+            described,
+            self.skipped,
         )
 
 
 def manifest_of(
     writer: str,
-    model: Model,
+    codec: CodecEntry,
+    shape: tuple[int, ...],
     files: dict[str, FileEntry],
     shards: Sequence[ShardEntry],
     options: BuildOptions,
@@ -233,6 +244,8 @@ def manifest_of(
 
     Parameters
     ----------
+    shape : tuple of int
+        Number of partitions, and dimensions.
     files : dict
         Files of the model by kind.
     columns : pyarrow.Schema, optional
@@ -253,12 +266,12 @@ def manifest_of(
         writer=writer,
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         rows=sum(shard.rows for shard in shards),
-        dimensions=model.dimensions,
+        dimensions=shape[1],
         metric=options.metric,
         id_type=id_type,
-        quantizer=CodecEntry(model.quantizer.name, model.quantizer.configuration()),
+        quantizer=codec,
         rerank=options.rerank,
-        partitions=len(model.centroids),
+        partitions=shape[0],
         seed=options.seed,
         model=files,
         shards=tuple(shards),

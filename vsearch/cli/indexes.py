@@ -90,6 +90,14 @@ def build(
     ttl: Annotated[
         str | None, typer.Option(help="Attribute with the expiry time of each row: timestamp, date or seconds.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Build on a dask cluster: the address of its scheduler, or local:2 for processes of this machine. "
+            "The same command goes on with a build that was interrupted.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing index.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Predict size, memory and time without writing.")] = False,
     as_json: options.AsJson = False,
@@ -143,6 +151,10 @@ def build(
             f"--{next(iter(texts)).replace('_', '-')} cannot be combined with {'--dry-run' if dry_run else '--documents'}"
         )
     arguments |= texts
+    if cluster is not None:
+        if dry_run or documents:
+            raise InputError(f"--cluster cannot be combined with {'--dry-run' if dry_run else '--documents'}")
+        arguments["client"] = cluster
     if dry_run:
         plan = vsearch.plan(embeddings, **arguments)
         if as_json:

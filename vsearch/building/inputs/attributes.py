@@ -163,7 +163,7 @@ def _spool(batches: Iterator[Any], schema: pa.Schema, scratch: Path, label: str)
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             held: list[Any] = []
             held_bytes = 0
-            for batch in _normalized(batches, schema, label):
+            for batch in normalized(batches, schema, label):
                 held.append(batch)
                 held_bytes += batch.nbytes
                 if held_bytes >= WRITE_BYTES:
@@ -174,7 +174,8 @@ def _spool(batches: Iterator[Any], schema: pa.Schema, scratch: Path, label: str)
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _normalized(batches: Iterator[Any], schema: pa.Schema, label: str) -> Iterator[Any]:
+def normalized(batches: Iterator[Any], schema: pa.Schema, label: str) -> Iterator[Any]:
+    """Convert batches to the types that predicates support, `BATCH_ROWS` rows at a time."""
     import pyarrow as pa
 
     for large_batch in batches:

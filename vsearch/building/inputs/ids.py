@@ -103,15 +103,15 @@ def open_ids(
         ids = _attribute_column(ids, attributes)
     elif kept is not None:
         ids = _taken(ids, kept, label)
-    values = _values(ids, label)
+    values = id_array(ids, label)
     if len(values) != rows:
         msg = f"{label}: {len(values)} ids for {rows} embeddings; pass one id for each vector, in the same order"
         raise InputError(msg)
     if isinstance(values, np.ndarray):
-        _require_distinct(repeated(values).tolist(), label)
+        require_distinct(repeated(values).tolist(), label)
         return IdSource("int64", rows, values)
     table = pa.table({"id": values})
-    _require_distinct(_repeated_strings(table), label)
+    require_distinct(_repeated_strings(table), label)
     return IdSource("string", rows, table)
 
 
@@ -161,8 +161,14 @@ def _residue(keys: np.ndarray, passes: int) -> np.ndarray:
     return np.asarray(mixed % np.uint64(passes))
 
 
-def _values(ids: Any, label: str) -> np.ndarray | pa.ChunkedArray:
-    """Return ids as an int64 array or as a chunked array of strings."""
+def id_array(ids: Any, label: str) -> np.ndarray | pa.ChunkedArray:
+    """Return ids as an int64 array or as a chunked array of strings.
+
+    Raises
+    ------
+    InputError
+        There are NULLs, integers beyond int64, or values of other types.
+    """
     import pyarrow as pa
 
     if isinstance(ids, set | frozenset):
@@ -282,7 +288,7 @@ def _repeated_strings(table: pa.Table) -> list[str]:
     first = 0
     for chunk in table.column("id").chunks:
         for low in range(0, len(chunk), HASH_ROWS):
-            part = _hashed(chunk.slice(low, HASH_ROWS))
+            part = hashed_strings(chunk.slice(low, HASH_ROWS))
             hashes[first : first + len(part)] = part
             first += len(part)
     repeated_hashes = repeated(hashes)
@@ -295,7 +301,7 @@ def _repeated_strings(table: pa.Table) -> list[str]:
     return []
 
 
-def _hashed(strings: Any) -> np.ndarray:
+def hashed_strings(strings: Any) -> np.ndarray:
     """Return a 64-bit multilinear hash of every string of an array without NULLs."""
     import pyarrow as pa
 
@@ -314,7 +320,14 @@ def _hashed(strings: Any) -> np.ndarray:
     return (sums[offsets[1:] - low] - sums[offsets[:-1] - low]).view(np.int64)
 
 
-def _require_distinct(duplicates: list[Any], label: str) -> None:
+def require_distinct(duplicates: list[Any], label: str) -> None:
+    """Refuse ids that occur more than once.
+
+    Raises
+    ------
+    InputError
+        There are some.
+    """
     if duplicates:
         named = ", ".join(repr(value) for value in duplicates[:NAMED])
         more = " and others" if len(duplicates) > NAMED else ""

@@ -169,7 +169,7 @@ def open_inputs(
         if len(good) < source.rows:
             vectors, kept = KeptVectors(source, good), kept[good]
     if attributes is not None:
-        attributes = _without_vectors(attributes, source.dimensions, known)
+        attributes = without_vectors(attributes, source.dimensions, known)
     columns = None if attributes is None else open_attributes(attributes, rows, scratch)
     ids = id_values(given.id if given.id is not None else given.ids, columns, table)
     dropped = unusable.sorted()
@@ -249,8 +249,11 @@ def split_table(
     return table, vector_name, table.select(others) if others else None
 
 
-def _without_vectors(attributes: object, dimensions: int, known: Callable[[], Iterable[str]] | None) -> object:
-    """Leave out columns that hold vectors, not attributes: number lists all of one length that plain lists rarely have."""
+def without_vectors(attributes: object, dimensions: int, known: Callable[[], Iterable[str]] | None) -> object:
+    """Leave out columns that hold vectors, not attributes: number lists all of one length that plain lists rarely have.
+
+    Only the first batch is looked at; a warning tells which columns are left out.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 

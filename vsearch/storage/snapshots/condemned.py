@@ -30,6 +30,9 @@ logger = logging.getLogger("vsearch")
 
 DATA_FOLDERS = ("model", "segments")
 
+JOBS = "jobs"
+"""Folder of the objects of jobs that are not finished."""
+
 LIFETIME = timedelta(minutes=10)
 """Lifetime of a marker; a prune stops long before that."""
 

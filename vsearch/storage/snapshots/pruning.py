@@ -25,6 +25,7 @@ from vsearch.storage.files.naming import manifest_path, snapshot_number
 from vsearch.storage.snapshots.commits import read_manifest
 from vsearch.storage.snapshots.condemned import (
     DATA_FOLDERS,
+    JOBS,
     LIFETIME,
     condemned_paths,
     file_group,
@@ -81,7 +82,8 @@ def prune(
 
     A file without a manifest may belong to a commit in progress. The files of a writer are as old as the newest of them, by the
     store's clock, and are removed only if they are older than ``grace``. A writer whose files are removed nevertheless notices
-    this when it commits, and commits nothing.
+    this when it commits, and commits nothing. The objects of an unfinished job (`vsearch.cluster`) are such files, too; they are
+    removed even where there is no index yet.
 
     Parameters
     ----------
@@ -143,10 +145,10 @@ def _plan(store: Store, keep: int, margin: timedelta, held: timedelta | None, *,
     now = _store_time(store) if clock and (margin or held) else datetime.now(UTC)
     beside = store.list("manifest")
     numbers = sorted(number for info in beside if (number := snapshot_number(info.path)) is not None)
-    if not numbers:
+    files = [info for folder in (*DATA_FOLDERS, JOBS) for info in store.list(folder)]
+    if not numbers and not any(info.path.startswith(f"{JOBS}/") for info in files):
         raise IndexNotFoundError(f"{store.url} contains no index; nothing was removed")
     condemned = condemned_paths(store, beside, now)
-    files = [info for folder in DATA_FOLDERS for info in store.list(folder)]
     whole = {info.path: info.bytes for info in files if info.path not in condemned}
     named: dict[int, set[str]] = {}
     sound: set[int] = set()

@@ -1,0 +1,112 @@
+"""Builds on dask clusters: workers that die, a client that dies, an object store, and the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import vsearch
+from tests.cli.conftest import invoke
+from tests.cluster.conftest import OPTIONS, check_no_orphans, check_same
+from vsearch.storage import open_store
+
+distributed = pytest.importorskip("distributed")
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+ROOT = Path(__file__).parents[2]
+
+
+class Killer(distributed.WorkerPlugin):
+    """Kills each worker that begins a task of some stages, once for each stage."""
+
+    def __init__(self, folder, stages):
+        self.folder, self.stages = str(folder), stages
+
+    def setup(self, worker):
+        self.worker = worker
+
+    def transition(self, key, start, finish, **_):
+        stage = str(key).split("-")[1] if str(key).startswith("vsearch-") else ""
+        if finish == "executing" and stage in self.stages:
+            try:
+                os.close(os.open(f"{self.folder}/{stage}", os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_that_die_are_replaced(parquet, reference, tmp_path, small_chunks) -> None:
+    stages = ("assign", "exchange", "shard")
+    (tmp_path / "killed").mkdir()
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.register_plugin(Killer(tmp_path / "killed", stages))
+        index = vsearch.build(parquet, tmp_path / "index", vectors="v", id="key", client=client, **OPTIONS)
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == sorted(stages)
+    assert index.info()["rows"] == 20_000
+    check_same(reference, tmp_path / "index")
+    check_no_orphans(open_store(tmp_path / "index"))
+
+
+def test_a_client_and_its_cluster_that_die_are_started_again(parquet, reference, tmp_path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "vsearch.cli",
+        "build",
+        str(parquet),
+        str(tmp_path / "index"),
+        "--cluster",
+        "local:1",
+    ]
+    options = ["--vectors", "v", "--id", "key", "--partitions", "24", "--shards", "3", "--seed", "7"]
+    process = subprocess.Popen(
+        [*command, *options], cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    store = open_store(tmp_path / "index")
+    try:
+        deadline = time.monotonic() + 120
+        while not any("-train-" in info.path for info in store.list("jobs")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    trained = [info for info in store.list("jobs") if "-train-" in info.path]
+    assert trained
+    assert invoke("info", tmp_path / "index").status != 0
+    told = invoke(*command[3:-1], "local:1", *options)
+    assert told.status == 0, told.errors
+    check_same(reference, tmp_path / "index")
+    check_no_orphans(store)
+
+
+def test_in_an_object_store(parquet, reference, s3_url, s3_options, small_chunks) -> None:
+    source = open_store(f"{s3_url}/source", **s3_options)
+    for path in sorted(parquet.iterdir()):
+        source.put(path.name, path.read_bytes())
+
+    def interrupt(stage, *_):
+        if stage == "shard":
+            raise KeyboardInterrupt
+
+    arguments = {"vectors": "v", "id": "key", **OPTIONS, **s3_options}
+    with distributed.Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=":0") as client:
+        with pytest.raises(KeyboardInterrupt):
+            vsearch.build(f"{s3_url}/source", f"{s3_url}/index", client=client, progress=interrupt, **arguments)
+        store = open_store(f"{s3_url}/index", **s3_options)
+        begun = {info.path for info in store.list("jobs") if "-exchange-" in info.path}
+        assert begun
+        vsearch.build(f"{s3_url}/source", f"{s3_url}/index", client=client, **arguments)
+    check_same(reference, f"{s3_url}/index", s3_options)
+    check_no_orphans(store)

@@ -1,0 +1,206 @@
+"""A build of many tasks that is killed at any write goes on from what lies in the store, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import vsearch
+from tests.cluster.conftest import check_no_orphans, check_same, job_of
+from tests.live.troubles import Killed
+from vsearch.cluster import context
+from vsearch.cluster.engines import SerialEngine
+from vsearch.cluster.running import build_job
+from vsearch.cluster.tasks import STEPS, run_task
+from vsearch.storage import open_store, prune, snapshot_numbers
+
+
+class Mortal:
+    """A store whose process dies before, or after, the first write to a path that contains some text."""
+
+    def __init__(self, store, text, *, after):
+        self._store, self._text, self._after, self.dead = store, text, after, False
+
+    def __getattr__(self, name):
+        value = getattr(self._store, name)
+        if name not in {"put", "put_file", "delete"}:
+            return value
+
+        def call(paths, *args, **named):
+            chosen = self._text in (paths if name != "delete" else f"delete {paths}")
+            self.dead = self.dead or (chosen and not self._after)
+            if self.dead:
+                raise Killed
+            value(paths, *args, **named)
+            self.dead = chosen
+            if chosen:
+                raise Killed
+
+        return call
+
+
+class Twice(SerialEngine):
+    """Runs every task twice at the same time, as a scheduler may that takes a slow worker for dead."""
+
+    def run(self, place, stage, numbers):
+        for number in numbers:
+            context._contexts.cache_clear()
+            with ThreadPoolExecutor(2) as pool:
+                first, second = pool.map(lambda n: run_task(place, stage, n), [number, number])
+            yield first or second
+
+
+def build(store, job, engine=None, *, overwrite=False, progress=lambda *_: None):
+    return build_job(
+        store,
+        job,
+        engine or SerialEngine(),
+        storage={},
+        source_storage={},
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+#: What the first file of a stage is called, if not by the stage.
+FIRST = {"deal": "model/", "shard": "segments/"}
+#: Before anything of a stage is written, and when its first task is recorded; then the same of the commit and the cleaning.
+DEATHS = [
+    death for stage in STEPS for death in ((FIRST.get(stage, f"-{stage}-"), False), (f"-{stage}-{0:06d}.json", True))
+]
+DEATHS += [(text, after) for text in ("manifest/000", "delete [") for after in (False, True)]
+
+
+def test_killed_in_every_stage(parquet, reference, tmp_path, monkeypatch) -> None:
+    store, job = open_store(tmp_path / "index"), job_of(parquet)
+    died = []
+    for text, after in DEATHS:
+        mortal = Mortal(store, text, after=after)
+        monkeypatch.setattr(context, "open_store", lambda *_, mortal=mortal, **__: mortal)
+        context._contexts.cache_clear()
+        before = {info.path for info in store.list("jobs") if info.path.endswith(".json")}
+        try:
+            build(mortal, job)
+        except Killed:
+            died.append((text, after))
+        if mortal.dead:
+            assert before <= {info.path for info in store.list("jobs")} or "delete" in text, "a result was lost"
+    assert build_done(store, job)
+    assert set(DEATHS) - set(died) <= {("-gather-", False)}, "gather comes after split, whose death is later"
+    check_same(reference, tmp_path / "index")
+    check_no_orphans(store)
+    assert snapshot_numbers(store) == [1]
+
+
+def build_done(store, job):
+    """Whether the job is done: a further run finds the index."""
+    try:
+        return build(store, job).snapshot == 1
+    except vsearch.IndexExistsError:
+        return True
+
+
+def test_every_task_at_once_on_two_workers(parquet, reference, tmp_path) -> None:
+    store = open_store(tmp_path / "index")
+    build(store, job_of(parquet), Twice())
+    check_same(reference, tmp_path / "index")
+    check_no_orphans(store)
+
+
+def test_two_runs_of_one_job_at_the_same_time(parquet, reference, tmp_path) -> None:
+    store, job = open_store(tmp_path / "index"), job_of(parquet)
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda _: build(store, job), range(2))
+    assert (one.snapshot, two.snapshot) == (1, 1)
+    assert one.writer == two.writer
+    build_again = job_of(parquet)
+    assert build_again.id == job.id
+    check_same(reference, tmp_path / "index")
+    prune(store, grace=0)  # the second may have written for a while after the first was done
+    check_no_orphans(store)
+    with pytest.raises(vsearch.IndexExistsError):
+        build(store, job)
+
+
+def killed_in(store, job, stage):
+    """Run a job until a stage begins."""
+
+    def die(current, *_):
+        if current == stage:
+            raise Killed
+
+    with pytest.raises(Killed):
+        build(store, job, progress=die)
+
+
+def test_a_run_that_died_after_the_commit_is_done(parquet, tmp_path, monkeypatch) -> None:
+    store, job = open_store(tmp_path / "index"), job_of(parquet)
+    with monkeypatch.context() as patch:
+        patch.setattr("vsearch.cluster.outputs.Outputs.clear", lambda _: die_in("", ""))
+        with pytest.raises(Killed):
+            build(store, job)
+    assert len(store.list("jobs")) > 10
+    assert build(store, job).snapshot == 1
+    check_no_orphans(store)
+
+
+def test_an_index_is_replaced_by_the_same_job(parquet, reference, tmp_path) -> None:
+    shutil.copytree(reference, tmp_path / "index")
+    store, job = open_store(tmp_path / "index"), job_of(parquet)
+    with pytest.raises(vsearch.IndexExistsError):
+        build(store, job)
+    for snapshot in (2, 3):
+        assert build(store, job, overwrite=True).snapshot == snapshot
+    assert store.list("jobs") == []
+    prune(store, keep=1, grace=0)
+    check_same(reference, tmp_path / "index")
+    check_no_orphans(store)
+
+
+def test_prune_removes_what_a_killed_job_left(parquet, reference, tmp_path) -> None:
+    store = open_store(tmp_path / "index")
+    killed_in(store, job_of(parquet), "shard")
+    assert prune(store).files == (), "the job may go on for a day"
+    assert len(prune(store, grace=0).files) > 10
+    assert store.list("") == []
+    with pytest.raises(vsearch.IndexNotFoundError):
+        prune(store, grace=0)
+    shutil.copytree(reference, tmp_path / "index", dirs_exist_ok=True)
+    with pytest.raises(Killed):
+        build(store, job_of(parquet), overwrite=True, progress=lambda stage, *_: die_in(stage, "tune"))
+    prune(store, grace=0)
+    check_no_orphans(store)
+
+
+def die_in(stage, chosen):
+    if stage == chosen:
+        raise Killed
+
+
+def test_a_job_whose_objects_are_removed_meanwhile_says_so(parquet, tmp_path) -> None:
+    store = open_store(tmp_path / "index")
+    with pytest.raises(vsearch.ConflictError, match="build again"):
+        build(store, job_of(parquet), progress=lambda stage, *_: stage == "deal" and prune(store, grace=0))
+
+
+def test_a_changed_source_is_another_job(parquet, tmp_path) -> None:
+    shutil.copytree(parquet, tmp_path / "source")
+    before = job_of(tmp_path / "source").id
+    assert job_of(tmp_path / "source").id == before
+    (tmp_path / "source" / "part-1.parquet").touch()
+    assert job_of(tmp_path / "source").id != before
+    assert job_of(tmp_path / "source", bits=2.0).id != job_of(tmp_path / "source").id
+
+
+def test_a_damaged_object_is_noticed(parquet, tmp_path) -> None:
+    store, job = open_store(tmp_path / "index"), job_of(parquet)
+    killed_in(store, job, "shard")
+    for info in store.list("jobs"):
+        if info.path.endswith("columns.arrow"):
+            data = bytearray(store.get(info.path))
+            data[len(data) // 3] ^= 1
+            store.put(info.path, bytes(data), create=False)
+    with pytest.raises(vsearch.CorruptIndexError, match="checksum"):
+        build(store, job)

@@ -1,0 +1,105 @@
+"""Builds of many tasks on a dask cluster: what they accept, as a job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsearch.api.sources import source_options
+from vsearch.building.inputs.prefix_files import is_url
+from vsearch.cluster.engines import open_engine
+from vsearch.cluster.job import Columns, JobOptions
+from vsearch.cluster.running import Progress, build_job, describe_job
+from vsearch.errors import InputError
+from vsearch.quantizers.pq import PQ
+
+if TYPE_CHECKING:
+    from vsearch.building.inputs.rows import Given
+    from vsearch.building.training import BuildOptions
+    from vsearch.storage import Manifest, Store
+
+
+def build_on_cluster(
+    store: Store,
+    source: object,
+    given: Given,
+    options: BuildOptions,
+    *,
+    client: object,
+    texts: Mapping[str, object],
+    ttl: str | None,
+    storage: Mapping[str, object],
+    source_storage: Mapping[str, object] | None,
+    overwrite: bool,
+    progress: Progress,
+) -> Manifest:
+    """Build an index by many tasks; see `vsearch.build` for the parameters.
+
+    Raises
+    ------
+    InputError
+        An argument is only for builds in one process, or is invalid.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        msg = (
+            f"with client= the embeddings are a URL or path of files that every worker can read, got "
+            f"{type(source).__name__}; write it to Parquet files first"
+        )
+        raise InputError(msg)
+    for name, value in texts.items():
+        if value is not None:
+            raise InputError(f"{name} is not available with client=; build in one process, or embed texts first")
+    columns = _columns(given)
+    where = source if isinstance(source, str) and is_url(source) else str(Path(source).expanduser().absolute())
+    if "://" not in where and source_storage is not None:
+        raise InputError("source_storage is only for embeddings given by a URL")
+    of_source = source_options(where, store.url, source_storage, storage)
+    job = describe_job(where, of_source, _job_options(options, ttl), columns=columns)
+    with open_engine(client) as engine:
+        return build_job(
+            store,
+            job,
+            engine,
+            storage=storage,
+            source_storage=of_source,
+            overwrite=overwrite,
+            progress=progress,
+        )
+
+
+def _columns(given: Given) -> Columns:
+    if given.packed or given.missing != "error":
+        raise InputError(f"{'packed' if given.packed else 'missing'} is not available with client=")
+    ids, attributes = given.id if given.id is not None else given.ids, given.attributes
+    if ids is not None and not isinstance(ids, str):
+        raise InputError(f"with client= ids name a column of the embeddings' files, got {type(ids).__name__}")
+    if attributes is None:
+        return Columns(given.vectors, ids)
+    if not isinstance(attributes, (list, tuple)) or not all(isinstance(name, str) for name in attributes):
+        raise InputError(
+            f"with client= attributes name columns of the embeddings' files, got {type(attributes).__name__}"
+        )
+    return Columns(given.vectors, ids, tuple(attributes))
+
+
+def _job_options(options: BuildOptions, ttl: str | None) -> JobOptions:
+    quantizer = options.quantizer
+    parts = None
+    if not isinstance(quantizer, str):
+        if not isinstance(quantizer, PQ):
+            raise InputError(f"quantizer={type(quantizer).__name__} is not available with client=; pass a name or a PQ")
+        parts = (int(quantizer.subquantizers), int(quantizer.centroids), bool(quantizer.rotation))
+        quantizer = ""
+    return JobOptions(
+        options.metric,
+        quantizer,
+        float(options.bits),
+        options.rerank,
+        None if options.partitions is None else int(options.partitions),
+        None if options.shards is None else int(options.shards),
+        options.seed,
+        ttl,
+        parts,
+    )

@@ -1,0 +1,1 @@
+"""Builds of many tasks: what each task reads and writes, and the order of the stages. An engine such as dask runs the tasks."""

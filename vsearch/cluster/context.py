@@ -1,0 +1,127 @@
+"""What a task of a job works with: its stores, its plan, and what earlier stages left. Kept between tasks of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.building.pipeline import manifest_of
+from vsearch.building.steps import training_rows
+from vsearch.building.training import BuildOptions, Trained
+from vsearch.cluster.job import Dealt, Job, Plan, TrainedFiles
+from vsearch.cluster.outputs import Outputs
+from vsearch.cluster.source import SourceRows, open_source
+from vsearch.quantizers.registry import load_quantizer
+from vsearch.search.state.model import Model
+from vsearch.search.state.model_reading import read_model
+from vsearch.storage import Manifest, ShardEntry, Store, open_store
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a job is: URL and storage options of the index, storage options of the source, id and generation of the job."""
+
+    url: str
+    storage: dict[str, Any]
+    source_storage: dict[str, Any]
+    job: str
+    generation: str
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """A job as its tasks see it.
+
+    Attributes
+    ----------
+    store : Store
+        Of the index.
+    source_storage : mapping
+    job_id : str
+    """
+
+    store: Store
+    source_storage: Mapping[str, Any]
+    job_id: str
+
+    @property
+    def outputs(self) -> Outputs:
+        """The job's objects; a new one for each run of a task."""
+        return Outputs(self.store, self.job_id)
+
+    @cached_property
+    def job(self) -> Job:
+        """The job."""
+        return self.outputs.begun().job
+
+    @cached_property
+    def options(self) -> BuildOptions:
+        """Options of the build."""
+        return self.job.options.build_options()
+
+    @cached_property
+    def source(self) -> Store:
+        """Where the source is."""
+        return open_source(self.job, self.source_storage)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan, once it is made."""
+        return self.outputs.read(Plan, "plan")
+
+    @cached_property
+    def rows(self) -> SourceRows:
+        """The rows of the source."""
+        return SourceRows(self.source, self.plan)
+
+    @cached_property
+    def chosen(self) -> NDArray[np.int64]:
+        """The rows to train on."""
+        return training_rows(self.plan.rows, self.plan.dimensions, self.options)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """What was trained."""
+        outputs = self.outputs
+        made = outputs.read(TrainedFiles, "train")
+        arrays = {name: array for file in made.files for name, array in outputs.arrays(file).items()}
+        prefix = "quantizer."
+        own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        quantizer = load_quantizer(made.codec.name, made.codec.configuration, own)
+        return Trained(arrays["centroids"], quantizer, arrays["mean"], arrays["rerank_weights"])
+
+    @cached_property
+    def dealt(self) -> Dealt:
+        """How partitions were dealt to shards."""
+        return self.outputs.read(Dealt, "deal")
+
+    def manifest(self, writer: str, shards: Sequence[ShardEntry]) -> Manifest:
+        """The manifest of the index with these shards, not committed and without settings."""
+        dealt, plan = self.dealt, self.plan
+        shape = dealt.edges[-1], plan.dimensions
+        kind, attributes = plan.id_kind, self.rows.attributes
+        return manifest_of(writer, dealt.codec, shape, dealt.model, shards, self.options, kind, attributes, {}, {})
+
+    @cached_property
+    def model(self) -> Model:
+        """The model of the index, as searches read it."""
+        return read_model(self.store, self.manifest(self.job_id, ()))
+
+
+def open_context(place: Place) -> Context:
+    """The context of a job; one of a process for each job that it works on."""
+    return _contexts(msgspec.json.encode(place, order="deterministic"))
+
+
+@lru_cache(maxsize=2)
+def _contexts(encoded: bytes) -> Context:
+    place = msgspec.json.decode(encoded, type=Place)
+    context = Context(open_store(place.url, **place.storage), place.source_storage, place.job)
+    if context.outputs.begun().generation != place.generation:
+        raise FileNotFoundError(f"job {place.job} was finished or removed")
+    return context

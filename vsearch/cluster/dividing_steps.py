@@ -1,0 +1,165 @@
+"""Tasks that divide the rows: assign them to centroids, compare ids, split oversize partitions, deal partitions to shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.building.encoding import model_of
+from vsearch.building.inputs.ids import repeated, require_distinct
+from vsearch.building.partitioning import Partitioning, oversize_partitions, split_once, without_empty
+from vsearch.building.pipeline import model_arrays, write_model
+from vsearch.building.steps import BATCH_ROWS, assign_batch, deal
+from vsearch.building.training import prepare_vectors
+from vsearch.cluster.context import Context
+from vsearch.cluster.job import Assigned, DataFile, Dealt, Distinct, Divided, Picked
+from vsearch.cluster.outputs import Outputs
+from vsearch.cluster.source import id_keys
+from vsearch.cluster.training_steps import gather_rows
+from vsearch.storage import CodecEntry
+from vsearch.storage.stores.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from vsearch.quantizers.rerank_codes import Rerank
+
+
+def assign_chunk(context: Context, number: int) -> None:
+    """Find the nearest centroid of each row of a chunk, and keys of the ids."""
+    outputs, plan = context.outputs, context.plan
+    start, stop = plan.chunk(number)
+    members = np.empty(stop - start, np.int32)
+    for first in range(start, stop, BATCH_ROWS):
+        last = min(first + BATCH_ROWS, stop)
+        raw = context.rows.files.vectors(first, last)
+        members[first - start : last - start] = assign_batch(raw, first, context.trained, context.options)
+    file = outputs.write("assign", number, "members", {"members": members})
+    keys, edges = None, ()
+    if plan.buckets:
+        own = id_keys(context.rows.ids(start, stop))
+        bucket = own.view(np.uint64) % np.uint64(plan.buckets)
+        order = np.argsort(bucket, kind="stable")
+        keys = outputs.write("assign", number, "keys", {"key": own[order]})
+        edges = tuple(np.searchsorted(bucket[order], np.arange(plan.buckets + 1)).tolist())
+    paths = [made.entry.path for made in (file, keys) if made is not None]
+    outputs.finish("assign", number, Assigned(file, keys, edges), paths)
+
+
+def compare_ids(context: Context, number: int) -> None:
+    """Refuse ids that occur more than once, among those of one bucket.
+
+    Raises
+    ------
+    InputError
+    """
+    outputs, plan = context.outputs, context.plan
+    parts = []
+    for chunk in range(plan.chunks):
+        made = outputs.read(Assigned, "assign", chunk)
+        if made.keys is not None:
+            parts.append(outputs.arrays(made.keys, made.edges[number], made.edges[number + 1])["key"])
+    keys = np.concatenate(parts)
+    twice = repeated(keys)
+    if len(twice):
+        label = f"ids (column {plan.id!r})"
+        require_distinct(twice.tolist() if plan.id_kind == "int64" else _equal_strings(context, twice), label)
+    outputs.finish("ids", number, Distinct(len(keys)), ())
+
+
+def split_partitions(context: Context, number: int) -> None:
+    """Split the partitions that are too large, with the rows that were gathered of them; round 0 only finds these."""
+    outputs, plan = context.outputs, context.plan
+    if number == 0:
+        parts = [outputs.arrays(outputs.read(Assigned, "assign", chunk).members) for chunk in range(plan.chunks)]
+        divided = Partitioning(context.trained.centroids, np.concatenate([part["members"] for part in parts]))
+    else:
+        before = outputs.read(Divided, "split", number - 1)
+        members = outputs.arrays(before.members)["members"].copy()
+        divided = Partitioning(outputs.arrays(before.centroids)["centroids"].copy(), members)
+        with scratch_folder() as scratch:
+            take = _gathered(context, outputs, number - 1, Path(scratch))
+            divided = split_once(divided, np.array(before.oversize, np.int64), take, context.options.seed)
+    oversize = oversize_partitions(divided)
+    made = Divided(
+        outputs.write("split", number, "members", {"members": divided.members}),
+        outputs.write("split", number, "centroids", {"centroids": divided.centroids}),
+        tuple(oversize.tolist()),
+    )
+    outputs.finish("split", number, made, [made.members.entry.path, made.centroids.entry.path])
+
+
+def gather_oversize(context: Context, number: int) -> None:
+    """Take the rows of a chunk that are in partitions to split; tasks are numbered by round, then by chunk."""
+    split, chunk = divmod(number, context.plan.chunks)
+    start, stop = context.plan.chunk(chunk)
+    outputs = context.outputs
+    before = outputs.read(Divided, "split", split)
+    members = outputs.arrays(before.members, start, stop)["members"]
+    rows = start + np.flatnonzero(np.isin(members, np.array(before.oversize)))
+    gather_rows(context, chunk, rows, number)
+
+
+def deal_partitions(context: Context, number: int) -> None:
+    """Deal the final partitions to shards, and write the model of the index."""
+    outputs, plan = context.outputs, context.plan
+    rounds = 0
+    while (last := outputs.read(Divided, "split", rounds)).oversize:
+        rounds += 1
+    centroids = outputs.arrays(last.centroids)["centroids"]
+    split = without_empty(Partitioning(centroids, outputs.arrays(last.members)["members"]))
+    counts = np.bincount(split.members, minlength=len(split.centroids)).astype(np.int64)
+    trained, dealt = deal(replace(context.trained, centroids=split.centroids), counts, plan.rows, context.options)
+    model = model_of(trained, context.options.metric, cast("Rerank | None", context.options.rerank))
+    order = np.concatenate(dealt)
+    places = np.empty(len(order), np.int32)
+    places[order] = np.arange(len(order), dtype=np.int32)
+    files = write_model(outputs.store, outputs.writer, model_arrays(model))
+    made = Dealt(
+        files,
+        CodecEntry(model.quantizer.name, model.quantizer.configuration()),
+        outputs.write("deal", number, "members", {"members": places[split.members]}),
+        outputs.write("deal", number, "counts", {"counts": counts[order]}),
+        tuple(np.cumsum([0, *(len(partitions) for partitions in dealt)]).tolist()),
+    )
+    paths = [made.members.entry.path, made.counts.entry.path, *(entry.path for entry in files.values())]
+    outputs.finish("deal", number, made, paths)
+
+
+def _gathered(
+    context: Context, outputs: Outputs, split: int, scratch: Path
+) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
+    """A function that returns prepared vectors of the rows gathered in a round, which are put in a file of this machine."""
+    plan, rows = context.plan, [np.empty(0, np.int64)]
+    path = scratch / "gathered"
+    with path.open("wb") as file:
+        for chunk in range(plan.chunks):
+            made: DataFile | None = outputs.read(Picked, "gather", split * plan.chunks + chunk).file
+            if made is not None:
+                arrays: dict[str, Any] = outputs.arrays(made)
+                rows.append(arrays["row"])
+                file.write(np.ascontiguousarray(arrays["vectors"]).data)
+    held = np.concatenate(rows)
+    vectors = np.memmap(path, plan.dtype, "r", shape=(len(held), plan.dimensions))
+
+    def take(asked: NDArray[np.int64]) -> NDArray[np.float32]:
+        found = vectors[np.searchsorted(held, asked)]
+        return prepare_vectors(found, context.options.metric, context.trained.mean)
+
+    return take
+
+
+def _equal_strings(context: Context, keys: NDArray[np.int64]) -> list[str]:
+    """The strings that occur more than once, among those with these keys."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = []
+    for chunk in range(context.plan.chunks):
+        ids = context.rows.ids(*context.plan.chunk(chunk))
+        found.append(ids.filter(pa.array(np.isin(id_keys(ids), keys))).combine_chunks().cast(pa.string()))
+    counts = pc.value_counts(pa.chunked_array(found))
+    return [str(value) for value in counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()]

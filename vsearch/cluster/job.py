@@ -1,0 +1,253 @@
+"""A job: what is built from what, with which options. Its id is a digest of these, so that the same command finds its job again."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from vsearch.building.inputs.prefix_files import FileHeader, FilesPlan, FoundFile
+from vsearch.building.training import BuildOptions
+from vsearch.quantizers.pq import PQ
+from vsearch.storage import CodecEntry, FileEntry, SettingsEntry, ShardEntry
+
+
+class Columns(msgspec.Struct, frozen=True):
+    """The columns of the source that are used, as they were given; None for the default."""
+
+    vectors: str | None = None
+    id: str | None = None
+    attributes: tuple[str, ...] | None = None
+
+
+class JobOptions(msgspec.Struct, frozen=True):
+    """Options of the build; `parts` holds those of a PQ, and `quantizer` is then empty."""
+
+    metric: str
+    quantizer: str
+    bits: float
+    rerank: str | None
+    partitions: int | None
+    shards: int | None
+    seed: int
+    ttl: str | None = None
+    parts: tuple[int, int, bool] | None = None
+
+    def build_options(self) -> BuildOptions:
+        """The same options as a build in one process takes them."""
+        quantizer: Any = self.quantizer if self.parts is None else PQ(*self.parts)
+        return BuildOptions(
+            self.metric,  # type: ignore[arg-type]
+            quantizer,
+            self.bits,
+            self.rerank,
+            self.partitions,
+            self.shards,
+            self.seed,
+        )
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A build.
+
+    Attributes
+    ----------
+    version : str
+        Of this package: another one may train, encode or divide differently.
+    source : str
+        URL of the prefix.
+    files : tuple of FoundFile
+        As they were listed, with lengths and times: a job of changed files is another job.
+    files_per_task, chunk_bytes, bucket_rows : int
+        See `Division`.
+    """
+
+    version: str
+    source: str
+    files: tuple[FoundFile, ...]
+    columns: Columns
+    options: JobOptions
+    files_per_task: int
+    chunk_bytes: int
+    bucket_rows: int
+
+    @property
+    def id(self) -> str:
+        """32 hex digits."""
+        return hashlib.blake2b(msgspec.json.encode(self), digest_size=16).hexdigest()
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """A job that was begun; `generation` distinguishes it from the same job begun again, after the first was finished."""
+
+    generation: str
+    job: Job
+
+
+class DataFile(msgspec.Struct, frozen=True):
+    """A file that a task wrote, with the CRC32C of each of its chunks."""
+
+    entry: FileEntry
+    sums: tuple[int, ...]
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Bytes ``start:stop`` of a file, with their CRC32C."""
+
+    start: int
+    stop: int
+    crc32c: int
+
+
+class Headers(msgspec.Struct, frozen=True):
+    """Result of a task of the stage ``files``."""
+
+    headers: tuple[FileHeader, ...]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Result of the stage ``plan``.
+
+    Attributes
+    ----------
+    files : FilesPlan
+    vectors, id : str or None
+        Columns of tables.
+    attributes : tuple of str or None
+        Columns that become attributes.
+    id_kind : str
+        ``"row"``, ``"int64"`` or ``"string"``.
+    dimensions : int
+    dtype : str
+        Stored element type of the vectors.
+    chunk_rows : int
+        A multiple of the rows that are assigned at a time.
+    buckets : int
+        Into how many parts ids are divided to find those that occur twice; 0 without ids.
+    warnings : tuple of str
+    """
+
+    files: FilesPlan
+    vectors: str | None
+    id: str | None
+    attributes: tuple[str, ...] | None
+    id_kind: str
+    dimensions: int
+    dtype: str
+    chunk_rows: int
+    buckets: int
+    warnings: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.files.rows
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return -(-self.rows // self.chunk_rows)
+
+    def chunk(self, number: int) -> tuple[int, int]:
+        """First row of a chunk, and the row after its last."""
+        return number * self.chunk_rows, min((number + 1) * self.chunk_rows, self.rows)
+
+
+class Picked(msgspec.Struct, frozen=True):
+    """Result of ``sample`` and ``gather``: vectors of some rows of a chunk; None if there are none."""
+
+    file: DataFile | None
+
+
+class TrainedFiles(msgspec.Struct, frozen=True):
+    """Result of ``train``."""
+
+    files: tuple[DataFile, ...]
+    codec: CodecEntry
+
+
+class Assigned(msgspec.Struct, frozen=True):
+    """Result of ``assign``: the partition of each row of a chunk; keys of its ids, and where those of each bucket begin."""
+
+    members: DataFile
+    keys: DataFile | None
+    edges: tuple[int, ...]
+
+
+class Distinct(msgspec.Struct, frozen=True):
+    """Result of ``ids``: so many ids were compared, and no two are the same."""
+
+    ids: int
+
+
+class Divided(msgspec.Struct, frozen=True):
+    """Result of ``split``: the partition of each row, the centroids, and the partitions that still hold too many rows."""
+
+    members: DataFile
+    centroids: DataFile
+    oversize: tuple[int, ...]
+
+
+class Dealt(msgspec.Struct, frozen=True):
+    """Result of ``deal``.
+
+    Attributes
+    ----------
+    model : dict
+        Files of the model by kind.
+    codec : CodecEntry
+    members, counts : DataFile
+        The final partition of each row, and the rows of each partition.
+    edges : tuple of int
+        The first partition of each shard; the last entry is the number of partitions.
+    """
+
+    model: dict[str, FileEntry]
+    codec: CodecEntry
+    members: DataFile
+    counts: DataFile
+    edges: tuple[int, ...]
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return len(self.edges) - 1
+
+
+class Exchanged(msgspec.Struct, frozen=True):
+    """Result of ``exchange``: rows of a chunk by shard, where those of each shard begin, and their columns by shard."""
+
+    vectors: DataFile
+    edges: tuple[int, ...]
+    columns: str | None
+    pieces: tuple[Piece, ...]
+
+
+class Written(msgspec.Struct, frozen=True):
+    """Result of ``shard``."""
+
+    shard: ShardEntry
+
+
+class Tuned(msgspec.Struct, frozen=True):
+    """Result of ``tune``."""
+
+    settings: SettingsEntry
+
+
+RESULTS: dict[str, type[msgspec.Struct]] = {
+    "files": Headers,
+    "plan": Plan,
+    "sample": Picked,
+    "train": TrainedFiles,
+    "assign": Assigned,
+    "ids": Distinct,
+    "split": Divided,
+    "gather": Picked,
+    "deal": Dealt,
+    "exchange": Exchanged,
+    "shard": Written,
+    "tune": Tuned,
+}
+"""What a task of each stage leaves behind, in the order of the stages."""

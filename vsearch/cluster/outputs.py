@@ -1,0 +1,154 @@
+"""What the tasks of a job leave in the store: data under names of their own, then one record that names them.
+
+Only the first record of a task counts. So a task may run twice, at the same time too, and a task that dies leaves files that
+no record names.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.cluster.job import RESULTS, Begun, DataFile, Job, Piece
+from vsearch.errors import ConflictError, CorruptIndexError, FormatVersionError, IndexNotFoundError
+from vsearch.storage import SegmentFile, Store, read_manifest, snapshot_numbers, write_arrays
+from vsearch.storage.files.checksums import crc32c
+from vsearch.storage.snapshots.condemned import DATA_FOLDERS, JOBS, file_group
+from vsearch.storage.snapshots.manifest import manifest_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Result = TypeVar("Result", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """The objects of one job.
+
+    Attributes
+    ----------
+    store : Store
+        Of the index.
+    id : str
+        Of the job.
+    """
+
+    store: Store
+    id: str
+
+    @cached_property
+    def attempt(self) -> str:
+        """Distinguishes the files of this run of a task from those of others."""
+        return uuid4().hex[:12]
+
+    @property
+    def writer(self) -> str:
+        """What names of files that stay in the index begin with; all files of a job are one group."""
+        return f"{self.id}-{self.attempt}"
+
+    def begin(self, job: Job) -> Begun:
+        """Store the job, unless it was begun before; return it as it is stored."""
+        with suppress(ConflictError):
+            self.store.put(f"{JOBS}/{self.id}-job.json", msgspec.json.encode(Begun(uuid4().hex, job)))
+        return self.begun()
+
+    def begun(self) -> Begun:
+        """Read the job; raises FileNotFoundError if it was not begun, or its objects have been removed."""
+        return self._decode(f"{JOBS}/{self.id}-job.json", Begun)
+
+    def done(self) -> set[str]:
+        """Paths of all records, by one listing."""
+        return {info.path for info in self.store.list(JOBS) if file_group(info.path) == self.id}
+
+    def record(self, stage: str, number: int = 0) -> str:
+        """Path of the record of a task."""
+        return f"{JOBS}/{self.id}-{stage}-{number:06d}.json"
+
+    def has(self, stage: str, number: int = 0) -> bool:
+        """Whether a task is done."""
+        try:
+            self.store.head(self.record(stage, number))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read(self, result: type[Result], stage: str, number: int = 0) -> Result:
+        """Read the record of a task that is done."""
+        return self._decode(self.record(stage, number), result)
+
+    def finish(self, stage: str, number: int, result: msgspec.Struct, paths: Iterable[str]) -> None:
+        """Record a task as done; if another run of it was first, remove the files of this one."""
+        try:
+            self.store.put(self.record(stage, number), msgspec.json.encode(result))
+        except ConflictError:
+            stored = self._decode(self.record(stage, number), RESULTS[stage])
+            if stored != result:  # else it is this record, put twice because a response was lost
+                self.store.delete(paths)
+
+    def path(self, stage: str, number: int, name: str) -> str:
+        """A path for data of a task, used by no other run of it."""
+        return f"{JOBS}/{self.id}-{stage}-{number:06d}-{self.attempt}-{name}.arrow"
+
+    def write(self, stage: str, number: int, name: str, arrays: Mapping[str, NDArray[Any]]) -> DataFile:
+        """Write arrays of equal length."""
+        entry, sums = write_arrays(self.store, self.path(stage, number, name), arrays)
+        return DataFile(entry, tuple(sums.tolist()))
+
+    def arrays(self, file: DataFile, start: int | None = None, stop: int | None = None) -> dict[str, NDArray[Any]]:
+        """Read rows ``start:stop`` of all arrays of a file, and verify their checksums."""
+        opened = SegmentFile(self.store, file.entry, np.array(file.sums, np.uint32))
+        opened.ensure_arrays([(name, start, stop) for name in opened.arrays])
+        return {name: opened.array(name)[start:stop] for name in opened.arrays}
+
+    def piece(self, path: str, piece: Piece) -> memoryview:
+        """Read part of a file and verify its checksum."""
+        data = self.store.get(path, start=piece.start, stop=piece.stop)
+        if len(data) != piece.stop - piece.start or crc32c(bytes(data)) != piece.crc32c:
+            raise CorruptIndexError(path, "does not match its checksum; remove the job with prune and build again")
+        return data
+
+    def clear(self) -> None:
+        """Remove all objects of the job that no snapshot names; the job itself last, so that this can be repeated."""
+        named: set[str] = set()
+        for number in snapshot_numbers(self.store):
+            try:
+                named |= {entry.path for entry in manifest_files(read_manifest(self.store, number))}
+            except IndexNotFoundError:
+                continue
+            except (CorruptIndexError, FormatVersionError):
+                return
+        own = [
+            info.path
+            for folder in (*DATA_FOLDERS, JOBS)
+            for info in self.store.list(folder)
+            if file_group(info.path) == self.id
+        ]
+        last = f"{JOBS}/{self.id}-job.json"
+        self.store.delete([path for path in own if path not in named and path != last])
+        self.store.delete([last])
+
+    def committed(self, after: int) -> int | None:
+        """The newest snapshot later than `after` that this job wrote; None if there is none."""
+        for number in reversed(snapshot_numbers(self.store)):
+            if number <= after:
+                break
+            with suppress(CorruptIndexError, FormatVersionError, IndexNotFoundError):
+                model = read_manifest(self.store, number).model
+                if any(file_group(entry.path) == self.id for entry in model.values()):
+                    return number
+        return None
+
+    def _decode(self, path: str, kind: type[Result]) -> Result:
+        data = bytes(self.store.get(path))
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise CorruptIndexError(path, f"is damaged ({error}); remove the job with prune and build again") from error

@@ -1,0 +1,159 @@
+"""Running a job: its stages in order, then the commit. Whatever is done already is not done again."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from vsearch.building.inputs.prefix_files import list_files, source_store
+from vsearch.cluster.context import Context, Place, open_context
+from vsearch.cluster.job import Divided, Job, JobOptions, Tuned
+from vsearch.cluster.outputs import Outputs
+from vsearch.cluster.shard_steps import untuned_manifest
+from vsearch.errors import ConflictError, CorruptIndexError, IndexExistsError, InputError, VsearchError, VsearchWarning
+from vsearch.storage import Manifest, Store, commit, probe, read_manifest, snapshot_numbers
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage, the amount done and the total."""
+
+
+class Engine(Protocol):
+    """Runs tasks that are independent of each other."""
+
+    def run(self, place: Place, stage: str, numbers: Sequence[int]) -> Iterator[VsearchError | None]:
+        """Run the tasks of a stage and yield the result of each as it is done; see `tasks.run_task`."""
+
+
+def build_job(
+    store: Store,
+    job: Job,
+    engine: Engine,
+    *,
+    storage: Mapping[str, Any],
+    source_storage: Mapping[str, Any],
+    overwrite: bool,
+    progress: Progress,
+) -> Manifest:
+    """Run a job, or go on with it, and commit the index.
+
+    Parameters
+    ----------
+    store : Store
+        Of the index.
+    storage, source_storage : mapping
+        Options of the stores of the index and of the source, for the workers.
+
+    Raises
+    ------
+    IndexExistsError
+        The store contains another index, and `overwrite` is false.
+    ConflictError
+        Another build committed first and `overwrite` is false, or the job's objects were removed.
+    InputError
+        The input cannot be used; no files are left behind.
+    """
+    outputs = Outputs(store, job.id)
+    base = max(snapshot_numbers(store), default=0)
+    if base and not overwrite:
+        number = outputs.committed(0) if outputs.done() else None  # it died after the commit
+        if number is None:
+            msg = (
+                f"{store.url} already contains an index; pass overwrite=True to replace it, or choose another location"
+            )
+            raise IndexExistsError(msg)
+        outputs.clear()
+        return read_manifest(store, number)
+    probe(store)
+    begun = outputs.begin(job)
+    place = Place(store.url, dict(storage), dict(source_storage), job.id, begun.generation)
+    try:
+        context = open_context(place)
+        for stage, numbers in _stages(context):
+            _run_stage(outputs, engine, place, stage, numbers, progress)
+            if stage == "plan":
+                for message in context.plan.warnings:
+                    warnings.warn(message, VsearchWarning, stacklevel=2)
+        manifest = _commit(store, outputs, context, base, overwrite=overwrite)
+    except InputError:
+        outputs.clear()
+        raise
+    except (FileNotFoundError, CorruptIndexError, ConflictError) as error:
+        number = outputs.committed(base)  # another run of the job was first, and removed what it no longer needed
+        if number is None:
+            if isinstance(error, FileNotFoundError) and not isinstance(error, VsearchError):
+                msg = f"{store.url}: objects of the build's job are gone ({error}); a prune removed them, or another build: build again"
+                raise ConflictError(msg) from error
+            raise
+        manifest = read_manifest(store, number)
+    outputs.clear()
+    return manifest
+
+
+def describe_job(source: str, storage: Mapping[str, Any], options: JobOptions, **fields: Any) -> Job:
+    """List the files of a source and describe the job that builds an index from them.
+
+    Raises
+    ------
+    InputError
+        There are no files.
+    """
+    from vsearch._version import __version__
+    from vsearch.cluster.description import build_division
+
+    store, name = source_store(source, storage)
+    division = build_division()
+    counts = {
+        "files_per_task": division.files_per_task,
+        "chunk_bytes": division.chunk_bytes,
+        "bucket_rows": division.bucket_rows,
+    }
+    files = list_files(store, name)
+    return Job(__version__, store.url, files, options=options, **{**counts, **fields})
+
+
+def _stages(context: Context) -> Iterator[tuple[str, range]]:
+    """The stages with the numbers of their tasks; results of earlier ones are read when a later one is asked for."""
+    job = context.job
+    yield "files", range(-(-len(job.files) // job.files_per_task))
+    yield "plan", range(1)
+    chunks = context.plan.chunks
+    yield "sample", range(chunks)
+    yield "train", range(1)
+    yield "assign", range(chunks)
+    yield "ids", range(context.plan.buckets)
+    yield "split", range(1)
+    rounds = 0
+    while context.outputs.read(Divided, "split", rounds).oversize:
+        yield "gather", range(rounds * chunks, (rounds + 1) * chunks)
+        rounds += 1
+        yield "split", range(rounds, rounds + 1)
+    yield "deal", range(1)
+    yield "exchange", range(chunks)
+    yield "shard", range(context.dealt.shards)
+    yield "tune", range(1)
+
+
+def _run_stage(outputs: Outputs, engine: Engine, place: Place, stage: str, numbers: range, progress: Progress) -> None:
+    there = outputs.done()
+    left = [number for number in numbers if outputs.record(stage, number) not in there]
+    done = len(numbers) - len(left)
+    progress(stage, done, len(numbers))
+    for error in engine.run(place, stage, left) if left else ():
+        if error is not None:
+            raise error
+        done += 1
+        progress(stage, done, len(numbers))
+
+
+def _commit(store: Store, outputs: Outputs, context: Context, base: int, *, overwrite: bool) -> Manifest:
+    number = outputs.committed(base)
+    if number is not None:
+        return read_manifest(store, number)
+    # A writer of its own: if the commit fails, only files of that name are removed, and the job can go on.
+    manifest = untuned_manifest(context, uuid.uuid4().hex)
+    manifest = msgspec.structs.replace(manifest, settings=outputs.read(Tuned, "tune").settings)
+    return commit(store, manifest, insist=True) if overwrite else commit(store, manifest, base=0)

@@ -1,0 +1,177 @@
+"""Tasks that write the shards: exchange rows through objects, encode and write, tune."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.building.inputs.attributes import AttributeSource
+from vsearch.building.inputs.ids import IdSource
+from vsearch.building.layout import ShardRows
+from vsearch.building.shards import ShardContent, TakesIds, write_shard
+from vsearch.building.training import prepare_vectors
+from vsearch.cluster.context import Context
+from vsearch.cluster.job import Exchanged, Piece, Tuned, Written
+from vsearch.cluster.outputs import Outputs
+from vsearch.cluster.source import ATTRIBUTE, ID
+from vsearch.errors import CorruptIndexError
+from vsearch.live.attributes import with_ttl
+from vsearch.search.defaults import tune_defaults
+from vsearch.search.state.snapshot import open_snapshot
+from vsearch.storage import Manifest
+from vsearch.storage.files.checksums import crc32c
+from vsearch.storage.files.local_file import LocalFile
+from vsearch.storage.stores.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, eq=False)
+class RowNumbers:
+    """Ids that are row numbers: those of the rows of a shard, int64 (n,)."""
+
+    rows: NDArray[np.int64]
+    kind: Literal["row"] = "row"
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers of rows of the shard."""
+        return self.rows[rows]
+
+
+def exchange_chunk(context: Context, number: int) -> None:
+    """Sort the rows of a chunk by shard and write them, so that the task of a shard reads its own by range."""
+    outputs, dealt = context.outputs, context.dealt
+    start, stop = context.plan.chunk(number)
+    members = outputs.arrays(dealt.members, start, stop)["members"]
+    shards = np.searchsorted(np.array(dealt.edges), members, side="right") - 1
+    order = np.argsort(shards, kind="stable")
+    edges = np.searchsorted(shards[order], np.arange(dealt.shards + 1))
+    vectors = context.rows.files.vectors(start, stop)
+    arrays = {"row": start + order, "partition": members[order], "vectors": vectors[order]}
+    del vectors
+    file = outputs.write("exchange", number, "vectors", arrays)
+    del arrays
+    table, path = context.rows.table(start, stop), None
+    pieces: tuple[Piece, ...] = ()
+    if table is not None:
+        path = outputs.path("exchange", number, "columns")
+        pieces = _write_pieces(outputs, path, table, order, edges)
+    made = Exchanged(file, tuple(edges.tolist()), path, pieces)
+    outputs.finish("exchange", number, made, [file.entry.path, *([path] if path else [])])
+
+
+def write_rows(context: Context, number: int) -> None:
+    """Encode and write a shard."""
+    outputs, plan, dealt = context.outputs, context.plan, context.dealt
+    with scratch_folder() as scratch:
+        rows, partitions, vectors, table = _collect(context, outputs, number, Path(scratch))
+        first, last = dealt.edges[number : number + 2]
+        counts = outputs.arrays(dealt.counts, first, last)["counts"]
+        if len(rows) != int(counts.sum()):
+            raise CorruptIndexError(dealt.counts.entry.path, "does not fit the rows; remove the job with prune")
+
+        def take(asked: NDArray[np.int64]) -> NDArray[np.float32]:
+            return prepare_vectors(vectors[asked], context.options.metric, model.mean)
+
+        model = context.model
+        shard = ShardRows(np.argsort(partitions, kind="stable"), counts, first)
+        columns = None if context.rows.attributes is None else _attributes(table, len(rows))
+        content = ShardContent(take, columns, _ids(plan.id_kind, rows, table), plan.rows)
+        entry = write_shard(outputs.store, outputs.writer, number, shard, content, model, lambda _: None)
+        outputs.finish("shard", number, Written(entry), [file.path for file in entry.files.values()])
+
+
+def tune_index(context: Context, number: int) -> None:
+    """Tune the search settings of the index, which is not yet committed."""
+    settings = tune_defaults(open_snapshot(context.store, untuned_manifest(context, context.job_id)))
+    context.outputs.finish("tune", number, Tuned(settings.to_entry()), ())
+
+
+def untuned_manifest(context: Context, writer: str) -> Manifest:
+    """The manifest of the index, whose shards are written, without settings."""
+    outputs = context.outputs
+    shards = [outputs.read(Written, "shard", shard).shard for shard in range(context.dealt.shards)]
+    made = context.manifest(writer, shards)
+    ttl = context.job.options.ttl
+    return made if ttl is None else with_ttl(made, ttl)
+
+
+def _write_pieces(
+    outputs: Outputs, path: str, table: pa.Table, order: NDArray[np.int64], edges: NDArray[np.int64]
+) -> tuple[Piece, ...]:
+    """Write the rows of each shard as an Arrow stream, one after another."""
+    import pyarrow as pa
+
+    def fill(file: BinaryIO) -> tuple[Piece, ...]:
+        pieces, at = [], 0
+        for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            data: Any = b""
+            if high > low:
+                sink = pa.BufferOutputStream()
+                with pa.ipc.new_stream(sink, table.schema) as writer:
+                    writer.write_table(table.take(pa.array(order[low:high])))
+                data = sink.getvalue().to_pybytes()
+            file.write(data)
+            pieces.append(Piece(at, at + len(data), crc32c(data)))
+            at += len(data)
+        return tuple(pieces)
+
+    with LocalFile(outputs.store, path) as local:
+        pieces = local.write(fill)
+        local.put()
+    return pieces
+
+
+def _collect(
+    context: Context, outputs: Outputs, shard: int, scratch: Path
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any], pa.Table | None]:
+    """The rows of a shard in ascending order: numbers, partitions, vectors and columns; the last two in mapped files."""
+    import pyarrow as pa
+
+    plan = context.plan
+    rows, partitions = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    columns = scratch / "columns"
+    writer: Any = None
+    with (scratch / "vectors").open("wb") as file, pa.OSFile(str(columns), "wb") as sink:
+        for chunk in range(plan.chunks):
+            made = outputs.read(Exchanged, "exchange", chunk)
+            low, high = made.edges[shard : shard + 2]
+            if high == low:
+                continue
+            arrays = outputs.arrays(made.vectors, low, high)
+            rows.append(arrays["row"])
+            partitions.append(arrays["partition"])
+            file.write(np.ascontiguousarray(arrays["vectors"]).data)
+            if made.columns is not None:
+                part = pa.ipc.open_stream(outputs.piece(made.columns, made.pieces[shard])).read_all()
+                part.validate(full=True)
+                if writer is None:
+                    writer = pa.ipc.new_file(sink, part.schema)
+                writer.write_table(part.combine_chunks())
+        if writer is not None:
+            writer.close()
+    numbers = np.concatenate(rows)
+    vectors = np.memmap(scratch / "vectors", plan.dtype, "r", shape=(len(numbers), plan.dimensions))
+    table = None if writer is None else pa.ipc.open_file(pa.memory_map(str(columns))).read_all()
+    return numbers, np.concatenate(partitions), vectors, table
+
+
+def _attributes(table: pa.Table | None, rows: int) -> AttributeSource:
+    names = [name for name in cast("pa.Table", table).column_names if name.startswith(ATTRIBUTE)]
+    chosen = cast("pa.Table", table).select(names).rename_columns([name.removeprefix(ATTRIBUTE) for name in names])
+    return AttributeSource(chosen, rows)
+
+
+def _ids(kind: str, rows: NDArray[np.int64], table: pa.Table | None) -> TakesIds:
+    if kind == "row" or table is None:
+        return RowNumbers(rows)
+    if kind == "int64":
+        return IdSource("int64", len(rows), table.column(ID).to_numpy())
+    return IdSource("string", len(rows), table.select([ID]))

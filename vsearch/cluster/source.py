@@ -1,0 +1,179 @@
+"""The rows of a job's source: vectors, attributes and ids of a chunk, as a build in one process would read them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.building.inputs.arrow_vectors import vector_column
+from vsearch.building.inputs.attribute_types import attribute_schema
+from vsearch.building.inputs.attributes import normalized
+from vsearch.building.inputs.ids import hashed_strings, id_array
+from vsearch.building.inputs.prefix_files import FilesPlan
+from vsearch.building.inputs.prefix_reading import PrefixRows
+from vsearch.building.inputs.rows import split_table, without_vectors
+from vsearch.building.inputs.tables import Table
+from vsearch.building.steps import BATCH_ROWS, training_rows
+from vsearch.cluster.job import Job, Plan
+from vsearch.errors import InputError
+from vsearch.search.state.expiry import check_ttl
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vsearch.storage import Store
+
+ID = "id"
+"""Name of the column of ids in what tasks exchange; those of attributes begin with a letter of their own."""
+
+ATTRIBUTE = "a:"
+
+
+@dataclass(frozen=True, eq=False)
+class SourceRows:
+    """The rows of a plan.
+
+    Attributes
+    ----------
+    store : Store
+        That the source is in.
+    plan : Plan
+    """
+
+    store: Store
+    plan: Plan
+
+    @cached_property
+    def files(self) -> PrefixRows:
+        """The files, by rows."""
+        return PrefixRows(self.store, self.plan.files, self.plan.vectors)
+
+    @cached_property
+    def attributes(self) -> pa.Schema | None:
+        """Names and stored types of the attributes; None if there are none."""
+        if self.plan.attributes is None:
+            return None
+        import pyarrow as pa
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the plan was warned about
+            schema = pa.schema([self.files.schema.field(name) for name in self.plan.attributes])
+            return attribute_schema(schema, self.plan.files.label)
+
+    def ids(self, start: int, stop: int) -> Any:
+        """Ids of rows ``start:stop``: int64, or a chunked array of strings; None if ids are row numbers."""
+        name = self.plan.id
+        if name is None:
+            return None
+        label = f"ids (column {name!r}, rows from {start} on)"
+        schema = self.attributes
+        if schema is not None and name in schema.names:
+            return id_array(self._attribute_table([name], start, stop).column(0), label)
+        import pyarrow as pa
+
+        field = self.files.schema.field(name)
+        arrays = [batch.column(0) for batch in self.files.batches([name], start, stop)]
+        return id_array(pa.chunked_array(arrays, field.type), label)
+
+    def table(self, start: int, stop: int) -> pa.Table | None:
+        """Attributes and ids of rows ``start:stop``, in one chunk per column; None if there are neither."""
+        import pyarrow as pa
+
+        columns: dict[str, Any] = {}
+        if self.attributes is not None:
+            stored = self._attribute_table(list(self.attributes.names), start, stop)
+            columns |= {f"{ATTRIBUTE}{name}": stored.column(name) for name in stored.column_names}
+        if self.plan.id is not None:
+            columns[ID] = self.ids(start, stop)
+        return pa.table(columns).combine_chunks() if columns else None
+
+    def _attribute_table(self, names: list[str], start: int, stop: int) -> pa.Table:
+        import pyarrow as pa
+
+        schema = pa.schema([self.attributes.field(name) for name in names])  # type: ignore[union-attr]
+        batches = normalized(self.files.batches(names, start, stop), schema, self.plan.files.label)
+        return pa.Table.from_batches(batches, schema)
+
+
+def plan_rows(job: Job, store: Store, files: FilesPlan) -> Plan:
+    """Choose columns and chunks, and check all that can be checked before rows are read.
+
+    Raises
+    ------
+    InputError
+        A column does not exist or has an unsuitable type, or an option does not fit the rows.
+    """
+    options = job.options.build_options()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        chosen = _choose_columns(job, store, files)
+        column, width, dtype, attributes, id_name, id_kind = chosen
+    told = tuple(str(warning.message) for warning in caught)
+    training_rows(files.rows, width, options)
+    if job.options.ttl is not None:
+        _check_ttl(job.options.ttl, files, attributes, store, column)
+    batches = max(1, job.chunk_bytes // (width * np.dtype(dtype).itemsize) // BATCH_ROWS)
+    buckets = 0 if id_name is None else max(1, -(-files.rows // job.bucket_rows))
+    return Plan(files, column, id_name, attributes, id_kind, width, dtype, batches * BATCH_ROWS, buckets, told)
+
+
+def id_keys(ids: Any) -> NDArray[np.int64]:
+    """Integers that differ unless the ids are equal; those of different strings may be equal, but hardly ever are."""
+    if isinstance(ids, np.ndarray):
+        return ids
+    return np.concatenate([np.empty(0, np.int64), *(hashed_strings(chunk) for chunk in ids.chunks)])
+
+
+def _choose_columns(
+    job: Job, store: Store, files: FilesPlan
+) -> tuple[str | None, int, str, tuple[str, ...] | None, str | None, str]:
+    columns = job.columns
+    if not files.is_table:
+        named = {"vectors": columns.vectors, "id": columns.id, "attributes": columns.attributes}
+        for option, value in named.items():
+            if value is not None:
+                raise InputError(f"{option} names columns of a table, but {files.label} has none")
+        width, dtype = PrefixRows(store, files).shape
+        return None, width, dtype.name, None, None, "row"
+    rows = PrefixRows(store, files)
+    source = Table(rows.schema, lambda names: rows.batches(names, 0, files.rows), files.label)
+    asked = None if columns.attributes is None else list(columns.attributes)
+    _, column, others = split_table(source, columns.vectors, asked, vector_column, Path())
+    width, dtype = PrefixRows(store, files, column).shape
+    attributes: tuple[str, ...] | None = None
+    if others is not None:
+        kept: Any = without_vectors(others, width, None)
+        schema = attribute_schema(kept.schema, files.label)
+        attributes = tuple(schema.names) or None
+    kind = "row"
+    if columns.id is not None:
+        if columns.id not in rows.schema.names:
+            listed = ", ".join(rows.schema.names)
+            raise InputError(f"ids: no column {columns.id!r}; the columns are: {listed}")
+        plan = Plan(files, column, columns.id, attributes, kind, width, dtype.name, 1, 1, ())
+        kind = "int64" if isinstance(SourceRows(store, plan).ids(0, 1), np.ndarray) else "string"
+    return column, width, dtype.name, attributes, columns.id, kind
+
+
+def _check_ttl(
+    ttl: str, files: FilesPlan, attributes: tuple[str, ...] | None, store: Store, column: str | None
+) -> None:
+    from vsearch.predicates import schema_from_arrow
+
+    plan = Plan(files, column, None, attributes, "row", 1, "float32", 1, 0, ())
+    schema = SourceRows(store, plan).attributes
+    check_ttl(ttl, () if schema is None else schema_from_arrow(schema).attributes)
+
+
+def open_source(job: Job, storage: Mapping[str, Any]) -> Store:
+    """The store that the source of a job is in."""
+    from vsearch.storage import open_store
+
+    return open_store(job.source, **storage)

@@ -1,0 +1,54 @@
+"""The tasks of a job: one function for each stage, called with the number of the task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vsearch.cluster.context import Context, Place, open_context
+from vsearch.cluster.dividing_steps import (
+    assign_chunk,
+    compare_ids,
+    deal_partitions,
+    gather_oversize,
+    split_partitions,
+)
+from vsearch.cluster.shard_steps import exchange_chunk, tune_index, write_rows
+from vsearch.cluster.training_steps import draw_sample, make_plan, read_headers, train_model
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from vsearch.errors import VsearchError
+
+STEPS: dict[str, Callable[[Context, int], None]] = {
+    "files": read_headers,
+    "plan": make_plan,
+    "sample": draw_sample,
+    "train": train_model,
+    "assign": assign_chunk,
+    "ids": compare_ids,
+    "split": split_partitions,
+    "gather": gather_oversize,
+    "deal": deal_partitions,
+    "exchange": exchange_chunk,
+    "shard": write_rows,
+    "tune": tune_index,
+}
+"""The stages in order; ``split`` and ``gather`` take turns until no partition is too large."""
+
+
+def run_task(place: Place, stage: str, number: int) -> VsearchError | None:
+    """Run a task, unless it is done.
+
+    Returns
+    -------
+    InputError or None
+        The input cannot be used, and it would be of no use to try again. Any other error is raised.
+    """
+    try:
+        context = open_context(place)
+        if not context.outputs.has(stage, number):
+            STEPS[stage](context, number)
+    except InputError as error:
+        return error
+    return None
