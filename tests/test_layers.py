@@ -43,7 +43,7 @@ fanout.wire
 fanout.roles
 fanout.platforms
 api
-deploy integrations testing
+deploy integrations serving testing
 deploy.aws faas
 vsearch
 cli

@@ -12,7 +12,19 @@ import typer
 from typer.core import TyperGroup
 
 from vsearch._version import __version__
-from vsearch.cli import changes, demo, encoders, faas, indexes, maintenance, reading, searches, stacks, training
+from vsearch.cli import (
+    changes,
+    demo,
+    encoders,
+    faas,
+    indexes,
+    maintenance,
+    reading,
+    searches,
+    serving,
+    stacks,
+    training,
+)
 from vsearch.errors import VsearchError, VsearchWarning
 
 MISTAKE = 2
@@ -119,6 +131,7 @@ app.command()(changes.changes)
 app.command()(maintenance.prune)
 app.command()(indexes.datasets)
 app.command()(demo.demo)
+app.command()(serving.serve)
 app.command()(stacks.deploy)
 app.command()(stacks.rollback)
 app.command()(stacks.undeploy)

@@ -1,0 +1,170 @@
+"""The server answers as the index does, over real sockets, while the index changes."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+pytest.importorskip("uvicorn")
+
+import uvicorn
+
+import vsearch
+from tests.indexes import clustered
+from vsearch.serving import app as module
+from vsearch.serving.app import make_app
+from vsearch.serving.settings import ServerSettings
+
+
+@contextmanager
+def serving(settings):
+    server = uvicorn.Server(uvicorn.Config(make_app(settings), port=0, log_level="error", lifespan="off", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def call(url, body=None, method=None, **headers):
+    data = json.dumps(body).encode() if isinstance(body, dict) else body
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(url, data, {"content-type": "application/json", **named}, method=method)
+    try:
+        with urllib.request.urlopen(request) as reply:
+            return reply.status, reply.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def ask(url, body=None, **more):
+    status, text = call(url, body, **more)
+    return status, json.loads(text)
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    table = pa.table({"x": range(200), "word": [f"w{i % 3}" for i in range(200)]})
+    return vsearch.build(clustered(200, 8), tmp_path_factory.mktemp("serving") / "i", table, shards=2, partitions=4)
+
+
+def test_searches_are_those_of_the_index(index):
+    queries = clustered(3, 8, seed=4)
+    with serving(ServerSettings({"": index.snapshot.store.url})) as url:
+        body = {"vectors": queries.tolist(), "k": 4, "where": "x < 100", "columns": ["word"]}
+        status, found = ask(f"{url}/search", body)
+        assert status == 200
+        expected = index.search(queries, k=4, where="x < 100", columns=["word"])
+        assert [[hit["id"] for hit in hits] for hits in found["hits"]] == expected.ids.tolist()
+        assert [hit["columns"]["word"] for hits in found["hits"] for hit in hits] == expected.columns[
+            "word"
+        ].to_pylist()
+        assert "bill" not in found
+        assert ask(f"{url}/health") == (200, {"status": "ok"})
+        assert ask(f"{url}/openapi.json")[1]["openapi"] == "3.1.0"
+        assert ask(f"{url}/search", {"vector": [1.0], "k": 4})[0] == 400
+        assert ask(f"{url}/search", {"vector": [1.0] * 8, "where": "y = 1"})[0] == 400
+        assert ask(f"{url}/nothing", {})[0] == 404
+        assert ask(f"{url}/search")[0] == 405
+        assert ask(f"{url}/rows", {"rows": []})[0] == 404
+        metrics = call(f"{url}/metrics")[1].decode()
+        assert 'vsearch_requests_total{index="",status="200"} 2' in metrics
+        assert 'vsearch_request_seconds_bucket{le="+Inf"} 7' in metrics
+
+
+def test_several_indexes_and_keys(index):
+    other = vsearch.build(clustered(20, 4), "memory://serving-other/i")
+    settings = ServerSettings.of(
+        [f"words={index.snapshot.store.url}", f"photos={other.snapshot.store.url}"],
+        "0.0.0.0",
+        {"VSEARCH_API_KEY": "a key"},
+        writable=False,
+    )
+    with serving(settings) as url:
+        query = {"vector": [1.0] * 8, "k": 1}
+        assert ask(f"{url}/words/search", query)[0] == 401
+        assert ask(f"{url}/words/search", query, x_api_key="another")[0] == 401
+        assert ask(f"{url}/words/search", query, x_api_key="a key")[0] == 200
+        assert ask(f"{url}/photos/search", {"vector": [1.0] * 4}, x_api_key="a key")[0] == 200
+        assert call(f"{url}/search", query, x_api_key="a key")[0] == 404
+
+
+def test_answers_stay_right_while_rows_are_added(tmp_path):
+    vectors = clustered(60, 8)
+    index = vsearch.build(vectors[:20], tmp_path / "i", ids=range(20))
+    with serving(ServerSettings({"": str(tmp_path / "i")})) as url:
+        wrong, stop = [], threading.Event()
+
+        def search():
+            while not stop.is_set():
+                for row in range(0, 20, 7):
+                    status, found = ask(f"{url}/search", {"vector": vectors[row].tolist(), "k": 1, "exact": True})
+                    if status != 200 or found["hits"][0][0]["id"] != row:
+                        wrong.append((row, status, found))
+
+        threads = [threading.Thread(target=search) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for row in range(20, 60, 5):
+            commit = index.append(vectors[row : row + 5], ids=range(row, row + 5))
+        asked = {"vector": vectors[57].tolist(), "k": 1, "exact": True, "at_least": commit.snapshot}
+        status, found = ask(f"{url}/search", asked)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert (status, found["hits"][0][0]["id"]) == (200, 57)
+        assert wrong == []
+
+
+def test_changes_need_permission(tmp_path):
+    vsearch.build(clustered(20, 8), tmp_path / "i", {"x": np.arange(20)}, ids=range(20))
+    rows = {"rows": [{"id": 99, "vector": [1.0] * 8, "columns": {"x": 5}}]}
+    with serving(ServerSettings({"": str(tmp_path / "i")}, writable=True)) as url:
+        status, reply = ask(f"{url}/rows", rows)
+        assert status == 200, reply
+    assert vsearch.open(tmp_path / "i").count("x = 5") == 2
+    settings = ServerSettings.of([str(tmp_path / "i")], "127.0.0.1", {"VSEARCH_WRITE_KEY": "write"}, writable=True)
+    with serving(settings) as url:
+        assert ask(f"{url}/rows", rows)[0] == 401
+
+
+def test_large_bodies_and_faults(index, monkeypatch):
+    with serving(ServerSettings({"": index.snapshot.store.url})) as url:
+        monkeypatch.setattr(module, "LARGEST_BODY", 1000)
+        assert ask(f"{url}/search", b"x" * 1001)[0] == 413
+
+        def fail(*_):
+            raise RuntimeError("secret")
+
+        monkeypatch.setattr(module.Endpoint, "answer", fail)
+        status, text = call(f"{url}/search", {})
+        assert (status, b"secret" in text) == (500, False)
+
+
+@pytest.mark.parametrize(
+    ("targets", "host", "environment", "writable", "message"),
+    [
+        ([], "127.0.0.1", {}, False, "no index"),
+        (["a", "b"], "127.0.0.1", {}, False, "the same path"),
+        (["a=x", "a=y"], "localhost", {}, False, "the same path"),
+        (["health=x"], "::1", {}, False, "cannot be called"),
+        (["x"], "0.0.0.0", {}, False, "VSEARCH_API_KEY"),
+        (["x"], "example.org", {"VSEARCH_API_KEY": "k"}, True, "VSEARCH_WRITE_KEY"),
+    ],
+)
+def test_settings_that_are_refused(targets, host, environment, writable, message):
+    with pytest.raises(vsearch.InputError, match=message):
+        ServerSettings.of(targets, host, environment, writable=writable)

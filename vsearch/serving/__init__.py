@@ -1,0 +1,1 @@
+"""The HTTP API of the functions as a server on this machine; needs ``pip install vsearch[serve]``."""

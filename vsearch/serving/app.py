@@ -1,0 +1,114 @@
+"""The ASGI application of a server."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import Counter
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from vsearch.fanout.platforms.http_api import LARGEST_BODY
+from vsearch.serving.endpoint import Endpoint
+from vsearch.serving.settings import VARIABLE, ServerSettings
+
+logger = logging.getLogger("vsearch")
+
+BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Upper bounds of the buckets of request times, in seconds."""
+
+TOO_LARGE = {"error": "too large", "message": f"the body is too large; at most {LARGEST_BODY} bytes"}
+INTERNAL = {"error": "internal", "message": "the request could not be answered; the log of the server says why"}
+
+
+class Metrics:
+    """Counts of this process's requests."""
+
+    def __init__(self) -> None:
+        self._requests: Counter[tuple[str, int]] = Counter()
+        self._buckets = [0] * (len(BOUNDS) + 1)
+        self._seconds = 0.0
+
+    def add(self, index: str, status: int, seconds: float) -> None:
+        """Count a request. Called on the event loop only."""
+        self._requests[index, status] += 1
+        self._buckets[next((place for place, bound in enumerate(BOUNDS) if seconds <= bound), len(BOUNDS))] += 1
+        self._seconds += seconds
+
+    def text(self) -> str:
+        """Return the metrics in the text format of Prometheus."""
+        lines = ["# TYPE vsearch_requests_total counter"]
+        for (index, status), count in sorted(self._requests.items()):
+            lines.append(f'vsearch_requests_total{{index="{index}",status="{status}"}} {count}')
+        lines.append("# TYPE vsearch_request_seconds histogram")
+        total = 0
+        for bound, count in zip((*BOUNDS, "+Inf"), self._buckets, strict=True):
+            total += count
+            lines.append(f'vsearch_request_seconds_bucket{{le="{bound}"}} {total}')
+        lines += [f"vsearch_request_seconds_sum {self._seconds:.6f}", f"vsearch_request_seconds_count {total}"]
+        return "\n".join(lines) + "\n"
+
+
+def make_app(settings: ServerSettings, **storage: Any) -> Starlette:
+    """Return the application: each index under its path, ``/health`` and ``/metrics``."""
+    metrics = Metrics()
+    routes = [
+        Route("/health", lambda _: _json(200, {"status": "ok"}), methods=["GET"]),
+        Route("/metrics", lambda _: PlainTextResponse(metrics.text()), methods=["GET"]),
+    ]
+    for name, url in sorted(settings.indexes.items(), reverse=True):  # the root last
+        endpoint = Endpoint(url, settings.search_key, settings.write_key, writable=settings.writable, **storage)
+        route = _handler(endpoint, name, metrics)
+        path = f"/{name}/{{path:path}}" if name else "/{path:path}"
+        routes.append(Route(path, route, methods=["GET", "POST", "PATCH", "PUT", "DELETE"]))
+    return Starlette(routes=routes)
+
+
+def _handler(endpoint: Endpoint, name: str, metrics: Metrics) -> Any:
+    async def handle(request: Request) -> Response:
+        begun = time.perf_counter()
+        body = await _body(request)
+        if body is None:
+            status, document = 413, TOO_LARGE
+        else:
+            headers = {key.lower(): value for key, value in request.headers.items()}
+            path = "/" + request.path_params["path"]
+            try:
+                status, document = await run_in_threadpool(
+                    endpoint.answer, request.method, path, headers, body, request.url.query
+                )
+            except Exception:
+                logger.exception("%s: a request could not be answered", endpoint.url)
+                status, document = 500, INTERNAL
+        metrics.add(name, status, time.perf_counter() - begun)
+        return _json(status, document)
+
+    return handle
+
+
+async def _body(request: Request) -> bytes | None:
+    """Return the body; None if it is too large, of which no more than the limit is read."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > LARGEST_BODY:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _json(status: int, document: dict[str, Any]) -> Response:
+    return Response(json.dumps(document, allow_nan=False), status, media_type="application/json")
+
+
+def from_environment() -> Starlette:
+    """Return the application of a worker process."""
+    return make_app(msgspec.json.decode(os.environ[VARIABLE], type=ServerSettings))

@@ -1,0 +1,74 @@
+"""An index behind the HTTP API of the functions, with all roles in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from vsearch.fanout.calls.invoker import Names
+from vsearch.fanout.calls.retries import Deadline
+from vsearch.fanout.platforms import http_api
+from vsearch.fanout.platforms.http_api import KeyHashes
+from vsearch.fanout.platforms.in_process import LocalInvoker
+from vsearch.fanout.roles.worker import Worker
+from vsearch.storage import open_store
+
+MEMORY = 1 << 20
+"""Megabytes that a role may use for what it keeps: files of folders are memory-mapped, and do not count."""
+
+UNPRICED = ("bill",)
+"""Fields of answers that only make sense where functions are paid for."""
+
+
+class Endpoint:
+    """Answers requests to one index. Thread-safe.
+
+    Parameters
+    ----------
+    url : str
+    search_key, write_key : str
+        SHA-256 of the keys in hex; "" lets everybody in.
+    writable : bool
+        Whether changes are accepted.
+    **storage
+        As for `vsearch.open`.
+    """
+
+    def __init__(
+        self, url: str, search_key: str = "", write_key: str = "", *, writable: bool = False, **storage: Any
+    ) -> None:
+        names = Names("serve")
+        self.url = url
+        self._own = secrets.token_urlsafe(32)  # sent for those who need no key
+        own = hashlib.sha256(self._own.encode()).hexdigest()
+        self._keyless, self._writes_keyless = not search_key, not write_key
+        self._keys = KeyHashes(search_key or own, (write_key or own) if writable else "")
+
+        def make(function: str) -> Worker:
+            role = names.role(function)
+            worker = Worker.open(
+                role, open_store(url, **storage), function, memory=MEMORY, invoker=self._invoker, names=names
+            )
+            if role == "writer":
+                from vsearch.fanout.roles.writer import Writer
+
+                worker.run = Writer().answer
+            return worker
+
+        self._invoker = LocalInvoker(make)
+        self._coordinator = names.coordinator
+
+    def answer(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str = ""
+    ) -> tuple[int, dict[str, Any]]:
+        """Answer a request; see `vsearch.fanout.platforms.http_api.answer`."""
+        given = dict(headers)
+        if self._keyless:
+            given["x-api-key"] = self._own
+        if self._writes_keyless:
+            given["x-write-key"] = self._own
+        worker = self._invoker.worker(self._coordinator)
+        status, document = http_api.answer(worker, method, path, given, body, self._keys, Deadline(), query)
+        return status, {name: value for name, value in document.items() if name not in UNPRICED}

@@ -1,0 +1,80 @@
+"""Settings of a server, which its worker processes read from the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from vsearch.errors import InputError
+
+VARIABLE = "VSEARCH_SERVE"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+OWN_PATHS = ("health", "metrics", "search", "rows", "openapi.json")
+
+
+class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a server serves, and to whom.
+
+    Attributes
+    ----------
+    indexes : dict of str to str
+        URLs by the name in the path; the index under "" is served at the root.
+    search_key, write_key : str
+        SHA-256 of the keys in hex; "" lets everybody in.
+    writable : bool
+        Whether changes are accepted.
+    """
+
+    indexes: dict[str, str]
+    search_key: str = ""
+    write_key: str = ""
+    writable: bool = False
+
+    @classmethod
+    def of(cls, targets: Sequence[str], host: str, environment: Mapping[str, str], *, writable: bool) -> ServerSettings:
+        """Read targets, ``URL`` or ``name=URL``, and the keys ``VSEARCH_API_KEY`` and ``VSEARCH_WRITE_KEY``.
+
+        Raises
+        ------
+        InputError
+            A target is invalid, or there is no key although others than this machine can connect.
+        """
+        indexes: dict[str, str] = {}
+        for target in targets:
+            name, separator, url = target.partition("=")
+            if not separator or not NAME.fullmatch(name):
+                name, url = "", target
+            if name in OWN_PATHS:
+                raise InputError(f"an index cannot be called {name!r}: the server has a page of that name")
+            if name in indexes:
+                raise InputError(
+                    f"two indexes have the same path, {name or '/'}: name them, as in words=s3://bucket/words"
+                )
+            indexes[name] = url
+        if not indexes:
+            raise InputError("there is no index to serve; pass its URL")
+        search, write = (environment.get(name, "") for name in ("VSEARCH_API_KEY", "VSEARCH_WRITE_KEY"))
+        if not is_loopback(host):
+            if not search:
+                raise InputError(f"others can connect to {host}: set VSEARCH_API_KEY, or serve 127.0.0.1")
+            if writable and not write:
+                raise InputError(f"others can connect to {host}: set VSEARCH_WRITE_KEY, or do without --writable")
+        return cls(indexes, _hash(search), _hash(write), writable)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to a host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest() if key else ""
