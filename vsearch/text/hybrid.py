@@ -19,7 +19,7 @@ from vsearch.search.engine.masks import IndexMask
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.fusion import CONSTANT
 from vsearch.search.vectors import search_vectors
-from vsearch.text.search import search_words
+from vsearch.text.search import rank_words, weigh_words
 
 if TYPE_CHECKING:
     from vsearch.search.engine.request import SearchRequest
@@ -129,8 +129,9 @@ def search_both(
     """
     deep = msgspec.structs.replace(request, k=options.depth, offset=0, min_score=None)
     near = search_vectors(snapshot, points, deep, mask, stats)
-    _, worded = search_words(snapshot, texts, options.depth, mask, stats, request.deadline)
     shape = len(texts), request.k
+    # estimates of a search may differ from those of an exhaustive one
+    again = snapshot.model.rerank is None or snapshot.model.quantizer.scan == "cells"
     fused = FusedRows(
         np.full(shape, np.nan, np.float32),
         np.full(shape, -1, np.int64),
@@ -139,19 +140,26 @@ def search_both(
         np.full(shape, np.nan, np.float32),
         np.zeros(shape, np.int64),
     )
-    for query, text in enumerate(texts):
-        rows = np.union1d(near.rows[query], worded[query])
+    for query, words in enumerate(weigh_words(snapshot, texts, stats, request.deadline)):
+        text_scores, worded = rank_words(snapshot, words, options.depth, mask, stats, request.deadline)
+        rows = np.union1d(near.rows[query], worded)
         rows = rows[rows >= 0]
         if not len(rows):
             continue
         begun, apart = time.perf_counter(), SearchStats()
-        only = mask_of_rows(snapshot, rows)
-        exact = msgspec.structs.replace(deep, k=len(rows), exact=True, nprobe=None)
-        found = search_vectors(snapshot, points[query : query + 1], exact, only, apart)
-        by_vector = _scatter(rows, found.rows[0], found.scores[0])
-        by_text = _scatter(
-            rows, *reversed([part[0] for part in search_words(snapshot, [text], len(rows), only, apart)])
-        )
+        by_vector, by_text = np.zeros(len(rows)), np.zeros(len(rows))
+        _scatter(by_vector, rows, near.rows[query], near.scores[query])
+        _scatter(by_text, rows, worded, text_scores)
+        missing = rows if again else np.setdiff1d(rows, near.rows[query], assume_unique=True)
+        if len(missing):
+            exact = msgspec.structs.replace(deep, k=len(missing), exact=True, nprobe=None)
+            found = search_vectors(snapshot, points[query : query + 1], exact, mask_of_rows(snapshot, missing), apart)
+            _scatter(by_vector, rows, found.rows[0], found.scores[0])
+        missing = np.setdiff1d(rows, worded, assume_unique=True)
+        if len(missing) and len(worded) == options.depth:  # otherwise no other row has any of the words
+            only = mask_of_rows(snapshot, missing)
+            text_scores, worded = rank_words(snapshot, words, len(missing), only, apart, request.deadline)
+            _scatter(by_text, rows, worded, text_scores)
         similar = -by_vector if snapshot.model.metric == "l2" else by_vector
         ranks = _ranks(similar), np.where(by_text > 0, _ranks(by_text), 0)
         scores = _fuse(options, by_vector, similar, by_text, ranks, query)
@@ -176,12 +184,10 @@ def mask_of_rows(snapshot: Snapshot, rows: NDArray[np.int64]) -> IndexMask:
     return IndexMask.of(masks, snapshot)
 
 
-def _scatter(rows: NDArray[np.int64], found: NDArray[np.int64], scores: NDArray[np.float32]) -> Scores:
-    """Return the scores of rows, ascending; 0 for those that were not found."""
-    values = np.zeros(len(rows))
+def _scatter(values: Scores, rows: NDArray[np.int64], found: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
+    """Set the values of those rows, ascending, that were found."""
     present = found >= 0
     values[np.searchsorted(rows, found[present])] = scores[present]
-    return values
 
 
 def _ranks(scores: Scores) -> NDArray[np.int64]:

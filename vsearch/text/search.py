@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ SPAN = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
-class _Weighted:
+class WeightedQuery:
     """A query with its weights: what a term gains at most, and what a row of a prefix gains, both unscaled."""
 
     query: Query
@@ -80,31 +80,37 @@ def search_words(
         The index has no text columns, or a query is invalid.
     SearchTimeoutError
     """
-    columns = open_text(snapshot)
-    analyzers = [analyzer_of(column.entry) for column in columns]
     scores, rows = np.full((len(queries), k), np.nan, np.float32), np.full((len(queries), k), -1, np.int64)
-    for place, text in enumerate(queries):
-        begun = time.perf_counter()
-        query = parse(text, [column.name for column in columns], analyzers)
-        stats.add("prepare", begun)
-        begun = time.perf_counter()
-        found = _rank(snapshot, columns, query, k, mask, stats, deadline)
-        stats.add("scan", begun)
+    for place, weighted in enumerate(weigh_words(snapshot, queries, stats, deadline)):
+        found = rank_words(snapshot, weighted, k, mask, stats, deadline)
         scores[place, : len(found[0])], rows[place, : len(found[1])] = found
     stats.queries = len(queries)
     return scores, rows
 
 
-def _rank(
+def weigh_words(
+    snapshot: Snapshot, queries: Sequence[str], stats: SearchStats, deadline: float | None = None
+) -> Iterator[WeightedQuery]:
+    """Parse queries one after the other, and weigh their words. Raises like `search_words`."""
+    columns = open_text(snapshot)
+    analyzers = [analyzer_of(column.entry) for column in columns]
+    for text in queries:
+        begun = time.perf_counter()
+        weighted = _weigh(snapshot, columns, parse(text, [column.name for column in columns], analyzers), deadline)
+        stats.add("prepare", begun)
+        yield weighted
+
+
+def rank_words(
     snapshot: Snapshot,
-    columns: Sequence[OpenColumn],
-    query: Query,
+    weighted: WeightedQuery,
     k: int,
     mask: IndexMask | None,
     stats: SearchStats,
-    deadline: float | None,
+    deadline: float | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    weighted = _weigh(snapshot, columns, query, deadline)
+    """Find the best rows for a query: `search_words` for one, without padding."""
+    columns, begun = open_text(snapshot), time.perf_counter()
     norms = np.array([_norms(column) for column in columns], np.float64)
     heap_scores, heap_rows = np.zeros(k, np.int64), np.full(k, -1, np.int64)
     span = np.zeros(len(SpanField), np.int64)
@@ -151,6 +157,7 @@ def _rank(
     size = int(span[SpanField.SIZE])
     stats.rows_scanned += int(span[SpanField.SCORED])
     order = np.lexsort((heap_rows[:size], -heap_scores[:size]))
+    stats.add("scan", begun)
     return (heap_scores[order] / scale).astype(np.float32), heap_rows[order]
 
 
@@ -164,7 +171,7 @@ def _idf(column: OpenColumn, count: int) -> float:
     return math.log1p((column.texts - count + 0.5) / (count + 0.5))
 
 
-def _weigh(snapshot: Snapshot, columns: Sequence[OpenColumn], query: Query, deadline: float | None) -> _Weighted:
+def _weigh(snapshot: Snapshot, columns: Sequence[OpenColumn], query: Query, deadline: float | None) -> WeightedQuery:
     terms: dict[Term, float] = {}
     prefixes: dict[Term, float] = {}
     marked: dict[Term, list[NDArray[np.uint64]]] = {}
@@ -191,7 +198,7 @@ def _weigh(snapshot: Snapshot, columns: Sequence[OpenColumn], query: Query, dead
             prefixes[term] = weight / (1 + column.entry.k1)
         else:
             terms[term] = weight
-    return _Weighted(query, terms, prefixes, marked)
+    return WeightedQuery(query, terms, prefixes, marked)
 
 
 def _mark(column: OpenColumn, term: Term, place: int, rows: int) -> NDArray[np.uint64]:
@@ -208,7 +215,7 @@ def _count(words: NDArray[np.uint64]) -> int:
 
 
 def _allowed(
-    snapshot: Snapshot, columns: Sequence[OpenColumn], weighted: _Weighted, place: int, mask: IndexMask | None
+    snapshot: Snapshot, columns: Sequence[OpenColumn], weighted: WeightedQuery, place: int, mask: IndexMask | None
 ) -> NDArray[np.uint64]:
     """Return the rows of a run that may be returned, as a mask."""
     run = snapshot.shards[place]
@@ -239,7 +246,7 @@ def _allowed(
 
 
 def _lists(
-    columns: Sequence[OpenColumn], weighted: _Weighted, place: int, scale: float
+    columns: Sequence[OpenColumn], weighted: WeightedQuery, place: int, scale: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the lists of a run that a query scans, best first, with their scaled weights."""
     lists, weights = [], []
