@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vsearch.api.reading import DocumentVectors, StoredVectors
     from vsearch.api.remote_hits import RemoteHits
     from vsearch.api.remote_index import RemoteIndex
+    from vsearch.api.searching_many import search_many
     from vsearch.api.upkeep import prune, verify
     from vsearch.building.inputs.packed_bits import unpack_bits
     from vsearch.errors import (
@@ -103,6 +104,7 @@ __all__ = [
     "open",
     "plan",
     "prune",
+    "search_many",
     "unpack_bits",
     "verify",
 ]
@@ -120,6 +122,7 @@ __getattr__ = lazy_names(
         "vsearch.api.remote_hits": ("RemoteHits",),
         "vsearch.api.protocol": ("SearchableIndex",),
         "vsearch.api.remote_index": ("RemoteIndex",),
+        "vsearch.api.searching_many": ("search_many",),
         "vsearch.api.upkeep": ("prune", "verify"),
         "vsearch.building.inputs.packed_bits": ("unpack_bits",),
         "vsearch.datasets": ("datasets",),

@@ -13,7 +13,7 @@ from tests.live.troubles import Killed
 from vsearch.cluster import context
 from vsearch.cluster.engines import SerialEngine
 from vsearch.cluster.running import build_job
-from vsearch.cluster.tasks import STEPS, run_task
+from vsearch.cluster.tasks import STEPS
 from vsearch.storage import open_store, prune, snapshot_numbers
 
 
@@ -44,11 +44,11 @@ class Mortal:
 class Twice(SerialEngine):
     """Runs every task twice at the same time, as a scheduler may that takes a slow worker for dead."""
 
-    def run(self, place, stage, numbers):
+    def run(self, task, stage, numbers):
         for number in numbers:
             context._contexts.cache_clear()
             with ThreadPoolExecutor(2) as pool:
-                first, second = pool.map(lambda n: run_task(place, stage, n), [number, number])
+                first, second = pool.map(task, [number, number])
             yield first or second
 
 

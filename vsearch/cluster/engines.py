@@ -8,9 +8,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from uuid import uuid4
 
-from vsearch.cluster.context import Place
 from vsearch.cluster.description import build_division
-from vsearch.cluster.tasks import run_task
+from vsearch.cluster.tasks import Task
 from vsearch.errors import InputError, MissingDependencyError, VsearchError
 
 _LOCAL = re.compile(r"local(?::([1-9][0-9]{0,3}))?")
@@ -19,10 +18,11 @@ _LOCAL = re.compile(r"local(?::([1-9][0-9]{0,3}))?")
 class SerialEngine:
     """Runs tasks in this process, one after another."""
 
-    def run(self, place: Place, stage: str, numbers: Sequence[int]) -> Iterator[VsearchError | None]:
+    def run(self, task: Task, stage: str, numbers: Sequence[int]) -> Iterator[VsearchError | None]:
         """Run the tasks of a stage."""
+        del stage
         for number in numbers:
-            yield run_task(place, stage, number)
+            yield task(number)
 
 
 class DaskEngine:
@@ -36,7 +36,7 @@ class DaskEngine:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def run(self, place: Place, stage: str, numbers: Sequence[int]) -> Iterator[VsearchError | None]:
+    def run(self, task: Task, stage: str, numbers: Sequence[int]) -> Iterator[VsearchError | None]:
         """Run the tasks of a stage; those that are not done are cancelled if the caller stops.
 
         Raises
@@ -49,9 +49,7 @@ class DaskEngine:
         run = uuid4().hex[:8]
         futures = [
             self._client.submit(
-                run_task,
-                place,
-                stage,
+                task,
                 number,
                 key=f"vsearch-{stage}-{number}-{run}",
                 pure=False,

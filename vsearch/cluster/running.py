@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -14,6 +15,7 @@ from vsearch.cluster.context import Context, Place, open_context
 from vsearch.cluster.job import Divided, Job, JobOptions, Tuned
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.shard_steps import untuned_manifest
+from vsearch.cluster.tasks import Task, run_task
 from vsearch.errors import ConflictError, CorruptIndexError, IndexExistsError, InputError, VsearchError, VsearchWarning
 from vsearch.storage import Manifest, Store, commit, probe, read_manifest, snapshot_numbers
 
@@ -24,8 +26,8 @@ Progress = Callable[[str, int, int], None]
 class Engine(Protocol):
     """Runs tasks that are independent of each other."""
 
-    def run(self, place: Place, stage: str, numbers: Sequence[int]) -> Iterator[VsearchError | None]:
-        """Run the tasks of a stage and yield the result of each as it is done; see `tasks.run_task`."""
+    def run(self, task: Task, stage: str, numbers: Sequence[int]) -> Iterator[VsearchError | None]:
+        """Run the tasks of a stage and yield the result of each as it is done; `task` can be sent to other processes."""
 
 
 def build_job(
@@ -142,7 +144,7 @@ def _run_stage(outputs: Outputs, engine: Engine, place: Place, stage: str, numbe
     left = [number for number in numbers if outputs.record(stage, number) not in there]
     done = len(numbers) - len(left)
     progress(stage, done, len(numbers))
-    for error in engine.run(place, stage, left) if left else ():
+    for error in engine.run(partial(run_task, place, stage), stage, left) if left else ():
         if error is not None:
             raise error
         done += 1

@@ -20,6 +20,9 @@ from vsearch.errors import InputError
 if TYPE_CHECKING:
     from vsearch.errors import VsearchError
 
+Task = Callable[[int], "VsearchError | None"]
+"""A task of a stage, given its number; returns an error that it would be of no use to try again after."""
+
 STEPS: dict[str, Callable[[Context, int], None]] = {
     "files": read_headers,
     "plan": make_plan,

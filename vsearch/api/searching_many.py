@@ -1,0 +1,222 @@
+"""Searches with so many queries that they are read from files, divided into tasks, and answered in files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from vsearch.api.index import Index
+from vsearch.api.sources import source_options
+from vsearch.building.inputs.arrow_vectors import vector_column
+from vsearch.building.inputs.prefix_files import FilesPlan, FoundFile, is_url, list_files, read_header, source_store
+from vsearch.building.inputs.prefix_files import plan_files as combine
+from vsearch.building.inputs.prefix_reading import PrefixRows
+from vsearch.checks import check_search
+from vsearch.cluster.engines import SerialEngine, open_engine
+from vsearch.errors import ConflictError, InputError
+from vsearch.search.state.snapshot import open_snapshot
+from vsearch.storage import Store, open_store, read_manifest
+
+if TYPE_CHECKING:
+    from vsearch.errors import VsearchError
+
+Progress = Callable[[str, int, int], None]
+
+CHUNK_QUERIES = 16_384
+"""Queries of one task, answered in one file."""
+
+RECORD = "_search.json"
+"""Describes what was searched, beside the answers; readers of Parquet folders ignore names that begin with ``_``."""
+
+DONE = "_SUCCESS"
+
+
+class Search(msgspec.Struct, frozen=True):
+    """What is searched: the files of the queries, the snapshot, and the arguments of each search."""
+
+    index: str
+    snapshot: int
+    queries: str
+    files: tuple[FoundFile, ...]
+    column: str | None
+    k: int
+    where: str | dict[str, Any] | None
+
+
+class Places(msgspec.Struct, frozen=True):
+    """Where a task finds its search and queries, and puts its answers; with the options of the stores."""
+
+    search: Search
+    plan: FilesPlan
+    out: str
+    storage: dict[str, Any]
+    source_storage: dict[str, Any]
+    out_storage: dict[str, Any]
+
+
+def search_many(
+    index_url: str | os.PathLike[str],
+    queries: str | os.PathLike[str],
+    out_url: str | os.PathLike[str],
+    k: int = 10,
+    where: str | Mapping[str, Any] | None = None,
+    *,
+    vectors: str | None = None,
+    snapshot: int | None = None,
+    client: object | None = None,
+    source_storage: Mapping[str, object] | None = None,
+    out_storage: Mapping[str, object] | None = None,
+    progress: Progress | None = None,
+    **storage: object,
+) -> int:
+    """Search with queries from files, and write the answers to Parquet files; for joins and the search for duplicates.
+
+    A search that was interrupted goes on if it is started again with the same arguments: it searches the same snapshot, and
+    does not repeat what is answered.
+
+    Parameters
+    ----------
+    index_url : str or path
+    queries : str or path
+        Parquet, Arrow, ``.npy``, ``.fbin`` or ``.u8bin`` files: a URL, a folder or a single file.
+    out_url : str or path
+        Where the files ``part-00000.parquet`` ... are written. Columns: ``query`` (int64, the row number of the query), ``rank``
+        (int32, from 0), ``id`` (as in the index) and ``score`` (float32); sorted by the first two.
+    k, where
+        As for `Index.search`; a predicate is SQL text or a mapping.
+    vectors : str, optional
+        The vector column of tables.
+    snapshot : int, optional
+        The newest by default.
+    client : distributed.Client, address, "local" or "local:<workers>", optional
+        See `vsearch.build`; by default this process searches.
+    source_storage, out_storage : mapping, optional
+        Like `storage`, for the queries and the answers; by default its options where the kind of store is the same.
+    progress : callable, optional
+        Called with ``(stage, done, total)``.
+    **storage
+        Options for the store of the index; see `vsearch.open`.
+
+    Returns
+    -------
+    int
+        Number of queries.
+
+    Raises
+    ------
+    InputError
+        The queries cannot be used, or `out_url` holds answers of another search.
+    """
+    check_search(k=k)
+    if where is not None and not isinstance(where, (str, Mapping)):
+        raise InputError(f"where must be SQL text or a mapping, got {type(where).__name__}")
+    index_store = open_store(index_url, **storage)
+    source, out = (_absolute(each) for each in (queries, out_url))
+    of_source = source_options(source, index_store.url, source_storage, storage)
+    of_out = source_options(out, index_store.url, out_storage, storage)
+    query_store, name = source_store(source, of_source)
+    files = list_files(query_store, name)
+    out_store = open_store(out, **of_out)
+    asked = None if where is None else where if isinstance(where, str) else dict(where)
+    plan = combine(query_store.url, [read_header(query_store, file) for file in files])
+    column = vector_column(PrefixRows(query_store, plan).schema, vectors, plan.label) if plan.is_table else None
+    begun = _begin(
+        out_store, index_store, Search(index_store.url, 0, query_store.url, files, column, k, asked), snapshot
+    )
+    there = {info.path for info in out_store.list("")}
+    tasks = -(-plan.rows // CHUNK_QUERIES)
+    left = [number for number in range(tasks) if _part(number) not in there]
+    report = progress or (lambda *_: None)
+    report("search", tasks - len(left), tasks)
+    places = Places(begun, plan, out_store.url, dict(storage), of_source, of_out)
+    if client is None:
+        _run(SerialEngine(), places, left, tasks, report)
+    elif left:
+        with open_engine(client) as engine:
+            _run(engine, places, left, tasks, report)
+    if DONE not in there:
+        out_store.put(DONE, b"", create=False)
+    return plan.rows
+
+
+def search_chunk(places: Places, number: int) -> VsearchError | None:
+    """Answer the queries of a task; returns an error that it would be of no use to try again after."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        index, rows = _opened(msgspec.json.encode(places, order="deterministic"))
+        start, stop = number * CHUNK_QUERIES, min((number + 1) * CHUNK_QUERIES, places.plan.rows)
+        hits = index.search(rows.vectors(start, stop), places.search.k, places.search.where)
+    except InputError as error:
+        return error
+    query, rank = np.nonzero(~np.isnan(hits.scores))
+    ids = hits.ids[query, rank]
+    kind = pa.string() if index.info()["id_type"] == "string" else pa.int64()
+    columns = {
+        "query": pa.array(query + start, pa.int64()),
+        "rank": pa.array(rank, pa.int32()),
+        "id": pa.array(ids, kind),
+        "score": pa.array(hits.scores[query, rank], pa.float32()),
+    }
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    with suppress(ConflictError):  # another run of this task was first
+        open_store(places.out, **places.out_storage).put(_part(number), sink.getvalue().to_pybytes())
+    return None
+
+
+def _run(engine: Any, places: Places, left: list[int], tasks: int, report: Progress) -> None:
+    done = tasks - len(left)
+    for error in engine.run(partial(search_chunk, places), "search", left):
+        if error is not None:
+            raise error
+        done += 1
+        report("search", done, tasks)
+
+
+def _begin(out: Store, index: Store, search: Search, snapshot: int | None) -> Search:
+    """Record a search beside its answers, or find the record of the same search; the snapshot of the first run counts."""
+    search = msgspec.structs.replace(search, snapshot=read_manifest(index, snapshot).snapshot)
+    try:
+        out.put(RECORD, msgspec.json.encode(search))
+    except ConflictError:
+        try:
+            begun = msgspec.json.decode(bytes(out.get(RECORD)), type=Search)
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            begun = None
+        expected = search if snapshot is not None or begun is None else _of_snapshot(search, begun.snapshot)
+        if begun != expected:
+            raise InputError(f"{out.url} contains the answers of another search; choose another place") from None
+        return expected
+    return search
+
+
+def _of_snapshot(search: Search, snapshot: int) -> Search:
+    return msgspec.structs.replace(search, snapshot=snapshot)
+
+
+def _part(number: int) -> str:
+    return f"part-{number:05d}.parquet"
+
+
+def _absolute(place: str | os.PathLike[str]) -> str:
+    return place if isinstance(place, str) and is_url(place) else str(Path(place).expanduser().absolute())
+
+
+@lru_cache(maxsize=2)
+def _opened(encoded: bytes) -> tuple[Index, PrefixRows]:
+    """The index and the queries of a search; kept between the tasks of a process."""
+    places = msgspec.json.decode(encoded, type=Places)
+    search, store = places.search, open_store(places.search.index, **places.storage)
+    index = Index(open_snapshot(store, read_manifest(store, search.snapshot)))
+    rows = PrefixRows(open_store(search.queries, **places.source_storage), places.plan)
+    return index, replace(rows, column=search.column)
