@@ -14,7 +14,15 @@ import numpy as np
 
 from vsearch.encoders.grids import BITS, Bits, is_bits
 from vsearch.encoders.quantized import QuantizedLinear, TokenTable
-from vsearch.encoders.quantizing import TABLE, product_name, quantize, quantize_product, quantize_table, uniform_bits
+from vsearch.encoders.quantizing import (
+    TABLE,
+    enough,
+    product_name,
+    quantize,
+    quantize_product,
+    quantize_table,
+    uniform_bits,
+)
 from vsearch.encoders.report import cosines
 from vsearch.errors import InputError
 
@@ -144,7 +152,8 @@ class _Candidates:
         start: Mapping[str, Bits],
         free: list[str],
     ) -> None:
-        self._model, self._texts, self._expected = model, texts, expected
+        self._model, self._texts = model, enough(texts)
+        self._expected = expected[: len(self._texts)]
         self._products: dict[tuple[str, Bits], QuantizedLinear] = {}
         self._tables: dict[Bits, TokenTable] = {}
         self._free = free

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vsearch.encoders.bert import FloatTable
-from vsearch.encoders.quantizing import tokenize
+from vsearch.encoders.quantizing import enough, tokenize
 from vsearch.encoders.report import cosines
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
     from vsearch.encoders.bert import Bert, Linear
     from vsearch.encoders.wordpiece import WordPiece
-
-ENOUGH_TOKENS = 2048
-"""Number of tokens of the texts on which layers are compared."""
 
 
 def choose_layers(model: Bert[Linear], texts: list[list[int]], layers: Any) -> tuple[int, ...]:
@@ -47,7 +44,7 @@ def choose_layers(model: Bert[Linear], texts: list[list[int]], layers: Any) -> t
         return tuple(numbers)
     if type(layers) is not int or not 1 <= layers <= count:
         raise InputError(f"layers must be an integer from 1 to {count} or a sequence of layer numbers, got {layers!r}")
-    some = texts[: 1 + int(np.searchsorted(np.cumsum([len(ids) for ids in texts]), ENOUGH_TOKENS))]
+    some = enough(texts)
     expected = model.forward(some)
     kept = tuple(range(count))
     while len(kept) > layers:

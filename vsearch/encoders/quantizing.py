@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MOST_TOKENS = 16_384
 """Maximum number of tokens of the calibration texts; a few hundred short texts are enough."""
 
+ENOUGH_TOKENS = 2048
+"""Number of tokens of the texts on which alternatives are compared."""
+
 EXPONENT = 0.5
 """Exponent of the channel scales, which move part of the range of the inputs into the weights (SmoothQuant)."""
 
@@ -70,6 +73,11 @@ def tokenize(model: Bert[Any], texts: Sequence[str]) -> list[list[int]]:
     """Return the token ids of texts with the prompt for queries."""
     architecture, before = model.architecture, model.architecture.find_prompt(None)
     return [model.tokenizer.encode(before + text, architecture.length) for text in texts]
+
+
+def enough(texts: list[list[int]]) -> list[list[int]]:
+    """Return the first texts with at least `ENOUGH_TOKENS` tokens, or all."""
+    return texts[: 1 + int(np.searchsorted(np.cumsum([len(ids) for ids in texts]), ENOUGH_TOKENS))]
 
 
 def quantize(model: Bert[Linear], texts: list[list[int]], bits: Mapping[str, Bits]) -> QuantizedBert:
