@@ -150,7 +150,7 @@ def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"model_type": "roberta"}, "model_type must be 'bert', got 'roberta'"),
+        ({"model_type": "roberta"}, "model_type must be 'bert' or 'xlm-roberta', got 'roberta'"),
         ({"hidden_act": "relu"}, "hidden_act must be 'gelu'"),
         ({"hidden_size": 128}, "must have the shape"),
         ({"hidden_size": 10**12}, "hidden_size must be an integer from 1"),

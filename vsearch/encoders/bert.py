@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vsearch.encoders.architecture import Architecture
-    from vsearch.encoders.wordpiece import WordPiece
+    from vsearch.encoders.tokenizing import Tokenizer
 
 PRODUCTS = ("attention", "joined", "up", "down")
 """The linear layers of a transformer layer: query, key and value together; attention output; the two feed-forward layers."""
@@ -105,7 +105,7 @@ class Bert(Generic[P]):
     """
 
     architecture: Architecture
-    tokenizer: WordPiece
+    tokenizer: Tokenizer
     table: Table
     positions: NDArray[np.float32]
     embedding_norm: Norm

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vsearch.encoders.architecture import Architecture
-    from vsearch.encoders.wordpiece import WordPiece
+    from vsearch.encoders.tokenizing import Tokenizer
 
 
 class Model(Protocol):
@@ -24,7 +24,7 @@ class Model(Protocol):
     def architecture(self) -> Architecture: ...
 
     @property
-    def tokenizer(self) -> WordPiece: ...
+    def tokenizer(self) -> Tokenizer: ...
 
     def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
         """Return vectors float32 (m, dimensions) of texts, given as token ids; each is computed separately."""

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vsearch.encoders.bert import Bert, FloatTable, Layer, Linear, Norm
-from vsearch.encoders.folders import ModelFiles, Modules, dense_input, has_bias, read_architecture, read_tokenizer
+from vsearch.encoders.folders import (
+    ModelFiles,
+    Modules,
+    dense_input,
+    first_position,
+    has_bias,
+    read_architecture,
+    read_tokenizer,
+)
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +47,8 @@ def read_float_model(source: str | Path | Mapping[str, bytes]) -> Bert[Linear]:
     sizes = read_architecture(files, modules)
     tensors = files.tensors(modules.transformer)
     width, inner = sizes.width, sizes.inner
-    prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors.entries else ""
+    names = ("bert.", "roberta.")
+    prefix = next((name for name in names if f"{name}embeddings.word_embeddings.weight" in tensors.entries), "")
     take = _Taker(tensors, prefix)
 
     def layer(number: int) -> Layer[Linear]:
@@ -56,7 +65,9 @@ def read_float_model(source: str | Path | Mapping[str, bytes]) -> Bert[Linear]:
 
     types = tensors.entries.get(f"{prefix}embeddings.token_type_embeddings.weight")
     kinds = types.shape[0] if types is not None and types.shape else 1
-    positions = take.tensor("embeddings.position_embeddings.weight", (sizes.positions, width))[: sizes.length]
+    first = first_position(files, modules)
+    positions = take.tensor("embeddings.position_embeddings.weight", (first + sizes.positions, width))
+    positions = positions[first : first + sizes.length]
     first_type = take.tensor("embeddings.token_type_embeddings.weight", (kinds, width))[:1]
     if not len(first_type):
         raise InputError(f"{tensors.path}: the embedding of the first token type is missing")

@@ -11,6 +11,8 @@ import numpy as np
 
 from vsearch.encoders.architecture import ACTIVATIONS, MOST_LAYERS, MOST_TOKENS, Architecture, check_size
 from vsearch.encoders.tensors import Tensors
+from vsearch.encoders.tokenizing import Tokenizer
+from vsearch.encoders.unigram_files import read_unigram
 from vsearch.encoders.vocabularies import make_tokenizer
 from vsearch.encoders.wordpiece import Normalization, WordPiece
 from vsearch.errors import InputError
@@ -18,6 +20,8 @@ from vsearch.errors import InputError
 LARGEST_TEXT = 256 << 20
 """Maximum size of a configuration or vocabulary file in bytes."""
 
+XLM_R = "xlm-roberta"
+KINDS = ("bert", XLM_R)
 LIBRARY = "sentence_transformers."
 WEIGHTS = "model.safetensors"
 CONFIGURATIONS = ("sentence_bert_config.json", "sentence_xlnet_config.json")
@@ -146,15 +150,18 @@ def read_architecture(files: ModelFiles, modules: Modules) -> Architecture:
     config = files.read_json(path)
     if config is None:
         raise InputError(f"{files.name}: {path} is missing")
-    expected = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
-    for name, value in expected.items():
-        if config.get(name, value) != value or (name == "model_type" and name not in config):
+    if config.get("model_type") not in KINDS:
+        kinds = " or ".join(map(repr, KINDS))
+        raise InputError(f"{files.name}/{path}: model_type must be {kinds}, got {config.get('model_type')!r}")
+    for name, value in {"hidden_act": "gelu", "position_embedding_type": "absolute"}.items():
+        if config.get(name, value) != value:
             raise InputError(f"{files.name}/{path}: {name} must be {value!r}, got {config.get(name)!r}")
 
     def size(name: str, most: int = MOST_TOKENS) -> int:
         return check_size(f"{files.name}/{path}: {name}", config.get(name), most)
 
-    positions, width = size("max_position_embeddings"), size("hidden_size")
+    offset = first_position(files, modules)
+    positions, width = size("max_position_embeddings") - offset, size("hidden_size")
     prompts, prompt = _read_prompts(files)
     architecture = Architecture(
         width=width,
@@ -173,6 +180,17 @@ def read_architecture(files: ModelFiles, modules: Modules) -> Architecture:
     )
     architecture.check()
     return architecture
+
+
+def first_position(files: ModelFiles, modules: Modules) -> int:
+    """Return the row of the position embedding of the first token; in XLM-R, padding and the rows before it have others."""
+    config = files.read_json(join(modules.transformer, "config.json")) or {}
+    if config.get("model_type") != XLM_R:
+        return 0
+    padding = config.get("pad_token_id", 1)
+    if type(padding) is not int or not 0 <= padding < MOST_TOKENS:
+        raise InputError(f"{files.name}: pad_token_id must be the id of a token, got {padding!r:.100}")
+    return padding + 1
 
 
 def dense_input(files: ModelFiles, folder: str) -> int:
@@ -239,7 +257,7 @@ def _read_prompts(files: ModelFiles) -> tuple[dict[str, str], str | None]:
     return prompts, "query" if prompts.get("query") else default
 
 
-def read_tokenizer(files: ModelFiles, modules: Modules, tokens: int) -> WordPiece:
+def read_tokenizer(files: ModelFiles, modules: Modules, tokens: int) -> Tokenizer:
     """Read the tokenizer of a model.
 
     Parameters
@@ -250,10 +268,12 @@ def read_tokenizer(files: ModelFiles, modules: Modules, tokens: int) -> WordPiec
     Raises
     ------
     InputError
-        It is not a WordPiece tokenizer, or its vocabulary does not fit.
+        It is not a WordPiece or Unigram tokenizer, or its vocabulary does not fit.
     """
     config = files.read_json(join(modules.transformer, "tokenizer_config.json")) or {}
     described = files.read_json(join(modules.transformer, "tokenizer.json"))
+    if described is not None and _is_unigram(described):
+        return read_unigram(f"{files.name}/tokenizer.json", described, tokens)
     if described is not None:
         return _read_described(f"{files.name}/tokenizer.json", described, tokens)
     data = files.read(join(modules.transformer, "vocab.txt"))
@@ -265,6 +285,11 @@ def read_tokenizer(files: ModelFiles, modules: Modules, tokens: int) -> WordPiec
         raise InputError(f"{files.name}/vocab.txt is not valid UTF-8: {error}") from None
     vocabulary = {line.rstrip("\r"): row for row, line in enumerate(lines[:-1] if lines[-1] == "" else lines)}
     return make_tokenizer(f"{files.name}/vocab.txt", vocabulary, tokens, _normalization(config, "do_lower_case"))
+
+
+def _is_unigram(described: dict[str, Any]) -> bool:
+    model = described.get("model")
+    return isinstance(model, dict) and model.get("type") == "Unigram"
 
 
 def _read_described(path: str, described: dict[str, Any], tokens: int) -> WordPiece:

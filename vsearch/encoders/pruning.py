@@ -12,11 +12,11 @@ import numpy as np
 from vsearch.encoders.bert import FloatTable
 from vsearch.encoders.quantizing import enough, tokenize
 from vsearch.encoders.report import cosines
+from vsearch.encoders.wordpiece import WordPiece
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
     from vsearch.encoders.bert import Bert, Linear
-    from vsearch.encoders.wordpiece import WordPiece
 
 
 def choose_layers(model: Bert[Linear], texts: list[list[int]], layers: Any) -> tuple[int, ...]:
@@ -75,6 +75,8 @@ def keep_tokens(model: Bert[Linear], texts: Sequence[str], count: int) -> Bert[L
         The count is out of range.
     """
     tokenizer = model.tokenizer
+    if not isinstance(tokenizer, WordPiece):
+        raise InputError("vocabulary requires a WordPiece tokenizer")
     vocabulary = tokenizer.vocabulary
     needed = needed_tokens(tokenizer)
     if type(count) is not int or not len(needed) <= count <= len(vocabulary):

@@ -20,8 +20,9 @@ from vsearch.encoders.packing import TRIT_BYTES, are_trits, row_sums, up_to
 from vsearch.encoders.quantized import Apart, Packed, QuantizedLinear, TokenTable
 from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.running import QuantizedBert
+from vsearch.encoders.unigram_files import unigram_of
 from vsearch.encoders.vocabularies import make_tokenizer
-from vsearch.encoders.wordpiece import Normalization, WordPiece
+from vsearch.encoders.wordpiece import Normalization
 from vsearch.errors import CorruptIndexError, FormatVersionError, InputError
 from vsearch.kernels.encoders.fields import BLOCK, GROUP
 from vsearch.storage.files.bundle import open_bundle
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vsearch.encoders.grids import Bits
+    from vsearch.encoders.tokenizing import Tokenizer
     from vsearch.storage.files.segment_file import SegmentFile
 
 
@@ -211,8 +213,16 @@ class _Reader:
             yield Linear(self._floats(f"{at}weight", (out, width)), self._floats(f"{at}bias", (out,)))
             width = out
 
-    def _tokenizer(self) -> WordPiece:
+    def _tokenizer(self) -> Tokenizer:
         facts = self._facts.get("tokenizer")
+        if isinstance(facts, dict) and facts.get("kind") == "unigram":
+            names = self._token_names()
+            file = self._files["vocabulary"]
+            size = file.arrays["characters"].shape[0] if "characters" in file.arrays else 0
+            scores = self._take("vocabulary", "scores", np.float64, (len(names),))
+            if len(names) > self._sizes.tokens:
+                raise InputError(f"the vocabulary must have at most {self._sizes.tokens} tokens, got {len(names)}")
+            return unigram_of(facts, names, scores, self._take("vocabulary", "characters", np.uint8, (size,)))
         names = [entry.name for entry in fields(Normalization)]
         if not isinstance(facts, dict) or not all(isinstance(facts.get(name), bool) for name in names):
             raise InputError("the description of the tokenizer is missing or incomplete")
@@ -221,9 +231,7 @@ class _Reader:
             raise InputError(
                 f"the tokenizer must have a string prefix and a longest_word from 1 to 1000, got {prefix!r:.100} and {longest!r:.100}"
             )
-        file = self._files.get("vocabulary")
-        size = file.arrays["text"].shape[0] if file is not None and "text" in file.arrays else 0
-        tokens = self._take("vocabulary", "text", np.uint8, (size,)).tobytes().decode().split("\n")
+        tokens = self._token_names()
         vocabulary = dict(zip(tokens, range(len(tokens)), strict=True))
         vocabulary.pop("", None)  # ids that no text has
         return make_tokenizer(
@@ -234,3 +242,10 @@ class _Reader:
             prefix=prefix,
             longest_word=longest,
         )
+
+    def _token_names(self) -> list[str]:
+        """Return the tokens by id."""
+        file = self._files.get("vocabulary")
+        size = file.arrays["text"].shape[0] if file is not None and "text" in file.arrays else 0
+        names: list[str] = self._take("vocabulary", "text", np.uint8, (size,)).tobytes().decode().split("\n")
+        return names

@@ -13,6 +13,9 @@ from vsearch.encoders.entries import DATA, ENTRY, FORMAT, PLAIN_FORMAT, Entry
 from vsearch.encoders.grids import TERNARY
 from vsearch.encoders.packing import pack_trits, unpack_planes
 from vsearch.encoders.quantized import Packed
+from vsearch.encoders.unigram import Unigram
+from vsearch.encoders.unigram_files import unigram_arrays, unigram_facts
+from vsearch.encoders.wordpiece import WordPiece
 from vsearch.storage.files.bundle_writing import write_bundle
 from vsearch.storage.stores.held import HeldBytes
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from vsearch.encoders.quantized import QuantizedLinear
     from vsearch.encoders.report import EncoderReport
     from vsearch.encoders.running import QuantizedBert
-    from vsearch.encoders.wordpiece import WordPiece
+    from vsearch.encoders.tokenizing import Tokenizer
 
     Arrays = dict[str, NDArray[Any]]
 
@@ -40,12 +43,13 @@ def model_parts(model: QuantizedBert) -> dict[str, Arrays]:
         rest |= _norm_arrays(f"{number}.output", layer.output_norm)
     for number, module in enumerate(model.dense):
         rest |= {f"dense.{number}.weight": module.weight, f"dense.{number}.bias": module.bias}
+    scores = unigram_arrays(model.tokenizer) if isinstance(model.tokenizer, Unigram) else {}
     table = model.table
     codes = _packed_arrays(table.codes) if isinstance(table.codes, Packed) else {"codes": table.codes}
     return {
         "weights": weights,
         "table": {"steps": table.steps, **codes},
-        "vocabulary": {"text": _vocabulary_text(model.tokenizer)},
+        "vocabulary": {"text": _vocabulary_text(model.tokenizer), **scores},
         "floats": rest,
     }
 
@@ -72,7 +76,7 @@ def _norm_arrays(name: str, norm: Norm) -> Arrays:
     return {f"{name}.norm.weight": norm.weight, f"{name}.norm.bias": norm.bias}
 
 
-def _vocabulary_text(tokenizer: WordPiece) -> NDArray[np.uint8]:
+def _vocabulary_text(tokenizer: Tokenizer) -> NDArray[np.uint8]:
     """Return the tokens by id, one per line. Tokens with line breaks or lone surrogates never occur, so their lines are empty."""
     lines = [""] * (max(tokenizer.vocabulary.values()) + 1)
     for token, row in tokenizer.vocabulary.items():
@@ -81,23 +85,27 @@ def _vocabulary_text(tokenizer: WordPiece) -> NDArray[np.uint8]:
     return np.frombuffer("\n".join(lines).encode(), np.uint8)
 
 
+def _tokenizer_facts(tokenizer: Tokenizer) -> dict[str, Any]:
+    if isinstance(tokenizer, Unigram):
+        return unigram_facts(tokenizer)
+    if not isinstance(tokenizer, WordPiece):
+        raise TypeError(f"tokenizers of the type {type(tokenizer).__name__} have no format")
+    rules = asdict(tokenizer.normalization)
+    return {"prefix": tokenizer.prefix, "longest_word": tokenizer.longest_word, **rules}
+
+
 def format_of(model: QuantizedBert) -> int:
     """Return the lowest format in which a model can be written."""
     bits = set(model.product_bits.values())
     plain = len(bits) == 1 and TERNARY not in bits | {model.table.bits} and not model.columns_apart
-    return PLAIN_FORMAT if plain else FORMAT
+    return PLAIN_FORMAT if plain and isinstance(model.tokenizer, WordPiece) else FORMAT
 
 
 def to_files(model: QuantizedBert, report: EncoderReport) -> dict[str, NDArray[np.uint8]]:
     """Return the files of an encoder by name, as uint8 arrays."""
-    tokenizer = model.tokenizer
     facts = {
         "architecture": model.architecture.to_dict(),
-        "tokenizer": {
-            "prefix": tokenizer.prefix,
-            "longest_word": tokenizer.longest_word,
-            **asdict(tokenizer.normalization),
-        },
+        "tokenizer": _tokenizer_facts(model.tokenizer),
         "report": asdict(report),
     }
     store = HeldBytes("encoder://")

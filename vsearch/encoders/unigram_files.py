@@ -1,0 +1,189 @@
+"""Read and write Unigram tokenizers: ``tokenizer.json`` of the library `tokenizers`, and the arrays of compressed encoders."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsearch.encoders.unigram import META, CharacterMap, Unigram
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SPACES_COLLAPSED = {"Regex": " {2,}"}
+"""A replacement that makes no difference, since words are split at whitespace."""
+
+
+def read_unigram(path: str, described: Mapping[str, Any], tokens: int) -> Unigram:
+    """Read the tokenizer of XLM-R from a tokenizer of the library `tokenizers`.
+
+    Parameters
+    ----------
+    path : str
+        Name of the file in error messages.
+    described : mapping
+        Its contents; the type of the model is Unigram.
+    tokens : int
+        Number of token embeddings.
+
+    Raises
+    ------
+    InputError
+        The description is inconsistent, or uses something that is not supported.
+    """
+    model = described["model"]
+    _check_words(path, described.get("pre_tokenizer"))
+    pieces = model.get("vocab")
+    if not isinstance(pieces, list) or not 0 < len(pieces) <= tokens:
+        raise InputError(f"{path}: the vocabulary must have from 1 to {tokens} tokens")
+    if not all(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pieces):
+        raise InputError(f"{path}: the vocabulary must be pairs of a token and a score")
+    if any(type(score) not in (int, float) for _, score in pieces):
+        raise InputError(f"{path}: scores of tokens must be numbers")
+    if model.get("byte_fallback"):
+        raise InputError(f"{path}: byte_fallback is not supported")
+    names = [piece for piece, _ in pieces]
+    first, last = _ends(path, described.get("post_processor"))
+    return _check(
+        path,
+        names,
+        np.array([score for _, score in pieces], np.float64),
+        {"unknown": model.get("unk_id"), "first": _id(path, names, first), "last": _id(path, names, last)},
+        _special(path, described.get("added_tokens") or [], names),
+        _character_map(path, described.get("normalizer")),
+    )
+
+
+def unigram_facts(tokenizer: Unigram) -> dict[str, Any]:
+    """Return what a compressed encoder stores of a tokenizer besides its arrays."""
+    ends = {name: getattr(tokenizer, name) for name in ("unknown", "first", "last")}
+    return {"kind": "unigram", **ends, "special": sorted(tokenizer.special.values())}
+
+
+def unigram_arrays(tokenizer: Unigram) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a tokenizer besides the text of its vocabulary."""
+    characters = b"" if tokenizer.characters is None else tokenizer.characters.data
+    return {"scores": tokenizer.scores, "characters": np.frombuffer(characters, np.uint8)}
+
+
+def unigram_of(
+    facts: Mapping[str, Any], names: list[str], scores: NDArray[np.float64], characters: NDArray[np.uint8]
+) -> Unigram:
+    """Return a tokenizer from the results of `unigram_facts` and `unigram_arrays`, checked.
+
+    Raises
+    ------
+    InputError
+    """
+    special = facts.get("special")
+    if not isinstance(special, list) or not all(type(row) is int and 0 <= row < len(names) for row in special):
+        raise InputError("special tokens must be ids of tokens")
+    mapped = CharacterMap(characters.tobytes()) if characters.size else None
+    return _check("vocabulary", names, scores, facts, {names[row]: row for row in special}, mapped)
+
+
+def _check(
+    path: str,
+    names: list[str],
+    scores: NDArray[np.float64],
+    ends: Mapping[str, Any],
+    special: Mapping[str, int],
+    characters: CharacterMap | None,
+) -> Unigram:
+    vocabulary = {name: row for row, name in enumerate(names) if name}
+    if len(scores) != len(names) or not np.isfinite(scores).all():
+        raise InputError(f"{path}: every token must have a finite score")
+    if len(vocabulary) != sum(map(bool, names)):
+        raise InputError(f"{path}: a token occurs twice")
+    for name in ("unknown", "first", "last"):
+        if type(ends.get(name)) is not int or not 0 <= ends[name] < len(names):
+            raise InputError(f"{path}: the {name} token must be a token of the vocabulary, got {ends.get(name)!r:.100}")
+    return Unigram(vocabulary, scores, ends["unknown"], ends["first"], ends["last"], special, characters)
+
+
+def _check_words(path: str, described: Any) -> None:
+    """Refuse texts that are split into words otherwise than in XLM-R."""
+    parts: Any = described.get("pretokenizers") if isinstance(described, dict) else None
+    kinds = [part.get("type") if isinstance(part, dict) else None for part in parts] if isinstance(parts, list) else []
+    if kinds != ["WhitespaceSplit", "Metaspace"]:
+        raise InputError(f"{path}: the pre_tokenizer must be a Sequence of WhitespaceSplit and Metaspace")
+    meta = parts[1]
+    prepended = meta.get("prepend_scheme", "always" if meta.get("add_prefix_space", True) else "never")
+    if meta.get("replacement") != META or prepended != "always" or meta.get("split", True) is not True:
+        raise InputError(f"{path}: Metaspace must prepend {META!r} to every word, and split at it")
+
+
+def _character_map(path: str, described: Any) -> CharacterMap | None:
+    """Return the normalization; None if there is none."""
+    if described is None:
+        return None
+    kind = described.get("type") if isinstance(described, dict) else None
+    if kind == "Sequence":
+        parts = [part for part in described.get("normalizers") or [] if not _is_collapsing(part)]
+        if len(parts) > 1:
+            raise InputError(f"{path}: the normalizer must be Precompiled, got a sequence of {len(parts)}")
+        return _character_map(path, parts[0] if parts else None)
+    if kind != "Precompiled":
+        raise InputError(f"{path}: the normalizer must be Precompiled, got {kind!r:.100}")
+    try:
+        return CharacterMap(base64.b64decode(described.get("precompiled_charsmap"), validate=True))
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise InputError(f"{path}: precompiled_charsmap is not valid: {error}") from None
+
+
+def _is_collapsing(part: Any) -> bool:
+    return (
+        isinstance(part, dict)
+        and part.get("type") == "Replace"
+        and part.get("pattern") == SPACES_COLLAPSED
+        and part.get("content") == " "
+    )
+
+
+def _ends(path: str, described: Any) -> tuple[Any, Any]:
+    """Return the first and the last token of every text."""
+    kind = described.get("type") if isinstance(described, dict) else None
+    if kind == "RobertaProcessing":
+        return _first_of(described.get("cls")), _first_of(described.get("sep"))
+    single = described.get("single") if kind == "TemplateProcessing" else None
+    if isinstance(single, list) and len(single) == 3 and all(isinstance(part, dict) for part in single):
+        before, text, after = single
+        ends = [part.get("SpecialToken") for part in (before, after)]
+        if "Sequence" in text and all(isinstance(end, dict) for end in ends):
+            return ends[0].get("id"), ends[1].get("id")
+    raise InputError(f"{path}: the post_processor must put one special token before and one after a text")
+
+
+def _first_of(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and value else None
+
+
+def _id(path: str, names: list[str], token: Any) -> int:
+    if not isinstance(token, str) or token not in names:
+        raise InputError(f"{path}: the vocabulary must contain {token!r:.100}")
+    return names.index(token)
+
+
+def _special(path: str, added: Any, names: list[str]) -> dict[str, int]:
+    """Return the special tokens, which must be in the vocabulary, and recognized in texts as they are."""
+    special: dict[str, int] = {}
+    tokens: list[Any] = added if isinstance(added, list) else [None]
+    for token in tokens:
+        name, row = (token.get("content"), token.get("id")) if isinstance(token, dict) else (None, None)
+        if (
+            not isinstance(name, str)
+            or not name
+            or type(row) is not int
+            or not 0 <= row < len(names)
+            or names[row] != name
+        ):
+            raise InputError(f"{path}: added tokens must be in the vocabulary, got {name!r:.100}")
+        if token.get("normalized") or token.get("single_word") or not token.get("special"):
+            raise InputError(f"{path}: added tokens must be special and not normalized, got {name!r:.100}")
+        special[name] = row
+    return special
