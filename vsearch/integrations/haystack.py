@@ -32,6 +32,9 @@ from vsearch.predicates.expressions import Constant
 class VsearchDocumentStore:
     """Documents in a vsearch index.
 
+    Filters have exactly the semantics of Haystack. They are evaluated by the index if a field has values of one type, and document by
+    document for values of other types than the first, lists and dicts.
+
     Parameters
     ----------
     url : str
@@ -43,9 +46,6 @@ class VsearchDocumentStore:
         that they are returned as they were given, but for rounding.
     **options
         As for `vsearch.open`: ``refresh`` and options of the store.
-
-    Filters have exactly the semantics of Haystack. They are evaluated by the index if a field has values of one type, and document by
-    document for values of other types than the first, lists and dicts.
     """
 
     def __init__(

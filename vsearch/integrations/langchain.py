@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 class VsearchVectorStore(VectorStore):
     """Documents in a vsearch index.
 
+    Metadata are returned as they were given, and must be of types that JSON has. Filters (``filter=``) see strings, numbers, booleans
+    and lists of these, as attributes of their name: SQL, a dict, or an expression, as everywhere in vsearch.
+
     Parameters
     ----------
     embedding : Embeddings
@@ -40,9 +43,6 @@ class VsearchVectorStore(VectorStore):
         Options of `vsearch.create` for a new index, such as ``{"metric": "l2"}``.
     **options
         As for `vsearch.open`: ``refresh`` and options of the store.
-
-    Metadata are returned as they were given, and must be of types that JSON has. Filters (``filter=``) see strings, numbers, booleans
-    and lists of these, as attributes of their name: SQL, a dict, or an expression, as everywhere in vsearch.
     """
 
     def __init__(

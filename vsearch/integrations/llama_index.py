@@ -46,6 +46,9 @@ CANDIDATES = 4
 class VsearchVectorStore(BasePydanticVectorStore):
     """Nodes in a vsearch index.
 
+    Nodes are returned with all their fields but the embedding. Filters see metadata that are strings, numbers, booleans and lists of
+    these. Query modes are DEFAULT and MMR.
+
     Parameters
     ----------
     url : str
@@ -54,9 +57,6 @@ class VsearchVectorStore(BasePydanticVectorStore):
         Options of `vsearch.create` for a new index, such as ``{"metric": "l2"}``.
     **options
         As for `vsearch.open`: ``refresh`` and options of the store.
-
-    Nodes are returned with all their fields but the embedding. Filters see metadata that are strings, numbers, booleans and lists of
-    these. Query modes are DEFAULT and MMR.
     """
 
     stores_text: bool = True
