@@ -27,7 +27,7 @@ from vsearch.storage import ObjectInfo, Store, open_store, read_manifest
 from vsearch.storage.stores.metered import MeteredStore
 
 K = 10
-CENTRES = 4096
+CENTERS = 4096
 COLUMNS = ("pos", "lexname", "polysemy", "has_example", "depth", "gloss_len")
 """Attributes to use from a folder, if it has them."""
 
@@ -85,7 +85,7 @@ def read(folder: Path, rows: int | None, queries: int | None) -> Collection:
 
 def made(rows: int, dimensions: int) -> Batch:
     """Clustered unit vectors, each with a number and a kind, and ids in random order."""
-    vectors, _ = clustered(rows, 1, dimensions, centers=CENTRES)
+    vectors, _ = clustered(rows, 1, dimensions, centers=CENTERS)
     random = np.random.default_rng(1)
     kinds = pa.array([f"kind {number}" for number in range(20)]).take(random.integers(20, size=rows))
     return Batch(vectors, pa.table({"number": np.arange(rows), "kind": kinds}), random.permutation(rows))

@@ -245,7 +245,7 @@ def costs_text(lines: list[tuple[StandIn, Measured, Cost, Cost]]) -> str:
             "as 1 / j; four uniform attributes, a range on each, 8 % of the rows pass them all. Every batch of 1,000 and "
             "every single query has ranges of its own, so no mask is remembered"
         ),
-        "- recall: at the measured rows, not the published ones: filtered answers against exact neighbours among the matching raw vectors, 200 queries for each of 3 predicates",
+        "- recall: at the measured rows, not the published ones: filtered answers against exact neighbors among the matching raw vectors, 200 queries for each of 3 predicates",
         (
             f"- time: processor time of the functions' processes on the local FaaS, warm, 1 bit codes with int8 rerank. {MEMORY} MB "
             "are one virtual processor on AWS, which is taken to be as fast as one of this machine's"

@@ -14,9 +14,9 @@ RERANKS = ("int8", "float16", "float32", None)
 def clustered(n, d=24, seed=0, clusters=12):
     """Vectors float32 (n, d) as embeddings are: some clusters, unlike spreads, unlike lengths, not around the origin."""
     rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(4321).standard_normal((clusters, d))
+    centers = np.random.default_rng(4321).standard_normal((clusters, d))
     spread = 0.9 ** np.arange(d)
-    made = centres[rng.integers(0, clusters, n)] + 0.7 * rng.standard_normal((n, d)) * spread + 0.5
+    made = centers[rng.integers(0, clusters, n)] + 0.7 * rng.standard_normal((n, d)) * spread + 0.5
     return (made * rng.uniform(0.5, 1.5, (n, 1))).astype(np.float32)
 
 

@@ -18,7 +18,7 @@ ROWS = 300
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
-    """An index with files of every kind, and one shard that is never asked for its neighbours alone."""
+    """An index with files of every kind, and one shard that is never asked for its neighbors alone."""
     folder = tmp_path_factory.mktemp("damage") / "index"
     table = pa.table(
         {

@@ -66,7 +66,7 @@ def test_a_few_rows_far_out_do_not_blur_the_others(tmp_path):
     assert np.abs(hits.scores - own).max() <= 1e-3
 
 
-def test_positions_in_metres_from_the_centre_of_the_earth(tmp_path):
+def test_positions_in_metres_from_the_center_of_the_earth(tmp_path):
     rng = np.random.default_rng(1)
     metres = (np.array([4208848.0, 2334863.5, 4171170.2]) + rng.uniform(-2000, 2000, (ROWS, 3))).astype(np.float32)
     index = vsearch.build(metres, tmp_path / "index", metric="l2", rerank="float32")
@@ -77,7 +77,7 @@ def test_positions_in_metres_from_the_centre_of_the_earth(tmp_path):
 
 
 def apart(kind):
-    """Clusters of spread 1 (positions: 2 km), far from each other; and the share of neighbours that float32 can tell."""
+    """Clusters of spread 1 (positions: 2 km), far from each other; and the share of neighbors that float32 can tell."""
     rng = np.random.default_rng(5)
     if kind == "positions":
         cities = np.array([[4208848.0, 2334863.5, 4171170.2], [-2694045.0, -4297222.0, 3854100.5]])
@@ -86,8 +86,8 @@ def apart(kind):
         "two sides": np.array([[1e6], [-1e6]]) * np.ones(DIMENSIONS),
         "near": rng.uniform(-30, 30, (15, DIMENSIONS)),
     }
-    centres = sides.get(kind, rng.uniform(-1e5, 1e5, (15, DIMENSIONS)))
-    return centres[rng.integers(0, len(centres), ROWS)] + rng.normal(size=(ROWS, DIMENSIONS)), 0.95
+    centers = sides.get(kind, rng.uniform(-1e5, 1e5, (15, DIMENSIONS)))
+    return centers[rng.integers(0, len(centers), ROWS)] + rng.normal(size=(ROWS, DIMENSIONS)), 0.95
 
 
 @pytest.mark.parametrize("rerank", ["int8", "float32"])
@@ -110,9 +110,9 @@ def test_clusters_far_from_each_other(tmp_path, kind, rerank):
 @pytest.mark.parametrize(("clusters", "apart_by"), [(2, 1e6), (20, 1e6), (200, 1e6), (2, 1e7), (200, 1e4)])
 def test_tuned_recall_holds_in_clusters_far_from_each_other(tmp_path, clusters, apart_by):
     rng = np.random.default_rng(clusters)  # 200 of them are more than there are partitions
-    centres = apart_by * rng.uniform(-1, 1, (clusters, 32))
+    centers = apart_by * rng.uniform(-1, 1, (clusters, 32))
     rows, asked = (
-        (centres[rng.integers(0, clusters, n)] + rng.normal(size=(n, 32))).astype(np.float32) for n in (10_000, 200)
+        (centers[rng.integers(0, clusters, n)] + rng.normal(size=(n, 32))).astype(np.float32) for n in (10_000, 200)
     )
     index = vsearch.build(rows, tmp_path / "index", metric="l2")
     wide = asked.astype(np.float64)
@@ -131,8 +131,8 @@ def test_partitions_are_split_only_where_they_hold_clusters_far_from_each_other(
     for vectors, more in ((plain, 1.0), (heavy, 1.5), (np.repeat(plain[:5], 600, axis=0), 1.0)):
         centroids = train_centroids(vectors, 40, 0)
         assert len(split_loose(vectors, centroids, 0)) <= more * len(centroids)
-    centres = rng.uniform(-1e4, 1e4, (50, 8))
-    vectors = (centres[rng.integers(0, 50, 3000)] + rng.normal(size=(3000, 8))).astype(np.float32)
+    centers = rng.uniform(-1e4, 1e4, (50, 8))
+    vectors = (centers[rng.integers(0, 50, 3000)] + rng.normal(size=(3000, 8))).astype(np.float32)
     mixed = train_centroids(vectors, 40, 0)
     apart = split_loose(vectors, mixed, 0)
     assert len(apart) <= 4 * len(mixed)

@@ -7,7 +7,7 @@ import pytest
 
 import vsearch
 from tests.indexes import clustered
-from vsearch.metrics import normalise
+from vsearch.metrics import normalize
 
 SIZES = (1e-40, 1e-30, 1e-20, 1e-12, 1.0, 1e15, 1e18, 1e25, 1e37)
 
@@ -52,7 +52,7 @@ def test_cosine_of_queries_and_rows_of_any_length(plain, mixed, size):
 
 def test_normalised_rows_have_norm_1_or_0():
     rows = np.stack([np.full(3, size, np.float32) for size in (0, 1e-44, 1e-30, 1e-19, 1.0, 1e19, 3.4e38)])
-    np.testing.assert_allclose(np.linalg.norm(normalise(rows), axis=1), [0, *[1] * 6], rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(normalize(rows), axis=1), [0, *[1] * 6], rtol=1e-6)
 
 
 def test_no_cosine_is_above_1(tmp_path):

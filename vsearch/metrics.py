@@ -16,7 +16,7 @@ LEAST_NORM = 1e-15  # below it, squares in float32 lose significant digits
 LARGEST_NORM = 1e18  # of a rotated query: allowed elements in 65,536 dimensions, minus a mean, with room to spare
 
 
-def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale rows of finite numbers of any magnitude to norm 1; zero rows stay zero."""
     with np.errstate(over="ignore"):
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -38,7 +38,7 @@ def test_nothing_to_find_is_found():
     assert recall(data, np.full((20, 10), -1), nothing) == 1.0
 
 
-def test_a_duplicate_of_a_neighbour_is_as_good_as_the_neighbour():
+def test_a_duplicate_of_a_neighbor_is_as_good_as_the_neighbor():
     data = made()
     twice = np.concatenate([data.base, data.base])
     doubled = Data("doubled", data.metric, twice, data.queries, data.truth)
@@ -59,7 +59,7 @@ def test_more_answers_than_k_give_the_share_of_the_true_k_among_them():
     assert recall(data, best[:, 5:]) == pytest.approx(0.5)
 
 
-def test_given_neighbours_are_used_and_others_computed_and_kept(tmp_path, monkeypatch):
+def test_given_neighbors_are_used_and_others_computed_and_kept(tmp_path, monkeypatch):
     data = made()
     monkeypatch.setattr(bench_data, "CACHE", tmp_path / "cache")
     np.save(tmp_path / "base.npy", data.base)

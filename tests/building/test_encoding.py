@@ -10,7 +10,7 @@ import pytest
 from tests.coded import DIMENSIONS, KINDS, ROWS, all_codes, assert_same, build, built, vectors
 from vsearch.building.encoding import encode_rotated, encode_rows, rotate
 from vsearch.building.training import prepare_vectors
-from vsearch.metrics import normalise
+from vsearch.metrics import normalize
 from vsearch.search.state.fetching import reconstruct, take_ids
 from vsearch.search.state.row_codes import take
 from vsearch.search.state.run_layout import lay_out_run
@@ -96,7 +96,7 @@ def test_encoded_rows_decode_to_their_vectors(tmp_path, metric, scale, rerank):
     weights = model.rerank_weights if rerank == "int8" else np.ones(DIMENSIONS, np.float32)
     residuals = codes.rerank.astype(np.float64) * weights * codes.rerank_scales[:, None]
     decoded = (model.centroids[codes.partitions] + residuals) @ model.quantizer.rotation + model.mean
-    expected = normalise(made) if metric == "cosine" else made
+    expected = normalize(made) if metric == "cosine" else made
     largest = np.abs(expected).max()
     allowed = {"int8": 0.03, "float16": 1e-3, "float32": 1e-5}[rerank] * largest
     assert np.abs(decoded - expected[order]).max() <= allowed

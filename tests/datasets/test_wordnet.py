@@ -61,7 +61,7 @@ def test_text_starts_with_its_lemmas(sample: datasets.Dataset) -> None:
         assert len(row["lemmas"]) == row["n_lemmas"]
 
 
-def test_neighbours_are_exact(sample: datasets.Dataset) -> None:
+def test_neighbors_are_exact(sample: datasets.Dataset) -> None:
     base = sample.vectors.astype(np.float32)
     base /= np.linalg.norm(base, axis=1, keepdims=True)
     queries = sample.queries / np.linalg.norm(sample.queries, axis=1, keepdims=True)

@@ -108,13 +108,13 @@ def test_merging_is_wards_clustering(seed, count, groups) -> None:
 
 def test_merged_vectors_are_means_as_long_as_their_members() -> None:
     rng = np.random.default_rng(0)
-    centres = unit(rng, 5, 16)
-    vectors = np.repeat(centres, 6, axis=0) + 0.01 * rng.standard_normal((30, 16)).astype(np.float32)
+    centers = unit(rng, 5, 16)
+    vectors = np.repeat(centers, 6, axis=0) + 0.01 * rng.standard_normal((30, 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     merged, central = merge_vectors(vectors, 5)
     np.testing.assert_allclose(np.linalg.norm(merged, axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(central // 6, np.arange(5))
-    assert ((merged * centres).sum(axis=1) > 0.99).all()
+    assert ((merged * centers).sum(axis=1) > 0.99).all()
 
 
 def test_merging_takes_equal_and_zero_vectors() -> None:

@@ -25,8 +25,8 @@ QUICK = RetryPolicy(first_wait=0.001, longest_wait=0.002)
 
 def make_sample(rows, dimensions, seed):
     rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(12, dimensions))
-    vectors = (centres[rng.integers(0, 12, rows)] + rng.normal(size=(rows, dimensions)) * 0.6).astype(np.float32)
+    centers = rng.normal(size=(12, dimensions))
+    vectors = (centers[rng.integers(0, 12, rows)] + rng.normal(size=(rows, dimensions)) * 0.6).astype(np.float32)
     words = [f"w{i % 7}" if i % 11 else None for i in range(rows)]
     attributes = pa.table(
         {
@@ -41,7 +41,7 @@ def make_sample(rows, dimensions, seed):
     return (
         vectors,
         attributes,
-        (centres[rng.integers(0, 12, 24)] + rng.normal(size=(24, dimensions))).astype(np.float32),
+        (centers[rng.integers(0, 12, 24)] + rng.normal(size=(24, dimensions))).astype(np.float32),
     )
 
 

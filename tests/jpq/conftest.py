@@ -24,8 +24,8 @@ class Task:
 @pytest.fixture(scope="session")
 def task() -> Task:
     rng = np.random.default_rng(0)
-    centres = rng.standard_normal((40, DIMENSIONS))
-    documents = centres[rng.integers(0, 40, ROWS)] + 0.6 * rng.standard_normal((ROWS, DIMENSIONS))
+    centers = rng.standard_normal((40, DIMENSIONS))
+    documents = centers[rng.integers(0, 40, ROWS)] + 0.6 * rng.standard_normal((ROWS, DIMENSIONS))
     positives = rng.permutation(ROWS)[:QUERIES]
     scale = np.exp(0.8 * rng.standard_normal(DIMENSIONS))
     queries = documents[positives] * scale + 0.4 * rng.standard_normal((QUERIES, DIMENSIONS))

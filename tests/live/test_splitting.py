@@ -370,8 +370,8 @@ def test_one_shard_alone_has_the_rows_that_it_has_in_the_index():
 def test_recall_after_a_drift(tmp_path):
     def clusters(n, seed, many, d=24):
         rng = np.random.default_rng(seed)
-        centres = rng.standard_normal((many, d))[np.arange(n) % many]
-        return (centres + 0.6 * rng.standard_normal((n, d))).astype(np.float32)
+        centers = rng.standard_normal((many, d))[np.arange(n) % many]
+        return (centers + 0.6 * rng.standard_normal((n, d))).astype(np.float32)
 
     first, later = clusters(1000, 1, 12), clusters(10_000, 2, 3)
     index = vsearch.build(first, tmp_path / "index", partitions=24, shards=2)

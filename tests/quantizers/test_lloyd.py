@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vsearch.errors import CorruptIndexError
 from vsearch.kernels.scan.blocks import transpose
 from vsearch.kernels.scan.cells import lower_bounds
-from vsearch.quantizers.osq_lloyd import MAX_BITS, greedy_bits, lloyd_centres, train_lloyd
+from vsearch.quantizers.osq_lloyd import MAX_BITS, greedy_bits, lloyd_centers, train_lloyd
 from vsearch.quantizers.registry import load_quantizer
 
 SEEDS = st.integers(0, 1000)
@@ -61,19 +61,19 @@ def test_no_bit_is_wasted_on_dimensions_that_have_enough_or_no_energy():
     bits=st.integers(0, 8),
     offset=st.sampled_from([0, 1000]),
 )
-def test_lloyd_centres_ascend_and_stay_among_the_values(values, bits, offset):
+def test_lloyd_centers_ascend_and_stay_among_the_values(values, bits, offset):
     ordered = np.sort(np.array(values, np.float32)) + np.float32(offset)
-    centres = lloyd_centres(ordered, 1 << bits)
-    assert centres.shape == (1 << bits,)
-    assert (np.diff(centres) >= 0).all()
-    assert ordered[0] <= centres[0]
-    assert centres[-1] <= ordered[-1]
+    centers = lloyd_centers(ordered, 1 << bits)
+    assert centers.shape == (1 << bits,)
+    assert (np.diff(centers) >= 0).all()
+    assert ordered[0] <= centers[0]
+    assert centers[-1] <= ordered[-1]
 
 
 def test_lloyd_lowers_the_error_of_equally_filled_cells():
     values = np.sort(np.random.default_rng(0).laplace(size=5000))
-    centres = lloyd_centres(values, 16)
-    nearest = np.abs(values[:, None] - centres).min(axis=1)
+    centers = lloyd_centers(values, 16)
+    nearest = np.abs(values[:, None] - centers).min(axis=1)
     equal = np.concatenate([(part - part.mean()) ** 2 for part in np.array_split(values, 16)])
     assert np.mean(nearest**2) < 0.6 * np.mean(equal)
 
@@ -113,7 +113,7 @@ def test_a_bound_is_never_above_the_distance(d, n, bits, seed):
 def test_edges_at_zero_are_like_any_other():
     codec = replace(
         train_lloyd(np.array([[-1.0], [1.0]], np.float32), 1.0),
-        centres=np.array([-1, 1], np.float32),
+        centers=np.array([-1, 1], np.float32),
         rotation=np.eye(1, dtype=np.float32),
     )
     assert codec.lowers.tolist() == [-np.inf, 0.0]
@@ -180,7 +180,7 @@ def test_a_stored_codec_is_the_same():
         {"dimension_bits": np.array([9, 1], np.int32)},
         {"dimension_bits": np.array([-1, 1], np.int32)},
         {"dimension_bits": np.ones(40, np.int32)},
-        {"centres": np.zeros(3, np.float32)},
+        {"centers": np.zeros(3, np.float32)},
         {"means": np.zeros(3, np.float32)},
         {"signs": 11},
         {"signs": -1},
@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_refused(change):
     arrays, configuration = dict(codec.arrays()), codec.configuration()
     for name, value in change.items():
         if name == "reverse":
-            arrays["centres"] = arrays["centres"][::-1].copy()
+            arrays["centers"] = arrays["centers"][::-1].copy()
         elif name in arrays:
             arrays[name] = value
         else:

@@ -67,8 +67,8 @@ def test_exact_search_is_brute_force(case, k):
     queries = np.concatenate([clustered(5, seed=1), vectors[:3]])
     true = brute_force(metric, queries, vectors)
     # <q, e> for an error e of the row; under l2 it counts twice, with q relative to the mean of all vectors
-    centred = queries.astype(np.float64) - (vectors.mean(axis=0) if metric == "l2" else 0)
-    own = 1.0 if metric == "cosine" else np.linalg.norm(centred, axis=1)[:, None]
+    centered = queries.astype(np.float64) - (vectors.mean(axis=0) if metric == "l2" else 0)
+    own = 1.0 if metric == "cosine" else np.linalg.norm(centered, axis=1)[:, None]
     reach = 2 * own if metric == "l2" else own
     if metric == "l2" and index.info()["rerank"] is None:  # relative to the row's centroid
         reach = 2 * (np.sqrt(true) + lengths)

@@ -19,11 +19,11 @@ PREDICATES = [None, "a < 0.3", "a < 0.31 AND b = 2", "a < 1e-3"]
 @pytest.fixture(scope="module", params=["cosine", "ip", "l2"])
 def index(request, tmp_path_factory):
     rng = np.random.default_rng(7)
-    centres = rng.normal(size=(40, 24)) * 2
-    vectors = (centres[rng.integers(0, 40, 6000)] + rng.normal(size=(6000, 24))).astype(np.float32)
+    centers = rng.normal(size=(40, 24)) * 2
+    vectors = (centers[rng.integers(0, 40, 6000)] + rng.normal(size=(6000, 24))).astype(np.float32)
     attributes = pa.table({"a": rng.uniform(size=6000), "b": rng.integers(0, 4, 6000)})
     url = str(tmp_path_factory.mktemp("floor") / request.param)
-    queries = (centres[rng.integers(0, 40, 30)] + rng.normal(size=(30, 24))).astype(np.float32)
+    queries = (centers[rng.integers(0, 40, 30)] + rng.normal(size=(30, 24))).astype(np.float32)
     return vsearch.build(vectors, url, attributes, metric=request.param, shards=4, partitions=90), queries
 
 

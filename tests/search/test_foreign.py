@@ -35,15 +35,15 @@ class Clusters:
 
     def __init__(self, seed=0):
         rng = np.random.default_rng(seed)
-        centres = rng.normal(size=(CLUSTERS, DIMENSIONS))
+        centers = rng.normal(size=(CLUSTERS, DIMENSIONS))
         total = ROWS + 2_000
         cluster = rng.integers(0, CLUSTERS, total)
-        made = (centres[cluster] + 0.3 * rng.normal(size=(total, DIMENSIONS))).astype(np.float32)
+        made = (centers[cluster] + 0.3 * rng.normal(size=(total, DIMENSIONS))).astype(np.float32)
         self.rows, self.cluster, self.held_out = made[:ROWS], cluster[:ROWS], made[ROWS:]
         self.attributes = pa.table({"cluster": self.cluster, "u": rng.random(ROWS)})
         self.own = int(cluster[ROWS])
         self.queries = self.held_out[cluster[ROWS:] == self.own][:20]
-        by_nearness = np.argsort(centres @ centres[self.own])
+        by_nearness = np.argsort(centers @ centers[self.own])
         self.farthest = by_nearness[:10].tolist()
         deviation = self.rows.std()
         self.directions = (deviation * rng.normal(size=(60, DIMENSIONS))).astype(np.float32)
@@ -261,8 +261,8 @@ def test_a_small_index_loses_nothing(tmp_path, metric):
     """Where a sample of the rows says little about other queries."""
     rng = np.random.default_rng(5)
     for rows in (60, 100, 300, 500):
-        centres = rng.normal(size=(5, 16))
-        vectors = (centres[rng.integers(0, 5, rows)] + 0.05 * rng.normal(size=(rows, 16))).astype(np.float32)
+        centers = rng.normal(size=(5, 16))
+        vectors = (centers[rng.integers(0, 5, rows)] + 0.05 * rng.normal(size=(rows, 16))).astype(np.float32)
         index = vsearch.build(vectors, tmp_path / f"{metric}-{rows}", metric=metric)
         queries = np.concatenate([-vectors[:20], 3 * rng.normal(size=(20, 16))]).astype(np.float32)
         assert recall(index, queries, None) >= 0.98

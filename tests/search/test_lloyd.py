@@ -204,7 +204,7 @@ def test_constant_data_goes_to_the_lower_rows(tmp_path, rows, metric, rerank):
 
 
 @pytest.mark.parametrize("rerank", ["int8", None])
-def test_zero_vectors_are_no_ones_neighbours(tmp_path, rerank):
+def test_zero_vectors_are_no_ones_neighbors(tmp_path, rerank):
     rng = np.random.default_rng(1)
     vectors = rng.standard_normal((600, 32)).astype(np.float32)
     vectors[::3] = 0

@@ -21,9 +21,9 @@ QUANTIZERS = {
 def tight_clusters(rows, seed, noise=0.1):
     """Rows whose k nearest score far above all others, and the cluster of each: settings tuned on them reach nowhere else."""
     rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(40, 24))
-    cluster = rng.integers(0, len(centres), rows)
-    return (centres[cluster] + noise * rng.normal(size=(rows, 24))).astype(np.float32), cluster
+    centers = rng.normal(size=(40, 24))
+    cluster = rng.integers(0, len(centers), rows)
+    return (centers[cluster] + noise * rng.normal(size=(rows, 24))).astype(np.float32), cluster
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_recall_of_all_partitions_is_at_least_that_of_one(index):
 
 
 def test_drawn_rows_do_not_count_themselves(tmp_path):
-    """Every row has one neighbour at k=1: another row. A search that returned the row itself would be wrong there."""
+    """Every row has one neighbor at k=1: another row. A search that returned the row itself would be wrong there."""
     pairs = np.repeat(clustered(100), 2, axis=0)
     pairs[1::2] += np.float32(0.01)
     index = vsearch.build(pairs, tmp_path / "index", metric="l2", rerank="float32", partitions=4)
@@ -284,8 +284,8 @@ def test_partitions_without_extent_need_no_reach(build_once, metric):
 def test_rows_of_tight_partitions_are_found(tmp_path, metric):
     """Where rounded centroids are off by more than the partitions are wide."""
     rng = np.random.default_rng(0)
-    centres = rng.standard_normal((40, 128))
-    rows = centres[rng.integers(0, 40, 2100)] + 0.02 * rng.standard_normal((2100, 128))
+    centers = rng.standard_normal((40, 128))
+    rows = centers[rng.integers(0, 40, 2100)] + 0.02 * rng.standard_normal((2100, 128))
     index = vsearch.build(rows[:2000], tmp_path / "index", metric=metric, partitions=30)
     assert index.recall(rows[2000:], nprobe=30).recall > 0.98
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vsearch.building.partitioning import assign, split_loose, train_centroids
 from vsearch.errors import InputError
-from vsearch.metrics import METRICS, Metric, normalise
+from vsearch.metrics import METRICS, Metric, normalize
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.record import QuantizerRecord, Specification, TrainingRows
 from vsearch.quantizers.registry import RECORDS, find_quantizer
@@ -109,7 +109,7 @@ def prepare_vectors(vectors: NDArray[np.generic], metric: Metric, mean: NDArray[
     """
     floats = np.ascontiguousarray(vectors, np.float32)
     if metric == "cosine":
-        return normalise(floats)
+        return normalize(floats)
     return floats - mean if metric == "l2" else floats
 
 

@@ -20,7 +20,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Vectors with attributes, and queries with their exact neighbours.
+    """Vectors with attributes, and queries with their exact neighbors.
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from vsearch.encoders.functions import attend, attention, gelu, layer_norm, pool
-from vsearch.metrics import normalise
+from vsearch.metrics import normalize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -175,7 +175,7 @@ class Bert(Generic[P]):
         for module, (_, activation) in zip(self.dense, self.architecture.dense, strict=True):
             vectors = module.apply(vectors)
             vectors = np.tanh(vectors) if activation == "tanh" else vectors
-        return normalise(vectors) if self.architecture.normalized else vectors
+        return normalize(vectors) if self.architecture.normalized else vectors
 
     def _apply(self, layer: int, name: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         return self.layers[layer].product(name).apply(rows)

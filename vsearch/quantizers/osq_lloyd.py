@@ -42,7 +42,7 @@ class LloydOSQ:
         which have no direction, so that cosine can distinguish them from near vectors.
     dimension_bits : int32 (D,)
         Bits of the leading dimensions; the other d - D have none.
-    centres : float32 (cells,)
+    centers : float32 (cells,)
         Representatives of the cells of all dimensions, ascending within a dimension. The edges are the midpoints.
     """
 
@@ -51,7 +51,7 @@ class LloydOSQ:
     means: NDArray[np.float32]
     signs: int
     dimension_bits: NDArray[np.int32]
-    centres: NDArray[np.float32]
+    centers: NDArray[np.float32]
 
     name = "osq-lloyd"
     scan: ClassVar[Scan] = "cells"
@@ -69,8 +69,8 @@ class LloydOSQ:
     @cached_property
     def lowers(self) -> NDArray[np.float32]:
         """Lower edges of all cells, float32 (cells,); -inf for the first cell of a dimension."""
-        edges = np.empty_like(self.centres)
-        edges[1:] = self.centres[:-1] + (self.centres[1:] - self.centres[:-1]) / np.float32(2)
+        edges = np.empty_like(self.centers)
+        edges[1:] = self.centers[:-1] + (self.centers[1:] - self.centers[:-1]) / np.float32(2)
         edges[self.starts] = -np.inf
         return edges
 
@@ -100,13 +100,13 @@ class LloydOSQ:
         cells = np.empty((len(codes), coded), np.uint8)
         unpack_cells(np.ascontiguousarray(codes[:, self.stage_bytes[0] :]), self.dimension_bits, cells)
         values = np.repeat(self.means[None, :], len(codes), axis=0)
-        values[:, :coded] = self.centres[self.starts + cells]
+        values[:, :coded] = self.centers[self.starts + cells]
         return values
 
     def tables(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
         from vsearch.kernels.scan.cells import gap_tables
 
-        gaps = np.empty(len(self.centres), np.float32)
+        gaps = np.empty(len(self.centers), np.float32)
         gap_tables(query, self.dimension_bits, self.starts, self.lowers, gaps)
         return gaps
 
@@ -118,7 +118,7 @@ class LloydOSQ:
             "rotation": self.rotation,
             "means": self.means,
             "dimension_bits": self.dimension_bits,
-            "centres": self.centres,
+            "centers": self.centers,
         }
 
 
@@ -141,14 +141,14 @@ def train_lloyd(vectors: NDArray[np.float32], bits: float) -> LloydOSQ:
     energies = np.where(variances > floor, variances, 0.0)
     dimension_bits = np.trim_zeros(greedy_bits(energies, int(bits * dimensions)), "b")
     columns = np.sort(rotated[:, : len(dimension_bits)], axis=0)
-    centres = [lloyd_centres(columns[:, j], 1 << width) for j, width in enumerate(dimension_bits.tolist())]
+    centers = [lloyd_centers(columns[:, j], 1 << width) for j, width in enumerate(dimension_bits.tolist())]
     return LloydOSQ(
         bits=bits,
         rotation=rotation,
         means=means.astype(np.float32),
         signs=int(np.flatnonzero(energies).max(initial=-1)) + 1,
         dimension_bits=dimension_bits,
-        centres=np.concatenate([np.empty(0), *centres]).astype(np.float32),
+        centers=np.concatenate([np.empty(0), *centers]).astype(np.float32),
     )
 
 
@@ -173,7 +173,7 @@ def greedy_bits(energies: NDArray[np.float64], budget: int) -> NDArray[np.int32]
     return np.bincount(order // MAX_BITS, minlength=len(energies)).astype(np.int32)
 
 
-def lloyd_centres(values: NDArray[np.floating[Any]], cells: int) -> NDArray[np.float64]:
+def lloyd_centers(values: NDArray[np.floating[Any]], cells: int) -> NDArray[np.float64]:
     """Find the representatives of cells by Lloyd's algorithm, starting from cells of equal numbers of values.
 
     Parameters
@@ -184,7 +184,7 @@ def lloyd_centres(values: NDArray[np.floating[Any]], cells: int) -> NDArray[np.f
 
     Returns
     -------
-    centres : float64 (cells,)
+    centers : float64 (cells,)
         Ascending. An empty cell is represented by its midpoint.
     """
     n = len(values)
@@ -198,13 +198,13 @@ def lloyd_centres(values: NDArray[np.floating[Any]], cells: int) -> NDArray[np.f
         splits = np.concatenate([[0], np.searchsorted(shifted, edges), [n]])
         counts, inside = np.diff(splits), np.diff(sums[splits])
         bounds = np.concatenate([shifted[:1], edges, shifted[-1:]])
-        centres = np.where(counts > 0, inside / np.maximum(counts, 1), (bounds[:-1] + bounds[1:]) / 2)
-        edges = (centres[:-1] + centres[1:]) / 2
+        centers = np.where(counts > 0, inside / np.maximum(counts, 1), (bounds[:-1] + bounds[1:]) / 2)
+        edges = (centers[:-1] + centers[1:]) / 2
         error = max(0.0, total - float(np.sum(inside**2 / np.maximum(counts, 1))))
         if previous - error <= SETTLED * previous and previous < np.inf:
             break
         previous = error
-    return centres + origin
+    return centers + origin
 
 
 def load_lloyd(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> LloydOSQ:
@@ -221,14 +221,14 @@ def load_lloyd(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[An
         np.asarray(arrays["means"], np.float32),
         int(configuration["signs"]),
         np.asarray(arrays["dimension_bits"], np.int32),
-        np.asarray(arrays["centres"], np.float32),
+        np.asarray(arrays["centers"], np.float32),
     )
     bits, d = codec.dimension_bits, len(codec.rotation)
     sound = codec.rotation.shape == (d, d) and codec.means.shape == (d,) and 0 <= codec.signs <= d
     sound = sound and bits.ndim == 1 and len(bits) <= d and bool(((bits >= 0) & (bits <= MAX_BITS)).all())
-    if not sound or codec.centres.shape != (int((1 << bits).sum()),):
+    if not sound or codec.centers.shape != (int((1 << bits).sum()),):
         raise ValueError("the cells do not match the dimensions")
-    ascending = np.diff(codec.centres) >= 0
+    ascending = np.diff(codec.centers) >= 0
     if not np.delete(ascending, codec.starts[1:] - 1).all():
         raise ValueError("the cells are not in ascending order")
     return codec

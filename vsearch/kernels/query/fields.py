@@ -40,7 +40,7 @@ class ModelField(IntEnum):
 
     DIMENSIONS = 0
     PARTITIONS = 1
-    NORMALISE = 2  # 1: the metric is cosine
+    NORMALIZE = 2  # 1: the metric is cosine
     SQUARED = 3  # 1: the metric is l2
     MEAN = 4  # float32 (d,)
     ROTATION = 5  # float32 (d, d), or 0
@@ -65,7 +65,7 @@ class ModelField(IntEnum):
     CENTROID_STEPS = 24  # float32 (p,)
     CENTROID_LOWS = 25  # float32 (p,)
     GROUPS = 26  # g
-    QUANTISED_DIMENSIONS = 27  # D: number of leading dimensions in the centroid groups
+    QUANTIZED_DIMENSIONS = 27  # D: number of leading dimensions in the centroid groups
     FADES = 28  # float32 (FADES_LENGTH,)
     ROWS = 29  # of the index
     ROTATION_GROUPS = 30  # int16 (ROTATION_BLOCKS, ROTATION_WIDTH) if ROTATION is 0

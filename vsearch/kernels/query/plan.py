@@ -47,7 +47,7 @@ def _prepare(model, call, rotated):
     """Normalize or center, then rotate. Overwrites the caller's query, which is scratch."""
     query = call.query
     d = query.shape[0]
-    if model.normalise != 0:
+    if model.normalize != 0:
         square = dot_float(query, query)
         if LEAST_SQUARE < square < LARGEST_SQUARE:
             scale = np.float32(1.0) / np.sqrt(square)
@@ -101,7 +101,7 @@ def plan_visits(model, call):
         _prepare(model, call, rotated)
     square = dot_float(rotated, rotated)
     numbers[FloatField.SQUARE] = square
-    centroid_scores, upper_bounds, quantized = call.centroid_scores, call.upper_bounds, model.quantised_dimensions
+    centroid_scores, upper_bounds, quantized = call.centroid_scores, call.upper_bounds, model.quantized_dimensions
     if model.exact_centroid_scores != 0:
         _score_far_centroids(model, rotated, centroid_scores)
         square = np.float32(0.0)

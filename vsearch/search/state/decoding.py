@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
-from vsearch.metrics import normalise
+from vsearch.metrics import normalize
 from vsearch.search.state.fetching import reconstruct
 
 if TYPE_CHECKING:
@@ -48,5 +48,5 @@ def _decode(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return plain.astype(np.float32)
     vectors = rotated @ rotation
     if model.metric == "cosine":
-        return normalise(vectors)
+        return normalize(vectors)
     return vectors + model.mean if model.metric == "l2" else vectors

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, InputError
-from vsearch.metrics import LARGEST_ELEMENT, Metric, normalise, unbounded
+from vsearch.metrics import LARGEST_ELEMENT, Metric, normalize, unbounded
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.rerank_codes import Rerank, lie_far_apart, rotate_widely
 from vsearch.search.state.packed_centroids import CoarseCentroids, encode_centroids
@@ -277,7 +277,7 @@ def check_magnitudes(queries: NDArray[np.float32], metric: Metric) -> None:
 def plain_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.float32]:
     """Normalize (cosine) or center (l2) checked queries: float32 (m, d)."""
     if model.metric == "cosine":
-        return normalise(queries)
+        return normalize(queries)
     return queries - model.mean if model.metric == "l2" else queries
 
 

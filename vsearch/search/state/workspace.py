@@ -46,10 +46,10 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
     if model.exact_centroid_scores:
         squares, rounding_bounds = np.zeros_like(squares), np.zeros_like(rounding_bounds)
     values[ModelField.DIMENSIONS], values[ModelField.PARTITIONS], values[ModelField.ROWS] = d, partitions, rows
-    values[ModelField.GROUPS], values[ModelField.QUANTISED_DIMENSIONS] = len(coarse.groups), coarse.dimensions
+    values[ModelField.GROUPS], values[ModelField.QUANTIZED_DIMENSIONS] = len(coarse.groups), coarse.dimensions
     values[ModelField.CENTROID_GROUP_WIDTH] = coarse.groups.shape[1]
     fields.point(ModelField.CENTROID_GROUPS, coarse.groups, np.uint8)
-    values[ModelField.NORMALISE] = model.metric == "cosine"
+    values[ModelField.NORMALIZE] = model.metric == "cosine"
     values[ModelField.SQUARED] = model.metric == "l2"
     values[ModelField.DIFFERENCES] = model.far_apart or (model.metric == "l2" and model.rerank == "float32")
     values[ModelField.WIDE_ROTATION], values[ModelField.EXACT_CENTROID_SCORES] = (
