@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import importlib
 import multiprocessing
 import pickle
@@ -11,7 +12,7 @@ import pkgutil
 import pytest
 
 import vsearch
-from vsearch.errors import CorruptIndexError, StoreError, VsearchError
+from vsearch.errors import CorruptIndexError, InputError, StoreError, VsearchError, restore_pickling
 from vsearch.fanout.calls.bill import Usage, Usages
 from vsearch.fanout.calls.retries import CallError, ErrorKind
 
@@ -59,6 +60,20 @@ def made() -> list[VsearchError]:
 def facts(error: VsearchError) -> dict:
     names = {"errno", "strerror", "filename", "filename2", "name", "path"}
     return {name: getattr(error, name, None) for name in names} | vars(error)
+
+
+@pytest.fixture(autouse=True)
+def as_without_distributed():
+    """Tests of clusters import a library that registers a reducer for all exceptions."""
+    restore_pickling()
+
+
+def test_a_reducer_of_others_is_replaced(monkeypatch):
+    for kind in error_classes():
+        monkeypatch.setitem(copyreg.dispatch_table, kind, lambda error: (str, (repr(error),)))
+    assert isinstance(pickle.loads(pickle.dumps(InputError("x"))), str)
+    restore_pickling()
+    assert isinstance(pickle.loads(pickle.dumps(InputError("x"))), InputError)
 
 
 @pytest.mark.parametrize("copied", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy, copy.copy])

@@ -25,6 +25,7 @@ as ``VsearchDeprecationWarning``.
 
 from __future__ import annotations
 
+import copyreg
 from typing import Any
 
 
@@ -38,6 +39,17 @@ class VsearchError(Exception):
         if self.__cause__ is not None:
             attributes["__cause__"] = Cause.of(self.__cause__)
         return _restore, (type(self), arguments), attributes or None
+
+
+def restore_pickling() -> None:
+    """Let the errors of vsearch be pickled by their own method again, after a library registered one for all exceptions.
+
+    dask.distributed does, on import: its method pickles causes as they are, and fails if that is impossible.
+    """
+    kinds: list[type[VsearchError]] = [VsearchError]
+    for kind in kinds:
+        copyreg.dispatch_table.pop(kind, None)
+        kinds += kind.__subclasses__()
 
 
 class Cause(Exception):  # noqa: N818 (never raised)

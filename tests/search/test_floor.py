@@ -36,6 +36,7 @@ def plan(snapshot, query, k, mask):
         settings=snapshot.settings,
         match_counts=None if mask is None else mask.matches,
         effective_radii=None if mask is None else mask.effective_radii,
+        filtered=mask is not None,
     )
     workspace.use_query(query, prepared=False)
     plan_query(snapshot.native.address, workspace.fields.address)

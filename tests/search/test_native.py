@@ -76,7 +76,13 @@ def test_plan_prepares_as_numpy_does(tmp_path: Path) -> None:
         snapshot = index._snapshot
         workspace = snapshot.workspace()
         workspace.begin(
-            k=5, nprobe=3, exact=False, settings=SearchSettings(0.5, 2.0), match_counts=None, effective_radii=None
+            k=5,
+            nprobe=3,
+            exact=False,
+            settings=SearchSettings(0.5, 2.0),
+            match_counts=None,
+            effective_radii=None,
+            filtered=False,
         )
         query = rng.standard_normal(24).astype(np.float32)
         workspace.use_query(query, prepared=False)

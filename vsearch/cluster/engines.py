@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from vsearch.cluster.description import build_division
 from vsearch.cluster.tasks import Task
-from vsearch.errors import InputError, MissingDependencyError, VsearchError
+from vsearch.errors import InputError, MissingDependencyError, VsearchError, restore_pickling
 
 _LOCAL = re.compile(r"local(?::([1-9][0-9]{0,3}))?")
 
@@ -87,6 +87,7 @@ def open_engine(client: object) -> Iterator[SerialEngine | DaskEngine]:
     except ImportError as error:
         msg = "building on a cluster needs dask.distributed; install it with: pip install 'vsearch[cluster]'"
         raise MissingDependencyError(msg) from error
+    restore_pickling()
     if isinstance(client, distributed.Client):
         yield DaskEngine(client)
         return

@@ -118,7 +118,7 @@ class LloydOSQ:
             "rotation": self.rotation,
             "means": self.means,
             "dimension_bits": self.dimension_bits,
-            "centers": self.centers,
+            "centres": self.centers,
         }
 
 
@@ -221,7 +221,7 @@ def load_lloyd(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[An
         np.asarray(arrays["means"], np.float32),
         int(configuration["signs"]),
         np.asarray(arrays["dimension_bits"], np.int32),
-        np.asarray(arrays["centers"], np.float32),
+        np.asarray(arrays["centres"], np.float32),
     )
     bits, d = codec.dimension_bits, len(codec.rotation)
     sound = codec.rotation.shape == (d, d) and codec.means.shape == (d,) and 0 <= codec.signs <= d
