@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 import urllib.error
@@ -168,3 +169,80 @@ def test_large_bodies_and_faults(index, monkeypatch):
 def test_settings_that_are_refused(targets, host, environment, writable, message):
     with pytest.raises(vsearch.InputError, match=message):
         ServerSettings.of(targets, host, environment, writable=writable)
+
+
+@pytest.mark.parametrize("origin", ["example.org", "https://example.org/page", "https://", "null", "https://a b"])
+def test_origins_that_are_refused(origin):
+    with pytest.raises(vsearch.InputError, match="an origin is"):
+        ServerSettings.of(["x"], "127.0.0.1", {}, writable=False, origins=[origin])
+
+
+def test_pages_of_other_origins_do_not_reach_a_server_without_keys(tmp_path):
+    vsearch.build(clustered(20, 8), tmp_path / "i", ids=range(20))
+    query = {"vector": [1.0] * 8, "k": 1}
+    rows = {"rows": [{"id": 99, "vector": [1.0] * 8}]}
+    with serving(ServerSettings.of([str(tmp_path / "i")], "127.0.0.1", {}, writable=True)) as url:
+        # what a browser sends for a page without that the page needs permission
+        status, reply = ask(f"{url}/rows", rows, origin="https://evil.example", content_type="text/plain")
+        assert (status, "--origin" in reply["message"]) == (403, True)
+        assert ask(f"{url}/rows", rows, origin="null")[0] == 403
+        # a name of the page that leads to this machine
+        assert ask(f"{url}/search", query, host="evil.example:8000", origin="http://evil.example:8000")[0] == 403
+        assert ask(f"{url}/search", query, host="127.0.0.1.evil.example")[0] == 403
+        assert ask(f"{url}/search", query, host="[::1")[0] == 403
+        port = url.rpartition(":")[2]
+        for own in ("localhost", f"localhost:{port}", "[::1]:1", "127.0.0.2"):
+            assert ask(f"{url}/search", query, host=own, origin=f"http://{own}")[0] == 200
+    assert vsearch.open(tmp_path / "i").count() == 20
+    with pytest.raises(vsearch.InputError, match="all web pages"):
+        ServerSettings.of(["x"], "127.0.0.1", {}, writable=False, origins=["*"])
+
+
+def test_pages_of_origins_that_are_named(index):
+    settings = ServerSettings.of(
+        [index.snapshot.store.url], "127.0.0.1", {}, writable=False, origins=["https://App.example/"]
+    )
+    with serving(settings) as url:
+        asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+        request = urllib.request.Request(
+            f"{url}/search",
+            headers={**asked, "Access-Control-Request-Headers": "content-type, x-api-key"},
+            method="OPTIONS",
+        )
+        with urllib.request.urlopen(request) as reply:
+            assert reply.headers["access-control-allow-origin"] == "https://app.example"
+            assert "access-control-allow-credentials" not in reply.headers
+        body = json.dumps({"vector": [1.0] * 8, "k": 1}).encode()
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{url}/search", body, {"Origin": asked["Origin"]})
+        ) as reply:
+            assert reply.headers["access-control-allow-origin"] == "https://app.example"
+        assert call(f"{url}/search", body, origin="https://other.example")[0] == 403
+
+
+def connected(url, text):
+    """A socket of a client that has sent some of a request."""
+    host, port = url.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)), 20)
+    client.sendall(text.encode())
+    return client
+
+
+def test_bodies_that_do_not_arrive(index, monkeypatch, caplog):
+    monkeypatch.setattr(module, "BODY_SECONDS", 0.05)
+    begun = "POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+    with serving(ServerSettings({"": index.snapshot.store.url})) as url:
+        with connected(url, begun) as client:
+            assert client.recv(100).startswith(b"HTTP/1.1 408")
+        monkeypatch.setattr(module, "BODY_SECONDS", 20.0)
+        connected(url, begun).close()
+        assert ask(f"{url}/search", {"vector": [1.0] * 8, "k": 1})[0] == 200
+    assert not caplog.records  # a client that goes away is no fault of the server
+
+
+def test_without_a_key_no_body_is_read(index):
+    settings = ServerSettings.of([index.snapshot.store.url], "0.0.0.0", {"VSEARCH_API_KEY": "k"}, writable=False)
+    with serving(settings) as url:
+        for path in ("/search", "/rows"):
+            with connected(url, f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 6000000\r\n\r\n{{") as client:
+                assert client.recv(100)[9:12] in (b"401", b"404")

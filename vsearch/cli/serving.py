@@ -9,6 +9,12 @@ import typer
 
 from vsearch.errors import MissingDependencyError
 
+STOP_SECONDS = 90
+"""How long requests in progress have after a stop signal."""
+
+MOST_CONNECTIONS = 1000
+"""Connections that a process takes at once."""
+
 
 def serve(
     indexes: Annotated[
@@ -20,6 +26,12 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes; files of folders are shared.")] = 1,
     writable: Annotated[bool, typer.Option("--writable", help="Accept changes: POST to /rows.")] = False,
+    origins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--origin", metavar="ORIGIN", help="Let web pages of an origin call it: https://HOST; repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Serve indexes over HTTP, as functions do: POST to /search; /openapi.json, /health and /metrics.
 
@@ -38,9 +50,18 @@ def serve(
     from vsearch.api.build_and_open import open as open_index
     from vsearch.serving.settings import VARIABLE, ServerSettings
 
-    settings = ServerSettings.of(indexes, host, os.environ, writable=writable)
+    settings = ServerSettings.of(indexes, host, os.environ, writable=writable, origins=origins or ())
     for url in settings.indexes.values():
         open_index(url)  # refuses what cannot be served before it listens
     os.environ[VARIABLE] = msgspec.json.encode(settings).decode()
     target = f"{app.__name__}:{app.from_environment.__name__}"
-    uvicorn.run(target, factory=True, host=host, port=port, workers=workers, access_log=False)
+    uvicorn.run(
+        target,
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        access_log=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        limit_concurrency=MOST_CONNECTIONS,
+    )

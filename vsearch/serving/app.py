@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -12,12 +13,15 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from vsearch.fanout.platforms.http_api import LARGEST_BODY
 from vsearch.serving.endpoint import Endpoint
+from vsearch.serving.guard import Guard
 from vsearch.serving.settings import VARIABLE, ServerSettings
 
 logger = logging.getLogger("vsearch")
@@ -25,7 +29,14 @@ logger = logging.getLogger("vsearch")
 BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds of the buckets of request times, in seconds."""
 
+BODY_SECONDS = 60.0
+"""How long a client may take to send a body."""
+
+METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"]
+HEADERS = ["content-type", "x-api-key", "x-write-key"]
+
 TOO_LARGE = {"error": "too large", "message": f"the body is too large; at most {LARGEST_BODY} bytes"}
+TOO_SLOW = {"error": "timeout", "message": f"the body did not arrive within {BODY_SECONDS:.0f} seconds"}
 INTERNAL = {"error": "internal", "message": "the request could not be answered; the log of the server says why"}
 
 
@@ -68,19 +79,33 @@ def make_app(settings: ServerSettings, **storage: Any) -> Starlette:
         endpoint = Endpoint(url, settings.search_key, settings.write_key, writable=settings.writable, **storage)
         route = _handler(endpoint, name, metrics)
         path = f"/{name}/{{path:path}}" if name else "/{path:path}"
-        routes.append(Route(path, route, methods=["GET", "POST", "PATCH", "PUT", "DELETE"]))
-    return Starlette(routes=routes)
+        routes.append(Route(path, route, methods=METHODS))
+    middleware = [Middleware(Guard, settings=settings)]
+    if settings.origins:
+        allowed = list(settings.origins)
+        middleware.insert(
+            0, Middleware(CORSMiddleware, allow_origins=allowed, allow_methods=METHODS, allow_headers=HEADERS)
+        )
+    return Starlette(routes=routes, middleware=middleware)
 
 
 def _handler(endpoint: Endpoint, name: str, metrics: Metrics) -> Any:
     async def handle(request: Request) -> Response:
         begun = time.perf_counter()
-        body = await _body(request)
-        if body is None:
-            status, document = 413, TOO_LARGE
+        headers = {key.lower(): value for key, value in request.headers.items()}
+        path = "/" + request.path_params["path"]
+        body: bytes | None = b""
+        try:
+            if endpoint.admits(path, headers):  # otherwise it is refused, whatever the body is
+                async with asyncio.timeout(BODY_SECONDS):
+                    body = await _body(request)
+        except TimeoutError:
+            status, document = 408, TOO_SLOW
+        except ClientDisconnect:
+            return Response(status_code=400)  # which nobody receives
         else:
-            headers = {key.lower(): value for key, value in request.headers.items()}
-            path = "/" + request.path_params["path"]
+            status, document = (413, TOO_LARGE) if body is None else (0, {})
+        if body is not None and not status:
             try:
                 status, document = await run_in_threadpool(
                     endpoint.answer, request.method, path, headers, body, request.url.query

@@ -64,11 +64,21 @@ class Endpoint:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str = ""
     ) -> tuple[int, dict[str, Any]]:
         """Answer a request; see `vsearch.fanout.platforms.http_api.answer`."""
+        given = self._with_own(headers)
+        worker = self._invoker.worker(self._coordinator)
+        status, document = http_api.answer(worker, method, path, given, body, self._keys, Deadline(), query)
+        return status, {name: value for name, value in document.items() if name not in UNPRICED}
+
+    def admits(self, path: str, headers: Mapping[str, str]) -> bool:
+        """Whether a request has the key that it needs, so that its body is worth reading."""
+        of_rows = path == "/rows"
+        header, key_hash = ("x-write-key", self._keys.write) if of_rows else ("x-api-key", self._keys.search)
+        return http_api.knows_key(self._with_own(headers), header, key_hash)
+
+    def _with_own(self, headers: Mapping[str, str]) -> dict[str, str]:
         given = dict(headers)
         if self._keyless:
             given["x-api-key"] = self._own
         if self._writes_keyless:
             given["x-write-key"] = self._own
-        worker = self._invoker.worker(self._coordinator)
-        status, document = http_api.answer(worker, method, path, given, body, self._keys, Deadline(), query)
-        return status, {name: value for name, value in document.items() if name not in UNPRICED}
+        return given

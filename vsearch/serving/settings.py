@@ -13,6 +13,7 @@ from vsearch.errors import InputError
 
 VARIABLE = "VSEARCH_SERVE"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:_-]+|\*")
 OWN_PATHS = ("health", "metrics", "search", "rows", "openapi.json")
 
 
@@ -27,21 +28,36 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         SHA-256 of the keys in hex; "" lets everybody in.
     writable : bool
         Whether changes are accepted.
+    origins : tuple of str
+        Of web pages that may call the server, such as ``https://example.org``; ``"*"`` for all.
+    keyless : bool
+        Whether something is allowed without a key. Only this machine can connect then.
     """
 
     indexes: dict[str, str]
     search_key: str = ""
     write_key: str = ""
     writable: bool = False
+    origins: tuple[str, ...] = ()
+    keyless: bool = False
 
     @classmethod
-    def of(cls, targets: Sequence[str], host: str, environment: Mapping[str, str], *, writable: bool) -> ServerSettings:
+    def of(
+        cls,
+        targets: Sequence[str],
+        host: str,
+        environment: Mapping[str, str],
+        *,
+        writable: bool,
+        origins: Sequence[str] = (),
+    ) -> ServerSettings:
         """Read targets, ``URL`` or ``name=URL``, and the keys ``VSEARCH_API_KEY`` and ``VSEARCH_WRITE_KEY``.
 
         Raises
         ------
         InputError
-            A target is invalid, or there is no key although others than this machine can connect.
+            A target or an origin is invalid, or there is no key although others than this machine, or all web pages, can
+            connect.
         """
         indexes: dict[str, str] = {}
         for target in targets:
@@ -63,7 +79,14 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise InputError(f"others can connect to {host}: set VSEARCH_API_KEY, or serve 127.0.0.1")
             if writable and not write:
                 raise InputError(f"others can connect to {host}: set VSEARCH_WRITE_KEY, or do without --writable")
-        return cls(indexes, _hash(search), _hash(write), writable)
+        keyless = not search or (writable and not write)
+        allowed = tuple(origin.lower().rstrip("/") for origin in origins)
+        for origin in allowed:
+            if not ORIGIN.fullmatch(origin):
+                raise InputError(f"an origin is a scheme and a host, such as https://example.org, got {origin!r:.100}")
+        if "*" in allowed and keyless:
+            raise InputError("all web pages could call the server: set keys, or name the origins")
+        return cls(indexes, _hash(search), _hash(write), writable, allowed, keyless)
 
 
 def is_loopback(host: str) -> bool:

@@ -143,10 +143,10 @@ def answer(
     if path == "/rows":
         if not keys.write:
             return 404, {"error": "absent", "message": "this stack has no writer; deploy it with a write key"}
-        if not _knows_key(headers, "x-write-key", keys.write):
+        if not knows_key(headers, "x-write-key", keys.write):
             return 401, {"error": "denied", "message": "send the write key in the header x-write-key"}
         return http_rows.answer_rows(worker, method, query, headers, body, deadline)
-    if not _knows_key(headers, "x-api-key", keys.search):
+    if not knows_key(headers, "x-api-key", keys.search):
         return 401, {"error": "denied", "message": "send the API key in the header x-api-key"}
     if path != "/search":
         return 404, {"error": "absent", "message": f"there is no {path[:100]!r}; POST to /search, or to /rows"}
@@ -280,7 +280,8 @@ def describe() -> dict[str, Any]:
     return described
 
 
-def _knows_key(headers: Mapping[str, str], header: str, key_hash: str) -> bool:
+def knows_key(headers: Mapping[str, str], header: str, key_hash: str) -> bool:
+    """Whether a header holds the key of a hash; compared in constant time."""
     received = hashlib.sha256(headers.get(header, "").encode("utf-8", "surrogatepass")).hexdigest()
     return bool(key_hash) and hmac.compare_digest(received, key_hash.lower())
 
