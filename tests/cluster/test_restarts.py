@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow.parquet as pq
 import pytest
 
 import vsearch
-from tests.cluster.conftest import check_no_orphans, check_same, job_of
+from tests.cluster.conftest import check_no_orphans, check_same, job_of, table, vectors
 from tests.live.troubles import Killed
 from vsearch.cluster import context
 from vsearch.cluster.engines import SerialEngine
@@ -204,3 +205,58 @@ def test_a_damaged_object_is_noticed(parquet, tmp_path) -> None:
             store.put(info.path, bytes(data), create=False)
     with pytest.raises(vsearch.CorruptIndexError, match="checksum"):
         build(store, job)
+
+
+@pytest.mark.parametrize("stage", ["sample", "assign", "exchange"])
+@pytest.mark.parametrize("name", [None, "part-0.parquet"])
+def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path, stage, name) -> None:
+    source, rows = tmp_path / "source", vectors()[:600]
+    source.mkdir()
+    for number in range(2):
+        pq.write_table(table(rows, 300 * number, 300 * (number + 1)), source / f"part-{number}.parquet")
+
+    def change(at, done, _):
+        if (at, done) == (stage, 0):
+            pq.write_table(table(-rows, 0, 300), source / "part-0.parquet")  # as long as before
+
+    store = open_store(tmp_path / "index")
+    with pytest.raises(vsearch.InputError, match=r"part-0.parquet: was changed"):
+        build(store, job_of(source / name if name else source), progress=change)
+    assert store.list("") == []
+
+
+@pytest.mark.slow
+def test_files_that_are_added_meanwhile_are_not_part_of_the_source(parquet, reference, tmp_path) -> None:
+    shutil.copytree(parquet, tmp_path / "source")
+
+    def add(stage, *_):
+        if stage == "assign":
+            shutil.copy(parquet / "part-1.parquet", tmp_path / "source" / "part-9.parquet")
+
+    store = open_store(tmp_path / "index")
+    build(store, job_of(tmp_path / "source"), progress=add)
+    check_same(reference, tmp_path / "index")
+
+
+@pytest.mark.slow
+def test_an_index_that_appears_meanwhile_is_not_replaced_silently(parquet, reference, tmp_path) -> None:
+    store, done = open_store(tmp_path / "index"), []
+
+    def appear(stage, *_):
+        done.append(stage)
+        if stage == "tune" and "other" not in done:
+            done.append("other")
+            vsearch.build(vectors()[:50], tmp_path / "index", partitions=2)
+
+    with pytest.raises(vsearch.ConflictError, match="overwrite=True"):
+        build(store, job_of(parquet), progress=appear)
+    assert vsearch.open(tmp_path / "index").count() == 50
+    build(store, job_of(parquet), overwrite=True)
+    check_same(reference, tmp_path / "index")
+
+
+@pytest.mark.parametrize("place", ["", "index", "below/index"])
+def test_an_index_among_its_own_embeddings_is_refused(parquet, tmp_path, place) -> None:
+    shutil.copytree(parquet, tmp_path / "source")
+    with pytest.raises(vsearch.InputError, match="lies in"):
+        vsearch.build(tmp_path / "source", tmp_path / "source" / place, vectors="v", client="local:1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -94,3 +95,49 @@ def test_tasks_on_a_cluster(index, queries, tmp_path) -> None:
         vsearch.search_many(index, queries, tmp_path / "out", 5, client=client)
     check(tmp_path / "out", index, 5)
     assert open_store(tmp_path / "out").head("_SUCCESS").bytes == 0
+
+
+def test_predicates_of_every_form_go_on_after_an_interruption(index, queries, tmp_path) -> None:
+    from datetime import date
+
+    dated = tmp_path / "dated"
+    days = [date(2024, 1, 1 + i % 28) for i in range(600)]
+    vsearch.build(clustered(600, 8), dated, {"n": np.arange(600), "day": pa.array(days)}, partitions=6)
+    forms = [{"n": {"$in": (1, 2, 300)}}, vsearch.col("n") < 50, "n < 50", {"day": {"$gt": date(2024, 1, 20)}}]
+
+    def interrupt(_, parts, __):
+        if parts == 1:
+            raise KeyboardInterrupt
+
+    for number, where in enumerate(forms):
+        out = tmp_path / f"out{number}"
+        with pytest.raises(KeyboardInterrupt):
+            vsearch.search_many(dated, queries, out, np.int64(5), where, progress=interrupt)
+        vsearch.search_many(dated, queries, out, 5, where)
+        check(out, dated, 5, where)
+
+
+def test_a_search_that_is_refused_does_not_occupy_the_place_of_its_answers(index, queries, tmp_path) -> None:
+    with pytest.raises(vsearch.PredicateError, match="nothing"):
+        vsearch.search_many(index, queries, tmp_path / "out", where="nothing = 1")
+    np.save(tmp_path / "narrow.npy", QUERIES[:, :4])
+    with pytest.raises(vsearch.InputError, match="queries"):
+        vsearch.search_many(index, tmp_path / "narrow.npy", tmp_path / "out")
+    vsearch.search_many(index, queries, tmp_path / "out", 5)
+    check(tmp_path / "out", index, 5)
+
+
+@pytest.mark.parametrize("place", [".", "answers"])
+def test_answers_among_the_queries_are_refused(index, queries, place) -> None:
+    with pytest.raises(vsearch.InputError, match="lies among the queries"):
+        vsearch.search_many(index, queries, queries / place)
+
+
+def test_queries_that_change_meanwhile_are_noticed(index, queries, tmp_path) -> None:
+    def change(_, parts, __):
+        if parts == 1:
+            np.save(queries / "1.npy", -QUERIES[33:])
+
+    with pytest.raises(vsearch.InputError, match=r"1.npy: was changed"):
+        vsearch.search_many(index, queries, tmp_path / "out", 5, progress=change)
+    assert not (tmp_path / "out" / "_SUCCESS").exists()

@@ -56,7 +56,7 @@ def build_on_cluster(
     if "://" not in where and source_storage is not None:
         raise InputError("source_storage is only for embeddings given by a URL")
     of_source = source_options(where, store.url, source_storage, storage)
-    job = describe_job(where, of_source, _job_options(options, ttl), columns=columns)
+    job = describe_job(where, of_source, _job_options(options, ttl), store.url, columns=columns)
     with open_engine(client) as engine:
         return build_job(
             store,

@@ -16,17 +16,27 @@ import numpy as np
 from vsearch.api.index import Index
 from vsearch.api.sources import source_options
 from vsearch.building.inputs.arrow_vectors import vector_column
-from vsearch.building.inputs.prefix_files import FilesPlan, FoundFile, is_url, list_files, read_header, source_store
+from vsearch.building.inputs.prefix_files import (
+    FilesPlan,
+    FoundFile,
+    changed_file,
+    is_url,
+    list_files,
+    read_header,
+    source_store,
+)
 from vsearch.building.inputs.prefix_files import plan_files as combine
 from vsearch.building.inputs.prefix_reading import PrefixRows
 from vsearch.checks import check_search
 from vsearch.cluster.engines import SerialEngine, open_engine
 from vsearch.errors import ConflictError, InputError
+from vsearch.fanout.wire.where import encode_where
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import Store, open_store, read_manifest
 
 if TYPE_CHECKING:
     from vsearch.errors import VsearchError
+    from vsearch.predicates import Where
 
 Progress = Callable[[str, int, int], None]
 
@@ -40,7 +50,7 @@ DONE = "_SUCCESS"
 
 
 class Search(msgspec.Struct, frozen=True):
-    """What is searched: the files of the queries, the snapshot, and the arguments of each search."""
+    """What is searched: the files of the queries, the snapshot, and the arguments of each search; the predicate is encoded."""
 
     index: str
     snapshot: int
@@ -48,7 +58,7 @@ class Search(msgspec.Struct, frozen=True):
     files: tuple[FoundFile, ...]
     column: str | None
     k: int
-    where: str | dict[str, Any] | None
+    where: bytes | None
 
 
 class Places(msgspec.Struct, frozen=True):
@@ -67,7 +77,7 @@ def search_many(
     queries: str | os.PathLike[str],
     out_url: str | os.PathLike[str],
     k: int = 10,
-    where: str | Mapping[str, Any] | None = None,
+    where: Where = None,
     *,
     vectors: str | None = None,
     snapshot: int | None = None,
@@ -91,7 +101,7 @@ def search_many(
         Where the files ``part-00000.parquet`` ... are written. Columns: ``query`` (int64, the row number of the query), ``rank``
         (int32, from 0), ``id`` (as in the index) and ``score`` (float32); sorted by the first two.
     k, where
-        As for `Index.search`; a predicate is SQL text or a mapping.
+        As for `Index.search`.
     vectors : str, optional
         The vector column of tables.
     snapshot : int, optional
@@ -113,11 +123,12 @@ def search_many(
     Raises
     ------
     InputError
-        The queries cannot be used, or `out_url` holds answers of another search.
+        The queries or an argument cannot be used, queries changed while they were read, or `out_url` holds answers of another
+        search.
+    PredicateError
     """
     check_search(k=k)
-    if where is not None and not isinstance(where, (str, Mapping)):
-        raise InputError(f"where must be SQL text or a mapping, got {type(where).__name__}")
+    encoded = encode_where(where)
     index_store = open_store(index_url, **storage)
     source, out = (_absolute(each) for each in (queries, out_url))
     of_source = source_options(source, index_store.url, source_storage, storage)
@@ -125,12 +136,19 @@ def search_many(
     query_store, name = source_store(source, of_source)
     files = list_files(query_store, name)
     out_store = open_store(out, **of_out)
-    asked = None if where is None else where if isinstance(where, str) else dict(where)
+    if name is None and f"{out_store.url.rstrip('/')}/".startswith(f"{query_store.url.rstrip('/')}/"):
+        raise InputError(
+            f"{out_store.url} lies among the queries, as one of which answers would count; choose another place"
+        )
     plan = combine(query_store.url, [read_header(query_store, file) for file in files])
     column = vector_column(PrefixRows(query_store, plan).schema, vectors, plan.label) if plan.is_table else None
-    begun = _begin(
-        out_store, index_store, Search(index_store.url, 0, query_store.url, files, column, k, asked), snapshot
-    )
+    manifest = read_manifest(index_store, snapshot)
+    search = Search(index_store.url, manifest.snapshot, query_store.url, files, column, int(k), encoded)
+    first = PrefixRows(query_store, plan, column).vectors(0, 1)
+    Index(open_snapshot(index_store, manifest)).search(
+        first, search.k, where
+    )  # refuses what cannot be before it is recorded
+    begun = _begin(out_store, search, newest=snapshot is None)
     there = {info.path for info in out_store.list("")}
     tasks = -(-plan.rows // CHUNK_QUERIES)
     left = [number for number in range(tasks) if _part(number) not in there]
@@ -142,6 +160,11 @@ def search_many(
     elif left:
         with open_engine(client) as engine:
             _run(engine, places, left, tasks, report)
+    changed = changed_file(query_store, files)
+    if changed is not None:
+        raise InputError(
+            f"{query_store.url}/{changed}: was changed while it was read; remove {out_store.url}, and search again"
+        )
     if DONE not in there:
         out_store.put(DONE, b"", create=False)
     return plan.rows
@@ -152,10 +175,13 @@ def search_chunk(places: Places, number: int) -> VsearchError | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from vsearch.predicates.checking import decode
+
     try:
         index, rows = _opened(msgspec.json.encode(places, order="deterministic"))
         start, stop = number * CHUNK_QUERIES, min((number + 1) * CHUNK_QUERIES, places.plan.rows)
-        hits = index.search(rows.vectors(start, stop), places.search.k, places.search.where)
+        encoded = places.search.where
+        hits = index.search(rows.vectors(start, stop), places.search.k, None if encoded is None else decode(encoded))
     except InputError as error:
         return error
     query, rank = np.nonzero(~np.isnan(hits.scores))
@@ -183,9 +209,8 @@ def _run(engine: Any, places: Places, left: list[int], tasks: int, report: Progr
         report("search", done, tasks)
 
 
-def _begin(out: Store, index: Store, search: Search, snapshot: int | None) -> Search:
-    """Record a search beside its answers, or find the record of the same search; the snapshot of the first run counts."""
-    search = msgspec.structs.replace(search, snapshot=read_manifest(index, snapshot).snapshot)
+def _begin(out: Store, search: Search, *, newest: bool) -> Search:
+    """Record a search beside its answers, or find the record of the same search; its snapshot counts if the newest is asked for."""
     try:
         out.put(RECORD, msgspec.json.encode(search))
     except ConflictError:
@@ -193,15 +218,12 @@ def _begin(out: Store, index: Store, search: Search, snapshot: int | None) -> Se
             begun = msgspec.json.decode(bytes(out.get(RECORD)), type=Search)
         except (msgspec.DecodeError, msgspec.ValidationError):
             begun = None
-        expected = search if snapshot is not None or begun is None else _of_snapshot(search, begun.snapshot)
-        if begun != expected:
-            raise InputError(f"{out.url} contains the answers of another search; choose another place") from None
-        return expected
+        if begun is not None and newest:
+            search = msgspec.structs.replace(search, snapshot=begun.snapshot)
+        if begun != search:
+            msg = f"{out.url} contains the answers of another search; choose another place, or remove what is there"
+            raise InputError(msg) from None
     return search
-
-
-def _of_snapshot(search: Search, snapshot: int) -> Search:
-    return msgspec.structs.replace(search, snapshot=snapshot)
 
 
 def _part(number: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from vsearch.building.inputs.prefix_files import list_files, source_store
+from vsearch.building.inputs.prefix_files import changed_file, list_files, source_store
 from vsearch.cluster.context import Context, Place, open_context
 from vsearch.cluster.job import Divided, Job, JobOptions, Tuned
 from vsearch.cluster.outputs import Outputs
@@ -79,6 +79,8 @@ def build_job(
             if stage == "plan":
                 for message in context.plan.warnings:
                     warnings.warn(message, VsearchWarning, stacklevel=2)
+            elif stage == "exchange":  # the last one that reads the source
+                _check_unchanged(context)
         manifest = _commit(store, outputs, context, base, overwrite=overwrite)
     except InputError:
         outputs.clear()
@@ -95,18 +97,31 @@ def build_job(
     return manifest
 
 
-def describe_job(source: str, storage: Mapping[str, Any], options: JobOptions, **fields: Any) -> Job:
+def describe_job(source: str, storage: Mapping[str, Any], options: JobOptions, index: str = "", **fields: Any) -> Job:
     """List the files of a source and describe the job that builds an index from them.
+
+    Parameters
+    ----------
+    source : str
+    storage : mapping
+    options : JobOptions
+    index : str
+        URL of the index.
+    **fields
+        Of `Job`.
 
     Raises
     ------
     InputError
-        There are no files.
+        There are no files, or the index would be among them.
     """
     from vsearch._version import __version__
     from vsearch.cluster.description import build_division
 
     store, name = source_store(source, storage)
+    if name is None and f"{index.rstrip('/')}/".startswith(f"{store.url.rstrip('/')}/"):
+        msg = f"{index} lies in {store.url}, where the index's own files would count as embeddings; choose another location"
+        raise InputError(msg)
     division = build_division()
     counts = {
         "files_per_task": division.files_per_task,
@@ -151,6 +166,14 @@ def _run_stage(outputs: Outputs, engine: Engine, place: Place, stage: str, numbe
         progress(stage, done, len(numbers))
 
 
+def _check_unchanged(context: Context) -> None:
+    """Refuse a source of which some tasks may have read one state and some another."""
+    path = changed_file(context.source, context.job.files)
+    if path is not None:
+        msg = f"{context.job.source}/{path}: was changed or removed while it was read; build again when it is complete"
+        raise InputError(msg)
+
+
 def _commit(store: Store, outputs: Outputs, context: Context, base: int, *, overwrite: bool) -> Manifest:
     number = outputs.committed(base)
     if number is not None:
@@ -158,4 +181,13 @@ def _commit(store: Store, outputs: Outputs, context: Context, base: int, *, over
     # A writer of its own: if the commit fails, only files of that name are removed, and the job can go on.
     manifest = untuned_manifest(context, uuid.uuid4().hex)
     manifest = msgspec.structs.replace(manifest, settings=outputs.read(Tuned, "tune").settings)
-    return commit(store, manifest, insist=True) if overwrite else commit(store, manifest, base=0)
+    if overwrite:
+        return commit(store, manifest, insist=True)
+    try:
+        return commit(store, manifest, base=0)
+    except ConflictError as error:
+        msg = (
+            f"{store.url}: another index was committed there during the build; repeat it with overwrite=True to replace that "
+            "one, which only commits what is built, or choose another location, and prune what is left"
+        )
+        raise ConflictError(msg) from error

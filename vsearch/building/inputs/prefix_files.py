@@ -11,6 +11,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from vsearch.storage.stores.opening import open_store
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vsearch.storage.stores.base import Store
+    from vsearch.storage.stores.base import ObjectInfo, Store
 
 VECTOR_FILES = (".npy", ".fbin", ".u8bin")
 """Suffixes of files that hold vectors and nothing else, whose rows can be read by range."""
@@ -162,7 +163,7 @@ def list_files(store: Store, name: str | None = None) -> tuple[FoundFile, ...]:
     except FileNotFoundError:
         raise InputError(f"{store.url}/{name}: no such file") from None
     found = [
-        FoundFile(info.path, info.bytes, info.modified.isoformat())
+        _found(info)
         for info in infos
         if PurePosixPath(info.path).suffix.lower() in (*COLUMNAR, *VECTOR_FILES)
         and not any(part.startswith((".", "_")) for part in PurePosixPath(info.path).parts)
@@ -176,6 +177,16 @@ def list_files(store: Store, name: str | None = None) -> tuple[FoundFile, ...]:
     if name is None:
         check_shards([PurePosixPath(file.path) for file in found], PurePosixPath(), whole=True)
     return tuple(sorted(found, key=lambda file: natural_key(file.path)))
+
+
+def changed_file(store: Store, files: Sequence[FoundFile]) -> str | None:
+    """Path of the first file that is no longer as it was listed, or no longer there; None if all are."""
+    if len(files) == 1:  # perhaps one of a folder of many
+        with suppress(FileNotFoundError):
+            if _found(store.head(files[0].path)) == files[0]:
+                return None
+    there = {info.path: _found(info) for info in store.list("")}
+    return next((file.path for file in files if there.get(file.path) != file), None)
 
 
 def read_header(store: Store, file: FoundFile) -> FileHeader:
@@ -226,6 +237,10 @@ def schema_of(data: bytes) -> pa.Schema:
     import pyarrow as pa
 
     return pa.ipc.read_schema(pa.py_buffer(data))
+
+
+def _found(info: ObjectInfo) -> FoundFile:
+    return FoundFile(info.path, info.bytes, info.modified.isoformat())
 
 
 def _npy_file(store: Store, file: FoundFile, label: str) -> FileHeader:
