@@ -194,6 +194,9 @@ def test_unusable_input_is_refused():
         (["a"], None, ["x", "y"]),
         (["a"], [{"x": {1}}], None),
         (["a"], [{1: 2}], None),
+        (["a"], ["text"], None),
+        (["a"], [{"x": "\ud800"}], None),
+        (["a"], [{"\ud800": 1}], None),
     ):
         with pytest.raises(vsearch.InputError):
             store.add_texts(texts, metadatas, ids=ids)
@@ -203,6 +206,21 @@ def test_unusable_input_is_refused():
     assert store.index is None
     store.add_texts(["a", "b"], [{"n": 1}, {"n": 2}], ids=["x", "x"])
     assert store.get_by_ids(["x"]) == [Document(id="x", page_content="b", metadata={"n": 2})]
+    with pytest.raises(vsearch.InputError, match="all documents"):
+        store.delete(filter={})
+    store.add_texts(["c"], [None], ids=["y"])
+    assert store.get_by_ids(["y"])[0].metadata == {}
+
+
+def test_two_stores_of_one_index_add_the_same_attribute():
+    url = new_url()
+    one = VsearchVectorStore(Embedding(), url)
+    one.add_texts(["a"], [{"p": 1}], ids=["a"])
+    two = VsearchVectorStore(Embedding(), url)
+    two.add_texts(["b"], [{"q": "x"}], ids=["b"])
+    one.add_texts(["c"], [{"q": "y"}], ids=["c"])  # has not seen the other's attribute
+    assert ids_of(one.similarity_search("c", filter="q = 'y'")) == ["c"]
+    assert one.index.count() == 3
 
 
 def test_an_index_that_was_built_otherwise():

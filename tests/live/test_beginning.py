@@ -163,6 +163,7 @@ def test_upsert_and_delete_fill_and_empty_it(tmp_path):
         ({"attributes": ["a"]}, "attributes must be"),
         ({"attributes": {"a": "nothing"}}, "the type of 'a'"),
         ({"attributes": {"": "int64"}}, "the name of an attribute"),
+        ({"attributes": {"\ud800": "int64"}}, "the name of an attribute"),
         ({"metric": "l1"}, "metric must be"),
         ({"quantizer": vsearch.PQ(3)}, "subquantizers must divide"),
         ({"partitions": 0}, "partitions must be"),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vsearch.api.build_and_open import open as open_index
 from vsearch.api.creating import create
+from vsearch.api.index import Index
 from vsearch.errors import CorruptIndexError, IndexExistsError, IndexNotFoundError, InputError
 from vsearch.integrations.metadata import new_types, to_columns, to_json
 
@@ -167,7 +168,9 @@ class DocumentIndex:
         try:
             index.add_column(name, kind)
         except InputError:
-            if name not in DocumentIndex._types(index):  # otherwise another thread or process has added it
+            if name not in DocumentIndex._types(index) and isinstance(index, Index):
+                index.refresh()  # perhaps another thread or process has added it
+            if name not in DocumentIndex._types(index):
                 raise
 
     @staticmethod
@@ -183,7 +186,15 @@ class DocumentIndex:
         return [int(id_) for id_ in ids if str(id_).removeprefix("-").isdecimal()]
 
     def delete(self, ids: Sequence[str] | None = None, where: Where = None) -> int:
-        """Remove documents; return how many there were."""
+        """Remove documents; return how many there were.
+
+        Raises
+        ------
+        InputError
+            `where` is an empty mapping, which would remove all of them.
+        """
+        if isinstance(where, Mapping) and not where:
+            raise InputError("an empty filter would delete all documents; name what to delete")
         index = self.index
         if index is None:
             return 0

@@ -98,7 +98,7 @@ class VsearchVectorStore(VectorStore):
         self, texts: list[str], metadatas: list[dict[str, Any]] | None, ids: Sequence[str | None] | None, vectors: Any
     ) -> list[str]:
         given = [None] * len(texts) if ids is None else list(ids)
-        of_texts = [{}] * len(texts) if metadatas is None else list(metadatas)
+        of_texts = [one or {} for one in metadatas or [{}] * len(texts)]
         if not len(given) == len(of_texts) == len(texts) == len(vectors):
             counts = f"{len(texts)} texts, {len(of_texts)} metadatas, {len(given)} ids and {len(vectors)} vectors"
             raise InputError(f"each text needs metadata, an id and a vector, got {counts}")
@@ -220,6 +220,8 @@ class VsearchTranslator(Visitor):
     def visit_operation(self, operation: Operation) -> Expression:
         """Translate AND, OR and NOT."""
         terms: list[Any] = [argument.accept(self) for argument in operation.arguments]
+        if not terms:
+            raise InputError(f"{operation.operator} has no arguments")
         result = terms[0]
         for term in terms[1:]:
             result = result | term if operation.operator == Operator.OR else result & term

@@ -20,15 +20,19 @@ def to_json(metadata: Mapping[str, Any]) -> str:
     Raises
     ------
     InputError
-        A key is not a string, or a value is not of a type that JSON has.
+        It is not a mapping, a key is not a string, or a value is not of a type that JSON has, or not valid Unicode.
     """
+    if not isinstance(metadata, Mapping):
+        raise InputError(f"metadata must be a mapping, got {type(metadata).__name__}")
     if not all(isinstance(key, str) for key in metadata):
         raise InputError(f"keys of metadata must be strings, got {list(metadata)!r:.200}")
     try:
-        return json.dumps(metadata, ensure_ascii=False)
+        encoded = json.dumps(metadata, ensure_ascii=False)
+        encoded.encode()  # fails here if there are lone surrogates
     except (TypeError, ValueError, RecursionError) as error:
         advice = "pass strings, numbers, booleans, None, lists and dicts; times as texts, by isoformat()"
         raise InputError(f"metadata must be of types that JSON has ({error}): {advice}") from None
+    return encoded
 
 
 def type_of(value: Any) -> str | None:

@@ -20,6 +20,7 @@ from vsearch.search.state.document_fetching import documents_at
 from vsearch.search.state.expiry import present, ttl_field
 from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.field_types import arrow_of
+from vsearch.search.state.given_ids import is_unicode
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
 from vsearch.storage.snapshots.manifest import AttributeEntry
 from vsearch.storage.snapshots.text_entries import text_columns
@@ -65,7 +66,7 @@ def attribute_of(name: str, kind: Any) -> Attribute:
 
 def check_name(name: Any) -> None:
     """Check the name of an attribute."""
-    if not (isinstance(name, str) and 0 < len(name) <= LONGEST_NAME):
+    if not (isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and is_unicode(name)):
         raise InputError(
             f"the name of an attribute must be a string of 1 to {LONGEST_NAME} characters, got {name!r:.100}"
         )
