@@ -108,3 +108,24 @@ def test_every_method_to_await_has_its_twin():
         for kind in (vsearch.Index, vsearch.RemoteIndex):
             assert hasattr(kind, name)
             assert hasattr(kind, name[1:])
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, "2"])
+def test_a_number_of_reranked_hits_that_makes_no_sense(hits, k):
+    with pytest.raises(vsearch.InputError, match="k must be"):
+        hits.rerank(lambda _, table: np.arange(len(table)), k)
+
+
+def test_what_is_no_score_or_answer_is_refused(hits):
+    with pytest.raises(vsearch.InputError, match="finite numbers"):
+        hits.rerank(lambda _, table: ["high"] * len(table))
+    with pytest.raises(vsearch.InputError, match="at least one search"):
+        vsearch.fuse(3)
+    with pytest.raises(vsearch.InputError, match="weights"):
+        vsearch.fuse([hits], weights=3)
+
+    def fail(*_):
+        raise ValueError("own fault")
+
+    with pytest.raises(ValueError, match="own fault"):
+        hits.rerank(fail)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -161,8 +161,10 @@ class Hits:
         Raises
         ------
         InputError
-            `score` did not return a finite number per row.
+            k is less than 1, or `score` did not return a finite number per row.
         """
+        if k is not None:
+            check_whole("k", k, LARGEST_K)
         table = self.to_arrow()
         queries, most = self.scores.shape
         kept = most if k is None else min(int(k), most)
@@ -173,7 +175,11 @@ class Hits:
         for query, (start, count) in enumerate(zip(starts.tolist(), counts.tolist(), strict=True)):
             if not count:
                 continue
-            given = np.asarray(score(query, rows.slice(start, count)), np.float32)
+            returned = score(query, rows.slice(start, count))
+            try:
+                given = np.asarray(returned, np.float32)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"rerank needs {count} finite numbers for query {query}: {error}") from error
             if given.shape != (count,) or not np.isfinite(given).all():
                 raise InputError(f"rerank needs {count} finite numbers for query {query}, got shape {given.shape}")
             order = np.argsort(-given, kind="stable")
@@ -264,15 +270,15 @@ def fuse(
     InputError
         The answers do not fit together, or a weight is not a positive number.
     """
-    answers = list(answers)
     check_whole("k", k, LARGEST_K)
+    answers = list(answers) if isinstance(answers, Iterable) else []
     if not answers or not all(isinstance(answer, Hits) for answer in answers):
         raise InputError("fuse needs the hits of at least one search")
     if len({len(answer) for answer in answers}) > 1 or len({answer.ids.dtype for answer in answers}) > 1:
         raise InputError("fuse needs answers to the same queries, with ids of the same type")
     if len({None if answer.columns is None else tuple(answer.columns.column_names) for answer in answers}) > 1:
         raise InputError("fuse needs answers with the same columns")
-    given = [1.0] * len(answers) if weights is None else list(weights)
+    given = [1.0] * len(answers) if weights is None else list(weights) if isinstance(weights, Iterable) else []
     if len(given) != len(answers) or not all(is_number(weight) and 0 < weight < np.inf for weight in given):
         raise InputError(
             f"weights must be a positive number for each of the {len(answers)} answers, got {weights!r:.100}"
