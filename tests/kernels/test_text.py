@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from vsearch.kernels.text.api import rank_rows
 from vsearch.kernels.text.fields import BLOCK, LARGEST, WINDOW, SpanField
 from vsearch.text.analyzer import Analyzer, Settings
-from vsearch.text.postings import Postings, make_postings
+from vsearch.text.postings import make_postings
 
 SEEDS = st.integers(0, 10_000)
 
@@ -86,7 +88,7 @@ def test_lists_are_unpacked_as_they_were_packed(seed, rows, terms):
         assert found.tolist() == expected.tolist()
         assert repeated.tolist() == counts.tolist()
         marked, flags = np.zeros(-(-rows // 64), np.uint64), np.zeros(rows, bool)
-        postings.mark([number], marked)
+        postings.mark(range(number, number + 1), marked)
         flags[expected] = True
         np.testing.assert_array_equal(marked, words_of(flags))
         flags &= np.random.default_rng(seed).random(rows) < 0.5
@@ -172,19 +174,12 @@ def test_whole_windows_are_passed_over():
 def test_damaged_gaps_are_noticed_by_every_kernel():
     texts = ["a"] * 3 + [""] * 100 + ["a"]
     postings = make_postings(texts, 104, Analyzer(Settings()))
-    damaged = Postings(
-        **{
-            name: getattr(postings, name)
-            for name in Postings.__dataclass_fields__
-            if name not in ("packed", "arguments")
-        },
-        packed=np.full_like(postings.packed, 0xFFFFFFFF),
-    )
+    damaged = replace(postings, packed=np.full_like(postings.packed, 0xFFFFFFFF))
     words = np.zeros(2, np.uint64)
     with pytest.raises(Exception, match="rows that do not exist"):
         damaged.unpack(0)
     with pytest.raises(Exception, match="rows that do not exist"):
-        damaged.mark([0], words)
+        damaged.mark(range(1), words)
     with pytest.raises(Exception, match="rows that do not exist"):
         damaged.count(0, words)
     with pytest.raises(AssertionError):

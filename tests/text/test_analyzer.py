@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsearch.text.analyzer import LONGEST_TERM, Analyzer, Settings, occurrences
+from vsearch.errors import MissingDependencyError
+from vsearch.text.analyzer import LONGEST_TERM, MOST_MARKS, Analyzer, Settings, normalized, occurrences
 
 PLAIN = Analyzer(Settings())
 
@@ -68,6 +69,28 @@ def test_a_text_of_ten_megabytes():
     found = occurrences(["word 42 " * 1_250_000, None, "z"], PLAIN)
     assert Counter(found.terms) == Counter(["word", "42", "z"])
     assert len(found.rows) == 2_500_001
+
+
+@pytest.mark.parametrize("marks", ["\u0301", "\u0316\u0301", "\u0e31", "\uff9e", "\U0001d165\U0001d16e"])
+def test_marks_without_end_take_no_time_of_their_square(marks):
+    word = "a" + marks * (100_000 // len(marks))
+    alone = PLAIN.terms(f"{word} b")
+    assert alone == PLAIN.terms(f"a{(marks * MOST_MARKS)[:MOST_MARKS]} b")
+    assert alone[-1] == "b"
+    found = occurrences([f"{word} b", "c"], PLAIN)
+    assert [found.terms[number] for number in found.numbers.tolist()] == [*alone, "c"]
+
+
+def test_every_character_that_normalizing_reorders_counts_as_a_mark():
+    for code in (*range(0x80, 0xD800), *range(0xE000, 0x20000)):
+        first = unicodedata.normalize("NFKD", chr(code))[0]
+        if unicodedata.combining(first):
+            assert normalized(chr(code) * (MOST_MARKS + 5)) == normalized(chr(code) * MOST_MARKS), hex(code)
+
+
+def test_a_language_that_the_installed_stemmers_lack():
+    with pytest.raises(MissingDependencyError, match="no stemmer for 'klingon'"):
+        Analyzer(Settings("klingon"))
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=40)), max_size=8))

@@ -104,9 +104,20 @@ def test_a_function_fuses(built):
     np.testing.assert_array_equal(hits.scores, index.search_text(TEXTS[0], 10).scores)
     ((by_vector, by_text),) = seen
     assert by_vector.shape == by_text.shape
-    for wrong in (lambda v, t: 1.0, lambda v, t: v * np.nan, lambda v, t: v[:-1]):
+    wrongs = [lambda v, t: 1.0, lambda v, t: v * np.nan, lambda v, t: v[:-1], lambda v, t: ["a"] * len(v)]
+    for wrong in (*wrongs, lambda v, t: None, lambda v, t: t + 1e300, lambda v, t: v[:, None]):
         with pytest.raises(InputError, match="finite numbers for query 0"):
             index.search(QUERIES[0], text="ak", fusion=wrong)
+
+    def overwrite(by_vector, by_text):
+        by_vector[:] = 0
+        return by_text.sort() or by_text
+
+    changed = index.search(QUERIES[0], 3, text=TEXTS[0], fusion=overwrite)
+    same = index.search(QUERIES[0], N, text=TEXTS[0], depth=N, fusion=lambda v, t: v)
+    for row, near, score in zip(changed.ids[0], changed.vector_scores[0], changed.text_scores[0], strict=True):
+        (place,) = np.flatnonzero(same.ids[0] == row)
+        assert (near, score) == (same.vector_scores[0, place], same.text_scores[0, place])
 
 
 def test_pages_columns_and_tables(built):
@@ -156,6 +167,10 @@ def test_wrong_uses_say_what_is_wrong(built):
         ({"text": 3}, "a string or a list of strings"),
         ({"text": ["a", "b"]}, "one text for each of the 1 queries"),
         ({"text": "a", "fusion": "sum"}, "fusion must be"),
+        ({"text": "a", "fusion": np.array(["rrf", "rrf"])}, "fusion must be"),
+        ({"text": "a", "weights": (1e300, 1)}, "weights must be two numbers"),
+        ({"text": "a", "weights": (0, 1e-300)}, "weights must be two numbers"),
+        ({"text": "a", "weights": (1, float("nan"))}, "weights must be two numbers"),
         ({"text": "a", "weights": [1]}, "weights must be two numbers"),
         ({"text": "a", "weights": (0, 0)}, "weights must be two numbers"),
         ({"text": "a", "weights": (1, -1)}, "weights must be two numbers"),

@@ -69,12 +69,20 @@ def test_a_query_must_look_for_something():
 def test_hostile_queries_are_refused():
     with pytest.raises(InputError, match=r"10,000 words"):
         read("word " * (MOST_WORDS + 1))
+    with pytest.raises(InputError, match=r"10,000 words, this one has 500,000"):
+        read('""' * 500_000)
     with pytest.raises(InputError, match=r"64 prefixes"):
         read(" ".join(f"body:{i}*" for i in range(MOST_PREFIXES + 1)))
     with pytest.raises(InputError, match=r"1,000,000 characters"):
         read("x" * 1_000_001)
     with pytest.raises(InputError, match="must be a string"):
         read(b"x")
+
+
+@given(st.lists(st.text(st.sampled_from("aB1._é東-x\ud800"), max_size=8), max_size=6))
+def test_plain_words_are_read_like_clauses(words):
+    plain = " ".join(word for word in words if not word.startswith("-"))
+    assert read(plain) == read(plain + ' ""')
 
 
 @given(st.text(st.sampled_from('ab:"*+- \x00é東-title'), max_size=40))

@@ -10,7 +10,9 @@ import vsearch
 from tests.text.conftest import WEIGHTS, WORDS, make_rows, table, terms, vectors
 from tests.text.reference import Reference, same
 from vsearch import InputError
+from vsearch.text import opening, search
 from vsearch.text.analyzer import Analyzer, Settings
+from vsearch.text.opening import open_text
 
 QUERIES = ["ak", "bk ak", "al am an jt", "jt js ir", " ".join(WORDS), "zz", "title:ak body:bk ak"]
 
@@ -131,6 +133,7 @@ def test_wrong_uses_say_what_is_wrong(index, tmp_path):
         ({"body": 0}, "weight of a text column"),
         ({"body": True}, "weight of a text column"),
         ({"body": float("nan")}, "weight of a text column"),
+        ({"body": 1e-310}, "weight of a text column"),
         ([], "1 to 64 columns"),
         (7, "must be the name of a column"),
         ({3: 1.0}, "must be a string"),
@@ -168,6 +171,30 @@ def test_the_largest_queries_are_answered(index):
     assert (index.search_text(" ".join(words), 10).ids == -1).all()
     assert index.search_text("ak " * 5000, 3).ids.tolist() == index.search_text("ak", 3).ids.tolist()
     assert (index.search_text(" ".join(f"title:{word}*" for word in WORDS[:60]), 10).ids >= 0).all()
+
+
+def test_prefixes_of_too_many_words_are_refused(index, reference, monkeypatch):
+    begins = lambda term: term.startswith("a")  # noqa: E731
+    words = sum(postings.terms for column in open_text(index.snapshot) for postings in column.runs)
+    monkeypatch.setattr(search, "MARKED", 3)
+    same(index.search_text("a*", 900), reference.scores([begins]), 900)
+    monkeypatch.setattr(search, "MOST_EXPANDED", words // 10 - 1)
+    for query in ("a*", "ak -a*", "+a*"):
+        with pytest.raises(InputError, match=r"'a' alone stands for \d+; give more of the beginning"):
+            index.search_text(query)
+
+
+def test_half_characters_are_in_no_text(index):
+    for query in ("\ud800", "ak\ud800*", "title:\udfffak*", "+\ud800ak*"):
+        assert (index.search_text(query, 3).ids[0] == -1).all() or "*" not in query
+    assert index.search_text("ak \ud800x*", 3).ids.tolist() == index.search_text("ak x", 3).ids.tolist()
+
+
+def test_what_is_kept_of_queries_is_bounded(index, reference, monkeypatch):
+    monkeypatch.setattr(opening, "MOST_KNOWN", 5)
+    for _ in range(2):
+        same(index.search_text(" ".join([*WORDS, "never"]), 10), reference.scores(WORDS), 10)
+    assert all(len(column._known) <= 5 for column in open_text(index.snapshot))
 
 
 def test_the_words_of_a_batch_of_many_scripts_are_found():

@@ -31,6 +31,9 @@ LONGEST_TERM = 128
 LONGEST_CODE = 64
 """Characters of a code that is kept whole besides its parts."""
 
+MOST_MARKS = 30
+"""Combining marks in a row that are read; writing systems need a few, and normalizing takes time of the square of the number."""
+
 BATCH_CHARACTERS = 1 << 22
 """Characters that are cut into chunks at a time."""
 
@@ -56,6 +59,33 @@ def _marks() -> str:
             else:
                 ranges.append([code, code])
     return "".join(f"{chr(low)}-{chr(high)}" for low, high in ranges)
+
+
+@cache
+def _mark_table() -> NDArray[np.bool_]:
+    """Return which of the characters below U+20000 are marks, or become marks when they are normalized."""
+    table = np.zeros(0x20000, bool)
+    for code in (*range(0x300, 0xD800), *range(0xE000, len(table))):
+        character = chr(code)
+        if unicodedata.category(character)[0] == "M" or code in {0xFF9E, 0xFF9F}:
+            table[code] = True
+    return table
+
+
+def normalized(text: str) -> str:
+    """Return a text in the form NFKC; of more than `MOST_MARKS` marks in a row, the rest is left out."""
+    if text.isascii():
+        return text
+    if len(text) > MOST_MARKS:
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        table = _mark_table()
+        marks = np.flatnonzero(table[np.minimum(codes, len(table) - 1)])
+        if len(marks) > MOST_MARKS:
+            follow = np.zeros(len(marks), bool)  # those that have MOST_MARKS marks directly before them
+            follow[MOST_MARKS:] = marks[MOST_MARKS:] - marks[:-MOST_MARKS] == MOST_MARKS
+            if follow.any():
+                text = np.delete(codes, marks[follow]).tobytes().decode("utf-32-le", "surrogatepass")
+    return unicodedata.normalize("NFKC", text)
 
 
 @cache
@@ -103,12 +133,12 @@ class Analyzer:
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of a text, in order; a code gives its parts besides itself."""
-        chunks = self._chunk.findall(unicodedata.normalize("NFKC", text.replace(SEPARATOR, " ")))
+        chunks = self._chunk.findall(normalized(text.replace(SEPARATOR, " ")))
         return list(chain.from_iterable(map(self.analyze, chunks)))
 
     def prefix(self, text: str) -> str:
         """Return the beginning of terms that a text before an asterisk means, not stemmed; empty if it has no characters of words."""
-        text = unicodedata.normalize("NFKC", text)
+        text = normalized(text)
         return self._folded(lowered(text))[:LONGEST_TERM] if self._word.search(text) else ""
 
     def chunks(self, texts: Sequence[str]) -> list[str]:
@@ -116,7 +146,7 @@ class Analyzer:
         joined = SEPARATOR.join(texts)
         if joined.count(SEPARATOR) >= len(texts):  # a text has that character, which is no part of a word
             joined = SEPARATOR.join([text.replace(SEPARATOR, " ") for text in texts])
-        return self._chunk.findall(unicodedata.normalize("NFKC", joined))
+        return self._chunk.findall(normalized(joined))
 
     def analyze(self, chunk: str) -> list[str]:
         """Return the terms of a chunk."""
@@ -192,7 +222,7 @@ def stemmer(language: str) -> Callable[[str], str]:
     Raises
     ------
     MissingDependencyError
-        The package snowballstemmer is not installed.
+        The package snowballstemmer is not installed, or does not know the language.
     """
     try:
         import snowballstemmer
@@ -200,6 +230,10 @@ def stemmer(language: str) -> Callable[[str], str]:
         raise MissingDependencyError(
             "stemming needs the package snowballstemmer: pip install 'vsearch[text]'", name="snowballstemmer"
         ) from None
+    if language not in snowballstemmer.algorithms():
+        raise MissingDependencyError(
+            f"the installed snowballstemmer has no stemmer for {language!r:.100}; upgrade it", name="snowballstemmer"
+        )
     return snowballstemmer.stemmer(language).stemWord  # type: ignore[no-any-return,unused-ignore]
 
 

@@ -16,6 +16,7 @@ from vsearch.text.stop_words import ENGLISH
 
 MOST_COLUMNS = 64
 MOST_STOP_WORDS = 10_000
+LEAST_WEIGHT, MOST_WEIGHT = 1e-6, 1e6
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class TextColumn:
     Attributes
     ----------
     weight : float
-        What its scores are multiplied by, above 0 to 1,000,000.
+        What its scores are multiplied by, 0.000001 to 1,000,000.
     language : str or None
         Words are reduced to their stems by the Snowball stemmer of this language, such as ``"english"``; this needs the package
         snowballstemmer (``pip install 'vsearch[text]'``) wherever the index is changed or searched. With None, only equal words match.
@@ -53,11 +54,12 @@ class TextColumn:
     b: float = 0.75
 
     def __post_init__(self) -> None:
-        for name, low, high in (("weight", 0, 1e6), ("k1", 0, 1e3), ("b", 0, 1)):
+        for name, low, high in (("weight", LEAST_WEIGHT, MOST_WEIGHT), ("k1", 0, 1e3), ("b", 0, 1)):
             value = getattr(self, name)
-            if not (is_number(value) and low <= value <= high and (name != "weight" or value > 0)):
-                least = "above 0" if name == "weight" else f"from {low}"
-                raise InputError(f"{name} of a text column must be a number {least} to {high:g}, got {value!r:.100}")
+            if not (is_number(value) and low <= value <= high):
+                raise InputError(
+                    f"{name} of a text column must be a number from {low:g} to {high:g}, got {value!r:.100}"
+                )
         if not isinstance(self.fold, bool):
             raise InputError(f"fold of a text column must be True or False, got {self.fold!r:.100}")
         if self.language is not None:

@@ -30,6 +30,8 @@ DEPTH = 100
 
 DEEPEST = 10_000
 
+LEAST_WEIGHT, MOST_WEIGHT = 1e-6, 1e6
+
 Scores = NDArray[np.float64]
 Fusion = str | Callable[[Scores, Scores], Any]
 
@@ -59,7 +61,7 @@ class FusionOptions:
         ------
         InputError
         """
-        if fusion not in ("rrf", "weighted") and not callable(fusion):
+        if not callable(fusion) and not (isinstance(fusion, str) and fusion in {"rrf", "weighted"}):
             raise InputError(f"fusion must be 'rrf', 'weighted' or a function, got {fusion!r:.100}")
         if callable(fusion) and weights is not None:
             raise InputError("weights are for the fusions 'rrf' and 'weighted': a function has its own")
@@ -67,10 +69,13 @@ class FusionOptions:
         if not (
             isinstance(given, Sequence)
             and len(given) == 2
-            and all(is_number(weight) and 0 <= weight < np.inf for weight in given)
-            and sum(given) > 0
+            and all(is_number(weight) and 0 <= weight <= MOST_WEIGHT for weight in given)
+            and max(given) >= LEAST_WEIGHT
         ):
-            raise InputError(f"weights must be two numbers of at least 0, for vectors and words, got {given!r:.100}")
+            raise InputError(
+                f"weights must be two numbers from 0 to {MOST_WEIGHT:g}, for vectors and words, one of them at least "
+                f"{LEAST_WEIGHT:g}, got {given!r:.100}"
+            )
         if depth is None:
             depth = min(max(DEPTH, 2 * k), DEEPEST)
         check_whole("depth", depth, DEEPEST)
@@ -212,9 +217,13 @@ def _fuse(
         near = (similar - low) / (high - low) if high > low else np.ones(len(similar))
         return of_vectors * near + of_words * by_text / max(by_text.max(), np.finfo(np.float64).tiny)
     assert callable(options.fusion)  # noqa: S101  checked
-    given = np.asarray(options.fusion(by_vector, by_text), np.float64)
-    if given.shape != by_vector.shape or not np.isfinite(given).all():
+    returned = options.fusion(by_vector.copy(), by_text.copy())  # which it may change
+    try:
+        given = np.asarray(returned, np.float64)
+    except (TypeError, ValueError):
+        given = np.empty(0)
+    if given.shape != by_vector.shape or not (np.abs(given) <= np.finfo(np.float32).max).all():
         raise InputError(
-            f"fusion must return {len(by_vector)} finite numbers for query {query}, got an array of shape {given.shape}"
+            f"fusion must return {len(by_vector)} finite numbers for query {query}, in the range of float32, got {returned!r:.100}"
         )
     return given

@@ -5,6 +5,7 @@ A run that has no postings of a column, such as the tail, gets them from its tex
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,29 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import SegmentFile
     from vsearch.storage.snapshots.text_entries import TextColumnEntry
+    from vsearch.text.analyzer import Analyzer
 
 READ_ROWS = 16384
 """Rows whose texts are read at a time."""
+
+MOST_KNOWN = 16384
+"""Terms of a column whose places are kept."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the postings of a term are.
+
+    Attributes
+    ----------
+    count : int
+        Live rows that have the term.
+    numbers : tuple of int
+        Number of the term in each run; -1 in runs without it.
+    """
+
+    count: int
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +70,31 @@ class OpenColumn:
     runs: tuple[Postings, ...]
     texts: int
     length: float
-    _counts: dict[str, int] = field(default_factory=dict)
+    _known: dict[str, Place] = field(default_factory=dict)
+    _thread: threading.local = field(default_factory=threading.local)
 
-    def count(self, term: str, runs: tuple[Shard, ...]) -> int:
-        """Return the number of live rows that have a term."""
-        count = self._counts.get(term)
-        if count is None:
-            spelled, count = term.encode(), 0
-            for postings, run in zip(self.runs, runs, strict=True):
-                number = postings.find(spelled)
-                count += 0 if number < 0 else postings.count(number, run.live)
-            self._counts[term] = count
-        return count
+    def place(self, term: str, runs: tuple[Shard, ...]) -> Place:
+        """Return the place of a term."""
+        place = self._known.get(term)
+        if place is None:
+            spelled = term.encode("utf-8", "surrogatepass")
+            numbers = tuple(postings.find(spelled) for postings in self.runs)
+            count = sum(
+                postings.count(number, run.live)
+                for postings, number, run in zip(self.runs, numbers, runs, strict=True)
+                if number >= 0
+            )
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            place = self._known[term] = Place(count, numbers)
+        return place
+
+    def analyzer(self) -> Analyzer:
+        """Return the analyzer of the column for this thread."""
+        analyzer: Analyzer | None = getattr(self._thread, "analyzer", None)
+        if analyzer is None:
+            analyzer = self._thread.analyzer = analyzer_of(self.entry)
+        return analyzer
 
 
 _opened: WeakKeyDictionary[Snapshot, tuple[OpenColumn, ...]] = WeakKeyDictionary()

@@ -88,6 +88,7 @@ class Postings:
     path: str = ""
     ensure: Callable[[int, int], None] = lambda _first, _stop: None
     arguments: KernelArguments = field(init=False)
+    _spelling: tuple[memoryview, memoryview] = field(init=False)  # much faster than arrays for single terms
 
     def __post_init__(self) -> None:
         arguments = KernelArguments(len(TextField))
@@ -103,6 +104,7 @@ class Postings:
         arguments.point(TextField.PACKED, self.packed, np.uint32)
         arguments.point(TextField.LENGTHS, self.lengths, np.uint32)
         object.__setattr__(self, "arguments", arguments)
+        object.__setattr__(self, "_spelling", (self.dictionary.data, self.offsets.data.cast("B").cast("I")))
 
     @property
     def terms(self) -> int:
@@ -121,7 +123,8 @@ class Postings:
 
     def term(self, number: int) -> bytes:
         """Return a term of the dictionary as UTF-8."""
-        return self.dictionary[self.offsets[number] : self.offsets[number + 1]].tobytes()
+        dictionary, offsets = self._spelling
+        return bytes(dictionary[offsets[number] : offsets[number + 1]])
 
     def find(self, term: bytes) -> int:
         """Return the number of a term; -1 if no row has it."""
@@ -148,13 +151,16 @@ class Postings:
             raise self.damaged()
         return rows, counts
 
-    def mark(self, numbers: Iterable[int], words: NDArray[np.uint64]) -> None:
-        """Set the bits of the rows of some lists in a mask, uint64 (ceil(rows / 64),)."""
-        scratch = np.empty(BLOCK, np.int64)
-        for number in numbers:
-            first, stop, postings = self.list(number)
-            self.ensure(first, stop)
-            if not mark_list(self.address, first, stop, postings, scratch, words):
+    def mark(self, numbers: range, words: NDArray[np.uint64]) -> None:
+        """Set the bits of the rows of successive lists in a mask, uint64 (ceil(rows / 64),)."""
+        if not numbers:
+            return
+        blocks = self.list_blocks[numbers.start : numbers.stop + 1].tolist()
+        self.ensure(blocks[0], blocks[-1])
+        scratch, address = np.empty(BLOCK, np.int64), self.address
+        sizes = self.list_rows[numbers.start : numbers.stop].tolist()
+        for first, stop, postings in zip(blocks, blocks[1:], sizes, strict=False):
+            if not mark_list(address, first, stop, postings, scratch, words):
                 raise self.damaged()
 
     def count(self, number: int, live: NDArray[np.uint64] | None) -> int:

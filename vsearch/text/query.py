@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vsearch.errors import InputError
 
@@ -19,14 +19,22 @@ MOST_WORDS = 10_000
 MOST_PREFIXES = 64
 """Prefixes of a query, over all columns."""
 
+MOST_EXPANDED = 100_000
+"""Terms that the prefixes of a query stand for, over all columns and runs."""
+
 LONGEST_QUERY = 1_000_000
 """Characters."""
+
+_TOO_MANY = f"a text query may have {MOST_WORDS:,} words over all columns; shorten it"
 
 _CLAUSE = re.compile(r'([+-]?)((?:[^\s":]+:)?"[^"]*"|\S+)')
 
 
-@dataclass(frozen=True)
-class Term:
+#: Anything but words; most queries have nothing else.
+_SYNTAX = re.compile(r'["*:]|(?:^|\s)[+-]')
+
+
+class Term(NamedTuple):
     """A term of a column, or all its terms that begin with a prefix."""
 
     column: int
@@ -71,15 +79,23 @@ def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer]) -> Que
         raise InputError(f"a text query must be a string, got {type(text).__name__}")
     if len(text) > LONGEST_QUERY:
         raise InputError(f"a text query may have {LONGEST_QUERY:,} characters, this one has {len(text):,}")
+    if not _SYNTAX.search(text):
+        terms = [Term(column, term) for column, analyzer in enumerate(analyzers) for term in analyzer.terms(text)]
+        if len(terms) > MOST_WORDS:
+            raise InputError(_TOO_MANY)
+        return Query(Counter(terms))
     numbers = {name: number for number, name in enumerate(names)}
     query, excludes, total = Query(), False, 0
-    for sign, clause in _CLAUSE.findall(text):
+    clauses = _CLAUSE.findall(text)
+    if len(clauses) > MOST_WORDS:
+        raise InputError(f"a text query may have {MOST_WORDS:,} words, this one has {len(clauses):,}; shorten it")
+    for sign, clause in clauses:
         options = [option for option in _options(clause, numbers, analyzers) if option]
         if not options:
             continue
         total += sum(map(len, options))
         if total > MOST_WORDS:
-            raise InputError(f"a text query may have {MOST_WORDS:,} words over all columns; shorten it")
+            raise InputError(_TOO_MANY)
         if sign == "-":
             excludes = True
             query.must_not.append(options)
@@ -89,8 +105,8 @@ def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer]) -> Que
             query.must.append(options)
     if excludes and not query.counts:
         raise InputError("a text query must have a word to look for, this one only excludes words")
-    terms = {term for options in query.must_not for option in options for term in option} | set(query.counts)
-    if sum(term.prefix for term in terms) > MOST_PREFIXES:
+    needed = {term for options in query.must_not for option in options for term in option} | set(query.counts)
+    if sum(term.prefix for term in needed) > MOST_PREFIXES:
         raise InputError(f"a text query may have {MOST_PREFIXES} prefixes over all columns; leave some out")
     return query
 

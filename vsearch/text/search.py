@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.errors import SearchTimeoutError
+from vsearch.errors import InputError, SearchTimeoutError
 from vsearch.kernels.text.api import rank_rows
 from vsearch.kernels.text.fields import BLOCK, WINDOW, SpanField
-from vsearch.text.columns import analyzer_of
 from vsearch.text.opening import OpenColumn, open_text
-from vsearch.text.query import Query, Term, parse
+from vsearch.text.query import MOST_EXPANDED, Query, Term, parse
 
 if TYPE_CHECKING:
     from vsearch.search.engine.masks import IndexMask
@@ -36,6 +35,9 @@ RANGE = 2.0**48
 
 SPAN = 1 << 18
 """Rows after which the deadline is checked."""
+
+MARKED = 4096
+"""Terms of a prefix after which the deadline is checked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +95,7 @@ def weigh_words(
 ) -> Iterator[WeightedQuery]:
     """Parse queries one after the other, and weigh their words. Raises like `search_words`."""
     columns = open_text(snapshot)
-    analyzers = [analyzer_of(column.entry) for column in columns]
+    analyzers = [column.analyzer() for column in columns]
     for text in queries:
         begun = time.perf_counter()
         weighted = _weigh(snapshot, columns, parse(text, [column.name for column in columns], analyzers), deadline)
@@ -115,18 +117,18 @@ def rank_words(
     heap_scores, heap_rows = np.zeros(k, np.int64), np.full(k, -1, np.int64)
     span = np.zeros(len(SpanField), np.int64)
     scale = weighted.scale
+    prefixes = list(weighted.prefixes)
+    constants = np.array([max(1, int(weighted.prefixes[term] * scale)) for term in prefixes], np.int64)
     for place, run in enumerate(snapshot.shards):
-        allowed = _allowed(snapshot, columns, weighted, place, mask)
-        addresses = np.array([column.runs[place].address for column in columns], np.int64)
-        lists, weights = _lists(columns, weighted, place, scale)
-        prefixes = list(weighted.prefixes)
-        words = max(1, -(-run.rows // 64))
-        bitmaps = np.zeros((len(prefixes), words), np.uint64)
-        for at, term in enumerate(prefixes):
-            bitmaps[at, : len(allowed)] = weighted.marked[term][place] & allowed
-        if not len(lists) and not bitmaps.any():
+        lists, weights = _lists(snapshot, columns, weighted, place)
+        if not len(lists) and not prefixes:
             continue
-        constants = np.array([max(1, int(weighted.prefixes[term] * scale)) for term in prefixes], np.int64)
+        weights *= scale
+        allowed = _allowed(snapshot, columns, weighted, place, mask, deadline)
+        addresses = np.array([column.runs[place].address for column in columns], np.int64)
+        bitmaps = np.zeros((len(prefixes), len(allowed)), np.uint64)
+        for at, term in enumerate(prefixes):
+            np.bitwise_and(weighted.marked[term][place], allowed, out=bitmaps[at])
         cursors = np.zeros((len(lists), 3), np.int64)
         cursors[:, 0], cursors[:, 1] = lists[:, 1], -1
         scratch = (
@@ -135,10 +137,9 @@ def rank_words(
             np.empty((len(lists), BLOCK), np.int64),
             np.zeros(WINDOW, np.int64),
         )
-        span[SpanField.BASE] = run.first_row
         for start in range(0, run.rows, SPAN):
             _check(deadline)
-            span[SpanField.FIRST], span[SpanField.STOP] = start, min(start + SPAN, run.rows)
+            span[: SpanField.SIZE] = start, min(start + SPAN, run.rows), run.first_row
             if not rank_rows(
                 addresses,
                 lists,
@@ -156,7 +157,8 @@ def rank_words(
                 raise columns[0].runs[place].damaged()
     size = int(span[SpanField.SIZE])
     stats.rows_scanned += int(span[SpanField.SCORED])
-    order = np.lexsort((heap_rows[:size], -heap_scores[:size]))
+    heap_scores, heap_rows = heap_scores[:size], heap_rows[:size]
+    order = np.lexsort((heap_rows, -heap_scores))
     stats.add("scan", begun)
     return (heap_scores[order] / scale).astype(np.float32), heap_rows[order]
 
@@ -177,12 +179,19 @@ def _weigh(snapshot: Snapshot, columns: Sequence[OpenColumn], query: Query, dead
     marked: dict[Term, list[NDArray[np.uint64]]] = {}
     options = [option for group in (*query.must, *query.must_not) for option in group]
     needed = dict.fromkeys([*query.counts, *(term for option in options for term in option)])
-    for term in needed:
-        if term.prefix:
-            _check(deadline)
-            marked[term] = [
-                _mark(columns[term.column], term, place, run.rows) for place, run in enumerate(snapshot.shards)
-            ]
+    expanded = {term: _expanded(columns[term.column], term) for term in needed if term.prefix}
+    terms_of = {term: sum(map(len, numbers)) for term, numbers in expanded.items()}
+    if sum(terms_of.values()) > MOST_EXPANDED:
+        widest = max(terms_of, key=terms_of.__getitem__)
+        raise InputError(
+            f"the prefixes of a text query may stand for {MOST_EXPANDED:,} words of the index, here {widest.text!r:.100} alone "
+            f"stands for {terms_of[widest]:,}; give more of the beginning"
+        )
+    for term, numbers in expanded.items():
+        marked[term] = [
+            _mark(columns[term.column], of_run, place, run.rows, deadline)
+            for place, (run, of_run) in enumerate(zip(snapshot.shards, numbers, strict=True))
+        ]
     for term, repeated in query.counts.items():
         column = columns[term.column]
         if term.prefix:
@@ -190,7 +199,7 @@ def _weigh(snapshot: Snapshot, columns: Sequence[OpenColumn], query: Query, dead
             count = sum(_count(words if run.live is None else words & run.live) for words, run in bits)
         else:
             _check(deadline)
-            count = column.count(term.text, snapshot.shards)
+            count = column.place(term.text, snapshot.shards).count
         if not count:
             continue
         weight = repeated * column.entry.weight * _idf(column, count)
@@ -201,12 +210,18 @@ def _weigh(snapshot: Snapshot, columns: Sequence[OpenColumn], query: Query, dead
     return WeightedQuery(query, terms, prefixes, marked)
 
 
-def _mark(column: OpenColumn, term: Term, place: int, rows: int) -> NDArray[np.uint64]:
-    """Return the rows of a run that have a term, as a mask: uint64 (ceil(rows / 64),)."""
+def _expanded(column: OpenColumn, term: Term) -> list[range]:
+    """Return the numbers of the terms that a prefix stands for in each run."""
+    spelled = term.text.encode("utf-8", "surrogatepass")  # which no term has
+    return [postings.beginning_with(spelled) for postings in column.runs]
+
+
+def _mark(column: OpenColumn, numbers: range, place: int, rows: int, deadline: float | None) -> NDArray[np.uint64]:
+    """Return the rows of a run that have one of some terms, as a mask: uint64 (ceil(rows / 64),)."""
     words = np.zeros(-(-rows // 64), np.uint64)
-    postings, spelled = column.runs[place], term.text.encode()
-    numbers = postings.beginning_with(spelled) if term.prefix else [postings.find(spelled)]
-    postings.mark([number for number in numbers if number >= 0], words)
+    for first in range(0, len(numbers), MARKED):
+        _check(deadline)
+        column.runs[place].mark(numbers[first : first + MARKED], words)
     return words
 
 
@@ -215,7 +230,12 @@ def _count(words: NDArray[np.uint64]) -> int:
 
 
 def _allowed(
-    snapshot: Snapshot, columns: Sequence[OpenColumn], weighted: WeightedQuery, place: int, mask: IndexMask | None
+    snapshot: Snapshot,
+    columns: Sequence[OpenColumn],
+    weighted: WeightedQuery,
+    place: int,
+    mask: IndexMask | None,
+    deadline: float | None,
 ) -> NDArray[np.uint64]:
     """Return the rows of a run that may be returned, as a mask."""
     run = snapshot.shards[place]
@@ -228,39 +248,48 @@ def _allowed(
         if run.rows % 64:
             allowed[-1] = (np.uint64(1) << np.uint64(run.rows % 64)) - np.uint64(1)
 
+    def having(term: Term) -> NDArray[np.uint64]:
+        known = weighted.marked.get(term)
+        if known is not None:
+            return known[place]
+        number = columns[term.column].place(term.text, snapshot.shards).numbers[place]
+        return _mark(
+            columns[term.column], range(number, number + 1 if number >= 0 else number), place, run.rows, deadline
+        )
+
     def meets(options: list[list[Term]]) -> NDArray[np.uint64]:
         any_of = np.zeros(len(allowed), np.uint64)
         for option in options:
             all_of = ~any_of | any_of
             for term in option:
-                known = weighted.marked.get(term)
-                all_of &= known[place] if known is not None else _mark(columns[term.column], term, place, run.rows)
+                all_of &= having(term)
             any_of |= all_of
         return any_of
 
-    for options in weighted.query.must:
-        allowed = allowed & meets(options)
-    for options in weighted.query.must_not:
-        allowed = allowed & ~meets(options)
+    conditions = [(options, True) for options in weighted.query.must]
+    conditions += [(options, False) for options in weighted.query.must_not]
+    for options, wanted in conditions:
+        if not allowed.any():
+            break
+        allowed = allowed & (meets(options) if wanted else ~meets(options))
     return np.ascontiguousarray(allowed)
 
 
 def _lists(
-    columns: Sequence[OpenColumn], weighted: WeightedQuery, place: int, scale: float
+    snapshot: Snapshot, columns: Sequence[OpenColumn], weighted: WeightedQuery, place: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the lists of a run that a query scans, best first, with their scaled weights."""
+    """Return the lists of a run that a query scans, best first, with their weights."""
     lists, weights = [], []
-    for term, weight in weighted.terms.items():
-        postings = columns[term.column].runs[place]
-        number = postings.find(term.text.encode())
+    for term, weight in sorted(weighted.terms.items(), key=lambda item: -item[1]):
+        column = columns[term.column]
+        number = column.place(term.text, snapshot.shards).numbers[place]
         if number >= 0:
+            postings = column.runs[place]
             first, stop, count = postings.list(number)
             postings.ensure(first, stop)
             lists.append((term.column, first, stop, count))
-            weights.append(weight * scale)
-    order = np.argsort(-np.array(weights, np.float64), kind="stable")
-    table = np.array(lists, np.int64).reshape(-1, 4)
-    return np.ascontiguousarray(table[order]), np.array(weights, np.float64)[order]
+            weights.append(weight)
+    return np.array(lists, np.int64).reshape(-1, 4), np.array(weights, np.float64)
 
 
 def _check(deadline: float | None) -> None:

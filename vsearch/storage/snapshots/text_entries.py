@@ -27,7 +27,7 @@ class TextColumnEntry(msgspec.Struct, frozen=True):
 
     key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{1,32}$")]
     field: Text
-    weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+    weight: Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
     k1: Annotated[float, msgspec.Meta(ge=0, le=1e3)]
     b: Annotated[float, msgspec.Meta(ge=0, le=1)]
     analyzer: AnalyzerEntry
