@@ -1,4 +1,4 @@
-"""An LRU cache with a byte budget; parts that several values share are counted once."""
+"""An LRU cache with a budget of bytes and entries; parts that several values share are counted once."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ class LRUCache:
     ----------
     budget : int
         Bytes. A single value that is larger is still kept, alone.
+    entries : int, optional
+        Largest number of values, since the sizes of many small ones leave out most of what they take.
     """
 
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
+    def __init__(self, budget: int, entries: int | None = None) -> None:
+        self._budget, self._entries = budget, entries
         self._kept: OrderedDict[Hashable, tuple[Any, Mapping[str, int]]] = OrderedDict()
         self._holders: Counter[tuple[str, int]] = Counter()
         self.renew_after_fork()
@@ -107,9 +109,12 @@ class LRUCache:
                 self._bytes += 0 if self._holders[piece] else piece[1]
                 self._holders[piece] += 1
             self._loads += 1
-            while self._bytes > self._budget and len(self._kept) > 1:
+            while self._is_over() and len(self._kept) > 1:
                 self._release(self._kept.popitem(last=False)[1][1])
                 self._evictions += 1
+
+    def _is_over(self) -> bool:
+        return self._bytes > self._budget or (self._entries is not None and len(self._kept) > self._entries)
 
     def _release(self, sizes: Mapping[str, int]) -> None:
         for piece in sizes.items():

@@ -345,6 +345,19 @@ def test_a_snapshot_that_was_pruned(mode):
             search(allow_partial=allow_partial)
 
 
+@pytest.mark.slow
+def test_functions_forget_old_snapshots(monkeypatch):
+    monkeypatch.setattr("vsearch.fanout.roles.worker.KEPT", 6)
+    index, stack, vectors, attributes = begin("forgotten", shards=2)
+    remote = remote_of(stack)
+    for row in range(300, 312):
+        index.append(vectors[row : row + 1], attributes[row : row + 1])
+        assert_same(index, remote, stack.queries, None, {}, "flat")
+    loaders = [worker.loader for worker in stack.local._workers.values()]
+    assert loaders
+    assert all(loader.retention.stats().entries <= 6 for loader in loaders)
+
+
 def test_rows_expire(monkeypatch):
     """All roles use the coordinator's clock; a snapshot requested by number is seen as of its creation."""
     seconds = [1000]

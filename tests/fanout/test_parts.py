@@ -55,6 +55,15 @@ class TestRetention:
         kept.get("a", lambda: pytest.fail("kept"), lambda _: {"a": 10})
         assert kept.get("b", lambda: "again", lambda _: {"b": 10}) == "again"
 
+    def test_at_most_so_many_values(self):
+        kept = LRUCache(1 << 40, 3)
+        for key in range(10):
+            kept.get(key, lambda: "x", lambda _, key=key: {key: 10})
+            kept.get(0, lambda: "again", lambda _: {0: 10})
+        assert kept.stats().entries == 3
+        assert kept.stats().bytes == 30
+        kept.get(0, lambda: pytest.fail("kept"), lambda _: {0: 10})
+
     def test_failed_loads_leave_nothing(self):
         kept = LRUCache(25)
         with pytest.raises(ZeroDivisionError):

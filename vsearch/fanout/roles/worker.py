@@ -65,6 +65,8 @@ TAKES: dict[str, Any] = {"coordinator": SearchRequest, "allocator": AllocateRequ
 PREPARING = 60.0
 """Time limit in seconds for all processors to load a newer snapshot."""
 
+KEPT = 64  # cached manifests and parts of snapshots, of which a changing index has one for every commit
+
 RESERVE = 0.05
 """Seconds of its deadline that a caller reserves for merging the replies."""
 
@@ -130,7 +132,7 @@ class Worker:
         meter = MeteredStore(store)
         if envelope is not None and envelope.overflow is not None:
             envelope = Envelope(envelope.limit, MeteredStore(envelope.overflow, meter))
-        loader = Loader(meter, LRUCache(memory * 1_000_000 // 2))
+        loader = Loader(meter, LRUCache(memory * 1_000_000 // 2, KEPT))
         return cls(role, meter, loader, function, memory, envelope=envelope or Envelope(), **more)
 
 
