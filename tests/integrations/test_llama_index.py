@@ -183,6 +183,8 @@ def test_nodes_are_replaced_and_deleted(nodes):
     store.delete_nodes(filters=MetadataFilters(filters=[MetadataFilter(key="kind", value="odd")]))
     asyncio.run(store.adelete_nodes(["node 2"]))
     store.delete_nodes()
+    with pytest.raises(vsearch.InputError, match="would delete all nodes"):
+        store.delete_nodes(filters=MetadataFilters(filters=[]))
     left = {node.node_id for node in store.get_nodes()}
     expected = {
         "node i",

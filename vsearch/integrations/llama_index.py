@@ -105,7 +105,9 @@ class VsearchVectorStore(BasePydanticVectorStore):
         """Delete nodes by id, by filters, or those that satisfy both."""
         if node_ids is not None or filters is not None:
             where = self._where(node_ids, filters)
-            self._documents.delete(where=Constant(value=True) if where is None else where)
+            if where is None:
+                raise InputError("empty filters would delete all nodes; name what to delete, or call clear()")
+            self._documents.delete(where=where)
 
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **more: Any
