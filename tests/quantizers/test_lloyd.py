@@ -180,7 +180,7 @@ def test_a_stored_codec_is_the_same():
         {"dimension_bits": np.array([9, 1], np.int32)},
         {"dimension_bits": np.array([-1, 1], np.int32)},
         {"dimension_bits": np.ones(40, np.int32)},
-        {"centers": np.zeros(3, np.float32)},
+        {"centres": np.zeros(3, np.float32)},
         {"means": np.zeros(3, np.float32)},
         {"signs": 11},
         {"signs": -1},
@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_refused(change):
     arrays, configuration = dict(codec.arrays()), codec.configuration()
     for name, value in change.items():
         if name == "reverse":
-            arrays["centers"] = arrays["centers"][::-1].copy()
+            arrays["centres"] = arrays["centres"][::-1].copy()
         elif name in arrays:
             arrays[name] = value
         else:
