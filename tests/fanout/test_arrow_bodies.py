@@ -84,6 +84,27 @@ def test_views_that_share_their_text():
         read_arrow(written(pa.table({"word": array})))
 
 
+def test_compression_of_before_1_0_is_found():
+    """It is named by the custom metadata of a batch, not by its header."""
+    raw = bytes(BIG)
+    data = len(raw).to_bytes(8, "little") + pa.Codec("zstd").compress(raw, asbytes=True)
+    data += bytes(-len(data) % 4)
+    batch = pa.record_batch([pa.Array.from_buffers(pa.float32(), len(data) // 4, [None, pa.py_buffer(data)])], ["v"])
+    older = pa.ipc.IpcWriteOptions(metadata_version=pa.ipc.MetadataVersion.V4)
+    for metadata in ({"ARROW:experimental_compression": "zstd"}, None):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema, options=older) as writer:
+            writer.write_batch(batch, custom_metadata=metadata)
+        body = sink.getvalue().to_pybytes()
+        if metadata is None:
+            assert read_arrow(body).num_rows == len(data) // 4
+            continue
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(InputError, match="metadata of their own"):
+            read_arrow(body)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < LARGEST_TABLE / 1024 / 4
+
+
 def test_run_ends_are_refused():
     runs = pa.RunEndEncodedArray.from_arrays(pa.array([5], pa.int32()), pa.array(["x"]))
     with pytest.raises(InputError, match="run-end"):

@@ -24,6 +24,8 @@ MOST_TIMES = 4
 MOST_ROWS = 1_000_000
 """Rows of a table; columns without buffers could have any number."""
 
+VERSION_5 = 4  # MetadataVersion.V5, which counts from 0
+
 _UNCOMPRESSED = -1  # a buffer that compression did not make smaller
 
 
@@ -74,7 +76,12 @@ def _check_messages(source: pa.Buffer, largest: int) -> None:
             return
         if message.type not in ("record batch", "dictionary"):
             continue
-        batch = _batch_of(memoryview(message.metadata), nested=message.type == "dictionary")
+        header = memoryview(message.metadata)
+        if _may_hide_compression(header):
+            raise InputError(
+                "batches of Arrow before 1.0 must have no metadata of their own, which could name a compression"
+            )
+        batch = _batch_of(header, nested=message.type == "dictionary")
         length, sizes = _sizes(batch, memoryview(message.body) if message.body is not None else memoryview(b""))
         rows += length
         total += sum(sizes)
@@ -112,6 +119,14 @@ def _batch_of(data: memoryview, *, nested: bool) -> tuple[memoryview, int]:
     """Where the RecordBatch of a message begins; that of a dictionary lies inside its DictionaryBatch."""
     table = _child(data, _offset(data, 0), 2)
     return data, _child(data, table, 1) if nested else table
+
+
+def _may_hide_compression(data: memoryview) -> bool:
+    """Whether a message is of a version whose compression stood in its custom metadata, and has such metadata."""
+    table = _offset(data, 0)
+    version_at = _field(data, table, 0)
+    version = struct.unpack_from("<h", data, version_at)[0] if version_at else 0
+    return bool(version < VERSION_5 and _field(data, table, 4))
 
 
 def _child(data: memoryview, table: int, number: int) -> int:
