@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vsearch.encoders.tokenizing import WordTokenizer
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def clusters(text: str) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Unigram:
+class Unigram(WordTokenizer):
     """A tokenizer.
 
     Attributes
@@ -139,30 +140,6 @@ class Unigram:
     special: Mapping[str, int] = field(default_factory=dict)
     characters: CharacterMap | None = None
 
-    def encode(self, text: str, limit: int) -> list[int]:
-        """Return the token ids of a text, truncated to `limit` ids including the first and the last."""
-        ids = [self.first]
-        for part in self._parts(text):
-            if isinstance(part, int):
-                ids.append(part)
-            else:
-                for word in self._words(part):
-                    ids += self._split(word)
-                    if len(ids) >= limit:
-                        break
-            if len(ids) >= limit:
-                break
-        del ids[limit - 1 :]
-        ids.append(self.last)
-        return ids
-
-    @cached_property
-    def _special_pattern(self) -> re.Pattern[str] | None:
-        if not self.special:
-            return None
-        longest_first = sorted(self.special, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, longest_first)))
-
     @cached_property
     def _normal_forms(self) -> dict[str, str]:
         return {}
@@ -179,16 +156,6 @@ class Unigram:
     def _score_list(self) -> list[float]:
         scores: list[float] = self.scores.tolist()
         return scores
-
-    def _parts(self, text: str) -> Iterator[str | int]:
-        """Yield the text between special tokens, and the ids of these tokens."""
-        start = 0
-        if self._special_pattern is not None:
-            for match in self._special_pattern.finditer(text):
-                yield text[start : match.start()]
-                yield self.special[match[0]]
-                start = match.end()
-        yield text[start:]
 
     def _words(self, text: str) -> Iterator[str]:
         """Yield the normalized pieces of a text that are split into tokens, each starting with `META`."""
@@ -210,6 +177,9 @@ class Unigram:
                     known[cluster] = normal
             parts.append(normal)
         return "".join(parts)
+
+    def _append(self, word: str, ids: list[int]) -> None:
+        ids += self._split(word)
 
     def _split(self, word: str) -> list[int]:
         """Return the ids of the tokens of a word with the best sum of scores; adjacent unknown characters are one token."""

@@ -5,12 +5,13 @@ Time and memory are bounded by the length of the text, which is read only until 
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
+
+from vsearch.encoders.tokenizing import WordTokenizer
 
 PIECE = 8192
 """Number of characters that are normalized at a time."""
@@ -111,7 +112,7 @@ def _in_canonical_order(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class WordPiece:
+class WordPiece(WordTokenizer):
     """A tokenizer.
 
     Attributes
@@ -136,23 +137,6 @@ class WordPiece:
     prefix: str = "##"
     longest_word: int = 100
 
-    def encode(self, text: str, limit: int) -> list[int]:
-        """Return the token ids of a text, truncated to `limit` ids including the first and the last."""
-        ids = [self.first]
-        for part in self._parts(text):
-            if isinstance(part, int):
-                ids.append(part)
-            else:
-                for word in self._words(part):
-                    self._append(word, ids)
-                    if len(ids) >= limit:
-                        break
-            if len(ids) >= limit:
-                break
-        del ids[limit - 1 :]
-        ids.append(self.last)
-        return ids
-
     def can_occur(self, token: str) -> bool:
         """Whether a text can have a token; others have characters that are removed, changed or words of their own."""
         word = token.removeprefix(self.prefix)
@@ -161,21 +145,6 @@ class WordPiece:
     @cached_property
     def _table(self) -> CharacterTable:
         return CharacterTable(self.normalization)
-
-    @cached_property
-    def _special_pattern(self) -> re.Pattern[str] | None:
-        longest_first = sorted(self.special, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
-
-    def _parts(self, text: str) -> Iterator[str | int]:
-        """Yield the text between special tokens, and the ids of these tokens."""
-        start = 0
-        if self._special_pattern is not None:
-            for match in self._special_pattern.finditer(text):
-                yield text[start : match.start()]
-                yield self.special[match[0]]
-                start = match.end()
-        yield text[start:]
 
     def _words(self, text: str) -> Iterator[str]:
         """Yield normalized words, piece by piece."""
