@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,7 +38,6 @@ from vsearch.storage.stores.waiting import within
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vsearch.api.protocol import SearchableIndex
     from vsearch.predicates import Where
     from vsearch.search.state.snapshot import Snapshot
 
@@ -358,7 +357,7 @@ class Index(
     def _fixed(self) -> FixedIndex:
         snapshot = self._newest()
         types = {attribute.name: attribute.type for attribute in snapshot.manifest.attributes}
-        return FixedIndex(cast("SearchableIndex", type(self)(snapshot)), types, snapshot.model.metric)
+        return FixedIndex(type(self)(snapshot), types, snapshot.model.metric)
 
     def _points(self, queries: Any) -> NDArray[np.float32]:
         return self._check_queries(self._snapshot, queries)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vsearch.api.explanation import Explanation
     from vsearch.api.hits import DocumentHits, Hits
     from vsearch.api.reading import DocumentVectors, StoredVectors
+    from vsearch.encoders import CompressedEncoder
     from vsearch.live.commits import Commit
     from vsearch.live.feed import Changes
     from vsearch.live.optimizing import OptimizeReport
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from vsearch.storage import SnapshotInfo
     from vsearch.text.columns import TextColumn
 
+    Progress = Callable[[str, int, int], None]
+
 
 class SearchableIndex(Protocol):
     """An open index. Implemented by `vsearch.Index` and `vsearch.RemoteIndex`; `vsearch.open` chooses by the URL.
 
     Each method takes the same arguments and returns the same results on both, or raises a `VsearchError` that says what to do
-    instead. `tests/api/test_contract.py` tests both.
+    instead. `vsearch.testing.indexes` has the tests of an implementation, `tests/api` runs them on each.
     """
 
     def __len__(self) -> int:
@@ -33,6 +36,10 @@ class SearchableIndex(Protocol):
     @property
     def has_documents(self) -> bool:
         """Whether the index holds multi-vector documents, for `search_documents`."""
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the index has text columns, for `search_text`."""
 
     def search(
         self,
@@ -82,10 +89,30 @@ class SearchableIndex(Protocol):
     ) -> Hits:
         """Find the best row of each group; see `vsearch.Index.search_groups`."""
 
-    def search_diverse(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Hits:
+    def search_diverse(
+        self,
+        queries: Any,
+        k: int = 10,
+        where: Where = None,
+        *,
+        diversity: float = 0.5,
+        candidates: int | None = None,
+        columns: Sequence[str] = (),
+        vectors: bool = False,
+        **options: Any,
+    ) -> Hits:
         """Find rows that are unlike each other; see `vsearch.Index.search_diverse`."""
 
-    def search_like(self, like: Any, unlike: Any = (), k: int = 10, where: Where = None, **options: Any) -> Hits:
+    def search_like(
+        self,
+        like: Any,
+        unlike: Any = (),
+        k: int = 10,
+        where: Where = None,
+        *,
+        columns: Sequence[str] = (),
+        **options: Any,
+    ) -> Hits:
         """Find rows like other rows; see `vsearch.Index.search_like`."""
 
     def search_text(
@@ -172,8 +199,15 @@ class SearchableIndex(Protocol):
         attributes: Any = None,
         ids: Any = None,
         *,
+        vectors: str | None = None,
+        id: str | None = None,
+        missing: str = "error",
+        packed: bool = False,
+        offsets: Any = None,
+        saliency: Any = None,
         token: str | None = None,
         if_snapshot: int | None = None,
+        progress: Progress | None = None,
     ) -> Commit:
         """Add rows; see `vsearch.Index.append`."""
 
@@ -183,8 +217,15 @@ class SearchableIndex(Protocol):
         attributes: Any = None,
         ids: Any = None,
         *,
+        vectors: str | None = None,
+        id: str | None = None,
+        missing: str = "error",
+        packed: bool = False,
+        offsets: Any = None,
+        saliency: Any = None,
         token: str | None = None,
         if_snapshot: int | None = None,
+        progress: Progress | None = None,
     ) -> Commit:
         """Add or replace rows; see `vsearch.Index.upsert`."""
 
@@ -204,27 +245,62 @@ class SearchableIndex(Protocol):
     ) -> Commit:
         """Remove rows; see `vsearch.Index.delete`."""
 
-    def add_column(self, name: str, values_or_type: Any, ids: Any = None, **options: Any) -> Commit:
+    def add_column(
+        self,
+        name: str,
+        values_or_type: Any,
+        ids: Any = None,
+        *,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
         """Add an attribute; see `vsearch.Index.add_column`."""
 
-    def drop_column(self, name: str, **options: Any) -> Commit:
+    def drop_column(self, name: str, *, token: str | None = None, if_snapshot: int | None = None) -> Commit:
         """Drop an attribute; see `vsearch.Index.drop_column`."""
 
-    def rename_column(self, name: str, new: str, **options: Any) -> Commit:
+    def rename_column(self, name: str, new: str, *, token: str | None = None, if_snapshot: int | None = None) -> Commit:
         """Rename an attribute; see `vsearch.Index.rename_column`."""
 
-    def add_text(self, column: str, settings: TextColumn | None = None, **options: Any) -> Commit:
+    def add_text(
+        self,
+        column: str,
+        settings: TextColumn | None = None,
+        *,
+        token: str | None = None,
+        if_snapshot: int | None = None,
+    ) -> Commit:
         """Make the words of an attribute searchable; see `vsearch.Index.add_text`."""
 
-    def drop_text(self, column: str, **options: Any) -> Commit:
+    def with_encoder(self, encoder: CompressedEncoder) -> SearchableIndex:
+        """Store a text encoder in the index; see `vsearch.Index.with_encoder`."""
+
+    def drop_text(self, column: str, *, token: str | None = None, if_snapshot: int | None = None) -> Commit:
         """Stop searching the words of an attribute; see `vsearch.Index.drop_text`."""
 
     def optimize(
-        self, budget_seconds: float | None = None, retune: bool | str = "auto", *, force: bool = False
+        self,
+        budget_seconds: float | None = None,
+        retune: bool | str = "auto",
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
     ) -> OptimizeReport:
         """Do the maintenance that is due; see `vsearch.Index.optimize`."""
 
-    def retrain(self, vectors: Any = None, ids: Any = None, **options: Any) -> Commit:
+    def retrain(
+        self,
+        vectors: Any = None,
+        ids: Any = None,
+        *,
+        quantizer: Any = "same",
+        bits: float | None = None,
+        rerank: str | None = "same",
+        partitions: int | None = None,
+        shards: int | None = None,
+        seed: int | None = None,
+        progress: Progress | None = None,
+    ) -> Commit:
         """Rebuild the index for its current rows; see `vsearch.Index.retrain`."""
 
     def refresh(self) -> bool:
@@ -248,11 +324,17 @@ class SearchableIndex(Protocol):
     async def asearch(self, *arguments: Any, **options: Any) -> Hits:
         """Await `search`; see `vsearch.Index.asearch`."""
 
+    async def asearch_documents(self, *arguments: Any, **options: Any) -> DocumentHits:
+        """Await `search_documents`; see `vsearch.Index.asearch_documents`."""
+
     async def aget(self, *arguments: Any, **options: Any) -> pa.Table:
         """Await `get`; see `vsearch.Index.aget`."""
 
     async def acount(self, *arguments: Any, **options: Any) -> int:
         """Await `count`; see `vsearch.Index.acount`."""
+
+    async def arows(self, *arguments: Any, **options: Any) -> pa.Table:
+        """Await `rows`; see `vsearch.Index.arows`."""
 
     async def aappend(self, *arguments: Any, **options: Any) -> Commit:
         """Await `append`; see `vsearch.Index.aappend`."""

@@ -336,6 +336,11 @@ class RemoteIndex(RemoteReading, RemoteChanges, AsyncIndex):
         """Whether the index holds multi-vector documents, for `search_documents`; calls the functions."""
         return self.info().get("documents") is not None
 
+    @property
+    def has_text(self) -> bool:
+        """Whether the index has text columns; functions do not search them yet. Calls the functions."""
+        return self.info().get("text") is not None
+
     def warm(self, shards: int | None = None) -> int:
         """Load what searches need into every function; return the total bytes that they hold.
 

@@ -43,6 +43,10 @@ class RefusesChanges:
         """Not for functions; see `vsearch.Index.drop_text`."""
         _refuse("drop_text")
 
+    def with_encoder(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.with_encoder`."""
+        _refuse("with_encoder")
+
     def retrain(self, *_given: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.retrain`."""
         _refuse("retrain")

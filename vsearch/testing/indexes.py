@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +87,19 @@ class IndexContract:
         assert info["metric"] == "l2"
         assert set(info["attributes"]) == set(opened.attributes.column_names)
         assert not opened.index.has_documents
+        assert not opened.index.has_text
+
+    def test_its_methods_take_the_arguments_of_the_protocol(self, opened: Opened) -> None:
+        """With the same names and defaults; it may have more of its own."""
+        for name, method in vars(SearchableIndex).items():
+            if name.startswith("_") or isinstance(method, property) or name in opened.refuses:
+                continue
+            accepted = inspect.signature(getattr(type(opened.index), name)).parameters
+            for parameter in inspect.signature(method).parameters.values():
+                assert parameter.name in accepted, f"{name} must take {parameter.name}"
+                assert accepted[parameter.name].default == parameter.default, (
+                    f"the default of {parameter.name} of {name}"
+                )
 
     def test_exact_search_is_brute_force(self, opened: Opened) -> None:
         hits = opened.index.search(opened.queries, k=5, exact=True)
@@ -312,6 +326,10 @@ class IndexContract:
             "drop_column": lambda: index.drop_column("no such column"),
             "rename_column": lambda: index.rename_column("word", "flag"),
             "retrain": lambda: index.retrain(bits=-1),
+            "with_encoder": lambda: index.with_encoder("no encoder"),  # type: ignore[arg-type]
+            "add_text": lambda: index.add_text("no such column"),
+            "drop_text": lambda: index.drop_text("word"),
+            "search_text": lambda: index.search_text("w1"),
             "tag": lambda: index.tag("first", snapshot=10_000),
             "restore": lambda: index.restore(snapshot=10_000),
             "changes": lambda: index.changes(since=10_000),
