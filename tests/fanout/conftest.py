@@ -66,7 +66,7 @@ class Stack:
     def reset(self):
         """All functions cold again, no faults."""
         self.local = LocalInvoker(self.make)
-        self.invoker = self.local
+        self.invoker, self.hedging = self.local, None
 
     def hits(self, where=None, **options):
         """The index's own answers to the queries, computed once for all plans."""
@@ -84,7 +84,8 @@ class Stack:
                 return stack.invoker.invoke(function, payload, timeout)
 
         role = self.names.role(function)
-        return Worker.open(role, store, function, invoker=Through(), names=self.names, policy=QUICK, run=run_of(role))
+        more = {"policy": QUICK, "hedging": self.hedging, "run": run_of(role)}
+        return Worker.open(role, store, function, invoker=Through(), names=self.names, **more)
 
     def with_overflow(self, spill):
         """The functions of a platform with a message limit of 4 kB, and an overflow store."""

@@ -3,9 +3,9 @@
 Environment: ``VSEARCH_INDEX`` (URL of the index), ``VSEARCH_STACK`` (prefix of the function names), ``VSEARCH_OVERFLOW`` (URL of
 the overflow store, optional), ``VSEARCH_INVOKER`` (``lambda``, the default, another platform of
 `vsearch.fanout.platforms.registry`, or the URL template of an HTTP platform), ``VSEARCH_HTTP_TOKEN`` (bearer token for that
-platform, optional), ``VSEARCH_ALIAS`` (alias by which a Lambda function calls others, optional), ``VSEARCH_API_KEY_SHA256`` and
-``VSEARCH_WRITE_KEY_SHA256`` (hashes of the API keys of the web handler). Credentials, region and endpoints are read from AWS's
-usual variables.
+platform, optional), ``VSEARCH_ALIAS`` (alias by which a Lambda function calls others, optional), ``VSEARCH_HEDGE`` (seconds after
+which calls of processors are hedged, optional), ``VSEARCH_API_KEY_SHA256`` and ``VSEARCH_WRITE_KEY_SHA256`` (hashes of the API
+keys of the web handler). Credentials, region and endpoints are read from AWS's usual variables.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vsearch.errors import InputError, RemoteError, VsearchError
+from vsearch.fanout.calls.hedging import Hedging
 from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.calls.retries import Deadline, ErrorKind
 from vsearch.fanout.platforms.registry import platform_of_functions
@@ -121,6 +122,7 @@ def open_worker(role: str, environment: Mapping[str, str]) -> Worker:
         invoker=None if role in LEAVES or platform.call is None else platform.call(named, environment),
         names=Names(stack),
         envelope=Envelope(platform.message_bytes, open_store(overflow) if overflow else None),
+        hedging=Hedging.parse(hedge) if (hedge := environment.get("VSEARCH_HEDGE")) else None,
     )
 
 

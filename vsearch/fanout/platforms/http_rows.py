@@ -16,7 +16,8 @@ from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind
 from vsearch.fanout.calls.telemetry import traceparent
 from vsearch.fanout.platforms.aws_lambda import LAMBDA
-from vsearch.fanout.roles.worker import Worker, call
+from vsearch.fanout.roles.calling import call
+from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire.change_messages import (
     LONGEST_TOKEN,
     BadRows,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 import traceback
@@ -27,10 +26,12 @@ from vsearch.errors import (
     StoreError,
 )
 from vsearch.fanout.calls.bill import Usage, Usages, architecture
+from vsearch.fanout.calls.hedging import Hedging
 from vsearch.fanout.calls.invoker import Invoker, Names
-from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind, RetryPolicy, call_with_retries
-from vsearch.fanout.calls.telemetry import log, measure, span, traceparent
-from vsearch.fanout.roles.allocator import CALLS, Calls, allocate, check_answer, check_subtree
+from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind, RetryPolicy
+from vsearch.fanout.calls.telemetry import log, measure, span
+from vsearch.fanout.roles.allocator import CALLS, allocate
+from vsearch.fanout.roles.calling import call, remote_calls
 from vsearch.fanout.roles.coordinator import coordinate, require
 from vsearch.fanout.roles.loading import Loader, as_of, moment_for
 from vsearch.fanout.roles.planning import PlanSettings, choose_plan
@@ -43,19 +44,17 @@ from vsearch.fanout.wire.messages import (
     Described,
     Failure,
     InfoRequest,
-    Message,
     ProcessRequest,
     SearchRequest,
     Warmed,
     WarmRequest,
     failure,
 )
-from vsearch.fanout.wire.replies import Reply, ReportedError, check_reply, read_reply
+from vsearch.fanout.wire.replies import Reply
 from vsearch.fanout.wire.where import bind_where
 from vsearch.forking import renew_in_children
 from vsearch.predicates.binding import columns_of
-from vsearch.search.state.snapshot import Snapshot
-from vsearch.storage import Manifest, Store
+from vsearch.storage import Store
 from vsearch.storage.files.naming import MissingObjectError
 from vsearch.storage.stores.metered import MeteredStore
 from vsearch.storage.stores.retrying import no_later_than
@@ -66,9 +65,6 @@ PREPARING = 60.0
 """Time limit in seconds for all processors to load a newer snapshot."""
 
 KEPT = 64  # cached manifests and parts of snapshots, of which a changing index has one for every commit
-
-RESERVE = 0.05
-"""Seconds of its deadline that a caller reserves for merging the replies."""
 
 
 @dataclass(eq=False)
@@ -90,6 +86,8 @@ class Worker:
     names : Names or None
     init_seconds : float
         Duration of the process start, billed with the first answer.
+    hedging : Hedging or None
+        When calls of processors are repeated because the first takes long.
     run : callable or None
         Answers the messages of roles that do not search; takes the worker, the message and its deadline.
     """
@@ -105,6 +103,7 @@ class Worker:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     plans: PlanSettings = field(default_factory=PlanSettings)
     masks: MaskCache = field(default_factory=MaskCache)
+    hedging: Hedging | None = None
     init_seconds: float = 0.0
     run: Callable[[Worker, Any, Deadline], Reply] | None = None
     served: int = 0
@@ -169,71 +168,6 @@ def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
     except CallError as error:
         failed = failure(error.kind, str(error), reply.usages)
         return worker.envelope.pack(msgspec.structs.replace(failed, id=id))
-
-
-def call(
-    worker: Worker,
-    function: str,
-    message: Message,
-    deadline: Deadline,
-    role: str,
-    check: Any = None,
-    parent: str = "",
-) -> tuple[Any, Usages]:
-    """Call a function of the stack, with retries.
-
-    Parameters
-    ----------
-    parent : str
-        The traceparent of the span of the call, which runs in its own thread.
-
-    Returns
-    -------
-    reply : Answer or Warmed
-    usages : Usages
-        The usage of failed attempts.
-
-    Raises
-    ------
-    CallError
-        The last error, after all retries.
-    """
-    invoker = worker.invoker
-    if invoker is None:
-        raise CallError(ErrorKind.INTERNAL, f"{worker.function} cannot call functions")
-    wasted: list[Usages] = []
-
-    def attempt() -> Any:
-        begun = time.perf_counter()
-        left = deadline.remaining()
-        limit = None if left is None else max(0.0, left - RESERVE)
-        sent = _fill_in(message, limit, traceparent())
-        payload = worker.envelope.pack(sent)
-        try:
-            reply = read_reply(worker.envelope, invoker.invoke(function, payload, left), function, sent.id)
-            if check is not None:
-                check_reply(check, reply, function)
-        except CallError as error:
-            if not isinstance(error, ReportedError):
-                seconds = time.perf_counter() - begun
-                wasted.append(Usages.of(role, Usage(1, 0, 1, seconds, seconds * worker.memory / 1024)))
-            else:
-                wasted.append(error.usages)
-            raise
-        return reply
-
-    with span("call", parent, function=function):
-        return call_with_retries(attempt, worker.policy, deadline), Usages.sum(wasted)
-
-
-def _fill_in(message: Message, remaining: float | None, trace: str) -> Message:
-    """Return the message with a new id, the remaining time and the trace."""
-    message = msgspec.structs.replace(message, id=os.urandom(16).hex())
-    if not hasattr(message, "remaining"):
-        return message
-    if remaining is not None:
-        message = msgspec.structs.replace(message, remaining=min(remaining, 86_400.0))
-    return msgspec.structs.replace(message, trace=trace) if trace else message
 
 
 def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> tuple[Reply | Failure, str, str]:
@@ -324,32 +258,6 @@ def _columns(worker: Worker, message: ProcessRequest | AllocateRequest) -> tuple
         return ()
     bound = bind_where(worker.loader.manifest(message.snapshot), message.options)
     return () if bound is None else columns_of(bound)
-
-
-def remote_calls(worker: Worker, manifest: Manifest, snapshot: Snapshot | None, deadline: Deadline) -> Calls:
-    """Return the functions by which a worker calls processors and allocators with its invoker."""
-    names, parent = worker.names or Names("vsearch"), traceparent()
-
-    def processor(shard: int, request: ProcessRequest) -> Answer:
-        def check(reply: Any) -> None:
-            require(reply, Answer)
-            if snapshot is not None:
-                check_answer(reply, request, snapshot)
-
-        reply, wasted = call(worker, names.processor(shard), request, deadline, "processor", check, parent)
-        answer: Answer = reply
-        return msgspec.structs.replace(answer, usages=answer.usages + wasted)
-
-    def allocator(request: AllocateRequest) -> Answer:
-        def check(reply: Any) -> None:
-            require(reply, Answer)
-            check_subtree(reply, request, manifest)
-
-        reply, wasted = call(worker, names.allocator, request, deadline, "allocator", check, parent)
-        answer: Answer = reply
-        return msgspec.structs.replace(answer, usages=answer.usages + wasted)
-
-    return Calls(processor, allocator, worker.envelope.limit)
 
 
 def _warm(worker: Worker, message: WarmRequest) -> Warmed:
