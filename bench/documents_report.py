@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench import report
-
-if TYPE_CHECKING:
-    from bench.documents import Bench, Row
+from bench.documents_variants import Bench, Row
 
 HEADER = (
     "",
