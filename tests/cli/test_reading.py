@@ -32,7 +32,7 @@ def test_rows_page_by_page(run, files) -> None:
     assert "no row matches" in run("rows", files.index, "--where", "price < 0").text
     refused = run(*asked, "--after", "x")
     assert refused.status == 2
-    assert "ids of this index are integers" in refused.errors
+    assert "ids of this index must be integers, got 'x'" in refused.errors
 
 
 def test_facet(run, files) -> None:

@@ -274,12 +274,7 @@ def _chosen(index: Index, ids: str | None, where: str | None) -> dict[str, Any]:
     values = inputs.read_ids(ids)
     if isinstance(values, str):
         values = list(options.names(values))
-    if index.info()["id_type"] == "string" or not isinstance(values, list):
-        return {"ids": values}
-    try:
-        return {"ids": [int(value) for value in values]}
-    except ValueError as error:
-        raise InputError(f"ids of this index must be integers: {error}") from error
+    return {"ids": inputs.typed_ids(index.info()["id_type"], values) if isinstance(values, list) else values}
 
 
 def _values(index: Index, values: list[str], nulls: list[str]) -> dict[str, Any]:

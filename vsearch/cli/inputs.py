@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,25 @@ def read_ids(text: str) -> Any:
     if not path.is_file():
         return text
     return _load_npy(path) if path.suffix == ".npy" else _lines(path)
+
+
+def typed_ids(id_type: str, texts: Sequence[str]) -> list[str] | list[int]:
+    """Return ids of the command line as ids of an index, whose `Index.info` gives `id_type`.
+
+    Raises
+    ------
+    InputError
+        They are integers, and a text is none.
+    """
+    if id_type == "string":
+        return list(texts)
+    ids = []
+    for text in texts:
+        try:
+            ids.append(int(text))
+        except ValueError:
+            raise InputError(f"ids of this index must be integers, got {text!r:.100}") from None
+    return ids
 
 
 def read_value(schema: Schema, name: str, text: str) -> Any:

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 import vsearch
-from vsearch.cli import options, output
-from vsearch.errors import InputError
+from vsearch.cli import inputs, options, output
 
 
 def count(
@@ -44,12 +43,7 @@ def rows(
 ) -> None:
     """Print the rows that satisfy a predicate, page by page."""
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
-    last: str | int | None = after
-    if after is not None and index.info()["id_type"] != "string":
-        try:
-            last = int(after)
-        except ValueError:
-            raise InputError(f"the ids of this index are integers, got --after {after}") from None
+    last = None if after is None else inputs.typed_ids(index.info()["id_type"], [after])[0]
     table = index.rows(
         options.condition(where),
         options.names(columns) or None,

@@ -202,12 +202,7 @@ def get(
 ) -> None:
     """Print rows by id."""
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
-    row_ids: list[str] | list[int] = ids
-    if index.info()["id_type"] != "string":
-        try:
-            row_ids = [int(text) for text in ids]
-        except ValueError as error:
-            raise InputError(f"the ids of this index are integers: {error}") from error
+    row_ids = inputs.typed_ids(index.info()["id_type"], ids)
     rows = index.get(row_ids, columns=options.names(columns) or None).to_pylist()
     if as_json:
         output.print_json(rows)
