@@ -254,6 +254,34 @@ def test_arrow_ids_that_a_build_takes(stack, ids, expected):
     assert ask_arrow(stack, "DELETE", {"id": ids})[1]["deleted"] == 2
 
 
+@pytest.mark.parametrize("where", [{}, {"$and": [{}]}, {"$or": [{}, {"unsigned": 1}]}, {"$not": {}}, ""], ids=repr)
+def test_an_empty_filter_is_refused(stack, where):
+    remote, before = remote_of(stack), (len(stack.index), stack.index.info()["snapshot"])
+    with pytest.raises(vsearch.PredicateError, match="empty"):
+        remote.delete(where=where)
+    with pytest.raises(vsearch.PredicateError, match="empty"):
+        remote.update({"number": 1}, where=where)
+    for method, more in (("DELETE", {}), ("PATCH", {"values": {"word": "x"}})):
+        status, reply = ask(stack, method, {"where": where, **more})
+        assert status == 400
+        assert "empty" in reply["message"]
+    assert ask(stack, "DELETE", {"where": where}, "dry_run=true")[0] == 400
+    with pytest.raises(vsearch.InputError, match="sequence of ids"):
+        remote.delete({"unsigned": 3})
+    stack.index.refresh()
+    assert (len(stack.index), stack.index.info()["snapshot"]) == before
+    assert ask(stack, "DELETE", {"where": "true"})[1]["deleted"] == before[0]
+
+
+def test_an_empty_body_is_refused(stack):
+    before = len(stack.index)
+    for body in (b"", b"{}", {"ids": None, "where": None}):
+        assert ask(stack, "DELETE", body)[0] == 400
+    assert ask(stack, "DELETE", b"", content_type="application/vnd.apache.arrow.stream")[0] == 400
+    stack.index.refresh()
+    assert len(stack.index) == before
+
+
 class TestAttributesCalledIdAndVector:
     @pytest.fixture
     def stack(self):

@@ -185,7 +185,7 @@ class TestRemoteIndex:
             remote.append(vectors[:2], ids=[1, 2])
         with pytest.raises(vsearch.InputError, match="no attribute 'colour'"):
             remote.update({"colour": 1}, where="year > 2000")
-        with pytest.raises(vsearch.InputError, match="either ids or where"):
+        with pytest.raises(vsearch.InputError, match="exactly one of ids and where"):
             remote.delete()
         with pytest.raises(vsearch.InputError, match="no row has the id"):
             remote.update({"year": [1]}, ids=["nobody"])

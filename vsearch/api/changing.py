@@ -123,7 +123,8 @@ class ChangeableIndex(OpenedIndex):
         Raises
         ------
         InputError
-            An attribute or id does not exist, a value does not fit, or neither `ids` nor `where` is set.
+            An attribute or id does not exist, a value does not fit, or neither `ids` nor `where` is set. PredicateError if
+            `where` is invalid, or empty: ``"true"`` names all rows.
         ConflictError
         """
         from vsearch.live.operations import Update
@@ -145,7 +146,8 @@ class ChangeableIndex(OpenedIndex):
         Raises
         ------
         InputError
-            Neither or both of `ids` and `where` are set.
+            Neither or both of `ids` and `where` are set. PredicateError if `where` is invalid, or empty: ``"true"`` names all
+            rows.
         ConflictError
         """
         from vsearch.live.operations import Delete

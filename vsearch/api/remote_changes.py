@@ -279,14 +279,21 @@ def _check_documents(offsets: object | None, saliency: object | None) -> None:
 
 def _check_selection(ids: object | None, where: Where) -> None:
     if (ids is None) == (where is None):
-        raise InputError("pass either ids or where")
+        raise InputError(f"exactly one of ids and where is required, got {'neither' if ids is None else 'both'}")
+    if where is not None:
+        from vsearch.predicates.parsing import parse_selection
+
+        parse_selection(where)
 
 
 def _id_column(ids: Any) -> Any:
     import pyarrow as pa
 
+    from vsearch.search.state.given_ids import refuse_tables
+
     if isinstance(ids, (pa.Array, pa.ChunkedArray)):
         return ids
+    refuse_tables(ids)
     listed = ids.tolist() if hasattr(ids, "tolist") else ids
     listed = [listed] if isinstance(listed, (str, int, UUID)) else list(listed)
     try:

@@ -17,6 +17,7 @@ from vsearch.api.creating import create
 from vsearch.api.index import Index
 from vsearch.errors import CorruptIndexError, IndexExistsError, IndexNotFoundError, InputError
 from vsearch.integrations.metadata import new_types, to_columns, to_json
+from vsearch.predicates.parsing import parse_selection
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -191,10 +192,10 @@ class DocumentIndex:
         Raises
         ------
         InputError
-            `where` is an empty mapping, which would remove all of them.
+            `where` is empty, or has an empty part, and would remove all of them.
         """
-        if isinstance(where, Mapping) and not where:
-            raise InputError("an empty filter would delete all documents; name what to delete")
+        if where is not None:
+            parse_selection(where)
         index = self.index
         if index is None:
             return 0

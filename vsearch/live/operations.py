@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from vsearch.errors import InputError
 from vsearch.live.commits import Draft
 from vsearch.live.inputs import NewRows, as_stored, cast_column, check_id_type, conform, fit_model
+from vsearch.predicates.binding import bind
+from vsearch.predicates.parsing import parse_selection
 from vsearch.search.engine.rows import matching_rows
 from vsearch.search.state import fetching, row_codes
 from vsearch.search.state.deltas import Removed, Rows, take_ids
@@ -22,7 +24,6 @@ from vsearch.search.state.given_ids import as_ids, shown
 from vsearch.search.state.id_lookup import Found, find_addresses, find_ids
 from vsearch.search.state.row_codes import RowCodes
 from vsearch.search.state.shard import Addresses
-from vsearch.search.where import bound_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -272,14 +273,14 @@ def select(snapshot: Snapshot, ids: Any, where: Where) -> NDArray[np.int64]:
     Raises
     ------
     InputError
-        Neither ids nor a predicate are passed, or both.
+        Neither ids nor a predicate are passed, or both, or the predicate is empty.
     """
     if (ids is None) == (where is None):
         raise InputError(f"exactly one of ids and where is required, got {'neither' if ids is None else 'both'}")
     if ids is not None:
         rows = find_living(snapshot, read_ids(snapshot, ids))
         return np.unique(rows[rows >= 0])
-    return matching_rows(present(snapshot), bound_of(snapshot, where))
+    return matching_rows(present(snapshot), bind(parse_selection(where), snapshot.schema))
 
 
 def look_up(snapshot: Snapshot, ids: Any) -> tuple[Found, NDArray[np.bool_]]:

@@ -62,6 +62,16 @@ def children(expression: Expression) -> tuple[Expression, ...]:
     return (expression.term,) if isinstance(expression, Not | Is | Coalesce) else ()
 
 
+def has_empty_group(expression: Expression) -> bool:
+    """Whether an AND or OR has no terms, as an empty dict within a filter."""
+    level = [expression]
+    while level:
+        if any(isinstance(node, And | Or) and not node.terms for node in level):
+            return True
+        level = [child for node in level for child in children(node)]
+    return False
+
+
 def encode(expression: Expression) -> bytes:
     """Serialize an expression as msgpack."""
     return msgspec.msgpack.encode(expression)

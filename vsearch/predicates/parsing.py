@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vsearch.errors import PredicateError
-from vsearch.predicates.checking import check_size, validate
+from vsearch.predicates.checking import check_size, has_empty_group, validate
 from vsearch.predicates.expressions import Column, Comparison, Expression
 
 Where = str | Mapping[str, Any] | Expression | Column | None
@@ -49,3 +49,20 @@ def parse(where: Where) -> Expression | None:
     raise PredicateError(
         f"`where` must be a SQL string, a dict or an expression of vsearch.col, got {type(where).__name__}"
     )
+
+
+def parse_selection(where: Where) -> Expression:
+    """Parse the ``where`` of a change: unlike that of a search it has to name rows, and ``"true"`` for all of them.
+
+    Raises
+    ------
+    PredicateError
+        As for `parse`; or the predicate is empty, or has an empty group: often a filter whose conditions got lost.
+    """
+    expression = parse(where)
+    if expression is None or has_empty_group(expression):
+        raise PredicateError(
+            f"an empty filter does not say which rows to change, got {where!r:.200}; "
+            'name a condition, or pass where="true" to change all rows'
+        )
+    return expression

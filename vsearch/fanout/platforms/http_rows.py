@@ -149,9 +149,11 @@ def read_request(method: str, query: str, headers: Mapping[str, str], body: byte
             raise InputError(f"the body is not a change of rows: {str(error)[:300]}") from None
         if (change.ids is None) == (change.where is None):
             raise InputError("pass either ids or where")
+        if change.where is not None:
+            from vsearch.predicates.parsing import parse_selection
+
+            parse_selection(change.where)
         where = encode_where(change.where)
-        if change.where is not None and where is None:
-            raise InputError("where must not be empty")
         ids = {} if change.ids is None else {"ids": change.ids}
         body = msgspec.json.encode({**ids, "values": change.values}) if ids or change.values else b""
     request = WriteRequest(

@@ -5,7 +5,7 @@ Strings never pass through NumPy's string types, which drop trailing NUL charact
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -37,8 +37,9 @@ def as_ids(ids: Any, *, text: bool, beyond: bool = False) -> NDArray[Any]:
     Raises
     ------
     InputError
-        An id has another type, or is not an int64.
+        An id has another type, or is not an int64; or `ids` is a mapping or a table.
     """
+    refuse_tables(ids)
     values = _to_list(ids)
     if text:
         names = [_text(value) for value in values]
@@ -58,6 +59,20 @@ def as_ids(ids: Any, *, text: bool, beyond: bool = False) -> NDArray[Any]:
             msg = f"no row has the id {shown(value)}"
             raise InputError(msg)
     return np.array(kept, np.int64)
+
+
+def refuse_tables(ids: Any) -> None:
+    """Refuse mappings and tables, which iterate over their keys or the names of their columns.
+
+    Raises
+    ------
+    InputError
+    """
+    if isinstance(ids, Mapping) or hasattr(ids, "columns"):
+        raise InputError(
+            f"ids must be one id or a sequence of ids, got {type(ids).__name__}; a filter goes into `where`, and of a table "
+            "pass the column with the ids"
+        )
 
 
 def id_array(values: Any) -> NDArray[Any]:
