@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsearch.errors import InputError
+from vsearch.errors import InputError, VsearchWarning
 from vsearch.text.analyzer import Analyzer, Settings
 from vsearch.text.query import MOST_PREFIXES, MOST_WORDS, Term, parse
 
@@ -47,7 +49,72 @@ def test_words_that_are_repeated_count_again():
 
 def test_prefixes_are_folded_and_not_stemmed():
     assert read("body:Élan* title:runn*").counts == {Term(1, "elan", prefix=True): 1, Term(0, "runn", prefix=True): 1}
-    assert read("*").counts == {}
+    with pytest.raises(InputError, match="needs the beginning of a word"):
+        read(" * ")
+
+
+SHAPES = [
+    "well-known", "don't", "http://example.com/path", "me@host.org", "a.b-c", "東京都庁", "東", "東京", "ab東京都", "東京都ab", "ภาษาไทย",
+    "한국어", "w5.2", "2024-05-06", "snake_case_name", "3.14", "1,000", "x" * 300, "9" * 300, "C++", "é" * 3, "STRASSE", "(well", "**bold**",
+    "a,b", "ﬁne", "x2.org/a1", "foo++", "🎉🎉", "v-2", "registry.io/a_b:1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SHAPES)
+@pytest.mark.parametrize("analyzer", [Analyzer(Settings()), Analyzer(Settings(fold=False))], ids=["folded", "as is"])
+def test_a_text_is_found_by_each_of_its_beginnings(text, analyzer):
+    """All terms that a beginning needs are terms of the text, or begin one."""
+    found = analyzer.terms(text)
+    for end in range(1, len(text) + 1):
+        beginning = analyzer.beginning(text[:end])
+        assert all(term in found for term in beginning.terms), text[:end]
+        assert not beginning.prefix or any(term.startswith(beginning.prefix) for term in found), text[:end]
+        assert beginning.prefix or beginning.terms or not analyzer.terms(text[:end])
+
+
+@given(st.text(st.sampled_from("aB1.,_+#-' é東京\u0e20\u0e32x"), max_size=12), st.integers(0, 12))
+def test_texts_are_found_by_their_beginnings(text, end):
+    analyzer = Analyzer(Settings())
+    found, beginning = set(analyzer.terms(text)), analyzer.beginning(text[:end])
+    if not text[:end].endswith(("+", "#")):  # "c#1" has no "c#"
+        assert found.issuperset(beginning.terms)
+        assert not beginning.prefix or (
+            any(term.startswith(beginning.prefix) for term in found)
+            or (beginning.others and found.issuperset(beginning.others))
+        )
+
+
+def test_what_beginnings_mean():
+    assert read("body:well-kn*").counts == {Term(1, "well"): 1, Term(1, "kn", prefix=True): 1}
+    assert read("+body:w5.*").must == [[[Term(1, "w5.", prefix=True)], [Term(1, "w5")]]]
+    assert read("+body:東京都*").must == [[[Term(1, "東京"), Term(1, "京都", prefix=True)]]]
+    assert read('body:"well*"').counts == read("body:well*,").counts == {Term(1, "well", prefix=True): 1}
+
+
+def test_a_beginning_that_its_stem_is_shorter_than():
+    assert read("+title:running*").must == [[[Term(0, "running", prefix=True)], [Term(0, "run")]]]
+    assert read("title:runn*").counts == {Term(0, "runn", prefix=True): 1}
+
+
+@pytest.mark.parametrize("text", ["so*g", "*song", "body:*song", "a* b*c"])
+def test_an_asterisk_that_is_no_prefix_is_warned_about(text):
+    with pytest.warns(VsearchWarning, match="only at the end of a word"):
+        read(text)
+
+
+@pytest.mark.parametrize("text", ["**bold** text", "5 * 3", "* item", "a** b", "x*, y*"])
+def test_other_asterisks_are_texts(text):
+    read(text)
+
+
+def test_columns_that_are_not_there():
+    assert read("TITLE:cats").counts == {Term(0, "cat"): 1}
+    with pytest.raises(InputError, match=r"'Price' in price: is not a text column, those are title, body"):
+        parse("price:10", NAMES, ANALYZERS, ["Price"])
+    assert parse("price: 10", NAMES, ANALYZERS, ["price"]).counts[Term(1, "price")] == 1
+    with pytest.warns(VsearchWarning, match=r"no text column 'titel'.*did you mean title:"):
+        assert read("titel:x").counts[Term(1, "titel")] == 1
+    assert read("http://x.org 12:30 note:x").counts[Term(1, "note")] == 1
 
 
 def test_one_word_in_quotes_is_that_word_and_several_are_refused():
@@ -88,7 +155,9 @@ def test_plain_words_are_read_like_clauses(words):
 @given(st.text(st.sampled_from('ab:"*+- \x00é東-title'), max_size=40))
 def test_any_text_is_read_or_refused(text):
     try:
-        query = read(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VsearchWarning)
+            query = read(text)
     except InputError:
         return
     assert all(term.text for term in query.counts)

@@ -47,7 +47,7 @@ class TextSearchableIndex(ChangeableIndex):
         """Find the rows that fit words best, by BM25.
 
         A query has words, of which a row needs one or more; ``+word``, which it needs; ``-word``, which it must not have;
-        ``prefix*``; and ``column:word`` for one of the text columns. Scores are the sums over all text columns, with their weights.
+        ``prefix*``; and ``column:word`` for one of the text columns, but for no other attribute. Scores are the sums over all text columns, with their weights.
 
         Parameters
         ----------

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ LONGEST_TERM = 128
 
 LONGEST_CODE = 64
 """Characters of a code that is kept whole besides its parts."""
+
+LONGEST_SHARP = 2
+"""Letters before ``++`` or ``#`` that are one term with it."""
 
 MOST_MARKS = 30
 """Combining marks in a row that are read; writing systems need a few, and normalizing takes time of the square of the number."""
@@ -122,6 +125,24 @@ class Settings:
     fold: bool = True
 
 
+class Beginning(NamedTuple):
+    """What a text before an asterisk means.
+
+    Attributes
+    ----------
+    terms : list of str
+        Of its complete words.
+    prefix : str
+        What another term begins with, not stemmed; empty if its words are complete.
+    others : list of str
+        Terms that mean the same as the prefix although they do not begin with it: its stem, or what is before its last dot.
+    """
+
+    terms: list[str]
+    prefix: str = ""
+    others: Sequence[str] = ()
+
+
 class Analyzer:
     """Cuts texts into terms. Not safe to share between threads while it is used: Snowball stemmers have state."""
 
@@ -136,10 +157,43 @@ class Analyzer:
         chunks = self._chunk.findall(normalized(text.replace(SEPARATOR, " ")))
         return list(chain.from_iterable(map(self.analyze, chunks)))
 
-    def prefix(self, text: str) -> str:
-        """Return the beginning of terms that a text before an asterisk means, not stemmed; empty if it has no characters of words."""
-        text = normalized(text)
-        return self._folded(lowered(text))[:LONGEST_TERM] if self._word.search(text) else ""
+    def beginning(self, text: str) -> Beginning:
+        """Return what a text before an asterisk means: a code or the last of its words is the beginning of terms."""
+        text = normalized(text.replace(SEPARATOR, " "))
+        chunks = list(self._chunk.finditer(text))
+        if not chunks:
+            return Beginning([])
+        *before, last = chunks
+        terms = list(chain.from_iterable(self.analyze(chunk[0]) for chunk in before))
+        chunk, rest = last[0], text[last.end() :]
+        words = self._word.findall(chunk)
+        if not words or (rest and not _goes_on(chunk, rest)):  # an emoji, or words that have ended
+            return Beginning(terms + self.analyze(chunk))
+        sharp = chunk[-1] in "+#"
+        if sharp and len(chunk.rstrip("+#")) > LONGEST_SHARP:
+            return Beginning(terms + self.analyze(chunk))
+        if rest and rest not in "+#":
+            return Beginning(terms, self._folded(lowered(chunk + rest))[:LONGEST_TERM], self.analyze(chunk))
+        if rest or sharp or self._number.fullmatch(chunk) or _is_code(chunk, words):
+            return self._begun(terms, chunk + rest)
+        *complete, word = words
+        terms += chain.from_iterable(map(self._of_word, complete))
+        runs = [] if word.isascii() else list(self._unspaced.finditer(word))
+        if not runs:
+            return self._begun(terms, word, stemmed=True)
+        if runs[-1].end() < len(word):
+            end = runs[-1].end()
+            return self._begun(terms + self._of_word(word[:end]), word[end:], stemmed=True)
+        *pairs, pair = self._of_word(word)
+        return Beginning(terms + pairs, pair)
+
+    def _begun(self, terms: list[str], word: str, *, stemmed: bool = False) -> Beginning:
+        word = lowered(word)
+        *pieces, prefix = cut(self._folded(word)) or [""]
+        if not stemmed or self._stem is None or pieces or not word.isalpha():
+            return Beginning(terms + pieces, prefix)
+        stem = self._folded(self._stem(word))
+        return Beginning(terms, prefix, () if stem.startswith(prefix) else [stem])
 
     def chunks(self, texts: Sequence[str]) -> list[str]:
         """Return the chunks of some texts, with `SEPARATOR` between two texts."""
@@ -159,12 +213,11 @@ class Analyzer:
             return [chunk]  # an emoji
         if chunk[-1] in "+#":
             base = chunk.rstrip("+#")
-            if len(base) <= 2:  # C++, C#
+            if len(base) <= LONGEST_SHARP:  # C++, C#
                 return [lowered(chunk)]
             chunk = base
         terms: list[str] = []
-        coded = len(words) > 1 and len(chunk) <= LONGEST_CODE and any(c == "_" or c.isdigit() for c in chunk)
-        if coded:
+        if _is_code(chunk, words):
             terms.append(self._folded(lowered(chunk)))
         for word in words:
             terms += self._of_word(word)
@@ -202,6 +255,20 @@ class Analyzer:
         if word.isascii() or not self.settings.fold:
             return word
         return unicodedata.normalize("NFC", self._accents.sub("", unicodedata.normalize("NFD", word)))
+
+
+def _is_code(chunk: str, words: Sequence[str]) -> bool:
+    """Whether a chunk is a term besides its words."""
+    return len(words) > 1 and len(chunk) <= LONGEST_CODE and any(c == "_" or c.isdigit() for c in chunk)
+
+
+def _goes_on(chunk: str, rest: str) -> bool:
+    """Whether a term can begin with a chunk and the characters behind it, such as ``v5.``, ``snake_``, ``1,`` or ``c+``."""
+    if rest in ("+", "#"):
+        return len(chunk) <= LONGEST_SHARP
+    if rest == ",":
+        return chunk[-1].isdigit()
+    return rest in ("-", ".", "_", "/", ":", "@") and any(c == "_" or c.isdigit() for c in chunk + rest)
 
 
 def lowered(word: str) -> str:

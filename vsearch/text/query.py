@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from vsearch.errors import InputError
+from vsearch.errors import InputError, VsearchWarning
 
 if TYPE_CHECKING:
     from vsearch.text.analyzer import Analyzer
@@ -27,8 +29,17 @@ LONGEST_QUERY = 1_000_000
 
 _TOO_MANY = f"a text query may have {MOST_WORDS:,} words over all columns; shorten it"
 
+CLOSING = ",.;:!?)]}'\"”’»"
+"""Characters after a word that are not part of it, nor of the syntax."""
+
+WARNED = 7
+"""Level of the caller of `search_text` from where its queries are read."""
+
 _CLAUSE = re.compile(r'([+-]?)((?:[^\s":]+:)?"[^"]*"|\S+)')
 
+
+#: An asterisk that someone may take for a wildcard.
+_INSIDE = re.compile(r"(?<!\*)\*(?=\w)")
 
 #: Anything but words; most queries have nothing else.
 _SYNTAX = re.compile(r'["*:]|(?:^|\s)[+-]')
@@ -59,7 +70,7 @@ class Query:
     must_not: list[list[list[Term]]] = field(default_factory=list)
 
 
-def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer]) -> Query:
+def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer], others: Collection[str] = ()) -> Query:
     """Parse a query.
 
     Parameters
@@ -69,11 +80,14 @@ def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer]) -> Que
         Names of the text columns.
     analyzers : sequence of Analyzer
         One for each.
+    others : collection of str
+        Names of the other attributes.
 
     Raises
     ------
     InputError
-        The query is too long, has a phrase, or only excludes words.
+        The query is too long, has a phrase, names an attribute that is not a text column, is only an asterisk, or only
+        excludes words.
     """
     if not isinstance(text, str):
         raise InputError(f"a text query must be a string, got {type(text).__name__}")
@@ -84,13 +98,15 @@ def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer]) -> Que
         if len(terms) > MOST_WORDS:
             raise InputError(_TOO_MANY)
         return Query(Counter(terms))
+    if text.strip() == "*":
+        raise InputError("an asterisk needs the beginning of a word before it; to list all rows, use rows()")
     numbers = {name: number for number, name in enumerate(names)}
     query, excludes, total = Query(), False, 0
     clauses = _CLAUSE.findall(text)
     if len(clauses) > MOST_WORDS:
         raise InputError(f"a text query may have {MOST_WORDS:,} words, this one has {len(clauses):,}; shorten it")
     for sign, clause in clauses:
-        options = [option for option in _options(clause, numbers, analyzers) if option]
+        options = [option for option in _options(clause, numbers, analyzers, others) if option]
         if not options:
             continue
         total += sum(map(len, options))
@@ -111,23 +127,65 @@ def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer]) -> Que
     return query
 
 
-def _options(clause: str, numbers: Mapping[str, int], analyzers: Sequence[Analyzer]) -> list[list[Term]]:
+def _options(
+    clause: str, numbers: Mapping[str, int], analyzers: Sequence[Analyzer], others: Collection[str]
+) -> list[list[Term]]:
     """Return the terms of a clause, for each column that it is about."""
     name, colon, rest = clause.partition(":")
     chosen = range(len(analyzers))
-    if colon and name in numbers:
-        chosen, clause = range(numbers[name], numbers[name] + 1), rest
+    if colon and rest and (column := _column(name, numbers, others)) is not None:
+        chosen, clause = range(column, column + 1), rest
     if len(clause) > 1 and clause[0] == clause[-1] == '"':
         clause = clause[1:-1]
         if any(len(analyzers[column].terms(clause)) > 1 for column in chosen):
             raise InputError(
                 f'phrases are not supported, since positions of words are not stored: remove the quotes of "{clause:.100}"'
             )
+    stripped = clause.rstrip(CLOSING)
+    begun = stripped[:-1] if stripped.endswith("*") else None
+    if _INSIDE.search(clause):
+        warnings.warn(
+            f"an asterisk has a meaning only at the end of a word; the others in {clause!r:.100} are read as spaces",
+            VsearchWarning,
+            stacklevel=WARNED,
+        )
     options = []
     for column in chosen:
-        prefix = analyzers[column].prefix(clause[:-1]) if clause.endswith("*") else ""
-        if prefix:
-            options.append([Term(column, prefix, prefix=True)])
-        else:
+        if begun is None:
             options.append([Term(column, term) for term in analyzers[column].terms(clause)])
+            continue
+        beginning = analyzers[column].beginning(begun)
+        terms = [Term(column, term) for term in beginning.terms]
+        options.append([*terms, Term(column, beginning.prefix, prefix=True)] if beginning.prefix else terms)
+        if beginning.others:
+            options.append([*terms, *(Term(column, term) for term in beginning.others)])
     return options
+
+
+def _column(name: str, numbers: Mapping[str, int], others: Iterable[str]) -> int | None:
+    """Return the text column that a name before a colon means, None for a text that happens to have a colon.
+
+    Raises
+    ------
+    InputError
+        It is another attribute.
+    """
+    if name in numbers:
+        return numbers[name]
+    folded = {known.lower(): known for known in (*others, *numbers)}
+    known = folded.get(name.lower())
+    if known is not None and known in numbers:
+        return numbers[known]
+    if known is not None:
+        raise InputError(
+            f"{known!r} in {name + ':':.100} is not a text column, those are {', '.join(numbers)}; filter it with where=, or "
+            "write a space after the colon to look for the word"
+        )
+    near = difflib.get_close_matches(name.lower(), [column.lower() for column in numbers], 1, 0.8)
+    if near:
+        warnings.warn(
+            f"there is no text column {name!r:.100}, so {name + ':':.100} is read as a word; did you mean {folded[near[0]]}:?",
+            VsearchWarning,
+            stacklevel=WARNED,
+        )
+    return None

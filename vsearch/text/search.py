@@ -98,7 +98,8 @@ def weigh_words(
     analyzers = [column.analyzer() for column in columns]
     for text in queries:
         begun = time.perf_counter()
-        weighted = _weigh(snapshot, columns, parse(text, [column.name for column in columns], analyzers), deadline)
+        query = parse(text, [column.name for column in columns], analyzers, snapshot.schema.names)
+        weighted = _weigh(snapshot, columns, query, deadline)
         stats.add("prepare", begun)
         yield weighted
 
