@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.building.levels import Train, train_in_levels
 from vsearch.errors import InputError
 from vsearch.quantizers.kmeans import train_kmeans
 
@@ -19,6 +20,7 @@ LEAST_SAMPLE = 4096
 SAMPLE_BYTES = 512 << 20
 SHARD_ROWS = 1_000_000
 ITERATIONS = 10
+FLAT = 1 << 16  # centroids from which k-means has two levels: below that, the time of a build is spent elsewhere
 SOME = 256  # rows and centroids that are checked to choose between float32 and float64
 LOST_IN_FLOAT32 = 1e-5  # squared distance relative to the vector's square, below which few digits of float32 are left
 LOST_IN_FLOAT64 = 1e-14
@@ -33,9 +35,6 @@ LOOSE_PIECES = 8
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Returns prepared vectors float32 (n, d) of ascending rows."""
-
-Train = Callable[[NDArray[np.float32], int, int], NDArray[np.float32]]
-"""Centroids of a sample: how many, and the seed."""
 
 
 def default_partitions(rows: int) -> int:
@@ -78,11 +77,20 @@ def sample_rows(
 
 
 def train_centroids(sample: NDArray[np.float32], partitions: int, seed: int) -> NDArray[np.float32]:
-    """Train centroids float32 (partitions', d) by k-means (faiss); fewer if the sample has fewer distinct vectors."""
+    """Train centroids float32 (partitions', d) by k-means (faiss); fewer if the sample has fewer distinct vectors.
+
+    From `FLAT` on in two levels.
+    """
     if partitions == 1:
         return sample.mean(axis=0, dtype=np.float64).astype(np.float32)[None, :]
     if lost_in_float32(sample, sample[:: max(1, len(sample) // min(partitions, SOME))]):
         return _train_in_float64(sample, min(partitions, len(sample)), seed)
+    if FLAT <= partitions <= len(sample):
+        return train_in_levels(sample, partitions, _train_flat, assign, seed)
+    return _train_flat(sample, partitions, seed)
+
+
+def _train_flat(sample: NDArray[np.float32], partitions: int, seed: int) -> NDArray[np.float32]:
     return train_kmeans(sample, partitions, ITERATIONS, seed)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from vsearch.building.encoding import CHUNK_ROWS
 from vsearch.building.inputs.rows import Given, open_inputs
-from vsearch.building.partitioning import ITERATIONS, check_counts, sample_rows
+from vsearch.building.partitioning import FLAT, ITERATIONS, check_counts, sample_rows
 from vsearch.building.training import BuildOptions
 from vsearch.cores import available_cores
 from vsearch.errors import InputError
@@ -92,7 +92,8 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
     sample = len(sample_rows(n, partitions, d, np.random.default_rng(0)))
     threads = available_cores()
     peak = INTERPRETER_BYTES + 2 * sample * 4 * d + 16 * n + per_vector * n / shards + 3 * threads * CHUNK_ROWS * 4 * d
-    multiply_adds = d * (partitions * (sample * ITERATIONS + n) + d * (n + sample))
+    compared = 2 * partitions**0.5 if partitions >= FLAT else partitions  # with each row in a round of training
+    multiply_adds = d * (compared * sample * ITERATIONS + partitions * n + d * (n + sample))
     seconds = multiply_adds / _multiply_adds_per_second() + n * d * ENCODE_SECONDS / threads
     return BuildPlan(
         rows=n,
