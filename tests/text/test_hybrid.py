@@ -175,7 +175,7 @@ def test_wrong_uses_say_what_is_wrong(built):
         ({"text": "a", "weights": (0, 0)}, "weights must be two numbers"),
         ({"text": "a", "weights": (1, -1)}, "weights must be two numbers"),
         ({"text": "a", "weights": "ab"}, "weights must be two numbers"),
-        ({"text": "a", "fusion": max, "weights": (1, 1)}, "a function has its own"),
+        ({"text": "a", "fusion": max, "weights": (1, 1)}, "weights must be None if fusion is a function"),
         ({"text": "a", "depth": 3}, "at least offset"),
         ({"text": "a", "depth": 10_001}, "depth must be"),
         ({"text": "a", "min_score": 0.5}, "min_score cannot be combined"),

@@ -135,12 +135,12 @@ def test_wrong_uses_say_what_is_wrong(index, tmp_path):
         ({"body": float("nan")}, "weight of a text column"),
         ({"body": 1e-310}, "weight of a text column"),
         ([], "1 to 64 columns"),
-        (7, "must be the name of a column"),
+        (7, "must be a column name"),
         ({3: 1.0}, "must be a string"),
     ]:
         with pytest.raises(InputError, match=reason):
             vsearch.build(vectors(900), tmp_path / "index", table(make_rows(900, 1)), text=text)
-    with pytest.raises(InputError, match="there are none"):
+    with pytest.raises(InputError, match="the attributes are: none"):
         vsearch.build(vectors(10), tmp_path / "index", text="body")
     assert not list(tmp_path.glob("index/segments/*"))
     for queries in (b"x", ["x", 3], None, {"x": 1}):
@@ -180,7 +180,7 @@ def test_prefixes_of_too_many_words_are_refused(index, reference, monkeypatch):
     same(index.search_text("a*", 900), reference.scores([begins]), 900)
     monkeypatch.setattr(search, "MOST_EXPANDED", words // 10 - 1)
     for query in ("a*", "ak -a*", "+a*"):
-        with pytest.raises(InputError, match=r"'a' alone stands for \d+; give more of the beginning"):
+        with pytest.raises(InputError, match=r"'a' alone matches \d+; use longer prefixes"):
             index.search_text(query)
 
 

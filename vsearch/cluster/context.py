@@ -1,4 +1,4 @@
-"""What a task of a job works with: its stores, its plan, and what earlier stages left. Kept between tasks of one process."""
+"""The context of a task: the stores and the plan of its job, and the results of earlier stages. Tasks of one process share it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vsearch.storage import Manifest, ShardEntry, Store, open_store
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a job is: URL and storage options of the index, storage options of the source, id and generation of the job."""
+    """The location of a job: URL and storage options of the index, storage options of the source, id and generation of the job."""
 
     url: str
     storage: dict[str, Any]
@@ -35,12 +35,12 @@ class Place(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """A job as its tasks see it.
+    """A job, as seen by its tasks.
 
     Attributes
     ----------
     store : Store
-        Of the index.
+        Store of the index.
     source_storage : mapping
     job_id : str
     """
@@ -51,7 +51,7 @@ class Context:
 
     @property
     def outputs(self) -> Outputs:
-        """The job's objects; a new one for each run of a task."""
+        """The objects of the job; a new instance for each run of a task."""
         return Outputs(self.store, self.job_id)
 
     @cached_property
@@ -66,12 +66,12 @@ class Context:
 
     @cached_property
     def source(self) -> Store:
-        """Where the source is."""
+        """The location of the source."""
         return open_source(self.job, self.source_storage)
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan, once it is made."""
+        """The plan; available after the stage that makes it."""
         return self.outputs.read(Plan, "plan")
 
     @cached_property
@@ -86,7 +86,7 @@ class Context:
 
     @cached_property
     def trained(self) -> Trained:
-        """What was trained."""
+        """The result of the training."""
         outputs = self.outputs
         made = outputs.read(TrainedFiles, "train")
         arrays = {name: array for file in made.files for name, array in outputs.arrays(file).items()}
@@ -97,11 +97,11 @@ class Context:
 
     @cached_property
     def dealt(self) -> Dealt:
-        """How partitions were dealt to shards."""
+        """The assignment of partitions to shards."""
         return self.outputs.read(Dealt, "deal")
 
     def manifest(self, writer: str, shards: Sequence[ShardEntry]) -> Manifest:
-        """The manifest of the index with these shards, not committed and without settings."""
+        """The manifest of the index with these shards, before its settings are tuned and it is committed."""
         dealt, plan = self.dealt, self.plan
         shape = dealt.edges[-1], plan.dimensions
         kind, attributes = plan.id_kind, self.rows.attributes
@@ -114,7 +114,7 @@ class Context:
 
 
 def open_context(place: Place) -> Context:
-    """The context of a job; one of a process for each job that it works on."""
+    """Return the context of a job, which is cached per process."""
     return _contexts(msgspec.json.encode(place, order="deterministic"))
 
 

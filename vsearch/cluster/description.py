@@ -1,4 +1,4 @@
-"""Descriptions of jobs: how a job is divided into tasks, in TOML files beside the recipes."""
+"""Descriptions of jobs: how they are divided into tasks, in TOML files next to the recipes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Division(msgspec.Struct, frozen=True):
     Attributes
     ----------
     files_per_task : int
-        Headers of files read by one task.
+        Number of files whose headers one task reads.
     chunk_bytes : int
-        About how many bytes of vectors a chunk of rows has.
+        Approximate size of the vectors of a chunk of rows, in bytes.
     bucket_rows : int
-        About how many ids one task compares with each other.
+        Approximate number of ids that one task compares.
     retries : int
-        How often a failed task is repeated.
+        Number of retries of a failed task.
     """
 
     files_per_task: int
@@ -32,7 +32,7 @@ class Division(msgspec.Struct, frozen=True):
 
 @cache
 def build_division() -> Division:
-    """The division of a build, from ``build.toml`` inside an installed package, or next to it in a checkout."""
+    """Read the division of a build from ``build.toml``, in the installed package or, in a checkout, next to it."""
     package = Path(__file__).parents[1]
     installed = package / "jobs"
     folder = installed if installed.is_dir() else package.parent / "index" / "jobs"

@@ -1,4 +1,4 @@
-"""Tasks that divide the rows: assign them to centroids, compare ids, split oversize partitions, deal partitions to shards."""
+"""Tasks that divide the rows: assign them to centroids, check ids, split oversized partitions, assign partitions to shards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def assign_chunk(context: Context, number: int) -> None:
-    """Find the nearest centroid of each row of a chunk, and keys of the ids."""
+    """Find the nearest centroid of each row of a chunk, and compute keys of the ids."""
     outputs, plan = context.outputs, context.plan
     start, stop = plan.chunk(number)
     members = np.empty(stop - start, np.int32)
@@ -50,7 +50,7 @@ def assign_chunk(context: Context, number: int) -> None:
 
 
 def compare_ids(context: Context, number: int) -> None:
-    """Refuse ids that occur more than once, among those of one bucket.
+    """Refuse duplicate ids in one bucket.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def compare_ids(context: Context, number: int) -> None:
 
 
 def split_partitions(context: Context, number: int) -> None:
-    """Split the partitions that are too large, with the rows that were gathered of them; round 0 only finds these."""
+    """Split oversized partitions, using the rows gathered from them; round 0 only identifies these partitions."""
     outputs, plan = context.outputs, context.plan
     if number == 0:
         parts = [outputs.arrays(outputs.read(Assigned, "assign", chunk).members) for chunk in range(plan.chunks)]
@@ -93,7 +93,7 @@ def split_partitions(context: Context, number: int) -> None:
 
 
 def gather_oversize(context: Context, number: int) -> None:
-    """Take the rows of a chunk that are in partitions to split; tasks are numbered by round, then by chunk."""
+    """Collect the rows of a chunk that belong to partitions to be split; tasks are numbered by round, then by chunk."""
     split, chunk = divmod(number, context.plan.chunks)
     start, stop = context.plan.chunk(chunk)
     outputs = context.outputs
@@ -104,7 +104,7 @@ def gather_oversize(context: Context, number: int) -> None:
 
 
 def deal_partitions(context: Context, number: int) -> None:
-    """Deal the final partitions to shards, and write the model of the index."""
+    """Assign the final partitions to shards, and write the model of the index."""
     outputs, plan = context.outputs, context.plan
     rounds = 0
     while (last := outputs.read(Divided, "split", rounds)).oversize:
@@ -132,7 +132,7 @@ def deal_partitions(context: Context, number: int) -> None:
 def _gathered(
     context: Context, outputs: Outputs, split: int, scratch: Path
 ) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
-    """A function that returns prepared vectors of the rows gathered in a round, which are put in a file of this machine."""
+    """Return a function for prepared vectors of the rows gathered in a round; the rows are copied to a local file."""
     plan, rows = context.plan, [np.empty(0, np.int64)]
     path = scratch / "gathered"
     with path.open("wb") as file:
@@ -153,7 +153,7 @@ def _gathered(
 
 
 def _equal_strings(context: Context, keys: NDArray[np.int64]) -> list[str]:
-    """The strings that occur more than once, among those with these keys."""
+    """Return the duplicates among the strings with these keys."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

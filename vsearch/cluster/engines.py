@@ -1,4 +1,4 @@
-"""Engines that run the tasks of a job: this process, or a dask cluster, which schedules them and repeats those that fail."""
+"""Engines that run the tasks of a job: this process, or a dask cluster, which schedules tasks and retries failed ones."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class DaskEngine:
         self._client = client
 
     def run(self, task: Task, stage: str, numbers: Sequence[int]) -> Iterator[VsearchError | None]:
-        """Run the tasks of a stage; those that are not done are cancelled if the caller stops.
+        """Run the tasks of a stage; unfinished ones are cancelled if the caller stops.
 
         Raises
         ------
         VsearchError
-            Workers died repeatedly in a task.
+            Workers died repeatedly while running a task.
         """
         from distributed import KilledWorker, as_completed
 
@@ -61,7 +61,7 @@ class DaskEngine:
             for _, result in as_completed(futures, loop=self._client.loop, with_results=True):
                 yield result
         except KilledWorker as error:
-            msg = f"workers died repeatedly in stage {stage!r} ({error.task}): give them more memory, then build again to go on"
+            msg = f"workers died repeatedly in stage {stage!r} ({error.task}): give them more memory, then start the build again to continue it"
             raise VsearchError(msg) from error
         finally:
             self._client.cancel(futures)
@@ -69,7 +69,7 @@ class DaskEngine:
 
 @contextmanager
 def open_engine(client: object) -> Iterator[SerialEngine | DaskEngine]:
-    """Open the engine that a `client` argument names; a cluster that is started for it is stopped at the end.
+    """Open the engine for a `client` argument; a cluster started here is stopped on exit.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def open_engine(client: object) -> Iterator[SerialEngine | DaskEngine]:
     Raises
     ------
     InputError
-        It is none of these, or nothing answers at the address.
+        `client` is none of these, or nothing answers at the address.
     MissingDependencyError
         distributed is not installed.
     """

@@ -1,4 +1,4 @@
-"""A job: what is built from what, with which options. Its id is a digest of these, so that the same command finds its job again."""
+"""Jobs: input, output and options of a build. The id is a digest of these, so the same command finds its job again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vsearch.storage import CodecEntry, FileEntry, SettingsEntry, ShardEntry
 
 
 class Columns(msgspec.Struct, frozen=True):
-    """The columns of the source that are used, as they were given; None for the default."""
+    """The columns of the source to use, as passed by the user; None for the default."""
 
     vectors: str | None = None
     id: str | None = None
@@ -22,7 +22,7 @@ class Columns(msgspec.Struct, frozen=True):
 
 
 class JobOptions(msgspec.Struct, frozen=True):
-    """Options of the build; `parts` holds those of a PQ, and `quantizer` is then empty."""
+    """Options of the build; for a `PQ` specification, `parts` holds its options and `quantizer` is empty."""
 
     metric: str
     quantizer: str
@@ -35,7 +35,7 @@ class JobOptions(msgspec.Struct, frozen=True):
     parts: tuple[int, int, bool] | None = None
 
     def build_options(self) -> BuildOptions:
-        """The same options as a build in one process takes them."""
+        """The options in the form of a build in one process."""
         quantizer: Any = self.quantizer if self.parts is None else PQ(*self.parts)
         return BuildOptions(
             self.metric,  # type: ignore[arg-type]
@@ -54,11 +54,11 @@ class Job(msgspec.Struct, frozen=True):
     Attributes
     ----------
     version : str
-        Of this package: another one may train, encode or divide differently.
+        Version of this package; others may train, encode or divide differently.
     source : str
         URL of the prefix.
     files : tuple of FoundFile
-        As they were listed, with lengths and times: a job of changed files is another job.
+        The listed files, with sizes and times, so that changed files result in another job.
     files_per_task, chunk_bytes, bucket_rows : int
         See `Division`.
     """
@@ -79,14 +79,14 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """A job that was begun; `generation` distinguishes it from the same job begun again, after the first was finished."""
+    """A job that was started; `generation` distinguishes it from the same job started again after it finished."""
 
     generation: str
     job: Job
 
 
 class DataFile(msgspec.Struct, frozen=True):
-    """A file that a task wrote, with the CRC32C of each of its chunks."""
+    """A file written by a task, with the CRC32C of each of its chunks."""
 
     entry: FileEntry
     sums: tuple[int, ...]
@@ -122,9 +122,9 @@ class Plan(msgspec.Struct, frozen=True):
     dtype : str
         Stored element type of the vectors.
     chunk_rows : int
-        A multiple of the rows that are assigned at a time.
+        A multiple of the number of rows that are assigned at a time.
     buckets : int
-        Into how many parts ids are divided to find those that occur twice; 0 without ids.
+        Number of buckets in which ids are checked for duplicates; 0 without ids.
     warnings : tuple of str
     """
 
@@ -168,7 +168,7 @@ class TrainedFiles(msgspec.Struct, frozen=True):
 
 
 class Assigned(msgspec.Struct, frozen=True):
-    """Result of ``assign``: the partition of each row of a chunk; keys of its ids, and where those of each bucket begin."""
+    """Result of ``assign``: the partition of each row of a chunk; keys of its ids, and the start of each bucket."""
 
     members: DataFile
     keys: DataFile | None
@@ -176,13 +176,13 @@ class Assigned(msgspec.Struct, frozen=True):
 
 
 class Distinct(msgspec.Struct, frozen=True):
-    """Result of ``ids``: so many ids were compared, and no two are the same."""
+    """Result of ``ids``: the number of ids, which are all distinct."""
 
     ids: int
 
 
 class Divided(msgspec.Struct, frozen=True):
-    """Result of ``split``: the partition of each row, the centroids, and the partitions that still hold too many rows."""
+    """Result of ``split``: the partition of each row, the centroids, and the partitions that are still oversized."""
 
     members: DataFile
     centroids: DataFile
@@ -216,7 +216,7 @@ class Dealt(msgspec.Struct, frozen=True):
 
 
 class Exchanged(msgspec.Struct, frozen=True):
-    """Result of ``exchange``: rows of a chunk by shard, where those of each shard begin, and their columns by shard."""
+    """Result of ``exchange``: rows of a chunk by shard, the start of each shard, and their columns by shard."""
 
     vectors: DataFile
     edges: tuple[int, ...]

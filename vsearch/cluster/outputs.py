@@ -1,7 +1,7 @@
-"""What the tasks of a job leave in the store: data under names of their own, then one record that names them.
+"""Objects that the tasks of a job write to the store: data under unique names, then one record that refers to them.
 
-Only the first record of a task counts. So a task may run twice, at the same time too, and a task that dies leaves files that
-no record names.
+Only the first record of a task counts. A task may therefore run twice, even concurrently, and a task that dies leaves only
+files that no record refers to.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Outputs:
     Attributes
     ----------
     store : Store
-        Of the index.
+        Store of the index.
     id : str
-        Of the job.
+        Id of the job.
     """
 
     store: Store
@@ -46,26 +46,26 @@ class Outputs:
 
     @cached_property
     def attempt(self) -> str:
-        """Distinguishes the files of this run of a task from those of others."""
+        """Identifies the files of this run of a task."""
         return uuid4().hex[:12]
 
     @property
     def writer(self) -> str:
-        """What names of files that stay in the index begin with; all files of a job are one group."""
+        """Prefix of the names of files that stay in the index; all files of a job are one group."""
         return f"{self.id}-{self.attempt}"
 
     def begin(self, job: Job) -> Begun:
-        """Store the job, unless it was begun before; return it as it is stored."""
+        """Store the job unless it was started before; return the stored job."""
         with suppress(ConflictError):
             self.store.put(f"{JOBS}/{self.id}-job.json", msgspec.json.encode(Begun(uuid4().hex, job)))
         return self.begun()
 
     def begun(self) -> Begun:
-        """Read the job; raises FileNotFoundError if it was not begun, or its objects have been removed."""
+        """Read the job; raises FileNotFoundError if it was not started or its objects were removed."""
         return self._decode(f"{JOBS}/{self.id}-job.json", Begun)
 
     def done(self) -> set[str]:
-        """Paths of all records, by one listing."""
+        """Paths of all records, from one listing."""
         return {info.path for info in self.store.list(JOBS) if file_group(info.path) == self.id}
 
     def record(self, stage: str, number: int = 0) -> str:
@@ -85,7 +85,7 @@ class Outputs:
         return self._decode(self.record(stage, number), result)
 
     def finish(self, stage: str, number: int, result: msgspec.Struct, paths: Iterable[str]) -> None:
-        """Record a task as done; if another run of it was first, remove the files of this one."""
+        """Record a task as done; if another run of it finished first, remove the files of this run."""
         try:
             self.store.put(self.record(stage, number), msgspec.json.encode(result))
         except ConflictError:
@@ -94,7 +94,7 @@ class Outputs:
                 self.store.delete(paths)
 
     def path(self, stage: str, number: int, name: str) -> str:
-        """A path for data of a task, used by no other run of it."""
+        """Return a path for data of a task that no other run of it uses."""
         return f"{JOBS}/{self.id}-{stage}-{number:06d}-{self.attempt}-{name}.arrow"
 
     def write(self, stage: str, number: int, name: str, arrays: Mapping[str, NDArray[Any]]) -> DataFile:
@@ -116,7 +116,7 @@ class Outputs:
         return data
 
     def clear(self) -> None:
-        """Remove all objects of the job that no snapshot names; the job itself last, so that this can be repeated."""
+        """Remove all objects of the job that no snapshot refers to; the job itself last, so that an interrupted removal can be repeated."""
         named: set[str] = set()
         for number in snapshot_numbers(self.store):
             try:
@@ -136,7 +136,7 @@ class Outputs:
         self.store.delete([last])
 
     def committed(self, after: int) -> int | None:
-        """The newest snapshot later than `after` that this job wrote; None if there is none."""
+        """Return the newest snapshot after `after` that this job committed; None if there is none."""
         for number in reversed(snapshot_numbers(self.store)):
             if number <= after:
                 break

@@ -1,4 +1,4 @@
-"""Running a job: its stages in order, then the commit. Whatever is done already is not done again."""
+"""Run a job: its stages in order, then the commit. Tasks that are already done are skipped."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def build_job(
     overwrite: bool,
     progress: Progress,
 ) -> Manifest:
-    """Run a job, or go on with it, and commit the index.
+    """Run a job, or resume it, and commit the index.
 
     Parameters
     ----------
     store : Store
-        Of the index.
+        Store of the index.
     storage, source_storage : mapping
         Options of the stores of the index and of the source, for the workers.
 
@@ -56,12 +56,12 @@ def build_job(
     ConflictError
         Another build committed first and `overwrite` is false, or the job's objects were removed.
     InputError
-        The input cannot be used; no files are left behind.
+        The input is invalid; no files are left behind.
     """
     outputs = Outputs(store, job.id)
     base = max(snapshot_numbers(store), default=0)
     if base and not overwrite:
-        number = outputs.committed(0) if outputs.done() else None  # it died after the commit
+        number = outputs.committed(0) if outputs.done() else None  # an earlier run died after the commit
         if number is None:
             msg = (
                 f"{store.url} already contains an index; pass overwrite=True to replace it, or choose another location"
@@ -79,17 +79,17 @@ def build_job(
             if stage == "plan":
                 for message in context.plan.warnings:
                     warnings.warn(message, VsearchWarning, stacklevel=2)
-            elif stage == "exchange":  # the last one that reads the source
+            elif stage == "exchange":  # the last stage that reads the source
                 _check_unchanged(context)
         manifest = _commit(store, outputs, context, base, overwrite=overwrite)
     except InputError:
         outputs.clear()
         raise
     except (FileNotFoundError, CorruptIndexError, ConflictError) as error:
-        number = outputs.committed(base)  # another run of the job was first, and removed what it no longer needed
+        number = outputs.committed(base)  # another run of the job finished first and removed its objects
         if number is None:
             if isinstance(error, FileNotFoundError) and not isinstance(error, VsearchError):
-                msg = f"{store.url}: objects of the build's job are gone ({error}); a prune removed them, or another build: build again"
+                msg = f"{store.url}: objects of the build's job are missing ({error}): a prune or another build removed them; build again"
                 raise ConflictError(msg) from error
             raise
         manifest = read_manifest(store, number)
@@ -108,12 +108,12 @@ def describe_job(source: str, storage: Mapping[str, Any], options: JobOptions, i
     index : str
         URL of the index.
     **fields
-        Of `Job`.
+        Fields of `Job`.
 
     Raises
     ------
     InputError
-        There are no files, or the index would be among them.
+        There are no files, or the index would be stored among them.
     """
     from vsearch._version import __version__
     from vsearch.cluster.description import build_division
@@ -133,7 +133,7 @@ def describe_job(source: str, storage: Mapping[str, Any], options: JobOptions, i
 
 
 def _stages(context: Context) -> Iterator[tuple[str, range]]:
-    """The stages with the numbers of their tasks; results of earlier ones are read when a later one is asked for."""
+    """Yield the stages with the numbers of their tasks; results of earlier stages are read as needed."""
     job = context.job
     yield "files", range(-(-len(job.files) // job.files_per_task))
     yield "plan", range(1)
@@ -167,10 +167,10 @@ def _run_stage(outputs: Outputs, engine: Engine, place: Place, stage: str, numbe
 
 
 def _check_unchanged(context: Context) -> None:
-    """Refuse a source of which some tasks may have read one state and some another."""
+    """Refuse a source that changed while tasks read it."""
     path = changed_file(context.source, context.job.files)
     if path is not None:
-        msg = f"{context.job.source}/{path}: was changed or removed while it was read; build again when it is complete"
+        msg = f"{context.job.source}/{path}: changed or was removed while it was read; build again when it is complete"
         raise InputError(msg)
 
 

@@ -1,4 +1,4 @@
-"""Tasks that write the shards: exchange rows through objects, encode and write, tune."""
+"""Tasks that write the shards: exchange rows through objects, encode and write them, tune the settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class RowNumbers:
-    """Ids that are row numbers: those of the rows of a shard, int64 (n,)."""
+    """Row numbers as ids: those of the rows of a shard, int64 (n,)."""
 
     rows: NDArray[np.int64]
     kind: Literal["row"] = "row"
@@ -46,7 +46,7 @@ class RowNumbers:
 
 
 def exchange_chunk(context: Context, number: int) -> None:
-    """Sort the rows of a chunk by shard and write them, so that the task of a shard reads its own by range."""
+    """Sort the rows of a chunk by shard and write them, so that the task of a shard reads its rows by range."""
     outputs, dealt = context.outputs, context.dealt
     start, stop = context.plan.chunk(number)
     members = outputs.arrays(dealt.members, start, stop)["members"]
@@ -95,7 +95,7 @@ def tune_index(context: Context, number: int) -> None:
 
 
 def untuned_manifest(context: Context, writer: str) -> Manifest:
-    """The manifest of the index, whose shards are written, without settings."""
+    """The manifest of the index after its shards are written, without settings."""
     outputs = context.outputs
     shards = [outputs.read(Written, "shard", shard).shard for shard in range(context.dealt.shards)]
     made = context.manifest(writer, shards)

@@ -1,4 +1,4 @@
-"""The rows of a job's source: vectors, attributes and ids of a chunk, as a build in one process would read them."""
+"""Read the rows of a job's source: vectors, attributes and ids of a chunk, as in a build in one process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SourceRows:
     Attributes
     ----------
     store : Store
-        That the source is in.
+        Store of the source.
     plan : Plan
     """
 
@@ -63,7 +63,7 @@ class SourceRows:
         import pyarrow as pa
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the plan was warned about
+            warnings.simplefilter("ignore")  # the plan already warned about them
             schema = pa.schema([self.files.schema.field(name) for name in self.plan.attributes])
             return attribute_schema(schema, self.plan.files.label)
 
@@ -103,7 +103,7 @@ class SourceRows:
 
 
 def plan_rows(job: Job, store: Store, files: FilesPlan) -> Plan:
-    """Choose columns and chunks, and check all that can be checked before rows are read.
+    """Choose columns and chunks, and check everything that can be checked before rows are read.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def plan_rows(job: Job, store: Store, files: FilesPlan) -> Plan:
 
 
 def id_keys(ids: Any) -> NDArray[np.int64]:
-    """Integers that differ unless the ids are equal; those of different strings may be equal, but hardly ever are."""
+    """Return integer keys: equal ids have equal keys, and different strings almost always have different ones."""
     if isinstance(ids, np.ndarray):
         return ids
     return np.concatenate([np.empty(0, np.int64), *(hashed_strings(chunk) for chunk in ids.chunks)])
@@ -173,7 +173,7 @@ def _check_ttl(
 
 
 def open_source(job: Job, storage: Mapping[str, Any]) -> Store:
-    """The store that the source of a job is in."""
+    """Return the store of the source of a job."""
     from vsearch.storage import open_store
 
     return open_store(job.source, **storage)

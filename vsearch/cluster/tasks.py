@@ -41,12 +41,12 @@ STEPS: dict[str, Callable[[Context, int], None]] = {
 
 
 def run_task(place: Place, stage: str, number: int) -> VsearchError | None:
-    """Run a task, unless it is done.
+    """Run a task, unless it is already done.
 
     Returns
     -------
     InputError or None
-        The input cannot be used, and it would be of no use to try again. Any other error is raised.
+        The input is invalid, so a retry is pointless. Any other error is raised.
     """
     try:
         context = open_context(place)

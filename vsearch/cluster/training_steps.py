@@ -24,7 +24,7 @@ def read_headers(context: Context, number: int) -> None:
 
 
 def make_plan(context: Context, number: int) -> None:
-    """Combine the headers of all files to a plan."""
+    """Combine the headers of all files into a plan."""
     job, outputs = context.job, context.outputs
     tasks = -(-len(job.files) // job.files_per_task)
     headers = [header for task in range(tasks) for header in outputs.read(Headers, "files", task).headers]
@@ -32,7 +32,7 @@ def make_plan(context: Context, number: int) -> None:
 
 
 def draw_sample(context: Context, number: int) -> None:
-    """Take the rows of a chunk that the model is trained on."""
+    """Extract the rows of a chunk that the model is trained on."""
     outputs = context.outputs
     start, stop = context.plan.chunk(number)
     low, high = np.searchsorted(context.chosen, [start, stop])
@@ -40,7 +40,7 @@ def draw_sample(context: Context, number: int) -> None:
 
 
 def gather_rows(context: Context, number: int, rows: NDArray[np.int64], task: int) -> None:
-    """Take some rows of a chunk, int64 ascending; `task` is the number of the task."""
+    """Extract rows of a chunk, int64 ascending; `task` is the number of the task."""
     del number
     outputs = context.outputs
     outputs.finish("gather", task, *_picked(context, outputs, "gather", task, rows))
@@ -73,7 +73,7 @@ def train_model(context: Context, number: int) -> None:
 def _picked(
     context: Context, outputs: Outputs, stage: str, task: int, rows: NDArray[np.int64]
 ) -> tuple[Picked, list[str]]:
-    """Write the vectors of rows, reading batch by batch; returns the result and the paths of its data."""
+    """Write the vectors of rows, batch by batch; return the result and the paths of its data."""
     if not len(rows):
         return Picked(None), []
     parts = []

@@ -41,7 +41,7 @@ INTERNAL = {"error": "internal", "message": "the request could not be answered; 
 
 
 class Metrics:
-    """Counts of this process's requests."""
+    """Request counts of this process."""
 
     def __init__(self) -> None:
         self._requests: Counter[tuple[str, int]] = Counter()
@@ -69,13 +69,13 @@ class Metrics:
 
 
 def make_app(settings: ServerSettings, **storage: Any) -> Starlette:
-    """Return the application: each index under its path, ``/health`` and ``/metrics``."""
+    """Return the application: each index at its path, ``/health`` and ``/metrics``."""
     metrics = Metrics()
     routes = [
         Route("/health", lambda _: _json(200, {"status": "ok"}), methods=["GET"]),
         Route("/metrics", lambda _: PlainTextResponse(metrics.text()), methods=["GET"]),
     ]
-    for name, url in sorted(settings.indexes.items(), reverse=True):  # the root last
+    for name, url in sorted(settings.indexes.items(), reverse=True):  # the root matches everything, so it comes last
         endpoint = Endpoint(url, settings.search_key, settings.write_key, writable=settings.writable, **storage)
         route = _handler(endpoint, name, metrics)
         path = f"/{name}/{{path:path}}" if name else "/{path:path}"
@@ -96,13 +96,13 @@ def _handler(endpoint: Endpoint, name: str, metrics: Metrics) -> Any:
         path = "/" + request.path_params["path"]
         body: bytes | None = b""
         try:
-            if endpoint.admits(path, headers):  # otherwise it is refused, whatever the body is
+            if endpoint.admits(path, headers):  # otherwise it is refused whatever its body
                 async with asyncio.timeout(BODY_SECONDS):
                     body = await _body(request)
         except TimeoutError:
             status, document = 408, TOO_SLOW
         except ClientDisconnect:
-            return Response(status_code=400)  # which nobody receives
+            return Response(status_code=400)  # nobody receives it
         else:
             status, document = (413, TOO_LARGE) if body is None else (0, {})
         if body is not None and not status:
@@ -120,7 +120,7 @@ def _handler(endpoint: Endpoint, name: str, metrics: Metrics) -> Any:
 
 
 async def _body(request: Request) -> bytes | None:
-    """Return the body; None if it is too large, of which no more than the limit is read."""
+    """Return the body; None if it is too large. No more than the limit is read."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)

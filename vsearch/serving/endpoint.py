@@ -29,7 +29,7 @@ class Endpoint:
     ----------
     url : str
     search_key, write_key : str
-        SHA-256 of the keys in hex; "" lets everybody in.
+        SHA-256 of the keys in hex; "" requires no key.
     writable : bool
         Whether changes are accepted.
     **storage
@@ -41,7 +41,7 @@ class Endpoint:
     ) -> None:
         names = Names("serve")
         self.url = url
-        self._own = secrets.token_urlsafe(32)  # sent for those who need no key
+        self._own = secrets.token_urlsafe(32)  # as if sent by clients that need no key
         own = hashlib.sha256(self._own.encode()).hexdigest()
         self._keyless, self._writes_keyless = not search_key, not write_key
         self._keys = KeyHashes(search_key or own, (write_key or own) if writable else "")
@@ -70,7 +70,7 @@ class Endpoint:
         return status, {name: value for name, value in document.items() if name not in UNPRICED}
 
     def admits(self, path: str, headers: Mapping[str, str]) -> bool:
-        """Whether a request has the key that it needs, so that its body is worth reading."""
+        """Whether a request has the required key, so that its body needs to be read."""
         of_rows = path == "/rows"
         header, key_hash = ("x-write-key", self._keys.write) if of_rows else ("x-api-key", self._keys.search)
         return http_api.knows_key(self._with_own(headers), header, key_hash)

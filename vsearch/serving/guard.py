@@ -1,8 +1,8 @@
-"""Refuses requests of web pages that a browser on this machine has open, and that are not the server's business.
+"""Refuses requests from web pages of other origins that are open in a browser on this machine.
 
-A page may send a POST to any address, as plain text, without that it is asked for permission first (CORS only keeps the reply from
-it); and it may give its own name the address of this machine, so that the browser takes the server for a part of the page. So
-requests name their origin and the host, and both are checked.
+A page may send a plain-text POST to any address without a preflight request; CORS only withholds the response. By DNS rebinding, a
+page may also let its own host name resolve to this machine, so that the browser treats the server as the same origin. Requests
+state their origin and the host, and both are checked.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Guard:
 
 
 def refusal(headers: Mapping[str, str], settings: ServerSettings) -> str | None:
-    """Return why a request is refused; None if it is not.
+    """Return the reason to refuse a request; None to accept it.
 
     Parameters
     ----------
     headers : mapping
-        Names in lower case, or a mapping that does not tell cases apart.
+        Names in lower case, or a case-insensitive mapping.
     settings : ServerSettings
     """
     host, origin = headers.get("host", ""), headers.get("origin")

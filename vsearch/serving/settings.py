@@ -18,20 +18,20 @@ OWN_PATHS = ("health", "metrics", "search", "rows", "openapi.json")
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a server serves, and to whom.
+    """The indexes that a server serves, and who may access them.
 
     Attributes
     ----------
     indexes : dict of str to str
         URLs by the name in the path; the index under "" is served at the root.
     search_key, write_key : str
-        SHA-256 of the keys in hex; "" lets everybody in.
+        SHA-256 of the keys in hex; "" requires no key.
     writable : bool
         Whether changes are accepted.
     origins : tuple of str
-        Of web pages that may call the server, such as ``https://example.org``; ``"*"`` for all.
+        Origins of web pages that may call the server, such as ``https://example.org``; ``"*"`` for all.
     keyless : bool
-        Whether something is allowed without a key. Only this machine can connect then.
+        Whether any request is allowed without a key. The server is then only reachable from this machine.
     """
 
     indexes: dict[str, str]
@@ -56,8 +56,7 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises
         ------
         InputError
-            A target or an origin is invalid, or there is no key although others than this machine, or all web pages, can
-            connect.
+            A target or an origin is invalid, or there is no key although other machines or all web pages can connect.
         """
         indexes: dict[str, str] = {}
         for target in targets:

@@ -1,1 +1,1 @@
-"""The text leg of an index: words of text columns, ranked by BM25, in the segments of the vectors."""
+"""Text search: words of text columns, ranked by BM25, with postings in the same segments as the vectors."""

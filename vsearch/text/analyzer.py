@@ -1,7 +1,7 @@
-"""From texts to terms: the same at build and query, by settings that the index stores.
+"""Split texts into terms. Builds and queries use the same settings, which the index stores.
 
-A text is normalized (Unicode NFKC) and cut into chunks: words, numbers, codes, emoji. Each distinct chunk is analyzed once and
-gives any number of terms, so that the work in Python is per distinct chunk and not per row.
+A text is normalized (Unicode NFKC) and split into chunks: words, numbers, codes, emoji. Each distinct chunk is analyzed once and
+yields any number of terms, so Python does work per distinct chunk, not per row.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 VERSION = 1
-"""Of the rules in this module. An index states the version that it was built with."""
+"""Version of the rules in this module; an index stores the version that it was built with."""
 
 LONGEST_TERM = 128
-"""Characters of a term; longer words are cut into several."""
+"""Maximum number of characters of a term; longer words are split into several."""
 
 LONGEST_CODE = 64
-"""Characters of a code that is kept whole besides its parts."""
+"""Maximum number of characters of a code that is a term besides its parts."""
 
 LONGEST_SHARP = 2
-"""Letters before ``++`` or ``#`` that are one term with it."""
+"""Maximum number of letters before ``++`` or ``#`` that form one term with it."""
 
 MOST_MARKS = 30
-"""Combining marks in a row that are read; writing systems need a few, and normalizing takes time of the square of the number."""
+"""Maximum number of consecutive combining marks; writing systems need a few, and normalization is quadratic in their number."""
 
 BATCH_CHARACTERS = 1 << 22
-"""Characters that are cut into chunks at a time."""
+"""Number of characters that are split into chunks at a time."""
 
 SEPARATOR = "\x00"
 
-#: Scripts without spaces between words, of which pairs of characters are terms.
+#: Scripts without spaces between words; their terms are pairs of characters.
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3041-\u30ff\u3100-\u312f\u31f0-\u31ff\u3400-\u4dbf"
     "\u4e00-\u9fff\ua9e0-\ua9fe\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
@@ -53,7 +53,7 @@ EMOJI = "\u2600-\u27bf\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff"
 
 
 def _marks() -> str:
-    r"""Return the marks of the basic plane as ranges of a character class: parts of words that ``\w`` lacks."""
+    r"""Return the marks of the basic plane as ranges of a character class; they are parts of words but not in ``\w``."""
     ranges: list[list[int]] = []
     for code in range(0x300, 0x10000):
         if unicodedata.category(chr(code))[0] == "M" and not 0xFE00 <= code <= 0xFE0F:  # variants of emoji
@@ -76,7 +76,7 @@ def _mark_table() -> NDArray[np.bool_]:
 
 
 def normalized(text: str) -> str:
-    """Return a text in the form NFKC; of more than `MOST_MARKS` marks in a row, the rest is left out."""
+    """Return a text in normalization form NFKC. Of more than `MOST_MARKS` consecutive marks, the rest is dropped."""
     if text.isascii():
         return text
     if len(text) > MOST_MARKS:
@@ -113,9 +113,9 @@ class Settings:
     Attributes
     ----------
     language : str or None
-        Of the Snowball stemmer; None for no stemming.
+        Language of the Snowball stemmer; None for no stemming.
     stop_words : tuple of str
-        Words that are left out, in lower case.
+        Words that are ignored, in lower case.
     fold : bool
         Whether accents are removed.
     """
@@ -126,16 +126,16 @@ class Settings:
 
 
 class Beginning(NamedTuple):
-    """What a text before an asterisk means.
+    """The terms that a text before an asterisk stands for.
 
     Attributes
     ----------
     terms : list of str
-        Of its complete words.
+        Terms of its complete words.
     prefix : str
-        What another term begins with, not stemmed; empty if its words are complete.
+        Prefix of a further term, not stemmed; empty if all words are complete.
     others : list of str
-        Terms that mean the same as the prefix although they do not begin with it: its stem, or what is before its last dot.
+        Terms that match instead of the prefix although they do not begin with it: its stem, or the part before its last dot.
     """
 
     terms: list[str]
@@ -144,7 +144,7 @@ class Beginning(NamedTuple):
 
 
 class Analyzer:
-    """Cuts texts into terms. Not safe to share between threads while it is used: Snowball stemmers have state."""
+    """Splits texts into terms. Not thread-safe, since Snowball stemmers have state."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -153,12 +153,12 @@ class Analyzer:
         self._stem = None if settings.language is None else stemmer(settings.language)
 
     def terms(self, text: str) -> list[str]:
-        """Return the terms of a text, in order; a code gives its parts besides itself."""
+        """Return the terms of a text, in order; a code yields itself and its parts."""
         chunks = self._chunk.findall(normalized(text.replace(SEPARATOR, " ")))
         return list(chain.from_iterable(map(self.analyze, chunks)))
 
     def beginning(self, text: str) -> Beginning:
-        """Return what a text before an asterisk means: a code or the last of its words is the beginning of terms."""
+        """Return the terms that a text before an asterisk stands for; its last word, or a code, is the prefix of terms."""
         text = normalized(text.replace(SEPARATOR, " "))
         chunks = list(self._chunk.finditer(text))
         if not chunks:
@@ -196,7 +196,7 @@ class Analyzer:
         return Beginning(terms, prefix, () if stem.startswith(prefix) else [stem])
 
     def chunks(self, texts: Sequence[str]) -> list[str]:
-        """Return the chunks of some texts, with `SEPARATOR` between two texts."""
+        """Return the chunks of texts, separated by `SEPARATOR`."""
         joined = SEPARATOR.join(texts)
         if joined.count(SEPARATOR) >= len(texts):  # a text has that character, which is no part of a word
             joined = SEPARATOR.join([text.replace(SEPARATOR, " ") for text in texts])
@@ -238,7 +238,7 @@ class Analyzer:
         return terms
 
     def _pairs(self, run: str) -> list[str]:
-        """Return the pairs of adjacent characters of a script without spaces; a single one as it is."""
+        """Return the pairs of adjacent characters of a script without spaces; a single character is returned unchanged."""
         run = lowered(run)
         return [run] if len(run) < 3 else [run[i : i + 2] for i in range(len(run) - 1)]
 
@@ -272,12 +272,12 @@ def _goes_on(chunk: str, rest: str) -> bool:
 
 
 def lowered(word: str) -> str:
-    """Return a word in lower case, as Unicode folds cases, in normal form."""
+    """Return a word with its case folded, normalized."""
     return word.lower() if word.isascii() else unicodedata.normalize("NFKC", word.casefold())
 
 
 def cut(word: str) -> list[str]:
-    """Return the pieces of a word that are not longer than a term may be."""
+    """Split a word into pieces of at most the length of a term."""
     if len(word) <= LONGEST_TERM:
         return [word]
     return [word[i : i + LONGEST_TERM] for i in range(0, len(word), LONGEST_TERM)]
@@ -320,9 +320,9 @@ class Occurrences:
     Attributes
     ----------
     terms : list of str
-        Distinct, in any order.
+        Distinct terms, in any order.
     rows, numbers : int64 (n,), int32 (n,)
-        The text and the term of every occurrence, texts ascending.
+        Text number and term number of every occurrence, by ascending text.
     """
 
     terms: list[str]
@@ -331,7 +331,7 @@ class Occurrences:
 
 
 class _Chunks(dict[str, int]):
-    """Numbers of chunks, and the terms of each; chunks are analyzed when they are first looked up."""
+    """Maps chunks to numbers and terms; a chunk is analyzed when it is first looked up."""
 
     def __init__(self, analyzer: Analyzer) -> None:
         self.analyzer = analyzer
@@ -349,17 +349,17 @@ class _Chunks(dict[str, int]):
 
 
 def occurrences(texts: Iterable[str | None], analyzer: Analyzer) -> Occurrences:
-    """Return the terms of texts; a missing text has none."""
+    """Return the terms of texts; None has no terms."""
     chunks = _Chunks(analyzer)
     rows, numbers, first = [np.empty(0, np.int64)], [np.empty(0, np.int32)], 0
     for batch in _batches(texts):
-        found: NDArray[Any] = np.fromiter(map(chunks.__getitem__, analyzer.chunks(batch)), np.int64)
-        text = first + np.cumsum(found == 0)
+        chunk: NDArray[Any] = np.fromiter(map(chunks.__getitem__, analyzer.chunks(batch)), np.int64)
+        text = first + np.cumsum(chunk == 0)
         first += len(batch)
         ends, terms = np.array(chunks.ends), np.array(chunks.terms, np.int32)
-        inside = found > 0
-        found, text = found[inside], text[inside]
-        starts, counts = ends[found - 1], ends[found] - ends[found - 1]
+        inside = chunk > 0
+        chunk, text = chunk[inside], text[inside]
+        starts, counts = ends[chunk - 1], ends[chunk] - ends[chunk - 1]
         before = np.cumsum(counts) - counts
         places = np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
         rows.append(np.repeat(text, counts))

@@ -1,4 +1,4 @@
-"""Write the postings of text columns: with the shards of a build, and with runs that are merged."""
+"""Write the postings of text columns, for the shards of a build and for merged runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TextWriter:
     Parameters
     ----------
     entry : TextEntry
-        The text columns, by the names that their fields have in the input.
+        The text columns; fields are column names of the input.
     """
 
     name = "text"
@@ -48,7 +48,7 @@ class TextWriter:
         check_columns([column.field for column in self._entry.columns], {a.name: a.kind for a in schema})
 
     def model(self) -> dict[str, NDArray[Any]]:
-        """Return no arrays: shards have all of it."""
+        """Return no arrays: everything is stored per shard."""
         return {}
 
     def entry(self) -> TextEntry:
@@ -58,7 +58,7 @@ class TextWriter:
     def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays, attributes: pa.Table | None) -> None:
         """Write the postings of the texts of a shard."""
         if attributes is None:
-            raise InputError("text columns are attributes, and there are none")
+            raise InputError("text columns must be attributes, but the input has no attributes")
         for kind, of_kind in postings_parts(self._entry, attributes, len(rows)):
             arrays(kind, of_kind)
 
@@ -66,7 +66,7 @@ class TextWriter:
 def postings_parts(
     entry: TextEntry, attributes: pa.Table | None, rows: int
 ) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-    """Yield the file kinds of the postings of a segment and their arrays, given its attributes by field."""
+    """Yield the file kinds and arrays of the postings of a segment, from its attributes by field."""
     for column in entry.columns:
         texts = _texts(attributes, column.field, rows)
         for name, arrays in make_postings(texts, rows, analyzer_of(column)).arrays().items():

@@ -1,4 +1,4 @@
-"""Text columns: what users say about them, and what the manifest stores."""
+"""Text columns: their settings, and their entries in the manifest."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class TextColumn:
     Attributes
     ----------
     weight : float
-        What its scores are multiplied by, 0.000001 to 1,000,000.
+        Factor for its scores, 0.000001 to 1,000,000.
     language : str or None
-        Words are reduced to their stems by the Snowball stemmer of this language, such as ``"english"``; this needs the package
-        snowballstemmer (``pip install 'vsearch[text]'``) wherever the index is changed or searched. With None, only equal words match.
+        Language of the Snowball stemmer that reduces words to their stems, such as ``"english"``. Every process that changes or
+        searches the index then needs the package snowballstemmer (``pip install 'vsearch[text]'``). With None, words match as written.
     stop_words : bool or iterable of str
-        Words that are left out of texts and queries; True for a short list of English ones.
+        Words that are ignored in texts and queries; True for a short English list.
     fold : bool
-        Whether accents are ignored. Cases always are.
+        Whether accents are ignored. Case always is.
     k1 : float
-        How slowly the score of a word levels off as it is repeated in a text, 0 to 1,000.
+        Saturation of BM25: how slowly repeating a word in a text stops raising its score, 0 to 1,000.
     b : float
-        How much long texts are discounted, 0 to 1.
+        Length normalization of BM25: how much long texts are discounted, 0 to 1.
 
     Raises
     ------
@@ -67,9 +67,7 @@ class TextColumn:
                 raise InputError(f"language of a text column must be a name or None, got {self.language!r:.100}")
             known = stemmed_languages()
             if known and self.language not in known:
-                raise InputError(
-                    f"there is no Snowball stemmer for {self.language!r:.100}; there are {', '.join(known)}"
-                )
+                raise InputError(f"language must be one of {', '.join(known)}, got {self.language!r:.100}")
             stemmer(self.language)
         object.__setattr__(self, "stop_words", _stop_words(self.stop_words))
 
@@ -80,17 +78,19 @@ class TextColumn:
         return TextColumnEntry(key, field, float(self.weight), float(self.k1), float(self.b), analyzer)
 
 
-def _stop_words(given: Any) -> tuple[str, ...]:
-    if isinstance(given, bool):
-        return ENGLISH if given else ()
-    words = None if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+def _stop_words(stop_words: Any) -> tuple[str, ...]:
+    if isinstance(stop_words, bool):
+        return ENGLISH if stop_words else ()
+    words = None if isinstance(stop_words, str) or not isinstance(stop_words, Iterable) else tuple(stop_words)
     if words is None or not all(isinstance(word, str) for word in words) or len(words) > MOST_STOP_WORDS:
-        raise InputError(f"stop_words must be True, False or at most {MOST_STOP_WORDS} strings, got {given!r:.100}")
+        raise InputError(
+            f"stop_words must be True, False or at most {MOST_STOP_WORDS} strings, got {stop_words!r:.100}"
+        )
     return tuple(sorted(set(words)))
 
 
 def read_columns(text: Any) -> dict[str, TextColumn]:
-    """Return text columns by name, as passed to `vsearch.build`: a name, several, or a mapping to weights or `TextColumn`.
+    """Return text columns by name from the argument of `vsearch.build`: a name, a list of names, or a mapping to weights or `TextColumn`.
 
     Raises
     ------
@@ -103,7 +103,9 @@ def read_columns(text: Any) -> dict[str, TextColumn]:
     elif isinstance(text, list | tuple):
         named = dict.fromkeys(text, TextColumn())
     else:
-        raise InputError(f"text must be the name of a column, or a dict of names and weights, got {text!r:.100}")
+        raise InputError(
+            f"text must be a column name, a list of names, or a dict from names to weights, got {text!r:.100}"
+        )
     columns: dict[str, TextColumn] = {}
     for name, value in named.items():
         if not isinstance(name, str):
@@ -115,7 +117,7 @@ def read_columns(text: Any) -> dict[str, TextColumn]:
 
 
 def check_columns(names: Iterable[str], kinds: Mapping[str, str]) -> None:
-    """Check that columns are attributes of strings; `kinds` has the types of all attributes by name.
+    """Check that columns are string attributes; `kinds` has the types of all attributes by name.
 
     Raises
     ------
@@ -123,15 +125,17 @@ def check_columns(names: Iterable[str], kinds: Mapping[str, str]) -> None:
     """
     for name in names:
         if name not in kinds:
-            raise InputError(f"the text column {name!r} must be an attribute; there are {', '.join(kinds) or 'none'}")
+            raise InputError(
+                f"the text column {name!r} must be an attribute; the attributes are: {', '.join(kinds) or 'none'}"
+            )
         if kinds[name] != "string":
-            raise InputError(f"the text column {name!r} must hold strings, its type is {kinds[name]}")
+            raise InputError(f"the text column {name!r} must hold strings, got {kinds[name]}")
 
 
 def new_entry(columns: Mapping[str, TextColumn], fields: Mapping[str, str]) -> TextEntry:
-    """Return the manifest entry of text columns of a new index, by name; `fields` has the fields of attributes by name.
+    """Return the manifest entry of the text columns of a new index, from settings and field names by column name.
 
-    Keys of postings are unique, so that those of a column that was dropped are never taken for those of another.
+    Keys of postings are unique, so postings of a dropped column are never mistaken for those of another.
     """
     return TextEntry(tuple(column.entry(fields[name], uuid4().hex[:12]) for name, column in columns.items()))
 
@@ -142,17 +146,17 @@ def _settings(entry: AnalyzerEntry) -> Settings:
 
 
 def analyzer_of(entry: TextColumnEntry) -> Analyzer:
-    """Return a new analyzer for a column, for one thread.
+    """Return a new analyzer for a column, for use by one thread.
 
     Raises
     ------
     FormatVersionError
-        The rules are of a later version.
+        The index was built with a newer version of the rules.
     MissingDependencyError
     """
     if entry.analyzer.version != VERSION:
         raise FormatVersionError(
-            f"the texts of this index were cut into words by rules of version {entry.analyzer.version}, this vsearch has "
+            f"the texts of this index were split into words by version {entry.analyzer.version} of the rules, this vsearch has "
             f"version {VERSION}; upgrade vsearch"
         )
     return Analyzer(_settings(entry.analyzer))

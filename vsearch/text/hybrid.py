@@ -1,4 +1,4 @@
-"""Rank rows by vectors and words together: the candidates of both, each with the scores of both."""
+"""Rank rows by vectors and words: the candidates of both searches are scored by both."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ Fusion = str | Callable[[Scores, Scores], Any]
 
 @dataclass(frozen=True)
 class FusionOptions:
-    """How two rankings become one.
+    """How two rankings are fused.
 
     Attributes
     ----------
     fusion : {"rrf", "weighted"} or callable
     weights : tuple of float
-        Of vectors and of words.
+        Weights of vectors and words.
     depth : int
-        Candidates of each part.
+        Number of candidates of each ranking.
     """
 
     fusion: Fusion
@@ -55,7 +55,7 @@ class FusionOptions:
 
     @classmethod
     def of(cls, fusion: Any, weights: Any, depth: Any, k: int) -> FusionOptions:
-        """Check options as users pass them; `k` hits are needed.
+        """Check the arguments of a search for `k` hits.
 
         Raises
         ------
@@ -64,24 +64,26 @@ class FusionOptions:
         if not callable(fusion) and not (isinstance(fusion, str) and fusion in {"rrf", "weighted"}):
             raise InputError(f"fusion must be 'rrf', 'weighted' or a function, got {fusion!r:.100}")
         if callable(fusion) and weights is not None:
-            raise InputError("weights are for the fusions 'rrf' and 'weighted': a function has its own")
-        given = (1.0, 1.0) if weights is None else weights
+            raise InputError(
+                f"weights must be None if fusion is a function, which weighs scores itself, got {weights!r:.100}"
+            )
+        pair = (1.0, 1.0) if weights is None else weights
         if not (
-            isinstance(given, Sequence)
-            and len(given) == 2
-            and all(is_number(weight) and 0 <= weight <= MOST_WEIGHT for weight in given)
-            and max(given) >= LEAST_WEIGHT
+            isinstance(pair, Sequence)
+            and len(pair) == 2
+            and all(is_number(weight) and 0 <= weight <= MOST_WEIGHT for weight in pair)
+            and max(pair) >= LEAST_WEIGHT
         ):
             raise InputError(
                 f"weights must be two numbers from 0 to {MOST_WEIGHT:g}, for vectors and words, one of them at least "
-                f"{LEAST_WEIGHT:g}, got {given!r:.100}"
+                f"{LEAST_WEIGHT:g}, got {pair!r:.100}"
             )
         if depth is None:
             depth = min(max(DEPTH, 2 * k), DEEPEST)
         check_whole("depth", depth, DEEPEST)
         if depth < k:
             raise InputError(f"depth must be at least offset + k, {k}, got {depth}")
-        return cls(fusion, (float(given[0]), float(given[1])), int(depth))
+        return cls(fusion, (float(pair[0]), float(pair[1])), int(depth))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +95,9 @@ class FusedRows:
     scores, rows : float32, int64
         Fused scores, best first; NaN and -1 after the last.
     vector_scores, text_scores : float32
-        As users see them; 0 for a row without any of the words.
+        Scores as users see them; the text score is 0 for a row without any of the words.
     vector_ranks, text_ranks : int64
-        From 1 on, among the candidates of both parts; 0 for none.
+        Ranks among the candidates of both, from 1; 0 for none.
     """
 
     scores: NDArray[np.float32]
@@ -120,16 +122,16 @@ def search_both(
     Parameters
     ----------
     points : float32 (queries, d)
-        Checked queries.
+        Validated queries.
     texts : sequence of str
-        One for each.
+        One text per query.
     request : SearchRequest
-        Of the result; its `offset` is not used.
+        Options of the vector search and k of the result; its `offset` is ignored.
 
     Raises
     ------
     InputError
-        There are no text columns, a text is invalid, or a function did not return a number per row.
+        There are no text columns, a text is invalid, or the fusion function did not return a number per row.
     SearchTimeoutError
     """
     deep = msgspec.structs.replace(request, k=options.depth, offset=0, min_score=None)
@@ -158,8 +160,8 @@ def search_both(
         missing = rows if again else np.setdiff1d(rows, near.rows[query], assume_unique=True)
         if len(missing):
             exact = msgspec.structs.replace(deep, k=len(missing), exact=True, nprobe=None)
-            found = search_vectors(snapshot, points[query : query + 1], exact, mask_of_rows(snapshot, missing), apart)
-            _scatter(by_vector, rows, found.rows[0], found.scores[0])
+            scored = search_vectors(snapshot, points[query : query + 1], exact, mask_of_rows(snapshot, missing), apart)
+            _scatter(by_vector, rows, scored.rows[0], scored.scores[0])
         missing = np.setdiff1d(rows, worded, assume_unique=True)
         if len(missing) and len(worded) == options.depth:  # otherwise no other row has any of the words
             only = mask_of_rows(snapshot, missing)
@@ -178,7 +180,7 @@ def search_both(
 
 
 def mask_of_rows(snapshot: Snapshot, rows: NDArray[np.int64]) -> IndexMask:
-    """Return the mask of some rows of a snapshot, ascending."""
+    """Return the mask of some rows of a snapshot, which are ascending."""
     masks = []
     for run in snapshot.shards:
         inside = rows[(rows >= run.first_row) & (rows < run.first_row + run.rows)] - run.first_row
@@ -189,14 +191,14 @@ def mask_of_rows(snapshot: Snapshot, rows: NDArray[np.int64]) -> IndexMask:
     return IndexMask.of(masks, snapshot)
 
 
-def _scatter(values: Scores, rows: NDArray[np.int64], found: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
-    """Set the values of those rows, ascending, that were found."""
-    present = found >= 0
-    values[np.searchsorted(rows, found[present])] = scores[present]
+def _scatter(values: Scores, rows: NDArray[np.int64], hits: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
+    """Set the values of `rows`, ascending, to the scores of hits; -1 stands for no hit."""
+    present = hits >= 0
+    values[np.searchsorted(rows, hits[present])] = scores[present]
 
 
 def _ranks(scores: Scores) -> NDArray[np.int64]:
-    """Return the rank of each score, from 1; equal scores have equal ranks, so that they do not depend on the order of rows."""
+    """Return the rank of each score, from 1; equal scores have equal ranks, so ranks do not depend on the order of rows."""
     return 1 + np.searchsorted(np.sort(-scores), -scores, side="left")
 
 
@@ -217,13 +219,13 @@ def _fuse(
         near = (similar - low) / (high - low) if high > low else np.ones(len(similar))
         return of_vectors * near + of_words * by_text / max(by_text.max(), np.finfo(np.float64).tiny)
     assert callable(options.fusion)  # noqa: S101  checked
-    returned = options.fusion(by_vector.copy(), by_text.copy())  # which it may change
+    returned = options.fusion(by_vector.copy(), by_text.copy())  # copies, since the function may change them
     try:
-        given = np.asarray(returned, np.float64)
+        fused = np.asarray(returned, np.float64)
     except (TypeError, ValueError):
-        given = np.empty(0)
-    if given.shape != by_vector.shape or not (np.abs(given) <= np.finfo(np.float32).max).all():
+        fused = np.empty(0)
+    if fused.shape != by_vector.shape or not (np.abs(fused) <= np.finfo(np.float32).max).all():
         raise InputError(
             f"fusion must return {len(by_vector)} finite numbers for query {query}, in the range of float32, got {returned!r:.100}"
         )
-    return given
+    return fused

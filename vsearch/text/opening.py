@@ -1,6 +1,6 @@
-"""Open the text columns of a snapshot: postings of every run, and statistics over the rows that are alive.
+"""Open the text columns of a snapshot: the postings of every run, and statistics of the live rows.
 
-A run that has no postings of a column, such as the tail, gets them from its texts. So how rows came into an index does not matter.
+If a run has no stored postings of a column, as in the tail, they are made from its texts, so it does not matter how rows were added.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from vsearch.text.analyzer import Analyzer
 
 READ_ROWS = 16384
-"""Rows whose texts are read at a time."""
+"""Number of rows whose texts are read at a time."""
 
 MOST_KNOWN = 16384
-"""Terms of a column whose places are kept."""
+"""Maximum number of terms of a column whose places are cached."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the postings of a term are.
+    """The numbers of a term in the dictionaries of the runs.
 
     Attributes
     ----------
     count : int
-        Live rows that have the term.
+        Number of live rows with the term.
     numbers : tuple of int
-        Number of the term in each run; -1 in runs without it.
+        Number in each run; -1 in runs without the term.
     """
 
     count: int
@@ -56,13 +56,13 @@ class OpenColumn:
     Attributes
     ----------
     name : str
-        Of the attribute.
+        Name of the attribute.
     runs : tuple of Postings
-        Of each run of the snapshot, in order.
+        Postings of the runs of the snapshot, in order.
     texts : int
         Number of live rows with at least one term.
     length : float
-        Mean number of terms of these rows; at least 1.
+        Mean number of terms of these rows, at least 1.
     """
 
     name: str
@@ -101,7 +101,7 @@ _opened: WeakKeyDictionary[Snapshot, tuple[OpenColumn, ...]] = WeakKeyDictionary
 
 
 def open_text(snapshot: Snapshot) -> tuple[OpenColumn, ...]:
-    """Open the text columns of a snapshot, once.
+    """Open the text columns of a snapshot; the result is cached.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def open_text(snapshot: Snapshot) -> tuple[OpenColumn, ...]:
         entries = text_columns(snapshot.manifest.text)
         if not entries:
             raise InputError(
-                "this index has no text columns: build it with text=, or add one with add_text, to search for words"
+                "this index has no text columns: build it with text=, or call add_text, to search for words"
             )
         columns = _opened.setdefault(snapshot, tuple(_open_column(snapshot, entry) for entry in entries))
     return columns
@@ -132,7 +132,7 @@ def _open_column(snapshot: Snapshot, entry: TextColumnEntry) -> OpenColumn:
 
 
 def _postings_of(run: Shard, entry: TextColumnEntry) -> Postings:
-    """Return the postings of a run: stored ones, or made from its texts. They are kept with the run."""
+    """Return the postings of a run, stored or made from its texts. They are cached with the run."""
     derived: dict[str, Any] = run.read.derived
     key = f"{__name__}:{entry.key}"
     postings = derived.get(key)
@@ -148,12 +148,12 @@ def _postings_of(run: Shard, entry: TextColumnEntry) -> Postings:
 
 
 def stored_files(files: Mapping[str, SegmentFile], key: str) -> dict[str, SegmentFile]:
-    """Return the files of the postings of a column, by name; none if they are not stored."""
+    """Return the files of the postings of a column, by name; empty if they are not stored."""
     return {name: files[kind] for name in ARRAYS if (kind := text_kind(key, name)) in files}
 
 
 def texts_of(run: Shard, field_name: str) -> Iterator[str | None]:
-    """Yield the texts of all rows of a run; None where there is none."""
+    """Yield the texts of all rows of a run; None for NULL."""
     from vsearch.storage.files.columns import take
 
     file = run.files.get(ATTRIBUTES)

@@ -52,7 +52,7 @@ MOST = 2**32 - 64
 
 @dataclass(frozen=True, eq=False)
 class Postings:
-    """The postings of one text column of a segment; arrays are checked, and their contents are present.
+    """The postings of one text column of a segment. Arrays are validated and loaded, except `packed`.
 
     Attributes
     ----------
@@ -64,13 +64,13 @@ class Postings:
     first_rows, starts, gap_bits, count_bits, largest_counts, least_lengths : (blocks + 1,)
         The block table, and an entry for the end of the last block.
     packed : uint32 (words,)
-        The bits of the blocks. They are present after `ensure`.
+        The bits of the blocks, loaded by `ensure`.
     list_blocks : int64 (terms + 1,)
         The list of term t has the blocks ``list_blocks[t]:list_blocks[t + 1]``.
     lengths : uint32 (rows,)
         Number of terms of each row.
     ensure : callable
-        Makes the bits of a range of blocks present.
+        Loads the bits of a range of blocks.
     """
 
     offsets: NDArray[np.uint32]
@@ -88,7 +88,7 @@ class Postings:
     path: str = ""
     ensure: Callable[[int, int], None] = lambda _first, _stop: None
     arguments: KernelArguments = field(init=False)
-    _spelling: tuple[memoryview, memoryview] = field(init=False)  # much faster than arrays for single terms
+    _spelling: tuple[memoryview, memoryview] = field(init=False)  # faster than arrays for single terms
 
     def __post_init__(self) -> None:
         arguments = KernelArguments(len(TextField))
@@ -133,13 +133,13 @@ class Postings:
 
     def beginning_with(self, prefix: bytes) -> range:
         """Return the numbers of the terms that begin with a prefix of whole characters."""
-        return range(self._first_from(prefix), self._first_from(prefix + b"\xff"))  # no UTF-8 has this byte
+        return range(self._first_from(prefix), self._first_from(prefix + b"\xff"))  # a byte that UTF-8 never contains
 
     def _first_from(self, term: bytes) -> int:
         return bisect_left(range(self.terms), term, key=self.term)
 
     def list(self, number: int) -> tuple[int, int, int]:
-        """Return the blocks of a list, first and end, and its number of postings."""
+        """Return the first block of a list, the block after its last, and its number of postings."""
         return int(self.list_blocks[number]), int(self.list_blocks[number + 1]), int(self.list_rows[number])
 
     def unpack(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -152,7 +152,7 @@ class Postings:
         return rows, counts
 
     def mark(self, numbers: range, words: NDArray[np.uint64]) -> None:
-        """Set the bits of the rows of successive lists in a mask, uint64 (ceil(rows / 64),)."""
+        """Set the bits of the rows of consecutive lists in a mask, uint64 (ceil(rows / 64),)."""
         if not numbers:
             return
         blocks = self.list_blocks[numbers.start : numbers.stop + 1].tolist()
@@ -164,7 +164,7 @@ class Postings:
                 raise self.damaged()
 
     def count(self, number: int, live: NDArray[np.uint64] | None) -> int:
-        """Return the number of rows of a list that are in a mask; of all of them without one."""
+        """Return the number of rows of a list that are in a mask, or of all if it is None."""
         first, stop, postings = self.list(number)
         if live is None:
             return postings
@@ -176,7 +176,7 @@ class Postings:
 
     def damaged(self) -> CorruptIndexError:
         """Return the error of lists with rows that do not exist."""
-        return CorruptIndexError(self.path, "postings of words name rows that do not exist; restore the file")
+        return CorruptIndexError(self.path, "its postings refer to rows that do not exist; restore the file")
 
     def arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
         """Return the arrays to store, by file."""
@@ -197,20 +197,20 @@ class Postings:
 
 
 def make_postings(texts: Iterable[str | None], rows: int, analyzer: Analyzer) -> Postings:
-    """Make the postings of the texts of a segment, one per row.
+    """Make the postings of the texts of a segment; `texts` has one per row.
 
     Raises
     ------
     InputError
-        There is too much text for one segment.
+        The texts are too large for one segment.
     """
-    found = occurrences(texts, analyzer)
-    spelled = [term.encode() for term in found.terms]
+    occurring = occurrences(texts, analyzer)
+    spelled = [term.encode() for term in occurring.terms]
     order = sorted(range(len(spelled)), key=spelled.__getitem__)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    lengths = np.bincount(found.rows, minlength=rows).astype(np.uint32)
-    keys = rank[found.numbers] * rows + found.rows
+    lengths = np.bincount(occurring.rows, minlength=rows).astype(np.uint32)
+    keys = rank[occurring.numbers] * rows + occurring.rows
     keys.sort()
     first = np.flatnonzero(np.diff(keys, prepend=-1))
     counts = np.diff(first, append=len(keys)).astype(np.uint32)
@@ -226,7 +226,7 @@ def make_postings(texts: Iterable[str | None], rows: int, analyzer: Analyzer) ->
     posted = list_rows_of.astype(np.uint32)
     size = int(measure_blocks(offsets, posted, counts, lengths, *parts))
     if max(size, len(text)) > MOST:
-        raise InputError(f"the texts of {rows} rows are too much for one shard: build with more shards")
+        raise InputError(f"the texts of {rows} rows are too large for one shard: build with more shards")
     starts[-1] = size
     packed = np.zeros(-(-size // 4) + SPARE, np.uint32)
     pack_blocks(offsets, posted, counts, starts, table["gap_bits"], table["count_bits"], packed)
@@ -247,21 +247,21 @@ def make_postings(texts: Iterable[str | None], rows: int, analyzer: Analyzer) ->
 
 
 def open_postings(files: Mapping[str, SegmentFile], rows: int) -> Postings:
-    """Open the stored postings of a column. Everything but the bits of the blocks is read.
+    """Open the stored postings of a column. Everything except the bits of the blocks is read.
 
     Parameters
     ----------
     files : mapping of str to SegmentFile
-        By name, as in `ARRAYS`.
+        Files by name, as in `ARRAYS`.
     rows : int
-        Rows of the segment.
+        Number of rows of the segment.
 
     Raises
     ------
     CorruptIndexError
         Arrays are missing or inconsistent.
     """
-    found: dict[str, NDArray[Any]] = {}
+    stored: dict[str, NDArray[Any]] = {}
     for name, kinds in ARRAYS.items():
         if name not in files:
             raise CorruptIndexError("manifest", f"a segment has postings without their file {name!r}; restore it")
@@ -271,63 +271,63 @@ def open_postings(files: Mapping[str, SegmentFile], rows: int) -> Postings:
                 raise CorruptIndexError(
                     files[name].path, f"{array} is {view.dtype} {view.shape}, expected {kind.__name__}"
                 )
-            found[array] = view
-        if len({len(found[array]) for array in kinds}) > 1:
+            stored[array] = view
+        if len({len(stored[array]) for array in kinds}) > 1:
             raise CorruptIndexError(files[name].path, "its arrays differ in length; restore the file")
     for name in (TERMS, DICTIONARY, BLOCKS, LENGTHS):
         files[name].ensure_all()
     packed = files[PACKED]
-    blocks = _check(found, rows, packed.path)
-    starts = found["start"]
+    blocks = _check(stored, rows, packed.path)
+    starts = stored["start"]
 
     def ensure(first: int, stop: int) -> None:
-        packed.ensure("word", int(starts[first]) // 4, min(int(starts[stop]) // 4 + 1 + SPARE, len(found["word"])))
+        packed.ensure("word", int(starts[first]) // 4, min(int(starts[stop]) // 4 + 1 + SPARE, len(stored["word"])))
 
     return Postings(
-        found["offset"],
-        found["rows"],
-        found["text"],
-        found["row"],
-        found["start"],
-        found["gap_bits"],
-        found["count_bits"],
-        found["largest_count"],
-        found["least_length"],
-        found["word"],
-        found["length"],
+        stored["offset"],
+        stored["rows"],
+        stored["text"],
+        stored["row"],
+        stored["start"],
+        stored["gap_bits"],
+        stored["count_bits"],
+        stored["largest_count"],
+        stored["least_length"],
+        stored["word"],
+        stored["length"],
         blocks,
         packed.path,
         ensure,
     )
 
 
-def _check(found: Mapping[str, NDArray[Any]], rows: int, path: str) -> NDArray[np.int64]:
-    """Check the arrays of a column, so that kernels stay inside them; return the first block of each list, and the end."""
-    offsets, postings = found["offset"].astype(np.int64), found["rows"].astype(np.int64)
+def _check(stored: Mapping[str, NDArray[Any]], rows: int, path: str) -> NDArray[np.int64]:
+    """Validate the arrays of a column, since kernels do not check bounds; return the first block of each list, and the end."""
+    offsets, postings = stored["offset"].astype(np.int64), stored["rows"].astype(np.int64)
     counts = postings[:-1]
     blocks = np.concatenate([[0], np.cumsum(-(-counts // BLOCK))])
-    starts, gaps, widths = (found[name].astype(np.int64) for name in ("start", "gap_bits", "count_bits"))
+    starts, gaps, widths = (stored[name].astype(np.int64) for name in ("start", "gap_bits", "count_bits"))
     problem = None
-    if len(found["length"]) != rows:
-        problem = f"has {len(found['length'])} rows instead of {rows}"
+    if len(stored["length"]) != rows:
+        problem = f"{len(stored['length'])} rows instead of {rows}"
     elif (
-        len(found["word"]) < SPARE
+        len(stored["word"]) < SPARE
         or not len(offsets)
         or (np.diff(offsets) < 0).any()
-        or offsets[-1] > len(found["text"])
+        or offsets[-1] > len(stored["text"])
     ):
-        problem = "has offsets that do not fit its dictionary"
+        problem = "offsets that do not fit its dictionary"
     elif ((counts < 1) | (counts > rows)).any() or postings[-1] or blocks[-1] + 1 != len(starts):
-        problem = "has lists that do not fit its blocks"
+        problem = "lists that do not fit its blocks"
     elif (np.diff(starts) < 0).any() or (gaps > WIDEST).any() or (widths > WIDEST).any():
-        problem = "has blocks that are out of order or too wide"
+        problem = "blocks that are out of order or too wide"
     else:
         sizes = np.full(len(starts) - 1, BLOCK)
         sizes[blocks[1:] - 1] = (counts - 1) % BLOCK + 1
         bits = (sizes - 1) * gaps[:-1] + sizes * widths[:-1]
-        room = np.append(starts[1:] * 8, (len(found["word"]) - SPARE) * 32)[:-1]
-        if (starts[:-1] * 8 + bits > room).any() or starts[-1] > (len(found["word"]) - SPARE) * 4:
-            problem = "has blocks that do not fit their bits"
+        room = np.append(starts[1:] * 8, (len(stored["word"]) - SPARE) * 32)[:-1]
+        if (starts[:-1] * 8 + bits > room).any() or starts[-1] > (len(stored["word"]) - SPARE) * 4:
+            problem = "blocks that do not fit their bits"
     if problem is not None:
-        raise CorruptIndexError(path, f"the index of words {problem}; restore the file")
+        raise CorruptIndexError(path, f"its postings have {problem}; restore the file")
     return blocks

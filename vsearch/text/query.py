@@ -19,15 +19,15 @@ MOST_WORDS = 10_000
 """Terms of a query, over all columns."""
 
 MOST_PREFIXES = 64
-"""Prefixes of a query, over all columns."""
+"""Maximum number of prefixes of a query, over all columns."""
 
 MOST_EXPANDED = 100_000
-"""Terms that the prefixes of a query stand for, over all columns and runs."""
+"""Maximum number of terms that the prefixes of a query match, over all columns and runs."""
 
 LONGEST_QUERY = 1_000_000
 """Characters."""
 
-_TOO_MANY = f"a text query may have {MOST_WORDS:,} words over all columns; shorten it"
+_TOO_MANY = f"a text query must have at most {MOST_WORDS:,} words over all columns; shorten it"
 
 CLOSING = ",.;:!?)]}'\"”’»"
 """Characters after a word that are not part of it, nor of the syntax."""
@@ -46,7 +46,7 @@ _SYNTAX = re.compile(r'["*:]|(?:^|\s)[+-]')
 
 
 class Term(NamedTuple):
-    """A term of a column, or all its terms that begin with a prefix."""
+    """A term of a column, or all terms with a prefix."""
 
     column: int
     text: str
@@ -60,9 +60,10 @@ class Query:
     Attributes
     ----------
     counts : Counter of Term
-        What is scored, and how often the query has it. A row matches if it has any.
+        Terms to score, with their numbers of occurrences in the query. A row matches if it has any of them.
     must, must_not : list of lists of lists of Term
-        Conditions: a row meets one if, for any of the inner lists, it has all terms. All of `must` are met, none of `must_not`.
+        Conditions. A row meets a condition if it has all terms of one of the inner lists. A hit meets all of `must` and none of
+        `must_not`.
     """
 
     counts: Counter[Term] = field(default_factory=Counter)
@@ -79,7 +80,7 @@ def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer], others
     names : sequence of str
         Names of the text columns.
     analyzers : sequence of Analyzer
-        One for each.
+        One per column.
     others : collection of str
         Names of the other attributes.
 
@@ -92,19 +93,21 @@ def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer], others
     if not isinstance(text, str):
         raise InputError(f"a text query must be a string, got {type(text).__name__}")
     if len(text) > LONGEST_QUERY:
-        raise InputError(f"a text query may have {LONGEST_QUERY:,} characters, this one has {len(text):,}")
+        raise InputError(f"a text query must have at most {LONGEST_QUERY:,} characters, got {len(text):,}")
     if not _SYNTAX.search(text):
         terms = [Term(column, term) for column, analyzer in enumerate(analyzers) for term in analyzer.terms(text)]
         if len(terms) > MOST_WORDS:
             raise InputError(_TOO_MANY)
         return Query(Counter(terms))
     if text.strip() == "*":
-        raise InputError("an asterisk needs the beginning of a word before it; to list all rows, use rows()")
+        raise InputError(
+            "an asterisk must follow the beginning of a word, got only an asterisk; to list all rows, use rows()"
+        )
     numbers = {name: number for number, name in enumerate(names)}
     query, excludes, total = Query(), False, 0
     clauses = _CLAUSE.findall(text)
     if len(clauses) > MOST_WORDS:
-        raise InputError(f"a text query may have {MOST_WORDS:,} words, this one has {len(clauses):,}; shorten it")
+        raise InputError(f"a text query must have at most {MOST_WORDS:,} words, got {len(clauses):,}")
     for sign, clause in clauses:
         options = [option for option in _options(clause, numbers, analyzers, others) if option]
         if not options:
@@ -120,17 +123,17 @@ def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer], others
         if sign == "+":
             query.must.append(options)
     if excludes and not query.counts:
-        raise InputError("a text query must have a word to look for, this one only excludes words")
+        raise InputError("a text query must have a word to look for, got one that only excludes words")
     needed = {term for options in query.must_not for option in options for term in option} | set(query.counts)
     if sum(term.prefix for term in needed) > MOST_PREFIXES:
-        raise InputError(f"a text query may have {MOST_PREFIXES} prefixes over all columns; leave some out")
+        raise InputError(f"a text query must have at most {MOST_PREFIXES} prefixes over all columns; leave some out")
     return query
 
 
 def _options(
     clause: str, numbers: Mapping[str, int], analyzers: Sequence[Analyzer], others: Collection[str]
 ) -> list[list[Term]]:
-    """Return the terms of a clause, for each column that it is about."""
+    """Return the terms of a clause for each column that it refers to."""
     name, colon, rest = clause.partition(":")
     chosen = range(len(analyzers))
     if colon and rest and (column := _column(name, numbers, others)) is not None:
@@ -145,7 +148,7 @@ def _options(
     begun = stripped[:-1] if stripped.endswith("*") else None
     if _INSIDE.search(clause):
         warnings.warn(
-            f"an asterisk has a meaning only at the end of a word; the others in {clause!r:.100} are read as spaces",
+            f"asterisks must be at the end of a word; the others in {clause!r:.100} are treated as spaces",
             VsearchWarning,
             stacklevel=WARNED,
         )
@@ -163,12 +166,12 @@ def _options(
 
 
 def _column(name: str, numbers: Mapping[str, int], others: Iterable[str]) -> int | None:
-    """Return the text column that a name before a colon means, None for a text that happens to have a colon.
+    """Return the text column that a name before a colon refers to; None if the colon is part of the text.
 
     Raises
     ------
     InputError
-        It is another attribute.
+        The name is that of another attribute.
     """
     if name in numbers:
         return numbers[name]

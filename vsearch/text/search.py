@@ -4,8 +4,8 @@ The score of a row is the sum over columns and terms of::
 
     weight * idf * count / (count + k1 * (1 - b + b * length / mean length)),   idf = ln(1 + (N - n + 0.5) / (n + 0.5))
 
-where N rows have a text in the column, n of them the term, count times in this row. A prefix counts as one word that a row of
-mean length has once: n rows have any of its terms. Statistics are those of all live rows of the snapshot.
+where N rows have a text in the column, n of them have the term, and this row has it `count` times. A prefix is scored like one word
+that occurs once in a row of mean length, with n the number of rows with any of its terms. Statistics cover all live rows.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 RANGE = 2.0**48
-"""Sum of all weights of a query as integers: gains are exact to a millionth of a millionth, and sums fit 64 bits."""
+"""Sum of the weights of a query as integers: scores are exact to about 1e-12 of the largest, and sums fit in 64 bits."""
 
 SPAN = 1 << 18
-"""Rows after which the deadline is checked."""
+"""Number of rows between checks of the deadline."""
 
 MARKED = 4096
-"""Terms of a prefix after which the deadline is checked."""
+"""Number of terms of a prefix between checks of the deadline."""
 
 
 @dataclass(frozen=True, eq=False)
 class WeightedQuery:
-    """A query with its weights: what a term gains at most, and what a row of a prefix gains, both unscaled."""
+    """A query with its weights: the maximum score of each term, and the score of each prefix, both unscaled."""
 
     query: Query
     terms: dict[Term, float]
@@ -69,12 +69,12 @@ def search_words(
     Parameters
     ----------
     mask : IndexMask or None
-        The rows that may be returned; all live rows by default.
+        Rows that may be returned; None for all live rows.
 
     Returns
     -------
     scores, rows : float32 (queries, k), int64 (queries, k)
-        Best first, of equal scores the lower row; NaN and -1 after the last.
+        Best first, ties by row number; padded with NaN and -1.
 
     Raises
     ------
@@ -84,8 +84,8 @@ def search_words(
     """
     scores, rows = np.full((len(queries), k), np.nan, np.float32), np.full((len(queries), k), -1, np.int64)
     for place, weighted in enumerate(weigh_words(snapshot, queries, stats, deadline)):
-        found = rank_words(snapshot, weighted, k, mask, stats, deadline)
-        scores[place, : len(found[0])], rows[place, : len(found[1])] = found
+        best_scores, best_rows = rank_words(snapshot, weighted, k, mask, stats, deadline)
+        scores[place, : len(best_scores)], rows[place, : len(best_rows)] = best_scores, best_rows
     stats.queries = len(queries)
     return scores, rows
 
@@ -93,7 +93,7 @@ def search_words(
 def weigh_words(
     snapshot: Snapshot, queries: Sequence[str], stats: SearchStats, deadline: float | None = None
 ) -> Iterator[WeightedQuery]:
-    """Parse queries one after the other, and weigh their words. Raises like `search_words`."""
+    """Parse queries one by one and compute their weights. Raises the errors of `search_words`."""
     columns = open_text(snapshot)
     analyzers = [column.analyzer() for column in columns]
     for text in queries:
@@ -112,7 +112,7 @@ def rank_words(
     stats: SearchStats,
     deadline: float | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Find the best rows for a query: `search_words` for one, without padding."""
+    """Find the best rows for one query, like `search_words` but without padding."""
     columns, begun = open_text(snapshot), time.perf_counter()
     norms = np.array([_norms(column) for column in columns], np.float64)
     heap_scores, heap_rows = np.zeros(k, np.int64), np.full(k, -1, np.int64)
@@ -165,7 +165,7 @@ def rank_words(
 
 
 def _norms(column: OpenColumn) -> tuple[float, float]:
-    """What the denominator of a gain has besides the count: a fixed part, and one per term of the row."""
+    """Return the denominator of BM25 without the count: a constant, and a factor for the length of the row."""
     entry = column.entry
     return entry.k1 * (1 - entry.b), entry.k1 * entry.b / column.length
 
@@ -185,8 +185,8 @@ def _weigh(snapshot: Snapshot, columns: Sequence[OpenColumn], query: Query, dead
     if sum(terms_of.values()) > MOST_EXPANDED:
         widest = max(terms_of, key=terms_of.__getitem__)
         raise InputError(
-            f"the prefixes of a text query may stand for {MOST_EXPANDED:,} words of the index, here {widest.text!r:.100} alone "
-            f"stands for {terms_of[widest]:,}; give more of the beginning"
+            f"the prefixes of a text query must match at most {MOST_EXPANDED:,} words of the index, but {widest.text!r:.100} alone "
+            f"matches {terms_of[widest]:,}; use longer prefixes"
         )
     for term, numbers in expanded.items():
         marked[term] = [
@@ -212,13 +212,13 @@ def _weigh(snapshot: Snapshot, columns: Sequence[OpenColumn], query: Query, dead
 
 
 def _expanded(column: OpenColumn, term: Term) -> list[range]:
-    """Return the numbers of the terms that a prefix stands for in each run."""
-    spelled = term.text.encode("utf-8", "surrogatepass")  # which no term has
+    """Return the numbers of the terms with a prefix, in each run."""
+    spelled = term.text.encode("utf-8", "surrogatepass")  # lone surrogates, which no term has
     return [postings.beginning_with(spelled) for postings in column.runs]
 
 
 def _mark(column: OpenColumn, numbers: range, place: int, rows: int, deadline: float | None) -> NDArray[np.uint64]:
-    """Return the rows of a run that have one of some terms, as a mask: uint64 (ceil(rows / 64),)."""
+    """Return the rows of a run with any of the terms, as a mask: uint64 (ceil(rows / 64),)."""
     words = np.zeros(-(-rows // 64), np.uint64)
     for first in range(0, len(numbers), MARKED):
         _check(deadline)
@@ -269,17 +269,17 @@ def _allowed(
 
     conditions = [(options, True) for options in weighted.query.must]
     conditions += [(options, False) for options in weighted.query.must_not]
-    for options, wanted in conditions:
+    for options, required in conditions:
         if not allowed.any():
             break
-        allowed = allowed & (meets(options) if wanted else ~meets(options))
+        allowed = allowed & (meets(options) if required else ~meets(options))
     return np.ascontiguousarray(allowed)
 
 
 def _lists(
     snapshot: Snapshot, columns: Sequence[OpenColumn], weighted: WeightedQuery, place: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the lists of a run that a query scans, best first, with their weights."""
+    """Return the postings lists of a run that a query scans, by descending weight, with their weights."""
     lists, weights = [], []
     for term, weight in sorted(weighted.terms.items(), key=lambda item: -item[1]):
         column = columns[term.column]

@@ -134,7 +134,7 @@ def _matches(stored: Ids, ids: Any) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 
 def _candidates(stored: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return rows that may have ids ids: all that do, and few others; a hash table is faster than a search."""
+    """Return rows that may have the ids: all that do, and few others; a hash table is faster than a binary search."""
     bits = min(max(len(ids).bit_length() + SPARSE, LEAST_BITS), MOST_BITS)
     table, last = np.zeros(1 << bits, np.bool_), np.int64((1 << bits) - 1)
     table[(ids ^ (ids >> bits)) & last] = True
