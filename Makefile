@@ -11,8 +11,9 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo check test quick lint format docs bench clean
 .DELETE_ON_ERROR:
 
+# make demo TEXT="a bird of prey" searches for that text.
 demo: $(VENV)/.installed
-	$(BIN)/vsearch demo
+	$(BIN)/vsearch demo $(if $(TEXT),--text "$(TEXT)")
 
 # Before every commit: lint, types, and the tests that do not take seconds each. A minute on two idle cores.
 check: lint quick

@@ -65,12 +65,15 @@ def test_what_users_need_is_in(wheel: zipfile.ZipFile) -> None:
         "vsearch/datasets/wordnet-10k/base.parquet",
         "vsearch/datasets/wordnet-10k/queries.parquet",
     }
+    encoder = {name.rpartition("/")[2] for name in names if name.startswith("vsearch/datasets/wordnet-10k/encoder/")}
+    assert encoder == {"encoder.arrow", "encoder.json", "LICENSE", "NOTICE.md"}
+    assert any(name.endswith(".dist-info/licenses/vsearch/datasets/wordnet-10k/encoder/LICENSE") for name in names)
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "vsearch").rglob("*.py")}
     assert modules <= names
 
 
 def test_nothing_else_is_in(wheel: zipfile.ZipFile) -> None:
-    allowed = {".py", ".typed", ".parquet", ".toml", ".md", ".yaml", ".yml", ".json", ".tf", ".so"}
+    allowed = {".arrow", ".py", ".typed", ".parquet", ".toml", ".md", ".yaml", ".yml", ".json", ".tf", ".so"}
     for name in wheel.namelist():
         if ".dist-info/" in name or name.endswith("/LICENSE"):
             continue
@@ -79,7 +82,9 @@ def test_nothing_else_is_in(wheel: zipfile.ZipFile) -> None:
 
 
 def test_size(wheel: zipfile.ZipFile) -> None:
-    assert sum(info.compress_size for info in wheel.infolist()) < 16 * MEGABYTE
+    encoder = [info.compress_size for info in wheel.infolist() if "/wordnet-10k/encoder/" in info.filename]
+    assert sum(encoder) < 14_000_000
+    assert sum(info.compress_size for info in wheel.infolist()) - sum(encoder) < 16 * MEGABYTE
 
 
 def test_kernels_that_are_there_are_shipped_as_they_are(wheel: zipfile.ZipFile, libraries: Path) -> None:

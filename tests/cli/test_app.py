@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import vsearch
-from vsearch.cli.demo import QUESTIONS, SAMPLE
+from vsearch.cli.demo import QUESTIONS, SAMPLE, TYPED
 
 COMMANDS = "build search info verify recall tune explain get snapshots prune datasets".split()  # noqa: SIM905
 COMMANDS += "append upsert update delete optimize tag restore".split()  # noqa: SIM905
@@ -98,18 +98,23 @@ def test_no_region_is_a_mistake(command: tuple[str, ...], tmp_path) -> None:
 def test_demo_asks_queries_of_the_sample() -> None:
     texts = vsearch.datasets.load(SAMPLE).query_texts
     assert all(question.text in texts for question in QUESTIONS)
+    assert not any(question.text in texts for question in TYPED)
 
 
 def test_demo(run, tmp_path) -> None:
     report = run("demo", "--json").json
-    assert len(report["searches"]) == len(QUESTIONS)
+    assert len(report["searches"]) == len(QUESTIONS) + len(TYPED)
     for search in report["searches"]:
         assert len(search["hits"]) == 5
         assert search["recall"] > 0.8
-    shown = run("demo", "--folder", tmp_path / "kept", "--k", 2)
+    typed = ("demo", "--text", "a large bird of prey", "--where", "pos = 'noun'")
+    shown = run(*typed, "--folder", tmp_path / "kept", "--k", 2)
     assert shown.status == 0, shown.errors
-    assert QUESTIONS[0].text in shown.text
-    assert run("info", tmp_path / "kept").status == 0
+    assert QUESTIONS[0].text not in shown.text
+    assert re.search("eagle|hawk|vulture|owl|falcon|raptor|bird", shown.text.split("query", 1)[1])
+    found = run("search", tmp_path / "kept", "--text", "a large bird of prey", "--k", 2, "--json")
+    assert found.status == 0, found.errors
+    assert run("demo", "--where", "pos = 'noun'").status != 0
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a file system that holds no new folders")

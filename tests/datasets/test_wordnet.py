@@ -29,7 +29,18 @@ def test_unknown_name_says_which_there_are() -> None:
 
 
 def test_size_on_disk() -> None:
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 12_000_000
+    assert sum(path.stat().st_size for path in FOLDER.iterdir() if path.is_file()) <= 12_000_000
+
+
+def test_the_encoder_makes_the_vectors_of_the_sample(sample: datasets.Dataset) -> None:
+    assert sample.encoder is not None
+    assert sum(path.stat().st_size for path in sample.encoder.iterdir()) <= 14_000_000
+    assert "Apache License" in (sample.encoder / "LICENSE").read_text()
+    vectors = vsearch.encoders.load(sample.encoder).encode(sample.query_texts)
+    assert (vectors * sample.queries).sum(axis=1).mean() > 0.99
+    nearest = np.argsort(-(vectors @ sample.vectors.astype(np.float32).T), axis=1, kind="stable")[:, :10]
+    kept = [len({*one} & {*other}) / 10 for one, other in zip(nearest, sample.neighbours[:, :10], strict=True)]
+    assert np.mean(kept) > 0.91
 
 
 def test_shapes_and_types(sample: datasets.Dataset) -> None:

@@ -1,4 +1,4 @@
-"""The command ``vsearch demo``: all steps on the bundled sample, from vectors to filtered results."""
+"""The command ``vsearch demo``: all steps on the bundled sample, from vectors and texts to filtered results."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 import vsearch
 from vsearch.cli import options, output
+from vsearch.errors import InputError
 
 if TYPE_CHECKING:
     from vsearch.datasets import Dataset
@@ -22,7 +23,7 @@ TARGET = 0.98  # recall to tune for, with one half of the queries; the other hal
 
 @dataclass(frozen=True)
 class Question:
-    """One search of the demo: a held-out query of the sample, by its text, and a predicate."""
+    """One search of the demo: a text and a predicate. The vectors of held-out queries come with the sample."""
 
     text: str
     where: str | None
@@ -39,24 +40,36 @@ QUESTIONS = (
     Question("a deep red garnet consisting of iron aluminum silicate", "tagcount > 50 OR polysemy IN (7, 9)"),
 )
 
+TYPED = (Question("a bird that cannot fly", None), Question("somebody who bakes bread", "pos = 'noun' AND depth >= 5"))
+"""Texts that are not in the sample, so the encoder that comes with it makes their vectors."""
+
 
 def demo(
     k: options.K = 5,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Search for this text instead, with the encoder of the sample. Repeatable.")
+    ] = None,
+    where: Annotated[str | None, typer.Option(help="SQL predicate for the texts of --text.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Keep the index in this folder.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Build an index of the bundled sample and run a few filtered searches on it."""
+    """Build an index of the bundled sample and run a few filtered searches on it, or those for your own texts."""
+    if where is not None and not text:
+        raise InputError("--where needs --text")
+    questions = [Question(one, where) for one in text] if text else [*QUESTIONS, *TYPED]
     sample = vsearch.datasets.load(SAMPLE)
     with tempfile.TemporaryDirectory(prefix="vsearch-demo-") as scratch:
         url = str(folder or Path(scratch) / SAMPLE)
         started = time.perf_counter()
         with output.progress() as report:
             index = vsearch.build(sample.vectors, url, attributes=sample.attributes, overwrite=True, progress=report)
+        index = index.with_encoder(vsearch.encoders.load(sample.encoder)) if sample.encoder else index
         seconds = time.perf_counter() - started
         index.tune(recall=TARGET, k=k, queries=sample.queries[::2])
-        for question in QUESTIONS:  # warm up: the first call may compile kernels
+        for question in questions:  # warm up: the first call may compile kernels
             index.search(sample.queries[:2], k=k, where=question.where, columns=("text",))
-        answers = [_answer(index, sample, question, k) for question in QUESTIONS]
+            index.search(question.text, k=k)
+        answers = [_answer(index, sample, question, k) for question in questions]
         if as_json:
             output.print_json({"index": index.info(), "build_seconds": seconds, "searches": answers})
             return
@@ -64,12 +77,13 @@ def demo(
         for answer in answers:
             _print_answer(answer)
     if folder is not None:
-        typer.echo(f"The index is in {folder}; try: vsearch info {folder}")
+        typer.echo(f'The index is in {folder}; try: vsearch search {folder} --text "a bird of prey" --columns text')
 
 
 def _answer(index: vsearch.Index, sample: Dataset, question: Question, k: int) -> dict[str, Any]:
     """Run one search; return its hits and cost, and the recall of other queries under the same predicate."""
-    query = sample.queries[sample.query_texts.index(question.text)]
+    known = question.text in sample.query_texts
+    query = sample.queries[sample.query_texts.index(question.text)] if known else question.text
     hits = index.search(query, k=k, where=question.where, columns=("text",))
     report = index.recall(sample.queries[1::2], k=k, where=question.where)
     return {

@@ -37,6 +37,9 @@ class Dataset:
         Their cosines.
     licence : str
         Terms under which the data may be used and passed on.
+    encoder : pathlib.Path or None
+        Folder of a text encoder for `vsearch.encoders.load`: the model of the vectors, compressed to 13.5 MB, under a license of its
+        own that lies beside it. With ``index.with_encoder(vsearch.encoders.load(sample.encoder))``, an index accepts texts.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Dataset:
     neighbours: npt.NDArray[np.int32]
     neighbour_scores: npt.NDArray[np.float32]
     licence: str
+    encoder: Path | None = None
 
     def __repr__(self) -> str:
         rows, dimensions = self.vectors.shape
@@ -93,6 +97,7 @@ def load(name: str) -> Dataset:
         neighbours=_matrix(queries["neighbours"]),
         neighbour_scores=_matrix(queries["neighbour_scores"]),
         licence=(folder / "LICENSE").read_text(encoding="utf-8"),
+        encoder=folder / "encoder" if (folder / "encoder").is_dir() else None,
     )
 
 
