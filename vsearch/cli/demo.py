@@ -63,7 +63,9 @@ def demo(
         started = time.perf_counter()
         with output.progress() as report:
             index = vsearch.build(sample.vectors, url, attributes=sample.attributes, overwrite=True, progress=report)
-        index = index.with_encoder(vsearch.encoders.load(sample.encoder)) if sample.encoder else index
+        encoder = None if sample.encoder is None else vsearch.encoders.load(sample.encoder)
+        if isinstance(encoder, vsearch.encoders.CompressedEncoder):
+            index = index.with_encoder(encoder)
         seconds = time.perf_counter() - started
         index.tune(recall=TARGET, k=k, queries=sample.queries[::2])
         for question in questions:  # warm up: the first call may compile kernels
