@@ -58,3 +58,21 @@ def test_positions_and_addresses_say_the_same(begin, id_type):
     np.testing.assert_array_equal(found.addresses.rows, where.rows)
     assert len(set(asked[found.places].tolist())) == len(found) == len(there)
     assert len(find_addresses(snapshot, asked[:0])) == 0
+
+
+def test_ids_at_the_bounds_of_segments(begin):
+    """Segments whose ids are all less or greater are passed over; the others are not."""
+    store, _ = begin()
+    index = on(store)
+    vectors = np.random.default_rng(2).standard_normal((3, 8)).astype(np.float32)
+    low, high = EXTREMES[:2]
+    index.append(vectors, None, [100, 300, 200])
+    index.append(vectors, None, [low, high, 250])
+    snapshot = index.snapshot
+    for one in (0, 59, 100, 200, 250, 300, low, high):
+        assert len(find_addresses(snapshot, np.array([one]))) == 1, one
+        assert find_ids(snapshot, np.array([one]))[0] >= 0, one
+    for one in (-1, 60, 99, 101, 301, low + 1, high - 1):
+        assert len(find_addresses(snapshot, np.array([one]))) == 0, one
+        assert find_ids(snapshot, np.array([one])).tolist() == [-1], one
+    assert len(find_addresses(snapshot, np.array([low, 59, 60, 100, 300, high]))) == 5

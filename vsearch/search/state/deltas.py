@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +60,12 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.codes.partitions)
+
+    @cached_property
+    def id_bounds(self) -> tuple[int, int] | None:
+        """The least and the greatest id; None for strings and for no rows."""
+        ids = self.ids
+        return (int(ids.min()), int(ids.max())) if isinstance(ids, np.ndarray) and len(ids) else None
 
     def take(self, order: NDArray[np.int64]) -> Rows:
         """Return selected rows, in the given order."""
@@ -237,9 +244,7 @@ def write_delta(
 
 def delta_entry(bundle: BundleEntry, rows: Rows | None, removed: Removed | None, level: int = 0) -> SegmentEntry:
     """Return the manifest entry of a delta, with the number 0."""
-    ids = None
-    if rows is not None and len(rows) and isinstance(rows.ids, np.ndarray):
-        ids = int(rows.ids.min()), int(rows.ids.max())
+    ids = None if rows is None else rows.id_bounds
     count = 0 if rows is None else len(rows)
     return SegmentEntry(0, bundle, count, ids, level, 0 if removed is None else len(removed))
 

@@ -24,6 +24,12 @@ SPARSE = 6
 LEAST_BITS, MOST_BITS = 12, 22
 """... within limits, so that it fits into the processor's caches."""
 
+FEW = 3
+"""Number of ids up to which stored ids are compared with each of them."""
+
+Bounds = tuple[int, int]
+"""The least and the greatest of a set of integer ids."""
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -52,15 +58,18 @@ def find_ids(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
         From `as_ids`; duplicates are allowed.
     """
     distinct, inverse = _distinct(ids)
-    rows = np.full(len(distinct), -1, np.int64)
+    rows, wanted = np.full(len(distinct), -1, np.int64), _bounds(distinct)
     for run in snapshot.shards if len(distinct) else ():
-        places, inside = _in_run(run, distinct)
-        rows[places] = run.first_row + inside
+        if _meet(wanted, _run_bounds(run, wanted)):
+            places, inside = _in_run(run, distinct)
+            rows[places] = run.first_row + inside
     return rows[inverse]
 
 
 def find_addresses(snapshot: Snapshot, ids: NDArray[Any]) -> Found:
-    """Return the addresses of the rows with ids, without assembling the tail. O(rows * log ids).
+    """Return the addresses of the rows with ids, without assembling the tail. O(rows * log ids), or less.
+
+    Segments whose ids are all less or all greater than the requested ones are passed over.
 
     Parameters
     ----------
@@ -76,10 +85,13 @@ def find_addresses(snapshot: Snapshot, ids: NDArray[Any]) -> Found:
         rows.append(matches[1])
 
     if len(distinct):
+        wanted = _bounds(distinct)
         for run in snapshot.runs:
-            add(cast("int", run.segment), _in_run(run, distinct))
+            if _meet(wanted, _run_bounds(run, wanted)):
+                add(cast("int", run.segment), _in_run(run, distinct))
         for delta in snapshot.deltas:
-            add(delta.number, _in_delta(delta, distinct, snapshot.gone))
+            if len(delta.rows) and _meet(wanted, delta.rows.id_bounds):
+                add(delta.number, _in_delta(delta, distinct, snapshot.gone))
     positions = np.empty(len(distinct), np.int64)
     positions[inverse] = np.arange(len(inverse))
     return Found(positions[np.concatenate(places)], Addresses(np.concatenate(segments), np.concatenate(rows)))
@@ -92,6 +104,27 @@ def _distinct(ids: NDArray[Any]) -> tuple[Any, NDArray[np.int64]]:
     numbers: dict[str, int] = {}
     inverse = [numbers.setdefault(id_, len(numbers)) for id_ in ids.tolist()]
     return list(numbers), np.array(inverse, np.int64)
+
+
+def _bounds(ids: Any) -> Bounds | None:
+    """Return the bounds of distinct ids in ascending order; None for strings and for no ids."""
+    return (int(ids[0]), int(ids[-1])) if isinstance(ids, np.ndarray) and len(ids) else None
+
+
+def _run_bounds(run: Shard, wanted: Bounds | None) -> Bounds | None:
+    """Return the bounds of the ids of a run, which are computed once; None if they are not needed."""
+    if wanted is None or not run.rows:
+        return None
+    bounds: Bounds | None = run.read.derived.get(__name__)
+    if bounds is None:
+        ids = _run_ids(run, text=False)
+        bounds = run.read.derived.setdefault(__name__, (int(ids.min()), int(ids.max())))
+    return bounds
+
+
+def _meet(one: Bounds | None, other: Bounds | None) -> bool:
+    """Whether ids within two bounds may be the same; unknown bounds may be any."""
+    return one is None or other is None or (one[0] <= other[1] and other[0] <= one[1])
 
 
 def _in_run(run: Shard, ids: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -135,6 +168,11 @@ def _matches(stored: Ids, ids: Any) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 def _candidates(stored: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return rows that may have the ids: all that do, and few others; a hash table is faster than a binary search."""
+    if len(ids) <= FEW:
+        equal = stored == ids[0]
+        for id_ in ids[1:]:
+            equal |= stored == id_
+        return np.flatnonzero(equal)
     bits = min(max(len(ids).bit_length() + SPARSE, LEAST_BITS), MOST_BITS)
     table, last = np.zeros(1 << bits, np.bool_), np.int64((1 << bits) - 1)
     table[(ids ^ (ids >> bits)) & last] = True
