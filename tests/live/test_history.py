@@ -173,6 +173,28 @@ def test_not_even_where_another_build_replaced_the_index_meanwhile(tmp_path):
         index.get([30])
 
 
+def test_not_even_where_what_a_replaced_index_appended_was_pruned(tmp_path):
+    url = tmp_path / "index"
+    index = vsearch.build(clustered(30, D), url, metric="l2")
+    index.tag("begun")
+    index.append(clustered(20, D, seed=1))
+    for _ in range(2):
+        index = vsearch.build(clustered(10, D, seed=3), url, overwrite=True)
+        vsearch.prune(url, keep=1, older_than=0, grace=0)
+    index.append(clustered(1, D))
+    assert index.get([10]).num_rows == 1, "a build numbers its own rows"
+    index.tag("after")
+    index.restore(tag="begun")
+    index.append(clustered(2, D, seed=2))
+    assert index.get([50, 51]).num_rows == 2
+    with pytest.raises(vsearch.InputError):
+        index.get([30])
+    index.restore(tag="after")
+    index.append(clustered(1, D, seed=2))
+    assert index.get([52]).num_rows == 1
+    assert vsearch.verify(url).ok
+
+
 def test_restore_says_what(twin):
     for options in ({}, {"snapshot": 1, "tag": "x"}):
         with pytest.raises(vsearch.InputError, match="exactly one of snapshot and tag"):

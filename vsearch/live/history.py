@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UNSET
 
 from vsearch.errors import CorruptIndexError, SnapshotNotFoundError
 from vsearch.live.commits import Draft, Override, commit_change, newest_of
@@ -17,7 +18,7 @@ from vsearch.storage.snapshots.commits import snapshot_numbers
 from vsearch.storage.snapshots.committing import retry_waits
 from vsearch.storage.snapshots.condemned import condemned_paths
 from vsearch.storage.snapshots.finding import check_tag
-from vsearch.storage.snapshots.upgrading import origin_of, upgraded
+from vsearch.storage.snapshots.upgrading import greatest_numbers, origin_of, upgraded
 
 if TYPE_CHECKING:
     from vsearch.live.commits import Commit
@@ -71,11 +72,8 @@ class Restore(Override):
         old, now, latest = upgraded(self.old), manifest.live, upgraded(self.latest).live
         if not old.live or not now or not latest:
             return manifest
-        counts = {
-            name: max(getattr(live, name) for live in (old.live, now, latest))
-            for name in ("next_row", "next_segment", "next_field", "next_partition")
-        }
-        live = msgspec.structs.replace(old.live, **counts, tags=now.tags, tokens=now.tokens)
+        numbers = msgspec.structs.asdict(greatest_numbers([old.live, now, latest, now.replaced]))
+        live = msgspec.structs.replace(old.live, **numbers, replaced=UNSET, tags=now.tags, tokens=now.tokens)
         return msgspec.structs.replace(old, snapshot=manifest.snapshot, live=live)
 
 

@@ -19,13 +19,13 @@ from vsearch.storage.files.naming import manifest_path, snapshot_number
 from vsearch.storage.snapshots.commits import read_manifest, snapshot_numbers, stored_manifest
 from vsearch.storage.snapshots.condemned import DATA_FOLDERS, condemned_paths, discard
 from vsearch.storage.snapshots.manifest import encode_manifest, manifest_files
-from vsearch.storage.snapshots.upgrading import with_tags
+from vsearch.storage.snapshots.upgrading import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from vsearch.storage.snapshots.manifest import Manifest
+    from vsearch.storage.snapshots.manifest import LiveEntry, Manifest
     from vsearch.storage.stores.base import ObjectInfo, Store
 
 PATIENCE = 60.0
@@ -97,8 +97,8 @@ def _commit(store: Store, manifest: Manifest, base: int | None, insist: bool) ->
         previous = _previous(store, newest)
         if previous is None:
             continue
-        lineage, tags = previous
-        kept = with_tags(manifest, tags) if insist else manifest
+        lineage, live = previous
+        kept = replacing(manifest, live) if insist else manifest
         manifest = msgspec.structs.replace(kept, snapshot=newest + 1, lineage=lineage)
         _check_present(store, manifest)
         outcome = _put(store, manifest)
@@ -292,8 +292,8 @@ def _check_present(store: Store, manifest: Manifest) -> None:
         raise _PrunedError(f"{store.url}: {_PRUNED} ({len(missing)} files, such as {missing[0]})")
 
 
-def _previous(store: Store, newest: int) -> tuple[tuple[str, ...], dict[str, int]] | None:
-    """Return the writers of a snapshot and its ancestors, latest first, and its tags; None if the snapshot was removed.
+def _previous(store: Store, newest: int) -> tuple[tuple[str, ...], LiveEntry | None] | None:
+    """Return the writers of a snapshot and its ancestors, latest first, and its state; None if the snapshot was removed.
 
     Both are empty if it cannot be read.
     """
@@ -302,7 +302,7 @@ def _previous(store: Store, newest: int) -> tuple[tuple[str, ...], dict[str, int
     except IndexNotFoundError:
         return None
     except (CorruptIndexError, FormatVersionError):
-        return (), {}
+        return (), None
     if before is None:
-        return (), {}
-    return (before.writer, *before.lineage)[:LINEAGE], dict(before.live.tags) if before.live else {}
+        return (), None
+    return (before.writer, *before.lineage)[:LINEAGE], before.live or None

@@ -25,10 +25,8 @@ FORMAT = 2
 BUILT_FORMAT = 1
 """The format of an index that was never changed, which earlier versions also read."""
 
-
 _ENVELOPE = re.compile(rb'\{"crc32c":"([0-9a-f]{8})","manifest":(.+)\}\n?', re.DOTALL)
 _ADDED_FIELD = re.compile(r"#\d+")  # field name of a column added after the build, which a base may not have
-
 
 _Extent = Annotated[float, msgspec.Meta(ge=0, lt=1e6)]
 _SegmentNumber = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]  # uint32 in files
@@ -181,6 +179,15 @@ class OperationEntry(msgspec.Struct, frozen=True):
     restored: Count | UnsetType = UNSET
 
 
+class NumbersEntry(msgspec.Struct, frozen=True):
+    """The next numbers of the builds that an index replaced."""
+
+    next_row: Count = 0
+    next_segment: _SegmentNumber = 0
+    next_field: Count = 0
+    next_partition: _PartitionNumber = 0
+
+
 class LiveEntry(msgspec.Struct, frozen=True):
     """The state of a changed index, besides its shards.
 
@@ -189,7 +196,7 @@ class LiveEntry(msgspec.Struct, frozen=True):
     rows at the last training and tuning, and ``changed`` is the number of rows that were added, replaced and removed since the
     latter. ``origin`` identifies the build that all snapshots descend from; ``pending`` are the options of a training that is due
     once there are enough rows. ``ttl`` is the field of the attribute with the expiry time of each row. ``tags`` are snapshots by
-    tag; ``tokens`` are the latest tokens, newest last.
+    tag; ``tokens`` are the latest tokens, newest last. ``replaced`` are the greatest numbers of replaced builds with tagged snapshots.
     """
 
     next_row: Count
@@ -206,6 +213,7 @@ class LiveEntry(msgspec.Struct, frozen=True):
     tokens: tuple[TokenEntry, ...] = ()
     operation: OperationEntry | None = None
     ttl: str | None = None
+    replaced: NumbersEntry | UnsetType = UNSET
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -326,8 +334,7 @@ def _problem(path: str, manifest: Manifest) -> str | None:
         return "its shards are not numbered from 0 on"
     if stored_rows(manifest) < manifest.rows:
         return f"its shards do not hold its {manifest.rows} rows"
-    problem = _live_problem(manifest)
-    if problem is not None:
+    if (problem := _live_problem(manifest)) is not None:
         return problem
     if len({a.name for a in manifest.attributes}) != len(manifest.attributes):
         return "two attributes have the same name"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UNSET
 
 from vsearch.storage.snapshots.kinds import ModelPart
-from vsearch.storage.snapshots.manifest import FORMAT, LiveEntry, Manifest
+from vsearch.storage.snapshots.manifest import FORMAT, LiveEntry, Manifest, NumbersEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
+
+    from msgspec import UnsetType
 
 
 def origin_of(manifest: Manifest) -> str:
@@ -32,10 +35,23 @@ def upgraded(manifest: Manifest) -> Manifest:
     return msgspec.structs.replace(manifest, format=FORMAT, shards=shards, live=live)
 
 
-def with_tags(manifest: Manifest, tags: Mapping[str, int]) -> Manifest:
-    """Return a manifest with exactly these tags; without tags, a manifest of format 1 is left as it is."""
+def replacing(manifest: Manifest, before: LiveEntry | None) -> Manifest:
+    """Return the manifest of a build that replaces an index, with exactly its tags, and the numbers that a restore of them needs.
+
+    Without tags, a manifest of format 1 is left as it is.
+    """
+    tags = dict(before.tags) if before is not None else {}
     if not tags and not manifest.live:
         return manifest
     manifest = upgraded(manifest)
+    replaced = UNSET if before is None or not tags else greatest_numbers([before, before.replaced])
     live = manifest.live
-    return msgspec.structs.replace(manifest, live=msgspec.structs.replace(live, tags=dict(tags))) if live else manifest
+    if not live:
+        return manifest
+    return msgspec.structs.replace(manifest, live=msgspec.structs.replace(live, tags=tags, replaced=replaced))
+
+
+def greatest_numbers(entries: Iterable[LiveEntry | NumbersEntry | UnsetType]) -> NumbersEntry:
+    """Return the greatest of the next numbers of several states."""
+    known = [entry for entry in entries if entry]
+    return NumbersEntry(*(max(getattr(entry, name) for entry in known) for name in NumbersEntry.__struct_fields__))
