@@ -15,9 +15,10 @@ from vsearch.errors import ConflictError, InputError, SnapshotNotFoundError, Sto
 from vsearch.live import commits, maintenance, plan
 from vsearch.live.optimizing import optimize
 from vsearch.storage import prune, read_manifest, verify
-from vsearch.storage.snapshots import pruning
+from vsearch.storage.snapshots import committing, pruning, turns
 from vsearch.storage.snapshots.condemned import put_marker
 from vsearch.storage.snapshots.manifest import manifest_files
+from vsearch.storage.stores.retrying import no_later_than
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -368,3 +369,85 @@ def test_others_that_are_always_first(begin, monkeypatch):
         on(Counting(store, overtake)).append(rows(1), ids=[900])
     assert len(on(store)) == 60
     assert segments(store) == {path for path in named(store) if path.startswith("segments/")}
+
+
+class Slow:
+    """A store at which a writer is always late: another one commits before each of its manifests, until it pauses."""
+
+    def __init__(self, store, ahead, pauses):
+        self._store, self._ahead, self._pauses = store, ahead, pauses
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def put(self, path, data, *, create=True):
+        if is_manifest("put", path) and not self._pauses:
+            self._ahead()
+        self._store.put(path, data, create=create)
+
+
+def requests(store):
+    return [info.path for info in store.list("manifest") if turns.is_request(info.path)]
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """The pauses that writers make after a commit; none of them takes time."""
+    seen = []
+
+    class Clock:
+        monotonic = staticmethod(time.monotonic)
+
+        @staticmethod
+        def sleep(seconds):
+            if seconds:
+                seen.append(seconds)
+
+    monkeypatch.setattr(committing, "time", Clock)
+    monkeypatch.setattr(turns, "YIELD", 0.0)
+    return seen
+
+
+def test_a_writer_that_is_always_late_gets_its_turn(begin, pauses):
+    store, _ = begin()
+    ahead, tries = on(store), []
+
+    def overtake():
+        tries.append(len(requests(store)))
+        ahead.update({"n": len(tries)}, ids=[7])
+
+    assert on(Slow(store, overtake, pauses)).append(rows(1), ids=[900]).added == 1
+    assert tries == [0] * turns.STARVED + [1], "it asks when it was late often enough, and then the other one pauses"
+    assert len(pauses) == 1
+    assert turns.SHORTEST <= pauses[0] <= turns.LONGEST
+    assert not requests(store)
+    assert len(on(store)) == 61
+
+
+def test_a_writer_that_gives_up_leaves_no_request(begin, monkeypatch, pauses):
+    store, _ = begin()
+    monkeypatch.setattr(committing, "PATIENCE", 0.5)
+    ahead = on(store)
+    with pytest.raises(ConflictError, match="other writers committed first"):
+        on(Slow(store, lambda: ahead.update({"n": 1}, ids=[7]), ())).append(rows(1), ids=[900])
+    assert pauses
+    assert not requests(store)
+
+
+def test_requests_count_for_a_while_and_are_pruned(begin, pauses):
+    store, _ = begin()
+    index = on(store)
+    path = f"manifest/waiting-{'0' * 32}-99999.json"
+    store.put(path, b"{}")
+    index.append(rows(1), ids=[900])
+    assert pauses == [turns.LONGEST]
+    now = store.head(path).modified
+    infos = store.list("manifest")
+    assert turns.pause_asked(infos, now, None) == turns.LONGEST
+    assert turns.pause_asked(infos, now, path) == 0
+    assert turns.pause_asked(infos, now + turns.LIFETIME, None) == 0
+    with no_later_than(time.monotonic() + 1):
+        assert turns.pause_asked(infos, now, None) <= 0.25
+    assert verify(store).ok
+    prune(store, 1, grace=0, older_than=0)
+    assert not requests(store)

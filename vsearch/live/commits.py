@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from vsearch.storage.snapshots.manifest import (
     OperationEntry,
     TokenEntry,
 )
+from vsearch.storage.snapshots.turns import Turn
 from vsearch.storage.snapshots.upgrading import origin_of, upgraded
 
 if TYPE_CHECKING:
@@ -50,9 +50,6 @@ UNCHECKED = 60.0
 
 OF_TRAINING = frozenset({"tune", "retrain"})
 """Kinds of changes that are only valid for the model that they started with."""
-
-YIELD = 0.2
-"""Maximum wait in seconds after another writer was first; divided by the number of times that happened."""
 
 COPYING = frozenset({"update", "add_column"})
 """Kinds of changes that copy the codes of rows, so search settings remain valid."""
@@ -181,10 +178,23 @@ def commit_change(
         first for a whole minute.
     """
     check_call(token, if_snapshot)
+    with Turn(snapshot.store) as turn:
+        return _commit(snapshot, operation, turn, token, if_snapshot, paths, check=check)
+
+
+def _commit(
+    snapshot: Snapshot,
+    operation: Operation,
+    turn: Turn,
+    token: str | None,
+    if_snapshot: int | None,
+    paths: Sequence[str],
+    *,
+    check: bool,
+) -> tuple[Commit, Snapshot]:
     store, trained, origin = snapshot.store, training_of(snapshot.manifest), origin_of(snapshot.manifest)
     begun = time.monotonic()
     written: Written | None = None
-    lost = 0
     for _ in retry_waits():
         manifest = snapshot.manifest
         stale = ""
@@ -224,16 +234,15 @@ def commit_change(
         written = Written.of(store, draft.model or snapshot.model, draft.rows, draft.removed, written)
         after, committed, follower = None, written, next_manifest(snapshot, operation.kind, draft, written, token)
         try:
-            after = commit_after(store, manifest, follower, check=check or time.monotonic() - begun > UNCHECKED)
+            late = time.monotonic() - begun > UNCHECKED
+            after = commit_after(store, manifest, follower, check=check or late, turn=turn.request)
         except TakenBackError:  # a prune may remove the written files, now or later, so write them again
             discard(store, written)
             written, check = None, check or bool(paths)
         if after is not None:
             commit = Commit(after.snapshot, draft.added, draft.replaced, draft.deleted)
             return commit, _opened(snapshot, after, committed.delta(snapshot, after))
-        # Writers that lost more often wait less, and look for the newest snapshot after the wait, so that none starves.
-        lost += 1
-        time.sleep(random.random() * YIELD / lost)  # noqa: S311 (no secret)
+        turn.wait()  # and look for the newest snapshot after the wait
         snapshot = newest_of(snapshot)
     discard(store, written, paths)
     raise ConflictError(

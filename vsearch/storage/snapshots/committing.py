@@ -19,6 +19,7 @@ from vsearch.storage.files.naming import manifest_path, snapshot_number
 from vsearch.storage.snapshots.commits import read_manifest, snapshot_numbers, stored_manifest
 from vsearch.storage.snapshots.condemned import DATA_FOLDERS, condemned_paths, discard
 from vsearch.storage.snapshots.manifest import encode_manifest, manifest_files
+from vsearch.storage.snapshots.turns import pause_asked
 from vsearch.storage.snapshots.upgrading import replacing
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _commit(store: Store, manifest: Manifest, base: int | None, insist: bool) ->
         manifest = msgspec.structs.replace(kept, snapshot=newest + 1, lineage=lineage)
         _check_present(store, manifest)
         outcome = _put(store, manifest)
-        if outcome is _Outcome.COMMITTED and _is_valid(store, manifest):
+        if outcome is _Outcome.COMMITTED and _valid(store, manifest) is not None:
             return manifest
         refusals += outcome is _Outcome.REFUSED
         if refusals == MOST_REFUSALS:
@@ -118,8 +119,12 @@ def _commit(store: Store, manifest: Manifest, base: int | None, insist: bool) ->
     )
 
 
-def commit_after(store: Store, base: Manifest, manifest: Manifest, *, check: bool = False) -> Manifest | None:
+def commit_after(
+    store: Store, base: Manifest, manifest: Manifest, *, check: bool = False, turn: str | None = None
+) -> Manifest | None:
     """Commit a snapshot that follows another, with one put and one listing from that one's name on.
+
+    If other writers ask for their turn, it pauses after the commit.
 
     Parameters
     ----------
@@ -131,6 +136,8 @@ def commit_after(store: Store, base: Manifest, manifest: Manifest, *, check: boo
     check : bool
         Whether to check that its files exist, by listings before and after the put: for work that takes longer than the grace
         period of a prune, or files that a manifest referred to that was taken back.
+    turn : str, optional
+        The writer's own request for its turn.
 
     Returns
     -------
@@ -151,7 +158,9 @@ def commit_after(store: Store, base: Manifest, manifest: Manifest, *, check: boo
     for wait, _ in zip(retry_waits(), range(MOST_REFUSALS), strict=False):
         outcome = _put(store, manifest)
         if outcome is _Outcome.COMMITTED:
-            if _is_valid(store, manifest, after=base.snapshot, check=check):
+            infos = _valid(store, manifest, after=base.snapshot, check=check)
+            if infos is not None:
+                time.sleep(pause_asked(infos, _written(infos, manifest_path(manifest.snapshot)), turn))
                 return manifest
             raise TakenBackError(f"{store.url}: snapshot {manifest.snapshot} was committed and pruned before")
         if outcome is _Outcome.FOREIGN:
@@ -202,8 +211,10 @@ def _put(store: Store, manifest: Manifest) -> _Outcome:
     return _Outcome.COMMITTED
 
 
-def _is_valid(store: Store, manifest: Manifest, *, after: int | None = None, check: bool = True) -> bool:
-    """Whether a manifest that was put is the newest, or was followed, and its files exist. If not, it is taken back.
+def _valid(
+    store: Store, manifest: Manifest, *, after: int | None = None, check: bool = True
+) -> list[ObjectInfo] | None:
+    """Return a listing if a manifest that was put is the newest, or was followed, and its files exist; else take it back.
 
     Between the listing and the put, others may have committed this number and later ones, and a prune may have removed it;
     readers would then never see this one. And a prune may have condemned its files before it could see their manifest.
@@ -221,7 +232,7 @@ def _is_valid(store: Store, manifest: Manifest, *, after: int | None = None, che
         infos = store.list("manifest", after=start)
         if not _followed(store, manifest, infos):
             store.delete([path])
-            return False
+            return None
         named = {entry.path for entry in manifest_files(manifest)}
         waits = retry_waits()
         while named & condemned_paths(store, infos, _written(infos, path)):
@@ -244,7 +255,7 @@ def _is_valid(store: Store, manifest: Manifest, *, after: int | None = None, che
             f"{store.url}: snapshot {manifest.snapshot} was committed, but could not be checked, because the store failed "
             f"({error}); verify the index"
         ) from error
-    return True
+    return infos
 
 
 def _written(infos: list[ObjectInfo], path: str) -> datetime | None:

@@ -33,6 +33,7 @@ from vsearch.storage.snapshots.condemned import (
     put_marker,
 )
 from vsearch.storage.snapshots.manifest import manifest_files
+from vsearch.storage.snapshots.turns import is_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -252,8 +253,8 @@ def _group_ages(files: Sequence[ObjectInfo], now: datetime) -> dict[str, timedel
 
 
 def _patience(info: ObjectInfo, margin: timedelta) -> timedelta:
-    """Return the age at which a file next to the manifests is orphaned; markers of other prunes have a lifetime."""
-    return LIFETIME if is_marker(info.path) else margin
+    """Return the age at which a file next to the manifests is orphaned; markers and requests have a lifetime."""
+    return LIFETIME if is_marker(info.path) or is_request(info.path) else margin
 
 
 def _named_if_sound(store: Store, number: int) -> set[str]:
