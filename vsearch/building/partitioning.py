@@ -26,6 +26,7 @@ LOST_IN_FLOAT32 = 1e-5  # squared distance relative to the vector's square, belo
 LOST_IN_FLOAT64 = 1e-14
 FIRST_ROWS = 8192
 WIDE_ELEMENTS = 1 << 22
+FEW_ROWS = 4  # rows up to which products are computed without BLAS
 WIDE_COLUMNS = 64
 LOOSE = 1e3  # times the square of a short residual: rows of such a partition are not neighbors, and int8 cannot resolve them
 SHORT = 0.25  # quantile of the residuals that counts as short
@@ -104,7 +105,9 @@ def assign(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDAr
     nearest = np.empty(len(vectors), np.int32)
     step = max(1, WIDE_ELEMENTS // len(centroids))
     for start in range(0, len(vectors), step):
-        products = vectors[start : start + step] @ centroids.T
+        batch = vectors[start : start + step]
+        # BLAS wakes its threads for any matrix, which costs more than products with a few vectors
+        products = np.einsum("ij,kj->ik", batch, centroids) if len(batch) <= FEW_ROWS else batch @ centroids.T
         products -= halves
         nearest[start : start + step] = products.argmax(axis=1)
     return nearest
