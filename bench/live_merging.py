@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import numpy as np
@@ -15,7 +17,7 @@ import numpy as np
 import vsearch
 from bench.live_data import Batch, Bucket, Result, Row, Setup, bucket, made, measured, open_on
 from bench.live_reading import runs_of
-from bench.live_writing import describe
+from bench.live_writing import bucket_of, describe
 from bench.measure import interleave
 from bench.soak import LOSSES, fuzz
 from vsearch.storage import Store, read_manifest
@@ -60,7 +62,9 @@ def shape(setup: Setup) -> Result:
             )
         )
     names = max(100, round(SNAPSHOTS * share))
-    lines += [_after_many(setup, names, remote=remote) for remote in (True, False)]
+    lines.append(_after_many(setup, names, [setup.place() for _ in range(2)], "a folder"))
+    with bucket_of(setup) as (where, urls, options):
+        lines.append(_after_many(setup, names, urls[:2], where, **options))
     return Result(lines)
 
 
@@ -97,11 +101,11 @@ def _segments(index: Any) -> dict[str, tuple[int, bool]]:
     }
 
 
-def _after_many(setup: Setup, names: int, *, remote: bool) -> Row:
+def _after_many(setup: Setup, names: int, urls: Sequence[str | Path], where: str, **options: Any) -> Row:
     """Appends of one row to an index with few snapshots and to one with very many, interleaved."""
     rows = made(2000 + 2 * SINGLES, SHAPE_DIMENSIONS)
     rows = Batch(rows.vectors, rows.attributes, np.arange(len(rows)))
-    stores = [_store(setup, remote=remote) for _ in range(2)]
+    stores = [bucket(url, **options) for url in urls]
     begun = rows[:2000].build(setup.place(), shards=1)
     for store in stores:
         _copy(begun.snapshot.store, store)
@@ -121,16 +125,12 @@ def _after_many(setup: Setup, names: int, *, remote: bool) -> Row:
     counted = [max((one[1] for one in own[1:]), key=len) for own in (few, many)]
     return Row(
         "shape",
-        f"append 1 row after {names:,} snapshots, {'memory read as a bucket' if remote else 'a folder'}",
+        f"append 1 row after {names:,} snapshots, {where}",
         "as after a few",
         f"{ratio:.2f} times ({1e3 * median(one[0] for one in many[1:]):.1f} ms), {counted[1]}",
         ratio <= 1.1 and counted[0] == counted[1],
         f"in turns, median of {SINGLES - 1}; 2,000 x {SHAPE_DIMENSIONS}; up to a tenth counts as the same",
     )
-
-
-def _store(setup: Setup, *, remote: bool) -> Bucket:
-    return bucket(f"memory://{uuid4().hex}/index" if remote else setup.place())
 
 
 def _copy(source: Store, target: Store) -> None:
@@ -142,12 +142,14 @@ def _copy(source: Store, target: Store) -> None:
 def _age(store: Bucket, names: int) -> None:
     """Move the newest manifest after very many others, which are placeholders, since nothing reads them."""
     manifest = read_manifest(store)
-    folder = None if store.url.startswith("memory:") else store.url
-    for number in range(manifest.snapshot + 1, names):
-        if folder is None:
-            store.put(manifest_path(number), b"-")
-        else:  # without a sync for each
-            with open(f"{folder}/{manifest_path(number)}", "xb"):  # noqa: PTH123
+    numbers = range(manifest.snapshot + 1, names)
+    if "://" in store.url:
+        with ThreadPoolExecutor(32) as pool:
+            for _ in pool.map(lambda number: store.put(manifest_path(number), b"-"), numbers, chunksize=100):
+                pass
+    else:  # without a sync for each
+        for number in numbers:
+            with open(f"{store.url}/{manifest_path(number)}", "xb"):  # noqa: PTH123
                 pass
     store.put(manifest_path(names), encode_manifest(msgspec.structs.replace(manifest, snapshot=names)))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from multiprocessing import get_context
 from statistics import median
@@ -114,16 +115,7 @@ def writers(setup: Setup) -> Result:
     random = np.random.default_rng(3)
     count = WRITERS * setup.commits
     vectors = random.standard_normal((1000 + count, WRITTEN_DIMENSIONS), dtype=np.float32)
-    with ExitStack() as stack:
-        url, options, where = str(setup.place()), dict[str, Any](), "a folder"
-        try:
-            endpoint = stack.enter_context(object_store(setup.scratch / "s3"))
-        except FileNotFoundError:
-            pass
-        else:
-            url, where = f"s3://{BUCKET}/{uuid4().hex}", "SeaweedFS"
-            options = {"endpoint": endpoint, "region": "us-east-1"}
-            os.environ |= {"AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]}
+    with bucket_of(setup) as (where, (url, _), options):
         begun = vsearch.build(vectors[:1000], url, ids=np.arange(1000), rerank="float32", **options)
         before = begun.snapshot.manifest.snapshot
         shares = np.arange(1000, len(vectors)).reshape(WRITERS, -1)
@@ -150,6 +142,20 @@ def writers(setup: Setup) -> Result:
             )
         ]
     )
+
+
+@contextmanager
+def bucket_of(setup: Setup) -> Iterator[tuple[str, list[str], dict[str, Any]]]:
+    """Run SeaweedFS; yield its name, the URLs of two new indexes in it, and options. Without it, they are folders."""
+    with ExitStack() as stack:
+        try:
+            endpoint = stack.enter_context(object_store(setup.scratch / "s3"))
+        except FileNotFoundError:
+            yield "a folder", [str(setup.place()) for _ in range(2)], {}
+        else:
+            os.environ |= {"AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]}
+            urls = [f"s3://{BUCKET}/{uuid4().hex}" for _ in range(2)]
+            yield "SeaweedFS", urls, {"endpoint": endpoint, "region": "us-east-1"}
 
 
 def write(url: str, options: dict[str, Any], vectors: Floats, ids: Rows) -> tuple[int, list[int]]:

@@ -15,6 +15,16 @@ from vsearch.errors import ConflictError, InputError, StoreError
 from vsearch.storage.stores.advice import OF_SYSTEM, explain_system
 from vsearch.storage.stores.base import ObjectInfo, check_path
 from vsearch.storage.stores.maps import map_file
+from vsearch.storage.stores.numbered import (
+    MANIFESTS,
+    later_paths,
+    least_path,
+    local_path,
+    note_all,
+    note_gaps,
+    number_of,
+    object_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -52,7 +62,7 @@ class FolderStore:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._root = Path(folder).expanduser().absolute()
-        self._swept = False
+        self._swept = self._noted = False
 
     def __repr__(self) -> str:
         return f"FolderStore({str(self._root)!r})"
@@ -103,6 +113,9 @@ class FolderStore:
             finally:
                 temporary.unlink(missing_ok=True)
             _sync(target.parent)
+            if not self._noted and number_of(path) is not None:
+                note_all(self._root, _touch)
+                self._noted = True
 
     def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
         """Move a local file into place; it is copied first if it is on another file system."""
@@ -132,15 +145,26 @@ class FolderStore:
         return str(self._root / "segments")
 
     def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
-        """All files below ``prefix``, sorted by path; with ``after``, only paths that sort after it."""
-        below = prefix.strip("/")
+        """All files below ``prefix``, sorted by path; with ``after``, only paths that sort after it.
+
+        Manifests after a number cost only what there are of them (`numbered`).
+        """
+        below, after = prefix.strip("/"), after or ""
         folder = self._local(below) if below else self._root
         with _clear(prefix):
-            infos = _list_files(str(folder), f"{below}/" if below else "", after or "")
-            return sorted(infos, key=lambda info: info.path)
+            number = number_of(after) if below == MANIFESTS else None
+            later = None if number is None else later_paths(self._root, number)
+            if later is None:
+                infos = _list_files(str(folder), f"{below}/" if below else "", least_path(after))
+            else:
+                infos = _info_of(self._root, later)
+            return sorted(_as_objects(infos, after), key=lambda info: info.path)
 
     def delete(self, paths: Iterable[str]) -> None:
         """Remove files; missing ones are ignored."""
+        paths = list(paths)
+        with _clear(MANIFESTS):
+            note_gaps(self._root, (number for path in paths if (number := number_of(path)) is not None), _touch)
         for path in paths:
             with _clear(path):
                 self._local(path).unlink(missing_ok=True)
@@ -164,13 +188,35 @@ class FolderStore:
                 raise StoreError(f"{place}: is not writable; {OF_SYSTEM[errno.EACCES]}")
 
     def _local(self, path: str) -> Path:
-        return self._root.joinpath(*check_path(path).split("/"))
+        return self._root.joinpath(*local_path(check_path(path)).split("/"))
 
 
 def _info(path: str, status: os.stat_result) -> ObjectInfo:
     from datetime import UTC, datetime
 
     return ObjectInfo(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _info_of(root: Path, paths: Sequence[str]) -> Iterator[ObjectInfo]:
+    """Yield information about files; those that are gone by now are left out."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            yield _info(path, (root / path).stat())
+
+
+def _as_objects(infos: Iterable[ObjectInfo], after: str) -> Iterator[ObjectInfo]:
+    """Yield the objects in files, by their paths, that sort after a path."""
+    for info in infos:
+        path = object_path(info.path)
+        if path is not None and path > after:
+            yield info if path == info.path else ObjectInfo(path, info.bytes, info.modified)
+
+
+def _touch(path: Path) -> None:
+    """Create an empty file durably, unless it exists."""
+    _make_folder(path.parent)
+    path.touch()
+    _sync(path.parent)
 
 
 def _beside(target: Path) -> Path:
