@@ -49,7 +49,7 @@ def test_words_that_are_repeated_count_again():
 
 def test_prefixes_are_folded_and_not_stemmed():
     assert read("body:Élan* title:runn*").counts == {Term(1, "elan", prefix=True): 1, Term(0, "runn", prefix=True): 1}
-    with pytest.raises(InputError, match="needs the beginning of a word"):
+    with pytest.raises(InputError, match="must follow the beginning of a word"):
         read(" * ")
 
 

@@ -148,7 +148,7 @@ def _options(
     begun = stripped[:-1] if stripped.endswith("*") else None
     if _INSIDE.search(clause):
         warnings.warn(
-            f"asterisks must be at the end of a word; the others in {clause!r:.100} are treated as spaces",
+            f"an asterisk marks a prefix only at the end of a word; the others in {clause!r:.100} are treated as spaces",
             VsearchWarning,
             stacklevel=WARNED,
         )
